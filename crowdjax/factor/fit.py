@@ -1,0 +1,271 @@
+"""Fitting the factor model: start, solve, test the orientation, and keep the better of two optima.
+
+Everything is one program with one copy of the objective. It runs up to four stages, each a minimisation:
+
+    1  M-step at the majority vote's posterior          (from the prior means; skipped where a fit is continued)
+    2  the objective itself, from there
+    3  M-step at the posterior with switched parts put right, where stage 2 seems to have switched classes
+    4  the objective, from there; the better of 2 and 4 is the fit
+
+Why: z → -z with α → -α explains the labels as well, and starting from the prior means most fits end switched.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from crowdjax import optimize
+from crowdjax.factor.kernels import majority
+from crowdjax.factor.model import FactorModel, Objective, Weights
+from crowdjax.labels import Labels
+
+Method = Literal["lbfgs", "em-cg", "em-bound"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Solver:
+    """How to fit; frozen and hashable, static under jit.
+
+    Attributes:
+        method: ``lbfgs`` on the marginal objective, EM with conjugate gradients (the paper's), or EM with the
+            closed-form step of a quadratic bound.
+        max_steps: most passes over the data of the main stage.
+        start_steps: most passes of the M-step at the majority vote.
+        rtol: stop after three steps in a row that each gain less than ``rtol`` (1 + |objective|).
+        jitter: standard deviation of the random start of factors 2 to D; at exactly 0 they sit on a saddle.
+        refresh: renew the preconditioner every so many steps; 0 never (batches by vmap).
+        restarts: starts of factors 2 to D to try; the best objective wins.
+    """
+
+    method: Method = "lbfgs"
+    max_steps: int = 500
+    start_steps: int = 20
+    rtol: float = 1e-6
+    jitter: float = 0.5
+    refresh: int = 10
+    restarts: int = 1
+
+
+class Fit(eqx.Module):
+    """A fitted model: what was found and how it went. Holds no data.
+
+    Attributes:
+        weights: where the objective is largest.
+        posterior: P(z_j = +1 | L, W).
+        objective: log p(L | W) + log p(W).
+        log_likelihood: log p(L | W).
+        code: result code (``crowdjax.optimize.MEANING``).
+        n_steps: passes over the data.
+        history: objective after each pass of the stage that was kept, NaN beyond.
+        switched: whether the first optimum had classes switched and the corrected one was better.
+    """
+
+    weights: Weights
+    posterior: Float[Array, " I"]
+    objective: Float[Array, ""]
+    log_likelihood: Float[Array, ""]
+    code: Int[Array, ""]
+    n_steps: Int[Array, ""]
+    history: Float[Array, " T"]
+    switched: Bool[Array, ""]
+
+
+def starting_weights(key: PRNGKeyArray, model: FactorModel, jitter: float) -> Weights:
+    """The prior means, with random α and β of factors 2 to D. Factor d is drawn with ``fold_in(key, d)``, so that the
+    number of factors does not change the draw; weights that are fixed stay."""
+    mean, variance = model.full(model.mean), model.full(model.variance)
+
+    def draw(side: int, part, spread):
+        leaves, tree = jax.tree.flatten(part)
+        spreads = jax.tree.leaves(spread)
+        out = []
+        for n, (leaf, var) in enumerate(zip(leaves, spreads, strict=True)):
+            noise = jnp.stack(
+                [
+                    jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, d), 2 * side + n), leaf.shape[:1])
+                    for d in range(model.n_factors)
+                ],
+                axis=1,
+            )
+            scale = jnp.where(jnp.arange(model.n_factors) == 0, 0.0, jitter)
+            out.append(leaf + jnp.where(var > 0, scale * noise, 0).astype(leaf.dtype))
+        return jax.tree.unflatten(tree, out)
+
+    return mean._replace(
+        labeler=draw(0, mean.labeler, variance.labeler), instance=draw(1, mean.instance, variance.instance)
+    )
+
+
+def fit(
+    labels: Labels,
+    model: FactorModel,
+    key: PRNGKeyArray,
+    solver: Solver = Solver(),
+    start: Weights | None = None,
+) -> Fit:
+    """Fits the model: a pure function of its arguments; jit it, vmap it, or call ``fit_jit``.
+
+    Args:
+        labels: the judgements, with gold where known.
+        model: features and priors (``crowdjax.factor.build``).
+        key: draws the start of factors 2 to D.
+        solver: how to fit, and how many restarts to take the best of.
+        start: weights to continue from; by default the M-step at the majority vote. Restarts do not apply then.
+
+    Example:
+        >>> import jax
+        >>> from crowdjax.factor import PRESETS, build, fit_jit
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
+        >>> found = fit_jit(labels, build(PRESETS["dawid-skene"], labels), jax.random.key(0))
+        >>> (found.posterior > 0.5).tolist()
+        [True, False, True, False]
+    """
+    if start is not None or solver.restarts == 1:
+        return _fit_once(labels, model, key, solver, start)
+    keys = jax.vmap(lambda r: jax.random.fold_in(key, r))(jnp.arange(solver.restarts))
+    fits = jax.lax.map(lambda k: _fit_once(labels, model, k, solver, None), keys)
+    best = jnp.argmax(jnp.where(jnp.isfinite(fits.objective), fits.objective, -jnp.inf))
+    chosen = jax.tree.map(lambda v: v[best], fits)
+    return dataclasses.replace(chosen, n_steps=fits.n_steps.sum())
+
+
+fit_jit = eqx.filter_jit(fit)  # traces once per shape and solver
+
+
+def sweep(
+    make: Callable[[Any, Any], tuple[Labels, FactorModel, PRNGKeyArray]],
+    shared: Any,
+    members: Any,
+    solver: Solver = Solver(),
+    batch_size: int | None = None,
+) -> Fit:
+    """Fits many members in ONE program: repeats, factor counts, restarts, prior scales, folds.
+
+    Args:
+        make: (shared, member) -> (labels, model, key), traced once. A function at module level, so that equal sweeps
+            share one compiled program.
+        shared: what all members use, for instance the labels: arguments, never closed over.
+        members: a pytree whose leaves have a leading axis of length R: weights, factor counts, keys.
+        solver: for every member.
+        batch_size: how many members run in lock-step (vmap). By default 1 on a CPU, where short fits should not wait
+            for long ones, and all at once elsewhere.
+
+    Returns:
+        a ``Fit`` whose leaves have the leading axis R. A member that failed is a row with its code.
+    """
+    n = jax.tree.leaves(members)[0].shape[0]
+    if batch_size is None:
+        batch_size = 1 if jax.default_backend() == "cpu" else n
+    return _sweep(make, shared, members, solver, min(batch_size, n))
+
+
+@eqx.filter_jit
+def _sweep(make, shared, members, solver, batch_size):
+    if batch_size > 1:
+        solver = dataclasses.replace(solver, refresh=0)
+
+    def one(member):
+        labels, model, key = make(shared, member)
+        return fit(labels, model, key, solver)
+
+    return jax.lax.map(one, members, batch_size=batch_size if batch_size > 1 else None)
+
+
+def _fit_once(labels, model, key, solver, start) -> Fit:
+    objective = Objective(labels, model)
+    votes = majority(labels)
+    x0, unravel = ravel_pytree(starting_weights(key, model, solver.jitter) if start is None else start)
+    minimise = _METHODS[solver.method]
+
+    def stage(carry, k):
+        x, given, best = carry
+        m_step = (k == 0) | (k == 2)
+        limit = jnp.where(m_step, solver.start_steps, solver.max_steps)
+        limit = jnp.where((k == 0) & (start is not None), 0, limit)
+        limit = jnp.where((k >= 2) & ~best["suspect"], 0, limit)
+        rtol = jnp.where(m_step, 1e-4, solver.rtol)
+        found = minimise(objective, x, given, m_step, limit, rtol, solver)
+        ran = limit > 0
+        x = jnp.where(ran, found.x, x)
+        corrected, suspect = unswitch(labels, model, votes, found.aux)
+        better = ran & ~m_step & ((k == 1) | (found.value < best["value"]))
+        keep = lambda new, old: jnp.where(better, new, old)  # noqa: E731
+        best = {
+            "x": keep(found.x, best["x"]),
+            "value": keep(found.value, best["value"]),
+            "posterior": keep(found.aux, best["posterior"]),
+            "code": keep(found.code, best["code"]),
+            "history": keep(found.history, best["history"]),
+            "steps": best["steps"] + found.n_steps,
+            "suspect": jnp.where(k == 1, suspect, best["suspect"]),
+            "switched": jnp.where(k == 3, better, best["switched"]),
+        }
+        given = jnp.where(k == 1, corrected, given)
+        return (x, given, best), None
+
+    dtype = x0.dtype
+    best = {
+        "x": x0,
+        "value": jnp.array(jnp.inf, dtype),
+        "posterior": votes.astype(dtype),
+        "code": jnp.array(optimize.RUNNING),
+        "history": jnp.full(solver.max_steps, jnp.nan, dtype),
+        "steps": jnp.array(0),
+        "suspect": jnp.array(False),
+        "switched": jnp.array(False),
+    }
+    (_, _, best), _ = jax.lax.scan(stage, (x0, votes.astype(dtype), best), jnp.arange(4))
+    weights = unravel(best["x"])
+    return Fit(
+        weights=weights,
+        posterior=best["posterior"],
+        objective=-best["value"],
+        log_likelihood=-best["value"] - model.log_prior(weights),
+        code=best["code"],
+        n_steps=best["steps"],
+        history=-best["history"],
+        switched=best["switched"],
+    )
+
+
+def unswitch(labels: Labels, model: FactorModel, votes, p) -> tuple[Float[Array, " I"], Bool[Array, ""]]:
+    """(posterior with switched parts put right, whether any part was switched).
+
+    A part is the whole crowd, or the support of one instance feature (|Φβ| says how much an instance belongs to it). It
+    counts as switched where the posterior agrees with the majority vote on less than half of it.
+    """
+    agreement = jnp.where(votes == 0.5, 0.5, ((p > 0.5) == (votes > 0.5)).astype(p.dtype))
+    membership = jnp.ones((labels.n_instances, 1), p.dtype)
+    if model.instance.dense is not None:
+        membership = jnp.c_[membership, jnp.abs(jnp.asarray(model.instance.dense, p.dtype))]
+    of_part = membership.T @ agreement / jnp.maximum(membership.sum(0), 1e-30)
+    overall = of_part[0] < 0.5
+    local = membership @ of_part / membership.sum(1)
+    flip = jnp.where(overall, True, local < 0.5)
+    if labels.gold is not None:
+        flip = flip & (labels.gold == 0)
+    return jnp.where(flip, 1 - p, p), flip.any()
+
+
+def _lbfgs(objective, x, given, m_step, limit, rtol, solver: Solver):
+    return optimize.minimize(
+        lambda x: objective(x, given, m_step),
+        x,
+        optimize.lbfgs(),
+        diagonal=lambda x: objective.diagonal(x),
+        max_steps=solver.max_steps,
+        limit=limit,
+        rtol=rtol,
+        refresh=solver.refresh,
+    )
+
+
+_METHODS = {"lbfgs": _lbfgs}

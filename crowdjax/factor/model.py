@@ -1,0 +1,178 @@
+"""The factor model: what is swept (arrays) and what is fixed (a frozen config), its priors and its objective.
+
+    α = Φα Wα     β = link(Φβ Wβ)     γ = Φγ wγ     logit π = Φπ wπ          every weight ~ N(mean, variance), known
+    objective(W) = log p(L | W) + log p(W)                                   the log posterior, truths summed out
+
+A variance of 0 fixes a weight at its mean, an infinite one leaves it to the data. That is all the presets need: see
+``crowdjax.factor.presets``. Source: the paper, sections 2.2, 2.3 and 3 (equation 8 without its slip, docs/models.md).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int
+
+from crowdjax.factor.features import Features, Linear
+from crowdjax.factor.kernels import Factors, curvature_pass, data_pass
+from crowdjax.labels import Labels
+from crowdjax.segments import total
+
+Link = Literal["linear", "exp"]
+
+
+class Weights(NamedTuple):
+    """The weights of every part, or their prior means, or variances. ``bias`` is None in models without γ."""
+
+    labeler: Linear
+    instance: Linear
+    bias: Linear | None
+    class_prior: Linear
+
+
+class FactorModel(eqx.Module):
+    """Features and priors: what a fit needs besides the labels. All arrays may be batched by vmap.
+
+    Attributes:
+        labeler, instance, bias, class_prior: Φα, Φβ, Φγ (None: no bias), Φπ.
+        mean, variance: of the Gaussian prior of every weight; leaves broadcast against the weights.
+        beta: (a, b) of a Beta prior on a single learned class prior π; None for none.
+        link: β = Φβ Wβ, or its exponential (GLAD's).
+    """
+
+    labeler: Features
+    instance: Features
+    bias: Features | None
+    class_prior: Features
+    mean: Weights
+    variance: Weights
+    beta: Float[Array, "2"] | None
+    n_factors: int = eqx.field(static=True)
+    link: Link = eqx.field(static=True, default="linear")
+
+    def with_factors(self, n: Int[Array, ""] | int) -> FactorModel:
+        """The same model with only the first ``n`` factors (may be traced): weights of the others are fixed at 0."""
+
+        def mask(prior: Weights) -> Weights:
+            keep = lambda v: jnp.where(jnp.arange(self.n_factors) < n, v, 0)  # noqa: E731
+            return prior._replace(
+                labeler=jax.tree.map(keep, prior.labeler), instance=jax.tree.map(keep, prior.instance)
+            )
+
+        return dataclasses.replace(self, mean=mask(self.mean), variance=mask(self.variance))
+
+    def full(self, prior: Weights) -> Weights:
+        """Prior means or variances broadcast to the shapes of the weights."""
+
+        def fill(features: Features | None, part: Linear | None, width: int):
+            if features is None:
+                return None
+            dense = None if features.dense is None else jnp.broadcast_to(part.dense, (features.n_columns, width))
+            free = jnp.broadcast_to(part.free, (features.n, width)) if features.identity else None
+            return Linear(dense, free)
+
+        return jax.tree.map(
+            lambda v: jnp.asarray(v, jnp.result_type(float)),
+            Weights(
+                fill(self.labeler, prior.labeler, self.n_factors),
+                fill(self.instance, prior.instance, self.n_factors),
+                fill(self.bias, prior.bias, 1),
+                fill(self.class_prior, prior.class_prior, 1),
+            ),
+        )
+
+    def factors(self, weights: Weights) -> Factors:
+        """α, β, γ and logit π of given weights (equations 4-6)."""
+        beta = self.instance.apply(weights.instance)
+        return Factors(
+            alpha=self.labeler.apply(weights.labeler),
+            beta=jnp.exp(beta) if self.link == "exp" else beta,
+            gamma=None if self.bias is None else self.bias.apply(weights.bias)[:, 0],
+            prior_logit=self.class_prior.apply(weights.class_prior)[:, 0],
+        )
+
+    def pull_back(self, factors: Factors, gradient: Factors) -> Weights:
+        """The gradient in the weights, given the one in the factors (chain rule through link and features)."""
+        beta = gradient.beta * factors.beta if self.link == "exp" else gradient.beta
+        return Weights(
+            self.labeler.transpose(gradient.alpha),
+            self.instance.transpose(beta),
+            None if self.bias is None else self.bias.transpose(gradient.gamma[:, None]),
+            self.class_prior.transpose(gradient.prior_logit[:, None]),
+        )
+
+    def log_prior(self, weights: Weights) -> Float[Array, ""]:
+        """log p(W): Gaussian densities of the weights that are neither fixed nor free of a prior, and Beta of π."""
+
+        def density(w, mean, variance):
+            proper = (variance > 0) & jnp.isfinite(variance)
+            v = jnp.where(proper, variance, 1)
+            terms = -0.5 * ((w - mean) ** 2 / v + jnp.log(2 * jnp.pi * v))
+            return total(jnp.where(proper, terms, 0).ravel())
+
+        value = sum(jax.tree.leaves(jax.tree.map(density, weights, self.full(self.mean), self.full(self.variance))))
+        if self.beta is not None:
+            eta, (a, b) = weights.class_prior.dense[0, 0], self.beta
+            value += (a - 1) * jax.nn.log_sigmoid(eta) + (b - 1) * jax.nn.log_sigmoid(-eta)
+            value -= jax.scipy.special.betaln(a, b)
+        return value
+
+
+class Objective(eqx.Module):
+    """The model's objective as functions of one flat vector of weights, negated for a minimiser.
+
+    Fixed weights are part of the vector; their gradient is zero, so no solver moves them.
+    """
+
+    labels: Labels
+    model: FactorModel
+    mean: Float[Array, " P"]
+    precision: Float[Array, " P"]  # 0 where the prior is flat or the weight is fixed
+    moves: Bool[Array, " P"]
+    unravel: object = eqx.field(static=True)
+
+    def __init__(self, labels: Labels, model: FactorModel):
+        self.labels, self.model = labels, model
+        self.mean, self.unravel = ravel_pytree(model.full(model.mean))
+        variance, _ = ravel_pytree(model.full(model.variance))
+        self.moves = variance > 0
+        self.precision = jnp.where(self.moves & jnp.isfinite(variance), 1 / jnp.where(self.moves, variance, 1), 0)
+
+    def __call__(self, x, given=None, use=True):
+        """-(evidence + log prior), or -(Q + log prior) at ``given`` posteriors; its gradient; the posterior."""
+        weights = self.unravel(x)
+        factors = self.model.factors(weights)
+        out = data_pass(self.labels, factors, given, use)
+        gradient, _ = ravel_pytree(self.model.pull_back(factors, out.gradient))
+        gradient -= self.precision * (x - self.mean)
+        if self.model.beta is not None:
+            a, b = self.model.beta
+            at = ravel_pytree(jax.tree.map(jnp.zeros_like, weights)._replace(
+                class_prior=jax.tree.map(jnp.ones_like, weights.class_prior)))[0]
+            pi = jax.nn.sigmoid(weights.class_prior.dense[0, 0])
+            gradient += at * ((a - 1) * (1 - pi) - (b - 1) * pi)
+        value = out.value + self.model.log_prior(weights)
+        return -value, jnp.where(self.moves, -gradient, 0), out.posterior
+
+    def diagonal(self, x):
+        """Positive diagonal of a Hessian bound: prior precision + Φ²ᵀ (curvature of the factors)."""
+        model, weights = self.model, self.unravel(x)
+        factors = model.factors(weights)
+        curved = curvature_pass(self.labels, factors)
+        squared = dataclasses.replace(
+            model,
+            labeler=model.labeler.squared(),
+            instance=model.instance.squared(),
+            bias=None if model.bias is None else model.bias.squared(),
+            class_prior=model.class_prior.squared(),
+        )
+        if model.link == "exp":
+            curved = curved._replace(beta=curved.beta * factors.beta)  # pull_back multiplies once more
+        h, _ = ravel_pytree(squared.pull_back(factors, curved))
+        h = h + self.precision
+        return jnp.where(self.moves & (h > 0), h, 1)

@@ -1,0 +1,151 @@
+"""Named models. Each is a configuration of the one factor model; none has code of its own (the paper, section 2.3).
+
+| preset | α | β | γ |
+|---|---|---|---|
+| majority | 1, fixed | 1, fixed | – |
+| one-coin | per labeler | 1, fixed | – |
+| dawid-skene | per labeler | 1, fixed | per labeler (exactly the two-coin model: sens = σ(α+γ), spec = σ(α-γ)) |
+| glad | per labeler, N(1, 1) | exp(b), b ~ N(1, 1) per instance | – |
+| glad-linear | per labeler | per instance, unconstrained (the paper's reading of GLAD) | – |
+| factor | per labeler, D of them | per instance, D of them | per labeler |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import jax.numpy as jnp
+
+from crowdjax.factor.features import Features, Linear
+from crowdjax.factor.model import FactorModel, Link, Weights
+from crowdjax.labels import Labels
+
+Gaussian = tuple[float, float]  # mean, standard deviation; 0 fixes, inf frees
+ClassPrior = float | Literal["learn", "logistic"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FactorConfig:
+    """What distinguishes one factor model from another, frozen and hashable.
+
+    Attributes:
+        n_factors: D.
+        labeler, instance, bias: mean and standard deviation of the first factor's α and β and of γ. With features they
+            are those of the constant column; without, of every labeler's (instance's) own weight. ``bias=None``: no γ.
+        further: standard deviation of α and β of factors 2 to D, whose means are 0.
+        features: standard deviation of the weights of (standardised) feature columns, whose means are 0.
+        deviation: standard deviation of the own weights that labelers (instances) keep beside features; 0: none.
+        link: β = its linear form, or the exponential of it.
+        class_prior: P(z = +1): a number, ``learn`` (Beta(2, 2) prior) or ``logistic`` in the instance features.
+    """
+
+    n_factors: int = 1
+    labeler: Gaussian = (1.0, 1.0)
+    instance: Gaussian = (1.0, 1.0)
+    bias: Gaussian | None = (0.0, 1.0)
+    further: float = 1.0
+    features: float = 0.5
+    deviation: float = 0.5
+    link: Link = "linear"
+    class_prior: ClassPrior = 0.5
+
+    def __post_init__(self):
+        if self.n_factors < 1:
+            raise ValueError(f"n_factors: got {self.n_factors}; allowed: 1 or more")
+        for name in ("labeler", "instance", "bias"):
+            value = getattr(self, name)
+            if value is not None and not value[1] >= 0:
+                raise ValueError(f"{name}: standard deviation {value[1]}; allowed: 0 (fixed) or more")
+        if not isinstance(self.class_prior, str) and not 0 < self.class_prior < 1:
+            raise ValueError(f"class_prior: got {self.class_prior}; allowed: a number between 0 and 1, learn, logistic")
+
+
+PRESETS = {
+    "majority": FactorConfig(labeler=(1.0, 0.0), instance=(1.0, 0.0), bias=None),
+    "one-coin": FactorConfig(labeler=(1.0, 2.0), instance=(1.0, 0.0), bias=None),
+    "dawid-skene": FactorConfig(labeler=(1.0, 2.0), instance=(1.0, 0.0), bias=(0.0, 2.0)),
+    "glad": FactorConfig(bias=None, link="exp"),
+    "glad-linear": FactorConfig(bias=None),
+    "factor": FactorConfig(),
+}
+
+
+def build(
+    config: FactorConfig,
+    labels: Labels,
+    *,
+    labeler_features=None,
+    instance_features=None,
+) -> FactorModel:
+    """The model of a config for the labelers and instances of ``labels``.
+
+    Args:
+        labeler_features, instance_features: standardised columns, shape [W, F] and [I, F']; a constant is added here.
+
+    Example:
+        >>> labels = Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1])
+        >>> build(PRESETS["dawid-skene"], labels).mean.labeler.free.tolist()
+        [[1.0]]
+    """
+    d = config.n_factors
+    first = jnp.arange(d) == 0
+
+    def side(n, columns, gaussian):
+        mean, sd = gaussian
+        mean = jnp.where(first, mean, 0.0)[None]
+        sd = jnp.where(first, sd, config.further if sd > 0 else 0.0)[None]
+        return _side(n, columns, mean, sd, config)
+
+    labeler, a_mean, a_sd = side(labels.n_labelers, labeler_features, config.labeler)
+    instance, b_mean, b_sd = side(labels.n_instances, instance_features, config.instance)
+    bias, g_mean, g_sd = (None, None, None)
+    if config.bias is not None:
+        mean, sd = (jnp.full((1, 1), v) for v in config.bias)
+        bias, g_mean, g_sd = _side(labels.n_labelers, labeler_features, mean, sd, config)
+    prior, p_mean, p_sd, beta = _class_prior(config, labels, instance_features)
+    square = lambda part: None if part is None else Linear(*(None if v is None else v**2 for v in part))  # noqa: E731
+    return FactorModel(
+        labeler=labeler,
+        instance=instance,
+        bias=bias,
+        class_prior=prior,
+        mean=Weights(a_mean, b_mean, g_mean, p_mean),
+        variance=Weights(square(a_sd), square(b_sd), square(g_sd), square(p_sd)),
+        beta=beta,
+        n_factors=d,
+        link=config.link,
+    )
+
+
+def _side(n, columns, mean, sd, config):
+    """Features and priors of one side: a free weight each; or constant, columns and a deviation each; or, where the
+    standard deviation is 0, a constant alone."""
+    if columns is None:
+        if (sd == 0).all():
+            return Features.constant(n), Linear(mean, None), Linear(sd, None)
+        return Features.free(n), Linear(None, mean), Linear(None, sd)
+    columns = jnp.asarray(columns)
+    features = Features.columns(jnp.c_[jnp.ones(n), columns], identity=config.deviation > 0)
+    zeros = jnp.zeros((columns.shape[1], mean.shape[1]))
+    free = config.deviation > 0
+    return (
+        features,
+        Linear(jnp.r_[mean, zeros], jnp.zeros_like(mean) if free else None),
+        Linear(jnp.r_[sd, zeros + config.features], jnp.full_like(sd, config.deviation) if free else None),
+    )
+
+
+def _class_prior(config, labels, columns):
+    """Φπ, means, standard deviations and Beta of the class prior."""
+    n, zero = labels.n_instances, jnp.zeros((1, 1))
+    if config.class_prior == "learn":
+        return Features.constant(n), Linear(zero), Linear(zero + jnp.inf), jnp.array([2.0, 2.0])
+    if config.class_prior == "logistic":
+        if columns is None:
+            raise ValueError("class_prior: logistic needs instance features; allowed without: a number, learn")
+        features = Features.columns(jnp.c_[jnp.ones(n), jnp.asarray(columns)])
+        rows = jnp.zeros((features.n_columns, 1))
+        return features, Linear(rows), Linear(rows + 1.0), None
+    logit = jnp.log(config.class_prior) - jnp.log1p(-config.class_prior)
+    return Features.constant(n), Linear(zero + logit), Linear(zero), None

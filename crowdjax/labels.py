@@ -1,0 +1,247 @@
+"""Labels: the judgements of a crowd as sparse triples, and the host-side index of their ids.
+
+Everything here runs on the host (NumPy). What comes out is a pytree that the kernels take as an argument.
+Problems are refused here, at the door; the kernels trust what they get.
+
+Layout. Triples are sorted by instance and cut into ``n_blocks`` blocks of ``block_instances`` consecutive instances.
+Every block holds the same number of triples, so a kernel may reshape the flat arrays to ``[n_blocks, -1]`` and scan;
+what a block lacks is padding: label 0, weight 0. One block means a flat layout, which small problems use.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal, get_args
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Float, Int, Int8
+
+Repeats = Literal["count", "first", "last", "mean"]
+
+FLAT_BELOW = 32_768  # labels; smaller problems fit the caches whole
+LABELS_PER_BLOCK = 10_240  # the temporaries of one block then stay in the cache (docs/performance.md)
+MAX_PADDING = 1.25  # stored triples per real triple; blocks grow until they pad less than this
+
+
+class LabelError(ValueError):
+    """A table or an array that cannot be read as labels; the message says which value, where, and what is allowed."""
+
+
+class Labels(eqx.Module):
+    """The judgements L_ij of labelers i on instances j, as sparse triples (the paper, section 2).
+
+    Attributes:
+        labeler: index of the labeler of each triple, in [0, n_labelers).
+        instance: index of the instance, in [0, n_instances), non-decreasing.
+        label: -1 or +1; 0 marks padding.
+        weight: multiplicity of the judgement; ``None`` means one each. 0 leaves a judgement out.
+        gold: the known truth of each instance, -1 or +1, 0 where unknown; ``None`` where there is none at all.
+        n_labelers, n_instances: sizes (static under jit).
+        n_blocks, block_instances: the layout, see the module's docstring (static under jit).
+
+    Example:
+        >>> labels = Labels.from_arrays(labeler=[0, 1, 0], instance=[0, 0, 1], label=[1, 0, 1])
+        >>> labels.label.tolist(), labels.n_labelers, labels.n_instances
+        ([1, -1, 1], 2, 2)
+    """
+
+    labeler: Int[Array, " N"]
+    instance: Int[Array, " N"]
+    label: Int8[Array, " N"]
+    weight: Float[Array, " N"] | None
+    gold: Int8[Array, " I"] | None
+    n_labelers: int = eqx.field(static=True)
+    n_instances: int = eqx.field(static=True)
+    n_blocks: int = eqx.field(static=True)
+    block_instances: int = eqx.field(static=True)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        labeler,
+        instance,
+        label,
+        *,
+        weight=None,
+        gold=None,
+        n_labelers: int | None = None,
+        n_instances: int | None = None,
+        repeats: Repeats = "count",
+        blocks: bool = True,
+    ) -> Labels:
+        """Sorts, checks and lays out triples given as integer indices.
+
+        Args:
+            labeler, instance: integer indices from 0, shape [N].
+            label: 0/1, -1/+1 or booleans, shape [N].
+            weight: multiplicities >= 0, shape [N].
+            gold: known truth per instance, shape [I]: 0/1 or -1/+1, NaN where unknown.
+            n_labelers, n_instances: sizes; by default one more than the largest index.
+            repeats: what to do with several judgements of one labeler on one instance: ``count`` them all, keep the
+                ``first`` or the ``last`` row, or let them share one judgement's weight (``mean``).
+            blocks: ``False`` forces the flat layout (needed where the triples themselves are vmapped over).
+
+        Raises:
+            LabelError: lengths differ, an index is negative or too large, a label is outside its alphabet, a weight is
+                negative or not finite, nothing is left.
+        """
+        if repeats not in get_args(Repeats):
+            raise LabelError(f"repeats: got {repeats!r}; allowed: {', '.join(get_args(Repeats))}")
+        labeler, n_labelers = _indices(labeler, "labeler", n_labelers)
+        instance, n_instances = _indices(instance, "instance", n_instances)
+        sign = signs(label, "label")
+        n = len(sign)
+        if not len(labeler) == len(instance) == n:
+            raise LabelError(f"lengths differ: labeler {len(labeler)}, instance {len(instance)}, label {n}")
+        if n == 0:
+            raise LabelError("no labels at all; at least one judgement is needed")
+        if weight is not None:
+            weight = np.asarray(weight, dtype=np.float64).reshape(-1)
+            if len(weight) != n:
+                raise LabelError(f"lengths differ: weight {len(weight)}, label {n}")
+            bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+            if bad.size:
+                raise LabelError(f"weight: got {weight[bad[0]]} at row {bad[0]}; allowed: finite numbers >= 0")
+        if gold is not None:
+            gold = gold_signs(gold, n_instances)
+
+        order = np.lexsort((sign, labeler, instance))  # stable: equal triples keep their row order
+        if repeats in ("first", "last"):
+            order = _one_per_pair(order, labeler, instance, repeats)
+        labeler, instance, sign = labeler[order], instance[order], sign[order]
+        weight = None if weight is None else weight[order]
+        if repeats == "mean":
+            share = _share_of_pair(labeler, instance)
+            if weight is not None:
+                weight = weight * share
+            elif (share != 1).any():
+                weight = share
+        return _lay_out(labeler, instance, sign, weight, gold, n_labelers, n_instances, blocks)
+
+    @property
+    def counts(self) -> Float[Array, " N"]:
+        """The multiplicity c of every stored triple, 0 for padding."""
+        return abs(self.label) if self.weight is None else self.weight
+
+    def with_weight(self, weight: Float[Array, " N"]) -> Labels:
+        """The same triples with other multiplicities (shape of ``label``, in stored order); traceable."""
+        return dataclasses.replace(self, weight=weight)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelIndex:
+    """The ids behind the indices: ``labelers[i]`` and ``instances[j]``, each array of the ids' own type, sorted."""
+
+    labelers: np.ndarray
+    instances: np.ndarray
+
+
+def signs(values, name: str) -> np.ndarray:
+    """0/1, -1/+1 or boolean values as int8 in {-1, +1}; raises ``LabelError`` for anything else."""
+    values = np.asarray(values).reshape(-1)
+    if values.dtype == bool:
+        return np.where(values, 1, -1).astype(np.int8)
+    if values.dtype.kind not in "iuf":
+        raise LabelError(f"{name}: values of type {values.dtype}; allowed: 0/1, -1/+1 or true/false")
+    bad = np.flatnonzero(~np.isin(values, (-1, 0, 1)))
+    if bad.size:
+        raise LabelError(f"{name}: got {values[bad[0]]} at row {bad[0]}; allowed: 0/1, -1/+1 or true/false")
+    if (values == 0).any() and (values == -1).any():
+        row = int(np.flatnonzero(values == -1)[0])
+        raise LabelError(f"{name}: got -1 at row {row} and 0 at row {int(np.flatnonzero(values == 0)[0])}; "
+                         "allowed: either 0/1 or -1/+1 throughout")
+    return np.where(values == 1, 1, -1).astype(np.int8)
+
+
+def gold_signs(gold, n_instances: int) -> np.ndarray:
+    """Known truths as int8: -1, +1, and 0 where unknown (NaN)."""
+    gold = np.asarray(gold, dtype=np.float64).reshape(-1)
+    if len(gold) != n_instances:
+        raise LabelError(f"gold: {len(gold)} entries for {n_instances} instances; one each, NaN where unknown")
+    known = ~np.isnan(gold)
+    out = np.zeros(n_instances, np.int8)
+    out[known] = signs(gold[known], "gold")
+    return out
+
+
+def _indices(values, name: str, size: int | None) -> tuple[np.ndarray, int]:
+    values = np.asarray(values).reshape(-1)
+    if values.size and values.dtype.kind not in "iu":
+        raise LabelError(f"{name}: indices of type {values.dtype}; allowed: integers from 0 (ids of other types: "
+                         "crowdjax.io.read_labels)")
+    top = int(values.max()) + 1 if values.size else 0
+    size = top if size is None else size
+    bad = np.flatnonzero((values < 0) | (values >= size))
+    if bad.size:
+        raise LabelError(f"{name}: got index {values[bad[0]]} at row {bad[0]}; allowed: 0 to {size - 1}")
+    if size >= 2**31:
+        raise LabelError(f"{name}: {size} of them; allowed: fewer than 2**31")
+    return values.astype(np.int32), size
+
+
+def _same_pair(labeler: np.ndarray, instance: np.ndarray) -> np.ndarray:
+    """Whether a sorted triple is by the same labeler on the same instance as the one before it."""
+    return np.r_[False, (labeler[1:] == labeler[:-1]) & (instance[1:] == instance[:-1])]
+
+
+def _one_per_pair(order, labeler, instance, repeats) -> np.ndarray:
+    """Of each (instance, labeler) pair the first or last row of the input, in sorted order."""
+    by_row = np.lexsort((np.arange(len(labeler)), labeler, instance))
+    repeated = _same_pair(labeler[by_row], instance[by_row])
+    keep = ~repeated if repeats == "first" else ~np.r_[repeated[1:], False]
+    return by_row[keep]
+
+
+def _share_of_pair(labeler, instance) -> np.ndarray:
+    """One over the number of judgements that the labeler of a sorted triple gave on its instance."""
+    group = np.cumsum(~_same_pair(labeler, instance)) - 1
+    return (1.0 / np.bincount(group))[group]
+
+
+def _lay_out(labeler, instance, sign, weight, gold, n_labelers, n_instances, blocks) -> Labels:
+    n = len(sign)
+    per_block, n_blocks, width = n_instances, 1, n
+    if blocks and n >= FLAT_BELOW:
+        per_block, n_blocks, width = _block_shape(instance, n_instances)
+    if n_blocks * width > n:
+        starts = np.searchsorted(instance, np.arange(n_blocks) * per_block)
+        block = instance // per_block
+        slot = block * width + (np.arange(n) - starts[block])
+        last = np.minimum((np.arange(n_blocks) + 1) * per_block, n_instances) - 1
+
+        def pad(values, fill):
+            out = np.repeat(fill, width) if np.ndim(fill) else np.full(n_blocks * width, fill)
+            out = out.astype(values.dtype)
+            out[slot] = values
+            return out
+
+        labeler, instance, sign = pad(labeler, 0), pad(instance, last), pad(sign, 0)
+        weight = None if weight is None else pad(weight, 0)
+    # NumPy arrays stay NumPy until a kernel takes them: no device is touched here.
+    return Labels(
+        labeler=labeler,
+        instance=instance.astype(np.int32),
+        label=sign,
+        weight=weight,
+        gold=gold,
+        n_labelers=n_labelers,
+        n_instances=n_instances,
+        n_blocks=n_blocks,
+        block_instances=per_block,
+    )
+
+
+def _block_shape(instance: np.ndarray, n_instances: int) -> tuple[int, int, int]:
+    """(instances per block, number of blocks, triples per block): the smallest blocks near the cache's size that pad
+    little. A few crowded instances make the blocks grow, in the end to a single flat one."""
+    n = len(instance)
+    per_block = 2 ** max(6, round(np.log2(LABELS_PER_BLOCK * n_instances / n)))
+    while per_block < n_instances:
+        n_blocks = -(-n_instances // per_block)
+        edges = np.searchsorted(instance, np.arange(n_blocks + 1) * per_block)
+        width = int(np.diff(edges).max())
+        if n_blocks * width <= MAX_PADDING * n:
+            return per_block, n_blocks, width
+        per_block *= 2
+    return n_instances, 1, n

@@ -1,0 +1,162 @@
+"""The observation model that both systems share, in log space, with its gradients.
+
+The paper's equation 1 gives the chance that labeler i is right about instance j. With labels and truths in {-1, +1} it
+is (z² = 1)
+
+    log p(L_ij | z_j) = log σ( L_ij (z_j s_ij + γ_ij) )            logit P(L_ij = +1 | z_j) = z_j s_ij + γ_ij
+
+with s the discrimination and γ the log-odds of answering +1. The truth is summed out per instance:
+
+    ℓ_j^z     = Σ_i c_ij log σ( L_ij (z s_ij + γ_ij) )              c: multiplicity, 0 for padding
+    evidence  = Σ_j log( π_j exp ℓ_j^+ + (1 - π_j) exp ℓ_j^- )
+    posterior = P(z_j = +1 | L) = σ( logit π_j + ℓ_j^+ - ℓ_j^- )
+
+Plain functions of arrays: call them in your own jitted code. s and γ are given per triple here; the factor model's
+kernels (``crowdjax.factor.kernels``) go over blocks of triples with the same per-triple functions.
+
+Source: Ruvolo, Whitehill, Movellan, equations 1-3 and section 3; docs/models.md, section 1.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int8
+
+from crowdjax.labels import Labels
+from crowdjax.segments import sum_by, total
+
+
+class PerTriple(NamedTuple):
+    """log p(L | z = ±1) of each triple, and the slopes σ(-L(z s + γ)) that its gradients are made of."""
+
+    log_plus: Float[Array, " N"]
+    log_minus: Float[Array, " N"]
+    slope_plus: Float[Array, " N"]
+    slope_minus: Float[Array, " N"]
+
+
+def _log_sigmoid(t):
+    """(log σ(t), σ(-t)) from one exponential and one logarithm; exact in both tails, also in float32."""
+    e = jnp.exp(-jnp.abs(t))
+    return jnp.minimum(t, 0) - jnp.log1p(e), jnp.where(t >= 0, e, 1) / (1 + e)
+
+
+def per_triple(label: Int8[Array, " N"], s: Float[Array, " N"], gamma: Float[Array, " N"]) -> PerTriple:
+    """log p(L | z = +1) = log σ(L(γ + s)) and log p(L | z = -1) = log σ(L(γ - s)), with their slopes.
+
+    Padding (label 0) gets log ½ in both; multiply by its multiplicity 0.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> t = per_triple(jnp.array([1.0]), jnp.array([1.3862944]), jnp.array([0.0]))
+        >>> print(f"{jnp.exp(t.log_plus[0]):.2f} {jnp.exp(t.log_minus[0]):.2f}")
+        0.80 0.20
+    """
+    log_plus, slope_plus = _log_sigmoid(label * (gamma + s))
+    log_minus, slope_minus = _log_sigmoid(label * (gamma - s))
+    return PerTriple(log_plus, log_minus, slope_plus, slope_minus)
+
+
+def instance_log_likelihood(labels: Labels, s, gamma) -> tuple[Float[Array, " I"], Float[Array, " I"]]:
+    """(ℓ^+, ℓ^-): the log-probability of each instance's labels under either truth.
+
+    Args:
+        labels: N stored triples of I instances.
+        s, gamma: discrimination and log-odds bias per triple, shape [N] (or scalars).
+    """
+    shape = labels.label.shape
+    t = per_triple(labels.label, jnp.broadcast_to(s, shape), jnp.broadcast_to(gamma, shape))
+    c = labels.counts
+    return (
+        sum_by(c * t.log_plus, labels.instance, labels.n_instances, ordered=True),
+        sum_by(c * t.log_minus, labels.instance, labels.n_instances, ordered=True),
+    )
+
+
+def posterior(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]:
+    """P(z_j = +1 | L): the E-step. σ(logit π_j + ℓ_j^+ - ℓ_j^-), or the gold label where there is one.
+
+    Args:
+        log_plus, log_minus: ℓ^±, shape [I].
+        prior_logit: logit of the class prior π, shape [I] or scalar.
+        gold: -1/+1 where the truth is known, else 0; shape [I].
+    """
+    p = jax.nn.sigmoid(prior_logit + log_plus - log_minus)
+    return p if gold is None else jnp.where(gold == 0, p, (gold > 0).astype(p.dtype))
+
+
+def instance_evidence(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]:
+    """log p(L_j): the truth summed out, or fixed at the gold label (then log p(L_j, z_j = gold)). Shapes as above."""
+    plus = log_plus + jax.nn.log_sigmoid(prior_logit)
+    minus = log_minus + jax.nn.log_sigmoid(-prior_logit)
+    summed = jnp.logaddexp(plus, minus)
+    return summed if gold is None else jnp.where(gold == 0, summed, jnp.where(gold > 0, plus, minus))
+
+
+def evidence(labels: Labels, s, gamma, prior_logit) -> Float[Array, ""]:
+    """log p(L) = Σ_j log( π_j exp ℓ_j^+ + (1 - π_j) exp ℓ_j^- ), differentiable in s, γ and logit π.
+
+    Args:
+        labels: N stored triples of I instances; known gold labels fix z_j.
+        s, gamma: per triple, shape [N] (or scalars).
+        prior_logit: shape [I] or scalar.
+
+    Example:
+        >>> from crowdjax.labels import Labels
+        >>> labels = Labels.from_arrays([0, 1], [0, 0], [1, 1])
+        >>> print(f"{evidence(labels, 1.3862944, 0.0, 0.0):.4f}")      # log(½ .8² + ½ .2²)
+        -1.0788
+
+    Source: the paper's equation 8 with p(W) taken out of the sum.
+    """
+    log_plus, log_minus = instance_log_likelihood(labels, s, gamma)
+    prior_logit = jnp.broadcast_to(jnp.asarray(prior_logit, log_plus.dtype), log_plus.shape)
+    return total(instance_evidence(log_plus, log_minus, prior_logit, labels.gold))
+
+
+def expected_log_likelihood(labels: Labels, s, gamma, prior_logit, p) -> Float[Array, ""]:
+    """Q = Σ_j p_j (log π_j + ℓ_j^+) + (1 - p_j)(log(1 - π_j) + ℓ_j^-) for given posteriors p, shape [I].
+
+    Source: the paper's equation 10, with labels in {-1, +1}.
+    """
+    log_plus, log_minus = instance_log_likelihood(labels, s, gamma)
+    plus = log_plus + jax.nn.log_sigmoid(prior_logit)
+    minus = log_minus + jax.nn.log_sigmoid(-prior_logit)
+    return total(p * plus + (1 - p) * minus)
+
+
+def gradients(label, t: PerTriple, p) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
+    """(∂/∂s, ∂/∂γ) of Q per unit of multiplicity, given p = P(z = +1) of each triple's instance.
+
+        ∂/∂s = p r⁺ - (1-p) r⁻      ∂/∂γ = p r⁺ + (1-p) r⁻      r^± = L σ(-L(γ ± s)) = y - σ(γ ± s)
+
+    At the E-step's own p these are the gradients of the evidence as well (Fisher's identity).
+    """
+    plus = p * t.slope_plus
+    minus = (1 - p) * t.slope_minus
+    return label * (plus - minus), label * (plus + minus)
+
+
+def curvature(t: PerTriple) -> Float[Array, " N"]:
+    """w = ½(σ'(γ+s) + σ'(γ-s)) per triple: what the diagonal preconditioner is made of."""
+    return 0.5 * (t.slope_plus * (1 - t.slope_plus) + t.slope_minus * (1 - t.slope_minus))
+
+
+def sensitivity_specificity(s, gamma):
+    """(σ(s + γ), σ(s - γ)): the chances of labelling a positive, and a negative, rightly (equations 2 and 3)."""
+    return jax.nn.sigmoid(s + gamma), jax.nn.sigmoid(s - gamma)
+
+
+def discrimination_bias(sensitivity, specificity):
+    """(s, γ) of given sensitivity and specificity; inverse of :func:`sensitivity_specificity`.
+
+    Example:
+        >>> s, gamma = discrimination_bias(0.9, 0.7)
+        >>> print("{:.2f} {:.2f}".format(*sensitivity_specificity(s, gamma)))
+        0.90 0.70
+    """
+    a, b = jax.scipy.special.logit(sensitivity), jax.scipy.special.logit(specificity)
+    return (a + b) / 2, (a - b) / 2
