@@ -183,6 +183,68 @@ def _reject(s: _State, trial, rule) -> _State:
     )
 
 
+class Step(NamedTuple):
+    """One step of a fixed-point iteration from x: where it leads, and the value, gradient and the rest AT x."""
+
+    x: Float[Array, " P"]
+    value: Float[Array, ""]
+    grad: Float[Array, " P"]
+    aux: Any
+
+
+class _Iteration(NamedTuple):
+    at: Array
+    step: Step
+    small: Array
+    code: Array
+    n_steps: Array
+    history: Array
+
+
+def iterate(
+    step: Callable[[Array, Array], Step],
+    x0: Float[Array, " P"],
+    *,
+    max_steps: int,
+    limit: Int[Array, ""] | int | None = None,
+    rtol: Float[Array, ""] | float = 1e-7,
+    patience: int = 3,
+    period: int = 1,
+) -> Solution:
+    """Repeats ``x = step(x, k)`` until the value stops falling: EM and its relatives.
+
+    Args:
+        step: (x, number of the step) -> ``Step``.
+        period: how many steps make a round (blocks of a blockwise step); small gains count only for whole rounds.
+        others: as in ``minimize``.
+    """
+    limit = jnp.minimum(max_steps if limit is None else limit, max_steps)
+    shape = jax.eval_shape(step, x0, jnp.array(0))
+    zero = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shape)
+    dtype = zero.value.dtype
+    init = _Iteration(
+        at=x0,
+        step=zero._replace(x=x0, value=jnp.array(jnp.inf, dtype)),
+        small=jnp.array(0),
+        code=jnp.array(RUNNING),
+        n_steps=jnp.array(0),
+        history=jnp.full(max_steps, jnp.nan, dtype),
+    )
+
+    def body(s: _Iteration) -> _Iteration:
+        at = s.step.x
+        new = step(at, s.n_steps)
+        small = (s.step.value - new.value <= rtol / period * (1 + jnp.abs(new.value))) & (s.n_steps > 0)
+        small = jnp.where(small, s.small + 1, 0)
+        code = jnp.where(small >= patience * period, CONVERGED, RUNNING)
+        code = jnp.where(jnp.isfinite(new.value) & jnp.all(jnp.isfinite(new.grad)), code, NONFINITE)
+        return _Iteration(at, new, small, code, s.n_steps + 1, s.history.at[s.n_steps].set(new.value))
+
+    end = jax.lax.while_loop(lambda s: (s.code == RUNNING) & (s.n_steps < limit), body, init)
+    code = jnp.where(end.code == RUNNING, MAX_STEPS, end.code)
+    return Solution(end.at, end.step.value, end.step.grad, end.step.aux, code, end.n_steps, end.history)
+
+
 class _Lbfgs(NamedTuple):
     x: Array
     grad: Array

@@ -4,6 +4,7 @@ from crowdjax.factor.features import Features, Linear, rbf_basis
 from crowdjax.factor.fit import Fit, Solver, fit, fit_jit, sweep
 from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, e_step, evidence, expected_complete, majority
 from crowdjax.factor.model import FactorModel, Objective, Weights
+from crowdjax.factor.predict import LabelerSummary, correctness, expected_factor, labeler_summary, predict, unseen_factors
 from crowdjax.factor.presets import PRESETS, FactorConfig, build
 
 __all__ = [
@@ -13,19 +14,25 @@ __all__ = [
     "Factors",
     "Features",
     "Fit",
+    "LabelerSummary",
     "Linear",
     "Objective",
     "Solver",
     "Weights",
     "build",
+    "correctness",
     "curvature_pass",
     "data_pass",
     "e_step",
     "evidence",
     "expected_complete",
+    "expected_factor",
     "fit",
     "fit_jit",
+    "labeler_summary",
     "majority",
+    "predict",
     "rbf_basis",
     "sweep",
+    "unseen_factors",
 ]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import equinox as eqx
@@ -23,6 +24,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from crowdjax import optimize
+from crowdjax.factor.em import em_bound, em_cg
 from crowdjax.factor.kernels import majority
 from crowdjax.factor.model import FactorModel, Objective, Weights
 from crowdjax.labels import Labels
@@ -183,7 +185,10 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
     objective = Objective(labels, model)
     votes = majority(labels)
     x0, unravel = ravel_pytree(starting_weights(key, model, solver.jitter) if start is None else start)
-    minimise = _METHODS[solver.method]
+    if solver.method == "lbfgs":
+        minimise = partial(_lbfgs, refresh=solver.refresh)
+    else:
+        minimise = em_cg if solver.method == "em-cg" else em_bound
 
     def stage(carry, k):
         x, given, best = carry
@@ -192,7 +197,7 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
         limit = jnp.where((k == 0) & (start is not None), 0, limit)
         limit = jnp.where((k >= 2) & ~best["suspect"], 0, limit)
         rtol = jnp.where(m_step, 1e-4, solver.rtol)
-        found = minimise(objective, x, given, m_step, limit, rtol, solver)
+        found = minimise(objective, x, given, m_step, max_steps=solver.max_steps, limit=limit, rtol=rtol)
         ran = limit > 0
         x = jnp.where(ran, found.x, x)
         corrected, suspect = unswitch(labels, model, votes, found.aux)
@@ -255,17 +260,15 @@ def unswitch(labels: Labels, model: FactorModel, votes, p) -> tuple[Float[Array,
     return jnp.where(flip, 1 - p, p), flip.any()
 
 
-def _lbfgs(objective, x, given, m_step, limit, rtol, solver: Solver):
+def _lbfgs(objective: Objective, x, given, m_step, *, max_steps, limit, rtol, refresh=10) -> optimize.Solution:
+    """L-BFGS on the objective itself, or on Q at ``given`` posteriors where ``m_step``."""
     return optimize.minimize(
         lambda x: objective(x, given, m_step),
         x,
         optimize.lbfgs(),
         diagonal=lambda x: objective.diagonal(x),
-        max_steps=solver.max_steps,
+        max_steps=max_steps,
         limit=limit,
         rtol=rtol,
-        refresh=solver.refresh,
+        refresh=refresh,
     )
-
-
-_METHODS = {"lbfgs": _lbfgs}

@@ -1,0 +1,180 @@
+"""What a fit says about labelers, about new labels, and about labelers and instances it has never seen.
+
+A labeler without labels is expected to be what its features say; without features, what the prior says.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from crowdjax import likelihood
+from crowdjax.factor.features import PRECISION, Features, Linear
+from crowdjax.factor.fit import Fit, Solver, fit_jit
+from crowdjax.factor.kernels import Factors
+from crowdjax.factor.model import FactorModel, Weights
+from crowdjax.labels import Labels
+from crowdjax.segments import sum_by
+
+
+class LabelerSummary(NamedTuple):
+    """Per labeler: judgements, and the chances of being right on the positives, the negatives and all it judged."""
+
+    n_labels: Float[Array, " W"]
+    sensitivity: Float[Array, " W"]
+    specificity: Float[Array, " W"]
+    accuracy: Float[Array, " W"]
+
+
+@jax.jit
+def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSummary:
+    """How good each labeler is, averaged over the instances it judged.
+
+        sensitivity_i = Σ_j c p_j σ(s_ij + γ_i) / Σ_j c p_j      specificity_i = Σ_j c (1-p_j) σ(s_ij - γ_i) / Σ_j c (1-p_j)
+
+    with p the posterior and c the multiplicities; accuracy weighs both by what it judged. A labeler without judgements
+    gets the chances on an average instance. Source: the paper, equations 2 and 3.
+    """
+    factors = model.factors(fit.weights)
+    gamma = jnp.zeros(labels.n_labelers) if factors.gamma is None else factors.gamma
+    s = sum(factors.alpha[:, d][labels.labeler] * factors.beta[:, d][labels.instance] for d in range(model.n_factors))
+    right_plus, right_minus = likelihood.sensitivity_specificity(s, gamma[labels.labeler])
+    p, c = fit.posterior[labels.instance], labels.counts
+    add = lambda v: sum_by(v, labels.labeler, labels.n_labelers)  # noqa: E731
+    plus, minus = add(c * p), add(c * (1 - p))
+    hits, rejections = add(c * p * right_plus), add(c * (1 - p) * right_minus)
+    typical = factors.alpha @ factors.beta.mean(0)
+    typical_plus, typical_minus = likelihood.sensitivity_specificity(typical, gamma)
+    share = lambda part, whole, otherwise: jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), otherwise)  # noqa: E731
+    return LabelerSummary(
+        n_labels=plus + minus,
+        sensitivity=share(hits, plus, typical_plus),
+        specificity=share(rejections, minus, typical_minus),
+        accuracy=share(hits + rejections, plus + minus, (typical_plus + typical_minus) / 2),
+    )
+
+
+def expected_factor(
+    features: Features, weights: Linear, mean: Linear, rows: Float[Array, "n F"] | None, n: int
+) -> Float[Array, "n D"]:
+    """The factor of n unseen labelers (instances): their rows of Φ's dense columns (default: the average row) times the
+    weights, plus the prior mean of their own weight."""
+    out = 0.0
+    if features.dense is not None:
+        rows = jnp.mean(jnp.asarray(features.dense), 0, keepdims=True) if rows is None else jnp.asarray(rows)
+        out = jnp.matmul(rows.astype(weights.dense.dtype), weights.dense, precision=PRECISION)
+    if features.identity:
+        out = out + mean.free[:1]
+    return jnp.broadcast_to(out, (n, out.shape[1]))
+
+
+def unseen_factors(
+    model: FactorModel,
+    weights: Weights,
+    *,
+    known: Int[Array, " W2"],
+    labeler_rows: Float[Array, "W2 F"] | None = None,
+) -> tuple[Float[Array, "W2 D"], Float[Array, " W2"] | None]:
+    """(α, γ) of labelers of which some are known and the rest are not.
+
+    Args:
+        known: index of each labeler in the fit, -1 for one that the fit has never seen.
+        labeler_rows: their rows of Φα's dense columns, constant included; default: the fit's average row.
+    """
+    known = jnp.asarray(known)
+    n = known.shape[0]
+
+    def pick(features, part, mean):
+        expected = expected_factor(features, part, mean, labeler_rows, n)
+        return jnp.where((known >= 0)[:, None], features.apply(part)[known], expected)
+
+    mean = model.full(model.mean)
+    alpha = pick(model.labeler, weights.labeler, mean.labeler)
+    return alpha, None if model.bias is None else pick(model.bias, weights.bias, mean.bias)[:, 0]
+
+
+def predict(
+    labels: Labels,
+    model: FactorModel,
+    fit: Fit,
+    *,
+    known: Int[Array, " W2"],
+    labeler_rows: Float[Array, "W2 F"] | None = None,
+    instance_rows: Float[Array, "I2 F"] | None = None,
+    solver: Solver = Solver(),
+) -> Fit:
+    """The posterior of new instances from new labels, the labelers held at what the fit found.
+
+    The new instances' own weights (where the model has them) are fitted as in the fit itself, so that predicting the
+    labels of the fit gives the fit's posterior back. Each new instance is judged by the given labels alone.
+
+    Args:
+        labels: W2 labelers, I2 instances, all indexed anew.
+        model, fit: what was fitted.
+        known: index of each of the W2 labelers in the fit, -1 for unseen ones.
+        labeler_rows, instance_rows: rows of the dense columns of Φα and Φβ, constants included; default: averages.
+
+    Returns:
+        a ``Fit`` of the new instances: posterior, objective and weights, as they would be in a fit.
+    """
+    alpha, gamma = unseen_factors(model, fit.weights, known=known, labeler_rows=labeler_rows)
+    zero = jnp.zeros((1, 1), alpha.dtype)
+    n = labels.n_instances
+
+    def instance_side(features: Features, part: Linear, mean: Linear, variance: Linear):
+        """The dense weights fixed at the fit's, the identity part with its prior."""
+        dense = None
+        if features.dense is not None:
+            average = jnp.mean(jnp.asarray(features.dense), 0, keepdims=True)
+            dense = jnp.broadcast_to(average if instance_rows is None else jnp.asarray(instance_rows), (n, average.shape[1]))
+        return (
+            Features(dense, n, features.identity),
+            Linear(part.dense, mean.free),
+            Linear(None if part.dense is None else jnp.zeros_like(part.dense), variance.free),
+        )
+
+    beta, beta_mean, beta_variance = instance_side(
+        model.instance, fit.weights.instance, model.mean.instance, model.variance.instance
+    )
+    prior, prior_mean, prior_variance = instance_side(
+        model.class_prior, fit.weights.class_prior, model.mean.class_prior, model.variance.class_prior
+    )
+    conditional = FactorModel(
+        labeler=Features.free(labels.n_labelers),
+        instance=beta,
+        bias=None if gamma is None else Features.free(labels.n_labelers),
+        class_prior=prior,
+        mean=Weights(
+            Linear(None, alpha), beta_mean, None if gamma is None else Linear(None, gamma[:, None]), prior_mean
+        ),
+        variance=Weights(Linear(None, zero), beta_variance, None if gamma is None else Linear(None, zero), prior_variance),
+        beta=None,
+        n_factors=model.n_factors,
+        link=model.link,
+    )
+    start = conditional.full(conditional.mean)
+    return fit_jit(labels, conditional, jax.random.key(0), solver, start)
+
+
+def correctness(factors: Factors) -> tuple[Float[Array, "W I"], Float[Array, "W I"]]:
+    """(P1, P0): the chance that each labeler is right on each instance, if its truth is +1 and if it is -1.
+
+        P1 = σ(α βᵀ + γ eᵀ)        P0 = σ(α βᵀ - γ eᵀ)
+
+    Args:
+        factors: α [W, D], β [I, D] and γ [W], of ``model.factors`` or of ``unseen_factors`` and ``expected_factor``.
+
+    Example: the paper's table of specialists and generalists (section 2.1)
+        >>> import jax.numpy as jnp
+        >>> factors = Factors(jnp.array([[0.848, 1], [1.386, 0]]), jnp.array([[1, 2.094], [1, 0]]), None, None)
+        >>> [[round(float(p), 2) for p in row] for row in correctness(factors)[0]]
+        [[0.95, 0.7], [0.8, 0.8]]
+
+    Source: the paper, equations 2 and 3.
+    """
+    s = jnp.matmul(factors.alpha, factors.beta.T, precision=PRECISION)
+    gamma = 0.0 if factors.gamma is None else factors.gamma[:, None]
+    return likelihood.sensitivity_specificity(s, gamma)
