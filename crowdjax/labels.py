@@ -24,7 +24,11 @@ LABELS_PER_BLOCK = 10_240  # the temporaries of one block then stay in the cache
 MAX_PADDING = 1.25  # stored triples per real triple; blocks grow until they pad less than this
 
 
-class LabelError(ValueError):
+class InputError(ValueError):
+    """What the user gave cannot be used; one line that says which value, where, and what is allowed."""
+
+
+class LabelError(InputError):
     """A table or an array that cannot be read as labels; the message says which value, where, and what is allowed."""
 
 

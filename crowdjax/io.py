@@ -1,0 +1,647 @@
+"""Tables in and out: labels, gold, features and scores from CSV, Parquet or any data frame; results to a folder.
+
+Everything a user hands over passes this door. What is wrong raises ``InputError``, one line that names the value, the
+place (table, column, row; the first row of data is row 1) and what is allowed.
+
+Ids are read as they are: from CSV as text (007 stays 007), from Parquet and data frames with their own type. They are
+indexed in sorted order, so the order of rows and the names of ids change no result.
+
+A result is a folder that appears whole or not at all. Its ``fit.json`` lists every file in it with its SHA-256: that is
+how a tampered result is refused, and how an earlier result, which may be replaced, is told from somebody's own files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import narwhals as nw
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.dataset
+import pyarrow.parquet
+from jaxtyping import Float, Int, Int8
+
+from crowdjax import __version__
+from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
+
+ALIASES = {
+    "labeler": ("labeler", "labeller", "worker", "annotator", "rater"),
+    "instance": ("instance", "task", "item"),
+    "label": ("label", "response", "judgement", "judgment"),
+}
+ALIASES = {role: names + tuple(f"{n}_id" for n in names if role != "label") for role, names in ALIASES.items()}
+SIGNS = {"0": 0, "0.0": 0, "1": 1, "+1": 1, "1.0": 1, "-1": -1, "-1.0": -1, "true": 1, "false": 0}
+ALPHABET = "0/1, -1/+1 or true/false"
+RECORDS = ("fit.json", "predict.json")
+FORMAT = 1
+
+Key = Literal["labeler", "instance"]
+
+
+# Labels
+
+
+@dataclasses.dataclass(frozen=True)
+class Triples:
+    """The rows of a table of labels: indices into ``index``, signs, multiplicities (None: one each)."""
+
+    labeler: Int[np.ndarray, " N"]
+    instance: Int[np.ndarray, " N"]
+    label: Int8[np.ndarray, " N"]
+    weight: Float[np.ndarray, " N"] | None
+    index: LabelIndex
+
+    def labels(self, *, repeats: Repeats = "count", gold: Float[np.ndarray, " I"] | None = None) -> Labels:
+        """The triples sorted and laid out (``Labels.from_arrays``)."""
+        return Labels.from_arrays(
+            self.labeler,
+            self.instance,
+            self.label,
+            weight=self.weight,
+            gold=gold,
+            n_labelers=len(self.index.labelers),
+            n_instances=len(self.index.instances),
+            repeats=repeats,
+        )
+
+
+def read_triples(source, *, columns: Mapping[str, str] | None = None) -> Triples:
+    """The rows of a table of labels in the order of the table; see :func:`read_labels`."""
+    table = _open(source, "labels")
+    names = {role: _column_of(table, role, columns) for role in ("labeler", "instance", "label")}
+    weight = (columns or {}).get("weight", "weight")
+    if weight in table.columns or "weight" in (columns or {}):
+        names["weight"] = _column_of(table, "weight", columns)
+    data = table.read(list(names.values()))
+    if len(data) == 0:
+        raise InputError(f"{table.place}: no labels at all; at least one row is needed")
+    labeler, labelers = _encode(data[names["labeler"]], table.place, names["labeler"])
+    instance, instances = _encode(data[names["instance"]], table.place, names["instance"])
+    label = _signs(data[names["label"]], table.place, names["label"])
+    weights = None
+    if "weight" in names:
+        weights = _numbers(data[names["weight"]], table.place, names["weight"], "a finite number >= 0")
+        _refuse_where(weights < 0, weights, table.place, names["weight"], "a finite number >= 0")
+    return Triples(labeler, instance, label, weights, LabelIndex(labelers, instances))
+
+
+def read_labels(
+    source, *, columns: Mapping[str, str] | None = None, repeats: Repeats = "count", gold=None
+) -> tuple[Labels, LabelIndex]:
+    """Labels from a table, and the ids behind their indices.
+
+    Args:
+        source: path of a CSV file, a Parquet file or a folder of Parquet files; or a pandas, polars or pyarrow table,
+            or a dict of arrays. Columns labeler, instance, label (worker, annotator, rater, task, item, response and
+            the same with _id are recognised) and, optionally, weight: a multiplicity.
+        columns: which column is which, where names differ: ``{"labeler": "who"}``.
+        repeats: what to do with several labels of one labeler on one instance, see ``Labels.from_arrays``.
+        gold: a table with columns instance and label: the truth where it is known.
+
+    Raises:
+        InputError: a column is missing or there twice, a value is missing or outside its alphabet, there are no rows,
+            the file cannot be read, gold names an instance without labels.
+
+    Example:
+        >>> table = {"worker": ["ann", "bob", "ann"], "task": ["q1", "q1", "q2"], "label": [1, 0, 1]}
+        >>> labels, index = read_labels(table)
+        >>> labels.label.tolist(), index.labelers.tolist(), index.instances.tolist()
+        ([1, -1, 1], ['ann', 'bob'], ['q1', 'q2'])
+    """
+    triples = read_triples(source, columns=columns)
+    truth = None if gold is None else read_gold(gold, triples.index.instances)
+    return triples.labels(repeats=repeats, gold=truth), triples.index
+
+
+def read_gold(source, instances: np.ndarray) -> Float[np.ndarray, " I"]:
+    """The known truth of each instance as -1 or +1, NaN where unknown, from a table with columns instance and label.
+
+    Example:
+        >>> read_gold({"instance": ["q2"], "label": [True]}, np.array(["q1", "q2"])).tolist()
+        [nan, 1.0]
+    """
+    table = _open(source, "gold")
+    key, label = _column_of(table, "instance"), _column_of(table, "label")
+    data = table.read([key, label])
+    position = _positions(data[key], instances, table.place, key)
+    _refuse_where(position < 0, data[key], table.place, key, "instances that occur in the labels")
+    truth = np.full(len(instances), np.nan)
+    truth[position] = _signs(data[label], table.place, label)
+    return truth
+
+
+# Numbers about labelers and instances
+
+
+def read_values(
+    source, key: Key, ids: np.ndarray, names: Sequence[str] | None = None, *, place: str = "features"
+) -> tuple[tuple[str, ...], Float[np.ndarray, "n F"]]:
+    """Numeric columns about each of the given labelers or instances: features, scores, sampling weights.
+
+    Args:
+        source: a table as in :func:`read_labels`: a column of ids, the rest finite numbers.
+        key: which ids: ``labeler`` or ``instance``.
+        ids: those that must have a row each, for instance ``index.labelers``. Further rows are left aside.
+        names: the columns to read, for instance ``["score"]``; by default all besides the ids.
+        place: what to call the table in a message, unless it has a path.
+
+    Returns:
+        (names of the columns, values of shape [n, F] in the order of ``ids``).
+
+    Raises:
+        InputError: an id has no row or two, a value is text or missing or not finite, a column is missing.
+
+    Example:
+        >>> read_values({"labeler": ["b", "a"], "age": [30, 20]}, "labeler", np.array(["a", "b"]))[1].tolist()
+        [[20.0], [30.0]]
+    """
+    table = _open(source, place)
+    column = _column_of(table, key)
+    names = [n for n in table.columns if n != column] if names is None else [_named(table, n) for n in names]
+    if not names:
+        raise InputError(f"{table.place}: no columns besides {column!r}; at least one numeric column is needed")
+    data = table.read([column, *names])
+    position = _positions(data[column], ids, table.place, column)
+    rows = np.full(len(ids), -1)
+    rows[position[position >= 0]] = np.flatnonzero(position >= 0)
+    if (rows < 0).any():
+        missing = ids[rows < 0]
+        raise InputError(
+            f"{table.place}: no row for {key} {_show(missing[0])} ({len(missing)} missing in all); "
+            f"every {key} of the labels needs one"
+        )
+    used = data.take(pa.array(rows))
+    about = lambda row: f"{key} {_show(ids[row])}, row {rows[row] + 1}"
+    values = [_numbers(used[n], table.place, n, "finite numbers", about) for n in names]
+    return tuple(names), np.stack(values, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scaling:
+    """Names, means and standard deviations of feature columns, kept so that new rows are standardised alike."""
+
+    names: tuple[str, ...]
+    mean: tuple[float, ...]
+    sd: tuple[float, ...]
+
+    @classmethod
+    def of(cls, names: Sequence[str], values: Float[np.ndarray, "n F"]) -> Scaling:
+        """The scaling of the columns that vary; constant ones are left out, since the model has a constant of its own.
+
+        Example:
+            >>> scaling = Scaling.of(["age", "one"], np.array([[20.0, 1.0], [30.0, 1.0]]))
+            >>> scaling.names, scaling.apply(np.array([[40.0]])).tolist()
+            (('age',), [[3.0]])
+        """
+        mean, sd = values.mean(0), values.std(0)
+        varies = sd > 1e-12 * np.maximum(1, abs(mean))
+        if not varies.any():
+            raise InputError(f"features {', '.join(names)}: constant; allowed: columns that vary")
+        kept = lambda v: tuple(x for x, v in zip(v, varies, strict=True) if v)
+        return cls(kept(names), kept(mean.tolist()), kept(sd.tolist()))
+
+    def apply(self, values: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "n F"]:
+        """The columns of ``names``, standardised."""
+        return (values - np.array(self.mean)) / np.array(self.sd)
+
+
+def read_features(
+    source, key: Key, ids: np.ndarray, scaling: Scaling | None = None
+) -> tuple[Float[np.ndarray, "n F"], Scaling, tuple[str, ...]]:
+    """Standardised features: (values, their scaling, the constant columns that were left out).
+
+    Args:
+        source, key, ids: as in :func:`read_values`.
+        scaling: of the fit, when these are new rows for it: the same columns, the same means.
+    """
+    place = f"{key} features"
+    names, values = read_values(source, key, ids, None if scaling is None else scaling.names, place=place)
+    if scaling is not None:
+        return scaling.apply(values), scaling, ()
+    scaling = Scaling.of(names, values)
+    keep = [names.index(n) for n in scaling.names]
+    return scaling.apply(values[:, keep]), scaling, tuple(n for n in names if n not in scaling.names)
+
+
+# Results
+
+
+def write_table(path: str | os.PathLike, columns: Mapping[str, Any]) -> None:
+    """Writes columns as Parquet, to a temporary name that is then renamed."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        pa.parquet.write_table(pa.table({name: _arrow(values) for name, values in columns.items()}), temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_out(out: str | os.PathLike) -> Path:
+    """The folder of a result to be, refused where something else is in the way: call it before the work."""
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: a file; allowed: a new folder, or an earlier result to replace")
+    if out.is_dir() and any(out.iterdir()):
+        foreign = _foreign(out)
+        if foreign:
+            raise InputError(
+                f"--out {out}: holds {foreign}, which is not crowdjax's; allowed: a new or empty folder, or an earlier "
+                "result to replace"
+            )
+    parent = next(p for p in [*out.absolute().parents] if p.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise InputError(f"--out {out}: {parent} cannot be written to; allowed: a folder that can")
+    return out
+
+
+@contextlib.contextmanager
+def new_result(out: str | os.PathLike, record: Mapping[str, Any], name: str = "fit.json") -> Iterator[Path]:
+    """A folder to write a result into; it appears at ``out`` when the block ends, and not at all if the block fails.
+
+    Args:
+        out: the folder; an earlier result there is replaced.
+        record: goes into ``fit.json`` (or ``name``), with the version and the SHA-256 of every file.
+    """
+    out = check_out(out).absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary, old = (out.with_name(f".{out.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
+    temporary.mkdir()
+    try:
+        yield temporary
+        files = {n: _sha256(temporary / n) for n in _files(temporary)}
+        record = {**record, "crowdjax": {"version": __version__, "format": FORMAT}, "files": files}
+        (temporary / name).write_text(json.dumps(_plain(record), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        if out.exists():
+            os.replace(out, old)
+        os.replace(temporary, out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def read_result(folder: str | os.PathLike, name: str = "fit.json") -> dict[str, Any]:
+    """The record of a result, after checking that every file is as it was written.
+
+    Raises:
+        InputError: there is no result, it is of another format, a file is missing or was changed.
+    """
+    folder = Path(folder)
+    record = _record(folder / name)
+    if record is None:
+        raise InputError(f"{folder}: no {name} of crowdjax; allowed: a folder that `crowdjax fit` wrote")
+    if record["crowdjax"].get("format") != FORMAT:
+        raise InputError(f"{folder / name}: format {record['crowdjax'].get('format')!r}; allowed: {FORMAT}")
+    for file, digest in record["files"].items():
+        if not (folder / file).is_file():
+            raise InputError(f"{folder / file}: missing; the result is not whole")
+        if _sha256(folder / file) != digest:
+            raise InputError(f"{folder / file}: changed since it was written (SHA-256 differs); fit again")
+    return record
+
+
+def save_arrays(path: str | os.PathLike, tree: Any) -> None:
+    """Writes the leaves of a pytree as npz, named by their paths. No pickle."""
+    np.savez(path, **{_name(p): np.asarray(leaf) for p, leaf in jax.tree_util.tree_leaves_with_path(tree)})
+
+
+def load_arrays(path: str | os.PathLike, like: Any) -> Any:
+    """The pytree that :func:`save_arrays` wrote, in the structure and shapes of ``like`` (arrays or their shapes)."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: not the arrays of a fit ({_line(error)})") from None
+    leaves, tree = jax.tree_util.tree_flatten_with_path(like)
+    out = []
+    for p, leaf in leaves:
+        found = arrays.pop(_name(p), None)
+        if found is None or found.shape != leaf.shape or found.dtype.kind != np.dtype(leaf.dtype).kind:
+            shape = None if found is None else (found.shape, str(found.dtype))
+            raise InputError(f"{path}: array {_name(p)} is {shape}; expected {(leaf.shape, str(leaf.dtype))}")
+        out.append(found)
+    if arrays:
+        raise InputError(f"{path}: unexpected array {next(iter(arrays))}; not the arrays of this model")
+    return jax.tree.unflatten(tree, out)
+
+
+def _name(path) -> str:
+    return ".".join(str(getattr(k, "name", getattr(k, "key", getattr(k, "idx", k)))) for k in path)
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
+
+
+def _foreign(folder: Path) -> str | None:
+    """A file in a folder that no record of crowdjax lists; None where all is an earlier result's."""
+    known = set()
+    for name in RECORDS:
+        record = _record(folder / name)
+        known |= set() if record is None else {name, *record["files"]}
+    return next((f for f in _files(folder) if f not in known), None)
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """The JSON of a record; None where there is none, or it is not crowdjax's."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(record, dict) and isinstance(record.get("crowdjax"), dict) and isinstance(record.get("files"), dict)
+    return record if ours else None
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(value):
+    """What JSON can hold: numbers instead of arrays, null instead of NaN."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        return _plain(np.asarray(value).tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _arrow(values):
+    return values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(np.asarray(values))
+
+
+# Tables of any kind
+
+
+@dataclasses.dataclass(frozen=True)
+class _Table:
+    """A table that is known by its column names and not yet read."""
+
+    place: str
+    columns: list[str]
+    read: Callable[[list[str]], pa.Table]
+
+
+def _open(source, place: str) -> _Table:
+    """A path or a table in memory; refuses what cannot be read and columns that are there twice."""
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        place = f"{place} {path}"
+        if not path.exists():
+            raise InputError(f"{place}: no such file; allowed: CSV, Parquet or a folder of Parquet")
+        if path.is_dir() or path.suffix.lower() in (".parquet", ".pq"):
+            table = _open_parquet(path, place)
+        else:
+            table = _open_csv(path, place)
+    else:
+        table = _open_memory(source, place)
+    twice = {n for n in table.columns if table.columns.count(n) > 1}
+    if twice:
+        raise InputError(f"{table.place}: column {min(twice)!r} is there twice; allowed: one column of a name")
+    return table
+
+
+def _open_parquet(path: Path, place: str) -> _Table:
+    files = sorted(map(str, path.rglob("*.parquet"))) if path.is_dir() else [str(path)]
+    if not files:
+        raise InputError(f"{place}: a folder without *.parquet files; allowed: CSV, Parquet or a folder of Parquet")
+    with _reading(place, "Parquet"):
+        data = pa.dataset.dataset(files, format="parquet")
+
+    def read(columns):
+        with _reading(place, "Parquet"):
+            return data.to_table(columns=columns)
+
+    return _Table(place, data.schema.names, read)
+
+
+def _open_csv(path: Path, place: str) -> _Table:
+    csv = pa.csv
+    parse = csv.ParseOptions(delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True)
+    if path.stat().st_size == 0:
+        raise InputError(f"{place}: empty file; needed: a header and at least one row")
+    with _reading(place, "CSV"), csv.open_csv(path, parse_options=parse) as stream:
+        names = stream.schema.names
+
+    def read(columns, kind=None, threads=True):
+        convert = csv.ConvertOptions(
+            column_types={n: kind or pa.string() for n in names}, include_columns=columns, strings_can_be_null=False
+        )
+        options = csv.ReadOptions(use_threads=threads)
+        return csv.read_csv(path, parse_options=parse, convert_options=convert, read_options=options)
+
+    def read_or_say_where(columns):
+        try:
+            return read(columns)
+        except pa.ArrowInvalid:
+            with _reading(place, "CSV"):  # once more, in order: now the message has the row
+                data = read(columns, pa.binary(), threads=False)
+            for name in columns:
+                _decode(data[name], place, name)
+            raise
+
+    return _Table(place, [n.strip() for n in names], _renamed(read_or_say_where, names))
+
+
+def _renamed(read, names):
+    """``read`` by names without the blanks around them."""
+    raw = {n.strip(): n for n in names}
+    return lambda columns: read([raw[c] for c in columns]).rename_columns(columns)
+
+
+def _open_memory(source, place: str) -> _Table:
+    with _reading(place, "a table"):
+        if isinstance(source, Mapping):
+            source = pa.table({str(name): pa.array(np.asarray(values)) for name, values in source.items()})
+        frame = nw.from_native(source)
+        if isinstance(frame, nw.LazyFrame):
+            frame = frame.collect()
+        names = frame.columns
+
+    def read(columns):
+        with _reading(place, "a table"):
+            return frame.select(columns).to_arrow()
+
+    return _Table(place, names, read)
+
+
+@contextlib.contextmanager
+def _reading(place: str, kind: str):
+    """Whatever a reader raises, as one line."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, TypeError, nw.exceptions.NarwhalsError) as error:
+        raise InputError(f"{place}: cannot be read as {kind}: {_line(error)}") from None
+
+
+def _decode(column: pa.ChunkedArray, place: str, name: str) -> None:
+    for row, value in enumerate(column.to_pylist()):
+        try:
+            value.decode("utf-8")
+        except UnicodeDecodeError:
+            raise _bad(value, place, name, row, "text in UTF-8") from None
+
+
+def _column_of(table: _Table, role: str, columns: Mapping[str, str] | None = None) -> str:
+    """The name of the column that plays a role: as given, or the role's own name, or the one alias that is there."""
+    for given in columns or {}:
+        if given not in (*ALIASES, "weight"):
+            raise InputError(f"columns: got {given!r}; allowed: {', '.join(ALIASES)}, weight")
+    if columns and role in columns:
+        return _named(table, columns[role])
+    if role in table.columns:
+        return role
+    found = [n for n in table.columns if n.lower() in ALIASES.get(role, (role,))]
+    if len(found) > 1:
+        raise InputError(f"{table.place}: columns {' and '.join(map(repr, found))} may both be the {role}; say which")
+    return found[0] if found else _named(table, role)
+
+
+def _named(table: _Table, name: str) -> str:
+    if name not in table.columns:
+        raise InputError(f"{table.place}: no column {name!r}; found: {', '.join(table.columns[:20]) or 'none'}")
+    return name
+
+
+# Columns
+
+
+def _encode(column: pa.ChunkedArray, place: str, name: str) -> tuple[Int[np.ndarray, " N"], np.ndarray]:
+    """(index of each id, the ids in sorted order)."""
+    column = _ids(column, place, name)
+    encoded = column.dictionary_encode().combine_chunks()
+    order = pc.array_sort_indices(encoded.dictionary).to_numpy()
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    ids = encoded.dictionary.take(pa.array(order)).to_numpy(zero_copy_only=False)
+    return rank[encoded.indices.to_numpy()], ids
+
+
+def _ids(column: pa.ChunkedArray, place: str, name: str) -> pa.ChunkedArray:
+    """A column of ids without its dictionary; refuses missing ones."""
+    t = pa.types
+    if t.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if t.is_nested(column.type) or t.is_null(column.type):
+        raise InputError(f"{place}: column {name!r} of type {column.type}; allowed: text, numbers or dates as ids")
+    if t.is_large_string(column.type) or t.is_string_view(column.type):
+        column = column.cast(pa.string())
+    missing = pc.is_null(column, nan_is_null=True)
+    if t.is_string(column.type):
+        missing = pc.or_(missing, pc.is_in(column, value_set=pa.array(["", "NaN", "nan"])))
+    _refuse_where(missing, column, place, name, "an id in every row")
+    return column
+
+
+def _positions(column: pa.ChunkedArray, ids: np.ndarray, place: str, name: str) -> Int[np.ndarray, " N"]:
+    """Where each id of a key column is among ``ids``, -1 for those that are not; refuses an id that is there twice."""
+    column, known = _ids(column, place, name), pa.array(ids)
+    if column.type != known.type:
+        with _reading(f"{place}: column {name!r}", f"ids of type {known.type}, as in the labels"):
+            column = column.cast(known.type)
+    position = pc.index_in(column, value_set=known).fill_null(-1).to_numpy().astype(np.int64)
+    seen, counts = np.unique(position, return_counts=True)
+    twice = (counts > 1) & (seen >= 0)
+    if twice.any():
+        rows = np.flatnonzero(position == seen[twice][0]) + 1
+        raise InputError(f"{place}: column {name!r}, rows {rows[0]} and {rows[1]}: {_show(column[int(rows[0]) - 1])} "
+                         "twice; allowed: one row each")
+    return position
+
+
+def _signs(column: pa.ChunkedArray, place: str, name: str) -> Int8[np.ndarray, " N"]:
+    """A column of labels as -1 and +1."""
+    _refuse_where(pc.is_null(column, nan_is_null=True), column, place, name, ALPHABET)
+    encoded = column.dictionary_encode().combine_chunks() if not pa.types.is_dictionary(column.type) else (
+        column.unify_dictionaries().combine_chunks())
+    values = [_sign(v) for v in encoded.dictionary.to_pylist()]
+    indices = encoded.indices.to_numpy()
+    bad = np.array([v is None for v in values], bool)[indices]
+    _refuse_where(bad, column, place, name, ALPHABET)
+    label = np.array(values, np.int8)[indices] if len(indices) else np.empty(0, np.int8)
+    if (label == 0).any() and (label == -1).any():
+        minus, zero = (int(np.flatnonzero(label == v)[0]) for v in (-1, 0))
+        raise _bad(column[minus], place, name, minus, f"0/1 throughout (row {zero + 1} has 0) or -1/+1 throughout")
+    return np.where(label == 1, 1, -1).astype(np.int8)
+
+
+def _sign(value) -> int | None:
+    if isinstance(value, str):
+        return SIGNS.get(value.strip().lower())
+    try:
+        return int(value) if value in (-1, 0, 1) else None
+    except TypeError:
+        return None
+
+
+def _numbers(column: pa.ChunkedArray, place: str, name: str, allowed: str, about=None) -> Float[np.ndarray, " N"]:
+    """A column of finite numbers; text is read as a number only where all of it is."""
+    t = pa.types
+    about = about or (lambda row: f"row {row + 1}")
+    if t.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    text = t.is_string(column.type) or t.is_large_string(column.type) or t.is_string_view(column.type)
+    if t.is_boolean(column.type):
+        column = column.cast(pa.int8())
+    elif not (text or t.is_integer(column.type) or t.is_floating(column.type) or t.is_decimal(column.type)):
+        raise InputError(f"{place}: column {name!r} of type {column.type}; allowed: {allowed}")
+    try:
+        values = column.cast(pa.float64()).to_numpy()
+    except pa.ArrowInvalid:
+        values = np.array([_number(v) for v in column.to_pylist()])
+    bad = np.flatnonzero(~np.isfinite(values))
+    if bad.size:
+        row = int(bad[0])
+        raise InputError(f"{place}: column {name!r}, {about(row)}: got {_show(column[row])}; allowed: {allowed}")
+    return values
+
+
+def _number(value) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
+
+
+def _refuse_where(bad, column, place: str, name: str, allowed: str) -> None:
+    """Raises on the first value of a column that is bad."""
+    rows = np.flatnonzero(np.asarray(bad))
+    if rows.size:
+        raise _bad(column[int(rows[0])], place, name, int(rows[0]), allowed)
+
+
+def _bad(value, place: str, name: str, row: int, allowed: str) -> InputError:
+    return InputError(f"{place}: column {name!r}, row {row + 1}: got {_show(value)}; allowed: {allowed}")
+
+
+def _show(value) -> str:
+    """A value for a message: short, on one line, text in quotes."""
+    value = value.as_py() if isinstance(value, pa.Scalar) else value
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is None or value == "":
+        return "nothing"
+    text = repr(value) if isinstance(value, str | bytes) else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _line(error: BaseException) -> str:
+    """An error's message on one line."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
