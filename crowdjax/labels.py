@@ -110,13 +110,18 @@ class Labels(eqx.Module):
         if gold is not None:
             gold = gold_signs(gold, n_instances)
 
-        order = np.lexsort((sign, labeler, instance))  # stable: equal triples keep their row order
+        counted = np.ones(n, bool) if weight is None else weight > 0
+        if not counted.any():
+            raise LabelError("no labels at all: every weight is 0; at least one judgement is needed")
+
         if repeats in ("first", "last"):
-            order = _one_per_pair(order, labeler, instance, repeats)
+            order = _one_per_pair(labeler, instance, counted, repeats)
+        else:
+            order = np.lexsort((sign, labeler, instance))  # stable: equal triples keep their row order
         labeler, instance, sign = labeler[order], instance[order], sign[order]
         weight = None if weight is None else weight[order]
         if repeats == "mean":
-            share = _share_of_pair(labeler, instance)
+            share = _share_of_pair(labeler, instance, counted[order])
             if weight is not None:
                 weight = weight * share
             elif (share != 1).any():
@@ -129,8 +134,8 @@ class Labels(eqx.Module):
         return abs(self.label) if self.weight is None else self.weight
 
     def with_weight(self, weight: Float[Array, " N"]) -> Labels:
-        """The same triples with other multiplicities (shape of ``label``, in stored order); traceable."""
-        return dataclasses.replace(self, weight=weight)
+        """The same triples with other multiplicities (shape of ``label``, in stored order); traceable. Padding keeps 0."""
+        return dataclasses.replace(self, weight=weight * abs(self.label))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,20 +146,23 @@ class LabelIndex:
     instances: np.ndarray
 
 
-def signs(values, name: str) -> np.ndarray:
-    """0/1, -1/+1 or boolean values as int8 in {-1, +1}; raises ``LabelError`` for anything else."""
+def signs(values, name: str, rows=None) -> np.ndarray:
+    """0/1, -1/+1 or boolean values as int8 in {-1, +1}; raises ``LabelError`` for anything else, naming its row
+    (``rows``: the rows that the values come from, by default all)."""
     values = np.asarray(values).reshape(-1)
+    rows = np.arange(len(values)) if rows is None else rows
     if values.dtype == bool:
         return np.where(values, 1, -1).astype(np.int8)
     if values.dtype.kind not in "iuf":
         raise LabelError(f"{name}: values of type {values.dtype}; allowed: 0/1, -1/+1 or true/false")
     bad = np.flatnonzero(~np.isin(values, (-1, 0, 1)))
     if bad.size:
-        raise LabelError(f"{name}: got {values[bad[0]]} at row {bad[0]}; allowed: 0/1, -1/+1 or true/false")
+        raise LabelError(f"{name}: got {values[bad[0]]} at row {rows[bad[0]]}; allowed: 0/1, -1/+1 or true/false")
     if (values == 0).any() and (values == -1).any():
-        row = int(np.flatnonzero(values == -1)[0])
-        raise LabelError(f"{name}: got -1 at row {row} and 0 at row {int(np.flatnonzero(values == 0)[0])}; "
-                         "allowed: either 0/1 or -1/+1 throughout")
+        minus, zero = (rows[np.flatnonzero(values == v)[0]] for v in (-1, 0))
+        raise LabelError(
+            f"{name}: got -1 at row {minus} and 0 at row {zero}; allowed: either 0/1 or -1/+1 throughout"
+        )
     return np.where(values == 1, 1, -1).astype(np.int8)
 
 
@@ -165,7 +173,7 @@ def gold_signs(gold, n_instances: int) -> np.ndarray:
         raise LabelError(f"gold: {len(gold)} entries for {n_instances} instances; one each, NaN where unknown")
     known = ~np.isnan(gold)
     out = np.zeros(n_instances, np.int8)
-    out[known] = signs(gold[known], "gold")
+    out[known] = signs(gold[known], "gold", np.flatnonzero(known))
     return out
 
 
@@ -189,18 +197,19 @@ def _same_pair(labeler: np.ndarray, instance: np.ndarray) -> np.ndarray:
     return np.r_[False, (labeler[1:] == labeler[:-1]) & (instance[1:] == instance[:-1])]
 
 
-def _one_per_pair(order, labeler, instance, repeats) -> np.ndarray:
-    """Of each (instance, labeler) pair the first or last row of the input, in sorted order."""
+def _one_per_pair(labeler, instance, counted, repeats) -> np.ndarray:
+    """Of each (instance, labeler) pair the first or last row of the input that counts, in sorted order."""
     by_row = np.lexsort((np.arange(len(labeler)), labeler, instance))
+    by_row = by_row[counted[by_row]]
     repeated = _same_pair(labeler[by_row], instance[by_row])
     keep = ~repeated if repeats == "first" else ~np.r_[repeated[1:], False]
     return by_row[keep]
 
 
-def _share_of_pair(labeler, instance) -> np.ndarray:
-    """One over the number of judgements that the labeler of a sorted triple gave on its instance."""
+def _share_of_pair(labeler, instance, counted) -> np.ndarray:
+    """One over the number of judgements that count and that the labeler of a sorted triple gave on its instance."""
     group = np.cumsum(~_same_pair(labeler, instance)) - 1
-    return (1.0 / np.bincount(group))[group]
+    return (1.0 / np.maximum(np.bincount(group, counted), 1))[group]
 
 
 def _lay_out(labeler, instance, sign, weight, gold, n_labelers, n_instances, blocks) -> Labels:
