@@ -38,10 +38,19 @@ class PerTriple(NamedTuple):
     slope_minus: Float[Array, " N"]
 
 
+@jax.custom_jvp
 def _log_sigmoid(t):
     """(log σ(t), σ(-t)) from one exponential and one logarithm; exact in both tails, also in float32."""
     e = jnp.exp(-jnp.abs(t))
     return jnp.minimum(t, 0) - jnp.log1p(e), jnp.where(t >= 0, e, 1) / (1 + e)
+
+
+@_log_sigmoid.defjvp
+def _log_sigmoid_jvp(primals, tangents):
+    """The derivative of |t| at 0 is not the one that is meant: at t = 0 automatic gradients would be wrong."""
+    (t,), (dt,) = primals, tangents
+    log, slope = _log_sigmoid(t)
+    return (log, slope), (slope * dt, -slope * (1 - slope) * dt)
 
 
 def per_triple(label: Int8[Array, " N"], s: Float[Array, " N"], gamma: Float[Array, " N"]) -> PerTriple:
