@@ -25,9 +25,10 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from crowdjax import optimize
 from crowdjax.factor.em import em_bound, em_cg
-from crowdjax.factor.kernels import majority
+from crowdjax.factor.kernels import Factors, majority
 from crowdjax.factor.model import FactorModel, Objective, Weights
 from crowdjax.labels import Labels
+from crowdjax.segments import total
 
 Method = Literal["lbfgs", "em-cg", "em-bound"]
 
@@ -200,7 +201,7 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
         found = minimise(objective, x, given, m_step, max_steps=solver.max_steps, limit=limit, rtol=rtol)
         ran = limit > 0
         x = jnp.where(ran, found.x, x)
-        corrected, suspect = unswitch(labels, model, votes, found.aux)
+        corrected, suspect = unswitch(labels, model, model.factors(unravel(x)), votes, found.aux)
         better = ran & ~m_step & ((k == 1) | (found.value < best["value"]))
         keep = lambda new, old: jnp.where(better, new, old)  # noqa: E731
         best = {
@@ -241,22 +242,26 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
     )
 
 
-def unswitch(labels: Labels, model: FactorModel, votes, p) -> tuple[Float[Array, " I"], Bool[Array, ""]]:
+def unswitch(
+    labels: Labels, model: FactorModel, factors: Factors, votes: Float[Array, " I"], p: Float[Array, " I"]
+) -> tuple[Float[Array, " I"], Bool[Array, ""]]:
     """(posterior with switched parts put right, whether any part was switched).
 
-    A part is the whole crowd, or the support of one instance feature (|Φβ| says how much an instance belongs to it). It
-    counts as switched where the posterior agrees with the majority vote on less than half of it.
+    The whole crowd counts as switched where Σ c s < 0, or where the posterior agrees with the majority vote on less
+    than half of the instances. A region - the support of one instance feature, |Φβ| says how much an instance belongs to
+    it - counts as switched where they agree on less than half of it.
     """
+    s = sum(factors.alpha[:, d][labels.labeler] * factors.beta[:, d][labels.instance] for d in range(model.n_factors))
     agreement = jnp.where(votes == 0.5, 0.5, ((p > 0.5) == (votes > 0.5)).astype(p.dtype))
-    membership = jnp.ones((labels.n_instances, 1), p.dtype)
+    overall = (total(labels.counts * s) < 0) | (total(agreement) < 0.5 * labels.n_instances)
+    flip = jnp.broadcast_to(overall, p.shape)
     if model.instance.dense is not None:
-        membership = jnp.c_[membership, jnp.abs(jnp.asarray(model.instance.dense, p.dtype))]
-    of_part = membership.T @ agreement / jnp.maximum(membership.sum(0), 1e-30)
-    overall = of_part[0] < 0.5
-    local = membership @ of_part / membership.sum(1)
-    flip = jnp.where(overall, True, local < 0.5)
+        membership = jnp.abs(jnp.asarray(model.instance.dense, p.dtype))
+        membership /= jnp.maximum(membership.sum(1, keepdims=True), jnp.finfo(p.dtype).tiny)
+        of_region = agreement @ membership / jnp.maximum(membership.sum(0), jnp.finfo(p.dtype).tiny)
+        flip |= membership @ of_region < 0.5
     if labels.gold is not None:
-        flip = flip & (labels.gold == 0)
+        flip &= labels.gold == 0
     return jnp.where(flip, 1 - p, p), flip.any()
 
 
