@@ -1,3 +1,19 @@
 """crowdjax: the truth behind labels from a crowd, how sure it is, and who is good at what. On JAX."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from crowdjax.api import Aggregation, FitError, InputError, Prediction, fit, load
+
 __version__ = "0.1.0"
+__all__ = ["Aggregation", "FitError", "InputError", "Prediction", "fit", "load"]
+
+
+def __getattr__(name: str):
+    """The facade, imported when it is first asked for: ``import crowdjax`` itself imports nothing and starts nothing."""
+    if name in __all__:
+        return getattr(importlib.import_module("crowdjax.api"), name)
+    raise AttributeError(f"module 'crowdjax' has no attribute {name!r}")

@@ -190,6 +190,16 @@ def read_values(
     return tuple(names), np.stack(values, 1)
 
 
+def positions(ids: np.ndarray, known: np.ndarray) -> Int[np.ndarray, " n"]:
+    """Where each id is among the known ones, -1 for those that are not.
+
+    Example:
+        >>> positions(np.array(["b", "x"]), np.array(["a", "b"])).tolist()
+        [1, -1]
+    """
+    return _positions(pa.chunked_array([pa.array(ids)]), known, "labels", "labeler")
+
+
 @dataclasses.dataclass(frozen=True)
 class Scaling:
     """Names, means and standard deviations of feature columns, kept so that new rows are standardised alike."""
@@ -372,14 +382,16 @@ def _sha256(path: Path) -> str:
 
 
 def _plain(value):
-    """What JSON can hold: numbers instead of arrays, null instead of NaN."""
+    """What JSON can hold: numbers instead of arrays, null for NaN, 'inf' for the infinite."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     if isinstance(value, np.generic | np.ndarray | jax.Array):
         return _plain(np.asarray(value).tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value
 
 
 def _arrow(values):

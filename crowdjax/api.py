@@ -1,0 +1,435 @@
+"""The facade: from a table of labels to answers in one call, and from a saved fit to answers about new labels.
+
+    result = crowdjax.fit("labels.csv", model="dawid-skene")        result.instances, result.labelers, result.warnings
+    result.save("out")        crowdjax.load("out").predict("more.csv").instances
+
+It reads (``crowdjax.io``), builds and fits (``crowdjax.factor``), raises where a fit failed, and says in plain sentences
+what a reader of the answers should know. Researchers who fit many times call ``crowdjax.factor`` itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from jaxtyping import PRNGKeyArray
+
+from crowdjax import factor, io, optimize
+from crowdjax.factor.fit import Method
+from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
+
+__all__ = ["Aggregation", "FitError", "InputError", "Prediction", "fit", "load"]
+
+TREATMENT = {
+    "count": "each counts as a judgement of its own",
+    "first": "only the first was used",
+    "last": "only the last was used",
+    "mean": "they share the weight of one",
+}
+
+
+class FitError(RuntimeError):
+    """The fit has no usable answer; the message says what happened."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """Answers about instances.
+
+    Attributes:
+        instances: a pyarrow table: instance, probability (of the truth being 1), label (1 where that is above one half,
+            else 0).
+        record: what ``fit.json`` (``predict.json``) holds: sizes, objective, settings, versions.
+    """
+
+    instances: pa.Table
+    record: dict[str, Any]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the answers should know, one sentence each."""
+        return tuple(self.record["warnings"])
+
+    def save(self, out: str | os.PathLike) -> None:
+        """Writes the answers to a folder, which appears whole or not at all."""
+        with io.new_result(out, self.record, "predict.json") as folder:
+            pa.parquet.write_table(self.instances, folder / "instances.parquet")
+
+
+@dataclasses.dataclass(frozen=True)
+class Aggregation(Prediction):
+    """Answers about instances and labelers, and the fit behind them.
+
+    Attributes:
+        labelers: a pyarrow table: labeler, n_labels, sensitivity, specificity, accuracy.
+        fit, model: of ``crowdjax.factor``; their rows are in the order of ``index``.
+        index: the ids of labelers and instances.
+        features: standardised features of labelers and of instances, where there are any.
+        scaling: how they were standardised.
+    """
+
+    labelers: pa.Table
+    fit: factor.Fit
+    model: factor.FactorModel
+    index: LabelIndex
+    features: dict[io.Key, np.ndarray]
+    scaling: dict[io.Key, io.Scaling]
+
+    def save(self, out: str | os.PathLike) -> None:
+        """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``, which :func:`load` reads."""
+        with io.new_result(out, self.record) as folder:
+            pa.parquet.write_table(self.instances, folder / "instances.parquet")
+            pa.parquet.write_table(self.labelers, folder / "labelers.parquet")
+            io.save_arrays(folder / "fit.npz", (self.fit, self.features))
+
+    def predict(
+        self,
+        table,
+        *,
+        labeler_features=None,
+        instance_features=None,
+        columns: Mapping[str, str] | None = None,
+    ) -> Prediction:
+        """The truth of new instances from their labels, the labelers held at what the fit found.
+
+        Args:
+            table: labels, as in :func:`fit`. Labelers that the fit has not seen are expected to be what their features
+                say, or, in a fit without labeler features, what the prior says.
+            labeler_features: with a row for every labeler that the fit has not seen.
+            instance_features: with a row for every instance.
+            columns: which column is which.
+
+        Raises:
+            InputError: as in :func:`fit`; features are missing that the fit needs, or given and of no use to it.
+        """
+        started = time.perf_counter()
+        given = {"labeler": labeler_features, "instance": instance_features}
+        for key, source in given.items():
+            if source is not None and key not in self.scaling:
+                raise InputError(f"{key} features: given, but the fit used none; leave them out or fit with them")
+        repeats = self.record["repeats"]
+        triples = io.read_triples(table, columns=columns)
+        labels = triples.labels(repeats=repeats)
+        known = io.positions(triples.index.labelers, self.index.labelers)
+        unseen = known < 0
+        rows = {
+            "labeler": self._rows("labeler", labeler_features, triples.index.labelers, unseen),
+            "instance": self._rows("instance", instance_features, triples.index.instances),
+        }
+        solver = _solver(self.record["solver"])
+        found = factor.predict(
+            labels,
+            self.model,
+            self.fit,
+            known=known,
+            labeler_rows=rows["labeler"],
+            instance_rows=rows["instance"],
+            solver=solver,
+        )
+        _usable(found)
+        warnings = _warnings(labels, triples, found, repeats)
+        if unseen.any() and "labeler" not in self.scaling:
+            warnings.append(
+                f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are taken to be what its prior says."
+            )
+        record = {
+            "model": self.record["model"],
+            **_outcome(found, labels),
+            "seconds": time.perf_counter() - started,
+            "n_unseen_labelers": int(unseen.sum()),
+            "repeats": repeats,
+            "warnings": warnings,
+        }
+        return Prediction(_instances(triples.index, found), record)
+
+    def _rows(self, key: io.Key, source, ids: np.ndarray, needed=True) -> np.ndarray | None:
+        """Standardised rows of new labelers or instances with the model's constant in front; 0 where not needed."""
+        needed = np.broadcast_to(needed, len(ids))
+        if key not in self.scaling or not needed.any():
+            return None
+        if source is None:
+            raise InputError(
+                f"{key} features: none given, but the fit used {', '.join(self.scaling[key].names)} and "
+                f"{key} {ids[needed][0]!s} is new; a table with these columns is needed"
+            )
+        values, _, _ = io.read_features(source, key, ids[needed], self.scaling[key])
+        rows = np.zeros((len(ids), 1 + values.shape[1]))
+        rows[needed] = np.c_[np.ones(len(values)), values]
+        return rows
+
+
+def fit(
+    table,
+    model: str | factor.FactorConfig = "dawid-skene",
+    *,
+    factors: int = 1,
+    labeler_features=None,
+    instance_features=None,
+    gold=None,
+    class_prior: float | Literal["learn", "logistic"] | None = None,
+    repeats: Repeats = "count",
+    solver: Method | factor.Solver = "lbfgs",
+    restarts: int | None = None,
+    seed: int = 0,
+    key: PRNGKeyArray | None = None,
+    columns: Mapping[str, str] | None = None,
+    start: Aggregation | None = None,
+) -> Aggregation:
+    """Fits a model to a table of labels.
+
+    Args:
+        table: path of a CSV file, a Parquet file or a folder of Parquet files, or a pandas, polars or pyarrow table or a
+            dict of arrays, with columns labeler, instance and label (see ``crowdjax.io.read_labels``).
+        model: the name of a preset (``crowdjax.factor.PRESETS``), or a configuration of one's own.
+        factors: number of factors, for the model ``factor``.
+        labeler_features, instance_features: tables with a row for every labeler (instance) of the labels, numeric
+            columns; they are standardised here, and constant columns are left out with a warning.
+        gold: a table with the known truth of some instances: instance, label.
+        class_prior: P(truth = 1): a number, ``learn``, or ``logistic`` in the instance features; default one half.
+        repeats: ``count`` repeated judgements of a labeler on an instance, keep the ``first`` or the ``last``, or take
+            their ``mean``.
+        solver: ``lbfgs``, ``em-cg``, ``em-bound``, or settings of one's own.
+        restarts: starts to take the best of; default 1 for one factor, 4 for more.
+        seed, key: draw the starts of factors beyond the first. A key goes before a seed.
+        columns: which column is which, where names differ: ``{"labeler": "who"}``.
+        start: an earlier result on the same labelers and instances, to continue from.
+
+    Raises:
+        InputError: the table or a setting is wrong; one line says which value, where, and what is allowed.
+        FitError: the fit failed.
+
+    Example:
+        >>> import crowdjax
+        >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
+        >>> result = crowdjax.fit(labels, model="one-coin")
+        >>> result.instances["instance"].to_pylist(), result.instances["label"].to_pylist()
+        (['q1', 'q2'], [1, 0])
+    """
+    started = time.perf_counter()
+    name, config = _config(model, factors, class_prior)
+    solver = _with_restarts(solver, restarts, config)
+    _one_of("repeats", repeats, get_args(Repeats))
+    triples = io.read_triples(table, columns=columns)
+    index = triples.index
+    truth = None if gold is None else io.read_gold(gold, index.instances)
+    labels = triples.labels(repeats=repeats, gold=truth)
+    features, scaling, remarks = {}, {}, []
+    for side, source, ids in (
+        ("labeler", labeler_features, index.labelers),
+        ("instance", instance_features, index.instances),
+    ):
+        if source is None:
+            continue
+        if name == "majority":
+            raise InputError(f"{side} features: given, but the model majority uses none; leave them out")
+        features[side], scaling[side], constant = io.read_features(source, side, ids)
+        if constant:
+            remarks.append(f"Constant {side} features were left out: {', '.join(constant)}.")
+    built = _build(config, labels, features)
+    key = jax.random.key(seed) if key is None else key
+    found = factor.fit_jit(labels, built, key, solver, None if start is None else _continued(start, built, index))
+    _usable(found)
+    record = {
+        "model": name,
+        **_outcome(found, labels),
+        "seconds": 0.0,
+        "n_factors": config.n_factors,
+        "class_prior": config.class_prior,
+        "repeats": repeats,
+        "seed": seed,
+        "solver": dataclasses.asdict(solver),
+        "config": dataclasses.asdict(config),
+        "features": {side: dataclasses.asdict(s) for side, s in scaling.items()},
+        "versions": {"jax": jax.__version__, "numpy": np.__version__},
+        "device": jax.devices()[0].device_kind,
+        "warnings": _warnings(labels, triples, found, repeats) + remarks,
+    }
+    labelers = _labelers(index, labels, built, found)
+    instances = _instances(index, found)
+    record["seconds"] = time.perf_counter() - started
+    return Aggregation(instances, record, labelers, found, built, index, features, scaling)
+
+
+def load(folder: str | os.PathLike) -> Aggregation:
+    """The result that ``Aggregation.save`` or ``crowdjax fit`` wrote.
+
+    Raises:
+        InputError: there is none, it is not whole, or it was changed since.
+    """
+    folder = Path(folder)
+    record = io.read_result(folder)
+    try:
+        instances = pa.parquet.read_table(folder / "instances.parquet")
+        labelers = pa.parquet.read_table(folder / "labelers.parquet")
+        config = factor.FactorConfig(**{k: _number_or_pair(v) for k, v in record["config"].items()})
+        scaling = {k: io.Scaling(*map(tuple, (v["names"], v["mean"], v["sd"]))) for k, v in record["features"].items()}
+        solver = _solver(record["solver"])
+    except (KeyError, TypeError, ValueError, OSError, AttributeError) as error:
+        raise InputError(f"{folder}: not a fit of crowdjax ({error!r:.100})") from None
+    index = LabelIndex(*(t.column(0).to_numpy() for t in (labelers, instances)))
+    sizes = {"labeler": len(index.labelers), "instance": len(index.instances)}
+    blank = {side: np.zeros((sizes[side], len(s.names))) for side, s in scaling.items()}
+    anyone = Labels.from_arrays([0], [0], [1], n_labelers=sizes["labeler"], n_instances=sizes["instance"])
+    like = _build(config, anyone, blank)
+    found, features = io.load_arrays(folder / "fit.npz", (_fit_like(like, sizes["instance"], solver), blank))
+    return Aggregation(instances, record, labelers, found, _build(config, anyone, features), index, features, scaling)
+
+
+# Settings
+
+
+def _config(model, factors, class_prior) -> tuple[str, factor.FactorConfig]:
+    if isinstance(model, factor.FactorConfig):
+        return "custom", model if class_prior is None else _replaced(model, class_prior=class_prior)
+    _one_of("model", model, tuple(factor.PRESETS))
+    if isinstance(factors, bool) or not isinstance(factors, int) or factors < 1:
+        raise InputError(f"factors: got {factors!r}; allowed: a whole number from 1")
+    if factors > 1 and model != "factor":
+        raise InputError(f"factors: got {factors} with model {model}; allowed: 1, or any number with model factor")
+    prior = 0.5 if class_prior is None else class_prior
+    return model, _replaced(factor.PRESETS[model], n_factors=factors, class_prior=prior)
+
+
+def _replaced(config: factor.FactorConfig, **changes) -> factor.FactorConfig:
+    prior = changes.get("class_prior")
+    if isinstance(prior, str):
+        _one_of("class_prior", prior, ("learn", "logistic"), "a number between 0 and 1")
+    try:
+        return dataclasses.replace(config, **changes)
+    except (ValueError, TypeError) as error:
+        raise InputError(str(error)) from None
+
+
+def _with_restarts(solver, restarts, config) -> factor.Solver:
+    if not isinstance(solver, factor.Solver):
+        _one_of("solver", solver, get_args(Method))
+        solver = factor.Solver(method=solver, restarts=1 if config.n_factors == 1 else 4)
+    if restarts is None:
+        return solver
+    if isinstance(restarts, bool) or not isinstance(restarts, int) or restarts < 1:
+        raise InputError(f"restarts: got {restarts!r}; allowed: a whole number from 1")
+    return dataclasses.replace(solver, restarts=restarts)
+
+
+def _one_of(name: str, value, allowed: tuple[str, ...], besides: str | None = None) -> None:
+    if value in allowed:
+        return
+    near = difflib.get_close_matches(str(value), allowed, 1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    everything = ([besides] if besides else []) + list(allowed)
+    raise InputError(f"{name}: got {value!r}{hint}; allowed: {', '.join(everything)}")
+
+
+def _build(config, labels, features) -> factor.FactorModel:
+    try:
+        return factor.build(
+            config, labels, labeler_features=features.get("labeler"), instance_features=features.get("instance")
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _continued(start: Aggregation, model: factor.FactorModel, index: LabelIndex) -> factor.Weights:
+    """The weights of an earlier result, if they are of the same things."""
+    for side in ("labelers", "instances"):
+        if not np.array_equal(getattr(start.index, side), getattr(index, side)):
+            raise InputError(f"start: a fit of other {side}; allowed: a fit of the same labelers and instances")
+    shapes = lambda w: jax.tree.map(jnp.shape, w)
+    if shapes(start.fit.weights) != shapes(model.full(model.mean)):
+        raise InputError("start: a fit of another model; allowed: the same model, factors and features")
+    return start.fit.weights
+
+
+# Saved settings
+
+
+def _number_or_pair(value):
+    """A setting as it was before JSON: pairs are tuples, infinite numbers are numbers."""
+    if isinstance(value, list):
+        return tuple(map(_number_or_pair, value))
+    return float(value) if value in ("inf", "-inf") else value
+
+
+def _solver(settings: Mapping[str, Any]) -> factor.Solver:
+    return factor.Solver(**settings)
+
+
+def _fit_like(model: factor.FactorModel, n_instances: int, solver: factor.Solver) -> factor.Fit:
+    """The structure and shapes of a fit."""
+    number, whole = np.zeros(()), np.zeros((), int)
+    return factor.Fit(
+        weights=model.full(model.mean),
+        posterior=np.zeros(n_instances),
+        objective=number,
+        log_likelihood=number,
+        code=whole,
+        n_steps=whole,
+        history=np.zeros(solver.max_steps),
+        switched=np.zeros((), bool),
+    )
+
+
+# What is said about a fit
+
+
+def _usable(found: factor.Fit) -> None:
+    code = int(found.code)
+    if code > optimize.STALLED or not np.isfinite(float(found.objective)):
+        raise FitError(f"the fit failed: {optimize.MEANING[code]}")
+
+
+def _outcome(found: factor.Fit, labels: Labels) -> dict[str, Any]:
+    code = int(found.code)
+    return {
+        "objective": float(found.objective),
+        "log_likelihood": float(found.log_likelihood),
+        "converged": code == optimize.CONVERGED,
+        "result": optimize.MEANING[code],
+        "n_iterations": int(found.n_steps),
+        "n_labels": int((labels.counts > 0).sum()),
+        "n_labelers": labels.n_labelers,
+        "n_instances": labels.n_instances,
+    }
+
+
+def _warnings(labels: Labels, triples: io.Triples, found: factor.Fit, repeats: Repeats) -> list[str]:
+    out = []
+    code = int(found.code)
+    if code != optimize.CONVERGED:
+        out.append(f"The fit did not converge: {optimize.MEANING[code]}.")
+    if bool(found.switched):
+        out.append("The first solution had the classes switched; the corrected one explains the labels better and is kept.")
+    real = labels.label != 0
+    pair = labels.instance[real].astype(np.int64) * labels.n_labelers + labels.labeler[real]
+    n = len(triples.label)
+    again = n - (1 + np.count_nonzero(np.diff(pair)))
+    if again:
+        out.append(f"{again} of {n} labels repeat a judgement of the same labeler on the same instance; {TREATMENT[repeats]}.")
+    counts = np.bincount(labels.labeler[real], minlength=labels.n_labelers)
+    if (counts == 1).any():
+        out.append(f"{(counts == 1).sum()} of {len(counts)} labelers gave a single label; what is said of them is mostly prior.")
+    ties = int((np.asarray(found.posterior) == 0.5).sum())
+    if ties:
+        out.append(f"{ties} of {labels.n_instances} instances are undecided (probability one half); their label is given as 0.")
+    return out
+
+
+def _instances(index: LabelIndex, found: factor.Fit) -> pa.Table:
+    p = np.asarray(found.posterior, np.float64)
+    return pa.table({"instance": pa.array(index.instances), "probability": p, "label": (p > 0.5).astype(np.int8)})
+
+
+def _labelers(index: LabelIndex, labels: Labels, model: factor.FactorModel, found: factor.Fit) -> pa.Table:
+    summary = factor.labeler_summary(labels, model, found)._asdict()
+    columns = {k: np.asarray(v, np.float64) for k, v in summary.items()}
+    return pa.table({"labeler": pa.array(index.labelers), **columns})
