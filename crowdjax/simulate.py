@@ -1,0 +1,267 @@
+"""Generators: label sets whose truth, factors and correctness probabilities are known.
+
+The studies' generators are pure functions of a key on a fixed grid of all labelers x instances, with weight 0 where a
+judgement was not asked for: the pattern of the triples is the same in every repeat, so repeats are one vmap.
+``power_law`` makes large sparse sets on the host, for benchmarks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Int8, PRNGKeyArray
+
+from crowdjax.factor.features import PRECISION
+from crowdjax.factor.kernels import Factors
+from crowdjax.labels import Labels
+
+
+class Simulation(NamedTuple):
+    """One simulated crowd on a grid: its labels, truths and factors, and what a model may know of either side."""
+
+    label: Int8[Array, " W*I"]
+    weight: Float[Array, " W*I"]
+    truth: Int8[Array, " I"]
+    factors: Factors
+    labeler_features: Float[Array, "W F"] | None = None
+    instance_features: Float[Array, "I F2"] | None = None
+
+    def on(self, grid: Labels) -> Labels:
+        """The labels as judgements on their grid."""
+        return dataclasses.replace(grid, label=self.label, weight=self.weight)
+
+
+def grid(n_labelers: int, n_instances: int) -> Labels:
+    """All W·I pairs of labelers and instances as triples in stored order, every label +1; a ``Simulation`` fills it.
+
+    Example:
+        >>> cells = grid(2, 3)
+        >>> cells.labeler.tolist(), cells.instance.tolist()
+        ([0, 1, 0, 1, 0, 1], [0, 0, 1, 1, 2, 2])
+    """
+    labeler = np.tile(np.arange(n_labelers), n_instances)
+    instance = np.repeat(np.arange(n_instances), n_labelers)
+    return Labels.from_arrays(labeler, instance, np.ones(labeler.size, np.int8), blocks=False)
+
+
+def judgements(key: PRNGKeyArray, factors: Factors, truth: Int8[Array, " I"]) -> Int8[Array, " W*I"]:
+    """A label of every labeler on every instance, in the order of ``grid``.
+
+        logit P(L_ij = +1 | z_j) = z_j α_i·β_j + γ_i
+
+    Source: the paper, equation 1.
+    """
+    s = jnp.matmul(factors.beta, factors.alpha.T, precision=PRECISION)  # [I, W]
+    logit = truth[:, None] * s + (0.0 if factors.gamma is None else factors.gamma)
+    return jnp.where(jax.random.bernoulli(key, jax.nn.sigmoid(logit)), 1, -1).astype(jnp.int8).ravel()
+
+
+def coins(key: PRNGKeyArray, n: int, p: float = 0.5) -> Int8[Array, " n"]:
+    """n truths, +1 with probability p."""
+    return jnp.where(jax.random.bernoulli(key, p, (n,)), 1, -1).astype(jnp.int8)
+
+
+def section4(
+    key: PRNGKeyArray,
+    n_labelers: int,
+    n_instances: int,
+    *,
+    n_features: int = 4,
+    spread: float = 0.5,
+    density: float = 0.4,
+    active: Int[Array, ""] | int | None = None,
+) -> Simulation:
+    """The paper's simulation: one factor, no bias, labeler and instance factors linear in known features.
+
+        α_i = w_0 + Σ_k w_k x_ik      x_ik ~ N(0, spread²)      w_0 ~ N(1, spread²), w_k ~ N(0, spread²)      β_j likewise
+
+    Args:
+        density: the chance that a labeler labels an instance.
+        active: only the first so many labelers label anything (may be traced: one program for all sizes of crowd).
+
+    Returns:
+        features without their constant column; truths are fair coins.
+
+    Example:
+        >>> import jax
+        >>> crowd = section4(jax.random.key(0), 40, 40, active=8)
+        >>> crowd.factors.alpha.shape, float(crowd.weight.reshape(40, 40)[:, 8:].sum())
+        ((40, 1), 0.0)
+
+    Source: the paper, section 4.
+    """
+    k_labeler, k_instance, k_truth, k_label, k_asked = jax.random.split(key, 5)
+
+    def side(key, n):
+        k_x, k_w = jax.random.split(key)
+        x = spread * jax.random.normal(k_x, (n, n_features))
+        w = spread * jax.random.normal(k_w, (n_features + 1,))
+        return x, 1 + w[0] + (x * w[1:]).sum(1)
+
+    labeler_features, alpha = side(k_labeler, n_labelers)
+    instance_features, beta = side(k_instance, n_instances)
+    factors = Factors(alpha[:, None], beta[:, None], None, jnp.zeros(n_instances))
+    truth = coins(k_truth, n_instances)
+    asked = jax.random.bernoulli(k_asked, density, (n_instances, n_labelers))
+    asked &= jnp.arange(n_labelers) < (n_labelers if active is None else active)
+    return Simulation(
+        judgements(k_label, factors, truth),
+        asked.ravel().astype(alpha.dtype),
+        truth,
+        factors,
+        labeler_features,
+        instance_features,
+    )
+
+
+def smile_factors(detector: Float[Array, " I"]) -> Float[Array, "I 3"]:
+    """The instance factors of ``smiles`` over a detector's output: low above the median (an exaggerated social smile
+    fools many), one that changes sign there, and one that sets middling outputs apart."""
+    easy = 1.3 - jax.nn.sigmoid(4 * (detector - 0.3))
+    side = jnp.tanh(2 * detector)
+    middle = 2 * jnp.exp(-2 * detector**2) - 1
+    return jnp.stack([easy, side, middle], axis=1)
+
+
+def smiles(
+    key: PRNGKeyArray,
+    n_labelers: int = 20,
+    n_instances: int = 160,
+    *,
+    ability: tuple[float, float] = (0.6, 0.8),
+    further: tuple[float, float] = (0.7, 0.5),
+    bias: float = 0.5,
+    positives: float = 0.36,
+) -> Simulation:
+    """A stand-in for the paper's smile study, whose detector outputs were never published (a reconstruction).
+
+    Every labeler judges every instance. The instance factors are functions of a detector's output (``smile_factors``);
+    the labelers' are free: α_1 ~ N(ability), α_2, α_3 ~ N(0, further²), γ ~ N(0, bias²). Labelers thus differ in what
+    they are good at, not only in how good they are.
+
+    Args:
+        ability: mean and standard deviation.
+        positives: the chance that a truth is +1 (.36 of the real study's are).
+
+    Returns:
+        a simulation whose one instance feature is the detector's output, ~ N(0, 1).
+
+    Source: the paper, section 5; the shapes are ours.
+    """
+    k_detector, k_alpha, k_bias, k_truth, k_label = jax.random.split(key, 5)
+    detector = jax.random.normal(k_detector, (n_instances,))
+    mean, sd = jnp.array([ability[0], 0.0, 0.0]), jnp.array([ability[1], *further])
+    factors = Factors(
+        alpha=mean + sd * jax.random.normal(k_alpha, (n_labelers, 3)),
+        beta=smile_factors(detector),
+        gamma=bias * jax.random.normal(k_bias, (n_labelers,)),
+        prior_logit=jnp.zeros(n_instances),
+    )
+    truth = coins(k_truth, n_instances, positives)
+    label = judgements(k_label, factors, truth)
+    return Simulation(label, jnp.ones(label.shape), truth, factors, None, detector[:, None])
+
+
+def specialists(n_labelers: int = 1, n_instances: int = 1) -> Factors:
+    """The factors of the paper's example: so many specialists, as many generalists, instances likewise.
+
+    Example:
+        >>> from crowdjax.factor import correctness
+        >>> [[round(float(p), 2) for p in row] for row in correctness(specialists())[0]]
+        [[0.95, 0.7], [0.8, 0.8]]
+
+    Source: the paper, section 2.1.
+    """
+    alpha = jnp.repeat(jnp.array([[0.848, 1.0], [1.386, 0.0]]), n_labelers, axis=0)
+    beta = jnp.repeat(jnp.array([[1.0, 2.094], [1.0, 0.0]]), n_instances, axis=0)
+    return Factors(alpha, beta, None, jnp.zeros(2 * n_instances))
+
+
+@dataclasses.dataclass(frozen=True)
+class LargeCrowd:
+    """A sparse crowd of any size, drawn in chunks on the host: the same labels whatever is done with the chunks.
+
+    Attributes:
+        truth: -1 or +1.
+        sensitivity, specificity: of every labeler; labeler 0 is the busiest.
+        popularity: cumulated chances that a judgement is of labeler 0, 1, ...
+    """
+
+    seed: int
+    n_labels: int
+    truth: Int8[np.ndarray, " I"]
+    sensitivity: Float[np.ndarray, " W"]
+    specificity: Float[np.ndarray, " W"]
+    popularity: Float[np.ndarray, " W"]
+    chunk: int = 2**22
+
+    def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """(labeler, instance, label) of at most ``chunk`` judgements at a time, instances in order."""
+        n_instances = len(self.truth)
+        for k, start in enumerate(range(0, self.n_labels, self.chunk)):
+            rng = np.random.default_rng([self.seed, 1, k])
+            row = np.arange(start, min(start + self.chunk, self.n_labels))
+            labeler = np.searchsorted(self.popularity, rng.random(len(row)), side="right").astype(np.int32)
+            instance = (row * n_instances // self.n_labels).astype(np.int32)
+            positive = self.truth[instance] > 0
+            yes = np.where(positive, self.sensitivity[labeler], 1 - self.specificity[labeler])
+            yield labeler, instance, np.where(rng.random(len(row)) < yes, 1, -1).astype(np.int8)
+
+    def labels(self) -> Labels:
+        """All of them."""
+        labeler, instance, label = (np.concatenate(parts) for parts in zip(*self.chunks(), strict=True))
+        return Labels.from_arrays(
+            labeler, instance, label, n_labelers=len(self.sensitivity), n_instances=len(self.truth)
+        )
+
+
+def power_law(
+    seed: int,
+    n_labels: int,
+    *,
+    n_labelers: int | None = None,
+    n_instances: int | None = None,
+    exponent: float = 1.0,
+    ability: tuple[float, float] = (1.0, 0.7),
+    bias: float = 0.5,
+) -> LargeCrowd:
+    """A crowd in which labeler k gives judgements in proportion to 1/(k + 1)^exponent, for benchmarks.
+
+    Labelers are two-coin: s ~ N(ability), γ ~ N(0, bias²). Instances get n_labels / n_instances judgements each (whole
+    numbers, as even as can be); a busy labeler may judge one twice. Truths are fair coins.
+
+    Args:
+        n_labelers: default: one per 1000 labels, at least 5.
+        n_instances: default: one per 10 labels.
+
+    Example:
+        >>> crowd = power_law(0, 10_000)
+        >>> labels = crowd.labels()
+        >>> labels.n_instances, labels.n_labelers
+        (1000, 10)
+    """
+    n_labelers = max(5, n_labels // 1000) if n_labelers is None else n_labelers
+    n_instances = max(1, n_labels // 10) if n_instances is None else n_instances
+    if not (1 <= n_instances <= n_labels and n_labelers >= 1):
+        raise ValueError(
+            f"{n_labels} labels of {n_instances} instances by {n_labelers} labelers; allowed: at least one label per "
+            "instance, and a labeler"
+        )
+    rng = np.random.default_rng([seed, 0])
+    s, gamma = rng.normal(*ability, n_labelers), rng.normal(0, bias, n_labelers)
+    share = (1.0 + np.arange(n_labelers)) ** -exponent
+    popularity = np.cumsum(share / share.sum())
+    popularity[-1] = 1.0
+    return LargeCrowd(
+        seed,
+        n_labels,
+        truth=rng.choice(np.array([-1, 1], np.int8), n_instances),
+        sensitivity=1 / (1 + np.exp(-s - gamma)),
+        specificity=1 / (1 + np.exp(-s + gamma)),
+        popularity=popularity,
+    )
