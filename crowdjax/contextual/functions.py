@@ -156,8 +156,9 @@ class Basis(eqx.Module):
         return Basis(x, terms, None if self.knots is None else _knots(x, self.knots.terms))
 
 
-def prepare(gp: GP, x, *, increasing: bool = False, dtype=None) -> Basis:
-    """Prepares inputs x of shape [n, C] (host side); inducing inputs are chosen from them.
+def prepare(gp: GP, x, *, increasing: bool = False, anchors=None) -> Basis:
+    """Prepares inputs x of shape [n, C] (host side). Inducing inputs are chosen from them, or given: one array of shape
+    [M, D] for each term.
 
     Raises:
         ValueError: the exact process is asked for at too many inputs, or an increasing function of several columns.
@@ -167,18 +168,18 @@ def prepare(gp: GP, x, *, increasing: bool = False, dtype=None) -> Basis:
         >>> basis.terms[0].features.shape
         (5, 8)
     """
-    x = np.asarray(x, dtype=dtype or jnp.result_type(float))
+    x = np.asarray(x, dtype=jnp.result_type(float))
     n_columns = x.shape[1]
     if increasing and n_columns > 1:
         raise ValueError(f"increasing: the context has {n_columns} columns; allowed: one")
     n_terms = 1 if gp.columns == "tensor" else n_columns
 
-    def term(part):
+    def term(t, part):
         if gp.approximation == "hsgp":
             return Hilbert.at(part, gp.n_basis, gp.boundary)
-        return Inducing(jnp.asarray(part), jnp.asarray(_inducing_inputs(gp, part)))
+        return Inducing(jnp.asarray(part), jnp.asarray(_inducing_inputs(gp, part) if anchors is None else anchors[t]))
 
-    terms = tuple(term(part) for part in _parts(x, n_terms))
+    terms = tuple(term(t, part) for t, part in enumerate(_parts(x, n_terms)))
     knots = None
     if increasing:
         grid = np.linspace(-1, 1, GRID, dtype=x.dtype)[:, None]

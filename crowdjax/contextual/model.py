@@ -15,7 +15,8 @@ parametrisation by s and γ, the priors and the labelers' levels are ours (docs/
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
 
 import equinox as eqx
 import jax
@@ -24,11 +25,21 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from numpyro.infer.util import constrain_fn, potential_energy
 
 from crowdjax import likelihood
-from crowdjax.contextual.functions import GP, Basis, Family, Function, evaluate, parameters_of, prepare, sample
+from crowdjax.contextual.functions import (
+    GP,
+    Basis,
+    Family,
+    Function,
+    Hilbert,
+    evaluate,
+    parameters_of,
+    prepare,
+    sample,
+)
 from crowdjax.labels import LabelError, Labels
 
 Level = Literal["global", "offset", "function"]
@@ -68,6 +79,8 @@ class ContextualConfig:
         for name, kind in [("prevalence", Family), ("accuracy", Family), ("labelers", Level), ("constraint", Constraint)]:
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name}: got {getattr(self, name)!r}; allowed: {', '.join(get_args(kind))}")
+        if self.labeler_gp.approximation != "hsgp":
+            raise ValueError(f"labeler_gp: approximation {self.labeler_gp.approximation!r}; allowed: hsgp")
 
     @property
     def functions(self) -> dict[str, Function]:
@@ -101,7 +114,13 @@ class Data(eqx.Module):
     labeler_basis: Basis | None
 
 
-def prepare_data(config: ContextualConfig, labels: Labels, x: Float[np.ndarray, "I C"], dtype=None) -> Data:
+def bases(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors=None) -> tuple[Basis, Basis | None]:
+    """The bases of the shared functions and of the labelers' own at inputs x. ``anchors``: inducing inputs to keep."""
+    own = prepare(config.labeler_gp, x) if config.labelers == "function" else None
+    return prepare(config.gp, x, increasing=config.increasing, anchors=anchors), own
+
+
+def prepare_data(config: ContextualConfig, labels: Labels, x: Float[np.ndarray, "I C"], anchors=None) -> Data:
     """Puts labels and context together (host side).
 
     Args:
@@ -115,8 +134,7 @@ def prepare_data(config: ContextualConfig, labels: Labels, x: Float[np.ndarray, 
         raise LabelError(f"score: {len(x)} rows for {labels.n_instances} instances; allowed: one each")
     padding = labels.n_blocks * labels.block_instances - len(x)
     x = np.r_[x, np.repeat(x[:1], padding, axis=0)]
-    own = prepare(config.labeler_gp, x, dtype=dtype) if config.labelers == "function" else None
-    return Data(labels, prepare(config.gp, x, increasing=config.increasing, dtype=dtype), own)
+    return Data(labels, *bases(config, x, anchors))
 
 
 def parameters(config: ContextualConfig, n_labelers: int, basis: Basis, labeler_basis: Basis | None) -> dict[str, Array]:
@@ -197,6 +215,23 @@ def prevalence_logit(config: ContextualConfig, basis: Basis, draw) -> Float[Arra
     return evaluate(config.functions["prevalence"], basis, parameters_of("prevalence", draw))
 
 
+class Curves(NamedTuple):
+    """The three functions at n inputs, on the probability scale."""
+
+    prevalence: Float[Array, " n"]
+    sensitivity: Float[Array, "*W n"]
+    specificity: Float[Array, "*W n"]
+
+
+def curves(config: ContextualConfig, basis: Basis, labeler_basis: Basis | None, draw, labelers: Int[Array, " W"]) -> Curves:
+    """Prevalence, and sensitivity and specificity of each of the given labelers (shape [W, n]), of one draw."""
+    n, w = basis.x.shape[0], len(labelers)
+    row = jnp.tile(jnp.arange(n), w)
+    s, gamma = accuracy_bias(config, basis, labeler_basis, draw, jnp.repeat(labelers, n), row)
+    sensitivity, specificity = likelihood.sensitivity_specificity(s.reshape(w, n), gamma.reshape(w, n))
+    return Curves(jax.nn.sigmoid(prevalence_logit(config, basis, draw)), sensitivity, specificity)
+
+
 def block_log_likelihood(config: ContextualConfig, data: Data, draw) -> Float[Array, ""]:
     """log p(L | functions) of data in one block."""
     labels = data.labels
@@ -211,54 +246,52 @@ def log_likelihood(config: ContextualConfig, data: Data, draw) -> Float[Array, "
 
     @jax.checkpoint
     def one(index):
-        return block_log_likelihood(config, block(data, index), draw)
+        return block_log_likelihood(config, blocks(data, index[None]), draw)
 
     return jax.lax.map(one, jnp.arange(data.labels.n_blocks)).sum()
 
 
-def block(data: Data, index) -> Data:
-    """Block ``index`` (may be traced) as data of its own: a minibatch of consecutive instances, of fixed shape.
+def blocks(data: Data, index: Int[Array, " B"]) -> Data:
+    """Some blocks of consecutive instances as data of their own (the indices may be traced): a minibatch.
 
-    The evidence of a block drawn at random, times the number of blocks, is an unbiased estimate of the whole.
+    The evidence of B blocks drawn at random, times n_blocks / B, is an unbiased estimate of the whole.
     """
-    labels, size = data.labels, data.labels.block_instances
-    width = labels.label.shape[0] // labels.n_blocks
+    labels, size, n = data.labels, data.labels.block_instances, data.labels.n_blocks
 
-    def triples(values):
-        return None if values is None else jax.lax.dynamic_slice_in_dim(jnp.asarray(values), index * width, width)
+    def of(values):
+        values = jnp.asarray(values)
+        return values.reshape(n, -1, *values.shape[1:])[index]
 
-    def rows(values):
-        return jax.lax.dynamic_slice_in_dim(jnp.asarray(values), index * size, size)
+    def pick(values):
+        return None if values is None else jax.lax.collapse(of(values), 0, 2)
 
-    gold = None
-    if labels.gold is not None:
-        padding = labels.n_blocks * size - labels.n_instances
-        gold = rows(jnp.concatenate([jnp.asarray(labels.gold), jnp.zeros(padding, jnp.int8)]))
-    here = Labels(
-        labeler=triples(labels.labeler),
-        instance=triples(labels.instance) - index * size,
-        label=triples(labels.label),
-        weight=triples(labels.weight),
+    gold = labels.gold
+    if gold is not None:
+        gold = pick(jnp.concatenate([jnp.asarray(gold), jnp.zeros(n * size - labels.n_instances, jnp.int8)]))
+    shift = (jnp.arange(len(index)) - index).astype(jnp.int32) * size
+    chosen = Labels(
+        labeler=pick(labels.labeler),
+        instance=(of(labels.instance) + shift[:, None]).reshape(-1),
+        label=pick(labels.label),
+        weight=pick(labels.weight),
         gold=gold,
         n_labelers=labels.n_labelers,
-        n_instances=size,
-        n_blocks=1,
+        n_instances=len(index) * size,
+        n_blocks=len(index),
         block_instances=size,
     )
-    return Data(here, _rows_of(data.basis, rows), data.labeler_basis and _rows_of(data.labeler_basis, rows))
 
+    def rows(basis: Basis) -> Basis:
+        def term(t):
+            field = "features" if isinstance(t, Hilbert) else "x"
+            return dataclasses.replace(t, **{field: pick(getattr(t, field))})
 
-def _rows_of(basis: Basis, rows) -> Basis:
-    """The basis at some of its inputs."""
+        knots = basis.knots
+        if knots is not None:
+            knots = dataclasses.replace(knots, index=pick(knots.index), fraction=pick(knots.fraction))
+        return Basis(pick(basis.x), tuple(term(t) for t in basis.terms), knots)
 
-    def pick(term):
-        field = "features" if hasattr(term, "features") else "x"
-        return dataclasses.replace(term, **{field: rows(getattr(term, field))})
-
-    knots = basis.knots
-    if knots is not None:
-        knots = dataclasses.replace(knots, index=rows(knots.index), fraction=rows(knots.fraction))
-    return Basis(rows(basis.x), tuple(pick(t) for t in basis.terms), knots)
+    return Data(chosen, rows(data.basis), None if data.labeler_basis is None else rows(data.labeler_basis))
 
 
 # The unconstrained vector u: what the samplers and optimisers move.
@@ -268,10 +301,10 @@ def _prior(config, data):
     parameters(config, data.labels.n_labelers, data.basis, data.labeler_basis)
 
 
-def start(config: ContextualConfig, data: Data) -> tuple[Float[Array, " P"], callable]:
+def centre(config: ContextualConfig, data: Data) -> tuple[Float[Array, " P"], Callable]:
     """(u at the priors' centres, the map from u to the dictionary of unconstrained sites)."""
     trace = numpyro.handlers.trace(numpyro.handlers.seed(_prior, jax.random.key(0))).get_trace(config, data)
-    centre = {}
+    values = {}
     for name, site in trace.items():
         value = jnp.zeros_like(site["value"])
         if name in ("prevalence_mean", "accuracy_mean", "bias_mean"):
@@ -280,21 +313,31 @@ def start(config: ContextualConfig, data: Data) -> tuple[Float[Array, " P"], cal
             value = value + (config.labeler_gp if name.startswith("labeler") else config.gp).log_length[0]
         if name in ("labeler_scale", "labeler_amplitude"):
             value = value - 1.0
-        centre[name] = value
-    return ravel_pytree(centre)
+        values[name] = value
+    return ravel_pytree(values)
+
+
+def prior_draws(config: ContextualConfig, n_labelers: int, basis: Basis, labeler_basis: Basis | None, key, n: int):
+    """n draws of all sites from the prior, each of shape [n, ...]."""
+
+    def one(key):
+        return numpyro.handlers.seed(parameters, key)(config, n_labelers, basis, labeler_basis)
+
+    return jax.vmap(one)(jax.random.split(key, n))
 
 
 def log_prior(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> Float[Array, ""]:
     """log p(u), the Jacobian of the unconstraining map included."""
-    unravel = start(config, data)[1]
+    unravel = centre(config, data)[1]
     return -potential_energy(_prior, (config, data), {}, unravel(u))
 
 
 def constrain(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict[str, Array]:
     """The sites' values (one draw) of an unconstrained vector."""
-    return constrain_fn(_prior, (config, data), {}, start(config, data)[1](u))
+    return constrain_fn(_prior, (config, data), {}, centre(config, data)[1](u))
 
 
-def log_density(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> Float[Array, ""]:
-    """log p(L, u): prior and evidence; the density that every method of inference works on."""
-    return log_prior(config, data, u) + log_likelihood(config, data, constrain(config, data, u))
+def log_density(config: ContextualConfig, data: Data, u: Float[Array, " P"], scale: float = 1.0) -> Float[Array, ""]:
+    """log p(L, u): prior and evidence; the density that every method of inference works on. ``scale`` multiplies the
+    evidence, for minibatches."""
+    return log_prior(config, data, u) + scale * log_likelihood(config, data, constrain(config, data, u))
