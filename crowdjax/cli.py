@@ -1,0 +1,192 @@
+"""The command line: ``crowdjax fit`` and ``crowdjax predict``, thin wrappers of the facade.
+
+Exit status: 0 done, 1 the run failed, 2 the input is wrong; the last two with one line on stderr and nothing written.
+What takes time to import is imported inside the commands, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import typer.core
+
+
+class OneLine(typer.core.TyperGroup):
+    """The group of commands; usage errors, too, are one line on stderr and exit status 2."""
+
+    def main(self, *args, standalone_mode: bool = True, **extra):
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        try:
+            status = super().main(*args, standalone_mode=False, **extra)
+        except typer.Abort:
+            status = _fail("stopped", 1)
+        except Exception as error:
+            if not hasattr(error, "format_message"):  # the usage errors' own class is private in new versions of typer
+                raise
+            status = _fail(error.format_message(), 2)
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+app = typer.Typer(
+    cls=OneLine,
+    help="The truth behind labels from a crowd, how sure it is, and who is good at what.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+LABELS = "CSV, Parquet or a folder of Parquet with columns labeler, instance, label."
+LabelsArgument = Annotated[Path, typer.Argument(metavar="LABELS", help=LABELS)]
+LabelerFeatures = Annotated[Path | None, typer.Option(metavar="T", help="Table: labeler, numeric columns.")]
+InstanceFeatures = Annotated[Path | None, typer.Option(metavar="T", help="Table: instance, numeric columns.")]
+Columns = Annotated[str | None, typer.Option(metavar="ROLE=NAME,...", help="Which column is which: labeler=worker,...")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result; an earlier result there is replaced.")]
+
+
+@app.command()
+def fit(
+    labels: LabelsArgument,
+    out: Out,
+    model: Annotated[str, typer.Option(help="majority, one-coin, dawid-skene, glad, glad-linear or factor.")] = "dawid-skene",
+    factors: Annotated[str, typer.Option(metavar="N", help="Number of factors of the model factor.")] = "1",
+    labeler_features: LabelerFeatures = None,
+    instance_features: InstanceFeatures = None,
+    gold: Annotated[Path | None, typer.Option(metavar="T", help="Table of known truth: instance, label.")] = None,
+    class_prior: Annotated[str, typer.Option(help="P(truth = 1): a number, learn or logistic.")] = "0.5",
+    repeats: Annotated[str, typer.Option(help="Repeated judgements: count, first, last or mean.")] = "count",
+    solver: Annotated[str, typer.Option(help="lbfgs, em-cg or em-bound.")] = "lbfgs",
+    restarts: Annotated[int | None, typer.Option(metavar="N", help="Starts to take the best of; default 1, or 4.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws the starts of factors beyond the first.")] = 0,
+    columns: Columns = None,
+) -> None:
+    """Fit a model to LABELS; write instances.parquet, labelers.parquet, fit.json and the fit itself to a folder."""
+    with _errors():
+        io, api = _library()
+        io.check_out(out)
+        result = api.fit(
+            labels,
+            model,
+            factors=_whole(factors),
+            labeler_features=labeler_features,
+            instance_features=instance_features,
+            gold=gold,
+            class_prior=_prior(class_prior),
+            repeats=repeats,
+            solver=solver,
+            restarts=restarts,
+            seed=seed,
+            columns=_columns(columns),
+        )
+        result.save(out)
+        _tell(result, out)
+
+
+@app.command()
+def predict(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `crowdjax fit` wrote.")],
+    labels: LabelsArgument,
+    out: Out,
+    labeler_features: LabelerFeatures = None,
+    instance_features: InstanceFeatures = None,
+    columns: Columns = None,
+) -> None:
+    """Judge new instances by LABELS and the fit in DIR; write instances.parquet and predict.json to a folder."""
+    with _errors():
+        io, api = _library()
+        io.check_out(out)
+        result = api.load(folder).predict(
+            labels,
+            labeler_features=labeler_features,
+            instance_features=instance_features,
+            columns=_columns(columns),
+        )
+        result.save(out)
+        _tell(result, out)
+
+
+def cache_folder() -> Path | None:
+    """Where compiled programs are kept: $CROWDJAX_CACHE, or the user's cache folder; None where that is 0 or off."""
+    given = os.environ.get("CROWDJAX_CACHE")
+    if given is not None:
+        return None if given.lower() in ("", "0", "off", "none") else Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowdjax"
+
+
+def _library():
+    """(io, api), with the cache of compiled programs switched on."""
+    import jax
+
+    from crowdjax import api, io
+
+    folder = cache_folder()
+    if folder is not None:
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    return io, api
+
+
+@contextlib.contextmanager
+def _errors():
+    """Turns what goes wrong into one line and an exit status."""
+    try:
+        yield
+    except typer.Exit:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever it is: one line, no traceback
+        from crowdjax.labels import InputError
+
+        wrong = isinstance(error, InputError)
+        told = wrong or type(error).__name__ == "FitError"
+        text = str(error) if told else f"{type(error).__name__}: {error}"
+        raise typer.Exit(_fail(text, 2 if wrong else 1)) from None
+
+
+def _columns(given: str | None) -> dict[str, str] | None:
+    """``labeler=worker,instance=task`` as a dict."""
+    from crowdjax.labels import InputError
+
+    pairs = [] if given is None else [part.partition("=") for part in given.split(",")]
+    for role, sign, name in pairs:
+        if not (role and sign and name):
+            raise InputError(f"--columns: got {given!r}; allowed: labeler=NAME,instance=NAME,label=NAME,weight=NAME")
+    return {role.strip(): name.strip() for role, _, name in pairs} or None
+
+
+def _whole(given: str) -> int | str:
+    """A number of factors; text that is none goes on to be refused with what is allowed."""
+    return int(given) if given.isdecimal() else given
+
+
+def _prior(given: str) -> float | str:
+    try:
+        return float(given)
+    except ValueError:
+        return given
+
+
+def _tell(result, out: Path) -> None:
+    """A few lines about a result, where somebody is looking."""
+    if not sys.stdout.isatty():
+        return
+    from rich.console import Console
+
+    console, record = Console(highlight=False), result.record
+    sizes = ", ".join(f"{record['n_' + what]:,} {what}" for what in ("labels", "labelers", "instances"))
+    console.print(f"[bold]{record['model']}[/bold]: {sizes}; {record['result']} in {record['seconds']:.1f} s")
+    for sentence in result.warnings:
+        console.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)
+    console.print(f"written to {out}", soft_wrap=True)
+
+
+def _fail(text: str, status: int) -> int:
+    sys.stderr.write(f"crowdjax: {' '.join(text.split())}\n")
+    return status
+
+
+if __name__ == "__main__":
+    app()
