@@ -1,0 +1,218 @@
+"""One pass over the triples equals dense NumPy tables, in every layout and under every transformation."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from oracles import Crowd, curvature, finite_differences, pass_over
+
+from crowdjax import labels as labels_module
+from crowdjax import likelihood
+from crowdjax.factor import Factors, curvature_pass, data_pass, e_step, evidence, expected_complete, majority
+from crowdjax.labels import Labels
+
+W, I = 7, 300
+RNG = np.random.default_rng(20)
+DEGREE = np.minimum(RNG.geometric(0.25, I) - 1, 12)  # some instances have no labels
+DEGREE[150] = 30
+INSTANCE = np.repeat(np.arange(I), DEGREE)
+N = len(INSTANCE)
+TRIPLES = dict(labeler=RNG.integers(0, W, N), instance=INSTANCE, label=RNG.choice([-1, 1], N))
+WEIGHT = RNG.choice([0.0, 0.5, 1.0, 2.0], N)
+GOLD = np.where(RNG.random(I) < 0.2, RNG.choice([-1, 1], I), 0)
+ALPHA, BETA = RNG.normal(size=(W, 3)) + [1, 0, 0], RNG.normal(size=(I, 3)) + [1, 0, 0]
+GAMMA, ETA, GIVEN = RNG.normal(size=W), RNG.normal(size=I), RNG.random(I)
+
+jit_pass, jit_curvature = jax.jit(data_pass), jax.jit(curvature_pass)
+
+
+@pytest.fixture(params=["flat", "blocked"])
+def layout(request, monkeypatch):
+    monkeypatch.setattr(labels_module, "FLAT_BELOW", 64)
+    monkeypatch.setattr(labels_module, "LABELS_PER_BLOCK", 200)
+    monkeypatch.setattr(labels_module, "MAX_PADDING", 2)
+    return request.param
+
+
+def crowd(layout, *, weighted=True, gold=True) -> tuple[Labels, Crowd]:
+    weight = WEIGHT if weighted else None
+    known = np.where(GOLD == 0, np.nan, GOLD) if gold else None
+    sizes = dict(n_labelers=W, n_instances=I)
+    labels = Labels.from_arrays(**TRIPLES, **sizes, weight=weight, gold=known, blocks=layout == "blocked")
+    assert (labels.n_blocks > 2) == (layout == "blocked")
+    return labels, Crowd.of(**TRIPLES, weight=weight, gold=GOLD if gold else None, shape=(W, I))
+
+
+def factors(n_factors=3, *, bias=True) -> Factors:
+    return Factors(
+        *(jnp.asarray(v) for v in (ALPHA[:, :n_factors], BETA[:, :n_factors])),
+        jnp.asarray(GAMMA) if bias else None,
+        jnp.asarray(ETA),
+    )
+
+
+def dense(table, f: Factors, given=None):
+    value, p, gradient = pass_over(table, *(None if v is None else np.asarray(v, np.float64) for v in f), given)
+    return value, p, [g for g, v in zip(gradient, f, strict=True) if v is not None]
+
+
+def close(found, expected, rtol):
+    """Largest error over largest value: entries near zero are sums that cancel."""
+    assert found.shape == np.shape(expected)
+    assert np.abs(np.asarray(found, np.float64) - expected).max() <= rtol * (1e-300 + np.abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("n_factors", "bias", "weighted", "gold"),
+    [(1, True, False, False), (1, False, True, True), (3, True, True, True), (3, False, False, False)],
+)
+def test_a_pass_equals_dense_tables(x64, layout, n_factors, bias, weighted, gold):
+    labels, table = crowd(layout, weighted=weighted, gold=gold)
+    f = factors(n_factors, bias=bias)
+    for given, use in [(None, True), (GIVEN, True), (GIVEN, False)]:
+        found = jit_pass(labels, f, given, use)
+        value, p, gradient = dense(table, f, given if use else None)
+        np.testing.assert_allclose(found.value, value, rtol=1e-12)
+        np.testing.assert_allclose(found.posterior, p, rtol=1e-10)
+        for g, e in zip(jax.tree.leaves(found.gradient), gradient, strict=True):
+            close(g, e, 1e-12)
+
+
+def test_a_pass_in_float32_keeps_float32_accuracy(layout):
+    labels, table = crowd(layout)
+    f = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), factors())
+    found = jit_pass(labels, f)
+    value, p, gradient = dense(table, f)
+    assert {v.dtype for v in jax.tree.leaves(found)} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(found.value, value, rtol=1e-6)
+    np.testing.assert_allclose(found.posterior, p, atol=1e-5)
+    for g, e in zip(jax.tree.leaves(found.gradient), gradient, strict=True):
+        close(g, e, 2e-6)
+
+
+def test_float32_weights_under_x64_do_not_lower_the_precision_of_factors(x64, layout):
+    labels, table = crowd(layout)
+    labels = labels.with_weight(np.asarray(labels.weight, np.float32))  # exact: halves and integers
+    np.testing.assert_allclose(jit_pass(labels, factors()).value, dense(table, factors())[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_gradient_of_evidence_is_automatic_and_that_of_q_at_its_posterior(x64, layout, bias):
+    """Fisher's identity, three ways: through ``evidence``, through Q, through autodiff of the per-triple likelihood."""
+    labels, table = crowd(layout)
+    f = factors(bias=bias)
+    p = e_step(labels, f)
+
+    def per_triple(f: Factors):
+        s = (f.alpha[labels.labeler] * f.beta[labels.instance]).sum(1)
+        return likelihood.evidence(labels, s, f.gamma[labels.labeler] if bias else 0.0, f.prior_logit)
+
+    def q(f: Factors):
+        s = (f.alpha[labels.labeler] * f.beta[labels.instance]).sum(1)
+        gamma = f.gamma[labels.labeler] if bias else 0.0
+        return likelihood.expected_log_likelihood(labels, s, gamma, f.prior_logit, p)
+
+    expected = dense(table, f)[2]
+    of_evidence = jax.jit(jax.grad(lambda labels, f: 3 * evidence(labels, f), argnums=1))(labels, f)
+    for scale, gradient in [(3, of_evidence), (1, jax.grad(per_triple)(f)), (1, jax.grad(q)(f))]:
+        for g, e in zip(jax.tree.leaves(gradient), expected, strict=True):
+            close(g / scale, e, 1e-11)
+
+
+def test_the_gradient_of_q_is_automatic_at_any_posterior(x64, layout):
+    labels, _ = crowd(layout)
+    automatic = jax.grad(lambda f: expected_complete(labels, f, GIVEN))(factors())
+    by_hand = jit_pass(labels, factors(), GIVEN).gradient
+    for g, e in zip(jax.tree.leaves(by_hand), jax.tree.leaves(automatic), strict=True):
+        close(g, np.asarray(e), 1e-11)
+
+
+def test_gradients_equal_finite_differences_of_the_dense_evidence(x64):
+    labels, table = crowd("flat")
+    found = jit_pass(labels, factors()).gradient
+    value = lambda a, g, e: pass_over(table, a, BETA, g, e)[0]  # noqa: E731
+    np.testing.assert_allclose(found.alpha, finite_differences(lambda a: value(a, GAMMA, ETA), ALPHA), atol=1e-6)
+    np.testing.assert_allclose(found.gamma, finite_differences(lambda g: value(ALPHA, g, ETA), GAMMA), atol=1e-6)
+    np.testing.assert_allclose(found.prior_logit, finite_differences(lambda e: value(ALPHA, GAMMA, e), ETA), atol=1e-6)
+    beta = finite_differences(lambda b: pass_over(table, ALPHA, b, GAMMA, ETA)[0], BETA)
+    np.testing.assert_allclose(found.beta, beta, atol=1e-6)
+
+
+def test_second_derivatives_through_evidence(x64, layout):
+    """A Hessian-vector product in α (for Laplace approximations) equals differences of the dense gradient."""
+    labels, table = crowd(layout)
+    direction = np.random.default_rng(21).normal(size=ALPHA.shape)
+    gradient = jax.grad(lambda a: evidence(labels, factors()._replace(alpha=a)))
+    _, found = jax.jvp(gradient, (jnp.asarray(ALPHA),), (jnp.asarray(direction),))
+    h = 1e-6
+    plus, minus = (pass_over(table, ALPHA + t * direction, BETA, GAMMA, ETA)[2][0] for t in (h, -h))
+    close(found, (plus - minus) / (2 * h), 1e-8)
+
+
+def test_evidence_under_grad_of_vmap_of_jit(x64, layout):
+    """A user's own program: several shifts of the class prior at once, differentiated."""
+    labels, table = crowd(layout)
+    shifts = jnp.array([-0.5, 0.0, 1.0])
+    one = lambda t: evidence(labels, factors()._replace(prior_logit=ETA + t))  # noqa: E731
+    values, slopes = jax.jit(jax.vmap(jax.value_and_grad(one)))(shifts)
+    for t, value, slope in zip(shifts, values, slopes, strict=True):
+        expected, p, (*_, de) = pass_over(table, ALPHA, BETA, GAMMA, ETA + float(t))
+        np.testing.assert_allclose(value, expected, rtol=1e-12)
+        np.testing.assert_allclose(slope, de.sum(), rtol=1e-10)
+
+
+def test_a_batch_of_weights_by_vmap_equals_one_at_a_time(x64, layout):
+    labels, _ = crowd(layout, weighted=False)
+    weights = np.random.default_rng(22).integers(0, 3, (3, len(labels.label))).astype(float)
+    batched = jax.jit(jax.vmap(lambda w: data_pass(labels.with_weight(w), factors())))(weights)
+    for k in range(3):
+        single = data_pass(labels.with_weight(weights[k]), factors())
+        for a, b in zip(jax.tree.leaves(batched), jax.tree.leaves(single), strict=True):
+            close(a[k], np.asarray(b), 1e-12)
+
+
+def test_views_of_the_pass(x64, layout):
+    labels, table = crowd(layout)
+    value, p, _ = dense(table, factors())
+    np.testing.assert_allclose(evidence(labels, factors()), value, rtol=1e-12)
+    np.testing.assert_allclose(e_step(labels, factors()), p, rtol=1e-10)
+    np.testing.assert_allclose(expected_complete(labels, factors(), GIVEN), dense(table, factors(), GIVEN)[0], rtol=1e-12)
+    np.testing.assert_array_equal(p[GOLD != 0], GOLD[GOLD != 0] > 0)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_curvature_equals_dense_tables(x64, layout, bias):
+    labels, table = crowd(layout)
+    found = jit_curvature(labels, factors(bias=bias))
+    of_alpha, of_beta, of_gamma = curvature(table, ALPHA, BETA, GAMMA if bias else None)
+    close(found.alpha, of_alpha, 1e-12)
+    close(found.beta, of_beta, 1e-12)
+    assert bias or found.gamma is None
+    if bias:
+        close(found.gamma, of_gamma, 1e-12)
+    pi = 1 / (1 + np.exp(-ETA))
+    close(found.prior_logit, pi * (1 - pi), 1e-12)
+
+
+def test_majority_is_the_share_of_positives_with_a_pseudo_count_each(x64, layout):
+    labels, table = crowd(layout)
+    share = (table.plus.sum(0) + 1) / (table.plus.sum(0) + table.minus.sum(0) + 2)
+    np.testing.assert_allclose(majority(labels), np.where(GOLD == 0, share, GOLD > 0), rtol=1e-12)
+
+
+def test_the_order_of_rows_and_zero_weight_rows_do_not_matter(x64, layout):
+    labels, _ = crowd(layout)
+    rng = np.random.default_rng(23)
+    extra = 50
+    more = dict(
+        labeler=np.r_[TRIPLES["labeler"], rng.integers(0, W, extra)],
+        instance=np.r_[INSTANCE, rng.integers(0, I, extra)],
+        label=np.r_[TRIPLES["label"], rng.choice([-1, 1], extra)],
+    )
+    order = rng.permutation(N + extra)
+    other = Labels.from_arrays(
+        **{k: v[order] for k, v in more.items()}, weight=np.r_[WEIGHT, np.zeros(extra)][order],
+        gold=np.where(GOLD == 0, np.nan, GOLD), n_labelers=W, n_instances=I, blocks=layout == "blocked",
+    )  # fmt: skip
+    for a, b in zip(*(jax.tree.leaves(data_pass(x, factors())) for x in (labels, other)), strict=True):
+        close(a, np.asarray(b), 1e-12)
