@@ -279,16 +279,17 @@ def lbfgs(memory: int = 6) -> optax.GradientTransformationExtraArgs:
         count = jnp.where(good | (state.count == 0), state.count + 1, state.count)
 
         newest_first = (count - 2 - jnp.arange(memory)) % memory
-        q, a = grad, []
-        for k in range(memory):
-            i = newest_first[k]
-            a.append(curvature[i] * jnp.vdot(steps[i], q))
-            q = q - a[k] * changes[i]
-        q = q / diagonal
-        for k in reversed(range(memory)):
-            i = newest_first[k]
-            b = curvature[i] * jnp.vdot(changes[i], q)
-            q = q + steps[i] * (a[k] - b)
+
+        def forth(q, i):
+            a = curvature[i] * jnp.vdot(steps[i], q)
+            return q - a * changes[i], a
+
+        def back(q, i_a):
+            i, a = i_a
+            return q + steps[i] * (a - curvature[i] * jnp.vdot(changes[i], q)), None
+
+        q, a = jax.lax.scan(forth, grad, newest_first)
+        q, _ = jax.lax.scan(back, q / diagonal, (newest_first, a), reverse=True)
         return q, _Lbfgs(x, grad, steps, changes, curvature, count)
 
     return optax.GradientTransformationExtraArgs(init, update)

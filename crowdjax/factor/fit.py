@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from crowdjax import optimize
 from crowdjax.factor.em import em_bound, em_cg
+from crowdjax.factor.features import Linear
 from crowdjax.factor.kernels import Factors, majority
 from crowdjax.factor.model import FactorModel, Objective, Weights
 from crowdjax.labels import Labels
@@ -87,20 +88,14 @@ def starting_weights(key: PRNGKeyArray, model: FactorModel, jitter: float) -> We
     mean, variance = model.full(model.mean), model.full(model.variance)
 
     def draw(side: int, part, spread):
-        leaves, tree = jax.tree.flatten(part)
-        spreads = jax.tree.leaves(spread)
-        out = []
-        for n, (leaf, var) in enumerate(zip(leaves, spreads, strict=True)):
-            noise = jnp.stack(
-                [
-                    jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, d), 2 * side + n), leaf.shape[:1])
-                    for d in range(model.n_factors)
-                ],
-                axis=1,
-            )
-            scale = jnp.where(jnp.arange(model.n_factors) == 0, 0.0, jitter)
-            out.append(leaf + jnp.where(var > 0, scale * noise, 0).astype(leaf.dtype))
-        return jax.tree.unflatten(tree, out)
+        def moved(n, leaf, var):
+            columns = [leaf[:, :1]]
+            for d in range(1, model.n_factors):
+                noise = jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, d), 2 * side + n), leaf.shape[:1])
+                columns.append(jnp.where(var[:, d] > 0, leaf[:, d] + jitter * noise, leaf[:, d])[:, None])
+            return jnp.concatenate(columns, axis=1).astype(leaf.dtype)
+
+        return Linear(*(None if w is None else moved(n, w, v) for n, (w, v) in enumerate(zip(part, spread, strict=True))))
 
     return mean._replace(
         labeler=draw(0, mean.labeler, variance.labeler), instance=draw(1, mean.instance, variance.instance)
