@@ -57,6 +57,13 @@ def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSumm
     )
 
 
+def dense_rows(features: Features, rows: Float[Array, "n F"] | None) -> Float[Array, "n F"]:
+    """Rows of Φ's dense columns: the given ones, or the average row. A part that is a constant alone takes that."""
+    if rows is None or features.n_columns == 1:
+        return jnp.mean(jnp.asarray(features.dense), 0, keepdims=True)
+    return jnp.asarray(rows)
+
+
 def expected_factor(
     features: Features, weights: Linear, mean: Linear, rows: Float[Array, "n F"] | None, n: int
 ) -> Float[Array, "n D"]:
@@ -64,8 +71,7 @@ def expected_factor(
     weights, plus the prior mean of their own weight."""
     out = 0.0
     if features.dense is not None:
-        rows = jnp.mean(jnp.asarray(features.dense), 0, keepdims=True) if rows is None else jnp.asarray(rows)
-        out = jnp.matmul(rows.astype(weights.dense.dtype), weights.dense, precision=PRECISION)
+        out = jnp.matmul(dense_rows(features, rows).astype(weights.dense.dtype), weights.dense, precision=PRECISION)
     if features.identity:
         out = out + mean.free[:1]
     return jnp.broadcast_to(out, (n, out.shape[1]))
@@ -128,8 +134,7 @@ def predict(
         """The dense weights fixed at the fit's, the identity part with its prior."""
         dense = None
         if features.dense is not None:
-            average = jnp.mean(jnp.asarray(features.dense), 0, keepdims=True)
-            dense = jnp.broadcast_to(average if instance_rows is None else jnp.asarray(instance_rows), (n, average.shape[1]))
+            dense = jnp.broadcast_to(dense_rows(features, instance_rows), (n, features.n_columns))
         return (
             Features(dense, n, features.identity),
             Linear(part.dense, mean.free),

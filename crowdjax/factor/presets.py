@@ -119,11 +119,12 @@ def build(
 
 
 def _side(n, columns, mean, sd, config):
-    """Features and priors of one side: a free weight each; or constant, columns and a deviation each; or, where the
-    standard deviation is 0, a constant alone."""
+    """Features and priors of one side: where the standard deviation is 0, a constant alone, whatever the columns (in
+    ``dawid-skene`` instance features serve the class prior only); else a free weight each; or constant, columns and a
+    deviation each."""
+    if (sd == 0).all():
+        return Features.constant(n), Linear(mean, None), Linear(sd, None)
     if columns is None:
-        if (sd == 0).all():
-            return Features.constant(n), Linear(mean, None), Linear(sd, None)
         return Features.free(n), Linear(None, mean), Linear(None, sd)
     columns = jnp.asarray(columns)
     features = Features.columns(jnp.c_[jnp.ones(n), columns], identity=config.deviation > 0)
