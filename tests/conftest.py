@@ -1,0 +1,104 @@
+"""What all tests share: reproducible hypothesis runs, 64-bit floats on request, fresh interpreters, real label sets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import hypothesis
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from crowdjax.labels import Labels
+
+ROOT = Path(__file__).resolve().parents[1]
+
+hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("reproducible")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "data_dir" in getattr(item, "fixturenames", ()):
+            item.add_marker("real_data")
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("gpu") and jax.default_backend() != "gpu":
+        pytest.skip("needs a GPU")
+
+
+@pytest.fixture
+def x64():
+    """64-bit floats during the test; ``pytestmark = pytest.mark.usefixtures("x64")`` for a whole file."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def fresh_python():
+    """A function that runs code in a new interpreter on so many forced CPU devices and returns what it printed."""
+
+    def run(code: str, devices: int = 1) -> str:
+        env = os.environ | {
+            "JAX_PLATFORMS": "cpu",
+            "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        }
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of real label sets: $CROWDJAX_DATA, or shared/data beside the project. Skips where there is none."""
+    folder = Path(os.environ.get("CROWDJAX_DATA") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("no real label sets: CROWDJAX_DATA names no folder and there is none beside the project")
+    return folder
+
+
+class RealSet(NamedTuple):
+    """Labels of one set; the truth per instance as -1 or +1, NaN where unknown; the ids behind the indices, as text."""
+
+    labels: Labels
+    truth: np.ndarray
+    labelers: np.ndarray
+    instances: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def real_set(data_dir):
+    """A function (name, **options of ``Labels.from_arrays``) -> RealSet; skips a set that is not there.
+
+    Reads with pandas, so that it can serve as an oracle of ``crowdjax.io`` and ``crowdjax.datasets``.
+    """
+
+    def load(name: str, **options) -> RealSet:
+        folder = data_dir / name
+        if not folder.is_dir():
+            pytest.skip(f"no real label set {name}")
+        table = _read(folder, "labels").astype({"labeler": str, "instance": str})
+        labelers, labeler = np.unique(table["labeler"].to_numpy(str), return_inverse=True)
+        instances, instance = np.unique(table["instance"].to_numpy(str), return_inverse=True)
+        known = _read(folder, "truth").set_index("instance")["label"] if (folder / "truth.csv").exists() else pd.Series()
+        truth = known.map({0: -1.0, 1: 1.0}).reindex(instances).to_numpy(float)
+        return RealSet(Labels.from_arrays(labeler, instance, table["label"], **options), truth, labelers, instances)
+
+    return load
+
+
+def _read(folder: Path, name: str) -> pd.DataFrame:
+    """A table of a set with its ids as text."""
+    if (folder / f"{name}.parquet").exists():
+        return pd.read_parquet(folder / f"{name}.parquet")
+    return pd.read_csv(folder / f"{name}.csv", dtype={"labeler": str, "instance": str}, keep_default_na=False)
