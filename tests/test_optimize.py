@@ -1,0 +1,256 @@
+"""The loop driver finds minima, says how it ended, and treats every member of a batch as if it were alone."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from crowdjax import optimize
+from crowdjax.optimize import CONVERGED, MAX_STEPS, MEANING, NONFINITE, STALLED, conjugate_gradient, iterate, lbfgs, minimize
+
+RULES = {"lbfgs": lbfgs(), "cg": conjugate_gradient()}
+ONES = jnp.ones_like
+
+
+def value_and_grad(f):
+    def objective(x):
+        value, grad = jax.value_and_grad(f)(x)
+        return value, grad, None
+
+    return objective
+
+
+def quadratic(n, condition, seed=0):
+    """½ (x - c)ᵀ A (x - c) + 7 with eigenvalues from 1 to ``condition``; its minimum is 7, at c."""
+    rng = np.random.default_rng(seed)
+    q, _ = np.linalg.qr(rng.normal(size=(n, n)))
+    a, c = (q * np.geomspace(1, condition, n)) @ q.T, rng.normal(size=n)
+    return value_and_grad(lambda x: 0.5 * (x - c) @ jnp.asarray(a, x.dtype) @ (x - c) + 7), a, c
+
+
+def rosenbrock(x):
+    return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_finds_the_minimum_of_an_ill_conditioned_quadratic(x64, rule):
+    f, a, c = quadratic(12, 1e3)
+    found = jax.jit(lambda x: minimize(f, x, RULES[rule], diagonal=lambda x: jnp.diag(a), max_steps=1000, rtol=1e-14))(
+        jnp.zeros(12)
+    )
+    assert found.code == CONVERGED
+    np.testing.assert_allclose(found.value, 7, rtol=1e-10)
+    np.testing.assert_allclose(found.x, c, atol=1e-4)
+    np.testing.assert_allclose(found.grad, a @ (np.asarray(found.x) - c), atol=1e-10)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_finds_the_minimum_of_rosenbrock(x64, rule):
+    f = value_and_grad(rosenbrock)
+    found = jax.jit(lambda x: minimize(f, x, RULES[rule], diagonal=ONES, max_steps=3000, rtol=1e-14))(
+        jnp.array([-1.2, 1.0, -1.2, 1.0])
+    )
+    assert found.code == CONVERGED and found.value < 1e-9, (found.value, found.n_steps)
+    np.testing.assert_allclose(found.x, 1, atol=1e-3)
+
+
+def test_finds_the_minimum_in_float32():
+    f, a, c = quadratic(12, 1e3)
+    found = jax.jit(lambda x: minimize(f, x, lbfgs(), diagonal=lambda x: jnp.diag(a).astype(x.dtype), max_steps=400))(
+        jnp.zeros(12)
+    )
+    assert found.code in (CONVERGED, STALLED) and found.value.dtype == jnp.float32
+    np.testing.assert_allclose(found.value, 7, rtol=1e-5)
+
+
+def test_the_right_diagonal_ends_a_diagonal_quadratic_at_once():
+    """With the Hessian itself as preconditioner the first step is Newton's."""
+    scale = jnp.geomspace(1, 1e6, 8)
+    f = value_and_grad(lambda x: 0.5 * (scale * (x - 1) ** 2).sum())
+    found = minimize(f, jnp.zeros(8), lbfgs(), diagonal=lambda x: scale, max_steps=30)
+    assert found.n_steps <= 5
+    np.testing.assert_allclose(found.x, 1, atol=1e-6)
+
+
+def test_history_is_the_value_after_each_evaluation_never_rises_and_ends_with_nan(x64):
+    found = minimize(value_and_grad(rosenbrock), jnp.array([-1.2, 1.0]), lbfgs(), diagonal=ONES, max_steps=200)
+    n = int(found.n_steps)
+    history = np.asarray(found.history)
+    assert n < 200 and np.isfinite(history[:n]).all() and np.isnan(history[n:]).all()
+    np.testing.assert_allclose(history[0], 24.2, rtol=1e-14)
+    assert (np.diff(history[:n]) <= 1e-14 * np.abs(history[: n - 1])).all()
+    assert history[n - 1] == found.value
+    np.testing.assert_allclose(found.value, rosenbrock(found.x), atol=1e-18)
+
+
+def test_limits_count_evaluations(x64):
+    seen = []
+
+    def counted(x):
+        jax.debug.callback(lambda: seen.append(1))
+        return value_and_grad(rosenbrock)(x)
+
+    run = jax.jit(lambda limit: minimize(counted, jnp.array([-1.2, 1.0]), lbfgs(), diagonal=ONES, max_steps=50, limit=limit))
+    for limit, expected in [(0, 0), (1, 1), (7, 7), (99, 50)]:
+        seen.clear()
+        found = jax.block_until_ready(run(limit))
+        jax.effects_barrier()
+        if limit == 99:
+            assert found.n_steps <= expected
+        else:
+            assert found.n_steps == expected and found.code == MAX_STEPS
+        assert len(seen) == found.n_steps
+        assert np.isnan(found.history[int(found.n_steps) :]).all()
+    assert MAX_STEPS in MEANING
+
+
+def test_no_work_returns_the_start():
+    found = minimize(value_and_grad(rosenbrock), jnp.array([3.0, 4.0]), lbfgs(), diagonal=ONES, max_steps=5, limit=0)
+    np.testing.assert_array_equal(found.x, [3, 4])
+    assert found.n_steps == 0
+
+
+def test_a_start_at_the_minimum_converges_there():
+    found = minimize(value_and_grad(rosenbrock), jnp.ones(3), lbfgs(), diagonal=ONES, max_steps=50)
+    assert found.code == CONVERGED and found.n_steps == 1
+    np.testing.assert_array_equal(found.x, 1)
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
+def test_a_start_without_a_finite_value_is_said(bad):
+    found = minimize(lambda x: (x.sum() * 0 + bad, x, None), jnp.ones(2), lbfgs(), diagonal=ONES, max_steps=50)
+    assert found.code == NONFINITE and found.n_steps == 1
+    np.testing.assert_array_equal(found.x, 1)
+
+
+def test_a_start_without_a_finite_gradient_is_said():
+    found = minimize(lambda x: (x.sum(), x * jnp.nan, None), jnp.ones(2), lbfgs(), diagonal=ONES, max_steps=50)
+    assert found.code == NONFINITE
+
+
+@pytest.mark.parametrize("outside", [jnp.nan, jnp.inf])
+def test_steps_into_a_region_without_finite_values_are_taken_back(x64, outside):
+    """x - log x is finite for x > 0 only; its first full step from 10 leads to -80."""
+
+    def f(x):
+        inside = x[0] > 0
+        safe = jnp.where(inside, x[0], 1.0)
+        return jnp.where(inside, safe - jnp.log(safe), outside), jnp.where(inside, 1 - 1 / safe, jnp.nan)[None], None
+
+    found = minimize(f, jnp.array([10.0]), lbfgs(), diagonal=lambda x: 0 * x + 0.01, max_steps=100, rtol=1e-14)
+    assert found.code == CONVERGED
+    np.testing.assert_allclose(found.x, 1, atol=1e-5)
+
+
+def test_a_gradient_that_does_not_belong_to_the_value_stalls():
+    """An ascent direction throughout: no step is ever accepted, and the start is what comes back."""
+    found = minimize(lambda x: ((x**2).sum() - 2, -2 * x, None), jnp.ones(2), lbfgs(), diagonal=ONES, max_steps=100)
+    assert found.code == STALLED and found.n_steps < 100
+    np.testing.assert_array_equal(found.x, 1)
+
+
+def test_every_code_has_a_meaning():
+    assert sorted(MEANING) == [0, 1, 2, 3, 4]
+    assert all(MEANING.values())
+
+
+def test_what_the_objective_returns_besides_belongs_to_the_best_point(x64):
+    f = lambda x: (rosenbrock(x), jax.grad(rosenbrock)(x), {"at": x})  # noqa: E731
+    run = jax.jit(lambda limit: minimize(f, jnp.array([-1.2, 1.0]), lbfgs(), diagonal=ONES, max_steps=50, limit=limit))
+    for limit in range(1, 12):
+        found = run(limit)
+        np.testing.assert_array_equal(found.aux["at"], found.x)
+        np.testing.assert_allclose(found.value, rosenbrock(found.x))
+
+
+STARTS = jnp.array([[1.0, 1.0], [-1.2, 1.0], [5.0, -3.0], [jnp.nan, 0.0]])
+
+
+@pytest.mark.parametrize("refresh", [0, 10])
+def test_members_of_a_batch_end_as_they_would_alone(x64, refresh):
+    """One starts at the optimum, one fails at once: neither spoils, nor is spoiled by, the others."""
+    f = value_and_grad(rosenbrock)
+    one = lambda x: minimize(f, x, lbfgs(), diagonal=lambda x: 1 + 100 * x**2, max_steps=300, refresh=refresh)  # noqa: E731
+    batch = jax.jit(jax.vmap(one))(STARTS)
+    alone = [jax.jit(one)(x) for x in STARTS]
+    np.testing.assert_array_equal(batch.code, [int(a.code) for a in alone])
+    np.testing.assert_array_equal(batch.code, [CONVERGED, CONVERGED, CONVERGED, NONFINITE])
+    assert batch.n_steps[0] == 1
+    for k, a in enumerate(alone[:3]):
+        np.testing.assert_allclose(batch.x[k], a.x, atol=1e-4)
+        np.testing.assert_allclose(batch.value[k], a.value, atol=1e-6)
+
+
+def test_lbfgs_equals_the_dense_bfgs_formula(x64):
+    """Nocedal and Wright, equation 6.17, from the inverse of the given diagonal, over pairs that fit the memory."""
+    f, a, _ = quadratic(6, 50)
+    rule, d = lbfgs(4), jnp.linspace(1, 3, 6)
+    rng = np.random.default_rng(1)
+    points = rng.normal(size=(5, 6))
+    state = rule.init(jnp.zeros(6))
+    h = np.diag(1 / np.asarray(d))
+    for k, x in enumerate(points):
+        gradient = np.asarray(f(jnp.asarray(x))[1])
+        update, state = rule.update(jnp.asarray(gradient), state, jnp.asarray(x), diagonal=d)
+        if k:
+            s, y = x - points[k - 1], gradient - before
+            rho = 1 / (s @ y)
+            v = np.eye(6) - rho * np.outer(y, s)
+            h = v.T @ h @ v + rho * np.outer(s, s)
+        np.testing.assert_allclose(update, h @ gradient, rtol=1e-9)
+        before = gradient
+
+
+def test_lbfgs_forgets_the_oldest_pair(x64):
+    f, _, _ = quadratic(6, 50)
+    points = np.random.default_rng(2).normal(size=(7, 6))
+
+    def direction(points, memory):
+        rule = lbfgs(memory)
+        state = rule.init(jnp.zeros(6))
+        for x in points:
+            update, state = rule.update(f(jnp.asarray(x))[1], state, jnp.asarray(x), diagonal=jnp.ones(6))
+        return update
+
+    np.testing.assert_allclose(direction(points, 3), direction(points[3:], 5), rtol=1e-9)
+
+
+def test_conjugate_gradients_end_a_quadratic_in_n_exact_steps(x64):
+    """With exact line searches n directions span the space (Nocedal and Wright, theorem 5.1)."""
+    f, a, c = quadratic(5, 100)
+    rule, x = conjugate_gradient(), jnp.zeros(5)
+    state = rule.init(x)
+    for _ in range(5):
+        gradient = f(x)[1]
+        p, state = rule.update(gradient, state, x, diagonal=jnp.ones(5))
+        x = x - (gradient @ p) / (p @ a @ p) * p
+    np.testing.assert_allclose(x, c, atol=1e-8)
+
+
+def test_iterate_follows_a_fixed_point_and_reports_the_point_of_its_value(x64):
+    """x -> x/2 on x²: the value at every point visited, a quarter of the one before."""
+
+    def step(x, k):
+        return optimize.Step(x / 2, (x**2).sum(), 2 * x, x)
+
+    found = iterate(step, jnp.array([4.0]), max_steps=100, rtol=1e-6)
+    n = int(found.n_steps)
+    assert found.code == CONVERGED
+    np.testing.assert_allclose(found.history[:n], 16 * 0.25 ** np.arange(n))
+    np.testing.assert_allclose(found.value, (found.x**2).sum())
+    np.testing.assert_array_equal(found.aux, found.x)
+    assert np.isnan(found.history[n:]).all()
+    assert iterate(step, jnp.array([4.0]), max_steps=5).code == MAX_STEPS
+    assert iterate(step, jnp.array([jnp.nan]), max_steps=5).code == NONFINITE
+    none = iterate(step, jnp.array([4.0]), max_steps=5, limit=0)
+    assert none.n_steps == 0 and none.x == 4
+
+
+def test_iterate_counts_small_gains_over_whole_rounds(x64):
+    """Three blocks of which two never gain: the loop goes on while the third does."""
+
+    def step(x, k):
+        return optimize.Step(jnp.where(k % 3 == 0, x * 0.9, x), (x**2).sum(), 2 * x, None)
+
+    found = iterate(step, jnp.array([1.0]), max_steps=900, rtol=1e-10, period=3)
+    assert found.code == CONVERGED and found.value < 1e-8
