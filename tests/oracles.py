@@ -157,15 +157,20 @@ class Spec:
         alpha, beta, gamma, eta = self.factors(x)
         return pass_over(crowd, alpha, beta, gamma, eta)[1]
 
-    def maximum(self, crowd: Crowd, x0, *, polish: bool = True):
-        """(weights, objective, posterior) of a local maximum: SciPy's L-BFGS-B from ``x0``, polished by Newton."""
+    def maximum(self, crowd: Crowd, x0=None, *, given=None, polish: bool = True):
+        """(weights, objective, posterior) of a local maximum: SciPy's L-BFGS-B from ``x0``, polished by Newton.
+
+        Without a start: from the maximum of Q at the majority vote's posterior, itself reached from the prior means.
+        """
+        if x0 is None:
+            x0 = self.maximum(crowd, self.mean, given=majority(crowd), polish=False)[0]
         moves = self.sd > 0
         x = np.array(x0, float)
 
         def restricted(v):
             full = x.copy()
             full[moves] = v
-            value, gradient = self.negative(crowd, full)
+            value, gradient = self.negative(crowd, full, given)
             return value, gradient[moves]
 
         found = minimize(restricted, x[moves], jac=True, method="L-BFGS-B", options={"maxiter": 20_000, "maxfun": 50_000,
@@ -189,6 +194,43 @@ def newton(gradient, x, steps: int = 4):
             raise ArithmeticError("not at a minimum")
         x = x - np.linalg.solve(hessian, gradient(x))
     return x
+
+
+def majority(crowd: Crowd):
+    """The share of positives with a pseudo-count for either class; gold where known."""
+    share = (crowd.plus.sum(0) + 1) / ((crowd.plus + crowd.minus).sum(0) + 2)
+    return np.where(crowd.gold == 0, share, crowd.gold > 0)
+
+
+def preset(name: str, n_labelers: int, n_instances: int, n_factors: int = 1) -> Spec:
+    """The named models of the paper's section 2.3 as dense features and priors, class prior one half."""
+    each_labeler, each_instance, constant = np.eye(n_labelers), np.eye(n_instances), np.ones((n_instances, 1))
+    fixed = lambda features, value: (features, np.full((features.shape[1], 1), float(value)), 0.0)  # noqa: E731
+    normal = lambda features, mean, sd: (features, np.full((features.shape[1], 1), float(mean)), sd)  # noqa: E731
+    first = np.eye(1, n_factors)
+    factors = lambda features: (features, np.repeat(first, features.shape[1], axis=0), 1.0)  # noqa: E731
+    half = fixed(constant, 0)
+    return {
+        "majority": Spec(fixed(np.ones((n_labelers, 1)), 1), fixed(constant, 1), None, half),
+        "one-coin": Spec(normal(each_labeler, 1, 2), fixed(constant, 1), None, half),
+        "dawid-skene": Spec(normal(each_labeler, 1, 2), fixed(constant, 1), normal(each_labeler, 0, 2), half),
+        "glad": Spec(normal(each_labeler, 1, 1), normal(each_instance, 1, 1), None, half, exp=True),
+        "glad-linear": Spec(normal(each_labeler, 1, 1), normal(each_instance, 1, 1), None, half),
+        "factor": Spec(factors(each_labeler), factors(each_instance), normal(each_labeler, 0, 1), half),
+    }[name]
+
+
+def simulate(seed: int, n_labelers: int, n_instances: int, density: float):
+    """(triples, truth) of a two-coin crowd with easy and hard instances, in random row order; plain NumPy."""
+    rng = np.random.default_rng(seed)
+    truth = np.where(rng.random(n_instances) < 0.4, 1, -1)
+    ability, bias = rng.normal(1.2, 0.6, n_labelers), rng.normal(0, 0.5, n_labelers)
+    ease = np.exp(rng.normal(0, 0.4, n_instances))
+    labeler, instance = np.nonzero(rng.random((n_labelers, n_instances)) < density)
+    logit = truth[instance] * ability[labeler] * ease[instance] + bias[labeler]
+    label = np.where(rng.random(len(logit)) < expit(logit), 1, -1)
+    order = rng.permutation(len(label))
+    return dict(labeler=labeler[order], instance=instance[order], label=label[order]), truth
 
 
 def dawid_skene_em(crowd: Crowd, p, pi=0.5, steps: int = 5000):
