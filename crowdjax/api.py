@@ -3,8 +3,8 @@
     result = crowdjax.fit("labels.csv", model="dawid-skene")        result.instances, result.labelers, result.warnings
     result.save("out")        crowdjax.load("out").predict("more.csv").instances
 
-It reads (``crowdjax.io``), builds and fits (``crowdjax.factor``), raises where a fit failed, and says in plain sentences
-what a reader of the answers should know. Researchers who fit many times call ``crowdjax.factor`` itself.
+It reads (``crowdjax.io``), builds and fits (``crowdjax.factor``), raises where a fit failed, and says in plain
+sentences what a reader of the answers should know. Researchers who fit many times call ``crowdjax.factor`` itself.
 """
 
 from __future__ import annotations
@@ -31,10 +31,14 @@ from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 __all__ = ["Aggregation", "FitError", "InputError", "Prediction", "fit", "load"]
 
 TREATMENT = {
-    "count": "each counts as a judgement of its own",
+    "count": "each counts as one more",
     "first": "only the first was used",
     "last": "only the last was used",
     "mean": "they share the weight of one",
+}
+HINT = {
+    "labeler": "Its labelers are all alike.",
+    "instance": "Without a logistic class prior, its instances are all alike.",
 }
 
 
@@ -86,7 +90,7 @@ class Aggregation(Prediction):
     scaling: dict[io.Key, io.Scaling]
 
     def save(self, out: str | os.PathLike) -> None:
-        """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``, which :func:`load` reads."""
+        """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; :func:`load` reads them."""
         with io.new_result(out, self.record) as folder:
             pa.parquet.write_table(self.instances, folder / "instances.parquet")
             pa.parquet.write_table(self.labelers, folder / "labelers.parquet")
@@ -140,7 +144,7 @@ class Aggregation(Prediction):
         warnings = _warnings(labels, triples, found, repeats)
         if unseen.any() and "labeler" not in self.scaling:
             warnings.append(
-                f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are taken to be what its prior says."
+                f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are taken to be as its prior says."
             )
         record = {
             "model": self.record["model"],
@@ -188,8 +192,8 @@ def fit(
     """Fits a model to a table of labels.
 
     Args:
-        table: path of a CSV file, a Parquet file or a folder of Parquet files, or a pandas, polars or pyarrow table or a
-            dict of arrays, with columns labeler, instance and label (see ``crowdjax.io.read_labels``).
+        table: path of a CSV file, a Parquet file or a folder of Parquet files, or a pandas, polars or pyarrow table or
+            a dict of arrays, with columns labeler, instance and label (see ``crowdjax.io.read_labels``).
         model: the name of a preset (``crowdjax.factor.PRESETS``), or a configuration of one's own.
         factors: number of factors, for the model ``factor``.
         labeler_features, instance_features: tables with a row for every labeler (instance) of the labels, numeric
@@ -230,9 +234,11 @@ def fit(
     ):
         if source is None:
             continue
-        if name == "majority":
-            raise InputError(f"{side} features: given, but the model majority uses none; leave them out")
-        features[side], scaling[side], constant = io.read_features(source, side, ids)
+        values, scale, constant = io.read_features(source, side, ids)
+        if not _uses(config, side):
+            remarks.append(f"The {side} features were left out: {name} has no use for them. {HINT[side]}")
+            continue
+        features[side], scaling[side] = values, scale
         if constant:
             remarks.append(f"Constant {side} features were left out: {', '.join(constant)}.")
     built = _build(config, labels, features)
@@ -330,6 +336,13 @@ def _one_of(name: str, value, allowed: tuple[str, ...], besides: str | None = No
     raise InputError(f"{name}: got {value!r}{hint}; allowed: {', '.join(everything)}")
 
 
+def _uses(config: factor.FactorConfig, side: io.Key) -> bool:
+    """Whether a model has anything that features of this side can explain: a part that is not fixed."""
+    if side == "labeler":
+        return config.labeler[1] > 0 or (config.bias is not None and config.bias[1] > 0)
+    return config.instance[1] > 0 or config.class_prior == "logistic"
+
+
 def _build(config, labels, features) -> factor.FactorModel:
     try:
         return factor.build(
@@ -344,8 +357,8 @@ def _continued(start: Aggregation, model: factor.FactorModel, index: LabelIndex)
     for side in ("labelers", "instances"):
         if not np.array_equal(getattr(start.index, side), getattr(index, side)):
             raise InputError(f"start: a fit of other {side}; allowed: a fit of the same labelers and instances")
-    shapes = lambda w: jax.tree.map(jnp.shape, w)
-    if shapes(start.fit.weights) != shapes(model.full(model.mean)):
+    wanted = model.full(model.mean)
+    if jax.tree.map(jnp.shape, start.fit.weights) != jax.tree.map(jnp.shape, wanted):
         raise InputError("start: a fit of another model; allowed: the same model, factors and features")
     return start.fit.weights
 
@@ -408,19 +421,19 @@ def _warnings(labels: Labels, triples: io.Triples, found: factor.Fit, repeats: R
     if code != optimize.CONVERGED:
         out.append(f"The fit did not converge: {optimize.MEANING[code]}.")
     if bool(found.switched):
-        out.append("The first solution had the classes switched; the corrected one explains the labels better and is kept.")
-    real = labels.label != 0
-    pair = labels.instance[real].astype(np.int64) * labels.n_labelers + labels.labeler[real]
-    n = len(triples.label)
-    again = n - (1 + np.count_nonzero(np.diff(pair)))
+        out.append("The first solution had classes switched; the corrected one explains the labels better and is kept.")
+    n = len(triples.label) if triples.weight is None else np.count_nonzero(triples.weight)
+    real = labels.counts > 0
+    labeler, instance = labels.labeler[real], labels.instance[real]
+    again = n - (1 + np.count_nonzero(np.diff(instance.astype(np.int64) * labels.n_labelers + labeler)))
     if again:
-        out.append(f"{again} of {n} labels repeat a judgement of the same labeler on the same instance; {TREATMENT[repeats]}.")
-    counts = np.bincount(labels.labeler[real], minlength=labels.n_labelers)
-    if (counts == 1).any():
-        out.append(f"{(counts == 1).sum()} of {len(counts)} labelers gave a single label; what is said of them is mostly prior.")
-    ties = int((np.asarray(found.posterior) == 0.5).sum())
+        out.append(f"{again} of {n} labels repeat an earlier one (labeler and instance alike); {TREATMENT[repeats]}.")
+    single = np.count_nonzero(np.bincount(labeler) == 1)
+    if single:
+        out.append(f"{single} of {labels.n_labelers} labelers gave one label; what is said of them is mostly prior.")
+    ties = np.count_nonzero(np.asarray(found.posterior) == 0.5)
     if ties:
-        out.append(f"{ties} of {labels.n_instances} instances are undecided (probability one half); their label is given as 0.")
+        out.append(f"{ties} of {labels.n_instances} instances are undecided (probability 0.5); their label says 0.")
     return out
 
 
@@ -432,4 +445,6 @@ def _instances(index: LabelIndex, found: factor.Fit) -> pa.Table:
 def _labelers(index: LabelIndex, labels: Labels, model: factor.FactorModel, found: factor.Fit) -> pa.Table:
     summary = factor.labeler_summary(labels, model, found)._asdict()
     columns = {k: np.asarray(v, np.float64) for k, v in summary.items()}
+    if labels.weight is None:
+        columns["n_labels"] = np.rint(columns["n_labels"]).astype(np.int64)
     return pa.table({"labeler": pa.array(index.labelers), **columns})

@@ -27,9 +27,10 @@ class OneLine(typer.core.TyperGroup):
         except typer.Abort:
             status = _fail("stopped", 1)
         except Exception as error:
-            if not hasattr(error, "format_message"):  # the usage errors' own class is private in new versions of typer
+            message = getattr(error, "format_message", None)  # the class of usage errors is private to typer
+            if message is None:
                 raise
-            status = _fail(error.format_message(), 2)
+            status = _fail(message(), 2)
         sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -41,6 +42,7 @@ app = typer.Typer(
 )
 
 LABELS = "CSV, Parquet or a folder of Parquet with columns labeler, instance, label."
+MODELS = "majority, one-coin, dawid-skene, glad, glad-linear or factor."
 LabelsArgument = Annotated[Path, typer.Argument(metavar="LABELS", help=LABELS)]
 LabelerFeatures = Annotated[Path | None, typer.Option(metavar="T", help="Table: labeler, numeric columns.")]
 InstanceFeatures = Annotated[Path | None, typer.Option(metavar="T", help="Table: instance, numeric columns.")]
@@ -52,7 +54,7 @@ Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result; a
 def fit(
     labels: LabelsArgument,
     out: Out,
-    model: Annotated[str, typer.Option(help="majority, one-coin, dawid-skene, glad, glad-linear or factor.")] = "dawid-skene",
+    model: Annotated[str, typer.Option(help=MODELS)] = "dawid-skene",
     factors: Annotated[str, typer.Option(metavar="N", help="Number of factors of the model factor.")] = "1",
     labeler_features: LabelerFeatures = None,
     instance_features: InstanceFeatures = None,
@@ -60,7 +62,7 @@ def fit(
     class_prior: Annotated[str, typer.Option(help="P(truth = 1): a number, learn or logistic.")] = "0.5",
     repeats: Annotated[str, typer.Option(help="Repeated judgements: count, first, last or mean.")] = "count",
     solver: Annotated[str, typer.Option(help="lbfgs, em-cg or em-bound.")] = "lbfgs",
-    restarts: Annotated[int | None, typer.Option(metavar="N", help="Starts to take the best of; default 1, or 4.")] = None,
+    restarts: Annotated[int | None, typer.Option(metavar="N", help="Starts; the best is kept; default 1 or 4")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws the starts of factors beyond the first.")] = 0,
     columns: Columns = None,
 ) -> None:
@@ -109,6 +111,11 @@ def predict(
         _tell(result, out)
 
 
+def main() -> None:
+    """The console script."""
+    app()
+
+
 def cache_folder() -> Path | None:
     """Where compiled programs are kept: $CROWDJAX_CACHE, or the user's cache folder; None where that is 0 or off."""
     given = os.environ.get("CROWDJAX_CACHE")
@@ -137,7 +144,7 @@ def _errors():
         yield
     except typer.Exit:
         raise
-    except Exception as error:  # noqa: BLE001  whatever it is: one line, no traceback
+    except Exception as error:  # whatever it is: one line, no traceback
         from crowdjax.labels import InputError
 
         wrong = isinstance(error, InputError)
@@ -189,4 +196,4 @@ def _fail(text: str, status: int) -> int:
 
 
 if __name__ == "__main__":
-    app()
+    main()

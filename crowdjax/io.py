@@ -185,7 +185,10 @@ def read_values(
             f"every {key} of the labels needs one"
         )
     used = data.take(pa.array(rows))
-    about = lambda row: f"{key} {_show(ids[row])}, row {rows[row] + 1}"
+
+    def about(row):
+        return f"{key} {_show(ids[row])}, row {rows[row] + 1}"
+
     values = [_numbers(used[n], table.place, n, "finite numbers", about) for n in names]
     return tuple(names), np.stack(values, 1)
 
@@ -221,8 +224,8 @@ class Scaling:
         varies = sd > 1e-12 * np.maximum(1, abs(mean))
         if not varies.any():
             raise InputError(f"features {', '.join(names)}: constant; allowed: columns that vary")
-        kept = lambda v: tuple(x for x, v in zip(v, varies, strict=True) if v)
-        return cls(kept(names), kept(mean.tolist()), kept(sd.tolist()))
+        keep = np.flatnonzero(varies)
+        return cls(tuple(names[k] for k in keep), tuple(mean[keep].tolist()), tuple(sd[keep].tolist()))
 
     def apply(self, values: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "n F"]:
         """The columns of ``names``, standardised."""
@@ -372,7 +375,7 @@ def _record(path: Path) -> dict[str, Any] | None:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    ours = isinstance(record, dict) and isinstance(record.get("crowdjax"), dict) and isinstance(record.get("files"), dict)
+    ours = isinstance(record, dict) and all(isinstance(record.get(part), dict) for part in ("crowdjax", "files"))
     return record if ours else None
 
 
@@ -545,15 +548,20 @@ def _encode(column: pa.ChunkedArray, place: str, name: str) -> tuple[Int[np.ndar
     return rank[encoded.indices.to_numpy()], ids
 
 
-def _ids(column: pa.ChunkedArray, place: str, name: str) -> pa.ChunkedArray:
-    """A column of ids without its dictionary; refuses missing ones."""
+def _plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column without a dictionary, and text of one type only."""
     t = pa.types
     if t.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    return column.cast(pa.string()) if t.is_large_string(column.type) or t.is_string_view(column.type) else column
+
+
+def _ids(column: pa.ChunkedArray, place: str, name: str) -> pa.ChunkedArray:
+    """A column of ids; refuses missing ones."""
+    t = pa.types
+    column = _plain_column(column)
     if t.is_nested(column.type) or t.is_null(column.type):
         raise InputError(f"{place}: column {name!r} of type {column.type}; allowed: text, numbers or dates as ids")
-    if t.is_large_string(column.type) or t.is_string_view(column.type):
-        column = column.cast(pa.string())
     missing = pc.is_null(column, nan_is_null=True)
     if t.is_string(column.type):
         missing = pc.or_(missing, pc.is_in(column, value_set=pa.array(["", "NaN", "nan"])))
@@ -572,16 +580,17 @@ def _positions(column: pa.ChunkedArray, ids: np.ndarray, place: str, name: str) 
     twice = (counts > 1) & (seen >= 0)
     if twice.any():
         rows = np.flatnonzero(position == seen[twice][0]) + 1
-        raise InputError(f"{place}: column {name!r}, rows {rows[0]} and {rows[1]}: {_show(column[int(rows[0]) - 1])} "
-                         "twice; allowed: one row each")
+        raise InputError(
+            f"{place}: column {name!r}, rows {rows[0]} and {rows[1]}: {_show(column[int(rows[0]) - 1])} "
+            "twice; allowed: one row each"
+        )
     return position
 
 
 def _signs(column: pa.ChunkedArray, place: str, name: str) -> Int8[np.ndarray, " N"]:
     """A column of labels as -1 and +1."""
     _refuse_where(pc.is_null(column, nan_is_null=True), column, place, name, ALPHABET)
-    encoded = column.dictionary_encode().combine_chunks() if not pa.types.is_dictionary(column.type) else (
-        column.unify_dictionaries().combine_chunks())
+    encoded = _plain_column(column).dictionary_encode().combine_chunks()
     values = [_sign(v) for v in encoded.dictionary.to_pylist()]
     indices = encoded.indices.to_numpy()
     bad = np.array([v is None for v in values], bool)[indices]
@@ -606,9 +615,8 @@ def _numbers(column: pa.ChunkedArray, place: str, name: str, allowed: str, about
     """A column of finite numbers; text is read as a number only where all of it is."""
     t = pa.types
     about = about or (lambda row: f"row {row + 1}")
-    if t.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    text = t.is_string(column.type) or t.is_large_string(column.type) or t.is_string_view(column.type)
+    column = _plain_column(column)
+    text = t.is_string(column.type)
     if t.is_boolean(column.type):
         column = column.cast(pa.int8())
     elif not (text or t.is_integer(column.type) or t.is_floating(column.type) or t.is_decimal(column.type)):
@@ -655,5 +663,3 @@ def _show(value) -> str:
 def _line(error: BaseException) -> str:
     """An error's message on one line."""
     return " ".join(str(error).split())[:200] or type(error).__name__
-
-
