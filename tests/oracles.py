@@ -173,8 +173,8 @@ class Spec:
             value, gradient = self.negative(crowd, full, given)
             return value, gradient[moves]
 
-        found = minimize(restricted, x[moves], jac=True, method="L-BFGS-B", options={"maxiter": 20_000, "maxfun": 50_000,
-                         "ftol": 1e-15, "gtol": 1e-9, "maxcor": 30})  # fmt: skip
+        options = {"maxiter": 20_000, "maxfun": 50_000, "ftol": 1e-15, "gtol": 1e-9, "maxcor": 30}
+        found = minimize(restricted, x[moves], jac=True, method="L-BFGS-B", options=options)
         v = newton(lambda u: restricted(u)[1], found.x) if polish else found.x
         x[moves] = v
         return x, -restricted(v)[0], self.posterior(crowd, x)
@@ -234,7 +234,7 @@ def simulate(seed: int, n_labelers: int, n_instances: int, density: float):
 
 
 def dawid_skene_em(crowd: Crowd, p, pi=0.5, steps: int = 5000):
-    """Classical maximum-likelihood EM of the two-coin model at a fixed class prior: (posterior, sens, spec, evidence)."""
+    """Textbook maximum-likelihood EM of the two-coin model, class prior fixed: (posterior, sens, spec, evidence)."""
     for _ in range(steps):
         sens = (crowd.plus @ p) / ((crowd.plus + crowd.minus) @ p)
         spec = (crowd.minus @ (1 - p)) / ((crowd.plus + crowd.minus) @ (1 - p))

@@ -20,7 +20,7 @@ N = len(INSTANCE)
 TRIPLES = dict(labeler=RNG.integers(0, W, N), instance=INSTANCE, label=RNG.choice([-1, 1], N))
 WEIGHT = RNG.choice([0.0, 0.5, 1.0, 2.0], N)
 GOLD = np.where(RNG.random(I) < 0.2, RNG.choice([-1, 1], I), 0)
-ALPHA, BETA = RNG.normal(size=(W, 3)) + [1, 0, 0], RNG.normal(size=(I, 3)) + [1, 0, 0]
+ALPHA, BETA = RNG.normal([1, 0, 0], size=(W, 3)), RNG.normal([1, 0, 0], size=(I, 3))
 GAMMA, ETA, GIVEN = RNG.normal(size=W), RNG.normal(size=I), RNG.random(I)
 
 jit_pass, jit_curvature = jax.jit(data_pass), jax.jit(curvature_pass)
@@ -99,7 +99,7 @@ def test_float32_weights_under_x64_do_not_lower_the_precision_of_factors(x64, la
 def test_the_gradient_of_evidence_is_automatic_and_that_of_q_at_its_posterior(x64, layout):
     """Fisher's identity, three ways: through ``evidence``, through Q, through autodiff of the per-triple likelihood."""
     labels, table = crowd(layout)
-    value, p, expected = dense(table, factors())
+    _, p, expected = dense(table, factors())
 
     @jax.jit
     def gradients(labels, f, p):
@@ -152,7 +152,7 @@ def test_evidence_under_grad_of_vmap_of_jit(x64, layout):
     one = lambda t: evidence(labels, factors()._replace(prior_logit=ETA + t))  # noqa: E731
     values, slopes = jax.jit(jax.vmap(jax.value_and_grad(one)))(shifts)
     for t, value, slope in zip(shifts, values, slopes, strict=True):
-        expected, p, (*_, de) = pass_over(table, ALPHA, BETA, GAMMA, ETA + float(t))
+        expected, _, (*_, de) = pass_over(table, ALPHA, BETA, GAMMA, ETA + float(t))
         np.testing.assert_allclose(value, expected, rtol=1e-12)
         np.testing.assert_allclose(slope, de.sum(), rtol=1e-10)
 

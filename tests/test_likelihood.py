@@ -208,7 +208,6 @@ def test_padding_contributes_nothing(x64, monkeypatch):
 
 
 def test_zero_weights_equal_leaving_out_and_whole_weights_equal_repeating(x64):
-    labels, _ = crowd(weighted=True)
     whole = 2 * WEIGHT  # 0, 1, 2 or 6
     repeated = {k: np.repeat(v, whole.astype(int)) for k, v in TRIPLES.items()}
     a = Labels.from_arrays(**TRIPLES, weight=whole, n_labelers=W, n_instances=I)

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from crowdjax import optimize
-from crowdjax.optimize import CONVERGED, MAX_STEPS, MEANING, NONFINITE, STALLED, conjugate_gradient, iterate, lbfgs, minimize
+from crowdjax.optimize import (
+    CONVERGED,
+    MAX_STEPS,
+    MEANING,
+    NONFINITE,
+    STALLED,
+    conjugate_gradient,
+    iterate,
+    lbfgs,
+    minimize,
+)
 
 RULES = {"lbfgs": lbfgs(), "cg": conjugate_gradient()}
 ONES = jnp.ones_like
@@ -55,7 +65,7 @@ def test_finds_the_minimum_of_rosenbrock(x64, rule):
 
 
 def test_finds_the_minimum_in_float32():
-    f, a, c = quadratic(12, 1e3)
+    f, a, _ = quadratic(12, 1e3)
     found = jax.jit(lambda x: minimize(f, x, lbfgs(), diagonal=lambda x: jnp.diag(a).astype(x.dtype), max_steps=400))(
         jnp.zeros(12)
     )
@@ -90,7 +100,8 @@ def test_limits_count_evaluations(x64):
         jax.debug.callback(lambda: seen.append(1))
         return value_and_grad(rosenbrock)(x)
 
-    run = jax.jit(lambda limit: minimize(counted, jnp.array([-1.2, 1.0]), lbfgs(), diagonal=ONES, max_steps=50, limit=limit))
+    start = jnp.array([-1.2, 1.0])
+    run = jax.jit(lambda limit: minimize(counted, start, lbfgs(), diagonal=ONES, max_steps=50, limit=limit))
     for limit, expected in [(0, 0), (1, 1), (7, 7), (99, 50)]:
         seen.clear()
         found = jax.block_until_ready(run(limit))
@@ -183,22 +194,21 @@ def test_members_of_a_batch_end_as_they_would_alone(x64, refresh):
 
 def test_lbfgs_equals_the_dense_bfgs_formula(x64):
     """Nocedal and Wright, equation 6.17, from the inverse of the given diagonal, over pairs that fit the memory."""
-    f, a, _ = quadratic(6, 50)
+    f, *_ = quadratic(6, 50)
     rule, d = lbfgs(4), jnp.linspace(1, 3, 6)
     rng = np.random.default_rng(1)
     points = rng.normal(size=(5, 6))
     state = rule.init(jnp.zeros(6))
     h = np.diag(1 / np.asarray(d))
-    for k, x in enumerate(points):
-        gradient = np.asarray(f(jnp.asarray(x))[1])
+    gradients = [np.asarray(f(jnp.asarray(x))[1]) for x in points]
+    for k, (x, gradient) in enumerate(zip(points, gradients, strict=True)):
         update, state = rule.update(jnp.asarray(gradient), state, jnp.asarray(x), diagonal=d)
         if k:
-            s, y = x - points[k - 1], gradient - before
+            s, y = x - points[k - 1], gradient - gradients[k - 1]
             rho = 1 / (s @ y)
             v = np.eye(6) - rho * np.outer(y, s)
             h = v.T @ h @ v + rho * np.outer(s, s)
         np.testing.assert_allclose(update, h @ gradient, rtol=1e-9)
-        before = gradient
 
 
 def test_lbfgs_forgets_the_oldest_pair(x64):

@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import equinox as eqx
 import jax
@@ -28,7 +28,7 @@ from crowdjax.factor.em import em_bound, em_cg
 from crowdjax.factor.features import Linear
 from crowdjax.factor.kernels import Factors, majority
 from crowdjax.factor.model import FactorModel, Objective, Weights
-from crowdjax.labels import Labels
+from crowdjax.labels import InputError, Labels
 from crowdjax.segments import total
 
 Method = Literal["lbfgs", "em-cg", "em-bound"]
@@ -56,6 +56,14 @@ class Solver:
     jitter: float = 0.5
     refresh: int = 10
     restarts: int = 1
+
+    def __post_init__(self):
+        if self.method not in get_args(Method):
+            raise InputError(f"method: got {self.method!r}; allowed: {', '.join(get_args(Method))}")
+        least = {"max_steps": 1, "start_steps": 0, "rtol": 0, "jitter": 0, "refresh": 0, "restarts": 1}
+        for name, bound in least.items():
+            if not getattr(self, name) >= bound:
+                raise InputError(f"{name}: got {getattr(self, name)}; allowed: {bound} or more")
 
 
 class Fit(eqx.Module):

@@ -13,13 +13,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+import math
+from typing import Literal, get_args
 
 import jax.numpy as jnp
+import numpy as np
 
 from crowdjax.factor.features import Features, Linear
 from crowdjax.factor.model import FactorModel, Link, Weights
-from crowdjax.labels import Labels
+from crowdjax.labels import InputError, Labels
 
 Gaussian = tuple[float, float]  # mean, standard deviation; 0 fixes, inf frees
 ClassPrior = float | Literal["learn", "logistic"]
@@ -51,14 +53,20 @@ class FactorConfig:
     class_prior: ClassPrior = 0.5
 
     def __post_init__(self):
-        if self.n_factors < 1:
-            raise ValueError(f"n_factors: got {self.n_factors}; allowed: 1 or more")
+        if not isinstance(self.n_factors, int) or self.n_factors < 1:
+            raise InputError(f"n_factors: got {self.n_factors}; allowed: 1 or more, a whole number")
         for name in ("labeler", "instance", "bias"):
-            value = getattr(self, name)
-            if value is not None and not value[1] >= 0:
-                raise ValueError(f"{name}: standard deviation {value[1]}; allowed: 0 (fixed) or more")
-        if not isinstance(self.class_prior, str) and not 0 < self.class_prior < 1:
-            raise ValueError(f"class_prior: got {self.class_prior}; allowed: a number between 0 and 1, learn, logistic")
+            mean, sd = getattr(self, name) or (0.0, 0.0)
+            if not (math.isfinite(mean) and sd >= 0):
+                raise InputError(f"{name}: mean {mean}, standard deviation {sd}; allowed: finite, and 0 (fixed) or more")
+        for name in ("further", "features", "deviation"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name}: standard deviation {getattr(self, name)}; allowed: 0 (fixed) or more")
+        if self.link not in get_args(Link):
+            raise InputError(f"link: got {self.link!r}; allowed: {', '.join(get_args(Link))}")
+        prior = self.class_prior
+        if prior not in ("learn", "logistic") and (isinstance(prior, str) or not 0 < prior < 1):
+            raise InputError(f"class_prior: got {prior}; allowed: a number between 0 and 1, learn, logistic")
 
 
 PRESETS = {
@@ -83,11 +91,17 @@ def build(
     Args:
         labeler_features, instance_features: standardised columns, shape [W, F] and [I, F']; a constant is added here.
 
+    Raises:
+        InputError: a feature table has another shape, or holds anything but finite numbers; a logistic class prior
+            without instance features.
+
     Example:
         >>> labels = Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1])
         >>> build(PRESETS["dawid-skene"], labels).mean.labeler.free.tolist()
         [[1.0]]
     """
+    labeler_features = _table(labeler_features, labels.n_labelers, "labeler_features")
+    instance_features = _table(instance_features, labels.n_instances, "instance_features")
     d = config.n_factors
     first = jnp.arange(d) == 0
 
@@ -118,6 +132,22 @@ def build(
     )
 
 
+def _table(columns, n: int, name: str) -> np.ndarray | None:
+    """Feature columns as finite numbers [n, F]."""
+    if columns is None:
+        return None
+    columns = np.asarray(columns)
+    if columns.dtype.kind not in "biuf":
+        raise InputError(f"{name}: values of type {columns.dtype}; allowed: numbers")
+    if columns.ndim != 2 or len(columns) != n:
+        raise InputError(f"{name}: shape {columns.shape}; allowed: ({n}, F), one row each")
+    bad = np.argwhere(~np.isfinite(columns))
+    if bad.size:
+        row, column = bad[0]
+        raise InputError(f"{name}: got {columns[row, column]} at row {row}, column {column}; allowed: finite numbers")
+    return columns.astype(np.float64)
+
+
 def _side(n, columns, mean, sd, config):
     """Features and priors of one side: where the standard deviation is 0, a constant alone, whatever the columns (in
     ``dawid-skene`` instance features serve the class prior only); else a free weight each; or constant, columns and a
@@ -126,8 +156,7 @@ def _side(n, columns, mean, sd, config):
         return Features.constant(n), Linear(mean, None), Linear(sd, None)
     if columns is None:
         return Features.free(n), Linear(None, mean), Linear(None, sd)
-    columns = jnp.asarray(columns)
-    features = Features.columns(jnp.c_[jnp.ones(n), columns], identity=config.deviation > 0)
+    features = Features.columns(np.c_[np.ones(n), columns], identity=config.deviation > 0)
     zeros = jnp.zeros((columns.shape[1], mean.shape[1]))
     free = config.deviation > 0
     return (
@@ -144,8 +173,8 @@ def _class_prior(config, labels, columns):
         return Features.constant(n), Linear(zero), Linear(zero + jnp.inf), jnp.array([2.0, 2.0])
     if config.class_prior == "logistic":
         if columns is None:
-            raise ValueError("class_prior: logistic needs instance features; allowed without: a number, learn")
-        features = Features.columns(jnp.c_[jnp.ones(n), jnp.asarray(columns)])
+            raise InputError("class_prior: logistic needs instance features; allowed without: a number, learn")
+        features = Features.columns(np.c_[np.ones(n), columns])
         rows = jnp.zeros((features.n_columns, 1))
         return features, Linear(rows), Linear(rows + 1.0), None
     logit = jnp.log(config.class_prior) - jnp.log1p(-config.class_prior)
