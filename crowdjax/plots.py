@@ -1,0 +1,198 @@
+"""Figures of fits and studies, in one clean style, as SVG and PNG that are the same bytes every time.
+
+Functions take arrays and return a matplotlib ``Figure``; ``save`` writes it. Matplotlib is imported when one is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart by everybody
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6D3B", "#4D4D4D")
+MARKERS = "osD^vP*X"
+STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "crowdjax",
+}
+
+
+def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    @wraps(draw)
+    def inner(*args, **kwargs):
+        import matplotlib as mpl
+
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return inner
+
+
+def _panels(n: int, width: float, height: float, **kwargs) -> tuple[Figure, Sequence[Axes]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    return figure, np.atleast_1d(figure.subplots(1, n, **kwargs))
+
+
+def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """Writes ``stem``.svg and ``stem``.png; no dates, no random names inside."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(STYLE):
+        svg, png = (stem.parent / f"{stem.name}.{kind}" for kind in ("svg", "png"))
+        figure.savefig(svg, metadata={"Date": None, "Creator": None})
+        figure.savefig(png, metadata={"Software": None})
+    return svg, png
+
+
+@_styled
+def curves(
+    x: Float[np.ndarray, " X"],
+    panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
+    *,
+    xlabel: str,
+) -> Figure:
+    """One panel per measure: the mean of every model over x, with a band of two standard errors.
+
+    Args:
+        panels: title -> model -> (mean, standard error), each of shape [X].
+    """
+    figure, axes = _panels(len(panels), 3.6 * len(panels), 3.0)
+    for ax, (title, models) in zip(axes, panels.items(), strict=True):
+        for (name, (mean, error)), colour, marker in zip(models.items(), COLOURS, MARKERS, strict=False):
+            ax.fill_between(x, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.15, linewidth=0)
+            ax.plot(x, mean, color=colour, marker=marker, label=name)
+        ax.set(title=title, xlabel=xlabel, ylim=(0, None))
+        ax.margins(x=0.03)
+    axes[0].legend()
+    return figure
+
+
+@_styled
+def spread(values: Mapping[str, Float[np.ndarray, " R"]], *, title: str, xlabel: str) -> Figure:
+    """One row per model: every draw as a dot, the mean as a bar with its value."""
+    figure, (ax,) = _panels(1, 5.4, 0.6 + 0.42 * len(values))
+    rng = np.random.default_rng(0)
+    for row, (name, v) in enumerate(values.items()):
+        colour = COLOURS[row % len(COLOURS)]
+        ax.scatter(v, row + rng.uniform(-0.22, 0.22, len(v)), s=9, color=colour, alpha=0.35, linewidth=0)
+        ax.plot([v.mean()] * 2, [row - 0.34, row + 0.34], color=colour, linewidth=2.2)
+        ax.annotate(
+            f"{v.mean():.3f}",
+            (1.01, row),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            color=colour,
+            fontweight="bold",
+        )
+    ax.set(title=title, xlabel=xlabel, yticks=range(len(values)), yticklabels=list(values))
+    ax.invert_yaxis()
+    ax.grid(axis="y", visible=False)
+    ax.tick_params(axis="y", length=0)
+    return figure
+
+
+@_styled
+def factor_over_feature(
+    feature: Float[np.ndarray, " I"],
+    factor: Float[np.ndarray, " I"],
+    basis: Callable[[Float[np.ndarray, " G"]], Float[np.ndarray, "G M"]],
+    weights: Float[np.ndarray, " M"],
+    *,
+    true: Callable[[Float[np.ndarray, " G"]], Float[np.ndarray, " G"]] | None = None,
+    label: str = "feature",
+) -> Figure:
+    """The paper's Figure 4: density of a feature with the basis functions, each as high as its weight; and the first
+    instance factor over the feature, one point per instance.
+
+    Args:
+        true: the factor that generated the labels, where it is known.
+    """
+    from scipy.stats import gaussian_kde
+
+    figure, (left, right) = _panels(2, 7.4, 3.0)
+    grid = np.linspace(feature.min(), feature.max(), 300)
+    left.fill_between(grid, gaussian_kde(feature)(grid), color="#BDBDBD", linewidth=0, label="density of the outputs")
+    bumps = basis(grid)
+    peak = np.abs(weights).max()
+    twin = left.twinx()
+    for bump, weight in zip(bumps.T, weights, strict=True):
+        twin.plot(grid, weight * bump, color=COLOURS[0] if weight >= 0 else COLOURS[1], linewidth=1.2)
+    twin.set(ylim=(-1.1 * peak, 1.1 * peak), ylabel="basis function × weight")
+    twin.spines["right"].set_visible(True)
+    twin.grid(visible=False)
+    left.set(title="Outputs and weighted basis functions", xlabel=label, ylabel="density")
+    left.set_ylim(0, 2 * left.get_ylim()[1])
+    left.grid(visible=False)
+    left.legend(loc="upper left")
+    right.scatter(feature, factor, s=14, color=COLOURS[0], alpha=0.7, linewidth=0, label="instances")
+    if true is not None:
+        right.plot(grid, true(grid), color="#4D4D4D", linestyle="--", linewidth=1.2, label="generator")
+        right.legend()
+    right.axhline(0, color="#9E9E9E", linewidth=0.8)
+    right.set(title="First instance factor", xlabel=label, ylabel="discrimination of the average labeler")
+    return figure
+
+
+@_styled
+def dots(values: Float[np.ndarray, "K M"], rows: Sequence[str], columns: Sequence[str], *, title: str) -> Figure:
+    """One row per set, one marker per model; NaN leaves a marker out."""
+    figure, (ax,) = _panels(1, 6.4, 0.9 + 0.34 * len(rows))
+    for m, name in enumerate(columns):
+        ax.scatter(
+            values[:, m],
+            range(len(rows)),
+            s=34,
+            color=COLOURS[m % len(COLOURS)],
+            marker=MARKERS[m % len(MARKERS)],
+            alpha=0.85,
+            linewidth=0,
+            label=name,
+        )
+    ax.set(title=title, yticks=range(len(rows)), yticklabels=list(rows))
+    ax.invert_yaxis()
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+@_styled
+def matrices(tables: Mapping[str, Float[np.ndarray, "A B"]], rows: Sequence[str], columns: Sequence[str]) -> Figure:
+    """Small tables of probabilities side by side, shaded from ½ to 1."""
+    figure, axes = _panels(len(tables), 0.8 + 2.0 * len(tables), 1.9, sharey=True)
+    for ax, (title, table) in zip(axes, tables.items(), strict=True):
+        ax.imshow(table, cmap="Blues", vmin=0.5, vmax=1.1, aspect="auto")
+        for (a, b), p in np.ndenumerate(table):
+            ax.text(b, a, f"{p:.3f}", ha="center", va="center", color="white" if p > 0.85 else "#202020")
+        ax.set(title=title, xticks=range(len(columns)), xticklabels=columns, yticks=range(len(rows)), yticklabels=rows)
+        ax.grid(visible=False)
+        ax.tick_params(length=0)
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+    return figure

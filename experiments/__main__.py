@@ -1,0 +1,92 @@
+"""``python -m experiments run|check|report CONFIG [--out runs] [key=value ...]`` and ``python -m experiments list``.
+
+Exit status: 0 done, 1 the run failed, 2 the config or the input is wrong, with one line that says which value, where, and
+what is allowed.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crowdjax.labels import InputError
+
+app = typer.Typer(help="Experiments from TOML configs.", add_completion=False, pretty_exceptions_enable=False)
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file, for instance configs/quickstart.toml.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key=value ...]", help="Settings to change.")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Where the folders of runs are.")]
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+
+@app.command()
+def run(
+    config: Config,
+    overrides: Overrides = None,
+    out: Out = Path("runs"),
+    force: Annotated[bool, typer.Option(help="Run again what has been run.")] = False,
+) -> None:
+    """Run a config into OUT/NAME-HASH, unless it has been run, and print its summary."""
+    from experiments import config as configs
+    from experiments import runner
+
+    words = ["python", "-m", "experiments", "run", str(config), *(overrides or [])]
+    experiment = configs.load(config, overrides or [])
+    folder, found = runner.run(experiment, out, force=force, command=shlex.join(words))
+    print((folder / "SUMMARY.md").read_text(encoding="utf-8"))
+    runner.say(f"{folder}: {'has been run before (--force runs it again)' if found else 'done'}")
+
+
+@app.command("list")
+def list_(folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Of configs.")] = CONFIGS, out: Out = Path("runs")) -> None:
+    """The configs, their studies, and where their runs are."""
+    from experiments import config as configs
+
+    for path in sorted(folder.glob("*.toml")):
+        experiment = configs.load(path)
+        done = out / experiment.folder
+        print(f"{path.stem:<16} {experiment.study:<12} {done if done.is_dir() else 'not run'}")
+
+
+@app.command()
+def check(config: Config, overrides: Overrides = None) -> None:
+    """Check a config and print every setting it resolves to."""
+    from experiments import config as configs
+
+    experiment = configs.load(config, overrides or [])
+    print(json.dumps(experiment.resolved(), indent=2))
+
+
+@app.command()
+def report(config: Config, overrides: Overrides = None, out: Out = Path("runs")) -> None:
+    """Write summary and figures of a finished run anew."""
+    from experiments import config as configs
+    from experiments import runner
+
+    print(runner.report(configs.load(config, overrides or []), out) / "SUMMARY.md")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command line; returns the exit status."""
+    command = typer.main.get_command(app)
+    try:
+        return command.main(arguments, prog_name="python -m experiments", standalone_mode=False) or 0
+    except InputError as error:
+        return _fail(str(error), 2)
+    except typer._click.exceptions.ClickException as error:
+        return _fail(error.format_message(), 2)
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("stopped", 1)
+
+
+def _fail(text: str, status: int) -> int:
+    print("error: " + " ".join(text.split()), file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""The likelihood of labels that were held out: which model describes a crowd best, without any truth.
+
+Labels are cut into folds; each is predicted from a fit to the others. With p_j the posterior given the training labels,
+
+    log p(L_ij | training) = log Σ_z p(z_j) p(L_ij | z_j, W)            logit P(L_ij = +1 | z) = z α_i·β_j + γ_i
+
+Every held-out label is scored on its own; W is the fit's, not integrated over.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+
+from crowdjax import datasets, likelihood, plots
+from crowdjax.factor import Solver
+from crowdjax.labels import Labels, Repeats
+from crowdjax.metrics import accuracy
+from experiments import real
+from experiments.config import Model, preset
+from experiments.fitting import Draws, fit_all
+from experiments.tables import Report, markdown, names, rows, select
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The sets (those that are here are used), folds and models (all but the majority vote, which predicts no labels)."""
+
+    sets: tuple[str, ...] = ("ducks", "bluebirds", "zencrowd")
+    n_folds: int = 5
+    models: dict[str, Model] = dataclasses.field(
+        default_factory=lambda: {
+            "Dawid-Skene": preset("dawid-skene"),
+            "GLAD": preset("glad"),
+            "1 factor": preset("factor"),
+            "2 factors": preset("factor", n_factors=2),
+        }
+    )
+    repeats: Repeats = "count"
+    seed: int = 0
+    solver: Solver = Solver(restarts=4)
+
+
+def data(config: Config) -> tuple[str, ...]:
+    return config.sets
+
+
+def run(config: Config) -> dict[str, pa.Table]:
+    out = []
+    for name in real.present(config):
+        labels, _, truth = datasets.load(name, config.repeats)
+        counts = np.asarray(labels.counts, np.float32)
+        fold = np.random.default_rng([config.seed, 3]).permutation(np.arange(len(counts)) % config.n_folds)
+        held = counts * (fold == np.arange(config.n_folds)[:, None])
+        fitted = fit_all(labels, Draws(counts - held), config.models, config.solver, config.seed, f"heldout, {name}")
+        for model, found in fitted.items():
+            values = {
+                "log_likelihood": _score(labels, found.factors, found.posterior, held),
+                "accuracy": [accuracy(p, truth) for p in np.asarray(found.posterior)],
+            }
+            out += rows(model, values, set=name)
+    return {"metrics": pa.Table.from_pylist(out)}
+
+
+@jax.jit
+def _score(labels: Labels, factors, posterior, held):
+    """Mean log-probability of the held-out labels of every fold, shape [K]."""
+
+    def one(f, p, weight):
+        s = sum(f.alpha[labels.labeler, d] * f.beta[labels.instance, d] for d in range(f.alpha.shape[1]))
+        t = likelihood.per_triple(labels.label, s, 0.0 if f.gamma is None else f.gamma[labels.labeler])
+        p = jnp.clip(p, 1e-7, 1 - 1e-7)[labels.instance]  # a posterior that rounds to 0 or 1 is not certain
+        score = jnp.logaddexp(jnp.log(p) + t.log_plus, jnp.log1p(-p) + t.log_minus)
+        return (weight * score).sum() / weight.sum()
+
+    return jax.vmap(one)(factors, posterior, held)
+
+
+def report(config: Config, tables) -> Report:
+    metrics = tables["metrics"]
+    sets, models = names(metrics, "set"), names(metrics, "model")
+    get = lambda m, s, metric: float(select(metrics, model=m, set=s, metric=metric).mean())  # noqa: E731
+    value = np.array([[get(m, s, "log_likelihood") for m in models] for s in sets])
+    missing = [s for s in config.sets if s not in sets]
+    text = (
+        f"Mean log-probability of a held-out label in nats, {config.n_folds} folds; in brackets the accuracy of the fits. "
+        + (f"Not here, so skipped: {', '.join(missing)}." if missing else "")
+        + "\n\n"
+        + markdown(["set", *models], [[s, *(f"{get(m, s, 'log_likelihood'):.3f} ({get(m, s, 'accuracy'):.3f})" for m in models)] for s in sets])
+        + "\n"
+    )
+    return Report(text, {"heldout": plots.dots(value, sets, models, title="Log-likelihood per held-out label")})
