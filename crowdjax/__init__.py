@@ -13,7 +13,7 @@ __all__ = ["Aggregation", "FitError", "InputError", "Prediction", "fit", "load"]
 
 
 def __getattr__(name: str):
-    """The facade, imported when it is first asked for: ``import crowdjax`` itself imports nothing and starts nothing."""
+    """The facade, imported when it is first asked for; ``import crowdjax`` itself imports and starts nothing."""
     if name in __all__:
         return getattr(importlib.import_module("crowdjax.api"), name)
     raise AttributeError(f"module 'crowdjax' has no attribute {name!r}")

@@ -36,6 +36,7 @@ TREATMENT = {
     "last": "only the last was used",
     "mean": "they share the weight of one",
 }
+TIE = 1e-5  # probabilities this near one half are one half but for rounding
 HINT = {
     "labeler": "Its labelers are all alike.",
     "instance": "Without a logistic class prior, its instances are all alike.",
@@ -431,14 +432,19 @@ def _warnings(labels: Labels, triples: io.Triples, found: factor.Fit, repeats: R
     single = np.count_nonzero(np.bincount(labeler) == 1)
     if single:
         out.append(f"{single} of {labels.n_labelers} labelers gave one label; what is said of them is mostly prior.")
-    ties = np.count_nonzero(np.asarray(found.posterior) == 0.5)
+    ties = np.count_nonzero(_probabilities(found) == 0.5)
     if ties:
         out.append(f"{ties} of {labels.n_instances} instances are undecided (probability 0.5); their label says 0.")
     return out
 
 
-def _instances(index: LabelIndex, found: factor.Fit) -> pa.Table:
+def _probabilities(found: factor.Fit) -> np.ndarray:
     p = np.asarray(found.posterior, np.float64)
+    return np.where(abs(p - 0.5) < TIE, 0.5, p)
+
+
+def _instances(index: LabelIndex, found: factor.Fit) -> pa.Table:
+    p = _probabilities(found)
     return pa.table({"instance": pa.array(index.instances), "probability": p, "label": (p > 0.5).astype(np.int8)})
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -141,7 +142,8 @@ def _library():
 def _errors():
     """Turns what goes wrong into one line and an exit status."""
     try:
-        yield
+        with warnings.catch_warnings(action="ignore"):  # what a user should know is in the result's own warnings
+            yield
     except typer.Exit:
         raise
     except Exception as error:  # whatever it is: one line, no traceback
