@@ -362,10 +362,10 @@ def _files(folder: Path) -> list[str]:
 
 def _foreign(folder: Path) -> str | None:
     """A file in a folder that no record of crowdjax lists; None where all is an earlier result's."""
-    known = set()
-    for name in RECORDS:
-        record = _record(folder / name)
-        known |= set() if record is None else {name, *record["files"]}
+    records = {name: _record(folder / name) for name in RECORDS}
+    known = {f for name, record in records.items() if record is not None for f in (name, *record["files"])}
+    if not known:
+        return next(folder.iterdir()).name
     return next((f for f in _files(folder) if f not in known), None)
 
 
@@ -418,12 +418,11 @@ def _open(source, place: str) -> _Table:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         place = f"{place} {path}"
-        if not path.exists():
-            raise InputError(f"{place}: no such file; allowed: CSV, Parquet or a folder of Parquet")
-        if path.is_dir() or path.suffix.lower() in (".parquet", ".pq"):
-            table = _open_parquet(path, place)
-        else:
-            table = _open_csv(path, place)
+        with _reading(place, "a table"):
+            if not path.exists():
+                raise InputError(f"{place}: no such file; allowed: CSV, Parquet or a folder of Parquet")
+            parquet = path.is_dir() or path.suffix.lower() in (".parquet", ".pq")
+            table = _open_parquet(path, place) if parquet else _open_csv(path, place)
     else:
         table = _open_memory(source, place)
     twice = {n for n in table.columns if table.columns.count(n) > 1}
@@ -501,6 +500,8 @@ def _reading(place: str, kind: str):
     """Whatever a reader raises, as one line."""
     try:
         yield
+    except InputError:
+        raise
     except (pa.ArrowException, OSError, ValueError, TypeError, nw.exceptions.NarwhalsError) as error:
         raise InputError(f"{place}: cannot be read as {kind}: {_line(error)}") from None
 

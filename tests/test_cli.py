@@ -1,0 +1,237 @@
+"""The command line: the files it writes, its exit statuses, one line where something is wrong, nothing half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from crowdjax.cli import app, cache_folder
+
+ROOT = Path(__file__).resolve().parents[1]
+
+LABELS = "worker,task,label\n" + "".join(
+    f"{w},q{j},{int((j % 2 == 0) != (hash_ % 5 == 0))}\n"
+    for j in range(12)
+    for w, hash_ in ((f"00{i}", 7 * i + 3 * j + i * j) for i in range(5))
+)
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch):
+    monkeypatch.setenv("CROWDJAX_CACHE", "off")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty folder with labels.csv to work in."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels.csv").write_text(LABELS)
+    return tmp_path
+
+
+def call(*arguments: str):
+    return CliRunner().invoke(app, list(arguments))
+
+
+def refused(*arguments: str, status: int = 2) -> str:
+    """The one line of a call that fails, after checking that it is one and that nothing was written."""
+    before = sorted(os.listdir())
+    result = call(*arguments)
+    assert result.exit_code == status, result.output
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stderr.startswith("crowdjax: ")
+    assert "Traceback" not in result.stderr
+    assert sorted(os.listdir()) == before
+    return result.stderr
+
+
+def test_fit_and_predict_write_what_they_promise(here):
+    result = call("fit", "labels.csv", "--model", "one-coin", "--out", "deep/out")
+    assert (result.exit_code, result.output) == (0, "")
+    out = here / "deep" / "out"
+    assert sorted(os.listdir(out)) == ["fit.json", "fit.npz", "instances.parquet", "labelers.parquet"]
+    instances, labelers = pq.read_table(out / "instances.parquet"), pq.read_table(out / "labelers.parquet")
+    assert instances.column_names == ["instance", "probability", "label"]
+    assert labelers.column_names == ["labeler", "n_labels", "sensitivity", "specificity", "accuracy"]
+    assert labelers["labeler"].to_pylist() == ["000", "001", "002", "003", "004"]
+    assert labelers["n_labels"].to_pylist() == [12] * 5
+    truth = [int(q[1:]) % 2 == 0 for q in instances["instance"].to_pylist()]
+    assert instances["label"].to_pylist() == truth
+    record = json.loads((out / "fit.json").read_text())
+    assert {"model", "objective", "log_likelihood", "converged", "n_iterations", "seconds", "n_labels"} < set(record)
+    assert (record["n_labels"], record["n_labelers"], record["n_instances"]) == (60, 5, 12)
+    assert record["converged"] is True
+    assert isinstance(record["warnings"], list)
+    assert record["seconds"] > 0
+
+    assert call("predict", "deep/out", "labels.csv", "--out", "new").exit_code == 0
+    again = pq.read_table(here / "new" / "instances.parquet")
+    np.testing.assert_allclose(again["probability"], instances["probability"], atol=1e-5)
+
+    before = (out / "fit.json").read_bytes()
+    message = refused("fit", "labels.csv", "--out", "labels.csv")
+    assert "a file" in message
+    (out / "notes.txt").write_text("mine")
+    assert "notes.txt" in refused("fit", "labels.csv", "--out", "deep/out")
+    assert (out / "fit.json").read_bytes() == before
+    (out / "notes.txt").unlink()
+    (out / "fit.npz").write_bytes(b"other")
+    assert "changed since it was written" in refused("predict", "deep/out", "labels.csv", "--out", "new")
+    assert call("fit", "labels.csv", "--model", "majority", "--out", "deep/out").exit_code == 0
+    assert json.loads((out / "fit.json").read_text())["model"] == "majority"
+
+
+GOOD = {"labels.csv": "labeler,instance,label\na,q1,1\nb,q1,0\na,q2,0\n"}
+
+# name: (files besides or instead of labels.csv, further arguments, words of the message)
+BAD_INPUT = {
+    "missing column": ({"labels.csv": "labeler,instance\na,q\n"}, "", ["labels.csv", "no column 'label'"]),
+    "alphabet": ({"labels.csv": "labeler,instance,label\na,q,1\na,r,3\n"}, "", ["labels.csv", "row 2", "'3'", "0/1"]),
+    "NaN": ({"labels.csv": "labeler,instance,label\na,q,NaN\n"}, "", ["'label'", "row 1", "'NaN'"]),
+    "NaN id": ({"labels.csv": "labeler,instance,label\na,q,1\nNaN,q,1\n"}, "", ["'labeler'", "row 2", "'NaN'"]),
+    "empty": ({"labels.csv": ""}, "", ["labels.csv", "empty file"]),
+    "no labels": ({"labels.csv": "labeler,instance,label\n"}, "", ["no labels at all"]),
+    "no weight": ({"labels.csv": "labeler,instance,label,weight\na,q,1,0\n"}, "", ["no labels at all"]),
+    "column twice": ({"labels.csv": "label,labeler,instance,label\n1,a,q,1\n"}, "", ["'label'", "twice"]),
+    "no file": ({}, "--gold absent.csv", ["gold absent.csv", "no such file"]),
+    "no feature row": ({"x.csv": "labeler,x\na,1\n"}, "--labeler-features x.csv", ["x.csv", "no row for labeler 'b'"]),
+    "text feature": (
+        {"x.csv": "instance,x\nq1,1\nq2,high\n"},
+        "--instance-features x.csv",
+        ["'x'", "instance 'q2'", "row 2", "'high'", "finite numbers"],
+    ),
+    "NaN feature": ({"x.csv": "labeler,x\na,1\nb,\n"}, "--labeler-features x.csv", ["'x'", "'b'", "nothing"]),
+    "unknown gold": (
+        {"g.csv": "instance,label\nq7,1\n"},
+        "--gold g.csv",
+        ["g.csv", "row 1", "'q7'", "occur in the labels"],
+    ),
+    "no parquet": (
+        {"x.parquet": "labeler"},
+        "--labeler-features x.parquet",
+        ["x.parquet", "cannot be read as Parquet"],
+    ),
+    "model": ({}, "--model dawid", ["model: got 'dawid' (did you mean dawid-skene?)"]),
+    "auto model": ({}, "--model auto", ["model: got 'auto'", "majority, one-coin, dawid-skene, glad"]),
+    "no factors": ({}, "--model factor --factors 0", ["factors: got 0; allowed: a whole number from 1"]),
+    "auto factors": ({}, "--model factor --factors auto", ["factors: got 'auto'"]),
+    "factors of glad": ({}, "--model glad --factors 2", ["factors: got 2 with model glad"]),
+    "class prior": ({}, "--class-prior 2", ["class_prior: got 2.0"]),
+    "class prior word": ({}, "--class-prior flat", ["class_prior: got 'flat'", "learn, logistic"]),
+    "logistic": ({}, "--class-prior logistic", ["logistic needs instance features"]),
+    "repeats": ({}, "--repeats none", ["repeats: got 'none'; allowed: count, first, last, mean"]),
+    "solver": ({}, "--solver newton", ["solver: got 'newton'"]),
+    "restarts": ({}, "--restarts 0", ["restarts: got 0"]),
+    "seed": ({}, "--seed x", ["--seed"]),
+    "negative seed": ({}, "--seed -1", ["--seed"]),
+    "option": ({}, "--modle glad", ["--modle"]),
+    "argument": ({}, "more.csv", ["more.csv"]),
+    "role": ({}, "--columns who=a", ["'who'", "labeler, instance, label, weight"]),
+    "columns": ({}, "--columns labeler", ["--columns", "labeler=NAME"]),
+    "renamed": ({}, "--columns labeler=who", ["no column 'who'"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUT)
+def test_bad_input_is_status_2_and_one_line(name, here):
+    files, arguments, words = BAD_INPUT[name]
+    for file, text in (GOOD | files).items():
+        (here / file).write_text(text)
+    message = refused("fit", "labels.csv", *arguments.split(), "--out", "out")
+    for word in words:
+        assert word in message, message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["command"]),
+        (["fitt"], ["fitt", "fit"]),
+        (["fit"], ["LABELS"]),
+        (["fit", "labels.csv"], ["--out"]),
+        (["fit", "absent.csv", "--out", "out"], ["absent.csv", "no such file"]),
+        (["fit", ".", "--out", "out"], ["without *.parquet"]),
+        (["predict", "absent", "labels.csv", "--out", "out"], ["absent", "no fit.json"]),
+        (["predict", ".", "labels.csv", "--out", "out"], ["no fit.json"]),
+    ],
+)
+def test_wrong_usage_is_status_2_and_one_line(arguments, words, here):
+    message = refused(*arguments)
+    for word in words:
+        assert word in message
+
+
+def test_a_run_that_fails_is_status_1_and_one_line(here):
+    (here / "labels.csv").write_text("labeler,instance,label,weight\na,q,1,1e300\nb,q,1,1e300\n")
+    assert "the fit failed: the objective is not finite" in refused("fit", "labels.csv", "--out", "out", status=1)
+
+
+def test_predict_refuses_what_the_fit_cannot_use(here):
+    (here / "x.csv").write_text("labeler,x\n000,1\n001,2\n002,3\n003,4\n004,5\n")
+    (here / "new.csv").write_text("labeler,instance,label\nzoe,q,1\n")
+    fitted = call("fit", "labels.csv", "--model", "one-coin", "--labeler-features", "x.csv", "--out", "out")
+    assert fitted.exit_code == 0
+    assert "zoe" in refused("predict", "out", "new.csv", "--out", "new")
+    assert "no row for labeler 'zoe'" in refused(
+        "predict", "out", "new.csv", "--labeler-features", "x.csv", "--out", "new"
+    )
+    assert "the fit used none" in refused("predict", "out", "new.csv", "--instance-features", "x.csv", "--out", "new")
+
+
+def run(*arguments: str, cwd: Path):
+    return subprocess.run(
+        [sys.executable, "-m", "crowdjax.cli", *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_a_real_process_says_one_line_too(tmp_path):
+    (tmp_path / "labels.csv").write_bytes(b"labeler,instance,label\na,q,1\n\xff,q,1\n")
+    for arguments in (
+        ["fit", "labels.csv", "--out", "out"],
+        ["fit", "labels.csv"],
+        ["fit", "labels.csv", "--out", "/"],
+    ):
+        done = run(*arguments, cwd=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+        assert os.listdir(tmp_path) == ["labels.csv"]
+
+
+def test_help_is_quick_to_import():
+    code = "import sys, crowdjax.cli; print([m for m in ('jax', 'pyarrow', 'numpy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    assert call("--help").exit_code == 0
+    assert "--labeler-features" in call("fit", "--help").output
+
+
+def test_the_cache_of_programs_can_be_moved_and_switched_off(monkeypatch):
+    assert cache_folder() is None
+    monkeypatch.setenv("CROWDJAX_CACHE", "/somewhere")
+    assert cache_folder() == Path("/somewhere")
+    monkeypatch.delenv("CROWDJAX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/home/cache")
+    assert cache_folder() == Path("/home/cache/crowdjax")
+
+
+@pytest.mark.parametrize(("model", "accuracy"), [("dawid-skene", 0.898), ("majority", 0.759)])
+def test_bluebirds(model, accuracy, here, data_dir):
+    folder = data_dir / "bluebirds"
+    assert call("fit", str(folder / "labels.csv"), "--model", model, "--out", "out").exit_code == 0
+    truth = pd.read_csv(folder / "truth.csv", dtype={"instance": str}).set_index("instance")["label"]
+    found = pd.read_parquet("out/instances.parquet").set_index("instance")["label"]
+    assert (found == truth.reindex(found.index)).mean() == pytest.approx(accuracy, abs=0.01)
