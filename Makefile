@@ -1,0 +1,31 @@
+# From nothing but Python >= 3.11, pip, venv and make:
+#
+#   make run     set-up, then configs/quickstart.toml to a report in runs/
+#   make test    set-up, then the test command of README.md
+#   make lint    set-up, then style and types
+#
+# PYTHON=python3.12 chooses the interpreter; by default the first of the list below that is new enough.
+
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+VENV_PYTHON = .venv/bin/python
+INSTALLED = .venv/installed
+
+.PHONY: run test lint
+
+run: $(INSTALLED)
+	$(VENV_PYTHON) -m experiments run configs/quickstart.toml
+
+test: $(INSTALLED)
+	set -e; command=$$(sed -n '/^<!-- test command -->/,/^<!-- end -->/{/^<!--/d;/^```/d;p;}' README.md); \
+	test -n "$$command"; echo "$$command"; eval "$$command"
+
+lint: $(INSTALLED)
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m pyright
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }
+	$(VENV_PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
+	$(VENV_PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[all]'
+	touch $(INSTALLED)
