@@ -22,7 +22,7 @@ test: $(INSTALLED)
 
 lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .
-	$(VENV_PYTHON) -m pyright
+	$(VENV_PYTHON) -m pyright --pythonpath $(VENV_PYTHON)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }
