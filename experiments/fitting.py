@@ -1,15 +1,17 @@
 """Fits of several models to many draws of one problem, one compiled program per kind of model.
 
-Factor counts, draws and restarts are members of one ``sweep``; of the restarts the best objective is kept.
+Models, draws and restarts are members of one ``sweep``; of the restarts the best objective is kept.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 import time
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +19,24 @@ import numpy as np
 from jaxtyping import Array, Float, Int8
 
 from crowdjax import optimize
-from crowdjax.factor import PRESETS, FactorModel, Factors, Features, Fit, Solver, build, majority, sweep
+from crowdjax.factor import (
+    PRESETS,
+    FactorConfig,
+    FactorModel,
+    Factors,
+    Features,
+    Fit,
+    Linear,
+    Solver,
+    Weights,
+    build,
+    majority,
+    sweep,
+)
 from crowdjax.labels import Labels
 from experiments.config import Model
+
+T, S = TypeVar("T"), TypeVar("S")
 
 
 class Draws(NamedTuple):
@@ -46,84 +63,133 @@ class Fitted(NamedTuple):
 def fit_all(
     labels: Labels, draws: Draws, models: Mapping[str, Model], solver: Solver, seed: int, name: str = ""
 ) -> dict[str, Fitted]:
-    """Fits every model to every draw. Models that differ in nothing but their number of factors share a program."""
-    groups: dict[Model, list[str]] = {}
+    """Fits every model to every draw. Models that differ in their priors only share a program: a variance of 0 fixes a
+    weight, so one-coin and Dawid-Skene are factor models too."""
+    out, groups = {}, {}
     for key, model in models.items():
-        kind = dataclasses.replace(model, config=dataclasses.replace(model.config, n_factors=1))
-        groups.setdefault(kind, []).append(key)
-    out = {}
-    for kind, keys in groups.items():
+        if model.config == PRESETS["majority"]:
+            out[key] = Fitted(_votes(labels, draws))
+        else:
+            groups.setdefault(_structure(model), {})[key] = model
+
+    def fit_group(group):
         start = time.perf_counter()
-        if kind.config == PRESETS["majority"]:
-            out[keys[0]] = Fitted(_votes(labels, draws))
-            continue
-        counts = [models[k].config.n_factors for k in keys]
-        found, n = _fit_group(labels, draws, kind, counts, solver, seed)
-        out.update(zip(keys, found, strict=True))
-        print(f"{name}: {', '.join(keys)}: {n} fits in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+        found, n = _fit_group(labels, draws, list(group.values()), solver, seed)
+        print(f"{name}: {', '.join(group)}: {n} fits in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+        return dict(zip(group, found, strict=True))
+
+    for found in in_parallel(fit_group, groups.values()):
+        out |= found
     return {key: out[key] for key in models}
 
 
-def _fit_group(labels, draws, kind, counts, solver, seed):
-    config = dataclasses.replace(kind.config, n_factors=max(counts))
+def in_parallel(do: Callable[[T], S], items: Iterable[T]) -> list[S]:
+    """``do`` of every item, in threads: while one program compiles or runs on one core, another has the next."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(do, items))
+
+
+def _structure(model: Model) -> tuple:
+    """What the compiled program depends on."""
+    config = model.config
+    learned = config.class_prior if isinstance(config.class_prior, str) else None
+    return model.covariates, config.link, learned, bool(model.covariates) and config.deviation > 0
+
+
+def _fit_group(labels, draws, models, solver, seed) -> tuple[list[Fitted], int]:
     used = Draws(
         draws.weight,
         draws.label,
-        draws.labeler_features if "labeler" in kind.covariates else None,
-        draws.instance_features if "instance" in kind.covariates else None,
+        draws.labeler_features if "labeler" in models[0].covariates else None,
+        draws.instance_features if "instance" in models[0].covariates else None,
     )
-    first = lambda v: None if v is None else v[0]  # noqa: E731
-    model = build(
-        config,
-        labels,
-        labeler_features=first(used.labeler_features),
-        instance_features=first(used.instance_features),
-    )
-    shared = jax.tree.map(jnp.asarray, (labels, model, used))
+    template, priors = _unified(labels, used, [m.config for m in models])
+    shared = jax.tree.map(jnp.asarray, (labels, template, priors, used))
     n_draws = len(draws.weight)
     # Restarts differ in factors 2 to D only; with one factor they would repeat the same fit.
-    plan = [(c, r, k) for c, n in enumerate(counts) for r in range(n_draws) for k in range(solver.restarts if n > 1 else 1)]
-    of_count, draw, restart = (np.array(column) for column in zip(*plan, strict=True))
-    n_factors = np.array(counts)[of_count]
-    members = {"draw": draw, "n_factors": n_factors, "key": _keys(seed, draw, restart)}
+    restarts = [solver.restarts if m.config.n_factors > 1 else 1 for m in models]
+    plan = [(m, r, k) for m, n in enumerate(restarts) for r in range(n_draws) for k in range(n)]
+    model, draw, restart = (np.array(column) for column in zip(*plan, strict=True))
+    members = {"model": model, "draw": draw, "key": _keys(seed, draw, restart)}
     fits = sweep(_make, shared, members, dataclasses.replace(solver, restarts=1))
     objective = np.where(np.isfinite(fits.objective), fits.objective, -np.inf)
     found = []
-    for c, n in enumerate(counts):
-        rows = np.flatnonzero(of_count == c).reshape(n_draws, -1)  # draws x restarts
+    for m in range(len(models)):
+        rows = np.flatnonzero(model == m).reshape(n_draws, -1)  # draws x restarts
         best = rows[np.arange(n_draws), objective[rows].argmax(1)]
         fit = jax.tree.map(lambda v, best=best: v[best], fits)
-        found.append(Fitted(fit.posterior, fit, _factors(shared, np.full(n_draws, n), fit.weights)))
+        found.append(Fitted(fit.posterior, fit, _factors(shared, m, fit.weights)))
     return found, len(plan)
 
 
+def _unified(labels: Labels, draws: Draws, configs: Sequence[FactorConfig]):
+    """(a model of the largest structure, prior means and variances [M, ...] of every config in that structure)."""
+    most = max(c.n_factors for c in configs)
+    first = lambda v: None if v is None else v[0]
+    models = [
+        build(
+            dataclasses.replace(c, n_factors=most),
+            labels,
+            labeler_features=first(draws.labeler_features),
+            instance_features=first(draws.instance_features),
+        ).with_factors(c.n_factors)
+        for c in configs
+    ]
+    template = models[0]
+    for side in ("labeler", "instance", "bias"):
+        largest = next((m for m in models if getattr(m, side) is not None and getattr(m, side).identity), None)
+        largest = largest or next((m for m in models if getattr(m, side) is not None), template)
+        template = dataclasses.replace(template, **{side: getattr(largest, side)})
+
+    def fitting(prior: Weights, nothing: Weights) -> Weights:
+        """A fixed constant as a weight of each that is fixed, no bias as one fixed at 0."""
+        parts = {}
+        for side in ("labeler", "instance", "bias"):
+            features, part = getattr(template, side), getattr(prior, side)
+            if features is not None and part is None:
+                part = jax.tree.map(jnp.zeros_like, getattr(nothing, side))
+            elif features is not None and features.dense is None and part.free is None:
+                part = Linear(None, part.dense)
+            parts[side] = part
+        return prior._replace(**parts)
+
+    biased = next((m for m in models if m.bias is not None), template)
+    priors = [(fitting(m.mean, biased.mean), fitting(m.variance, biased.variance)) for m in models]
+    return template, jax.tree.map(lambda *v: jnp.stack(v), *priors)
+
+
 def _make(shared, member) -> tuple[Labels, FactorModel, Array]:
-    labels, model, draws = shared
-    return *_problem(shared, member["draw"], member["n_factors"]), member["key"]
+    return *_problem(shared, member["model"], member["draw"]), member["key"]
 
 
-def _problem(shared, draw, n_factors) -> tuple[Labels, FactorModel]:
-    """One draw's labels and model."""
-    labels, model, draws = shared
+def _problem(shared, which, draw) -> tuple[Labels, FactorModel]:
+    """One draw's labels and one of the models for them."""
+    labels, model, priors, draws = shared
     weight, label, labeler, instance = (None if v is None else v[draw] for v in draws)
-    labels = labels if label is None else dataclasses.replace(labels, label=label)
-    columns = lambda features, x: (  # noqa: E731
-        features if x is None else Features(jnp.c_[jnp.ones(len(x)), x], features.n, features.identity)
-    )
+    mean, variance = jax.tree.map(lambda v: v[which], priors)
+
+    def columns(features, x):
+        if features is None or x is None:
+            return features
+        return Features(jnp.c_[jnp.ones(len(x)), x], features.n, features.identity)
+
     model = dataclasses.replace(
         model,
         labeler=columns(model.labeler, labeler),
-        bias=None if model.bias is None else columns(model.bias, labeler),
+        bias=columns(model.bias, labeler),
         instance=columns(model.instance, instance),
+        mean=mean,
+        variance=variance,
     )
-    return labels.with_weight(weight), model.with_factors(n_factors)
+    labels = labels if label is None else dataclasses.replace(labels, label=label)
+    return labels.with_weight(weight), model
 
 
 @jax.jit
-def _factors(shared, n_factors, weights) -> Factors:
+def _factors(shared, which, weights) -> Factors:
     """α, β, γ of every draw's fit."""
-    draws = jnp.arange(n_factors.shape[0])
-    return jax.vmap(lambda r, n, w: _problem(shared, r, n)[1].factors(w))(draws, n_factors, weights)
+    draws = jnp.arange(jax.tree.leaves(weights)[0].shape[0])
+    return jax.vmap(lambda r, w: _problem(shared, which, r)[1].factors(w))(draws, weights)
 
 
 @jax.jit

@@ -22,7 +22,7 @@ from crowdjax.labels import Labels, Repeats
 from crowdjax.metrics import accuracy
 from experiments import real
 from experiments.config import Model, preset
-from experiments.fitting import Draws, fit_all
+from experiments.fitting import Draws, fit_all, in_parallel
 from experiments.tables import Report, markdown, names, rows, select
 
 
@@ -50,20 +50,22 @@ def data(config: Config) -> tuple[str, ...]:
 
 
 def run(config: Config) -> dict[str, pa.Table]:
-    out = []
-    for name in real.present(config):
+    def one(name):
         labels, _, truth = datasets.load(name, config.repeats)
         counts = np.asarray(labels.counts, np.float32)
         fold = np.random.default_rng([config.seed, 3]).permutation(np.arange(len(counts)) % config.n_folds)
         held = counts * (fold == np.arange(config.n_folds)[:, None])
         fitted = fit_all(labels, Draws(counts - held), config.models, config.solver, config.seed, f"heldout, {name}")
+        out = []
         for model, found in fitted.items():
             values = {
                 "log_likelihood": _score(labels, found.factors, found.posterior, held),
                 "accuracy": [accuracy(p, truth) for p in np.asarray(found.posterior)],
             }
             out += rows(model, values, set=name)
-    return {"metrics": pa.Table.from_pylist(out)}
+        return out
+
+    return {"metrics": pa.Table.from_pylist(sum(in_parallel(one, real.present(config)), []))}
 
 
 @jax.jit

@@ -12,7 +12,7 @@ from crowdjax.datasets import BINARY, MissingData
 from crowdjax.factor import Solver
 from crowdjax.labels import Repeats
 from experiments.config import Model, preset
-from experiments.fitting import Draws, fit_all
+from experiments.fitting import Draws, fit_all, in_parallel
 from experiments.table1 import models
 from experiments.tables import Report, markdown, names, scored, select
 
@@ -46,14 +46,13 @@ def present(config: Config) -> list[str]:
 
 
 def run(config: Config) -> dict[str, pa.Table]:
-    out = []
-    for name in present(config):
+    def one(name):
         labels, _, truth = datasets.load(name, config.repeats)
         weight = np.asarray(labels.counts, np.float32)[None]
         fitted = fit_all(labels, Draws(weight), config.models, config.solver, config.seed, f"real, {name}")
-        for model, found in fitted.items():
-            out += scored(model, found.posterior, truth, set=name)
-    return {"metrics": pa.Table.from_pylist(out)}
+        return [row for m, found in fitted.items() for row in scored(m, found.posterior, truth, set=name)]
+
+    return {"metrics": pa.Table.from_pylist(sum(in_parallel(one, present(config)), []))}
 
 
 def report(config: Config, tables) -> Report:

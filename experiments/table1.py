@@ -16,7 +16,7 @@ from crowdjax.factor import Solver
 from crowdjax.labels import Repeats
 from crowdjax.metrics import paired
 from experiments.config import Model, preset
-from experiments.fitting import Draws, drop, fit_all
+from experiments.fitting import Draws, drop, fit_all, in_parallel, in_parallel
 from experiments.tables import Report, markdown, names, scored, select
 
 
@@ -51,14 +51,13 @@ def data(config: Config) -> tuple[str, ...]:
 
 
 def run(config: Config) -> dict[str, pa.Table]:
-    out = []
-    for repeats in config.treatments:
+    def treated(repeats):
         labels, _, truth = datasets.load(config.data, repeats)
         weight = drop(config.seed, np.asarray(labels.counts), config.dropped, config.n_draws)
         fitted = fit_all(labels, Draws(weight), config.models, config.solver, config.seed, f"table1, {repeats}")
-        for name, found in fitted.items():
-            out += scored(name, found.posterior, truth, repeats=repeats)
-    return {"metrics": pa.Table.from_pylist(out)}
+        return [row for m, found in fitted.items() for row in scored(m, found.posterior, truth, repeats=repeats)]
+
+    return {"metrics": pa.Table.from_pylist(sum(in_parallel(treated, config.treatments), []))}
 
 
 def report(config: Config, tables) -> Report:
