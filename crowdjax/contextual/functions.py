@@ -1,6 +1,9 @@
 """Functions of the context with Gaussian-process priors: constant, linear, or linear plus a Gaussian process.
 
-    f(x) = m + b·x + Σ_t g_t(x)            g_t ~ GP(0, a_t² exp(-½ |x - x'|² / ℓ²))
+    f(x) = m + b·x + Σ_t (g_t(x) - line of g_t)        g_t ~ GP(0, a_t² exp(-½ |x - x'|² / ℓ²))
+
+The line of g is its least-squares line over [-1, 1]: m and b alone say where the function lies and how it slopes, and g
+how it bends. Otherwise the same well-determined level would be a product of amplitude and weights, which slows NUTS.
 
 The context x has C columns in [-1, 1]. ``additive``: one g per column; ``tensor``: a single g of all columns with a
 length-scale for each. However g is approximated, it is linear in white weights w ~ N(0, I), so that one ``Term`` knows
@@ -78,8 +81,20 @@ class Function:
     increasing: bool = False
 
 
+def _grid(dims: int) -> np.ndarray:
+    """Evenly spaced points of [-1, 1]^D, where lines are fitted."""
+    axis = np.linspace(-1, 1, 65 if dims == 1 else max(3, round(512 ** (1 / dims))))
+    return np.stack(np.meshgrid(*[axis] * dims, indexing="ij"), -1).reshape(-1, dims)
+
+
+def _fitted_line(dims: int) -> tuple[np.ndarray, np.ndarray]:
+    """The grid of shape [G, D], and the matrix [1 + D, G] from values on it to their least-squares line."""
+    grid = _grid(dims)
+    return grid, np.linalg.pinv(np.c_[np.ones(len(grid)), grid])
+
+
 class Hilbert(eqx.Module):
-    """Eigenfunctions φ_m(x) of shape [n, M] and their frequencies ω of shape [D, M]."""
+    """Eigenfunctions φ_m(x) without their lines, of shape [n, M], and their frequencies ω of shape [D, M]."""
 
     features: Float[Array, "n M"]
     omega: Float[Array, "D M"]
@@ -91,7 +106,10 @@ class Hilbert(eqx.Module):
         dims = x.shape[-1]
         x = jnp.asarray(x)
         omega = sqrt_eigenvalues(boundary, n_basis, dims).astype(x.dtype)
-        return cls(eigenfunctions(x, boundary, n_basis).astype(x.dtype), omega, boundary, n_basis)
+        grid, fit = _fitted_line(dims)
+        line = jnp.asarray(fit @ np.asarray(eigenfunctions(grid, boundary, n_basis), np.float64), x.dtype)
+        features = eigenfunctions(x, boundary, n_basis) - line[0] - jnp.matmul(x, line[1:], precision=PRECISION)
+        return cls(features.astype(x.dtype), omega, boundary, n_basis)
 
     def again(self, x) -> Hilbert:
         return Hilbert.at(x, self.n_basis, self.boundary)
@@ -131,7 +149,11 @@ class Inducing(eqx.Module):
         jitter = 20 * m * jnp.finfo(self.x.dtype).eps  # the rounding error of a sum of m ones, and some
         root = jnp.linalg.cholesky(correlation(self.z, self.z) + jitter * jnp.eye(m, dtype=self.x.dtype))
         solved = jax.scipy.linalg.solve_triangular(root.T, weights, lower=False)
-        return amplitude * jnp.matmul(correlation(self.x, self.z), solved, precision=PRECISION)
+        grid, fit = _fitted_line(self.z.shape[1])
+        at_grid = jnp.matmul(correlation(jnp.asarray(grid, self.x.dtype), self.z), solved, precision=PRECISION)
+        line = jnp.matmul(jnp.asarray(fit, self.x.dtype), at_grid, precision=PRECISION)
+        values = jnp.matmul(correlation(self.x, self.z), solved, precision=PRECISION)
+        return amplitude * (values - line[0] - jnp.matmul(self.x, line[1:], precision=PRECISION))
 
 
 class Knots(eqx.Module):

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.infer.hmc import hmc
 
 from crowdjax import optimize
@@ -31,7 +31,6 @@ from crowdjax.contextual.context import Scale
 from crowdjax.contextual.diagnostics import chain_diagnostics, pareto_smooth
 from crowdjax.contextual.functions import GP, Basis, Inducing
 from crowdjax.contextual.model import (
-    PRESETS,
     ContextualConfig,
     Curves,
     Data,
@@ -132,6 +131,10 @@ class ContextualFit:
         """The functions' bases at scores of shape [n] or [n, C]."""
         return bases(self.config, self.scale(scores), self.anchors or None)
 
+    def bases_of_inputs(self) -> tuple[Basis, Basis | None]:
+        """The functions' bases at ``inputs``."""
+        return bases(self.config, self.inputs, self.anchors or None)
+
 
 def fit(
     labels: Labels,
@@ -159,10 +162,11 @@ def fit(
         LabelError: scores missing, not finite or constant; ``start`` is of another model.
 
     Example:
+        >>> from crowdjax.contextual import PRESETS
         >>> rng = np.random.default_rng(0)
         >>> scores = rng.random(60)
         >>> truth = rng.random(60) < scores
-        >>> labels = Labels.from_arrays(np.tile([0, 1], 60), np.repeat(np.arange(60), 2), np.repeat(truth, 2).astype(int))
+        >>> labels = Labels.from_arrays(np.tile([0, 1], 60), np.repeat(np.arange(60), 2), np.repeat(truth, 2))
         >>> found = fit(labels, scores, PRESETS["lr-lr"], jax.random.key(0), Inference("laplace", n_draws=100))
         >>> found.draws["prevalence_slope"].shape, bool(found.draws["prevalence_slope"].mean() > 0)
         ((100, 1), True)
@@ -493,7 +497,7 @@ def crowd_curves(config, basis, labeler_basis, draws, share: Float[Array, " W"])
 def _informed(fit: ContextualFit) -> dict[str, float]:
     """How much the labels told about each function: 1 - posterior variance / prior variance, averaged over the
     instances' quantiles."""
-    basis, own = bases(fit.config, fit.inputs, fit.anchors or None)
+    basis, own = fit.bases_of_inputs()
     share = jnp.asarray(fit.labels_per_labeler)
     step = max(1, fit.n_draws // 200)
     after = crowd_curves(fit.config, basis, own, {k: v[::step] for k, v in fit.draws.items()}, share)

@@ -86,7 +86,7 @@ class ContextualConfig:
     def functions(self) -> dict[str, Function]:
         """r, a and g with their priors."""
         return {
-            "prevalence": Function(self.prevalence, mean=(-2.0, 2.0), amplitude=1.5, increasing=self.increasing),
+            "prevalence": Function(self.prevalence, mean=(-2.0, 2.0), slope=2.0, amplitude=1.5, increasing=self.increasing),
             "accuracy": Function(self.accuracy, mean=(1.5, 1.0)),
             "bias": Function(self.accuracy),
         }
@@ -182,8 +182,9 @@ def constrained(constraint: Constraint, a, g):
 
 
 def labeler_offsets(config: ContextualConfig, draw) -> Float[Array, "2 W"]:
-    """e_i and e'_i."""
-    return draw["labeler_scale"][:, None] * draw["labeler_offset"]
+    """e_i and e'_i; they add up to zero, so that the shared functions are those of the crowd."""
+    white = draw["labeler_offset"]
+    return draw["labeler_scale"][:, None] * (white - white.mean(-1, keepdims=True))
 
 
 def labeler_process(config: ContextualConfig, basis: Basis, draw, side: int, labeler, row) -> Float[Array, " N"]:

@@ -1,0 +1,283 @@
+"""What one wants to know from a fitted contextual model: functions, item posteriors, prevalence, calibration, labelers.
+
+Everything is computed per posterior draw and then summarised by its mean and an equal-tailed interval (``Band``).
+
+    prevalence = Σ_k ω_k π(x_k) / Σ_k ω_k
+
+over the population's scores (ω: counts), or over the labelled instances (ω: sampling weights). Selection that depends
+on the score alone is ignorable given the score, so weights enter here and not in the likelihood.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int, PRNGKeyArray
+
+from crowdjax import likelihood
+from crowdjax.contextual.functions import Basis
+from crowdjax.contextual.inference import ContextualFit, crowd_curves
+from crowdjax.contextual.model import accuracy_bias, curves, prepare_data, prevalence_logit
+from crowdjax.labels import LabelError, Labels
+
+
+class Band(NamedTuple):
+    """Posterior mean and equal-tailed interval of each quantity, all of one shape."""
+
+    mean: Float[np.ndarray, "*n"]
+    lower: Float[np.ndarray, "*n"]
+    upper: Float[np.ndarray, "*n"]
+
+
+class Functions(NamedTuple):
+    """Bands of the three functions, each of shape [n] (of the labelers' [W, n])."""
+
+    prevalence: Band
+    sensitivity: Band
+    specificity: Band
+
+
+class LabelerTable(NamedTuple):
+    """Per labeler: judgements, sensitivity, specificity, their mean (balanced accuracy), and the interval of its rank
+    among all labelers (1: best)."""
+
+    n_labels: Float[np.ndarray, " W"]
+    sensitivity: Band
+    specificity: Band
+    balanced: Band
+    rank: Band
+
+
+def band(draws: Float[np.ndarray, "S *n"], level: float = 0.95) -> Band:
+    """Summarises draws along their first axis.
+
+    Example:
+        >>> band(np.arange(101.0), 0.9).upper.item()
+        95.0
+    """
+    draws = np.asarray(draws)
+    lower, upper = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return Band(draws.mean(0), lower, upper)
+
+
+def functions(fit: ContextualFit, scores, level: float = 0.95) -> Functions:
+    """Prevalence, and the crowd's sensitivity and specificity, at given scores.
+
+    The crowd's are averaged over labelers in proportion to their judgements.
+
+    Args:
+        scores: where to look, shape [n] or [n, C].
+    """
+    found = crowd_curves(fit.config, *fit.bases(scores), fit.draws, jnp.asarray(fit.labels_per_labeler))
+    return Functions(*(band(draws, level) for draws in found))
+
+
+def labeler_functions(fit: ContextualFit, scores, labelers: Int[np.ndarray, " W"], level: float = 0.95) -> Functions:
+    """The same for given labelers (indices): sensitivity and specificity of shape [W, n]."""
+    labelers = np.asarray(labelers)
+    bad = np.flatnonzero((labelers < 0) | (labelers >= len(fit.labels_per_labeler)))
+    if bad.size:
+        raise LabelError(f"labelers: got {labelers[bad[0]]}; allowed: 0 to {len(fit.labels_per_labeler) - 1}")
+    found = _labeler_curves(fit.config, *fit.bases(scores), fit.draws, jnp.asarray(labelers))
+    return Functions(*(band(draws, level) for draws in found))
+
+
+@eqx.filter_jit
+def _labeler_curves(config, basis, labeler_basis, draws, labelers):
+    return jax.lax.map(lambda draw: curves(config, basis, labeler_basis, draw, labelers), draws)
+
+
+def calibrate(fit: ContextualFit, scores, level: float = 0.95) -> Band:
+    """The classifier's scores as probabilities: E[π(s) | labels], with its band; shape [n]."""
+    return band(_prevalence(fit.config, fit.bases(scores)[0], fit.draws), level)
+
+
+@eqx.filter_jit
+def _prevalence(config, basis: Basis, draws) -> Float[np.ndarray, "S n"]:
+    return jax.lax.map(lambda draw: jax.nn.sigmoid(prevalence_logit(config, basis, draw)), draws)
+
+
+def _some(fit: ContextualFit, n: int):
+    """At most n of the fit's draws, evenly spaced."""
+    step = max(1, -(-fit.n_draws // n))
+    return {name: values[::step] for name, values in fit.draws.items()}
+
+
+def item_posteriors(fit: ContextualFit, labels: Labels, scores, n_draws: int = 200) -> Float[np.ndarray, " I"]:
+    """P(z_j = +1 | all labels): each draw's posterior of the instance given its labels, averaged over draws.
+
+    Args:
+        labels: of the fit, or new ones of the same labelers; gold labels give 0 or 1.
+        scores: of their instances, shape [I] or [I, C].
+        n_draws: how many draws to average.
+    """
+    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None)
+    return np.asarray(_mean_posterior(fit.config, data, _some(fit, n_draws)))
+
+
+def _posterior(config, data, draw):
+    labels = data.labels
+    s, gamma = accuracy_bias(config, data.basis, data.labeler_basis, draw, labels.labeler, labels.instance)
+    prior = prevalence_logit(config, data.basis, draw)[: labels.n_instances]
+    return likelihood.posterior(*likelihood.instance_log_likelihood(labels, s, gamma), prior, labels.gold)
+
+
+@eqx.filter_jit
+def _mean_posterior(config, data, draws):
+    n = len(next(iter(draws.values())))
+    zero = jnp.zeros(data.labels.n_instances, data.basis.x.dtype)
+    return jax.lax.scan(lambda total, draw: (total + _posterior(config, data, draw), None), zero, draws)[0] / n
+
+
+def population_prevalence(
+    fit: ContextualFit,
+    scores,
+    weights=None,
+    *,
+    key: PRNGKeyArray | None = None,
+    n_draws: int = 1000,
+    level: float = 0.95,
+) -> Band:
+    """Σ ω π(x) / Σ ω over a population given by scores and weights.
+
+    Args:
+        scores, weights: either the population's score table (weights: counts; the better choice), or the labelled
+            instances' scores with their sampling weights; shape [n]. Weights default to one each.
+        key: where the scores are a sample, whose own variation the interval should hold as well: each draw then
+            reweights the sample by a Bayesian bootstrap. Leave out for a population table.
+
+    Raises:
+        LabelError: a weight is not positive and finite (counts may be 0), or the lengths differ.
+    """
+    weights = check_weights(weights, len(np.asarray(scores)), allow_zero=key is None)
+    draws = _some(fit, n_draws)
+    basis = fit.bases(scores)[0]
+    return band(np.asarray(_aggregate(fit.config, basis, draws, jnp.asarray(weights / weights.sum()), key)), level)
+
+
+@eqx.filter_jit
+def _aggregate(config, basis, draws, weights, key):
+    n = len(next(iter(draws.values())))
+    keys = None if key is None else jax.random.split(key, n)
+
+    def one(at):
+        draw, key = at
+        w = weights if key is None else weights * jax.random.exponential(key, weights.shape, weights.dtype)
+        pi = jax.nn.sigmoid(prevalence_logit(config, basis, draw))
+        return jnp.vdot(w, pi, precision=jax.lax.Precision.HIGHEST) / w.sum()
+
+    return jax.lax.map(one, (draws, keys))
+
+
+def item_prevalence(
+    fit: ContextualFit,
+    labels: Labels,
+    scores,
+    key: PRNGKeyArray,
+    weights=None,
+    *,
+    n_draws: int = 500,
+    level: float = 0.95,
+) -> Band:
+    """The same from the labelled instances' own truths: Σ ω z / Σ ω, z drawn from each draw's item posteriors, with the
+    sample reweighted by a Bayesian bootstrap. Leans less on the prevalence function, and is noisier where positives are
+    rare and heavily weighted."""
+    weights = check_weights(weights, labels.n_instances)
+    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None)
+    draws = np.asarray(_drawn_prevalence(fit.config, data, _some(fit, n_draws), jnp.asarray(weights / weights.sum()), key))
+    return band(draws, level)
+
+
+@eqx.filter_jit
+def _drawn_prevalence(config, data, draws, weights, key):
+    def one(at):
+        draw, key = at
+        which, again = jax.random.split(key)
+        z = jax.random.bernoulli(which, _posterior(config, data, draw))
+        w = weights * jax.random.exponential(again, weights.shape, weights.dtype)
+        return jnp.where(z, w, 0).sum() / w.sum()
+
+    return jax.lax.map(one, (draws, jax.random.split(key, len(next(iter(draws.values()))))))
+
+
+def labeler_table(fit: ContextualFit, level: float = 0.95, n_draws: int = 400) -> LabelerTable:
+    """Every labeler's sensitivity and specificity over the labelled instances' scores, and its rank.
+
+    Per draw, sensitivity is averaged over scores in proportion to π(x), specificity to 1 - π(x): the chances of being
+    right about a positive and about a negative instance.
+    """
+    basis, own = fit.bases_of_inputs()
+    pair = _labeler_averages(fit.config, basis, own, _some(fit, n_draws), jnp.arange(len(fit.labels_per_labeler)))
+    sensitivity, specificity = map(np.asarray, pair)
+    balanced = (sensitivity + specificity) / 2
+    rank = balanced.shape[1] - balanced.argsort(1).argsort(1)
+    return LabelerTable(fit.labels_per_labeler, *(band(d, level) for d in (sensitivity, specificity, balanced, rank)))
+
+
+@eqx.filter_jit
+def _labeler_averages(config, basis, labeler_basis, draws, labelers):
+    def one(draw):
+        c = curves(config, basis, labeler_basis, draw, labelers)
+        positive, negative = c.prevalence / c.prevalence.sum(), (1 - c.prevalence) / (1 - c.prevalence).sum()
+        return (c.sensitivity * positive).sum(-1), (c.specificity * negative).sum(-1)
+
+    return jax.lax.map(one, draws)
+
+
+def sampling_weights(scores, edges, counts) -> Float[np.ndarray, " I"]:
+    """Weights of instances drawn at random within strata of the score: population count over sample count.
+
+    Args:
+        scores: of the sampled instances, shape [I].
+        edges: of the strata, increasing, shape [K + 1]; a score belongs to [edge_k, edge_k+1), the last edge included.
+        counts: the population's count in each stratum, shape [K].
+
+    Raises:
+        LabelError: a score outside the edges, edges that do not increase, or a stratum with population but no sample.
+
+    Example:
+        >>> sampling_weights([0.1, 0.2, 0.9], [0, 0.5, 1], [1000, 10]).tolist()
+        [500.0, 500.0, 10.0]
+    """
+    scores, edges, counts = (np.asarray(v, np.float64) for v in (scores, edges, counts))
+    if len(counts) != len(edges) - 1 or not (np.diff(edges) > 0).all():
+        raise LabelError(f"edges: {len(edges)} of them for {len(counts)} counts; allowed: increasing, one more than counts")
+    bad = np.flatnonzero(~((scores >= edges[0]) & (scores <= edges[-1])))
+    if bad.size:
+        raise LabelError(f"score: got {scores[bad[0]]} at row {bad[0]}; allowed: {edges[0]} to {edges[-1]}, the outer edges")
+    stratum = np.minimum(np.searchsorted(edges, scores, side="right") - 1, len(counts) - 1)
+    sampled = np.bincount(stratum, minlength=len(counts))
+    empty = np.flatnonzero((sampled == 0) & (counts > 0))
+    if empty.size:
+        k = empty[0]
+        raise LabelError(f"counts: {counts[k]:g} in [{edges[k]}, {edges[k + 1]}) of which none was sampled; merge it with a neighbour")
+    return check_weights((counts / np.maximum(sampled, 1))[stratum], len(scores))
+
+
+def inclusion_weights(probability) -> Float[np.ndarray, " I"]:
+    """Weights of instances that were each drawn with a known probability: its inverse."""
+    probability = np.asarray(probability, np.float64)
+    bad = np.flatnonzero(~((probability > 0) & (probability <= 1)))
+    if bad.size:
+        raise LabelError(f"probability: got {probability[bad[0]]} at row {bad[0]}; allowed: above 0, at most 1")
+    return 1 / probability
+
+
+def check_weights(weights, n: int, *, allow_zero: bool = False) -> Float[np.ndarray, " n"]:
+    """Weights as float64, one per row, positive and finite; raises ``LabelError`` otherwise."""
+    if weights is None:
+        return np.ones(n)
+    weights = np.asarray(weights, np.float64).reshape(-1)
+    if len(weights) != n:
+        raise LabelError(f"weight: {len(weights)} of them for {n} scores; allowed: one each")
+    bad = np.flatnonzero(~(np.isfinite(weights) & ((weights >= 0) if allow_zero else (weights > 0))))
+    if bad.size:
+        allowed = "finite numbers, 0 or more" if allow_zero else "finite numbers above 0"
+        raise LabelError(f"weight: got {weights[bad[0]]} at row {bad[0]}; allowed: {allowed}")
+    if not weights.sum() > 0:
+        raise LabelError("weight: they add up to 0; allowed: at least one above 0")
+    return weights
