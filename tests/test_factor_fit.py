@@ -167,30 +167,42 @@ def test_features_plus_identity_equal_the_dense_matrix():
 # Solvers.
 
 
-@pytest.mark.parametrize("kind", ["dawid-skene", "hybrid", "glad", "learned class prior"])
+def never_falls(found):
+    history = np.asarray(found.history)
+    history = history[~np.isnan(history)]
+    np.testing.assert_allclose(history[-1], found.objective, rtol=1e-12)
+    return len(history) > 2 and (np.diff(history) >= -1e-12 * np.abs(history[1:])).all()
+
+
+@pytest.mark.parametrize("kind", ["dawid-skene", "glad"])
 def test_solvers_reach_the_same_objective_from_the_same_start_and_em_never_lowers_it(kind):
+    """Dawid-Skene here with labeler features and a learned class prior, so that every kind of block takes part."""
     labels = make_labels()
+    learned = dataclasses.replace(PRESETS["dawid-skene"], class_prior="learn")
     model = {
-        "dawid-skene": lambda: build(PRESETS["dawid-skene"], labels),
-        "hybrid": lambda: hybrid_model(labels),
+        "dawid-skene": lambda: build(learned, labels, labeler_features=LABELER_FEATURES),
         "glad": lambda: build(PRESETS["glad"], labels),
-        "learned class prior": lambda: build(dataclasses.replace(PRESETS["dawid-skene"], class_prior="learn"), labels),
     }[kind]()
     start = model.full(model.mean)
     methods = ["lbfgs", "em-cg"] + (["em-bound"] if model.link == "linear" else [])
-    found = {}
+    found = {m: fit_jit(labels, model, KEY, Solver(method=m, rtol=1e-10, max_steps=4000), start) for m in methods}
     for method in methods:
-        found[method] = fit_jit(labels, model, KEY, Solver(method=method, rtol=1e-10, max_steps=4000), start)
-        history = np.asarray(found[method].history)
-        history = history[~np.isnan(history)]
-        assert len(history) > 2, method
-        assert (np.diff(history) >= -1e-12 * np.abs(history[1:])).all(), method
-        np.testing.assert_allclose(history[-1], found[method].objective)
-    best = found["lbfgs"].objective
-    for method in methods:
-        np.testing.assert_allclose(found[method].objective, best, rtol=1e-4, err_msg=method)
         assert found[method].code in (CONVERGED, STALLED), method
-        np.testing.assert_allclose(found[method].posterior, found["lbfgs"].posterior, atol=1e-2, err_msg=method)
+        assert never_falls(found[method]), method
+        np.testing.assert_allclose(found[method].objective, found["lbfgs"].objective, rtol=1e-6, err_msg=method)
+        np.testing.assert_allclose(found[method].posterior, found["lbfgs"].posterior, atol=1e-3, err_msg=method)
+
+
+@pytest.mark.parametrize("method", ["em-cg", "em-bound"])
+def test_em_climbs_to_a_maximum_of_the_dense_objective(method):
+    """With free instance factors there are several maxima: each solver is held to the one it ends at."""
+    labels = make_labels()
+    found = fit_jit(labels, hybrid_model(labels), KEY, Solver(method=method, rtol=1e-10, max_steps=4000))
+    assert found.code == CONVERGED
+    assert never_falls(found)
+    _, objective, posterior = hybrid().maximum(make_crowd(), flat(found.weights))  # raises if it is no maximum
+    np.testing.assert_allclose(found.objective, objective, rtol=1e-8)
+    np.testing.assert_allclose(found.posterior, posterior, atol=1e-3)
 
 
 def test_the_bound_step_refuses_the_exponential_link():
@@ -309,8 +321,7 @@ def test_a_fit_is_traced_once_per_shape(monkeypatch):
     traces = []
     module = importlib.import_module("crowdjax.factor.fit")
     monkeypatch.setattr(module, "majority", lambda labels: traces.append(1) or majority(labels))
-    jax.clear_caches()
-    solver = Solver(max_steps=7)
+    solver = Solver(max_steps=7)  # no other test has it, so nothing is compiled yet
     labels = make_labels()
     model = build(PRESETS["one-coin"], labels)
     fit_jit(labels, model, KEY, solver)
