@@ -108,6 +108,7 @@ def read_labels(
         source: path of a CSV file, a Parquet file or a folder of Parquet files; or a pandas, polars or pyarrow table,
             or a dict of arrays. Columns labeler, instance, label (worker, annotator, rater, task, item, response and
             the same with _id are recognised) and, optionally, weight: a multiplicity.
+            In a CSV file ids are text as written; empty, NaN and nan count as missing. Other columns are left aside.
         columns: which column is which, where names differ: ``{"labeler": "who"}``.
         repeats: what to do with several labels of one labeler on one instance, see ``Labels.from_arrays``.
         gold: a table with columns instance and label: the truth where it is known.
@@ -137,6 +138,8 @@ def read_gold(source, instances: np.ndarray) -> Float[np.ndarray, " I"]:
     table = _open(source, "gold")
     key, label = _column_of(table, "instance"), _column_of(table, "label")
     data = table.read([key, label])
+    if len(data) == 0:
+        raise InputError(f"{table.place}: no rows; give at least one, or no table")
     position = _positions(data[key], instances, table.place, key)
     _refuse_where(position < 0, data[key], table.place, key, "instances that occur in the labels")
     truth = np.full(len(instances), np.nan)
@@ -224,7 +227,7 @@ class Scaling:
         varies = sd > 1e-12 * np.maximum(1, abs(mean))
         if not varies.any():
             raise InputError(f"features {', '.join(names)}: constant; allowed: columns that vary")
-        keep = np.flatnonzero(varies)
+        keep = np.flatnonzero(varies).tolist()
         return cls(tuple(names[k] for k in keep), tuple(mean[keep].tolist()), tuple(sd[keep].tolist()))
 
     def apply(self, values: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "n F"]:
@@ -662,5 +665,6 @@ def _show(value) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """An error's message on one line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """An error's message on one line, without control characters."""
+    text = "".join(c if c.isprintable() else " " for c in str(error))
+    return " ".join(text.split())[:200] or type(error).__name__

@@ -279,6 +279,7 @@ def test_unknown_role_in_columns():
 
 
 BAD_GOLD = {
+    "no rows": ("instance,label\n", ["no rows"]),
     "unknown instance": ("instance,label\nq1,1\nq9,1\n", ["'instance'", "row 2", "'q9'", "occur in the labels"]),
     "twice": ("instance,label\nq1,1\nq2,0\nq1,1\n", ["rows 1 and 3", "'q1'", "twice"]),
     "alphabet": ("instance,label\nq1,3\n", ["gold", "row 1", "'3'"]),
