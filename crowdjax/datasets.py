@@ -70,7 +70,9 @@ def load(name: str, repeats: Repeats = "count") -> Dataset:
     if name not in BINARY:
         raise InputError(f"data set: got {name!r}; allowed: {', '.join(BINARY)}")
     if name not in available():
-        raise MissingData(f"data set {name}: not here; needed: a folder of sets, one of them {name}, named by ${VARIABLE}")
+        raise MissingData(
+            f"data set {name}: not here; needed: a folder of sets, one of them {name}, named by ${VARIABLE}"
+        )
     labels, index = io.read_labels(_labels(name), repeats=repeats)
     return Dataset(labels, index, _truth(name, index.instances))
 

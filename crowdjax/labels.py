@@ -134,7 +134,7 @@ class Labels(eqx.Module):
         return abs(self.label) if self.weight is None else self.weight
 
     def with_weight(self, weight: Float[Array, " N"]) -> Labels:
-        """The same triples with other multiplicities (shape of ``label``, in stored order); traceable. Padding keeps 0."""
+        """The same triples with other multiplicities (shape and order of ``label``); traceable. Padding keeps 0."""
         return dataclasses.replace(self, weight=weight * abs(self.label))
 
 
@@ -160,9 +160,7 @@ def signs(values, name: str, rows=None) -> np.ndarray:
         raise LabelError(f"{name}: got {values[bad[0]]} at row {rows[bad[0]]}; allowed: 0/1, -1/+1 or true/false")
     if (values == 0).any() and (values == -1).any():
         minus, zero = (rows[np.flatnonzero(values == v)[0]] for v in (-1, 0))
-        raise LabelError(
-            f"{name}: got -1 at row {minus} and 0 at row {zero}; allowed: either 0/1 or -1/+1 throughout"
-        )
+        raise LabelError(f"{name}: got -1 at row {minus} and 0 at row {zero}; allowed: either 0/1 or -1/+1 throughout")
     return np.where(values == 1, 1, -1).astype(np.int8)
 
 
@@ -180,8 +178,10 @@ def gold_signs(gold, n_instances: int) -> np.ndarray:
 def _indices(values, name: str, size: int | None) -> tuple[np.ndarray, int]:
     values = np.asarray(values).reshape(-1)
     if values.size and values.dtype.kind not in "iu":
-        raise LabelError(f"{name}: indices of type {values.dtype}; allowed: integers from 0 (ids of other types: "
-                         "crowdjax.io.read_labels)")
+        raise LabelError(
+            f"{name}: indices of type {values.dtype}; allowed: integers from 0 (ids of other types: "
+            "crowdjax.io.read_labels)"
+        )
     top = int(values.max()) + 1 if values.size else 0
     size = top if size is None else size
     bad = np.flatnonzero((values < 0) | (values >= size))

@@ -1,8 +1,8 @@
 """Measures of how good answers are: of probabilities against truth, of estimates against true values, of paired runs.
 
-Plain functions on the host (NumPy, float64). ``probability`` is P(z = +1), shape [I]; ``truth`` is -1/+1 or 0/1 with NaN
-where it is not known, shape [I]: those instances are left out. A measure that is not defined (no positives, a constant)
-is NaN.
+Plain functions on the host (NumPy, float64). ``probability`` is P(z = +1), shape [I]; ``truth`` is -1/+1 or 0/1 with
+NaN where it is not known, shape [I]: those instances are left out. A measure that is not defined (no positives, a
+constant) is NaN.
 """
 
 from __future__ import annotations

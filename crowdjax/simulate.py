@@ -78,7 +78,7 @@ def section4(
 ) -> Simulation:
     """The paper's simulation: one factor, no bias, labeler and instance factors linear in known features.
 
-        α_i = w_0 + Σ_k w_k x_ik      x_ik ~ N(0, spread²)      w_0 ~ N(1, spread²), w_k ~ N(0, spread²)      β_j likewise
+        α_i = w_0 + Σ_k w_k x_ik      x_ik ~ N(0, spread²)    w_0 ~ N(1, spread²), w_k ~ N(0, spread²)    β_j likewise
 
     Args:
         density: the chance that a labeler labels an instance.

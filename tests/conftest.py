@@ -90,8 +90,10 @@ def real_set(data_dir):
         table = _read(folder, "labels").astype({"labeler": str, "instance": str})
         labelers, labeler = np.unique(table["labeler"].to_numpy(str), return_inverse=True)
         instances, instance = np.unique(table["instance"].to_numpy(str), return_inverse=True)
-        known = _read(folder, "truth").set_index("instance")["label"] if (folder / "truth.csv").exists() else pd.Series()
-        truth = known.map({0: -1.0, 1: 1.0}).reindex(instances).to_numpy(float)
+        truth = np.full(len(instances), np.nan)
+        if (folder / "truth.csv").exists():
+            known = _read(folder, "truth").set_index("instance")["label"].map({0: -1.0, 1: 1.0})
+            truth = known.reindex(instances).to_numpy(float)
         return RealSet(Labels.from_arrays(labeler, instance, table["label"], **options), truth, labelers, instances)
 
     return load

@@ -52,7 +52,9 @@ def test_rules_for_repeated_judgements(repeats, expected):
 
 def test_weights_follow_their_judgements_through_every_rule():
     weight = [2.0, 3.0, 4.0, 6.0, 5.0]
-    found = {r: table(Labels.from_arrays(**REPEATED, weight=weight, repeats=r)) for r in ("count", "first", "last", "mean")}
+    found = {
+        r: table(Labels.from_arrays(**REPEATED, weight=weight, repeats=r)) for r in ("count", "first", "last", "mean")
+    }
     assert found["count"] == [(0, 0, 1, 3), (0, 1, -1, 4), (0, 1, -1, 6), (0, 1, 1, 2), (1, 0, 1, 5)]
     assert found["first"] == [(0, 0, 1, 3), (0, 1, 1, 2), (1, 0, 1, 5)]
     assert found["last"] == [(0, 0, 1, 3), (0, 1, -1, 6), (1, 0, 1, 5)]

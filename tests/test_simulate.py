@@ -17,7 +17,9 @@ def within(share, p, n):
 
 
 def test_judgements_follow_equation_one():
-    factors = Factors(jnp.array([[1.0, 0.5], [-0.5, 2.0]]), jnp.array([[1.0, 0.3], [0.2, -1.0]]), jnp.array([0.4, -0.8]), None)
+    factors = Factors(
+        jnp.array([[1.0, 0.5], [-0.5, 2.0]]), jnp.array([[1.0, 0.3], [0.2, -1.0]]), jnp.array([0.4, -0.8]), None
+    )
     truth = jnp.array([1, -1], jnp.int8)
     n = 20_000
     labels = jax.vmap(lambda k: simulate.judgements(k, factors, truth))(jax.random.split(jax.random.key(0), n))
@@ -32,7 +34,9 @@ def test_judgements_are_right_as_often_as_correctness_says():
     n = 20_000
     for sign, table in zip((1, -1), correctness(factors), strict=True):
         truth = jnp.full(2, sign, jnp.int8)
-        labels = jax.vmap(lambda k, z=truth: simulate.judgements(k, factors, z))(jax.random.split(jax.random.key(sign), n))
+        labels = jax.vmap(lambda k, z=truth: simulate.judgements(k, factors, z))(
+            jax.random.split(jax.random.key(sign), n)
+        )
         right = (np.array(labels) == sign).mean(0).reshape(2, 2).T
         assert within(right, np.array(table), n).all()
 

@@ -4,7 +4,14 @@ from crowdjax.factor.features import Features, Linear, rbf_basis
 from crowdjax.factor.fit import Fit, Solver, fit, fit_jit, sweep
 from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, e_step, evidence, expected_complete, majority
 from crowdjax.factor.model import FactorModel, Objective, Weights
-from crowdjax.factor.predict import LabelerSummary, correctness, expected_factor, labeler_summary, predict, unseen_factors
+from crowdjax.factor.predict import (
+    LabelerSummary,
+    correctness,
+    expected_factor,
+    labeler_summary,
+    predict,
+    unseen_factors,
+)
 from crowdjax.factor.presets import PRESETS, FactorConfig, build
 
 __all__ = [

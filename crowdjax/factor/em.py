@@ -1,7 +1,7 @@
 """Expectation-maximisation for the factor model: the paper's conjugate-gradient M-step, and a closed-form bound step.
 
-Both maximise the same objective as L-BFGS does; they are here as the paper's method, as a check, and because the bound's
-curvature is a base for posterior uncertainty. L-BFGS takes fewer passes (docs/performance.md).
+Both maximise the same objective as L-BFGS does; they are here as the paper's method, as a check, and because the
+bound's curvature is a base for posterior uncertainty. L-BFGS takes fewer passes (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ def em_bound(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) 
         weights = objective.unravel(x)
         curved = bound_curvature(objective.labels, model.factors(weights), p)
         if model.beta is not None:
-            curved["class_prior"] = curved["class_prior"].at[0].add((model.beta.sum() - 2) * _omega(weights.class_prior.dense[0, 0]))
+            curved["class_prior"] = (
+                curved["class_prior"].at[0].add((model.beta.sum() - 2) * _omega(weights.class_prior.dense[0, 0]))
+            )
         gradient, precision = objective.unravel(-grad), objective.unravel(objective.precision)
         moves = objective.unravel(objective.moves)
 
@@ -77,9 +79,7 @@ def em_bound(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) 
             solve = _solve_dense if part == "dense" else _solve_free
             return x + _only(solve(getattr(model, side), curved[side], g, prec, free), side, part, weights)
 
-        return optimize.Step(
-            jax.lax.switch(k % len(blocks), [lambda b=b: newton(*b) for b in blocks]), value, grad, p
-        )
+        return optimize.Step(jax.lax.switch(k % len(blocks), [lambda b=b: newton(*b) for b in blocks]), value, grad, p)
 
     return optimize.iterate(step, x, max_steps=max_steps, limit=limit, rtol=rtol, period=len(blocks))
 

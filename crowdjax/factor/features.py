@@ -1,7 +1,7 @@
 """Features of labelers or instances, and the linear maps from weights to factors (the paper, section 2.2).
 
-A factor is Φ·W. Φ may have dense columns X, an identity part (one free weight per labeler or instance, never stored as a
-matrix), or both: [X, I] shrinks towards what the features say and deviates where the labels say so.
+A factor is Φ·W. Φ may have dense columns X, an identity part (one free weight per labeler or instance, never stored as
+a matrix), or both: [X, I] shrinks towards what the features say and deviates where the labels say so.
 """
 
 from __future__ import annotations
@@ -52,7 +52,9 @@ class Features(eqx.Module):
         """Φ = X, or [X, I] with ``identity``. X is finite, of shape [n, F]; raises ``ValueError`` otherwise."""
         dense = np.asarray(dense, dtype=np.float64)
         if dense.ndim != 2 or not np.isfinite(dense).all():
-            raise ValueError(f"features: shape {dense.shape}; allowed: finite numbers, one row each, one column a feature")
+            raise ValueError(
+                f"features: shape {dense.shape}; allowed: finite numbers, one row each, one column a feature"
+            )
         return cls(dense, len(dense), identity)
 
     @property

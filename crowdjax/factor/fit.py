@@ -103,7 +103,9 @@ def starting_weights(key: PRNGKeyArray, model: FactorModel, jitter: float) -> We
                 columns.append(jnp.where(var[:, d] > 0, leaf[:, d] + jitter * noise, leaf[:, d])[:, None])
             return jnp.concatenate(columns, axis=1).astype(leaf.dtype)
 
-        return Linear(*(None if w is None else moved(n, w, v) for n, (w, v) in enumerate(zip(part, spread, strict=True))))
+        return Linear(
+            *(None if w is None else moved(n, w, v) for n, (w, v) in enumerate(zip(part, spread, strict=True)))
+        )
 
     return mean._replace(
         labeler=draw(0, mean.labeler, variance.labeler), instance=draw(1, mean.instance, variance.instance)
@@ -251,8 +253,8 @@ def unswitch(
     """(posterior with switched parts put right, whether any part was switched).
 
     The whole crowd counts as switched where Σ c s < 0, or where the posterior agrees with the majority vote on less
-    than half of the instances. A region - the support of one instance feature, |Φβ| says how much an instance belongs to
-    it - counts as switched where they agree on less than half of it.
+    than half of the instances. A region - the support of one instance feature, |Φβ| says how much an instance belongs
+    to it - counts as switched where they agree on less than half of it.
     """
     s = sum(factors.alpha[:, d][labels.labeler] * factors.beta[:, d][labels.instance] for d in range(model.n_factors))
     agreement = jnp.where(votes == 0.5, 0.5, ((p > 0.5) == (votes > 0.5)).astype(p.dtype))

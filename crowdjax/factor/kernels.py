@@ -1,8 +1,8 @@
 """One pass over the triples: value, posterior and all gradients of the factor model's observation part.
 
 ``data_pass`` is the kernel below every solver. It scans over the blocks of ``Labels``; temporaries stay as small as one
-block, and the gradient is written by hand (``likelihood.gradients``), so one pass gathers and scatters each triple once.
-``e_step``, ``expected_complete`` (Q) and ``evidence`` are the views of it that the paper names.
+block, and the gradient is written by hand (``likelihood.gradients``), so one pass gathers and scatters each triple
+once. ``e_step``, ``expected_complete`` (Q) and ``evidence`` are the views of it that the paper names.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def data_pass(
 def curvature_pass(labels: Labels, factors: Factors) -> Factors:
     """The diagonal that preconditions the solvers: Σ c w β² for α, Σ c w α² for β, Σ c w for γ, π(1-π) for logit π,
     with w = ½(σ'(γ+s) + σ'(γ-s)). Shapes as the factors."""
-    n_blocks, per_block = labels.n_blocks, labels.block_instances
+    n_blocks = labels.n_blocks
     dtype = factors.alpha.dtype
     n_factors = factors.alpha.shape[1]
     alpha = [factors.alpha[:, d] for d in range(n_factors)]
@@ -126,7 +126,9 @@ def curvature_pass(labels: Labels, factors: Factors) -> Factors:
     def block(sums, start):
         of_labeler, of_instance, of_bias = sums
         cut = lambda v: jax.lax.dynamic_slice_in_dim(v, start, width)  # noqa: E731
-        labeler, instance, label, counts = (cut(v) for v in (labels.labeler, labels.instance, labels.label, labels.counts))
+        labeler, instance, label, counts = (
+            cut(v) for v in (labels.labeler, labels.instance, labels.label, labels.counts)
+        )
         a, b = [v[labeler] for v in alpha], [v[instance] for v in beta]
         s = sum(x * y for x, y in zip(a, b, strict=True))
         t = likelihood.per_triple(label, s, 0 if gamma is None else gamma[labeler])

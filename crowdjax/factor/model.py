@@ -10,6 +10,7 @@ A variance of 0 fixes a weight at its mean, an infinite one leaves it to the dat
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import equinox as eqx
@@ -134,7 +135,7 @@ class Objective(eqx.Module):
     mean: Float[Array, " P"]
     precision: Float[Array, " P"]  # 0 where the prior is flat or the weight is fixed
     moves: Bool[Array, " P"]
-    unravel: object = eqx.field(static=True)
+    unravel: Callable[[Float[Array, " P"]], Weights] = eqx.field(static=True)
 
     def __init__(self, labels: Labels, model: FactorModel):
         self.labels, self.model = labels, model

@@ -33,7 +33,8 @@ class LabelerSummary(NamedTuple):
 def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSummary:
     """How good each labeler is, averaged over the instances it judged.
 
-        sensitivity_i = Σ_j c p_j σ(s_ij + γ_i) / Σ_j c p_j      specificity_i = Σ_j c (1-p_j) σ(s_ij - γ_i) / Σ_j c (1-p_j)
+        sensitivity_i = Σ_j c p_j σ(s_ij + γ_i) / Σ_j c p_j
+        specificity_i = Σ_j c (1-p_j) σ(s_ij - γ_i) / Σ_j c (1-p_j)
 
     with p the posterior and c the multiplicities; accuracy weighs both by what it judged. A labeler without judgements
     gets the chances on an average instance. Source: the paper, equations 2 and 3.
@@ -155,7 +156,9 @@ def predict(
         mean=Weights(
             Linear(None, alpha), beta_mean, None if gamma is None else Linear(None, gamma[:, None]), prior_mean
         ),
-        variance=Weights(Linear(None, zero), beta_variance, None if gamma is None else Linear(None, zero), prior_variance),
+        variance=Weights(
+            Linear(None, zero), beta_variance, None if gamma is None else Linear(None, zero), prior_variance
+        ),
         beta=None,
         n_factors=model.n_factors,
         link=model.link,

@@ -58,7 +58,9 @@ class FactorConfig:
         for name in ("labeler", "instance", "bias"):
             mean, sd = getattr(self, name) or (0.0, 0.0)
             if not (math.isfinite(mean) and sd >= 0):
-                raise InputError(f"{name}: mean {mean}, standard deviation {sd}; allowed: finite, and 0 (fixed) or more")
+                raise InputError(
+                    f"{name}: mean {mean}, standard deviation {sd}; allowed: finite, and 0 (fixed) or more"
+                )
         for name in ("further", "features", "deviation"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name}: standard deviation {getattr(self, name)}; allowed: 0 (fixed) or more")
