@@ -12,6 +12,7 @@ import itertools
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import betaln, expit, log_expit, logsumexp
+from threadpoolctl import threadpool_limits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,6 +158,7 @@ class Spec:
         alpha, beta, gamma, eta = self.factors(x)
         return pass_over(crowd, alpha, beta, gamma, eta)[1]
 
+    @threadpool_limits.wrap(limits=1)  # the matrices are tiny; many threads on a busy machine take ten times as long
     def maximum(self, crowd: Crowd, x0=None, *, given=None, polish: bool = True):
         """(weights, objective, posterior) of a local maximum: SciPy's L-BFGS-B from ``x0``, polished by Newton.
 

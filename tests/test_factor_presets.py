@@ -31,7 +31,7 @@ def flat(weights) -> np.ndarray:
 def test_majority_is_the_weighted_vote(x64):
     """With s = 1 throughout logit p = Σ c L: more than half of the weight decides, a tie is one half."""
     labels, table = crowd()
-    found = fit_jit(labels, build(PRESETS["majority"], labels), jax.random.key(0), EXACT)
+    found = fit_jit(labels, build(PRESETS["majority"], labels), jax.random.key(0), EXACT, None)
     np.testing.assert_allclose(found.posterior, expit((table.plus - table.minus).sum(0)), rtol=1e-12)
     value, _ = oracles.preset("majority", W, I).negative(table, flat(found.weights))
     np.testing.assert_allclose(found.objective, -value, rtol=1e-12)
@@ -42,7 +42,7 @@ def test_majority_is_the_weighted_vote(x64):
 def test_preset_equals_scipy_at_the_maximum(x64, name):
     """Posteriors to 1e-6, the objective to 1e-6 and far better, from an independent start at the majority vote."""
     labels, table = crowd()
-    found = fit_jit(labels, build(PRESETS[name], labels), jax.random.key(0), EXACT)
+    found = fit_jit(labels, build(PRESETS[name], labels), jax.random.key(0), EXACT, None)
     spec = oracles.preset(name, W, I)
     weights, objective, posterior = spec.maximum(table)
     assert found.code in (CONVERGED, STALLED)
@@ -64,7 +64,7 @@ def test_two_factors_end_at_a_maximum_of_the_dense_objective(x64):
     """Several maxima exist, so the fit is held to the first- and second-order conditions at its own end."""
     labels, table = crowd()
     config = FactorConfig(n_factors=2)
-    found = fit_jit(labels, build(config, labels), jax.random.key(1), EXACT)
+    found = fit_jit(labels, build(config, labels), jax.random.key(1), EXACT, None)
     spec, x = oracles.preset("factor", W, I, n_factors=2), flat(found.weights)
     value, gradient = spec.negative(table, x)
     np.testing.assert_allclose(found.objective, -value, rtol=1e-12)
@@ -78,7 +78,7 @@ def test_flat_priors_give_the_classical_maximum_likelihood_dawid_skene(x64):
     """The paper's section 2.3: with β = 1 and a bias it is the two-coin model, here by textbook EM."""
     labels, table = crowd()
     config = FactorConfig(labeler=(1.0, np.inf), instance=(1.0, 0.0), bias=(0.0, np.inf))
-    found = fit_jit(labels, build(config, labels), jax.random.key(0), EXACT)
+    found = fit_jit(labels, build(config, labels), jax.random.key(0), EXACT, None)
     posterior, sensitivity, specificity, evidence = oracles.dawid_skene_em(table, oracles.majority(table))
     np.testing.assert_allclose(found.log_likelihood, evidence, rtol=1e-9)
     np.testing.assert_allclose(found.objective, evidence, rtol=1e-9)
