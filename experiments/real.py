@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from crowdjax import datasets, plots
-from crowdjax.datasets import BINARY, MissingData
+from crowdjax.datasets import BINARY
 from crowdjax.factor import Solver
 from crowdjax.labels import Repeats
 from experiments.config import Model, preset
@@ -75,6 +75,3 @@ def report(config: Config, tables) -> Report:
         + "\n"
     )
     return Report(text, {"real": plots.dots(values["accuracy"], sets, models, title="Accuracy on real sets")})
-
-
-__all__ = ["Config", "MissingData", "data", "present", "report", "run"]
