@@ -304,7 +304,7 @@ def member_of(shared, member):
 
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_a_sweep_equals_its_members_alone(batch_size):
-    """Other weights, other factor counts, and one member that can't be fitted: its row has a code, the rest is whole."""
+    """Other weights, other factor counts, and one member that can not be fitted: it gets a code, the rest is whole."""
     labels = make_labels()
     model = build(FactorConfig(n_factors=3), labels)
     weight = np.random.default_rng(42).integers(0, 3, (4, N)).astype(float)

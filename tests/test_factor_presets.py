@@ -21,7 +21,8 @@ EXACT = Solver(rtol=1e-15, max_steps=1000)
 
 def crowd(weighted=True):
     weight = WEIGHT if weighted else None
-    return Labels.from_arrays(**TRIPLES, **SIZES, weight=weight), oracles.Crowd.of(**TRIPLES, weight=weight, shape=(W, I))
+    table = oracles.Crowd.of(**TRIPLES, weight=weight, shape=(W, I))
+    return Labels.from_arrays(**TRIPLES, **SIZES, weight=weight), table
 
 
 def flat(weights) -> np.ndarray:
