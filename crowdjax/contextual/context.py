@@ -58,9 +58,9 @@ class Scale:
         if population is not None:
             columns = np.r_[columns, as_columns(population, columns.shape[1])]
         if transform == "rank":
-            knots = np.quantile(columns, np.linspace(0, 1, RANK_KNOTS), axis=0).T
-            ones = np.ones(len(knots))
-            return cls(transform, 0 * ones, ones, knots)
+            knots = np.quantile(columns, np.linspace(0, 1, RANK_KNOTS), axis=0, method="inverted_cdf").T
+            share = np.array([_distribution(k[[0, -1]], k) for k in knots])
+            return cls(transform, share[:, 0], share[:, 1], knots)
         columns = _logit(columns) if transform == "logit" else columns
         return cls(transform, columns.min(0), columns.max(0))
 

@@ -209,16 +209,25 @@ def prepare(gp: GP, x, *, increasing: bool = False, anchors=None) -> Basis:
     return Basis(jnp.asarray(x), terms, knots)
 
 
+def sample_scale(name: str, scale: float, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Draws from HalfNormal(scale), as its quantile of a standard normal site ``name_white``.
+
+    A logarithm's tail towards zero would be exponential, which samplers and Gaussian approximations bear badly.
+    """
+    white = numpyro.sample(f"{name}_white", dist.Normal(0, 1).expand(shape).to_event(len(shape)))
+    quantile = jnp.minimum(jax.scipy.special.ndtr(white), 1 - 1e-6)  # beyond 4.9 scales float32 would say infinity
+    return numpyro.deterministic(name, scale * jnp.sqrt(2.0) * jax.scipy.special.erfinv(quantile))
+
+
 def sample(name: str, function: Function, gp: GP, basis: Basis) -> dict[str, Array]:
-    """Draws a function's parameters in NumPyro under sites ``name_mean``, ``_slope``, ``_amplitude``, ``_length``,
+    """Draws a function's parameters in NumPyro: sites ``name_mean``, ``_slope``, ``_amplitude``, ``_length`` and
     ``_weights`` (white). Shapes: [], [C], [T], [C], [T, M]."""
     out = {"mean": numpyro.sample(f"{name}_mean", dist.Normal(*function.mean))}
     n_columns, n_terms = basis.x.shape[1], len(basis.terms)
     if function.family != "constant":
         out["slope"] = numpyro.sample(f"{name}_slope", dist.Normal(0, function.slope).expand([n_columns]).to_event(1))
     if function.family == "gp":
-        amplitude = dist.HalfNormal(function.amplitude).expand([n_terms]).to_event(1)
-        out["amplitude"] = numpyro.sample(f"{name}_amplitude", amplitude)
+        out["amplitude"] = sample_scale(f"{name}_amplitude", function.amplitude, (n_terms,))
         length = dist.LogNormal(*gp.log_length).expand([n_columns]).to_event(1)
         out["length"] = numpyro.sample(f"{name}_length", length)
         white = dist.Normal(0, 1).expand([n_terms, basis.terms[0].n_weights]).to_event(2)

@@ -5,7 +5,8 @@ is the mode and R Rᵀ the inverse of the negative Hessian there:
 
 - ``laplace``: v ~ N(0, I).
 - ``svi``: v ~ N(μ, T Tᵀ), T triangular, by stochastic ascent of the ELBO; with many labels on minibatches of instances.
-- ``nuts``: NumPyro's sampler on v, whose posterior is nearly round, so that trees are short; chains are vmapped.
+- ``nuts``: NumPyro's sampler on v; after half of the warm-up, m and R are taken anew from the mean Hessian at
+  the chains' draws. The posterior of v is then nearly round, so that trees are short. Chains are vmapped.
 
 Laplace and SVI measure themselves by Pareto-smoothed importance sampling, and can be corrected by it (``resample``).
 """
@@ -66,7 +67,7 @@ class Inference:
     n_draws: int = 500
     n_warmup: int = 500
     n_chains: int = 2
-    target_accept: float = 0.9
+    target_accept: float = 0.8
     max_depth: int = 8
     n_steps: int = 1500
     n_particles: int = 8
@@ -188,7 +189,8 @@ def fit(
     sampler: dict[str, np.ndarray] = {}
     if inference.method == "nuts":
         earlier = start if start and start.inference.method == "nuts" else None
-        draws, sampler, diagnostics = _nuts(config, data, whitening, inference, key, earlier, report)
+        whitening, draws, sampler, more = _nuts(config, data, whitening, inference, key, earlier, report)
+        diagnostics |= more
     else:
         proposal = whitening
         if inference.method == "svi":
@@ -254,19 +256,34 @@ def find_mode(config, data: Data, max_steps: int, report=lambda *_: None, start=
 
 
 SUBSET_BLOCKS = 8
-LEAST_PRECISION = 0.05  # eigenvalues of the Hessian below this are raised to it: standard deviations of 4.5 at most
+LEAST_PRECISION = 0.2  # eigenvalues of the Hessian below this are raised to it; the priors' own are .25 and more
 TANGENTS = 32  # columns of the Hessian at a time
 
 
 @eqx.filter_jit
 def whiten(config, data: Data, u: Float[Array, " P"], factor: float) -> Gaussian:
     """u and a root of the inverse of the Hessian of -log p there, its small and negative eigenvalues raised."""
+    return Gaussian(u, _inverse_root(_hessian(config, data, u, factor)))
+
+
+@eqx.filter_jit
+def _mean_whitening(config, data: Data, draws: Float[Array, "S P"]) -> Gaussian:
+    """The draws' mean and a root of the inverse of their mean Hessian, E[∇log p ∇log pᵀ] over the posterior."""
+    hessian = jax.lax.map(lambda u: _hessian(config, data, u, 1.0), draws).mean(0)
+    return Gaussian(draws.mean(0), _inverse_root(hessian))
+
+
+def _hessian(config, data, u, factor) -> Float[Array, "P P"]:
+    """The Hessian of -log p at u."""
     slope = jax.grad(lambda at: -log_density(config, data, at, factor))
-    columns = jax.lax.map(
-        lambda e: jax.jvp(slope, (u,), (e,))[1], jnp.eye(len(u), dtype=u.dtype), batch_size=min(TANGENTS, len(u))
-    )
-    precision, vectors = jnp.linalg.eigh((columns + columns.T) / 2)
-    return Gaussian(u, vectors / jnp.sqrt(jnp.maximum(jnp.abs(precision), LEAST_PRECISION)))
+    basis = jnp.eye(len(u), dtype=u.dtype)
+    columns = jax.lax.map(lambda e: jax.jvp(slope, (u,), (e,))[1], basis, batch_size=min(TANGENTS, len(u)))
+    return (columns + columns.T) / 2
+
+
+def _inverse_root(precision: Float[Array, "P P"]) -> Float[Array, "P P"]:
+    eigenvalues, vectors = jnp.linalg.eigh(precision)
+    return vectors / jnp.sqrt(jnp.maximum(eigenvalues, LEAST_PRECISION))
 
 
 @eqx.filter_jit
@@ -388,28 +405,42 @@ def _ascend(config, data, whitening, inference, update, state: _Ascent, key, n: 
 
 
 def _nuts(config, data, whitening, inference: Inference, key, earlier: ContextualFit | None, report):
-    """(draws [chains, S, P], where the sampler stands, diagnostics); goes on with ``earlier``'s chains."""
-    size, chains = len(whitening.mean), inference.n_chains
-    start_key, key = jax.random.split(key)
+    """(whitening, draws [chains, S, P], where the sampler stands, diagnostics); goes on with ``earlier``'s chains."""
+    size, chains, first = len(whitening.mean), inference.n_chains, inference.n_warmup // 2
+    keys = jax.random.split(key, 3)
+    progress = [0, inference.n_draws + (0 if earlier else inference.n_warmup)]
+
+    def run(whitening, warmup, n, v, step_size, inverse_mass, key):
+        """n iterations, the first of which are warm-up: (state, what each iteration gave)."""
+        settings = (warmup, inference.target_accept, inference.max_depth)
+        split = jax.random.split(key, len(v))
+        state = _nuts_start(config, data, whitening, settings, v, split, step_size, inverse_mass)
+        parts, end = [], progress[0] + n
+        while progress[0] < end:
+            steps = min(NUTS_BLOCK, end - progress[0])
+            state, part = _nuts_run(config, data, whitening, settings, state, steps)
+            parts.append(jax.tree.map(np.asarray, part))
+            progress[0] += steps
+            report("nuts", *progress)
+        return state, [np.concatenate(p, 1) for p in zip(*parts, strict=True)]
+
     if earlier is None:
-        warmup = inference.n_warmup
-        v = jax.random.normal(start_key, (chains, size), whitening.mean.dtype)
+        v = jax.random.normal(keys[0], (chains, size), whitening.mean.dtype)
         step_size, inverse_mass = jnp.full(chains, 0.2, v.dtype), jnp.ones((chains, size), v.dtype)
+        if first >= 20:
+            _, (u, *_) = run(whitening, first, first, v, step_size, inverse_mass, keys[1])
+            whitening = _mean_whitening(config, data, jnp.asarray(u[:, -HESSIANS:].reshape(-1, size)))
+            v = jnp.linalg.solve(whitening.root, (jnp.asarray(u[:, -1]) - whitening.mean).T).T
+        else:
+            first = 0
+        warmup = inference.n_warmup - first
     else:
         warmup = 0
-        v, step_size, inverse_mass = (jnp.asarray(earlier.sampler[k]) for k in ("position", "step_size", "inverse_mass"))
-        chains = len(v)
-    settings = (warmup, inference.target_accept, inference.max_depth)
-    state = _nuts_start(config, data, whitening, settings, v, jax.random.split(key, chains), step_size, inverse_mass)
-    parts, done, total = [], 0, warmup + inference.n_draws
-    while done < total:
-        n = min(NUTS_BLOCK, (warmup if done < warmup else total) - done)
-        state, part = _nuts_run(config, data, whitening, settings, state, n)
-        if done >= warmup:
-            parts.append(jax.tree.map(np.asarray, part))
-        done += n
-        report("nuts", done, total)
-    draws, diverging, accept, steps = (np.concatenate(p, 1) for p in zip(*parts, strict=True))
+        v, step_size, inverse_mass = (
+            jnp.asarray(earlier.sampler[k]) for k in ("position", "step_size", "inverse_mass")
+        )
+    state, found = run(whitening, warmup, warmup + inference.n_draws, v, step_size, inverse_mass, keys[2])
+    draws, diverging, accept, steps = (part[:, warmup:] for part in found)
     divergences = int(diverging.sum())
     if earlier is not None:
         draws = np.concatenate([earlier.unconstrained, draws], 1)
@@ -424,10 +455,11 @@ def _nuts(config, data, whitening, inference: Inference, key, earlier: Contextua
         "acceptance": float(accept.mean()),
         "leapfrog_steps": float(steps.mean()),
     }
-    return draws, sampler, diagnostics
+    return whitening, draws, sampler, diagnostics
 
 
-NUTS_BLOCK = 50  # iterations between two reports
+NUTS_BLOCK = 25  # iterations between two reports
+HESSIANS = 4  # draws of each chain whose Hessians are averaged
 
 
 def _kernel(config, data, whitening, settings):

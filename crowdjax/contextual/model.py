@@ -39,6 +39,7 @@ from crowdjax.contextual.functions import (
     parameters_of,
     prepare,
     sample,
+    sample_scale,
 )
 from crowdjax.labels import LabelError, Labels
 
@@ -144,14 +145,12 @@ def parameters(config: ContextualConfig, n_labelers: int, basis: Basis, labeler_
         draw |= {f"{name}_{key}": value for key, value in sample(name, function, config.gp, basis).items()}
     if config.labelers == "global":
         return draw
-    scale = dist.HalfNormal(config.offset_scale).expand([2]).to_event(1)
-    draw["labeler_scale"] = numpyro.sample("labeler_scale", scale)
+    draw["labeler_scale"] = sample_scale("labeler_scale", config.offset_scale, (2,))
     white = dist.Normal(0, 1)
     draw["labeler_offset"] = numpyro.sample("labeler_offset", white.expand([2, n_labelers]).to_event(2))
     if config.labelers == "function":
         n_terms, m = len(labeler_basis.terms), labeler_basis.terms[0].n_weights
-        half = dist.HalfNormal(0.5).expand([2]).to_event(1)
-        draw["labeler_amplitude"] = numpyro.sample("labeler_amplitude", half)
+        draw["labeler_amplitude"] = sample_scale("labeler_amplitude", 0.5, (2,))
         length = dist.LogNormal(*config.labeler_gp.log_length).expand([2, labeler_basis.x.shape[1]]).to_event(2)
         draw["labeler_length"] = numpyro.sample("labeler_length", length)
         white = white.expand([2, n_terms, n_labelers, m]).to_event(4)
@@ -307,13 +306,13 @@ def centre(config: ContextualConfig, data: Data) -> tuple[Float[Array, " P"], Ca
     trace = numpyro.handlers.trace(numpyro.handlers.seed(_prior, jax.random.key(0))).get_trace(config, data)
     values = {}
     for name, site in trace.items():
+        if site["type"] != "sample":
+            continue
         value = jnp.zeros_like(site["value"])
         if name in ("prevalence_mean", "accuracy_mean", "bias_mean"):
             value = value + config.functions[name.removesuffix("_mean")].mean[0]
         if name.endswith("_length"):
             value = value + (config.labeler_gp if name.startswith("labeler") else config.gp).log_length[0]
-        if name in ("labeler_scale", "labeler_amplitude"):
-            value = value - 1.0
         values[name] = value
     return ravel_pytree(values)
 
@@ -335,7 +334,7 @@ def log_prior(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> Fl
 
 def constrain(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict[str, Array]:
     """The sites' values (one draw) of an unconstrained vector."""
-    return constrain_fn(_prior, (config, data), {}, centre(config, data)[1](u))
+    return constrain_fn(_prior, (config, data), {}, centre(config, data)[1](u), return_deterministic=True)
 
 
 def log_density(config: ContextualConfig, data: Data, u: Float[Array, " P"], scale: float = 1.0) -> Float[Array, ""]:
