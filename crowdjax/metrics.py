@@ -14,20 +14,21 @@ from jaxtyping import Float, Shaped
 
 EPS = 1e-6  # probabilities are clipped to [EPS, 1 - EPS] before a logarithm is taken
 ECE_BINS = 15
+TIE = 1e-5  # a probability this close to one half is a tie: float32 sums of balanced votes miss it by rounding
 
 Probability = Float[np.ndarray, " I"]
 Truth = Shaped[np.ndarray, " I"]
 
 
 def accuracy(probability: Probability, truth: Truth) -> float:
-    """The share of instances whose more probable class is the true one; a probability of exactly ½ counts half.
+    """The share of instances whose more probable class is the true one; a probability of ½ (± ``TIE``) counts half.
 
     Example:
         >>> accuracy([0.9, 0.5, 0.2, 0.4], [1, 1, -1, np.nan])
         0.8333333333333334
     """
     p, y = _known(probability, truth)
-    return _mean(np.where(p == 0.5, 0.5, (p > 0.5) == y))
+    return _mean(np.where(abs(p - 0.5) <= TIE, 0.5, (p > 0.5) == y))
 
 
 def auc_roc(probability: Probability, truth: Truth) -> float:

@@ -115,8 +115,9 @@ def predict(
 ) -> Fit:
     """The posterior of new instances from new labels, the labelers held at what the fit found.
 
-    The new instances' own weights (where the model has them) are fitted as in the fit itself, so that predicting the
-    labels of the fit gives the fit's posterior back. Each new instance is judged by the given labels alone.
+    The new instances' own weights (where the model has them) are fitted under their priors, from the prior means. The
+    labels of the fit get the fit's posterior back, except where an instance's weights have several optima and the fit
+    ended in another one. Each new instance is judged by the given labels alone.
 
     Args:
         labels: W2 labelers, I2 instances, all indexed anew.
