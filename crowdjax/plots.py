@@ -100,7 +100,7 @@ def spread(values: Mapping[str, Float[np.ndarray, " R"]], *, title: str, xlabel:
     """One row per model: every draw as a dot, the mean as a bar with its value."""
     figure, (ax,) = _panels(1, 5.4, 0.6 + 0.42 * len(values))
     rng = np.random.default_rng(0)
-    for row, (name, v) in enumerate(values.items()):
+    for row, v in enumerate(values.values()):
         colour = COLOURS[row % len(COLOURS)]
         ax.scatter(v, row + rng.uniform(-0.22, 0.22, len(v)), s=9, color=colour, alpha=0.35, linewidth=0)
         ax.plot([v.mean()] * 2, [row - 0.34, row + 0.34], color=colour, linewidth=2.2)
@@ -139,7 +139,7 @@ def factor_over_feature(
 
     figure, (left, right) = _panels(2, 7.4, 3.0)
     grid = np.linspace(feature.min(), feature.max(), 300)
-    left.fill_between(grid, gaussian_kde(feature)(grid), color="#BDBDBD", linewidth=0, label="density of the outputs")
+    left.fill_between(grid, gaussian_kde(feature)(grid), color="#BDBDBD", linewidth=0)
     bumps = basis(grid)
     peak = np.abs(weights).max()
     twin = left.twinx()
@@ -148,10 +148,9 @@ def factor_over_feature(
     twin.set(ylim=(-1.1 * peak, 1.1 * peak), ylabel="basis function × weight")
     twin.spines["right"].set_visible(True)
     twin.grid(visible=False)
-    left.set(title="Outputs and weighted basis functions", xlabel=label, ylabel="density")
+    left.set(title="Density of the outputs, weighted basis functions", xlabel=label, ylabel="density")
     left.set_ylim(0, 2 * left.get_ylim()[1])
     left.grid(visible=False)
-    left.legend(loc="upper left")
     right.scatter(feature, factor, s=14, color=COLOURS[0], alpha=0.7, linewidth=0, label="instances")
     if true is not None:
         right.plot(grid, true(grid), color="#4D4D4D", linestyle="--", linewidth=1.2, label="generator")

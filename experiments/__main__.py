@@ -1,7 +1,7 @@
 """``python -m experiments run|check|report CONFIG [--out runs] [key=value ...]`` and ``python -m experiments list``.
 
-Exit status: 0 done, 1 the run failed, 2 the config or the input is wrong, with one line that says which value, where, and
-what is allowed.
+Exit status: 0 done, 1 the run failed, 2 the config or the input is wrong, with one line that says which value, where,
+and what is allowed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def run(
 
 
 @app.command("list")
-def list_(folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Of configs.")] = CONFIGS, out: Out = Path("runs")) -> None:
+def list_(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Of configs.")] = CONFIGS, out: Out = Path("runs")
+) -> None:
     """The configs, their studies, and where their runs are."""
     from experiments import config as configs
 

@@ -34,7 +34,13 @@ class Config:
     models: dict[str, Model] = dataclasses.field(
         default_factory=lambda: {
             "proposed": preset(
-                "glad-linear", "labeler", "instance", labeler=(1.0, 0.5), instance=(1.0, 0.5), features=0.5, deviation=0.0
+                "glad-linear",
+                "labeler",
+                "instance",
+                labeler=(1.0, 0.5),
+                instance=(1.0, 0.5),
+                features=0.5,
+                deviation=0.0,
             ),
             "GLAD": preset("glad"),
         }
@@ -101,9 +107,9 @@ def report(config: Config, tables) -> Report:
     adversarial = np.concatenate([get(models[0], "adversarial", m) for m in sizes])
     text = (
         f"Chances of being right P0, P1 of all labelers on all {config.n_instances} instances, estimated and true; "
-        f"{config.n_repeats} repeats; each cell labelled with probability {config.density}. In {adversarial.mean():.1%} of "
-        "the repeats the crowd is adversarial (right less than half the time on average), which nothing can tell from "
-        "labels alone.\n\n" + "\n\n".join(parts) + "\n"
+        f"{config.n_repeats} repeats; each cell is labelled with probability {config.density}. In "
+        f"{adversarial.mean():.1%} of them the crowd is adversarial (right less than half the time on "
+        "average): nothing can tell that from labels.\n\n" + "\n\n".join(parts) + "\n"
     )
     panels = {
         title: {
@@ -115,4 +121,5 @@ def report(config: Config, tables) -> Report:
         }
         for metric, title in PANELS.items()
     }
-    return Report(text, {"fig3": plots.curves(np.array(sizes), panels, xlabel="labelers (each labels 40 % of 40 instances)")})
+    xlabel = f"labelers (each labels {config.density:.0%} of {config.n_instances} instances)"
+    return Report(text, {"fig3": plots.curves(np.array(sizes), panels, xlabel=xlabel)})

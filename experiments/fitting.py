@@ -36,7 +36,8 @@ from crowdjax.factor import (
 from crowdjax.labels import Labels
 from experiments.config import Model
 
-T, S = TypeVar("T"), TypeVar("S")
+T = TypeVar("T")
+S = TypeVar("S")
 
 
 class Draws(NamedTuple):
@@ -75,7 +76,8 @@ def fit_all(
     def fit_group(group):
         start = time.perf_counter()
         found, n = _fit_group(labels, draws, list(group.values()), solver, seed)
-        print(f"{name}: {', '.join(group)}: {n} fits in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+        seconds = time.perf_counter() - start
+        print(f"{name}: {', '.join(group)}: {n} fits in {seconds:.1f} s", file=sys.stderr, flush=True)
         return dict(zip(group, found, strict=True))
 
     for found in in_parallel(fit_group, groups.values()):
@@ -125,7 +127,7 @@ def _fit_group(labels, draws, models, solver, seed) -> tuple[list[Fitted], int]:
 def _unified(labels: Labels, draws: Draws, configs: Sequence[FactorConfig]):
     """(a model of the largest structure, prior means and variances [M, ...] of every config in that structure)."""
     most = max(c.n_factors for c in configs)
-    first = lambda v: None if v is None else v[0]
+    first = lambda v: None if v is None else v[0]  # noqa: E731
     models = [
         build(
             dataclasses.replace(c, n_factors=most),

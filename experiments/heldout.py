@@ -28,7 +28,7 @@ from experiments.tables import Report, markdown, names, rows, select
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The sets (those that are here are used), folds and models (all but the majority vote, which predicts no labels)."""
+    """The sets (those that are here are used), folds and models (not the majority vote: it predicts no labels)."""
 
     sets: tuple[str, ...] = ("ducks", "bluebirds", "zencrowd")
     n_folds: int = 5
@@ -86,13 +86,14 @@ def report(config: Config, tables) -> Report:
     metrics = tables["metrics"]
     sets, models = names(metrics, "set"), names(metrics, "model")
     get = lambda m, s, metric: float(select(metrics, model=m, set=s, metric=metric).mean())  # noqa: E731
+    cell = lambda m, s: f"{get(m, s, 'log_likelihood'):.3f} ({get(m, s, 'accuracy'):.3f})"  # noqa: E731
     value = np.array([[get(m, s, "log_likelihood") for m in models] for s in sets])
     missing = [s for s in config.sets if s not in sets]
     text = (
-        f"Mean log-probability of a held-out label in nats, {config.n_folds} folds; in brackets the accuracy of the fits. "
+        f"Mean log-probability of a held-out label in nats, {config.n_folds} folds; in brackets the fits' accuracy. "
         + (f"Not here, so skipped: {', '.join(missing)}." if missing else "")
         + "\n\n"
-        + markdown(["set", *models], [[s, *(f"{get(m, s, 'log_likelihood'):.3f} ({get(m, s, 'accuracy'):.3f})" for m in models)] for s in sets])
+        + markdown(["set", *models], [[s, *(cell(m, s) for m in models)] for s in sets])
         + "\n"
     )
     return Report(text, {"heldout": plots.dots(value, sets, models, title="Log-likelihood per held-out label")})

@@ -1,4 +1,7 @@
-"""All studies in small, in a few minutes: what ``make run`` runs. What needs real data and finds none is skipped by name."""
+"""All studies in small, in a few minutes: what ``make run`` runs.
+
+What needs real data and finds none is skipped by name.
+"""
 
 from __future__ import annotations
 

@@ -61,14 +61,12 @@ def report(config: Config, tables) -> Report:
     values = {
         k: np.array([[select(metrics, model=m, set=s, metric=k)[0] for m in models] for s in sets]) for k in MEASURES
     }
-    parts = [
-        f"**{title}**\n\n{markdown(['set', *models], [[s, *map(float, v)] for s, v in zip(sets, values[k], strict=True)])}"
-        for k, title in MEASURES.items()
-    ]
+    rows = lambda k: [[s, *map(float, v)] for s, v in zip(sets, values[k], strict=True)]  # noqa: E731
+    parts = [f"**{title}**\n\n{markdown(['set', *models], rows(k))}" for k, title in MEASURES.items()]
     missing = [s for s in config.sets if s not in sets]
     flipped = int((values["accuracy"] < 0.5).sum())
     text = (
-        f"All labels of each set; repeated judgements: {config.repeats}. Fits with an accuracy below one half: {flipped}. "
+        f"All labels of each set; repeated judgements: {config.repeats}. Fits with an accuracy below ½: {flipped}. "
         + (f"Not here, so skipped: {', '.join(missing)}. " if missing else "")
         + "Linked sets: hcb and trec2011, sp and sp_amt, medrel_cause and medrel_treat.\n\n"
         + "\n\n".join(parts)

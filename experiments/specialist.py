@@ -37,7 +37,7 @@ class Config:
     n_instances: int = 250
     n_repeats: int = 20
     model: Model = preset(
-        "glad-linear", "labeler", "instance", n_factors=2, deviation=0.0, features=1.0, labeler=(1.0, 1.0), instance=(1.0, 1.0)
+        "glad-linear", "labeler", "instance", n_factors=2, deviation=0.0, features=1.0
     )
     seed: int = 0
     solver: Solver = Solver(rtol=1e-7, restarts=2)
@@ -48,7 +48,8 @@ def data(config: Config) -> tuple[str, ...]:
 
 
 def run(config: Config) -> dict[str, pa.Table]:
-    found = {"printed": _table(simulate.specialists())[None], "recovered": _recovered()[None], "learned": _learned(config)}
+    printed = _table(simulate.specialists())
+    found = {"printed": printed[None], "recovered": _recovered()[None], "learned": _learned(config)}
     out = []
     for model, tables in found.items():
         for a, labeler in enumerate(ROWS):
@@ -66,14 +67,14 @@ def report(config: Config, tables) -> Report:
     found = {m: of(m) for m in names(metrics, "model")}
     body = [
         (m, *t.ravel().tolist(), f"{select(metrics, model=m, metric='largest_error').mean():.5f}")
-        for m, t in [*found.items()]
+        for m, t in found.items()
     ]
     header = ["table", *(f"{a} on {b}" for a in ROWS for b in COLUMNS), "largest error"]
     paper = ("paper", *PAPER.ravel().tolist(), "")
-    text = f"""P(right) by type of labeler and of instance (the paper, section 2.1). *Printed*: from the factors that the paper
-prints. *Recovered*: two factors fitted to exact probabilities. *Learned*: two factors fitted to simulated labels without
-any truth, {config.n_labelers} labelers and {config.n_instances} instances of either type, {config.n_repeats} repeats (mean; the
-error is that of a repeat).
+    text = f"""P(right) by type of labeler and of instance (the paper, section 2.1). *Printed*: from the factors that
+the paper prints. *Recovered*: two factors fitted to exact probabilities. *Learned*: two factors fitted to simulated
+labels without any truth, {config.n_labelers} labelers and {config.n_instances} instances of either type; mean of
+{config.n_repeats} repeats, the error is that of a repeat.
 
 {markdown(header, [paper, *body])}
 """
@@ -117,6 +118,7 @@ def _learned(config: Config) -> np.ndarray:
     same = lambda x: np.broadcast_to(x[:, None], (config.n_repeats, len(x), 1))  # noqa: E731
     draws = Draws(jnp.ones(label.shape), label, same(labelers), same(instances))
     found = fit_all(cells, draws, {"learned": config.model}, config.solver, config.seed, "specialist")["learned"]
-    tables = np.stack([_table(Factors(*(None if v is None else v[r] for v in found.factors))) for r in range(len(keys))])
+    of = lambda r: Factors(*(None if v is None else v[r] for v in found.factors))  # noqa: E731
+    tables = np.stack([_table(of(r)) for r in range(config.n_repeats)])
     # All labelers of a type have the same factors, and all instances.
     return tables[:, :: config.n_labelers, :: config.n_instances]

@@ -1,4 +1,6 @@
-"""The paper's Table 1 on the real Duchenne labels: draws that each drop a fifth of the labels, the same for every model.
+"""The paper's Table 1 on the real Duchenne labels: draws that each drop a fifth of the labels.
+
+Every model sees the same draws.
 
 The detector outputs that the paper's instance features were made of were never published, so instance factors are free
 here; ``fig4`` has a stand-in with a detector. Repeated judgements (729 of 1950) are counted or reduced to the first.
@@ -16,7 +18,7 @@ from crowdjax.factor import Solver
 from crowdjax.labels import Repeats
 from crowdjax.metrics import paired
 from experiments.config import Model, preset
-from experiments.fitting import Draws, drop, fit_all, in_parallel, in_parallel
+from experiments.fitting import Draws, drop, fit_all, in_parallel
 from experiments.tables import Report, markdown, names, scored, select
 
 
@@ -71,9 +73,9 @@ def report(config: Config, tables) -> Report:
             accuracy, title=f"{config.data}, repeated judgements: {repeats}", xlabel="proportion correct"
         )
     text = (
-        f"Real labels ({config.data}), {config.n_draws} draws that each drop {config.dropped:.0%} of the labels, the same "
-        "for every model. The standard deviation is over draws, which share most of their labels; on 159 images one "
-        "image is .006.\n\n" + "\n\n".join(parts) + "\n"
+        f"Real labels ({config.data}), {config.n_draws} draws that each drop {config.dropped:.0%} of the labels, the "
+        "same for every model. The standard deviation is over draws, which share most of their labels; one image of "
+        "159 is .006.\n\n" + "\n\n".join(parts) + "\n"
     )
     return Report(text, figures)
 
@@ -87,8 +89,12 @@ def comparison(metrics: pa.Table, baseline: str, **where) -> str:
         wins = float("nan") if model == baseline else paired(get("accuracy"), against).wins
         spread = float(get("accuracy").std(ddof=1)) if len(against) > 1 else float("nan")
         body.append([
-            model, float(get("accuracy").mean()), spread, *(float(get(m).mean()) for m in ("auc_roc", "nll", "ece")), wins,
+            model,
+            float(get("accuracy").mean()),
+            spread,
+            *(float(get(m).mean()) for m in ("auc_roc", "nll", "ece")),
+            wins,
             int((get("accuracy") < 0.5).sum()),
-        ])  # fmt: skip
+        ])
     header = ["model", "accuracy", "sd", "AUC", "NLL", "ECE", f"beats {baseline} (share of draws)", "draws below ½"]
     return markdown(header, body)

@@ -139,7 +139,8 @@ def test_a_run_has_its_files(finished):
     assert {"config.json", "environment.json", "metrics.parquet", "SUMMARY.md"} <= found
     assert {"fig3.svg", "fig3.png", "fig4.svg", "specialist.png"} <= found
     assert json.loads((folder / "config.json").read_text()) == json.loads(json.dumps(experiment.resolved()))
-    assert {"date", "device", "versions", "command", "seconds"} <= set(json.loads((folder / "environment.json").read_text()))
+    environment = json.loads((folder / "environment.json").read_text())
+    assert {"date", "device", "versions", "command", "seconds"} <= set(environment)
 
 
 def test_metrics_have_one_row_per_model_repeat_metric_and_setting(finished):
@@ -249,8 +250,9 @@ def test_held_out_labels_are_scored_by_their_predictive_probability():
     total = 0.0
     for n in np.flatnonzero(held[0]):
         i, j, y = labels.labeler[n], labels.instance[n], labels.label[n]
-        sigma = lambda z, i=i, j=j, y=y: 1 / (1 + np.exp(-y * (z * alpha[0, i] @ beta[0, j] + gamma[0, i])))
-        total += np.log(p[0, j] * sigma(+1) + (1 - p[0, j]) * sigma(-1))
+        s = alpha[0, i] @ beta[0, j]
+        plus, minus = (1 / (1 + np.exp(-y * (z * s + gamma[0, i]))) for z in (+1, -1))
+        total += np.log(p[0, j] * plus + (1 - p[0, j]) * minus)
     assert float(found[0]) == pytest.approx(total / held.sum(), rel=1e-5)
 
 
