@@ -1,5 +1,7 @@
 """One pass over the triples equals dense NumPy tables, in every layout and under every transformation."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -143,6 +145,24 @@ def test_second_derivatives_through_evidence(x64, layout):
     h = 1e-6
     plus, minus = (pass_over(table, ALPHA + t * direction, BETA, GAMMA, ETA)[2][0] for t in (h, -h))
     close(found, (plus - minus) / (2 * h), 1e-8)
+
+
+def test_the_gradient_in_the_multiplicities_is_the_expected_log_likelihood_of_each_label(x64, layout):
+    """d evidence / d c_n, the influence of one judgement: differences of the dense evidence with its count raised."""
+    labels, table = crowd(layout, weighted=False)
+    ones = np.ones(len(labels.label))
+    found = jax.jit(jax.grad(lambda w: data_pass(labels.with_weight(w), factors()).value))(ones)
+    np.testing.assert_array_equal(found[labels.label == 0], 0)
+    for n in np.flatnonzero(labels.label != 0)[::97]:
+        i, j, h = labels.labeler[n], labels.instance[n], 1e-5
+
+        def raised(by, n=n, i=i, j=j):
+            side = "plus" if labels.label[n] > 0 else "minus"
+            counts = getattr(table, side).copy()
+            counts[i, j] += by
+            return pass_over(dataclasses.replace(table, **{side: counts}), ALPHA, BETA, GAMMA, ETA)[0]
+
+        np.testing.assert_allclose(found[n], (raised(h) - raised(-h)) / (2 * h), atol=1e-6)
 
 
 def test_evidence_under_grad_of_vmap_of_jit(x64, layout):

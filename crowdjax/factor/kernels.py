@@ -160,7 +160,10 @@ def e_step(labels: Labels, factors: Factors) -> Float[Array, " I"]:
 
 @jax.custom_vjp
 def evidence(labels: Labels, factors: Factors) -> Float[Array, ""]:
-    """log p(L | W) with the truth summed out; reverse-mode differentiable in the factors at the cost of one pass."""
+    """log p(L | W) with the truth summed out; reverse-mode differentiable in the factors at the cost of one pass.
+
+    The labels and their multiplicities are constants here: differentiate ``data_pass(...).value`` in those.
+    """
     return data_pass(labels, factors).value
 
 
