@@ -43,7 +43,7 @@ class Config:
     baseline: str = "GLAD"
     drawn: str = "1 factor"
     seed: int = 0
-    solver: Solver = Solver(restarts=4, rtol=1e-5)
+    solver: Solver = Solver(restarts=8, rtol=1e-5)
 
 
 def data(config: Config) -> tuple[str, ...]:
