@@ -181,12 +181,7 @@ def read_values(
     position = _positions(data[column], ids, table.place, column)
     rows = np.full(len(ids), -1)
     rows[position[position >= 0]] = np.flatnonzero(position >= 0)
-    if (rows < 0).any():
-        missing = ids[rows < 0]
-        raise InputError(
-            f"{table.place}: no row for {key} {_show(missing[0])} ({len(missing)} missing in all); "
-            f"every {key} of the labels needs one"
-        )
+    _refuse_absent(np.flatnonzero(rows < 0), ids, table.place, key)
     used = data.take(pa.array(rows))
 
     def about(row):
@@ -194,6 +189,54 @@ def read_values(
 
     values = [_numbers(used[n], table.place, n, "finite numbers", about) for n in names]
     return tuple(names), np.stack(values, 1)
+
+
+def read_weights(source, instances: np.ndarray) -> Float[np.ndarray, " I"]:
+    """The sampling weight of each instance, from a table with columns instance and weight and no other instances.
+
+    Example:
+        >>> read_weights({"instance": ["b", "a"], "weight": [30, 2.5]}, np.array(["a", "b"])).tolist()
+        [2.5, 30.0]
+    """
+    table = _open(source, "weights")
+    key, weight = _column_of(table, "instance"), _named(table, "weight")
+    data = table.read([key, weight])
+    position = _positions(data[key], instances, table.place, key)
+    _refuse_where(position < 0, data[key], table.place, key, "instances that occur in the labels")
+    allowed = "finite numbers above 0"
+    values = _numbers(data[weight], table.place, weight, allowed)
+    _refuse_where(values <= 0, data[weight], table.place, weight, allowed)
+    _refuse_absent(np.setdiff1d(np.arange(len(instances)), position), instances, table.place, "instance")
+    weights = np.empty(len(instances))
+    weights[position] = values
+    return weights
+
+
+def read_population(source, names: Sequence[str]) -> tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]]:
+    """(scores, counts) of a population's table: the columns ``names``, and weight or count, by default one per row.
+
+    Example:
+        >>> scores, counts = read_population({"score": [0.1, 0.9], "count": [1000, 20]}, ["score"])
+        >>> scores.tolist(), counts.tolist()
+        ([[0.1], [0.9]], [1000.0, 20.0])
+    """
+    table = _open(source, "population")
+    columns = [_named(table, n) for n in names]
+    counts = [n for n in ("weight", "count") if n in table.columns and n not in columns]
+    if len(counts) > 1:
+        raise InputError(f"{table.place}: columns 'weight' and 'count' may both say how many; allowed: one of them")
+    data = table.read([*columns, *counts])
+    if len(data) == 0:
+        raise InputError(f"{table.place}: no rows; give at least one, or no table")
+    scores = np.stack([_numbers(data[n], table.place, n, "finite numbers") for n in columns], 1)
+    weights = np.ones(len(data))
+    for name in counts:
+        allowed = "finite numbers, 0 or more, at least one of them above 0"
+        weights = _numbers(data[name], table.place, name, allowed)
+        _refuse_where(weights < 0, data[name], table.place, name, allowed)
+        if not weights.any():
+            raise InputError(f"{table.place}: column {name!r}: all 0; allowed: {allowed}")
+    return scores, weights
 
 
 def positions(ids: np.ndarray, known: np.ndarray) -> Int[np.ndarray, " n"]:
@@ -641,6 +684,15 @@ def _number(value) -> float:
         return float(value)
     except (TypeError, ValueError):
         return math.nan
+
+
+def _refuse_absent(missing: Int[np.ndarray, " m"], ids: np.ndarray, place: str, key: Key) -> None:
+    """Raises where ids have no row."""
+    if missing.size:
+        raise InputError(
+            f"{place}: no row for {key} {_show(ids[missing[0]])} ({len(missing)} missing in all); "
+            f"every {key} of the labels needs one"
+        )
 
 
 def _refuse_where(bad, column, place: str, name: str, allowed: str) -> None:
