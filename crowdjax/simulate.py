@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -265,3 +265,83 @@ def power_law(
         specificity=1 / (1 + np.exp(-s + gamma)),
         popularity=popularity,
     )
+
+
+class ScoredCrowd(NamedTuple):
+    """Labels whose prevalence and accuracy depend on a score: triples in order of instance, per_instance each.
+
+    ``weight`` is one over the chance of being sampled, up to a constant; ``population`` the scores sampled from.
+    """
+
+    score: Float[Array, " I"]
+    truth: Int8[Array, " I"]
+    labeler: Int[Array, " N"]
+    instance: Int[Array, " N"]
+    label: Int8[Array, " N"]
+    weight: Float[Array, " I"]
+    population: Float[Array, " K"]
+
+    def labels(self, n_labelers: int) -> Labels:
+        return Labels.from_arrays(
+            self.labeler, self.instance, self.label, n_labelers=n_labelers, n_instances=len(self.score)
+        )
+
+
+def theodon_functions(
+    score: Float[Array, " n"], shape: Literal["linear", "concave", "convex"] = "linear", *, rare: bool = False
+) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " n"]]:
+    """(prevalence, sensitivity, specificity) over the score.
+
+        π = .01 + .15 s - .2 s² + .8 s³ (rare: .0001 + .8 s³)     sens = .6 + .35 h(s), spec = .6 + .35 h(1 - s)
+
+    with h(s) = s (linear), √s (concave, accurate) or s² (convex, inaccurate). The forms are the post's, the numbers ours.
+    """
+    h = {"linear": lambda s: s, "concave": jnp.sqrt, "convex": jnp.square}[shape]
+    prevalence = 1e-4 + 0.8 * score**3 if rare else 0.01 + 0.15 * score - 0.2 * score**2 + 0.8 * score**3
+    return jnp.clip(prevalence, 1e-4 if rare else 1e-3, 0.999), 0.6 + 0.35 * h(score), 0.6 + 0.35 * h(1 - score)
+
+
+def theodon(
+    key: PRNGKeyArray,
+    n_instances: int,
+    per_instance: int,
+    n_labelers: int,
+    *,
+    shape: Literal["linear", "concave", "convex"] = "linear",
+    rare: bool = False,
+    population: int = 100_000,
+) -> ScoredCrowd:
+    """The contextual model's simulation: scores Beta(.8, 2), or Beta(.3, 8) for rare events.
+
+    For rare events (about one in a thousand) instances are drawn from a population with chances in proportion to
+    .01 + score, so that likely positives are over-represented; otherwise the sample is the population.
+
+    Args:
+        per_instance: labels of each instance, by different labelers drawn at random.
+        population: how many scores the rare design samples from.
+
+    Example:
+        >>> import jax
+        >>> crowd = theodon(jax.random.key(0), 100, 3, 10)
+        >>> crowd.labels(10).label.shape
+        (300,)
+
+    Source: the post's evaluation; the constants are ours (docs/contextual.md).
+    """
+    k_score, k_sample, k_truth, k_labeler, k_label = jax.random.split(key, 5)
+    if rare:
+        everyone = jax.random.beta(k_score, 0.3, 8.0, (population,))
+        chance = 0.01 + everyone
+        sampled = jax.random.choice(k_sample, population, (n_instances,), p=chance / chance.sum())
+        score, weight = everyone[sampled], 1 / chance[sampled]
+    else:
+        everyone = score = jax.random.beta(k_score, 0.8, 2.0, (n_instances,))
+        weight = jnp.ones(n_instances)
+    prevalence, sensitivity, specificity = theodon_functions(score, shape, rare=rare)
+    truth = jnp.where(jax.random.bernoulli(k_truth, prevalence), 1, -1).astype(jnp.int8)
+    order = jnp.argsort(jax.random.uniform(k_labeler, (n_instances, n_labelers)), axis=1)
+    labeler = order[:, :per_instance].ravel()
+    instance = jnp.repeat(jnp.arange(n_instances), per_instance)
+    yes = jnp.where(truth > 0, sensitivity, 1 - specificity)[instance]
+    label = jnp.where(jax.random.bernoulli(k_label, yes), 1, -1).astype(jnp.int8)
+    return ScoredCrowd(score, truth, labeler, instance, label, weight, everyone)
