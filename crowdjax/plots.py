@@ -133,7 +133,7 @@ def factor_over_feature(
     instance factor over the feature, one point per instance.
 
     Args:
-        true: the factor that generated the labels, where it is known.
+        true: what the average labeler's discrimination is, where it is known.
     """
     from scipy.stats import gaussian_kde
 
@@ -148,7 +148,7 @@ def factor_over_feature(
     twin.set(ylim=(-1.1 * peak, 1.1 * peak), ylabel="basis function × weight")
     twin.spines["right"].set_visible(True)
     twin.grid(visible=False)
-    left.set(title="Density of the outputs, weighted basis functions", xlabel=label, ylabel="density")
+    left.set(title="Density of outputs, weighted basis", xlabel=label, ylabel="density")
     left.set_ylim(0, 2 * left.get_ylim()[1])
     left.grid(visible=False)
     right.scatter(feature, factor, s=14, color=COLOURS[0], alpha=0.7, linewidth=0, label="instances")
@@ -195,3 +195,124 @@ def matrices(tables: Mapping[str, Float[np.ndarray, "A B"]], rows: Sequence[str]
         for spine in ax.spines.values():
             spine.set_visible(False)
     return figure
+
+
+@_styled
+def bands(
+    x: Float[np.ndarray, " X"],
+    functions: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    densities: Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]],
+    *,
+    xlabel: str,
+    xscale: str = "linear",
+) -> Figure:
+    """One panel per function: its mean with a band, over the density of the scores.
+
+    Args:
+        x: increasing; where the functions were evaluated.
+        functions: title -> (mean, lower, upper), probabilities of shape [X].
+        densities: of what -> (scores, weights); the first is filled, the next are lines. Heights are relative.
+        xscale: of matplotlib.
+    """
+    figure, axes = _panels(len(functions), 3.2 * len(functions), 2.9)
+    edges = x[:: max(1, len(x) // 50)]
+    for ax, (title, (mean, lower, upper)), colour in zip(axes, functions.items(), COLOURS, strict=False):
+        top = _nice_top(upper)
+        under = ax.twinx()
+        for k, (name, (scores, weights)) in enumerate(densities.items()):
+            heights, _ = np.histogram(scores, edges, weights=weights)
+            heights = heights / max(heights.max(), 1e-300)
+            look = dict(fill=True, color="#D9D9D9") if k == 0 else dict(color="#757575", linewidth=1)
+            under.stairs(heights, edges, label=name, **look)
+        under.set(ylim=(0, 4), yticks=[])
+        under.spines["right"].set_visible(False)
+        under.set_zorder(0)
+        ax.set_zorder(1)
+        ax.patch.set_visible(False)
+        ax.fill_between(x, lower, upper, color=colour, alpha=0.2, linewidth=0)
+        ax.plot(x, mean, color=colour)
+        ax.set(title=title, xlabel=xlabel, ylim=(0, top), xlim=(x[0], x[-1]), xscale=xscale)
+    figure.legend(*under.get_legend_handles_labels(), loc="outside lower right", ncols=len(densities), fontsize=8)
+    return figure
+
+
+@_styled
+def labeler_curves(
+    x: Float[np.ndarray, " X"],
+    panels: Mapping[str, tuple[Float[np.ndarray, " X"], Float[np.ndarray, "W X"]]],
+    named: Mapping[int, str],
+    *,
+    xlabel: str,
+    xscale: str = "linear",
+) -> Figure:
+    """One panel per measure: a line for each labeler, the crowd in black, and some labelers in colour, by name.
+
+    Args:
+        x: increasing; where the functions were evaluated.
+        panels: title -> (the crowd, the labelers).
+        named: row of a labeler -> its name.
+    """
+    figure, axes = _panels(len(panels), 3.4 * len(panels) + 1.6, 3.0, sharey=True)
+    for ax, (title, (crowd, labelers)) in zip(axes, panels.items(), strict=True):
+        for row in set(range(len(labelers))) - set(named):
+            ax.plot(x, labelers[row], color="#8C8C8C", alpha=0.45, linewidth=0.8)
+        for (row, name), colour in zip(named.items(), COLOURS, strict=False):
+            ax.plot(x, labelers[row], color=colour, label=_short(name))
+        ax.plot(x, crowd, color="black", linewidth=2.4, label="crowd")
+        ax.set(title=title, xlabel=xlabel, ylim=(0, 1), xlim=(x[0], x[-1]), xscale=xscale)
+    figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+    return figure
+
+
+@_styled
+def reliability(
+    forecasts: Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]], *, ylabel: str, n_bins: int = 10
+) -> Figure:
+    """The observed share of positives over the forecast probability, in bins of equal counts, with two standard errors;
+    the legend gives each forecast's mean distance from the diagonal.
+
+    Args:
+        forecasts: name -> (probability, what was observed: 0, 1 or a probability).
+    """
+    figure, (ax,) = _panels(1, 3.9, 3.7)
+    top = _nice_top(np.concatenate([np.concatenate(pair) for pair in forecasts.values()]))
+    ax.plot([0, top], [0, top], color="#9E9E9E", linewidth=1, linestyle="--")
+    for (name, (p, y)), colour, marker in zip(forecasts.items(), COLOURS[1::-1], MARKERS, strict=False):
+        parts = [part for part in np.array_split(np.argsort(p, kind="stable"), n_bins) if part.size]
+        size = np.array([part.size for part in parts])
+        forecast, observed = (np.array([v[part].mean() for part in parts]) for v in (p, y))
+        error = 2 * np.sqrt(observed * (1 - observed) / size)
+        distance = np.average(abs(forecast - observed), weights=size)
+        ax.errorbar(forecast, observed, error, color=colour, marker=marker, linewidth=1.2, elinewidth=0.8,
+                    label=f"{name}: off by {distance:.3f}")  # fmt: skip
+    ax.set(title="Reliability", xlabel="forecast", ylabel=ylabel, xlim=(0, top), ylim=(0, top), aspect="equal")
+    ax.legend(loc="upper left", fontsize=8)
+    return figure
+
+
+@_styled
+def intervals(rows: Mapping[str, tuple[float, float, float]], *, title: str, xlabel: str) -> Figure:
+    """One row per estimate: (value, lower, upper) as a dot with its interval; NaN leaves the interval out."""
+    figure, (ax,) = _panels(1, 6.0, 0.9 + 0.36 * len(rows))
+    for row, (value, lower, upper) in enumerate(rows.values()):
+        colour = COLOURS[0] if np.isfinite(lower) else "#757575"
+        ax.plot([lower, upper], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt")
+        ax.plot(value, row, color=colour, marker="o", markersize=6)
+        text = f"{value:.3g}" + (f" ({lower:.3g} to {upper:.3g})" if np.isfinite(lower) else "")
+        ax.annotate(text, (1.02, row), xycoords=("axes fraction", "data"), va="center", color=colour)
+    ax.set(title=title, xlabel=xlabel, yticks=range(len(rows)), yticklabels=list(rows), xlim=(0, None))
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.margins(x=0.05)
+    ax.grid(axis="y", visible=False)
+    ax.tick_params(axis="y", length=0)
+    return figure
+
+
+def _nice_top(values: np.ndarray) -> float:
+    """The end of an axis of probabilities that begins at 0: 1, or lower where all are far below."""
+    top = 1.1 * float(np.max(values))
+    return 1.0 if top > 0.5 else max(top, 1e-6)
+
+
+def _short(name: str, length: int = 18) -> str:
+    return name if len(name) <= length else name[: length - 1] + "…"

@@ -65,7 +65,7 @@ def run(config: Config) -> dict[str, pa.Table]:
     factor = {
         "detector": detector[0],
         "factor": scale * np.asarray(drawn.factors.beta[0, :, 0], float),
-        "true": float(true.alpha[0, :, 0].mean()) * np.asarray(true.beta[0, :, 0], float),
+        "true": np.asarray(true.beta[0], float) @ np.asarray(true.alpha[0], float).mean(0),
     }
     weights = scale * np.asarray(drawn.fit.weights.instance.dense[0, 1:, 0], float)
     return {"metrics": pa.Table.from_pylist(out), "factor": pa.table(factor), "weights": pa.table({"weight": weights})}
