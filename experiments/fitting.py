@@ -50,15 +50,14 @@ class Draws(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """The posteriors [R, I] of one model on every draw; and its fits and factors, unless it is the majority vote."""
+    """The posteriors [R, I] of one model on every draw; and its fits and factors, unless it is the majority vote.
+
+    A fit that failed is a row like the others: ``fit.code`` tells (``crowdjax.optimize.MEANING``).
+    """
 
     posterior: Float[Array, "R I"]
     fit: Fit | None = None
     factors: Factors | None = None
-
-    @property
-    def failed(self) -> int:
-        return 0 if self.fit is None else int((np.asarray(self.fit.code) > optimize.STALLED).sum())
 
 
 def fit_all(
@@ -76,8 +75,11 @@ def fit_all(
     def fit_group(group):
         start = time.perf_counter()
         found, n = _fit_group(labels, draws, list(group.values()), solver, seed)
-        seconds = time.perf_counter() - start
-        print(f"{name}: {', '.join(group)}: {n} fits in {seconds:.1f} s", file=sys.stderr, flush=True)
+        text = f"{name}: {', '.join(group)}: {n} fits in {time.perf_counter() - start:.1f} s"
+        kept = np.concatenate([np.asarray(f.fit.code) for f in found])
+        for code in set(kept.tolist()) - {optimize.CONVERGED}:
+            text += f"; {(kept == code).sum()} {optimize.MEANING[code]}"
+        print(text, file=sys.stderr, flush=True)
         return dict(zip(group, found, strict=True))
 
     for found in in_parallel(fit_group, groups.values()):
