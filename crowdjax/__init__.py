@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from crowdjax.api import Aggregation, FitError, InputError, Prediction, fit, load
+    from crowdjax.context_api import ContextualResult, context
 
 __version__ = "0.1.0"
-__all__ = ["Aggregation", "FitError", "InputError", "Prediction", "fit", "load"]
+__all__ = ["Aggregation", "ContextualResult", "FitError", "InputError", "Prediction", "context", "fit", "load"]
 
 
 def __getattr__(name: str):
-    """The facade, imported when it is first asked for; ``import crowdjax`` itself imports and starts nothing."""
+    """The facades, imported when first asked for; ``import crowdjax`` itself imports and starts nothing."""
     if name in __all__:
-        return getattr(importlib.import_module("crowdjax.api"), name)
+        home = "crowdjax.context_api" if name in ("ContextualResult", "context") else "crowdjax.api"
+        return getattr(importlib.import_module(home), name)
     raise AttributeError(f"module 'crowdjax' has no attribute {name!r}")

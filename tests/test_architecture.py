@@ -23,6 +23,7 @@ FLOORS = (
     {"datasets"},
     {"api"},
     {"plots"},
+    {"context_api"},
     {"report"},
     {"cli"},
 )
@@ -35,6 +36,7 @@ BEYOND = {
     "io": {"narwhals", "pyarrow"},
     "datasets": {"pyarrow", "pooch"},
     "api": {"pyarrow"},
+    "context_api": {"pyarrow"},
     "plots": {"matplotlib", "scipy"},
     "report": {"rich"},
     "cli": {"typer", "rich"},

@@ -1,0 +1,431 @@
+"""The facade of the contextual model: from tables of labels and scores to curves, prevalence and a calibrated score.
+
+    result = crowdjax.context("labels.csv", "scores.csv", population="all.csv")
+    result.prevalence, result.curves, result.calibration, result.instances, result.labelers, result.warnings
+    result.save("out")        tables, figures and the fit, which crowdjax.contextual.load("out") reads
+
+It reads (``crowdjax.io``), fits and summarises (``crowdjax.contextual``) and draws (``crowdjax.plots``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from jaxtyping import Float, PRNGKeyArray
+
+from crowdjax import contextual, io, plots
+from crowdjax.api import FitError
+from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
+from crowdjax.contextual.context import Transform
+from crowdjax.contextual.functions import Family
+from crowdjax.contextual.inference import Method
+from crowdjax.contextual.model import Constraint, Level
+from crowdjax.labels import InputError, LabelIndex, Labels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["ContextualResult", "context"]
+
+LEVEL = 0.95  # of all intervals
+GRID = 201  # scores at which the curves are given
+MOST_CALIBRATION = 1000  # rows of the calibration table
+MOST_NUTS = {"instances": 3000, "labels": 20_000}  # up to which NUTS is the default
+MOST_UNKNOWNS = 5000  # of the labelers: every method works with a dense Hessian
+MOST_LINES = 40  # labelers in a figure
+MOST_POINTS = 20_000  # instances behind a reliability diagram
+LEAST_GOLD = 100  # with fewer, reliability is measured against the posteriors
+
+
+@dataclasses.dataclass(frozen=True)
+class ContextualResult:
+    """Answers about instances, labelers and the population; intervals hold 95 %.
+
+    Attributes:
+        instances: a pyarrow table: instance, score, probability (of the truth being 1), label. Scores beyond the first
+            are columns score_NAME.
+        curves: quantity (prevalence, and sensitivity and specificity of the crowd), score, mean, lower, upper.
+        labelers: labeler, n_labels; sensitivity, specificity and, where labelers differ, balanced_accuracy and rank,
+            each with NAME_lower and NAME_upper.
+        calibration: score, probability, lower, upper, at scores that occur.
+        prevalence: mean, lower, upper, level, method; ``estimates`` has every way to estimate it.
+        record: what ``fit.json`` holds: diagnostics, settings, sizes, warnings.
+        fit: of ``crowdjax.contextual``; its rows are in the order of ``index``.
+        index: the ids of labelers and instances.
+        scores: of the instances, shape [I, C].
+        population: (scores [K, C], counts [K]), where given.
+        gold: the truth as -1 or +1, NaN where unknown, shape [I]; None without gold.
+    """
+
+    instances: pa.Table
+    curves: pa.Table
+    labelers: pa.Table
+    calibration: pa.Table
+    prevalence: dict[str, Any]
+    record: dict[str, Any]
+    fit: ContextualFit
+    index: LabelIndex
+    scores: Float[np.ndarray, "I C"]
+    population: tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]] | None
+    gold: Float[np.ndarray, " I"] | None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the answers should know, one sentence each."""
+        return tuple(self.record["warnings"])
+
+    def save(self, out: str | os.PathLike) -> None:
+        """Writes tables, ``prevalence.json``, ``fit.json``, the fit and the figures (SVG and PNG) to a folder, which
+        appears whole or not at all."""
+        with io.new_result(out, self.record) as folder:
+            for name in ("instances", "curves", "labelers", "calibration"):
+                pa.parquet.write_table(getattr(self, name), folder / f"{name}.parquet")
+            (folder / "prevalence.json").write_text(json.dumps(self.prevalence, indent=2) + "\n", encoding="utf-8")
+            contextual.save(self.fit, folder)
+            (folder / "figures").mkdir()
+            for name, figure in self.figures().items():
+                plots.save(figure, folder / "figures" / name)
+
+    def figures(self) -> dict[str, Figure]:
+        """The functions over the scores' density, reliability before and after calibration, the estimates of the
+        prevalence, and the labelers' own curves where they differ."""
+        x = np.unique(self.curves["score"].to_numpy())
+        curves = {
+            name.capitalize(): tuple(self.curves[part].to_numpy().reshape(3, -1)[k] for part in Band._fields)
+            for k, name in enumerate(Functions._fields)
+        }
+        logit = self.fit.scale.transform == "logit"
+        axis = dict(xlabel=self.record["scores"][0], xscale="logit" if logit else "linear")
+        densities = {"labelled instances": (self.scores[:, 0], np.ones(len(self.scores)))}
+        if self.population is not None:
+            densities["population"] = (self.population[0][:, 0], self.population[1])
+        forecasts, observed = self._forecasts()
+        drawn = {
+            "functions": plots.bands(x, curves, densities, **axis),
+            "reliability": plots.reliability(forecasts, ylabel=observed),
+            "prevalence": plots.intervals(
+                {e["method"]: _interval(e) for e in self.prevalence["estimates"]},
+                title="Share of positives",
+                xlabel=f"estimate, {LEVEL:.0%} interval",
+            ),
+        }
+        if self.fit.config.labelers != "global":
+            drawn["labelers"] = self._labeler_curves(x, curves, axis)
+        return drawn
+
+    def _labeler_curves(
+        self, x: Float[np.ndarray, " X"], crowd: Mapping[str, tuple], axis: Mapping[str, Any]
+    ) -> Figure:
+        """The labelers with most labels; of these, the two best and the two worst by name."""
+        most = np.argsort(-self.fit.labels_per_labeler, kind="stable")[:MOST_LINES]
+        best = np.argsort(self.labelers["rank"].to_numpy()[most], kind="stable")
+        named = best if len(best) <= 4 else np.r_[best[:2], best[-2:]]
+        own = contextual.labeler_functions(self.fit, _along_first(x, self.scores), most, LEVEL)
+        panels = {name.capitalize(): (crowd[name.capitalize()][0], getattr(own, name).mean) for name in own._fields[1:]}
+        return plots.labeler_curves(x, panels, {int(row): str(self.index.labelers[most[row]]) for row in named}, **axis)
+
+    def _forecasts(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], str]:
+        """The score as it is (if it is a probability) and calibrated, each with the truth: gold where there is enough,
+        else the instances' posteriors."""
+        known = np.zeros(0, int) if self.gold is None else np.flatnonzero(np.isfinite(self.gold))
+        gold = len(known) >= LEAST_GOLD
+        rows = _evenly(known if gold else np.arange(len(self.scores)), MOST_POINTS)
+        truth = (self.gold[rows] > 0).astype(float) if gold else self.instances["probability"].to_numpy()[rows]
+        first, forecasts = self.scores[rows, 0], {}
+        if first.min() >= 0 and first.max() <= 1:
+            forecasts["score"] = (first, truth)
+        forecasts["calibrated"] = (contextual.calibrate(self.fit, self.scores[rows], LEVEL).mean, truth)
+        return forecasts, "share of positives (gold)" if gold else "mean posterior of the instances"
+
+
+def context(
+    table,
+    scores,
+    *,
+    weights=None,
+    population=None,
+    gold=None,
+    prevalence: Family = "gp",
+    accuracy: Family = "gp",
+    labelers: Level = "offset",
+    constraint: Constraint = "ordered",
+    transform: Transform = "identity",
+    inference: Method | Inference | None = None,
+    draws: int | None = None,
+    seed: int = 0,
+    key: PRNGKeyArray | None = None,
+    columns: Mapping[str, str] | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> ContextualResult:
+    """Fits prevalence, sensitivity and specificity as functions of a score to a table of labels.
+
+    Args:
+        table: labels, as in :func:`crowdjax.fit`.
+        scores: a table with a row for every instance of the labels: instance, and one or more numeric columns. With
+            several, curves are given along the first, the others at their medians.
+        weights: a table with columns instance and weight: how many instances of the population each stands for. They
+            count in the prevalence, not in the fit.
+        population: a table of the population's scores, with the columns of ``scores`` and, optionally, weight or
+            count. The prevalence is then that of this table; weights, if also given, serve the other estimates.
+        gold: a table with the known truth of some instances: instance, label.
+        prevalence, accuracy: ``gp``, ``linear`` or ``constant``.
+        labelers: ``global`` (all alike), ``offset`` or ``function`` (each with curves of its own shape).
+        constraint: ``ordered`` (sensitivity + specificity > 1), ``both`` (each above one half) or ``free``.
+        transform: of the scores before all else: ``identity``, ``logit`` (they are probabilities) or ``rank``.
+        inference: ``nuts``, ``svi``, ``laplace``, or settings of one's own; by default NUTS up to 3000 instances and
+            20000 labels, Laplace above.
+        draws: posterior draws, of each chain; default 500.
+        seed, key: a key goes before a seed.
+        columns: which column of the labels is which, where names differ: ``{"labeler": "who"}``.
+        progress: called with (stage, done, total).
+
+    Raises:
+        InputError: a table or a setting is wrong; one line says which value, where, and what is allowed.
+        FitError: the fit failed.
+
+    Example:
+        >>> import crowdjax
+        >>> rng = np.random.default_rng(0)
+        >>> score, who = rng.random(60), np.tile(["ann", "bob", "cat"], 60)
+        >>> answers = np.where(rng.random(180) < 0.9, 1, 0) == np.repeat(rng.random(60) < score, 3)
+        >>> labels = {"labeler": who, "instance": np.repeat(np.arange(60), 3), "label": answers}
+        >>> scores = {"instance": np.arange(60), "score": score}
+        >>> result = crowdjax.context(labels, scores, prevalence="linear", accuracy="constant", inference="laplace")
+        >>> bool(result.prevalence["lower"] < 0.5 < result.prevalence["upper"]), result.calibration.num_rows
+        (True, 60)
+    """
+    started = time.perf_counter()
+    config = _settings(ContextualConfig, prevalence, accuracy, labelers, constraint)
+    triples = io.read_triples(table, columns=columns)
+    index = triples.index
+    truth = None if gold is None else io.read_gold(gold, index.instances)
+    labels = triples.labels(gold=truth)
+    names, values = io.read_values(scores, "instance", index.instances, place="scores")
+    people = None if population is None else io.read_population(population, names)
+    _check_scores(names, values, transform, lambda row: f"instance {index.instances[row]!s}")
+    if people is not None:
+        _check_scores(names, people[0], transform, lambda row: f"population, row {row + 1}", vary=False)
+    sampling = None if weights is None else io.read_weights(weights, index.instances)
+    _check_size(config, labels, len(names))
+    method, reason = _inference(inference, draws, labels)
+    key, other = jax.random.split(jax.random.key(seed) if key is None else key)
+    scale = Scale.learn(values, transform=transform, population=None if people is None else people[0])
+
+    fit = contextual.fit(labels, values, config, key, method, scale=scale, progress=progress)
+    if not np.isfinite(fit.unconstrained).all():
+        raise FitError(f"the fit failed: {method.method} ended at numbers that are not finite")
+    probability = np.asarray(contextual.item_posteriors(fit, labels, values), np.float64)
+    estimates = _estimates(fit, labels, values, sampling, people, other)
+    remarks = []
+    if len(names) > 1:
+        at = ", ".join(f"{n} = {m:.4g}" for n, m in zip(names[1:], np.median(values[:, 1:], 0), strict=True))
+        remarks.append(f"Curves are along {names[0]}, with the other scores at their medians: {at}.")
+    if fit.config.labelers == "global":
+        remarks.append("Labelers are taken to be alike: their table repeats the crowd's sensitivity and specificity.")
+    record = {
+        "model": "contextual",
+        "result": _summary(fit),
+        "inference": method.method,
+        "inference_reason": reason,
+        "diagnostics": fit.diagnostics,
+        "n_labels": int((labels.counts > 0).sum()),
+        "n_labelers": labels.n_labelers,
+        "n_instances": labels.n_instances,
+        "n_gold": 0 if truth is None else int(np.isfinite(truth).sum()),
+        "n_population": None if people is None else len(people[1]),
+        "scores": names,
+        "transform": transform,
+        "weights": sampling is not None,
+        "seconds": 0.0,
+        "seed": seed,
+        "config": dataclasses.asdict(config),
+        "settings": dataclasses.asdict(method),
+        "versions": {"jax": jax.__version__, "numpyro": version("numpyro"), "numpy": np.__version__},
+        "device": jax.devices()[0].device_kind,
+        "warnings": [*fit.warnings, *remarks],
+    }
+    result = ContextualResult(
+        instances=pa.table(
+            {
+                "instance": pa.array(index.instances),
+                **_score_columns(names, values),
+                "probability": probability,
+                "label": (probability > 0.5).astype(np.int8),
+            }
+        ),
+        curves=_curves(fit, values, people),
+        labelers=_labelers(fit, labels, index),
+        calibration=_calibration(fit, names, values, people),
+        prevalence={**estimates[0], "level": LEVEL, "estimates": estimates},
+        record=record,
+        fit=fit,
+        index=index,
+        scores=values,
+        population=people,
+        gold=truth,
+    )
+    record["seconds"] = time.perf_counter() - started
+    return result
+
+
+# Settings
+
+
+def _settings(make: Callable, *arguments, **named):
+    try:
+        return make(*arguments, **named)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _check_scores(names, values, transform: Transform, about: Callable[[int], str], *, vary: bool = True) -> None:
+    """Refuses what ``Scale`` would, by the names that the user knows."""
+    for name, column in zip(names, values.T, strict=True):
+        if vary and column.min() == column.max():
+            raise InputError(
+                f"scores: column {name!r} is {column[0]:g} throughout; allowed: scores that differ between instances"
+            )
+        outside = np.flatnonzero((column <= 0) | (column >= 1))
+        if transform == "logit" and outside.size:
+            row = int(outside[0])
+            raise InputError(
+                f"scores: column {name!r}, {about(row)}: got {column[row]:g}; allowed with transform logit: between 0 "
+                "and 1, both excluded"
+            )
+
+
+def _check_size(config: ContextualConfig, labels: Labels, n_columns: int) -> None:
+    own = {"global": 0, "offset": 2, "function": 2 + 2 * config.labeler_gp.n_basis * n_columns}[config.labelers]
+    if own * labels.n_labelers > MOST_UNKNOWNS:
+        raise InputError(
+            f"labelers: got {config.labelers!r}, which gives {labels.n_labelers} labelers {own * labels.n_labelers} "
+            f"unknowns; allowed: up to {MOST_UNKNOWNS}, as with {'offset or ' * (own > 2)}global"
+        )
+
+
+def _inference(inference: Method | Inference | None, draws: int | None, labels: Labels) -> tuple[Inference, str]:
+    """(the settings, why these)."""
+    reason = "as asked for"
+    if inference is None:
+        sizes = {"instances": labels.n_instances, "labels": int((labels.counts > 0).sum())}
+        small = all(sizes[what] <= most for what, most in MOST_NUTS.items())
+        limits = " and ".join(f"{most} {what}" for what, most in MOST_NUTS.items())
+        inference = "nuts" if small else "laplace"
+        reason = (
+            f"by default nuts up to {limits}, laplace above; here {' and '.join(f'{n} {w}' for w, n in sizes.items())}"
+        )
+    if not isinstance(inference, Inference):
+        if inference not in ("nuts", "svi", "laplace"):
+            raise InputError(f"inference: got {inference!r}; allowed: nuts, svi, laplace")
+        inference = Inference(inference)
+    return inference if draws is None else _settings(dataclasses.replace, inference, n_draws=draws), reason
+
+
+# Answers
+
+
+def _summary(fit: ContextualFit) -> str:
+    d = fit.diagnostics
+    if fit.inference.method == "nuts":
+        return f"nuts with R-hat {d['rhat']:.3f}, ESS {d['ess']:.0f}, {d['divergences']:.0f} divergences"
+    return f"{fit.inference.method} with Pareto k-hat {d['khat']:.2f}"
+
+
+def _along_first(x: Float[np.ndarray, " X"], scores: Float[np.ndarray, "I C"]) -> Float[np.ndarray, "X C"]:
+    """x as the first score, the others at their medians."""
+    return np.c_[x, np.broadcast_to(np.median(scores[:, 1:], 0), (len(x), scores.shape[1] - 1))]
+
+
+def _evenly(values: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the values, evenly spaced, with the first and the last."""
+    return values[np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int))]
+
+
+def _all_scores(scores, population) -> Float[np.ndarray, "n C"]:
+    return scores if population is None else np.r_[scores, population[0]]
+
+
+def _curves(fit: ContextualFit, scores, population) -> pa.Table:
+    first = _all_scores(scores, population)[:, 0]
+    low, high = first.min(), first.max()
+    if fit.scale.transform == "logit":
+        x = 1 / (1 + np.exp(-np.linspace(np.log(low / (1 - low)), np.log(high / (1 - high)), GRID)))
+    else:
+        x = np.linspace(low, high, GRID)
+    x = np.unique(np.clip(x, low, high))
+    found = contextual.functions(fit, _along_first(x, scores), LEVEL)
+    parts = {part: np.concatenate([getattr(band, part) for band in found]).astype(float) for part in Band._fields}
+    return pa.table({"quantity": np.repeat(found._fields, len(x)), "score": np.tile(x, 3), **parts})
+
+
+def _calibration(fit: ContextualFit, names, scores, population) -> pa.Table:
+    """At the distinct scores, thinned evenly."""
+    rows = _evenly(np.unique(_all_scores(scores, population), axis=0), MOST_CALIBRATION)
+    band = contextual.calibrate(fit, rows, LEVEL)
+    columns = {"probability": band.mean, "lower": band.lower, "upper": band.upper}
+    return pa.table({**_score_columns(names, rows), **{k: np.asarray(v, float) for k, v in columns.items()}})
+
+
+def _score_columns(names, values) -> dict[str, np.ndarray]:
+    """The first score as score, others as score_NAME."""
+    return {"score": values[:, 0]} | {f"score_{n}": v for n, v in zip(names[1:], values[:, 1:].T, strict=True)}
+
+
+def _labelers(fit: ContextualFit, labels: Labels, index: LabelIndex) -> pa.Table:
+    found = contextual.labeler_table(fit, LEVEL)
+    n = found.n_labels if labels.weight is not None else np.rint(found.n_labels).astype(np.int64)
+    bands = {"sensitivity": found.sensitivity, "specificity": found.specificity}
+    if fit.config.labelers != "global":
+        bands |= {"balanced_accuracy": found.balanced, "rank": found.rank}
+    columns = {}
+    for name, band in bands.items():
+        for suffix, values in zip(("", "_lower", "_upper"), band, strict=True):
+            columns[name + suffix] = np.asarray(values, float)
+    return pa.table({"labeler": pa.array(index.labelers), "n_labels": n, **columns})
+
+
+def _estimates(fit: ContextualFit, labels: Labels, scores, weights, population, key) -> list[dict[str, Any]]:
+    """Every estimate of the prevalence, the best first: (method, mean, lower, upper, what it is)."""
+    first, second = jax.random.split(key)
+    by = "its sampling weights" if weights is not None else "equal weights"
+    out = []
+    if population is not None:
+        band = contextual.population_prevalence(fit, *population, level=LEVEL)
+        out.append(("population table", *band, "the prevalence function averaged over the population's scores"))
+    band = contextual.population_prevalence(fit, scores, weights, key=first, level=LEVEL)
+    name = "weighted instances" if weights is not None else "labelled instances"
+    out.append((name, *band, f"the prevalence function averaged over the labelled instances with {by}, as a sample"))
+    band = contextual.item_prevalence(fit, labels, scores, second, weights, level=LEVEL)
+    out.append(("item posteriors", *band, f"the truths of the labelled instances averaged with {by}, as a sample"))
+    votes, positive = (
+        np.bincount(labels.instance, w, labels.n_instances) for w in (labels.counts, labels.counts * (labels.label > 0))
+    )
+    share = np.average(positive / votes, weights=weights)
+    out.append(
+        (
+            "vote share",
+            share,
+            None,
+            None,
+            f"the share of positive labels averaged over the instances with {by}; no model",
+        )
+    )
+    numbers = [[None if v is None else float(v) for v in row[1:4]] for row in out]
+    return [
+        dict(zip(("method", "mean", "lower", "upper", "what"), (row[0], *n, row[4]), strict=True))
+        for row, n in zip(out, numbers, strict=True)
+    ]
+
+
+def _interval(estimate: Mapping[str, Any]) -> tuple[float, float, float]:
+    return tuple(np.nan if estimate[k] is None else estimate[k] for k in Band._fields)
