@@ -13,7 +13,9 @@ ANCHORS = {  # accuracy, from and to; one bird is .009 (docs/models.md)
         "majority": (0.759, 0.760), "glad": (0.713, 0.732), "dawid-skene": (0.889, 0.908), "1 factors": (0.889, 0.908)
     },
 }  # fmt: skip
-OTHERS = "duchenne ducks hcb trec2011 d_possent sp sp_amt zencrowd medrel_cause medrel_treat".split()
+OTHERS = [
+    "duchenne", "ducks", "hcb", "trec2011", "d_possent", "sp", "sp_amt", "zencrowd", "medrel_cause", "medrel_treat"
+]  # fmt: skip
 KEY = jax.random.key(0)
 
 
