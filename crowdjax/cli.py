@@ -1,4 +1,4 @@
-"""The command line: ``crowdjax fit`` and ``crowdjax predict``, thin wrappers of the facade.
+"""The command line: ``crowdjax fit``, ``predict`` and ``context``, thin wrappers of the facades.
 
 Exit status: 0 done, 1 the run failed, 2 the input is wrong; the last two with one line on stderr and nothing written.
 What takes time to import is imported inside the commands, so that ``--help`` is quick.
@@ -112,6 +112,64 @@ def predict(
         _tell(result, out)
 
 
+@app.command()
+def context(
+    labels: LabelsArgument,
+    scores: Annotated[Path, typer.Option(metavar="T", help="Table: instance, one or more numeric columns.")],
+    out: Out,
+    weights: Annotated[Path | None, typer.Option(metavar="T", help="Sampling weights: instance, weight.")] = None,
+    population: Annotated[
+        Path | None,
+        typer.Option(metavar="T", help="Scores of the population, in columns as in --scores; weight or count."),
+    ] = None,
+    gold: Annotated[Path | None, typer.Option(metavar="T", help="Table of known truth: instance, label.")] = None,
+    prevalence: Annotated[str, typer.Option(help="gp, linear or constant in the score.")] = "gp",
+    accuracy: Annotated[str, typer.Option(help="gp, linear or constant in the score.")] = "gp",
+    labelers: Annotated[str, typer.Option(help="How labelers differ: global (not), offset or function.")] = "offset",
+    constraint: Annotated[
+        str, typer.Option(help="ordered: sensitivity + specificity > 1; both: each > 1/2; or free.")
+    ] = "ordered",
+    transform: Annotated[
+        str, typer.Option(help="Of the scores before all else: identity, logit or rank.")
+    ] = "identity",
+    inference: Annotated[str | None, typer.Option(help="nuts, svi or laplace; by default by size.")] = None,
+    draws: Annotated[
+        int | None, typer.Option(metavar="N", help="Posterior draws (of each chain); default 500.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws chains and samples.")] = 0,
+    columns: Columns = None,
+) -> None:
+    """Fit prevalence and accuracy as functions of a score; write tables, figures and the fit to a folder."""
+    with _errors():
+        io, _ = _library()
+        from crowdjax import context_api
+
+        io.check_out(out)
+        with _progress() as progress:
+            result = context_api.context(
+                labels,
+                scores,
+                weights=weights,
+                population=population,
+                gold=gold,
+                prevalence=prevalence,
+                accuracy=accuracy,
+                labelers=labelers,
+                constraint=constraint,
+                transform=transform,
+                inference=inference,
+                draws=draws,
+                seed=seed,
+                columns=_columns(columns),
+                progress=progress,
+            )
+        result.save(out)
+        _tell(result, out)
+        if not sys.stdout.isatty():
+            for sentence in result.warnings:
+                sys.stderr.write(f"crowdjax: note: {sentence}\n")
+
+
 def main() -> None:
     """The console script."""
     app()
@@ -153,6 +211,28 @@ def _errors():
         told = wrong or type(error).__name__ == "FitError"
         text = str(error) if told else f"{type(error).__name__}: {error}"
         raise typer.Exit(_fail(text, 2 if wrong else 1)) from None
+
+
+@contextlib.contextmanager
+def _progress():
+    """A function (stage, done, total) that shows how far a fit is, where somebody is looking; else None."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, TimeElapsedColumn
+
+    with Progress(
+        *Progress.get_default_columns(), TimeElapsedColumn(), console=Console(stderr=True), transient=True
+    ) as bar:
+        tasks = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage)
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield report
 
 
 def _columns(given: str | None) -> dict[str, str] | None:

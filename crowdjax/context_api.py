@@ -395,36 +395,30 @@ def _labelers(fit: ContextualFit, labels: Labels, index: LabelIndex) -> pa.Table
 
 
 def _estimates(fit: ContextualFit, labels: Labels, scores, weights, population, key) -> list[dict[str, Any]]:
-    """Every estimate of the prevalence, the best first: (method, mean, lower, upper, what it is)."""
-    first, second = jax.random.split(key)
-    by = "its sampling weights" if weights is not None else "equal weights"
+    """Every estimate of the prevalence, the best first."""
     out = []
+
+    def add(method: str, mean, lower, upper, what: str):
+        numbers = (None if v is None else float(v) for v in (mean, lower, upper))
+        out.append({"method": method, **dict(zip(Band._fields, numbers, strict=True)), "what": what})
+
+    first, second = jax.random.split(key)
+    by = "labelled instances, each with " + ("its sampling weight" if weights is not None else "the same weight")
     if population is not None:
         band = contextual.population_prevalence(fit, *population, level=LEVEL)
-        out.append(("population table", *band, "the prevalence function averaged over the population's scores"))
+        add("population table", *band, "the prevalence function averaged over the population's scores")
     band = contextual.population_prevalence(fit, scores, weights, key=first, level=LEVEL)
-    name = "weighted instances" if weights is not None else "labelled instances"
-    out.append((name, *band, f"the prevalence function averaged over the labelled instances with {by}, as a sample"))
+    name = "labelled instances" if weights is None else "weighted instances"
+    add(name, *band, f"the prevalence function averaged over a sample: the {by}")
     band = contextual.item_prevalence(fit, labels, scores, second, weights, level=LEVEL)
-    out.append(("item posteriors", *band, f"the truths of the labelled instances averaged with {by}, as a sample"))
+    add("item posteriors", *band, f"the inferred truths averaged over a sample: the {by}")
+    counts = labels.counts
     votes, positive = (
-        np.bincount(labels.instance, w, labels.n_instances) for w in (labels.counts, labels.counts * (labels.label > 0))
+        np.bincount(labels.instance, w, labels.n_instances) for w in (counts, counts * (labels.label > 0))
     )
     share = np.average(positive / votes, weights=weights)
-    out.append(
-        (
-            "vote share",
-            share,
-            None,
-            None,
-            f"the share of positive labels averaged over the instances with {by}; no model",
-        )
-    )
-    numbers = [[None if v is None else float(v) for v in row[1:4]] for row in out]
-    return [
-        dict(zip(("method", "mean", "lower", "upper", "what"), (row[0], *n, row[4]), strict=True))
-        for row, n in zip(out, numbers, strict=True)
-    ]
+    add("vote share", share, None, None, f"the share of positive labels, without a model, averaged over the {by}")
+    return out
 
 
 def _interval(estimate: Mapping[str, Any]) -> tuple[float, float, float]:
