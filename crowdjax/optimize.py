@@ -147,7 +147,6 @@ def _accept(s: _State, trial, rule, diagonal, rtol, patience, refresh) -> _State
     d = jax.lax.cond(first | (s.n_steps % refresh == 0), diagonal, lambda x: s.diagonal, x) if refresh else (
         jax.lax.cond(first, diagonal, lambda x: s.diagonal, x))
     update, rule_state = rule.update(grad, s.rule, x, diagonal=d)
-    # The gain still to be had, ½ gᵀD⁻¹g at most, is small too: no false alarm from one short step.
     small = ~first & (s.value - value <= rtol * (1 + jnp.abs(value)))
     small = jnp.where(small, s.small + 1, 0)
     slope = -jnp.vdot(grad, update)

@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from crowdjax import optimize
 from crowdjax.factor.em import em_bound, em_cg
-from crowdjax.factor.features import Linear
+from crowdjax.factor.features import PRECISION, Linear
 from crowdjax.factor.kernels import Factors, majority
 from crowdjax.factor.model import FactorModel, Objective, Weights
 from crowdjax.labels import InputError, Labels
@@ -75,7 +75,7 @@ class Fit(eqx.Module):
         objective: log p(L | W) + log p(W).
         log_likelihood: log p(L | W).
         code: result code (``crowdjax.optimize.MEANING``).
-        n_steps: passes over the data.
+        n_steps: passes over the data, the start included; for ``em-cg`` rounds of EM.
         history: objective after each pass of the stage that was kept, NaN beyond.
         switched: whether the first optimum had classes switched and the corrected one was better.
     """
@@ -145,7 +145,18 @@ def fit(
     return dataclasses.replace(chosen, n_steps=fits.n_steps.sum())
 
 
-fit_jit = eqx.filter_jit(fit)  # traces once per shape and solver
+def fit_jit(
+    labels: Labels,
+    model: FactorModel,
+    key: PRNGKeyArray,
+    solver: Solver = Solver(),
+    start: Weights | None = None,
+) -> Fit:
+    """:func:`fit`, compiled: traces once per shape and solver, however its arguments are passed."""
+    return _fit_jit(labels, model, key, solver, start)
+
+
+_fit_jit = eqx.filter_jit(fit)
 
 
 def sweep(
@@ -263,8 +274,9 @@ def unswitch(
     if model.instance.dense is not None:
         membership = jnp.abs(jnp.asarray(model.instance.dense, p.dtype))
         membership /= jnp.maximum(membership.sum(1, keepdims=True), jnp.finfo(p.dtype).tiny)
-        of_region = agreement @ membership / jnp.maximum(membership.sum(0), jnp.finfo(p.dtype).tiny)
-        flip |= membership @ of_region < 0.5
+        of_region = jnp.matmul(agreement, membership, precision=PRECISION)
+        of_region /= jnp.maximum(membership.sum(0), jnp.finfo(p.dtype).tiny)
+        flip |= jnp.matmul(membership, of_region, precision=PRECISION) < 0.5
     if labels.gold is not None:
         flip &= labels.gold == 0
     return jnp.where(flip, 1 - p, p), flip.any()

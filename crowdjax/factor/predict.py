@@ -47,7 +47,7 @@ def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSumm
     add = lambda v: sum_by(v, labels.labeler, labels.n_labelers)  # noqa: E731
     plus, minus = add(c * p), add(c * (1 - p))
     hits, rejections = add(c * p * right_plus), add(c * (1 - p) * right_minus)
-    typical = factors.alpha @ factors.beta.mean(0)
+    typical = jnp.matmul(factors.alpha, factors.beta.mean(0), precision=PRECISION)
     typical_plus, typical_minus = likelihood.sensitivity_specificity(typical, gamma)
     share = lambda part, whole, otherwise: jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), otherwise)  # noqa: E731
     return LabelerSummary(
