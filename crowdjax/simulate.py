@@ -294,7 +294,7 @@ def theodon_functions(
 
         π = .01 + .15 s - .2 s² + .8 s³ (rare: .0001 + .8 s³)     sens = .6 + .35 h(s), spec = .6 + .35 h(1 - s)
 
-    with h(s) = s (linear), √s (concave, accurate) or s² (convex, inaccurate). The forms are the post's, the numbers ours.
+    with h(s) = s (linear), √s (concave, accurate) or s² (convex, inaccurate). Forms: the post's; numbers: ours.
     """
     h = {"linear": lambda s: s, "concave": jnp.sqrt, "convex": jnp.square}[shape]
     prevalence = 1e-4 + 0.8 * score**3 if rare else 0.01 + 0.15 * score - 0.2 * score**2 + 0.8 * score**3

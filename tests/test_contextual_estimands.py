@@ -38,7 +38,9 @@ WEIGHTS = RNG.gamma(2, 1, I)
 @pytest.fixture(scope="module")
 def found():
     labels = Labels.from_arrays(LABELER, INSTANCE, LABEL, gold=GOLD)
-    return labels, fit(labels, SCORE, ContextualConfig("linear", "linear"), jax.random.key(0), Inference("laplace", n_draws=60))
+    return labels, fit(
+        labels, SCORE, ContextualConfig("linear", "linear"), jax.random.key(0), Inference("laplace", n_draws=60)
+    )
 
 
 def by_hand(draws, score):
@@ -98,7 +100,10 @@ def test_bootstrap_adds_the_samples_own_variation(found):
     draws = ((w * pi).sum(-1) / w.sum(-1)).ravel()
     np.testing.assert_allclose(band.mean, draws.mean(), atol=0.02)
     np.testing.assert_allclose(band.upper - band.lower, np.ptp(np.quantile(draws, [0.025, 0.975])), rtol=0.4)
-    assert band.upper - band.lower > population_prevalence(result, SCORE, WEIGHTS).upper - population_prevalence(result, SCORE, WEIGHTS).lower
+    assert (
+        band.upper - band.lower
+        > population_prevalence(result, SCORE, WEIGHTS).upper - population_prevalence(result, SCORE, WEIGHTS).lower
+    )
 
 
 def test_item_prevalence_is_the_weighted_share_where_all_is_known():
@@ -141,7 +146,10 @@ def test_sampling_weights_give_back_the_population():
         (lambda f: population_prevalence(f, SCORE, WEIGHTS[:-1]), "weight: 119 of them for 120 scores"),
         (lambda f: population_prevalence(f, SCORE, -WEIGHTS), "weight: got -"),
         (lambda f: population_prevalence(f, SCORE, 0 * WEIGHTS), "add up to 0"),
-        (lambda f: population_prevalence(f, SCORE, 0 * WEIGHTS, key=jax.random.key(0)), "allowed: finite numbers above 0"),
+        (
+            lambda f: population_prevalence(f, SCORE, 0 * WEIGHTS, key=jax.random.key(0)),
+            "allowed: finite numbers above 0",
+        ),
         (lambda f: population_prevalence(f, [np.nan]), "score: got nan"),
         (lambda f: functions(f, np.zeros((3, 2))), "2 columns; the model was given 1"),
         (lambda f: labeler_functions(f, GRID, [W]), "labelers: got 4; allowed: 0 to 3"),

@@ -10,7 +10,18 @@ from scipy import stats
 from scipy.optimize import minimize
 
 from crowdjax import labels as labels_module
-from crowdjax.contextual import GP, PRESETS, ContextualConfig, Inference, Scale, fit, functions, load, prepare_data, save
+from crowdjax.contextual import (
+    GP,
+    PRESETS,
+    ContextualConfig,
+    Inference,
+    Scale,
+    fit,
+    functions,
+    load,
+    prepare_data,
+    save,
+)
 from crowdjax.contextual.diagnostics import chain_diagnostics, pareto_smooth
 from crowdjax.contextual.inference import _still_climbing, crowd_curves, find_mode, identification, whiten
 from crowdjax.contextual.model import centre, constrain, curves, log_density, prior_draws
@@ -44,7 +55,7 @@ def test_mode_equals_scipys(x64):
     value = jax.jit(jax.value_and_grad(lambda u: -log_density(config, data, u)))
     expected = minimize(lambda u: tuple(map(np.asarray, value(u))), u0, jac=True, method="BFGS", options={"gtol": 1e-6})
     whitening, objective, _ = find_mode(config, data, 500)
-    np.testing.assert_allclose(-objective[-1], -expected.fun, rtol=1e-7)
+    np.testing.assert_allclose(objective[-1], -expected.fun, rtol=1e-7)
     np.testing.assert_allclose(whitening.mean, expected.x, atol=2e-3)
     hessian = jax.hessian(lambda u: -log_density(config, data, u))(whitening.mean)
     np.testing.assert_allclose(whitening.root.T @ hessian @ whitening.root, np.eye(len(u0)), atol=1e-5)
@@ -54,6 +65,7 @@ def test_hilbert_inducing_and_exact_processes_have_the_same_mode(x64):
     """The mode of a white parametrisation does not depend on the root that colours it, so the three may be compared
     without Monte Carlo noise."""
     score, _, labels = crowd(120, 5)
+    score = score.round(1)  # few distinct inputs: the exact process has a weight for each
     scale = Scale.learn(score)
     found = []
     for gp in (GP(), GP("inducing", n_basis=24), GP("exact")):
@@ -70,11 +82,11 @@ def test_hilbert_inducing_and_exact_processes_have_the_same_mode(x64):
 @pytest.fixture(scope="module")
 def informed():
     """Fits of one well-informed label set by every method."""
-    score, truth, labels = crowd(600, 5, seed=1)
+    score, _, labels = crowd(400, 5, seed=1)
     config = dataclasses.replace(PRESETS["lr-lr"], labelers="global")
     settings = {
-        "nuts": Inference("nuts", n_draws=400, n_warmup=300),
-        "svi": Inference("svi", n_draws=1000, n_steps=500),
+        "nuts": Inference("nuts", n_draws=300, n_warmup=200),
+        "svi": Inference("svi", n_draws=1000, n_steps=300),
         "laplace": Inference("laplace", n_draws=1000),
         "resampled": Inference("laplace", n_draws=1000, resample=True),
     }
@@ -109,7 +121,9 @@ def test_the_truth_lies_in_the_bands(informed):
     _, _, fits = informed
     found = functions(fits["nuts"], GRID, level=0.99)
     for b, true in zip(found, true_functions(GRID), strict=True):
-        assert ((b.lower < true + 0.05) & (true - 0.05 < b.upper)).all()  # logistic lines are not quite the truth's shape
+        assert (
+            (b.lower < true + 0.05) & (true - 0.05 < b.upper)
+        ).all()  # logistic lines are not quite the truth's shape
 
 
 def test_saved_and_loaded_fit_is_the_same_and_can_be_continued(informed, tmp_path):
@@ -122,10 +136,12 @@ def test_saved_and_loaded_fit_is_the_same_and_can_be_continued(informed, tmp_pat
         for a, b in zip(functions(again, GRID), functions(found, GRID), strict=True):
             np.testing.assert_array_equal(a, b)
     again = load(tmp_path / "nuts")
-    more = fit(labels, score, again.config, jax.random.key(9), dataclasses.replace(again.inference, n_draws=50), start=again)
+    more = fit(
+        labels, score, again.config, jax.random.key(9), dataclasses.replace(again.inference, n_draws=50), start=again
+    )
     assert more.n_draws == again.n_draws + 100
-    np.testing.assert_array_equal(more.unconstrained[:, :400], again.unconstrained)
-    assert np.abs(np.diff(more.unconstrained[:, 400:], axis=1)).min() > 0
+    np.testing.assert_array_equal(more.unconstrained[:, :300], again.unconstrained)
+    assert np.abs(np.diff(more.unconstrained[:, 300:], axis=1)).min() > 0
     np.testing.assert_array_equal(more.sampler["step_size"], again.sampler["step_size"])
     after = load(tmp_path / "laplace")
     svi = fit(labels, score, after.config, jax.random.key(9), Inference("svi", n_steps=100, n_draws=200), start=after)
@@ -135,7 +151,14 @@ def test_saved_and_loaded_fit_is_the_same_and_can_be_continued(informed, tmp_pat
 def test_inducing_inputs_survive_saving(tmp_path):
     score, _, labels = crowd(60, 3)
     config = ContextualConfig("gp", "constant", gp=GP("inducing", n_basis=8))
-    found = fit(labels, score, config, jax.random.key(0), Inference("laplace", n_draws=20), scale=Scale.learn(score, transform="rank"))
+    found = fit(
+        labels,
+        score,
+        config,
+        jax.random.key(0),
+        Inference("laplace", n_draws=20),
+        scale=Scale.learn(score, transform="rank"),
+    )
     save(found, tmp_path)
     for a, b in zip(functions(load(tmp_path), GRID), functions(found, GRID), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -232,7 +255,9 @@ def test_float32_fit_of_extreme_scores_is_finite():
     rare = score**12
     found = fit(labels, rare, PRESETS["theodon"], jax.random.key(0), Inference("laplace", n_draws=30))
     assert all(np.isfinite(v).all() for v in found.draws.values())
-    assert np.isfinite(whiten(found.config, prepare_data(found.config, labels, found.scale(rare)), found.whitening.mean, 1.0)[1]).all()
+    assert np.isfinite(
+        whiten(found.config, prepare_data(found.config, labels, found.scale(rare)), found.whitening.mean, 1.0)[1]
+    ).all()
 
 
 def simulate_prior(config, basis, draw, rng, x, labeler, instance):
@@ -259,7 +284,13 @@ def test_ranks_of_prior_draws_are_uniform():
     for r in range(40):
         draw = jax.tree.map(lambda v, r=r: v[r], prior)
         label = simulate_prior(config, data.basis, draw, rng, x, labeler, instance)
-        found = fit(Labels.from_arrays(labeler, instance, label), score, config, jax.random.key(r), Inference("nuts", n_draws=200, n_warmup=200))
+        found = fit(
+            Labels.from_arrays(labeler, instance, label),
+            score,
+            config,
+            jax.random.key(r),
+            Inference("nuts", n_draws=200, n_warmup=200),
+        )
         basis, _ = found.bases(at)
         post = crowd_curves(config, basis, None, found.draws, jnp.ones(w))
         true = curves(config, basis, None, draw, jnp.arange(1))
@@ -276,8 +307,9 @@ def test_bands_cover_known_functions():
     inside = []
     for seed in range(6):
         score, _, labels = crowd(600, 3, seed=seed)
-        found = fit(labels, score, PRESETS["theodon"], jax.random.key(seed), Inference("nuts", n_draws=250, n_warmup=250))
+        found = fit(
+            labels, score, PRESETS["theodon"], jax.random.key(seed), Inference("nuts", n_draws=250, n_warmup=250)
+        )
         for b, true in zip(functions(found, GRID), true_functions(GRID), strict=True):
             inside.append((b.lower <= true) & (true <= b.upper))
     assert np.mean(inside) >= 0.90
-

@@ -60,9 +60,9 @@ def by_hand(config, draw, gold):
             value += stats.norm.logpdf(white).sum() + stats.norm.logpdf(w).sum()
             value += stats.norm.logpdf(np.log(length), *config.gp.log_length).sum()  # in the coordinate log ℓ
             density = amplitude**2 * np.sqrt(2 * np.pi) * length * np.exp(-0.5 * (length * omega) ** 2)
-            g = lambda x: phi(x) @ (np.sqrt(density) * w[0])  # noqa: E731
-            line = np.polyfit(grid, g(grid), 1)
-            f[name] = f[name] + g(X[:, 0]) - np.polyval(line, X[:, 0])
+            colour = np.sqrt(density) * w[0]
+            line = np.polyfit(grid, phi(grid) @ colour, 1)
+            f[name] = f[name] + phi(X[:, 0]) @ colour - np.polyval(line, X[:, 0])
     a, b = np.broadcast_to(f["accuracy"], (W, I)), np.broadcast_to(f["bias"], (W, I))
     if config.labelers == "offset":
         scale = stats.halfnorm.ppf(ndtr(draw["labeler_scale_white"]), scale=0.5)
@@ -87,7 +87,7 @@ def test_density_equals_the_sum_over_all_truths(x64, families, constraint, gold)
     config = ContextualConfig(*families, constraint=constraint, labelers="offset" if gold is None else "global")
     labels = Labels.from_arrays(**TRIPLES, gold=gold, n_labelers=W, n_instances=I)
     data = prepare_data(config, labels, X)
-    u0, unravel = centre(config, data)
+    u0, _ = centre(config, data)
     for seed in range(3):
         u = u0 + jax.random.normal(jax.random.key(seed), u0.shape)
         draw = {k: np.asarray(v) for k, v in constrain(config, data, u).items()}
@@ -105,7 +105,12 @@ def test_labelers_functions_enter_as_their_own_processes(x64):
     offset = draw["labeler_scale"][1] * (raw - raw.mean())
     own = config.functions["bias"]
     for i in range(W):
-        p = dict(mean=offset[i], slope=jnp.zeros(1), amplitude=draw["labeler_amplitude"][1:], length=draw["labeler_length"][1])
+        p = dict(
+            mean=offset[i],
+            slope=jnp.zeros(1),
+            amplitude=draw["labeler_amplitude"][1:],
+            length=draw["labeler_length"][1],
+        )
         own_values = evaluate(own, data.labeler_basis, p | {"weights": draw["labeler_weights"][1, :, i]})
         here = labels.labeler == i
         np.testing.assert_allclose(gamma[here], (shared + own_values)[labels.instance[here]], rtol=1e-9)
@@ -122,8 +127,14 @@ def crowd_of(n, gold=False, seed=0):
     return dict(labeler=labeler, instance=np.repeat(np.arange(n), 2), label=label, gold=known), x
 
 
-@pytest.mark.parametrize("config", [ContextualConfig(), ContextualConfig(increasing=True, gp=GP(n_basis=12)),
-                                    ContextualConfig(gp=GP("inducing", n_basis=8), labelers="function")])
+@pytest.mark.parametrize(
+    "config",
+    [
+        ContextualConfig(),
+        ContextualConfig(increasing=True, gp=GP(n_basis=12)),
+        ContextualConfig(gp=GP("inducing", n_basis=8), labelers="function"),
+    ],
+)
 @pytest.mark.parametrize("gold", [False, True])
 def test_blocks_add_up_to_the_whole(x64, monkeypatch, config, gold):
     """A layout of many blocks has the density of the flat one, and so do its blocks taken one at a time."""
@@ -166,7 +177,11 @@ def test_baselines_are_settings_with_their_own_parameters(name):
     data = prepare_data(config, Labels.from_arrays(**TRIPLES, n_labelers=W, n_instances=I), X)
     u, unravel = centre(config, data)
     sites = unravel(u)
-    for function, family in [("prevalence", config.prevalence), ("accuracy", config.accuracy), ("bias", config.accuracy)]:
+    for function, family in [
+        ("prevalence", config.prevalence),
+        ("accuracy", config.accuracy),
+        ("bias", config.accuracy),
+    ]:
         assert (f"{function}_slope" in sites) == (family != "constant")
         assert (f"{function}_weights" in sites) == (family == "gp")
     draw = constrain(config, data, u)

@@ -54,7 +54,9 @@ class Scale:
         columns = as_columns(scores)
         for c in range(columns.shape[1]):
             if columns[:, c].min() == columns[:, c].max():
-                raise LabelError(f"score: column {c} is {columns[0, c]} throughout; allowed: scores that differ between instances")
+                raise LabelError(
+                    f"score: column {c} is {columns[0, c]} throughout; allowed: scores that differ between instances"
+                )
         if population is not None:
             columns = np.r_[columns, as_columns(population, columns.shape[1])]
         if transform == "rank":
@@ -96,8 +98,10 @@ def _logit(columns: np.ndarray) -> np.ndarray:
     bad = np.argwhere((columns <= 0) | (columns >= 1))
     if bad.size:
         row, column = bad[0]
-        raise LabelError(f"score: got {columns[row, column]} at row {row}, column {column}; allowed for the logit: "
-                         "between 0 and 1, both excluded")
+        raise LabelError(
+            f"score: got {columns[row, column]} at row {row}, column {column}; allowed for the logit: "
+            "between 0 and 1, both excluded"
+        )
     return np.log(columns) - np.log1p(-columns)
 
 

@@ -188,7 +188,9 @@ def item_prevalence(
     rare and heavily weighted."""
     weights = check_weights(weights, labels.n_instances)
     data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None)
-    draws = np.asarray(_drawn_prevalence(fit.config, data, _some(fit, n_draws), jnp.asarray(weights / weights.sum()), key))
+    draws = np.asarray(
+        _drawn_prevalence(fit.config, data, _some(fit, n_draws), jnp.asarray(weights / weights.sum()), key)
+    )
     return band(draws, level)
 
 
@@ -245,16 +247,22 @@ def sampling_weights(scores, edges, counts) -> Float[np.ndarray, " I"]:
     """
     scores, edges, counts = (np.asarray(v, np.float64) for v in (scores, edges, counts))
     if len(counts) != len(edges) - 1 or not (np.diff(edges) > 0).all():
-        raise LabelError(f"edges: {len(edges)} of them for {len(counts)} counts; allowed: increasing, one more than counts")
+        raise LabelError(
+            f"edges: {len(edges)} of them for {len(counts)} counts; allowed: increasing, one more than counts"
+        )
     bad = np.flatnonzero(~((scores >= edges[0]) & (scores <= edges[-1])))
     if bad.size:
-        raise LabelError(f"score: got {scores[bad[0]]} at row {bad[0]}; allowed: {edges[0]} to {edges[-1]}, the outer edges")
+        raise LabelError(
+            f"score: got {scores[bad[0]]} at row {bad[0]}; allowed: {edges[0]} to {edges[-1]}, the outer edges"
+        )
     stratum = np.minimum(np.searchsorted(edges, scores, side="right") - 1, len(counts) - 1)
     sampled = np.bincount(stratum, minlength=len(counts))
     empty = np.flatnonzero((sampled == 0) & (counts > 0))
     if empty.size:
         k = empty[0]
-        raise LabelError(f"counts: {counts[k]:g} in [{edges[k]}, {edges[k + 1]}) of which none was sampled; merge it with a neighbour")
+        raise LabelError(
+            f"counts: {counts[k]:g} in [{edges[k]}, {edges[k + 1]}) of which none was sampled; merge strata"
+        )
     return check_weights((counts / np.maximum(sampled, 1))[stratum], len(scores))
 
 

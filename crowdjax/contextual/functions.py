@@ -285,8 +285,10 @@ def _inducing_inputs(gp: GP, x: np.ndarray) -> np.ndarray:
     distinct = np.unique(x, axis=0)
     if gp.approximation == "exact":
         if len(distinct) > MAX_EXACT:
-            raise ValueError(f"approximation: exact for {len(distinct)} distinct inputs; allowed: at most {MAX_EXACT}; "
-                             "use hsgp or inducing")
+            raise ValueError(
+                f"approximation: exact for {len(distinct)} distinct inputs; allowed: at most {MAX_EXACT}; "
+                "use hsgp or inducing"
+            )
         if x.shape[1] > 1:
             return distinct
         return np.unique(np.r_[distinct, np.linspace(-1, 1, EXACT_GRID, dtype=x.dtype)[:, None]], axis=0)

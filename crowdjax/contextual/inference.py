@@ -182,7 +182,9 @@ def fit(
         whitening, trace, code = find_mode(config, data, inference.max_steps, report)
     else:
         if start.config != config or start.unconstrained.shape[-1] != len(u):
-            raise LabelError("start: a fit of another model or of other labelers; allowed: one of the same config and labelers")
+            raise LabelError(
+                "start: a fit of another model or of other labelers; allowed: one of the same config and labelers"
+            )
         whitening, code = start.whitening, optimize.CONVERGED
 
     diagnostics: dict[str, float] = {"mode_code": int(code)}
@@ -295,8 +297,9 @@ def _climb(config, data, factor, whitening: Gaussian, max_steps: int):
         return value, grad, None
 
     v = jnp.zeros_like(whitening.mean)
+    rtol = max(1e-10, float(jnp.finfo(v.dtype).eps))
     end = optimize.minimize(
-        objective, v, optimize.lbfgs(10), diagonal=jnp.ones_like, max_steps=max_steps, refresh=0, rtol=1e-7
+        objective, v, optimize.lbfgs(10), diagonal=jnp.ones_like, max_steps=max_steps, refresh=0, rtol=rtol
     )
     return affine(whitening, end.x), end.history, end.code
 
@@ -493,7 +496,9 @@ def _nuts_run(config, data, whitening, settings, state, n: int):
     begin, step = _kernel(config, data, whitening, settings)
 
     def chain(state):
-        begin(state.z, state.rng_key, state.adapt_state.step_size, state.adapt_state.inverse_mass_matrix)  # sets up step
+        begin(
+            state.z, state.rng_key, state.adapt_state.step_size, state.adapt_state.inverse_mass_matrix
+        )  # sets up step
 
         def one(state, _):
             state = step(state)
@@ -533,7 +538,9 @@ def _informed(fit: ContextualFit) -> dict[str, float]:
     share = jnp.asarray(fit.labels_per_labeler)
     step = max(1, fit.n_draws // 200)
     after = crowd_curves(fit.config, basis, own, {k: v[::step] for k, v in fit.draws.items()}, share)
-    before = crowd_curves(fit.config, basis, own, prior_draws(fit.config, len(share), basis, own, jax.random.key(0), 200), share)
+    before = crowd_curves(
+        fit.config, basis, own, prior_draws(fit.config, len(share), basis, own, jax.random.key(0), 200), share
+    )
     ratio = jax.tree.map(lambda a, b: 1 - float(a.var(0).mean() / b.var(0).mean()), after, before)
     return {f"informed_{name}": value for name, value in ratio._asdict().items()}
 
@@ -543,16 +550,24 @@ def _warnings(fit: ContextualFit, labels: Labels) -> tuple[str, ...]:
     d, config, out = fit.diagnostics, fit.config, []
     if fit.inference.method == "nuts":
         if d["divergences"]:
-            out.append(f"{d['divergences']:.0f} divergent transitions: parts of the posterior may be missing; raise target_accept")
+            out.append(
+                f"{d['divergences']:.0f} divergent transitions: parts of the posterior may be missing; "
+                "raise target_accept"
+            )
         if not d["rhat"] <= 1.01:
             out.append(f"R-hat is {d['rhat']:.3f}, above 1.01: the chains disagree; draw more")
         if d["ess"] < 100 * len(fit.unconstrained):
-            out.append(f"the smallest effective sample size is {d['ess']:.0f}, below 100 per chain: intervals are noisy; draw more")
+            out.append(
+                f"the smallest effective sample size is {d['ess']:.0f}, below 100 per chain: intervals are noisy; "
+                "draw more"
+            )
     else:
         if not d["khat"] < 0.7:
             name = {"svi": "variational", "laplace": "Laplace"}[fit.inference.method]
-            out.append(f"Pareto k-hat is {d['khat']:.2f}, above 0.7: the {name} approximation misses parts of the "
-                       "posterior, its intervals may be too narrow and resampling does not mend it; compare with nuts")
+            out.append(
+                f"Pareto k-hat is {d['khat']:.2f}, above 0.7: the {name} approximation misses parts of the "
+                "posterior, its intervals may be too narrow and resampling does not mend it; compare with nuts"
+            )
         if fit.inference.method == "svi" and _still_climbing(fit.trace):
             out.append("the ELBO was still rising at the end: raise n_steps or continue from this fit")
         if d["mode_code"] > optimize.CONVERGED and d["mode_code"] != optimize.STALLED:
@@ -563,8 +578,11 @@ def _warnings(fit: ContextualFit, labels: Labels) -> tuple[str, ...]:
             continue
         for column, length in enumerate(np.median(fit.draws[f"{name}_length"], 0)):
             if not low <= length <= high:
-                out.append(f"the length-scale of {name} (column {column}) is {length:.2f}, outside the {low:.2f} to {high:.2f} "
-                           "that the basis can represent; " + ("raise n_basis" if length < low else "raise boundary"))
+                out.append(
+                    f"the length-scale of {name} (column {column}) is {length:.2f}, outside the {low:.2f} to "
+                    f"{high:.2f} that the basis can represent; "
+                    + ("raise n_basis" if length < low else "raise boundary")
+                )
     return tuple(out + identification(config, labels, d))
 
 
@@ -574,14 +592,20 @@ def identification(config: ContextualConfig, labels: Labels, informed: dict[str,
     counts = np.bincount(labels.instance, weights=labels.counts > 0, minlength=labels.n_instances)
     most, gold = counts.max(), labels.gold is not None and np.any(np.asarray(labels.gold) != 0)
     if most <= 1 and not gold:
-        out.append("not identified: every instance has one label, which tells one number per score (the share of positive "
-                   "labels) and not prevalence, sensitivity and specificity apart; they lean on the priors")
+        out.append(
+            "not identified: every instance has one label, which tells one number per score (the share of positive "
+            "labels) and not prevalence, sensitivity and specificity apart; they lean on the priors"
+        )
     elif most <= 2 and not gold and config.labelers == "global":
-        out.append("weakly identified: two labels per instance of labelers taken to be alike tell two numbers per score "
-                   "and not three; labelers='offset', a third label or gold labels would")
+        out.append(
+            "weakly identified: two labels per instance of labelers taken to be alike tell two numbers per score "
+            "and not three; labelers='offset', a third label or gold labels would"
+        )
     if config.constraint == "free" and not gold:
-        out.append("not identified: with constraint 'free' the classes can be switched in every region of the score; only "
-                   "the priors name them")
+        out.append(
+            "not identified: with constraint 'free' the classes can be switched in every region of the score; only "
+            "the priors name them"
+        )
     for name in ("prevalence", "sensitivity", "specificity"):
         if informed[f"informed_{name}"] < 0.2:
             out.append(f"the labels say little about {name}: its posterior is nearly as wide as its prior")
@@ -607,7 +631,9 @@ def save(fit: ContextualFit, folder) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {f"draws/{k}": v for k, v in fit.draws.items()} | {f"sampler/{k}": v for k, v in fit.sampler.items()}
     arrays |= {f"anchors/{i}": z for i, z in enumerate(fit.anchors)}
-    arrays |= {f"scale/{k}": getattr(fit.scale, k) for k in ("low", "high", "knots") if getattr(fit.scale, k) is not None}
+    arrays |= {
+        f"scale/{k}": getattr(fit.scale, k) for k in ("low", "high", "knots") if getattr(fit.scale, k) is not None
+    }
     arrays |= {f"whitening/{k}": v for k, v in fit.whitening._asdict().items()}
     arrays |= {k: getattr(fit, k) for k in _PLAIN}
     np.savez(folder / "contextual.npz", **arrays)

@@ -6,7 +6,7 @@
 
 r, a and g have the priors of ``contextual.functions``; e_i ~ N(0, τ²), τ ~ HalfNormal(.5), and d_i is a small Gaussian
 process of each labeler. The softplus keeps sensitivity + specificity > 1, without which the classes could be switched
-in every region of x. Families, labelers' level and constraint are settings; the baselines are settings too (``PRESETS``).
+in every region of x. Families, labelers' level and constraint are settings; so are the baselines (``PRESETS``).
 
 Source: Nguyen, Ramakrishnan, Weinsberg 2022 (the post) for the functions of a score with Gaussian-process priors; the
 parametrisation by s and γ, the priors and the labelers' levels are ours (docs/contextual.md).
@@ -77,7 +77,12 @@ class ContextualConfig:
     offset_scale: float = 0.5
 
     def __post_init__(self):
-        for name, kind in [("prevalence", Family), ("accuracy", Family), ("labelers", Level), ("constraint", Constraint)]:
+        for name, kind in [
+            ("prevalence", Family),
+            ("accuracy", Family),
+            ("labelers", Level),
+            ("constraint", Constraint),
+        ]:
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"{name}: got {getattr(self, name)!r}; allowed: {', '.join(get_args(kind))}")
         if self.labeler_gp.approximation != "hsgp":
@@ -87,7 +92,9 @@ class ContextualConfig:
     def functions(self) -> dict[str, Function]:
         """r, a and g with their priors."""
         return {
-            "prevalence": Function(self.prevalence, mean=(-2.0, 2.0), slope=2.0, amplitude=1.5, increasing=self.increasing),
+            "prevalence": Function(
+                self.prevalence, mean=(-2.0, 2.0), slope=2.0, amplitude=1.5, increasing=self.increasing
+            ),
             "accuracy": Function(self.accuracy, mean=(1.5, 1.0)),
             "bias": Function(self.accuracy),
         }
@@ -138,7 +145,9 @@ def prepare_data(config: ContextualConfig, labels: Labels, x: Float[np.ndarray, 
     return Data(labels, *bases(config, x, anchors))
 
 
-def parameters(config: ContextualConfig, n_labelers: int, basis: Basis, labeler_basis: Basis | None) -> dict[str, Array]:
+def parameters(
+    config: ContextualConfig, n_labelers: int, basis: Basis, labeler_basis: Basis | None
+) -> dict[str, Array]:
     """The NumPyro prior of everything unknown but the truth; only the shapes of the bases matter."""
     draw = {}
     for name, function in config.functions.items():
@@ -223,7 +232,9 @@ class Curves(NamedTuple):
     specificity: Float[Array, "*W n"]
 
 
-def curves(config: ContextualConfig, basis: Basis, labeler_basis: Basis | None, draw, labelers: Int[Array, " W"]) -> Curves:
+def curves(
+    config: ContextualConfig, basis: Basis, labeler_basis: Basis | None, draw, labelers: Int[Array, " W"]
+) -> Curves:
     """Prevalence, and sensitivity and specificity of each of the given labelers (shape [W, n]), of one draw."""
     n, w = basis.x.shape[0], len(labelers)
     row = jnp.tile(jnp.arange(n), w)
