@@ -1,0 +1,330 @@
+"""``crowdjax context``: the files it writes and what is in them, every bad input refused in one line, warnings said."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+
+import jax
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import crowdjax
+from crowdjax import cli, contextual
+from crowdjax.context_api import MOST_NUTS, _inference
+from crowdjax.contextual import Inference
+from crowdjax.labels import InputError, Labels
+
+N_ITEMS, N_LABELERS = 240, 6
+FIGURES = [
+    f"{name}.{kind}" for name in ("functions", "labelers", "prevalence", "reliability") for kind in ("png", "svg")
+]
+TABLES = ["calibration.parquet", "curves.parquet", "instances.parquet", "labelers.parquet"]
+FILES = sorted([*TABLES, "contextual.json", "contextual.npz", "figures", "fit.json", "prevalence.json"])
+
+
+def prevalence_at(score):
+    return 1 / (1 + np.exp(4 - 6 * score))
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, pd.DataFrame]:
+    """Three labels per instance with sensitivity and specificity of .9; scores pushed up by the sampling."""
+    rng = np.random.default_rng(7)
+    items = np.array([f"q{j:03}" for j in range(N_ITEMS)])
+    score = rng.beta(2, 2, N_ITEMS)
+    truth = rng.random(N_ITEMS) < prevalence_at(score)
+    instance = np.repeat(np.arange(N_ITEMS), 3)
+    labeler = np.concatenate([rng.choice(N_LABELERS, 3, replace=False) for _ in range(N_ITEMS)])
+    right = rng.random(len(instance)) < 0.9
+    label = (truth[instance] == right).astype(int)
+    return {
+        "labels": pd.DataFrame({"worker": [f"00{w}" for w in labeler], "task": items[instance], "label": label}),
+        "scores": pd.DataFrame({"instance": items, "score": score}).sample(frac=1, random_state=0),
+        "weights": pd.DataFrame({"instance": items, "weight": rng.uniform(1, 50, N_ITEMS)}),
+        "population": pd.DataFrame({"score": np.linspace(0.02, 0.98, 300), "count": rng.integers(0, 9, 300)}),
+        "gold": pd.DataFrame({"instance": items[:20], "label": truth[:20].astype(int)}),
+        "truth": pd.DataFrame({"instance": items, "label": truth}),
+    }
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, tables):
+    """An empty folder with the tables to work in."""
+    monkeypatch.setenv("CROWDJAX_CACHE", "off")
+    monkeypatch.chdir(tmp_path)
+    for name in ("labels", "scores", "weights", "population", "gold"):
+        tables[name].to_csv(f"{name}.csv", index=False)
+    return tmp_path
+
+
+def call(*arguments: str):
+    return CliRunner().invoke(cli.app, ["context", *arguments])
+
+
+@pytest.mark.slow
+def test_it_writes_what_it_promises(here, tables):
+    side = ["--weights", "weights.csv", "--population", "population.csv", "--gold", "gold.csv"]
+    model = ["--prevalence", "linear", "--accuracy", "linear", "--inference", "laplace", "--draws", "300"]
+    result = call("labels.csv", "--scores", "scores.csv", *side, *model, "--out", "deep/out")
+    assert (result.exit_code, result.stdout) == (0, "")
+    out = here / "deep" / "out"
+    assert sorted(os.listdir(out)) == FILES
+    assert sorted(os.listdir(out / "figures")) == FIGURES
+    record = json.loads((out / "fit.json").read_text())
+    assert (record["n_labels"], record["n_labelers"], record["n_instances"]) == (720, 6, 240)
+    assert (record["n_gold"], record["n_population"]) == (20, 300)
+    assert (record["inference"], record["inference_reason"]) == ("laplace", "as asked for")
+    assert np.isfinite(record["diagnostics"]["khat"])
+    assert result.stderr == "".join(f"crowdjax: note: {sentence}\n" for sentence in record["warnings"])
+
+    instances, curves, labelers, calibration = (pq.read_table(out / f"{n}.parquet").to_pandas() for n in
+                                                ("instances", "curves", "labelers", "calibration"))  # fmt: skip
+    assert list(instances) == ["instance", "score", "probability", "label"]
+    of = tables["scores"].set_index("instance")["score"]
+    np.testing.assert_allclose(instances["score"], of[instances["instance"]], rtol=1e-12)
+    truth = tables["truth"]["label"].to_numpy()
+    assert (instances["label"] == truth).mean() > 0.9
+    np.testing.assert_array_equal(instances["probability"][:20], truth[:20])  # gold
+
+    assert list(curves) == ["quantity", "score", "mean", "lower", "upper"]
+    assert list(curves["quantity"].unique()) == ["prevalence", "sensitivity", "specificity"]
+    for table, middle in ((curves, "mean"), (calibration, "probability")):
+        assert ((table["lower"] >= 0) & (table["lower"] <= table[middle]) & (table[middle] <= table["upper"])).all()
+        assert (table["upper"] <= 1).all()
+    line = curves[curves["quantity"] == "prevalence"]
+    assert line["score"].min() == min(of.min(), 0.02) and line["score"].max() == max(of.max(), 0.98)
+    covered = (line["lower"] <= prevalence_at(line["score"])) & (prevalence_at(line["score"]) <= line["upper"])
+    assert covered.mean() > 0.8
+
+    assert list(calibration) == ["score", "probability", "lower", "upper"]
+    np.testing.assert_allclose(
+        calibration["probability"], np.interp(calibration["score"], line["score"], line["mean"]), atol=1e-3
+    )
+    bands = ["sensitivity", "specificity", "balanced_accuracy", "rank"]
+    assert list(labelers) == ["labeler", "n_labels", *(b + s for b in bands for s in ("", "_lower", "_upper"))]
+    assert labelers["labeler"].tolist() == [f"00{w}" for w in range(6)]
+    assert labelers["n_labels"].tolist() == tables["labels"]["worker"].value_counts().sort_index().tolist()
+    for name in ("sensitivity", "specificity"):
+        assert (labelers[f"{name}_lower"] <= labelers[name]).all() and (
+            labelers[name] <= labelers[f"{name}_upper"]
+        ).all()
+
+    # The prevalence, by hand: the mean over draws commutes with the average over scores.
+    prevalence = json.loads((out / "prevalence.json").read_text())
+    assert (prevalence["method"], prevalence["level"]) == ("population table", 0.95)
+    estimates = {e["method"]: e for e in prevalence["estimates"]}
+    assert list(estimates) == ["population table", "weighted instances", "item posteriors", "vote share"]
+    population = tables["population"]
+    mean = np.average(np.interp(population["score"], line["score"], line["mean"]), weights=population["count"])
+    np.testing.assert_allclose(prevalence["mean"], mean, atol=1e-3)
+    assert prevalence["lower"] < prevalence["mean"] < prevalence["upper"]
+    weights = tables["weights"].set_index("instance")["weight"]
+    share = tables["labels"].groupby("task")["label"].mean()
+    np.testing.assert_allclose(
+        estimates["vote share"]["mean"], np.average(share, weights=weights[share.index]), rtol=1e-6
+    )
+    mean = np.average(np.interp(of[share.index], line["score"], line["mean"]), weights=weights[share.index])
+    np.testing.assert_allclose(estimates["weighted instances"]["mean"], mean, atol=0.02)  # a bootstrap's noise
+
+    again = contextual.load(out)
+    band = contextual.calibrate(again, calibration["score"].to_numpy())
+    np.testing.assert_allclose(band.upper, calibration["upper"], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_what_is_not_identified_is_said(here, tables):
+    """One label per instance, a free constraint; two scores, labelers alike; the same bytes every time."""
+    tables["labels"].drop_duplicates("task").to_csv("one.csv", index=False)
+    tables["scores"].assign(length=np.arange(float(N_ITEMS))).to_csv("two.csv", index=False)
+    model = (
+        "--prevalence linear --accuracy constant --labelers global --constraint free --inference laplace --draws 100"
+    )
+    for out in ("out", "again"):
+        result = call("one.csv", "--scores", "two.csv", *model.split(), "--out", out)
+        assert (result.exit_code, result.stdout) == (0, "")
+    said = json.loads((here / "out" / "fit.json").read_text())["warnings"]
+    for words in ("every instance has one label", "constraint 'free'", "Curves are along score", "length = 119.5"):
+        assert any(words in sentence for sentence in said)
+        assert words in result.stderr
+    instances = pq.read_table(here / "out" / "instances.parquet")
+    assert instances.column_names == ["instance", "score", "score_length", "probability", "label"]
+    assert "rank" not in pq.read_table(here / "out" / "labelers.parquet").column_names
+    figures = sorted(os.listdir(here / "out" / "figures"))
+    assert figures == [name for name in FIGURES if "labelers" not in name]
+    for name in [*TABLES, "prevalence.json", *(f"figures/{f}" for f in figures)]:
+        assert (here / "out" / name).read_bytes() == (here / "again" / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_nuts_reports_its_diagnostics_and_its_progress(tables):
+    told = []
+    small = Inference("nuts", n_draws=25, n_warmup=40, n_chains=2)
+    result = crowdjax.context(
+        tables["labels"],
+        tables["scores"],
+        prevalence="linear",
+        accuracy="constant",
+        labelers="global",
+        inference=small,
+        progress=lambda *now: told.append(now),
+    )
+    assert {"rhat", "ess", "divergences"} < set(result.record["diagnostics"])
+    assert told[-1] == ("nuts", 65, 65)
+    assert "R-hat" in result.record["result"]
+    assert result.record["settings"]["n_draws"] == 25
+
+
+def test_the_default_inference_goes_by_size():
+    def labels(n):
+        return Labels.from_arrays(np.zeros(n, int), np.arange(n), np.ones(n, int))
+
+    few, many = (_inference(None, None, labels(MOST_NUTS["instances"] + more)) for more in (0, 1))
+    assert (few[0].method, many[0].method) == ("nuts", "laplace")
+    assert "3000 instances and 20000 labels" in many[1] and "here 3001 instances and 3001 labels" in many[1]
+    assert _inference("svi", 7, labels(3)) == (Inference("svi", n_draws=7), "as asked for")
+
+
+# name: (changes of files, further arguments, words of the message)
+BAD = {
+    "no score": (
+        {"scores": lambda t: t.iloc[1:]},
+        "",
+        ["scores scores.csv", "no row for instance 'q", "(1 missing in all)"],
+    ),
+    "score twice": ({"scores": lambda t: pd.concat([t, t[:1]])}, "", ["scores.csv", "rows 1 and 241", "twice"]),
+    "NaN score": (
+        {"scores": lambda t: t.assign(score=t["score"].where(t["instance"] != "q005"))},
+        "",
+        ["scores.csv", "'score'", "instance 'q005'", "nothing", "finite numbers"],
+    ),
+    "infinite score": (
+        {"scores": lambda t: t.assign(score=t["score"].where(t["instance"] != "q005", np.inf))},
+        "",
+        ["'score'", "'q005'", "inf", "finite numbers"],
+    ),
+    "constant score": ({"scores": lambda t: t.assign(score=0.5)}, "", ["'score' is 0.5 throughout", "differ"]),
+    "one constant score": ({"scores": lambda t: t.assign(two=3)}, "", ["'two' is 3 throughout"]),
+    "no column": ({"scores": lambda t: t[["instance"]]}, "", ["scores.csv", "at least one numeric column"]),
+    "logit": (
+        {"scores": lambda t: t.assign(score=t["score"].where(t["instance"] != "q005", 1))},
+        "--transform logit",
+        ["'score'", "instance q005", "got 1", "between 0 and 1"],
+    ),
+    "negative weight": (
+        {"weights": lambda t: t.assign(weight=t["weight"].where(t.index != 2, -3))},
+        "--weights weights.csv",
+        ["weights.csv", "'weight'", "row 3", "-3", "above 0"],
+    ),
+    "zero weight": (
+        {"weights": lambda t: t.assign(weight=t["weight"].where(t.index != 2, 0))},
+        "--weights weights.csv",
+        ["row 3", "got '0.0'", "above 0"],
+    ),
+    "unknown weight": (
+        {"weights": lambda t: t.replace("q004", "x4")},
+        "--weights weights.csv",
+        ["weights.csv", "row 5", "'x4'", "occur in the labels"],
+    ),
+    "missing weight": (
+        {"weights": lambda t: t.iloc[:-2]},
+        "--weights weights.csv",
+        ["weights.csv", "'q238'", "2 missing"],
+    ),
+    "unnamed weight": (
+        {"weights": lambda t: t.rename(columns={"weight": "w"})},
+        "--weights weights.csv",
+        ["no column 'weight'"],
+    ),
+    "population": (
+        {"population": lambda t: t.rename(columns={"score": "s"})},
+        "--population population.csv",
+        ["population population.csv", "no column 'score'"],
+    ),
+    "empty population": (
+        {"population": lambda t: t.iloc[:0]},
+        "--population population.csv",
+        ["population.csv", "no rows"],
+    ),
+    "negative count": (
+        {"population": lambda t: t.assign(count=-1)},
+        "--population population.csv",
+        ["'count'", "row 1", "-1"],
+    ),
+    "no count": ({"population": lambda t: t.assign(count=0)}, "--population population.csv", ["'count': all 0"]),
+    "two counts": (
+        {"population": lambda t: t.assign(weight=1)},
+        "--population population.csv",
+        ["'weight' and 'count'"],
+    ),
+    "gold": ({"gold": lambda t: t.replace("q004", "x4")}, "--gold gold.csv", ["gold.csv", "'x4'"]),
+    "no labels": ({"labels": lambda t: t.iloc[:0]}, "", ["labels.csv", "no labels at all"]),
+    "no file": ({}, "--weights absent.csv", ["weights absent.csv", "no such file"]),
+    "prevalence": ({}, "--prevalence spline", ["prevalence: got 'spline'", "constant, linear, gp"]),
+    "accuracy": ({}, "--accuracy spline", ["accuracy: got 'spline'"]),
+    "labelers": ({}, "--labelers none", ["labelers: got 'none'", "global, offset, function"]),
+    "constraint": ({}, "--constraint none", ["constraint: got 'none'", "ordered, both, free"]),
+    "transform": ({}, "--transform log", ["transform: got 'log'", "identity, logit, rank"]),
+    "inference": ({}, "--inference mcmc", ["inference: got 'mcmc'", "nuts, svi, laplace"]),
+    "draws": ({}, "--draws 0", ["n_draws: got 0"]),
+    "seed": ({}, "--seed -1", ["--seed"]),
+    "option": ({}, "--score scores.csv", ["--score"]),
+    "too many unknowns": (
+        {"labels": lambda t: t.assign(worker=[f"w{k % 300}" for k in range(len(t))])},
+        "--labelers function",
+        ["labelers: got 'function'", "300 labelers 5400 unknowns", "up to 5000", "offset or global"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("files", "arguments", "words"), BAD.values(), ids=BAD)
+def test_bad_input_is_refused_in_one_line(here, tables, files, arguments, words):
+    for name, change in files.items():
+        change(tables[name]).to_csv(f"{name}.csv", index=False)
+    before = sorted(os.listdir())
+    result = call("labels.csv", "--scores", "scores.csv", *arguments.split(), "--out", "out")
+    assert result.exit_code == 2, result.output
+    assert (result.stdout, result.stderr.count("\n")) == ("", 1)
+    assert result.stderr.startswith("crowdjax: ")
+    for word in words:
+        assert word in result.stderr
+    assert sorted(os.listdir()) == before
+
+
+def test_a_failure_while_writing_leaves_nothing_behind(here, monkeypatch):
+    """As where the disk is full: the folder appears whole or not at all."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("crowdjax.plots.save", full)
+    before = sorted(os.listdir())
+    model = "--prevalence constant --accuracy constant --labelers global --inference laplace --draws 50"
+    result = call("labels.csv", "--scores", "scores.csv", *model.split(), "--out", "out")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("crowdjax: OSError")
+    assert sorted(os.listdir()) == before
+
+
+def test_progress_is_shown_to_who_is_looking(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with cli._progress() as report:
+        report("nuts", 1, 4)
+    assert "nuts" in sys.stderr.getvalue()
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with cli._progress() as report:
+        assert report is None
+
+
+def test_the_facade_takes_a_key_and_refuses_like_the_command(tables):
+    with pytest.raises(InputError, match="is 1 throughout"):
+        crowdjax.context(tables["labels"], tables["scores"].assign(score=1.0), key=jax.random.key(1))
