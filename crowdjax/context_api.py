@@ -128,11 +128,15 @@ class ContextualResult:
     ) -> Figure:
         """The labelers with most labels; of these, the two best and the two worst by name."""
         most = np.argsort(-self.fit.labels_per_labeler, kind="stable")[:MOST_LINES]
-        best = np.argsort(self.labelers["rank"].to_numpy()[most], kind="stable")
+        rank = self.labelers["rank"].to_numpy()[most]
+        best = np.argsort(rank, kind="stable")
         named = best if len(best) <= 4 else np.r_[best[:2], best[-2:]]
         own = contextual.labeler_functions(self.fit, _along_first(x, self.scores), most, LEVEL)
         panels = {name.capitalize(): (crowd[name.capitalize()][0], getattr(own, name).mean) for name in own._fields[1:]}
-        return plots.labeler_curves(x, panels, {int(row): str(self.index.labelers[most[row]]) for row in named}, **axis)
+        names = {
+            int(row): f"{plots.short(str(self.index.labelers[most[row]]))} (rank {rank[row]:.0f})" for row in named
+        }
+        return plots.labeler_curves(x, panels, names, **axis)
 
     def _forecasts(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], str]:
         """The score as it is (if it is a probability) and calibrated, each with the truth: gold where there is enough,

@@ -217,7 +217,6 @@ def bands(
     figure, axes = _panels(len(functions), 3.2 * len(functions), 2.9)
     edges = x[:: max(1, len(x) // 50)]
     for ax, (title, (mean, lower, upper)), colour in zip(axes, functions.items(), COLOURS, strict=False):
-        top = _nice_top(upper)
         under = ax.twinx()
         for k, (name, (scores, weights)) in enumerate(densities.items()):
             heights, _ = np.histogram(scores, edges, weights=weights)
@@ -231,7 +230,7 @@ def bands(
         ax.patch.set_visible(False)
         ax.fill_between(x, lower, upper, color=colour, alpha=0.2, linewidth=0)
         ax.plot(x, mean, color=colour)
-        ax.set(title=title, xlabel=xlabel, ylim=(0, top), xlim=(x[0], x[-1]), xscale=xscale)
+        ax.set(title=title, xlabel=xlabel, ylim=(0, _nice_top(upper.max())), xlim=(x[0], x[-1]), xscale=xscale)
     figure.legend(*under.get_legend_handles_labels(), loc="outside lower right", ncols=len(densities), fontsize=8)
     return figure
 
@@ -257,7 +256,7 @@ def labeler_curves(
         for row in set(range(len(labelers))) - set(named):
             ax.plot(x, labelers[row], color="#8C8C8C", alpha=0.45, linewidth=0.8)
         for (row, name), colour in zip(named.items(), COLOURS, strict=False):
-            ax.plot(x, labelers[row], color=colour, label=_short(name))
+            ax.plot(x, labelers[row], color=colour, label=name)
         ax.plot(x, crowd, color="black", linewidth=2.4, label="crowd")
         ax.set(title=title, xlabel=xlabel, ylim=(0, 1), xlim=(x[0], x[-1]), xscale=xscale)
     figure.legend(*axes[-1].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
@@ -275,18 +274,20 @@ def reliability(
         forecasts: name -> (probability, what was observed: 0, 1 or a probability).
     """
     figure, (ax,) = _panels(1, 3.9, 3.7)
-    top = _nice_top(np.concatenate([np.concatenate(pair) for pair in forecasts.values()]))
-    ax.plot([0, top], [0, top], color="#9E9E9E", linewidth=1, linestyle="--")
+    top = 0.0
     for (name, (p, y)), colour, marker in zip(forecasts.items(), COLOURS[1::-1], MARKERS, strict=False):
-        parts = [part for part in np.array_split(np.argsort(p, kind="stable"), n_bins) if part.size]
-        size = np.array([part.size for part in parts])
-        forecast, observed = (np.array([v[part].mean() for part in parts]) for v in (p, y))
+        bins = [rows for rows in np.array_split(np.argsort(p, kind="stable"), n_bins) if rows.size]
+        size = np.array([rows.size for rows in bins])
+        forecast, observed = (np.array([v[rows].mean() for rows in bins]) for v in (p, y))
         error = 2 * np.sqrt(observed * (1 - observed) / size)
         distance = np.average(abs(forecast - observed), weights=size)
-        ax.errorbar(forecast, observed, error, color=colour, marker=marker, linewidth=1.2, elinewidth=0.8,
-                    label=f"{name}: off by {distance:.3f}")  # fmt: skip
+        label = f"{name}: off by {distance:.2g}"
+        ax.errorbar(forecast, observed, error, color=colour, marker=marker, elinewidth=0.8, clip_on=False, label=label)
+        top = max(top, forecast.max(), (observed + error).max())
+    top = _nice_top(top)
+    ax.plot([0, top], [0, top], color="#9E9E9E", linewidth=1, linestyle="--", zorder=1)
     ax.set(title="Reliability", xlabel="forecast", ylabel=ylabel, xlim=(0, top), ylim=(0, top), aspect="equal")
-    ax.legend(loc="upper left", fontsize=8)
+    ax.legend(loc="lower right", fontsize=8)
     return figure
 
 
@@ -308,11 +309,11 @@ def intervals(rows: Mapping[str, tuple[float, float, float]], *, title: str, xla
     return figure
 
 
-def _nice_top(values: np.ndarray) -> float:
+def _nice_top(largest: float) -> float:
     """The end of an axis of probabilities that begins at 0: 1, or lower where all are far below."""
-    top = 1.1 * float(np.max(values))
-    return 1.0 if top > 0.5 else max(top, 1e-6)
+    return 1.0 if largest > 0.45 else max(1.1 * largest, 1e-6)
 
 
-def _short(name: str, length: int = 18) -> str:
+def short(name: str, length: int = 18) -> str:
+    """A name that fits into a legend."""
     return name if len(name) <= length else name[: length - 1] + "…"
