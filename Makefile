@@ -3,6 +3,7 @@
 #   make run     set-up, then configs/quickstart.toml to a report in runs/
 #   make test    set-up, then the test command of README.md
 #   make lint    set-up, then style and types
+#   make results set-up, then the full studies, their summaries and figures to docs/results/
 #
 # PYTHON=python3.12 chooses the interpreter; by default the first of the list below that is new enough.
 
@@ -11,7 +12,9 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV_PYTHON = .venv/bin/python
 INSTALLED = .venv/installed
 
-.PHONY: run test lint
+STUDIES = specialist fig3 fig4 table1 heldout real
+
+.PHONY: run test lint results
 
 run: $(INSTALLED)
 	$(VENV_PYTHON) -m experiments run configs/quickstart.toml
@@ -23,6 +26,13 @@ test: $(INSTALLED)
 lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m pyright --pythonpath $(VENV_PYTHON)
+
+results: $(INSTALLED)
+	set -e; for study in $(STUDIES); do \
+		$(VENV_PYTHON) -m experiments run "configs/$$study.toml"; \
+		run=$$(dirname "$$($(VENV_PYTHON) -m experiments report "configs/$$study.toml")"); \
+		mkdir -p "docs/results/$$study"; cp "$$run"/SUMMARY.md "$$run"/*.svg "docs/results/$$study/"; \
+	done
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }

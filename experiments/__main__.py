@@ -79,10 +79,12 @@ def main(arguments: list[str] | None = None) -> int:
         return command.main(arguments, prog_name="python -m experiments", standalone_mode=False) or 0
     except InputError as error:
         return _fail(str(error), 2)
-    except typer._click.exceptions.ClickException as error:
-        return _fail(error.format_message(), 2)
     except (typer.Abort, KeyboardInterrupt):
         return _fail("stopped", 1)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # the usage errors' own class is private in new versions of typer
+            raise
+        return _fail(error.format_message(), 2)
 
 
 def _fail(text: str, status: int) -> int:
