@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import numpy as np
@@ -31,9 +31,6 @@ from crowdjax.contextual.functions import Family
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
 from crowdjax.labels import InputError, LabelIndex, Labels
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["ContextualResult", "context"]
 
@@ -96,7 +93,7 @@ class ContextualResult:
             for name, figure in self.figures().items():
                 plots.save(figure, folder / "figures" / name)
 
-    def figures(self) -> dict[str, Figure]:
+    def figures(self) -> dict[str, plots.Figure]:
         """The functions over the scores' density, reliability before and after calibration, the estimates of the
         prevalence, and the labelers' own curves where they differ."""
         x = np.unique(self.curves["score"].to_numpy())
@@ -125,7 +122,7 @@ class ContextualResult:
 
     def _labeler_curves(
         self, x: Float[np.ndarray, " X"], crowd: Mapping[str, tuple], axis: Mapping[str, Any]
-    ) -> Figure:
+    ) -> plots.Figure:
         """The labelers with most labels; of these, the two best and the two worst by name."""
         most = np.argsort(-self.fit.labels_per_labeler, kind="stable")[:MOST_LINES]
         rank = self.labelers["rank"].to_numpy()[most]

@@ -58,7 +58,7 @@ def _panels(n: int, width: float, height: float, **kwargs) -> tuple[Figure, Sequ
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
-    return figure, np.atleast_1d(figure.subplots(1, n, **kwargs))
+    return figure, np.atleast_1d(figure.subplots(kwargs.pop("nrows", 1), n, **kwargs))
 
 
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
@@ -211,7 +211,8 @@ def bands(
     Args:
         x: increasing; where the functions were evaluated.
         functions: title -> (mean, lower, upper), probabilities of shape [X].
-        densities: of what -> (scores, weights); the first is filled, the next are lines. Heights are relative.
+        densities: of what -> (scores, weights); the first is filled, the next are lines. Heights go with the
+            square root of the density, relative to the largest.
         xscale: of matplotlib.
     """
     figure, axes = _panels(len(functions), 3.2 * len(functions), 2.9)
@@ -220,7 +221,7 @@ def bands(
         under = ax.twinx()
         for k, (name, (scores, weights)) in enumerate(densities.items()):
             heights, _ = np.histogram(scores, edges, weights=weights)
-            heights = heights / max(heights.max(), 1e-300)
+            heights = np.sqrt(heights / max(heights.max(), 1e-300))
             look = dict(fill=True, color="#D9D9D9") if k == 0 else dict(color="#757575", linewidth=1)
             under.stairs(heights, edges, label=name, **look)
         under.set(ylim=(0, 4), yticks=[])
@@ -267,7 +268,7 @@ def labeler_curves(
 def reliability(
     forecasts: Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]], *, ylabel: str, n_bins: int = 10
 ) -> Figure:
-    """The observed share of positives over the forecast probability, in bins of equal counts, with two standard errors;
+    """The observed share of positives over the forecast probability, in bins of like counts, with two standard errors;
     the legend gives each forecast's mean distance from the diagonal.
 
     Args:
@@ -276,9 +277,9 @@ def reliability(
     figure, (ax,) = _panels(1, 3.9, 3.7)
     top = 0.0
     for (name, (p, y)), colour, marker in zip(forecasts.items(), COLOURS[1::-1], MARKERS, strict=False):
-        bins = [rows for rows in np.array_split(np.argsort(p, kind="stable"), n_bins) if rows.size]
-        size = np.array([rows.size for rows in bins])
-        forecast, observed = (np.array([v[rows].mean() for rows in bins]) for v in (p, y))
+        where = np.digitize(p, np.unique(np.quantile(p, np.linspace(0, 1, n_bins + 1), method="lower"))[1:-1])
+        size = np.bincount(where)
+        forecast, observed = (np.bincount(where, v) / size for v in (p, y))
         error = 2 * np.sqrt(observed * (1 - observed) / size)
         distance = np.average(abs(forecast - observed), weights=size)
         label = f"{name}: off by {distance:.2g}"
@@ -306,6 +307,49 @@ def intervals(rows: Mapping[str, tuple[float, float, float]], *, title: str, xla
     ax.margins(x=0.05)
     ax.grid(axis="y", visible=False)
     ax.tick_params(axis="y", length=0)
+    return figure
+
+
+@_styled
+def known_functions(
+    panels: Mapping[str, tuple[np.ndarray, np.ndarray, Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]]],
+    *,
+    xlabel: str,
+) -> Figure:
+    """One panel per function: what generated the labels as a dashed line, and every model's mean with its band.
+
+    Args:
+        panels: title -> (x, true function, model -> (mean, lower, upper)), each of shape [X].
+    """
+    figure, axes = _panels(len(panels), 3.3 * len(panels), 2.9)
+    for ax, (title, (x, true, models)) in zip(axes, panels.items(), strict=True):
+        for (name, (mean, lower, upper)), colour in zip(models.items(), COLOURS, strict=False):
+            ax.fill_between(x, lower, upper, color=colour, alpha=0.18, linewidth=0)
+            ax.plot(x, mean, color=colour, label=name)
+        ax.plot(x, true, color="black", linestyle="--", linewidth=1.2, label="truth")
+        ax.set(title=title, xlabel=xlabel, ylim=(0, 1), xlim=(x[0], x[-1]))
+    axes[-1].legend(loc="lower left")
+    return figure
+
+
+@_styled
+def ranks(values: Mapping[str, Float[np.ndarray, " R"]], *, n_bins: int = 10) -> Figure:
+    """One panel per quantity: histogram of its ranks (in 0 to 1), over the band that holds 99 % of the counts of
+    uniform ones."""
+    from scipy.stats import binom
+
+    n_columns = 4
+    n_rows = -(-len(values) // n_columns)
+    figure, axes = _panels(n_columns, 8.6, 1.45 * n_rows + 0.3, nrows=n_rows, sharex=True, sharey=True, squeeze=False)
+    for ax in axes.flat[len(values) :]:
+        ax.set_visible(False)
+    for ax, (name, v) in zip(axes.flat, values.items(), strict=False):
+        low, middle, high = binom.ppf([0.005, 0.5, 0.995], len(v), 1 / n_bins)
+        ax.axhspan(low, high, color="#D9D9D9", linewidth=0)
+        ax.axhline(middle, color="#9E9E9E", linewidth=0.8)
+        ax.hist(v, bins=n_bins, range=(0, 1), color=COLOURS[0], alpha=0.75, rwidth=0.9)
+        ax.set_title(name, fontsize=8)
+        ax.grid(visible=False)
     return figure
 
 
