@@ -27,7 +27,11 @@ import cattrs
 from crowdjax.factor import PRESETS, FactorConfig, Solver
 from crowdjax.labels import InputError
 
-STUDIES = ("specialist", "fig3", "table1", "fig4", "real", "heldout", "quickstart")
+STUDIES = (
+    *("specialist", "fig3", "table1", "fig4", "real", "heldout"),
+    *("theodon_sim", "theodon_public", "rare", "calibration", "sbc"),
+    "quickstart",
+)
 
 
 @dataclasses.dataclass(frozen=True)

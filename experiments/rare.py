@@ -1,0 +1,131 @@
+"""How often rare events occur, from labels of a sample in which likely ones are over-represented.
+
+About one item of a thousand is positive, and the labelers call one negative of twenty positive: the weighted share of
+positive votes is then mostly error. Items are drawn with chances that grow with the score. The contextual model's
+prevalence is taken over the population's scores, and by the sampling weights alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pyarrow as pa
+
+from crowdjax import plots
+from crowdjax.contextual import Inference, Scale, population_prevalence
+from crowdjax.contextual.model import Level
+from crowdjax.simulate import ScoredCrowd, theodon_functions
+from experiments.runner import say
+from experiments.tables import Report, markdown, names, rows, select
+from experiments.theodon_sim import Shape, check_models, crowds, diagnostic, first, fit_timed
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Sizes, the models (presets of ``crowdjax.contextual``), and how they are fitted. ``population``: how many scores
+    items are drawn from; they all count, summed up in ``n_table`` bins."""
+
+    n_instances: int = 1000
+    per_instance: int = 3
+    n_labelers: int = 10
+    population: int = 100_000
+    n_table: int = 500
+    shape: Shape = "linear"
+    n_repeats: int = 100
+    models: tuple[str, ...] = ("theodon",)
+    labelers: Level = "offset"
+    inference: Inference = Inference(n_warmup=150, n_draws=150)
+    seed: int = 0
+
+    def __post_init__(self):
+        check_models(self.models)
+
+
+def data(config: Config) -> tuple[str, ...]:
+    return ()
+
+
+def table(population: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """(scores, counts) that stand for a population: means of equally many neighbours; the highest hundredth, where the
+    positives are, gets half of the bins."""
+    ordered = np.sort(population)
+    cut = len(ordered) - len(ordered) // 100
+    parts = [p for half in (ordered[:cut], ordered[cut:]) for p in np.array_split(half, size // 2) if p.size]
+    return np.array([p.mean() for p in parts]), np.array([float(p.size) for p in parts])
+
+
+def votes(crowd: ScoredCrowd, keep: int) -> float:
+    """The share of positive votes, weighted by the design."""
+    share = (crowd.label.reshape(len(crowd.score), -1)[:, :keep] > 0).mean(1)
+    return float(crowd.weight @ share / crowd.weight.sum())
+
+
+def run(config: Config) -> dict[str, pa.Table]:
+    drawn = crowds(
+        config.seed,
+        config.n_repeats,
+        config.n_instances,
+        config.per_instance,
+        config.n_labelers,
+        shape=config.shape,
+        rare=True,
+        population=config.population,
+    )
+    values: dict[str, list[dict]] = {"votes": []}
+    for r, crowd in enumerate(drawn):
+        true = float(np.asarray(theodon_functions(crowd.population, config.shape, rare=True)[0]).mean())
+        labels = first(crowd, config.n_labelers, config.per_instance)
+        naive = votes(crowd, config.per_instance)
+        values["votes"].append({"true": true, "mean": naive, "bias": naive - true})
+        scores, counts = table(crowd.population, config.n_table)
+        scale = Scale.learn(crowd.score, population=scores)
+        for m in config.models:
+            found, row = fit_timed(labels, crowd.score, m, config, jax.random.key(r), scale)
+            estimates = {
+                m: population_prevalence(found, scores, counts),
+                f"{m}, by weights": population_prevalence(found, crowd.score, crowd.weight, key=jax.random.key(r)),
+            }
+            for name, e in estimates.items():
+                mean, lower, upper = map(float, e)
+                measured = {"mean": mean, "lower": lower, "upper": upper, "bias": mean - true, "width": upper - lower}
+                values.setdefault(name, []).append(
+                    {"true": true, **measured, "covered": float(lower <= true <= upper), **row}
+                )
+        if (r + 1) % 10 == 0:
+            say(f"rare: {r + 1} of {config.n_repeats}")
+    measured = [row for m, v in values.items() for row in rows(m, {k: [x[k] for x in v] for k in v[0]})]
+    return {"metrics": pa.Table.from_pylist(measured)}
+
+
+def report(config: Config, tables) -> Report:
+    metrics = tables["metrics"]
+    naive = abs(select(metrics, model="votes", metric="bias").mean())
+    body, shown = [], {}
+    for model in names(metrics, "model"):
+        get = lambda metric, model=model: select(metrics, model=model, metric=metric)  # noqa: E731
+        bias, n = get("bias"), config.n_repeats
+        error = 2 * bias.std(ddof=1) / np.sqrt(n) if n > 1 else np.nan
+        covered = f"{get('covered').mean():.2f}" if len(get("covered")) else "–"
+        width = f"{get('width').mean():.5f}" if len(get("width")) else "–"
+        body.append(
+            [model, f"{get('mean').mean():.5f}", f"{bias.mean():+.5f} ± {error:.5f}", f"{abs(bias.mean()) / naive:.3f}"]
+            + [covered, width]
+        )
+        shown[model] = get("mean")
+    how = [
+        [m, *(diagnostic(metrics, m, k) for k in ("seconds", "khat", "rhat", "ess", "divergences"))] for m in config.models
+    ]
+    true = select(metrics, model="votes", metric="true").mean()
+    text = (
+        f"True prevalence {true:.5f}; {config.n_instances} items of {config.population} drawn with chances that grow with "
+        f"the score, {config.per_instance} labels each; {config.n_repeats} repeats; inference {config.inference.method}; "
+        "bias ± two standard errors; cover: of 95 % intervals.\n\n"
+        + markdown(["estimate", "mean", "bias", "bias over the votes'", "cover", "width"], body)
+        + "\n\n"
+        + markdown(["model", "seconds", "k-hat", "R-hat", "ESS", "divergences"], how)
+        + "\n"
+    )
+    figure = plots.spread(shown, title=f"Estimated prevalence (true: {true:.4f})", xlabel="prevalence")
+    return Report(text, {"rare": figure})

@@ -1,0 +1,131 @@
+"""Simulation-based calibration of the contextual model: parameters from the prior, labels from the parameters, and the
+rank of every true quantity among its posterior draws, which is uniform if inference is right.
+
+Quantities: the three functions at five scores, the hyperparameters, and the prevalence over the items' scores.
+Source: Talts, Betancourt, Simpson, Vehtari, Gelman 2018.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+
+from crowdjax import plots
+from crowdjax.contextual import PRESETS, Inference, Scale, fit, prepare_data
+from crowdjax.contextual.inference import crowd_curves
+from crowdjax.contextual.model import ContextualConfig, Level, accuracy_bias, prevalence_logit, prior_draws
+from crowdjax.labels import Labels
+from experiments.runner import say
+from experiments.tables import Report, markdown, names, rows, select
+from experiments.theodon_sim import FUNCTIONS, check_models, diagnostic
+
+SCORES = (0.1, 0.3, 0.5, 0.7, 0.9)
+HYPER = ("_amplitude", "_length", "_scale")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The model (a preset of ``crowdjax.contextual``), sizes and sampler. Ranks are among ``n_ranked`` of the draws,
+    evenly spaced so that they are nearly independent; ``n_bins`` divides ``n_ranked`` + 1."""
+
+    model: str = "theodon"
+    labelers: Level = "offset"
+    n_instances: int = 100
+    n_labelers: int = 5
+    n_repeats: int = 200
+    n_ranked: int = 99
+    n_bins: int = 10
+    inference: Inference = Inference(n_warmup=250, n_draws=250)
+    seed: int = 0
+
+    def __post_init__(self):
+        check_models([self.model])
+        if (self.n_ranked + 1) % self.n_bins:
+            raise ValueError(f"n_ranked: got {self.n_ranked}; allowed: one less than a multiple of n_bins = {self.n_bins}")
+
+
+def data(config: Config) -> tuple[str, ...]:
+    return ()
+
+
+def quantities(model: ContextualConfig, bases, share, draws) -> dict[str, np.ndarray]:
+    """What is ranked, of every draw; ``bases``: at ``SCORES`` and then the items' scores."""
+    found = dict(zip(FUNCTIONS, map(np.asarray, crowd_curves(model, *bases, draws, share)), strict=True))
+    out = {f"{f} at {s}": v[:, k] for f, v in found.items() for k, s in enumerate(SCORES)}
+    out["prevalence of items"] = found["prevalence"][:, len(SCORES) :].mean(1)
+    for name, value in draws.items():
+        if name.endswith(HYPER):
+            for k, column in enumerate(np.asarray(value).reshape(len(value), -1).T):
+                out[f"{name.replace('_', ' ')}{'' if value[0].size == 1 else f' {k}'}"] = column
+    return out
+
+
+def run(config: Config) -> dict[str, pa.Table]:
+    """Every labeler judges every item: the labels' pattern, and with it the program, is the same in all repeats."""
+    model = dataclasses.replace(PRESETS[config.model], labelers=config.labelers)
+    n, w = config.n_instances, config.n_labelers
+    score = np.linspace(0, 1, n)
+    labeler, instance = np.tile(np.arange(w), n), np.repeat(np.arange(n), w)
+    scale = Scale.learn(score)
+    pattern = prepare_data(model, Labels.from_arrays(labeler, instance, np.ones(n * w)), scale(score))
+    truth = prior_draws(model, w, pattern.basis, pattern.labeler_basis, jax.random.key(config.seed), config.n_repeats)
+    share = jnp.ones(w)
+
+    @jax.jit
+    def judged(draw, key):
+        k_truth, k_label = jax.random.split(key)
+        z = jax.random.bernoulli(k_truth, jax.nn.sigmoid(prevalence_logit(model, pattern.basis, draw)[:n]))
+        s, gamma = accuracy_bias(model, pattern.basis, pattern.labeler_basis, draw, labeler, instance)
+        return jax.random.bernoulli(k_label, jax.nn.sigmoid(jnp.where(z[instance], s, -s) + gamma))
+
+    ranks, how = [], []
+    for r in range(config.n_repeats):
+        draw = jax.tree.map(lambda v, r=r: v[r], truth)
+        key = jax.random.fold_in(jax.random.key(config.seed), r)
+        labels = Labels.from_arrays(labeler, instance, np.asarray(judged(draw, key)))
+        found = fit(labels, score, model, jax.random.fold_in(key, 1), config.inference, scale=scale)
+        at = found.bases(np.r_[SCORES, score])
+        pick = np.linspace(0, found.n_draws - 1, config.n_ranked).round().astype(int)
+        drawn = quantities(model, at, share, {k: v[pick] for k, v in found.draws.items()})
+        true = quantities(model, at, share, jax.tree.map(lambda v: v[None], draw))
+        ranks.append({k: int((v < true[k][0]).sum()) for k, v in drawn.items()})
+        how.append({k: v for k, v in found.diagnostics.items() if not k.startswith("informed")})
+        if (r + 1) % 20 == 0:
+            say(f"sbc: {r + 1} of {config.n_repeats}")
+    columns = {"rank": {k: [row[k] for row in ranks] for k in ranks[0]}}
+    measured = [row for k, v in columns["rank"].items() for row in rows(config.model, {"rank": v}, quantity=k)]
+    measured += rows(config.model, {k: [row[k] for row in how] for k in how[0]}, quantity=None)
+    return {"metrics": pa.Table.from_pylist(measured)}
+
+
+def uniform(ranks: np.ndarray, n_ranked: int, n_bins: int) -> float:
+    """The chance of ranks 0 to n_ranked at least as uneven over the bins, by a chi-square test."""
+    from scipy.stats import chisquare
+
+    counts = np.bincount((ranks * n_bins // (n_ranked + 1)).astype(int), minlength=n_bins)
+    return float(chisquare(counts).pvalue)
+
+
+def report(config: Config, tables) -> Report:
+    metrics = tables["metrics"]
+    found = {q: select(metrics, quantity=q, metric="rank") for q in names(metrics, "quantity")}
+    p = {q: uniform(v, config.n_ranked, config.n_bins) for q, v in found.items()}
+    least = min(p, key=p.get)
+    body = [[q, float(v.mean() / config.n_ranked), p[q]] for q, v in found.items()]
+    how = [float(diagnostic(metrics, config.model, k)) for k in ("rhat", "ess", "divergences", "leapfrog_steps")]
+    text = (
+        f"{config.model}, {config.n_instances} items judged by all of {config.n_labelers} labelers, {config.n_repeats} "
+        f"repeats, {config.inference.method}; ranks among {config.n_ranked} draws. Of {len(p)} quantities the least even "
+        f"is {least!r} with p = {p[least]:.4f}; with {len(p)} independent tests one expects about {1 / len(p):.4f}. In the "
+        "figure grey bands hold 99 % of the counts of uniform ranks.\n\n"
+        + markdown(["quantity", "mean rank (½ if uniform)", "p of the chi-square test"], body)
+        + "\n\n"
+        + markdown(["R-hat (median)", "ESS (median)", "divergences", "leapfrog steps"], [how])
+        + "\n"
+    )
+    scaled = {q: (v + 0.5) / (config.n_ranked + 1) for q, v in found.items()}
+    return Report(text, {"sbc": plots.ranks(scaled, n_bins=config.n_bins)})
