@@ -319,7 +319,8 @@ def _draw(config, data, q: Gaussian, inference: Inference, key, report):
     draws, ratios, done = [], [], 0
     for part in np.array_split(np.asarray(noise), max(1, len(noise) // 50)):
         u, ratio = _ratios(config, data, q, jnp.asarray(part))
-        draws.append(np.asarray(u)), ratios.append(np.asarray(ratio))
+        draws.append(np.asarray(u))
+        ratios.append(np.asarray(ratio))
         done += len(part)
         report("draws", done, len(noise))
     draws = np.concatenate(draws)
@@ -418,7 +419,8 @@ def _nuts(config, data, whitening, inference: Inference, key, earlier: Contextua
         settings = (warmup, inference.target_accept, inference.max_depth)
         split = jax.random.split(key, len(v))
         state = _nuts_start(config, data, whitening, settings, v, split, step_size, inverse_mass)
-        parts, end = [], progress[0] + n
+        parts: list[Any] = []
+        end = progress[0] + n
         while progress[0] < end:
             steps = min(NUTS_BLOCK, end - progress[0])
             state, part = _nuts_run(config, data, whitening, settings, state, steps)
