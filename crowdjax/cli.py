@@ -129,6 +129,9 @@ def context(
     constraint: Annotated[
         str, typer.Option(help="ordered: sensitivity + specificity > 1; both: each > 1/2; or free.")
     ] = "ordered",
+    increasing: Annotated[
+        bool, typer.Option("--increasing", help="The prevalence may only rise with the score.")
+    ] = False,
     transform: Annotated[
         str, typer.Option(help="Of the scores before all else: identity, logit or rank.")
     ] = "identity",
@@ -156,6 +159,7 @@ def context(
                 accuracy=accuracy,
                 labelers=labelers,
                 constraint=constraint,
+                increasing=increasing,
                 transform=transform,
                 inference=inference,
                 draws=draws,

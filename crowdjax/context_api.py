@@ -130,9 +130,9 @@ class ContextualResult:
         named = best if len(best) <= 4 else np.r_[best[:2], best[-2:]]
         own = contextual.labeler_functions(self.fit, _along_first(x, self.scores), most, LEVEL)
         panels = {name.capitalize(): (crowd[name.capitalize()][0], getattr(own, name).mean) for name in own._fields[1:]}
-        names = {
-            int(row): f"{plots.short(str(self.index.labelers[most[row]]))} (rank {rank[row]:.0f})" for row in named
-        }
+        low, high = (self.labelers[f"rank_{end}"].to_numpy()[most] for end in ("lower", "upper"))
+        ids = [plots.short(str(i)) for i in self.index.labelers[most]]
+        names = {int(row): f"{ids[row]}: rank {low[row]:.0f} to {high[row]:.0f}" for row in named}
         return plots.labeler_curves(x, panels, names, **axis)
 
     def _forecasts(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], str]:
@@ -160,6 +160,7 @@ def context(
     accuracy: Family = "gp",
     labelers: Level = "offset",
     constraint: Constraint = "ordered",
+    increasing: bool = False,
     transform: Transform = "identity",
     inference: Method | Inference | None = None,
     draws: int | None = None,
@@ -182,6 +183,7 @@ def context(
         prevalence, accuracy: ``gp``, ``linear`` or ``constant``.
         labelers: ``global`` (all alike), ``offset`` or ``function`` (each with curves of its own shape).
         constraint: ``ordered`` (sensitivity + specificity > 1), ``both`` (each above one half) or ``free``.
+        increasing: whether the prevalence may only rise with the score; for one score.
         transform: of the scores before all else: ``identity``, ``logit`` (they are probabilities) or ``rank``.
         inference: ``nuts``, ``svi``, ``laplace``, or settings of one's own; by default NUTS up to 3000 instances and
             20000 labels, Laplace above.
@@ -206,12 +208,14 @@ def context(
         (True, 60)
     """
     started = time.perf_counter()
-    config = _settings(ContextualConfig, prevalence, accuracy, labelers, constraint)
+    config = _settings(ContextualConfig, prevalence, accuracy, labelers, constraint, increasing)
     triples = io.read_triples(table, columns=columns)
     index = triples.index
     truth = None if gold is None else io.read_gold(gold, index.instances)
     labels = triples.labels(gold=truth)
     names, values = io.read_values(scores, "instance", index.instances, place="scores")
+    if increasing and len(names) > 1:
+        raise InputError(f"increasing: given with {len(names)} scores ({', '.join(names)}); allowed: with one")
     people = None if population is None else io.read_population(population, names)
     _check_scores(names, values, transform, lambda row: f"instance {index.instances[row]!s}")
     if people is not None:

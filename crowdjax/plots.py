@@ -274,7 +274,7 @@ def reliability(
     Args:
         forecasts: name -> (probability, what was observed: 0, 1 or a probability).
     """
-    figure, (ax,) = _panels(1, 3.9, 3.7)
+    figure, (ax,) = _panels(1, 3.9, 4.2)
     top = 0.0
     for (name, (p, y)), colour, marker in zip(forecasts.items(), COLOURS[1::-1], MARKERS, strict=False):
         where = np.digitize(p, np.unique(np.quantile(p, np.linspace(0, 1, n_bins + 1), method="lower"))[1:-1])
@@ -288,7 +288,7 @@ def reliability(
     top = _nice_top(top)
     ax.plot([0, top], [0, top], color="#9E9E9E", linewidth=1, linestyle="--", zorder=1)
     ax.set(title="Reliability", xlabel="forecast", ylabel=ylabel, xlim=(0, top), ylim=(0, top), aspect="equal")
-    ax.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside lower center", fontsize=8)
     return figure
 
 

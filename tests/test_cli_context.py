@@ -270,6 +270,11 @@ BAD = {
     "labelers": ({}, "--labelers none", ["labelers: got 'none'", "global, offset, function"]),
     "constraint": ({}, "--constraint none", ["constraint: got 'none'", "ordered, both, free"]),
     "transform": ({}, "--transform log", ["transform: got 'log'", "identity, logit, rank"]),
+    "increasing": (
+        {"scores": lambda t: t.assign(two=np.arange(float(len(t))))},
+        "--increasing",
+        ["increasing: given with 2 scores (score, two); allowed: with one"],
+    ),
     "inference": ({}, "--inference mcmc", ["inference: got 'mcmc'", "nuts, svi, laplace"]),
     "draws": ({}, "--draws 0", ["n_draws: got 0"]),
     "seed": ({}, "--seed -1", ["--seed"]),
