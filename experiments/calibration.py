@@ -68,14 +68,20 @@ def run(config: Config) -> dict[str, pa.Table]:
     measured, reliability = [], []
     for shape in config.shapes:
         values: dict[str, list] = {}
-        drawn = crowds(config.seed, config.n_repeats, config.n_instances, config.per_instance, config.n_labelers, shape=shape)
+        drawn = crowds(
+            config.seed, config.n_repeats, config.n_instances, config.per_instance, config.n_labelers, shape=shape
+        )
         for r, crowd in enumerate(drawn):
             rng = np.random.default_rng([config.seed, r])
             new = rng.beta(0.8, 2.0, config.n_new)
             true = np.asarray(theodon_functions(new, shape)[0])
             truth = rng.random(config.n_new) < true
             found, _ = fit_timed(
-                first(crowd, config.n_labelers, config.per_instance), crowd.score, config.model, config, jax.random.key(r)
+                first(crowd, config.n_labelers, config.per_instance),
+                crowd.score,
+                config.model,
+                config,
+                jax.random.key(r),
             )
             knots = np.quantile(new, np.linspace(0, 1, 400))  # the map is smooth: between knots linear
             maps = {
@@ -110,7 +116,14 @@ def report(config: Config, tables) -> Report:
     for shape in names(metrics, "shape"):
         forecasts = {m: points(tables["reliability"], shape, m) for m in ("raw score", config.model)}
         figures[f"calibration_{shape}"] = plots.reliability(forecasts, ylabel="share of positives")
-    header = ["accuracies", "calibration", "ECE", "Brier", "distance from the true prevalence", "ECE over the raw score's"]
+    header = [
+        "accuracies",
+        "calibration",
+        "ECE",
+        "Brier",
+        "distance from the true prevalence",
+        "ECE over the raw score's",
+    ]
     text = (
         f"{config.n_instances} items, {config.per_instance} labels each, {config.n_repeats} repeats, judged on "
         f"{config.n_new} new items; inference {config.inference.method}. Means ± two standard errors.\n\n"

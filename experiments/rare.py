@@ -115,12 +115,13 @@ def report(config: Config, tables) -> Report:
         )
         shown[model] = get("mean")
     how = [
-        [m, *(diagnostic(metrics, m, k) for k in ("seconds", "khat", "rhat", "ess", "divergences"))] for m in config.models
+        [m, *(diagnostic(metrics, m, k) for k in ("seconds", "khat", "rhat", "ess", "divergences"))]
+        for m in config.models
     ]
     true = select(metrics, model="votes", metric="true").mean()
     text = (
-        f"True prevalence {true:.5f}; {config.n_instances} items of {config.population} drawn with chances that grow with "
-        f"the score, {config.per_instance} labels each; {config.n_repeats} repeats; inference {config.inference.method}; "
+        f"True prevalence {true:.5f}; {config.n_instances} items of {config.population} drawn with chances that grow "
+        f"with the score, {config.per_instance} labels each; {config.n_repeats} repeats; {config.inference.method}; "
         "bias ± two standard errors; cover: of 95 % intervals.\n\n"
         + markdown(["estimate", "mean", "bias", "bias over the votes'", "cover", "width"], body)
         + "\n\n"

@@ -45,7 +45,9 @@ class Config:
     def __post_init__(self):
         check_models([self.model])
         if (self.n_ranked + 1) % self.n_bins:
-            raise ValueError(f"n_ranked: got {self.n_ranked}; allowed: one less than a multiple of n_bins = {self.n_bins}")
+            raise ValueError(
+                f"n_ranked: got {self.n_ranked}; allowed: one less than a multiple of n_bins = {self.n_bins}"
+            )
 
 
 def data(config: Config) -> tuple[str, ...]:
@@ -118,10 +120,10 @@ def report(config: Config, tables) -> Report:
     body = [[q, float(v.mean() / config.n_ranked), p[q]] for q, v in found.items()]
     how = [float(diagnostic(metrics, config.model, k)) for k in ("rhat", "ess", "divergences", "leapfrog_steps")]
     text = (
-        f"{config.model}, {config.n_instances} items judged by all of {config.n_labelers} labelers, {config.n_repeats} "
-        f"repeats, {config.inference.method}; ranks among {config.n_ranked} draws. Of {len(p)} quantities the least even "
-        f"is {least!r} with p = {p[least]:.4f}; with {len(p)} independent tests one expects about {1 / len(p):.4f}. In the "
-        "figure grey bands hold 99 % of the counts of uniform ranks.\n\n"
+        f"{config.model}, {config.n_instances} items judged by all of {config.n_labelers} labelers, "
+        f"{config.n_repeats} repeats, {config.inference.method}; ranks among {config.n_ranked} draws. Of {len(p)} "
+        f"quantities the least even is {least!r} with p = {p[least]:.4f}; with {len(p)} independent tests one expects "
+        f"about {1 / len(p):.4f}. In the figure grey bands hold 99 % of the counts of uniform ranks.\n\n"
         + markdown(["quantity", "mean rank (½ if uniform)", "p of the chi-square test"], body)
         + "\n\n"
         + markdown(["R-hat (median)", "ESS (median)", "divergences", "leapfrog steps"], [how])

@@ -69,7 +69,9 @@ def check_models(models: Sequence[str]) -> None:
             raise ValueError(f"models: got {model!r}; allowed: {', '.join(PRESETS)}")
 
 
-def crowds(seed: int, n_repeats: int, n_instances: int, per_instance: int, n_labelers: int, **design) -> list[ScoredCrowd]:
+def crowds(
+    seed: int, n_repeats: int, n_instances: int, per_instance: int, n_labelers: int, **design
+) -> list[ScoredCrowd]:
     """Simulated crowds, drawn by one program."""
     keys = jax.random.split(jax.random.key(seed), n_repeats)
     one = lambda key: simulate.theodon(key, n_instances, per_instance, n_labelers, **design)  # noqa: E731
@@ -214,7 +216,9 @@ def report(config: Config, tables) -> Report:
     for level in LEVELS:
         for name in FUNCTIONS:
             metric = f"coverage{level * 100:.0f}_{name}"
-            pooled.append([f"{level:.0%} {name}", *(interval(per_repeat(metrics, model=m, metric=metric)) for m in models)])
+            pooled.append(
+                [f"{level:.0%} {name}", *(interval(per_repeat(metrics, model=m, metric=metric)) for m in models)]
+            )
     sizes = []
     for n in names(metrics, "n_instances"):
         for keep in names(metrics, "per_instance"):
@@ -236,8 +240,8 @@ def report(config: Config, tables) -> Report:
     how = [[m, *(diagnostic(metrics, m, k) for k in ("seconds", "khat", "rhat", "ess", "divergences"))] for m in models]
     text = (
         f"{config.n_repeats} repeats; {config.n_labelers} labelers; items {list(config.n_instances)}, labels per item "
-        f"{list(config.per_instance)}; inference {config.inference.method}. Means over repeats and settings ± two standard "
-        "errors over repeats. Functions at quantiles of the scores' distribution; cover: of 95 % intervals.\n\n"
+        f"{list(config.per_instance)}; inference {config.inference.method}. Means over repeats and settings ± two "
+        "standard errors over repeats. Functions at quantiles of the scores; cover: of 95 % intervals.\n\n"
         + "\n\n".join(parts)
         + f"\n\n**Better than {config.baseline} by** (all settings; the sign is such that more is better)\n\n"
         + markdown(["model", "AUC-PR", "log-loss", "RMSE sens", "cover sens"], against)
