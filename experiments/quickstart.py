@@ -11,10 +11,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from crowdjax.datasets import MissingData
-from experiments import fig3, fig4, heldout, real, specialist, table1
+from experiments import fig3, fig4, heldout, real, specialist, table1, theodon_sim
 from experiments.tables import Report
 
-PARTS = {"specialist": specialist, "fig3": fig3, "fig4": fig4, "table1": table1, "real": real, "heldout": heldout}
+PARTS = {
+    "specialist": specialist,
+    "fig3": fig3,
+    "fig4": fig4,
+    "theodon_sim": theodon_sim,
+    "table1": table1,
+    "real": real,
+    "heldout": heldout,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +32,7 @@ class Config:
     specialist: specialist.Config = specialist.Config()
     fig3: fig3.Config = fig3.Config()
     fig4: fig4.Config = fig4.Config()
+    theodon_sim: theodon_sim.Config = theodon_sim.Config()
     table1: table1.Config = table1.Config()
     real: real.Config = real.Config()
     heldout: heldout.Config = heldout.Config()

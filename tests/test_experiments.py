@@ -12,8 +12,20 @@ import pytest
 from crowdjax import datasets, plots, simulate
 from crowdjax.factor import PRESETS, Factors, Solver, build, fit_jit
 from crowdjax.labels import InputError, Labels
+from experiments import (
+    calibration,
+    fig3,
+    fig4,
+    fitting,
+    heldout,
+    rare,
+    runner,
+    sbc,
+    specialist,
+    theodon_public,
+    theodon_sim,
+)
 from experiments import config as configs
-from experiments import fig3, fig4, fitting, heldout, runner, specialist
 from experiments.__main__ import main
 from experiments.config import preset
 from experiments.fitting import Draws, drop, fit_all
@@ -32,6 +44,11 @@ TINY = [
     "fig4.n_instances=30",
     "fig4.n_draws=2",
     "table1.n_draws=2",
+    "theodon_sim.n_instances=[50]",
+    "theodon_sim.per_instance=[1,3]",
+    "theodon_sim.n_repeats=2",
+    'theodon_sim.models=["constant-constant"]',
+    'theodon_sim.shown=["constant-constant"]',
 ]
 
 
@@ -85,6 +102,11 @@ def test_the_written_out_configs_are_the_studies_defaults(study):
         ('study = "fig3"', ["n_repeats"], ["override", "key=value"]),
         ('study = "table1"\ndata = "duchene"', [], ["duchene", "duchenne"]),
         ('study = "real"\nsets = ["dukcs"]', [], ["dukcs", "ducks"]),
+        ('study = "theodon_sim"\nmodels = ["theodn"]', [], ["models", "'theodn'", "theodon"]),
+        ('study = "theodon_sim"\nshapes = ["concav"]', [], ["shapes[0]", "did you mean concave?"]),
+        ('study = "rare"', ["inference.method=mcmc"], ["inference: method", "'mcmc'", "nuts"]),
+        ('study = "theodon_public"\nsets = ["ducks"]', [], ["sets", "'ducks'", "zencrowd"]),
+        ('study = "sbc"\nn_ranked = 100', [], ["n_ranked", "100", "multiple"]),
         ('study = "fig5"', [], ["study", "fig5", "did you mean fig"]),
         ("seed = 1", [], ["study", "None", "quickstart"]),
         ('study = "fig3"\nname = "../x"', [], ["name", "../x"]),
@@ -273,6 +295,119 @@ def test_a_better_model_of_the_crowd_predicts_held_out_labels_better(tmp_path, m
     metrics = heldout.run(heldout.Config(n_folds=2, models=two))["metrics"]
     likelihood = {m: select(metrics, model=m, metric="log_likelihood").mean() for m in two}
     assert likelihood["Dawid-Skene"] > likelihood["one coin"] + 0.02
+
+
+# Studies of the contextual model
+
+
+def test_fewer_labels_of_an_item_are_the_first_of_the_same_ones():
+    crowd = theodon_sim.crowds(0, 2, 30, 3, 6)[1]
+    full, two = (theodon_sim.first(crowd, 6, keep) for keep in (3, 2))
+    np.testing.assert_array_equal(full.label, two.label)
+    np.testing.assert_array_equal(np.bincount(two.instance, two.counts), np.full(30, 2))
+    asked = {(i, j) for i, j, c in zip(two.labeler, two.instance, two.counts, strict=True) if c}
+    assert asked == set(zip(*(v.reshape(30, 3)[:, :2].ravel() for v in (crowd.labeler, crowd.instance)), strict=True))
+
+
+def test_intervals_of_exact_posteriors_cover_at_their_level():
+    """Truth and draws from one normal distribution: coverage is the level, the mean's error a tenth of it."""
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=4000)
+    found = theodon_sim.judged(rng.normal(size=(1000, 4000)), true, "f")
+    for level in (0.5, 0.8, 0.95):
+        error = np.sqrt(level * (1 - level) / 4000)
+        assert found[f"coverage{level * 100:.0f}_f"] == pytest.approx(level, abs=4 * error + 0.002)
+    assert found["rmse_f"] == pytest.approx(1, abs=4 * 0.5**0.5 / 4000**0.5)
+    assert found["width95_f"] == pytest.approx(2 * 1.96, abs=0.05)
+
+
+def test_platt_and_isotonic_calibration_are_scikit_learns():
+    from sklearn.isotonic import IsotonicRegression
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    score = rng.random(300).round(2)  # with ties
+    vote = rng.choice([0, 0.5, 1], 300, p=[0.5, 0.1, 0.4]) * (rng.random(300) < score)
+    new = np.linspace(score.min(), score.max(), 50)
+    found = calibration.on_votes(score, vote, new)
+    twice, y = np.r_[score, score], np.r_[np.ones(300), np.zeros(300)]
+    weight = np.r_[vote, 1 - vote]
+    platt = LogisticRegression(C=1e9, tol=1e-8).fit(twice[:, None], y, sample_weight=weight)
+    np.testing.assert_allclose(found["Platt on votes"], platt.predict_proba(new[:, None])[:, 1], atol=1e-4)
+    isotonic = IsotonicRegression().fit(twice, y, sample_weight=weight)
+    np.testing.assert_allclose(found["isotonic on votes"], isotonic.predict(new), atol=1e-7)
+
+
+def test_an_even_vote_is_one_half():
+    crowd = theodon_sim.crowds(0, 1, 200, 2, 4)[0]
+    pairs = crowd.label.reshape(200, 2).sum(1)
+    np.testing.assert_array_equal(calibration.votes(crowd), np.choose(pairs // 2 + 1, [0, 0.5, 1]))
+
+
+def test_a_populations_table_has_its_prevalence_and_the_votes_are_mostly_error():
+    crowd = theodon_sim.crowds(0, 1, 2000, 3, 10, rare=True, population=50_000)[0]
+    scores, counts = rare.table(crowd.population, 500)
+    exact, short = (np.asarray(simulate.theodon_functions(s, rare=True)[0]) for s in (crowd.population, scores))
+    assert counts.sum() == 50_000
+    assert counts @ short / counts.sum() == pytest.approx(exact.mean(), rel=0.02)
+    assert 5e-4 < exact.mean() < 2e-3
+    assert 0.03 < rare.votes(crowd, 3) < 0.1
+
+
+def test_ranks_are_called_uniform_only_if_they_are():
+    assert sbc.uniform(np.arange(200) % 100, 99, 10) == 1
+    assert sbc.uniform(np.random.default_rng(0).binomial(99, 0.5, 200), 99, 10) < 1e-10
+
+
+@pytest.fixture
+def scored_set(tmp_path, monkeypatch):
+    """A set in a folder: five labels of each of 40 items, one of them without a score; labels and scores say the truth
+    nine times in ten."""
+    rng = np.random.default_rng(0)
+    truth = rng.random(40) < 0.5
+    (tmp_path / "sp_amt").mkdir()
+    noisy = lambda j: int(truth[j] ^ (rng.random() < 0.1))  # noqa: E731
+    tables = {
+        "labels": ["labeler,instance,label", *(f"w{i},{j:03d},{noisy(j)}" for j in range(40) for i in range(5))],
+        "truth": ["instance,label", *(f"{j:03d},{int(truth[j])}" for j in range(40))],
+        "scores": ["instance,score", *(f"{j:03d},{0.2 + 0.6 * truth[j] + rng.random() / 10:f}" for j in range(1, 40))],
+    }
+    for name, lines in tables.items():
+        (tmp_path / "sp_amt" / f"{name}.csv").write_text("\n".join(lines))
+    monkeypatch.setenv(datasets.VARIABLE, str(tmp_path))
+    return truth
+
+
+def test_every_draw_keeps_two_or_three_labels_of_an_item_in_one_shape(scored_set):
+    scored = theodon_public.load("sp_amt")
+    assert len(scored.score) == 39 and scored.labeler.shape == (39 * 5,)
+    np.testing.assert_array_equal(scored.truth > 0, scored_set[1:])
+    assert ((scored.score > 0.5) == scored_set[1:]).all()
+    rng = np.random.default_rng(0)
+    draws = [theodon_public.kept(scored, (2, 3), rng) for _ in range(20)]
+    numbers = np.array([np.bincount(scored.instance[at], weight, 39) for at, weight in draws])
+    assert {at.shape for at, _ in draws} == {(39 * 3,)}
+    assert set(np.unique(numbers)) == {2, 3} and abs((numbers == 3).mean() - 0.5) < 4 * 0.5 / np.sqrt(39 * 20)
+    often = np.bincount(np.concatenate([at[weight > 0] for at, weight in draws]), minlength=39 * 5) / 20
+    assert abs(often.mean() - 0.5) < 0.02 and often.min() > 0
+
+
+@pytest.mark.slow
+def test_small_runs_of_the_contextual_studies_end_in_a_report(tmp_path, scored_set):
+    laplace = ["inference.method=laplace", "inference.n_draws=50"]
+    short = ["inference.n_warmup=20", "inference.n_draws=20"]
+    tiny = {
+        "theodon_public": ['contextual=["lr-lr"]', "n_draws=2", 'sets=["sp_amt"]', *laplace],
+        "rare": ["n_instances=60", "population=2000", "n_repeats=2", 'models=["lr-lr"]', *laplace],
+        "calibration": ['shapes=["convex"]', "n_instances=60", "n_repeats=2", "n_new=500", "model=lr-lr", *laplace],
+        "sbc": ["model=lr-lr", "n_instances=20", "n_repeats=3", "n_ranked=9", *short],
+    }
+    for name, overrides in tiny.items():
+        experiment = configs.load(next(p for p in CONFIGS if p.stem == name), overrides)
+        folder, _ = runner.run(experiment, tmp_path)
+        table = pq.read_table(folder / "metrics.parquet")
+        assert np.isfinite(table["value"].to_numpy()).all()
+        assert "lr-lr" in (folder / "SUMMARY.md").read_text() and list(folder.glob("*.svg"))
 
 
 # Data and figures
