@@ -141,7 +141,7 @@ def test_saved_and_loaded_fit_is_the_same_and_can_be_continued(informed, tmp_pat
     )
     assert more.n_draws == again.n_draws + 100
     np.testing.assert_array_equal(more.unconstrained[:, :300], again.unconstrained)
-    assert np.abs(np.diff(more.unconstrained[:, 300:], axis=1)).min() > 0
+    assert (more.unconstrained[:, 300:] != more.unconstrained[:, 299:300]).any(axis=(1, 2)).all()
     np.testing.assert_array_equal(more.sampler["step_size"], again.sampler["step_size"])
     after = load(tmp_path / "laplace")
     svi = fit(labels, score, after.config, jax.random.key(9), Inference("svi", n_steps=100, n_draws=200), start=after)
@@ -256,7 +256,7 @@ def test_float32_fit_of_extreme_scores_is_finite():
     found = fit(labels, rare, PRESETS["theodon"], jax.random.key(0), Inference("laplace", n_draws=30))
     assert all(np.isfinite(v).all() for v in found.draws.values())
     assert np.isfinite(
-        whiten(found.config, prepare_data(found.config, labels, found.scale(rare)), found.whitening.mean, 1.0)[1]
+        whiten(found.config, prepare_data(found.config, labels, found.scale(rare)), found.whitening, 1.0)[1]
     ).all()
 
 

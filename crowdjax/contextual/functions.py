@@ -118,11 +118,15 @@ class Hilbert(eqx.Module):
     def n_weights(self) -> int:
         return self.omega.shape[-1]
 
+    def log_scale(self, amplitude, length: Float[Array, " D"]) -> Float[Array, " M"]:
+        """The logarithm of :meth:`scale`."""
+        wide = 0.5 * jnp.log(jnp.sqrt(2 * jnp.pi) * length[:, None])
+        return jnp.log(amplitude) + (wide - (length[:, None] * self.omega) ** 2 / 4).sum(0)
+
     def scale(self, amplitude, length: Float[Array, " D"]) -> Float[Array, " M"]:
         """The square root of the spectral density, a Π_d (√(2π) ℓ_d)^½ exp(-ℓ_d² ω_d² / 4), in closed form: the root
         of the density itself has no gradient in float32 once the density underflows."""
-        root = jnp.sqrt(jnp.sqrt(2 * jnp.pi) * length[:, None]) * jnp.exp(-((length[:, None] * self.omega) ** 2) / 4)
-        return amplitude * jnp.prod(root, 0)
+        return amplitude * jnp.exp(self.log_scale(1.0, length))
 
     def __call__(self, amplitude, length, weights: Float[Array, " M"]) -> Float[Array, " n"]:
         return jnp.matmul(self.features, self.scale(amplitude, length) * weights, precision=PRECISION)
@@ -140,6 +144,10 @@ class Inducing(eqx.Module):
     @property
     def n_weights(self) -> int:
         return self.z.shape[0]
+
+    def log_scale(self, amplitude, length) -> Float[Array, " M"]:
+        """The logarithm of what multiplies all weights."""
+        return jnp.broadcast_to(jnp.log(amplitude), (self.n_weights,))
 
     def __call__(self, amplitude, length, weights: Float[Array, " M"]) -> Float[Array, " n"]:
         def correlation(a, b):
@@ -215,7 +223,7 @@ def sample_scale(name: str, scale: float, shape: tuple[int, ...]) -> Float[Array
     A logarithm's tail towards zero would be exponential, which samplers and Gaussian approximations bear badly.
     """
     white = numpyro.sample(f"{name}_white", dist.Normal(0, 1).expand(shape).to_event(len(shape)))
-    quantile = jnp.minimum(jax.scipy.special.ndtr(white), 1 - 1e-6)  # beyond 4.9 scales float32 would say infinity
+    quantile = jnp.clip(jax.scipy.special.ndtr(white), 1e-12, 1 - 1e-6)  # float32 would say 0 or infinity beyond
     return numpyro.deterministic(name, scale * jnp.sqrt(2.0) * jax.scipy.special.erfinv(quantile))
 
 

@@ -1,7 +1,9 @@
 """Fitting the contextual model: one call, three methods, one kind of result.
 
-Every method works on log p(L, u), the truth summed out, after the same linear change of variables u = m + R v, where m
-is the mode and R Rᵀ the inverse of the negative Hessian there:
+Every method works on log p(L, u), the truth summed out, after the same change of variables, in two steps. Weights and
+offsets that the labels determine well are centred, y = u (scale / reference scale)^ρ with ρ = 1 - posterior variance:
+the labels speak about scale times weight, and their product is then one coordinate. And y = m + R v, where m is the
+mode and R Rᵀ the inverse of the negative Hessian there:
 
 - ``laplace``: v ~ N(0, I).
 - ``svi``: v ~ N(μ, T Tᵀ), T triangular, by stochastic ascent of the ELBO; with many labels on minibatches of instances.
@@ -41,8 +43,10 @@ from crowdjax.contextual.model import (
     constrain,
     curves,
     log_density,
+    log_scales,
     prepare_data,
     prior_draws,
+    sets_scales,
 )
 from crowdjax.labels import LabelError, Labels
 
@@ -85,10 +89,12 @@ class Inference:
 
 
 class Gaussian(NamedTuple):
-    """N(mean, root rootᵀ)."""
+    """y ~ N(mean, root rootᵀ), where u = y exp(-centring b(log scales - reference)) with b(t) = 2 tanh(t / 2)."""
 
     mean: Float[Array, " P"]
     root: Float[Array, "P P"]
+    centring: Float[Array, " P"]
+    reference: Float[Array, " P"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,7 +109,7 @@ class ContextualFit:
         labels_per_labeler: judgements given by each labeler (summed multiplicities), shape [W].
         inputs: the instances' context at 64 evenly spaced quantiles (of the first column), shape [Q, C].
         anchors: inducing inputs of each term, where there are any.
-        whitening: where a further fit starts: the mode or mean of u, and a root of its covariance.
+        whitening: where a further fit starts: mean and root of the covariance, in partly centred coordinates.
         sampler: where each chain of NUTS stands: position [chains, P], step_size [chains], inverse_mass [chains, P].
         diagnostics: numbers by name: ``rhat``, ``ess``, ``divergences`` (NUTS), ``khat`` (SVI, Laplace), ...
         trace: estimates of the ELBO (SVI), or the objective during the search for the mode.
@@ -198,7 +204,7 @@ def fit(
         if inference.method == "svi":
             proposal, trace = _svi(config, data, whitening, inference, key, report)
         elif start is not None:
-            proposal, trace, code = find_mode(config, data, inference.max_steps, report, start=whitening.mean)
+            proposal, trace, code = find_mode(config, data, inference.max_steps, report, start=whitening)
         whitening = proposal
         draws, more = _draw(config, data, proposal, inference, jax.random.fold_in(key, 1), report)
         diagnostics |= more
@@ -234,27 +240,33 @@ def representatives(x: Float[np.ndarray, "I C"], size: int = 64) -> Float[np.nda
 
 
 def find_mode(config, data: Data, max_steps: int, report=lambda *_: None, start=None) -> tuple[Gaussian, Any, int]:
-    """(N(mode, inverse of the negative Hessian there), objective at each evaluation, result code).
+    """(N(mode, inverse of the negative Hessian there), log density at each evaluation, result code).
 
     Newton-like: L-BFGS in coordinates whitened by the Hessian at the point before, first on a few blocks of the data
-    (where there are many), then on all.
+    (where there are many) and without centring, then on all with it.
     """
     n_blocks = data.labels.n_blocks
     some, factor = data, 1.0
     if n_blocks > SUBSET_BLOCKS:
         index = np.linspace(0, n_blocks - 1, SUBSET_BLOCKS).round().astype(np.int32)
         some, factor = blocks(data, jnp.asarray(index)), n_blocks / SUBSET_BLOCKS
-    u = centre(config, data)[0] if start is None else jnp.asarray(start)
     report("mode", 0, 3)
     if start is None:
-        u, *_ = _climb(config, some, factor, whiten(config, some, u, factor), max_steps)
+        u = centre(config, data)[0]
+        q = Gaussian(u, jnp.eye(len(u), dtype=u.dtype), jnp.zeros_like(u), jnp.zeros_like(u))
+        q = whiten(config, some, q, factor)
+        q, *_ = _climb(config, some, factor, q, max_steps)
+        q = _centre_informed(config, data, q, _hessian(config, some, q, q.mean, factor, which=1))
+        q = whiten(config, some, q, factor)
+    else:
+        q = start
     report("mode", 1, 3)
-    u, objective, code = _climb(config, data, 1.0, whiten(config, some, u, factor), max_steps)
+    q, objective, code = _climb(config, data, 1.0, q, max_steps)
     report("mode", 2, 3)
-    whitening = whiten(config, data, u, 1.0)
+    q = whiten(config, data, q, 1.0)
     report("mode", 3, 3)
     objective = np.asarray(objective)
-    return whitening, -objective[np.isfinite(objective)], int(code)
+    return q, -objective[np.isfinite(objective)], int(code)
 
 
 SUBSET_BLOCKS = 8
@@ -262,24 +274,55 @@ LEAST_PRECISION = 0.2  # eigenvalues of the Hessian below this are raised to it;
 TANGENTS = 32  # columns of the Hessian at a time
 
 
-@eqx.filter_jit
-def whiten(config, data: Data, u: Float[Array, " P"], factor: float) -> Gaussian:
-    """u and a root of the inverse of the Hessian of -log p there, its small and negative eigenvalues raised."""
-    return Gaussian(u, _inverse_root(_hessian(config, data, u, factor)))
+def _centre_informed(config, data: Data, q: Gaussian, hessian: Float[Array, "P P"]) -> Gaussian:
+    """q at the same point, with each white entry centred as far as the labels determine it given the scales."""
+    given = sets_scales(config, data)
+    precision = np.where(given[:, None] | given[None], 0, np.asarray(hessian, np.float64)) + np.diag(1.0 * given)
+    eigenvalues, vectors = np.linalg.eigh(precision)
+    variance = (vectors**2 / np.maximum(eigenvalues, LEAST_PRECISION)).sum(1)
+    reference = log_scales(config, data, q.mean)
+    white = np.asarray(log_scales(config, data, q.mean + jnp.asarray(given, q.mean.dtype))) != np.asarray(reference)
+    centring = jnp.asarray(np.where(white, np.clip(1 - variance, 0, 1), 0), q.mean.dtype)
+    return q._replace(centring=centring, reference=reference)
+
+
+def _shift(config, data, q: Gaussian, at) -> Float[Array, " P"]:
+    """log(y / u): the same from u and from y, since the scales' own entries are never centred. Bounded, since a scale
+    near 0 would blow u up: the expectation of u² would not exist."""
+    return q.centring * WIDEST * jnp.tanh((log_scales(config, data, at) - q.reference) / WIDEST)
+
+
+WIDEST = 2.0  # of the logarithm of a scale over its reference
+
+
+def density(config, data: Data, q: Gaussian, y: Float[Array, " P"], factor: float = 1.0):
+    """log p(L, y), log p(L, u) and u."""
+    shift = _shift(config, data, q, y)
+    u = y * jnp.exp(-shift)
+    value = log_density(config, data, u, factor)
+    return value - shift.sum(), value, u
 
 
 @eqx.filter_jit
-def _mean_whitening(config, data: Data, draws: Float[Array, "S P"]) -> Gaussian:
-    """The draws' mean and a root of the inverse of their mean Hessian, E[∇log p ∇log pᵀ] over the posterior."""
-    hessian = jax.lax.map(lambda u: _hessian(config, data, u, 1.0), draws).mean(0)
-    return Gaussian(draws.mean(0), _inverse_root(hessian))
+def whiten(config, data: Data, q: Gaussian, factor: float) -> Gaussian:
+    """q with the root of the inverse of the Hessian of -log p(L, u) at its mean, small eigenvalues raised."""
+    return q._replace(root=_inverse_root(_hessian(config, data, q, q.mean, factor, which=1)))
 
 
-def _hessian(config, data, u, factor) -> Float[Array, "P P"]:
-    """The Hessian of -log p at u."""
-    slope = jax.grad(lambda at: -log_density(config, data, at, factor))
-    basis = jnp.eye(len(u), dtype=u.dtype)
-    columns = jax.lax.map(lambda e: jax.jvp(slope, (u,), (e,))[1], basis, batch_size=min(TANGENTS, len(u)))
+@eqx.filter_jit
+def _mean_whitening(config, data: Data, q: Gaussian, draws: Float[Array, "S P"]) -> Gaussian:
+    """q at the draws' mean, with the root of the inverse of their mean Hessian, E[∇log p ∇log pᵀ]."""
+    y = jax.vmap(lambda u: u * jnp.exp(_shift(config, data, q, u)))(draws)
+    hessian = jax.lax.map(lambda at: _hessian(config, data, q, at, 1.0, which=0), y).mean(0)
+    return q._replace(mean=y.mean(0), root=_inverse_root(hessian))
+
+
+@eqx.filter_jit
+def _hessian(config, data, q: Gaussian, y, factor, which: int) -> Float[Array, "P P"]:
+    """The Hessian over y of -log p(L, y) (``which`` 0), or of -log p(L, u) (1)."""
+    slope = jax.grad(lambda at: -density(config, data, q, at, factor)[which])
+    basis = jnp.eye(len(y), dtype=y.dtype)
+    columns = jax.lax.map(lambda e: jax.jvp(slope, (y,), (e,))[1], basis, batch_size=min(TANGENTS, len(y)))
     return (columns + columns.T) / 2
 
 
@@ -289,23 +332,24 @@ def _inverse_root(precision: Float[Array, "P P"]) -> Float[Array, "P P"]:
 
 
 @eqx.filter_jit
-def _climb(config, data, factor, whitening: Gaussian, max_steps: int):
-    """L-BFGS from the whitening's mean, in its coordinates."""
+def _climb(config, data, factor, q: Gaussian, max_steps: int):
+    """L-BFGS from q's mean, in its coordinates: q at the mode of log p(L, u), and how it went. (That of log p(L, y) may
+    lie at an amplitude of 0, where centred weights have no scale.)"""
 
     def objective(v):
-        value, grad = jax.value_and_grad(lambda v: -log_density(config, data, affine(whitening, v), factor))(v)
+        value, grad = jax.value_and_grad(lambda v: -density(config, data, q, affine(q, v), factor)[1])(v)
         return value, grad, None
 
-    v = jnp.zeros_like(whitening.mean)
+    v = jnp.zeros_like(q.mean)
     rtol = max(1e-10, float(jnp.finfo(v.dtype).eps))
     end = optimize.minimize(
         objective, v, optimize.lbfgs(10), diagonal=jnp.ones_like, max_steps=max_steps, refresh=0, rtol=rtol
     )
-    return affine(whitening, end.x), end.history, end.code
+    return q._replace(mean=affine(q, end.x)), end.history, end.code
 
 
 def affine(q: Gaussian, v: Float[Array, " P"]) -> Float[Array, " P"]:
-    """u = m + R v."""
+    """y = m + R v."""
     return q.mean + jnp.matmul(q.root, v, precision=jax.lax.Precision.HIGHEST)
 
 
@@ -337,8 +381,8 @@ def _ratios(config, data, q: Gaussian, noise):
     """Draws u of q and log p(L, u) - log q(u), up to a constant."""
 
     def one(v):
-        u = affine(q, v)
-        return u, log_density(config, data, u) + 0.5 * (v**2).sum()
+        value, _, u = density(config, data, q, affine(q, v))
+        return u, value + 0.5 * (v**2).sum()
 
     n_triples = data.labels.label.shape[0]
     return jax.lax.map(one, noise, batch_size=int(np.clip(1_000_000 // n_triples, 1, 50)))
@@ -364,7 +408,8 @@ def _svi(config, data, whitening: Gaussian, inference: Inference, key, report) -
         trace.append(np.asarray(elbo))
         done += n
         report("svi", done, inference.n_steps)
-    return Gaussian(affine(whitening, state.mean), whitening.root @ _triangle(state.root)), np.concatenate(trace)
+    q = whitening._replace(mean=affine(whitening, state.mean), root=whitening.root @ _triangle(state.root))
+    return q, np.concatenate(trace)
 
 
 def _triangle(root):
@@ -386,7 +431,7 @@ def _ascend(config, data, whitening, inference, update, state: _Ascent, key, n: 
             v = mean + _triangle(root) @ e
             white = jax.scipy.linalg.solve_triangular(still, v - jax.lax.stop_gradient(mean), lower=True)
             log_q = -0.5 * (white**2).sum() - jnp.log(jnp.diag(still)).sum()
-            return log_density(config, batch, affine(whitening, v), n_blocks / batch.labels.n_blocks) - log_q
+            return density(config, batch, whitening, affine(whitening, v), n_blocks / batch.labels.n_blocks)[0] - log_q
 
         return -jax.vmap(one)(noise).mean()
 
@@ -434,8 +479,8 @@ def _nuts(config, data, whitening, inference: Inference, key, earlier: Contextua
         step_size, inverse_mass = jnp.full(chains, 0.2, v.dtype), jnp.ones((chains, size), v.dtype)
         if first >= 20:
             _, (u, *_) = run(whitening, first, first, v, step_size, inverse_mass, keys[1])
-            whitening = _mean_whitening(config, data, jnp.asarray(u[:, -HESSIANS:].reshape(-1, size)))
-            v = jnp.linalg.solve(whitening.root, (jnp.asarray(u[:, -1]) - whitening.mean).T).T
+            whitening = _mean_whitening(config, data, whitening, jnp.asarray(u[:, -HESSIANS:].reshape(-1, size)))
+            v = _whitened(config, data, whitening, jnp.asarray(u[:, -1]))
         else:
             first = 0
         warmup = inference.n_warmup - first
@@ -463,6 +508,13 @@ def _nuts(config, data, whitening, inference: Inference, key, earlier: Contextua
     return whitening, draws, sampler, diagnostics
 
 
+@eqx.filter_jit
+def _whitened(config, data, q: Gaussian, u: Float[Array, "chains P"]) -> Float[Array, "chains P"]:
+    """v of u."""
+    y = jax.vmap(lambda one: one * jnp.exp(_shift(config, data, q, one)))(u)
+    return jnp.linalg.solve(q.root, (y - q.mean).T).T
+
+
 NUTS_BLOCK = 25  # iterations between two reports
 HESSIANS = 4  # draws of each chain whose Hessians are averaged
 
@@ -470,7 +522,7 @@ HESSIANS = 4  # draws of each chain whose Hessians are averaged
 def _kernel(config, data, whitening, settings):
     """NumPyro's NUTS on v: (init(v, key, step_size, inverse_mass), step)."""
     warmup, target_accept, max_depth = settings
-    init, step = hmc(potential_fn=lambda v: -log_density(config, data, affine(whitening, v)), algo="NUTS")
+    init, step = hmc(potential_fn=lambda v: -density(config, data, whitening, affine(whitening, v))[0], algo="NUTS")
 
     def begin(v, key, step_size, inverse_mass):
         return init(
@@ -504,7 +556,8 @@ def _nuts_run(config, data, whitening, settings, state, n: int):
 
         def one(state, _):
             state = step(state)
-            return state, (affine(whitening, state.z), state.diverging, state.accept_prob, state.num_steps)
+            u = density(config, data, whitening, affine(whitening, state.z))[2]
+            return state, (u, state.diverging, state.accept_prob, state.num_steps)
 
         return jax.lax.scan(one, state, None, length=n)
 

@@ -352,3 +352,29 @@ def log_density(config: ContextualConfig, data: Data, u: Float[Array, " P"], sca
     """log p(L, u): prior and evidence; the density that every method of inference works on. ``scale`` multiplies the
     evidence, for minibatches."""
     return log_prior(config, data, u) + scale * log_likelihood(config, data, constrain(config, data, u))
+
+
+def log_scales(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> Float[Array, " P"]:
+    """The logarithm of the scale that multiplies each white entry of u (weights: their spectral root; offsets: τ); 0
+    for entries that are not white. Depends on amplitudes, length-scales and τ only."""
+    draw = constrain(config, data, u)
+    shapes = centre(config, data)[1](u)
+    out = {name: jnp.zeros_like(value) for name, value in shapes.items()}
+    for name, function in config.functions.items():
+        if function.family == "gp":
+            lengths = draw[f"{name}_length"].reshape(len(data.basis.terms), -1)
+            amplitudes = draw[f"{name}_amplitude"]
+            scales = [t.log_scale(amplitudes[i], lengths[i]) for i, t in enumerate(data.basis.terms)]
+            out[f"{name}_weights"] = jnp.stack(scales)
+    if config.labelers != "global":
+        scale = jnp.log(draw["labeler_scale"])[:, None]
+        out["labeler_offset"] = jnp.broadcast_to(scale, shapes["labeler_offset"].shape)
+    return ravel_pytree(out)[0]
+
+
+def sets_scales(config: ContextualConfig, data: Data) -> np.ndarray:
+    """Which entries of u ``log_scales`` depends on, shape [P]."""
+    u, unravel = centre(config, data)
+    names = unravel(u)
+    mask = {name: np.full(v.shape, name.endswith(("_white", "_length"))) for name, v in names.items()}
+    return np.concatenate([mask[name].ravel() for name in sorted(mask)])
