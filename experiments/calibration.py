@@ -16,9 +16,10 @@ from jaxtyping import Float
 
 from crowdjax import plots
 from crowdjax.contextual import Inference, calibrate
-from crowdjax.contextual.model import Level
+from crowdjax.contextual.model import Constraint, Level
 from crowdjax.metrics import brier, ece
 from crowdjax.simulate import ScoredCrowd, theodon_functions
+from experiments.runner import say
 from experiments.tables import Report, markdown, names, rows, select
 from experiments.theodon_sim import Shape, crowds, first, fit_timed, interval
 
@@ -35,6 +36,7 @@ class Config:
     n_new: int = 50_000
     model: str = "theodon"
     labelers: Level = "offset"
+    constraint: Constraint = "ordered"
     inference: Inference = Inference("laplace")
     seed: int = 0
 
@@ -98,6 +100,7 @@ def run(config: Config) -> dict[str, pa.Table]:
                         {"shape": shape, "model": name, "probability": float(a), "truth": float(b)}
                         for a, b in zip(p[some], truth[some], strict=True)
                     ]
+        say(f"calibration: {shape}")
         for name, found in values.items():
             measured += rows(name, {k: [v[k] for v in found] for k in found[0]}, shape=shape)
     return {"metrics": pa.Table.from_pylist(measured), "reliability": pa.Table.from_pylist(reliability)}

@@ -3,6 +3,10 @@
 About one item of a thousand is positive, and the labelers call one negative of twenty positive: the weighted share of
 positive votes is then mostly error. Items are drawn with chances that grow with the score. The contextual model's
 prevalence is taken over the population's scores, and by the sampling weights alone.
+
+Both accuracies are taken to be above one half (``constraint``). With a handful of positives in the sample the weaker
+default, sensitivity + specificity > 1, leaves open that labelers miss nearly all of many: then votes say nothing about
+the truth, and the interval reaches from 0 to .8.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import pyarrow as pa
 
 from crowdjax import plots
 from crowdjax.contextual import Inference, Scale, population_prevalence
-from crowdjax.contextual.model import Level
+from crowdjax.contextual.model import Constraint, Level
 from crowdjax.simulate import ScoredCrowd, theodon_functions
 from experiments.runner import say
 from experiments.tables import Report, markdown, names, rows, select
@@ -36,6 +40,7 @@ class Config:
     n_repeats: int = 100
     models: tuple[str, ...] = ("theodon",)
     labelers: Level = "offset"
+    constraint: Constraint = "both"
     inference: Inference = Inference(n_warmup=150, n_draws=150)
     seed: int = 0
 

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from crowdjax import datasets, io, plots
 from crowdjax.contextual import Inference, Scale, item_posteriors
 from crowdjax.contextual.context import Transform
-from crowdjax.contextual.model import Level
+from crowdjax.contextual.model import Constraint, Level
 from crowdjax.factor import Solver
 from crowdjax.labels import Labels
 from crowdjax.metrics import auc_pr, auc_roc, paired
@@ -48,6 +48,7 @@ class Config:
         }
     )
     labelers: Level = "offset"
+    constraint: Constraint = "ordered"
     transform: Transform = "identity"
     inference: Inference = Inference("laplace", n_draws=100)
     solver: Solver = Solver(restarts=1)

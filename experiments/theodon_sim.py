@@ -22,7 +22,7 @@ from scipy.stats import beta
 from crowdjax import plots, simulate
 from crowdjax.contextual import PRESETS, ContextualFit, Inference, Scale, band, fit, item_posteriors
 from crowdjax.contextual.inference import crowd_curves
-from crowdjax.contextual.model import Level
+from crowdjax.contextual.model import Constraint, Level
 from crowdjax.labels import Labels
 from crowdjax.metrics import BINARY, coverage, paired
 from crowdjax.simulate import ScoredCrowd, theodon_functions
@@ -50,6 +50,7 @@ class Config:
     models: tuple[str, ...] = tuple(PRESETS)
     baseline: str = "lr-lr"
     labelers: Level = "offset"
+    constraint: Constraint = "ordered"
     inference: Inference = Inference("laplace")
     n_grid: int = 200
     shown: tuple[str, ...] = ("theodon", "lr-lr")
@@ -91,7 +92,7 @@ def first(crowd: ScoredCrowd, n_labelers: int, keep: int) -> Labels:
 def fit_timed(labels: Labels, score, model: str, config, key, scale: Scale | None = None) -> tuple[ContextualFit, dict]:
     """A preset's fit; and its seconds and diagnostics as measurements."""
     start = time.perf_counter()
-    preset = dataclasses.replace(PRESETS[model], labelers=config.labelers)
+    preset = dataclasses.replace(PRESETS[model], labelers=config.labelers, constraint=config.constraint)
     found = fit(labels, score, preset, key, config.inference, scale=scale)
     known = ("khat", "ess", "rhat", "divergences", "leapfrog_steps")
     values = {k: found.diagnostics[k] for k in known if k in found.diagnostics}
