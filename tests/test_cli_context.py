@@ -109,7 +109,7 @@ def test_it_writes_what_it_promises(here, tables):
         logit(v) for v in (line["mean"], line["lower"], line["upper"], prevalence_at(line["score"]))
     )
     assert (abs(true - mean) / ((upper - lower) / 3.92)).max() < 3.5
-    assert (line["upper"] - line["lower"]).max() < 0.4  # of the prior: .9 and more
+    assert (line["upper"] - line["lower"]).max() < 0.4  # the prior: about .9
 
     assert list(calibration) == ["score", "probability", "lower", "upper"]
     np.testing.assert_allclose(
