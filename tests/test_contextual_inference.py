@@ -49,7 +49,7 @@ def true_functions(score):
 
 def test_mode_equals_scipys(x64):
     score, _, labels = crowd(150, 3)
-    config = PRESETS["lr-lr"]
+    config = dataclasses.replace(PRESETS["lr-lr"], labelers="global")
     data = prepare_data(config, labels, Scale.learn(score)(score))
     u0, _ = centre(config, data)
     value = jax.jit(jax.value_and_grad(lambda u: -log_density(config, data, u)))

@@ -7,8 +7,9 @@ mode and R Rᵀ the inverse of the negative Hessian there:
 
 - ``laplace``: v ~ N(0, I).
 - ``svi``: v ~ N(μ, T Tᵀ), T triangular, by stochastic ascent of the ELBO; with many labels on minibatches of instances.
-- ``nuts``: NumPyro's sampler on v; after half of the warm-up, m and R are taken anew from the mean Hessian at
-  the chains' draws. The posterior of v is then nearly round, so that trees are short. Chains are vmapped.
+- ``nuts``: NumPyro's sampler on v, without centring, whose funnels it would have to enter; after half of the warm-up,
+  m and R are taken anew from the mean Hessian at the chains' draws. The posterior of v is then nearly round, so that
+  trees are short. Chains are vmapped.
 
 Laplace and SVI measure themselves by Pareto-smoothed importance sampling, and can be corrected by it (``resample``).
 """
@@ -263,7 +264,7 @@ def find_mode(config, data: Data, max_steps: int, report=lambda *_: None, start=
     report("mode", 1, 3)
     q, objective, code = _climb(config, data, 1.0, q, max_steps)
     report("mode", 2, 3)
-    q = whiten(config, data, q, 1.0)
+    q = whiten(config, data, _rebase(config, data, q), 1.0)
     report("mode", 3, 3)
     objective = np.asarray(objective)
     return q, -objective[np.isfinite(objective)], int(code)
@@ -293,6 +294,13 @@ def _shift(config, data, q: Gaussian, at) -> Float[Array, " P"]:
 
 
 WIDEST = 2.0  # of the logarithm of a scale over its reference
+
+
+@eqx.filter_jit
+def _rebase(config, data: Data, q: Gaussian) -> Gaussian:
+    """q at the same point, with the scales there as reference: then y is u there."""
+    u = density(config, data, q, q.mean)[2]
+    return q._replace(mean=u, reference=log_scales(config, data, u))
 
 
 def density(config, data: Data, q: Gaussian, y: Float[Array, " P"], factor: float = 1.0):
@@ -444,7 +452,7 @@ def _ascend(config, data, whitening, inference, update, state: _Ascent, key, n: 
         at = (state.mean, state.root)
         value, slope = jax.value_and_grad(negative_elbo)(at, batch, noise)
         change, optimiser = update(slope, state.optimiser, at)
-        mean, root = optax.apply_updates(at, change)
+        mean, root = jax.tree.map(jnp.add, at, change)
         return _Ascent(mean, root, optimiser), -value
 
     return jax.lax.scan(step, state, jax.random.split(key, n))
@@ -475,6 +483,8 @@ def _nuts(config, data, whitening, inference: Inference, key, earlier: Contextua
         return state, [np.concatenate(p, 1) for p in zip(*parts, strict=True)]
 
     if earlier is None:
+        whitening = _rebase(config, data, whitening)
+        whitening = whiten(config, data, whitening._replace(centring=jnp.zeros(size, whitening.mean.dtype)), 1.0)
         v = jax.random.normal(keys[0], (chains, size), whitening.mean.dtype)
         step_size, inverse_mass = jnp.full(chains, 0.2, v.dtype), jnp.ones((chains, size), v.dtype)
         if first >= 20:
