@@ -61,6 +61,7 @@ def test_mode_equals_scipys(x64):
     np.testing.assert_allclose(whitening.root.T @ hessian @ whitening.root, np.eye(len(u0)), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_hilbert_inducing_and_exact_processes_have_the_same_mode(x64):
     """The mode of a white parametrisation does not depend on the root that colours it, so the three may be compared
     without Monte Carlo noise."""
