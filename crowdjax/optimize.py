@@ -256,7 +256,8 @@ class _Lbfgs(NamedTuple):
 def lbfgs(memory: int = 6) -> optax.GradientTransformationExtraArgs:
     """L-BFGS with a given diagonal as its first Hessian, as an optax transformation: gradient -> H⁻¹ gradient.
 
-    Like ``optax.scale_by_lbfgs``, which can scale its first Hessian by a number only. Pairs of negative curvature are left out.
+    Like ``optax.scale_by_lbfgs``, which can scale its first Hessian by a number only. Pairs of negative
+    curvature are left out.
 
     Source: Nocedal and Wright, Numerical Optimization, algorithm 7.4.
     """
