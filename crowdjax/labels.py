@@ -14,6 +14,8 @@ import dataclasses
 from typing import Literal, get_args
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Int8
 
@@ -32,6 +34,20 @@ class LabelError(InputError):
     """A table or an array that cannot be read as labels; the message says which value, where, and what is allowed."""
 
 
+class Shard(eqx.Module):
+    """Which instances of a larger problem a device has, inside ``shard_map`` over ``axis`` (``crowdjax.parallel``).
+
+    Attributes:
+        rows: where each instance is in the whole problem; past the end for the padding that makes all shards alike.
+        n_instances: of the whole problem (static under jit).
+        axis: name of the mesh axis (static under jit).
+    """
+
+    rows: Int[Array, " I"]
+    n_instances: int = eqx.field(static=True)
+    axis: str = eqx.field(static=True, default="shards")
+
+
 class Labels(eqx.Module):
     """The judgements L_ij of labelers i on instances j, as sparse triples (the paper, section 2).
 
@@ -43,6 +59,7 @@ class Labels(eqx.Module):
         gold: the known truth of each instance, -1 or +1, 0 where unknown; ``None`` where there is none at all.
         n_labelers, n_instances: sizes (static under jit).
         n_blocks, block_instances: the layout, see the module's docstring (static under jit).
+        shard: where these are one device's part of a larger problem; ``None``: they are all there is.
 
     Example:
         >>> labels = Labels.from_arrays(labeler=[0, 1, 0], instance=[0, 0, 1], label=[1, 0, 1])
@@ -59,6 +76,7 @@ class Labels(eqx.Module):
     n_instances: int = eqx.field(static=True)
     n_blocks: int = eqx.field(static=True)
     block_instances: int = eqx.field(static=True)
+    shard: Shard | None = None
 
     @classmethod
     def from_arrays(
@@ -132,6 +150,14 @@ class Labels(eqx.Module):
     def counts(self) -> Float[Array, " N"]:
         """The multiplicity c of every stored triple, 0 for padding."""
         return abs(self.label) if self.weight is None else self.weight
+
+    def across(self, sums):
+        """Sums over these instances, added up over all shards; as they are where there is one. A pytree of arrays."""
+        return sums if self.shard is None else jax.lax.psum(sums, self.shard.axis)
+
+    def once(self, value: Float[Array, ""]) -> Float[Array, ""]:
+        """What every shard has alike, for a sum ``across`` them: itself on the first, 0 on the others."""
+        return value if self.shard is None else jnp.where(jax.lax.axis_index(self.shard.axis) == 0, value, 0)
 
     def with_weight(self, weight: Float[Array, " N"]) -> Labels:
         """The same triples with other multiplicities (shape and order of ``label``); traceable. Padding keeps 0."""

@@ -3,7 +3,8 @@
 ``minimize`` is a single while-loop whose body evaluates the objective at ONE trial point, so a program holds one copy
 of the objective. The direction comes from an optax transformation (L-BFGS or conjugate gradients below) that is
 preconditioned by a diagonal; the step is halved by quadratic interpolation until the objective falls enough (Armijo).
-Under vmap, members that are done keep their state until the last one is.
+Under vmap, members that are done keep their state until the last one is. Whatever a decision rests on is a value of the
+objective or an inner product: where points are spread over devices, ``dot`` sums over all, and all decide alike.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ MEANING = {
 
 ARMIJO = 1e-4
 MAX_BACKTRACKS = 12
+
+Dot = Callable[[Array, Array], Array]
 
 
 class Solution(NamedTuple):
@@ -71,6 +74,7 @@ def minimize(
     rtol: Float[Array, ""] | float = 1e-7,
     patience: int = 3,
     refresh: int = 10,
+    dot: Dot = jnp.vdot,
 ) -> Solution:
     """Minimises ``objective`` from ``x0``.
 
@@ -83,6 +87,7 @@ def minimize(
         rtol: converged after ``patience`` accepted steps in a row, each of which lowered the value by less than
             ``rtol`` (1 + |value|).
         refresh: recompute the diagonal every so many steps; 0 never (under vmap both branches of a condition run).
+        dot: the inner product of two points.
 
     Example:
         >>> import jax.numpy as jnp
@@ -121,7 +126,7 @@ def minimize(
     def body(s: _State) -> _State:
         x = s.x + s.step * s.direction
         value, grad, aux = objective(x)
-        finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(grad))
+        finite = jnp.isfinite(value) & _finite(grad, dot)
         first = s.n_steps == 0
         enough = value <= s.value + ARMIJO * s.step * s.slope + noise * jnp.abs(s.value)
         accepted = finite & (first | enough)
@@ -131,17 +136,22 @@ def minimize(
         return s._replace(code=code, n_steps=s.n_steps + 1, history=history)
 
     def accept(s, trial):
-        return _accept(s, trial, rule, diagonal, rtol, patience, refresh)
+        return _accept(s, trial, rule, diagonal, rtol, patience, refresh, dot)
 
     def reject(s, trial):
-        return _reject(s, trial, rule)
+        return _reject(s, trial, rule, dot)
 
     end = jax.lax.while_loop(going, body, init)
     code = jnp.where(end.code == RUNNING, MAX_STEPS, end.code)
     return Solution(end.x, end.value, end.grad, end.aux, code, end.n_steps, end.history)
 
 
-def _accept(s: _State, trial, rule, diagonal, rtol, patience, refresh) -> _State:
+def _finite(x: Array, dot: Dot) -> Bool[Array, ""]:
+    """Whether every number of x is finite, wherever it is: 0 times anything else is not 0."""
+    return dot(x, 0 * x) == 0
+
+
+def _accept(s: _State, trial, rule, diagonal, rtol, patience, refresh, dot) -> _State:
     x, value, grad, aux = trial
     first = s.n_steps == 0
     d = jax.lax.cond(first | (s.n_steps % refresh == 0), diagonal, lambda x: s.diagonal, x) if refresh else (
@@ -149,10 +159,10 @@ def _accept(s: _State, trial, rule, diagonal, rtol, patience, refresh) -> _State
     update, rule_state = rule.update(grad, s.rule, x, diagonal=d)
     small = ~first & (s.value - value <= rtol * (1 + jnp.abs(value)))
     small = jnp.where(small, s.small + 1, 0)
-    slope = -jnp.vdot(grad, update)
+    slope = -dot(grad, update)
     descends = slope < 0
     direction = jnp.where(descends, -update, -grad / d)
-    slope = jnp.where(descends, slope, -jnp.vdot(grad, grad / d))
+    slope = jnp.where(descends, slope, -dot(grad, grad / d))
     done = (small >= patience) | (slope >= 0)
     return s._replace(
         x=x, value=value, grad=grad, aux=aux, direction=direction, slope=slope, step=jnp.ones_like(s.step),
@@ -161,7 +171,7 @@ def _accept(s: _State, trial, rule, diagonal, rtol, patience, refresh) -> _State
     )  # fmt: skip
 
 
-def _reject(s: _State, trial, rule) -> _State:
+def _reject(s: _State, trial, rule, dot) -> _State:
     """A shorter step; after many, the preconditioned gradient; after many of that, the end."""
     _, value, _, _ = trial
     excess = value - s.value - s.step * s.slope
@@ -173,7 +183,7 @@ def _reject(s: _State, trial, rule) -> _State:
     gradient = -s.grad / s.diagonal
     return s._replace(
         direction=jnp.where(restart, gradient, s.direction),
-        slope=jnp.where(restart, jnp.vdot(s.grad, gradient), s.slope),
+        slope=jnp.where(restart, dot(s.grad, gradient), s.slope),
         step=jnp.where(restart, 1.0, s.step * shrink).astype(s.step.dtype),
         rule=jax.tree.map(lambda a, b: jnp.where(restart, a, b), rule.init(s.x), s.rule),
         backtracks=jnp.where(restart, 0, s.backtracks + 1),
@@ -209,6 +219,7 @@ def iterate(
     rtol: Float[Array, ""] | float = 1e-7,
     patience: int = 3,
     period: int = 1,
+    dot: Dot = jnp.vdot,
 ) -> Solution:
     """Repeats ``x = step(x, k)`` until the value stops falling: EM and its relatives.
 
@@ -236,7 +247,7 @@ def iterate(
         small = (s.step.value - new.value <= rtol / period * (1 + jnp.abs(new.value))) & (s.n_steps > 0)
         small = jnp.where(small, s.small + 1, 0)
         code = jnp.where(small >= patience * period, CONVERGED, RUNNING)
-        code = jnp.where(jnp.isfinite(new.value) & jnp.all(jnp.isfinite(new.grad)), code, NONFINITE)
+        code = jnp.where(jnp.isfinite(new.value) & _finite(new.grad, dot), code, NONFINITE)
         return _Iteration(at, new, small, code, s.n_steps + 1, s.history.at[s.n_steps].set(new.value))
 
     end = jax.lax.while_loop(lambda s: (s.code == RUNNING) & (s.n_steps < limit), body, init)
@@ -253,7 +264,7 @@ class _Lbfgs(NamedTuple):
     count: Array
 
 
-def lbfgs(memory: int = 6) -> optax.GradientTransformationExtraArgs:
+def lbfgs(memory: int = 6, dot: Dot = jnp.vdot) -> optax.GradientTransformationExtraArgs:
     """L-BFGS with a given diagonal as its first Hessian, as an optax transformation: gradient -> H⁻¹ gradient.
 
     Like ``optax.scale_by_lbfgs``, which can scale its first Hessian by a number only. Pairs of negative
@@ -268,9 +279,9 @@ def lbfgs(memory: int = 6) -> optax.GradientTransformationExtraArgs:
 
     def update(grad, state: _Lbfgs, x, *, diagonal, **_):
         step, change = x - state.x, grad - state.grad
-        product = jnp.vdot(step, change)
+        product = dot(step, change)
         # cautious update (Li and Fukushima): skip pairs without curvature, and the first call, which has no pair
-        good = (state.count > 0) & (product > 1e-10 * jnp.vdot(step, step * diagonal))
+        good = (state.count > 0) & (product > 1e-10 * dot(step, step * diagonal))
         slot = jnp.where(good, (state.count - 1) % memory, 0)
         put = lambda all, new: all.at[slot].set(jnp.where(good, new, all[slot]))  # noqa: E731
         steps, changes = put(state.steps, step), put(state.changes, change)
@@ -280,12 +291,12 @@ def lbfgs(memory: int = 6) -> optax.GradientTransformationExtraArgs:
         newest_first = (count - 2 - jnp.arange(memory)) % memory
 
         def forth(q, i):
-            a = curvature[i] * jnp.vdot(steps[i], q)
+            a = curvature[i] * dot(steps[i], q)
             return q - a * changes[i], a
 
         def back(q, i_a):
             i, a = i_a
-            return q + steps[i] * (a - curvature[i] * jnp.vdot(changes[i], q)), None
+            return q + steps[i] * (a - curvature[i] * dot(changes[i], q)), None
 
         q, a = jax.lax.scan(forth, grad, newest_first)
         q, _ = jax.lax.scan(back, q / diagonal, (newest_first, a), reverse=True)
@@ -301,7 +312,7 @@ class _Conjugate(NamedTuple):
     count: Array
 
 
-def conjugate_gradient() -> optax.GradientTransformationExtraArgs:
+def conjugate_gradient(dot: Dot = jnp.vdot) -> optax.GradientTransformationExtraArgs:
     """Preconditioned nonlinear conjugate gradients with Polak and Ribière's β (never below 0), the paper's M-step.
 
     Source: the paper, section 3.2; Nocedal and Wright, equation 5.44.
@@ -312,8 +323,8 @@ def conjugate_gradient() -> optax.GradientTransformationExtraArgs:
 
     def update(grad, state: _Conjugate, x, *, diagonal, **_):
         scaled = grad / diagonal
-        past = jnp.vdot(state.grad, state.scaled)
-        beta = jnp.maximum(jnp.vdot(grad - state.grad, scaled) / jnp.where(past > 0, past, 1), 0)
+        past = dot(state.grad, state.scaled)
+        beta = jnp.maximum(dot(grad - state.grad, scaled) / jnp.where(past > 0, past, 1), 0)
         direction = scaled + jnp.where(state.count > 0, beta, 0) * state.direction
         return direction, _Conjugate(grad, scaled, direction, state.count + 1)
 

@@ -6,6 +6,8 @@ bound's curvature is a base for posterior uncertainty. L-BFGS takes fewer passes
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
@@ -35,14 +37,15 @@ def em_cg(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) -> 
         inner = optimize.minimize(
             lambda x: objective(x, p),
             x,
-            optimize.conjugate_gradient(),
+            optimize.conjugate_gradient(objective.dot),
             diagonal=lambda x: objective.diagonal(x),
             max_steps=INNER_STEPS,
             refresh=0,
+            dot=objective.dot,
         )
         return optimize.Step(inner.x, value, grad, p)
 
-    return optimize.iterate(step, x, max_steps=max_steps, limit=limit, rtol=rtol)
+    return optimize.iterate(step, x, max_steps=max_steps, limit=limit, rtol=rtol, dot=objective.dot)
 
 
 def em_bound(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) -> optimize.Solution:
@@ -68,20 +71,20 @@ def em_bound(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) 
         weights = objective.unravel(x)
         curved = bound_curvature(objective.labels, model.factors(weights), p)
         if model.beta is not None:
-            curved["class_prior"] = (
-                curved["class_prior"].at[0].add((model.beta.sum() - 2) * _omega(weights.class_prior.dense[0, 0]))
-            )
+            of_beta = (model.beta.sum() - 2) * _omega(weights.class_prior.dense[0, 0])
+            curved["class_prior"] = curved["class_prior"].at[0].add(objective.labels.once(of_beta))
         gradient, precision = objective.unravel(-grad), objective.unravel(objective.precision)
         moves = objective.unravel(objective.moves)
 
         def newton(side, part):
             g, prec, free = (getattr(getattr(t, side), part) for t in (gradient, precision, moves))
-            solve = _solve_dense if part == "dense" else _solve_free
+            sums = objective.labels.across if side in ("instance", "class_prior") else lambda h: h
+            solve = partial(_solve_dense, across=sums) if part == "dense" else _solve_free
             return x + _only(solve(getattr(model, side), curved[side], g, prec, free), side, part, weights)
 
         return optimize.Step(jax.lax.switch(k % len(blocks), [lambda b=b: newton(*b) for b in blocks]), value, grad, p)
 
-    return optimize.iterate(step, x, max_steps=max_steps, limit=limit, rtol=rtol, period=len(blocks))
+    return optimize.iterate(step, x, max_steps=max_steps, limit=limit, rtol=rtol, period=len(blocks), dot=objective.dot)
 
 
 def bound_curvature(labels: Labels, factors: Factors, p: Float[Array, " I"]) -> dict[str, Float[Array, "n D D"]]:
@@ -99,9 +102,9 @@ def bound_curvature(labels: Labels, factors: Factors, p: Float[Array, " I"]) -> 
         return jnp.stack([jnp.stack(row, -1) for row in rows], -2)
 
     return {
-        "labeler": outer(b, i, labels.n_labelers, False),
+        "labeler": labels.across(outer(b, i, labels.n_labelers, False)),
         "instance": outer(a, j, labels.n_instances, True),
-        "bias": sum_by(weight, i, labels.n_labelers)[:, None, None],
+        "bias": labels.across(sum_by(weight, i, labels.n_labelers))[:, None, None],
         "class_prior": _omega(factors.prior_logit)[:, None, None],
     }
 
@@ -122,11 +125,11 @@ def _solve_free(features, curved, g, precision, free):
     return jnp.linalg.solve(_fenced(curved, precision, free), jnp.where(free, g, 0)[..., None])[..., 0]
 
 
-def _solve_dense(features, curved, g, precision, free):
+def _solve_dense(features, curved, g, precision, free, across):
     """One system for the F·D weights of the dense columns: Σ_n X_n X_nᵀ ⊗ H_n."""
     rows = jnp.asarray(features.dense, g.dtype)
     size = g.size
-    h = jnp.einsum("nf,nde,ng->fdge", rows, curved, rows, precision=PRECISION).reshape(size, size)
+    h = across(jnp.einsum("nf,nde,ng->fdge", rows, curved, rows, precision=PRECISION)).reshape(size, size)
     return jnp.linalg.solve(_fenced(h, precision.ravel(), free.ravel()), jnp.where(free, g, 0).ravel()).reshape(g.shape)
 
 

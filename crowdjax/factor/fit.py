@@ -28,7 +28,7 @@ from crowdjax.factor.em import em_bound, em_cg
 from crowdjax.factor.features import PRECISION, Linear
 from crowdjax.factor.kernels import Factors, majority
 from crowdjax.factor.model import FactorModel, Objective, Weights
-from crowdjax.labels import InputError, Labels
+from crowdjax.labels import InputError, Labels, Shard
 from crowdjax.segments import total
 
 Method = Literal["lbfgs", "em-cg", "em-bound"]
@@ -90,16 +90,20 @@ class Fit(eqx.Module):
     switched: Bool[Array, ""]
 
 
-def starting_weights(key: PRNGKeyArray, model: FactorModel, jitter: float) -> Weights:
+def starting_weights(key: PRNGKeyArray, model: FactorModel, jitter: float, shard: Shard | None = None) -> Weights:
     """The prior means, with random α and β of factors 2 to D. Factor d is drawn with ``fold_in(key, d)``, so that the
-    number of factors does not change the draw; weights that are fixed stay."""
+    number of factors does not change the draw; weights that are fixed stay. A shard's instances get what they would get
+    in the whole problem."""
     mean, variance = model.full(model.mean), model.full(model.variance)
 
     def draw(side: int, part, spread):
         def moved(n, leaf, var):
+            whole = side == n == 1 and shard is not None  # instances' own weights
             columns = [leaf[:, :1]]
             for d in range(1, model.n_factors):
-                noise = jax.random.normal(jax.random.fold_in(jax.random.fold_in(key, d), 2 * side + n), leaf.shape[:1])
+                of_column = jax.random.fold_in(jax.random.fold_in(key, d), 2 * side + n)
+                noise = jax.random.normal(of_column, (shard.n_instances,) if whole else leaf.shape[:1])
+                noise = noise.at[shard.rows].get(mode="fill", fill_value=0) if whole else noise
                 columns.append(jnp.where(var[:, d] > 0, leaf[:, d] + jitter * noise, leaf[:, d])[:, None])
             return jnp.concatenate(columns, axis=1).astype(leaf.dtype)
 
@@ -201,7 +205,8 @@ def _sweep(make, shared, members, solver, batch_size):
 def _fit_once(labels, model, key, solver, start) -> Fit:
     objective = Objective(labels, model)
     votes = majority(labels)
-    x0, unravel = ravel_pytree(starting_weights(key, model, solver.jitter) if start is None else start)
+    continued = start is not None
+    x0, unravel = ravel_pytree(start if continued else starting_weights(key, model, solver.jitter, labels.shard))
     if solver.method == "lbfgs":
         minimise = partial(_lbfgs, refresh=solver.refresh)
     else:
@@ -211,7 +216,7 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
         x, given, best = carry
         m_step = (k == 0) | (k == 2)
         limit = jnp.where(m_step, solver.start_steps, solver.max_steps)
-        limit = jnp.where((k == 0) & (start is not None), 0, limit)
+        limit = jnp.where((k == 0) & continued, 0, limit)
         limit = jnp.where((k >= 2) & ~best["suspect"], 0, limit)
         rtol = jnp.where(m_step, 1e-4, solver.rtol)
         found = minimise(objective, x, given, m_step, max_steps=solver.max_steps, limit=limit, rtol=rtol)
@@ -250,7 +255,7 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
         weights=weights,
         posterior=best["posterior"],
         objective=-best["value"],
-        log_likelihood=-best["value"] - model.log_prior(weights),
+        log_likelihood=-best["value"] - objective.log_prior(weights),
         code=best["code"],
         n_steps=best["steps"],
         history=-best["history"],
@@ -269,17 +274,20 @@ def unswitch(
     """
     s = sum(factors.alpha[:, d][labels.labeler] * factors.beta[:, d][labels.instance] for d in range(model.n_factors))
     agreement = jnp.where(votes == 0.5, 0.5, ((p > 0.5) == (votes > 0.5)).astype(p.dtype))
-    overall = (total(labels.counts * s) < 0) | (total(agreement) < 0.5 * labels.n_instances)
-    flip = jnp.broadcast_to(overall, p.shape)
+    signed, agreed = labels.across((total(labels.counts * s), total(agreement - 0.5)))
+    flip = jnp.broadcast_to((signed < 0) | (agreed < 0), p.shape)
     if model.instance.dense is not None:
         membership = jnp.abs(jnp.asarray(model.instance.dense, p.dtype))
         membership /= jnp.maximum(membership.sum(1, keepdims=True), jnp.finfo(p.dtype).tiny)
         of_region = jnp.matmul(agreement, membership, precision=PRECISION)
-        of_region /= jnp.maximum(membership.sum(0), jnp.finfo(p.dtype).tiny)
+        of_region, size = labels.across((of_region, membership.sum(0)))
+        of_region /= jnp.maximum(size, jnp.finfo(p.dtype).tiny)
         flip |= jnp.matmul(membership, of_region, precision=PRECISION) < 0.5
     if labels.gold is not None:
         flip &= labels.gold == 0
-    return jnp.where(flip, 1 - p, p), flip.any()
+    if labels.shard is not None:
+        flip &= labels.shard.rows < labels.shard.n_instances
+    return jnp.where(flip, 1 - p, p), labels.across(flip.sum()) > 0
 
 
 def _lbfgs(objective: Objective, x, given, m_step, *, max_steps, limit, rtol, refresh=10) -> optimize.Solution:
@@ -287,10 +295,11 @@ def _lbfgs(objective: Objective, x, given, m_step, *, max_steps, limit, rtol, re
     return optimize.minimize(
         lambda x: objective(x, given, m_step),
         x,
-        optimize.lbfgs(),
+        optimize.lbfgs(dot=objective.dot),
         diagonal=lambda x: objective.diagonal(x),
         max_steps=max_steps,
         limit=limit,
         rtol=rtol,
         refresh=refresh,
+        dot=objective.dot,
     )

@@ -109,6 +109,10 @@ class FactorModel(eqx.Module):
 
     def log_prior(self, weights: Weights) -> Float[Array, ""]:
         """log p(W): Gaussian densities of the weights that are neither fixed nor free of a prior, and Beta of π."""
+        return sum(jax.tree.leaves(self.log_priors(weights)))
+
+    def log_priors(self, weights: Weights) -> Weights:
+        """The terms of log p(W) by kind of weight; Beta of π with those of the class prior's dense weights."""
 
         def density(w, mean, variance):
             proper = (variance > 0) & jnp.isfinite(variance)
@@ -116,18 +120,19 @@ class FactorModel(eqx.Module):
             terms = -0.5 * ((w - mean) ** 2 / v + jnp.log(2 * jnp.pi * v))
             return total(jnp.where(proper, terms, 0).ravel())
 
-        value = sum(jax.tree.leaves(jax.tree.map(density, weights, self.full(self.mean), self.full(self.variance))))
-        if self.beta is not None:
-            eta, (a, b) = weights.class_prior.dense[0, 0], self.beta
-            value += (a - 1) * jax.nn.log_sigmoid(eta) + (b - 1) * jax.nn.log_sigmoid(-eta)
-            value -= jax.scipy.special.betaln(a, b)
-        return value
+        terms = jax.tree.map(density, weights, self.full(self.mean), self.full(self.variance))
+        if self.beta is None:
+            return terms
+        eta, (a, b) = weights.class_prior.dense[0, 0], self.beta
+        of_pi = (a - 1) * jax.nn.log_sigmoid(eta) + (b - 1) * jax.nn.log_sigmoid(-eta) - jax.scipy.special.betaln(a, b)
+        return terms._replace(class_prior=terms.class_prior._replace(dense=terms.class_prior.dense + of_pi))
 
 
 class Objective(eqx.Module):
     """The model's objective as functions of one flat vector of weights, negated for a minimiser.
 
-    Fixed weights are part of the vector; their gradient is zero, so no solver moves them.
+    Fixed weights are part of the vector; their gradient is zero, so no solver moves them. Where the labels are a shard,
+    so is the vector: instances' own weights are this shard's, all others are the same on every shard.
     """
 
     labels: Labels
@@ -136,10 +141,14 @@ class Objective(eqx.Module):
     precision: Float[Array, " P"]  # 0 where the prior is flat or the weight is fixed
     moves: Bool[Array, " P"]
     unravel: Callable[[Float[Array, " P"]], Weights] = eqx.field(static=True)
+    own: tuple[int, int] = eqx.field(static=True)  # which part of the vector are instances' own weights
 
     def __init__(self, labels: Labels, model: FactorModel):
         self.labels, self.model = labels, model
-        self.mean, self.unravel = ravel_pytree(model.full(model.mean))
+        mean = model.full(model.mean)
+        self.mean, self.unravel = ravel_pytree(mean)
+        before = sum(v.size for v in jax.tree.leaves((mean.labeler, mean.instance.dense)))
+        self.own = (before, before + (0 if mean.instance.free is None else mean.instance.free.size))
         variance, _ = ravel_pytree(model.full(model.variance))
         self.moves = variance > 0
         self.precision = jnp.where(self.moves & jnp.isfinite(variance), 1 / jnp.where(self.moves, variance, 1), 0)
@@ -149,7 +158,9 @@ class Objective(eqx.Module):
         weights = self.unravel(x)
         factors = self.model.factors(weights)
         out = data_pass(self.labels, factors, given, use)
-        gradient, _ = ravel_pytree(self.model.pull_back(factors, out.gradient))
+        value = out.value + self._log_prior(weights)
+        gradient, value = self._across(self.model.pull_back(factors, out.gradient), value)
+        gradient, _ = ravel_pytree(gradient)
         gradient -= self.precision * (x - self.mean)
         if self.model.beta is not None:
             a, b = self.model.beta
@@ -157,7 +168,6 @@ class Objective(eqx.Module):
                 class_prior=jax.tree.map(jnp.ones_like, weights.class_prior)))[0]
             pi = jax.nn.sigmoid(weights.class_prior.dense[0, 0])
             gradient += at * ((a - 1) * (1 - pi) - (b - 1) * pi)
-        value = out.value + self.model.log_prior(weights)
         return -value, jnp.where(self.moves, -gradient, 0), out.posterior
 
     def diagonal(self, x):
@@ -174,6 +184,35 @@ class Objective(eqx.Module):
         )
         if model.link == "exp":
             curved = curved._replace(beta=curved.beta * factors.beta)  # pull_back multiplies once more
-        h, _ = ravel_pytree(squared.pull_back(factors, curved))
+        h, _ = ravel_pytree(self._across(squared.pull_back(factors, curved))[0])
         h = h + self.precision
         return jnp.where(self.moves & (h > 0), h, 1)
+
+    def dot(self, a, b):
+        """The inner product of two vectors of weights."""
+        if self.labels.shard is None:
+            return jnp.vdot(a, b)
+        start, end = self.own
+        shared = jnp.vdot(a[:start], b[:start]) + jnp.vdot(a[end:], b[end:])
+        return self.labels.across(self.labels.once(shared) + jnp.vdot(a[start:end], b[start:end]))
+
+    def log_prior(self, weights: Weights) -> Float[Array, ""]:
+        """log p(W), of all shards."""
+        return self.labels.across(self._log_prior(weights))
+
+    def _log_prior(self, weights: Weights) -> Float[Array, ""]:
+        """This shard's part of log p(W)."""
+        shared, own = _apart(self.model.log_priors(weights))
+        shared = self.labels.once(sum(jax.tree.leaves(shared)))
+        return shared if own is None else shared + own
+
+    def _across(self, weights: Weights, value=0.0) -> tuple[Weights, Float[Array, ""]]:
+        """Sums over instances, by the weights that they belong to, and a value, added up over all shards."""
+        shared, own = _apart(weights)
+        shared, value = self.labels.across((shared, value))
+        return shared._replace(instance=shared.instance._replace(free=own)), value
+
+
+def _apart(weights: Weights):
+    """(the weights without instances' own, instances' own)."""
+    return weights._replace(instance=weights.instance._replace(free=None)), weights.instance.free
