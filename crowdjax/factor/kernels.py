@@ -3,6 +3,9 @@
 ``data_pass`` is the kernel below every solver. It scans over the blocks of ``Labels``; temporaries stay as small as one
 block, and the gradient is written by hand (``likelihood.gradients``), so one pass gathers and scatters each triple
 once. ``e_step``, ``expected_complete`` (Q) and ``evidence`` are the views of it that the paper names.
+
+Where β is the same for all instances a label's terms depend on its labeler and its value alone: ``folded_pass`` looks
+them up in a table of two rows per labeler, without any function per label.
 """
 
 from __future__ import annotations
@@ -11,11 +14,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from crowdjax import likelihood
 from crowdjax.labels import Labels
 from crowdjax.segments import add_by, sum_by, total
+
+SIGNS = np.array([-1, 1], np.int8)  # the labels, in the order of a tally's columns
+MAX_PARTS = 64
 
 
 class Factors(NamedTuple):
@@ -52,34 +59,139 @@ def data_pass(
     Returns:
         the value (without priors of weights), the posterior that was used, and the gradients.
     """
-    n_blocks, per_block = labels.n_blocks, labels.block_instances
-    dtype = factors.alpha.dtype
+    per_block, dtype = labels.block_instances, factors.alpha.dtype
     n_factors = factors.alpha.shape[1]
     alpha = [factors.alpha[:, d] for d in range(n_factors)]  # a gather per column: 5-10x faster than gathering rows
     gamma = factors.gamma
 
     def block(sums, xs):
-        labeler, instance, label, counts, beta, prior_logit, gold, held, start = xs
+        labeler, instance, label, counts, beta, prior_logit, gold, held, start, part = xs
         local = instance - start
         a = [column[labeler] for column in alpha]
         b = [beta[:, d][local] for d in range(n_factors)]
         s = sum(x * y for x, y in zip(a, b, strict=True))
-        t = likelihood.per_triple(label, s, 0 if gamma is None else gamma[labeler])
-        plus = sum_by(counts * t.log_plus, local, per_block, ordered=True)
-        minus = sum_by(counts * t.log_minus, local, per_block, ordered=True)
-        p = likelihood.posterior(plus, minus, prior_logit, gold)
-        value = likelihood.instance_evidence(plus, minus, prior_logit, gold)
-        if held is not None:
-            plus = plus + jax.nn.log_sigmoid(prior_logit)
-            minus = minus + jax.nn.log_sigmoid(-prior_logit)
-            p = jnp.where(use, held, p)
-            value = jnp.where(use, held * plus + (1 - held) * minus, value)
+        t = likelihood.per_triple(label, s, None if gamma is None else gamma[labeler])
+        # of ℓ⁺ and ℓ⁻ only the difference is needed by instance, their mean in total alone: one sum by instance less
+        odds = sum_by(counts * (t.log_plus - t.log_minus), local, per_block, ordered=True)
+        mean = 0.5 * (counts * (t.log_plus + t.log_minus)).sum()
+        value, p = _instances(odds, prior_logit, gold, held, use)
         ds, dgamma = likelihood.gradients(label, t, p[local])
         ds = counts * ds
         to_labelers = [ds * y for y in b] + ([] if gamma is None else [counts * dgamma])
-        sums = [add_by(sum_, v, labeler) for sum_, v in zip(sums, to_labelers, strict=True)]
+        row = part * labels.n_labelers + labeler
+        sums = [add_by(sum_, v, row) for sum_, v in zip(sums, to_labelers, strict=True)]
         dbeta = jnp.stack([sum_by(ds * x, local, per_block, ordered=True) for x in a], axis=1)
-        return sums, (value, p, dbeta)
+        return sums, (mean, value, p, dbeta)
+
+    parts = _parts(labels)
+    init = [jnp.zeros(parts * labels.n_labelers, dtype) for _ in range(n_factors + (gamma is not None))]
+    instances = (factors.beta, factors.prior_logit, labels.gold, given)
+    sums, (mean, value, p, dbeta) = _over_blocks(block, labels, init, instances, dtype)
+    sums = [v.reshape(parts, -1).sum(0) for v in sums]
+    gradient = Factors(
+        alpha=jnp.stack(sums[:n_factors], axis=1),
+        beta=dbeta,
+        gamma=None if gamma is None else sums[-1],
+        prior_logit=p - jax.nn.sigmoid(factors.prior_logit),
+    )
+    return Pass(total(mean) + total(value), p, gradient)
+
+
+def tally(labels: Labels, dtype=None) -> Float[Array, "W 2"]:
+    """The multiplicity of each labeler's labels -1 and +1."""
+    counts = labels.counts.astype(jnp.int32) if labels.weight is None else labels.weight  # float32 counts to 2**24 only
+    slot = 2 * labels.labeler + (labels.label > 0)
+    return sum_by(counts, slot, 2 * labels.n_labelers).reshape(-1, 2).astype(dtype or jnp.result_type(float))
+
+
+def folded_pass(
+    labels: Labels,
+    counts: Float[Array, "W 2"],
+    factors: Factors,
+    given: Float[Array, " I"] | None = None,
+    use: Bool[Array, ""] | bool = True,
+) -> tuple[Pass, Float[Array, "W 2"]]:
+    """``data_pass`` where β is the same for all instances, as in Dawid and Skene's model: a third of the time.
+
+    Args:
+        counts: ``tally(labels)``.
+        factors: as in ``data_pass``; the first row of β counts for all.
+        given, use: as in ``data_pass``.
+
+    Returns:
+        what ``data_pass`` returns, but for the gradient in β, which is not computed: 0; and how many of each labeler's
+        labels -1 and +1 are expected on positive instances, the sufficient statistic of an M-step.
+    """
+    per_block, dtype = labels.block_instances, factors.alpha.dtype
+    t = folded_terms(factors)
+    table = (t.log_plus - t.log_minus).ravel()
+
+    def block(sums, xs):
+        labeler, instance, label, counts, prior_logit, gold, held, start, part = xs
+        local, slot = instance - start, 2 * labeler + (label > 0)
+        odds = sum_by(counts * table[slot], local, per_block, ordered=True)
+        value, p = _instances(odds, prior_logit, gold, held, use)
+        return add_by(sums, counts * p[local], part * 2 * labels.n_labelers + slot), (value, p)
+
+    init = jnp.zeros(_parts(labels) * 2 * labels.n_labelers, dtype)
+    sums, (value, p) = _over_blocks(block, labels, init, (factors.prior_logit, labels.gold, given), dtype)
+    on_positives = sums.reshape(-1, labels.n_labelers, 2).sum(0)
+    plus, minus = on_positives * t.slope_plus, (counts - on_positives) * t.slope_minus
+    gradient = Factors(
+        alpha=((plus - minus) * SIGNS).sum(1, keepdims=True) * factors.beta[0],
+        beta=jnp.zeros_like(factors.beta),
+        gamma=None if factors.gamma is None else ((plus + minus) * SIGNS).sum(1),
+        prior_logit=p - jax.nn.sigmoid(factors.prior_logit),
+    )
+    mean = 0.5 * total((counts * (t.log_plus + t.log_minus)).ravel())
+    return Pass(mean + total(value), p, gradient), on_positives
+
+
+def folded_terms(factors: Factors) -> likelihood.PerTriple:
+    """The terms of a label -1 and of a label +1 of each labeler, [W, 2], where β is the same for all instances."""
+    s = (factors.alpha * factors.beta[0]).sum(1, keepdims=True)
+    return likelihood.per_triple(SIGNS.astype(s.dtype), s, None if factors.gamma is None else factors.gamma[:, None])
+
+
+def folded_curvature(counts: Float[Array, "W 2"], factors: Factors) -> Factors:
+    """``curvature_pass`` where β is the same for all instances, from ``tally(labels)`` alone; 0 for β."""
+    w = (counts * likelihood.curvature(folded_terms(factors))).sum(1)
+    pi = jax.nn.sigmoid(factors.prior_logit)
+    of_bias = None if factors.gamma is None else w
+    return Factors(w[:, None] * factors.beta[0] ** 2, jnp.zeros_like(factors.beta), of_bias, pi * (1 - pi))
+
+
+def _instances(odds, prior_logit, gold, held, use):
+    """(value without Σ ½(ℓ⁺ + ℓ⁻), posterior) of instances, given ℓ⁺ - ℓ⁻: with t = logit π + ℓ⁺ - ℓ⁻
+
+        log(π exp ℓ⁺ + (1-π) exp ℓ⁻) = ½(ℓ⁺ + ℓ⁻) + ½(log π + log(1-π)) + log(exp ½t + exp -½t)
+    """
+    t = prior_logit + odds
+    p = likelihood.posterior(odds, 0, prior_logit, gold)
+    value = jnp.logaddexp(t / 2, -t / 2)
+    if gold is not None:
+        value = jnp.where(gold == 0, value, gold * t / 2)
+    if held is not None:
+        p = jnp.where(use, held, p)
+        value = jnp.where(use, (held - 0.5) * t, value)
+    return value + 0.5 * (jax.nn.log_sigmoid(prior_logit) + jax.nn.log_sigmoid(-prior_logit)), p
+
+
+def _parts(labels: Labels) -> int:
+    """In how many tables the sums by labeler are gathered, one after the other, before they are added up: a running
+    float32 sum of 1e6 terms loses digits. Where the tables would be large no labeler has that many labels."""
+    return max(1, min(MAX_PARTS, labels.n_blocks, labels.label.shape[0] // (32 * labels.n_labelers)))
+
+
+def _over_blocks(block, labels: Labels, sums, instances, dtype):
+    """Scans ``block`` over the blocks of the labels, whose triples come first and ``instances`` last.
+
+    Args:
+        block: (sums, (labeler, instance, label, counts, *instances, start, part)) -> (sums, results of the block's own, among
+            them arrays by instance).
+        instances: arrays by instance, or None.
+    """
+    n_blocks, per_block = labels.n_blocks, labels.block_instances
 
     def blocked(values, n):
         """[n, ...] -> [n_blocks, n / n_blocks, ...], padded at the end."""
@@ -93,23 +205,16 @@ def data_pass(
     xs = (
         *(blocked(v, width) for v in (labels.labeler, labels.instance, labels.label)),
         blocked(labels.counts, width).astype(dtype),
-        *(blocked(v, per_block) for v in (factors.beta, factors.prior_logit, labels.gold, given)),
+        *(blocked(v, per_block) for v in instances),
         jnp.arange(n_blocks, dtype=jnp.int32) * per_block,
+        jnp.arange(n_blocks, dtype=jnp.int32) * _parts(labels) // n_blocks,
     )
-    init = [jnp.zeros(labels.n_labelers, dtype) for _ in range(n_factors + (gamma is not None))]
     if n_blocks == 1:
-        sums, (value, p, dbeta) = block(init, jax.tree.map(lambda v: v[0], xs))
-    else:
-        sums, (value, p, dbeta) = jax.lax.scan(block, init, xs)
-        value, p = value.reshape(-1)[: labels.n_instances], p.reshape(-1)[: labels.n_instances]
-        dbeta = dbeta.reshape(-1, n_factors)[: labels.n_instances]
-    gradient = Factors(
-        alpha=jnp.stack(sums[:n_factors], axis=1),
-        beta=dbeta,
-        gamma=None if gamma is None else sums[-1],
-        prior_logit=p - jax.nn.sigmoid(factors.prior_logit),
-    )
-    return Pass(total(value), p, gradient)
+        sums, out = block(sums, jax.tree.map(lambda v: v[0], xs))
+        return sums, jax.tree.map(jnp.atleast_1d, out)
+    sums, out = jax.lax.scan(block, sums, xs)
+    by_instance = lambda v: v.reshape(-1, *v.shape[2:])[: labels.n_instances] if v.ndim > 1 else v  # noqa: E731
+    return sums, jax.tree.map(by_instance, out)
 
 
 def curvature_pass(labels: Labels, factors: Factors) -> Factors:
@@ -131,7 +236,7 @@ def curvature_pass(labels: Labels, factors: Factors) -> Factors:
         )
         a, b = [v[labeler] for v in alpha], [v[instance] for v in beta]
         s = sum(x * y for x, y in zip(a, b, strict=True))
-        t = likelihood.per_triple(label, s, 0 if gamma is None else gamma[labeler])
+        t = likelihood.per_triple(label, s, None if gamma is None else gamma[labeler])
         w = counts.astype(dtype) * likelihood.curvature(t)
         return (
             [add_by(v, w * y * y, labeler) for v, y in zip(of_labeler, b, strict=True)],
