@@ -38,14 +38,14 @@ class Shard(eqx.Module):
     """Which instances of a larger problem a device has, inside ``shard_map`` over ``axis`` (``crowdjax.parallel``).
 
     Attributes:
-        rows: where each instance is in the whole problem; past the end for the padding that makes all shards alike.
-        n_instances: of the whole problem (static under jit).
-        axis: name of the mesh axis (static under jit).
+        rows: where each instance is in the whole problem; past the end for the padding that gives shards their shape.
+        n_instances: of the whole problem.
+        axis: name of the mesh axis (static under jit); ``None`` where there is one shard only.
     """
 
     rows: Int[Array, " I"]
     n_instances: int = eqx.field(static=True)
-    axis: str = eqx.field(static=True, default="shards")
+    axis: str | None = eqx.field(static=True)
 
 
 class Labels(eqx.Module):
@@ -153,11 +153,15 @@ class Labels(eqx.Module):
 
     def across(self, sums):
         """Sums over these instances, added up over all shards; as they are where there is one. A pytree of arrays."""
-        return sums if self.shard is None else jax.lax.psum(sums, self.shard.axis)
+        return sums if self._alone else jax.lax.psum(sums, self.shard.axis)
 
     def once(self, value: Float[Array, ""]) -> Float[Array, ""]:
         """What every shard has alike, for a sum ``across`` them: itself on the first, 0 on the others."""
-        return value if self.shard is None else jnp.where(jax.lax.axis_index(self.shard.axis) == 0, value, 0)
+        return value if self._alone else jnp.where(jax.lax.axis_index(self.shard.axis) == 0, value, 0)
+
+    @property
+    def _alone(self) -> bool:
+        return self.shard is None or self.shard.axis is None
 
     def with_weight(self, weight: Float[Array, " N"]) -> Labels:
         """The same triples with other multiplicities (shape and order of ``label``); traceable. Padding keeps 0."""
