@@ -255,6 +255,115 @@ def iterate(
     return Solution(end.at, end.step.value, end.step.grad, end.step.aux, code, end.n_steps, end.history)
 
 
+class _Accelerated(NamedTuple):
+    trial: Array
+    x: Array
+    step: Step  # at x
+    moves: Array  # [memory, P], differences of successive images
+    changes: Array  # [memory, P], of successive residuals
+    count: Array  # points since the memory was empty
+    gain: Array
+    code: Array
+    n_steps: Array
+    history: Array
+
+
+def accelerate(
+    step: Callable[[Array], tuple[Step, Array]],
+    x0: Float[Array, " P"],
+    *,
+    max_steps: int,
+    limit: Int[Array, ""] | int | None = None,
+    rtol: Float[Array, ""] | float = 1e-6,
+    memory: int = 5,
+) -> tuple[Solution, Float[Array, " P"]]:
+    """Anderson's acceleration of a fixed-point iteration that lowers a value, as EM does, and where x leads at the end.
+
+    The next point is the combination of the last images whose residuals, in the metric, come nearest to cancelling.
+    Where that raises the value, the last image itself is next, and the memory starts anew.
+
+    Args:
+        step: x -> (``Step``, a positive diagonal that approximates the Hessian: the metric).
+        limit: as in ``minimize``.
+        rtol: converged where what is left to gain seems less than ``rtol`` (1 + |value|): the geometric series of the
+            last two gains, and five times what the step promises by the metric.
+        memory: how many differences to combine.
+
+    Example:
+        >>> def halve(x): return Step(x / 2, (x**2).sum(), 2 * x, None), 0 * x + 2
+        >>> solution, _ = accelerate(halve, jnp.array([1.0, -3.0]), max_steps=20)
+        >>> bool(abs(solution.x).max() < 1e-6), int(solution.n_steps)
+        (True, 4)
+
+    Source: Walker and Ni 2011; Henderson and Varadhan 2019 (for EM, with restarts).
+    """
+    limit = jnp.minimum(max_steps if limit is None else limit, max_steps)
+    zero, _ = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(step, x0))
+    dtype = zero.value.dtype
+    noise = 4 * jnp.finfo(dtype).eps
+    empty = jnp.zeros((memory, *x0.shape), dtype)
+    infinite = jnp.array(jnp.inf, dtype)
+    init = _Accelerated(
+        trial=x0,
+        x=x0,
+        step=zero._replace(x=x0, value=infinite),
+        moves=empty,
+        changes=empty,
+        count=jnp.array(0),
+        gain=infinite,
+        code=jnp.array(RUNNING),
+        n_steps=jnp.array(0),
+        history=jnp.full(max_steps, jnp.nan, dtype),
+    )
+
+    def body(s: _Accelerated) -> _Accelerated:
+        new, metric = step(s.trial)
+        first = s.n_steps == 0
+        finite = jnp.isfinite(new.value) & jnp.isfinite(new.x).all()
+        accepted = finite & (first | (new.value <= s.step.value + noise * jnp.abs(s.step.value)))
+
+        residual = new.x - s.trial
+        slot = (jnp.maximum(s.count, 1) - 1) % memory
+        put = lambda all, v: all.at[slot].set(jnp.where(s.count > 0, v, 0))  # noqa: E731
+        moves = put(s.moves, new.x - s.step.x)
+        changes = put(s.changes, residual - (s.step.x - s.x))
+        known = (jnp.arange(memory) < s.count)[:, None]
+        scaled = jnp.where(known, changes, 0) * metric
+        gram = jnp.matmul(scaled, changes.T, precision=jax.lax.Precision.HIGHEST)
+        size = jnp.sqrt(jnp.maximum(jnp.diag(gram), jnp.finfo(dtype).tiny))
+        ridge = 10 * jnp.finfo(dtype).eps * jnp.eye(memory, dtype=dtype)
+        against = jnp.matmul(scaled, residual, precision=jax.lax.Precision.HIGHEST) / size
+        weight = jnp.linalg.solve(gram / size / size[:, None] + ridge, against) / size
+        combined = new.x - jnp.where(known[:, 0], weight, 0) @ moves
+
+        gain = s.step.value - new.value
+        ratio = jnp.clip(gain / s.gain, 0, 0.9)
+        promised = 0.5 * (metric * residual**2).sum()
+        left = jnp.maximum(gain * ratio / (1 - ratio), 5 * promised)
+        done = ~first & (left <= rtol * (1 + jnp.abs(new.value)))
+        tired = ~accepted & (s.count <= 1)  # the image itself was no better: rounding
+        code = jnp.where(accepted & done, CONVERGED, jnp.where(tired, STALLED, RUNNING))
+        keep = lambda a, b: jax.tree.map(lambda a, b: jnp.where(accepted, a, b), a, b)  # noqa: E731
+        at = keep(new, s.step)
+        return _Accelerated(
+            trial=jnp.where(accepted, combined, s.step.x),
+            x=keep(s.trial, s.x),
+            step=at,
+            moves=moves,
+            changes=changes,
+            count=jnp.where(accepted, s.count + 1, 0),
+            gain=jnp.where(accepted & ~first, gain, s.gain),
+            code=jnp.where(first & ~finite, NONFINITE, code),
+            n_steps=s.n_steps + 1,
+            history=s.history.at[s.n_steps].set(at.value),
+        )
+
+    end = jax.lax.while_loop(lambda s: (s.code == RUNNING) & (s.n_steps < limit), body, init)
+    code = jnp.where(end.code == RUNNING, MAX_STEPS, end.code)
+    at = end.step
+    return Solution(end.x, at.value, at.grad, at.aux, code, end.n_steps, end.history), at.x
+
+
 class _Lbfgs(NamedTuple):
     x: Array
     grad: Array

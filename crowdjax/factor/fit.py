@@ -24,14 +24,14 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from crowdjax import optimize
-from crowdjax.factor.em import em_bound, em_cg
+from crowdjax.factor.em import em, em_bound, em_cg, is_exact
 from crowdjax.factor.features import PRECISION, Linear
 from crowdjax.factor.kernels import Factors, majority
 from crowdjax.factor.model import FactorModel, Objective, Weights
 from crowdjax.labels import InputError, Labels, Shard
 from crowdjax.segments import total
 
-Method = Literal["lbfgs", "em-cg", "em-bound"]
+Method = Literal["auto", "em", "lbfgs", "em-cg", "em-bound"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,10 @@ class Solver:
     """How to fit; frozen and hashable, static under jit.
 
     Attributes:
-        method: ``lbfgs`` on the marginal objective, EM with conjugate gradients (the paper's), or EM with the
-            closed-form step of a quadratic bound.
+        method: ``lbfgs`` on the marginal objective; ``em``: accelerated EM with an exact M-step, for models whose β
+            is constant and whose labelers have no features; EM with conjugate gradients (``em-cg``, the paper's), or
+            with the closed-form step of a quadratic bound (``em-bound``). ``auto``: ``em`` where it applies, else
+            ``lbfgs``.
         max_steps: most passes over the data of the main stage.
         start_steps: most passes of the M-step at the majority vote.
         rtol: stop after three steps in a row that each gain less than ``rtol`` (1 + |objective|).
@@ -49,7 +51,7 @@ class Solver:
         restarts: starts of factors 2 to D to try; the best objective wins.
     """
 
-    method: Method = "lbfgs"
+    method: Method = "auto"
     max_steps: int = 500
     start_steps: int = 20
     rtol: float = 1e-6
@@ -207,10 +209,11 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
     votes = majority(labels)
     continued = start is not None
     x0, unravel = ravel_pytree(start if continued else starting_weights(key, model, solver.jitter, labels.shard))
-    if solver.method == "lbfgs":
-        minimise = partial(_lbfgs, refresh=solver.refresh)
-    else:
-        minimise = em_cg if solver.method == "em-cg" else em_bound
+    method = solver.method
+    if method == "auto":
+        method = "em" if is_exact(model) else "lbfgs"
+    methods = {"lbfgs": partial(_lbfgs, refresh=solver.refresh), "em": em, "em-cg": em_cg, "em-bound": em_bound}
+    minimise = methods[method]
 
     def stage(carry, k):
         x, given, best = carry

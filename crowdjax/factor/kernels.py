@@ -187,8 +187,8 @@ def _over_blocks(block, labels: Labels, sums, instances, dtype):
     """Scans ``block`` over the blocks of the labels, whose triples come first and ``instances`` last.
 
     Args:
-        block: (sums, (labeler, instance, label, counts, *instances, start, part)) -> (sums, results of the block's own, among
-            them arrays by instance).
+        block: (sums, (labeler, instance, label, counts, *instances, start, part)) -> (sums, the block's own results,
+            among them arrays by instance).
         instances: arrays by instance, or None.
     """
     n_blocks, per_block = labels.n_blocks, labels.block_instances
@@ -199,6 +199,7 @@ def _over_blocks(block, labels: Labels, sums, instances, dtype):
             return None
         missing = n_blocks * n - values.shape[0]
         values = jnp.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1)) if missing else values
+        values = jax.lax.optimization_barrier(values)  # without, XLA on a CPU makes them anew in every block
         return values.reshape(n_blocks, n, *values.shape[1:])
 
     width = labels.label.shape[0] // n_blocks

@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from crowdjax.factor.features import Features, Linear
-from crowdjax.factor.kernels import Factors, curvature_pass, data_pass
+from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, folded_curvature, folded_pass, tally
 from crowdjax.labels import Labels
 from crowdjax.segments import total
 
@@ -44,6 +44,7 @@ class FactorModel(eqx.Module):
         mean, variance: of the Gaussian prior of every weight; leaves broadcast against the weights.
         beta: (a, b) of a Beta prior on a single learned class prior π; None for none.
         link: β = Φβ Wβ, or its exponential (GLAD's).
+        constant_beta: whether β is fixed, and the same for all instances: passes are three times as fast then.
     """
 
     labeler: Features
@@ -55,6 +56,7 @@ class FactorModel(eqx.Module):
     beta: Float[Array, "2"] | None
     n_factors: int = eqx.field(static=True)
     link: Link = eqx.field(static=True, default="linear")
+    constant_beta: bool = eqx.field(static=True, default=False)
 
     def with_factors(self, n: Int[Array, ""] | int) -> FactorModel:
         """The same model with only the first ``n`` factors (may be traced): weights of the others are fixed at 0."""
@@ -140,6 +142,7 @@ class Objective(eqx.Module):
     mean: Float[Array, " P"]
     precision: Float[Array, " P"]  # 0 where the prior is flat or the weight is fixed
     moves: Bool[Array, " P"]
+    counts: Float[Array, "W 2"] | None  # each labeler's labels -1 and +1, where β is constant
     unravel: Callable[[Float[Array, " P"]], Weights] = eqx.field(static=True)
     own: tuple[int, int] = eqx.field(static=True)  # which part of the vector are instances' own weights
 
@@ -152,12 +155,21 @@ class Objective(eqx.Module):
         variance, _ = ravel_pytree(model.full(model.variance))
         self.moves = variance > 0
         self.precision = jnp.where(self.moves & jnp.isfinite(variance), 1 / jnp.where(self.moves, variance, 1), 0)
+        self.counts = tally(labels, self.mean.dtype) if model.constant_beta else None
 
     def __call__(self, x, given=None, use=True):
         """-(evidence + log prior), or -(Q + log prior) at ``given`` posteriors; its gradient; the posterior."""
+        return self.expect(x, given, use)[:3]
+
+    def expect(self, x, given=None, use=True):
+        """What a call returns, and the labels -1 and +1 of each labeler that are expected on positive instances (this
+        shard's), where β is constant."""
         weights = self.unravel(x)
         factors = self.model.factors(weights)
-        out = data_pass(self.labels, factors, given, use)
+        if self.model.constant_beta:
+            out, on_positives = folded_pass(self.labels, self.counts, factors, given, use)
+        else:
+            out, on_positives = data_pass(self.labels, factors, given, use), None
         value = out.value + self._log_prior(weights)
         gradient, value = self._across(self.model.pull_back(factors, out.gradient), value)
         gradient, _ = ravel_pytree(gradient)
@@ -168,13 +180,13 @@ class Objective(eqx.Module):
                 class_prior=jax.tree.map(jnp.ones_like, weights.class_prior)))[0]
             pi = jax.nn.sigmoid(weights.class_prior.dense[0, 0])
             gradient += at * ((a - 1) * (1 - pi) - (b - 1) * pi)
-        return -value, jnp.where(self.moves, -gradient, 0), out.posterior
+        return -value, jnp.where(self.moves, -gradient, 0), out.posterior, on_positives
 
     def diagonal(self, x):
         """Positive diagonal of a Hessian bound: prior precision + Φ²ᵀ (curvature of the factors)."""
         model, weights = self.model, self.unravel(x)
         factors = model.factors(weights)
-        curved = curvature_pass(self.labels, factors)
+        curved = folded_curvature(self.counts, factors) if model.constant_beta else curvature_pass(self.labels, factors)
         squared = dataclasses.replace(
             model,
             labeler=model.labeler.squared(),
@@ -190,7 +202,7 @@ class Objective(eqx.Module):
 
     def dot(self, a, b):
         """The inner product of two vectors of weights."""
-        if self.labels.shard is None:
+        if self.labels.shard is None or self.labels.shard.axis is None:
             return jnp.vdot(a, b)
         start, end = self.own
         shared = jnp.vdot(a[:start], b[:start]) + jnp.vdot(a[end:], b[end:])

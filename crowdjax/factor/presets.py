@@ -131,6 +131,7 @@ def build(
         beta=beta,
         n_factors=d,
         link=config.link,
+        constant_beta=config.instance[1] == 0 and d == 1,
     )
 
 
