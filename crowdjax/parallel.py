@@ -15,6 +15,7 @@ In a run of several processes (``start``) every process gives its own instances,
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from typing import NamedTuple
 
@@ -24,7 +25,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Int, PRNGKeyArray
 
 from crowdjax.factor import fit as fit_one
 from crowdjax.factor.features import Features, Linear
@@ -52,8 +53,8 @@ def start(address: str, n_processes: int, process: int) -> None:
 def use_cores(n: int | None = None) -> None:
     """Makes ``n`` CPU devices (default: one for each core this process may use) on a machine without accelerators.
 
-    Call it before anything else of JAX. It leaves a count that was given otherwise (``jax_num_cpu_devices``, or the flag
-    ``xla_force_host_platform_device_count``) as it is.
+    Call it before anything else of JAX. It leaves a count that was given otherwise (``jax_num_cpu_devices``, or the
+    flag ``xla_force_host_platform_device_count``) as it is.
 
     Raises:
         RuntimeError: JAX has started its devices already.
@@ -189,8 +190,9 @@ def plan_of(labels: Labels, n_shards: int) -> tuple[Int[np.ndarray, " S+1"], Pro
     per_instance = np.bincount(_real(labels)(labels.instance), minlength=labels.n_instances)
     work = np.r_[0, np.cumsum(per_instance + 1)]
     edges = np.searchsorted(work, np.arange(n_shards + 1) * (work[-1] / n_shards))
-    edges[0], edges[-1] = 0, labels.n_instances
-    parts = [per_instance[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    least = np.arange(n_shards + 1)  # an instance each
+    edges = np.clip(edges, least, labels.n_instances - least[::-1])
+    parts = [per_instance[a:b] for a, b in itertools.pairwise(edges)]
     return edges, widest([_profile(labels.n_labelers, part) for part in parts])
 
 
@@ -260,7 +262,7 @@ def cut(labels: Labels, plan: Plan) -> tuple[Labels, Int[np.ndarray, " I"]]:
     shard, within = np.divmod(np.arange(plan.n_shards * plan.n_blocks), plan.n_blocks)
     first = np.minimum(plan.edges[shard] + within * per_block, plan.edges[shard + 1])
     rows = np.searchsorted(instance, np.r_[first, labels.n_instances])
-    blocks = list(enumerate(zip(rows, rows[1:], strict=False)))
+    blocks = list(enumerate(itertools.pairwise(rows)))
 
     def lay(values):
         values = real(values)
