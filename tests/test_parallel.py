@@ -1,0 +1,109 @@
+"""The same fit on any number of devices and processes, whatever the model, and one program for sizes that are alike."""
+
+import jax
+import numpy as np
+import pytest
+
+from crowdjax import parallel, simulate
+from crowdjax.factor import fit_jit
+from crowdjax.labels import Labels
+
+SETUP = """
+import dataclasses, json, sys
+import jax, numpy as np
+jax.config.update("jax_enable_x64", True)
+from crowdjax import parallel, simulate
+from crowdjax.factor import PRESETS, FactorConfig, Solver, build, fit_jit
+from crowdjax.labels import Labels
+
+rng = np.random.default_rng(5)
+crowd = simulate.power_law(3, 12_000, n_labelers=30, n_instances=1000).labels()
+real = crowd.label != 0
+gold = np.where(rng.random(1000) < 0.02, rng.integers(0, 2, 1000), np.nan)
+labels = Labels.from_arrays(
+    crowd.labeler[real], crowd.instance[real], crowd.label[real], weight=rng.choice([0.5, 1, 2], real.sum()), gold=gold
+)
+LABELERS, INSTANCES = rng.normal(size=(30, 2)), rng.normal(size=(1000, 2))
+learned = dict(class_prior="learn")
+MODELS = {
+    "dawid-skene": (PRESETS["dawid-skene"], {}),
+    "learned": (dataclasses.replace(PRESETS["dawid-skene"], **learned), {}),
+    "glad": (PRESETS["glad"], {}),
+    "features": (FactorConfig(class_prior="logistic"), dict(labeler_features=LABELERS, instance_features=INSTANCES)),
+    "three": (FactorConfig(n_factors=3), {}),
+}
+SOLVERS = {
+    "auto": Solver(rtol=1e-10, max_steps=300),
+    "em-cg": Solver(method="em-cg", rtol=1e-9, max_steps=40),
+    "em-bound": Solver(method="em-bound", rtol=1e-9, max_steps=200),
+}
+def model_of(name, labels):
+    config, features = MODELS[name]
+    return build(config, labels, **features)
+"""
+
+
+def test_shards_hold_every_label_once_and_count_from_zero():
+    labels = simulate.power_law(0, 60_000).labels()
+    real = labels.label != 0
+    for n in (1, 2, 3, 7):
+        plan = parallel._agreed(parallel.plan_of(labels, n))
+        shards, place = parallel.cut(labels, plan)
+        instance = shards.instance.reshape(n, -1)
+        assert (np.diff(instance) >= 0).all() and instance.max() < plan.shard_instances == shards.n_instances
+        here = shards.label != 0
+        rows = shards.shard.rows[(instance + np.arange(n)[:, None] * plan.shard_instances).ravel()[here]]
+        np.testing.assert_array_equal(rows, labels.instance[real])
+        np.testing.assert_array_equal(shards.labeler[here], labels.labeler[real])
+        np.testing.assert_array_equal(shards.label[here], labels.label[real])
+        np.testing.assert_array_equal(shards.shard.rows[place], np.arange(labels.n_instances))
+        assert len(shards.label) < 1.6 * real.sum()
+
+
+def test_every_shard_gets_an_instance_even_where_one_has_all_labels():
+    labels = Labels.from_arrays(np.zeros(50, int), [0] * 47 + [1, 2, 3], np.ones(50, int))
+    edges, _ = parallel.plan_of(labels, 4)
+    np.testing.assert_array_equal(edges, [0, 1, 2, 3, 4])
+
+
+@pytest.mark.parametrize(("name", "solver"), [("dawid-skene", "auto"), ("learned", "auto"), ("features", "auto")])
+def test_one_padded_shard_gives_the_plain_fit(x64, name, solver):
+    scope = {}
+    exec(SETUP, scope)
+    labels, model = scope["labels"], scope["model_of"](name, scope["labels"])
+    plain = fit_jit(labels, model, jax.random.key(1), scope["SOLVERS"][solver])
+    padded = parallel.fit(labels, model, jax.random.key(1), scope["SOLVERS"][solver], devices=1)
+    same(padded, plain)
+
+
+def same(a, b, atol=1e-4):
+    np.testing.assert_allclose(a.objective, b.objective, rtol=1e-7)
+    np.testing.assert_allclose(a.log_likelihood, b.log_likelihood, rtol=1e-5)
+    np.testing.assert_allclose(a.posterior, b.posterior, atol=atol)
+    for x, y in zip(jax.tree.leaves(a.weights), jax.tree.leaves(b.weights), strict=True):
+        assert np.shape(x) == np.shape(y)
+        np.testing.assert_allclose(x, y, atol=100 * atol)
+
+
+def test_the_same_fit_on_1_2_and_8_devices(fresh_python):
+    """Gold, weights, features, class priors, several factors and every solver; objectives to 1e-5 (here far better)."""
+    fresh_python(
+        SETUP
+        + """
+for name, solver, devices in [
+    ("dawid-skene", "auto", (2, 8)), ("learned", "auto", (8,)), ("features", "auto", (8,)), ("three", "auto", (8,)),
+    ("learned", "em-cg", (8,)), ("features", "em-bound", (8,)),
+]:
+    model, key, solver = model_of(name, labels), jax.random.key(1), SOLVERS[solver]
+    one = fit_jit(labels, model, key, solver)
+    for n in devices:
+        found = parallel.fit(labels, model, key, solver, devices=n)
+        print(name, solver.method, n, int(one.n_steps), int(found.n_steps), float(found.objective / one.objective - 1),
+              float(abs(found.posterior - one.posterior).max()), flush=True)
+        np.testing.assert_allclose(found.objective, one.objective, rtol=1e-5 if name == "three" else 1e-7)
+        np.testing.assert_allclose(found.posterior, one.posterior, atol=1 if name == "three" else 1e-3)
+again = parallel.fit(labels, model, key, solver, found.weights, devices=8)
+assert again.objective >= found.objective - 1e-9 * abs(found.objective)
+""",
+        devices=8,
+    )
