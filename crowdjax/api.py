@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
-from crowdjax import factor, io, optimize
+from crowdjax import factor, io, optimize, parallel
 from crowdjax.factor.fit import Method
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 
@@ -183,12 +183,13 @@ def fit(
     gold=None,
     class_prior: float | Literal["learn", "logistic"] | None = None,
     repeats: Repeats = "count",
-    solver: Method | factor.Solver = "lbfgs",
+    solver: Method | factor.Solver = "auto",
     restarts: int | None = None,
     seed: int = 0,
     key: PRNGKeyArray | None = None,
     columns: Mapping[str, str] | None = None,
     start: Aggregation | None = None,
+    devices: int | None = None,
 ) -> Aggregation:
     """Fits a model to a table of labels.
 
@@ -203,11 +204,12 @@ def fit(
         class_prior: P(truth = 1): a number, ``learn``, or ``logistic`` in the instance features; default one half.
         repeats: ``count`` repeated judgements of a labeler on an instance, keep the ``first`` or the ``last``, or take
             their ``mean``.
-        solver: ``lbfgs``, ``em-cg``, ``em-bound``, or settings of one's own.
+        solver: ``auto`` (the fastest), ``em``, ``lbfgs``, ``em-cg``, ``em-bound``, or settings of one's own.
         restarts: starts to take the best of; default 1 for one factor, 4 for more.
         seed, key: draw the starts of factors beyond the first. A key goes before a seed.
         columns: which column is which, where names differ: ``{"labeler": "who"}``.
         start: an earlier result on the same labelers and instances, to continue from.
+        devices: how many to use, of those that JAX has (``crowdjax.parallel.use_cores``); by default all that pay.
 
     Raises:
         InputError: the table or a setting is wrong; one line says which value, where, and what is allowed.
@@ -224,6 +226,8 @@ def fit(
     name, config = _config(model, factors, class_prior)
     solver = _with_restarts(solver, restarts, config)
     _one_of("repeats", repeats, get_args(Repeats))
+    if devices is not None:
+        parallel.n_devices(0, devices)
     triples = io.read_triples(table, columns=columns)
     index = triples.index
     truth = None if gold is None else io.read_gold(gold, index.instances)
@@ -244,7 +248,8 @@ def fit(
             remarks.append(f"Constant {side} features were left out: {', '.join(constant)}.")
     built = _build(config, labels, features)
     key = jax.random.key(seed) if key is None else key
-    found = factor.fit_jit(labels, built, key, solver, None if start is None else _continued(start, built, index))
+    begin = None if start is None else _continued(start, built, index)
+    found = parallel.fit(labels, built, key, solver, begin, devices=devices)
     _usable(found)
     record = {
         "model": name,

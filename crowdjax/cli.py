@@ -62,14 +62,17 @@ def fit(
     gold: Annotated[Path | None, typer.Option(metavar="T", help="Table of known truth: instance, label.")] = None,
     class_prior: Annotated[str, typer.Option(help="P(truth = 1): a number, learn or logistic.")] = "0.5",
     repeats: Annotated[str, typer.Option(help="Repeated judgements: count, first, last or mean.")] = "count",
-    solver: Annotated[str, typer.Option(help="lbfgs, em-cg or em-bound.")] = "lbfgs",
+    solver: Annotated[str, typer.Option(help="auto, em, lbfgs, em-cg or em-bound.")] = "auto",
     restarts: Annotated[int | None, typer.Option(metavar="N", help="Starts; the best is kept; default 1 or 4")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws the starts of factors beyond the first.")] = 0,
     columns: Columns = None,
+    devices: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Devices; on a CPU, cores; default: all, where that pays.")
+    ] = None,
 ) -> None:
     """Fit a model to LABELS; write instances.parquet, labelers.parquet, fit.json and the fit itself to a folder."""
     with _errors():
-        io, api = _library()
+        io, api = _library(devices)
         io.check_out(out)
         result = api.fit(
             labels,
@@ -84,6 +87,7 @@ def fit(
             restarts=restarts,
             seed=seed,
             columns=_columns(columns),
+            devices=devices,
         )
         result.save(out)
         _tell(result, out)
@@ -187,12 +191,14 @@ def cache_folder() -> Path | None:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowdjax"
 
 
-def _library():
-    """(io, api), with the cache of compiled programs switched on."""
+def _library(devices: int | None = None):
+    """(io, api), with the cache of compiled programs switched on and the cores of a CPU as so many devices."""
     import jax
 
-    from crowdjax import api, io
+    from crowdjax import api, io, parallel
 
+    with contextlib.suppress(RuntimeError):  # JAX runs already: it has the devices it has
+        parallel.use_cores(devices)
     folder = cache_folder()
     if folder is not None:
         jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -221,7 +221,7 @@ def test_a_configuration_of_ones_own(tmp_path):
         ({"class_prior": "lern"}, r"class_prior: got 'lern' \(did you mean learn\?\)"),
         ({"class_prior": "logistic"}, "class_prior: logistic needs instance features"),
         ({"repeats": "all"}, "repeats: got 'all'; allowed: count, first, last, mean"),
-        ({"solver": "sgd"}, "solver: got 'sgd'; allowed: lbfgs, em-cg, em-bound"),
+        ({"solver": "sgd"}, "solver: got 'sgd'; allowed: auto, em, lbfgs, em-cg, em-bound"),
         ({"restarts": 0}, "restarts: got 0"),
     ],
 )

@@ -133,7 +133,7 @@ def test_check_prints_every_setting(capsys):
     assert main(["check", str(next(p for p in CONFIGS if p.stem == "fig3")), "n_repeats=7"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["n_repeats"] == 7 and found["models"]["proposed"]["config"]["labeler"] == [1.0, 0.5]
-    assert found["solver"]["method"] == "lbfgs"
+    assert found["solver"]["method"] == "auto"
 
 
 def test_list_names_every_config(capsys, tmp_path):

@@ -31,7 +31,7 @@ LONGEST = 1.5  # change of a logit in one of them: where a logistic function is 
 def is_exact(model: FactorModel) -> bool:
     """Whether the M-step of ``em`` applies: β constant, α and γ each labeler's own, one class prior for all."""
     own = [model.labeler, *([] if model.bias is None else [model.bias])]
-    return model.constant_beta and all(f.dense is None for f in own) and model.class_prior.n_columns == 1
+    return model.constant_beta and model.n_factors == 1 and all(f.dense is None for f in own) and model.class_prior.n_columns == 1
 
 
 def em(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) -> optimize.Solution:
@@ -64,8 +64,8 @@ def exact_m_step(objective: Objective, x, p, on_positives):
     and likewise one in logit π.
     """
     model, labels = objective.model, objective.labels
-    n = jnp.full((), labels.n_instances, x.dtype)
-    counts, on_positives, yes, n = labels.across((objective.counts, on_positives, p.sum(), n))
+    there = jnp.asarray(model.class_prior.dense[:, 0], x.dtype)  # 1; 0 where a shard is padded
+    counts, on_positives, yes, n = labels.across((objective.counts, on_positives, (p * there).sum(), there.sum()))
     on_negatives = counts - on_positives
     n_plus, n_minus = on_positives.sum(1), on_negatives.sum(1)
     k_plus, k_minus = on_positives[:, 1], on_negatives[:, 1]

@@ -36,6 +36,7 @@ class Features(eqx.Module):
     dense: Float[Array, "n F"] | None
     n: int = eqx.field(static=True)
     identity: bool = eqx.field(static=True)
+    fixed: bool = eqx.field(static=True, default=False)  # a constant whose weight is known: the factor is one number
 
     @classmethod
     def free(cls, n: int) -> Features:
@@ -43,9 +44,9 @@ class Features(eqx.Module):
         return cls(None, n, True)
 
     @classmethod
-    def constant(cls, n: int) -> Features:
-        """Φ = a column of ones: one weight shared by all."""
-        return cls(np.ones((n, 1)), n, False)
+    def constant(cls, n: int, *, fixed: bool = False) -> Features:
+        """Φ = a column of ones: one weight shared by all, which is known (its variance 0) where ``fixed``."""
+        return cls(np.ones((n, 1)), n, False, fixed)
 
     @classmethod
     def columns(cls, dense, *, identity: bool = False) -> Features:

@@ -20,7 +20,10 @@ from typing import Any, Literal, get_args
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from crowdjax import optimize
@@ -183,25 +186,41 @@ def sweep(
         batch_size: how many members run in lock-step (vmap). By default 1 on a CPU, where short fits should not wait
             for long ones, and all at once elsewhere.
 
+    Where this process has several devices each takes its share of the members; they do not wait for each other.
+
     Returns:
         a ``Fit`` whose leaves have the leading axis R. A member that failed is a row with its code.
     """
     n = jax.tree.leaves(members)[0].shape[0]
+    devices = jax.local_devices()[:n]
+    mesh = Mesh(np.array(devices), ("members",)) if len(devices) > 1 else None
     if batch_size is None:
         batch_size = 1 if jax.default_backend() == "cpu" else n
-    return _sweep(make, shared, members, solver, min(batch_size, n))
+    return _sweep(make, shared, members, solver, min(batch_size, n), mesh)
 
 
 @eqx.filter_jit
-def _sweep(make, shared, members, solver, batch_size):
+def _sweep(make, shared, members, solver, batch_size, mesh):
     if batch_size > 1:
         solver = dataclasses.replace(solver, refresh=0)
 
-    def one(member):
-        labels, model, key = make(shared, member)
-        return fit(labels, model, key, solver)
+    def many(shared, members):
+        def one(member):
+            labels, model, key = make(shared, member)
+            return fit(labels, model, key, solver)
 
-    return jax.lax.map(one, members, batch_size=batch_size if batch_size > 1 else None)
+        return jax.lax.map(one, members, batch_size=batch_size if batch_size > 1 else None)
+
+    if mesh is None:
+        return many(shared, members)
+    # every device gets every so manyth member: neighbours are alike, and so are their lengths
+    n = jax.tree.leaves(members)[0].shape[0]
+    each = -(-n // mesh.size)
+    order = jnp.arange(each * mesh.size).reshape(each, mesh.size).T.ravel()
+    spread = jax.tree.map(lambda v: v[jnp.minimum(order, n - 1)], members)
+    run = jax.shard_map(many, mesh=mesh, in_specs=(P(), P("members")), out_specs=P("members"), check_vma=False)
+    back = jnp.argsort(order)[:n]
+    return jax.tree.map(lambda v: v[back], run(shared, spread))
 
 
 def _fit_once(labels, model, key, solver, start) -> Fit:

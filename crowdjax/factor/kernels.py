@@ -111,7 +111,7 @@ def folded_pass(
     given: Float[Array, " I"] | None = None,
     use: Bool[Array, ""] | bool = True,
 ) -> tuple[Pass, Float[Array, "W 2"]]:
-    """``data_pass`` where β is the same for all instances, as in Dawid and Skene's model: a third of the time.
+    """``data_pass`` where β is the same for all instances, as in Dawid and Skene's model: half the time.
 
     Args:
         counts: ``tally(labels)``.

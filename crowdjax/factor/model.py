@@ -44,7 +44,6 @@ class FactorModel(eqx.Module):
         mean, variance: of the Gaussian prior of every weight; leaves broadcast against the weights.
         beta: (a, b) of a Beta prior on a single learned class prior π; None for none.
         link: β = Φβ Wβ, or its exponential (GLAD's).
-        constant_beta: whether β is fixed, and the same for all instances: passes are three times as fast then.
     """
 
     labeler: Features
@@ -56,7 +55,11 @@ class FactorModel(eqx.Module):
     beta: Float[Array, "2"] | None
     n_factors: int = eqx.field(static=True)
     link: Link = eqx.field(static=True, default="linear")
-    constant_beta: bool = eqx.field(static=True, default=False)
+
+    @property
+    def constant_beta(self) -> bool:
+        """Whether β is known and the same for all instances: passes take half the time then."""
+        return self.instance.fixed
 
     def with_factors(self, n: Int[Array, ""] | int) -> FactorModel:
         """The same model with only the first ``n`` factors (may be traced): weights of the others are fixed at 0."""

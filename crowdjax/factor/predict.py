@@ -138,7 +138,7 @@ def predict(
         if features.dense is not None:
             dense = jnp.broadcast_to(dense_rows(features, instance_rows), (n, features.n_columns))
         return (
-            Features(dense, n, features.identity),
+            Features(dense, n, features.identity, features.fixed),
             Linear(part.dense, mean.free),
             Linear(None if part.dense is None else jnp.zeros_like(part.dense), variance.free),
         )

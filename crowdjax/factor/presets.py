@@ -131,7 +131,6 @@ def build(
         beta=beta,
         n_factors=d,
         link=config.link,
-        constant_beta=config.instance[1] == 0 and d == 1,
     )
 
 
@@ -156,7 +155,7 @@ def _side(n, columns, mean, sd, config):
     ``dawid-skene`` instance features serve the class prior only); else a free weight each; or constant, columns and a
     deviation each."""
     if (sd == 0).all():
-        return Features.constant(n), Linear(mean, None), Linear(sd, None)
+        return Features.constant(n, fixed=True), Linear(mean, None), Linear(sd, None)
     if columns is None:
         return Features.free(n), Linear(None, mean), Linear(None, sd)
     features = Features.columns(np.c_[np.ones(n), columns], identity=config.deviation > 0)
