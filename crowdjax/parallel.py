@@ -34,17 +34,18 @@ from crowdjax.factor.model import FactorModel, Weights
 from crowdjax.labels import FLAT_BELOW, LABELS_PER_BLOCK, MAX_PADDING, InputError, Labels, Shard
 
 AXIS = "shards"
-PAYS_FROM = 50_000  # labels per device; below, a fit is over before a second device has helped
-EXACT_FROM = 2**22  # labels per shard; from here on passes cost more than compiling, and sizes are not rounded up
+PAYS_FROM = 250_000  # labels per device; below, a fit is over before a second device has helped
+EXACT_FROM = 2**21  # labels per shard; from here on passes cost more than compiling, and sizes are not rounded up
 WIDTHS = np.arange(6, 32)  # blocks of 2^6, 2^7, ... instances are considered
 
 
-def start(address: str, n_processes: int, process: int) -> None:
+def start(address: str | None = None, n_processes: int | None = None, process: int | None = None) -> None:
     """Joins this process to a run of several; call it before anything else of JAX.
 
     Args:
         address: ``host:port`` of process 0, reachable from all.
-        n_processes, process: how many there are, and which of them this is, from 0.
+        n_processes, process: how many there are, and which of them this is, from 0. Under SLURM or Open MPI all three
+            may be left out.
     """
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, n_processes, process)
@@ -227,13 +228,13 @@ def plan(edges, profile: Profile, before: int = 0, n_instances: int | None = Non
 
 
 def bucket(n: int) -> int:
-    """The next number of three or four binary digits: 8 of them between powers of 2.
+    """The next number of at most five binary digits: 16 of them between powers of 2.
 
     Example:
-        >>> [bucket(n) for n in (7, 17, 1000, 1025)]
-        [7, 18, 1024, 1152]
+        >>> [bucket(n) for n in (7, 33, 1000, 1025)]
+        [7, 34, 1024, 1088]
     """
-    unit = 2 ** max(0, n.bit_length() - 4)
+    unit = 2 ** max(0, n.bit_length() - 5)
     return -(-n // unit) * unit
 
 
@@ -302,7 +303,8 @@ def cut_model(model: FactorModel, plan: Plan, place: Int[np.ndarray, " I"]) -> F
         if part is None:
             return None
         place, total, n = to
-        return Features(None if part.dense is None else _spread(part.dense, place, total), n, part.identity)
+        dense = None if part.dense is None else _spread(part.dense, place, total)
+        return dataclasses.replace(part, dense=dense, n=n)
 
     def prior(weights: Weights) -> Weights:
         def fill(part: Linear | None, to) -> Linear | None:

@@ -1,10 +1,19 @@
 """The same fit on any number of devices and processes, whatever the model, and one program for sizes that are alike."""
 
+import os
+import re
+import socket
+import subprocess
+import sys
+
 import jax
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from conftest import ROOT
 
-from crowdjax import parallel, simulate
+from crowdjax import api, parallel, simulate
 from crowdjax.factor import fit_jit
 from crowdjax.labels import Labels
 
@@ -107,3 +116,50 @@ assert again.objective >= found.objective - 1e-9 * abs(found.objective)
 """,
         devices=8,
     )
+
+
+def script_of_the_docs() -> str:
+    text = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
+    return re.search(r'```python\n("""python cluster.py.*?)```', text, re.S)[1]
+
+
+def test_two_processes_that_read_their_own_files_give_the_fit_of_one(tmp_path):
+    """The worked example of docs/clusters.md. Neither process has all labelers, and one has more instances."""
+    crowd = simulate.power_law(1, 6000, n_labelers=40, n_instances=500)
+    labeler, instance, label = (np.concatenate(parts) for parts in zip(*crowd.chunks(), strict=True))
+    names = np.array([f"w{k:03d}" for k in range(40)])
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    absent = (labeler == 39) & (instance < 300)
+    for k, part in enumerate((instance < 300, instance >= 300)):
+        rows = part & ~absent
+        table = {"labeler": names[labeler[rows]], "instance": instance[rows], "label": label[rows]}
+        pq.write_table(pa.table(table), folder / f"{k}.parquet")
+    (tmp_path / "cluster.py").write_text(script_of_the_docs(), encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", "PYTHONPATH": str(ROOT)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "cluster.py", "labels", "out", address, "2", str(k)], cwd=tmp_path, env=env,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for k in range(2)
+    ]  # fmt: skip
+    printed = []
+    try:
+        for process in processes:
+            printed.append(process.communicate(timeout=200)[0])
+    finally:
+        for process in processes:
+            process.kill()
+    assert [p.returncode for p in processes] == [0, 0], printed
+
+    whole = api.fit(folder, "dawid-skene")
+    objective = float(re.search(r"(-[\d.]+) after \d+ passes, on 2 devices", printed[0])[1])
+    np.testing.assert_allclose(objective, whole.record["objective"], rtol=1e-5)
+    found = pa.concat_tables([pq.read_table(tmp_path / "out" / f"instances-{k:04d}.parquet") for k in (0, 1)])
+    assert found["instance"].to_pylist() == whole.instances["instance"].to_pylist()
+    np.testing.assert_allclose(found["probability"], whole.instances["probability"], atol=2e-3)
+    assert pq.read_table(tmp_path / "out" / "labelers.parquet")["labeler"].to_pylist() == list(names)
