@@ -276,8 +276,8 @@ def accelerate(
     limit: Int[Array, ""] | int | None = None,
     rtol: Float[Array, ""] | float = 1e-6,
     memory: int = 5,
-) -> tuple[Solution, Float[Array, " P"]]:
-    """Anderson's acceleration of a fixed-point iteration that lowers a value, as EM does, and where x leads at the end.
+) -> Solution:
+    """Anderson's acceleration of a fixed-point iteration that lowers a value, as EM does.
 
     The next point is the combination of the last images whose residuals, in the metric, come nearest to cancelling.
     Where that raises the value, the last image itself is next, and the memory starts anew.
@@ -291,7 +291,7 @@ def accelerate(
 
     Example:
         >>> def halve(x): return Step(x / 2, (x**2).sum(), 2 * x, None), 0 * x + 2
-        >>> solution, _ = accelerate(halve, jnp.array([1.0, -3.0]), max_steps=20)
+        >>> solution = accelerate(halve, jnp.array([1.0, -3.0]), max_steps=20)
         >>> bool(abs(solution.x).max() < 1e-6), int(solution.n_steps)
         (True, 4)
 
@@ -361,7 +361,7 @@ def accelerate(
     end = jax.lax.while_loop(lambda s: (s.code == RUNNING) & (s.n_steps < limit), body, init)
     code = jnp.where(end.code == RUNNING, MAX_STEPS, end.code)
     at = end.step
-    return Solution(end.x, at.value, at.grad, at.aux, code, end.n_steps, end.history), at.x
+    return Solution(end.x, at.value, at.grad, at.aux, code, end.n_steps, end.history)
 
 
 class _Lbfgs(NamedTuple):

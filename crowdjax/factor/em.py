@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from crowdjax import optimize
 from crowdjax.factor.features import PRECISION, Features, Linear
-from crowdjax.factor.kernels import Factors
+from crowdjax.factor.kernels import Factors, expected_tally, tally
 from crowdjax.factor.model import Objective, Weights
 from crowdjax.labels import Labels
 from crowdjax.segments import sum_by
@@ -29,43 +29,55 @@ LONGEST = 1.5  # change of a logit in one of them: where a logistic function is 
 
 
 def is_exact(model: FactorModel) -> bool:
-    """Whether the M-step of ``em`` applies: β constant, α and γ each labeler's own, one class prior for all."""
+    """Whether ``em`` applies: one factor, β constant, α and γ each labeler's own, one class prior for all."""
+    return model.constant_beta and model.n_factors == 1 and has_start(model) and model.class_prior.n_columns == 1
+
+
+def has_start(model: FactorModel) -> bool:
+    """Whether ``labelers_at`` applies: α and γ each labeler's own, no instance features that tell regions apart."""
     own = [model.labeler, *([] if model.bias is None else [model.bias])]
-    return model.constant_beta and model.n_factors == 1 and all(f.dense is None for f in own) and model.class_prior.n_columns == 1
+    return all(f.dense is None for f in own) and (model.instance.dense is None or model.constant_beta)
 
 
 def em(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) -> optimize.Solution:
     """EM with an exact M-step and Anderson's acceleration, for models that are ``is_exact``.
 
     Args:
-        given, m_step: where ``m_step``, one M-step at the posterior ``given``, and no more.
+        given, m_step: not used; an M-step at given posteriors is ``labelers_at``.
     """
     if not is_exact(objective.model):
         raise ValueError("solver em: β, labelers or class prior have features; allowed: lbfgs, em-cg (or auto)")
 
     def step(x):
-        value, grad, p, on_positives = objective.expect(x, given, m_step)
-        new, curvature = exact_m_step(objective, x, p, on_positives)
+        value, grad, p, on_positives = objective.expect(x)
+        new, curvature = _exact_m_step(objective, x, objective.counts, on_positives, p)
         return optimize.Step(new, value, grad, p), curvature
 
-    limit = jnp.where(m_step, jnp.minimum(limit, 1), limit)
-    found, image = optimize.accelerate(step, x, max_steps=max_steps, limit=limit, rtol=rtol)
-    return found._replace(x=jnp.where(m_step, image, found.x))
+    return optimize.accelerate(step, x, max_steps=max_steps, limit=limit, rtol=rtol)
 
 
-def exact_m_step(objective: Objective, x, p, on_positives):
-    """(the weights that maximise Q + log prior, the diagonal of its negative Hessian there).
+def labelers_at(objective: Objective, x, p):
+    """x with the M-step in the labelers' first factor and bias alone, at posteriors p: one pass over the labels.
+
+    What x says of the instances is taken to be the same for all, as it is at the prior means.
+    """
+    counts = tally(objective.labels, x.dtype) if objective.counts is None else objective.counts
+    return _exact_m_step(objective, x, counts, expected_tally(objective.labels, p), p)[0]
+
+
+def _exact_m_step(objective: Objective, x, counts, on_positives, p):
+    """(x with the α, γ and logit π that maximise Q + log prior, the diagonal of its negative Hessian there).
 
     Per labeler a problem in (α, γ), solved by Newton's method from x: with n± the labels of the labeler on positive and
     negative instances, k± those among them that are +1, and η± = γ ± αβ,
 
         Q = k⁺ η⁺ - n⁺ log(1 + exp η⁺) + k⁻ η⁻ - n⁻ log(1 + exp η⁻)
 
-    and likewise one in logit π.
+    and likewise one in logit π where it is one number.
     """
     model, labels = objective.model, objective.labels
     there = jnp.asarray(model.class_prior.dense[:, 0], x.dtype)  # 1; 0 where a shard is padded
-    counts, on_positives, yes, n = labels.across((objective.counts, on_positives, (p * there).sum(), there.sum()))
+    counts, on_positives, yes, n = labels.across((counts, on_positives, (p * there).sum(), there.sum()))
     on_negatives = counts - on_positives
     n_plus, n_minus = on_positives.sum(1), on_negatives.sum(1)
     k_plus, k_minus = on_positives[:, 1], on_negatives[:, 1]
@@ -104,17 +116,21 @@ def exact_m_step(objective: Objective, x, p, on_positives):
 
 
 def _columns(weights: Weights) -> list:
-    """[α, γ, logit π] of a model that is ``is_exact``; γ = 0 where there is none."""
+    """[α of the first factor, γ, logit π], 0 for what there is not; of a model that ``has_start``."""
     alpha = weights.labeler.free[:, 0]
     gamma = jnp.zeros_like(alpha) if weights.bias is None else weights.bias.free[:, 0]
-    return [alpha, gamma, weights.class_prior.dense[0, 0]]
+    eta = weights.class_prior.dense[:, 0]
+    return [alpha, gamma, eta[0] if eta.size == 1 else jnp.zeros_like(eta[0])]
 
 
 def _put(weights: Weights, columns: list):
     """The flat vector of weights with these α, γ and logit π."""
     alpha, gamma, eta = columns
-    bias = None if weights.bias is None else Linear(None, gamma[:, None])
-    parts = dict(labeler=Linear(None, alpha[:, None]), bias=bias, class_prior=Linear(eta.reshape(1, 1)))
+    parts = dict(labeler=Linear(None, weights.labeler.free.at[:, 0].set(alpha)))
+    if weights.bias is not None:
+        parts |= dict(bias=Linear(None, gamma[:, None]))
+    if weights.class_prior.dense.size == 1:
+        parts |= dict(class_prior=Linear(eta.reshape(1, 1)))
     return ravel_pytree(weights._replace(**parts))[0]
 
 

@@ -7,6 +7,9 @@ Everything is one program with one copy of the objective. It runs up to four sta
     3  M-step at the posterior with switched parts put right, where stage 2 seems to have switched classes
     4  the objective, from there; the better of 2 and 4 is the fit
 
+Where labelers have weights of their own and instances no features, stages 1 and 3 are M-steps in the labelers alone:
+one pass over the labels each (``em.labelers_at``).
+
 Why: z → -z with α → -α explains the labels as well, and starting from the prior means most fits end switched.
 """
 
@@ -27,9 +30,9 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from crowdjax import optimize
-from crowdjax.factor.em import em, em_bound, em_cg, is_exact
+from crowdjax.factor.em import em, em_bound, em_cg, has_start, is_exact, labelers_at
 from crowdjax.factor.features import PRECISION, Linear
-from crowdjax.factor.kernels import Factors, majority
+from crowdjax.factor.kernels import Factors, discrimination, majority
 from crowdjax.factor.model import FactorModel, Objective, Weights
 from crowdjax.labels import InputError, Labels, Shard
 from crowdjax.segments import total
@@ -47,7 +50,7 @@ class Solver:
             with the closed-form step of a quadratic bound (``em-bound``). ``auto``: ``em`` where it applies, else
             ``lbfgs``.
         max_steps: most passes over the data of the main stage.
-        start_steps: most passes of the M-step at the majority vote.
+        start_steps: most passes of the M-step at the majority vote, for models where it takes more than one.
         rtol: stop after three steps in a row that each gain less than ``rtol`` (1 + |objective|).
         jitter: standard deviation of the random start of factors 2 to D; at exactly 0 they sit on a saddle.
         refresh: renew the preconditioner every so many steps; 0 never (batches by vmap).
@@ -227,7 +230,9 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
     objective = Objective(labels, model)
     votes = majority(labels)
     continued = start is not None
-    x0, unravel = ravel_pytree(start if continued else starting_weights(key, model, solver.jitter, labels.shard))
+    fresh, unravel = ravel_pytree(starting_weights(key, model, solver.jitter, labels.shard))
+    one_pass = has_start(model)
+    x0 = ravel_pytree(start)[0] if continued else fresh
     method = solver.method
     if method == "auto":
         method = "em" if is_exact(model) else "lbfgs"
@@ -241,10 +246,19 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
         limit = jnp.where((k == 0) & continued, 0, limit)
         limit = jnp.where((k >= 2) & ~best["suspect"], 0, limit)
         rtol = jnp.where(m_step, 1e-4, solver.rtol)
-        found = minimise(objective, x, given, m_step, max_steps=solver.max_steps, limit=limit, rtol=rtol)
+        if one_pass:
+            anew = jnp.where(k == 1, not continued, best["suspect"])
+            x = jax.lax.cond(anew, lambda p: labelers_at(objective, fresh, p), lambda p: x, given)
+            best = best | {"steps": best["steps"] + anew}
+        held = None if one_pass else given
+        found = minimise(objective, x, held, m_step, max_steps=solver.max_steps, limit=limit, rtol=rtol)
         ran = limit > 0
         x = jnp.where(ran, found.x, x)
-        corrected, suspect = unswitch(labels, model, model.factors(unravel(x)), votes, found.aux)
+
+        def check(p):
+            return unswitch(labels, model, model.factors(unravel(x)), votes, p)
+
+        given, suspect = jax.lax.cond(k == 1, check, lambda p: (given, best["suspect"]), found.aux)
         better = ran & ~m_step & ((k == 1) | (found.value < best["value"]))
         keep = lambda new, old: jnp.where(better, new, old)  # noqa: E731
         best = {
@@ -254,10 +268,9 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
             "code": keep(found.code, best["code"]),
             "history": keep(found.history, best["history"]),
             "steps": best["steps"] + found.n_steps,
-            "suspect": jnp.where(k == 1, suspect, best["suspect"]),
+            "suspect": suspect,
             "switched": jnp.where(k == 3, better, best["switched"]),
         }
-        given = jnp.where(k == 1, corrected, given)
         return (x, given, best), None
 
     dtype = x0.dtype
@@ -271,7 +284,8 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
         "suspect": jnp.array(False),
         "switched": jnp.array(False),
     }
-    (_, _, best), _ = jax.lax.scan(stage, (x0, votes.astype(dtype), best), jnp.arange(4))
+    stages = jnp.array([1, 3]) if one_pass else jnp.arange(4)
+    (_, _, best), _ = jax.lax.scan(stage, (x0, votes.astype(dtype), best), stages)
     weights = unravel(best["x"])
     return Fit(
         weights=weights,
@@ -294,9 +308,8 @@ def unswitch(
     than half of the instances. A region - the support of one instance feature, |Φβ| says how much an instance belongs
     to it - counts as switched where they agree on less than half of it.
     """
-    s = sum(factors.alpha[:, d][labels.labeler] * factors.beta[:, d][labels.instance] for d in range(model.n_factors))
     agreement = jnp.where(votes == 0.5, 0.5, ((p > 0.5) == (votes > 0.5)).astype(p.dtype))
-    signed, agreed = labels.across((total(labels.counts * s), total(agreement - 0.5)))
+    signed, agreed = labels.across((discrimination(labels, factors), total(agreement - 0.5)))
     flip = jnp.broadcast_to((signed < 0) | (agreed < 0), p.shape)
     if model.instance.dense is not None:
         membership = jnp.abs(jnp.asarray(model.instance.dense, p.dtype))

@@ -104,6 +104,31 @@ def tally(labels: Labels, dtype=None) -> Float[Array, "W 2"]:
     return sum_by(counts, slot, 2 * labels.n_labelers).reshape(-1, 2).astype(dtype or jnp.result_type(float))
 
 
+def expected_tally(labels: Labels, p: Float[Array, " I"]) -> Float[Array, "W 2"]:
+    """The expected multiplicity of each labeler's labels -1 and +1 on positive instances, at posteriors p."""
+
+    def block(sums, xs):
+        labeler, instance, label, counts, p, start, part = xs
+        slot = part * 2 * labels.n_labelers + 2 * labeler + (label > 0)
+        return add_by(sums, counts * p[instance - start], slot), None
+
+    init = jnp.zeros(_parts(labels) * 2 * labels.n_labelers, p.dtype)
+    sums, _ = _over_blocks(block, labels, init, (p,), p.dtype)
+    return sums.reshape(-1, labels.n_labelers, 2).sum(0)
+
+
+def discrimination(labels: Labels, factors: Factors) -> Float[Array, ""]:
+    """Σ c s over all labels: negative where the crowd as a whole is taken to be wrong."""
+    alpha = [factors.alpha[:, d] for d in range(factors.alpha.shape[1])]
+
+    def block(sums, xs):
+        labeler, instance, _, counts, beta, start, _ = xs
+        s = sum(a[labeler] * beta[:, d][instance - start] for d, a in enumerate(alpha))
+        return sums, (counts * s).sum()
+
+    return total(_over_blocks(block, labels, None, (factors.beta,), factors.alpha.dtype)[1])
+
+
 def folded_pass(
     labels: Labels,
     counts: Float[Array, "W 2"],
