@@ -32,6 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.dataset
+import pyarrow.fs
 import pyarrow.parquet
 from jaxtyping import Float, Int, Int8
 
@@ -89,14 +90,111 @@ def read_triples(source, *, columns: Mapping[str, str] | None = None) -> Triples
     data = table.read(list(names.values()))
     if len(data) == 0:
         raise InputError(f"{table.place}: no labels at all; at least one row is needed")
-    labeler, labelers = _encode(data[names["labeler"]], table.place, names["labeler"])
-    instance, instances = _encode(data[names["instance"]], table.place, names["instance"])
+    labeler, labelers = encode(data[names["labeler"]], table.place, names["labeler"])
+    instance, instances = encode(data[names["instance"]], table.place, names["instance"])
     label = _signs(data[names["label"]], table.place, names["label"])
     weights = None
     if "weight" in names:
         weights = _numbers(data[names["weight"]], table.place, names["weight"], "a finite number >= 0")
         _refuse_where(weights < 0, weights, table.place, names["weight"], "a finite number >= 0")
     return Triples(labeler, instance, label, weights, LabelIndex(labelers, instances))
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Some rows of a table of labels: ids as they are, signs, multiplicities (None: one each)."""
+
+    labeler: pa.ChunkedArray
+    instance: pa.ChunkedArray
+    label: Int8[np.ndarray, " n"]
+    weight: Float[np.ndarray, " n"] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """A table of labels that is read in pieces, as often as is asked.
+
+    Attributes:
+        n_rows: of the whole table.
+        identity: what tells this table from another, as far as one can tell without reading it.
+        rows: a function of no arguments that gives the rows, at most ``batch`` of them at a time.
+    """
+
+    place: str
+    n_rows: int
+    identity: list
+    rows: Callable[[], Iterator[Rows]]
+
+
+def scan(source, *, columns: Mapping[str, str] | None = None, batch: int = 2**18) -> Scan:
+    """The rows of Parquet too large for memory, in pieces, in the order of the files' names; checked as they are read.
+
+    Args:
+        source: a Parquet file or a folder of them: a path, or a URL that pyarrow or fsspec knows (``s3://...``).
+        columns: as in :func:`read_labels`.
+
+    Raises:
+        InputError: as in :func:`read_labels`; it is not Parquet.
+    """
+    place = f"labels {source}"
+    with _reading(place, "Parquet"):
+        data, files = _parquet_at(str(source), place)
+        n_rows, names = data.count_rows(), data.schema.names
+    table = _Table(place, names, lambda _: pa.table({}))
+    roles = {role: _column_of(table, role, columns) for role in ("labeler", "instance", "label")}
+    weight = (columns or {}).get("weight", "weight")
+    if weight in names or "weight" in (columns or {}):
+        roles["weight"] = _column_of(table, "weight", columns)
+    if n_rows == 0:
+        raise InputError(f"{place}: no labels at all; at least one row is needed")
+
+    def rows():
+        before, seen, few = 0, set(), dict(batch_readahead=1, fragment_readahead=1, use_threads=False)
+        pieces = data.to_batches(columns=list(roles.values()), batch_size=batch, **few)
+        while True:
+            with _reading(place, "Parquet"):
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            here = place if before == 0 else f"{place} after row {before}"
+            part = {role: pa.chunked_array([piece[name]]) for role, name in roles.items()}
+            seen |= {_sign(v) for v in pc.unique(_plain_column(part["label"])).to_pylist()}
+            if {0, -1} <= seen:
+                raise InputError(f"{here}: column {roles['label']!r}: both 0 and -1; allowed: {ALPHABET}")
+            weights = None
+            if "weight" in roles:
+                weights = _numbers(part["weight"], here, roles["weight"], "a finite number >= 0")
+                _refuse_where(weights < 0, weights, here, roles["weight"], "a finite number >= 0")
+            if len(piece):
+                ids = (_ids(part[key], here, roles[key]) for key in ("labeler", "instance"))
+                yield Rows(*ids, _signs(part["label"], here, roles["label"]), weights)
+            before += len(piece)
+
+    return Scan(place, n_rows, [files, n_rows, roles], rows)
+
+
+def _parquet_at(source: str, place: str) -> tuple[pa.dataset.Dataset, list]:
+    """A Parquet file or a folder of them, here or on a file system that a URL names; and what tells its files apart."""
+    if "://" in source:
+        try:
+            files, path = pa.fs.FileSystem.from_uri(source)
+        except pa.ArrowInvalid:  # not one of pyarrow's own
+            import fsspec
+
+            files, path = fsspec.core.url_to_fs(source)
+            files = pa.fs.PyFileSystem(pa.fs.FSSpecHandler(files))
+    else:
+        files, path = pa.fs.LocalFileSystem(), os.path.abspath(source)
+    found = files.get_file_info([path])[0]
+    if found.type == pa.fs.FileType.Directory:
+        every = files.get_file_info(pa.fs.FileSelector(path, recursive=True))
+    else:
+        every = [found] if found.type == pa.fs.FileType.File else []
+    every = sorted((f for f in every if f.path.endswith((".parquet", ".pq"))), key=lambda f: f.path)
+    if not every:
+        raise InputError(f"{place}: no *.parquet there; allowed with minibatches: a Parquet file or a folder of them")
+    data = pa.dataset.dataset([f.path for f in every], format="parquet", filesystem=files)
+    return data, [[f.path, f.size, f.mtime_ns] for f in every]
 
 
 def read_labels(
@@ -584,7 +682,7 @@ def _named(table: _Table, name: str) -> str:
 # Columns
 
 
-def _encode(column: pa.ChunkedArray, place: str, name: str) -> tuple[Int[np.ndarray, " N"], np.ndarray]:
+def encode(column: pa.ChunkedArray, place: str, name: str) -> tuple[Int[np.ndarray, " N"], np.ndarray]:
     """(index of each id, the ids in sorted order)."""
     column = _ids(column, place, name)
     encoded = column.dictionary_encode().combine_chunks()

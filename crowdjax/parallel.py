@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -107,29 +108,57 @@ def fit(
         >>> (found.posterior > 0.5).tolist()
         [True, False, True, False]
     """
+    found, _ = run(_fit_alone, labels, model, key, solver, start, devices=devices)
+    return found
+
+
+def _fit_alone(labels, model, key, solver, start):
+    return fit_one(labels, model, key, solver, start), ()
+
+
+def run(
+    function: Callable,
+    labels: Labels,
+    model: FactorModel,
+    key: PRNGKeyArray,
+    solver: Solver,
+    start: Weights | None = None,
+    *,
+    devices: int | None = None,
+    room: Profile | None = None,
+):
+    """What ``function`` returns, run on all shards at once and compiled once per shape.
+
+    Args:
+        function: (labels, model, key, solver, start) -> (``Fit`` of a shard, anything that is alike on all shards). At
+            module level, so that equal calls share one program.
+        room: sizes to make room for, so that smaller sets of labels share the program of larger ones.
+        others: as in :func:`fit`.
+    """
     n = n_devices(np.count_nonzero(labels.label), devices)
     mesh = Mesh(np.array(jax.devices()[:n]), (AXIS,))
-    plan = _agreed(plan_of(labels, len(mesh.local_devices)))
+    edges, profile = plan_of(labels, len(mesh.local_devices))
+    plan = _agreed(edges, profile if room is None else widest([profile, room]))
     labels, place = cut(labels, plan)
     parts = labels, cut_model(model, plan, place), None if start is None else cut_weights(start, plan, place)
     specs = _specs(*parts)
     on_mesh = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs, is_leaf=lambda v: isinstance(v, P))
     parts = jax.tree.map(_put, parts, _along(parts, on_mesh))
     data = _put(jax.random.key_data(key), NamedSharding(mesh, P()))
-    found = _fit(*parts, data, jax.random.key_impl(key), solver, mesh)
-    return uncut(jax.tree.map(_local, found), model, place)
+    found, more = jax.tree.map(_local, _run(function, *parts, data, jax.random.key_impl(key), solver, mesh))
+    return uncut(found, model, place), more
 
 
 @eqx.filter_jit
-def _fit(labels, model, start, key, impl, solver, mesh):
+def _run(function, labels, model, start, key, impl, solver, mesh):
     def one(labels, model, start, key):
-        return fit_one(labels, model, jax.random.wrap_key_data(key, impl=impl), solver, start)
+        return function(labels, model, jax.random.wrap_key_data(key, impl=impl), solver, start)
 
     if labels.shard.axis is None:
         return one(labels, model, start, key)
     specs = _specs(labels, model, start)
-    out = Fit(_weight_specs(), P(AXIS), P(), P(), P(), P(), P(), P())
-    run = jax.shard_map(one, mesh=mesh, in_specs=(*specs, P()), out_specs=out, check_vma=False)
+    found = Fit(_weight_specs(), P(AXIS), P(), P(), P(), P(), P(), P())
+    run = jax.shard_map(one, mesh=mesh, in_specs=(*specs, P()), out_specs=(found, P()), check_vma=False)
     return run(labels, model, start, key)
 
 
@@ -238,9 +267,8 @@ def bucket(n: int) -> int:
     return -(-n // unit) * unit
 
 
-def _agreed(edges_and_profile) -> Plan:
+def _agreed(edges, profile: Profile) -> Plan:
     """The plan that all processes have in common."""
-    edges, profile = edges_and_profile
     if jax.process_count() == 1:
         return plan(edges, profile)
     mine = np.concatenate([np.ravel(v) for v in profile]).astype(np.int64)

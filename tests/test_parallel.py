@@ -56,7 +56,7 @@ def test_shards_hold_every_label_once_and_count_from_zero():
     labels = simulate.power_law(0, 60_000).labels()
     real = labels.label != 0
     for n in (1, 2, 3, 7):
-        plan = parallel._agreed(parallel.plan_of(labels, n))
+        plan = parallel.plan(*parallel.plan_of(labels, n))
         shards, place = parallel.cut(labels, plan)
         instance = shards.instance.reshape(n, -1)
         assert (np.diff(instance) >= 0).all() and instance.max() < plan.shard_instances == shards.n_instances

@@ -41,12 +41,7 @@ def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSumm
     """
     factors = model.factors(fit.weights)
     gamma = jnp.zeros(labels.n_labelers) if factors.gamma is None else factors.gamma
-    s = sum(factors.alpha[:, d][labels.labeler] * factors.beta[:, d][labels.instance] for d in range(model.n_factors))
-    right_plus, right_minus = likelihood.sensitivity_specificity(s, gamma[labels.labeler])
-    p, c = fit.posterior[labels.instance], labels.counts
-    add = lambda v: sum_by(v, labels.labeler, labels.n_labelers)  # noqa: E731
-    plus, minus = add(c * p), add(c * (1 - p))
-    hits, rejections = add(c * p * right_plus), add(c * (1 - p) * right_minus)
+    plus, minus, hits, rejections = labeler_sums(labels, factors, fit.posterior)
     typical = jnp.matmul(factors.alpha, factors.beta.mean(0), precision=PRECISION)
     typical_plus, typical_minus = likelihood.sensitivity_specificity(typical, gamma)
     share = lambda part, whole, otherwise: jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), otherwise)  # noqa: E731
@@ -56,6 +51,16 @@ def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSumm
         specificity=share(rejections, minus, typical_minus),
         accuracy=share(hits + rejections, plus + minus, (typical_plus + typical_minus) / 2),
     )
+
+
+def labeler_sums(labels: Labels, factors: Factors, posterior: Float[Array, " I"]) -> Float[Array, "4 W"]:
+    """Per labeler Σ c p, Σ c (1-p), Σ c p σ(s + γ) and Σ c (1-p) σ(s - γ): what a summary is made of."""
+    i, j = labels.labeler, labels.instance
+    s = sum(factors.alpha[:, d][i] * factors.beta[:, d][j] for d in range(factors.alpha.shape[1]))
+    right_plus, right_minus = likelihood.sensitivity_specificity(s, 0.0 if factors.gamma is None else factors.gamma[i])
+    p, c = posterior[j], labels.counts
+    terms = (c * p, c * (1 - p), c * p * right_plus, c * (1 - p) * right_minus)
+    return labels.across(jnp.stack([sum_by(v, i, labels.n_labelers) for v in terms]))
 
 
 def dense_rows(features: Features, rows: Float[Array, "n F"] | None) -> Float[Array, "n F"]:

@@ -1,0 +1,441 @@
+"""Fits to more labels than fit into memory: read in pieces from Parquet, kept in parts on disk, fitted part by part.
+
+    instances are dealt to parts (``Parts``)  →  rounds over the parts (``rounds``)  →  one last pass for the answers
+
+A part holds all labels of its instances. A visit fits a part alone, by the ordinary fit, with what the other parts say
+of the labelers as its prior: each of them is remembered as a quadratic of the weights w that all parts share,
+
+    log p(L_k | w) ≈ b_k·w - ½ Σ h_k w²        with the exact gradient at the part's last visit, h_k ≥ its curvature
+
+and a product of such terms and a Gaussian prior is a Gaussian prior. Where nothing moves any more the gradients of all
+parts and of the prior cancel: that is a maximum of the whole objective, whatever h. An instance's own weights are
+fitted in its part and kept there. The first round is a good answer already; each further one comes nearer.
+
+Everything a round leaves behind is written to a temporary name and renamed, after every visit. A fit that was stopped
+goes on from there and ends where it would have ended.
+
+Source: the incremental form of EM (Neal and Hinton 1998) and of majorisation-minimisation (Mairal 2015).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.ipc
+import pyarrow.parquet
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from crowdjax import io, likelihood, optimize, parallel
+from crowdjax.factor import FactorConfig, FactorModel, Factors, Fit, Linear, Solver, Weights, build
+from crowdjax.factor.fit import fit as fit_one
+from crowdjax.factor.model import Objective
+from crowdjax.factor.predict import labeler_sums
+from crowdjax.labels import InputError, Labels, Repeats
+from crowdjax.segments import sum_by
+
+MOST_PARTS = 500  # a file of each is open while labels are dealt
+Progress = Callable[[str, int, int], None]
+
+
+class Answer(NamedTuple):
+    """What is known after the last pass; the instances' answers are handed out part by part."""
+
+    weights: Weights  # instances' own left out
+    objective: float
+    log_likelihood: float
+    code: int
+    history: Float[np.ndarray, " T"]  # objective after each round, every part at its last visit
+    sums: Float[np.ndarray, "4 W"]  # factor.predict.labeler_sums
+
+
+# Parts on disk
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The labels of a table, dealt to parts by instance, in a folder.
+
+    Attributes:
+        labelers: their ids, sorted.
+        n_labels: labels, in all.
+        n_instances: of each part.
+        room: sizes of the largest part.
+    """
+
+    folder: Path
+    labelers: np.ndarray
+    n_labels: int
+    n_instances: tuple[int, ...]
+    room: parallel.Profile
+
+    def __len__(self) -> int:
+        return len(self.n_instances)
+
+    def labels(self, k: int) -> Labels:
+        """The labels of part k, of instances counted from 0."""
+        with np.load(self.folder / f"{k}.npz") as file:
+            arrays = dict(file)
+        return Labels(
+            **arrays, weight=arrays.pop("weight", None), gold=None, n_labelers=len(self.labelers),
+            n_instances=self.n_instances[k], n_blocks=1, block_instances=self.n_instances[k],
+        )  # fmt: skip
+
+    def instances(self, k: int) -> pa.Array:
+        """The ids of the instances of part k."""
+        return pa.parquet.read_table(self.folder / f"{k}.parquet")["instance"].combine_chunks()
+
+
+def deal(scan: io.Scan, folder: Path, size: int, repeats: Repeats = "count", progress: Progress | None = None) -> Parts:
+    """Deals the rows of a table to parts of about ``size`` labels by the hash of their instance; in a folder, which
+    appears whole or not at all. A folder that is there is what an earlier call made."""
+    n_parts = -(-scan.n_rows // size)
+    if n_parts > MOST_PARTS:
+        raise InputError(f"minibatch: {size} of {scan.n_rows} labels; allowed: at least {-(-scan.n_rows // MOST_PARTS)}")
+    if not folder.exists():
+        new = folder.with_name(folder.name + ".new")
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        _deal(scan, new, n_parts, repeats, progress)
+        new.rename(folder)
+    about = json.loads((folder / "parts.json").read_text(encoding="utf-8"))
+    with np.load(folder / "room.npz") as file:
+        room = parallel.Profile(*(file[name] for name in parallel.Profile._fields))
+    labelers = pa.parquet.read_table(folder / "labelers.parquet")["labeler"].to_numpy()
+    return Parts(folder, labelers, about["n_labels"], tuple(about["n_instances"]), room)
+
+
+def _deal(scan: io.Scan, folder: Path, n_parts: int, repeats: Repeats, progress: Progress | None) -> None:
+    labelers: dict[Any, int] = {}
+    writers: list[pa.ipc.RecordBatchFileWriter] = []
+    done = 0
+    try:
+        for rows in scan.rows():
+            labeler = _codes(rows.labeler, labelers)
+            encoded = rows.instance.dictionary_encode().combine_chunks()
+            part = (_hashes(encoded.dictionary) % n_parts)[encoded.indices.to_numpy()]
+            columns = {"instance": rows.instance.combine_chunks(), "labeler": labeler, "label": rows.label}
+            if rows.weight is not None:
+                columns["weight"] = rows.weight
+            order = np.argsort(part, kind="stable")
+            table = pa.table(columns).take(pa.array(order))
+            edges = np.searchsorted(part[order], np.arange(n_parts + 1))
+            if not writers:
+                writers = [pa.ipc.new_file(str(folder / f"{k}.arrow"), table.schema) for k in range(n_parts)]
+            for k, writer in enumerate(writers):
+                writer.write_table(table.slice(edges[k], edges[k + 1] - edges[k]))
+            done += len(labeler)
+            if progress:
+                progress("reading", done, scan.n_rows)
+    finally:
+        for writer in writers:
+            writer.close()
+
+    ids = pa.array(list(labelers))
+    order = pc.array_sort_indices(ids).to_numpy()
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    pa.parquet.write_table(pa.table({"labeler": ids.take(pa.array(order))}), folder / "labelers.parquet")
+    profiles, n_instances, n_labels = [], [], 0
+    for k in range(n_parts):
+        with pa.memory_map(str(folder / f"{k}.arrow")) as file:
+            table = pa.ipc.open_file(file).read_all()
+            weight = table["weight"].to_numpy() if "weight" in table.column_names else None
+            if len(table) and (weight is None or weight.any()):
+                instance, instances = io.encode(table["instance"], scan.place, "instance")
+                labels = Labels.from_arrays(
+                    rank[table["labeler"].to_numpy()], instance, table["label"].to_numpy(), weight=weight,
+                    n_labelers=len(rank), n_instances=len(instances), repeats=repeats, blocks=False,
+                )  # fmt: skip
+                arrays = {"labeler": labels.labeler, "instance": labels.instance, "label": labels.label}
+                if labels.weight is not None:
+                    arrays["weight"] = labels.weight.astype(np.float32)
+                np.savez(folder / f"{len(profiles)}.npz", **arrays)
+                pa.parquet.write_table(pa.table({"instance": instances}), folder / f"{len(profiles)}.parquet")
+                profiles.append(parallel.plan_of(labels, 1)[1])
+                n_instances.append(len(instances))
+                n_labels += int(np.count_nonzero(labels.counts))
+        (folder / f"{k}.arrow").unlink()
+        if progress:
+            progress("dealing", k + 1, n_parts)
+    if not profiles:
+        raise InputError(f"{scan.place}: every weight is 0; at least one judgement is needed")
+    np.savez(folder / "room.npz", **parallel.widest(profiles)._asdict())
+    about = {"n_labels": n_labels, "n_instances": n_instances}
+    (folder / "parts.json").write_text(json.dumps(about), encoding="utf-8")
+
+
+def _codes(ids: pa.ChunkedArray, known: dict[Any, int]) -> Int[np.ndarray, " n"]:
+    """A number for each id, in the order in which they were first seen; new ones are added to ``known``."""
+    encoded = ids.dictionary_encode().combine_chunks()
+    codes = [known.setdefault(v, len(known)) for v in encoded.dictionary.to_pylist()]
+    return np.array(codes, np.int32)[encoded.indices.to_numpy()]
+
+
+def _hashes(ids: pa.Array) -> Int[np.ndarray, " n"]:
+    """A number for each id that is the same in every run."""
+    return np.array([zlib.crc32(str(v).encode()) for v in ids.to_pylist()], np.int64)
+
+
+# Rounds
+
+
+class _Shared(NamedTuple):
+    """The terms of all parts together: quadratics of the flat vector of shared weights."""
+
+    linear: Float[np.ndarray, " P"]
+    curved: Float[np.ndarray, " P"]
+
+
+def run(
+    parts: Parts,
+    config: FactorConfig,
+    folder: Path,
+    key: PRNGKeyArray,
+    solver: Solver,
+    *,
+    max_rounds: int = 20,
+    rtol: float = 1e-5,
+    devices: int | None = None,
+    hand_out: Callable[[int, Fit], None],
+    progress: Progress | None = None,
+) -> Answer:
+    """Fits part by part until a round gains less than ``rtol`` (1 + |objective|), then asks every part for its answers.
+
+    Args:
+        folder: where the state is kept; what is there is gone on with.
+        solver: of a visit.
+        hand_out: gets (k, ``Fit`` of part k) in the last pass, in which the shared weights are held.
+    """
+    folder.mkdir(exist_ok=True)
+    state, n = _State(folder, parts, config), len(parts)
+    devices = parallel.n_devices(int(parts.room.n_labels), devices)
+    room = parts.room
+    if devices > 1:
+        room = parallel.widest([parallel.plan_of(parts.labels(k), devices)[1] for k in range(n)])
+    again = dataclasses.replace(solver, restarts=1)
+    visit = functools.partial(parallel.run, _visit, key=key, devices=devices, room=room)
+    while not state.converged(rtol) and state.visits < n * max_rounds:
+        round_, k = divmod(state.visits, n)
+        known = state.own(k)
+        mean, variance = state.prior_of_others(k, known)
+        labels, model = state.part(k, mean, variance)
+        start = None if state.visits == 0 else state.start(k, known)
+        found, more = visit(labels, model, solver=again if state.visits else solver, start=start)
+        if int(found.code) > optimize.STALLED:
+            return state.answer(float("nan"), float("nan"), int(found.code), np.zeros((4, len(parts.labelers))))
+        state.visited(k, found, more)
+        if progress:
+            progress(f"round {round_ + 1}", k + 1, n)
+
+    objective, sums = state.log_prior(), np.zeros((4, len(parts.labelers)))
+    evidence = 0.0
+    for k in range(n):
+        labels, model = state.part(k, state.weights, np.zeros_like(state.weights))
+        found, more = visit(labels, model, solver=again, start=state.start(k, state.own(k)))
+        objective += float(more.value)
+        evidence += float(more.evidence)
+        sums += more.sums
+        hand_out(k, found)
+        if progress:
+            progress("answers", k + 1, n)
+    code = optimize.CONVERGED if state.converged(rtol) else optimize.MAX_STEPS
+    return state.answer(objective, evidence, code, sums)
+
+
+class _More(NamedTuple):
+    """What a visit says of a part at its end: its term's gradient and curvature in the shared weights; log p(L) and
+    that with the log prior of instances' own weights; and ``labeler_sums``."""
+
+    gradient: Float[Array, " P"]
+    curved: Float[Array, " P"]
+    evidence: Float[Array, ""]
+    value: Float[Array, ""]
+    sums: Float[Array, "4 W"]
+
+
+def _visit(labels: Labels, model: FactorModel, key, solver: Solver, start) -> tuple[Fit, _More]:
+    found = fit_one(labels, model, key, solver, start)
+    # without any prior: what the labels alone say
+    free = lambda v: jnp.full_like(v, jnp.inf)  # noqa: E731
+    bare = Objective(labels, dataclasses.replace(model, variance=jax.tree.map(free, model.variance), beta=None))
+    x = jax.flatten_util.ravel_pytree(found.weights)[0]
+    value, gradient, posterior = bare(x)
+    factors = model.factors(found.weights)
+    own = jnp.zeros(()) if found.weights.instance.free is None else labels.across(
+        model.log_priors(found.weights).instance.free)  # fmt: skip
+    return found, _More(
+        gradient=_flat(jax.tree.map(jnp.negative, bare.unravel(gradient)), jnp),
+        curved=_flat(_curvature(labels, model, factors, posterior), jnp),
+        evidence=-value,
+        value=-value + own,
+        sums=labeler_sums(labels, factors, posterior),
+    )
+
+
+def _curvature(labels: Labels, model: FactorModel, factors: Factors, p) -> Weights:
+    """A diagonal that is at least the curvature of log p(L) in the shared weights: of the complete-data likelihood, the
+    sums of the rows' absolute values, labeler by labeler (a matrix in α_i and γ_i)."""
+    i, j, c = labels.labeler, labels.instance, labels.counts
+    n_factors = factors.alpha.shape[1]
+    b = [factors.beta[:, d][j] for d in range(n_factors)]
+    s = sum(factors.alpha[:, d][i] * b[d] for d in range(n_factors))
+    gamma = 0.0 if factors.gamma is None else factors.gamma[i]
+    plus, minus = likelihood.sensitivity_specificity(s, gamma)  # σ(s + γ), σ(s - γ)
+    on_plus, on_minus = c * p[j] * plus * (1 - plus), c * (1 - p[j]) * minus * (1 - minus)
+    add = lambda v: labels.across(sum_by(v, i, labels.n_labelers))  # noqa: E731
+    same = {(d, e): abs(add((on_plus + on_minus) * b[d] * b[e])) for d in range(n_factors) for e in range(d + 1)}
+    of_alpha = [sum(same[max(d, e), min(d, e)] for e in range(n_factors)) for d in range(n_factors)]
+    of_bias = None
+    if model.bias is not None:
+        cross = [abs(add((on_plus - on_minus) * v)) for v in b]
+        of_alpha = [v + w for v, w in zip(of_alpha, cross, strict=True)]
+        of_bias = Linear(None, (add(on_plus + on_minus) + sum(cross))[:, None])
+    there = jnp.asarray(model.class_prior.dense, p.dtype)
+    pi = jax.nn.sigmoid(factors.prior_logit)[:, None]
+    of_prior = labels.across((there * pi * (1 - pi)).sum(0, keepdims=True))
+    of_labeler = Linear(None, jnp.stack(of_alpha, 1))
+    if model.labeler.dense is not None:  # fixed, as in the majority vote
+        of_labeler = Linear(jnp.zeros((model.labeler.n_columns, n_factors)), None)
+    return Weights(of_labeler, Linear(), of_bias, Linear(of_prior))
+
+
+class _State:
+    """Where a fit is: the shared weights, the terms of all parts together, and on disk those of each part. Only
+    ``visited`` changes anything, first on disk."""
+
+    def __init__(self, folder: Path, parts: Parts, config: FactorConfig):
+        self.folder, self.parts, self.config = folder, parts, config
+        anyone = Labels.from_arrays([0], [0], [1], n_labelers=len(parts.labelers), n_instances=1)
+        self.model = build(config, anyone)
+        full = self.model.full(self.model.mean), self.model.full(self.model.variance)
+        self.mean, self.variance = (_flat(w) for w in full)
+        nothing = np.zeros_like(self.mean)
+        saved = _read(folder / "state.npz")
+        self.visits = int(saved["visits"]) if saved else 0
+        self.weights = saved["weights"] if saved else self.mean
+        self.terms = _Shared(saved["linear"], saved["curved"]) if saved else _Shared(nothing, nothing)
+        self.values = saved["values"] if saved else np.zeros(len(parts))  # of each part at its last visit
+        self.history = saved["history"] if saved else np.zeros(0)
+
+    def own(self, k: int) -> dict[str, np.ndarray] | None:
+        """What the last visit of part k left, if there was one."""
+        round_ = (self.visits - 1 - k) // len(self.parts)
+        return None if round_ < 0 else _read(self.folder / f"{k}-{round_}.npz")
+
+    def prior_of_others(self, k: int, known) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of the prior times the terms of all parts but k; weights that are fixed stay so."""
+        linear, curved = self.terms
+        if known is not None:
+            linear, curved = linear - known["linear"], np.maximum(curved - known["curved"], 0)
+        moves = self.variance > 0
+        precision = np.where(moves & np.isfinite(self.variance), 1 / np.where(moves, self.variance, 1), 0)
+        total = precision + curved
+        safe = np.where(total > 0, total, 1)
+        mean = np.where(total > 0, (precision * self.mean + linear) / safe, self.mean)
+        variance = np.where(total > 0, 1 / safe, np.inf)
+        return np.where(moves, mean, self.mean), np.where(moves, variance, 0)
+
+    def part(self, k: int, mean, variance) -> tuple[Labels, FactorModel]:
+        """The labels of part k and the model with another prior of the shared weights."""
+        labels = self.parts.labels(k)
+        model = build(self.config, labels)
+        return labels, dataclasses.replace(
+            model, mean=self._weights(mean, model.mean), variance=self._weights(variance, model.variance)
+        )
+
+    def start(self, k: int, known) -> Weights:
+        """Where a visit starts: the shared weights, and instances' own as they were, or at their prior mean."""
+        weights = self._weights(self.weights, self.model.mean)
+        if self.model.instance.dense is not None:
+            return weights._replace(instance=self.model.full(self.model.mean).instance)
+        n, mean = self.parts.n_instances[k], np.asarray(self.model.mean.instance.free, np.float32)
+        free = known["own"] if known is not None else np.broadcast_to(mean, (n, self.config.n_factors))
+        return weights._replace(instance=Linear(None, free))
+
+    def visited(self, k: int, found: Fit, more: _More) -> None:
+        """Takes a visit's result in, and writes it down."""
+        weights = _flat(found.weights)
+        curved = np.asarray(more.curved, np.float64)
+        linear = curved * weights + np.asarray(more.gradient, np.float64)
+        old, round_ = self.own(k), self.visits // len(self.parts)
+        own = found.weights.instance.free
+        _write(
+            self.folder / f"{k}-{round_}.npz", linear=linear, curved=curved,
+            own=np.zeros(0) if own is None else np.asarray(own),
+        )  # fmt: skip
+        terms = _Shared(self.terms.linear + linear, self.terms.curved + curved)
+        if old is not None:
+            terms = _Shared(terms.linear - old["linear"], terms.curved - old["curved"])
+        self.values = np.where(np.arange(len(self.parts)) == k, float(more.value), self.values)
+        self.weights, self.terms, self.visits = weights, terms, self.visits + 1
+        if k == len(self.parts) - 1:
+            self.history = np.r_[self.history, self.values.sum() + self.log_prior()]
+        _write(
+            self.folder / "state.npz", visits=self.visits, weights=self.weights, linear=terms.linear,
+            curved=terms.curved, values=self.values, history=self.history,
+        )  # fmt: skip
+        if round_:
+            (self.folder / f"{k}-{round_ - 1}.npz").unlink(missing_ok=True)
+
+    def converged(self, rtol: float) -> bool:
+        """Whether the last round gained little. With a single part a round is the fit itself."""
+        if len(self.parts) == 1:
+            return len(self.history) > 0
+        return len(self.history) > 1 and abs(self.history[-1] - self.history[-2]) <= rtol * (1 + abs(self.history[-1]))
+
+    def log_prior(self) -> float:
+        """log p of the shared weights."""
+        terms = self.model.log_priors(self._weights(self.weights, self.model.full(self.model.mean)))
+        return float(sum(jax.tree.leaves(_shared(terms))))
+
+    def answer(self, objective: float, evidence: float, code: int, sums) -> Answer:
+        weights = _shared(self._weights(self.weights, self.model.mean))
+        return Answer(weights, objective, evidence, code, self.history, np.asarray(sums))
+
+    def _weights(self, flat, like: Weights) -> Weights:
+        """The flat vector of shared weights in the structure of ``like``, whose instance side stays."""
+        arrays, tree = jax.tree.flatten(_shared(self.model.full(self.model.mean)))
+        pieces = np.split(np.asarray(flat, jnp.result_type(float)), np.cumsum([v.size for v in arrays])[:-1])
+        shaped = [v.reshape(a.shape) for v, a in zip(pieces, arrays, strict=True)]
+        return jax.tree.unflatten(tree, shaped)._replace(instance=like.instance)
+
+
+def _shared(weights: Weights) -> Weights:
+    """The weights that all parts share: those of instances left out."""
+    return weights._replace(instance=None)
+
+
+def _flat(weights: Weights, numpy: Any = np):
+    """The shared weights as one vector; in NumPy of 64 bits."""
+    arrays = [numpy.ravel(v) for v in jax.tree.leaves(_shared(weights))]
+    return numpy.concatenate(arrays) if numpy is jnp else np.concatenate(arrays).astype(np.float64)
+
+
+def _read(path: Path) -> dict[str, np.ndarray] | None:
+    if not path.exists():
+        return None
+    with np.load(path) as file:
+        return dict(file)
+
+
+def _write(path: Path, **arrays) -> None:
+    """Arrays to a file that appears whole or not at all."""
+    new = path.with_name(f".{path.name}.new")
+    with open(new, "wb") as file:
+        np.savez(file, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(new, path)
