@@ -39,7 +39,7 @@ class Shard(eqx.Module):
 
     Attributes:
         rows: where each instance is in the whole problem; past the end for the padding that gives shards their shape.
-        n_instances: of the whole problem.
+        n_instances: at least as many as the whole problem has (static under jit).
         axis: name of the mesh axis (static under jit); ``None`` where there is one shard only.
     """
 

@@ -171,7 +171,8 @@ class Plan(NamedTuple):
     Attributes:
         edges: instances edges[k] to edges[k + 1] are shard k's; shape [S + 1].
         spread: whether there are several shards, here and in other processes.
-        before, n_instances: instances of other processes that come before these, and in all.
+        before: instances of other processes that come before these.
+        n_instances: at least as many as there are in all.
         n_labelers: with padding.
         n_blocks, block_instances, block_labels: layout of a shard.
     """
@@ -237,7 +238,7 @@ def _profile(n_labelers: int, per_instance: Int[np.ndarray, " I"]) -> Profile:
     return Profile(n_labelers, int(upto[-1]), len(per_instance), np.array(widths))
 
 
-def plan(edges, profile: Profile, before: int = 0, n_instances: int | None = None) -> Plan:
+def plan(edges, profile: Profile, before: int = 0) -> Plan:
     """The smallest blocks near the cache's size that pad little, as ``Labels.from_arrays`` has them."""
     n_labels, n = int(profile.n_labels), max(1, int(profile.n_instances))
     up = (lambda v: v) if n_labels >= EXACT_FROM else bucket
@@ -251,9 +252,8 @@ def plan(edges, profile: Profile, before: int = 0, n_instances: int | None = Non
             if n_blocks * width <= MAX_PADDING * n_labels:
                 layout = up(n_blocks), int(size), up(int(width))
                 break
-    total = int(edges[-1]) if n_instances is None else n_instances
-    spread = len(edges) > 2 or jax.process_count() > 1
-    return Plan(np.asarray(edges), spread, before, total, up(int(profile.n_labelers)), *layout)
+    n_shards = (len(edges) - 1) * jax.process_count()
+    return Plan(np.asarray(edges), n_shards > 1, before, n_shards * up(n), up(int(profile.n_labelers)), *layout)
 
 
 def bucket(n: int) -> int:
@@ -278,7 +278,7 @@ def _agreed(edges, profile: Profile) -> Plan:
     if (everyones[:, 0] != first).any():
         raise InputError(f"n_labelers: {everyones[:, 0].tolist()} in the processes; allowed: the same in all (union)")
     common = Profile(first, second, third, np.array(widths))
-    return plan(edges, common, int(before), int(everyones[:, -1].sum()))
+    return plan(edges, common, int(before))
 
 
 def cut(labels: Labels, plan: Plan) -> tuple[Labels, Int[np.ndarray, " I"]]:
