@@ -11,6 +11,7 @@ from oracles import Crowd, curvature, finite_differences, pass_over
 from crowdjax import labels as labels_module
 from crowdjax import likelihood
 from crowdjax.factor import Factors, curvature_pass, data_pass, e_step, evidence, expected_complete, majority
+from crowdjax.factor.kernels import discrimination, expected_tally, folded_curvature, folded_pass, tally
 from crowdjax.labels import Labels
 
 W, I = 7, 300
@@ -26,6 +27,7 @@ ALPHA, BETA = RNG.normal([1, 0, 0], size=(W, 3)), RNG.normal([1, 0, 0], size=(I,
 GAMMA, ETA, GIVEN = RNG.normal(size=W), RNG.normal(size=I), RNG.random(I)
 
 jit_pass, jit_curvature = jax.jit(data_pass), jax.jit(curvature_pass)
+jit_folded = jax.jit(folded_pass)
 
 
 @pytest.fixture(params=["flat", "blocked"])
@@ -234,3 +236,82 @@ def test_the_order_of_rows_and_zero_weight_rows_do_not_matter(x64, layout):
     )  # fmt: skip
     for a, b in zip(*(jax.tree.leaves(jit_pass(x, factors(), None, True)) for x in (labels, other)), strict=True):
         close(a, np.asarray(b), 1e-12)
+
+
+# Where β is the same for all instances.
+
+
+def constant(n_factors=1, *, bias=True, value=1.3) -> Factors:
+    return factors(n_factors, bias=bias)._replace(beta=jnp.full((I, n_factors), value))
+
+
+def expected_counts(table, p):
+    return np.stack([table.minus @ p, table.plus @ p], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("n_factors", "bias", "weighted", "gold"),
+    [(1, True, False, False), (1, False, True, True), (2, True, True, False)],
+)
+def test_the_folded_pass_equals_dense_tables(x64, layout, n_factors, bias, weighted, gold):
+    labels, table = crowd(layout, weighted=weighted, gold=gold)
+    f = constant(n_factors, bias=bias)
+    for given, use in [(None, True), (GIVEN, True), (GIVEN, False)]:
+        found, on_positives = jit_folded(labels, tally(labels), f, given, use)
+        value, p, gradient = dense(table, f, given if use else None)
+        np.testing.assert_allclose(found.value, value, rtol=1e-12)
+        np.testing.assert_allclose(found.posterior, p, rtol=1e-10)
+        np.testing.assert_allclose(on_positives, expected_counts(table, p), rtol=1e-12)
+        close(found.gradient.alpha, gradient[0], 1e-12)
+        close(found.gradient.prior_logit, gradient[-1], 1e-12)
+        if bias:
+            close(found.gradient.gamma, gradient[2], 1e-12)
+        assert not found.gradient.beta.any()
+
+
+def test_the_folded_pass_keeps_float32_accuracy(layout):
+    labels, table = crowd(layout)
+    f = jax.tree.map(lambda v: jnp.asarray(v, jnp.float32), constant())
+    found, _ = jit_folded(labels, tally(labels), f)
+    value, p, gradient = dense(table, f)
+    assert {v.dtype for v in jax.tree.leaves(found)} == {jnp.dtype("float32")}
+    np.testing.assert_allclose(found.value, value, rtol=1e-6)
+    np.testing.assert_allclose(found.posterior, p, atol=1e-5)
+    close(found.gradient.alpha, gradient[0], 2e-6)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_folded_curvature_equals_dense_tables(x64, layout, bias):
+    labels, table = crowd(layout)
+    found = folded_curvature(tally(labels), constant(bias=bias))
+    of_alpha, _, of_gamma = curvature(table, ALPHA[:, :1], np.full((I, 1), 1.3), GAMMA if bias else None)
+    close(found.alpha, of_alpha, 1e-12)
+    assert (found.gamma is None) == (not bias)
+    if bias:
+        close(found.gamma, of_gamma, 1e-12)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+def test_tallies_count_each_labelers_labels(x64, layout, weighted):
+    labels, table = crowd(layout, weighted=weighted)
+    np.testing.assert_allclose(tally(labels), expected_counts(table, np.ones(I)), rtol=1e-14)
+    np.testing.assert_allclose(expected_tally(labels, jnp.asarray(GIVEN)), expected_counts(table, GIVEN), rtol=1e-12)
+
+
+def test_the_crowds_discrimination_is_the_sum_over_all_its_labels(x64, layout):
+    labels, table = crowd(layout)
+    np.testing.assert_allclose(
+        discrimination(labels, factors()), ((table.plus + table.minus) * (ALPHA @ BETA.T)).sum(), rtol=1e-11
+    )
+
+
+def test_sums_by_labeler_keep_their_digits_where_one_labeler_gives_all_labels():
+    """A million float32 terms of about ½ into one slot: one running sum is off by 1e-4 and more."""
+    n = 1_000_000
+    rng = np.random.default_rng(24)
+    labels = Labels.from_arrays(np.zeros(n, int), np.arange(n) // 2, rng.choice([-1, 1], n))
+    p = rng.random(n // 2).astype(np.float32)
+    found = np.asarray(jax.jit(expected_tally)(labels, p), np.float64)
+    real = labels.label != 0
+    exact = np.bincount(labels.label[real] > 0, p.astype(np.float64)[labels.instance[real]])
+    np.testing.assert_allclose(found[0], exact, rtol=2e-6)

@@ -30,13 +30,15 @@ LONGEST = 1.5  # change of a logit in one of them: where a logistic function is 
 
 def is_exact(model: FactorModel) -> bool:
     """Whether ``em`` applies: one factor, β constant, α and γ each labeler's own, one class prior for all."""
-    return model.constant_beta and model.n_factors == 1 and has_start(model) and model.class_prior.n_columns == 1
+    return model.constant_beta and has_start(model) and model.class_prior.n_columns == 1
 
 
 def has_start(model: FactorModel) -> bool:
-    """Whether ``labelers_at`` applies: α and γ each labeler's own, no instance features that tell regions apart."""
+    """Whether a fit starts from ``labelers_at``: one factor, weights of labelers' own, and β constant, or no γ and no
+    instance features. In the other models the instances' weights must take part in the start (docs/performance.md)."""
     own = [model.labeler, *([] if model.bias is None else [model.bias])]
-    return all(f.dense is None for f in own) and (model.instance.dense is None or model.constant_beta)
+    simple = model.constant_beta or (model.bias is None and model.instance.dense is None)
+    return model.n_factors == 1 and simple and all(f.dense is None for f in own)
 
 
 def em(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) -> optimize.Solution:
@@ -57,7 +59,7 @@ def em(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) -> opt
 
 
 def labelers_at(objective: Objective, x, p):
-    """x with the M-step in the labelers' first factor and bias alone, at posteriors p: one pass over the labels.
+    """x with the M-step in α, γ and a single logit π alone, at posteriors p: one pass over the labels.
 
     What x says of the instances is taken to be the same for all, as it is at the prior means.
     """
@@ -116,7 +118,7 @@ def _exact_m_step(objective: Objective, x, counts, on_positives, p):
 
 
 def _columns(weights: Weights) -> list:
-    """[α of the first factor, γ, logit π], 0 for what there is not; of a model that ``has_start``."""
+    """[α, γ, logit π], 0 for what there is not; of a model that ``has_start``."""
     alpha = weights.labeler.free[:, 0]
     gamma = jnp.zeros_like(alpha) if weights.bias is None else weights.bias.free[:, 0]
     eta = weights.class_prior.dense[:, 0]
@@ -126,7 +128,7 @@ def _columns(weights: Weights) -> list:
 def _put(weights: Weights, columns: list):
     """The flat vector of weights with these α, γ and logit π."""
     alpha, gamma, eta = columns
-    parts = dict(labeler=Linear(None, weights.labeler.free.at[:, 0].set(alpha)))
+    parts = dict(labeler=Linear(None, alpha[:, None]))
     if weights.bias is not None:
         parts |= dict(bias=Linear(None, gamma[:, None]))
     if weights.class_prior.dense.size == 1:

@@ -7,8 +7,7 @@ Everything is one program with one copy of the objective. It runs up to four sta
     3  M-step at the posterior with switched parts put right, where stage 2 seems to have switched classes
     4  the objective, from there; the better of 2 and 4 is the fit
 
-Where labelers have weights of their own and instances no features, stages 1 and 3 are M-steps in the labelers alone:
-one pass over the labels each (``em.labelers_at``).
+In the simpler models (``em.has_start``) stages 1 and 3 are M-steps in the labelers alone: one pass over the labels.
 
 Why: z → -z with α → -α explains the labels as well, and starting from the prior means most fits end switched.
 """

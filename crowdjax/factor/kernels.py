@@ -22,7 +22,7 @@ from crowdjax.labels import Labels
 from crowdjax.segments import add_by, sum_by, total
 
 SIGNS = np.array([-1, 1], np.int8)  # the labels, in the order of a tally's columns
-MAX_PARTS = 64
+MAX_PARTS = 64  # tables that sums by labeler are gathered in
 
 
 class Factors(NamedTuple):
@@ -99,9 +99,10 @@ def data_pass(
 
 def tally(labels: Labels, dtype=None) -> Float[Array, "W 2"]:
     """The multiplicity of each labeler's labels -1 and +1."""
-    counts = labels.counts.astype(jnp.int32) if labels.weight is None else labels.weight  # float32 counts to 2**24 only
+    dtype = dtype or jnp.result_type(float)
+    counts = jnp.asarray(labels.counts, jnp.int32 if labels.weight is None else dtype)  # float32 counts to 2**24 only
     slot = 2 * labels.labeler + (labels.label > 0)
-    return sum_by(counts, slot, 2 * labels.n_labelers).reshape(-1, 2).astype(dtype or jnp.result_type(float))
+    return sum_by(counts, slot, 2 * labels.n_labelers).reshape(-1, 2).astype(dtype)
 
 
 def expected_tally(labels: Labels, p: Float[Array, " I"]) -> Float[Array, "W 2"]:
