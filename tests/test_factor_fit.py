@@ -14,6 +14,7 @@ from scipy.special import expit
 from crowdjax.factor import PRESETS, FactorConfig, Solver, build, fit_jit, majority, sweep
 from crowdjax.labels import Labels
 from crowdjax.optimize import CONVERGED, MAX_STEPS, NONFINITE, STALLED
+from crowdjax.simulate import power_law
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -207,6 +208,46 @@ def test_em_climbs_to_a_maximum_of_the_dense_objective(method):
     _, objective, posterior = hybrid().maximum(make_crowd(), flat(found.weights))  # raises if it is no maximum
     np.testing.assert_allclose(found.objective, objective, rtol=1e-8)
     np.testing.assert_allclose(found.posterior, posterior, atol=1e-3)
+
+
+EXACT_MODELS = {
+    "dawid-skene": PRESETS["dawid-skene"],
+    "one-coin": PRESETS["one-coin"],
+    "β = 2, a learned class prior": FactorConfig(instance=(2.0, 0.0), class_prior="learn"),
+}
+
+
+@pytest.mark.parametrize("config", EXACT_MODELS.values(), ids=EXACT_MODELS)
+@pytest.mark.parametrize("gold", [False, True])
+def test_exact_em_reaches_the_objective_of_lbfgs_and_never_lowers_it(config, gold):
+    labels = make_labels(gold=np.where(GOLD == 0, np.nan, GOLD) if gold else None)
+    model = build(config, labels)
+    found = fitted(labels, model, KEY, Solver(method="em", rtol=1e-13))
+    slow = fitted(labels, model, KEY, Solver(method="lbfgs", rtol=1e-13))
+    assert found.code in (CONVERGED, STALLED)
+    assert never_falls(found)
+    np.testing.assert_allclose(found.objective, slow.objective, rtol=1e-9)
+    np.testing.assert_allclose(found.posterior, slow.posterior, atol=1e-5)
+    np.testing.assert_allclose(flat(found.weights), flat(slow.weights), atol=1e-3)
+
+
+def test_em_refuses_models_without_an_exact_m_step():
+    labels = make_labels()
+    for model in (build(PRESETS["glad"], labels), hybrid_model(labels)):
+        with pytest.raises(ValueError, match="solver em"):
+            fitted(labels, model, KEY, Solver(method="em"))
+
+
+@pytest.mark.parametrize(("name", "most"), [("dawid-skene", 12), ("one-coin", 12), ("glad", 20)])
+def test_a_default_fit_takes_few_passes_to_a_millionth_of_the_optimum(name, most):
+    """In float32, as users have it, on 10 000 simulated labels; the optimum from a fit in float64 without patience."""
+    labels = power_law(0, 10_000).labels()
+    best = fit_jit(labels, build(PRESETS[name], labels), KEY, EXACT).objective
+    with jax.enable_x64(False):
+        found = fit_jit(labels, build(PRESETS[name], labels), KEY)
+    assert found.code == CONVERGED
+    assert found.n_steps <= most
+    assert abs(found.objective - best) <= 1e-6 * abs(best)
 
 
 def test_the_bound_step_refuses_the_exponential_link():

@@ -12,6 +12,8 @@ from crowdjax.optimize import (
     MEANING,
     NONFINITE,
     STALLED,
+    Step,
+    accelerate,
     conjugate_gradient,
     iterate,
     lbfgs,
@@ -264,3 +266,65 @@ def test_iterate_counts_small_gains_over_whole_rounds(x64):
 
     found = iterate(step, jnp.array([1.0]), max_steps=900, rtol=1e-10, period=3)
     assert found.code == CONVERGED and found.value < 1e-8
+
+
+def damped(a, c):
+    """A slow contraction to c: a gradient step on ½ (x-c)ᵀA(x-c) + 7, scaled to the largest eigenvalue; its metric."""
+    top = np.linalg.eigvalsh(a).max()
+
+    def step(x):
+        grad = jnp.asarray(a, x.dtype) @ (x - c)
+        value = 0.5 * grad @ (x - c) + 7
+        return Step(x - grad / top, value, grad, None), jnp.full_like(x, top)
+
+    return step
+
+
+def test_acceleration_reaches_the_fixed_point_in_a_tenth_of_the_steps(x64):
+    _, a, c = quadratic(5, 100)
+    step = damped(a, c)
+    slow = iterate(lambda x, k: step(x)[0], jnp.zeros(5), max_steps=5000, rtol=1e-13)
+    fast = jax.jit(lambda x: accelerate(step, x, max_steps=500, rtol=1e-12))(jnp.zeros(5))
+    assert fast.code == slow.code == CONVERGED
+    np.testing.assert_allclose(fast.value, 7, rtol=1e-11)
+    np.testing.assert_allclose(fast.x, c, atol=1e-4)
+    assert fast.n_steps < slow.n_steps / 10
+    history = fast.history[~np.isnan(fast.history)]
+    assert len(history) == fast.n_steps and (np.diff(history) <= 1e-12).all()
+
+
+def test_acceleration_stops_where_less_is_left_than_asked_for(x64):
+    for condition in (3, 30, 300):
+        _, a, c = quadratic(8, condition)
+        found = accelerate(damped(a, c), jnp.zeros(8), max_steps=500, rtol=1e-6)
+        assert found.code == CONVERGED
+        assert found.value - 7 < 8e-6, condition
+
+
+def test_acceleration_takes_a_step_back_that_does_not_lower_the_value():
+    uphill = lambda x: (Step(x + 1, (x**2).sum(), 2 * x, None), jnp.ones_like(x))  # noqa: E731
+    found = accelerate(uphill, jnp.array([0.0]), max_steps=20)
+    assert found.code == STALLED
+    np.testing.assert_array_equal(found.x, [0.0])
+    assert found.value == 0
+
+
+def test_acceleration_has_limits_and_codes(x64):
+    _, a, c = quadratic(8, 1e3)
+    step = damped(a, c)
+    assert accelerate(step, jnp.zeros(8), max_steps=4).code == MAX_STEPS
+    assert accelerate(step, jnp.full(8, jnp.nan), max_steps=4).code == NONFINITE
+    none = accelerate(step, jnp.ones(8), max_steps=4, limit=0)
+    assert none.n_steps == 0
+    np.testing.assert_array_equal(none.x, np.ones(8))
+
+
+def test_accelerated_members_of_a_batch_end_as_they_would_alone(x64):
+    _, a, c = quadratic(4, 50)
+    run = lambda x: accelerate(damped(a, c), x, max_steps=300, rtol=1e-10)  # noqa: E731
+    starts = jnp.array([[0.0, 0, 0, 0], [30.0, -20, 5, 1], c])
+    batch = jax.jit(jax.vmap(run))(starts)
+    for k in range(3):
+        alone = run(starts[k])
+        assert batch.n_steps[k] == alone.n_steps and batch.code[k] == alone.code
+        np.testing.assert_allclose(batch.x[k], alone.x, atol=1e-8)
