@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 
 from crowdjax import optimize
 from crowdjax.factor.features import PRECISION, Features, Linear
-from crowdjax.factor.kernels import Factors, expected_tally, tally
+from crowdjax.factor.kernels import Factors, tally
 from crowdjax.factor.model import Objective, Weights
 from crowdjax.labels import Labels
 from crowdjax.segments import sum_by
@@ -63,8 +63,8 @@ def labelers_at(objective: Objective, x, p):
 
     What x says of the instances is taken to be the same for all, as it is at the prior means.
     """
-    counts = tally(objective.labels, x.dtype) if objective.counts is None else objective.counts
-    return _exact_m_step(objective, x, counts, expected_tally(objective.labels, p), p)[0]
+    counts = tally(objective.labels, dtype=x.dtype) if objective.counts is None else objective.counts
+    return _exact_m_step(objective, x, counts, tally(objective.labels, p), p)[0]
 
 
 def _exact_m_step(objective: Objective, x, counts, on_positives, p):

@@ -97,24 +97,17 @@ def data_pass(
     return Pass(total(mean) + total(value), p, gradient)
 
 
-def tally(labels: Labels, dtype=None) -> Float[Array, "W 2"]:
-    """The multiplicity of each labeler's labels -1 and +1."""
-    dtype = dtype or jnp.result_type(float)
-    counts = jnp.asarray(labels.counts, jnp.int32 if labels.weight is None else dtype)  # float32 counts to 2**24 only
-    slot = 2 * labels.labeler + (labels.label > 0)
-    return sum_by(counts, slot, 2 * labels.n_labelers).reshape(-1, 2).astype(dtype)
-
-
-def expected_tally(labels: Labels, p: Float[Array, " I"]) -> Float[Array, "W 2"]:
-    """The expected multiplicity of each labeler's labels -1 and +1 on positive instances, at posteriors p."""
+def tally(labels: Labels, p: Float[Array, " I"] | None = None, *, dtype=None) -> Float[Array, "W 2"]:
+    """The multiplicity of each labeler's labels -1 and +1; at posteriors p, that expected on positive instances."""
+    dtype = dtype or (jnp.result_type(float) if p is None else p.dtype)
 
     def block(sums, xs):
         labeler, instance, label, counts, p, start, part = xs
         slot = part * 2 * labels.n_labelers + 2 * labeler + (label > 0)
-        return add_by(sums, counts * p[instance - start], slot), None
+        return add_by(sums, counts if p is None else counts * p[instance - start], slot), None
 
-    init = jnp.zeros(_parts(labels) * 2 * labels.n_labelers, p.dtype)
-    sums, _ = _over_blocks(block, labels, init, (p,), p.dtype)
+    init = jnp.zeros(_parts(labels) * 2 * labels.n_labelers, dtype)
+    sums, _ = _over_blocks(block, labels, init, (p,), dtype)
     return sums.reshape(-1, labels.n_labelers, 2).sum(0)
 
 
@@ -230,16 +223,21 @@ def _over_blocks(block, labels: Labels, sums, instances, dtype):
 
     width = labels.label.shape[0] // n_blocks
     xs = (
-        *(blocked(v, width) for v in (labels.labeler, labels.instance, labels.label)),
-        blocked(labels.counts, width).astype(dtype),
+        *(blocked(v, width) for v in (labels.labeler, labels.instance, labels.label, labels.weight)),
         *(blocked(v, per_block) for v in instances),
         jnp.arange(n_blocks, dtype=jnp.int32) * per_block,
         jnp.arange(n_blocks, dtype=jnp.int32) * _parts(labels) // n_blocks,
     )
+
+    def counted(sums, xs):  # multiplicities of one are made block by block: four bytes a label less
+        labeler, instance, label, weight, *rest = xs
+        counts = (abs(label) if weight is None else weight).astype(dtype)
+        return block(sums, (labeler, instance, label, counts, *rest))
+
     if n_blocks == 1:
-        sums, out = block(sums, jax.tree.map(lambda v: v[0], xs))
+        sums, out = counted(sums, jax.tree.map(lambda v: v[0], xs))
         return sums, jax.tree.map(jnp.atleast_1d, out)
-    sums, out = jax.lax.scan(block, sums, xs)
+    sums, out = jax.lax.scan(counted, sums, xs)
     by_instance = lambda v: v.reshape(-1, *v.shape[2:])[: labels.n_instances] if v.ndim > 1 else v  # noqa: E731
     return sums, jax.tree.map(by_instance, out)
 
@@ -306,9 +304,13 @@ def expected_complete(labels: Labels, factors: Factors, p: Float[Array, " I"]) -
 
 def majority(labels: Labels) -> Float[Array, " I"]:
     """The share of +1 among each instance's labels, with one pseudo-count for either class; gold where known."""
-    counts = labels.counts.astype(jnp.result_type(float))
-    yes = sum_by(counts * (labels.label > 0), labels.instance, labels.n_instances, ordered=True)
-    all_ = sum_by(counts, labels.instance, labels.n_instances, ordered=True)
+
+    def block(_, xs):
+        _, instance, label, counts, start, _ = xs
+        add = lambda v: sum_by(v, instance - start, labels.block_instances, ordered=True)  # noqa: E731
+        return None, (add(counts * (label > 0)), add(counts))
+
+    _, (yes, all_) = _over_blocks(block, labels, None, (), jnp.result_type(float))
     share = (yes + 1) / (all_ + 2)
     return share if labels.gold is None else jnp.where(labels.gold == 0, share, (labels.gold > 0).astype(share.dtype))
 

@@ -158,7 +158,7 @@ class Objective(eqx.Module):
         variance, _ = ravel_pytree(model.full(model.variance))
         self.moves = variance > 0
         self.precision = jnp.where(self.moves & jnp.isfinite(variance), 1 / jnp.where(self.moves, variance, 1), 0)
-        self.counts = tally(labels, self.mean.dtype) if model.constant_beta else None
+        self.counts = tally(labels, dtype=self.mean.dtype) if model.constant_beta else None
 
     def __call__(self, x, given=None, use=True):
         """-(evidence + log prior), or -(Q + log prior) at ``given`` posteriors; its gradient; the posterior."""
