@@ -4,6 +4,7 @@
 #   make test    set-up, then the test command of README.md
 #   make lint    set-up, then style and types
 #   make results set-up, then the full studies, their summaries and figures to docs/results/
+#   make bench   set-up, then the measurements of speed to benchmarks/results/
 #
 # PYTHON=python3.12 chooses the interpreter; by default the first of the list below that is new enough.
 
@@ -14,7 +15,7 @@ INSTALLED = .venv/installed
 
 STUDIES = specialist fig3 fig4 table1 heldout real
 
-.PHONY: run test lint results
+.PHONY: run test lint results bench
 
 run: $(INSTALLED)
 	$(VENV_PYTHON) -m experiments run configs/quickstart.toml
@@ -33,6 +34,9 @@ results: $(INSTALLED)
 		run=$$(dirname "$$($(VENV_PYTHON) -m experiments report "configs/$$study.toml")"); \
 		mkdir -p "docs/results/$$study"; cp "$$run"/SUMMARY.md "$$run"/*.svg "docs/results/$$study/"; \
 	done
+
+bench: $(INSTALLED)
+	$(VENV_PYTHON) -m benchmarks
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }

@@ -1,0 +1,52 @@
+"""Measures this machine, after a test of known answers, and writes a table and a figure.
+
+    python -m benchmarks [SUITE ...] [--sizes 1e4,1e5,1e6,1e7] [--out benchmarks/results/NAME]
+
+Suites: passes, fits, batches, contextual; without a name all of them; ``self-test`` alone times nothing. Only ratios
+within one run count: the NumPy step and the bandwidth of a copy are taken in the same process.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import typer
+
+from benchmarks import report, selftest
+from benchmarks.timing import machine
+
+SUITES = ("passes", "fits", "batches", "contextual")
+
+
+def main(
+    suites: Annotated[list[str] | None, typer.Argument(help="passes, fits, batches, contextual; self-test.")] = None,
+    sizes: Annotated[str, typer.Option(help="Numbers of labels.")] = "1e4,1e5,1e6,1e7",
+    out: Annotated[Path | None, typer.Option(help="Folder of the results.")] = None,
+) -> None:
+    """Measures the suites (default: all of them) and writes results.json, results.md and passes.svg."""
+    suites = suites or list(SUITES)
+    for name in suites:
+        if name not in (*SUITES, "self-test"):
+            raise typer.BadParameter(f"suite: got {name!r}; allowed: {', '.join(SUITES)}, self-test")
+    try:
+        numbers = [int(float(size)) for size in sizes.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"sizes: got {sizes!r}; allowed: numbers of labels, like 1e4,1e5") from None
+    selftest.run()
+    print("self-test: passed")
+    rows = []
+    for name in suites:
+        for row in import_module(f"benchmarks.{name}").run(numbers) if name in SUITES else ():
+            rows.append(row)
+            print(f"{row.suite:10} {row.name:26} {row.labels:>11,} {row.value:12.4g} {row.unit}", flush=True)
+    if rows:
+        folder = out or Path(__file__).parent / "results" / jax.devices()[0].platform
+        report.write(folder, machine(), rows)
+        print(folder / "results.md")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,83 @@
+"""Whole fits: seconds, passes, compile time and memory, against crowd-kit on one objective, the log-likelihood."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from functools import partial
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from benchmarks.timing import Row, on_device, power_law, seconds
+from crowdjax.factor import PRESETS, FactorModel, Factors, Solver, build, evidence, fit
+from crowdjax.labels import Labels
+from crowdjax.likelihood import discrimination_bias
+
+MODELS = {
+    "dawid-skene": ("dawid-skene", 1),
+    "glad": ("glad", 1),
+    "factor D=1": ("factor", 1),
+    "factor D=3": ("factor", 3),
+}
+PEERS_UP_TO = {"dawid-skene": 1_000_000, "glad": 10_000}  # labels; beyond, crowd-kit takes minutes and more
+
+
+def run(sizes: list[int]) -> Iterator[Row]:
+    for n in sizes:
+        host = power_law(n)
+        labels = on_device(host)
+        for name, (preset, d) in MODELS.items():
+            model = build(dataclasses.replace(PRESETS[preset], n_factors=d), host)
+            key = jax.random.key(0)
+            start = time.perf_counter()
+            compiled = eqx.filter_jit(fit).lower(labels, model, key, Solver(), None).compile()
+            compiling = time.perf_counter() - start
+            found = compiled(labels, model, key, Solver(), None)
+            repeats = 3 if n <= 1_000_000 else 1
+            took = seconds({name: partial(refit, compiled, labels, model, key)}, repeats)[name]
+            memory = compiled.compiled.memory_analysis()
+            yield Row("fits", name, n, took, "s")
+            yield Row("fits", name, n, float(found.n_steps), "passes")
+            yield Row("fits", name, n, compiling, "s to compile")
+            if memory is not None:
+                yield Row("fits", name, n, memory.temp_size_in_bytes / n, "bytes/label beside the input")
+            yield Row("fits", name, n, float(found.log_likelihood), "log-likelihood")
+            if n <= PEERS_UP_TO.get(name, 0):
+                took, score = crowd_kit(name, host, labels)
+                yield Row("fits", f"crowd-kit {name}", n, took, "s")
+                yield Row("fits", f"crowd-kit {name}", n, score, "log-likelihood")
+
+
+def refit(compiled, labels: Labels, model: FactorModel, key):
+    return compiled(labels, model, key, Solver(), None).posterior
+
+
+def crowd_kit(name: str, host: Labels, labels: Labels) -> tuple[float, float]:
+    """(seconds of crowd-kit's fit, log-likelihood of its labelers, instances and class prior in our terms)."""
+    from crowdkit.aggregation import GLAD, DawidSkene
+
+    real = host.label != 0
+    columns = {"worker": host.labeler[real], "task": host.instance[real], "label": (host.label[real] > 0).astype(int)}
+    table = pd.DataFrame(columns)
+    peer = DawidSkene() if name == "dawid-skene" else GLAD()
+    start = time.perf_counter()
+    peer.fit(table)
+    took = time.perf_counter() - start
+    workers, tasks = np.arange(host.n_labelers), np.arange(host.n_instances)
+    if name == "dawid-skene":
+        errors = peer.errors_.unstack("label").reindex(workers, fill_value=0.5).to_numpy().reshape(-1, 2, 2)
+        right = np.clip([errors[:, k, k] for k in (1, 0)], 1e-6, 1 - 1e-6)  # columns: label by true class
+        s, gamma = discrimination_bias(*jnp.asarray(right))
+        beta, prior = np.ones(host.n_instances), peer.priors_.reindex([1], fill_value=0.5).iloc[0]
+    else:
+        s, gamma = peer.alphas_.reindex(workers, fill_value=1.0).to_numpy(), None
+        beta, prior = np.exp(peer.betas_.reindex(tasks, fill_value=0.0).to_numpy()), 0.5
+    logit = np.full(host.n_instances, np.log(prior / (1 - prior)))
+    parts = (s[:, None], beta[:, None], gamma, logit)
+    factors = Factors(*(None if v is None else jnp.asarray(v, jnp.float32) for v in parts))
+    return took, float(evidence(labels, factors))

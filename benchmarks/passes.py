@@ -1,0 +1,45 @@
+"""One pass over the labels: value with all gradients, the folded pass, the preconditioner, against two yardsticks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.timing import Row, copy_bandwidth, numpy_step, on_device, power_law, seconds
+from crowdjax.factor import Factors, curvature_pass, data_pass
+from crowdjax.factor.kernels import folded_pass, tally
+from crowdjax.labels import Labels
+
+BYTES = 9  # a triple: two int32 and an int8, which a pass must read
+
+
+def run(sizes: list[int]) -> Iterator[Row]:
+    bandwidth = copy_bandwidth()
+    yield Row("passes", "copy bandwidth", 0, bandwidth / 1e9, "GB/s")
+    for n in sizes:
+        host = power_law(n)
+        labels = on_device(host)
+        factors = {
+            "D=1": some_factors(host, 1), "D=1 without bias": some_factors(host, 1)._replace(gamma=None),
+            "D=3": some_factors(host, 3),
+        }  # fmt: skip
+        counts = jax.jit(tally)(labels)
+        one_pass, curvature, folded = jax.jit(data_pass), jax.jit(curvature_pass), jax.jit(folded_pass)
+        runs = {"NumPy step": numpy_step(host)}
+        runs |= {f"pass {name}": partial(one_pass, labels, f) for name, f in factors.items()}
+        runs |= {f"preconditioner {name}": partial(curvature, labels, factors[name]) for name in ("D=1", "D=3")}
+        runs["pass Dawid-Skene, folded"] = partial(folded, labels, counts, factors["D=1"])
+        for name, value in seconds(runs).items():
+            yield Row("passes", name, n, 1e9 * value / n, "ns/label")
+        yield Row("passes", "streaming bound", n, 1e9 * BYTES / bandwidth, "ns/label")
+
+
+def some_factors(labels: Labels, n_factors: int) -> Factors:
+    rng = np.random.default_rng(0)
+    alpha, beta = (rng.normal(1, 1, (n, n_factors)) for n in (labels.n_labelers, labels.n_instances))
+    gamma, prior_logit = rng.normal(size=labels.n_labelers), np.zeros(labels.n_instances)
+    return Factors(*(jnp.asarray(v, jnp.float32) for v in (alpha, beta, gamma, prior_logit)))

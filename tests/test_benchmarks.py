@@ -1,0 +1,118 @@
+"""The measurements run, are written with their machine, and are not taken where known answers come out wrong."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks import __main__ as command
+from benchmarks import batches, fits, passes, report, selftest, timing
+from benchmarks.timing import Row
+from crowdjax.factor import Factors, kernels
+from crowdjax.labels import Labels
+
+of_the_peer = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # crowd-kit's use of pandas
+ROWS = [Row("passes", "pass D=1", n, 10.0, "ns/label") for n in (10_000, 100_000, 1_000_000)]
+
+
+def test_the_self_test_passes_here():
+    selftest.run()
+
+
+def test_the_self_test_refuses_a_kernel_that_is_wrong(monkeypatch):
+    right = kernels.data_pass
+
+    def wrong(labels, factors):
+        out = right(labels, factors)
+        return out._replace(gradient=out.gradient._replace(alpha=1.01 * out.gradient.alpha))
+
+    monkeypatch.setattr(kernels, "data_pass", wrong)
+    with pytest.raises(AssertionError):
+        selftest.passes_are_dense_tables()
+
+
+def test_passes_are_measured_against_both_yardsticks(monkeypatch):
+    monkeypatch.setattr(passes, "copy_bandwidth", lambda: 9e9)
+    rows = {row.name: row for row in passes.run([2000])}
+    assert rows["streaming bound"].value == pytest.approx(1.0)  # 9 bytes at 9 GB/s
+    assert {"NumPy step", "pass D=1", "pass D=3", "pass Dawid-Skene, folded"} <= set(rows)
+    assert all(row.value > 0 for row in rows.values())
+
+
+@of_the_peer
+def test_fits_are_scored_on_the_objective_of_their_peer(monkeypatch):
+    """crowd-kit's Dawid-Skene has no prior on labelers: its likelihood is at least ours, and not by much."""
+    monkeypatch.setattr(fits, "MODELS", {"dawid-skene": ("dawid-skene", 1)})
+    rows = {(row.name, row.unit): row.value for row in fits.run([5000])}
+    ours, theirs = (rows[name, "log-likelihood"] for name in ("dawid-skene", "crowd-kit dawid-skene"))
+    assert theirs == pytest.approx(ours, rel=2e-3)
+    assert rows["dawid-skene", "passes"] <= 12
+
+
+@of_the_peer
+def test_crowd_kits_glad_is_scored_with_its_own_abilities_and_difficulties():
+    """Labels drawn from GLAD: what it learnt must explain them better than a crowd of equals does."""
+    rng = np.random.default_rng(0)
+    w, i = 20, 300
+    labeler, instance = np.tile(np.arange(w), i), np.repeat(np.arange(i), w)
+    truth, skill = rng.choice([-1, 1], i), rng.normal(1, 1, w)
+    y = np.where(rng.random(w * i) < 1 / (1 + np.exp(-truth[instance] * skill[labeler])), 1, -1)
+    labels = Labels.from_arrays(labeler, instance, y)
+    _, score = fits.crowd_kit("glad", labels, timing.on_device(labels))
+    equals = Factors(np.ones((w, 1), "f4"), np.ones((i, 1), "f4"), None, np.zeros(i, "f4"))
+    assert score > fits.evidence(labels, equals) + 100
+
+
+def test_batches_are_one_program_of_all_members(monkeypatch):
+    monkeypatch.setattr(batches, "N_REPEATS", 2)
+    rows = {(row.name, row.unit): row.value for row in batches.run([])}
+    assert rows["20 fits", "s"] < rows["20 fits", "s with compiling"]
+
+
+def test_times_are_medians_of_runs_in_turns():
+    calls = []
+    found = timing.seconds({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=2)
+    assert calls == ["a", "b"] * 3  # one round to warm up
+    assert set(found) == {"a", "b"} and min(found.values()) > 0
+
+
+def test_the_numpy_step_sums_votes_and_posteriors():
+    labels = Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, -1, 1])
+    votes, sums = timing.numpy_step(labels)()
+    rng = np.random.default_rng(0)
+    alpha, p = rng.normal(size=2), rng.random(2)
+    np.testing.assert_allclose(votes, [alpha.sum(), alpha[0]])
+    np.testing.assert_allclose(sums, [p.sum(), p[0]])
+
+
+def test_results_are_a_record_a_table_and_a_figure(tmp_path):
+    report.write(tmp_path, {"date": "2026-01-01", "cores": 2}, ROWS)
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert record["machine"]["cores"] == 2 and record["rows"][0]["labels"] == 10_000
+    table = (tmp_path / "results.md").read_text()
+    assert "| pass D=1 | 10 | 10 | 10 | ns/label |" in table and "date 2026-01-01" in table
+    assert "<svg" in (tmp_path / "passes.svg").read_text()
+
+
+def test_the_slope_is_that_of_the_large_sizes():
+    n = np.array([1e4, 1e5, 1e6, 1e7])
+    assert report.slope(n, 1e-3 + 1e-8 * n) < 0.99  # a fixed cost shows even from 1e5 on
+    assert report.slope(n, np.where(n < 1e5, 1.0, 1e-8 * n)) == pytest.approx(1)
+    assert report.slope([10, 100], [1, 100]) == pytest.approx(2)
+
+
+@pytest.mark.parametrize("arguments", [["walks"], ["passes", "--sizes", "many"]])
+def test_a_wrong_command_says_what_is_allowed(arguments, monkeypatch):
+    monkeypatch.setattr(selftest, "run", lambda: pytest.fail("nothing may run"))
+    app = command.typer.Typer()
+    app.command()(command.main)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "allowed" in result.output
+
+
+def test_the_machine_is_named():
+    found = timing.machine()
+    assert found["jax"] == jax.__version__ and found["cores"] >= 1 and "date" in found
