@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
-from crowdjax import factor, io, optimize, parallel
+from crowdjax import factor, io, minibatch, optimize, parallel
 from crowdjax.factor.fit import Method
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 
@@ -272,6 +273,130 @@ def fit(
     return Aggregation(instances, record, labelers, found, built, index, features, scaling)
 
 
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """A result that is on disk only; :func:`load` reads it."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the answers should know, one sentence each."""
+        return tuple(self.record["warnings"])
+
+
+def fit_large(
+    table: str | os.PathLike,
+    out: str | os.PathLike,
+    model: str | factor.FactorConfig = "dawid-skene",
+    *,
+    batch: int,
+    factors: int = 1,
+    class_prior: float | Literal["learn"] | None = None,
+    repeats: Repeats = "count",
+    solver: Method | factor.Solver = "auto",
+    restarts: int | None = None,
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    devices: int | None = None,
+    max_rounds: int = 20,
+    rtol: float = 1e-5,
+    progress: minibatch.Progress | None = None,
+) -> Written:
+    """Fits a model to more labels than memory holds (``crowdjax.minibatch``); writes what ``Aggregation.save`` writes.
+
+    Its state is kept beside ``out``, in a folder of that name with ``.state`` added, until the result is there: a call
+    that was stopped goes on where it was when it is made again.
+
+    Args:
+        table: a Parquet file or a folder of them; a path, or a URL that pyarrow or fsspec knows.
+        out: folder for the result; its instances are in no particular order.
+        batch: labels in memory at a time, about.
+        max_rounds, rtol: the most rounds over all labels, and the gain of a round that counts as none.
+        progress: gets (stage, done, total).
+        others: as in :func:`fit`.
+
+    Raises:
+        InputError, FitError: as in :func:`fit`; the state is of another fit.
+    """
+    started = time.perf_counter()
+    name, config = _config(model, factors, class_prior)
+    if config.class_prior == "logistic":
+        raise InputError("class_prior: logistic needs instance features; allowed with minibatches: a number, learn")
+    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+        raise InputError(f"minibatch: got {batch!r}; allowed: a whole number from 1, labels in memory at a time")
+    _one_of("repeats", repeats, get_args(Repeats))
+    solver = _with_restarts(solver, restarts, config)
+    if devices is not None:
+        parallel.n_devices(0, devices)
+    out = io.check_out(out)
+    scan = io.scan(table, columns=columns)
+    minibatch.check_size(scan, batch)
+    state = out.absolute().with_name(out.absolute().name + ".state")
+    settings = dict(config=dataclasses.asdict(config), solver=dataclasses.asdict(solver), seed=seed)
+    io.claim(state, dict(settings, table=scan.identity, batch=batch, repeats=repeats, rounds=[max_rounds, rtol]))
+    try:
+        parts = minibatch.deal(scan, state / "parts", batch, repeats, progress)
+    except InputError:
+        shutil.rmtree(state)
+        raise
+
+    total = sum(parts.n_instances)
+    posterior, ends = np.zeros(total, np.float32), np.cumsum(parts.n_instances)
+    blank = _build(config, Labels.from_arrays([0], [0], [1], n_labelers=len(parts.labelers), n_instances=total), {})
+    own = np.zeros((total, config.n_factors), np.float32) if blank.instance.identity else None
+    schema = pa.schema([("instance", parts.instances(0).type), ("probability", pa.float64()), ("label", pa.int8())])
+    with pa.parquet.ParquetWriter(state / "instances.parquet", schema) as writer:
+
+        def hand_out(k: int, found: factor.Fit) -> None:
+            rows = slice(ends[k] - parts.n_instances[k], ends[k])
+            posterior[rows] = found.posterior
+            if own is not None:
+                own[rows] = found.weights.instance.free
+            writer.write_table(_answers(parts.instances(k), found.posterior).cast(schema))
+
+        key = jax.random.key(seed)
+        answer = minibatch.run(
+            parts, config, state / "rounds", key, solver, max_rounds=max_rounds, rtol=rtol, devices=devices,
+            hand_out=hand_out, progress=progress,
+        )  # fmt: skip
+    instance = factor.Linear(None, own) if own is not None else blank.full(blank.mean).instance
+    history = np.full(solver.max_steps, np.nan)
+    history[: len(answer.history)] = answer.history[: solver.max_steps]
+    found = factor.Fit(
+        answer.weights._replace(instance=instance), posterior, np.array(answer.objective),
+        np.array(answer.log_likelihood), np.array(answer.code), np.array(len(answer.history)), history, np.array(False),
+    )  # fmt: skip
+    _usable(found)
+    plus, minus, hits, rejections = answer.sums
+    labelers = {"n_labels": plus + minus, "sensitivity": hits / plus, "specificity": rejections / minus}
+    labelers |= {"accuracy": (hits + rejections) / (plus + minus)}
+    record = {
+        "model": name,
+        **_result(found),
+        "n_labels": parts.n_labels,
+        "n_labelers": len(parts.labelers),
+        "n_instances": total,
+        "seconds": time.perf_counter() - started,
+        "n_factors": config.n_factors,
+        "class_prior": config.class_prior,
+        "repeats": repeats,
+        **settings,
+        "features": {},
+        "minibatch": batch,
+        "versions": {"jax": jax.__version__, "numpy": np.__version__},
+        "device": jax.devices()[0].device_kind,
+        "warnings": _about(found, np.rint(labelers["n_labels"])),
+    }
+    with io.new_result(out, record) as folder:
+        shutil.copy(state / "instances.parquet", folder / "instances.parquet")
+        pa.parquet.write_table(pa.table({"labeler": pa.array(parts.labelers), **labelers}), folder / "labelers.parquet")
+        io.save_arrays(folder / "fit.npz", (found, {}))
+    shutil.rmtree(state)
+    return Written(out, record)
+
+
 def load(folder: str | os.PathLike) -> Aggregation:
     """The result that ``Aggregation.save`` or ``crowdjax fit`` wrote.
 
@@ -407,7 +532,7 @@ def _usable(found: factor.Fit) -> None:
         raise FitError(f"the fit failed: {optimize.MEANING[code]}")
 
 
-def _outcome(found: factor.Fit, labels: Labels) -> dict[str, Any]:
+def _result(found: factor.Fit) -> dict[str, Any]:
     code = int(found.code)
     return {
         "objective": float(found.objective),
@@ -415,6 +540,12 @@ def _outcome(found: factor.Fit, labels: Labels) -> dict[str, Any]:
         "converged": code == optimize.CONVERGED,
         "result": optimize.MEANING[code],
         "n_iterations": int(found.n_steps),
+    }
+
+
+def _outcome(found: factor.Fit, labels: Labels) -> dict[str, Any]:
+    return {
+        **_result(found),
         "n_labels": int((labels.counts > 0).sum()),
         "n_labelers": labels.n_labelers,
         "n_instances": labels.n_instances,
@@ -422,35 +553,46 @@ def _outcome(found: factor.Fit, labels: Labels) -> dict[str, Any]:
 
 
 def _warnings(labels: Labels, triples: io.Triples, found: factor.Fit, repeats: Repeats) -> list[str]:
+    n = len(triples.label) if triples.weight is None else np.count_nonzero(triples.weight)
+    real = labels.counts > 0
+    labeler, instance = labels.labeler[real], labels.instance[real]
+    out = []
+    again = n - (1 + np.count_nonzero(np.diff(instance.astype(np.int64) * labels.n_labelers + labeler)))
+    if again:
+        out.append(f"{again} of {n} labels repeat an earlier one (labeler and instance alike); {TREATMENT[repeats]}.")
+    return out + _about(found, np.bincount(labeler, minlength=labels.n_labelers))
+
+
+def _about(found: factor.Fit, n_labels: np.ndarray) -> list[str]:
+    """What a fit itself says, given how many labels each labeler gave."""
     out = []
     code = int(found.code)
     if code != optimize.CONVERGED:
         out.append(f"The fit did not converge: {optimize.MEANING[code]}.")
     if bool(found.switched):
         out.append("The first solution had classes switched; the corrected one explains the labels better and is kept.")
-    n = len(triples.label) if triples.weight is None else np.count_nonzero(triples.weight)
-    real = labels.counts > 0
-    labeler, instance = labels.labeler[real], labels.instance[real]
-    again = n - (1 + np.count_nonzero(np.diff(instance.astype(np.int64) * labels.n_labelers + labeler)))
-    if again:
-        out.append(f"{again} of {n} labels repeat an earlier one (labeler and instance alike); {TREATMENT[repeats]}.")
-    single = np.count_nonzero(np.bincount(labeler) == 1)
+    single = np.count_nonzero(n_labels == 1)
     if single:
-        out.append(f"{single} of {labels.n_labelers} labelers gave one label; what is said of them is mostly prior.")
-    ties = np.count_nonzero(_probabilities(found) == 0.5)
+        out.append(f"{single} of {len(n_labels)} labelers gave one label; what is said of them is mostly prior.")
+    p = _probabilities(found.posterior)
+    ties = np.count_nonzero(p == 0.5)
     if ties:
-        out.append(f"{ties} of {labels.n_instances} instances are undecided (probability 0.5); their label says 0.")
+        out.append(f"{ties} of {len(p)} instances are undecided (probability 0.5); their label says 0.")
     return out
 
 
-def _probabilities(found: factor.Fit) -> np.ndarray:
-    p = np.asarray(found.posterior, np.float64)
+def _probabilities(posterior) -> np.ndarray:
+    p = np.asarray(posterior, np.float64)
     return np.where(abs(p - 0.5) < TIE, 0.5, p)
 
 
+def _answers(ids: pa.Array, posterior) -> pa.Table:
+    p = _probabilities(posterior)
+    return pa.table({"instance": ids, "probability": p, "label": (p > 0.5).astype(np.int8)})
+
+
 def _instances(index: LabelIndex, found: factor.Fit) -> pa.Table:
-    p = _probabilities(found)
-    return pa.table({"instance": pa.array(index.instances), "probability": p, "label": (p > 0.5).astype(np.int8)})
+    return _answers(pa.array(index.instances), found.posterior)
 
 
 def _labelers(index: LabelIndex, labels: Labels, model: factor.FactorModel, found: factor.Fit) -> pa.Table:

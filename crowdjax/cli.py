@@ -53,7 +53,7 @@ Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result; a
 
 @app.command()
 def fit(
-    labels: LabelsArgument,
+    labels: Annotated[str, typer.Argument(metavar="LABELS", help=LABELS)],
     out: Out,
     model: Annotated[str, typer.Option(help=MODELS)] = "dawid-skene",
     factors: Annotated[str, typer.Option(metavar="N", help="Number of factors of the model factor.")] = "1",
@@ -66,6 +66,10 @@ def fit(
     restarts: Annotated[int | None, typer.Option(metavar="N", help="Starts; the best is kept; default 1 or 4")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws the starts of factors beyond the first.")] = 0,
     columns: Columns = None,
+    minibatch: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Labels in memory at a time, for a folder of Parquet larger than memory."),
+    ] = None,
     devices: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Devices; on a CPU, cores; default: all, where that pays.")
     ] = None,
@@ -74,13 +78,8 @@ def fit(
     with _errors():
         io, api = _library(devices)
         io.check_out(out)
-        result = api.fit(
-            labels,
-            model,
+        settings = dict(
             factors=_whole(factors),
-            labeler_features=labeler_features,
-            instance_features=instance_features,
-            gold=gold,
             class_prior=_prior(class_prior),
             repeats=repeats,
             solver=solver,
@@ -89,7 +88,14 @@ def fit(
             columns=_columns(columns),
             devices=devices,
         )
-        result.save(out)
+        tables = dict(labeler_features=labeler_features, instance_features=instance_features, gold=gold)
+        if minibatch is None:
+            result = api.fit(labels, model, **settings, **tables)
+            result.save(out)
+        else:
+            _refuse_with_minibatch(tables)
+            with _progress() as progress:
+                result = api.fit_large(labels, out, model, batch=minibatch, **settings, progress=progress)
         _tell(result, out)
 
 
@@ -243,6 +249,15 @@ def _progress():
             bar.update(tasks[stage], completed=done, total=total)
 
         yield report
+
+
+def _refuse_with_minibatch(tables: dict[str, Path | None]) -> None:
+    from crowdjax.labels import InputError
+
+    for name, table in tables.items():
+        if table is not None:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option}: got {table} with --minibatch; allowed: without --{option}, or all in memory")
 
 
 def _columns(given: str | None) -> dict[str, str] | None:

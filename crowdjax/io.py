@@ -426,6 +426,25 @@ def check_out(out: str | os.PathLike) -> Path:
     return out
 
 
+def claim(folder: str | os.PathLike, settings: Mapping[str, Any]) -> None:
+    """Makes a folder for the state of a long run with these settings, or finds the one that an earlier call made.
+
+    Raises:
+        InputError: what is there is not the state of a run with the same settings.
+    """
+    folder, settings = Path(folder), json.dumps(_plain(settings), indent=2)
+    note = folder / "settings.json"
+    if not folder.exists():
+        new = folder.with_name(f".{folder.name}.{os.getpid()}")
+        new.mkdir(parents=True)
+        (new / note.name).write_text(settings, encoding="utf-8")
+        os.replace(new, folder)
+    if not note.is_file() or note.read_text(encoding="utf-8") != settings:
+        raise InputError(
+            f"{folder}: not the state of a fit of these labels with these settings; remove it, or give another --out"
+        )
+
+
 @contextlib.contextmanager
 def new_result(out: str | os.PathLike, record: Mapping[str, Any], name: str = "fit.json") -> Iterator[Path]:
     """A folder to write a result into; it appears at ``out`` when the block ends, and not at all if the block fails.

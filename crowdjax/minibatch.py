@@ -87,28 +87,30 @@ class Parts:
     def labels(self, k: int) -> Labels:
         """The labels of part k, of instances counted from 0."""
         with np.load(self.folder / f"{k}.npz") as file:
-            arrays = dict(file)
-        return Labels(
-            **arrays, weight=arrays.pop("weight", None), gold=None, n_labelers=len(self.labelers),
-            n_instances=self.n_instances[k], n_blocks=1, block_instances=self.n_instances[k],
-        )  # fmt: skip
+            arrays = {"weight": None, "gold": None} | dict(file)
+        n = self.n_instances[k]
+        return Labels(**arrays, n_labelers=len(self.labelers), n_instances=n, n_blocks=1, block_instances=n)
 
     def instances(self, k: int) -> pa.Array:
         """The ids of the instances of part k."""
         return pa.parquet.read_table(self.folder / f"{k}.parquet")["instance"].combine_chunks()
 
 
+def check_size(scan: io.Scan, size: int) -> None:
+    """Raises ``InputError`` where parts of so many labels would be too many."""
+    least = -(-scan.n_rows // MOST_PARTS)
+    if size < least:
+        raise InputError(f"minibatch: got {size}; allowed: at least {least}, for {scan.n_rows} labels")
+
+
 def deal(scan: io.Scan, folder: Path, size: int, repeats: Repeats = "count", progress: Progress | None = None) -> Parts:
     """Deals the rows of a table to parts of about ``size`` labels by the hash of their instance; in a folder, which
     appears whole or not at all. A folder that is there is what an earlier call made."""
-    n_parts = -(-scan.n_rows // size)
-    if n_parts > MOST_PARTS:
-        raise InputError(f"minibatch: {size} of {scan.n_rows} labels; allowed: at least {-(-scan.n_rows // MOST_PARTS)}")
     if not folder.exists():
         new = folder.with_name(folder.name + ".new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
-        _deal(scan, new, n_parts, repeats, progress)
+        _deal(scan, new, -(-scan.n_rows // size), repeats, progress)
         new.rename(folder)
     about = json.loads((folder / "parts.json").read_text(encoding="utf-8"))
     with np.load(folder / "room.npz") as file:

@@ -20,7 +20,7 @@ FLOORS = (
     {"factor", "contextual"},
     {"simulate", "metrics", "parallel"},
     {"io"},
-    {"datasets"},
+    {"datasets", "minibatch"},
     {"api"},
     {"plots"},
     {"context_api"},
@@ -33,8 +33,9 @@ FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 CORE = {"jax", "jaxlib", "equinox", "optax", "jaxtyping", "numpy"}
 BEYOND = {
     "contextual": {"numpyro"},
-    "io": {"narwhals", "pyarrow"},
+    "io": {"narwhals", "pyarrow", "fsspec"},
     "datasets": {"pyarrow", "pooch"},
+    "minibatch": {"pyarrow"},
     "api": {"pyarrow"},
     "context_api": {"pyarrow"},
     "plots": {"matplotlib", "scipy"},
