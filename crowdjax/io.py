@@ -31,8 +31,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.dataset
-import pyarrow.fs
 import pyarrow.parquet
 from jaxtyping import Float, Int, Int8
 
@@ -166,34 +164,36 @@ def scan(source, *, columns: Mapping[str, str] | None = None, batch: int = 2**18
                 weights = _numbers(part["weight"], here, roles["weight"], "a finite number >= 0")
                 _refuse_where(weights < 0, weights, here, roles["weight"], "a finite number >= 0")
             if len(piece):
-                ids = (_ids(part[key], here, roles[key]) for key in ("labeler", "instance"))
-                yield Rows(*ids, _signs(part["label"], here, roles["label"]), weights)
+                labeler, instance = (_ids(part[key], here, roles[key]) for key in ("labeler", "instance"))
+                yield Rows(labeler, instance, _signs(part["label"], here, roles["label"]), weights)
             before += len(piece)
 
     return Scan(place, n_rows, [files, n_rows, roles], rows)
 
 
-def _parquet_at(source: str, place: str) -> tuple[pa.dataset.Dataset, list]:
-    """A Parquet file or a folder of them, here or on a file system that a URL names; and what tells its files apart."""
+def _parquet_at(source: str, place: str):
+    """A Parquet data set, here or on a file system that a URL names, and what tells its files from others."""
+    from pyarrow import dataset, fs  # the former takes pandas along, where that is installed
+
     if "://" in source:
         try:
-            files, path = pa.fs.FileSystem.from_uri(source)
+            files, path = fs.FileSystem.from_uri(source)
         except pa.ArrowInvalid:  # not one of pyarrow's own
             import fsspec
 
             files, path = fsspec.core.url_to_fs(source)
-            files = pa.fs.PyFileSystem(pa.fs.FSSpecHandler(files))
+            files = fs.PyFileSystem(fs.FSSpecHandler(files))
     else:
-        files, path = pa.fs.LocalFileSystem(), os.path.abspath(source)
+        files, path = fs.LocalFileSystem(), os.path.abspath(source)
     found = files.get_file_info([path])[0]
-    if found.type == pa.fs.FileType.Directory:
-        every = files.get_file_info(pa.fs.FileSelector(path, recursive=True))
+    if found.type == fs.FileType.Directory:
+        every = files.get_file_info(fs.FileSelector(path, recursive=True))
     else:
-        every = [found] if found.type == pa.fs.FileType.File else []
+        every = [found] if found.type == fs.FileType.File else []
     every = sorted((f for f in every if f.path.endswith((".parquet", ".pq"))), key=lambda f: f.path)
     if not every:
         raise InputError(f"{place}: no *.parquet there; allowed with minibatches: a Parquet file or a folder of them")
-    data = pa.dataset.dataset([f.path for f in every], format="parquet", filesystem=files)
+    data = dataset.dataset([f.path for f in every], format="parquet", filesystem=files)
     return data, [[f.path, f.size, f.mtime_ns] for f in every]
 
 
@@ -598,8 +598,10 @@ def _open_parquet(path: Path, place: str) -> _Table:
     files = sorted(map(str, path.rglob("*.parquet"))) if path.is_dir() else [str(path)]
     if not files:
         raise InputError(f"{place}: a folder without *.parquet files; allowed: CSV, Parquet or a folder of Parquet")
+    from pyarrow import dataset  # takes pandas along, where that is installed
+
     with _reading(place, "Parquet"):
-        data = pa.dataset.dataset(files, format="parquet")
+        data = dataset.dataset(files, format="parquet")
 
     def read(columns):
         with _reading(place, "Parquet"):

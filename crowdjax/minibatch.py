@@ -249,7 +249,7 @@ def run(
         found, more = visit(labels, model, solver=again, start=state.start(k, state.own(k)))
         objective += float(more.value)
         evidence += float(more.evidence)
-        sums += more.sums
+        sums += more.sums[:, : sums.shape[1]]
         hand_out(k, found)
         if progress:
             progress("answers", k + 1, n)
@@ -261,8 +261,8 @@ class _More(NamedTuple):
     """What a visit says of a part at its end: its term's gradient and curvature in the shared weights; log p(L) and
     that with the log prior of instances' own weights; and ``labeler_sums``."""
 
-    gradient: Float[Array, " P"]
-    curved: Float[Array, " P"]
+    gradient: Weights  # instances' left out
+    curved: Weights
     evidence: Float[Array, ""]
     value: Float[Array, ""]
     sums: Float[Array, "4 W"]
@@ -276,11 +276,11 @@ def _visit(labels: Labels, model: FactorModel, key, solver: Solver, start) -> tu
     x = jax.flatten_util.ravel_pytree(found.weights)[0]
     value, gradient, posterior = bare(x)
     factors = model.factors(found.weights)
-    own = jnp.zeros(()) if found.weights.instance.free is None else labels.across(
-        model.log_priors(found.weights).instance.free)  # fmt: skip
+    own = model.log_priors(found.weights).instance.free
+    own = 0.0 if own is None else labels.across(own)
     return found, _More(
-        gradient=_flat(jax.tree.map(jnp.negative, bare.unravel(gradient)), jnp),
-        curved=_flat(_curvature(labels, model, factors, posterior), jnp),
+        gradient=_shared(jax.tree.map(jnp.negative, bare.unravel(gradient))),
+        curved=_shared(_curvature(labels, model, factors, posterior)),
         evidence=-value,
         value=-value + own,
         sums=labeler_sums(labels, factors, posterior),
@@ -304,7 +304,7 @@ def _curvature(labels: Labels, model: FactorModel, factors: Factors, p) -> Weigh
     if model.bias is not None:
         cross = [abs(add((on_plus - on_minus) * v)) for v in b]
         of_alpha = [v + w for v, w in zip(of_alpha, cross, strict=True)]
-        of_bias = Linear(None, (add(on_plus + on_minus) + sum(cross))[:, None])
+        of_bias = Linear(None, sum(cross, add(on_plus + on_minus))[:, None])
     there = jnp.asarray(model.class_prior.dense, p.dtype)
     pi = jax.nn.sigmoid(factors.prior_logit)[:, None]
     of_prior = labels.across((there * pi * (1 - pi)).sum(0, keepdims=True))
@@ -369,9 +369,10 @@ class _State:
 
     def visited(self, k: int, found: Fit, more: _More) -> None:
         """Takes a visit's result in, and writes it down."""
+        n = len(self.parts.labelers)
         weights = _flat(found.weights)
-        curved = np.asarray(more.curved, np.float64)
-        linear = curved * weights + np.asarray(more.gradient, np.float64)
+        curved = _flat(_of_first(more.curved, n))
+        linear = curved * weights + _flat(_of_first(more.gradient, n))
         old, round_ = self.own(k), self.visits // len(self.parts)
         own = found.weights.instance.free
         _write(
@@ -420,10 +421,15 @@ def _shared(weights: Weights) -> Weights:
     return weights._replace(instance=None)
 
 
-def _flat(weights: Weights, numpy: Any = np):
-    """The shared weights as one vector; in NumPy of 64 bits."""
-    arrays = [numpy.ravel(v) for v in jax.tree.leaves(_shared(weights))]
-    return numpy.concatenate(arrays) if numpy is jnp else np.concatenate(arrays).astype(np.float64)
+def _of_first(weights: Weights, n: int) -> Weights:
+    """The weights of the first n labelers: without padding."""
+    cut = lambda part: part if part is None or part.free is None else Linear(part.dense, part.free[:n])  # noqa: E731
+    return weights._replace(labeler=cut(weights.labeler), bias=cut(weights.bias))
+
+
+def _flat(weights: Weights) -> Float[np.ndarray, " P"]:
+    """The shared weights as one vector of 64 bits."""
+    return np.concatenate([np.ravel(v) for v in jax.tree.leaves(_shared(weights))]).astype(np.float64)
 
 
 def _read(path: Path) -> dict[str, np.ndarray] | None:

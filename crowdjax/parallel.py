@@ -229,7 +229,7 @@ def plan_of(labels: Labels, n_shards: int) -> tuple[Int[np.ndarray, " S+1"], Pro
 
 def widest(profiles: list[Profile]) -> Profile:
     """What all parts have room in."""
-    return Profile(*(np.max([p[k] for p in profiles], axis=0) for k in range(len(Profile._fields))))
+    return Profile(*(np.stack(sizes).max(0) for sizes in zip(*profiles, strict=True)))
 
 
 def _profile(n_labelers: int, per_instance: Int[np.ndarray, " I"]) -> Profile:

@@ -18,7 +18,7 @@ from crowdjax import api, io, minibatch, simulate
 from crowdjax.factor import FactorConfig, Solver
 from crowdjax.labels import InputError
 
-N, W, I = 12_000, 30, 1200
+N, W, I = 12_000, 37, 1200  # 37 labelers: their tables get padded
 BATCH = 3000
 SHORT = dict(batch=BATCH, max_rounds=3)
 
