@@ -80,7 +80,8 @@ def minimize(
 
     Args:
         objective: x -> (value, gradient, anything). Called at one place of the program.
-        rule: optax transformation: gradient -> ascent direction, with the extra argument ``diagonal``.
+        rule: optax transformation: gradient -> ascent direction, with the extra arguments ``diagonal``, ``accepted``
+            (else the point is no step: nothing may be learnt from it) and ``restart`` (all that was learnt is void).
         diagonal: x -> positive diagonal of a Hessian bound, the preconditioner.
         max_steps: length of the history and most evaluations (static).
         limit: most evaluations of this call, at most ``max_steps`` (may be traced; 0 skips the work).
@@ -130,16 +131,45 @@ def minimize(
         first = s.n_steps == 0
         enough = value <= s.value + ARMIJO * s.step * s.slope + noise * jnp.abs(s.value)
         accepted = finite & (first | enough)
-        s = jax.lax.cond(accepted, accept, reject, s, (x, value, grad, aux))
-        code = jnp.where(first & ~finite, NONFINITE, s.code)
-        history = s.history.at[s.n_steps].set(s.value)
-        return s._replace(code=code, n_steps=s.n_steps + 1, history=history)
+        tired = ~accepted & (s.backtracks + 1 >= MAX_BACKTRACKS)
+        restart = tired & ~s.fresh  # anew with the preconditioned gradient
+        due = first | (s.n_steps % refresh == 0) if refresh else first
+        d = jax.lax.cond(accepted & due, diagonal, lambda x: s.diagonal, x)
 
-    def accept(s, trial):
-        return _accept(s, trial, rule, diagonal, rtol, patience, refresh, dot)
+        # A rejected point wastes this update; a condition around it would copy the memory of the rule at every step.
+        update, rule_state = rule.update(grad, s.rule, x, diagonal=d, accepted=accepted, restart=restart)
+        keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)  # noqa: E731
+        at = keep(grad, s.grad)
+        plain = -at / d
+        slope = -dot(grad, update)
+        descends = slope < 0
+        direction = jnp.where(accepted & descends, -update, jnp.where(accepted | restart, plain, s.direction))
+        slope = jnp.where(accepted & descends, slope, jnp.where(accepted | restart, dot(at, plain), s.slope))
 
-    def reject(s, trial):
-        return _reject(s, trial, rule, dot)
+        small = jnp.where(~first & (s.value - value <= rtol * (1 + jnp.abs(value))), s.small + 1, 0)
+        done = accepted & ((small >= patience) | (slope >= 0))
+        code = jnp.where(done, CONVERGED, jnp.where(tired & s.fresh, STALLED, RUNNING))
+        excess = value - s.value - s.step * s.slope
+        best = -s.slope * s.step / (2 * excess)  # of the parabola, as a fraction of the step
+        shrink = jnp.where(jnp.isfinite(best), jnp.clip(best, 0.1, 0.5), 0.1)
+        value = keep(value, s.value)
+        return _State(
+            x=keep(x, s.x),
+            value=value,
+            grad=at,
+            aux=keep(aux, s.aux),
+            direction=direction,
+            slope=slope,
+            step=jnp.where(accepted | restart, 1.0, s.step * shrink).astype(dtype),
+            diagonal=d,
+            rule=rule_state,
+            small=keep(small, s.small),
+            backtracks=jnp.where(accepted | restart, 0, s.backtracks + 1),
+            fresh=jnp.where(accepted, first | ~descends, s.fresh | restart),
+            code=jnp.where(first & ~finite, NONFINITE, code),
+            n_steps=s.n_steps + 1,
+            history=s.history.at[s.n_steps].set(value),
+        )
 
     end = jax.lax.while_loop(going, body, init)
     code = jnp.where(end.code == RUNNING, MAX_STEPS, end.code)
@@ -149,47 +179,6 @@ def minimize(
 def _finite(x: Array, dot: Dot) -> Bool[Array, ""]:
     """Whether every number of x is finite, wherever it is: 0 times anything else is not 0."""
     return dot(x, 0 * x) == 0
-
-
-def _accept(s: _State, trial, rule, diagonal, rtol, patience, refresh, dot) -> _State:
-    x, value, grad, aux = trial
-    first = s.n_steps == 0
-    d = jax.lax.cond(first | (s.n_steps % refresh == 0), diagonal, lambda x: s.diagonal, x) if refresh else (
-        jax.lax.cond(first, diagonal, lambda x: s.diagonal, x))
-    update, rule_state = rule.update(grad, s.rule, x, diagonal=d)
-    small = ~first & (s.value - value <= rtol * (1 + jnp.abs(value)))
-    small = jnp.where(small, s.small + 1, 0)
-    slope = -dot(grad, update)
-    descends = slope < 0
-    direction = jnp.where(descends, -update, -grad / d)
-    slope = jnp.where(descends, slope, -dot(grad, grad / d))
-    done = (small >= patience) | (slope >= 0)
-    return s._replace(
-        x=x, value=value, grad=grad, aux=aux, direction=direction, slope=slope, step=jnp.ones_like(s.step),
-        diagonal=d, rule=rule_state, small=small, backtracks=jnp.zeros_like(s.backtracks), fresh=first | ~descends,
-        code=jnp.where(done, CONVERGED, RUNNING),
-    )  # fmt: skip
-
-
-def _reject(s: _State, trial, rule, dot) -> _State:
-    """A shorter step; after many, the preconditioned gradient; after many of that, the end."""
-    _, value, _, _ = trial
-    excess = value - s.value - s.step * s.slope
-    best = -s.slope * s.step / (2 * excess)  # of the parabola, as a fraction of the step
-    shrink = jnp.where(jnp.isfinite(best), jnp.clip(best, 0.1, 0.5), 0.1)
-    tired = s.backtracks + 1 >= MAX_BACKTRACKS
-    stuck = tired & s.fresh
-    restart = tired & ~s.fresh
-    gradient = -s.grad / s.diagonal
-    return s._replace(
-        direction=jnp.where(restart, gradient, s.direction),
-        slope=jnp.where(restart, dot(s.grad, gradient), s.slope),
-        step=jnp.where(restart, 1.0, s.step * shrink).astype(s.step.dtype),
-        rule=jax.tree.map(lambda a, b: jnp.where(restart, a, b), rule.init(s.x), s.rule),
-        backtracks=jnp.where(restart, 0, s.backtracks + 1),
-        fresh=s.fresh | restart,
-        code=jnp.where(stuck, STALLED, s.code),
-    )
 
 
 class Step(NamedTuple):
@@ -367,9 +356,9 @@ def accelerate(
 class _Lbfgs(NamedTuple):
     x: Array
     grad: Array
-    steps: Array  # [memory, P]
-    changes: Array  # [memory, P]
-    curvature: Array  # [memory], 1 / stepᵀchange; 0 where empty
+    steps: Array  # [memory + 1, P]; the last row is scratch
+    changes: Array  # [memory + 1, P]
+    curvature: Array  # [memory + 1], 1 / stepᵀchange; 0 where empty
     count: Array
 
 
@@ -383,32 +372,41 @@ def lbfgs(memory: int = 6, dot: Dot = jnp.vdot) -> optax.GradientTransformationE
     """
 
     def init(x):
-        empty = jnp.zeros((memory, *x.shape), x.dtype)
-        return _Lbfgs(jnp.zeros_like(x), jnp.zeros_like(x), empty, empty, jnp.zeros(memory, x.dtype), jnp.array(0))
+        empty = jnp.zeros((memory + 1, *x.shape), x.dtype)
+        return _Lbfgs(jnp.zeros_like(x), jnp.zeros_like(x), empty, empty, jnp.zeros(memory + 1, x.dtype), jnp.array(0))
 
-    def update(grad, state: _Lbfgs, x, *, diagonal, **_):
+    def update(grad, state: _Lbfgs, x, *, diagonal, accepted=True, restart=False, **_):
         step, change = x - state.x, grad - state.grad
         product = dot(step, change)
         # cautious update (Li and Fukushima): skip pairs without curvature, and the first call, which has no pair
-        good = (state.count > 0) & (product > 1e-10 * dot(step, step * diagonal))
-        slot = jnp.where(good, (state.count - 1) % memory, 0)
-        put = lambda all, new: all.at[slot].set(jnp.where(good, new, all[slot]))  # noqa: E731
-        steps, changes = put(state.steps, step), put(state.changes, change)
-        curvature = put(state.curvature, 1 / jnp.where(good, product, 1))
-        count = jnp.where(good | (state.count == 0), state.count + 1, state.count)
+        good = accepted & (state.count > 0) & (product > 1e-10 * dot(step, step * diagonal))
+        slot = jnp.where(good, (state.count - 1) % memory, memory)  # a write in place, wherever to
+        steps, changes = (
+            all.at[slot].set(jnp.where(good, new, 0)) for all, new in ((state.steps, step), (state.changes, change))
+        )
+        curvature = state.curvature.at[slot].set(1 / jnp.where(good, product, 1))
+        count = jnp.where(good | (accepted & (state.count == 0)), state.count + 1, state.count)
 
+        # The two loops of the textbook, on the inner products of all pairs: few operations on long vectors.
+        products = jax.vmap(jax.vmap(dot, (None, 0)), (0, None))
+        scaled = changes / diagonal
+        with_changes, with_grad = products(steps, changes), products(steps, grad[None])[:, 0]
+        between, against = products(scaled, changes), products(scaled, grad[None])[:, 0]
         newest_first = (count - 2 - jnp.arange(memory)) % memory
 
-        def forth(q, i):
-            a = curvature[i] * dot(steps[i], q)
-            return q - a * changes[i], a
+        def forth(a, i):
+            return a.at[i].set(curvature[i] * (with_grad[i] - with_changes[i] @ a)), None
 
-        def back(q, i_a):
-            i, a = i_a
-            return q + steps[i] * (a - curvature[i] * dot(changes[i], q)), None
+        def back(c, i):
+            along = against[i] - between[i] @ a + with_changes[:, i] @ c
+            return c.at[i].set(a[i] - curvature[i] * along), None
 
-        q, a = jax.lax.scan(forth, grad, newest_first)
-        q, _ = jax.lax.scan(back, q / diagonal, (newest_first, a), reverse=True)
+        none = jnp.zeros(memory + 1, grad.dtype)
+        a, _ = jax.lax.scan(forth, none, newest_first)
+        c, _ = jax.lax.scan(back, none, newest_first, reverse=True)
+        q = grad / diagonal - a @ scaled + c @ steps
+        x, grad = jnp.where(accepted, x, state.x), jnp.where(accepted, grad, state.grad)
+        curvature, count = jnp.where(restart, 0, curvature), jnp.where(restart, 0, count)
         return q, _Lbfgs(x, grad, steps, changes, curvature, count)
 
     return optax.GradientTransformationExtraArgs(init, update)
@@ -430,11 +428,13 @@ def conjugate_gradient(dot: Dot = jnp.vdot) -> optax.GradientTransformationExtra
     def init(x):
         return _Conjugate(jnp.zeros_like(x), jnp.zeros_like(x), jnp.zeros_like(x), jnp.array(0))
 
-    def update(grad, state: _Conjugate, x, *, diagonal, **_):
+    def update(grad, state: _Conjugate, x, *, diagonal, accepted=True, restart=False, **_):
         scaled = grad / diagonal
         past = dot(state.grad, state.scaled)
         beta = jnp.maximum(dot(grad - state.grad, scaled) / jnp.where(past > 0, past, 1), 0)
         direction = scaled + jnp.where(state.count > 0, beta, 0) * state.direction
-        return direction, _Conjugate(grad, scaled, direction, state.count + 1)
+        new = _Conjugate(grad, scaled, direction, state.count + 1)
+        new = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, state)
+        return direction, new._replace(count=jnp.where(restart, 0, new.count))
 
     return optax.GradientTransformationExtraArgs(init, update)

@@ -30,15 +30,17 @@ LONGEST = 1.5  # change of a logit in one of them: where a logistic function is 
 
 def is_exact(model: FactorModel) -> bool:
     """Whether ``em`` applies: one factor, β constant, α and γ each labeler's own, one class prior for all."""
-    return model.constant_beta and has_start(model) and model.class_prior.n_columns == 1
+    return model.constant_beta and has_start(model)
 
 
 def has_start(model: FactorModel) -> bool:
-    """Whether a fit starts from ``labelers_at``: one factor, weights of labelers' own, and β constant, or no γ and no
-    instance features. In the other models the instances' weights must take part in the start (docs/performance.md)."""
+    """Whether a fit starts from ``labelers_at``: one factor, weights of labelers' own, one class prior for all, and β
+    constant, or no γ and no instance features. In the others all weights must take part in the start (fits from the
+    labelers alone ended lower, docs/performance.md)."""
     own = [model.labeler, *([] if model.bias is None else [model.bias])]
     simple = model.constant_beta or (model.bias is None and model.instance.dense is None)
-    return model.n_factors == 1 and simple and all(f.dense is None for f in own)
+    single = model.n_factors == 1 and model.class_prior.n_columns == 1
+    return single and simple and all(f.dense is None for f in own)
 
 
 def em(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) -> optimize.Solution:
@@ -59,7 +61,7 @@ def em(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) -> opt
 
 
 def labelers_at(objective: Objective, x, p):
-    """x with the M-step in α, γ and a single logit π alone, at posteriors p: one pass over the labels.
+    """x with the M-step in α, γ and logit π alone, at posteriors p: one pass over the labels.
 
     What x says of the instances is taken to be the same for all, as it is at the prior means.
     """
@@ -75,7 +77,7 @@ def _exact_m_step(objective: Objective, x, counts, on_positives, p):
 
         Q = k⁺ η⁺ - n⁺ log(1 + exp η⁺) + k⁻ η⁻ - n⁻ log(1 + exp η⁻)
 
-    and likewise one in logit π where it is one number.
+    and likewise one in logit π.
     """
     model, labels = objective.model, objective.labels
     there = jnp.asarray(model.class_prior.dense[:, 0], x.dtype)  # 1; 0 where a shard is padded
@@ -118,21 +120,17 @@ def _exact_m_step(objective: Objective, x, counts, on_positives, p):
 
 
 def _columns(weights: Weights) -> list:
-    """[α, γ, logit π], 0 for what there is not; of a model that ``has_start``."""
+    """[α, γ, logit π] of a model that ``has_start``; γ = 0 where there is none."""
     alpha = weights.labeler.free[:, 0]
     gamma = jnp.zeros_like(alpha) if weights.bias is None else weights.bias.free[:, 0]
-    eta = weights.class_prior.dense[:, 0]
-    return [alpha, gamma, eta[0] if eta.size == 1 else jnp.zeros_like(eta[0])]
+    return [alpha, gamma, weights.class_prior.dense[0, 0]]
 
 
 def _put(weights: Weights, columns: list):
     """The flat vector of weights with these α, γ and logit π."""
     alpha, gamma, eta = columns
-    parts = dict(labeler=Linear(None, alpha[:, None]))
-    if weights.bias is not None:
-        parts |= dict(bias=Linear(None, gamma[:, None]))
-    if weights.class_prior.dense.size == 1:
-        parts |= dict(class_prior=Linear(eta.reshape(1, 1)))
+    bias = None if weights.bias is None else Linear(None, gamma[:, None])
+    parts = dict(labeler=Linear(None, alpha[:, None]), bias=bias, class_prior=Linear(eta.reshape(1, 1)))
     return ravel_pytree(weights._replace(**parts))[0]
 
 
