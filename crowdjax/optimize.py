@@ -137,7 +137,8 @@ def minimize(
         d = jax.lax.cond(accepted & due, diagonal, lambda x: s.diagonal, x)
 
         # A rejected point wastes this update; a condition around it would copy the memory of the rule at every step.
-        update, rule_state = rule.update(grad, s.rule, x, diagonal=d, accepted=accepted, restart=restart)
+        upward, rule_state = rule.update(grad, s.rule, x, diagonal=d, accepted=accepted, restart=restart)
+        update = jnp.asarray(upward)
         keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)  # noqa: E731
         at = keep(grad, s.grad)
         plain = -at / d

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from crowdjax import optimize
 from crowdjax.factor.features import PRECISION, Features, Linear
 from crowdjax.factor.kernels import Factors, tally
-from crowdjax.factor.model import Objective, Weights
+from crowdjax.factor.model import FactorModel, Objective, Weights
 from crowdjax.labels import Labels
 from crowdjax.segments import sum_by
 
