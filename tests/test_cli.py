@@ -138,6 +138,10 @@ BAD_INPUT = {
     "argument": ({}, "more.csv", ["more.csv"]),
     "role": ({}, "--columns who=a", ["'who'", "labeler, instance, label, weight"]),
     "columns": ({}, "--columns labeler", ["--columns", "labeler=NAME"]),
+    "devices": ({}, "--devices 1000", ["devices: got 1000; allowed: 1 to "]),
+    "no devices": ({}, "--devices 0", ["--devices"]),
+    "minibatch of CSV": ({}, "--minibatch 100", ["no *.parquet there", "a Parquet file or a folder of them"]),
+    "minibatch with gold": ({}, "--minibatch 100 --gold gold.csv", ["--gold: got gold.csv with --minibatch"]),
     "renamed": ({}, "--columns labeler=who", ["no column 'who'"]),
 }
 
@@ -188,11 +192,11 @@ def test_predict_refuses_what_the_fit_cannot_use(here):
     assert "the fit used none" in refused("predict", "out", "new.csv", "--instance-features", "x.csv", "--out", "new")
 
 
-def run(*arguments: str, cwd: Path):
+def run(*arguments: str, cwd: Path, **env: str):
     return subprocess.run(
         [sys.executable, "-m", "crowdjax.cli", *arguments],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
         capture_output=True,
         text=True,
         timeout=300,
@@ -211,6 +215,22 @@ def test_a_real_process_says_one_line_too(tmp_path):
         assert os.listdir(tmp_path) == ["labels.csv"]
 
 
+def test_cores_are_devices_and_a_cache_serves_the_second_process(tmp_path):
+    """The same answers on one core and on two, and from programs that were compiled before."""
+    (tmp_path / "labels.csv").write_text(LABELS)
+    found = []
+    for devices in ("1", "2", "2"):
+        env = {"CROWDJAX_CACHE": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu"}
+        done = run("fit", "labels.csv", "--devices", devices, "--out", f"out{devices}", cwd=tmp_path, **env)
+        assert (done.returncode, done.stderr) == (0, "")
+        programs = sorted(p.name for p in (tmp_path / "cache").glob("*-cache"))
+        assert programs
+        found.append((programs, pq.read_table(tmp_path / f"out{devices}" / "instances.parquet")["probability"]))
+    assert found[0][0] != found[1][0] == found[2][0]
+    np.testing.assert_allclose(found[1][1], found[0][1], atol=1e-5)
+    np.testing.assert_array_equal(found[2][1], found[1][1])
+
+
 def test_help_is_quick_to_import():
     code = "import sys, crowdjax.cli; print([m for m in ('jax', 'pyarrow', 'numpy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -226,6 +246,8 @@ def test_the_cache_of_programs_can_be_moved_and_switched_off(monkeypatch):
     monkeypatch.delenv("CROWDJAX_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/home/cache")
     assert cache_folder() == Path("/home/cache/crowdjax")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "crowdjax"  # the user's, never the project's
 
 
 @pytest.mark.parametrize(("model", "accuracy"), [("dawid-skene", 0.898), ("majority", 0.759)])

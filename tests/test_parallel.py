@@ -14,8 +14,8 @@ import pytest
 from conftest import ROOT
 
 from crowdjax import api, parallel, simulate
-from crowdjax.factor import fit_jit
-from crowdjax.labels import Labels
+from crowdjax.factor import PRESETS, Solver, build, fit_jit
+from crowdjax.labels import InputError, Labels
 
 SETUP = """
 import dataclasses, json, sys
@@ -116,6 +116,51 @@ assert again.objective >= found.objective - 1e-9 * abs(found.objective)
 """,
         devices=8,
     )
+
+
+def test_a_sweep_on_several_devices_equals_its_members_alone(fresh_python):
+    """Five members on three devices: the order comes back, and what fills the last row is left out."""
+    fresh_python(
+        SETUP
+        + """
+from crowdjax.factor import sweep
+
+def member(shared, member):
+    labels, model = shared
+    return labels.with_weight(member["weight"]), model.with_factors(member["n"]), member["key"]
+
+small = Labels.from_arrays(*(np.asarray(v)[real][:600] for v in (crowd.labeler, crowd.instance, crowd.label)))
+model, n = build(FactorConfig(n_factors=2), small), 5
+members = {"weight": rng.integers(0, 3, (n, 600)).astype(float), "n": np.array([1, 2, 1, 2, 1]),
+           "key": jax.random.split(jax.random.key(0), n)}
+members["weight"][3, 0] = np.nan
+found = sweep(member, (small, model), members, Solver(max_steps=60))
+assert found.posterior.shape == (n, small.n_instances) and len(jax.local_devices()) == 3
+for k in range(n):
+    alone = fit_jit(*member((small, model), jax.tree.map(lambda v: v[k], members)), Solver(max_steps=60))
+    np.testing.assert_allclose(found.objective[k], alone.objective, rtol=1e-9)
+    assert found.code[k] == alone.code
+""",
+        devices=3,
+    )
+
+
+def test_labels_of_nearly_the_same_size_share_a_program(monkeypatch):
+    traces = []
+    fit_one = parallel.fit_one
+    monkeypatch.setattr(parallel, "fit_one", lambda *args: traces.append(1) or fit_one(*args))
+    solver = Solver(max_steps=9)  # no other test has it, so nothing is compiled yet
+    for n, w, i, expected in [(4000, 50, 400, 1), (3990, 49, 399, 1), (3975, 50, 397, 1), (8000, 50, 400, 2)]:
+        labels = simulate.power_law(1, n, n_labelers=w, n_instances=i).labels()
+        found = parallel.fit(labels, build(PRESETS["dawid-skene"], labels), jax.random.key(0), solver, devices=1)
+        assert found.posterior.shape == (i,) and found.weights.bias.free.shape == (w, 1)
+        assert len(traces) == expected
+
+
+def test_more_devices_than_there_are_is_refused():
+    assert parallel.n_devices(100) == parallel.n_devices(10**9, 1) == 1
+    with pytest.raises(InputError, match="devices: got 1000; allowed: 1 to "):
+        parallel.n_devices(100, 1000)
 
 
 def script_of_the_docs() -> str:
