@@ -17,7 +17,15 @@ import pyarrow as pa
 from crowdjax import plots
 from crowdjax.contextual import PRESETS, Inference, Scale, fit, prepare_data
 from crowdjax.contextual.inference import crowd_curves
-from crowdjax.contextual.model import ContextualConfig, Level, accuracy_bias, prevalence_logit, prior_draws
+from crowdjax.contextual.model import (
+    ContextualConfig,
+    Level,
+    accuracy_bias,
+    coefficients,
+    prevalence,
+    prior_draws,
+    tables,
+)
 from crowdjax.labels import Labels
 from experiments.runner import say
 from experiments.tables import Report, markdown, names, rows, select
@@ -80,8 +88,10 @@ def run(config: Config) -> dict[str, pa.Table]:
     @jax.jit
     def judged(draw, key):
         k_truth, k_label = jax.random.split(key)
-        z = jax.random.bernoulli(k_truth, jax.nn.sigmoid(prevalence_logit(model, pattern.basis, draw)[:n]))
-        s, gamma = accuracy_bias(model, pattern.basis, pattern.labeler_basis, draw, labeler, instance)
+        z = jax.random.bernoulli(k_truth, prevalence(model, pattern.basis, draw)[:n])
+        c = coefficients(model, pattern.basis, pattern.labeler_basis, draw)
+        table = tables(model, pattern.basis, c)
+        s, gamma = accuracy_bias(model, pattern.basis, pattern.labeler_basis, c, table, labeler, instance)
         return jax.random.bernoulli(k_label, jax.nn.sigmoid(jnp.where(z[instance], s, -s) + gamma))
 
     ranks, how = [], []

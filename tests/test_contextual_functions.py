@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
+from crowdjax.contextual import functions
 from crowdjax.contextual.context import Scale
 from crowdjax.contextual.functions import GP, Function, evaluate, prepare
 from crowdjax.labels import LabelError
@@ -33,14 +34,21 @@ def without_line(kernel, x, grid):
     return kernel(x, x) - cross - cross.T + line @ kernel(grid, grid) @ line.T
 
 
+def coloured(terms, amplitude, length, weights):
+    """What ``evaluate`` takes: length-scales, and white weights times their scales."""
+    lengths = length.reshape(len(terms), -1)
+    parts = [term.colour(a, one, w) for term, a, one, w in zip(terms, amplitude, lengths, weights, strict=True)]
+    return {"length": length, "coefficients": jnp.stack(parts)}
+
+
 def prior_covariance(gp, x, amplitude, length):
     """f is linear in white weights: its prior covariance is J Jᵀ."""
     basis = prepare(gp, x)
     shape = (len(basis.terms), basis.terms[0].n_weights)
 
     def f(weights):
-        p = dict(mean=0.0, slope=jnp.zeros(x.shape[1]), amplitude=amplitude, length=length, weights=weights)
-        return evaluate(Function(), basis, p)
+        c = dict(mean=0.0, slope=jnp.zeros(x.shape[1])) | coloured(basis.terms, amplitude, length, weights)
+        return evaluate(Function(), basis, c)
 
     slope = jax.jacfwd(f)(jnp.zeros(shape)).reshape(len(x), -1)
     return np.asarray(slope @ slope.T)
@@ -90,8 +98,8 @@ def test_no_nan_in_float32_at_any_length_the_prior_allows(name):
     @jax.jit
     def both(log_length, log_amplitude):
         def f(at):
-            p = dict(mean=0.0, slope=jnp.zeros(1), amplitude=jnp.exp(at[1:]), length=jnp.exp(at[:1]), weights=weights)
-            return evaluate(Function(), basis, p).sum()
+            c = dict(mean=0.0, slope=jnp.zeros(1)) | coloured(basis.terms, jnp.exp(at[1:]), jnp.exp(at[:1]), weights)
+            return evaluate(Function(), basis, c).sum()
 
         at = jnp.array([log_length, log_amplitude])
         return f(at), jax.grad(f)(at), jax.hessian(f)(at)
@@ -108,16 +116,32 @@ def test_no_nan_in_float32_at_any_length_the_prior_allows(name):
 def test_prepared_again_equals_prepared_together(name):
     both = prepare(GPS[name], X)
     half = prepare(GPS[name], X, anchors=[t.z for t in both.terms] if name == "inducing" else None).again(X[::2])
-    p = dict(mean=0.1, slope=jnp.ones(1), amplitude=jnp.ones(1), length=jnp.array([0.4]))
-    p["weights"] = jax.random.normal(jax.random.key(0), (1, both.terms[0].n_weights))
+    weights = jax.random.normal(jax.random.key(0), (1, both.terms[0].n_weights))
+    p = dict(mean=0.1, slope=jnp.ones(1)) | coloured(both.terms, jnp.ones(1), jnp.array([0.4]), weights)
     np.testing.assert_allclose(evaluate(Function(), half, p), evaluate(Function(), both, p)[::2], atol=1e-5)
+
+
+def test_many_inputs_share_a_grid(monkeypatch):
+    """More distinct inputs than rows of the table: each takes the nearest, off by half a step at most."""
+    x = np.random.default_rng(0).uniform(-1, 1, (5000, 1)).astype(np.float32)
+    found = prepare(GP(), x)
+    assert found.terms[0].features.shape == (functions.MOST_INPUTS, 32)
+    monkeypatch.setattr(functions, "MOST_INPUTS", len(x))
+    exact = prepare(GP(), x)
+    c = dict(mean=0.1, slope=jnp.ones(1)) | coloured(
+        exact.terms, jnp.ones(1), jnp.array([0.3]), jax.random.normal(jax.random.key(0), (1, 32))
+    )
+    expected = np.asarray(evaluate(Function(), exact, c))
+    steepest = np.abs(np.gradient(expected[np.argsort(x[:, 0])][::10], np.sort(x[:, 0])[::10])).max()
+    np.testing.assert_allclose(evaluate(Function(), found, c), expected, atol=1.5 * steepest / 2047)
 
 
 def test_increasing_function_is_the_integral_of_its_slope(x64):
     gp = GP()
     basis = prepare(gp, np.r_[X, [[-1.2], [1.3]]], increasing=True)
-    p = dict(mean=-1.0, slope=jnp.array([0.3]), amplitude=jnp.array([2.0]), length=jnp.array([0.4]))
-    p["weights"] = jax.random.normal(jax.random.key(2), (1, 32))
+    weights = jax.random.normal(jax.random.key(2), (1, 32))
+    p = dict(mean=-1.0, slope=jnp.array([0.3]))
+    p |= coloured(basis.knots.terms, jnp.array([2.0]), jnp.array([0.4]), weights)
     found = np.asarray(evaluate(Function(increasing=True), basis, p))
     assert (np.diff(found[: len(X)]) > 0).all()
     assert found[-1] > found[-3] and found[-2] < found[0]  # beyond the ends

@@ -22,9 +22,10 @@ from crowdjax.contextual import (
     prepare_data,
     save,
 )
+from crowdjax.contextual.coordinates import coefficients_of, find_coordinates, given, positive, quadratic
 from crowdjax.contextual.diagnostics import chain_diagnostics, pareto_smooth
-from crowdjax.contextual.inference import _still_climbing, crowd_curves, find_mode, identification, whiten
-from crowdjax.contextual.model import centre, constrain, curves, log_density, prior_draws
+from crowdjax.contextual.inference import _still_climbing, crowd_curves, identification
+from crowdjax.contextual.model import curves, draw_at, log_density, n_scales, prior_draws, shapes_of, size_of
 from crowdjax.labels import LabelError, Labels
 
 GRID = np.linspace(0.05, 0.95, 9)
@@ -48,23 +49,59 @@ def true_functions(score):
 
 
 def test_mode_equals_scipys(x64):
+    """A model without scales: the mode, and the Gaussian there, are those of the posterior itself."""
     score, _, labels = crowd(150, 3)
     config = dataclasses.replace(PRESETS["lr-lr"], labelers="global")
     data = prepare_data(config, labels, Scale.learn(score)(score))
-    u0, _ = centre(config, data)
+    u0 = np.zeros(size_of(config, data))
     value = jax.jit(jax.value_and_grad(lambda u: -log_density(config, data, u)))
     expected = minimize(lambda u: tuple(map(np.asarray, value(u))), u0, jac=True, method="BFGS", options={"gtol": 1e-6})
-    whitening, objective, _ = find_mode(config, data, 500)
-    np.testing.assert_allclose(objective[-1], -expected.fun, rtol=1e-7)
-    np.testing.assert_allclose(whitening.mean, expected.x, atol=2e-3)
-    hessian = jax.hessian(lambda u: -log_density(config, data, u))(whitening.mean)
-    np.testing.assert_allclose(whitening.root.T @ hessian @ whitening.root, np.eye(len(u0)), atol=1e-5)
+    found = find_coordinates(config, data, 500)
+    np.testing.assert_allclose(found.mode, expected.x, atol=2e-3)
+    hessian = jax.hessian(lambda u: -log_density(config, data, u))(found.mode)
+    chol = given(config, data, found.coordinates.labels, jnp.zeros(0)).chol
+    np.testing.assert_allclose(chol @ chol.T, hessian, atol=1e-5 * np.abs(hessian).max())
+
+
+def test_given_a_quadratic_the_scales_are_integrated_exactly(x64):
+    """log p(θ) and w | θ against the dense Gaussian that joins prior and quadratic, up to one constant for all θ."""
+    score, _, labels = crowd(60, 3, n_labelers=4)
+    config = ContextualConfig(gp=GP(n_basis=6))
+    data = prepare_data(config, labels, Scale.learn(score)(score))
+    k = n_scales(shapes_of(config, data))
+    width = size_of(config, data) - k
+    q = quadratic(config, data, jnp.zeros(k), jnp.zeros(width))
+    assert np.linalg.eigvalsh(q.precision).min() > -1e-8
+    gaps = []
+    for seed in range(4):
+        theta = 0.7 * jax.random.normal(jax.random.key(seed), (k,))
+        y = lambda w, theta=theta: coefficients_of(config, data, theta, w)  # noqa: E731
+        zero = np.asarray(y(jnp.zeros(width)))
+        root = np.stack([np.asarray(y(e)) - zero for e in jnp.eye(width)], 1)  # affine in w
+        m, slope, precision = map(np.asarray, q)
+        a = np.eye(width) + root.T @ precision @ root
+        b = root.T @ (slope - precision @ (zero - m))
+        start = slope @ (zero - m) - 0.5 * (zero - m) @ precision @ (zero - m)
+        expected = -0.5 * theta @ theta + start + 0.5 * b @ np.linalg.solve(a, b) - 0.5 * np.linalg.slogdet(a)[1]
+        found = given(config, data, q, theta)
+        gaps.append(float(found.log_p - expected))
+        np.testing.assert_allclose(found.mean, np.linalg.solve(a, b), atol=1e-8)
+        np.testing.assert_allclose(found.chol @ found.chol.T, a, rtol=1e-8, atol=1e-10)
+        slopes = jax.grad(lambda t: given(config, data, q, t).log_p)(theta)
+        step = 1e-5 * jax.random.normal(jax.random.key(9), (k,))
+        up, down = (given(config, data, q, theta + s).log_p for s in (step, -step))
+        np.testing.assert_allclose((up - down) / 2, slopes @ step, rtol=1e-4)
+    np.testing.assert_allclose(gaps, gaps[0], atol=1e-8)
+
+
+def test_the_nearest_positive_matrix_keeps_what_is_positive():
+    a = np.diag([2.0, 0.5, -1.0])
+    np.testing.assert_allclose(positive(a), np.diag([2, 0.5, 0]), atol=1e-12)
 
 
 @pytest.mark.slow
 def test_hilbert_inducing_and_exact_processes_have_the_same_mode(x64):
-    """The mode of a white parametrisation does not depend on the root that colours it, so the three may be compared
-    without Monte Carlo noise."""
+    """Scales at the mode of their own posterior, the rest at its mean given them: no Monte Carlo noise."""
     score, _, labels = crowd(120, 5)
     score = score.round(1)  # few distinct inputs: the exact process has a weight for each
     scale = Scale.learn(score)
@@ -72,9 +109,11 @@ def test_hilbert_inducing_and_exact_processes_have_the_same_mode(x64):
     for gp in (GP(), GP("inducing", n_basis=24), GP("exact")):
         config = ContextualConfig(gp=gp)
         data = prepare_data(config, labels, scale(score))
-        whitening, _, _ = find_mode(config, data, 1000)
-        basis = data.basis.again(scale(GRID))
-        found.append(curves(config, basis, None, constrain(config, data, whitening.mean), jnp.arange(10)))
+        at = find_coordinates(config, data, 1000)
+        u = jnp.concatenate(
+            [at.coordinates.centre, given(config, data, at.coordinates.labels, at.coordinates.centre).mean]
+        )
+        found.append(curves(config, data.basis.again(scale(GRID)), None, draw_at(config, data, u), jnp.arange(10)))
     for other in found[:2]:
         for a, b in zip(other, found[2], strict=True):
             assert np.abs(a - b).max() < 0.02
@@ -87,7 +126,7 @@ def informed():
     config = dataclasses.replace(PRESETS["lr-lr"], labelers="global")
     settings = {
         "nuts": Inference("nuts", n_draws=300, n_warmup=200),
-        "svi": Inference("svi", n_draws=1000, n_steps=300),
+        "svi": Inference("svi", n_draws=1000),
         "laplace": Inference("laplace", n_draws=1000),
         "resampled": Inference("laplace", n_draws=1000, resample=True),
     }
@@ -145,7 +184,7 @@ def test_saved_and_loaded_fit_is_the_same_and_can_be_continued(informed, tmp_pat
     assert (more.unconstrained[:, 300:] != more.unconstrained[:, 299:300]).any(axis=(1, 2)).all()
     np.testing.assert_array_equal(more.sampler["step_size"], again.sampler["step_size"])
     after = load(tmp_path / "laplace")
-    svi = fit(labels, score, after.config, jax.random.key(9), Inference("svi", n_steps=100, n_draws=200), start=after)
+    svi = fit(labels, score, after.config, jax.random.key(9), Inference("svi", n_steps=10, n_draws=200), start=after)
     assert svi.diagnostics["khat"] < 0.7
 
 
@@ -178,7 +217,7 @@ def test_minibatches_reach_the_full_fit(monkeypatch):
     score, _, labels = crowd(3000, 3, seed=2)
     assert labels.n_blocks > 8
     config = dataclasses.replace(PRESETS["lr-lr"], labelers="global")
-    inference = Inference("svi", n_draws=500, n_steps=800)
+    inference = Inference("svi", n_draws=500)
     part = fit(labels, score, config, jax.random.key(0), inference)
     whole = fit(labels, score, config, jax.random.key(0), dataclasses.replace(inference, n_batch=10**6))
     for a, b in zip(functions(part, GRID), functions(whole, GRID), strict=True):
@@ -256,9 +295,7 @@ def test_float32_fit_of_extreme_scores_is_finite():
     rare = score**12
     found = fit(labels, rare, PRESETS["theodon"], jax.random.key(0), Inference("laplace", n_draws=30))
     assert all(np.isfinite(v).all() for v in found.draws.values())
-    assert np.isfinite(
-        whiten(found.config, prepare_data(found.config, labels, found.scale(rare)), found.whitening, 1.0)[1]
-    ).all()
+    assert all(np.isfinite(v).all() for v in (*found.coordinates.labels, found.coordinates.root))
 
 
 def simulate_prior(config, basis, draw, rng, x, labeler, instance):

@@ -8,21 +8,25 @@ import numpy as np
 import pytest
 from oracles import Crowd, evidence_by_enumeration
 from scipy import stats
-from scipy.special import expit, ndtr
+from scipy.special import expit
 
 from crowdjax import labels as labels_module
 from crowdjax.contextual import GP, PRESETS, ContextualConfig, prepare_data
-from crowdjax.contextual.functions import evaluate, parameters_of
+from crowdjax.contextual.functions import evaluate
 from crowdjax.contextual.model import (
-    accuracy_bias,
     blocks,
-    centre,
-    constrain,
+    coefficients,
     constrained,
     curves,
+    draw_at,
     log_density,
     log_likelihood,
+    of_function,
     prior_draws,
+    shapes_of,
+    size_of,
+    tables,
+    triples,
 )
 from crowdjax.labels import LabelError, Labels
 
@@ -38,36 +42,37 @@ def softplus(t):
 
 
 def by_hand(config, draw, gold):
-    """log p(L, functions) with the truth summed over all 2^I cases; basis, link and labelers written out anew."""
+    """log p(L, functions) up to a constant, in units of the priors' standard normals, with the truth summed over all
+    2^I cases; basis, link, priors and labelers written out anew."""
     spec = {"prevalence": (-2, 2, 2, 1.5), "accuracy": (1.5, 1, 1, 1), "bias": (0, 1, 1, 1)}
     family = {"prevalence": config.prevalence, "accuracy": config.accuracy, "bias": config.accuracy}
-    value, f = 0.0, {}
+    squares, f = 0.0, {}
     m = np.arange(1, config.gp.n_basis + 1)
     c = config.gp.boundary
     omega = m * np.pi / (2 * c)
     phi = lambda x: np.sin(omega * (x[:, None] + c)) / np.sqrt(c)  # noqa: E731
+    normal_of = lambda amplitude, scale: stats.norm.ppf(stats.halfnorm.cdf(amplitude, scale=scale))  # noqa: E731
     grid = np.linspace(-1, 1, 65)
     for name, (mean, sd, slope_sd, amplitude_sd) in spec.items():
-        value += stats.norm.logpdf(draw[f"{name}_mean"], mean, sd)
+        squares += ((draw[f"{name}_mean"] - mean) / sd) ** 2
         f[name] = np.full(I, draw[f"{name}_mean"])
         if family[name] != "constant":
             slope = draw[f"{name}_slope"]
-            value += stats.norm.logpdf(slope, 0, slope_sd).sum()
+            squares += ((slope / slope_sd) ** 2).sum()
             f[name] = f[name] + X[:, 0] * slope[0]
         if family[name] == "gp":
-            white, length, w = (draw[f"{name}_{k}"] for k in ("amplitude_white", "length", "weights"))
-            amplitude = stats.halfnorm.ppf(ndtr(white), scale=amplitude_sd)
-            value += stats.norm.logpdf(white).sum() + stats.norm.logpdf(w).sum()
-            value += stats.norm.logpdf(np.log(length), *config.gp.log_length).sum()  # in the coordinate log ℓ
+            amplitude, length, w = (draw[f"{name}_{k}"] for k in ("amplitude", "length", "weights"))
+            squares += (normal_of(amplitude, amplitude_sd) ** 2).sum() + (w**2).sum()
+            squares += (((np.log(length) - config.gp.log_length[0]) / config.gp.log_length[1]) ** 2).sum()
             density = amplitude**2 * np.sqrt(2 * np.pi) * length * np.exp(-0.5 * (length * omega) ** 2)
             colour = np.sqrt(density) * w[0]
             line = np.polyfit(grid, phi(grid) @ colour, 1)
             f[name] = f[name] + phi(X[:, 0]) @ colour - np.polyval(line, X[:, 0])
+    value = -0.5 * squares
     a, b = np.broadcast_to(f["accuracy"], (W, I)), np.broadcast_to(f["bias"], (W, I))
     if config.labelers == "offset":
-        scale = stats.halfnorm.ppf(ndtr(draw["labeler_scale_white"]), scale=0.5)
-        raw = draw["labeler_offset"]
-        value += stats.norm.logpdf(draw["labeler_scale_white"]).sum() + stats.norm.logpdf(raw).sum()
+        scale, raw = draw["labeler_scale"], draw["labeler_offset"]
+        value -= 0.5 * ((normal_of(scale, 0.5) ** 2).sum() + (raw**2).sum())
         e = scale[:, None] * (raw - raw.mean(1, keepdims=True))
         a, b = a + e[0][:, None], b + e[1][:, None]
     if config.constraint == "ordered":
@@ -87,10 +92,9 @@ def test_density_equals_the_sum_over_all_truths(x64, families, constraint, gold)
     config = ContextualConfig(*families, constraint=constraint, labelers="offset" if gold is None else "global")
     labels = Labels.from_arrays(**TRIPLES, gold=gold, n_labelers=W, n_instances=I)
     data = prepare_data(config, labels, X)
-    u0, _ = centre(config, data)
     for seed in range(3):
-        u = u0 + jax.random.normal(jax.random.key(seed), u0.shape)
-        draw = {k: np.asarray(v) for k, v in constrain(config, data, u).items()}
+        u = jax.random.normal(jax.random.key(seed), (size_of(config, data),))
+        draw = {k: np.asarray(v) for k, v in draw_at(config, data, u).items()}
         np.testing.assert_allclose(log_density(config, data, u), by_hand(config, draw, gold), rtol=1e-7)
 
 
@@ -99,19 +103,23 @@ def test_labelers_functions_enter_as_their_own_processes(x64):
     labels = Labels.from_arrays(**TRIPLES, n_labelers=W, n_instances=I)
     data = prepare_data(config, labels, X)
     draw = jax.tree.map(lambda v: v[0], prior_draws(config, W, data.basis, data.labeler_basis, jax.random.key(1), 1))
-    s, gamma = accuracy_bias(config, data.basis, data.labeler_basis, draw, labels.labeler, labels.instance)
-    shared = evaluate(config.functions["bias"], data.basis, parameters_of("bias", draw))
+    c = coefficients(config, data.basis, data.labeler_basis, draw)
+    s, gamma, _ = triples(config, data, c, tables(config, data.basis, c))
+    shared = evaluate(config.functions["bias"], data.basis, of_function("bias", c))
     raw = draw["labeler_offset"][1]
     offset = draw["labeler_scale"][1] * (raw - raw.mean())
-    own = config.functions["bias"]
     for i in range(W):
-        p = dict(
-            mean=offset[i],
-            slope=jnp.zeros(1),
-            amplitude=draw["labeler_amplitude"][1:],
-            length=draw["labeler_length"][1],
+        term = data.labeler_basis.terms[0]
+        coloured = term.colour(
+            draw["labeler_amplitude"][1], draw["labeler_length"][1], draw["labeler_weights"][1, 0, i]
         )
-        own_values = evaluate(own, data.labeler_basis, p | {"weights": draw["labeler_weights"][1, :, i]})
+        own = {
+            "mean": offset[i],
+            "slope": jnp.zeros(1),
+            "length": draw["labeler_length"][1],
+            "coefficients": coloured[None],
+        }
+        own_values = evaluate(config.functions["bias"], data.labeler_basis, own)
         here = labels.labeler == i
         np.testing.assert_allclose(gamma[here], (shared + own_values)[labels.instance[here]], rtol=1e-9)
     assert (s > 0).all()
@@ -145,13 +153,12 @@ def test_blocks_add_up_to_the_whole(x64, monkeypatch, config, gold):
     assert blocked.n_blocks > 4
     assert blocked.n_blocks * blocked.block_instances > blocked.n_instances  # with padding
     whole, data = prepare_data(config, flat, x), prepare_data(config, blocked, x)
-    u0, _ = centre(config, whole)
-    u = u0 + 0.3 * jax.random.normal(jax.random.key(0), u0.shape)
+    u = 0.3 * jax.random.normal(jax.random.key(0), (size_of(config, whole),))
     expected, slope = jax.value_and_grad(lambda u: log_density(config, whole, u))(u)
     found, found_slope = jax.value_and_grad(lambda u: log_density(config, data, u))(u)
     np.testing.assert_allclose(found, expected, rtol=1e-10)
     np.testing.assert_allclose(found_slope, slope, rtol=1e-6, atol=1e-8)
-    draw = constrain(config, data, u)
+    draw = draw_at(config, data, u)
     n = blocked.n_blocks
     parts = [log_likelihood(config, blocks(data, jnp.array([b])), draw) for b in range(n)]
     np.testing.assert_allclose(sum(parts), log_likelihood(config, whole, draw), rtol=1e-10)
@@ -175,8 +182,8 @@ def test_constraints_hold_for_any_accuracy_and_bias():
 def test_baselines_are_settings_with_their_own_parameters(name):
     config = PRESETS[name]
     data = prepare_data(config, Labels.from_arrays(**TRIPLES, n_labelers=W, n_instances=I), X)
-    u, unravel = centre(config, data)
-    sites = unravel(u)
+    u = jnp.zeros(size_of(config, data))
+    sites = shapes_of(config, data)
     for function, family in [
         ("prevalence", config.prevalence),
         ("accuracy", config.accuracy),
@@ -184,13 +191,13 @@ def test_baselines_are_settings_with_their_own_parameters(name):
     ]:
         assert (f"{function}_slope" in sites) == (family != "constant")
         assert (f"{function}_weights" in sites) == (family == "gp")
-    draw = constrain(config, data, u)
+    draw = draw_at(config, data, u)
     basis = data.basis.again(np.linspace(-1, 1, 9)[:, None])
     c = curves(config, basis, None, draw, jnp.arange(W))
     assert c.sensitivity.shape == (W, 9)
     varies = np.ptp(c.prevalence) > 0, np.ptp(c.sensitivity) > 0
     assert varies == (False, False)  # slopes and weights are 0 at the centre
-    moved = curves(config, basis, None, constrain(config, data, u + 0.5), jnp.arange(W))
+    moved = curves(config, basis, None, draw_at(config, data, u + 0.5), jnp.arange(W))
     assert (np.ptp(moved.prevalence) > 1e-4) == (config.prevalence != "constant")
     assert (np.ptp(moved.sensitivity[0]) > 1e-4) == (config.accuracy != "constant")
 
@@ -199,15 +206,14 @@ def test_linear_prevalence_is_logistic_regression_where_gold_is_complete(x64):
     """With every truth known and constant accuracy the prevalence's posterior mode is penalised logistic regression."""
     from scipy.optimize import minimize
 
-    from crowdjax.contextual.inference import find_mode
+    from crowdjax.contextual.coordinates import find_coordinates
 
     arrays, x = crowd_of(200)
     truth = np.random.default_rng(5).random(200) < expit(1.5 * x[:, 0] - 0.5)
     labels = Labels.from_arrays(**arrays | {"gold": truth.astype(float)})
     config = dataclasses.replace(PRESETS["linear-constant"], labelers="global")
     data = prepare_data(config, labels, x)
-    whitening, _, _ = find_mode(config, data, 500)
-    draw = constrain(config, data, whitening.mean)
+    draw = draw_at(config, data, find_coordinates(config, data, 500).mode)
 
     def negative(b):
         t = np.where(truth, 1, -1) * (b[0] + b[1] * x[:, 0])

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from crowdjax import likelihood
 from crowdjax.contextual.functions import Basis
 from crowdjax.contextual.inference import ContextualFit, crowd_curves
-from crowdjax.contextual.model import accuracy_bias, curves, prepare_data, prevalence_logit
+from crowdjax.contextual.model import coefficients, curves, prepare_data, prevalence, tables, triples
 from crowdjax.labels import LabelError, Labels
 
 
@@ -98,7 +98,7 @@ def calibrate(fit: ContextualFit, scores, level: float = 0.95) -> Band:
 
 @eqx.filter_jit
 def _prevalence(config, basis: Basis, draws) -> Float[np.ndarray, "S n"]:
-    return jax.lax.map(lambda draw: jax.nn.sigmoid(prevalence_logit(config, basis, draw)), draws)
+    return jax.lax.map(lambda draw: prevalence(config, basis, draw), draws)
 
 
 def _some(fit: ContextualFit, n: int):
@@ -121,8 +121,8 @@ def item_posteriors(fit: ContextualFit, labels: Labels, scores, n_draws: int = 2
 
 def _posterior(config, data, draw):
     labels = data.labels
-    s, gamma = accuracy_bias(config, data.basis, data.labeler_basis, draw, labels.labeler, labels.instance)
-    prior = prevalence_logit(config, data.basis, draw)[: labels.n_instances]
+    c = coefficients(config, data.basis, data.labeler_basis, draw)
+    s, gamma, prior = triples(config, data, c, tables(config, data.basis, c))
     return likelihood.posterior(*likelihood.instance_log_likelihood(labels, s, gamma), prior, labels.gold)
 
 
@@ -167,7 +167,7 @@ def _aggregate(config, basis, draws, weights, key):
     def one(at):
         draw, key = at
         w = weights if key is None else weights * jax.random.exponential(key, weights.shape, weights.dtype)
-        pi = jax.nn.sigmoid(prevalence_logit(config, basis, draw))
+        pi = prevalence(config, basis, draw)
         return jnp.vdot(w, pi, precision=jax.lax.Precision.HIGHEST) / w.sum()
 
     return jax.lax.map(one, (draws, keys))

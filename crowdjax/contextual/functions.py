@@ -6,12 +6,13 @@ The line of g is its least-squares line over [-1, 1]: m and b alone say where th
 how it bends. Otherwise the same well-determined level would be a product of amplitude and weights, which slows NUTS.
 
 The context x has C columns in [-1, 1]. ``additive``: one g per column; ``tensor``: a single g of all columns with a
-length-scale for each. However g is approximated, it is linear in white weights w ~ N(0, I), so that one ``Term`` knows
-its value at the prepared inputs and can be prepared again at others:
+length-scale for each. However g is approximated, it is linear in white weights w ~ N(0, I): a term colours the weights
+(its coefficients), knows its values at the prepared inputs, and can be prepared again at others:
 
 - ``hsgp``: M eigenfunctions of the Laplacian on [-c, c], weighted by the square root of the spectral density
   (Solin and Särkkä 2020; Riutort-Mayol et al. 2023). Valid for 1.75 c/M <= ℓ <= c/3.2.
-- ``inducing``: M inputs z, g(x) = K(x, z) chol(K(z, z))⁻ᵀ w; the projected process (no variance is added back).
+- ``inducing``: M inputs z, g(z) = a chol(K(z, z)) w, g(x) = K(x, z) K(z, z)⁻¹ g(z); the projected process (no variance
+  is added back).
 - ``exact``: the same with z = every distinct input and a grid over [-1, 1], where it is the Gaussian process itself.
 
 An ``increasing`` function is m + ∫ softplus(b + g(t)) dt from 0 to x, by the trapezoid rule on a grid.
@@ -26,14 +27,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
-import numpyro.distributions as dist
 from jaxtyping import Array, Float, Int
 from numpyro.contrib.hsgp.laplacian import eigenfunctions, sqrt_eigenvalues
 
 Family = Literal["constant", "linear", "gp"]
 PRECISION = jax.lax.Precision.HIGHEST
-GRID = 129  # knots of an increasing function
+KNOTS = 129  # of an increasing function
+MOST_INPUTS = 2048  # distinct inputs of one column; more are put on a grid
 EXACT_GRID = 41  # inputs besides the data at which an exact process is exact
 MAX_EXACT = 1000
 
@@ -94,74 +94,72 @@ def _fitted_line(dims: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Hilbert(eqx.Module):
-    """Eigenfunctions φ_m(x) without their lines, of shape [n, M], and their frequencies ω of shape [D, M]."""
+    """Eigenfunctions φ_m(x) without their lines, at K distinct inputs, and their frequencies ω of shape [D, M]."""
 
-    features: Float[Array, "n M"]
+    features: Float[Array, "K M"]
     omega: Float[Array, "D M"]
     boundary: float = eqx.field(static=True)
     n_basis: int = eqx.field(static=True)
 
     @classmethod
-    def at(cls, x, n_basis: int, boundary: float) -> Hilbert:
+    def at(cls, x: Float[np.ndarray, "K D"], n_basis: int, boundary: float) -> Hilbert:
         dims = x.shape[-1]
-        x = jnp.asarray(x)
-        omega = sqrt_eigenvalues(boundary, n_basis, dims).astype(x.dtype)
         grid, fit = _fitted_line(dims)
         line = jnp.asarray(fit @ np.asarray(eigenfunctions(grid, boundary, n_basis), np.float64), x.dtype)
         features = eigenfunctions(x, boundary, n_basis) - line[0] - jnp.matmul(x, line[1:], precision=PRECISION)
-        return cls(features.astype(x.dtype), omega, boundary, n_basis)
+        omega = sqrt_eigenvalues(boundary, n_basis, dims)
+        return cls(features.astype(x.dtype), omega.astype(x.dtype), boundary, n_basis)
 
-    def again(self, x) -> Hilbert:
+    def again(self, x: Float[np.ndarray, "K D"]) -> Hilbert:
         return Hilbert.at(x, self.n_basis, self.boundary)
 
     @property
     def n_weights(self) -> int:
         return self.omega.shape[-1]
 
-    def log_scale(self, amplitude, length: Float[Array, " D"]) -> Float[Array, " M"]:
-        """The logarithm of :meth:`scale`."""
+    def colour(self, amplitude, length: Float[Array, " D"], white: Float[Array, "*S M"]) -> Float[Array, "*S M"]:
+        """White weights times the square root of the spectral density, a Π_d (√(2π) ℓ_d)^½ exp(-ℓ_d² ω_d² / 4), in
+        closed form: the root of the density itself has no gradient in float32 once the density underflows."""
         wide = 0.5 * jnp.log(jnp.sqrt(2 * jnp.pi) * length[:, None])
-        return jnp.log(amplitude) + (wide - (length[:, None] * self.omega) ** 2 / 4).sum(0)
+        return amplitude * jnp.exp((wide - (length[:, None] * self.omega) ** 2 / 4).sum(0)) * white
 
-    def scale(self, amplitude, length: Float[Array, " D"]) -> Float[Array, " M"]:
-        """The square root of the spectral density, a Π_d (√(2π) ℓ_d)^½ exp(-ℓ_d² ω_d² / 4), in closed form: the root
-        of the density itself has no gradient in float32 once the density underflows."""
-        return amplitude * jnp.exp(self.log_scale(1.0, length))
-
-    def __call__(self, amplitude, length, weights: Float[Array, " M"]) -> Float[Array, " n"]:
-        return jnp.matmul(self.features, self.scale(amplitude, length) * weights, precision=PRECISION)
+    def __call__(self, length, coefficients: Float[Array, " M"]) -> Float[Array, " K"]:
+        return jnp.matmul(self.features, coefficients, precision=PRECISION)
 
 
 class Inducing(eqx.Module):
-    """Inputs x of shape [n, D] and inducing inputs z of shape [M, D]."""
+    """K distinct inputs x of shape [K, D] and inducing inputs z of shape [M, D]; coefficients are values at z."""
 
-    x: Float[Array, "n D"]
+    x: Float[Array, "K D"]
     z: Float[Array, "M D"]
 
-    def again(self, x) -> Inducing:
+    def again(self, x: Float[np.ndarray, "K D"]) -> Inducing:
         return Inducing(jnp.asarray(x), self.z)
 
     @property
     def n_weights(self) -> int:
         return self.z.shape[0]
 
-    def log_scale(self, amplitude, length) -> Float[Array, " M"]:
-        """The logarithm of what multiplies all weights."""
-        return jnp.broadcast_to(jnp.log(amplitude), (self.n_weights,))
-
-    def __call__(self, amplitude, length, weights: Float[Array, " M"]) -> Float[Array, " n"]:
-        def correlation(a, b):
-            return jnp.exp(-0.5 * (((a[:, None] - b[None]) / length) ** 2).sum(-1))
-
+    def root(self, length) -> Float[Array, "M M"]:
+        """chol K(z, z) at amplitude 1."""
         m = self.n_weights
         jitter = 20 * m * jnp.finfo(self.x.dtype).eps  # the rounding error of a sum of m ones, and some
-        root = jnp.linalg.cholesky(correlation(self.z, self.z) + jitter * jnp.eye(m, dtype=self.x.dtype))
-        solved = jax.scipy.linalg.solve_triangular(root.T, weights, lower=False)
+        return jnp.linalg.cholesky(_correlation(self.z, self.z, length) + jitter * jnp.eye(m, dtype=self.x.dtype))
+
+    def colour(self, amplitude, length, white: Float[Array, " M"]) -> Float[Array, " M"]:
+        return amplitude * jnp.matmul(self.root(length), white, precision=PRECISION)
+
+    def __call__(self, length, coefficients: Float[Array, " M"]) -> Float[Array, " K"]:
+        solved = jax.scipy.linalg.cho_solve((self.root(length), True), coefficients)
         grid, fit = _fitted_line(self.z.shape[1])
-        at_grid = jnp.matmul(correlation(jnp.asarray(grid, self.x.dtype), self.z), solved, precision=PRECISION)
+        at_grid = jnp.matmul(_correlation(jnp.asarray(grid, self.x.dtype), self.z, length), solved, precision=PRECISION)
         line = jnp.matmul(jnp.asarray(fit, self.x.dtype), at_grid, precision=PRECISION)
-        values = jnp.matmul(correlation(self.x, self.z), solved, precision=PRECISION)
-        return amplitude * (values - line[0] - jnp.matmul(self.x, line[1:], precision=PRECISION))
+        values = jnp.matmul(_correlation(self.x, self.z, length), solved, precision=PRECISION)
+        return values - line[0] - jnp.matmul(self.x, line[1:], precision=PRECISION)
+
+
+def _correlation(a, b, length):
+    return jnp.exp(-0.5 * (((a[:, None] - b[None]) / length) ** 2).sum(-1))
 
 
 class Knots(eqx.Module):
@@ -173,22 +171,27 @@ class Knots(eqx.Module):
 
 
 class Basis(eqx.Module):
-    """The context prepared for evaluating functions: x of shape [n, C], the terms at x, and knots where needed."""
+    """The context prepared for evaluating functions: x of shape [n, C], the terms at the distinct inputs of their
+    columns, for each term the row of every input among those, and knots where needed."""
 
     x: Float[Array, "n C"]
     terms: tuple[Hilbert | Inducing, ...]
+    rows: tuple[Int[Array, " n"], ...]
     knots: Knots | None
 
     def again(self, x) -> Basis:
-        """The same functions at other inputs, shape [n', C]."""
-        x = jnp.asarray(x, self.x.dtype)
-        terms = tuple(t.again(part) for t, part in zip(self.terms, _parts(x, len(self.terms)), strict=True))
-        return Basis(x, terms, None if self.knots is None else _knots(x, self.knots.terms))
+        """The same functions at other inputs, shape [n', C] (host side)."""
+        x = np.asarray(x, self.x.dtype)
+        again = self.knots and self.knots.terms
+        return _basis(x, len(self.terms), lambda t, part: self.terms[t].again(part), again)
 
 
 def prepare(gp: GP, x, *, increasing: bool = False, anchors=None) -> Basis:
     """Prepares inputs x of shape [n, C] (host side). Inducing inputs are chosen from them, or given: one array of shape
     [M, D] for each term.
+
+    Processes are evaluated once for each distinct input. Where a column has more than 2048 of them, at 2048 evenly
+    spaced ones, of which every input takes the nearest: off by 1/2048 at most, a 300th of the shortest length-scale.
 
     Raises:
         ValueError: the exact process is asked for at too many inputs, or an increasing function of several columns.
@@ -203,77 +206,83 @@ def prepare(gp: GP, x, *, increasing: bool = False, anchors=None) -> Basis:
     if increasing and n_columns > 1:
         raise ValueError(f"increasing: the context has {n_columns} columns; allowed: one")
     n_terms = 1 if gp.columns == "tensor" else n_columns
+    if anchors is None and gp.approximation != "hsgp":
+        anchors = [_inducing_inputs(gp, part) for part in _parts(x, n_terms)]
 
     def term(t, part):
         if gp.approximation == "hsgp":
             return Hilbert.at(part, gp.n_basis, gp.boundary)
-        return Inducing(jnp.asarray(part), jnp.asarray(_inducing_inputs(gp, part) if anchors is None else anchors[t]))
+        return Inducing(jnp.asarray(part), jnp.asarray(anchors[t], x.dtype))
 
-    terms = tuple(term(t, part) for t, part in enumerate(_parts(x, n_terms)))
-    knots = None
+    at_knots = None
     if increasing:
-        grid = np.linspace(-1, 1, GRID, dtype=x.dtype)[:, None]
-        knots = _knots(jnp.asarray(x), tuple(t.again(grid) for t in terms))
-    return Basis(jnp.asarray(x), terms, knots)
+        grid = np.linspace(-1, 1, KNOTS, dtype=x.dtype)[:, None]
+        at_knots = tuple(term(t, part) for t, part in enumerate(_parts(grid, n_terms)))
+    return _basis(x, n_terms, term, at_knots)
 
 
-def sample_scale(name: str, scale: float, shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """Draws from HalfNormal(scale), as its quantile of a standard normal site ``name_white``.
-
-    A logarithm's tail towards zero would be exponential, which samplers and Gaussian approximations bear badly.
-    """
-    white = numpyro.sample(f"{name}_white", dist.Normal(0, 1).expand(shape).to_event(len(shape)))
-    quantile = jnp.clip(jax.scipy.special.ndtr(white), 1e-12, 1 - 1e-6)  # float32 would say 0 or infinity beyond
-    return numpyro.deterministic(name, scale * jnp.sqrt(2.0) * jax.scipy.special.erfinv(quantile))
-
-
-def sample(name: str, function: Function, gp: GP, basis: Basis) -> dict[str, Array]:
-    """Draws a function's parameters in NumPyro: sites ``name_mean``, ``_slope``, ``_amplitude``, ``_length`` and
-    ``_weights`` (white). Shapes: [], [C], [T], [C], [T, M]."""
-    out = {"mean": numpyro.sample(f"{name}_mean", dist.Normal(*function.mean))}
-    n_columns, n_terms = basis.x.shape[1], len(basis.terms)
-    if function.family != "constant":
-        out["slope"] = numpyro.sample(f"{name}_slope", dist.Normal(0, function.slope).expand([n_columns]).to_event(1))
-    if function.family == "gp":
-        out["amplitude"] = sample_scale(f"{name}_amplitude", function.amplitude, (n_terms,))
-        length = dist.LogNormal(*gp.log_length).expand([n_columns]).to_event(1)
-        out["length"] = numpyro.sample(f"{name}_length", length)
-        white = dist.Normal(0, 1).expand([n_terms, basis.terms[0].n_weights]).to_event(2)
-        out["weights"] = numpyro.sample(f"{name}_weights", white)
-    return out
-
-
-def parameters_of(name: str, draw: dict[str, Array]) -> dict[str, Array]:
-    """One function's parameters out of all sites: those named ``name_...``, without the prefix."""
-    return {key.removeprefix(f"{name}_"): value for key, value in draw.items() if key.startswith(f"{name}_")}
-
-
-def evaluate(function: Function, basis: Basis, p: dict[str, Array]) -> Float[Array, " n"]:
-    """f at the prepared inputs, given its parameters (one draw).
+def evaluate(function: Function, basis: Basis, c: dict[str, Array]) -> Float[Array, " n"]:
+    """f at the prepared inputs, given its coefficients: ``mean`` [], ``slope`` [C], ``coefficients`` [T, M] (white
+    weights after :meth:`Hilbert.colour`) and ``length`` [C], as far as its family has them.
 
     Example:
         >>> basis = prepare(GP(), np.array([[-1.0], [1.0]]))
         >>> evaluate(Function("linear"), basis, {"mean": jnp.array(1.0), "slope": jnp.array([2.0])}).tolist()
         [-1.0, 3.0]
     """
+    return look_up(function, basis, c, tabulate(function, basis, c))
+
+
+def tabulate(function: Function, basis: Basis, c: dict[str, Array]) -> tuple[Array, ...]:
+    """The costly part of f, once for all inputs: each term at its distinct inputs, or the path of an increasing
+    function at its knots."""
+    if function.family != "gp":
+        return ()
+    if not function.increasing:
+        return _terms(basis.terms, c)
+    rise = jax.nn.softplus(c["slope"][0] + sum(_terms(basis.knots.terms, c)))
+    path = jnp.concatenate([jnp.zeros(1, rise.dtype), jnp.cumsum((rise[1:] + rise[:-1]) / (KNOTS - 1))])
+    return (path - path[KNOTS // 2],)
+
+
+def look_up(function: Function, basis: Basis, c: dict[str, Array], table: tuple[Array, ...]) -> Float[Array, " n"]:
+    """f at the prepared inputs, given its table."""
     if function.family == "constant":
-        return jnp.broadcast_to(p["mean"], basis.x.shape[:1])
-    slope = p["slope"]
-    if function.increasing and function.family == "gp":
-        rise = jax.nn.softplus(slope[0] + _process(basis.knots.terms, p))
-        path = jnp.concatenate([jnp.zeros(1, rise.dtype), jnp.cumsum((rise[1:] + rise[:-1]) / (GRID - 1))])
-        path = path - path[GRID // 2]
-        left, right = path[basis.knots.index], path[basis.knots.index + 1]
-        return p["mean"] + left + basis.knots.fraction * (right - left)
-    slope = jax.nn.softplus(slope) if function.increasing else slope
-    line = p["mean"] + jnp.matmul(basis.x, slope, precision=PRECISION)
-    return line + _process(basis.terms, p) if function.family == "gp" else line
+        return jnp.broadcast_to(c["mean"], basis.x.shape[:1])
+    if function.increasing and table:
+        left, right = table[0][basis.knots.index], table[0][basis.knots.index + 1]
+        return c["mean"] + left + basis.knots.fraction * (right - left)
+    slope = jax.nn.softplus(c["slope"]) if function.increasing else c["slope"]
+    line = c["mean"] + jnp.matmul(basis.x, slope, precision=PRECISION)
+    return sum((values[row] for values, row in zip(table, basis.rows, strict=False)), line)
 
 
-def _process(terms, p) -> Float[Array, " n"]:
-    """Σ_t g_t, each with its amplitude, length-scales and weights."""
-    lengths = p["length"].reshape(len(terms), -1)
-    return sum(t(p["amplitude"][i], lengths[i], p["weights"][i]) for i, t in enumerate(terms))
+def _terms(terms, c) -> tuple[Array, ...]:
+    lengths = c["length"].reshape(len(terms), -1)
+    return tuple(t(lengths[i], c["coefficients"][i]) for i, t in enumerate(terms))
+
+
+def _basis(x: np.ndarray, n_terms: int, term, at_knots) -> Basis:
+    """The basis at x: ``term(t, distinct inputs)`` makes each term."""
+    terms, rows = [], []
+    for t, part in enumerate(_parts(x, n_terms)):
+        distinct, row = _distinct(part)
+        terms.append(term(t, distinct))
+        rows.append(jnp.asarray(row))
+    return Basis(jnp.asarray(x), tuple(terms), tuple(rows), at_knots and _knots(jnp.asarray(x), at_knots))
+
+
+def _distinct(part: Float[np.ndarray, "n D"]) -> tuple[np.ndarray, np.ndarray]:
+    """(distinct inputs [K, D], the row of each input among them); a grid where a column has too many."""
+    if part.shape[1] > 1:
+        distinct, row = np.unique(part, axis=0, return_inverse=True)
+        return distinct, row.reshape(-1).astype(np.int32)
+    distinct, row = np.unique(part[:, 0], return_inverse=True)
+    if len(distinct) > MOST_INPUTS:
+        low, high = distinct[0], distinct[-1]
+        distinct = np.linspace(low, high, MOST_INPUTS, dtype=part.dtype)
+        row = np.rint((part[:, 0] - low) / (high - low) * (MOST_INPUTS - 1))
+    return distinct[:, None], row.astype(np.int32)
 
 
 def _parts(x, n_terms: int):
@@ -282,8 +291,8 @@ def _parts(x, n_terms: int):
 
 
 def _knots(x, terms) -> Knots:
-    position = (x[:, 0] + 1) / 2 * (GRID - 1)
-    index = jnp.clip(jnp.floor(position), 0, GRID - 2)
+    position = (x[:, 0] + 1) / 2 * (KNOTS - 1)
+    index = jnp.clip(jnp.floor(position), 0, KNOTS - 2)
     return Knots(terms, index.astype(jnp.int32), position - index)  # beyond the ends the last piece goes on
 
 

@@ -1,17 +1,11 @@
 """Fitting the contextual model: one call, three methods, one kind of result.
 
-Every method works on log p(L, u), the truth summed out, after the same change of variables, in two steps. Weights and
-offsets that the labels determine well are centred, y = u (scale / reference scale)^ρ with ρ = 1 - posterior variance:
-the labels speak about scale times weight, and their product is then one coordinate. And y = m + R v, where m is the
-mode and R Rᵀ the inverse of the negative Hessian there:
+- ``nuts``: NumPyro's sampler, the reference (``nuts``).
+- ``laplace``: the labels' log-likelihood as a quadratic at its mode, everything else exact (``coordinates``).
+- ``svi``: the quadratic that maximises the ELBO; with many labels on minibatches of instances (``approximate``).
 
-- ``laplace``: v ~ N(0, I).
-- ``svi``: v ~ N(μ, T Tᵀ), T triangular, by stochastic ascent of the ELBO; with many labels on minibatches of instances.
-- ``nuts``: NumPyro's sampler on v, without centring, whose funnels it would have to enter; after half of the warm-up,
-  m and R are taken anew from the mean Hessian at the chains' draws. The posterior of v is then nearly round, so that
-  trees are short. Chains are vmapped.
-
-Laplace and SVI measure themselves by Pareto-smoothed importance sampling, and can be corrected by it (``resample``).
+All start at the mode, with the truth summed out. Laplace and SVI measure themselves by Pareto-smoothed importance
+sampling, and can be corrected by it (``resample``).
 """
 
 from __future__ import annotations
@@ -20,34 +14,30 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, PRNGKeyArray
-from numpyro.infer.hmc import hmc
 
 from crowdjax import optimize
+from crowdjax.contextual import approximate, nuts
 from crowdjax.contextual.context import Scale
-from crowdjax.contextual.diagnostics import chain_diagnostics, pareto_smooth
+from crowdjax.contextual.coordinates import Affine, Coordinates, Quadratic, affine, find_coordinates
+from crowdjax.contextual.diagnostics import chain_diagnostics
 from crowdjax.contextual.functions import GP, Basis, Inducing
 from crowdjax.contextual.model import (
     ContextualConfig,
     Curves,
     Data,
     bases,
-    blocks,
-    centre,
-    constrain,
     curves,
-    log_density,
-    log_scales,
+    draw_at,
     prepare_data,
     prior_draws,
-    sets_scales,
+    size_of,
 )
 from crowdjax.labels import LabelError, Labels
 
@@ -62,9 +52,8 @@ class Inference:
         method: ``nuts`` (the reference), ``svi`` or ``laplace``.
         n_draws: posterior draws; for NUTS of each chain.
         n_warmup, n_chains, target_accept, max_depth: NUTS.
-        n_steps: ascent steps of SVI, each on ``n_particles`` draws and ``n_batch`` blocks of instances.
-        learning_rate: of SVI at its start; decays to a hundredth.
-        max_steps: evaluations in the search for the mode.
+        n_steps: steps of SVI, each on ``n_particles`` draws (in pairs) and ``n_batch`` blocks of instances.
+        max_steps: evaluations in the search for the mode, between two looks at the curvature.
         resample: whether draws of SVI and Laplace are resampled with their importance weights.
     """
 
@@ -74,11 +63,10 @@ class Inference:
     n_chains: int = 2
     target_accept: float = 0.8
     max_depth: int = 8
-    n_steps: int = 1500
+    n_steps: int = 30
     n_particles: int = 8
-    n_batch: int = 1
-    learning_rate: float = 0.02
-    max_steps: int = 300
+    n_batch: int = 4
+    max_steps: int = 100
     resample: bool = False
 
     def __post_init__(self):
@@ -87,15 +75,6 @@ class Inference:
         for name in ("n_draws", "n_chains", "n_particles", "n_batch", "n_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}; allowed: 1 or more")
-
-
-class Gaussian(NamedTuple):
-    """y ~ N(mean, root rootᵀ), where u = y exp(-centring b(log scales - reference)) with b(t) = 2 tanh(t / 2)."""
-
-    mean: Float[Array, " P"]
-    root: Float[Array, "P P"]
-    centring: Float[Array, " P"]
-    reference: Float[Array, " P"]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,8 +89,8 @@ class ContextualFit:
         labels_per_labeler: judgements given by each labeler (summed multiplicities), shape [W].
         inputs: the instances' context at 64 evenly spaced quantiles (of the first column), shape [Q, C].
         anchors: inducing inputs of each term, where there are any.
-        whitening: where a further fit starts: mean and root of the covariance, in partly centred coordinates.
-        sampler: where each chain of NUTS stands: position [chains, P], step_size [chains], inverse_mass [chains, P].
+        coordinates: where a further fit starts.
+        sampler: where each chain of NUTS stands, and the coordinates it moves in; empty otherwise.
         diagnostics: numbers by name: ``rhat``, ``ess``, ``divergences`` (NUTS), ``khat`` (SVI, Laplace), ...
         trace: estimates of the ELBO (SVI), or the objective during the search for the mode.
         warnings: sentences, one for each reason not to trust the fit.
@@ -125,7 +104,7 @@ class ContextualFit:
     labels_per_labeler: Float[np.ndarray, " W"]
     inputs: Float[np.ndarray, "Q C"]
     anchors: tuple[np.ndarray, ...]
-    whitening: Gaussian
+    coordinates: Coordinates
     sampler: dict[str, np.ndarray]
     diagnostics: dict[str, float]
     trace: Float[np.ndarray, " T"]
@@ -182,47 +161,27 @@ def fit(
     scale = scale or (start.scale if start else Scale.learn(scores))
     x = scale(scores)
     data = jax.device_put(prepare_data(config, labels, x, start.anchors or None if start else None))
-    u, _ = centre(config, data)
-    report = progress or (lambda stage, done, total: None)
-    trace = np.zeros(0)
-    if start is None:
-        whitening, trace, code = find_mode(config, data, inference.max_steps, report)
-    else:
-        if start.config != config or start.unconstrained.shape[-1] != len(u):
-            raise LabelError(
-                "start: a fit of another model or of other labelers; allowed: one of the same config and labelers"
-            )
-        whitening, code = start.whitening, optimize.CONVERGED
-
-    diagnostics: dict[str, float] = {"mode_code": int(code)}
-    sampler: dict[str, np.ndarray] = {}
-    if inference.method == "nuts":
-        earlier = start if start and start.inference.method == "nuts" else None
-        whitening, draws, sampler, more = _nuts(config, data, whitening, inference, key, earlier, report)
-        diagnostics |= more
-    else:
-        proposal = whitening
-        if inference.method == "svi":
-            proposal, trace = _svi(config, data, whitening, inference, key, report)
-        elif start is not None:
-            proposal, trace, code = find_mode(config, data, inference.max_steps, report, start=whitening)
-        whitening = proposal
-        draws, more = _draw(config, data, proposal, inference, jax.random.fold_in(key, 1), report)
-        diagnostics |= more
-    sites = jax.tree.map(np.asarray, _constrain_all(config, data, jnp.asarray(draws.reshape(-1, draws.shape[-1]))))
+    if start and (start.config != config or start.unconstrained.shape[-1] != size_of(config, data)):
+        raise LabelError(
+            "start: a fit of another model or of other labelers; allowed: one of the same config and labelers"
+        )
+    draws, coordinates, sampler, diagnostics, trace = _infer(
+        config, data, inference, key, start, progress or (lambda stage, done, total: None)
+    )
+    sites = _values(config, data, jnp.asarray(draws.reshape(-1, draws.shape[-1])))
     result = ContextualFit(
         config=config,
         inference=inference,
         scale=scale,
-        draws=sites,
-        unconstrained=np.asarray(draws),
+        draws=jax.tree.map(np.asarray, sites),
+        unconstrained=draws,
         labels_per_labeler=np.bincount(labels.labeler, weights=labels.counts, minlength=labels.n_labelers),
         inputs=representatives(x),
         anchors=tuple(np.asarray(t.z) for t in data.basis.terms if isinstance(t, Inducing)),
-        whitening=Gaussian(*map(np.asarray, whitening)),
+        coordinates=jax.tree.map(np.asarray, coordinates),
         sampler=sampler,
         diagnostics=diagnostics,
-        trace=np.asarray(trace),
+        trace=trace,
         warnings=(),
     )
     informed = _informed(result)
@@ -237,349 +196,53 @@ def representatives(x: Float[np.ndarray, "I C"], size: int = 64) -> Float[np.nda
     return x[order[((np.arange(size) + 0.5) / size * len(x)).astype(int)]]
 
 
-# The mode and its Hessian.
-
-
-def find_mode(config, data: Data, max_steps: int, report=lambda *_: None, start=None) -> tuple[Gaussian, Any, int]:
-    """(N(mode, inverse of the negative Hessian there), log density at each evaluation, result code).
-
-    Newton-like: L-BFGS in coordinates whitened by the Hessian at the point before, first on a few blocks of the data
-    (where there are many) and without centring, then on all with it.
-    """
-    n_blocks = data.labels.n_blocks
-    some, factor = data, 1.0
-    if n_blocks > SUBSET_BLOCKS:
-        index = np.linspace(0, n_blocks - 1, SUBSET_BLOCKS).round().astype(np.int32)
-        some, factor = blocks(data, jnp.asarray(index)), n_blocks / SUBSET_BLOCKS
-    report("mode", 0, 3)
-    if start is None:
-        u = centre(config, data)[0]
-        q = Gaussian(u, jnp.eye(len(u), dtype=u.dtype), jnp.zeros_like(u), jnp.zeros_like(u))
-        q = whiten(config, some, q, factor)
-        q, *_ = _climb(config, some, factor, q, max_steps)
-        q = _centre_informed(config, data, q, _hessian(config, some, q, q.mean, factor, which=1))
-        q = whiten(config, some, q, factor)
-    else:
-        q = start
-    report("mode", 1, 3)
-    q, objective, code = _climb(config, data, 1.0, q, max_steps)
-    report("mode", 2, 3)
-    q = whiten(config, data, _rebase(config, data, q), 1.0)
-    report("mode", 3, 3)
-    objective = np.asarray(objective)
-    return q, -objective[np.isfinite(objective)], int(code)
-
-
-SUBSET_BLOCKS = 8
-LEAST_PRECISION = 0.2  # eigenvalues of the Hessian below this are raised to it; the priors' own are .25 and more
-TANGENTS = 32  # columns of the Hessian at a time
-
-
-def _centre_informed(config, data: Data, q: Gaussian, hessian: Float[Array, "P P"]) -> Gaussian:
-    """q at the same point, with each white entry centred as far as the labels determine it given the scales."""
-    given = sets_scales(config, data)
-    precision = np.where(given[:, None] | given[None], 0, np.asarray(hessian, np.float64)) + np.diag(1.0 * given)
-    eigenvalues, vectors = np.linalg.eigh(precision)
-    variance = (vectors**2 / np.maximum(eigenvalues, LEAST_PRECISION)).sum(1)
-    reference = log_scales(config, data, q.mean)
-    white = np.asarray(log_scales(config, data, q.mean + jnp.asarray(given, q.mean.dtype))) != np.asarray(reference)
-    centring = jnp.asarray(np.where(white, np.clip(1 - variance, 0, 1), 0), q.mean.dtype)
-    return q._replace(centring=centring, reference=reference)
-
-
-def _shift(config, data, q: Gaussian, at) -> Float[Array, " P"]:
-    """log(y / u): the same from u and from y, since the scales' own entries are never centred. Bounded, since a scale
-    near 0 would blow u up: the expectation of u² would not exist."""
-    return q.centring * WIDEST * jnp.tanh((log_scales(config, data, at) - q.reference) / WIDEST)
-
-
-WIDEST = 2.0  # of the logarithm of a scale over its reference
-
-
-@eqx.filter_jit
-def _rebase(config, data: Data, q: Gaussian) -> Gaussian:
-    """q at the same point, with the scales there as reference: then y is u there."""
-    u = density(config, data, q, q.mean)[2]
-    return q._replace(mean=u, reference=log_scales(config, data, u))
-
-
-def density(config, data: Data, q: Gaussian, y: Float[Array, " P"], factor: float = 1.0):
-    """log p(L, y), log p(L, u) and u."""
-    shift = _shift(config, data, q, y)
-    u = y * jnp.exp(-shift)
-    value = log_density(config, data, u, factor)
-    return value - shift.sum(), value, u
-
-
-@eqx.filter_jit
-def whiten(config, data: Data, q: Gaussian, factor: float) -> Gaussian:
-    """q with the root of the inverse of the Hessian of -log p(L, u) at its mean, small eigenvalues raised."""
-    return q._replace(root=_inverse_root(_hessian(config, data, q, q.mean, factor, which=1)))
-
-
-@eqx.filter_jit
-def _mean_whitening(config, data: Data, q: Gaussian, draws: Float[Array, "S P"]) -> Gaussian:
-    """q at the draws' mean, with the root of the inverse of their mean Hessian, E[∇log p ∇log pᵀ]."""
-    y = jax.vmap(lambda u: u * jnp.exp(_shift(config, data, q, u)))(draws)
-    hessian = jax.lax.map(lambda at: _hessian(config, data, q, at, 1.0, which=0), y).mean(0)
-    return q._replace(mean=y.mean(0), root=_inverse_root(hessian))
-
-
-@eqx.filter_jit
-def _hessian(config, data, q: Gaussian, y, factor, which: int) -> Float[Array, "P P"]:
-    """The Hessian over y of -log p(L, y) (``which`` 0), or of -log p(L, u) (1)."""
-    slope = jax.grad(lambda at: -density(config, data, q, at, factor)[which])
-    basis = jnp.eye(len(y), dtype=y.dtype)
-    columns = jax.lax.map(lambda e: jax.jvp(slope, (y,), (e,))[1], basis, batch_size=min(TANGENTS, len(y)))
-    return (columns + columns.T) / 2
-
-
-def _inverse_root(precision: Float[Array, "P P"]) -> Float[Array, "P P"]:
-    eigenvalues, vectors = jnp.linalg.eigh(precision)
-    return vectors / jnp.sqrt(jnp.maximum(eigenvalues, LEAST_PRECISION))
-
-
-@eqx.filter_jit
-def _climb(config, data, factor, q: Gaussian, max_steps: int):
-    """L-BFGS from q's mean, in its coordinates: q at the mode of log p(L, u), and how it went. (That of log p(L, y) may
-    lie at an amplitude of 0, where centred weights have no scale.)"""
-
-    def objective(v):
-        value, grad = jax.value_and_grad(lambda v: -density(config, data, q, affine(q, v), factor)[1])(v)
-        return value, grad, None
-
-    v = jnp.zeros_like(q.mean)
-    rtol = max(1e-10, float(jnp.finfo(v.dtype).eps))
-    end = optimize.minimize(
-        objective, v, optimize.lbfgs(10), diagonal=jnp.ones_like, max_steps=max_steps, refresh=0, rtol=rtol
-    )
-    return q._replace(mean=affine(q, end.x)), end.history, end.code
-
-
-def affine(q: Gaussian, v: Float[Array, " P"]) -> Float[Array, " P"]:
-    """y = m + R v."""
-    return q.mean + jnp.matmul(q.root, v, precision=jax.lax.Precision.HIGHEST)
-
-
-# Approximations: N(m, R Rᵀ), and how well it does.
-
-
-def _draw(config, data, q: Gaussian, inference: Inference, key, report):
-    """Draws from q, Pareto k-hat of their importance weights, and where asked for the resampled draws."""
-    key, again = jax.random.split(key)
-    noise = jax.random.normal(key, (inference.n_draws, len(q.mean)), q.mean.dtype)
-    draws, ratios, done = [], [], 0
-    for part in np.array_split(np.asarray(noise), max(1, len(noise) // 50)):
-        u, ratio = _ratios(config, data, q, jnp.asarray(part))
-        draws.append(np.asarray(u))
-        ratios.append(np.asarray(ratio))
-        done += len(part)
-        report("draws", done, len(noise))
-    draws = np.concatenate(draws)
-    smoothed = pareto_smooth(np.concatenate(ratios))
+def _infer(config, data: Data, inference: Inference, key, start: ContextualFit | None, report):
+    """(draws [chains, S, P], coordinates, where the sampler stands, diagnostics, trace)."""
+    goes_on = start is not None and inference.method == "nuts" and start.inference.method == "nuts"
+    coordinates, trace = start and jax.tree.map(jnp.asarray, start.coordinates), np.zeros(0)
+    diagnostics = {"mode_code": optimize.CONVERGED}
+    if not goes_on and not (inference.method == "svi" and start):
+        found = find_coordinates(config, data, inference.max_steps, report, coordinates)
+        coordinates, trace, diagnostics["mode_code"] = found.coordinates, found.trace, found.code
+    if inference.method == "nuts":
+        draws, sampler, more = _nuts(config, data, inference, coordinates, key, start if goes_on else None, report)
+        return draws, coordinates, sampler, diagnostics | more, trace
+    if inference.method == "svi":
+        coordinates, trace = approximate.ascend(
+            config, data, coordinates, key, inference.n_steps, inference.n_particles, inference.n_batch, report
+        )
+    found, again = jax.random.split(jax.random.fold_in(key, 1))
+    draws, smoothed, khat_scales = approximate.draw(config, data, coordinates, inference.n_draws, found, report)
     weights = np.exp(smoothed.log_weights)
-    diagnostics = {"khat": smoothed.khat, "ess": 1 / (weights**2).sum()}
+    diagnostics |= {"khat": smoothed.khat, "khat_scales": khat_scales, "ess": 1 / (weights**2).sum()}
     if inference.resample:
         draws = draws[np.asarray(jax.random.choice(again, len(draws), (len(draws),), p=jnp.asarray(weights)))]
-    return draws[None], diagnostics
+    return draws[None], coordinates, {}, diagnostics, trace
 
 
-@eqx.filter_jit
-def _ratios(config, data, q: Gaussian, noise):
-    """Draws u of q and log p(L, u) - log q(u), up to a constant."""
-
-    def one(v):
-        value, _, u = density(config, data, q, affine(q, v))
-        return u, value + 0.5 * (v**2).sum()
-
-    n_triples = data.labels.label.shape[0]
-    return jax.lax.map(one, noise, batch_size=int(np.clip(1_000_000 // n_triples, 1, 50)))
-
-
-class _Ascent(NamedTuple):
-    mean: Array
-    root: Array  # lower triangle; its diagonal as logarithms
-    optimiser: Any
-
-
-def _svi(config, data, whitening: Gaussian, inference: Inference, key, report) -> tuple[Gaussian, np.ndarray]:
-    """The Gaussian that maximises the ELBO, in the whitening's coordinates, and the ELBO's estimates."""
-    size = len(whitening.mean)
-    schedule = optax.cosine_decay_schedule(inference.learning_rate, inference.n_steps, 0.01)
-    rule = optax.adam(schedule)
-    mean, root = jnp.zeros(size, whitening.mean.dtype), jnp.zeros((size, size), whitening.mean.dtype)
-    state = _Ascent(mean, root, rule.init((mean, root)))
-    trace, done, block_of_steps = [], 0, 100
-    while done < inference.n_steps:
-        n = min(block_of_steps, inference.n_steps - done)
-        state, elbo = _ascend(config, data, whitening, inference, rule.update, state, jax.random.fold_in(key, done), n)
-        trace.append(np.asarray(elbo))
-        done += n
-        report("svi", done, inference.n_steps)
-    q = whitening._replace(mean=affine(whitening, state.mean), root=whitening.root @ _triangle(state.root))
-    return q, np.concatenate(trace)
-
-
-def _triangle(root):
-    return jnp.tril(root, -1) + jnp.diag(jnp.exp(jnp.diag(root)))
-
-
-@eqx.filter_jit
-def _ascend(config, data, whitening, inference, update, state: _Ascent, key, n: int):
-    """n steps up the ELBO. The gradient goes through the draws only (Roeder, Wu, Duvenaud 2017): its noise vanishes
-    where q is the posterior."""
-    n_blocks = data.labels.n_blocks
-    n_batch = min(inference.n_batch, n_blocks)
-
-    def negative_elbo(parameters, batch, noise):
-        mean, root = parameters
-        still = jax.lax.stop_gradient(_triangle(root))
-
-        def one(e):
-            v = mean + _triangle(root) @ e
-            white = jax.scipy.linalg.solve_triangular(still, v - jax.lax.stop_gradient(mean), lower=True)
-            log_q = -0.5 * (white**2).sum() - jnp.log(jnp.diag(still)).sum()
-            return density(config, batch, whitening, affine(whitening, v), n_blocks / batch.labels.n_blocks)[0] - log_q
-
-        return -jax.vmap(one)(noise).mean()
-
-    def step(state: _Ascent, key):
-        which, draw = jax.random.split(key)
-        batch = data
-        if n_batch < n_blocks:
-            batch = blocks(data, jax.random.choice(which, n_blocks, (n_batch,), replace=False).astype(jnp.int32))
-        noise = jax.random.normal(draw, (inference.n_particles, len(state.mean)), state.mean.dtype)
-        at = (state.mean, state.root)
-        value, slope = jax.value_and_grad(negative_elbo)(at, batch, noise)
-        change, optimiser = update(slope, state.optimiser, at)
-        mean, root = jax.tree.map(jnp.add, at, change)
-        return _Ascent(mean, root, optimiser), -value
-
-    return jax.lax.scan(step, state, jax.random.split(key, n))
-
-
-# NUTS.
-
-
-def _nuts(config, data, whitening, inference: Inference, key, earlier: ContextualFit | None, report):
-    """(whitening, draws [chains, S, P], where the sampler stands, diagnostics); goes on with ``earlier``'s chains."""
-    size, chains, first = len(whitening.mean), inference.n_chains, inference.n_warmup // 2
-    keys = jax.random.split(key, 3)
-    progress = [0, inference.n_draws + (0 if earlier else inference.n_warmup)]
-
-    def run(whitening, warmup, n, v, step_size, inverse_mass, key):
-        """n iterations, the first of which are warm-up: (state, what each iteration gave)."""
-        settings = (warmup, inference.target_accept, inference.max_depth)
-        split = jax.random.split(key, len(v))
-        state = _nuts_start(config, data, whitening, settings, v, split, step_size, inverse_mass)
-        parts: list[Any] = []
-        end = progress[0] + n
-        while progress[0] < end:
-            steps = min(NUTS_BLOCK, end - progress[0])
-            state, part = _nuts_run(config, data, whitening, settings, state, steps)
-            parts.append(jax.tree.map(np.asarray, part))
-            progress[0] += steps
-            report("nuts", *progress)
-        return state, [np.concatenate(p, 1) for p in zip(*parts, strict=True)]
-
+def _nuts(config, data, inference: Inference, coordinates, key, earlier: ContextualFit | None, report):
+    """(draws, where the sampler stands, diagnostics), of all draws where chains go on."""
+    i = inference
+    settings = nuts.Settings(i.n_warmup, i.n_draws, i.n_chains, i.target_accept, i.max_depth)
     if earlier is None:
-        whitening = _rebase(config, data, whitening)
-        whitening = whiten(config, data, whitening._replace(centring=jnp.zeros(size, whitening.mean.dtype)), 1.0)
-        v = jax.random.normal(keys[0], (chains, size), whitening.mean.dtype)
-        step_size, inverse_mass = jnp.full(chains, 0.2, v.dtype), jnp.ones((chains, size), v.dtype)
-        if first >= 20:
-            _, (u, *_) = run(whitening, first, first, v, step_size, inverse_mass, keys[1])
-            whitening = _mean_whitening(config, data, whitening, jnp.asarray(u[:, -HESSIANS:].reshape(-1, size)))
-            v = _whitened(config, data, whitening, jnp.asarray(u[:, -1]))
-        else:
-            first = 0
-        warmup = inference.n_warmup - first
+        at, sampler = affine(config, data, coordinates), None
     else:
-        warmup = 0
-        v, step_size, inverse_mass = (
-            jnp.asarray(earlier.sampler[k]) for k in ("position", "step_size", "inverse_mass")
-        )
-    state, found = run(whitening, warmup, warmup + inference.n_draws, v, step_size, inverse_mass, keys[2])
-    draws, diverging, accept, steps = (part[:, warmup:] for part in found)
-    divergences = int(diverging.sum())
+        at = Affine(*(jnp.asarray(earlier.sampler[name]) for name in Affine._fields))
+        sampler = nuts.Sampler(*(earlier.sampler[name] for name in nuts.Sampler._fields))
+    draws, at, sampler, diagnostics = nuts.sample(config, data, at, settings, key, report, sampler)
     if earlier is not None:
+        diagnostics["divergences"] += int(earlier.diagnostics["divergences"])
         draws = np.concatenate([earlier.unconstrained, draws], 1)
-        divergences += int(earlier.diagnostics["divergences"])
-    sampler = {
-        "position": np.asarray(state.z),
-        "step_size": np.asarray(state.adapt_state.step_size),
-        "inverse_mass": np.asarray(state.adapt_state.inverse_mass_matrix),
-    }
-    diagnostics = chain_diagnostics(draws) | {
-        "divergences": divergences,
-        "acceptance": float(accept.mean()),
-        "leapfrog_steps": float(steps.mean()),
-    }
-    return whitening, draws, sampler, diagnostics
-
-
-@eqx.filter_jit
-def _whitened(config, data, q: Gaussian, u: Float[Array, "chains P"]) -> Float[Array, "chains P"]:
-    """v of u."""
-    y = jax.vmap(lambda one: one * jnp.exp(_shift(config, data, q, one)))(u)
-    return jnp.linalg.solve(q.root, (y - q.mean).T).T
-
-
-NUTS_BLOCK = 25  # iterations between two reports
-HESSIANS = 4  # draws of each chain whose Hessians are averaged
-
-
-def _kernel(config, data, whitening, settings):
-    """NumPyro's NUTS on v: (init(v, key, step_size, inverse_mass), step)."""
-    warmup, target_accept, max_depth = settings
-    init, step = hmc(potential_fn=lambda v: -density(config, data, whitening, affine(whitening, v))[0], algo="NUTS")
-
-    def begin(v, key, step_size, inverse_mass):
-        return init(
-            v,
-            warmup,
-            step_size=step_size,
-            inverse_mass_matrix=inverse_mass,
-            target_accept_prob=target_accept,
-            max_tree_depth=max_depth,
-            rng_key=key,
-        )
-
-    return begin, step
-
-
-@eqx.filter_jit
-def _nuts_start(config, data, whitening, settings, v, keys, step_size, inverse_mass):
-    begin, _ = _kernel(config, data, whitening, settings)
-    return jax.vmap(begin)(v, keys, step_size, inverse_mass)
-
-
-@eqx.filter_jit
-def _nuts_run(config, data, whitening, settings, state, n: int):
-    """n iterations of every chain: the state, and (u, diverging, acceptance, leapfrog steps) of each."""
-    begin, step = _kernel(config, data, whitening, settings)
-
-    def chain(state):
-        begin(
-            state.z, state.rng_key, state.adapt_state.step_size, state.adapt_state.inverse_mass_matrix
-        )  # sets up step
-
-        def one(state, _):
-            state = step(state)
-            u = density(config, data, whitening, affine(whitening, state.z))[2]
-            return state, (u, state.diverging, state.accept_prob, state.num_steps)
-
-        return jax.lax.scan(one, state, None, length=n)
-
-    return jax.vmap(chain)(state)
+        diagnostics |= chain_diagnostics(draws)
+    return draws, sampler._asdict() | jax.tree.map(np.asarray, at)._asdict(), diagnostics
 
 
 # What to say about a fit.
 
 
 @eqx.filter_jit
-def _constrain_all(config, data, u):
-    return jax.lax.map(lambda one: constrain(config, data, one), u)
+def _values(config, data, u):
+    return jax.lax.map(lambda one: draw_at(config, data, one), u)
 
 
 @eqx.filter_jit
@@ -627,6 +290,11 @@ def _warnings(fit: ContextualFit, labels: Labels) -> tuple[str, ...]:
                 "draw more"
             )
     else:
+        if not d["khat_scales"] < 0.7:
+            out.append(
+                f"Pareto k-hat of the scales' draws is {d['khat_scales']:.2f}, above 0.7: amplitudes and length-scales "
+                "may be off; compare with nuts"
+            )
         if not d["khat"] < 0.7:
             name = {"svi": "variational", "laplace": "Laplace"}[fit.inference.method]
             out.append(
@@ -680,7 +348,7 @@ def identification(config: ContextualConfig, labels: Labels, informed: dict[str,
 def _still_climbing(trace: np.ndarray) -> bool:
     """Whether the last fifth of the ELBO's estimates lies above the fifth before by more than noise and half a nat."""
     n = len(trace) // 5
-    if n < 10:
+    if n < 3:
         return True
     before, after = trace[-2 * n : -n], trace[-n:]
     noise = np.sqrt((before.var() + after.var()) / n)
@@ -699,7 +367,9 @@ def save(fit: ContextualFit, folder) -> None:
     arrays |= {
         f"scale/{k}": getattr(fit.scale, k) for k in ("low", "high", "knots") if getattr(fit.scale, k) is not None
     }
-    arrays |= {f"whitening/{k}": v for k, v in fit.whitening._asdict().items()}
+    q = fit.coordinates
+    arrays |= {f"quadratic/{k}": v for k, v in q.labels._asdict().items()}
+    arrays |= {"centre": q.centre, "root": q.root}
     arrays |= {k: getattr(fit, k) for k in _PLAIN}
     np.savez(folder / "contextual.npz", **arrays)
     settings = {
@@ -737,7 +407,7 @@ def load(folder) -> ContextualFit:
         draws=group("draws"),
         sampler=group("sampler"),
         anchors=tuple(z for _, z in sorted(group("anchors").items(), key=lambda item: int(item[0]))),
-        whitening=Gaussian(**group("whitening")),
+        coordinates=Coordinates(Quadratic(**group("quadratic")), arrays["centre"], arrays["root"]),
         diagnostics=settings["diagnostics"],
         warnings=tuple(settings["warnings"]),
         **{k: arrays[k] for k in _PLAIN},

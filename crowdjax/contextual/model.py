@@ -15,7 +15,7 @@ parametrisation by s and γ, the priors and the labelers' levels are ours (docs/
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import math
 from typing import Literal, NamedTuple, get_args
 
 import equinox as eqx
@@ -24,9 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
-from numpyro.infer.util import constrain_fn, potential_energy
 
 from crowdjax import likelihood
 from crowdjax.contextual.functions import (
@@ -34,12 +32,10 @@ from crowdjax.contextual.functions import (
     Basis,
     Family,
     Function,
-    Hilbert,
     evaluate,
-    parameters_of,
+    look_up,
     prepare,
-    sample,
-    sample_scale,
+    tabulate,
 )
 from crowdjax.labels import LabelError, Labels
 
@@ -145,32 +141,136 @@ def prepare_data(config: ContextualConfig, labels: Labels, x: Float[np.ndarray, 
     return Data(labels, *bases(config, x, anchors))
 
 
-def parameters(
+# Everything unknown but the truth is a function of standard normals: u ~ N(0, I).
+
+
+def sites(
     config: ContextualConfig, n_labelers: int, basis: Basis, labeler_basis: Basis | None
-) -> dict[str, Array]:
-    """The NumPyro prior of everything unknown but the truth; only the shapes of the bases matter."""
-    draw = {}
+) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of everything unknown but the truth; scales and length-scales (``SCALES``) first."""
+    n_columns, n_terms = basis.x.shape[1], len(basis.terms)
+    scales, rest = {}, {}
     for name, function in config.functions.items():
-        draw |= {f"{name}_{key}": value for key, value in sample(name, function, config.gp, basis).items()}
-    if config.labelers == "global":
-        return draw
-    draw["labeler_scale"] = sample_scale("labeler_scale", config.offset_scale, (2,))
-    white = dist.Normal(0, 1)
-    draw["labeler_offset"] = numpyro.sample("labeler_offset", white.expand([2, n_labelers]).to_event(2))
+        rest[f"{name}_mean"] = ()
+        if function.family != "constant":
+            rest[f"{name}_slope"] = (n_columns,)
+        if function.family == "gp":
+            scales |= {f"{name}_amplitude": (n_terms,), f"{name}_length": (n_columns,)}
+            rest[f"{name}_weights"] = (n_terms, basis.terms[0].n_weights)
+    if config.labelers != "global":
+        scales["labeler_scale"] = (2,)
+        rest["labeler_offset"] = (2, n_labelers)
     if config.labelers == "function":
-        n_terms, m = len(labeler_basis.terms), labeler_basis.terms[0].n_weights
-        draw["labeler_amplitude"] = sample_scale("labeler_amplitude", 0.5, (2,))
-        length = dist.LogNormal(*config.labeler_gp.log_length).expand([2, labeler_basis.x.shape[1]]).to_event(2)
-        draw["labeler_length"] = numpyro.sample("labeler_length", length)
-        white = white.expand([2, n_terms, n_labelers, m]).to_event(4)
-        draw["labeler_weights"] = numpyro.sample("labeler_weights", white)
-    return draw
+        scales |= {"labeler_amplitude": (2,), "labeler_length": (2, n_columns)}
+        terms = labeler_basis.terms
+        rest["labeler_weights"] = (2, len(terms), n_labelers, terms[0].n_weights)
+    return scales | rest
+
+
+SCALES = ("_amplitude", "_length", "_scale")
+
+
+def n_scales(shapes: dict[str, tuple[int, ...]]) -> int:
+    """How many entries of u are scales and length-scales: they come first."""
+    return sum(math.prod(shape) for name, shape in shapes.items() if name.endswith(SCALES))
+
+
+def split(u: Float[Array, " P"], shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
+    """The entries of u by site."""
+    ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
+    parts = jnp.split(u, ends[:-1])
+    return {name: part.reshape(shape) for part, (name, shape) in zip(parts, shapes.items(), strict=True)}
+
+
+def values(config: ContextualConfig, white: dict[str, Array]) -> dict[str, Array]:
+    """The sites' values, given standard normals of the same shapes: their priors in one place.
+
+    Weights and offsets stay white; ``coefficients`` gives them their scales.
+    """
+    functions, out = config.functions, {}
+    for name, z in white.items():
+        owner, _, kind = name.rpartition("_")
+        function = functions.get(owner)
+        if kind == "mean":
+            out[name] = function.mean[0] + function.mean[1] * z
+        elif kind == "slope":
+            out[name] = function.slope * z
+        elif kind == "length":
+            mean, deviation = (config.labeler_gp if function is None else config.gp).log_length
+            out[name] = jnp.exp(mean + deviation * z)
+        elif kind in ("amplitude", "scale"):
+            scale = function.amplitude if function else config.offset_scale if kind == "scale" else LABELER_AMPLITUDE
+            out[name] = half_normal(z, scale)
+        else:
+            out[name] = z
+    return out
+
+
+LABELER_AMPLITUDE = 0.5  # of d_i: HalfNormal(½)
+
+
+def half_normal(z: Array, scale: float) -> Array:
+    """The quantile of HalfNormal(scale) that z is of N(0, 1). A logarithm's tail towards zero would be exponential,
+    which samplers and Gaussian approximations bear badly."""
+    quantile = jnp.clip(jax.scipy.special.ndtr(z), 1e-12, 1 - 1e-6)  # float32 would say 0 or infinity beyond
+    return scale * jnp.sqrt(2.0) * jax.scipy.special.erfinv(quantile)
 
 
 def model(config: ContextualConfig, data: Data):
-    """The NumPyro model: the priors, and the evidence of the labels as a factor."""
-    draw = parameters(config, data.labels.n_labelers, data.basis, data.labeler_basis)
+    """The NumPyro model: sites ``NAME_white`` ~ N(0, 1), their values, and the labels' evidence as a factor."""
+    white = {}
+    for name, shape in shapes_of(config, data).items():
+        white[name] = numpyro.sample(f"{name}_white", dist.Normal(0, 1).expand(shape).to_event(len(shape)))
+    draw = {name: numpyro.deterministic(name, value) for name, value in values(config, white).items()}
     numpyro.factor("labels", log_likelihood(config, data, draw))
+
+
+def shapes_of(config: ContextualConfig, data: Data) -> dict[str, tuple[int, ...]]:
+    """The sites of a model of these data."""
+    return sites(config, data.labels.n_labelers, data.basis, data.labeler_basis)
+
+
+def coefficients(config: ContextualConfig, basis: Basis, labeler_basis: Basis | None, draw) -> dict[str, Array]:
+    """What the likelihood sees of the sites' values: weights and offsets times their scales. Affine in all sites but
+    scales and length-scales; of those, only inducing inputs need to know a length-scale again."""
+    out = {}
+    for name, function in config.functions.items():
+        out |= {f"{name}_{key}": value for key, value in of_one(name, function, basis, draw).items()}
+    if config.labelers != "global":  # offsets add up to zero: the shared functions are those of the crowd
+        white = draw["labeler_offset"]
+        out["labeler_offset"] = draw["labeler_scale"][:, None] * (white - white.mean(-1, keepdims=True))
+    if config.labelers == "function":
+        lengths = draw["labeler_length"].reshape(2, len(labeler_basis.terms), -1)
+        coloured = [
+            [
+                term.colour(draw["labeler_amplitude"][side], lengths[side, t], draw["labeler_weights"][side, t])
+                for t, term in enumerate(labeler_basis.terms)
+            ]
+            for side in (0, 1)
+        ]
+        out["labeler_coefficients"] = jnp.stack([jnp.stack(c) for c in coloured])
+    return out
+
+
+def of_one(name: str, function: Function, basis: Basis, draw) -> dict[str, Array]:
+    """The coefficients of one function (``functions.evaluate``)."""
+    value = of_function(name, draw)
+    out = {key: value[key] for key in ("mean", "slope", "length") if key in value}
+    if function.family == "gp":
+        lengths = value["length"].reshape(len(basis.terms), -1)
+        parts = zip(basis.terms, value["amplitude"], lengths, value["weights"], strict=True)
+        out["coefficients"] = jnp.stack([term.colour(*part) for term, *part in parts])
+    return out
+
+
+def of_function(name: str, values: dict[str, Array]) -> dict[str, Array]:
+    """Those of one function, without the prefix ``name_``."""
+    return {key.removeprefix(f"{name}_"): value for key, value in values.items() if key.startswith(f"{name}_")}
+
+
+def tables(config: ContextualConfig, basis: Basis, c: dict[str, Array]) -> dict[str, tuple[Array, ...]]:
+    """The three functions' tables (``functions.tabulate``)."""
+    return {name: tabulate(function, basis, of_function(name, c)) for name, function in config.functions.items()}
 
 
 def constrained(constraint: Constraint, a, g):
@@ -189,39 +289,23 @@ def constrained(constraint: Constraint, a, g):
     return a, g
 
 
-def labeler_offsets(config: ContextualConfig, draw) -> Float[Array, "2 W"]:
-    """e_i and e'_i; they add up to zero, so that the shared functions are those of the crowd."""
-    white = draw["labeler_offset"]
-    return draw["labeler_scale"][:, None] * (white - white.mean(-1, keepdims=True))
-
-
-def labeler_process(config: ContextualConfig, basis: Basis, draw, side: int, labeler, row) -> Float[Array, " N"]:
-    """d_i(x) for pairs (labeler, row of the basis); side 0: accuracy, 1: bias."""
-    out = 0.0
-    lengths = draw["labeler_length"][side].reshape(len(basis.terms), -1)
-    for t, term in enumerate(basis.terms):
-        weights = draw["labeler_weights"][side, t] * term.scale(draw["labeler_amplitude"][side], lengths[t])
-        out = out + (term.features[row] * weights[labeler]).sum(-1)
-    return out
-
-
-def accuracy_bias(config: ContextualConfig, basis, labeler_basis, draw, labeler, row):
-    """(s, γ) for pairs (labeler, row of the basis), each of shape [N]."""
-    functions = config.functions
-    sides = []
+def accuracy_bias(config: ContextualConfig, basis, labeler_basis, c, table, labeler, row):
+    """(s, γ) for pairs (labeler, row of the bases), each of shape [N], given coefficients and tables."""
+    both = []
     for side, name in enumerate(("accuracy", "bias")):
-        value = evaluate(functions[name], basis, parameters_of(name, draw))[row]
+        value = look_up(config.functions[name], basis, of_function(name, c), table[name])[row]
         if config.labelers != "global":
-            value = value + labeler_offsets(config, draw)[side][labeler]
+            value = value + c["labeler_offset"][side][labeler]
         if config.labelers == "function":
-            value = value + labeler_process(config, labeler_basis, draw, side, labeler, row)
-        sides.append(value)
-    return constrained(config.constraint, *sides)
+            for t, (term, of_input) in enumerate(zip(labeler_basis.terms, labeler_basis.rows, strict=True)):
+                value = value + (term.features[of_input[row]] * c["labeler_coefficients"][side, t][labeler]).sum(-1)
+        both.append(value)
+    return constrained(config.constraint, *both)
 
 
-def prevalence_logit(config: ContextualConfig, basis: Basis, draw) -> Float[Array, " n"]:
-    """r(x), the logit of the prevalence."""
-    return evaluate(config.functions["prevalence"], basis, parameters_of("prevalence", draw))
+def prevalence_logit(config: ContextualConfig, basis: Basis, c, table) -> Float[Array, " n"]:
+    """r(x), the logit of the prevalence, given coefficients and tables."""
+    return look_up(config.functions["prevalence"], basis, of_function("prevalence", c), table["prevalence"])
 
 
 class Curves(NamedTuple):
@@ -232,34 +316,50 @@ class Curves(NamedTuple):
     specificity: Float[Array, "*W n"]
 
 
+def prevalence(config: ContextualConfig, basis: Basis, draw) -> Float[Array, " n"]:
+    """π(x) of one draw."""
+    function = config.functions["prevalence"]
+    return jax.nn.sigmoid(evaluate(function, basis, of_one("prevalence", function, basis, draw)))
+
+
 def curves(
     config: ContextualConfig, basis: Basis, labeler_basis: Basis | None, draw, labelers: Int[Array, " W"]
 ) -> Curves:
     """Prevalence, and sensitivity and specificity of each of the given labelers (shape [W, n]), of one draw."""
     n, w = basis.x.shape[0], len(labelers)
     row = jnp.tile(jnp.arange(n), w)
-    s, gamma = accuracy_bias(config, basis, labeler_basis, draw, jnp.repeat(labelers, n), row)
+    c = coefficients(config, basis, labeler_basis, draw)
+    table = tables(config, basis, c)
+    s, gamma = accuracy_bias(config, basis, labeler_basis, c, table, jnp.repeat(labelers, n), row)
     sensitivity, specificity = likelihood.sensitivity_specificity(s.reshape(w, n), gamma.reshape(w, n))
-    return Curves(jax.nn.sigmoid(prevalence_logit(config, basis, draw)), sensitivity, specificity)
+    return Curves(jax.nn.sigmoid(prevalence_logit(config, basis, c, table)), sensitivity, specificity)
 
 
-def block_log_likelihood(config: ContextualConfig, data: Data, draw) -> Float[Array, ""]:
-    """log p(L | functions) of data in one block."""
+def triples(config: ContextualConfig, data: Data, c, table):
+    """(s, γ) of every triple, and logit π of every instance."""
     labels = data.labels
-    s, gamma = accuracy_bias(config, data.basis, data.labeler_basis, draw, labels.labeler, labels.instance)
-    return likelihood.evidence(labels, s, gamma, prevalence_logit(config, data.basis, draw)[: labels.n_instances])
+    s, gamma = accuracy_bias(config, data.basis, data.labeler_basis, c, table, labels.labeler, labels.instance)
+    return s, gamma, prevalence_logit(config, data.basis, c, table)[: labels.n_instances]
 
 
-def log_likelihood(config: ContextualConfig, data: Data, draw) -> Float[Array, ""]:
-    """log p(L | functions): the sum over blocks, each recomputed in the backward pass so that memory stays small."""
+def block_log_likelihoods(config: ContextualConfig, data: Data, c: dict[str, Array]) -> Float[Array, " n_blocks"]:
+    """log p(L | functions) of each block, given coefficients. Blocks are computed again in the backward pass, so that
+    memory stays small."""
+    table = tables(config, data.basis, c)
     if data.labels.n_blocks == 1:
-        return block_log_likelihood(config, data, draw)
+        return likelihood.evidence(data.labels, *triples(config, data, c, table))[None]
 
     @jax.checkpoint
     def one(index):
-        return block_log_likelihood(config, blocks(data, index[None]), draw)
+        part = blocks(data, index[None])
+        return likelihood.evidence(part.labels, *triples(config, part, c, table))
 
-    return jax.lax.map(one, jnp.arange(data.labels.n_blocks)).sum()
+    return jax.lax.map(one, jnp.arange(data.labels.n_blocks))
+
+
+def log_likelihood(config: ContextualConfig, data: Data, draw: dict[str, Array]) -> Float[Array, ""]:
+    """log p(L | functions), given the sites' values."""
+    return block_log_likelihoods(config, data, coefficients(config, data.basis, data.labeler_basis, draw)).sum()
 
 
 def blocks(data: Data, index: Int[Array, " B"]) -> Data:
@@ -293,88 +393,37 @@ def blocks(data: Data, index: Int[Array, " B"]) -> Data:
     )
 
     def rows(basis: Basis) -> Basis:
-        def term(t):
-            field = "features" if isinstance(t, Hilbert) else "x"
-            return dataclasses.replace(t, **{field: pick(getattr(t, field))})
-
         knots = basis.knots
         if knots is not None:
             knots = dataclasses.replace(knots, index=pick(knots.index), fraction=pick(knots.fraction))
-        return Basis(pick(basis.x), tuple(term(t) for t in basis.terms), knots)
+        return Basis(pick(basis.x), basis.terms, tuple(pick(row) for row in basis.rows), knots)
 
     return Data(chosen, rows(data.basis), None if data.labeler_basis is None else rows(data.labeler_basis))
 
 
-# The unconstrained vector u: what the samplers and optimisers move.
+def draw_at(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict[str, Array]:
+    """The sites' values (one draw) of standard normals u."""
+    return values(config, split(u, shapes_of(config, data)))
 
 
-def _prior(config, data):
-    parameters(config, data.labels.n_labelers, data.basis, data.labeler_basis)
+def coefficients_at(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict[str, Array]:
+    """:func:`coefficients` of standard normals u."""
+    return coefficients(config, data.basis, data.labeler_basis, draw_at(config, data, u))
 
 
-def centre(config: ContextualConfig, data: Data) -> tuple[Float[Array, " P"], Callable]:
-    """(u at the priors' centres, the map from u to the dictionary of unconstrained sites)."""
-    trace = numpyro.handlers.trace(numpyro.handlers.seed(_prior, jax.random.key(0))).get_trace(config, data)
-    values = {}
-    for name, site in trace.items():
-        if site["type"] != "sample":
-            continue
-        value = jnp.zeros_like(site["value"])
-        if name in ("prevalence_mean", "accuracy_mean", "bias_mean"):
-            value = value + config.functions[name.removesuffix("_mean")].mean[0]
-        if name.endswith("_length"):
-            value = value + (config.labeler_gp if name.startswith("labeler") else config.gp).log_length[0]
-        values[name] = value
-    return ravel_pytree(values)
+def size_of(config: ContextualConfig, data: Data) -> int:
+    """P, the number of unknowns."""
+    return sum(math.prod(shape) for shape in shapes_of(config, data).values())
 
 
 def prior_draws(config: ContextualConfig, n_labelers: int, basis: Basis, labeler_basis: Basis | None, key, n: int):
     """n draws of all sites from the prior, each of shape [n, ...]."""
-
-    def one(key):
-        return numpyro.handlers.seed(parameters, key)(config, n_labelers, basis, labeler_basis)
-
-    return jax.vmap(one)(jax.random.split(key, n))
-
-
-def log_prior(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> Float[Array, ""]:
-    """log p(u), the Jacobian of the unconstraining map included."""
-    unravel = centre(config, data)[1]
-    return -potential_energy(_prior, (config, data), {}, unravel(u))
-
-
-def constrain(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict[str, Array]:
-    """The sites' values (one draw) of an unconstrained vector."""
-    return constrain_fn(_prior, (config, data), {}, centre(config, data)[1](u), return_deterministic=True)
+    shapes = sites(config, n_labelers, basis, labeler_basis)
+    u = jax.random.normal(key, (n, sum(math.prod(shape) for shape in shapes.values())), basis.x.dtype)
+    return jax.vmap(lambda one: values(config, split(one, shapes)))(u)
 
 
 def log_density(config: ContextualConfig, data: Data, u: Float[Array, " P"], scale: float = 1.0) -> Float[Array, ""]:
-    """log p(L, u): prior and evidence; the density that every method of inference works on. ``scale`` multiplies the
+    """log p(L, u) up to a constant: the density that every method of inference works on. ``scale`` multiplies the
     evidence, for minibatches."""
-    return log_prior(config, data, u) + scale * log_likelihood(config, data, constrain(config, data, u))
-
-
-def log_scales(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> Float[Array, " P"]:
-    """The logarithm of the scale that multiplies each white entry of u (weights: their spectral root; offsets: τ); 0
-    for entries that are not white. Depends on amplitudes, length-scales and τ only."""
-    draw = constrain(config, data, u)
-    shapes = centre(config, data)[1](u)
-    out = {name: jnp.zeros_like(value) for name, value in shapes.items()}
-    for name, function in config.functions.items():
-        if function.family == "gp":
-            lengths = draw[f"{name}_length"].reshape(len(data.basis.terms), -1)
-            amplitudes = draw[f"{name}_amplitude"]
-            scales = [t.log_scale(amplitudes[i], lengths[i]) for i, t in enumerate(data.basis.terms)]
-            out[f"{name}_weights"] = jnp.stack(scales)
-    if config.labelers != "global":
-        scale = jnp.log(draw["labeler_scale"])[:, None]
-        out["labeler_offset"] = jnp.broadcast_to(scale, shapes["labeler_offset"].shape)
-    return ravel_pytree(out)[0]
-
-
-def sets_scales(config: ContextualConfig, data: Data) -> np.ndarray:
-    """Which entries of u ``log_scales`` depends on, shape [P]."""
-    u, unravel = centre(config, data)
-    names = unravel(u)
-    mask = {name: np.full(v.shape, name.endswith(("_white", "_length"))) for name, v in names.items()}
-    return np.concatenate([mask[name].ravel() for name in sorted(mask)])
+    return -0.5 * (u**2).sum() + scale * log_likelihood(config, data, draw_at(config, data, u))

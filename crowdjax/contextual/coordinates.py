@@ -1,0 +1,295 @@
+"""Coordinates v in which the posterior of the contextual model is nearly a standard normal; every method works in them.
+
+The unknowns are u = (θ, w), all N(0, 1) a priori: θ the scales and length-scales, w the rest. The labels see them
+through coefficients y = y₀ + R(θ) w. Around a point m the labels' log-likelihood is nearly a quadratic of y,
+
+    log p(L | y) ≈ const + λᵀ(y - m) - ½ (y - m)ᵀ H (y - m),
+
+and given that quadratic everything is exact, whatever the scales: with A(θ) = I + R(θ)ᵀ H R(θ),
+
+    w | θ ~ N(w_θ, A(θ)⁻¹),     A(θ) w_θ = R(θ)ᵀ (λ + H (m - y₀))
+    log p(θ) = -½ |θ|² - ½ |w_θ|² + λᵀδ - ½ δᵀ H δ - ½ log det A(θ) + const,     δ = y₀ + R(θ) w_θ - m
+
+so that v = (v_θ, v_w) with θ = θ̂ + S v_θ and w = w_θ + A(θ)^(-½) v_w has no funnels: where labels determine a weight
+times its scale, the product keeps still while the scale moves; where they do not, the weight keeps still.
+
+Source: the nested Laplace approximation of Rue, Martino and Chopin 2009, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jax.scipy.linalg import cho_solve, solve_triangular
+from jaxtyping import Array, Float
+
+from crowdjax import optimize
+from crowdjax.contextual.model import (
+    ContextualConfig,
+    Data,
+    block_log_likelihoods,
+    blocks,
+    coefficients_at,
+    n_scales,
+    shapes_of,
+    size_of,
+)
+
+PRECISION = jax.lax.Precision.HIGHEST
+
+
+class Quadratic(NamedTuple):
+    """const + λᵀ(y - m) - ½ (y - m)ᵀ H (y - m), H positive semi-definite."""
+
+    point: Float[Array, " Q"]
+    slope: Float[Array, " Q"]
+    precision: Float[Array, "Q Q"]
+
+    def __call__(self, y: Float[Array, " Q"]) -> Float[Array, ""]:
+        d = y - self.point
+        return self.slope @ d - 0.5 * d @ jnp.matmul(self.precision, d, precision=PRECISION)
+
+
+class Coordinates(NamedTuple):
+    """The quadratic that stands for the labels, and θ = centre + root v_θ."""
+
+    labels: Quadratic
+    centre: Float[Array, " K"]
+    root: Float[Array, "K K"]
+
+
+class Given(NamedTuple):
+    """w | θ ~ N(mean, (chol cholᵀ)⁻¹), and log p(θ) up to a constant."""
+
+    mean: Float[Array, " M"]
+    chol: Float[Array, "M M"]
+    log_p: Float[Array, ""]
+
+
+def coefficients_of(config: ContextualConfig, data: Data, theta, w) -> Float[Array, " Q"]:
+    """y = y₀ + R(θ) w as a vector."""
+    c = coefficients_at(config, data, jnp.concatenate([theta, w]))
+    return ravel_pytree({name: value for name, value in c.items() if not name.endswith("_length")})[0]
+
+
+def block_values(config: ContextualConfig, data: Data, theta, y: Float[Array, " Q"]) -> Float[Array, " n_blocks"]:
+    """log p(L | y) of each block. θ matters for inducing inputs only: their values say the rest of the function up
+    to its length-scale."""
+    width = size_of(config, data) - len(theta)
+    c = coefficients_at(config, data, jnp.concatenate([theta, jnp.zeros(width, y.dtype)]))
+    seen = {name: value for name, value in c.items() if not name.endswith("_length")}
+    return block_log_likelihoods(config, data, c | ravel_pytree(seen)[1](y))
+
+
+def given(config: ContextualConfig, data: Data, q: Quadratic, theta: Float[Array, " K"]) -> Given:
+    """The distribution of w given θ, and that of θ, whose gradient is right to first order only."""
+    still = jax.lax.stop_gradient
+    width = size_of(config, data) - len(theta)
+    of_w = partial(coefficients_of, config, data, theta)
+    _, transpose = jax.vjp(of_w, jnp.zeros(width, theta.dtype))
+    back = lambda y: transpose(y)[0]  # noqa: E731
+    half = jax.vmap(back)(q.precision)  # H R
+    a = jnp.eye(width, dtype=theta.dtype) + jax.vmap(back)(half.T)
+    chol = jnp.linalg.cholesky(still(a + a.T) / 2)
+
+    def step(w):
+        residual = back(q.slope - jnp.matmul(q.precision, of_w(w) - q.point, precision=PRECISION)) - w
+        return w + cho_solve((chol, True), residual)
+
+    w = still(step(step(jnp.zeros(width, theta.dtype))))  # the second is for the first one's rounding errors
+    inverse = cho_solve((chol, True), jnp.eye(width, dtype=theta.dtype))
+    change = (inverse * (a - still(a))).sum() / 2  # 0, with the gradient of half the log determinant
+    value = q(of_w(w)) - 0.5 * (w @ w) - 0.5 * (theta @ theta) - jnp.log(jnp.diag(chol)).sum() - change
+    return Given(w, chol, value)
+
+
+class Affine(NamedTuple):
+    """u = mean + root v: the coordinates with A held at θ̂, for samplers."""
+
+    mean: Float[Array, " P"]
+    root: Float[Array, "P P"]
+
+    def __call__(self, v: Float[Array, " P"]) -> Float[Array, " P"]:
+        return self.mean + jnp.matmul(self.root, v, precision=PRECISION)
+
+
+@eqx.filter_jit
+def affine(config: ContextualConfig, data: Data, q: Coordinates) -> Affine:
+    """The affine map of θ̂'s coordinates."""
+    k = len(q.centre)
+    g = given(config, data, q.labels, q.centre)
+    eye = jnp.eye(len(g.mean), dtype=g.mean.dtype)
+    root = jax.scipy.linalg.block_diag(q.root, solve_triangular(g.chol.T, eye, lower=False))
+    return Affine(jnp.concatenate([q.centre, g.mean]), root.reshape(k + len(eye), -1))
+
+
+# Finding them.
+
+
+class Found(NamedTuple):
+    """Coordinates at the mode, w there, the objective at each evaluation on the way, and a result code."""
+
+    coordinates: Coordinates
+    mode: Float[Array, " M"]
+    trace: Float[np.ndarray, " T"]
+    code: int
+
+
+ROUNDS = 12  # of: w given θ, quadratic there, θ given the quadratic
+SOME_LABELS = 50_000  # labels for the first rounds, where there are more
+HESSIAN_WORK = 3e8  # labels times coefficients for a Hessian; beyond, it is taken from a part of the blocks
+
+
+def find_coordinates(
+    config: ContextualConfig,
+    data: Data,
+    max_steps: int,
+    report: Callable[[str, int, int], None] = lambda *_: None,
+    start: Coordinates | None = None,
+) -> Found:
+    """Alternates between w at its mode given θ, the quadratic there, and θ at the mode of its own posterior."""
+    k = n_scales(shapes_of(config, data))
+    dtype = data.basis.x.dtype
+    theta, w = jnp.zeros(k, dtype), jnp.zeros(size_of(config, data) - k, dtype)
+    stages = [data] if start else [some_blocks(data, SOME_LABELS)[0], data]
+    if len(stages) == 2 and stages[0] is data:
+        stages = [data]
+    if start is None:
+        q = quadratic(config, stages[0], theta, w, data.labels.n_blocks / stages[0].labels.n_blocks)
+        chol = given(config, data, q, theta).chol
+    else:
+        theta, q = start.centre, start.labels
+        w, chol, _ = given(config, data, q, theta)
+    trace, code = [], optimize.CONVERGED
+    for stage, part in enumerate(stages):
+        factor = data.labels.n_blocks / part.labels.n_blocks
+        for turn in range(ROUNDS):
+            report("mode", stage * ROUNDS + turn, len(stages) * ROUNDS)
+            w, _, code, history = _climb(config, part, factor, theta, w, chol, max_steps)
+            trace.append(np.asarray(history))
+            q = quadratic(config, part, theta, w, factor)
+            if code == optimize.MAX_STEPS and turn < ROUNDS - 1:  # not there yet: on, with the curvature here
+                chol = given(config, data, q, theta).chol
+                continue
+            before, mode = theta, w
+            theta, root = scales(config, data, q, theta)
+            w, chol, _ = given(config, data, q, theta)
+            if not k or float(jnp.abs(jnp.linalg.solve(root, theta - before)).max()) < STILL:
+                break
+    history = np.concatenate(trace)
+    return Found(Coordinates(q, theta, root), mode, -history[np.isfinite(history)], int(code))
+
+
+STILL = 0.1  # posterior standard deviations of θ
+
+
+def some_blocks(data: Data, n_labels: float) -> tuple[Data, float]:
+    """Evenly spaced blocks with about so many labels, and what their evidence counts for."""
+    n_blocks = data.labels.n_blocks
+    n = int(np.clip(np.ceil(n_labels * n_blocks / data.labels.label.shape[0]), 1, n_blocks))
+    if n == n_blocks:
+        return data, 1.0
+    index = np.linspace(0, n_blocks - 1, n).round().astype(np.int32)
+    return blocks(data, jnp.asarray(index)), n_blocks / n
+
+
+def quadratic(config: ContextualConfig, data: Data, theta, w, factor: float = 1.0) -> Quadratic:
+    """The second-order expansion of ``factor`` log p(L | y) around y of (θ, w), negative curvatures cut off."""
+    y = _coefficients(config, data, theta, w)
+    part, more = some_blocks(data, HESSIAN_WORK / len(y))
+    slope, hessian = _slope(config, data, theta, y), _hessian(config, part, theta, y)
+    return Quadratic(y, factor * slope, jnp.asarray(positive(np.asarray(hessian, np.float64) * factor * more), y.dtype))
+
+
+def positive(hessian: np.ndarray) -> np.ndarray:
+    """The nearest positive semi-definite matrix."""
+    eigenvalues, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
+    return (vectors * np.maximum(eigenvalues, 0)) @ vectors.T
+
+
+@eqx.filter_jit
+def _coefficients(config, data, theta, w):
+    return coefficients_of(config, data, theta, w)
+
+
+@eqx.filter_jit
+def _slope(config, data, theta, y):
+    return jax.grad(lambda y: block_values(config, data, theta, y).sum())(y)
+
+
+TANGENTS = 32  # columns of a Hessian at a time
+
+
+_hessian = eqx.filter_jit(lambda config, data, theta, y: curvature(config, data, theta, y))
+
+
+def curvature(config: ContextualConfig, data: Data, theta, y: Float[Array, " Q"]) -> Float[Array, "Q Q"]:
+    """The Hessian of -log p(L | y)."""
+    slope = jax.grad(lambda y: -block_values(config, data, theta, y).sum())
+    basis = jnp.eye(len(y), dtype=y.dtype)
+    return jax.lax.map(lambda e: jax.jvp(slope, (y,), (e,))[1], basis, batch_size=min(TANGENTS, len(y)))
+
+
+@eqx.filter_jit
+def _climb(config, data, factor, theta, w, chol, max_steps: int):
+    """L-BFGS to the mode of log p(L, w | θ), in coordinates w + chol^-T v."""
+
+    def of(v):
+        return w + solve_triangular(chol.T, v, lower=False)
+
+    def objective(v):
+        def value(v):
+            at = of(v)
+            y = coefficients_of(config, data, theta, at)
+            return 0.5 * (at @ at) - factor * block_values(config, data, theta, y).sum()
+
+        return *jax.value_and_grad(value)(v), None
+
+    rtol = max(1e-10, float(jnp.finfo(w.dtype).eps))
+    end = optimize.minimize(
+        objective,
+        jnp.zeros_like(w),
+        optimize.lbfgs(10),
+        diagonal=jnp.ones_like,
+        max_steps=max_steps,
+        refresh=0,
+        rtol=rtol,
+    )
+    return of(end.x), end.value, end.code, end.history
+
+
+LEAST_PRECISION = 0.3  # of θ, a priori 1
+MOST_SCALE_STEPS = 60
+DIFFERENCE = 0.1  # of θ, for its Hessian
+
+
+@eqx.filter_jit
+def scales(config: ContextualConfig, data: Data, q: Quadratic, theta: Float[Array, " K"]):
+    """The mode of log p(θ), and the root of the inverse of its negative Hessian there."""
+    if not len(theta):
+        return theta, jnp.zeros((0, 0), theta.dtype)
+
+    def value(theta):
+        return -given(config, data, q, theta).log_p
+
+    end = optimize.minimize(
+        lambda theta: (*jax.value_and_grad(value)(theta), None),
+        theta,
+        optimize.lbfgs(10),
+        diagonal=jnp.ones_like,
+        max_steps=MOST_SCALE_STEPS,
+        refresh=0,
+        rtol=1e-6,
+    )
+    steps = DIFFERENCE * jnp.eye(len(theta), dtype=theta.dtype)
+    slope = jax.grad(value)
+    columns = jax.lax.map(lambda e: (slope(end.x + e) - slope(end.x - e)) / (2 * DIFFERENCE), steps)
+    eigenvalues, vectors = jnp.linalg.eigh((columns + columns.T) / 2)
+    return end.x, vectors / jnp.sqrt(jnp.maximum(eigenvalues, LEAST_PRECISION))
