@@ -94,15 +94,22 @@ def same(a, b, atol=1e-4):
         np.testing.assert_allclose(x, y, atol=100 * atol)
 
 
-def test_the_same_fit_on_1_2_and_8_devices(fresh_python):
+@pytest.mark.parametrize(
+    "cases",
+    [
+        [("dawid-skene", "auto", (2, 8)), ("features", "auto", (8,))],
+        pytest.param([("learned", "auto", (8,)), ("three", "auto", (8,))], marks=pytest.mark.slow),
+        pytest.param([("learned", "em-cg", (8,)), ("features", "em-bound", (8,))], marks=pytest.mark.slow),
+    ],
+    ids=["default", "others", "other solvers"],
+)
+def test_the_same_fit_on_1_2_and_8_devices(cases, fresh_python):
     """Gold, weights, features, class priors, several factors and every solver; objectives to 1e-5 (here far better)."""
     fresh_python(
         SETUP
+        + f"cases = {cases}"
         + """
-for name, solver, devices in [
-    ("dawid-skene", "auto", (2, 8)), ("learned", "auto", (8,)), ("features", "auto", (8,)), ("three", "auto", (8,)),
-    ("learned", "em-cg", (8,)), ("features", "em-bound", (8,)),
-]:
+for name, solver, devices in cases:
     model, key, solver = model_of(name, labels), jax.random.key(1), SOLVERS[solver]
     one = fit_jit(labels, model, key, solver)
     for n in devices:
