@@ -32,7 +32,7 @@ FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 # The packages that a file may import; where it is not named here, CORE alone.
 CORE = {"jax", "jaxlib", "equinox", "optax", "jaxtyping", "numpy"}
 BEYOND = {
-    "contextual": {"numpyro"},
+    "contextual": {"numpyro", "scipy"},
     "io": {"narwhals", "pyarrow", "fsspec"},
     "datasets": {"pyarrow", "pooch"},
     "minibatch": {"pyarrow"},

@@ -29,6 +29,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float
+from scipy.optimize import minimize
 
 from crowdjax import optimize
 from crowdjax.contextual.model import (
@@ -270,26 +271,24 @@ MOST_SCALE_STEPS = 60
 DIFFERENCE = 0.1  # of θ, for its Hessian
 
 
-@eqx.filter_jit
 def scales(config: ContextualConfig, data: Data, q: Quadratic, theta: Float[Array, " K"]):
-    """The mode of log p(θ), and the root of the inverse of its negative Hessian there."""
+    """The mode of log p(θ), and the root of the inverse of its negative Hessian there; host side, few unknowns."""
     if not len(theta):
         return theta, jnp.zeros((0, 0), theta.dtype)
 
-    def value(theta):
-        return -given(config, data, q, theta).log_p
+    def value_and_slope(at):
+        value, slope = _scales_slope(config, data, q, jnp.asarray(at, theta.dtype))
+        return -float(value), -np.asarray(slope, np.float64)
 
-    end = optimize.minimize(
-        lambda theta: (*jax.value_and_grad(value)(theta), None),
-        theta,
-        optimize.lbfgs(10),
-        diagonal=jnp.ones_like,
-        max_steps=MOST_SCALE_STEPS,
-        refresh=0,
-        rtol=1e-6,
-    )
-    steps = DIFFERENCE * jnp.eye(len(theta), dtype=theta.dtype)
-    slope = jax.grad(value)
-    columns = jax.lax.map(lambda e: (slope(end.x + e) - slope(end.x - e)) / (2 * DIFFERENCE), steps)
-    eigenvalues, vectors = jnp.linalg.eigh((columns + columns.T) / 2)
-    return end.x, vectors / jnp.sqrt(jnp.maximum(eigenvalues, LEAST_PRECISION))
+    options = {"maxiter": MOST_SCALE_STEPS, "gtol": 1e-3}
+    end = minimize(value_and_slope, np.asarray(theta, np.float64), jac=True, method="BFGS", options=options).x
+    steps = DIFFERENCE * np.eye(len(end))
+    columns = np.array([value_and_slope(end + e)[1] - value_and_slope(end - e)[1] for e in steps]) / (2 * DIFFERENCE)
+    eigenvalues, vectors = np.linalg.eigh((columns + columns.T) / 2)
+    root = vectors / np.sqrt(np.maximum(eigenvalues, LEAST_PRECISION))
+    return jnp.asarray(end, theta.dtype), jnp.asarray(root, theta.dtype)
+
+
+@eqx.filter_jit
+def _scales_slope(config, data, q, theta):
+    return jax.value_and_grad(lambda theta: given(config, data, q, theta).log_p)(theta)
