@@ -53,8 +53,10 @@ def draw(
         normal = jax.random.normal(keys[0], (n_candidates, k), q.centre.dtype)
         squares = 2 * jax.random.gamma(keys[1], FREEDOM / 2, (n_candidates, 1), q.centre.dtype)
         t = normal * jnp.sqrt(FREEDOM / squares)
-        candidates = q.centre + t @ q.root.T
-        ratios = np.asarray(_log_p(config, data, q.labels, candidates), np.float64)
+        up, down = _widths(config, data, q)
+        width = jnp.where(t > 0, up, down)
+        candidates = q.centre + (t * width) @ q.root.T
+        ratios = np.asarray(_log_p(config, data, q.labels, candidates) + jnp.log(width).sum(1), np.float64)
         ratios += (FREEDOM + k) / 2 * np.log1p((np.asarray(t, np.float64) ** 2).sum(1) / FREEDOM)
         smoothed = pareto_smooth(ratios)
         khat = smoothed.khat
@@ -63,6 +65,16 @@ def draw(
     u, ratios = _draws(config, data, q, theta, keys[3])
     report("draws", 2, 2)
     return np.asarray(u), pareto_smooth(np.asarray(ratios)), khat
+
+
+def _widths(config, data, q: Coordinates):
+    """How wide log p(θ) is to either side of its mode along each column of the root, in units of it (Rue et al.,
+    section 6.5): from what it has lost at a distance of two."""
+    k = len(q.centre)
+    steps = 2 * jnp.concatenate([jnp.zeros((1, k), q.root.dtype), q.root.T, -q.root.T])
+    value = _log_p(config, data, q.labels, q.centre + steps)
+    width = jnp.clip(jnp.sqrt(2 / jnp.maximum(value[0] - value[1:], 1e-3)), 0.5, 2.0)
+    return width[:k], width[k:]
 
 
 def _systematic(key, log_weights, n: int) -> np.ndarray:
