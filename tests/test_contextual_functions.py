@@ -1,16 +1,18 @@
 """Functions of the context: their covariances, gradients in float32, increasing functions, the score's scale."""
 
+import importlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from crowdjax.contextual import functions
 from crowdjax.contextual.context import Scale
 from crowdjax.contextual.functions import GP, Function, evaluate, prepare
 from crowdjax.labels import LabelError
 
+functions = importlib.import_module("crowdjax.contextual.functions")  # the package's own name is the estimand
 X = np.linspace(-1, 1, 21)[:, None]
 GPS = {
     "hsgp": GP(),
