@@ -17,10 +17,10 @@ from crowdjax import api, parallel, simulate
 from crowdjax.factor import PRESETS, Solver, build, fit_jit
 from crowdjax.labels import InputError, Labels
 
+X64 = 'import jax; jax.config.update("jax_enable_x64", True)\n'  # for a process of its own
 SETUP = """
 import dataclasses, json, sys
 import jax, numpy as np
-jax.config.update("jax_enable_x64", True)
 from crowdjax import parallel, simulate
 from crowdjax.factor import PRESETS, FactorConfig, Solver, build, fit_jit
 from crowdjax.labels import Labels
@@ -106,7 +106,8 @@ def same(a, b, atol=1e-4):
 def test_the_same_fit_on_1_2_and_8_devices(cases, fresh_python):
     """Gold, weights, features, class priors, several factors and every solver; objectives to 1e-5 (here far better)."""
     fresh_python(
-        SETUP
+        X64
+        + SETUP
         + f"cases = {cases}"
         + """
 for name, solver, devices in cases:
@@ -128,7 +129,8 @@ assert again.objective >= found.objective - 1e-9 * abs(found.objective)
 def test_a_sweep_on_several_devices_equals_its_members_alone(fresh_python):
     """Five members on three devices: the order comes back, and what fills the last row is left out."""
     fresh_python(
-        SETUP
+        X64
+        + SETUP
         + """
 from crowdjax.factor import sweep
 

@@ -56,7 +56,7 @@ def draw(
         up, down = _widths(config, data, q)
         width = jnp.where(t > 0, up, down)
         candidates = q.centre + (t * width) @ q.root.T
-        ratios = np.asarray(_log_p(config, data, q.labels, candidates) + jnp.log(width).sum(1), np.float64)
+        ratios = np.array(_log_p(config, data, q.labels, candidates) + jnp.log(width).sum(1), np.float64)
         ratios += (FREEDOM + k) / 2 * np.log1p((np.asarray(t, np.float64) ** 2).sum(1) / FREEDOM)
         smoothed = pareto_smooth(ratios)
         khat = smoothed.khat
