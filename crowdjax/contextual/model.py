@@ -4,9 +4,11 @@
     s_ij = softplus( a(x_j) + e_i (+ d_i(x_j)) ),   γ_ij = g(x_j) + e'_i (+ d'_i(x_j))      accuracy and bias
     p(L) = Π_j Σ_z p(z_j = z) Π_i σ( L_ij (z s_ij + γ_ij) )               crowdjax.likelihood
 
-r, a and g have the priors of ``contextual.functions``; e_i ~ N(0, τ²), τ ~ HalfNormal(.5), and d_i is a small Gaussian
-process of each labeler. The softplus keeps sensitivity + specificity > 1, without which the classes could be switched
-in every region of x. Families, labelers' level and constraint are settings; so are the baselines (``PRESETS``).
+r, a and g are functions of ``contextual.functions``, their priors those of ``values``; e_i ~ N(0, τ²),
+τ ~ HalfNormal(.5), and d_i is a small Gaussian process of each labeler.
+The softplus keeps sensitivity + specificity > 1, without which the
+classes could be switched in every region of x. Families, labelers' level and constraint are settings; so are the
+baselines (``PRESETS``).
 
 Source: Nguyen, Ramakrishnan, Weinsberg 2022 (the post) for the functions of a score with Gaussian-process priors; the
 parametrisation by s and γ, the priors and the labelers' levels are ours (docs/contextual.md).
