@@ -51,7 +51,8 @@ class Inference:
     Attributes:
         method: ``nuts`` (the reference), ``svi`` or ``laplace``.
         n_draws: posterior draws; for NUTS of each chain.
-        n_warmup, n_chains, target_accept, max_depth: NUTS.
+        n_warmup, n_chains, n_thin, target_accept, max_depth: NUTS; of ``n_thin`` transitions the last is
+            kept.
         n_steps: steps of SVI, each on ``n_particles`` draws (in pairs) and ``n_batch`` blocks of instances.
         max_steps: evaluations in the search for the mode, between two looks at the curvature.
         resample: whether draws of SVI and Laplace are resampled with their importance weights.
@@ -61,7 +62,8 @@ class Inference:
     n_draws: int = 500
     n_warmup: int = 500
     n_chains: int = 2
-    target_accept: float = 0.8
+    n_thin: int = 4
+    target_accept: float = 0.97
     max_depth: int = 8
     n_steps: int = 30
     n_particles: int = 8
@@ -72,7 +74,7 @@ class Inference:
     def __post_init__(self):
         if self.method not in get_args(Method):
             raise ValueError(f"method: got {self.method!r}; allowed: {', '.join(get_args(Method))}")
-        for name in ("n_draws", "n_chains", "n_particles", "n_batch", "n_steps"):
+        for name in ("n_draws", "n_chains", "n_thin", "n_particles", "n_batch", "n_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: got {getattr(self, name)}; allowed: 1 or more")
 
@@ -223,13 +225,13 @@ def _infer(config, data: Data, inference: Inference, key, start: ContextualFit |
 def _nuts(config, data, inference: Inference, coordinates, key, earlier: ContextualFit | None, report):
     """(draws, where the sampler stands, diagnostics), of all draws where chains go on."""
     i = inference
-    settings = nuts.Settings(i.n_warmup, i.n_draws, i.n_chains, i.target_accept, i.max_depth)
+    settings = nuts.Settings(i.n_warmup, i.n_draws, i.n_chains, i.n_thin, i.target_accept, i.max_depth)
     if earlier is None:
         at, sampler = affine(config, data, coordinates), None
     else:
         at = Affine(*(jnp.asarray(earlier.sampler[name]) for name in Affine._fields))
         sampler = nuts.Sampler(*(earlier.sampler[name] for name in nuts.Sampler._fields))
-    draws, at, sampler, diagnostics = nuts.sample(config, data, at, settings, key, report, sampler)
+    draws, sampler, diagnostics = nuts.sample(config, data, at, settings, key, report, sampler)
     if earlier is not None:
         diagnostics["divergences"] += int(earlier.diagnostics["divergences"])
         draws = np.concatenate([earlier.unconstrained, draws], 1)

@@ -1,12 +1,14 @@
-"""NUTS for the contextual model: NumPyro's sampler in coordinates where the posterior is nearly round, chains vmapped.
+"""NUTS for the contextual model: NumPyro's sampler in coordinates where the posterior is nearly round.
 
-The coordinates are those of the mode's quadratic; after half of the warm-up they are made anew from the mean Hessian at
-the chains' draws, E[∇log p ∇log pᵀ]. NumPyro adapts step sizes and a diagonal mass matrix on top of them.
+The coordinates are those of the mode's quadratic; NumPyro adapts step sizes and a diagonal mass matrix on top of them.
+On a CPU each chain has a thread and a program of its own: vmapped, chains wait for the longest of their trees, and
+gathers and scatters over chains cost three times those of one (docs/performance.md). Elsewhere chains are vmapped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import equinox as eqx
@@ -16,17 +18,19 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpyro.infer.hmc import hmc
 
-from crowdjax.contextual.coordinates import TANGENTS, Affine
+from crowdjax.contextual.coordinates import Affine
 from crowdjax.contextual.diagnostics import chain_diagnostics
 from crowdjax.contextual.model import ContextualConfig, Data, log_density
 
 
 class Settings(NamedTuple):
-    """``n_warmup`` and ``n_draws`` of each of ``n_chains``, aimed-at acceptance, most doublings of a tree."""
+    """``n_warmup`` transitions and ``n_draws`` draws of each of ``n_chains``, transitions per draw, aimed-at
+    acceptance, most doublings of a tree."""
 
     n_warmup: int
     n_draws: int
     n_chains: int
+    n_thin: int
     target_accept: float
     max_depth: int
 
@@ -39,9 +43,7 @@ class Sampler(NamedTuple):
     inverse_mass: Float[Array, "chains P"]
 
 
-BLOCK = 25  # iterations between two reports
-HESSIANS = 4  # draws of each chain whose Hessians are averaged
-LEAST_PRECISION = 0.2  # eigenvalues of the mean Hessian below this are raised to it; the prior's own are 1
+BLOCK = 50  # transitions between two reports
 
 
 def sample(
@@ -53,73 +55,59 @@ def sample(
     report: Callable[[str, int, int], None],
     earlier: Sampler | None = None,
 ):
-    """(draws u [chains, S, P], the affine map at the end, where the sampler stands, diagnostics).
+    """(draws u [chains, S, P], where the sampler stands, diagnostics).
 
     Args:
-        affine: coordinates to start in; those that ``earlier`` was left in, where chains go on.
+        affine: the coordinates; those that ``earlier`` moved in, where chains go on.
         earlier: chains to continue, without warm-up.
     """
-    size, chains, warmup = len(affine.mean), settings.n_chains, settings.n_warmup
-    keys = jax.random.split(key, 3)
-    done, total = 0, settings.n_draws + (0 if earlier else warmup)
-
-    def run(affine, warmup, n, start: Sampler, key):
-        """n iterations, the first of which are warm-up: (state, what each iteration gave)."""
-        nonlocal done
-        adapt = (warmup, settings.target_accept, settings.max_depth)
-        state = _start(config, data, affine, adapt, start, jax.random.split(key, len(start.position)))
-        parts, end = [], done + n
-        while done < end:
-            state, part = _run(config, data, affine, adapt, state, min(BLOCK, end - done))
-            parts.append(jax.tree.map(np.asarray, part))
-            done = min(done + BLOCK, end)
-            report("nuts", done, total)
-        return state, [np.concatenate(p, 1) for p in zip(*parts, strict=True)]
-
+    size, chains, warmup = len(affine.mean), settings.n_chains, 0 if earlier else settings.n_warmup
+    k_start, k_run = jax.random.split(key)
     if earlier is None:
-        first = warmup // 2 if warmup >= 40 else 0
         dtype = affine.mean.dtype
-        start = Sampler(
-            0.5 * jax.random.normal(keys[0], (chains, size), dtype),
-            jnp.full(chains, 0.2, dtype),
-            jnp.ones((chains, size)),
-        )
-        if first:
-            _, (u, *_) = run(affine, first, first, start, keys[1])
-            affine = _again(config, data, affine, jnp.asarray(u[:, -HESSIANS:].reshape(-1, size)))
-            v = jnp.linalg.solve(affine.root, (jnp.asarray(u[:, -1]) - affine.mean).T).T
-            start = start._replace(position=v)
-        warmup -= first
-    else:
-        start, warmup = Sampler(*map(jnp.asarray, earlier)), 0
-    state, found = run(affine, warmup, warmup + settings.n_draws, start, keys[2])
-    draws, diverging, accept, steps = (part[:, warmup:] for part in found)
+        v = 0.5 * jax.random.normal(k_start, (chains, size), dtype)
+        earlier = Sampler(v, jnp.full(chains, 0.2, dtype), jnp.ones((chains, size), dtype))
+    adapt = (warmup, settings.target_accept, settings.max_depth)
+    start = Sampler(*map(jnp.asarray, earlier))
+    state = _start(config, data, affine, adapt, start, jax.random.split(k_run, len(start.position)))
+    stages = [*_blocks(warmup, False), *_blocks(settings.n_draws * settings.n_thin, True)]
+    parts, done, total = [], 0, sum(n for n, _ in stages)
+    with ThreadPoolExecutor(len(start.position)) as pool:
+        for n, kept in stages:
+            # The first is made chain by chain, so that one of them compiles and the others find the program.
+            run = map if done == 0 else pool.map
+            state, part = _advance(run, config, data, affine, adapt, state, jnp.asarray(n))
+            if kept:
+                parts.append([np.asarray(p)[:, :n] for p in part])
+            done += n
+            report("nuts", done, total)
+    all_, diverging, accept, steps = (np.concatenate(p, 1) for p in zip(*parts, strict=True))
     sampler = Sampler(*map(np.asarray, (state.z, state.adapt_state.step_size, state.adapt_state.inverse_mass_matrix)))
-    diagnostics = chain_diagnostics(draws) | {
+    diagnostics = chain_diagnostics(all_) | {
         "divergences": int(diverging.sum()),
         "acceptance": float(accept.mean()),
         "leapfrog_steps": float(steps.mean()),
     }
-    return draws, affine, sampler, diagnostics
+    return all_[:, settings.n_thin - 1 :: settings.n_thin], sampler, diagnostics
 
 
-@eqx.filter_jit
-def _again(config, data, affine: Affine, draws: Float[Array, "S P"]) -> Affine:
-    """Coordinates at the draws' mean, whitened by the inverse of their mean Hessian."""
+def _blocks(n: int, kept: bool):
+    """(transitions between two reports, whether they are kept)."""
+    alone = min(n, 0 if kept else 1)
+    return [(size, kept) for size in [alone, *(min(BLOCK, n - k) for k in range(alone, n, BLOCK))] if size]
 
-    def hessian(u):
-        slope = jax.grad(lambda v: -log_density(config, data, affine(v)))
-        v = jnp.linalg.solve(affine.root, u - affine.mean)
-        eye = jnp.eye(len(v), dtype=v.dtype)
-        return jax.lax.map(lambda e: jax.jvp(slope, (v,), (e,))[1], eye, batch_size=min(TANGENTS, len(v)))
 
-    mean = jax.lax.map(hessian, draws).mean(0)
-    eigenvalues, vectors = jnp.linalg.eigh((mean + mean.T) / 2)
-    return Affine(draws.mean(0), affine.root @ (vectors / jnp.sqrt(jnp.maximum(eigenvalues, LEAST_PRECISION))))
+def _advance(run, config, data, affine, adapt, state, n):
+    """n transitions of every chain: the state, and (u, whether it diverged, acceptance, leapfrog steps) of each."""
+    if jax.default_backend() != "cpu":
+        return _run_all(config, data, affine, adapt, state, n)
+    one = lambda chain: jax.block_until_ready(_run(config, data, affine, adapt, chain, n))  # noqa: E731
+    chains = [jax.tree.map(lambda x, c=c: x[c], state) for c in range(len(state.z))]
+    return jax.tree.map(lambda *x: jnp.stack(x), *run(one, chains))
 
 
 def _kernel(config, data, affine: Affine, adapt):
-    """NumPyro's NUTS on v: (init(v, key, step_size, inverse_mass), step)."""
+    """NumPyro's NUTS on v: (begin(v, key, step_size, inverse_mass), step)."""
     warmup, target_accept, max_depth = adapt
     init, step = hmc(potential_fn=lambda v: -log_density(config, data, affine(v)), algo="NUTS")
 
@@ -144,18 +132,26 @@ def _start(config, data, affine, adapt, start: Sampler, keys):
 
 
 @eqx.filter_jit
-def _run(config, data, affine, adapt, state, n: int):
-    """n iterations of every chain: the state, and (u, diverging, acceptance, leapfrog steps) of each."""
+def _run(config, data, affine, adapt, state, n):
+    return _transitions(config, data, affine, adapt, state, n)
+
+
+@eqx.filter_jit
+def _run_all(config, data, affine, adapt, states, counts):
+    return jax.vmap(lambda state: _transitions(config, data, affine, adapt, state, n))(states)
+
+
+def _transitions(config, data, affine, adapt, state, n):
+    """n <= BLOCK transitions of one chain; rows beyond n are zero. n is no constant: one program for all blocks."""
     begin, step = _kernel(config, data, affine, adapt)
+    begin(state.z, state.rng_key, state.adapt_state.step_size, state.adapt_state.inverse_mass_matrix)  # sets up step
 
-    def chain(state):
-        adapted = state.adapt_state
-        begin(state.z, state.rng_key, adapted.step_size, adapted.inverse_mass_matrix)  # sets up step
+    def one(k, carry):
+        state, out = carry
+        state = step(state)
+        found = affine(state.z), state.diverging, state.accept_prob, state.num_steps
+        return state, jax.tree.map(lambda rows, row: rows.at[k].set(row), out, found)
 
-        def one(state, _):
-            state = step(state)
-            return state, (affine(state.z), state.diverging, state.accept_prob, state.num_steps)
-
-        return jax.lax.scan(one, state, None, length=n)
-
-    return jax.vmap(chain)(state)
+    like = affine(state.z), state.diverging, state.accept_prob, state.num_steps
+    empty = jax.tree.map(lambda x: jnp.zeros((BLOCK, *x.shape), x.dtype), like)
+    return jax.lax.fori_loop(0, n, one, (state, empty))

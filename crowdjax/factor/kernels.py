@@ -183,7 +183,7 @@ def folded_curvature(counts: Float[Array, "W 2"], factors: Factors) -> Factors:
 def _instances(odds, prior_logit, gold, held, use):
     """(value without Σ ½(ℓ⁺ + ℓ⁻), posterior) of instances, given ℓ⁺ - ℓ⁻: with t = logit π + ℓ⁺ - ℓ⁻
 
-        log(π exp ℓ⁺ + (1-π) exp ℓ⁻) = ½(ℓ⁺ + ℓ⁻) + ½(log π + log(1-π)) + log(exp ½t + exp -½t)
+    log(π exp ℓ⁺ + (1-π) exp ℓ⁻) = ½(ℓ⁺ + ℓ⁻) + ½(log π + log(1-π)) + log(exp ½t + exp -½t)
     """
     t = prior_logit + odds
     p = likelihood.posterior(odds, 0, prior_logit, gold)

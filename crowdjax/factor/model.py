@@ -179,8 +179,11 @@ class Objective(eqx.Module):
         gradient -= self.precision * (x - self.mean)
         if self.model.beta is not None:
             a, b = self.model.beta
-            at = ravel_pytree(jax.tree.map(jnp.zeros_like, weights)._replace(
-                class_prior=jax.tree.map(jnp.ones_like, weights.class_prior)))[0]
+            at = ravel_pytree(
+                jax.tree.map(jnp.zeros_like, weights)._replace(
+                    class_prior=jax.tree.map(jnp.ones_like, weights.class_prior)
+                )
+            )[0]
             pi = jax.nn.sigmoid(weights.class_prior.dense[0, 0])
             gradient += at * ((a - 1) * (1 - pi) - (b - 1) * pi)
         return -value, jnp.where(self.moves, -gradient, 0), out.posterior, on_positives
