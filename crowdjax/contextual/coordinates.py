@@ -111,6 +111,9 @@ def given(config: ContextualConfig, data: Data, q: Quadratic, theta: Float[Array
     return Given(w, chol, value)
 
 
+_given = eqx.filter_jit(given)
+
+
 class Affine(NamedTuple):
     """u = mean + root v: the coordinates with A held at θ̂, for samplers."""
 
@@ -164,10 +167,10 @@ def find_coordinates(
         stages = [data]
     if start is None:
         q = quadratic(config, stages[0], theta, w, data.labels.n_blocks / stages[0].labels.n_blocks)
-        chol = given(config, data, q, theta).chol
+        chol = _given(config, data, q, theta).chol
     else:
         theta, q = start.centre, start.labels
-        w, chol, _ = given(config, data, q, theta)
+        w, chol, _ = _given(config, data, q, theta)
     trace, code = [], optimize.CONVERGED
     for stage, part in enumerate(stages):
         factor = data.labels.n_blocks / part.labels.n_blocks
@@ -177,11 +180,11 @@ def find_coordinates(
             trace.append(np.asarray(history))
             q = quadratic(config, part, theta, w, factor)
             if code == optimize.MAX_STEPS and turn < ROUNDS - 1:  # not there yet: on, with the curvature here
-                chol = given(config, data, q, theta).chol
+                chol = _given(config, data, q, theta).chol
                 continue
             before, mode = theta, w
             theta, root = scales(config, data, q, theta)
-            w, chol, _ = given(config, data, q, theta)
+            w, chol, _ = _given(config, data, q, theta)
             if not k or float(jnp.abs(jnp.linalg.solve(root, theta - before)).max()) < STILL:
                 break
     history = np.concatenate(trace)
