@@ -173,7 +173,7 @@ def test_what_is_not_identified_is_said(here, tables):
 @pytest.mark.slow
 def test_nuts_reports_its_diagnostics_and_its_progress(tables):
     told = []
-    small = Inference("nuts", n_draws=25, n_warmup=40, n_chains=2)
+    small = Inference("nuts", n_draws=25, n_warmup=40, n_chains=2, n_thin=1)
     result = crowdjax.context(
         tables["labels"],
         tables["scores"],

@@ -125,7 +125,7 @@ def informed():
     score, _, labels = crowd(400, 5, seed=1)
     config = dataclasses.replace(PRESETS["lr-lr"], labelers="global")
     settings = {
-        "nuts": Inference("nuts", n_draws=300, n_warmup=200),
+        "nuts": Inference("nuts", n_draws=300, n_warmup=200, n_thin=2),
         "svi": Inference("svi", n_draws=1000),
         "laplace": Inference("laplace", n_draws=1000),
         "resampled": Inference("laplace", n_draws=1000, resample=True),
@@ -327,7 +327,7 @@ def test_ranks_of_prior_draws_are_uniform():
             score,
             config,
             jax.random.key(r),
-            Inference("nuts", n_draws=200, n_warmup=200),
+            Inference("nuts", n_draws=200, n_warmup=200, n_thin=2),
         )
         basis, _ = found.bases(at)
         post = crowd_curves(config, basis, None, found.draws, jnp.ones(w))
