@@ -49,7 +49,7 @@ def draw(
     report("draws", 0, 2)
     theta, khat = jnp.broadcast_to(q.centre, (n, k)), -np.inf
     if k:
-        n_candidates = int(np.clip(CANDIDATE_WORK / size**3, n, 4 * n))
+        n_candidates = int(np.clip(CANDIDATE_WORK / size**3, n, 2 * n))
         normal = jax.random.normal(keys[0], (n_candidates, k), q.centre.dtype)
         squares = 2 * jax.random.gamma(keys[1], FREEDOM / 2, (n_candidates, 1), q.centre.dtype)
         t = normal * jnp.sqrt(FREEDOM / squares)

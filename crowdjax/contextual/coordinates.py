@@ -89,6 +89,20 @@ def block_values(config: ContextualConfig, data: Data, theta, y: Float[Array, " 
     return block_log_likelihoods(config, data, c | ravel_pytree(seen)[1](y))
 
 
+@jax.custom_jvp
+def _factor(a: Float[Array, "M M"]):
+    """(Cholesky factor, taken as constant; half the log determinant) of a positive definite matrix."""
+    chol = jnp.linalg.cholesky(a)
+    return chol, jnp.log(jnp.diag(chol)).sum()
+
+
+@_factor.defjvp
+def _factor_jvp(at, change):
+    chol, half_log_det = _factor(*at)
+    inverse = cho_solve((chol, True), jnp.eye(len(chol), dtype=chol.dtype))
+    return (chol, half_log_det), (jnp.zeros_like(chol), (inverse * change[0]).sum() / 2)
+
+
 def given(config: ContextualConfig, data: Data, q: Quadratic, theta: Float[Array, " K"]) -> Given:
     """The distribution of w given θ, and that of θ, whose gradient is right to first order only."""
     still = jax.lax.stop_gradient
@@ -98,16 +112,14 @@ def given(config: ContextualConfig, data: Data, q: Quadratic, theta: Float[Array
     back = lambda y: transpose(y)[0]  # noqa: E731
     half = jax.vmap(back)(q.precision)  # H R
     a = jnp.eye(width, dtype=theta.dtype) + jax.vmap(back)(half.T)
-    chol = jnp.linalg.cholesky(still(a + a.T) / 2)
+    chol, half_log_det = _factor((a + a.T) / 2)
 
     def step(w):
         residual = back(q.slope - jnp.matmul(q.precision, of_w(w) - q.point, precision=PRECISION)) - w
         return w + cho_solve((chol, True), residual)
 
     w = still(step(step(jnp.zeros(width, theta.dtype))))  # the second is for the first one's rounding errors
-    inverse = cho_solve((chol, True), jnp.eye(width, dtype=theta.dtype))
-    change = (inverse * (a - still(a))).sum() / 2  # 0, with the gradient of half the log determinant
-    value = q(of_w(w)) - 0.5 * (w @ w) - 0.5 * (theta @ theta) - jnp.log(jnp.diag(chol)).sum() - change
+    value = q(of_w(w)) - 0.5 * (w @ w) - 0.5 * (theta @ theta) - half_log_det
     return Given(w, chol, value)
 
 
