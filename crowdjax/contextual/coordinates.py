@@ -295,7 +295,7 @@ def scales(config: ContextualConfig, data: Data, q: Quadratic, theta: Float[Arra
         value, slope = _scales_slope(config, data, q, jnp.asarray(at, theta.dtype))
         return -float(value), -np.asarray(slope, np.float64)
 
-    options = {"maxiter": MOST_SCALE_STEPS, "gtol": 1e-3}
+    options = {"maxiter": MOST_SCALE_STEPS, "gtol": STILL * LEAST_PRECISION}  # finer steps drown in rounding
     end = minimize(value_and_slope, np.asarray(theta, np.float64), jac=True, method="BFGS", options=options).x
     steps = DIFFERENCE * np.eye(len(end))
     columns = np.array([value_and_slope(end + e)[1] - value_and_slope(end - e)[1] for e in steps]) / (2 * DIFFERENCE)
