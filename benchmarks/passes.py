@@ -1,4 +1,8 @@
-"""One pass over the labels: value with all gradients, the folded pass, the preconditioner, against two yardsticks."""
+"""One pass over the labels: value with all gradients, the E-step, the folded pass, the preconditioner.
+
+Against two yardsticks: the NumPy step, and the streaming bound, the time a copy takes to move what the pass must read
+(labels, factors) and write (gradients, posterior).
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.timing import Row, copy_bandwidth, numpy_step, on_device, power_law, seconds
-from crowdjax.factor import Factors, curvature_pass, data_pass
+from crowdjax.factor import Factors, curvature_pass, data_pass, e_step
 from crowdjax.factor.kernels import folded_pass, tally
 from crowdjax.labels import Labels
-
-BYTES = 9  # a triple: two int32 and an int8, which a pass must read
 
 
 def run(sizes: list[int]) -> Iterator[Row]:
@@ -29,13 +31,24 @@ def run(sizes: list[int]) -> Iterator[Row]:
         }  # fmt: skip
         counts = jax.jit(tally)(labels)
         one_pass, curvature, folded = jax.jit(data_pass), jax.jit(curvature_pass), jax.jit(folded_pass)
+        posterior = jax.jit(e_step)
         runs = {"NumPy step": numpy_step(host)}
         runs |= {f"pass {name}": partial(one_pass, labels, f) for name, f in factors.items()}
         runs |= {f"preconditioner {name}": partial(curvature, labels, factors[name]) for name in ("D=1", "D=3")}
         runs["pass Dawid-Skene, folded"] = partial(folded, labels, counts, factors["D=1"])
+        runs["E-step D=1"] = partial(posterior, labels, factors["D=1"])
+        moved = {f"pass {name}": size(labels) + size(f) + size(one_pass(labels, f)) for name, f in factors.items()}
         for name, value in seconds(runs).items():
             yield Row("passes", name, n, 1e9 * value / n, "ns/label")
-        yield Row("passes", "streaming bound", n, 1e9 * BYTES / bandwidth, "ns/label")
+            if name in moved:
+                yield Row("passes", name, n, value * bandwidth / moved[name], "x streaming bound")
+        for d in ("D=1", "D=3"):
+            yield Row("passes", f"streaming bound {d}", n, 1e9 * moved[f"pass {d}"] / bandwidth / n, "ns/label")
+
+
+def size(tree) -> int:
+    """Bytes of all arrays."""
+    return sum(v.nbytes for v in jax.tree.leaves(tree))
 
 
 def some_factors(labels: Labels, n_factors: int) -> Factors:

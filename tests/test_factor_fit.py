@@ -155,9 +155,7 @@ def hybrid():
         mean[0] = first
         return np.c_[np.ones(n), features, np.eye(n)], mean, np.r_[1.0, np.full(columns + n, 0.5)][:, None]
 
-    return dense(
-        labeler=side(LABELER_FEATURES, 1), instance=side(INSTANCE_FEATURES, 1), bias=side(LABELER_FEATURES, 0)
-    )
+    return dense(labeler=side(LABELER_FEATURES, 1), instance=side(INSTANCE_FEATURES, 1), bias=side(LABELER_FEATURES, 0))
 
 
 def hybrid_model(labels):

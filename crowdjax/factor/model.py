@@ -89,8 +89,9 @@ class FactorModel(eqx.Module):
         def fill(features: Features | None, part: Linear | None, width: int):
             if features is None:
                 return None
-            rows = Linear(features.n_columns, features.n)
-            return Linear(*(None if v is None else jnp.broadcast_to(v, (n, width)) for v, n in zip(part, rows)))
+            rows = (features.n_columns, features.n)
+            pairs = zip(part, rows, strict=True)
+            return Linear(*(None if v is None else jnp.broadcast_to(v, (n, width)) for v, n in pairs))
 
         widths = Weights(self.n_factors, self.n_factors, 1, 1)
         parts = zip(Weights._fields, self.only(prior), widths, strict=True)
