@@ -18,6 +18,7 @@ import typer
 
 from benchmarks import report, selftest
 from benchmarks.timing import machine
+from crowdjax import parallel
 
 SUITES = ("passes", "reductions", "fits", "batches", "contextual", "processes")
 BY_NAME = ("minibatch",)  # long
@@ -38,6 +39,7 @@ def main(
         numbers = [int(float(size)) for size in sizes.split(",")]
     except ValueError:
         raise typer.BadParameter(f"sizes: got {sizes!r}; allowed: numbers of labels, like 1e4,1e5") from None
+    parallel.use_cores()  # a device for each, as in the command line
     selftest.run()
     print("self-test: passed")
     rows = []

@@ -24,7 +24,7 @@ MODELS = {
     "factor D=1": ("factor", 1, Solver()),
     "factor D=3": ("factor", 3, Solver(rtol=1e-5)),  # as docs/performance.md advises
 }
-PEERS_UP_TO = {"dawid-skene": 1_000_000, "glad": 10_000}  # labels; beyond, crowd-kit takes minutes and more
+PEERS_UP_TO = {"dawid-skene": 10_000_000, "glad": 100_000}  # labels; beyond, crowd-kit takes many minutes
 
 
 def run(sizes: list[int]) -> Iterator[Row]:

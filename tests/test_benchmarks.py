@@ -43,6 +43,32 @@ def test_passes_are_measured_against_both_yardsticks(monkeypatch):
     assert all(row.value > 0 for row in rows.values())
 
 
+def test_the_pass_on_all_devices_is_that_on_one(fresh_python):
+    """The same factors, those of instances at the places that they have in the shards."""
+    fresh_python(
+        """
+import jax
+import numpy as np
+from benchmarks.passes import on_all_devices
+from crowdjax import parallel, simulate
+from crowdjax.factor import Factors, data_pass
+
+host = simulate.power_law(3, 40_000, n_instances=900).labels()
+run = on_all_devices(host, 2)
+found, factors = run(), run.args[1]
+_, place = parallel.cut(host, parallel.plan(*parallel.plan_of(host, 2)))
+alpha, beta, gamma, prior_logit = map(np.asarray, factors)
+factors = Factors(alpha[: host.n_labelers], beta[place], gamma[: host.n_labelers], prior_logit[place])
+one = jax.jit(data_pass)(host, factors)
+np.testing.assert_allclose(found.value, one.value, rtol=1e-5)
+np.testing.assert_allclose(found.posterior[place], one.posterior, atol=1e-4)
+np.testing.assert_allclose(found.gradient.alpha[: host.n_labelers], one.gradient.alpha, rtol=1e-3, atol=0.05)
+np.testing.assert_allclose(found.gradient.beta[place], one.gradient.beta, rtol=1e-3, atol=1e-3)
+""",
+        devices=2,
+    )
+
+
 @of_the_peer
 def test_fits_are_scored_on_the_objective_of_their_peer(monkeypatch):
     """crowd-kit's Dawid-Skene has no prior on labelers: its likelihood is at least ours, and not by much."""
