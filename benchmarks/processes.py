@@ -37,12 +37,16 @@ def run(sizes: list[int]) -> Iterator[Row]:
             write(table, n)
             for model, (peer, most) in PEERS.items():
                 if n <= most:
-                    for name, took in whole(table, model, peer):
+                    *ours, (name, of_peer) = whole(table, model, peer)
+                    yield Row("processes", name, n, of_peer, "s")
+                    for name, took in ours:
                         yield Row("processes", name, n, took, "s")
+                        yield Row("processes", name, n, of_peer / took, "x as fast as crowd-kit")
             if n >= SHARED_FROM:
                 one, two = shared(n, 1), shared(n, 2)
                 yield Row("processes", "glad in 1 process on 1 core", n, one, "s")
                 yield Row("processes", "glad in 2 processes on 1 core each", n, two, "s")
+                yield Row("processes", "glad in 2 processes on 1 core each", n, one / two, "x as fast as in 1")
 
 
 def write(path: Path, n: int) -> None:
