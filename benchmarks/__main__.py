@@ -2,8 +2,9 @@
 
     python -m benchmarks [SUITE ...] [--sizes 1e4,1e5,1e6,1e7] [--out benchmarks/results/NAME]
 
-Suites: passes, fits, batches, contextual; without a name all of them; ``self-test`` alone times nothing. Only ratios
-within one run count: the NumPy step and the bandwidth of a copy are taken in the same process.
+Suites: passes, reductions, fits, batches, contextual, processes; without a name all of them. ``minibatch`` runs only
+where it is named, ``self-test`` times nothing. Only ratios within one run count: the NumPy step and the bandwidth of a
+copy are taken in the same process.
 """
 
 from __future__ import annotations
@@ -17,29 +18,33 @@ import typer
 
 from benchmarks import report, selftest
 from benchmarks.timing import machine
+from crowdjax import parallel
 
-SUITES = ("passes", "fits", "batches", "contextual")
+SUITES = ("passes", "reductions", "fits", "batches", "contextual", "processes")
+BY_NAME = ("minibatch",)  # long
+NAMES = ", ".join((*SUITES, *BY_NAME, "self-test"))
 
 
 def main(
-    suites: Annotated[list[str] | None, typer.Argument(help="passes, fits, batches, contextual; self-test.")] = None,
+    suites: Annotated[list[str] | None, typer.Argument(help=f"{NAMES}.")] = None,
     sizes: Annotated[str, typer.Option(help="Numbers of labels.")] = "1e4,1e5,1e6,1e7",
     out: Annotated[Path | None, typer.Option(help="Folder of the results.")] = None,
 ) -> None:
-    """Measures the suites (default: all of them) and writes results.json, results.md and passes.svg."""
+    """Measures the suites (default: all but minibatch) and writes results.json, results.md and figures."""
     suites = suites or list(SUITES)
     for name in suites:
-        if name not in (*SUITES, "self-test"):
-            raise typer.BadParameter(f"suite: got {name!r}; allowed: {', '.join(SUITES)}, self-test")
+        if name not in NAMES.split(", "):
+            raise typer.BadParameter(f"suite: got {name!r}; allowed: {NAMES}")
     try:
         numbers = [int(float(size)) for size in sizes.split(",")]
     except ValueError:
         raise typer.BadParameter(f"sizes: got {sizes!r}; allowed: numbers of labels, like 1e4,1e5") from None
+    parallel.use_cores()  # a device for each, as in the command line
     selftest.run()
     print("self-test: passed")
     rows = []
     for name in suites:
-        for row in import_module(f"benchmarks.{name}").run(numbers) if name in SUITES else ():
+        for row in import_module(f"benchmarks.{name}").run(numbers) if name != "self-test" else ():
             rows.append(row)
             print(f"{row.suite:10} {row.name:26} {row.labels:>11,} {row.value:12.4g} {row.unit}", flush=True)
     if rows:

@@ -1,4 +1,4 @@
-"""Measurements as JSON, as a table to read, and as a figure of time over labels."""
+"""Measurements as JSON, as a table to read, and as figures of time over labels."""
 
 from __future__ import annotations
 
@@ -10,15 +10,22 @@ import numpy as np
 
 from benchmarks.timing import Row
 
+FIGURES = {  # suite: unit of its times, what they are of, the time in seconds
+    "passes": ("ns/label", "one pass", lambda row: row.value * row.labels / 1e9),
+    "fits": ("s", "a whole fit", lambda row: row.value),
+}
+
 
 def write(folder: Path, machine: dict[str, Any], rows: list[Row]) -> None:
-    """``results.json``, ``results.md`` and ``passes.svg`` in the folder."""
+    """``results.json``, ``results.md`` and a figure of every suite in ``FIGURES`` in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     record = {"machine": machine, "rows": [row._asdict() for row in rows]}
     (folder / "results.json").write_text(json.dumps(record, indent=1) + "\n")
     (folder / "results.md").write_text(table(machine, rows))
-    if any(row.suite == "passes" and row.labels for row in rows):
-        figure(rows, folder / "passes.svg")
+    for suite, (unit, what, scale) in FIGURES.items():
+        here = [r._replace(value=scale(r)) for r in rows if r.suite == suite and r.unit == unit and r.labels]
+        if here:
+            figure(here, f"seconds of {what}", folder / f"{suite}.svg")
 
 
 def table(machine: dict[str, Any], rows: list[Row]) -> str:
@@ -43,20 +50,21 @@ def slope(labels, seconds) -> float:
     return float(np.polyfit(np.log(labels[large]), np.log(seconds[large]), 1)[0])
 
 
-def figure(rows: list[Row], path: Path) -> None:
+def figure(rows: list[Row], what: str, path: Path) -> None:
+    """Seconds over labels of every name, log-log, with its slope."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     fig, axes = plt.subplots(figsize=(7, 5))
-    for name in dict.fromkeys(row.name for row in rows if row.suite == "passes" and row.labels):
-        points = sorted((r.labels, r.value * r.labels / 1e9) for r in rows if r.suite == "passes" and r.name == name)
-        n, t = np.array(points).T
+    for name in dict.fromkeys(row.name for row in rows):
+        n, t = np.array(sorted((row.labels, row.value) for row in rows if row.name == name)).T
         text = f"{name} (slope {slope(n, t):.2f})" if len(n) > 1 else name
-        style = dict(color="black", linestyle="--" if name == "NumPy step" else ":")
-        axes.loglog(n, t, label=text, marker="o", **(style if name in ("NumPy step", "streaming bound") else {}))
-    axes.set(xlabel="labels", ylabel="seconds of one pass")
+        yardstick = name == "NumPy step" or name.startswith("streaming bound")
+        style = dict(color="black", linestyle="--" if name == "NumPy step" else ":") if yardstick else {}
+        axes.loglog(n, t, label=text, marker="o", **style)
+    axes.set(xlabel="labels", ylabel=what)
     axes.legend(frameon=False, fontsize=8)
     fig.tight_layout()
     fig.savefig(path, metadata={"Date": None})

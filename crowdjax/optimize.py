@@ -80,8 +80,9 @@ def minimize(
 
     Args:
         objective: x -> (value, gradient, anything). Called at one place of the program.
-        rule: optax transformation: gradient -> ascent direction, with the extra arguments ``diagonal``, ``accepted``
-            (else the point is no step: nothing may be learnt from it) and ``restart`` (all that was learnt is void).
+        rule: optax transformation: gradient -> ascent direction, with the extra arguments ``before`` (the last accepted
+            point and its gradient; x0 and 0 at first), ``diagonal``, ``accepted`` (else the point is no step: nothing
+            may be learnt from it) and ``restart`` (all that was learnt is void).
         diagonal: x -> positive diagonal of a Hessian bound, the preconditioner.
         max_steps: length of the history and most evaluations (static).
         limit: most evaluations of this call, at most ``max_steps`` (may be traced; 0 skips the work).
@@ -137,7 +138,9 @@ def minimize(
         d = jax.lax.cond(accepted & due, diagonal, lambda x: s.diagonal, x)
 
         # A rejected point wastes this update; a condition around it would copy the memory of the rule at every step.
-        upward, rule_state = rule.update(grad, s.rule, x, diagonal=d, accepted=accepted, restart=restart)
+        upward, rule_state = rule.update(
+            grad, s.rule, x, before=(s.x, s.grad), diagonal=d, accepted=accepted, restart=restart
+        )
         update = jnp.asarray(upward)
         keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)  # noqa: E731
         at = keep(grad, s.grad)
@@ -355,15 +358,13 @@ def accelerate(
 
 
 class _Lbfgs(NamedTuple):
-    x: Array
-    grad: Array
-    steps: Array  # [memory + 1, P]; the last row is scratch
-    changes: Array  # [memory + 1, P]
-    curvature: Array  # [memory + 1], 1 / stepᵀchange; 0 where empty
-    count: Array
+    steps: Array  # [memory, P]
+    changes: Array  # [memory, P]
+    curvature: Array  # [memory], 1 / stepᵀchange; 0 where empty
+    count: Array  # pairs so far
 
 
-def lbfgs(memory: int = 6, dot: Dot = jnp.vdot) -> optax.GradientTransformationExtraArgs:
+def lbfgs(memory: int = 5, dot: Dot = jnp.vdot) -> optax.GradientTransformationExtraArgs:
     """L-BFGS with a given diagonal as its first Hessian, as an optax transformation: gradient -> H⁻¹ gradient.
 
     Like ``optax.scale_by_lbfgs``, which can scale its first Hessian by a number only. Pairs of negative
@@ -373,48 +374,43 @@ def lbfgs(memory: int = 6, dot: Dot = jnp.vdot) -> optax.GradientTransformationE
     """
 
     def init(x):
-        empty = jnp.zeros((memory + 1, *x.shape), x.dtype)
-        return _Lbfgs(jnp.zeros_like(x), jnp.zeros_like(x), empty, empty, jnp.zeros(memory + 1, x.dtype), jnp.array(0))
+        empty = jnp.zeros((memory, *x.shape), x.dtype)
+        return _Lbfgs(empty, empty, jnp.zeros(memory, x.dtype), jnp.array(0))
 
-    def update(grad, state: _Lbfgs, x, *, diagonal, accepted=True, restart=False, **_):
-        step, change = x - state.x, grad - state.grad
+    def update(grad, state: _Lbfgs, x, *, before, diagonal, accepted=True, restart=False, **_):
+        step, change = x - before[0], grad - before[1]
         product = dot(step, change)
-        # cautious update (Li and Fukushima): skip pairs without curvature, and the first call, which has no pair
-        good = accepted & (state.count > 0) & (product > 1e-10 * dot(step, step * diagonal))
-        slot = jnp.where(good, (state.count - 1) % memory, memory)  # a write in place, wherever to
-        steps, changes = (
-            all.at[slot].set(jnp.where(good, new, 0)) for all, new in ((state.steps, step), (state.changes, change))
-        )
-        curvature = state.curvature.at[slot].set(1 / jnp.where(good, product, 1))
-        count = jnp.where(good | (accepted & (state.count == 0)), state.count + 1, state.count)
+        # cautious update (Li and Fukushima): skip pairs without curvature, as that of the first point with itself
+        good = accepted & (product > 1e-10 * dot(step, step * diagonal))
+        # What is no pair takes the oldest one's place as zeros, which count for nothing: no copy of the memory.
+        put = lambda all, new: all.at[state.count % memory].set(jnp.where(good, new, 0))  # noqa: E731
+        steps, changes = put(state.steps, step), put(state.changes, change)
+        curvature = put(state.curvature, 1 / jnp.where(good, product, 1))
+        count = state.count + good
 
-        # The two loops of the textbook, on the inner products of all pairs: few operations on long vectors.
-        products = jax.vmap(jax.vmap(dot, (None, 0)), (0, None))
-        scaled = changes / diagonal
-        with_changes, with_grad = products(steps, changes), products(steps, grad[None])[:, 0]
-        between, against = products(scaled, changes), products(scaled, grad[None])[:, 0]
-        newest_first = (count - 2 - jnp.arange(memory)) % memory
+        # The two loops of the textbook, on inner products: few operations on long vectors.
+        products = jax.vmap(dot, (0, None))
+        with_changes, with_grad = jax.vmap(products, (None, 0), 1)(steps, changes), products(steps, grad)
+        newest_first = (count - 1 - jnp.arange(memory)) % memory
 
         def forth(a, i):
             return a.at[i].set(curvature[i] * (with_grad[i] - with_changes[i] @ a)), None
 
         def back(c, i):
-            along = against[i] - between[i] @ a + with_changes[:, i] @ c
-            return c.at[i].set(a[i] - curvature[i] * along), None
+            return c.at[i].set(a[i] - curvature[i] * (with_scaled[i] + with_changes[:, i] @ c)), None
 
-        none = jnp.zeros(memory + 1, grad.dtype)
+        none = jnp.zeros(memory, grad.dtype)
         a, _ = jax.lax.scan(forth, none, newest_first)
+        scaled = (grad - a @ changes) / diagonal
+        with_scaled = products(changes, scaled)
         c, _ = jax.lax.scan(back, none, newest_first, reverse=True)
-        q = grad / diagonal - a @ scaled + c @ steps
-        x, grad = jnp.where(accepted, x, state.x), jnp.where(accepted, grad, state.grad)
         curvature, count = jnp.where(restart, 0, curvature), jnp.where(restart, 0, count)
-        return q, _Lbfgs(x, grad, steps, changes, curvature, count)
+        return scaled + c @ steps, _Lbfgs(steps, changes, curvature, count)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 class _Conjugate(NamedTuple):
-    grad: Array
     scaled: Array
     direction: Array
     count: Array
@@ -427,14 +423,14 @@ def conjugate_gradient(dot: Dot = jnp.vdot) -> optax.GradientTransformationExtra
     """
 
     def init(x):
-        return _Conjugate(jnp.zeros_like(x), jnp.zeros_like(x), jnp.zeros_like(x), jnp.array(0))
+        return _Conjugate(jnp.zeros_like(x), jnp.zeros_like(x), jnp.array(0))
 
-    def update(grad, state: _Conjugate, x, *, diagonal, accepted=True, restart=False, **_):
-        scaled = grad / diagonal
-        past = dot(state.grad, state.scaled)
-        beta = jnp.maximum(dot(grad - state.grad, scaled) / jnp.where(past > 0, past, 1), 0)
+    def update(grad, state: _Conjugate, x, *, before, diagonal, accepted=True, restart=False, **_):
+        scaled, last = grad / diagonal, before[1]
+        past = dot(last, state.scaled)
+        beta = jnp.maximum(dot(grad - last, scaled) / jnp.where(past > 0, past, 1), 0)
         direction = scaled + jnp.where(state.count > 0, beta, 0) * state.direction
-        new = _Conjugate(grad, scaled, direction, state.count + 1)
+        new = _Conjugate(scaled, direction, state.count + 1)
         new = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, state)
         return direction, new._replace(count=jnp.where(restart, 0, new.count))
 

@@ -204,7 +204,8 @@ def test_lbfgs_equals_the_dense_bfgs_formula(x64):
     h = np.diag(1 / np.asarray(d))
     gradients = [np.asarray(f(jnp.asarray(x))[1]) for x in points]
     for k, (x, gradient) in enumerate(zip(points, gradients, strict=True)):
-        update, state = rule.update(jnp.asarray(gradient), state, jnp.asarray(x), diagonal=d)
+        before = points[max(k - 1, 0)], gradients[max(k - 1, 0)]
+        update, state = rule.update(jnp.asarray(gradient), state, jnp.asarray(x), before=before, diagonal=d)
         if k:
             s, y = x - points[k - 1], gradient - gradients[k - 1]
             rho = 1 / (s @ y)
@@ -215,26 +216,53 @@ def test_lbfgs_equals_the_dense_bfgs_formula(x64):
 
 def test_lbfgs_forgets_the_oldest_pair(x64):
     f, _, _ = quadratic(6, 50)
-    points = np.random.default_rng(2).normal(size=(7, 6))
+    points = jnp.asarray(np.random.default_rng(2).normal(size=(7, 6)))
 
     def direction(points, memory):
         rule = lbfgs(memory)
         state = rule.init(jnp.zeros(6))
+        before = points[0], f(points[0])[1]
         for x in points:
-            update, state = rule.update(f(jnp.asarray(x))[1], state, jnp.asarray(x), diagonal=jnp.ones(6))
+            now = x, f(x)[1]
+            update, state = rule.update(now[1], state, x, before=before, diagonal=jnp.ones(6))
+            before = now
         return update
 
     np.testing.assert_allclose(direction(points, 3), direction(points[3:], 5), rtol=1e-9)
+
+
+def test_what_is_no_pair_takes_the_place_of_the_oldest(x64):
+    """A rejected point, and one across a ridge (negative curvature): what is left are the newer pairs."""
+    f, _, _ = quadratic(6, 50)
+    points = jnp.asarray(np.random.default_rng(3).normal(size=(5, 6)))
+    gradients = [f(x)[1] for x in points]
+
+    def after(pairs, memory, last=None):
+        rule = lbfgs(memory)
+        state = rule.init(jnp.zeros(6))
+        for k in pairs:
+            before = points[k - 1], gradients[k - 1]
+            update, state = rule.update(gradients[k], state, points[k], before=before, diagonal=jnp.ones(6))
+        if last is not None:
+            before = points[4], gradients[4]
+            _, state = rule.update(-gradients[2], state, points[2], before=before, diagonal=jnp.ones(6), **last)
+            before = points[4] + 1, gradients[4]  # a step without any change of the gradient: no curvature
+            update, state = rule.update(gradients[4], state, points[4], before=before, diagonal=jnp.ones(6))
+        return update
+
+    for last in ({"accepted": False}, {}):
+        np.testing.assert_allclose(after([2, 3, 4], 3, last), after([3, 4], 3), rtol=1e-9)
 
 
 def test_conjugate_gradients_end_a_quadratic_in_n_exact_steps(x64):
     """With exact line searches n directions span the space (Nocedal and Wright, theorem 5.1)."""
     f, a, c = quadratic(5, 100)
     rule, x = conjugate_gradient(), jnp.zeros(5)
-    state = rule.init(x)
+    state, before = rule.init(x), (x, jnp.zeros(5))
     for _ in range(5):
         gradient = f(x)[1]
-        p, state = rule.update(gradient, state, x, diagonal=jnp.ones(5))
+        p, state = rule.update(gradient, state, x, before=before, diagonal=jnp.ones(5))
+        before = x, gradient
         x = x - (gradient @ p) / (p @ a @ p) * p
     np.testing.assert_allclose(x, c, atol=1e-8)
 

@@ -89,7 +89,7 @@ def _exact_m_step(objective: Objective, x, counts, on_positives, p):
         yes, n = yes + model.beta[0] - 1, n + model.beta.sum() - 2
     weights = objective.unravel(x)
     beta = model.factors(weights).beta[0, 0]
-    priors = [_columns(objective.unravel(v)) for v in (objective.mean, objective.precision, objective.moves)]
+    priors = [_columns(v) for v in (objective.mean, objective.precision, objective.moves)]
 
     def slope_and_curvature(at):
         alpha, gamma, eta = at
@@ -184,11 +184,12 @@ def em_bound(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) 
         if model.beta is not None:
             of_beta = (model.beta.sum() - 2) * _omega(weights.class_prior.dense[0, 0])
             curved["class_prior"] = curved["class_prior"].at[0].add(objective.labels.once(of_beta))
-        gradient, precision = objective.unravel(-grad), objective.unravel(objective.precision)
-        moves = objective.unravel(objective.moves)
+        gradient = objective.unravel(-grad)
 
         def newton(side, part):
-            g, prec, free = (getattr(getattr(t, side), part) for t in (gradient, precision, moves))
+            of_block = lambda t: getattr(getattr(t, side), part)  # noqa: E731
+            g = of_block(gradient)
+            prec, free = (jnp.broadcast_to(of_block(t), g.shape) for t in (objective.precision, objective.moves))
             sums = objective.labels.across if side in ("instance", "class_prior") else lambda h: h
             solve = partial(_solve_dense, across=sums) if part == "dense" else _solve_free
             return x + _only(solve(getattr(model, side), curved[side], g, prec, free), side, part, weights)

@@ -251,11 +251,10 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
             best = best | {"steps": best["steps"] + anew}
         held = None if one_pass else given
         found = minimise(objective, x, held, m_step, max_steps=solver.max_steps, limit=limit, rtol=rtol)
-        ran = limit > 0
-        x = jnp.where(ran, found.x, x)
+        ran, x = limit > 0, found.x
 
-        def check(p):
-            return unswitch(labels, model, model.factors(unravel(x)), votes, p)
+        def check(p):  # what is given is the majority vote until here
+            return unswitch(labels, model, model.factors(unravel(x)), given, p)
 
         given, suspect = jax.lax.cond(k == 1, check, lambda p: (given, best["suspect"]), found.aux)
         better = ran & ~m_step & ((k == 1) | (found.value < best["value"]))

@@ -17,7 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from crowdjax.factor.features import Features, Linear
 from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, folded_curvature, folded_pass, tally
@@ -72,25 +72,30 @@ class FactorModel(eqx.Module):
 
         return dataclasses.replace(self, mean=mask(self.mean), variance=mask(self.variance))
 
+    def only(self, prior: Weights) -> Weights:
+        """Prior means or variances of the weights that there are, not broadcast."""
+
+        def pick(features: Features | None, part: Linear | None):
+            if features is None:
+                return None
+            return Linear(None if features.dense is None else part.dense, part.free if features.identity else None)
+
+        sides = [pick(getattr(self, side), getattr(prior, side)) for side in Weights._fields]
+        return jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), Weights(*sides))
+
     def full(self, prior: Weights) -> Weights:
         """Prior means or variances broadcast to the shapes of the weights."""
 
         def fill(features: Features | None, part: Linear | None, width: int):
             if features is None:
                 return None
-            dense = None if features.dense is None else jnp.broadcast_to(part.dense, (features.n_columns, width))
-            free = jnp.broadcast_to(part.free, (features.n, width)) if features.identity else None
-            return Linear(dense, free)
+            rows = (features.n_columns, features.n)
+            pairs = zip(part, rows, strict=True)
+            return Linear(*(None if v is None else jnp.broadcast_to(v, (n, width)) for v, n in pairs))
 
-        return jax.tree.map(
-            lambda v: jnp.asarray(v, jnp.result_type(float)),
-            Weights(
-                fill(self.labeler, prior.labeler, self.n_factors),
-                fill(self.instance, prior.instance, self.n_factors),
-                fill(self.bias, prior.bias, 1),
-                fill(self.class_prior, prior.class_prior, 1),
-            ),
-        )
+        widths = Weights(self.n_factors, self.n_factors, 1, 1)
+        parts = zip(Weights._fields, self.only(prior), widths, strict=True)
+        return Weights(*(fill(getattr(self, side), part, width) for side, part, width in parts))
 
     def factors(self, weights: Weights) -> Factors:
         """α, β, γ and logit π of given weights (equations 4-6)."""
@@ -125,7 +130,7 @@ class FactorModel(eqx.Module):
             terms = -0.5 * ((w - mean) ** 2 / v + jnp.log(2 * jnp.pi * v))
             return total(jnp.where(proper, terms, 0).ravel())
 
-        terms = jax.tree.map(density, weights, self.full(self.mean), self.full(self.variance))
+        terms = jax.tree.map(density, weights, self.only(self.mean), self.only(self.variance))
         if self.beta is None:
             return terms
         eta, (a, b) = weights.class_prior.dense[0, 0], self.beta
@@ -142,23 +147,23 @@ class Objective(eqx.Module):
 
     labels: Labels
     model: FactorModel
-    mean: Float[Array, " P"]
-    precision: Float[Array, " P"]  # 0 where the prior is flat or the weight is fixed
-    moves: Bool[Array, " P"]
+    mean: Weights  # these three not broadcast: as vectors of all weights they would take as much memory as a pass
+    precision: Weights  # 0 where the prior is flat or the weight is fixed
+    moves: Weights
     counts: Float[Array, "W 2"] | None  # each labeler's labels -1 and +1, where β is constant
     unravel: Callable[[Float[Array, " P"]], Weights] = eqx.field(static=True)
     own: tuple[int, int] = eqx.field(static=True)  # which part of the vector are instances' own weights
 
     def __init__(self, labels: Labels, model: FactorModel):
         self.labels, self.model = labels, model
-        mean = model.full(model.mean)
-        self.mean, self.unravel = ravel_pytree(mean)
-        before = sum(v.size for v in jax.tree.leaves((mean.labeler, mean.instance.dense)))
-        self.own = (before, before + (0 if mean.instance.free is None else mean.instance.free.size))
-        variance, _ = ravel_pytree(model.full(model.variance))
-        self.moves = variance > 0
-        self.precision = jnp.where(self.moves & jnp.isfinite(variance), 1 / jnp.where(self.moves, variance, 1), 0)
-        self.counts = tally(labels, dtype=self.mean.dtype) if model.constant_beta else None
+        whole = model.full(model.mean)
+        x, self.unravel = ravel_pytree(whole)
+        before = sum(v.size for v in jax.tree.leaves((whole.labeler, whole.instance.dense)))
+        self.own = (before, before + (0 if whole.instance.free is None else whole.instance.free.size))
+        self.mean, variance = model.only(model.mean), model.only(model.variance)
+        self.moves = jax.tree.map(lambda v: v > 0, variance)
+        self.precision = jax.tree.map(lambda v: jnp.where((v > 0) & jnp.isfinite(v), 1 / v, 0), variance)
+        self.counts = tally(labels, dtype=x.dtype) if model.constant_beta else None
 
     def __call__(self, x, given=None, use=True):
         """-(evidence + log prior), or -(Q + log prior) at ``given`` posteriors; its gradient; the posterior."""
@@ -175,18 +180,17 @@ class Objective(eqx.Module):
             out, on_positives = data_pass(self.labels, factors, given, use), None
         value = out.value + self._log_prior(weights)
         gradient, value = self._across(self.model.pull_back(factors, out.gradient), value)
-        gradient, _ = ravel_pytree(gradient)
-        gradient -= self.precision * (x - self.mean)
         if self.model.beta is not None:
             a, b = self.model.beta
-            at = ravel_pytree(
-                jax.tree.map(jnp.zeros_like, weights)._replace(
-                    class_prior=jax.tree.map(jnp.ones_like, weights.class_prior)
-                )
-            )[0]
-            pi = jax.nn.sigmoid(weights.class_prior.dense[0, 0])
-            gradient += at * ((a - 1) * (1 - pi) - (b - 1) * pi)
-        return -value, jnp.where(self.moves, -gradient, 0), out.posterior, on_positives
+            pi = jax.nn.sigmoid(weights.class_prior.dense)
+            of_pi = gradient.class_prior.dense + (a - 1) * (1 - pi) - (b - 1) * pi
+            gradient = gradient._replace(class_prior=gradient.class_prior._replace(dense=of_pi))
+
+        def downward(g, w, mean, precision, moves):
+            return jnp.where(moves, precision * (w - mean) - g, 0)
+
+        down = jax.tree.map(downward, gradient, weights, self.mean, self.precision, self.moves)
+        return -value, ravel_pytree(down)[0], out.posterior, on_positives
 
     def diagonal(self, x):
         """Positive diagonal of a Hessian bound: prior precision + Φ²ᵀ (curvature of the factors)."""
@@ -202,9 +206,12 @@ class Objective(eqx.Module):
         )
         if model.link == "exp":
             curved = curved._replace(beta=curved.beta * factors.beta)  # pull_back multiplies once more
-        h, _ = ravel_pytree(self._across(squared.pull_back(factors, curved))[0])
-        h = h + self.precision
-        return jnp.where(self.moves & (h > 0), h, 1)
+        curved, _ = self._across(squared.pull_back(factors, curved))
+
+        def positive(h, precision, moves):
+            return jnp.where(moves & (h + precision > 0), h + precision, 1)
+
+        return ravel_pytree(jax.tree.map(positive, curved, self.precision, self.moves))[0]
 
     def dot(self, a, b):
         """The inner product of two vectors of weights."""
