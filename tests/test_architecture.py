@@ -18,6 +18,7 @@ FLOORS = (
     {"labels", "segments"},
     {"likelihood", "optimize"},
     {"factor", "contextual"},
+    {"integrated"},
     {"simulate", "metrics", "parallel"},
     {"io"},
     {"datasets", "minibatch"},

@@ -83,10 +83,10 @@ def data_pass(
         dbeta = jnp.stack([sum_by(ds * x, local, per_block, ordered=True) for x in a], axis=1)
         return sums, (mean, value, p, dbeta)
 
-    parts = _parts(labels)
+    parts = n_parts(labels)
     init = [jnp.zeros(parts * labels.n_labelers, dtype) for _ in range(n_factors + (gamma is not None))]
     instances = (factors.beta, factors.prior_logit, labels.gold, given)
-    sums, (mean, value, p, dbeta) = _over_blocks(block, labels, init, instances, dtype)
+    sums, (mean, value, p, dbeta) = over_blocks(block, labels, init, instances, dtype)
     sums = [v.reshape(parts, -1).sum(0) for v in sums]
     gradient = Factors(
         alpha=jnp.stack(sums[:n_factors], axis=1),
@@ -106,8 +106,8 @@ def tally(labels: Labels, p: Float[Array, " I"] | None = None, *, dtype=None) ->
         slot = part * 2 * labels.n_labelers + 2 * labeler + (label > 0)
         return add_by(sums, counts if p is None else counts * p[instance - start], slot), None
 
-    init = jnp.zeros(_parts(labels) * 2 * labels.n_labelers, dtype)
-    sums, _ = _over_blocks(block, labels, init, (p,), dtype)
+    init = jnp.zeros(n_parts(labels) * 2 * labels.n_labelers, dtype)
+    sums, _ = over_blocks(block, labels, init, (p,), dtype)
     return sums.reshape(-1, labels.n_labelers, 2).sum(0)
 
 
@@ -120,7 +120,7 @@ def discrimination(labels: Labels, factors: Factors) -> Float[Array, ""]:
         s = sum(a[labeler] * beta[:, d][instance - start] for d, a in enumerate(alpha))
         return sums, (counts * s).sum()
 
-    return total(_over_blocks(block, labels, None, (factors.beta,), factors.alpha.dtype)[1])
+    return total(over_blocks(block, labels, None, (factors.beta,), factors.alpha.dtype)[1])
 
 
 def folded_pass(
@@ -152,8 +152,8 @@ def folded_pass(
         value, p = _instances(odds, prior_logit, gold, held, use)
         return add_by(sums, counts * p[local], part * 2 * labels.n_labelers + slot), (value, p)
 
-    init = jnp.zeros(_parts(labels) * 2 * labels.n_labelers, dtype)
-    sums, (value, p) = _over_blocks(block, labels, init, (factors.prior_logit, labels.gold, given), dtype)
+    init = jnp.zeros(n_parts(labels) * 2 * labels.n_labelers, dtype)
+    sums, (value, p) = over_blocks(block, labels, init, (factors.prior_logit, labels.gold, given), dtype)
     on_positives = sums.reshape(-1, labels.n_labelers, 2).sum(0)
     plus, minus = on_positives * t.slope_plus, (counts - on_positives) * t.slope_minus
     gradient = Factors(
@@ -196,13 +196,13 @@ def _instances(odds, prior_logit, gold, held, use):
     return value + 0.5 * (jax.nn.log_sigmoid(prior_logit) + jax.nn.log_sigmoid(-prior_logit)), p
 
 
-def _parts(labels: Labels) -> int:
+def n_parts(labels: Labels) -> int:
     """In how many tables the sums by labeler are gathered, one after the other, before they are added up: a running
     float32 sum of 1e6 terms loses digits. Where the tables would be large no labeler has that many labels."""
     return max(1, min(MAX_PARTS, labels.n_blocks, labels.label.shape[0] // (32 * labels.n_labelers)))
 
 
-def _over_blocks(block, labels: Labels, sums, instances, dtype):
+def over_blocks(block, labels: Labels, sums, instances, dtype):
     """Scans ``block`` over the blocks of the labels, whose triples come first and ``instances`` last.
 
     Args:
@@ -226,7 +226,7 @@ def _over_blocks(block, labels: Labels, sums, instances, dtype):
         *(blocked(v, width) for v in (labels.labeler, labels.instance, labels.label, labels.weight)),
         *(blocked(v, per_block) for v in instances),
         jnp.arange(n_blocks, dtype=jnp.int32) * per_block,
-        jnp.arange(n_blocks, dtype=jnp.int32) * _parts(labels) // n_blocks,
+        jnp.arange(n_blocks, dtype=jnp.int32) * n_parts(labels) // n_blocks,
     )
 
     def counted(sums, xs):  # multiplicities of one are made block by block: four bytes a label less
@@ -310,7 +310,7 @@ def majority(labels: Labels) -> Float[Array, " I"]:
         add = lambda v: sum_by(v, instance - start, labels.block_instances, ordered=True)  # noqa: E731
         return None, (add(counts * (label > 0)), add(counts))
 
-    _, (yes, all_) = _over_blocks(block, labels, None, (), jnp.result_type(float))
+    _, (yes, all_) = over_blocks(block, labels, None, (), jnp.result_type(float))
     share = (yes + 1) / (all_ + 2)
     return share if labels.gold is None else jnp.where(labels.gold == 0, share, (labels.gold > 0).astype(share.dtype))
 
