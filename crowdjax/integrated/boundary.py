@@ -3,8 +3,9 @@
 x → x - c with γ → γ + α c explains every label as well, so the likelihood is nearly blind to the boundary c. A boundary
 is a named choice with an uncertainty, kept as a distribution over points of c:
 
-    able         Σ_i w_i (σ(α_i c + γ_i) - ½) = 0: where the able labelers are at one half.  w_i = n_i / (n_i + 20) max(α_i, 0)^k,
-                 with k from 4 downwards until (Σ w)² / Σ w² ≥ max(10, .15 m): few enough to be able, enough to be a crowd
+    able         Σ_i w_i (σ(α_i c + γ_i) - ½) = 0: where the able labelers are at one half
+                 w_i = n_i / (n_i + 20) max(α_i, 0)^k, with k from 4 downwards until (Σ w)² / Σ w² ≥ max(10, .15 m):
+                 few enough to be able, enough to be a crowd
     unweighted   the same with k = 0, as the majority vote and GLAD cut
     gap          c = 0: halfway between the two clusters of instances, as Dawid and Skene's model cuts
     gold         able's distribution times the likelihood of gold labels
@@ -67,7 +68,9 @@ def neutral_point(
         above = weights @ (jax.nn.sigmoid(alpha * middle + gamma) - 0.5) > 0
         return (jnp.where(above, low, middle), jnp.where(above, middle, high)), None
 
-    (low, high), _ = jax.lax.scan(halve, (jnp.full((), -WIDEST, alpha.dtype), jnp.full((), WIDEST, alpha.dtype)), length=40)
+    (low, high), _ = jax.lax.scan(
+        halve, (jnp.full((), -WIDEST, alpha.dtype), jnp.full((), WIDEST, alpha.dtype)), length=40
+    )
     return (low + high) / 2
 
 
@@ -79,9 +82,33 @@ def around(center: Float[Array, ""], floor: float = 0.0) -> Boundary:
 
 
 def place(choice: Choice, labelers: Float[Array, "W 2"], counts: Float[Array, " W"]) -> Boundary:
-    """The boundary by a choice that needs no gold."""
+    """The boundary by a choice that needs no gold: ``able``, ``unweighted`` or ``gap``.
+
+    Args:
+        labelers: (α_i, γ_i).
+        counts: how many labels each gave.
+
+    Example: labelers who say yes too often put it below 0
+        >>> found = place("unweighted", jnp.array([[1.0, 0.5], [1.0, 0.5]]), jnp.array([9.0, 9.0]))
+        >>> print(f"{found.center:.3f}")
+        -0.500
+    """
     alpha, gamma = labelers[:, 0], labelers[:, 1]
     if choice == "gap":
         return around(jnp.zeros((), alpha.dtype))
     able = weights_of_able(alpha, counts) if choice == "able" else counts / (counts + FEW_LABELS)
     return around(neutral_point(alpha, gamma, able))
+
+
+def from_gold(prior: Boundary, log_likelihood) -> Boundary:
+    """The boundary given gold labels: ``prior``'s normal distribution, at least .3 wide, times their likelihood.
+
+    Args:
+        prior: of ``place``.
+        log_likelihood: boundaries [C] -> log P(gold | L, c), for instance of ``kernels.gold_log_likelihood``.
+    """
+    sd = jnp.maximum(UNCERTAINTY * jnp.abs(prior.center), GOLD_FLOOR)
+    steps = jnp.linspace(-4, 4, 81, dtype=prior.center.dtype)
+    points = prior.center + sd * steps
+    mass = jax.nn.softmax(log_likelihood(points) - 0.5 * steps**2)
+    return Boundary(mass @ points, points, mass)

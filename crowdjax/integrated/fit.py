@@ -1,8 +1,10 @@
 """Fitting the integrated model by EM: from the majority vote, deterministic, one pass over the labels per step.
 
     E-step      q_j over the points (``kernels.grid_pass``)
-    labelers    two damped Newton steps each on Σ_g n_i+g log σ(η) + n_i-g log σ(-η) + log N(α_i, γ_i | μ, Σ), η = α x + γ
-    population  μ, Σ from the labelers' modes and Laplace covariances V_i; ρ and π from the instances' posteriors
+    labelers    two damped Newton steps on Σ_g n_i+g log σ(η) + n_i-g log σ(-η) + log N(α_i, γ_i | μ, Σ), η = α x + γ
+    population  μ, Σ from the labelers' modes and Laplace covariances V_i; π from the instances' posteriors
+
+ρ is the one of a few values where the objective ends highest: its EM step is slow and ends where it started from.
 
 The objective that stops it is Laplace's approximation of the log evidence of the hyperparameters,
 
@@ -14,24 +16,20 @@ but for the change of V_i.
 
 from __future__ import annotations
 
-import dataclasses
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from crowdjax import optimize
 from crowdjax.factor.kernels import majority
 from crowdjax.integrated.kernels import grid_pass
-from crowdjax.integrated.model import PRIOR_LABELERS, PRIOR_MEAN, SPREADS, IntegratedConfig, Parameters, start
+from crowdjax.integrated.model import PRIOR_LABELERS, PRIOR_MEAN, IntegratedConfig, Parameters, class_logit, start
 from crowdjax.labels import Labels
 
 NEWTON_STEPS = 2
 STEP_LENGTHS = (1.0, 0.5, 0.2, 0.05, 0.0)  # a Newton step is the best of these parts of it
-MIXTURE_STEPS = 5  # of ρ and π per pass; each is a closed form
 
 
 class IntegratedFit(eqx.Module):
@@ -41,6 +39,7 @@ class IntegratedFit(eqx.Module):
         parameters: labelers (α_i, γ_i), their population μ, Σ, and ρ and logit π of the instances.
         covariance: Laplace's covariance V_i of (α_i, γ_i) given the population.
         counts: how many labels each labeler gave, with multiplicity.
+        instances: how many instances are expected at each point of x.
         objective: Laplace's log evidence of μ, Σ, ρ and π, see the module.
         log_likelihood: log p(L | labelers), every x_j integrated out.
         code: result code (``crowdjax.optimize.MEANING``).
@@ -51,6 +50,7 @@ class IntegratedFit(eqx.Module):
     parameters: Parameters
     covariance: Float[Array, "W 2 2"]
     counts: Float[Array, " W"]
+    instances: Float[Array, " G"]
     objective: Float[Array, ""]
     log_likelihood: Float[Array, ""]
     code: Int[Array, ""]
@@ -75,11 +75,12 @@ def fit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=
     Source: MODELS, section 4; for ``spread=0`` Dawid and Skene 1979 with labelers from one population.
     """
     x = jnp.asarray(config.nodes, jnp.result_type(float))
+    spreads = jnp.asarray(config.spreads, x.dtype)
     first = start(config, labels.n_labelers)
-    flat, unravel = ravel_pytree(first)
-    learned = dataclasses.replace(labels, gold=None) if labels.gold is None else labels
-    at_votes = grid_pass(learned, first, config, votes=jnp.clip(majority(labels), 1e-3, 1 - 1e-3))
+    votes = jnp.clip(majority(labels), 1e-3, 1 - 1e-3)
+    at_votes = grid_pass(labels, first, config, votes=votes)
     begin = first._replace(labelers=newton(first, at_votes.counts, x, 4 * NEWTON_STEPS))
+    flat, unravel = ravel_pytree(begin)
 
     def step(flat, _):
         parameters = unravel(flat)
@@ -88,20 +89,29 @@ def fit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=
         value = e.evidence + log_population(parameters, covariance, e.counts, config)
         new = parameters._replace(labelers=newton(parameters, e.counts, x, NEWTON_STEPS))
         new = population(new, laplace(new, e.counts, x), e.counts, config)
-        new = mixture(new, e.instances, x, config)
-        aux = (covariance, e.counts.sum((1, 2)), e.evidence)
+        new = class_prior(new, e.instances, x, config)
+        aux = (covariance, e.counts.sum((1, 2)), e.instances, e.evidence)
         return optimize.Step(ravel_pytree(new)[0], -value, jnp.zeros_like(flat), aux)
 
-    found = optimize.iterate(step, ravel_pytree(begin)[0], max_steps=config.max_steps, rtol=config.rtol)
-    covariance, counts, evidence = found.aux
+    def at_spread(begin, spread):
+        begin = ravel_pytree(respread(unravel(begin), spread))[0]
+        found = optimize.iterate(step, begin, max_steps=config.max_steps, rtol=config.rtol)
+        return found.x, found
+
+    _, found = jax.lax.scan(at_spread, flat, spreads)
+    best = jnp.argmin(jnp.where(jnp.isfinite(found.value), found.value, jnp.inf))
+    n_steps = 1 + found.n_steps.sum()
+    found = jax.tree.map(lambda v: v[best], found)
+    covariance, counts, instances, evidence = found.aux
     return IntegratedFit(
         parameters=unravel(found.x),
         covariance=covariance,
         counts=counts,
+        instances=instances,
         objective=-found.value,
         log_likelihood=evidence,
         code=found.code,
-        n_steps=found.n_steps + 1,
+        n_steps=n_steps,
         history=-found.history,
     )
 
@@ -149,7 +159,7 @@ def laplace(parameters: Parameters, counts, x) -> Float[Array, "W 2 2"]:
 
 def population(parameters: Parameters, covariance, counts, config: IntegratedConfig) -> Parameters:
     """μ and Σ at their modes given the labelers' modes and covariances; labelers without labels do not count."""
-    if not config.hierarchy:
+    if not config.hierarchy:  # Σ stays in the prior's unit
         return parameters
     w, seen = parameters.labelers, (counts.sum((1, 2)) > 0).astype(covariance.dtype)
     m, precision = seen.sum(), jnp.linalg.inv(parameters.covariance)
@@ -157,26 +167,28 @@ def population(parameters: Parameters, covariance, counts, config: IntegratedCon
     mean = jnp.linalg.solve(m * precision + jnp.eye(2), precision @ (seen @ w) + prior_mean)
     gap = w - mean
     scatter = jnp.einsum("w,wi,wj->ij", seen, gap, gap) + jnp.einsum("w,wij->ij", seen, covariance)
+    return parameters._replace(mean=mean, covariance=(scatter + PRIOR_LABELERS * jnp.eye(2)) / (m + PRIOR_LABELERS))
+
+
+def class_prior(parameters: Parameters, instances: Float[Array, " G"], x, config: IntegratedConfig) -> Parameters:
+    """π at its mode given the expected numbers of instances at the points, under Beta(2, 2)."""
+    if config.class_prior != "learn":
+        return parameters
+    positive = jax.nn.sigmoid(class_logit(config, x, parameters.spread, parameters.prior_logit))
+    share = (instances @ positive + 1) / (instances.sum() + 2)
+    return parameters._replace(prior_logit=jnp.log(share) - jnp.log1p(-share))
+
+
+def respread(parameters: Parameters, spread: Float[Array, ""]) -> Parameters:
+    """Other parameters with this ρ: α in the new unit of x, in which x has the variance 1 + ρ²."""
+    unit = jnp.sqrt((1 + parameters.spread**2) / (1 + spread**2))
+    scale = jnp.stack([unit, jnp.ones_like(unit)])
     return parameters._replace(
-        mean=mean, covariance=(scatter + PRIOR_LABELERS * jnp.eye(2)) / (m + PRIOR_LABELERS)
+        labelers=parameters.labelers * scale,
+        mean=parameters.mean * scale,
+        covariance=parameters.covariance * scale * scale[:, None],
+        spread=spread,
     )
-
-
-def mixture(parameters: Parameters, instances: Float[Array, " G"], x, config: IntegratedConfig) -> Parameters:
-    """ρ and π after some EM steps of the two components at the expected numbers of instances at the points."""
-
-    def step(parameters, _):
-        logit = parameters.prior_logit + 2 * x / jnp.maximum(parameters.spread, SPREADS[0]) ** 2
-        r = jax.nn.sigmoid(jnp.sign(x) * jnp.inf if config.spread == 0 else logit)
-        if config.class_prior == "learn":
-            share = (instances @ r + 1) / (instances.sum() + 2)
-            parameters = parameters._replace(prior_logit=jnp.log(share) - jnp.log1p(-share))
-        if config.spread == "learn":
-            square = instances @ (r * (x - 1) ** 2 + (1 - r) * (x + 1) ** 2) / instances.sum()
-            parameters = parameters._replace(spread=jnp.clip(jnp.sqrt(square), *SPREADS))
-        return parameters, None
-
-    return jax.lax.scan(step, parameters, None, length=MIXTURE_STEPS)[0]
 
 
 def log_population(parameters: Parameters, covariance, counts, config: IntegratedConfig) -> Float[Array, ""]:

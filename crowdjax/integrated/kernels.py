@@ -1,7 +1,7 @@
 """Passes over the triples on a grid of x: the evidence and what the M-step needs; expectations of functions of x.
 
-A label's log-likelihood at the points x_g depends on its labeler and its value alone, so a pass looks rows up in a table
-[2W, G], adds them up by instance, and adds the posteriors of the instances up by labeler and label:
+A label's log-likelihood at the points x_g depends on its labeler and its value alone, so a pass looks rows up in a
+table [2W, G], adds them up by instance, and adds the posteriors of the instances up by labeler and label:
 
     ℓ_jg = Σ_i c_ij log σ(L_ij (α_i x_g + γ_i))      q_jg ∝ w_g exp ℓ_jg      n_ilg = Σ_j c_ij q_jg [L_ij = l]
 

@@ -22,8 +22,8 @@ from crowdjax.labels import InputError
 
 PRIOR_MEAN = np.array([1.0, 0.0])  # of μ
 PRIOR_LABELERS = 4.0  # κ: the prior of Σ weighs as much as so many labelers whose spread is the identity
-START_SPREAD = 0.8  # ρ
-SPREADS = (0.3, 1.3)  # ρ stays where the points resolve it and reach far enough
+SPREADS = (0.7, 0.9, 1.1, 1.3)  # values of ρ to choose from
+RESOLVED = (0.3, 1.5)  # values of ρ that the points resolve and reach far enough for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +31,12 @@ class IntegratedConfig:
     """Settings of the model and of its fit, frozen and hashable: static under jit.
 
     Attributes:
-        spread: ρ: ``learn``, a number from .3 to 1.3, or 0: x_j is -1 or 1 (Dawid and Skene).
+        spread: ρ: ``learn`` (the value in ``SPREADS`` of the highest evidence), a number from .3 to 1.5, or 0: x_j is
+            -1 or 1 (Dawid and Skene).
         class_prior: π: a number between 0 and 1, or ``learn`` (Beta(2, 2) prior).
         hierarchy: whether μ and Σ are learned; otherwise they stay at the prior's (1, 0) and identity.
         points, reach: the integral over x is a sum over so many equidistant points of [-reach, reach].
-        max_steps: most passes over the labels.
+        max_steps: most passes over the labels, for every ρ.
         rtol: stop after three passes in a row that each gain less than ``rtol`` (1 + |objective|).
 
     Example:
@@ -52,7 +53,7 @@ class IntegratedConfig:
     rtol: float = 1e-5
 
     def __post_init__(self):
-        low, high = SPREADS
+        low, high = RESOLVED
         if self.spread not in ("learn", 0) and (isinstance(self.spread, str) or not low <= self.spread <= high):
             raise InputError(f"spread: got {self.spread!r}; allowed: learn, 0, or a number from {low} to {high}")
         if self.class_prior != "learn" and (isinstance(self.class_prior, str) or not 0 < self.class_prior < 1):
@@ -60,6 +61,11 @@ class IntegratedConfig:
         for name, least in {"points": 3, "reach": 1, "max_steps": 1, "rtol": 0}.items():
             if not getattr(self, name) >= least:
                 raise InputError(f"{name}: got {getattr(self, name)}; allowed: {least} or more")
+
+    @property
+    def spreads(self) -> tuple[float, ...]:
+        """The values of ρ that are tried."""
+        return SPREADS if self.spread == "learn" else (float(self.spread),)
 
     @property
     def nodes(self) -> Float[np.ndarray, " G"]:
@@ -93,7 +99,7 @@ def start(config: IntegratedConfig, n_labelers: int) -> Parameters:
         labelers=jnp.tile(mean, (n_labelers, 1)),
         mean=mean,
         covariance=jnp.eye(2, dtype=dtype),
-        spread=jnp.asarray(START_SPREAD if config.spread == "learn" else config.spread, dtype),
+        spread=jnp.asarray(config.spreads[0], dtype),
         prior_logit=jnp.asarray(np.log(pi / (1 - pi)), dtype),
     )
 
@@ -113,7 +119,9 @@ def log_weights(config: IntegratedConfig, spread, prior_logit) -> Float[Array, "
     if config.spread == 0:
         return jnp.where(jnp.eye(2, dtype=bool), log_class, -jnp.inf)
     away = (x[:, None] - jnp.array([-1.0, 1.0])) / spread
-    return log_class - 0.5 * away**2 - jnp.log(spread) + np.log((config.nodes[1] - config.nodes[0]) / np.sqrt(2 * np.pi))
+    return (
+        log_class - 0.5 * away**2 - jnp.log(spread) + np.log((config.nodes[1] - config.nodes[0]) / np.sqrt(2 * np.pi))
+    )
 
 
 def class_logit(config: IntegratedConfig, x, spread, prior_logit, boundary=0.0):
