@@ -24,11 +24,12 @@ from jaxtyping import Array, Float, Int
 
 from crowdjax import optimize
 from crowdjax.factor.kernels import majority
-from crowdjax.integrated.kernels import grid_pass
+from crowdjax.integrated.kernels import grid_pass, missing_information
 from crowdjax.integrated.model import PRIOR_LABELERS, PRIOR_MEAN, IntegratedConfig, Parameters, class_logit, start
 from crowdjax.labels import Labels
 
 NEWTON_STEPS = 2
+MOST_MISSING = 0.9
 STEP_LENGTHS = (1.0, 0.5, 0.2, 0.05, 0.0)  # a Newton step is the best of these parts of it
 
 
@@ -37,7 +38,7 @@ class IntegratedFit(eqx.Module):
 
     Attributes:
         parameters: labelers (α_i, γ_i), their population μ, Σ, and ρ and logit π of the instances.
-        covariance: Laplace's covariance V_i of (α_i, γ_i) given the population.
+        covariance: Laplace's covariance of (α_i, γ_i) given the population, by the observed information.
         counts: how many labels each labeler gave, with multiplicity.
         instances: how many instances are expected at each point of x.
         objective: Laplace's log evidence of μ, Σ, ρ and π, see the module.
@@ -103,8 +104,10 @@ def fit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=
     n_steps = 1 + found.n_steps.sum()
     found = jax.tree.map(lambda v: v[best], found)
     covariance, counts, instances, evidence = found.aux
+    parameters = unravel(found.x)
+    covariance = observed(covariance, missing_information(labels, parameters, config))
     return IntegratedFit(
-        parameters=unravel(found.x),
+        parameters=parameters,
         covariance=covariance,
         counts=counts,
         instances=instances,
@@ -155,6 +158,15 @@ def laplace(parameters: Parameters, counts, x) -> Float[Array, "W 2 2"]:
     """V_i = (Σ⁻¹ + information)⁻¹, the covariance of (α_i, γ_i) at the population μ, Σ."""
     p = jax.nn.sigmoid(parameters.labelers[:, :1] * x + parameters.labelers[:, 1:])
     return inverse2(information(counts, p, x) + jnp.linalg.inv(parameters.covariance))
+
+
+def observed(complete: Float[Array, "W 2 2"], missing: Float[Array, "W 2 2"]) -> Float[Array, "W 2 2"]:
+    """(V_i⁻¹ - missing information)⁻¹; of no labeler is more than ``MOST_MISSING`` of the information missing."""
+    rate = complete @ missing
+    half, det = jnp.trace(rate, axis1=1, axis2=2) / 2, jnp.linalg.det(rate)
+    largest = half + jnp.sqrt(jnp.maximum(half**2 - det, 0))
+    part = jnp.minimum(1, MOST_MISSING / jnp.maximum(largest, MOST_MISSING))
+    return inverse2(inverse2(complete) - part[:, None, None] * missing)
 
 
 def population(parameters: Parameters, covariance, counts, config: IntegratedConfig) -> Parameters:

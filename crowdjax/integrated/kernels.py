@@ -114,6 +114,28 @@ def gold_log_likelihood(
     return labels.across(_scan(labels, parameters, config, block, jnp.zeros_like(boundaries), (labels.gold,))[0])
 
 
+def missing_information(labels: Labels, parameters: Parameters, config: IntegratedConfig) -> Float[Array, "W 2 2"]:
+    """What is lost of each labeler's information because x_j is not known (Louis 1982): Σ_j Cov_q(score of L_ij).
+
+    score of L_ij at x_g = c_ij L_ij σ(-L_ij (α_i x_g + γ_i)) (x_g, 1)
+    """
+    logw = jax.nn.logsumexp(log_weights(config, parameters.spread, parameters.prior_logit), axis=1)
+    x = jnp.asarray(config.nodes, logw.dtype)
+    slope = -jnp.expm1(log_likelihood_table(parameters.labelers, x)) * SIGNS[:, None].astype(x.dtype)
+    slope = slope.reshape(-1, len(x))
+    once, twice = jnp.stack([x, jnp.ones_like(x)], 1), jnp.stack([x * x, x, jnp.ones_like(x)], 1)
+
+    def block(sums, slot, local, counts, log_likelihood, instances, part):
+        q, r = jax.nn.softmax(logw + log_likelihood, axis=1)[local], slope[slot]
+        first = jnp.matmul(q * r, once, precision=PRECISION)
+        second = jnp.matmul(q * r * r, twice, precision=PRECISION)
+        products = jnp.stack([first[:, 0] ** 2, first[:, 0] * first[:, 1], first[:, 1] ** 2], 1)
+        return add_by(sums, counts[:, None] ** 2 * (second - products), slot // 2), None
+
+    sums = _scan(labels, parameters, config, block, jnp.zeros((labels.n_labelers, 3), x.dtype), ())[0]
+    return labels.across(sums)[:, jnp.array([[0, 1], [1, 2]])]
+
+
 def _clamped(parameters, config, logw, gold, boundary):
     """log p(x_g) of each instance of a block, [I_b, G]; of one with gold log p(x_g, z = gold)."""
     free = jax.nn.logsumexp(logw, axis=1)[None]
