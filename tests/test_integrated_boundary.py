@@ -60,7 +60,7 @@ def test_too_few_labelers_all_count():
 
 
 def test_a_crowd_without_an_able_labeler_has_a_boundary_all_the_same():
-    found = neutral_point(-(LABELERS[:, 0] ** 2), LABELERS[:, 1], jnp.ones(W))
+    found = neutral_point(jnp.asarray(-(ALPHA**2)), jnp.asarray(GAMMA), jnp.ones(W))
     assert np.isfinite(found)
 
 
