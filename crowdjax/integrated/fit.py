@@ -73,7 +73,7 @@ def fit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=
         >>> found.parameters.labelers[:, 0].argsort().tolist()[0]      # the third labeler contradicts the others
         2
 
-    Source: MODELS, section 4; for ``spread=0`` Dawid and Skene 1979 with labelers from one population.
+    Source: docs/choosing.md; for ``spread=0`` Dawid and Skene 1979 with labelers from one population.
     """
     x = jnp.asarray(config.nodes, jnp.result_type(float))
     spreads = jnp.asarray(config.spreads, x.dtype)
