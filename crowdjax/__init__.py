@@ -6,11 +6,21 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crowdjax.api import Aggregation, FitError, InputError, Prediction, fit, load
+    from crowdjax.api import Aggregation, FitError, InputError, IntegratedAggregation, Prediction, fit, load
     from crowdjax.context_api import ContextualResult, context
 
 __version__ = "0.1.0"
-__all__ = ["Aggregation", "ContextualResult", "FitError", "InputError", "Prediction", "context", "fit", "load"]
+__all__ = [
+    "Aggregation",
+    "ContextualResult",
+    "FitError",
+    "InputError",
+    "IntegratedAggregation",
+    "Prediction",
+    "context",
+    "fit",
+    "load",
+]
 
 
 def __getattr__(name: str):

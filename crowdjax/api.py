@@ -25,51 +25,19 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
-from crowdjax import factor, io, minibatch, optimize, parallel
+from crowdjax import factor, integrated_api, io, minibatch, optimize, parallel
+from crowdjax.answers import FitError, Prediction, about_answers, about_repeats, answer_table, labels_of_labelers
 from crowdjax.factor.fit import Method
+from crowdjax.integrated import Choice
+from crowdjax.integrated_api import IntegratedAggregation
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 
-__all__ = ["Aggregation", "FitError", "InputError", "Prediction", "fit", "load"]
+__all__ = ["Aggregation", "FitError", "InputError", "IntegratedAggregation", "Prediction", "fit", "load"]
 
-TREATMENT = {
-    "count": "each counts as one more",
-    "first": "only the first was used",
-    "last": "only the last was used",
-    "mean": "they share the weight of one",
-}
-TIE = 1e-5  # probabilities this near one half are one half but for rounding
 HINT = {
     "labeler": "Its labelers are all alike.",
     "instance": "Without a logistic class prior, its instances are all alike.",
 }
-
-
-class FitError(RuntimeError):
-    """The fit has no usable answer; the message says what happened."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """Answers about instances.
-
-    Attributes:
-        instances: a pyarrow table: instance, probability (of the truth being 1), label (1 where that is above one half,
-            else 0).
-        record: what ``fit.json`` (``predict.json``) holds: sizes, objective, settings, versions.
-    """
-
-    instances: pa.Table
-    record: dict[str, Any]
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a reader of the answers should know, one sentence each."""
-        return tuple(self.record["warnings"])
-
-    def save(self, out: str | os.PathLike) -> None:
-        """Writes the answers to a folder, which appears whole or not at all."""
-        with io.new_result(out, self.record, "predict.json") as folder:
-            pa.parquet.write_table(self.instances, folder / "instances.parquet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,13 +159,15 @@ def fit(
     columns: Mapping[str, str] | None = None,
     start: Aggregation | None = None,
     devices: int | None = None,
-) -> Aggregation:
+    boundary: Choice | None = None,
+) -> Aggregation | IntegratedAggregation:
     """Fits a model to a table of labels.
 
     Args:
         table: path of a CSV file, a Parquet file or a folder of Parquet files, or a pandas, polars or pyarrow table or
             a dict of arrays, with columns labeler, instance and label (see ``crowdjax.io.read_labels``).
-        model: the name of a preset (``crowdjax.factor.PRESETS``), or a configuration of one's own.
+        model: the name of a preset (``crowdjax.factor.PRESETS``), or a configuration of one's own; ``integrated``
+            (``crowdjax.integrated``); or ``auto``: that, or what the numbers of labels and labelers allow instead.
         factors: number of factors, for the model ``factor``.
         labeler_features, instance_features: tables with a row for every labeler (instance) of the labels, numeric
             columns; they are standardised here, and constant columns are left out with a warning.
@@ -211,6 +181,8 @@ def fit(
         columns: which column is which, where names differ: ``{"labeler": "who"}``.
         start: an earlier result on the same labelers and instances, to continue from.
         devices: how many to use, of those that JAX has (``crowdjax.parallel.use_cores``); by default all that pay.
+        boundary: where the integrated model takes the classes to meet: ``able`` (where able labelers are at one half;
+            the default), ``gap``, ``unweighted``, or ``gold`` (the default where there is gold).
 
     Raises:
         InputError: the table or a setting is wrong; one line says which value, where, and what is allowed.
@@ -229,6 +201,19 @@ def fit(
     _one_of("repeats", repeats, get_args(Repeats))
     if devices is not None:
         parallel.n_devices(0, devices)
+    if name in integrated_api.MODELS:
+        integrated_api.check(boundary, class_prior)
+        if start is not None:
+            raise InputError(f"start: given with model {name}; allowed with the models {', '.join(factor.PRESETS)}")
+        given = [s for s, v in (("labeler", labeler_features), ("instance", instance_features)) if v is not None]
+        remarks = [f"The {side} features were left out: {name} has no use for them." for side in given]
+        triples = io.read_triples(table, columns=columns)
+        return integrated_api.fit(
+            triples, name, gold=gold, class_prior=config.class_prior, boundary=boundary, repeats=repeats,
+            remarks=remarks,
+        )  # fmt: skip
+    if boundary is not None:
+        raise InputError(f"boundary: got {boundary!r} with model {name}; allowed with integrated, auto")
     triples = io.read_triples(table, columns=columns)
     index = triples.index
     truth = None if gold is None else io.read_gold(gold, index.instances)
@@ -322,6 +307,8 @@ def fit_large(
     """
     started = time.perf_counter()
     name, config = _config(model, factors, class_prior)
+    if name in integrated_api.MODELS:
+        raise InputError(f"model: got {name!r} with minibatches; allowed: {', '.join(factor.PRESETS)}")
     if config.class_prior == "logistic":
         raise InputError("class_prior: logistic needs instance features; allowed with minibatches: a number, learn")
     if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
@@ -354,7 +341,7 @@ def fit_large(
             posterior[rows] = found.posterior
             if own is not None:
                 own[rows] = found.weights.instance.free
-            writer.write_table(_answers(parts.instances(k), found.posterior).cast(schema))
+            writer.write_table(answer_table(parts.instances(k), found.posterior).cast(schema))
 
         key = jax.random.key(seed)
         answer = minibatch.run(
@@ -397,7 +384,7 @@ def fit_large(
     return Written(out, record)
 
 
-def load(folder: str | os.PathLike) -> Aggregation:
+def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
     """The result that ``Aggregation.save`` or ``crowdjax fit`` wrote.
 
     Raises:
@@ -405,6 +392,8 @@ def load(folder: str | os.PathLike) -> Aggregation:
     """
     folder = Path(folder)
     record = io.read_result(folder)
+    if record.get("model") in integrated_api.MODELS:
+        return integrated_api.load(folder, record)
     try:
         instances = pa.parquet.read_table(folder / "instances.parquet")
         labelers = pa.parquet.read_table(folder / "labelers.parquet")
@@ -428,13 +417,13 @@ def load(folder: str | os.PathLike) -> Aggregation:
 def _config(model, factors, class_prior) -> tuple[str, factor.FactorConfig]:
     if isinstance(model, factor.FactorConfig):
         return "custom", model if class_prior is None else _replaced(model, class_prior=class_prior)
-    _one_of("model", model, tuple(factor.PRESETS))
+    _one_of("model", model, (*factor.PRESETS, *integrated_api.MODELS))
     if isinstance(factors, bool) or not isinstance(factors, int) or factors < 1:
         raise InputError(f"factors: got {factors!r}; allowed: a whole number from 1")
     if factors > 1 and model != "factor":
         raise InputError(f"factors: got {factors} with model {model}; allowed: 1, or any number with model factor")
     prior = 0.5 if class_prior is None else class_prior
-    return model, _replaced(factor.PRESETS[model], n_factors=factors, class_prior=prior)
+    return model, _replaced(factor.PRESETS.get(model, factor.PRESETS["factor"]), n_factors=factors, class_prior=prior)
 
 
 def _replaced(config: factor.FactorConfig, **changes) -> factor.FactorConfig:
@@ -553,14 +542,7 @@ def _outcome(found: factor.Fit, labels: Labels) -> dict[str, Any]:
 
 
 def _warnings(labels: Labels, triples: io.Triples, found: factor.Fit, repeats: Repeats) -> list[str]:
-    n = len(triples.label) if triples.weight is None else np.count_nonzero(triples.weight)
-    real = labels.counts > 0
-    labeler, instance = labels.labeler[real], labels.instance[real]
-    out = []
-    again = n - (1 + np.count_nonzero(np.diff(instance.astype(np.int64) * labels.n_labelers + labeler)))
-    if again:
-        out.append(f"{again} of {n} labels repeat an earlier one (labeler and instance alike); {TREATMENT[repeats]}.")
-    return out + _about(found, np.bincount(labeler, minlength=labels.n_labelers))
+    return about_repeats(labels, triples, repeats) + _about(found, labels_of_labelers(labels))
 
 
 def _about(found: factor.Fit, n_labels: np.ndarray) -> list[str]:
@@ -571,28 +553,11 @@ def _about(found: factor.Fit, n_labels: np.ndarray) -> list[str]:
         out.append(f"The fit did not converge: {optimize.MEANING[code]}.")
     if bool(found.switched):
         out.append("The first solution had classes switched; the corrected one explains the labels better and is kept.")
-    single = np.count_nonzero(n_labels == 1)
-    if single:
-        out.append(f"{single} of {len(n_labels)} labelers gave one label; what is said of them is mostly prior.")
-    p = _probabilities(found.posterior)
-    ties = np.count_nonzero(p == 0.5)
-    if ties:
-        out.append(f"{ties} of {len(p)} instances are undecided (probability 0.5); their label says 0.")
-    return out
-
-
-def _probabilities(posterior) -> np.ndarray:
-    p = np.asarray(posterior, np.float64)
-    return np.where(abs(p - 0.5) < TIE, 0.5, p)
-
-
-def _answers(ids: pa.Array, posterior) -> pa.Table:
-    p = _probabilities(posterior)
-    return pa.table({"instance": ids, "probability": p, "label": (p > 0.5).astype(np.int8)})
+    return out + about_answers(found.posterior, n_labels)
 
 
 def _instances(index: LabelIndex, found: factor.Fit) -> pa.Table:
-    return _answers(pa.array(index.instances), found.posterior)
+    return answer_table(pa.array(index.instances), found.posterior)
 
 
 def _labelers(index: LabelIndex, labels: Labels, model: factor.FactorModel, found: factor.Fit) -> pa.Table:

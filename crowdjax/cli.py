@@ -43,7 +43,7 @@ app = typer.Typer(
 )
 
 LABELS = "CSV, Parquet or a folder of Parquet with columns labeler, instance, label."
-MODELS = "majority, one-coin, dawid-skene, glad, glad-linear or factor."
+MODELS = "majority, one-coin, dawid-skene, glad, glad-linear, factor, integrated or auto."
 LabelsArgument = Annotated[Path, typer.Argument(metavar="LABELS", help=LABELS)]
 LabelerFeatures = Annotated[Path | None, typer.Option(metavar="T", help="Table: labeler, numeric columns.")]
 InstanceFeatures = Annotated[Path | None, typer.Option(metavar="T", help="Table: instance, numeric columns.")]
@@ -73,6 +73,10 @@ def fit(
     devices: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Devices; on a CPU, cores; default: all, where that pays.")
     ] = None,
+    boundary: Annotated[
+        str | None,
+        typer.Option(help="Where integrated and auto take the classes to meet: able, gap, unweighted or gold."),
+    ] = None,
 ) -> None:
     """Fit a model to LABELS; write instances.parquet, labelers.parquet, fit.json and the fit itself to a folder."""
     with _errors():
@@ -90,10 +94,10 @@ def fit(
         )
         tables = dict(labeler_features=labeler_features, instance_features=instance_features, gold=gold)
         if minibatch is None:
-            result = api.fit(labels, model, **settings, **tables)
+            result = api.fit(labels, model, **settings, **tables, boundary=boundary)
             result.save(out)
         else:
-            _refuse_with_minibatch(tables)
+            _refuse_with_minibatch(tables | {"boundary": boundary})
             with _progress() as progress:
                 result = api.fit_large(labels, out, model, batch=minibatch, **settings, progress=progress)
         _tell(result, out)
@@ -251,7 +255,7 @@ def _progress():
         yield report
 
 
-def _refuse_with_minibatch(tables: dict[str, Path | None]) -> None:
+def _refuse_with_minibatch(tables: dict[str, Path | str | None]) -> None:
     from crowdjax.labels import InputError
 
     for name, table in tables.items():

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 
 def sum_by(values: Float[Array, " N"], index: Int[Array, " N"], size: int, *, ordered: bool = False):
-    """``out[k] = sum of values[n] over index[n] == k``, shape [size].
+    """``out[k] = sum of values[n] over index[n] == k``, shape [size] (rows of values: rows of sums).
 
     Args:
         values: what to add.
@@ -24,7 +24,7 @@ def sum_by(values: Float[Array, " N"], index: Int[Array, " N"], size: int, *, or
         >>> sum_by(jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 0, 2]), 3).tolist()
         [3.0, 0.0, 4.0]
     """
-    return add_by(jnp.zeros(size, values.dtype), values, index, ordered=ordered)
+    return add_by(jnp.zeros((size, *values.shape[1:]), values.dtype), values, index, ordered=ordered)
 
 
 def add_by(total: Float[Array, " K"], values: Float[Array, " N"], index: Int[Array, " N"], *, ordered: bool = False):

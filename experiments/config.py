@@ -1,11 +1,11 @@
 """A TOML file and ``key=value`` overrides to a checked, frozen config. What is not known is refused by name.
 
-    study = "fig3"          # which study; the rest are the fields of its Config
-    n_repeats = 10
-    [models.GLAD]           # one model: a preset of crowdjax.factor, and what differs from it
-    preset = "glad"
-    labeler = [1.0, 1.0]
-    covariates = []         # sides whose features the model gets: "labeler", "instance"
+study = "fig3"          # which study; the rest are the fields of its Config
+n_repeats = 10
+[models.GLAD]           # one model: a preset of crowdjax.factor, and what differs from it
+preset = "glad"
+labeler = [1.0, 1.0]
+covariates = []         # sides whose features the model gets: "labeler", "instance"
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from crowdjax.factor import PRESETS, FactorConfig, Solver
 from crowdjax.labels import InputError
 
 STUDIES = (
-    *("specialist", "fig3", "table1", "fig4", "real", "heldout"),
+    *("specialist", "fig3", "table1", "fig4", "real", "heldout", "leaderboard"),
     *("theodon_sim", "theodon_public", "rare", "calibration", "sbc"),
     "quickstart",
 )

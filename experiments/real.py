@@ -24,9 +24,7 @@ class Config:
     """The sets (those that are here are used), the models and the treatment of repeated judgements."""
 
     sets: tuple[str, ...] = BINARY
-    models: dict[str, Model] = dataclasses.field(
-        default_factory=lambda: {**models(), "one coin": preset("one-coin")}
-    )
+    models: dict[str, Model] = dataclasses.field(default_factory=lambda: {**models(), "one coin": preset("one-coin")})
     repeats: Repeats = "count"
     seed: int = 0
     solver: Solver = Solver(restarts=4)

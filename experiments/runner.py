@@ -1,6 +1,6 @@
 """Runs an experiment into its folder, which appears whole or not at all, and writes what is read from it.
 
-    runs/NAME-HASH/  config.json  environment.json  metrics.parquet  (other tables)  *.svg  *.png  SUMMARY.md
+runs/NAME-HASH/  config.json  environment.json  metrics.parquet  (other tables)  *.svg  *.png  SUMMARY.md
 """
 
 from __future__ import annotations

@@ -36,9 +36,7 @@ class Config:
     n_labelers: int = 25
     n_instances: int = 250
     n_repeats: int = 20
-    model: Model = preset(
-        "glad-linear", "labeler", "instance", n_factors=2, deviation=0.0, features=1.0
-    )
+    model: Model = preset("glad-linear", "labeler", "instance", n_factors=2, deviation=0.0, features=1.0)
     seed: int = 0
     solver: Solver = Solver(rtol=1e-7, restarts=2)
 

@@ -88,13 +88,15 @@ def comparison(metrics: pa.Table, baseline: str, **where) -> str:
         against = select(metrics, model=baseline, metric="accuracy", **where)
         wins = float("nan") if model == baseline else paired(get("accuracy"), against).wins
         spread = float(get("accuracy").std(ddof=1)) if len(against) > 1 else float("nan")
-        body.append([
-            model,
-            float(get("accuracy").mean()),
-            spread,
-            *(float(get(m).mean()) for m in ("auc_roc", "nll", "ece")),
-            wins,
-            int((get("accuracy") < 0.5).sum()),
-        ])
+        body.append(
+            [
+                model,
+                float(get("accuracy").mean()),
+                spread,
+                *(float(get(m).mean()) for m in ("auc_roc", "nll", "ece")),
+                wins,
+                int((get("accuracy") < 0.5).sum()),
+            ]
+        )
     header = ["model", "accuracy", "sd", "AUC", "NLL", "ECE", f"beats {baseline} (share of draws)", "draws below ½"]
     return markdown(header, body)

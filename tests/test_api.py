@@ -209,7 +209,7 @@ def test_a_configuration_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"model": "auto"}, "model: got 'auto'.*allowed: majority, one-coin, dawid-skene, glad"),
+        ({"model": "automatic"}, "model: got 'automatic'.*allowed: majority, one-coin, dawid-skene, glad"),
         ({"model": "dawid_skene"}, r"did you mean dawid-skene\?"),
         ({"model": None}, "model: got None"),
         ({"model": "factor", "factors": 0}, "factors: got 0; allowed: a whole number from 1"),

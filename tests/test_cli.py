@@ -122,7 +122,7 @@ BAD_INPUT = {
         ["x.parquet", "cannot be read as Parquet"],
     ),
     "model": ({}, "--model dawid", ["model: got 'dawid' (did you mean dawid-skene?)"]),
-    "auto model": ({}, "--model auto", ["model: got 'auto'", "majority, one-coin, dawid-skene, glad"]),
+    "unknown model": ({}, "--model automatic", ["model: got 'automatic'", "majority, one-coin, dawid-skene, glad"]),
     "no factors": ({}, "--model factor --factors 0", ["factors: got 0; allowed: a whole number from 1"]),
     "auto factors": ({}, "--model factor --factors auto", ["factors: got 'auto'"]),
     "factors of glad": ({}, "--model glad --factors 2", ["factors: got 2 with model glad"]),

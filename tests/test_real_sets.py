@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crowdjax.factor import PRESETS, FactorConfig, Solver, build, fit_jit, sweep
+from crowdjax import integrated
+from crowdjax.factor import PRESETS, FactorConfig, Solver, build, fit_jit, majority, sweep
+from crowdjax.metrics import nll
 from crowdjax.optimize import CONVERGED, MAX_STEPS, STALLED
 
 ANCHORS = {  # accuracy, from and to; one bird is .009 (docs/models.md)
@@ -61,3 +63,15 @@ def test_majority_on_duchenne_is_the_plain_count_under_a_rule_for_repeats(real_s
     clear = np.abs(balance) > 1e-6
     np.testing.assert_array_equal(np.asarray(found.posterior > 0.5)[clear], (balance > 0)[clear])
     assert 0.70 < accuracy(found.posterior, data.truth) < 0.78
+
+
+@pytest.mark.parametrize(("name", "least"), [("ducks", 0.88), ("bluebirds", 0.85)])
+def test_the_integrated_model_is_right_and_honest_where_others_are_not(real_set, name, least):
+    """On ducks every mode flips; on both every peer is surer than it may be: worse than the majority vote's shares."""
+    data = real_set(name)
+    found = integrated.fit_jit(data.labels)
+    boundary = integrated.place("able", found.parameters.labelers, found.counts)
+    config = integrated.IntegratedConfig()
+    p = np.asarray(integrated.of_instances(data.labels, found.parameters, config, boundary).probability)
+    assert accuracy(p, data.truth) >= least
+    assert nll(p, data.truth) <= 0.8 * nll(majority(data.labels), data.truth)

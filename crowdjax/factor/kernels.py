@@ -81,7 +81,7 @@ def data_pass(
         return sums, (mean + value, p, to_instances)
 
     instances = (*beta, factors.prior_logit, labels.gold, given)
-    sums, (value, p, dbeta) = _over_blocks(block, labels, _tables(labels, factors), instances, dtype)
+    sums, (value, p, dbeta) = over_blocks(block, labels, _tables(labels, factors), instances, dtype)
     dalpha, dgamma = _of_tables(labels, factors, sums)
     gradient = Factors(
         alpha=dalpha,
@@ -101,8 +101,8 @@ def tally(labels: Labels, p: Float[Array, " I"] | None = None, *, dtype=None) ->
         slot = part * 2 * labels.n_labelers + 2 * labeler + (label > 0)
         return add_by(sums, counts if p is None else counts * p[instance - start], slot), None
 
-    init = jnp.zeros(_parts(labels) * 2 * labels.n_labelers, dtype)
-    sums, _ = _over_blocks(block, labels, init, (p,), dtype)
+    init = jnp.zeros(n_parts(labels) * 2 * labels.n_labelers, dtype)
+    sums, _ = over_blocks(block, labels, init, (p,), dtype)
     return sums.reshape(-1, labels.n_labelers, 2).sum(0)
 
 
@@ -115,7 +115,7 @@ def discrimination(labels: Labels, factors: Factors) -> Float[Array, ""]:
         s = sum(a[labeler] * b[instance - start] for a, b in zip(alpha, beta, strict=True))
         return sums, (counts * s).sum()
 
-    return total(_over_blocks(block, labels, None, beta, factors.alpha.dtype)[1])
+    return total(over_blocks(block, labels, None, beta, factors.alpha.dtype)[1])
 
 
 def folded_pass(
@@ -147,8 +147,8 @@ def folded_pass(
         value, p = _instances(odds, prior_logit, gold, held, use, labels.n_instances - start)
         return add_by(sums, counts * p[local], part * 2 * labels.n_labelers + slot), (value, p)
 
-    init = jnp.zeros(_parts(labels) * 2 * labels.n_labelers, dtype)
-    sums, (value, p) = _over_blocks(block, labels, init, (factors.prior_logit, labels.gold, given), dtype)
+    init = jnp.zeros(n_parts(labels) * 2 * labels.n_labelers, dtype)
+    sums, (value, p) = over_blocks(block, labels, init, (factors.prior_logit, labels.gold, given), dtype)
     on_positives = sums.reshape(-1, labels.n_labelers, 2).sum(0)
     plus, minus = on_positives * t.slope_plus, (counts - on_positives) * t.slope_minus
     gradient = Factors(
@@ -197,7 +197,7 @@ def _instances(odds, prior_logit, gold, held, use, n):
     return total(jnp.where(jnp.arange(value.shape[0]) < n, value, 0)), p
 
 
-def _parts(labels: Labels) -> int:
+def n_parts(labels: Labels) -> int:
     """In how many tables the sums by labeler are gathered, one after the other, before they are added up: a running
     float32 sum of 1e6 terms loses digits. Where the tables would be large no labeler has that many labels."""
     return max(1, min(MAX_PARTS, labels.n_blocks, labels.label.shape[0] // (32 * labels.n_labelers)))
@@ -206,7 +206,7 @@ def _parts(labels: Labels) -> int:
 def _tables(labels: Labels, factors: Factors) -> list[Float[Array, " K"]]:
     """Empty tables for sums by labeler: of every factor and of the bias."""
     n = factors.alpha.shape[1] + (factors.gamma is not None)
-    return [jnp.zeros(_parts(labels) * labels.n_labelers, factors.alpha.dtype)] * n
+    return [jnp.zeros(n_parts(labels) * labels.n_labelers, factors.alpha.dtype)] * n
 
 
 def _of_tables(labels: Labels, factors: Factors, tables: list[Float[Array, " K"]]):
@@ -216,7 +216,7 @@ def _of_tables(labels: Labels, factors: Factors, tables: list[Float[Array, " K"]
     return jnp.stack(sums[:n_factors], axis=1), None if factors.gamma is None else sums[-1]
 
 
-def _over_blocks(block, labels: Labels, sums, instances, dtype):
+def over_blocks(block, labels: Labels, sums, instances, dtype):
     """Scans ``block`` over the blocks of the labels, whose triples come first and ``instances`` last.
 
     Args:
@@ -240,7 +240,7 @@ def _over_blocks(block, labels: Labels, sums, instances, dtype):
         *(blocked(v, width) for v in (labels.labeler, labels.instance, labels.label, labels.weight)),
         *(blocked(v, per_block) for v in instances),
         jnp.arange(n_blocks, dtype=jnp.int32) * per_block,
-        jnp.arange(n_blocks, dtype=jnp.int32) * _parts(labels) // n_blocks,
+        jnp.arange(n_blocks, dtype=jnp.int32) * n_parts(labels) // n_blocks,
     )
 
     def counted(sums, xs):  # multiplicities of one are made block by block: four bytes a label less
@@ -273,7 +273,7 @@ def curvature_pass(labels: Labels, factors: Factors) -> Factors:
         sums = [add_by(sum_, v, row) for sum_, v in zip(sums, to_labelers, strict=True)]
         return sums, [sum_by(w * x * x, local, per_block, ordered=True) for x in a]
 
-    sums, of_instance = _over_blocks(block, labels, _tables(labels, factors), beta, dtype)
+    sums, of_instance = over_blocks(block, labels, _tables(labels, factors), beta, dtype)
     of_labeler, of_bias = _of_tables(labels, factors, sums)
     pi = jax.nn.sigmoid(factors.prior_logit)
     return Factors(of_labeler, jnp.stack(of_instance, 1), of_bias, pi * (1 - pi))
@@ -306,7 +306,7 @@ def majority(labels: Labels) -> Float[Array, " I"]:
         add = lambda v: sum_by(v, instance - start, labels.block_instances, ordered=True)  # noqa: E731
         return None, (add(counts * (label > 0)), add(counts))
 
-    _, (yes, all_) = _over_blocks(block, labels, None, (), jnp.result_type(float))
+    _, (yes, all_) = over_blocks(block, labels, None, (), jnp.result_type(float))
     share = (yes + 1) / (all_ + 2)
     return share if labels.gold is None else jnp.where(labels.gold == 0, share, (labels.gold > 0).astype(share.dtype))
 

@@ -1,0 +1,90 @@
+"""What ``model="auto"`` does with a crowd: the integrated model where it can be learned, else less, with the reason.
+
+labelers ≤ 5             Dawid and Skene's model with labelers from one population: too few to learn it from, or to say
+                         who is able
+< 1.5 labels an instance  the population stays at the prior and the boundary at 0: labels that nothing contradicts say
+                         nothing about who is right
+several separate crowds  are fitted together; what they have in common is the population and the boundary alone
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int
+
+from crowdjax.integrated.boundary import Choice
+from crowdjax.integrated.model import SPREADS, IntegratedConfig
+from crowdjax.labels import Labels
+
+FEW_LABELERS = 5
+FEW_LABELS = 1.5  # per instance
+
+
+class Plan(NamedTuple):
+    """The model, the boundary, and in plain sentences why, where it is not the usual one."""
+
+    config: IntegratedConfig
+    boundary: Choice
+    reasons: tuple[str, ...]
+
+
+def plan(labels: Labels, class_prior: float | str = 0.5) -> Plan:
+    """How to fit these labels, by their numbers alone; host side, deterministic.
+
+    Example:
+        >>> found = plan(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))
+        >>> found.config.spread, found.boundary
+        (0.0, 'gap')
+    """
+    real = np.asarray(labels.counts) > 0
+    labeler, instance = np.asarray(labels.labeler)[real], np.asarray(labels.instance)[real]
+    n_labelers, n_instances = len(np.unique(labeler)), len(np.unique(instance))
+    per_instance = len(labeler) / n_instances
+    reasons = []
+    config, boundary = IntegratedConfig(class_prior=class_prior), "able"
+    if n_labelers <= FEW_LABELERS:
+        config, boundary = IntegratedConfig(class_prior=class_prior, spread=0.0), "gap"
+        reasons.append(
+            f"{n_labelers} labelers are too few to learn how clear each instance is or whom to trust with the class "
+            "boundary; Dawid and Skene's model with labelers from one population is used instead."
+        )
+    if per_instance < FEW_LABELS:
+        spread = config.spread if config.spread == 0 else SPREADS[0]
+        config, boundary = IntegratedConfig(class_prior=class_prior, spread=spread, hierarchy=False), "gap"
+        reasons.append(
+            f"{per_instance:.2f} labels per instance cannot tell able labelers from others; their population is not "
+            "learned, and the answers are little more than the labels themselves."
+        )
+    crowds = n_crowds(labeler, instance, labels.n_labelers, labels.n_instances)
+    if crowds > 1:
+        reasons.append(
+            f"The labels fall into {crowds} crowds that share no instance; nothing compares their labelers but the "
+            "assumption that all come from one population."
+        )
+    return Plan(config, boundary, tuple(reasons))
+
+
+def n_crowds(
+    labeler: Int[np.ndarray, " N"],
+    instance: Int[np.ndarray, " N"],
+    n_labelers: int,
+    n_instances: int,
+) -> int:
+    """How many connected parts labelers and instances fall into; those without labels are in none.
+
+    Example:
+        >>> n_crowds(np.array([0, 1, 2]), np.array([0, 0, 1]), 3, 2)
+        2
+    """
+    part = np.arange(n_labelers)  # the least labeler that a labeler is known to be connected with
+    while True:
+        least = np.full(n_instances, n_labelers)
+        np.minimum.at(least, instance, part[labeler])
+        new = part.copy()
+        np.minimum.at(new, labeler, least[instance])
+        new = new[new]  # jump: a chain of k labelers takes log k rounds
+        if (new == part).all():
+            return len(np.unique(part[labeler]))
+        part = new

@@ -1,0 +1,114 @@
+"""Where the two classes meet on the axis of x: a choice that labels alone do not make.
+
+x → x - c with γ → γ + α c explains every label as well, so the likelihood is nearly blind to the boundary c. A boundary
+is a named choice with an uncertainty, kept as a distribution over points of c:
+
+    able         Σ_i w_i (σ(α_i c + γ_i) - ½) = 0: where the able labelers are at one half
+                 w_i = n_i / (n_i + 20) max(α_i, 0)^k, with k from 4 downwards until (Σ w)² / Σ w² ≥ max(10, .15 m):
+                 few enough to be able, enough to be a crowd
+    unweighted   the same with k = 0, as the majority vote and GLAD cut
+    gap          c = 0: halfway between the two clusters of instances, as Dawid and Skene's model cuts
+    gold         able's distribution times the likelihood of gold labels
+
+Around c the uncertainty is N(c, (.75 c)²): how far the choices disagree is how little is known.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+Choice = Literal["able", "gap", "unweighted", "gold"]
+
+UNCERTAINTY = 0.75  # standard deviation of the boundary, as a part of c
+GOLD_FLOOR = 0.3  # least standard deviation of the prior that gold labels meet
+POWERS = np.arange(4, -0.25, -0.25)
+FEW_LABELS = 20.0
+LEAST_CROWD, LEAST_SHARE = 10.0, 0.15
+WIDEST = 5.0  # boundaries beyond this are none
+NORMAL = np.polynomial.hermite_e.hermegauss(21)
+
+
+class Boundary(NamedTuple):
+    """A distribution over where the classes meet: its centre c, points and their probabilities."""
+
+    center: Float[Array, ""]
+    points: Float[Array, " C"]
+    mass: Float[Array, " C"]
+
+
+def weights_of_able(alpha: Float[Array, " W"], counts: Float[Array, " W"]) -> Float[Array, " W"]:
+    """w_i = n_i / (n_i + 20) max(α_i, 0)^k for the largest k that leaves a crowd.
+
+    Example:
+        >>> w = weights_of_able(jnp.array([2.0] * 12 + [0.1] * 12), jnp.full(24, 20.0))
+        >>> round(float(w[0]), 3), round(float(w[-1]), 6)
+        (8.0, 5e-05)
+    """
+    base = jnp.maximum(alpha, 0)[:, None]
+    weights = (counts / (counts + FEW_LABELS))[:, None] * jnp.where(base > 0, base, 1e-30) ** POWERS.astype(alpha.dtype)
+    effective = weights.sum(0) ** 2 / jnp.maximum((weights**2).sum(0), 1e-30)
+    enough = effective >= jnp.maximum(LEAST_CROWD, LEAST_SHARE * (counts > 0).sum())
+    return weights[:, jnp.where(enough.any(), jnp.argmax(enough), len(POWERS) - 1)]
+
+
+def neutral_point(
+    alpha: Float[Array, " W"], gamma: Float[Array, " W"], weights: Float[Array, " W"]
+) -> Float[Array, ""]:
+    """The c in [-5, 5] where Σ_i w_i (σ(α_i c + γ_i) - ½) = 0, by bisection; labelers with α_i < 0 do not count."""
+    weights = jnp.where(alpha > 0, weights, 0)
+
+    def halve(ends, _):
+        low, high = ends
+        middle = (low + high) / 2
+        above = weights @ (jax.nn.sigmoid(alpha * middle + gamma) - 0.5) > 0
+        return (jnp.where(above, low, middle), jnp.where(above, middle, high)), None
+
+    (low, high), _ = jax.lax.scan(
+        halve, (jnp.full((), -WIDEST, alpha.dtype), jnp.full((), WIDEST, alpha.dtype)), length=40
+    )
+    return (low + high) / 2
+
+
+def around(center: Float[Array, ""], floor: float = 0.0) -> Boundary:
+    """N(c, (.75 c)²), its standard deviation at least ``floor``, at the points of Gauss and Hermite."""
+    points, mass = (jnp.asarray(v, center.dtype) for v in NORMAL)
+    sd = jnp.maximum(UNCERTAINTY * jnp.abs(center), floor)
+    return Boundary(center, center + sd * points, mass / mass.sum())
+
+
+def place(choice: Choice, labelers: Float[Array, "W 2"], counts: Float[Array, " W"]) -> Boundary:
+    """The boundary by a choice that needs no gold: ``able``, ``unweighted`` or ``gap``.
+
+    Args:
+        labelers: (α_i, γ_i).
+        counts: how many labels each gave.
+
+    Example: labelers who say yes too often put it below 0
+        >>> found = place("unweighted", jnp.array([[1.0, 0.5], [1.0, 0.5]]), jnp.array([9.0, 9.0]))
+        >>> print(f"{found.center:.3f}")
+        -0.500
+    """
+    alpha, gamma = labelers[:, 0], labelers[:, 1]
+    if choice == "gap":
+        return around(jnp.zeros((), alpha.dtype))
+    able = weights_of_able(alpha, counts) if choice == "able" else counts / (counts + FEW_LABELS)
+    return around(neutral_point(alpha, gamma, able))
+
+
+def from_gold(prior: Boundary, log_likelihood) -> Boundary:
+    """The boundary given gold labels: ``prior``'s normal distribution, at least .3 wide, times their likelihood.
+
+    Args:
+        prior: of ``place``.
+        log_likelihood: boundaries [C] -> log P(gold | L, c), for instance of ``kernels.gold_log_likelihood``.
+    """
+    sd = jnp.maximum(UNCERTAINTY * jnp.abs(prior.center), GOLD_FLOOR)
+    steps = jnp.linspace(-4, 4, 81, dtype=prior.center.dtype)
+    points = prior.center + sd * steps
+    mass = jax.nn.softmax(log_likelihood(points) - 0.5 * steps**2)
+    return Boundary(mass @ points, points, mass)

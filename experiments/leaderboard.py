@@ -1,0 +1,210 @@
+"""Which answers hold up: one default per method on every real binary set with truth, linked sets counted once.
+
+Three parts: all labels; parts of the labels, the same for every method; a few gold labels, scored on the other
+instances. A set's NLL and accuracy are compared with the majority vote's (one pseudo-count per class): the worst
+difference counts, not only the mean. Methods of crowd-kit take part where it is installed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+import time
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from crowdjax import datasets, integrated, plots
+from crowdjax.datasets import BINARY
+from crowdjax.factor import Solver
+from crowdjax.integrated import IntegratedConfig
+from crowdjax.labels import Labels, Repeats
+from crowdjax.metrics import paired
+from experiments import real
+from experiments.config import Model, preset
+from experiments.fitting import Draws, drop, fit_all
+from experiments.tables import Report, markdown, names, scored, select
+
+MEASURES = {"accuracy": "accuracy", "auc_roc": "AUC", "nll": "NLL", "ece": "ECE"}
+GROUPS = {"trec2011": "hcb", "sp_amt": "sp", "medrel_treat": "medrel", "medrel_cause": "medrel"}  # linked sets
+BASELINE, SUBJECT = "majority", "auto"
+OWN = ("integrated", SUBJECT)
+PEERS = ("MACE (crowd-kit)",)
+
+
+def models() -> dict[str, Model]:
+    """Every named model at its maximum a posteriori."""
+    return {
+        BASELINE: preset("majority"),
+        "one coin": preset("one-coin"),
+        "Dawid-Skene": preset("dawid-skene"),
+        "GLAD": preset("glad"),
+        "1 factor": preset("factor"),
+        "2 factors": preset("factor", n_factors=2),
+        "3 factors": preset("factor", n_factors=3),
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The sets (those that are here are used), the models, shares of the labels, numbers of gold labels, and draws."""
+
+    sets: tuple[str, ...] = BINARY
+    models: dict[str, Model] = dataclasses.field(default_factory=models)
+    peers: bool = True
+    shares: tuple[float, ...] = (0.8, 0.4)
+    gold: tuple[int, ...] = (10, 50)
+    n_draws: int = 5
+    repeats: Repeats = "count"
+    seed: int = 0
+    solver: Solver = Solver(restarts=4)
+
+
+def data(config: Config) -> tuple[str, ...]:
+    return config.sets
+
+
+def run(config: Config) -> dict[str, pa.Table]:
+    found = []
+    for name in real.present(config):
+        labels, _, truth = datasets.load(name, config.repeats)
+        counts = np.asarray(labels.counts, np.float32)
+        conditions = {"all labels": counts[None]}
+        for share in config.shares:
+            conditions[f"{share:.0%}"] = drop(config.seed, counts, 1 - share, config.n_draws)
+        for condition, weight in conditions.items():
+            for method, posterior in posteriors(labels, weight, config, f"{name}, {condition}").items():
+                found += scored(method, posterior, truth, set=name, condition=condition)
+        for n in config.gold:
+            found += with_gold(labels, truth, n, config, name)
+    return {"metrics": pa.Table.from_pylist(found)}
+
+
+def posteriors(labels: Labels, weight, config: Config, name: str) -> dict[str, np.ndarray]:
+    """P(z = +1) by every method on every draw of the labels, [R, I]."""
+    fitted = fit_all(labels, Draws(weight), config.models, config.solver, config.seed, f"leaderboard, {name}")
+    out = {method: np.asarray(f.posterior) for method, f in fitted.items()}
+    if config.peers and importlib.util.find_spec("crowdkit"):
+        out[PEERS[0]] = np.stack([mace(labels, w, config.seed) for w in weight])
+    for method in OWN:
+        began = time.perf_counter()
+        out[method] = np.stack([own(labels.with_weight(jnp.asarray(w)), method)[1] for w in weight])
+        print(f"leaderboard, {name}: {method}: {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
+    return out
+
+
+def own(labels: Labels, method: str):
+    """(plan, probabilities, fit) of the integrated model, or of what ``auto`` makes of the labels."""
+    labels = jax.tree.map(np.asarray, labels)
+    plan = integrated.plan(labels) if method == SUBJECT else integrated.Plan(IntegratedConfig(), "able", ())
+    fit = integrated.fit_jit(labels, plan.config)
+    boundary = integrated.place(plan.boundary, fit.parameters.labelers, fit.counts)
+    found = integrated.of_instances(labels, fit.parameters, plan.config, boundary)
+    return plan, np.asarray(found.probability), fit
+
+
+def with_gold(labels: Labels, truth, n: int, config: Config, name: str) -> list[dict]:
+    """Rows of ``auto`` with n gold labels and of the same without, on the instances that are not gold."""
+    plan, without, fit = own(labels, SUBJECT)
+    known = np.flatnonzero(~np.isnan(truth))
+    rng = np.random.default_rng([config.seed, n])
+    usual = integrated.place(plan.boundary, fit.parameters.labelers, fit.counts)
+    draws = []
+    for _ in range(max(10, config.n_draws)):
+        chosen = rng.choice(known, min(n, len(known) // 2), replace=False)
+        gold = np.zeros(len(truth), np.int8)
+        gold[chosen] = np.where(truth[chosen] > 0, 1, -1)
+        given = dataclasses.replace(labels, gold=gold)
+        boundary = integrated.from_gold(
+            usual, lambda c, given=given: integrated.gold_log_likelihood(given, fit.parameters, plan.config, c)
+        )
+        p = np.asarray(integrated.of_instances(labels, fit.parameters, plan.config, boundary).probability)
+        draws.append((p, np.where(gold == 0, truth, np.nan)))
+    p, rest = (np.stack(v) for v in zip(*draws, strict=True))
+    condition = f"{n} gold"
+    return [
+        *scored(f"{SUBJECT} with gold", p, rest, set=name, condition=condition),
+        *scored(SUBJECT, np.broadcast_to(without, p.shape), rest, set=name, condition=condition),
+    ]
+
+
+def mace(labels: Labels, weight, seed: int) -> np.ndarray:
+    """MACE as crowd-kit has it; an instance without labels is undecided."""
+    import pandas as pd
+    from crowdkit.aggregation import MACE
+
+    n = np.rint(weight).astype(int)
+    rows = np.repeat(np.arange(len(n)), n)
+    columns = ("task", labels.instance), ("worker", labels.labeler), ("label", labels.label)
+    table = pd.DataFrame({k: np.asarray(v)[rows] for k, v in columns})
+    with warnings.catch_warnings(action="ignore"):
+        found = MACE(random_state=seed).fit_predict_proba(table)
+    p = np.full(labels.n_instances, 0.5)
+    p[found.index.to_numpy()] = found.reindex(columns=[1]).fillna(0.0)[1].to_numpy()
+    return p
+
+
+def report(config: Config, tables) -> Report:
+    metrics = tables["metrics"]
+    sets = names(metrics, "set")
+    parts, figures = [], {}
+    for condition in names(metrics, "condition"):
+        here = metrics.filter(pc.equal(metrics["condition"], condition))
+        methods = names(here, "model")
+        table = {
+            k: np.array([[select(here, model=m, set=s, metric=k).mean() for m in methods] for s in sets])
+            for k in MEASURES
+        }
+        against = methods.index(BASELINE if BASELINE in methods else SUBJECT)
+        parts += [f"## {condition}\n", summary(table, sets, methods, against)]
+        if condition == "all labels":
+            parts += [
+                f"**{MEASURES[k]}**\n\n"
+                + markdown(["set", *methods], [[s, *map(float, v)] for s, v in zip(sets, table[k], strict=True)])
+                for k in ("accuracy", "nll")
+            ]
+            figures["leaderboard"] = plots.dots(table["accuracy"], sets, methods, title="Accuracy on real sets")
+    missing = [s for s in config.sets if s not in sets]
+    text = (
+        "Means over groups of linked sets (hcb and trec2011, sp and sp_amt, medrel_cause and medrel_treat count once). "
+        f"Worst: the set with the largest loss against {BASELINE} (with gold labels: against {SUBJECT} without). "
+        f"The last columns: how much better {SUBJECT} is than the method, paired over groups, ± standard error. "
+        + (f"Not here, so skipped: {', '.join(missing)}. " if missing else "")
+        + "\n\n"
+        + "\n\n".join(parts)
+        + "\n"
+    )
+    return Report(text, figures)
+
+
+def summary(table, sets, methods, against: int) -> str:
+    """A line per method: means over groups, worst sets, and ``auto``'s gain on it."""
+    means = {k: by_group(v, sets) for k, v in table.items()}
+    subject = methods.index(SUBJECT)
+    lines = []
+    for m, method in enumerate(methods):
+        gains = [gain(means["accuracy"], subject, m), gain(-means["nll"], subject, m)]
+        worst = float((table["accuracy"][:, m] - table["accuracy"][:, against]).min())
+        lost = float((table["nll"][:, m] - table["nll"][:, against]).max())
+        lines.append([method, *(float(means[k][:, m].mean()) for k in MEASURES), worst, lost, *gains])
+    head = ["method", *MEASURES.values(), "worst accuracy", "worst NLL"]
+    return markdown([*head, f"{SUBJECT}'s gain in accuracy", f"{SUBJECT}'s gain in NLL"], lines)
+
+
+def gain(values, subject: int, method: int) -> str:
+    """How much larger the subject's values are than the method's, paired over groups."""
+    if method == subject:
+        return "–"
+    found = paired(values[:, subject], values[:, method])
+    return f"{found.difference:+.3f} ± {found.standard_error:.3f}"
+
+
+def by_group(values, sets):
+    """Means within groups of linked sets: [K sets, M] -> [groups, M]."""
+    group = np.array([GROUPS.get(s, s) for s in sets])
+    return np.stack([values[group == g].mean(0) for g in dict.fromkeys(group)])

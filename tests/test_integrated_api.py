@@ -1,0 +1,135 @@
+"""``model="integrated"`` and ``"auto"``: tables, the record's facts, fallbacks and their reasons, saving."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import crowdjax
+from crowdjax.integrated.auto import n_crowds
+
+
+def crowd(n_labelers=15, n_instances=60, per_instance=8, seed=0, offset=0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Labels by labelers right with chances .6 to .95, and the truth; ids are offset, so that crowds can be joined."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 2, n_instances)
+    ability = np.linspace(0.6, 0.95, n_labelers)
+    rows = []
+    for j in range(n_instances):
+        for i in rng.choice(n_labelers, min(per_instance, n_labelers), replace=False):
+            right = rng.random() < ability[i]
+            rows.append((f"w{i + offset:03d}", f"q{j + offset:03d}", int(truth[j] if right else 1 - truth[j])))
+    ids = [f"q{j + offset:03d}" for j in range(n_instances)]
+    return pd.DataFrame(rows, columns=["labeler", "instance", "label"]), pd.DataFrame({"instance": ids, "label": truth})
+
+
+TABLE, TRUTH = crowd()
+
+
+@pytest.fixture(scope="module")
+def result():
+    return crowdjax.fit(TABLE, "auto")
+
+
+def reason(result, words: str) -> bool:
+    return any(words in sentence for sentence in result.warnings)
+
+
+def test_the_answers_are_tables_by_id(result):
+    assert result.instances.column_names == ["instance", "probability", "label", "depends"]
+    intervals = [f"{name}{end}" for name in ("sensitivity", "specificity") for end in ("", "_lower", "_upper")]
+    assert result.labelers.column_names == ["labeler", "n_labels", *intervals, "accuracy"]
+    assert (result.instances["label"].to_numpy() == TRUTH["label"]).mean() >= 0.9
+    lower, mean, upper = (result.labelers[f"sensitivity{e}"].to_numpy() for e in ("_lower", "", "_upper"))
+    assert (lower < mean).all() and (mean < upper).all()
+
+
+def test_the_record_says_where_the_classes_meet(result):
+    boundary, positives = result.record["boundary"], result.record["positives"]
+    assert boundary["choice"] == "able" and result.record["model"] == "auto"
+    assert boundary["share_depending"] == result.instances["depends"].to_numpy().mean()
+    assert 0 <= positives["lower"] < positives["mean"] < positives["upper"] <= 1
+    assert positives["lower"] <= TRUTH["label"].mean() <= positives["upper"]
+
+
+def test_auto_is_the_integrated_model_where_nothing_stands_against_it(result):
+    same = crowdjax.fit(TABLE, "integrated")
+    np.testing.assert_array_equal(result.instances["probability"], same.instances["probability"])
+
+
+def test_a_saved_result_is_the_result(result, tmp_path):
+    result.save(tmp_path / "out")
+    loaded = crowdjax.load(tmp_path / "out")
+    assert loaded.instances.equals(result.instances) and loaded.labelers.equals(result.labelers)
+    np.testing.assert_array_equal(loaded.boundary.points, result.boundary.points)
+    a, b = (r.predict(TABLE).instances["probability"].to_numpy() for r in (result, loaded))
+    np.testing.assert_array_equal(a, b)
+    record = json.loads((tmp_path / "out" / "fit.json").read_text())
+    assert record["boundary"]["choice"] == "able"
+
+
+def test_the_labels_of_the_fit_get_its_answers_back(result):
+    np.testing.assert_allclose(
+        result.predict(TABLE).instances["probability"], result.instances["probability"], atol=1e-6
+    )
+
+
+def test_unseen_labelers_are_average_and_said_to_be(result):
+    found = result.predict({"labeler": ["new"] * 2, "instance": ["a", "b"], "label": [1, 0]})
+    assert found.instances["label"].to_pylist() == [1, 0]
+    assert reason(found, "1 of 1 labelers are not in the fit")
+
+
+def test_gold_places_the_boundary_and_is_kept():
+    gold = TRUTH.head(12)
+    found = crowdjax.fit(TABLE, "auto", gold=gold)
+    assert found.record["boundary"]["choice"] == "gold"
+    assert found.instances["probability"].to_pylist()[:12] == gold["label"].to_list()
+    assert not found.instances["depends"].to_numpy()[:12].any()
+
+
+def test_few_labelers_are_judged_by_dawid_and_skenes_model():
+    table, truth = crowd(n_labelers=4, n_instances=80)
+    found = crowdjax.fit(table, "auto")
+    assert found.record["config"]["spread"] == 0 and found.record["boundary"]["choice"] == "gap"
+    assert reason(found, "4 labelers are too few")
+    majority = (table.groupby("instance")["label"].mean() > 0.5).to_numpy()
+    right = lambda label: (label == truth["label"].to_numpy()).mean()  # noqa: E731
+    assert right(found.instances["label"].to_numpy()) >= right(majority)
+
+
+def test_one_label_an_instance_is_its_answer():
+    table, _ = crowd(per_instance=1)
+    found = crowdjax.fit(table, "auto")
+    assert not found.record["config"]["hierarchy"] and reason(found, "1.00 labels per instance")
+    labels = table.set_index("instance")["label"].loc[found.instances["instance"].to_pylist()]
+    np.testing.assert_array_equal(found.instances["label"], labels)
+
+
+def test_separate_crowds_are_said_to_be():
+    table = pd.concat([TABLE, crowd(seed=1, offset=500)[0]])
+    assert reason(crowdjax.fit(table, "auto"), "fall into 2 crowds")
+
+
+def test_a_chain_of_labelers_is_one_crowd():
+    n = 200
+    labeler, instance = np.r_[0:n, 1 : n + 1], np.r_[0:n, 0:n]
+    assert n_crowds(labeler, instance, n + 1, n) == 1
+    assert n_crowds(*(np.delete(v, 77) for v in (labeler, instance)), n + 1, n) == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"boundary": "middle"}, "boundary: got 'middle'; allowed: able, gap, unweighted, gold"),
+        ({"boundary": "gold"}, "boundary: got 'gold' without gold labels"),
+        ({"class_prior": "logistic"}, "class_prior: got 'logistic' with the integrated model"),
+        ({"model": "glad", "boundary": "gap"}, "boundary: got 'gap' with model glad; allowed with integrated, auto"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(crowdjax.InputError, match=message):
+        crowdjax.fit(TABLE, **{"model": "auto", **settings})

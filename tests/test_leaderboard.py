@@ -1,0 +1,22 @@
+"""The leaderboard's arithmetic: linked sets count once, losses are against the majority vote."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from experiments.leaderboard import MEASURES, by_group, summary
+
+SETS = ["ducks", "hcb", "trec2011"]
+METHODS = ["majority", "auto"]
+
+
+def test_linked_sets_count_once():
+    values = np.array([[0.9, 0.8], [0.4, 0.5], [0.6, 0.9]])
+    np.testing.assert_allclose(by_group(values, SETS), [[0.9, 0.8], [0.5, 0.7]])
+
+
+def test_the_summary_has_means_worst_sets_and_paired_gains():
+    table = {k: np.array([[0.7, 0.9], [0.6, 0.5], [0.6, 0.7]]) for k in MEASURES}
+    majority, auto = summary(table, SETS, METHODS, 0).splitlines()[-2:]
+    assert auto == "| auto | 0.750 | 0.750 | 0.750 | 0.750 | -0.100 | 0.200 | – | – |"
+    assert "| +0.100 ± 0.100 | -0.100 ± 0.100 |" in majority
