@@ -19,10 +19,11 @@ from crowdjax.contextual import (
     fit,
     functions,
     load,
+    nuts,
     prepare_data,
     save,
 )
-from crowdjax.contextual.coordinates import coefficients_of, find_coordinates, given, positive, quadratic
+from crowdjax.contextual.coordinates import affine, coefficients_of, find_coordinates, given, positive, quadratic
 from crowdjax.contextual.diagnostics import chain_diagnostics, pareto_smooth
 from crowdjax.contextual.inference import _still_climbing, crowd_curves, identification
 from crowdjax.contextual.model import curves, draw_at, log_density, n_scales, prior_draws, shapes_of, size_of
@@ -303,6 +304,23 @@ def simulate_prior(config, basis, draw, rng, x, labeler, instance):
     truth = rng.random(len(x)) < np.asarray(c.prevalence)
     right = np.where(truth[instance], c.sensitivity[labeler, instance], 1 - c.specificity[labeler, instance])
     return rng.random(len(instance)) < right
+
+
+def test_chains_side_by_side_move_as_chains_in_threads(x64, monkeypatch):
+    """As on a GPU, where chains are vmapped; and on a CPU, where each has a thread."""
+    score, _, labels = crowd(40, 3, n_labelers=4)
+    config = ContextualConfig("linear", "constant", labelers="global")
+    data = prepare_data(config, labels, Scale.learn(score)(score))
+    start = affine(config, data, find_coordinates(config, data, 100).coordinates)
+    settings = nuts.Settings(n_warmup=12, n_draws=4, n_chains=3, n_thin=2, target_accept=0.9, max_depth=6)
+
+    def sample():
+        return nuts.sample(config, data, start, settings, jax.random.key(0), lambda *_: None)[0]
+
+    in_threads = sample()
+    assert in_threads.shape == (3, 4, size_of(config, data))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    np.testing.assert_allclose(sample(), in_threads, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.slow

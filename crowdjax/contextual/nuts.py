@@ -101,7 +101,12 @@ def _advance(run, config, data, affine, adapt, state, n):
     """n transitions of every chain: the state, and (u, whether it diverged, acceptance, leapfrog steps) of each."""
     if jax.default_backend() != "cpu":
         return _run_all(config, data, affine, adapt, state, n)
-    one = lambda chain: jax.block_until_ready(_run(config, data, affine, adapt, chain, n))  # noqa: E731
+    wide = jax.config.jax_enable_x64
+
+    def one(chain):
+        with jax.enable_x64(wide):  # a thread does not inherit it
+            return jax.block_until_ready(_run(config, data, affine, adapt, chain, n))
+
     chains = [jax.tree.map(lambda x, c=c: x[c], state) for c in range(len(state.z))]
     return jax.tree.map(lambda *x: jnp.stack(x), *run(one, chains))
 
@@ -137,7 +142,7 @@ def _run(config, data, affine, adapt, state, n):
 
 
 @eqx.filter_jit
-def _run_all(config, data, affine, adapt, states, counts):
+def _run_all(config, data, affine, adapt, states, n):
     return jax.vmap(lambda state: _transitions(config, data, affine, adapt, state, n))(states)
 
 

@@ -73,8 +73,9 @@ def of_instances(
     p, at_zero, mean, square = expectations(labels, parameters, config, functions).T
     depends = (p > 0.5) != (at_zero > 0.5)
     if labels.gold is not None:
-        known = lambda v: jnp.where(labels.gold == 0, v, (labels.gold > 0).astype(p.dtype))  # noqa: E731
-        p, at_zero, depends = known(p), known(at_zero), depends & (labels.gold == 0)
+        gold = jnp.asarray(labels.gold)
+        p, at_zero = (jnp.where(gold == 0, v, (gold > 0).astype(p.dtype)) for v in (p, at_zero))
+        depends &= gold == 0
     return InstanceAnswers(p, at_zero, depends, mean, jnp.sqrt(jnp.maximum(square - mean**2, 0)))
 
 
