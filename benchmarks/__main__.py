@@ -2,9 +2,9 @@
 
     python -m benchmarks [SUITE ...] [--sizes 1e4,1e5,1e6,1e7] [--out benchmarks/results/NAME]
 
-Suites: passes, reductions, fits, batches, contextual, processes; without a name all of them. ``minibatch`` runs only
-where it is named, ``self-test`` times nothing. Only ratios within one run count: the NumPy step and the bandwidth of a
-copy are taken in the same process.
+Suites: passes, reductions, fits, batches, contextual, processes; without a name all of them. ``minibatch`` and
+``inference`` run only where they are named, ``self-test`` times nothing. Only ratios within one run count: the NumPy step
+and the bandwidth of a copy are taken in the same process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.timing import machine
 from crowdjax import parallel
 
 SUITES = ("passes", "reductions", "fits", "batches", "contextual", "processes")
-BY_NAME = ("minibatch",)  # long
+BY_NAME = ("minibatch", "inference")  # long
 NAMES = ", ".join((*SUITES, *BY_NAME, "self-test"))
 
 
@@ -30,7 +30,7 @@ def main(
     sizes: Annotated[str, typer.Option(help="Numbers of labels.")] = "1e4,1e5,1e6,1e7",
     out: Annotated[Path | None, typer.Option(help="Folder of the results.")] = None,
 ) -> None:
-    """Measures the suites (default: all but minibatch) and writes results.json, results.md and figures."""
+    """Measures the suites (by default the short ones) and writes results.json, results.md and figures."""
     suites = suites or list(SUITES)
     for name in suites:
         if name not in NAMES.split(", "):

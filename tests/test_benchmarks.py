@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import batches, fits, minibatch, passes, processes, reductions, report, selftest, timing
+from benchmarks import batches, fits, inference, minibatch, passes, processes, reductions, report, selftest, timing
 from benchmarks.timing import Row
 from crowdjax.factor import Factors, Solver, kernels
 from crowdjax.labels import Labels
@@ -175,3 +175,10 @@ def test_a_wrong_command_says_what_is_allowed(arguments, monkeypatch):
 def test_the_machine_is_named():
     found = timing.machine()
     assert found["jax"] == jax.__version__ and found["cores"] >= 1 and "date" in found
+
+
+def test_inference_is_timed_with_what_it_says_of_itself(monkeypatch):
+    monkeypatch.setitem(inference.PRESETS, "theodon", inference.PRESETS["constant-constant"])
+    rows = {row.unit: row.value for row in inference.one("laplace", 60, 3, 5, 0)}
+    assert {"s", "GiB at most", "k-hat", "k-hat of scales"} == set(rows)
+    assert rows["s"] > 0 and 0 < rows["GiB at most"] < 50
