@@ -3,8 +3,8 @@
     python -m benchmarks [SUITE ...] [--sizes 1e4,1e5,1e6,1e7] [--out benchmarks/results/NAME]
 
 Suites: passes, reductions, fits, batches, contextual, processes; without a name all of them. ``minibatch`` and
-``inference`` run only where they are named, ``self-test`` times nothing. Only ratios within one run count: the NumPy step
-and the bandwidth of a copy are taken in the same process.
+``inference`` run only where they are named, ``self-test`` times nothing. Only ratios within one run count: the NumPy
+step and the bandwidth of a copy are taken in the same process.
 """
 
 from __future__ import annotations

@@ -180,5 +180,5 @@ def test_the_machine_is_named():
 def test_inference_is_timed_with_what_it_says_of_itself(monkeypatch):
     monkeypatch.setitem(inference.PRESETS, "theodon", inference.PRESETS["constant-constant"])
     rows = {row.unit: row.value for row in inference.one("laplace", 60, 3, 5, 0)}
-    assert {"s", "GiB at most", "k-hat", "k-hat of scales"} == set(rows)
+    assert {"s", "GiB at most", "least ESS", "k-hat", "k-hat of scales"} == set(rows)
     assert rows["s"] > 0 and 0 < rows["GiB at most"] < 50
