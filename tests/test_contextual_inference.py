@@ -73,25 +73,26 @@ def test_given_a_quadratic_the_scales_are_integrated_exactly(x64):
     width = size_of(config, data) - k
     q = quadratic(config, data, jnp.zeros(k), jnp.zeros(width))
     assert np.linalg.eigvalsh(q.precision).min() > -1e-8
+    of = jax.jit(lambda theta: given(config, data, q, theta))
+    slope_of = jax.jit(jax.grad(lambda theta: given(config, data, q, theta).log_p))
+    seen = jax.jit(lambda theta, w: coefficients_of(config, data, theta, w))
     gaps = []
     for seed in range(4):
         theta = 0.7 * jax.random.normal(jax.random.key(seed), (k,))
-        y = lambda w, theta=theta: coefficients_of(config, data, theta, w)  # noqa: E731
-        zero = np.asarray(y(jnp.zeros(width)))
-        root = np.stack([np.asarray(y(e)) - zero for e in jnp.eye(width)], 1)  # affine in w
+        zero = np.asarray(seen(theta, jnp.zeros(width)))
+        root = np.stack([np.asarray(seen(theta, e)) - zero for e in jnp.eye(width)], 1)  # affine in w
         m, slope, precision = map(np.asarray, q)
         a = np.eye(width) + root.T @ precision @ root
         b = root.T @ (slope - precision @ (zero - m))
         start = slope @ (zero - m) - 0.5 * (zero - m) @ precision @ (zero - m)
         expected = -0.5 * theta @ theta + start + 0.5 * b @ np.linalg.solve(a, b) - 0.5 * np.linalg.slogdet(a)[1]
-        found = given(config, data, q, theta)
+        found = of(theta)
         gaps.append(float(found.log_p - expected))
         np.testing.assert_allclose(found.mean, np.linalg.solve(a, b), atol=1e-8)
         np.testing.assert_allclose(found.chol @ found.chol.T, a, rtol=1e-8, atol=1e-10)
-        slopes = jax.grad(lambda t: given(config, data, q, t).log_p)(theta)
         step = 1e-5 * jax.random.normal(jax.random.key(9), (k,))
-        up, down = (given(config, data, q, theta + s).log_p for s in (step, -step))
-        np.testing.assert_allclose((up - down) / 2, slopes @ step, rtol=1e-4)
+        up, down = (of(theta + s).log_p for s in (step, -step))
+        np.testing.assert_allclose((up - down) / 2, slope_of(theta) @ step, rtol=1e-4)
     np.testing.assert_allclose(gaps, gaps[0], atol=1e-8)
 
 
