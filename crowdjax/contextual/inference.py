@@ -62,8 +62,8 @@ class Inference:
     n_draws: int = 500
     n_warmup: int = 500
     n_chains: int = 2
-    n_thin: int = 4
-    target_accept: float = 0.97
+    n_thin: int = 6
+    target_accept: float = 0.98
     max_depth: int = 8
     n_steps: int = 30
     n_particles: int = 8
