@@ -43,14 +43,15 @@ def main(
     selftest.run()
     print("self-test: passed")
     rows = []
+    folder = out or Path(__file__).parent / "results" / jax.devices()[0].platform
+    about = machine()
     for name in suites:
         for row in import_module(f"benchmarks.{name}").run(numbers) if name != "self-test" else ():
             rows.append(row)
             print(f"{row.suite:10} {row.name:26} {row.labels:>11,} {row.value:12.4g} {row.unit}", flush=True)
-    if rows:
-        folder = out or Path(__file__).parent / "results" / jax.devices()[0].platform
-        report.write(folder, machine(), rows)
-        print(folder / "results.md")
+        if rows:  # after each suite: what is measured is kept if the next one is stopped
+            report.write(folder, about, rows)
+            print(folder / "results.md")
 
 
 if __name__ == "__main__":
