@@ -1,8 +1,8 @@
 """NUTS for the contextual model: NumPyro's sampler in coordinates where the posterior is nearly round.
 
 The coordinates are those of the mode's quadratic; NumPyro adapts step sizes and a diagonal mass matrix on top of them.
-On a CPU each chain has a thread and a program of its own: vmapped, chains wait for the longest of their trees, and
-gathers and scatters over chains cost three times those of one (docs/performance.md). Elsewhere chains are vmapped.
+On a CPU each chain has a thread and a program of its own: vmapped, all wait for the longest of their trees. Elsewhere
+chains are vmapped.
 """
 
 from __future__ import annotations
