@@ -182,3 +182,10 @@ def test_inference_is_timed_with_what_it_says_of_itself(monkeypatch):
     rows = {row.unit: row.value for row in inference.one("laplace", 60, 3, 5, 0)}
     assert {"s", "GiB at most", "least ESS", "k-hat", "k-hat of scales"} == set(rows)
     assert rows["s"] > 0 and 0 < rows["GiB at most"] < 50
+
+
+def test_chains_are_timed_in_threads_and_vmapped():
+    labels, score = inference.crowd(60, 3, 5, 0)
+    rows = list(inference.chains(inference.PRESETS["constant-constant"], labels, score, n=2))
+    assert [row.name.split()[-1] for row in rows] == ["threads", "vmapped"]
+    assert all(row.value > 0 for row in rows)

@@ -68,27 +68,29 @@ def sample(
         v = 0.5 * jax.random.normal(k_start, (chains, size), dtype)
         earlier = Sampler(v, jnp.full(chains, 0.2, dtype), jnp.ones((chains, size), dtype))
     adapt = (warmup, settings.target_accept, settings.max_depth)
-    start = Sampler(*map(jnp.asarray, earlier))
-    state = _start(config, data, affine, adapt, start, jax.random.split(k_run, len(start.position)))
+    begin = Sampler(*map(jnp.asarray, earlier))
+    state = start(config, data, affine, adapt, begin, jax.random.split(k_run, len(begin.position)))
     stages = [*_blocks(warmup, False), *_blocks(settings.n_draws * settings.n_thin, True)]
     parts, done, total = [], 0, sum(n for n, _ in stages)
-    with ThreadPoolExecutor(len(start.position)) as pool:
+    with ThreadPoolExecutor(len(begin.position)) as pool:
         for n, kept in stages:
-            # The first is made chain by chain, so that one of them compiles and the others find the program.
-            run = map if done == 0 else pool.map
-            state, part = _advance(run, config, data, affine, adapt, state, jnp.asarray(n))
+            if jax.default_backend() == "cpu":
+                # The first is made chain by chain, so that one of them compiles and the others find the program.
+                state, part = in_threads(map if done == 0 else pool.map, config, data, affine, adapt, state, n)
+            else:
+                state, part = vmapped(config, data, affine, adapt, state, jnp.asarray(n))
             if kept:
                 parts.append([np.asarray(p)[:, :n] for p in part])
             done += n
             report("nuts", done, total)
-    all_, diverging, accept, steps = (np.concatenate(p, 1) for p in zip(*parts, strict=True))
+    path, diverging, accept, steps = (np.concatenate(p, 1) for p in zip(*parts, strict=True))
     sampler = Sampler(*map(np.asarray, (state.z, state.adapt_state.step_size, state.adapt_state.inverse_mass_matrix)))
-    diagnostics = chain_diagnostics(all_) | {
+    diagnostics = chain_diagnostics(path) | {
         "divergences": int(diverging.sum()),
         "acceptance": float(accept.mean()),
         "leapfrog_steps": float(steps.mean()),
     }
-    return all_[:, settings.n_thin - 1 :: settings.n_thin], sampler, diagnostics
+    return path[:, settings.n_thin - 1 :: settings.n_thin], sampler, diagnostics
 
 
 def _blocks(n: int, kept: bool):
@@ -97,18 +99,23 @@ def _blocks(n: int, kept: bool):
     return [(size, kept) for size in [alone, *(min(BLOCK, n - k) for k in range(alone, n, BLOCK))] if size]
 
 
-def _advance(run, config, data, affine, adapt, state, n):
-    """n transitions of every chain: the state, and (u, whether it diverged, acceptance, leapfrog steps) of each."""
-    if jax.default_backend() != "cpu":
-        return _run_all(config, data, affine, adapt, state, n)
+def in_threads(run, config, data, affine, adapt, states, n):
+    """n <= BLOCK transitions of every chain: the states, and (u, whether it diverged, acceptance, leapfrog steps) of
+    each. ``run``: ``map``, or that of a pool of threads."""
     wide = jax.config.jax_enable_x64
 
     def one(chain):
         with jax.enable_x64(wide):  # a thread does not inherit it
-            return jax.block_until_ready(_run(config, data, affine, adapt, chain, n))
+            return jax.block_until_ready(_alone(config, data, affine, adapt, chain, jnp.asarray(n)))
 
-    chains = [jax.tree.map(lambda x, c=c: x[c], state) for c in range(len(state.z))]
+    chains = [jax.tree.map(lambda x, c=c: x[c], states) for c in range(len(states.z))]
     return jax.tree.map(lambda *x: jnp.stack(x), *run(one, chains))
+
+
+@eqx.filter_jit
+def vmapped(config, data, affine, adapt, states, n):
+    """The same in one program."""
+    return jax.vmap(lambda state: _transitions(config, data, affine, adapt, state, n))(states)
 
 
 def _kernel(config, data, affine: Affine, adapt):
@@ -131,19 +138,15 @@ def _kernel(config, data, affine: Affine, adapt):
 
 
 @eqx.filter_jit
-def _start(config, data, affine, adapt, start: Sampler, keys):
-    begin, _ = _kernel(config, data, affine, adapt)
-    return jax.vmap(begin)(start.position, keys, start.step_size, start.inverse_mass)
+def start(config, data, affine, adapt, begin: Sampler, keys):
+    """The states of all chains; ``adapt``: (transitions of warm-up, aimed-at acceptance, most doublings)."""
+    init, _ = _kernel(config, data, affine, adapt)
+    return jax.vmap(init)(begin.position, keys, begin.step_size, begin.inverse_mass)
 
 
 @eqx.filter_jit
-def _run(config, data, affine, adapt, state, n):
+def _alone(config, data, affine, adapt, state, n):
     return _transitions(config, data, affine, adapt, state, n)
-
-
-@eqx.filter_jit
-def _run_all(config, data, affine, adapt, states, n):
-    return jax.vmap(lambda state: _transitions(config, data, affine, adapt, state, n))(states)
 
 
 def _transitions(config, data, affine, adapt, state, n):
