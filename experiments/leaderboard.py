@@ -26,28 +26,15 @@ from crowdjax.integrated import IntegratedConfig
 from crowdjax.labels import Labels, Repeats
 from crowdjax.metrics import paired
 from experiments import real
-from experiments.config import Model, preset
+from experiments.config import Model
 from experiments.fitting import Draws, drop, fit_all
 from experiments.tables import Report, markdown, names, scored, select
 
 MEASURES = {"accuracy": "accuracy", "auc_roc": "AUC", "nll": "NLL", "ece": "ECE"}
 GROUPS = {"trec2011": "hcb", "sp_amt": "sp", "medrel_treat": "medrel", "medrel_cause": "medrel"}  # linked sets
-BASELINE, SUBJECT = "majority", "auto"
+BASELINE, SUBJECT = "majority vote", "auto"
 OWN = ("integrated", SUBJECT)
 PEERS = ("MACE (crowd-kit)",)
-
-
-def models() -> dict[str, Model]:
-    """Every named model at its maximum a posteriori."""
-    return {
-        BASELINE: preset("majority"),
-        "one coin": preset("one-coin"),
-        "Dawid-Skene": preset("dawid-skene"),
-        "GLAD": preset("glad"),
-        "1 factor": preset("factor"),
-        "2 factors": preset("factor", n_factors=2),
-        "3 factors": preset("factor", n_factors=3),
-    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +42,7 @@ class Config:
     """The sets (those that are here are used), the models, shares of the labels, numbers of gold labels, and draws."""
 
     sets: tuple[str, ...] = BINARY
-    models: dict[str, Model] = dataclasses.field(default_factory=models)
+    models: dict[str, Model] = dataclasses.field(default_factory=real.models)
     peers: bool = True
     shares: tuple[float, ...] = (0.8, 0.4)
     gold: tuple[int, ...] = (10, 50)

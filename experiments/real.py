@@ -11,12 +11,17 @@ from crowdjax import datasets, plots
 from crowdjax.datasets import BINARY
 from crowdjax.factor import Solver
 from crowdjax.labels import Repeats
+from experiments import table1
 from experiments.config import Model, preset
 from experiments.fitting import Draws, fit_all, in_parallel
-from experiments.table1 import models
 from experiments.tables import Report, markdown, names, scored, select
 
 MEASURES = {"accuracy": "Accuracy", "auc_roc": "AUC", "nll": "NLL", "ece": "ECE"}
+
+
+def models() -> dict[str, Model]:
+    """Those of table 1, and the one-coin model."""
+    return {**table1.models(), "one coin": preset("one-coin")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Config:
     """The sets (those that are here are used), the models and the treatment of repeated judgements."""
 
     sets: tuple[str, ...] = BINARY
-    models: dict[str, Model] = dataclasses.field(default_factory=lambda: {**models(), "one coin": preset("one-coin")})
+    models: dict[str, Model] = dataclasses.field(default_factory=models)
     repeats: Repeats = "count"
     seed: int = 0
     solver: Solver = Solver(restarts=4)
