@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Int
 
-from crowdjax import io
+from crowdjax import io, results
 from crowdjax.labels import Labels, Repeats
 
 TREATMENT = {
@@ -47,7 +47,7 @@ class Prediction:
 
     def save(self, out: str | os.PathLike) -> None:
         """Writes the answers to a folder, which appears whole or not at all."""
-        with io.new_result(out, self.record, "predict.json") as folder:
+        with results.new_result(out, self.record, "predict.json") as folder:
             pa.parquet.write_table(self.instances, folder / "instances.parquet")
 
 

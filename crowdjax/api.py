@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
-from crowdjax import factor, integrated_api, io, minibatch, optimize, parallel
+from crowdjax import factor, integrated_api, io, minibatch, optimize, parallel, results
 from crowdjax.answers import FitError, Prediction, about_answers, about_repeats, answer_table, labels_of_labelers
 from crowdjax.factor.fit import Method
 from crowdjax.integrated import Choice
@@ -61,10 +61,10 @@ class Aggregation(Prediction):
 
     def save(self, out: str | os.PathLike) -> None:
         """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; :func:`load` reads them."""
-        with io.new_result(out, self.record) as folder:
+        with results.new_result(out, self.record) as folder:
             pa.parquet.write_table(self.instances, folder / "instances.parquet")
             pa.parquet.write_table(self.labelers, folder / "labelers.parquet")
-            io.save_arrays(folder / "fit.npz", (self.fit, self.features))
+            results.save_arrays(folder / "fit.npz", (self.fit, self.features))
 
     def predict(
         self,
@@ -317,12 +317,12 @@ def fit_large(
     solver = _with_restarts(solver, restarts, config)
     if devices is not None:
         parallel.n_devices(0, devices)
-    out = io.check_out(out)
+    out = results.check_out(out)
     scan = io.scan(table, columns=columns)
     minibatch.check_size(scan, batch)
     state = out.absolute().with_name(out.absolute().name + ".state")
     settings = dict(config=dataclasses.asdict(config), solver=dataclasses.asdict(solver), seed=seed)
-    io.claim(state, dict(settings, table=scan.identity, batch=batch, repeats=repeats, rounds=[max_rounds, rtol]))
+    results.claim(state, dict(settings, table=scan.identity, batch=batch, repeats=repeats, rounds=[max_rounds, rtol]))
     try:
         parts = minibatch.deal(scan, state / "parts", batch, repeats, progress)
     except InputError:
@@ -376,10 +376,10 @@ def fit_large(
         "device": jax.devices()[0].device_kind,
         "warnings": _about(found, np.rint(labelers["n_labels"])),
     }
-    with io.new_result(out, record) as folder:
+    with results.new_result(out, record) as folder:
         shutil.copy(state / "instances.parquet", folder / "instances.parquet")
         pa.parquet.write_table(pa.table({"labeler": pa.array(parts.labelers), **labelers}), folder / "labelers.parquet")
-        io.save_arrays(folder / "fit.npz", (found, {}))
+        results.save_arrays(folder / "fit.npz", (found, {}))
     shutil.rmtree(state)
     return Written(out, record)
 
@@ -391,7 +391,7 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
         InputError: there is none, it is not whole, or it was changed since.
     """
     folder = Path(folder)
-    record = io.read_result(folder)
+    record = results.read_result(folder)
     if record.get("model") in integrated_api.MODELS:
         return integrated_api.load(folder, record)
     try:
@@ -407,7 +407,7 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
     blank = {side: np.zeros((sizes[side], len(s.names))) for side, s in scaling.items()}
     anyone = Labels.from_arrays([0], [0], [1], n_labelers=sizes["labeler"], n_instances=sizes["instance"])
     like = _build(config, anyone, blank)
-    found, features = io.load_arrays(folder / "fit.npz", (_fit_like(like, sizes["instance"], solver), blank))
+    found, features = results.load_arrays(folder / "fit.npz", (_fit_like(like, sizes["instance"], solver), blank))
     return Aggregation(instances, record, labelers, found, _build(config, anyone, features), index, features, scaling)
 
 

@@ -80,8 +80,8 @@ def fit(
 ) -> None:
     """Fit a model to LABELS; write instances.parquet, labelers.parquet, fit.json and the fit itself to a folder."""
     with _errors():
-        io, api = _library(devices)
-        io.check_out(out)
+        results, api = _library(devices)
+        results.check_out(out)
         settings = dict(
             factors=_whole(factors),
             class_prior=_prior(class_prior),
@@ -114,8 +114,8 @@ def predict(
 ) -> None:
     """Judge new instances by LABELS and the fit in DIR; write instances.parquet and predict.json to a folder."""
     with _errors():
-        io, api = _library()
-        io.check_out(out)
+        results, api = _library()
+        results.check_out(out)
         result = api.load(folder).predict(
             labels,
             labeler_features=labeler_features,
@@ -158,10 +158,10 @@ def context(
 ) -> None:
     """Fit prevalence and accuracy as functions of a score; write tables, figures and the fit to a folder."""
     with _errors():
-        io, _ = _library()
+        results, _ = _library()
         from crowdjax import context_api
 
-        io.check_out(out)
+        results.check_out(out)
         with _progress() as progress:
             result = context_api.context(
                 labels,
@@ -202,10 +202,10 @@ def cache_folder() -> Path | None:
 
 
 def _library(devices: int | None = None):
-    """(io, api), with the cache of compiled programs switched on and the cores of a CPU as so many devices."""
+    """(results, api), with the cache of compiled programs switched on and the cores of a CPU as so many devices."""
     import jax
 
-    from crowdjax import api, io, parallel
+    from crowdjax import api, parallel, results
 
     with contextlib.suppress(RuntimeError):  # JAX runs already: it has the devices it has
         parallel.use_cores(devices)
@@ -213,7 +213,7 @@ def _library(devices: int | None = None):
     if folder is not None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    return io, api
+    return results, api
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float, PRNGKeyArray
 
-from crowdjax import contextual, io, plots
+from crowdjax import contextual, io, plots, results
 from crowdjax.api import FitError
 from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
 from crowdjax.contextual.context import Transform
@@ -84,7 +84,7 @@ class ContextualResult:
     def save(self, out: str | os.PathLike) -> None:
         """Writes tables, ``prevalence.json``, ``fit.json``, the fit and the figures (SVG and PNG) to a folder, which
         appears whole or not at all."""
-        with io.new_result(out, self.record) as folder:
+        with results.new_result(out, self.record) as folder:
             for name in ("instances", "curves", "labelers", "calibration"):
                 pa.parquet.write_table(getattr(self, name), folder / f"{name}.parquet")
             (folder / "prevalence.json").write_text(json.dumps(self.prevalence, indent=2) + "\n", encoding="utf-8")

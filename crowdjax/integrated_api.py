@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from crowdjax import integrated, io, optimize
+from crowdjax import integrated, io, optimize, results
 from crowdjax.answers import FitError, Prediction, about_answers, about_repeats, answer_table, labels_of_labelers
 from crowdjax.integrated import Boundary, Choice, IntegratedConfig, IntegratedFit
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
@@ -48,10 +48,10 @@ class IntegratedAggregation(Prediction):
 
     def save(self, out: str | os.PathLike) -> None:
         """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; ``load`` reads them."""
-        with io.new_result(out, self.record) as folder:
+        with results.new_result(out, self.record) as folder:
             pa.parquet.write_table(self.instances, folder / "instances.parquet")
             pa.parquet.write_table(self.labelers, folder / "labelers.parquet")
-            io.save_arrays(folder / "fit.npz", (self.fit, self.boundary))
+            results.save_arrays(folder / "fit.npz", (self.fit, self.boundary))
 
     def predict(
         self, table, *, labeler_features=None, instance_features=None, columns: Mapping[str, str] | None = None
@@ -190,7 +190,7 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
         found = integrated.fit(labels, config)
         return found, _place(choice, "able", dataclasses.replace(labels, gold=np.ones(1, np.int8)), found, config)
 
-    found, boundary = io.load_arrays(folder / "fit.npz", jax.eval_shape(like, anyone))
+    found, boundary = results.load_arrays(folder / "fit.npz", jax.eval_shape(like, anyone))
     return IntegratedAggregation(instances, record, labelers, found, config, boundary, index)
 
 

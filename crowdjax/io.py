@@ -1,31 +1,22 @@
-"""Tables in and out: labels, gold, features and scores from CSV, Parquet or any data frame; results to a folder.
+"""Tables in: labels, gold, features and scores from CSV, Parquet or any data frame.
 
 Everything a user hands over passes this door. What is wrong raises ``InputError``, one line that names the value, the
 place (table, column, row; the first row of data is row 1) and what is allowed.
 
 Ids are read as they are: from CSV as text (007 stays 007), from Parquet and data frames with their own type. They are
 indexed in sorted order, so the order of rows and the names of ids change no result.
-
-A result is a folder that appears whole or not at all. Its ``fit.json`` lists every file in it with its SHA-256: that is
-how a tampered result is refused, and how an earlier result, which may be replaced, is told from somebody's own files.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import math
 import os
-import shutil
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import jax
 import narwhals as nw
 import numpy as np
 import pyarrow as pa
@@ -34,8 +25,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from jaxtyping import Float, Int, Int8
 
-from crowdjax import __version__
-from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
+from crowdjax.labels import InputError, LabelIndex, Labels, Repeats, one_line
 
 ALIASES = {
     "labeler": ("labeler", "labeller", "worker", "annotator", "rater"),
@@ -45,8 +35,6 @@ ALIASES = {
 ALIASES = {role: names + tuple(f"{n}_id" for n in names if role != "label") for role, names in ALIASES.items()}
 SIGNS = {"0": 0, "0.0": 0, "1": 1, "+1": 1, "1.0": 1, "-1": -1, "-1.0": -1, "true": 1, "false": 0}
 ALPHABET = "0/1, -1/+1 or true/false"
-RECORDS = ("fit.json", "predict.json")
-FORMAT = 1
 
 Key = Literal["labeler", "instance"]
 
@@ -394,176 +382,6 @@ def read_features(
     return scaling.apply(values[:, keep]), scaling, tuple(n for n in names if n not in scaling.names)
 
 
-# Results
-
-
-def write_table(path: str | os.PathLike, columns: Mapping[str, Any]) -> None:
-    """Writes columns as Parquet, to a temporary name that is then renamed."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        pa.parquet.write_table(pa.table({name: _arrow(values) for name, values in columns.items()}), temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def check_out(out: str | os.PathLike) -> Path:
-    """The folder of a result to be, refused where something else is in the way: call it before the work."""
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: a file; allowed: a new folder, or an earlier result to replace")
-    if out.is_dir() and any(out.iterdir()):
-        foreign = _foreign(out)
-        if foreign:
-            raise InputError(
-                f"--out {out}: holds {foreign}, which is not crowdjax's; allowed: a new or empty folder, or an earlier "
-                "result to replace"
-            )
-    parent = next(p for p in [*out.absolute().parents] if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"--out {out}: {parent} cannot be written to; allowed: a folder that can")
-    return out
-
-
-def claim(folder: str | os.PathLike, settings: Mapping[str, Any]) -> None:
-    """Makes a folder for the state of a long run with these settings, or finds the one that an earlier call made.
-
-    Raises:
-        InputError: what is there is not the state of a run with the same settings.
-    """
-    folder, settings = Path(folder), json.dumps(_plain(settings), indent=2)
-    note = folder / "settings.json"
-    if not folder.exists():
-        new = folder.with_name(f".{folder.name}.{os.getpid()}")
-        new.mkdir(parents=True)
-        (new / note.name).write_text(settings, encoding="utf-8")
-        os.replace(new, folder)
-    if not note.is_file() or note.read_text(encoding="utf-8") != settings:
-        raise InputError(
-            f"{folder}: not the state of a fit of these labels with these settings; remove it, or give another --out"
-        )
-
-
-@contextlib.contextmanager
-def new_result(out: str | os.PathLike, record: Mapping[str, Any], name: str = "fit.json") -> Iterator[Path]:
-    """A folder to write a result into; it appears at ``out`` when the block ends, and not at all if the block fails.
-
-    Args:
-        out: the folder; an earlier result there is replaced.
-        record: goes into ``fit.json`` (or ``name``), with the version and the SHA-256 of every file.
-    """
-    out = check_out(out).absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary, old = (out.with_name(f".{out.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
-    temporary.mkdir()
-    try:
-        yield temporary
-        files = {n: _sha256(temporary / n) for n in _files(temporary)}
-        record = {**record, "crowdjax": {"version": __version__, "format": FORMAT}, "files": files}
-        (temporary / name).write_text(json.dumps(_plain(record), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        if out.exists():
-            os.replace(out, old)
-        os.replace(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def read_result(folder: str | os.PathLike, name: str = "fit.json") -> dict[str, Any]:
-    """The record of a result, after checking that every file is as it was written.
-
-    Raises:
-        InputError: there is no result, it is of another format, a file is missing or was changed.
-    """
-    folder = Path(folder)
-    record = _record(folder / name)
-    if record is None:
-        raise InputError(f"{folder}: no {name} of crowdjax; allowed: a folder that `crowdjax fit` wrote")
-    if record["crowdjax"].get("format") != FORMAT:
-        raise InputError(f"{folder / name}: format {record['crowdjax'].get('format')!r}; allowed: {FORMAT}")
-    for file, digest in record["files"].items():
-        if not (folder / file).is_file():
-            raise InputError(f"{folder / file}: missing; the result is not whole")
-        if _sha256(folder / file) != digest:
-            raise InputError(f"{folder / file}: changed since it was written (SHA-256 differs); fit again")
-    return record
-
-
-def save_arrays(path: str | os.PathLike, tree: Any) -> None:
-    """Writes the leaves of a pytree as npz, named by their paths. No pickle."""
-    np.savez(path, **{_name(p): np.asarray(leaf) for p, leaf in jax.tree_util.tree_leaves_with_path(tree)})
-
-
-def load_arrays(path: str | os.PathLike, like: Any) -> Any:
-    """The pytree that :func:`save_arrays` wrote, in the structure and shapes of ``like`` (arrays or their shapes)."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{path}: not the arrays of a fit ({_line(error)})") from None
-    leaves, tree = jax.tree_util.tree_flatten_with_path(like)
-    out = []
-    for p, leaf in leaves:
-        found = arrays.pop(_name(p), None)
-        if found is None or found.shape != leaf.shape or found.dtype.kind != np.dtype(leaf.dtype).kind:
-            shape = None if found is None else (found.shape, str(found.dtype))
-            raise InputError(f"{path}: array {_name(p)} is {shape}; expected {(leaf.shape, str(leaf.dtype))}")
-        out.append(found)
-    if arrays:
-        raise InputError(f"{path}: unexpected array {next(iter(arrays))}; not the arrays of this model")
-    return jax.tree.unflatten(tree, out)
-
-
-def _name(path) -> str:
-    return ".".join(str(getattr(k, "name", getattr(k, "key", getattr(k, "idx", k)))) for k in path)
-
-
-def _files(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if not p.is_dir())
-
-
-def _foreign(folder: Path) -> str | None:
-    """A file in a folder that no record of crowdjax lists; None where all is an earlier result's."""
-    records = {name: _record(folder / name) for name in RECORDS}
-    known = {f for name, record in records.items() if record is not None for f in (name, *record["files"])}
-    if not known:
-        return next(folder.iterdir()).name
-    return next((f for f in _files(folder) if f not in known), None)
-
-
-def _record(path: Path) -> dict[str, Any] | None:
-    """The JSON of a record; None where there is none, or it is not crowdjax's."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    ours = isinstance(record, dict) and all(isinstance(record.get(part), dict) for part in ("crowdjax", "files"))
-    return record if ours else None
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _plain(value):
-    """What JSON can hold: numbers instead of arrays, null for NaN, 'inf' for the infinite."""
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, np.generic | np.ndarray | jax.Array):
-        return _plain(np.asarray(value).tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value
-
-
-def _arrow(values):
-    return values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(np.asarray(values))
-
-
 # Tables of any kind
 
 
@@ -668,7 +486,7 @@ def _reading(place: str, kind: str):
     except InputError:
         raise
     except (pa.ArrowException, OSError, ValueError, TypeError, nw.exceptions.NarwhalsError) as error:
-        raise InputError(f"{place}: cannot be read as {kind}: {_line(error)}") from None
+        raise InputError(f"{place}: cannot be read as {kind}: {one_line(error)}") from None
 
 
 def _decode(column: pa.ChunkedArray, place: str, name: str) -> None:
@@ -833,9 +651,3 @@ def _show(value) -> str:
         return "nothing"
     text = repr(value) if isinstance(value, str | bytes) else str(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _line(error: BaseException) -> str:
-    """An error's message on one line, without control characters."""
-    text = "".join(c if c.isprintable() else " " for c in str(error))
-    return " ".join(text.split())[:200] or type(error).__name__

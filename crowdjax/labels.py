@@ -26,6 +26,12 @@ LABELS_PER_BLOCK = 10_240  # the temporaries of one block then stay in the cache
 MAX_PADDING = 1.25  # stored triples per real triple; blocks grow until they pad less than this
 
 
+def one_line(error: BaseException) -> str:
+    """An error's message on one line, without control characters."""
+    text = "".join(c if c.isprintable() else " " for c in str(error))
+    return " ".join(text.split())[:200] or type(error).__name__
+
+
 class InputError(ValueError):
     """What the user gave cannot be used; one line that says which value, where, and what is allowed."""
 

@@ -20,7 +20,7 @@ FLOORS = (
     {"factor", "contextual"},
     {"integrated"},
     {"simulate", "metrics", "parallel"},
-    {"io"},
+    {"io", "results"},
     {"datasets", "minibatch", "answers"},
     {"integrated_api"},
     {"api"},

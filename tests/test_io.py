@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from crowdjax import io
+from crowdjax import io, results
 from crowdjax.labels import InputError
 
 TABLE = {"labeler": ["b", "a", "a", "c"], "instance": ["q2", "q1", "q2", "q1"], "label": [1, 0, 1, 1]}
@@ -335,35 +335,27 @@ def test_columns_of_scores_can_be_chosen():
     assert values.tolist() == [[0.2]]
 
 
-def test_a_table_is_written_whole_or_not_at_all(tmp_path):
-    io.write_table(tmp_path / "t.parquet", {"x": np.arange(3), "name": ["a", "b", "c"]})
-    assert pa.parquet.read_table(tmp_path / "t.parquet").to_pydict() == {"x": [0, 1, 2], "name": ["a", "b", "c"]}
-    with pytest.raises(pa.ArrowException):
-        io.write_table(tmp_path / "bad.parquet", {"x": np.arange(3), "y": np.arange(2)})
-    assert os.listdir(tmp_path) == ["t.parquet"]
-
-
 def make_result(out, value=1.0):
-    with io.new_result(out, {"value": value, "none": float("nan"), "huge": np.float32(np.inf)}) as folder:
-        io.save_arrays(folder / "fit.npz", {"x": np.arange(3.0)})
+    with results.new_result(out, {"value": value, "none": float("nan"), "huge": np.float32(np.inf)}) as folder:
+        results.save_arrays(folder / "fit.npz", {"x": np.arange(3.0)})
 
 
 def test_a_result_appears_whole_and_replaces_only_results(tmp_path):
     out = tmp_path / "deep" / "out"
     make_result(out)
-    assert io.read_result(out)["value"] == 1.0
+    assert results.read_result(out)["value"] == 1.0
     assert json.loads((out / "fit.json").read_text())["none"] is None
     make_result(out, 2.0)
-    assert io.read_result(out)["value"] == 2.0
+    assert results.read_result(out)["value"] == 2.0
     assert os.listdir(out.parent) == ["out"]
     (out / "notes.txt").write_text("mine")
     refused(lambda: make_result(out, 3.0), "notes.txt", "allowed")
-    assert io.read_result(out)["value"] == 2.0
+    assert results.read_result(out)["value"] == 2.0
 
 
 def test_a_failing_result_leaves_nothing(tmp_path):
     def fail():
-        with io.new_result(tmp_path / "out", {}) as folder:
+        with results.new_result(tmp_path / "out", {}) as folder:
             (folder / "half").write_text("half")
             raise KeyError
 
@@ -377,37 +369,37 @@ def test_out_that_is_somebody_elses_is_refused(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "fit.json").write_text("{}")
     (tmp_path / "empty").mkdir()
-    refused(lambda: io.check_out(tmp_path / "file"), "a file")
-    refused(lambda: io.check_out(tmp_path / "file" / "below"), "file")
-    refused(lambda: io.check_out(tmp_path / "full"), "fit.json")
-    assert io.check_out(tmp_path / "empty") == tmp_path / "empty"
+    refused(lambda: results.check_out(tmp_path / "file"), "a file")
+    refused(lambda: results.check_out(tmp_path / "file" / "below"), "file")
+    refused(lambda: results.check_out(tmp_path / "full"), "fit.json")
+    assert results.check_out(tmp_path / "empty") == tmp_path / "empty"
 
 
 def test_tampered_and_foreign_results_are_refused(tmp_path):
     out = tmp_path / "out"
     make_result(out)
-    refused(lambda: io.read_result(tmp_path), "no fit.json")
+    refused(lambda: results.read_result(tmp_path), "no fit.json")
     data = (out / "fit.npz").read_bytes()
     (out / "fit.npz").write_bytes(data[:-1] + b"x")
-    refused(lambda: io.read_result(out), "fit.npz", "changed")
+    refused(lambda: results.read_result(out), "fit.npz", "changed")
     (out / "fit.npz").unlink()
-    refused(lambda: io.read_result(out), "fit.npz", "missing")
+    refused(lambda: results.read_result(out), "fit.npz", "missing")
 
 
 def test_arrays_come_back_and_others_are_refused(tmp_path):
     path = tmp_path / "a.npz"
     tree = {"x": np.arange(3.0), "y": (np.array(2), None)}
-    io.save_arrays(path, tree)
-    back = io.load_arrays(path, tree)
+    results.save_arrays(path, tree)
+    back = results.load_arrays(path, tree)
     np.testing.assert_array_equal(back["x"], tree["x"])
     assert back["y"][0] == 2
     assert back["y"][1] is None
-    refused(lambda: io.load_arrays(path, {"x": np.zeros(4), "y": (np.array(2), None)}), "array x")
-    refused(lambda: io.load_arrays(path, {"x": np.zeros(3)}), "unexpected array y.0")
+    refused(lambda: results.load_arrays(path, {"x": np.zeros(4), "y": (np.array(2), None)}), "array x")
+    refused(lambda: results.load_arrays(path, {"x": np.zeros(3)}), "unexpected array y.0")
     np.savez(path, x=np.array([print], dtype=object))
-    refused(lambda: io.load_arrays(path, {"x": np.zeros(1)}), "a.npz")
+    refused(lambda: results.load_arrays(path, {"x": np.zeros(1)}), "a.npz")
     path.write_bytes(b"nonsense")
-    refused(lambda: io.load_arrays(path, tree), "a.npz")
+    refused(lambda: results.load_arrays(path, tree), "a.npz")
 
 
 @pytest.mark.parametrize("name", ["bluebirds", "hcb", "zencrowd", "duchenne"])
