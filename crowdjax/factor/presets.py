@@ -16,6 +16,7 @@ import dataclasses
 import math
 from typing import Literal, get_args
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -105,30 +106,31 @@ def build(
     labeler_features = _table(labeler_features, labels.n_labelers, "labeler_features")
     instance_features = _table(instance_features, labels.n_instances, "instance_features")
     d = config.n_factors
-    first = jnp.arange(d) == 0
+    first = np.arange(d) == 0
 
     def side(n, columns, gaussian):
         mean, sd = gaussian
-        mean = jnp.where(first, mean, 0.0)[None]
-        sd = jnp.where(first, sd, config.further if sd > 0 else 0.0)[None]
+        mean = np.where(first, mean, 0.0)[None]
+        sd = np.where(first, sd, config.further if sd > 0 else 0.0)[None]
         return _side(n, columns, mean, sd, config)
 
     labeler, a_mean, a_sd = side(labels.n_labelers, labeler_features, config.labeler)
     instance, b_mean, b_sd = side(labels.n_instances, instance_features, config.instance)
     bias, g_mean, g_sd = (None, None, None)
     if config.bias is not None:
-        mean, sd = (jnp.full((1, 1), v) for v in config.bias)
+        mean, sd = (np.full((1, 1), v) for v in config.bias)
         bias, g_mean, g_sd = _side(labels.n_labelers, labeler_features, mean, sd, config)
     prior, p_mean, p_sd, beta = _class_prior(config, labels, instance_features)
-    square = lambda part: None if part is None else Linear(*(None if v is None else v**2 for v in part))  # noqa: E731
+    dtype = jnp.result_type(float)
+    numbers = lambda tree: jax.tree.map(lambda v: jnp.asarray(v, dtype), tree)  # noqa: E731
     return FactorModel(
         labeler=labeler,
         instance=instance,
         bias=bias,
         class_prior=prior,
-        mean=Weights(a_mean, b_mean, g_mean, p_mean),
-        variance=Weights(square(a_sd), square(b_sd), square(g_sd), square(p_sd)),
-        beta=beta,
+        mean=numbers(Weights(a_mean, b_mean, g_mean, p_mean)),
+        variance=numbers(jax.tree.map(np.square, Weights(a_sd, b_sd, g_sd, p_sd))),
+        beta=numbers(beta),
         n_factors=d,
         link=config.link,
     )
@@ -159,25 +161,25 @@ def _side(n, columns, mean, sd, config):
     if columns is None:
         return Features.free(n), Linear(None, mean), Linear(None, sd)
     features = Features.columns(np.c_[np.ones(n), columns], identity=config.deviation > 0)
-    zeros = jnp.zeros((columns.shape[1], mean.shape[1]))
+    zeros = np.zeros((columns.shape[1], mean.shape[1]))
     free = config.deviation > 0
     return (
         features,
-        Linear(jnp.r_[mean, zeros], jnp.zeros_like(mean) if free else None),
-        Linear(jnp.r_[sd, zeros + config.features], jnp.full_like(sd, config.deviation) if free else None),
+        Linear(np.r_[mean, zeros], np.zeros_like(mean) if free else None),
+        Linear(np.r_[sd, zeros + config.features], np.full_like(sd, config.deviation) if free else None),
     )
 
 
 def _class_prior(config, labels, columns):
     """Φπ, means, standard deviations and Beta of the class prior."""
-    n, zero = labels.n_instances, jnp.zeros((1, 1))
+    n, zero = labels.n_instances, np.zeros((1, 1))
     if config.class_prior == "learn":
-        return Features.constant(n), Linear(zero), Linear(zero + jnp.inf), jnp.array([2.0, 2.0])
+        return Features.constant(n), Linear(zero), Linear(zero + np.inf), np.array([2.0, 2.0])
     if config.class_prior == "logistic":
         if columns is None:
             raise InputError("class_prior: logistic needs instance features; allowed without: a number, learn")
         features = Features.columns(np.c_[np.ones(n), columns])
-        rows = jnp.zeros((features.n_columns, 1))
+        rows = np.zeros((features.n_columns, 1))
         return features, Linear(rows), Linear(rows + 1.0), None
-    logit = jnp.log(config.class_prior) - jnp.log1p(-config.class_prior)
+    logit = np.log(config.class_prior) - np.log1p(-config.class_prior)
     return Features.constant(n), Linear(zero + logit), Linear(zero), None
