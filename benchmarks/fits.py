@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.timing import Row, on_device, power_law, seconds
+from crowdjax import parallel
 from crowdjax.factor import PRESETS, Factors, Solver, build, evidence, fit
 from crowdjax.labels import Labels
 from crowdjax.likelihood import discrimination_bias
@@ -24,6 +25,7 @@ MODELS = {
     "factor D=1": ("factor", 1, Solver()),
     "factor D=3": ("factor", 3, Solver(rtol=1e-5)),  # as docs/performance.md advises
 }
+SHARED_FROM = 1_000_000  # labels, to be timed on several devices
 PEERS_UP_TO = {"dawid-skene": 10_000_000, "glad": 100_000}  # labels; beyond, crowd-kit takes many minutes
 
 
@@ -42,8 +44,11 @@ def run(sizes: list[int]) -> Iterator[Row]:
             took = time.perf_counter() - start
             if n <= 1_000_000:  # beyond, a fit is long enough to be timed once
                 took = seconds({name: partial(compiled, labels, model, key, solver, None)}, 3)[name]
+            shared = on_all(host, model, key, solver, 3 if n <= 1_000_000 else 1) if n >= SHARED_FROM else None
             memory = compiled.compiled.memory_analysis()
             yield Row("fits", name, n, took, "s")
+            if shared is not None:
+                yield Row("fits", f"{name}, {jax.device_count()} devices", n, shared, "s")
             yield Row("fits", name, n, float(found.n_steps), "passes")
             yield Row("fits", name, n, compiling, "s to compile")
             yield Row("fits", name, n, cpu, "s of CPU to compile")  # on a busy machine the one that counts
@@ -52,9 +57,16 @@ def run(sizes: list[int]) -> Iterator[Row]:
             yield Row("fits", name, n, float(found.log_likelihood), "log-likelihood")
             if n <= PEERS_UP_TO.get(name, 0):
                 peer, score = crowd_kit(name, host, labels)
-                yield Row("fits", name, n, peer / took, "x as fast as crowd-kit")
+                yield Row("fits", name, n, peer / min(took, shared or took), "x as fast as crowd-kit")
                 yield Row("fits", f"crowd-kit {name}", n, peer, "s")
                 yield Row("fits", f"crowd-kit {name}", n, score, "log-likelihood")
+
+
+def on_all(host: Labels, model, key, solver: Solver, repeats: int) -> float | None:
+    """Seconds of the fit on all devices, cutting the labels to shards included; None where there is one device."""
+    if jax.device_count() == 1:
+        return None
+    return seconds({"": partial(parallel.fit, host, model, key, solver, devices=jax.device_count())}, repeats)[""]
 
 
 def crowd_kit(name: str, host: Labels, labels: Labels) -> tuple[float, float]:

@@ -17,6 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, Int8
 
 Repeats = Literal["count", "first", "last", "mean"]
@@ -158,8 +159,11 @@ class Labels(eqx.Module):
         return abs(self.label) if self.weight is None else self.weight
 
     def across(self, sums):
-        """Sums over these instances, added up over all shards; as they are where there is one. A pytree of arrays."""
-        return sums if self._alone else jax.lax.psum(sums, self.shard.axis)
+        """Sums over these instances, a pytree of arrays of one type, added up over all shards in one go."""
+        if self._alone:
+            return sums
+        flat, unravel = ravel_pytree(sums)
+        return unravel(jax.lax.psum(flat, self.shard.axis))
 
     def once(self, value: Float[Array, ""]) -> Float[Array, ""]:
         """What every shard has alike, for a sum ``across`` them: itself on the first, 0 on the others."""

@@ -4,7 +4,8 @@
 of the objective. The direction comes from an optax transformation (L-BFGS or conjugate gradients below) that is
 preconditioned by a diagonal; the step is halved by quadratic interpolation until the objective falls enough (Armijo).
 Under vmap, members that are done keep their state until the last one is. Whatever a decision rests on is a value of the
-objective or an inner product: where points are spread over devices, ``dot`` sums over all, and all decide alike.
+objective or an inner product: where points are spread over devices, ``inner`` sums over all, and all decide alike; a
+step asks for inner products twice, since every sum over devices waits for the slowest.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ MEANING = {
 ARMIJO = 1e-4
 MAX_BACKTRACKS = 12
 
-Dot = Callable[[Array, Array], Array]
+Inner = Callable[..., tuple[Array, ...]]
+
+
+def inner(*pairs: tuple[Float[Array, "... P"], Float[Array, " P"]]) -> tuple[Float[Array, "..."], ...]:
+    """The inner products of each pair: of two vectors, or of the rows of a matrix with a vector."""
+    return tuple(jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST) for a, b in pairs)
 
 
 class Solution(NamedTuple):
@@ -52,6 +58,7 @@ class _State(NamedTuple):
     aux: Any
     direction: Array
     slope: Array  # directional derivative
+    steepest: Array  # the gradient's inner product with gradient / diagonal
     step: Array
     diagonal: Array
     rule: Any
@@ -74,22 +81,22 @@ def minimize(
     rtol: Float[Array, ""] | float = 1e-7,
     patience: int = 3,
     refresh: int = 10,
-    dot: Dot = jnp.vdot,
 ) -> Solution:
     """Minimises ``objective`` from ``x0``.
 
     Args:
-        objective: x -> (value, gradient, anything). Called at one place of the program.
+        objective: x -> (value, gradient, anything). Called at one place of the program. Where points are spread over
+            devices the value is not finite wherever some device's part of the gradient is not.
         rule: optax transformation: gradient -> ascent direction, with the extra arguments ``before`` (the last accepted
             point and its gradient; x0 and 0 at first), ``diagonal``, ``accepted`` (else the point is no step: nothing
-            may be learnt from it) and ``restart`` (all that was learnt is void).
+            may be learnt from it) and ``restart`` (all that was learnt is void). Its state has ``slope`` and
+            ``steepest``, the gradient's inner products with the direction and with gradient / diagonal.
         diagonal: x -> positive diagonal of a Hessian bound, the preconditioner.
         max_steps: length of the history and most evaluations (static).
         limit: most evaluations of this call, at most ``max_steps`` (may be traced; 0 skips the work).
         rtol: converged after ``patience`` accepted steps in a row, each of which lowered the value by less than
             ``rtol`` (1 + |value|).
         refresh: recompute the diagonal every so many steps; 0 never (under vmap both branches of a condition run).
-        dot: the inner product of two points.
 
     Example:
         >>> import jax.numpy as jnp
@@ -111,6 +118,7 @@ def minimize(
         aux=jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shape[2]),
         direction=jnp.zeros_like(x0),
         slope=jnp.array(0, dtype),
+        steepest=jnp.array(0, dtype),
         step=jnp.array(1, dtype),
         diagonal=jnp.ones_like(x0),
         rule=rule.init(x0),
@@ -128,7 +136,7 @@ def minimize(
     def body(s: _State) -> _State:
         x = s.x + s.step * s.direction
         value, grad, aux = objective(x)
-        finite = jnp.isfinite(value) & _finite(grad, dot)
+        finite = jnp.isfinite(value) & jnp.isfinite(grad).all()
         first = s.n_steps == 0
         enough = value <= s.value + ARMIJO * s.step * s.slope + noise * jnp.abs(s.value)
         accepted = finite & (first | enough)
@@ -145,10 +153,11 @@ def minimize(
         keep = lambda new, old: jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, old)  # noqa: E731
         at = keep(grad, s.grad)
         plain = -at / d
-        slope = -dot(grad, update)
+        slope = -rule_state.slope
         descends = slope < 0
         direction = jnp.where(accepted & descends, -update, jnp.where(accepted | restart, plain, s.direction))
-        slope = jnp.where(accepted & descends, slope, jnp.where(accepted | restart, dot(at, plain), s.slope))
+        steepest = keep(rule_state.steepest, s.steepest)
+        slope = jnp.where(accepted & descends, slope, jnp.where(accepted | restart, -steepest, s.slope))
 
         small = jnp.where(~first & (s.value - value <= rtol * (1 + jnp.abs(value))), s.small + 1, 0)
         done = accepted & ((small >= patience) | (slope >= 0))
@@ -164,6 +173,7 @@ def minimize(
             aux=keep(aux, s.aux),
             direction=direction,
             slope=slope,
+            steepest=steepest,
             step=jnp.where(accepted | restart, 1.0, s.step * shrink).astype(dtype),
             diagonal=d,
             rule=rule_state,
@@ -178,11 +188,6 @@ def minimize(
     end = jax.lax.while_loop(going, body, init)
     code = jnp.where(end.code == RUNNING, MAX_STEPS, end.code)
     return Solution(end.x, end.value, end.grad, end.aux, code, end.n_steps, end.history)
-
-
-def _finite(x: Array, dot: Dot) -> Bool[Array, ""]:
-    """Whether every number of x is finite, wherever it is: 0 times anything else is not 0."""
-    return dot(x, 0 * x) == 0
 
 
 class Step(NamedTuple):
@@ -212,7 +217,6 @@ def iterate(
     rtol: Float[Array, ""] | float = 1e-7,
     patience: int = 3,
     period: int = 1,
-    dot: Dot = jnp.vdot,
 ) -> Solution:
     """Repeats ``x = step(x, k)`` until the value stops falling: EM and its relatives.
 
@@ -240,7 +244,7 @@ def iterate(
         small = (s.step.value - new.value <= rtol / period * (1 + jnp.abs(new.value))) & (s.n_steps > 0)
         small = jnp.where(small, s.small + 1, 0)
         code = jnp.where(small >= patience * period, CONVERGED, RUNNING)
-        code = jnp.where(jnp.isfinite(new.value) & _finite(new.grad, dot), code, NONFINITE)
+        code = jnp.where(jnp.isfinite(new.value) & jnp.isfinite(new.grad).all(), code, NONFINITE)
         return _Iteration(at, new, small, code, s.n_steps + 1, s.history.at[s.n_steps].set(new.value))
 
     end = jax.lax.while_loop(lambda s: (s.code == RUNNING) & (s.n_steps < limit), body, init)
@@ -360,52 +364,64 @@ def accelerate(
 class _Lbfgs(NamedTuple):
     steps: Array  # [memory, P]
     changes: Array  # [memory, P]
-    curvature: Array  # [memory], 1 / stepᵀchange; 0 where empty
+    products: Array  # [memory, memory], stepᵀchange of all pairs
+    curvature: Array  # [memory], 1 / stepᵀchange of a pair; 0 where empty
     count: Array  # pairs so far
+    slope: Array
+    steepest: Array
 
 
-def lbfgs(memory: int = 5, dot: Dot = jnp.vdot) -> optax.GradientTransformationExtraArgs:
+def lbfgs(memory: int = 5, inner: Inner = inner) -> optax.GradientTransformationExtraArgs:
     """L-BFGS with a given diagonal as its first Hessian, as an optax transformation: gradient -> H⁻¹ gradient.
 
     Like ``optax.scale_by_lbfgs``, which can scale its first Hessian by a number only. Pairs of negative
     curvature are left out.
 
+    Args:
+        memory: how many pairs to keep.
+        inner: inner products, as ``optimize.inner``; summed over all devices in one go.
+
     Source: Nocedal and Wright, Numerical Optimization, algorithm 7.4.
     """
 
     def init(x):
-        empty = jnp.zeros((memory, *x.shape), x.dtype)
-        return _Lbfgs(empty, empty, jnp.zeros(memory, x.dtype), jnp.array(0))
+        empty, zero = jnp.zeros((memory, *x.shape), x.dtype), jnp.zeros((), x.dtype)
+        return _Lbfgs(empty, empty, jnp.zeros((memory, memory), x.dtype), empty[:, 0] * 0, jnp.array(0), zero, zero)
 
     def update(grad, state: _Lbfgs, x, *, before, diagonal, accepted=True, restart=False, **_):
         step, change = x - before[0], grad - before[1]
-        product = dot(step, change)
+        of_steps, with_grad, of_changes, product, size, step_grad = inner(
+            (state.steps, change), (state.steps, grad), (state.changes, step), (step, change), (step, step * diagonal),
+            (step, grad),
+        )  # fmt: skip
         # cautious update (Li and Fukushima): skip pairs without curvature, as that of the first point with itself
-        good = accepted & (product > 1e-10 * dot(step, step * diagonal))
+        good = accepted & (product > 1e-10 * size)
         # What is no pair takes the oldest one's place as zeros, which count for nothing: no copy of the memory.
-        put = lambda all, new: all.at[state.count % memory].set(jnp.where(good, new, 0))  # noqa: E731
+        slot = state.count % memory
+        put = lambda all, new: all.at[slot].set(jnp.where(good, new, 0))  # noqa: E731
         steps, changes = put(state.steps, step), put(state.changes, change)
         curvature = put(state.curvature, 1 / jnp.where(good, product, 1))
+        products = put(put(state.products, of_changes).T, of_steps).T.at[slot, slot].set(jnp.where(good, product, 0))
+        with_grad = put(with_grad, step_grad)
         count = state.count + good
 
         # The two loops of the textbook, on inner products: few operations on long vectors.
-        products = jax.vmap(dot, (0, None))
-        with_changes, with_grad = jax.vmap(products, (None, 0), 1)(steps, changes), products(steps, grad)
         newest_first = (count - 1 - jnp.arange(memory)) % memory
 
         def forth(a, i):
-            return a.at[i].set(curvature[i] * (with_grad[i] - with_changes[i] @ a)), None
+            return a.at[i].set(curvature[i] * (with_grad[i] - products[i] @ a)), None
 
         def back(c, i):
-            return c.at[i].set(a[i] - curvature[i] * (with_scaled[i] + with_changes[:, i] @ c)), None
+            return c.at[i].set(a[i] - curvature[i] * (with_scaled[i] + products[:, i] @ c)), None
 
         none = jnp.zeros(memory, grad.dtype)
         a, _ = jax.lax.scan(forth, none, newest_first)
         scaled = (grad - a @ changes) / diagonal
-        with_scaled = products(changes, scaled)
+        with_scaled, slope, steepest = inner((changes, scaled), (grad, scaled), (grad, grad / diagonal))
         c, _ = jax.lax.scan(back, none, newest_first, reverse=True)
         curvature, count = jnp.where(restart, 0, curvature), jnp.where(restart, 0, count)
-        return scaled + c @ steps, _Lbfgs(steps, changes, curvature, count)
+        state = _Lbfgs(steps, changes, products, curvature, count, slope + c @ with_grad, steepest)
+        return scaled + c @ steps, state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -414,23 +430,28 @@ class _Conjugate(NamedTuple):
     scaled: Array
     direction: Array
     count: Array
+    slope: Array
+    steepest: Array
 
 
-def conjugate_gradient(dot: Dot = jnp.vdot) -> optax.GradientTransformationExtraArgs:
+def conjugate_gradient(inner: Inner = inner) -> optax.GradientTransformationExtraArgs:
     """Preconditioned nonlinear conjugate gradients with Polak and Ribière's β (never below 0), the paper's M-step.
 
     Source: the paper, section 3.2; Nocedal and Wright, equation 5.44.
     """
 
     def init(x):
-        return _Conjugate(jnp.zeros_like(x), jnp.zeros_like(x), jnp.array(0))
+        zero = jnp.zeros((), x.dtype)
+        return _Conjugate(jnp.zeros_like(x), jnp.zeros_like(x), jnp.array(0), zero, zero)
 
     def update(grad, state: _Conjugate, x, *, before, diagonal, accepted=True, restart=False, **_):
         scaled, last = grad / diagonal, before[1]
-        past = dot(last, state.scaled)
-        beta = jnp.maximum(dot(grad - last, scaled) / jnp.where(past > 0, past, 1), 0)
-        direction = scaled + jnp.where(state.count > 0, beta, 0) * state.direction
-        new = _Conjugate(scaled, direction, state.count + 1)
+        past, gain, steepest, along = inner(
+            (last, state.scaled), (grad - last, scaled), (grad, scaled), (grad, state.direction)
+        )
+        beta = jnp.where(state.count > 0, jnp.maximum(gain / jnp.where(past > 0, past, 1), 0), 0)
+        direction = scaled + beta * state.direction
+        new = _Conjugate(scaled, direction, state.count + 1, steepest + beta * along, steepest)
         new = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, state)
         return direction, new._replace(count=jnp.where(restart, 0, new.count))
 

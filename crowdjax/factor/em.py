@@ -145,18 +145,17 @@ def em_cg(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) -> 
 
     def step(x, k):
         value, grad, p = objective(x, given, m_step)
-        inner = optimize.minimize(
+        found = optimize.minimize(
             lambda x: objective(x, p),
             x,
-            optimize.conjugate_gradient(objective.dot),
+            optimize.conjugate_gradient(objective.inner),
             diagonal=lambda x: objective.diagonal(x),
             max_steps=INNER_STEPS,
             refresh=0,
-            dot=objective.dot,
         )
-        return optimize.Step(inner.x, value, grad, p)
+        return optimize.Step(found.x, value, grad, p)
 
-    return optimize.iterate(step, x, max_steps=max_steps, limit=limit, rtol=rtol, dot=objective.dot)
+    return optimize.iterate(step, x, max_steps=max_steps, limit=limit, rtol=rtol)
 
 
 def em_bound(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) -> optimize.Solution:
@@ -196,7 +195,7 @@ def em_bound(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) 
 
         return optimize.Step(jax.lax.switch(k % len(blocks), [lambda b=b: newton(*b) for b in blocks]), value, grad, p)
 
-    return optimize.iterate(step, x, max_steps=max_steps, limit=limit, rtol=rtol, period=len(blocks), dot=objective.dot)
+    return optimize.iterate(step, x, max_steps=max_steps, limit=limit, rtol=rtol, period=len(blocks))
 
 
 def bound_curvature(labels: Labels, factors: Factors, p: Float[Array, " I"]) -> dict[str, Float[Array, "n D D"]]:

@@ -328,11 +328,10 @@ def _lbfgs(objective: Objective, x, given, m_step, *, max_steps, limit, rtol, re
     return optimize.minimize(
         lambda x: objective(x, given, m_step),
         x,
-        optimize.lbfgs(dot=objective.dot),
+        optimize.lbfgs(inner=objective.inner),
         diagonal=lambda x: objective.diagonal(x),
         max_steps=max_steps,
         limit=limit,
         rtol=rtol,
         refresh=refresh,
-        dot=objective.dot,
     )

@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int
 from crowdjax.factor.features import Features, Linear
 from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, folded_curvature, folded_pass, tally
 from crowdjax.labels import Labels
+from crowdjax.optimize import inner
 from crowdjax.segments import total
 
 Link = Literal["linear", "exp"]
@@ -178,8 +179,11 @@ class Objective(eqx.Module):
             out, on_positives = folded_pass(self.labels, self.counts, factors, given, use)
         else:
             out, on_positives = data_pass(self.labels, factors, given, use), None
+        gradient = self.model.pull_back(factors, out.gradient)
         value = out.value + self._log_prior(weights)
-        gradient, value = self._across(self.model.pull_back(factors, out.gradient), value)
+        if gradient.instance.free is not None:  # no other shard sees it
+            value = jnp.where(jnp.isfinite(gradient.instance.free).all(), value, jnp.nan)
+        gradient, value = self._across(gradient, value)
         if self.model.beta is not None:
             a, b = self.model.beta
             pi = jax.nn.sigmoid(weights.class_prior.dense)
@@ -213,13 +217,15 @@ class Objective(eqx.Module):
 
         return ravel_pytree(jax.tree.map(positive, curved, self.precision, self.moves))[0]
 
-    def dot(self, a, b):
-        """The inner product of two vectors of weights."""
+    def inner(self, *pairs):
+        """``optimize.inner`` of vectors of weights, over all shards."""
         if self.labels.shard is None or self.labels.shard.axis is None:
-            return jnp.vdot(a, b)
+            return inner(*pairs)
         start, end = self.own
-        shared = jnp.vdot(a[:start], b[:start]) + jnp.vdot(a[end:], b[end:])
-        return self.labels.across(self.labels.once(shared) + jnp.vdot(a[start:end], b[start:end]))
+        parts = (slice(0, start), slice(end, None), slice(start, end))
+        before, after, own = (inner(*((a[..., part], b[part]) for a, b in pairs)) for part in parts)
+        shared = [self.labels.once(u + v) for u, v in zip(before, after, strict=True)]
+        return self.labels.across(tuple(u + v for u, v in zip(shared, own, strict=True)))
 
     def log_prior(self, weights: Weights) -> Float[Array, ""]:
         """log p(W), of all shards."""
