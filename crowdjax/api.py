@@ -210,7 +210,7 @@ def fit(
         triples = io.read_triples(table, columns=columns)
         return integrated_api.fit(
             triples, name, gold=gold, class_prior=config.class_prior, boundary=boundary, repeats=repeats,
-            remarks=remarks,
+            devices=devices, remarks=remarks,
         )  # fmt: skip
     if boundary is not None:
         raise InputError(f"boundary: got {boundary!r} with model {name}; allowed with integrated, auto")

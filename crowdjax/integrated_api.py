@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from crowdjax import integrated, io, optimize, results
+from crowdjax import integrated, io, optimize, parallel, results
 from crowdjax.answers import FitError, Prediction, about_answers, about_repeats, answer_table, labels_of_labelers
 from crowdjax.integrated import Boundary, Choice, IntegratedConfig, IntegratedFit
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
@@ -98,6 +98,7 @@ def fit(
     class_prior: float | Literal["learn"] = 0.5,
     boundary: Choice | None = None,
     repeats: Repeats = "count",
+    devices: int | None = None,
     remarks: list[str],
 ) -> IntegratedAggregation:
     """Fits; settings are those of ``crowdjax.fit``.
@@ -120,7 +121,7 @@ def fit(
     if boundary is None and labels.gold is not None and config.spread != 0:
         choice = "gold"
     # The labels place every x_j; gold places the boundary between them, and is not asked twice.
-    found = jax.tree.map(np.asarray, integrated.fit_jit(blind, config))
+    found = parallel.fit_integrated(blind, config, devices=devices)
     code = int(found.code)
     if code > optimize.STALLED or not np.isfinite(float(found.objective)):
         raise FitError(f"the fit failed: {optimize.MEANING[code]}")

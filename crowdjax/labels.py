@@ -17,7 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Int8
+from jaxtyping import Array, Bool, Float, Int, Int8
 
 Repeats = Literal["count", "first", "last", "mean"]
 
@@ -52,6 +52,11 @@ class Shard(eqx.Module):
     rows: Int[Array, " I"]
     n_instances: int = eqx.field(static=True)
     axis: str | None = eqx.field(static=True)
+
+    @property
+    def real(self) -> Bool[Array, " I"]:
+        """Which instances are no padding."""
+        return self.rows < self.n_instances
 
 
 class Labels(eqx.Module):

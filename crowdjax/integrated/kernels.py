@@ -56,7 +56,9 @@ def grid_pass(
     """
     logw = log_weights(config, parameters.spread, parameters.prior_logit)
     width = 2 * labels.n_labelers
-    real = jnp.ones(labels.n_instances, logw.dtype)  # 0 in the padding of the last block
+    real = jnp.ones(labels.n_instances, logw.dtype)  # 0 in the padding of the last block, and in that of a shard
+    if labels.shard is not None:
+        real *= labels.shard.real
 
     def block(sums, slot, local, counts, log_likelihood, instances, part):
         real, gold, vote = instances
