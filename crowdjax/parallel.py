@@ -33,7 +33,9 @@ from crowdjax.factor import fit as fit_one
 from crowdjax.factor.features import Features, Linear
 from crowdjax.factor.fit import Fit, Solver
 from crowdjax.factor.model import FactorModel, Weights
-from crowdjax.integrated import IntegratedConfig, IntegratedFit
+from crowdjax.integrated import IntegratedFit
+from crowdjax.integrated.model import Features as IntegratedFeatures
+from crowdjax.integrated.model import IntegratedConfig
 from crowdjax.labels import FLAT_BELOW, LABELS_PER_BLOCK, MAX_PADDING, InputError, Labels, Shard
 
 AXIS = "shards"
@@ -149,6 +151,7 @@ def fit_integrated(
     labels: Labels,
     config: IntegratedConfig = IntegratedConfig(),
     boundary: float = 0.0,
+    features: IntegratedFeatures = IntegratedFeatures(),
     *,
     devices: int | None = None,
 ) -> IntegratedFit:
@@ -168,10 +171,14 @@ def fit_integrated(
     """
     n_labelers = labels.n_labelers
     if n_devices(np.count_nonzero(labels.label), devices) == 1:
-        return jax.tree.map(np.asarray, integrated.fit_jit(labels, config, boundary))
-    mesh, _, labels, _ = _divide(labels, devices)
-    labels = _on_mesh(labels, _spread_specs(labels), mesh)
-    found = jax.tree.map(_local, _run_integrated(labels, np.asarray(boundary), config, mesh))
+        return jax.tree.map(np.asarray, integrated.fit_jit(labels, config, boundary, features))
+    mesh, plan, labels, place = _divide(labels, devices)
+    homes = (np.arange(n_labelers), plan.n_labelers), (place, len(labels.shard.rows))
+    rows = zip(features, homes, strict=True)
+    features = IntegratedFeatures(*(None if v is None else _spread(v, *home) for v, home in rows))
+    specs = _integrated_specs(labels, features)
+    labels, middle, features = _on_mesh((labels, np.asarray(boundary), features), specs, mesh)
+    found = jax.tree.map(_local, _run_integrated(labels, middle, features, config, mesh))
     return dataclasses.replace(
         found,
         parameters=found.parameters._replace(labelers=found.parameters.labelers[:n_labelers]),
@@ -181,12 +188,12 @@ def fit_integrated(
 
 
 @eqx.filter_jit
-def _run_integrated(labels, boundary, config, mesh):
-    def one(labels, boundary):
-        return integrated.fit(labels, config, boundary)
+def _run_integrated(labels, boundary, features, config, mesh):
+    def one(labels, boundary, features):
+        return integrated.fit(labels, config, boundary, features)
 
-    run = jax.shard_map(one, mesh=mesh, in_specs=(_spread_specs(labels), P()), out_specs=P(), check_vma=False)
-    return run(labels, boundary)
+    specs = _integrated_specs(labels, features)
+    return jax.shard_map(one, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)(labels, boundary, features)
 
 
 def _divide(labels: Labels, devices: int | None, room: Profile | None = None):
@@ -475,6 +482,11 @@ def _specs(labels: Labels, model: FactorModel, start: Weights | None):
         ),
         None if start is None else weights(start),
     )
+
+
+def _integrated_specs(labels: Labels, features: IntegratedFeatures):
+    labeler, instance = (None if v is None else spec for v, spec in zip(features, (P(), P(AXIS)), strict=True))
+    return _spread_specs(labels), P(), IntegratedFeatures(labeler, instance)
 
 
 def _spread_specs(tree):

@@ -3,12 +3,13 @@
     E-step      q_j over the points (``kernels.grid_pass``)
     labelers    two damped Newton steps on Σ_g n_i+g log σ(η) + n_i-g log σ(-η) + log N(α_i, γ_i | μ, Σ), η = α x + γ
     population  μ, Σ from the labelers' modes and Laplace covariances V_i; π from the instances' posteriors
+    features    M with μ, by the regression of the labelers' modes; w by that of E[z_j x_j] on f_j (least squares)
 
 ρ is the one of a few values where the objective ends highest: its EM step is slow and ends where it started from.
 
 The objective that stops it is Laplace's approximation of the log evidence of the hyperparameters,
 
-    log p(L | labelers) + Σ_i ( log N(α_i, γ_i | μ, Σ) + ½ log|2π V_i| ) + log p(μ, Σ, π)
+    log p(L | labelers) + Σ_i ( log N(α_i, γ_i | μ, Σ) + ½ log|2π V_i| ) + log p(μ, Σ, π, M, w)
 
 at whose stationary points, V_i held, the population's update stands still. At a fixed population every step raises it
 but for the change of V_i.
@@ -23,10 +24,24 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from crowdjax import optimize
+from crowdjax.factor.features import PRECISION
 from crowdjax.factor.kernels import majority
-from crowdjax.integrated.kernels import grid_pass, missing_information
-from crowdjax.integrated.model import PRIOR_LABELERS, PRIOR_MEAN, IntegratedConfig, Parameters, class_logit, start
+from crowdjax.integrated.kernels import GridPass, grid_pass, missing_information
+from crowdjax.integrated.model import (
+    FEATURE_SD,
+    PRIOR_LABELERS,
+    PRIOR_MEAN,
+    Features,
+    IntegratedConfig,
+    Parameters,
+    centers,
+    class_logit,
+    labeler_means,
+    signed_centers,
+    start,
+)
 from crowdjax.labels import Labels
+from crowdjax.segments import total
 
 NEWTON_STEPS = 2
 MOST_MISSING = 0.9
@@ -59,13 +74,16 @@ class IntegratedFit(eqx.Module):
     history: Float[Array, " T"]
 
 
-def fit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=0.0) -> IntegratedFit:
+def fit(
+    labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=0.0, features: Features = Features()
+) -> IntegratedFit:
     """Fits the model: a pure function of its arguments; jit it, vmap it, or call ``fit_jit``.
 
     Args:
         labels: the judgements; gold clamps the side of the boundary that an instance is on.
         config: the model's settings (static).
         boundary: where the classes of gold labels meet.
+        features: of labelers and instances, standardised; those of instances need ρ > 0.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
@@ -77,7 +95,7 @@ def fit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=
     """
     x = jnp.asarray(config.nodes, jnp.result_type(float))
     spreads = jnp.asarray(config.spreads, x.dtype)
-    first = start(config, labels.n_labelers)
+    first = start(config, labels.n_labelers, features)
     votes = jnp.clip(majority(labels), 1e-3, 1 - 1e-3)
     at_votes = grid_pass(labels, first, config, votes=votes)
     begin = first._replace(labelers=newton(first, at_votes.counts, x, 4 * NEWTON_STEPS))
@@ -85,12 +103,13 @@ def fit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=
 
     def step(flat, _):
         parameters = unravel(flat)
-        e = grid_pass(labels, parameters, config, boundary=boundary)
+        e = grid_pass(labels, parameters, config, boundary=boundary, center=centers(parameters, features))
         covariance = laplace(parameters, e.counts, x)
-        value = e.evidence + log_population(parameters, covariance, e.counts, config)
-        new = parameters._replace(labelers=newton(parameters, e.counts, x, NEWTON_STEPS))
-        new = population(new, laplace(new, e.counts, x), e.counts, config)
-        new = class_prior(new, e.instances, x, config)
+        value = e.evidence + log_population(parameters, covariance, e.counts, config, features)
+        new = parameters._replace(labelers=newton(parameters, e.counts, x, NEWTON_STEPS, features))
+        new = population(new, laplace(new, e.counts, x), e.counts, config, features)
+        new = class_prior(new, positives(labels, parameters, e, x, config), e.instances.sum(), config)
+        new = cluster_weights(new, labels, e.aligned, features)
         aux = (covariance, e.counts.sum((1, 2)), e.instances, e.evidence)
         return optimize.Step(ravel_pytree(new)[0], -value, jnp.zeros_like(flat), aux)
 
@@ -105,7 +124,7 @@ def fit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=
     found = jax.tree.map(lambda v: v[best], found)
     covariance, counts, instances, evidence = found.aux
     parameters = unravel(found.x)
-    covariance = observed(covariance, missing_information(labels, parameters, config))
+    covariance = observed(covariance, missing_information(labels, parameters, config, centers(parameters, features)))
     return IntegratedFit(
         parameters=parameters,
         covariance=covariance,
@@ -120,25 +139,29 @@ def fit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=
 
 
 @eqx.filter_jit
-def fit_jit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=0.0) -> IntegratedFit:
+def fit_jit(
+    labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=0.0, features: Features = Features()
+) -> IntegratedFit:
     """:func:`fit`, compiled: traces once per shape and config."""
-    return fit(labels, config, jnp.asarray(boundary, jnp.result_type(float)))
+    return fit(labels, config, jnp.asarray(boundary, jnp.result_type(float)), features)
 
 
-def newton(parameters: Parameters, counts: Float[Array, "W 2 G"], x, n_steps: int) -> Float[Array, "W 2"]:
+def newton(
+    parameters: Parameters, counts: Float[Array, "W 2 G"], x, n_steps: int, features: Features = Features()
+) -> Float[Array, "W 2"]:
     """(α_i, γ_i) after so many damped Newton steps on the expected log posterior of each labeler."""
-    precision = jnp.linalg.inv(parameters.covariance)
+    precision, means = jnp.linalg.inv(parameters.covariance), labeler_means(parameters, features)
 
     def value(w):
         eta = w[:, :1] * x + w[:, 1:]
-        gap = w - parameters.mean
+        gap = w - means
         fit = (counts[:, 1] * jax.nn.log_sigmoid(eta) + counts[:, 0] * jax.nn.log_sigmoid(-eta)).sum(1)
         return fit - 0.5 * jnp.einsum("wi,ij,wj->w", gap, precision, gap)
 
     def step(w, _):
         p = jax.nn.sigmoid(w[:, :1] * x + w[:, 1:])
         slope = counts[:, 1] * (1 - p) - counts[:, 0] * p
-        gradient = jnp.stack([slope @ x, slope.sum(1)], axis=1) - (w - parameters.mean) @ precision
+        gradient = jnp.stack([slope @ x, slope.sum(1)], axis=1) - (w - means) @ precision
         move = solve2(information(counts, p, x) + precision, gradient)
         tried = jnp.stack([w + length * move for length in STEP_LENGTHS])
         best = jnp.argmax(jax.vmap(value)(tried), axis=0)
@@ -169,25 +192,56 @@ def observed(complete: Float[Array, "W 2 2"], missing: Float[Array, "W 2 2"]) ->
     return inverse2(inverse2(complete) - part[:, None, None] * missing)
 
 
-def population(parameters: Parameters, covariance, counts, config: IntegratedConfig) -> Parameters:
-    """μ and Σ at their modes given the labelers' modes and covariances; labelers without labels do not count."""
+def population(
+    parameters: Parameters, covariance, counts, config: IntegratedConfig, features: Features = Features()
+) -> Parameters:
+    """μ, M and Σ at their modes given the labelers' modes and covariances; labelers without labels do not count."""
     if not config.hierarchy:  # Σ stays in the prior's unit
         return parameters
     w, seen = parameters.labelers, (counts.sum((1, 2)) > 0).astype(covariance.dtype)
     m, precision = seen.sum(), jnp.linalg.inv(parameters.covariance)
-    prior_mean = jnp.asarray(PRIOR_MEAN, w.dtype)
-    mean = jnp.linalg.solve(m * precision + jnp.eye(2), precision @ (seen @ w) + prior_mean)
-    gap = w - mean
+    parameters = regress(parameters, seen, precision, features)
+    gap = w - labeler_means(parameters, features)
     scatter = jnp.einsum("w,wi,wj->ij", seen, gap, gap) + jnp.einsum("w,wij->ij", seen, covariance)
-    return parameters._replace(mean=mean, covariance=(scatter + PRIOR_LABELERS * jnp.eye(2)) / (m + PRIOR_LABELERS))
+    return parameters._replace(covariance=(scatter + PRIOR_LABELERS * jnp.eye(2)) / (m + PRIOR_LABELERS))
 
 
-def class_prior(parameters: Parameters, instances: Float[Array, " G"], x, config: IntegratedConfig) -> Parameters:
-    """π at its mode given the expected numbers of instances at the points, under Beta(2, 2)."""
+def regress(parameters: Parameters, seen: Float[Array, " W"], precision, features: Features) -> Parameters:
+    """μ and M at their mode: w_i on (1, g_i), errors having this precision; μ ~ N((1, 0), I), M ~ N(0, s² I)."""
+    w = parameters.labelers
+    g = jnp.zeros((len(w), 0), w.dtype) if features.labeler is None else jnp.asarray(features.labeler, w.dtype)
+    design = jnp.concatenate([jnp.ones((len(w), 1), w.dtype), g], axis=1)
+    gram, moment = (jnp.matmul((design * seen[:, None]).T, v, precision=PRECISION) for v in (design, w))
+    rest = jnp.eye(len(gram), dtype=w.dtype) / FEATURE_SD**2
+    rest = rest.at[0, 0].set(1)
+    right = (moment @ precision).at[0].add(jnp.asarray(PRIOR_MEAN, w.dtype))
+    found = jnp.linalg.solve(jnp.kron(gram, precision) + jnp.kron(rest, jnp.eye(2)), right.ravel()).reshape(-1, 2)
+    return parameters._replace(mean=found[0], labeler_weights=None if features.labeler is None else found[1:])
+
+
+def cluster_weights(parameters: Parameters, labels: Labels, aligned, features: Features) -> Parameters:
+    """w at the mode of Σ_j E[log p(x_j | z_j)] + log p(w): 1 + w·f_j, with its sign, nearest to E[z_j x_j]."""
+    if features.instance is None:
+        return parameters
+    f, sign = jnp.asarray(features.instance, aligned.dtype), jnp.sign(signed_centers(parameters, features))
+    gram, moment = (jnp.matmul(f.T, v, precision=PRECISION) for v in (f, sign * aligned - 1))
+    gram, moment = labels.across((gram, moment))
+    ridge = (parameters.spread / FEATURE_SD) ** 2 * jnp.eye(len(gram), dtype=gram.dtype)
+    return parameters._replace(instance_weights=jnp.linalg.solve(gram + ridge, moment))
+
+
+def positives(labels: Labels, parameters: Parameters, e: GridPass, x, config: IntegratedConfig) -> Float[Array, ""]:
+    """How many instances are expected to be positive."""
+    if e.positive is not None:
+        return labels.across(total(e.positive if labels.shard is None else e.positive * labels.shard.real))
+    return e.instances @ jax.nn.sigmoid(class_logit(config, x, parameters.spread, parameters.prior_logit))
+
+
+def class_prior(parameters: Parameters, positive, n_instances, config: IntegratedConfig) -> Parameters:
+    """π at its mode given how many instances are expected to be positive, under Beta(2, 2)."""
     if config.class_prior != "learn":
         return parameters
-    positive = jax.nn.sigmoid(class_logit(config, x, parameters.spread, parameters.prior_logit))
-    share = (instances @ positive + 1) / (instances.sum() + 2)
+    share = (positive + 1) / (n_instances + 2)
     return parameters._replace(prior_logit=jnp.log(share) - jnp.log1p(-share))
 
 
@@ -199,19 +253,25 @@ def respread(parameters: Parameters, spread: Float[Array, ""]) -> Parameters:
         labelers=parameters.labelers * scale,
         mean=parameters.mean * scale,
         covariance=parameters.covariance * scale * scale[:, None],
+        labeler_weights=None if parameters.labeler_weights is None else parameters.labeler_weights * scale,
         spread=spread,
     )
 
 
-def log_population(parameters: Parameters, covariance, counts, config: IntegratedConfig) -> Float[Array, ""]:
-    """Σ_i ( log N(α_i, γ_i | μ, Σ) + ½ log|2π V_i| ) + log p(μ, Σ, π), without constants."""
+def log_population(
+    parameters: Parameters, covariance, counts, config: IntegratedConfig, features: Features = Features()
+) -> Float[Array, ""]:
+    """Σ_i ( log N(α_i, γ_i | μ, Σ) + ½ log|2π V_i| ) + log p(μ, Σ, π, M, w), without constants."""
     seen = (counts.sum((1, 2)) > 0).astype(covariance.dtype)
     precision = jnp.linalg.inv(parameters.covariance)
-    gap = parameters.labelers - parameters.mean
+    gap = parameters.labelers - labeler_means(parameters, features)
     log_det = jnp.log(jnp.linalg.det(parameters.covariance))
     of_labelers = jnp.einsum("wi,ij,wj->w", gap, precision, gap) + log_det - jnp.log(jnp.linalg.det(covariance))
     away = parameters.mean - jnp.asarray(PRIOR_MEAN, gap.dtype)
     value = -0.5 * (seen @ of_labelers + away @ away + PRIOR_LABELERS * (log_det + jnp.trace(precision)))
+    for weights in (parameters.labeler_weights, parameters.instance_weights):
+        if weights is not None:
+            value -= 0.5 * (weights**2).sum() / FEATURE_SD**2
     if config.class_prior == "learn":
         value += jax.nn.log_sigmoid(parameters.prior_logit) + jax.nn.log_sigmoid(-parameters.prior_logit)
     return value

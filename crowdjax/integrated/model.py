@@ -6,6 +6,13 @@
 It is the factor model with D = 1, x_j = z_j β_j and β_j ~ N(1, ρ²): where β has a wide prior, its mode and its mean are
 different things, and only the latter ranks instances well. x_j has one dimension, so the integral is a sum over fixed
 points. With ρ = 0 there are two points, -1 and 1, and the model is Dawid and Skene's with labelers from one population.
+
+Features, where there are any, move the populations:
+
+    x_j ~ π N(m_j, ρ²) + (1-π) N(-m_j, ρ²),   m_j = |1 + w·f_j|        (α_i, γ_i) ~ N(μ + Mᵀg_i, Σ)
+
+with weights w, M ~ N(0, ``FEATURE_SD``²) of standardised features. A sign of 1 + w·f_j would only rename the classes of
+an instance, hence |·|. The points stay where they are; only their weights differ from instance to instance.
 """
 
 from __future__ import annotations
@@ -18,11 +25,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from crowdjax.factor.features import PRECISION
 from crowdjax.labels import InputError
 
 PRIOR_MEAN = np.array([1.0, 0.0])  # of μ
 PRIOR_LABELERS = 4.0  # κ: the prior of Σ weighs as much as so many labelers whose spread is the identity
 SPREADS = (0.7, 0.9, 1.1, 1.3)  # values of ρ to choose from
+FEATURE_SD = 0.5  # prior standard deviation of the weights of standardised features
 RESOLVED = (0.3, 1.5)  # values of ρ that the points resolve and reach far enough for
 
 
@@ -81,6 +90,7 @@ class Parameters(NamedTuple):
         mean, covariance: μ and Σ.
         spread: ρ.
         prior_logit: logit π.
+        labeler_weights, instance_weights: M and w; None without features.
     """
 
     labelers: Float[Array, "W 2"]
@@ -88,10 +98,48 @@ class Parameters(NamedTuple):
     covariance: Float[Array, "2 2"]
     spread: Float[Array, ""]
     prior_logit: Float[Array, ""]
+    labeler_weights: Float[Array, "F 2"] | None = None
+    instance_weights: Float[Array, " K"] | None = None
 
 
-def start(config: IntegratedConfig, n_labelers: int) -> Parameters:
-    """The parameters before any label is seen: every labeler at the prior's mean."""
+class Features(NamedTuple):
+    """Standardised features g_i of labelers and f_j of instances; None without."""
+
+    labeler: Float[Array, "W F"] | None = None
+    instance: Float[Array, "I K"] | None = None
+
+
+def labeler_means(parameters: Parameters, features: Features) -> Float[Array, " 2"] | Float[Array, "W 2"]:
+    """μ + Mᵀg_i, what is expected of each labeler before any label; μ without features.
+
+    Example:
+        >>> features = Features(labeler=jnp.array([[-1.0], [2.0]]))
+        >>> given = start(IntegratedConfig(), 2, features)._replace(labeler_weights=jnp.array([[0.5, 0.0]]))
+        >>> labeler_means(given, features).tolist()
+        [[0.5, 0.0], [2.0, 0.0]]
+    """
+    if features.labeler is None:
+        return parameters.mean
+    g = jnp.asarray(features.labeler, parameters.mean.dtype)
+    return parameters.mean + jnp.matmul(g, parameters.labeler_weights, precision=PRECISION)
+
+
+def centers(parameters: Parameters, features: Features) -> Float[Array, " I"] | None:
+    """m_j = |1 + w·f_j|, how far from 0 the clusters of each instance are; None, for 1, without features."""
+    signed = signed_centers(parameters, features)
+    return None if signed is None else abs(signed)
+
+
+def signed_centers(parameters: Parameters, features: Features) -> Float[Array, " I"] | None:
+    """1 + w·f_j."""
+    if features.instance is None:
+        return None
+    f = jnp.asarray(features.instance, parameters.mean.dtype)
+    return 1 + jnp.matmul(f, parameters.instance_weights, precision=PRECISION)
+
+
+def start(config: IntegratedConfig, n_labelers: int, features: Features = Features()) -> Parameters:
+    """The parameters before any label is seen: every labeler at the prior's mean, weights of features 0."""
     dtype = jnp.result_type(float)
     pi = 0.5 if config.class_prior == "learn" else config.class_prior
     mean = jnp.asarray(PRIOR_MEAN, dtype)
@@ -101,11 +149,16 @@ def start(config: IntegratedConfig, n_labelers: int) -> Parameters:
         covariance=jnp.eye(2, dtype=dtype),
         spread=jnp.asarray(config.spreads[0], dtype),
         prior_logit=jnp.asarray(np.log(pi / (1 - pi)), dtype),
+        labeler_weights=None if features.labeler is None else jnp.zeros((features.labeler.shape[1], 2), dtype),
+        instance_weights=None if features.instance is None else jnp.zeros(features.instance.shape[1], dtype),
     )
 
 
-def log_weights(config: IntegratedConfig, spread, prior_logit) -> Float[Array, "G 2"]:
+def log_weights(config: IntegratedConfig, spread, prior_logit, center=1.0) -> Float[Array, "*n G 2"]:
     """log of p(x_g, z) times the distance of the points, for z = -1 and +1: a trapezoidal rule's weights.
+
+    Args:
+        center: m, of shape [*n].
 
     For ρ well above the distance of the points its error is far below rounding.
 
@@ -118,14 +171,14 @@ def log_weights(config: IntegratedConfig, spread, prior_logit) -> Float[Array, "
     log_class = jnp.stack([jax.nn.log_sigmoid(-prior_logit), jax.nn.log_sigmoid(prior_logit)])
     if config.spread == 0:
         return jnp.where(jnp.eye(2, dtype=bool), log_class, -jnp.inf)
-    away = (x[:, None] - jnp.array([-1.0, 1.0])) / spread
+    away = (x[:, None] - jnp.array([-1.0, 1.0]) * jnp.asarray(center)[..., None, None]) / spread
     return (
         log_class - 0.5 * away**2 - jnp.log(spread) + np.log((config.nodes[1] - config.nodes[0]) / np.sqrt(2 * np.pi))
     )
 
 
-def class_logit(config: IntegratedConfig, x, spread, prior_logit, boundary=0.0):
-    """logit P(z = +1 | x) = logit π + 2 (x - c) / ρ², the class boundary being at c; ±∞ with ρ = 0."""
+def class_logit(config: IntegratedConfig, x, spread, prior_logit, boundary=0.0, center=1.0):
+    """logit P(z = +1 | x) = logit π + 2 m (x - c) / ρ², the class boundary being at c; ±∞ with ρ = 0."""
     if config.spread == 0:
         return jnp.where(x > boundary, jnp.inf, -jnp.inf)
-    return prior_logit + 2 * (x - boundary) / spread**2
+    return prior_logit + 2 * center * (x - boundary) / spread**2
