@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-X64 = 'import jax; jax.config.update("jax_enable_x64", True)\n'  # for a process of its own
-SETUP = """
-import dataclasses
+import pytest
+
+import crowdjax
+from crowdjax import parallel
+
+
+def test_the_same_fit_on_1_2_and_8_devices(fresh_python):
+    """With gold, weights, features and a learned class prior, which padding would move if it counted as instances."""
+    fresh_python(
+        """
+import jax
+jax.config.update("jax_enable_x64", True)
 import numpy as np
 from crowdjax import parallel, simulate
-from crowdjax.integrated import IntegratedConfig, fit_jit
+from crowdjax.integrated import Features, IntegratedConfig, fit_jit
 from crowdjax.labels import Labels
 
 rng = np.random.default_rng(5)
 crowd = simulate.power_law(3, 12_000, n_labelers=30, n_instances=1000).labels()
 real = crowd.label != 0
-gold = np.where(rng.random(1000) < 0.02, rng.integers(0, 2, 1000), np.nan)
+gold = np.where(rng.random(1000) < 0.3, rng.random(1000) < 0.95, np.nan)
 labels = Labels.from_arrays(
     crowd.labeler[real], crowd.instance[real], crowd.label[real], weight=rng.choice([0.5, 1, 2], real.sum()), gold=gold
 )
-"""
-
-
-def test_the_same_fit_on_1_2_and_8_devices(fresh_python):
-    """With gold, weights and a learned class prior, which padding would move if it counted as instances."""
-    fresh_python(
-        X64
-        + SETUP
-        + """
+features = Features(rng.normal(size=(30, 2)), rng.normal(size=(1000, 3)))
 config = IntegratedConfig(class_prior="learn")
-one = fit_jit(labels, config, 0.1)
+one = fit_jit(labels, config, 0.1, features)
+assert abs(one.parameters.prior_logit) > 0.05
 for n in (2, 8):
-    found = parallel.fit_integrated(labels, config, 0.1, devices=n)
+    found = parallel.fit_integrated(labels, config, 0.1, features, devices=n)
     assert found.n_steps == one.n_steps
     np.testing.assert_allclose(found.objective, one.objective, rtol=1e-9)
     np.testing.assert_allclose(found.instances.sum(), labels.n_instances, rtol=1e-9)
@@ -42,15 +44,13 @@ for n in (2, 8):
     )
 
 
-def test_the_facade_gives_the_same_answers_on_8_devices_in_32_bits(fresh_python):
-    fresh_python(
-        SETUP
-        + """
-import crowdjax
-table = {k: np.asarray(getattr(crowd, k))[real] for k in ("labeler", "instance", "label")}
-one, eight = (crowdjax.fit(table, "auto", devices=n) for n in (1, 8))
-np.testing.assert_allclose(eight.record["objective"], one.record["objective"], rtol=1e-5)
-np.testing.assert_allclose(eight.instances["probability"], one.instances["probability"], atol=1e-3)
-""",
-        devices=8,
-    )
+def test_the_facade_hands_its_devices_on(monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def fit_integrated(*_, devices, **__):
+        raise Asked(devices)
+
+    monkeypatch.setattr(parallel, "fit_integrated", fit_integrated)
+    with pytest.raises(Asked, match="1"):
+        crowdjax.fit({"labeler": [0, 1], "instance": [0, 0], "label": [1, 0]}, "auto", devices=1)
