@@ -131,7 +131,7 @@ def test_the_regression_of_labelers_is_at_its_mode(x64):
     covariance = jnp.array([[0.3, 0.1], [0.1, 0.5]])
     given = parameters(labelers, W)._replace(covariance=covariance, labeler_weights=jnp.zeros((2, 2)))
     seen = jnp.ones(len(labelers)).at[:3].set(0)
-    given = jax.jit(regress)(given, seen, jnp.linalg.inv(covariance), features)
+    given = jax.jit(regress, static_argnums=4)(given, seen, jnp.linalg.inv(covariance), features, CONFIG)
 
     @jax.jit
     @jax.grad

@@ -20,6 +20,7 @@ import numpy as np
 from jax.scipy.special import ndtr
 from jaxtyping import Array, Bool, Float
 
+from crowdjax.factor.features import PRECISION
 from crowdjax.integrated.boundary import Boundary, around
 from crowdjax.integrated.fit import IntegratedFit
 from crowdjax.integrated.kernels import expectations
@@ -99,10 +100,10 @@ def of_labelers(
 ) -> LabelerAnswers:
     """Sensitivity and specificity of every labeler on the population of instances, with intervals."""
     parameters = fit.parameters
-    x = jnp.asarray(config.nodes, parameters.labelers.dtype)
+    design = jnp.asarray(config.design, parameters.labelers.dtype)
     center = centers(parameters, features)
     if center is not None:  # of the instances together quantiles say enough
-        center = jnp.quantile(center, (jnp.arange(QUANTILES, dtype=x.dtype) + 0.5) / QUANTILES)
+        center = jnp.quantile(center, (jnp.arange(QUANTILES, dtype=design.dtype) + 0.5) / QUANTILES)
     density = log_weights(config, parameters.spread, parameters.prior_logit, 1.0 if center is None else center)
     density = jnp.exp(jax.nn.logsumexp(density, axis=-1))
     positive = class_probability(config, parameters, boundary, center)
@@ -110,9 +111,9 @@ def of_labelers(
 
     def chance(sign, share):
         share = share / share.sum()
-        p = jax.nn.sigmoid(sign * (parameters.labelers[:, :1] * x + parameters.labelers[:, 1:]))
+        p = jax.nn.sigmoid(sign * jnp.matmul(parameters.labelers, design.T, precision=PRECISION))
         mean, slope = p @ share, sign * p * (1 - p) * share
-        gradient = jnp.stack([slope @ x, slope.sum(1)], axis=1)
+        gradient = slope @ design
         variance = jnp.einsum("wi,wij,wj->w", gradient, fit.covariance, gradient)
         mean = jnp.clip(mean, 1e-6, 1 - 1e-6)
         logit = jnp.log(mean) - jnp.log1p(-mean)

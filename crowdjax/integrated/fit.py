@@ -20,6 +20,7 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
@@ -30,7 +31,6 @@ from crowdjax.integrated.kernels import GridPass, grid_pass, missing_information
 from crowdjax.integrated.model import (
     FEATURE_SD,
     PRIOR_LABELERS,
-    PRIOR_MEAN,
     Features,
     IntegratedConfig,
     Parameters,
@@ -64,7 +64,7 @@ class IntegratedFit(eqx.Module):
     """
 
     parameters: Parameters
-    covariance: Float[Array, "W 2 2"]
+    covariance: Float[Array, "W K K"]
     counts: Float[Array, " W"]
     instances: Float[Array, " G"]
     objective: Float[Array, ""]
@@ -94,20 +94,24 @@ def fit(
     Source: docs/choosing.md; for ``spread=0`` Dawid and Skene 1979 with labelers from one population.
     """
     x = jnp.asarray(config.nodes, jnp.result_type(float))
+    design = jnp.asarray(config.design, x.dtype)
     spreads = jnp.asarray(config.spreads, x.dtype)
     first = start(config, labels.n_labelers, features)
     votes = jnp.clip(majority(labels), 1e-3, 1 - 1e-3)
     at_votes = grid_pass(labels, first, config, votes=votes)
-    begin = first._replace(labelers=newton(first, at_votes.counts, x, 4 * NEWTON_STEPS))
+    begin = newton(first, at_votes.counts, design, 4 * NEWTON_STEPS)
+    if config.factors == 2:  # votes know one factor only; any other direction is a start
+        begin = begin.at[:, 1].set(np.random.default_rng(0).normal(size=len(begin)))
+    begin = first._replace(labelers=begin)
     flat, unravel = ravel_pytree(begin)
 
     def step(flat, _):
         parameters = unravel(flat)
         e = grid_pass(labels, parameters, config, boundary=boundary, center=centers(parameters, features))
-        covariance = laplace(parameters, e.counts, x)
+        covariance = laplace(parameters, e.counts, design)
         value = e.evidence + log_population(parameters, covariance, e.counts, config, features)
-        new = parameters._replace(labelers=newton(parameters, e.counts, x, NEWTON_STEPS, features))
-        new = population(new, laplace(new, e.counts, x), e.counts, config, features)
+        new = parameters._replace(labelers=newton(parameters, e.counts, design, NEWTON_STEPS, features))
+        new = population(new, laplace(new, e.counts, design), e.counts, config, features)
         new = class_prior(new, positives(labels, parameters, e, x, config), e.instances.sum(), config)
         new = cluster_weights(new, labels, e.aligned, features)
         aux = (covariance, e.counts.sum((1, 2)), e.instances, e.evidence)
@@ -147,22 +151,22 @@ def fit_jit(
 
 
 def newton(
-    parameters: Parameters, counts: Float[Array, "W 2 G"], x, n_steps: int, features: Features = Features()
-) -> Float[Array, "W 2"]:
-    """(α_i, γ_i) after so many damped Newton steps on the expected log posterior of each labeler."""
+    parameters: Parameters, counts: Float[Array, "W 2 G"], design, n_steps: int, features: Features = Features()
+) -> Float[Array, "W K"]:
+    """w_i after so many damped Newton steps on the expected log posterior of each labeler."""
     precision, means = jnp.linalg.inv(parameters.covariance), labeler_means(parameters, features)
 
     def value(w):
-        eta = w[:, :1] * x + w[:, 1:]
+        eta = scores(w, design)
         gap = w - means
         fit = (counts[:, 1] * jax.nn.log_sigmoid(eta) + counts[:, 0] * jax.nn.log_sigmoid(-eta)).sum(1)
         return fit - 0.5 * jnp.einsum("wi,ij,wj->w", gap, precision, gap)
 
     def step(w, _):
-        p = jax.nn.sigmoid(w[:, :1] * x + w[:, 1:])
+        p = jax.nn.sigmoid(scores(w, design))
         slope = counts[:, 1] * (1 - p) - counts[:, 0] * p
-        gradient = jnp.stack([slope @ x, slope.sum(1)], axis=1) - (w - means) @ precision
-        move = solve2(information(counts, p, x) + precision, gradient)
+        gradient = slope @ design - (w - means) @ precision
+        move = jnp.einsum("wij,wj->wi", inverse(information(counts, p, design) + precision), gradient)
         tried = jnp.stack([w + length * move for length in STEP_LENGTHS])
         best = jnp.argmax(jax.vmap(value)(tried), axis=0)
         return jnp.take_along_axis(tried, best[None, :, None], axis=0)[0], None
@@ -170,26 +174,32 @@ def newton(
     return jax.lax.scan(step, parameters.labelers, None, length=n_steps)[0]
 
 
-def information(counts: Float[Array, "W 2 G"], p: Float[Array, "W G"], x: Float[Array, " G"]) -> Float[Array, "W 2 2"]:
-    """Σ_g n_g σ'(η_g) (x_g, 1)(x_g, 1)ᵀ of each labeler, x being known."""
-    w = counts.sum(1) * p * (1 - p)
-    xx, x1, one = w @ (x * x), w @ x, w.sum(1)
-    return jnp.stack([jnp.stack([xx, x1], -1), jnp.stack([x1, one], -1)], -2)
+def scores(w: Float[Array, "W K"], design: Float[Array, "G K"]) -> Float[Array, "W G"]:
+    """η_ig = w_i·φ_g."""
+    return jnp.matmul(w, design.T, precision=PRECISION)
 
 
-def laplace(parameters: Parameters, counts, x) -> Float[Array, "W 2 2"]:
-    """V_i = (Σ⁻¹ + information)⁻¹, the covariance of (α_i, γ_i) at the population μ, Σ."""
-    p = jax.nn.sigmoid(parameters.labelers[:, :1] * x + parameters.labelers[:, 1:])
-    return inverse2(information(counts, p, x) + jnp.linalg.inv(parameters.covariance))
+def information(
+    counts: Float[Array, "W 2 G"], p: Float[Array, "W G"], design: Float[Array, "G K"]
+) -> Float[Array, "W K K"]:
+    """Σ_g n_g σ'(η_g) φ_g φ_gᵀ of each labeler, x being known."""
+    n, k = design.shape
+    products = (design[:, :, None] * design[:, None]).reshape(n, k * k)
+    return ((counts.sum(1) * p * (1 - p)) @ products).reshape(-1, k, k)
 
 
-def observed(complete: Float[Array, "W 2 2"], missing: Float[Array, "W 2 2"]) -> Float[Array, "W 2 2"]:
+def laplace(parameters: Parameters, counts, design) -> Float[Array, "W K K"]:
+    """V_i = (Σ⁻¹ + information)⁻¹, the covariance of w_i at the population μ, Σ."""
+    p = jax.nn.sigmoid(scores(parameters.labelers, design))
+    return inverse(information(counts, p, design) + jnp.linalg.inv(parameters.covariance))
+
+
+def observed(complete: Float[Array, "W K K"], missing: Float[Array, "W K K"]) -> Float[Array, "W K K"]:
     """(V_i⁻¹ - missing information)⁻¹; of no labeler is more than ``MOST_MISSING`` of the information missing."""
-    rate = complete @ missing
-    half, det = jnp.trace(rate, axis1=1, axis2=2) / 2, jnp.linalg.det(rate)
-    largest = half + jnp.sqrt(jnp.maximum(half**2 - det, 0))
+    root = jnp.linalg.cholesky(complete)
+    largest = jnp.linalg.eigvalsh(jnp.swapaxes(root, 1, 2) @ missing @ root)[:, -1]
     part = jnp.minimum(1, MOST_MISSING / jnp.maximum(largest, MOST_MISSING))
-    return inverse2(inverse2(complete) - part[:, None, None] * missing)
+    return inverse(inverse(complete) - part[:, None, None] * missing)
 
 
 def population(
@@ -200,13 +210,15 @@ def population(
         return parameters
     w, seen = parameters.labelers, (counts.sum((1, 2)) > 0).astype(covariance.dtype)
     m, precision = seen.sum(), jnp.linalg.inv(parameters.covariance)
-    parameters = regress(parameters, seen, precision, features)
+    parameters = regress(parameters, seen, precision, features, config)
     gap = w - labeler_means(parameters, features)
     scatter = jnp.einsum("w,wi,wj->ij", seen, gap, gap) + jnp.einsum("w,wij->ij", seen, covariance)
-    return parameters._replace(covariance=(scatter + PRIOR_LABELERS * jnp.eye(2)) / (m + PRIOR_LABELERS))
+    return parameters._replace(covariance=(scatter + PRIOR_LABELERS * jnp.eye(w.shape[1])) / (m + PRIOR_LABELERS))
 
 
-def regress(parameters: Parameters, seen: Float[Array, " W"], precision, features: Features) -> Parameters:
+def regress(
+    parameters: Parameters, seen: Float[Array, " W"], precision, features: Features, config: IntegratedConfig
+) -> Parameters:
     """μ and M at their mode: w_i on (1, g_i), errors having this precision; μ ~ N((1, 0), I), M ~ N(0, s² I)."""
     w = parameters.labelers
     g = jnp.zeros((len(w), 0), w.dtype) if features.labeler is None else jnp.asarray(features.labeler, w.dtype)
@@ -214,8 +226,9 @@ def regress(parameters: Parameters, seen: Float[Array, " W"], precision, feature
     gram, moment = (jnp.matmul((design * seen[:, None]).T, v, precision=PRECISION) for v in (design, w))
     rest = jnp.eye(len(gram), dtype=w.dtype) / FEATURE_SD**2
     rest = rest.at[0, 0].set(1)
-    right = (moment @ precision).at[0].add(jnp.asarray(PRIOR_MEAN, w.dtype))
-    found = jnp.linalg.solve(jnp.kron(gram, precision) + jnp.kron(rest, jnp.eye(2)), right.ravel()).reshape(-1, 2)
+    right = (moment @ precision).at[0].add(jnp.asarray(config.prior_mean, w.dtype))
+    system = jnp.kron(gram, precision) + jnp.kron(rest, jnp.eye(w.shape[1]))
+    found = jnp.linalg.solve(system, right.ravel()).reshape(-1, w.shape[1])
     return parameters._replace(mean=found[0], labeler_weights=None if features.labeler is None else found[1:])
 
 
@@ -248,7 +261,7 @@ def class_prior(parameters: Parameters, positive, n_instances, config: Integrate
 def respread(parameters: Parameters, spread: Float[Array, ""]) -> Parameters:
     """Other parameters with this ρ: α in the new unit of x, in which x has the variance 1 + ρ²."""
     unit = jnp.sqrt((1 + parameters.spread**2) / (1 + spread**2))
-    scale = jnp.stack([unit, jnp.ones_like(unit)])
+    scale = jnp.ones_like(parameters.mean).at[0].set(unit)
     return parameters._replace(
         labelers=parameters.labelers * scale,
         mean=parameters.mean * scale,
@@ -267,7 +280,7 @@ def log_population(
     gap = parameters.labelers - labeler_means(parameters, features)
     log_det = jnp.log(jnp.linalg.det(parameters.covariance))
     of_labelers = jnp.einsum("wi,ij,wj->w", gap, precision, gap) + log_det - jnp.log(jnp.linalg.det(covariance))
-    away = parameters.mean - jnp.asarray(PRIOR_MEAN, gap.dtype)
+    away = parameters.mean - jnp.asarray(config.prior_mean, gap.dtype)
     value = -0.5 * (seen @ of_labelers + away @ away + PRIOR_LABELERS * (log_det + jnp.trace(precision)))
     for weights in (parameters.labeler_weights, parameters.instance_weights):
         if weights is not None:
@@ -277,15 +290,12 @@ def log_population(
     return value
 
 
-def inverse2(a: Float[Array, "*n 2 2"]) -> Float[Array, "*n 2 2"]:
-    """Inverses of 2 by 2 matrices."""
+def inverse(a: Float[Array, "*n K K"]) -> Float[Array, "*n K K"]:
+    """Inverses of small matrices; of 2 by 2 by their adjugates."""
+    if a.shape[-1] != 2:
+        return jnp.linalg.inv(a)
     det = a[..., 0, 0] * a[..., 1, 1] - a[..., 0, 1] * a[..., 1, 0]
     adjugate = jnp.stack(
         [jnp.stack([a[..., 1, 1], -a[..., 0, 1]], -1), jnp.stack([-a[..., 1, 0], a[..., 0, 0]], -1)], -2
     )
     return adjugate / det[..., None, None]
-
-
-def solve2(a: Float[Array, "*n 2 2"], b: Float[Array, "*n 2"]) -> Float[Array, "*n 2"]:
-    """A⁻¹ b of 2 by 2 systems."""
-    return jnp.einsum("...ij,...j->...i", inverse2(a), b)

@@ -3,7 +3,7 @@
 A label's log-likelihood at the points x_g depends on its labeler and its value alone, so a pass looks rows up in a
 table [2W, G], adds them up by instance, and adds the posteriors of the instances up by labeler and label:
 
-    ℓ_jg = Σ_i c_ij log σ(L_ij (α_i x_g + γ_i))      q_jg ∝ w_g exp ℓ_jg      n_ilg = Σ_j c_ij q_jg [L_ij = l]
+    ℓ_jg = Σ_i c_ij log σ(L_ij w_i·φ_g)      q_jg ∝ w_g exp ℓ_jg      n_ilg = Σ_j c_ij q_jg [L_ij = l]
 
 n is the sufficient statistic of the labelers. Blocks of triples are scanned, so memory grows with labelers times points
 and with instances, not with labels times points.
@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from crowdjax.factor.features import PRECISION
@@ -38,9 +39,9 @@ class GridPass(NamedTuple):
     aligned: Float[Array, " I"] | None = None
 
 
-def log_likelihood_table(labelers: Float[Array, "W 2"], nodes: Float[Array, " G"]) -> Float[Array, "W 2 G"]:
-    """log σ(± (α_i x_g + γ_i)) of a label -1 and a label +1."""
-    eta = labelers[:, :1] * nodes + labelers[:, 1:]
+def log_likelihood_table(labelers: Float[Array, "W K"], design: Float[Array, "G K"]) -> Float[Array, "W 2 G"]:
+    """log σ(± w_i·φ_g) of a label -1 and a label +1."""
+    eta = jnp.matmul(labelers, design.T, precision=PRECISION)
     return jax.nn.log_sigmoid(eta[:, None] * SIGNS[:, None].astype(eta.dtype))
 
 
@@ -141,26 +142,28 @@ def gold_log_likelihood(
 
 def missing_information(
     labels: Labels, parameters: Parameters, config: IntegratedConfig, center: Float[Array, " I"] | None = None
-) -> Float[Array, "W 2 2"]:
+) -> Float[Array, "W K K"]:
     """What is lost of each labeler's information because x_j is not known (Louis 1982): Σ_j Cov_q(score of L_ij).
 
-    score of L_ij at x_g = c_ij L_ij σ(-L_ij (α_i x_g + γ_i)) (x_g, 1)
+    score of L_ij at φ_g = c_ij L_ij σ(-L_ij w_i·φ_g) φ_g
     """
     prior = _prior(parameters, config)
-    x = jnp.asarray(config.nodes, parameters.labelers.dtype)
-    slope = -jnp.expm1(log_likelihood_table(parameters.labelers, x)) * SIGNS[:, None].astype(x.dtype)
-    slope = slope.reshape(-1, len(x))
-    once, twice = jnp.stack([x, jnp.ones_like(x)], 1), jnp.stack([x * x, x, jnp.ones_like(x)], 1)
+    once = jnp.asarray(config.design, parameters.labelers.dtype)
+    slope = -jnp.expm1(log_likelihood_table(parameters.labelers, once)) * SIGNS[:, None].astype(once.dtype)
+    slope = slope.reshape(-1, len(once))
+    k, m = np.triu_indices(once.shape[1])
+    twice = once[:, k] * once[:, m]
 
     def block(sums, slot, local, counts, log_likelihood, instances, part):
         q, r = _posterior(prior, log_likelihood, instances[0])[local], slope[slot]
         first = jnp.matmul(q * r, once, precision=PRECISION)
         second = jnp.matmul(q * r * r, twice, precision=PRECISION)
-        products = jnp.stack([first[:, 0] ** 2, first[:, 0] * first[:, 1], first[:, 1] ** 2], 1)
-        return add_by(sums, counts[:, None] ** 2 * (second - products), slot // 2), None
+        return add_by(sums, counts[:, None] ** 2 * (second - first[:, k] * first[:, m]), slot // 2), None
 
-    sums = _scan(labels, parameters, config, block, jnp.zeros((labels.n_labelers, 3), x.dtype), (center,))[0]
-    return labels.across(sums)[:, jnp.array([[0, 1], [1, 2]])]
+    sums = _scan(labels, parameters, config, block, jnp.zeros((labels.n_labelers, len(k)), once.dtype), (center,))[0]
+    place = np.zeros((once.shape[1],) * 2, int)
+    place[k, m] = place[m, k] = np.arange(len(k))
+    return labels.across(sums)[:, place]
 
 
 def _prior(parameters: Parameters, config: IntegratedConfig):
@@ -206,8 +209,8 @@ def _scan(labels: Labels, parameters: Parameters, config: IntegratedConfig, bloc
 
     slot: row of a triple's labeler and label in the table; local: its instance within the block.
     """
-    nodes = jnp.asarray(config.nodes, parameters.labelers.dtype)
-    table = log_likelihood_table(parameters.labelers, nodes).reshape(-1, len(nodes))
+    design = jnp.asarray(config.design, parameters.labelers.dtype)
+    table = log_likelihood_table(parameters.labelers, design).reshape(-1, len(design))
 
     def with_likelihood(sums, xs):
         labeler, instance, label, counts, *instances, start, part = xs
@@ -215,4 +218,4 @@ def _scan(labels: Labels, parameters: Parameters, config: IntegratedConfig, bloc
         log_likelihood = sum_by(counts[:, None] * table[slot], local, labels.block_instances, ordered=True)
         return block(sums, slot, local, counts, log_likelihood, instances, part)
 
-    return over_blocks(with_likelihood, labels, sums, instances, nodes.dtype)
+    return over_blocks(with_likelihood, labels, sums, instances, design.dtype)
