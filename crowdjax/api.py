@@ -128,18 +128,10 @@ class Aggregation(Prediction):
 
     def _rows(self, key: io.Key, source, ids: np.ndarray, needed=True) -> np.ndarray | None:
         """Standardised rows of new labelers or instances with the model's constant in front; 0 where not needed."""
-        needed = np.broadcast_to(needed, len(ids))
-        if key not in self.scaling or not needed.any():
+        if key not in self.scaling:
             return None
-        if source is None:
-            raise InputError(
-                f"{key} features: none given, but the fit used {', '.join(self.scaling[key].names)} and "
-                f"{key} {ids[needed][0]!s} is new; a table with these columns is needed"
-            )
-        values, _, _ = io.read_features(source, key, ids[needed], self.scaling[key])
-        rows = np.zeros((len(ids), 1 + values.shape[1]))
-        rows[needed] = np.c_[np.ones(len(values)), values]
-        return rows
+        values = io.read_new_features(source, key, ids, self.scaling[key], needed)
+        return None if values is None else np.c_[np.broadcast_to(needed, len(ids)), values]
 
 
 def fit(
@@ -168,7 +160,7 @@ def fit(
             a dict of arrays, with columns labeler, instance and label (see ``crowdjax.io.read_labels``).
         model: the name of a preset (``crowdjax.factor.PRESETS``), or a configuration of one's own; ``integrated``
             (``crowdjax.integrated``); or ``auto``: that, or what the numbers of labels and labelers allow instead.
-        factors: number of factors, for the model ``factor``.
+        factors: number of factors, for the models ``factor`` and ``integrated`` (1 or 2).
         labeler_features, instance_features: tables with a row for every labeler (instance) of the labels, numeric
             columns; they are standardised here, and constant columns are left out with a warning.
         gold: a table with the known truth of some instances: instance, label.
@@ -205,12 +197,10 @@ def fit(
         integrated_api.check(boundary, class_prior)
         if start is not None:
             raise InputError(f"start: given with model {name}; allowed with the models {', '.join(factor.PRESETS)}")
-        given = [s for s, v in (("labeler", labeler_features), ("instance", instance_features)) if v is not None]
-        remarks = [f"The {side} features were left out: {name} has no use for them." for side in given]
         triples = io.read_triples(table, columns=columns)
         return integrated_api.fit(
-            triples, name, gold=gold, class_prior=config.class_prior, boundary=boundary, repeats=repeats,
-            remarks=remarks,
+            triples, name, labeler_features=labeler_features, instance_features=instance_features, gold=gold,
+            factors=factors, class_prior=config.class_prior, boundary=boundary, repeats=repeats, devices=devices,
         )  # fmt: skip
     if boundary is not None:
         raise InputError(f"boundary: got {boundary!r} with model {name}; allowed with integrated, auto")
@@ -420,8 +410,10 @@ def _config(model, factors, class_prior) -> tuple[str, factor.FactorConfig]:
     _one_of("model", model, (*factor.PRESETS, *integrated_api.MODELS))
     if isinstance(factors, bool) or not isinstance(factors, int) or factors < 1:
         raise InputError(f"factors: got {factors!r}; allowed: a whole number from 1")
-    if factors > 1 and model != "factor":
-        raise InputError(f"factors: got {factors} with model {model}; allowed: 1, or any number with model factor")
+    if factors > {"factor": factors, "integrated": 2}.get(model, 1):
+        raise InputError(
+            f"factors: got {factors} with model {model}; allowed: 1; 1 or 2 with integrated, any number with factor"
+        )
     prior = 0.5 if class_prior is None else class_prior
     return model, _replaced(factor.PRESETS.get(model, factor.PRESETS["factor"]), n_factors=factors, class_prior=prior)
 

@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from crowdjax import integrated, io, optimize, results
+from crowdjax import integrated, io, optimize, parallel, results
 from crowdjax.answers import FitError, Prediction, about_answers, about_repeats, answer_table, labels_of_labelers
-from crowdjax.integrated import Boundary, Choice, IntegratedConfig, IntegratedFit
+from crowdjax.integrated import Boundary, Choice, Features, IntegratedConfig, IntegratedFit
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 
 MODELS = ("integrated", "auto")
@@ -38,6 +38,7 @@ class IntegratedAggregation(Prediction):
             (90 %); accuracy.
         fit, config, boundary: of ``crowdjax.integrated``; rows are in the order of ``index``.
         index: the ids of labelers and instances.
+        scaling: how features of labelers and instances were standardised, where there are any.
     """
 
     labelers: pa.Table
@@ -45,6 +46,7 @@ class IntegratedAggregation(Prediction):
     config: IntegratedConfig
     boundary: Boundary
     index: LabelIndex
+    scaling: dict[io.Key, io.Scaling]
 
     def save(self, out: str | os.PathLike) -> None:
         """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; ``load`` reads them."""
@@ -56,26 +58,39 @@ class IntegratedAggregation(Prediction):
     def predict(
         self, table, *, labeler_features=None, instance_features=None, columns: Mapping[str, str] | None = None
     ) -> Prediction:
-        """The truth of new instances from their labels; labelers that the fit has not seen are taken to be average.
+        """The truth of new instances from their labels; labelers that the fit has not seen are taken to be average, or
+        what their features say.
+
+        Args:
+            table, columns: as in ``crowdjax.fit``.
+            labeler_features: with a row for every labeler that the fit has not seen.
+            instance_features: with a row for every instance.
 
         Raises:
-            InputError: as in ``crowdjax.fit``; features are given, of which the model makes no use.
+            InputError: as in ``crowdjax.fit``; features are missing that the fit used, or given and of no use to it.
         """
         started = time.perf_counter()
-        for side, source in (("labeler", labeler_features), ("instance", instance_features)):
-            if source is not None:
+        given = {"labeler": labeler_features, "instance": instance_features}
+        for side, source in given.items():
+            if source is not None and side not in self.scaling:
                 raise InputError(f"{side} features: given, but the fit used none; leave them out")
         repeats = self.record["repeats"]
         triples = io.read_triples(table, columns=columns)
         labels = triples.labels(repeats=repeats)
         known = io.positions(triples.index.labelers, self.index.labelers)
         parameters = jax.tree.map(np.asarray, self.fit.parameters)
-        labelers = np.where((known >= 0)[:, None], parameters.labelers[known], parameters.mean)
-        found = integrated.of_instances(labels, parameters._replace(labelers=labelers), self.config, self.boundary)
+        needed = {"labeler": known < 0, "instance": np.ones(labels.n_instances, bool)}
+        ids = {"labeler": triples.index.labelers, "instance": triples.index.instances}
+        rows = {s: io.read_new_features(given[s], s, ids[s], v, needed[s]) for s, v in self.scaling.items()}
+        features = Features(**rows)
+        expected = np.asarray(integrated.labeler_means(parameters, features))
+        labelers = np.where((known >= 0)[:, None], parameters.labelers[known], expected)
+        parameters = parameters._replace(labelers=labelers)
+        found = integrated.of_instances(labels, parameters, self.config, self.boundary, features)
         warnings = about_repeats(labels, triples, repeats) + about_answers(
             found.probability, labels_of_labelers(labels)
         )
-        if (known < 0).any():
+        if (known < 0).any() and "labeler" not in self.scaling:
             warnings.append(
                 f"{(known < 0).sum()} of {len(known)} labelers are not in the fit; they are taken to be average."
             )
@@ -94,17 +109,19 @@ def fit(
     triples: io.Triples,
     model: Literal["integrated", "auto"],
     *,
+    labeler_features=None,
+    instance_features=None,
     gold=None,
+    factors: int = 1,
     class_prior: float | Literal["learn"] = 0.5,
     boundary: Choice | None = None,
     repeats: Repeats = "count",
-    remarks: list[str],
+    devices: int | None = None,
 ) -> IntegratedAggregation:
     """Fits; settings are those of ``crowdjax.fit``.
 
     Args:
         triples: the labels, as ``io.read_triples`` read them.
-        remarks: sentences to go before the fit's own.
     """
     started = time.perf_counter()
     index = triples.index
@@ -113,24 +130,32 @@ def fit(
     blind = dataclasses.replace(labels, gold=None)
     config, usual, reasons = integrated.plan(labels, class_prior)
     if model == "integrated":
-        config, usual, reasons = IntegratedConfig(class_prior=class_prior), "able", ()
+        config, usual, reasons = IntegratedConfig(class_prior=class_prior, factors=factors), "able", ()
     choice = boundary or usual
     if choice == "gold" and labels.gold is None:
         raise InputError("boundary: got 'gold' without gold labels; allowed without: able, gap, unweighted")
     if boundary is None and labels.gold is not None and config.spread != 0:
         choice = "gold"
     # The labels place every x_j; gold places the boundary between them, and is not asked twice.
-    found = jax.tree.map(np.asarray, integrated.fit_jit(blind, config))
+    features, scaling, remarks = _features(config, index, labeler_features, instance_features)
+    found = parallel.fit_integrated(blind, config, features=features, devices=devices)
     code = int(found.code)
     if code > optimize.STALLED or not np.isfinite(float(found.objective)):
         raise FitError(f"the fit failed: {optimize.MEANING[code]}")
-    placed = _place(choice, usual, labels, found, config)
-    answers = integrated.of_instances(labels, found.parameters, config, placed)
-    share = integrated.share_of_positives(found, config, placed)
+    placed = _place(choice, usual, labels, found, config, features)
+    answers = integrated.of_instances(labels, found.parameters, config, placed, features)
+    several = features.instance is not None
+    given = integrated.coins(labels, found.parameters, config, placed, features) if several else None
+    share = integrated.share_of_positives(found, config, placed, given)
     warnings = [*remarks, *reasons, *about_repeats(labels, triples, repeats)]
     if code != optimize.CONVERGED:
         warnings.append(f"The fit did not converge: {optimize.MEANING[code]}.")
     depends = float(np.asarray(answers.depends).mean())
+    if config.factors == 2:
+        warnings.append(
+            "Labels hardly say which of two factors is the class; it is taken to be what labelers answer to on "
+            "average. Compare with one factor."
+        )
     if depends >= DEPENDENT:
         warnings.append(
             f"The label of {depends:.0%} of the instances depends on where the classes are taken to meet (boundary: "
@@ -147,7 +172,7 @@ def fit(
         "n_iterations": int(found.n_steps),
         **_sizes(labels),
         "seconds": 0.0,
-        "n_factors": 1,
+        "n_factors": config.factors,
         "class_prior": class_prior,
         "repeats": repeats,
         "boundary": {
@@ -161,17 +186,18 @@ def fit(
             "mean": parameters.mean.tolist(),
             "covariance": parameters.covariance.tolist(),
             "spread": float(parameters.spread),
+            **_weights(parameters, scaling),
         },
         "config": dataclasses.asdict(config),
-        "features": {},
+        "features": {side: dataclasses.asdict(s) for side, s in scaling.items()},
         "versions": {"jax": jax.__version__, "numpy": np.__version__},
         "device": jax.devices()[0].device_kind,
         "warnings": warnings,
     }
-    labelers = _labelers(index, labels, found, config, placed)
+    labelers = _labelers(index, labels, found, share.mean, integrated.of_labelers(found, config, placed, features))
     instances = _instances(index, answers)
     record["seconds"] = time.perf_counter() - started
-    return IntegratedAggregation(instances, record, labelers, found, config, placed, index)
+    return IntegratedAggregation(instances, record, labelers, found, config, placed, index, scaling)
 
 
 def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
@@ -181,24 +207,58 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
         labelers = pa.parquet.read_table(folder / "labelers.parquet")
         config = IntegratedConfig(**record["config"])
         choice = record["boundary"]["choice"]
+        scaling = {k: io.Scaling(*map(tuple, (v["names"], v["mean"], v["sd"]))) for k, v in record["features"].items()}
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{folder}: not a fit of crowdjax ({error!r:.100})") from None
     index = LabelIndex(*(t.column(0).to_numpy() for t in (labelers, instances)))
     anyone = Labels.from_arrays([0], [0], [1], n_labelers=len(index.labelers), n_instances=len(index.instances))
 
+    sizes = {"labeler": len(index.labelers), "instance": len(index.instances)}
+    features = Features(**{side: np.zeros((sizes[side], len(s.names))) for side, s in scaling.items()})
+
     def like(labels):
-        found = integrated.fit(labels, config)
-        return found, _place(choice, "able", dataclasses.replace(labels, gold=np.ones(1, np.int8)), found, config)
+        found = integrated.fit(labels, config, features=features)
+        gold = np.ones(labels.n_instances, np.int8)
+        return found, _place(choice, "able", dataclasses.replace(labels, gold=gold), found, config, features)
 
     found, boundary = results.load_arrays(folder / "fit.npz", jax.eval_shape(like, anyone))
-    return IntegratedAggregation(instances, record, labelers, found, config, boundary, index)
+    return IntegratedAggregation(instances, record, labelers, found, config, boundary, index, scaling)
 
 
-def _place(choice: Choice, usual: Choice, labels: Labels, found: IntegratedFit, config: IntegratedConfig) -> Boundary:
+def _features(config: IntegratedConfig, index: LabelIndex, labeler, instance):
+    """(standardised features, their scaling, what to say of them); those that the model cannot use are left out."""
+    use = {
+        "labeler": (labeler, index.labelers, config.hierarchy, "the labelers' population is not learned."),
+        "instance": (instance, index.instances, config.spread != 0, "all instances are equally clear."),
+    }
+    rows, scaling, remarks = {}, {}, []
+    for side, (source, ids, useful, reason) in use.items():
+        if source is None:
+            continue
+        values, scale, constant = io.read_features(source, side, ids)
+        if not useful:
+            remarks.append(f"The {side} features were left out: {reason}")
+            continue
+        rows[side], scaling[side] = values, scale
+        if constant:
+            remarks.append(f"Constant {side} features were left out: {', '.join(constant)}.")
+    return Features(**rows), scaling, remarks
+
+
+def _weights(parameters, scaling) -> dict[str, dict[str, Any]]:
+    """The weights of standardised features by name: of instances, and (of α, of γ) of labelers."""
+    found = {"labeler": parameters.labeler_weights, "instance": parameters.instance_weights}
+    return {f"{side}_weights": dict(zip(s.names, found[side].tolist(), strict=True)) for side, s in scaling.items()}
+
+
+def _place(
+    choice: Choice, usual: Choice, labels: Labels, found: IntegratedFit, config: IntegratedConfig, features: Features
+) -> Boundary:
     """The boundary; gold labels move the one that would be chosen without."""
     placed = integrated.place(usual if choice == "gold" else choice, found.parameters.labelers, found.counts)
     if choice == "gold":
-        likelihood = lambda c: integrated.gold_log_likelihood(labels, found.parameters, config, c)  # noqa: E731
+        center = integrated.centers(found.parameters, features)
+        likelihood = lambda c: integrated.gold_log_likelihood(labels, found.parameters, config, c, center)  # noqa: E731
         placed = integrated.from_gold(placed, likelihood)
     return placed
 
@@ -221,14 +281,12 @@ def _instances(index: LabelIndex, found: integrated.InstanceAnswers) -> pa.Table
     return table.append_column("depends", pa.array(np.asarray(found.depends)))
 
 
-def _labelers(index: LabelIndex, labels: Labels, found, config, boundary) -> pa.Table:
+def _labelers(index: LabelIndex, labels: Labels, found, positives: float, answers) -> pa.Table:
     """Labelers with intervals; accuracy weighs both chances by the share of positives."""
-    answers = integrated.of_labelers(found, config, boundary)
     n_labels = found.counts if labels.weight is not None else np.rint(found.counts).astype(np.int64)
     columns: dict[str, Any] = {"n_labels": n_labels}
     for name, interval in answers._asdict().items():
         ends = dict(zip((name, f"{name}_lower", f"{name}_upper"), interval, strict=True))
         columns |= {k: np.asarray(v, np.float64) for k, v in ends.items()}
-    positives = integrated.share_of_positives(found, config, boundary).mean
     columns["accuracy"] = positives * columns["sensitivity"] + (1 - positives) * columns["specificity"]
     return pa.table({"labeler": pa.array(index.labelers), **columns})

@@ -382,6 +382,27 @@ def read_features(
     return scaling.apply(values[:, keep]), scaling, tuple(n for n in names if n not in scaling.names)
 
 
+def read_new_features(
+    source, key: Key, ids: np.ndarray, scaling: Scaling, needed=True
+) -> Float[np.ndarray, "n F"] | None:
+    """Features of new labelers or instances of a fit that used some; 0 where not ``needed``, None where none are.
+
+    Raises:
+        InputError: as in :func:`read_values`; some are needed and there is no table.
+    """
+    needed = np.broadcast_to(needed, len(ids))
+    if not needed.any():
+        return None
+    if source is None:
+        raise InputError(
+            f"{key} features: none given, but the fit used {', '.join(scaling.names)} and {key} {ids[needed][0]!s} is "
+            "new; a table with these columns is needed"
+        )
+    rows = np.zeros((len(ids), len(scaling.names)))
+    rows[needed], _, _ = read_features(source, key, ids[needed], scaling)
+    return rows
+
+
 # Tables of any kind
 
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int, Int8
+from jaxtyping import Array, Bool, Float, Int, Int8
 
 Repeats = Literal["count", "first", "last", "mean"]
 
@@ -53,6 +53,11 @@ class Shard(eqx.Module):
     rows: Int[Array, " I"]
     n_instances: int = eqx.field(static=True)
     axis: str | None = eqx.field(static=True)
+
+    @property
+    def real(self) -> Bool[Array, " I"]:
+        """Which instances are no padding."""
+        return self.rows < self.n_instances
 
 
 class Labels(eqx.Module):

@@ -28,10 +28,14 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from crowdjax import integrated
 from crowdjax.factor import fit as fit_one
 from crowdjax.factor.features import Features, Linear
 from crowdjax.factor.fit import Fit, Solver
 from crowdjax.factor.model import FactorModel, Weights
+from crowdjax.integrated import IntegratedFit
+from crowdjax.integrated.model import Features as IntegratedFeatures
+from crowdjax.integrated.model import IntegratedConfig
 from crowdjax.labels import FLAT_BELOW, LABELS_PER_BLOCK, MAX_PADDING, InputError, Labels, Shard
 
 AXIS = "shards"
@@ -135,18 +139,70 @@ def run(
         room: sizes to make room for, so that smaller sets of labels share the program of larger ones.
         others: as in :func:`fit`.
     """
+    mesh, plan, labels, place = _divide(labels, devices, room)
+    parts = labels, cut_model(model, plan, place), None if start is None else cut_weights(start, plan, place)
+    parts = _on_mesh(parts, _specs(*parts), mesh)
+    data = _put(jax.random.key_data(key), NamedSharding(mesh, P()))
+    found, more = jax.tree.map(_local, _run(function, *parts, data, jax.random.key_impl(key), solver, mesh))
+    return uncut(found, model, place), more
+
+
+def fit_integrated(
+    labels: Labels,
+    config: IntegratedConfig = IntegratedConfig(),
+    boundary: float = 0.0,
+    features: IntegratedFeatures = IntegratedFeatures(),
+    *,
+    devices: int | None = None,
+) -> IntegratedFit:
+    """The fit of ``crowdjax.integrated.fit_jit`` on several devices; arguments as there. Not to be traced.
+
+    Args:
+        labels: of this process's instances, with the labelers of all.
+        devices: how many; by default all that pay for so many labels.
+
+    Returns:
+        the fit, as NumPy arrays, alike in every process.
+
+    Example:
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
+        >>> fit_integrated(labels, devices=1).parameters.labelers[:, 0].argsort().tolist()[0]
+        2
+    """
+    n_labelers = labels.n_labelers
+    if n_devices(np.count_nonzero(labels.label), devices) == 1:
+        return jax.tree.map(np.asarray, integrated.fit_jit(labels, config, boundary, features))
+    mesh, plan, labels, place = _divide(labels, devices)
+    homes = (np.arange(n_labelers), plan.n_labelers), (place, len(labels.shard.rows))
+    rows = zip(features, homes, strict=True)
+    features = IntegratedFeatures(*(None if v is None else _spread(v, *home) for v, home in rows))
+    specs = _integrated_specs(labels, features)
+    labels, middle, features = _on_mesh((labels, np.asarray(boundary), features), specs, mesh)
+    found = jax.tree.map(_local, _run_integrated(labels, middle, features, config, mesh))
+    return dataclasses.replace(
+        found,
+        parameters=found.parameters._replace(labelers=found.parameters.labelers[:n_labelers]),
+        covariance=found.covariance[:n_labelers],
+        counts=found.counts[:n_labelers],
+    )
+
+
+@eqx.filter_jit
+def _run_integrated(labels, boundary, features, config, mesh):
+    def one(labels, boundary, features):
+        return integrated.fit(labels, config, boundary, features)
+
+    specs = _integrated_specs(labels, features)
+    return jax.shard_map(one, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)(labels, boundary, features)
+
+
+def _divide(labels: Labels, devices: int | None, room: Profile | None = None):
+    """(the mesh, the plan, the shards, where each instance is in them)."""
     n = n_devices(np.count_nonzero(labels.label), devices)
     mesh = Mesh(np.array(jax.devices()[:n]), (AXIS,))
     edges, profile = plan_of(labels, len(mesh.local_devices))
     plan = _agreed(edges, profile if room is None else widest([profile, room]))
-    labels, place = cut(labels, plan)
-    parts = labels, cut_model(model, plan, place), None if start is None else cut_weights(start, plan, place)
-    specs = _specs(*parts)
-    on_mesh = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs, is_leaf=lambda v: isinstance(v, P))
-    parts = jax.tree.map(_put, parts, _along(parts, on_mesh))
-    data = _put(jax.random.key_data(key), NamedSharding(mesh, P()))
-    found, more = jax.tree.map(_local, _run(function, *parts, data, jax.random.key_impl(key), solver, mesh))
-    return uncut(found, model, place), more
+    return mesh, plan, *cut(labels, plan)
 
 
 @eqx.filter_jit
@@ -408,7 +464,7 @@ def _weight_specs() -> Weights:
 
 def _specs(labels: Labels, model: FactorModel, start: Weights | None):
     """Which arrays are spread over the devices, as prefixes of the trees."""
-    spread = lambda tree: jax.tree.map(lambda _: P(AXIS), tree)  # noqa: E731
+    spread = _spread_specs
     whole = jax.tree.map(lambda _: P(), model)
 
     def weights(of: Weights) -> Weights:
@@ -428,9 +484,20 @@ def _specs(labels: Labels, model: FactorModel, start: Weights | None):
     )
 
 
-def _along(tree, shardings):
-    """Shardings in the structure of the tree."""
-    return jax.tree.unflatten(jax.tree.structure(tree), jax.tree.leaves(shardings))
+def _integrated_specs(labels: Labels, features: IntegratedFeatures):
+    labeler, instance = (None if v is None else spec for v, spec in zip(features, (P(), P(AXIS)), strict=True))
+    return _spread_specs(labels), P(), IntegratedFeatures(labeler, instance)
+
+
+def _spread_specs(tree):
+    """Every array is spread over the devices."""
+    return jax.tree.map(lambda _: P(AXIS), tree)
+
+
+def _on_mesh(parts, specs, mesh: Mesh):
+    """The parts on their devices."""
+    on_mesh = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs, is_leaf=lambda v: isinstance(v, P))
+    return jax.tree.map(_put, parts, jax.tree.unflatten(jax.tree.structure(parts), jax.tree.leaves(on_mesh)))
 
 
 def _put(values, sharding: NamedSharding) -> Array:

@@ -42,7 +42,7 @@ SMALL, *_ = crowd(0, 12, 60, 0.7)
 def test_newton_finds_each_labelers_mode(x64):
     config = IntegratedConfig(spread=RHO)
     given = start(config, 12)
-    x = jnp.asarray(config.nodes)
+    x = jnp.asarray(config.design)
     counts = pass_jit(SMALL, given, config).counts
     found = newton_jit(given, counts, x, 20)
     for n, w in zip(np.asarray(counts), found, strict=True):
@@ -56,7 +56,7 @@ def test_newton_finds_each_labelers_mode(x64):
 
 def test_every_step_raises_the_log_posterior_at_a_fixed_population(x64):
     given = start(FIXED, 12)
-    x, values = jnp.asarray(FIXED.nodes), []
+    x, values = jnp.asarray(FIXED.design), []
     for _ in range(15):
         e = pass_jit(SMALL, given, FIXED)
         values.append(float(e.evidence) - 0.5 * float(((given.labelers - given.mean) ** 2).sum()))

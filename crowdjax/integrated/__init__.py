@@ -6,6 +6,7 @@ from crowdjax.integrated.answers import (
     Interval,
     LabelerAnswers,
     class_probability,
+    coins,
     of_instances,
     of_labelers,
     share_of_positives,
@@ -14,12 +15,13 @@ from crowdjax.integrated.auto import Plan, plan
 from crowdjax.integrated.boundary import Boundary, Choice, around, from_gold, neutral_point, place, weights_of_able
 from crowdjax.integrated.fit import IntegratedFit, fit, fit_jit
 from crowdjax.integrated.kernels import GridPass, expectations, gold_log_likelihood, grid_pass
-from crowdjax.integrated.model import IntegratedConfig, Parameters, start
+from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, labeler_means, start
 
 __all__ = [
     "LEVEL",
     "Boundary",
     "Choice",
+    "Features",
     "GridPass",
     "InstanceAnswers",
     "IntegratedConfig",
@@ -29,13 +31,16 @@ __all__ = [
     "Parameters",
     "Plan",
     "around",
+    "centers",
     "class_probability",
+    "coins",
     "expectations",
     "fit",
     "fit_jit",
     "from_gold",
     "gold_log_likelihood",
     "grid_pass",
+    "labeler_means",
     "neutral_point",
     "of_instances",
     "of_labelers",

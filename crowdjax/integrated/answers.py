@@ -20,13 +20,16 @@ import numpy as np
 from jax.scipy.special import ndtr
 from jaxtyping import Array, Bool, Float
 
+from crowdjax.factor.features import PRECISION
 from crowdjax.integrated.boundary import Boundary, around
 from crowdjax.integrated.fit import IntegratedFit
 from crowdjax.integrated.kernels import expectations
-from crowdjax.integrated.model import IntegratedConfig, Parameters, class_logit, log_weights
+from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, class_logit, log_weights
 from crowdjax.labels import Labels
+from crowdjax.segments import total
 
 LEVEL = 0.9  # of all intervals
+QUANTILES = 200  # of m_j, which stand for all instances where labelers are judged
 
 
 class InstanceAnswers(NamedTuple):
@@ -55,22 +58,34 @@ class LabelerAnswers(NamedTuple):
     specificity: Interval
 
 
-def class_probability(config: IntegratedConfig, parameters: Parameters, boundary: Boundary) -> Float[Array, " G"]:
-    """P(z = +1 | x_g), averaged over the boundary's distribution."""
+def class_probability(
+    config: IntegratedConfig, parameters: Parameters, boundary: Boundary, center: Float[Array, " n"] | None = None
+) -> Float[Array, "*n G"]:
+    """P(z = +1 | x_g), averaged over the boundary's distribution; for every m_j, where they differ."""
     x = jnp.asarray(config.nodes, parameters.labelers.dtype)[:, None]
-    logit = class_logit(config, x, parameters.spread, parameters.prior_logit, boundary.points)
+    m = 1.0 if center is None else center[:, None, None]
+    logit = class_logit(config, x, parameters.spread, parameters.prior_logit, boundary.points, m)
     return jax.nn.sigmoid(logit) @ boundary.mass
 
 
 @eqx.filter_jit
 def of_instances(
-    labels: Labels, parameters: Parameters, config: IntegratedConfig, boundary: Boundary
+    labels: Labels,
+    parameters: Parameters,
+    config: IntegratedConfig,
+    boundary: Boundary,
+    features: Features = Features(),
 ) -> InstanceAnswers:
     """Answers about the instances of any labels, given the labelers; those with gold get it."""
-    x = jnp.asarray(config.nodes, parameters.labelers.dtype)
-    zero = class_probability(config, parameters, around(jnp.zeros_like(boundary.center)))
-    functions = jnp.stack([class_probability(config, parameters, boundary), zero, x, x * x], axis=1)
-    p, at_zero, mean, square = expectations(labels, parameters, config, functions).T
+    x, zero = jnp.asarray(config.nodes, parameters.labelers.dtype), around(jnp.zeros_like(boundary.center))
+
+    def functions(m):
+        plus, at_zero = (class_probability(config, parameters, b, m) for b in (boundary, zero))
+        return jnp.stack([plus, at_zero, *(jnp.broadcast_to(v, plus.shape) for v in (x, x * x))], axis=-1)
+
+    center = centers(parameters, features)
+    given = functions(None) if center is None else functions
+    p, at_zero, mean, square = expectations(labels, parameters, config, given, center).T
     depends = (p > 0.5) != (at_zero > 0.5)
     if labels.gold is not None:
         gold = jnp.asarray(labels.gold)
@@ -80,38 +95,70 @@ def of_instances(
 
 
 @eqx.filter_jit
-def of_labelers(fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary) -> LabelerAnswers:
+def of_labelers(
+    fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary, features: Features = Features()
+) -> LabelerAnswers:
     """Sensitivity and specificity of every labeler on the population of instances, with intervals."""
     parameters = fit.parameters
-    x = jnp.asarray(config.nodes, parameters.labelers.dtype)
-    population = jnp.exp(jax.nn.logsumexp(log_weights(config, parameters.spread, parameters.prior_logit), axis=1))
-    positive = class_probability(config, parameters, boundary)
+    design = jnp.asarray(config.design, parameters.labelers.dtype)
+    center = centers(parameters, features)
+    if center is not None:  # of the instances together quantiles say enough
+        center = jnp.quantile(center, (jnp.arange(QUANTILES, dtype=design.dtype) + 0.5) / QUANTILES)
+    density = log_weights(config, parameters.spread, parameters.prior_logit, 1.0 if center is None else center)
+    density = jnp.exp(jax.nn.logsumexp(density, axis=-1))
+    positive = class_probability(config, parameters, boundary, center)
+    plus, minus = (jnp.atleast_2d(density * p).mean(0) for p in (positive, 1 - positive))
 
     def chance(sign, share):
         share = share / share.sum()
-        p = jax.nn.sigmoid(sign * (parameters.labelers[:, :1] * x + parameters.labelers[:, 1:]))
+        p = jax.nn.sigmoid(sign * jnp.matmul(parameters.labelers, design.T, precision=PRECISION))
         mean, slope = p @ share, sign * p * (1 - p) * share
-        gradient = jnp.stack([slope @ x, slope.sum(1)], axis=1)
+        gradient = slope @ design
         variance = jnp.einsum("wi,wij,wj->w", gradient, fit.covariance, gradient)
         mean = jnp.clip(mean, 1e-6, 1 - 1e-6)
         logit = jnp.log(mean) - jnp.log1p(-mean)
         half = NormalDist().inv_cdf((1 + LEVEL) / 2) * jnp.sqrt(variance) / (mean * (1 - mean))
         return Interval(mean, jax.nn.sigmoid(logit - half), jax.nn.sigmoid(logit + half))
 
-    return LabelerAnswers(chance(1, population * positive), chance(-1, population * (1 - positive)))
+    return LabelerAnswers(chance(1, plus), chance(-1, minus))
 
 
-def share_of_positives(fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary) -> Interval:
+@eqx.filter_jit
+def coins(
+    labels: Labels, parameters: Parameters, config: IntegratedConfig, boundary: Boundary, features: Features
+) -> Float[Array, "2 C"]:
+    """Σ_j E[p_j] and Σ_j E[p_j (1 - p_j)] at every boundary, where instances have features."""
+    x = jnp.asarray(config.nodes, parameters.labelers.dtype)[:, None]
+
+    def functions(m):
+        logit = class_logit(config, x, parameters.spread, parameters.prior_logit, boundary.points, m[:, None, None])
+        p = jax.nn.sigmoid(logit)
+        return jnp.concatenate([p, p * (1 - p)], axis=-1)
+
+    sums = expectations(labels, parameters, config, functions, centers(parameters, features))
+    return jax.vmap(total, 1)(sums).reshape(2, -1)
+
+
+def share_of_positives(
+    fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary, given: Float[Array, "2 C"] | None = None
+) -> Interval:
     """The share of positives among the instances: over the boundary's distribution, and at each boundary as the
-    sum of so many coins. Host side."""
+    sum of so many coins. Host side.
+
+    Args:
+        given: of ``coins``, where instances have features.
+    """
     x, parameters = np.asarray(config.nodes)[:, None], jax.tree.map(np.asarray, fit.parameters)
     points, mass = np.asarray(boundary.points, float), np.asarray(boundary.mass, float)
-    logit = class_logit(config, x, parameters.spread, parameters.prior_logit, points)
-    positive = np.asarray(jax.nn.sigmoid(logit), float)
     instances = np.asarray(fit.instances, float)
     n = instances.sum()
-    mean = instances @ positive / n
-    sd = np.sqrt(np.maximum(instances @ (positive * (1 - positive)), 1e-12)) / n
+    if given is None:
+        logit = class_logit(config, x, parameters.spread, parameters.prior_logit, points)
+        positive = np.asarray(jax.nn.sigmoid(logit), float)
+        mean, variance = instances @ positive, instances @ (positive * (1 - positive))
+    else:
+        mean, variance = np.asarray(given, float)
+    mean, sd = mean / n, np.sqrt(np.maximum(variance, 1e-12)) / n
 
     shares = np.linspace(0, 1, 4001)
     below = np.asarray(ndtr((shares[:, None] - mean) / sd)) @ mass

@@ -81,11 +81,11 @@ def around(center: Float[Array, ""], floor: float = 0.0) -> Boundary:
     return Boundary(center, center + sd * points, mass / mass.sum())
 
 
-def place(choice: Choice, labelers: Float[Array, "W 2"], counts: Float[Array, " W"]) -> Boundary:
+def place(choice: Choice, labelers: Float[Array, "W K"], counts: Float[Array, " W"]) -> Boundary:
     """The boundary by a choice that needs no gold: ``able``, ``unweighted`` or ``gap``.
 
     Args:
-        labelers: (α_i, γ_i).
+        labelers: (α_i, …, γ_i).
         counts: how many labels each gave.
 
     Example: labelers who say yes too often put it below 0
@@ -93,7 +93,7 @@ def place(choice: Choice, labelers: Float[Array, "W 2"], counts: Float[Array, " 
         >>> print(f"{found.center:.3f}")
         -0.500
     """
-    alpha, gamma = labelers[:, 0], labelers[:, 1]
+    alpha, gamma = labelers[:, 0], labelers[:, -1]
     if choice == "gap":
         return around(jnp.zeros((), alpha.dtype))
     able = weights_of_able(alpha, counts) if choice == "able" else counts / (counts + FEW_LABELS)

@@ -3,12 +3,16 @@
     E-step      q_j over the points (``kernels.grid_pass``)
     labelers    two damped Newton steps on Σ_g n_i+g log σ(η) + n_i-g log σ(-η) + log N(α_i, γ_i | μ, Σ), η = α x + γ
     population  μ, Σ from the labelers' modes and Laplace covariances V_i; π from the instances' posteriors
+    features    M with μ, by the regression of the labelers' modes; w by that of E[z_j x_j] on f_j (least squares)
 
 ρ is the one of a few values where the objective ends highest: its EM step is slow and ends where it started from.
 
+Two factors start from the fit of one. Labels hardly tell a turn of (x, y), so the mean of δ is held at 0: the class is
+what labelers answer to on average.
+
 The objective that stops it is Laplace's approximation of the log evidence of the hyperparameters,
 
-    log p(L | labelers) + Σ_i ( log N(α_i, γ_i | μ, Σ) + ½ log|2π V_i| ) + log p(μ, Σ, π)
+    log p(L | labelers) + Σ_i ( log N(α_i, γ_i | μ, Σ) + ½ log|2π V_i| ) + log p(μ, Σ, π, M, w)
 
 at whose stationary points, V_i held, the population's update stands still. At a fixed population every step raises it
 but for the change of V_i.
@@ -16,20 +20,37 @@ but for the change of V_i.
 
 from __future__ import annotations
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from crowdjax import optimize
+from crowdjax.factor.features import PRECISION
 from crowdjax.factor.kernels import majority
-from crowdjax.integrated.kernels import grid_pass, missing_information
-from crowdjax.integrated.model import PRIOR_LABELERS, PRIOR_MEAN, IntegratedConfig, Parameters, class_logit, start
+from crowdjax.integrated.kernels import GridPass, grid_pass, missing_information
+from crowdjax.integrated.model import (
+    FEATURE_SD,
+    PRIOR_LABELERS,
+    Features,
+    IntegratedConfig,
+    Parameters,
+    centers,
+    class_logit,
+    labeler_means,
+    signed_centers,
+    start,
+)
 from crowdjax.labels import Labels
+from crowdjax.segments import total
 
 NEWTON_STEPS = 2
 MOST_MISSING = 0.9
+HELD = 1e6  # precision of a prior that holds a weight at 0
 STEP_LENGTHS = (1.0, 0.5, 0.2, 0.05, 0.0)  # a Newton step is the best of these parts of it
 
 
@@ -49,7 +70,7 @@ class IntegratedFit(eqx.Module):
     """
 
     parameters: Parameters
-    covariance: Float[Array, "W 2 2"]
+    covariance: Float[Array, "W K K"]
     counts: Float[Array, " W"]
     instances: Float[Array, " G"]
     objective: Float[Array, ""]
@@ -59,13 +80,16 @@ class IntegratedFit(eqx.Module):
     history: Float[Array, " T"]
 
 
-def fit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=0.0) -> IntegratedFit:
+def fit(
+    labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=0.0, features: Features = Features()
+) -> IntegratedFit:
     """Fits the model: a pure function of its arguments; jit it, vmap it, or call ``fit_jit``.
 
     Args:
         labels: the judgements; gold clamps the side of the boundary that an instance is on.
         config: the model's settings (static).
         boundary: where the classes of gold labels meet.
+        features: of labelers and instances, standardised; those of instances need ρ > 0.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
@@ -76,21 +100,27 @@ def fit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=
     Source: docs/choosing.md; for ``spread=0`` Dawid and Skene 1979 with labelers from one population.
     """
     x = jnp.asarray(config.nodes, jnp.result_type(float))
+    design = jnp.asarray(config.design, x.dtype)
     spreads = jnp.asarray(config.spreads, x.dtype)
-    first = start(config, labels.n_labelers)
-    votes = jnp.clip(majority(labels), 1e-3, 1 - 1e-3)
-    at_votes = grid_pass(labels, first, config, votes=votes)
-    begin = first._replace(labelers=newton(first, at_votes.counts, x, 4 * NEWTON_STEPS))
+    if config.factors == 1:
+        first = start(config, labels.n_labelers, features)
+        votes = jnp.clip(majority(labels), 1e-3, 1 - 1e-3)
+        at_votes = grid_pass(labels, first, config, votes=votes)
+        begin, n_before = first._replace(labelers=newton(first, at_votes.counts, design, 4 * NEWTON_STEPS)), 1
+    else:
+        one = fit(labels, dataclasses.replace(config, factors=1), boundary, features)
+        begin, n_before = with_second(one.parameters), one.n_steps
     flat, unravel = ravel_pytree(begin)
 
     def step(flat, _):
         parameters = unravel(flat)
-        e = grid_pass(labels, parameters, config, boundary=boundary)
-        covariance = laplace(parameters, e.counts, x)
-        value = e.evidence + log_population(parameters, covariance, e.counts, config)
-        new = parameters._replace(labelers=newton(parameters, e.counts, x, NEWTON_STEPS))
-        new = population(new, laplace(new, e.counts, x), e.counts, config)
-        new = class_prior(new, e.instances, x, config)
+        e = grid_pass(labels, parameters, config, boundary=boundary, center=centers(parameters, features))
+        covariance = laplace(parameters, e.counts, design)
+        value = e.evidence + log_population(parameters, covariance, e.counts, config, features)
+        new = parameters._replace(labelers=newton(parameters, e.counts, design, NEWTON_STEPS, features))
+        new = population(new, laplace(new, e.counts, design), e.counts, config, features)
+        new = class_prior(new, positives(labels, parameters, e, x, config), e.instances.sum(), config)
+        new = cluster_weights(new, labels, e.aligned, features)
         aux = (covariance, e.counts.sum((1, 2)), e.instances, e.evidence)
         return optimize.Step(ravel_pytree(new)[0], -value, jnp.zeros_like(flat), aux)
 
@@ -101,11 +131,11 @@ def fit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=
 
     _, found = jax.lax.scan(at_spread, flat, spreads)
     best = jnp.argmin(jnp.where(jnp.isfinite(found.value), found.value, jnp.inf))
-    n_steps = 1 + found.n_steps.sum()
+    n_steps = n_before + found.n_steps.sum()
     found = jax.tree.map(lambda v: v[best], found)
     covariance, counts, instances, evidence = found.aux
     parameters = unravel(found.x)
-    covariance = observed(covariance, missing_information(labels, parameters, config))
+    covariance = observed(covariance, missing_information(labels, parameters, config, centers(parameters, features)))
     return IntegratedFit(
         parameters=parameters,
         covariance=covariance,
@@ -120,26 +150,43 @@ def fit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=
 
 
 @eqx.filter_jit
-def fit_jit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=0.0) -> IntegratedFit:
+def fit_jit(
+    labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=0.0, features: Features = Features()
+) -> IntegratedFit:
     """:func:`fit`, compiled: traces once per shape and config."""
-    return fit(labels, config, jnp.asarray(boundary, jnp.result_type(float)))
+    return fit(labels, config, jnp.asarray(boundary, jnp.result_type(float)), features)
 
 
-def newton(parameters: Parameters, counts: Float[Array, "W 2 G"], x, n_steps: int) -> Float[Array, "W 2"]:
-    """(α_i, γ_i) after so many damped Newton steps on the expected log posterior of each labeler."""
-    precision = jnp.linalg.inv(parameters.covariance)
+def with_second(parameters: Parameters) -> Parameters:
+    """Parameters with one factor as a start with two: δ_i drawn from N(0, .5), always alike."""
+    zero = lambda v, axis: jnp.insert(v, 1, 0, axis=axis)  # noqa: E731
+    delta = np.random.default_rng(0).normal(0, 0.7, len(parameters.labelers))
+    weights = parameters.labeler_weights
+    return parameters._replace(
+        labelers=zero(parameters.labelers, 1).at[:, 1].set(delta),
+        mean=zero(parameters.mean, 0),
+        covariance=zero(zero(parameters.covariance, 0), 1).at[1, 1].set(0.5),
+        labeler_weights=None if weights is None else zero(weights, 1),
+    )
+
+
+def newton(
+    parameters: Parameters, counts: Float[Array, "W 2 G"], design, n_steps: int, features: Features = Features()
+) -> Float[Array, "W K"]:
+    """w_i after so many damped Newton steps on the expected log posterior of each labeler."""
+    precision, means = jnp.linalg.inv(parameters.covariance), labeler_means(parameters, features)
 
     def value(w):
-        eta = w[:, :1] * x + w[:, 1:]
-        gap = w - parameters.mean
+        eta = scores(w, design)
+        gap = w - means
         fit = (counts[:, 1] * jax.nn.log_sigmoid(eta) + counts[:, 0] * jax.nn.log_sigmoid(-eta)).sum(1)
         return fit - 0.5 * jnp.einsum("wi,ij,wj->w", gap, precision, gap)
 
     def step(w, _):
-        p = jax.nn.sigmoid(w[:, :1] * x + w[:, 1:])
+        p = jax.nn.sigmoid(scores(w, design))
         slope = counts[:, 1] * (1 - p) - counts[:, 0] * p
-        gradient = jnp.stack([slope @ x, slope.sum(1)], axis=1) - (w - parameters.mean) @ precision
-        move = solve2(information(counts, p, x) + precision, gradient)
+        gradient = slope @ design - (w - means) @ precision
+        move = jnp.einsum("wij,wj->wi", inverse(information(counts, p, design) + precision), gradient)
         tried = jnp.stack([w + length * move for length in STEP_LENGTHS])
         best = jnp.argmax(jax.vmap(value)(tried), axis=0)
         return jnp.take_along_axis(tried, best[None, :, None], axis=0)[0], None
@@ -147,85 +194,127 @@ def newton(parameters: Parameters, counts: Float[Array, "W 2 G"], x, n_steps: in
     return jax.lax.scan(step, parameters.labelers, None, length=n_steps)[0]
 
 
-def information(counts: Float[Array, "W 2 G"], p: Float[Array, "W G"], x: Float[Array, " G"]) -> Float[Array, "W 2 2"]:
-    """Σ_g n_g σ'(η_g) (x_g, 1)(x_g, 1)ᵀ of each labeler, x being known."""
-    w = counts.sum(1) * p * (1 - p)
-    xx, x1, one = w @ (x * x), w @ x, w.sum(1)
-    return jnp.stack([jnp.stack([xx, x1], -1), jnp.stack([x1, one], -1)], -2)
+def scores(w: Float[Array, "W K"], design: Float[Array, "G K"]) -> Float[Array, "W G"]:
+    """η_ig = w_i·φ_g."""
+    return jnp.matmul(w, design.T, precision=PRECISION)
 
 
-def laplace(parameters: Parameters, counts, x) -> Float[Array, "W 2 2"]:
-    """V_i = (Σ⁻¹ + information)⁻¹, the covariance of (α_i, γ_i) at the population μ, Σ."""
-    p = jax.nn.sigmoid(parameters.labelers[:, :1] * x + parameters.labelers[:, 1:])
-    return inverse2(information(counts, p, x) + jnp.linalg.inv(parameters.covariance))
+def information(
+    counts: Float[Array, "W 2 G"], p: Float[Array, "W G"], design: Float[Array, "G K"]
+) -> Float[Array, "W K K"]:
+    """Σ_g n_g σ'(η_g) φ_g φ_gᵀ of each labeler, x being known."""
+    n, k = design.shape
+    products = (design[:, :, None] * design[:, None]).reshape(n, k * k)
+    return ((counts.sum(1) * p * (1 - p)) @ products).reshape(-1, k, k)
 
 
-def observed(complete: Float[Array, "W 2 2"], missing: Float[Array, "W 2 2"]) -> Float[Array, "W 2 2"]:
+def laplace(parameters: Parameters, counts, design) -> Float[Array, "W K K"]:
+    """V_i = (Σ⁻¹ + information)⁻¹, the covariance of w_i at the population μ, Σ."""
+    p = jax.nn.sigmoid(scores(parameters.labelers, design))
+    return inverse(information(counts, p, design) + jnp.linalg.inv(parameters.covariance))
+
+
+def observed(complete: Float[Array, "W K K"], missing: Float[Array, "W K K"]) -> Float[Array, "W K K"]:
     """(V_i⁻¹ - missing information)⁻¹; of no labeler is more than ``MOST_MISSING`` of the information missing."""
-    rate = complete @ missing
-    half, det = jnp.trace(rate, axis1=1, axis2=2) / 2, jnp.linalg.det(rate)
-    largest = half + jnp.sqrt(jnp.maximum(half**2 - det, 0))
+    root = jnp.linalg.cholesky(complete)
+    largest = jnp.linalg.eigvalsh(jnp.swapaxes(root, 1, 2) @ missing @ root)[:, -1]
     part = jnp.minimum(1, MOST_MISSING / jnp.maximum(largest, MOST_MISSING))
-    return inverse2(inverse2(complete) - part[:, None, None] * missing)
+    return inverse(inverse(complete) - part[:, None, None] * missing)
 
 
-def population(parameters: Parameters, covariance, counts, config: IntegratedConfig) -> Parameters:
-    """μ and Σ at their modes given the labelers' modes and covariances; labelers without labels do not count."""
+def population(
+    parameters: Parameters, covariance, counts, config: IntegratedConfig, features: Features = Features()
+) -> Parameters:
+    """μ, M and Σ at their modes given the labelers' modes and covariances; labelers without labels do not count."""
     if not config.hierarchy:  # Σ stays in the prior's unit
         return parameters
     w, seen = parameters.labelers, (counts.sum((1, 2)) > 0).astype(covariance.dtype)
     m, precision = seen.sum(), jnp.linalg.inv(parameters.covariance)
-    prior_mean = jnp.asarray(PRIOR_MEAN, w.dtype)
-    mean = jnp.linalg.solve(m * precision + jnp.eye(2), precision @ (seen @ w) + prior_mean)
-    gap = w - mean
+    parameters = regress(parameters, seen, precision, features, config)
+    gap = w - labeler_means(parameters, features)
     scatter = jnp.einsum("w,wi,wj->ij", seen, gap, gap) + jnp.einsum("w,wij->ij", seen, covariance)
-    return parameters._replace(mean=mean, covariance=(scatter + PRIOR_LABELERS * jnp.eye(2)) / (m + PRIOR_LABELERS))
+    return parameters._replace(covariance=(scatter + PRIOR_LABELERS * jnp.eye(w.shape[1])) / (m + PRIOR_LABELERS))
 
 
-def class_prior(parameters: Parameters, instances: Float[Array, " G"], x, config: IntegratedConfig) -> Parameters:
-    """π at its mode given the expected numbers of instances at the points, under Beta(2, 2)."""
+def regress(
+    parameters: Parameters, seen: Float[Array, " W"], precision, features: Features, config: IntegratedConfig
+) -> Parameters:
+    """μ and M at their mode: w_i on (1, g_i), errors having this precision; μ ~ N((1, 0), I), M ~ N(0, s² I)."""
+    w = parameters.labelers
+    g = jnp.zeros((len(w), 0), w.dtype) if features.labeler is None else jnp.asarray(features.labeler, w.dtype)
+    design = jnp.concatenate([jnp.ones((len(w), 1), w.dtype), g], axis=1)
+    gram, moment = (jnp.matmul((design * seen[:, None]).T, v, precision=PRECISION) for v in (design, w))
+    rest = jnp.full((len(gram), w.shape[1]), 1 / FEATURE_SD**2, w.dtype).at[0].set(1).at[0, 1:-1].set(HELD)
+    right = (moment @ precision).at[0].add(jnp.asarray(config.prior_mean, w.dtype))
+    system = jnp.kron(gram, precision) + jnp.diag(rest.ravel())
+    found = jnp.linalg.solve(system, right.ravel()).reshape(-1, w.shape[1])
+    return parameters._replace(mean=found[0], labeler_weights=None if features.labeler is None else found[1:])
+
+
+def cluster_weights(parameters: Parameters, labels: Labels, aligned, features: Features) -> Parameters:
+    """w at the mode of Σ_j E[log p(x_j | z_j)] + log p(w): 1 + w·f_j, with its sign, nearest to E[z_j x_j]."""
+    if features.instance is None:
+        return parameters
+    f, sign = jnp.asarray(features.instance, aligned.dtype), jnp.sign(signed_centers(parameters, features))
+    gram, moment = (jnp.matmul(f.T, v, precision=PRECISION) for v in (f, sign * aligned - 1))
+    gram, moment = labels.across((gram, moment))
+    ridge = (parameters.spread / FEATURE_SD) ** 2 * jnp.eye(len(gram), dtype=gram.dtype)
+    return parameters._replace(instance_weights=jnp.linalg.solve(gram + ridge, moment))
+
+
+def positives(labels: Labels, parameters: Parameters, e: GridPass, x, config: IntegratedConfig) -> Float[Array, ""]:
+    """How many instances are expected to be positive."""
+    if e.positive is not None:
+        return labels.across(total(e.positive if labels.shard is None else e.positive * labels.shard.real))
+    return e.instances @ jax.nn.sigmoid(class_logit(config, x, parameters.spread, parameters.prior_logit))
+
+
+def class_prior(parameters: Parameters, positive, n_instances, config: IntegratedConfig) -> Parameters:
+    """π at its mode given how many instances are expected to be positive, under Beta(2, 2)."""
     if config.class_prior != "learn":
         return parameters
-    positive = jax.nn.sigmoid(class_logit(config, x, parameters.spread, parameters.prior_logit))
-    share = (instances @ positive + 1) / (instances.sum() + 2)
+    share = (positive + 1) / (n_instances + 2)
     return parameters._replace(prior_logit=jnp.log(share) - jnp.log1p(-share))
 
 
 def respread(parameters: Parameters, spread: Float[Array, ""]) -> Parameters:
     """Other parameters with this ρ: α in the new unit of x, in which x has the variance 1 + ρ²."""
     unit = jnp.sqrt((1 + parameters.spread**2) / (1 + spread**2))
-    scale = jnp.stack([unit, jnp.ones_like(unit)])
+    scale = jnp.ones_like(parameters.mean).at[0].set(unit)
     return parameters._replace(
         labelers=parameters.labelers * scale,
         mean=parameters.mean * scale,
         covariance=parameters.covariance * scale * scale[:, None],
+        labeler_weights=None if parameters.labeler_weights is None else parameters.labeler_weights * scale,
         spread=spread,
     )
 
 
-def log_population(parameters: Parameters, covariance, counts, config: IntegratedConfig) -> Float[Array, ""]:
-    """Σ_i ( log N(α_i, γ_i | μ, Σ) + ½ log|2π V_i| ) + log p(μ, Σ, π), without constants."""
+def log_population(
+    parameters: Parameters, covariance, counts, config: IntegratedConfig, features: Features = Features()
+) -> Float[Array, ""]:
+    """Σ_i ( log N(α_i, γ_i | μ, Σ) + ½ log|2π V_i| ) + log p(μ, Σ, π, M, w), without constants."""
     seen = (counts.sum((1, 2)) > 0).astype(covariance.dtype)
     precision = jnp.linalg.inv(parameters.covariance)
-    gap = parameters.labelers - parameters.mean
+    gap = parameters.labelers - labeler_means(parameters, features)
     log_det = jnp.log(jnp.linalg.det(parameters.covariance))
     of_labelers = jnp.einsum("wi,ij,wj->w", gap, precision, gap) + log_det - jnp.log(jnp.linalg.det(covariance))
-    away = parameters.mean - jnp.asarray(PRIOR_MEAN, gap.dtype)
+    away = parameters.mean - jnp.asarray(config.prior_mean, gap.dtype)
     value = -0.5 * (seen @ of_labelers + away @ away + PRIOR_LABELERS * (log_det + jnp.trace(precision)))
+    for weights in (parameters.labeler_weights, parameters.instance_weights):
+        if weights is not None:
+            value -= 0.5 * (weights**2).sum() / FEATURE_SD**2
     if config.class_prior == "learn":
         value += jax.nn.log_sigmoid(parameters.prior_logit) + jax.nn.log_sigmoid(-parameters.prior_logit)
     return value
 
 
-def inverse2(a: Float[Array, "*n 2 2"]) -> Float[Array, "*n 2 2"]:
-    """Inverses of 2 by 2 matrices."""
+def inverse(a: Float[Array, "*n K K"]) -> Float[Array, "*n K K"]:
+    """Inverses of small matrices; of 2 by 2 by their adjugates."""
+    if a.shape[-1] != 2:
+        return jnp.linalg.inv(a)
     det = a[..., 0, 0] * a[..., 1, 1] - a[..., 0, 1] * a[..., 1, 0]
     adjugate = jnp.stack(
         [jnp.stack([a[..., 1, 1], -a[..., 0, 1]], -1), jnp.stack([-a[..., 1, 0], a[..., 0, 0]], -1)], -2
     )
     return adjugate / det[..., None, None]
-
-
-def solve2(a: Float[Array, "*n 2 2"], b: Float[Array, "*n 2"]) -> Float[Array, "*n 2"]:
-    """A⁻¹ b of 2 by 2 systems."""
-    return jnp.einsum("...ij,...j->...i", inverse2(a), b)

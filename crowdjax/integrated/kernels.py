@@ -3,18 +3,22 @@
 A label's log-likelihood at the points x_g depends on its labeler and its value alone, so a pass looks rows up in a
 table [2W, G], adds them up by instance, and adds the posteriors of the instances up by labeler and label:
 
-    ℓ_jg = Σ_i c_ij log σ(L_ij (α_i x_g + γ_i))      q_jg ∝ w_g exp ℓ_jg      n_ilg = Σ_j c_ij q_jg [L_ij = l]
+    ℓ_jg = Σ_i c_ij log σ(L_ij w_i·φ_g)      q_jg ∝ w_g exp ℓ_jg      n_ilg = Σ_j c_ij q_jg [L_ij = l]
 
 n is the sufficient statistic of the labelers. Blocks of triples are scanned, so memory grows with labelers times points
 and with instances, not with labels times points.
+
+Where instances have features, their clusters are m_j apart from 0 (``center``), and w_g is w_jg.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from crowdjax.factor.features import PRECISION
@@ -26,16 +30,18 @@ from crowdjax.segments import add_by, sum_by, total
 
 class GridPass(NamedTuple):
     """What one pass returns: log p(L | labelers), the statistic n of every labeler for its labels -1 and +1, and the
-    expected number of instances at every point."""
+    expected number of instances at every point; with features of instances P(z_j = +1) and E[z_j x_j] as well."""
 
     evidence: Float[Array, ""]
     counts: Float[Array, "W 2 G"]
     instances: Float[Array, " G"]
+    positive: Float[Array, " I"] | None = None
+    aligned: Float[Array, " I"] | None = None
 
 
-def log_likelihood_table(labelers: Float[Array, "W 2"], nodes: Float[Array, " G"]) -> Float[Array, "W 2 G"]:
-    """log σ(± (α_i x_g + γ_i)) of a label -1 and a label +1."""
-    eta = labelers[:, :1] * nodes + labelers[:, 1:]
+def log_likelihood_table(labelers: Float[Array, "W K"], design: Float[Array, "G K"]) -> Float[Array, "W 2 G"]:
+    """log σ(± w_i·φ_g) of a label -1 and a label +1."""
+    eta = jnp.matmul(labelers, design.T, precision=PRECISION)
     return jax.nn.log_sigmoid(eta[:, None] * SIGNS[:, None].astype(eta.dtype))
 
 
@@ -45,6 +51,7 @@ def grid_pass(
     config: IntegratedConfig,
     votes: Float[Array, " I"] | None = None,
     boundary: Float[Array, ""] | float = 0.0,
+    center: Float[Array, " I"] | None = None,
 ) -> GridPass:
     """One E-step: the posterior of every x_j at the current parameters, summed up.
 
@@ -53,32 +60,46 @@ def grid_pass(
         parameters, config: of the model.
         votes: P(z_j = +1) to start from instead of what the labelers say: q_j is then a mixture of the two components.
         boundary: where the classes of gold labels meet.
+        center: m_j; None: 1 for all.
     """
-    logw = log_weights(config, parameters.spread, parameters.prior_logit)
+    prior = _prior(parameters, config)
+    x = jnp.asarray(config.nodes, parameters.labelers.dtype)
     width = 2 * labels.n_labelers
-    real = jnp.ones(labels.n_instances, logw.dtype)  # 0 in the padding of the last block
+    real = jnp.ones(labels.n_instances, x.dtype)  # 0 in the padding of the last block, and in that of a shard
+    if labels.shard is not None:
+        real *= labels.shard.real
 
     def block(sums, slot, local, counts, log_likelihood, instances, part):
-        real, gold, vote = instances
+        real, gold, vote, center = instances
+        logw = prior(center)
         if vote is None:
-            log_joint = log_likelihood + _clamped(parameters, config, logw, gold, boundary)
+            log_joint = log_likelihood + _clamped(parameters, config, logw, gold, boundary, center)
         else:
-            log_joint = jnp.logaddexp(logw[:, 0] + jnp.log1p(-vote)[:, None], logw[:, 1] + jnp.log(vote)[:, None])
+            log_joint = jnp.logaddexp(logw[..., 0] + jnp.log1p(-vote)[:, None], logw[..., 1] + jnp.log(vote)[:, None])
         value = jax.nn.logsumexp(log_joint, axis=1)
         q = jnp.exp(log_joint - value[:, None])
         by_labeler = add_by(sums[0], counts[:, None] * q[local], part * width + slot)
-        return (by_labeler, sums[1] + real @ q), real * value
+        return (by_labeler, sums[1] + real @ q), (real * value, *_of_classes(parameters, config, q, gold, center))
 
-    init = (jnp.zeros((n_parts(labels) * width, len(logw)), logw.dtype), jnp.zeros(len(logw), logw.dtype))
-    (by_labeler, by_point), value = _scan(labels, parameters, config, block, init, (real, labels.gold, votes))
-    by_labeler = by_labeler.reshape(-1, labels.n_labelers, 2, len(logw)).sum(0)
-    return GridPass(*labels.across((total(value), by_labeler, by_point)))
+    init = (jnp.zeros((n_parts(labels) * width, len(x)), x.dtype), jnp.zeros(len(x), x.dtype))
+    instances = (real, labels.gold, votes, center)
+    (by_labeler, by_point), (value, *classes) = _scan(labels, parameters, config, block, init, instances)
+    by_labeler = by_labeler.reshape(-1, labels.n_labelers, 2, len(x)).sum(0)
+    return GridPass(*labels.across((total(value), by_labeler, by_point)), *classes)
 
 
 def expectations(
-    labels: Labels, parameters: Parameters, config: IntegratedConfig, functions: Float[Array, "G K"]
+    labels: Labels,
+    parameters: Parameters,
+    config: IntegratedConfig,
+    functions: Float[Array, "G K"] | Callable[[Float[Array, " n"]], Float[Array, "n G K"]],
+    center: Float[Array, " I"] | None = None,
 ) -> Float[Array, "I K"]:
     """E[f_k(x_j) | L] of every instance, for functions given by their values at the points. Gold plays no part.
+
+    Args:
+        functions: values at the points; or, with features of instances, a function that gives them for some m_j.
+        center: m_j; None: 1 for all.
 
     Example: the posterior means of x of an instance with a vote for, and of one with a vote against
         >>> from crowdjax.integrated import start
@@ -87,62 +108,99 @@ def expectations(
         >>> bool(x[0] > 0), bool(jnp.isclose(x[0], -x[1]))
         (True, True)
     """
-    logw = jax.nn.logsumexp(log_weights(config, parameters.spread, parameters.prior_logit), axis=1)
-    functions = jnp.asarray(functions, logw.dtype)
+    prior = _prior(parameters, config)
+    given = functions if callable(functions) else jnp.asarray(functions, parameters.labelers.dtype)
 
     def block(sums, slot, local, counts, log_likelihood, instances, part):
-        return sums, jnp.matmul(jax.nn.softmax(logw + log_likelihood, axis=1), functions, precision=PRECISION)
+        q = _posterior(prior, log_likelihood, instances[0])
+        return sums, _average(q, given(instances[0]) if callable(given) else given)
 
-    return _scan(labels, parameters, config, block, None, ())[1]
+    return _scan(labels, parameters, config, block, None, (center,))[1]
 
 
 def gold_log_likelihood(
-    labels: Labels, parameters: Parameters, config: IntegratedConfig, boundaries: Float[Array, " C"]
+    labels: Labels,
+    parameters: Parameters,
+    config: IntegratedConfig,
+    boundaries: Float[Array, " C"],
+    center: Float[Array, " I"] | None = None,
 ) -> Float[Array, " C"]:
     """log Π_j P(z_j = gold_j | L_j, c) over the instances with gold labels, for every boundary c."""
     x = jnp.asarray(config.nodes, boundaries.dtype)[:, None]
-    logit = class_logit(config, x, parameters.spread, parameters.prior_logit, boundaries)
-    logw = jax.nn.logsumexp(log_weights(config, parameters.spread, parameters.prior_logit), axis=1)
-    plus, minus = jax.nn.sigmoid(logit), jax.nn.sigmoid(-logit)
+    prior = _prior(parameters, config)
 
     def block(sums, slot, local, counts, log_likelihood, instances, part):
-        q, gold = jax.nn.softmax(logw + log_likelihood, axis=1), instances[0][:, None]
-        right = jnp.matmul(q, plus, precision=PRECISION)
-        right = jnp.where(gold > 0, right, jnp.matmul(q, minus, precision=PRECISION))
+        gold, center = instances
+        m = 1.0 if center is None else center[:, None, None]
+        logit = class_logit(config, x, parameters.spread, parameters.prior_logit, boundaries, m)
+        q, gold = _posterior(prior, log_likelihood, center), gold[:, None]
+        right = jnp.where(gold > 0, _average(q, jax.nn.sigmoid(logit)), _average(q, jax.nn.sigmoid(-logit)))
         return sums + jnp.where(gold == 0, 0, jnp.log(jnp.maximum(right, jnp.finfo(right.dtype).tiny))).sum(0), None
 
-    return labels.across(_scan(labels, parameters, config, block, jnp.zeros_like(boundaries), (labels.gold,))[0])
+    return labels.across(_scan(labels, parameters, config, block, jnp.zeros_like(boundaries), (labels.gold, center))[0])
 
 
-def missing_information(labels: Labels, parameters: Parameters, config: IntegratedConfig) -> Float[Array, "W 2 2"]:
+def missing_information(
+    labels: Labels, parameters: Parameters, config: IntegratedConfig, center: Float[Array, " I"] | None = None
+) -> Float[Array, "W K K"]:
     """What is lost of each labeler's information because x_j is not known (Louis 1982): Σ_j Cov_q(score of L_ij).
 
-    score of L_ij at x_g = c_ij L_ij σ(-L_ij (α_i x_g + γ_i)) (x_g, 1)
+    score of L_ij at φ_g = c_ij L_ij σ(-L_ij w_i·φ_g) φ_g
     """
-    logw = jax.nn.logsumexp(log_weights(config, parameters.spread, parameters.prior_logit), axis=1)
-    x = jnp.asarray(config.nodes, logw.dtype)
-    slope = -jnp.expm1(log_likelihood_table(parameters.labelers, x)) * SIGNS[:, None].astype(x.dtype)
-    slope = slope.reshape(-1, len(x))
-    once, twice = jnp.stack([x, jnp.ones_like(x)], 1), jnp.stack([x * x, x, jnp.ones_like(x)], 1)
+    prior = _prior(parameters, config)
+    once = jnp.asarray(config.design, parameters.labelers.dtype)
+    slope = -jnp.expm1(log_likelihood_table(parameters.labelers, once)) * SIGNS[:, None].astype(once.dtype)
+    slope = slope.reshape(-1, len(once))
+    k, m = np.triu_indices(once.shape[1])
+    twice = once[:, k] * once[:, m]
 
     def block(sums, slot, local, counts, log_likelihood, instances, part):
-        q, r = jax.nn.softmax(logw + log_likelihood, axis=1)[local], slope[slot]
+        q, r = _posterior(prior, log_likelihood, instances[0])[local], slope[slot]
         first = jnp.matmul(q * r, once, precision=PRECISION)
         second = jnp.matmul(q * r * r, twice, precision=PRECISION)
-        products = jnp.stack([first[:, 0] ** 2, first[:, 0] * first[:, 1], first[:, 1] ** 2], 1)
-        return add_by(sums, counts[:, None] ** 2 * (second - products), slot // 2), None
+        return add_by(sums, counts[:, None] ** 2 * (second - first[:, k] * first[:, m]), slot // 2), None
 
-    sums = _scan(labels, parameters, config, block, jnp.zeros((labels.n_labelers, 3), x.dtype), ())[0]
-    return labels.across(sums)[:, jnp.array([[0, 1], [1, 2]])]
+    sums = _scan(labels, parameters, config, block, jnp.zeros((labels.n_labelers, len(k)), once.dtype), (center,))[0]
+    place = np.zeros((once.shape[1],) * 2, int)
+    place[k, m] = place[m, k] = np.arange(len(k))
+    return labels.across(sums)[:, place]
 
 
-def _clamped(parameters, config, logw, gold, boundary):
+def _prior(parameters: Parameters, config: IntegratedConfig):
+    """log p(x_g, z) as a function of m_j: [I_b, G, 2]; [G, 2] for None, where all are alike."""
+    alike = log_weights(config, parameters.spread, parameters.prior_logit)
+    return lambda m: alike if m is None else log_weights(config, parameters.spread, parameters.prior_logit, m)
+
+
+def _posterior(prior, log_likelihood: Float[Array, "I_b G"], center) -> Float[Array, "I_b G"]:
+    """q_j over the points; gold plays no part."""
+    return jax.nn.softmax(jax.nn.logsumexp(prior(center), axis=-1) + log_likelihood, axis=1)
+
+
+def _average(q: Float[Array, "I_b G"], values: Float[Array, "*n G K"]) -> Float[Array, "I_b K"]:
+    """Σ_g q_jg f_k(x_g), for values that are alike for all instances, or each one's own."""
+    return jnp.einsum("jg,gk->jk" if values.ndim == 2 else "jg,jgk->jk", q, values, precision=PRECISION)
+
+
+def _of_classes(parameters: Parameters, config: IntegratedConfig, q, gold, center):
+    """(P(z_j = +1), E[z_j x_j]) of a block, where its instances differ before any label."""
+    if center is None:
+        return ()
+    x = jnp.asarray(config.nodes, q.dtype)
+    p = jax.nn.sigmoid(class_logit(config, x, parameters.spread, parameters.prior_logit, center=center[:, None]))
+    if gold is not None:
+        p = jnp.where(gold[:, None] == 0, p, gold[:, None] > 0)
+    return (q * p).sum(1), (q * (2 * p - 1)) @ x
+
+
+def _clamped(parameters, config, logw, gold, boundary, center):
     """log p(x_g) of each instance of a block, [I_b, G]; of one with gold log p(x_g, z = gold)."""
-    free = jax.nn.logsumexp(logw, axis=1)[None]
+    free = jnp.atleast_2d(jax.nn.logsumexp(logw, axis=-1))
     if gold is None:
         return free
     x = jnp.asarray(config.nodes, logw.dtype)
-    logit = class_logit(config, x, parameters.spread, parameters.prior_logit, boundary)
+    m = 1.0 if center is None else center[:, None]
+    logit = class_logit(config, x, parameters.spread, parameters.prior_logit, boundary, m)
     return free + jnp.where(gold[:, None] == 0, 0, jax.nn.log_sigmoid(gold[:, None] * logit))
 
 
@@ -151,8 +209,8 @@ def _scan(labels: Labels, parameters: Parameters, config: IntegratedConfig, bloc
 
     slot: row of a triple's labeler and label in the table; local: its instance within the block.
     """
-    nodes = jnp.asarray(config.nodes, parameters.labelers.dtype)
-    table = log_likelihood_table(parameters.labelers, nodes).reshape(-1, len(nodes))
+    design = jnp.asarray(config.design, parameters.labelers.dtype)
+    table = log_likelihood_table(parameters.labelers, design).reshape(-1, len(design))
 
     def with_likelihood(sums, xs):
         labeler, instance, label, counts, *instances, start, part = xs
@@ -160,4 +218,4 @@ def _scan(labels: Labels, parameters: Parameters, config: IntegratedConfig, bloc
         log_likelihood = sum_by(counts[:, None] * table[slot], local, labels.block_instances, ordered=True)
         return block(sums, slot, local, counts, log_likelihood, instances, part)
 
-    return over_blocks(with_likelihood, labels, sums, instances, nodes.dtype)
+    return over_blocks(with_likelihood, labels, sums, instances, design.dtype)

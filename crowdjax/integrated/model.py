@@ -6,6 +6,21 @@
 It is the factor model with D = 1, x_j = z_j β_j and β_j ~ N(1, ρ²): where β has a wide prior, its mode and its mean are
 different things, and only the latter ranks instances well. x_j has one dimension, so the integral is a sum over fixed
 points. With ρ = 0 there are two points, -1 and 1, and the model is Dawid and Skene's with labelers from one population.
+
+Features, where there are any, move the populations:
+
+    x_j ~ π N(m_j, ρ²) + (1-π) N(-m_j, ρ²),   m_j = |1 + w·f_j|        (α_i, γ_i) ~ N(μ + Mᵀg_i, Σ)
+
+with weights w, M ~ N(0, ``FEATURE_SD``²) of standardised features. A sign of 1 + w·f_j would only rename the classes of
+an instance, hence |·|. The points stay where they are; only their weights differ from instance to instance, and they
+reach far enough for m_j up to about 5 - 3ρ: beyond, an instance counts as less likely than it is.
+
+With two factors a label depends on something besides, of which the class is independent:
+
+    logit P(L_ij = +1 | x_j, y_j) = α_i x_j + δ_i y_j + γ_i        y_j ~ N(0, 1)        (α_i, δ_i, γ_i) ~ N(μ, Σ)
+
+with 0 as the mean of δ, and the points are a product grid. A labeler's weights are w_i, a point is its row
+φ_g = (x_g, y_g, 1) of the design.
 """
 
 from __future__ import annotations
@@ -18,11 +33,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from crowdjax.factor.features import PRECISION
 from crowdjax.labels import InputError
 
-PRIOR_MEAN = np.array([1.0, 0.0])  # of μ
 PRIOR_LABELERS = 4.0  # κ: the prior of Σ weighs as much as so many labelers whose spread is the identity
 SPREADS = (0.7, 0.9, 1.1, 1.3)  # values of ρ to choose from
+SECOND = np.linspace(-4, 4, 17)  # the values of y among the points
+FEATURE_SD = 0.5  # prior standard deviation of the weights of standardised features
 RESOLVED = (0.3, 1.5)  # values of ρ that the points resolve and reach far enough for
 
 
@@ -35,6 +52,7 @@ class IntegratedConfig:
             -1 or 1 (Dawid and Skene).
         class_prior: π: a number between 0 and 1, or ``learn`` (Beta(2, 2) prior).
         hierarchy: whether μ and Σ are learned; otherwise they stay at the prior's (1, 0) and identity.
+        factors: 1 or 2.
         points, reach: the integral over x is a sum over so many equidistant points of [-reach, reach].
         max_steps: most passes over the labels, for every ρ.
         rtol: stop after three passes in a row that each gain less than ``rtol`` (1 + |objective|).
@@ -47,6 +65,7 @@ class IntegratedConfig:
     spread: float | Literal["learn"] = "learn"
     class_prior: float | Literal["learn"] = 0.5
     hierarchy: bool = True
+    factors: int = 1
     points: int = 41
     reach: float = 5.0
     max_steps: int = 100
@@ -58,6 +77,8 @@ class IntegratedConfig:
             raise InputError(f"spread: got {self.spread!r}; allowed: learn, 0, or a number from {low} to {high}")
         if self.class_prior != "learn" and (isinstance(self.class_prior, str) or not 0 < self.class_prior < 1):
             raise InputError(f"class_prior: got {self.class_prior!r}; allowed: a number between 0 and 1, learn")
+        if self.factors not in (1, 2) or (self.factors == 2 and self.spread == 0):
+            raise InputError(f"factors: got {self.factors} with spread {self.spread}; allowed: 1; 2 with a spread > 0")
         for name, least in {"points": 3, "reach": 1, "max_steps": 1, "rtol": 0}.items():
             if not getattr(self, name) >= least:
                 raise InputError(f"{name}: got {getattr(self, name)}; allowed: {least} or more")
@@ -68,44 +89,105 @@ class IntegratedConfig:
         return SPREADS if self.spread == "learn" else (float(self.spread),)
 
     @property
-    def nodes(self) -> Float[np.ndarray, " G"]:
-        """The points x_g of the integral."""
+    def axis(self) -> Float[np.ndarray, " X"]:
+        """The values of x among the points."""
         return np.array([-1.0, 1.0]) if self.spread == 0 else np.linspace(-self.reach, self.reach, self.points)
+
+    @property
+    def nodes(self) -> Float[np.ndarray, " G"]:
+        """x_g of the points of the integral."""
+        return np.repeat(self.axis, len(SECOND)) if self.factors == 2 else self.axis
+
+    @property
+    def design(self) -> Float[np.ndarray, "G K"]:
+        """(x_g, 1), with two factors (x_g, y_g, 1), of the points of the integral."""
+        x = self.nodes
+        second = [np.tile(SECOND, len(self.axis))] if self.factors == 2 else []
+        return np.stack([x, *second, np.ones_like(x)], axis=1)
+
+    @property
+    def prior_mean(self) -> Float[np.ndarray, " K"]:
+        """The mean of μ: α is 1, all else 0."""
+        return np.eye(1 + self.factors)[0]
 
 
 class Parameters(NamedTuple):
     """What is learned: labelers, the population they come from, and the population of the instances.
 
     Attributes:
-        labelers: (α_i, γ_i).
+        labelers: w_i = (α_i, γ_i), with two factors (α_i, δ_i, γ_i).
         mean, covariance: μ and Σ.
         spread: ρ.
         prior_logit: logit π.
+        labeler_weights, instance_weights: M and w; None without features.
     """
 
-    labelers: Float[Array, "W 2"]
-    mean: Float[Array, " 2"]
-    covariance: Float[Array, "2 2"]
+    labelers: Float[Array, "W K"]
+    mean: Float[Array, " K"]
+    covariance: Float[Array, "K K"]
     spread: Float[Array, ""]
     prior_logit: Float[Array, ""]
+    labeler_weights: Float[Array, "F K"] | None = None
+    instance_weights: Float[Array, " H"] | None = None
 
 
-def start(config: IntegratedConfig, n_labelers: int) -> Parameters:
-    """The parameters before any label is seen: every labeler at the prior's mean."""
+class Features(NamedTuple):
+    """Standardised features g_i of labelers and f_j of instances; None without."""
+
+    labeler: Float[Array, "W F"] | None = None
+    instance: Float[Array, "I H"] | None = None
+
+
+def labeler_means(parameters: Parameters, features: Features) -> Float[Array, " K"] | Float[Array, "W K"]:
+    """μ + Mᵀg_i, what is expected of each labeler before any label; μ without features.
+
+    Example:
+        >>> features = Features(labeler=jnp.array([[-1.0], [2.0]]))
+        >>> given = start(IntegratedConfig(), 2, features)._replace(labeler_weights=jnp.array([[0.5, 0.0]]))
+        >>> labeler_means(given, features).tolist()
+        [[0.5, 0.0], [2.0, 0.0]]
+    """
+    if features.labeler is None:
+        return parameters.mean
+    g = jnp.asarray(features.labeler, parameters.mean.dtype)
+    return parameters.mean + jnp.matmul(g, parameters.labeler_weights, precision=PRECISION)
+
+
+def centers(parameters: Parameters, features: Features) -> Float[Array, " I"] | None:
+    """m_j = |1 + w·f_j|, how far from 0 the clusters of each instance are; None, for 1, without features."""
+    signed = signed_centers(parameters, features)
+    return None if signed is None else abs(signed)
+
+
+def signed_centers(parameters: Parameters, features: Features) -> Float[Array, " I"] | None:
+    """1 + w·f_j."""
+    if features.instance is None:
+        return None
+    f = jnp.asarray(features.instance, parameters.mean.dtype)
+    return 1 + jnp.matmul(f, parameters.instance_weights, precision=PRECISION)
+
+
+def start(config: IntegratedConfig, n_labelers: int, features: Features = Features()) -> Parameters:
+    """The parameters before any label is seen: every labeler at the prior's mean, weights of features 0."""
     dtype = jnp.result_type(float)
     pi = 0.5 if config.class_prior == "learn" else config.class_prior
-    mean = jnp.asarray(PRIOR_MEAN, dtype)
+    mean = jnp.asarray(config.prior_mean, dtype)
     return Parameters(
         labelers=jnp.tile(mean, (n_labelers, 1)),
         mean=mean,
-        covariance=jnp.eye(2, dtype=dtype),
+        covariance=jnp.eye(len(mean), dtype=dtype),
         spread=jnp.asarray(config.spreads[0], dtype),
         prior_logit=jnp.asarray(np.log(pi / (1 - pi)), dtype),
+        labeler_weights=None if features.labeler is None else jnp.zeros((features.labeler.shape[1], len(mean)), dtype),
+        instance_weights=None if features.instance is None else jnp.zeros(features.instance.shape[1], dtype),
     )
 
 
-def log_weights(config: IntegratedConfig, spread, prior_logit) -> Float[Array, "G 2"]:
+def log_weights(config: IntegratedConfig, spread, prior_logit, center=1.0) -> Float[Array, "*n G 2"]:
     """log of p(x_g, z) times the distance of the points, for z = -1 and +1: a trapezoidal rule's weights.
+
+    Args:
+        center: m, of shape [*n].
 
     For ρ well above the distance of the points its error is far below rounding.
 
@@ -118,14 +200,16 @@ def log_weights(config: IntegratedConfig, spread, prior_logit) -> Float[Array, "
     log_class = jnp.stack([jax.nn.log_sigmoid(-prior_logit), jax.nn.log_sigmoid(prior_logit)])
     if config.spread == 0:
         return jnp.where(jnp.eye(2, dtype=bool), log_class, -jnp.inf)
-    away = (x[:, None] - jnp.array([-1.0, 1.0])) / spread
-    return (
-        log_class - 0.5 * away**2 - jnp.log(spread) + np.log((config.nodes[1] - config.nodes[0]) / np.sqrt(2 * np.pi))
-    )
+    away = (x[:, None] - jnp.array([-1.0, 1.0]) * jnp.asarray(center)[..., None, None]) / spread
+    distance = np.log((config.axis[1] - config.axis[0]) / np.sqrt(2 * np.pi))
+    if config.factors == 2:
+        y = config.design[:, 1:2]
+        distance += np.log((SECOND[1] - SECOND[0]) / np.sqrt(2 * np.pi)) - y * y / 2
+    return log_class - 0.5 * away**2 - jnp.log(spread) + distance
 
 
-def class_logit(config: IntegratedConfig, x, spread, prior_logit, boundary=0.0):
-    """logit P(z = +1 | x) = logit π + 2 (x - c) / ρ², the class boundary being at c; ±∞ with ρ = 0."""
+def class_logit(config: IntegratedConfig, x, spread, prior_logit, boundary=0.0, center=1.0):
+    """logit P(z = +1 | x) = logit π + 2 m (x - c) / ρ², the class boundary being at c; ±∞ with ρ = 0."""
     if config.spread == 0:
         return jnp.where(x > boundary, jnp.inf, -jnp.inf)
-    return prior_logit + 2 * (x - boundary) / spread**2
+    return prior_logit + 2 * center * (x - boundary) / spread**2
