@@ -160,7 +160,7 @@ def fit(
             a dict of arrays, with columns labeler, instance and label (see ``crowdjax.io.read_labels``).
         model: the name of a preset (``crowdjax.factor.PRESETS``), or a configuration of one's own; ``integrated``
             (``crowdjax.integrated``); or ``auto``: that, or what the numbers of labels and labelers allow instead.
-        factors: number of factors, for the model ``factor``.
+        factors: number of factors, for the models ``factor`` and ``integrated`` (1 or 2).
         labeler_features, instance_features: tables with a row for every labeler (instance) of the labels, numeric
             columns; they are standardised here, and constant columns are left out with a warning.
         gold: a table with the known truth of some instances: instance, label.
@@ -200,7 +200,7 @@ def fit(
         triples = io.read_triples(table, columns=columns)
         return integrated_api.fit(
             triples, name, labeler_features=labeler_features, instance_features=instance_features, gold=gold,
-            class_prior=config.class_prior, boundary=boundary, repeats=repeats, devices=devices,
+            factors=factors, class_prior=config.class_prior, boundary=boundary, repeats=repeats, devices=devices,
         )  # fmt: skip
     if boundary is not None:
         raise InputError(f"boundary: got {boundary!r} with model {name}; allowed with integrated, auto")
@@ -410,8 +410,10 @@ def _config(model, factors, class_prior) -> tuple[str, factor.FactorConfig]:
     _one_of("model", model, (*factor.PRESETS, *integrated_api.MODELS))
     if isinstance(factors, bool) or not isinstance(factors, int) or factors < 1:
         raise InputError(f"factors: got {factors!r}; allowed: a whole number from 1")
-    if factors > 1 and model != "factor":
-        raise InputError(f"factors: got {factors} with model {model}; allowed: 1, or any number with model factor")
+    if factors > {"factor": factors, "integrated": 2}.get(model, 1):
+        raise InputError(
+            f"factors: got {factors} with model {model}; allowed: 1; 1 or 2 with integrated, any number with factor"
+        )
     prior = 0.5 if class_prior is None else class_prior
     return model, _replaced(factor.PRESETS.get(model, factor.PRESETS["factor"]), n_factors=factors, class_prior=prior)
 

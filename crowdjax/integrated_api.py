@@ -112,6 +112,7 @@ def fit(
     labeler_features=None,
     instance_features=None,
     gold=None,
+    factors: int = 1,
     class_prior: float | Literal["learn"] = 0.5,
     boundary: Choice | None = None,
     repeats: Repeats = "count",
@@ -129,7 +130,7 @@ def fit(
     blind = dataclasses.replace(labels, gold=None)
     config, usual, reasons = integrated.plan(labels, class_prior)
     if model == "integrated":
-        config, usual, reasons = IntegratedConfig(class_prior=class_prior), "able", ()
+        config, usual, reasons = IntegratedConfig(class_prior=class_prior, factors=factors), "able", ()
     choice = boundary or usual
     if choice == "gold" and labels.gold is None:
         raise InputError("boundary: got 'gold' without gold labels; allowed without: able, gap, unweighted")
@@ -150,6 +151,11 @@ def fit(
     if code != optimize.CONVERGED:
         warnings.append(f"The fit did not converge: {optimize.MEANING[code]}.")
     depends = float(np.asarray(answers.depends).mean())
+    if config.factors == 2:
+        warnings.append(
+            "Labels hardly say which of two factors is the class; it is taken to be what labelers answer to on "
+            "average. Compare with one factor."
+        )
     if depends >= DEPENDENT:
         warnings.append(
             f"The label of {depends:.0%} of the instances depends on where the classes are taken to meet (boundary: "
@@ -166,7 +172,7 @@ def fit(
         "n_iterations": int(found.n_steps),
         **_sizes(labels),
         "seconds": 0.0,
-        "n_factors": 1,
+        "n_factors": config.factors,
         "class_prior": class_prior,
         "repeats": repeats,
         "boundary": {

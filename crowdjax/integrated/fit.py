@@ -7,6 +7,9 @@
 
 ρ is the one of a few values where the objective ends highest: its EM step is slow and ends where it started from.
 
+Two factors start from the fit of one. Labels hardly tell a turn of (x, y), so the mean of δ is held at 0: the class is
+what labelers answer to on average.
+
 The objective that stops it is Laplace's approximation of the log evidence of the hyperparameters,
 
     log p(L | labelers) + Σ_i ( log N(α_i, γ_i | μ, Σ) + ½ log|2π V_i| ) + log p(μ, Σ, π, M, w)
@@ -16,6 +19,8 @@ but for the change of V_i.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 import equinox as eqx
 import jax
@@ -45,6 +50,7 @@ from crowdjax.segments import total
 
 NEWTON_STEPS = 2
 MOST_MISSING = 0.9
+HELD = 1e6  # precision of a prior that holds a weight at 0
 STEP_LENGTHS = (1.0, 0.5, 0.2, 0.05, 0.0)  # a Newton step is the best of these parts of it
 
 
@@ -96,13 +102,14 @@ def fit(
     x = jnp.asarray(config.nodes, jnp.result_type(float))
     design = jnp.asarray(config.design, x.dtype)
     spreads = jnp.asarray(config.spreads, x.dtype)
-    first = start(config, labels.n_labelers, features)
-    votes = jnp.clip(majority(labels), 1e-3, 1 - 1e-3)
-    at_votes = grid_pass(labels, first, config, votes=votes)
-    begin = newton(first, at_votes.counts, design, 4 * NEWTON_STEPS)
-    if config.factors == 2:  # votes know one factor only; any other direction is a start
-        begin = begin.at[:, 1].set(np.random.default_rng(0).normal(size=len(begin)))
-    begin = first._replace(labelers=begin)
+    if config.factors == 1:
+        first = start(config, labels.n_labelers, features)
+        votes = jnp.clip(majority(labels), 1e-3, 1 - 1e-3)
+        at_votes = grid_pass(labels, first, config, votes=votes)
+        begin, n_before = first._replace(labelers=newton(first, at_votes.counts, design, 4 * NEWTON_STEPS)), 1
+    else:
+        one = fit(labels, dataclasses.replace(config, factors=1), boundary, features)
+        begin, n_before = with_second(one.parameters), one.n_steps
     flat, unravel = ravel_pytree(begin)
 
     def step(flat, _):
@@ -124,7 +131,7 @@ def fit(
 
     _, found = jax.lax.scan(at_spread, flat, spreads)
     best = jnp.argmin(jnp.where(jnp.isfinite(found.value), found.value, jnp.inf))
-    n_steps = 1 + found.n_steps.sum()
+    n_steps = n_before + found.n_steps.sum()
     found = jax.tree.map(lambda v: v[best], found)
     covariance, counts, instances, evidence = found.aux
     parameters = unravel(found.x)
@@ -148,6 +155,19 @@ def fit_jit(
 ) -> IntegratedFit:
     """:func:`fit`, compiled: traces once per shape and config."""
     return fit(labels, config, jnp.asarray(boundary, jnp.result_type(float)), features)
+
+
+def with_second(parameters: Parameters) -> Parameters:
+    """Parameters with one factor as a start with two: δ_i drawn from N(0, .5), always alike."""
+    zero = lambda v, axis: jnp.insert(v, 1, 0, axis=axis)  # noqa: E731
+    delta = np.random.default_rng(0).normal(0, 0.7, len(parameters.labelers))
+    weights = parameters.labeler_weights
+    return parameters._replace(
+        labelers=zero(parameters.labelers, 1).at[:, 1].set(delta),
+        mean=zero(parameters.mean, 0),
+        covariance=zero(zero(parameters.covariance, 0), 1).at[1, 1].set(0.5),
+        labeler_weights=None if weights is None else zero(weights, 1),
+    )
 
 
 def newton(
@@ -224,10 +244,9 @@ def regress(
     g = jnp.zeros((len(w), 0), w.dtype) if features.labeler is None else jnp.asarray(features.labeler, w.dtype)
     design = jnp.concatenate([jnp.ones((len(w), 1), w.dtype), g], axis=1)
     gram, moment = (jnp.matmul((design * seen[:, None]).T, v, precision=PRECISION) for v in (design, w))
-    rest = jnp.eye(len(gram), dtype=w.dtype) / FEATURE_SD**2
-    rest = rest.at[0, 0].set(1)
+    rest = jnp.full((len(gram), w.shape[1]), 1 / FEATURE_SD**2, w.dtype).at[0].set(1).at[0, 1:-1].set(HELD)
     right = (moment @ precision).at[0].add(jnp.asarray(config.prior_mean, w.dtype))
-    system = jnp.kron(gram, precision) + jnp.kron(rest, jnp.eye(w.shape[1]))
+    system = jnp.kron(gram, precision) + jnp.diag(rest.ravel())
     found = jnp.linalg.solve(system, right.ravel()).reshape(-1, w.shape[1])
     return parameters._replace(mean=found[0], labeler_weights=None if features.labeler is None else found[1:])
 

@@ -12,13 +12,15 @@ Features, where there are any, move the populations:
     x_j ~ π N(m_j, ρ²) + (1-π) N(-m_j, ρ²),   m_j = |1 + w·f_j|        (α_i, γ_i) ~ N(μ + Mᵀg_i, Σ)
 
 with weights w, M ~ N(0, ``FEATURE_SD``²) of standardised features. A sign of 1 + w·f_j would only rename the classes of
-an instance, hence |·|. The points stay where they are; only their weights differ from instance to instance.
+an instance, hence |·|. The points stay where they are; only their weights differ from instance to instance, and they
+reach far enough for m_j up to about 5 - 3ρ: beyond, an instance counts as less likely than it is.
 
 With two factors a label depends on something besides, of which the class is independent:
 
     logit P(L_ij = +1 | x_j, y_j) = α_i x_j + δ_i y_j + γ_i        y_j ~ N(0, 1)        (α_i, δ_i, γ_i) ~ N(μ, Σ)
 
-and the points are a product grid. A labeler's weights are w_i, a point is its row φ_g = (x_g, y_g, 1) of the design.
+with 0 as the mean of δ, and the points are a product grid. A labeler's weights are w_i, a point is its row
+φ_g = (x_g, y_g, 1) of the design.
 """
 
 from __future__ import annotations
