@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from crowdjax.api import Aggregation, FitError, InputError, IntegratedAggregation, Prediction, fit, load
     from crowdjax.context_api import ContextualResult, context
+    from crowdjax.look_api import LookResult, look
 
 __version__ = "0.1.0"
 __all__ = [
@@ -16,16 +17,18 @@ __all__ = [
     "FitError",
     "InputError",
     "IntegratedAggregation",
+    "LookResult",
     "Prediction",
     "context",
     "fit",
     "load",
+    "look",
 ]
+HOMES = {"ContextualResult": "context_api", "context": "context_api", "LookResult": "look_api", "look": "look_api"}
 
 
 def __getattr__(name: str):
     """The facades, imported when first asked for; ``import crowdjax`` itself imports and starts nothing."""
     if name in __all__:
-        home = "crowdjax.context_api" if name in ("ContextualResult", "context") else "crowdjax.api"
-        return getattr(importlib.import_module(home), name)
+        return getattr(importlib.import_module(f"crowdjax.{HOMES.get(name, 'api')}"), name)
     raise AttributeError(f"module 'crowdjax' has no attribute {name!r}")

@@ -127,6 +127,28 @@ def predict(
 
 
 @app.command()
+def look(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A fit of the model integrated or auto.")],
+    labels: LabelsArgument,
+    out: Out,
+    instance_features: InstanceFeatures = None,
+    replicates: Annotated[int, typer.Option(metavar="N", help="Sets of labels that the model gives; 19 or more.")] = 99,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the replicates.")] = 0,
+    columns: Columns = None,
+) -> None:
+    """What the fit in DIR misses in its LABELS, and who is who: look.json, labelers.parquet, instances.parquet."""
+    with _errors():
+        results, api = _library()
+        from crowdjax import look_api
+
+        results.check_out(out)
+        settings = dict(instance_features=instance_features, replicates=replicates, seed=seed)
+        result = look_api.look(api.load(folder), labels, **settings, columns=_columns(columns))
+        result.save(out)
+        _tell(result, out)
+
+
+@app.command()
 def context(
     labels: LabelsArgument,
     scores: Annotated[Path, typer.Option(metavar="T", help="Table: instance, one or more numeric columns.")],
@@ -295,7 +317,8 @@ def _tell(result, out: Path) -> None:
 
     console, record = Console(highlight=False), result.record
     sizes = ", ".join(f"{record['n_' + what]:,} {what}" for what in ("labels", "labelers", "instances"))
-    console.print(f"[bold]{record['model']}[/bold]: {sizes}; {record['result']} in {record['seconds']:.1f} s")
+    done = record.get("result", "done")  # predictions and looks have nothing to converge
+    console.print(f"[bold]{record['model']}[/bold]: {sizes}; {done} in {record['seconds']:.1f} s")
     for sentence in result.warnings:
         console.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)
     console.print(f"written to {out}", soft_wrap=True)

@@ -34,8 +34,8 @@ class IntegratedAggregation(Prediction):
     Attributes:
         instances: instance, probability, label; ``depends``: whether the label would be another with the class boundary
             at 0, halfway between the clusters of instances.
-        labelers: a pyarrow table: labeler, n_labels; sensitivity and specificity, each with NAME_lower and NAME_upper
-            (90 %); accuracy.
+        labelers: a pyarrow table: labeler, n_labels; sensitivity, specificity and informedness (their sum less 1), each
+            with NAME_lower and NAME_upper (90 %); accuracy; kind: expert, ordinary, spammer, adversary or unknown.
         fit, config, boundary: of ``crowdjax.integrated``; rows are in the order of ``index``.
         index: the ids of labelers and instances.
         scaling: how features of labelers and instances were standardised, where there are any.
@@ -289,4 +289,5 @@ def _labelers(index: LabelIndex, labels: Labels, found, positives: float, answer
         ends = dict(zip((name, f"{name}_lower", f"{name}_upper"), interval, strict=True))
         columns |= {k: np.asarray(v, np.float64) for k, v in ends.items()}
     columns["accuracy"] = positives * columns["sensitivity"] + (1 - positives) * columns["specificity"]
+    columns["kind"] = integrated.kinds(answers.informedness)
     return pa.table({"labeler": pa.array(index.labelers), **columns})

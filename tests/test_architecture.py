@@ -25,7 +25,7 @@ FLOORS = (
     {"integrated_api"},
     {"api"},
     {"plots"},
-    {"context_api"},
+    {"context_api", "look_api"},
     {"report"},
     {"cli"},
 )
@@ -35,12 +35,14 @@ FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 CORE = {"jax", "jaxlib", "equinox", "optax", "jaxtyping", "numpy"}
 BEYOND = {
     "contextual": {"numpyro", "scipy"},
+    "integrated": {"scipy"},
     "io": {"narwhals", "pyarrow", "fsspec"},
     "datasets": {"pyarrow", "pooch"},
     "minibatch": {"pyarrow"},
     "answers": {"pyarrow"},
     "integrated_api": {"pyarrow"},
     "api": {"pyarrow"},
+    "look_api": {"pyarrow"},
     "context_api": {"pyarrow"},
     "plots": {"matplotlib", "scipy"},
     "report": {"rich"},

@@ -2,6 +2,7 @@
 
     p_j      = E[ σ(logit π + 2 (x_j - c) / ρ²) | L ]           over x_j's posterior and the boundary's distribution
     sens_i   = E[ σ(α_i x + γ_i) | z = +1 ]                     over the population of instances; spec_i likewise
+    J_i      = sens_i + spec_i - 1                              informedness (Youden's index): 0 of who guesses
     share(c) = mean_j E[ σ(logit π + 2 (x_j - c) / ρ²) | L ]
 
 The boundary's uncertainty is what makes p_j honest: the labels hardly say where it is. Intervals of labelers are
@@ -29,6 +30,8 @@ from crowdjax.labels import Labels
 from crowdjax.segments import total
 
 LEVEL = 0.9  # of all intervals
+HALF = NormalDist().inv_cdf((1 + LEVEL) / 2)  # of an interval, in standard deviations
+SPAM, EXPERT = 0.2, 0.6  # informedness of who is called a spammer, and an expert
 QUANTILES = 200  # of m_j, which stand for all instances where labelers are judged
 
 
@@ -52,10 +55,11 @@ class Interval(NamedTuple):
 
 
 class LabelerAnswers(NamedTuple):
-    """Chances of labelling a positive, and a negative, rightly."""
+    """Chances of labelling a positive, and a negative, rightly; and informedness, their sum less 1."""
 
     sensitivity: Interval
     specificity: Interval
+    informedness: Interval
 
 
 def class_probability(
@@ -110,17 +114,41 @@ def of_labelers(
     plus, minus = (jnp.atleast_2d(density * p).mean(0) for p in (positive, 1 - positive))
 
     def chance(sign, share):
-        share = share / share.sum()
         p = jax.nn.sigmoid(sign * jnp.matmul(parameters.labelers, design.T, precision=PRECISION))
         mean, slope = p @ share, sign * p * (1 - p) * share
         gradient = slope @ design
         variance = jnp.einsum("wi,wij,wj->w", gradient, fit.covariance, gradient)
         mean = jnp.clip(mean, 1e-6, 1 - 1e-6)
         logit = jnp.log(mean) - jnp.log1p(-mean)
-        half = NormalDist().inv_cdf((1 + LEVEL) / 2) * jnp.sqrt(variance) / (mean * (1 - mean))
+        half = HALF * jnp.sqrt(variance) / (mean * (1 - mean))
         return Interval(mean, jax.nn.sigmoid(logit - half), jax.nn.sigmoid(logit + half))
 
-    return LabelerAnswers(chance(1, plus), chance(-1, minus))
+    def difference(share):
+        p = jax.nn.sigmoid(jnp.matmul(parameters.labelers, design.T, precision=PRECISION))
+        mean, gradient = p @ share, (p * (1 - p) * share) @ design
+        half = HALF * jnp.sqrt(jnp.einsum("wi,wij,wj->w", gradient, fit.covariance, gradient))
+        return Interval(mean, jnp.maximum(mean - half, -1), jnp.minimum(mean + half, 1))
+
+    plus, minus = plus / plus.sum(), minus / minus.sum()
+    return LabelerAnswers(chance(1, plus), chance(-1, minus), difference(plus - minus))
+
+
+def kinds(informedness: Interval) -> np.ndarray:
+    """What each labeler is, by the interval of J_i. Host side.
+
+    spammer    all of it within ± .2: the answers hardly depend on the instance
+    adversary  all of it below 0: wrong more often than right
+    expert     all of it above .6
+    unknown    0 is in it: too few labels to tell
+    ordinary   all others
+
+    Example:
+        >>> kinds(Interval(*np.array([[0.9, 0.0, -0.5], [0.7, -0.1, -0.8], [1.0, 0.1, -0.2]]))).tolist()
+        ['expert', 'spammer', 'adversary']
+    """
+    _, lower, upper = map(np.asarray, informedness)
+    of = [(lower > -SPAM) & (upper < SPAM), upper < 0, lower > EXPERT, lower <= 0]
+    return np.select(of, ["spammer", "adversary", "expert", "unknown"], "ordinary")
 
 
 @eqx.filter_jit

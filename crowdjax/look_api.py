@@ -1,0 +1,170 @@
+"""The facade of looking inside: ``crowdjax.look(result, table)`` says who is who and what the fit misses.
+
+It reads the labels of the fit once more, compares them with what the fitted model would give (``integrated.look``), and
+puts labelers, instances and checks into tables, a record and plain sentences.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from crowdjax import integrated, io, results
+from crowdjax.answers import labels_of_labelers
+from crowdjax.integrated import Features
+from crowdjax.integrated.look import LEVEL, Look
+from crowdjax.integrated_api import IntegratedAggregation
+from crowdjax.labels import InputError
+
+SAID = {
+    "share of yes": "{observed:.1%} of all labels say yes; the model expects {expected:.1%} (p = {p:.2f}).",
+    "vote counts": "Instances' shares of yes are spread otherwise than the model expects (p = {p:.2f}).",
+    "agreement": "Labelers agree more than the instances' factor explains: they share errors that the model takes for "
+    "independent, and its probabilities are too sure (p = {p:.2f}).",
+    "schools": "Some labelers think alike where others do not: there are schools of thought (p = {p:.2f}).",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LookResult:
+    """What looking inside found.
+
+    Attributes:
+        labelers: a pyarrow table: labeler, n_labels, informedness with its 90 % interval and kind, as in the fit;
+            school: 0 for none, k and -k for the two sides of the k-th.
+        instances: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd), surprising.
+        record: what ``look.json`` holds: checks, schools, settings, warnings.
+    """
+
+    labelers: pa.Table
+    instances: pa.Table
+    record: dict[str, Any]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the model misses, one sentence each."""
+        return tuple(self.record["warnings"])
+
+    def save(self, out: str | os.PathLike) -> None:
+        """Writes ``look.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder, all or nothing."""
+        with results.new_result(out, self.record, "look.json") as folder:
+            pa.parquet.write_table(self.labelers, folder / "labelers.parquet")
+            pa.parquet.write_table(self.instances, folder / "instances.parquet")
+
+
+def look(
+    result: IntegratedAggregation,
+    table,
+    *,
+    instance_features=None,
+    columns: Mapping[str, str] | None = None,
+    replicates: int = 99,
+    seed: int = 0,
+) -> LookResult:
+    """Compares the labels of a fit with replicates that the fitted model gives.
+
+    Args:
+        result: of ``crowdjax.fit(table, "auto")`` or ``"integrated"``, or loaded.
+        table, columns: the labels of that fit, as there.
+        instance_features: as in the fit, where it used any.
+        replicates: how many to draw; p-values are multiples of 1 / (1 + replicates).
+        seed: of the draws; the same seed gives the same answer.
+
+    Raises:
+        InputError: the fit is of another model; labelers or instances are not those of the fit; fewer than 19
+            replicates.
+
+    Example:
+        >>> import numpy as np, crowdjax
+        >>> rng = np.random.default_rng(0)
+        >>> table = {"labeler": np.tile(np.arange(8), 30), "instance": np.repeat(np.arange(30), 8)}
+        >>> table["label"] = (np.repeat(rng.integers(0, 2, 30), 8) ^ (rng.random(240) < 0.2)).astype(int)
+        >>> found = look(crowdjax.fit(table, "auto"), table, replicates=19)
+        >>> found.labelers["kind"].to_pylist().count("adversary")
+        0
+    """
+    started = time.perf_counter()
+    if not isinstance(result, IntegratedAggregation):
+        raise InputError(f"look: got a fit of {result.record['model']}; allowed: integrated, auto")
+    if replicates < 19:
+        raise InputError(f"replicates: got {replicates}; allowed: 19 or more, below no p-value reaches {LEVEL}")
+    triples = io.read_triples(table, columns=columns)
+    for side in ("labelers", "instances"):
+        if not np.array_equal(getattr(triples.index, side), getattr(result.index, side)):
+            raise InputError(f"labels: the {side} are not those of the fit; look takes the labels that were fitted")
+    labels = triples.labels(repeats=result.record["repeats"])
+    features = _features(result, instance_features)
+    parameters = jax.tree.map(np.asarray, result.fit.parameters)
+    found = integrated.look(jax.random.key(seed), labels, parameters, result.config, features, replicates)
+    n_labels = np.bincount(labels.instance, labels.counts > 0, labels.n_instances).astype(np.int64)
+    failed = [check for check in found.checks if check.p <= LEVEL]
+    record = {
+        "model": result.record["model"],
+        **{f"n_{what}": result.record[f"n_{what}"] for what in ("labels", "labelers", "instances")},
+        "replicates": replicates,
+        "seed": seed,
+        "checks": [{**check._asdict(), "failed": check in failed} for check in found.checks],
+        "schools": [
+            {
+                "strength": s.strength,
+                "threshold": s.threshold,
+                "sides": [int((s.side > 0).sum()), int((s.side < 0).sum())],
+            }
+            for s in found.schools
+        ],
+        "n_surprising": int(found.surprising.sum()),
+        "seconds": time.perf_counter() - started,
+        "warnings": [SAID[check.name].format(**check._asdict()) for check in failed],
+    }
+    labelers = pa.table(
+        {
+            "labeler": pa.array(triples.index.labelers),
+            "n_labels": labels_of_labelers(labels),
+            **_informedness(result),
+            "school": _schools(found, labels.n_labelers),
+        }
+    )
+    instances = pa.table(
+        {
+            "instance": pa.array(triples.index.instances),
+            "n_labels": n_labels,
+            "surprise": found.surprise,
+            "surprising": found.surprising,
+        }
+    )
+    return LookResult(labelers, instances, record)
+
+
+def _features(result: IntegratedAggregation, instance_features) -> Features:
+    """The features that matter once the labelers are known: the instances'."""
+    if "instance" not in result.scaling:
+        if instance_features is not None:
+            raise InputError("instance features: given, but the fit used none; leave them out")
+        return Features()
+    ids = result.index.instances
+    everyone = np.ones(len(ids), bool)
+    return Features(
+        instance=io.read_new_features(instance_features, "instance", ids, result.scaling["instance"], everyone)
+    )
+
+
+def _informedness(result: IntegratedAggregation) -> dict[str, Any]:
+    """The columns about informedness that the fit's labelers have."""
+    names = ("informedness", "informedness_lower", "informedness_upper", "kind")
+    return {name: result.labelers[name] for name in names}
+
+
+def _schools(found: Look, n_labelers: int):
+    """The strongest school that each labeler belongs to, with the sign of its side."""
+    out = np.zeros(n_labelers, np.int64)
+    for k, school in enumerate(found.schools, 1):
+        out = np.where(out == 0, k * school.side, out)
+    return out

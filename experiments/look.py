@@ -1,0 +1,80 @@
+"""What the integrated model misses on real sets, and who is who there: ``integrated.look`` on every set, without gold."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import jax
+import numpy as np
+import pyarrow as pa
+
+from crowdjax import datasets, integrated, plots
+from crowdjax.datasets import BINARY
+from crowdjax.labels import Repeats
+from experiments import real
+from experiments.tables import Report, markdown, names, rows, select
+
+KINDS = ("expert", "ordinary", "spammer", "adversary", "unknown")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The sets (those that are here are used) and how many replicates."""
+
+    sets: tuple[str, ...] = BINARY
+    replicates: int = 99
+    repeats: Repeats = "count"
+    seed: int = 0
+
+
+def data(config: Config) -> tuple[str, ...]:
+    return config.sets
+
+
+def run(config: Config) -> dict[str, pa.Table]:
+    found = []
+    for name in real.present(config):
+        labels, _, _ = datasets.load(name, config.repeats)
+        plan = integrated.plan(labels)
+        fit = integrated.fit_jit(labels, plan.config)
+        boundary = integrated.place(plan.boundary, fit.parameters.labelers, fit.counts)
+        seen = integrated.look(
+            jax.random.key(config.seed), labels, fit.parameters, plan.config, replicates=config.replicates
+        )
+        for check in seen.checks:
+            values = {"observed": [check.observed], "expected": [check.expected], "p": [check.p]}
+            found += rows(check.name, values, set=name)
+        kind = integrated.kinds(integrated.of_labelers(fit, plan.config, boundary).informedness)
+        counts = {k: [np.count_nonzero(kind == k)] for k in KINDS}
+        sides = [(s.side > 0).sum() for s in seen.schools[:1]] + [(s.side < 0).sum() for s in seen.schools[:1]]
+        found += rows("labelers", counts | {"schools": [len(seen.schools)]}, set=name)
+        found += rows("sides", {"labelers": sides}, set=name)
+        found += rows("instances", {"surprising": [seen.surprising.mean()]}, set=name)
+        print(f"look, {name}: " + ", ".join(f"{c.name} {c.p:.2f}" for c in seen.checks), file=sys.stderr, flush=True)
+    return {"metrics": pa.Table.from_pylist(found)}
+
+
+def report(config: Config, tables) -> Report:
+    metrics = tables["metrics"]
+    sets = names(metrics, "set")
+    checks = [m for m in names(metrics, "model") if m not in ("labelers", "sides", "instances")]
+    get = lambda s, model, metric: float(select(metrics, set=s, model=model, metric=metric)[0])  # noqa: E731
+    p = np.array([[get(s, check, "p") for check in checks] for s in sets])
+
+    def line(s):
+        many = int(get(s, "labelers", "schools"))
+        sides = [int(v) for v in select(metrics, set=s, model="sides", metric="labelers")] if many else []
+        school = f"{many}: {sides[0]} against {sides[1]}" if many else "none"
+        return [s, *(int(get(s, "labelers", k)) for k in KINDS), school, get(s, "instances", "surprising")]
+
+    missing = [s for s in config.sets if s not in sets]
+    text = (
+        f"p-values by {config.replicates} replicates of the fitted model: small where it misses something.\n\n"
+        + markdown(["set", *checks], [[s, *map(float, row)] for s, row in zip(sets, p, strict=True)])
+        + "\n\nLabelers by kind; schools of thought, with the sides of the strongest; share of surprising instances.\n\n"
+        + markdown(["set", *KINDS, "schools", "surprising"], [line(s) for s in sets])
+        + (f"\n\nNot here, so skipped: {', '.join(missing)}." if missing else "")
+        + "\n"
+    )
+    return Report(text, {"look": plots.dots(p, sets, checks, title="p-values of what the model may miss")})
