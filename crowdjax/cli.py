@@ -56,7 +56,7 @@ def fit(
     labels: Annotated[str, typer.Argument(metavar="LABELS", help=LABELS)],
     out: Out,
     model: Annotated[str, typer.Option(help=MODELS)] = "dawid-skene",
-    factors: Annotated[str, typer.Option(metavar="N", help="Number of factors of the model factor.")] = "1",
+    factors: Annotated[str, typer.Option(metavar="N", help="Number of factors of the model factor, or auto.")] = "1",
     labeler_features: LabelerFeatures = None,
     instance_features: InstanceFeatures = None,
     gold: Annotated[Path | None, typer.Option(metavar="T", help="Table of known truth: instance, label.")] = None,

@@ -2,7 +2,7 @@
 
 from crowdjax.factor.features import Features, Linear, rbf_basis
 from crowdjax.factor.fit import Fit, Solver, fit, fit_jit, sweep
-from crowdjax.factor.heldout import HeldOut, choose_factors, folds, label_log_likelihood, zero_factors
+from crowdjax.factor.heldout import HeldOut, choose_factors, folds, label_log_likelihood, with_count
 from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, e_step, evidence, expected_complete, majority
 from crowdjax.factor.model import FactorModel, Objective, Weights
 from crowdjax.factor.predict import (
@@ -47,5 +47,5 @@ __all__ = [
     "rbf_basis",
     "sweep",
     "unseen_factors",
-    "zero_factors",
+    "with_count",
 ]

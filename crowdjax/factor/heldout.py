@@ -154,13 +154,15 @@ def _compare(counts, by_instance: Float[np.ndarray, "M I"], n_labels: float) -> 
     return HeldOut(tuple(counts), total, difference, error, chosen)
 
 
-def zero_factors(config: FactorConfig) -> FactorConfig:
-    """What takes the place of ``config`` with no factors: Dawid and Skene's model, or the one-coin model without bias.
+def with_count(config: FactorConfig, n: int) -> FactorConfig:
+    """``config`` with n factors; with none Dawid and Skene's model, or without bias the one-coin model.
 
     Example:
-        >>> zero_factors(PRESETS["factor"]) == PRESETS["dawid-skene"]
+        >>> with_count(PRESETS["factor"], 0) == PRESETS["dawid-skene"]
         True
     """
+    if n > 0:
+        return dataclasses.replace(config, n_factors=n)
     simple = PRESETS["dawid-skene"]
     bias = None if config.bias is None else simple.bias
     return dataclasses.replace(
@@ -174,7 +176,7 @@ def _candidate(config: FactorConfig, n: int, most: int, labels: Labels, columns)
         return build(dataclasses.replace(config, n_factors=most), labels, **columns).with_factors(n)
     at_one = 1.0 if config.link == "linear" else 0.0
     like = dataclasses.replace(
-        zero_factors(config), n_factors=most, instance=(at_one, config.instance[1]), link=config.link
+        with_count(config, 0), n_factors=most, instance=(at_one, config.instance[1]), link=config.link
     )
     model = build(like, labels, **columns).with_factors(1)
     fixed = jax.tree.map(jnp.zeros_like, model.variance.instance)
