@@ -150,6 +150,7 @@ def fit(
     labeler_features=None,
     instance_features=None,
     gold=None,
+    scores=None,
     class_prior: float | Literal["learn", "logistic"] | None = None,
     repeats: Repeats = "count",
     solver: Method | factor.Solver = "auto",
@@ -172,7 +173,10 @@ def fit(
             3 that predicts held-out labels (``crowdjax.factor.choose_factors``).
         labeler_features, instance_features: tables with a row for every labeler (instance) of the labels, numeric
             columns; they are standardised here, and constant columns are left out with a warning.
-        gold: a table with the known truth of some instances: instance, label.
+        gold: a table with the known truth of some instances: instance, label. In the integrated model it places the
+            class boundary and calibrates the probabilities of the other instances.
+        scores: a table with a row for every instance: instance, and one number that rises or falls with the truth. It
+            places the integrated model's class boundary.
         class_prior: P(truth = 1): a number, ``learn``, or ``logistic`` in the instance features; default one half.
         repeats: ``count`` repeated judgements of a labeler on an instance, keep the ``first`` or the ``last``, or take
             their ``mean``.
@@ -183,7 +187,8 @@ def fit(
         start: an earlier result on the same labelers and instances, to continue from.
         devices: how many to use, of those that JAX has (``crowdjax.parallel.use_cores``); by default all that pay.
         boundary: where the integrated model takes the classes to meet: ``able`` (where able labelers are at one half;
-            the default), ``gap``, ``unweighted``, or ``gold`` (the default where there is gold).
+            the default), ``gap``, ``unweighted``, ``gold`` (the default where there is gold) or ``score`` (the default
+            where there are scores).
 
     Raises:
         InputError: the table or a setting is wrong; one line says which value, where, and what is allowed.
@@ -212,11 +217,13 @@ def fit(
         remarks = [f"The {side} features were left out: {name} has no use for them." for side in given]
         triples = io.read_triples(table, columns=columns)
         return integrated_api.fit(
-            triples, name, gold=gold, class_prior=config.class_prior, boundary=boundary, repeats=repeats,
+            triples, name, gold=gold, scores=scores, class_prior=config.class_prior, boundary=boundary, repeats=repeats,
             remarks=remarks,
         )  # fmt: skip
     if boundary is not None:
         raise InputError(f"boundary: got {boundary!r} with model {name}; allowed with integrated, auto")
+    if scores is not None:
+        raise InputError(f"scores: given with model {name}; allowed with integrated, auto")
     triples = io.read_triples(table, columns=columns)
     index = triples.index
     truth = None if gold is None else io.read_gold(gold, index.instances)

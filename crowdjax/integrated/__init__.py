@@ -11,14 +11,26 @@ from crowdjax.integrated.answers import (
     share_of_positives,
 )
 from crowdjax.integrated.auto import Plan, plan
-from crowdjax.integrated.boundary import Boundary, Choice, around, from_gold, neutral_point, place, weights_of_able
+from crowdjax.integrated.boundary import (
+    Boundary,
+    Choice,
+    around,
+    candidates,
+    informed,
+    neutral_point,
+    place,
+    weights_of_able,
+)
 from crowdjax.integrated.fit import IntegratedFit, fit, fit_jit
-from crowdjax.integrated.kernels import GridPass, expectations, gold_log_likelihood, grid_pass
+from crowdjax.integrated.gold import Calibration, calibrate, calibrated, of_gold, without_own
+from crowdjax.integrated.kernels import GridPass, expectations, grid_pass, positives
 from crowdjax.integrated.model import IntegratedConfig, Parameters, start
+from crowdjax.integrated.score import normal_scores, score_log_likelihood
 
 __all__ = [
     "LEVEL",
     "Boundary",
+    "Calibration",
     "Choice",
     "GridPass",
     "InstanceAnswers",
@@ -29,19 +41,26 @@ __all__ = [
     "Parameters",
     "Plan",
     "around",
+    "calibrate",
+    "calibrated",
+    "candidates",
     "class_probability",
     "expectations",
     "fit",
     "fit_jit",
-    "from_gold",
-    "gold_log_likelihood",
     "grid_pass",
+    "informed",
     "neutral_point",
+    "normal_scores",
+    "of_gold",
     "of_instances",
     "of_labelers",
     "place",
     "plan",
+    "positives",
+    "score_log_likelihood",
     "share_of_positives",
     "start",
     "weights_of_able",
+    "without_own",
 ]

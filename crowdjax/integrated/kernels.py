@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -96,22 +97,14 @@ def expectations(
     return _scan(labels, parameters, config, block, None, ())[1]
 
 
-def gold_log_likelihood(
+@eqx.filter_jit
+def positives(
     labels: Labels, parameters: Parameters, config: IntegratedConfig, boundaries: Float[Array, " C"]
-) -> Float[Array, " C"]:
-    """log Π_j P(z_j = gold_j | L_j, c) over the instances with gold labels, for every boundary c."""
+) -> Float[Array, "I C"]:
+    """P(z_j = +1 | L_j, c) of every instance with the classes meeting at c, for every boundary c."""
     x = jnp.asarray(config.nodes, boundaries.dtype)[:, None]
     logit = class_logit(config, x, parameters.spread, parameters.prior_logit, boundaries)
-    logw = jax.nn.logsumexp(log_weights(config, parameters.spread, parameters.prior_logit), axis=1)
-    plus, minus = jax.nn.sigmoid(logit), jax.nn.sigmoid(-logit)
-
-    def block(sums, slot, local, counts, log_likelihood, instances, part):
-        q, gold = jax.nn.softmax(logw + log_likelihood, axis=1), instances[0][:, None]
-        right = jnp.matmul(q, plus, precision=PRECISION)
-        right = jnp.where(gold > 0, right, jnp.matmul(q, minus, precision=PRECISION))
-        return sums + jnp.where(gold == 0, 0, jnp.log(jnp.maximum(right, jnp.finfo(right.dtype).tiny))).sum(0), None
-
-    return labels.across(_scan(labels, parameters, config, block, jnp.zeros_like(boundaries), (labels.gold,))[0])
+    return expectations(labels, parameters, config, jax.nn.sigmoid(logit))
 
 
 def missing_information(labels: Labels, parameters: Parameters, config: IntegratedConfig) -> Float[Array, "W 2 2"]:
