@@ -491,7 +491,7 @@ def _about_choice(found: factor.HeldOut) -> dict[str, Any]:
         "chosen": found.chosen,
         "rule": "the fewest factors within one standard error of the best mean log-probability of a held-out label",
         "n_folds": factor.heldout.N_FOLDS,
-        "heldout": [dict(zip(names, map(float, row), strict=True)) for row in zip(*columns, strict=True)],
+        "heldout": [dict(zip(names, (n, *map(float, row)), strict=True)) for n, *row in zip(*columns, strict=True)],
         "says": "how well labels are predicted; not where the classes meet, which labels do not identify",
     }
 

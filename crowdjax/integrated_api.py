@@ -268,7 +268,7 @@ def _about_calibration(found: Calibration) -> dict[str, float]:
 def _read_score(source, instances: np.ndarray) -> np.ndarray:
     """The score of every instance."""
     names, values = io.read_values(source, "instance", instances, place="scores")
-    if len(names) > 1:
+    if len(names) != 1:
         raise InputError(f"scores: columns {', '.join(names)}; allowed: one besides the instance")
     if values.min() == values.max():
         raise InputError(

@@ -11,9 +11,11 @@ import pytest
 from scipy.special import expit
 
 import crowdjax
+from crowdjax import factor
 from crowdjax.factor import (
     PRESETS,
     Factors,
+    HeldOut,
     Solver,
     build,
     choose_factors,
@@ -22,7 +24,7 @@ from crowdjax.factor import (
     label_log_likelihood,
     with_count,
 )
-from crowdjax.factor.heldout import _compare
+from crowdjax.factor.heldout import _candidate, _compare
 from crowdjax.labels import Labels
 
 W, I = 30, 200
@@ -120,32 +122,38 @@ def test_the_number_of_factors_is_recovered_every_time_the_same(n_factors):
     assert (found.difference[others] < -2 * found.standard_error[others]).all()
 
 
-def test_features_take_part():
-    """Difficulty by a feature alone: one factor finds it, Dawid and Skene's model has no use for it."""
-    rng = np.random.default_rng(0)
-    easy = rng.normal(size=(60, 1))
-    truth = rng.choice([-1, 1], 60)
-    p = expit(truth * 1.5 * (1 + 1.5 * easy[:, 0]) + np.zeros((12, 1)))
-    labeler, instance = np.divmod(np.arange(12 * 60), 60)
-    labels = Labels.from_arrays(labeler, instance, (rng.random(p.shape) < p).ravel())
-    found = choose_factors(labels, solver=SOLVER, features={"instance": easy}, counts=(0, 1), n_folds=2)
-    assert found.chosen == 1 and found.difference[0] < -2 * found.standard_error[0]
+@pytest.mark.parametrize("deviation", [0.0, 0.5])
+def test_no_factors_are_no_difference_between_instances_with_features_too(deviation):
+    """β is 1 and no weight of an instance can move, in the arrays of a model with features."""
+    labels = crowd(0)
+    config = dataclasses.replace(PRESETS["factor"], deviation=deviation)
+    columns = {"instance_features": np.random.default_rng(0).normal(size=(I, 2))}
+    none, three = (_candidate(config, n, 3, labels, columns) for n in (0, 3))
+    assert jax.tree.map(jnp.shape, none.full(none.mean)) == jax.tree.map(jnp.shape, three.full(three.mean))
+    np.testing.assert_allclose(none.factors(none.full(none.mean)).beta, np.tile([1.0, 0, 0], (I, 1)))
+    assert not any(np.any(v) for v in jax.tree.leaves(none.variance.instance))
+    variance = build(PRESETS["dawid-skene"], labels).variance
+    np.testing.assert_array_equal(
+        none.full(none.variance).labeler.free[:, :1], simple.full(simple.variance).labeler.free
+    )
 
 
-def test_the_facade_fits_what_was_chosen_and_says_so(tmp_path):
+def test_the_facade_fits_what_was_chosen_and_says_so(tmp_path, monkeypatch):
+    found = HeldOut((0, 1), np.array([-0.5, -0.6]), np.array([0.0, -0.1]), np.array([0.0, 0.02]), 0)
+    monkeypatch.setattr(factor, "choose_factors", lambda *_, **__: found)
     labels = crowd(0)
     table = {k: np.asarray(getattr(labels, k)) for k in TRIPLE}
-    found = crowdjax.fit(
-        table, "factor", factors="auto", instance_features={"instance": np.arange(I), "x": np.arange(I)}
-    )
+    features = {"instance": np.arange(I), "x": np.arange(I)}
+    result = crowdjax.fit(table, "factor", factors="auto", instance_features=features)
     plain = crowdjax.fit(table, "dawid-skene")
-    np.testing.assert_allclose(found.instances["probability"], plain.instances["probability"], atol=1e-6)
-    record = found.record["factors"]
-    assert record["chosen"] == found.record["n_factors"] == 0
-    assert [row["n_factors"] for row in record["heldout"]] == [0, 1, 2, 3]
+    np.testing.assert_array_equal(result.instances["probability"], plain.instances["probability"])
+    record = result.record["factors"]
+    assert record["chosen"] == result.record["n_factors"] == 0
+    assert record["heldout"][1] == {"n_factors": 1, "log_likelihood": -0.6, "difference": -0.1, "standard_error": 0.02}
     assert "not where the classes meet" in record["says"]
-    assert any("Held-out labels chose 0 factors" in sentence for sentence in found.warnings)
-    found.save(tmp_path / "out")
+    assert any("Held-out labels chose 0 factors" in sentence for sentence in result.warnings)
+    assert any("instance features were left out" in sentence for sentence in result.warnings)
+    result.save(tmp_path / "out")
     assert crowdjax.load(tmp_path / "out").record["factors"] == record
 
 
