@@ -160,11 +160,10 @@ def mace(labels: Labels, weight, seed: int) -> np.ndarray:
 
 def report(config: Config, tables) -> Report:
     metrics = tables["metrics"]
-    sets = names(metrics, "set")
     parts, figures = [], {}
     for condition in names(metrics, "condition"):
         here = metrics.filter(pc.equal(metrics["condition"], condition))
-        methods = names(here, "model")
+        sets, methods = names(here, "set"), names(here, "model")
         table = {
             k: np.array([[select(here, model=m, set=s, metric=k).mean() for m in methods] for s in sets])
             for k in MEASURES
@@ -178,7 +177,7 @@ def report(config: Config, tables) -> Report:
                 for k in ("accuracy", "nll")
             ]
             figures["leaderboard"] = plots.dots(table["accuracy"], sets, methods, title="Accuracy on real sets")
-    missing = [s for s in config.sets if s not in sets]
+    missing = [s for s in config.sets if s not in names(metrics, "set")]
     text = (
         "Means over groups of linked sets (hcb and trec2011, sp and sp_amt, medrel_cause and medrel_treat count once). "
         f"Worst: the set with the largest loss against {BASELINE} (with gold or a score: against {SUBJECT} without). "

@@ -144,6 +144,23 @@ BAD_INPUT = {
     "no devices": ({}, "--devices 0", ["--devices"]),
     "minibatch of CSV": ({}, "--minibatch 100", ["no *.parquet there", "a Parquet file or a folder of them"]),
     "minibatch with gold": ({}, "--minibatch 100 --gold gold.csv", ["--gold: got gold.csv with --minibatch"]),
+    "scores of glad": (
+        {"s.csv": "instance,score\nq1,0.1\nq2,0.9\n"},
+        "--model glad --scores s.csv",
+        ["scores: given with model glad; allowed with integrated, auto"],
+    ),
+    "no score": (
+        {"s.csv": "instance,score\nq1,1\n"},
+        "--model auto --scores s.csv",
+        ["s.csv", "no row for instance 'q2'"],
+    ),
+    "text score": (
+        {"s.csv": "instance,score\nq1,1\nq2,high\n"},
+        "--model auto --scores s.csv",
+        ["s.csv", "'score'", "instance 'q2'", "'high'"],
+    ),
+    "boundary without score": ({}, "--model auto --boundary score", ["boundary: got 'score' without scores"]),
+    "minibatch with scores": ({}, "--minibatch 100 --scores s.csv", ["--scores: got s.csv with --minibatch"]),
     "renamed": ({}, "--columns labeler=who", ["no column 'who'"]),
 }
 
