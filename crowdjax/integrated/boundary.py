@@ -109,7 +109,7 @@ def candidates(prior: Boundary) -> Float[Array, " C"]:
 
 
 def informed(prior: Boundary, log_likelihood: Float[Array, " C"]) -> Boundary:
-    """The boundary given gold labels, or a score: ``prior``'s normal distribution, at least .3 wide, times their
+    """The boundary given gold labels or a score: ``prior``'s normal distribution, at least .3 wide, times their
     likelihood.
 
     Args:

@@ -101,7 +101,7 @@ def expectations(
 def positives(
     labels: Labels, parameters: Parameters, config: IntegratedConfig, boundaries: Float[Array, " C"]
 ) -> Float[Array, "I C"]:
-    """P(z_j = +1 | L_j, c) of every instance with the classes meeting at c, for every boundary c."""
+    """P(z_j = +1 | L_j, c) of every instance with the classes meeting at c, for every boundary c: I × C numbers."""
     x = jnp.asarray(config.nodes, boundaries.dtype)[:, None]
     logit = class_logit(config, x, parameters.spread, parameters.prior_logit, boundaries)
     return expectations(labels, parameters, config, jax.nn.sigmoid(logit))
