@@ -138,10 +138,11 @@ def fit(
     table,
     model: str | factor.FactorConfig = "dawid-skene",
     *,
-    factors: int = 1,
+    factors: int | Literal["auto"] = 1,
     labeler_features=None,
     instance_features=None,
     gold=None,
+    scores=None,
     class_prior: float | Literal["learn", "logistic"] | None = None,
     repeats: Repeats = "count",
     solver: Method | factor.Solver = "auto",
@@ -160,10 +161,15 @@ def fit(
             a dict of arrays, with columns labeler, instance and label (see ``crowdjax.io.read_labels``).
         model: the name of a preset (``crowdjax.factor.PRESETS``), or a configuration of one's own; ``integrated``
             (``crowdjax.integrated``); or ``auto``: that, or what the numbers of labels and labelers allow instead.
-        factors: number of factors, for the models ``factor`` and ``integrated`` (1 or 2).
+        factors: number of factors, for the models ``factor`` and ``integrated`` (1 or 2). ``auto``, for ``factor``: the
+            one of 0 (Dawid and Skene's model), 1, 2 and 3 that predicts held-out labels best
+            (``crowdjax.factor.choose_factors``).
         labeler_features, instance_features: tables with a row for every labeler (instance) of the labels, numeric
             columns; they are standardised here, and constant columns are left out with a warning.
-        gold: a table with the known truth of some instances: instance, label.
+        gold: a table with the known truth of some instances: instance, label. In the integrated model it places the
+            class boundary and calibrates the probabilities of the other instances.
+        scores: a table with a row for every instance: instance, and one number that rises or falls with the truth. It
+            places the integrated model's class boundary.
         class_prior: P(truth = 1): a number, ``learn``, or ``logistic`` in the instance features; default one half.
         repeats: ``count`` repeated judgements of a labeler on an instance, keep the ``first`` or the ``last``, or take
             their ``mean``.
@@ -174,7 +180,8 @@ def fit(
         start: an earlier result on the same labelers and instances, to continue from.
         devices: how many to use, of those that JAX has (``crowdjax.parallel.use_cores``); by default all that pay.
         boundary: where the integrated model takes the classes to meet: ``able`` (where able labelers are at one half;
-            the default), ``gap``, ``unweighted``, or ``gold`` (the default where there is gold).
+            the default), ``gap``, ``unweighted``, ``gold`` (the default where there is gold) or ``score`` (the default
+            where there are scores).
 
     Raises:
         InputError: the table or a setting is wrong; one line says which value, where, and what is allowed.
@@ -189,8 +196,10 @@ def fit(
     """
     started = time.perf_counter()
     name, config = _config(model, factors, class_prior)
-    solver = _with_restarts(solver, restarts, config)
+    settings = _with_restarts(solver, restarts, config)
     _one_of("repeats", repeats, get_args(Repeats))
+    if factors == "auto" and start is not None:
+        raise InputError("start: given with factors 'auto'; allowed: with the number of factors of the earlier result")
     if devices is not None:
         parallel.n_devices(0, devices)
     if name in integrated_api.MODELS:
@@ -200,42 +209,54 @@ def fit(
         triples = io.read_triples(table, columns=columns)
         return integrated_api.fit(
             triples, name, labeler_features=labeler_features, instance_features=instance_features, gold=gold,
-            factors=factors, class_prior=config.class_prior, boundary=boundary, repeats=repeats, devices=devices,
+            scores=scores, factors=factors, class_prior=config.class_prior, boundary=boundary, repeats=repeats,
+            devices=devices,
         )  # fmt: skip
     if boundary is not None:
         raise InputError(f"boundary: got {boundary!r} with model {name}; allowed with integrated, auto")
+    if scores is not None:
+        raise InputError(f"scores: given with model {name}; allowed with integrated, auto")
     triples = io.read_triples(table, columns=columns)
     index = triples.index
     truth = None if gold is None else io.read_gold(gold, index.instances)
     labels = triples.labels(repeats=repeats, gold=truth)
+    sources = (("labeler", labeler_features, index.labelers), ("instance", instance_features, index.instances))
+    read = {side: io.read_features(source, side, ids) for side, source, ids in sources if source is not None}
+    key = jax.random.key(seed) if key is None else key
+    chosen, about_choice = config.n_factors, {}
+    if factors == "auto":
+        used = {side: values for side, (values, _, _) in read.items() if _uses(config, side)}
+        held_out = factor.choose_factors(labels, config, key, settings, features=used, seed=seed)
+        chosen, about_choice = held_out.chosen, {"factors": _about_choice(held_out)}
+        config = factor.with_count(config, chosen)
+        settings = _with_restarts(solver, restarts, config)
     features, scaling, remarks = {}, {}, []
-    for side, source, ids in (
-        ("labeler", labeler_features, index.labelers),
-        ("instance", instance_features, index.instances),
-    ):
-        if source is None:
-            continue
-        values, scale, constant = io.read_features(source, side, ids)
+    for side, (values, scale, constant) in read.items():
         if not _uses(config, side):
             remarks.append(f"The {side} features were left out: {name} has no use for them. {HINT[side]}")
             continue
         features[side], scaling[side] = values, scale
         if constant:
             remarks.append(f"Constant {side} features were left out: {', '.join(constant)}.")
+    if factors == "auto":
+        remarks.append(
+            f"Held-out labels chose {chosen} factors. They tell how well labels are predicted, not where the "
+            "classes meet, nor that the answers are right."
+        )
     built = _build(config, labels, features)
-    key = jax.random.key(seed) if key is None else key
     begin = None if start is None else _continued(start, built, index)
-    found = parallel.fit(labels, built, key, solver, begin, devices=devices)
+    found = parallel.fit(labels, built, key, settings, begin, devices=devices)
     _usable(found)
     record = {
         "model": name,
         **_outcome(found, labels),
         "seconds": 0.0,
-        "n_factors": config.n_factors,
+        "n_factors": chosen,
+        **about_choice,
         "class_prior": config.class_prior,
         "repeats": repeats,
         "seed": seed,
-        "solver": dataclasses.asdict(solver),
+        "solver": dataclasses.asdict(settings),
         "config": dataclasses.asdict(config),
         "features": {side: dataclasses.asdict(s) for side, s in scaling.items()},
         "versions": {"jax": jax.__version__, "numpy": np.__version__},
@@ -296,6 +317,8 @@ def fit_large(
         InputError, FitError: as in :func:`fit`; the state is of another fit.
     """
     started = time.perf_counter()
+    if factors == "auto":
+        raise InputError("factors: got 'auto' with minibatches; allowed: a whole number from 1")
     name, config = _config(model, factors, class_prior)
     if name in integrated_api.MODELS:
         raise InputError(f"model: got {name!r} with minibatches; allowed: {', '.join(factor.PRESETS)}")
@@ -406,10 +429,16 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
 
 def _config(model, factors, class_prior) -> tuple[str, factor.FactorConfig]:
     if isinstance(model, factor.FactorConfig):
+        if factors == "auto":
+            raise InputError("factors: got 'auto' with a configuration; allowed with model factor")
         return "custom", model if class_prior is None else _replaced(model, class_prior=class_prior)
     _one_of("model", model, (*factor.PRESETS, *integrated_api.MODELS))
+    if factors == "auto":
+        if model != "factor":
+            raise InputError(f"factors: got 'auto' with model {model}; allowed: 1, or auto with model factor")
+        factors = max(factor.heldout.COUNTS)
     if isinstance(factors, bool) or not isinstance(factors, int) or factors < 1:
-        raise InputError(f"factors: got {factors!r}; allowed: a whole number from 1")
+        raise InputError(f"factors: got {factors!r}; allowed: a whole number from 1, auto")
     if factors > {"factor": factors, "integrated": 2}.get(model, 1):
         raise InputError(
             f"factors: got {factors} with model {model}; allowed: 1; 1 or 2 with integrated, any number with factor"
@@ -446,6 +475,19 @@ def _one_of(name: str, value, allowed: tuple[str, ...], besides: str | None = No
     hint = f" (did you mean {near[0]}?)" if near else ""
     everything = ([besides] if besides else []) + list(allowed)
     raise InputError(f"{name}: got {value!r}{hint}; allowed: {', '.join(everything)}")
+
+
+def _about_choice(found: factor.HeldOut) -> dict[str, Any]:
+    """What held-out labels said of every number of factors, for the record."""
+    columns = (found.n_factors, found.log_likelihood, found.difference, found.standard_error)
+    names = ("n_factors", "log_likelihood", "difference", "standard_error")
+    return {
+        "chosen": found.chosen,
+        "rule": "the fewest factors within one standard error of the best mean log-probability of a held-out label",
+        "n_folds": factor.heldout.N_FOLDS,
+        "heldout": [dict(zip(names, (n, *map(float, row)), strict=True)) for n, *row in zip(*columns, strict=True)],
+        "says": "how well labels are predicted; not where the classes meet, which labels do not identify",
+    }
 
 
 def _uses(config: factor.FactorConfig, side: io.Key) -> bool:

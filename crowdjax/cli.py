@@ -56,10 +56,16 @@ def fit(
     labels: Annotated[str, typer.Argument(metavar="LABELS", help=LABELS)],
     out: Out,
     model: Annotated[str, typer.Option(help=MODELS)] = "dawid-skene",
-    factors: Annotated[str, typer.Option(metavar="N", help="Number of factors: of integrated 1 or 2.")] = "1",
+    factors: Annotated[
+        str, typer.Option(metavar="N", help="Number of factors: of factor any or auto, of integrated 1 or 2.")
+    ] = "1",
     labeler_features: LabelerFeatures = None,
     instance_features: InstanceFeatures = None,
     gold: Annotated[Path | None, typer.Option(metavar="T", help="Table of known truth: instance, label.")] = None,
+    scores: Annotated[
+        Path | None,
+        typer.Option(metavar="T", help="Table: instance, score; where integrated and auto part the classes."),
+    ] = None,
     class_prior: Annotated[str, typer.Option(help="P(truth = 1): a number, learn or logistic.")] = "0.5",
     repeats: Annotated[str, typer.Option(help="Repeated judgements: count, first, last or mean.")] = "count",
     solver: Annotated[str, typer.Option(help="auto, em, lbfgs, em-cg or em-bound.")] = "auto",
@@ -75,7 +81,7 @@ def fit(
     ] = None,
     boundary: Annotated[
         str | None,
-        typer.Option(help="Where integrated and auto take the classes to meet: able, gap, unweighted or gold."),
+        typer.Option(help="Where integrated and auto take the classes to meet: able, gap, unweighted, gold or score."),
     ] = None,
 ) -> None:
     """Fit a model to LABELS; write instances.parquet, labelers.parquet, fit.json and the fit itself to a folder."""
@@ -92,7 +98,7 @@ def fit(
             columns=_columns(columns),
             devices=devices,
         )
-        tables = dict(labeler_features=labeler_features, instance_features=instance_features, gold=gold)
+        tables = dict(labeler_features=labeler_features, instance_features=instance_features, gold=gold, scores=scores)
         if minibatch is None:
             result = api.fit(labels, model, **settings, **tables, boundary=boundary)
             result.save(out)

@@ -77,6 +77,12 @@ def load(name: str, repeats: Repeats = "count") -> Dataset:
     return Dataset(labels, index, _truth(name, index.instances))
 
 
+def scores(name: str, instances: np.ndarray) -> Float[np.ndarray, " I"] | None:
+    """The score of every instance in ``scores.csv`` (instance, score), NaN where it has none; None without the file."""
+    file = folder() / name / "scores.csv"
+    return _column(file, "score", instances) if file.is_file() else None
+
+
 def _labels(name: str) -> Path | None:
     files = (folder() / name / f"labels.{kind}" for kind in ("csv", "parquet"))
     return next((f for f in files if f.is_file()), None)
@@ -84,10 +90,15 @@ def _labels(name: str) -> Path | None:
 
 def _truth(name: str, instances: np.ndarray) -> Float[np.ndarray, " I"]:
     """The truths of the instances that have labels; a set may know more."""
-    file = folder() / name / "truth.csv"
+    label = _column(folder() / name / "truth.csv", "label", instances)
+    return np.where(np.isnan(label), np.nan, np.where(label == 1, 1.0, -1.0))
+
+
+def _column(file: Path, column: str, instances: np.ndarray) -> Float[np.ndarray, " I"]:
+    """A column of numbers in the order of the instances, NaN where they have no row."""
     text = pyarrow.csv.ConvertOptions(column_types={"instance": pyarrow.string()})
     table = pyarrow.csv.read_csv(file, convert_options=text)
-    judged = io.positions(instances, np.array(table["instance"].to_pylist()))
-    truth = np.full(len(instances), np.nan)
-    truth[judged >= 0] = np.where(table["label"].to_numpy()[judged[judged >= 0]] == 1, 1.0, -1.0)
-    return truth
+    row = io.positions(instances, np.array(table["instance"].to_pylist()))
+    values = np.full(len(instances), np.nan)
+    values[row >= 0] = table[column].to_numpy()[row[row >= 0]]
+    return values

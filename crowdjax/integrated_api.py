@@ -14,16 +14,25 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
 from crowdjax import integrated, io, optimize, parallel, results
 from crowdjax.answers import FitError, Prediction, about_answers, about_repeats, answer_table, labels_of_labelers
-from crowdjax.integrated import Boundary, Choice, Features, IntegratedConfig, IntegratedFit
+from crowdjax.integrated import (
+    Boundary,
+    Calibration,
+    Choice,
+    Features,
+    IntegratedConfig,
+    IntegratedFit,
+)
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 
 MODELS = ("integrated", "auto")
+INFORMED = ("gold", "score")  # boundaries that more than the labels place
 DEPENDENT = 0.05  # share of instances whose class depends on the boundary, from which it is worth a sentence
 
 
@@ -37,6 +46,7 @@ class IntegratedAggregation(Prediction):
         labelers: a pyarrow table: labeler, n_labels; sensitivity, specificity and informedness (their sum less 1), each
             with NAME_lower and NAME_upper (90 %); accuracy; kind: expert, ordinary, spammer, adversary or unknown.
         fit, config, boundary: of ``crowdjax.integrated``; rows are in the order of ``index``.
+        calibration: what gold says of the probabilities of the other instances; None without gold.
         index: the ids of labelers and instances.
         scaling: how features of labelers and instances were standardised, where there are any.
     """
@@ -45,6 +55,7 @@ class IntegratedAggregation(Prediction):
     fit: IntegratedFit
     config: IntegratedConfig
     boundary: Boundary
+    calibration: Calibration | None
     index: LabelIndex
     scaling: dict[io.Key, io.Scaling]
 
@@ -53,7 +64,7 @@ class IntegratedAggregation(Prediction):
         with results.new_result(out, self.record) as folder:
             pa.parquet.write_table(self.instances, folder / "instances.parquet")
             pa.parquet.write_table(self.labelers, folder / "labelers.parquet")
-            results.save_arrays(folder / "fit.npz", (self.fit, self.boundary))
+            results.save_arrays(folder / "fit.npz", (self.fit, self.boundary, self.calibration))
 
     def predict(
         self, table, *, labeler_features=None, instance_features=None, columns: Mapping[str, str] | None = None
@@ -86,7 +97,7 @@ class IntegratedAggregation(Prediction):
         expected = np.asarray(integrated.labeler_means(parameters, features))
         labelers = np.where((known >= 0)[:, None], parameters.labelers[known], expected)
         parameters = parameters._replace(labelers=labelers)
-        found = integrated.of_instances(labels, parameters, self.config, self.boundary, features)
+        found = _answers(labels, parameters, self.config, self.boundary, features, self.calibration)
         warnings = about_repeats(labels, triples, repeats) + about_answers(
             found.probability, labels_of_labelers(labels)
         )
@@ -112,6 +123,7 @@ def fit(
     labeler_features=None,
     instance_features=None,
     gold=None,
+    scores=None,
     factors: int = 1,
     class_prior: float | Literal["learn"] = 0.5,
     boundary: Choice | None = None,
@@ -134,16 +146,25 @@ def fit(
     choice = boundary or usual
     if choice == "gold" and labels.gold is None:
         raise InputError("boundary: got 'gold' without gold labels; allowed without: able, gap, unweighted")
-    if boundary is None and labels.gold is not None and config.spread != 0:
-        choice = "gold"
-    # The labels place every x_j; gold places the boundary between them, and is not asked twice.
+    if (choice == "score") != (scores is not None) and boundary is not None:
+        given = "without scores" if scores is None else "with scores"
+        allowed = "able, gap, unweighted, gold" if scores is None else "score"
+        raise InputError(f"boundary: got {boundary!r} {given}; allowed {given}: {allowed}")
+    values = None if scores is None else _read_score(scores, index.instances)
+    if config.spread == 0:  # x_j is -1 or 1: there is nothing between to be cut
+        choice = usual if choice in INFORMED else choice
+    elif boundary is None and (scores is not None or labels.gold is not None):
+        choice = "gold" if scores is None else "score"
     features, scaling, remarks = _features(config, index, labeler_features, instance_features)
+    if scores is not None and choice != "score":
+        remarks.append("The scores were left out: the model has nothing between the classes for them to place.")
+    # The labels place every x_j; gold places the boundary between them. Labelers, too, by gold: docs/choosing.md.
     found = parallel.fit_integrated(blind, config, features=features, devices=devices)
     code = int(found.code)
     if code > optimize.STALLED or not np.isfinite(float(found.objective)):
         raise FitError(f"the fit failed: {optimize.MEANING[code]}")
-    placed = _place(choice, usual, labels, found, config, features)
-    answers = integrated.of_instances(labels, found.parameters, config, placed, features)
+    placed, calibration = _place(choice, usual, labels, found, config, features, values)
+    answers = _answers(labels, found.parameters, config, placed, features, calibration)
     several = features.instance is not None
     given = integrated.coins(labels, found.parameters, config, placed, features) if several else None
     share = integrated.share_of_positives(found, config, placed, given)
@@ -181,6 +202,7 @@ def fit(
             "sd": float(np.sqrt(placed.mass @ (placed.points - placed.center) ** 2)),
             "share_depending": depends,
         },
+        "calibration": None if calibration is None else _about_calibration(calibration),
         "positives": {**dict(zip(("mean", "lower", "upper"), share, strict=True)), "level": integrated.LEVEL},
         "population": {
             "mean": parameters.mean.tolist(),
@@ -197,7 +219,7 @@ def fit(
     labelers = _labelers(index, labels, found, share.mean, integrated.of_labelers(found, config, placed, features))
     instances = _instances(index, answers)
     record["seconds"] = time.perf_counter() - started
-    return IntegratedAggregation(instances, record, labelers, found, config, placed, index, scaling)
+    return IntegratedAggregation(instances, record, labelers, found, config, placed, calibration, index, scaling)
 
 
 def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
@@ -218,11 +240,13 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
 
     def like(labels):
         found = integrated.fit(labels, config, features=features)
-        gold = np.ones(labels.n_instances, np.int8)
-        return found, _place(choice, "able", dataclasses.replace(labels, gold=gold), found, config, features)
+        placed = integrated.place("able", found.parameters.labelers, found.counts)
+        if choice in INFORMED:
+            placed = integrated.informed(placed, jnp.zeros_like(integrated.candidates(placed)))
+        return found, placed, integrated.calibrate(jnp.full(1, 0.5)) if record.get("calibration") else None
 
-    found, boundary = results.load_arrays(folder / "fit.npz", jax.eval_shape(like, anyone))
-    return IntegratedAggregation(instances, record, labelers, found, config, boundary, index, scaling)
+    found, boundary, calibration = results.load_arrays(folder / "fit.npz", jax.eval_shape(like, anyone))
+    return IntegratedAggregation(instances, record, labelers, found, config, boundary, calibration, index, scaling)
 
 
 def _features(config: IntegratedConfig, index: LabelIndex, labeler, instance):
@@ -252,15 +276,68 @@ def _weights(parameters, scaling) -> dict[str, dict[str, Any]]:
 
 
 def _place(
-    choice: Choice, usual: Choice, labels: Labels, found: IntegratedFit, config: IntegratedConfig, features: Features
-) -> Boundary:
-    """The boundary; gold labels move the one that would be chosen without."""
-    placed = integrated.place(usual if choice == "gold" else choice, found.parameters.labelers, found.counts)
-    if choice == "gold":
-        center = integrated.centers(found.parameters, features)
-        likelihood = lambda c: integrated.gold_log_likelihood(labels, found.parameters, config, c, center)  # noqa: E731
-        placed = integrated.from_gold(placed, likelihood)
-    return placed
+    choice: Choice, usual: Choice, labels: Labels, found: IntegratedFit, config: IntegratedConfig, features, scores
+) -> tuple[Boundary, Calibration | None]:
+    """The boundary, and what gold says of probabilities; gold and scores move the boundary chosen without them."""
+    parameters, center = found.parameters, integrated.centers(found.parameters, features)
+    placed = integrated.place(usual if choice in INFORMED else choice, parameters.labelers, found.counts)
+    if choice not in INFORMED:
+        return placed, None
+    at, own = integrated.candidates(placed), None
+    if labels.gold is not None:
+        some, gold = _with_gold(labels)
+        theirs = None if center is None else center[np.asarray(labels.gold) != 0]
+        own = integrated.of_gold(integrated.positives(some, parameters, config, at, theirs), gold)
+    if choice == "score":
+        positive = integrated.positives(labels, parameters, config, at, center)
+        likelihood = integrated.score_log_likelihood(positive, integrated.normal_scores(scores), labels.gold)
+    else:
+        likelihood = jnp.log(own).sum(0)
+    placed = integrated.informed(placed, likelihood)
+    return placed, None if own is None else integrated.calibrate(integrated.without_own(placed, own))
+
+
+def _with_gold(labels: Labels) -> tuple[Labels, np.ndarray]:
+    """The labels of the instances with gold, these indexed anew, and their gold."""
+    chosen = np.asarray(labels.gold) != 0
+    rows = np.flatnonzero(chosen[labels.instance] & (np.asarray(labels.counts) > 0))
+    some = Labels.from_arrays(
+        labels.labeler[rows],
+        (np.cumsum(chosen) - 1)[labels.instance[rows]],
+        labels.label[rows],
+        weight=None if labels.weight is None else labels.weight[rows],
+        n_labelers=labels.n_labelers,
+        n_instances=int(chosen.sum()),
+    )
+    return some, np.asarray(labels.gold)[chosen]
+
+
+def _answers(labels: Labels, parameters, config, boundary, features, calibration: Calibration | None):
+    """Answers about instances (``InstanceAnswers``), calibrated where there is gold; gold itself stays."""
+    found = integrated.of_instances(labels, parameters, config, boundary, features)
+    if calibration is None:
+        return found
+    p = integrated.calibrated(found.probability, calibration)
+    if labels.gold is not None:
+        p = jnp.where(labels.gold == 0, p, found.probability)
+    return found._replace(probability=p)
+
+
+def _about_calibration(found: Calibration) -> dict[str, float]:
+    mean = float(found.mass @ found.slopes)
+    return {"slope": mean, "sd": float(jnp.sqrt(found.mass @ (found.slopes - mean) ** 2))}
+
+
+def _read_score(source, instances: np.ndarray) -> np.ndarray:
+    """The score of every instance."""
+    names, values = io.read_values(source, "instance", instances, place="scores")
+    if len(names) != 1:
+        raise InputError(f"scores: columns {', '.join(names)}; allowed: one besides the instance")
+    if values.min() == values.max():
+        raise InputError(
+            f"scores: column {names[0]!r} is {values[0, 0]:g} throughout; allowed: scores that differ between instances"
+        )
+    return values[:, 0]
 
 
 def check(boundary, class_prior) -> None:

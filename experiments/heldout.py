@@ -1,23 +1,15 @@
-"""The likelihood of labels that were held out: which model describes a crowd best, without any truth.
-
-Labels are cut into folds; each is predicted from a fit to the others. With p_j the posterior given the training labels,
-
-    log p(L_ij | training) = log Σ_z p(z_j) p(L_ij | z_j, W)            logit P(L_ij = +1 | z) = z α_i·β_j + γ_i
-
-Every held-out label is scored on its own; W is the fit's, not integrated over.
-"""
+"""Which model describes a crowd best, without any truth: the likelihood of held-out labels (``crowdjax.factor``)."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
-from crowdjax import datasets, likelihood, plots
-from crowdjax.factor import Solver
+from crowdjax import datasets, plots
+from crowdjax.factor import Solver, folds, label_log_likelihood
 from crowdjax.labels import Labels, Repeats
 from crowdjax.metrics import accuracy
 from experiments import real
@@ -53,8 +45,7 @@ def run(config: Config) -> dict[str, pa.Table]:
     def one(name):
         labels, _, truth = datasets.load(name, config.repeats)
         counts = np.asarray(labels.counts, np.float32)
-        fold = np.random.default_rng([config.seed, 3]).permutation(np.arange(len(counts)) % config.n_folds)
-        held = counts * (fold == np.arange(config.n_folds)[:, None])
+        held = counts * (folds(labels, config.n_folds, config.seed) == np.arange(config.n_folds)[:, None])
         fitted = fit_all(labels, Draws(counts - held), config.models, config.solver, config.seed, f"heldout, {name}")
         out = []
         for model, found in fitted.items():
@@ -73,11 +64,7 @@ def _score(labels: Labels, factors, posterior, held):
     """Mean log-probability of the held-out labels of every fold, shape [K]."""
 
     def one(f, p, weight):
-        s = sum(f.alpha[labels.labeler, d] * f.beta[labels.instance, d] for d in range(f.alpha.shape[1]))
-        t = likelihood.per_triple(labels.label, s, 0.0 if f.gamma is None else f.gamma[labels.labeler])
-        p = jnp.clip(p, 1e-7, 1 - 1e-7)[labels.instance]  # a posterior that rounds to 0 or 1 is not certain
-        score = jnp.logaddexp(jnp.log(p) + t.log_plus, jnp.log1p(-p) + t.log_minus)
-        return (weight * score).sum() / weight.sum()
+        return (weight * label_log_likelihood(labels, f, p)).sum() / weight.sum()
 
     return jax.vmap(one)(factors, posterior, held)
 

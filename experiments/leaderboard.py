@@ -1,8 +1,9 @@
 """Which answers hold up: one default per method on every real binary set with truth, linked sets counted once.
 
-Three parts: all labels; parts of the labels, the same for every method; a few gold labels, scored on the other
-instances. A set's NLL and accuracy are compared with the majority vote's (one pseudo-count per class): the worst
-difference counts, not only the mean. Methods of crowd-kit take part where it is installed.
+Four parts: all labels; parts of the labels, the same for every method; a few gold labels, scored on the other
+instances; a score of the instances, where a set has one. A set's NLL and accuracy are compared with the majority vote's
+(one pseudo-count per class): the worst difference counts, not only the mean. Methods of crowd-kit take part where it is
+installed.
 """
 
 from __future__ import annotations
@@ -39,14 +40,17 @@ PEERS = ("MACE (crowd-kit)",)
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The sets (those that are here are used), the models, shares of the labels, numbers of gold labels, and draws."""
+    """The sets (those that are here are used), the models, shares of the labels, numbers of gold labels,
+    whether scores are used where a set has them, and draws of the labels and of gold."""
 
     sets: tuple[str, ...] = BINARY
     models: dict[str, Model] = dataclasses.field(default_factory=real.models)
     peers: bool = True
     shares: tuple[float, ...] = (0.8, 0.4)
     gold: tuple[int, ...] = (10, 50)
+    score: bool = True
     n_draws: int = 5
+    n_gold_draws: int = 40
     repeats: Repeats = "count"
     seed: int = 0
     solver: Solver = Solver(restarts=4)
@@ -59,7 +63,7 @@ def data(config: Config) -> tuple[str, ...]:
 def run(config: Config) -> dict[str, pa.Table]:
     found = []
     for name in real.present(config):
-        labels, _, truth = datasets.load(name, config.repeats)
+        labels, index, truth = datasets.load(name, config.repeats)
         counts = np.asarray(labels.counts, np.float32)
         conditions = {"all labels": counts[None]}
         for share in config.shares:
@@ -69,6 +73,9 @@ def run(config: Config) -> dict[str, pa.Table]:
                 found += scored(method, posterior, truth, set=name, condition=condition)
         for n in config.gold:
             found += with_gold(labels, truth, n, config, name)
+        score = datasets.scores(name, index.instances) if config.score else None
+        if score is not None:
+            found += with_score(labels, truth, score, name)
     return {"metrics": pa.Table.from_pylist(found)}
 
 
@@ -96,28 +103,43 @@ def own(labels: Labels, method: str):
 
 
 def with_gold(labels: Labels, truth, n: int, config: Config, name: str) -> list[dict]:
-    """Rows of ``auto`` with n gold labels and of the same without, on the instances that are not gold."""
+    """Rows of ``auto`` with n gold labels, of the same without their calibration, and of the same without gold, all on
+    the instances that are not gold."""
     plan, without, fit = own(labels, SUBJECT)
     known = np.flatnonzero(~np.isnan(truth))
     rng = np.random.default_rng([config.seed, n])
     usual = integrated.place(plan.boundary, fit.parameters.labelers, fit.counts)
+    positive = integrated.positives(labels, fit.parameters, plan.config, integrated.candidates(usual))
     draws = []
-    for _ in range(max(10, config.n_draws)):
+    for _ in range(config.n_gold_draws):
         chosen = rng.choice(known, min(n, len(known) // 2), replace=False)
-        gold = np.zeros(len(truth), np.int8)
-        gold[chosen] = np.where(truth[chosen] > 0, 1, -1)
-        given = dataclasses.replace(labels, gold=gold)
-        boundary = integrated.from_gold(
-            usual, lambda c, given=given: integrated.gold_log_likelihood(given, fit.parameters, plan.config, c)
-        )
-        p = np.asarray(integrated.of_instances(labels, fit.parameters, plan.config, boundary).probability)
-        draws.append((p, np.where(gold == 0, truth, np.nan)))
-    p, rest = (np.stack(v) for v in zip(*draws, strict=True))
-    condition = f"{n} gold"
-    return [
-        *scored(f"{SUBJECT} with gold", p, rest, set=name, condition=condition),
-        *scored(SUBJECT, np.broadcast_to(without, p.shape), rest, set=name, condition=condition),
+        p = integrated.of_gold(positive[chosen], truth[chosen])
+        boundary = integrated.informed(usual, jnp.log(p).sum(0))
+        calibration = integrated.calibrate(integrated.without_own(boundary, p))
+        raw = positive @ boundary.mass
+        rest = truth.copy()
+        rest[chosen] = np.nan
+        draws.append((np.asarray(integrated.calibrated(raw, calibration)), np.asarray(raw), rest))
+    calibrated, raw, rest = (np.stack(v) for v in zip(*draws, strict=True))
+    methods = {f"{SUBJECT} with gold": calibrated, f"{SUBJECT} with gold, not calibrated": raw, SUBJECT: without}
+    rows = [
+        scored(method, np.broadcast_to(p, rest.shape), rest, set=name, condition=f"{n} gold")
+        for method, p in methods.items()
     ]
+    return sum(rows, [])
+
+
+def with_score(labels: Labels, truth, score, name: str) -> list[dict]:
+    """Rows of ``auto`` with the boundary by a score (NaN where an instance has none), and of the same without."""
+    plan, without, fit = own(labels, SUBJECT)
+    usual = integrated.place(plan.boundary, fit.parameters.labelers, fit.counts)
+    positive = integrated.positives(labels, fit.parameters, plan.config, integrated.candidates(usual))
+    has = ~np.isnan(score)
+    boundary = integrated.informed(
+        usual, integrated.score_log_likelihood(positive[has], integrated.normal_scores(score[has]))
+    )
+    methods = {f"{SUBJECT} with a score": np.asarray(positive @ boundary.mass), SUBJECT: without}
+    return sum((scored(m, p[None], truth, set=name, condition="score") for m, p in methods.items()), [])
 
 
 def mace(labels: Labels, weight, seed: int) -> np.ndarray:
@@ -138,11 +160,10 @@ def mace(labels: Labels, weight, seed: int) -> np.ndarray:
 
 def report(config: Config, tables) -> Report:
     metrics = tables["metrics"]
-    sets = names(metrics, "set")
     parts, figures = [], {}
     for condition in names(metrics, "condition"):
         here = metrics.filter(pc.equal(metrics["condition"], condition))
-        methods = names(here, "model")
+        sets, methods = names(here, "set"), names(here, "model")
         table = {
             k: np.array([[select(here, model=m, set=s, metric=k).mean() for m in methods] for s in sets])
             for k in MEASURES
@@ -156,10 +177,10 @@ def report(config: Config, tables) -> Report:
                 for k in ("accuracy", "nll")
             ]
             figures["leaderboard"] = plots.dots(table["accuracy"], sets, methods, title="Accuracy on real sets")
-    missing = [s for s in config.sets if s not in sets]
+    missing = [s for s in config.sets if s not in names(metrics, "set")]
     text = (
         "Means over groups of linked sets (hcb and trec2011, sp and sp_amt, medrel_cause and medrel_treat count once). "
-        f"Worst: the set with the largest loss against {BASELINE} (with gold labels: against {SUBJECT} without). "
+        f"Worst: the set with the largest loss against {BASELINE} (with gold or a score: against {SUBJECT} without). "
         f"The last columns: how much better {SUBJECT} is than the method, paired over groups, ± standard error. "
         + (f"Not here, so skipped: {', '.join(missing)}. " if missing else "")
         + "\n\n"

@@ -1,4 +1,4 @@
-"""What the integrated model misses on real sets, and who is who there: ``integrated.look`` on every set, without gold."""
+"""What the integrated model misses on real sets, and who is who there; without gold."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def report(config: Config, tables) -> Report:
     text = (
         f"p-values by {config.replicates} replicates of the fitted model: small where it misses something.\n\n"
         + markdown(["set", *checks], [[s, *map(float, row)] for s, row in zip(sets, p, strict=True)])
-        + "\n\nLabelers by kind; schools of thought, with the sides of the strongest; share of surprising instances.\n\n"
+        + "\n\nLabelers by kind; schools of thought, the sides of the strongest; share of surprising instances.\n\n"
         + markdown(["set", *KINDS, "schools", "surprising"], [line(s) for s in sets])
         + (f"\n\nNot here, so skipped: {', '.join(missing)}." if missing else "")
         + "\n"

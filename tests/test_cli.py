@@ -124,7 +124,9 @@ BAD_INPUT = {
     "model": ({}, "--model dawid", ["model: got 'dawid' (did you mean dawid-skene?)"]),
     "unknown model": ({}, "--model automatic", ["model: got 'automatic'", "majority, one-coin, dawid-skene, glad"]),
     "no factors": ({}, "--model factor --factors 0", ["factors: got 0; allowed: a whole number from 1"]),
-    "auto factors": ({}, "--model factor --factors auto", ["factors: got 'auto'"]),
+    "auto factors": ({}, "--model glad --factors auto", ["factors: got 'auto' with model glad; allowed: 1, or auto"]),
+    "auto of few": ({}, "--model factor --factors auto", ["factors: auto with 3 judgements; allowed: 5 or more"]),
+    "auto minibatch": ({}, "--model factor --factors auto --minibatch 9", ["factors: got 'auto' with minibatches"]),
     "factors of glad": ({}, "--model glad --factors 2", ["factors: got 2 with model glad"]),
     "class prior": ({}, "--class-prior 2", ["class_prior: got 2.0"]),
     "class prior word": ({}, "--class-prior flat", ["class_prior: got 'flat'", "learn, logistic"]),
@@ -142,6 +144,23 @@ BAD_INPUT = {
     "no devices": ({}, "--devices 0", ["--devices"]),
     "minibatch of CSV": ({}, "--minibatch 100", ["no *.parquet there", "a Parquet file or a folder of them"]),
     "minibatch with gold": ({}, "--minibatch 100 --gold gold.csv", ["--gold: got gold.csv with --minibatch"]),
+    "scores of glad": (
+        {"s.csv": "instance,score\nq1,0.1\nq2,0.9\n"},
+        "--model glad --scores s.csv",
+        ["scores: given with model glad; allowed with integrated, auto"],
+    ),
+    "no score": (
+        {"s.csv": "instance,score\nq1,1\n"},
+        "--model auto --scores s.csv",
+        ["s.csv", "no row for instance 'q2'"],
+    ),
+    "text score": (
+        {"s.csv": "instance,score\nq1,1\nq2,high\n"},
+        "--model auto --scores s.csv",
+        ["s.csv", "'score'", "instance 'q2'", "'high'"],
+    ),
+    "boundary without score": ({}, "--model auto --boundary score", ["boundary: got 'score' without scores"]),
+    "minibatch with scores": ({}, "--minibatch 100 --scores s.csv", ["--scores: got s.csv with --minibatch"]),
     "renamed": ({}, "--columns labeler=who", ["no column 'who'"]),
 }
 

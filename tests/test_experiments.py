@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from crowdjax import datasets, plots, simulate
-from crowdjax.factor import PRESETS, Factors, Solver, build, fit_jit
+from crowdjax.factor import PRESETS, Solver, build, fit_jit
 from crowdjax.labels import InputError, Labels
 from experiments import (
     calibration,
@@ -263,21 +263,6 @@ def test_drops_are_exact_and_leave_padding_out():
     assert ((weight == counts) | (weight == 0)).all()
     assert len({row.tobytes() for row in weight}) == 5
     np.testing.assert_array_equal(weight, drop(3, counts, 0.2, 5))
-
-
-def test_held_out_labels_are_scored_by_their_predictive_probability():
-    rng = np.random.default_rng(0)
-    labels = Labels.from_arrays(rng.integers(0, 4, 30), rng.integers(0, 6, 30), rng.integers(0, 2, 30))
-    alpha, beta, gamma = rng.normal(size=(1, 4, 2)), rng.normal(size=(1, 6, 2)), rng.normal(size=(1, 4))
-    p, held = rng.uniform(size=(1, 6)), (rng.random((1, 30)) < 0.4).astype(float)
-    found = heldout._score(labels, Factors(*(jnp.asarray(v) for v in (alpha, beta, gamma)), None), p, held)
-    total = 0.0
-    for n in np.flatnonzero(held[0]):
-        i, j, y = labels.labeler[n], labels.instance[n], labels.label[n]
-        s = alpha[0, i] @ beta[0, j]
-        plus, minus = (1 / (1 + np.exp(-y * (z * s + gamma[0, i]))) for z in (+1, -1))
-        total += np.log(p[0, j] * plus + (1 - p[0, j]) * minus)
-    assert float(found[0]) == pytest.approx(total / held.sum(), rel=1e-5)
 
 
 def test_a_better_model_of_the_crowd_predicts_held_out_labels_better(tmp_path, monkeypatch):

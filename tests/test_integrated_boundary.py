@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import norm
 
-from crowdjax.integrated import around, from_gold, neutral_point, place, weights_of_able
+from crowdjax.integrated import around, candidates, informed, neutral_point, place, weights_of_able
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -75,7 +75,8 @@ def test_the_distribution_around_a_boundary_is_normal():
 @pytest.mark.parametrize("center", [0.05, 1.2])
 def test_gold_is_a_likelihood_times_the_prior(center):
     """A normal likelihood: the product is normal, with the sum of precisions. The prior is at least .3 wide."""
-    found = from_gold(around(jnp.asarray(center)), lambda c: jnp.asarray(norm.logpdf(c, 0.4, 0.5)))
+    prior = around(jnp.asarray(center))
+    found = informed(prior, jnp.asarray(norm.logpdf(candidates(prior), 0.4, 0.5)))
     sd = max(0.75 * center, 0.3)
     precision = 1 / sd**2 + 1 / 0.25
     mean = (center / sd**2 + 0.4 / 0.25) / precision

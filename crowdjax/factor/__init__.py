@@ -2,6 +2,7 @@
 
 from crowdjax.factor.features import Features, Linear, rbf_basis
 from crowdjax.factor.fit import Fit, Solver, fit, fit_jit, sweep
+from crowdjax.factor.heldout import HeldOut, choose_factors, folds, label_log_likelihood, with_count
 from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, e_step, evidence, expected_complete, majority
 from crowdjax.factor.model import FactorModel, Objective, Weights
 from crowdjax.factor.predict import (
@@ -21,12 +22,14 @@ __all__ = [
     "Factors",
     "Features",
     "Fit",
+    "HeldOut",
     "LabelerSummary",
     "Linear",
     "Objective",
     "Solver",
     "Weights",
     "build",
+    "choose_factors",
     "correctness",
     "curvature_pass",
     "data_pass",
@@ -36,10 +39,13 @@ __all__ = [
     "expected_factor",
     "fit",
     "fit_jit",
+    "folds",
+    "label_log_likelihood",
     "labeler_summary",
     "majority",
     "predict",
     "rbf_basis",
     "sweep",
     "unseen_factors",
+    "with_count",
 ]

@@ -13,15 +13,27 @@ from crowdjax.integrated.answers import (
     share_of_positives,
 )
 from crowdjax.integrated.auto import Plan, plan
-from crowdjax.integrated.boundary import Boundary, Choice, around, from_gold, neutral_point, place, weights_of_able
+from crowdjax.integrated.boundary import (
+    Boundary,
+    Choice,
+    around,
+    candidates,
+    informed,
+    neutral_point,
+    place,
+    weights_of_able,
+)
 from crowdjax.integrated.fit import IntegratedFit, fit, fit_jit
-from crowdjax.integrated.kernels import GridPass, expectations, gold_log_likelihood, grid_pass
+from crowdjax.integrated.gold import Calibration, calibrate, calibrated, of_gold, without_own
+from crowdjax.integrated.kernels import GridPass, expectations, grid_pass, positives
 from crowdjax.integrated.look import Check, Look, School, look, replicate, residuals
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, labeler_means, start
+from crowdjax.integrated.score import normal_scores, score_log_likelihood
 
 __all__ = [
     "LEVEL",
     "Boundary",
+    "Calibration",
     "Check",
     "Choice",
     "Features",
@@ -36,26 +48,33 @@ __all__ = [
     "Plan",
     "School",
     "around",
+    "calibrate",
+    "calibrated",
+    "candidates",
     "centers",
     "class_probability",
     "coins",
     "expectations",
     "fit",
     "fit_jit",
-    "from_gold",
-    "gold_log_likelihood",
     "grid_pass",
+    "informed",
     "kinds",
     "labeler_means",
     "look",
     "neutral_point",
+    "normal_scores",
+    "of_gold",
     "of_instances",
     "of_labelers",
     "place",
     "plan",
+    "positives",
     "replicate",
     "residuals",
+    "score_log_likelihood",
     "share_of_positives",
     "start",
     "weights_of_able",
+    "without_own",
 ]

@@ -9,6 +9,7 @@ is a named choice with an uncertainty, kept as a distribution over points of c:
     unweighted   the same with k = 0, as the majority vote and GLAD cut
     gap          c = 0: halfway between the two clusters of instances, as Dawid and Skene's model cuts
     gold         able's distribution times the likelihood of gold labels
+    score        able's distribution times the likelihood of a score of the instances (and of gold)
 
 Around c the uncertainty is N(c, (.75 c)²): how far the choices disagree is how little is known.
 """
@@ -22,14 +23,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-Choice = Literal["able", "gap", "unweighted", "gold"]
+Choice = Literal["able", "gap", "unweighted", "gold", "score"]
 
 UNCERTAINTY = 0.75  # standard deviation of the boundary, as a part of c
-GOLD_FLOOR = 0.3  # least standard deviation of the prior that gold labels meet
+GOLD_FLOOR = 0.3  # least standard deviation of the prior that gold or a score meets
 POWERS = np.arange(4, -0.25, -0.25)
 FEW_LABELS = 20.0
 LEAST_CROWD, LEAST_SHARE = 10.0, 0.15
 WIDEST = 5.0  # boundaries beyond this are none
+STEPS = np.linspace(-4, 4, 81)  # of candidates, in standard deviations of the prior
 NORMAL = np.polynomial.hermite_e.hermegauss(21)
 
 
@@ -82,7 +84,7 @@ def around(center: Float[Array, ""], floor: float = 0.0) -> Boundary:
 
 
 def place(choice: Choice, labelers: Float[Array, "W K"], counts: Float[Array, " W"]) -> Boundary:
-    """The boundary by a choice that needs no gold: ``able``, ``unweighted`` or ``gap``.
+    """The boundary by a choice that needs labels alone: ``able``, ``unweighted`` or ``gap``.
 
     Args:
         labelers: (α_i, …, γ_i).
@@ -100,15 +102,20 @@ def place(choice: Choice, labelers: Float[Array, "W K"], counts: Float[Array, " 
     return around(neutral_point(alpha, gamma, able))
 
 
-def from_gold(prior: Boundary, log_likelihood) -> Boundary:
-    """The boundary given gold labels: ``prior``'s normal distribution, at least .3 wide, times their likelihood.
+def candidates(prior: Boundary) -> Float[Array, " C"]:
+    """Where ``informed`` looks: within four standard deviations of ``prior``, which are .3 at least."""
+    sd = jnp.maximum(UNCERTAINTY * jnp.abs(prior.center), GOLD_FLOOR)
+    return prior.center + sd * jnp.asarray(STEPS, prior.center.dtype)
+
+
+def informed(prior: Boundary, log_likelihood: Float[Array, " C"]) -> Boundary:
+    """The boundary given gold labels or a score: ``prior``'s normal distribution, at least .3 wide, times their
+    likelihood.
 
     Args:
         prior: of ``place``.
-        log_likelihood: boundaries [C] -> log P(gold | L, c), for instance of ``kernels.gold_log_likelihood``.
+        log_likelihood: log P(gold | L, c) at ``candidates(prior)``.
     """
-    sd = jnp.maximum(UNCERTAINTY * jnp.abs(prior.center), GOLD_FLOOR)
-    steps = jnp.linspace(-4, 4, 81, dtype=prior.center.dtype)
-    points = prior.center + sd * steps
-    mass = jax.nn.softmax(log_likelihood(points) - 0.5 * steps**2)
+    points, steps = candidates(prior), jnp.asarray(STEPS, prior.center.dtype)
+    mass = jax.nn.softmax(log_likelihood - 0.5 * steps**2)
     return Boundary(mass @ points, points, mass)

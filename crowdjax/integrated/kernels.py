@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,26 +119,22 @@ def expectations(
     return _scan(labels, parameters, config, block, None, (center,))[1]
 
 
-def gold_log_likelihood(
+@eqx.filter_jit
+def positives(
     labels: Labels,
     parameters: Parameters,
     config: IntegratedConfig,
     boundaries: Float[Array, " C"],
     center: Float[Array, " I"] | None = None,
-) -> Float[Array, " C"]:
-    """log Π_j P(z_j = gold_j | L_j, c) over the instances with gold labels, for every boundary c."""
+) -> Float[Array, "I C"]:
+    """P(z_j = +1 | L_j, c) of every instance with the classes meeting at c, for every boundary c: I × C numbers."""
     x = jnp.asarray(config.nodes, boundaries.dtype)[:, None]
-    prior = _prior(parameters, config)
 
-    def block(sums, slot, local, counts, log_likelihood, instances, part):
-        gold, center = instances
-        m = 1.0 if center is None else center[:, None, None]
-        logit = class_logit(config, x, parameters.spread, parameters.prior_logit, boundaries, m)
-        q, gold = _posterior(prior, log_likelihood, center), gold[:, None]
-        right = jnp.where(gold > 0, _average(q, jax.nn.sigmoid(logit)), _average(q, jax.nn.sigmoid(-logit)))
-        return sums + jnp.where(gold == 0, 0, jnp.log(jnp.maximum(right, jnp.finfo(right.dtype).tiny))).sum(0), None
+    def functions(m):
+        apart = 1.0 if m is None else m[:, None, None]
+        return jax.nn.sigmoid(class_logit(config, x, parameters.spread, parameters.prior_logit, boundaries, apart))
 
-    return labels.across(_scan(labels, parameters, config, block, jnp.zeros_like(boundaries), (labels.gold, center))[0])
+    return expectations(labels, parameters, config, functions(None) if center is None else functions, center)
 
 
 def missing_information(

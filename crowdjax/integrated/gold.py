@@ -1,0 +1,75 @@
+"""What known truths say of the other instances: where the classes meet, and how far probabilities are to be trusted.
+
+    log P(gold | L, c) = Σ_j log P(z_j = gold_j | L_j, c)
+    p_j'               = E[ σ(a logit p_j) ]          log a ~ N(0, .2²) times Π_j σ(a logit P(z_j = gold_j), without j)
+
+Gold places the boundary too, so a is learned from what is said of each gold instance by the boundary of the others. One
+half stays one half: no label changes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int8
+
+from crowdjax.integrated.boundary import Boundary
+
+SLOPE_SD = 0.2  # of log a before gold is seen
+STEPS = np.linspace(-4, 4, 41)  # where log a is looked at, in units of that
+CERTAIN = 1e-6  # probabilities this near 0 or 1 are treated alike
+
+
+class Calibration(NamedTuple):
+    """A distribution over the slope a: points and their probabilities."""
+
+    slopes: Float[Array, " K"]
+    mass: Float[Array, " K"]
+
+
+def of_gold(positive: Float[Array, "G C"], gold: Int8[Array, " G"]) -> Float[Array, "G C"]:
+    """P(z_j = gold_j | L_j, c) of every gold instance, kept off 0.
+
+    Args:
+        positive: P(z_j = +1 | L_j, c) at every boundary c (``kernels.positives``).
+        gold: -1 or +1.
+    """
+    return jnp.clip(jnp.where(gold[:, None] > 0, positive, 1 - positive), CERTAIN, 1)
+
+
+def without_own(boundary: Boundary, right: Float[Array, "G C"]) -> Float[Array, " G"]:
+    """P(z_j = gold_j | L, the other gold labels): with j's own factor taken out of the boundary's distribution.
+
+    Example:
+        >>> boundary = Boundary(jnp.array(0.0), jnp.array([-1.0, 1.0]), jnp.array([0.75, 0.25]))
+        >>> print(f"{without_own(boundary, jnp.array([[0.9, 0.3]]))[0]:.2f}")     # 1 / (.75 / .9 + .25 / .3)
+        0.60
+    """
+    return 1 / ((1 / right) @ boundary.mass)
+
+
+def calibrate(own: Float[Array, " G"]) -> Calibration:
+    """The slope's distribution, given the probabilities of the truths of gold instances (``without_own``).
+
+    Example: being right less often than said flattens
+        >>> found = calibrate(jnp.array([0.99, 0.99, 0.01, 0.01]))
+        >>> bool(found.mass @ found.slopes < 1)
+        True
+    """
+    steps = jnp.asarray(STEPS, own.dtype)
+    slopes = jnp.exp(SLOPE_SD * steps)
+    fit = jax.nn.log_sigmoid(slopes * _logit(own)[:, None]).sum(0)
+    return Calibration(slopes, jax.nn.softmax(fit - 0.5 * steps**2))
+
+
+def calibrated(probability: Float[Array, " I"], calibration: Calibration) -> Float[Array, " I"]:
+    """E[ σ(a logit p) ]."""
+    return jax.nn.sigmoid(_logit(probability)[:, None] * calibration.slopes) @ calibration.mass
+
+
+def _logit(p):
+    p = jnp.clip(p, CERTAIN, 1 - CERTAIN)
+    return jnp.log(p) - jnp.log1p(-p)
