@@ -213,7 +213,7 @@ def test_a_configuration_of_ones_own(tmp_path):
         ({"model": "dawid_skene"}, r"did you mean dawid-skene\?"),
         ({"model": None}, "model: got None"),
         ({"model": "factor", "factors": 0}, "factors: got 0; allowed: a whole number from 1"),
-        ({"model": "factor", "factors": "auto"}, "factors: got 'auto'"),
+        ({"model": "glad", "factors": "auto"}, "factors: got 'auto' with model glad; allowed: 1, or auto"),
         ({"model": "factor", "factors": 1.5}, "factors: got 1.5"),
         ({"model": "glad", "factors": 2}, "factors: got 2 with model glad"),
         ({"class_prior": 1.0}, "class_prior: got 1.0; allowed: a number between 0 and 1"),
