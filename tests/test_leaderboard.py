@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from experiments.leaderboard import MEASURES, by_group, summary
+from experiments.leaderboard import MEASURES, by_group, in_pairs, summary
 
 SETS = ["ducks", "hcb", "trec2011"]
 METHODS = ["majority", "auto"]
@@ -20,3 +20,16 @@ def test_the_summary_has_means_worst_sets_and_paired_gains():
     majority, auto = summary(table, SETS, METHODS, 0).splitlines()[-2:]
     assert auto == "| auto | 0.750 | 0.750 | 0.750 | 0.750 | -0.100 | 0.200 | – | – |"
     assert "| +0.100 ± 0.100 | -0.100 ± 0.100 |" in majority
+
+
+def test_a_method_that_skipped_a_set_has_no_mean_but_is_compared_where_it_took_part():
+    table = {k: np.array([[np.nan, 0.9], [0.6, 0.5], [0.6, 0.7], [0.5, 0.9]]) for k in MEASURES}
+    part = summary(table, [*SETS, "zencrowd"], METHODS, 1).splitlines()[-2]
+    assert part == "| majority | – | – | – | – | -0.400 | 0.100 | +0.200 ± 0.200 | -0.200 ± 0.200 |"
+
+
+def test_crowds_of_a_kind_are_compared_one_by_one():
+    draws = [[np.array([0.4, 0.6]), np.array([]), np.array([0.5, 0.9])]]
+    assert in_pairs(1, draws, ["benign"], ["majority", "GLAD", "auto"]).splitlines()[-1] == (
+        "| benign | +0.200 ± 0.100 | – |"
+    )
