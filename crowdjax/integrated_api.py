@@ -126,7 +126,7 @@ def fit(
         raise FitError(f"the fit failed: {optimize.MEANING[code]}")
     placed = _place(choice, usual, labels, found, config)
     answers = integrated.of_instances(labels, found.parameters, config, placed)
-    share = integrated.share_of_positives(found, config, placed)
+    share = integrated.share_of_positives(blind, found, config, placed)
     warnings = [*remarks, *reasons, *about_repeats(labels, triples, repeats)]
     if code != optimize.CONVERGED:
         warnings.append(f"The fit did not converge: {optimize.MEANING[code]}.")
@@ -229,6 +229,6 @@ def _labelers(index: LabelIndex, labels: Labels, found, config, boundary) -> pa.
     for name, interval in answers._asdict().items():
         ends = dict(zip((name, f"{name}_lower", f"{name}_upper"), interval, strict=True))
         columns |= {k: np.asarray(v, np.float64) for k, v in ends.items()}
-    positives = integrated.share_of_positives(found, config, boundary).mean
+    positives = integrated.share_of_positives(labels, found, config, boundary).mean
     columns["accuracy"] = positives * columns["sensitivity"] + (1 - positives) * columns["specificity"]
     return pa.table({"labeler": pa.array(index.labelers), **columns})

@@ -13,7 +13,7 @@ from crowdjax.integrated.answers import (
 from crowdjax.integrated.auto import Plan, plan
 from crowdjax.integrated.boundary import Boundary, Choice, around, from_gold, neutral_point, place, weights_of_able
 from crowdjax.integrated.fit import IntegratedFit, fit, fit_jit
-from crowdjax.integrated.kernels import GridPass, expectations, gold_log_likelihood, grid_pass
+from crowdjax.integrated.kernels import GridPass, axis_information, expectations, gold_log_likelihood, grid_pass
 from crowdjax.integrated.model import IntegratedConfig, Parameters, start
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "Parameters",
     "Plan",
     "around",
+    "axis_information",
     "class_probability",
     "expectations",
     "fit",

@@ -5,7 +5,7 @@
     share(c) = mean_j E[ σ(logit π + 2 (x_j - c) / ρ²) | L ]
 
 The boundary's uncertainty is what makes p_j honest: the labels hardly say where it is. Intervals of labelers are
-Laplace's: normal on the logit scale, by V_i, at the given boundary.
+Laplace's: normal on the logit scale, by the labelers' covariance, at the given boundary.
 """
 
 from __future__ import annotations
@@ -101,19 +101,28 @@ def of_labelers(fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary
     return LabelerAnswers(chance(1, population * positive), chance(-1, population * (1 - positive)))
 
 
-def share_of_positives(fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary) -> Interval:
-    """The share of positives among the instances: over the boundary's distribution, and at each boundary as the
-    sum of so many coins. Host side."""
-    x, parameters = np.asarray(config.nodes)[:, None], jax.tree.map(np.asarray, fit.parameters)
-    points, mass = np.asarray(boundary.points, float), np.asarray(boundary.mass, float)
-    logit = class_logit(config, x, parameters.spread, parameters.prior_logit, points)
-    positive = np.asarray(jax.nn.sigmoid(logit), float)
-    instances = np.asarray(fit.instances, float)
-    n = instances.sum()
-    mean = instances @ positive / n
-    sd = np.sqrt(np.maximum(instances @ (positive * (1 - positive)), 1e-12)) / n
+def share_of_positives(labels: Labels, fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary) -> Interval:
+    """The share of positives among the instances: over the boundary's distribution, and at each boundary as the sum of
+    so many coins, by an axis whose origin is known to its standard deviation. Host side.
 
-    shares = np.linspace(0, 1, 4001)
+        Var[share | c] = Σ_j p_j (1 - p_j) / I² + (∂share/∂c)² Var[origin]          p_j = P(z_j = +1 | L, c)
+    """
+    mean, variance, slope = map(np.asarray, _shares(labels, fit, config, boundary))
+    sd = np.sqrt(np.maximum(variance + slope**2 * float(fit.axis[1, 1]), 1e-12))
+    shares, mass = np.linspace(0, 1, 4001), np.asarray(boundary.mass, float)
     below = np.asarray(ndtr((shares[:, None] - mean) / sd)) @ mass
     ends = (np.interp(level, below, shares) for level in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Interval(float(mean @ mass), *map(float, ends))
+
+
+@eqx.filter_jit
+def _shares(labels, fit, config, boundary):
+    """At every boundary: the expected share of positives, its variance, and how it falls as the boundary rises."""
+    x = jnp.asarray(config.nodes, fit.parameters.labelers.dtype)[:, None]
+    logit = class_logit(config, x, fit.parameters.spread, fit.parameters.prior_logit, boundary.points)
+    positive = jax.nn.sigmoid(logit)
+    steep = 0.0 if config.spread == 0 else 2 / fit.parameters.spread**2
+    p, slope = jnp.split(
+        expectations(labels, fit.parameters, config, jnp.c_[positive, steep * positive * (1 - positive)]), 2, axis=1
+    )
+    return p.mean(0), (p * (1 - p)).mean(0) / labels.n_instances, slope.mean(0)

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int
 
 from crowdjax import optimize
 from crowdjax.factor.kernels import majority
-from crowdjax.integrated.kernels import grid_pass, missing_information
+from crowdjax.integrated.kernels import axis_information, grid_pass, missing_information
 from crowdjax.integrated.model import PRIOR_LABELERS, PRIOR_MEAN, IntegratedConfig, Parameters, class_logit, start
 from crowdjax.labels import Labels
 
@@ -38,7 +38,9 @@ class IntegratedFit(eqx.Module):
 
     Attributes:
         parameters: labelers (α_i, γ_i), their population μ, Σ, and ρ and logit π of the instances.
-        covariance: Laplace's covariance of (α_i, γ_i) given the population, by the observed information.
+        covariance: Laplace's covariance of (α_i, γ_i) given the population, by the observed information, and what the
+            labelers share: α_i² times ``axis``.
+        axis: covariance of the log of the unit and of the origin of x, ``kernels.axis_information`` inverted.
         counts: how many labels each labeler gave, with multiplicity.
         instances: how many instances are expected at each point of x.
         objective: Laplace's log evidence of μ, Σ, ρ and π, see the module.
@@ -50,6 +52,7 @@ class IntegratedFit(eqx.Module):
 
     parameters: Parameters
     covariance: Float[Array, "W 2 2"]
+    axis: Float[Array, "2 2"]
     counts: Float[Array, " W"]
     instances: Float[Array, " G"]
     objective: Float[Array, ""]
@@ -106,9 +109,11 @@ def fit(labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=
     covariance, counts, instances, evidence = found.aux
     parameters = unravel(found.x)
     covariance = observed(covariance, missing_information(labels, parameters, config))
+    axis = shared(labels, parameters, counts, config)
     return IntegratedFit(
         parameters=parameters,
-        covariance=covariance,
+        covariance=covariance + parameters.labelers[:, 0, None, None] ** 2 * axis,
+        axis=axis,
         counts=counts,
         instances=instances,
         objective=-found.value,
@@ -167,6 +172,22 @@ def observed(complete: Float[Array, "W 2 2"], missing: Float[Array, "W 2 2"]) ->
     largest = half + jnp.sqrt(jnp.maximum(half**2 - det, 0))
     part = jnp.minimum(1, MOST_MISSING / jnp.maximum(largest, MOST_MISSING))
     return inverse2(inverse2(complete) - part[:, None, None] * missing)
+
+
+def shared(labels: Labels, parameters: Parameters, counts, config: IntegratedConfig) -> Float[Array, "2 2"]:
+    """Covariance of the axis' log unit and origin: the labelers' common uncertainty, which V_i, the others held, lacks.
+
+    A learned population moves with the axis and tells of it no more than the prior of μ, about 1; a given one tells
+    Σ_i α_i² Σ⁻¹. With ρ = 0 the axis is known.
+    """
+    if config.spread == 0:
+        return jnp.zeros_like(parameters.covariance)
+    information = axis_information(labels, parameters, config)
+    if not config.hierarchy:
+        alpha = jnp.where(counts > 0, parameters.labelers[:, 0], 0)
+        information += (alpha @ alpha) * jnp.linalg.inv(parameters.covariance)
+    values, vectors = jnp.linalg.eigh(information)
+    return (vectors / jnp.maximum(values, 1)) @ vectors.T
 
 
 def population(parameters: Parameters, covariance, counts, config: IntegratedConfig) -> Parameters:

@@ -136,6 +136,36 @@ def missing_information(labels: Labels, parameters: Parameters, config: Integrat
     return labels.across(sums)[:, jnp.array([[0, 1], [1, 2]])]
 
 
+def axis_information(labels: Labels, parameters: Parameters, config: IntegratedConfig) -> Float[Array, "2 2"]:
+    """How well the instances tell the unit and the origin of the axis of x, for labelers that all move with it.
+
+    α_i e^t and γ_i + α_i c explain the labels as well, were it not for the instances' population p(x). With
+    f_j(t, c) = log p((x_j - c) e^-t) - t, by Louis 1982, at t = c = 0,
+
+        information = -Σ_j ( E_q[∇∇ f_j] + Cov_q[∇ f_j] )
+
+    Example: twice the instances tell twice as much
+        >>> from crowdjax.integrated import start
+        >>> config, once = IntegratedConfig(), Labels.from_arrays([0, 0], [0, 1], [1, 0])
+        >>> twice = Labels.from_arrays([0] * 4, [0, 1, 2, 3], [1, 0, 1, 0])
+        >>> a, b = (axis_information(v, start(config, 1), config) for v in (once, twice))
+        >>> bool(jnp.allclose(2 * a, b, atol=1e-5))
+        True
+    """
+    x = jnp.asarray(config.nodes, parameters.labelers.dtype)
+    precision = parameters.spread**-2
+    positive = jax.nn.sigmoid(class_logit(config, x, parameters.spread, parameters.prior_logit))
+    slope = -(x + 1 - 2 * positive) * precision  # of log p
+    bend = 4 * positive * (1 - positive) * precision**2 - precision
+    t, c = -x * slope - 1, -slope
+    second = [x * slope + x * x * bend, slope + x * bend, bend]
+    functions = jnp.stack([t, c, *second, t * t, t * c, c * c], axis=1)
+    found = expectations(labels, parameters, config, functions)
+    t, c = found[:, 0], found[:, 1]
+    each = found[:, 2:5] + found[:, 5:] - jnp.stack([t * t, t * c, c * c], axis=1)
+    return -labels.across(each.sum(0))[jnp.array([[0, 1], [1, 2]])]
+
+
 def _clamped(parameters, config, logw, gold, boundary):
     """log p(x_g) of each instance of a block, [I_b, G]; of one with gold log p(x_g, z = gold)."""
     free = jax.nn.logsumexp(logw, axis=1)[None]
