@@ -151,7 +151,7 @@ def test_the_share_of_positives_has_the_doubt_of_every_instance_and_of_the_origi
 
 def test_the_axis_is_known_at_two_points_and_pinned_by_a_given_population():
     """A population that is not learned says where origin and unit are: less is left of their doubt."""
-    counts = np.asarray(SMALL.counts).reshape(60, 12).sum(0)
+    counts = np.bincount(SMALL.labeler, SMALL.counts)
 
     def axis(config):
         return np.asarray(shared(SMALL, start(config, 12), counts, config))

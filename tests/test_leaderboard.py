@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
 
-from experiments.leaderboard import MEASURES, by_group, in_pairs, summary
+from experiments.leaderboard import MEASURES, Config, by_group, in_pairs, report, summary
+from experiments.tables import scored
 
 SETS = ["ducks", "hcb", "trec2011"]
 METHODS = ["majority", "auto"]
@@ -33,3 +35,21 @@ def test_crowds_of_a_kind_are_compared_one_by_one():
     assert in_pairs(1, draws, ["benign"], ["majority", "GLAD", "auto"]).splitlines()[-1] == (
         "| benign | +0.200 ± 0.100 | – |"
     )
+
+
+def test_a_report_has_a_part_and_a_figure_for_real_sets_and_for_crowds():
+    truth, p = np.array([1, -1, 1]), np.array([[0.9, 0.2, 0.4], [0.8, 0.3, 0.6]])
+    rows = []
+    for name, condition in (("ducks", "all labels"), ("benign", "simulated"), ("rare class", "simulated")):
+        methods = ("majority vote", "auto") if name == "benign" else ("majority vote", "GLAD", "auto")
+        for shift, method in enumerate(methods):
+            rows += scored(method, np.clip(p + 0.05 * shift, 0, 1), truth, set=name, condition=condition)
+    found = report(Config(sets=("ducks",)), {"metrics": pa.Table.from_pylist(rows)})
+    assert set(found.figures) == {"all_labels", "simulated"}
+    assert "## simulated" in found.text and "skipped" not in found.text
+    real, crowds = found.figures["all_labels"].axes, found.figures["simulated"].axes
+    drawn = {line.get_label(): line.get_xdata() for line in real[0].lines}
+    np.testing.assert_allclose(
+        drawn["auto"], [1 / 12]
+    )  # in one of two draws, one of three is a tie and no longer wrong
+    assert np.isnan({line.get_label(): line.get_xdata() for line in crowds[1].lines}["GLAD"][0])
