@@ -49,7 +49,6 @@ def test_a_report_has_a_part_and_a_figure_for_real_sets_and_for_crowds():
     assert "## simulated" in found.text and "skipped" not in found.text
     real, crowds = found.figures["all_labels"].axes, found.figures["simulated"].axes
     drawn = {line.get_label(): line.get_xdata() for line in real[0].lines}
-    np.testing.assert_allclose(
-        drawn["auto"], [1 / 12]
-    )  # in one of two draws, one of three is a tie and no longer wrong
+    # Of one of the two draws one instance of three is a tie and no longer wrong.
+    np.testing.assert_allclose(drawn["auto"], [1 / 12])
     assert np.isnan({line.get_label(): line.get_xdata() for line in crowds[1].lines}["GLAD"][0])

@@ -105,7 +105,7 @@ def test_smiles_are_hard_where_the_detector_is_high_and_the_crowd_is_mostly_righ
 def test_a_mixed_crowd_has_its_shares_and_numbers_of_labels():
     settings = dict(per_instance=3, active=8, bias=(-1.0, 0.5), positives=0.2, spammers=0.3, adversaries=0.2)
     keys = jax.random.split(jax.random.key(6), 400)
-    crowds = jax.vmap(lambda key: simulate.mixed(key, 10, 50, ability=(2.0, 0.1), **settings))(keys)
+    crowds = jax.jit(jax.vmap(lambda key: simulate.mixed(key, 10, 50, ability=(2.0, 0.1), **settings)))(keys)
     asked, alpha = np.array(crowds.weight).reshape(400, 50, 10), np.array(crowds.factors.alpha)
     assert (asked.sum(2) == 3).all() and not asked[:, :, 8:].any()
     np.testing.assert_allclose(asked[:, :, :8].mean(), 3 / 8)
