@@ -165,9 +165,7 @@ def fit(
         raise FitError(f"the fit failed: {optimize.MEANING[code]}")
     placed, calibration = _place(choice, usual, labels, found, config, features, values)
     answers = _answers(labels, found.parameters, config, placed, features, calibration)
-    several = features.instance is not None
-    given = integrated.coins(labels, found.parameters, config, placed, features) if several else None
-    share = integrated.share_of_positives(found, config, placed, given)
+    share = integrated.share_of_positives(blind, found, config, placed, features)
     warnings = [*remarks, *reasons, *about_repeats(labels, triples, repeats)]
     if code != optimize.CONVERGED:
         warnings.append(f"The fit did not converge: {optimize.MEANING[code]}.")

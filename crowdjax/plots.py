@@ -182,6 +182,38 @@ def dots(values: Float[np.ndarray, "K M"], rows: Sequence[str], columns: Sequenc
 
 
 @_styled
+def differences(
+    panels: Mapping[str, Float[np.ndarray, "K M"]], rows: Sequence[str], columns: Sequence[str], *, highlight: str
+) -> Figure:
+    """One panel per measure: a row per set, a marker per model at its difference from a baseline; NaN leaves it out.
+
+    The axes are linear within ± .1 and logarithmic beyond, so that small differences and disasters are both seen.
+
+    Args:
+        highlight: the model drawn larger, with its markers joined.
+    """
+    figure, axes = _panels(len(panels), 3.7 * len(panels) + 1.4, 1.1 + 0.3 * len(rows), sharey=True)
+    place = np.arange(len(rows))
+    for ax, (title, values) in zip(axes, panels.items(), strict=True):
+        ax.axvline(0, color="#4D4D4D", linewidth=1)
+        for m, name in enumerate(columns):
+            chosen = name == highlight
+            look = dict(linewidth=1.2, markersize=7, zorder=3) if chosen else dict(linewidth=0, markersize=5, alpha=0.8)
+            colour, marker = ("black", "o") if chosen else (COLOURS[m % 8], MARKERS[(m + 1) % 8])
+            ax.plot(values[:, m], place, color=colour, marker=marker, label=name, **look)
+        ax.set(title=title, yticks=place, yticklabels=list(rows))
+        ax.set_xscale("symlog", linthresh=0.1)
+        ax.margins(x=0.06)
+        ticks = np.array([-10, -1, -0.1, 0, 0.1, 1, 10])
+        low, high = np.nanmin(values), np.nanmax(values)
+        ax.set_xticks(ticks[(ticks > 1.5 * low - 0.1) & (ticks < 1.5 * high + 0.1)])
+        ax.xaxis.set_major_formatter("{x:+g}")
+    axes[0].invert_yaxis()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    return figure
+
+
+@_styled
 def matrices(tables: Mapping[str, Float[np.ndarray, "A B"]], rows: Sequence[str], columns: Sequence[str]) -> Figure:
     """Small tables of probabilities side by side, shaded from ½ to 1."""
     figure, axes = _panels(len(tables), 0.8 + 2.0 * len(tables), 1.9, sharey=True)

@@ -167,6 +167,54 @@ def smiles(
     return Simulation(label, jnp.ones(label.shape), truth, factors, None, detector[:, None])
 
 
+def mixed(
+    key: PRNGKeyArray,
+    n_labelers: int,
+    n_instances: int,
+    *,
+    per_instance: Int[Array, ""] | int = 5,
+    active: Int[Array, ""] | int | None = None,
+    ability: tuple[float, float] = (1.3, 0.5),
+    bias: tuple[float, float] = (0.0, 0.5),
+    clarity: float = 0.5,
+    positives: float = 0.5,
+    spammers: float = 0.0,
+    adversaries: float = 0.0,
+) -> Simulation:
+    """A crowd of able labelers, spammers and adversaries on instances that are more or less clear.
+
+        logit P(L_ij = +1 | z_j) = z_j κ_i α_i β_j + γ_i
+        α_i ~ N(ability)      γ_i ~ N(bias)      β_j ~ exp(N(0, clarity²))      κ_i = 1, 0 (spammer) or -1 (adversary)
+
+    Args:
+        per_instance: each instance is judged by so many labelers, chosen at random (may be traced).
+        active: only the first so many labelers label anything (may be traced).
+        ability, bias: mean and standard deviation; the mean of ``bias`` is what the whole crowd shares.
+        positives: the chance that a truth is +1.
+        spammers, adversaries: chances that a labeler is one.
+
+    Example:
+        >>> import jax
+        >>> crowd = mixed(jax.random.key(0), 10, 20, per_instance=3, active=5)
+        >>> sorted(set(crowd.weight.reshape(20, 10).sum(1).tolist())), float(crowd.weight.reshape(20, 10)[:, 5:].sum())
+        ([3.0], 0.0)
+
+    Source: the settings are ours; the kinds of labelers are those of Raykar and Yu 2012.
+    """
+    k_kind, k_alpha, k_bias, k_clarity, k_truth, k_label, k_asked = jax.random.split(key, 7)
+    kind = jax.random.uniform(k_kind, (n_labelers,))
+    sign = jnp.where(kind < spammers, 0.0, jnp.where(kind < spammers + adversaries, -1.0, 1.0))
+    alpha = sign * (ability[0] + ability[1] * jax.random.normal(k_alpha, (n_labelers,)))
+    gamma = bias[0] + bias[1] * jax.random.normal(k_bias, (n_labelers,))
+    beta = jnp.exp(clarity * jax.random.normal(k_clarity, (n_instances,)))
+    factors = Factors(alpha[:, None], beta[:, None], gamma, jnp.full(n_instances, jnp.log(positives / (1 - positives))))
+    truth = coins(k_truth, n_instances, positives)
+    there = jnp.arange(n_labelers) < (n_labelers if active is None else active)
+    turn = jnp.where(there, jax.random.uniform(k_asked, (n_instances, n_labelers)), 2.0)
+    asked = (turn.argsort(1).argsort(1) < per_instance) & there
+    return Simulation(judgements(k_label, factors, truth), asked.ravel().astype(alpha.dtype), truth, factors)
+
+
 def specialists(n_labelers: int = 1, n_instances: int = 1) -> Factors:
     """The factors of the paper's example: so many specialists, as many generalists, instances likewise.
 

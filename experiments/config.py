@@ -28,7 +28,7 @@ from crowdjax.factor import PRESETS, FactorConfig, Solver
 from crowdjax.labels import InputError
 
 STUDIES = (
-    *("specialist", "fig3", "table1", "fig4", "real", "heldout", "leaderboard", "look"),
+    *("specialist", "fig3", "table1", "fig4", "real", "heldout", "leaderboard", "intervals", "look"),
     *("theodon_sim", "theodon_public", "rare", "calibration", "sbc"),
     "quickstart",
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,11 +21,11 @@ from crowdjax.integrated import (
     Parameters,
     around,
     centers,
-    coins,
     fit_jit,
     grid_pass,
     of_instances,
     positives,
+    share_of_positives,
 )
 from crowdjax.integrated.fit import cluster_weights, log_population, regress
 from crowdjax.integrated.kernels import missing_information
@@ -99,9 +101,9 @@ def test_answers_are_integrals_over_each_instances_own_prior(x64):
     positive = np.array([mean(j, lambda x, p: p) for j in range(7)])
     np.testing.assert_allclose(found.probability, positive, atol=1e-6)
     np.testing.assert_allclose(found.mean, [mean(j, lambda x, p: x) for j in range(7)], atol=1e-6)
-    sums = coins(SMALL, given, CONFIG, boundary, OF_INSTANCES)
-    of_one = sum(mean(j, lambda x, p: p * (1 - p)) for j in range(7))
-    np.testing.assert_allclose(sums[:, 0], [positive.sum(), of_one], atol=1e-5)
+    fitted = dataclasses.replace(fit_jit(SMALL, CONFIG, features=OF_INSTANCES), parameters=given)
+    share = share_of_positives(SMALL, fitted, CONFIG, boundary, OF_INSTANCES)
+    np.testing.assert_allclose(share.mean, positive.mean(), atol=1e-5)
     np.testing.assert_allclose(positives(SMALL, given, CONFIG, jnp.zeros(1), jnp.asarray(M))[:, 0], positive, atol=1e-6)
 
 

@@ -9,9 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
+from scipy.stats import norm
 
-from crowdjax.integrated import IntegratedConfig, around, fit_jit, grid_pass, of_instances, of_labelers, place, start
-from crowdjax.integrated.fit import newton
+from crowdjax.integrated import (
+    Boundary,
+    IntegratedConfig,
+    around,
+    fit_jit,
+    grid_pass,
+    of_instances,
+    of_labelers,
+    place,
+    share_of_positives,
+    start,
+)
+from crowdjax.integrated.fit import newton, shared
 from crowdjax.labels import Labels
 from crowdjax.optimize import CONVERGED
 
@@ -119,4 +131,31 @@ def test_intervals_of_labelers_hold_what_they_say():
         found = of_labelers(fit_jit(labels, config), config, around(jnp.zeros(())))
         for interval, truth in ((found.sensitivity, sens), (found.specificity, spec)):
             inside.append((np.asarray(interval.lower) <= truth) & (truth <= np.asarray(interval.upper)))
-    assert 0.85 <= np.mean(inside) <= 0.95
+    assert 0.87 <= np.mean(inside) <= 0.93
+
+
+def test_the_share_of_positives_has_the_doubt_of_every_instance_and_of_the_origin(x64):
+    """At one boundary: a normal distribution, its variance from the instances' own probabilities."""
+    found = fit_jit(SMALL, FIXED)
+
+    def probability(c):
+        boundary = Boundary(jnp.asarray(c), jnp.asarray([c]), jnp.ones(1))
+        return np.asarray(of_instances(SMALL, found.parameters, FIXED, boundary).probability)
+
+    p, h = probability(0.0), 1e-4
+    slope = (probability(h) - probability(-h)).mean() / (2 * h)
+    sd = np.sqrt((p * (1 - p)).sum() / len(p) ** 2 + slope**2 * float(found.axis[1, 1]))
+    share = share_of_positives(SMALL, found, FIXED, around(jnp.zeros(())))
+    np.testing.assert_allclose(share, norm.ppf([0.5, 0.05, 0.95], p.mean(), sd), atol=1e-3)
+
+
+def test_the_axis_is_known_at_two_points_and_pinned_by_a_given_population():
+    """A population that is not learned says where origin and unit are: less is left of their doubt."""
+    counts = np.bincount(SMALL.labeler, SMALL.counts)
+
+    def axis(config):
+        return np.asarray(shared(SMALL, start(config, 12), counts, config))
+
+    learned, given = axis(IntegratedConfig(spread=RHO)), axis(FIXED)
+    assert (np.diag(learned) > np.diag(given)).all() and (np.diag(given) > 0).all()
+    assert not axis(IntegratedConfig(spread=0.0)).any()

@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from crowdjax.factor import Factors, evidence
 from crowdjax.integrated import IntegratedConfig, Parameters, expectations, grid_pass, positives
-from crowdjax.integrated.kernels import missing_information
+from crowdjax.integrated.kernels import axis_information, missing_information
 from crowdjax.labels import InputError, Labels
 
 pytestmark = pytest.mark.usefixtures("x64")
@@ -103,6 +103,26 @@ def test_missing_information_is_the_covariance_of_the_scores():
         score = c * label * expit(-label * (LABELERS[i] @ [x, np.ones_like(x)])) * np.array([x, np.ones_like(x)])
         expected[i] += np.cov(score, aweights=q[j], ddof=0)
     np.testing.assert_allclose(missing_information(labels(), parameters(), CONFIG), expected, atol=1e-12)
+
+
+def test_axis_information_is_the_curvature_of_the_evidence_under_a_moved_population():
+    """Second differences of Σ_j log ∫ p(L_j | u) p((u - c) e^-t) e^-t du by sums over fine points."""
+    u = np.linspace(-14, 14, 5601)
+    given = np.zeros((I, len(u)))
+    for i, j, label, c in zip(LABELER, INSTANCE, LABEL, WEIGHT, strict=True):
+        given[j] += c * log_expit(label * (LABELERS[i] @ [u, np.ones_like(u)]))
+
+    def evidence(t, c):
+        x = (u - c) * np.exp(-t)
+        prior = np.logaddexp(np.log(PRIOR) + norm.logpdf(x, 1, RHO), np.log1p(-PRIOR) + norm.logpdf(x, -1, RHO)) - t
+        return logsumexp(given + prior, axis=1).sum()
+
+    h = 1e-3
+    tt = (evidence(h, 0) - 2 * evidence(0, 0) + evidence(-h, 0)) / h**2
+    cc = (evidence(0, h) - 2 * evidence(0, 0) + evidence(0, -h)) / h**2
+    tc = (evidence(h, h) - evidence(h, -h) - evidence(-h, h) + evidence(-h, -h)) / (4 * h**2)
+    found = axis_information(labels(), parameters(), CONFIG)
+    np.testing.assert_allclose(found, -np.array([[tt, tc], [tc, cc]]), atol=2e-4)
 
 
 def test_positives_are_posteriors_at_every_boundary():

@@ -102,6 +102,21 @@ def test_smiles_are_hard_where_the_detector_is_high_and_the_crowd_is_mostly_righ
     assert right[detector < -0.5].mean() > right[detector > 0.8].mean() + 0.1
 
 
+def test_a_mixed_crowd_has_its_shares_and_numbers_of_labels():
+    settings = dict(per_instance=3, active=8, bias=(-1.0, 0.5), positives=0.2, spammers=0.3, adversaries=0.2)
+    keys = jax.random.split(jax.random.key(6), 400)
+    crowds = jax.jit(jax.vmap(lambda key: simulate.mixed(key, 10, 50, ability=(2.0, 0.1), **settings)))(keys)
+    asked, alpha = np.array(crowds.weight).reshape(400, 50, 10), np.array(crowds.factors.alpha)
+    assert (asked.sum(2) == 3).all() and not asked[:, :, 8:].any()
+    np.testing.assert_allclose(asked[:, :, :8].mean(), 3 / 8)
+    for share, measured in ((0.3, alpha == 0), (0.2, alpha < 0), (0.2, np.array(crowds.truth) > 0)):
+        assert abs(measured.mean() - share) < 4 * np.sqrt(share * (1 - share) / measured.size)
+    gamma, log_beta = np.array(crowds.factors.gamma), np.log(np.array(crowds.factors.beta))
+    for values, mean, sd in ((gamma, -1.0, 0.5), (log_beta, 0.0, 0.5)):
+        assert abs(values.mean() - mean) < 4 * sd / np.sqrt(values.size)
+        assert abs(values.std() / sd - 1) < 4 / np.sqrt(2 * values.size)
+
+
 def test_power_law_is_seeded_and_independent_of_what_is_read():
     crowd = simulate.power_law(7, 50_000)
     first, again = next(crowd.chunks()), next(simulate.power_law(7, 50_000).chunks())

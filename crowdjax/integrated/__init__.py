@@ -6,7 +6,6 @@ from crowdjax.integrated.answers import (
     Interval,
     LabelerAnswers,
     class_probability,
-    coins,
     kinds,
     of_instances,
     of_labelers,
@@ -25,7 +24,7 @@ from crowdjax.integrated.boundary import (
 )
 from crowdjax.integrated.fit import IntegratedFit, fit, fit_jit
 from crowdjax.integrated.gold import Calibration, calibrate, calibrated, of_gold, without_own
-from crowdjax.integrated.kernels import GridPass, expectations, grid_pass, positives
+from crowdjax.integrated.kernels import GridPass, axis_information, expectations, grid_pass, positives
 from crowdjax.integrated.look import Check, Look, School, look, replicate, residuals
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, labeler_means, start
 from crowdjax.integrated.score import normal_scores, score_log_likelihood
@@ -48,12 +47,12 @@ __all__ = [
     "Plan",
     "School",
     "around",
+    "axis_information",
     "calibrate",
     "calibrated",
     "candidates",
     "centers",
     "class_probability",
-    "coins",
     "expectations",
     "fit",
     "fit_jit",

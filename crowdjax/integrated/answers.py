@@ -6,7 +6,7 @@
     share(c) = mean_j E[ σ(logit π + 2 (x_j - c) / ρ²) | L ]
 
 The boundary's uncertainty is what makes p_j honest: the labels hardly say where it is. Intervals of labelers are
-Laplace's: normal on the logit scale, by V_i, at the given boundary.
+Laplace's: normal on the logit scale, by the labelers' covariance, at the given boundary.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from crowdjax.integrated.fit import IntegratedFit
 from crowdjax.integrated.kernels import expectations
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, class_logit, log_weights
 from crowdjax.labels import Labels
-from crowdjax.segments import total
 
 LEVEL = 0.9  # of all intervals
 HALF = NormalDist().inv_cdf((1 + LEVEL) / 2)  # of an interval, in standard deviations
@@ -151,44 +150,38 @@ def kinds(informedness: Interval) -> np.ndarray:
     return np.select(of, ["spammer", "adversary", "expert", "unknown"], "ordinary")
 
 
-@eqx.filter_jit
-def coins(
-    labels: Labels, parameters: Parameters, config: IntegratedConfig, boundary: Boundary, features: Features
-) -> Float[Array, "2 C"]:
-    """Σ_j E[p_j] and Σ_j E[p_j (1 - p_j)] at every boundary, where instances have features."""
-    x = jnp.asarray(config.nodes, parameters.labelers.dtype)[:, None]
-
-    def functions(m):
-        logit = class_logit(config, x, parameters.spread, parameters.prior_logit, boundary.points, m[:, None, None])
-        p = jax.nn.sigmoid(logit)
-        return jnp.concatenate([p, p * (1 - p)], axis=-1)
-
-    sums = expectations(labels, parameters, config, functions, centers(parameters, features))
-    return jax.vmap(total, 1)(sums).reshape(2, -1)
-
-
 def share_of_positives(
-    fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary, given: Float[Array, "2 C"] | None = None
+    labels: Labels,
+    fit: IntegratedFit,
+    config: IntegratedConfig,
+    boundary: Boundary,
+    features: Features = Features(),
 ) -> Interval:
-    """The share of positives among the instances: over the boundary's distribution, and at each boundary as the
-    sum of so many coins. Host side.
+    """The share of positives among the instances: over the boundary's distribution, and at each boundary as the sum of
+    so many coins, by an axis whose origin is known to its standard deviation. Host side.
 
-    Args:
-        given: of ``coins``, where instances have features.
+        Var[share | c] = Σ_j p_j (1 - p_j) / I² + (∂share/∂c)² Var[origin]          p_j = P(z_j = +1 | L, c)
     """
-    x, parameters = np.asarray(config.nodes)[:, None], jax.tree.map(np.asarray, fit.parameters)
-    points, mass = np.asarray(boundary.points, float), np.asarray(boundary.mass, float)
-    instances = np.asarray(fit.instances, float)
-    n = instances.sum()
-    if given is None:
-        logit = class_logit(config, x, parameters.spread, parameters.prior_logit, points)
-        positive = np.asarray(jax.nn.sigmoid(logit), float)
-        mean, variance = instances @ positive, instances @ (positive * (1 - positive))
-    else:
-        mean, variance = np.asarray(given, float)
-    mean, sd = mean / n, np.sqrt(np.maximum(variance, 1e-12)) / n
-
-    shares = np.linspace(0, 1, 4001)
+    mean, variance, slope = map(np.asarray, _shares(labels, fit, config, boundary, features))
+    sd = np.sqrt(np.maximum(variance + slope**2 * float(fit.axis[1, 1]), 1e-12))
+    shares, mass = np.linspace(0, 1, 4001), np.asarray(boundary.mass, float)
     below = np.asarray(ndtr((shares[:, None] - mean) / sd)) @ mass
     ends = (np.interp(level, below, shares) for level in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
     return Interval(float(mean @ mass), *map(float, ends))
+
+
+@eqx.filter_jit
+def _shares(labels, fit, config, boundary, features):
+    """At every boundary: the expected share of positives, its variance, and how it falls as the boundary rises."""
+    parameters = fit.parameters
+    x, center = jnp.asarray(config.nodes, parameters.labelers.dtype)[:, None], centers(parameters, features)
+
+    def functions(m):
+        m = 1.0 if m is None else m[:, None, None]
+        p = jax.nn.sigmoid(class_logit(config, x, parameters.spread, parameters.prior_logit, boundary.points, m))
+        steep = 0.0 if config.spread == 0 else 2 * m / parameters.spread**2
+        return jnp.concatenate([p, steep * p * (1 - p)], axis=-1)
+
+    found = expectations(labels, parameters, config, functions(None) if center is None else functions, center)
+    p, slope = jnp.split(found, 2, axis=1)
+    return p.mean(0), (p * (1 - p)).mean(0) / labels.n_instances, slope.mean(0)

@@ -32,7 +32,7 @@ from jaxtyping import Array, Float, Int
 from crowdjax import optimize
 from crowdjax.factor.features import PRECISION
 from crowdjax.factor.kernels import majority
-from crowdjax.integrated.kernels import GridPass, grid_pass, missing_information
+from crowdjax.integrated.kernels import GridPass, axis_information, grid_pass, missing_information
 from crowdjax.integrated.model import (
     FEATURE_SD,
     PRIOR_LABELERS,
@@ -49,6 +49,7 @@ from crowdjax.labels import Labels
 from crowdjax.segments import total
 
 NEWTON_STEPS = 2
+MOVED = np.array([0, -1])  # α and γ, which move with the axis of x
 MOST_MISSING = 0.9
 HELD = 1e6  # precision of a prior that holds a weight at 0
 STEP_LENGTHS = (1.0, 0.5, 0.2, 0.05, 0.0)  # a Newton step is the best of these parts of it
@@ -59,7 +60,9 @@ class IntegratedFit(eqx.Module):
 
     Attributes:
         parameters: labelers (α_i, γ_i), their population μ, Σ, and ρ and logit π of the instances.
-        covariance: Laplace's covariance of (α_i, γ_i) given the population, by the observed information.
+        covariance: Laplace's covariance of (α_i, γ_i) given the population, by the observed information, and what the
+            labelers share: α_i² times ``axis``.
+        axis: covariance of the log of the unit and of the origin of x, ``kernels.axis_information`` inverted.
         counts: how many labels each labeler gave, with multiplicity.
         instances: how many instances are expected at each point of x.
         objective: Laplace's log evidence of μ, Σ, ρ and π, see the module.
@@ -71,6 +74,7 @@ class IntegratedFit(eqx.Module):
 
     parameters: Parameters
     covariance: Float[Array, "W K K"]
+    axis: Float[Array, "2 2"]
     counts: Float[Array, " W"]
     instances: Float[Array, " G"]
     objective: Float[Array, ""]
@@ -135,10 +139,13 @@ def fit(
     found = jax.tree.map(lambda v: v[best], found)
     covariance, counts, instances, evidence = found.aux
     parameters = unravel(found.x)
-    covariance = observed(covariance, missing_information(labels, parameters, config, centers(parameters, features)))
+    center = centers(parameters, features)
+    covariance = observed(covariance, missing_information(labels, parameters, config, center))
+    axis = shared(labels, parameters, counts, config, center)
     return IntegratedFit(
         parameters=parameters,
-        covariance=covariance,
+        covariance=covariance.at[:, MOVED[:, None], MOVED].add(parameters.labelers[:, 0, None, None] ** 2 * axis),
+        axis=axis,
         counts=counts,
         instances=instances,
         objective=-found.value,
@@ -220,6 +227,24 @@ def observed(complete: Float[Array, "W K K"], missing: Float[Array, "W K K"]) ->
     largest = jnp.linalg.eigvalsh(jnp.swapaxes(root, 1, 2) @ missing @ root)[:, -1]
     part = jnp.minimum(1, MOST_MISSING / jnp.maximum(largest, MOST_MISSING))
     return inverse(inverse(complete) - part[:, None, None] * missing)
+
+
+def shared(
+    labels: Labels, parameters: Parameters, counts, config: IntegratedConfig, center: Float[Array, " I"] | None = None
+) -> Float[Array, "2 2"]:
+    """Covariance of the axis' log unit and origin: the labelers' common uncertainty, which V_i, the others held, lacks.
+
+    A learned population moves with the axis and tells of it no more than the prior of μ, about 1; a given one tells
+    Σ_i α_i² Σ⁻¹. With ρ = 0 the axis is known.
+    """
+    if config.spread == 0:
+        return jnp.zeros((2, 2), parameters.labelers.dtype)
+    information = axis_information(labels, parameters, config, center)
+    if not config.hierarchy:
+        alpha = jnp.where(counts > 0, parameters.labelers[:, 0], 0)
+        information += (alpha @ alpha) * jnp.linalg.inv(parameters.covariance)[MOVED[:, None], MOVED]
+    values, vectors = jnp.linalg.eigh(information)
+    return (vectors / jnp.maximum(values, 1)) @ vectors.T
 
 
 def population(

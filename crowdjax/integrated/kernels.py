@@ -163,6 +163,43 @@ def missing_information(
     return labels.across(sums)[:, place]
 
 
+def axis_information(
+    labels: Labels, parameters: Parameters, config: IntegratedConfig, center: Float[Array, " I"] | None = None
+) -> Float[Array, "2 2"]:
+    """How well the instances tell the unit and the origin of the axis of x, for labelers that all move with it.
+
+    α_i e^t and γ_i + α_i c explain the labels as well, were it not for the instances' population p(x). With
+    f_j(t, c) = log p((x_j - c) e^-t) - t, by Louis 1982, at t = c = 0,
+
+        information = -Σ_j ( E_q[∇∇ f_j] + Cov_q[∇ f_j] )
+
+    Example: twice the instances tell twice as much
+        >>> from crowdjax.integrated import start
+        >>> config, once = IntegratedConfig(), Labels.from_arrays([0, 0], [0, 1], [1, 0])
+        >>> twice = Labels.from_arrays([0] * 4, [0, 1, 2, 3], [1, 0, 1, 0])
+        >>> a, b = (axis_information(v, start(config, 1), config) for v in (once, twice))
+        >>> bool(jnp.allclose(2 * a, b, atol=1e-5))
+        True
+    """
+    x = jnp.asarray(config.nodes, parameters.labelers.dtype)
+    precision = parameters.spread**-2
+
+    def functions(m):
+        m = 1.0 if m is None else m[:, None]
+        positive = jax.nn.sigmoid(class_logit(config, x, parameters.spread, parameters.prior_logit, center=m))
+        slope = -(x + m - 2 * m * positive) * precision  # of log p
+        bend = 4 * m * m * positive * (1 - positive) * precision**2 - precision
+        t, c = -x * slope - 1, -slope
+        return jnp.stack([t, c, x * slope + x * x * bend, slope + x * bend, bend, t * t, t * c, c * c], axis=-1)
+
+    found = expectations(labels, parameters, config, functions(None) if center is None else functions, center)
+    t, c = found[:, 0], found[:, 1]
+    each = found[:, 2:5] + found[:, 5:] - jnp.stack([t * t, t * c, c * c], axis=1)
+    if labels.shard is not None:
+        each *= labels.shard.real[:, None]
+    return -labels.across(each.sum(0))[jnp.array([[0, 1], [1, 2]])]
+
+
 def _prior(parameters: Parameters, config: IntegratedConfig):
     """log p(x_g, z) as a function of m_j: [I_b, G, 2]; [G, 2] for None, where all are alike."""
     alike = log_weights(config, parameters.spread, parameters.prior_logit)

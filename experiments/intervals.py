@@ -1,0 +1,123 @@
+"""Whether intervals of the integrated model hold what they say, on crowds drawn from it.
+
+    logit P(L_ij = +1) = α_i x_j + γ_i      x_j = z_j β_j,  β_j ~ N(1, ρ²)      (α_i, γ_i) ~ N(μ, Σ)
+
+Coverage of the 90 % intervals of every labeler's sensitivity and specificity, and of the share of positives, with ρ
+given and with ρ learned; the classes meet at 0, and are taken to (``gap``), or the boundary is ``able``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+
+from crowdjax import integrated, simulate
+from crowdjax.factor import Factors
+from crowdjax.integrated import IntegratedConfig
+from experiments.runner import say
+from experiments.tables import Report, markdown, names, rows, select
+
+BOUNDARIES = ("gap", "able")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The crowds: values of ρ, sizes, the share of the pairs that are judged, and the population of labelers."""
+
+    spreads: tuple[float, ...] = (0.7, 1.0)
+    n_labelers: int = 60
+    n_instances: int = 300
+    density: float = 0.3
+    mean: tuple[float, float] = (1.2, 0.2)
+    covariance: tuple[float, float, float] = (0.4, -0.1, 0.6)  # of α, of α and γ, of γ
+    n_repeats: int = 60
+    seed: int = 0
+
+
+def data(config: Config) -> tuple[str, ...]:
+    return ()
+
+
+def run(config: Config) -> dict[str, pa.Table]:
+    found = []
+    cells = jax.tree.map(np.asarray, simulate.grid(config.n_labelers, config.n_instances))
+    for spread in config.spreads:
+        keys = jax.random.split(jax.random.key(config.seed), config.n_repeats)
+        drawn = jax.tree.map(np.asarray, jax.jit(jax.vmap(lambda key, spread=spread: draw(key, config, spread)))(keys))
+        for known in (True, False):
+            values = {}
+            for r in range(config.n_repeats):
+                one = jax.tree.map(lambda v, r=r: v[r], drawn)
+                settings = IntegratedConfig(spread=spread if known else "learn")
+                for boundary, measured in judged(one, cells, settings, spread).items():
+                    for k, v in measured.items():
+                        values.setdefault(boundary, {}).setdefault(k, []).append(v)
+            for boundary, measured in values.items():
+                found += rows("known" if known else "learned", measured, spread=spread, boundary=boundary)
+            say(f"intervals: ρ = {spread}, {'known' if known else 'learned'}: done")
+    return {"metrics": pa.Table.from_pylist(found)}
+
+
+def draw(key, config: Config, spread: float) -> simulate.Simulation:
+    """A crowd from the model."""
+    k_labeler, k_beta, k_truth, k_label, k_asked = jax.random.split(key, 5)
+    a, b, c = config.covariance
+    labelers = jax.random.multivariate_normal(
+        k_labeler, jnp.array(config.mean), jnp.array([[a, b], [b, c]]), (config.n_labelers,)
+    )
+    beta = 1 + spread * jax.random.normal(k_beta, (config.n_instances, 1))
+    factors = Factors(labelers[:, :1], beta, labelers[:, 1], jnp.zeros(config.n_instances))
+    truth = simulate.coins(k_truth, config.n_instances)
+    label = simulate.judgements(k_label, factors, truth)
+    asked = jax.random.bernoulli(k_asked, config.density, label.shape)
+    return simulate.Simulation(label, asked.astype(beta.dtype), truth, factors)
+
+
+def judged(crowd: simulate.Simulation, cells, config: IntegratedConfig, spread: float) -> dict[str, dict[str, float]]:
+    """By boundary: the share of labelers inside their intervals, whether the share of positives is, and the widths."""
+    labels = crowd.on(cells)
+    fit = integrated.fit_jit(labels, config)
+    alpha, gamma = crowd.factors.alpha[:, 0], crowd.factors.gamma
+    points, mass = np.polynomial.hermite_e.hermegauss(61)
+    chance = lambda sign: (  # noqa: E731
+        mass @ jax.nn.sigmoid(alpha * (1 + spread * points[:, None]) + sign * gamma) / mass.sum()
+    )
+    truths = np.concatenate([chance(1), chance(-1)])
+    found = {}
+    for boundary in BOUNDARIES:
+        placed = integrated.place(boundary, fit.parameters.labelers, fit.counts)
+        answers = integrated.of_labelers(fit, config, placed)
+        lower, upper = (np.concatenate([getattr(v, end) for v in answers]) for end in ("lower", "upper"))
+        share = integrated.share_of_positives(labels, fit, config, placed)
+        found[boundary] = {
+            "labelers": float(((lower <= truths) & (truths <= upper)).mean()),
+            "width of labelers": float((upper - lower).mean()),
+            "positives": float(share.lower <= (crowd.truth > 0).mean() <= share.upper),
+            "width of positives": share.upper - share.lower,
+        }
+    return found
+
+
+def report(config: Config, tables) -> Report:
+    metrics = tables["metrics"]
+    lines = []
+    for spread in names(metrics, "spread"):
+        for known in names(metrics, "model"):
+            for boundary in names(metrics, "boundary"):
+                at = dict(model=known, spread=spread, boundary=boundary)
+                line = [f"{spread}, {known}", boundary]
+                for k in ("labelers", "positives"):
+                    v = select(metrics, metric=k, **at)
+                    line.append(f"{v.mean():.3f} ± {v.std(ddof=1) / np.sqrt(len(v)):.3f}")
+                    line.append(float(select(metrics, metric=f"width of {k}", **at).mean()))
+                lines.append(line)
+    text = f"""Coverage of 90 % intervals, ± standard error over {config.n_repeats} crowds of {config.n_labelers}
+labelers and {config.n_instances} instances; {config.density:.0%} of the pairs are judged.
+
+{markdown(["ρ", "boundary", "labelers", "width", "share of positives", "width"], lines)}
+"""
+    return Report(text)
