@@ -22,7 +22,9 @@ from crowdjax.answers import labels_of_labelers
 from crowdjax.integrated import Features
 from crowdjax.integrated.look import LEVEL, Look
 from crowdjax.integrated_api import IntegratedAggregation
-from crowdjax.labels import InputError
+from crowdjax.labels import InputError, Labels
+
+MOST_LABELS = 200_000  # of more, a part is looked at: a replicate costs two passes over the points
 
 SAID = {
     "share of yes": "{observed:.1%} of all labels say yes; the model expects {expected:.1%} (p = {p:.2f}).",
@@ -40,7 +42,8 @@ class LookResult:
     Attributes:
         labelers: a pyarrow table: labeler, n_labels, informedness with its 90 % interval and kind, as in the fit;
             school: 0 for none, k and -k for the two sides of the k-th.
-        instances: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd), surprising.
+        instances: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd), surprising; null
+            for instances that were not looked at.
         record: what ``look.json`` holds: checks, schools, settings, warnings.
     """
 
@@ -103,9 +106,14 @@ def look(
     labels = triples.labels(repeats=result.record["repeats"])
     features = _features(result, instance_features)
     parameters = jax.tree.map(np.asarray, result.fit.parameters)
-    found = integrated.look(jax.random.key(seed), labels, parameters, result.config, features, replicates)
+    part, drawn = _part(labels, seed)
+    of_part = features if features.instance is None else Features(instance=features.instance[drawn])
+    found = integrated.look(jax.random.key(seed), part, parameters, result.config, of_part, replicates)
     n_labels = np.bincount(labels.instance, labels.counts > 0, labels.n_instances).astype(np.int64)
     failed = [check for check in found.checks if check.p <= LEVEL]
+    warnings = [SAID[check.name].format(**check._asdict()) for check in failed]
+    if len(drawn) < labels.n_instances:
+        warnings.append(f"Looked at {len(drawn)} of {labels.n_instances} instances, drawn at random.")
     record = {
         "model": result.record["model"],
         **{f"n_{what}": result.record[f"n_{what}"] for what in ("labels", "labelers", "instances")},
@@ -120,9 +128,10 @@ def look(
             }
             for s in found.schools
         ],
+        "n_looked_at": len(drawn),
         "n_surprising": int(found.surprising.sum()),
         "seconds": time.perf_counter() - started,
-        "warnings": [SAID[check.name].format(**check._asdict()) for check in failed],
+        "warnings": warnings,
     }
     labelers = pa.table(
         {
@@ -136,11 +145,38 @@ def look(
         {
             "instance": pa.array(triples.index.instances),
             "n_labels": n_labels,
-            "surprise": found.surprise,
-            "surprising": found.surprising,
+            "surprise": _at(drawn, found.surprise, labels.n_instances),
+            "surprising": _at(drawn, found.surprising, labels.n_instances),
         }
     )
     return LookResult(labelers, instances, record)
+
+
+def _part(labels: Labels, seed: int) -> tuple[Labels, np.ndarray]:
+    """(the labels of as many instances, drawn at random, as have ``MOST_LABELS``, which instances these are)."""
+    real, n = np.asarray(labels.counts) > 0, labels.n_instances
+    if real.sum() <= MOST_LABELS:
+        return labels, np.arange(n)
+    drawn = np.random.default_rng(seed).choice(n, max(1, int(n * MOST_LABELS / real.sum())), replace=False)
+    drawn.sort()
+    place = np.full(n, -1)
+    place[drawn] = np.arange(len(drawn))
+    kept = np.flatnonzero(real & (place[labels.instance] >= 0))
+    return Labels.from_arrays(
+        labels.labeler[kept],
+        place[labels.instance[kept]],
+        np.sign(labels.label[kept]),
+        weight=labels.counts[kept],
+        n_labelers=labels.n_labelers,
+        n_instances=len(drawn),
+    ), drawn
+
+
+def _at(places: np.ndarray, values: np.ndarray, n: int) -> pa.Array:
+    """The values at their places, null elsewhere."""
+    out, missing = np.zeros(n, values.dtype), np.ones(n, bool)
+    out[places], missing[places] = values, False
+    return pa.array(out, mask=missing)
 
 
 def _features(result: IntegratedAggregation, instance_features) -> Features:

@@ -40,8 +40,9 @@ def reason(result, words: str) -> bool:
 
 def test_the_answers_are_tables_by_id(result):
     assert result.instances.column_names == ["instance", "probability", "label", "depends"]
-    intervals = [f"{name}{end}" for name in ("sensitivity", "specificity") for end in ("", "_lower", "_upper")]
-    assert result.labelers.column_names == ["labeler", "n_labels", *intervals, "accuracy"]
+    ends, measures = ("", "_lower", "_upper"), ("sensitivity", "specificity", "informedness")
+    intervals = [f"{name}{end}" for name in measures for end in ends]
+    assert result.labelers.column_names == ["labeler", "n_labels", *intervals, "accuracy", "kind"]
     assert (result.instances["label"].to_numpy() == TRUTH["label"]).mean() >= 0.9
     lower, mean, upper = (result.labelers[f"sensitivity{e}"].to_numpy() for e in ("_lower", "", "_upper"))
     assert (lower < mean).all() and (mean < upper).all()

@@ -13,8 +13,9 @@ from scipy.special import expit
 from scipy.stats import binom, norm
 
 import crowdjax
-from crowdjax import cli, integrated
+from crowdjax import cli, integrated, look_api
 from crowdjax.integrated import IntegratedConfig, Interval, kinds, look, replicate, residuals, start
+from crowdjax.integrated.kernels import draw_points
 from crowdjax.labels import InputError, Labels
 
 CONFIG = IntegratedConfig(spread=0.9)
@@ -84,6 +85,19 @@ def test_a_crowd_that_follows_the_model_is_left_in_peace():
     assert failed <= binom.isf(1e-3, 48, 0.05)
     assert sum(each.surprising.any() for each in found) <= binom.isf(1e-3, 12, 0.05)
     assert sum(len(each.schools) > 0 for each in found) <= binom.isf(1e-3, 12, 0.05)
+
+
+def test_a_point_given_the_labels_is_drawn_from_its_posterior():
+    """One instance with five yes of able labelers: the share of points right of 0 is the posterior's."""
+    labels = Labels.from_arrays(np.arange(5), np.zeros(5, int), np.ones(5, int))
+    parameters = start(CONFIG, 5)
+    at = jnp.asarray(CONFIG.nodes)
+    draw = jax.jit(lambda k: at[draw_points(k, labels, parameters, CONFIG)[0]] > 0.3)
+    share = np.asarray(jax.lax.map(draw, jax.random.split(jax.random.key(0), 2000))).mean()
+    x = CONFIG.nodes
+    q = (norm.pdf(x, 1, 0.9) + norm.pdf(x, -1, 0.9)) * expit(x) ** 5
+    expected = q[x > 0.3].sum() / q.sum()
+    assert abs(share - expected) < 4 * np.sqrt(expected * (1 - expected) / 2000)
 
 
 def test_two_schools_of_thought_are_found():
@@ -159,6 +173,14 @@ def test_the_facade_says_it_in_sentences_and_files(table, tmp_path):
     assert json.loads((tmp_path / "out" / "look.json").read_text())["schools"]
     sides = pa.parquet.read_table(tmp_path / "out" / "labelers.parquet")["school"].to_numpy()
     assert {1, -1} <= set(sides)
+
+
+def test_of_many_labels_a_part_is_looked_at(table, monkeypatch):
+    monkeypatch.setattr(look_api, "MOST_LABELS", 800)
+    found = crowdjax.look(crowdjax.fit(table, "auto"), table, replicates=19)
+    assert found.record["n_looked_at"] == 100
+    assert found.instances["surprise"].null_count == found.instances["surprising"].null_count == 100
+    assert "100 of 200 instances" in found.warnings[-1]
 
 
 def test_a_terminal_is_told_of_fits_predictions_and_looks(table, tmp_path, capsys, monkeypatch):

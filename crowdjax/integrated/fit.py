@@ -49,7 +49,6 @@ from crowdjax.labels import Labels
 from crowdjax.segments import total
 
 NEWTON_STEPS = 2
-MOVED = np.array([0, -1])  # α and γ, which move with the axis of x
 MOST_MISSING = 0.9
 HELD = 1e6  # precision of a prior that holds a weight at 0
 STEP_LENGTHS = (1.0, 0.5, 0.2, 0.05, 0.0)  # a Newton step is the best of these parts of it
@@ -141,10 +140,10 @@ def fit(
     parameters = unravel(found.x)
     center = centers(parameters, features)
     covariance = observed(covariance, missing_information(labels, parameters, config, center))
-    axis = shared(labels, parameters, counts, config, center)
+    axis, moved = shared(labels, parameters, counts, config, center), moved_by_axis(parameters)
     return IntegratedFit(
         parameters=parameters,
-        covariance=covariance.at[:, MOVED[:, None], MOVED].add(parameters.labelers[:, 0, None, None] ** 2 * axis),
+        covariance=covariance + parameters.labelers[:, 0, None, None] ** 2 * (moved @ axis @ moved.T),
         axis=axis,
         counts=counts,
         instances=instances,
@@ -241,10 +240,16 @@ def shared(
         return jnp.zeros((2, 2), parameters.labelers.dtype)
     information = axis_information(labels, parameters, config, center)
     if not config.hierarchy:
-        alpha = jnp.where(counts > 0, parameters.labelers[:, 0], 0)
-        information += (alpha @ alpha) * jnp.linalg.inv(parameters.covariance)[MOVED[:, None], MOVED]
+        alpha, moved = jnp.where(counts > 0, parameters.labelers[:, 0], 0), moved_by_axis(parameters)
+        information += (alpha @ alpha) * moved.T @ jnp.linalg.inv(parameters.covariance) @ moved
     values, vectors = jnp.linalg.eigh(information)
     return (vectors / jnp.maximum(values, 1)) @ vectors.T
+
+
+def moved_by_axis(parameters: Parameters) -> Float[np.ndarray, "K 2"]:
+    """Which of a labeler's weights move with the axis' unit and origin: α and γ."""
+    k = parameters.labelers.shape[1]
+    return np.eye(k, dtype=parameters.labelers.dtype)[:, [0, k - 1]]
 
 
 def population(

@@ -20,7 +20,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from crowdjax.factor.features import PRECISION
 from crowdjax.factor.kernels import SIGNS, n_parts, over_blocks
@@ -117,6 +117,25 @@ def expectations(
         return sums, _average(q, given(instances[0]) if callable(given) else given)
 
     return _scan(labels, parameters, config, block, None, (center,))[1]
+
+
+def draw_points(
+    key: PRNGKeyArray,
+    labels: Labels,
+    parameters: Parameters,
+    config: IntegratedConfig,
+    center: Float[Array, " I"] | None = None,
+) -> Int[Array, " I"]:
+    """A point of every instance, drawn from its posterior q_j; gold plays no part."""
+    prior = _prior(parameters, config)
+    uniform = jax.random.uniform(key, (labels.n_instances,), parameters.labelers.dtype)
+
+    def block(sums, slot, local, counts, log_likelihood, instances, part):
+        center, u = instances
+        below = jnp.cumsum(_posterior(prior, log_likelihood, center), axis=1) < u[:, None]
+        return sums, jnp.minimum(below.sum(1), below.shape[1] - 1)
+
+    return _scan(labels, parameters, config, block, None, (center, uniform))[1]
 
 
 @eqx.filter_jit

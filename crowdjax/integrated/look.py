@@ -1,8 +1,8 @@
 """Looking inside a fit: what it misses, which labelers think alike, which instances surprise it.
 
-Replicates are labels as the fitted model would give them, for the same pairs of labeler and instance: x_j from the
-population, L_ij by σ(w_i·φ(x_j)). Every statistic T is computed from replicates as from the labels themselves, the
-posterior of x_j included, so that what it takes for granted cancels. With residuals at the posterior means
+Replicates are labels as the fitted model would give them, for the same pairs of labeler and instance: x_j is drawn, and
+L_ij by σ(w_i·φ(x_j)). Every statistic T is computed from replicates as from the labels themselves, the posterior of x_j
+included, so that what it takes for granted cancels. With residuals at the posterior means
 
     m_ij = σ(w_i·E[φ(x_j) | L])      e_ij = [L_ij = +1] - m_ij      v_ij = m_ij (1 - m_ij)
 
@@ -14,8 +14,11 @@ the statistics are
     schools        largest eigenvalue of  Σ_j e_ij e_kj / sqrt(Σ_j v_ij v_kj)  of the busiest labelers, i ≠ k
     surprise of j  -Σ_i log P(L_ij | m_ij), among instances with as many labels
 
+The first two are about the population of instances, and x_j is drawn from it. For the others x_j comes from its own
+posterior: a population that is not quite the model's is then no alarm about pairs of labelers.
+
 p = (1 + #{T(replicate) ≥ T(labels)}) / (1 + replicates), twice the smaller tail for the share of yes. Labelers are at
-their estimates, which the labels have shaped: p is a little too large, never too small.
+their estimates, which the labels have shaped: p tends to be too large.
 
 Source: Gelman, Meng and Stern 1996 (posterior predictive assessment); Benjamini and Hochberg 1995.
 """
@@ -35,8 +38,8 @@ from scipy import sparse
 from scipy.stats import false_discovery_control
 
 from crowdjax.factor.features import PRECISION
-from crowdjax.integrated.kernels import expectations
-from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, log_weights
+from crowdjax.integrated.kernels import draw_points, expectations
+from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers
 from crowdjax.labels import Labels
 from crowdjax.segments import sum_by
 
@@ -122,13 +125,14 @@ def replicate(
     parameters: Parameters,
     config: IntegratedConfig,
     center: Float[Array, " I"] | None = None,
+    *,
+    given: bool = False,
 ) -> Labels:
-    """Labels of the same labelers on the same instances as the model would give them."""
+    """Labels of the same labelers on the same instances as the model would give them, x_j drawn from the population, or
+    from its posterior ``given`` these labels."""
     of_instances, of_labels = jax.random.split(key)
-    logw = log_weights(config, parameters.spread, parameters.prior_logit, 1.0 if center is None else center)
-    cumulated = jnp.cumsum(jax.nn.softmax(jax.nn.logsumexp(logw, axis=-1), axis=-1), axis=-1)
-    u = jax.random.uniform(of_instances, (labels.n_instances, 1), cumulated.dtype)
-    point = jnp.minimum((jnp.atleast_2d(cumulated) < u).sum(1), cumulated.shape[-1] - 1)
+    nobody = labels if given else dataclasses.replace(labels, weight=jnp.zeros(labels.label.shape))
+    point = draw_points(of_instances, nobody, parameters, config, center)
     design = jnp.asarray(config.design, parameters.labelers.dtype)
     eta = jnp.matmul(parameters.labelers, design.T, precision=PRECISION)[labels.labeler, point[labels.instance]]
     yes = jax.random.uniform(of_labels, eta.shape, eta.dtype) < jax.nn.sigmoid(eta)
@@ -140,8 +144,13 @@ _residuals = eqx.filter_jit(residuals)
 
 
 @eqx.filter_jit
-def _of_replicate(key, labels, parameters, config, center):
-    return residuals(replicate(key, labels, parameters, config, center), parameters, config, center)
+def _of_replicates(key, labels, parameters, config, center):
+    """Residuals of a replicate at the instances' own x_j, with the statistics of the votes of one at new x_j."""
+    given, anew = (
+        residuals(replicate(k, labels, parameters, config, center, given=given), parameters, config, center)
+        for k, given in zip(jax.random.split(key), (True, False), strict=True)
+    )
+    return given._replace(share_of_yes=anew.share_of_yes, fifths=anew.fifths)
 
 
 def look(
@@ -167,7 +176,7 @@ def look(
     strength, vectors, rows = schools(found)
     statistics, largest, surprises = [], [], []
     for k in range(replicates):
-        drawn = _of_replicate(jax.random.fold_in(key, k), labels, parameters, config, center)
+        drawn = _of_replicates(jax.random.fold_in(key, k), labels, parameters, config, center)
         drawn = jax.tree.map(np.asarray, drawn)
         statistics.append((drawn.share_of_yes, drawn.fifths, drawn.agreement))
         largest.append(schools(drawn, vectors=False)[0][0])
