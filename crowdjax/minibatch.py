@@ -38,7 +38,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from crowdjax import io, likelihood, optimize, parallel
+from crowdjax import io, likelihood, optimize, parallel, tables
 from crowdjax.factor import FactorConfig, FactorModel, Factors, Fit, Linear, Solver, Weights, build
 from crowdjax.factor.fit import fit as fit_one
 from crowdjax.factor.model import Objective
@@ -156,7 +156,7 @@ def _deal(scan: io.Scan, folder: Path, n_parts: int, repeats: Repeats, progress:
             table = pa.ipc.open_file(file).read_all()
             weight = table["weight"].to_numpy() if "weight" in table.column_names else None
             if len(table) and (weight is None or weight.any()):
-                instance, instances = io.encode(table["instance"], scan.place, "instance")
+                instance, instances = tables.encode(table["instance"], scan.place, "instance")
                 labels = Labels.from_arrays(
                     rank[table["labeler"].to_numpy()], instance, table["label"].to_numpy(), weight=weight,
                     n_labelers=len(rank), n_instances=len(instances), repeats=repeats, blocks=False,
