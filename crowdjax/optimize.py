@@ -390,19 +390,22 @@ def lbfgs(memory: int = 5, inner: Inner = inner) -> optax.GradientTransformation
 
     def update(grad, state: _Lbfgs, x, *, before, diagonal, accepted=True, restart=False, **_):
         step, change = x - before[0], grad - before[1]
-        of_steps, with_grad, of_changes, product, size, step_grad = inner(
-            (state.steps, change), (state.steps, grad), (state.changes, step), (step, change), (step, step * diagonal),
-            (step, grad),
-        )  # fmt: skip
+        # The new pair takes the oldest one's place, whatever it is worth: no copy of the memory. Where it is no pair
+        # its curvature is 0, and it counts for nothing; a gradient that is not finite is none.
+        slot = state.count % memory
+        steps = state.steps.at[slot].set(step)
+        changes = state.changes.at[slot].set(jnp.where(jnp.isfinite(change), change, 0))
+        of_steps, with_grad, of_changes, size = inner(
+            (steps, change), (steps, grad), (changes, step), (step, step * diagonal)
+        )
+        product = of_changes[slot]
         # cautious update (Li and Fukushima): skip pairs without curvature, as that of the first point with itself
         good = accepted & (product > 1e-10 * size)
-        # What is no pair takes the oldest one's place as zeros, which count for nothing: no copy of the memory.
-        slot = state.count % memory
-        put = lambda all, new: all.at[slot].set(jnp.where(good, new, 0))  # noqa: E731
-        steps, changes = put(state.steps, step), put(state.changes, change)
-        curvature = put(state.curvature, 1 / jnp.where(good, product, 1))
-        products = put(put(state.products, of_changes).T, of_steps).T.at[slot, slot].set(jnp.where(good, product, 0))
-        with_grad = put(with_grad, step_grad)
+        curvature = state.curvature.at[slot].set(jnp.where(good, 1 / jnp.where(good, product, 1), 0))
+        products = state.products.at[slot].set(of_changes).at[:, slot].set(of_steps)
+        known = curvature > 0
+        products = jnp.where(known & known[:, None], products, 0)
+        with_grad = jnp.where(known, with_grad, 0)
         count = state.count + good
 
         # The two loops of the textbook, on inner products: few operations on long vectors.
@@ -418,6 +421,7 @@ def lbfgs(memory: int = 5, inner: Inner = inner) -> optax.GradientTransformation
         a, _ = jax.lax.scan(forth, none, newest_first)
         scaled = (grad - a @ changes) / diagonal
         with_scaled, slope, steepest = inner((changes, scaled), (grad, scaled), (grad, grad / diagonal))
+        with_scaled = jnp.where(known, with_scaled, 0)
         c, _ = jax.lax.scan(back, none, newest_first, reverse=True)
         curvature, count = jnp.where(restart, 0, curvature), jnp.where(restart, 0, count)
         state = _Lbfgs(steps, changes, products, curvature, count, slope + c @ with_grad, steepest)

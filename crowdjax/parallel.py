@@ -40,7 +40,7 @@ from crowdjax.labels import FLAT_BELOW, LABELS_PER_BLOCK, MAX_PADDING, InputErro
 
 AXIS = "shards"
 PAYS_FROM = 250_000  # labels per device; below, a fit is over before a second device has helped
-EXACT_FROM = 2**21  # labels per shard; from here on passes cost more than compiling, and sizes are not rounded up
+EXACT_FROM = 2**19  # labels per shard; from here on passes cost more than compiling, and sizes are not rounded up
 WIDTHS = np.arange(6, 32)  # blocks of 2^6, 2^7, ... instances are considered
 
 
@@ -139,6 +139,11 @@ def run(
         room: sizes to make room for, so that smaller sets of labels share the program of larger ones.
         others: as in :func:`fit`.
     """
+    n_labels = np.count_nonzero(labels.label)
+    alone = n_devices(n_labels, devices) == jax.process_count() == 1 and room is None
+    if alone and n_labels >= EXACT_FROM:  # nothing to cut, and no shape to share
+        key_data, impl = jax.random.key_data(key), jax.random.key_impl(key)
+        return jax.tree.map(np.asarray, _run(function, labels, model, start, key_data, impl, solver, None))
     mesh, plan, labels, place = _divide(labels, devices, room)
     parts = labels, cut_model(model, plan, place), None if start is None else cut_weights(start, plan, place)
     parts = _on_mesh(parts, _specs(*parts), mesh)
@@ -210,7 +215,7 @@ def _run(function, labels, model, start, key, impl, solver, mesh):
     def one(labels, model, start, key):
         return function(labels, model, jax.random.wrap_key_data(key, impl=impl), solver, start)
 
-    if labels.shard.axis is None:
+    if mesh is None or labels.shard.axis is None:
         return one(labels, model, start, key)
     specs = _specs(labels, model, start)
     found = Fit(_weight_specs(), P(AXIS), P(), P(), P(), P(), P(), P())

@@ -193,8 +193,11 @@ class Objective(eqx.Module):
         def downward(g, w, mean, precision, moves):
             return jnp.where(moves, precision * (w - mean) - g, 0)
 
+        # Without barriers XLA on a CPU makes the long vector anew, piece by piece, for each of its uses.
+        gradient = jax.lax.optimization_barrier(gradient)
         down = jax.tree.map(downward, gradient, weights, self.mean, self.precision, self.moves)
-        return -value, ravel_pytree(down)[0], out.posterior, on_positives
+        down = jax.lax.optimization_barrier(ravel_pytree(down)[0])
+        return -value, down, out.posterior, on_positives
 
     def diagonal(self, x):
         """Positive diagonal of a Hessian bound: prior precision + Φ²ᵀ (curvature of the factors)."""
