@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from crowdjax import integrated, io, results
-from crowdjax.answers import labels_of_labelers
+from crowdjax.answers import Prediction, labels_of_labelers
 from crowdjax.integrated import Features
 from crowdjax.integrated.look import LEVEL, Look
 from crowdjax.integrated_api import IntegratedAggregation
@@ -36,25 +36,18 @@ SAID = {
 
 
 @dataclasses.dataclass(frozen=True)
-class LookResult:
+class LookResult(Prediction):
     """What looking inside found.
 
     Attributes:
-        labelers: a pyarrow table: labeler, n_labels, informedness with its 90 % interval and kind, as in the fit;
-            school: 0 for none, k and -k for the two sides of the k-th.
-        instances: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd), surprising; null
-            for instances that were not looked at.
+        instances: a pyarrow table: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd),
+            surprising; null for instances that were not looked at.
         record: what ``look.json`` holds: checks, schools, settings, warnings.
+        labelers: labeler, n_labels, informedness with its 90 % interval and kind, as in the fit; school: 0 for none, k
+            and -k for the two sides of the k-th.
     """
 
     labelers: pa.Table
-    instances: pa.Table
-    record: dict[str, Any]
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the model misses, one sentence each."""
-        return tuple(self.record["warnings"])
 
     def save(self, out: str | os.PathLike) -> None:
         """Writes ``look.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder, all or nothing."""
@@ -149,7 +142,7 @@ def look(
             "surprising": _at(drawn, found.surprising, labels.n_instances),
         }
     )
-    return LookResult(labelers, instances, record)
+    return LookResult(instances, record, labelers)
 
 
 def _part(labels: Labels, seed: int) -> tuple[Labels, np.ndarray]:
