@@ -1,13 +1,21 @@
 """Sums over triples per instance and per labeler: the only place where a reduction strategy is chosen.
 
-On a CPU a plain scatter-add is the fastest reduction for both sides (docs/performance.md). Kernels add one column at a
-time: scattering rows of several columns is slower.
+On a CPU a plain scatter-add is the fastest reduction for both sides, and a pass goes block by block, so that its
+temporaries stay in the cache (docs/performance.md). Kernels add one column at a time: scattering rows of several
+columns is slower. On other devices all blocks are taken at once: ten thousand labels are too few for one launch. Which
+reduction is fastest there is still to be measured.
 """
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+
+
+def in_blocks() -> bool:
+    """Whether a pass goes over the blocks of the labels one by one (read where a program is traced)."""
+    return jax.default_backend() == "cpu"
 
 
 def sum_by(values: Float[Array, " N"], index: Int[Array, " N"], size: int, *, ordered: bool = False):

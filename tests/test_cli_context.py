@@ -331,11 +331,11 @@ def test_progress_is_shown_to_who_is_looking(monkeypatch):
             return True
 
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with cli._progress() as report:
+    with cli.common.progress_bar() as report:
         report("nuts", 1, 4)
     assert "nuts" in sys.stderr.getvalue()
     monkeypatch.setattr(sys, "stderr", io.StringIO())
-    with cli._progress() as report:
+    with cli.common.progress_bar() as report:
         assert report is None
 
 

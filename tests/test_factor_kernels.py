@@ -11,6 +11,7 @@ from oracles import Crowd, curvature, finite_differences, pass_over
 from crowdjax import labels as labels_module
 from crowdjax import likelihood
 from crowdjax.factor import Factors, curvature_pass, data_pass, e_step, evidence, expected_complete, majority
+from crowdjax.factor import kernels as kernels_module
 from crowdjax.factor.kernels import discrimination, folded_curvature, folded_pass, tally
 from crowdjax.labels import Labels
 
@@ -42,8 +43,8 @@ def crowd(layout, *, weighted=True, gold=True) -> tuple[Labels, Crowd]:
     weight = WEIGHT if weighted else None
     known = np.where(GOLD == 0, np.nan, GOLD) if gold else None
     sizes = dict(n_labelers=W, n_instances=I)
-    labels = Labels.from_arrays(**TRIPLES, **sizes, weight=weight, gold=known, blocks=layout == "blocked")
-    assert (labels.n_blocks > 2) == (layout == "blocked")
+    labels = Labels.from_arrays(**TRIPLES, **sizes, weight=weight, gold=known, blocks=layout != "flat")
+    assert (labels.n_blocks > 2) == (layout != "flat")
     return labels, Crowd.of(**TRIPLES, weight=weight, gold=GOLD if gold else None, shape=(W, I))
 
 
@@ -232,7 +233,7 @@ def test_the_order_of_rows_and_zero_weight_rows_do_not_matter(x64, layout):
     order = rng.permutation(N + extra)
     other = Labels.from_arrays(
         **{k: v[order] for k, v in more.items()}, weight=np.r_[WEIGHT, np.zeros(extra)][order],
-        gold=np.where(GOLD == 0, np.nan, GOLD), n_labelers=W, n_instances=I, blocks=layout == "blocked",
+        gold=np.where(GOLD == 0, np.nan, GOLD), n_labelers=W, n_instances=I, blocks=layout != "flat",
     )  # fmt: skip
     for a, b in zip(*(jax.tree.leaves(jit_pass(x, factors(), None, True)) for x in (labels, other)), strict=True):
         close(a, np.asarray(b), 1e-12)
@@ -315,3 +316,22 @@ def test_sums_by_labeler_keep_their_digits_where_one_labeler_gives_all_labels():
     real = labels.label != 0
     exact = np.bincount(labels.label[real] > 0, p.astype(np.float64)[labels.instance[real]])
     np.testing.assert_allclose(found[0], exact, rtol=2e-6)
+
+
+def test_all_blocks_at_once_are_the_blocks_one_by_one(x64, layout, monkeypatch):
+    """At once is how devices that are not CPUs take them; asked where a program is traced."""
+    labels, _ = crowd(layout)
+    f, same = factors(), constant()
+    kernels = {
+        "pass": lambda: data_pass(labels, f),
+        "given": lambda: data_pass(labels, f, jnp.asarray(GIVEN)),
+        "folded": lambda: folded_pass(labels, tally(labels), same),
+        "expected tally": lambda: tally(labels, jnp.asarray(GIVEN)),
+        "curvature": lambda: curvature_pass(labels, f),
+        "majority": lambda: majority(labels),
+        "discrimination": lambda: discrimination(labels, f),
+    }
+    one_by_one = {name: kernel() for name, kernel in kernels.items()}
+    monkeypatch.setattr(kernels_module, "in_blocks", lambda: False)
+    at_once = {name: kernel() for name, kernel in kernels.items()}
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12), one_by_one, at_once)

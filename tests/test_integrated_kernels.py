@@ -13,6 +13,7 @@ from scipy.special import expit, log_expit, logsumexp
 from scipy.stats import norm
 
 from crowdjax.factor import Factors, evidence
+from crowdjax.factor import kernels as kernels_module
 from crowdjax.integrated import IntegratedConfig, Parameters, expectations, grid_pass, positives
 from crowdjax.integrated.kernels import axis_information, missing_information
 from crowdjax.labels import InputError, Labels
@@ -152,7 +153,7 @@ def test_whole_weights_are_repeated_rows():
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-12), a, b)
 
 
-def test_blocks_and_their_padding_change_nothing():
+def test_blocks_and_their_padding_change_nothing(monkeypatch):
     n, n_instances = 40_000, 4_001
     i, j, label = RNG.integers(0, W, n), RNG.integers(0, n_instances, n), RNG.choice([-1, 1], n)
     flat, blocks = (Labels.from_arrays(i, j, label, n_instances=n_instances, blocks=b) for b in (False, True))
@@ -162,6 +163,10 @@ def test_blocks_and_their_padding_change_nothing():
     values = jnp.asarray(CONFIG.nodes)[:, None]
     a, b = (expectations(v, parameters(), CONFIG, values) for v in (flat, blocks))
     np.testing.assert_allclose(a, b, atol=1e-12)
+    monkeypatch.setattr(kernels_module, "in_blocks", lambda: False)  # as where the device is no CPU
+    at_once = grid_pass(blocks, parameters(), CONFIG)
+    one_by_one = grid_pass_jit(blocks, parameters(), CONFIG)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-9), at_once, one_by_one)
 
 
 def test_a_batch_over_weights_is_its_members():

@@ -187,7 +187,7 @@ def test_a_terminal_is_told_of_fits_predictions_and_looks(table, tmp_path, capsy
     result = crowdjax.fit(table, "auto")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     for told in (result, result.predict(table), crowdjax.look(result, table, replicates=19)):
-        cli._tell(told, tmp_path)
+        cli.common.tell(told, tmp_path)
         assert "1,600 labels" in capsys.readouterr().out
 
 

@@ -40,9 +40,12 @@ from crowdjax.contextual.functions import (
     tabulate,
 )
 from crowdjax.labels import LabelError, Labels
+from crowdjax.segments import in_blocks
 
 Level = Literal["global", "offset", "function"]
 Constraint = Literal["ordered", "both", "free"]
+
+AT_ONCE = 1024  # blocks, where they are not taken one by one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -356,7 +359,7 @@ def block_log_likelihoods(config: ContextualConfig, data: Data, c: dict[str, Arr
         part = blocks(data, index[None])
         return likelihood.evidence(part.labels, *triples(config, part, c, table))
 
-    return jax.lax.map(one, jnp.arange(data.labels.n_blocks))
+    return jax.lax.map(one, jnp.arange(data.labels.n_blocks), batch_size=None if in_blocks() else AT_ONCE)
 
 
 def log_likelihood(config: ContextualConfig, data: Data, draw: dict[str, Array]) -> Float[Array, ""]:

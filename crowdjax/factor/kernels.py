@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from crowdjax import likelihood
 from crowdjax.labels import Labels
-from crowdjax.segments import add_by, sum_by, total
+from crowdjax.segments import add_by, in_blocks, sum_by, total
 
 SIGNS = np.array([-1, 1], np.int8)  # the labels, in the order of a tally's columns
 MAX_PARTS = 64  # tables that sums by labeler are gathered in
@@ -59,17 +59,17 @@ def data_pass(
     Returns:
         the value (without priors of weights), the posterior that was used, and the gradients.
     """
-    per_block, dtype = labels.block_instances, factors.alpha.dtype
+    dtype = factors.alpha.dtype
     alpha, beta, gamma = _columns(factors.alpha), _columns(factors.beta), factors.gamma
 
-    def block(sums, xs):
+    def block(sums, xs, size):
         labeler, instance, label, counts, *beta, prior_logit, gold, held, start, part = xs
         local = instance - start
         a, b = [column[labeler] for column in alpha], [column[local] for column in beta]
         s = sum(x * y for x, y in zip(a, b, strict=True))
         t = likelihood.per_triple(label, s, None if gamma is None else gamma[labeler])
         # of ℓ⁺ and ℓ⁻ only the difference is needed by instance, their mean in total alone: one sum by instance less
-        odds = sum_by(counts * (t.log_plus - t.log_minus), local, per_block, ordered=True)
+        odds = sum_by(counts * (t.log_plus - t.log_minus), local, size, ordered=True)
         mean = 0.5 * (counts * (t.log_plus + t.log_minus)).sum()
         value, p = _instances(odds, prior_logit, gold, held, use, labels.n_instances - start)
         ds, dgamma = likelihood.gradients(label, t, p[local])
@@ -77,7 +77,7 @@ def data_pass(
         to_labelers = [ds * y for y in b] + ([] if gamma is None else [counts * dgamma])
         row = part * labels.n_labelers + labeler
         sums = [add_by(sum_, v, row) for sum_, v in zip(sums, to_labelers, strict=True)]
-        to_instances = [sum_by(ds * x, local, per_block, ordered=True) for x in a]
+        to_instances = [sum_by(ds * x, local, size, ordered=True) for x in a]
         return sums, (mean + value, p, to_instances)
 
     instances = (*beta, factors.prior_logit, labels.gold, given)
@@ -96,7 +96,7 @@ def tally(labels: Labels, p: Float[Array, " I"] | None = None, *, dtype=None) ->
     """The multiplicity of each labeler's labels -1 and +1; at posteriors p, that expected on positive instances."""
     dtype = dtype or (jnp.result_type(float) if p is None else p.dtype)
 
-    def block(sums, xs):
+    def block(sums, xs, size):
         labeler, instance, label, counts, p, start, part = xs
         slot = part * 2 * labels.n_labelers + 2 * labeler + (label > 0)
         return add_by(sums, counts if p is None else counts * p[instance - start], slot), None
@@ -110,7 +110,7 @@ def discrimination(labels: Labels, factors: Factors) -> Float[Array, ""]:
     """Σ c s over all labels: negative where the crowd as a whole is taken to be wrong."""
     alpha, beta = _columns(factors.alpha), _columns(factors.beta)
 
-    def block(sums, xs):
+    def block(sums, xs, size):
         labeler, instance, _, counts, *beta, start, _ = xs
         s = sum(a[labeler] * b[instance - start] for a, b in zip(alpha, beta, strict=True))
         return sums, (counts * s).sum()
@@ -136,14 +136,14 @@ def folded_pass(
         what ``data_pass`` returns, but for the gradient in β, which is not computed: 0; and how many of each labeler's
         labels -1 and +1 are expected on positive instances, the sufficient statistic of an M-step.
     """
-    per_block, dtype = labels.block_instances, factors.alpha.dtype
+    dtype = factors.alpha.dtype
     t = folded_terms(factors)
     table = (t.log_plus - t.log_minus).ravel()
 
-    def block(sums, xs):
+    def block(sums, xs, size):
         labeler, instance, label, counts, prior_logit, gold, held, start, part = xs
         local, slot = instance - start, 2 * labeler + (label > 0)
-        odds = sum_by(counts * table[slot], local, per_block, ordered=True)
+        odds = sum_by(counts * table[slot], local, size, ordered=True)
         value, p = _instances(odds, prior_logit, gold, held, use, labels.n_instances - start)
         return add_by(sums, counts * p[local], part * 2 * labels.n_labelers + slot), (value, p)
 
@@ -220,11 +220,16 @@ def over_blocks(block, labels: Labels, sums, instances, dtype):
     """Scans ``block`` over the blocks of the labels, whose triples come first and ``instances`` last.
 
     Args:
-        block: (sums, (labeler, instance, label, counts, *instances, start, part)) -> (sums, the block's own results,
-            among them arrays by instance).
-        instances: arrays by instance, or None.
+        block: (sums, (labeler, instance, label, counts, *instances, start, part), size) -> (sums, the block's own
+            results, among them arrays by instance). start: the block's first instance; size: how many instances it has;
+            part: the table that its sums by labeler go into, one or, where all blocks are taken at once, one a triple.
     """
-    n_blocks, per_block = labels.n_blocks, labels.block_instances
+    stored, width = labels.n_blocks, labels.label.shape[0] // labels.n_blocks
+    n_blocks, size = stored, labels.block_instances
+    part = jnp.arange(stored, dtype=jnp.int32) * n_parts(labels) // stored
+    if stored > 1 and not in_blocks():
+        n_blocks, size, width = 1, stored * size, stored * width
+        part = jnp.repeat(part, width // stored, total_repeat_length=width)[None]
 
     def blocked(values, n):
         """[n, ...] -> [n_blocks, n / n_blocks, ...], padded at the end."""
@@ -235,23 +240,23 @@ def over_blocks(block, labels: Labels, sums, instances, dtype):
         values = jax.lax.optimization_barrier(values)  # without, XLA on a CPU makes them anew in every block
         return values.reshape(n_blocks, n, *values.shape[1:])
 
-    width = labels.label.shape[0] // n_blocks
     xs = (
         *(blocked(v, width) for v in (labels.labeler, labels.instance, labels.label, labels.weight)),
-        *(blocked(v, per_block) for v in instances),
-        jnp.arange(n_blocks, dtype=jnp.int32) * per_block,
-        jnp.arange(n_blocks, dtype=jnp.int32) * n_parts(labels) // n_blocks,
+        *(blocked(v, size) for v in instances),
+        jnp.arange(n_blocks, dtype=jnp.int32) * size,
+        part,
     )
 
     def counted(sums, xs):  # multiplicities of one are made block by block: four bytes a label less
         labeler, instance, label, weight, *rest = xs
         counts = (abs(label) if weight is None else weight).astype(dtype)
-        return block(sums, (labeler, instance, label, counts, *rest))
+        return block(sums, (labeler, instance, label, counts, *rest), size)
 
     if n_blocks == 1:
         sums, out = counted(sums, jax.tree.map(lambda v: v[0], xs))
-        return sums, jax.tree.map(jnp.atleast_1d, out)
-    sums, out = jax.lax.scan(counted, sums, xs)
+        out = jax.tree.map(lambda v: v[None], out)
+    else:
+        sums, out = jax.lax.scan(counted, sums, xs)
     by_instance = lambda v: v.reshape(-1, *v.shape[2:])[: labels.n_instances] if v.ndim > 1 else v  # noqa: E731
     return sums, jax.tree.map(by_instance, out)
 
@@ -259,10 +264,10 @@ def over_blocks(block, labels: Labels, sums, instances, dtype):
 def curvature_pass(labels: Labels, factors: Factors) -> Factors:
     """The diagonal that preconditions the solvers: Σ c w β² for α, Σ c w α² for β, Σ c w for γ, π(1-π) for logit π,
     with w = ½(σ'(γ+s) + σ'(γ-s)). Shapes as the factors."""
-    per_block, dtype = labels.block_instances, factors.alpha.dtype
+    dtype = factors.alpha.dtype
     alpha, beta, gamma = _columns(factors.alpha), _columns(factors.beta), factors.gamma
 
-    def block(sums, xs):
+    def block(sums, xs, size):
         labeler, instance, label, counts, *beta, start, part = xs
         local = instance - start
         a, b = [column[labeler] for column in alpha], [column[local] for column in beta]
@@ -271,7 +276,7 @@ def curvature_pass(labels: Labels, factors: Factors) -> Factors:
         to_labelers = [w * y * y for y in b] + ([] if gamma is None else [w])
         row = part * labels.n_labelers + labeler
         sums = [add_by(sum_, v, row) for sum_, v in zip(sums, to_labelers, strict=True)]
-        return sums, [sum_by(w * x * x, local, per_block, ordered=True) for x in a]
+        return sums, [sum_by(w * x * x, local, size, ordered=True) for x in a]
 
     sums, of_instance = over_blocks(block, labels, _tables(labels, factors), beta, dtype)
     of_labeler, of_bias = _of_tables(labels, factors, sums)
@@ -301,9 +306,9 @@ def expected_complete(labels: Labels, factors: Factors, p: Float[Array, " I"]) -
 def majority(labels: Labels) -> Float[Array, " I"]:
     """The share of +1 among each instance's labels, with one pseudo-count for either class; gold where known."""
 
-    def block(_, xs):
+    def block(_, xs, size):
         _, instance, label, counts, start, _ = xs
-        add = lambda v: sum_by(v, instance - start, labels.block_instances, ordered=True)  # noqa: E731
+        add = lambda v: sum_by(v, instance - start, size, ordered=True)  # noqa: E731
         return None, (add(counts * (label > 0)), add(counts))
 
     _, (yes, all_) = over_blocks(block, labels, None, (), jnp.result_type(float))

@@ -265,10 +265,10 @@ def _scan(labels: Labels, parameters: Parameters, config: IntegratedConfig, bloc
     design = jnp.asarray(config.design, parameters.labelers.dtype)
     table = log_likelihood_table(parameters.labelers, design).reshape(-1, len(design))
 
-    def with_likelihood(sums, xs):
+    def with_likelihood(sums, xs, size):
         labeler, instance, label, counts, *instances, start, part = xs
         local, slot = instance - start, 2 * labeler + (label > 0)
-        log_likelihood = sum_by(counts[:, None] * table[slot], local, labels.block_instances, ordered=True)
+        log_likelihood = sum_by(counts[:, None] * table[slot], local, size, ordered=True)
         return block(sums, slot, local, counts, log_likelihood, instances, part)
 
     return over_blocks(with_likelihood, labels, sums, instances, design.dtype)

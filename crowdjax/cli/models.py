@@ -1,57 +1,29 @@
-"""The command line: ``crowdjax fit``, ``predict`` and ``context``, thin wrappers of the facades.
-
-Exit status: 0 done, 1 the run failed, 2 the input is wrong; the last two with one line on stderr and nothing written.
-What takes time to import is imported inside the commands, so that ``--help`` is quick.
-"""
+"""The commands on models: ``crowdjax fit``, ``predict``, ``look`` and ``context``, thin wrappers of the facades."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import typer.core
 
-
-class OneLine(typer.core.TyperGroup):
-    """The group of commands; usage errors, too, are one line on stderr and exit status 2."""
-
-    def main(self, *args, standalone_mode: bool = True, **extra):
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **extra)
-        try:
-            status = super().main(*args, standalone_mode=False, **extra)
-        except typer.Abort:
-            status = _fail("stopped", 1)
-        except Exception as error:
-            message = getattr(error, "format_message", None)  # the class of usage errors is private to typer
-            if message is None:
-                raise
-            status = _fail(message(), 2)
-        sys.exit(status if isinstance(status, int) else 0)
-
-
-app = typer.Typer(
-    cls=OneLine,
-    help="The truth behind labels from a crowd, how sure it is, and who is good at what.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
+from crowdjax.cli.common import (
+    LABELS,
+    MODELS,
+    Columns,
+    InstanceFeatures,
+    LabelerFeatures,
+    LabelsArgument,
+    Out,
+    columns_of,
+    errors,
+    library,
+    progress_bar,
+    tell,
 )
 
-LABELS = "CSV, Parquet or a folder of Parquet with columns labeler, instance, label."
-MODELS = "majority, one-coin, dawid-skene, glad, glad-linear, factor, integrated or auto."
-LabelsArgument = Annotated[Path, typer.Argument(metavar="LABELS", help=LABELS)]
-LabelerFeatures = Annotated[Path | None, typer.Option(metavar="T", help="Table: labeler, numeric columns.")]
-InstanceFeatures = Annotated[Path | None, typer.Option(metavar="T", help="Table: instance, numeric columns.")]
-Columns = Annotated[str | None, typer.Option(metavar="ROLE=NAME,...", help="Which column is which: labeler=worker,...")]
-Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result; an earlier result there is replaced.")]
 
-
-@app.command()
 def fit(
     labels: Annotated[str, typer.Argument(metavar="LABELS", help=LABELS)],
     out: Out,
@@ -85,8 +57,8 @@ def fit(
     ] = None,
 ) -> None:
     """Fit a model to LABELS; write instances.parquet, labelers.parquet, fit.json and the fit itself to a folder."""
-    with _errors():
-        results, api = _library(devices)
+    with errors():
+        results, api = library(devices)
         results.check_out(out)
         settings = dict(
             factors=_whole(factors),
@@ -95,7 +67,7 @@ def fit(
             solver=solver,
             restarts=restarts,
             seed=seed,
-            columns=_columns(columns),
+            columns=columns_of(columns),
             devices=devices,
         )
         tables = dict(labeler_features=labeler_features, instance_features=instance_features, gold=gold, scores=scores)
@@ -104,12 +76,11 @@ def fit(
             result.save(out)
         else:
             _refuse_with_minibatch(tables | {"boundary": boundary})
-            with _progress() as progress:
+            with progress_bar() as progress:
                 result = api.fit_large(labels, out, model, batch=minibatch, **settings, progress=progress)
-        _tell(result, out)
+        tell(result, out)
 
 
-@app.command()
 def predict(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `crowdjax fit` wrote.")],
     labels: LabelsArgument,
@@ -119,20 +90,19 @@ def predict(
     columns: Columns = None,
 ) -> None:
     """Judge new instances by LABELS and the fit in DIR; write instances.parquet and predict.json to a folder."""
-    with _errors():
-        results, api = _library()
+    with errors():
+        results, api = library()
         results.check_out(out)
         result = api.load(folder).predict(
             labels,
             labeler_features=labeler_features,
             instance_features=instance_features,
-            columns=_columns(columns),
+            columns=columns_of(columns),
         )
         result.save(out)
-        _tell(result, out)
+        tell(result, out)
 
 
-@app.command()
 def look(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A fit of the model integrated or auto.")],
     labels: LabelsArgument,
@@ -143,18 +113,17 @@ def look(
     columns: Columns = None,
 ) -> None:
     """What the fit in DIR misses in its LABELS, and who is who: look.json, labelers.parquet, instances.parquet."""
-    with _errors():
-        results, api = _library()
+    with errors():
+        results, api = library()
         from crowdjax import look_api
 
         results.check_out(out)
         settings = dict(instance_features=instance_features, replicates=replicates, seed=seed)
-        result = look_api.look(api.load(folder), labels, **settings, columns=_columns(columns))
+        result = look_api.look(api.load(folder), labels, **settings, columns=columns_of(columns))
         result.save(out)
-        _tell(result, out)
+        tell(result, out)
 
 
-@app.command()
 def context(
     labels: LabelsArgument,
     scores: Annotated[Path, typer.Option(metavar="T", help="Table: instance, one or more numeric columns.")],
@@ -185,12 +154,12 @@ def context(
     columns: Columns = None,
 ) -> None:
     """Fit prevalence and accuracy as functions of a score; write tables, figures and the fit to a folder."""
-    with _errors():
-        results, _ = _library()
+    with errors():
+        results, _ = library()
         from crowdjax import context_api
 
         results.check_out(out)
-        with _progress() as progress:
+        with progress_bar() as progress:
             result = context_api.context(
                 labels,
                 scores,
@@ -206,81 +175,14 @@ def context(
                 inference=inference,
                 draws=draws,
                 seed=seed,
-                columns=_columns(columns),
+                columns=columns_of(columns),
                 progress=progress,
             )
         result.save(out)
-        _tell(result, out)
+        tell(result, out)
         if not sys.stdout.isatty():
             for sentence in result.warnings:
                 sys.stderr.write(f"crowdjax: note: {sentence}\n")
-
-
-def main() -> None:
-    """The console script."""
-    app()
-
-
-def cache_folder() -> Path | None:
-    """Where compiled programs are kept: $CROWDJAX_CACHE, or the user's cache folder; None where that is 0 or off."""
-    given = os.environ.get("CROWDJAX_CACHE")
-    if given is not None:
-        return None if given.lower() in ("", "0", "off", "none") else Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowdjax"
-
-
-def _library(devices: int | None = None):
-    """(results, api), with the cache of compiled programs switched on and the cores of a CPU as so many devices."""
-    import jax
-
-    from crowdjax import api, parallel, results
-
-    with contextlib.suppress(RuntimeError):  # JAX runs already: it has the devices it has
-        parallel.use_cores(devices)
-    folder = cache_folder()
-    if folder is not None:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    return results, api
-
-
-@contextlib.contextmanager
-def _errors():
-    """Turns what goes wrong into one line and an exit status."""
-    try:
-        with warnings.catch_warnings(action="ignore"):  # what a user should know is in the result's own warnings
-            yield
-    except typer.Exit:
-        raise
-    except Exception as error:  # whatever it is: one line, no traceback
-        from crowdjax.labels import InputError
-
-        wrong = isinstance(error, InputError)
-        told = wrong or type(error).__name__ == "FitError"
-        text = str(error) if told else f"{type(error).__name__}: {error}"
-        raise typer.Exit(_fail(text, 2 if wrong else 1)) from None
-
-
-@contextlib.contextmanager
-def _progress():
-    """A function (stage, done, total) that shows how far a fit is, where somebody is looking; else None."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, TimeElapsedColumn
-
-    with Progress(
-        *Progress.get_default_columns(), TimeElapsedColumn(), console=Console(stderr=True), transient=True
-    ) as bar:
-        tasks = {}
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage)
-            bar.update(tasks[stage], completed=done, total=total)
-
-        yield report
 
 
 def _refuse_with_minibatch(tables: dict[str, Path | str | None]) -> None:
@@ -290,17 +192,6 @@ def _refuse_with_minibatch(tables: dict[str, Path | str | None]) -> None:
         if table is not None:
             option = name.replace("_", "-")
             raise InputError(f"--{option}: got {table} with --minibatch; allowed: without --{option}, or all in memory")
-
-
-def _columns(given: str | None) -> dict[str, str] | None:
-    """``labeler=worker,instance=task`` as a dict."""
-    from crowdjax.labels import InputError
-
-    pairs = [] if given is None else [part.partition("=") for part in given.split(",")]
-    for role, sign, name in pairs:
-        if not (role and sign and name):
-            raise InputError(f"--columns: got {given!r}; allowed: labeler=NAME,instance=NAME,label=NAME,weight=NAME")
-    return {role.strip(): name.strip() for role, _, name in pairs} or None
 
 
 def _whole(given: str) -> int | str:
@@ -313,27 +204,3 @@ def _prior(given: str) -> float | str:
         return float(given)
     except ValueError:
         return given
-
-
-def _tell(result, out: Path) -> None:
-    """A few lines about a result, where somebody is looking."""
-    if not sys.stdout.isatty():
-        return
-    from rich.console import Console
-
-    console, record = Console(highlight=False), result.record
-    sizes = ", ".join(f"{record['n_' + what]:,} {what}" for what in ("labels", "labelers", "instances"))
-    done = record.get("result", "done")  # predictions and looks have nothing to converge
-    console.print(f"[bold]{record['model']}[/bold]: {sizes}; {done} in {record['seconds']:.1f} s")
-    for sentence in result.warnings:
-        console.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)
-    console.print(f"written to {out}", soft_wrap=True)
-
-
-def _fail(text: str, status: int) -> int:
-    sys.stderr.write(f"crowdjax: {' '.join(text.split())}\n")
-    return status
-
-
-if __name__ == "__main__":
-    main()

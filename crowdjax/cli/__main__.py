@@ -1,0 +1,5 @@
+"""``python -m crowdjax.cli``."""
+
+from crowdjax.cli import main
+
+main()
