@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
-from crowdjax import factor, integrated_api, io, minibatch, optimize, parallel, results
+from crowdjax import factor, integrated_api, io, minibatch, optimize, parallel, results, watch
 from crowdjax.answers import FitError, Prediction, about_answers, about_repeats, answer_table, labels_of_labelers
 from crowdjax.factor.fit import Method
 from crowdjax.integrated import Choice
@@ -153,6 +153,7 @@ def fit(
     start: Aggregation | None = None,
     devices: int | None = None,
     boundary: Choice | None = None,
+    progress: watch.Progress | None = None,
 ) -> Aggregation | IntegratedAggregation:
     """Fits a model to a table of labels.
 
@@ -182,6 +183,8 @@ def fit(
         boundary: where the integrated model takes the classes to meet: ``able`` (where able labelers are at one half;
             the default), ``gap``, ``unweighted``, ``gold`` (the default where there is gold) or ``score`` (the default
             where there are scores).
+        progress: told how far a long fit is (``crowdjax.watch.Progress``); where it answers true the fit stops, and a
+            warning says so.
 
     Raises:
         InputError: the table or a setting is wrong; one line says which value, where, and what is allowed.
@@ -210,7 +213,7 @@ def fit(
         return integrated_api.fit(
             triples, name, labeler_features=labeler_features, instance_features=instance_features, gold=gold,
             scores=scores, factors=factors, class_prior=config.class_prior, boundary=boundary, repeats=repeats,
-            devices=devices,
+            devices=devices, progress=progress,
         )  # fmt: skip
     if boundary is not None:
         raise InputError(f"boundary: got {boundary!r} with model {name}; allowed with integrated, auto")
@@ -245,7 +248,7 @@ def fit(
         )
     built = _build(config, labels, features)
     begin = None if start is None else _continued(start, built, index)
-    found = parallel.fit(labels, built, key, settings, begin, devices=devices)
+    found = parallel.fit(labels, built, key, settings, begin, devices=devices, progress=progress)
     _usable(found)
     record = {
         "model": name,
@@ -551,7 +554,7 @@ def _fit_like(model: factor.FactorModel, n_instances: int, solver: factor.Solver
 
 def _usable(found: factor.Fit) -> None:
     code = int(found.code)
-    if code > optimize.STALLED or not np.isfinite(float(found.objective)):
+    if code > optimize.STOPPED or not np.isfinite(float(found.objective)):
         raise FitError(f"the fit failed: {optimize.MEANING[code]}")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from crowdjax import integrated, io, optimize, parallel, results
+from crowdjax import integrated, io, optimize, parallel, results, watch
 from crowdjax.answers import FitError, Prediction, about_answers, about_repeats, answer_table, labels_of_labelers
 from crowdjax.integrated import (
     Boundary,
@@ -129,6 +129,7 @@ def fit(
     boundary: Choice | None = None,
     repeats: Repeats = "count",
     devices: int | None = None,
+    progress: watch.Progress | None = None,
 ) -> IntegratedAggregation:
     """Fits; settings are those of ``crowdjax.fit``.
 
@@ -159,9 +160,9 @@ def fit(
     if scores is not None and choice != "score":
         remarks.append("The scores were left out: the model has nothing between the classes for them to place.")
     # The labels place every x_j; gold places the boundary between them. Labelers, too, by gold: docs/choosing.md.
-    found = parallel.fit_integrated(blind, config, features=features, devices=devices)
+    found = parallel.fit_integrated(blind, config, features=features, devices=devices, progress=progress)
     code = int(found.code)
-    if code > optimize.STALLED or not np.isfinite(float(found.objective)):
+    if code > optimize.STOPPED or not np.isfinite(float(found.objective)):
         raise FitError(f"the fit failed: {optimize.MEANING[code]}")
     placed, calibration = _place(choice, usual, labels, found, config, features, values)
     answers = _answers(labels, found.parameters, config, placed, features, calibration)

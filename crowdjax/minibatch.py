@@ -38,7 +38,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from crowdjax import io, likelihood, optimize, parallel, tables
+from crowdjax import io, likelihood, optimize, parallel, shards, tables
 from crowdjax.factor import FactorConfig, FactorModel, Factors, Fit, Linear, Solver, Weights, build
 from crowdjax.factor.fit import fit as fit_one
 from crowdjax.factor.model import Objective
@@ -79,7 +79,7 @@ class Parts:
     labelers: np.ndarray
     n_labels: int
     n_instances: tuple[int, ...]
-    room: parallel.Profile
+    room: shards.Profile
 
     def __len__(self) -> int:
         return len(self.n_instances)
@@ -114,7 +114,7 @@ def deal(scan: io.Scan, folder: Path, size: int, repeats: Repeats = "count", pro
         new.rename(folder)
     about = json.loads((folder / "parts.json").read_text(encoding="utf-8"))
     with np.load(folder / "room.npz") as file:
-        room = parallel.Profile(*(file[name] for name in parallel.Profile._fields))
+        room = shards.Profile(*(file[name] for name in shards.Profile._fields))
     labelers = pa.parquet.read_table(folder / "labelers.parquet")["labeler"].to_numpy()
     return Parts(folder, labelers, about["n_labels"], tuple(about["n_instances"]), room)
 
@@ -166,7 +166,7 @@ def _deal(scan: io.Scan, folder: Path, n_parts: int, repeats: Repeats, progress:
                     arrays["weight"] = labels.weight.astype(np.float32)
                 np.savez(folder / f"{len(profiles)}.npz", **arrays)
                 pa.parquet.write_table(pa.table({"instance": instances}), folder / f"{len(profiles)}.parquet")
-                profiles.append(parallel.plan_of(labels, 1)[1])
+                profiles.append(shards.plan_of(labels, 1)[1])
                 n_instances.append(len(instances))
                 n_labels += int(np.count_nonzero(labels.counts))
         (folder / f"{k}.arrow").unlink()
@@ -174,7 +174,7 @@ def _deal(scan: io.Scan, folder: Path, n_parts: int, repeats: Repeats, progress:
             progress("dealing", k + 1, n_parts)
     if not profiles:
         raise InputError(f"{scan.place}: every weight is 0; at least one judgement is needed")
-    np.savez(folder / "room.npz", **parallel.widest(profiles)._asdict())
+    np.savez(folder / "room.npz", **shards.widest(profiles)._asdict())
     about = {"n_labels": n_labels, "n_instances": n_instances}
     (folder / "parts.json").write_text(json.dumps(about), encoding="utf-8")
 
@@ -226,7 +226,7 @@ def run(
     devices = parallel.n_devices(int(parts.room.n_labels), devices)
     room = parts.room
     if devices > 1:
-        room = parallel.widest([parallel.plan_of(parts.labels(k), devices)[1] for k in range(n)])
+        room = shards.widest([shards.plan_of(parts.labels(k), devices)[1] for k in range(n)])
     again = dataclasses.replace(solver, restarts=1)
     visit = functools.partial(parallel.run, _visit, key=key, devices=devices, room=room)
     while not state.converged(rtol) and state.visits < n * max_rounds:
@@ -236,7 +236,7 @@ def run(
         labels, model = state.part(k, mean, variance)
         start = None if state.visits == 0 else state.start(k, known)
         found, more = visit(labels, model, solver=again if state.visits else solver, start=start)
-        if int(found.code) > optimize.STALLED:
+        if int(found.code) > optimize.STOPPED:
             return state.answer(float("nan"), float("nan"), int(found.code), np.zeros((4, len(parts.labelers))))
         state.visited(k, found, more)
         if progress:

@@ -1,11 +1,13 @@
 """One loop driver for every solver: jitted, vmappable, with history, convergence on the objective and result codes.
 
-``minimize`` is a single while-loop whose body evaluates the objective at ONE trial point, so a program holds one copy
-of the objective. The direction comes from an optax transformation (L-BFGS or conjugate gradients below) that is
-preconditioned by a diagonal; the step is halved by quadratic interpolation until the objective falls enough (Armijo).
-Under vmap, members that are done keep their state until the last one is. Whatever a decision rests on is a value of the
-objective or an inner product: where points are spread over devices, ``inner`` sums over all, and all decide alike; a
-step asks for inner products twice, since every sum over devices waits for the slowest.
+A solver is a ``Loop``: where it starts, one step, and what its end says. It runs to its end in one program
+(``minimize``, ``iterate``, ``accelerate``), or some steps at a time, where a host watches it (``crowdjax.watch``).
+
+``minimizer`` is a while-loop whose body evaluates the objective at ONE trial point, so a program holds one copy of the
+objective. The direction comes from an optax transformation (``crowdjax.directions``) that is preconditioned by a
+diagonal; the step is halved by quadratic interpolation until the objective falls enough (Armijo). Under vmap, members
+that are done keep their state until the last one is. Whatever a decision rests on is a value of the objective or an
+inner product: where points are spread over devices all decide alike.
 """
 
 from __future__ import annotations
@@ -15,28 +17,23 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-# Result codes, one per member of a batch. What is > STALLED has no usable answer.
-RUNNING, CONVERGED, MAX_STEPS, STALLED, NONFINITE = range(5)
+# Result codes, one per member of a batch. What is > STOPPED has no usable answer.
+RUNNING, CONVERGED, MAX_STEPS, STALLED, STOPPED, NONFINITE = range(6)
 MEANING = {
     RUNNING: "still running",
     CONVERGED: "converged",
     MAX_STEPS: "stopped at the maximum number of steps before converging; raise max_steps or continue from this fit",
     STALLED: "stopped where rounding hides any further gain; the answer is usable, x64 goes further",
+    STOPPED: "stopped on request before converging; continue from this fit",
     NONFINITE: "the objective is not finite; look for extreme features, weights or prior variances",
 }
 
 ARMIJO = 1e-4
 MAX_BACKTRACKS = 12
-
-Inner = Callable[..., tuple[Array, ...]]
-
-
-def inner(*pairs: tuple[Float[Array, "... P"], Float[Array, " P"]]) -> tuple[Float[Array, "..."], ...]:
-    """The inner products of each pair: of two vectors, or of the rows of a matrix with a vector."""
-    return tuple(jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST) for a, b in pairs)
 
 
 class Solution(NamedTuple):
@@ -49,6 +46,58 @@ class Solution(NamedTuple):
     code: Int[Array, ""]
     n_steps: Int[Array, ""]  # evaluations of the objective
     history: Float[Array, " T"]  # value after each step, NaN beyond the last one
+
+
+class Loop(NamedTuple):
+    """A solver that has not run: ``init`` and ``body`` of its while-loop, whose state has a ``code`` and ``n_steps``,
+    and what the state says at the end."""
+
+    init: Any
+    body: Callable[[Any], Any]
+    solution: Callable[[Any], Solution]
+    max_steps: int
+
+    def advance(self, state: Any, until: Int[Array, ""] | int) -> Any:
+        """The state once it has made ``until`` steps in all, or is done."""
+        until = jnp.minimum(until, self.max_steps)
+        return jax.lax.while_loop(lambda s: (s.code == RUNNING) & (s.n_steps < until), self.body, state)
+
+    def run(self, limit: Int[Array, ""] | int | None = None) -> Solution:
+        """All of it: at most ``limit`` steps (may be traced; 0 skips the work), by default ``max_steps``."""
+        return self.solution(self.advance(self.init, self.max_steps if limit is None else limit))
+
+
+class Staged(NamedTuple):
+    """A fit in stages, each of them a ``Loop``; a carry goes from one to the next.
+
+    Attributes:
+        first: the carry before the first stage.
+        numbers: of the stages, in order.
+        prepare: (carry, k) -> the carry that stage k starts from.
+        limit: (carry, k) -> most steps of stage k.
+        loop: (carry, k) -> its ``Loop``.
+        close: (carry, k, its ``Solution``) -> carry.
+        code: carry -> the result code, RUNNING while there is no answer yet.
+        end: carry -> the result.
+    """
+
+    first: Any
+    numbers: np.ndarray
+    prepare: Callable[[Any, Array], Any]
+    limit: Callable[[Any, Array], Array]
+    loop: Callable[[Any, Array], Loop]
+    close: Callable[[Any, Array, Solution], Any]
+    code: Callable[[Any], Array]
+    end: Callable[[Any], Any]
+
+    def run(self) -> Any:
+        """All stages in one program, with one copy of the objective."""
+
+        def stage(carry, k):
+            carry = self.prepare(carry, k)
+            return self.close(carry, k, self.loop(carry, k).run(self.limit(carry, k))), None
+
+        return self.end(jax.lax.scan(stage, self.first, jnp.asarray(self.numbers))[0])
 
 
 class _State(NamedTuple):
@@ -70,19 +119,18 @@ class _State(NamedTuple):
     history: Array
 
 
-def minimize(
+def minimizer(
     objective: Callable[[Array], tuple[Array, Array, Any]],
     x0: Float[Array, " P"],
     rule: optax.GradientTransformationExtraArgs,
     *,
     diagonal: Callable[[Array], Array],
     max_steps: int,
-    limit: Int[Array, ""] | int | None = None,
     rtol: Float[Array, ""] | float = 1e-7,
     patience: int = 3,
     refresh: int = 10,
-) -> Solution:
-    """Minimises ``objective`` from ``x0``.
+) -> Loop:
+    """Minimises ``objective`` from ``x0``; :func:`minimize` runs it.
 
     Args:
         objective: x -> (value, gradient, anything). Called at one place of the program. Where points are spread over
@@ -93,19 +141,18 @@ def minimize(
             ``steepest``, the gradient's inner products with the direction and with gradient / diagonal.
         diagonal: x -> positive diagonal of a Hessian bound, the preconditioner.
         max_steps: length of the history and most evaluations (static).
-        limit: most evaluations of this call, at most ``max_steps`` (may be traced; 0 skips the work).
         rtol: converged after ``patience`` accepted steps in a row, each of which lowered the value by less than
             ``rtol`` (1 + |value|).
         refresh: recompute the diagonal every so many steps; 0 never (under vmap both branches of a condition run).
 
     Example:
         >>> import jax.numpy as jnp
+        >>> from crowdjax.directions import lbfgs
         >>> def parabola(x): return ((x - 3) ** 2).sum(), 2 * (x - 3), None
         >>> solution = minimize(parabola, jnp.zeros(2), lbfgs(5), diagonal=lambda x: 0 * x + 2, max_steps=20)
         >>> solution.x.tolist(), int(solution.code) == CONVERGED
         ([3.0, 3.0], True)
     """
-    limit = jnp.minimum(max_steps if limit is None else limit, max_steps)
     shape = jax.eval_shape(objective, x0)
     dtype = shape[0].dtype
     noise = 8 * jnp.finfo(dtype).eps
@@ -129,9 +176,6 @@ def minimize(
         n_steps=jnp.array(0),
         history=jnp.full(max_steps, jnp.nan, dtype),
     )
-
-    def going(s: _State) -> Bool[Array, ""]:
-        return (s.code == RUNNING) & (s.n_steps < limit)
 
     def body(s: _State) -> _State:
         x = s.x + s.step * s.direction
@@ -185,9 +229,19 @@ def minimize(
             history=s.history.at[s.n_steps].set(value),
         )
 
-    end = jax.lax.while_loop(going, body, init)
-    code = jnp.where(end.code == RUNNING, MAX_STEPS, end.code)
-    return Solution(end.x, end.value, end.grad, end.aux, code, end.n_steps, end.history)
+    def solution(end: _State) -> Solution:
+        return Solution(end.x, end.value, end.grad, end.aux, _ended(end.code), end.n_steps, end.history)
+
+    return Loop(init, body, solution, max_steps)
+
+
+def minimize(objective, x0, rule, *, limit=None, **settings) -> Solution:
+    """Runs :func:`minimizer`, whose arguments these are, for at most ``limit`` evaluations."""
+    return minimizer(objective, x0, rule, **settings).run(limit)
+
+
+def _ended(code):
+    return jnp.where(code == RUNNING, MAX_STEPS, code)
 
 
 class Step(NamedTuple):
@@ -208,24 +262,23 @@ class _Iteration(NamedTuple):
     history: Array
 
 
-def iterate(
+def iteration(
     step: Callable[[Array, Array], Step],
     x0: Float[Array, " P"],
     *,
     max_steps: int,
-    limit: Int[Array, ""] | int | None = None,
     rtol: Float[Array, ""] | float = 1e-7,
     patience: int = 3,
     period: int = 1,
-) -> Solution:
-    """Repeats ``x = step(x, k)`` until the value stops falling: EM and its relatives.
+) -> Loop:
+    """Repeats ``x = step(x, k)`` until the value stops falling: EM and its relatives; :func:`iterate`
+    runs it.
 
     Args:
         step: (x, number of the step) -> ``Step``.
         period: how many steps make a round (blocks of a blockwise step); small gains count only for whole rounds.
-        others: as in ``minimize``.
+        others: as in ``minimizer``.
     """
-    limit = jnp.minimum(max_steps if limit is None else limit, max_steps)
     shape = jax.eval_shape(step, x0, jnp.array(0))
     zero = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shape)
     dtype = zero.value.dtype
@@ -247,9 +300,16 @@ def iterate(
         code = jnp.where(jnp.isfinite(new.value) & jnp.isfinite(new.grad).all(), code, NONFINITE)
         return _Iteration(at, new, small, code, s.n_steps + 1, s.history.at[s.n_steps].set(new.value))
 
-    end = jax.lax.while_loop(lambda s: (s.code == RUNNING) & (s.n_steps < limit), body, init)
-    code = jnp.where(end.code == RUNNING, MAX_STEPS, end.code)
-    return Solution(end.at, end.step.value, end.step.grad, end.step.aux, code, end.n_steps, end.history)
+    def solution(end: _Iteration) -> Solution:
+        step = end.step
+        return Solution(end.at, step.value, step.grad, step.aux, _ended(end.code), end.n_steps, end.history)
+
+    return Loop(init, body, solution, max_steps)
+
+
+def iterate(step, x0, *, limit=None, **settings) -> Solution:
+    """Runs :func:`iteration`, whose arguments these are, for at most ``limit`` steps."""
+    return iteration(step, x0, **settings).run(limit)
 
 
 class _Accelerated(NamedTuple):
@@ -265,23 +325,21 @@ class _Accelerated(NamedTuple):
     history: Array
 
 
-def accelerate(
+def acceleration(
     step: Callable[[Array], tuple[Step, Array]],
     x0: Float[Array, " P"],
     *,
     max_steps: int,
-    limit: Int[Array, ""] | int | None = None,
     rtol: Float[Array, ""] | float = 1e-6,
     memory: int = 5,
-) -> Solution:
-    """Anderson's acceleration of a fixed-point iteration that lowers a value, as EM does.
+) -> Loop:
+    """Anderson's acceleration of a fixed-point iteration that lowers a value, as EM does; :func:`accelerate` runs it.
 
     The next point is the combination of the last images whose residuals, in the metric, come nearest to cancelling.
     Where that raises the value, the last image itself is next, and the memory starts anew.
 
     Args:
         step: x -> (``Step``, a positive diagonal that approximates the Hessian: the metric).
-        limit: as in ``minimize``.
         rtol: converged where what is left to gain seems less than ``rtol`` (1 + |value|): the geometric series of the
             last two gains, and five times what the step promises by the metric.
         memory: how many differences to combine.
@@ -294,7 +352,6 @@ def accelerate(
 
     Source: Walker and Ni 2011; Henderson and Varadhan 2019 (for EM, with restarts).
     """
-    limit = jnp.minimum(max_steps if limit is None else limit, max_steps)
     zero, _ = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(step, x0))
     dtype = zero.value.dtype
     noise = 4 * jnp.finfo(dtype).eps
@@ -355,108 +412,13 @@ def accelerate(
             history=s.history.at[s.n_steps].set(at.value),
         )
 
-    end = jax.lax.while_loop(lambda s: (s.code == RUNNING) & (s.n_steps < limit), body, init)
-    code = jnp.where(end.code == RUNNING, MAX_STEPS, end.code)
-    at = end.step
-    return Solution(end.x, at.value, at.grad, at.aux, code, end.n_steps, end.history)
+    def solution(end: _Accelerated) -> Solution:
+        at = end.step
+        return Solution(end.x, at.value, at.grad, at.aux, _ended(end.code), end.n_steps, end.history)
+
+    return Loop(init, body, solution, max_steps)
 
 
-class _Lbfgs(NamedTuple):
-    steps: Array  # [memory, P]
-    changes: Array  # [memory, P]
-    products: Array  # [memory, memory], stepᵀchange of all pairs
-    curvature: Array  # [memory], 1 / stepᵀchange of a pair; 0 where empty
-    count: Array  # pairs so far
-    slope: Array
-    steepest: Array
-
-
-def lbfgs(memory: int = 5, inner: Inner = inner) -> optax.GradientTransformationExtraArgs:
-    """L-BFGS with a given diagonal as its first Hessian, as an optax transformation: gradient -> H⁻¹ gradient.
-
-    Like ``optax.scale_by_lbfgs``, which can scale its first Hessian by a number only. Pairs of negative
-    curvature are left out.
-
-    Args:
-        memory: how many pairs to keep.
-        inner: inner products, as ``optimize.inner``; summed over all devices in one go.
-
-    Source: Nocedal and Wright, Numerical Optimization, algorithm 7.4.
-    """
-
-    def init(x):
-        empty, zero = jnp.zeros((memory, *x.shape), x.dtype), jnp.zeros((), x.dtype)
-        return _Lbfgs(empty, empty, jnp.zeros((memory, memory), x.dtype), empty[:, 0] * 0, jnp.array(0), zero, zero)
-
-    def update(grad, state: _Lbfgs, x, *, before, diagonal, accepted=True, restart=False, **_):
-        step, change = x - before[0], grad - before[1]
-        # The new pair takes the oldest one's place, whatever it is worth: no copy of the memory. Where it is no pair
-        # its curvature is 0, and it counts for nothing; a gradient that is not finite is none.
-        slot = state.count % memory
-        steps = state.steps.at[slot].set(step)
-        changes = state.changes.at[slot].set(jnp.where(jnp.isfinite(change), change, 0))
-        of_steps, with_grad, of_changes, size = inner(
-            (steps, change), (steps, grad), (changes, step), (step, step * diagonal)
-        )
-        product = of_changes[slot]
-        # cautious update (Li and Fukushima): skip pairs without curvature, as that of the first point with itself
-        good = accepted & (product > 1e-10 * size)
-        curvature = state.curvature.at[slot].set(jnp.where(good, 1 / jnp.where(good, product, 1), 0))
-        products = state.products.at[slot].set(of_changes).at[:, slot].set(of_steps)
-        known = curvature > 0
-        products = jnp.where(known & known[:, None], products, 0)
-        with_grad = jnp.where(known, with_grad, 0)
-        count = state.count + good
-
-        # The two loops of the textbook, on inner products: few operations on long vectors.
-        newest_first = (count - 1 - jnp.arange(memory)) % memory
-
-        def forth(a, i):
-            return a.at[i].set(curvature[i] * (with_grad[i] - products[i] @ a)), None
-
-        def back(c, i):
-            return c.at[i].set(a[i] - curvature[i] * (with_scaled[i] + products[:, i] @ c)), None
-
-        none = jnp.zeros(memory, grad.dtype)
-        a, _ = jax.lax.scan(forth, none, newest_first)
-        scaled = (grad - a @ changes) / diagonal
-        with_scaled, slope, steepest = inner((changes, scaled), (grad, scaled), (grad, grad / diagonal))
-        with_scaled = jnp.where(known, with_scaled, 0)
-        c, _ = jax.lax.scan(back, none, newest_first, reverse=True)
-        curvature, count = jnp.where(restart, 0, curvature), jnp.where(restart, 0, count)
-        state = _Lbfgs(steps, changes, products, curvature, count, slope + c @ with_grad, steepest)
-        return scaled + c @ steps, state
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-class _Conjugate(NamedTuple):
-    scaled: Array
-    direction: Array
-    count: Array
-    slope: Array
-    steepest: Array
-
-
-def conjugate_gradient(inner: Inner = inner) -> optax.GradientTransformationExtraArgs:
-    """Preconditioned nonlinear conjugate gradients with Polak and Ribière's β (never below 0), the paper's M-step.
-
-    Source: the paper, section 3.2; Nocedal and Wright, equation 5.44.
-    """
-
-    def init(x):
-        zero = jnp.zeros((), x.dtype)
-        return _Conjugate(jnp.zeros_like(x), jnp.zeros_like(x), jnp.array(0), zero, zero)
-
-    def update(grad, state: _Conjugate, x, *, before, diagonal, accepted=True, restart=False, **_):
-        scaled, last = grad / diagonal, before[1]
-        past, gain, steepest, along = inner(
-            (last, state.scaled), (grad - last, scaled), (grad, scaled), (grad, state.direction)
-        )
-        beta = jnp.where(state.count > 0, jnp.maximum(gain / jnp.where(past > 0, past, 1), 0), 0)
-        direction = scaled + beta * state.direction
-        new = _Conjugate(scaled, direction, state.count + 1, steepest + beta * along, steepest)
-        new = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, state)
-        return direction, new._replace(count=jnp.where(restart, 0, new.count))
-
-    return optax.GradientTransformationExtraArgs(init, update)
+def accelerate(step, x0, *, limit=None, **settings) -> Solution:
+    """Runs :func:`acceleration`, whose arguments these are, for at most ``limit`` steps."""
+    return acceleration(step, x0, **settings).run(limit)

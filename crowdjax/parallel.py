@@ -1,12 +1,10 @@
-"""Several devices and several processes: labels cut by instance into shards of one shape, and one fit over all of them.
+"""Several devices and several processes: one fit over labels that are cut by instance (``crowdjax.shards``).
 
     found = parallel.fit(labels, model, key)          # the fit of factor.fit_jit, on every device there is
 
 Instances and what belongs to them live on one device each; weights of labelers, features and class prior on all. A pass
-adds up its sums per labeler over the devices (``Labels.across``), everything else stays where it is.
-
-Shards are padded to sizes of few significant digits. So labels of nearly the same size share one compiled program, and
-with the persistent cache a table that grew a little needs no compiling.
+adds up its sums per labeler over the devices (``Labels.across``), everything else stays where it is. Long fits are
+watched (``crowdjax.watch``): they say how far they are and can be stopped.
 
 In a run of several processes (``start``) every process gives its own instances, with labelers indexed alike everywhere
 (``union``), and gets back the answers about its own instances. docs/clusters.md has worked examples.
@@ -15,33 +13,47 @@ In a run of several processes (``start``) every process gives its own instances,
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
 
-import equinox as eqx
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Int, PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
-from crowdjax import integrated
+from crowdjax import integrated, optimize, watch
 from crowdjax.factor import fit as fit_one
-from crowdjax.factor.features import Features, Linear
-from crowdjax.factor.fit import Fit, Solver
+from crowdjax.factor.fit import Fit, Solver, stages
 from crowdjax.factor.model import FactorModel, Weights
 from crowdjax.integrated import IntegratedFit
+from crowdjax.integrated import fit as fit_one_integrated
+from crowdjax.integrated.fit import stages as integrated_stages
 from crowdjax.integrated.model import Features as IntegratedFeatures
 from crowdjax.integrated.model import IntegratedConfig
-from crowdjax.labels import FLAT_BELOW, LABELS_PER_BLOCK, MAX_PADDING, InputError, Labels, Shard
+from crowdjax.labels import InputError, Labels
+from crowdjax.shards import (
+    AXIS,
+    EXACT_FROM,
+    Plan,
+    Profile,
+    at_places,
+    cut,
+    cut_model,
+    cut_weights,
+    integrated_specs,
+    plan,
+    plan_of,
+    specs,
+    uncut,
+    weight_specs,
+    widest,
+)
 
-AXIS = "shards"
 PAYS_FROM = 250_000  # labels per device; below, a fit is over before a second device has helped
-EXACT_FROM = 2**19  # labels per shard; from here on passes cost more than compiling, and sizes are not rounded up
-WIDTHS = np.arange(6, 32)  # blocks of 2^6, 2^7, ... instances are considered
+WATCHED_FROM = 1_000_000  # labels x factors; below, a fit takes about a second
 
 
 def start(address: str | None = None, n_processes: int | None = None, process: int | None = None) -> None:
@@ -93,6 +105,7 @@ def fit(
     start: Weights | None = None,
     *,
     devices: int | None = None,
+    progress: watch.Progress | None = None,
 ) -> Fit:
     """The fit of ``crowdjax.factor.fit_jit`` on several devices; arguments as there. Not to be traced.
 
@@ -100,6 +113,8 @@ def fit(
         labels: of this process's instances, with the labelers of all.
         model: built for ``labels`` (``crowdjax.factor.build``); what it says of labelers is alike in every process.
         devices: how many; by default all that pay for so many labels.
+        progress: told how far a long fit is, in passes; where it answers true the fit stops, with the code ``STOPPED``.
+            Short fits, and those of several processes, do not ask.
 
     Returns:
         the ``Fit``, as NumPy arrays; instances' weights and posteriors are those of this process.
@@ -112,12 +127,39 @@ def fit(
         >>> (found.posterior > 0.5).tolist()
         [True, False, True, False]
     """
-    found, _ = run(_fit_alone, labels, model, key, solver, start, devices=devices)
-    return found
+    if not _is_long(labels, 0 if model.constant_beta else model.n_factors):
+        return run(_fit_alone, labels, model, key, solver, start, devices=devices)[0]
+    parts, mesh, whole = _laid_out(labels, model, start, devices)
+    once = dataclasses.replace(solver, restarts=1)
+    spread = None if mesh is None else watch.Spread(mesh, AXIS, _given, _fit_specs)
+    n = solver.restarts if start is None else 1
+    best, n_steps, stopped = None, 0, False
+    for r in range(n):
+        of_start = jax.random.fold_in(key, r) if n > 1 else key
+        data, settings = _key_data(of_start, mesh), (once, jax.random.key_impl(key))
+        name = "fit" if n == 1 else f"fit, start {r + 1} of {n}"
+        found, stopped = watch.run(_staged, (*parts, data), settings, spread, progress, name)
+        found = whole(jax.tree.map(_local if mesh else np.asarray, found))
+        n_steps += found.n_steps
+        if best is None or not best.objective >= found.objective:  # or it is not finite
+            best = found
+        if stopped:
+            break
+    code = np.asarray(optimize.STOPPED) if stopped and best.code <= optimize.STOPPED else best.code
+    return dataclasses.replace(best, n_steps=n_steps, code=code)
+
+
+def _is_long(labels: Labels, n_factors: int) -> bool:
+    return jax.process_count() == 1 and np.count_nonzero(labels.label) * n_factors >= WATCHED_FROM
 
 
 def _fit_alone(labels, model, key, solver, start):
     return fit_one(labels, model, key, solver, start), ()
+
+
+def _staged(labels, model, start, key, settings):
+    solver, impl = settings
+    return stages(labels, model, jax.random.wrap_key_data(key, impl=impl), start, solver)
 
 
 def run(
@@ -139,17 +181,46 @@ def run(
         room: sizes to make room for, so that smaller sets of labels share the program of larger ones.
         others: as in :func:`fit`.
     """
+    parts, mesh, whole = _laid_out(labels, model, start, devices, room)
+    impl = jax.random.key_impl(key)
+    found, more = _run(function, *parts, _key_data(key, mesh), impl, solver, mesh)
+    found, more = jax.tree.map(_local if mesh else np.asarray, (found, more))
+    return whole(found), more
+
+
+@partial(jax.jit, static_argnums=(0, 5, 6, 7))
+def _run(function, labels, model, start, key, impl, solver, mesh):
+    def one(labels, model, start, key):
+        return function(labels, model, jax.random.wrap_key_data(key, impl=impl), solver, start)
+
+    if mesh is None or labels.shard.axis is None:
+        return one(labels, model, start, key)
+    given, found = _given(labels, model, start, key), (_fit_specs(), P())
+    return jax.shard_map(one, mesh=mesh, in_specs=given, out_specs=found, check_vma=False)(labels, model, start, key)
+
+
+def _laid_out(labels: Labels, model: FactorModel, start: Weights | None, devices: int | None, room=None):
+    """((labels, model, start) on their devices, the mesh, a function from a fit of them to one of the whole). Without
+    a mesh where one device has all, and nothing is to be gained from a shape that others share."""
     n_labels = np.count_nonzero(labels.label)
-    alone = n_devices(n_labels, devices) == jax.process_count() == 1 and room is None
-    if alone and n_labels >= EXACT_FROM:  # nothing to cut, and no shape to share
-        key_data, impl = jax.random.key_data(key), jax.random.key_impl(key)
-        return jax.tree.map(np.asarray, _run(function, labels, model, start, key_data, impl, solver, None))
+    if n_devices(n_labels, devices) == jax.process_count() == 1 and room is None and n_labels >= EXACT_FROM:
+        return (labels, model, start), None, lambda found: found
     mesh, plan, labels, place = _divide(labels, devices, room)
     parts = labels, cut_model(model, plan, place), None if start is None else cut_weights(start, plan, place)
-    parts = _on_mesh(parts, _specs(*parts), mesh)
-    data = _put(jax.random.key_data(key), NamedSharding(mesh, P()))
-    found, more = jax.tree.map(_local, _run(function, *parts, data, jax.random.key_impl(key), solver, mesh))
-    return uncut(found, model, place), more
+    return _on_mesh(parts, specs(*parts), mesh), mesh, lambda found: uncut(found, model, place)
+
+
+def _given(labels, model, start, key):
+    return *specs(labels, model, start), P()
+
+
+def _fit_specs() -> Fit:
+    return Fit(weight_specs(), P(AXIS), P(), P(), P(), P(), P(), P())
+
+
+def _key_data(key: PRNGKeyArray, mesh: Mesh | None) -> Array:
+    data = jax.random.key_data(key)
+    return data if mesh is None else _put(data, NamedSharding(mesh, P()))
 
 
 def fit_integrated(
@@ -159,12 +230,14 @@ def fit_integrated(
     features: IntegratedFeatures = IntegratedFeatures(),
     *,
     devices: int | None = None,
+    progress: watch.Progress | None = None,
 ) -> IntegratedFit:
     """The fit of ``crowdjax.integrated.fit_jit`` on several devices; arguments as there. Not to be traced.
 
     Args:
         labels: of this process's instances, with the labelers of all.
         devices: how many; by default all that pay for so many labels.
+        progress: as in :func:`fit`.
 
     Returns:
         the fit, as NumPy arrays, alike in every process.
@@ -174,31 +247,40 @@ def fit_integrated(
         >>> fit_integrated(labels, devices=1).parameters.labelers[:, 0].argsort().tolist()[0]
         2
     """
-    n_labelers = labels.n_labelers
-    if n_devices(np.count_nonzero(labels.label), devices) == 1:
-        return jax.tree.map(np.asarray, integrated.fit_jit(labels, config, boundary, features))
-    mesh, plan, labels, place = _divide(labels, devices)
-    homes = (np.arange(n_labelers), plan.n_labelers), (place, len(labels.shard.rows))
-    rows = zip(features, homes, strict=True)
-    features = IntegratedFeatures(*(None if v is None else _spread(v, *home) for v, home in rows))
-    specs = _integrated_specs(labels, features)
-    labels, middle, features = _on_mesh((labels, np.asarray(boundary), features), specs, mesh)
-    found = jax.tree.map(_local, _run_integrated(labels, middle, features, config, mesh))
+    n_labelers, mesh, spread, long = labels.n_labelers, None, None, _is_long(labels, config.factors)
+    parts = labels, np.asarray(boundary, jax.dtypes.canonicalize_dtype(float)), features
+    if n_devices(np.count_nonzero(labels.label), devices) > 1:
+        mesh, plan, labels, place = _divide(labels, devices)
+        homes = (np.arange(n_labelers), plan.n_labelers), (place, len(labels.shard.rows))
+        rows = zip(features, homes, strict=True)
+        features = IntegratedFeatures(*(None if v is None else at_places(v, *home) for v, home in rows))
+        given = integrated_specs(labels, parts[1], features)
+        parts = _on_mesh((labels, parts[1], features), given, mesh)
+        spread = watch.Spread(mesh, AXIS, integrated_specs, P)
+    stopped = False
+    if long:
+        found, stopped = watch.run(integrated_stages, parts, config, spread, progress)
+    else:
+        found = (
+            integrated.fit_jit(parts[0], config, *parts[1:]) if mesh is None else _run_integrated(*parts, config, mesh)
+        )
+    found = jax.tree.map(_local if mesh else np.asarray, found)
     return dataclasses.replace(
         found,
         parameters=found.parameters._replace(labelers=found.parameters.labelers[:n_labelers]),
         covariance=found.covariance[:n_labelers],
         counts=found.counts[:n_labelers],
+        code=np.asarray(optimize.STOPPED) if stopped and found.code <= optimize.STOPPED else found.code,
     )
 
 
-@eqx.filter_jit
+@partial(jax.jit, static_argnums=(3, 4))
 def _run_integrated(labels, boundary, features, config, mesh):
     def one(labels, boundary, features):
-        return integrated.fit(labels, config, boundary, features)
+        return fit_one_integrated(labels, config, boundary, features)
 
-    specs = _integrated_specs(labels, features)
-    return jax.shard_map(one, mesh=mesh, in_specs=specs, out_specs=P(), check_vma=False)(labels, boundary, features)
+    given = integrated_specs(labels, boundary, features)
+    return jax.shard_map(one, mesh=mesh, in_specs=given, out_specs=P(), check_vma=False)(labels, boundary, features)
 
 
 def _divide(labels: Labels, devices: int | None, room: Profile | None = None):
@@ -208,124 +290,6 @@ def _divide(labels: Labels, devices: int | None, room: Profile | None = None):
     edges, profile = plan_of(labels, len(mesh.local_devices))
     plan = _agreed(edges, profile if room is None else widest([profile, room]))
     return mesh, plan, *cut(labels, plan)
-
-
-@eqx.filter_jit
-def _run(function, labels, model, start, key, impl, solver, mesh):
-    def one(labels, model, start, key):
-        return function(labels, model, jax.random.wrap_key_data(key, impl=impl), solver, start)
-
-    if mesh is None or labels.shard.axis is None:
-        return one(labels, model, start, key)
-    specs = _specs(labels, model, start)
-    found = Fit(_weight_specs(), P(AXIS), P(), P(), P(), P(), P(), P())
-    run = jax.shard_map(one, mesh=mesh, in_specs=(*specs, P()), out_specs=(found, P()), check_vma=False)
-    return run(labels, model, start, key)
-
-
-# Cutting
-
-
-class Plan(NamedTuple):
-    """The shape of every shard, and which instances go where.
-
-    Attributes:
-        edges: instances edges[k] to edges[k + 1] are shard k's; shape [S + 1].
-        spread: whether there are several shards, here and in other processes.
-        before: instances of other processes that come before these.
-        n_instances: at least as many as there are in all.
-        n_labelers: with padding.
-        n_blocks, block_instances, block_labels: layout of a shard.
-    """
-
-    edges: Int[np.ndarray, " S+1"]
-    spread: bool
-    before: int
-    n_instances: int
-    n_labelers: int
-    n_blocks: int
-    block_instances: int
-    block_labels: int
-
-    @property
-    def n_shards(self) -> int:
-        return len(self.edges) - 1
-
-    @property
-    def shard_instances(self) -> int:
-        return self.n_blocks * self.block_instances
-
-    @property
-    def place(self) -> Int[np.ndarray, " I"]:
-        """Where each instance goes in the concatenated shards."""
-        shard = np.repeat(np.arange(self.n_shards), np.diff(self.edges))
-        return np.arange(len(shard)) - self.edges[shard] + shard * self.shard_instances
-
-
-class Profile(NamedTuple):
-    """What a plan is made of: sizes of the largest part. The elementwise maximum of several is theirs in common."""
-
-    n_labelers: int
-    n_labels: int
-    n_instances: int
-    widths: Int[np.ndarray, " K"]  # most labels in a block of 2^WIDTHS instances
-
-
-def _real(labels: Labels):
-    """A function that takes the padding out of an array of triples."""
-    real = np.asarray(labels.label) != 0
-    return np.asarray if real.all() else lambda values: np.asarray(values)[real]
-
-
-def plan_of(labels: Labels, n_shards: int) -> tuple[Int[np.ndarray, " S+1"], Profile]:
-    """(edges of n shards of about as many labels each, the profile of the largest)."""
-    per_instance = np.bincount(_real(labels)(labels.instance), minlength=labels.n_instances)
-    work = np.r_[0, np.cumsum(per_instance + 1)]
-    edges = np.searchsorted(work, np.arange(n_shards + 1) * (work[-1] / n_shards))
-    least = np.arange(n_shards + 1)  # an instance each
-    edges = np.clip(edges, least, labels.n_instances - least[::-1])
-    parts = [per_instance[a:b] for a, b in itertools.pairwise(edges)]
-    return edges, widest([_profile(labels.n_labelers, part) for part in parts])
-
-
-def widest(profiles: list[Profile]) -> Profile:
-    """What all parts have room in."""
-    return Profile(*(np.stack(sizes).max(0) for sizes in zip(*profiles, strict=True)))
-
-
-def _profile(n_labelers: int, per_instance: Int[np.ndarray, " I"]) -> Profile:
-    upto = np.r_[0, np.cumsum(per_instance)]
-    widths = [np.diff(np.r_[upto[:-1:step], upto[-1]]).max(initial=0) for step in 2**WIDTHS]
-    return Profile(n_labelers, int(upto[-1]), len(per_instance), np.array(widths))
-
-
-def plan(edges, profile: Profile, before: int = 0) -> Plan:
-    """The smallest blocks near the cache's size that pad little, as ``Labels.from_arrays`` has them."""
-    n_labels, n = int(profile.n_labels), max(1, int(profile.n_instances))
-    up = (lambda v: v) if n_labels >= EXACT_FROM else bucket
-    layout = 1, up(n), up(max(1, n_labels))
-    if n_labels >= FLAT_BELOW:
-        first = np.searchsorted(WIDTHS, round(np.log2(LABELS_PER_BLOCK * n / n_labels)))
-        for size, width in zip(2 ** WIDTHS[first:], profile.widths[first:], strict=True):
-            n_blocks = -(-n // int(size))
-            if n_blocks == 1:
-                break
-            if n_blocks * width <= MAX_PADDING * n_labels:
-                layout = up(n_blocks), int(size), up(int(width))
-                break
-    n_shards = (len(edges) - 1) * jax.process_count()
-    return Plan(np.asarray(edges), n_shards > 1, before, n_shards * up(n), up(int(profile.n_labelers)), *layout)
-
-
-def bucket(n: int) -> int:
-    """The next number of at most five binary digits: 16 of them between powers of 2.
-
-    Example:
-        >>> [bucket(n) for n in (7, 33, 1000, 1025)]
-        [7, 34, 1024, 1088]
-    """
-    unit = 2 ** max(0, n.bit_length() - 5)
-    return -(-n // unit) * unit
 
 
 def _agreed(edges, profile: Profile) -> Plan:
@@ -340,163 +304,6 @@ def _agreed(edges, profile: Profile) -> Plan:
         raise InputError(f"n_labelers: {everyones[:, 0].tolist()} in the processes; allowed: the same in all (union)")
     common = Profile(first, second, third, np.array(widths))
     return plan(edges, common, int(before))
-
-
-def cut(labels: Labels, plan: Plan) -> tuple[Labels, Int[np.ndarray, " I"]]:
-    """(the shards one after the other, where each instance is in them). Every shard is laid out alike and counts its
-    instances from 0; what it lacks is padding."""
-    size, width, per_block = plan.shard_instances, plan.block_labels, plan.block_instances
-    place, real = plan.place, _real(labels)
-    instance = real(labels.instance)
-    # the first instance of every block among the given ones, and its number within its shard
-    shard, within = np.divmod(np.arange(plan.n_shards * plan.n_blocks), plan.n_blocks)
-    first = np.minimum(plan.edges[shard] + within * per_block, plan.edges[shard + 1])
-    rows = np.searchsorted(instance, np.r_[first, labels.n_instances])
-    blocks = list(enumerate(itertools.pairwise(rows)))
-
-    def lay(values):
-        values = real(values)
-        out = np.zeros((len(blocks), width), values.dtype)
-        for b, (start, end) in blocks:
-            out[b, : end - start] = values[start:end]
-        return out
-
-    numbers = np.tile(((within + 1) * per_block - 1).astype(np.int32)[:, None], width)
-    for b, (start, end) in blocks:
-        numbers[b, : end - start] = instance[start:end] - plan.edges[shard[b]]
-    rows = np.full(plan.n_shards * size, plan.n_instances, np.int32)
-    rows[place] = plan.before + np.arange(len(place), dtype=np.int32)
-    return Labels(
-        labeler=lay(labels.labeler).ravel(),
-        instance=numbers.ravel(),
-        label=lay(labels.label).ravel(),
-        weight=None if labels.weight is None else lay(labels.weight).ravel(),
-        gold=None if labels.gold is None else _spread(labels.gold, place, len(rows)),
-        n_labelers=plan.n_labelers,
-        n_instances=size,
-        n_blocks=plan.n_blocks,
-        block_instances=plan.block_instances,
-        shard=Shard(rows, plan.n_instances, AXIS if plan.spread else None),
-    ), place
-
-
-def cut_model(model: FactorModel, plan: Plan, place: Int[np.ndarray, " I"]) -> FactorModel:
-    """The model of the shards one after the other. Weights of padding are fixed, so no prior counts them."""
-    if model.class_prior.identity:
-        raise ValueError("class_prior: a weight for every instance; allowed on several devices: features only")
-    size = plan.shard_instances
-    labelers = np.arange(model.labeler.n), plan.n_labelers, plan.n_labelers
-    instances = place, plan.n_shards * size, size
-
-    def features(part: Features | None, to) -> Features | None:
-        if part is None:
-            return None
-        place, total, n = to
-        dense = None if part.dense is None else _spread(part.dense, place, total)
-        return dataclasses.replace(part, dense=dense, n=n)
-
-    def prior(weights: Weights) -> Weights:
-        def fill(part: Linear | None, to) -> Linear | None:
-            if part is None or part.free is None:
-                return part
-            place, total, _ = to
-            rows = np.broadcast_to(part.free, (len(place), np.shape(part.free)[1]))
-            return Linear(part.dense, _spread(rows, place, total))
-
-        return Weights(
-            fill(weights.labeler, labelers),
-            fill(weights.instance, instances),
-            fill(weights.bias, labelers),
-            weights.class_prior,
-        )
-
-    return dataclasses.replace(
-        model,
-        labeler=features(model.labeler, labelers),
-        instance=features(model.instance, instances),
-        bias=features(model.bias, labelers),
-        class_prior=features(model.class_prior, instances),
-        mean=prior(model.mean),
-        variance=prior(model.variance),
-    )
-
-
-def cut_weights(weights: Weights, plan: Plan, place: Int[np.ndarray, " I"]) -> Weights:
-    """Weights to start from, as the shards have them."""
-
-    def fill(part: Linear | None, place, total: int):
-        return part if part is None or part.free is None else Linear(part.dense, _spread(part.free, place, total))
-
-    labelers = None if weights.labeler.free is None else np.arange(len(weights.labeler.free))
-    biased = None if weights.bias is None or weights.bias.free is None else np.arange(len(weights.bias.free))
-    return Weights(
-        fill(weights.labeler, labelers, plan.n_labelers),
-        fill(weights.instance, place, plan.n_shards * plan.shard_instances),
-        fill(weights.bias, biased, plan.n_labelers),
-        weights.class_prior,
-    )
-
-
-def uncut(found: Fit, model: FactorModel, place: Int[np.ndarray, " I"]) -> Fit:
-    """A fit of the shards as one of the whole, without padding."""
-
-    def only(part: Linear | None, rows) -> Linear | None:
-        return part if part is None or part.free is None else Linear(part.dense, part.free[rows])
-
-    labelers, weights = slice(0, model.labeler.n), found.weights
-    weights = Weights(
-        only(weights.labeler, labelers), only(weights.instance, place), only(weights.bias, labelers),
-        weights.class_prior,
-    )  # fmt: skip
-    return dataclasses.replace(found, weights=weights, posterior=found.posterior[place])
-
-
-def _spread(rows, place, total: int) -> np.ndarray:
-    """Rows at their places among ``total``, 0 elsewhere."""
-    rows = np.asarray(rows)
-    out = np.zeros((total, *rows.shape[1:]), rows.dtype)
-    out[place] = rows
-    return out
-
-
-# On the mesh
-
-
-def _weight_specs() -> Weights:
-    """Instances' own weights are spread over the devices, all others are on each."""
-    return Weights(P(), Linear(P(), P(AXIS)), P(), P())
-
-
-def _specs(labels: Labels, model: FactorModel, start: Weights | None):
-    """Which arrays are spread over the devices, as prefixes of the trees."""
-    spread = _spread_specs
-    whole = jax.tree.map(lambda _: P(), model)
-
-    def weights(of: Weights) -> Weights:
-        whole = jax.tree.map(lambda _: P(), of)
-        return whole._replace(instance=whole.instance._replace(free=spread(of.instance.free)))
-
-    return (
-        spread(labels),
-        dataclasses.replace(
-            whole,
-            instance=spread(model.instance),
-            class_prior=spread(model.class_prior),
-            mean=weights(model.mean),
-            variance=weights(model.variance),
-        ),
-        None if start is None else weights(start),
-    )
-
-
-def _integrated_specs(labels: Labels, features: IntegratedFeatures):
-    labeler, instance = (None if v is None else spec for v, spec in zip(features, (P(), P(AXIS)), strict=True))
-    return _spread_specs(labels), P(), IntegratedFeatures(labeler, instance)
-
-
-def _spread_specs(tree):
-    """Every array is spread over the devices."""
-    return jax.tree.map(lambda _: P(AXIS), tree)
 
 
 def _on_mesh(parts, specs, mesh: Mesh):

@@ -16,10 +16,12 @@ import crowdjax
 # Every file stands on the floors below its own and on nothing else.
 FLOORS = (
     {"labels", "segments"},
-    {"likelihood", "optimize"},
+    {"likelihood", "optimize", "directions"},
+    {"watch"},
     {"factor", "contextual"},
     {"integrated"},
-    {"simulate", "metrics", "parallel"},
+    {"simulate", "metrics", "shards"},
+    {"parallel"},
     {"tables", "results"},
     {"io"},
     {"datasets", "minibatch", "answers"},

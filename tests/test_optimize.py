@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from crowdjax import optimize
+from crowdjax.directions import conjugate_gradient, lbfgs
 from crowdjax.optimize import (
     CONVERGED,
     MAX_STEPS,
@@ -14,9 +15,7 @@ from crowdjax.optimize import (
     STALLED,
     Step,
     accelerate,
-    conjugate_gradient,
     iterate,
-    lbfgs,
     minimize,
 )
 
@@ -163,7 +162,7 @@ def test_a_gradient_that_does_not_belong_to_the_value_stalls():
 
 
 def test_every_code_has_a_meaning():
-    assert sorted(MEANING) == [0, 1, 2, 3, 4]
+    assert sorted(MEANING) == list(range(6))
     assert all(MEANING.values())
 
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
 
-from crowdjax import api, parallel, simulate
+from crowdjax import api, parallel, shards, simulate
 from crowdjax.factor import PRESETS, Solver, build, fit_jit
 from crowdjax.labels import InputError, Labels
 
@@ -21,7 +21,7 @@ X64 = 'import jax; jax.config.update("jax_enable_x64", True)\n'  # for a process
 SETUP = """
 import dataclasses, json, sys
 import jax, numpy as np
-from crowdjax import parallel, simulate
+from crowdjax import parallel, shards, simulate
 from crowdjax.factor import PRESETS, FactorConfig, Solver, build, fit_jit
 from crowdjax.labels import Labels
 
@@ -56,22 +56,22 @@ def test_shards_hold_every_label_once_and_count_from_zero():
     labels = simulate.power_law(0, 60_000).labels()
     real = labels.label != 0
     for n in (1, 2, 3, 7):
-        plan = parallel.plan(*parallel.plan_of(labels, n))
-        shards, place = parallel.cut(labels, plan)
-        instance = shards.instance.reshape(n, -1)
-        assert (np.diff(instance) >= 0).all() and instance.max() < plan.shard_instances == shards.n_instances
-        here = shards.label != 0
-        rows = shards.shard.rows[(instance + np.arange(n)[:, None] * plan.shard_instances).ravel()[here]]
+        plan = shards.plan(*shards.plan_of(labels, n))
+        parts, place = shards.cut(labels, plan)
+        instance = parts.instance.reshape(n, -1)
+        assert (np.diff(instance) >= 0).all() and instance.max() < plan.shard_instances == parts.n_instances
+        here = parts.label != 0
+        rows = parts.shard.rows[(instance + np.arange(n)[:, None] * plan.shard_instances).ravel()[here]]
         np.testing.assert_array_equal(rows, labels.instance[real])
-        np.testing.assert_array_equal(shards.labeler[here], labels.labeler[real])
-        np.testing.assert_array_equal(shards.label[here], labels.label[real])
-        np.testing.assert_array_equal(shards.shard.rows[place], np.arange(labels.n_instances))
-        assert len(shards.label) < 1.6 * real.sum()
+        np.testing.assert_array_equal(parts.labeler[here], labels.labeler[real])
+        np.testing.assert_array_equal(parts.label[here], labels.label[real])
+        np.testing.assert_array_equal(parts.shard.rows[place], np.arange(labels.n_instances))
+        assert len(parts.label) < 1.6 * real.sum()
 
 
 def test_every_shard_gets_an_instance_even_where_one_has_all_labels():
     labels = Labels.from_arrays(np.zeros(50, int), [0] * 47 + [1, 2, 3], np.ones(50, int))
-    edges, _ = parallel.plan_of(labels, 4)
+    edges, _ = shards.plan_of(labels, 4)
     np.testing.assert_array_equal(edges, [0, 1, 2, 3, 4])
 
 

@@ -42,6 +42,7 @@ from crowdjax.contextual.model import (
     shapes_of,
     size_of,
 )
+from crowdjax.directions import lbfgs
 
 PRECISION = jax.lax.Precision.HIGHEST
 
@@ -272,7 +273,7 @@ def _climb(config, data, factor, theta, w, chol, max_steps: int):
     end = optimize.minimize(
         objective,
         jnp.zeros_like(w),
-        optimize.lbfgs(10),
+        lbfgs(10),
         diagonal=jnp.ones_like,
         max_steps=max_steps,
         refresh=0,

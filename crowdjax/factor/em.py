@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from crowdjax import optimize
+from crowdjax.directions import conjugate_gradient
 from crowdjax.factor.features import PRECISION, Features, Linear
 from crowdjax.factor.kernels import Factors, tally
 from crowdjax.factor.model import FactorModel, Objective, Weights
@@ -43,7 +44,7 @@ def has_start(model: FactorModel) -> bool:
     return single and simple and all(f.dense is None for f in own)
 
 
-def em(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) -> optimize.Solution:
+def em(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.Loop:
     """EM with an exact M-step and Anderson's acceleration, for models that are ``is_exact``.
 
     Args:
@@ -57,7 +58,7 @@ def em(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) -> opt
         new, curvature = _exact_m_step(objective, x, objective.counts, on_positives, p)
         return optimize.Step(new, value, grad, p), curvature
 
-    return optimize.accelerate(step, x, max_steps=max_steps, limit=limit, rtol=rtol)
+    return optimize.acceleration(step, x, max_steps=max_steps, rtol=rtol)
 
 
 def labelers_at(objective: Objective, x, p):
@@ -134,7 +135,7 @@ def _put(weights: Weights, columns: list):
     return ravel_pytree(weights._replace(**parts))[0]
 
 
-def em_cg(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) -> optimize.Solution:
+def em_cg(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.Loop:
     """EM: the E-step's posterior, then Q(W) + log p(W) raised by at most 25 steps of conjugate gradients.
 
     Args:
@@ -148,17 +149,17 @@ def em_cg(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) -> 
         found = optimize.minimize(
             lambda x: objective(x, p),
             x,
-            optimize.conjugate_gradient(objective.inner),
+            conjugate_gradient(objective.inner),
             diagonal=lambda x: objective.diagonal(x),
             max_steps=INNER_STEPS,
             refresh=0,
         )
         return optimize.Step(found.x, value, grad, p)
 
-    return optimize.iterate(step, x, max_steps=max_steps, limit=limit, rtol=rtol)
+    return optimize.iteration(step, x, max_steps=max_steps, rtol=rtol)
 
 
-def em_bound(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) -> optimize.Solution:
+def em_bound(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.Loop:
     """EM by a quadratic lower bound of log σ: every block of weights in turn gets its weighted least squares solution.
 
         log σ(Lη) >= ½ L η - ½ ω(η*) η² + const,      ω(η) = tanh(η/2) / 2η,      equality at η = η*
@@ -195,7 +196,7 @@ def em_bound(objective: Objective, x, given, m_step, *, max_steps, limit, rtol) 
 
         return optimize.Step(jax.lax.switch(k % len(blocks), [lambda b=b: newton(*b) for b in blocks]), value, grad, p)
 
-    return optimize.iterate(step, x, max_steps=max_steps, limit=limit, rtol=rtol, period=len(blocks))
+    return optimize.iteration(step, x, max_steps=max_steps, rtol=rtol, period=len(blocks))
 
 
 def bound_curvature(labels: Labels, factors: Factors, p: Float[Array, " I"]) -> dict[str, Float[Array, "n D D"]]:

@@ -29,6 +29,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from crowdjax import optimize
+from crowdjax.directions import lbfgs
 from crowdjax.factor.em import em, em_bound, em_cg, has_start, is_exact, labelers_at
 from crowdjax.factor.features import PRECISION, Linear
 from crowdjax.factor.kernels import Factors, discrimination, majority
@@ -226,8 +227,12 @@ def _sweep(make, shared, members, solver, batch_size, mesh):
 
 
 def _fit_once(labels, model, key, solver, start) -> Fit:
+    return stages(labels, model, key, start, solver).run()
+
+
+def stages(labels, model, key, start, solver) -> optimize.Staged:
+    """One start of :func:`fit` as its stages, so that a host may watch them (``crowdjax.watch``)."""
     objective = Objective(labels, model)
-    votes = majority(labels)
     continued = start is not None
     fresh, unravel = ravel_pytree(starting_weights(key, model, solver.jitter, labels.shard))
     one_pass = has_start(model)
@@ -236,28 +241,39 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
     if method == "auto":
         method = "em" if is_exact(model) else "lbfgs"
     methods = {"lbfgs": partial(_lbfgs, refresh=solver.refresh), "em": em, "em-cg": em_cg, "em-bound": em_bound}
-    minimise = methods[method]
+    votes = majority(labels).astype(x0.dtype)
 
-    def stage(carry, k):
+    def is_m_step(k):
+        return (k == 0) | (k == 2)
+
+    def prepare(carry, k):
+        if not one_pass:
+            return carry
         x, given, best = carry
-        m_step = (k == 0) | (k == 2)
-        limit = jnp.where(m_step, solver.start_steps, solver.max_steps)
-        limit = jnp.where((k == 0) & continued, 0, limit)
-        limit = jnp.where((k >= 2) & ~best["suspect"], 0, limit)
-        rtol = jnp.where(m_step, 1e-4, solver.rtol)
-        if one_pass:
-            anew = jnp.where(k == 1, not continued, best["suspect"])
-            x = jax.lax.cond(anew, lambda p: labelers_at(objective, fresh, p), lambda p: x, given)
-            best = best | {"steps": best["steps"] + anew}
+        anew = jnp.where(k == 1, not continued, best["suspect"])
+        x = jax.lax.cond(anew, lambda p: labelers_at(objective, fresh, p), lambda p: x, given)
+        return x, given, best | {"steps": best["steps"] + anew}
+
+    def limit(carry, k):
+        most = jnp.where(is_m_step(k), solver.start_steps, solver.max_steps)
+        most = jnp.where((k == 0) & continued, 0, most)
+        return jnp.where((k >= 2) & ~carry[2]["suspect"], 0, most)
+
+    def loop(carry, k):
+        x, given, _ = carry
         held = None if one_pass else given
-        found = minimise(objective, x, held, m_step, max_steps=solver.max_steps, limit=limit, rtol=rtol)
-        ran, x = limit > 0, found.x
+        rtol = jnp.where(is_m_step(k), 1e-4, solver.rtol)
+        return methods[method](objective, x, held, is_m_step(k), max_steps=solver.max_steps, rtol=rtol)
+
+    def close(carry, k, found):
+        _, given, best = carry
+        ran = limit(carry, k) > 0
 
         def check(p):  # what is given is the majority vote until here
-            return unswitch(labels, model, model.factors(unravel(x)), given, p)
+            return unswitch(labels, model, model.factors(unravel(found.x)), given, p)
 
         given, suspect = jax.lax.cond(k == 1, check, lambda p: (given, best["suspect"]), found.aux)
-        better = ran & ~m_step & ((k == 1) | (found.value < best["value"]))
+        better = ran & ~is_m_step(k) & ((k == 1) | (found.value < best["value"]))
         keep = lambda new, old: jnp.where(better, new, old)  # noqa: E731
         best = {
             "x": keep(found.x, best["x"]),
@@ -269,32 +285,34 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
             "suspect": suspect,
             "switched": jnp.where(k == 3, better, best["switched"]),
         }
-        return (x, given, best), None
+        return found.x, given, best
 
-    dtype = x0.dtype
+    def end(carry):
+        best = carry[2]
+        weights = unravel(best["x"])
+        return Fit(
+            weights=weights,
+            posterior=best["posterior"],
+            objective=-best["value"],
+            log_likelihood=-best["value"] - objective.log_prior(weights),
+            code=best["code"],
+            n_steps=best["steps"],
+            history=-best["history"],
+            switched=best["switched"],
+        )
+
     best = {
         "x": x0,
-        "value": jnp.array(jnp.inf, dtype),
-        "posterior": votes.astype(dtype),
+        "value": jnp.array(jnp.inf, x0.dtype),
+        "posterior": votes,
         "code": jnp.array(optimize.RUNNING),
-        "history": jnp.full(solver.max_steps, jnp.nan, dtype),
+        "history": jnp.full(solver.max_steps, jnp.nan, x0.dtype),
         "steps": jnp.array(0),
         "suspect": jnp.array(False),
         "switched": jnp.array(False),
     }
-    stages = jnp.array([1, 3]) if one_pass else jnp.arange(4)
-    (_, _, best), _ = jax.lax.scan(stage, (x0, votes.astype(dtype), best), stages)
-    weights = unravel(best["x"])
-    return Fit(
-        weights=weights,
-        posterior=best["posterior"],
-        objective=-best["value"],
-        log_likelihood=-best["value"] - objective.log_prior(weights),
-        code=best["code"],
-        n_steps=best["steps"],
-        history=-best["history"],
-        switched=best["switched"],
-    )
+    numbers = np.array([1, 3]) if one_pass else np.arange(4)
+    return optimize.Staged((x0, votes, best), numbers, prepare, limit, loop, close, lambda carry: carry[2]["code"], end)
 
 
 def unswitch(
@@ -323,15 +341,14 @@ def unswitch(
     return jnp.where(flip, 1 - p, p), labels.across(flip.sum()) > 0
 
 
-def _lbfgs(objective: Objective, x, given, m_step, *, max_steps, limit, rtol, refresh=10) -> optimize.Solution:
+def _lbfgs(objective: Objective, x, given, m_step, *, max_steps, rtol, refresh) -> optimize.Loop:
     """L-BFGS on the objective itself, or on Q at ``given`` posteriors where ``m_step``."""
-    return optimize.minimize(
+    return optimize.minimizer(
         lambda x: objective(x, given, m_step),
         x,
-        optimize.lbfgs(inner=objective.inner),
+        lbfgs(inner=objective.inner),
         diagonal=lambda x: objective.diagonal(x),
         max_steps=max_steps,
-        limit=limit,
         rtol=rtol,
         refresh=refresh,
     )

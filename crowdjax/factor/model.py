@@ -19,10 +19,10 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
+from crowdjax.directions import inner
 from crowdjax.factor.features import Features, Linear
 from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, folded_curvature, folded_pass, tally
 from crowdjax.labels import Labels
-from crowdjax.optimize import inner
 from crowdjax.segments import total
 
 Link = Literal["linear", "exp"]
@@ -221,7 +221,7 @@ class Objective(eqx.Module):
         return ravel_pytree(jax.tree.map(positive, curved, self.precision, self.moves))[0]
 
     def inner(self, *pairs):
-        """``optimize.inner`` of vectors of weights, over all shards."""
+        """``directions.inner`` of vectors of weights, over all shards."""
         if self.labels.shard is None or self.labels.shard.axis is None:
             return inner(*pairs)
         start, end = self.own

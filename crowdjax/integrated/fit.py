@@ -102,6 +102,11 @@ def fit(
 
     Source: docs/choosing.md; for ``spread=0`` Dawid and Skene 1979 with labelers from one population.
     """
+    return stages(labels, boundary, features, config).run()
+
+
+def stages(labels: Labels, boundary, features: Features, config: IntegratedConfig) -> optimize.Staged:
+    """:func:`fit` as its stages, one for every ρ to try, so that a host may watch them (``crowdjax.watch``)."""
     x = jnp.asarray(config.nodes, jnp.result_type(float))
     design = jnp.asarray(config.design, x.dtype)
     spreads = jnp.asarray(config.spreads, x.dtype)
@@ -127,31 +132,47 @@ def fit(
         aux = (covariance, e.counts.sum((1, 2)), e.instances, e.evidence)
         return optimize.Step(ravel_pytree(new)[0], -value, jnp.zeros_like(flat), aux)
 
-    def at_spread(begin, spread):
-        begin = ravel_pytree(respread(unravel(begin), spread))[0]
-        found = optimize.iterate(step, begin, max_steps=config.max_steps, rtol=config.rtol)
-        return found.x, found
+    def loop(carry, _):
+        return optimize.iteration(step, carry[0], max_steps=config.max_steps, rtol=config.rtol)
 
-    _, found = jax.lax.scan(at_spread, flat, spreads)
-    best = jnp.argmin(jnp.where(jnp.isfinite(found.value), found.value, jnp.inf))
-    n_steps = n_before + found.n_steps.sum()
-    found = jax.tree.map(lambda v: v[best], found)
-    covariance, counts, instances, evidence = found.aux
-    parameters = unravel(found.x)
-    center = centers(parameters, features)
-    covariance = observed(covariance, missing_information(labels, parameters, config, center))
-    axis, moved = shared(labels, parameters, counts, config, center), moved_by_axis(parameters)
-    return IntegratedFit(
-        parameters=parameters,
-        covariance=covariance + parameters.labelers[:, 0, None, None] ** 2 * (moved @ axis @ moved.T),
-        axis=axis,
-        counts=counts,
-        instances=instances,
-        objective=-found.value,
-        log_likelihood=evidence,
-        code=found.code,
-        n_steps=n_steps,
-        history=-found.history,
+    def close(carry, k, found):
+        _, best, n_steps = carry
+        known = jnp.where(jnp.isfinite(best.value), best.value, jnp.inf)
+        better = (k == 0) | (jnp.isfinite(found.value) & (found.value < known))
+        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), found, best)
+        return found.x, best, n_steps + found.n_steps
+
+    def end(carry):
+        _, best, n_steps = carry
+        covariance, counts, instances, evidence = best.aux
+        parameters = unravel(best.x)
+        center = centers(parameters, features)
+        covariance = observed(covariance, missing_information(labels, parameters, config, center))
+        axis, moved = shared(labels, parameters, counts, config, center), moved_by_axis(parameters)
+        return IntegratedFit(
+            parameters=parameters,
+            covariance=covariance + parameters.labelers[:, 0, None, None] ** 2 * (moved @ axis @ moved.T),
+            axis=axis,
+            counts=counts,
+            instances=instances,
+            objective=-best.value,
+            log_likelihood=evidence,
+            code=best.code,
+            n_steps=n_steps,
+            history=-best.history,
+        )
+
+    none = loop((flat,), 0)
+    nothing = none.solution(none.init)._replace(code=jnp.array(optimize.RUNNING))
+    return optimize.Staged(
+        first=(flat, nothing, jnp.asarray(n_before)),
+        numbers=np.arange(len(config.spreads)),
+        prepare=lambda carry, k: (ravel_pytree(respread(unravel(carry[0]), spreads[k]))[0], *carry[1:]),
+        limit=lambda carry, k: jnp.asarray(config.max_steps),
+        loop=loop,
+        close=close,
+        code=lambda carry: carry[1].code,
+        end=end,
     )
 
 

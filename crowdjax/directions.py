@@ -1,0 +1,123 @@
+"""Directions of descent, preconditioned by a diagonal, as optax transformations: L-BFGS and conjugate gradients.
+
+Where points are spread over devices ``inner`` sums over all; a step asks for inner products twice, since every sum over
+devices waits for the slowest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+Inner = Callable[..., tuple[Array, ...]]
+
+
+def inner(*pairs: tuple[Float[Array, "... P"], Float[Array, " P"]]) -> tuple[Float[Array, "..."], ...]:
+    """The inner products of each pair: of two vectors, or of the rows of a matrix with a vector."""
+    return tuple(jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST) for a, b in pairs)
+
+
+class _Lbfgs(NamedTuple):
+    steps: Array  # [memory, P]
+    changes: Array  # [memory, P]
+    products: Array  # [memory, memory], stepᵀchange of all pairs
+    curvature: Array  # [memory], 1 / stepᵀchange of a pair; 0 where empty
+    count: Array  # pairs so far
+    slope: Array
+    steepest: Array
+
+
+def lbfgs(memory: int = 5, inner: Inner = inner) -> optax.GradientTransformationExtraArgs:
+    """L-BFGS with a given diagonal as its first Hessian, as an optax transformation: gradient -> H⁻¹ gradient.
+
+    Like ``optax.scale_by_lbfgs``, which can scale its first Hessian by a number only. Pairs of negative
+    curvature are left out.
+
+    Args:
+        memory: how many pairs to keep.
+        inner: inner products, as :func:`inner`; summed over all devices in one go.
+
+    Source: Nocedal and Wright, Numerical Optimization, algorithm 7.4.
+    """
+
+    def init(x):
+        empty, zero = jnp.zeros((memory, *x.shape), x.dtype), jnp.zeros((), x.dtype)
+        return _Lbfgs(empty, empty, jnp.zeros((memory, memory), x.dtype), empty[:, 0] * 0, jnp.array(0), zero, zero)
+
+    def update(grad, state: _Lbfgs, x, *, before, diagonal, accepted=True, restart=False, **_):
+        step, change = x - before[0], grad - before[1]
+        # The new pair takes the oldest one's place, whatever it is worth: no copy of the memory. Where it is no pair
+        # its curvature is 0, and it counts for nothing; a gradient that is not finite is none.
+        slot = state.count % memory
+        steps = state.steps.at[slot].set(step)
+        changes = state.changes.at[slot].set(jnp.where(jnp.isfinite(change), change, 0))
+        of_steps, with_grad, of_changes, size = inner(
+            (steps, change), (steps, grad), (changes, step), (step, step * diagonal)
+        )
+        product = of_changes[slot]
+        # cautious update (Li and Fukushima): skip pairs without curvature, as that of the first point with itself
+        good = accepted & (product > 1e-10 * size)
+        curvature = state.curvature.at[slot].set(jnp.where(good, 1 / jnp.where(good, product, 1), 0))
+        products = state.products.at[slot].set(of_changes).at[:, slot].set(of_steps)
+        known = curvature > 0
+        products = jnp.where(known & known[:, None], products, 0)
+        with_grad = jnp.where(known, with_grad, 0)
+        count = state.count + good
+
+        # The two loops of the textbook, on inner products: few operations on long vectors.
+        newest_first = (count - 1 - jnp.arange(memory)) % memory
+
+        def forth(a, i):
+            return a.at[i].set(curvature[i] * (with_grad[i] - products[i] @ a)), None
+
+        def back(c, i):
+            return c.at[i].set(a[i] - curvature[i] * (with_scaled[i] + products[:, i] @ c)), None
+
+        none = jnp.zeros(memory, grad.dtype)
+        a, _ = jax.lax.scan(forth, none, newest_first)
+        scaled = (grad - a @ changes) / diagonal
+        with_scaled, slope, steepest = inner((changes, scaled), (grad, scaled), (grad, grad / diagonal))
+        with_scaled = jnp.where(known, with_scaled, 0)
+        c, _ = jax.lax.scan(back, none, newest_first, reverse=True)
+        curvature, count = jnp.where(restart, 0, curvature), jnp.where(restart, 0, count)
+        state = _Lbfgs(steps, changes, products, curvature, count, slope + c @ with_grad, steepest)
+        return scaled + c @ steps, state
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+class _Conjugate(NamedTuple):
+    scaled: Array
+    direction: Array
+    count: Array
+    slope: Array
+    steepest: Array
+
+
+def conjugate_gradient(inner: Inner = inner) -> optax.GradientTransformationExtraArgs:
+    """Preconditioned nonlinear conjugate gradients with Polak and Ribière's β (never below 0), the paper's M-step.
+
+    Source: the paper, section 3.2; Nocedal and Wright, equation 5.44.
+    """
+
+    def init(x):
+        zero = jnp.zeros((), x.dtype)
+        return _Conjugate(jnp.zeros_like(x), jnp.zeros_like(x), jnp.array(0), zero, zero)
+
+    def update(grad, state: _Conjugate, x, *, before, diagonal, accepted=True, restart=False, **_):
+        scaled, last = grad / diagonal, before[1]
+        past, gain, steepest, along = inner(
+            (last, state.scaled), (grad - last, scaled), (grad, scaled), (grad, state.direction)
+        )
+        beta = jnp.where(state.count > 0, jnp.maximum(gain / jnp.where(past > 0, past, 1), 0), 0)
+        direction = scaled + beta * state.direction
+        new = _Conjugate(scaled, direction, state.count + 1, steepest + beta * along, steepest)
+        new = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, state)
+        return direction, new._replace(count=jnp.where(restart, 0, new.count))
+
+    return optax.GradientTransformationExtraArgs(init, update)

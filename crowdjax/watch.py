@@ -1,0 +1,132 @@
+"""A long fit some steps at a time: a host sees how far it is and may stop it; what it finds is what one program finds.
+
+The fit is an ``optimize.Staged``. Its parts (a stage's beginning, some of its steps, its end) are programs of their
+own, of which one holds the objective, and the state of its loop goes from call to call in place. Between calls the host
+calls ``progress``. On several devices every array of that state is stacked by device.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array
+
+from crowdjax import optimize
+
+PERIOD = 0.3  # seconds between two looks, about
+
+
+class Progress(Protocol):
+    """Told how far a fit is; an answer that is true asks it to stop there."""
+
+    def __call__(self, stage: str, done: int, total: int, *, objective: float | None = None) -> bool | None: ...
+
+
+class Spread(NamedTuple):
+    """Over which devices the arguments are spread, and how: functions of the arguments, and of nothing.
+
+    Attributes:
+        axis: of the mesh.
+        given: arguments -> their PartitionSpecs.
+        found: () -> the PartitionSpecs of the result.
+    """
+
+    mesh: Mesh
+    axis: str
+    given: Callable[..., Any]
+    found: Callable[[], Any]
+
+
+def run(
+    make: Callable[..., optimize.Staged],
+    args: tuple,
+    settings: Any,
+    spread: Spread | None = None,
+    progress: Progress | None = None,
+    name: str = "fit",
+) -> tuple[Any, bool]:
+    """(what ``make(*args, settings).run()`` returns, whether it was stopped before its end).
+
+    Args:
+        make: at module level, so that equal calls share their programs.
+        args: pytrees of arrays.
+        settings: hashable, static under jit.
+        progress: its ``total`` is the most steps that the stage may take. There is a step whatever it says.
+    """
+    piece = partial(_piece, make, settings, spread, args)
+    host = np.asarray if spread is None else _of_first_device
+    carry, numbers = piece("begin")
+    before, stopped = 0, False
+    for k in host(numbers):
+        carry, state, limit, code = piece("open", carry=carry, k=k)
+        limit = int(host(limit))
+        if stopped:
+            if int(host(code)) != optimize.RUNNING:
+                break
+            limit = min(limit, 1)
+        done, at_once = 0, 1
+        while limit > 0:
+            began = time.perf_counter()
+            state = piece("advance", carry=carry, state=state, k=k, until=min(done + at_once, limit))
+            done = int(host(state.n_steps))
+            objective = -float(host(state.history)[done - 1])
+            asked = progress is not None and progress(name, before + done, before + limit, objective=objective)
+            if done >= limit or int(host(state.code)) != optimize.RUNNING:
+                break
+            if asked:
+                stopped = True
+                break
+            took = time.perf_counter() - began
+            at_once = 2 * at_once if took < PERIOD / 2 else max(1, at_once // 2) if took > 2 * PERIOD else at_once
+        carry = piece("close", carry=carry, state=state, k=k)
+        before += done
+    return piece("end", carry=carry), stopped
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 4), donate_argnames="state")
+def _piece(make, settings, spread, args, name, *, carry=None, state=None, k=0, until=0):
+    """One part of the fit."""
+
+    def one(args, carry, state, k, until):
+        staged = make(*args, settings)
+        if name == "begin":
+            return staged.first, jnp.asarray(staged.numbers)
+        if name == "open":
+            carry = staged.prepare(carry, k)
+            return carry, staged.loop(carry, k).init, staged.limit(carry, k), staged.code(carry)
+        if name == "advance":
+            return staged.loop(carry, k).advance(state, until)
+        if name == "close":
+            return staged.close(carry, k, staged.loop(carry, k).solution(state))
+        return staged.end(carry)
+
+    if spread is None:
+        return one(args, carry, state, k, until)
+
+    def on_device(args, carry, state, k, until):
+        carry, state = jax.tree.map(lambda v: v[0], (carry, state))
+        found = one(args, carry, state, k, until)
+        return found if name == "end" else jax.tree.map(lambda v: v[None], found)
+
+    stacked = P(spread.axis)
+    mapped = jax.shard_map(
+        on_device,
+        mesh=spread.mesh,
+        in_specs=(spread.given(*args), stacked, stacked, P(), P()),
+        out_specs=spread.found() if name == "end" else stacked,
+        check_vma=False,
+    )
+    return mapped(args, carry, state, jnp.asarray(k), jnp.asarray(until))
+
+
+def _of_first_device(stacked: Array) -> np.ndarray:
+    """What the first device says; whatever a decision rests on is alike on all."""
+    return np.asarray(stacked.addressable_data(0))[0]
