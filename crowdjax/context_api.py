@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float, PRNGKeyArray
 
-from crowdjax import contextual, io, plots, results
+from crowdjax import contextual, io, plots, results, watch
 from crowdjax.api import FitError
 from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
 from crowdjax.contextual.context import Transform
@@ -167,7 +167,7 @@ def context(
     seed: int = 0,
     key: PRNGKeyArray | None = None,
     columns: Mapping[str, str] | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: watch.Progress | None = None,
 ) -> ContextualResult:
     """Fits prevalence, sensitivity and specificity as functions of a score to a table of labels.
 
@@ -190,7 +190,7 @@ def context(
         draws: posterior draws, of each chain; default 500.
         seed, key: a key goes before a seed.
         columns: which column of the labels is which, where names differ: ``{"labeler": "who"}``.
-        progress: called with (stage, done, total).
+        progress: told how far it is; where it answers true the fit is interrupted (``crowdjax.watch.Progress``).
 
     Raises:
         InputError: a table or a setting is wrong; one line says which value, where, and what is allowed.

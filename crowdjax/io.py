@@ -10,6 +10,7 @@ indexed in sorted order, so the order of rows and the names of ids change no res
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -40,6 +41,8 @@ from crowdjax.tables import (
     sign,
     signs,
 )
+
+LOG = logging.getLogger("crowdjax")
 
 # Labels
 
@@ -85,6 +88,9 @@ def read_triples(source, *, columns: Mapping[str, str] | None = None) -> Triples
     if "weight" in names:
         weights = numbers(data[names["weight"]], table.place, names["weight"], "a finite number >= 0")
         refuse_where(weights < 0, weights, table.place, names["weight"], "a finite number >= 0")
+    sizes = {"rows": len(label), "labelers": len(labelers), "instances": len(instances)}
+    text = "read %s: %d rows, %d labelers, %d instances"
+    LOG.info(text, table.place, *sizes.values(), extra={"fields": {"event": "read", **sizes}})
     return Triples(labeler, instance, label, weights, LabelIndex(labelers, instances))
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -22,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from crowdjax import optimize
+from crowdjax import optimize, watch
 from crowdjax.contextual import approximate, nuts
 from crowdjax.contextual.context import Scale
 from crowdjax.contextual.coordinates import Affine, Coordinates, Quadratic, affine, find_coordinates
@@ -134,7 +133,7 @@ def fit(
     *,
     scale: Scale | None = None,
     start: ContextualFit | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: watch.Progress | None = None,
 ) -> ContextualFit:
     """Fits the contextual model.
 
@@ -145,10 +144,11 @@ def fit(
         scale: from scores to the context; by default the identity mapped to [-1, 1].
         start: a fit of the same model to continue: NUTS goes on with its chains, without warm-up, and the result holds
             all draws; SVI and Laplace start where it ended.
-        progress: called with (stage, done, total) between compiled blocks of work.
+        progress: told how far it is, between compiled blocks of work (``crowdjax.watch.Progress``).
 
     Raises:
         LabelError: scores missing, not finite or constant; ``start`` is of another model.
+        KeyboardInterrupt: ``progress`` asked to stop.
 
     Example:
         >>> from crowdjax.contextual import PRESETS
@@ -167,9 +167,8 @@ def fit(
         raise LabelError(
             "start: a fit of another model or of other labelers; allowed: one of the same config and labelers"
         )
-    draws, coordinates, sampler, diagnostics, trace = _infer(
-        config, data, inference, key, start, progress or (lambda stage, done, total: None)
-    )
+    report = watch.or_interrupt(progress)
+    draws, coordinates, sampler, diagnostics, trace = _infer(config, data, inference, key, start, report)
     sites = _values(config, data, jnp.asarray(draws.reshape(-1, draws.shape[-1])))
     result = ContextualFit(
         config=config,
