@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
+from pathlib import PurePath
 
 import typer.core
 
@@ -82,13 +83,11 @@ def usage(command, params) -> str:
 def row(param) -> tuple[str, str]:
     """(name, help) of a parameter; a default that is not plain from the help is added."""
     text = re.sub(r"(?<!\.)\.$", "", param.help or "")
-    if param.param_type_name == "argument":
-        return metavar(param), text
+    argument, flag = param.param_type_name == "argument", getattr(param, "is_flag", False)
+    if isinstance(param.default, str | int | float | PurePath) and not flag and "default" not in text:
+        text += f" [{param.default}]"
     name = ", ".join(sorted(param.opts, key=len))
-    if param.is_flag:
-        return name, text
-    said = isinstance(param.default, str | int | float) and "default" not in text
-    return f"{name} {metavar(param)}", f"{text} [{param.default}]" if said else text
+    return metavar(param) if argument else name if flag else f"{name} {metavar(param)}", text
 
 
 def metavar(param) -> str:

@@ -50,9 +50,14 @@ class Inference:
     Attributes:
         method: ``nuts`` (the reference), ``svi`` or ``laplace``.
         n_draws: posterior draws; for NUTS of each chain.
-        n_warmup, n_chains, n_thin, target_accept, max_depth: NUTS; of ``n_thin`` transitions the last is
-            kept.
-        n_steps: steps of SVI, each on ``n_particles`` draws (in pairs) and ``n_batch`` blocks of instances.
+        n_warmup: transitions of NUTS that are not kept.
+        n_chains: chains of NUTS.
+        n_thin: transitions of NUTS of which the last is kept.
+        target_accept: acceptance that NUTS aims at.
+        max_depth: most doublings of a tree of NUTS.
+        n_steps: steps of SVI.
+        n_particles: draws of a step of SVI, in pairs.
+        n_batch: blocks of instances of a step of SVI.
         max_steps: evaluations in the search for the mode, between two looks at the curvature.
         resample: whether draws of SVI and Laplace are resampled with their importance weights.
     """
