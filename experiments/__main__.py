@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +24,7 @@ Example: python -m experiments run configs/specialist.toml
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file, for instance configs/quickstart.toml")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Settings to change")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Where the folders of runs are")]
+BEGAN, PATIENCE = time.monotonic(), 13.0  # seconds for a check
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 app = App(help=HELP)
@@ -88,7 +90,7 @@ def check(config: Config, overrides: Overrides = None, out: Out = Path("runs")) 
 
         experiment = configs.load(config, overrides or [])
         print(json.dumps(experiment.resolved(), indent=2), flush=True)
-        print(f"\n{estimate(experiment, out)}")
+        print(f"\n{estimate(experiment, out, BEGAN + PATIENCE)}")
 
 
 @app.command("list")

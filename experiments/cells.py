@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from crowdjax import datasets
-from crowdjax.cli.logs import NOTICE
+from crowdjax.cli.logs import LOGGERS, NOTICE
 
 Cell = tuple[Any, ...]
 Tables = dict[str, pa.Table]
@@ -68,11 +68,13 @@ def telling(cell: Cell) -> Iterator[None]:
         record.fields = {"cell": name_of(cell), **getattr(record, "fields", {})}
         return True
 
-    LOG.addFilter(mark)
+    for log in LOGGERS:
+        log.addFilter(mark)
     try:
         yield
     finally:
-        LOG.removeFilter(mark)
+        for log in LOGGERS:
+            log.removeFilter(mark)
 
 
 def gathered(parts: Sequence[Tables]) -> Tables:

@@ -163,13 +163,13 @@ def compute(task: Task) -> str | None:
     with telling(cell):
         LOG.info("%s", name_of(cell), extra={"fields": {"event": "began"}})
         try:
+            size = experiment.module.size(experiment.config, *cell)
             tables = experiment.module.run_cell(experiment.config, *cell)
         except Exception as error:  # the other cells go on
             why = f"{type(error).__name__}: {one_line(error)}"
             say(f"failed: {name_of(cell)}: {why}", event="failed", why=why, traceback=traceback.format_exc())
             return why
         seconds = round(time.perf_counter() - began, 3)
-        size = experiment.module.size(experiment.config, *cell)
         with _whole(folder) as new:
             for name, table in tables.items():
                 pq.write_table(table, new / f"{name}.parquet")
@@ -199,12 +199,16 @@ def _alone(folder: Path) -> Iterator[None]:
     except ImportError:  # no such locks on this system
         yield
         return
-    with (folder / ".lock").open("w") as lock:
+    path = folder / ".lock"
+    with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise InputError(f"{folder}: another process is making this run; allowed: to wait for it") from None
-        yield
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _clear(folder: Path, everything: bool) -> None:
@@ -236,7 +240,7 @@ def _finish(experiment: Experiment, cells: list[Cell], folder: Path, command: st
     _report(experiment, tables, environment, folder, failed)
     if not failed:
         _write_json(folder / LAST, environment)
-        shutil.rmtree(folder / "cells")
+        shutil.rmtree(folder / "cells", ignore_errors=True)
     LOG.info("%s", folder, extra={"fields": {"event": "end", "failed": len(failed), "seconds": environment["seconds"]}})
 
 

@@ -25,7 +25,7 @@ WIDTH = 100
 def template(study: str) -> str:
     """The text of a config of a study, with its defaults."""
     module = importlib.import_module(f"experiments.{study}")
-    about = inspect.getdoc(module).split("\n\n")[0]
+    about = inspect.getdoc(module).split("\n\n")[0].replace("``", "")
     lines = [
         *_comment(" ".join(about.split())),
         "# Settings that are left out have the values below; key=value on the command line goes before them.",
@@ -119,7 +119,7 @@ def toml(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, tuple):
         line = f"[{', '.join(map(toml, value))}]"
-        return line if len(line) < WIDTH else "[\n" + "".join(f"    {toml(v)},\n" for v in value) + "]"
+        return line if len(line) < WIDTH - 24 else "[\n" + "".join(f"    {toml(v)},\n" for v in value) + "]"
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return '"none"' if value is None else repr(value)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import math
 import multiprocessing
 import os
 import signal
@@ -66,11 +67,11 @@ def each(do: Callable[[Any], Any], tasks: Sequence[Any], jobs: int) -> Iterator[
             worker.process.join()
 
 
-def within(do: Callable[[Any], Any], task: Any, seconds: float) -> Any:
-    """``do(task)`` in a process of its own; ``Died`` where that ends before it, or is ended because it takes longer."""
-    worker, end = _Worker(0, 1, do).give(task), time.monotonic() + seconds
+def within(do: Callable[[Any], Any], task: Any, until: float) -> Any:
+    """``do(task)`` in a process of its own; ``Died`` where that ends before it, or is ended when its time is up."""
+    worker = _Worker(0, 1, do).give(task)
     try:
-        while worker.pipe.poll(max(0, end - time.monotonic())):
+        while worker.pipe.poll(None if until == math.inf else max(0, until - time.monotonic())):
             message = worker.pipe.recv()
             if not isinstance(message, logging.LogRecord):
                 return message

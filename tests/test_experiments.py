@@ -91,11 +91,11 @@ def test_the_written_out_configs_are_the_studies_defaults(study):
     ("text", "overrides", "expected"),
     [
         ('study = "fig3"\nn_repeat = 1', [], ["n_repeat", "did you mean n_repeats?"]),
-        ('study = "fig3"', ["models.GLAD.labler=[1,1]"], ["models: GLAD", "labler", "did you mean labeler?"]),
+        ('study = "fig3"', ["models.GLAD.labler=[1,1]"], ["models.GLAD", "labler", "did you mean labeler?"]),
         ('study = "fig3"', ["models.GLAD.preset=gald"], ["preset", "'gald'", "did you mean glad?"]),
         ('study = "fig3"', ["n_repeats=2.5"], ["n_repeats", "2.5", "a whole number"]),
         ('study = "fig3"', ["n_repeats=true"], ["n_repeats", "True", "a whole number"]),
-        ('study = "fig3"', ["n_labelers=4"], ["n_labelers", "a list of a whole number"]),
+        ('study = "fig3"', ["n_labelers=4"], ["n_labelers", "a list of whole numbers"]),
         ('study = "fig3"', ["models.GLAD.n_factors=0"], ["n_factors", "1 or more"]),
         ('study = "fig3"', ["models.GLAD.bias=[0,-1]"], ["bias", "-1", "0 (fixed) or more"]),
         ('study = "fig3"', ["models.GLAD.class_prior=lern"], ["class_prior", "'lern'", "learn"]),
@@ -105,13 +105,14 @@ def test_the_written_out_configs_are_the_studies_defaults(study):
         ('study = "real"\nsets = ["dukcs"]', [], ["dukcs", "ducks"]),
         ('study = "theodon_sim"\nmodels = ["theodn"]', [], ["models", "'theodn'", "theodon"]),
         ('study = "theodon_sim"\nshapes = ["concav"]', [], ["shapes[0]", "did you mean concave?"]),
-        ('study = "rare"', ["inference.method=mcmc"], ["inference: method", "'mcmc'", "nuts"]),
+        ('study = "rare"', ["inference.method=mcmc"], ["inference.method", "'mcmc'", "nuts"]),
         ('study = "theodon_public"\nsets = ["ducks"]', [], ["sets", "'ducks'", "zencrowd"]),
         ('study = "sbc"\nn_ranked = 100', [], ["n_ranked", "100", "multiple"]),
         ('study = "fig5"', [], ["study", "fig5", "did you mean fig"]),
         ("seed = 1", [], ["study", "None", "quickstart"]),
         ('study = "fig3"\nname = "../x"', [], ["name", "../x"]),
         ("study = fig3", [], ["TOML"]),
+        ('study = "real"\nsets = 3', [], [":2: sets", "a list of duchenne"]),
     ],
 )
 def test_a_wrong_config_is_one_line_and_status_two(tmp_path, capsys, text, overrides, expected):
@@ -130,10 +131,9 @@ def test_a_wrong_command_line_is_one_line_and_status_two(capsys, arguments):
     assert "\n" not in capsys.readouterr().err.strip()
 
 
-def test_check_prints_every_setting(capsys):
-    assert main(["check", str(next(p for p in CONFIGS if p.stem == "fig3")), "n_repeats=7"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["n_repeats"] == 7 and found["models"]["proposed"]["config"]["labeler"] == [1.0, 0.5]
+def test_every_setting_is_resolved():
+    found = configs.load(next(p for p in CONFIGS if p.stem == "fig3"), ["n_repeats=7"]).resolved()
+    assert found["n_repeats"] == 7 and found["models"]["proposed"]["config"]["labeler"] == (1.0, 0.5)
     assert found["solver"]["method"] == "auto"
 
 
@@ -166,6 +166,18 @@ def test_a_run_has_its_files(finished):
     assert {"date", "device", "versions", "command", "seconds"} <= set(environment)
 
 
+def test_sizes_of_cells_are_those_of_the_fits_that_were_made(finished):
+    events = [json.loads(line) for line in (finished[2] / "log.jsonl").read_text().splitlines()]
+    told = {e["cell"]: e["fits"] for e in events if e.get("event") == "done"}
+    made = {cell: 0 for cell in told}
+    for event in events:
+        if event.get("event") == "fitted":
+            made[event["cell"]] += event["fits"]
+    assert {"specialist", "fig3", "fig4", "skipped"} < set(told)
+    assert all(made[part] == told[part] for part in ("specialist", "fig3", "fig4")) and made["fig3"] > 0
+    assert told["theodon_sim, 50, constant-constant, concave"] == 4
+
+
 def test_metrics_have_one_row_per_model_repeat_metric_and_setting(finished):
     table = pq.read_table(finished[2] / "metrics.parquet")
     assert {"model", "repeat", "metric", "value", "n_labelers", "study"} <= set(table.column_names)
@@ -185,7 +197,7 @@ def test_what_needs_data_and_finds_none_is_skipped_by_name(finished):
 def test_a_finished_run_is_found_and_force_runs_it_again(finished):
     experiment, out, folder = finished
     before = (folder / "environment.json").stat().st_mtime_ns
-    assert runner.run(experiment, out) == (folder, True)
+    assert runner.run(experiment, out) == (folder, True, {})
     assert (folder / "environment.json").stat().st_mtime_ns == before
 
 
@@ -198,24 +210,23 @@ def test_a_report_is_written_anew_from_the_tables_with_the_same_bytes(finished):
     assert {name: (folder / name).read_bytes() for name in before} == before
 
 
-def test_force_replaces_and_a_failed_run_leaves_nothing(tmp_path, monkeypatch):
+def test_force_runs_again_and_without_a_report_a_run_is_not_done(tmp_path, monkeypatch):
     experiment = configs.load(
         next(p for p in CONFIGS if p.stem == "specialist"), ["n_labelers=2", "n_instances=20", "n_repeats=2"]
     )
-    folder, _ = runner.run(experiment, tmp_path)
+    folder, _, _ = runner.run(experiment, tmp_path)
     (folder / "old").touch()
-    assert runner.run(experiment, tmp_path, force=True) == (folder, False)
-    assert not (folder / "old").exists()
 
     def fail(*_):
         raise RuntimeError("no figure today")
 
-    monkeypatch.setattr(specialist, "report", fail)
-    before = (folder / "metrics.parquet").stat().st_mtime_ns
-    with pytest.raises(RuntimeError):
-        runner.run(experiment, tmp_path, force=True)
-    assert [p.name for p in tmp_path.iterdir()] == [folder.name]
-    assert (folder / "metrics.parquet").stat().st_mtime_ns == before
+    with monkeypatch.context() as patch:
+        patch.setattr(specialist, "report", fail)
+        with pytest.raises(RuntimeError):
+            runner.run(experiment, tmp_path, force=True)
+    assert not (folder / "old").exists() and not runner.is_done(folder)
+    monkeypatch.setattr(specialist, "run_cell", fail)  # the cell is there
+    assert runner.run(experiment, tmp_path) == (folder, False, {}) and runner.is_done(folder)
 
 
 def test_a_report_without_a_run_is_refused(tmp_path, capsys):
@@ -279,7 +290,7 @@ def test_a_better_model_of_the_crowd_predicts_held_out_labels_better(tmp_path, m
     assert datasets.available() == ("ducks",)
     np.testing.assert_array_equal(datasets.load("ducks").truth, crowd.truth)
     two = {"one coin": preset("one-coin"), "Dawid-Skene": preset("dawid-skene")}
-    metrics = heldout.run(heldout.Config(n_folds=2, models=two))["metrics"]
+    metrics = heldout.run_cell(heldout.Config(n_folds=2, models=two), "ducks")["metrics"]
     likelihood = {m: select(metrics, model=m, metric="log_likelihood").mean() for m in two}
     assert likelihood["Dawid-Skene"] > likelihood["one coin"] + 0.02
 
@@ -391,7 +402,7 @@ def test_small_runs_of_the_contextual_studies_end_in_a_report(tmp_path, scored_s
     }
     for name, overrides in tiny.items():
         experiment = configs.load(next(p for p in CONFIGS if p.stem == name), overrides)
-        folder, _ = runner.run(experiment, tmp_path)
+        folder = runner.run(experiment, tmp_path).folder
         table = pq.read_table(folder / "metrics.parquet")
         assert np.isfinite(table["value"].to_numpy()).all()
         assert "lr-lr" in (folder / "SUMMARY.md").read_text() and list(folder.glob("*.svg"))

@@ -220,7 +220,7 @@ def tell(result, out: Path) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
-    console.print(text, style="bold", markup=False)
+    console.print(text, style="bold", markup=False, soft_wrap=True)
     for sentence in result.warnings:
         console.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)
     console.print(f"written to {out}", soft_wrap=True)

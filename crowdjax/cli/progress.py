@@ -71,10 +71,10 @@ class Progress:
 
     def _show(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bar
 
-        columns = BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[note]}")
+        columns = BarColumn(), TimeElapsedColumn(), TextColumn("{task.fields[note]}")
         bar = Bar(TextColumn("{task.description}"), *columns, console=Console(stderr=True), transient=True)
         self._task = bar.add_task("working", total=None, note="")
         bar.tasks[0].start_time = self._began
@@ -86,7 +86,7 @@ class Progress:
         if self._bar is None or not self._stage:
             return
         rate = (self._done - self._from) / max(time.monotonic() - self._since, 1e-9)
-        notes = [f"{rate:.1f}/s"] if rate else []
+        notes = [f"{self._done}/{self._total}"] + ([f"{rate:.1f}/s"] if rate else [])
         if self._objective is not None:
             notes.append(f"objective {self._objective:.8g}")
         if self._asked:
@@ -129,17 +129,19 @@ def _listening(progress: Progress) -> Iterator[None]:
         yield
         return
     receiver, sender = socket.socketpair()
-    sender.setblocking(False)
-    thread = threading.Thread(target=progress._listen, args=(receiver,), daemon=True)
-    thread.start()
-    handlers = {number: signal.signal(number, progress._first) for number in SIGNALS}
-    wakeup = signal.set_wakeup_fd(sender.fileno())
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        sender.close()
-        thread.join()
-        receiver.close()
+    with receiver, sender:
+        sender.setblocking(False)
+        thread = threading.Thread(target=progress._listen, args=(receiver,), daemon=True)
+        thread.start()
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        wakeup = signal.set_wakeup_fd(sender.fileno())
+        try:
+            for number in SIGNALS:
+                signal.signal(number, progress._first)
+            yield
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(wakeup)
+            sender.close()
+            thread.join()
