@@ -169,7 +169,7 @@ def test_a_run_has_its_files(finished):
 def test_sizes_of_cells_are_those_of_the_fits_that_were_made(finished):
     events = [json.loads(line) for line in (finished[2] / "log.jsonl").read_text().splitlines()]
     told = {e["cell"]: e["fits"] for e in events if e.get("event") == "done"}
-    made = {cell: 0 for cell in told}
+    made = dict.fromkeys(told, 0)
     for event in events:
         if event.get("event") == "fitted":
             made[event["cell"]] += event["fits"]
