@@ -52,8 +52,8 @@ class Prediction:
 
 
 def probabilities(posterior) -> np.ndarray:
-    """Posteriors as float64; ties that rounding missed are ties."""
-    p = np.asarray(posterior, np.float64)
+    """Posteriors as float64; rounding leads neither past 0 and 1 nor away from a tie."""
+    p = np.clip(np.asarray(posterior, np.float64), 0, 1)
     return np.where(abs(p - 0.5) < TIE, 0.5, p)
 
 

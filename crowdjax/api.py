@@ -28,6 +28,7 @@ from jaxtyping import PRNGKeyArray
 from crowdjax import factor, integrated_api, io, minibatch, optimize, parallel, results, watch
 from crowdjax.answers import FitError, Prediction, about_answers, about_repeats, answer_table, labels_of_labelers
 from crowdjax.factor.fit import Method
+from crowdjax.factor.presets import PRIORS
 from crowdjax.integrated import Choice
 from crowdjax.integrated_api import IntegratedAggregation
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
@@ -453,7 +454,7 @@ def _config(model, factors, class_prior) -> tuple[str, factor.FactorConfig]:
 def _replaced(config: factor.FactorConfig, **changes) -> factor.FactorConfig:
     prior = changes.get("class_prior")
     if isinstance(prior, str):
-        _one_of("class_prior", prior, ("learn", "logistic"), "a number between 0 and 1")
+        _one_of("class_prior", prior, ("learn", "logistic"), PRIORS)
     try:
         return dataclasses.replace(config, **changes)
     except (ValueError, TypeError) as error:

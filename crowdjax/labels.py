@@ -24,6 +24,7 @@ Repeats = Literal["count", "first", "last", "mean"]
 
 FLAT_BELOW = 32_768  # labels; smaller problems fit the caches whole
 LABELS_PER_BLOCK = 10_240  # the temporaries of one block then stay in the cache (docs/performance.md)
+MOST_WEIGHT = 1e30  # of a judgement; float32 ends at 3e38
 MAX_PADDING = 1.25  # stored triples per real triple; blocks grow until they pad less than this
 
 
@@ -118,7 +119,7 @@ class Labels(eqx.Module):
 
         Raises:
             LabelError: lengths differ, an index is negative or too large, a label is outside its alphabet, a weight is
-                negative or not finite, nothing is left.
+                negative or above 1e30, nothing is left.
         """
         if repeats not in get_args(Repeats):
             raise LabelError(f"repeats: got {repeats!r}; allowed: {', '.join(get_args(Repeats))}")
@@ -134,9 +135,11 @@ class Labels(eqx.Module):
             weight = np.asarray(weight, dtype=np.float64).reshape(-1)
             if len(weight) != n:
                 raise LabelError(f"lengths differ: weight {len(weight)}, label {n}")
-            bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+            bad = np.flatnonzero(~((weight >= 0) & (weight <= MOST_WEIGHT)))
             if bad.size:
-                raise LabelError(f"weight: got {weight[bad[0]]} at row {bad[0]}; allowed: finite numbers >= 0")
+                raise LabelError(
+                    f"weight: got {weight[bad[0]]} at row {bad[0]}; allowed: numbers from 0 to {MOST_WEIGHT:g}"
+                )
         if gold is not None:
             gold = gold_signs(gold, n_instances)
 

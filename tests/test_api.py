@@ -216,7 +216,7 @@ def test_a_configuration_of_ones_own(tmp_path):
         ({"model": "glad", "factors": "auto"}, "factors: got 'auto' with model glad; allowed: 1, or auto"),
         ({"model": "factor", "factors": 1.5}, "factors: got 1.5"),
         ({"model": "glad", "factors": 2}, "factors: got 2 with model glad"),
-        ({"class_prior": 1.0}, "class_prior: got 1.0; allowed: a number between 0 and 1"),
+        ({"class_prior": 1.0}, "class_prior: got 1.0; allowed: a number from 1e-09 to 1 - 1e-09"),
         ({"class_prior": float("nan")}, "class_prior: got nan"),
         ({"class_prior": "lern"}, r"class_prior: got 'lern' \(did you mean learn\?\)"),
         ({"class_prior": "logistic"}, "class_prior: logistic needs instance features"),

@@ -1,4 +1,4 @@
-"""What must hold for any crowd: answers do not depend on how the same judgements are written down, or who else was there.
+"""What must hold for any crowd: answers do not depend on how its judgements are written down, or who else is there.
 
 Crowds are drawn by hypothesis, all of one shape, so that a model is compiled once for each way of writing them down.
 """
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("x64")
 
 W, I, EACH = 6, 40, 4
 SOLVER = Solver(rtol=1e-12, max_steps=800)
-MODELS = ["dawid-skene", "glad", "integrated"]
+MODELS = ["dawid-skene", "glad", pytest.param("integrated", marks=pytest.mark.slow)]
 few = settings(max_examples=4)
 
 

@@ -26,6 +26,8 @@ from crowdjax.labels import InputError, Labels
 
 Gaussian = tuple[float, float]  # mean, standard deviation; 0 fixes, inf frees
 ClassPrior = float | Literal["learn", "logistic"]
+RAREST = 1e-9  # class that is modelled; in float32 a rarer one is none
+PRIORS = f"a number from {RAREST:g} to 1 - {RAREST:g}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +70,8 @@ class FactorConfig:
         if self.link not in get_args(Link):
             raise InputError(f"link: got {self.link!r}; allowed: {', '.join(get_args(Link))}")
         prior = self.class_prior
-        if prior not in ("learn", "logistic") and (isinstance(prior, str) or not 0 < prior < 1):
-            raise InputError(f"class_prior: got {prior}; allowed: a number between 0 and 1, learn, logistic")
+        if prior not in ("learn", "logistic") and (isinstance(prior, str) or not RAREST <= prior <= 1 - RAREST):
+            raise InputError(f"class_prior: got {prior}; allowed: {PRIORS}, learn, logistic")
 
 
 PRESETS = {

@@ -34,6 +34,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from crowdjax.factor.features import PRECISION
+from crowdjax.factor.presets import PRIORS, RAREST
 from crowdjax.labels import InputError
 
 PRIOR_LABELERS = 4.0  # κ: the prior of Σ weighs as much as so many labelers whose spread is the identity
@@ -75,8 +76,9 @@ class IntegratedConfig:
         low, high = RESOLVED
         if self.spread not in ("learn", 0) and (isinstance(self.spread, str) or not low <= self.spread <= high):
             raise InputError(f"spread: got {self.spread!r}; allowed: learn, 0, or a number from {low} to {high}")
-        if self.class_prior != "learn" and (isinstance(self.class_prior, str) or not 0 < self.class_prior < 1):
-            raise InputError(f"class_prior: got {self.class_prior!r}; allowed: a number between 0 and 1, learn")
+        prior = self.class_prior
+        if prior != "learn" and (isinstance(prior, str) or not RAREST <= prior <= 1 - RAREST):
+            raise InputError(f"class_prior: got {prior!r}; allowed: {PRIORS}, learn")
         if self.factors not in (1, 2) or (self.factors == 2 and self.spread == 0):
             raise InputError(f"factors: got {self.factors} with spread {self.spread}; allowed: 1; 2 with a spread > 0")
         for name, least in {"points": 3, "reach": 1, "max_steps": 1, "rtol": 0}.items():
