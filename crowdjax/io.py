@@ -126,18 +126,6 @@ def read_labels(
     return triples.labels(repeats=repeats, gold=truth), triples.index
 
 
-def tidy(source, *, columns: Columns | None = None, form: Form | None = None, positive=None) -> pa.Table:
-    """A table of labels in any form as labeler, instance, label (0 or 1) and, where there are any, weight; ids keep
-    their type, rows their order. See :func:`read_labels`."""
-    triples = read_triples(source, columns=columns, form=form, positive=positive)
-    out = {
-        "labeler": pa.array(triples.index.labelers).take(pa.array(triples.labeler)),
-        "instance": pa.array(triples.index.instances).take(pa.array(triples.instance)),
-        "label": (triples.label > 0).astype(np.int8),
-    }
-    return pa.table(out if triples.weight is None else out | {"weight": triples.weight})
-
-
 def read_gold(source, instances: np.ndarray, words: Words | None = None) -> Float[np.ndarray, " I"]:
     """The known truth of each instance as -1 or +1, NaN where unknown, from a table with columns instance and label.
 

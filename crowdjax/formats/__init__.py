@@ -17,10 +17,11 @@ import pyarrow as pa
 from crowdjax.formats import label_studio, prodigy, wide
 from crowdjax.formats.long import Long
 from crowdjax.formats.records import as_table, load
+from crowdjax.formats.wide import widen
 from crowdjax.labels import InputError
 from crowdjax.tables import Columns, Table, column_of, is_alias, open_table
 
-__all__ = ["Form", "Long", "read_long"]
+__all__ = ["Form", "Long", "read_long", "widen"]
 
 Form = Literal["long", "wide", "label-studio", "prodigy"]
 
