@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 
 from crowdjax import io
 from crowdjax.formats import Form, widen
-from crowdjax.labels import InputError, one_line
-from crowdjax.tables import Columns, kind_of
-
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
-PARQUET = (".parquet", ".pq")
+from crowdjax.labels import InputError
+from crowdjax.tables import PARQUET, SEPARATORS, Columns, kind_of, write
 
 
 def tidy(table, *, columns: Columns | None = None, form: Form | None = None, positive=None):
@@ -81,23 +76,3 @@ def check_new(out: str | os.PathLike) -> Path:
     if path.exists():
         raise InputError(f"{out}: is there already; allowed: a new file")
     return path
-
-
-def write(table: pa.Table, out: Path) -> None:
-    """Writes CSV or Parquet; the file appears whole or not at all. Empty cells of CSV are nulls."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.new")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix.lower() in PARQUET:
-            pa.parquet.write_table(table, temporary)
-        else:
-            with open(temporary, "w", encoding="utf-8", newline="") as file:
-                rows = csv.writer(file, delimiter=SEPARATORS[out.suffix.lower()], lineterminator="\n")
-                rows.writerow(table.column_names)
-                for batch in table.to_batches(max_chunksize=2**14):
-                    rows.writerows(zip(*(column.to_pylist() for column in batch.columns), strict=True))
-        os.replace(temporary, out)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written: {one_line(error)}") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -7,19 +7,23 @@ text (007 stays 007), from Parquet and tables in memory with their own type.
 
 from __future__ import annotations
 
+import csv
 import functools
+import os
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import narwhals as nw
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet
 
 from crowdjax.columns import refuse_bytes
 from crowdjax.files import File, find, is_path, reading
-from crowdjax.labels import InputError
+from crowdjax.labels import InputError, one_line
 
 ALIASES = {
     "labeler": "labeler labeller worker annotator rater coder judge assessor",
@@ -27,6 +31,8 @@ ALIASES = {
     "label": "label response judgement judgment answer rating choice vote annotation",
 }
 ALIASES = {role: names.split() for role, names in ALIASES.items()}
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+PARQUET = (".parquet", ".pq")
 FORMS = "CSV, Parquet or a folder of Parquet or of CSV"
 
 Columns = Mapping[str, Any]
@@ -92,20 +98,19 @@ def _open_dataset(data, place: str) -> Table:
 
 
 def _open_csv(file: File, place: str) -> Table:
-    csv = pa.csv
-    parse = csv.ParseOptions(delimiter="\t" if file.ending == "tsv" else ",", newlines_in_values=True)
+    parse = pa.csv.ParseOptions(delimiter="\t" if file.ending == "tsv" else ",", newlines_in_values=True)
     if file.size == 0:
         raise InputError(f"{place}: empty file; needed: a header and at least one row")
-    with reading(place, "CSV"), file.stream() as stream, csv.open_csv(stream, parse_options=parse) as rows:
+    with reading(place, "CSV"), file.stream() as stream, pa.csv.open_csv(stream, parse_options=parse) as rows:
         names = rows.schema.names
 
     def read(columns, kind=None, threads=True):
-        convert = csv.ConvertOptions(
+        convert = pa.csv.ConvertOptions(
             column_types={n: kind or pa.string() for n in names}, include_columns=columns, strings_can_be_null=False
         )
-        options = csv.ReadOptions(use_threads=threads)
+        options = pa.csv.ReadOptions(use_threads=threads)
         with file.stream() as stream:
-            return csv.read_csv(stream, parse_options=parse, convert_options=convert, read_options=options)
+            return pa.csv.read_csv(stream, parse_options=parse, convert_options=convert, read_options=options)
 
     def read_or_say_where(columns):
         try:
@@ -223,3 +228,26 @@ def _as_lazy(table: pa.Table):
 def _as_relation(source, answers: pa.Table):
     """A relation in the database of another; DuckDB finds ``answers`` by its name."""
     return source.query("given", "SELECT * FROM answers")
+
+
+# To files
+
+
+def write(table: pa.Table, out: Path) -> None:
+    """Writes CSV or Parquet; the file appears whole or not at all. Empty cells of CSV are nulls."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.new")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix.lower() in PARQUET:
+            pa.parquet.write_table(table, temporary)
+        else:
+            with open(temporary, "w", encoding="utf-8", newline="") as file:
+                rows = csv.writer(file, delimiter=SEPARATORS[out.suffix.lower()], lineterminator="\n")
+                rows.writerow(table.column_names)
+                for batch in table.to_batches(max_chunksize=2**14):
+                    rows.writerows(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+        os.replace(temporary, out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {one_line(error)}") from None
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -46,7 +46,7 @@ BEYOND = {
     "formats": {"pyarrow"},
     "pieces": {"pyarrow"},
     "io": {"pyarrow"},
-    "datasets": {"pyarrow", "pooch", "yaml"},
+    "datasets": {"pyarrow", "pooch", "requests", "yaml"},
     "description": {"pyarrow"},
     "conversion": {"pyarrow"},
     "minibatch": {"pyarrow"},

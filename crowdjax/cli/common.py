@@ -35,8 +35,8 @@ class OneLine(typer.core.TyperGroup):
 
 
 LABELS = (
-    "CSV, Parquet, a folder of either, or an export of Label Studio or Prodigy; a path or URL; columns labeler, instance, "
-    "label."
+    "Path or URL of CSV, Parquet or a folder of either, with columns labeler, instance, label; or of an export of "
+    "Label Studio or Prodigy."
 )
 MODELS = "majority, one-coin, dawid-skene, glad, glad-linear, factor, integrated or auto."
 LabelsArgument = Annotated[str, typer.Argument(metavar="LABELS", help=LABELS)]

@@ -25,9 +25,8 @@ def convert(
     with errors():
         from crowdjax import conversion
 
-        notes = conversion.convert(
-            source, out, wide=wide, columns=columns_of(columns), form=form, positive=positive
-        )  # fmt: skip
+        settings = dict(columns=columns_of(columns), form=form, positive=positive)
+        notes = conversion.convert(source, out, wide=wide, **settings)
         for note in notes:
             sys.stderr.write(f"crowdjax: note: {note}\n")
         if sys.stdout.isatty():
@@ -69,9 +68,6 @@ def get(
 ) -> None:
     """Find a set here, or download it; say where it is, its licence and its citation."""
     with errors():
-        from crowdjax import datasets, results
+        from crowdjax import datasets
 
-        if out is not None:
-            results.check_out(out)
-        found = datasets.get(name, out)
-        print(found)
+        print(datasets.get(name, out))
