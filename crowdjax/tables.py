@@ -7,6 +7,7 @@ text (007 stays 007), from Parquet and tables in memory with their own type.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import os
@@ -250,4 +251,5 @@ def write(table: pa.Table, out: Path) -> None:
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {one_line(error)}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()

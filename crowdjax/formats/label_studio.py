@@ -68,7 +68,7 @@ def read(records: Records, columns: Columns | None) -> Long:
         if len(choices) > 1:
             raise InputError(f"{records.place}: {here}: got {len(choices)} choices, {choices!r}; allowed: one")
     labels = [(who, what, word(choices[0]), here) for who, what, _, choices, here in rows if choices]
-    notes = left_out(skipped + len(rows) - len(labels), "annotations without an answer were")
+    notes = left_out(skipped + len(rows) - len(labels), "Annotations without an answer")
     return from_rows(records.place, labels, notes)
 
 
@@ -76,17 +76,15 @@ def _labeler(annotation: dict[str, Any]) -> str:
     who = annotation.get("completed_by")
     who = (who.get("email") or who.get("id")) if isinstance(who, dict) else who
     if who is None:
-        raise InputError("no completed_by; needed: who annotated, as in an export of JSON")
+        raise ValueError("no completed_by; needed: who annotated, as in an export of JSON")
     return word(who)
 
 
 def _instance(task: dict[str, Any], key: str | None) -> str:
-    found = task.get("id") if key is None else task["data"].get(key)
-    if found is None:
-        raise InputError(
-            f"no {'id' if key is None else key!r}; found: {', '.join(task if key is None else task['data'])}"
-        )
-    return word(found)
+    keys, name = (task, "id") if key is None else (task["data"], key)
+    if keys.get(name) is None:
+        raise ValueError(f"no {name!r}; found: {', '.join(keys)}")
+    return word(keys[name])
 
 
 def _question(place: str, found: set[str], given: str | None) -> str | None:
@@ -124,5 +122,5 @@ def read_flat(table: Table, columns: Columns | None) -> Long:
         empty = pc.or_kleene(empty, pc.is_in(data["label"], value_set=pa.array(MISSING)))
     answered = data.filter(pc.invert(empty))
     return Long(
-        table.place, answered, names, tuple(left_out(len(data) - len(answered), "annotations without an answer were"))
+        table.place, answered, names, tuple(left_out(len(data) - len(answered), "Annotations without an answer"))
     )

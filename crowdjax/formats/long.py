@@ -40,4 +40,4 @@ def from_rows(place: str, rows: Sequence[tuple[str, str, str, str]], notes: Sequ
 
 def left_out(count: int, what: str) -> list[str]:
     """A sentence about what was left out, if anything was."""
-    return [f"{count:,} {what} left out."] if count else []
+    return [f"{what}, left out: {count:,}."] if count else []

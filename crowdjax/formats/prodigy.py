@@ -61,7 +61,7 @@ def read(records: Records, columns: Columns | None) -> Long:
             who = _value(row, LABELER if "labeler" not in columns else (columns["labeler"],), records.place, at)
             what = _value(row, (columns.get("instance", "_task_hash"),), records.place, at)
             rows.append((who, what, label, at))
-    notes = left_out(ignored, "answers that choose nothing were") + left_out(others, "answers about other labels were")
+    notes = left_out(ignored, "Answers that choose nothing") + left_out(others, "Answers about other labels")
     return from_rows(records.place, rows, notes)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,6 +43,8 @@ def read(table: Table, columns: Columns | None) -> Long:
     if not labelers:
         raise InputError(f"{table.place}: no columns besides {key!r}; needed: one for every labeler")
     data = table.read([key, *labelers])
+    if len(data) == 0:
+        raise InputError(f"{table.place}: no labels at all; at least one row is needed")
     ids = id_column(data[key], table.place, key).combine_chunks()
     rows_of(data[key], ids.unique().to_numpy(zero_copy_only=False), table.place, key)  # refuses an instance twice
     labels = [_words(data[name]) for name in labelers]
@@ -91,8 +95,11 @@ def widen(table: pa.Table) -> pa.Table:
             "label in a cell"
         )
     names = [str(v) for v in labelers.to_pylist()]
-    if "instance" in names or len({*names}) < len(names):
-        raise InputError("wide: the labelers' ids make no columns of their own; allowed: distinct ones, not 'instance'")
+    uses = collections.Counter(names)
+    bad = [n for n in names if n == "instance" or n != n.strip() or uses[n] > 1]
+    if bad:
+        allowed = "ids without blanks around them, each of its own, not 'instance'"
+        raise InputError(f"wide: labeler {bad[0]!r} makes no column's name; allowed: {allowed}")
     grid, empty = np.zeros(len(names) * len(instances), np.int8), np.ones(len(names) * len(instances), bool)
     grid[cell], empty[cell] = table["label"].to_numpy(), False
     grid, empty = (a.reshape(len(names), len(instances)) for a in (grid, empty))
