@@ -106,8 +106,8 @@ def words_of(column: pa.ChunkedArray, place: str, positive=None) -> Words | None
     if positive is None:
         if len(found) == 2 and all(sign(w) is None for w in found):
             raise InputError(
-                f"{place}: the labels are {found[0]!r} and {found[1]!r}; say which of them is positive: "
-                f"positive={found[1]!r} (--positive {found[1]!r})"
+                f"{place}: the labels are {found[0]!r} and {found[1]!r}; say which of them is positive, "
+                f"with positive={found[1]!r} (--positive {found[1]!r})"
             )
         return None
     positive = word(positive)

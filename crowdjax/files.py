@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from crowdjax.labels import InputError, one_line
 
+NOTHING = "no such file, or no way to it"
+COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".br")
+
 
 @contextlib.contextmanager
 def reading(place: str, kind: str):
@@ -43,9 +46,6 @@ class File(NamedTuple):
         """The whole of it as UTF-8, with or without a byte order mark."""
         with self.stream() as stream:
             return stream.read().decode("utf-8-sig")
-
-
-COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".br")
 
 
 def is_path(source) -> bool:

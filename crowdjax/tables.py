@@ -23,7 +23,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from crowdjax.columns import refuse_bytes
-from crowdjax.files import File, find, is_path, reading
+from crowdjax.files import NOTHING, File, find, is_path, reading
 from crowdjax.labels import InputError, one_line
 
 ALIASES = {
@@ -64,7 +64,7 @@ def open_table(source, place: str) -> Table:
 
 def _open_files(files: list[File], folder: bool, place: str) -> Table:
     if not files:
-        what = "a folder without *.parquet or *.csv files" if folder else "no such file"
+        what = "a folder without *.parquet or *.csv files" if folder else NOTHING
         raise InputError(f"{place}: {what}; allowed: {FORMS}")
     parquet = [f for f in files if f.ending in ("parquet", "pq")]
     if parquet:

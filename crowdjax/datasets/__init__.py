@@ -125,13 +125,12 @@ def get(name: str, out: str | os.PathLike | None = None) -> Set:
     if out is not None:
         results.check_out(out)
     found = sets[name]
-    if found.where is None:
-        found = dataclasses.replace(found, where=_fetched(name))
+    home = found.where or _fetched(name)
     if out is None:
-        return found
+        return dataclasses.replace(found, where=home)
     about = {"name": name, **({} if found.entry is None else dataclasses.asdict(found.entry)), "files": {}}
     with results.new_result(out, about, RECORD) as new:
-        for file in [_labels(found.where), found.where / "truth.csv"]:
+        for file in (home / f for f in ("labels.csv", "labels.parquet", "truth.csv")):
             if file.is_file():
                 shutil.copy(file, new)
     return dataclasses.replace(found, where=Path(out))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from crowdjax.columns import word
-from crowdjax.files import find, is_path, reading
+from crowdjax.files import NOTHING, find, is_path, reading
 from crowdjax.labels import InputError
 from crowdjax.tables import Table
 
@@ -33,7 +33,7 @@ def load(source, place: str) -> Records | None:
     with reading(place, "JSON"):
         files, _ = find(source)
         if not files:
-            raise InputError(f"{place}: no such file")
+            raise InputError(f"{place}: {NOTHING}")
         text = files[0].text()
     if not text.strip():
         raise InputError(f"{place}: empty file; needed: at least one record")
@@ -47,6 +47,9 @@ def load(source, place: str) -> Records | None:
 def _parse(text: str, place: str):
     try:
         return json.loads(text)
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if "\n" in text else ""
+        raise InputError(f"{place}: not JSON: {error.msg} ({line}column {error.colno})") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{place}: not JSON: {error}") from None
 
