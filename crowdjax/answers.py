@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,9 @@ import pyarrow.parquet
 from jaxtyping import Int
 
 from crowdjax import io, results
+from crowdjax.columns import Words
 from crowdjax.labels import Labels, Repeats
+from crowdjax.tables import Kind
 
 TREATMENT = {
     "count": "each counts as one more",
@@ -27,18 +31,28 @@ class FitError(RuntimeError):
     """The fit has no usable answer; the message says what happened."""
 
 
+def shown(name: str) -> Any:
+    """An attribute of a result: its table of this name, as the kind of table that the labels came in."""
+    return functools.cached_property(lambda result: result.kind(result.tables[name]))
+
+
 @dataclasses.dataclass(frozen=True)
 class Prediction:
     """Answers about instances.
 
     Attributes:
-        instances: a pyarrow table: instance, probability (of the truth being 1), label (1 where that is above one half,
-            else 0).
+        instances: a table of the kind that the labels came in (pandas for pandas, pyarrow for a path): instance,
+            probability (of the truth being 1), label (1 where that is above one half, else 0).
+        tables: this and all others as pyarrow, by name.
         record: what ``fit.json`` (``predict.json``) holds: sizes, objective, settings, versions.
+        kind: makes the tables that are shown.
     """
 
-    instances: pa.Table
+    tables: dict[str, pa.Table]
     record: dict[str, Any]
+    kind: Kind
+
+    instances = shown("instances")
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -48,7 +62,23 @@ class Prediction:
     def save(self, out: str | os.PathLike) -> None:
         """Writes the answers to a folder, which appears whole or not at all."""
         with results.new_result(out, self.record, "predict.json") as folder:
-            pa.parquet.write_table(self.instances, folder / "instances.parquet")
+            self.write_tables(folder)
+
+    def write_tables(self, folder: Path) -> None:
+        """Writes every table to a Parquet file of its name."""
+        for name, table in self.tables.items():
+            pa.parquet.write_table(table, folder / f"{name}.parquet")
+
+    @property
+    def words(self) -> Words | None:
+        """The two words of the labels, where they are in words."""
+        words = self.record.get("words")
+        return None if words is None else Words(*words)
+
+
+def read_tables(folder: Path, *names: str) -> dict[str, pa.Table]:
+    """Tables of a result that was saved."""
+    return {name: pa.parquet.read_table(folder / f"{name}.parquet") for name in names}
 
 
 def probabilities(posterior) -> np.ndarray:
@@ -68,15 +98,18 @@ def labels_of_labelers(labels: Labels) -> Int[np.ndarray, " W"]:
     return np.bincount(labels.labeler[labels.counts > 0], minlength=labels.n_labelers)
 
 
-def about_repeats(labels: Labels, triples: io.Triples, repeats: Repeats) -> list[str]:
-    """What was done with repeated judgements, if there are any."""
+def about_labels(labels: Labels, triples: io.Triples, repeats: Repeats) -> list[str]:
+    """What was left out of the labels, and what was done with repeated judgements, if there are any."""
     n = len(triples.label) if triples.weight is None else np.count_nonzero(triples.weight)
     real = labels.counts > 0
     labeler, instance = labels.labeler[real], labels.instance[real]
     again = n - (1 + np.count_nonzero(np.diff(instance.astype(np.int64) * labels.n_labelers + labeler)))
     if not again:
-        return []
-    return [f"{again} of {n} labels repeat an earlier one (labeler and instance alike); {TREATMENT[repeats]}."]
+        return [*triples.notes]
+    return [
+        *triples.notes,
+        f"{again} of {n} labels repeat an earlier one (labeler and instance alike); {TREATMENT[repeats]}.",
+    ]
 
 
 def about_answers(posterior, n_labels: np.ndarray) -> list[str]:

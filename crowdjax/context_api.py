@@ -24,13 +24,16 @@ import pyarrow.parquet
 from jaxtyping import Float, PRNGKeyArray
 
 from crowdjax import contextual, io, plots, results
+from crowdjax.answers import Prediction, shown
 from crowdjax.api import FitError
 from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
 from crowdjax.contextual.context import Transform
 from crowdjax.contextual.functions import Family
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
+from crowdjax.formats import Form
 from crowdjax.labels import InputError, LabelIndex, Labels
+from crowdjax.tables import Columns, kind_of
 
 __all__ = ["ContextualResult", "context"]
 
@@ -45,17 +48,18 @@ LEAST_GOLD = 100  # with fewer, reliability is measured against the posteriors
 
 
 @dataclasses.dataclass(frozen=True)
-class ContextualResult:
+class ContextualResult(Prediction):
     """Answers about instances, labelers and the population; intervals hold 95 %.
 
     Attributes:
-        instances: a pyarrow table: instance, score, probability (of the truth being 1), label. Scores beyond the first
-            are columns score_NAME.
+        instances: a table of the kind that the labels came in: instance, score, probability (of the truth being 1),
+            label. Scores beyond the first are columns score_NAME.
         curves: quantity (prevalence, and sensitivity and specificity of the crowd), score, mean, lower, upper.
         labelers: labeler, n_labels; sensitivity, specificity and, where labelers differ, balanced_accuracy and rank,
             each with NAME_lower and NAME_upper.
         calibration: score, probability, lower, upper, at scores that occur.
         prevalence: mean, lower, upper, level, method; ``estimates`` has every way to estimate it.
+        tables: these four as pyarrow, by name.
         record: what ``fit.json`` holds: diagnostics, settings, sizes, warnings.
         fit: of ``crowdjax.contextual``; its rows are in the order of ``index``.
         index: the ids of labelers and instances.
@@ -64,29 +68,22 @@ class ContextualResult:
         gold: the truth as -1 or +1, NaN where unknown, shape [I]; None without gold.
     """
 
-    instances: pa.Table
-    curves: pa.Table
-    labelers: pa.Table
-    calibration: pa.Table
     prevalence: dict[str, Any]
-    record: dict[str, Any]
     fit: ContextualFit
     index: LabelIndex
     scores: Float[np.ndarray, "I C"]
     population: tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]] | None
     gold: Float[np.ndarray, " I"] | None
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a reader of the answers should know, one sentence each."""
-        return tuple(self.record["warnings"])
+    curves = shown("curves")
+    labelers = shown("labelers")
+    calibration = shown("calibration")
 
     def save(self, out: str | os.PathLike) -> None:
         """Writes tables, ``prevalence.json``, ``fit.json``, the fit and the figures (SVG and PNG) to a folder, which
         appears whole or not at all."""
         with results.new_result(out, self.record) as folder:
-            for name in ("instances", "curves", "labelers", "calibration"):
-                pa.parquet.write_table(getattr(self, name), folder / f"{name}.parquet")
+            self.write_tables(folder)
             (folder / "prevalence.json").write_text(json.dumps(self.prevalence, indent=2) + "\n", encoding="utf-8")
             contextual.save(self.fit, folder)
             (folder / "figures").mkdir()
@@ -96,9 +93,10 @@ class ContextualResult:
     def figures(self) -> dict[str, plots.Figure]:
         """The functions over the scores' density, reliability before and after calibration, the estimates of the
         prevalence, and the labelers' own curves where they differ."""
-        x = np.unique(self.curves["score"].to_numpy())
+        table = self.tables["curves"]
+        x = np.unique(table["score"].to_numpy())
         curves = {
-            name.capitalize(): tuple(self.curves[part].to_numpy().reshape(3, -1)[k] for part in Band._fields)
+            name.capitalize(): tuple(table[part].to_numpy().reshape(3, -1)[k] for part in Band._fields)
             for k, name in enumerate(Functions._fields)
         }
         logit = self.fit.scale.transform == "logit"
@@ -125,12 +123,12 @@ class ContextualResult:
     ) -> plots.Figure:
         """The labelers with most labels; of these, the two best and the two worst by name."""
         most = np.argsort(-self.fit.labels_per_labeler, kind="stable")[:MOST_LINES]
-        rank = self.labelers["rank"].to_numpy()[most]
+        rank = self.tables["labelers"]["rank"].to_numpy()[most]
         best = np.argsort(rank, kind="stable")
         named = best if len(best) <= 4 else np.r_[best[:2], best[-2:]]
         own = contextual.labeler_functions(self.fit, _along_first(x, self.scores), most, LEVEL)
         panels = {name.capitalize(): (crowd[name.capitalize()][0], getattr(own, name).mean) for name in own._fields[1:]}
-        low, high = (self.labelers[f"rank_{end}"].to_numpy()[most] for end in ("lower", "upper"))
+        low, high = (self.tables["labelers"][f"rank_{end}"].to_numpy()[most] for end in ("lower", "upper"))
         ids = [plots.short(str(i)) for i in self.index.labelers[most]]
         names = {int(row): f"{ids[row]}: rank {low[row]:.0f} to {high[row]:.0f}" for row in named}
         return plots.labeler_curves(x, panels, names, **axis)
@@ -141,7 +139,9 @@ class ContextualResult:
         known = np.zeros(0, int) if self.gold is None else np.flatnonzero(np.isfinite(self.gold))
         gold = len(known) >= LEAST_GOLD
         rows = _evenly(known if gold else np.arange(len(self.scores)), MOST_POINTS)
-        truth = (self.gold[rows] > 0).astype(float) if gold else self.instances["probability"].to_numpy()[rows]
+        truth = (
+            (self.gold[rows] > 0).astype(float) if gold else self.tables["instances"]["probability"].to_numpy()[rows]
+        )
         first, forecasts = self.scores[rows, 0], {}
         if first.min() >= 0 and first.max() <= 1:
             forecasts["score"] = (first, truth)
@@ -166,7 +166,9 @@ def context(
     draws: int | None = None,
     seed: int = 0,
     key: PRNGKeyArray | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
+    form: Form | None = None,
+    positive=None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> ContextualResult:
     """Fits prevalence, sensitivity and specificity as functions of a score to a table of labels.
@@ -189,7 +191,7 @@ def context(
             20000 labels, Laplace above.
         draws: posterior draws, of each chain; default 500.
         seed, key: a key goes before a seed.
-        columns: which column of the labels is which, where names differ: ``{"labeler": "who"}``.
+        columns, form, positive: how to read the labels, as in :func:`crowdjax.fit`.
         progress: called with (stage, done, total).
 
     Raises:
@@ -204,14 +206,14 @@ def context(
         >>> labels = {"labeler": who, "instance": np.repeat(np.arange(60), 3), "label": answers}
         >>> scores = {"instance": np.arange(60), "score": score}
         >>> result = crowdjax.context(labels, scores, prevalence="linear", accuracy="constant", inference="laplace")
-        >>> bool(result.prevalence["lower"] < 0.5 < result.prevalence["upper"]), result.calibration.num_rows
+        >>> bool(result.prevalence["lower"] < 0.5 < result.prevalence["upper"]), len(result.calibration["score"])
         (True, 60)
     """
     started = time.perf_counter()
     config = _settings(ContextualConfig, prevalence, accuracy, labelers, constraint, increasing)
-    triples = io.read_triples(table, columns=columns)
+    triples = io.read_triples(table, columns=columns, form=form, positive=positive)
     index = triples.index
-    truth = None if gold is None else io.read_gold(gold, index.instances)
+    truth = None if gold is None else io.read_gold(gold, index.instances, triples.words)
     labels = triples.labels(gold=truth)
     names, values = io.read_values(scores, "instance", index.instances, place="scores")
     if increasing and len(names) > 1:
@@ -253,26 +255,29 @@ def context(
         "weights": sampling is not None,
         "seconds": 0.0,
         "seed": seed,
+        "words": triples.words,
         "config": dataclasses.asdict(config),
         "settings": dataclasses.asdict(method),
         "versions": {"jax": jax.__version__, "numpyro": version("numpyro"), "numpy": np.__version__},
         "device": jax.devices()[0].device_kind,
-        "warnings": [*fit.warnings, *remarks],
+        "warnings": [*triples.notes, *fit.warnings, *remarks],
+    }
+    instances = {
+        "instance": pa.array(index.instances),
+        **_score_columns(names, values),
+        "probability": probability,
+        "label": (probability > 0.5).astype(np.int8),
     }
     result = ContextualResult(
-        instances=pa.table(
-            {
-                "instance": pa.array(index.instances),
-                **_score_columns(names, values),
-                "probability": probability,
-                "label": (probability > 0.5).astype(np.int8),
-            }
-        ),
-        curves=_curves(fit, values, people),
-        labelers=_labelers(fit, labels, index),
-        calibration=_calibration(fit, names, values, people),
-        prevalence={**estimates[0], "level": LEVEL, "estimates": estimates},
+        tables={
+            "instances": pa.table(instances),
+            "curves": _curves(fit, values, people),
+            "labelers": _labelers(fit, labels, index),
+            "calibration": _calibration(fit, names, values, people),
+        },
         record=record,
+        kind=kind_of(table),
+        prevalence={**estimates[0], "level": LEVEL, "estimates": estimates},
         fit=fit,
         index=index,
         scores=values,

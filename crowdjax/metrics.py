@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 
 EPS = 1e-6  # probabilities are clipped to [EPS, 1 - EPS] before a logarithm is taken
 ECE_BINS = 15
@@ -115,6 +115,35 @@ def coverage(lower, upper, true) -> float:
     """
     true = np.asarray(true)
     return _mean((np.asarray(lower) <= true) & (true <= np.asarray(upper)))
+
+
+def krippendorff_alpha(unit: Int[np.ndarray, " N"], value: Shaped[np.ndarray, " N"]) -> float:
+    """Krippendorff's α of nominal values: 1 where all values of a unit agree, 0 where they do as by chance.
+
+        α = 1 - (n - 1) Σ_u Σ_{c≠k} n_uc n_uk / (m_u - 1)  /  Σ_{c≠k} n_c n_k
+
+    n_uc counts the values c of unit u, m_u all of them; units with one value are left out. NaN without a pair of
+    values, or where they are all the same. Linear in N, times the number of distinct values.
+
+    Args:
+        unit: what each value is about.
+        value: nominal, one by each coder of a unit.
+
+    Example:
+        >>> round(krippendorff_alpha([0, 0, 1, 1, 2, 2, 3], [1, 1, 0, 0, 1, 0, 1]), 3)
+        0.444
+
+    Source: Krippendorff, Computing Krippendorff's alpha-reliability (2011).
+    """
+    units, unit = np.unique(unit, return_inverse=True)
+    values, value = np.unique(value, return_inverse=True)
+    counts = np.stack([np.bincount(unit[value == c], minlength=len(units)) for c in range(len(values))], 1)
+    counts = counts[counts.sum(1) > 1].astype(float)
+    m, each = counts.sum(1), counts.sum(0)
+    n, different = m.sum(), each.sum() ** 2 - (each**2).sum()
+    if different == 0:
+        return float("nan")
+    return float(1 - (n - 1) * ((m**2 - (counts**2).sum(1)) / (m - 1)).sum() / different)
 
 
 class Paired(NamedTuple):

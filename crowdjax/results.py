@@ -25,7 +25,7 @@ import numpy as np
 from crowdjax import __version__
 from crowdjax.labels import InputError, one_line
 
-RECORDS = ("fit.json", "predict.json", "look.json")
+RECORDS = ("fit.json", "predict.json", "look.json", "data.json")
 FORMAT = 1
 
 

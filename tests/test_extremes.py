@@ -61,7 +61,7 @@ def pairs():
             yield pytest.param(case, model, marks=() if daily else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("case", "model"), pairs())
+@pytest.mark.parametrize(("case", "model"), list(pairs()))
 def test_every_answer_is_finite_or_the_fit_says_that_it_failed(case, model):
     with contextlib.suppress(api.FitError) if case in MAY_FAIL else contextlib.nullcontext():
         finite(api.fit(table(case), model))

@@ -1,4 +1,4 @@
-"""The command line: ``crowdjax fit``, ``predict``, ``look`` and ``context``.
+"""The command line: ``crowdjax fit``, ``predict``, ``look``, ``context``; ``convert``, ``describe`` and ``data``.
 
 Exit status: 0 done, 1 the run failed, 2 the input is wrong; the last two with one line on stderr and nothing written.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from crowdjax.cli import models
+from crowdjax.cli import data, models
 from crowdjax.cli.common import OneLine, cache_folder
 
 __all__ = ["app", "cache_folder", "main"]
@@ -18,8 +18,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (models.fit, models.predict, models.look, models.context):
+for command in (models.fit, models.predict, models.look, models.context, data.convert, data.describe):
     app.command()(command)
+app.add_typer(data.sets, name="data")
 
 
 def main() -> None:

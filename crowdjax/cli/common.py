@@ -34,12 +34,22 @@ class OneLine(typer.core.TyperGroup):
         sys.exit(status if isinstance(status, int) else 0)
 
 
-LABELS = "CSV, Parquet or a folder of Parquet with columns labeler, instance, label."
+LABELS = (
+    "Path or URL of CSV, Parquet or a folder of either, with columns labeler, instance, label; or of an export of "
+    "Label Studio or Prodigy."
+)
 MODELS = "majority, one-coin, dawid-skene, glad, glad-linear, factor, integrated or auto."
-LabelsArgument = Annotated[Path, typer.Argument(metavar="LABELS", help=LABELS)]
-LabelerFeatures = Annotated[Path | None, typer.Option(metavar="T", help="Table: labeler, numeric columns.")]
-InstanceFeatures = Annotated[Path | None, typer.Option(metavar="T", help="Table: instance, numeric columns.")]
+LabelsArgument = Annotated[str, typer.Argument(metavar="LABELS", help=LABELS)]
+LabelerFeatures = Annotated[str | None, typer.Option(metavar="T", help="Table: labeler, numeric columns.")]
+InstanceFeatures = Annotated[str | None, typer.Option(metavar="T", help="Table: instance, numeric columns.")]
 Columns = Annotated[str | None, typer.Option(metavar="ROLE=NAME,...", help="Which column is which: labeler=worker,...")]
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="FORM", help="long, wide (a column for every labeler), label-studio or prodigy."),
+]
+Positive = Annotated[
+    str | None, typer.Option(metavar="WORD", help="Of labels in two words, the one that stands for 1.")
+]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result; an earlier result there is replaced.")]
 
 
@@ -78,7 +88,7 @@ def errors():
         from crowdjax.labels import InputError
 
         wrong = isinstance(error, InputError)
-        told = wrong or type(error).__name__ == "FitError"
+        told = wrong or type(error).__name__ in ("FitError", "DownloadError")
         text = str(error) if told else f"{type(error).__name__}: {error}"
         raise typer.Exit(fail(text, 2 if wrong else 1)) from None
 
@@ -105,15 +115,18 @@ def progress_bar():
         yield report
 
 
-def columns_of(given: str | None) -> dict[str, str] | None:
-    """``labeler=worker,instance=task`` as a dict."""
+def columns_of(given: str | None) -> dict[str, str | list[str]] | None:
+    """``labeler=worker,instance=task`` as a dict; the names of a role that is there several times as a list."""
     from crowdjax.labels import InputError
 
     pairs = [] if given is None else [part.partition("=") for part in given.split(",")]
     for role, sign, name in pairs:
         if not (role and sign and name):
             raise InputError(f"--columns: got {given!r}; allowed: labeler=NAME,instance=NAME,label=NAME,weight=NAME")
-    return {role.strip(): name.strip() for role, _, name in pairs} or None
+    names: dict[str, list[str]] = {}
+    for role, _, name in pairs:
+        names.setdefault(role.strip(), []).append(name.strip())
+    return {role: found[0] if len(found) == 1 else found for role, found in names.items()} or None
 
 
 def tell(result, out: Path) -> None:

@@ -12,10 +12,12 @@ from crowdjax.cli.common import (
     LABELS,
     MODELS,
     Columns,
+    From,
     InstanceFeatures,
     LabelerFeatures,
     LabelsArgument,
     Out,
+    Positive,
     columns_of,
     errors,
     library,
@@ -33,9 +35,9 @@ def fit(
     ] = "1",
     labeler_features: LabelerFeatures = None,
     instance_features: InstanceFeatures = None,
-    gold: Annotated[Path | None, typer.Option(metavar="T", help="Table of known truth: instance, label.")] = None,
+    gold: Annotated[str | None, typer.Option(metavar="T", help="Table of known truth: instance, label.")] = None,
     scores: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="T", help="Table: instance, score; where integrated and auto part the classes."),
     ] = None,
     class_prior: Annotated[str, typer.Option(help="P(truth = 1): a number, learn or logistic.")] = "0.5",
@@ -44,6 +46,8 @@ def fit(
     restarts: Annotated[int | None, typer.Option(metavar="N", help="Starts; the best is kept; default 1 or 4")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws the starts of factors beyond the first.")] = 0,
     columns: Columns = None,
+    form: From = None,
+    positive: Positive = None,
     minibatch: Annotated[
         int | None,
         typer.Option(metavar="N", help="Labels in memory at a time, for a folder of Parquet larger than memory."),
@@ -68,14 +72,15 @@ def fit(
             restarts=restarts,
             seed=seed,
             columns=columns_of(columns),
+            positive=positive,
             devices=devices,
         )
         tables = dict(labeler_features=labeler_features, instance_features=instance_features, gold=gold, scores=scores)
         if minibatch is None:
-            result = api.fit(labels, model, **settings, **tables, boundary=boundary)
+            result = api.fit(labels, model, **settings, **tables, boundary=boundary, form=form)
             result.save(out)
         else:
-            _refuse_with_minibatch(tables | {"boundary": boundary})
+            _refuse_with_minibatch(tables | {"boundary": boundary, "from": None if form == "long" else form})
             with progress_bar() as progress:
                 result = api.fit_large(labels, out, model, batch=minibatch, **settings, progress=progress)
         tell(result, out)
@@ -88,6 +93,7 @@ def predict(
     labeler_features: LabelerFeatures = None,
     instance_features: InstanceFeatures = None,
     columns: Columns = None,
+    form: From = None,
 ) -> None:
     """Judge new instances by LABELS and the fit in DIR; write instances.parquet and predict.json to a folder."""
     with errors():
@@ -98,6 +104,7 @@ def predict(
             labeler_features=labeler_features,
             instance_features=instance_features,
             columns=columns_of(columns),
+            form=form,
         )
         result.save(out)
         tell(result, out)
@@ -111,6 +118,7 @@ def look(
     replicates: Annotated[int, typer.Option(metavar="N", help="Sets of labels that the model gives; 19 or more.")] = 99,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the replicates.")] = 0,
     columns: Columns = None,
+    form: From = None,
 ) -> None:
     """What the fit in DIR misses in its LABELS, and who is who: look.json, labelers.parquet, instances.parquet."""
     with errors():
@@ -119,21 +127,21 @@ def look(
 
         results.check_out(out)
         settings = dict(instance_features=instance_features, replicates=replicates, seed=seed)
-        result = look_api.look(api.load(folder), labels, **settings, columns=columns_of(columns))
+        result = look_api.look(api.load(folder), labels, **settings, columns=columns_of(columns), form=form)
         result.save(out)
         tell(result, out)
 
 
 def context(
     labels: LabelsArgument,
-    scores: Annotated[Path, typer.Option(metavar="T", help="Table: instance, one or more numeric columns.")],
+    scores: Annotated[str, typer.Option(metavar="T", help="Table: instance, one or more numeric columns.")],
     out: Out,
-    weights: Annotated[Path | None, typer.Option(metavar="T", help="Sampling weights: instance, weight.")] = None,
+    weights: Annotated[str | None, typer.Option(metavar="T", help="Sampling weights: instance, weight.")] = None,
     population: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="T", help="Scores of the population, in columns as in --scores; weight or count."),
     ] = None,
-    gold: Annotated[Path | None, typer.Option(metavar="T", help="Table of known truth: instance, label.")] = None,
+    gold: Annotated[str | None, typer.Option(metavar="T", help="Table of known truth: instance, label.")] = None,
     prevalence: Annotated[str, typer.Option(help="gp, linear or constant in the score.")] = "gp",
     accuracy: Annotated[str, typer.Option(help="gp, linear or constant in the score.")] = "gp",
     labelers: Annotated[str, typer.Option(help="How labelers differ: global (not), offset or function.")] = "offset",
@@ -152,6 +160,8 @@ def context(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws chains and samples.")] = 0,
     columns: Columns = None,
+    form: From = None,
+    positive: Positive = None,
 ) -> None:
     """Fit prevalence and accuracy as functions of a score; write tables, figures and the fit to a folder."""
     with errors():
@@ -176,6 +186,8 @@ def context(
                 draws=draws,
                 seed=seed,
                 columns=columns_of(columns),
+                form=form,
+                positive=positive,
                 progress=progress,
             )
         result.save(out)
@@ -185,7 +197,7 @@ def context(
                 sys.stderr.write(f"crowdjax: note: {sentence}\n")
 
 
-def _refuse_with_minibatch(tables: dict[str, Path | str | None]) -> None:
+def _refuse_with_minibatch(tables: dict[str, str | None]) -> None:
     from crowdjax.labels import InputError
 
     for name, table in tables.items():
