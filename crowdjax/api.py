@@ -26,7 +26,18 @@ import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
 from crowdjax import factor, integrated_api, io, minibatch, optimize, parallel, results
-from crowdjax.answers import FitError, Prediction, about_answers, about_repeats, answer_table, labels_of_labelers
+from crowdjax import report as reports
+from crowdjax.answers import (
+    FitError,
+    Prediction,
+    Tally,
+    about_answers,
+    about_repeats,
+    answer_table,
+    counted,
+    labels_of_labelers,
+    tally,
+)
 from crowdjax.factor.fit import Method
 from crowdjax.integrated import Choice
 from crowdjax.integrated_api import IntegratedAggregation
@@ -50,6 +61,7 @@ class Aggregation(Prediction):
         index: the ids of labelers and instances.
         features: standardised features of labelers and of instances, where there are any.
         scaling: how they were standardised.
+        tally: the labels, counted; None in a result that was loaded.
     """
 
     labelers: pa.Table
@@ -58,13 +70,39 @@ class Aggregation(Prediction):
     index: LabelIndex
     features: dict[io.Key, np.ndarray]
     scaling: dict[io.Key, io.Scaling]
+    tally: Tally | None = None
 
-    def save(self, out: str | os.PathLike) -> None:
-        """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; :func:`load` reads them."""
+    def page(self) -> reports.Page:
+        """The report: a page of the fit, its labelers and its instances (docs/reports.md).
+
+        Raises:
+            InputError: the result was loaded; a report needs the labels' counts, which are not kept.
+        """
+        found = self.model.factors(self.fit.weights)
+        own = self.model.n_factors > 1 or not self.model.constant_beta
+        return reports.of_fit(
+            self.record,
+            self.instances,
+            self.labelers,
+            counted(self.tally),
+            np.asarray(self.fit.history),
+            switched=bool(self.fit.switched),
+            factors=(np.asarray(found.alpha), np.asarray(found.beta)) if own else None,
+        )
+
+    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
+        """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; :func:`load` reads them.
+
+        Args:
+            report: whether to write ``report.html`` and ``figures`` as well (:meth:`page`).
+        """
+        page = self.page() if report else None
         with results.new_result(out, self.record) as folder:
             pa.parquet.write_table(self.instances, folder / "instances.parquet")
             pa.parquet.write_table(self.labelers, folder / "labelers.parquet")
             results.save_arrays(folder / "fit.npz", (self.fit, self.features))
+            if page is not None:
+                reports.write(page, folder)
 
     def predict(
         self,
@@ -264,9 +302,9 @@ def fit(
         "warnings": _warnings(labels, triples, found, repeats) + remarks,
     }
     labelers = _labelers(index, labels, built, found)
-    instances = _instances(index, found)
+    instances, counts = _instances(index, found), tally(labels, found.posterior)
     record["seconds"] = time.perf_counter() - started
-    return Aggregation(instances, record, labelers, found, built, index, features, scaling)
+    return Aggregation(instances, record, labelers, found, built, index, features, scaling, counts)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,8 @@ import pyarrow.parquet
 from jaxtyping import Float, PRNGKeyArray
 
 from crowdjax import contextual, io, plots, results
+from crowdjax import report as reports
+from crowdjax.answers import Tally, tally
 from crowdjax.api import FitError
 from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
 from crowdjax.contextual.context import Transform
@@ -62,6 +64,7 @@ class ContextualResult:
         scores: of the instances, shape [I, C].
         population: (scores [K, C], counts [K]), where given.
         gold: the truth as -1 or +1, NaN where unknown, shape [I]; None without gold.
+        tally: the labels, counted.
     """
 
     instances: pa.Table
@@ -75,37 +78,55 @@ class ContextualResult:
     scores: Float[np.ndarray, "I C"]
     population: tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]] | None
     gold: Float[np.ndarray, " I"] | None
+    tally: Tally
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the answers should know, one sentence each."""
         return tuple(self.record["warnings"])
 
-    def save(self, out: str | os.PathLike) -> None:
+    def page(self, figures: Mapping[str, plots.Figure] | None = None) -> reports.Page:
+        """The report: a page of the functions, the labelers and the instances (docs/reports.md).
+
+        Args:
+            figures: :meth:`figures`, if they are drawn already.
+        """
+        x, curves, densities, axis = self._functions()
+        functions = {name: plots.bands(x, {name: band}, densities, **axis) for name, band in curves.items()}
+        return reports.of_context(
+            self.record,
+            self.instances,
+            self.labelers,
+            self.calibration,
+            self.prevalence,
+            self.tally,
+            {name: plots.as_svg(figure, name) for name, figure in functions.items()},
+            self.figures() if figures is None else figures,
+        )
+
+    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
         """Writes tables, ``prevalence.json``, ``fit.json``, the fit and the figures (SVG and PNG) to a folder, which
-        appears whole or not at all."""
+        appears whole or not at all.
+
+        Args:
+            report: whether to write ``report.html`` as well (:meth:`page`).
+        """
         with results.new_result(out, self.record) as folder:
             for name in ("instances", "curves", "labelers", "calibration"):
                 pa.parquet.write_table(getattr(self, name), folder / f"{name}.parquet")
             (folder / "prevalence.json").write_text(json.dumps(self.prevalence, indent=2) + "\n", encoding="utf-8")
             contextual.save(self.fit, folder)
             (folder / "figures").mkdir()
-            for name, figure in self.figures().items():
+            figures = self.figures()
+            for name, figure in figures.items():
                 plots.save(figure, folder / "figures" / name)
+            if report:
+                reports.write(self.page(figures), folder)
 
     def figures(self) -> dict[str, plots.Figure]:
         """The functions over the scores' density, reliability before and after calibration, the estimates of the
         prevalence, and the labelers' own curves where they differ."""
-        x = np.unique(self.curves["score"].to_numpy())
-        curves = {
-            name.capitalize(): tuple(self.curves[part].to_numpy().reshape(3, -1)[k] for part in Band._fields)
-            for k, name in enumerate(Functions._fields)
-        }
-        logit = self.fit.scale.transform == "logit"
-        axis = dict(xlabel=self.record["scores"][0], xscale="logit" if logit else "linear")
-        densities = {"labelled instances": (self.scores[:, 0], np.ones(len(self.scores)))}
-        if self.population is not None:
-            densities["population"] = (self.population[0][:, 0], self.population[1])
+        x, curves, densities, axis = self._functions()
         forecasts, observed = self._forecasts()
         drawn = {
             "functions": plots.bands(x, curves, densities, **axis),
@@ -119,6 +140,20 @@ class ContextualResult:
         if self.fit.config.labelers != "global":
             drawn["labelers"] = self._labeler_curves(x, curves, axis)
         return drawn
+
+    def _functions(self) -> tuple[np.ndarray, dict[str, tuple], dict[str, tuple], dict[str, Any]]:
+        """(scores, title -> (mean, lower, upper), densities of scores, settings of the axis): what is drawn over them."""
+        x = np.unique(self.curves["score"].to_numpy())
+        curves = {
+            name.capitalize(): tuple(self.curves[part].to_numpy().reshape(3, -1)[k] for part in Band._fields)
+            for k, name in enumerate(Functions._fields)
+        }
+        logit = self.fit.scale.transform == "logit"
+        axis = dict(xlabel=self.record["scores"][0], xscale="logit" if logit else "linear")
+        densities = {"labelled instances": (self.scores[:, 0], np.ones(len(self.scores)))}
+        if self.population is not None:
+            densities["population"] = (self.population[0][:, 0], self.population[1])
+        return x, curves, densities, axis
 
     def _labeler_curves(
         self, x: Float[np.ndarray, " X"], crowd: Mapping[str, tuple], axis: Mapping[str, Any]
@@ -278,6 +313,7 @@ def context(
         scores=values,
         population=people,
         gold=truth,
+        tally=tally(labels, probability),
     )
     record["seconds"] = time.perf_counter() - started
     return result

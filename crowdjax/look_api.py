@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from crowdjax import integrated, io, results
+from crowdjax import report as reports
 from crowdjax.answers import Prediction, labels_of_labelers
 from crowdjax.integrated import Features
 from crowdjax.integrated.look import LEVEL, Look
@@ -49,11 +50,21 @@ class LookResult(Prediction):
 
     labelers: pa.Table
 
-    def save(self, out: str | os.PathLike) -> None:
-        """Writes ``look.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder, all or nothing."""
+    def page(self) -> reports.Page:
+        """The report: a page of what was found (docs/reports.md)."""
+        return reports.of_look(self.record, self.labelers, self.instances)
+
+    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
+        """Writes ``look.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder, all or nothing.
+
+        Args:
+            report: whether to write ``report.html`` as well (:meth:`page`).
+        """
         with results.new_result(out, self.record, "look.json") as folder:
             pa.parquet.write_table(self.labelers, folder / "labelers.parquet")
             pa.parquet.write_table(self.instances, folder / "instances.parquet")
+            if report:
+                reports.write(self.page(), folder)
 
 
 def look(

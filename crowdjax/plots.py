@@ -72,6 +72,18 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     return svg, png
 
 
+def as_svg(figure: Figure, name: str) -> str:
+    """A figure as SVG whose text is text; names inside differ between figures of different names."""
+    import io
+
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context(STYLE | {"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
 @_styled
 def curves(
     x: Float[np.ndarray, " X"],
@@ -382,6 +394,138 @@ def ranks(values: Mapping[str, Float[np.ndarray, " R"]], *, n_bins: int = 10) ->
         ax.hist(v, bins=n_bins, range=(0, 1), color=COLOURS[0], alpha=0.75, rwidth=0.9)
         ax.set_title(name, fontsize=8)
         ax.grid(visible=False)
+    return figure
+
+
+PANEL = (3.7, 2.7)  # inches: one panel that can be read at a phone's width
+KINDS = {  # of labelers: colour and marker
+    "expert": (COLOURS[2], "^"),
+    "ordinary": (COLOURS[0], "o"),
+    "spammer": (COLOURS[4], "s"),
+    "adversary": (COLOURS[1], "v"),
+    "unknown": ("#8C8C8C", "o"),
+    "few labels": ("#BDBDBD", "o"),
+}
+MOST_BARS = 40  # of a histogram of whole numbers with a bar for each
+
+
+@_styled
+def counts(values: Float[np.ndarray, " n"], *, title: str, xlabel: str, ylabel: str) -> Figure:
+    """Histogram of numbers of labels: a bar for each number where there are few, else bins that widen with it."""
+    from matplotlib import ticker
+
+    figure, (ax,) = _panels(1, *PANEL)
+    low, high = np.floor(values.min()), np.ceil(values.max())
+    if high - low < MOST_BARS:
+        edges = np.arange(low, high + 2) - 0.5
+        ax.set_xlim(low - 2.5, high + 2.5)
+        ax.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
+    else:
+        edges = np.unique(np.geomspace(max(low, 1), high + 1, 25).round()) - 0.5
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 100 * max(low, 1) else (1,)))
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.xaxis.set_minor_formatter("")
+    heights, _ = np.histogram(values, edges)
+    ax.bar(edges[:-1], heights, np.diff(edges), align="edge", color=COLOURS[0], alpha=0.85, edgecolor="none")
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    ax.grid(axis="x", visible=False)
+    ax.yaxis.set_major_formatter("{x:,.0f}")
+    return figure
+
+
+@_styled
+def probabilities(p: Float[np.ndarray, " I"], *, title: str, ylabel: str = "instances") -> Figure:
+    """Histogram of probabilities in twenty bins."""
+    figure, (ax,) = _panels(1, *PANEL)
+    ax.hist(p, bins=20, range=(0, 1), color=COLOURS[0], alpha=0.85, rwidth=0.94)
+    ax.axvline(0.5, color="#757575", linewidth=0.8, linestyle="--")
+    ax.set(title=title, xlabel="probability of being positive", ylabel=ylabel, xlim=(0, 1))
+    ax.grid(axis="x", visible=False)
+    ax.yaxis.set_major_formatter("{x:,.0f}")
+    return figure
+
+
+@_styled
+def chances(
+    sensitivity: Float[np.ndarray, " W"], specificity: Float[np.ndarray, " W"], kinds: Sequence[str], *, title: str
+) -> Figure:
+    """Each labeler at its specificity and sensitivity, marked by kind; who guesses is on the dashed line.
+
+    Args:
+        kinds: of ``KINDS``.
+    """
+    figure, (ax,) = _panels(1, 3.7, 3.7)
+    ax.plot([0, 1], [1, 0], color="#757575", linewidth=0.9, linestyle="--", zorder=1)
+    ax.annotate("guessing", (0.03, 0.97), rotation=-45, va="top", color="#757575", fontsize=7.5)
+    for kind, (colour, marker) in KINDS.items():
+        here = np.array([k == kind for k in kinds], bool)
+        if here.any():
+            look = dict(s=20, color=colour, marker=marker, alpha=0.75, linewidth=0, clip_on=False, zorder=2)
+            ax.scatter(specificity[here], sensitivity[here], label=f"{kind} ({here.sum():,})", **look)
+    ax.set(title=title, xlabel="specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=7.5)
+    return figure
+
+
+@_styled
+def objective(history: Float[np.ndarray, " T"], *, title: str, xlabel: str) -> Figure:
+    """How far the objective is below its highest value after each step, on a logarithmic scale."""
+    figure, (ax,) = _panels(1, *PANEL)
+    gap = np.maximum(history.max() - history, 0)
+    floor = max(gap[gap > 0].min(), 1e-12) / 2 if (gap > 0).any() else 1.0
+    ax.plot(np.arange(1, len(gap) + 1), np.maximum(gap, floor), color=COLOURS[0], marker="o", markersize=2.5)
+    ax.set(title=title, xlabel=xlabel, ylabel="below the best, in nats", yscale="log")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    return figure
+
+
+@_styled
+def boundary(x: Float[np.ndarray, " I"], center: float, sd: float, *, title: str) -> Figure:
+    """Histogram of the instances along the model's axis, where the classes are taken to meet, and how sure that is."""
+    figure, (ax,) = _panels(1, *PANEL)
+    ax.axvspan(center - sd, center + sd, color=COLOURS[1], alpha=0.15, linewidth=0)
+    ax.hist(x, bins=40, color=COLOURS[0], alpha=0.85)
+    ax.axvline(center, color=COLOURS[1], label=f"boundary: {center:.2f} ± {sd:.2f}")
+    ax.axvline(0, color="#757575", linestyle="--", linewidth=0.9, label="halfway: 0")
+    ax.set(title=title, xlabel="position of the instance", ylabel="instances")
+    ax.grid(axis="x", visible=False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=7.5)
+    return figure
+
+
+@_styled
+def positions(
+    coordinates: Float[np.ndarray, "n K"],
+    share: Sequence[float],
+    *,
+    title: str,
+    colour: Float[np.ndarray, " n"] | None = None,
+) -> Figure:
+    """Points in the first two directions of a factorisation; of one direction, a histogram.
+
+    Args:
+        share: of the sum of squares that each direction explains.
+        colour: a probability for each point, told by colour.
+    """
+    labels = [f"direction {k + 1} ({s:.0%})" for k, s in enumerate(share)]
+    figure, (ax,) = _panels(1, *PANEL)
+    if coordinates.shape[1] == 1:
+        ax.hist(coordinates[:, 0], bins=30, color=COLOURS[0], alpha=0.85)
+        ax.set(title=title, xlabel=labels[0], ylabel="how many")
+        return figure
+    for value in (ax.axhline, ax.axvline):
+        value(0, color="#9E9E9E", linewidth=0.8)
+    groups = {"": np.ones(len(coordinates), bool)}
+    if colour is not None:
+        groups = {"positive": colour > 0.9, "unsure": (colour >= 0.1) & (colour <= 0.9), "negative": colour < 0.1}
+    for (name, here), c in zip(groups.items(), (COLOURS[0], "#8C8C8C", COLOURS[1]), strict=False):
+        ax.scatter(*coordinates[here].T, s=9, color=c, alpha=0.6, linewidth=0, label=name)
+    if colour is not None:
+        figure.legend(loc="outside lower center", ncols=3, fontsize=7.5)
+    ax.set(title=title, xlabel=labels[0], ylabel=labels[1])
     return figure
 
 

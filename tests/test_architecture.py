@@ -23,11 +23,11 @@ FLOORS = (
     {"tables", "results"},
     {"io"},
     {"datasets", "minibatch", "answers"},
+    {"plots"},
+    {"report"},
     {"integrated_api"},
     {"api"},
-    {"plots"},
     {"context_api", "look_api"},
-    {"report"},
     {"cli"},
 )
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
@@ -47,7 +47,7 @@ BEYOND = {
     "look_api": {"pyarrow"},
     "context_api": {"pyarrow"},
     "plots": {"matplotlib", "scipy"},
-    "report": {"rich"},
+    "report": {"jinja2", "markupsafe", "pyarrow"},
     "cli": {"typer", "rich"},
 }
 

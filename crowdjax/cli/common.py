@@ -40,6 +40,7 @@ LabelsArgument = Annotated[Path, typer.Argument(metavar="LABELS", help=LABELS)]
 LabelerFeatures = Annotated[Path | None, typer.Option(metavar="T", help="Table: labeler, numeric columns.")]
 InstanceFeatures = Annotated[Path | None, typer.Option(metavar="T", help="Table: instance, numeric columns.")]
 Columns = Annotated[str | None, typer.Option(metavar="ROLE=NAME,...", help="Which column is which: labeler=worker,...")]
+Report = Annotated[bool, typer.Option("--report", help="Also write report.html, a page to read, print and send.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result; an earlier result there is replaced.")]
 
 

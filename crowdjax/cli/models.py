@@ -16,6 +16,7 @@ from crowdjax.cli.common import (
     LabelerFeatures,
     LabelsArgument,
     Out,
+    Report,
     columns_of,
     errors,
     library,
@@ -55,6 +56,7 @@ def fit(
         str | None,
         typer.Option(help="Where integrated and auto take the classes to meet: able, gap, unweighted, gold or score."),
     ] = None,
+    report: Report = False,
 ) -> None:
     """Fit a model to LABELS; write instances.parquet, labelers.parquet, fit.json and the fit itself to a folder."""
     with errors():
@@ -73,9 +75,9 @@ def fit(
         tables = dict(labeler_features=labeler_features, instance_features=instance_features, gold=gold, scores=scores)
         if minibatch is None:
             result = api.fit(labels, model, **settings, **tables, boundary=boundary)
-            result.save(out)
+            result.save(out, report=report)
         else:
-            _refuse_with_minibatch(tables | {"boundary": boundary})
+            _refuse_with_minibatch(tables | {"boundary": boundary, "report": "it" if report else None})
             with progress_bar() as progress:
                 result = api.fit_large(labels, out, model, batch=minibatch, **settings, progress=progress)
         tell(result, out)
@@ -111,6 +113,7 @@ def look(
     replicates: Annotated[int, typer.Option(metavar="N", help="Sets of labels that the model gives; 19 or more.")] = 99,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the replicates.")] = 0,
     columns: Columns = None,
+    report: Report = False,
 ) -> None:
     """What the fit in DIR misses in its LABELS, and who is who: look.json, labelers.parquet, instances.parquet."""
     with errors():
@@ -120,7 +123,7 @@ def look(
         results.check_out(out)
         settings = dict(instance_features=instance_features, replicates=replicates, seed=seed)
         result = look_api.look(api.load(folder), labels, **settings, columns=columns_of(columns))
-        result.save(out)
+        result.save(out, report=report)
         tell(result, out)
 
 
@@ -152,6 +155,7 @@ def context(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws chains and samples.")] = 0,
     columns: Columns = None,
+    report: Report = False,
 ) -> None:
     """Fit prevalence and accuracy as functions of a score; write tables, figures and the fit to a folder."""
     with errors():
@@ -178,7 +182,7 @@ def context(
                 columns=columns_of(columns),
                 progress=progress,
             )
-        result.save(out)
+        result.save(out, report=report)
         tell(result, out)
         if not sys.stdout.isatty():
             for sentence in result.warnings:
