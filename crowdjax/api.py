@@ -87,7 +87,7 @@ class Aggregation(Prediction):
             counted(self.tally),
             np.asarray(self.fit.history),
             switched=bool(self.fit.switched),
-            factors=(np.asarray(found.alpha), np.asarray(found.beta)) if own else None,
+            factors=reports.directions(found.alpha, found.beta) if own else None,
         )
 
     def save(self, out: str | os.PathLike, *, report: bool = False) -> None:

@@ -142,7 +142,7 @@ class ContextualResult:
         return drawn
 
     def _functions(self) -> tuple[np.ndarray, dict[str, tuple], dict[str, tuple], dict[str, Any]]:
-        """(scores, title -> (mean, lower, upper), densities of scores, settings of the axis): what is drawn over them."""
+        """(scores, title -> (mean, lower, upper), densities of scores, settings of the axis), to draw functions."""
         x = np.unique(self.curves["score"].to_numpy())
         curves = {
             name.capitalize(): tuple(self.curves[part].to_numpy().reshape(3, -1)[k] for part in Band._fields)

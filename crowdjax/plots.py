@@ -343,7 +343,7 @@ def intervals(rows: Mapping[str, tuple[float, float, float]], *, title: str, xla
     for row, (value, lower, upper) in enumerate(rows.values()):
         colour = COLOURS[0] if np.isfinite(lower) else "#757575"
         ax.plot([lower, upper], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt")
-        ax.plot(value, row, color=colour, marker="o", markersize=6)
+        ax.plot(value, row, color=colour, marker="o", markersize=6, clip_on=False)
         text = f"{value:.3g}" + (f" ({lower:.3g} to {upper:.3g})" if np.isfinite(lower) else "")
         ax.annotate(text, (1.02, row), xycoords=("axes fraction", "data"), va="center", color=colour)
     ax.set(title=title, xlabel=xlabel, yticks=range(len(rows)), yticklabels=list(rows), xlim=(0, None))

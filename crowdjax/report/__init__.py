@@ -2,8 +2,9 @@
 
     page = of_fit(...)  →  document.Page (plain values)  →  html.render(page)  →  report.html, and figures/
 
-A page is sections of blocks (``document``). Those of fits, contextual fits and looks are made here, from tables, records
-and arrays; the facades hand them over (``result.save(out, report=True)``). docs/reports.md says how to read them.
+A page is sections of blocks (``document``). Those of fits, contextual fits and looks are made here, from tables,
+records and arrays, which the facades hand over (``result.save(out, report=True)``). docs/reports.md says how to read
+them.
 """
 
 from crowdjax.report.context import of_context
@@ -19,6 +20,7 @@ from crowdjax.report.document import (
     Section,
     Table,
 )
+from crowdjax.report.factors import directions
 from crowdjax.report.fit import of_fit
 from crowdjax.report.html import render, write
 from crowdjax.report.look import of_look
@@ -34,6 +36,7 @@ __all__ = [
     "Prose",
     "Section",
     "Table",
+    "directions",
     "of_context",
     "of_fit",
     "of_look",

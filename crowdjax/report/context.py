@@ -3,8 +3,8 @@ the labelers, the instances, and whether the inference can be trusted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +12,8 @@ import pyarrow as pa
 from crowdjax.answers import Tally
 from crowdjax.integrated.answers import Interval
 from crowdjax.report import crowd, instances, labelers
-from crowdjax.report.document import Block, Check, Checks, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
-from crowdjax.report.fit import about
+from crowdjax.report.document import Block, Checks, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
+from crowdjax.report.fit import about, checks_in_order
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,11 +21,79 @@ if TYPE_CHECKING:
 FAMILY = {"gp": "a smooth curve (Gaussian process)", "linear": "a line on the logit scale", "constant": "a constant"}
 LEVELS = {
     "global": "Labelers are taken to be alike.",
-    "offset": "Each labeler is better or worse than the crowd, and leans to yes or no, by the same amount at every score.",
+    "offset": "Each labeler is better or worse than the crowd, and leans to yes or no, by the same amount at every "
+    "score.",
     "function": "Each labeler has curves of its own.",
 }
 LEARNED = 0.2  # share of the prior's variance that the labels must have removed
 ROWS = 200  # of the table of the calibrated score
+
+
+class Diagnostic(NamedTuple):
+    """A number of ``fit.json``: what it is called, how it is shown, what is good, whether it is, and what it says."""
+
+    name: str
+    called: str
+    form: str
+    allowed: str
+    good: Callable[[float, Mapping[str, Any]], bool | None]
+    meaning: str
+
+
+DIAGNOSTICS = (
+    Diagnostic(
+        "rhat",
+        "R-hat",
+        "{:.3f}",
+        "at most 1.01",
+        lambda v, _: v <= 1.01,
+        "Whether chains that started apart ended in the same place, for the worst parameter. Above 1.01: draw more.",
+    ),
+    Diagnostic(
+        "ess",
+        "effective sample size",
+        "{:.0f}",
+        "100 per chain",
+        lambda v, record: v >= 100 * record["settings"]["n_chains"] if record["inference"] == "nuts" else None,
+        "How many independent draws the draws are worth: of chains for the worst parameter, of an approximation if "
+        "they were weighted by the posterior, which they are not. Few: the ends of intervals are noisy.",
+    ),
+    Diagnostic(
+        "divergences",
+        "divergences",
+        "{:.0f}",
+        "0",
+        lambda v, _: v == 0,
+        "Steps of the sampler that left the posterior. Any leave a part of it unseen.",
+    ),
+    Diagnostic(
+        "khat",
+        "Pareto k-hat",
+        "{:.2f}",
+        "below 0.7",
+        lambda v, _: v < 0.7,
+        "Whether the approximation is near the posterior. Above 0.7 its intervals may be too narrow: use nuts.",
+    ),
+    Diagnostic(
+        "khat_scales",
+        "k-hat of the scales",
+        "{:.2f}",
+        "below 0.7",
+        lambda v, _: v < 0.7,
+        "The same of how high and how wiggly the curves are.",
+    ),
+    *(
+        Diagnostic(
+            f"informed_{name}",
+            f"{name}, learned",
+            "{:.1%}",
+            f"well above {LEARNED:.0%}",
+            lambda v, _: v >= LEARNED,
+            "By how much the labels narrowed what was assumed before. Little: the curve is mostly assumption.",
+        )
+        for name in ("prevalence", "sensitivity", "specificity")
+    ),
+)
 
 
 def of_context(
@@ -47,11 +115,10 @@ def of_context(
         figures: ``reliability``, ``prevalence`` and, where labelers differ, ``labelers``, as the result draws them.
     """
     level = prevalence["level"]
-    checks = [*_inference(record), *crowd.checks(people, answers, tally)]
-    warned = [Check("care", "The fit warns", sentence) for sentence in record["warnings"]]
-    checks.sort(key=lambda check: ("care", "note", "good").index(check.status))
+    checks = checks_in_order(record["warnings"], crowd.checks(people, answers, tally))
     sections = [
-        Section("Before you trust it", [Checks([*warned, *checks])]),
+        Section("Before you trust it", [Checks(checks)]),
+        Section("The inference", _inference(record)),
         Section("Prevalence and accuracy over the score", _functions(record, functions, level)),
         Section("The share of positives", _prevalence(prevalence, figures)),
         Section("The calibrated score", _calibration(calibration, figures)),
@@ -83,51 +150,23 @@ def _votes(prevalence) -> Mapping[str, Any]:
     return next(e for e in prevalence["estimates"] if e["method"] == "vote share")
 
 
-def _inference(record) -> list[Check]:
-    """The diagnostics, each with what it means."""
-    d = record["diagnostics"]
-
-    def check(name: str, good: bool, title: str, text: str) -> list[Check]:
-        return [Check("good" if good else "care", title, text)] if name in d else []
-
-    def value(name: str) -> float:
-        return d.get(name, np.nan)
-
-    out = [
-        *check("rhat", value("rhat") <= 1.01, f"R-hat {value('rhat'):.3f}", "Whether chains that started apart ended in the "
-               "same place: the worst number of all parameters. At most 1.01 is good; above it, draw more."),
-        *check("divergences", value("divergences") == 0, f"{value('divergences'):.0f} divergences", "Steps of the sampler "
-               "that left the posterior. None is good; any leave a part of it unseen."),
-        *check("khat", value("khat") < 0.7, f"Pareto k-hat {value('khat'):.2f}", "Whether the approximation is near the "
-               "posterior. Below 0.7 is good; above it intervals may be too narrow, and NUTS (--inference nuts) is the "
-               "answer."),
-        *check("khat_scales", value("khat_scales") < 0.7, f"k-hat of the scales {value('khat_scales'):.2f}", "The same of "
-               "how wiggly and how high the curves are. Below 0.7 is good."),
-    ]  # fmt: skip
-    if "rhat" in d:
-        enough = 100 * record["settings"]["n_chains"]
-        text = (
-            "How many independent draws the draws are worth, for the worst parameter. 100 per chain are good; with fewer "
-            "the ends of intervals are noisy."
-        )
-        out += check("ess", value("ess") >= enough, f"Effective sample size {value('ess'):.0f}", text)
-    elif "ess" in d:
-        out.append(Check("note", f"Effective sample size {value('ess'):.0f}", "How many of the draws would count if they were "
-                         "weighted by the posterior itself; they are not. It falls as k-hat rises."))  # fmt: skip
-    for name in ("prevalence", "sensitivity", "specificity"):
-        share = value(f"informed_{name}")
-        text = (
-            f"By how much the labels narrowed what was assumed of the {name} before. Below {LEARNED:.0%} its curve is "
-            "mostly assumption."
-        )
-        out += check(f"informed_{name}", share >= LEARNED, f"{share:.0%} of the {name} was learned", text)
-    return out
+def _inference(record) -> list[Block]:
+    """The diagnostics, each with what is good and what it means."""
+    rows = []
+    for d in DIAGNOSTICS:
+        if d.name in record["diagnostics"]:
+            value = record["diagnostics"][d.name]
+            verdict = {True: "good", False: "care", None: ""}[d.good(value, record)]
+            rows.append((d.called, d.form.format(value), d.allowed, verdict, d.meaning))
+    columns = [Column("diagnostic"), Column("here"), Column("good"), Column("verdict", "tag"), Column("what it says")]
+    text = f"The functions were inferred by {record['inference']} ({record['inference_reason']})."
+    return [Prose([text]), Table("Diagnostics of the inference", columns, rows)]
 
 
 def _functions(record, functions, level: float) -> list[Block]:
     text = (
-        f"Each line is the function's mean, each band holds it with a probability of {level:.0%} at any one score. The grey "
-        "hills below are where the scores are: where there are none, the curve is what was assumed."
+        f"Each line is the function's mean, each band holds it with a probability of {level:.0%} at any one score. The "
+        "grey hills below are where the scores are: where there are none, the curve is what was assumed."
     )
     drawings = [Drawing(f"function-{name}", figure, f"{name} over the score") for name, figure in functions.items()]
     return [Prose([text]), Figures(drawings)]
@@ -151,8 +190,9 @@ def _calibration(calibration: pa.Table, figures) -> list[Block]:
     columns = [Column(n, "number" if n.startswith("score") else "share") for n in some.column_names]
     values = list(zip(*(some[n].to_pylist() for n in some.column_names), strict=True))
     text = (
-        "The prevalence function makes a probability of any score: of instances with this score, so many are positive. The "
-        "figure compares it, and the score where that is itself a probability, with what the instances turned out to be."
+        "The prevalence function makes a probability of any score: of instances with this score, so many are positive. "
+        "The figure compares it, and the score where that is itself a probability, with what the instances turned out "
+        "to be."
     )
     left = len(rows) < calibration.num_rows
     note = (

@@ -58,8 +58,8 @@ def _connected(tally: Tally) -> Check:
     return Check(
         "care",
         f"{tally.n_crowds:,} separate crowds",
-        "Between these parts no instance has labels from two of them. Nothing in the labels compares a labeler of one part "
-        "with a labeler of another, nor the difficulty of their instances.",
+        "Between these parts no instance has labels from two of them. Nothing in the labels compares a labeler of one "
+        "part with a labeler of another, nor the difficulty of their instances.",
     )
 
 
@@ -112,8 +112,8 @@ def _unsure(p) -> Check:
 def _against(p, votes) -> Check:
     share = against_votes(p, votes).mean()
     text = (
-        "There the model trusts a minority of labelers more than the rest, by what they did elsewhere. Where it does so "
-        "often, a few known truths are worth having: they tell which of the two is right."
+        "There the model trusts a minority of labelers more than the rest, by what they did elsewhere. Where it does "
+        "so often, a few known truths are worth having: they tell which of the two is right."
     )
     return Check(
         "care" if share > 0.2 else "note" if share > 0.05 else "good",

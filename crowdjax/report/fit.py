@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,7 @@ from crowdjax import __version__, plots
 from crowdjax.answers import Tally
 from crowdjax.integrated.answers import LEVEL, Interval
 from crowdjax.report import crowd, instances, labelers
+from crowdjax.report import factors as directions
 from crowdjax.report.document import Block, Check, Checks, Drawing, Facts, Figures, Page, Prose, Section
 
 MODELS = {
@@ -26,29 +27,29 @@ MODELS = {
     ),
     "dawid-skene": (
         "Dawid and Skene's model",
-        "Each labeler has two chances of being right: one on positives (sensitivity), one on negatives (specificity). All "
-        "instances of a class are alike.",
+        "Each labeler has two chances of being right: one on positives (sensitivity), one on negatives (specificity). "
+        "All instances of a class are alike.",
     ),
     "glad": (
         "GLAD",
-        "Each labeler has an ability and each instance a difficulty. The chance of a right label rises with the one and "
-        "falls with the other.",
+        "Each labeler has an ability and each instance a difficulty. The chance of a right label rises with the one "
+        "and falls with the other.",
     ),
     "glad-linear": (
         "GLAD, linear",
-        "Each labeler has an ability, and each instance says how much it helps: little where all guess, below 0 where it "
-        "misleads the able.",
+        "Each labeler has an ability, and each instance says how much it helps: little where all guess, below 0 where "
+        "it misleads the able.",
     ),
     "factor": (
         "Latent-factor model",
-        "Labelers and instances have hidden traits (factors). How a labeler's meet an instance's decides the chance of a "
-        "right label; besides, each labeler leans towards yes or no.",
+        "Labelers and instances have hidden traits (factors). How a labeler's meet an instance's decides the chance of "
+        "a right label; besides, each labeler leans towards yes or no.",
     ),
     "integrated": (
         "Integrated model",
-        "Each instance has a hidden position between clearly negative and clearly positive, which is averaged over instead "
-        "of guessed. Labelers come from one population that is learned: who gave few labels is judged by what labelers "
-        "are like. Where the two classes meet is a choice of its own.",
+        "Each instance has a hidden position between clearly negative and clearly positive, which is averaged over "
+        "instead of guessed. Labelers come from one population that is learned: who gave few labels is judged by what "
+        "labelers are like. Where the two classes meet is a choice of its own.",
     ),
     "custom": ("A configuration of one's own", "Its settings are in fit.json."),
 }
@@ -65,34 +66,6 @@ MEASURED = {
     ("auto", 1): 0.102,
 }
 DEPENDENT = 0.05  # share of answers, from which the fit itself warns that they depend on the boundary
-MOST_POINTS = 1500  # in a figure
-
-
-class Factors(NamedTuple):
-    """Directions of α βᵀ, the strongest first: coordinates of labelers and instances, and each one's share of the sum of
-    squares."""
-
-    labelers: Float[np.ndarray, "W K"]
-    instances: Float[np.ndarray, "I K"]
-    share: Float[np.ndarray, " K"]
-
-
-def directions(alpha: Float[np.ndarray, "W D"], beta: Float[np.ndarray, "I D"]) -> Factors:
-    """The singular value decomposition α βᵀ = U S Vᵀ without the product, by Q R of either side: U √S, V √S, and S² over
-    its sum. α R, β R⁻ᵀ give the same, so this is what there is to see of factors. In each direction the labelers' mean
-    is positive.
-
-    Example:
-        >>> found = directions(np.array([[2.0, 0.0], [2.0, 1.0]]), np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
-        >>> (found.labelers @ found.instances.T).round(6).tolist()
-        [[2.0, 0.0, 2.0], [2.0, 1.0, 3.0]]
-    """
-    (qa, ra), (qb, rb) = (np.linalg.qr(np.asarray(v, float)) for v in (alpha, beta))
-    u, s, vt = np.linalg.svd(ra @ rb.T)
-    k = len(s)
-    left, right = qa @ u[:, :k] * np.sqrt(s), qb @ vt[:k].T * np.sqrt(s)
-    sign = np.where(left.mean(0) < 0, -1.0, 1.0)
-    return Factors(left * sign, right * sign, s**2 / max((s**2).sum(), 1e-300))
 
 
 def of_fit(
@@ -103,7 +76,7 @@ def of_fit(
     history: Float[np.ndarray, " T"],
     *,
     switched: bool | None = None,
-    factors: tuple[Float[np.ndarray, "W D"], Float[np.ndarray, "I D"]] | None = None,
+    factors: directions.Factors | None = None,
     positions: Float[np.ndarray, " I"] | None = None,
 ) -> Page:
     """The page of a fit by any model.
@@ -113,7 +86,7 @@ def of_fit(
         tally: the labels, counted.
         history: the objective after each step, NaN beyond the last.
         switched: whether a first solution had the classes switched; None for models that do not look.
-        factors: (α, β), of models that have several or free ones.
+        factors: of models that have several, or free ones.
         positions: of the instances along the integrated model's axis.
     """
     name, words = _model(record)
@@ -122,14 +95,15 @@ def of_fit(
     care = sum(check.status == "care" for check in checks)
     sections = [
         Section(
-            "Before you trust it", [Prose([_verdict(care, len(record["warnings"]))]), Checks(_ordered(record, checks))]
+            "Before you trust it",
+            [Prose([_verdict(care, len(record["warnings"]))]), Checks(checks_in_order(record["warnings"], checks))],
         ),
         Section("What was fitted", [Prose([f"{name}. {words}"]), Facts(_settings(record))]),
         Section("The labels", crowd.section(people, tally)),
         Section("The answers", instances.section(answers, tally)),
         Section("The labelers", labelers.section(people, found, level, how=how)),
         Section("Where the classes meet", _meeting(record, positions)),
-        Section("Factors", _factors(factors, answers["probability"].to_numpy())),
+        Section("Factors", directions.section(factors, answers["probability"].to_numpy())),
         Section("How the fit went", _course(history)),
     ]
     numbers = {
@@ -168,22 +142,22 @@ def _model(record) -> tuple[str, str]:
 
 
 def _lead(record) -> str:
-    fitted = f"{record['n_labels']:,} labels that {record['n_labelers']:,} labelers gave on {record['n_instances']:,} instances"
-    return f"What {fitted} say about the truth, how sure that is, and who can be relied on. Fitted in {record['seconds']:.1f} s."
+    labels, people, things = (f"{record['n_' + what]:,} {what}" for what in ("labels", "labelers", "instances"))
+    return f"What {labels} that {people} gave on {things} say about the truth, how sure that is, and who is good at it."
 
 
 def _verdict(care: int, warnings: int) -> str:
     if care or warnings:
         return (
-            "The answers rest on what is listed here. Read what is marked with care first: it says where they may be wrong "
-            "and what would help."
+            "The answers rest on what is listed here. Read what is marked with care first: it says where they may be "
+            "wrong and what would help."
         )
-    return "Nothing here speaks against the answers, as far as labels alone can tell. No label says what all labelers miss."
+    return "Nothing here speaks against the answers, as far as labels can tell. No label says what all labelers miss."
 
 
-def _ordered(record, checks: list[Check]) -> list[Check]:
+def checks_in_order(warnings: Sequence[str], checks: Sequence[Check]) -> list[Check]:
     """The fit's own warnings, then what asks for care, then the rest."""
-    said = [Check("care", "The fit warns", sentence) for sentence in record["warnings"]]
+    said = [Check("care", "The fit warns", sentence) for sentence in warnings]
     return said + sorted(checks, key=lambda check: ("care", "note", "good").index(check.status))
 
 
@@ -217,8 +191,8 @@ def _calibration(record) -> Check:
         else ""
     )
     why = (
-        "Labelers share errors that the model takes for independent, and then the answers look surer than they are. Take the "
-        "order of the probabilities more seriously than their size."
+        "Labelers share errors that the model takes for independent, and then the answers look surer than they are. "
+        "Take the order of the probabilities more seriously than their size."
     )
     if record.get("calibration"):
         why = "Known truths were given, and the probabilities of the other instances are adjusted to them."
@@ -267,44 +241,14 @@ def _meeting(record, positions) -> list[Block]:
         return []
     at = record["boundary"]
     text = (
-        "Instances lie between clearly negative (about −1) and clearly positive (about +1). The boundary is a choice that "
-        f"labels hardly inform: “{at['choice']}” puts it at {at['center']:.2f}, give or take {at['sd']:.2f}, and the "
-        f"probabilities carry that doubt. Halfway between the clusters, at 0, {at['share_depending']:.0%} of the answers "
-        "would be others; known truths (the option gold) settle it."
+        "Instances lie between clearly negative (about −1) and clearly positive (about +1). The boundary is a choice "
+        f"that labels hardly inform: “{at['choice']}” puts it at {at['center']:.2f}, give or take {at['sd']:.2f}, and "
+        f"the probabilities carry that doubt. Halfway between the clusters, at 0, {at['share_depending']:.0%} of the "
+        "answers would be others; known truths (the option gold) settle it."
     )
     drawn = plots.boundary(positions, at["center"], at["sd"], title="Instances and the boundary")
     caption = "Where the instances are expected to lie; the band is the boundary's uncertainty."
     return [Prose([text]), Figures([Drawing("boundary", drawn, "Instances along the model's axis", caption)])]
-
-
-def _factors(factors, p) -> list[Block]:
-    if factors is None:
-        return []
-    found = directions(*factors)
-    people, things = found.labelers[:, :2], found.instances[:, :2]
-    rows = np.unique(np.linspace(0, len(things) - 1, min(len(things), MOST_POINTS)).astype(int))
-    some = np.unique(np.linspace(0, len(people) - 1, min(len(people), MOST_POINTS)).astype(int))
-    drawings = [
-        Drawing(
-            "factors_labelers",
-            plots.positions(people[some], found.share[:2], title="Labelers"),
-            "Labelers in the first directions of the factors",
-            "Far out in a direction: this labeler's answers depend on it.",
-        ),
-        Drawing(
-            "factors_instances",
-            plots.positions(things[rows], found.share[:2], title="Instances", colour=p[rows]),
-            "Instances in the first directions of the factors",
-            "Far out in a direction: this instance divides the labelers along it."
-            + (f" {len(rows):,} of {len(things):,} are drawn." if len(rows) < len(things) else ""),
-        ),
-    ]
-    shares = ", ".join(f"{s:.0%}" for s in found.share)
-    text = (
-        "Factors can be turned without changing any prediction, so they are shown by the singular directions of "
-        f"labelers × instances. Together they are all that the factors say; each one's share of it: {shares}."
-    )
-    return [Prose([text]), Figures(drawings)]
 
 
 def _course(history) -> list[Block]:
@@ -313,5 +257,7 @@ def _course(history) -> list[Block]:
     if len(steps) < 2:
         return []
     drawn = plots.objective(steps, title="Objective", xlabel="pass over the labels")
-    caption = "How far the objective was below its best after each pass, on a logarithmic scale: falling and then done is good."
+    caption = (
+        "How far the objective was below its best after each pass, on a logarithmic scale. It should fall and end."
+    )
     return [Figures([Drawing("objective", drawn, "The objective after each pass", caption)])]

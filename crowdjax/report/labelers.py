@@ -20,15 +20,15 @@ FLAGGED = ("adversary", "spammer")
 
 RULE = (
     "Informedness is sensitivity + specificity − 1: 1 for a labeler who is always right, 0 for one who answers without "
-    "looking, −1 for one who always says the opposite. What a labeler is called goes by the {level:.0%} interval of it, "
-    "never by the estimate alone: a spammer's is all within ±{spam}, an adversary's all below 0, an expert's all above "
-    "{expert}; where 0 is inside a wider one the labeler is unknown, and all others are ordinary. With fewer than {few} "
-    "labels nobody is called anything."
+    "looking, −1 for one who always says the opposite. What a labeler is called goes by the {level:.0%} interval of "
+    "it, never by the estimate alone: a spammer's is all within ±{spam}, an adversary's all below 0, an expert's all "
+    "above {expert}; where 0 is inside a wider one the labeler is unknown, and all others are ordinary. With fewer "
+    "than {few} labels nobody is called anything."
 )
 COUNTED = (
-    "This model gives no intervals, so informedness is counted: of a labeler's labels on instances that the answers call "
-    "positive (each instance by its probability) the share that says yes, and on the others the share that says no, both "
-    "with a uniform prior. A labeler's own labels helped to make the answers, which flatters those with few."
+    "This model gives no intervals, so informedness is counted: of a labeler's labels on instances that the answers "
+    "call positive (each instance by its probability) the share that says yes, and on the others the share that says "
+    "no, both with a uniform prior. A labeler's own labels helped to make the answers, which flatters those with few."
 )
 
 

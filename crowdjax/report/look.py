@@ -61,12 +61,12 @@ def _schools(record, people: pa.Table) -> list:
         for i in order
     ]
     text = (
-        "Labelers of a school agree with each other beyond what the instances explain. The numbers k and −k are the two "
-        "sides of the k-th school, 0 is none. Which side is right no label says."
+        "Labelers of a school agree with each other beyond what the instances explain. The numbers k and −k are the "
+        "two sides of the k-th school, 0 is none. Which side is right no label says."
     )
     said = [
-        f"School {k}: {school['sides'][0]} labelers against {school['sides'][1]}; strength {school['strength']:.2f}, where "
-        f"{school['threshold']:.2f} would be chance."
+        f"School {k}: {school['sides'][0]} labelers against {school['sides'][1]}; strength {school['strength']:.2f}, "
+        f"where {school['threshold']:.2f} would be chance."
         for k, school in enumerate(record["schools"], 1)
     ]
     columns = [*names, Column("informedness", "interval", (-1.0, 1.0, 0.0)), Column("kind", "tag")]
@@ -85,7 +85,9 @@ def _surprises(things: pa.Table) -> list:
     mark = ["surprising" if v else "" for v in shown["surprising"].to_pylist()]
     rows = list(zip(*(shown[n].to_pylist() for n in ("instance", "n_labels", "surprise")), mark, strict=True))
     columns = [Column("instance", "id"), Column("labels", "count"), Column("p-value", "number"), Column("mark", "tag")]
-    text = "How rarely the model gives an instance labels as odd as its own. Marked: 5 % of the marks are expected to be false."
+    text = (
+        "How rarely the model gives an instance labels as odd as its own. Of the marks, 5 % are expected to be false."
+    )
     note = (
         f"The first {len(rows):,} of {looked.num_rows:,}; all are in instances.parquet."
         if len(rows) < looked.num_rows

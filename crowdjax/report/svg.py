@@ -1,4 +1,4 @@
-"""Matplotlib's SVG made part of a page: its colours follow the page's, its names do not collide, nothing active stays."""
+"""Matplotlib's SVG made part of a page: its colours are the page's, its names do not collide, nothing active stays."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ ATTRIBUTES = {
     *("d", "points", "transform", "style", "x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r", "rx", "ry", "width"),
     *("height", "viewBox", "clip-path", "id", "href", "offset", "gradientUnits", "preserveAspectRatio"),
 }
-PALETTE = ("0072b2", "d55e00", "009e73", "cc79a7", "e69f00", "56b4e9", "8a6d3b")  # crowdjax.plots.COLOURS less the grey
+PALETTE = ("0072b2", "d55e00", "009e73", "cc79a7", "e69f00", "56b4e9", "8a6d3b")  # of plots, less the grey
 BACKGROUND = re.compile(r"fill:\s*#ffffff;?\s*")
-FONT = re.compile(r"font:\s*(?:(?:normal|italic|oblique|bold|[1-9]00)\s+)*?(?:(bold|[6-9]00)\s+)?([\d.]+px)[^;]*")
+FONT = re.compile(r"font:\s*(?:(?:normal|italic|oblique|[1-5]00)\s+)*(?:(bold|[6-9]00)\s+)?([\d.]+px)[^;]*")
 PIXELS = 96 / 72  # per point
+WIDE = 480  # pixels, from which a figure has a row to itself
 INTERNAL = re.compile(r"url\(#([^)]+)\)")
 
 
@@ -25,7 +26,8 @@ def inline(text: str, name: str, title: str) -> str:
 
     Greys become steps between the page's ink and its paper (``--g0`` to ``--g9``), the colours of ``plots`` the page's
     (``--c0`` ...), white backgrounds go, and text takes the page's font. Elements and attributes that figures have no
-    need of are left out, and so is every reference to something outside.
+    need of are left out, and so is every reference to something outside. It is as wide as there is room, within what can
+    be read.
 
     Args:
         name: put before the names inside; other figures of the page have others.
@@ -35,7 +37,11 @@ def inline(text: str, name: str, title: str) -> str:
     used = {m for e in root.iter() for v in e.attrib.values() for m in INTERNAL.findall(v)}
     used |= {v[1:] for e in root.iter() for k, v in e.attrib.items() if _local(k) == "href" and v.startswith("#")}
     _clean(root, name, used)
-    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": title, "style": _size(root)}
+    width = float(root.attrib["viewBox"].split()[2]) * PIXELS
+    style = f"max-width:{1.3 * width:.0f}px;min-width:{min(width, max(290, 0.66 * width)):.0f}px"
+    root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": title, "style": style}
+    if width > WIDE:
+        root.set("class", "wide")
     return ElementTree.tostring(root, encoding="unicode")
 
 
@@ -81,12 +87,6 @@ def _colour(code: str) -> str:
     if code[:2] == code[2:4] == code[4:]:
         return f"var(--g{min(9, int(code[:2], 16) * 10 // 255)})"
     return f"#{code}"
-
-
-def _size(root) -> str:
-    """As wide as there is room, at most half larger than drawn and not so small that it cannot be read."""
-    width = float(root.get("viewBox").split()[2]) * PIXELS
-    return f"max-width:{1.5 * width:.0f}px;min-width:{min(width, max(290, 0.66 * width)):.0f}px"
 
 
 def _local(name: str) -> str:
