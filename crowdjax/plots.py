@@ -397,6 +397,30 @@ def ranks(values: Mapping[str, Float[np.ndarray, " R"]], *, n_bins: int = 10) ->
     return figure
 
 
+@_styled
+def side_by_side(
+    values: Float[np.ndarray, "K R"], half: Float[np.ndarray, "K R"], rows: Sequence[str], columns: Sequence[str], *,
+    title: str, xlabel: str,
+) -> Figure:
+    """One row per model, one marker per run with its interval; NaN leaves a marker, or an interval, out.
+
+    Args:
+        half: half the length of the intervals.
+    """
+    figure, (ax,) = _panels(1, 5.0, 1.2 + (0.2 + 0.12 * len(columns)) * len(rows))
+    offsets = (np.arange(len(columns)) - (len(columns) - 1) / 2) * 0.7 / max(len(columns), 1)
+    for r, name in enumerate(columns):
+        colour, marker, y = COLOURS[r % len(COLOURS)], MARKERS[r % len(MARKERS)], np.arange(len(rows)) + offsets[r]
+        error = np.nan_to_num(half[:, r])
+        ax.errorbar(values[:, r], y, xerr=error, color=colour, marker=marker, linestyle="", elinewidth=1.2, label=name)
+    ax.set(title=title, xlabel=xlabel, yticks=range(len(rows)), yticklabels=[short(r, 30) for r in rows])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.grid(axis="y", visible=False)
+    ax.tick_params(axis="y", length=0)
+    figure.legend(loc="outside lower center", fontsize=7.5)
+    return figure
+
+
 PANEL = (3.7, 2.7)  # inches: one panel that can be read at a phone's width
 KINDS = {  # of labelers: colour and marker
     "expert": (COLOURS[2], "^"),

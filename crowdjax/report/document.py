@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Kind = Literal["id", "text", "count", "share", "number", "interval", "tag"]
+Kind = Literal["id", "text", "count", "share", "number", "interval", "written", "tag"]
 Status = Literal["good", "note", "care"]
 
 
@@ -18,8 +18,8 @@ class Column(NamedTuple):
 
     Attributes:
         kind: ``id`` (a name that users gave: the row's header), ``text``, ``count`` (of labels or instances), ``share``
-            (three decimals), ``number`` (three digits), ``interval`` ((mean, lower, upper)) or ``tag`` (a word that
-            stands out).
+            (three decimals), ``number`` (three digits), ``interval`` ((mean, lower, upper)), ``written`` (a number
+            as text, with whatever stands behind it) or ``tag`` (a word that stands out).
         span: the ends of the scale on which an interval is drawn, and what is marked between them; None: it is not.
     """
 

@@ -129,7 +129,15 @@ def shown(value: Any, kind: str) -> str:
 
 
 def exact(value: Any, kind: str) -> str:
-    """What a cell is sorted by: six digits of a number, or its text."""
+    """What a cell is sorted by: six digits of a number; nothing where there is none.
+
+    Example:
+        >>> exact("−0.25 ± 0.1", "written"), exact((0.5, 0, 1), "interval"), exact(None, "share")
+        ('-0.25', '0.5', '')
+    """
+    if kind == "written":
+        found = re.match(r"[-+−]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?", value)
+        value = float(found[0].replace("−", "-").replace(",", "")) if found else None
     value = value[0] if kind == "interval" else value
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return f"{value:.6g}" if number else ""

@@ -26,8 +26,8 @@ def inline(text: str, name: str, title: str) -> str:
 
     Greys become steps between the page's ink and its paper (``--g0`` to ``--g9``), the colours of ``plots`` the page's
     (``--c0`` ...), white backgrounds go, and text takes the page's font. Elements and attributes that figures have no
-    need of are left out, and so is every reference to something outside. It is as wide as there is room, within what can
-    be read.
+    need of are left out, and so is every reference to something outside. It is as wide as there is room, within what
+    can be read.
 
     Args:
         name: put before the names inside; other figures of the page have others.
