@@ -5,6 +5,8 @@ Functions take arrays and return a matplotlib ``Figure``; ``save`` writes it. Ma
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -61,11 +63,20 @@ def _panels(n: int, width: float, height: float, **kwargs) -> tuple[Figure, Sequ
     return figure, np.atleast_1d(figure.subplots(kwargs.pop("nrows", 1), n, **kwargs))
 
 
+@contextlib.contextmanager
+def _any_glyph():
+    """Signs of names that the font lacks are drawn as boxes, and no more is said of it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"(?s)Glyph .* missing from font", UserWarning)
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support", UserWarning)
+        yield
+
+
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Writes ``stem``.svg and ``stem``.png; no dates, no random names inside."""
     import matplotlib as mpl
 
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), _any_glyph():
         svg, png = (stem.parent / f"{stem.name}.{kind}" for kind in ("svg", "png"))
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
         figure.savefig(png, metadata={"Software": None})
@@ -79,7 +90,7 @@ def as_svg(figure: Figure, name: str) -> str:
     import matplotlib as mpl
 
     buffer = io.StringIO()
-    with mpl.rc_context(STYLE | {"svg.fonttype": "none", "svg.hashsalt": name}):
+    with mpl.rc_context(STYLE | {"svg.fonttype": "none", "svg.hashsalt": name}), _any_glyph():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
@@ -399,21 +410,27 @@ def ranks(values: Mapping[str, Float[np.ndarray, " R"]], *, n_bins: int = 10) ->
 
 @_styled
 def side_by_side(
-    values: Float[np.ndarray, "K R"], half: Float[np.ndarray, "K R"], rows: Sequence[str], columns: Sequence[str], *,
-    title: str, xlabel: str,
+    values: Float[np.ndarray, "K R"],
+    half: Float[np.ndarray, "K R"],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    title: str,
+    xlabel: str,
 ) -> Figure:
     """One row per model, one marker per run with its interval; NaN leaves a marker, or an interval, out.
 
     Args:
         half: half the length of the intervals.
     """
-    figure, (ax,) = _panels(1, 5.0, 1.2 + (0.2 + 0.12 * len(columns)) * len(rows))
+    figure, (ax,) = _panels(1, 4.2, 1.2 + (0.2 + 0.12 * len(columns)) * len(rows))
     offsets = (np.arange(len(columns)) - (len(columns) - 1) / 2) * 0.7 / max(len(columns), 1)
     for r, name in enumerate(columns):
         colour, marker, y = COLOURS[r % len(COLOURS)], MARKERS[r % len(MARKERS)], np.arange(len(rows)) + offsets[r]
         error = np.nan_to_num(half[:, r])
         ax.errorbar(values[:, r], y, xerr=error, color=colour, marker=marker, linestyle="", elinewidth=1.2, label=name)
-    ax.set(title=title, xlabel=xlabel, yticks=range(len(rows)), yticklabels=[short(r, 30) for r in rows])
+    ax.set(title=title, xlabel=xlabel, yticks=range(len(rows)), yticklabels=[short(r, 24) for r in rows])
+    ax.margins(x=0.08)
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
     ax.tick_params(axis="y", length=0)
@@ -511,7 +528,7 @@ def boundary(x: Float[np.ndarray, " I"], center: float, sd: float, *, title: str
     """Histogram of the instances along the model's axis, where the classes are taken to meet, and how sure that is."""
     figure, (ax,) = _panels(1, *PANEL)
     ax.axvspan(center - sd, center + sd, color=COLOURS[1], alpha=0.15, linewidth=0)
-    ax.hist(x, bins=40, color=COLOURS[0], alpha=0.85)
+    ax.hist(x, bins=40, range=_span(x), color=COLOURS[0], alpha=0.85)
     ax.axvline(center, color=COLOURS[1], label=f"boundary: {center:.2f} ± {sd:.2f}")
     ax.axvline(0, color="#757575", linestyle="--", linewidth=0.9, label="halfway: 0")
     ax.set(title=title, xlabel="position of the instance", ylabel="instances")
@@ -537,7 +554,7 @@ def positions(
     labels = [f"direction {k + 1} ({s:.0%})" for k, s in enumerate(share)]
     figure, (ax,) = _panels(1, *PANEL)
     if coordinates.shape[1] == 1:
-        ax.hist(coordinates[:, 0], bins=30, color=COLOURS[0], alpha=0.85)
+        ax.hist(coordinates[:, 0], bins=30, range=_span(coordinates), color=COLOURS[0], alpha=0.85)
         ax.set(title=title, xlabel=labels[0], ylabel="how many")
         return figure
     for value in (ax.axhline, ax.axvline):
@@ -553,11 +570,24 @@ def positions(
     return figure
 
 
+def _span(values: np.ndarray) -> tuple[float, float]:
+    """The range of a histogram, with some room where all values are alike."""
+    low, high = float(values.min()), float(values.max())
+    room = max(1e-3 * max(abs(low), abs(high), 1) - (high - low), 0)
+    return low - room, high + room
+
+
 def _nice_top(largest: float) -> float:
     """The end of an axis of probabilities that begins at 0: 1, or lower where all are far below."""
     return 1.0 if largest > 0.45 else max(1.1 * largest, 1e-6)
 
 
 def short(name: str, length: int = 18) -> str:
-    """A name that fits into a legend."""
-    return name if len(name) <= length else name[: length - 1] + "…"
+    """A name that fits into a legend: cut, without control characters, and no mathematics.
+
+    Example:
+        >>> short("labeler number 1000000"), short("$x$")
+        ('labeler number 10…', '\\\\$x\\\\$')
+    """
+    name = name if len(name) <= length else name[: length - 1] + "…"
+    return "".join(c if c.isprintable() else "\ufffd" for c in name).replace("$", r"\$")

@@ -65,7 +65,10 @@ def check(config: Config, overrides: Overrides = None) -> None:
 
 @app.command()
 def report(
-    runs: Annotated[list[str], typer.Argument(metavar="CONFIG|RUN... [key=value ...]", help="Configs, folders of runs.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="CONFIG", help="Configs or folders of runs, and key=value: settings to change."),
+    ],
     out: Out = Path("runs"),
     page: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The page that compares several; default: OUT/comparison.html.")
@@ -82,7 +85,11 @@ def report(
     if len(paths) == 1:
         if page is not None:
             raise InputError(f"--page: got {page} with one run; allowed: with several")
-        done = runner.report_folder(paths[0]) if paths[0].is_dir() else runner.report(configs.load(paths[0], overrides), out)
+        done = (
+            runner.report_folder(paths[0])
+            if paths[0].is_dir()
+            else runner.report(configs.load(paths[0], overrides), out)
+        )
         print(done / "SUMMARY.md")
     else:
         folders = [path if path.is_dir() else out / configs.load(path, overrides).folder for path in paths]

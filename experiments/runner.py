@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from crowdjax import __version__, plots
 from crowdjax.labels import InputError
 from crowdjax.report import render
-from experiments import pages
+from experiments import comparison, pages
 from experiments.config import Experiment
 
 PACKAGES = ("jax", "jaxlib", "equinox", "optax", "numpy", "pyarrow", "matplotlib")
@@ -96,7 +96,7 @@ def report_folder(folder: Path) -> Path:
 
 def compare(folders: Sequence[Path], page: Path) -> Path:
     """One page that compares finished runs."""
-    text = render(pages.of_runs([pages.read(folder) for folder in folders]))
+    text = render(comparison.of_runs([pages.read(folder) for folder in folders]))
     if page.is_dir() or not page.absolute().parent.is_dir():
         raise InputError(f"--page {page}: {'a folder' if page.is_dir() else 'no such folder'}; allowed: a file to be")
     _write(page, text)

@@ -30,7 +30,7 @@ def directions(alpha: Float[np.ndarray, "W D"], beta: Float[np.ndarray, "I D"]) 
 
     Example:
         >>> found = directions(np.array([[2.0, 0.0], [2.0, 1.0]]), np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]))
-        >>> (found.labelers @ found.instances.T).round(6).tolist()
+        >>> (found.labelers @ found.instances.T + 1e-9).round(6).tolist()
         [[2.0, 0.0, 2.0], [2.0, 1.0, 3.0]]
     """
     (qa, ra), (qb, rb) = (np.linalg.qr(np.asarray(v, float)) for v in (alpha, beta))
