@@ -175,7 +175,8 @@ class ContextualResult:
         else the instances' posteriors."""
         known = np.zeros(0, int) if self.gold is None else np.flatnonzero(np.isfinite(self.gold))
         gold = len(known) >= LEAST_GOLD
-        rows = _evenly(known if gold else np.arange(len(self.scores)), MOST_POINTS)
+        known = known if gold else np.arange(len(self.scores))
+        rows = known[plots.evenly(len(known), MOST_POINTS)]
         truth = (self.gold[rows] > 0).astype(float) if gold else self.instances["probability"].to_numpy()[rows]
         first, forecasts = self.scores[rows, 0], {}
         if first.min() >= 0 and first.max() <= 1:
@@ -387,11 +388,6 @@ def _along_first(x: Float[np.ndarray, " X"], scores: Float[np.ndarray, "I C"]) -
     return np.c_[x, np.broadcast_to(np.median(scores[:, 1:], 0), (len(x), scores.shape[1] - 1))]
 
 
-def _evenly(values: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the values, evenly spaced, with the first and the last."""
-    return values[np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int))]
-
-
 def _all_scores(scores, population) -> Float[np.ndarray, "n C"]:
     return scores if population is None else np.r_[scores, population[0]]
 
@@ -411,7 +407,8 @@ def _curves(fit: ContextualFit, scores, population) -> pa.Table:
 
 def _calibration(fit: ContextualFit, names, scores, population) -> pa.Table:
     """At the distinct scores, thinned evenly."""
-    rows = _evenly(np.unique(_all_scores(scores, population), axis=0), MOST_CALIBRATION)
+    rows = np.unique(_all_scores(scores, population), axis=0)
+    rows = rows[plots.evenly(len(rows), MOST_CALIBRATION)]
     band = contextual.calibrate(fit, rows, LEVEL)
     columns = {"probability": band.mean, "lower": band.lower, "upper": band.upper}
     return pa.table({**_score_columns(names, rows), **{k: np.asarray(v, float) for k, v in columns.items()}})

@@ -570,6 +570,17 @@ def positions(
     return figure
 
 
+def evenly(n: int, most: int) -> np.ndarray:
+    """At most so many of n rows, evenly spaced, with the first and the last: what is drawn of more points than a figure
+    needs.
+
+    Example:
+        >>> evenly(9, 3).tolist(), evenly(2, 3).tolist()
+        ([0, 4, 8], [0, 1])
+    """
+    return np.unique(np.linspace(0, n - 1, min(most, n)).round().astype(int))
+
+
 def _span(values: np.ndarray) -> tuple[float, float]:
     """The range of a histogram, with some room where all values are alike."""
     low, high = float(values.min()), float(values.max())

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
+from crowdjax import plots
 from crowdjax.answers import Tally
 from crowdjax.integrated.answers import Interval
 from crowdjax.report import crowd, instances, labelers
@@ -185,7 +185,7 @@ def _prevalence(prevalence, figures) -> list[Block]:
 
 
 def _calibration(calibration: pa.Table, figures) -> list[Block]:
-    rows = np.unique(np.linspace(0, calibration.num_rows - 1, min(ROWS, calibration.num_rows)).round().astype(int))
+    rows = plots.evenly(calibration.num_rows, ROWS)
     some = calibration.take(pa.array(rows))
     columns = [Column(n, "number" if n.startswith("score") else "share") for n in some.column_names]
     values = list(zip(*(some[n].to_pylist() for n in some.column_names), strict=True))

@@ -46,8 +46,7 @@ def section(found: Factors | None, p: Float[np.ndarray, " I"]) -> list[Block]:
     if found is None:
         return []
     people, things = found.labelers[:, :2], found.instances[:, :2]
-    rows = np.unique(np.linspace(0, len(things) - 1, min(len(things), MOST_POINTS)).astype(int))
-    some = np.unique(np.linspace(0, len(people) - 1, min(len(people), MOST_POINTS)).astype(int))
+    some, rows = (plots.evenly(len(v), MOST_POINTS) for v in (people, things))
     drawings = [
         Drawing(
             "factors_labelers",

@@ -16,6 +16,7 @@ from crowdjax.report.document import Block, Column, Drawing, Figures, Prose, Tab
 
 FEW = 10  # labels, below which nobody is called anything
 MOST = 500  # labelers in a table
+MOST_POINTS = 1500  # labelers in a figure
 FLAGGED = ("adversary", "spammer")
 
 RULE = (
@@ -89,11 +90,12 @@ def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "")
     rows = [tuple(column[i] for column in values) for i in order[:MOST]]
     left = len(order) - len(rows)
     note = f"The first {len(rows):,} of {len(order):,}; all are in labelers.parquet." if left else ""
-    figure = plots.chances(
-        *(labelers[name].to_numpy() for name in ("sensitivity", "specificity")), kind.tolist(), title="Labelers"
-    )
+    some = plots.evenly(len(order), MOST_POINTS)
+    sensitivity, specificity = (labelers[name].to_numpy()[some] for name in ("sensitivity", "specificity"))
+    figure = plots.chances(sensitivity, specificity, kind[some].tolist(), title="Labelers")
     caption = (
         "Each labeler by its chance of being right on positives and on negatives. Above the dashed line labels help."
+        + (f" {len(some):,} of {len(order):,} are drawn." if len(some) < len(order) else "")
     )
     rule = RULE.format(level=level, spam=SPAM, expert=EXPERT, few=FEW)
     return [

@@ -15,7 +15,8 @@ ATTRIBUTES = {
 }
 PALETTE = ("0072b2", "d55e00", "009e73", "cc79a7", "e69f00", "56b4e9", "8a6d3b")  # of plots, less the grey
 BACKGROUND = re.compile(r"fill:\s*#ffffff;?\s*")
-FONT = re.compile(r"font:\s*(?:(?:normal|italic|oblique|[1-5]00)\s+)*(?:(bold|[6-9]00)\s+)?([\d.]+px)[^;]*")
+FAMILY = re.compile(r"font-family:[^;]*;?\s*")
+FONT = re.compile(r"font:\s*(?:(?:normal|italic|oblique|[1-5]00)\s+)*(?:(bold|[6-9]00)\s+)?([\d.]+px)[^;]*")  # older
 PIXELS = 96 / 72  # per point
 WIDE = 480  # pixels, from which a figure has a row to itself
 INTERNAL = re.compile(r"url\(#([^)]+)\)")
@@ -77,7 +78,7 @@ def _clean(element, name: str, used: set[str]) -> None:
 
 
 def _style(style: str) -> str:
-    style = FONT.sub(lambda m: f"font-size:{m[2]}" + (f";font-weight:{m[1]}" if m[1] else ""), style)
+    style = FONT.sub(lambda m: f"font-size:{m[2]}" + (f";font-weight:{m[1]}" if m[1] else ""), FAMILY.sub("", style))
     return re.sub(r"#([0-9a-f]{6})\b", lambda m: _colour(m[1]), style).replace("; ", ";").replace(": ", ":")
 
 
