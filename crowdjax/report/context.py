@@ -4,7 +4,7 @@ the labelers, the instances, and whether the inference can be trusted."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -14,9 +14,6 @@ from crowdjax.integrated.answers import Interval
 from crowdjax.report import crowd, instances, labelers
 from crowdjax.report.document import Block, Checks, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
 from crowdjax.report.fit import about, checks_in_order
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 FAMILY = {"gp": "a smooth curve (Gaussian process)", "linear": "a line on the logit scale", "constant": "a constant"}
 LEVELS = {
@@ -103,8 +100,8 @@ def of_context(
     calibration: pa.Table,
     prevalence: Mapping[str, Any],
     tally: Tally,
-    functions: Mapping[str, Figure | str],
-    figures: Mapping[str, Figure],
+    functions: Mapping[str, plots.Figure | str],
+    figures: Mapping[str, plots.Figure],
 ) -> Page:
     """The page of a contextual fit.
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from crowdjax import plots
 
 Kind = Literal["id", "text", "count", "share", "number", "interval", "written", "tag"]
 Status = Literal["good", "note", "care"]
@@ -48,7 +47,7 @@ class Drawing(NamedTuple):
     """A figure, or its SVG, with the name of its file, a title for those who do not see it, and a caption."""
 
     name: str
-    figure: Figure | str
+    figure: plots.Figure | str
     title: str
     caption: str = ""
 
