@@ -6,16 +6,17 @@ import dataclasses
 import functools
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from crowdjax import io, results
 from crowdjax.columns import Words
-from crowdjax.labels import Labels, Repeats
+from crowdjax.integrated.auto import crowd_of
+from crowdjax.labels import InputError, Labels, Repeats
 from crowdjax.tables import Kind
 
 TREATMENT = {
@@ -79,6 +80,51 @@ class Prediction:
 def read_tables(folder: Path, *names: str) -> dict[str, pa.Table]:
     """Tables of a result that was saved."""
     return {name: pa.parquet.read_table(folder / f"{name}.parquet") for name in names}
+
+
+class Tally(NamedTuple):
+    """The labels of a fit, counted: what a report needs of them, since a result holds no labels.
+
+    Attributes:
+        votes: how many labels of each instance say 0, and 1, by their multiplicities.
+        agreement: how many labels of each labeler, by what the answer is (0, 1; each by its probability) and by what
+            the label is (0, 1).
+        n_crowds: parts of the crowd that have no instance in common.
+    """
+
+    votes: Float[np.ndarray, "I 2"]
+    agreement: Float[np.ndarray, "W 2 2"]
+    n_crowds: int
+
+
+def tally(labels: Labels, posterior) -> Tally:
+    """Counts the labels of a fit.
+
+    Example:
+        >>> found = tally(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1]), [0.75, 1.0])
+        >>> found.votes.tolist(), found.agreement[1].tolist(), found.n_crowds
+        ([[1.0, 1.0], [0.0, 1.0]], [[0.25, 0.0], [0.75, 0.0]], 1)
+    """
+    counts = np.asarray(labels.counts, np.float64)
+    real = counts > 0
+    labeler, instance, counts = (np.asarray(v)[real] for v in (labels.labeler, labels.instance, counts))
+    yes = np.asarray(labels.label)[real] > 0
+    p = np.asarray(posterior, np.float64)[instance]
+    votes = np.bincount(2 * instance.astype(np.int64) + yes, counts, 2 * labels.n_instances)
+    cell = 4 * labeler.astype(np.int64) + yes
+    agreement = np.bincount(cell, counts * (1 - p), 4 * labels.n_labelers)
+    agreement += np.bincount(cell + 2, counts * p, 4 * labels.n_labelers)
+    crowds = crowd_of(labeler, instance, labels.n_labelers, labels.n_instances).max(initial=-1) + 1
+    return Tally(votes.reshape(-1, 2), agreement.reshape(-1, 2, 2), int(crowds))
+
+
+def counted(found: Tally | None) -> Tally:
+    """The tally, refused where there is none."""
+    if found is None:
+        raise InputError(
+            "report: the result was loaded, and labels are not kept; allowed: of a fit made in this session"
+        )
+    return found
 
 
 def probabilities(posterior) -> np.ndarray:

@@ -26,15 +26,19 @@ import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
 from crowdjax import factor, integrated_api, io, minibatch, optimize, parallel, pieces, results, watch
+from crowdjax import report as reports
 from crowdjax.answers import (
     FitError,
     Prediction,
+    Tally,
     about_answers,
     about_labels,
     answer_table,
+    counted,
     labels_of_labelers,
     read_tables,
     shown,
+    tally,
 )
 from crowdjax.factor.fit import Method
 from crowdjax.factor.presets import PRIORS
@@ -62,6 +66,7 @@ class Aggregation(Prediction):
         index: the ids of labelers and instances.
         features: standardised features of labelers and of instances, where there are any.
         scaling: how they were standardised.
+        tally: the labels, counted; None in a result that was loaded.
     """
 
     fit: factor.Fit
@@ -69,14 +74,40 @@ class Aggregation(Prediction):
     index: LabelIndex
     features: dict[io.Key, np.ndarray]
     scaling: dict[io.Key, io.Scaling]
+    tally: Tally | None = None
 
     labelers = shown("labelers")
 
-    def save(self, out: str | os.PathLike) -> None:
-        """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; :func:`load` reads them."""
+    def page(self) -> reports.Page:
+        """The report: a page of the fit, its labelers and its instances (docs/reports.md).
+
+        Raises:
+            InputError: the result was loaded; a report needs the labels' counts, which are not kept.
+        """
+        found = self.model.factors(self.fit.weights)
+        own = self.model.n_factors > 1 or not self.model.constant_beta
+        return reports.of_fit(
+            self.record,
+            self.tables["instances"],
+            self.tables["labelers"],
+            counted(self.tally),
+            np.asarray(self.fit.history),
+            switched=bool(self.fit.switched),
+            factors=reports.directions(found.alpha, found.beta) if own else None,
+        )
+
+    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
+        """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; :func:`load` reads them.
+
+        Args:
+            report: whether to write ``report.html`` and ``figures`` as well (:meth:`page`).
+        """
+        page = self.page() if report else None
         with results.new_result(out, self.record) as folder:
             self.write_tables(folder)
             results.save_arrays(folder / "fit.npz", (self.fit, self.features))
+            if page is not None:
+                reports.write(page, folder)
 
     def predict(
         self,
@@ -285,9 +316,10 @@ def fit(
         "device": jax.devices()[0].device_kind,
         "warnings": _warnings(labels, triples, found, repeats) + remarks,
     }
+    counts = tally(labels, found.posterior)
     tables = {"instances": _instances(index, found), "labelers": _labelers(index, labels, built, found)}
     record["seconds"] = time.perf_counter() - started
-    return Aggregation(tables, record, kind_of(table), found, built, index, features, scaling)
+    return Aggregation(tables, record, kind_of(table), found, built, index, features, scaling, counts)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,8 @@ import pyarrow.parquet
 from jaxtyping import Float, PRNGKeyArray
 
 from crowdjax import contextual, io, plots, results
-from crowdjax.answers import Prediction, shown
+from crowdjax import report as reports
+from crowdjax.answers import Prediction, Tally, shown, tally
 from crowdjax.api import FitError
 from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
 from crowdjax.contextual.context import Transform
@@ -66,6 +67,7 @@ class ContextualResult(Prediction):
         scores: of the instances, shape [I, C].
         population: (scores [K, C], counts [K]), where given.
         gold: the truth as -1 or +1, NaN where unknown, shape [I]; None without gold.
+        tally: the labels, counted.
     """
 
     prevalence: dict[str, Any]
@@ -74,36 +76,53 @@ class ContextualResult(Prediction):
     scores: Float[np.ndarray, "I C"]
     population: tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]] | None
     gold: Float[np.ndarray, " I"] | None
+    tally: Tally
 
     curves = shown("curves")
     labelers = shown("labelers")
     calibration = shown("calibration")
 
-    def save(self, out: str | os.PathLike) -> None:
+    def page(self, figures: Mapping[str, plots.Figure] | None = None) -> reports.Page:
+        """The report: a page of the functions, the labelers and the instances (docs/reports.md).
+
+        Args:
+            figures: :meth:`figures`, if they are drawn already.
+        """
+        x, curves, densities, axis = self._functions()
+        functions = {name: plots.bands(x, {name: band}, densities, **axis) for name, band in curves.items()}
+        return reports.of_context(
+            self.record,
+            self.tables["instances"],
+            self.tables["labelers"],
+            self.tables["calibration"],
+            self.prevalence,
+            self.tally,
+            {name: plots.as_svg(figure, name) for name, figure in functions.items()},
+            self.figures() if figures is None else figures,
+        )
+
+    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
         """Writes tables, ``prevalence.json``, ``fit.json``, the fit and the figures (SVG and PNG) to a folder, which
-        appears whole or not at all."""
+        appears whole or not at all.
+
+        Args:
+            report: whether to write ``report.html`` as well (:meth:`page`).
+        """
         with results.new_result(out, self.record) as folder:
             self.write_tables(folder)
             (folder / "prevalence.json").write_text(json.dumps(self.prevalence, indent=2) + "\n", encoding="utf-8")
             contextual.save(self.fit, folder)
             (folder / "figures").mkdir()
-            for name, figure in self.figures().items():
+            figures = self.figures()
+            for name, figure in figures.items():
                 plots.save(figure, folder / "figures" / name)
+            if report:
+                reports.write(self.page(figures), folder)
 
     def figures(self) -> dict[str, plots.Figure]:
         """The functions over the scores' density, reliability before and after calibration, the estimates of the
         prevalence, and the labelers' own curves where they differ."""
-        table = self.tables["curves"]
-        x = np.unique(table["score"].to_numpy())
-        curves = {
-            name.capitalize(): tuple(table[part].to_numpy().reshape(3, -1)[k] for part in Band._fields)
-            for k, name in enumerate(Functions._fields)
-        }
-        logit = self.fit.scale.transform == "logit"
-        axis = dict(xlabel=self.record["scores"][0], xscale="logit" if logit else "linear")
-        densities = {"labelled instances": (self.scores[:, 0], np.ones(len(self.scores)))}
-        if self.population is not None:
-            densities["population"] = (self.population[0][:, 0], self.population[1])
+        x, curves, densities, axis = self._functions()
         forecasts, observed = self._forecasts()
         drawn = {
             "functions": plots.bands(x, curves, densities, **axis),
@@ -117,6 +136,21 @@ class ContextualResult(Prediction):
         if self.fit.config.labelers != "global":
             drawn["labelers"] = self._labeler_curves(x, curves, axis)
         return drawn
+
+    def _functions(self) -> tuple[np.ndarray, dict[str, tuple], dict[str, tuple], dict[str, Any]]:
+        """(scores, title -> (mean, lower, upper), densities of scores, settings of the axis), to draw functions."""
+        table = self.tables["curves"]
+        x = np.unique(table["score"].to_numpy())
+        curves = {
+            name.capitalize(): tuple(table[part].to_numpy().reshape(3, -1)[k] for part in Band._fields)
+            for k, name in enumerate(Functions._fields)
+        }
+        logit = self.fit.scale.transform == "logit"
+        axis = dict(xlabel=self.record["scores"][0], xscale="logit" if logit else "linear")
+        densities = {"labelled instances": (self.scores[:, 0], np.ones(len(self.scores)))}
+        if self.population is not None:
+            densities["population"] = (self.population[0][:, 0], self.population[1])
+        return x, curves, densities, axis
 
     def _labeler_curves(
         self, x: Float[np.ndarray, " X"], crowd: Mapping[str, tuple], axis: Mapping[str, Any]
@@ -138,7 +172,8 @@ class ContextualResult(Prediction):
         else the instances' posteriors."""
         known = np.zeros(0, int) if self.gold is None else np.flatnonzero(np.isfinite(self.gold))
         gold = len(known) >= LEAST_GOLD
-        rows = _evenly(known if gold else np.arange(len(self.scores)), MOST_POINTS)
+        known = known if gold else np.arange(len(self.scores))
+        rows = known[plots.evenly(len(known), MOST_POINTS)]
         truth = (
             (self.gold[rows] > 0).astype(float) if gold else self.tables["instances"]["probability"].to_numpy()[rows]
         )
@@ -283,6 +318,7 @@ def context(
         scores=values,
         population=people,
         gold=truth,
+        tally=tally(labels, probability),
     )
     record["seconds"] = time.perf_counter() - started
     return result
@@ -356,11 +392,6 @@ def _along_first(x: Float[np.ndarray, " X"], scores: Float[np.ndarray, "I C"]) -
     return np.c_[x, np.broadcast_to(np.median(scores[:, 1:], 0), (len(x), scores.shape[1] - 1))]
 
 
-def _evenly(values: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the values, evenly spaced, with the first and the last."""
-    return values[np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int))]
-
-
 def _all_scores(scores, population) -> Float[np.ndarray, "n C"]:
     return scores if population is None else np.r_[scores, population[0]]
 
@@ -380,7 +411,8 @@ def _curves(fit: ContextualFit, scores, population) -> pa.Table:
 
 def _calibration(fit: ContextualFit, names, scores, population) -> pa.Table:
     """At the distinct scores, thinned evenly."""
-    rows = _evenly(np.unique(_all_scores(scores, population), axis=0), MOST_CALIBRATION)
+    rows = np.unique(_all_scores(scores, population), axis=0)
+    rows = rows[plots.evenly(len(rows), MOST_CALIBRATION)]
     band = contextual.calibrate(fit, rows, LEVEL)
     columns = {"probability": band.mean, "lower": band.lower, "upper": band.upper}
     return pa.table({**_score_columns(names, rows), **{k: np.asarray(v, float) for k, v in columns.items()}})

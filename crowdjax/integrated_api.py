@@ -17,17 +17,22 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+from jaxtyping import Float
 
 from crowdjax import integrated, io, optimize, parallel, results, watch
+from crowdjax import report as reports
 from crowdjax.answers import (
     FitError,
     Prediction,
+    Tally,
     about_answers,
     about_labels,
     answer_table,
+    counted,
     labels_of_labelers,
     read_tables,
     shown,
+    tally,
 )
 from crowdjax.formats import Form
 from crowdjax.integrated import (
@@ -59,6 +64,8 @@ class IntegratedAggregation(Prediction):
         calibration: what gold says of the probabilities of the other instances; None without gold.
         index: the ids of labelers and instances.
         scaling: how features of labelers and instances were standardised, where there are any.
+        tally: the labels, counted; None in a result that was loaded.
+        position: where each instance is expected to lie on the model's axis; None in a result that was loaded.
     """
 
     fit: IntegratedFit
@@ -67,14 +74,38 @@ class IntegratedAggregation(Prediction):
     calibration: Calibration | None
     index: LabelIndex
     scaling: dict[io.Key, io.Scaling]
+    tally: Tally | None = None
+    position: Float[np.ndarray, " I"] | None = None
 
     labelers = shown("labelers")
 
-    def save(self, out: str | os.PathLike) -> None:
-        """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; ``load`` reads them."""
+    def page(self) -> reports.Page:
+        """The report: a page of the fit, its labelers and its instances (docs/reports.md).
+
+        Raises:
+            InputError: the result was loaded; a report needs the labels' counts, which are not kept.
+        """
+        return reports.of_fit(
+            self.record,
+            self.tables["instances"],
+            self.tables["labelers"],
+            counted(self.tally),
+            np.asarray(self.fit.history),
+            positions=self.position,
+        )
+
+    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
+        """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; ``load`` reads them.
+
+        Args:
+            report: whether to write ``report.html`` and ``figures`` as well (:meth:`page`).
+        """
+        page = self.page() if report else None
         with results.new_result(out, self.record) as folder:
             self.write_tables(folder)
             results.save_arrays(folder / "fit.npz", (self.fit, self.boundary, self.calibration))
+            if page is not None:
+                reports.write(page, folder)
 
     def predict(
         self,
@@ -233,9 +264,12 @@ def fit(
         "warnings": warnings,
     }
     labelers = _labelers(index, labels, found, share.mean, integrated.of_labelers(found, config, placed, features))
+    counts, position = tally(labels, answers.probability), np.asarray(answers.mean)
     tables = {"instances": _instances(index, answers), "labelers": labelers}
     record["seconds"] = time.perf_counter() - started
-    return IntegratedAggregation(tables, record, kind, found, config, placed, calibration, index, scaling)
+    return IntegratedAggregation(
+        tables, record, kind, found, config, placed, calibration, index, scaling, counts, position
+    )
 
 
 def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from crowdjax import integrated, io, results
+from crowdjax import report as reports
 from crowdjax.answers import Prediction, labels_of_labelers, shown
 from crowdjax.formats import Form
 from crowdjax.integrated import Features
@@ -50,10 +51,20 @@ class LookResult(Prediction):
 
     labelers = shown("labelers")
 
-    def save(self, out: str | os.PathLike) -> None:
-        """Writes ``look.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder, all or nothing."""
+    def page(self) -> reports.Page:
+        """The report: a page of what was found (docs/reports.md)."""
+        return reports.of_look(self.record, self.tables["labelers"], self.tables["instances"])
+
+    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
+        """Writes ``look.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder, all or nothing.
+
+        Args:
+            report: whether to write ``report.html`` as well (:meth:`page`).
+        """
         with results.new_result(out, self.record, "look.json") as folder:
             self.write_tables(folder)
+            if report:
+                reports.write(self.page(), folder)
 
 
 def look(

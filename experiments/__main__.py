@@ -64,12 +64,36 @@ def check(config: Config, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def report(config: Config, overrides: Overrides = None, out: Out = Path("runs")) -> None:
-    """Write summary and figures of a finished run anew."""
+def report(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="CONFIG", help="Configs or folders of runs, and key=value: settings to change."),
+    ],
+    out: Out = Path("runs"),
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page that compares several; default: OUT/comparison.html.")
+    ] = None,
+) -> None:
+    """Write summary, figures and report.html of a finished run anew; of several runs, one page that compares them."""
     from experiments import config as configs
     from experiments import runner
 
-    print(runner.report(configs.load(config, overrides or []), out) / "SUMMARY.md")
+    overrides = [word for word in runs if "=" in word and not Path(word).exists()]
+    paths = [Path(word) for word in runs if word not in overrides]
+    if not paths:
+        raise InputError(f"report: got {' '.join(runs)}; allowed: a config or the folder of a run, at least one")
+    if len(paths) == 1:
+        if page is not None:
+            raise InputError(f"--page: got {page} with one run; allowed: with several")
+        done = (
+            runner.report_folder(paths[0])
+            if paths[0].is_dir()
+            else runner.report(configs.load(paths[0], overrides), out)
+        )
+        print(done / "SUMMARY.md")
+    else:
+        folders = [path if path.is_dir() else out / configs.load(path, overrides).folder for path in paths]
+        print(runner.compare(folders, page or out / "comparison.html"))
 
 
 def main(arguments: list[str] | None = None) -> int:

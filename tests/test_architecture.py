@@ -28,11 +28,11 @@ FLOORS = (
     {"formats", "pieces"},
     {"io"},
     {"datasets", "minibatch", "answers", "description", "conversion"},
+    {"plots"},
+    {"report"},
     {"integrated_api"},
     {"api"},
-    {"plots"},
     {"context_api", "look_api"},
-    {"report"},
     {"cli"},
 )
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
@@ -58,7 +58,7 @@ BEYOND = {
     "look_api": {"pyarrow"},
     "context_api": {"pyarrow"},
     "plots": {"matplotlib", "scipy"},
-    "report": {"rich"},
+    "report": {"jinja2", "markupsafe", "pyarrow"},
     "cli": {"typer", "rich"},
 }
 

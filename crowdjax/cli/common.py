@@ -50,6 +50,7 @@ From = Annotated[
 Positive = Annotated[
     str | None, typer.Option(metavar="WORD", help="Of labels in two words, the one that stands for 1.")
 ]
+Report = Annotated[bool, typer.Option("--report", help="Also write report.html, a page to read, print and send.")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result; an earlier result there is replaced.")]
 
 

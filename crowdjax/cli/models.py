@@ -18,6 +18,7 @@ from crowdjax.cli.common import (
     LabelsArgument,
     Out,
     Positive,
+    Report,
     columns_of,
     errors,
     library,
@@ -59,6 +60,7 @@ def fit(
         str | None,
         typer.Option(help="Where integrated and auto take the classes to meet: able, gap, unweighted, gold or score."),
     ] = None,
+    report: Report = False,
 ) -> None:
     """Fit a model to LABELS; write instances.parquet, labelers.parquet, fit.json and the fit itself to a folder."""
     with errors():
@@ -78,9 +80,10 @@ def fit(
         tables = dict(labeler_features=labeler_features, instance_features=instance_features, gold=gold, scores=scores)
         if minibatch is None:
             result = api.fit(labels, model, **settings, **tables, boundary=boundary, form=form)
-            result.save(out)
+            result.save(out, report=report)
         else:
-            _refuse_with_minibatch(tables | {"boundary": boundary, "from": None if form == "long" else form})
+            no_pieces = {"boundary": boundary, "from": None if form == "long" else form, "report": report or None}
+            _refuse_with_minibatch(tables | no_pieces)
             with progress_bar() as progress:
                 result = api.fit_large(labels, out, model, batch=minibatch, **settings, progress=progress)
         tell(result, out)
@@ -119,6 +122,7 @@ def look(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the replicates.")] = 0,
     columns: Columns = None,
     form: From = None,
+    report: Report = False,
 ) -> None:
     """What the fit in DIR misses in its LABELS, and who is who: look.json, labelers.parquet, instances.parquet."""
     with errors():
@@ -128,7 +132,7 @@ def look(
         results.check_out(out)
         settings = dict(instance_features=instance_features, replicates=replicates, seed=seed)
         result = look_api.look(api.load(folder), labels, **settings, columns=columns_of(columns), form=form)
-        result.save(out)
+        result.save(out, report=report)
         tell(result, out)
 
 
@@ -162,6 +166,7 @@ def context(
     columns: Columns = None,
     form: From = None,
     positive: Positive = None,
+    report: Report = False,
 ) -> None:
     """Fit prevalence and accuracy as functions of a score; write tables, figures and the fit to a folder."""
     with errors():
@@ -190,7 +195,7 @@ def context(
                 positive=positive,
                 progress=progress,
             )
-        result.save(out)
+        result.save(out, report=report)
         tell(result, out)
         if not sys.stdout.isatty():
             for sentence in result.warnings:
