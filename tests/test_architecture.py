@@ -26,7 +26,7 @@ FLOORS = (
     {"integrated_api"},
     {"api"},
     {"plots"},
-    {"context_api", "look_api"},
+    {"context_api", "look_api", "adapters"},
     {"report"},
     {"cli"},
 )
@@ -46,6 +46,7 @@ BEYOND = {
     "api": {"pyarrow"},
     "look_api": {"pyarrow"},
     "context_api": {"pyarrow"},
+    "adapters": {"pandas"},
     "plots": {"matplotlib", "scipy"},
     "report": {"rich"},
     "cli": {"typer", "rich"},
