@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float, PRNGKeyArray
 
-from crowdjax import contextual, io, plots, results
+from crowdjax import contextual, io, plots, posterior, results
 from crowdjax.api import FitError
 from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
 from crowdjax.contextual.context import Transform
@@ -62,6 +62,7 @@ class ContextualResult:
         scores: of the instances, shape [I, C].
         population: (scores [K, C], counts [K]), where given.
         gold: the truth as -1 or +1, NaN where unknown, shape [I]; None without gold.
+        weights: how many instances of the population each stands for, shape [I]; None where not given.
     """
 
     instances: pa.Table
@@ -75,6 +76,7 @@ class ContextualResult:
     scores: Float[np.ndarray, "I C"]
     population: tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]] | None
     gold: Float[np.ndarray, " I"] | None
+    weights: Float[np.ndarray, " I"] | None
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -119,6 +121,41 @@ class ContextualResult:
         if self.fit.config.labelers != "global":
             drawn["labelers"] = self._labeler_curves(x, curves, axis)
         return drawn
+
+    def to_arviz(self, table=None, *, columns: Mapping[str, str] | None = None) -> posterior.DataTree:
+        """The posterior draws as ArviZ takes them, chains × draws (the extra ``arviz``).
+
+        ``posterior`` holds prevalence_curve, sensitivity_curve and specificity_curve over score, prevalence (of the
+        population, as in ``prevalence``), and the model's own unknowns. SVI and Laplace give one chain, and
+        ``attrs["chains"]`` says so.
+
+        Args:
+            table, columns: the labels of the fit, as in :func:`context`: then ``log_likelihood`` holds that of each
+                instance's labels, the truth summed out.
+
+        Raises:
+            InputError: arviz-base is not installed; the labels are not those of the fit.
+        """
+        x = np.unique(np.asarray(self.curves["score"]))
+        population, key = self.population, None
+        if population is None:
+            population, key = (self.scores, self.weights), jax.random.key(self.record["seed"])
+        return posterior.to_arviz(
+            self.fit,
+            self.index,
+            self.scores,
+            (x, _along_first(x, self.scores)),
+            contextual.prevalence_draws(self.fit, *population, key=key),
+            None if table is None else self._labels(table, columns),
+        )
+
+    def _labels(self, table, columns) -> Labels:
+        """The labels of the fit, read once more."""
+        triples = io.read_triples(table, columns=columns)
+        for side in ("labelers", "instances"):
+            if not np.array_equal(getattr(triples.index, side), getattr(self.index, side)):
+                raise InputError(f"labels: the {side} are not those of the fit; to_arviz takes the labels fitted")
+        return triples.labels(gold=self.gold)
 
     def _labeler_curves(
         self, x: Float[np.ndarray, " X"], crowd: Mapping[str, tuple], axis: Mapping[str, Any]
@@ -278,6 +315,7 @@ def context(
         scores=values,
         population=people,
         gold=truth,
+        weights=sampling,
     )
     record["seconds"] = time.perf_counter() - started
     return result

@@ -2,4 +2,5 @@
 
 from crowdjax.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

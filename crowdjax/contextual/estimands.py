@@ -21,7 +21,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from crowdjax import likelihood
 from crowdjax.contextual.functions import Basis
 from crowdjax.contextual.inference import ContextualFit, crowd_curves
-from crowdjax.contextual.model import coefficients, curves, prepare_data, prevalence, tables, triples
+from crowdjax.contextual.model import Curves, coefficients, curves, prepare_data, prevalence, tables, triples
 from crowdjax.labels import LabelError, Labels
 
 
@@ -72,8 +72,13 @@ def functions(fit: ContextualFit, scores, level: float = 0.95) -> Functions:
     Args:
         scores: where to look, shape [n] or [n, C].
     """
-    found = crowd_curves(fit.config, *fit.bases(scores), fit.draws, jnp.asarray(fit.labels_per_labeler))
-    return Functions(*(band(draws, level) for draws in found))
+    return Functions(*(band(draws, level) for draws in function_draws(fit, scores)))
+
+
+def function_draws(fit: ContextualFit, scores) -> Curves:
+    """Every posterior draw of prevalence and of the crowd's sensitivity and specificity, each of shape [S, n], at given
+    scores, shape [n] or [n, C]."""
+    return crowd_curves(fit.config, *fit.bases(scores), fit.draws, jnp.asarray(fit.labels_per_labeler))
 
 
 def labeler_functions(fit: ContextualFit, scores, labelers: Int[np.ndarray, " W"], level: float = 0.95) -> Functions:
@@ -119,11 +124,33 @@ def item_posteriors(fit: ContextualFit, labels: Labels, scores, n_draws: int = 2
     return np.asarray(_mean_posterior(fit.config, data, _some(fit, n_draws)))
 
 
-def _posterior(config, data, draw):
-    labels = data.labels
+def _log_likelihoods(config, data, draw):
+    """(ℓ⁺, ℓ⁻, logit π) of every instance."""
     c = coefficients(config, data.basis, data.labeler_basis, draw)
     s, gamma, prior = triples(config, data, c, tables(config, data.basis, c))
-    return likelihood.posterior(*likelihood.instance_log_likelihood(labels, s, gamma), prior, labels.gold)
+    return *likelihood.instance_log_likelihood(data.labels, s, gamma), prior
+
+
+def _posterior(config, data, draw):
+    return likelihood.posterior(*_log_likelihoods(config, data, draw), data.labels.gold)
+
+
+def log_likelihood_draws(fit: ContextualFit, labels: Labels, scores) -> Float[np.ndarray, "S I"]:
+    """log p(L_j) of every instance's labels in every posterior draw, the truth summed out; fixed at gold where known.
+
+    Args:
+        labels, scores: as in :func:`item_posteriors`.
+    """
+    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None)
+    return np.asarray(_evidence(fit.config, data, fit.draws))
+
+
+@eqx.filter_jit
+def _evidence(config, data, draws):
+    def one(draw):
+        return likelihood.instance_evidence(*_log_likelihoods(config, data, draw), data.labels.gold)
+
+    return jax.lax.map(one, draws)
 
 
 @eqx.filter_jit
@@ -153,10 +180,22 @@ def population_prevalence(
     Raises:
         LabelError: a weight is not positive and finite (counts may be 0), or the lengths differ.
     """
+    return band(prevalence_draws(fit, scores, weights, key=key, n_draws=n_draws), level)
+
+
+def prevalence_draws(
+    fit: ContextualFit,
+    scores,
+    weights=None,
+    *,
+    key: PRNGKeyArray | None = None,
+    n_draws: int | None = None,
+) -> Float[np.ndarray, " S"]:
+    """The draws behind :func:`population_prevalence`: all, or so many of them, evenly spaced."""
     weights = check_weights(weights, len(np.asarray(scores)), allow_zero=key is None)
-    draws = _some(fit, n_draws)
+    draws = _some(fit, n_draws or fit.n_draws)
     basis = fit.bases(scores)[0]
-    return band(np.asarray(_aggregate(fit.config, basis, draws, jnp.asarray(weights / weights.sum()), key)), level)
+    return np.asarray(_aggregate(fit.config, basis, draws, jnp.asarray(weights / weights.sum()), key))
 
 
 @eqx.filter_jit
