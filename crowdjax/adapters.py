@@ -207,12 +207,8 @@ class DawidSkene(Estimator):
         priors_: a Series ``prior`` by label: the share of either among the tasks.
 
     Example:
-        >>> import pandas as pd
-        >>> yes, no = ("ann", "bob"), ("cat",)
-        >>> rows = [(t, w, (t % 2 == 0) == (w in yes)) for t in range(6) for w in yes + no]
-        >>> frame = pd.DataFrame(rows, columns=["task", "worker", "label"])
-        >>> DawidSkene().fit_predict(frame).tolist()
-        [True, False, True, False, True, False]
+        >>> DawidSkene(50).get_params()
+        {'n_iter': 50, 'tol': 1e-06}
     """
 
     n_iter: int = 100

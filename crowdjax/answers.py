@@ -24,7 +24,12 @@ TIE = 1e-5  # probabilities this near one half are one half but for rounding
 
 
 class FitError(RuntimeError):
-    """The fit has no usable answer; the message says what happened."""
+    """The fit has no usable answer; the message says what happened.
+
+    Example:
+        >>> issubclass(FitError, RuntimeError)
+        True
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +40,13 @@ class Prediction:
         instances: a pyarrow table: instance, probability (of the truth being 1), label (1 where that is above one half,
             else 0).
         record: what ``fit.json`` (``predict.json``) holds: sizes, objective, settings, versions.
+
+    Example:
+        >>> import crowdjax
+        >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
+        >>> result = crowdjax.fit(labels, model="one-coin")
+        >>> isinstance(result, Prediction), result.warnings
+        (True, ())
     """
 
     instances: pa.Table

@@ -63,6 +63,17 @@ class ContextualResult:
         population: (scores [K, C], counts [K]), where given.
         gold: the truth as -1 or +1, NaN where unknown, shape [I]; None without gold.
         weights: how many instances of the population each stands for, shape [I]; None where not given.
+
+    Example:
+        >>> import crowdjax
+        >>> rng = np.random.default_rng(0)
+        >>> score, who = rng.random(60), np.tile(["ann", "bob", "cat"], 60)
+        >>> answers = np.where(rng.random(180) < 0.9, 1, 0) == np.repeat(rng.random(60) < score, 3)
+        >>> labels = {"labeler": who, "instance": np.repeat(np.arange(60), 3), "label": answers}
+        >>> simple = dict(prevalence="linear", accuracy="constant", labelers="global", inference="laplace")
+        >>> result = crowdjax.context(labels, {"instance": np.arange(60), "score": score}, **simple)
+        >>> result.to_arviz()["posterior"]["prevalence_curve"].dims
+        ('chain', 'draw', 'score')
     """
 
     instances: pa.Table
@@ -240,7 +251,8 @@ def context(
         >>> answers = np.where(rng.random(180) < 0.9, 1, 0) == np.repeat(rng.random(60) < score, 3)
         >>> labels = {"labeler": who, "instance": np.repeat(np.arange(60), 3), "label": answers}
         >>> scores = {"instance": np.arange(60), "score": score}
-        >>> result = crowdjax.context(labels, scores, prevalence="linear", accuracy="constant", inference="laplace")
+        >>> simple = dict(prevalence="linear", accuracy="constant", labelers="global", inference="laplace")
+        >>> result = crowdjax.context(labels, scores, **simple)
         >>> bool(result.prevalence["lower"] < 0.5 < result.prevalence["upper"]), result.calibration.num_rows
         (True, 60)
     """

@@ -49,6 +49,15 @@ class IntegratedAggregation(Prediction):
         calibration: what gold says of the probabilities of the other instances; None without gold.
         index: the ids of labelers and instances.
         scaling: how features of labelers and instances were standardised, where there are any.
+
+    Example:
+        >>> import numpy as np, crowdjax
+        >>> rng = np.random.default_rng(0)
+        >>> table = {"labeler": np.tile(np.arange(8), 30), "instance": np.repeat(np.arange(30), 8)}
+        >>> table["label"] = (np.repeat(rng.integers(0, 2, 30), 8) ^ (rng.random(240) < 0.2)).astype(int)
+        >>> result = crowdjax.fit(table, "auto")
+        >>> result.record["boundary"]["choice"], "expert" in np.asarray(result.labelers["kind"])
+        ('able', False)
     """
 
     labelers: pa.Table

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+__all__ = ["Solution", "Step", "accelerate", "conjugate_gradient", "inner", "iterate", "lbfgs", "minimize"]
+
 # Result codes, one per member of a batch. What is > STALLED has no usable answer.
 RUNNING, CONVERGED, MAX_STEPS, STALLED, NONFINITE = range(5)
 MEANING = {
@@ -35,12 +37,23 @@ Inner = Callable[..., tuple[Array, ...]]
 
 
 def inner(*pairs: tuple[Float[Array, "... P"], Float[Array, " P"]]) -> tuple[Float[Array, "..."], ...]:
-    """The inner products of each pair: of two vectors, or of the rows of a matrix with a vector."""
+    """The inner products of each pair: of two vectors, or of the rows of a matrix with a vector.
+
+    Example:
+        >>> [v.tolist() for v in inner((jnp.eye(2), jnp.array([1.0, 2.0])), (jnp.ones(2), jnp.ones(2)))]
+        [[1.0, 2.0], 2.0]
+    """
     return tuple(jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST) for a, b in pairs)
 
 
 class Solution(NamedTuple):
-    """Where a minimisation ended: point, value, gradient, what the objective returned besides, and how it went."""
+    """Where a minimisation ended: point, value, gradient, what the objective returned besides, and how it went.
+
+    Example: its result code in words
+        >>> zero = jnp.zeros(())
+        >>> MEANING[int(Solution(zero, zero, zero, None, jnp.array(CONVERGED), jnp.array(3), zero).code)]
+        'converged'
+    """
 
     x: Float[Array, " P"]
     value: Float[Array, ""]
@@ -191,7 +204,12 @@ def minimize(
 
 
 class Step(NamedTuple):
-    """One step of a fixed-point iteration from x: where it leads, and the value, gradient and the rest AT x."""
+    """One step of a fixed-point iteration from x: where it leads, and the value, gradient and the rest AT x.
+
+    Example: half the way to 0, at which x² is looked at
+        >>> Step(jnp.array(1.0), jnp.array(4.0), jnp.array(4.0), None).value.item()
+        4.0
+    """
 
     x: Float[Array, " P"]
     value: Float[Array, ""]
@@ -224,6 +242,12 @@ def iterate(
         step: (x, number of the step) -> ``Step``.
         period: how many steps make a round (blocks of a blockwise step); small gains count only for whole rounds.
         others: as in ``minimize``.
+
+    Example:
+        >>> def halve(x, k): return Step(x / 2, (x**2).sum(), 2 * x, None)
+        >>> solution = iterate(halve, jnp.array([1.0, -3.0]), max_steps=50)
+        >>> bool(abs(solution.x).max() < 1e-3), int(solution.code) == CONVERGED
+        (True, True)
     """
     limit = jnp.minimum(max_steps if limit is None else limit, max_steps)
     shape = jax.eval_shape(step, x0, jnp.array(0))
@@ -381,6 +405,13 @@ def lbfgs(memory: int = 5, inner: Inner = inner) -> optax.GradientTransformation
         memory: how many pairs to keep.
         inner: inner products, as ``optimize.inner``; summed over all devices in one go.
 
+    Example: the first step is the gradient over the diagonal
+        >>> x = jnp.array([2.0])
+        >>> rule = lbfgs()
+        >>> step, _ = rule.update(4 * x, rule.init(x), x, before=(x, 0 * x), diagonal=jnp.array([4.0]))
+        >>> step.tolist()
+        [2.0]
+
     Source: Nocedal and Wright, Numerical Optimization, algorithm 7.4.
     """
 
@@ -440,6 +471,13 @@ class _Conjugate(NamedTuple):
 
 def conjugate_gradient(inner: Inner = inner) -> optax.GradientTransformationExtraArgs:
     """Preconditioned nonlinear conjugate gradients with Polak and Ribière's β (never below 0), the paper's M-step.
+
+    Example: the first step is the gradient over the diagonal
+        >>> x = jnp.array([2.0])
+        >>> rule = conjugate_gradient()
+        >>> step, _ = rule.update(4 * x, rule.init(x), x, before=(x, 0 * x), diagonal=jnp.array([4.0]))
+        >>> step.tolist()
+        [2.0]
 
     Source: the paper, section 3.2; Nocedal and Wright, equation 5.44.
     """

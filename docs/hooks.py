@@ -60,5 +60,5 @@ class Docstrings(griffe.Extension):
         if obj.docstring:
             text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", obj.docstring.value)  # Sphinx's roles are code
             text = re.sub(r"^(\s*)Example:(.*)$", r"\1Examples:\2", text, flags=re.MULTILINE)
-            names = r"^ +\w+(?:, \w+)+(?=: )"  # several described at once: griffe takes a space for the end of the name
-            obj.docstring.value = re.sub(names, lambda m: m[0].rstrip().replace(", ", ",\u00a0"), text, flags=re.MULTILINE)
+            names = re.compile(r"^ +\w+(?:, \w+)+(?=: )", re.MULTILINE)  # to griffe a space is the end of a name
+            obj.docstring.value = names.sub(lambda found: found[0].replace(", ", ",\u00a0"), text)

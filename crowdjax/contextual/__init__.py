@@ -1,4 +1,7 @@
-"""The contextual model (Theodon): prevalence, sensitivity and specificity as functions of a score."""
+"""The contextual model (Theodon): prevalence, sensitivity and specificity as functions of a score.
+
+Examples go on from the one of ``fit``: ``labels``, ``scores``, ``config`` and ``found`` are its.
+"""
 
 from crowdjax.contextual.context import Scale
 from crowdjax.contextual.diagnostics import pareto_smooth

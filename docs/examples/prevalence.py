@@ -1,9 +1,10 @@
 """# Measuring prevalence with up-sampling
 
 How common is something rare? A random sample holds hardly any of it, so items that a classifier scores high are
-sampled more often, and labelled by people who err. The share of positive labels, even weighted back to the population,
-is then mostly the labelers' false alarms. The contextual model learns the prevalence as a function of the score, and how
-accurate the labelers are, and averages the first over the population. The crowd is simulated, so the truth is known.
+sampled more often, and labelled by people who err. The share of positive labels, even weighted back to the
+population, is then mostly the labelers' false alarms. The contextual model learns the prevalence as a function of the
+score, and how accurate the labelers are, and averages the first over the population. The crowd is simulated, so the
+truth is known.
 """
 
 from pathlib import Path
