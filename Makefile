@@ -5,8 +5,8 @@
 #   make lint    set-up, then style and types
 #   make results set-up, then the full studies, their summaries and figures to docs/results/
 #   make bench   set-up, then the measurements of speed to benchmarks/results/
-#   make docs    set-up, then the pages to site/; any warning is an error
-#   make examples set-up, then docs/examples/, what they print and draw beside them
+#   make docs    set-up, then the documentation to site/; a warning is an error
+#   make examples  set-up, then the scripts of docs/examples/: what they print and draw, beside them
 #
 # PYTHON=python3.12 chooses the interpreter; by default the first of the list below that is new enough.
 

@@ -65,7 +65,7 @@ class Features(eqx.Module):
 
     @property
     def n_columns(self) -> int:
-        """F."""
+        """F, the number of dense columns."""
         return 0 if self.dense is None else self.dense.shape[-1]
 
     def like(self, dense_value, free_value, n_factors: int) -> Linear:

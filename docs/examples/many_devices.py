@@ -35,5 +35,5 @@ small = simulate.power_law(1, 1000).labels()
 weights = np.random.default_rng(0).poisson(1.0, (8, small.label.size)).astype(np.float32)
 resampled = factor.sweep(make, (small, factor.build(factor.PRESETS["dawid-skene"], small)), {"weight": weights})
 able = resampled.weights.labeler.free[:, :, 0]
-print("bootstrap standard error of abilities:", np.asarray(able.std(0)).round(2).tolist())
+print("bootstrap standard error of abilities:", np.asarray(able.std(0), float).round(2).tolist())
 print("on devices:", sorted({str(d.id) for d in resampled.posterior.sharding.device_set}))
