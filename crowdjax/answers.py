@@ -29,7 +29,12 @@ TIE = 1e-5  # probabilities this near one half are one half but for rounding
 
 
 class FitError(RuntimeError):
-    """The fit has no usable answer; the message says what happened."""
+    """The fit has no usable answer; the message says what happened.
+
+    Example:
+        >>> issubclass(FitError, RuntimeError)
+        True
+    """
 
 
 def shown(name: str) -> Any:
@@ -47,6 +52,13 @@ class Prediction:
         tables: this and all others as pyarrow, by name.
         record: what ``fit.json`` (``predict.json``) holds: sizes, objective, settings, versions.
         kind: makes the tables that are shown.
+
+    Example:
+        >>> import crowdjax
+        >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
+        >>> result = crowdjax.fit(labels, model="one-coin")
+        >>> isinstance(result, Prediction), result.warnings
+        (True, ())
     """
 
     tables: dict[str, pa.Table]

@@ -67,6 +67,13 @@ class Aggregation(Prediction):
         features: standardised features of labelers and of instances, where there are any.
         scaling: how they were standardised.
         tally: the labels, counted; None in a result that was loaded.
+
+    Example:
+        >>> import crowdjax
+        >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
+        >>> result = crowdjax.fit(labels, model="one-coin")
+        >>> result.record["n_labels"], np.asarray(result.labelers["n_labels"]).tolist()
+        (6, [2, 2, 2])
     """
 
     fit: factor.Fit
@@ -457,6 +464,16 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
 
     Raises:
         InputError: there is none, it is not whole, or it was changed since.
+
+    Example:
+        >>> import tempfile
+        >>> import crowdjax
+        >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
+        >>> result = crowdjax.fit(labels, model="one-coin")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result.save(folder + "/out")
+        ...     crowdjax.load(folder + "/out").record["objective"] == result.record["objective"]
+        True
     """
     folder = Path(folder)
     record = results.read_result(folder)

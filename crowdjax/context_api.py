@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float, PRNGKeyArray
 
-from crowdjax import contextual, io, plots, results
+from crowdjax import contextual, io, plots, posterior, results
 from crowdjax import report as reports
 from crowdjax.answers import Prediction, Tally, shown, tally
 from crowdjax.api import FitError
@@ -68,6 +68,18 @@ class ContextualResult(Prediction):
         population: (scores [K, C], counts [K]), where given.
         gold: the truth as -1 or +1, NaN where unknown, shape [I]; None without gold.
         tally: the labels, counted.
+        weights: how many instances of the population each stands for, shape [I]; None where not given.
+
+    Example:
+        >>> import crowdjax
+        >>> rng = np.random.default_rng(0)
+        >>> score, who = rng.random(60), np.tile(["ann", "bob", "cat"], 60)
+        >>> answers = np.where(rng.random(180) < 0.9, 1, 0) == np.repeat(rng.random(60) < score, 3)
+        >>> labels = {"labeler": who, "instance": np.repeat(np.arange(60), 3), "label": answers}
+        >>> simple = dict(prevalence="linear", accuracy="constant", labelers="global", inference="laplace")
+        >>> result = crowdjax.context(labels, {"instance": np.arange(60), "score": score}, **simple)
+        >>> result.to_arviz()["posterior"]["prevalence_curve"].dims
+        ('chain', 'draw', 'score')
     """
 
     prevalence: dict[str, Any]
@@ -77,6 +89,7 @@ class ContextualResult(Prediction):
     population: tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]] | None
     gold: Float[np.ndarray, " I"] | None
     tally: Tally
+    weights: Float[np.ndarray, " I"] | None
 
     curves = shown("curves")
     labelers = shown("labelers")
@@ -151,6 +164,41 @@ class ContextualResult(Prediction):
         if self.population is not None:
             densities["population"] = (self.population[0][:, 0], self.population[1])
         return x, curves, densities, axis
+
+    def to_arviz(self, table=None, *, columns: Columns | None = None) -> posterior.DataTree:
+        """The posterior draws as ArviZ takes them, chains × draws (the extra ``arviz``).
+
+        ``posterior`` holds prevalence_curve, sensitivity_curve and specificity_curve over score, prevalence (of the
+        population, as in ``prevalence``), and the model's own unknowns. SVI and Laplace give one chain, and
+        ``attrs["chains"]`` says so.
+
+        Args:
+            table, columns: the labels of the fit, as in :func:`context`: then ``log_likelihood`` holds that of each
+                instance's labels, the truth summed out.
+
+        Raises:
+            InputError: arviz-base is not installed; the labels are not those of the fit.
+        """
+        x = np.unique(self.tables["curves"]["score"].to_numpy())
+        population, key = self.population, None
+        if population is None:
+            population, key = (self.scores, self.weights), jax.random.key(self.record["seed"])
+        return posterior.to_arviz(
+            self.fit,
+            self.index,
+            self.scores,
+            (x, _along_first(x, self.scores)),
+            contextual.prevalence_draws(self.fit, *population, key=key),
+            None if table is None else self._labels(table, columns),
+        )
+
+    def _labels(self, table, columns) -> Labels:
+        """The labels of the fit, read once more."""
+        triples = io.read_triples(table, columns=columns)
+        for side in ("labelers", "instances"):
+            if not np.array_equal(getattr(triples.index, side), getattr(self.index, side)):
+                raise InputError(f"labels: the {side} are not those of the fit; to_arviz takes the labels fitted")
+        return triples.labels(gold=self.gold)
 
     def _labeler_curves(
         self, x: Float[np.ndarray, " X"], crowd: Mapping[str, tuple], axis: Mapping[str, Any]
@@ -240,7 +288,8 @@ def context(
         >>> answers = np.where(rng.random(180) < 0.9, 1, 0) == np.repeat(rng.random(60) < score, 3)
         >>> labels = {"labeler": who, "instance": np.repeat(np.arange(60), 3), "label": answers}
         >>> scores = {"instance": np.arange(60), "score": score}
-        >>> result = crowdjax.context(labels, scores, prevalence="linear", accuracy="constant", inference="laplace")
+        >>> simple = dict(prevalence="linear", accuracy="constant", labelers="global", inference="laplace")
+        >>> result = crowdjax.context(labels, scores, **simple)
         >>> bool(result.prevalence["lower"] < 0.5 < result.prevalence["upper"]), len(result.calibration["score"])
         (True, 60)
     """
@@ -319,6 +368,7 @@ def context(
         population=people,
         gold=truth,
         tally=tally(labels, probability),
+        weights=sampling,
     )
     record["seconds"] = time.perf_counter() - started
     return result

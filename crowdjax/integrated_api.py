@@ -66,6 +66,15 @@ class IntegratedAggregation(Prediction):
         scaling: how features of labelers and instances were standardised, where there are any.
         tally: the labels, counted; None in a result that was loaded.
         position: where each instance is expected to lie on the model's axis; None in a result that was loaded.
+
+    Example:
+        >>> import numpy as np, crowdjax
+        >>> rng = np.random.default_rng(0)
+        >>> table = {"labeler": np.tile(np.arange(8), 30), "instance": np.repeat(np.arange(30), 8)}
+        >>> table["label"] = (np.repeat(rng.integers(0, 2, 30), 8) ^ (rng.random(240) < 0.2)).astype(int)
+        >>> result = crowdjax.fit(table, "auto")
+        >>> result.record["boundary"]["choice"], "expert" in np.asarray(result.labelers["kind"])
+        ('able', False)
     """
 
     fit: IntegratedFit

@@ -47,6 +47,15 @@ class LookResult(Prediction):
         record: what ``look.json`` holds: checks, schools, settings, warnings.
         labelers: labeler, n_labels, informedness with its 90 % interval and kind, as in the fit; school: 0 for none, k
             and -k for the two sides of the k-th.
+
+    Example:
+        >>> import numpy as np, crowdjax
+        >>> rng = np.random.default_rng(0)
+        >>> table = {"labeler": np.tile(np.arange(8), 30), "instance": np.repeat(np.arange(30), 8)}
+        >>> table["label"] = (np.repeat(rng.integers(0, 2, 30), 8) ^ (rng.random(240) < 0.2)).astype(int)
+        >>> found = crowdjax.look(crowdjax.fit(table, "auto"), table, replicates=19)
+        >>> found.record["n_looked_at"], [check["name"] for check in found.record["checks"]][:2]
+        (30, ['share of yes', 'vote counts'])
     """
 
     labelers = shown("labelers")

@@ -21,6 +21,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+__all__ = ["Loop", "Solution", "Staged", "Step", "accelerate", "iterate", "minimize"]
+
 # Result codes, one per member of a batch. What is > STOPPED has no usable answer.
 RUNNING, CONVERGED, MAX_STEPS, STALLED, STOPPED, NONFINITE = range(6)
 MEANING = {
@@ -37,7 +39,13 @@ MAX_BACKTRACKS = 12
 
 
 class Solution(NamedTuple):
-    """Where a minimisation ended: point, value, gradient, what the objective returned besides, and how it went."""
+    """Where a minimisation ended: point, value, gradient, what the objective returned besides, and how it went.
+
+    Example: its result code in words
+        >>> zero = jnp.zeros(())
+        >>> MEANING[int(Solution(zero, zero, zero, None, jnp.array(CONVERGED), jnp.array(3), zero).code)]
+        'converged'
+    """
 
     x: Float[Array, " P"]
     value: Float[Array, ""]
@@ -245,7 +253,12 @@ def _ended(code):
 
 
 class Step(NamedTuple):
-    """One step of a fixed-point iteration from x: where it leads, and the value, gradient and the rest AT x."""
+    """One step of a fixed-point iteration from x: where it leads, and the value, gradient and the rest AT x.
+
+    Example: half the way to 0, at which x² is looked at
+        >>> Step(jnp.array(1.0), jnp.array(4.0), jnp.array(4.0), None).value.item()
+        4.0
+    """
 
     x: Float[Array, " P"]
     value: Float[Array, ""]
@@ -278,6 +291,12 @@ def iteration(
         step: (x, number of the step) -> ``Step``.
         period: how many steps make a round (blocks of a blockwise step); small gains count only for whole rounds.
         others: as in ``minimizer``.
+
+    Example:
+        >>> def halve(x, k): return Step(x / 2, (x**2).sum(), 2 * x, None)
+        >>> solution = iterate(halve, jnp.array([1.0, -3.0]), max_steps=50)
+        >>> bool(abs(solution.x).max() < 1e-3), int(solution.code) == CONVERGED
+        (True, True)
     """
     shape = jax.eval_shape(step, x0, jnp.array(0))
     zero = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shape)

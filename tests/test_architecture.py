@@ -32,7 +32,8 @@ FLOORS = (
     {"report"},
     {"integrated_api"},
     {"api"},
-    {"context_api", "look_api"},
+    {"posterior"},
+    {"context_api", "look_api", "adapters"},
     {"cli"},
 )
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
@@ -57,6 +58,8 @@ BEYOND = {
     "api": {"pyarrow"},
     "look_api": {"pyarrow"},
     "context_api": {"pyarrow"},
+    "adapters": {"pandas"},
+    "posterior": {"arviz_base", "xarray"},
     "plots": {"matplotlib", "scipy"},
     "report": {"jinja2", "markupsafe", "pyarrow"},
     "cli": {"typer", "rich"},

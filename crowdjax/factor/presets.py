@@ -43,6 +43,12 @@ class FactorConfig:
         deviation: standard deviation of the own weights that labelers (instances) keep beside features; 0: none.
         link: β = its linear form, or the exponential of it.
         class_prior: P(z = +1): a number, ``learn`` (Beta(2, 2) prior) or ``logistic`` in the instance features.
+
+    Example:
+        >>> FactorConfig(n_factors=0)
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: n_factors: got 0; allowed: 1 or more, a whole number
     """
 
     n_factors: int = 1

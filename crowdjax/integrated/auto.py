@@ -25,7 +25,12 @@ FEW_LABELS = 1.5  # per instance
 
 
 class Plan(NamedTuple):
-    """The model, the boundary, and in plain sentences why, where it is not the usual one."""
+    """The model, the boundary, and in plain sentences why, where it is not the usual one.
+
+    Example:
+        >>> Plan(IntegratedConfig(), "able", ()).config.factors
+        1
+    """
 
     config: IntegratedConfig
     boundary: Choice

@@ -122,6 +122,10 @@ class Parameters(NamedTuple):
         spread: ρ.
         prior_logit: logit π.
         labeler_weights, instance_weights: M and w; None without features.
+
+    Example: before any label is seen
+        >>> start(IntegratedConfig(), 2).labelers.tolist()
+        [[1.0, 0.0], [1.0, 0.0]]
     """
 
     labelers: Float[Array, "W K"]
@@ -134,7 +138,12 @@ class Parameters(NamedTuple):
 
 
 class Features(NamedTuple):
-    """Standardised features g_i of labelers and f_j of instances; None without."""
+    """Standardised features g_i of labelers and f_j of instances; None without.
+
+    Example: two labelers, of whom one thing is known
+        >>> Features(labeler=np.array([[-1.0], [1.0]])).instance is None
+        True
+    """
 
     labeler: Float[Array, "W F"] | None = None
     instance: Float[Array, "I H"] | None = None
@@ -156,7 +165,14 @@ def labeler_means(parameters: Parameters, features: Features) -> Float[Array, " 
 
 
 def centers(parameters: Parameters, features: Features) -> Float[Array, " I"] | None:
-    """m_j = |1 + w·f_j|, how far from 0 the clusters of each instance are; None, for 1, without features."""
+    """m_j = |1 + w·f_j|, how far from 0 the clusters of each instance are; None, for 1, without features.
+
+    Example:
+        >>> features = Features(instance=jnp.array([[0.0], [2.0]]))
+        >>> given = start(IntegratedConfig(), 1, features)._replace(instance_weights=jnp.array([-1.0]))
+        >>> centers(given, features).tolist()
+        [1.0, 1.0]
+    """
     signed = signed_centers(parameters, features)
     return None if signed is None else abs(signed)
 
@@ -170,7 +186,12 @@ def signed_centers(parameters: Parameters, features: Features) -> Float[Array, "
 
 
 def start(config: IntegratedConfig, n_labelers: int, features: Features = Features()) -> Parameters:
-    """The parameters before any label is seen: every labeler at the prior's mean, weights of features 0."""
+    """The parameters before any label is seen: every labeler at the prior's mean, weights of features 0.
+
+    Example: either class is as likely
+        >>> float(start(IntegratedConfig(), 3).prior_logit)
+        0.0
+    """
     dtype = jnp.result_type(float)
     pi = 0.5 if config.class_prior == "learn" else config.class_prior
     mean = jnp.asarray(config.prior_mean, dtype)
