@@ -512,6 +512,8 @@ def chances(
 @_styled
 def objective(history: Float[np.ndarray, " T"], *, title: str, xlabel: str) -> Figure:
     """How far the objective is below its highest value after each step, on a logarithmic scale."""
+    from matplotlib import ticker
+
     figure, (ax,) = _panels(1, *PANEL)
     gap = np.maximum(history.max() - history, 0)
     floor = max(gap[gap > 0].min(), 1e-12) / 2 if (gap > 0).any() else 1.0
@@ -519,7 +521,7 @@ def objective(history: Float[np.ndarray, " T"], *, title: str, xlabel: str) -> F
     ax.set(title=title, xlabel=xlabel, ylabel="below the best, in nats", yscale="log")
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter("")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     return figure
 
 

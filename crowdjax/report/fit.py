@@ -13,8 +13,9 @@ from crowdjax import __version__, plots
 from crowdjax.answers import Tally
 from crowdjax.integrated.answers import LEVEL, Interval
 from crowdjax.report import crowd, instances, labelers
-from crowdjax.report import factors as directions
 from crowdjax.report.document import Block, Check, Checks, Drawing, Facts, Figures, Page, Prose, Section
+from crowdjax.report.factors import Factors
+from crowdjax.report.factors import section as of_factors
 
 MODELS = {
     "majority": (
@@ -76,7 +77,7 @@ def of_fit(
     history: Float[np.ndarray, " T"],
     *,
     switched: bool | None = None,
-    factors: directions.Factors | None = None,
+    factors: Factors | None = None,
     positions: Float[np.ndarray, " I"] | None = None,
 ) -> Page:
     """The page of a fit by any model.
@@ -103,7 +104,7 @@ def of_fit(
         Section("The answers", instances.section(answers, tally)),
         Section("The labelers", labelers.section(people, found, level, how=how)),
         Section("Where the classes meet", _meeting(record, positions)),
-        Section("Factors", directions.section(factors, answers["probability"].to_numpy())),
+        Section("Factors", of_factors(factors, answers["probability"].to_numpy())),
         Section("How the fit went", _course(history)),
     ]
     numbers = {
@@ -170,7 +171,7 @@ def _of_the_fit(record, switched: bool | None) -> list[Check]:
         which = (
             "The first solution had the classes switched; the corrected one explains the labels better and is kept."
             if switched
-            else "Switching the classes was tried and does not explain the labels better."
+            else "The fit looks whether it ended with the classes switched, and finds that it did not."
         )
         basis = "That the crowd is right more often than wrong is an assumption: no label can tell."
         out.append(Check("note" if switched else "good", "The classes are the right way round", f"{which} {basis}"))

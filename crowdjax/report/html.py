@@ -21,14 +21,14 @@ UNFIT = re.compile(
 
 
 def write(page: Page, folder: str | os.PathLike) -> None:
-    """Writes ``report.html`` into a folder and its figures, as SVG and PNG, into ``figures`` in it."""
+    """Writes ``report.html`` into a folder, and into ``figures`` in it those figures, as SVG and PNG, that it lacks."""
     folder = Path(folder)
     (folder / "report.html").write_text(render(page), encoding="utf-8")
-    (folder / "figures").mkdir(exist_ok=True)
     for drawing in page.drawings():
-        there = (folder / "figures" / f"{drawing.name}.svg").exists()
-        if not (isinstance(drawing.figure, str) or there):
-            plots.save(drawing.figure, folder / "figures" / drawing.name)
+        stem = folder / "figures" / drawing.name
+        if not isinstance(drawing.figure, str) and not stem.with_suffix(".svg").exists():
+            stem.parent.mkdir(exist_ok=True)
+            plots.save(drawing.figure, stem)
 
 
 def render(page: Page) -> str:
