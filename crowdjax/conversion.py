@@ -50,6 +50,15 @@ def convert(
 
     Raises:
         InputError: as in ``crowdjax.fit``; the file is there already or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> table = {"worker": ["ann", "bob"], "task": ["q1", "q1"], "answer": ["yes", "no"]}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     convert(table, f"{folder}/labels.csv", positive="yes")
+        ...     print(Path(f"{folder}/labels.csv").read_text().splitlines()[1])
+        ()
+        "ann","q1",1
     """
     out = check_new(out)
     triples = io.read_triples(source, columns=columns, form=form, positive=positive)

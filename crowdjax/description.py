@@ -18,7 +18,14 @@ SHOWN = 5  # examples
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What was found, as numbers (``record``) and as text (``str``)."""
+    """What was found, as numbers (``record``) and as text (``str``).
+
+    Example:
+        >>> labels = {"labeler": ["ann", "bob"], "instance": ["q1", "q1"], "label": [1, 0]}
+        >>> found = describe(labels)
+        >>> isinstance(found, Description), found.record["n_labelers"], "labels" in str(found)
+        (True, 2, True)
+    """
 
     record: dict[str, Any]
 

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+__all__ = ["conjugate_gradient", "inner", "lbfgs"]
+
 Inner = Callable[..., tuple[Array, ...]]
 
 
