@@ -13,7 +13,7 @@ in ``result_``.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, get_args
 
 import numpy as np
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["GLAD", "Aggregator", "Auto", "DawidSkene", "Factor", "MajorityVote", "OneCoinDawidSkene"]
 
 COLUMNS = ("task", "worker", "label")
+Missing = Literal["error", "ignore", "value"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -287,7 +288,7 @@ class MajorityVote(Estimator):
     """
 
     default_skill: float | None = None
-    on_missing_skill: Literal["error", "ignore", "value"] = "error"
+    on_missing_skill: Missing = "error"
 
     def fit(self, data: pd.DataFrame, skills: pd.Series | None = None) -> Self:
         """Counts the votes.
@@ -320,13 +321,17 @@ class MajorityVote(Estimator):
         return _shares(votes, np.ones(len(votes.workers)))
 
     def _weights(self, workers: pd.Index, skills: pd.Series) -> np.ndarray:
+        if self.on_missing_skill not in get_args(Missing):
+            allowed = ", ".join(get_args(Missing))
+            raise InputError(f"on_missing_skill: got {self.on_missing_skill!r}; allowed: {allowed}")
         weights = skills.reindex(workers).to_numpy(float)
         missing = np.isnan(weights)
         if missing.any() and self.on_missing_skill == "error":
             raise InputError(f"skills: none for worker {workers[missing.argmax()]!s}; allowed: one for every worker")
-        if self.on_missing_skill == "value" and self.default_skill is None:
+        fill = self.default_skill if self.on_missing_skill == "value" else 0.0
+        if fill is None:
             raise InputError("default_skill: got None with on_missing_skill 'value'; allowed: a number")
-        return np.where(missing, self.default_skill if self.on_missing_skill == "value" else 0.0, weights)
+        return np.where(missing, fill, weights)
 
 
 def _answers(votes: Votes, result: api.Prediction) -> Answers:

@@ -142,6 +142,7 @@ def test_other_mistakes_are_refused(frame, fitted):
             lambda: adapters.MajorityVote(on_missing_skill="ignore").fit(pd.concat([frame, one.assign(task=-1)]), some),
             "-1",
         ),
+        (lambda: adapters.MajorityVote(on_missing_skill="drop").fit(frame, some), "got 'drop'; allowed: error, ignore"),
         (lambda: adapters.GLAD().predict(frame), "GLAD: not fitted"),
         (lambda: adapters.Auto().set_params(factors=2), "got factors; allowed: boundary"),
         (lambda: fitted.predict(frame.assign(label="raft")), "'raft'; allowed: 'boat', 'ship'"),

@@ -30,17 +30,17 @@ def labels() -> Labels:
     return Labels.from_arrays(labeler.ravel(), instance.ravel(), rng.integers(0, 2, W * I))
 
 
-def drawn_from_the_prior(method: str, chains: int) -> ContextualFit:
+def drawn_from_the_prior(method: str = "nuts", chains: int = CHAINS) -> ContextualFit:
     """A fit whose draws are those of the prior: as good as any for how draws are handed over."""
     config, scale = ContextualConfig("linear", "constant"), Scale.learn(SCORES)
     x = scale(SCORES)
-    draws = prior_draws(config, W, *bases(config, x), jax.random.key(0), chains * DRAWS)
+    draws = prior_draws(config, W, *bases(config, x), jax.random.key(0), CHAINS * DRAWS)
     return ContextualFit(
         config=config,
         inference=Inference(method),
         scale=scale,
         draws=jax.tree.map(np.asarray, draws),
-        unconstrained=np.zeros((chains, DRAWS, 1)),
+        unconstrained=np.zeros((chains, CHAINS * DRAWS // chains, 1)),
         labels_per_labeler=np.full(W, float(I)),
         inputs=representatives(x),
         anchors=(),
@@ -54,7 +54,7 @@ def drawn_from_the_prior(method: str, chains: int) -> ContextualFit:
 
 @pytest.fixture(scope="module")
 def tree(labels):
-    fit = drawn_from_the_prior("nuts", CHAINS)
+    fit = drawn_from_the_prior()
     curves = SCORES[:, 0], SCORES
     return posterior.to_arviz(fit, INDEX, SCORES, curves, contextual.prevalence_draws(fit, SCORES), labels), fit
 
@@ -109,7 +109,7 @@ def test_the_log_likelihood_is_that_of_each_instance(tree, labels):
 
 def test_an_approximation_says_that_its_chain_is_none():
     fit = drawn_from_the_prior("laplace", 1)
-    found = posterior.to_arviz(fit, INDEX, SCORES, (SCORES[:, 0], SCORES), np.zeros(DRAWS))
+    found = posterior.to_arviz(fit, INDEX, SCORES, (SCORES[:, 0], SCORES), np.zeros(CHAINS * DRAWS))
     assert found["posterior"].sizes["chain"] == 1 and "log_likelihood" not in found.children
     assert "R-hat" in found["posterior"].attrs["chains"] and found["posterior"].attrs["method"] == "laplace"
     assert found["posterior"].attrs["warnings"] == "one\ntwo"
@@ -118,7 +118,7 @@ def test_an_approximation_says_that_its_chain_is_none():
 def test_without_arviz_one_line_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "arviz_base", None)
     with pytest.raises(InputError, match=r"arviz-base is not installed; pip install 'crowdjax\[arviz\]'"):
-        posterior.to_arviz(drawn_from_the_prior("nuts", CHAINS), INDEX, SCORES, (SCORES[:, 0], SCORES), np.zeros(2))
+        posterior.to_arviz(drawn_from_the_prior(), INDEX, SCORES, (SCORES[:, 0], SCORES), np.zeros(2))
 
 
 @pytest.mark.slow
