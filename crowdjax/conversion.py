@@ -58,7 +58,7 @@ def convert(
         ...     convert(table, f"{folder}/labels.csv", positive="yes")
         ...     print(Path(f"{folder}/labels.csv").read_text().splitlines()[1])
         ()
-        "ann","q1",1
+        ann,q1,1
     """
     out = check_new(out)
     triples = io.read_triples(source, columns=columns, form=form, positive=positive)
