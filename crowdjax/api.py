@@ -359,7 +359,7 @@ def fit_large(
     devices: int | None = None,
     max_rounds: int = 20,
     rtol: float = 1e-5,
-    progress: minibatch.Progress | None = None,
+    progress: watch.Progress | None = None,
 ) -> Written:
     """Fits a model to more labels than memory holds (``crowdjax.minibatch``); writes what ``Aggregation.save`` writes.
 
@@ -371,7 +371,7 @@ def fit_large(
         out: folder for the result; its instances are in no particular order.
         batch: labels in memory at a time, about.
         max_rounds, rtol: the most rounds over all labels, and the gain of a round that counts as none.
-        progress: gets (stage, done, total).
+        progress: told how far it is; where it answers true the fit is interrupted (``crowdjax.watch.Progress``).
         others: as in :func:`fit`.
 
     Raises:
@@ -397,8 +397,9 @@ def fit_large(
     state = out.absolute().with_name(out.absolute().name + ".state")
     settings = dict(config=dataclasses.asdict(config), solver=dataclasses.asdict(solver), seed=seed)
     results.claim(state, dict(settings, table=scan.identity, batch=batch, repeats=repeats, rounds=[max_rounds, rtol]))
+    report = watch.or_interrupt(progress, "stopped; the same call goes on from there")
     try:
-        parts = minibatch.deal(scan, state / "parts", batch, repeats, progress)
+        parts = minibatch.deal(scan, state / "parts", batch, repeats, report)
     except InputError:
         shutil.rmtree(state)
         raise
@@ -420,7 +421,7 @@ def fit_large(
         key = jax.random.key(seed)
         answer = minibatch.run(
             parts, config, state / "rounds", key, solver, max_rounds=max_rounds, rtol=rtol, devices=devices,
-            hand_out=hand_out, progress=progress,
+            hand_out=hand_out, progress=report,
         )  # fmt: skip
     instance = factor.Linear(None, own) if own is not None else blank.full(blank.mean).instance
     history = np.full(solver.max_steps, np.nan)

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float, PRNGKeyArray
 
-from crowdjax import contextual, io, plots, posterior, results
+from crowdjax import contextual, io, plots, posterior, results, watch
 from crowdjax import report as reports
 from crowdjax.answers import Prediction, Tally, shown, tally
 from crowdjax.api import FitError
@@ -252,7 +252,7 @@ def context(
     columns: Columns | None = None,
     form: Form | None = None,
     positive=None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: watch.Progress | None = None,
 ) -> ContextualResult:
     """Fits prevalence, sensitivity and specificity as functions of a score to a table of labels.
 
@@ -275,7 +275,7 @@ def context(
         draws: posterior draws, of each chain; default 500.
         seed, key: a key goes before a seed.
         columns, form, positive: how to read the labels, as in :func:`crowdjax.fit`.
-        progress: called with (stage, done, total).
+        progress: told how far it is; where it answers true the fit is interrupted (``crowdjax.watch.Progress``).
 
     Raises:
         InputError: a table or a setting is wrong; one line says which value, where, and what is allowed.

@@ -10,6 +10,7 @@ indexed in sorted order, so the order of rows and the names of ids change no res
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,6 +33,8 @@ from crowdjax.columns import (
 from crowdjax.formats import Form, read_long
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.tables import Columns, column_of, named, open_table
+
+LOG = logging.getLogger("crowdjax")
 
 # Labels
 
@@ -84,6 +87,9 @@ def read_triples(
     words = words or words_of(data["label"], place, positive)
     label = signs(data["label"], place, where["label"], words)
     weights = multiplicities(data["weight"], place, where["weight"]) if "weight" in data.column_names else None
+    sizes = {"rows": len(label), "labelers": len(labelers), "instances": len(instances)}
+    text = "read %s: %d rows, %d labelers, %d instances"
+    LOG.info(text, place, *sizes.values(), extra={"fields": {"event": "read", **sizes}})
     return Triples(labeler, instance, label, weights, LabelIndex(labelers, instances), words, long.notes)
 
 

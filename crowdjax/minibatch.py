@@ -47,9 +47,9 @@ from crowdjax.factor.predict import labeler_sums
 from crowdjax.labels import InputError, Labels, Repeats
 from crowdjax.pieces import Scan
 from crowdjax.segments import sum_by
+from crowdjax.watch import Progress, silent
 
 MOST_PARTS = 500  # a file of each is open while labels are dealt
-Progress = Callable[[str, int, int], None]
 
 
 class Answer(NamedTuple):
@@ -105,7 +105,7 @@ def check_size(scan: Scan, size: int) -> None:
         raise InputError(f"minibatch: got {size}; allowed: at least {least}, for {scan.n_rows} labels")
 
 
-def deal(scan: Scan, folder: Path, size: int, repeats: Repeats = "count", progress: Progress | None = None) -> Parts:
+def deal(scan: Scan, folder: Path, size: int, repeats: Repeats = "count", progress: Progress = silent) -> Parts:
     """Deals the rows of a table to parts of about ``size`` labels by the hash of their instance; in a folder, which
     appears whole or not at all. A folder that is there is what an earlier call made."""
     if not folder.exists():
@@ -121,7 +121,7 @@ def deal(scan: Scan, folder: Path, size: int, repeats: Repeats = "count", progre
     return Parts(folder, labelers, about["n_labels"], tuple(about["n_instances"]), room)
 
 
-def _deal(scan: Scan, folder: Path, n_parts: int, repeats: Repeats, progress: Progress | None) -> None:
+def _deal(scan: Scan, folder: Path, n_parts: int, repeats: Repeats, progress: Progress) -> None:
     labelers: dict[Any, int] = {}
     writers: list[pa.ipc.RecordBatchFileWriter] = []
     done = 0
@@ -141,8 +141,7 @@ def _deal(scan: Scan, folder: Path, n_parts: int, repeats: Repeats, progress: Pr
             for k, writer in enumerate(writers):
                 writer.write_table(table.slice(edges[k], edges[k + 1] - edges[k]))
             done += len(labeler)
-            if progress:
-                progress("reading", done, scan.n_rows)
+            progress("reading", done, scan.n_rows)
     finally:
         for writer in writers:
             writer.close()
@@ -172,8 +171,7 @@ def _deal(scan: Scan, folder: Path, n_parts: int, repeats: Repeats, progress: Pr
                 n_instances.append(len(instances))
                 n_labels += int(np.count_nonzero(labels.counts))
         (folder / f"{k}.arrow").unlink()
-        if progress:
-            progress("dealing", k + 1, n_parts)
+        progress("dealing", k + 1, n_parts)
     if not profiles:
         raise InputError(f"{scan.place}: every weight is 0; at least one judgement is needed")
     np.savez(folder / "room.npz", **shards.widest(profiles)._asdict())
@@ -214,7 +212,7 @@ def run(
     rtol: float = 1e-5,
     devices: int | None = None,
     hand_out: Callable[[int, Fit], None],
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Answer:
     """Fits part by part until a round gains less than ``rtol`` (1 + |objective|), then asks every part for its answers.
 
@@ -241,8 +239,7 @@ def run(
         if int(found.code) > optimize.STOPPED:
             return state.answer(float("nan"), float("nan"), int(found.code), np.zeros((4, len(parts.labelers))))
         state.visited(k, found, more)
-        if progress:
-            progress(f"round {round_ + 1}", k + 1, n)
+        progress(f"round {round_ + 1}", k + 1, n, objective=state.objective)
 
     objective, sums = state.log_prior(), np.zeros((4, len(parts.labelers)))
     evidence = 0.0
@@ -253,8 +250,7 @@ def run(
         evidence += float(more.evidence)
         sums += more.sums[:, : sums.shape[1]]
         hand_out(k, found)
-        if progress:
-            progress("answers", k + 1, n)
+        progress("answers", k + 1, n)
     code = optimize.CONVERGED if state.converged(rtol) else optimize.MAX_STEPS
     return state.answer(objective, evidence, code, sums)
 
@@ -394,6 +390,11 @@ class _State:
         )  # fmt: skip
         if round_:
             (self.folder / f"{k}-{round_ - 1}.npz").unlink(missing_ok=True)
+
+    @property
+    def objective(self) -> float | None:
+        """After the last whole round."""
+        return float(self.history[-1]) if len(self.history) else None
 
     def converged(self, rtol: float) -> bool:
         """Whether the last round gained little. With a single part a round is the fit itself."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import math
 import os
 import shutil
@@ -25,6 +26,7 @@ import numpy as np
 from crowdjax import __version__
 from crowdjax.labels import InputError, one_line
 
+LOG = logging.getLogger("crowdjax")
 RECORDS = ("fit.json", "predict.json", "look.json", "data.json")
 FORMAT = 1
 
@@ -86,9 +88,22 @@ def new_result(out: str | os.PathLike, record: Mapping[str, Any], name: str = "f
         if out.exists():
             os.replace(out, old)
         os.replace(temporary, out)
+        LOG.info("wrote %s: %s", out, ", ".join(sorted([*files, name])), extra={"fields": {"event": "wrote"}})
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def add_file(folder: str | os.PathLike, name: str, text: str) -> None:
+    """Adds a file to a result that is there, and to its record."""
+    folder = Path(folder)
+    path = next(folder / record for record in RECORDS if (folder / record).is_file())
+    (folder / name).write_text(text, encoding="utf-8")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["files"][name] = _sha256(folder / name)
+    new = folder / f".{path.name}"
+    new.write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(new, path)
 
 
 def read_result(folder: str | os.PathLike, name: str = "fit.json") -> dict[str, Any]:

@@ -39,6 +39,35 @@ class Progress(Protocol):
     def __call__(self, stage: str, done: int, total: int, *, objective: float | None = None) -> bool | None: ...
 
 
+def silent(stage: str, done: int, total: int, *, objective: float | None = None) -> None:
+    """A progress that tells nobody."""
+
+
+def or_interrupt(progress: Progress | None, message: str = "stopped") -> Progress:
+    """The same for a run that has nothing to return before its end: where the answer is true it is interrupted.
+
+    Raises:
+        KeyboardInterrupt: when told after that.
+
+    Example:
+        >>> told = or_interrupt(lambda stage, done, total: done == 2)
+        >>> told("nuts", 1, 2)
+        >>> told("nuts", 2, 2)
+        Traceback (most recent call last):
+        ...
+        KeyboardInterrupt: stopped
+    """
+
+    if progress is None:
+        return silent
+
+    def told(stage: str, done: int, total: int, *, objective: float | None = None) -> None:
+        if progress(stage, done, total, **({} if objective is None else {"objective": objective})):
+            raise KeyboardInterrupt(message)
+
+    return told
+
+
 class Spread(NamedTuple):
     """Over which devices the arguments are spread, and how: functions of the arguments, and of nothing.
 

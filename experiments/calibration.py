@@ -19,14 +19,28 @@ from crowdjax.contextual import Inference, calibrate
 from crowdjax.contextual.model import Constraint, Level
 from crowdjax.metrics import brier, ece
 from crowdjax.simulate import ScoredCrowd, theodon_functions
-from experiments.runner import say
+from experiments.cells import Cell, Size, Tables, in_tens
 from experiments.tables import Report, markdown, names, rows, select
-from experiments.theodon_sim import Shape, crowds, first, fit_timed, interval
+from experiments.theodon_sim import Preset, Shape, crowds, first, fit_timed, interval, preset_of, size_of_fits
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Shapes of the accuracies, sizes, and how the contextual model is fitted. ``n_new``: items to judge on."""
+    """Shapes of the accuracies, sizes, and how the contextual model is fitted.
+
+    Attributes:
+        shapes: of the accuracies over the score.
+        n_instances: items of every crowd.
+        per_instance: labels of every item.
+        n_labelers: of every crowd.
+        n_repeats: crowds of each shape.
+        n_new: new items to judge on.
+        model: a preset of crowdjax.contextual.
+        labelers: how labelers differ.
+        constraint: ordered (sensitivity + specificity > 1), both (each above one half) or free.
+        inference: how to fit.
+        seed: draws crowds, chains and samples.
+    """
 
     shapes: tuple[Shape, ...] = ("linear", "concave", "convex")
     n_instances: int = 1000
@@ -34,7 +48,7 @@ class Config:
     n_labelers: int = 10
     n_repeats: int = 20
     n_new: int = 50_000
-    model: str = "theodon"
+    model: Preset = "theodon"
     labelers: Level = "offset"
     constraint: Constraint = "ordered"
     inference: Inference = Inference("laplace")
@@ -66,44 +80,57 @@ def on_votes(score, vote, new) -> dict[str, Float[np.ndarray, " n"]]:
     return {"Platt on votes": expit(line[0] + line[1] * new), "isotonic on votes": np.interp(new, value, steps)}
 
 
-def run(config: Config) -> dict[str, pa.Table]:
-    measured, reliability = [], []
-    for shape in config.shapes:
-        values: dict[str, list] = {}
-        drawn = crowds(
-            config.seed, config.n_repeats, config.n_instances, config.per_instance, config.n_labelers, shape=shape
+def cells(config: Config) -> list[Cell]:
+    return [(shape, *part) for shape in config.shapes for part in in_tens(config.n_repeats)]
+
+
+def size(config: Config, shape: Shape, start: int, end: int) -> Size:
+    sizes = config.n_instances, config.per_instance, config.n_labelers
+    return size_of_fits(*sizes, preset_of(config.model, config), end - start)
+
+
+def run_cell(config: Config, shape: Shape, start: int, end: int) -> Tables:
+    """Repeats from ``start`` up to ``end`` of one shape."""
+    values: dict[str, list] = {}
+    reliability = []
+    drawn = crowds(
+        config.seed, config.n_repeats, config.n_instances, config.per_instance, config.n_labelers, shape=shape
+    )
+    for r, crowd in enumerate(drawn[start:end], start):
+        rng = np.random.default_rng([config.seed, r])
+        new = rng.beta(0.8, 2.0, config.n_new)
+        true = np.asarray(theodon_functions(new, shape)[0])
+        truth = rng.random(config.n_new) < true
+        found, _ = fit_timed(
+            first(crowd, config.n_labelers, config.per_instance),
+            crowd.score,
+            config.model,
+            config,
+            jax.random.key(r),
         )
-        for r, crowd in enumerate(drawn):
-            rng = np.random.default_rng([config.seed, r])
-            new = rng.beta(0.8, 2.0, config.n_new)
-            true = np.asarray(theodon_functions(new, shape)[0])
-            truth = rng.random(config.n_new) < true
-            found, _ = fit_timed(
-                first(crowd, config.n_labelers, config.per_instance),
-                crowd.score,
-                config.model,
-                config,
-                jax.random.key(r),
-            )
-            knots = np.quantile(new, np.linspace(0, 1, 400))  # the map is smooth: between knots linear
-            maps = {
-                "raw score": new,
-                **on_votes(crowd.score, votes(crowd), new),
-                config.model: np.interp(new, knots, calibrate(found, knots).mean),
-            }
-            for name, p in maps.items():
-                error = float(np.sqrt(((p - true) ** 2).mean()))
-                values.setdefault(name, []).append({"ece": ece(p, truth), "brier": brier(p, truth), "rmse": error})
-                if r == 0:
-                    some = slice(0, 5000)
-                    reliability += [
-                        {"shape": shape, "model": name, "probability": float(a), "truth": float(b)}
-                        for a, b in zip(p[some], truth[some], strict=True)
-                    ]
-        say(f"calibration: {shape}")
-        for name, found in values.items():
-            measured += rows(name, {k: [v[k] for v in found] for k in found[0]}, shape=shape)
-    return {"metrics": pa.Table.from_pylist(measured), "reliability": pa.Table.from_pylist(reliability)}
+        knots = np.quantile(new, np.linspace(0, 1, 400))  # the map is smooth: between knots linear
+        maps = {
+            "raw score": new,
+            **on_votes(crowd.score, votes(crowd), new),
+            config.model: np.interp(new, knots, calibrate(found, knots).mean),
+        }
+        for name, p in maps.items():
+            error = float(np.sqrt(((p - true) ** 2).mean()))
+            values.setdefault(name, []).append({"ece": ece(p, truth), "brier": brier(p, truth), "rmse": error})
+            if r == 0:
+                some = slice(0, 5000)
+                reliability += [
+                    {"shape": shape, "model": name, "probability": float(a), "truth": float(b)}
+                    for a, b in zip(p[some], truth[some], strict=True)
+                ]
+    columns = {name: {k: [v[k] for v in found] for k in found[0]} for name, found in values.items()}
+    measured = [row for name, found in columns.items() for row in rows(name, found, start=start, shape=shape)]
+    return {"metrics": pa.Table.from_pylist(measured), "reliability": pa.Table.from_pylist(reliability, RELIABILITY)}
+
+
+RELIABILITY = pa.schema(
+    [("shape", pa.string()), ("model", pa.string()), ("probability", pa.float64()), ("truth", pa.float64())]
+)
 
 
 def report(config: Config, tables) -> Report:

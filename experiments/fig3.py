@@ -16,8 +16,9 @@ import pyarrow as pa
 from crowdjax import plots, simulate
 from crowdjax.factor import Solver, correctness
 from crowdjax.metrics import correlation, mean_absolute_error
+from experiments.cells import Cell, Size, Tables
 from experiments.config import Model, preset
-from experiments.fitting import Draws, fit_all
+from experiments.fitting import Draws, fit_all, size_of
 from experiments.tables import Report, markdown, names, rows, select
 
 PANELS = {"correlation": "Correlation with the true chances", "mae": "Mean absolute error"}
@@ -25,7 +26,17 @@ PANELS = {"correlation": "Correlation with the true chances", "mae": "Mean absol
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Sizes of crowds, repeats, and the models by name."""
+    """Sizes of crowds, repeats, and the models by name.
+
+    Attributes:
+        n_labelers: sizes of crowds.
+        n_instances: of every crowd.
+        n_repeats: crowds of each size.
+        density: the chance that a labeler judges an instance.
+        models: the models by name.
+        seed: draws the crowds and starts.
+        solver: how to fit.
+    """
 
     n_labelers: tuple[int, ...] = tuple(range(4, 41, 4))
     n_instances: int = 40
@@ -53,7 +64,17 @@ def data(config: Config) -> tuple[str, ...]:
     return ()
 
 
-def run(config: Config) -> dict[str, pa.Table]:
+def cells(config: Config) -> list[Cell]:
+    return [()]
+
+
+def size(config: Config) -> Size:
+    n, m, r = max(config.n_labelers), config.n_instances, len(config.n_labelers) * config.n_repeats
+    blank = Draws(*(np.ones((r, *shape)) for shape in ((n * m,), (n * m,), (n, 1), (m, 1))))
+    return size_of(simulate.grid(n, m), blank, config.models, config.solver)
+
+
+def run_cell(config: Config) -> Tables:
     largest, sizes = max(config.n_labelers), np.repeat(config.n_labelers, config.n_repeats)
     cells = simulate.grid(largest, config.n_instances)
     # Small crowds are large ones in which only the first labelers label: one program for all sizes.

@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from crowdjax import plots, simulate
 from crowdjax.factor import Solver, rbf_basis
+from experiments.cells import Cell, Size, Tables
 from experiments.config import Model, preset
-from experiments.fitting import Draws, drop, fit_all
+from experiments.fitting import Draws, drop, fit_all, size_of
 from experiments.table1 import comparison
 from experiments.tables import Report, names, scored, select
 
@@ -24,7 +25,19 @@ FACTOR = {"deviation": 0.0, "features": 1.0}
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Draws, the basis, the models, and which of them has its factor drawn."""
+    """Draws, the basis, the models, and which of them has its factor drawn.
+
+    Attributes:
+        n_labelers, n_instances: of every crowd.
+        n_draws: crowds.
+        dropped: the share of its labels that each goes without.
+        n_basis: radial basis functions of the detector's output.
+        models: the models by name.
+        baseline: the model that others are compared with.
+        drawn: the model whose factor is in the figure.
+        seed: draws the crowds and starts.
+        solver: how to fit.
+    """
 
     n_labelers: int = 20
     n_instances: int = 160
@@ -50,7 +63,18 @@ def data(config: Config) -> tuple[str, ...]:
     return ()
 
 
-def run(config: Config) -> dict[str, pa.Table]:
+def cells(config: Config) -> list[Cell]:
+    return [()]
+
+
+def size(config: Config) -> Size:
+    n, m = config.n_labelers, config.n_instances
+    shapes = (n * m,), (n * m,), None, (m, config.n_basis)
+    blank = Draws(*(shape and np.ones((config.n_draws, *shape)) for shape in shapes))
+    return size_of(simulate.grid(n, m), blank, config.models, config.solver)
+
+
+def run_cell(config: Config) -> Tables:
     crowds = _crowds(config)
     detector = np.asarray(crowds.instance_features, float)[..., 0]
     weight = drop(config.seed, np.ones(crowds.label.shape[1]), config.dropped, config.n_draws)

@@ -6,8 +6,6 @@ Models, draws and restarts are members of one ``sweep``; of the restarts the bes
 from __future__ import annotations
 
 import dataclasses
-import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,8 +31,11 @@ from crowdjax.factor import (
     majority,
     sweep,
 )
+from crowdjax.factor.fit import lower_sweep
 from crowdjax.labels import Labels
+from experiments.cells import Size, say
 from experiments.config import Model
+from experiments.workers import n_cores
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -65,12 +66,8 @@ def fit_all(
 ) -> dict[str, Fitted]:
     """Fits every model to every draw. Models that differ in their priors only share a program: a variance of 0 fixes a
     weight, so one-coin and Dawid-Skene are factor models too."""
-    out, groups = {}, {}
-    for key, model in models.items():
-        if model.config == PRESETS["majority"]:
-            out[key] = Fitted(_votes(labels, draws))
-        else:
-            groups.setdefault(_structure(model), {})[key] = model
+    groups = _groups(models)
+    out = {key: Fitted(_votes(labels, draws)) for key in models if not any(key in group for group in groups)}
 
     def fit_group(group):
         start = time.perf_counter()
@@ -79,17 +76,18 @@ def fit_all(
         kept = np.concatenate([np.asarray(f.fit.code) for f in found])
         for code in set(kept.tolist()) - {optimize.CONVERGED}:
             text += f"; {(kept == code).sum()} {optimize.MEANING[code]}"
-        print(text, file=sys.stderr, flush=True)
+        objective = {key: float(np.mean(f.fit.objective)) for key, f in zip(group, found, strict=True)}
+        say(text, event="fitted", fits=n, seconds=round(time.perf_counter() - start, 3), objective=objective)
         return dict(zip(group, found, strict=True))
 
-    for found in in_parallel(fit_group, groups.values()):
+    for found in in_parallel(fit_group, groups):
         out |= found
     return {key: out[key] for key in models}
 
 
 def in_parallel(do: Callable[[T], S], items: Iterable[T]) -> list[S]:
     """``do`` of every item, in threads: while one program compiles or runs on one core, another has the next."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(n_cores()) as pool:
         return list(pool.map(do, items))
 
 
@@ -100,7 +98,37 @@ def _structure(model: Model) -> tuple:
     return model.covariates, config.link, learned, bool(model.covariates) and config.deviation > 0
 
 
-def _fit_group(labels, draws, models, solver, seed) -> tuple[list[Fitted], int]:
+def _groups(models: Mapping[str, Model]) -> list[dict[str, Model]]:
+    """Models that share a program; the majority vote needs none."""
+    groups: dict[tuple, dict[str, Model]] = {}
+    for key, model in models.items():
+        if model.config != PRESETS["majority"]:
+            groups.setdefault(_structure(model), {})[key] = model
+    return list(groups.values())
+
+
+def size_of(labels: Labels, draws: Draws, models: Mapping[str, Model], solver: Solver) -> Size:
+    """The size of :func:`fit_all` for such labels and draws, whose values do not matter."""
+    groups = _groups(models)
+    n_fits = len(draws.weight) * sum(_restarts(m, solver) for group in groups for m in group.values())
+    largest = max(groups, key=lambda group: max(m.config.n_factors for m in group.values()), default={})
+
+    def lower():
+        _, shared, members = _prepared(labels, draws, list(largest.values()), solver, 0)
+        return lower_sweep(_make, shared, members, dataclasses.replace(solver, restarts=1))
+
+    n_labels = int((np.asarray(labels.counts) > 0).sum())
+    program = f"all fits of {', '.join(largest)}"
+    return Size(n_labels, labels.n_labelers, labels.n_instances, n_fits, lower if largest else None, program)
+
+
+def _restarts(model: Model, solver: Solver) -> int:
+    """Restarts differ in factors 2 to D only; with one factor they would repeat the same fit."""
+    return solver.restarts if model.config.n_factors > 1 else 1
+
+
+def _prepared(labels, draws, models, solver, seed):
+    """(plan, shared, members): who fits what, and the arguments of the sweep."""
     used = Draws(
         draws.weight,
         draws.label,
@@ -109,21 +137,23 @@ def _fit_group(labels, draws, models, solver, seed) -> tuple[list[Fitted], int]:
     )
     template, priors = _unified(labels, used, [m.config for m in models])
     shared = jax.tree.map(jnp.asarray, (labels, template, priors, used))
-    n_draws = len(draws.weight)
-    # Restarts differ in factors 2 to D only; with one factor they would repeat the same fit.
-    restarts = [solver.restarts if m.config.n_factors > 1 else 1 for m in models]
-    plan = [(m, r, k) for m, n in enumerate(restarts) for r in range(n_draws) for k in range(n)]
+    restarts = [_restarts(m, solver) for m in models]
+    plan = [(m, r, k) for m, n in enumerate(restarts) for r in range(len(draws.weight)) for k in range(n)]
     model, draw, restart = (np.array(column) for column in zip(*plan, strict=True))
-    members = {"model": model, "draw": draw, "key": _keys(seed, draw, restart)}
+    return model, shared, {"model": model, "draw": draw, "key": _keys(seed, draw, restart)}
+
+
+def _fit_group(labels, draws, models, solver, seed) -> tuple[list[Fitted], int]:
+    model, shared, members = _prepared(labels, draws, models, solver, seed)
     fits = sweep(_make, shared, members, dataclasses.replace(solver, restarts=1))
     objective = np.where(np.isfinite(fits.objective), fits.objective, -np.inf)
     found = []
     for m in range(len(models)):
-        rows = np.flatnonzero(model == m).reshape(n_draws, -1)  # draws x restarts
-        best = rows[np.arange(n_draws), objective[rows].argmax(1)]
+        rows = np.flatnonzero(model == m).reshape(len(draws.weight), -1)  # draws x restarts
+        best = rows[np.arange(len(rows)), objective[rows].argmax(1)]
         fit = jax.tree.map(lambda v, best=best: v[best], fits)
         found.append(Fitted(fit.posterior, fit, _factors(shared, m, fit.weights)))
-    return found, len(plan)
+    return found, len(model)
 
 
 def _unified(labels: Labels, draws: Draws, configs: Sequence[FactorConfig]):

@@ -12,17 +12,26 @@ from crowdjax import datasets, plots
 from crowdjax.factor import Solver, folds, label_log_likelihood
 from crowdjax.labels import Labels, Repeats
 from crowdjax.metrics import accuracy
-from experiments import real
-from experiments.config import Model, preset
-from experiments.fitting import Draws, fit_all, in_parallel
+from experiments.cells import Cell, Size, Tables, present
+from experiments.config import Model, Set, preset
+from experiments.fitting import Draws, fit_all, size_of
 from experiments.tables import Report, markdown, names, rows, select
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The sets (those that are here are used), folds and models (not the majority vote: it predicts no labels)."""
+    """The sets, folds and models.
 
-    sets: tuple[str, ...] = ("ducks", "bluebirds", "zencrowd")
+    Attributes:
+        sets: real sets; those that are here are used.
+        n_folds: parts of the labels, each held out once.
+        models: the models by name (not the majority vote: it predicts no labels).
+        repeats: what to do with repeated judgements.
+        seed: draws the folds and starts.
+        solver: how to fit.
+    """
+
+    sets: tuple[Set, ...] = ("ducks", "bluebirds", "zencrowd")
     n_folds: int = 5
     models: dict[str, Model] = dataclasses.field(
         default_factory=lambda: {
@@ -41,22 +50,28 @@ def data(config: Config) -> tuple[str, ...]:
     return config.sets
 
 
-def run(config: Config) -> dict[str, pa.Table]:
-    def one(name):
-        labels, _, truth = datasets.load(name, config.repeats)
-        counts = np.asarray(labels.counts, np.float32)
-        held = counts * (folds(labels, config.n_folds, config.seed) == np.arange(config.n_folds)[:, None])
-        fitted = fit_all(labels, Draws(counts - held), config.models, config.solver, config.seed, f"heldout, {name}")
-        out = []
-        for model, found in fitted.items():
-            values = {
-                "log_likelihood": _score(labels, found.factors, found.posterior, held),
-                "accuracy": [accuracy(p, truth) for p in np.asarray(found.posterior)],
-            }
-            out += rows(model, values, set=name)
-        return out
+def cells(config: Config) -> list[Cell]:
+    return [(name,) for name in present(config.sets)]
 
-    return {"metrics": pa.Table.from_pylist(sum(in_parallel(one, real.present(config)), []))}
+
+def size(config: Config, name: str) -> Size:
+    labels = datasets.load(name, config.repeats).labels
+    return size_of(labels, Draws(np.ones((config.n_folds, len(labels.label)))), config.models, config.solver)
+
+
+def run_cell(config: Config, name: str) -> Tables:
+    labels, _, truth = datasets.load(name, config.repeats)
+    counts = np.asarray(labels.counts, np.float32)
+    held = counts * (folds(labels, config.n_folds, config.seed) == np.arange(config.n_folds)[:, None])
+    fitted = fit_all(labels, Draws(counts - held), config.models, config.solver, config.seed, f"heldout, {name}")
+    out = []
+    for model, found in fitted.items():
+        values = {
+            "log_likelihood": _score(labels, found.factors, found.posterior, held),
+            "accuracy": [accuracy(p, truth) for p in np.asarray(found.posterior)],
+        }
+        out += rows(model, values, set=name)
+    return {"metrics": pa.Table.from_pylist(out)}
 
 
 @jax.jit

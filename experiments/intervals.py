@@ -18,7 +18,7 @@ import pyarrow as pa
 from crowdjax import integrated, simulate
 from crowdjax.factor import Factors
 from crowdjax.integrated import IntegratedConfig
-from experiments.runner import say
+from experiments.cells import Cell, Size, Tables
 from experiments.tables import Report, markdown, names, rows, select
 
 BOUNDARIES = ("gap", "able")
@@ -26,14 +26,24 @@ BOUNDARIES = ("gap", "able")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The crowds: values of ρ, sizes, the share of the pairs that are judged, and the population of labelers."""
+    """The crowds.
+
+    Attributes:
+        spreads: values of ρ.
+        n_labelers, n_instances: of every crowd.
+        density: the share of the pairs that are judged.
+        mean: of labelers' α and γ.
+        covariance: of α, of α and γ, of γ.
+        n_repeats: crowds of each spread.
+        seed: draws the crowds.
+    """
 
     spreads: tuple[float, ...] = (0.7, 1.0)
     n_labelers: int = 60
     n_instances: int = 300
     density: float = 0.3
     mean: tuple[float, float] = (1.2, 0.2)
-    covariance: tuple[float, float, float] = (0.4, -0.1, 0.6)  # of α, of α and γ, of γ
+    covariance: tuple[float, float, float] = (0.4, -0.1, 0.6)
     n_repeats: int = 60
     seed: int = 0
 
@@ -42,24 +52,33 @@ def data(config: Config) -> tuple[str, ...]:
     return ()
 
 
-def run(config: Config) -> dict[str, pa.Table]:
-    found = []
-    cells = jax.tree.map(np.asarray, simulate.grid(config.n_labelers, config.n_instances))
-    for spread in config.spreads:
-        keys = jax.random.split(jax.random.key(config.seed), config.n_repeats)
-        drawn = jax.tree.map(np.asarray, jax.jit(jax.vmap(lambda key, spread=spread: draw(key, config, spread)))(keys))
-        for known in (True, False):
-            values = {}
-            for r in range(config.n_repeats):
-                one = jax.tree.map(lambda v, r=r: v[r], drawn)
-                settings = IntegratedConfig(spread=spread if known else "learn")
-                for boundary, measured in judged(one, cells, settings, spread).items():
-                    for k, v in measured.items():
-                        values.setdefault(boundary, {}).setdefault(k, []).append(v)
-            for boundary, measured in values.items():
-                found += rows("known" if known else "learned", measured, spread=spread, boundary=boundary)
-            say(f"intervals: ρ = {spread}, {'known' if known else 'learned'}: done")
+def cells(config: Config) -> list[Cell]:
+    return [(spread, known) for spread in config.spreads for known in ("known", "learned")]
+
+
+def size(config: Config, spread: float, known: str) -> Size:
+    grid, settings = simulate.grid(config.n_labelers, config.n_instances), _settings(spread, known)
+    lower = lambda: integrated.fit_jit.lower(grid.with_weight(np.ones(len(grid.label), np.float32)), settings)  # noqa: E731
+    n = round(config.density * config.n_labelers * config.n_instances)
+    return Size(n, config.n_labelers, config.n_instances, config.n_repeats, lower, "a fit")
+
+
+def run_cell(config: Config, spread: float, known: str) -> Tables:
+    pairs = jax.tree.map(np.asarray, simulate.grid(config.n_labelers, config.n_instances))
+    keys = jax.random.split(jax.random.key(config.seed), config.n_repeats)
+    drawn = jax.tree.map(np.asarray, jax.jit(jax.vmap(lambda key: draw(key, config, spread)))(keys))
+    values = {}
+    for r in range(config.n_repeats):
+        one = jax.tree.map(lambda v, r=r: v[r], drawn)
+        for boundary, measured in judged(one, pairs, _settings(spread, known), spread).items():
+            for k, v in measured.items():
+                values.setdefault(boundary, {}).setdefault(k, []).append(v)
+    found = [row for b, measured in values.items() for row in rows(known, measured, spread=spread, boundary=b)]
     return {"metrics": pa.Table.from_pylist(found)}
+
+
+def _settings(spread: float, known: str) -> IntegratedConfig:
+    return IntegratedConfig(spread=spread if known == "known" else "learn")
 
 
 def draw(key, config: Config, spread: float) -> simulate.Simulation:
@@ -77,9 +96,9 @@ def draw(key, config: Config, spread: float) -> simulate.Simulation:
     return simulate.Simulation(label, asked.astype(beta.dtype), truth, factors)
 
 
-def judged(crowd: simulate.Simulation, cells, config: IntegratedConfig, spread: float) -> dict[str, dict[str, float]]:
+def judged(crowd: simulate.Simulation, pairs, config: IntegratedConfig, spread: float) -> dict[str, dict[str, float]]:
     """By boundary: the share of labelers inside their intervals, whether the share of positives is, and the widths."""
-    labels = crowd.on(cells)
+    labels = crowd.on(pairs)
     fit = integrated.fit_jit(labels, config)
     alpha, gamma = crowd.factors.alpha[:, 0], crowd.factors.gamma
     points, mass = np.polynomial.hermite_e.hermegauss(61)
@@ -90,7 +109,7 @@ def judged(crowd: simulate.Simulation, cells, config: IntegratedConfig, spread: 
     found = {}
     for boundary in BOUNDARIES:
         placed = integrated.place(boundary, fit.parameters.labelers, fit.counts)
-        answers = integrated.of_labelers(fit, config, placed)
+        answers = integrated.of_labelers(fit, config, placed)[:2]  # sensitivity, specificity
         lower, upper = (np.concatenate([getattr(v, end) for v in answers]) for end in ("lower", "upper"))
         share = integrated.share_of_positives(labels, fit, config, placed)
         found[boundary] = {

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import sys
 import time
 import warnings
 from functools import partial
@@ -30,8 +29,9 @@ from crowdjax.integrated import IntegratedConfig
 from crowdjax.labels import Labels, Repeats
 from crowdjax.metrics import paired
 from experiments import real
-from experiments.config import Model
-from experiments.fitting import Draws, drop, fit_all
+from experiments.cells import Cell, Size, Tables, present, say
+from experiments.config import Model, Set
+from experiments.fitting import Draws, drop, fit_all, size_of
 from experiments.tables import Report, markdown, names, scored, select
 
 MEASURES = {"accuracy": "accuracy", "auc_roc": "AUC", "nll": "NLL", "ece": "ECE"}
@@ -45,7 +45,18 @@ SHOWN = ("Dawid-Skene", "one coin", "GLAD", "1 factor", "2 factors", "3 factors"
 
 @dataclasses.dataclass(frozen=True)
 class Crowd:
-    """Settings of ``simulate.mixed``; ``active`` labelers of the grid's."""
+    """Settings of ``simulate.mixed``.
+
+    Attributes:
+        per_instance: labels of every instance.
+        active: labelers that label anything.
+        ability: mean and standard deviation over labelers.
+        bias: the same of what a labeler says whatever the truth is.
+        clarity: standard deviation of the log of how clear an instance is.
+        positives: the chance that a truth is positive.
+        spammers: the chance that a labeler answers at random.
+        adversaries: the chance that a labeler says the opposite.
+    """
 
     per_instance: int = 5
     active: int = 30
@@ -74,11 +85,28 @@ def crowds() -> dict[str, Crowd]:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The sets (those that are here are used), the models, shares of the labels, numbers of gold labels, whether scores
-    are used where a set has them, and draws of the labels and of gold; the simulated crowds, how many of each, and how
-    many instances and labelers they have at most."""
+    """The real sets and what is done with them, the models, and the simulated crowds.
 
-    sets: tuple[str, ...] = BINARY
+    Attributes:
+        sets: real sets; those that are here are used.
+        models: the factor models by name.
+        peers: whether methods of crowd-kit take part, where it is installed.
+        most_labels_of_glad: crowd-kit's GLAD, which needs minutes for more, takes part up to so many labels.
+        shares: shares of the labels to keep, besides all.
+        gold: numbers of gold labels.
+        score: whether scores are used where a set has them.
+        n_draws: subsets of the labels of every share.
+        n_gold_draws: draws of every number of gold labels.
+        crowds: simulated crowds by name.
+        n_crowds: crowds of each kind.
+        n_labelers: of a simulated crowd, at most.
+        n_instances: of a simulated crowd.
+        repeats: what to do with repeated judgements.
+        seed: draws labels, gold, crowds and starts.
+        solver: how to fit.
+    """
+
+    sets: tuple[Set, ...] = BINARY
     models: dict[str, Model] = dataclasses.field(default_factory=real.models)
     peers: bool = True
     most_labels_of_glad: int = 10_000
@@ -100,34 +128,58 @@ def data(config: Config) -> tuple[str, ...]:
     return config.sets
 
 
-def run(config: Config) -> dict[str, pa.Table]:
-    found = []
-    for name in real.present(config) if config.sets else ():
-        labels, index, truth = datasets.load(name, config.repeats)
-        counts = np.asarray(labels.counts, np.float32)
-        conditions = {"all labels": counts[None]}
-        for share in config.shares:
-            conditions[f"{share:.0%}"] = drop(config.seed, counts, 1 - share, config.n_draws)
-        for condition, weight in conditions.items():
-            for method, posterior in posteriors(labels, Draws(weight), config, f"{name}, {condition}").items():
-                found += scored(method, posterior, truth, set=name, condition=condition)
-        for n in config.gold:
-            found += with_gold(labels, truth, n, config, name)
-        score = datasets.scores(name, index.instances) if config.score else None
-        if score is not None:
-            found += with_score(labels, truth, score, name)
-    for number, (name, crowd) in enumerate(config.crowds.items()):
-        drawn = draw(config, number, crowd)
-        cells = simulate.grid(config.n_labelers, config.n_instances)
-        for method, posterior in posteriors(cells, Draws(drawn.weight, drawn.label), config, name).items():
-            found += scored(method, posterior, drawn.truth, set=name, condition=SIMULATED)
+def cells(config: Config) -> list[Cell]:
+    return [("real", name) for name in present(config.sets)] + [(SIMULATED, name) for name in config.crowds]
+
+
+def size(config: Config, kind: str, name: str) -> Size:
+    if kind == SIMULATED:
+        n = config.n_labelers * config.n_instances
+        blank = Draws(np.ones((config.n_crowds, n)), np.ones((config.n_crowds, n)))
+        return size_of(simulate.grid(config.n_labelers, config.n_instances), blank, config.models, config.solver)
+    labels = datasets.load(name, config.repeats).labels
+    n_draws = config.n_draws if config.shares else 1
+    return size_of(labels, Draws(np.ones((n_draws, len(labels.label)))), config.models, config.solver)
+
+
+def run_cell(config: Config, kind: str, name: str) -> Tables:
+    found = on_crowds(config, name) if kind == SIMULATED else on_set(config, name)
     return {"metrics": pa.Table.from_pylist(found)}
 
 
-def draw(config: Config, number: int, crowd: Crowd) -> simulate.Simulation:
+def on_set(config: Config, name: str) -> list[dict]:
+    """Rows of all methods on a real set: on all labels, on parts of them, with gold and with a score."""
+    found = []
+    labels, index, truth = datasets.load(name, config.repeats)
+    counts = np.asarray(labels.counts, np.float32)
+    conditions = {"all labels": counts[None]}
+    for share in config.shares:
+        conditions[f"{share:.0%}"] = drop(config.seed, counts, 1 - share, config.n_draws)
+    for condition, weight in conditions.items():
+        for method, posterior in posteriors(labels, Draws(weight), config, f"{name}, {condition}").items():
+            found += scored(method, posterior, truth, set=name, condition=condition)
+    for n in config.gold:
+        found += with_gold(labels, truth, n, config, name)
+    score = datasets.scores(name, index.instances) if config.score else None
+    if score is not None:
+        found += with_score(labels, truth, score, name)
+    return found
+
+
+def on_crowds(config: Config, name: str) -> list[dict]:
+    """Rows of all methods on simulated crowds of one kind."""
+    found, drawn = [], draw(config, name)
+    pairs = simulate.grid(config.n_labelers, config.n_instances)
+    for method, posterior in posteriors(pairs, Draws(drawn.weight, drawn.label), config, name).items():
+        found += scored(method, posterior, drawn.truth, set=name, condition=SIMULATED)
+    return found
+
+
+def draw(config: Config, name: str) -> simulate.Simulation:
     """``n_crowds`` crowds of one kind."""
+    number, settings = list(config.crowds).index(name), dataclasses.asdict(config.crowds[name])
     keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), number), config.n_crowds)
-    one = lambda key: simulate.mixed(key, config.n_labelers, config.n_instances, **dataclasses.asdict(crowd))  # noqa: E731
+    one = lambda key: simulate.mixed(key, config.n_labelers, config.n_instances, **settings)  # noqa: E731
     return jax.tree.map(np.asarray, jax.jit(jax.vmap(one))(keys))
 
 
@@ -148,7 +200,8 @@ def posteriors(labels: Labels, draws: Draws, config: Config, name: str) -> dict[
     for method, way in ways.items():
         began = time.perf_counter()
         out[method] = np.stack([way(v) for v in each])
-        print(f"leaderboard, {name}: {method}: {time.perf_counter() - began:.1f} s", file=sys.stderr, flush=True)
+        seconds = time.perf_counter() - began
+        say(f"leaderboard, {name}: {method}: {seconds:.1f} s", event="fitted", model=method, seconds=round(seconds, 3))
     return out
 
 

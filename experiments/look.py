@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 
 import jax
 import numpy as np
@@ -12,7 +11,8 @@ import pyarrow as pa
 from crowdjax import datasets, integrated, plots
 from crowdjax.datasets import BINARY
 from crowdjax.labels import Repeats
-from experiments import real
+from experiments.cells import Cell, Size, Tables, present, say
+from experiments.config import Set
 from experiments.tables import Report, markdown, names, rows, select
 
 KINDS = ("expert", "ordinary", "spammer", "adversary", "unknown")
@@ -20,9 +20,16 @@ KINDS = ("expert", "ordinary", "spammer", "adversary", "unknown")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The sets (those that are here are used) and how many replicates."""
+    """The sets and how they are looked at.
 
-    sets: tuple[str, ...] = BINARY
+    Attributes:
+        sets: real sets; those that are here are used.
+        replicates: sets of labels that the fitted model gives, to compare with.
+        repeats: what to do with repeated judgements.
+        seed: draws the replicates.
+    """
+
+    sets: tuple[Set, ...] = BINARY
     replicates: int = 99
     repeats: Repeats = "count"
     seed: int = 0
@@ -32,26 +39,36 @@ def data(config: Config) -> tuple[str, ...]:
     return config.sets
 
 
-def run(config: Config) -> dict[str, pa.Table]:
+def cells(config: Config) -> list[Cell]:
+    return [(name,) for name in present(config.sets)]
+
+
+def size(config: Config, name: str) -> Size:
+    labels = datasets.load(name, config.repeats).labels
+    lower = lambda: integrated.fit_jit.lower(labels, integrated.plan(labels).config)  # noqa: E731
+    n_labels = int((np.asarray(labels.counts) > 0).sum())
+    return Size(n_labels, labels.n_labelers, labels.n_instances, 1, lower, "the fit")
+
+
+def run_cell(config: Config, name: str) -> Tables:
     found = []
-    for name in real.present(config):
-        labels, _, _ = datasets.load(name, config.repeats)
-        plan = integrated.plan(labels)
-        fit = integrated.fit_jit(labels, plan.config)
-        boundary = integrated.place(plan.boundary, fit.parameters.labelers, fit.counts)
-        seen = integrated.look(
-            jax.random.key(config.seed), labels, fit.parameters, plan.config, replicates=config.replicates
-        )
-        for check in seen.checks:
-            values = {"observed": [check.observed], "expected": [check.expected], "p": [check.p]}
-            found += rows(check.name, values, set=name)
-        kind = integrated.kinds(integrated.of_labelers(fit, plan.config, boundary).informedness)
-        counts = {k: [np.count_nonzero(kind == k)] for k in KINDS}
-        sides = [(s.side > 0).sum() for s in seen.schools[:1]] + [(s.side < 0).sum() for s in seen.schools[:1]]
-        found += rows("labelers", counts | {"schools": [len(seen.schools)]}, set=name)
-        found += rows("sides", {"labelers": sides}, set=name)
-        found += rows("instances", {"surprising": [seen.surprising.mean()]}, set=name)
-        print(f"look, {name}: " + ", ".join(f"{c.name} {c.p:.2f}" for c in seen.checks), file=sys.stderr, flush=True)
+    labels, _, _ = datasets.load(name, config.repeats)
+    plan = integrated.plan(labels)
+    fit = integrated.fit_jit(labels, plan.config)
+    boundary = integrated.place(plan.boundary, fit.parameters.labelers, fit.counts)
+    seen = integrated.look(
+        jax.random.key(config.seed), labels, fit.parameters, plan.config, replicates=config.replicates
+    )
+    for check in seen.checks:
+        values = {"observed": [check.observed], "expected": [check.expected], "p": [check.p]}
+        found += rows(check.name, values, set=name)
+    kind = integrated.kinds(integrated.of_labelers(fit, plan.config, boundary).informedness)
+    counts = {k: [np.count_nonzero(kind == k)] for k in KINDS}
+    sides = [(s.side > 0).sum() for s in seen.schools[:1]] + [(s.side < 0).sum() for s in seen.schools[:1]]
+    found += rows("labelers", counts | {"schools": [len(seen.schools)]}, set=name)
+    found += rows("sides", {"labelers": sides}, set=name)
+    found += rows("instances", {"surprising": [seen.surprising.mean()]}, set=name)
+    say(f"look, {name}: " + ", ".join(f"{c.name} {c.p:.2f}" for c in seen.checks))
     return {"metrics": pa.Table.from_pylist(found)}
 
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from crowdjax.datasets import MissingData
 from experiments import fig3, fig4, heldout, real, specialist, table1, theodon_sim
+from experiments.cells import Cell, Size, Tables
 from experiments.tables import Report
 
 PARTS = {
@@ -27,7 +28,11 @@ PARTS = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The configs of the parts."""
+    """The configs of the parts.
+
+    Attributes:
+        specialist, fig3, fig4, theodon_sim, table1, real, heldout: keys as of the study of that name.
+    """
 
     specialist: specialist.Config = specialist.Config()
     fig3: fig3.Config = fig3.Config()
@@ -42,27 +47,42 @@ def data(config: Config) -> tuple[str, ...]:
     return tuple(dict.fromkeys(s for part, study in PARTS.items() for s in study.data(getattr(config, part))))
 
 
-def run(config: Config) -> dict[str, pa.Table]:
-    out, measured, skipped = {}, [], {}
+SKIPPED = "skipped"
+
+
+def cells(config: Config) -> list[Cell]:
+    found, missing = _found(config)
+    return [(part, *cell) for part, own in found.items() for cell in own] + [(SKIPPED,)] * bool(missing)
+
+
+def _found(config: Config) -> tuple[dict[str, list[Cell]], dict[str, str]]:
+    """(the cells of every part, why parts have none)."""
+    found, missing = {}, {}
     for part, study in PARTS.items():
         try:
-            tables = study.run(getattr(config, part))
+            found[part] = study.cells(getattr(config, part))
         except MissingData as error:
-            skipped[part] = str(error)
-            continue
-        measured.append(tables["metrics"].append_column("study", pa.array([part] * len(tables["metrics"]))))
-        out |= {f"{part}_{name}": table for name, table in tables.items() if name != "metrics"}
-    out["metrics"] = pa.concat_tables(measured, promote_options="default")
-    out["skipped"] = pa.table({"study": list(skipped), "why": list(skipped.values())}, SKIPPED)
-    return out
+            missing[part] = str(error)
+    return found, missing
 
 
-SKIPPED = pa.schema([("study", pa.string()), ("why", pa.string())])
+def size(config: Config, part: str, *cell) -> Size:
+    return Size(0, 0, 0, 0, None, "none") if part == SKIPPED else PARTS[part].size(getattr(config, part), *cell)
+
+
+def run_cell(config: Config, part: str, *cell) -> Tables:
+    if part == SKIPPED:
+        missing = _found(config)[1]
+        return {SKIPPED: pa.table({"study": list(missing), "why": list(missing.values())})}
+    tables = PARTS[part].run_cell(getattr(config, part), *cell)
+    metrics = tables.pop("metrics")
+    named = {f"{part}_{name}": table for name, table in tables.items()}
+    return {"metrics": metrics.append_column("study", pa.array([part] * len(metrics))), **named}
 
 
 def report(config: Config, tables) -> Report:
     text, figures = [], {}
-    why = dict(zip(*(tables["skipped"][c].to_pylist() for c in ("study", "why")), strict=True))
+    why = {row["study"]: row["why"] for row in tables[SKIPPED].to_pylist()} if SKIPPED in tables else {}
     for part, study in PARTS.items():
         text.append(f"## {part}\n")
         if part in why:

@@ -21,15 +21,29 @@ from crowdjax import plots
 from crowdjax.contextual import Inference, Scale, population_prevalence
 from crowdjax.contextual.model import Constraint, Level
 from crowdjax.simulate import ScoredCrowd, theodon_functions
-from experiments.runner import say
+from experiments.cells import Cell, Size, Tables, in_tens
 from experiments.tables import Report, markdown, names, rows, select
-from experiments.theodon_sim import Shape, check_models, crowds, diagnostic, first, fit_timed
+from experiments.theodon_sim import Preset, Shape, crowds, diagnostic, first, fit_timed, preset_of, size_of_fits
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Sizes, the models (presets of ``crowdjax.contextual``), and how they are fitted. ``population``: how many scores
-    items are drawn from; they all count, summed up in ``n_table`` bins."""
+    """Sizes, the models, and how they are fitted.
+
+    Attributes:
+        n_instances: items of every sample.
+        per_instance: labels of every item.
+        n_labelers: of every crowd.
+        population: how many scores items are drawn from; all of them count.
+        n_table: bins that the population's scores are summed up in.
+        shape: of the accuracies over the score.
+        n_repeats: samples.
+        models: presets of crowdjax.contextual.
+        labelers: how labelers differ.
+        constraint: ordered (sensitivity + specificity > 1), both (each above one half) or free.
+        inference: how to fit.
+        seed: draws samples, chains and draws.
+    """
 
     n_instances: int = 1000
     per_instance: int = 3
@@ -38,14 +52,11 @@ class Config:
     n_table: int = 500
     shape: Shape = "linear"
     n_repeats: int = 100
-    models: tuple[str, ...] = ("theodon",)
+    models: tuple[Preset, ...] = ("theodon",)
     labelers: Level = "offset"
     constraint: Constraint = "both"
     inference: Inference = Inference(n_warmup=150, n_draws=150)
     seed: int = 0
-
-    def __post_init__(self):
-        check_models(self.models)
 
 
 def data(config: Config) -> tuple[str, ...]:
@@ -67,7 +78,18 @@ def votes(crowd: ScoredCrowd, keep: int) -> float:
     return float(crowd.weight @ share / crowd.weight.sum())
 
 
-def run(config: Config) -> dict[str, pa.Table]:
+def cells(config: Config) -> list[Cell]:
+    return in_tens(config.n_repeats)
+
+
+def size(config: Config, start: int, end: int) -> Size:
+    n_fits = (end - start) * len(config.models)
+    sizes = config.n_instances, config.per_instance, config.n_labelers
+    return size_of_fits(*sizes, preset_of(config.models[0], config), n_fits)
+
+
+def run_cell(config: Config, start: int, end: int) -> Tables:
+    """Repeats from ``start`` up to ``end``."""
     drawn = crowds(
         config.seed,
         config.n_repeats,
@@ -79,7 +101,7 @@ def run(config: Config) -> dict[str, pa.Table]:
         population=config.population,
     )
     values: dict[str, list[dict]] = {"votes": []}
-    for r, crowd in enumerate(drawn):
+    for r, crowd in enumerate(drawn[start:end], start):
         true = float(np.asarray(theodon_functions(crowd.population, config.shape, rare=True)[0]).mean())
         labels = first(crowd, config.n_labelers, config.per_instance)
         naive = votes(crowd, config.per_instance)
@@ -98,9 +120,8 @@ def run(config: Config) -> dict[str, pa.Table]:
                 values.setdefault(name, []).append(
                     {"true": true, **measured, "covered": float(lower <= true <= upper), **row}
                 )
-        if (r + 1) % 10 == 0:
-            say(f"rare: {r + 1} of {config.n_repeats}")
-    measured = [row for m, v in values.items() for row in rows(m, {k: [x[k] for x in v] for k in v[0]})]
+    columns = {m: {k: [row[k] for row in v] for k in v[0]} for m, v in values.items()}
+    measured = [row for m, v in columns.items() for row in rows(m, v, start=start)]
     return {"metrics": pa.Table.from_pylist(measured)}
 
 

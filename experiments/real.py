@@ -12,8 +12,9 @@ from crowdjax.datasets import BINARY
 from crowdjax.factor import Solver
 from crowdjax.labels import Repeats
 from experiments import table1
-from experiments.config import Model, preset
-from experiments.fitting import Draws, fit_all, in_parallel
+from experiments.cells import Cell, Size, Tables, present
+from experiments.config import Model, Set, preset
+from experiments.fitting import Draws, fit_all, size_of
 from experiments.tables import Report, markdown, names, scored, select
 
 MEASURES = {"accuracy": "Accuracy", "auc_roc": "AUC", "nll": "NLL", "ece": "ECE"}
@@ -26,9 +27,17 @@ def models() -> dict[str, Model]:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The sets (those that are here are used), the models and the treatment of repeated judgements."""
+    """The sets, the models and the treatment of repeated judgements.
 
-    sets: tuple[str, ...] = BINARY
+    Attributes:
+        sets: real sets; those that are here are used.
+        models: the models by name.
+        repeats: what to do with repeated judgements.
+        seed: draws the starts.
+        solver: how to fit.
+    """
+
+    sets: tuple[Set, ...] = BINARY
     models: dict[str, Model] = dataclasses.field(default_factory=models)
     repeats: Repeats = "count"
     seed: int = 0
@@ -39,23 +48,21 @@ def data(config: Config) -> tuple[str, ...]:
     return config.sets
 
 
-def present(config: Config) -> list[str]:
-    """The sets that are here; raises ``MissingData`` if none is, ``InputError`` if one does not exist at all."""
-    here = datasets.available()
-    sets = [s for s in config.sets if s in here]
-    for name in config.sets if not sets else set(config.sets) - set(BINARY):
-        datasets.load(name)
-    return sets
+def cells(config: Config) -> list[Cell]:
+    return [(name,) for name in present(config.sets)]
 
 
-def run(config: Config) -> dict[str, pa.Table]:
-    def one(name):
-        labels, _, truth = datasets.load(name, config.repeats)
-        weight = np.asarray(labels.counts, np.float32)[None]
-        fitted = fit_all(labels, Draws(weight), config.models, config.solver, config.seed, f"real, {name}")
-        return [row for m, found in fitted.items() for row in scored(m, found.posterior, truth, set=name)]
+def size(config: Config, name: str) -> Size:
+    labels = datasets.load(name, config.repeats).labels
+    return size_of(labels, Draws(np.ones((1, len(labels.label)))), config.models, config.solver)
 
-    return {"metrics": pa.Table.from_pylist(sum(in_parallel(one, present(config)), []))}
+
+def run_cell(config: Config, name: str) -> Tables:
+    labels, _, truth = datasets.load(name, config.repeats)
+    weight = np.asarray(labels.counts, np.float32)[None]
+    fitted = fit_all(labels, Draws(weight), config.models, config.solver, config.seed, f"real, {name}")
+    found = [row for m, fit in fitted.items() for row in scored(m, fit.posterior, truth, set=name)]
+    return {"metrics": pa.Table.from_pylist(found)}
 
 
 def report(config: Config, tables) -> Report:

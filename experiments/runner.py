@@ -1,76 +1,252 @@
-"""Runs an experiment into its folder, which appears whole or not at all, and writes what is read from it.
+"""Runs an experiment into its folder, cell by cell, and writes what is read from it.
 
-runs/NAME-HASH/  config.json  environment.json  metrics.parquet  (other tables)  *.svg  *.png  SUMMARY.md  report.html
+    runs/NAME-HASH/  config.json  log.jsonl  cells/ while it runs
+                     metrics.parquet  (other tables)  *.svg  *.png  SUMMARY.md  report.html  environment.json
+
+Every file and every cell's folder appears whole or not at all. ``environment.json`` is the last: with it a run is done.
+Without it the same command goes on with the cells that are missing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import platform
+import re
 import shutil
-import sys
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import pyarrow.parquet as pq
 
 from crowdjax import __version__, plots
-from crowdjax.labels import InputError
+from crowdjax.cli.common import prepare_jax
+from crowdjax.cli.logs import JsonLines, heard
+from crowdjax.cli.progress import progress_bar
+from crowdjax.datasets import MissingData
+from crowdjax.labels import InputError, one_line
 from crowdjax.report import render
-from experiments import comparison, pages
+from experiments import comparison, pages, workers
+from experiments.cells import Cell, Tables, gathered, name_of, say, telling
 from experiments.config import Experiment
+from experiments.tables import Report, markdown
 
+LOG = logging.getLogger("experiments")
 PACKAGES = ("jax", "jaxlib", "equinox", "optax", "numpy", "pyarrow", "matplotlib")
+LAST = "environment.json"
 
 
-def run(experiment: Experiment, out: Path, *, force: bool = False, command: str = "") -> tuple[Path, bool]:
-    """(the run's folder, whether it had been run before). A finished run is not run again unless ``force``."""
+class Ran(NamedTuple):
+    """A run's folder, whether it had been run before, and what went wrong in the cells that failed."""
+
+    folder: Path
+    found: bool
+    failed: dict[str, str]
+
+
+class Task(NamedTuple):
+    """A cell to compute, and the folder for its tables."""
+
+    experiment: Experiment
+    cell: Cell
+    folder: Path
+
+
+def run(experiment: Experiment, out: Path, *, force: bool = False, command: str = "", jobs: int = 1) -> Ran:
+    """Computes the cells that are missing, and then writes tables, figures and summary.
+
+    Args:
+        out: where the folders of runs are.
+        force: whether what is there is run again.
+        command: what was typed, for the summary.
+        jobs: how many processes share the cells; the result is the same.
+
+    Raises:
+        InputError: all data are missing, or the run is being made by another process.
+        KeyboardInterrupt: it was stopped; says how many cells are done.
+    """
+    folder, cells = out / experiment.folder, experiment.cells
+    if is_done(folder) and not force:
+        return Ran(folder, True, {})
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        _clear(folder, everything=force)
+        _write_json(folder / "config.json", experiment.resolved())
+        with heard(JsonLines(folder / "log.jsonl")):
+            failed = _compute(experiment, cells, folder, jobs)
+            _finish(experiment, cells, folder, command, failed)
+    return Ran(folder, False, failed)
+
+
+def is_done(folder: Path) -> bool:
+    return (folder / LAST).is_file()
+
+
+def state(experiment: Experiment, out: Path) -> str:
+    """How far a run is, in words."""
     folder = out / experiment.folder
-    if (folder / "environment.json").is_file() and not force:
-        return folder, True
-    use_cache()
-    start, began = time.perf_counter(), datetime.now(UTC)
-    tables = experiment.module.run(experiment.config)
-    environment = {
-        "command": command,
-        "seconds": round(time.perf_counter() - start, 1),
-        "date": began.isoformat(timespec="seconds"),
-        **_machine(),
-    }
-    out.mkdir(parents=True, exist_ok=True)
-    new = out / f".{folder.name}.{os.getpid()}"
+    if is_done(folder):
+        return str(folder)
     try:
-        new.mkdir()
-        for name, table in tables.items():
-            pq.write_table(table, new / f"{name}.parquet")
-        _write_json(new / "config.json", experiment.resolved())
-        _write_json(new / "environment.json", environment)
-        _report(experiment, tables, environment, new)
-        if folder.exists():
-            shutil.rmtree(folder)
-        new.rename(folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-    return folder, False
+        total = len(experiment.cells)
+    except MissingData:
+        return "no data"
+    done = n_done(experiment, out)
+    return f"{folder}: {done} of {total} cells" if done else f"not run ({total} cells)"
+
+
+def n_done(experiment: Experiment, out: Path) -> int:
+    """How many cells of a run are computed."""
+    folder = out / experiment.folder
+    return sum(is_done(folder) or cell.is_dir() for cell in _folders(experiment.cells, folder))
 
 
 def report(experiment: Experiment, out: Path) -> Path:
     """Figures and summary of a finished run anew, from its tables."""
     folder = out / experiment.folder
-    if not (folder / "environment.json").is_file():
+    if not is_done(folder):
         raise InputError(f"{folder}: no finished run of this config; run it first")
-    tables = {file.stem: pq.read_table(file) for file in sorted(folder.glob("*.parquet"))}
-    _report(experiment, tables, json.loads((folder / "environment.json").read_text(encoding="utf-8")), folder)
+    tables = _read(folder)
+    _report(experiment, tables, json.loads((folder / LAST).read_text(encoding="utf-8")), folder, {})
     return folder
 
 
-def _report(experiment: Experiment, tables, environment, folder: Path) -> None:
-    found = experiment.module.report(experiment.config, tables)
+# Cells
+
+
+def _folders(cells: list[Cell], folder: Path) -> list[Path]:
+    """Where the tables of each cell are kept."""
+    plain = (re.sub(r"[^A-Za-z0-9.-]+", "-", name_of(cell)) for cell in cells)
+    return [folder / "cells" / f"{k:03d}-{name}" for k, name in enumerate(plain)]
+
+
+def _compute(experiment: Experiment, cells: list[Cell], folder: Path, jobs: int) -> dict[str, str]:
+    """Computes the missing cells; what went wrong, by cell."""
+    all_tasks = [Task(experiment, *pair) for pair in zip(cells, _folders(cells, folder), strict=True)]
+    tasks = [task for task in all_tasks if not task.folder.is_dir()]
+    done, total, failed = len(cells) - len(tasks), len(cells), {}
+    fields = {"event": "run", "cells": total, "done": done, "jobs": jobs, "crowdjax": __version__}
+    LOG.info("%s: %d cells, %d of them done", experiment.folder, total, done, extra={"fields": fields})
+    outcomes = workers.each(compute, tasks, jobs) if jobs > 1 else ((task, compute(task)) for task in tasks)
+    try:
+        with progress_bar(keeps=False) as progress, contextlib.closing(outcomes):
+            progress("cells", done, total)
+            for task, wrong in outcomes:
+                with telling(task.cell):
+                    if isinstance(wrong, workers.Died):
+                        wrong = f"its process ended with status {wrong.status}"
+                        say(f"failed: {name_of(task.cell)}: {wrong}", event="failed", why=wrong)
+                if wrong is None:
+                    done += 1
+                else:
+                    failed[name_of(task.cell)] = wrong
+                progress("cells", done + len(failed), total)
+    except KeyboardInterrupt:
+        text = f"stopped: {done} of {total} cells are done; the same command goes on from there"
+        LOG.info("%s", text, extra={"fields": {"event": "stopped", "done": done}})
+        raise KeyboardInterrupt(text) from None
+    return failed
+
+
+def compute(task: Task) -> str | None:
+    """Computes a cell and keeps its tables; what went wrong, if anything did."""
+    experiment, cell, folder = task
+    prepare_jax()
+    began = time.perf_counter()
+    with telling(cell):
+        LOG.info("%s", name_of(cell), extra={"fields": {"event": "began"}})
+        try:
+            tables = experiment.module.run_cell(experiment.config, *cell)
+        except Exception as error:  # the other cells go on
+            why = f"{type(error).__name__}: {one_line(error)}"
+            say(f"failed: {name_of(cell)}: {why}", event="failed", why=why, traceback=traceback.format_exc())
+            return why
+        seconds = round(time.perf_counter() - began, 3)
+        size = experiment.module.size(experiment.config, *cell)
+        with _whole(folder) as new:
+            for name, table in tables.items():
+                pq.write_table(table, new / f"{name}.parquet")
+            _write_json(new / "cell.json", {"cell": name_of(cell), "seconds": seconds, "crowdjax": __version__})
+        sizes = {"labels": size.labels, "fits": size.fits}
+        say(f"done: {name_of(cell)}: {seconds:.1f} s", event="done", seconds=seconds, **sizes)
+    return None
+
+
+@contextlib.contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to write into, which appears when the block ends, and not at all if it fails."""
+    new = folder.with_name(f".{folder.name}.{os.getpid()}")
+    new.mkdir(parents=True)
+    try:
+        yield new
+        os.replace(new, folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keeps other processes from the same run."""
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{folder}: another process is making this run; allowed: to wait for it") from None
+        yield
+
+
+def _clear(folder: Path, everything: bool) -> None:
+    """Removes what a killed process was writing, or all there is."""
+    for path in [*(folder.iterdir() if everything else (*folder.glob(".*"), *folder.glob("cells/.*")))]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != ".lock":
+            path.unlink(missing_ok=True)
+
+
+# What is read from a run
+
+
+def _finish(experiment: Experiment, cells: list[Cell], folder: Path, command: str, failed: Mapping[str, str]) -> None:
+    """Gathers the cells' tables; with all of them the run is done."""
+    kept = [cell for cell in _folders(cells, folder) if cell.is_dir()]
+    seconds = sum(json.loads((cell / "cell.json").read_text(encoding="utf-8"))["seconds"] for cell in kept)
+    environment = {
+        "command": command,
+        "seconds": round(seconds, 1),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **_machine(),
+    }
+    tables = gathered([_read(cell) for cell in kept])
+    for name, table in tables.items():
+        pq.write_table(table, folder / f".{name}.parquet")
+        os.replace(folder / f".{name}.parquet", folder / f"{name}.parquet")
+    _report(experiment, tables, environment, folder, failed)
+    if not failed:
+        _write_json(folder / LAST, environment)
+        shutil.rmtree(folder / "cells")
+    LOG.info("%s", folder, extra={"fields": {"event": "end", "failed": len(failed), "seconds": environment["seconds"]}})
+
+
+def _read(folder: Path) -> Tables:
+    return {file.stem: pq.read_table(file) for file in sorted(folder.glob("[!.]*.parquet"))}
+
+
+def _report(experiment: Experiment, tables: Tables, environment, folder: Path, failed: Mapping[str, str]) -> None:
+    found = _found(experiment, tables, failed)
     pictures = []
     for name, figure in found.figures.items():
         plots.save(figure, folder / name)
@@ -85,7 +261,8 @@ Generated by `{environment["command"]}` on {environment["date"][:10]} in {enviro
 {found.text}
 {"".join(pictures)}"""
     _write(folder / "SUMMARY.md", text)
-    _write(folder / "report.html", render(pages.of_run(pages.read(folder))))
+    if not failed:
+        _write(folder / "report.html", render(pages.of_run(pages.Run(folder, experiment.resolved(), environment))))
 
 
 def report_folder(folder: Path) -> Path:
@@ -103,24 +280,20 @@ def compare(folders: Sequence[Path], page: Path) -> Path:
     return page
 
 
-def _write(path: Path, text: str) -> None:
-    """The whole file or none of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+def _found(experiment: Experiment, tables: Tables, failed: Mapping[str, str]) -> Report:
+    """The study's report; where cells failed, which, and as much of it as can be made without them."""
+    if not failed:
+        return experiment.module.report(experiment.config, tables)
+    lines = [[cell, why.replace("|", "\\|")] for cell, why in failed.items()]
+    text = "**Not whole.** These cells failed; the same command runs them again.\n\n" + markdown(["cell", "why"], lines)
+    try:
+        part = experiment.module.report(experiment.config, tables)
+    except Exception:  # it was not written for a part of its tables
+        return Report(f"{text}\n\nWithout them there is no report.\n")
+    return Report(f"{text}\n\n{part.text}", part.figures)
 
 
-def use_cache() -> None:
-    """Keeps compiled programs where the command line keeps them ($CROWDJAX_CACHE)."""
-    from crowdjax.cli import cache_folder
-
-    folder = cache_folder()
-    if folder is not None:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-
-
-def _machine() -> dict:
+def _machine() -> dict[str, Any]:
     versions = {"crowdjax": __version__}
     for name in PACKAGES:
         try:
@@ -130,7 +303,7 @@ def _machine() -> dict:
     return {
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": workers.n_cores(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "x64": bool(jax.config.jax_enable_x64),
@@ -147,8 +320,10 @@ def _processor() -> str:
 
 
 def _write_json(path: Path, value) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    _write(path, json.dumps(value, indent=2) + "\n")
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

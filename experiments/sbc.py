@@ -27,9 +27,9 @@ from crowdjax.contextual.model import (
     tables,
 )
 from crowdjax.labels import Labels
-from experiments.runner import say
+from experiments.cells import Cell, Size, Tables, in_tens
 from experiments.tables import Report, markdown, names, rows, select
-from experiments.theodon_sim import FUNCTIONS, check_models, diagnostic
+from experiments.theodon_sim import FUNCTIONS, Preset, diagnostic, size_of_fits
 
 SCORES = (0.1, 0.3, 0.5, 0.7, 0.9)
 HYPER = ("_amplitude", "_length", "_scale")
@@ -37,10 +37,21 @@ HYPER = ("_amplitude", "_length", "_scale")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The model (a preset of ``crowdjax.contextual``), sizes and sampler. Ranks are among ``n_ranked`` of the draws,
-    evenly spaced so that they are nearly independent; ``n_bins`` divides ``n_ranked`` + 1."""
+    """The model, sizes and sampler.
 
-    model: str = "theodon"
+    Attributes:
+        model: a preset of crowdjax.contextual.
+        labelers: how labelers differ.
+        n_instances: items of every crowd.
+        n_labelers: of every crowd; each judges every item.
+        n_repeats: crowds.
+        n_ranked: draws that the truth is ranked among, evenly spaced so that they are nearly independent.
+        n_bins: of the ranks; it divides n_ranked + 1.
+        inference: how to fit.
+        seed: draws crowds, chains and samples.
+    """
+
+    model: Preset = "theodon"
     labelers: Level = "offset"
     n_instances: int = 100
     n_labelers: int = 5
@@ -51,7 +62,6 @@ class Config:
     seed: int = 0
 
     def __post_init__(self):
-        check_models([self.model])
         if (self.n_ranked + 1) % self.n_bins:
             raise ValueError(
                 f"n_ranked: got {self.n_ranked}; allowed: one less than a multiple of n_bins = {self.n_bins}"
@@ -74,9 +84,22 @@ def quantities(model: ContextualConfig, bases, share, draws) -> dict[str, np.nda
     return out
 
 
-def run(config: Config) -> dict[str, pa.Table]:
-    """Every labeler judges every item: the labels' pattern, and with it the program, is the same in all repeats."""
-    model = dataclasses.replace(PRESETS[config.model], labelers=config.labelers)
+def cells(config: Config) -> list[Cell]:
+    return in_tens(config.n_repeats)
+
+
+def size(config: Config, start: int, end: int) -> Size:
+    return size_of_fits(config.n_instances, config.n_labelers, config.n_labelers, _model(config), end - start)
+
+
+def _model(config: Config) -> ContextualConfig:
+    return dataclasses.replace(PRESETS[config.model], labelers=config.labelers)
+
+
+def run_cell(config: Config, start: int, end: int) -> Tables:
+    """Repeats from ``start`` up to ``end``. Every labeler judges every item: the labels' pattern, and with it the
+    program, is the same in all repeats."""
+    model = _model(config)
     n, w = config.n_instances, config.n_labelers
     score = np.linspace(0, 1, n)
     labeler, instance = np.tile(np.arange(w), n), np.repeat(np.arange(n), w)
@@ -95,7 +118,7 @@ def run(config: Config) -> dict[str, pa.Table]:
         return jax.random.bernoulli(k_label, jax.nn.sigmoid(jnp.where(z[instance], s, -s) + gamma))
 
     ranks, how = [], []
-    for r in range(config.n_repeats):
+    for r in range(start, end):
         draw = jax.tree.map(lambda v, r=r: v[r], truth)
         key = jax.random.fold_in(jax.random.key(config.seed), r)
         labels = Labels.from_arrays(labeler, instance, np.asarray(judged(draw, key)))
@@ -106,11 +129,9 @@ def run(config: Config) -> dict[str, pa.Table]:
         true = quantities(model, at, share, jax.tree.map(lambda v: v[None], draw))
         ranks.append({k: int((v < true[k][0]).sum()) for k, v in drawn.items()})
         how.append({k: v for k, v in found.diagnostics.items() if not k.startswith("informed")})
-        if (r + 1) % 20 == 0:
-            say(f"sbc: {r + 1} of {config.n_repeats}")
-    columns = {"rank": {k: [row[k] for row in ranks] for k in ranks[0]}}
-    measured = [row for k, v in columns["rank"].items() for row in rows(config.model, {"rank": v}, quantity=k)]
-    measured += rows(config.model, {k: [row[k] for row in how] for k in how[0]}, quantity=None)
+    columns = {k: [row[k] for row in ranks] for k in ranks[0]}
+    measured = [row for k, v in columns.items() for row in rows(config.model, {"rank": v}, start=start, quantity=k)]
+    measured += rows(config.model, {k: [row[k] for row in how] for k in how[0]}, start=start, quantity=None)
     return {"metrics": pa.Table.from_pylist(measured)}
 
 

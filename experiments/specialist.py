@@ -21,8 +21,9 @@ import pyarrow as pa
 from crowdjax import plots, simulate
 from crowdjax.factor import Factors, Solver, build, correctness, fit_jit
 from crowdjax.labels import Labels
+from experiments.cells import Cell, Size, Tables
 from experiments.config import Model, preset
-from experiments.fitting import Draws, fit_all
+from experiments.fitting import Draws, fit_all, size_of
 from experiments.tables import Report, markdown, names, rows, select
 
 PAPER = np.array([[0.95, 0.70], [0.80, 0.80]])
@@ -31,7 +32,15 @@ ROWS, COLUMNS = ("specialist", "generalist"), ("specialty", "other")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Crowd of the learned table: labelers and instances of either type, repeats; priors of the fit."""
+    """The crowd of the learned table, and the fit.
+
+    Attributes:
+        n_labelers, n_instances: of either type.
+        n_repeats: crowds to draw.
+        model: what is fitted.
+        seed: draws the crowds and starts.
+        solver: how to fit.
+    """
 
     n_labelers: int = 25
     n_instances: int = 250
@@ -45,7 +54,17 @@ def data(config: Config) -> tuple[str, ...]:
     return ()
 
 
-def run(config: Config) -> dict[str, pa.Table]:
+def cells(config: Config) -> list[Cell]:
+    return [()]
+
+
+def size(config: Config) -> Size:
+    n, m = 2 * config.n_labelers, 2 * config.n_instances
+    blank = Draws(*(np.ones((config.n_repeats, *shape)) for shape in ((n * m,), (n * m,), (n, 1), (m, 1))))
+    return size_of(simulate.grid(n, m), blank, {"learned": config.model}, config.solver)
+
+
+def run_cell(config: Config) -> Tables:
     printed = _table(simulate.specialists())
     found = {"printed": printed[None], "recovered": _recovered()[None], "learned": _learned(config)}
     out = []

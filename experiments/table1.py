@@ -17,8 +17,9 @@ from crowdjax import datasets, plots
 from crowdjax.factor import Solver
 from crowdjax.labels import Repeats
 from crowdjax.metrics import paired
-from experiments.config import Model, preset
-from experiments.fitting import Draws, drop, fit_all, in_parallel
+from experiments.cells import Cell, Size, Tables, present
+from experiments.config import Model, Set, preset
+from experiments.fitting import Draws, drop, fit_all, size_of
 from experiments.tables import Report, markdown, names, scored, select
 
 
@@ -36,9 +37,20 @@ def models() -> dict[str, Model]:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The data set, the treatments of repeated judgements, the draws and the models."""
+    """The data set, the treatments of repeated judgements, the draws and the models.
 
-    data: str = "duchenne"
+    Attributes:
+        data: the real set.
+        treatments: what to do with repeated judgements.
+        n_draws: subsets of the labels.
+        dropped: the share of the labels that each goes without.
+        models: the models by name.
+        baseline: the model that others are compared with.
+        seed: draws the subsets and starts.
+        solver: how to fit.
+    """
+
+    data: Set = "duchenne"
     treatments: tuple[Repeats, ...] = ("count", "first")
     n_draws: int = 100
     dropped: float = 0.2
@@ -52,14 +64,23 @@ def data(config: Config) -> tuple[str, ...]:
     return (config.data,)
 
 
-def run(config: Config) -> dict[str, pa.Table]:
-    def treated(repeats):
-        labels, _, truth = datasets.load(config.data, repeats)
-        weight = drop(config.seed, np.asarray(labels.counts), config.dropped, config.n_draws)
-        fitted = fit_all(labels, Draws(weight), config.models, config.solver, config.seed, f"table1, {repeats}")
-        return [row for m, found in fitted.items() for row in scored(m, found.posterior, truth, repeats=repeats)]
+def cells(config: Config) -> list[Cell]:
+    present((config.data,))
+    return [(repeats,) for repeats in config.treatments]
 
-    return {"metrics": pa.Table.from_pylist(sum(in_parallel(treated, config.treatments), []))}
+
+def size(config: Config, repeats: Repeats) -> Size:
+    labels = datasets.load(config.data, repeats).labels
+    blank = Draws(np.ones((config.n_draws, len(labels.label))))
+    return size_of(labels, blank, config.models, config.solver)
+
+
+def run_cell(config: Config, repeats: Repeats) -> Tables:
+    labels, _, truth = datasets.load(config.data, repeats)
+    weight = drop(config.seed, np.asarray(labels.counts), config.dropped, config.n_draws)
+    fitted = fit_all(labels, Draws(weight), config.models, config.solver, config.seed, f"table1, {repeats}")
+    found = [row for m, fit in fitted.items() for row in scored(m, fit.posterior, truth, repeats=repeats)]
+    return {"metrics": pa.Table.from_pylist(found)}
 
 
 def report(config: Config, tables) -> Report:

@@ -20,12 +20,12 @@ class Report:
     figures: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
-def rows(model: str, values: Mapping[str, Iterable[float]], **setting) -> list[dict]:
-    """Rows of one model at one setting of what is swept: metric -> value of each repeat."""
+def rows(model: str, values: Mapping[str, Iterable[float]], *, start: int = 0, **setting) -> list[dict]:
+    """Rows of one model at one setting of what is swept: metric -> value of each repeat, counted from ``start``."""
     return [
         {"model": model, "repeat": r, "metric": metric, "value": float(v), **setting}
         for metric, repeats in values.items()
-        for r, v in enumerate(repeats)
+        for r, v in enumerate(repeats, start)
     ]
 
 

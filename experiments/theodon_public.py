@@ -7,7 +7,7 @@ says how well. Every model sees the same draws, so they are compared in pairs. I
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -22,24 +22,37 @@ from crowdjax.contextual.model import Constraint, Level
 from crowdjax.factor import Solver
 from crowdjax.labels import Labels
 from crowdjax.metrics import auc_pr, auc_roc, paired
+from experiments.cells import Cell, Size, Tables, present, say
 from experiments.config import Model, preset
-from experiments.fitting import Draws, fit_all
-from experiments.runner import say
+from experiments.fitting import Draws, fit_all, size_of
 from experiments.tables import Report, markdown, names, rows, select
-from experiments.theodon_sim import check_models, fit_timed, interval
+from experiments.theodon_sim import Preset, fit_timed, interval, preset_of, size_of_fits
 
 SCORED = ("sp_amt", "zencrowd", "sp", "medrel_cause", "medrel_treat")
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The sets (those that are here are used), how many labels to keep of an item (one of ``keep``, at random), the
-    contextual models (presets; judged is the first), and the factor models besides."""
+    """The sets, how many labels to keep of an item, and the models.
 
-    sets: tuple[str, ...] = SCORED
+    Attributes:
+        sets: real sets with scores; those that are here are used.
+        keep: labels of an item: one of these numbers, at random.
+        n_draws: subsets of the labels.
+        contextual: presets of crowdjax.contextual; judged is the first.
+        models: the factor models besides, by name.
+        labelers: how labelers differ.
+        constraint: ordered (sensitivity + specificity > 1), both (each above one half) or free.
+        transform: of the scores before all else.
+        inference: how to fit contextual models.
+        solver: how to fit factor models.
+        seed: draws subsets, chains and samples.
+    """
+
+    sets: tuple[Literal[SCORED], ...] = SCORED
     keep: tuple[int, ...] = (2, 3)
     n_draws: int = 20
-    contextual: tuple[str, ...] = ("theodon", "lr-lr", "constant-constant")
+    contextual: tuple[Preset, ...] = ("theodon", "lr-lr", "constant-constant")
     models: dict[str, Model] = dataclasses.field(
         default_factory=lambda: {
             "Dawid-Skene": preset("dawid-skene"),
@@ -53,12 +66,6 @@ class Config:
     inference: Inference = Inference("laplace", n_draws=100)
     solver: Solver = Solver(restarts=1)
     seed: int = 0
-
-    def __post_init__(self):
-        check_models(self.contextual)
-        for name in self.sets:
-            if name not in SCORED:
-                raise ValueError(f"sets: got {name!r}; allowed: {', '.join(SCORED)}")
 
 
 def data(config: Config) -> tuple[str, ...]:
@@ -112,42 +119,57 @@ def kept(scored: Scored, keep: tuple[int, ...], rng) -> tuple[Int[np.ndarray, " 
     return order[chosen], 1.0 * (place[chosen] < number[item[chosen]])
 
 
-def run(config: Config) -> dict[str, pa.Table]:
-    here = datasets.available()
+OTHERS = "others"
+
+
+def cells(config: Config) -> list[Cell]:
+    return [(name, model) for name in present(config.sets) for model in (*config.contextual, OTHERS)]
+
+
+def size(config: Config, name: str, model: str) -> Size:
+    scored = load(name)
+    if model != OTHERS:
+        n = len(scored.score)
+        return size_of_fits(n, max(config.keep), scored.n_labelers, preset_of(model, config), config.n_draws)
+    blank = Draws(np.ones((config.n_draws, len(scored.label))))
+    return size_of(scored.labels(np.arange(len(scored.label))), blank, config.models, config.solver)
+
+
+def run_cell(config: Config, name: str, model: str) -> Tables:
+    scored = load(name)
+    rng = np.random.default_rng([config.seed, 4])
+    draws = [kept(scored, config.keep, rng) for _ in range(config.n_draws)]
+    found = (
+        others(config, name, scored, draws) if model == OTHERS else {model: contextual(config, model, scored, draws)}
+    )
     measured = []
-    for name in [s for s in config.sets if s in here] or config.sets[:1]:
-        found, sizes = one_set(config, name)
-        for model, posteriors in found.items():
-            values = {k: [f(p, sizes.truth) for p in posteriors] for k, f in (("auc_pr", auc_pr), ("auc_roc", auc_roc))}
-            measured += rows(model, values, set=name)
-        summary = {m: np.mean([auc_pr(p, sizes.truth) for p in v]) for m, v in found.items()}
-        say(f"{name}: " + ", ".join(f"{m} {v:.3f}" for m, v in summary.items()))
+    for name_of_model, posteriors in found.items():
+        values = {k: [f(p, scored.truth) for p in posteriors] for k, f in (("auc_pr", auc_pr), ("auc_roc", auc_roc))}
+        measured += rows(name_of_model, values, set=name)
+        say(f"{name}: {name_of_model} {np.mean(values['auc_pr']):.3f}")
     return {"metrics": pa.Table.from_pylist(measured)}
 
 
-def one_set(config: Config, name: str) -> tuple[dict[str, list], Scored]:
-    """The items' posteriors of every model and draw, and the set."""
-    scored = load(name)
+def contextual(config: Config, model: str, scored: Scored, draws) -> list[Float[np.ndarray, " I"]]:
+    """The items' posteriors of every draw by a contextual model."""
     scale = Scale.learn(scored.score, transform=config.transform)
-    rng = np.random.default_rng([config.seed, 4])
-    draws = [kept(scored, config.keep, rng) for _ in range(config.n_draws)]
-    found: dict[str, list] = {m: [] for m in config.contextual}
-    for model in config.contextual:
-        seconds = []
-        for r, (at, weight) in enumerate(draws):
-            labels = scored.labels(at, weight)
-            fitted, row = fit_timed(labels, scored.score, model, config, jax.random.key(r), scale)
-            found[model].append(item_posteriors(fitted, labels, scored.score))
-            seconds.append(row["seconds"])
-        say(f"{name}: {model}: {np.median(seconds):.2f} s a fit")
+    found = []
+    for r, (at, weight) in enumerate(draws):
+        labels = scored.labels(at, weight)
+        fitted, _ = fit_timed(labels, scored.score, model, config, jax.random.key(r), scale)
+        found.append(item_posteriors(fitted, labels, scored.score))
+    return found
+
+
+def others(config: Config, name: str, scored: Scored, draws) -> dict[str, list[Float[np.ndarray, " I"]]]:
+    """The same by every factor model, and by the score alone."""
     weights = np.zeros((config.n_draws, len(scored.label)), np.float32)
     for row, (at, weight) in zip(weights, draws, strict=True):
         row[at] = weight
     everything = scored.labels(np.arange(len(scored.label)))  # stored in the order that the rows have
     fits = fit_all(everything, Draws(weights), config.models, config.solver, config.seed, f"theodon_public, {name}")
-    found |= {model: list(np.asarray(fit.posterior)) for model, fit in fits.items()}
-    found["score alone"] = [scored.score] * config.n_draws
-    return found, scored
+    found = {model: list(np.asarray(fit.posterior)) for model, fit in fits.items()}
+    return found | {"score alone": [scored.score] * config.n_draws}
 
 
 def report(config: Config, tables) -> Report:

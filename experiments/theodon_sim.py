@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -20,16 +19,18 @@ import pyarrow as pa
 from scipy.stats import beta
 
 from crowdjax import plots, simulate
-from crowdjax.contextual import PRESETS, ContextualFit, Inference, Scale, band, fit, item_posteriors
+from crowdjax.contextual import PRESETS, ContextualFit, Inference, Scale, band, fit, item_posteriors, prepare_data
 from crowdjax.contextual.inference import crowd_curves
-from crowdjax.contextual.model import Constraint, Level
+from crowdjax.contextual.model import Constraint, ContextualConfig, Level, log_density
+from crowdjax.contextual.model import size_of as n_unknowns
 from crowdjax.labels import Labels
 from crowdjax.metrics import BINARY, coverage, paired
 from crowdjax.simulate import ScoredCrowd, theodon_functions
-from experiments.runner import say
+from experiments.cells import Cell, Size, Tables, say
 from experiments.tables import Report, markdown, names, rows, select
 
 Shape = Literal["linear", "concave", "convex"]
+Preset = Literal[tuple(PRESETS)]
 FUNCTIONS = ("prevalence", "sensitivity", "specificity")
 LEVELS = (0.5, 0.8, 0.95)
 ACCURACY = FUNCTIONS[1:]
@@ -37,9 +38,22 @@ ACCURACY = FUNCTIONS[1:]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Shapes of the accuracies, sizes, models (presets of ``crowdjax.contextual``) and how they are fitted.
+    """Shapes of the accuracies, sizes, models and how they are fitted.
 
-    ``shown``: the models in the figure.
+    Attributes:
+        shapes: of the accuracies over the score.
+        n_instances: sizes of crowds.
+        per_instance: labels of every instance.
+        n_labelers: of every crowd.
+        n_repeats: crowds of each size and shape.
+        models: presets of crowdjax.contextual.
+        baseline: the model that others are compared with.
+        labelers: how labelers differ.
+        constraint: ordered (sensitivity + specificity > 1), both (each above one half) or free.
+        inference: how to fit.
+        n_grid: scores at which functions are judged.
+        shown: the models in the figure.
+        seed: draws crowds, chains and samples.
     """
 
     shapes: tuple[Shape, ...] = ("linear", "concave", "convex")
@@ -47,7 +61,7 @@ class Config:
     per_instance: tuple[int, ...] = (1, 2, 3)
     n_labelers: int = 10
     n_repeats: int = 20
-    models: tuple[str, ...] = tuple(PRESETS)
+    models: tuple[Preset, ...] = tuple(PRESETS)
     baseline: str = "lr-lr"
     labelers: Level = "offset"
     constraint: Constraint = "ordered"
@@ -56,18 +70,9 @@ class Config:
     shown: tuple[str, ...] = ("theodon", "lr-lr")
     seed: int = 0
 
-    def __post_init__(self):
-        check_models(self.models)
-
 
 def data(config: Config) -> tuple[str, ...]:
     return ()
-
-
-def check_models(models: Sequence[str]) -> None:
-    for model in models:
-        if model not in PRESETS:
-            raise ValueError(f"models: got {model!r}; allowed: {', '.join(PRESETS)}")
 
 
 def crowds(
@@ -89,11 +94,15 @@ def first(crowd: ScoredCrowd, n_labelers: int, keep: int) -> Labels:
     )
 
 
+def preset_of(model: str, config) -> ContextualConfig:
+    """A preset with a study's own settings."""
+    return dataclasses.replace(PRESETS[model], labelers=config.labelers, constraint=config.constraint)
+
+
 def fit_timed(labels: Labels, score, model: str, config, key, scale: Scale | None = None) -> tuple[ContextualFit, dict]:
     """A preset's fit; and its seconds and diagnostics as measurements."""
     start = time.perf_counter()
-    preset = dataclasses.replace(PRESETS[model], labelers=config.labelers, constraint=config.constraint)
-    found = fit(labels, score, preset, key, config.inference, scale=scale)
+    found = fit(labels, score, preset_of(model, config), key, config.inference, scale=scale)
     known = ("khat", "ess", "rhat", "divergences", "leapfrog_steps")
     values = {k: found.diagnostics[k] for k in known if k in found.diagnostics}
     return found, {"seconds": time.perf_counter() - start, **values}
@@ -115,43 +124,55 @@ def judged(draws: np.ndarray, true: np.ndarray, name: str) -> dict[str, float]:
     return out
 
 
-def run(config: Config) -> dict[str, pa.Table]:
+def cells(config: Config) -> list[Cell]:
+    return [(n, model, shape) for n in config.n_instances for model in config.models for shape in config.shapes]
+
+
+def size(config: Config, n: int, model: str, shape: Shape) -> Size:
+    n_fits = len(config.per_instance) * config.n_repeats
+    return size_of_fits(n, max(config.per_instance), config.n_labelers, preset_of(model, config), n_fits)
+
+
+def size_of_fits(n_instances: int, per_instance: int, n_labelers: int, model: ContextualConfig, n_fits: int) -> Size:
+    """The size of fits to crowds of such sizes, whose labels do not matter."""
+
+    def lower():
+        instance = np.repeat(np.arange(n_instances), per_instance)
+        labeler = np.arange(len(instance)) % n_labelers
+        labels = Labels.from_arrays(labeler, instance, np.ones(len(instance)), n_labelers=n_labelers)
+        score = np.linspace(0, 1, n_instances)
+        data = prepare_data(model, labels, Scale.learn(score)(score))
+        slope = jax.jit(jax.value_and_grad(lambda u, data: log_density(model, data, u)))
+        return slope.lower(jax.ShapeDtypeStruct((n_unknowns(model, data),), jnp.result_type(float)), data)
+
+    return Size(n_instances * per_instance, n_labelers, n_instances, n_fits, lower, "one of a fit's many gradients")
+
+
+def run_cell(config: Config, n: int, model: str, shape: Shape) -> Tables:
     score = beta(0.8, 2).ppf((np.arange(config.n_grid) + 0.5) / config.n_grid)
-    most = max(config.per_instance)
-    drawn = {
-        (n, shape): crowds(config.seed, config.n_repeats, n, most, config.n_labelers, shape=shape)
-        for n in config.n_instances
-        for shape in config.shapes
-    }
     line = np.linspace(0.01, 0.95, 48)  # for the figure
-
-    def one(task):
-        model, n = task
-        measured, curves = [], []
-        for shape in config.shapes:
-            true = dict(zip(FUNCTIONS, map(np.asarray, theodon_functions(score, shape)), strict=True))
-            for keep in config.per_instance:
-                values = []
-                for r, crowd in enumerate(drawn[n, shape]):
-                    labels = first(crowd, config.n_labelers, keep)
-                    found, row = fit_timed(labels, crowd.score, model, config, jax.random.key(r))
-                    posterior = item_posteriors(found, labels, crowd.score)
-                    row |= {name: measure(posterior, crowd.truth) for name, measure in BINARY.items()}
-                    draws = function_draws(found, score)
-                    for name in FUNCTIONS:
-                        row |= judged(draws[name], true[name], name)
-                    rate, of = draws["prevalence"].mean(1), true["prevalence"].mean()
-                    row |= judged(rate, of, "population") | {"bias_population": float(rate.mean() - of)}
-                    values.append(row)
-                    if r == 0 and model in config.shown and keep == most:
-                        curves += example(found, line, shape, model, n)
-                columns = {k: [row[k] for row in values] for k in values[0]}
-                measured += rows(model, columns, shape=shape, n_instances=n, per_instance=keep)
-                say(f"{model}, {n} items, {keep} labels each, {shape}: {np.mean(columns['seconds']):.2f} s a fit")
-        return measured, curves
-
-    found = [one((m, n)) for n in config.n_instances for m in config.models]  # NumPyro's handlers allow one thread
-    measured, curves = (sum(part, []) for part in zip(*found, strict=True))
+    most = max(config.per_instance)
+    drawn = crowds(config.seed, config.n_repeats, n, most, config.n_labelers, shape=shape)
+    true = dict(zip(FUNCTIONS, map(np.asarray, theodon_functions(score, shape)), strict=True))
+    measured, curves = [], []
+    for keep in config.per_instance:
+        values = []
+        for r, crowd in enumerate(drawn):
+            labels = first(crowd, config.n_labelers, keep)
+            found, row = fit_timed(labels, crowd.score, model, config, jax.random.key(r))
+            posterior = item_posteriors(found, labels, crowd.score)
+            row |= {name: measure(posterior, crowd.truth) for name, measure in BINARY.items()}
+            draws = function_draws(found, score)
+            for name in FUNCTIONS:
+                row |= judged(draws[name], true[name], name)
+            rate, of = draws["prevalence"].mean(1), true["prevalence"].mean()
+            row |= judged(rate, of, "population") | {"bias_population": float(rate.mean() - of)}
+            values.append(row)
+            if r == 0 and model in config.shown and keep == most:
+                curves += example(found, line, shape, model, n)
+        columns = {k: [row[k] for row in values] for k in values[0]}
+        measured += rows(model, columns, shape=shape, n_instances=n, per_instance=keep)
+        say(f"{model}, {n} items, {keep} labels each, {shape}: {np.mean(columns['seconds']):.2f} s a fit")
     return {"metrics": pa.Table.from_pylist(measured), "curves": pa.Table.from_pylist(curves, CURVES)}
 
 

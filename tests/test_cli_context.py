@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import sys
 
 import jax
 import numpy as np
@@ -325,20 +323,6 @@ def test_a_failure_while_writing_leaves_nothing_behind(here, monkeypatch):
     assert result.exit_code == 1
     assert result.stderr.startswith("crowdjax: OSError")
     assert sorted(os.listdir()) == before
-
-
-def test_progress_is_shown_to_who_is_looking(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    with cli.common.progress_bar() as report:
-        report("nuts", 1, 4)
-    assert "nuts" in sys.stderr.getvalue()
-    monkeypatch.setattr(sys, "stderr", io.StringIO())
-    with cli.common.progress_bar() as report:
-        assert report is None
 
 
 def test_the_facade_takes_a_key_and_refuses_like_the_command(tables):

@@ -1,4 +1,4 @@
-"""What all commands share: the group that reports errors, the library made ready, progress, and a few lines at the end.
+"""What all commands share: the app with its manners, the library made ready, and a few lines at the end.
 
 What takes time to import is imported inside the functions, so that ``--help`` is quick.
 """
@@ -6,25 +6,39 @@ What takes time to import is imported inside the functions, so that ``--help`` i
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
+import logging
 import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import typer.core
 
+from crowdjax.cli import logs
+from crowdjax.cli.help import Command, Compact
+from crowdjax.cli.progress import Progress
 
-class OneLine(typer.core.TyperGroup):
-    """The group of commands; usage errors, too, are one line on stderr and exit status 2."""
+LOG = logging.getLogger("crowdjax")
+LONG = 0.5  # seconds of compiling that are worth telling
+
+
+class Group(Compact, typer.core.TyperGroup):
+    """A group of commands; usage errors, too, are one line on stderr and exit status 2."""
 
     def main(self, *args, standalone_mode: bool = True, **extra):
         if not standalone_mode:
             return super().main(*args, standalone_mode=False, **extra)
         try:
-            status = super().main(*args, standalone_mode=False, **extra)
-        except typer.Abort:
+            with sigterm_interrupts():
+                status = super().main(*args, standalone_mode=False, **extra)
+        except (typer.Abort, KeyboardInterrupt):
             status = fail("stopped", 1)
         except Exception as error:
             message = getattr(error, "format_message", None)  # the class of usage errors is private to typer
@@ -34,24 +48,88 @@ class OneLine(typer.core.TyperGroup):
         sys.exit(status if isinstance(status, int) else 0)
 
 
-LABELS = (
-    "Path or URL of CSV, Parquet or a folder of either, with columns labeler, instance, label; or of an export of "
-    "Label Studio or Prodigy."
-)
-MODELS = "majority, one-coin, dawid-skene, glad, glad-linear, factor, integrated or auto."
+class App(typer.Typer):
+    """Commands with compact help, and with ``--verbose`` and ``--quiet`` before or after their names."""
+
+    def __init__(self, **settings):
+        plain = dict(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        super().__init__(cls=Group, callback=_before_the_name, **plain, **settings)
+
+    def command(self, name: str | None = None, **settings):
+        register = super().command(name, cls=Command, **settings)
+        return lambda function: register(_after_the_name(function)) and function
+
+
+@contextlib.contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does: with one line, and nothing half-written."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more (--verbose)")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="errors only (--quiet)")]
+
+
+def _before_the_name(context: typer.Context, verbose: Verbose = False, quiet: Quiet = False) -> None:
+    context.obj = _level(context, verbose, quiet)
+
+
+def _after_the_name(function):
+    """The command with two more options."""
+
+    @functools.wraps(function)
+    def command(context: typer.Context, verbose: bool, quiet: bool, **settings):
+        with logs.said(_level(context, verbose, quiet)):
+            return function(**settings)
+
+    def more(context: typer.Context, verbose: Verbose = False, quiet: Quiet = False) -> None: ...
+
+    parameters = [p for f in (function, more) for p in inspect.signature(f, eval_str=True).parameters.values()]
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    command.__signature__ = inspect.Signature([p.replace(kind=by_name) for p in parameters])
+    command.__annotations__ = {p.name: p.annotation for p in parameters}
+    return command
+
+
+def _level(context: typer.Context, verbose: bool, quiet: bool) -> int:
+    if verbose and quiet:
+        raise typer.BadParameter("--verbose and --quiet: given both; allowed: one of them")
+    return logs.VERBOSE if verbose else logs.QUIET if quiet else context.obj or logs.NOTICE
+
+
+TABLES, MODEL, FITTING = "Tables", "Model", "Fitting"  # headings of a command's help
+LABELS = "Path or URL: CSV, Parquet, folder of it, or an export"
 LabelsArgument = Annotated[str, typer.Argument(metavar="LABELS", help=LABELS)]
-LabelerFeatures = Annotated[str | None, typer.Option(metavar="T", help="Table: labeler, numeric columns.")]
-InstanceFeatures = Annotated[str | None, typer.Option(metavar="T", help="Table: instance, numeric columns.")]
-Columns = Annotated[str | None, typer.Option(metavar="ROLE=NAME,...", help="Which column is which: labeler=worker,...")]
+LabelerFeatures = Annotated[
+    str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Labeler, numeric columns")
+]
+InstanceFeatures = Annotated[
+    str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Instance, numeric columns")
+]
+Gold = Annotated[str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Known truth: instance, label")]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="ROLE=NAME", rich_help_panel=TABLES, help="Columns of LABELS, as labeler=worker,..."),
+]
 From = Annotated[
     str | None,
-    typer.Option("--from", metavar="FORM", help="long, wide (a column for every labeler), label-studio or prodigy."),
+    typer.Option(
+        "--from", metavar="FORM", rich_help_panel=TABLES, help="LABELS are long, wide, label-studio or prodigy"
+    ),
 ]
 Positive = Annotated[
-    str | None, typer.Option(metavar="WORD", help="Of labels in two words, the one that stands for 1.")
+    str | None,
+    typer.Option(metavar="WORD", rich_help_panel=TABLES, help="Of labels in two words, the one that is 1"),
 ]
-Report = Annotated[bool, typer.Option("--report", help="Also write report.html, a page to read, print and send.")]
-Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for the result; an earlier result there is replaced.")]
+Report = Annotated[bool, typer.Option("--report", help="Also write report.html, a page to read, print and send")]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Result's folder; an earlier result there is replaced")]
 
 
 def cache_folder() -> Path | None:
@@ -70,11 +148,32 @@ def library(devices: int | None = None):
 
     with contextlib.suppress(RuntimeError):  # JAX runs already: it has the devices it has
         parallel.use_cores(devices)
+    prepare_jax()
+    LOG.info("%d device(s): %s", jax.device_count(), jax.devices()[0].device_kind, extra={"fields": {"event": "ready"}})
+    return results, api
+
+
+def prepare_jax() -> None:
+    """Keeps compiled programs in :func:`cache_folder`, and tells of those that take long."""
+    import jax
+
     folder = cache_folder()
     if folder is not None:
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    return results, api
+    _listen_to_compiling()
+
+
+@functools.cache
+def _listen_to_compiling() -> None:
+    import jax
+
+    def tell(event: str, seconds: float, fun_name: str = "a program", **_) -> None:
+        if event == "/jax/core/compile/backend_compile_duration" and seconds >= LONG:
+            fields = {"event": "compiled", "program": fun_name, "seconds": round(seconds, 3)}
+            LOG.info("compiled %s in %.1f s", fun_name, seconds, extra={"fields": fields})
+
+    jax.monitoring.register_event_duration_secs_listener(tell)
 
 
 @contextlib.contextmanager
@@ -85,6 +184,8 @@ def errors():
             yield
     except typer.Exit:
         raise
+    except KeyboardInterrupt as stop:
+        raise typer.Exit(fail(str(stop) or "stopped", 1)) from None
     except Exception as error:  # whatever it is: one line, no traceback
         from crowdjax.labels import InputError
 
@@ -92,28 +193,6 @@ def errors():
         told = wrong or type(error).__name__ in ("FitError", "DownloadError")
         text = str(error) if told else f"{type(error).__name__}: {error}"
         raise typer.Exit(fail(text, 2 if wrong else 1)) from None
-
-
-@contextlib.contextmanager
-def progress_bar():
-    """A function (stage, done, total) that shows how far a fit is, where somebody is looking; else None."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, TimeElapsedColumn
-
-    with Progress(
-        *Progress.get_default_columns(), TimeElapsedColumn(), console=Console(stderr=True), transient=True
-    ) as bar:
-        tasks = {}
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage)
-            bar.update(tasks[stage], completed=done, total=total)
-
-        yield report
 
 
 def columns_of(given: str | None) -> dict[str, str | list[str]] | None:
@@ -130,16 +209,32 @@ def columns_of(given: str | None) -> dict[str, str | list[str]] | None:
     return {role: found[0] if len(found) == 1 else found for role, found in names.items()} or None
 
 
+def finish(result, out: Path, progress: Progress | None = None) -> None:
+    """After a result was saved: its log joins it, a few lines where somebody is looking; exit status 1 if its fit was
+    stopped before it converged."""
+    from crowdjax import results
+
+    tell(result, out)
+    log = logs.recorded()
+    if log:
+        results.add_file(out, "log.jsonl", log)
+    if progress is not None and progress.stopped and not result.record.get("converged", True):
+        raise typer.Exit(fail(f"stopped before the fit converged; what it has is in {out}", 1))
+
+
 def tell(result, out: Path) -> None:
     """A few lines about a result, where somebody is looking."""
-    if not sys.stdout.isatty():
+    record = result.record
+    sizes = ", ".join(f"{record['n_' + what]:,} {what}" for what in ("labels", "labelers", "instances"))
+    done = record.get("result", "done")  # predictions and looks have nothing to converge
+    text = f"{record['model']}: {sizes}; {done} in {record['seconds']:.1f} s"
+    LOG.info("%s", text, extra={"fields": {"event": "done", "seconds": round(record["seconds"], 3)}})
+    if not sys.stdout.isatty() or logs.is_quiet():
         return
     from rich.console import Console
 
-    console, record = Console(highlight=False), result.record
-    sizes = ", ".join(f"{record['n_' + what]:,} {what}" for what in ("labels", "labelers", "instances"))
-    done = record.get("result", "done")  # predictions and looks have nothing to converge
-    console.print(f"[bold]{record['model']}[/bold]: {sizes}; {done} in {record['seconds']:.1f} s")
+    console = Console(highlight=False)
+    console.print(text, style="bold", markup=False)
     for sentence in result.warnings:
         console.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)
     console.print(f"written to {out}", soft_wrap=True)

@@ -8,20 +8,28 @@ from typing import Annotated
 
 import typer
 
-from crowdjax.cli.common import Columns, From, LabelsArgument, Positive, columns_of, errors
+from crowdjax.cli.common import App, Columns, From, LabelsArgument, Positive, columns_of, errors
 
-sets = typer.Typer(help="Real label sets: what there is, and where to get it.", no_args_is_help=False)
+SETS = """Real label sets: what there is, and where to get it.
+
+Example: crowdjax data get bluebirds --out bluebirds
+"""
+
+sets = App(help=SETS)
 
 
 def convert(
-    source: Annotated[str, typer.Argument(metavar="SRC", help="Labels in any form; a path or URL.")],
-    out: Annotated[str, typer.Argument(metavar="DST", help="A new file: .csv, .tsv or .parquet.")],
+    source: Annotated[str, typer.Argument(metavar="SRC", help="Labels in any form; a path or URL")],
+    out: Annotated[str, typer.Argument(metavar="DST", help="A new file: .csv, .tsv or .parquet")],
     form: From = None,
     columns: Columns = None,
     positive: Positive = None,
-    wide: Annotated[bool, typer.Option("--wide", help="Write a column for every labeler.")] = False,
+    wide: Annotated[bool, typer.Option("--wide", help="Write a column for every labeler")] = False,
 ) -> None:
-    """Turn labels of any form into a tidy table, labeler, instance, label (0 or 1); or into a wide one."""
+    """Turn labels of any form into a tidy table, labeler, instance, label (0 or 1); or into a wide one.
+
+    Example: crowdjax convert wide.csv labels.parquet --from wide
+    """
     with errors():
         from crowdjax import conversion
 
@@ -35,12 +43,15 @@ def convert(
 
 def describe(
     labels: LabelsArgument,
-    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As JSON")] = False,
     form: From = None,
     columns: Columns = None,
     positive: Positive = None,
 ) -> None:
-    """Say what LABELS are like: sizes, repeats, agreement, who can be compared, what model they allow."""
+    """Say what LABELS are like: sizes, repeats, agreement, who can be compared, what model they allow.
+
+    Example: crowdjax describe labels.csv
+    """
     with errors():
         from json import dumps
 
@@ -52,7 +63,10 @@ def describe(
 
 @sets.command("list")
 def list_sets() -> None:
-    """List the sets: what they are, where they are, licence and citation."""
+    """List the sets: what they are, where they are, licence and citation.
+
+    Example: crowdjax data list
+    """
     with errors():
         from crowdjax import datasets
 
@@ -61,12 +75,15 @@ def list_sets() -> None:
 
 @sets.command()
 def get(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A set, see `crowdjax data list`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A set, see `crowdjax data list`")],
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for labels, truth, licence and citation.")
+        Path | None, typer.Option(metavar="DIR", help="Folder for labels, truth, licence and citation")
     ] = None,
 ) -> None:
-    """Find a set here, or download it; say where it is, its licence and its citation."""
+    """Find a set here, or download it; say where it is, its licence and its citation.
+
+    Example: crowdjax data get bluebirds
+    """
     with errors():
         from crowdjax import datasets
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +10,13 @@ from typing import Annotated
 import typer
 
 from crowdjax.cli.common import (
+    FITTING,
     LABELS,
-    MODELS,
+    MODEL,
+    TABLES,
     Columns,
     From,
+    Gold,
     InstanceFeatures,
     LabelerFeatures,
     LabelsArgument,
@@ -21,48 +25,74 @@ from crowdjax.cli.common import (
     Report,
     columns_of,
     errors,
+    finish,
     library,
-    progress_bar,
-    tell,
 )
+from crowdjax.cli.progress import progress_bar
+
+LOG = logging.getLogger("crowdjax")
+MODELS = "majority, one-coin, dawid-skene, glad, glad-linear, factor, integrated or auto"
 
 
 def fit(
     labels: Annotated[str, typer.Argument(metavar="LABELS", help=LABELS)],
     out: Out,
-    model: Annotated[str, typer.Option(help=MODELS)] = "dawid-skene",
+    model: Annotated[str, typer.Option(metavar="NAME", rich_help_panel=MODEL, help=MODELS)] = "dawid-skene",
     factors: Annotated[
-        str, typer.Option(metavar="N", help="Number of factors: of factor any or auto, of integrated 1 or 2.")
+        str, typer.Option(metavar="N", rich_help_panel=MODEL, help="Of factor: any or auto; of integrated: 1 or 2")
     ] = "1",
     labeler_features: LabelerFeatures = None,
     instance_features: InstanceFeatures = None,
-    gold: Annotated[str | None, typer.Option(metavar="T", help="Table of known truth: instance, label.")] = None,
+    gold: Gold = None,
     scores: Annotated[
         str | None,
-        typer.Option(metavar="T", help="Table: instance, score; where integrated and auto part the classes."),
+        typer.Option(metavar="T", rich_help_panel=TABLES, help="Instance, score: where integrated parts the classes"),
     ] = None,
-    class_prior: Annotated[str, typer.Option(help="P(truth = 1): a number, learn or logistic.")] = "0.5",
-    repeats: Annotated[str, typer.Option(help="Repeated judgements: count, first, last or mean.")] = "count",
-    solver: Annotated[str, typer.Option(help="auto, em, lbfgs, em-cg or em-bound.")] = "auto",
-    restarts: Annotated[int | None, typer.Option(metavar="N", help="Starts; the best is kept; default 1 or 4")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws the starts of factors beyond the first.")] = 0,
+    class_prior: Annotated[
+        str, typer.Option(metavar="P", rich_help_panel=MODEL, help="P(truth = 1): a number, learn or logistic")
+    ] = "0.5",
+    repeats: Annotated[
+        str,
+        typer.Option(metavar="WORD", rich_help_panel=TABLES, help="Repeated judgements: count, first, last, mean"),
+    ] = "count",
+    solver: Annotated[
+        str, typer.Option(metavar="NAME", rich_help_panel=FITTING, help="auto, em, lbfgs, em-cg or em-bound")
+    ] = "auto",
+    restarts: Annotated[
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=FITTING, help="Starts, of which the best is kept; default 1 or 4"),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            metavar="N", rich_help_panel=FITTING, min=0, max=2**32 - 1, help="Draws the starts of factors 2 and more"
+        ),
+    ] = 0,
     columns: Columns = None,
     form: From = None,
     positive: Positive = None,
     minibatch: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Labels in memory at a time, for a folder of Parquet larger than memory."),
+        typer.Option(metavar="N", rich_help_panel=FITTING, help="Labels in memory at a time; LABELS may be larger"),
     ] = None,
     devices: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Devices; on a CPU, cores; default: all, where that pays.")
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=FITTING, min=1, help="Devices or cores; default: all that pay"),
     ] = None,
     boundary: Annotated[
         str | None,
-        typer.Option(help="Where integrated and auto take the classes to meet: able, gap, unweighted, gold or score."),
+        typer.Option(
+            metavar="WORD",
+            rich_help_panel=MODEL,
+            help="Classes meet at: able, gap, unweighted, gold or score",
+        ),
     ] = None,
     report: Report = False,
 ) -> None:
-    """Fit a model to LABELS; write instances.parquet, labelers.parquet, fit.json and the fit itself to a folder."""
+    """Fit a model to LABELS; write instances.parquet, labelers.parquet, fit.json and the fit itself to a folder.
+
+    Example: crowdjax fit labels.csv --model glad --out result
+    """
     with errors():
         results, api = library(devices)
         results.check_out(out)
@@ -79,18 +109,19 @@ def fit(
         )
         tables = dict(labeler_features=labeler_features, instance_features=instance_features, gold=gold, scores=scores)
         if minibatch is None:
-            result = api.fit(labels, model, **settings, **tables, boundary=boundary, form=form)
+            with progress_bar() as progress:
+                result = api.fit(labels, model, **settings, **tables, boundary=boundary, form=form, progress=progress)
             result.save(out, report=report)
         else:
             no_pieces = {"boundary": boundary, "from": None if form == "long" else form, "report": report or None}
             _refuse_with_minibatch(tables | no_pieces)
             with progress_bar() as progress:
                 result = api.fit_large(labels, out, model, batch=minibatch, **settings, progress=progress)
-        tell(result, out)
+        finish(result, out, progress)
 
 
 def predict(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that `crowdjax fit` wrote.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that crowdjax fit wrote")],
     labels: LabelsArgument,
     out: Out,
     labeler_features: LabelerFeatures = None,
@@ -98,77 +129,108 @@ def predict(
     columns: Columns = None,
     form: From = None,
 ) -> None:
-    """Judge new instances by LABELS and the fit in DIR; write instances.parquet and predict.json to a folder."""
+    """Judge new instances by LABELS and the fit in DIR; write instances.parquet and predict.json to a folder.
+
+    Example: crowdjax predict result new.csv --out answers
+    """
     with errors():
         results, api = library()
         results.check_out(out)
-        result = api.load(folder).predict(
-            labels,
-            labeler_features=labeler_features,
-            instance_features=instance_features,
-            columns=columns_of(columns),
-            form=form,
-        )
+        with progress_bar():
+            result = api.load(folder).predict(
+                labels,
+                labeler_features=labeler_features,
+                instance_features=instance_features,
+                columns=columns_of(columns),
+                form=form,
+            )
         result.save(out)
-        tell(result, out)
+        finish(result, out)
 
 
 def look(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A fit of the model integrated or auto.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A fit of the model integrated or auto")],
     labels: LabelsArgument,
     out: Out,
     instance_features: InstanceFeatures = None,
-    replicates: Annotated[int, typer.Option(metavar="N", help="Sets of labels that the model gives; 19 or more.")] = 99,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the replicates.")] = 0,
+    replicates: Annotated[int, typer.Option(metavar="N", help="Sets of labels that the model gives; 19 or more")] = 99,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Of the replicates")] = 0,
     columns: Columns = None,
     form: From = None,
     report: Report = False,
 ) -> None:
-    """What the fit in DIR misses in its LABELS, and who is who: look.json, labelers.parquet, instances.parquet."""
+    """What the fit in DIR misses in its LABELS, and who is who: look.json, labelers.parquet, instances.parquet.
+
+    Example: crowdjax look result labels.csv --out seen
+    """
     with errors():
         results, api = library()
         from crowdjax import look_api
 
         results.check_out(out)
         settings = dict(instance_features=instance_features, replicates=replicates, seed=seed)
-        result = look_api.look(api.load(folder), labels, **settings, columns=columns_of(columns), form=form)
+        with progress_bar():
+            result = look_api.look(api.load(folder), labels, **settings, columns=columns_of(columns), form=form)
         result.save(out, report=report)
-        tell(result, out)
+        finish(result, out)
 
 
 def context(
     labels: LabelsArgument,
-    scores: Annotated[str, typer.Option(metavar="T", help="Table: instance, one or more numeric columns.")],
+    scores: Annotated[str, typer.Option(metavar="T", help="Instance, one or more numeric columns")],
     out: Out,
-    weights: Annotated[str | None, typer.Option(metavar="T", help="Sampling weights: instance, weight.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Sampling weights: instance, weight")
+    ] = None,
     population: Annotated[
         str | None,
-        typer.Option(metavar="T", help="Scores of the population, in columns as in --scores; weight or count."),
+        typer.Option(metavar="T", rich_help_panel=TABLES, help="The population's scores; weight or count, if any"),
     ] = None,
-    gold: Annotated[str | None, typer.Option(metavar="T", help="Table of known truth: instance, label.")] = None,
-    prevalence: Annotated[str, typer.Option(help="gp, linear or constant in the score.")] = "gp",
-    accuracy: Annotated[str, typer.Option(help="gp, linear or constant in the score.")] = "gp",
-    labelers: Annotated[str, typer.Option(help="How labelers differ: global (not), offset or function.")] = "offset",
+    gold: Gold = None,
+    prevalence: Annotated[
+        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Over the score: gp, linear or constant")
+    ] = "gp",
+    accuracy: Annotated[
+        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Over the score: gp, linear or constant")
+    ] = "gp",
+    labelers: Annotated[
+        str,
+        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Their difference: global (none), offset, function"),
+    ] = "offset",
     constraint: Annotated[
-        str, typer.Option(help="ordered: sensitivity + specificity > 1; both: each > 1/2; or free.")
+        str,
+        typer.Option(
+            metavar="WORD",
+            rich_help_panel=MODEL,
+            help="ordered: sensitivity + specificity > 1; both: each > 1/2; or free",
+        ),
     ] = "ordered",
     increasing: Annotated[
-        bool, typer.Option("--increasing", help="The prevalence may only rise with the score.")
+        bool, typer.Option("--increasing", rich_help_panel=MODEL, help="The prevalence may only rise with the score")
     ] = False,
     transform: Annotated[
-        str, typer.Option(help="Of the scores before all else: identity, logit or rank.")
+        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of the scores: identity, logit or rank")
     ] = "identity",
-    inference: Annotated[str | None, typer.Option(help="nuts, svi or laplace; by default by size.")] = None,
-    draws: Annotated[
-        int | None, typer.Option(metavar="N", help="Posterior draws (of each chain); default 500.")
+    inference: Annotated[
+        str | None, typer.Option(metavar="NAME", rich_help_panel=FITTING, help="nuts, svi or laplace; default: by size")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws chains and samples.")] = 0,
+    draws: Annotated[
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=FITTING, help="Posterior draws, of each chain; default 500"),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(metavar="N", rich_help_panel=FITTING, min=0, max=2**32 - 1, help="Draws chains and samples"),
+    ] = 0,
     columns: Columns = None,
     form: From = None,
     positive: Positive = None,
     report: Report = False,
 ) -> None:
-    """Fit prevalence and accuracy as functions of a score; write tables, figures and the fit to a folder."""
+    """Fit prevalence and accuracy as functions of a score; write tables, figures and the fit to a folder.
+
+    Example: crowdjax context labels.csv --scores scores.csv --out result
+    """
     with errors():
         results, _ = library()
         from crowdjax import context_api
@@ -196,10 +258,10 @@ def context(
                 progress=progress,
             )
         result.save(out, report=report)
-        tell(result, out)
         if not sys.stdout.isatty():
             for sentence in result.warnings:
-                sys.stderr.write(f"crowdjax: note: {sentence}\n")
+                LOG.warning("crowdjax: note: %s", sentence, extra={"fields": {"event": "note"}})
+        finish(result, out)
 
 
 def _refuse_with_minibatch(tables: dict[str, str | None]) -> None:

@@ -14,8 +14,6 @@ Source: Rue, Martino, Chopin 2009 (nested Laplace); Khan and Lin 2017 (natural-g
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -35,13 +33,14 @@ from crowdjax.contextual.coordinates import (
 )
 from crowdjax.contextual.diagnostics import Psis, pareto_smooth
 from crowdjax.contextual.model import ContextualConfig, Data, blocks
+from crowdjax.watch import Progress
 
 FREEDOM = 7.0  # degrees of freedom of the t-distribution for θ
 CANDIDATE_WORK = 4e10  # candidates for θ times (number of unknowns)³
 
 
 def draw(
-    config: ContextualConfig, data: Data, q: Coordinates, n: int, key: PRNGKeyArray, report: Callable
+    config: ContextualConfig, data: Data, q: Coordinates, n: int, key: PRNGKeyArray, report: Progress
 ) -> tuple[Float[np.ndarray, "n P"], Psis, float]:
     """n draws u of q, their smoothed weights towards the posterior, and k-hat of the draws of θ."""
     keys = jax.random.split(key, 4)
@@ -119,7 +118,7 @@ def ascend(
     n_steps: int,
     n_particles: int,
     n_batch: int,
-    report: Callable,
+    report: Progress,
 ) -> tuple[Coordinates, Float[np.ndarray, " T"]]:
     """SVI from q: (the coordinates at the end, the ELBO's estimate before each step).
 
@@ -130,7 +129,7 @@ def ascend(
     point, trace = q.labels.point, []
     slope, precision = (np.asarray(v, np.float64) for v in q.labels[1:])
     for step in range(n_steps):
-        report("svi", step, n_steps)
+        report("svi", step, n_steps, objective=trace[-1] if trace else None)
         which, noise = jax.random.split(jax.random.fold_in(key, step))
         batch = data
         if n_batch < n_blocks:
@@ -143,7 +142,7 @@ def ascend(
         precision = positive((1 - rate) * precision + rate * np.asarray(mean_precision, np.float64))
         labels = Quadratic(point, jnp.asarray(slope, point.dtype), jnp.asarray(precision, point.dtype))
         q = Coordinates(labels, *scales(config, data, labels, q.centre))
-    report("svi", n_steps, n_steps)
+    report("svi", n_steps, n_steps, objective=trace[-1])
     return q, np.array(trace)
 
 

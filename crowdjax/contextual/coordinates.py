@@ -18,7 +18,6 @@ Source: the nested Laplace approximation of Rue, Martino and Chopin 2009, sectio
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -43,6 +42,7 @@ from crowdjax.contextual.model import (
     size_of,
 )
 from crowdjax.directions import lbfgs
+from crowdjax.watch import Progress, silent
 
 PRECISION = jax.lax.Precision.HIGHEST
 
@@ -168,7 +168,7 @@ def find_coordinates(
     config: ContextualConfig,
     data: Data,
     max_steps: int,
-    report: Callable[[str, int, int], None] = lambda *_: None,
+    report: Progress = silent,
     start: Coordinates | None = None,
 ) -> Found:
     """Alternates between w at its mode given θ, the quadratic there, and θ at the mode of its own posterior."""
@@ -184,12 +184,13 @@ def find_coordinates(
     else:
         theta, q = start.centre, start.labels
         w, chol, _ = _given(config, data, q, theta)
-    trace, code = [], optimize.CONVERGED
+    trace, code, value = [], optimize.CONVERGED, None
     for stage, part in enumerate(stages):
         factor = data.labels.n_blocks / part.labels.n_blocks
         for turn in range(ROUNDS):
-            report("mode", stage * ROUNDS + turn, len(stages) * ROUNDS)
-            w, _, code, history = _climb(config, part, factor, theta, w, chol, max_steps)
+            objective = None if value is None else -float(value)
+            report("mode", stage * ROUNDS + turn, len(stages) * ROUNDS, objective=objective)
+            w, value, code, history = _climb(config, part, factor, theta, w, chol, max_steps)
             trace.append(np.asarray(history))
             q = quadratic(config, part, theta, w, factor)
             if code == optimize.MAX_STEPS and turn < ROUNDS - 1:  # not there yet: on, with the curvature here

@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -23,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from crowdjax import optimize
+from crowdjax import optimize, watch
 from crowdjax.contextual import approximate, nuts
 from crowdjax.contextual.context import Scale
 from crowdjax.contextual.coordinates import Affine, Coordinates, Quadratic, affine, find_coordinates
@@ -52,9 +51,14 @@ class Inference:
     Attributes:
         method: ``nuts`` (the reference), ``svi`` or ``laplace``.
         n_draws: posterior draws; for NUTS of each chain.
-        n_warmup, n_chains, n_thin, target_accept, max_depth: NUTS; of ``n_thin`` transitions the last is
-            kept.
-        n_steps: steps of SVI, each on ``n_particles`` draws (in pairs) and ``n_batch`` blocks of instances.
+        n_warmup: transitions of NUTS that are not kept.
+        n_chains: chains of NUTS.
+        n_thin: transitions of NUTS of which the last is kept.
+        target_accept: acceptance that NUTS aims at.
+        max_depth: most doublings of a tree of NUTS.
+        n_steps: steps of SVI.
+        n_particles: draws of a step of SVI, in pairs.
+        n_batch: blocks of instances of a step of SVI.
         max_steps: evaluations in the search for the mode, between two looks at the curvature.
         resample: whether draws of SVI and Laplace are resampled with their importance weights.
 
@@ -146,7 +150,7 @@ def fit(
     *,
     scale: Scale | None = None,
     start: ContextualFit | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: watch.Progress | None = None,
 ) -> ContextualFit:
     """Fits the contextual model.
 
@@ -157,10 +161,11 @@ def fit(
         scale: from scores to the context; by default the identity mapped to [-1, 1].
         start: a fit of the same model to continue: NUTS goes on with its chains, without warm-up, and the result holds
             all draws; SVI and Laplace start where it ended.
-        progress: called with (stage, done, total) between compiled blocks of work.
+        progress: told how far it is, between compiled blocks of work (``crowdjax.watch.Progress``).
 
     Raises:
         LabelError: scores missing, not finite or constant; ``start`` is of another model.
+        KeyboardInterrupt: ``progress`` asked to stop.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -179,9 +184,8 @@ def fit(
         raise LabelError(
             "start: a fit of another model or of other labelers; allowed: one of the same config and labelers"
         )
-    draws, coordinates, sampler, diagnostics, trace = _infer(
-        config, data, inference, key, start, progress or (lambda stage, done, total: None)
-    )
+    report = watch.or_interrupt(progress)
+    draws, coordinates, sampler, diagnostics, trace = _infer(config, data, inference, key, start, report)
     sites = _values(config, data, jnp.asarray(draws.reshape(-1, draws.shape[-1])))
     result = ContextualFit(
         config=config,

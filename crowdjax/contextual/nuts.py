@@ -7,7 +7,6 @@ chains are vmapped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -21,6 +20,7 @@ from numpyro.infer.hmc import hmc
 from crowdjax.contextual.coordinates import Affine
 from crowdjax.contextual.diagnostics import chain_diagnostics
 from crowdjax.contextual.model import ContextualConfig, Data, log_density
+from crowdjax.watch import Progress
 
 
 class Settings(NamedTuple):
@@ -52,7 +52,7 @@ def sample(
     affine: Affine,
     settings: Settings,
     key: PRNGKeyArray,
-    report: Callable[[str, int, int], None],
+    report: Progress,
     earlier: Sampler | None = None,
 ):
     """(draws u [chains, S, P], where the sampler stands, diagnostics).

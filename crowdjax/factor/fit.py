@@ -222,12 +222,27 @@ def sweep(
         >>> sweep(make, shared, np.array([[1.0] * 12, [2.0] * 12], np.float32)).posterior.shape
         (2, 4)
     """
+    return _sweep(make, shared, members, solver, *_lock_step(members, batch_size))
+
+
+def lower_sweep(
+    make: Callable[[Any, Any], tuple[Labels, FactorModel, PRNGKeyArray]],
+    shared: Any,
+    members: Any,
+    solver: Solver = Solver(),
+    batch_size: int | None = None,
+):
+    """The program of :func:`sweep`, lowered: compiled it says what memory it needs; a sweep finds it in the cache."""
+    return _sweep.lower(make, shared, members, solver, *_lock_step(members, batch_size))
+
+
+def _lock_step(members, batch_size: int | None) -> tuple[int, Mesh | None]:
+    """(how many members run in lock-step, over which devices)."""
     n = jax.tree.leaves(members)[0].shape[0]
     devices = jax.local_devices()[:n]
-    mesh = Mesh(np.array(devices), ("members",)) if len(devices) > 1 else None
     if batch_size is None:
         batch_size = 1 if jax.default_backend() == "cpu" else n
-    return _sweep(make, shared, members, solver, min(batch_size, n), mesh)
+    return min(batch_size, n), Mesh(np.array(devices), ("members",)) if len(devices) > 1 else None
 
 
 @eqx.filter_jit

@@ -35,9 +35,11 @@ class FactorConfig:
     """What distinguishes one factor model from another, frozen and hashable.
 
     Attributes:
-        n_factors: D.
-        labeler, instance, bias: mean and standard deviation of the first factor's α and β and of γ. With features they
-            are those of the constant column; without, of every labeler's (instance's) own weight. ``bias=None``: no γ.
+        n_factors: D, how many factors.
+        labeler: mean and standard deviation of the first factor's α: with features those of the constant column,
+            without of every labeler's own weight.
+        instance: the same of β, and of every instance's own weight.
+        bias: the same of γ; None: no γ.
         further: standard deviation of α and β of factors 2 to D, whose means are 0.
         features: standard deviation of the weights of (standardised) feature columns, whose means are 0.
         deviation: standard deviation of the own weights that labelers (instances) keep beside features; 0: none.
