@@ -5,6 +5,8 @@
 #   make lint    set-up, then style and types
 #   make results set-up, then the full studies, their summaries and figures to docs/results/
 #   make bench   set-up, then the measurements of speed to benchmarks/results/
+#   make docs    set-up, then the documentation to site/; a warning is an error
+#   make examples  set-up, then the scripts of docs/examples/: what they print and draw, beside them
 #
 # PYTHON=python3.12 chooses the interpreter; by default the first of the list below that is new enough.
 
@@ -16,7 +18,7 @@ INSTALLED = .venv/installed
 STUDIES = specialist fig3 fig4 table1 heldout real leaderboard intervals look
 STUDIES += theodon_sim theodon_sim_nuts theodon_public theodon_public_both rare rare_large calibration sbc  # of the contextual model: hours
 
-.PHONY: run test lint results bench
+.PHONY: run test lint results bench docs examples
 
 run: $(INSTALLED)
 	$(VENV_PYTHON) -m experiments run configs/quickstart.toml
@@ -38,6 +40,14 @@ results: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(VENV_PYTHON) -m benchmarks
+
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict --quiet
+
+examples: $(INSTALLED)
+	set -e; cd docs/examples; for script in *.py; do \
+		"$(CURDIR)/$(VENV_PYTHON)" "$$script" > "$${script%.py}.txt"; \
+	done
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }

@@ -8,27 +8,39 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from crowdjax.api import Aggregation, FitError, InputError, IntegratedAggregation, Prediction, fit, load
     from crowdjax.context_api import ContextualResult, context
+    from crowdjax.conversion import convert, tidy
+    from crowdjax.description import Description, describe
     from crowdjax.look_api import LookResult, look
 
 __version__ = "0.1.0"
 __all__ = [
     "Aggregation",
     "ContextualResult",
+    "Description",
     "FitError",
     "InputError",
     "IntegratedAggregation",
     "LookResult",
     "Prediction",
     "context",
+    "convert",
+    "describe",
     "fit",
     "load",
     "look",
+    "tidy",
 ]
-HOMES = {"ContextualResult": "context_api", "context": "context_api", "LookResult": "look_api", "look": "look_api"}
+HOMES = {
+    "context_api": ("ContextualResult", "context"),
+    "look_api": ("LookResult", "look"),
+    "conversion": ("convert", "tidy"),
+    "description": ("Description", "describe"),
+}
 
 
 def __getattr__(name: str):
     """The facades, imported when first asked for; ``import crowdjax`` itself imports and starts nothing."""
     if name in __all__:
-        return getattr(importlib.import_module(f"crowdjax.{HOMES.get(name, 'api')}"), name)
+        home = next((home for home, names in HOMES.items() if name in names), "api")
+        return getattr(importlib.import_module(f"crowdjax.{home}"), name)
     raise AttributeError(f"module 'crowdjax' has no attribute {name!r}")

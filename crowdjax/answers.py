@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from crowdjax import io, results
-from crowdjax.labels import Labels, Repeats
+from crowdjax.columns import Words
+from crowdjax.integrated.auto import crowd_of
+from crowdjax.labels import InputError, Labels, Repeats
+from crowdjax.tables import Kind
 
 TREATMENT = {
     "count": "each counts as one more",
@@ -24,7 +29,17 @@ TIE = 1e-5  # probabilities this near one half are one half but for rounding
 
 
 class FitError(RuntimeError):
-    """The fit has no usable answer; the message says what happened."""
+    """The fit has no usable answer; the message says what happened.
+
+    Example:
+        >>> issubclass(FitError, RuntimeError)
+        True
+    """
+
+
+def shown(name: str) -> Any:
+    """An attribute of a result: its table of this name, as the kind of table that the labels came in."""
+    return functools.cached_property(lambda result: result.kind(result.tables[name]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,13 +47,25 @@ class Prediction:
     """Answers about instances.
 
     Attributes:
-        instances: a pyarrow table: instance, probability (of the truth being 1), label (1 where that is above one half,
-            else 0).
+        instances: a table of the kind that the labels came in (pandas for pandas, pyarrow for a path): instance,
+            probability (of the truth being 1), label (1 where that is above one half, else 0).
+        tables: this and all others as pyarrow, by name.
         record: what ``fit.json`` (``predict.json``) holds: sizes, objective, settings, versions.
+        kind: makes the tables that are shown.
+
+    Example:
+        >>> import crowdjax
+        >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
+        >>> result = crowdjax.fit(labels, model="one-coin")
+        >>> isinstance(result, Prediction), result.warnings
+        (True, ())
     """
 
-    instances: pa.Table
+    tables: dict[str, pa.Table]
     record: dict[str, Any]
+    kind: Kind
+
+    instances = shown("instances")
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -48,12 +75,73 @@ class Prediction:
     def save(self, out: str | os.PathLike) -> None:
         """Writes the answers to a folder, which appears whole or not at all."""
         with results.new_result(out, self.record, "predict.json") as folder:
-            pa.parquet.write_table(self.instances, folder / "instances.parquet")
+            self.write_tables(folder)
+
+    def write_tables(self, folder: Path) -> None:
+        """Writes every table to a Parquet file of its name."""
+        for name, table in self.tables.items():
+            pa.parquet.write_table(table, folder / f"{name}.parquet")
+
+    @property
+    def words(self) -> Words | None:
+        """The two words of the labels, where they are in words."""
+        words = self.record.get("words")
+        return None if words is None else Words(*words)
+
+
+def read_tables(folder: Path, *names: str) -> dict[str, pa.Table]:
+    """Tables of a result that was saved."""
+    return {name: pa.parquet.read_table(folder / f"{name}.parquet") for name in names}
+
+
+class Tally(NamedTuple):
+    """The labels of a fit, counted: what a report needs of them, since a result holds no labels.
+
+    Attributes:
+        votes: how many labels of each instance say 0, and 1, by their multiplicities.
+        agreement: how many labels of each labeler, by what the answer is (0, 1; each by its probability) and by what
+            the label is (0, 1).
+        n_crowds: parts of the crowd that have no instance in common.
+    """
+
+    votes: Float[np.ndarray, "I 2"]
+    agreement: Float[np.ndarray, "W 2 2"]
+    n_crowds: int
+
+
+def tally(labels: Labels, posterior) -> Tally:
+    """Counts the labels of a fit.
+
+    Example:
+        >>> found = tally(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1]), [0.75, 1.0])
+        >>> found.votes.tolist(), found.agreement[1].tolist(), found.n_crowds
+        ([[1.0, 1.0], [0.0, 1.0]], [[0.25, 0.0], [0.75, 0.0]], 1)
+    """
+    counts = np.asarray(labels.counts, np.float64)
+    real = counts > 0
+    labeler, instance, counts = (np.asarray(v)[real] for v in (labels.labeler, labels.instance, counts))
+    yes = np.asarray(labels.label)[real] > 0
+    p = np.asarray(posterior, np.float64)[instance]
+    votes = np.bincount(2 * instance.astype(np.int64) + yes, counts, 2 * labels.n_instances)
+    cell = 4 * labeler.astype(np.int64) + yes
+    agreement = np.bincount(cell, counts * (1 - p), 4 * labels.n_labelers)
+    agreement += np.bincount(cell + 2, counts * p, 4 * labels.n_labelers)
+    crowds = crowd_of(labeler, instance, labels.n_labelers, labels.n_instances).max(initial=-1) + 1
+    return Tally(votes.reshape(-1, 2), agreement.reshape(-1, 2, 2), int(crowds))
+
+
+def counted(found: Tally | None) -> Tally:
+    """The tally, refused where there is none."""
+    if found is None:
+        raise InputError(
+            "report: the result was loaded, and labels are not kept; allowed: of a fit made in this session"
+        )
+    return found
 
 
 def probabilities(posterior) -> np.ndarray:
-    """Posteriors as float64; ties that rounding missed are ties."""
-    p = np.asarray(posterior, np.float64)
+    """Posteriors as float64; rounding leads neither past 0 and 1 nor away from a tie."""
+    p = np.clip(np.asarray(posterior, np.float64), 0, 1)
     return np.where(abs(p - 0.5) < TIE, 0.5, p)
 
 
@@ -68,15 +156,18 @@ def labels_of_labelers(labels: Labels) -> Int[np.ndarray, " W"]:
     return np.bincount(labels.labeler[labels.counts > 0], minlength=labels.n_labelers)
 
 
-def about_repeats(labels: Labels, triples: io.Triples, repeats: Repeats) -> list[str]:
-    """What was done with repeated judgements, if there are any."""
+def about_labels(labels: Labels, triples: io.Triples, repeats: Repeats) -> list[str]:
+    """What was left out of the labels, and what was done with repeated judgements, if there are any."""
     n = len(triples.label) if triples.weight is None else np.count_nonzero(triples.weight)
     real = labels.counts > 0
     labeler, instance = labels.labeler[real], labels.instance[real]
     again = n - (1 + np.count_nonzero(np.diff(instance.astype(np.int64) * labels.n_labelers + labeler)))
     if not again:
-        return []
-    return [f"{again} of {n} labels repeat an earlier one (labeler and instance alike); {TREATMENT[repeats]}."]
+        return [*triples.notes]
+    return [
+        *triples.notes,
+        f"{again} of {n} labels repeat an earlier one (labeler and instance alike); {TREATMENT[repeats]}.",
+    ]
 
 
 def about_answers(posterior, n_labels: np.ndarray) -> list[str]:

@@ -25,12 +25,28 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
-from crowdjax import factor, integrated_api, io, minibatch, optimize, parallel, results, watch
-from crowdjax.answers import FitError, Prediction, about_answers, about_repeats, answer_table, labels_of_labelers
+from crowdjax import factor, integrated_api, io, minibatch, optimize, parallel, pieces, results, watch
+from crowdjax import report as reports
+from crowdjax.answers import (
+    FitError,
+    Prediction,
+    Tally,
+    about_answers,
+    about_labels,
+    answer_table,
+    counted,
+    labels_of_labelers,
+    read_tables,
+    shown,
+    tally,
+)
 from crowdjax.factor.fit import Method
+from crowdjax.factor.presets import PRIORS
+from crowdjax.formats import Form
 from crowdjax.integrated import Choice
 from crowdjax.integrated_api import IntegratedAggregation
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
+from crowdjax.tables import Columns, as_arrow, kind_of
 
 __all__ = ["Aggregation", "FitError", "InputError", "IntegratedAggregation", "Prediction", "fit", "load"]
 
@@ -45,26 +61,60 @@ class Aggregation(Prediction):
     """Answers about instances and labelers, and the fit behind them.
 
     Attributes:
-        labelers: a pyarrow table: labeler, n_labels, sensitivity, specificity, accuracy.
+        labelers: labeler, n_labels, sensitivity, specificity, accuracy.
         fit, model: of ``crowdjax.factor``; their rows are in the order of ``index``.
         index: the ids of labelers and instances.
         features: standardised features of labelers and of instances, where there are any.
         scaling: how they were standardised.
+        tally: the labels, counted; None in a result that was loaded.
+
+    Example:
+        >>> import crowdjax
+        >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
+        >>> result = crowdjax.fit(labels, model="one-coin")
+        >>> result.record["n_labels"], np.asarray(result.labelers["n_labels"]).tolist()
+        (6, [2, 2, 2])
     """
 
-    labelers: pa.Table
     fit: factor.Fit
     model: factor.FactorModel
     index: LabelIndex
     features: dict[io.Key, np.ndarray]
     scaling: dict[io.Key, io.Scaling]
+    tally: Tally | None = None
 
-    def save(self, out: str | os.PathLike) -> None:
-        """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; :func:`load` reads them."""
+    labelers = shown("labelers")
+
+    def page(self) -> reports.Page:
+        """The report: a page of the fit, its labelers and its instances (docs/reports.md).
+
+        Raises:
+            InputError: the result was loaded; a report needs the labels' counts, which are not kept.
+        """
+        found = self.model.factors(self.fit.weights)
+        own = self.model.n_factors > 1 or not self.model.constant_beta
+        return reports.of_fit(
+            self.record,
+            self.tables["instances"],
+            self.tables["labelers"],
+            counted(self.tally),
+            np.asarray(self.fit.history),
+            switched=bool(self.fit.switched),
+            factors=reports.directions(found.alpha, found.beta) if own else None,
+        )
+
+    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
+        """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; :func:`load` reads them.
+
+        Args:
+            report: whether to write ``report.html`` and ``figures`` as well (:meth:`page`).
+        """
+        page = self.page() if report else None
         with results.new_result(out, self.record) as folder:
-            pa.parquet.write_table(self.instances, folder / "instances.parquet")
-            pa.parquet.write_table(self.labelers, folder / "labelers.parquet")
+            self.write_tables(folder)
             results.save_arrays(folder / "fit.npz", (self.fit, self.features))
+            if page is not None:
+                reports.write(page, folder)
 
     def predict(
         self,
@@ -72,7 +122,8 @@ class Aggregation(Prediction):
         *,
         labeler_features=None,
         instance_features=None,
-        columns: Mapping[str, str] | None = None,
+        columns: Columns | None = None,
+        form: Form | None = None,
     ) -> Prediction:
         """The truth of new instances from their labels, the labelers held at what the fit found.
 
@@ -81,7 +132,7 @@ class Aggregation(Prediction):
                 say, or, in a fit without labeler features, what the prior says.
             labeler_features: with a row for every labeler that the fit has not seen.
             instance_features: with a row for every instance.
-            columns: which column is which.
+            columns, form: as in :func:`fit`. Labels in words are read as those of the fit were.
 
         Raises:
             InputError: as in :func:`fit`; features are missing that the fit needs, or given and of no use to it.
@@ -92,7 +143,7 @@ class Aggregation(Prediction):
             if source is not None and key not in self.scaling:
                 raise InputError(f"{key} features: given, but the fit used none; leave them out or fit with them")
         repeats = self.record["repeats"]
-        triples = io.read_triples(table, columns=columns)
+        triples = io.read_triples(table, columns=columns, form=form, words=self.words)
         labels = triples.labels(repeats=repeats)
         known = io.positions(triples.index.labelers, self.index.labelers)
         unseen = known < 0
@@ -124,7 +175,7 @@ class Aggregation(Prediction):
             "repeats": repeats,
             "warnings": warnings,
         }
-        return Prediction(_instances(triples.index, found), record)
+        return Prediction({"instances": _instances(triples.index, found)}, record, kind_of(table))
 
     def _rows(self, key: io.Key, source, ids: np.ndarray, needed=True) -> np.ndarray | None:
         """Standardised rows of new labelers or instances with the model's constant in front; 0 where not needed."""
@@ -149,7 +200,9 @@ def fit(
     restarts: int | None = None,
     seed: int = 0,
     key: PRNGKeyArray | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
+    form: Form | None = None,
+    positive=None,
     start: Aggregation | None = None,
     devices: int | None = None,
     boundary: Choice | None = None,
@@ -158,8 +211,9 @@ def fit(
     """Fits a model to a table of labels.
 
     Args:
-        table: path of a CSV file, a Parquet file or a folder of Parquet files, or a pandas, polars or pyarrow table or
-            a dict of arrays, with columns labeler, instance and label (see ``crowdjax.io.read_labels``).
+        table: path or URL of CSV, Parquet or a folder of either, or of an export of Label Studio or Prodigy; or a
+            pandas, polars, pyarrow or DuckDB table or a dict of arrays; with columns labeler, instance and label (see
+            ``crowdjax.io.read_labels``). The answers are tables of the same kind; for a path, pyarrow's.
         model: the name of a preset (``crowdjax.factor.PRESETS``), or a configuration of one's own; ``integrated``
             (``crowdjax.integrated``); or ``auto``: that, or what the numbers of labels and labelers allow instead.
         factors: number of factors, for the models ``factor`` and ``integrated`` (1 or 2). ``auto``, for ``factor``: the
@@ -178,6 +232,8 @@ def fit(
         restarts: starts to take the best of; default 1 for one factor, 4 for more.
         seed, key: draw the starts of factors beyond the first. A key goes before a seed.
         columns: which column is which, where names differ: ``{"labeler": "who"}``.
+        form: ``wide`` for a table with a column for every labeler; other forms are recognised.
+        positive: of labels in two words, which one stands for 1: ``"yes"``.
         start: an earlier result on the same labelers and instances, to continue from.
         devices: how many to use, of those that JAX has (``crowdjax.parallel.use_cores``); by default all that pay.
         boundary: where the integrated model takes the classes to meet: ``able`` (where able labelers are at one half;
@@ -194,7 +250,7 @@ def fit(
         >>> import crowdjax
         >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
         >>> result = crowdjax.fit(labels, model="one-coin")
-        >>> result.instances["instance"].to_pylist(), result.instances["label"].to_pylist()
+        >>> result.instances["instance"].tolist(), result.instances["label"].tolist()
         (['q1', 'q2'], [1, 0])
     """
     started = time.perf_counter()
@@ -209,19 +265,19 @@ def fit(
         integrated_api.check(boundary, class_prior)
         if start is not None:
             raise InputError(f"start: given with model {name}; allowed with the models {', '.join(factor.PRESETS)}")
-        triples = io.read_triples(table, columns=columns)
+        triples = io.read_triples(table, columns=columns, form=form, positive=positive)
         return integrated_api.fit(
             triples, name, labeler_features=labeler_features, instance_features=instance_features, gold=gold,
             scores=scores, factors=factors, class_prior=config.class_prior, boundary=boundary, repeats=repeats,
-            devices=devices, progress=progress,
+            devices=devices, progress=progress, kind=kind_of(table),
         )  # fmt: skip
     if boundary is not None:
         raise InputError(f"boundary: got {boundary!r} with model {name}; allowed with integrated, auto")
     if scores is not None:
         raise InputError(f"scores: given with model {name}; allowed with integrated, auto")
-    triples = io.read_triples(table, columns=columns)
+    triples = io.read_triples(table, columns=columns, form=form, positive=positive)
     index = triples.index
-    truth = None if gold is None else io.read_gold(gold, index.instances)
+    truth = None if gold is None else io.read_gold(gold, index.instances, triples.words)
     labels = triples.labels(repeats=repeats, gold=truth)
     sources = (("labeler", labeler_features, index.labelers), ("instance", instance_features, index.instances))
     read = {side: io.read_features(source, side, ids) for side, source, ids in sources if source is not None}
@@ -258,6 +314,7 @@ def fit(
         **about_choice,
         "class_prior": config.class_prior,
         "repeats": repeats,
+        "words": triples.words,
         "seed": seed,
         "solver": dataclasses.asdict(settings),
         "config": dataclasses.asdict(config),
@@ -266,10 +323,10 @@ def fit(
         "device": jax.devices()[0].device_kind,
         "warnings": _warnings(labels, triples, found, repeats) + remarks,
     }
-    labelers = _labelers(index, labels, built, found)
-    instances = _instances(index, found)
+    counts = tally(labels, found.posterior)
+    tables = {"instances": _instances(index, found), "labelers": _labelers(index, labels, built, found)}
     record["seconds"] = time.perf_counter() - started
-    return Aggregation(instances, record, labelers, found, built, index, features, scaling)
+    return Aggregation(tables, record, kind_of(table), found, built, index, features, scaling, counts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -297,7 +354,8 @@ def fit_large(
     solver: Method | factor.Solver = "auto",
     restarts: int | None = None,
     seed: int = 0,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
+    positive=None,
     devices: int | None = None,
     max_rounds: int = 20,
     rtol: float = 1e-5,
@@ -334,7 +392,7 @@ def fit_large(
     if devices is not None:
         parallel.n_devices(0, devices)
     out = results.check_out(out)
-    scan = io.scan(table, columns=columns)
+    scan = pieces.scan(table, columns=columns, positive=positive)
     minibatch.check_size(scan, batch)
     state = out.absolute().with_name(out.absolute().name + ".state")
     settings = dict(config=dataclasses.asdict(config), solver=dataclasses.asdict(solver), seed=seed)
@@ -386,6 +444,7 @@ def fit_large(
         "n_factors": config.n_factors,
         "class_prior": config.class_prior,
         "repeats": repeats,
+        "words": scan.words,
         **settings,
         "features": {},
         "minibatch": batch,
@@ -406,26 +465,36 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
 
     Raises:
         InputError: there is none, it is not whole, or it was changed since.
+
+    Example:
+        >>> import tempfile
+        >>> import crowdjax
+        >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
+        >>> result = crowdjax.fit(labels, model="one-coin")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result.save(folder + "/out")
+        ...     crowdjax.load(folder + "/out").record["objective"] == result.record["objective"]
+        True
     """
     folder = Path(folder)
     record = results.read_result(folder)
     if record.get("model") in integrated_api.MODELS:
         return integrated_api.load(folder, record)
     try:
-        instances = pa.parquet.read_table(folder / "instances.parquet")
-        labelers = pa.parquet.read_table(folder / "labelers.parquet")
+        tables = read_tables(folder, "instances", "labelers")
         config = factor.FactorConfig(**{k: _number_or_pair(v) for k, v in record["config"].items()})
         scaling = {k: io.Scaling(*map(tuple, (v["names"], v["mean"], v["sd"]))) for k, v in record["features"].items()}
         solver = _solver(record["solver"])
     except (KeyError, TypeError, ValueError, OSError, AttributeError) as error:
         raise InputError(f"{folder}: not a fit of crowdjax ({error!r:.100})") from None
-    index = LabelIndex(*(t.column(0).to_numpy() for t in (labelers, instances)))
+    index = LabelIndex(*(tables[side].column(0).to_numpy() for side in ("labelers", "instances")))
     sizes = {"labeler": len(index.labelers), "instance": len(index.instances)}
     blank = {side: np.zeros((sizes[side], len(s.names))) for side, s in scaling.items()}
     anyone = Labels.from_arrays([0], [0], [1], n_labelers=sizes["labeler"], n_instances=sizes["instance"])
     like = _build(config, anyone, blank)
     found, features = results.load_arrays(folder / "fit.npz", (_fit_like(like, sizes["instance"], solver), blank))
-    return Aggregation(instances, record, labelers, found, _build(config, anyone, features), index, features, scaling)
+    model = _build(config, anyone, features)
+    return Aggregation(tables, record, as_arrow, found, model, index, features, scaling)
 
 
 # Settings
@@ -454,7 +523,7 @@ def _config(model, factors, class_prior) -> tuple[str, factor.FactorConfig]:
 def _replaced(config: factor.FactorConfig, **changes) -> factor.FactorConfig:
     prior = changes.get("class_prior")
     if isinstance(prior, str):
-        _one_of("class_prior", prior, ("learn", "logistic"), "a number between 0 and 1")
+        _one_of("class_prior", prior, ("learn", "logistic"), PRIORS)
     try:
         return dataclasses.replace(config, **changes)
     except (ValueError, TypeError) as error:
@@ -580,7 +649,7 @@ def _outcome(found: factor.Fit, labels: Labels) -> dict[str, Any]:
 
 
 def _warnings(labels: Labels, triples: io.Triples, found: factor.Fit, repeats: Repeats) -> list[str]:
-    return about_repeats(labels, triples, repeats) + _about(found, labels_of_labelers(labels))
+    return about_labels(labels, triples, repeats) + _about(found, labels_of_labelers(labels))
 
 
 def _about(found: factor.Fit, n_labels: np.ndarray) -> list[str]:

@@ -23,14 +23,18 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float, PRNGKeyArray
 
-from crowdjax import contextual, io, plots, results, watch
+from crowdjax import contextual, io, plots, posterior, results, watch
+from crowdjax import report as reports
+from crowdjax.answers import Prediction, Tally, shown, tally
 from crowdjax.api import FitError
 from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
 from crowdjax.contextual.context import Transform
 from crowdjax.contextual.functions import Family
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
+from crowdjax.formats import Form
 from crowdjax.labels import InputError, LabelIndex, Labels
+from crowdjax.tables import Columns, kind_of
 
 __all__ = ["ContextualResult", "context"]
 
@@ -45,67 +49,93 @@ LEAST_GOLD = 100  # with fewer, reliability is measured against the posteriors
 
 
 @dataclasses.dataclass(frozen=True)
-class ContextualResult:
+class ContextualResult(Prediction):
     """Answers about instances, labelers and the population; intervals hold 95 %.
 
     Attributes:
-        instances: a pyarrow table: instance, score, probability (of the truth being 1), label. Scores beyond the first
-            are columns score_NAME.
+        instances: a table of the kind that the labels came in: instance, score, probability (of the truth being 1),
+            label. Scores beyond the first are columns score_NAME.
         curves: quantity (prevalence, and sensitivity and specificity of the crowd), score, mean, lower, upper.
         labelers: labeler, n_labels; sensitivity, specificity and, where labelers differ, balanced_accuracy and rank,
             each with NAME_lower and NAME_upper.
         calibration: score, probability, lower, upper, at scores that occur.
         prevalence: mean, lower, upper, level, method; ``estimates`` has every way to estimate it.
+        tables: these four as pyarrow, by name.
         record: what ``fit.json`` holds: diagnostics, settings, sizes, warnings.
         fit: of ``crowdjax.contextual``; its rows are in the order of ``index``.
         index: the ids of labelers and instances.
         scores: of the instances, shape [I, C].
         population: (scores [K, C], counts [K]), where given.
         gold: the truth as -1 or +1, NaN where unknown, shape [I]; None without gold.
+        tally: the labels, counted.
+        weights: how many instances of the population each stands for, shape [I]; None where not given.
+
+    Example:
+        >>> import crowdjax
+        >>> rng = np.random.default_rng(0)
+        >>> score, who = rng.random(60), np.tile(["ann", "bob", "cat"], 60)
+        >>> answers = np.where(rng.random(180) < 0.9, 1, 0) == np.repeat(rng.random(60) < score, 3)
+        >>> labels = {"labeler": who, "instance": np.repeat(np.arange(60), 3), "label": answers}
+        >>> simple = dict(prevalence="linear", accuracy="constant", labelers="global", inference="laplace")
+        >>> result = crowdjax.context(labels, {"instance": np.arange(60), "score": score}, **simple)
+        >>> result.to_arviz()["posterior"]["prevalence_curve"].dims
+        ('chain', 'draw', 'score')
     """
 
-    instances: pa.Table
-    curves: pa.Table
-    labelers: pa.Table
-    calibration: pa.Table
     prevalence: dict[str, Any]
-    record: dict[str, Any]
     fit: ContextualFit
     index: LabelIndex
     scores: Float[np.ndarray, "I C"]
     population: tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]] | None
     gold: Float[np.ndarray, " I"] | None
+    tally: Tally
+    weights: Float[np.ndarray, " I"] | None
 
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a reader of the answers should know, one sentence each."""
-        return tuple(self.record["warnings"])
+    curves = shown("curves")
+    labelers = shown("labelers")
+    calibration = shown("calibration")
 
-    def save(self, out: str | os.PathLike) -> None:
+    def page(self, figures: Mapping[str, plots.Figure] | None = None) -> reports.Page:
+        """The report: a page of the functions, the labelers and the instances (docs/reports.md).
+
+        Args:
+            figures: :meth:`figures`, if they are drawn already.
+        """
+        x, curves, densities, axis = self._functions()
+        functions = {name: plots.bands(x, {name: band}, densities, **axis) for name, band in curves.items()}
+        return reports.of_context(
+            self.record,
+            self.tables["instances"],
+            self.tables["labelers"],
+            self.tables["calibration"],
+            self.prevalence,
+            self.tally,
+            {name: plots.as_svg(figure, name) for name, figure in functions.items()},
+            self.figures() if figures is None else figures,
+        )
+
+    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
         """Writes tables, ``prevalence.json``, ``fit.json``, the fit and the figures (SVG and PNG) to a folder, which
-        appears whole or not at all."""
+        appears whole or not at all.
+
+        Args:
+            report: whether to write ``report.html`` as well (:meth:`page`).
+        """
         with results.new_result(out, self.record) as folder:
-            for name in ("instances", "curves", "labelers", "calibration"):
-                pa.parquet.write_table(getattr(self, name), folder / f"{name}.parquet")
+            self.write_tables(folder)
             (folder / "prevalence.json").write_text(json.dumps(self.prevalence, indent=2) + "\n", encoding="utf-8")
             contextual.save(self.fit, folder)
             (folder / "figures").mkdir()
-            for name, figure in self.figures().items():
+            figures = self.figures()
+            for name, figure in figures.items():
                 plots.save(figure, folder / "figures" / name)
+            if report:
+                reports.write(self.page(figures), folder)
 
     def figures(self) -> dict[str, plots.Figure]:
         """The functions over the scores' density, reliability before and after calibration, the estimates of the
         prevalence, and the labelers' own curves where they differ."""
-        x = np.unique(self.curves["score"].to_numpy())
-        curves = {
-            name.capitalize(): tuple(self.curves[part].to_numpy().reshape(3, -1)[k] for part in Band._fields)
-            for k, name in enumerate(Functions._fields)
-        }
-        logit = self.fit.scale.transform == "logit"
-        axis = dict(xlabel=self.record["scores"][0], xscale="logit" if logit else "linear")
-        densities = {"labelled instances": (self.scores[:, 0], np.ones(len(self.scores)))}
-        if self.population is not None:
-            densities["population"] = (self.population[0][:, 0], self.population[1])
+        x, curves, densities, axis = self._functions()
         forecasts, observed = self._forecasts()
         drawn = {
             "functions": plots.bands(x, curves, densities, **axis),
@@ -120,17 +150,67 @@ class ContextualResult:
             drawn["labelers"] = self._labeler_curves(x, curves, axis)
         return drawn
 
+    def _functions(self) -> tuple[np.ndarray, dict[str, tuple], dict[str, tuple], dict[str, Any]]:
+        """(scores, title -> (mean, lower, upper), densities of scores, settings of the axis), to draw functions."""
+        table = self.tables["curves"]
+        x = np.unique(table["score"].to_numpy())
+        curves = {
+            name.capitalize(): tuple(table[part].to_numpy().reshape(3, -1)[k] for part in Band._fields)
+            for k, name in enumerate(Functions._fields)
+        }
+        logit = self.fit.scale.transform == "logit"
+        axis = dict(xlabel=self.record["scores"][0], xscale="logit" if logit else "linear")
+        densities = {"labelled instances": (self.scores[:, 0], np.ones(len(self.scores)))}
+        if self.population is not None:
+            densities["population"] = (self.population[0][:, 0], self.population[1])
+        return x, curves, densities, axis
+
+    def to_arviz(self, table=None, *, columns: Columns | None = None) -> posterior.DataTree:
+        """The posterior draws as ArviZ takes them, chains × draws (the extra ``arviz``).
+
+        ``posterior`` holds prevalence_curve, sensitivity_curve and specificity_curve over score, prevalence (of the
+        population, as in ``prevalence``), and the model's own unknowns. SVI and Laplace give one chain, and
+        ``attrs["chains"]`` says so.
+
+        Args:
+            table, columns: the labels of the fit, as in :func:`context`: then ``log_likelihood`` holds that of each
+                instance's labels, the truth summed out.
+
+        Raises:
+            InputError: arviz-base is not installed; the labels are not those of the fit.
+        """
+        x = np.unique(self.tables["curves"]["score"].to_numpy())
+        population, key = self.population, None
+        if population is None:
+            population, key = (self.scores, self.weights), jax.random.key(self.record["seed"])
+        return posterior.to_arviz(
+            self.fit,
+            self.index,
+            self.scores,
+            (x, _along_first(x, self.scores)),
+            contextual.prevalence_draws(self.fit, *population, key=key),
+            None if table is None else self._labels(table, columns),
+        )
+
+    def _labels(self, table, columns) -> Labels:
+        """The labels of the fit, read once more."""
+        triples = io.read_triples(table, columns=columns)
+        for side in ("labelers", "instances"):
+            if not np.array_equal(getattr(triples.index, side), getattr(self.index, side)):
+                raise InputError(f"labels: the {side} are not those of the fit; to_arviz takes the labels fitted")
+        return triples.labels(gold=self.gold)
+
     def _labeler_curves(
         self, x: Float[np.ndarray, " X"], crowd: Mapping[str, tuple], axis: Mapping[str, Any]
     ) -> plots.Figure:
         """The labelers with most labels; of these, the two best and the two worst by name."""
         most = np.argsort(-self.fit.labels_per_labeler, kind="stable")[:MOST_LINES]
-        rank = self.labelers["rank"].to_numpy()[most]
+        rank = self.tables["labelers"]["rank"].to_numpy()[most]
         best = np.argsort(rank, kind="stable")
         named = best if len(best) <= 4 else np.r_[best[:2], best[-2:]]
         own = contextual.labeler_functions(self.fit, _along_first(x, self.scores), most, LEVEL)
         panels = {name.capitalize(): (crowd[name.capitalize()][0], getattr(own, name).mean) for name in own._fields[1:]}
-        low, high = (self.labelers[f"rank_{end}"].to_numpy()[most] for end in ("lower", "upper"))
+        low, high = (self.tables["labelers"][f"rank_{end}"].to_numpy()[most] for end in ("lower", "upper"))
         ids = [plots.short(str(i)) for i in self.index.labelers[most]]
         names = {int(row): f"{ids[row]}: rank {low[row]:.0f} to {high[row]:.0f}" for row in named}
         return plots.labeler_curves(x, panels, names, **axis)
@@ -140,8 +220,11 @@ class ContextualResult:
         else the instances' posteriors."""
         known = np.zeros(0, int) if self.gold is None else np.flatnonzero(np.isfinite(self.gold))
         gold = len(known) >= LEAST_GOLD
-        rows = _evenly(known if gold else np.arange(len(self.scores)), MOST_POINTS)
-        truth = (self.gold[rows] > 0).astype(float) if gold else self.instances["probability"].to_numpy()[rows]
+        known = known if gold else np.arange(len(self.scores))
+        rows = known[plots.evenly(len(known), MOST_POINTS)]
+        truth = (
+            (self.gold[rows] > 0).astype(float) if gold else self.tables["instances"]["probability"].to_numpy()[rows]
+        )
         first, forecasts = self.scores[rows, 0], {}
         if first.min() >= 0 and first.max() <= 1:
             forecasts["score"] = (first, truth)
@@ -166,7 +249,9 @@ def context(
     draws: int | None = None,
     seed: int = 0,
     key: PRNGKeyArray | None = None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
+    form: Form | None = None,
+    positive=None,
     progress: watch.Progress | None = None,
 ) -> ContextualResult:
     """Fits prevalence, sensitivity and specificity as functions of a score to a table of labels.
@@ -189,7 +274,7 @@ def context(
             20000 labels, Laplace above.
         draws: posterior draws, of each chain; default 500.
         seed, key: a key goes before a seed.
-        columns: which column of the labels is which, where names differ: ``{"labeler": "who"}``.
+        columns, form, positive: how to read the labels, as in :func:`crowdjax.fit`.
         progress: told how far it is; where it answers true the fit is interrupted (``crowdjax.watch.Progress``).
 
     Raises:
@@ -203,15 +288,16 @@ def context(
         >>> answers = np.where(rng.random(180) < 0.9, 1, 0) == np.repeat(rng.random(60) < score, 3)
         >>> labels = {"labeler": who, "instance": np.repeat(np.arange(60), 3), "label": answers}
         >>> scores = {"instance": np.arange(60), "score": score}
-        >>> result = crowdjax.context(labels, scores, prevalence="linear", accuracy="constant", inference="laplace")
-        >>> bool(result.prevalence["lower"] < 0.5 < result.prevalence["upper"]), result.calibration.num_rows
+        >>> simple = dict(prevalence="linear", accuracy="constant", labelers="global", inference="laplace")
+        >>> result = crowdjax.context(labels, scores, **simple)
+        >>> bool(result.prevalence["lower"] < 0.5 < result.prevalence["upper"]), len(result.calibration["score"])
         (True, 60)
     """
     started = time.perf_counter()
     config = _settings(ContextualConfig, prevalence, accuracy, labelers, constraint, increasing)
-    triples = io.read_triples(table, columns=columns)
+    triples = io.read_triples(table, columns=columns, form=form, positive=positive)
     index = triples.index
-    truth = None if gold is None else io.read_gold(gold, index.instances)
+    truth = None if gold is None else io.read_gold(gold, index.instances, triples.words)
     labels = triples.labels(gold=truth)
     names, values = io.read_values(scores, "instance", index.instances, place="scores")
     if increasing and len(names) > 1:
@@ -253,31 +339,36 @@ def context(
         "weights": sampling is not None,
         "seconds": 0.0,
         "seed": seed,
+        "words": triples.words,
         "config": dataclasses.asdict(config),
         "settings": dataclasses.asdict(method),
         "versions": {"jax": jax.__version__, "numpyro": version("numpyro"), "numpy": np.__version__},
         "device": jax.devices()[0].device_kind,
-        "warnings": [*fit.warnings, *remarks],
+        "warnings": [*triples.notes, *fit.warnings, *remarks],
+    }
+    instances = {
+        "instance": pa.array(index.instances),
+        **_score_columns(names, values),
+        "probability": probability,
+        "label": (probability > 0.5).astype(np.int8),
     }
     result = ContextualResult(
-        instances=pa.table(
-            {
-                "instance": pa.array(index.instances),
-                **_score_columns(names, values),
-                "probability": probability,
-                "label": (probability > 0.5).astype(np.int8),
-            }
-        ),
-        curves=_curves(fit, values, people),
-        labelers=_labelers(fit, labels, index),
-        calibration=_calibration(fit, names, values, people),
-        prevalence={**estimates[0], "level": LEVEL, "estimates": estimates},
+        tables={
+            "instances": pa.table(instances),
+            "curves": _curves(fit, values, people),
+            "labelers": _labelers(fit, labels, index),
+            "calibration": _calibration(fit, names, values, people),
+        },
         record=record,
+        kind=kind_of(table),
+        prevalence={**estimates[0], "level": LEVEL, "estimates": estimates},
         fit=fit,
         index=index,
         scores=values,
         population=people,
         gold=truth,
+        tally=tally(labels, probability),
+        weights=sampling,
     )
     record["seconds"] = time.perf_counter() - started
     return result
@@ -351,11 +442,6 @@ def _along_first(x: Float[np.ndarray, " X"], scores: Float[np.ndarray, "I C"]) -
     return np.c_[x, np.broadcast_to(np.median(scores[:, 1:], 0), (len(x), scores.shape[1] - 1))]
 
 
-def _evenly(values: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the values, evenly spaced, with the first and the last."""
-    return values[np.unique(np.linspace(0, len(values) - 1, min(most, len(values))).round().astype(int))]
-
-
 def _all_scores(scores, population) -> Float[np.ndarray, "n C"]:
     return scores if population is None else np.r_[scores, population[0]]
 
@@ -375,7 +461,8 @@ def _curves(fit: ContextualFit, scores, population) -> pa.Table:
 
 def _calibration(fit: ContextualFit, names, scores, population) -> pa.Table:
     """At the distinct scores, thinned evenly."""
-    rows = _evenly(np.unique(_all_scores(scores, population), axis=0), MOST_CALIBRATION)
+    rows = np.unique(_all_scores(scores, population), axis=0)
+    rows = rows[plots.evenly(len(rows), MOST_CALIBRATION)]
     band = contextual.calibrate(fit, rows, LEVEL)
     columns = {"probability": band.mean, "lower": band.lower, "upper": band.upper}
     return pa.table({**_score_columns(names, rows), **{k: np.asarray(v, float) for k, v in columns.items()}})

@@ -14,11 +14,18 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+__all__ = ["conjugate_gradient", "inner", "lbfgs"]
+
 Inner = Callable[..., tuple[Array, ...]]
 
 
 def inner(*pairs: tuple[Float[Array, "... P"], Float[Array, " P"]]) -> tuple[Float[Array, "..."], ...]:
-    """The inner products of each pair: of two vectors, or of the rows of a matrix with a vector."""
+    """The inner products of each pair: of two vectors, or of the rows of a matrix with a vector.
+
+    Example:
+        >>> [v.tolist() for v in inner((jnp.eye(2), jnp.array([1.0, 2.0])), (jnp.ones(2), jnp.ones(2)))]
+        [[1.0, 2.0], 2.0]
+    """
     return tuple(jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST) for a, b in pairs)
 
 
@@ -41,6 +48,13 @@ def lbfgs(memory: int = 5, inner: Inner = inner) -> optax.GradientTransformation
     Args:
         memory: how many pairs to keep.
         inner: inner products, as :func:`inner`; summed over all devices in one go.
+
+    Example: the first step is the gradient over the diagonal
+        >>> x = jnp.array([2.0])
+        >>> rule = lbfgs()
+        >>> step, _ = rule.update(4 * x, rule.init(x), x, before=(x, 0 * x), diagonal=jnp.array([4.0]))
+        >>> step.tolist()
+        [2.0]
 
     Source: Nocedal and Wright, Numerical Optimization, algorithm 7.4.
     """
@@ -101,6 +115,13 @@ class _Conjugate(NamedTuple):
 
 def conjugate_gradient(inner: Inner = inner) -> optax.GradientTransformationExtraArgs:
     """Preconditioned nonlinear conjugate gradients with Polak and Ribière's β (never below 0), the paper's M-step.
+
+    Example: the first step is the gradient over the diagonal
+        >>> x = jnp.array([2.0])
+        >>> rule = conjugate_gradient()
+        >>> step, _ = rule.update(4 * x, rule.init(x), x, before=(x, 0 * x), diagonal=jnp.array([4.0]))
+        >>> step.tolist()
+        [2.0]
 
     Source: the paper, section 3.2; Nocedal and Wright, equation 5.44.
     """

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -18,9 +17,24 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+from jaxtyping import Float
 
 from crowdjax import integrated, io, optimize, parallel, results, watch
-from crowdjax.answers import FitError, Prediction, about_answers, about_repeats, answer_table, labels_of_labelers
+from crowdjax import report as reports
+from crowdjax.answers import (
+    FitError,
+    Prediction,
+    Tally,
+    about_answers,
+    about_labels,
+    answer_table,
+    counted,
+    labels_of_labelers,
+    read_tables,
+    shown,
+    tally,
+)
+from crowdjax.formats import Form
 from crowdjax.integrated import (
     Boundary,
     Calibration,
@@ -30,6 +44,7 @@ from crowdjax.integrated import (
     IntegratedFit,
 )
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
+from crowdjax.tables import Columns, Kind, as_arrow, kind_of
 
 MODELS = ("integrated", "auto")
 INFORMED = ("gold", "score")  # boundaries that more than the labels place
@@ -43,37 +58,78 @@ class IntegratedAggregation(Prediction):
     Attributes:
         instances: instance, probability, label; ``depends``: whether the label would be another with the class boundary
             at 0, halfway between the clusters of instances.
-        labelers: a pyarrow table: labeler, n_labels; sensitivity, specificity and informedness (their sum less 1), each
+        labelers: labeler, n_labels; sensitivity, specificity and informedness (their sum less 1), each
             with NAME_lower and NAME_upper (90 %); accuracy; kind: expert, ordinary, spammer, adversary or unknown.
         fit, config, boundary: of ``crowdjax.integrated``; rows are in the order of ``index``.
         calibration: what gold says of the probabilities of the other instances; None without gold.
         index: the ids of labelers and instances.
         scaling: how features of labelers and instances were standardised, where there are any.
+        tally: the labels, counted; None in a result that was loaded.
+        position: where each instance is expected to lie on the model's axis; None in a result that was loaded.
+
+    Example:
+        >>> import numpy as np, crowdjax
+        >>> rng = np.random.default_rng(0)
+        >>> table = {"labeler": np.tile(np.arange(8), 30), "instance": np.repeat(np.arange(30), 8)}
+        >>> table["label"] = (np.repeat(rng.integers(0, 2, 30), 8) ^ (rng.random(240) < 0.2)).astype(int)
+        >>> result = crowdjax.fit(table, "auto")
+        >>> result.record["boundary"]["choice"], "expert" in np.asarray(result.labelers["kind"])
+        ('able', False)
     """
 
-    labelers: pa.Table
     fit: IntegratedFit
     config: IntegratedConfig
     boundary: Boundary
     calibration: Calibration | None
     index: LabelIndex
     scaling: dict[io.Key, io.Scaling]
+    tally: Tally | None = None
+    position: Float[np.ndarray, " I"] | None = None
 
-    def save(self, out: str | os.PathLike) -> None:
-        """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; ``load`` reads them."""
+    labelers = shown("labelers")
+
+    def page(self) -> reports.Page:
+        """The report: a page of the fit, its labelers and its instances (docs/reports.md).
+
+        Raises:
+            InputError: the result was loaded; a report needs the labels' counts, which are not kept.
+        """
+        return reports.of_fit(
+            self.record,
+            self.tables["instances"],
+            self.tables["labelers"],
+            counted(self.tally),
+            np.asarray(self.fit.history),
+            positions=self.position,
+        )
+
+    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
+        """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; ``load`` reads them.
+
+        Args:
+            report: whether to write ``report.html`` and ``figures`` as well (:meth:`page`).
+        """
+        page = self.page() if report else None
         with results.new_result(out, self.record) as folder:
-            pa.parquet.write_table(self.instances, folder / "instances.parquet")
-            pa.parquet.write_table(self.labelers, folder / "labelers.parquet")
+            self.write_tables(folder)
             results.save_arrays(folder / "fit.npz", (self.fit, self.boundary, self.calibration))
+            if page is not None:
+                reports.write(page, folder)
 
     def predict(
-        self, table, *, labeler_features=None, instance_features=None, columns: Mapping[str, str] | None = None
+        self,
+        table,
+        *,
+        labeler_features=None,
+        instance_features=None,
+        columns: Columns | None = None,
+        form: Form | None = None,
     ) -> Prediction:
         """The truth of new instances from their labels; labelers that the fit has not seen are taken to be average, or
         what their features say.
 
         Args:
-            table, columns: as in ``crowdjax.fit``.
+            table, columns, form: as in ``crowdjax.fit``. Labels in words are read as those of the fit were.
             labeler_features: with a row for every labeler that the fit has not seen.
             instance_features: with a row for every instance.
 
@@ -86,7 +142,7 @@ class IntegratedAggregation(Prediction):
             if source is not None and side not in self.scaling:
                 raise InputError(f"{side} features: given, but the fit used none; leave them out")
         repeats = self.record["repeats"]
-        triples = io.read_triples(table, columns=columns)
+        triples = io.read_triples(table, columns=columns, form=form, words=self.words)
         labels = triples.labels(repeats=repeats)
         known = io.positions(triples.index.labelers, self.index.labelers)
         parameters = jax.tree.map(np.asarray, self.fit.parameters)
@@ -98,9 +154,7 @@ class IntegratedAggregation(Prediction):
         labelers = np.where((known >= 0)[:, None], parameters.labelers[known], expected)
         parameters = parameters._replace(labelers=labelers)
         found = _answers(labels, parameters, self.config, self.boundary, features, self.calibration)
-        warnings = about_repeats(labels, triples, repeats) + about_answers(
-            found.probability, labels_of_labelers(labels)
-        )
+        warnings = about_labels(labels, triples, repeats) + about_answers(found.probability, labels_of_labelers(labels))
         if (known < 0).any() and "labeler" not in self.scaling:
             warnings.append(
                 f"{(known < 0).sum()} of {len(known)} labelers are not in the fit; they are taken to be average."
@@ -113,7 +167,7 @@ class IntegratedAggregation(Prediction):
             "repeats": repeats,
             "warnings": warnings,
         }
-        return Prediction(_instances(triples.index, found), record)
+        return Prediction({"instances": _instances(triples.index, found)}, record, kind_of(table))
 
 
 def fit(
@@ -130,15 +184,17 @@ def fit(
     repeats: Repeats = "count",
     devices: int | None = None,
     progress: watch.Progress | None = None,
+    kind: Kind = as_arrow,
 ) -> IntegratedAggregation:
     """Fits; settings are those of ``crowdjax.fit``.
 
     Args:
         triples: the labels, as ``io.read_triples`` read them.
+        kind: of the tables to show.
     """
     started = time.perf_counter()
     index = triples.index
-    truth = None if gold is None else io.read_gold(gold, index.instances)
+    truth = None if gold is None else io.read_gold(gold, index.instances, triples.words)
     labels = triples.labels(repeats=repeats, gold=truth)
     blind = dataclasses.replace(labels, gold=None)
     config, usual, reasons = integrated.plan(labels, class_prior)
@@ -167,7 +223,7 @@ def fit(
     placed, calibration = _place(choice, usual, labels, found, config, features, values)
     answers = _answers(labels, found.parameters, config, placed, features, calibration)
     share = integrated.share_of_positives(blind, found, config, placed, features)
-    warnings = [*remarks, *reasons, *about_repeats(labels, triples, repeats)]
+    warnings = [*remarks, *reasons, *about_labels(labels, triples, repeats)]
     if code != optimize.CONVERGED:
         warnings.append(f"The fit did not converge: {optimize.MEANING[code]}.")
     depends = float(np.asarray(answers.depends).mean())
@@ -195,6 +251,7 @@ def fit(
         "n_factors": config.factors,
         "class_prior": class_prior,
         "repeats": repeats,
+        "words": triples.words,
         "boundary": {
             "choice": choice,
             "center": float(placed.center),
@@ -216,22 +273,24 @@ def fit(
         "warnings": warnings,
     }
     labelers = _labelers(index, labels, found, share.mean, integrated.of_labelers(found, config, placed, features))
-    instances = _instances(index, answers)
+    counts, position = tally(labels, answers.probability), np.asarray(answers.mean)
+    tables = {"instances": _instances(index, answers), "labelers": labelers}
     record["seconds"] = time.perf_counter() - started
-    return IntegratedAggregation(instances, record, labelers, found, config, placed, calibration, index, scaling)
+    return IntegratedAggregation(
+        tables, record, kind, found, config, placed, calibration, index, scaling, counts, position
+    )
 
 
 def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
     """The result that ``IntegratedAggregation.save`` wrote, its record being read."""
     try:
-        instances = pa.parquet.read_table(folder / "instances.parquet")
-        labelers = pa.parquet.read_table(folder / "labelers.parquet")
+        tables = read_tables(folder, "instances", "labelers")
         config = IntegratedConfig(**record["config"])
         choice = record["boundary"]["choice"]
         scaling = {k: io.Scaling(*map(tuple, (v["names"], v["mean"], v["sd"]))) for k, v in record["features"].items()}
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{folder}: not a fit of crowdjax ({error!r:.100})") from None
-    index = LabelIndex(*(t.column(0).to_numpy() for t in (labelers, instances)))
+    index = LabelIndex(*(tables[side].column(0).to_numpy() for side in ("labelers", "instances")))
     anyone = Labels.from_arrays([0], [0], [1], n_labelers=len(index.labelers), n_instances=len(index.instances))
 
     sizes = {"labeler": len(index.labelers), "instance": len(index.instances)}
@@ -245,7 +304,7 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
         return found, placed, integrated.calibrate(jnp.full(1, 0.5)) if record.get("calibration") else None
 
     found, boundary, calibration = results.load_arrays(folder / "fit.npz", jax.eval_shape(like, anyone))
-    return IntegratedAggregation(instances, record, labelers, found, config, boundary, calibration, index, scaling)
+    return IntegratedAggregation(tables, record, as_arrow, found, config, boundary, calibration, index, scaling)
 
 
 def _features(config: IntegratedConfig, index: LabelIndex, labeler, instance):

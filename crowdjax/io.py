@@ -11,36 +11,28 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
 from jaxtyping import Float, Int, Int8
 
-from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
-from crowdjax.tables import (
-    ALPHABET,
+from crowdjax.columns import (
     Key,
-    Table,
-    column_of,
+    Words,
     encode,
-    id_column,
-    named,
+    multiplicities,
     numbers,
-    open_table,
-    plain_column,
-    reading,
     refuse_absent,
     refuse_where,
     rows_of,
     show,
-    sign,
     signs,
+    words_of,
 )
+from crowdjax.formats import Form, read_long
+from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
+from crowdjax.tables import Columns, column_of, named, open_table
 
 LOG = logging.getLogger("crowdjax")
 
@@ -49,13 +41,20 @@ LOG = logging.getLogger("crowdjax")
 
 @dataclasses.dataclass(frozen=True)
 class Triples:
-    """The rows of a table of labels: indices into ``index``, signs, multiplicities (None: one each)."""
+    """The rows of a table of labels: indices into ``index``, signs, multiplicities (None: one each).
+
+    Attributes:
+        words: the two words of the labels, where they are in words.
+        notes: what was left out, one sentence each.
+    """
 
     labeler: Int[np.ndarray, " N"]
     instance: Int[np.ndarray, " N"]
     label: Int8[np.ndarray, " N"]
     weight: Float[np.ndarray, " N"] | None
     index: LabelIndex
+    words: Words | None = None
+    notes: tuple[str, ...] = ()
 
     def labels(self, *, repeats: Repeats = "count", gold: Float[np.ndarray, " I"] | None = None) -> Labels:
         """The triples sorted and laid out (``Labels.from_arrays``)."""
@@ -71,139 +70,50 @@ class Triples:
         )
 
 
-def read_triples(source, *, columns: Mapping[str, str] | None = None) -> Triples:
-    """The rows of a table of labels in the order of the table; see :func:`read_labels`."""
-    table = open_table(source, "labels")
-    names = {role: column_of(table, role, columns) for role in ("labeler", "instance", "label")}
-    weight = (columns or {}).get("weight", "weight")
-    if weight in table.columns or "weight" in (columns or {}):
-        names["weight"] = column_of(table, "weight", columns)
-    data = table.read(list(names.values()))
-    if len(data) == 0:
-        raise InputError(f"{table.place}: no labels at all; at least one row is needed")
-    labeler, labelers = encode(data[names["labeler"]], table.place, names["labeler"])
-    instance, instances = encode(data[names["instance"]], table.place, names["instance"])
-    label = signs(data[names["label"]], table.place, names["label"])
-    weights = None
-    if "weight" in names:
-        weights = numbers(data[names["weight"]], table.place, names["weight"], "a finite number >= 0")
-        refuse_where(weights < 0, weights, table.place, names["weight"], "a finite number >= 0")
-    sizes = {"rows": len(label), "labelers": len(labelers), "instances": len(instances)}
-    text = "read %s: %d rows, %d labelers, %d instances"
-    LOG.info(text, table.place, *sizes.values(), extra={"fields": {"event": "read", **sizes}})
-    return Triples(labeler, instance, label, weights, LabelIndex(labelers, instances))
-
-
-@dataclasses.dataclass(frozen=True)
-class Rows:
-    """Some rows of a table of labels: ids as they are, signs, multiplicities (None: one each)."""
-
-    labeler: pa.ChunkedArray
-    instance: pa.ChunkedArray
-    label: Int8[np.ndarray, " n"]
-    weight: Float[np.ndarray, " n"] | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Scan:
-    """A table of labels that is read in pieces, as often as is asked.
-
-    Attributes:
-        n_rows: of the whole table.
-        identity: what tells this table from another, as far as one can tell without reading it.
-        rows: a function of no arguments that gives the rows, at most ``batch`` of them at a time.
-    """
-
-    place: str
-    n_rows: int
-    identity: list
-    rows: Callable[[], Iterator[Rows]]
-
-
-def scan(source, *, columns: Mapping[str, str] | None = None, batch: int = 2**18) -> Scan:
-    """The rows of Parquet too large for memory, in pieces, in the order of the files' names; checked as they are read.
+def read_triples(
+    source, *, columns: Columns | None = None, form: Form | None = None, positive=None, words: Words | None = None
+) -> Triples:
+    """The rows of a table of labels in the order of the table; see :func:`read_labels`.
 
     Args:
-        source: a Parquet file or a folder of them: a path, or a URL that pyarrow or fsspec knows (``s3://...``).
-        columns: as in :func:`read_labels`.
-
-    Raises:
-        InputError: as in :func:`read_labels`; it is not Parquet.
+        words: the two words of other labels of the same kind, in place of ``positive``.
     """
-    place = f"labels {source}"
-    with reading(place, "Parquet"):
-        data, files = _parquet_at(str(source), place)
-        n_rows, names = data.count_rows(), data.schema.names
-    table = Table(place, names, lambda _: pa.table({}))
-    roles = {role: column_of(table, role, columns) for role in ("labeler", "instance", "label")}
-    weight = (columns or {}).get("weight", "weight")
-    if weight in names or "weight" in (columns or {}):
-        roles["weight"] = column_of(table, "weight", columns)
-    if n_rows == 0:
+    long = read_long(source, form=form, columns=columns)
+    place, data, where = long.place, long.data, long.where
+    if len(data) == 0:
         raise InputError(f"{place}: no labels at all; at least one row is needed")
-
-    def rows():
-        before, seen, few = 0, set(), dict(batch_readahead=1, fragment_readahead=1, use_threads=False)
-        pieces = data.to_batches(columns=list(roles.values()), batch_size=batch, **few)
-        while True:
-            with reading(place, "Parquet"):
-                piece = next(pieces, None)
-            if piece is None:
-                return
-            here = place if before == 0 else f"{place} after row {before}"
-            part = {role: pa.chunked_array([piece[name]]) for role, name in roles.items()}
-            seen |= {sign(v) for v in pc.unique(plain_column(part["label"])).to_pylist()}
-            if {0, -1} <= seen:
-                raise InputError(f"{here}: column {roles['label']!r}: both 0 and -1; allowed: {ALPHABET}")
-            weights = None
-            if "weight" in roles:
-                weights = numbers(part["weight"], here, roles["weight"], "a finite number >= 0")
-                refuse_where(weights < 0, weights, here, roles["weight"], "a finite number >= 0")
-            if len(piece):
-                labeler, instance = (id_column(part[key], here, roles[key]) for key in ("labeler", "instance"))
-                yield Rows(labeler, instance, signs(part["label"], here, roles["label"]), weights)
-            before += len(piece)
-
-    return Scan(place, n_rows, [files, n_rows, roles], rows)
-
-
-def _parquet_at(source: str, place: str):
-    """A Parquet data set, here or on a file system that a URL names, and what tells its files from others."""
-    from pyarrow import dataset, fs  # the former takes pandas along, where that is installed
-
-    if "://" in source:
-        try:
-            files, path = fs.FileSystem.from_uri(source)
-        except pa.ArrowInvalid:  # not one of pyarrow's own
-            import fsspec
-
-            files, path = fsspec.core.url_to_fs(source)
-            files = fs.PyFileSystem(fs.FSSpecHandler(files))
-    else:
-        files, path = fs.LocalFileSystem(), os.path.abspath(source)
-    found = files.get_file_info([path])[0]
-    if found.type == fs.FileType.Directory:
-        every = files.get_file_info(fs.FileSelector(path, recursive=True))
-    else:
-        every = [found] if found.type == fs.FileType.File else []
-    every = sorted((f for f in every if f.path.endswith((".parquet", ".pq"))), key=lambda f: f.path)
-    if not every:
-        raise InputError(f"{place}: no *.parquet there; allowed with minibatches: a Parquet file or a folder of them")
-    data = dataset.dataset([f.path for f in every], format="parquet", filesystem=files)
-    return data, [[f.path, f.size, f.mtime_ns] for f in every]
+    labeler, labelers = encode(data["labeler"], place, where["labeler"])
+    instance, instances = encode(data["instance"], place, where["instance"])
+    words = words or words_of(data["label"], place, positive)
+    label = signs(data["label"], place, where["label"], words)
+    weights = multiplicities(data["weight"], place, where["weight"]) if "weight" in data.column_names else None
+    sizes = {"rows": len(label), "labelers": len(labelers), "instances": len(instances)}
+    text = "read %s: %d rows, %d labelers, %d instances"
+    LOG.info(text, place, *sizes.values(), extra={"fields": {"event": "read", **sizes}})
+    return Triples(labeler, instance, label, weights, LabelIndex(labelers, instances), words, long.notes)
 
 
 def read_labels(
-    source, *, columns: Mapping[str, str] | None = None, repeats: Repeats = "count", gold=None
+    source,
+    *,
+    columns: Columns | None = None,
+    form: Form | None = None,
+    positive=None,
+    repeats: Repeats = "count",
+    gold=None,
 ) -> tuple[Labels, LabelIndex]:
     """Labels from a table, and the ids behind their indices.
 
     Args:
-        source: path of a CSV file, a Parquet file or a folder of Parquet files; or a pandas, polars or pyarrow table,
-            or a dict of arrays. Columns labeler, instance, label (worker, annotator, rater, task, item, response and
-            the same with _id are recognised) and, optionally, weight: a multiplicity.
-            In a CSV file ids are text as written; empty, NaN and nan count as missing. Other columns are left aside.
+        source: a path or URL of CSV, Parquet or a folder of either, or of JSON; or a pandas, polars, pyarrow or DuckDB
+            table, or a dict of arrays. Columns labeler, instance, label (worker, annotator, rater, task, item,
+            question, response, answer, rating and others, and the same with id, are recognised: ``docs/tables.md``)
+            and, optionally, weight: a multiplicity. In a CSV file ids are text as written; empty, NaN and nan count as
+            missing. Other columns are left aside.
         columns: which column is which, where names differ: ``{"labeler": "who"}``.
+        form: ``long``, ``wide`` (a column for every labeler), ``label-studio`` or ``prodigy``. By default the last two
+            are recognised, all else is taken to be long.
+        positive: of labels in two words, which one stands for 1.
         repeats: what to do with several labels of one labeler on one instance, see ``Labels.from_arrays``.
         gold: a table with columns instance and label: the truth where it is known.
 
@@ -212,18 +122,21 @@ def read_labels(
             the file cannot be read, gold names an instance without labels.
 
     Example:
-        >>> table = {"worker": ["ann", "bob", "ann"], "task": ["q1", "q1", "q2"], "label": [1, 0, 1]}
-        >>> labels, index = read_labels(table)
+        >>> table = {"worker": ["ann", "bob", "ann"], "task": ["q1", "q1", "q2"], "label": ["yes", "no", "yes"]}
+        >>> labels, index = read_labels(table, positive="yes")
         >>> labels.label.tolist(), index.labelers.tolist(), index.instances.tolist()
         ([1, -1, 1], ['ann', 'bob'], ['q1', 'q2'])
     """
-    triples = read_triples(source, columns=columns)
-    truth = None if gold is None else read_gold(gold, triples.index.instances)
+    triples = read_triples(source, columns=columns, form=form, positive=positive)
+    truth = None if gold is None else read_gold(gold, triples.index.instances, triples.words)
     return triples.labels(repeats=repeats, gold=truth), triples.index
 
 
-def read_gold(source, instances: np.ndarray) -> Float[np.ndarray, " I"]:
+def read_gold(source, instances: np.ndarray, words: Words | None = None) -> Float[np.ndarray, " I"]:
     """The known truth of each instance as -1 or +1, NaN where unknown, from a table with columns instance and label.
+
+    Args:
+        words: those of the labels, where they are in words.
 
     Example:
         >>> read_gold({"instance": ["q2"], "label": [True]}, np.array(["q1", "q2"])).tolist()
@@ -237,7 +150,7 @@ def read_gold(source, instances: np.ndarray) -> Float[np.ndarray, " I"]:
     position = rows_of(data[key], instances, table.place, key)
     refuse_where(position < 0, data[key], table.place, key, "instances that occur in the labels")
     truth = np.full(len(instances), np.nan)
-    truth[position] = signs(data[label], table.place, label)
+    truth[position] = signs(data[label], table.place, label, words)
     return truth
 
 
@@ -360,12 +273,13 @@ class Scaling:
             >>> scaling.names, scaling.apply(np.array([[40.0]])).tolist()
             (('age',), [[3.0]])
         """
+        unit = np.ldexp(1.0, np.frexp(abs(values).max(0, initial=0))[1] - 1)  # squares then neither overflow nor vanish
+        values = values / unit
         mean, sd = values.mean(0), values.std(0)
-        varies = sd > 1e-12 * np.maximum(1, abs(mean))
-        if not varies.any():
+        keep = np.flatnonzero(sd > 1e-12)
+        if not keep.size:
             raise InputError(f"features {', '.join(names)}: constant; allowed: columns that vary")
-        keep = np.flatnonzero(varies).tolist()
-        return cls(tuple(names[k] for k in keep), tuple(mean[keep].tolist()), tuple(sd[keep].tolist()))
+        return cls(tuple(names[k] for k in keep), *(tuple((v * unit)[keep].tolist()) for v in (mean, sd)))
 
     def apply(self, values: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "n F"]:
         """The columns of ``names``, standardised."""

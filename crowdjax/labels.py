@@ -20,10 +20,13 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Int8
 
+__all__ = ["InputError", "LabelError", "LabelIndex", "Labels", "signs"]
+
 Repeats = Literal["count", "first", "last", "mean"]
 
 FLAT_BELOW = 32_768  # labels; smaller problems fit the caches whole
 LABELS_PER_BLOCK = 10_240  # the temporaries of one block then stay in the cache (docs/performance.md)
+MOST_WEIGHT = 1e30  # of a judgement; float32 ends at 3e38
 MAX_PADDING = 1.25  # stored triples per real triple; blocks grow until they pad less than this
 
 
@@ -34,11 +37,23 @@ def one_line(error: BaseException) -> str:
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; one line that says which value, where, and what is allowed."""
+    """What the user gave cannot be used; one line that says which value, where, and what is allowed.
+
+    Example:
+        >>> Labels.from_arrays([0], [0], [2])
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.LabelError: label: got 2 at row 0; allowed: 0/1, -1/+1 or true/false
+    """
 
 
 class LabelError(InputError):
-    """A table or an array that cannot be read as labels; the message says which value, where, and what is allowed."""
+    """A table or an array that cannot be read as labels; the message says which value, where, and what is allowed.
+
+    Example:
+        >>> issubclass(LabelError, InputError)
+        True
+    """
 
 
 class Shard(eqx.Module):
@@ -118,7 +133,11 @@ class Labels(eqx.Module):
 
         Raises:
             LabelError: lengths differ, an index is negative or too large, a label is outside its alphabet, a weight is
-                negative or not finite, nothing is left.
+                negative or above 1e30, nothing is left.
+
+        Example: two judgements of one pair, of which the last counts
+            >>> Labels.from_arrays([0, 0], [0, 0], [1, 0], repeats="last").label.tolist()
+            [-1]
         """
         if repeats not in get_args(Repeats):
             raise LabelError(f"repeats: got {repeats!r}; allowed: {', '.join(get_args(Repeats))}")
@@ -134,9 +153,11 @@ class Labels(eqx.Module):
             weight = np.asarray(weight, dtype=np.float64).reshape(-1)
             if len(weight) != n:
                 raise LabelError(f"lengths differ: weight {len(weight)}, label {n}")
-            bad = np.flatnonzero(~(np.isfinite(weight) & (weight >= 0)))
+            bad = np.flatnonzero(~((weight >= 0) & (weight <= MOST_WEIGHT)))
             if bad.size:
-                raise LabelError(f"weight: got {weight[bad[0]]} at row {bad[0]}; allowed: finite numbers >= 0")
+                raise LabelError(
+                    f"weight: got {weight[bad[0]]} at row {bad[0]}; allowed: numbers from 0 to {MOST_WEIGHT:g}"
+                )
         if gold is not None:
             gold = gold_signs(gold, n_instances)
 
@@ -185,7 +206,12 @@ class Labels(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class LabelIndex:
-    """The ids behind the indices: ``labelers[i]`` and ``instances[j]``, each array of the ids' own type, sorted."""
+    """The ids behind the indices: ``labelers[i]`` and ``instances[j]``, each array of the ids' own type, sorted.
+
+    Example:
+        >>> LabelIndex(np.array(["ann", "bob"]), np.array([7, 9])).instances.tolist()
+        [7, 9]
+    """
 
     labelers: np.ndarray
     instances: np.ndarray
@@ -193,7 +219,12 @@ class LabelIndex:
 
 def signs(values, name: str, rows=None) -> np.ndarray:
     """0/1, -1/+1 or boolean values as int8 in {-1, +1}; raises ``LabelError`` for anything else, naming its row
-    (``rows``: the rows that the values come from, by default all)."""
+    (``rows``: the rows that the values come from, by default all).
+
+    Example:
+        >>> signs([0, 1, 1], "label").tolist()
+        [-1, 1, 1]
+    """
     values = np.asarray(values).reshape(-1)
     rows = np.arange(len(values)) if rows is None else rows
     if values.dtype == bool:

@@ -28,9 +28,29 @@ from jaxtyping import Array, Float, Int8
 from crowdjax.labels import Labels
 from crowdjax.segments import sum_by, total
 
+__all__ = [
+    "PerTriple",
+    "curvature",
+    "discrimination_bias",
+    "evidence",
+    "expected_log_likelihood",
+    "gradients",
+    "instance_evidence",
+    "instance_log_likelihood",
+    "per_triple",
+    "posterior",
+    "sensitivity_specificity",
+]
+
 
 class PerTriple(NamedTuple):
-    """log p(L | z = ±1) of each triple, and the slopes σ(-L(z s + γ)) that its gradients are made of."""
+    """log p(L | z = ±1) of each triple, and the slopes σ(-L(z s + γ)) that its gradients are made of.
+
+    Example: the slope of log σ(t) at t = 1, of the label +1 and the truth +1
+        >>> t = per_triple(jnp.ones(1), jnp.ones(1))
+        >>> bool(jnp.isclose(t.slope_plus, 1 - jnp.exp(t.log_plus))[0])
+        True
+    """
 
     log_plus: Float[Array, " N"]
     log_minus: Float[Array, " N"]
@@ -92,6 +112,12 @@ def instance_log_likelihood(labels: Labels, s, gamma) -> tuple[Float[Array, " I"
     Args:
         labels: N stored triples of I instances.
         s, gamma: discrimination and log-odds bias per triple, shape [N] (or scalars).
+
+    Example: one of two labelers, each right with chance .8, is wrong, whatever the truth
+        >>> from crowdjax.labels import Labels
+        >>> plus, minus = instance_log_likelihood(Labels.from_arrays([0, 1], [0, 0], [1, 0]), 1.3862944, 0.0)
+        >>> print(f"{jnp.exp(plus[0]):.2f} {jnp.exp(minus[0]):.2f}")
+        0.16 0.16
     """
     shape = labels.label.shape
     t = per_triple(labels.label, jnp.broadcast_to(s, shape), jnp.broadcast_to(gamma, shape))
@@ -109,13 +135,24 @@ def posterior(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]
         log_plus, log_minus: ℓ^±, shape [I].
         prior_logit: logit of the class prior π, shape [I] or scalar.
         gold: -1/+1 where the truth is known, else 0; shape [I].
+
+    Example:
+        >>> print(f"{posterior(jnp.log(0.8), jnp.log(0.2), 0.0):.2f}")
+        0.80
+
+    Source: the paper, section 3.1.
     """
     p = jax.nn.sigmoid(prior_logit + log_plus - log_minus)
     return p if gold is None else jnp.where(gold == 0, p, (gold > 0).astype(p.dtype))
 
 
 def instance_evidence(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]:
-    """log p(L_j): the truth summed out, or fixed at the gold label (then log p(L_j, z_j = gold)). Shapes as above."""
+    """log p(L_j): the truth summed out, or fixed at the gold label (then log p(L_j, z_j = gold)). Shapes as above.
+
+    Example:
+        >>> print(f"{jnp.exp(instance_evidence(jnp.log(0.8), jnp.log(0.2), 0.0)):.2f}")     # ½ .8 + ½ .2
+        0.50
+    """
     plus = log_plus + jax.nn.log_sigmoid(prior_logit)
     minus = log_minus + jax.nn.log_sigmoid(-prior_logit)
     summed = jnp.logaddexp(plus, minus)
@@ -146,6 +183,12 @@ def evidence(labels: Labels, s, gamma, prior_logit) -> Float[Array, ""]:
 def expected_log_likelihood(labels: Labels, s, gamma, prior_logit, p) -> Float[Array, ""]:
     """Q = Σ_j p_j (log π_j + ℓ_j^+) + (1 - p_j)(log(1 - π_j) + ℓ_j^-) for given posteriors p, shape [I].
 
+    Example:
+        >>> from crowdjax.labels import Labels
+        >>> labels = Labels.from_arrays([0, 1], [0, 0], [1, 1])
+        >>> print(f"{expected_log_likelihood(labels, 1.3862944, 0.0, 0.0, jnp.ones(1)):.4f}")      # log ½ .8²
+        -1.1394
+
     Source: the paper's equation 10, with labels in {-1, +1}.
     """
     log_plus, log_minus = instance_log_likelihood(labels, s, gamma)
@@ -160,6 +203,12 @@ def gradients(label, t: PerTriple, p) -> tuple[Float[Array, " N"], Float[Array, 
         ∂/∂s = p r⁺ - (1-p) r⁻      ∂/∂γ = p r⁺ + (1-p) r⁻      r^± = L σ(-L(γ ± s)) = y - σ(γ ± s)
 
     At the E-step's own p these are the gradients of the evidence as well (Fisher's identity).
+
+    Example:
+        >>> [float(g[0]) for g in gradients(1, per_triple(jnp.ones(1), jnp.zeros(1)), 0.75)]
+        [0.25, 0.5]
+
+    Source: the paper, section 3.2, in one pass (docs/models.md).
     """
     plus = p * t.slope_plus
     minus = (1 - p) * t.slope_minus
@@ -167,17 +216,29 @@ def gradients(label, t: PerTriple, p) -> tuple[Float[Array, " N"], Float[Array, 
 
 
 def curvature(t: PerTriple) -> Float[Array, " N"]:
-    """w = ½(σ'(γ+s) + σ'(γ-s)) per triple: what the diagonal preconditioner is made of."""
+    """w = ½(σ'(γ+s) + σ'(γ-s)) per triple: what the diagonal preconditioner is made of.
+
+    Example:
+        >>> curvature(per_triple(jnp.ones(1), jnp.zeros(1))).tolist()
+        [0.25]
+    """
     return 0.5 * (t.slope_plus * (1 - t.slope_plus) + t.slope_minus * (1 - t.slope_minus))
 
 
 def sensitivity_specificity(s, gamma):
-    """(σ(s + γ), σ(s - γ)): the chances of labelling a positive, and a negative, rightly (equations 2 and 3)."""
+    """(σ(s + γ), σ(s - γ)): the chances of labelling a positive, and a negative, rightly. Any shapes that broadcast.
+
+    Example:
+        >>> print("{:.2f} {:.2f}".format(*sensitivity_specificity(1.0, 0.5)))
+        0.82 0.62
+
+    Source: the paper, equations 2 and 3.
+    """
     return jax.nn.sigmoid(s + gamma), jax.nn.sigmoid(s - gamma)
 
 
 def discrimination_bias(sensitivity, specificity):
-    """(s, γ) of given sensitivity and specificity; inverse of :func:`sensitivity_specificity`.
+    """(s, γ) of given sensitivity and specificity; inverse of :func:`sensitivity_specificity`, shapes as there.
 
     Example:
         >>> s, gamma = discrimination_bias(0.9, 0.7)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -18,11 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from crowdjax import integrated, io, results
-from crowdjax.answers import Prediction, labels_of_labelers
+from crowdjax import report as reports
+from crowdjax.answers import Prediction, labels_of_labelers, shown
+from crowdjax.formats import Form
 from crowdjax.integrated import Features
 from crowdjax.integrated.look import LEVEL, Look
 from crowdjax.integrated_api import IntegratedAggregation
 from crowdjax.labels import InputError, Labels
+from crowdjax.tables import Columns, kind_of
 
 MOST_LABELS = 200_000  # of more, a part is looked at: a replicate costs two passes over the points
 
@@ -40,20 +42,38 @@ class LookResult(Prediction):
     """What looking inside found.
 
     Attributes:
-        instances: a pyarrow table: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd),
+        instances: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd),
             surprising; null for instances that were not looked at.
         record: what ``look.json`` holds: checks, schools, settings, warnings.
         labelers: labeler, n_labels, informedness with its 90 % interval and kind, as in the fit; school: 0 for none, k
             and -k for the two sides of the k-th.
+
+    Example:
+        >>> import numpy as np, crowdjax
+        >>> rng = np.random.default_rng(0)
+        >>> table = {"labeler": np.tile(np.arange(8), 30), "instance": np.repeat(np.arange(30), 8)}
+        >>> table["label"] = (np.repeat(rng.integers(0, 2, 30), 8) ^ (rng.random(240) < 0.2)).astype(int)
+        >>> found = crowdjax.look(crowdjax.fit(table, "auto"), table, replicates=19)
+        >>> found.record["n_looked_at"], [check["name"] for check in found.record["checks"]][:2]
+        (30, ['share of yes', 'vote counts'])
     """
 
-    labelers: pa.Table
+    labelers = shown("labelers")
 
-    def save(self, out: str | os.PathLike) -> None:
-        """Writes ``look.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder, all or nothing."""
+    def page(self) -> reports.Page:
+        """The report: a page of what was found (docs/reports.md)."""
+        return reports.of_look(self.record, self.tables["labelers"], self.tables["instances"])
+
+    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
+        """Writes ``look.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder, all or nothing.
+
+        Args:
+            report: whether to write ``report.html`` as well (:meth:`page`).
+        """
         with results.new_result(out, self.record, "look.json") as folder:
-            pa.parquet.write_table(self.labelers, folder / "labelers.parquet")
-            pa.parquet.write_table(self.instances, folder / "instances.parquet")
+            self.write_tables(folder)
+            if report:
+                reports.write(self.page(), folder)
 
 
 def look(
@@ -61,7 +81,8 @@ def look(
     table,
     *,
     instance_features=None,
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
+    form: Form | None = None,
     replicates: int = 99,
     seed: int = 0,
 ) -> LookResult:
@@ -69,7 +90,7 @@ def look(
 
     Args:
         result: of ``crowdjax.fit(table, "auto")`` or ``"integrated"``, or loaded.
-        table, columns: the labels of that fit, as there.
+        table, columns, form: the labels of that fit, as there.
         instance_features: as in the fit, where it used any.
         replicates: how many to draw; p-values are multiples of 1 / (1 + replicates).
         seed: of the draws; the same seed gives the same answer.
@@ -84,7 +105,7 @@ def look(
         >>> table = {"labeler": np.tile(np.arange(8), 30), "instance": np.repeat(np.arange(30), 8)}
         >>> table["label"] = (np.repeat(rng.integers(0, 2, 30), 8) ^ (rng.random(240) < 0.2)).astype(int)
         >>> found = look(crowdjax.fit(table, "auto"), table, replicates=19)
-        >>> found.labelers["kind"].to_pylist().count("adversary")
+        >>> found.labelers["kind"].tolist().count("adversary")
         0
     """
     started = time.perf_counter()
@@ -92,7 +113,7 @@ def look(
         raise InputError(f"look: got a fit of {result.record['model']}; allowed: integrated, auto")
     if replicates < 19:
         raise InputError(f"replicates: got {replicates}; allowed: 19 or more, below no p-value reaches {LEVEL}")
-    triples = io.read_triples(table, columns=columns)
+    triples = io.read_triples(table, columns=columns, form=form, words=result.words)
     for side in ("labelers", "instances"):
         if not np.array_equal(getattr(triples.index, side), getattr(result.index, side)):
             raise InputError(f"labels: the {side} are not those of the fit; look takes the labels that were fitted")
@@ -142,7 +163,7 @@ def look(
             "surprising": _at(drawn, found.surprising, labels.n_instances),
         }
     )
-    return LookResult(instances, record, labelers)
+    return LookResult({"instances": instances, "labelers": labelers}, record, kind_of(table))
 
 
 def _part(labels: Labels, seed: int) -> tuple[Labels, np.ndarray]:
@@ -188,7 +209,7 @@ def _features(result: IntegratedAggregation, instance_features) -> Features:
 def _informedness(result: IntegratedAggregation) -> dict[str, Any]:
     """The columns about informedness that the fit's labelers have."""
     names = ("informedness", "informedness_lower", "informedness_upper", "kind")
-    return {name: result.labelers[name] for name in names}
+    return {name: result.tables["labelers"][name] for name in names}
 
 
 def _schools(found: Look, n_labelers: int):

@@ -10,7 +10,21 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
+
+__all__ = [
+    "Paired",
+    "accuracy",
+    "auc_pr",
+    "auc_roc",
+    "brier",
+    "correlation",
+    "coverage",
+    "ece",
+    "mean_absolute_error",
+    "nll",
+    "paired",
+]
 
 EPS = 1e-6  # probabilities are clipped to [EPS, 1 - EPS] before a logarithm is taken
 ECE_BINS = 15
@@ -64,14 +78,24 @@ def auc_pr(probability: Probability, truth: Truth) -> float:
 
 
 def nll(probability: Probability, truth: Truth, eps: float = EPS) -> float:
-    """Mean negative log-probability of the truth, in nats; probabilities are clipped to [eps, 1 - eps]."""
+    """Mean negative log-probability of the truth, in nats; probabilities are clipped to [eps, 1 - eps].
+
+    Example:
+        >>> round(nll([0.5, 1.0], [1, 0]), 2)       # (log 2 + log 1e6) / 2
+        7.25
+    """
     p, y = _known(probability, truth)
     p = np.clip(p, eps, 1 - eps)
     return _mean(-np.log(np.where(y, p, 1 - p)))
 
 
 def brier(probability: Probability, truth: Truth) -> float:
-    """Mean squared difference of probability and truth (0 or 1)."""
+    """Mean squared difference of probability and truth (0 or 1).
+
+    Example:
+        >>> round(brier([0.9, 0.5], [1, 0]), 2)
+        0.13
+    """
     p, y = _known(probability, truth)
     return _mean((p - y) ** 2)
 
@@ -80,6 +104,10 @@ def ece(probability: Probability, truth: Truth, n_bins: int = ECE_BINS) -> float
     """Expected calibration error: |mean probability - share of positives| averaged over the instances' bins.
 
     The bins are ``n_bins`` intervals of P(z = +1) of equal width, [0, 1/n), ..., [(n-1)/n, 1].
+
+    Example: said .8 of five, of which three are positive
+        >>> round(ece([0.8] * 5, [1, 1, 1, 0, 0]), 2)
+        0.2
     """
     p, y = _known(probability, truth)
     if not len(p):
@@ -102,7 +130,12 @@ def correlation(estimate, true) -> float:
 
 
 def mean_absolute_error(estimate, true) -> float:
-    """Mean absolute difference of two arrays of one shape."""
+    """Mean absolute difference of two arrays of one shape.
+
+    Example:
+        >>> mean_absolute_error([1, 2], [1, 4])
+        1.0
+    """
     return _mean(np.abs(np.asarray(estimate, float) - np.asarray(true, float)))
 
 
@@ -117,9 +150,43 @@ def coverage(lower, upper, true) -> float:
     return _mean((np.asarray(lower) <= true) & (true <= np.asarray(upper)))
 
 
+def krippendorff_alpha(unit: Int[np.ndarray, " N"], value: Shaped[np.ndarray, " N"]) -> float:
+    """Krippendorff's α of nominal values: 1 where all values of a unit agree, 0 where they do as by chance.
+
+        α = 1 - (n - 1) Σ_u Σ_{c≠k} n_uc n_uk / (m_u - 1)  /  Σ_{c≠k} n_c n_k
+
+    n_uc counts the values c of unit u, m_u all of them; units with one value are left out. NaN without a pair of
+    values, or where they are all the same. Linear in N, times the number of distinct values.
+
+    Args:
+        unit: what each value is about.
+        value: nominal, one by each coder of a unit.
+
+    Example:
+        >>> round(krippendorff_alpha([0, 0, 1, 1, 2, 2, 3], [1, 1, 0, 0, 1, 0, 1]), 3)
+        0.444
+
+    Source: Krippendorff, Computing Krippendorff's alpha-reliability (2011).
+    """
+    units, unit = np.unique(unit, return_inverse=True)
+    values, value = np.unique(value, return_inverse=True)
+    counts = np.stack([np.bincount(unit[value == c], minlength=len(units)) for c in range(len(values))], 1)
+    counts = counts[counts.sum(1) > 1].astype(float)
+    m, each = counts.sum(1), counts.sum(0)
+    n, different = m.sum(), each.sum() ** 2 - (each**2).sum()
+    if different == 0:
+        return float("nan")
+    return float(1 - (n - 1) * ((m**2 - (counts**2).sum(1)) / (m - 1)).sum() / different)
+
+
 class Paired(NamedTuple):
     """How one method compares with another on the same draws: mean of the differences, its standard error, and the
-    share of draws on which it wins (a tie counts half)."""
+    share of draws on which it wins (a tie counts half).
+
+    Example:
+        >>> Paired(0.1, 0.05, 0.8).wins
+        0.8
+    """
 
     difference: float
     standard_error: float

@@ -38,12 +38,14 @@ import pyarrow.ipc
 import pyarrow.parquet
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from crowdjax import io, likelihood, optimize, parallel, shards, tables
+from crowdjax import likelihood, optimize, parallel, shards
+from crowdjax.columns import encode
 from crowdjax.factor import FactorConfig, FactorModel, Factors, Fit, Linear, Solver, Weights, build
 from crowdjax.factor.fit import fit as fit_one
 from crowdjax.factor.model import Objective
 from crowdjax.factor.predict import labeler_sums
 from crowdjax.labels import InputError, Labels, Repeats
+from crowdjax.pieces import Scan
 from crowdjax.segments import sum_by
 from crowdjax.watch import Progress, silent
 
@@ -96,14 +98,14 @@ class Parts:
         return pa.parquet.read_table(self.folder / f"{k}.parquet")["instance"].combine_chunks()
 
 
-def check_size(scan: io.Scan, size: int) -> None:
+def check_size(scan: Scan, size: int) -> None:
     """Raises ``InputError`` where parts of so many labels would be too many."""
     least = -(-scan.n_rows // MOST_PARTS)
     if size < least:
         raise InputError(f"minibatch: got {size}; allowed: at least {least}, for {scan.n_rows} labels")
 
 
-def deal(scan: io.Scan, folder: Path, size: int, repeats: Repeats = "count", progress: Progress = silent) -> Parts:
+def deal(scan: Scan, folder: Path, size: int, repeats: Repeats = "count", progress: Progress = silent) -> Parts:
     """Deals the rows of a table to parts of about ``size`` labels by the hash of their instance; in a folder, which
     appears whole or not at all. A folder that is there is what an earlier call made."""
     if not folder.exists():
@@ -119,7 +121,7 @@ def deal(scan: io.Scan, folder: Path, size: int, repeats: Repeats = "count", pro
     return Parts(folder, labelers, about["n_labels"], tuple(about["n_instances"]), room)
 
 
-def _deal(scan: io.Scan, folder: Path, n_parts: int, repeats: Repeats, progress: Progress) -> None:
+def _deal(scan: Scan, folder: Path, n_parts: int, repeats: Repeats, progress: Progress) -> None:
     labelers: dict[Any, int] = {}
     writers: list[pa.ipc.RecordBatchFileWriter] = []
     done = 0
@@ -155,7 +157,7 @@ def _deal(scan: io.Scan, folder: Path, n_parts: int, repeats: Repeats, progress:
             table = pa.ipc.open_file(file).read_all()
             weight = table["weight"].to_numpy() if "weight" in table.column_names else None
             if len(table) and (weight is None or weight.any()):
-                instance, instances = tables.encode(table["instance"], scan.place, "instance")
+                instance, instances = encode(table["instance"], scan.place, "instance")
                 labels = Labels.from_arrays(
                     rank[table["labeler"].to_numpy()], instance, table["label"].to_numpy(), weight=weight,
                     n_labelers=len(rank), n_instances=len(instances), repeats=repeats, blocks=False,

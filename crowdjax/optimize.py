@@ -21,6 +21,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+__all__ = ["Loop", "Solution", "Staged", "Step", "accelerate", "iterate", "minimize"]
+
 # Result codes, one per member of a batch. What is > STOPPED has no usable answer.
 RUNNING, CONVERGED, MAX_STEPS, STALLED, STOPPED, NONFINITE = range(6)
 MEANING = {
@@ -37,7 +39,13 @@ MAX_BACKTRACKS = 12
 
 
 class Solution(NamedTuple):
-    """Where a minimisation ended: point, value, gradient, what the objective returned besides, and how it went."""
+    """Where a minimisation ended: point, value, gradient, what the objective returned besides, and how it went.
+
+    Example: its result code in words
+        >>> zero = jnp.zeros(())
+        >>> MEANING[int(Solution(zero, zero, zero, None, jnp.array(CONVERGED), jnp.array(3), zero).code)]
+        'converged'
+    """
 
     x: Float[Array, " P"]
     value: Float[Array, ""]
@@ -50,7 +58,15 @@ class Solution(NamedTuple):
 
 class Loop(NamedTuple):
     """A solver that has not run: ``init`` and ``body`` of its while-loop, whose state has a ``code`` and ``n_steps``,
-    and what the state says at the end."""
+    and what the state says at the end.
+
+    Example: two steps, then the rest
+        >>> def halve(x, k): return Step(x / 2, (x**2).sum(), 2 * x, None)
+        >>> loop = iteration(halve, jnp.array([8.0]), max_steps=50)
+        >>> state = loop.advance(loop.init, 2)
+        >>> int(state.n_steps), int(loop.solution(loop.advance(state, 50)).n_steps) == int(loop.run().n_steps)
+        (2, True)
+    """
 
     init: Any
     body: Callable[[Any], Any]
@@ -79,6 +95,10 @@ class Staged(NamedTuple):
         close: (carry, k, its ``Solution``) -> carry.
         code: carry -> the result code, RUNNING while there is no answer yet.
         end: carry -> the result.
+
+    Example: ``crowdjax.watch.run`` has one of a single stage
+        >>> Staged._fields[:2]
+        ('first', 'numbers')
     """
 
     first: Any
@@ -144,14 +164,6 @@ def minimizer(
         rtol: converged after ``patience`` accepted steps in a row, each of which lowered the value by less than
             ``rtol`` (1 + |value|).
         refresh: recompute the diagonal every so many steps; 0 never (under vmap both branches of a condition run).
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> from crowdjax.directions import lbfgs
-        >>> def parabola(x): return ((x - 3) ** 2).sum(), 2 * (x - 3), None
-        >>> solution = minimize(parabola, jnp.zeros(2), lbfgs(5), diagonal=lambda x: 0 * x + 2, max_steps=20)
-        >>> solution.x.tolist(), int(solution.code) == CONVERGED
-        ([3.0, 3.0], True)
     """
     shape = jax.eval_shape(objective, x0)
     dtype = shape[0].dtype
@@ -236,7 +248,14 @@ def minimizer(
 
 
 def minimize(objective, x0, rule, *, limit=None, **settings) -> Solution:
-    """Runs :func:`minimizer`, whose arguments these are, for at most ``limit`` evaluations."""
+    """Runs :func:`minimizer`, whose arguments (and shapes) these are, for at most ``limit`` evaluations.
+
+    Example:
+        >>> from crowdjax.directions import lbfgs
+        >>> def parabola(x): return ((x - 3) ** 2).sum(), 2 * (x - 3), None
+        >>> minimize(parabola, jnp.zeros(2), lbfgs(5), diagonal=lambda x: 0 * x + 2, max_steps=20).x.tolist()
+        [3.0, 3.0]
+    """
     return minimizer(objective, x0, rule, **settings).run(limit)
 
 
@@ -245,7 +264,12 @@ def _ended(code):
 
 
 class Step(NamedTuple):
-    """One step of a fixed-point iteration from x: where it leads, and the value, gradient and the rest AT x."""
+    """One step of a fixed-point iteration from x: where it leads, and the value, gradient and the rest AT x.
+
+    Example: half the way to 0, at which x² is looked at
+        >>> Step(jnp.array(1.0), jnp.array(4.0), jnp.array(4.0), None).value.item()
+        4.0
+    """
 
     x: Float[Array, " P"]
     value: Float[Array, ""]
@@ -278,6 +302,7 @@ def iteration(
         step: (x, number of the step) -> ``Step``.
         period: how many steps make a round (blocks of a blockwise step); small gains count only for whole rounds.
         others: as in ``minimizer``.
+
     """
     shape = jax.eval_shape(step, x0, jnp.array(0))
     zero = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shape)
@@ -308,7 +333,14 @@ def iteration(
 
 
 def iterate(step, x0, *, limit=None, **settings) -> Solution:
-    """Runs :func:`iteration`, whose arguments these are, for at most ``limit`` steps."""
+    """Runs :func:`iteration`, whose arguments (and shapes) these are, for at most ``limit`` steps.
+
+    Example:
+        >>> def halve(x, k): return Step(x / 2, (x**2).sum(), 2 * x, None)
+        >>> solution = iterate(halve, jnp.array([1.0, -3.0]), max_steps=50)
+        >>> bool(abs(solution.x).max() < 1e-3), int(solution.code) == CONVERGED
+        (True, True)
+    """
     return iteration(step, x0, **settings).run(limit)
 
 
@@ -343,12 +375,6 @@ def acceleration(
         rtol: converged where what is left to gain seems less than ``rtol`` (1 + |value|): the geometric series of the
             last two gains, and five times what the step promises by the metric.
         memory: how many differences to combine.
-
-    Example:
-        >>> def halve(x): return Step(x / 2, (x**2).sum(), 2 * x, None), 0 * x + 2
-        >>> solution = accelerate(halve, jnp.array([1.0, -3.0]), max_steps=20)
-        >>> bool(abs(solution.x).max() < 1e-6), int(solution.n_steps)
-        (True, 4)
 
     Source: Walker and Ni 2011; Henderson and Varadhan 2019 (for EM, with restarts).
     """
@@ -420,5 +446,12 @@ def acceleration(
 
 
 def accelerate(step, x0, *, limit=None, **settings) -> Solution:
-    """Runs :func:`acceleration`, whose arguments these are, for at most ``limit`` steps."""
+    """Runs :func:`acceleration`, whose arguments (and shapes) these are, for at most ``limit`` steps.
+
+    Example:
+        >>> def halve(x): return Step(x / 2, (x**2).sum(), 2 * x, None), 0 * x + 2
+        >>> solution = accelerate(halve, jnp.array([1.0, -3.0]), max_steps=20)
+        >>> bool(abs(solution.x).max() < 1e-6), int(solution.n_steps)
+        (True, 4)
+    """
     return acceleration(step, x0, **settings).run(limit)

@@ -52,6 +52,8 @@ from crowdjax.shards import (
     widest,
 )
 
+__all__ = ["fit", "fit_integrated", "n_devices", "start", "union", "use_cores"]
+
 PAYS_FROM = 250_000  # labels per device; below, a fit is over before a second device has helped
 WATCHED_FROM = 1_000_000  # labels x factors; below, a fit takes about a second
 
@@ -63,6 +65,9 @@ def start(address: str | None = None, n_processes: int | None = None, process: i
         address: ``host:port`` of process 0, reachable from all.
         n_processes, process: how many there are, and which of them this is, from 0. Under SLURM or Open MPI all three
             may be left out.
+
+    Example:
+        >>> start("10.0.0.1:12345", 2, 0)  # doctest: +SKIP
     """
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, n_processes, process)
@@ -76,6 +81,9 @@ def use_cores(n: int | None = None) -> None:
 
     Raises:
         RuntimeError: JAX has started its devices already.
+
+    Example:
+        >>> use_cores(4)  # doctest: +SKIP
     """
     given = jax.config.jax_num_cpu_devices > 0 or "host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if not given:
@@ -88,6 +96,10 @@ def n_devices(n_labels: int, wanted: int | None = None) -> int:
 
     Raises:
         InputError: more than there are.
+
+    Example:
+        >>> n_devices(1000)        # too few labels for more than one device
+        1
     """
     there = jax.device_count()
     if wanted is not None and not 1 <= wanted <= there:

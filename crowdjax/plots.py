@@ -5,6 +5,8 @@ Functions take arrays and return a matplotlib ``Figure``; ``save`` writes it. Ma
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -61,15 +63,36 @@ def _panels(n: int, width: float, height: float, **kwargs) -> tuple[Figure, Sequ
     return figure, np.atleast_1d(figure.subplots(kwargs.pop("nrows", 1), n, **kwargs))
 
 
+@contextlib.contextmanager
+def _any_glyph():
+    """Signs of names that the font lacks are drawn as boxes, and no more is said of it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"(?s)Glyph .* missing from font", UserWarning)
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support", UserWarning)
+        yield
+
+
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Writes ``stem``.svg and ``stem``.png; no dates, no random names inside."""
     import matplotlib as mpl
 
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), _any_glyph():
         svg, png = (stem.parent / f"{stem.name}.{kind}" for kind in ("svg", "png"))
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
         figure.savefig(png, metadata={"Software": None})
     return svg, png
+
+
+def as_svg(figure: Figure, name: str) -> str:
+    """A figure as SVG whose text is text; names inside differ between figures of different names."""
+    import io
+
+    import matplotlib as mpl
+
+    buffer = io.StringIO()
+    with mpl.rc_context(STYLE | {"svg.fonttype": "none", "svg.hashsalt": name}), _any_glyph():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
 
 
 @_styled
@@ -331,7 +354,7 @@ def intervals(rows: Mapping[str, tuple[float, float, float]], *, title: str, xla
     for row, (value, lower, upper) in enumerate(rows.values()):
         colour = COLOURS[0] if np.isfinite(lower) else "#757575"
         ax.plot([lower, upper], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt")
-        ax.plot(value, row, color=colour, marker="o", markersize=6)
+        ax.plot(value, row, color=colour, marker="o", markersize=6, clip_on=False)
         text = f"{value:.3g}" + (f" ({lower:.3g} to {upper:.3g})" if np.isfinite(lower) else "")
         ax.annotate(text, (1.02, row), xycoords=("axes fraction", "data"), va="center", color=colour)
     ax.set(title=title, xlabel=xlabel, yticks=range(len(rows)), yticklabels=list(rows), xlim=(0, None))
@@ -385,11 +408,199 @@ def ranks(values: Mapping[str, Float[np.ndarray, " R"]], *, n_bins: int = 10) ->
     return figure
 
 
+@_styled
+def side_by_side(
+    values: Float[np.ndarray, "K R"],
+    half: Float[np.ndarray, "K R"],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    title: str,
+    xlabel: str,
+) -> Figure:
+    """One row per model, one marker per run with its interval; NaN leaves a marker, or an interval, out.
+
+    Args:
+        half: half the length of the intervals.
+    """
+    figure, (ax,) = _panels(1, 4.2, 1.2 + (0.2 + 0.12 * len(columns)) * len(rows))
+    offsets = (np.arange(len(columns)) - (len(columns) - 1) / 2) * 0.7 / max(len(columns), 1)
+    for r, name in enumerate(columns):
+        colour, marker, y = COLOURS[r % len(COLOURS)], MARKERS[r % len(MARKERS)], np.arange(len(rows)) + offsets[r]
+        error = np.nan_to_num(half[:, r])
+        ax.errorbar(values[:, r], y, xerr=error, color=colour, marker=marker, linestyle="", elinewidth=1.2, label=name)
+    ax.set(title=title, xlabel=xlabel, yticks=range(len(rows)), yticklabels=[short(r, 24) for r in rows])
+    ax.margins(x=0.08)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.grid(axis="y", visible=False)
+    ax.tick_params(axis="y", length=0)
+    figure.legend(loc="outside lower center", fontsize=7.5)
+    return figure
+
+
+PANEL = (3.7, 2.7)  # inches: one panel that can be read at a phone's width
+KINDS = {  # of labelers: colour and marker
+    "expert": (COLOURS[2], "^"),
+    "ordinary": (COLOURS[0], "o"),
+    "spammer": (COLOURS[4], "s"),
+    "adversary": (COLOURS[1], "v"),
+    "unknown": ("#8C8C8C", "o"),
+    "few labels": ("#BDBDBD", "o"),
+}
+MOST_BARS = 40  # of a histogram of whole numbers with a bar for each
+
+
+@_styled
+def counts(values: Float[np.ndarray, " n"], *, title: str, xlabel: str, ylabel: str) -> Figure:
+    """Histogram of numbers of labels: a bar for each number where there are few, else bins that widen with it."""
+    from matplotlib import ticker
+
+    figure, (ax,) = _panels(1, *PANEL)
+    low, high = np.floor(values.min()), np.ceil(values.max())
+    if high - low < MOST_BARS:
+        edges = np.arange(low, high + 2) - 0.5
+        ax.set_xlim(low - 2.5, high + 2.5)
+        ax.xaxis.set_major_locator(ticker.MaxNLocator(8, integer=True))
+    else:
+        edges = np.unique(np.geomspace(max(low, 1), high + 1, 25).round()) - 0.5
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if high < 100 * max(low, 1) else (1,)))
+        ax.xaxis.set_major_formatter("{x:,.0f}")
+        ax.xaxis.set_minor_formatter("")
+    heights, _ = np.histogram(values, edges)
+    ax.bar(edges[:-1], heights, np.diff(edges), align="edge", color=COLOURS[0], alpha=0.85, edgecolor="none")
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel)
+    ax.grid(axis="x", visible=False)
+    ax.yaxis.set_major_formatter("{x:,.0f}")
+    return figure
+
+
+@_styled
+def probabilities(p: Float[np.ndarray, " I"], *, title: str, ylabel: str = "instances") -> Figure:
+    """Histogram of probabilities in twenty bins."""
+    figure, (ax,) = _panels(1, *PANEL)
+    ax.hist(p, bins=20, range=(0, 1), color=COLOURS[0], alpha=0.85, rwidth=0.94)
+    ax.axvline(0.5, color="#757575", linewidth=0.8, linestyle="--")
+    ax.set(title=title, xlabel="probability of being positive", ylabel=ylabel, xlim=(0, 1))
+    ax.grid(axis="x", visible=False)
+    ax.yaxis.set_major_formatter("{x:,.0f}")
+    return figure
+
+
+@_styled
+def chances(
+    sensitivity: Float[np.ndarray, " W"], specificity: Float[np.ndarray, " W"], kinds: Sequence[str], *, title: str
+) -> Figure:
+    """Each labeler at its specificity and sensitivity, marked by kind; who guesses is on the dashed line.
+
+    Args:
+        kinds: of ``KINDS``.
+    """
+    figure, (ax,) = _panels(1, 3.7, 3.7)
+    ax.plot([0, 1], [1, 0], color="#757575", linewidth=0.9, linestyle="--", zorder=1)
+    ax.annotate("guessing", (0.03, 0.97), rotation=-45, va="top", color="#757575", fontsize=7.5)
+    for kind, (colour, marker) in KINDS.items():
+        here = np.array([k == kind for k in kinds], bool)
+        if here.any():
+            look = dict(s=20, color=colour, marker=marker, alpha=0.75, linewidth=0, clip_on=False, zorder=2)
+            ax.scatter(specificity[here], sensitivity[here], label=f"{kind} ({here.sum():,})", **look)
+    ax.set(title=title, xlabel="specificity", ylabel="sensitivity", xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=7.5)
+    return figure
+
+
+@_styled
+def objective(history: Float[np.ndarray, " T"], *, title: str, xlabel: str) -> Figure:
+    """How far the objective is below its highest value after each step, on a logarithmic scale."""
+    from matplotlib import ticker
+
+    figure, (ax,) = _panels(1, *PANEL)
+    gap = np.maximum(history.max() - history, 0)
+    floor = max(gap[gap > 0].min(), 1e-12) / 2 if (gap > 0).any() else 1.0
+    ax.plot(np.arange(1, len(gap) + 1), np.maximum(gap, floor), color=COLOURS[0], marker="o", markersize=2.5)
+    ax.set(title=title, xlabel=xlabel, ylabel="below the best, in nats", yscale="log")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_formatter("")
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+    return figure
+
+
+@_styled
+def boundary(x: Float[np.ndarray, " I"], center: float, sd: float, *, title: str) -> Figure:
+    """Histogram of the instances along the model's axis, where the classes are taken to meet, and how sure that is."""
+    figure, (ax,) = _panels(1, *PANEL)
+    ax.axvspan(center - sd, center + sd, color=COLOURS[1], alpha=0.15, linewidth=0)
+    ax.hist(x, bins=40, range=_span(x), color=COLOURS[0], alpha=0.85)
+    ax.axvline(center, color=COLOURS[1], label=f"boundary: {center:.2f} ± {sd:.2f}")
+    ax.axvline(0, color="#757575", linestyle="--", linewidth=0.9, label="halfway: 0")
+    ax.set(title=title, xlabel="position of the instance", ylabel="instances")
+    ax.grid(axis="x", visible=False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=7.5)
+    return figure
+
+
+@_styled
+def positions(
+    coordinates: Float[np.ndarray, "n K"],
+    share: Sequence[float],
+    *,
+    title: str,
+    colour: Float[np.ndarray, " n"] | None = None,
+) -> Figure:
+    """Points in the first two directions of a factorisation; of one direction, a histogram.
+
+    Args:
+        share: of the sum of squares that each direction explains.
+        colour: a probability for each point, told by colour.
+    """
+    labels = [f"direction {k + 1} ({s:.0%})" for k, s in enumerate(share)]
+    figure, (ax,) = _panels(1, *PANEL)
+    if coordinates.shape[1] == 1:
+        ax.hist(coordinates[:, 0], bins=30, range=_span(coordinates), color=COLOURS[0], alpha=0.85)
+        ax.set(title=title, xlabel=labels[0], ylabel="how many")
+        return figure
+    for value in (ax.axhline, ax.axvline):
+        value(0, color="#9E9E9E", linewidth=0.8)
+    groups = {"": np.ones(len(coordinates), bool)}
+    if colour is not None:
+        groups = {"positive": colour > 0.9, "unsure": (colour >= 0.1) & (colour <= 0.9), "negative": colour < 0.1}
+    for (name, here), c in zip(groups.items(), (COLOURS[0], "#8C8C8C", COLOURS[1]), strict=False):
+        ax.scatter(*coordinates[here].T, s=9, color=c, alpha=0.6, linewidth=0, label=name)
+    if colour is not None:
+        figure.legend(loc="outside lower center", ncols=3, fontsize=7.5)
+    ax.set(title=title, xlabel=labels[0], ylabel=labels[1])
+    return figure
+
+
+def evenly(n: int, most: int) -> np.ndarray:
+    """At most so many of n rows, evenly spaced, with the first and the last: what is drawn of more points than a figure
+    needs.
+
+    Example:
+        >>> evenly(9, 3).tolist(), evenly(2, 3).tolist()
+        ([0, 4, 8], [0, 1])
+    """
+    return np.unique(np.linspace(0, n - 1, min(most, n)).round().astype(int))
+
+
+def _span(values: np.ndarray) -> tuple[float, float]:
+    """The range of a histogram, with some room where all values are alike."""
+    low, high = float(values.min()), float(values.max())
+    room = max(1e-3 * max(abs(low), abs(high), 1) - (high - low), 0)
+    return low - room, high + room
+
+
 def _nice_top(largest: float) -> float:
     """The end of an axis of probabilities that begins at 0: 1, or lower where all are far below."""
     return 1.0 if largest > 0.45 else max(1.1 * largest, 1e-6)
 
 
 def short(name: str, length: int = 18) -> str:
-    """A name that fits into a legend."""
-    return name if len(name) <= length else name[: length - 1] + "…"
+    """A name that fits into a legend: cut, without control characters, and no mathematics.
+
+    Example:
+        >>> short("labeler number 1000000"), short("$x$")
+        ('labeler number 10…', '\\\\$x\\\\$')
+    """
+    name = name if len(name) <= length else name[: length - 1] + "…"
+    return "".join(c if c.isprintable() else "\ufffd" for c in name).replace("$", r"\$")

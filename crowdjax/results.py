@@ -27,7 +27,7 @@ from crowdjax import __version__
 from crowdjax.labels import InputError, one_line
 
 LOG = logging.getLogger("crowdjax")
-RECORDS = ("fit.json", "predict.json", "look.json")
+RECORDS = ("fit.json", "predict.json", "look.json", "data.json")
 FORMAT = 1
 
 

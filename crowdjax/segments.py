@@ -12,9 +12,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+__all__ = ["add_by", "in_blocks", "sum_by", "total"]
+
 
 def in_blocks() -> bool:
-    """Whether a pass goes over the blocks of the labels one by one (read where a program is traced)."""
+    """Whether a pass goes over the blocks of the labels one by one (read where a program is traced).
+
+    Example:
+        >>> in_blocks() == (jax.default_backend() == "cpu")
+        True
+    """
     return jax.default_backend() == "cpu"
 
 
@@ -36,12 +43,22 @@ def sum_by(values: Float[Array, " N"], index: Int[Array, " N"], size: int, *, or
 
 
 def add_by(total: Float[Array, " K"], values: Float[Array, " N"], index: Int[Array, " N"], *, ordered: bool = False):
-    """``total`` plus the sums of ``values`` by ``index``; the running form of :func:`sum_by` inside a scan."""
+    """``total`` plus the sums of ``values`` by ``index``; the running form of :func:`sum_by` inside a scan.
+
+    Example:
+        >>> add_by(jnp.ones(2), jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 1, 1])).tolist()
+        [2.0, 7.0]
+    """
     return total.at[index].add(values, indices_are_sorted=ordered, mode="promise_in_bounds")
 
 
 def total(values: Float[Array, " N"]) -> Float[Array, ""]:
-    """The sum of all values, in two levels: a single running float32 sum of 1e6 terms loses digits."""
+    """The sum of all values, in two levels: a single running float32 sum of 1e6 terms loses digits.
+
+    Example:
+        >>> float(total(jnp.arange(5.0)))
+        10.0
+    """
     n = values.shape[0]
     width = max(1, int(n**0.5))
     rows = n // width

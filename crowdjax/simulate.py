@@ -20,9 +20,32 @@ from crowdjax.factor.features import PRECISION
 from crowdjax.factor.kernels import Factors
 from crowdjax.labels import Labels
 
+__all__ = [
+    "LargeCrowd",
+    "ScoredCrowd",
+    "Simulation",
+    "coins",
+    "grid",
+    "judgements",
+    "mixed",
+    "power_law",
+    "section4",
+    "smile_factors",
+    "smiles",
+    "specialists",
+    "theodon",
+    "theodon_functions",
+]
+
 
 class Simulation(NamedTuple):
-    """One simulated crowd on a grid: its labels, truths and factors, and what a model may know of either side."""
+    """One simulated crowd on a grid: its labels, truths and factors, and what a model may know of either side.
+
+    Example:
+        >>> crowd = Simulation(np.array([1, -1]), np.ones(2), np.array([1]), None)
+        >>> crowd.on(grid(2, 1)).label.tolist()
+        [1, -1]
+    """
 
     label: Int8[Array, " W*I"]
     weight: Float[Array, " W*I"]
@@ -54,6 +77,11 @@ def judgements(key: PRNGKeyArray, factors: Factors, truth: Int8[Array, " I"]) ->
 
         logit P(L_ij = +1 | z_j) = z_j α_i·β_j + γ_i
 
+    Example: labelers who are always right
+        >>> factors = Factors(jnp.full((2, 1), 99.0), jnp.ones((3, 1)), None, jnp.zeros(3))
+        >>> judgements(jax.random.key(0), factors, jnp.array([1, -1, 1], jnp.int8)).tolist()
+        [1, 1, -1, -1, 1, 1]
+
     Source: the paper, equation 1.
     """
     s = jnp.matmul(factors.beta, factors.alpha.T, precision=PRECISION)  # [I, W]
@@ -62,7 +90,12 @@ def judgements(key: PRNGKeyArray, factors: Factors, truth: Int8[Array, " I"]) ->
 
 
 def coins(key: PRNGKeyArray, n: int, p: float = 0.5) -> Int8[Array, " n"]:
-    """n truths, +1 with probability p."""
+    """n truths, +1 with probability p.
+
+    Example:
+        >>> coins(jax.random.key(0), 3, p=1.0).tolist()
+        [1, 1, 1]
+    """
     return jnp.where(jax.random.bernoulli(key, p, (n,)), 1, -1).astype(jnp.int8)
 
 
@@ -89,9 +122,9 @@ def section4(
 
     Example:
         >>> import jax
-        >>> crowd = section4(jax.random.key(0), 40, 40, active=8)
-        >>> crowd.factors.alpha.shape, float(crowd.weight.reshape(40, 40)[:, 8:].sum())
-        ((40, 1), 0.0)
+        >>> crowd = section4(jax.random.key(0), 10, 20, active=8)
+        >>> crowd.factors.alpha.shape, float(crowd.weight.reshape(20, 10)[:, 8:].sum())
+        ((10, 1), 0.0)
 
     Source: the paper, section 4.
     """
@@ -121,7 +154,14 @@ def section4(
 
 def smile_factors(detector: Float[Array, " I"]) -> Float[Array, "I 3"]:
     """The instance factors of ``smiles`` over a detector's output: low above the median (an exaggerated social smile
-    fools many), one that changes sign there, and one that sets middling outputs apart."""
+    fools many), one that changes sign there, and one that sets middling outputs apart.
+
+    Example: outputs far apart differ in the second factor
+        >>> smile_factors(jnp.array([-1.0, 1.0]))[:, 1].round(1).tolist() == [-1.0, 1.0]
+        True
+
+    Source: the paper, Figure 4; the shapes are ours.
+    """
     easy = 1.3 - jax.nn.sigmoid(4 * (detector - 0.3))
     side = jnp.tanh(2 * detector)
     middle = 2 * jnp.exp(-2 * detector**2) - 1
@@ -150,6 +190,11 @@ def smiles(
 
     Returns:
         a simulation whose one instance feature is the detector's output, ~ N(0, 1).
+
+    Example:
+        >>> crowd = smiles(jax.random.key(0), 10, 20)
+        >>> crowd.label.shape, crowd.factors.alpha.shape
+        ((200,), (10, 3))
 
     Source: the paper, section 5; the shapes are ours.
     """
@@ -238,6 +283,11 @@ class LargeCrowd:
         truth: -1 or +1.
         sensitivity, specificity: of every labeler; labeler 0 is the busiest.
         popularity: cumulated chances that a judgement is of labeler 0, 1, ...
+
+    Example: the same labels, whatever the chunks
+        >>> crowd = power_law(0, 100)
+        >>> sum(len(labeler) for labeler, _, _ in crowd.chunks())
+        100
     """
 
     seed: int
@@ -319,6 +369,11 @@ class ScoredCrowd(NamedTuple):
     """Labels whose prevalence and accuracy depend on a score: triples in order of instance, per_instance each.
 
     ``weight`` is one over the chance of being sampled, up to a constant; ``population`` the scores sampled from.
+
+    Example:
+        >>> who, what = np.array([0, 1]), np.array([0, 1])
+        >>> ScoredCrowd(np.array([0.2, 0.9]), None, who, what, np.array([-1, 1]), None, None).labels(2).label.tolist()
+        [-1, 1]
     """
 
     score: Float[Array, " I"]
@@ -330,6 +385,7 @@ class ScoredCrowd(NamedTuple):
     population: Float[Array, " K"]
 
     def labels(self, n_labelers: int) -> Labels:
+        """As judgements of so many labelers."""
         return Labels.from_arrays(
             self.labeler, self.instance, self.label, n_labelers=n_labelers, n_instances=len(self.score)
         )
@@ -343,6 +399,16 @@ def theodon_functions(
         π = .01 + .15 s - .2 s² + .8 s³ (rare: .0001 + .8 s³)     sens = .6 + .35 h(s), spec = .6 + .35 h(1 - s)
 
     with h(s) = s (linear), √s (concave, accurate) or s² (convex, inaccurate). Forms: the post's; numbers: ours.
+
+    Args:
+        score: in [0, 1], shape [n].
+
+    Example: labelers are better at likely positives and at likely negatives
+        >>> _, sensitivity, specificity = theodon_functions(jnp.array([0.0, 1.0]))
+        >>> sensitivity.round(2).tolist() == specificity[::-1].round(2).tolist()
+        True
+
+    Source: the post's evaluation; the constants are ours (docs/contextual.md).
     """
     h = {"linear": lambda s: s, "concave": jnp.sqrt, "convex": jnp.square}[shape]
     prevalence = 1e-4 + 0.8 * score**3 if rare else 0.01 + 0.15 * score - 0.2 * score**2 + 0.8 * score**3

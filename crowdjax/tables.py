@@ -1,44 +1,45 @@
-"""Tables of any kind, known by their columns' names before they are read, and columns of ids, labels and numbers.
+"""Tables of any kind: known by their columns' names before they are read, and given back as the kind that came in.
 
-What is wrong raises ``InputError``, one line that names the value, the place (table, column, row; the first row of data
-is row 1) and what is allowed. Ids are read as they are: from CSV as text (007 stays 007), from Parquet and data frames
-with their own type.
+What comes in: paths and URLs (CSV, Parquet, a folder of either), pandas, polars, pyarrow and DuckDB, whatever else
+narwhals knows, dicts of arrays. What is wrong raises ``InputError``, one line. Ids are read as they are: from CSV as
+text (007 stays 007), from Parquet and tables in memory with their own type.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import math
+import csv
+import functools
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, NamedTuple
 
 import narwhals as nw
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
-from jaxtyping import Float, Int, Int8
 
+from crowdjax.columns import refuse_bytes
+from crowdjax.files import NOTHING, File, find, is_path, reading
 from crowdjax.labels import InputError, one_line
 
 ALIASES = {
-    "labeler": ("labeler", "labeller", "worker", "annotator", "rater"),
-    "instance": ("instance", "task", "item"),
-    "label": ("label", "response", "judgement", "judgment"),
+    "labeler": "labeler labeller worker annotator rater coder judge assessor",
+    "instance": "instance task item question unit example hit",
+    "label": "label response judgement judgment answer rating choice vote annotation",
 }
-ALIASES = {role: names + tuple(f"{n}_id" for n in names if role != "label") for role, names in ALIASES.items()}
-SIGNS = {"0": 0, "0.0": 0, "1": 1, "+1": 1, "1.0": 1, "-1": -1, "-1.0": -1, "true": 1, "false": 0}
-ALPHABET = "0/1, -1/+1 or true/false"
+ALIASES = {role: names.split() for role, names in ALIASES.items()}
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+PARQUET = (".parquet", ".pq")
+FORMS = "CSV, Parquet or a folder of Parquet or of CSV"
 
-Key = Literal["labeler", "instance"]
+Columns = Mapping[str, Any]
 
 
-@dataclasses.dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table that is known by its column names and not yet read."""
 
     place: str
@@ -47,15 +48,12 @@ class Table:
 
 
 def open_table(source, place: str) -> Table:
-    """A path or a table in memory; refuses what cannot be read and columns that are there twice."""
-    if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        place = f"{place} {path}"
+    """A path, a URL or a table in memory; refuses what cannot be read and columns that are there twice."""
+    if is_path(source):
+        place = f"{place} {source}"
         with reading(place, "a table"):
-            if not path.exists():
-                raise InputError(f"{place}: no such file; allowed: CSV, Parquet or a folder of Parquet")
-            parquet = path.is_dir() or path.suffix.lower() in (".parquet", ".pq")
-            table = _open_parquet(path, place) if parquet else _open_csv(path, place)
+            files, folder = find(source, "parquet", "pq", "csv", "tsv")
+            table = _open_files(files, folder, place)
     else:
         table = _open_memory(source, place)
     twice = {n for n in table.columns if table.columns.count(n) > 1}
@@ -64,15 +62,35 @@ def open_table(source, place: str) -> Table:
     return table
 
 
-def _open_parquet(path: Path, place: str) -> Table:
-    files = sorted(map(str, path.rglob("*.parquet"))) if path.is_dir() else [str(path)]
+def _open_files(files: list[File], folder: bool, place: str) -> Table:
     if not files:
-        raise InputError(f"{place}: a folder without *.parquet files; allowed: CSV, Parquet or a folder of Parquet")
+        what = "a folder without *.parquet or *.csv files" if folder else NOTHING
+        raise InputError(f"{place}: {what}; allowed: {FORMS}")
+    parquet = [f for f in files if f.ending in ("parquet", "pq")]
+    if parquet:
+        return _open_parquet(parquet, place)
+    if files[0].ending in ("json", "jsonl", "ndjson"):
+        raise InputError(f"{place}: JSON, which only labels may come in; allowed: {FORMS}")
+    tables = [_open_csv(f, f"{place}/{f.path.rpartition('/')[2]}" if folder else place) for f in files]
+    for other in tables[1:]:
+        if sorted(other.columns) != sorted(tables[0].columns):
+            raise InputError(f"{other.place}: other columns than {tables[0].place}; allowed: a folder of one table")
+
+    def read(columns):
+        return pa.concat_tables([t.read(columns) for t in tables])
+
+    return Table(place, tables[0].columns, read)
+
+
+def _open_parquet(files: list[File], place: str) -> Table:
     from pyarrow import dataset  # takes pandas along, where that is installed
 
     with reading(place, "Parquet"):
-        data = dataset.dataset(files, format="parquet")
+        data = dataset.dataset([f.path for f in files], format="parquet", filesystem=files[0].system)
+    return _open_dataset(data, place)
 
+
+def _open_dataset(data, place: str) -> Table:
     def read(columns):
         with reading(place, "Parquet"):
             return data.to_table(columns=columns)
@@ -80,20 +98,20 @@ def _open_parquet(path: Path, place: str) -> Table:
     return Table(place, data.schema.names, read)
 
 
-def _open_csv(path: Path, place: str) -> Table:
-    csv = pa.csv
-    parse = csv.ParseOptions(delimiter="\t" if path.suffix.lower() == ".tsv" else ",", newlines_in_values=True)
-    if path.stat().st_size == 0:
+def _open_csv(file: File, place: str) -> Table:
+    parse = pa.csv.ParseOptions(delimiter="\t" if file.ending == "tsv" else ",", newlines_in_values=True)
+    if file.size == 0:
         raise InputError(f"{place}: empty file; needed: a header and at least one row")
-    with reading(place, "CSV"), csv.open_csv(path, parse_options=parse) as stream:
-        names = stream.schema.names
+    with reading(place, "CSV"), file.stream() as stream, pa.csv.open_csv(stream, parse_options=parse) as rows:
+        names = rows.schema.names
 
     def read(columns, kind=None, threads=True):
-        convert = csv.ConvertOptions(
+        convert = pa.csv.ConvertOptions(
             column_types={n: kind or pa.string() for n in names}, include_columns=columns, strings_can_be_null=False
         )
-        options = csv.ReadOptions(use_threads=threads)
-        return csv.read_csv(path, parse_options=parse, convert_options=convert, read_options=options)
+        options = pa.csv.ReadOptions(use_threads=threads)
+        with file.stream() as stream:
+            return pa.csv.read_csv(stream, parse_options=parse, convert_options=convert, read_options=options)
 
     def read_or_say_where(columns):
         try:
@@ -102,7 +120,7 @@ def _open_csv(path: Path, place: str) -> Table:
             with reading(place, "CSV"):  # once more, in order: now the message has the row
                 data = read(columns, pa.binary(), threads=False)
             for name in columns:
-                _decode(data[name], place, name)
+                refuse_bytes(data[name], place, name)
             raise
 
     return Table(place, [n.strip() for n in names], _renamed(read_or_say_where, names))
@@ -115,10 +133,13 @@ def _renamed(read, names):
 
 
 def _open_memory(source, place: str) -> Table:
+    dataset = sys.modules.get("pyarrow.dataset")
+    if dataset and isinstance(source, dataset.Dataset):  # on whatever file system
+        return _open_dataset(source, place)
     with reading(place, "a table"):
         if isinstance(source, Mapping):
             source = pa.table({str(name): pa.array(np.asarray(values)) for name, values in source.items()})
-        frame = nw.from_native(source)
+        frame = nw.from_native(_without_index(source))
         if isinstance(frame, nw.LazyFrame):
             frame = frame.collect()
         names = frame.columns
@@ -130,26 +151,13 @@ def _open_memory(source, place: str) -> Table:
     return Table(place, names, read)
 
 
-@contextlib.contextmanager
-def reading(place: str, kind: str):
-    """Whatever a reader raises, as one line."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (pa.ArrowException, OSError, ValueError, TypeError, nw.exceptions.NarwhalsError) as error:
-        raise InputError(f"{place}: cannot be read as {kind}: {one_line(error)}") from None
+def _without_index(source):
+    """A pandas table with the named levels of its index as columns; others as they are."""
+    names = getattr(getattr(source, "index", None), "names", ())
+    return source.reset_index() if any(n is not None and n not in source.columns for n in names) else source
 
 
-def _decode(column: pa.ChunkedArray, place: str, name: str) -> None:
-    for row, value in enumerate(column.to_pylist()):
-        try:
-            value.decode("utf-8")
-        except UnicodeDecodeError:
-            raise _bad(value, place, name, row, "text in UTF-8") from None
-
-
-def column_of(table: Table, role: str, columns: Mapping[str, str] | None = None) -> str:
+def column_of(table: Table, role: str, columns: Columns | None = None) -> str:
     """The name of the column that plays a role: as given, or the role's own name, or the one alias that is there."""
     for given in columns or {}:
         if given not in (*ALIASES, "weight"):
@@ -158,10 +166,19 @@ def column_of(table: Table, role: str, columns: Mapping[str, str] | None = None)
         return named(table, columns[role])
     if role in table.columns:
         return role
-    found = [n for n in table.columns if n.lower() in ALIASES.get(role, (role,))]
+    found = [n for n in table.columns if is_alias(n, role)]
     if len(found) > 1:
-        raise InputError(f"{table.place}: columns {' and '.join(map(repr, found))} may both be the {role}; say which")
+        raise InputError(
+            f"{table.place}: columns {' and '.join(map(repr, found))} may both be the {role}; say which: "
+            f"columns={{{role!r}: {found[0]!r}}} (--columns {role}={found[0]})"
+        )
     return found[0] if found else named(table, role)
+
+
+def is_alias(name: str, role: str) -> bool:
+    """Whether a column of this name is usually of this role: worker, Worker ID and workerId are."""
+    plain = "".join(c for c in name.lower() if c not in "_- ")
+    return plain.removesuffix("id" if role != "label" else "") in ALIASES.get(role, (role,))
 
 
 def named(table: Table, name: str) -> str:
@@ -170,136 +187,69 @@ def named(table: Table, name: str) -> str:
     return name
 
 
-# Columns
+# The same kind out
+
+Kind = Callable[[pa.Table], Any]
 
 
-def encode(column: pa.ChunkedArray, place: str, name: str) -> tuple[Int[np.ndarray, " N"], np.ndarray]:
-    """(index of each id, the ids in sorted order)."""
-    column = id_column(column, place, name)
-    encoded = column.dictionary_encode().combine_chunks()
-    order = pc.array_sort_indices(encoded.dictionary).to_numpy()
-    rank = np.empty(len(order), np.int32)
-    rank[order] = np.arange(len(order), dtype=np.int32)
-    ids = encoded.dictionary.take(pa.array(order)).to_numpy(zero_copy_only=False)
-    return rank[encoded.indices.to_numpy()], ids
+def kind_of(source) -> Kind:
+    """What makes a table of pyarrow one of the kind of ``source``; for paths, and kinds that cannot be made, pyarrow.
+
+    Example:
+        >>> kind_of({"labeler": ["a"]})(pa.table({"label": [1, 0]}))
+        {'label': array([1, 0])}
+    """
+    if isinstance(source, Mapping):
+        return as_arrays
+    if nw.dependencies.is_duckdb_relation(source):
+        return functools.partial(_as_relation, source)
+    if nw.dependencies.is_polars_lazyframe(source):
+        return _as_lazy
+    if nw.dependencies.is_into_dataframe(source):
+        return functools.partial(_as_frame, nw.from_native(source).implementation)
+    return as_arrow
 
 
-def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column without a dictionary, and text of one type only."""
-    t = pa.types
-    if t.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    return column.cast(pa.string()) if t.is_large_string(column.type) or t.is_string_view(column.type) else column
+def as_arrow(table: pa.Table) -> pa.Table:
+    return table
 
 
-def id_column(column: pa.ChunkedArray, place: str, name: str) -> pa.ChunkedArray:
-    """A column of ids; refuses missing ones."""
-    t = pa.types
-    column = plain_column(column)
-    if t.is_nested(column.type) or t.is_null(column.type):
-        raise InputError(f"{place}: column {name!r} of type {column.type}; allowed: text, numbers or dates as ids")
-    missing = pc.is_null(column, nan_is_null=True)
-    if t.is_string(column.type):
-        missing = pc.or_(missing, pc.is_in(column, value_set=pa.array(["", "NaN", "nan"])))
-    refuse_where(missing, column, place, name, "an id in every row")
-    return column
+def as_arrays(table: pa.Table) -> dict[str, np.ndarray]:
+    return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def rows_of(column: pa.ChunkedArray, ids: np.ndarray, place: str, name: str) -> Int[np.ndarray, " N"]:
-    """Where each id of a key column is among ``ids``, -1 for those that are not; refuses an id that is there twice."""
-    column, known = id_column(column, place, name), pa.array(ids)
-    if column.type != known.type:
-        with reading(f"{place}: column {name!r}", f"ids of type {known.type}, as in the labels"):
-            column = column.cast(known.type)
-    position = pc.index_in(column, value_set=known).fill_null(-1).to_numpy().astype(np.int64)
-    seen, counts = np.unique(position, return_counts=True)
-    twice = (counts > 1) & (seen >= 0)
-    if twice.any():
-        rows = np.flatnonzero(position == seen[twice][0]) + 1
-        raise InputError(
-            f"{place}: column {name!r}, rows {rows[0]} and {rows[1]}: {show(column[int(rows[0]) - 1])} "
-            "twice; allowed: one row each"
-        )
-    return position
+def _as_frame(implementation: nw.Implementation, table: pa.Table):
+    return nw.from_arrow(table, backend=implementation).to_native()
 
 
-def signs(column: pa.ChunkedArray, place: str, name: str) -> Int8[np.ndarray, " N"]:
-    """A column of labels as -1 and +1."""
-    refuse_where(pc.is_null(column, nan_is_null=True), column, place, name, ALPHABET)
-    encoded = plain_column(column).dictionary_encode().combine_chunks()
-    values = [sign(v) for v in encoded.dictionary.to_pylist()]
-    indices = encoded.indices.to_numpy()
-    bad = np.array([v is None for v in values], bool)[indices]
-    refuse_where(bad, column, place, name, ALPHABET)
-    label = np.array(values, np.int8)[indices] if len(indices) else np.empty(0, np.int8)
-    if (label == 0).any() and (label == -1).any():
-        minus, zero = (int(np.flatnonzero(label == v)[0]) for v in (-1, 0))
-        raise _bad(column[minus], place, name, minus, f"0/1 throughout (row {zero + 1} has 0) or -1/+1 throughout")
-    return np.where(label == 1, 1, -1).astype(np.int8)
+def _as_lazy(table: pa.Table):
+    return _as_frame(nw.Implementation.POLARS, table).lazy()
 
 
-def sign(value) -> int | None:
-    if isinstance(value, str):
-        return SIGNS.get(value.strip().lower())
+def _as_relation(source, answers: pa.Table):
+    """A relation in the database of another; DuckDB finds ``answers`` by its name."""
+    return source.query("given", "SELECT * FROM answers")
+
+
+# To files
+
+
+def write(table: pa.Table, out: Path) -> None:
+    """Writes CSV or Parquet; the file appears whole or not at all. Empty cells of CSV are nulls."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.new")
     try:
-        return int(value) if value in (-1, 0, 1) else None
-    except TypeError:
-        return None
-
-
-def numbers(column: pa.ChunkedArray, place: str, name: str, allowed: str, about=None) -> Float[np.ndarray, " N"]:
-    """A column of finite numbers; text is read as a number only where all of it is."""
-    t = pa.types
-    about = about or (lambda row: f"row {row + 1}")
-    column = plain_column(column)
-    text = t.is_string(column.type)
-    if t.is_boolean(column.type):
-        column = column.cast(pa.int8())
-    elif not (text or t.is_integer(column.type) or t.is_floating(column.type) or t.is_decimal(column.type)):
-        raise InputError(f"{place}: column {name!r} of type {column.type}; allowed: {allowed}")
-    try:
-        values = column.cast(pa.float64()).to_numpy()
-    except pa.ArrowInvalid:
-        values = np.array([_number(v) for v in column.to_pylist()])
-    bad = np.flatnonzero(~np.isfinite(values))
-    if bad.size:
-        row = int(bad[0])
-        raise InputError(f"{place}: column {name!r}, {about(row)}: got {show(column[row])}; allowed: {allowed}")
-    return values
-
-
-def _number(value) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def refuse_absent(missing: Int[np.ndarray, " m"], ids: np.ndarray, place: str, key: Key) -> None:
-    """Raises where ids have no row."""
-    if missing.size:
-        raise InputError(
-            f"{place}: no row for {key} {show(ids[missing[0]])} ({len(missing)} missing in all); "
-            f"every {key} of the labels needs one"
-        )
-
-
-def refuse_where(bad, column, place: str, name: str, allowed: str) -> None:
-    """Raises on the first value of a column that is bad."""
-    rows = np.flatnonzero(np.asarray(bad))
-    if rows.size:
-        raise _bad(column[int(rows[0])], place, name, int(rows[0]), allowed)
-
-
-def _bad(value, place: str, name: str, row: int, allowed: str) -> InputError:
-    return InputError(f"{place}: column {name!r}, row {row + 1}: got {show(value)}; allowed: {allowed}")
-
-
-def show(value) -> str:
-    """A value for a message: short, on one line, text in quotes."""
-    value = value.as_py() if isinstance(value, pa.Scalar) else value
-    value = value.item() if isinstance(value, np.generic) else value
-    if value is None or value == "":
-        return "nothing"
-    text = repr(value) if isinstance(value, str | bytes) else str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix.lower() in PARQUET:
+            pa.parquet.write_table(table, temporary)
+        else:
+            with open(temporary, "w", encoding="utf-8", newline="") as file:
+                rows = csv.writer(file, delimiter=SEPARATORS[out.suffix.lower()], lineterminator="\n")
+                rows.writerow(table.column_names)
+                for batch in table.to_batches(max_chunksize=2**14):
+                    rows.writerows(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+        os.replace(temporary, out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {one_line(error)}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()

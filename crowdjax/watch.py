@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +21,20 @@ from jaxtyping import Array
 
 from crowdjax import optimize
 
+__all__ = ["Progress", "Spread", "run"]
+
 PERIOD = 0.3  # seconds between two looks, about
 
 
+@runtime_checkable
 class Progress(Protocol):
-    """Told how far a fit is; an answer that is true asks it to stop there."""
+    """Told how far a fit is; an answer that is true asks it to stop there.
+
+    Example: asks after ten passes
+        >>> def impatient(stage, done, total, *, objective=None): return done >= 10
+        >>> isinstance(impatient, Progress)
+        True
+    """
 
     def __call__(self, stage: str, done: int, total: int, *, objective: float | None = None) -> bool | None: ...
 
@@ -66,6 +75,11 @@ class Spread(NamedTuple):
         axis: of the mesh.
         given: arguments -> their PartitionSpecs.
         found: () -> the PartitionSpecs of the result.
+
+    Example: everything on every device
+        >>> mesh = Mesh(np.array(jax.devices()[:1]), ("devices",))
+        >>> Spread(mesh, "devices", lambda *args: tuple(P() for _ in args), P).found()
+        P()
     """
 
     mesh: Mesh
@@ -89,6 +103,19 @@ def run(
         args: pytrees of arrays.
         settings: hashable, static under jit.
         progress: its ``total`` is the most steps that the stage may take. There is a step whatever it says.
+
+    Example: one stage that halves x
+        >>> def halve(x, k): return optimize.Step(x / 2, (x**2).sum(), 2 * x, None)
+        >>> def make(x, n):
+        ...     return optimize.Staged(
+        ...         first=(x, jnp.array(optimize.RUNNING)), numbers=np.arange(1),
+        ...         prepare=lambda carry, k: carry, limit=lambda carry, k: jnp.asarray(n),
+        ...         loop=lambda carry, k: optimize.iteration(halve, carry[0], max_steps=n),
+        ...         close=lambda carry, k, found: (found.x, found.code),
+        ...         code=lambda carry: carry[1], end=lambda carry: carry[0])
+        >>> x, stopped = run(make, (jnp.array([8.0]),), 3)
+        >>> x.tolist(), stopped
+        ([2.0], False)
     """
     piece = partial(_piece, make, settings, spread, args)
     host = np.asarray if spread is None else _of_first_device

@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from crowdjax.cli.common import App, errors, fail
+from crowdjax.labels import InputError
 
 HELP = """Experiments from TOML configs, into a folder of data, figures and a summary.
 
@@ -111,8 +112,17 @@ def list_(
 
 
 @app.command()
-def report(config: Config, overrides: Overrides = None, out: Out = Path("runs")) -> None:
-    """Write summary and figures of a finished run anew.
+def report(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="CONFIG ...", help="Configs or folders of runs, and settings to change"),
+    ],
+    out: Out = Path("runs"),
+    page: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The page that compares; default: DIR/comparison.html")
+    ] = None,
+) -> None:
+    """Write summary, figures and report.html of a finished run anew; of several runs, one page that compares them.
 
     Example: python -m experiments report configs/fig3.toml n_repeats=10
     """
@@ -120,7 +130,19 @@ def report(config: Config, overrides: Overrides = None, out: Out = Path("runs"))
         from experiments import config as configs
         from experiments import runner
 
-        print(runner.report(configs.load(config, overrides or []), out) / "SUMMARY.md")
+        overrides = [word for word in runs if "=" in word and not Path(word).exists()]
+        paths = [Path(word) for word in runs if word not in overrides]
+        if not paths:
+            raise InputError(f"report: got {' '.join(runs)}; allowed: a config or the folder of a run, at least one")
+        if len(paths) > 1:
+            folders = [path if path.is_dir() else out / configs.load(path, overrides).folder for path in paths]
+            print(runner.compare(folders, page or out / "comparison.html"))
+            return
+        if page is not None:
+            raise InputError(f"--page: got {page} with one run; allowed: with several")
+        run = paths[0]
+        done = runner.report_folder(run) if run.is_dir() else runner.report(configs.load(run, overrides), out)
+        print(done / "SUMMARY.md")
 
 
 def main(arguments: list[str] | None = None) -> int:

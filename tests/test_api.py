@@ -42,15 +42,15 @@ def with_features() -> crowdjax.Aggregation:
 
 
 def probabilities(result) -> dict:
-    return dict(zip(*(result.instances[c].to_pylist() for c in ("instance", "probability")), strict=True))
+    return dict(zip(*(result.tables["instances"][c].to_pylist() for c in ("instance", "probability")), strict=True))
 
 
 def test_the_answers_are_tables_by_id(result):
-    assert result.instances.column_names == ["instance", "probability", "label"]
-    assert result.labelers.column_names == ["labeler", "n_labels", "sensitivity", "specificity", "accuracy"]
-    assert result.instances["instance"].to_pylist() == sorted(TABLE["instance"].unique())
+    assert list(result.instances) == ["instance", "probability", "label"]
+    assert list(result.labelers) == ["labeler", "n_labels", "sensitivity", "specificity", "accuracy"]
+    assert result.instances["instance"].to_list() == sorted(TABLE["instance"].unique())
     assert (result.instances["label"].to_numpy() == TRUTH).mean() >= 0.9
-    assert result.labelers["n_labels"].to_pylist() == [I] * W
+    assert result.labelers["n_labels"].to_list() == [I] * W
     p, label = (result.instances[c].to_numpy() for c in ("probability", "label"))
     np.testing.assert_array_equal(label, p > 0.5)
 
@@ -69,7 +69,7 @@ def test_every_container_gives_the_same_answers(result, tmp_path):
     TABLE.to_csv(tmp_path / "t.csv", index=False)
     tables = [pl.from_pandas(TABLE), pa.Table.from_pandas(TABLE), TABLE.to_dict("list"), tmp_path / "t.csv"]
     for table in tables:
-        assert crowdjax.fit(table).instances.equals(result.instances)
+        assert crowdjax.fit(table).tables["instances"].equals(result.tables["instances"])
 
 
 def test_names_and_order_of_rows_change_nothing(result):
@@ -98,8 +98,7 @@ def test_majority_is_the_vote(tmp_path):
 def test_a_saved_fit_comes_back_whole(result, tmp_path):
     result.save(tmp_path / "out")
     back = crowdjax.load(tmp_path / "out")
-    assert back.instances.equals(result.instances)
-    assert back.labelers.equals(result.labelers)
+    assert back.tables == result.tables
     assert back.record["objective"] == result.record["objective"]
     np.testing.assert_array_equal(back.fit.weights.labeler.free, result.fit.weights.labeler.free)
     new = TABLE[TABLE["instance"] < "q10"]
@@ -129,7 +128,7 @@ def test_prediction_goes_by_labeler_not_by_position(result):
 
 def test_an_unseen_labeler_is_what_the_prior_says(result):
     prediction = result.predict({"labeler": ["new"], "instance": ["q"], "label": [1]})
-    assert prediction.instances["probability"][0].as_py() == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-6)
+    assert prediction.instances["probability"][0] == pytest.approx(1 / (1 + np.exp(-1)), abs=1e-6)
     assert "1 of 1 labelers are not in the fit" in prediction.warnings[-1]
     assert prediction.record["n_unseen_labelers"] == 1
 
@@ -142,7 +141,7 @@ def test_constant_features_are_left_out_with_a_warning(with_features):
 def test_an_unseen_labeler_with_features_is_what_they_say(with_features, tmp_path):
     new = {"labeler": ["w8"], "instance": ["q"], "label": [1]}
     with_features.save(tmp_path / "out")
-    p = crowdjax.load(tmp_path / "out").predict(new, labeler_features=FEATURES).instances["probability"][0].as_py()
+    p = crowdjax.load(tmp_path / "out").predict(new, labeler_features=FEATURES).instances["probability"][0]
     years = np.arange(W)
     constant, slope = np.asarray(with_features.fit.weights.labeler.dense)[:, 0]
     alpha = constant + slope * (8 - years.mean()) / years.std()
@@ -194,7 +193,7 @@ def test_a_fit_that_stopped_early_says_so():
 
 def test_a_fit_without_an_answer_raises():
     with pytest.raises(crowdjax.FitError, match="not finite"):
-        crowdjax.fit(TABLE.assign(weight=1e38))
+        crowdjax.fit(TABLE.assign(weight=1e30))
 
 
 def test_a_configuration_of_ones_own(tmp_path):
@@ -216,7 +215,7 @@ def test_a_configuration_of_ones_own(tmp_path):
         ({"model": "glad", "factors": "auto"}, "factors: got 'auto' with model glad; allowed: 1, or auto"),
         ({"model": "factor", "factors": 1.5}, "factors: got 1.5"),
         ({"model": "glad", "factors": 2}, "factors: got 2 with model glad"),
-        ({"class_prior": 1.0}, "class_prior: got 1.0; allowed: a number between 0 and 1"),
+        ({"class_prior": 1.0}, "class_prior: got 1.0; allowed: a number from 1e-09 to 1 - 1e-09"),
         ({"class_prior": float("nan")}, "class_prior: got nan"),
         ({"class_prior": "lern"}, r"class_prior: got 'lern' \(did you mean learn\?\)"),
         ({"class_prior": "logistic"}, "class_prior: logistic needs instance features"),

@@ -183,7 +183,6 @@ def test_bad_input_is_status_2_and_one_line(name, here):
         (["fit"], ["LABELS"]),
         (["fit", "labels.csv"], ["--out"]),
         (["fit", "absent.csv", "--out", "out"], ["absent.csv", "no such file"]),
-        (["fit", ".", "--out", "out"], ["without *.parquet"]),
         (["predict", "absent", "labels.csv", "--out", "out"], ["absent", "no fit.json"]),
         (["predict", ".", "labels.csv", "--out", "out"], ["no fit.json"]),
     ],

@@ -181,6 +181,8 @@ def test_nuts_reports_its_diagnostics_and_its_progress(tables):
         inference=small,
         progress=lambda *now: told.append(now),
     )
+    for table in (result.instances, result.curves, result.labelers, result.calibration):
+        assert isinstance(table, pd.DataFrame)  # as the labels
     assert {"rhat", "ess", "divergences"} < set(result.record["diagnostics"])
     assert told[-1] == ("nuts", 65, 65)
     assert "R-hat" in result.record["result"]

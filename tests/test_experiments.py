@@ -159,7 +159,7 @@ def test_a_run_has_its_files(finished):
     experiment, _, folder = finished
     assert folder.name == experiment.folder
     found = {p.name for p in folder.iterdir()}
-    assert {"config.json", "environment.json", "metrics.parquet", "SUMMARY.md"} <= found
+    assert {"config.json", "environment.json", "metrics.parquet", "SUMMARY.md", "report.html"} <= found
     assert {"fig3.svg", "fig3.png", "fig4.svg", "specialist.png"} <= found
     assert json.loads((folder / "config.json").read_text()) == json.loads(json.dumps(experiment.resolved()))
     environment = json.loads((folder / "environment.json").read_text())
@@ -201,12 +201,17 @@ def test_a_finished_run_is_found_and_force_runs_it_again(finished):
     assert (folder / "environment.json").stat().st_mtime_ns == before
 
 
-def test_a_report_is_written_anew_from_the_tables_with_the_same_bytes(finished):
-    experiment, out, folder = finished
-    before = {name: (folder / name).read_bytes() for name in ("SUMMARY.md", "fig3.svg", "fig3.png", "fig4.svg")}
+def test_a_report_is_written_anew_from_the_tables_with_the_same_bytes(finished, capsys, monkeypatch):
+    """By the command that its users have: a config and settings; it prints where the summary is."""
+    _, out, folder = finished
+    monkeypatch.setenv(datasets.VARIABLE, str(out / "nothing"))
+    names = ("SUMMARY.md", "report.html", "fig3.svg", "fig3.png", "fig4.svg")
+    before = {name: (folder / name).read_bytes() for name in names}
     for name in before:
         (folder / name).unlink()
-    runner.report(experiment, out)
+    config = next(p for p in CONFIGS if p.stem == "quickstart")
+    assert main(["report", str(config), *TINY, "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{folder / 'SUMMARY.md'}\n"
     assert {name: (folder / name).read_bytes() for name in before} == before
 
 

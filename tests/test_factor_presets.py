@@ -124,8 +124,8 @@ def test_features_equal_their_matrix(x64):
         (dict(features=float("nan")), ["features", "nan"]),
         (dict(deviation=-0.1), ["deviation", "-0.1"]),
         (dict(link="logit"), ["link", "'logit'", "linear, exp"]),
-        (dict(class_prior=0.0), ["class_prior", "0.0", "between 0 and 1"]),
-        (dict(class_prior=1.0), ["class_prior", "1.0", "between 0 and 1"]),
+        (dict(class_prior=0.0), ["class_prior", "0.0", "from 1e-09 to 1 - 1e-09"]),
+        (dict(class_prior=1.0), ["class_prior", "1.0", "from 1e-09 to 1 - 1e-09"]),
         (dict(class_prior="learned"), ["class_prior", "learned", "learn, logistic"]),
     ],
 )

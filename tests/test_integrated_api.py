@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import crowdjax
-from crowdjax.integrated.auto import n_crowds
+from crowdjax.integrated import crowd_of
 
 
 def crowd(n_labelers=15, n_instances=60, per_instance=8, seed=0, offset=0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -39,10 +39,10 @@ def reason(result, words: str) -> bool:
 
 
 def test_the_answers_are_tables_by_id(result):
-    assert result.instances.column_names == ["instance", "probability", "label", "depends"]
+    assert list(result.instances) == ["instance", "probability", "label", "depends"]
     ends, measures = ("", "_lower", "_upper"), ("sensitivity", "specificity", "informedness")
     intervals = [f"{name}{end}" for name in measures for end in ends]
-    assert result.labelers.column_names == ["labeler", "n_labels", *intervals, "accuracy", "kind"]
+    assert list(result.labelers) == ["labeler", "n_labels", *intervals, "accuracy", "kind"]
     assert (result.instances["label"].to_numpy() == TRUTH["label"]).mean() >= 0.9
     lower, mean, upper = (result.labelers[f"sensitivity{e}"].to_numpy() for e in ("_lower", "", "_upper"))
     assert (lower < mean).all() and (mean < upper).all()
@@ -64,7 +64,7 @@ def test_auto_is_the_integrated_model_where_nothing_stands_against_it(result):
 def test_a_saved_result_is_the_result(result, tmp_path):
     result.save(tmp_path / "out")
     loaded = crowdjax.load(tmp_path / "out")
-    assert loaded.instances.equals(result.instances) and loaded.labelers.equals(result.labelers)
+    assert loaded.tables == result.tables
     np.testing.assert_array_equal(loaded.boundary.points, result.boundary.points)
     a, b = (r.predict(TABLE).instances["probability"].to_numpy() for r in (result, loaded))
     np.testing.assert_array_equal(a, b)
@@ -80,7 +80,7 @@ def test_the_labels_of_the_fit_get_its_answers_back(result):
 
 def test_unseen_labelers_are_average_and_said_to_be(result):
     found = result.predict({"labeler": ["new"] * 2, "instance": ["a", "b"], "label": [1, 0]})
-    assert found.instances["label"].to_pylist() == [1, 0]
+    assert list(found.instances["label"]) == [1, 0]
     assert reason(found, "1 of 1 labelers are not in the fit")
 
 
@@ -88,7 +88,7 @@ def test_gold_places_the_boundary_and_is_kept():
     gold = TRUTH.head(12)
     found = crowdjax.fit(TABLE, "auto", gold=gold)
     assert found.record["boundary"]["choice"] == "gold"
-    assert found.instances["probability"].to_pylist()[:12] == gold["label"].to_list()
+    assert found.instances["probability"].to_list()[:12] == gold["label"].to_list()
     assert not found.instances["depends"].to_numpy()[:12].any()
 
 
@@ -106,7 +106,7 @@ def test_one_label_an_instance_is_its_answer():
     table, _ = crowd(per_instance=1)
     found = crowdjax.fit(table, "auto")
     assert not found.record["config"]["hierarchy"] and reason(found, "1.00 labels per instance")
-    labels = table.set_index("instance")["label"].loc[found.instances["instance"].to_pylist()]
+    labels = table.set_index("instance")["label"].loc[found.instances["instance"].to_list()]
     np.testing.assert_array_equal(found.instances["label"], labels)
 
 
@@ -118,8 +118,9 @@ def test_separate_crowds_are_said_to_be():
 def test_a_chain_of_labelers_is_one_crowd():
     n = 200
     labeler, instance = np.r_[0:n, 1 : n + 1], np.r_[0:n, 0:n]
-    assert n_crowds(labeler, instance, n + 1, n) == 1
-    assert n_crowds(*(np.delete(v, 77) for v in (labeler, instance)), n + 1, n) == 2
+    assert (crowd_of(labeler, instance, n + 1, n) == 0).all()
+    cut = crowd_of(*(np.delete(v, 77) for v in (labeler, instance)), n + 1, n)
+    assert cut.tolist() == [1] * 78 + [0] * 123
 
 
 @pytest.mark.parametrize(

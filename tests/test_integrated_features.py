@@ -229,7 +229,7 @@ def test_what_is_new_is_what_its_features_say(fitted):
     def p(labelers, able, clear):
         new = {"labeler": labelers, "instance": [900, 901], "label": [1, 1]}
         found = result.predict(new, labeler_features=rows("labeler", able), instance_features=rows("instance", clear))
-        return found.instances["probability"].to_pylist()
+        return list(found.instances["probability"])
 
     dull, able = p([900, 901], [-2.0, 2.0], [0.0, 0.0])
     assert able > dull + 0.05

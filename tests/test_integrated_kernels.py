@@ -184,7 +184,7 @@ def test_a_batch_over_weights_is_its_members():
     ("settings", "message"),
     [
         ({"spread": 2.0}, "spread: got 2.0; allowed: learn, 0, or a number from 0.3 to 1.5"),
-        ({"class_prior": 1.0}, "class_prior: got 1.0; allowed: a number between 0 and 1, learn"),
+        ({"class_prior": 1.0}, "class_prior: got 1.0; allowed: a number from 1e-09 to 1 - 1e-09, learn"),
         ({"points": 2}, "points: got 2; allowed: 3 or more"),
     ],
 )

@@ -138,7 +138,7 @@ def test_kinds_of_labelers_are_told():
     label = (rng.random((200, 35)) < expit(alpha * z[:, None])).astype(int)
     instance, labeler = (v.ravel() for v in np.mgrid[:200, :35])
     result = crowdjax.fit({"labeler": labeler, "instance": instance, "label": label.ravel()}, "auto")
-    kind = np.array(result.labelers["kind"].to_pylist())
+    kind = result.labelers["kind"]
     assert np.isin(kind[:20], ("expert", "ordinary")).all()
     assert (kind[:20] == "expert").sum() >= 5  # the classes are softer in the model than here: J is .85, not all of it
     assert (kind[30:] == "adversary").all()
@@ -165,7 +165,7 @@ def table():
 def test_the_facade_says_it_in_sentences_and_files(table, tmp_path):
     result = crowdjax.fit(table, "auto")
     found = crowdjax.look(result, table, replicates=39)
-    assert found.labelers["labeler"].to_pylist() == result.labelers["labeler"].to_pylist()
+    assert found.labelers["labeler"].tolist() == result.labelers["labeler"].tolist()
     assert any("schools of thought" in sentence for sentence in found.warnings)
     again = crowdjax.look(result, table, replicates=39)
     assert again.record["checks"] == found.record["checks"]
@@ -179,7 +179,7 @@ def test_of_many_labels_a_part_is_looked_at(table, monkeypatch):
     monkeypatch.setattr(look_api, "MOST_LABELS", 800)
     found = crowdjax.look(crowdjax.fit(table, "auto"), table, replicates=19)
     assert found.record["n_looked_at"] == 100
-    assert found.instances["surprise"].null_count == found.instances["surprising"].null_count == 100
+    assert found.tables["instances"]["surprise"].null_count == found.tables["instances"]["surprising"].null_count == 100
     assert "100 of 200 instances" in found.warnings[-1]
 
 

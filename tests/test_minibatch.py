@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT
 
-from crowdjax import api, io, minibatch, simulate
+from conftest import ROOT
+from crowdjax import api, minibatch, simulate
 from crowdjax.factor import FactorConfig, Solver
 from crowdjax.labels import InputError
+from crowdjax.pieces import scan
 
 N, W, I = 12_000, 37, 1200  # 37 labelers: their tables get padded
 BATCH = 3000
@@ -85,7 +86,7 @@ def test_it_ends_where_the_whole_fit_ends(model, prior, folder, tmp_path):
 def test_a_written_fit_predicts_new_instances(folder, tmp_path):
     api.fit_large(folder, tmp_path / "out", "glad", **SHORT)
     new = {"labeler": ["w0000000", "w0000001"], "instance": ["new", "new"], "label": [1, 1]}
-    (p,) = api.load(tmp_path / "out").predict(new).instances["probability"].to_pylist()
+    (p,) = api.load(tmp_path / "out").predict(new).instances["probability"]
     assert 0.6 < p < 1
 
 
@@ -190,7 +191,7 @@ def test_the_state_of_another_fit_is_refused(folder, tmp_path):
 
 
 def test_parts_hold_every_row_once_and_whole_instances(folder, tmp_path):
-    parts = minibatch.deal(io.scan(folder, batch=700), tmp_path / "parts", BATCH)
+    parts = minibatch.deal(scan(folder, batch=700), tmp_path / "parts", BATCH)
     rows, ids = [], []
     for k in range(len(parts)):
         labels, instances = parts.labels(k), parts.instances(k).to_pylist()
@@ -216,13 +217,13 @@ def test_weights_and_repeats_count_as_in_the_whole_fit(tmp_path):
 
 
 def test_a_url_is_read_like_a_path(folder, tmp_path):
-    there = io.scan(f"file://{folder}")
+    there = scan(f"file://{folder}")
     assert there.n_rows == N
     fsspec = pytest.importorskip("fsspec")
     memory = fsspec.filesystem("memory")
     memory.makedirs("/crowdjax")
     memory.put(str(folder / "part-0.parquet"), "/crowdjax/part-0.parquet")
-    rows = list(io.scan("memory://crowdjax", batch=1000).rows())
+    rows = list(scan("memory://crowdjax", batch=1000).rows())
     assert sum(len(r.label) for r in rows) == N // 3
 
 
@@ -246,7 +247,7 @@ def test_bad_rows_are_refused_and_nothing_is_left(change, message, tmp_path):
 def test_labels_of_both_alphabets_in_different_pieces_are_refused(tmp_path):
     table = pa.table({"labeler": ["a"] * 20, "instance": ["x"] * 20, "label": [0] * 10 + [-1] * 10})
     with pytest.raises(InputError, match="after row 10: column 'label': both 0 and -1"):
-        list(io.scan(write(tmp_path / "labels", table, 1), batch=10).rows())
+        list(scan(write(tmp_path / "labels", table, 1), batch=10).rows())
 
 
 @pytest.mark.parametrize(

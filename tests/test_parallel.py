@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT
 
+from conftest import ROOT
 from crowdjax import api, parallel, shards, simulate
 from crowdjax.factor import PRESETS, Solver, build, fit_jit
 from crowdjax.labels import InputError, Labels

@@ -105,19 +105,30 @@ def _level(context: typer.Context, verbose: bool, quiet: bool) -> int:
 
 
 TABLES, MODEL, FITTING = "Tables", "Model", "Fitting"  # headings of a command's help
-LABELS = "CSV, Parquet or folder of it: labeler, instance, label"
-LabelsArgument = Annotated[Path, typer.Argument(metavar="LABELS", help=LABELS)]
+LABELS = "Path or URL: CSV, Parquet, folder of it, or an export"
+LabelsArgument = Annotated[str, typer.Argument(metavar="LABELS", help=LABELS)]
 LabelerFeatures = Annotated[
-    Path | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Labeler, numeric columns")
+    str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Labeler, numeric columns")
 ]
 InstanceFeatures = Annotated[
-    Path | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Instance, numeric columns")
+    str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Instance, numeric columns")
 ]
-Gold = Annotated[Path | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Known truth: instance, label")]
+Gold = Annotated[str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Known truth: instance, label")]
 Columns = Annotated[
     str | None,
     typer.Option(metavar="ROLE=NAME", rich_help_panel=TABLES, help="Columns of LABELS, as labeler=worker,..."),
 ]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from", metavar="FORM", rich_help_panel=TABLES, help="LABELS are long, wide, label-studio or prodigy"
+    ),
+]
+Positive = Annotated[
+    str | None,
+    typer.Option(metavar="WORD", rich_help_panel=TABLES, help="Of labels in two words, the one that is 1"),
+]
+Report = Annotated[bool, typer.Option("--report", help="Also write report.html, a page to read, print and send")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Result's folder; an earlier result there is replaced")]
 
 
@@ -179,20 +190,23 @@ def errors():
         from crowdjax.labels import InputError
 
         wrong = isinstance(error, InputError)
-        told = wrong or type(error).__name__ == "FitError"
+        told = wrong or type(error).__name__ in ("FitError", "DownloadError")
         text = str(error) if told else f"{type(error).__name__}: {error}"
         raise typer.Exit(fail(text, 2 if wrong else 1)) from None
 
 
-def columns_of(given: str | None) -> dict[str, str] | None:
-    """``labeler=worker,instance=task`` as a dict."""
+def columns_of(given: str | None) -> dict[str, str | list[str]] | None:
+    """``labeler=worker,instance=task`` as a dict; the names of a role that is there several times as a list."""
     from crowdjax.labels import InputError
 
     pairs = [] if given is None else [part.partition("=") for part in given.split(",")]
     for role, sign, name in pairs:
         if not (role and sign and name):
             raise InputError(f"--columns: got {given!r}; allowed: labeler=NAME,instance=NAME,label=NAME,weight=NAME")
-    return {role.strip(): name.strip() for role, _, name in pairs} or None
+    names: dict[str, list[str]] = {}
+    for role, _, name in pairs:
+        names.setdefault(role.strip(), []).append(name.strip())
+    return {role: found[0] if len(found) == 1 else found for role, found in names.items()} or None
 
 
 def finish(result, out: Path, progress: Progress | None = None) -> None:

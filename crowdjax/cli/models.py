@@ -15,11 +15,14 @@ from crowdjax.cli.common import (
     MODEL,
     TABLES,
     Columns,
+    From,
     Gold,
     InstanceFeatures,
     LabelerFeatures,
     LabelsArgument,
     Out,
+    Positive,
+    Report,
     columns_of,
     errors,
     finish,
@@ -42,7 +45,7 @@ def fit(
     instance_features: InstanceFeatures = None,
     gold: Gold = None,
     scores: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="T", rich_help_panel=TABLES, help="Instance, score: where integrated parts the classes"),
     ] = None,
     class_prior: Annotated[
@@ -66,6 +69,8 @@ def fit(
         ),
     ] = 0,
     columns: Columns = None,
+    form: From = None,
+    positive: Positive = None,
     minibatch: Annotated[
         int | None,
         typer.Option(metavar="N", rich_help_panel=FITTING, help="Labels in memory at a time; LABELS may be larger"),
@@ -82,6 +87,7 @@ def fit(
             help="Classes meet at: able, gap, unweighted, gold or score",
         ),
     ] = None,
+    report: Report = False,
 ) -> None:
     """Fit a model to LABELS; write instances.parquet, labelers.parquet, fit.json and the fit itself to a folder.
 
@@ -98,15 +104,17 @@ def fit(
             restarts=restarts,
             seed=seed,
             columns=columns_of(columns),
+            positive=positive,
             devices=devices,
         )
         tables = dict(labeler_features=labeler_features, instance_features=instance_features, gold=gold, scores=scores)
         if minibatch is None:
             with progress_bar() as progress:
-                result = api.fit(labels, model, **settings, **tables, boundary=boundary, progress=progress)
-            result.save(out)
+                result = api.fit(labels, model, **settings, **tables, boundary=boundary, form=form, progress=progress)
+            result.save(out, report=report)
         else:
-            _refuse_with_minibatch(tables | {"boundary": boundary})
+            no_pieces = {"boundary": boundary, "from": None if form == "long" else form, "report": report or None}
+            _refuse_with_minibatch(tables | no_pieces)
             with progress_bar() as progress:
                 result = api.fit_large(labels, out, model, batch=minibatch, **settings, progress=progress)
         finish(result, out, progress)
@@ -119,6 +127,7 @@ def predict(
     labeler_features: LabelerFeatures = None,
     instance_features: InstanceFeatures = None,
     columns: Columns = None,
+    form: From = None,
 ) -> None:
     """Judge new instances by LABELS and the fit in DIR; write instances.parquet and predict.json to a folder.
 
@@ -133,6 +142,7 @@ def predict(
                 labeler_features=labeler_features,
                 instance_features=instance_features,
                 columns=columns_of(columns),
+                form=form,
             )
         result.save(out)
         finish(result, out)
@@ -146,6 +156,8 @@ def look(
     replicates: Annotated[int, typer.Option(metavar="N", help="Sets of labels that the model gives; 19 or more")] = 99,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Of the replicates")] = 0,
     columns: Columns = None,
+    form: From = None,
+    report: Report = False,
 ) -> None:
     """What the fit in DIR misses in its LABELS, and who is who: look.json, labelers.parquet, instances.parquet.
 
@@ -158,20 +170,20 @@ def look(
         results.check_out(out)
         settings = dict(instance_features=instance_features, replicates=replicates, seed=seed)
         with progress_bar():
-            result = look_api.look(api.load(folder), labels, **settings, columns=columns_of(columns))
-        result.save(out)
+            result = look_api.look(api.load(folder), labels, **settings, columns=columns_of(columns), form=form)
+        result.save(out, report=report)
         finish(result, out)
 
 
 def context(
     labels: LabelsArgument,
-    scores: Annotated[Path, typer.Option(metavar="T", help="Instance, one or more numeric columns")],
+    scores: Annotated[str, typer.Option(metavar="T", help="Instance, one or more numeric columns")],
     out: Out,
     weights: Annotated[
-        Path | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Sampling weights: instance, weight")
+        str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Sampling weights: instance, weight")
     ] = None,
     population: Annotated[
-        Path | None,
+        str | None,
         typer.Option(metavar="T", rich_help_panel=TABLES, help="The population's scores; weight or count, if any"),
     ] = None,
     gold: Gold = None,
@@ -211,6 +223,9 @@ def context(
         typer.Option(metavar="N", rich_help_panel=FITTING, min=0, max=2**32 - 1, help="Draws chains and samples"),
     ] = 0,
     columns: Columns = None,
+    form: From = None,
+    positive: Positive = None,
+    report: Report = False,
 ) -> None:
     """Fit prevalence and accuracy as functions of a score; write tables, figures and the fit to a folder.
 
@@ -238,16 +253,18 @@ def context(
                 draws=draws,
                 seed=seed,
                 columns=columns_of(columns),
+                form=form,
+                positive=positive,
                 progress=progress,
             )
-        result.save(out)
+        result.save(out, report=report)
         if not sys.stdout.isatty():
             for sentence in result.warnings:
                 LOG.warning("crowdjax: note: %s", sentence, extra={"fields": {"event": "note"}})
         finish(result, out)
 
 
-def _refuse_with_minibatch(tables: dict[str, Path | str | None]) -> None:
+def _refuse_with_minibatch(tables: dict[str, str | None]) -> None:
     from crowdjax.labels import InputError
 
     for name, table in tables.items():

@@ -1,4 +1,7 @@
-"""The contextual model (Theodon): prevalence, sensitivity and specificity as functions of a score."""
+"""The contextual model (Theodon): prevalence, sensitivity and specificity as functions of a score.
+
+Examples go on from the one of ``fit``: ``labels``, ``scores``, ``config`` and ``found`` are its.
+"""
 
 from crowdjax.contextual.context import Scale
 from crowdjax.contextual.diagnostics import pareto_smooth
@@ -9,18 +12,21 @@ from crowdjax.contextual.estimands import (
     band,
     calibrate,
     check_weights,
+    function_draws,
     functions,
     inclusion_weights,
     item_posteriors,
     item_prevalence,
     labeler_functions,
     labeler_table,
+    log_likelihood_draws,
     population_prevalence,
+    prevalence_draws,
     sampling_weights,
 )
 from crowdjax.contextual.functions import GP, Function
 from crowdjax.contextual.inference import ContextualFit, Inference, fit, load, save
-from crowdjax.contextual.model import PRESETS, ContextualConfig, model, prepare_data
+from crowdjax.contextual.model import PRESETS, ContextualConfig, Curves, model, prepare_data
 
 __all__ = [
     "GP",
@@ -28,6 +34,7 @@ __all__ = [
     "Band",
     "ContextualConfig",
     "ContextualFit",
+    "Curves",
     "Function",
     "Functions",
     "Inference",
@@ -37,6 +44,7 @@ __all__ = [
     "calibrate",
     "check_weights",
     "fit",
+    "function_draws",
     "functions",
     "inclusion_weights",
     "item_posteriors",
@@ -44,10 +52,12 @@ __all__ = [
     "labeler_functions",
     "labeler_table",
     "load",
+    "log_likelihood_draws",
     "model",
     "pareto_smooth",
     "population_prevalence",
     "prepare_data",
+    "prevalence_draws",
     "sampling_weights",
     "save",
 ]

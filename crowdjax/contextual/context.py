@@ -25,6 +25,10 @@ class Scale:
         transform: ``identity``, ``logit`` (scores are probabilities) or ``rank`` (empirical distribution function).
         low, high: per column, what goes to -1 and 1 after the transform.
         knots: for ``rank``, quantiles of each column, shape [C, K] (evenly spaced in probability).
+
+    Example: by the distribution of the scores
+        >>> Scale.learn([0.0, 1.0, 100.0], transform="rank")([1.0]).ravel().round(1).tolist()
+        [0.0]
     """
 
     transform: Transform

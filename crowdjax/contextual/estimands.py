@@ -21,12 +21,17 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from crowdjax import likelihood
 from crowdjax.contextual.functions import Basis
 from crowdjax.contextual.inference import ContextualFit, crowd_curves
-from crowdjax.contextual.model import coefficients, curves, prepare_data, prevalence, tables, triples
+from crowdjax.contextual.model import Curves, coefficients, curves, prepare_data, prevalence, tables, triples
 from crowdjax.labels import LabelError, Labels
 
 
 class Band(NamedTuple):
-    """Posterior mean and equal-tailed interval of each quantity, all of one shape."""
+    """Posterior mean and equal-tailed interval of each quantity, all of one shape.
+
+    Example:
+        >>> Band(0.5, 0.4, 0.6).upper
+        0.6
+    """
 
     mean: Float[np.ndarray, "*n"]
     lower: Float[np.ndarray, "*n"]
@@ -34,7 +39,12 @@ class Band(NamedTuple):
 
 
 class Functions(NamedTuple):
-    """Bands of the three functions, each of shape [n] (of the labelers' [W, n])."""
+    """Bands of the three functions, each of shape [n] (of the labelers' [W, n]).
+
+    Example:
+        >>> Functions(*[Band(*np.ones((3, 2)))] * 3).sensitivity.mean.shape
+        (2,)
+    """
 
     prevalence: Band
     sensitivity: Band
@@ -43,7 +53,12 @@ class Functions(NamedTuple):
 
 class LabelerTable(NamedTuple):
     """Per labeler: judgements, sensitivity, specificity, their mean (balanced accuracy), and the interval of its rank
-    among all labelers (1: best)."""
+    among all labelers (1: best).
+
+    Example:
+        >>> labeler_table(found).n_labels.tolist()
+        [60.0, 60.0, 60.0]
+    """
 
     n_labels: Float[np.ndarray, " W"]
     sensitivity: Band
@@ -71,13 +86,42 @@ def functions(fit: ContextualFit, scores, level: float = 0.95) -> Functions:
 
     Args:
         scores: where to look, shape [n] or [n, C].
+
+    Example: positives are more common at higher scores
+        >>> low, high = functions(found, [0.1, 0.9]).prevalence.mean
+        >>> bool(low < high)
+        True
+
+    Source: the post, "Theodon".
     """
-    found = crowd_curves(fit.config, *fit.bases(scores), fit.draws, jnp.asarray(fit.labels_per_labeler))
-    return Functions(*(band(draws, level) for draws in found))
+    return Functions(*(band(draws, level) for draws in function_draws(fit, scores)))
+
+
+def function_draws(fit: ContextualFit, scores) -> Curves:
+    """Every posterior draw of prevalence and of the crowd's sensitivity and specificity, each of shape [S, n], at given
+    scores, shape [n] or [n, C].
+
+    Example:
+        >>> function_draws(found, [0.1, 0.9]).specificity.shape
+        (500, 2)
+    """
+    return crowd_curves(fit.config, *fit.bases(scores), fit.draws, jnp.asarray(fit.labels_per_labeler))
 
 
 def labeler_functions(fit: ContextualFit, scores, labelers: Int[np.ndarray, " W"], level: float = 0.95) -> Functions:
-    """The same for given labelers (indices): sensitivity and specificity of shape [W, n]."""
+    """The same for given labelers (indices): sensitivity and specificity of shape [W, n].
+
+    Args:
+        scores: where to look, shape [n] or [n, C].
+        labelers: indices, shape [W].
+
+    Raises:
+        LabelError: an index that is none.
+
+    Example:
+        >>> labeler_functions(found, [0.1, 0.9], np.array([0, 2])).sensitivity.mean.shape
+        (2, 2)
+    """
     labelers = np.asarray(labelers)
     bad = np.flatnonzero((labelers < 0) | (labelers >= len(fit.labels_per_labeler)))
     if bad.size:
@@ -92,7 +136,18 @@ def _labeler_curves(config, basis, labeler_basis, draws, labelers):
 
 
 def calibrate(fit: ContextualFit, scores, level: float = 0.95) -> Band:
-    """The classifier's scores as probabilities: E[π(s) | labels], with its band; shape [n]."""
+    """The classifier's scores as probabilities: E[π(s) | labels], with its band; shape [n].
+
+    Args:
+        scores: shape [n] or [n, C].
+
+    Example:
+        >>> p = calibrate(found, [0.1, 0.9])
+        >>> bool(p.lower[0] < p.mean[0] < p.upper[0] < p.mean[1])
+        True
+
+    Source: the post's third use.
+    """
     return band(_prevalence(fit.config, fit.bases(scores)[0], fit.draws), level)
 
 
@@ -114,16 +169,48 @@ def item_posteriors(fit: ContextualFit, labels: Labels, scores, n_draws: int = 2
         labels: of the fit, or new ones of the same labelers; gold labels give 0 or 1.
         scores: of their instances, shape [I] or [I, C].
         n_draws: how many draws to average.
+
+    Example:
+        >>> p = item_posteriors(found, labels, scores)
+        >>> p.shape, bool(((p > 0.5) == (np.bincount(labels.instance, labels.label) > 0)).mean() > 0.9)
+        ((60,), True)
     """
     data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None)
     return np.asarray(_mean_posterior(fit.config, data, _some(fit, n_draws)))
 
 
-def _posterior(config, data, draw):
-    labels = data.labels
+def _log_likelihoods(config, data, draw):
+    """(ℓ⁺, ℓ⁻, logit π) of every instance."""
     c = coefficients(config, data.basis, data.labeler_basis, draw)
     s, gamma, prior = triples(config, data, c, tables(config, data.basis, c))
-    return likelihood.posterior(*likelihood.instance_log_likelihood(labels, s, gamma), prior, labels.gold)
+    return *likelihood.instance_log_likelihood(data.labels, s, gamma), prior
+
+
+def _posterior(config, data, draw):
+    return likelihood.posterior(*_log_likelihoods(config, data, draw), data.labels.gold)
+
+
+def log_likelihood_draws(fit: ContextualFit, labels: Labels, scores) -> Float[np.ndarray, "S I"]:
+    """log p(L_j) of every instance's labels in every posterior draw, the truth summed out; fixed at gold where known.
+
+    Args:
+        labels: of the fit, or new ones of the same labelers.
+        scores: of their instances, shape [I] or [I, C].
+
+    Example:
+        >>> log_likelihood_draws(found, labels, scores).shape
+        (500, 60)
+    """
+    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None)
+    return np.asarray(_evidence(fit.config, data, fit.draws))
+
+
+@eqx.filter_jit
+def _evidence(config, data, draws):
+    def one(draw):
+        return likelihood.instance_evidence(*_log_likelihoods(config, data, draw), data.labels.gold)
+
+    return jax.lax.map(one, draws)
 
 
 @eqx.filter_jit
@@ -152,11 +239,38 @@ def population_prevalence(
 
     Raises:
         LabelError: a weight is not positive and finite (counts may be 0), or the lengths differ.
+
+    Example: a population of three low scores and one high one
+        >>> band = population_prevalence(found, [0.1, 0.9], [3, 1])
+        >>> bool(band.lower < band.mean < 0.5)
+        True
+
+    Source: the post's second use.
+    """
+    return band(prevalence_draws(fit, scores, weights, key=key, n_draws=n_draws), level)
+
+
+def prevalence_draws(
+    fit: ContextualFit,
+    scores,
+    weights=None,
+    *,
+    key: PRNGKeyArray | None = None,
+    n_draws: int | None = None,
+) -> Float[np.ndarray, " S"]:
+    """The draws behind :func:`population_prevalence`: all, or so many of them, evenly spaced.
+
+    Args:
+        scores, weights, key: as there, shape [n].
+
+    Example:
+        >>> prevalence_draws(found, [0.1, 0.9], [3, 1], n_draws=100).shape
+        (100,)
     """
     weights = check_weights(weights, len(np.asarray(scores)), allow_zero=key is None)
-    draws = _some(fit, n_draws)
+    draws = _some(fit, n_draws or fit.n_draws)
     basis = fit.bases(scores)[0]
-    return band(np.asarray(_aggregate(fit.config, basis, draws, jnp.asarray(weights / weights.sum()), key)), level)
+    return np.asarray(_aggregate(fit.config, basis, draws, jnp.asarray(weights / weights.sum()), key))
 
 
 @eqx.filter_jit
@@ -185,7 +299,17 @@ def item_prevalence(
 ) -> Band:
     """The same from the labelled instances' own truths: Σ ω z / Σ ω, z drawn from each draw's item posteriors, with the
     sample reweighted by a Bayesian bootstrap. Leans less on the prevalence function, and is noisier where positives are
-    rare and heavily weighted."""
+    rare and heavily weighted.
+
+    Args:
+        labels, scores: of the labelled instances, shape [I] or [I, C].
+        weights: their sampling weights, shape [I]; default: one each.
+
+    Example:
+        >>> band = item_prevalence(found, labels, scores, jax.random.key(0))
+        >>> bool(band.lower < 0.5 < band.upper)
+        True
+    """
     weights = check_weights(weights, labels.n_instances)
     data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None)
     draws = np.asarray(
@@ -211,6 +335,11 @@ def labeler_table(fit: ContextualFit, level: float = 0.95, n_draws: int = 400) -
 
     Per draw, sensitivity is averaged over scores in proportion to π(x), specificity to 1 - π(x): the chances of being
     right about a positive and about a negative instance.
+
+    Example: labelers who are taken to be alike
+        >>> table = labeler_table(found)
+        >>> bool((table.sensitivity.mean == table.sensitivity.mean[0]).all())
+        True
     """
     basis, own = fit.bases_of_inputs()
     pair = _labeler_averages(fit.config, basis, own, _some(fit, n_draws), jnp.arange(len(fit.labels_per_labeler)))
@@ -267,7 +396,18 @@ def sampling_weights(scores, edges, counts) -> Float[np.ndarray, " I"]:
 
 
 def inclusion_weights(probability) -> Float[np.ndarray, " I"]:
-    """Weights of instances that were each drawn with a known probability: its inverse."""
+    """Weights of instances that were each drawn with a known probability: its inverse.
+
+    Args:
+        probability: above 0, at most 1, shape [I].
+
+    Raises:
+        LabelError: another number.
+
+    Example:
+        >>> inclusion_weights([0.5, 0.01]).tolist()
+        [2.0, 100.0]
+    """
     probability = np.asarray(probability, np.float64)
     bad = np.flatnonzero(~((probability > 0) & (probability <= 1)))
     if bad.size:
@@ -276,7 +416,15 @@ def inclusion_weights(probability) -> Float[np.ndarray, " I"]:
 
 
 def check_weights(weights, n: int, *, allow_zero: bool = False) -> Float[np.ndarray, " n"]:
-    """Weights as float64, one per row, positive and finite; raises ``LabelError`` otherwise."""
+    """Weights as float64, one per row, positive and finite; raises ``LabelError`` otherwise.
+
+    Args:
+        weights: shape [n]; None: one each.
+
+    Example:
+        >>> check_weights([1, 2], 2).tolist(), check_weights(None, 2).tolist()
+        ([1.0, 2.0], [1.0, 1.0])
+    """
     if weights is None:
         return np.ones(n)
     weights = np.asarray(weights, np.float64).reshape(-1)

@@ -48,6 +48,12 @@ class GP:
         boundary: c of the Hilbert-space basis.
         columns: ``additive`` or ``tensor``.
         log_length: mean and standard deviation of log ℓ; by default ℓ = .5, 95 % in .23 to 1.1.
+
+    Example:
+        >>> GP().valid_lengths
+        (0.17500000000000002, 1.0)
+
+    Source: Solin and Särkkä 2020; Riutort-Mayol and others 2023.
     """
 
     approximation: Literal["hsgp", "inducing", "exact"] = "hsgp"
@@ -72,7 +78,12 @@ class GP:
 
 @dataclasses.dataclass(frozen=True)
 class Function:
-    """One function's family and priors: m ~ N(mean), b ~ N(0, slope²), a ~ HalfNormal(amplitude)."""
+    """One function's family and priors: m ~ N(mean), b ~ N(0, slope²), a ~ HalfNormal(amplitude).
+
+    Example:
+        >>> Function("linear", slope=2.0).mean
+        (0.0, 1.0)
+    """
 
     family: Family = "gp"
     mean: tuple[float, float] = (0.0, 1.0)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -60,6 +61,12 @@ class Inference:
         n_batch: blocks of instances of a step of SVI.
         max_steps: evaluations in the search for the mode, between two looks at the curvature.
         resample: whether draws of SVI and Laplace are resampled with their importance weights.
+
+    Example:
+        >>> Inference("laplace", n_draws=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: n_draws: got 0; allowed: 1 or more
     """
 
     method: Method = "nuts"
@@ -100,6 +107,10 @@ class ContextualFit:
         diagnostics: numbers by name: ``rhat``, ``ess``, ``divergences`` (NUTS), ``khat`` (SVI, Laplace), ...
         trace: estimates of the ELBO (SVI), or the objective during the search for the mode.
         warnings: sentences, one for each reason not to trust the fit.
+
+    Example:
+        >>> found.n_draws, found.unconstrained.shape[0], sorted(found.diagnostics)[:3]
+        (500, 1, ['ess', 'informed_prevalence', 'informed_sensitivity'])
     """
 
     config: ContextualConfig
@@ -118,6 +129,7 @@ class ContextualFit:
 
     @property
     def n_draws(self) -> int:
+        """S, of all chains."""
         return self.unconstrained.shape[0] * self.unconstrained.shape[1]
 
     def bases(self, scores) -> tuple[Basis, Basis | None]:
@@ -156,14 +168,14 @@ def fit(
         KeyboardInterrupt: ``progress`` asked to stop.
 
     Example:
-        >>> from crowdjax.contextual import PRESETS
         >>> rng = np.random.default_rng(0)
         >>> scores = rng.random(60)
-        >>> truth = rng.random(60) < scores
-        >>> labels = Labels.from_arrays(np.tile([0, 1], 60), np.repeat(np.arange(60), 2), np.repeat(truth, 2))
-        >>> found = fit(labels, scores, PRESETS["lr-lr"], jax.random.key(0), Inference("laplace", n_draws=100))
+        >>> answers = np.repeat(rng.random(60) < scores, 3) == (rng.random(180) < 0.9)
+        >>> labels = Labels.from_arrays(np.tile([0, 1, 2], 60), np.repeat(np.arange(60), 3), answers)
+        >>> config = ContextualConfig("linear", "constant", labelers="global")
+        >>> found = fit(labels, scores, config, jax.random.key(0), Inference("laplace"))
         >>> found.draws["prevalence_slope"].shape, bool(found.draws["prevalence_slope"].mean() > 0)
-        ((100, 1), True)
+        ((500, 1), True)
     """
     scale = scale or (start.scale if start else Scale.learn(scores))
     x = scale(scores)
@@ -364,8 +376,16 @@ def _still_climbing(trace: np.ndarray) -> bool:
 # Files.
 
 
-def save(fit: ContextualFit, folder) -> None:
-    """Writes ``contextual.json`` (settings, diagnostics, warnings) and ``contextual.npz`` (arrays) to a folder."""
+def save(fit: ContextualFit, folder: str | os.PathLike) -> None:
+    """Writes ``contextual.json`` (settings, diagnostics, warnings) and ``contextual.npz`` (arrays) to a folder.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(found, folder)
+        ...     load(folder).config == found.config
+        True
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {f"draws/{k}": v for k, v in fit.draws.items()} | {f"sampler/{k}": v for k, v in fit.sampler.items()}
@@ -391,8 +411,16 @@ def save(fit: ContextualFit, folder) -> None:
 _PLAIN = ("unconstrained", "labels_per_labeler", "inputs", "trace")
 
 
-def load(folder) -> ContextualFit:
-    """Reads what :func:`save` wrote."""
+def load(folder: str | os.PathLike) -> ContextualFit:
+    """Reads what :func:`save` wrote.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(found, folder)
+        ...     bool((load(folder).unconstrained == found.unconstrained).all())
+        True
+    """
     folder = Path(folder)
     settings = json.loads((folder / "contextual.json").read_text())
     with np.load(folder / "contextual.npz", allow_pickle=False) as file:

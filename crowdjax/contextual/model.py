@@ -138,6 +138,10 @@ def prepare_data(config: ContextualConfig, labels: Labels, x: Float[np.ndarray, 
 
     Raises:
         LabelError: the numbers of instances differ.
+
+    Example:
+        >>> prepare_data(config, labels, found.scale(scores)).basis.x.shape
+        (60, 1)
     """
     if len(x) != labels.n_instances:
         raise LabelError(f"score: {len(x)} rows for {labels.n_instances} instances; allowed: one each")
@@ -222,7 +226,19 @@ def half_normal(z: Array, scale: float) -> Array:
 
 
 def model(config: ContextualConfig, data: Data):
-    """The NumPyro model: sites ``NAME_white`` ~ N(0, 1), their values, and the labels' evidence as a factor."""
+    """The NumPyro model: sites ``NAME_white`` ~ N(0, 1), their values, and the labels' evidence as a factor.
+
+    Args:
+        config: the model's settings.
+        data: of :func:`prepare_data`.
+
+    Example: the log density that NumPyro sees, of one draw from the prior
+        >>> data = prepare_data(config, labels, found.scale(scores))
+        >>> with numpyro.handlers.seed(rng_seed=0), numpyro.handlers.trace() as trace:
+        ...     model(config, data)
+        >>> [name for name in trace if name.endswith("_slope")], trace["labels"]["fn"].log_factor.shape
+        (['prevalence_slope'], ())
+    """
     white = {}
     for name, shape in shapes_of(config, data).items():
         white[name] = numpyro.sample(f"{name}_white", dist.Normal(0, 1).expand(shape).to_event(len(shape)))
@@ -314,7 +330,12 @@ def prevalence_logit(config: ContextualConfig, basis: Basis, c, table) -> Float[
 
 
 class Curves(NamedTuple):
-    """The three functions at n inputs, on the probability scale."""
+    """The three functions at n inputs, on the probability scale.
+
+    Example:
+        >>> Curves(jnp.array([0.1]), jnp.array([0.9]), jnp.array([0.8])).specificity.shape
+        (1,)
+    """
 
     prevalence: Float[Array, " n"]
     sensitivity: Float[Array, "*W n"]

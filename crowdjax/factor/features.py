@@ -18,7 +18,12 @@ PRECISION = jax.lax.Precision.HIGHEST
 
 
 class Linear(NamedTuple):
-    """Weights, or their prior means or variances: of the dense columns [F, D] and of the identity part [n, D]."""
+    """Weights, or their prior means or variances: of the dense columns [F, D] and of the identity part [n, D].
+
+    Example: of two columns and one factor
+        >>> Linear(dense=jnp.ones((2, 1))).free is None
+        True
+    """
 
     dense: Float[Array, "F D"] | None = None
     free: Float[Array, "n D"] | None = None
@@ -60,6 +65,7 @@ class Features(eqx.Module):
 
     @property
     def n_columns(self) -> int:
+        """F, the number of dense columns."""
         return 0 if self.dense is None else self.dense.shape[-1]
 
     def like(self, dense_value, free_value, n_factors: int) -> Linear:
@@ -92,8 +98,12 @@ def rbf_basis(x, *, n_basis: int = 8, centers=None, width: float | None = None, 
 
     Args:
         x: the variable, for instance a detector's output; shape [n].
-        centers: default: ``n_basis`` centers at evenly spaced quantiles of x.
+        centers: shape [n_basis]; default: at evenly spaced quantiles of x.
         width: default: the median distance between neighbouring centers.
+
+    Example:
+        >>> rbf_basis([0.0, 1.0, 2.0], centers=[0.0, 2.0]).round(2).tolist()
+        [[1.0, 0.61, 1.0], [0.88, 0.88, 1.0], [0.61, 1.0, 1.0]]
 
     Source: the paper, section 5 and Figure 4 (the number of functions is not given there).
     """

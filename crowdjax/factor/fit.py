@@ -55,6 +55,12 @@ class Solver:
         jitter: standard deviation of the random start of factors 2 to D; at exactly 0 they sit on a saddle.
         refresh: renew the preconditioner every so many steps; 0 never (batches by vmap).
         restarts: starts of factors 2 to D to try; the best objective wins.
+
+    Example:
+        >>> Solver("newton")
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: method: got 'newton'; allowed: auto, em, lbfgs, em-cg, em-bound
     """
 
     method: Method = "auto"
@@ -86,6 +92,12 @@ class Fit(eqx.Module):
         n_steps: passes over the data, the start included; for ``em-cg`` rounds of EM.
         history: objective after each pass of the stage that was kept, NaN beyond.
         switched: whether the first optimum had classes switched and the corrected one was better.
+
+    Example: a fit without an answer says why
+        >>> weights, nan = Weights(None, None, None, None), np.array(np.nan)
+        >>> fit = Fit(weights, nan, nan, nan, np.array(optimize.NONFINITE), np.array(1), nan, np.array(False))
+        >>> optimize.MEANING[int(fit.code)].split(";")[0]
+        'the objective is not finite'
     """
 
     weights: Weights
@@ -164,7 +176,15 @@ def fit_jit(
     solver: Solver = Solver(),
     start: Weights | None = None,
 ) -> Fit:
-    """:func:`fit`, compiled: traces once per shape and solver, however its arguments are passed."""
+    """:func:`fit`, compiled: traces once per shape and solver, however its arguments are passed.
+
+    Example:
+        >>> from crowdjax.factor import PRESETS, build
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
+        >>> found = fit_jit(labels, build(PRESETS["dawid-skene"], labels), jax.random.key(0))
+        >>> int(found.code) == optimize.CONVERGED, bool(found.objective < found.log_likelihood)
+        (True, True)
+    """
     return _fit_jit(labels, model, key, solver, start)
 
 
@@ -193,6 +213,14 @@ def sweep(
 
     Returns:
         a ``Fit`` whose leaves have the leading axis R. A member that failed is a row with its code.
+
+    Example: a bootstrap of two members over the weights of labels
+        >>> from crowdjax.factor import PRESETS, build
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
+        >>> def make(shared, weight): return shared[0].with_weight(weight), shared[1], jax.random.key(0)
+        >>> shared = labels, build(PRESETS["dawid-skene"], labels)
+        >>> sweep(make, shared, np.array([[1.0] * 12, [2.0] * 12], np.float32)).posterior.shape
+        (2, 4)
     """
     return _sweep(make, shared, members, solver, *_lock_step(members, batch_size))
 

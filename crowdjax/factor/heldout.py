@@ -39,6 +39,11 @@ class HeldOut(NamedTuple):
         log_likelihood: mean log-probability of a held-out label, in nats, [M].
         difference, standard_error: the same less that of the best, and its standard error over instances, [M].
         chosen: the fewest factors within one standard error of the best.
+
+    Example: one factor is better, and by more than its standard error
+        >>> bad, zero = np.array([-0.1, 0.0]), np.zeros(2)
+        >>> HeldOut((0, 1), bad - 0.5, bad, np.array([0.02, 0.0]), 1).chosen
+        1
     """
 
     n_factors: tuple[int, ...]

@@ -26,7 +26,14 @@ MAX_PARTS = 64  # tables that sums by labeler are gathered in
 
 
 class Factors(NamedTuple):
-    """α [W, D], β [I, D], γ [W] (None: no bias) and logit π [I]: what the data see of the weights."""
+    """α [W, D], β [I, D], γ [W] (None: no bias) and logit π [I]: what the data see of the weights.
+
+    Example: three labelers, two instances, one factor, no bias, either class as likely
+        >>> Factors(jnp.ones((3, 1)), jnp.ones((2, 1)), None, jnp.zeros(2)).alpha.shape
+        (3, 1)
+
+    Source: the paper, equations 4-6.
+    """
 
     alpha: Float[Array, "W D"]
     beta: Float[Array, "I D"]
@@ -58,6 +65,15 @@ def data_pass(
 
     Returns:
         the value (without priors of weights), the posterior that was used, and the gradients.
+
+    Example: the third labeler contradicts the others, and should be trusted less
+        >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
+        >>> factors = Factors(jnp.ones((3, 1)), jnp.ones((2, 1)), None, jnp.zeros(2))
+        >>> found = data_pass(labels, factors)
+        >>> print(f"{found.value:.2f} {found.posterior[0]:.2f} {found.gradient.alpha[2, 0]:.2f}")
+        -4.64 0.73 -0.92
+
+    Source: the paper, section 3, the truth summed out; docs/models.md, section 1.
     """
     dtype = factors.alpha.dtype
     alpha, beta, gamma = _columns(factors.alpha), _columns(factors.beta), factors.gamma
@@ -263,7 +279,14 @@ def over_blocks(block, labels: Labels, sums, instances, dtype):
 
 def curvature_pass(labels: Labels, factors: Factors) -> Factors:
     """The diagonal that preconditions the solvers: Σ c w β² for α, Σ c w α² for β, Σ c w for γ, π(1-π) for logit π,
-    with w = ½(σ'(γ+s) + σ'(γ-s)). Shapes as the factors."""
+    with w = ½(σ'(γ+s) + σ'(γ-s)). Shapes as the factors.
+
+    Example: a labeler of two labels, at s = 1 and γ = 0
+        >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
+        >>> factors = Factors(jnp.ones((3, 1)), jnp.ones((2, 1)), None, jnp.zeros(2))
+        >>> print(curvature_pass(labels, factors).alpha[0].round(3))       # 2 σ'(1)
+        [0.393]
+    """
     dtype = factors.alpha.dtype
     alpha, beta, gamma = _columns(factors.alpha), _columns(factors.beta), factors.gamma
 
@@ -285,7 +308,14 @@ def curvature_pass(labels: Labels, factors: Factors) -> Factors:
 
 
 def e_step(labels: Labels, factors: Factors) -> Float[Array, " I"]:
-    """P(z_j = +1 | L_j, W), shape [I]; the paper, section 3.1."""
+    """P(z_j = +1 | L_j, W), shape [I]; the paper, section 3.1.
+
+    Example: two votes against one
+        >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
+        >>> factors = Factors(jnp.ones((3, 1)), jnp.ones((2, 1)), None, jnp.zeros(2))
+        >>> print(f"{e_step(labels, factors)[0]:.2f}")
+        0.73
+    """
     return data_pass(labels, factors).posterior
 
 
@@ -294,17 +324,36 @@ def evidence(labels: Labels, factors: Factors) -> Float[Array, ""]:
     """log p(L | W) with the truth summed out; reverse-mode differentiable in the factors at the cost of one pass.
 
     The labels and their multiplicities are constants here: differentiate ``data_pass(...).value`` in those.
+
+    Example:
+        >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
+        >>> factors = Factors(jnp.ones((3, 1)), jnp.ones((2, 1)), None, jnp.zeros(2))
+        >>> jax.grad(lambda alpha: evidence(labels, factors._replace(alpha=alpha)))(factors.alpha).shape
+        (3, 1)
     """
     return data_pass(labels, factors).value
 
 
 def expected_complete(labels: Labels, factors: Factors, p: Float[Array, " I"]) -> Float[Array, ""]:
-    """Q(W) at posteriors p: the paper's equation 10 plus the class prior's part."""
+    """Q(W) at posteriors p: the paper's equation 10 plus the class prior's part.
+
+    Example: Q leaves out the posterior's entropy
+        >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
+        >>> factors = Factors(jnp.ones((3, 1)), jnp.ones((2, 1)), None, jnp.zeros(2))
+        >>> bool(expected_complete(labels, factors, e_step(labels, factors)) < evidence(labels, factors))
+        True
+    """
     return data_pass(labels, factors, p).value
 
 
 def majority(labels: Labels) -> Float[Array, " I"]:
-    """The share of +1 among each instance's labels, with one pseudo-count for either class; gold where known."""
+    """The share of +1 among each instance's labels, with one pseudo-count for either class; gold where known.
+
+    Example: two votes for and one against; none for and three against
+        >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 0])
+        >>> print("{:.1f} {:.1f}".format(*majority(labels)))
+        0.6 0.2
+    """
 
     def block(_, xs, size):
         _, instance, label, counts, start, _ = xs

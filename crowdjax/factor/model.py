@@ -29,7 +29,13 @@ Link = Literal["linear", "exp"]
 
 
 class Weights(NamedTuple):
-    """The weights of every part, or their prior means, or variances. ``bias`` is None in models without γ."""
+    """The weights of every part, or their prior means, or variances. ``bias`` is None in models without γ.
+
+    Example:
+        >>> one, each = Linear(dense=jnp.ones((1, 1))), Linear(free=jnp.ones((3, 1)))
+        >>> Weights(labeler=each, instance=one, bias=None, class_prior=one).labeler.free.shape
+        (3, 1)
+    """
 
     labeler: Linear
     instance: Linear
@@ -45,6 +51,14 @@ class FactorModel(eqx.Module):
         mean, variance: of the Gaussian prior of every weight; leaves broadcast against the weights.
         beta: (a, b) of a Beta prior on a single learned class prior π; None for none.
         link: β = Φβ Wβ, or its exponential (GLAD's).
+
+    Example: of two factors only the first
+        >>> from crowdjax.factor import FactorConfig, build
+        >>> model = build(FactorConfig(n_factors=2), Labels.from_arrays([0, 1], [0, 0], [1, 0]))
+        >>> model.with_factors(1).variance.labeler.free.tolist()
+        [[1.0, 0.0]]
+
+    Source: the paper, section 2.2.
     """
 
     labeler: Features
@@ -144,6 +158,16 @@ class Objective(eqx.Module):
 
     Fixed weights are part of the vector; their gradient is zero, so no solver moves them. Where the labels are a shard,
     so is the vector: instances' own weights are this shard's, all others are the same on every shard.
+
+    Example: what a solver minimises, its gradient, and the posterior, at the prior means
+        >>> from crowdjax.factor import PRESETS, build
+        >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
+        >>> model = build(PRESETS["glad-linear"], labels)
+        >>> value, gradient, posterior = Objective(labels, model)(ravel_pytree(model.full(model.mean))[0])
+        >>> gradient.shape, posterior.shape        # three abilities, two β and the class prior, which is fixed
+        ((6,), (2,))
+
+    Source: the paper, equations 8 and 9, with log p(W) kept (docs/models.md).
     """
 
     labels: Labels

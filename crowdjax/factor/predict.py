@@ -21,7 +21,12 @@ from crowdjax.segments import sum_by
 
 
 class LabelerSummary(NamedTuple):
-    """Per labeler: judgements, and the chances of being right on the positives, the negatives and all it judged."""
+    """Per labeler: judgements, and the chances of being right on the positives, the negatives and all it judged.
+
+    Example:
+        >>> LabelerSummary(*jnp.array([[12.0], [0.9], [0.8], [0.85]])).n_labels.tolist()
+        [12.0]
+    """
 
     n_labels: Float[Array, " W"]
     sensitivity: Float[Array, " W"]
@@ -38,6 +43,13 @@ def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSumm
 
     with p the posterior and c the multiplicities; accuracy weighs both by what it judged. A labeler without judgements
     gets the chances on an average instance. Source: the paper, equations 2 and 3.
+
+    Example: the third contradicts the others
+        >>> from crowdjax.factor import PRESETS, build
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
+        >>> model = build(PRESETS["dawid-skene"], labels)
+        >>> int(labeler_summary(labels, model, fit_jit(labels, model, jax.random.key(0))).accuracy.argmin())
+        2
     """
     factors = model.factors(fit.weights)
     gamma = jnp.zeros(labels.n_labelers) if factors.gamma is None else factors.gamma
@@ -74,7 +86,15 @@ def expected_factor(
     features: Features, weights: Linear, mean: Linear, rows: Float[Array, "n F"] | None, n: int
 ) -> Float[Array, "n D"]:
     """The factor of n unseen labelers (instances): their rows of Φ's dense columns (default: the average row) times the
-    weights, plus the prior mean of their own weight."""
+    weights, plus the prior mean of their own weight.
+
+    Example: a constant and one feature, with weights 1 and ½, at 2
+        >>> phi = Features.columns([[1.0, 0.0], [1.0, 1.0]])
+        >>> expected_factor(phi, Linear(jnp.array([[1.0], [0.5]])), Linear(), jnp.array([[1.0, 2.0]]), 1).tolist()
+        [[2.0]]
+
+    Source: the paper, section 2.2: the previously unseen labeler.
+    """
     out = 0.0
     if features.dense is not None:
         out = jnp.matmul(dense_rows(features, rows).astype(weights.dense.dtype), weights.dense, precision=PRECISION)
@@ -95,6 +115,14 @@ def unseen_factors(
     Args:
         known: index of each labeler in the fit, -1 for one that the fit has never seen.
         labeler_rows: their rows of Φα's dense columns, constant included; default: the fit's average row.
+
+    Example: a labeler that the fit knows, and one that it expects to be as the prior says
+        >>> from crowdjax.factor import PRESETS, build
+        >>> model = build(PRESETS["one-coin"], Labels.from_arrays([0, 1], [0, 0], [1, 1]))
+        >>> weights = model.full(model.mean)._replace(labeler=Linear(free=jnp.array([[0.2], [1.5]])))
+        >>> alpha, gamma = unseen_factors(model, weights, known=[1, -1])
+        >>> alpha.tolist(), gamma
+        ([[1.5], [1.0]], None)
     """
     known = jnp.asarray(known)
     n = known.shape[0]
@@ -132,6 +160,14 @@ def predict(
 
     Returns:
         a ``Fit`` of the new instances: posterior, objective and weights, as they would be in a fit.
+
+    Example: a new instance, of which one known labeler says yes
+        >>> from crowdjax.factor import PRESETS, build
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
+        >>> model = build(PRESETS["dawid-skene"], labels)
+        >>> found = fit_jit(labels, model, jax.random.key(0))
+        >>> bool(predict(Labels.from_arrays([0], [0], [1]), model, found, known=[0]).posterior[0] > 0.8)
+        True
     """
     alpha, gamma = unseen_factors(model, fit.weights, known=known, labeler_rows=labeler_rows)
     zero = jnp.zeros((1, 1), alpha.dtype)

@@ -26,6 +26,8 @@ from crowdjax.labels import InputError, Labels
 
 Gaussian = tuple[float, float]  # mean, standard deviation; 0 fixes, inf frees
 ClassPrior = float | Literal["learn", "logistic"]
+RAREST = 1e-9  # class that is modelled; in float32 a rarer one is none
+PRIORS = f"a number from {RAREST:g} to 1 - {RAREST:g}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,12 @@ class FactorConfig:
         deviation: standard deviation of the own weights that labelers (instances) keep beside features; 0: none.
         link: β = its linear form, or the exponential of it.
         class_prior: P(z = +1): a number, ``learn`` (Beta(2, 2) prior) or ``logistic`` in the instance features.
+
+    Example:
+        >>> FactorConfig(n_factors=0)
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: n_factors: got 0; allowed: 1 or more, a whole number
     """
 
     n_factors: int = 1
@@ -70,8 +78,8 @@ class FactorConfig:
         if self.link not in get_args(Link):
             raise InputError(f"link: got {self.link!r}; allowed: {', '.join(get_args(Link))}")
         prior = self.class_prior
-        if prior not in ("learn", "logistic") and (isinstance(prior, str) or not 0 < prior < 1):
-            raise InputError(f"class_prior: got {prior}; allowed: a number between 0 and 1, learn, logistic")
+        if prior not in ("learn", "logistic") and (isinstance(prior, str) or not RAREST <= prior <= 1 - RAREST):
+            raise InputError(f"class_prior: got {prior}; allowed: {PRIORS}, learn, logistic")
 
 
 PRESETS = {

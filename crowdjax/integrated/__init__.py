@@ -11,7 +11,7 @@ from crowdjax.integrated.answers import (
     of_labelers,
     share_of_positives,
 )
-from crowdjax.integrated.auto import Plan, plan
+from crowdjax.integrated.auto import Plan, crowd_of, plan
 from crowdjax.integrated.boundary import (
     Boundary,
     Choice,
@@ -53,6 +53,7 @@ __all__ = [
     "candidates",
     "centers",
     "class_probability",
+    "crowd_of",
     "expectations",
     "fit",
     "fit_jit",

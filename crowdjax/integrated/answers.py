@@ -36,7 +36,12 @@ QUANTILES = 200  # of m_j, which stand for all instances where labelers are judg
 
 class InstanceAnswers(NamedTuple):
     """P(z_j = +1), the same with the boundary at 0, whether the class differs between the two, and x_j's posterior mean
-    and standard deviation."""
+    and standard deviation.
+
+    Example: an instance whose class depends on the boundary
+        >>> InstanceAnswers(*np.array([[0.6], [0.4], [True], [0.1], [0.7]])).depends.astype(bool).tolist()
+        [True]
+    """
 
     probability: Float[Array, " I"]
     at_zero: Float[Array, " I"]
@@ -46,7 +51,12 @@ class InstanceAnswers(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """An estimate with the ends of its interval (``LEVEL``)."""
+    """An estimate with the ends of its interval (``LEVEL``).
+
+    Example:
+        >>> Interval(0.8, 0.7, 0.9).lower
+        0.7
+    """
 
     mean: Float[Array, "..."]
     lower: Float[Array, "..."]
@@ -54,7 +64,12 @@ class Interval(NamedTuple):
 
 
 class LabelerAnswers(NamedTuple):
-    """Chances of labelling a positive, and a negative, rightly; and informedness, their sum less 1."""
+    """Chances of labelling a positive, and a negative, rightly; and informedness, their sum less 1.
+
+    Example:
+        >>> LabelerAnswers(Interval(0.8, 0.7, 0.9), Interval(0.7, 0.5, 0.9), Interval(0.5, 0.3, 0.7)).informedness.mean
+        0.5
+    """
 
     sensitivity: Interval
     specificity: Interval
@@ -64,7 +79,15 @@ class LabelerAnswers(NamedTuple):
 def class_probability(
     config: IntegratedConfig, parameters: Parameters, boundary: Boundary, center: Float[Array, " n"] | None = None
 ) -> Float[Array, "*n G"]:
-    """P(z = +1 | x_g), averaged over the boundary's distribution; for every m_j, where they differ."""
+    """P(z = +1 | x_g), averaged over the boundary's distribution; for every m_j, where they differ.
+
+    Example: halfway between the clusters
+        >>> from crowdjax.integrated import start
+        >>> config = IntegratedConfig(spread=0.9)
+        >>> p = class_probability(config, start(config, 1), around(jnp.array(0.0)))
+        >>> print(f"{p[len(p) // 2]:.2f}")
+        0.50
+    """
     x = jnp.asarray(config.nodes, parameters.labelers.dtype)[:, None]
     m = 1.0 if center is None else center[:, None, None]
     logit = class_logit(config, x, parameters.spread, parameters.prior_logit, boundary.points, m)
@@ -79,7 +102,15 @@ def of_instances(
     boundary: Boundary,
     features: Features = Features(),
 ) -> InstanceAnswers:
-    """Answers about the instances of any labels, given the labelers; those with gold get it."""
+    """Answers about the instances of any labels, given the labelers; those with gold get it.
+
+    Example:
+        >>> from crowdjax.integrated import start
+        >>> labels, config = Labels.from_arrays([0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 0, 0]), IntegratedConfig(spread=0.0)
+        >>> found = of_instances(labels, start(config, 2), config, around(jnp.array(0.0)))
+        >>> print("{:.2f} {:.2f}".format(*found.probability))       # σ(± 2)
+        0.88 0.12
+    """
     x, zero = jnp.asarray(config.nodes, parameters.labelers.dtype), around(jnp.zeros_like(boundary.center))
 
     def functions(m):
@@ -101,7 +132,15 @@ def of_instances(
 def of_labelers(
     fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary, features: Features = Features()
 ) -> LabelerAnswers:
-    """Sensitivity and specificity of every labeler on the population of instances, with intervals."""
+    """Sensitivity and specificity of every labeler on the population of instances, with intervals.
+
+    Example: the third contradicts the others
+        >>> from crowdjax.integrated import fit_jit
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
+        >>> found = of_labelers(fit_jit(labels), IntegratedConfig(), around(jnp.array(0.0)))
+        >>> int(found.informedness.mean.argmin())
+        2
+    """
     parameters = fit.parameters
     design = jnp.asarray(config.design, parameters.labelers.dtype)
     center = centers(parameters, features)
@@ -161,6 +200,13 @@ def share_of_positives(
     so many coins, by an axis whose origin is known to its standard deviation. Host side.
 
         Var[share | c] = Σ_j p_j (1 - p_j) / I² + (∂share/∂c)² Var[origin]          p_j = P(z_j = +1 | L, c)
+
+    Example:
+        >>> from crowdjax.integrated import fit_jit
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
+        >>> share = share_of_positives(labels, fit_jit(labels), IntegratedConfig(), around(jnp.array(0.0)))
+        >>> share.lower < 0.5 < share.upper
+        True
     """
     mean, variance, slope = map(np.asarray, _shares(labels, fit, config, boundary, features))
     sd = np.sqrt(np.maximum(variance + slope**2 * float(fit.axis[1, 1]), 1e-12))

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from crowdjax.integrated.boundary import Choice
 from crowdjax.integrated.model import SPREADS, IntegratedConfig
@@ -23,7 +25,12 @@ FEW_LABELS = 1.5  # per instance
 
 
 class Plan(NamedTuple):
-    """The model, the boundary, and in plain sentences why, where it is not the usual one."""
+    """The model, the boundary, and in plain sentences why, where it is not the usual one.
+
+    Example:
+        >>> Plan(IntegratedConfig(), "able", ()).config.factors
+        1
+    """
 
     config: IntegratedConfig
     boundary: Choice
@@ -57,7 +64,7 @@ def plan(labels: Labels, class_prior: float | str = 0.5) -> Plan:
             f"{per_instance:.2f} labels per instance cannot tell able labelers from others; their population is not "
             "learned, and the answers are little more than the labels themselves."
         )
-    crowds = n_crowds(labeler, instance, labels.n_labelers, labels.n_instances)
+    crowds = crowd_of(labeler, instance, labels.n_labelers, labels.n_instances).max() + 1
     if crowds > 1:
         reasons.append(
             f"The labels fall into {crowds} crowds that share no instance; nothing compares their labelers but the "
@@ -66,25 +73,24 @@ def plan(labels: Labels, class_prior: float | str = 0.5) -> Plan:
     return Plan(config, boundary, tuple(reasons))
 
 
-def n_crowds(
+def crowd_of(
     labeler: Int[np.ndarray, " N"],
     instance: Int[np.ndarray, " N"],
     n_labelers: int,
     n_instances: int,
-) -> int:
-    """How many connected parts labelers and instances fall into; those without labels are in none.
+) -> Int[np.ndarray, " W"]:
+    """Which of the connected parts of the graph of labelers and instances each labeler is in: 0 for the part of most
+    labelers, then 1, ...; -1 for labelers without labels.
 
     Example:
-        >>> n_crowds(np.array([0, 1, 2]), np.array([0, 0, 1]), 3, 2)
-        2
+        >>> crowd_of(np.array([0, 1, 2]), np.array([0, 1, 1]), 4, 2).tolist()
+        [1, 0, 0, -1]
     """
-    part = np.arange(n_labelers)  # the least labeler that a labeler is known to be connected with
-    while True:
-        least = np.full(n_instances, n_labelers)
-        np.minimum.at(least, instance, part[labeler])
-        new = part.copy()
-        np.minimum.at(new, labeler, least[instance])
-        new = new[new]  # jump: a chain of k labelers takes log k rounds
-        if (new == part).all():
-            return len(np.unique(part[labeler]))
-        part = new
+    shape = (n_labelers + n_instances,) * 2
+    graph = coo_array((np.ones(len(labeler), np.int8), (labeler, n_labelers + instance)), shape)
+    part = connected_components(graph, directed=False)[1][:n_labelers]
+    judging = np.bincount(labeler, minlength=n_labelers) > 0
+    parts, sizes = np.unique(part[judging], return_counts=True)
+    rank = np.full(shape[0], -1)
+    rank[parts[np.argsort(-sizes, kind="stable")]] = np.arange(len(parts))
+    return np.where(judging, rank[part], -1)

@@ -36,7 +36,12 @@ NORMAL = np.polynomial.hermite_e.hermegauss(21)
 
 
 class Boundary(NamedTuple):
-    """A distribution over where the classes meet: its centre c, points and their probabilities."""
+    """A distribution over where the classes meet: its centre c, points and their probabilities.
+
+    Example:
+        >>> Boundary(jnp.zeros(()), jnp.array([-1.0, 1.0]), jnp.array([0.5, 0.5])).mass.sum().item()
+        1.0
+    """
 
     center: Float[Array, ""]
     points: Float[Array, " C"]
@@ -61,7 +66,12 @@ def weights_of_able(alpha: Float[Array, " W"], counts: Float[Array, " W"]) -> Fl
 def neutral_point(
     alpha: Float[Array, " W"], gamma: Float[Array, " W"], weights: Float[Array, " W"]
 ) -> Float[Array, ""]:
-    """The c in [-5, 5] where Σ_i w_i (σ(α_i c + γ_i) - ½) = 0, by bisection; labelers with α_i < 0 do not count."""
+    """The c in [-5, 5] where Σ_i w_i (σ(α_i c + γ_i) - ½) = 0, by bisection; labelers with α_i < 0 do not count.
+
+    Example: who is at one half at -½ and who is at ½ meet at 0
+        >>> abs(neutral_point(jnp.ones(2), jnp.array([0.5, -0.5]), jnp.ones(2)).item()) < 1e-6
+        True
+    """
     weights = jnp.where(alpha > 0, weights, 0)
 
     def halve(ends, _):
@@ -77,7 +87,13 @@ def neutral_point(
 
 
 def around(center: Float[Array, ""], floor: float = 0.0) -> Boundary:
-    """N(c, (.75 c)²), its standard deviation at least ``floor``, at the points of Gauss and Hermite."""
+    """N(c, (.75 c)²), its standard deviation at least ``floor``, at the points of Gauss and Hermite.
+
+    Example:
+        >>> found = around(jnp.array(2.0))
+        >>> print(f"{found.mass @ found.points:.2f} ± {jnp.sqrt(found.mass @ (found.points - 2) ** 2):.2f}")
+        2.00 ± 1.50
+    """
     points, mass = (jnp.asarray(v, center.dtype) for v in NORMAL)
     sd = jnp.maximum(UNCERTAINTY * jnp.abs(center), floor)
     return Boundary(center, center + sd * points, mass / mass.sum())
@@ -103,7 +119,12 @@ def place(choice: Choice, labelers: Float[Array, "W K"], counts: Float[Array, " 
 
 
 def candidates(prior: Boundary) -> Float[Array, " C"]:
-    """Where ``informed`` looks: within four standard deviations of ``prior``, which are .3 at least."""
+    """Where ``informed`` looks: within four standard deviations of ``prior``, which are .3 at least.
+
+    Example: of a boundary at 0, whose own uncertainty is none
+        >>> print(f"{candidates(around(jnp.array(0.0))).max():.2f}")
+        1.20
+    """
     sd = jnp.maximum(UNCERTAINTY * jnp.abs(prior.center), GOLD_FLOOR)
     return prior.center + sd * jnp.asarray(STEPS, prior.center.dtype)
 
@@ -115,6 +136,11 @@ def informed(prior: Boundary, log_likelihood: Float[Array, " C"]) -> Boundary:
     Args:
         prior: of ``place``.
         log_likelihood: log P(gold | L, c) at ``candidates(prior)``.
+
+    Example: gold that prefers higher boundaries
+        >>> prior = around(jnp.array(0.0))
+        >>> bool(informed(prior, 5 * candidates(prior)).center > 0)
+        True
     """
     points, steps = candidates(prior), jnp.asarray(STEPS, prior.center.dtype)
     mass = jax.nn.softmax(log_likelihood - 0.5 * steps**2)

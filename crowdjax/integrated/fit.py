@@ -69,6 +69,12 @@ class IntegratedFit(eqx.Module):
         code: result code (``crowdjax.optimize.MEANING``).
         n_steps: passes over the labels, the start included.
         history: objective after each pass, NaN beyond.
+
+    Example:
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
+        >>> found = fit_jit(labels)
+        >>> found.parameters.labelers.shape, found.covariance.shape, found.counts.round().tolist()
+        ((3, 2), (3, 2, 2), [4.0, 4.0, 4.0])
     """
 
     parameters: Parameters
@@ -91,7 +97,7 @@ def fit(
     Args:
         labels: the judgements; gold clamps the side of the boundary that an instance is on.
         config: the model's settings (static).
-        boundary: where the classes of gold labels meet.
+        boundary: where the classes of gold labels meet, a scalar.
         features: of labelers and instances, standardised; those of instances need ρ > 0.
 
     Example:
@@ -180,7 +186,13 @@ def stages(labels: Labels, boundary, features: Features, config: IntegratedConfi
 def fit_jit(
     labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=0.0, features: Features = Features()
 ) -> IntegratedFit:
-    """:func:`fit`, compiled: traces once per shape and config."""
+    """:func:`fit`, compiled: traces once per shape and config.
+
+    Example:
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
+        >>> int(fit_jit(labels).code) == optimize.CONVERGED
+        True
+    """
     return fit(labels, config, jnp.asarray(boundary, jnp.result_type(float)), features)
 
 

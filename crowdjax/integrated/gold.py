@@ -24,7 +24,12 @@ CERTAIN = 1e-6  # probabilities this near 0 or 1 are treated alike
 
 
 class Calibration(NamedTuple):
-    """A distribution over the slope a: points and their probabilities."""
+    """A distribution over the slope a: points and their probabilities.
+
+    Example: probabilities are right as they are
+        >>> Calibration(jnp.ones(1), jnp.ones(1)).slopes.tolist()
+        [1.0]
+    """
 
     slopes: Float[Array, " K"]
     mass: Float[Array, " K"]
@@ -36,6 +41,10 @@ def of_gold(positive: Float[Array, "G C"], gold: Int8[Array, " G"]) -> Float[Arr
     Args:
         positive: P(z_j = +1 | L_j, c) at every boundary c (``kernels.positives``).
         gold: -1 or +1.
+
+    Example:
+        >>> print(of_gold(jnp.array([[0.75], [0.75]]), jnp.array([1, -1])).ravel())
+        [0.75 0.25]
     """
     return jnp.clip(jnp.where(gold[:, None] > 0, positive, 1 - positive), CERTAIN, 1)
 
@@ -66,7 +75,12 @@ def calibrate(own: Float[Array, " G"]) -> Calibration:
 
 
 def calibrated(probability: Float[Array, " I"], calibration: Calibration) -> Float[Array, " I"]:
-    """E[ σ(a logit p) ]."""
+    """E[ σ(a logit p) ].
+
+    Example: half the slope halves the logit
+        >>> print(f"{calibrated(jnp.array([0.9]), Calibration(jnp.array([0.5]), jnp.ones(1)))[0]:.2f}")
+        0.75
+    """
     return jax.nn.sigmoid(_logit(probability)[:, None] * calibration.slopes) @ calibration.mass
 
 

@@ -31,7 +31,12 @@ from crowdjax.segments import add_by, sum_by, total
 
 class GridPass(NamedTuple):
     """What one pass returns: log p(L | labelers), the statistic n of every labeler for its labels -1 and +1, and the
-    expected number of instances at every point; with features of instances P(z_j = +1) and E[z_j x_j] as well."""
+    expected number of instances at every point; with features of instances P(z_j = +1) and E[z_j x_j] as well.
+
+    Example: without features of instances
+        >>> GridPass(jnp.zeros(()), jnp.zeros((3, 2, 41)), jnp.zeros(41)).positive is None
+        True
+    """
 
     evidence: Float[Array, ""]
     counts: Float[Array, "W 2 G"]
@@ -62,6 +67,13 @@ def grid_pass(
         votes: P(z_j = +1) to start from instead of what the labelers say: q_j is then a mixture of the two components.
         boundary: where the classes of gold labels meet.
         center: m_j; None: 1 for all.
+
+    Example: every label is somewhere on the grid, and so is every instance
+        >>> from crowdjax.integrated import start
+        >>> labels, config = Labels.from_arrays([0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 0, 0]), IntegratedConfig(spread=0.0)
+        >>> found = grid_pass(labels, start(config, 2), config)
+        >>> round(float(found.counts.sum()), 3), round(float(found.instances.sum()), 3)
+        (4.0, 2.0)
     """
     prior = _prior(parameters, config)
     x = jnp.asarray(config.nodes, parameters.labelers.dtype)
@@ -146,7 +158,15 @@ def positives(
     boundaries: Float[Array, " C"],
     center: Float[Array, " I"] | None = None,
 ) -> Float[Array, "I C"]:
-    """P(z_j = +1 | L_j, c) of every instance with the classes meeting at c, for every boundary c: I × C numbers."""
+    """P(z_j = +1 | L_j, c) of every instance with the classes meeting at c, for every boundary c: I × C numbers.
+
+    Example: the higher the boundary, the fewer positives
+        >>> from crowdjax.integrated import start
+        >>> labels, config = Labels.from_arrays([0, 0], [0, 1], [1, 0]), IntegratedConfig(spread=0.9)
+        >>> p = positives(labels, start(config, 1), config, jnp.array([-1.0, 0.0, 1.0]))
+        >>> p.shape, bool((p[:, 0] > p[:, 1]).all() and (p[:, 1] > p[:, 2]).all())
+        ((2, 3), True)
+    """
     x = jnp.asarray(config.nodes, boundaries.dtype)[:, None]
 
     def functions(m):

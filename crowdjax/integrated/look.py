@@ -63,7 +63,12 @@ class Residuals(NamedTuple):
 
 
 class Check(NamedTuple):
-    """A statistic of the labels, its mean over replicates, and the share of replicates as extreme."""
+    """A statistic of the labels, its mean over replicates, and the share of replicates as extreme.
+
+    Example:
+        >>> Check("agreement", 3.1, 0.2, 0.01).p <= LEVEL
+        True
+    """
 
     name: str
     observed: float
@@ -73,7 +78,12 @@ class Check(NamedTuple):
 
 class School(NamedTuple):
     """A direction in which labelers' residuals go together: its eigenvalue, the 95 % quantile of the largest one of
-    replicates, and each labeler's side: +1, -1, or 0 for those who are not of it."""
+    replicates, and each labeler's side: +1, -1, or 0 for those who are not of it.
+
+    Example: two against one
+        >>> School(4.0, 2.5, np.array([1, 1, -1])).side.sum().item()
+        1
+    """
 
     strength: float
     threshold: float
@@ -82,7 +92,12 @@ class School(NamedTuple):
 
 class Look(NamedTuple):
     """What looking inside found: checks, schools (strongest first), each instance's p-value of its surprise, and
-    whether it is among the surprising ones at a share of false discoveries of 5 %."""
+    whether it is among the surprising ones at a share of false discoveries of 5 %.
+
+    Example:
+        >>> Look((), (), np.array([0.001, 0.5]), np.array([True, False])).surprising.tolist()
+        [True, False]
+    """
 
     checks: tuple[Check, ...]
     schools: tuple[School, ...]
@@ -129,7 +144,15 @@ def replicate(
     given: bool = False,
 ) -> Labels:
     """Labels of the same labelers on the same instances as the model would give them, x_j drawn from the population, or
-    from its posterior ``given`` these labels."""
+    from its posterior ``given`` these labels.
+
+    Example: of the same labelers on the same instances
+        >>> from crowdjax.integrated import start
+        >>> labels, config = Labels.from_arrays([0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 0, 0]), IntegratedConfig(spread=0.0)
+        >>> drawn = replicate(jax.random.key(0), labels, start(config, 2), config)
+        >>> drawn.labeler.tolist(), sorted(set(abs(drawn.label).tolist()))
+        ([0, 1, 0, 1], [1])
+    """
     of_instances, of_labels = jax.random.split(key)
     nobody = labels if given else dataclasses.replace(labels, weight=jnp.zeros(labels.label.shape))
     point = draw_points(of_instances, nobody, parameters, config, center)
@@ -167,6 +190,13 @@ def look(
         labels: those of the fit; gold plays no part.
         parameters, config, features: of the fit.
         replicates: how many; p-values are multiples of 1 / (1 + replicates).
+
+    Example:
+        >>> from crowdjax.integrated import start
+        >>> labels, config = Labels.from_arrays([0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 0, 0]), IntegratedConfig(spread=0.0)
+        >>> found = look(jax.random.key(0), labels, start(config, 2), config, replicates=3)
+        >>> [check.name for check in found.checks]
+        ['share of yes', 'vote counts', 'agreement', 'schools']
     """
     labels = dataclasses.replace(labels, gold=None)
     center = centers(parameters, features)

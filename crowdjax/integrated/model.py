@@ -34,6 +34,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from crowdjax.factor.features import PRECISION
+from crowdjax.factor.presets import PRIORS, RAREST
 from crowdjax.labels import InputError
 
 PRIOR_LABELERS = 4.0  # κ: the prior of Σ weighs as much as so many labelers whose spread is the identity
@@ -75,8 +76,9 @@ class IntegratedConfig:
         low, high = RESOLVED
         if self.spread not in ("learn", 0) and (isinstance(self.spread, str) or not low <= self.spread <= high):
             raise InputError(f"spread: got {self.spread!r}; allowed: learn, 0, or a number from {low} to {high}")
-        if self.class_prior != "learn" and (isinstance(self.class_prior, str) or not 0 < self.class_prior < 1):
-            raise InputError(f"class_prior: got {self.class_prior!r}; allowed: a number between 0 and 1, learn")
+        prior = self.class_prior
+        if prior != "learn" and (isinstance(prior, str) or not RAREST <= prior <= 1 - RAREST):
+            raise InputError(f"class_prior: got {prior!r}; allowed: {PRIORS}, learn")
         if self.factors not in (1, 2) or (self.factors == 2 and self.spread == 0):
             raise InputError(f"factors: got {self.factors} with spread {self.spread}; allowed: 1; 2 with a spread > 0")
         for name, least in {"points": 3, "reach": 1, "max_steps": 1, "rtol": 0}.items():
@@ -120,6 +122,10 @@ class Parameters(NamedTuple):
         spread: ρ.
         prior_logit: logit π.
         labeler_weights, instance_weights: M and w; None without features.
+
+    Example: before any label is seen
+        >>> start(IntegratedConfig(), 2).labelers.tolist()
+        [[1.0, 0.0], [1.0, 0.0]]
     """
 
     labelers: Float[Array, "W K"]
@@ -132,7 +138,12 @@ class Parameters(NamedTuple):
 
 
 class Features(NamedTuple):
-    """Standardised features g_i of labelers and f_j of instances; None without."""
+    """Standardised features g_i of labelers and f_j of instances; None without.
+
+    Example: two labelers, of whom one thing is known
+        >>> Features(labeler=np.array([[-1.0], [1.0]])).instance is None
+        True
+    """
 
     labeler: Float[Array, "W F"] | None = None
     instance: Float[Array, "I H"] | None = None
@@ -154,7 +165,14 @@ def labeler_means(parameters: Parameters, features: Features) -> Float[Array, " 
 
 
 def centers(parameters: Parameters, features: Features) -> Float[Array, " I"] | None:
-    """m_j = |1 + w·f_j|, how far from 0 the clusters of each instance are; None, for 1, without features."""
+    """m_j = |1 + w·f_j|, how far from 0 the clusters of each instance are; None, for 1, without features.
+
+    Example:
+        >>> features = Features(instance=jnp.array([[0.0], [2.0]]))
+        >>> given = start(IntegratedConfig(), 1, features)._replace(instance_weights=jnp.array([-1.0]))
+        >>> centers(given, features).tolist()
+        [1.0, 1.0]
+    """
     signed = signed_centers(parameters, features)
     return None if signed is None else abs(signed)
 
@@ -168,7 +186,12 @@ def signed_centers(parameters: Parameters, features: Features) -> Float[Array, "
 
 
 def start(config: IntegratedConfig, n_labelers: int, features: Features = Features()) -> Parameters:
-    """The parameters before any label is seen: every labeler at the prior's mean, weights of features 0."""
+    """The parameters before any label is seen: every labeler at the prior's mean, weights of features 0.
+
+    Example: either class is as likely
+        >>> float(start(IntegratedConfig(), 3).prior_logit)
+        0.0
+    """
     dtype = jnp.result_type(float)
     pi = 0.5 if config.class_prior == "learn" else config.class_prior
     mean = jnp.asarray(config.prior_mean, dtype)

@@ -1,0 +1,90 @@
+"""The commands on data: ``crowdjax convert``, ``describe``, ``data list`` and ``data get``, wrappers of the library."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crowdjax.cli.common import App, Columns, From, LabelsArgument, Positive, columns_of, errors
+
+SETS = """Real label sets: what there is, and where to get it.
+
+Example: crowdjax data get bluebirds --out bluebirds
+"""
+
+sets = App(help=SETS)
+
+
+def convert(
+    source: Annotated[str, typer.Argument(metavar="SRC", help="Labels in any form; a path or URL")],
+    out: Annotated[str, typer.Argument(metavar="DST", help="A new file: .csv, .tsv or .parquet")],
+    form: From = None,
+    columns: Columns = None,
+    positive: Positive = None,
+    wide: Annotated[bool, typer.Option("--wide", help="Write a column for every labeler")] = False,
+) -> None:
+    """Turn labels of any form into a tidy table, labeler, instance, label (0 or 1); or into a wide one.
+
+    Example: crowdjax convert wide.csv labels.parquet --from wide
+    """
+    with errors():
+        from crowdjax import conversion
+
+        settings = dict(columns=columns_of(columns), form=form, positive=positive)
+        notes = conversion.convert(source, out, wide=wide, **settings)
+        for note in notes:
+            sys.stderr.write(f"crowdjax: note: {note}\n")
+        if sys.stdout.isatty():
+            print(f"written to {out}")
+
+
+def describe(
+    labels: LabelsArgument,
+    json: Annotated[bool, typer.Option("--json", help="As JSON")] = False,
+    form: From = None,
+    columns: Columns = None,
+    positive: Positive = None,
+) -> None:
+    """Say what LABELS are like: sizes, repeats, agreement, who can be compared, what model they allow.
+
+    Example: crowdjax describe labels.csv
+    """
+    with errors():
+        from json import dumps
+
+        from crowdjax import description
+
+        found = description.describe(labels, columns=columns_of(columns), form=form, positive=positive)
+        print(dumps(found.record, indent=2, ensure_ascii=False) if json else found)
+
+
+@sets.command("list")
+def list_sets() -> None:
+    """List the sets: what they are, where they are, licence and citation.
+
+    Example: crowdjax data list
+    """
+    with errors():
+        from crowdjax import datasets
+
+        print("\n\n".join(map(str, datasets.listed())))
+
+
+@sets.command()
+def get(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A set, see `crowdjax data list`")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for labels, truth, licence and citation")
+    ] = None,
+) -> None:
+    """Find a set here, or download it; say where it is, its licence and its citation.
+
+    Example: crowdjax data get bluebirds
+    """
+    with errors():
+        from crowdjax import datasets
+
+        print(datasets.get(name, out))

@@ -1,0 +1,87 @@
+"""Labels from any form to a tidy table, labeler, instance, label; and tables to files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from crowdjax import io
+from crowdjax.formats import Form, widen
+from crowdjax.labels import InputError
+from crowdjax.tables import PARQUET, SEPARATORS, Columns, kind_of, write
+
+
+def tidy(table, *, columns: Columns | None = None, form: Form | None = None, positive=None):
+    """A table of labels in any form as labeler, instance, label (0 or 1) and, where there are any, weight.
+
+    Ids keep their type, rows their order (of a wide table: labeler by labeler). What comes back is a table of the kind
+    that was given.
+
+    Args:
+        table, columns, form, positive: as in ``crowdjax.fit``.
+
+    Raises:
+        InputError: as in ``crowdjax.fit``.
+
+    Example:
+        >>> wide = {"image": ["1", "2"], "ann": ["duck", "goose"], "bob": ["duck", ""]}
+        >>> {k: v.tolist() for k, v in tidy(wide, form="wide", positive="duck", columns={"instance": "image"}).items()}
+        {'labeler': ['ann', 'ann', 'bob'], 'instance': ['1', '2', '1'], 'label': [1, 0, 1]}
+    """
+    return kind_of(table)(_tidy(io.read_triples(table, columns=columns, form=form, positive=positive)))
+
+
+def convert(
+    source, out: str | os.PathLike, *, wide: bool = False, columns: Columns | None = None, form: Form | None = None,
+    positive=None,
+) -> tuple[str, ...]:  # fmt: skip
+    """Writes a table of labels in any form as a tidy one, or as a wide one, to a new file of CSV or Parquet.
+
+    Args:
+        source, columns, form, positive: as ``table`` and they are in ``crowdjax.fit``.
+        out: ends in .csv, .tsv, .parquet or .pq.
+        wide: a column for every labeler and a row for every instance.
+
+    Returns:
+        What was left out, one sentence each.
+
+    Raises:
+        InputError: as in ``crowdjax.fit``; the file is there already or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> table = {"worker": ["ann", "bob"], "task": ["q1", "q1"], "answer": ["yes", "no"]}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     convert(table, f"{folder}/labels.csv", positive="yes")
+        ...     print(Path(f"{folder}/labels.csv").read_text().splitlines()[1])
+        ()
+        ann,q1,1
+    """
+    out = check_new(out)
+    triples = io.read_triples(source, columns=columns, form=form, positive=positive)
+    table = _tidy(triples)
+    write(widen(table) if wide else table, out)
+    return triples.notes
+
+
+def _tidy(triples: io.Triples) -> pa.Table:
+    columns = {
+        "labeler": pa.array(triples.index.labelers).take(pa.array(triples.labeler)),
+        "instance": pa.array(triples.index.instances).take(pa.array(triples.instance)),
+        "label": (triples.label > 0).astype(np.int8),
+    }
+    return pa.table(columns if triples.weight is None else columns | {"weight": triples.weight})
+
+
+def check_new(out: str | os.PathLike) -> Path:
+    """The path of a file to be; refused where something is there or the ending is of no kind that can be written."""
+    path = Path(out)
+    if path.suffix.lower() not in (*SEPARATORS, *PARQUET) or "://" in str(out):
+        raise InputError(f"{out}: cannot be written; allowed: a file on this machine, {', '.join(SEPARATORS)}, "
+                         f"{', '.join(PARQUET)}")  # fmt: skip
+    if path.exists():
+        raise InputError(f"{out}: is there already; allowed: a new file")
+    return path

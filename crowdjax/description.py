@@ -1,0 +1,197 @@
+"""What a table of labels is like: sizes, repeats, agreement, who can be compared, and what model the crowd allows."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from crowdjax import integrated, io, metrics
+from crowdjax.formats import Form
+from crowdjax.tables import Columns
+
+FEW = 5  # labels, below which always the same answer says nothing
+SHOWN = 5  # examples
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What was found, as numbers (``record``) and as text (``str``).
+
+    Example:
+        >>> labels = {"labeler": ["ann", "bob"], "instance": ["q1", "q1"], "label": [1, 0]}
+        >>> found = describe(labels)
+        >>> isinstance(found, Description), found.record["n_labelers"], "labels" in str(found)
+        (True, 2, True)
+    """
+
+    record: dict[str, Any]
+
+    def __str__(self) -> str:
+        return _text(self.record)
+
+
+def describe(table, *, columns: Columns | None = None, form: Form | None = None, positive=None) -> Description:
+    """Describes a table of labels; nothing is fitted.
+
+    Agreement and Krippendorff's α (``metrics.krippendorff_alpha``) take the first judgement of a labeler on an
+    instance; weights are left aside.
+
+    Args:
+        table, columns, form, positive: as in ``crowdjax.fit``.
+
+    Raises:
+        InputError: as in ``crowdjax.fit``.
+
+    Example:
+        >>> labels = {"labeler": list("abcabc"), "instance": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
+        >>> found = describe(labels).record
+        >>> found["n_labels"], found["share_positive"], round(found["agreement"], 3), round(found["alpha"], 3)
+        (6, 0.3333333333333333, 0.667, 0.375)
+    """
+    triples = io.read_triples(table, columns=columns, form=form, positive=positive)
+    labeler, instance, positive_ = triples.labeler, triples.instance, triples.label > 0
+    n_labelers, n_instances = len(triples.index.labelers), len(triples.index.instances)
+    each = {"labeler": np.bincount(labeler, minlength=n_labelers), "instance": np.bincount(instance)}
+    first, same = _repeats(labeler, instance, positive_, n_instances)
+    m = np.bincount(instance[first], minlength=n_instances)
+    k = np.bincount(instance[first], positive_[first], n_instances)
+    pairs, agreeing = (m * (m - 1)).sum(), (k * (k - 1) + (m - k) * (m - k - 1)).sum()
+    plan = integrated.plan(triples.labels())
+    crowd = integrated.crowd_of(labeler, instance, n_labelers, n_instances)
+    share = np.bincount(labeler, positive_, n_labelers) / each["labeler"]
+    constant = np.flatnonzero(((share == 0) | (share == 1)) & (each["labeler"] >= FEW))
+    constant = constant[np.argsort(-each["labeler"][constant], kind="stable")]
+    record = {
+        "n_labels": len(labeler),
+        "n_labelers": n_labelers,
+        "n_instances": n_instances,
+        **{f"labels_per_{side}": _quartiles(counts) for side, counts in each.items()},
+        "n_single": int((each["instance"] == 1).sum()),
+        "share_positive": float(positive_.mean()),
+        "words": triples.words and triples.words._asdict(),
+        "n_repeats": len(labeler) - len(first),
+        "share_repeats_alike": same,
+        "agreement": float(agreeing / pairs) if pairs else None,
+        "alpha": _or_none(metrics.krippendorff_alpha(instance[first], positive_[first])),
+        "crowds": np.bincount(crowd).tolist(),
+        "n_enough": int((each["labeler"] >= FEW).sum()),
+        "n_constant": len(constant),
+        "constant": [
+            {"labeler": _plain(triples.index.labelers[i]), "label": int(share[i]), "n_labels": int(each["labeler"][i])}
+            for i in constant[:SHOWN]
+        ],
+        "similar_ids": {side: _similar(getattr(triples.index, side)) for side in ("labelers", "instances")},
+        "auto": {"model": _model(plan), "reasons": list(plan.reasons)},
+        "notes": list(triples.notes),
+    }
+    return Description(record)
+
+
+def _quartiles(counts) -> dict[str, float]:
+    return dict(
+        zip(("min", "q1", "median", "q3", "max"), np.percentile(counts, (0, 25, 50, 75, 100)).tolist(), strict=True)
+    )
+
+
+def _repeats(labeler, instance, positive, n_instances: int):
+    """(rows of the first judgement of every labeler on every instance, share of the others that say the same)."""
+    pair = labeler.astype(np.int64) * n_instances + instance
+    _, first, group = np.unique(pair, return_index=True, return_inverse=True)
+    again = np.ones(len(pair), bool)
+    again[first] = False
+    alike = positive[again] == positive[first][group[again]]
+    return np.sort(first), float(alike.mean()) if alike.size else None
+
+
+def _similar(ids: np.ndarray) -> dict[str, Any]:
+    """Ids that differ only in case or white space."""
+    groups: dict[str, list[str]] = {}
+    for name in ids.tolist():
+        if isinstance(name, str):
+            groups.setdefault(" ".join(name.split()).casefold(), []).append(name)
+    found = [names for names in groups.values() if len(names) > 1]
+    return {"n": len(found), "examples": found[:SHOWN]}
+
+
+def _model(plan: integrated.Plan) -> str:
+    if plan.config.spread == 0:
+        return "Dawid and Skene's model with labelers from one population"
+    return "the integrated model" if plan.config.hierarchy else "the integrated model, its population not learned"
+
+
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) and not isinstance(value, np.datetime64) else str(value)
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+# Text
+
+
+def _text(found: Mapping[str, Any]) -> str:
+    words = found["words"]
+    meaning = f" (positive: {words['positive']!r})" if words else ""
+    rows = [
+        ("labels", f"{found['n_labels']:,}, {found['share_positive']:.1%} of them positive{meaning}"),
+        ("labelers", f"{found['n_labelers']:,}, {_degrees(found['labels_per_labeler'])}"),
+        ("instances", f"{found['n_instances']:,}, {_degrees(found['labels_per_instance'])}"),
+        ("agreement", _agreement(found)),
+        ("repeats", _about_repeats(found)),
+        ("one label", f"{found['n_single']:,} of {found['n_instances']:,} instances have one label"),
+        ("one answer", _constant(found)),
+    ]
+    for side, similar in found["similar_ids"].items():
+        if similar["n"]:
+            examples = "; ".join(" and ".join(map(repr, names)) for names in similar["examples"])
+            rows.append(("alike", f"{similar['n']:,} ids of {side} differ only in case or white space: {examples}"))
+    rows += [
+        ("compared", _comparable(found["crowds"])),
+        ("auto", " ".join([f"fits {found['auto']['model']}.", *found["auto"]["reasons"]])),
+    ]
+    rows += [("note", note) for note in found["notes"]]
+    return "\n".join(f"{name:<11}{text}" for name, text in rows)
+
+
+def _degrees(counts: Mapping[str, float]) -> str:
+    low, q1, median, q3, high = (f"{v:,.10g}" for v in counts.values())
+    return f"with {low} to {high} labels each (median {median}, quartiles {q1} and {q3})"
+
+
+def _agreement(found: Mapping[str, Any]) -> str:
+    if found["agreement"] is None:
+        return "cannot be told: no instance has labels of two labelers"
+    alpha = "is not defined, all labels being the same" if found["alpha"] is None else f"{found['alpha']:.3f}"
+    return (
+        f"{found['agreement']:.1%} of pairs of labels on an instance; Krippendorff's alpha {alpha} "
+        "(1: all agree, 0: as by chance)"
+    )
+
+
+def _about_repeats(found: Mapping[str, Any]) -> str:
+    if not found["n_repeats"]:
+        return "none: no labeler judged an instance twice"
+    return (
+        f"{found['n_repeats']:,} labels repeat an earlier one (labeler and instance alike); "
+        f"{found['share_repeats_alike']:.1%} of them say the same"
+    )
+
+
+def _constant(found: Mapping[str, Any]) -> str:
+    text = f"{found['n_constant']:,} of {found['n_enough']:,} labelers with {FEW} labels or more always give the same"
+    examples = ", ".join(f"{c['labeler']!r} ({c['n_labels']:,} times {c['label']})" for c in found["constant"])
+    return f"{text}: {examples}" + (", ..." if found["n_constant"] > SHOWN else "") if examples else text
+
+
+def _comparable(crowds: list[int]) -> str:
+    if len(crowds) == 1:
+        return "All labelers can be compared: instances that they share connect every two of them."
+    sizes = ", ".join(f"{n:,}" for n in crowds[:SHOWN]) + (", ..." if len(crowds) > SHOWN else "")
+    return (
+        f"Not all labelers can be compared: they fall into {len(crowds):,} crowds (of {sizes} labelers) that share no "
+        "instance."
+    )

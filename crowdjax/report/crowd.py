@@ -1,0 +1,122 @@
+"""The section on the labels themselves, and what they say for and against a result before any model does."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float
+
+from crowdjax import plots
+from crowdjax.answers import Tally
+from crowdjax.integrated.auto import FEW_LABELS
+from crowdjax.report.document import Block, Check, Drawing, Facts, Figures
+from crowdjax.report.instances import UNSURE, against_votes, contested
+from crowdjax.report.labelers import FEW
+
+
+def section(labelers: pa.Table, tally: Tally) -> list[Block]:
+    """How many labels instances and labelers have: figures and facts."""
+    of_instance, of_labeler = tally.votes.sum(1), labelers["n_labels"].to_numpy().astype(float)
+    positive = tally.votes[:, 1].sum() / tally.votes.sum()
+    drawings = [
+        Drawing(
+            f"labels_per_{what}",
+            plots.counts(n, title=f"Labels per {what}", xlabel="labels", ylabel=f"{what}s"),
+            f"Histogram of the number of labels per {what}",
+        )
+        for what, n in (("instance", of_instance), ("labeler", of_labeler))
+    ]
+    facts = {
+        "Labels per instance": spread(of_instance),
+        "Labels per labeler": spread(of_labeler),
+        "Labels that say yes": f"{positive:.1%}",
+        "Parts of the crowd": f"{tally.n_crowds:,}",
+    }
+    return [Figures(drawings), Facts(facts)]
+
+
+def checks(labelers: pa.Table, instances: pa.Table, tally: Tally) -> list[Check]:
+    """What the labels and the answers say for a result, or against it."""
+    p, votes = instances["probability"].to_numpy(), tally.votes
+    return [_connected(tally), _labels(votes), _few(labelers), _contested(votes), _unsure(p), _against(p, votes)]
+
+
+def spread(n: Float[np.ndarray, " n"]) -> str:
+    """Mean and range in a few words.
+
+    Example:
+        >>> spread(np.array([1.0, 2.0, 6.0])), spread(np.array([40.0, 40.0]))
+        ('3.0 (1 to 6)', '40 each')
+    """
+    low, high = n.min(), n.max()
+    return f"{low:,g} each" if low == high else f"{n.mean():,.1f} ({low:,g} to {high:,g})"
+
+
+def _connected(tally: Tally) -> Check:
+    if tally.n_crowds == 1:
+        return Check("good", "One crowd", "Labelers are compared with each other by way of instances that they share.")
+    return Check(
+        "care",
+        f"{tally.n_crowds:,} separate crowds",
+        "Between these parts no instance has labels from two of them. Nothing in the labels compares a labeler of one "
+        "part with a labeler of another, nor the difficulty of their instances.",
+    )
+
+
+def _labels(votes) -> Check:
+    n = votes.sum(1)
+    mean, single = n.mean(), (n <= 1).mean()
+    title = f"{mean:.1f} labels per instance"
+    if mean < FEW_LABELS:
+        return Check(
+            "care", title, "Too few to tell able labelers from others: the answers are little more than the labels."
+        )
+    if single > 0.05:
+        text = f"{single:.0%} of the instances have a single label, which nothing contradicts or supports."
+        return Check("note", title, text)
+    return Check("good", title, "Labelers contradict and support each other on nearly all instances.")
+
+
+def _few(labelers: pa.Table) -> Check:
+    n = labelers["n_labels"].to_numpy().astype(float)
+    few, theirs = (n < FEW).sum(), n[n < FEW].sum() / n.sum()
+    title = f"{few:,} of {len(n):,} labelers have fewer than {FEW} labels"
+    text = f"They gave {theirs:.1%} of all labels. What is said of them is mostly what the model assumes of anybody."
+    if not few:
+        return Check("good", f"Every labeler has {FEW} labels or more", "So each of them can be judged by what it did.")
+    return Check("care" if theirs > 0.5 else "note" if theirs > 0.1 else "good", title, text)
+
+
+def _contested(votes) -> Check:
+    share = contested(votes).mean()
+    text = "At least a third of their labels are on the smaller side. There the model decides, more than the votes do."
+    return Check(
+        "care" if share > 0.4 else "note" if share > 0.1 else "good",
+        f"{share:.0%} of the instances are contested",
+        text,
+    )
+
+
+def _unsure(p) -> Check:
+    low, high = UNSURE
+    share = ((p > low) & (p < high)).mean()
+    text = (
+        f"Their probability is between {low} and {high}. The table of instances begins with them; more labels, or an "
+        "expert's answer, help most there."
+    )
+    return Check(
+        "care" if share > 0.4 else "note" if share > 0.1 else "good", f"{share:.0%} of the answers are unsure", text
+    )
+
+
+def _against(p, votes) -> Check:
+    share = against_votes(p, votes).mean()
+    text = (
+        "There the model trusts a minority of labelers more than the rest, by what they did elsewhere. Where it does "
+        "so often, a few known truths are worth having: they tell which of the two is right."
+    )
+    return Check(
+        "care" if share > 0.2 else "note" if share > 0.05 else "good",
+        f"{share:.0%} of the answers go against the votes",
+        text,
+    )

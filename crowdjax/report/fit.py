@@ -1,0 +1,264 @@
+"""The page of a fit: what was fitted, whether it can be trusted and why, the labels, the answers and the labelers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float
+
+from crowdjax import __version__, plots
+from crowdjax.answers import Tally
+from crowdjax.integrated.answers import LEVEL, Interval
+from crowdjax.report import crowd, instances, labelers
+from crowdjax.report.document import Block, Check, Checks, Drawing, Facts, Figures, Page, Prose, Section
+from crowdjax.report.factors import Factors
+from crowdjax.report.factors import section as of_factors
+
+MODELS = {
+    "majority": (
+        "Majority vote",
+        "Every label counts the same. An instance is what most of its labels say, the surer the more they agree.",
+    ),
+    "one-coin": (
+        "One coin per labeler",
+        "Each labeler is right with a chance of its own, on whatever instance. Able labelers count for more.",
+    ),
+    "dawid-skene": (
+        "Dawid and Skene's model",
+        "Each labeler has two chances of being right: one on positives (sensitivity), one on negatives (specificity). "
+        "All instances of a class are alike.",
+    ),
+    "glad": (
+        "GLAD",
+        "Each labeler has an ability and each instance a difficulty. The chance of a right label rises with the one "
+        "and falls with the other.",
+    ),
+    "glad-linear": (
+        "GLAD, linear",
+        "Each labeler has an ability, and each instance says how much it helps: little where all guess, below 0 where "
+        "it misleads the able.",
+    ),
+    "factor": (
+        "Latent-factor model",
+        "Labelers and instances have hidden traits (factors). How a labeler's meet an instance's decides the chance of "
+        "a right label; besides, each labeler leans towards yes or no.",
+    ),
+    "integrated": (
+        "Integrated model",
+        "Each instance has a hidden position between clearly negative and clearly positive, which is averaged over "
+        "instead of guessed. Labelers come from one population that is learned: who gave few labels is judged by what "
+        "labelers are like. Where the two classes meet is a choice of its own.",
+    ),
+    "custom": ("A configuration of one's own", "Its settings are in fit.json."),
+}
+
+# Calibration errors on real sets, the mean of docs/choosing.md ("Measured"), by model and number of factors.
+MEASURED = {
+    ("majority", 1): 0.159,
+    ("dawid-skene", 1): 0.171,
+    ("glad", 1): 0.209,
+    ("one-coin", 1): 0.217,
+    ("factor", 1): 0.179,
+    ("factor", 2): 0.178,
+    ("factor", 3): 0.183,
+    ("auto", 1): 0.102,
+}
+DEPENDENT = 0.05  # share of answers, from which the fit itself warns that they depend on the boundary
+
+
+def of_fit(
+    record: Mapping[str, Any],
+    answers: pa.Table,
+    people: pa.Table,
+    tally: Tally,
+    history: Float[np.ndarray, " T"],
+    *,
+    switched: bool | None = None,
+    factors: Factors | None = None,
+    positions: Float[np.ndarray, " I"] | None = None,
+) -> Page:
+    """The page of a fit by any model.
+
+    Args:
+        record, answers, people: ``record``, ``instances`` and ``labelers`` of the result.
+        tally: the labels, counted.
+        history: the objective after each step, NaN beyond the last.
+        switched: whether a first solution had the classes switched; None for models that do not look.
+        factors: of models that have several, or free ones.
+        positions: of the instances along the integrated model's axis.
+    """
+    name, words = _model(record)
+    found, level, how = _informedness(people, tally)
+    checks = [*_of_the_fit(record, switched), *crowd.checks(people, answers, tally), _calibration(record)]
+    care = sum(check.status == "care" for check in checks)
+    sections = [
+        Section(
+            "Before you trust it",
+            [Prose([_verdict(care, len(record["warnings"]))]), Checks(checks_in_order(record["warnings"], checks))],
+        ),
+        Section("What was fitted", [Prose([f"{name}. {words}"]), Facts(_settings(record))]),
+        Section("The labels", crowd.section(people, tally)),
+        Section("The answers", instances.section(answers, tally)),
+        Section("The labelers", labelers.section(people, found, level, how=how)),
+        Section("Where the classes meet", _meeting(record, positions)),
+        Section("Factors", of_factors(factors, answers["probability"].to_numpy())),
+        Section("How the fit went", _course(history)),
+    ]
+    numbers = {
+        "labels": f"{record['n_labels']:,}",
+        "labelers": f"{record['n_labelers']:,}",
+        "instances": f"{record['n_instances']:,}",
+        "answered positive": f"{answers['label'].to_numpy().mean():.1%}",
+    }
+    return Page("Report of a fit", name, _lead(record), numbers, sections, about(record))
+
+
+def about(record: Mapping[str, Any]) -> str:
+    """The last line: what made the page."""
+    versions = ", ".join(f"{k} {v}" for k, v in {"crowdjax": __version__, **record.get("versions", {})}.items())
+    device = f" On {record['device']}." if "device" in record else ""
+    return f"Made by {versions}.{device} How to read a report: docs/reports.md of crowdjax."
+
+
+def _model(record) -> tuple[str, str]:
+    """The name of the model, and the model in words."""
+    model, n = record["model"], record["n_factors"]
+    name, words = MODELS.get("integrated" if model == "auto" else model, MODELS["custom"])
+    if model == "auto":
+        plain = record["config"]["spread"] == 0
+        name = "Automatic choice: " + (
+            "Dawid and Skene's model, labelers from one population" if plain else "the integrated model"
+        )
+        if plain:
+            words = (
+                MODELS["dawid-skene"][1]
+                + " Labelers come from one population, learned where there are labels enough to do so."
+            )
+    if model in ("factor", "integrated") and n != 1:
+        name += f", {n} factors"
+    return name, words
+
+
+def _lead(record) -> str:
+    labels, people, things = (f"{record['n_' + what]:,} {what}" for what in ("labels", "labelers", "instances"))
+    return f"What {labels} that {people} gave on {things} say about the truth, how sure that is, and who is good at it."
+
+
+def _verdict(care: int, warnings: int) -> str:
+    if care or warnings:
+        return (
+            "The answers rest on what is listed here. Read what is marked with care first: it says where they may be "
+            "wrong and what would help."
+        )
+    return "Nothing here speaks against the answers, as far as labels can tell. No label says what all labelers miss."
+
+
+def checks_in_order(warnings: Sequence[str], checks: Sequence[Check]) -> list[Check]:
+    """The fit's own warnings, then what asks for care, then the rest."""
+    said = [Check("care", "The fit warns", sentence) for sentence in warnings]
+    return said + sorted(checks, key=lambda check: ("care", "note", "good").index(check.status))
+
+
+def _of_the_fit(record, switched: bool | None) -> list[Check]:
+    steps = f"after {record['n_iterations']:,} passes over the labels"
+    out = []
+    if record["converged"]:  # the fit's own warnings say where it did not, and so below
+        out.append(Check("good", "The fit converged", f"It stopped {steps}, where more of them gain nothing."))
+    if switched is not None:
+        which = (
+            "The first solution had the classes switched; the corrected one explains the labels better and is kept."
+            if switched
+            else "The fit looks whether it ended with the classes switched, and finds that it did not."
+        )
+        basis = "That the crowd is right more often than wrong is an assumption: no label can tell."
+        out.append(Check("note" if switched else "good", "The classes are the right way round", f"{which} {basis}"))
+    if "boundary" in record and record["boundary"]["share_depending"] < DEPENDENT:
+        text = (
+            "Where the two classes meet is a choice, since labels hardly say it. Few answers would be others elsewhere."
+        )
+        out.append(Check("good", "The answers hardly depend on where the classes meet", text))
+    return out
+
+
+def _calibration(record) -> Check:
+    model, n = record["model"], record["n_factors"]
+    error = MEASURED.get((model, n))
+    measured = (
+        f"On eleven real sets whose truth is known, probabilities of this model were off by {error:.2f} on average. "
+        if error
+        else ""
+    )
+    why = (
+        "Labelers share errors that the model takes for independent, and then the answers look surer than they are. "
+        "Take the order of the probabilities more seriously than their size."
+    )
+    if record.get("calibration"):
+        why = "Known truths were given, and the probabilities of the other instances are adjusted to them."
+        return Check("good", "Probabilities are calibrated by known truths", why)
+    gold = " Fifty known truths (the option gold) lowered it to 0.08." if model == "auto" else ""
+    return Check("note", "Probabilities are too sure, more often than not", f"{measured}{why}{gold}")
+
+
+def _settings(record) -> dict[str, str]:
+    solver = record.get("solver", {})
+    config = record["config"]
+    facts = {
+        "Model": record["model"],
+        "Factors": f"{record['n_factors']}",
+        "Class prior": f"{record['class_prior']}",
+        "Repeated labels": record["repeats"],
+        "Solver": solver.get("method"),
+        "Restarts": solver.get("restarts"),
+        "Seed": record.get("seed"),
+        "Boundary": record.get("boundary", {}).get("choice"),
+        "Spread of the instances": f"{record['population']['spread']:.2f}" if "population" in record else None,
+        "Link": config.get("link"),
+        **{f"Features of {side}s": ", ".join(s["names"]) for side, s in record["features"].items()},
+        "Objective": f"{record['objective']:,.1f}",
+        "Log likelihood": f"{record['log_likelihood']:,.1f}",
+        "Passes over the labels": f"{record['n_iterations']:,}",
+        "Time": f"{record['seconds']:.1f} s",
+    }
+    if record.get("positives"):
+        share = record["positives"]
+        facts["Share of positives"] = (
+            f"{share['mean']:.1%} ({share['lower']:.1%} to {share['upper']:.1%}, {share['level']:.0%} interval)"
+        )
+    return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def _informedness(people: pa.Table, tally: Tally) -> tuple[Interval, float, str]:
+    """Informedness with intervals, their level, and how they were made."""
+    if "informedness" not in people.column_names:
+        return labelers.informedness(tally), LEVEL, labelers.COUNTED
+    return Interval(*(people[f"informedness{end}"].to_numpy() for end in ("", "_lower", "_upper"))), LEVEL, ""
+
+
+def _meeting(record, positions) -> list[Block]:
+    if positions is None or record["config"].get("spread") == 0:
+        return []
+    at = record["boundary"]
+    text = (
+        "Instances lie between clearly negative (about −1) and clearly positive (about +1). The boundary is a choice "
+        f"that labels hardly inform: “{at['choice']}” puts it at {at['center']:.2f}, give or take {at['sd']:.2f}, and "
+        f"the probabilities carry that doubt. Halfway between the clusters, at 0, {at['share_depending']:.0%} of the "
+        "answers would be others; known truths (the option gold) settle it."
+    )
+    drawn = plots.boundary(positions, at["center"], at["sd"], title="Instances and the boundary")
+    caption = "Where the instances are expected to lie; the band is the boundary's uncertainty."
+    return [Prose([text]), Figures([Drawing("boundary", drawn, "Instances along the model's axis", caption)])]
+
+
+def _course(history) -> list[Block]:
+    steps = np.asarray(history, float)
+    steps = steps[np.isfinite(steps)]
+    if len(steps) < 2:
+        return []
+    drawn = plots.objective(steps, title="Objective", xlabel="pass over the labels")
+    caption = (
+        "How far the objective was below its best after each pass, on a logarithmic scale. It should fall and end."
+    )
+    return [Figures([Drawing("objective", drawn, "The objective after each pass", caption)])]

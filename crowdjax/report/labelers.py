@@ -1,0 +1,118 @@
+"""The section on labelers: who is good at what, who guesses, who says the opposite, and by what rule that is said."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float
+
+from crowdjax import plots
+from crowdjax.answers import Tally
+from crowdjax.integrated import kinds
+from crowdjax.integrated.answers import EXPERT, LEVEL, SPAM, Interval
+from crowdjax.report.document import Block, Column, Drawing, Figures, Prose, Table
+
+FEW = 10  # labels, below which nobody is called anything
+MOST = 500  # labelers in a table
+MOST_POINTS = 1500  # labelers in a figure
+FLAGGED = ("adversary", "spammer")
+
+RULE = (
+    "Informedness is sensitivity + specificity − 1: 1 for a labeler who is always right, 0 for one who answers without "
+    "looking, −1 for one who always says the opposite. What a labeler is called goes by the {level:.0%} interval of "
+    "it, never by the estimate alone: a spammer's is all within ±{spam}, an adversary's all below 0, an expert's all "
+    "above {expert}; where 0 is inside a wider one the labeler is unknown, and all others are ordinary. With fewer "
+    "than {few} labels nobody is called anything."
+)
+COUNTED = (
+    "This model gives no intervals, so informedness is counted: of a labeler's labels on instances that the answers "
+    "call positive (each instance by its probability) the share that says yes, and on the others the share that says "
+    "no, both with a uniform prior. A labeler's own labels helped to make the answers, which flatters those with few."
+)
+
+
+def informedness(tally: Tally, level: float = LEVEL) -> Interval:
+    """J_i of each labeler by its agreement with the answers, with an interval.
+
+        sens_i ~ Beta(1 + hits, 1 + misses)    spec_i ~ Beta(1 + rejections, 1 + false alarms)    J = sens + spec - 1
+
+    taken as normal, with the mean and the variance that this gives.
+
+    Example:
+        >>> of_one = np.array([[[8.0, 0.0], [0.0, 8.0]]])  # eight labels on negatives and eight on positives, all right
+        >>> [round(float(v[0]), 2) for v in informedness(Tally(np.zeros((0, 2)), of_one, 1))]
+        [0.8, 0.59, 1.0]
+    """
+    right = 1 + np.stack([tally.agreement[:, 1, 1], tally.agreement[:, 0, 0]])
+    wrong = 1 + np.stack([tally.agreement[:, 1, 0], tally.agreement[:, 0, 1]])
+    n = right + wrong
+    mean, variance = (right / n).sum(0) - 1, (right * wrong / (n**2 * (n + 1))).sum(0)
+    half = NormalDist().inv_cdf((1 + level) / 2) * np.sqrt(variance)
+    return Interval(mean, np.maximum(mean - half, -1), np.minimum(mean + half, 1))
+
+
+def called(n_labels: Float[np.ndarray, " W"], found: Interval) -> np.ndarray:
+    """What each labeler is called: its kind (``crowdjax.integrated.kinds``), or ``few labels``."""
+    return np.where(np.asarray(n_labels) < FEW, "few labels", kinds(found))
+
+
+def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "") -> list[Block]:
+    """Rule, figure and table.
+
+    Args:
+        labelers: of a result; columns labeler, n_labels, sensitivity, specificity, and perhaps accuracy and rank, and
+            NAME_lower, NAME_upper.
+        found: informedness, in the order of the table.
+        level: of its intervals.
+        how: what is to be said of how they were made.
+    """
+    data = {name: labelers[name].to_pylist() for name in labelers.column_names}
+    kind = called(labelers["n_labels"].to_numpy(), found)
+    informed = list(zip(*(np.asarray(v, float).tolist() for v in found), strict=True))
+    columns = [Column("labeler", "id"), Column("called", "tag"), Column("labels", "count")]
+    columns.append(Column("informedness", "interval", (-1.0, 1.0, 0.0)))
+    values = [data["labeler"], kind.tolist(), data["n_labels"], informed]
+    for name in ("sensitivity", "specificity", "accuracy"):
+        if f"{name}_lower" in data:
+            columns.append(Column(name, "interval"))
+            values.append(list(zip(*(data[name + end] for end in ("", "_lower", "_upper")), strict=True)))
+        elif name in data:
+            columns.append(Column(name, "share"))
+            values.append(data[name])
+    if "rank" in data:
+        columns.append(Column("rank, from best"))
+        values.append(
+            [f"{low:.0f} to {high:.0f}" for low, high in zip(data["rank_lower"], data["rank_upper"], strict=True)]
+        )
+    order = np.lexsort((-np.asarray(data["n_labels"], float), ~np.isin(kind, FLAGGED)))
+    rows = [tuple(column[i] for column in values) for i in order[:MOST]]
+    left = len(order) - len(rows)
+    note = f"The first {len(rows):,} of {len(order):,}; all are in labelers.parquet." if left else ""
+    some = plots.evenly(len(order), MOST_POINTS)
+    sensitivity, specificity = (labelers[name].to_numpy()[some] for name in ("sensitivity", "specificity"))
+    figure = plots.chances(sensitivity, specificity, kind[some].tolist(), title="Labelers")
+    caption = (
+        "Each labeler by its chance of being right on positives and on negatives. Above the dashed line labels help."
+        + (f" {len(some):,} of {len(order):,} are drawn." if len(some) < len(order) else "")
+    )
+    rule = RULE.format(level=level, spam=SPAM, expert=EXPERT, few=FEW)
+    return [
+        Prose([tell(kind), rule, *([how] if how else [])]),
+        Figures([Drawing("labelers_chances", figure, "Sensitivity and specificity of the labelers", caption)]),
+        Table(
+            "Labelers: those called spammers or adversaries first, then by number of labels", columns, rows, note, True
+        ),
+    ]
+
+
+def tell(kind: np.ndarray) -> str:
+    """How many labelers are called what, in a sentence."""
+    names = {"adversary": "adversaries", "unknown": "unknown", "ordinary": "ordinary", "few labels": "with few labels"}
+    found = [(k, int((kind == k).sum())) for k in plots.KINDS]
+    return (
+        f"Of {len(kind):,} labelers, "
+        + ", ".join(f"{n:,} {k if n == 1 and k != 'few labels' else names.get(k, k + 's')}" for k, n in found if n)
+        + "."
+    )

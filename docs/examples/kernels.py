@@ -1,0 +1,74 @@
+"""# Compose the kernels
+
+Behind the facade are plain functions of arrays: un-jitted, differentiable, without data of their own. This script uses
+them in jitted code of its own: a sweep fits many members in one program, a gradient goes through the E-step, and a
+question that no facade answers, whom to ask next, takes a few lines. The crowd judges smiles; what makes one hard to
+judge changes with the output of a detector, which everyone may see.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from crowdjax import factor, likelihood, simulate
+
+W, I = 20, 160
+crowd = simulate.smiles(jax.random.key(0), W, I)
+labels = crowd.on(simulate.grid(W, I))
+bumps = factor.rbf_basis(crowd.instance_features[:, 0], constant=False)
+config = factor.FactorConfig(n_factors=3, features=1.0, deviation=0.0)
+model = factor.build(config, labels, instance_features=bumps)
+
+# A sweep: one to three factors, three starts each, in one program. Labels and model are arguments, never closed over.
+
+
+def make(shared, member):
+    labels, model = shared
+    return labels, model.with_factors(member["factors"]), member["key"]
+
+
+members = {"factors": jnp.repeat(jnp.arange(1, 4), 3), "key": jax.random.split(jax.random.key(1), 9)}
+fits = factor.sweep(make, (labels, model), members, factor.Solver(method="lbfgs", max_steps=200))
+right = np.asarray(((fits.posterior > 0.5) == (crowd.truth > 0)).mean(1), float).reshape(3, 3)
+best = np.asarray(fits.objective).reshape(3, 3).argmax(1)  # of each number's starts
+for n in range(3):
+    print(f"factors: {n + 1}; accuracy {right[n, best[n]]:.3f} at the best start, {right[n].min():.3f} at the worst")
+
+# A gradient through the E-step: how the answer about an item depends on how able each labeler is.
+three = jax.tree.map(lambda leaf: leaf[6 + best[2]], fits)
+factors = model.factors(three.weights)
+
+
+@jax.jit
+def answer(alpha, item):
+    return factor.e_step(labels, factors._replace(alpha=alpha))[item]
+
+
+doubtful = int(jnp.abs(three.posterior - 0.5).argmin())
+slope = np.asarray(jax.grad(answer)(factors.alpha, doubtful))
+print(f"item {doubtful}: P(smile) = {float(three.posterior[doubtful]):.2f}; most to gain or lose by labeler", end=" ")
+print(f"{np.abs(slope[:, 0]).argmax()}: {slope[:, 0][np.abs(slope[:, 0]).argmax()]:+.2f} for one unit of ability")
+
+# Whom to ask next: how much one more label is expected to tell of an item, for every pair of labeler and item.
+
+
+def entropy(p):
+    p = jnp.clip(p, 1e-6, 1 - 1e-6)
+    return -(p * jnp.log(p) + (1 - p) * jnp.log1p(-p))
+
+
+@jax.jit
+def information(factors, p):
+    def of_pair(alpha, gamma, beta, p):
+        sensitivity, specificity = likelihood.sensitivity_specificity(alpha @ beta, gamma)
+        yes = p * sensitivity + (1 - p) * (1 - specificity)
+        return entropy(yes) - p * entropy(sensitivity) - (1 - p) * entropy(specificity)
+
+    by_item = jax.vmap(of_pair, (None, None, 0, 0))
+    return jax.vmap(by_item, (0, 0, None, None))(factors.alpha, factors.gamma, factors.beta, p)
+
+
+gain = np.asarray(information(factors, three.posterior))
+labeler, item = np.unravel_index(gain.argmax(), gain.shape)
+print(f"ask labeler {labeler} of item {item}: tells {gain[labeler, item]:.2f} of its", end=" ")
+print(f"{float(entropy(three.posterior)[item]):.2f} nats; a label drawn at random tells {gain.mean():.3f}")

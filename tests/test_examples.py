@@ -1,0 +1,111 @@
+"""The worked examples: what they claim is true, and the pages show what they print."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "docs" / "examples"
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """A function that runs a script in an empty folder and returns its names and what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str):
+        names = runpy.run_path(str(EXAMPLES / f"{name}.py"))
+        return names, capsys.readouterr().out
+
+    return run
+
+
+def words(text: str) -> list[str]:
+    """What is printed, without numbers and the width of columns: those may differ between machines."""
+    return re.sub(r"[+-]?\d[\d.]*(e[+-]?\d+)?", "#", text).split()
+
+
+def assert_shown(name: str, printed: str) -> None:
+    assert words(printed) == words((EXAMPLES / f"{name}.txt").read_text(encoding="utf-8"))
+
+
+def test_your_own_labels(run):
+    found, printed = run("own_labels")
+    assert found["accuracy"]["auto"] > found["accuracy"]["majority vote"] + 0.03
+    worst = found["people"].iloc[:2]
+    assert list(worst["labeler"]) == ["opp", "rnd"] and worst["kind"].iloc[0] == "adversary"
+    assert np.asarray(found["later"].instances["probability"])[0] > 0.7
+    assert_shown("own_labels", printed)
+
+
+def test_compose_the_kernels(run):
+    found, printed = run("kernels")
+    one, two, three = (found["right"][n, found["best"][n]] for n in range(3))
+    assert one < two < three
+    alpha, item, answer = found["factors"].alpha, found["doubtful"], found["answer"]
+    for i in (0, 11):  # the gradient is what central differences say
+        up, down = (float(answer(alpha.at[i, 0].add(step), item)) for step in (0.05, -0.05))
+        assert found["slope"][i, 0] == pytest.approx((up - down) / 0.1, abs=2e-3)
+    i, j = found["labeler"], found["item"]
+    s = float(alpha[i] @ found["factors"].beta[j])
+    gamma, p = float(found["factors"].gamma[i]), float(found["three"].posterior[j])
+    right = 1 / (1 + np.exp(-s - gamma)), 1 / (1 + np.exp(-s + gamma))
+    joint = np.array([[p * right[0], p * (1 - right[0])], [(1 - p) * (1 - right[1]), (1 - p) * right[1]]])
+    apart = joint.sum(1, keepdims=True) * joint.sum(0, keepdims=True)
+    assert found["gain"][i, j] == pytest.approx((joint * np.log(joint / apart)).sum(), abs=1e-4)
+    assert_shown("kernels", printed)
+
+
+@pytest.mark.slow
+def test_specialists_on_the_real_set(run, data_dir, monkeypatch):
+    monkeypatch.setenv("CROWDJAX_DATA", str(data_dir))
+    found, printed = run("specialists")
+    assert found["name"] == "ducks"
+    accuracy = found["accuracy"]
+    assert accuracy["dawid-skene"] < accuracy["majority vote"] < accuracy["auto"] - 0.15
+    assert min((found["school"] == side).sum() for side in (1, -1)) >= 5
+    assert_shown("specialists", printed)
+
+
+@pytest.mark.slow
+def test_specialists_where_the_set_is_missing(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("CROWDJAX_DATA", str(tmp_path / "nowhere"))
+    found, _ = run("specialists")
+    accuracy = found["accuracy"]
+    assert found["name"] == "a simulated crowd"
+    assert accuracy["dawid-skene"] < accuracy["majority vote"] < accuracy["auto"]
+    school = found["school"] * (1 if (found["school"][:30] > 0).sum() > 15 else -1)
+    assert (school[:30] > 0).mean() > 0.5 and (school[30:] < 0).mean() > 0.9  # the two kinds of people
+
+
+@pytest.mark.slow
+def test_prevalence_with_up_sampling(run):
+    found, printed = run("prevalence")
+    truth = found["positive"].mean()
+    model, *_, votes = found["result"].prevalence["estimates"]
+    assert model["lower"] < truth < model["upper"] < votes["mean"]
+    assert abs(model["mean"] - truth) < 0.2 * abs(votes["mean"] - truth)
+    assert_shown("prevalence", printed)
+
+
+@pytest.mark.slow
+def test_many_devices(fresh_python):
+    found = fresh_python(
+        f"""
+import json, runpy
+found = runpy.run_path({str(EXAMPLES / "many_devices.py")!r})
+fits = found["fits"].values()
+print(json.dumps([float(found["apart"]), *(float(fit.objective) for fit in fits), len(found["resampled"].posterior)]))
+""",
+        devices=4,
+    )
+    printed, numbers = found.rstrip().rsplit("\n", 1)
+    apart, one, four, members = json.loads(numbers)
+    assert apart < 1e-4 and four == pytest.approx(one, rel=1e-6) and members == 8
+    assert printed.startswith("4 devices")
+    assert_shown("many_devices", printed)
