@@ -92,11 +92,25 @@ def call(*arguments: str):
     return CliRunner().invoke(cli.app, list(arguments))
 
 
-def test_the_examples_of_the_first_helps_work(here):
-    for words in (("crowdjax",), ("crowdjax", "predict")):
-        example = help_of(words)[-1].removeprefix("Example: crowdjax ")
-        assert call(*shlex.split(example)).exit_code == 0, example
-    assert (here / "answers" / "predict.json").is_file()
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("crowdjax", "describe"),
+        ("crowdjax", "convert"),
+        ("python -m experiments", "list"),
+        ("python -m experiments", "init"),
+        pytest.param(("crowdjax", "predict"), marks=pytest.mark.slow),
+        pytest.param(("crowdjax", "look"), marks=pytest.mark.slow),
+    ],
+    ids=" ".join,
+)
+def test_the_example_of_a_help_works(here, words):
+    (here / "wide.csv").write_text("instance,ann,bob\nq1,1,0\nq2,,1\n")
+    if words[-1] in ("predict", "look"):
+        assert call("fit", "labels.csv", "--model", "auto", "--out", "result").exit_code == 0
+    example = help_of(words)[-1].removeprefix(f"Example: {words[0]} ")
+    found = CliRunner().invoke(APPS[words[0]], shlex.split(example))
+    assert found.exit_code == 0, found.output
 
 
 # How much is said
@@ -260,7 +274,7 @@ def test_a_stopped_fit_is_saved_and_is_status_1(here, monkeypatch):
     usual = bars.Progress.__call__
     monkeypatch.setattr(bars.Progress, "__call__", lambda *a, **k: told.append(a[1]) or usual(*a, **k))
     interrupted_when(lambda: len(told) > 1)
-    found = call("fit", "labels.csv", "--model", "factor", "--factors", "2", "--restarts", "1", "--out", "out")
+    found = call("fit", "labels.csv", "--model", "glad", "--out", "out")
     assert found.exit_code == 1
     assert found.stderr == "crowdjax: stopped before the fit converged; what it has is in out\n"
     record = json.loads((here / "out" / "fit.json").read_text())
@@ -289,7 +303,7 @@ def test_what_cannot_return_a_part_is_interrupted():
         return True
 
     with pytest.raises(KeyboardInterrupt):
-        contextual.fit(labels, score, PRESETS["lr-lr"], None, Inference("laplace"), progress=progress)
+        contextual.fit(labels, score, PRESETS["constant-constant"], None, Inference("laplace"), progress=progress)
     assert told == ["mode"]
 
 

@@ -149,7 +149,7 @@ def places(value, path=()):
     return {path, *(p for name, part in parts for p in places(part, (*path, name)))} - {()}
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(documents())
 def test_every_setting_is_on_its_line(document):
     text, found = document
@@ -172,6 +172,7 @@ n_factor = 2
 
 
 GLAD = 'models={x={preset="gald"}}'
+AGAIN = 'models={"my model"={n_factor=3}}'
 HCB = {"dukcs": "hcb"}
 FINE = HCB | {"n_factor ": "n_factors "}
 
@@ -199,6 +200,7 @@ FINE = HCB | {"n_factor ": "n_factors "}
         (FINE, ["models.x.presett=glad"], "override 'models.x.presett=glad': models.x: unknown key 'presett'; …"),
         (HCB, ["models={}", "slover.a=1"], "override 'slover.a=1': unknown key 'slover'; …; did you mean solver?"),
         ({}, ["sets=dukcs"], "override 'sets=dukcs': sets: got 'dukcs'; allowed: a list of duchenne, …"),
+        (HCB, [AGAIN], f"override '{AGAIN}': models.my model: unknown key 'n_factor'; …"),
         (HCB, [GLAD], f"override '{GLAD}': models.x.preset: got 'gald'; allowed: …; did you mean glad?"),
         (HCB, ["models={}", "seed.x=1"], "override 'seed.x=1': seed: got {'x': 1}; allowed: a whole number"),
     ],
