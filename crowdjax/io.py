@@ -277,8 +277,8 @@ class Scaling:
         unit = np.ldexp(1.0, np.frexp(largest)[1] - 1)  # squares then neither overflow nor vanish
         values = values / unit
         mean, sd = values.mean(0), values.std(0)
-        keep = np.flatnonzero(sd > 1e-12)
-        if not keep.size:
+        keep = np.flatnonzero(sd > 1e-12).tolist()
+        if not keep:
             raise InputError(f"features {', '.join(names)}: constant; allowed: columns that vary")
         mean, sd = mean * unit, sd * unit
         return cls(tuple(names[k] for k in keep), tuple(mean[keep].tolist()), tuple(sd[keep].tolist()))
