@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import scipy.stats
+from pages import Parsed
 from typer.testing import CliRunner
 
 import crowdjax
@@ -23,7 +24,6 @@ from crowdjax.cli import app
 from crowdjax.io import read_labels
 from crowdjax.labels import InputError
 from crowdjax.report import factors, fit, instances, labelers, svg
-from tests.pages import Parsed
 
 ODD = (
     *("<script>alert(1)</script>", '" onload="alert(1)', "{{ page }} {% x %}", "$\\frac{1}{0$", "👩‍👩‍👧 🎉", "שלום"),
