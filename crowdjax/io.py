@@ -273,13 +273,15 @@ class Scaling:
             >>> scaling.names, scaling.apply(np.array([[40.0]])).tolist()
             (('age',), [[3.0]])
         """
-        unit = np.ldexp(1.0, np.frexp(abs(values).max(0, initial=0))[1] - 1)  # squares then neither overflow nor vanish
+        largest = np.abs(values).max(axis=0, initial=0)
+        unit = np.ldexp(1.0, np.frexp(largest)[1] - 1)  # squares then neither overflow nor vanish
         values = values / unit
         mean, sd = values.mean(0), values.std(0)
-        keep = np.flatnonzero(sd > 1e-12)
-        if not keep.size:
+        keep = np.flatnonzero(sd > 1e-12).tolist()
+        if not keep:
             raise InputError(f"features {', '.join(names)}: constant; allowed: columns that vary")
-        return cls(tuple(names[k] for k in keep), *(tuple((v * unit)[keep].tolist()) for v in (mean, sd)))
+        mean, sd = mean * unit, sd * unit
+        return cls(tuple(names[k] for k in keep), tuple(mean[keep].tolist()), tuple(sd[keep].tolist()))
 
     def apply(self, values: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "n F"]:
         """The columns of ``names``, standardised."""

@@ -145,6 +145,27 @@ def report(
         print(done / "SUMMARY.md")
 
 
+@app.command()
+def rerun(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where the second run is kept; default: nowhere")
+    ] = None,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that share the cells")] = 1,
+) -> None:
+    """Repeat a run from what its folder records, and compare every value. Exit status 1 where any differs.
+
+    Example: python -m experiments rerun runs/fig3-1a2b3c4d
+    """
+    with errors():
+        from experiments import repeat
+
+        found = repeat.repeat(run, out, jobs=jobs)
+        print("\n".join(found.lines))
+        if not found.same:
+            raise typer.Exit(fail(f"{run}: the second run differs", 1))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command line; returns the exit status."""
     try:

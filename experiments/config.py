@@ -62,11 +62,13 @@ def preset(name: str, *covariates: str, **changes) -> Model:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A study, its config and its name."""
+    """A study, its config and its name; the file's text and the overrides that they come from, to repeat a run."""
 
     name: str
     study: str
     config: Any
+    source: str = ""
+    overrides: tuple[str, ...] = ()
 
     @property
     def module(self):
@@ -117,7 +119,7 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     try:
         for override in overrides:
             _override(settings, origin, override)
-        return _experiment(settings, path.stem)
+        return dataclasses.replace(_experiment(settings, path.stem), source=text, overrides=tuple(overrides))
     except Wrong as wrong:
         places = [wrong.place[:n] for n in range(len(wrong.place), 0, -1)]
         where = next((origin[place] for place in places if place in origin), str(path))

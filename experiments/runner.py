@@ -1,6 +1,6 @@
 """Runs an experiment into its folder, cell by cell, and writes what is read from it.
 
-    runs/NAME-HASH/  config.json  log.jsonl  cells/ while it runs
+    runs/NAME-HASH/  config.json  config.toml  log.jsonl  cells/ while it runs
                      metrics.parquet  (other tables)  *.svg  *.png  SUMMARY.md  report.html  environment.json
 
 Every file and every cell's folder appears whole or not at all. ``environment.json`` is the last: with it a run is done.
@@ -80,6 +80,7 @@ def run(experiment: Experiment, out: Path, *, force: bool = False, command: str 
     with _alone(folder):
         _clear(folder, everything=force)
         _write_json(folder / "config.json", experiment.resolved())
+        _write(folder / "config.toml", experiment.source)
         with heard(JsonLines(folder / "log.jsonl")):
             failed = _compute(experiment, cells, folder, jobs)
             _finish(experiment, cells, folder, command, failed)
@@ -114,7 +115,7 @@ def report(experiment: Experiment, out: Path) -> Path:
     folder = out / experiment.folder
     if not is_done(folder):
         raise InputError(f"{folder}: no finished run of this config; run it first")
-    tables = _read(folder)
+    tables = read_tables(folder)
     _report(experiment, tables, json.loads((folder / LAST).read_text(encoding="utf-8")), folder, {})
     return folder
 
@@ -230,11 +231,12 @@ def _finish(experiment: Experiment, cells: list[Cell], folder: Path, command: st
     seconds = sum(json.loads((cell / "cell.json").read_text(encoding="utf-8"))["seconds"] for cell in kept)
     environment = {
         "command": command,
+        "overrides": experiment.overrides,
         "seconds": round(seconds, 1),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **_machine(),
     }
-    tables = gathered([_read(cell) for cell in kept])
+    tables = gathered([read_tables(cell) for cell in kept])
     for name, table in tables.items():
         pq.write_table(table, folder / f".{name}.parquet")
         os.replace(folder / f".{name}.parquet", folder / f"{name}.parquet")
@@ -245,7 +247,8 @@ def _finish(experiment: Experiment, cells: list[Cell], folder: Path, command: st
     LOG.info("%s", folder, extra={"fields": {"event": "end", "failed": len(failed), "seconds": environment["seconds"]}})
 
 
-def _read(folder: Path) -> Tables:
+def read_tables(folder: Path) -> Tables:
+    """Every table of a run, or of a cell."""
     return {file.stem: pq.read_table(file) for file in sorted(folder.glob("[!.]*.parquet"))}
 
 

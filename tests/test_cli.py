@@ -194,7 +194,7 @@ def test_wrong_usage_is_status_2_and_one_line(arguments, words, here):
 
 
 def test_a_run_that_fails_is_status_1_and_one_line(here):
-    (here / "labels.csv").write_text("labeler,instance,label,weight\na,q,1,1e300\nb,q,1,1e300\n")
+    (here / "labels.csv").write_text("labeler,instance,label,weight\na,q,1,1e30\nb,q,1,1e30\n")
     assert "the fit failed: the objective is not finite" in refused("fit", "labels.csv", "--out", "out", status=1)
 
 

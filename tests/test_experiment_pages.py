@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import scipy.stats
+from pages import Parsed
 
 from crowdjax import plots
 from crowdjax.report import render
 from experiments import comparison, pages
 from experiments.__main__ import main
-from tests.pages import Parsed
 
 SUMMARY = """# study
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tasks
 
@@ -74,7 +75,17 @@ def test_processes_share_the_cells_and_find_what_one_finds(here, monkeypatch):
         assert set(found) == set(SETS) and all(e["objective"]["Dawid-Skene"] < 0 for e in found.values())
         assert {"time", "event", "cell", "seconds"} < set(found["ducks"])
         assert sorted(os.listdir(folder)) == sorted(
-            ["SUMMARY.md", "config.json", "environment.json", "log.jsonl", "metrics.parquet", "real.png", "real.svg"]
+            [
+                "SUMMARY.md",
+                "config.json",
+                "config.toml",
+                "environment.json",
+                "log.jsonl",
+                "metrics.parquet",
+                "real.png",
+                "real.svg",
+                "report.html",
+            ]
         )
 
 
@@ -204,3 +215,27 @@ def test_runs_without_any_data_are_refused_before_anything_is_written(here, monk
     assert main(["list", "."]) == 0
     assert "no data" in capsys.readouterr().out
     assert sorted(os.listdir()) == ["data", "mine.toml"]
+
+
+# Repeating a run.
+
+
+def test_a_run_is_repeated_and_compared(here, capsys):
+    """The same values; a value that was changed is found; a run that cannot be repeated is refused."""
+    assert main(["run", "mine.toml"]) == 0
+    folder = next(Path("runs").glob("mine-*"))
+    capsys.readouterr()
+    assert main(["rerun", str(folder)]) == 0
+    assert "values, to the last bit\n" in capsys.readouterr().out
+    path = folder / "metrics.parquet"
+    table = pq.read_table(path)
+    value = np.asarray(table["value"]).copy()
+    value[2] += 1e-9
+    pq.write_table(table.set_column(table.schema.get_field_index("value"), "value", pa.array(value)), path)
+    assert main(["rerun", str(folder)]) == 1
+    assert "table metrics: value differs in 1 of" in capsys.readouterr().out
+    source = folder / "config.toml"
+    source.write_text("seed = 5\n" + source.read_text())
+    assert main(["rerun", str(folder)]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1 and "seed was 0 and is 5 today" in said.err

@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import scipy.stats
+from pages import Parsed
 from typer.testing import CliRunner
 
 import crowdjax
@@ -23,7 +24,6 @@ from crowdjax.cli import app
 from crowdjax.io import read_labels
 from crowdjax.labels import InputError
 from crowdjax.report import factors, fit, instances, labelers, svg
-from tests.pages import Parsed
 
 ODD = (
     *("<script>alert(1)</script>", '" onload="alert(1)', "{{ page }} {% x %}", "$\\frac{1}{0$", "👩‍👩‍👧 🎉", "שלום"),
@@ -145,8 +145,8 @@ def test_names_of_any_kind_are_harmless_and_stay_what_they_are():
 
 def test_the_labeler_table_is_the_result_s(result, page):
     rows = {row["labeler"]: row for row in page.table("Labelers")}
-    assert len(rows) == result.labelers.num_rows
-    for expected in result.labelers.to_pylist():
+    assert len(rows) == result.tables["labelers"].num_rows
+    for expected in result.tables["labelers"].to_pylist():
         row = rows[expected["labeler"]]
         assert row["labels"] == f"{expected['n_labels']:,}"
         for name in ("sensitivity", "specificity", "accuracy"):
@@ -156,7 +156,7 @@ def test_the_labeler_table_is_the_result_s(result, page):
 
 def test_intervals_of_the_model_are_shown_where_it_has_them(of_auto):
     rows = {row["labeler"]: row for row in Parsed(report.render(of_auto.page())).table("Labelers")}
-    for expected in of_auto.labelers.to_pylist():
+    for expected in of_auto.tables["labelers"].to_pylist():
         for name in ("sensitivity", "specificity", "informedness"):
             shown = [float(v.replace("−", "-")) for v in re.findall(r"[−\d.]+", rows[expected["labeler"]][name])]
             wanted = [expected[name + end] for end in ("", "_lower", "_upper")]
@@ -165,7 +165,7 @@ def test_intervals_of_the_model_are_shown_where_it_has_them(of_auto):
 
 def test_the_instance_table_begins_with_the_least_sure_and_has_the_votes(result, page):
     rows, table = page.table("Instances"), crowd()
-    p = dict(zip(*(result.instances[n].to_pylist() for n in ("instance", "probability")), strict=True))
+    p = dict(zip(*(result.tables["instances"][n].to_pylist() for n in ("instance", "probability")), strict=True))
     votes = table.groupby("instance")["label"].agg(["sum", "count"])
     assert len(rows) == len(p)
     for row in rows:
@@ -245,7 +245,7 @@ def test_factors_are_drawn_where_there_are_any(page):
 def test_what_speaks_against_a_fit_comes_first(result):
     """Two crowds, labels that contradict nothing, and a fit that did not converge."""
     apart = Tally(np.array([[1.0, 0.0], [0.0, 1.0]]), np.ones((2, 2, 2)), 2)
-    people, answers = result.labelers.slice(0, 2), result.instances.slice(0, 2)
+    people, answers = result.tables["labelers"].slice(0, 2), result.tables["instances"].slice(0, 2)
     record = result.record | {"converged": False, "warnings": ["The fit did not converge: it was stopped."]}
     checks = report.of_fit(record, answers, people, apart, np.array([-1.0])).sections[0].blocks[-1].checks
     assert checks[0] == ("care", "The fit warns", "The fit did not converge: it was stopped.")
@@ -396,11 +396,11 @@ def test_a_contextual_fit_has_a_page(contextual, tmp_path):
     assert rows["Pareto k-hat"]["here"] == f"{khat:.2f}"
     assert rows["Pareto k-hat"]["verdict"] == ("good" if khat < 0.7 else "care")
     people = {row["labeler"]: row for row in parsed.table("Labelers")}
-    for expected in contextual.labelers.to_pylist():
+    for expected in contextual.tables["labelers"].to_pylist():
         shown = re.findall(r"[−\d.]+", people[expected["labeler"]]["informedness"])
         wanted = [2 * expected[f"balanced_accuracy{end}"] - 1 for end in ("", "_lower", "_upper")]
         np.testing.assert_allclose([float(v.replace("−", "-")) for v in shown], wanted, atol=0.0051)
-    score = dict(zip(*(contextual.instances[n].to_pylist() for n in ("instance", "score")), strict=True))
+    score = dict(zip(*(contextual.tables["instances"][n].to_pylist() for n in ("instance", "score")), strict=True))
     assert all(
         float(r["score="]) == pytest.approx(score[int(r["instance"])], rel=1e-5) for r in parsed.table("Instances")
     )
@@ -414,11 +414,11 @@ def test_a_look_has_a_page(of_auto, tmp_path):
     found.save(tmp_path / "look", report=True)
     parsed = Parsed((tmp_path / "look" / "report.html").read_text(encoding="utf-8"))
     assert parsed.references() == []
-    surprise = dict(zip(*(found.instances[n].to_pylist() for n in ("instance", "surprise")), strict=True))
+    surprise = dict(zip(*(found.tables["instances"][n].to_pylist() for n in ("instance", "surprise")), strict=True))
     rows = parsed.table("Instances")
     assert [float(r["p-value="]) for r in rows] == pytest.approx(sorted(surprise.values()), rel=1e-5)
     assert {r["labeler"]: int(r["school"].replace("−", "-")) for r in parsed.table("Labelers")} == dict(
-        zip(*(found.labelers[n].to_pylist() for n in ("labeler", "school")), strict=True)
+        zip(*(found.tables["labelers"][n].to_pylist() for n in ("labeler", "school")), strict=True)
     )
 
 

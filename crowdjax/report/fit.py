@@ -153,7 +153,10 @@ def _verdict(care: int, warnings: int) -> str:
             "The answers rest on what is listed here. Read what is marked with care first: it says where they may be "
             "wrong and what would help."
         )
-    return "Nothing here speaks against the answers, as far as labels can tell. No label says what all labelers miss."
+    return (
+        "No check asks for care. That is as much as labels alone can say: they do not tell what all labelers miss, nor "
+        "where the classes meet."
+    )
 
 
 def checks_in_order(warnings: Sequence[str], checks: Sequence[Check]) -> list[Check]:
