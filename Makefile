@@ -5,6 +5,8 @@
 #   make lint    set-up, then style and types
 #   make results set-up, then the full studies, their summaries and figures to docs/results/
 #   make bench   set-up, then the measurements of speed to benchmarks/results/
+#   make slow    set-up, then the long tests
+#   make fuzz, faults, mutation, audit    what docs/reliability.md reports
 #   make docs    set-up, then the documentation to site/; a warning is an error
 #   make examples  set-up, then the scripts of docs/examples/: what they print and draw, beside them
 #
@@ -18,7 +20,7 @@ INSTALLED = .venv/installed
 STUDIES = specialist fig3 fig4 table1 heldout real leaderboard intervals look
 STUDIES += theodon_sim theodon_sim_nuts theodon_public theodon_public_both rare rare_large calibration sbc  # of the contextual model: hours
 
-.PHONY: run test lint results bench docs examples
+.PHONY: run test slow lint results bench docs examples fuzz faults mutation audit
 
 run: $(INSTALLED)
 	$(VENV_PYTHON) -m experiments run configs/quickstart.toml
@@ -26,6 +28,24 @@ run: $(INSTALLED)
 test: $(INSTALLED)
 	set -e; command=$$(sed -n '/^<!-- test command -->/,/^<!-- end -->/{/^<!--/d;/^```/d;p;}' README.md); \
 	test -n "$$command"; echo "$$command"; eval "$$command"
+
+slow: $(INSTALLED)
+	$(VENV_PYTHON) -m pytest -n 2 -m slow
+
+fuzz: $(INSTALLED)
+	$(VENV_PYTHON) tests/fuzz.py --out docs/results/reliability/fuzz.json
+
+faults: $(INSTALLED)
+	$(VENV_PYTHON) tests/faults.py --out docs/results/reliability/faults.json
+
+mutation: $(INSTALLED)
+	$(VENV_PYTHON) -m pip install --quiet --constraint constraints.txt mutmut
+	$(VENV_PYTHON) -m mutmut run --max-children 2
+	$(VENV_PYTHON) -m mutmut results
+
+audit: $(INSTALLED)
+	$(VENV_PYTHON) -m pip install --quiet pip-audit
+	$(VENV_PYTHON) -m pip_audit
 
 lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .

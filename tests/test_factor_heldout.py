@@ -112,6 +112,7 @@ def test_fewer_factors_are_kept_within_one_standard_error(difference, chosen):
     assert _compare((0, 1), np.stack([best + gap, best]), 100.0).chosen == chosen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_factors", [0, 1, 2])
 def test_the_number_of_factors_is_recovered_every_time_the_same(n_factors):
     labels = crowd(n_factors)
@@ -122,6 +123,7 @@ def test_the_number_of_factors_is_recovered_every_time_the_same(n_factors):
     assert (found.difference[others] < -2 * found.standard_error[others]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deviation", [0.0, 0.5])
 def test_no_factors_are_no_difference_between_instances_with_features_too(deviation):
     """β is 1 and no weight of an instance can move, in the arrays of a model with features."""

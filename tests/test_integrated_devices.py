@@ -8,6 +8,7 @@ import crowdjax
 from crowdjax import parallel
 
 
+@pytest.mark.slow
 def test_the_same_fit_on_1_2_and_8_devices(fresh_python):
     """With gold, weights, features and a learned class prior, which padding would move if it counted as instances."""
     fresh_python(

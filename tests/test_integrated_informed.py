@@ -63,6 +63,7 @@ def test_normal_scores_go_by_ranks():
     np.testing.assert_allclose(normal_scores(np.exp(5 * score)), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_gold", [False, True])
 def test_a_scores_likelihood_is_at_its_maximum_over_the_classes(with_gold):
     """EM against Nelder and Mead on the same sum."""

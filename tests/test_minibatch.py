@@ -90,6 +90,7 @@ def test_a_written_fit_predicts_new_instances(folder, tmp_path):
     assert 0.6 < p < 1
 
 
+@pytest.mark.slow
 def test_one_round_is_within_half_a_percent_of_the_whole_fits_accuracy(folder, tmp_path):
     truth = crowd()[1] > 0
     right = lambda table: np.mean([(p > 0.5) == truth[int(k[1:])] for k, p in by_instance(table).items()])  # noqa: E731
@@ -137,7 +138,10 @@ class Stopped(Exception):
     pass
 
 
-@pytest.mark.parametrize("stage", ["reading", "dealing", "round 1", "round 2", "answers"])
+SELDOM = [pytest.param(stage, marks=pytest.mark.slow) for stage in ("reading", "dealing", "round 2")]
+
+
+@pytest.mark.parametrize("stage", ["round 1", "answers", *SELDOM])
 def test_a_fit_that_was_stopped_ends_with_the_same_bits(stage, folder, tmp_path):
     def stop(at, done, total):
         if at == stage and (done >= 2 or done == total):
@@ -156,6 +160,7 @@ def test_a_fit_that_was_stopped_ends_with_the_same_bits(stage, folder, tmp_path)
             np.testing.assert_array_equal(a[name], b[name])
 
 
+@pytest.mark.slow
 def test_a_killed_process_goes_on_where_it_was(folder, tmp_path):
     command = [sys.executable, "-m", "crowdjax.cli", "fit", str(folder), "--minibatch", str(BATCH), "--out", "out"]
     env = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "CROWDJAX_CACHE": str(tmp_path / "cache")}
