@@ -324,7 +324,11 @@ class MajorityVote(Estimator):
         if self.on_missing_skill not in get_args(Missing):
             allowed = ", ".join(get_args(Missing))
             raise InputError(f"on_missing_skill: got {self.on_missing_skill!r}; allowed: {allowed}")
-        weights = skills.reindex(workers).to_numpy(float)
+        import pandas as pd
+
+        weights = pd.to_numeric(_series(skills, "skills", "worker"), errors="coerce").reindex(workers).to_numpy(float)
+        if (weights < 0).any() or np.isinf(weights).any():
+            raise InputError(f"skills: got {weights[(weights < 0) | np.isinf(weights)][0]}; allowed: finite, 0 or more")
         missing = np.isnan(weights)
         if missing.any() and self.on_missing_skill == "error":
             raise InputError(f"skills: none for worker {workers[missing.argmax()]!s}; allowed: one for every worker")
@@ -374,8 +378,9 @@ def read(
             f"data: got {type(data).__name__}; allowed: a pandas DataFrame with columns task, worker, label"
         )
     for column in COLUMNS:
-        if column not in data.columns:
-            raise InputError(f"data: no column {column!r}; allowed: a frame with columns task, worker and label")
+        if list(data.columns).count(column) != 1:
+            times = "no" if column not in data.columns else "more than one"
+            raise InputError(f"data: {times} column {column!r}; allowed: a frame with columns task, worker and label")
         absent = np.flatnonzero(data[column].isna())
         if absent.size:
             raise InputError(f"data: column {column!r}, row {absent[0] + 1}: no value; allowed: one in every row")
@@ -404,7 +409,11 @@ def read(
 def _numbered(column: pd.Series, *, sort: bool = False) -> tuple[np.ndarray, pd.Index]:
     import pandas as pd
 
-    codes, values = pd.factorize(column, sort=sort)
+    try:
+        codes, values = pd.factorize(column, sort=sort)
+    except TypeError:
+        kind = type(column.iloc[0]).__name__
+        raise InputError(f"data: column {column.name!r}, row 1: a {kind}; allowed: text, numbers, dates") from None
     return codes, pd.Index(values)
 
 
@@ -412,8 +421,18 @@ def _shown(values: pd.Index, most: int = 4) -> str:
     return ", ".join(repr(v) for v in values[:most].tolist()) + ", ..." * (len(values) > most)
 
 
+def _series(given, name: str, of: str) -> pd.Series:
+    import pandas as pd
+
+    if not (isinstance(given, pd.Series) and given.index.is_unique):
+        got = "a Series that names one twice" if isinstance(given, pd.Series) else type(given).__name__
+        raise InputError(f"{name}: got {got}; allowed: a pandas Series with one entry for each {of}")
+    return given
+
+
 def _gold(votes: Votes, true_labels: pd.Series) -> dict[str, np.ndarray] | None:
     """The truths of tasks in the frame; None where there are none."""
+    true_labels = _series(true_labels, "true_labels", "task")
     known = true_labels[true_labels.index.isin(votes.tasks)].dropna()
     label = votes.classes.get_indexer(known)
     wrong = np.flatnonzero(label < 0)

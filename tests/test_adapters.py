@@ -119,6 +119,8 @@ BAD = {
     "missing": (lambda f: f.assign(worker=[None, *f["worker"][1:]]), ["'worker'", "row 1"]),
     "three": (lambda f: f.assign(label=["raft", *f["label"][1:]]), ["3 values", "'boat', 'raft', 'ship'", "two"]),
     "one": (lambda f: f.assign(label=1), ["1 values", "two"]),
+    "twice": (lambda f: pd.concat([f, f[["label"]]], axis=1), ["more than one column 'label'"]),
+    "unhashable": (lambda f: f.assign(task=[[1]] * len(f)), ["column 'task'", "a list", "text, numbers"]),
 }
 
 
@@ -143,6 +145,11 @@ def test_other_mistakes_are_refused(frame, fitted):
             "-1",
         ),
         (lambda: adapters.MajorityVote(on_missing_skill="drop").fit(frame, some), "got 'drop'; allowed: error, ignore"),
+        (lambda: vote.fit(frame, [1.0]), "skills: got list"),
+        (lambda: vote.fit(frame, pd.concat([some, some])), "names one twice"),
+        (lambda: vote.fit(frame, -some), "got -1.0; allowed: finite, 0 or more"),
+        (lambda: vote.fit(frame, some.astype(str).replace("1.0", "good")), "none for worker"),
+        (lambda: adapters.Auto().fit(frame, ["ship"]), "true_labels: got list"),
         (lambda: adapters.GLAD().predict(frame), "GLAD: not fitted"),
         (lambda: adapters.Auto().set_params(factors=2), "got factors; allowed: boundary"),
         (lambda: fitted.predict(frame.assign(label="raft")), "'raft'; allowed: 'boat', 'ship'"),

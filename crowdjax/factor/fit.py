@@ -17,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import equinox as eqx
@@ -76,7 +77,7 @@ class Solver:
             raise InputError(f"method: got {self.method!r}; allowed: {', '.join(get_args(Method))}")
         least = {"max_steps": 1, "start_steps": 0, "rtol": 0, "jitter": 0, "refresh": 0, "restarts": 1}
         for name, bound in least.items():
-            if not getattr(self, name) >= bound:
+            if not (isinstance(getattr(self, name), Real) and getattr(self, name) >= bound):
                 raise InputError(f"{name}: got {getattr(self, name)}; allowed: {bound} or more")
 
 

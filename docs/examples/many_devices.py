@@ -11,16 +11,17 @@ import numpy as np
 from crowdjax import factor, parallel, simulate
 
 parallel.use_cores(4)
-print(f"{jax.device_count()} devices of kind {jax.devices()[0].device_kind}")
+every = jax.device_count()
+print(f"{every} devices of kind {jax.devices()[0].device_kind}")
 
 crowd = simulate.power_law(0, 100_000)
 labels = crowd.labels()
 model = factor.build(factor.PRESETS["dawid-skene"], labels)
-fits = {n: parallel.fit(labels, model, jax.random.key(0), devices=n) for n in (1, 4)}
+fits = {n: parallel.fit(labels, model, jax.random.key(0), devices=n) for n in (1, every)}
 for n, fit in fits.items():
     share = np.mean((fit.posterior > 0.5) == (crowd.truth > 0))
     print(f"on {n}: log posterior {float(fit.objective):.1f} after {int(fit.n_steps)} passes, {share:.4f} right")
-apart = np.abs(fits[1].posterior - fits[4].posterior).max()
+apart = np.abs(fits[1].posterior - fits[every].posterior).max()
 print(f"largest difference of a probability: {apart:.0e}")
 
 # Many small fits share the devices without being cut: each takes its members of a sweep.
