@@ -55,6 +55,8 @@ class Progress:
     def close(self) -> None:
         """Nothing is shown any more."""
         self._timer.cancel()
+        if self._timer.is_alive():
+            self._timer.join(1.0)  # it may be about to show the bar
         if self._bar is not None:
             self._bar.stop()
 
