@@ -40,6 +40,7 @@ from crowdjax.answers import (
     shown,
     tally,
 )
+from crowdjax.columns import listed
 from crowdjax.factor.fit import Method
 from crowdjax.factor.presets import PRIORS
 from crowdjax.formats import Form
@@ -296,7 +297,7 @@ def fit(
             continue
         features[side], scaling[side] = values, scale
         if constant:
-            remarks.append(f"Constant {side} features were left out: {', '.join(constant)}.")
+            remarks.append(f"Constant {side} features were left out: {listed(constant)}.")
     if factors == "auto":
         remarks.append(
             f"Held-out labels chose {chosen} factors. They tell how well labels are predicted, not where the "

@@ -212,6 +212,20 @@ def refuse_bytes(column: pa.ChunkedArray, place: str, name: str) -> None:
             raise _bad(value, place, name, row, "text in UTF-8") from None
 
 
+def listed(names, most: int = 20) -> str:
+    """Names for a message: the first of them, each of one short piece.
+
+    Example:
+        >>> listed(["label", "x" * 50], most=1), listed([])
+        ('label, ... (2 in all)', 'none')
+    """
+    names = [str(name) for name in names]
+    pieces = ["".join(c if c.isprintable() else " " for c in name[:41]) for name in names[:most]]
+    pieces = [piece if len(piece) <= 40 else piece[:37] + "..." for piece in pieces]
+    more = [f"... ({len(names)} in all)"] if len(names) > most else []
+    return ", ".join(pieces + more) or "none"
+
+
 def show(value) -> str:
     """A value for a message: short, on one line, text in quotes."""
     value = value.as_py() if isinstance(value, pa.Scalar) else value

@@ -34,6 +34,7 @@ from crowdjax.answers import (
     shown,
     tally,
 )
+from crowdjax.columns import listed
 from crowdjax.formats import Form
 from crowdjax.integrated import (
     Boundary,
@@ -323,7 +324,7 @@ def _features(config: IntegratedConfig, index: LabelIndex, labeler, instance):
             continue
         rows[side], scaling[side] = values, scale
         if constant:
-            remarks.append(f"Constant {side} features were left out: {', '.join(constant)}.")
+            remarks.append(f"Constant {side} features were left out: {listed(constant)}.")
     return Features(**rows), scaling, remarks
 
 

@@ -21,6 +21,7 @@ from crowdjax.columns import (
     Key,
     Words,
     encode,
+    listed,
     multiplicities,
     numbers,
     refuse_absent,
@@ -279,7 +280,7 @@ class Scaling:
         mean, sd = values.mean(0), values.std(0)
         keep = np.flatnonzero(sd > 1e-12).tolist()
         if not keep:
-            raise InputError(f"features {', '.join(names)}: constant; allowed: columns that vary")
+            raise InputError(f"features {listed(names)}: constant; allowed: columns that vary")
         mean, sd = mean * unit, sd * unit
         return cls(tuple(names[k] for k in keep), tuple(mean[keep].tolist()), tuple(sd[keep].tolist()))
 
@@ -319,7 +320,7 @@ def read_new_features(
         return None
     if source is None:
         raise InputError(
-            f"{key} features: none given, but the fit used {', '.join(scaling.names)} and {key} {ids[needed][0]!s} is "
+            f"{key} features: none given, but the fit used {listed(scaling.names)} and {key} {ids[needed][0]!s} is "
             "new; a table with these columns is needed"
         )
     rows = np.zeros((len(ids), len(scaling.names)))

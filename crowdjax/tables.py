@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from crowdjax.columns import refuse_bytes
+from crowdjax.columns import listed, refuse_bytes
 from crowdjax.files import NOTHING, File, find, is_path, reading
 from crowdjax.labels import InputError, one_line
 
@@ -183,7 +183,7 @@ def is_alias(name: str, role: str) -> bool:
 
 def named(table: Table, name: str) -> str:
     if name not in table.columns:
-        raise InputError(f"{table.place}: no column {name!r}; found: {', '.join(table.columns[:20]) or 'none'}")
+        raise InputError(f"{table.place}: no column {name!r}; found: {listed(table.columns)}")
     return name
 
 

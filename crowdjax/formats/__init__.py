@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
+from crowdjax.columns import listed
 from crowdjax.formats import label_studio, prodigy, wide
 from crowdjax.formats.long import Long
 from crowdjax.formats.records import as_table, load
@@ -66,7 +67,7 @@ def _read(table: Table, columns: Columns | None, hint: bool) -> Long:
     unknown = not any(is_alias(n, role) for n in table.columns for role in ("labeler", "label"))
     if hint and unknown and len(table.columns) > 2 and not {"labeler", "label"} & {*(columns or {})}:
         raise InputError(
-            f"{table.place}: no column 'labeler' and no column 'label'; found: {', '.join(table.columns[:20])}; of a "
+            f"{table.place}: no column 'labeler' and no column 'label'; found: {listed(table.columns)}; of a "
             "table with a column for every labeler say form='wide' (--from wide)"
         )
     if "weight" in {*table.columns, *(columns or {})}:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crowdjax.columns import MISSING, plain_column, word
+from crowdjax.columns import MISSING, listed, plain_column, word
 from crowdjax.files import reading
 from crowdjax.formats.long import Long, from_rows, left_out
 from crowdjax.formats.records import Records
@@ -83,14 +83,14 @@ def _labeler(annotation: dict[str, Any]) -> str:
 def _instance(task: dict[str, Any], key: str | None) -> str:
     keys, name = (task, "id") if key is None else (task["data"], key)
     if keys.get(name) is None:
-        raise ValueError(f"no {name!r}; found: {', '.join(keys)}")
+        raise ValueError(f"no {name!r}; found: {listed(keys)}")
     return word(keys[name])
 
 
 def _question(place: str, found: set[str], given: str | None) -> str | None:
     if not found:
         return None
-    names = ", ".join(sorted(found))
+    names = listed(sorted(found))
     if given is not None and given not in found:
         raise InputError(f"{place}: no question {given!r}; found: {names}")
     if given is None and len(found) > 1:

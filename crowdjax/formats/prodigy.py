@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crowdjax.columns import word
+from crowdjax.columns import listed, word
 from crowdjax.formats.long import Long, from_rows, left_out
 from crowdjax.formats.records import Records
 from crowdjax.labels import InputError
@@ -42,10 +42,10 @@ def read(records: Records, columns: Columns | None) -> Long:
     asked = {word(r["label"]) for r in records.rows if r.get("label") is not None and not _options(r)}
     about = columns.get("label")
     if about is None and len(asked) > 1:
-        raise InputError(f"{records.place}: tasks ask about several labels, {', '.join(sorted(asked))}; say about "
+        raise InputError(f"{records.place}: tasks ask about several labels, {listed(sorted(asked))}; say about "
                          f"which: columns={{'label': {min(asked)!r}}} (--columns label={min(asked)})")  # fmt: skip
     if about is not None and about not in asked:
-        raise InputError(f"{records.place}: no task asks about {about!r}; found: {', '.join(sorted(asked)) or 'none'}")
+        raise InputError(f"{records.place}: no task asks about {about!r}; found: {listed(sorted(asked))}")
     kinds = {bool(_options(r)) for r in records.rows}
     if len(kinds) > 1:
         raise InputError(f"{records.place}: tasks with options and tasks without; allowed: tasks of one kind")
@@ -87,5 +87,5 @@ def _label(row: dict[str, Any], place: str) -> str | None:
 def _value(row: dict[str, Any], keys: tuple[str, ...], place: str, at: str) -> str:
     found = next((row[k] for k in keys if row.get(k) is not None), None)
     if found is None or isinstance(found, dict | list):
-        raise InputError(f"{place}: {at}: no {' or '.join(keys)}; found: {', '.join(row)}")
+        raise InputError(f"{place}: {at}: no {' or '.join(keys)}; found: {listed(row)}")
     return word(found)
