@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 
 from crowdjax import io, results
 from crowdjax.columns import Words
+from crowdjax.files import reading
 from crowdjax.integrated.auto import crowd_of
 from crowdjax.labels import InputError, Labels, Repeats
 from crowdjax.tables import Kind
@@ -91,7 +92,13 @@ class Prediction:
 
 def read_tables(folder: Path, *names: str) -> dict[str, pa.Table]:
     """Tables of a result that was saved."""
-    return {name: pa.parquet.read_table(folder / f"{name}.parquet") for name in names}
+    paths = {name: folder / f"{name}.parquet" for name in names}
+
+    def read(path: Path) -> pa.Table:
+        with reading(str(path), "a table of a result"):
+            return pa.parquet.read_table(path)
+
+    return {name: read(path) for name, path in paths.items()}
 
 
 class Tally(NamedTuple):

@@ -29,8 +29,9 @@ Where = str | Callable[[int], str]  # a column's name, or what says where the va
 def encode(column: pa.ChunkedArray, place: str, name: str) -> tuple[Int[np.ndarray, " N"], np.ndarray]:
     """(index of each id, the ids in sorted order)."""
     column = id_column(column, place, name)
-    encoded = column.dictionary_encode().combine_chunks()
-    order = pc.array_sort_indices(encoded.dictionary).to_numpy()
+    with reading(f"{place}: column {name!r}", "ids"):  # some types have no order
+        encoded = column.dictionary_encode().combine_chunks()
+        order = pc.array_sort_indices(encoded.dictionary).to_numpy()
     rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
     ids = encoded.dictionary.take(pa.array(order)).to_numpy(zero_copy_only=False)
@@ -106,14 +107,14 @@ def words_of(column: pa.ChunkedArray, place: str, positive=None) -> Words | None
     if positive is None:
         if len(found) == 2 and all(sign(w) is None for w in found):
             raise InputError(
-                f"{place}: the labels are {found[0]!r} and {found[1]!r}; say which of them is positive, "
-                f"with positive={found[1]!r} (--positive {found[1]!r})"
+                f"{place}: the labels are {show(found[0])} and {show(found[1])}; say which of them is positive, "
+                f"with positive={show(found[1])} (--positive {show(found[1])})"
             )
         return None
     positive = word(positive)
     if positive not in found or len(found) > 2:
         some = ", ".join(map(show, found[:5])) + (", ..." if len(found) > 5 else "")
-        raise InputError(f"{place}: the labels are {some or 'missing'}; allowed: two, one of them {positive!r}")
+        raise InputError(f"{place}: the labels are {some or 'missing'}; allowed: two, one of them {show(positive)}")
     return Words(next((w for w in found if w != positive), None), positive)
 
 

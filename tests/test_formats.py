@@ -5,13 +5,16 @@ from __future__ import annotations
 import copy
 import json
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from test_io import csv, refused
 from test_tables import judgements
 
 from crowdjax import io
 from crowdjax.formats import read_long
+from crowdjax.labels import InputError
 
 
 def annotation(who, choices, name="animal", **more):
@@ -218,3 +221,17 @@ def test_bytes_that_are_no_text_are_refused(tmp_path):
     (tmp_path / "x.json").write_bytes(b"\xff\xfe[]")
     refused(lambda: io.read_labels(tmp_path / "x.json"), "x.json", "cannot be read as JSON")
     refused(lambda: io.read_labels(tmp_path / "absent.jsonl"), "absent.jsonl", "no such file")
+
+
+def test_ids_of_types_without_an_order_and_words_of_any_length_are_refused_in_one_line():
+    half = pa.table({"labeler": pa.array(np.float16([1, 2])), "instance": ["a", "a"], "label": [0, 1]})
+    with pytest.raises(InputError, match=r"^labels: column 'labeler': cannot be read as ids: "):
+        io.read_labels(half)
+    long = {"labeler": ["a", "b"], "instance": ["q", "q"], "label": ["9" * 5000, "no"]}
+    with pytest.raises(InputError) as refused:
+        io.read_labels(long)
+    assert len(str(refused.value)) < 400
+    many = {f"column {k}" * 30: [1] for k in range(1000)}
+    with pytest.raises(InputError) as refused:
+        io.read_labels(many)
+    assert len(str(refused.value)) < 1200
