@@ -179,7 +179,7 @@ def test_nuts_reports_its_diagnostics_and_its_progress(tables):
         accuracy="constant",
         labelers="global",
         inference=small,
-        progress=lambda *now: told.append(now),
+        progress=lambda *now, **_: told.append(now),
     )
     for table in (result.instances, result.curves, result.labelers, result.calibration):
         assert isinstance(table, pd.DataFrame)  # as the labels

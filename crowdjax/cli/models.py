@@ -236,7 +236,7 @@ def context(
         from crowdjax import context_api
 
         results.check_out(out)
-        with progress_bar() as progress:
+        with progress_bar(keeps=False) as progress:
             result = context_api.context(
                 labels,
                 scores,
