@@ -285,6 +285,7 @@ def test_a_stopped_fit_is_saved_and_is_status_1(here, monkeypatch):
     assert crowdjax.load(here / "out").instances.num_rows == record["n_instances"]
 
 
+@pytest.mark.slow
 def test_a_signal_before_anything_is_known_leaves_nothing(here, monkeypatch):
     began: list[str] = []
     usual = bars.Progress.__init__
@@ -297,6 +298,7 @@ def test_a_signal_before_anything_is_known_leaves_nothing(here, monkeypatch):
     assert sorted(os.listdir()) == before
 
 
+@pytest.mark.slow
 def test_what_cannot_return_a_part_is_interrupted():
     labels = simulate.power_law(1, 60, n_labelers=4, n_instances=20).labels()
     score, told = np.linspace(0, 1, 20), []

@@ -190,6 +190,7 @@ def test_saved_and_loaded_fit_is_the_same_and_can_be_continued(informed, tmp_pat
     assert svi.diagnostics["khat"] < 0.7
 
 
+@pytest.mark.slow
 def test_inducing_inputs_survive_saving(tmp_path):
     score, _, labels = crowd(60, 3)
     config = ContextualConfig("gp", "constant", gp=GP("inducing", n_basis=8))
@@ -212,6 +213,7 @@ def test_continuing_another_model_is_refused(informed):
         fit(labels, score, PRESETS["lr-lr"], jax.random.key(0), start=fits["laplace"])
 
 
+@pytest.mark.slow
 def test_minibatches_reach_the_full_fit(monkeypatch):
     """SVI on blocks of a larger set ends where SVI on all of it does."""
     monkeypatch.setattr(labels_module, "FLAT_BELOW", 0)
@@ -292,6 +294,7 @@ def test_one_label_each_with_a_free_constraint_warns_in_the_fit():
     assert any("not identified" in w for w in found.warnings)
 
 
+@pytest.mark.slow
 def test_float32_fit_of_extreme_scores_is_finite():
     score, _, labels = crowd(200, 2)
     rare = score**12
@@ -307,6 +310,7 @@ def simulate_prior(config, basis, draw, rng, x, labeler, instance):
     return rng.random(len(instance)) < right
 
 
+@pytest.mark.slow
 def test_chains_side_by_side_move_as_chains_in_threads(x64, monkeypatch):
     """As on a GPU, where chains are vmapped; and on a CPU, where each has a thread."""
     score, _, labels = crowd(40, 3, n_labelers=4)

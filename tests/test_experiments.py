@@ -253,6 +253,7 @@ def test_the_table_of_specialists_is_printed_and_recovered(finished):
             assert select(metrics, study="specialist", **where)[0] == pytest.approx(specialist.PAPER[a, b], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_models_that_differ_in_priors_share_a_program_and_end_at_the_best_of_what_they_do_alone(crowd):
     labels, draws, _ = crowd
     chosen = {**models(), "one coin": preset("one-coin")}

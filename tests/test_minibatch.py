@@ -59,7 +59,13 @@ def same_file(a, b, name: str):
 
 
 @pytest.mark.parametrize(
-    ("model", "prior"), [("dawid-skene", None), ("one-coin", "learn"), ("glad", None), ("majority", None)]
+    ("model", "prior"),
+    [
+        ("dawid-skene", None),
+        ("glad", None),
+        pytest.param("one-coin", "learn", marks=pytest.mark.slow),
+        pytest.param("majority", None, marks=pytest.mark.slow),
+    ],
 )
 def test_it_ends_where_the_whole_fit_ends(model, prior, folder, tmp_path):
     """The same maximum (to the rounding of float32), the same answers, the same report on labelers."""

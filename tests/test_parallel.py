@@ -177,6 +177,7 @@ def script_of_the_docs() -> str:
     return re.search(r'```python\n("""python cluster.py.*?)```', text, re.S)[1]
 
 
+@pytest.mark.slow
 def test_two_processes_that_read_their_own_files_give_the_fit_of_one(tmp_path):
     """The worked example of docs/clusters.md. Neither process has all labelers, and one has more instances."""
     crowd = simulate.power_law(1, 6000, n_labelers=40, n_instances=500)

@@ -48,6 +48,7 @@ def test_specialists_are_the_papers_table():
     np.testing.assert_allclose(p_minus, expected, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_section_four_has_the_papers_moments():
     crowds = jax.vmap(lambda k: simulate.section4(k, 12, 40))(jax.random.split(jax.random.key(1), 400))
     alpha, x = np.array(crowds.factors.alpha)[..., 0], np.array(crowds.labeler_features)
