@@ -123,13 +123,22 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     except Wrong as wrong:
         places = [wrong.place[:n] for n in range(len(wrong.place), 0, -1)]
         where = next((origin[place] for place in places if place in origin), str(path))
-        raise InputError(": ".join(filter(None, (where, dotted(wrong.told), str(wrong))))) from None
+        raise InputError(": ".join(filter(None, (_cut(where), _cut(dotted(wrong.told)), str(wrong))))) from None
+
+
+def _shown(value: Any) -> str:
+    """A value for a message."""
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else text[:197] + "..."
 
 
 def _experiment(settings: dict[str, Any], stem: str) -> Experiment:
     name, study = settings.pop("name", stem), settings.pop("study", None)
     if not (isinstance(name, str) and name and set(name) <= set(NAME)):
-        raise Wrong(("name",), f"got {name!r}; allowed: letters, digits, - and _")
+        raise Wrong(("name",), f"got {_shown(name)}; allowed: letters, digits, - and _")
     structure(study, Literal[STUDIES], ("study",))
     kind = importlib.import_module(f"experiments.{study}").Config
     return Experiment(name, study, structure(settings, kind))
@@ -138,7 +147,7 @@ def _experiment(settings: dict[str, Any], stem: str) -> Experiment:
 def study_of(name: str) -> str:
     """The name of a study, refused where there is none."""
     if name not in STUDIES:
-        raise InputError(f"study: got {name!r}; {_allowed(name, STUDIES)}")
+        raise InputError(f"study: got {_shown(name)}; {_allowed(name, STUDIES)}")
     return name
 
 
@@ -174,7 +183,7 @@ def structure(value: Any, kind: Any, place: Place = ()) -> Any:
     if origin is Literal:
         if value in args:
             return value
-        raise Wrong(place, f"got {value!r}; {_allowed(value, args)}")
+        raise Wrong(place, f"got {_shown(value)}; {_allowed(value, args)}")
     if origin in (typing.Union, types.UnionType):
         return _first(value, args, place)
     if origin is dict and isinstance(value, dict):
@@ -190,7 +199,7 @@ def structure(value: Any, kind: Any, place: Place = ()) -> Any:
         return value
     if kind is type(None) and value == "none":
         return None
-    raise Wrong(place, f"got {value!r}; allowed: {described(kind)}")
+    raise Wrong(place, f"got {_shown(value)}; allowed: {described(kind)}")
 
 
 def _model(value: Any, place: Place) -> Model:
@@ -220,15 +229,15 @@ def _first(value, kinds, place: Place):
             return structure(value, kind, place)
         except Wrong:
             continue
-    raise Wrong(place, f"got {value!r}; allowed: {' or '.join(map(described, kinds))}")
+    raise Wrong(place, f"got {_shown(value)}; allowed: {' or '.join(map(described, kinds))}")
 
 
 def _known(value, fields: Iterable[str], place: Place) -> None:
     if not isinstance(value, dict):
-        raise Wrong(place, f"got {value!r}; allowed: a table of {', '.join(fields)}")
+        raise Wrong(place, f"got {_shown(value)}; allowed: a table of {', '.join(fields)}")
     for key in value:
         if key not in fields:
-            raise Wrong((*place, key), f"unknown key {key!r}; {_allowed(key, fields)}", place)
+            raise Wrong((*place, key), f"unknown key {_shown(key)}; {_allowed(key, fields)}", place)
 
 
 def _allowed(got, allowed: Iterable) -> str:
@@ -259,7 +268,7 @@ def _override(settings: dict[str, Any], origin: dict[Place, str], text: str) -> 
     """Puts ``a.b=value`` into nested settings; the value is TOML, or else text. From here on that is its origin."""
     key, sign, value = text.partition("=")
     if not (key and sign):
-        raise InputError(f"override: got {text!r}; allowed: key=value, for instance n_repeats=10")
+        raise InputError(f"override: got {_shown(text)}; allowed: key=value, for instance n_repeats=10")
     said = f"override {text!r}"
     *tables, last = place = tuple(key.strip().split("."))
     for n, part in enumerate(tables, 1):

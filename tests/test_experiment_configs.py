@@ -198,6 +198,7 @@ FINE = HCB | {"n_factor ": "n_factors "}
         ({"]\nsolver": "\nsolver"}, [], "PATH:7: cannot be read as TOML: Invalid value"),
         ({"0.1": "0.1.1"}, [], "PATH:7: cannot be read as TOML: …"),
         (FINE, ["models.x.presett=glad"], "override 'models.x.presett=glad': models.x: unknown key 'presett'; …"),
+        (HCB, ["models={}", "x" * 5000 + "=1"], "override 'xxx…...: unknown key 'xxx…...; allowed: …"),
         (HCB, ["models={}", "slover.a=1"], "override 'slover.a=1': unknown key 'slover'; …; did you mean solver?"),
         ({}, ["sets=dukcs"], "override 'sets=dukcs': sets: got 'dukcs'; allowed: a list of duchenne, …"),
         (HCB, [AGAIN], f"override '{AGAIN}': models.my model: unknown key 'n_factor'; …"),

@@ -382,6 +382,12 @@ def test_tampered_and_foreign_results_are_refused(tmp_path):
     data = (out / "fit.npz").read_bytes()
     (out / "fit.npz").write_bytes(data[:-1] + b"x")
     refused(lambda: results.read_result(out), "fit.npz", "changed")
+    for flag in (0x01, 0x40):  # of a zip: said to be encrypted
+        marked = bytearray(data)
+        marked[data.rindex(b"PK\x01\x02") + 8] |= flag
+        marked[6] |= flag
+        (out / "fit.npz").write_bytes(marked)
+        refused(lambda: results.load_arrays(out / "fit.npz", {"x": np.arange(3.0)}), "not the arrays of a fit")
     (out / "fit.npz").unlink()
     refused(lambda: results.read_result(out), "fit.npz", "missing")
 
