@@ -79,6 +79,7 @@ def test_fits_are_scored_on_the_objective_of_their_peer(monkeypatch):
     assert rows["dawid-skene", "passes"] <= 12
 
 
+@pytest.mark.slow
 @of_the_peer
 def test_crowd_kits_glad_is_scored_with_its_own_abilities_and_difficulties():
     """Labels drawn from GLAD: what it learnt must explain them better than a crowd of equals does."""
@@ -93,6 +94,7 @@ def test_crowd_kits_glad_is_scored_with_its_own_abilities_and_difficulties():
     assert score > fits.evidence(labels, equals) + 100
 
 
+@pytest.mark.slow
 def test_batches_are_one_program_of_all_members(monkeypatch):
     monkeypatch.setattr(batches, "N_REPEATS", 2)
     rows = {(row.name, row.unit): row.value for row in batches.run([])}

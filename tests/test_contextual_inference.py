@@ -64,6 +64,7 @@ def test_mode_equals_scipys(x64):
     np.testing.assert_allclose(chol @ chol.T, hessian, atol=1e-5 * np.abs(hessian).max())
 
 
+@pytest.mark.slow
 def test_given_a_quadratic_the_scales_are_integrated_exactly(x64):
     """log p(θ) and w | θ against the dense Gaussian that joins prior and quadratic, up to one constant for all θ."""
     score, _, labels = crowd(60, 3, n_labelers=4)

@@ -75,6 +75,7 @@ def test_folds_are_of_one_size_and_keep_repeated_judgements_together():
     assert sizes.max() - sizes.min() <= 1
 
 
+@pytest.mark.slow
 def test_the_table_is_that_of_fits_one_by_one_and_a_dense_sum():
     """Fits to the other folds by ``fit_jit``, the best of the restarts; their predictions in NumPy."""
     labels, key = crowd(1), jax.random.key(3)

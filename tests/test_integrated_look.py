@@ -118,6 +118,7 @@ def test_errors_that_a_part_of_the_crowd_shares_are_agreement_beyond_the_model()
     assert "schools" in failed or "agreement" in failed
 
 
+@pytest.mark.slow
 def test_an_instance_whose_labelers_all_go_against_their_habit_is_surprising():
     """Half of them like to say yes, half no; on the seventh instance the former say no and the latter yes."""
     habit = np.where(np.arange(N_LABELERS) % 2 == 0, 2.0, -2.0)

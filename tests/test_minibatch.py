@@ -89,6 +89,7 @@ def test_it_ends_where_the_whole_fit_ends(model, prior, folder, tmp_path):
     assert not (tmp_path / "out.state").exists()
 
 
+@pytest.mark.slow
 def test_a_written_fit_predicts_new_instances(folder, tmp_path):
     api.fit_large(folder, tmp_path / "out", "glad", **SHORT)
     new = {"labeler": ["w0000000", "w0000001"], "instance": ["new", "new"], "label": [1, 1]}
@@ -106,6 +107,7 @@ def test_one_round_is_within_half_a_percent_of_the_whole_fits_accuracy(folder, t
         assert right(pq.read_table(tmp_path / model / "instances.parquet")) > right(whole.instances) - 0.005
 
 
+@pytest.mark.slow
 def test_the_curvature_is_no_less_than_that_of_the_labels(x64):
     """What keeps the rounds from overshooting: h as a diagonal matrix minus the Hessian of -log p(L) is positive."""
     from crowdjax.factor import Factors, data_pass
@@ -214,6 +216,7 @@ def test_parts_hold_every_row_once_and_whole_instances(folder, tmp_path):
     assert len(parts) == 4 and len(ids) == len(set(ids)) == I == sum(parts.n_instances)
 
 
+@pytest.mark.slow
 def test_weights_and_repeats_count_as_in_the_whole_fit(tmp_path):
     rng = np.random.default_rng(1)
     n = 2000

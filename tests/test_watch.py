@@ -60,7 +60,10 @@ def test_the_integrated_fit_too(x64, watched):
     np.testing.assert_allclose(found.covariance, alone.covariance, rtol=1e-6)
 
 
-@pytest.mark.parametrize("model", ["glad", "factor", "integrated"])
+SELDOM = [pytest.param(model, marks=pytest.mark.slow) for model in ("factor", "integrated")]
+
+
+@pytest.mark.parametrize("model", ["glad", *SELDOM])
 def test_a_stopped_fit_has_answers_and_says_that_it_was_stopped(watched, model):
     labels = CROWD.labels()
     table = {"labeler": labels.labeler, "instance": labels.instance, "label": labels.label > 0}
