@@ -159,6 +159,8 @@ def _text(found: Mapping[str, Any]) -> str:
 
 def _degrees(counts: Mapping[str, float]) -> str:
     low, q1, median, q3, high = (f"{v:,.10g}" for v in counts.values())
+    if low == high:
+        return f"with {low} label{'s' * (low != '1')} each"
     return f"with {low} to {high} labels each (median {median}, quartiles {q1} and {q3})"
 
 
