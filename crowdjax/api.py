@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
-from crowdjax import factor, integrated_api, io, minibatch, optimize, parallel, pieces, results, watch
+from crowdjax import factor, integrated_api, io, memory, minibatch, optimize, parallel, pieces, results, watch
 from crowdjax import report as reports
 from crowdjax.answers import (
     FitError,
@@ -51,6 +51,7 @@ from crowdjax.tables import Columns, as_arrow, kind_of
 
 __all__ = ["Aggregation", "FitError", "InputError", "IntegratedAggregation", "Prediction", "fit", "load"]
 
+NUMBERS = 14  # a factor's, in memory: mean, variance, estimate and gradient, and the five pairs of L-BFGS
 HINT = {
     "labeler": "Its labelers are all alike.",
     "instance": "Without a logistic class prior, its instances are all alike.",
@@ -572,6 +573,8 @@ def _uses(config: factor.FactorConfig, side: io.Key) -> bool:
 
 
 def _build(config, labels, features) -> factor.FactorModel:
+    numbers = config.n_factors * (labels.n_labelers + labels.n_instances)
+    memory.refuse_above(numbers * NUMBERS * jnp.zeros(0).itemsize, f"factors: {config.n_factors:,} of everybody need")
     try:
         return factor.build(
             config, labels, labeler_features=features.get("labeler"), instance_features=features.get("instance")

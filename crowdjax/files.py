@@ -18,7 +18,7 @@ def reading(place: str, kind: str):
     """Whatever a reader raises, as one line."""
     try:
         yield
-    except InputError:
+    except (InputError, MemoryError):
         raise
     except Exception as error:  # readers and file systems of any make: each with exceptions of its own
         raise InputError(f"{place}: cannot be read as {kind}: {one_line(error)}") from None
@@ -56,17 +56,50 @@ def find(source: str | os.PathLike, *endings: str) -> tuple[list[File], bool]:
     """(the file of that path or URL or, of a folder, those in it with such an ending, sorted; whether it is a folder).
 
     No file at all: there is none.
+
+    Raises:
+        InputError: it is a device or a pipe, or the folder has one, or a link to nowhere, of such a name; it has
+            something twice.
     """
     from pyarrow import fs
 
+    if not os.fspath(source):
+        return [], False
     system, path = _system(os.fspath(source))
     found = system.get_file_info([path])[0]
     if found.type == fs.FileType.Directory:
-        every = system.get_file_info(fs.FileSelector(path, recursive=True))
-        files = [File(f.path, f.size, f.mtime_ns, system) for f in every if f.type == fs.FileType.File]
-        return sorted((f for f in files if f.ending in endings), key=lambda f: f.path), True
-    there = found.type == fs.FileType.File
-    return [File(path, found.size, found.mtime_ns, system)] if there else [], False
+        local = isinstance(system, fs.LocalFileSystem)
+        every = system.get_file_info(_once(path) if local else fs.FileSelector(path, recursive=True))
+        every = sorted((f for f in every if f.type != fs.FileType.Directory), key=lambda f: f.path)
+        files = [(File(f.path, f.size, f.mtime_ns, system), f.type) for f in every]
+        return [_plain(file, kind) for file, kind in files if file.ending in endings], True
+    if found.type == fs.FileType.NotFound:
+        return [], False
+    return [_plain(File(path, found.size, found.mtime_ns, system), found.type)], False
+
+
+def _once(folder: str) -> list[str]:
+    """All paths in a folder and those below it, none of them twice; pyarrow leaves out links to nowhere, and follows
+    a link to a folder above it forty times."""
+    seen, paths = set(), []
+    for where, _, names in os.walk(folder, followlinks=True):
+        inside = [os.path.join(where, name) for name in names]
+        for path in (where, *inside):
+            if os.path.realpath(path) in seen:
+                raise InputError(f"{path}: a link to what is in {folder} anyway; allowed: everything once")
+            seen.add(os.path.realpath(path))
+        paths += inside
+    return paths
+
+
+def _plain(file: File, kind) -> File:
+    """A file that can be read from its beginning as often as is asked."""
+    from pyarrow import fs
+
+    if kind != fs.FileType.File:
+        what = "leads nowhere" if kind == fs.FileType.NotFound else "a device or a pipe"
+        raise InputError(f"{file.path}: {what}; allowed: a file")
+    return file
 
 
 def _system(source: str):

@@ -303,8 +303,8 @@ def read_features(
     if scaling is not None:
         return scaling.apply(values), scaling, ()
     scaling = Scaling.of(names, values)
-    keep = [names.index(n) for n in scaling.names]
-    return scaling.apply(values[:, keep]), scaling, tuple(n for n in names if n not in scaling.names)
+    kept = set(scaling.names)
+    return scaling.apply(values[:, [n in kept for n in names]]), scaling, tuple(n for n in names if n not in kept)
 
 
 def read_new_features(

@@ -31,20 +31,36 @@ FORMAT = 1
 
 def check_out(out: str | os.PathLike) -> Path:
     """The folder of a result to be, refused where something else is in the way: call it before the work."""
+    if not os.fspath(out):
+        raise InputError("--out: empty; allowed: a new folder, or an earlier result to replace")
     out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: a file; allowed: a new folder, or an earlier result to replace")
-    if out.is_dir() and any(out.iterdir()):
-        foreign = _foreign(out)
-        if foreign:
-            raise InputError(
-                f"--out {out}: holds {foreign}, which is not crowdjax's; allowed: a new or empty folder, or an earlier "
-                "result to replace"
-            )
-    parent = next(p for p in [*out.absolute().parents] if p.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise InputError(f"--out {out}: {parent} cannot be written to; allowed: a folder that can")
+    with writing(out):
+        if os.path.lexists(out) and not out.is_dir():
+            raise InputError(f"--out {out}: a file; allowed: a new folder, or an earlier result to replace")
+        if out.is_dir() and any(out.iterdir()):
+            foreign = _foreign(out)
+            if foreign:
+                raise InputError(
+                    f"--out {out}: holds {foreign}, which is not crowdjax's; allowed: a new or empty folder, or an "
+                    "earlier result to replace"
+                )
+        parent = next(p for p in [*out.absolute().parents] if p.exists())
+        if not parent.is_dir():
+            raise InputError(f"--out {out}: {parent} is no folder; allowed: a folder that can be written to")
+        probe = parent / f".{out.name}.{os.getpid()}.new"  # what cannot be written to is known only by trying
+        probe.mkdir()
+        probe.rmdir()
     return out
+
+
+@contextlib.contextmanager
+def writing(out: str | os.PathLike) -> Iterator[None]:
+    """What the file system refuses, a full disk for one, as one line."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or one_line(error)
+        raise InputError(f"--out {out}: cannot be written: {why}; allowed: a folder with room that can be") from error
 
 
 def claim(folder: str | os.PathLike, settings: Mapping[str, Any]) -> None:
@@ -75,17 +91,18 @@ def new_result(out: str | os.PathLike, record: Mapping[str, Any], name: str = "f
         record: goes into ``fit.json`` (or ``name``), with the version and the SHA-256 of every file.
     """
     out = check_out(out).absolute()
-    out.parent.mkdir(parents=True, exist_ok=True)
     temporary, old = (out.with_name(f".{out.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
-    temporary.mkdir()
     try:
-        yield temporary
-        files = {n: _sha256(temporary / n) for n in _files(temporary)}
-        record = {**record, "crowdjax": {"version": __version__, "format": FORMAT}, "files": files}
-        (temporary / name).write_text(json.dumps(_plain(record), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        if out.exists():
-            os.replace(out, old)
-        os.replace(temporary, out)
+        with writing(out):
+            temporary.mkdir(parents=True)
+            yield temporary
+            files = {n: _sha256(temporary / n) for n in _files(temporary)}
+            record = {**record, "crowdjax": {"version": __version__, "format": FORMAT}, "files": files}
+            text = json.dumps(_plain(record), indent=2, allow_nan=False)
+            (temporary / name).write_text(text + "\n", encoding="utf-8")
+            if out.exists():
+                os.replace(out, old)
+            os.replace(temporary, out)
         LOG.info("wrote %s: %s", out, ", ".join(sorted([*files, name])), extra={"fields": {"event": "wrote"}})
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -117,6 +134,8 @@ def read_result(folder: str | os.PathLike, name: str = "fit.json") -> dict[str, 
     if record["crowdjax"].get("format") != FORMAT:
         raise InputError(f"{folder / name}: format {record['crowdjax'].get('format')!r}; allowed: {FORMAT}")
     for file, digest in record["files"].items():
+        if Path(file).is_absolute() or ".." in Path(file).parts:
+            raise InputError(f"{folder / file}: not a file of this result; fit again")
         if not (folder / file).is_file():
             raise InputError(f"{folder / file}: missing; the result is not whole")
         if _sha256(folder / file) != digest:
@@ -169,7 +188,7 @@ def _foreign(folder: Path) -> str | None:
 def _record(path: Path) -> dict[str, Any] | None:
     """The JSON of a record; None where there is none, or it is not crowdjax's."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError):
         return None
     ours = isinstance(record, dict) and all(isinstance(record.get(part), dict) for part in ("crowdjax", "files"))

@@ -7,6 +7,7 @@ text (007 stays 007), from Parquet and tables in memory with their own type.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import csv
 import functools
@@ -34,6 +35,7 @@ ALIASES = {
 ALIASES = {role: names.split() for role, names in ALIASES.items()}
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 PARQUET = (".parquet", ".pq")
+HEADER, COLUMNS = 2**20, 30_000  # of CSV, at most: pyarrow takes minutes for a million columns
 FORMS = "CSV, Parquet or a folder of Parquet or of CSV"
 
 Columns = Mapping[str, Any]
@@ -56,7 +58,7 @@ def open_table(source, place: str) -> Table:
             table = _open_files(files, folder, place)
     else:
         table = _open_memory(source, place)
-    twice = {n for n in table.columns if table.columns.count(n) > 1}
+    twice = [name for name, n in collections.Counter(table.columns).items() if n > 1]
     if twice:
         raise InputError(f"{table.place}: column {min(twice)!r} is there twice; allowed: one column of a name")
     return table
@@ -102,8 +104,17 @@ def _open_csv(file: File, place: str) -> Table:
     parse = pa.csv.ParseOptions(delimiter="\t" if file.ending == "tsv" else ",", newlines_in_values=True)
     if file.size == 0:
         raise InputError(f"{place}: empty file; needed: a header and at least one row")
-    with reading(place, "CSV"), file.stream() as stream, pa.csv.open_csv(stream, parse_options=parse) as rows:
-        names = rows.schema.names
+    with reading(place, "CSV"):
+        with file.stream() as stream:
+            head = stream.read(HEADER).replace(b"\r", b"\n")
+        line = head[: head.find(b"\n")] if b"\n" in head else head
+        if len(line) == HEADER or line.count(parse.delimiter.encode()) > COLUMNS:
+            raise InputError(
+                f"{place}: a first line of {len(line):,} bytes or more with {line.count(parse.delimiter.encode()):,} "
+                f"separators; allowed: up to {COLUMNS:,} columns in {HEADER:,} bytes"
+            )
+        with file.stream() as stream, pa.csv.open_csv(stream, parse_options=parse) as rows:
+            names = rows.schema.names
 
     def read(columns, kind=None, threads=True):
         convert = pa.csv.ConvertOptions(

@@ -16,6 +16,7 @@ import functools
 import hashlib
 import importlib
 import json
+import os
 import re
 import tomllib
 import types
@@ -104,6 +105,8 @@ class Wrong(Exception):
 def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     """The experiment of a TOML file. Raises ``InputError`` with one line for whatever is wrong: which setting, on which
     line or in which override, and what is allowed."""
+    if os.path.lexists(path) and not path.is_file():
+        raise InputError(f"{path}: no file; allowed: a TOML file of configs/")
     try:
         text = path.read_text(encoding="utf-8")
         settings = tomllib.loads(text)

@@ -3,7 +3,9 @@
     logit P(L_ij = +1) = α_i x_j + γ_i      x_j = z_j β_j,  β_j ~ N(1, ρ²)      (α_i, γ_i) ~ N(μ, Σ)
 
 Coverage of the 90 % intervals of every labeler's sensitivity and specificity, and of the share of positives, with ρ
-given and with ρ learned; the classes meet at 0, and are taken to (``gap``), or the boundary is ``able``.
+given and with ρ learned; the classes meet at 0, and are taken to (``gap``), or the boundary is ``able``. And
+simulation-based calibration: where the truth is in its posterior, normal on the logit scale, by tenths that hold a
+tenth each if inference is right (Talts, Betancourt, Simpson, Vehtari, Gelman 2018).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
+from scipy import special
 
 from crowdjax import integrated, simulate
 from crowdjax.factor import Factors
@@ -22,6 +25,7 @@ from experiments.cells import Cell, Size, Tables
 from experiments.tables import Report, markdown, names, rows, select
 
 BOUNDARIES = ("gap", "able")
+TENTHS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +116,9 @@ def judged(crowd: simulate.Simulation, pairs, config: IntegratedConfig, spread: 
         answers = integrated.of_labelers(fit, config, placed)[:2]  # sensitivity, specificity
         lower, upper = (np.concatenate([getattr(v, end) for v in answers]) for end in ("lower", "upper"))
         share = integrated.share_of_positives(labels, fit, config, placed)
+        tenths = np.bincount((10 * ranks(lower, upper, truths)).astype(int), minlength=TENTHS) / len(truths)
         found[boundary] = {
+            **{f"tenth {k}": v for k, v in enumerate(tenths)},
             "labelers": float(((lower <= truths) & (truths <= upper)).mean()),
             "width of labelers": float((upper - lower).mean()),
             "positives": float(share.lower <= (crowd.truth > 0).mean() <= share.upper),
@@ -121,9 +127,16 @@ def judged(crowd: simulate.Simulation, pairs, config: IntegratedConfig, spread: 
     return found
 
 
+def ranks(lower: np.ndarray, upper: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """P(less than the truth) of posteriors that are normal on the logit scale, from their 90 % intervals, below 1."""
+    lower, upper, truth = (special.logit(np.clip(np.asarray(v, float), 1e-9, 1 - 1e-9)) for v in (lower, upper, truth))
+    sd = (upper - lower) / (2 * special.ndtri((1 + integrated.LEVEL) / 2))
+    return np.minimum(special.ndtr((truth - (lower + upper) / 2) / sd), np.nextafter(1, 0))
+
+
 def report(config: Config, tables) -> Report:
     metrics = tables["metrics"]
-    lines = []
+    lines, tenths = [], []
     for spread in names(metrics, "spread"):
         for known in names(metrics, "model"):
             for boundary in names(metrics, "boundary"):
@@ -134,9 +147,15 @@ def report(config: Config, tables) -> Report:
                     line.append(f"{v.mean():.3f} ± {v.std(ddof=1) / np.sqrt(len(v)):.3f}")
                     line.append(float(select(metrics, metric=f"width of {k}", **at).mean()))
                 lines.append(line)
+                shares = [float(select(metrics, metric=f"tenth {k}", **at).mean()) for k in range(TENTHS)]
+                tenths.append([*line[:2], *shares])
     text = f"""Coverage of 90 % intervals, ± standard error over {config.n_repeats} crowds of {config.n_labelers}
 labelers and {config.n_instances} instances; {config.density:.0%} of the pairs are judged.
 
 {markdown(["ρ", "boundary", "labelers", "width", "share of positives", "width"], lines)}
+
+Where the true sensitivities and specificities are in their posteriors, by tenths: .100 each if inference is right.
+
+{markdown(["ρ", "boundary", *map(str, range(1, TENTHS + 1))], tenths)}
 """
     return Report(text)

@@ -28,11 +28,11 @@ import jax
 import pyarrow.parquet as pq
 
 from crowdjax import __version__, plots
-from crowdjax.cli.common import prepare_jax
+from crowdjax.cli.common import prepare_jax, unforeseen
 from crowdjax.cli.logs import JsonLines, heard
 from crowdjax.cli.progress import progress_bar
 from crowdjax.datasets import MissingData
-from crowdjax.labels import InputError, one_line
+from crowdjax.labels import InputError
 from crowdjax.report import render
 from experiments import comparison, pages, workers
 from experiments.cells import Cell, Tables, gathered, name_of, say, telling
@@ -168,7 +168,7 @@ def compute(task: Task) -> str | None:
             size = experiment.module.size(experiment.config, *cell)
             tables = experiment.module.run_cell(experiment.config, *cell)
         except Exception as error:  # the other cells go on
-            why = f"{type(error).__name__}: {one_line(error)}"
+            why = unforeseen(error)
             say(f"failed: {name_of(cell)}: {why}", event="failed", why=why, traceback=traceback.format_exc())
             return why
         seconds = round(time.perf_counter() - began, 3)

@@ -3,15 +3,16 @@
     python tests/fuzz.py [--inputs 100000] [--seed 0] [--jobs 2] [--out FILE]
 
 An input is a good file (a table in every form that is read, a config, a saved fit) with some of its bytes, rows or
-words changed, or a table of odd types. Input k of a seed is always the same, so whatever is found can be made again
-(``--only K``). Readers run in processes of their own, where a crash or a hang counts as what it is. Exit status 1 where
-anything else than use or refusal was seen.
+words changed, or a table of odd types; functions read it, or commands. Input k of a seed is always the same: whatever
+is found can be made again (``--only K``). Readers run in processes of their own, where a crash or a hang counts as what
+it is. Exit status 1 where anything else than use or refusal was seen.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import contextlib
 import hashlib
 import io
 import json
@@ -34,16 +35,17 @@ import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = 10.0  # seconds that a reader may take
-CHUNK = 250  # inputs of one process, so that a crash loses little
+CHUNK = 1000  # inputs of one process, so that a crash loses little
 LINE = 1000  # most characters of a refusal
 
 
 class Kind(NamedTuple):
-    """A file: what it is called, what is in it where it is good (or how one is made), and who reads it."""
+    """A file: what it is called, what is in it where it is good (or how one is made), who reads it, how often."""
 
     name: str
     content: bytes | Callable[[np.random.Generator], bytes]
     read: Callable[[Path], object]
+    share: float = 1.0
 
 
 WORDS = (
@@ -60,6 +62,8 @@ def kinds() -> list[Kind]:
     """Every form that is read, as small good files."""
     from crowdjax import api, describe
     from crowdjax import io as tables
+    from crowdjax.cli import app as main
+    from crowdjax.labels import InputError
     from experiments import config
 
     rng = np.random.default_rng(0)
@@ -140,6 +144,29 @@ def kinds() -> list[Kind]:
 
         return read
 
+    def command(*words: str, out: str) -> Callable[[Path], object]:
+        """Runs a command on the file, in this process; ``{}`` is its path, and ``out`` is all that it may leave."""
+
+        def read(path: Path):
+            said, place = io.StringIO(), path.with_name(out)
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+                try:
+                    main(["-q", *(word.format(path) for word in words)])
+                    status = 0
+                except SystemExit as end:
+                    status = end.code or 0
+            if status not in (0, 2) or said.getvalue().count("\n") != (status == 2):
+                raise RuntimeError(f"exit status {status}, and said {said.getvalue()!r}")
+            if place.exists() != (status == 0):
+                raise RuntimeError(f"exit status {status}, and {out} is {'' if place.exists() else 'not '}there")
+            if status == 2:
+                raise InputError(said.getvalue().removesuffix("\n"))
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+
+        return read
+
+    fitted = command("fit", "{}", "--model", "majority", "--out", "out", out="out")
+
     def labels(path: Path):
         return tables.read_labels(path)
 
@@ -163,6 +190,10 @@ def kinds() -> list[Kind]:
         Kind("odd.parquet", odd(["labeler", "instance", "label", "weight"]), labels),
         Kind("odd features.parquet", odd(["instance", "a", "b"]), lambda p: tables.read_features(p, "instance", ids)),
         Kind("population.csv", text(features), lambda path: tables.read_population(path, ["a", "b"])),
+        Kind("fitted.csv", text(long), fitted, 0.1),  # programs are compiled for each size
+        Kind("fitted odd.parquet", odd(["labeler", "instance", "label"]), fitted, 0.1),
+        Kind("converted.csv", text(long), command("convert", "{}", "out.parquet", out="out.parquet")),
+        Kind("converted.parquet", parquet(long), command("convert", "{}", "out.csv", out="out.csv")),
         *(Kind(path.name, path.read_bytes(), config.load) for path in sorted((ROOT / "configs").glob("*.toml"))[:6]),
         *(Kind(name, content, saved_with(name)) for name, content in saved.items()),
         *(Kind(name, content, saved_with(name, True)) for name, content in saved.items() if name != "fit.json"),
@@ -332,11 +363,12 @@ def work(seed: int, numbers: list[int], pipe: Connection) -> None:
     """Sends (number, kind, outcome, what was said) of each input."""
     sys.path.insert(0, str(ROOT))
     every = kinds()
+    shares = np.array([kind.share for kind in every])
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for k in numbers:
             rng = np.random.default_rng([seed, k])
-            kind = every[rng.integers(len(every))]
+            kind = every[rng.choice(len(every), p=shares / shares.sum())]
             pipe.send((k, kind.name, "begun", ""))
             pipe.send((k, kind.name, *outcome(kind, changed(kind, rng), Path(folder))))
     pipe.send(None)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crowdjax.segments import add_by, sum_by, total
+from crowdjax.segments import add_by, in_blocks, sum_by, total
 
 RNG = np.random.default_rng(0)
 
@@ -17,6 +17,37 @@ def test_sum_by_equals_numpy_bincount(ordered):
     values = RNG.normal(size=1000).astype(np.float32)
     found = jax.jit(lambda v, i: sum_by(v, i, 60, ordered=ordered))(values, index.astype(np.int32))
     np.testing.assert_allclose(found, np.bincount(index, values, minlength=60), atol=1e-5)
+
+
+@pytest.mark.parametrize("ordered", [None, False, True])
+@pytest.mark.parametrize("add", [sum_by, add_by])
+def test_what_is_known_of_the_indices_is_told_to_the_compiler(add, ordered):
+    """Sorted only where the caller says so: told without being so it may give wrong sums."""
+    first = 7 if add is sum_by else jnp.zeros(7)
+    given = {} if ordered is None else {"ordered": ordered}
+
+    def call(values, index):
+        return add(values, index, first, **given) if add is sum_by else add(first, values, index, **given)
+
+    program = jax.make_jaxpr(call)(jnp.ones(4), jnp.arange(4))
+    (scatter,) = (e for e in program.jaxpr.eqns if e.primitive.name == "scatter-add")
+    assert scatter.params["indices_are_sorted"] is bool(ordered)
+    assert scatter.params["mode"] == jax.lax.GatherScatterMode.PROMISE_IN_BOUNDS
+
+
+def test_sum_by_of_rows_and_of_whole_numbers_keeps_shape_and_type():
+    values = RNG.integers(0, 9, (20, 3, 2)).astype(np.int32)
+    index = RNG.integers(0, 4, 20)
+    found = sum_by(jnp.asarray(values), jnp.asarray(index), 5)
+    expected = np.stack([values[index == k].sum(0) for k in range(5)])
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_only_a_cpu_takes_block_after_block(monkeypatch):
+    for backend in ("cpu", "gpu", "tpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        assert in_blocks() == (backend == "cpu")
 
 
 def test_add_by_in_pieces_equals_one_sum():
@@ -42,6 +73,15 @@ def test_sum_by_under_vmap_and_its_gradient():
 def test_total_of_every_length_is_the_sum(n):
     values = RNG.integers(-50, 50, n).astype(np.float32)
     assert float(total(jnp.asarray(values))) == values.sum()
+
+
+@pytest.mark.parametrize("n", [1, 2, 99, 10_000, 1_000_003])
+def test_total_is_of_two_levels_of_the_same_size(n):
+    """No running sum is longer than about the root of n."""
+    program = jax.make_jaxpr(total)(jnp.zeros(n))
+    terms = [e.invars[0].aval.size // max(1, e.outvars[0].aval.size) for e in program.jaxpr.eqns
+             if e.primitive.name == "reduce_sum"]  # fmt: skip
+    assert len(terms) == 3 and max(terms) <= 2 * n**0.5 + 1
 
 
 def test_total_of_a_million_float32_terms_keeps_its_digits():

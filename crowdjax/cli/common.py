@@ -191,8 +191,19 @@ def errors():
 
         wrong = isinstance(error, InputError)
         told = wrong or type(error).__name__ in ("FitError", "DownloadError")
-        text = str(error) if told else f"{type(error).__name__}: {error}"
-        raise typer.Exit(fail(text, 2 if wrong else 1)) from None
+        text = str(error) if told else unforeseen(error)
+        raise typer.Exit(fail(text, 2 if wrong or isinstance(error, OSError) else 1)) from None
+
+
+def unforeseen(error: Exception) -> str:
+    """What went wrong that nobody told in a line of its own: its kind and message; of memory, what needs less."""
+    from crowdjax.labels import one_line
+    from crowdjax.memory import LESS, is_full
+
+    text = f"{type(error).__name__}: {one_line(error)}"
+    if isinstance(error, OSError):
+        return f"{text}; needed: a disk that can be written to and has room. What is done is kept"
+    return f"out of memory ({text}); {LESS}" if is_full(error) else text
 
 
 def columns_of(given: str | None) -> dict[str, str | list[str]] | None:
