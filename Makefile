@@ -6,7 +6,7 @@
 #   make results set-up, then the full studies, their summaries and figures to docs/results/
 #   make bench   set-up, then the measurements of speed to benchmarks/results/
 #   make slow    set-up, then the long tests
-#   make fuzz, faults, mutation, audit    what docs/reliability.md reports
+#   make fuzz, faults, mutation, versions, audit    what docs/reliability.md reports
 #   make docs    set-up, then the documentation to site/; a warning is an error
 #   make examples  set-up, then the scripts of docs/examples/: what they print and draw, beside them
 #
@@ -20,7 +20,7 @@ INSTALLED = .venv/installed
 STUDIES = specialist fig3 fig4 table1 heldout real leaderboard intervals look
 STUDIES += theodon_sim theodon_sim_nuts theodon_public theodon_public_both rare rare_large calibration sbc  # of the contextual model: hours
 
-.PHONY: run test slow lint results bench docs examples fuzz faults mutation audit
+.PHONY: run test slow lint results bench docs examples fuzz faults mutation versions audit
 
 run: $(INSTALLED)
 	$(VENV_PYTHON) -m experiments run configs/quickstart.toml
@@ -40,8 +40,11 @@ faults: $(INSTALLED)
 
 mutation: $(INSTALLED)
 	$(VENV_PYTHON) -m pip install --quiet --constraint constraints.txt mutmut
-	$(VENV_PYTHON) -m mutmut run --max-children 2
-	$(VENV_PYTHON) -m mutmut results
+	$(VENV_PYTHON) tests/mutants.py --out docs/results/reliability/mutants.json
+
+versions: $(INSTALLED)
+	$(VENV_PYTHON) -m pip install --quiet --constraint constraints.txt uv
+	$(VENV_PYTHON) tests/versions.py --out docs/results/reliability/versions.json
 
 audit: $(INSTALLED)
 	$(VENV_PYTHON) -m pip install --quiet pip-audit

@@ -52,7 +52,8 @@ def id_column(column: pa.ChunkedArray, place: str, name: str) -> pa.ChunkedArray
     column = plain_column(column)
     if t.is_nested(column.type) or t.is_null(column.type):
         raise InputError(f"{place}: column {name!r} of type {column.type}; allowed: text, numbers or dates as ids")
-    missing = pc.is_null(column, nan_is_null=True)
+    with reading(f"{place}: column {name!r}", "ids"):
+        missing = pc.is_null(column, nan_is_null=True)
     if t.is_string(column.type):
         missing = pc.or_(missing, pc.is_in(column, value_set=pa.array(MISSING)))
     refuse_where(missing, column, place, name, "an id in every row")

@@ -1,6 +1,6 @@
 """Changes the kernels one operation at a time, and counts the changes that no test sees.
 
-    python tests/mutants.py [--only WORDS] [--every 1] [--jobs 2] [--out FILE]
+    python tests/mutants.py [--only WORDS] [--every 1] [--again] [--jobs 2] [--out FILE]
 
 mutmut makes the mutants (``[tool.mutmut]`` in pyproject.toml: of which files, and by which tests) and says which tests
 reach which. They run here, not by mutmut: it forks, which JAX does not survive. A process of tests takes one mutant
@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "mutants"  # where mutmut writes them
 OWN = {"segments": "segments", "likelihood": "likelihood", "kernels": "factor_kernels"}  # tests of a file; or else
 OTHER = "optimize"
+OUTCOMES = ("killed", "timeout", "survived")
 CHUNK = 40  # mutants of one process
 MAKE = """
 import sys
@@ -151,6 +152,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="Mutants whose name has this in it.")
     parser.add_argument("--every", type=int, default=1, help="Of those, every so manyth.")
+    parser.add_argument("--again", action="store_true", help="Of those, the ones that survived, as --out says.")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--out", type=Path, help="Where a summary goes, as JSON; what it says of other files stays.")
     given = parser.parse_args()
@@ -164,7 +166,11 @@ def main() -> int:
     started = time.monotonic()
     files, reached, seconds = made()
     made_of = collections.Counter(files.values())
-    files = dict([(name, file) for name, file in files.items() if given.only in name][:: given.every])
+    earlier = json.loads(given.out.read_text()) if given.out and given.out.exists() else {}
+    names = [name for name in files if given.only in name][:: given.every]
+    if given.again:
+        names = [name for name in names if name in earlier.get(files[name], {}).get("which", ())]
+    files = {name: files[name] for name in names}
     tasks, found = {}, {}
     for name in files:
         tests = sorted(reached.get(name.rpartition("__mutmut_")[0], ()), key=seconds.__getitem__)
@@ -181,15 +187,18 @@ def main() -> int:
         else:
             found[name] = what
         if k % 20 == 0:
-            counts = {w: list(found.values()).count(w) for w in ("killed", "timeout", "survived")}
+            counts = {what: list(found.values()).count(what) for what in OUTCOMES}
             print(f"{time.monotonic() - started:.0f} s: {counts}, {broken} broken", file=sys.stderr, flush=True)
-    summary = json.loads(given.out.read_text()) if given.out and given.out.exists() else {}
+    summary = dict(earlier)
     for file in sorted(set(files.values())):
         names = [name for name in files if files[name] == file]
-        counts = {what: sum(found[name] == what for name in names) for what in ("killed", "timeout", "survived")}
-        survived = {name: difference(name) for name in names if found[name] == "survived"}
+        counts = collections.Counter({what: sum(found[name] == what for name in names) for what in OUTCOMES})
         tried = {"date": datetime.date.today().isoformat(), "made": made_of[file], "tried": len(names)}
-        summary[file] = tried | counts | {"which": survived}
+        if given.again:  # what was seen before is still seen
+            counts += collections.Counter({what: earlier[file][what] for what in OUTCOMES[:2]})
+            tried["tried"] = earlier[file]["tried"]
+        survived = {name: difference(name) for name in names if found[name] == OUTCOMES[2]}
+        summary[file] = tried | {what: counts[what] for what in OUTCOMES} | {"which": survived}
     print(json.dumps(summary, indent=2))
     if given.out:
         given.out.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")

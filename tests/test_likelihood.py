@@ -237,3 +237,40 @@ def test_discrimination_and_bias_are_a_bijection_of_sensitivity_and_specificity(
     np.testing.assert_allclose(back, [sensitivity, specificity], rtol=1e-9)
     if abs(sensitivity + specificity - 1) > 1e-9:
         assert (float(s) > 0) == (sensitivity + specificity > 1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_without_a_bias_it_is_the_bias_zero_in_half_the_work(x64, dtype):
+    label = jnp.asarray(np.resize([1, -1, 0], len(T)), jnp.int8)
+    t = jnp.asarray(T, dtype)
+    half, whole = likelihood.per_triple(label, t), likelihood.per_triple(label, t, jnp.zeros_like(t))
+    for name in likelihood.PerTriple._fields:
+        found, expected = getattr(half, name), getattr(whole, name)
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, rtol=0, atol=4 * np.finfo(dtype).eps * max(1, abs(T).max()))
+    program = str(jax.make_jaxpr(lambda t: likelihood.per_triple(label, t))(t))
+    assert program.count(" exp ") == 1
+
+
+def test_log1p_in_float32_has_no_error_but_rounding():
+    """Near e = 1, where the series is longest, errors have no sign: a term that is wrong or missing has one."""
+    e = np.linspace(0.9, 1, 2001, dtype=np.float32)
+    exact = np.log1p(e.astype(np.float64))
+    error = np.asarray(likelihood._log1p(jnp.asarray(e)), np.float64) / exact - 1
+    assert abs(error).max() < 2.5e-7 and abs(error.mean()) < 4e-8
+
+
+def test_the_instance_side_is_told_to_be_sorted():
+    labels, _ = crowd()
+    program = jax.make_jaxpr(lambda s: likelihood.instance_log_likelihood(labels, s, 0.0))(0.5)
+    scatters = [e for e in program.jaxpr.eqns if e.primitive.name == "scatter-add"]
+    assert len(scatters) == 2 and all(e.params["indices_are_sorted"] for e in scatters)
+
+
+def test_float32_stays_float32_where_others_are_64_bits_wide(x64):
+    labels, _ = crowd(gold=True)
+    s, gamma = (jnp.asarray(v, jnp.float32) for v in at_triples(labels, S, GAMMA))
+    plus, minus = likelihood.instance_log_likelihood(labels, s, gamma)
+    assert likelihood.posterior(plus, minus, 0.3, labels.gold).dtype == np.float32
+    for prior in (0.3, np.full(I, 0.3), np.float64(0.3)):
+        assert likelihood.evidence(labels, s, gamma, prior).dtype == np.float32

@@ -2,7 +2,8 @@
 
     python tests/versions.py [--only WORDS] [--jobs 2] [--folder FOLDER] [--out FILE]
 
-uv chooses and installs the versions; the interpreters are those on this machine. Exit status 1 where a test failed.
+uv chooses and installs the versions; the interpreters are those on this machine. What other packages deprecate of each
+other is an error with the pinned versions only. Exit status 1 where a test failed.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def installed(folder: Path, python: str, how: list[str]) -> str:
     return new
 
 
-def tested(python: str, jobs: int, folder: Path) -> dict:
+def tested(python: str, how: list[str], jobs: int, folder: Path) -> dict:
     """What the suite says there."""
     code = (
         "import json, platform; from importlib.metadata import version;"
@@ -47,6 +48,7 @@ def tested(python: str, jobs: int, folder: Path) -> dict:
     told = json.loads(subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout)
     log, began = folder / "pytest.xml", time.monotonic()
     command = [python, "-m", "pytest", "-q", "-n", str(jobs), "-m", "not slow", f"--junit-xml={log}"]
+    command += [] if "--constraint" in how else ["-W", "default::DeprecationWarning"]
     subprocess.run(command, cwd=ROOT, stdout=sys.stderr, env=os.environ | {"CROWDJAX_CACHE": str(folder / "cache")})
     suite = ET.parse(log).getroot().find("testsuite")
     cases = suite.iter("testcase")
@@ -69,7 +71,7 @@ def main() -> int:
             continue
         with tempfile.TemporaryDirectory() as temporary:
             folder = (given.folder or Path(temporary)) / name.replace(" ", "-")
-            result = tested(installed(folder, python, how), given.jobs, folder)
+            result = tested(installed(folder, python, how), how, given.jobs, folder)
         found[name] = {"date": datetime.date.today().isoformat(), **result}
         status |= bool(result["failed"]) or not result["tests"]
         print(json.dumps({name: found[name]}, indent=2), flush=True)
