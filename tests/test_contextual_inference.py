@@ -27,7 +27,7 @@ from crowdjax.contextual.coordinates import affine, coefficients_of, find_coordi
 from crowdjax.contextual.diagnostics import chain_diagnostics, pareto_smooth
 from crowdjax.contextual.inference import _still_climbing, crowd_curves, identification
 from crowdjax.contextual.model import curves, draw_at, log_density, n_scales, prior_draws, shapes_of, size_of
-from crowdjax.labels import LabelError, Labels
+from crowdjax.labels import InputError, LabelError, Labels
 
 GRID = np.linspace(0.05, 0.95, 9)
 
@@ -145,6 +145,25 @@ def test_methods_agree_where_the_labels_say_much(informed, method):
         width = b.upper - b.lower
         assert (np.abs(a.mean - b.mean) < width / 4 / 3).all()
         np.testing.assert_allclose((a.upper - a.lower) / width, 1, atol=0.25)
+
+
+def test_a_fit_that_was_changed_on_disk_is_refused(informed, tmp_path):
+    save(informed[2]["laplace"], tmp_path)
+    with pytest.raises(InputError, match="no fit of the contextual model"):
+        load(tmp_path / "elsewhere")
+    rng = np.random.default_rng(0)
+    for name in ("contextual.npz", "contextual.json"):
+        path = tmp_path / name
+        good = path.read_bytes()
+        for k in rng.integers(0, len(good), 10):
+            path.write_bytes(good[:k] + bytes([good[k] ^ 1]) + good[k + 1 :])
+            with pytest.raises(InputError, match="changed since it was written|not a fit of the contextual model"):
+                load(tmp_path)
+        path.write_bytes(good[: len(good) // 2])
+        with pytest.raises(InputError, match="changed since it was written|not a fit of the contextual model"):
+            load(tmp_path)
+        path.write_bytes(good)
+    assert load(tmp_path).n_draws == informed[2]["laplace"].n_draws
 
 
 def test_diagnostics_are_those_of_good_fits(informed):

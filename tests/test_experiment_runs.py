@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -106,6 +107,26 @@ def test_a_stopped_run_goes_on_with_the_cells_that_are_missing(here, monkeypatch
     capsys.readouterr()
     assert main(["list", "."]) == 0
     assert capsys.readouterr().out.split() == ["mine", "real", str(folder.relative_to(here))]
+
+
+def test_a_cell_that_is_out_of_memory_leaves_the_others_and_says_what_needs_less(here, monkeypatch, capsys):
+    usual = real.run_cell
+
+    def full(config, name, *rest):
+        if name == "bluebirds":
+            jnp.zeros(10**13).block_until_ready()
+        return usual(config, name, *rest)
+
+    monkeypatch.setattr(real, "run_cell", full)
+    assert main(["run", "mine.toml", "-q"]) == 1
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1 and "bluebirds: out of memory (JaxRuntimeError: RESOURCE_EXHAUSTED" in err
+    assert "smaller batches" in err and "32-bit" in err
+    assert "| ducks | " in out
+    monkeypatch.setattr(real, "run_cell", usual)
+    assert main(["run", "mine.toml", "-q"]) == 0
+    (folder,) = (here / "runs").iterdir()
+    assert begun(folder) == [*SETS, "bluebirds"]
 
 
 def test_a_cell_that_fails_fails_alone(here, capsys):

@@ -11,6 +11,8 @@ sampling, and can be corrected by it (``resample``).
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
 import json
 import os
 from pathlib import Path
@@ -39,7 +41,7 @@ from crowdjax.contextual.model import (
     prior_draws,
     size_of,
 )
-from crowdjax.labels import LabelError, Labels
+from crowdjax.labels import InputError, LabelError, Labels, one_line
 
 Method = Literal["nuts", "svi", "laplace"]
 
@@ -405,14 +407,24 @@ def save(fit: ContextualFit, folder: str | os.PathLike) -> None:
         "diagnostics": fit.diagnostics,
         "warnings": fit.warnings,
     }
+    settings["sha256"] = _digest(settings, (folder / "contextual.npz").read_bytes())
     (folder / "contextual.json").write_text(json.dumps(settings, indent=1))
+
+
+def _digest(settings: dict, arrays: bytes) -> str:
+    """Of the settings, but for the digest itself, and of the file of arrays."""
+    plain = {k: v for k, v in settings.items() if k != "sha256"}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode() + arrays).hexdigest()
 
 
 _PLAIN = ("unconstrained", "labels_per_labeler", "inputs", "trace")
 
 
 def load(folder: str | os.PathLike) -> ContextualFit:
-    """Reads what :func:`save` wrote.
+    """Reads what :func:`save` wrote; executes nothing.
+
+    Raises:
+        InputError: there is no fit, or it was changed since it was written.
 
     Example:
         >>> import tempfile
@@ -422,10 +434,22 @@ def load(folder: str | os.PathLike) -> ContextualFit:
         True
     """
     folder = Path(folder)
-    settings = json.loads((folder / "contextual.json").read_text())
-    with np.load(folder / "contextual.npz", allow_pickle=False) as file:
-        arrays = dict(file)
+    if not all((folder / name).is_file() for name in ("contextual.json", "contextual.npz")):
+        raise InputError(f"{folder}: no fit of the contextual model; allowed: a folder that `crowdjax context` wrote")
+    content = (folder / "contextual.npz").read_bytes()
+    try:
+        settings = json.loads((folder / "contextual.json").read_text())
+        if settings["sha256"] != _digest(settings, content):
+            raise InputError(f"{folder}: changed since it was written (SHA-256 differs); fit again")
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return _loaded(settings, dict(file))
+    except InputError:
+        raise
+    except Exception as error:  # what damaged settings raise is of many kinds
+        raise InputError(f"{folder}: not a fit of the contextual model ({one_line(error)})") from None
 
+
+def _loaded(settings, arrays) -> ContextualFit:
     def group(name):
         return {k.removeprefix(f"{name}/"): v for k, v in arrays.items() if k.startswith(f"{name}/")}
 
