@@ -129,6 +129,7 @@ def test_two_processes_share_a_fit():
     assert processes.shared(3000, 2) > 0
 
 
+@pytest.mark.slow
 def test_minibatches_are_nearly_as_right_as_the_true_labelers():
     rows = {(row.name, row.unit): row.value for row in minibatch.run([40_000])}
     assert rows["dawid-skene", "GiB at most"] < 2

@@ -157,10 +157,10 @@ def test_a_fit_that_was_changed_on_disk_is_refused(informed, tmp_path):
         good = path.read_bytes()
         for k in rng.integers(0, len(good), 10):
             path.write_bytes(good[:k] + bytes([good[k] ^ 1]) + good[k + 1 :])
-            with pytest.raises(InputError, match="changed since it was written|not a fit of the contextual model"):
+            with pytest.raises(InputError, match=r"changed since it was written|not a fit of the contextual model"):
                 load(tmp_path)
         path.write_bytes(good[: len(good) // 2])
-        with pytest.raises(InputError, match="changed since it was written|not a fit of the contextual model"):
+        with pytest.raises(InputError, match=r"changed since it was written|not a fit of the contextual model"):
             load(tmp_path)
         path.write_bytes(good)
     assert load(tmp_path).n_draws == informed[2]["laplace"].n_draws

@@ -25,8 +25,9 @@ CROWDS = {
     "weights of 1e-30": (LABELER, INSTANCE, LABEL, np.full(N, 1e-30)),
     "weights of 1e30": (LABELER, INSTANCE, LABEL, np.full(N, 1e30)),
     "weights from 1e-300 to 1e30": (LABELER, INSTANCE, LABEL, RNG.choice([1e-300, 1.0, 1e30], N)),
-    "one labeler with 2e5 labels": (np.r_[np.zeros(200_000, int), LABELER], np.r_[np.arange(200_000) % 5000, INSTANCE],
-                                    RNG.integers(0, 2, 200_000 + N), None),
+    "one labeler with 1e6 labels among labelers with one": (
+        np.r_[np.zeros(10**6, int), 1 + EVERYONE], np.r_[np.arange(10**6), 7 * EVERYONE],
+        RNG.integers(0, 2, 10**6 + N), None),
 }  # fmt: skip
 MAY_FAIL = ("weights of 1e30", "weights from 1e-300 to 1e30")  # then with a code, never with a number
 
@@ -59,6 +60,12 @@ def pairs():
         for model in ("auto", "majority", "dawid-skene", "glad", "factor"):
             daily = model == "auto" and case in ("one label", "all say yes", "weights from 1e-300 to 1e30")
             yield pytest.param(case, model, marks=() if daily else pytest.mark.slow)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "model"), [p.values for p in pairs()])
+def test_in_64_bits_too(x64, case, model):
+    test_every_answer_is_finite_or_the_fit_says_that_it_failed(case, model)
 
 
 @pytest.mark.parametrize(("case", "model"), list(pairs()))

@@ -362,7 +362,7 @@ def member_of(shared, member):
     return labels.with_weight(member["weight"]), model.with_factors(member["n"]), member["key"]
 
 
-@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize("batch_size", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_a_sweep_equals_its_members_alone(batch_size):
     """Other weights, other factor counts, and one member that can not be fitted: it gets a code, the rest is whole."""
     labels = make_labels()
