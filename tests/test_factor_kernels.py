@@ -290,6 +290,9 @@ def test_the_folded_curvature_equals_dense_tables(x64, layout, bias):
     assert (found.gamma is None) == (not bias)
     if bias:
         close(found.gamma, of_gamma, 1e-12)
+    p = 1 / (1 + np.exp(-ETA))
+    close(found.prior_logit, p * (1 - p), 1e-12)
+    assert not found.beta.any()
 
 
 @pytest.mark.parametrize("weighted", [True, False])
@@ -335,3 +338,58 @@ def test_all_blocks_at_once_are_the_blocks_one_by_one(x64, layout, monkeypatch):
     monkeypatch.setattr(kernels_module, "in_blocks", lambda: False)
     at_once = {name: kernel() for name, kernel in kernels.items()}
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12), one_by_one, at_once)
+
+
+def test_a_posterior_that_is_given_is_used_unless_told_otherwise(layout):
+    labels, _ = crowd(layout)
+    for kernel in (lambda *use: folded_pass(labels, tally(labels), constant(), jnp.asarray(GIVEN), *use)[0],
+                   lambda *use: data_pass(labels, factors(), jnp.asarray(GIVEN), *use)):  # fmt: skip
+        np.testing.assert_array_equal(kernel().posterior, kernel(True).posterior)
+        assert (kernel().posterior != kernel(False).posterior).any()
+
+
+def test_float32_stays_float32_where_others_are_64_bits_wide(x64, layout):
+    labels, _ = crowd(layout)
+    narrow = lambda f: jax.tree.map(lambda v: v.astype(jnp.float32), f)  # noqa: E731
+    f, same, given = narrow(factors()), narrow(constant()), jnp.asarray(GIVEN, jnp.float32)
+    found = {
+        "pass": data_pass(labels, f),
+        "given": data_pass(labels, f, given),
+        "folded": folded_pass(labels, tally(labels, given), same),
+        "tally": tally(labels, given),
+        "curvature": curvature_pass(labels, f),
+        "folded curvature": folded_curvature(tally(labels, given), same),
+        "discrimination": discrimination(labels, f),
+    }
+    for name, result in found.items():
+        assert {v.dtype for v in jax.tree.leaves(result)} == {np.dtype("float32")}, name
+
+
+def test_a_cpu_scans_the_blocks_and_others_take_them_at_once(layout, monkeypatch):
+    """What differs is speed, not the result: it is seen in the program only."""
+    labels, f = crowd(layout)[0], factors()
+    for in_blocks in (True, False):
+        monkeypatch.setattr(kernels_module, "in_blocks", lambda in_blocks=in_blocks: in_blocks)
+        program = jax.make_jaxpr(lambda f: data_pass(labels, f))(f)
+        scans = sum(e.primitive.name == "scan" for e in program.jaxpr.eqns)
+        assert scans == (in_blocks and layout == "blocked")
+
+
+def test_labelers_with_many_labels_have_their_sums_in_parts():
+    """As many as there are blocks, 32 labels a part or more, at most MAX_PARTS."""
+
+    def parts(n_labels, n_labelers, n_blocks):
+        labels = Labels.from_arrays(
+            np.arange(n_labels) % n_labelers, np.arange(n_labels), np.ones(n_labels), blocks=False
+        )
+        object.__setattr__(labels, "n_blocks", n_blocks)
+        return kernels_module.n_parts(labels)
+
+    most = kernels_module.MAX_PARTS
+    stored = len(Labels.from_arrays(np.zeros(3200, int), np.arange(3200), np.ones(3200), blocks=False).label)
+    assert parts(3200, 10, 1) == 1
+    assert parts(3200, 10, 1000) == stored // 320
+    assert parts(3200, 1, 1000) == min(most, stored // 32)
+    assert parts(3200, 3200, 1000) == 1
+    assert parts(3200, 1, 3) == 3
+    assert all(isinstance(parts(3200, w, 7), int) for w in (1, 3, 7))

@@ -266,6 +266,43 @@ def test_conjugate_gradients_end_a_quadratic_in_n_exact_steps(x64):
     np.testing.assert_allclose(x, c, atol=1e-8)
 
 
+def test_conjugate_gradients_are_the_textbooks_with_any_diagonal(x64):
+    """Polak and Ribière's β over changing diagonals; a step that is not accepted leaves no trace, a restart forgets."""
+    rng = np.random.default_rng(3)
+    rule = conjugate_gradient()
+    state = rule.init(jnp.zeros(6))
+    gradients = np.r_[rng.normal(size=(1, 6)), np.cumsum(rng.normal(size=(11, 6)), 0)]
+    direction, scaled, last = np.zeros(6), np.zeros(6), np.zeros(6)
+    betas, fresh = [], True
+    for k, g in enumerate(gradients):
+        d, accepted, restart = rng.uniform(0.2, 5, 6), k != 4, k == 7
+        beta = 0.0 if fresh else max(0.0, (g - last) @ (g / d) / (last @ scaled))
+        expected = g / d + beta * direction
+        found, state = rule.update(
+            jnp.asarray(g), state, jnp.zeros(6), before=(jnp.zeros(6), jnp.asarray(last)), diagonal=jnp.asarray(d),
+            accepted=accepted, restart=restart,
+        )  # fmt: skip
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+        if accepted:
+            np.testing.assert_allclose(state.slope, g @ expected, rtol=1e-10)
+            np.testing.assert_allclose(state.steepest, g @ (g / d), rtol=1e-12)
+            direction, scaled, last, fresh = expected, g / d, g, False
+        fresh |= restart
+        betas.append(beta)
+    assert sum(b > 0 for b in betas) > 3 and 0 in betas[1:]
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+def test_float32_stays_float32_where_others_are_64_bits_wide(x64, rule):
+    x = jnp.ones(3, jnp.float32)
+    state = rule.init(x)
+    for _ in range(2):
+        floats = [v for v in jax.tree.leaves(state) if jnp.issubdtype(v.dtype, jnp.floating)]
+        assert len(floats) >= 4 and {v.dtype for v in floats} == {np.dtype("float32")}
+        found, state = rule.update(2 * x, state, x, before=(0 * x, x), diagonal=x)
+        assert found.dtype == np.float32
+
+
 def test_iterate_follows_a_fixed_point_and_reports_the_point_of_its_value(x64):
     """x -> x/2 on x²: the value at every point visited, a quarter of the one before."""
 
