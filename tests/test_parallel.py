@@ -75,7 +75,10 @@ def test_every_shard_gets_an_instance_even_where_one_has_all_labels():
     np.testing.assert_array_equal(edges, [0, 1, 2, 3, 4])
 
 
-@pytest.mark.parametrize(("name", "solver"), [("dawid-skene", "auto"), ("learned", "auto"), ("features", "auto")])
+@pytest.mark.parametrize(
+    ("name", "solver"),
+    [("dawid-skene", "auto"), pytest.param("learned", "auto", marks=pytest.mark.slow), ("features", "auto")],
+)
 def test_one_padded_shard_gives_the_plain_fit(x64, name, solver):
     scope = {}
     exec(SETUP, scope)

@@ -78,6 +78,7 @@ def test_a_stopped_fit_has_answers_and_says_that_it_was_stopped(watched, model):
     assert right.mean() > 0.8
 
 
+@pytest.mark.slow
 def test_on_two_devices(fresh_python):
     fresh_python(
         X64
