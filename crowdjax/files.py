@@ -69,27 +69,36 @@ def find(source: str | os.PathLike, *endings: str) -> tuple[list[File], bool]:
     found = system.get_file_info([path])[0]
     if found.type == fs.FileType.Directory:
         local = isinstance(system, fs.LocalFileSystem)
-        every = system.get_file_info(_once(path) if local else fs.FileSelector(path, recursive=True))
+        every = system.get_file_info(_inside(path) if local else fs.FileSelector(path, recursive=True))
         every = sorted((f for f in every if f.type != fs.FileType.Directory), key=lambda f: f.path)
         files = [(File(f.path, f.size, f.mtime_ns, system), f.type) for f in every]
-        return [_plain(file, kind) for file, kind in files if file.ending in endings], True
+        files = [_plain(file, kind) for file, kind in files if file.ending in endings]
+        if local:
+            _once([file.path for file in files], path)
+        return files, True
     if found.type == fs.FileType.NotFound:
         return [], False
     return [_plain(File(path, found.size, found.mtime_ns, system), found.type)], False
 
 
-def _once(folder: str) -> list[str]:
-    """All paths in a folder and those below it, none of them twice; pyarrow leaves out links to nowhere, and follows
-    a link to a folder above it forty times."""
+def _inside(folder: str) -> list[str]:
+    """All paths in a folder and those below it, each folder once. pyarrow leaves out links to nowhere, and follows a
+    link to a folder above it forty times."""
     seen, paths = set(), []
-    for where, _, names in os.walk(folder, followlinks=True):
-        inside = [os.path.join(where, name) for name in names]
-        for path in (where, *inside):
-            if os.path.realpath(path) in seen:
-                raise InputError(f"{path}: a link to what is in {folder} anyway; allowed: everything once")
-            seen.add(os.path.realpath(path))
-        paths += inside
+    for where, below, names in os.walk(folder, followlinks=True):
+        below[:] = [name for name in below if os.path.realpath(os.path.join(where, name)) not in seen]
+        if os.path.realpath(where) not in seen:
+            paths += [os.path.join(where, name) for name in names]
+        seen.add(os.path.realpath(where))
     return paths
+
+
+def _once(paths: list[str], folder: str) -> None:
+    seen = set()
+    for path in paths:
+        if os.path.realpath(path) in seen:
+            raise InputError(f"{path}: a link to what is in {folder} anyway; allowed: everything once")
+        seen.add(os.path.realpath(path))
 
 
 def _plain(file: File, kind) -> File:

@@ -65,16 +65,16 @@ def test_links_are_followed(here):
     Path("parts/deep").mkdir(parents=True)
     os.symlink("../../labels.csv", "parts/deep/a.csv")
     os.symlink("parts", "other")
+    os.symlink("../../parts", "parts/deep/again")  # pyarrow follows it forty times: every judgement counted as forty
+    os.symlink("deep", "parts/latest")
     for name in ("link.csv", "parts", "other"):
         assert describe(name).record["n_labels"] == 3000
 
 
-@pytest.mark.parametrize(("target", "link"), [("../parts", "parts/again"), ("a.csv", "parts/b.csv")])
-def test_a_folder_that_has_something_twice_is_refused(here, target, link):
-    """A link to the folder above it was followed forty times: every judgement counted as forty."""
+def test_a_folder_that_has_a_table_twice_is_refused(here):
     Path("parts").mkdir()
     os.rename("labels.csv", "parts/a.csv")
-    os.symlink(target, link)
+    os.symlink("a.csv", "parts/b.csv")
     with pytest.raises(InputError, match=r"parts/.*: a link to what is in .*parts anyway; allowed: everything once"):
         io.read_labels("parts")
 
