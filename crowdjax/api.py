@@ -304,6 +304,8 @@ def fit(
             f"Held-out labels chose {chosen} factors. They tell how well labels are predicted, not where the "
             "classes meet, nor that the answers are right."
         )
+    numbers = config.n_factors * (labels.n_labelers + labels.n_instances)
+    memory.refuse_above(numbers * NUMBERS * jnp.zeros(0).itemsize, f"factors: {config.n_factors:,} of everybody need")
     built = _build(config, labels, features)
     begin = None if start is None else _continued(start, built, index)
     found = parallel.fit(labels, built, key, settings, begin, devices=devices, progress=progress)
@@ -573,8 +575,6 @@ def _uses(config: factor.FactorConfig, side: io.Key) -> bool:
 
 
 def _build(config, labels, features) -> factor.FactorModel:
-    numbers = config.n_factors * (labels.n_labelers + labels.n_instances)
-    memory.refuse_above(numbers * NUMBERS * jnp.zeros(0).itemsize, f"factors: {config.n_factors:,} of everybody need")
     try:
         return factor.build(
             config, labels, labeler_features=features.get("labeler"), instance_features=features.get("instance")
