@@ -304,8 +304,9 @@ def fit(
             f"Held-out labels chose {chosen} factors. They tell how well labels are predicted, not where the "
             "classes meet, nor that the answers are right."
         )
-    numbers = config.n_factors * (labels.n_labelers + labels.n_instances)
-    memory.refuse_above(numbers * NUMBERS * jnp.zeros(0).itemsize, f"factors: {config.n_factors:,} of everybody need")
+    if config.n_factors > 1 and not features:  # everybody has a number of his own for every factor
+        numbers = NUMBERS * config.n_factors * (labels.n_labelers + labels.n_instances)
+        memory.refuse_above(numbers * jnp.zeros(0).itemsize, f"factors: {config.n_factors:,} of everybody need")
     built = _build(config, labels, features)
     begin = None if start is None else _continued(start, built, index)
     found = parallel.fit(labels, built, key, settings, begin, devices=devices, progress=progress)
