@@ -392,4 +392,18 @@ def test_labelers_with_many_labels_have_their_sums_in_parts():
     assert parts(3200, 1, 1000) == min(most, stored // 32)
     assert parts(3200, 3200, 1000) == 1
     assert parts(3200, 1, 3) == 3
-    assert all(isinstance(parts(3200, w, 7), int) for w in (1, 3, 7))
+    assert all(isinstance(parts(3200, w, 7), int) for w in (1, 3, 7, 30))
+
+
+def test_sums_by_instance_are_told_that_their_indices_are_sorted():
+    labels, f, same = crowd("flat")[0], factors(), constant()
+    kernels = {
+        "pass": lambda: data_pass(labels, f),
+        "folded": lambda: folded_pass(labels, jnp.ones((W, 2)), same),
+        "curvature": lambda: curvature_pass(labels, f),
+        "majority": lambda: majority(labels),
+    }
+    for name, kernel in kernels.items():
+        scatters = [e for e in jax.make_jaxpr(kernel)().jaxpr.eqns if e.primitive.name == "scatter-add"]
+        by_instance = [e.params["indices_are_sorted"] for e in scatters if e.outvars[0].aval.shape[0] >= I]
+        assert by_instance and all(by_instance), name
