@@ -17,6 +17,7 @@ from crowdjax.optimize import (
     accelerate,
     iterate,
     minimize,
+    minimizer,
 )
 
 RULES = {"lbfgs": lbfgs(), "cg": conjugate_gradient()}
@@ -392,3 +393,56 @@ def test_accelerated_members_of_a_batch_end_as_they_would_alone(x64):
         alone = run(starts[k])
         assert batch.n_steps[k] == alone.n_steps and batch.code[k] == alone.code
         np.testing.assert_allclose(batch.x[k], alone.x, atol=1e-8)
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("patience", [1, 2, 4])
+def test_so_many_small_gains_in_a_row_are_the_end(x64, rule, patience):
+    """With a tolerance that calls every gain small; the first evaluation gains nothing yet."""
+    f, _, _ = quadratic(8, 1e3)
+    found = minimize(
+        f, jnp.zeros(8), RULES[rule], diagonal=lambda x: 1e3 + 0 * x, max_steps=30, rtol=1e9, patience=patience
+    )
+    assert found.code == CONVERGED and found.n_steps == 1 + patience
+
+
+@pytest.mark.parametrize("period", [1, 3])
+@pytest.mark.parametrize("patience", [1, 2, 4])
+def test_so_many_rounds_of_small_gains_are_the_end(x64, patience, period):
+    _, a, c = quadratic(8, 1e3)
+    step = damped(a, c)
+    found = iterate(lambda x, _: step(x)[0], jnp.zeros(8), max_steps=60, rtol=1e9, patience=patience, period=period)
+    assert found.code == CONVERGED and found.n_steps == 1 + patience * period
+
+
+@pytest.mark.parametrize("refresh", [0, 3])
+def test_the_diagonal_is_that_of_the_first_point_or_of_every_so_manyth(x64, refresh):
+    """And the direction counts as the preconditioned gradient at the first point only."""
+    f, _, _ = quadratic(6, 50)
+
+    def diagonal(x):
+        return 60 + x**2
+
+    loop = minimizer(f, jnp.ones(6), RULES["lbfgs"], diagonal=diagonal, max_steps=20, rtol=0, refresh=refresh)
+    state, of = loop.init, None
+    for k in range(8):
+        state = loop.advance(state, k + 1)
+        assert state.backtracks == 0  # all of them are accepted
+        if k == 0 or (refresh and k % refresh == 0):
+            of = diagonal(state.x)
+        np.testing.assert_array_equal(state.diagonal, of)
+        assert state.fresh == (k == 0)
+
+
+def test_every_solution_has_the_value_and_the_gradient_of_its_point(x64):
+    f, a, c = quadratic(8, 30)
+    step = damped(a, c)
+    found = {
+        "accelerate": accelerate(step, jnp.zeros(8), max_steps=6),
+        "iterate": iterate(lambda x, _: step(x)[0], jnp.zeros(8), max_steps=6),
+        "minimize": minimize(f, jnp.zeros(8), RULES["cg"], diagonal=lambda x: 30 + 0 * x, max_steps=6),
+    }
+    for name, solution in found.items():
+        value, grad, _ = f(solution.x)
+        np.testing.assert_allclose(solution.value, value, rtol=1e-12, err_msg=name)
+        np.testing.assert_allclose(solution.grad, grad, rtol=1e-9, atol=1e-12, err_msg=name)
