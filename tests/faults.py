@@ -10,6 +10,7 @@ start on one folder at the same time. Exit status 1 where anything else was seen
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -146,6 +148,8 @@ def run(folder: Path, times: int, seed: int) -> dict:
         ended(begin(target, place, cache))
         check(place, f"{target.name}, two at once")
     return {
+        "date": datetime.date.today().isoformat(),
+        "version": metadata.version("crowdjax"),
         "stops": times // len(every) * len(every),
         "seed": seed,
         "seconds": round(time.monotonic() - started),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import datetime
 import hashlib
 import io
 import json
@@ -25,6 +26,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +36,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parents[1]
+VERSION = metadata.version("crowdjax")
 LONGEST = 10.0  # seconds that a reader may take
 CHUNK = 1000  # inputs of one process, so that a crash loses little
 LINE = 1000  # most characters of a refusal
@@ -444,6 +447,8 @@ def main() -> int:
             print(f"{sum(map(collections.Counter.total, counts.values()))} inputs, {time.monotonic() - started:.0f} s, "
                   f"{len(seen)} kinds of defects", file=sys.stderr, flush=True)  # fmt: skip
     summary = {
+        "date": datetime.date.today().isoformat(),
+        "version": VERSION,
         "inputs": sum(map(collections.Counter.total, counts.values())),
         "seed": given.seed,
         "seconds": round(time.monotonic() - started),

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -193,7 +194,8 @@ def main() -> int:
     for file in sorted(set(files.values())):
         names = [name for name in files if files[name] == file]
         counts = collections.Counter({what: sum(found[name] == what for name in names) for what in OUTCOMES})
-        tried = {"date": datetime.date.today().isoformat(), "made": made_of[file], "tried": len(names)}
+        today = datetime.date.today().isoformat()
+        tried = {"date": today, "version": metadata.version("crowdjax"), "made": made_of[file], "tried": len(names)}
         if given.again:  # what was seen before is still seen
             counts += collections.Counter({what: earlier[file][what] for what in OUTCOMES[:2]})
             tried["tried"] = earlier[file]["tried"]

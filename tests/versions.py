@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,7 +73,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as temporary:
             folder = (given.folder or Path(temporary)) / name.replace(" ", "-")
             result = tested(installed(folder, python, how), how, given.jobs, folder)
-        found[name] = {"date": datetime.date.today().isoformat(), **result}
+        today = datetime.date.today().isoformat()
+        found[name] = {"date": today, "version": metadata.version("crowdjax"), **result}
         status |= bool(result["failed"]) or not result["tests"]
         print(json.dumps({name: found[name]}, indent=2), flush=True)
         if given.out:
