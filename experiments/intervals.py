@@ -116,7 +116,7 @@ def judged(crowd: simulate.Simulation, pairs, config: IntegratedConfig, spread: 
         answers = integrated.of_labelers(fit, config, placed)[:2]  # sensitivity, specificity
         lower, upper = (np.concatenate([getattr(v, end) for v in answers]) for end in ("lower", "upper"))
         share = integrated.share_of_positives(labels, fit, config, placed)
-        tenths = np.bincount((10 * ranks(lower, upper, truths)).astype(int), minlength=TENTHS) / len(truths)
+        tenths = np.bincount((TENTHS * ranks(lower, upper, truths)).astype(int), minlength=TENTHS) / len(truths)
         found[boundary] = {
             **{f"tenth {k}": v for k, v in enumerate(tenths)},
             "labelers": float(((lower <= truths) & (truths <= upper)).mean()),

@@ -162,6 +162,12 @@ def test_out_of_memory_says_what_needs_less(use):
     assert said.startswith("out of memory (") and "smaller batches" in said and "32-bit" in said
 
 
+def test_only_a_disk_is_told_of_as_one():
+    assert "has room" in unforeseen(OSError(28, "No space left on device"))
+    for other in (ConnectionResetError(104, "Connection reset by peer"), PermissionError(13, "Permission denied")):
+        assert "disk" not in unforeseen(other)
+
+
 def test_a_reader_that_is_out_of_memory_does_not_blame_the_file(here, monkeypatch):
     def full(*_, **__):
         raise MemoryError("no room")

@@ -6,6 +6,7 @@ What takes time to import is imported inside the functions, so that ``--help`` i
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import inspect
 import logging
@@ -192,7 +193,12 @@ def errors():
         wrong = isinstance(error, InputError)
         told = wrong or type(error).__name__ in ("FitError", "DownloadError")
         text = str(error) if told else unforeseen(error)
-        raise typer.Exit(fail(text, 2 if wrong or isinstance(error, OSError) else 1)) from None
+        raise typer.Exit(fail(text, 2 if wrong or is_unwritable(error) else 1)) from None
+
+
+def is_unwritable(error: Exception) -> bool:
+    """Whether it is the disk: full, or not to be written to."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def unforeseen(error: Exception) -> str:
@@ -201,7 +207,7 @@ def unforeseen(error: Exception) -> str:
     from crowdjax.memory import LESS, is_full
 
     text = f"{type(error).__name__}: {one_line(error)}"
-    if isinstance(error, OSError):
+    if is_unwritable(error):
         return f"{text}; needed: a disk that can be written to and has room. What is done is kept"
     return f"out of memory ({text}); {LESS}" if is_full(error) else text
 
