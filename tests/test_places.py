@@ -79,6 +79,23 @@ def test_a_folder_that_has_a_table_twice_is_refused(here):
         io.read_labels("parts")
 
 
+@linux
+@pytest.mark.parametrize("name", ["labels.csv", "parts"])
+def test_what_may_not_be_read_is_refused(here, name):
+    os.mkdir("parts")
+    os.symlink("../labels.csv", "parts/a.csv")
+    assert describe(name).record["n_labels"] == 3000
+    os.chmod("labels.csv", 0)
+    me = os.geteuid()
+    try:
+        os.seteuid(65534 if me == 0 else me)  # root may read everything
+        for read in (io.read_labels, describe):
+            with pytest.raises(InputError, match=r"ermission denied|no such file, or no way to it|leads nowhere"):
+                read(name)
+    finally:
+        os.seteuid(me)
+
+
 def test_a_config_or_a_record_that_is_a_pipe_is_refused_at_once(here):
     os.mkfifo("pipe.toml")
     with pytest.raises(InputError, match=r"pipe.toml: no file; allowed: a TOML file"):
