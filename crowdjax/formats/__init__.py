@@ -74,4 +74,4 @@ def _read(table: Table, columns: Columns | None, hint: bool) -> Long:
         roles.append("weight")
     names = {role: column_of(table, role, columns) for role in roles}
     data = table.read(list(dict.fromkeys(names.values())))
-    return Long(table.place, pa.table({role: data[name] for role, name in names.items()}), names)
+    return Long(table.place, pa.table({role: data[name] for role, name in names.items()}), names, (), names)

@@ -69,7 +69,8 @@ def read(records: Records, columns: Columns | None) -> Long:
             raise InputError(f"{records.place}: {here}: got {len(choices)} choices, {choices!r}; allowed: one")
     labels = [(who, what, word(choices[0]), here) for who, what, _, choices, here in rows if choices]
     notes = left_out(skipped + len(rows) - len(labels), "Annotations without an answer")
-    return from_rows(records.place, labels, notes)
+    roles = {"labeler": "completed_by", "instance": columns.get("instance", "id"), "label": question or "choices"}
+    return from_rows(records.place, labels, notes, roles)
 
 
 def _labeler(annotation: dict[str, Any]) -> str:
@@ -121,6 +122,5 @@ def read_flat(table: Table, columns: Columns | None) -> Long:
     if pa.types.is_string(data["label"].type):
         empty = pc.or_kleene(empty, pc.is_in(data["label"], value_set=pa.array(MISSING)))
     answered = data.filter(pc.invert(empty))
-    return Long(
-        table.place, answered, names, tuple(left_out(len(data) - len(answered), "Annotations without an answer"))
-    )
+    notes = left_out(len(data) - len(answered), "Annotations without an answer")
+    return Long(table.place, answered, names, tuple(notes), names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -19,15 +20,19 @@ class Long(NamedTuple):
         data: columns labeler, instance, label and, where there are any, weight; unchecked.
         where: says where a value of these columns is in the source.
         notes: what was left out, one sentence each.
+        roles: which column (of an export: which key) plays each role, for the user to read.
     """
 
     place: str
     data: pa.Table
     where: Mapping[str, Where]
     notes: tuple[str, ...] = ()
+    roles: Mapping[str, str] = MappingProxyType({})
 
 
-def from_rows(place: str, rows: Sequence[tuple[str, str, str, str]], notes: Sequence[str]) -> Long:
+def from_rows(
+    place: str, rows: Sequence[tuple[str, str, str, str]], notes: Sequence[str], roles: Mapping[str, str]
+) -> Long:
     """(labeler, instance, label, where it is) of every judgement as a long table of text."""
     if not rows:
         raise InputError(f"{place}: no labels at all; at least one is needed{': '.join(['', *notes])}")
@@ -35,7 +40,7 @@ def from_rows(place: str, rows: Sequence[tuple[str, str, str, str]], notes: Sequ
     data = pa.table(
         dict(zip(("labeler", "instance", "label"), (pa.array(c, pa.string()) for c in columns), strict=True))
     )
-    return Long(place, data, dict.fromkeys(data.column_names, at.__getitem__), tuple(notes))
+    return Long(place, data, dict.fromkeys(data.column_names, at.__getitem__), tuple(notes), roles)
 
 
 def left_out(count: int, what: str) -> list[str]:

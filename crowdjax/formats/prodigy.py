@@ -62,7 +62,12 @@ def read(records: Records, columns: Columns | None) -> Long:
             what = _value(row, (columns.get("instance", "_task_hash"),), records.place, at)
             rows.append((who, what, label, at))
     notes = left_out(ignored, "Answers that choose nothing") + left_out(others, "Answers about other labels")
-    return from_rows(records.place, rows, notes)
+    roles = {
+        "labeler": columns.get("labeler", " or ".join(LABELER)),
+        "instance": columns.get("instance", "_task_hash"),
+        "label": about or "answer",
+    }
+    return from_rows(records.place, rows, notes, roles)
 
 
 def _options(row: dict[str, Any]) -> list:

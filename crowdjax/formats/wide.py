@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crowdjax.columns import MISSING, id_column, plain_column, rows_of, word
+from crowdjax.columns import MISSING, id_column, listed, plain_column, rows_of, word
 from crowdjax.formats.long import Long
 from crowdjax.labels import InputError
 from crowdjax.tables import Columns, Table, column_of, is_alias, named
@@ -59,7 +59,8 @@ def read(table: Table, columns: Columns | None) -> Long:
     def at(n: int) -> str:
         return f"column {labelers[column[n]]!r}, row {row[n] + 1}"
 
-    return Long(table.place, pa.table(long), dict.fromkeys(long, at))
+    roles = {"labeler": f"the names of {listed(labelers)}", "instance": key, "label": "their cells"}
+    return Long(table.place, pa.table(long), dict.fromkeys(long, at), (), roles)
 
 
 def _words(column: pa.ChunkedArray) -> pa.Array:
