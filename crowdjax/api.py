@@ -14,7 +14,7 @@ import difflib
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -47,7 +47,8 @@ from crowdjax.formats import Form
 from crowdjax.integrated import Choice
 from crowdjax.integrated_api import IntegratedAggregation
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
-from crowdjax.tables import Columns, as_arrow, kind_of
+from crowdjax.roles import Columns, as_record
+from crowdjax.tables import as_arrow, kind_of
 
 __all__ = ["Aggregation", "FitError", "InputError", "IntegratedAggregation", "Prediction", "fit", "load"]
 
@@ -126,6 +127,8 @@ class Aggregation(Prediction):
         instance_features=None,
         columns: Columns | None = None,
         form: Form | None = None,
+        missing: Sequence[Any] = (),
+        header: bool = True,
     ) -> Prediction:
         """The truth of new instances from their labels, the labelers held at what the fit found.
 
@@ -134,7 +137,7 @@ class Aggregation(Prediction):
                 say, or, in a fit without labeler features, what the prior says.
             labeler_features: with a row for every labeler that the fit has not seen.
             instance_features: with a row for every instance.
-            columns, form: as in :func:`fit`. Labels in words are read as those of the fit were.
+            columns, form, missing, header: as in :func:`fit`. Labels in words are read as those of the fit were.
 
         Raises:
             InputError: as in :func:`fit`; features are missing that the fit needs, or given and of no use to it.
@@ -145,15 +148,19 @@ class Aggregation(Prediction):
             if source is not None and key not in self.scaling:
                 raise InputError(f"{key} features: given, but the fit used none; leave them out or fit with them")
         repeats = self.record["repeats"]
-        triples = io.read_triples(table, columns=columns, form=form, words=self.words)
+        names = {f"{side}_features": scaling.names for side, scaling in self.scaling.items()}
+        said, tables = io.open_tables(
+            columns, known=names, labeler_features=labeler_features, instance_features=instance_features
+        )
+        settings = dict(form=form, missing=missing, header=header, words=self.words)
+        triples = io.read_triples(table, columns=said, **settings)
         labels = triples.labels(repeats=repeats)
-        known = io.positions(triples.index.labelers, self.index.labelers)
+        known = io.positions(io.ids(triples.index, "labeler"), io.ids(self.index, "labeler"))
         unseen = known < 0
-        rows = {
-            "labeler": self._rows("labeler", labeler_features, triples.index.labelers, unseen),
-            "instance": self._rows("instance", instance_features, triples.index.instances),
-        }
+        sides = {side: (tables[f"{side}_features"], io.ids(triples.index, side)) for side in ("labeler", "instance")}
+        rows = {side: self._rows(side, *of, unseen if side == "labeler" else True) for side, of in sides.items()}
         solver = _solver(self.record["solver"])
+        mapping = io.mapping(triples, tables)
         found = factor.predict(
             labels,
             self.model,
@@ -175,11 +182,13 @@ class Aggregation(Prediction):
             "seconds": time.perf_counter() - started,
             "n_unseen_labelers": int(unseen.sum()),
             "repeats": repeats,
+            "columns": mapping,
             "warnings": warnings,
         }
-        return Prediction({"instances": _instances(triples.index, found)}, record, kind_of(table))
+        answers = {"instances": _instances(triples.index, found)}
+        return Prediction(answers, record, kind_of(table, triples.roles))
 
-    def _rows(self, key: io.Key, source, ids: np.ndarray, needed=True) -> np.ndarray | None:
+    def _rows(self, key: io.Key, source, ids: pa.Array, needed=True) -> np.ndarray | None:
         """Standardised rows of new labelers or instances with the model's constant in front; 0 where not needed."""
         if key not in self.scaling:
             return None
@@ -205,6 +214,8 @@ def fit(
     columns: Columns | None = None,
     form: Form | None = None,
     positive=None,
+    missing: Sequence[Any] = (),
+    header: bool = True,
     start: Aggregation | None = None,
     devices: int | None = None,
     boundary: Choice | None = None,
@@ -233,9 +244,14 @@ def fit(
         solver: ``auto`` (the fastest), ``em``, ``lbfgs``, ``em-cg``, ``em-bound``, or settings of one's own.
         restarts: starts to take the best of; default 1 for one factor, 4 for more.
         seed, key: draw the starts of factors beyond the first. A key goes before a seed.
-        columns: which column is which, where names differ: ``{"labeler": "who"}``.
-        form: ``wide`` for a table with a column for every labeler; other forms are recognised.
+        columns: which column is which, where names differ: ``{"labeler": "who"}``, and of other tables
+            ``{"gold.instance": "question", "scores.score": "p", "labeler_features.feature": ["age", "years"]}``
+            (``docs/tables.md``).
+        form: ``wide`` for a table with a column for every labeler, ``wide-by-labeler`` with a row for every labeler,
+            ``counts`` with a column for every label; exports are recognised.
         positive: of labels in two words, which one stands for 1: ``"yes"``.
+        missing: values that are no label, as ``["unsure"]``: their rows are left out.
+        header: whether the first line of a CSV file names its columns; if not, they are called 1, 2, 3 and so on.
         start: an earlier result on the same labelers and instances, to continue from.
         devices: how many to use, of those that JAX has (``crowdjax.parallel.use_cores``); by default all that pay.
         boundary: where the integrated model takes the classes to meet: ``able`` (where able labelers are at one half;
@@ -259,6 +275,7 @@ def fit(
     name, config = _config(model, factors, class_prior)
     settings = _with_restarts(solver, restarts, config)
     _one_of("repeats", repeats, get_args(Repeats))
+    reading = dict(form=form, positive=positive, missing=missing, header=header)
     if factors == "auto" and start is not None:
         raise InputError("start: given with factors 'auto'; allowed: with the number of factors of the earlier result")
     if devices is not None:
@@ -267,22 +284,29 @@ def fit(
         integrated_api.check(boundary, class_prior)
         if start is not None:
             raise InputError(f"start: given with model {name}; allowed with the models {', '.join(factor.PRESETS)}")
-        triples = io.read_triples(table, columns=columns, form=form, positive=positive)
+        said, tables = io.open_tables(
+            columns, gold=gold, scores=scores, labeler_features=labeler_features, instance_features=instance_features
+        )
+        triples = io.read_triples(table, columns=said, **reading)
+        _refuse_counts(triples, name)
         return integrated_api.fit(
-            triples, name, labeler_features=labeler_features, instance_features=instance_features, gold=gold,
-            scores=scores, factors=factors, class_prior=config.class_prior, boundary=boundary, repeats=repeats,
-            devices=devices, progress=progress, kind=kind_of(table),
+            triples, name, tables, factors=factors, class_prior=config.class_prior, boundary=boundary, repeats=repeats,
+            devices=devices, progress=progress, kind=kind_of(table, triples.roles),
         )  # fmt: skip
     if boundary is not None:
         raise InputError(f"boundary: got {boundary!r} with model {name}; allowed with integrated, auto")
     if scores is not None:
         raise InputError(f"scores: given with model {name}; allowed with integrated, auto")
-    triples = io.read_triples(table, columns=columns, form=form, positive=positive)
+    said, tables = io.open_tables(
+        columns, gold=gold, labeler_features=labeler_features, instance_features=instance_features
+    )
+    triples = io.read_triples(table, columns=said, **reading)
+    _refuse_counts(triples, name)
     index = triples.index
-    truth = None if gold is None else io.read_gold(gold, index.instances, triples.words)
+    truth = None if gold is None else io.read_gold(tables["gold"], io.ids(index, "instance"), triples.words)
     labels = triples.labels(repeats=repeats, gold=truth)
-    sources = (("labeler", labeler_features, index.labelers), ("instance", instance_features, index.instances))
-    read = {side: io.read_features(source, side, ids) for side, source, ids in sources if source is not None}
+    sources = {side: tables[f"{side}_features"] for side in ("labeler", "instance")}
+    read = {s: io.read_features(source, s, io.ids(index, s)) for s, source in sources.items() if source is not None}
     key = jax.random.key(seed) if key is None else key
     chosen, about_choice = config.n_factors, {}
     if factors == "auto":
@@ -309,6 +333,7 @@ def fit(
         memory.refuse_above(numbers * jnp.zeros(0).itemsize, f"factors: {config.n_factors:,} of everybody need")
     built = _build(config, labels, features)
     begin = None if start is None else _continued(start, built, index)
+    mapping = io.mapping(triples, tables)
     found = parallel.fit(labels, built, key, settings, begin, devices=devices, progress=progress)
     _usable(found)
     record = {
@@ -320,6 +345,7 @@ def fit(
         "class_prior": config.class_prior,
         "repeats": repeats,
         "words": triples.words,
+        "columns": mapping,
         "seed": seed,
         "solver": dataclasses.asdict(settings),
         "config": dataclasses.asdict(config),
@@ -329,9 +355,9 @@ def fit(
         "warnings": _warnings(labels, triples, found, repeats) + remarks,
     }
     counts = tally(labels, found.posterior)
-    tables = {"instances": _instances(index, found), "labelers": _labelers(index, labels, built, found)}
+    answers = {"instances": _instances(index, found), "labelers": _labelers(index, labels, built, found)}
     record["seconds"] = time.perf_counter() - started
-    return Aggregation(tables, record, kind_of(table), found, built, index, features, scaling, counts)
+    return Aggregation(answers, record, kind_of(table, triples.roles), found, built, index, features, scaling, counts)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -450,6 +476,7 @@ def fit_large(
         "class_prior": config.class_prior,
         "repeats": repeats,
         "words": scan.words,
+        "columns": {"labels": as_record(scan.roles)},
         **settings,
         "features": {},
         "minibatch": batch,
@@ -492,7 +519,7 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
         solver = _solver(record["solver"])
     except (KeyError, TypeError, ValueError, OSError, AttributeError) as error:
         raise InputError(f"{folder}: not a fit of crowdjax ({error!r:.100})") from None
-    index = LabelIndex(*(tables[side].column(0).to_numpy() for side in ("labelers", "instances")))
+    index = io.index_of(tables["labelers"], tables["instances"])
     sizes = {"labeler": len(index.labelers), "instance": len(index.instances)}
     blank = {side: np.zeros((sizes[side], len(s.names))) for side, s in scaling.items()}
     anyone = Labels.from_arrays([0], [0], [1], n_labelers=sizes["labeler"], n_instances=sizes["instance"])
@@ -503,6 +530,12 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
 
 
 # Settings
+
+
+def _refuse_counts(triples: io.Triples, model: str) -> None:
+    if triples.anonymous and model != "majority":
+        raise InputError(f"model: got {model} with counts, whose labelers nobody knows; allowed with counts: majority "
+                         "(--model majority)")  # fmt: skip
 
 
 def _config(model, factors, class_prior) -> tuple[str, factor.FactorConfig]:
@@ -669,7 +702,7 @@ def _about(found: factor.Fit, n_labels: np.ndarray) -> list[str]:
 
 
 def _instances(index: LabelIndex, found: factor.Fit) -> pa.Table:
-    return answer_table(pa.array(index.instances), found.posterior)
+    return answer_table(io.ids(index, "instance"), found.posterior)
 
 
 def _labelers(index: LabelIndex, labels: Labels, model: factor.FactorModel, found: factor.Fit) -> pa.Table:
@@ -677,4 +710,4 @@ def _labelers(index: LabelIndex, labels: Labels, model: factor.FactorModel, foun
     columns = {k: np.asarray(v, np.float64) for k, v in summary.items()}
     if labels.weight is None:
         columns["n_labels"] = np.rint(columns["n_labels"]).astype(np.int64)
-    return pa.table({"labeler": pa.array(index.labelers), **columns})
+    return pa.table({"labeler": io.ids(index, "labeler"), **columns})

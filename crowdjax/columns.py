@@ -5,8 +5,10 @@ A message names the value, the place (table, column, row; the first row of data 
 
 from __future__ import annotations
 
+import collections
 import decimal
 import math
+import shlex
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -26,16 +28,103 @@ Key = Literal["labeler", "instance"]
 Where = str | Callable[[int], str]  # a column's name, or what says where the value of a row is
 
 
-def encode(column: pa.ChunkedArray, place: str, name: str) -> tuple[Int[np.ndarray, " N"], np.ndarray]:
-    """(index of each id, the ids in sorted order)."""
-    column = id_column(column, place, name)
-    with reading(f"{place}: column {name!r}", "ids"):  # some types have no order
+def encode(column: pa.ChunkedArray, place: str, where: Where) -> tuple[Int[np.ndarray, " N"], pa.Array]:
+    """(index of each id, the ids in sorted order, with their own type)."""
+    column = id_column(column, place, where)
+    with reading(f"{place}: column {where!r}" if isinstance(where, str) else place, "ids"):  # some types have no order
         encoded = column.dictionary_encode().combine_chunks()
         order = pc.array_sort_indices(encoded.dictionary).to_numpy()
     rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
-    ids = encoded.dictionary.take(pa.array(order)).to_numpy(zero_copy_only=False)
-    return rank[encoded.indices.to_numpy()], ids
+    return rank[encoded.indices.to_numpy()], encoded.dictionary.take(pa.array(order))
+
+
+def look_alikes(ids: pa.Array) -> tuple[int, list[str]]:
+    """(how many ids are another one but for blanks around them or their Unicode form, two of them).
+
+    Example:
+        >>> look_alikes(pa.array(["ann", "ann ", "bob"]))
+        (1, ['ann', 'ann '])
+    """
+    if not pa.types.is_string(ids.type):
+        return 0, []
+    alike = pc.utf8_trim_whitespace(pc.utf8_normalize(ids, "NFKC"))
+    more = len(ids) - pc.count_distinct(alike).as_py()
+    if not more:
+        return 0, []
+    first: dict[str, int] = {}
+    for k, form in enumerate(alike.to_pylist()):
+        if first.setdefault(form, k) != k:
+            return more, [ids[first[form]].as_py(), ids[k].as_py()]
+    return more, []
+
+
+def column_of(values, place: str, name: str) -> pa.Array:
+    """A column from values in memory: of one type, as they are.
+
+    Raises:
+        InputError: values of several types, or text that is no text; the row is named.
+    """
+    if not isinstance(values, np.ndarray) and not isinstance(values, list | tuple | range):
+        values = np.asanyarray(values) if hasattr(values, "__array__") or np.ndim(values) else values
+    try:
+        if isinstance(values, np.ndarray) and values.ndim != 1:
+            raise InputError(f"{place}: column {name!r} of shape {values.shape}; allowed: one value a row")
+        return pa.array(values)
+    except (pa.ArrowException, UnicodeEncodeError, OverflowError, TypeError):
+        refuse_mixed(values, place, name)
+        raise
+
+
+def column_name(name) -> str:
+    """The name of a column as text: 0 is 0, and of the levels of a pandas index the one that is not empty.
+
+    Example:
+        >>> column_name(0), column_name(("labeler", "")), column_name(("a", "b"))
+        ('0', 'labeler', "('a', 'b')")
+    """
+    if isinstance(name, tuple):
+        parts = [part for part in name if part not in ("", None)]
+        name = parts[0] if len(parts) == 1 else name
+    return str(name)
+
+
+def refuse_mixed(values, place: str, name: str) -> None:
+    """Raises on the value of a column that is of another type than most are, or that cannot be kept."""
+    kinds = [_kind(v) for v in values]
+    seen = collections.Counter(k for k in kinds if k is not None)
+    if len(seen) > 1:
+        usual, odd = seen.most_common()[0][0], seen.most_common()[-1][0]
+        row, first = kinds.index(odd), kinds.index(usual)
+        raise InputError(
+            f"{place}: column {name!r}, row {row + 1}: got {show(values[row])}, {odd} ({seen[odd]} of {len(kinds)} "
+            f"values), and in row {first + 1} {show(values[first])}, {usual}; allowed: values of one type"
+        )
+    for row, value in enumerate(values):
+        if isinstance(value, str) and not _is_unicode(value):
+            raise _bad(value, place, name, row, "text in Unicode, without lone surrogates")
+        if isinstance(value, int) and not -(2**63) <= value < 2**64:
+            raise _bad(value, place, name, row, "whole numbers of at most 64 bits; larger ones as text")
+
+
+def _kind(value) -> str | None:
+    """What a value is, in words; None for a missing one."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    kinds = {str: "text", bytes: "bytes", bool: "true or false", np.bool_: "true or false"}
+    if type(value) in kinds:
+        return kinds[type(value)]
+    if isinstance(value, int | float | np.number | decimal.Decimal):
+        return "a number"
+    return f"a {type(value).__name__}"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -46,26 +135,35 @@ def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(pa.string()) if t.is_large_string(column.type) or t.is_string_view(column.type) else column
 
 
-def id_column(column: pa.ChunkedArray, place: str, name: str) -> pa.ChunkedArray:
-    """A column of ids; refuses missing ones."""
+def id_column(column: pa.ChunkedArray, place: str, where: Where) -> pa.ChunkedArray:
+    """A column of ids; refuses missing ones, and whole numbers that were rounded to floats."""
     t = pa.types
     column = plain_column(column)
+    here = f"{place}: column {where!r}" if isinstance(where, str) else place
     if t.is_nested(column.type) or t.is_null(column.type):
-        raise InputError(f"{place}: column {name!r} of type {column.type}; allowed: text, numbers or dates as ids")
-    with reading(f"{place}: column {name!r}", "ids"):
+        raise InputError(f"{here} of type {str(column.type)[:40]}; allowed: text, numbers or dates as ids")
+    with reading(here, "ids"):
         missing = pc.is_null(column, nan_is_null=True)
     if t.is_string(column.type):
         missing = pc.or_(missing, pc.is_in(column, value_set=pa.array(MISSING)))
-    refuse_where(missing, column, place, name, "an id in every row")
+    refuse_where(missing, column, place, where, "an id in every row")
+    if t.is_floating(column.type):
+        values = column.cast(pa.float64()).to_numpy()
+        refuse_where(
+            (abs(values) >= 2**53) & (abs(values) < 2**64),
+            column,
+            place,
+            where,
+            "ids as text or as integers: this number was rounded",
+        )
     return column
 
 
-def rows_of(column: pa.ChunkedArray, ids: np.ndarray, place: str, name: str) -> Int[np.ndarray, " N"]:
+def rows_of(column: pa.ChunkedArray, ids: np.ndarray | pa.Array, place: str, name: str) -> Int[np.ndarray, " N"]:
     """Where each id of a key column is among ``ids``, -1 for those that are not; refuses an id that is there twice."""
     column, known = id_column(column, place, name), pa.array(ids)
     if column.type != known.type:
-        with reading(f"{place}: column {name!r}", f"ids of type {known.type}, as in the labels"):
-            column = column.cast(known.type)
+        column = _as_known(column, known.type, place, name)
     position = pc.index_in(column, value_set=known).fill_null(-1).to_numpy().astype(np.int64)
     seen, counts = np.unique(position, return_counts=True)
     twice = (counts > 1) & (seen >= 0)
@@ -76,6 +174,21 @@ def rows_of(column: pa.ChunkedArray, ids: np.ndarray, place: str, name: str) -> 
             "twice; allowed: one row each"
         )
     return position
+
+
+def _as_known(column: pa.ChunkedArray, kind: pa.DataType, place: str, name: str) -> pa.ChunkedArray:
+    """Ids with the type of those of the labels; refused where the change would merge two or name another one."""
+    t = pa.types
+    allowed = f"ids of type {kind}, as in the labels"
+    if t.is_timestamp(column.type) and t.is_timestamp(kind) and (column.type.tz is None) != (kind.tz is None):
+        raise InputError(f"{place}: column {name!r}: times {'without' if kind.tz else 'with'} a time zone; allowed: "
+                         f"{allowed}")  # fmt: skip
+    with reading(f"{place}: column {name!r}", allowed):
+        cast = column.cast(kind)
+    if t.is_string(column.type):  # 007 is not 7
+        same = pc.equal(cast.cast(pa.string()), column)
+        refuse_where(pc.invert(same), column, place, name, f"{allowed} (written as the labels write them)")
+    return cast
 
 
 class Words(NamedTuple):
@@ -94,29 +207,74 @@ def word(value) -> str:
     return str(value).strip()
 
 
-def words_of(column: pa.ChunkedArray, place: str, positive=None) -> Words | None:
+def words_of(column: pa.ChunkedArray, place: str, positive=None, where: Where = "label") -> Words | None:
     """The two words of a column of labels, by the positive one; None for 0/1, -1/+1 and true/false.
 
     Raises:
         InputError: the labels are two words and none is said to be positive; or one is, and it is not among them, or
-            there are more than two.
+            there are more than two. Where one value is odd among the others it is the one to blame.
     """
     if pa.types.is_nested(column.type):
-        raise InputError(f"{place}: labels of type {column.type}; allowed: {ALPHABET}, or two words")
-    values = plain_column(column).unique().to_pylist()
-    found = sorted({word(v) for v in values if v is not None and v == v} - {*MISSING})
-    if positive is None:
-        if len(found) == 2 and all(sign(w) is None for w in found):
-            raise InputError(
-                f"{place}: the labels are {show(found[0])} and {show(found[1])}; say which of them is positive, "
-                f"with positive={show(found[1])} (--positive {show(found[1])})"
-            )
+        raise InputError(f"{place}: labels of type {str(column.type)[:40]}; allowed: {ALPHABET}, or two words")
+    column = plain_column(column)
+    counted = pc.value_counts(column)
+    values = counted.field("values").to_pylist()
+    found: dict[str, int] = collections.Counter()
+    for value, n in zip(values, counted.field("counts").to_pylist(), strict=True):
+        if value is not None and value == value and word(value) not in MISSING:
+            found[word(value)] += n
+    signed = [w for w in found if sign(w) is not None]
+    if positive is None and len(signed) == len(found):
         return None
-    positive = word(positive)
-    if positive not in found or len(found) > 2:
-        some = ", ".join(map(show, found[:5])) + (", ..." if len(found) > 5 else "")
-        raise InputError(f"{place}: the labels are {some or 'missing'}; allowed: two, one of them {show(positive)}")
+    if positive is None and len(found) <= 2 and not signed:
+        some = " and ".join(show(w) for w in sorted(found)) if len(found) == 2 else f"all {show(next(iter(found)))}"
+        raise InputError(
+            f"{place}: the labels are {some}; say which of them is positive, "
+            f"with positive={show(max(found))} (--positive {_pasted(max(found))})"
+        )
+    positive = None if positive is None else word(positive)
+    if len(found) > 2 or (positive is None and len(found) == 2):
+        raise InputError(_odd(column, values, found, signed, place, where, positive))
+    if positive not in found:
+        some = ", ".join(map(show, sorted(found)[:5]))
+        one = f" (--positive {_pasted(max(found))})" if found else ""
+        raise InputError(
+            f"{place}: the labels are {some or 'missing'}; allowed: two, one of them {show(positive)}{one}"
+        )
     return Words(next((w for w in found if w != positive), None), positive)
+
+
+def _odd(column, values, found: dict[str, int], signed: list[str], place: str, where: Where, positive) -> str:
+    """The message about labels of more than two values: which of them is odd, how often and where it is first."""
+    usual = signed if len(signed) > 1 else sorted(found, key=lambda w: -found[w])[:2]
+    if positive in found and positive not in usual:
+        usual = [positive, *(w for w in usual if w != positive)][:2]
+    odd = sorted((w for w in found if w not in usual), key=lambda w: found[w])
+    total, few = sum(found.values()), 5
+    if not odd:  # 1 and "yes", say
+        odd = [w for w in usual if w not in signed] or usual[1:]
+        usual = [w for w in usual if w not in odd]
+    raw = next(v for v in values if v is not None and word(v) == odd[0])
+    row = pc.index(column, raw).as_py()
+    others = ", ".join(f"{show(w)} ({found[w]:,})" for w in sorted(usual, key=lambda w: -found[w])[:few])
+    besides = f" and {len(odd) - 1} other values" if len(odd) > 1 else ""
+    allowed = f"{ALPHABET}; or two words, one of them said to be positive"
+    allowed = allowed if positive is None else f"two, one of them {show(positive)}"
+    text = (
+        f"{place}: {_at(where, row)}: got {show(odd[0])} ({found[odd[0]]:,} of {total:,} labels{besides}) beside "
+        f"{others}; allowed: {allowed}"
+    )
+    if sum(found[w] for w in odd) <= total / 2:
+        leave = ",".join(odd[:few])
+        words = [] if set(usual) <= {*signed} else [f"--positive {_pasted(positive or max(usual))}"]
+        text += (
+            f"; to leave {'it' if len(odd) == 1 else 'them'} out: {' '.join([f'--missing {_pasted(leave)}', *words])}"
+        )
+    return text
+
+
+def _pasted(value: str) -> str:
+    return shlex.quote(value if len(value) <= 60 else value[:57] + "...")
 
 
 def signs(column: pa.ChunkedArray, place: str, where: Where, words: Words | None = None) -> Int8[np.ndarray, " N"]:

@@ -13,7 +13,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -34,7 +34,8 @@ from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
 from crowdjax.formats import Form
 from crowdjax.labels import InputError, LabelIndex, Labels
-from crowdjax.tables import Columns, kind_of
+from crowdjax.roles import Columns
+from crowdjax.tables import kind_of
 
 __all__ = ["ContextualResult", "context"]
 
@@ -252,14 +253,16 @@ def context(
     columns: Columns | None = None,
     form: Form | None = None,
     positive=None,
+    missing: Sequence[Any] = (),
+    header: bool = True,
     progress: watch.Progress | None = None,
 ) -> ContextualResult:
     """Fits prevalence, sensitivity and specificity as functions of a score to a table of labels.
 
     Args:
         table: labels, as in :func:`crowdjax.fit`.
-        scores: a table with a row for every instance of the labels: instance, and one or more numeric columns. With
-            several, curves are given along the first, the others at their medians.
+        scores: a table with a row for every instance of the labels: instance, and score or another numeric column.
+            With several scores, which ``columns`` names, curves are given along the first, the others at their medians.
         weights: a table with columns instance and weight: how many instances of the population each stands for. They
             count in the prevalence, not in the fit.
         population: a table of the population's scores, with the columns of ``scores`` and, optionally, weight or
@@ -274,7 +277,8 @@ def context(
             20000 labels, Laplace above.
         draws: posterior draws, of each chain; default 500.
         seed, key: a key goes before a seed.
-        columns, form, positive: how to read the labels, as in :func:`crowdjax.fit`.
+        columns, form, positive, missing, header: how to read the tables, as in :func:`crowdjax.fit`. With several
+            numeric columns in the scores' table ``{"scores.score": ["a", "b"]}`` says which of them are scores.
         progress: told how far it is; where it answers true the fit is interrupted (``crowdjax.watch.Progress``).
 
     Raises:
@@ -295,19 +299,24 @@ def context(
     """
     started = time.perf_counter()
     config = _settings(ContextualConfig, prevalence, accuracy, labelers, constraint, increasing)
-    triples = io.read_triples(table, columns=columns, form=form, positive=positive)
-    index = triples.index
-    truth = None if gold is None else io.read_gold(gold, index.instances, triples.words)
+    said, given = io.open_tables(columns, scores=scores, population=population, weights=weights, gold=gold)
+    triples = io.read_triples(table, columns=said, form=form, positive=positive, missing=missing, header=header)
+    if triples.anonymous and labelers != "global":
+        raise InputError(f"labelers: got {labelers!r} with counts, whose labelers nobody knows; allowed with counts: "
+                         "global (--labelers global)")  # fmt: skip
+    index, instances = triples.index, io.ids(triples.index, "instance")
+    truth = None if gold is None else io.read_gold(given["gold"], instances, triples.words)
     labels = triples.labels(gold=truth)
-    names, values = io.read_values(scores, "instance", index.instances, place="scores")
+    names, values = io.read_values(given["scores"], "instance", instances, kind="scores")
     if increasing and len(names) > 1:
         raise InputError(f"increasing: given with {len(names)} scores ({', '.join(names)}); allowed: with one")
-    people = None if population is None else io.read_population(population, names)
+    people = None if population is None else io.read_population(given["population"], names)
     _check_scores(names, values, transform, lambda row: f"instance {index.instances[row]!s}")
     if people is not None:
         _check_scores(names, people[0], transform, lambda row: f"population, row {row + 1}", vary=False)
-    sampling = None if weights is None else io.read_weights(weights, index.instances)
+    sampling = None if weights is None else io.read_weights(given["weights"], instances)
     _check_size(config, labels, len(names))
+    mapping = io.mapping(triples, given)
     method, reason = _inference(inference, draws, labels)
     key, other = jax.random.split(jax.random.key(seed) if key is None else key)
     scale = Scale.learn(values, transform=transform, population=None if people is None else people[0])
@@ -334,6 +343,7 @@ def context(
         "n_instances": labels.n_instances,
         "n_gold": 0 if truth is None else int(np.isfinite(truth).sum()),
         "n_population": None if people is None else len(people[1]),
+        "columns": mapping,
         "scores": names,
         "transform": transform,
         "weights": sampling is not None,
@@ -346,21 +356,21 @@ def context(
         "device": jax.devices()[0].device_kind,
         "warnings": [*triples.notes, *fit.warnings, *remarks],
     }
-    instances = {
-        "instance": pa.array(index.instances),
+    rows = {
+        "instance": instances,
         **_score_columns(names, values),
         "probability": probability,
         "label": (probability > 0.5).astype(np.int8),
     }
     result = ContextualResult(
         tables={
-            "instances": pa.table(instances),
+            "instances": pa.table(rows),
             "curves": _curves(fit, values, people),
             "labelers": _labelers(fit, labels, index),
             "calibration": _calibration(fit, names, values, people),
         },
         record=record,
-        kind=kind_of(table),
+        kind=kind_of(table, triples.roles),
         prevalence={**estimates[0], "level": LEVEL, "estimates": estimates},
         fit=fit,
         index=index,
@@ -483,7 +493,7 @@ def _labelers(fit: ContextualFit, labels: Labels, index: LabelIndex) -> pa.Table
     for name, band in bands.items():
         for suffix, values in zip(("", "_lower", "_upper"), band, strict=True):
             columns[name + suffix] = np.asarray(values, float)
-    return pa.table({"labeler": pa.array(index.labelers), "n_labels": n, **columns})
+    return pa.table({"labeler": io.ids(index, "labeler"), "n_labels": n, **columns})
 
 
 def _estimates(fit: ContextualFit, labels: Labels, scores, weights, population, key) -> list[dict[str, Any]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,17 +13,21 @@ import pyarrow as pa
 from crowdjax import io
 from crowdjax.formats import Form, widen
 from crowdjax.labels import InputError
-from crowdjax.tables import PARQUET, SEPARATORS, Columns, kind_of, write
+from crowdjax.roles import Columns
+from crowdjax.tables import PARQUET, SEPARATORS, kind_of, write
 
 
-def tidy(table, *, columns: Columns | None = None, form: Form | None = None, positive=None):
+def tidy(
+    table, *, columns: Columns | None = None, form: Form | None = None, positive=None, missing: Sequence[Any] = (),
+    header: bool = True,
+):  # fmt: skip
     """A table of labels in any form as labeler, instance, label (0 or 1) and, where there are any, weight.
 
     Ids keep their type, rows their order (of a wide table: labeler by labeler). What comes back is a table of the kind
     that was given.
 
     Args:
-        table, columns, form, positive: as in ``crowdjax.fit``.
+        table, columns, form, positive, missing, header: as in ``crowdjax.fit``.
 
     Raises:
         InputError: as in ``crowdjax.fit``.
@@ -31,17 +37,19 @@ def tidy(table, *, columns: Columns | None = None, form: Form | None = None, pos
         >>> {k: v.tolist() for k, v in tidy(wide, form="wide", positive="duck", columns={"instance": "image"}).items()}
         {'labeler': ['ann', 'ann', 'bob'], 'instance': ['1', '2', '1'], 'label': [1, 0, 1]}
     """
-    return kind_of(table)(_tidy(io.read_triples(table, columns=columns, form=form, positive=positive)))
+    settings = dict(columns=columns, form=form, positive=positive, missing=missing, header=header)
+    triples = io.read_triples(table, **settings)
+    return kind_of(table, triples.roles)(_tidy(triples))
 
 
 def convert(
     source, out: str | os.PathLike, *, wide: bool = False, columns: Columns | None = None, form: Form | None = None,
-    positive=None,
+    positive=None, missing: Sequence[Any] = (), header: bool = True,
 ) -> tuple[str, ...]:  # fmt: skip
     """Writes a table of labels in any form as a tidy one, or as a wide one, to a new file of CSV or Parquet.
 
     Args:
-        source, columns, form, positive: as ``table`` and they are in ``crowdjax.fit``.
+        source, columns, form, positive, missing, header: as ``table`` and they are in ``crowdjax.fit``.
         out: ends in .csv, .tsv, .parquet or .pq.
         wide: a column for every labeler and a row for every instance.
 
@@ -61,16 +69,18 @@ def convert(
         ann,q1,1
     """
     out = check_new(out)
-    triples = io.read_triples(source, columns=columns, form=form, positive=positive)
+    settings = dict(columns=columns, form=form, positive=positive, missing=missing, header=header)
+    triples = io.read_triples(source, **settings)
     table = _tidy(triples)
     write(widen(table) if wide else table, out)
+    io.mapping(triples, {})
     return triples.notes
 
 
 def _tidy(triples: io.Triples) -> pa.Table:
     columns = {
-        "labeler": pa.array(triples.index.labelers).take(pa.array(triples.labeler)),
-        "instance": pa.array(triples.index.instances).take(pa.array(triples.instance)),
+        "labeler": io.ids(triples.index, "labeler").take(pa.array(triples.labeler)),
+        "instance": io.ids(triples.index, "instance").take(pa.array(triples.instance)),
         "label": (triples.label > 0).astype(np.int8),
     }
     return pa.table(columns if triples.weight is None else columns | {"weight": triples.weight})

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from crowdjax import integrated, io, metrics
 from crowdjax.formats import Form
-from crowdjax.tables import Columns
+from crowdjax.roles import Columns, as_record, shown
 
 FEW = 5  # labels, below which always the same answer says nothing
 SHOWN = 5  # examples
@@ -33,14 +33,17 @@ class Description:
         return _text(self.record)
 
 
-def describe(table, *, columns: Columns | None = None, form: Form | None = None, positive=None) -> Description:
+def describe(
+    table, *, columns: Columns | None = None, form: Form | None = None, positive=None, missing: Sequence[Any] = (),
+    header: bool = True,
+) -> Description:  # fmt: skip
     """Describes a table of labels; nothing is fitted.
 
     Agreement and Krippendorff's α (``metrics.krippendorff_alpha``) take the first judgement of a labeler on an
     instance; weights are left aside.
 
     Args:
-        table, columns, form, positive: as in ``crowdjax.fit``.
+        table, columns, form, positive, missing, header: as in ``crowdjax.fit``.
 
     Raises:
         InputError: as in ``crowdjax.fit``.
@@ -51,7 +54,7 @@ def describe(table, *, columns: Columns | None = None, form: Form | None = None,
         >>> found["n_labels"], found["share_positive"], round(found["agreement"], 3), round(found["alpha"], 3)
         (6, 0.3333333333333333, 0.667, 0.375)
     """
-    triples = io.read_triples(table, columns=columns, form=form, positive=positive)
+    triples = io.read_triples(table, columns=columns, form=form, positive=positive, missing=missing, header=header)
     labeler, instance, positive_ = triples.labeler, triples.instance, triples.label > 0
     n_labelers, n_instances = len(triples.index.labelers), len(triples.index.instances)
     each = {"labeler": np.bincount(labeler, minlength=n_labelers), "instance": np.bincount(instance)}
@@ -65,6 +68,7 @@ def describe(table, *, columns: Columns | None = None, form: Form | None = None,
     constant = np.flatnonzero(((share == 0) | (share == 1)) & (each["labeler"] >= FEW))
     constant = constant[np.argsort(-each["labeler"][constant], kind="stable")]
     record = {
+        "columns": {"labels": as_record(triples.roles)},
         "n_labels": len(labeler),
         "n_labelers": n_labelers,
         "n_instances": n_instances,
@@ -137,6 +141,7 @@ def _text(found: Mapping[str, Any]) -> str:
     words = found["words"]
     meaning = f" (positive: {words['positive']!r})" if words else ""
     rows = [
+        ("columns", shown(found["columns"]["labels"])),
         ("labels", f"{found['n_labels']:,}, {found['share_positive']:.1%} of them positive{meaning}"),
         ("labelers", f"{found['n_labelers']:,}, {_degrees(found['labels_per_labeler'])}"),
         ("instances", f"{found['n_instances']:,}, {_degrees(found['labels_per_instance'])}"),

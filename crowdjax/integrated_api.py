@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -45,7 +46,8 @@ from crowdjax.integrated import (
     IntegratedFit,
 )
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
-from crowdjax.tables import Columns, Kind, as_arrow, kind_of
+from crowdjax.roles import Columns, Opened
+from crowdjax.tables import Kind, as_arrow, kind_of
 
 MODELS = ("integrated", "auto")
 INFORMED = ("gold", "score")  # boundaries that more than the labels place
@@ -125,12 +127,14 @@ class IntegratedAggregation(Prediction):
         instance_features=None,
         columns: Columns | None = None,
         form: Form | None = None,
+        missing: Sequence[Any] = (),
+        header: bool = True,
     ) -> Prediction:
         """The truth of new instances from their labels; labelers that the fit has not seen are taken to be average, or
         what their features say.
 
         Args:
-            table, columns, form: as in ``crowdjax.fit``. Labels in words are read as those of the fit were.
+            table, columns, form, missing, header: as in ``crowdjax.fit``. Words are read as the fit read its own.
             labeler_features: with a row for every labeler that the fit has not seen.
             instance_features: with a row for every instance.
 
@@ -143,14 +147,24 @@ class IntegratedAggregation(Prediction):
             if source is not None and side not in self.scaling:
                 raise InputError(f"{side} features: given, but the fit used none; leave them out")
         repeats = self.record["repeats"]
-        triples = io.read_triples(table, columns=columns, form=form, words=self.words)
+        names = {f"{side}_features": scaling.names for side, scaling in self.scaling.items()}
+        said, tables = io.open_tables(
+            columns, known=names, labeler_features=labeler_features, instance_features=instance_features
+        )
+        settings = dict(form=form, missing=missing, header=header, words=self.words)
+        triples = io.read_triples(table, columns=said, **settings)
         labels = triples.labels(repeats=repeats)
-        known = io.positions(triples.index.labelers, self.index.labelers)
+        known = io.positions(io.ids(triples.index, "labeler"), io.ids(self.index, "labeler"))
         parameters = jax.tree.map(np.asarray, self.fit.parameters)
         needed = {"labeler": known < 0, "instance": np.ones(labels.n_instances, bool)}
-        ids = {"labeler": triples.index.labelers, "instance": triples.index.instances}
-        rows = {s: io.read_new_features(given[s], s, ids[s], v, needed[s]) for s, v in self.scaling.items()}
+        rows = {
+            side: io.read_new_features(
+                tables[f"{side}_features"], side, io.ids(triples.index, side), scaling, needed[side]
+            )
+            for side, scaling in self.scaling.items()
+        }
         features = Features(**rows)
+        mapping = io.mapping(triples, tables)
         expected = np.asarray(integrated.labeler_means(parameters, features))
         labelers = np.where((known >= 0)[:, None], parameters.labelers[known], expected)
         parameters = parameters._replace(labelers=labelers)
@@ -166,19 +180,18 @@ class IntegratedAggregation(Prediction):
             "seconds": time.perf_counter() - started,
             "n_unseen_labelers": int((known < 0).sum()),
             "repeats": repeats,
+            "columns": mapping,
             "warnings": warnings,
         }
-        return Prediction({"instances": _instances(triples.index, found)}, record, kind_of(table))
+        answers = {"instances": _instances(triples.index, found)}
+        return Prediction(answers, record, kind_of(table, triples.roles))
 
 
 def fit(
     triples: io.Triples,
     model: Literal["integrated", "auto"],
+    given: Mapping[str, Opened | None],
     *,
-    labeler_features=None,
-    instance_features=None,
-    gold=None,
-    scores=None,
     factors: int = 1,
     class_prior: float | Literal["learn"] = 0.5,
     boundary: Choice | None = None,
@@ -191,11 +204,13 @@ def fit(
 
     Args:
         triples: the labels, as ``io.read_triples`` read them.
+        given: the tables gold, scores, labeler_features and instance_features, as ``io.open_tables`` opened them.
         kind: of the tables to show.
     """
     started = time.perf_counter()
     index = triples.index
-    truth = None if gold is None else io.read_gold(gold, index.instances, triples.words)
+    gold, scores = given["gold"], given["scores"]
+    truth = None if gold is None else io.read_gold(gold, io.ids(index, "instance"), triples.words)
     labels = triples.labels(repeats=repeats, gold=truth)
     blind = dataclasses.replace(labels, gold=None)
     config, usual, reasons = integrated.plan(labels, class_prior)
@@ -208,12 +223,13 @@ def fit(
         given = "without scores" if scores is None else "with scores"
         allowed = "able, gap, unweighted, gold" if scores is None else "score"
         raise InputError(f"boundary: got {boundary!r} {given}; allowed {given}: {allowed}")
-    values = None if scores is None else _read_score(scores, index.instances)
+    values = None if scores is None else _read_score(scores, io.ids(index, "instance"))
     if config.spread == 0:  # x_j is -1 or 1: there is nothing between to be cut
         choice = usual if choice in INFORMED else choice
     elif boundary is None and (scores is not None or labels.gold is not None):
         choice = "gold" if scores is None else "score"
-    features, scaling, remarks = _features(config, index, labeler_features, instance_features)
+    features, scaling, remarks = _features(config, index, given)
+    mapping = io.mapping(triples, given)
     if scores is not None and choice != "score":
         remarks.append("The scores were left out: the model has nothing between the classes for them to place.")
     # The labels place every x_j; gold places the boundary between them. Labelers, too, by gold: docs/choosing.md.
@@ -253,6 +269,7 @@ def fit(
         "class_prior": class_prior,
         "repeats": repeats,
         "words": triples.words,
+        "columns": mapping,
         "boundary": {
             "choice": choice,
             "center": float(placed.center),
@@ -291,7 +308,7 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
         scaling = {k: io.Scaling(*map(tuple, (v["names"], v["mean"], v["sd"]))) for k, v in record["features"].items()}
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{folder}: not a fit of crowdjax ({error!r:.100})") from None
-    index = LabelIndex(*(tables[side].column(0).to_numpy() for side in ("labelers", "instances")))
+    index = io.index_of(tables["labelers"], tables["instances"])
     anyone = Labels.from_arrays([0], [0], [1], n_labelers=len(index.labelers), n_instances=len(index.instances))
 
     sizes = {"labeler": len(index.labelers), "instance": len(index.instances)}
@@ -308,17 +325,18 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
     return IntegratedAggregation(tables, record, as_arrow, found, config, boundary, calibration, index, scaling)
 
 
-def _features(config: IntegratedConfig, index: LabelIndex, labeler, instance):
+def _features(config: IntegratedConfig, index: LabelIndex, given: Mapping[str, Opened | None]):
     """(standardised features, their scaling, what to say of them); those that the model cannot use are left out."""
     use = {
-        "labeler": (labeler, index.labelers, config.hierarchy, "the labelers' population is not learned."),
-        "instance": (instance, index.instances, config.spread != 0, "all instances are equally clear."),
+        "labeler": (config.hierarchy, "the labelers' population is not learned."),
+        "instance": (config.spread != 0, "all instances are equally clear."),
     }
     rows, scaling, remarks = {}, {}, []
-    for side, (source, ids, useful, reason) in use.items():
+    for side, (useful, reason) in use.items():
+        source = given[f"{side}_features"]
         if source is None:
             continue
-        values, scale, constant = io.read_features(source, side, ids)
+        values, scale, constant = io.read_features(source, side, io.ids(index, side))
         if not useful:
             remarks.append(f"The {side} features were left out: {reason}")
             continue
@@ -387,11 +405,11 @@ def _about_calibration(found: Calibration) -> dict[str, float]:
     return {"slope": mean, "sd": float(jnp.sqrt(found.mass @ (found.slopes - mean) ** 2))}
 
 
-def _read_score(source, instances: np.ndarray) -> np.ndarray:
+def _read_score(source: Opened, instances: pa.Array) -> np.ndarray:
     """The score of every instance."""
-    names, values = io.read_values(source, "instance", instances, place="scores")
+    names, values = io.read_values(source, "instance", instances, kind="scores")
     if len(names) != 1:
-        raise InputError(f"scores: columns {', '.join(names)}; allowed: one besides the instance")
+        raise InputError(f"scores: columns {listed(names)}; allowed: one (--score-columns {names[0]})")
     if values.min() == values.max():
         raise InputError(
             f"scores: column {names[0]!r} is {values[0, 0]:g} throughout; allowed: scores that differ between instances"
@@ -413,7 +431,7 @@ def _sizes(labels: Labels) -> dict[str, int]:
 
 
 def _instances(index: LabelIndex, found: integrated.InstanceAnswers) -> pa.Table:
-    table = answer_table(pa.array(index.instances), found.probability)
+    table = answer_table(io.ids(index, "instance"), found.probability)
     return table.append_column("depends", pa.array(np.asarray(found.depends)))
 
 
@@ -426,4 +444,4 @@ def _labelers(index: LabelIndex, labels: Labels, found, positives: float, answer
         columns |= {k: np.asarray(v, np.float64) for k, v in ends.items()}
     columns["accuracy"] = positives * columns["sensitivity"] + (1 - positives) * columns["specificity"]
     columns["kind"] = integrated.kinds(answers.informedness)
-    return pa.table({"labeler": pa.array(index.labelers), **columns})
+    return pa.table({"labeler": io.ids(index, "labeler"), **columns})

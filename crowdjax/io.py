@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,21 +21,25 @@ from jaxtyping import Float, Int, Int8
 
 from crowdjax.columns import (
     Key,
+    Where,
     Words,
     encode,
     listed,
+    look_alikes,
     multiplicities,
     numbers,
+    plain_column,
     refuse_absent,
     refuse_where,
     rows_of,
     show,
     signs,
+    word,
     words_of,
 )
 from crowdjax.formats import Form, read_long
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
-from crowdjax.tables import Columns, column_of, named, open_table
+from crowdjax.roles import Columns, Opened, as_record, by_table, named, open_as, tell
 
 LOG = logging.getLogger("crowdjax")
 
@@ -46,7 +52,10 @@ class Triples:
 
     Attributes:
         words: the two words of the labels, where they are in words.
-        notes: what was left out, one sentence each.
+        notes: what was left out and what is odd, one sentence each.
+        roles: which column plays which role.
+        place: what to call the table in a message; where it is worth saying with how it was read.
+        anonymous: whether these are counts of an item's labels, whose labelers nobody knows.
     """
 
     labeler: Int[np.ndarray, " N"]
@@ -56,6 +65,9 @@ class Triples:
     index: LabelIndex
     words: Words | None = None
     notes: tuple[str, ...] = ()
+    roles: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    place: str = "labels"
+    anonymous: bool = False
 
     def labels(self, *, repeats: Repeats = "count", gold: Float[np.ndarray, " I"] | None = None) -> Labels:
         """The triples sorted and laid out (``Labels.from_arrays``)."""
@@ -72,26 +84,87 @@ class Triples:
 
 
 def read_triples(
-    source, *, columns: Columns | None = None, form: Form | None = None, positive=None, words: Words | None = None
+    source,
+    *,
+    columns: Columns | None = None,
+    form: Form | None = None,
+    positive=None,
+    missing: Sequence[Any] = (),
+    header: bool = True,
+    words: Words | None = None,
 ) -> Triples:
     """The rows of a table of labels in the order of the table; see :func:`read_labels`.
 
     Args:
         words: the two words of other labels of the same kind, in place of ``positive``.
     """
-    long = read_long(source, form=form, columns=columns)
-    place, data, where = long.place, long.data, long.where
+    long = read_long(source, form=form, columns=columns, header=header)
+    place, data, where, notes = long.place, long.data, long.where, [*long.notes]
+    data, where, left = _without(data, where, missing)
+    if left:
+        notes.append(f"{left:,} of {left + len(data):,} labels are left out: {listed(map(show, missing))}.")
     if len(data) == 0:
         raise InputError(f"{place}: no labels at all; at least one row is needed")
     labeler, labelers = encode(data["labeler"], place, where["labeler"])
     instance, instances = encode(data["instance"], place, where["instance"])
-    words = words or words_of(data["label"], place, positive)
+    words = words or words_of(data["label"], place, positive, where["label"])
     label = signs(data["label"], place, where["label"], words)
     weights = multiplicities(data["weight"], place, where["weight"]) if "weight" in data.column_names else None
+    for side, ids in (("labelers", labelers), ("instances", instances)):
+        n, examples = look_alikes(ids)
+        if n:
+            notes.append(
+                f"{n:,} {side[:-1] if n == 1 else side} differ from another only in blanks or in the Unicode form of a "
+                f"letter, as {' and '.join(map(ascii, examples))}; they count as different."
+            )
     sizes = {"rows": len(label), "labelers": len(labelers), "instances": len(instances)}
     text = "read %s: %d rows, %d labelers, %d instances"
     LOG.info(text, place, *sizes.values(), extra={"fields": {"event": "read", **sizes}})
-    return Triples(labeler, instance, label, weights, LabelIndex(labelers, instances), words, long.notes)
+    arrays = (ids.to_numpy(zero_copy_only=False) for ids in (labelers, instances))
+    index = LabelIndex(*arrays, {"labeler": labelers, "instance": instances})
+    return Triples(
+        labeler, instance, label, weights, index, words, tuple(notes), long.roles, place + long.about, long.anonymous
+    )
+
+
+def _without(data: pa.Table, where: Mapping[str, Where], missing: Sequence[Any]):
+    """(the rows whose label is none of these values, where they are, how many others there are)."""
+    gone = {word(v) for v in ([missing] if isinstance(missing, str) else missing)}
+    if not gone:
+        return data, where, 0
+    encoded = plain_column(data["label"]).dictionary_encode().combine_chunks()
+    bad = [v is not None and word(v) in gone for v in encoded.dictionary.to_pylist()]
+    keep = ~np.array([*bad, False])[encoded.indices.fill_null(len(bad)).to_numpy(zero_copy_only=False)]
+    rows = np.flatnonzero(keep)
+
+    def at(name: str) -> Callable[[int], str]:
+        was = where[name]
+        return lambda n: f"column {was!r}, row {rows[n] + 1}" if isinstance(was, str) else was(int(rows[n]))
+
+    return data.filter(pa.array(keep)), {name: at(name) for name in where}, int((~keep).sum())
+
+
+def ids(index: LabelIndex, side: Key) -> pa.Array:
+    """The ids of labelers or instances as a column, with the type that they came with.
+
+    Example:
+        >>> ids(LabelIndex(np.array(["ann", "bob"]), np.array([7, 9])), "instance").to_pylist()
+        [7, 9]
+    """
+    if index.columns is not None:
+        return index.columns[side]
+    return pa.array(index.labelers if side == "labeler" else index.instances)
+
+
+def index_of(labelers: pa.Table, instances: pa.Table) -> LabelIndex:
+    """The index of a result that was saved, from its tables.
+
+    Example:
+        >>> index_of(pa.table({"labeler": ["ann"]}), pa.table({"instance": [7]})).instances.tolist()
+        [7]
+    """
+    columns = {"labeler": labelers.column(0).combine_chunks(), "instance": instances.column(0).combine_chunks()}
+    return LabelIndex(*(column.to_numpy(zero_copy_only=False) for column in columns.values()), columns)
 
 
 def read_labels(
@@ -100,21 +173,26 @@ def read_labels(
     columns: Columns | None = None,
     form: Form | None = None,
     positive=None,
+    missing: Sequence[Any] = (),
+    header: bool = True,
     repeats: Repeats = "count",
     gold=None,
 ) -> tuple[Labels, LabelIndex]:
     """Labels from a table, and the ids behind their indices.
 
     Args:
-        source: a path or URL of CSV, Parquet or a folder of either, or of JSON; or a pandas, polars, pyarrow or DuckDB
-            table, or a dict of arrays. Columns labeler, instance, label (worker, annotator, rater, task, item,
-            question, response, answer, rating and others, and the same with id, are recognised: ``docs/tables.md``)
-            and, optionally, weight: a multiplicity. In a CSV file ids are text as written; empty, NaN and nan count as
-            missing. Other columns are left aside.
-        columns: which column is which, where names differ: ``{"labeler": "who"}``.
-        form: ``long``, ``wide`` (a column for every labeler), ``label-studio`` or ``prodigy``. By default the last two
-            are recognised, all else is taken to be long.
+        source: a path or URL of CSV, Excel, Parquet or a folder of CSV or Parquet, or of JSON; or a pandas, polars,
+            pyarrow or DuckDB table, or a dict of arrays. Columns labeler, instance, label (worker, annotator, rater,
+            task, item, question, response, answer, rating and others, and the same with id, are recognised:
+            ``docs/tables.md``) and, optionally, weight: a multiplicity. In a CSV file ids are text as written; empty,
+            NaN and nan count as missing. Other columns are left aside.
+        columns: which column is which, where names differ: ``{"labeler": "who"}``; of the gold table
+            ``{"gold.instance": "question"}``.
+        form: ``long``, ``wide`` (a column for every labeler, or a row), ``counts`` (of the labels of each instance) or
+            an export. By default exports are recognised, all else is taken to be long.
         positive: of labels in two words, which one stands for 1.
+        missing: values that are no label, as ``["unsure"]``; their rows are left out.
+        header: whether the first line of a CSV file names the columns; if not, they are called 1, 2, 3 and so on.
         repeats: what to do with several labels of one labeler on one instance, see ``Labels.from_arrays``.
         gold: a table with columns instance and label: the truth where it is known.
 
@@ -128,30 +206,85 @@ def read_labels(
         >>> labels.label.tolist(), index.labelers.tolist(), index.instances.tolist()
         ([1, -1, 1], ['ann', 'bob'], ['q1', 'q2'])
     """
-    triples = read_triples(source, columns=columns, form=form, positive=positive)
-    truth = None if gold is None else read_gold(gold, triples.index.instances, triples.words)
+    given = by_table(columns, ("labels",) if gold is None else ("labels", "gold"))
+    triples = read_triples(
+        source, columns=given["labels"], form=form, positive=positive, missing=missing, header=header
+    )
+    instances = ids(triples.index, "instance")
+    truth = None if gold is None else read_gold(gold, instances, triples.words, columns=given["gold"])
     return triples.labels(repeats=repeats, gold=truth), triples.index
 
 
-def read_gold(source, instances: np.ndarray, words: Words | None = None) -> Float[np.ndarray, " I"]:
+# Tables besides the labels
+
+
+def open_tables(
+    columns: Columns | None, *, known: Mapping[str, Sequence[str]] = MappingProxyType({}), **sources
+) -> tuple[dict[str, Any], dict[str, Opened | None]]:
+    """Opens the tables besides the labels and finds the roles of their columns; nothing of them is read yet.
+
+    Args:
+        columns: what the user says of all tables: ``{"labeler": "who", "gold.instance": "question"}``.
+        known: the names of the scores or features that a table must have, by its kind.
+        sources: the tables by their kind (``roles.SHAPES``): gold, scores, weights, population, labeler_features,
+            instance_features; None where there is none. The population's columns are those of the scores, unless they
+            are named.
+
+    Returns:
+        (what the user says of the labels, the tables by kind).
+
+    Example:
+        >>> said = {"gold.instance": "q", "label": "y"}
+        >>> rest, opened = open_tables(said, gold={"q": ["q2"], "label": [1]}, scores=None)
+        >>> rest, opened["gold"].roles, opened["scores"]
+        ({'label': 'y'}, {'instance': 'q', 'label': 'label'}, None)
+    """
+    said = by_table(columns, ["labels", *(kind for kind, source in sources.items() if source is not None)])
+    out: dict[str, Opened | None] = {}
+    for kind, source in sources.items():
+        scores = out.get("scores") if kind == "population" else None
+        names = scores.roles["score"] if scores is not None else known.get(kind, ())
+        out[kind] = None if source is None else _opened(source, kind, said[kind], known=names)
+    return said["labels"], out
+
+
+def mapping(triples: Triples, tables: Mapping[str, Opened | None]) -> dict[str, Any]:
+    """Which column plays which role in every table, for ``fit.json``; says it as well (a log record of level 25)."""
+    tell(triples.place, triples.roles)
+    out = {"labels": as_record(triples.roles)}
+    for kind, opened in tables.items():
+        if opened is not None:
+            tell(opened.place + opened.table.about, opened.roles)
+            out[kind] = as_record(opened.roles)
+    return out
+
+
+def _opened(source, kind: str, columns: Columns | None = None, *, place: str | None = None, known=()) -> Opened:
+    return source if isinstance(source, Opened) else open_as(kind, source, columns, place=place, known=known)
+
+
+def read_gold(
+    source, instances: np.ndarray | pa.Array, words: Words | None = None, *, columns: Columns | None = None
+) -> Float[np.ndarray, " I"]:
     """The known truth of each instance as -1 or +1, NaN where unknown, from a table with columns instance and label.
 
     Args:
         words: those of the labels, where they are in words.
+        columns: which column is which, where names differ: ``{"instance": "question"}``.
 
     Example:
         >>> read_gold({"instance": ["q2"], "label": [True]}, np.array(["q1", "q2"])).tolist()
         [nan, 1.0]
     """
-    table = open_table(source, "gold")
-    key, label = column_of(table, "instance"), column_of(table, "label")
-    data = table.read([key, label])
+    opened = _opened(source, "gold", columns)
+    key, label = opened.roles["instance"], opened.roles["label"]
+    data = opened.table.read([key, label])
     if len(data) == 0:
-        raise InputError(f"{table.place}: no rows; give at least one, or no table")
-    position = rows_of(data[key], instances, table.place, key)
-    refuse_where(position < 0, data[key], table.place, key, "instances that occur in the labels")
+        raise InputError(f"{opened.place}: no rows; give at least one, or no table")
+    position = rows_of(data[key], instances, opened.place, key)
+    refuse_where(position < 0, data[key], opened.place, key, "instances that occur in the labels")
     truth = np.full(len(instances), np.nan)
-    truth[position] = signs(data[label], table.place, label, words)
+    truth[position] = signs(data[label], opened.place, label, words)
     return truth
 
 
@@ -159,16 +292,27 @@ def read_gold(source, instances: np.ndarray, words: Words | None = None) -> Floa
 
 
 def read_values(
-    source, key: Key, ids: np.ndarray, names: Sequence[str] | None = None, *, place: str = "features"
+    source,
+    key: Key,
+    ids: np.ndarray | pa.Array,
+    names: Sequence[str] | None = None,
+    *,
+    kind: str | None = None,
+    place: str | None = None,
+    columns: Columns | None = None,
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "n F"]]:
-    """Numeric columns about each of the given labelers or instances: features, scores, sampling weights.
+    """Numeric columns about each of the given labelers or instances: features or scores.
 
     Args:
-        source: a table as in :func:`read_labels`: a column of ids, the rest finite numbers.
+        source: a table as in :func:`read_labels`: a column of ids, the rest finite numbers. Columns of row numbers are
+            left aside; columns called label, truth or gold are refused unless they are named.
         key: which ids: ``labeler`` or ``instance``.
         ids: those that must have a row each, for instance ``index.labelers``. Further rows are left aside.
-        names: the columns to read, for instance ``["score"]``; by default all besides the ids.
+        names: the columns to read, for instance ``["score"]``; by default features are all columns besides the ids, and
+            scores are the column ``score`` or the only numeric one.
+        kind: ``scores`` or, the default, features.
         place: what to call the table in a message, unless it has a path.
+        columns: which column is which: ``{"labeler": "who", "feature": ["age", "years"]}``.
 
     Returns:
         (names of the columns, values of shape [n, F] in the order of ``ids``).
@@ -180,47 +324,54 @@ def read_values(
         >>> read_values({"labeler": ["b", "a"], "age": [30, 20]}, "labeler", np.array(["a", "b"]))[1].tolist()
         [[20.0], [30.0]]
     """
-    table = open_table(source, place)
-    column = column_of(table, key)
-    names = [n for n in table.columns if n != column] if names is None else [named(table, n) for n in names]
-    if not names:
-        raise InputError(f"{table.place}: no columns besides {column!r}; at least one numeric column is needed")
-    data = table.read([column, *names])
-    position = rows_of(data[column], ids, table.place, column)
+    kind = kind or f"{key}_features"
+    known = () if names is None else tuple(names)
+    opened = _opened(source, kind, columns, place=place, known=known)
+    column, found = opened.roles[key], known or opened.roles["score" if kind == "scores" else "feature"]
+    for name in found:
+        named(opened.table, name, "feature")
+    data = opened.table.read([column, *found])
+    position = rows_of(data[column], ids, opened.place, column)
     rows = np.full(len(ids), -1)
     rows[position[position >= 0]] = np.flatnonzero(position >= 0)
-    refuse_absent(np.flatnonzero(rows < 0), ids, table.place, key)
+    known_ids = ids if isinstance(ids, np.ndarray) else ids.to_numpy(zero_copy_only=False)
+    refuse_absent(np.flatnonzero(rows < 0), known_ids, opened.place, key)
     used = data.take(pa.array(rows))
 
     def about(row):
-        return f"{key} {show(ids[row])}, row {rows[row] + 1}"
+        return f"{key} {show(known_ids[row])}, row {rows[row] + 1}"
 
-    values = [numbers(used[n], table.place, n, "finite numbers", about) for n in names]
-    return tuple(names), np.stack(values, 1)
+    values = [numbers(used[n], opened.place, n, "finite numbers", about) for n in found]
+    return tuple(found), np.stack(values, 1)
 
 
-def read_weights(source, instances: np.ndarray) -> Float[np.ndarray, " I"]:
+def read_weights(
+    source, instances: np.ndarray | pa.Array, *, columns: Columns | None = None
+) -> Float[np.ndarray, " I"]:
     """The sampling weight of each instance, from a table with columns instance and weight and no other instances.
 
     Example:
         >>> read_weights({"instance": ["b", "a"], "weight": [30, 2.5]}, np.array(["a", "b"])).tolist()
         [2.5, 30.0]
     """
-    table = open_table(source, "weights")
-    key, weight = column_of(table, "instance"), named(table, "weight")
-    data = table.read([key, weight])
-    position = rows_of(data[key], instances, table.place, key)
-    refuse_where(position < 0, data[key], table.place, key, "instances that occur in the labels")
+    opened = _opened(source, "weights", columns)
+    key, weight = opened.roles["instance"], opened.roles["weight"]
+    data = opened.table.read([key, weight])
+    position = rows_of(data[key], instances, opened.place, key)
+    refuse_where(position < 0, data[key], opened.place, key, "instances that occur in the labels")
     allowed = "finite numbers above 0"
-    values = numbers(data[weight], table.place, weight, allowed)
-    refuse_where(values <= 0, data[weight], table.place, weight, allowed)
-    refuse_absent(np.setdiff1d(np.arange(len(instances)), position), instances, table.place, "instance")
-    weights = np.empty(len(instances))
+    values = numbers(data[weight], opened.place, weight, allowed)
+    refuse_where(values <= 0, data[weight], opened.place, weight, allowed)
+    known = instances if isinstance(instances, np.ndarray) else instances.to_numpy(zero_copy_only=False)
+    refuse_absent(np.setdiff1d(np.arange(len(known)), position), known, opened.place, "instance")
+    weights = np.empty(len(known))
     weights[position] = values
     return weights
 
 
-def read_population(source, names: Sequence[str]) -> tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]]:
+def read_population(
+    source, names: Sequence[str], *, columns: Columns | None = None
+) -> tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]]:
     """(scores, counts) of a population's table: the columns ``names``, and weight or count, by default one per row.
 
     Example:
@@ -228,26 +379,24 @@ def read_population(source, names: Sequence[str]) -> tuple[Float[np.ndarray, "K 
         >>> scores.tolist(), counts.tolist()
         ([[0.1], [0.9]], [1000.0, 20.0])
     """
-    table = open_table(source, "population")
-    columns = [named(table, n) for n in names]
-    counts = [n for n in ("weight", "count") if n in table.columns and n not in columns]
-    if len(counts) > 1:
-        raise InputError(f"{table.place}: columns 'weight' and 'count' may both say how many; allowed: one of them")
-    data = table.read([*columns, *counts])
+    opened = _opened(source, "population", columns, known=tuple(names))
+    scores = opened.roles["score"]
+    counts = [opened.roles[n] for n in ("weight", "count") if n in opened.roles]
+    data = opened.table.read([*scores, *counts])
     if len(data) == 0:
-        raise InputError(f"{table.place}: no rows; give at least one, or no table")
-    scores = np.stack([numbers(data[n], table.place, n, "finite numbers") for n in columns], 1)
+        raise InputError(f"{opened.place}: no rows; give at least one, or no table")
+    values = np.stack([numbers(data[n], opened.place, n, "finite numbers") for n in scores], 1)
     weights = np.ones(len(data))
     for name in counts:
         allowed = "finite numbers, 0 or more, at least one of them above 0"
-        weights = numbers(data[name], table.place, name, allowed)
-        refuse_where(weights < 0, data[name], table.place, name, allowed)
+        weights = numbers(data[name], opened.place, name, allowed)
+        refuse_where(weights < 0, data[name], opened.place, name, allowed)
         if not weights.any():
-            raise InputError(f"{table.place}: column {name!r}: all 0; allowed: {allowed}")
-    return scores, weights
+            raise InputError(f"{opened.place}: column {name!r}: all 0; allowed: {allowed}")
+    return values, weights
 
 
-def positions(ids: np.ndarray, known: np.ndarray) -> Int[np.ndarray, " n"]:
+def positions(ids: np.ndarray | pa.Array, known: np.ndarray | pa.Array) -> Int[np.ndarray, " n"]:
     """Where each id is among the known ones, -1 for those that are not.
 
     Example:
@@ -290,7 +439,7 @@ class Scaling:
 
 
 def read_features(
-    source, key: Key, ids: np.ndarray, scaling: Scaling | None = None
+    source, key: Key, ids: np.ndarray | pa.Array, scaling: Scaling | None = None
 ) -> tuple[Float[np.ndarray, "n F"], Scaling, tuple[str, ...]]:
     """Standardised features: (values, their scaling, the constant columns that were left out).
 
@@ -308,7 +457,7 @@ def read_features(
 
 
 def read_new_features(
-    source, key: Key, ids: np.ndarray, scaling: Scaling, needed=True
+    source, key: Key, ids: np.ndarray | pa.Array, scaling: Scaling, needed=True
 ) -> Float[np.ndarray, "n F"] | None:
     """Features of new labelers or instances of a fit that used some; 0 where not ``needed``, None where none are.
 
@@ -318,11 +467,12 @@ def read_new_features(
     needed = np.broadcast_to(needed, len(ids))
     if not needed.any():
         return None
+    some = ids[needed] if isinstance(ids, np.ndarray) else ids.filter(pa.array(needed))
     if source is None:
         raise InputError(
-            f"{key} features: none given, but the fit used {listed(scaling.names)} and {key} {ids[needed][0]!s} is "
+            f"{key} features: none given, but the fit used {listed(scaling.names)} and {key} {show(some[0])} is "
             "new; a table with these columns is needed"
         )
     rows = np.zeros((len(ids), len(scaling.names)))
-    rows[needed], _, _ = read_features(source, key, ids[needed], scaling)
+    rows[needed], _, _ = read_features(source, key, some, scaling)
     return rows

@@ -11,7 +11,8 @@ what a block lacks is padding: label 0, weight 0. One block means a flat layout,
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
 
 import equinox as eqx
 import jax
@@ -206,7 +207,11 @@ class Labels(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class LabelIndex:
-    """The ids behind the indices: ``labelers[i]`` and ``instances[j]``, each array of the ids' own type, sorted.
+    """The ids behind the indices: ``labelers[i]`` and ``instances[j]``, sorted.
+
+    Attributes:
+        columns: the same as columns of pyarrow (``"labeler"``, ``"instance"``), with types that NumPy lacks, as times
+            with a zone; None where they were made by hand.
 
     Example:
         >>> LabelIndex(np.array(["ann", "bob"]), np.array([7, 9])).instances.tolist()
@@ -215,6 +220,7 @@ class LabelIndex:
 
     labelers: np.ndarray
     instances: np.ndarray
+    columns: Mapping[str, Any] | None = None
 
 
 def signs(values, name: str, rows=None) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -24,7 +25,8 @@ from crowdjax.integrated import Features
 from crowdjax.integrated.look import LEVEL, Look
 from crowdjax.integrated_api import IntegratedAggregation
 from crowdjax.labels import InputError, Labels
-from crowdjax.tables import Columns, kind_of
+from crowdjax.roles import Columns, Opened
+from crowdjax.tables import kind_of
 
 MOST_LABELS = 200_000  # of more, a part is looked at: a replicate costs two passes over the points
 
@@ -83,6 +85,8 @@ def look(
     instance_features=None,
     columns: Columns | None = None,
     form: Form | None = None,
+    missing: Sequence[Any] = (),
+    header: bool = True,
     replicates: int = 99,
     seed: int = 0,
 ) -> LookResult:
@@ -90,7 +94,7 @@ def look(
 
     Args:
         result: of ``crowdjax.fit(table, "auto")`` or ``"integrated"``, or loaded.
-        table, columns, form: the labels of that fit, as there.
+        table, columns, form, missing, header: the labels of that fit, as there.
         instance_features: as in the fit, where it used any.
         replicates: how many to draw; p-values are multiples of 1 / (1 + replicates).
         seed: of the draws; the same seed gives the same answer.
@@ -113,12 +117,16 @@ def look(
         raise InputError(f"look: got a fit of {result.record['model']}; allowed: integrated, auto")
     if replicates < 19:
         raise InputError(f"replicates: got {replicates}; allowed: 19 or more, below no p-value reaches {LEVEL}")
-    triples = io.read_triples(table, columns=columns, form=form, words=result.words)
+    names = {f"{side}_features": scaling.names for side, scaling in result.scaling.items()}
+    said, tables = io.open_tables(columns, known=names, instance_features=instance_features)
+    settings = dict(form=form, missing=missing, header=header, words=result.words)
+    triples = io.read_triples(table, columns=said, **settings)
     for side in ("labelers", "instances"):
         if not np.array_equal(getattr(triples.index, side), getattr(result.index, side)):
             raise InputError(f"labels: the {side} are not those of the fit; look takes the labels that were fitted")
     labels = triples.labels(repeats=result.record["repeats"])
-    features = _features(result, instance_features)
+    features = _features(result, tables["instance_features"])
+    mapping = io.mapping(triples, tables)
     parameters = jax.tree.map(np.asarray, result.fit.parameters)
     part, drawn = _part(labels, seed)
     of_part = features if features.instance is None else Features(instance=features.instance[drawn])
@@ -131,6 +139,7 @@ def look(
     record = {
         "model": result.record["model"],
         **{f"n_{what}": result.record[f"n_{what}"] for what in ("labels", "labelers", "instances")},
+        "columns": mapping,
         "replicates": replicates,
         "seed": seed,
         "checks": [{**check._asdict(), "failed": check in failed} for check in found.checks],
@@ -149,7 +158,7 @@ def look(
     }
     labelers = pa.table(
         {
-            "labeler": pa.array(triples.index.labelers),
+            "labeler": io.ids(triples.index, "labeler"),
             "n_labels": labels_of_labelers(labels),
             **_informedness(result),
             "school": _schools(found, labels.n_labelers),
@@ -157,13 +166,13 @@ def look(
     )
     instances = pa.table(
         {
-            "instance": pa.array(triples.index.instances),
+            "instance": io.ids(triples.index, "instance"),
             "n_labels": n_labels,
             "surprise": _at(drawn, found.surprise, labels.n_instances),
             "surprising": _at(drawn, found.surprising, labels.n_instances),
         }
     )
-    return LookResult({"instances": instances, "labelers": labelers}, record, kind_of(table))
+    return LookResult({"instances": instances, "labelers": labelers}, record, kind_of(table, triples.roles))
 
 
 def _part(labels: Labels, seed: int) -> tuple[Labels, np.ndarray]:
@@ -193,13 +202,13 @@ def _at(places: np.ndarray, values: np.ndarray, n: int) -> pa.Array:
     return pa.array(out, mask=missing)
 
 
-def _features(result: IntegratedAggregation, instance_features) -> Features:
+def _features(result: IntegratedAggregation, instance_features: Opened | None) -> Features:
     """The features that matter once the labelers are known: the instances'."""
     if "instance" not in result.scaling:
         if instance_features is not None:
             raise InputError("instance features: given, but the fit used none; leave them out")
         return Features()
-    ids = result.index.instances
+    ids = io.ids(result.index, "instance")
     everyone = np.ones(len(ids), bool)
     return Features(
         instance=io.read_new_features(instance_features, "instance", ids, result.scaling["instance"], everyone)

@@ -13,7 +13,8 @@ from jaxtyping import Float, Int8
 from crowdjax.columns import ALPHABET, Words, id_column, multiplicities, plain_column, sign, signs, word, words_of
 from crowdjax.files import find, reading
 from crowdjax.labels import InputError
-from crowdjax.tables import Columns, Table, column_of
+from crowdjax.roles import Columns, assign, by_table, tell
+from crowdjax.tables import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Scan:
     Attributes:
         n_rows: of the whole table.
         words: the two words of the labels, where they are in words.
+        roles: which column plays which role.
         identity: what tells this table from another, as far as one can tell without reading it.
         rows: a function of no arguments that gives the rows, at most ``batch`` of them at a time.
     """
@@ -40,6 +42,7 @@ class Scan:
     place: str
     n_rows: int
     words: Words | None
+    roles: dict[str, str]
     identity: list
     rows: Callable[[], Iterator[Rows]]
 
@@ -59,9 +62,8 @@ def scan(source, *, columns: Columns | None = None, positive=None, batch: int = 
         data, files = _parquet_at(str(source), place)
         n_rows, names = data.count_rows(), data.schema.names
     table = Table(place, names, lambda _: pa.table({}))
-    roles = {role: column_of(table, role, columns) for role in ("labeler", "instance", "label")}
-    if "weight" in {*names, *(columns or {})}:
-        roles["weight"] = column_of(table, "weight", columns)
+    roles = assign(table, "labels", by_table(columns, ["labels"])["labels"])
+    tell(place, roles)
     if n_rows == 0:
         raise InputError(f"{place}: no labels at all; at least one row is needed")
     words = None
@@ -92,7 +94,7 @@ def scan(source, *, columns: Columns | None = None, positive=None, batch: int = 
                 yield Rows(labeler, instance, signs(part["label"], here, roles["label"], words), weights)
             before += len(piece)
 
-    return Scan(place, n_rows, words, [files, n_rows, roles, words], rows)
+    return Scan(place, n_rows, words, roles, [files, n_rows, roles, words], rows)
 
 
 def _parquet_at(source: str, place: str):

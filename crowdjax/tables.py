@@ -1,8 +1,8 @@
 """Tables of any kind: known by their columns' names before they are read, and given back as the kind that came in.
 
-What comes in: paths and URLs (CSV, Parquet, a folder of either), pandas, polars, pyarrow and DuckDB, whatever else
-narwhals knows, dicts of arrays. What is wrong raises ``InputError``, one line. Ids are read as they are: from CSV as
-text (007 stays 007), from Parquet and tables in memory with their own type.
+What comes in: paths and URLs (CSV, Excel, Parquet, a folder of CSV or Parquet), pandas, polars, pyarrow and DuckDB,
+whatever else narwhals knows, dicts of arrays. What is wrong raises ``InputError``, one line. Ids are read as they are:
+from CSV as text (007 stays 007), from Parquet, Excel and tables in memory with their own type.
 """
 
 from __future__ import annotations
@@ -23,40 +23,50 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from crowdjax.columns import listed, refuse_bytes
+from crowdjax import dialect, excel
+from crowdjax.columns import column_name, column_of, refuse_bytes
 from crowdjax.files import NOTHING, File, find, is_path, reading
 from crowdjax.labels import InputError, one_line
 
-ALIASES = {
-    "labeler": "labeler labeller worker annotator rater coder judge assessor",
-    "instance": "instance task item question unit example hit",
-    "label": "label response judgement judgment answer rating choice vote annotation",
-}
-ALIASES = {role: names.split() for role, names in ALIASES.items()}
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 PARQUET = (".parquet", ".pq")
 HEADER, COLUMNS = 2**20, 30_000  # of CSV, at most: pyarrow takes minutes for a million columns
-FORMS = "CSV, Parquet or a folder of Parquet or of CSV"
-
-Columns = Mapping[str, Any]
+FORMS = "CSV, Excel, Parquet or a folder of Parquet or of CSV"
 
 
 class Table(NamedTuple):
-    """A table that is known by its column names and not yet read."""
+    """A table that is known by its column names and not yet read.
+
+    Attributes:
+        columns: the names, as text, without blanks around them.
+        about: how a file was read where that is worth saying: " (separated by semicolons)".
+        hint: what to do where the columns do not seem to be named: "; the first line ...".
+    """
 
     place: str
     columns: list[str]
     read: Callable[[list[str]], pa.Table]
+    about: str = ""
+    hint: str = ""
 
 
-def open_table(source, place: str) -> Table:
-    """A path, a URL or a table in memory; refuses what cannot be read and columns that are there twice."""
+def open_table(source, place: str, *, header: bool = True) -> Table:
+    """A path, a URL or a table in memory; refuses what cannot be read and columns that are there twice.
+
+    Args:
+        header: whether the first line of a CSV or the first row of a sheet names the columns; if not, they are called
+            1, 2, 3 and so on.
+    """
     if is_path(source):
         place = f"{place} {source}"
         with reading(place, "a table"):
-            files, folder = find(source, "parquet", "pq", "csv", "tsv")
-            table = _open_files(files, folder, place)
+            path, sheet = _sheet(os.fspath(source))
+            files, folder = find(path, "parquet", "pq", "csv", "tsv")
+            table = _open_files(files, folder, place, sheet, header)
     else:
+        if not header:
+            raise InputError(f"{place}: header=False with a table in memory; allowed with CSV and Excel: its columns "
+                             "are named by columns=")  # fmt: skip
         table = _open_memory(source, place)
     twice = [name for name, n in collections.Counter(table.columns).items() if n > 1]
     if twice:
@@ -64,24 +74,37 @@ def open_table(source, place: str) -> Table:
     return table
 
 
-def _open_files(files: list[File], folder: bool, place: str) -> Table:
+def _open_files(files: list[File], folder: bool, place: str, sheet: str | None, header: bool) -> Table:
     if not files:
         what = "a folder without *.parquet or *.csv files" if folder else NOTHING
         raise InputError(f"{place}: {what}; allowed: {FORMS}")
     parquet = [f for f in files if f.ending in ("parquet", "pq")]
     if parquet:
+        if not header:
+            raise InputError(f"{place}: Parquet names its columns; --no-header (header=False) is for CSV and Excel")
         return _open_parquet(parquet, place)
     if files[0].ending in ("json", "jsonl", "ndjson"):
         raise InputError(f"{place}: JSON, which only labels may come in; allowed: {FORMS}")
-    tables = [_open_csv(f, f"{place}/{f.path.rpartition('/')[2]}" if folder else place) for f in files]
+    if files[0].ending in ("xlsx", "xlsm"):
+        names, read, about = excel.open_sheet(files[0], place, sheet, header)
+        return Table(place, names, read, about)
+    if files[0].ending in ("xls", "ods", "numbers"):
+        raise InputError(f"{place}: a spreadsheet that cannot be read; save it as .xlsx or .csv; allowed: {FORMS}")
+    tables = [_open_csv(f, f"{place}/{f.path.rpartition('/')[2]}" if folder else place, header) for f in files]
     for other in tables[1:]:
         if sorted(other.columns) != sorted(tables[0].columns):
             raise InputError(f"{other.place}: other columns than {tables[0].place}; allowed: a folder of one table")
 
-    def read(columns):
+    def read_all(columns):
         return pa.concat_tables([t.read(columns) for t in tables])
 
-    return Table(place, tables[0].columns, read)
+    return tables[0]._replace(place=place, read=read_all)
+
+
+def _sheet(source: str) -> tuple[str, str | None]:
+    """(the path, the sheet) of ``book.xlsx#sheet``."""
+    path, mark, sheet = source.rpartition("#")
+    return (path, sheet) if mark and path.lower().endswith((".xlsx", ".xlsm")) else (source, None)
 
 
 def _open_parquet(files: list[File], place: str) -> Table:
@@ -100,29 +123,46 @@ def _open_dataset(data, place: str) -> Table:
     return Table(place, data.schema.names, read)
 
 
-def _open_csv(file: File, place: str) -> Table:
-    parse = pa.csv.ParseOptions(delimiter="\t" if file.ending == "tsv" else ",", newlines_in_values=True)
+def _open_csv(file: File, place: str, header: bool) -> Table:
     if file.size == 0:
         raise InputError(f"{place}: empty file; needed: a header and at least one row")
-    with reading(place, "CSV"):
-        with file.stream() as stream:
-            head = stream.read(HEADER).replace(b"\r", b"\n")
-        line = head[: head.find(b"\n")] if b"\n" in head else head
-        if len(line) == HEADER or line.count(parse.delimiter.encode()) > COLUMNS:
-            raise InputError(
-                f"{place}: a first line of {len(line):,} bytes or more with {line.count(parse.delimiter.encode()):,} "
-                f"separators; allowed: up to {COLUMNS:,} columns in {HEADER:,} bytes"
-            )
-        with file.stream() as stream, pa.csv.open_csv(stream, parse_options=parse) as rows:
-            names = rows.schema.names
+    with reading(place, "CSV"), file.stream() as stream:
+        found = dialect.of(stream.read(HEADER), "\t" if file.ending == "tsv" else ",")
+    if len(found.first) >= HEADER // 2 or found.first.count(found.separator) > COLUMNS:
+        raise InputError(
+            f"{place}: a first line of {len(found.first):,} characters or more with "
+            f"{found.first.count(found.separator):,} separators; allowed: up to {COLUMNS:,} columns in "
+            f"{HEADER // 2:,} characters"
+        )
+    parse = pa.csv.ParseOptions(delimiter=found.separator, newlines_in_values=True)
+
+    def options(**more):
+        return pa.csv.ReadOptions(autogenerate_column_names=not header, **more)
+
+    def opened():
+        stream = file.stream()
+        return stream if found.encoding is None else pa.transcoding_input_stream(stream, found.encoding, "utf-8")
+
+    with (
+        reading(place, "CSV"),
+        opened() as stream,
+        pa.csv.open_csv(stream, parse_options=parse, read_options=options()) as rows,
+    ):
+        raw = rows.schema.names
+    names = [n.strip() for n in raw] if header else [str(k + 1) for k in range(len(raw))]
+    place_of = dict(zip(names, raw, strict=True))
 
     def read(columns, kind=None, threads=True):
         convert = pa.csv.ConvertOptions(
-            column_types={n: kind or pa.string() for n in names}, include_columns=columns, strings_can_be_null=False
+            column_types={n: kind or pa.string() for n in raw},
+            include_columns=[place_of[n] for n in columns],
+            strings_can_be_null=False,
         )
-        options = pa.csv.ReadOptions(use_threads=threads)
-        with file.stream() as stream:
-            return pa.csv.read_csv(stream, parse_options=parse, convert_options=convert, read_options=options)
+        with opened() as stream:
+            data = pa.csv.read_csv(
+                stream, parse_options=parse, convert_options=convert, read_options=options(use_threads=threads)
+            )
+        return data.rename_columns(columns)
 
     def read_or_say_where(columns):
         try:
@@ -134,13 +174,7 @@ def _open_csv(file: File, place: str) -> Table:
                 refuse_bytes(data[name], place, name)
             raise
 
-    return Table(place, [n.strip() for n in names], _renamed(read_or_say_where, names))
-
-
-def _renamed(read, names):
-    """``read`` by names without the blanks around them."""
-    raw = {n.strip(): n for n in names}
-    return lambda columns: read([raw[c] for c in columns]).rename_columns(columns)
+    return Table(place, names, read_or_say_where, found.about, found.hint(names) if header else "")
 
 
 def _open_memory(source, place: str) -> Table:
@@ -149,53 +183,38 @@ def _open_memory(source, place: str) -> Table:
         return _open_dataset(source, place)
     with reading(place, "a table"):
         if isinstance(source, Mapping):
-            source = pa.table({str(name): pa.array(np.asarray(values)) for name, values in source.items()})
-        frame = nw.from_native(_without_index(source))
+            source = pa.table({column_name(n): column_of(v, place, column_name(n)) for n, v in source.items()})
+        frame = nw.from_native(_plain_frame(source))
         if isinstance(frame, nw.LazyFrame):
             frame = frame.collect()
         names = frame.columns
+    raw = dict(zip([n.strip() for n in names], names, strict=True))
 
     def read(columns):
         with reading(place, "a table"):
-            return frame.select(columns).to_arrow()
+            return pa.table({n: _arrow(frame, raw[n], place) for n in columns})
 
-    return Table(place, names, read)
-
-
-def _without_index(source):
-    """A pandas table with the named levels of its index as columns; others as they are."""
-    names = getattr(getattr(source, "index", None), "names", ())
-    return source.reset_index() if any(n is not None and n not in source.columns for n in names) else source
+    return Table(place, [n.strip() for n in names], read)
 
 
-def column_of(table: Table, role: str, columns: Columns | None = None) -> str:
-    """The name of the column that plays a role: as given, or the role's own name, or the one alias that is there."""
-    for given in columns or {}:
-        if given not in (*ALIASES, "weight"):
-            raise InputError(f"columns: got {given!r}; allowed: {', '.join(ALIASES)}, weight")
-    if columns and role in columns:
-        return named(table, columns[role])
-    if role in table.columns:
-        return role
-    found = [n for n in table.columns if is_alias(n, role)]
-    if len(found) > 1:
-        raise InputError(
-            f"{table.place}: columns {' and '.join(map(repr, found))} may both be the {role}; say which: "
-            f"columns={{{role!r}: {found[0]!r}}} (--columns {role}={found[0]})"
-        )
-    return found[0] if found else named(table, role)
+def _arrow(frame: nw.DataFrame, name: str, place: str) -> pa.ChunkedArray:
+    """A column of a data frame."""
+    try:
+        return frame.select(name).to_arrow()[name]
+    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
+        return pa.chunked_array([column_of(frame[name].to_numpy(), place, name)])
 
 
-def is_alias(name: str, role: str) -> bool:
-    """Whether a column of this name is usually of this role: worker, Worker ID and workerId are."""
-    plain = "".join(c for c in name.lower() if c not in "_- ")
-    return plain.removesuffix("id" if role != "label" else "") in ALIASES.get(role, (role,))
-
-
-def named(table: Table, name: str) -> str:
-    if name not in table.columns:
-        raise InputError(f"{table.place}: no column {name!r}; found: {listed(table.columns)}")
-    return name
+def _plain_frame(source):
+    """Give a pandas table text as names of its columns, the named levels of its index among them."""
+    if not nw.dependencies.is_pandas_dataframe(source):
+        return source
+    names = source.index.names
+    if any(n is not None and n not in source.columns for n in names):
+        source = source.reset_index()
+    if all(isinstance(n, str) for n in source.columns):
+        return source
+    return source.set_axis([column_name(n) for n in source.columns], axis=1)
 
 
 # The same kind out
@@ -203,8 +222,12 @@ def named(table: Table, name: str) -> str:
 Kind = Callable[[pa.Table], Any]
 
 
-def kind_of(source) -> Kind:
+def kind_of(source, roles: Mapping[str, str] | None = None) -> Kind:
     """What makes a table of pyarrow one of the kind of ``source``; for paths, and kinds that cannot be made, pyarrow.
+
+    Args:
+        roles: the columns of ``source`` whose types the columns of these names take in pandas and polars, so that the
+            answers merge onto ``source``.
 
     Example:
         >>> kind_of({"labeler": ["a"]})(pa.table({"label": [1, 0]}))
@@ -214,11 +237,24 @@ def kind_of(source) -> Kind:
         return as_arrays
     if nw.dependencies.is_duckdb_relation(source):
         return functools.partial(_as_relation, source)
-    if nw.dependencies.is_polars_lazyframe(source):
-        return _as_lazy
-    if nw.dependencies.is_into_dataframe(source):
-        return functools.partial(_as_frame, nw.from_native(source).implementation)
+    if nw.dependencies.is_into_dataframe(source) or nw.dependencies.is_polars_lazyframe(source):
+        lazy = nw.dependencies.is_polars_lazyframe(source)
+        backend = nw.Implementation.POLARS if lazy else nw.from_native(source).implementation
+        return functools.partial(_as_frame, backend, _types(source, roles or {}), lazy)
     return as_arrow
+
+
+def _types(source, roles: Mapping[str, str]) -> dict[str, Any]:
+    """The types of the columns of these roles, as pandas or polars has them."""
+    if nw.dependencies.is_pandas_dataframe(source):
+        levels = zip(source.index.names, map(source.index.get_level_values, range(source.index.nlevels)), strict=True)
+        known = {column_name(n): v.dtype for n, v in levels if n is not None}
+        known |= {column_name(n): dtype for n, dtype in source.dtypes.items()}
+    elif nw.dependencies.is_polars_dataframe(source) or nw.dependencies.is_polars_lazyframe(source):
+        known = dict(source.collect_schema())
+    else:
+        known = {}
+    return {role: known[name] for role, name in roles.items() if name in known and role in ("labeler", "instance")}
 
 
 def as_arrow(table: pa.Table) -> pa.Table:
@@ -229,12 +265,15 @@ def as_arrays(table: pa.Table) -> dict[str, np.ndarray]:
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
-def _as_frame(implementation: nw.Implementation, table: pa.Table):
-    return nw.from_arrow(table, backend=implementation).to_native()
-
-
-def _as_lazy(table: pa.Table):
-    return _as_frame(nw.Implementation.POLARS, table).lazy()
+def _as_frame(backend: nw.Implementation, types: Mapping[str, Any], lazy: bool, table: pa.Table):
+    frame = nw.from_arrow(table, backend=backend).to_native()
+    for name in types.keys() & {*table.column_names}:
+        with contextlib.suppress(Exception):  # ids of no such type, as those of a folder that was read: they stay
+            if backend == nw.Implementation.POLARS:
+                frame = frame.with_columns(frame[name].cast(types[name]))
+            else:
+                frame[name] = frame[name].astype(types[name])
+    return frame.lazy() if lazy else frame
 
 
 def _as_relation(source, answers: pa.Table):

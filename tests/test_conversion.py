@@ -76,7 +76,8 @@ def test_exports_become_tidy_and_what_is_left_out_is_said(here):
     csv(here / "tasks.json", json.dumps(LABEL_STUDIO))
     csv(here / "answers.jsonl", "\n".join(map(json.dumps, BINARY)))
     said = done("tasks.json", "a.csv", "--positive", "duck")
-    assert said == "crowdjax: note: Annotations without an answer, left out: 1.\n"
+    columns = "crowdjax: columns of labels tasks.json: labeler=completed_by, instance=id, label=animal\n"
+    assert said == f"{columns}crowdjax: note: Annotations without an answer, left out: 1.\n"
     assert (here / "a.csv").read_text() == "labeler,instance,label\n1,7,1\nbob@x.org,7,0\nbob@x.org,8,1\n"
     assert "choose nothing, left out: 1" in done("answers.jsonl", "b.csv", "--from", "prodigy")
     assert (here / "b.csv").read_text().splitlines()[1:] == ["set-ann,1000000001,1", "set-bob,1000000001,0"]

@@ -114,7 +114,7 @@ def test_the_command_prints_text_or_json(tmp_path):
     path = csv(tmp_path / "labels.csv", pd.DataFrame(CROWD).replace({"label": {1: "yes", 0: "no"}}).to_csv(index=False))
     text, machine = call(path, "--positive", "yes"), call(path, "--positive", "yes", "--json")
     assert text.exit_code == machine.exit_code == 0
-    assert text.stdout.splitlines()[0] == "labels     17, 64.7% of them positive (positive: 'yes')"
+    assert text.stdout.splitlines()[1] == "labels     17, 64.7% of them positive (positive: 'yes')"
     record = json.loads(machine.stdout)
     assert (record["n_labels"], record["words"]) == (17, {"negative": "no", "positive": "yes"})
     refused = call(path)

@@ -160,7 +160,11 @@ def test_usual_names_are_recognised(names):
 
 def test_what_may_be_either_is_refused_with_what_to_give():
     table = {"worker": TABLE["labeler"], "item": TABLE["instance"], "answer": TABLE["label"], "rating": TABLE["label"]}
-    refused(lambda: io.read_labels(table), "'answer' and 'rating' may both be the label", "--columns label=answer")
+    refused(
+        lambda: io.read_labels(table),
+        "'answer' and 'rating' may both be the label",
+        "--columns labeler=worker,instance=item,label=answer",
+    )
     assert judgements(table, columns={"label": "rating"}) == EXPECTED
     table["label"] = table.pop("answer")  # a role's own name wins
     assert judgements(table) == EXPECTED
@@ -187,7 +191,7 @@ def test_any_two_labels_may_be_the_words(labels, positive):
 
 def test_words_that_are_not_two_are_refused():
     table = TABLE | {"label": ["yes", "no", "Yes", "yes"]}
-    refused(lambda: io.read_labels(table, positive="yes"), "'Yes', 'no', 'yes'", "allowed: two, one of them 'yes'")
+    refused(lambda: io.read_labels(table, positive="yes"), "row 3: got 'Yes' (1 of 4 labels)", "two, one of them 'yes'")
     refused(lambda: io.read_labels(WORDS, positive="Yes"), "the labels are 'no', 'yes'", "one of them 'Yes'")
     refused(lambda: io.read_labels(TABLE | {"label": ["yes", None, "no", "no"]}, positive="yes"), "row 2", "nothing")
 
@@ -263,7 +267,7 @@ def test_row_names_of_a_wide_csv_are_its_instances(tmp_path):
 
 
 def test_a_wrong_form_is_refused():
-    refused(lambda: io.read_labels(TABLE, form="tall"), "form: got 'tall'", "long, wide, label-studio, prodigy")
+    refused(lambda: io.read_labels(TABLE, form="tall"), "form: got 'tall'", "long, wide, wide-by-labeler, counts, ")
     refused(lambda: io.read_labels(TABLE, form="prodigy"), "JSONL")
     refused(
         lambda: io.read_labels(TABLE, form="wide", columns={"weight": "w"}), "'weight'", "allowed: instance, labeler"

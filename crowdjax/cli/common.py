@@ -11,6 +11,7 @@ import functools
 import inspect
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -27,6 +28,7 @@ from crowdjax.cli.help import Command, Compact
 from crowdjax.cli.progress import Progress
 
 LOG = logging.getLogger("crowdjax")
+SEPARATED = re.compile(r",(?=\s*[A-Za-z_.]+\s*=)")  # the commas of --columns
 LONG = 0.5  # seconds of compiling that are worth telling
 
 
@@ -117,17 +119,26 @@ InstanceFeatures = Annotated[
 Gold = Annotated[str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Known truth: instance, label")]
 Columns = Annotated[
     str | None,
-    typer.Option(metavar="ROLE=NAME", rich_help_panel=TABLES, help="Columns of LABELS, as labeler=worker,..."),
+    typer.Option(metavar="ROLE=NAME", rich_help_panel=TABLES, help="labeler=worker,...; gold.instance=id,..."),
 ]
 From = Annotated[
     str | None,
     typer.Option(
-        "--from", metavar="FORM", rich_help_panel=TABLES, help="LABELS are long, wide, label-studio or prodigy"
+        "--from", metavar="FORM", rich_help_panel=TABLES, help="long, wide, wide-by-labeler, counts or an export"
     ),
 ]
 Positive = Annotated[
     str | None,
     typer.Option(metavar="WORD", rich_help_panel=TABLES, help="Of labels in two words, the one that is 1"),
+]
+Missing = Annotated[
+    str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Values that are no label: unsure,skip")
+]
+NoHeader = Annotated[
+    bool, typer.Option("--no-header", rich_help_panel=TABLES, help="LABELS name no columns: they are 1, 2, 3, ...")
+]
+ScoreColumns = Annotated[
+    str | None, typer.Option(metavar="A,B", rich_help_panel=TABLES, help="Columns of the scores' table that are scores")
 ]
 Report = Annotated[bool, typer.Option("--report", help="Also write report.html, a page to read, print and send")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Result's folder; an earlier result there is replaced")]
@@ -212,18 +223,40 @@ def unforeseen(error: Exception) -> str:
     return f"out of memory ({text}); {LESS}" if is_full(error) else text
 
 
-def columns_of(given: str | None) -> dict[str, str | list[str]] | None:
-    """``labeler=worker,instance=task`` as a dict; the names of a role that is there several times as a list."""
+def columns_of(given: str | None, score_columns: str | None = None) -> dict[str, str | list[str]] | None:
+    """``labeler=worker,gold.instance=task`` as a dict; the names of a role that is there several times as a list.
+
+    A comma separates where a role follows it, so that names may hold commas.
+    """
     from crowdjax.labels import InputError
 
-    pairs = [] if given is None else [part.partition("=") for part in given.split(",")]
+    pairs = [] if given is None else [part.partition("=") for part in SEPARATED.split(given)]
     for role, sign, name in pairs:
-        if not (role and sign and name):
-            raise InputError(f"--columns: got {given!r}; allowed: labeler=NAME,instance=NAME,label=NAME,weight=NAME")
+        if not (role.strip() and sign and name.strip()):
+            raise InputError(
+                f"--columns: got {given!r}; allowed: ROLE=NAME,ROLE=NAME, as labeler=worker,instance=task,label=answer,"
+                " or TABLE.ROLE=NAME, as gold.instance=question"
+            )
     names: dict[str, list[str]] = {}
     for role, _, name in pairs:
         names.setdefault(role.strip(), []).append(name.strip())
+    if score_columns is not None:
+        if "scores.score" in names:
+            raise InputError("--score-columns: given beside --columns scores.score=...; allowed: one of them")
+        names["scores.score"] = [name.strip() for name in score_columns.split(",")]
     return {role: found[0] if len(found) == 1 else found for role, found in names.items()} or None
+
+
+def reading_of(
+    columns: str | None, form: str | None, missing: str | None, no_header: bool, score_columns: str | None = None
+) -> dict:
+    """How to read tables, as the library's functions take it."""
+    return dict(
+        columns=columns_of(columns, score_columns),
+        form=form,
+        missing=[] if missing is None else [value.strip() for value in missing.split(",")],
+        header=not no_header,
+    )
 
 
 def finish(result, out: Path, progress: Progress | None = None) -> None:

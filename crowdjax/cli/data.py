@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from crowdjax.cli.common import App, Columns, From, LabelsArgument, Positive, columns_of, errors
+from crowdjax.cli.common import App, Columns, From, LabelsArgument, Missing, NoHeader, Positive, errors, reading_of
 
 SETS = """Real label sets: what there is, and where to get it.
 
@@ -21,8 +21,10 @@ sets = App(help=SETS)
 def convert(
     source: Annotated[str, typer.Argument(metavar="SRC", help="Labels in any form; a path or URL")],
     out: Annotated[str, typer.Argument(metavar="DST", help="A new file: .csv, .tsv or .parquet")],
-    form: From = None,
     columns: Columns = None,
+    form: From = None,
+    missing: Missing = None,
+    no_header: NoHeader = False,
     positive: Positive = None,
     wide: Annotated[bool, typer.Option("--wide", help="Write a column for every labeler")] = False,
 ) -> None:
@@ -33,8 +35,8 @@ def convert(
     with errors():
         from crowdjax import conversion
 
-        settings = dict(columns=columns_of(columns), form=form, positive=positive)
-        notes = conversion.convert(source, out, wide=wide, **settings)
+        reading = reading_of(columns, form, missing, no_header)
+        notes = conversion.convert(source, out, wide=wide, positive=positive, **reading)
         for note in notes:
             sys.stderr.write(f"crowdjax: note: {note}\n")
         if sys.stdout.isatty():
@@ -44,8 +46,10 @@ def convert(
 def describe(
     labels: LabelsArgument,
     json: Annotated[bool, typer.Option("--json", help="As JSON")] = False,
-    form: From = None,
     columns: Columns = None,
+    form: From = None,
+    missing: Missing = None,
+    no_header: NoHeader = False,
     positive: Positive = None,
 ) -> None:
     """Say what LABELS are like: sizes, repeats, agreement, who can be compared, what model they allow.
@@ -57,7 +61,8 @@ def describe(
 
         from crowdjax import description
 
-        found = description.describe(labels, columns=columns_of(columns), form=form, positive=positive)
+        reading = reading_of(columns, form, missing, no_header)
+        found = description.describe(labels, positive=positive, **reading)
         print(dumps(found.record, indent=2, ensure_ascii=False) if json else found)
 
 

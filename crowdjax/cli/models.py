@@ -20,13 +20,16 @@ from crowdjax.cli.common import (
     InstanceFeatures,
     LabelerFeatures,
     LabelsArgument,
+    Missing,
+    NoHeader,
     Out,
     Positive,
     Report,
-    columns_of,
+    ScoreColumns,
     errors,
     finish,
     library,
+    reading_of,
 )
 from crowdjax.cli.progress import progress_bar
 
@@ -48,6 +51,7 @@ def fit(
         str | None,
         typer.Option(metavar="T", rich_help_panel=TABLES, help="Instance, score: where integrated parts the classes"),
     ] = None,
+    score_columns: ScoreColumns = None,
     class_prior: Annotated[
         str, typer.Option(metavar="P", rich_help_panel=MODEL, help="P(truth = 1): a number, learn or logistic")
     ] = "0.5",
@@ -70,6 +74,8 @@ def fit(
     ] = 0,
     columns: Columns = None,
     form: From = None,
+    missing: Missing = None,
+    no_header: NoHeader = False,
     positive: Positive = None,
     minibatch: Annotated[
         int | None,
@@ -103,17 +109,19 @@ def fit(
             solver=solver,
             restarts=restarts,
             seed=seed,
-            columns=columns_of(columns),
             positive=positive,
             devices=devices,
         )
+        reading = reading_of(columns, form, missing, no_header, score_columns)
         tables = dict(labeler_features=labeler_features, instance_features=instance_features, gold=gold, scores=scores)
         if minibatch is None:
             with progress_bar() as progress:
-                result = api.fit(labels, model, **settings, **tables, boundary=boundary, form=form, progress=progress)
+                result = api.fit(labels, model, **settings, **tables, **reading, boundary=boundary, progress=progress)
             result.save(out, report=report)
         else:
             no_pieces = {"boundary": boundary, "from": None if form == "long" else form, "report": report or None}
+            no_pieces |= {"missing": missing, "no-header": no_header or None, "score-columns": score_columns}
+            settings["columns"] = reading["columns"]
             _refuse_with_minibatch(tables | no_pieces)
             with progress_bar() as progress:
                 result = api.fit_large(labels, out, model, batch=minibatch, **settings, progress=progress)
@@ -128,6 +136,8 @@ def predict(
     instance_features: InstanceFeatures = None,
     columns: Columns = None,
     form: From = None,
+    missing: Missing = None,
+    no_header: NoHeader = False,
 ) -> None:
     """Judge new instances by LABELS and the fit in DIR; write instances.parquet and predict.json to a folder.
 
@@ -141,8 +151,7 @@ def predict(
                 labels,
                 labeler_features=labeler_features,
                 instance_features=instance_features,
-                columns=columns_of(columns),
-                form=form,
+                **reading_of(columns, form, missing, no_header),
             )
         result.save(out)
         finish(result, out)
@@ -157,6 +166,8 @@ def look(
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Of the replicates")] = 0,
     columns: Columns = None,
     form: From = None,
+    missing: Missing = None,
+    no_header: NoHeader = False,
     report: Report = False,
 ) -> None:
     """What the fit in DIR misses in its LABELS, and who is who: look.json, labelers.parquet, instances.parquet.
@@ -169,16 +180,18 @@ def look(
 
         results.check_out(out)
         settings = dict(instance_features=instance_features, replicates=replicates, seed=seed)
+        reading = reading_of(columns, form, missing, no_header)
         with progress_bar():
-            result = look_api.look(api.load(folder), labels, **settings, columns=columns_of(columns), form=form)
+            result = look_api.look(api.load(folder), labels, **settings, **reading)
         result.save(out, report=report)
         finish(result, out)
 
 
 def context(
     labels: LabelsArgument,
-    scores: Annotated[str, typer.Option(metavar="T", help="Instance, one or more numeric columns")],
+    scores: Annotated[str, typer.Option(metavar="T", help="Instance, score; others by --score-columns")],
     out: Out,
+    score_columns: ScoreColumns = None,
     weights: Annotated[
         str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Sampling weights: instance, weight")
     ] = None,
@@ -224,6 +237,8 @@ def context(
     ] = 0,
     columns: Columns = None,
     form: From = None,
+    missing: Missing = None,
+    no_header: NoHeader = False,
     positive: Positive = None,
     report: Report = False,
 ) -> None:
@@ -252,9 +267,8 @@ def context(
                 inference=inference,
                 draws=draws,
                 seed=seed,
-                columns=columns_of(columns),
-                form=form,
                 positive=positive,
+                **reading_of(columns, form, missing, no_header, score_columns),
                 progress=progress,
             )
         result.save(out, report=report)

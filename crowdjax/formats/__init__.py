@@ -2,10 +2,12 @@
 
     long          labeler, instance, label, perhaps weight; CSV, Parquet, JSON or any table in memory
     wide          a column for every labeler, a row for every instance, nothing where there is no label
+    wide-by-labeler  the same turned around: a row for every labeler, a column for every instance
+    counts        a row for every instance, a column for every label: how many labelers gave it
     label-studio  what Label Studio exports: JSON, JSON-MIN or CSV
     prodigy       what Prodigy's ``db-out`` exports: JSONL
 
-Label Studio and Prodigy are recognised by what only they have. A wide table is not: it must be said to be one.
+Label Studio and Prodigy are recognised by what only they have. Wide tables and counts are not: they must be said to be.
 """
 
 from __future__ import annotations
@@ -14,26 +16,27 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
-from crowdjax.columns import listed
-from crowdjax.formats import label_studio, prodigy, wide
+from crowdjax.formats import counts, label_studio, prodigy, wide
 from crowdjax.formats.long import Long
 from crowdjax.formats.records import as_table, load
 from crowdjax.formats.wide import widen
 from crowdjax.labels import InputError
-from crowdjax.tables import Columns, Table, column_of, is_alias, open_table
+from crowdjax.roles import Columns, assign, is_alias, is_row_number
+from crowdjax.tables import Table, open_table
 
 __all__ = ["Form", "Long", "read_long", "widen"]
 
-Form = Literal["long", "wide", "label-studio", "prodigy"]
+Form = Literal["long", "wide", "wide-by-labeler", "counts", "label-studio", "prodigy"]
 
 
-def read_long(source, *, form: Form | None = None, columns: Columns | None = None) -> Long:
+def read_long(source, *, form: Form | None = None, columns: Columns | None = None, header: bool = True) -> Long:
     """The judgements of a table of labels in any form.
 
     Args:
         source: what :func:`crowdjax.tables.open_table` opens; or JSON or JSONL by path, or as a list of dicts.
         form: of the table; by default recognised, never guessed.
         columns: which column is which, see ``docs/tables.md``.
+        header: whether the first line of a CSV file names the columns.
 
     Raises:
         InputError: it is in no form that is known, or not in the one given.
@@ -52,26 +55,45 @@ def read_long(source, *, form: Form | None = None, columns: Columns | None = Non
             return label_studio.read(records, columns)
         table = as_table(records)
     else:
-        table = open_table(source, "labels")
+        table = open_table(source, "labels", header=header)
         if form == "prodigy":
             raise InputError(f"{table.place}: not Prodigy's export, which is JSONL")
     if form == "label-studio" or (form is None and label_studio.is_flat(table)):
         return label_studio.read_flat(table, columns)
     if form == "wide":
         return wide.read(table, columns)
+    if form == "wide-by-labeler":
+        return wide.read(table, columns, rows="labeler")
+    if form == "counts":
+        return counts.read(table, columns)
     return _read(table, columns, hint=form is None)
 
 
 def _read(table: Table, columns: Columns | None, hint: bool) -> Long:
-    roles = ["labeler", "instance", "label"]
-    unknown = not any(is_alias(n, role) for n in table.columns for role in ("labeler", "label"))
-    if hint and unknown and len(table.columns) > 2 and not {"labeler", "label"} & {*(columns or {})}:
-        raise InputError(
-            f"{table.place}: no column 'labeler' and no column 'label'; found: {listed(table.columns)}; of a "
-            "table with a column for every labeler say form='wide' (--from wide)"
-        )
-    if "weight" in {*table.columns, *(columns or {})}:
-        roles.append("weight")
-    names = {role: column_of(table, role, columns) for role in roles}
-    data = table.read(list(dict.fromkeys(names.values())))
-    return Long(table.place, pa.table({role: data[name] for role, name in names.items()}), names, (), names)
+    try:
+        names = assign(table, "labels", columns or {})
+    except InputError as error:
+        other = _other_form(table) if hint and not columns else ""
+        raise InputError(f"{error}{other}") from None
+    data = table.read(list(names.values()))
+    data = pa.table({role: data[name] for role, name in names.items()})
+    return Long(table.place, data, names, (), names, about=table.about)
+
+
+def _other_form(table: Table) -> str:
+    """What to say where the table is of another form, seen from its cells: counts or labels in every column but one."""
+    if any(is_alias(n, role) for n in table.columns for role in ("label",)) or not 3 <= len(table.columns) <= 2000:
+        return ""
+    kinds = ("instance", "labeler")
+    keys = [n for role in kinds for n in table.columns if is_alias(n, role)] or [""] * ("" in table.columns)
+    if len(keys) != 1:
+        return ""
+    names = [n for n in table.columns if n != keys[0] and not is_row_number(n)]
+    cells = wide.kind_of_cells(table.read(names))
+    if cells == "counts" and not is_alias(keys[0], "labeler"):
+        return "; of a table of counts, a column for every label, say form='counts' (--from counts)"
+    if cells != "labels":
+        return ""
+    if is_alias(keys[0], "labeler"):
+        return "; of a table with a row for every labeler say form='wide-by-labeler' (--from wide-by-labeler)"
+    return "; of a table with a column for every labeler say form='wide' (--from wide)"

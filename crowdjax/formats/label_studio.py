@@ -18,7 +18,8 @@ from crowdjax.files import reading
 from crowdjax.formats.long import Long, from_rows, left_out
 from crowdjax.formats.records import Records
 from crowdjax.labels import InputError
-from crowdjax.tables import Columns, Table, column_of, is_alias
+from crowdjax.roles import Columns, assign, is_alias
+from crowdjax.tables import Table
 
 ANNOTATIONS = ("annotations", "completions")  # the latter before version 1.0
 OWN = ("annotator", "annotation_id", "lead_time")  # columns that every JSON-MIN and CSV export has
@@ -109,13 +110,17 @@ def read_flat(table: Table, columns: Columns | None) -> Long:
             place of id and annotator.
     """
     columns = {"instance": "id", "labeler": "annotator"} | dict(columns or {})
-    if "label" not in columns and not any(is_alias(n, "label") for n in table.columns):
-        others = [n for n in table.columns if n not in BESIDES]
-        raise InputError(
-            f"{table.place}: an export of Label Studio whose question has a name of its own; say which of "
-            f"{', '.join(others) or 'its columns'} has the choices: columns={{'label': ...}} (--columns label=...)"
-        )
-    names = {role: column_of(table, role, columns) for role in ("labeler", "instance", "label")}
+    if "label" not in columns:
+        usual = [n for n in table.columns if n not in BESIDES and is_alias(n, "label")]
+        if len(usual) != 1:
+            others = [n for n in table.columns if n not in BESIDES]
+            raise InputError(
+                f"{table.place}: an export of Label Studio whose question has a name of its own; say which of "
+                f"{', '.join(others) or 'its columns'} has the choices: columns={{'label': '?'}} (--columns label=?)"
+            )
+        columns["label"] = usual[0]
+    names = assign(table, "labels", columns)
+    names = {role: names[role] for role in ("labeler", "instance", "label")}
     data = table.read(list(dict.fromkeys(names.values())))
     data = pa.table({role: plain_column(data[name]) for role, name in names.items()})
     empty = pc.is_null(data["label"])

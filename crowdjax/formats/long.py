@@ -21,6 +21,9 @@ class Long(NamedTuple):
         where: says where a value of these columns is in the source.
         notes: what was left out, one sentence each.
         roles: which column (of an export: which key) plays each role, for the user to read.
+        gold: the truths that an export holds, columns instance and label; None where it holds none.
+        anonymous: whether these are counts of an instance's labels, whose labelers nobody knows.
+        about: how the file was read where that is worth saying (``tables.Table.about``).
     """
 
     place: str
@@ -28,6 +31,9 @@ class Long(NamedTuple):
     where: Mapping[str, Where]
     notes: tuple[str, ...] = ()
     roles: Mapping[str, str] = MappingProxyType({})
+    gold: pa.Table | None = None
+    anonymous: bool = False
+    about: str = ""
 
 
 def from_rows(

@@ -15,7 +15,7 @@ from crowdjax.columns import listed, word
 from crowdjax.formats.long import Long, from_rows, left_out
 from crowdjax.formats.records import Records
 from crowdjax.labels import InputError
-from crowdjax.tables import Columns
+from crowdjax.roles import Columns
 
 ANSWERS = ("accept", "reject", "ignore")
 LABELER = ("_annotator_id", "_session_id")

@@ -1,8 +1,9 @@
-"""Wide tables: a column for every labeler, a row for every instance, nothing where there is no label."""
+"""Wide tables: a column for every labeler, a row for every instance, or turned around; empty cells are no labels."""
 
 from __future__ import annotations
 
 import collections
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -11,56 +12,105 @@ import pyarrow.compute as pc
 from crowdjax.columns import MISSING, id_column, listed, plain_column, rows_of, word
 from crowdjax.formats.long import Long
 from crowdjax.labels import InputError
-from crowdjax.tables import Columns, Table, column_of, is_alias, named
+from crowdjax.roles import Columns, is_alias, is_row_number, named, plain
+from crowdjax.tables import Table
 
-NO_LABELERS = ("weight", "truth", "gold", "score", "text")
+NO_LABELERS = ("weight", "truth", "gold", "score", "text", "label")
+MOST_VALUES, MOST_LENGTH = 20, 40  # of cells that look like labels
 
 
-def read(table: Table, columns: Columns | None) -> Long:
-    """The labels of a wide table, labeler by labeler.
+def read(table: Table, columns: Columns | None, rows: Literal["instance", "labeler"] = "instance") -> Long:
+    """The labels of a wide table, column by column.
 
     Args:
-        columns: ``instance``: the column that names the instances; ``labeler``: those with labels (by default all
-            others).
+        columns: with a row for every instance ``instance``: the column that names them; ``labeler``: the columns with
+            labels (by default all others but row numbers). With a row for every labeler the two change places.
+        rows: whom a row stands for.
     """
+    others = "labeler" if rows == "instance" else "instance"
     columns = dict(columns or {})
     for given in columns:
         if given not in ("labeler", "instance"):
             raise InputError(f"columns: got {given!r} of a wide table; allowed: instance, labeler")
-    chosen = columns.pop("labeler", None)
-    if "" in table.columns and not columns and not any(is_alias(n, "instance") for n in table.columns):
-        columns["instance"] = ""  # the index of a data frame or the names of rows, as CSV has them
-    key = column_of(table, "instance", columns)
-    labelers = [n for n in table.columns if n != key]
+    chosen, key = columns.get(others), columns.get(rows)
+    form = "wide" if rows == "instance" else "wide-by-labeler"
+    usual = [n for n in table.columns if is_alias(n, rows)]
+    if key is not None:
+        key = named(table, key, rows)
+    elif rows in usual or (len(usual) == 1 and chosen is None):
+        key = rows if rows in usual else usual[0]
+    elif not usual and "" in table.columns:
+        key = ""  # the index of a data frame or the names of rows, as CSV has them
+    else:
+        raise InputError(
+            f"{table.place}: no column {rows!r}; found: {listed(table.columns)}; say which names the {rows}s: "
+            f"--from {form} --columns {rows}={'?' if not usual else usual[0]}"
+        )
+    names = [n for n in table.columns if n != key and not is_row_number(n)]
     if chosen is not None:
-        labelers = [named(table, n) for n in ([chosen] if isinstance(chosen, str) else chosen)]
-    for name in labelers if chosen is None else ():
-        if name in NO_LABELERS or is_alias(name, "labeler") or is_alias(name, "label"):
+        names = [named(table, n, others) for n in ([chosen] if isinstance(chosen, str) else chosen)]
+    for name in names if chosen is None else ():
+        if plain(name) in NO_LABELERS or is_alias(name, others) or is_alias(name, "label"):
+            some = [n for n in names if n != name][:3]
             raise InputError(
-                f"{table.place}: column {name!r} is hardly a labeler; leave it out, or say which columns are: "
-                "columns={'labeler': [...]} (--columns labeler=A,labeler=B,...)"
+                f"{table.place}: column {name!r} is hardly {'a labeler' if others == 'labeler' else 'an instance'}; "
+                f"leave it out, or say which columns are: columns={{{others!r}: {some or ['?']!r}}} "
+                f"(--from {form} --columns {rows}={key}{''.join(f',{others}={n}' for n in some)})"
             )
-    if not labelers:
-        raise InputError(f"{table.place}: no columns besides {key!r}; needed: one for every labeler")
-    data = table.read([key, *labelers])
+    if not names:
+        raise InputError(f"{table.place}: no columns besides {key!r}; needed: one for every {others}")
+    data = table.read([key, *names])
     if len(data) == 0:
         raise InputError(f"{table.place}: no labels at all; at least one row is needed")
     ids = id_column(data[key], table.place, key).combine_chunks()
-    rows_of(data[key], ids.unique().to_numpy(zero_copy_only=False), table.place, key)  # refuses an instance twice
-    labels = [_words(data[name]) for name in labelers]
+    rows_of(data[key], ids.unique(), table.place, key)  # refuses an id twice
+    labels = [_words(data[name]) for name in names]
     given = [np.flatnonzero(label.is_valid()) for label in labels]
-    row, column = np.concatenate(given), np.repeat(np.arange(len(labelers)), [len(g) for g in given])
+    row, column = np.concatenate(given), np.repeat(np.arange(len(names)), [len(g) for g in given])
     long = {
-        "labeler": pa.array(labelers).take(pa.array(column)),
-        "instance": ids.take(pa.array(row)),
+        others: pa.array(names).take(pa.array(column)),
+        rows: ids.take(pa.array(row)),
         "label": pa.concat_arrays([label.drop_null() for label in labels]),
     }
+    long = {role: long[role] for role in ("labeler", "instance", "label")}
 
     def at(n: int) -> str:
-        return f"column {labelers[column[n]]!r}, row {row[n] + 1}"
+        return f"column {names[column[n]]!r}, row {row[n] + 1}"
 
-    roles = {"labeler": f"the names of {listed(labelers)}", "instance": key, "label": "their cells"}
-    return Long(table.place, pa.table(long), dict.fromkeys(long, at), (), roles)
+    without = {rows: len(ids) - len(np.unique(row)), others: sum(not len(g) for g in given)}
+    notes = [
+        f"{n:,} {role}s without any label {'is' if n == 1 else 'are'} left out."
+        for role, n in without.items()
+        if n and row.size
+    ]
+    roles = {others: f"the names of {listed(names, 5)}", rows: key, "label": "their cells"}
+    roles = {role: roles[role] for role in long}
+    return Long(table.place, pa.table(long), dict.fromkeys(long, at), tuple(notes), roles, about=table.about)
+
+
+def kind_of_cells(data: pa.Table) -> Literal["labels", "counts"] | None:
+    """What the cells of these columns look like: counts (whole numbers, some above 1, hardly any empty), labels (few
+    values, all short) or None, neither.
+
+    Example:
+        >>> kind_of_cells(pa.table({"a": ["yes", ""], "b": ["no", "yes"]})), kind_of_cells(pa.table({"a": ["1.37"]}))
+        ('labels', None)
+    """
+    found: set[str] = set()
+    for column in data.columns:
+        if pa.types.is_nested(column.type):
+            return None
+        values = plain_column(column).unique()
+        if len(values) > 200:
+            return None
+        found |= {word(v) for v in values.to_pylist() if v is not None and v == v} - {*MISSING}
+    if not found:
+        return None
+    if all(w.isdecimal() for w in found):
+        return "labels" if found <= {"0", "1"} else "counts"
+    fractions = any("." in w and w.lstrip("+-").replace(".", "", 1).isdecimal() for w in found)
+    few = len(found) <= MOST_VALUES and max(map(len, found)) <= MOST_LENGTH
+    return "labels" if few and not fractions else None
 
 
 def _words(column: pa.ChunkedArray) -> pa.Array:
