@@ -169,7 +169,7 @@ def about_labels(labels: Labels, triples: io.Triples, repeats: Repeats) -> list[
     real = labels.counts > 0
     labeler, instance = labels.labeler[real], labels.instance[real]
     again = n - (1 + np.count_nonzero(np.diff(instance.astype(np.int64) * labels.n_labelers + labeler)))
-    if not again:
+    if not again or triples.anonymous:
         return [*triples.notes]
     return [
         *triples.notes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import decimal
 import math
+import re
 import shlex
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -22,6 +23,7 @@ from crowdjax.labels import InputError
 
 SIGNS = {"0": 0, "0.0": 0, "1": 1, "+1": 1, "1.0": 1, "-1": -1, "-1.0": -1, "true": 1, "false": 0}
 ALPHABET = "0/1, -1/+1 or true/false"
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 MISSING = ("", "NaN", "nan")
 
 Key = Literal["labeler", "instance"]
@@ -70,10 +72,15 @@ def column_of(values, place: str, name: str) -> pa.Array:
     try:
         if isinstance(values, np.ndarray) and values.ndim != 1:
             raise InputError(f"{place}: column {name!r} of shape {values.shape}; allowed: one value a row")
-        return pa.array(values)
+        found = pa.array(values)
     except (pa.ArrowException, UnicodeEncodeError, OverflowError, TypeError):
         refuse_mixed(values, place, name)
+        if all(isinstance(v, int) and v >= 0 for v in values):
+            return pa.array(values, pa.uint64())
         raise
+    if pa.types.is_binary(found.type):  # text among bytes became bytes
+        refuse_mixed(values, place, name)
+    return found
 
 
 def column_name(name) -> str:
@@ -321,7 +328,10 @@ def numbers(
     bad = np.flatnonzero(~np.isfinite(values))
     if bad.size:
         row = int(bad[0])
-        raise InputError(f"{place}: column {name!r}, {about(row)}: got {show(column[row])}; allowed: {allowed}")
+        value = column[row].as_py()
+        if isinstance(value, str) and DECIMAL_COMMA.fullmatch(value.strip()):
+            allowed += ", with a decimal point"
+        raise InputError(f"{place}: column {name!r}, {about(row)}: got {show(value)}; allowed: {allowed}")
     return values
 
 
@@ -363,13 +373,14 @@ def _at(where: Where, row: int) -> str:
     return f"column {where!r}, row {row + 1}" if isinstance(where, str) else where(row)
 
 
-def refuse_bytes(column: pa.ChunkedArray, place: str, name: str) -> None:
-    """Raises on the first bytes of a column that are no text in UTF-8."""
+def refuse_bytes(column: pa.ChunkedArray, place: str, name: str, path: str) -> None:
+    """Raises on the first bytes of a column that are no text in UTF-8; says how to mend the file at ``path``."""
     for row, value in enumerate(column.to_pylist()):
         try:
             value.decode("utf-8")
         except UnicodeDecodeError:
-            raise _bad(value, place, name, row, "text in UTF-8") from None
+            mend = f"iconv -f LATIN1 -t UTF-8 {shlex.quote(path)} > {shlex.quote(path + '.utf8.csv')}"
+            raise _bad(value, place, name, row, f"text in UTF-8 ({mend})") from None
 
 
 def listed(names, most: int = 20) -> str:

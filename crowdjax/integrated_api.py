@@ -220,9 +220,9 @@ def fit(
     if choice == "gold" and labels.gold is None:
         raise InputError("boundary: got 'gold' without gold labels; allowed without: able, gap, unweighted")
     if (choice == "score") != (scores is not None) and boundary is not None:
-        given = "without scores" if scores is None else "with scores"
+        has = "without scores" if scores is None else "with scores"
         allowed = "able, gap, unweighted, gold" if scores is None else "score"
-        raise InputError(f"boundary: got {boundary!r} {given}; allowed {given}: {allowed}")
+        raise InputError(f"boundary: got {boundary!r} {has}; allowed {has}: {allowed}")
     values = None if scores is None else _read_score(scores, io.ids(index, "instance"))
     if config.spread == 0:  # x_j is -1 or 1: there is nothing between to be cut
         choice = usual if choice in INFORMED else choice

@@ -120,8 +120,7 @@ def read_triples(
     sizes = {"rows": len(label), "labelers": len(labelers), "instances": len(instances)}
     text = "read %s: %d rows, %d labelers, %d instances"
     LOG.info(text, place, *sizes.values(), extra={"fields": {"event": "read", **sizes}})
-    arrays = (ids.to_numpy(zero_copy_only=False) for ids in (labelers, instances))
-    index = LabelIndex(*arrays, {"labeler": labelers, "instance": instances})
+    index = _index(labelers, instances)
     return Triples(
         labeler, instance, label, weights, index, words, tuple(notes), long.roles, place + long.about, long.anonymous
     )
@@ -156,6 +155,11 @@ def ids(index: LabelIndex, side: Key) -> pa.Array:
     return pa.array(index.labelers if side == "labeler" else index.instances)
 
 
+def _index(labelers: pa.Array, instances: pa.Array) -> LabelIndex:
+    columns = {"labeler": labelers, "instance": instances}
+    return LabelIndex(labelers.to_numpy(zero_copy_only=False), instances.to_numpy(zero_copy_only=False), columns)
+
+
 def index_of(labelers: pa.Table, instances: pa.Table) -> LabelIndex:
     """The index of a result that was saved, from its tables.
 
@@ -163,8 +167,7 @@ def index_of(labelers: pa.Table, instances: pa.Table) -> LabelIndex:
         >>> index_of(pa.table({"labeler": ["ann"]}), pa.table({"instance": [7]})).instances.tolist()
         [7]
     """
-    columns = {"labeler": labelers.column(0).combine_chunks(), "instance": instances.column(0).combine_chunks()}
-    return LabelIndex(*(column.to_numpy(zero_copy_only=False) for column in columns.values()), columns)
+    return _index(labelers.column(0).combine_chunks(), instances.column(0).combine_chunks())
 
 
 def read_labels(

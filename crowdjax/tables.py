@@ -171,7 +171,7 @@ def _open_csv(file: File, place: str, header: bool) -> Table:
             with reading(place, "CSV"):  # once more, in order: now the message has the row
                 data = read(columns, pa.binary(), threads=False)
             for name in columns:
-                refuse_bytes(data[name], place, name)
+                refuse_bytes(data[name], place, name, file.path)
             raise
 
     return Table(place, names, read_or_say_where, found.about, found.hint(names) if header else "")
@@ -200,9 +200,12 @@ def _open_memory(source, place: str) -> Table:
 def _arrow(frame: nw.DataFrame, name: str, place: str) -> pa.ChunkedArray:
     """A column of a data frame."""
     try:
-        return frame.select(name).to_arrow()[name]
+        found = frame.select(name).to_arrow()[name]
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
         return pa.chunked_array([column_of(frame[name].to_numpy(), place, name)])
+    if pa.types.is_binary(found.type):  # text among bytes became bytes
+        column_of(frame[name].to_numpy(), place, name)
+    return found
 
 
 def _plain_frame(source):

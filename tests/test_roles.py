@@ -63,7 +63,7 @@ def test_once_a_role_is_named_by_hand_no_other_is_guessed():
 def test_a_refusal_ends_with_the_roles_that_are_clear():
     given = table("_worker_id", "_unit_id", "is_it_a_duck")
     message = refused(lambda: io.read_labels(given), "no column 'label'", "_worker_id, _unit_id, is_it_a_duck")
-    option, value = pasted(message)
+    _option, value = pasted(message)
     assert value == "labeler=_worker_id,instance=_unit_id,label=?"
     from crowdjax.cli.common import columns_of
 
@@ -97,7 +97,7 @@ def test_columns_that_do_not_fit_are_refused(columns, words):
 
 @pytest.mark.parametrize("names", [(0, 1, 2), (("labeler", ""), ("instance", ""), ("label", "")), ("x", 1, ("a", "b"))])
 def test_integer_and_multiindex_names_are_used_through_columns(names):
-    frame = pd.DataFrame({k: v for k, v in enumerate(TABLE.values())})
+    frame = pd.DataFrame(dict(enumerate(TABLE.values())))
     frame.columns = pd.Index(names, tupleize_cols=all(isinstance(n, tuple) for n in names))
     columns = dict(zip(("labeler", "instance", "label"), names, strict=True))
     assert judgements(frame, columns=columns) == EXPECTED
