@@ -303,7 +303,7 @@ def fit(
     triples = io.read_triples(table, columns=said, **reading)
     _refuse_counts(triples, name)
     index = triples.index
-    truth = None if gold is None else io.read_gold(tables["gold"], io.ids(index, "instance"), triples.words)
+    truth = io.truth_of(triples, tables["gold"])
     labels = triples.labels(repeats=repeats, gold=truth)
     sources = {side: tables[f"{side}_features"] for side in ("labeler", "instance")}
     read = {s: io.read_features(source, s, io.ids(index, s)) for s, source in sources.items() if source is not None}

@@ -305,7 +305,7 @@ def context(
         raise InputError(f"labelers: got {labelers!r} with counts, whose labelers nobody knows; allowed with counts: "
                          "global (--labelers global)")  # fmt: skip
     index, instances = triples.index, io.ids(triples.index, "instance")
-    truth = None if gold is None else io.read_gold(given["gold"], instances, triples.words)
+    truth = io.truth_of(triples, given["gold"])
     labels = triples.labels(gold=truth)
     names, values = io.read_values(given["scores"], "instance", instances, kind="scores")
     if increasing and len(names) > 1:

@@ -209,8 +209,8 @@ def fit(
     """
     started = time.perf_counter()
     index = triples.index
-    gold, scores = given["gold"], given["scores"]
-    truth = None if gold is None else io.read_gold(gold, io.ids(index, "instance"), triples.words)
+    scores = given["scores"]
+    truth = io.truth_of(triples, given["gold"])
     labels = triples.labels(repeats=repeats, gold=truth)
     blind = dataclasses.replace(labels, gold=None)
     config, usual, reasons = integrated.plan(labels, class_prior)

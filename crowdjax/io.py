@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Float, Int, Int8
 
 from crowdjax.columns import (
@@ -37,7 +38,7 @@ from crowdjax.columns import (
     word,
     words_of,
 )
-from crowdjax.formats import Form, read_long
+from crowdjax.formats import Form, Long, read_long
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.roles import Columns, Opened, as_record, by_table, named, open_as, tell
 
@@ -55,6 +56,7 @@ class Triples:
         notes: what was left out and what is odd, one sentence each.
         roles: which column plays which role.
         place: what to call the table in a message; where it is worth saying with how it was read.
+        gold: the truths that an export of labels holds, columns instance and label; None where it holds none.
         anonymous: whether these are counts of an item's labels, whose labelers nobody knows.
     """
 
@@ -67,6 +69,7 @@ class Triples:
     notes: tuple[str, ...] = ()
     roles: Mapping[str, str] = dataclasses.field(default_factory=dict)
     place: str = "labels"
+    gold: pa.Table | None = None
     anonymous: bool = False
 
     def labels(self, *, repeats: Repeats = "count", gold: Float[np.ndarray, " I"] | None = None) -> Labels:
@@ -121,9 +124,23 @@ def read_triples(
     text = "read %s: %d rows, %d labelers, %d instances"
     LOG.info(text, place, *sizes.values(), extra={"fields": {"event": "read", **sizes}})
     index = _index(labelers, instances)
+    gold = _gold_of_export(long, instances)
+    if gold is not None:
+        notes.append(
+            f"The labels come with gold labels of {len(gold):,} instances; a fit without other gold uses them."
+        )
+    where_from = place + long.about
     return Triples(
-        labeler, instance, label, weights, index, words, tuple(notes), long.roles, place + long.about, long.anonymous
+        labeler, instance, label, weights, index, words, tuple(notes), long.roles, where_from, gold, long.anonymous
     )
+
+
+def _gold_of_export(long: Long, instances: pa.Array) -> pa.Table | None:
+    """The truths in an export of the instances that have labels."""
+    if long.gold is None:
+        return None
+    gold = long.gold.filter(pc.is_in(long.gold["instance"].cast(instances.type), value_set=instances))
+    return gold if len(gold) else None
 
 
 def _without(data: pa.Table, where: Mapping[str, Where], missing: Sequence[Any]):
@@ -289,6 +306,14 @@ def read_gold(
     truth = np.full(len(instances), np.nan)
     truth[position] = signs(data[label], opened.place, label, words)
     return truth
+
+
+def truth_of(triples: Triples, gold: Opened | None) -> Float[np.ndarray, " I"] | None:
+    """The known truth of the instances of labels: from the gold table or, without one, from the labels' own export;
+    None where there is neither."""
+    if gold is None and triples.gold is not None:
+        gold = open_as("gold", triples.gold, place="gold of the export")
+    return None if gold is None else read_gold(gold, ids(triples.index, "instance"), triples.words)
 
 
 # Numbers about labelers and instances
