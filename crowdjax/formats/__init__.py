@@ -2,10 +2,9 @@
 
     long          labeler, instance, label, perhaps weight; CSV, Parquet, JSON or any table in memory
     wide          a column for every labeler, a row for every instance, nothing where there is no label
-    label-studio  what Label Studio exports: JSON, JSON-MIN or CSV
-    prodigy       what Prodigy's ``db-out`` exports: JSONL
+    label-studio and others: the exports of annotation tools, see ``exports``
 
-Label Studio and Prodigy are recognised by what only they have. A wide table is not: it must be said to be one.
+Exports are recognised by what only they have. A wide table is not: it must be said to be one.
 """
 
 from __future__ import annotations
@@ -15,16 +14,19 @@ from typing import Literal, get_args
 import pyarrow as pa
 
 from crowdjax.columns import listed
-from crowdjax.formats import label_studio, prodigy, wide
+from crowdjax.formats import exports, wide
 from crowdjax.formats.long import Long
-from crowdjax.formats.records import as_table, load
+from crowdjax.formats.records import Records, as_table
 from crowdjax.formats.wide import widen
 from crowdjax.labels import InputError
 from crowdjax.tables import Columns, Table, column_of, is_alias, open_table
 
 __all__ = ["Form", "Long", "read_long", "widen"]
 
-Form = Literal["long", "wide", "label-studio", "prodigy"]
+Form = Literal[
+    "long", "wide", "label-studio", "prodigy", "argilla", "labelbox", "ground-truth", "doccano", "toloka", "mturk",
+    "appen", "peerannot", "lewidi", "glad",
+]  # fmt: skip
 
 
 def read_long(source, *, form: Form | None = None, columns: Columns | None = None) -> Long:
@@ -44,19 +46,15 @@ def read_long(source, *, form: Form | None = None, columns: Columns | None = Non
     """
     if form not in (None, *get_args(Form)):
         raise InputError(f"form: got {form!r}; allowed: {', '.join(get_args(Form))}")
-    records = load(source, "labels")
-    if records is not None:
-        if form == "prodigy" or (form is None and prodigy.is_export(records)):
-            return prodigy.read(records, columns)
-        if form in (None, "label-studio") and label_studio.is_export(records):
-            return label_studio.read(records, columns)
-        table = as_table(records)
-    else:
-        table = open_table(source, "labels")
-        if form == "prodigy":
-            raise InputError(f"{table.place}: not Prodigy's export, which is JSONL")
-    if form == "label-studio" or (form is None and label_studio.is_flat(table)):
-        return label_studio.read_flat(table, columns)
+    opened = exports.open_export(source, "labels")
+    found = None if opened is None else exports.read_export(opened, form, columns)
+    if found is None:
+        opened = as_table(opened) if isinstance(opened, Records) else open_table(source, "labels")
+        found = exports.read_export(opened, form, columns)
+    if found is not None:
+        return found
+    exports.refuse_form(opened.place, form)
+    table = opened
     if form == "wide":
         return wide.read(table, columns)
     return _read(table, columns, hint=form is None)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from crowdjax.columns import Where
-from crowdjax.labels import InputError
 
 
 class Long(NamedTuple):
@@ -21,6 +20,7 @@ class Long(NamedTuple):
         where: says where a value of these columns is in the source.
         notes: what was left out, one sentence each.
         roles: which column (of an export: which key) plays each role, for the user to read.
+        gold: known truth that an export holds, instance and label, each instance once.
     """
 
     place: str
@@ -28,19 +28,7 @@ class Long(NamedTuple):
     where: Mapping[str, Where]
     notes: tuple[str, ...] = ()
     roles: Mapping[str, str] = MappingProxyType({})
-
-
-def from_rows(
-    place: str, rows: Sequence[tuple[str, str, str, str]], notes: Sequence[str], roles: Mapping[str, str]
-) -> Long:
-    """(labeler, instance, label, where it is) of every judgement as a long table of text."""
-    if not rows:
-        raise InputError(f"{place}: no labels at all; at least one is needed{': '.join(['', *notes])}")
-    *columns, at = zip(*rows, strict=True)
-    data = pa.table(
-        dict(zip(("labeler", "instance", "label"), (pa.array(c, pa.string()) for c in columns), strict=True))
-    )
-    return Long(place, data, dict.fromkeys(data.column_names, at.__getitem__), tuple(notes), roles)
+    gold: pa.Table | None = None
 
 
 def left_out(count: int, what: str) -> list[str]:
