@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import copy
 import datetime
 import hashlib
 import io
@@ -67,6 +68,8 @@ def kinds() -> list[Kind]:
     from crowdjax import api, describe
     from crowdjax import io as tables
     from crowdjax.cli import app as main
+    from crowdjax.formats import read_long
+    from crowdjax.formats.records import LINES
     from crowdjax.labels import InputError
     from experiments import config
 
@@ -198,8 +201,18 @@ def kinds() -> list[Kind]:
         return read
 
     samples = {path.name: path.read_bytes() for path in sorted(FOREIGN.rglob("*")) if path.is_file()}
-    in_folders = {"bob.jsonl": ("doccano", ""), "2024-01-01_10-02-00.json": ("ground_truth", "iteration-1/7")}
+    in_folders = {name: ("doccano", "") for name in samples if name in ("ann.jsonl", "bob.jsonl")}
+    in_folders |= {name: ("ground_truth", "iteration-1/7") for name in samples if name.startswith("2024")}
     in_numbers = ("answers.json", "lewidi.json", "lewidi_2025.json", "glad.txt", "label_studio_ratings.json")
+
+    def reads(name: str) -> Callable[[Path], object]:
+        if name in in_folders:
+            return beside(*in_folders[name])
+        return {"studio.json": in_words, "prodigy.jsonl": labels}.get(name, labels if name in in_numbers else ducks)
+
+    documents = {name: of for name, of in samples.items() if name.rpartition(".")[2] in (*LINES, "json")}
+    documents["studio.json"] = json.dumps(studio).encode()
+    documents["prodigy.jsonl"] = "\n".join(map(json.dumps, prodigy)).encode()
     exported = ["INPUT:i", "OUTPUT:o", "GOLDEN:o", "ASSIGNMENT:worker_id", "ASSIGNMENT:status"]
     batch = ["HITId", "WorkerId", "AssignmentStatus", "Input.i", "Answer.q.a", "Answer.q.b", "Reject"]
     forms = ["HITId", "WorkerId", "AssignmentStatus", "Answer.taskAnswers"]
@@ -219,15 +232,9 @@ def kinds() -> list[Kind]:
         Kind("labels16.csv", text(long).decode().encode("utf-16"), labels),
         Kind("semicolons.csv", text(long, ";"), labels),
         Kind("odd.json", odd_json, labels, 2),
-        *(
-            Kind(
-                name,
-                content,
-                beside(*in_folders[name]) if name in in_folders else labels if name in in_numbers else ducks,
-            )
-            for name, content in samples.items()
-        ),
-        *(Kind(f"odd {names[0]}.parquet", odd(names), ducks) for names in (exported, batch, forms, report, flat)),
+        *(Kind(name, content, reads(name)) for name, content in samples.items()),
+        *(Kind(name, inside(name, content), reads(name)) for name, content in documents.items()),
+        *(Kind(f"odd {names[0]}.parquet", odd(names), read_long) for names in (exported, batch, forms, report, flat)),
         *(
             Kind(
                 f"converted {name}",
@@ -271,11 +278,16 @@ STATES = [
 ]
 
 
-def odd_json(rng: np.random.Generator) -> bytes:
-    """Records with these keys, or nearly, and ids of any types."""
+def anything(rng: np.random.Generator) -> object:
+    """A value of JSON."""
     some = [*LIKE, 1, 1.0, 1.5, True, None, 2**53, 2**53 + 1, 10**30, -1, "\ud800", "\U0001f986", "", "NaN", "x" * 5000,
             float("nan"), 1e400, [], ["a"], {}, {"a": [1]}]  # fmt: skip
-    few = [some[k] for k in rng.integers(len(some), size=3)]
+    return some[rng.integers(len(some))]
+
+
+def odd_json(rng: np.random.Generator) -> bytes:
+    """Records with these keys, or nearly, and ids of any types."""
+    few = [anything(rng) for _ in range(3)]
 
     def record():
         whole = {
@@ -288,6 +300,33 @@ def odd_json(rng: np.random.Generator) -> bytes:
     escaped = bool(rng.random() < 0.8)
     records = [record() for _ in range(rng.integers(0, 8))]
     return json.dumps(records, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
+
+
+def inside(name: str, content: bytes) -> Callable[[np.random.Generator], bytes]:
+    """A function that makes the JSON of a sample with values put in place of others, gone, or there twice."""
+    by_lines = not name.endswith(".json")
+    found = [json.loads(line) for line in content.decode().split("\n") if line] if by_lines else json.loads(content)
+
+    def make(rng) -> bytes:
+        whole = copy.deepcopy(found)
+        for _ in range(rng.integers(1, 4)):
+            of = whole
+            while of:  # down to an object or a list, and one of its members
+                key = (list(of) if isinstance(of, dict) else range(len(of)))[rng.integers(len(of))]
+                if not isinstance(of[key], dict | list) or not of[key] or rng.random() < 0.2:
+                    break
+                of = of[key]
+            if not of:
+                continue
+            if rng.random() < 0.3:
+                del of[key]
+            elif rng.random() < 0.3 and isinstance(of, list):
+                of.append(copy.deepcopy(of[key]))
+            else:
+                of[key] = anything(rng)
+        return "\n".join(map(json.dumps, whole)).encode() if by_lines else json.dumps(whole).encode()
+
+    return make
 
 
 def odd(names: list[str]) -> Callable[[np.random.Generator], bytes]:
