@@ -97,7 +97,7 @@ EXPECTED = {
         [("A1WORKER", "3HIT1", "duck"), ("A2WORKER", "3HIT1", "goose"), ("A2WORKER", "3HIT2", "duck")],
         {},
         [
-            "2 HITs have 1 inputs; each HIT is an instance, unless the input is said to be: "
+            "2 HITs have only 1 different input; each HIT is an instance, unless the input is said to be: "
             "columns={'instance': 'Input.text'} (--columns instance=Input.text).",
             "Annotations without an answer, left out: 1.",
         ],
@@ -193,7 +193,17 @@ def test_argillas_flat_table_is_read():
     )
     long = read_long(table)
     assert rows(long) == [("u1", "r1", "duck")]
-    assert long.notes == ("Responses that are drafts or discarded, left out: 1.",)
+    assert long.notes == (
+        "Responses that are drafts or discarded, left out: 1.",
+        "Records without a response, left out: 1.",
+    )
+    two = table.append_column("size.responses", [[["big"], []]])
+    two = two.append_column("size.responses.users", [[["u1"], []]])
+    message = refused(lambda: read_long(two), "several questions, bird, size")
+    assert rows(read_long(two, columns=pasted(message))) == [("u1", "r1", "duck")]
+    assert rows(read_long(two, columns={"label": "size"})) == [("u1", "r1", "big")]
+    short = table.set_column(3, "bird.responses.users", [[["u1"], None]])
+    refused(lambda: read_long(short), "row 1", "2 responses of 1 users")
 
 
 def test_doccanos_older_export_has_the_users_number():
@@ -206,9 +216,11 @@ def test_doccanos_older_export_has_the_users_number():
 
 def test_one_file_of_doccano_does_not_say_who(tmp_path):
     shutil.copy(FOREIGN / "doccano" / "ann.jsonl", tmp_path / "all.jsonl")
-    refused(lambda: read_long(tmp_path / "all.jsonl"), "export of doccano", "folder", "one file for every labeler")
+    refused(lambda: read_long(tmp_path / "all.jsonl"), "export of doccano", "folder", "a file for every labeler")
     shutil.copy(FOREIGN / "doccano" / "bob.jsonl", tmp_path / "bob.jsonl")
-    refused(lambda: read_long(tmp_path), "all: the labels of everybody together")
+    refused(lambda: read_long(tmp_path), "does not say who labelled")
+    (tmp_path / "all.jsonl").unlink()
+    assert rows(read_long(tmp_path)) == EXPECTED["doccano"][0][2:]
 
 
 def test_folders_of_json_are_read_as_what_is_in_them(tmp_path):
@@ -467,6 +479,17 @@ def test_glads_text_is_refused_where_it_contradicts_itself(line, words, tmp_path
     refused(lambda: read_long(tmp_path / "glad.txt"), *words)
 
 
+def test_what_nobody_labelled_is_said(tmp_path):
+    (tmp_path / "glad.txt").write_text("1 1 3 .5\n2 0 1\n")
+    (tmp_path / "answers.json").write_text('{"a": {"w": 1}, "b": {}}')
+    (tmp_path / "l.json").write_text(
+        '{"1": {"annotations": "1", "annotators": "A"}, "2": {"annotations": "", "annotators": ""}}'
+    )
+    assert read_long(tmp_path / "glad.txt").notes[0] == "Images without a label, left out: 2."
+    assert read_long(tmp_path / "answers.json").notes == ("Instances without answers, left out: 1.",)
+    assert read_long(tmp_path / "l.json").notes == ("Instances without annotations, left out: 1.",)
+
+
 def test_a_text_file_that_is_a_table_stays_one(tmp_path):
     (tmp_path / "labels.txt").write_text("labeler,instance,label\na,b,1\n")
     assert rows(read_long(tmp_path / "labels.txt")) == [("a", "b", "1")]
@@ -541,6 +564,10 @@ def test_values_of_json_of_several_types_that_differ_are_text():
 def test_json_that_loses_something_is_refused(text, words, tmp_path):
     (tmp_path / "x.json").write_text(text)
     refused(lambda: io.read_labels(tmp_path / "x.json"), "x.json", *words)
+
+
+def test_keys_that_are_no_text_are_refused():
+    refused(lambda: read_long([{"labeler": "a"}, {1: "b"}]), "record 2", "key 1", "allowed: text")
 
 
 def test_a_whole_character_in_two_escapes_is_read(tmp_path):

@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from typing import Any
 
 from crowdjax.files import reading
-from crowdjax.formats.judgements import Judgement, field, members, only, to_long
+from crowdjax.formats.judgements import Judgement, chosen, field, members, only, to_long
 from crowdjax.formats.long import Long, left_out
 from crowdjax.formats.records import Records, brief
-from crowdjax.labels import InputError
 from crowdjax.tables import Columns, Table, named
 
 IDS = ("id", "external_id")
 OLD = ("annotation", "annotation_agent")
 ANSWERED = ("submitted", "validated", "default", "completed", "pending")  # the last two are of records of version 2
 DROPPED = ("draft", "discarded")
+DRAFTS, BARE = "Responses that are drafts or discarded", "Records without a response"
 
 
 def is_export(records: Records) -> bool:
@@ -51,7 +51,7 @@ def read(records: Records, columns: Columns | None) -> Long:
                     found.append(Judgement(who, instance, given, at))
                 else:
                     dropped += 1
-    notes = left_out(dropped, "Responses that are drafts or discarded") + left_out(bare, "Records without a response")
+    notes = left_out(dropped, DRAFTS) + left_out(bare, BARE)
     roles = {"labeler": "user_id", "instance": key, "label": "response"}
     return to_long(records.place, found, roles, question=columns.get("label"), notes=notes)
 
@@ -119,31 +119,24 @@ def read_flat(table: Table, columns: Columns | None) -> Long:
     """
     columns = only(columns, "an export of Argilla", "label", "instance")
     key = named(table, columns.get("instance", "id"))
-    questions = _questions(table)
-    status = {q: f"{q}.responses.status" for q in questions if f"{q}.responses.status" in table.columns}
-    names = [key, *(f"{q}.responses{part}" for q in questions for part in ("", ".users")), *status.values()]
-    data = table.read(list(dict.fromkeys(names)))
+    question = chosen(table.place, _questions(table), columns.get("label"))
+    parts = [f"{question}.responses{part}" for part in ("", ".users", ".status")]
+    parts = [name for name in parts if name in table.columns]
+    data = table.read(list(dict.fromkeys([key, *parts])))
     with reading(table.place, "Argilla's table"):
         rows = data.to_pylist()
     found: list[Judgement] = []
-    dropped = 0
+    dropped = bare = 0
     for n, row in enumerate(rows, 1):
         with reading(f"{table.place}: row {n}", "a record of Argilla"):
-            for question in questions:
-                values, users = (members(row, f"{question}.responses{part}") for part in ("", ".users"))
-                states = members(row, status[question]) if question in status else [None] * len(values)
-                if not len(values) == len(users) == len(states):
-                    raise ValueError(f"{question!r}: {len(values)} responses of {len(users)} users; needed: as many")
-                for who, value, state in zip(users, values, states, strict=True):
-                    if _counts(state):
-                        found.append(Judgement(who, row[key], {question: value}, f"row {n}"))
-                    else:
-                        dropped += 1
-    chosen = columns.get("label")
-    if chosen is None and len(questions) == 1:
-        chosen = questions[0]
-    of = [j for j in found if chosen is None or chosen in j.answers]
-    if chosen is not None and not of and chosen not in questions:
-        raise InputError(f"{table.place}: no question {brief(chosen)}; found: {', '.join(questions)}")
-    notes = left_out(dropped, "Responses that are drafts or discarded")
-    return to_long(table.place, of, {"labeler": "users", "instance": key}, question=columns.get("label"), notes=notes)
+            lists = [members(row, name) for name in parts]
+            if len({*map(len, lists)}) > 1:
+                raise ValueError(f"{len(lists[0])} responses of {len(lists[1])} users; needed: as many")
+            bare += not lists[0]
+            for value, who, *status in zip(*lists, strict=True):
+                if _counts(*(status or [None])):
+                    found.append(Judgement(who, row[key], {str(question): value}, f"row {n}"))
+                else:
+                    dropped += 1
+    notes = left_out(dropped, DRAFTS) + left_out(bare, BARE)
+    return to_long(table.place, found, {"labeler": parts[1], "instance": key, "label": parts[0]}, notes=notes)

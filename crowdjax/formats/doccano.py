@@ -19,7 +19,7 @@ from crowdjax.labels import InputError
 from crowdjax.tables import Columns, is_alias
 
 LABELS = ("label", "labels")
-EVERYBODY = ("all", "admin_all", "unknown")
+EVERYBODY = "all"  # the file of a project in which everybody sees the labels of the others
 
 
 def is_export(records: Records) -> bool:
@@ -31,7 +31,7 @@ def is_export(records: Records) -> bool:
         return False
     if any(is_alias(name, "instance") for name in names):
         return False
-    return len(set(records.files)) > 1 or all(isinstance(_labels(row), list) for row in records.rows)
+    return records.folder or all(isinstance(_labels(row), list) for row in records.rows)
 
 
 def _is_old(records: Records) -> bool:
@@ -54,12 +54,10 @@ def read(records: Records, columns: Columns | None) -> Long:
     columns = only(columns, "an export of doccano", "instance")
     key, old = columns.get("instance", "id"), _is_old(records)
     names = [PurePosixPath(file).name.partition(".")[0] for file in records.files]
-    alone = [name for name in names if name in EVERYBODY]
-    if not old and (len(set(records.files)) < 2 or alone):
-        what = f"{alone[0]}: the labels of everybody together" if alone else "does not say who labelled"
+    if not old and (not records.folder or EVERYBODY in names):
         raise InputError(
-            f"{records.place}: an export of doccano, {what}; needed: a folder with one file for every labeler, "
-            "NAME.jsonl, which doccano exports"
+            f"{records.place}: an export of doccano that does not say who labelled; needed: a folder with a file for "
+            "every labeler, NAME.jsonl, as doccano exports where labelers do not share their annotations"
         )
     found: list[Judgement] = []
     for row, at, name in zip(records.rows, records.at, names, strict=True):

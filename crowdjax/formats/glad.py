@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from crowdjax.files import File, find, is_path, reading
 from crowdjax.formats.judgements import Judgement, only, to_long
-from crowdjax.formats.long import Long
+from crowdjax.formats.long import Long, left_out
 from crowdjax.formats.records import JSON, TABLES, brief
 from crowdjax.labels import InputError
 from crowdjax.tables import Columns
@@ -61,12 +61,14 @@ def read(text: Lines, columns: Columns | None) -> Long:
             raise InputError(f"{text.place}: line {n}: got {brief(line)}; allowed: image, labeler and label")
         image, labeler, label = parts
         found.append(Judgement(labeler, image, {"label": label}, f"line {n}"))
+    images, labelers = {j.instance for j in found}, {j.labeler for j in found}
     for said, what, there in (
         (n_labels, "labels", len(found)),
-        (n_labelers, "labelers", len({j.labeler for j in found})),
-        (n_images, "images", len({j.instance for j in found})),
+        (n_labelers, "labelers", len(labelers)),
+        (n_images, "images", len(images)),
     ):
         if there > int(said) or (what == "labels" and there < int(said)):
             raise InputError(f"{text.place}: line 1 says {said} {what}, but there are {there}; allowed: as many")
-    notes = [f"The chance of class 1 in the first line, {prior}, is not used."]
+    notes = left_out(int(n_images) - len(images), "Images without a label")
+    notes += [f"The chance of class 1 in the first line, {prior}, is not used."]
     return to_long(text.place, found, {"labeler": "the second number", "instance": "the first"}, notes=notes)

@@ -81,7 +81,7 @@ def to_long(
 
 def chosen(place: str, found: Iterable[str], given) -> str | None:
     """The question that is meant, of those found."""
-    names = sorted(found)
+    names = sorted(found, key=str)
     if not names:
         return None
     if given is None and len(names) > 1:

@@ -32,7 +32,7 @@ def read(records: Records, columns: Columns | None) -> Long:
     columns = only(columns, "an export of Labelbox", "label", "instance")
     key = columns.get("instance", "id")
     found: list[Judgement] = []
-    bare = 0
+    bare = within = 0
     for row, at in zip(records.rows, records.at, strict=True):
         with reading(f"{records.place}: {at}", "a data row of Labelbox"):
             projects = row.get("projects") or {}
@@ -41,19 +41,21 @@ def read(records: Records, columns: Columns | None) -> Long:
             labels = [label for name in projects for label in members(projects[name], "labels")]
             bare += not labels
             for k, label in enumerate(labels, 1):
-                answers = _answers(label)
+                answers, more = _answers(label)
+                within += more
                 who = field(field(label, "label_details"), "created_by") if answers else None
                 instance = field(field(row, "data_row"), key)
                 found.append(Judgement(who, instance, answers, f"{at}, label {k}"))
-    notes = left_out(bare, "Data rows without a label")
+    notes = left_out(bare, "Data rows without a label") + left_out(within, "Answers to questions within answers")
     roles = {"labeler": "created_by", "instance": key, "label": "classification"}
     return to_long(records.place, found, roles, question=columns.get("label"), notes=notes)
 
 
-def _answers(label: Any) -> dict[str, Any]:
-    """The answers to the classifications of a label."""
+def _answers(label: Any) -> tuple[dict[str, Any], int]:
+    """(the answers to the classifications of a label, how many more there are within these)."""
     annotations = label.get("annotations") if isinstance(label, dict) else field(label, "annotations")
     answers: dict[str, Any] = {}
+    within = 0
     for given in members(annotations or {}, "classifications"):
         if not isinstance(given, dict):
             raise ValueError(f"a classification: got {brief(given)}; needed: an object")
@@ -61,12 +63,15 @@ def _answers(label: Any) -> dict[str, Any]:
         if question in answers:
             raise ValueError(f"question {brief(question)} twice in a label; needed: once")
         if given.get("radio_answer") is not None:
-            answers[question] = _value(given["radio_answer"])
-        elif given.get("checklist_answers") is not None:
-            answers[question] = [_value(one) for one in members(given, "checklist_answers")]
+            chosen = [given["radio_answer"]]
         elif given.get("text_answer") is not None:
             answers[question] = given["text_answer"].get("content")
-    return answers
+            continue
+        else:
+            chosen = members(given, "checklist_answers")
+        answers[question] = [_value(one) for one in chosen]
+        within += sum(len(members(one, "classifications")) for one in chosen)
+    return answers, within
 
 
 def _value(answer: Any) -> Any:

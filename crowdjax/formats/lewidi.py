@@ -12,7 +12,7 @@ from typing import Any
 
 from crowdjax.files import reading
 from crowdjax.formats.judgements import Judgement, field, only, to_long
-from crowdjax.formats.long import Long
+from crowdjax.formats.long import Long, left_out
 from crowdjax.formats.records import Records, brief
 from crowdjax.tables import Columns
 
@@ -29,11 +29,12 @@ def read(records: Records, columns: Columns | None) -> Long:
     only(columns, "LeWiDi's JSON")
     several = len(set(records.files)) > 1
     found: list[Judgement] = []
+    bare = 0
     for row, at in zip(records.rows, records.at, strict=True):
         for instance, of in row.items():
             where = f"instance {brief(instance)}" + (f" of {at}" if several else "")
             with reading(f"{records.place}: {where}", "an instance of LeWiDi"):
-                who = _listed(field(of, "annotators"))
+                who = _listed(of.get("annotators") if isinstance(of, dict) else field(of, "annotators"))
                 what = of.get("annotations")
                 if isinstance(what, dict):
                     given = list(what.items())
@@ -42,9 +43,10 @@ def read(records: Records, columns: Columns | None) -> Long:
                     if labels and len(labels) != len(who):
                         raise ValueError(f"{len(labels)} annotations of {len(who)} annotators; needed: as many")
                     given = list(zip(who, labels or [None] * len(who), strict=True))
+                bare += not given
                 found += [Judgement(name, instance, {"annotations": _several(label)}, where) for name, label in given]
     roles = {"labeler": "annotators", "instance": "the key of each", "label": "annotations"}
-    return to_long(records.place, found, roles)
+    return to_long(records.place, found, roles, notes=left_out(bare, "Instances without annotations"))
 
 
 def _listed(text: Any) -> list:

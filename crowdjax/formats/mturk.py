@@ -106,7 +106,8 @@ def _alike(table: Table) -> list[str]:
     if n_inputs >= n_hits:
         return []
     say = f": {paste({'instance': inputs[0]})}" if len(inputs) == 1 else ""
-    return [f"{n_hits:,} HITs have {n_inputs:,} inputs; each HIT is an instance, unless the input is said to be{say}."]
+    what = f"{n_hits:,} HITs have only {n_inputs:,} different input{'s' if n_inputs > 1 else ''}"
+    return [f"{what}; each HIT is an instance, unless the input is said to be{say}."]
 
 
 def _groups(table: Table, answers: Sequence[str]) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ import posixpath
 
 from crowdjax.files import reading
 from crowdjax.formats.judgements import Judgement, only, to_long
-from crowdjax.formats.long import Long
+from crowdjax.formats.long import Long, left_out
 from crowdjax.formats.records import Records, brief
 from crowdjax.tables import Columns
 
@@ -31,13 +31,16 @@ def read(records: Records, columns: Columns | None) -> Long:
     """The labels of a file, or of several with different instances."""
     only(columns, "peerannot's answers")
     found: list[Judgement] = []
+    bare = 0
     for row, at in zip(records.rows, records.at, strict=True):
         for instance, of in row.items():
             with reading(f"{records.place}: {at}", "answers of peerannot"):
                 if not isinstance(of, dict):
                     raise ValueError(f"{brief(instance)}: got {brief(of)}; needed: labels by labeler")
+                bare += not of
                 found += [
                     Judgement(who, instance, {"answers": label}, f"instance {brief(instance)}, labeler {brief(who)}")
                     for who, label in of.items()
                 ]
-    return to_long(records.place, found, {"labeler": "the inner keys", "instance": "the outer keys"})
+    roles = {"labeler": "the inner keys", "instance": "the outer keys"}
+    return to_long(records.place, found, roles, notes=left_out(bare, "Instances without answers"))

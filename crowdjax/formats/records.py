@@ -23,12 +23,14 @@ SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half a character: only what esca
 
 
 class Records(NamedTuple):
-    """Objects of JSON; ``at`` says where each of them is, ``files`` in which file ("" where in none)."""
+    """Objects of JSON; ``at`` says where each of them is, ``files`` in which file ("" where in none)
+    and ``folder`` whether a folder of them was given."""
 
     place: str
     rows: list[dict[str, Any]]
     at: list[str]
     files: list[str]
+    folder: bool = False
 
 
 def load(source, place: str) -> Records | None:
@@ -58,7 +60,7 @@ def load(source, place: str) -> Records | None:
             raise InputError(f"{place}: empty file; needed: at least one record")
         inside = f"{listed([posixpath.relpath(file.path, home)])}, " if folder else ""
         rows += [(row, inside + at, file.path) for row, at in _read(text, file.ending in LINES, place, inside)]
-    return _checked(place, rows)
+    return _checked(place, rows)._replace(folder=folder)
 
 
 def _read(text: str, by_lines: bool, place: str, inside: str) -> list[tuple[Any, str]]:
@@ -120,6 +122,9 @@ def _checked(place: str, rows: list[tuple[Any, str, str]]) -> Records:
     for row, at, _ in rows:
         if not isinstance(row, dict):
             raise InputError(f"{place}: {at}: got {brief(row)}; allowed: an object, {{...}}")
+        if not all(isinstance(key, str) for key in row):
+            other = next(key for key in row if not isinstance(key, str))
+            raise InputError(f"{place}: {at}: key {show(other)}; allowed: text")
     if not rows:
         raise InputError(f"{place}: no records; at least one is needed")
     return Records(place, *map(list, zip(*rows, strict=True)))
