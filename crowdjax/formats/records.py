@@ -81,7 +81,7 @@ def _read(text: str, by_lines: bool, place: str, inside: str) -> list[tuple[Any,
 
 def _parse(text: str, place: str):
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return DECODER.decode(text)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if "\n" in text else ""
         raise InputError(f"{place}: not JSON: {error.msg} ({line}column {error.colno})") from None
@@ -96,6 +96,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"key {show(next(n for n in names if names.count(n) > 1))} twice in an object")
     return found
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _refuse_surrogates(row: Any, place: str) -> None:
@@ -119,10 +122,10 @@ def brief(value: Any) -> str:
 
 
 def _checked(place: str, rows: list[tuple[Any, str, str]]) -> Records:
-    for row, at, _ in rows:
+    for row, at, file in rows:
         if not isinstance(row, dict):
             raise InputError(f"{place}: {at}: got {brief(row)}; allowed: an object, {{...}}")
-        if not all(isinstance(key, str) for key in row):
+        if not file and not all(isinstance(key, str) for key in row):  # JSON itself has no other keys
             other = next(key for key in row if not isinstance(key, str))
             raise InputError(f"{place}: {at}: key {show(other)}; allowed: text")
     if not rows:
