@@ -256,6 +256,14 @@ def test_answers_of_peerannot_elsewhere_have_to_be_said_to_be_such(tmp_path):
     assert rows(read_long(path, form="peerannot")) == EXPECTED["peerannot"][0]
 
 
+def test_bytes_of_parquet_that_are_no_text_are_refused(tmp_path):
+    half = pa.array([b"\xff\xfe", b"a"]).cast(pa.binary()).view(pa.string())
+    for name, column in {"labeler": half, "instance": half.dictionary_encode(), "label": half}.items():
+        table = {"labeler": ["a", "b"], "instance": ["q", "q"], "label": ["yes", "no"]} | {name: column}
+        pq.write_table(pa.table(table), tmp_path / "x.parquet")
+        refused(lambda: io.read_labels(tmp_path / "x.parquet", positive="yes"), "x.parquet", "UTF8")
+
+
 # Refusals with a line to paste
 
 
