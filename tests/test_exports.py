@@ -16,6 +16,7 @@ import pytest
 from test_io import refused
 
 from crowdjax import io
+from crowdjax.cli import app as main
 from crowdjax.cli.common import columns_of
 from crowdjax.formats import read_long
 
@@ -299,6 +300,29 @@ def test_of_several_questions_one_is_said(name, tmp_path):
     assert read_long(records, columns=pasted(message)).data.num_rows > 0
     assert rows(read_long(records, columns={"label": question})) == EXPECTED[name][0]
     refused(lambda: read_long(records, columns={"label": "colour"}), "no question 'colour'", question)
+
+
+TWO = ({"duck", "goose"}, {"0", "1"})
+
+
+@pytest.mark.parametrize("name", [n for n, (found, *_) in EXPECTED.items() if {word for *_, word in found} in TWO])
+def test_a_sample_is_converted_at_once_or_with_what_the_refusal_says(name, tmp_path, capfd):
+    line = ["convert", str(FOREIGN / name), str(tmp_path / "out.csv")]
+    status, said = run(line, capfd)
+    if status == 2:
+        option = said[said.rindex("(--") + 1 : said.rindex(")")]
+        status, _ = run([*line, *shlex.split(option)], capfd)
+    assert status == 0
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 1 + len(EXPECTED[name][0])
+
+
+def run(line: list[str], capfd) -> tuple[int, str]:
+    try:
+        main(line)
+        status = 0
+    except SystemExit as end:
+        status = int(end.code or 0)
+    return status, capfd.readouterr().err
 
 
 def test_of_several_outputs_of_toloka_one_is_said():
