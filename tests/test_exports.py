@@ -535,6 +535,14 @@ def test_a_form_that_a_table_does_not_have_is_refused(form):
     refused(lambda: read_long([{"labeler": "a", "instance": "b", "label": 1}], form=form))
 
 
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_role_that_an_export_leaves_no_choice_of_and_two_names_are_refused(name):
+    refused(lambda: read_long(FOREIGN / name, columns={"weight": "w"}), "columns: got 'weight'")
+    for role in ("labeler", "instance", "label"):
+        refused(lambda role=role: read_long(FOREIGN / name, columns={role: ["a", "b"]}), "columns: ")
+        refused(lambda role=role: read_long(FOREIGN / name, columns={role: "no such"}))
+
+
 # Ids
 
 

@@ -109,10 +109,11 @@ def paste(columns: Mapping[str, str]) -> str:
 
 def only(columns: Columns | None, what: str, *allowed: str) -> dict[str, Any]:
     """``columns``, refused where it names a role that an export leaves no choice of."""
-    for given in columns or {}:
+    for given, name in (columns or {}).items():
         if given not in allowed:
-            some = f"allowed: {', '.join(allowed)}" if allowed else "allowed: none"
-            raise InputError(f"columns: got {given!r} of {what}; {some}")
+            raise InputError(f"columns: got {given!r} of {what}; allowed: {', '.join(allowed) or 'none'}")
+        if isinstance(name, list | tuple | dict):
+            raise InputError(f"columns: {given}: got {show(name)} of {what}; allowed: one name")
     return dict(columns or {})
 
 
