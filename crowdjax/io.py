@@ -125,10 +125,6 @@ def read_triples(
     LOG.info(text, place, *sizes.values(), extra={"fields": {"event": "read", **sizes}})
     index = _index(labelers, instances)
     gold = _gold_of_export(long, instances)
-    if gold is not None:
-        notes.append(
-            f"The labels come with gold labels of {len(gold):,} instances; a fit without other gold uses them."
-        )
     where_from = place + long.about
     return Triples(
         labeler, instance, label, weights, index, words, tuple(notes), long.roles, where_from, gold, long.anonymous

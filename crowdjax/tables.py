@@ -118,7 +118,9 @@ def _open_parquet(files: list[File], place: str) -> Table:
 def _open_dataset(data, place: str) -> Table:
     def read(columns):
         with reading(place, "Parquet"):
-            return data.to_table(columns=columns)
+            table = data.to_table(columns=columns)
+            table.validate(full=True)  # bytes that are no text would be noticed where ids are shown
+            return table
 
     return Table(place, data.schema.names, read)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import copy
 import datetime
 import hashlib
 import io
@@ -51,6 +52,7 @@ class Kind(NamedTuple):
     share: float = 1.0
 
 
+FOREIGN = ROOT / "tests" / "fixtures" / "foreign"
 WORDS = (
     """
 NaN|nan|null|None|NA|inf|-inf|1e400|-1|2|0.5|1.0|TRUE|yes|2147483648|18446744073709551616|2024-01-31|2024-01-31T00:00:00Z
@@ -66,6 +68,8 @@ def kinds() -> list[Kind]:
     from crowdjax import api, describe
     from crowdjax import io as tables
     from crowdjax.cli import app as main
+    from crowdjax.formats import read_long
+    from crowdjax.formats.records import LINES
     from crowdjax.labels import InputError
     from experiments import config
 
@@ -158,7 +162,9 @@ def kinds() -> list[Kind]:
                     status = 0
                 except SystemExit as end:
                     status = end.code or 0
-            if status not in (0, 2) or said.getvalue().count("\n") != (status == 2):
+            lines = said.getvalue().split("\n")
+            notes = [line for line in lines if line.startswith("crowdjax: note: ") and line.isprintable()]
+            if status not in (0, 2) or len(lines) - len(notes) != 1 + (status == 2):
                 raise RuntimeError(f"exit status {status}, and said {said.getvalue()!r}")
             if place.exists() != (status == 0):
                 raise RuntimeError(f"exit status {status}, and {out} is {'' if place.exists() else 'not '}there")
@@ -176,6 +182,43 @@ def kinds() -> list[Kind]:
     def in_words(path: Path):
         return tables.read_labels(path, positive="yes")
 
+    def ducks(path: Path):
+        return tables.read_labels(path, positive="duck")
+
+    def beside(sample: str, below: str = "") -> Callable[[Path], object]:
+        """Reads the folder of a sample, with the file in it, in the folder ``below``."""
+
+        def read(path: Path):
+            folder = path.with_name("folder")
+            shutil.copytree(FOREIGN / sample, folder)
+            try:
+                (folder / below).mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, folder / below / path.name)
+                return ducks(folder)
+            finally:
+                shutil.rmtree(folder)
+
+        return read
+
+    samples = {path.name: path.read_bytes() for path in sorted(FOREIGN.rglob("*")) if path.is_file()}
+    in_folders = {name: ("doccano", "") for name in samples if name in ("ann.jsonl", "bob.jsonl")}
+    in_folders |= {name: ("ground_truth", "iteration-1/7") for name in samples if name.startswith("2024")}
+    in_numbers = ("answers.json", "lewidi.json", "lewidi_2025.json", "glad.txt", "label_studio_ratings.json")
+
+    def reads(name: str) -> Callable[[Path], object]:
+        if name in in_folders:
+            return beside(*in_folders[name])
+        return {"studio.json": in_words, "prodigy.jsonl": labels}.get(name, labels if name in in_numbers else ducks)
+
+    documents = {name: of for name, of in samples.items() if name.rpartition(".")[2] in (*LINES, "json")}
+    documents["studio.json"] = json.dumps(studio).encode()
+    documents["prodigy.jsonl"] = "\n".join(map(json.dumps, prodigy)).encode()
+    exported = ["INPUT:i", "OUTPUT:o", "GOLDEN:o", "ASSIGNMENT:worker_id", "ASSIGNMENT:status"]
+    batch = ["HITId", "WorkerId", "AssignmentStatus", "Input.i", "Answer.q.a", "Answer.q.b", "Reject"]
+    forms = ["HITId", "WorkerId", "AssignmentStatus", "Answer.taskAnswers"]
+    report = ["_unit_id", "_worker_id", "_tainted", "q", "q_gold"]
+    flat = ["id", "q.responses", "q.responses.users", "q.responses.status"]
+
     return [
         Kind("labels.csv", text(long), labels),
         Kind("labels.csv", text(long.append_column("weight", [rng.random(n)])), labels),
@@ -186,6 +229,22 @@ def kinds() -> list[Kind]:
         Kind("labels.parquet", parquet(long, compression="none", use_dictionary=False), labels),
         Kind("studio.json", json.dumps(studio).encode(), in_words),
         Kind("prodigy.jsonl", "\n".join(map(json.dumps, prodigy)).encode(), labels),
+        Kind("labels16.csv", text(long).decode().encode("utf-16"), labels),
+        Kind("semicolons.csv", text(long, ";"), labels),
+        Kind("odd.json", odd_json, labels, 2),
+        *(Kind(name, content, reads(name)) for name, content in samples.items()),
+        *(Kind(name, inside(name, content), reads(name)) for name, content in documents.items()),
+        *(Kind(f"odd {names[0]}.parquet", odd(names), read_long) for names in (exported, batch, forms, report, flat)),
+        *(
+            Kind(
+                f"converted {name}",
+                samples[name],
+                command("convert", "{}", "out.csv", "--positive", "duck", out="out.csv"),
+            )
+            for name in ("argilla.json", "labelbox.ndjson", "toloka.tsv", "mturk.csv", "appen.csv", "label_studio.json")
+        ),
+        Kind("described.json", odd_json, describe),
+        Kind("fitted odd.json", odd_json, fitted, 0.1),
         Kind("features.csv", text(features), lambda path: tables.read_features(path, "instance", ids)),
         Kind("features.parquet", parquet(features), lambda path: tables.read_features(path, "instance", ids)),
         Kind("gold.csv", text(gold), lambda path: tables.read_gold(path, ids)),
@@ -201,6 +260,73 @@ def kinds() -> list[Kind]:
         *(Kind(name, content, saved_with(name)) for name, content in saved.items()),
         *(Kind(name, content, saved_with(name, True)) for name, content in saved.items() if name != "fit.json"),
     ]  # fmt: skip
+
+
+# Ids that are nearly the same, and words of exports
+LIKE = ["é", "e\u0301", "a", "a ", " a", "A", "a\0", "a\0b", "1", "01", "1.0", "1 ", "9007199254740993"]
+STATES = [
+    "Approved",
+    "REJECTED",
+    "submitted",
+    "true",
+    "false",
+    "duck",
+    "a\nb",
+    "a|b",
+    '["duck"]',
+    '[{"q":{"label":"x"}}]',
+]
+
+
+def anything(rng: np.random.Generator) -> object:
+    """A value of JSON."""
+    some = [*LIKE, 1, 1.0, 1.5, True, None, 2**53, 2**53 + 1, 10**30, -1, "\ud800", "\U0001f986", "", "NaN", "x" * 5000,
+            float("nan"), 1e400, [], ["a"], {}, {"a": [1]}]  # fmt: skip
+    return some[rng.integers(len(some))]
+
+
+def odd_json(rng: np.random.Generator) -> bytes:
+    """Records with these keys, or nearly, and ids of any types."""
+    few = [anything(rng) for _ in range(3)]
+
+    def record():
+        whole = {
+            "labeler": few[rng.integers(3)],
+            "instance": few[rng.integers(3)],
+            "label": [0, 1, "1", True][rng.integers(4)],
+        }
+        return {key: value for key, value in whole.items() if rng.random() < 0.98}
+
+    escaped = bool(rng.random() < 0.8)
+    records = [record() for _ in range(rng.integers(0, 8))]
+    return json.dumps(records, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
+
+
+def inside(name: str, content: bytes) -> Callable[[np.random.Generator], bytes]:
+    """A function that makes the JSON of a sample with values put in place of others, gone, or there twice."""
+    by_lines = not name.endswith(".json")
+    found = [json.loads(line) for line in content.decode().split("\n") if line] if by_lines else json.loads(content)
+
+    def make(rng) -> bytes:
+        whole = copy.deepcopy(found)
+        for _ in range(rng.integers(1, 4)):
+            of = whole
+            while of:  # down to an object or a list, and one of its members
+                key = (list(of) if isinstance(of, dict) else range(len(of)))[rng.integers(len(of))]
+                if not isinstance(of[key], dict | list) or not of[key] or rng.random() < 0.2:
+                    break
+                of = of[key]
+            if not of:
+                continue
+            if rng.random() < 0.3:
+                del of[key]
+            elif rng.random() < 0.3 and isinstance(of, list):
+                of.append(copy.deepcopy(of[key]))
+            else:
+                of[key] = anything(rng)
+        return "\n".join(map(json.dumps, whole)).encode() if by_lines else json.dumps(whole).encode()
+
+    return make
 
 
 def odd(names: list[str]) -> Callable[[np.random.Generator], bytes]:
@@ -224,6 +350,10 @@ def odd(names: list[str]) -> Callable[[np.random.Generator], bytes]:
             lambda: pa.array([w.encode("utf-8", "replace") for w in words]),
             lambda: pa.nulls(n),
             lambda: pa.array(whole, pa.timestamp("ns", "UTC")),
+            lambda: pa.array(whole * 10**9, pa.timestamp("us", "Asia/Tokyo")),
+            lambda: pa.array([LIKE[k] for k in rng.integers(len(LIKE), size=n)]),
+            lambda: pa.array([["duck", "goose"][: abs(int(k))] for k in whole]),
+            lambda: pa.array([STATES[k] for k in rng.integers(len(STATES), size=n)]),
             lambda: pa.array(whole.astype(np.int32), pa.date32()),
             lambda: pa.array(whole, pa.duration("s")),
             lambda: pa.array([str(k) for k in whole]).cast(pa.decimal128(20, 3)),

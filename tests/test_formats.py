@@ -85,7 +85,11 @@ def test_label_studio_csv_and_json_min_are_recognised(tmp_path, write):
     empty = [r | ({"animal": None} if r["annotator"] == 1 else {}) for r in records]
     assert judgements(empty, **settings) == [(2, 7, 0), (2, 8, 1)]
     several = [r | {"animal": {"choices": ["duck", "goose"]}} for r in records[:1]] + records[1:]
-    refused(lambda: io.read_labels(several, **settings), "choices")
+    refused(lambda: io.read_labels(several, **settings), "record 1", "an object of choices")
+    frame.assign(animal=[json.dumps({"choices": ["duck", "goose"]}), "duck", "duck"]).to_csv(
+        tmp_path / "export.csv", index=False
+    )
+    refused(lambda: io.read_labels(tmp_path / "export.csv", **settings), "row 1", "several choices")
 
 
 def changed(change):

@@ -165,7 +165,8 @@ def test_what_may_be_either_is_refused_with_what_to_give():
         "'answer' and 'rating' may both be the label",
         "--columns labeler=worker,instance=item,label=answer",
     )
-    assert judgements(table, columns={"label": "rating"}) == EXPECTED
+    named = {"labeler": "worker", "instance": "item", "label": "rating"}
+    assert judgements(table, columns=named) == EXPECTED
     table["label"] = table.pop("answer")  # a role's own name wins
     assert judgements(table) == EXPECTED
 

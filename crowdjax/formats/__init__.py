@@ -4,10 +4,9 @@
     wide          a column for every labeler, a row for every instance, nothing where there is no label
     wide-by-labeler  the same turned around: a row for every labeler, a column for every instance
     counts        a row for every instance, a column for every label: how many labelers gave it
-    label-studio  what Label Studio exports: JSON, JSON-MIN or CSV
-    prodigy       what Prodigy's ``db-out`` exports: JSONL
+    label-studio and others: the exports of annotation tools, see ``exports``
 
-Label Studio and Prodigy are recognised by what only they have. Wide tables and counts are not: they must be said to be.
+Exports are recognised by what only they have. Wide tables and counts are not: they must be said to be.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from typing import Literal, get_args
 
 import pyarrow as pa
 
-from crowdjax.formats import counts, label_studio, prodigy, wide
+from crowdjax.formats import counts, exports, wide
 from crowdjax.formats.long import Long
-from crowdjax.formats.records import as_table, load
+from crowdjax.formats.records import Records, as_table
 from crowdjax.formats.wide import widen
 from crowdjax.labels import InputError
 from crowdjax.roles import Columns, assign, is_alias, is_row_number
@@ -26,7 +25,10 @@ from crowdjax.tables import Table, open_table
 
 __all__ = ["Form", "Long", "read_long", "widen"]
 
-Form = Literal["long", "wide", "wide-by-labeler", "counts", "label-studio", "prodigy"]
+Form = Literal[
+    "long", "wide", "wide-by-labeler", "counts", "label-studio", "prodigy", "argilla", "labelbox", "ground-truth",
+    "doccano", "toloka", "mturk", "appen", "peerannot", "lewidi", "glad",
+]  # fmt: skip
 
 
 def read_long(source, *, form: Form | None = None, columns: Columns | None = None, header: bool = True) -> Long:
@@ -47,19 +49,14 @@ def read_long(source, *, form: Form | None = None, columns: Columns | None = Non
     """
     if form not in (None, *get_args(Form)):
         raise InputError(f"form: got {form!r}; allowed: {', '.join(get_args(Form))}")
-    records = load(source, "labels")
-    if records is not None:
-        if form == "prodigy" or (form is None and prodigy.is_export(records)):
-            return prodigy.read(records, columns)
-        if form in (None, "label-studio") and label_studio.is_export(records):
-            return label_studio.read(records, columns)
-        table = as_table(records)
-    else:
-        table = open_table(source, "labels", header=header)
-        if form == "prodigy":
-            raise InputError(f"{table.place}: not Prodigy's export, which is JSONL")
-    if form == "label-studio" or (form is None and label_studio.is_flat(table)):
-        return label_studio.read_flat(table, columns)
+    opened = exports.open_export(source, "labels")
+    found = None if opened is None else exports.read_export(opened, form, columns)
+    if found is None:
+        table = as_table(opened) if isinstance(opened, Records) else open_table(source, "labels", header=header)
+        found = exports.read_export(table, form, columns) if header else None
+    if found is not None:
+        return found
+    exports.refuse_form(table.place, form)
     if form == "wide":
         return wide.read(table, columns)
     if form == "wide-by-labeler":

@@ -1,7 +1,8 @@
 """Label Studio's exports: JSON (tasks with their annotations), JSON-MIN and CSV (a row for every annotation).
 
-A label is the one choice of an annotation (control tag Choices). In JSON the instance is the task, the labeler who
-completed the annotation; skipped annotations and predictions of models are no labels.
+A label is the one choice or the rating of an annotation (control tags Choices and Rating). In JSON the instance is the
+task, the labeler who completed the annotation; skipped annotations and predictions of models are no labels, and what is
+marked as ground truth is gold.
 
 Source: https://labelstud.io/guide/task_format and https://labelstud.io/guide/export
 """
@@ -13,22 +14,24 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from crowdjax.columns import MISSING, listed, plain_column, word
+from crowdjax.columns import listed, plain_column
 from crowdjax.files import reading
-from crowdjax.formats.long import Long, from_rows, left_out
-from crowdjax.formats.records import Records
+from crowdjax.formats.judgements import Judgement, columns_to_long, field, given_or, members, only, paste, to_long
+from crowdjax.formats.long import Long, left_out
+from crowdjax.formats.records import Records, brief
 from crowdjax.labels import InputError
-from crowdjax.roles import Columns, assign, is_alias
+from crowdjax.roles import Columns, is_alias
 from crowdjax.tables import Table
 
 ANNOTATIONS = ("annotations", "completions")  # the latter before version 1.0
+VALUES = {"choices": "choices", "rating": "rating"}  # of a type of result, the key of its value
 OWN = ("annotator", "annotation_id", "lead_time")  # columns that every JSON-MIN and CSV export has
 BESIDES = ("id", "created_at", "updated_at", "agreement", "history", *OWN)
 
 
 def is_export(records: Records) -> bool:
-    """Whether these are tasks with annotations."""
-    return any(part in records.rows[0] for part in ANNOTATIONS)
+    """Whether there are tasks with annotations."""
+    return any(part in row for row in records.rows for part in ANNOTATIONS)
 
 
 def is_flat(table: Table) -> bool:
@@ -43,63 +46,47 @@ def read(records: Records, columns: Columns | None) -> Long:
         columns: ``label``: which question, by the name of its control tag, where there are several; ``instance``: a key
             of a task's data in place of the task's id.
     """
-    columns = dict(columns or {})
-    for given in columns:
-        if given not in ("label", "instance"):
-            raise InputError(f"columns: got {given!r} of a JSON export of Label Studio; allowed: label, instance")
-    rows: list[tuple[str, str, str, list[Any], str]] = []
-    skipped = 0
+    columns = only(columns, "a JSON export of Label Studio", "label", "instance")
+    found: list[Judgement] = []
+    bare = 0
     for task, at in zip(records.rows, records.at, strict=True):
         with reading(f"{records.place}: {at}", "a task of Label Studio"):
-            for k, annotation in enumerate(next((task[a] for a in ANNOTATIONS if a in task), [])):
-                if annotation.get("was_cancelled") or annotation.get("skipped"):
-                    skipped += 1
-                    continue
-                here = f"{at}, annotation {k + 1}"
-                who, what = _labeler(annotation), _instance(task, columns.get("instance"))
-                answers: dict[str, list] = {}
-                for result in annotation.get("result") or []:
-                    if result.get("type") == "choices":
-                        answers.setdefault(result["from_name"], []).extend(result["value"]["choices"])
-                rows += [(who, what, question, choices, here) for question, choices in answers.items()]
-                skipped += not answers
-    question = _question(records.place, {row[2] for row in rows}, columns.get("label"))
-    rows = [row for row in rows if row[2] == question]
-    for *_, choices, here in rows:
-        if len(choices) > 1:
-            raise InputError(f"{records.place}: {here}: got {len(choices)} choices, {choices!r}; allowed: one")
-    labels = [(who, what, word(choices[0]), here) for who, what, _, choices, here in rows if choices]
-    notes = left_out(skipped + len(rows) - len(labels), "Annotations without an answer")
-    roles = {"labeler": "completed_by", "instance": columns.get("instance", "id"), "label": question or "choices"}
-    return from_rows(records.place, labels, notes, roles)
+            key = next((a for a in ANNOTATIONS if a in task), ANNOTATIONS[0])
+            annotations = members(task, key)
+            bare += not annotations
+            for k, annotation in enumerate(annotations, 1):
+                what = _instance(task, columns.get("instance"))
+                found.append(_judgement(annotation, what, f"{at}, annotation {k}"))
+    notes = left_out(bare, "Tasks without annotations")
+    roles = {"labeler": "completed_by", "instance": columns.get("instance", "id"), "label": "choices or rating"}
+    return to_long(records.place, found, roles, question=columns.get("label"), notes=notes)
 
 
-def _labeler(annotation: dict[str, Any]) -> str:
+def _judgement(annotation: dict[str, Any], instance: Any, at: str) -> Judgement:
+    answers: dict[str, list] = {}
+    if not (annotation.get("was_cancelled") or annotation.get("skipped")):
+        for result in members(annotation, "result"):
+            if result.get("type") in VALUES:
+                value = field(field(result, "value"), VALUES[result["type"]])
+                value = value if isinstance(value, list) else [value]
+                answers.setdefault(str(field(result, "from_name")), []).extend(value)
+    gold = bool(annotation.get("ground_truth"))
+    return Judgement(_labeler(annotation) if answers and not gold else None, instance, answers, at, gold)
+
+
+def _labeler(annotation: dict[str, Any]) -> Any:
     who = annotation.get("completed_by")
     who = (who.get("email") or who.get("id")) if isinstance(who, dict) else who
     if who is None:
         raise ValueError("no completed_by; needed: who annotated, as in an export of JSON")
-    return word(who)
+    return who
 
 
-def _instance(task: dict[str, Any], key: str | None) -> str:
-    keys, name = (task, "id") if key is None else (task["data"], key)
-    if keys.get(name) is None:
-        raise ValueError(f"no {name!r}; found: {listed(keys)}")
-    return word(keys[name])
-
-
-def _question(place: str, found: set[str], given: str | None) -> str | None:
-    if not found:
-        return None
-    names = listed(sorted(found))
-    if given is not None and given not in found:
-        raise InputError(f"{place}: no question {given!r}; found: {names}")
-    if given is None and len(found) > 1:
-        name = min(found)
-        raise InputError(f"{place}: several questions, {names}; say which: columns={{'label': {name!r}}} "
-                         f"(--columns label={name})")  # fmt: skip
-    return given or min(found)
+def _instance(task: dict[str, Any], key: str | None) -> Any:
+    found = field(task, "id") if key is None else field(field(task, "data"), key)
+    if isinstance(found, dict | list):
+        raise ValueError(f"{key or 'id'!r}: got {brief(found)}; needed: text or a number")
+    return found
 
 
 def read_flat(table: Table, columns: Columns | None) -> Long:
@@ -109,23 +96,27 @@ def read_flat(table: Table, columns: Columns | None) -> Long:
         columns: ``label``: the column with the choices, where its name does not say so; ``instance`` and ``labeler`` in
             place of id and annotator.
     """
-    columns = {"instance": "id", "labeler": "annotator"} | dict(columns or {})
-    if "label" not in columns:
-        usual = [n for n in table.columns if n not in BESIDES and is_alias(n, "label")]
-        if len(usual) != 1:
-            others = [n for n in table.columns if n not in BESIDES]
+    columns = only(columns, "a table that Label Studio exported", "labeler", "instance", "label")
+    usual = [n for n in table.columns if n not in BESIDES and is_alias(n, "label")]
+    if "label" not in columns and len(usual) != 1:
+        others = [n for n in table.columns if n not in BESIDES]
+        some = paste({"label": others[-1]}) if others else "columns={'label': ...}"
+        raise InputError(
+            f"{table.place}: an export of Label Studio whose question has a name of its own; say which of "
+            f"{listed(others) if others else 'its columns'} has the choices: {some}"
+        )
+    names = {
+        "labeler": given_or(table, columns, "labeler", "annotator"),
+        "instance": given_or(table, columns, "instance", "id"),
+        "label": given_or(table, columns, "label", *usual[:1]),
+    }
+    label = plain_column(table.read([names["label"]])[names["label"]])
+    if pa.types.is_string(label.type):
+        several = pc.fill_null(pc.starts_with(label, '{"choices"'), False).to_pylist()
+        if any(several):
+            row = several.index(True)
             raise InputError(
-                f"{table.place}: an export of Label Studio whose question has a name of its own; say which of "
-                f"{', '.join(others) or 'its columns'} has the choices: columns={{'label': '?'}} (--columns label=?)"
+                f"{table.place}: column {names['label']!r}, row {row + 1}: got several choices, "
+                f"{listed([label[row]])}; allowed: one"
             )
-        columns["label"] = usual[0]
-    names = assign(table, "labels", columns)
-    names = {role: names[role] for role in ("labeler", "instance", "label")}
-    data = table.read(list(dict.fromkeys(names.values())))
-    data = pa.table({role: plain_column(data[name]) for role, name in names.items()})
-    empty = pc.is_null(data["label"])
-    if pa.types.is_string(data["label"].type):
-        empty = pc.or_kleene(empty, pc.is_in(data["label"], value_set=pa.array(MISSING)))
-    answered = data.filter(pc.invert(empty))
-    notes = left_out(len(data) - len(answered), "Annotations without an answer")
-    return Long(table.place, answered, names, tuple(notes), names)
+    return columns_to_long(table, names, {})

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 import pyarrow as pa
 
 from crowdjax.columns import Where
-from crowdjax.labels import InputError
 
 
 class Long(NamedTuple):
@@ -21,7 +20,7 @@ class Long(NamedTuple):
         where: says where a value of these columns is in the source.
         notes: what was left out, one sentence each.
         roles: which column (of an export: which key) plays each role, for the user to read.
-        gold: the truths that an export holds, columns instance and label; None where it holds none.
+        gold: the truths that an export holds, columns instance and label, each instance once; None where it has none.
         anonymous: whether these are counts of an instance's labels, whose labelers nobody knows.
         about: how the file was read where that is worth saying (``tables.Table.about``).
     """
@@ -34,19 +33,6 @@ class Long(NamedTuple):
     gold: pa.Table | None = None
     anonymous: bool = False
     about: str = ""
-
-
-def from_rows(
-    place: str, rows: Sequence[tuple[str, str, str, str]], notes: Sequence[str], roles: Mapping[str, str]
-) -> Long:
-    """(labeler, instance, label, where it is) of every judgement as a long table of text."""
-    if not rows:
-        raise InputError(f"{place}: no labels at all; at least one is needed{': '.join(['', *notes])}")
-    *columns, at = zip(*rows, strict=True)
-    data = pa.table(
-        dict(zip(("labeler", "instance", "label"), (pa.array(c, pa.string()) for c in columns), strict=True))
-    )
-    return Long(place, data, dict.fromkeys(data.column_names, at.__getitem__), tuple(notes), roles)
 
 
 def left_out(count: int, what: str) -> list[str]:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from crowdjax.columns import listed, word
-from crowdjax.formats.long import Long, from_rows, left_out
-from crowdjax.formats.records import Records
+from crowdjax.columns import listed, show, word
+from crowdjax.formats.judgements import Judgement, only, paste, to_long
+from crowdjax.formats.long import Long, left_out
+from crowdjax.formats.records import Records, brief
 from crowdjax.labels import InputError
 from crowdjax.roles import Columns
 
@@ -34,47 +35,54 @@ def read(records: Records, columns: Columns | None) -> Long:
         columns: ``instance`` and ``labeler``: keys in place of the task and the annotator; ``label``: which label is
             asked about, where tasks ask about several.
     """
-    columns = dict(columns or {})
-    for given in columns:
-        if given not in ("labeler", "instance", "label"):
-            raise InputError(f"columns: got {given!r} of an export of Prodigy; allowed: labeler, instance, label")
-    rows, ignored, others = [], 0, 0
-    asked = {word(r["label"]) for r in records.rows if r.get("label") is not None and not _options(r)}
+    columns = only(columns, "an export of Prodigy", "labeler", "instance", "label")
+    rows, others = [], 0
+    asked = sorted({_asked(r) for r in records.rows if r.get("label") is not None and not _options(r)})
     about = columns.get("label")
     if about is None and len(asked) > 1:
-        raise InputError(f"{records.place}: tasks ask about several labels, {listed(sorted(asked))}; say about "
-                         f"which: columns={{'label': {min(asked)!r}}} (--columns label={min(asked)})")  # fmt: skip
+        raise InputError(
+            f"{records.place}: tasks ask about several labels, {listed(asked)}; say about which: "
+            f"{paste({'label': asked[0]})}"
+        )
     if about is not None and about not in asked:
-        raise InputError(f"{records.place}: no task asks about {about!r}; found: {listed(sorted(asked))}")
+        raise InputError(f"{records.place}: no task asks about {show(about)}; found: {listed(asked)}")
     kinds = {bool(_options(r)) for r in records.rows}
     if len(kinds) > 1:
         raise InputError(f"{records.place}: tasks with options and tasks without; allowed: tasks of one kind")
     for row, at in zip(records.rows, records.at, strict=True):
         if row.get("answer") not in ANSWERS:
-            raise InputError(f"{records.place}: {at}: answer {row.get('answer')!r}; allowed: {', '.join(ANSWERS)}")
+            given = row.get("answer")
+            given = brief(given) if isinstance(given, dict | list) else repr(given)[:80]
+            raise InputError(f"{records.place}: {at}: answer {given}; allowed: {', '.join(ANSWERS)}")
         label = _label(row, f"{records.place}: {at}")
-        if about is not None and word(row.get("label")) != about:
+        if about is not None and _asked(row) != about:
             others += 1
-        elif label is None:
-            ignored += 1
-        else:
+            continue
+        who = what = None
+        if label is not None:
             who = _value(row, LABELER if "labeler" not in columns else (columns["labeler"],), records.place, at)
             what = _value(row, (columns.get("instance", "_task_hash"),), records.place, at)
-            rows.append((who, what, label, at))
-    notes = left_out(ignored, "Answers that choose nothing") + left_out(others, "Answers about other labels")
+        rows.append(Judgement(who, what, {about or "answer": label}, at))
+    notes = left_out(others, "Answers about other labels")
     roles = {
         "labeler": columns.get("labeler", " or ".join(LABELER)),
         "instance": columns.get("instance", "_task_hash"),
-        "label": about or "answer",
     }
-    return from_rows(records.place, rows, notes, roles)
+    return to_long(records.place, rows, roles, notes=notes, empty="Answers that choose nothing")
 
 
 def _options(row: dict[str, Any]) -> list:
-    return row.get("options") or []
+    options = row.get("options")
+    return options if isinstance(options, list) else []
 
 
-def _label(row: dict[str, Any], place: str) -> str | None:
+def _asked(row: dict[str, Any]) -> str:
+    """The label that a task asks about; text of one that is no text."""
+    label = row.get("label")
+    return brief(label) if isinstance(label, dict | list) else word(label)
+
+
+def _label(row: dict[str, Any], place: str) -> Any:
     """The label that an answer gives, None where it gives none."""
     answer, options = row["answer"], _options(row)
     if not options:
@@ -83,14 +91,15 @@ def _label(row: dict[str, Any], place: str) -> str | None:
         return None
     accepted = row.get("accept") or []
     if not isinstance(accepted, list) or len(accepted) > 1:
-        raise InputError(f"{place}: accepts {accepted!r}; allowed: one option")
+        some = f"[{', '.join(map(brief, accepted[:3]))}]" if isinstance(accepted, list) else brief(accepted)
+        raise InputError(f"{place}: accepts {some}; allowed: one option")
     if len(options) == 1:
         return str(len(accepted))
-    return word(accepted[0]) if accepted else None
+    return accepted[0] if accepted else None
 
 
-def _value(row: dict[str, Any], keys: tuple[str, ...], place: str, at: str) -> str:
+def _value(row: dict[str, Any], keys: tuple[str, ...], place: str, at: str) -> Any:
     found = next((row[k] for k in keys if row.get(k) is not None), None)
     if found is None or isinstance(found, dict | list):
-        raise InputError(f"{place}: {at}: no {' or '.join(keys)}; found: {listed(row)}")
-    return word(found)
+        raise InputError(f"{place}: {at}: no {listed([' or '.join(map(str, keys))])}; found: {listed(row)}")
+    return found

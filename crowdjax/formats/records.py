@@ -1,52 +1,87 @@
-"""JSON and JSONL: records, each with its place in the file."""
+"""JSON and JSONL: records, each with its place in the file; a file, or a folder of them."""
 
 from __future__ import annotations
 
 import json
+import numbers
+import os
+import posixpath
+import re
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from crowdjax.columns import word
-from crowdjax.files import NOTHING, find, is_path, reading
+from crowdjax.columns import listed, show
+from crowdjax.files import NOTHING, File, find, is_path, reading
 from crowdjax.labels import InputError
 from crowdjax.tables import Table
 
-LINES = ("jsonl", "ndjson")
+LINES = ("jsonl", "ndjson", "manifest")
+JSON = ("json", *LINES)
+TABLES = ("csv", "tsv", "parquet", "pq")
+SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half a character: only what escapes one can have it alone
 
 
 class Records(NamedTuple):
-    """Objects of JSON; ``at`` says where each of them is."""
+    """Objects of JSON; ``at`` says where each of them is, ``files`` in which file ("" where in none)
+    and ``folder`` whether a folder of them was given."""
 
     place: str
     rows: list[dict[str, Any]]
     at: list[str]
+    files: list[str]
+    folder: bool = False
 
 
 def load(source, place: str) -> Records | None:
-    """The records of a JSON or JSONL file or of a list of dicts; None where the source is neither."""
+    """The records of JSON or JSONL, of a folder of them or of a list of dicts; None where the source is none of these.
+
+    In a folder that has CSV or Parquet too, these are what counts.
+    """
     if isinstance(source, list):
-        return _checked(place, source, "record")
-    if not is_path(source) or not str(source).lower().partition("?")[0].endswith((".json", *(f".{e}" for e in LINES))):
+        return _checked(place, [(row, f"record {n}", "") for n, row in enumerate(source, 1)])
+    if not is_path(source):
+        return None
+    ending = File(os.fspath(source), 0, None, None).ending
+    if ending in TABLES:
         return None
     place = f"{place} {source}"
-    with reading(place, "JSON"):
-        files, _ = find(source)
-        if not files:
+    with reading(place, "JSON" if ending in JSON else "a table"):
+        files, folder = find(source, *TABLES, *JSON)
+        if not files and ending in JSON and not folder:
             raise InputError(f"{place}: {NOTHING}")
-        text = files[0].text()
-    if not text.strip():
-        raise InputError(f"{place}: empty file; needed: at least one record")
-    if files[0].ending in LINES:
-        lines = {n: line for n, line in enumerate(text.split("\n"), 1) if line.strip()}
-        return _checked(place, [_parse(line, f"{place}: line {n}") for n, line in lines.items()], "line", list(lines))
-    found = _parse(text, place)
-    return _checked(place, found if isinstance(found, list) else [found], "record")
+        if not files or any(f.ending not in JSON for f in files):
+            return None
+        texts = [file.text() for file in files]
+    rows: list[tuple[Any, str, str]] = []
+    home = os.path.commonpath([posixpath.dirname(file.path) for file in files])
+    for file, text in zip(files, texts, strict=True):
+        if not folder and not text.strip():
+            raise InputError(f"{place}: empty file; needed: at least one record")
+        inside = f"{listed([posixpath.relpath(file.path, home)])}, " if folder else ""
+        rows += [(row, inside + at, file.path) for row, at in _read(text, file.ending in LINES, place, inside)]
+    return _checked(place, rows)._replace(folder=folder)
+
+
+def _read(text: str, by_lines: bool, place: str, inside: str) -> list[tuple[Any, str]]:
+    """(record, where it is) of everything in a file."""
+    if by_lines:
+        lines = [(f"line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+        found = [(_parse(line, f"{place}: {inside}{at}"), at) for at, line in lines]
+    elif text.strip():
+        whole = _parse(text, f"{place}: {inside}".removesuffix(": ").removesuffix(", "))
+        found = [(row, f"record {n}") for n, row in enumerate(whole if isinstance(whole, list) else [whole], 1)]
+    else:
+        found = []
+    if SURROGATE.search(text):
+        for row, at in found:
+            _refuse_surrogates(row, f"{place}: {inside}{at}")
+    return found
 
 
 def _parse(text: str, place: str):
     try:
-        return json.loads(text)
+        return DECODER.decode(text)
     except json.JSONDecodeError as error:
         line = f"line {error.lineno}, " if "\n" in text else ""
         raise InputError(f"{place}: not JSON: {error.msg} ({line}column {error.colno})") from None
@@ -54,26 +89,121 @@ def _parse(text: str, place: str):
         raise InputError(f"{place}: not JSON: {error}") from None
 
 
-def _checked(place: str, rows: list, what: str, numbers: list[int] | None = None) -> Records:
-    at = [f"{what} {n}" for n in numbers or range(1, len(rows) + 1)]
-    for where, row in zip(at, rows, strict=True):
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; refuses a key that is there twice, whose first value would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key {show(next(n for n in names if names.count(n) > 1))} twice in an object")
+    return found
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_once)
+
+
+def _refuse_surrogates(row: Any, place: str) -> None:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        alone = error.object[error.start : error.start + 1]
+        raise InputError(f"{place}: {alone!r} is half a character; allowed: text in UTF-8") from None
+
+
+def brief(value: Any) -> str:
+    """A value of JSON for a message.
+
+    Example:
+        >>> brief("duck"), brief({"a": {}, "b": 1}), brief([1])
+        ("'duck'", 'an object of a, b', 'a list')
+    """
+    if isinstance(value, dict):
+        return f"an object of {listed(value, most=3)}"
+    return "a list" if isinstance(value, list) else show(value)
+
+
+def _checked(place: str, rows: list[tuple[Any, str, str]]) -> Records:
+    for row, at, file in rows:
         if not isinstance(row, dict):
-            raise InputError(f"{place}: {where}: got {str(row)[:40]!r}; allowed: an object, {{...}}")
+            raise InputError(f"{place}: {at}: got {brief(row)}; allowed: an object, {{...}}")
+        if not file and not all(isinstance(key, str) for key in row):  # JSON itself has no other keys
+            other = next(key for key in row if not isinstance(key, str))
+            raise InputError(f"{place}: {at}: key {show(other)}; allowed: text")
     if not rows:
         raise InputError(f"{place}: no records; at least one is needed")
-    return Records(place, rows, at)
+    return Records(place, *map(list, zip(*rows, strict=True)))
 
 
 def as_table(records: Records) -> Table:
     """The records as a table with a column for every key."""
     names = list(dict.fromkeys(key for row in records.rows for key in row))
+    for name in names:
+        refuse_half(name, f"{records.place}: a key")
     return Table(records.place, names, lambda columns: pa.table({n: _column(records, n) for n in columns}))
 
 
 def _column(records: Records, name: str) -> pa.Array:
-    """Values of one type as they are, of several, or too large for any, as text."""
+    """Values of one type as they are, of several, or too large for any, as text: of values that differ, texts that do.
+
+    Lists are taken where they hold nothing nested.
+    """
     values = [row.get(name) for row in records.rows]
+    place = f"{records.place}: column {name!r}"
+    for value, at in zip(values, records.at, strict=True):
+        if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict | list) for v in value)):
+            raise InputError(f"{place}, {at}: got {brief(value)}; allowed: text, numbers or dates")
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        return pa.array([None if v is None else word(v) for v in values], pa.string())
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        return texts(values, records.at, place)
+
+
+def texts(values: list, at: list[str], place: str) -> pa.Array:
+    """Values as text, null where there is none; refuses two that differ and have one text, as 1 and "1".
+
+    Example:
+        >>> texts([1, "a", None, 2.0], ["line 1"] * 4, "x").to_pylist()
+        ['1', 'a', None, '2']
+        >>> texts([1, "1"], ["line 1", "line 2"], "column 'labeler'")
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: column 'labeler', line 2: got '1' and, in line 1, 1; allowed: ids of one type
+    """
+    found: list[str | None] = []
+    seen: dict[str, tuple[str, Any, str]] = {}
+    for value, where in zip(values, at, strict=True):
+        if value is None:
+            found.append(None)
+            continue
+        text, kind = _text(value, f"{place}, {where}")
+        known = seen.get(text)
+        if known is None:
+            refuse_half(text, f"{place}, {where}")
+            seen[text] = kind, value, where
+        elif known[0] != kind:
+            raise InputError(
+                f"{place}, {where}: got {show(value)} and, in {known[2]}, {show(known[1])}; allowed: ids of one type"
+            )
+        found.append(text)
+    return pa.array(found, pa.string())
+
+
+def _text(value: Any, place: str) -> tuple[str, str]:
+    """(a value as text, what kind of value it is)."""
+    if isinstance(value, str):
+        return value, "text"
+    if isinstance(value, dict | list | tuple | set):
+        raise InputError(f"{place}: got {brief(value)}; allowed: text or a number")
+    if isinstance(value, numbers.Number) and not isinstance(value, bool):
+        whole = isinstance(value, numbers.Real) and value == value and value % 1 == 0
+        with reading(place, "text"):  # of 5000 digits or more there is none
+            return str(int(value) if whole else value), "number"
+    with reading(place, "text"):
+        return str(value).lower() if isinstance(value, bool) else str(value), type(value).__name__
+
+
+def refuse_half(text: str, place: str) -> None:
+    """Refuses text with half a character, which no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{place}: got {show(text)}; allowed: text in UTF-8") from None
