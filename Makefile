@@ -65,7 +65,7 @@ bench: $(INSTALLED)
 	$(VENV_PYTHON) -m benchmarks
 
 docs: $(INSTALLED)
-	NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict
 
 examples: $(INSTALLED)
 	set -e; cd docs/examples; for script in *.py; do \

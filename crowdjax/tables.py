@@ -23,8 +23,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from crowdjax.columns import listed, refuse_bytes
-from crowdjax.files import NOTHING, File, find, is_path, reading
+from crowdjax import memory
+from crowdjax.columns import listed, refuse_bytes, refuse_large
+from crowdjax.files import NOTHING, SMALLER, File, find, is_path, parquet_of, reading
 from crowdjax.labels import InputError, one_line
 
 ALIASES = {
@@ -35,6 +36,7 @@ ALIASES = {
 ALIASES = {role: names.split() for role, names in ALIASES.items()}
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 PARQUET = (".parquet", ".pq")
+NAME = 1000  # letters of a column's name, at most
 HEADER, COLUMNS = 2**20, 30_000  # of CSV, at most: pyarrow takes minutes for a million columns
 FORMS = "CSV, Parquet or a folder of Parquet or of CSV"
 
@@ -61,7 +63,24 @@ def open_table(source, place: str) -> Table:
     twice = [name for name, n in collections.Counter(table.columns).items() if n > 1]
     if twice:
         raise InputError(f"{table.place}: column {min(twice)!r} is there twice; allowed: one column of a name")
-    return table
+    return checked(table)
+
+
+def checked(table: Table) -> Table:
+    """The same table, which refuses names and cells of its columns that are too long for any use."""
+    for k, name in enumerate(table.columns):
+        if len(name) > NAME:
+            raise InputError(
+                f"{table.place}: column {k + 1}: a name of {len(name):,} letters, {name[:20]!r}...; allowed: {NAME:,}"
+            )
+
+    def read(columns):
+        data = table.read(columns)
+        for name in columns:
+            refuse_large(data[name], table.place, name)
+        return data
+
+    return table._replace(read=read)
 
 
 def _open_files(files: list[File], folder: bool, place: str) -> Table:
@@ -85,11 +104,19 @@ def _open_files(files: list[File], folder: bool, place: str) -> Table:
 
 
 def _open_parquet(files: list[File], place: str) -> Table:
-    from pyarrow import dataset  # takes pandas along, where that is installed
-
     with reading(place, "Parquet"):
-        data = dataset.dataset([f.path for f in files], format="parquet", filesystem=files[0].system)
-    return _open_dataset(data, place)
+        data = parquet_of(files)
+        names = data.schema.names
+
+    def read(columns):
+        with reading(place, "Parquet"), contextlib.ExitStack() as stack:
+            for file in files:
+                stack.enter_context(file.steady())
+            sizes = [memory.parquet_size(f.metadata, columns) for f in data.get_fragments()]
+            memory.refuse_host(sum(map(sum, sizes)), f"{place}: columns {listed(columns, 5)} need", SMALLER)
+            return data.to_table(columns=columns)
+
+    return Table(place, names, read)
 
 
 def _open_dataset(data, place: str) -> Table:

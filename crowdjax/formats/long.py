@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from crowdjax.columns import Where
+from crowdjax.columns import Where, refuse_large
 from crowdjax.labels import InputError
 
 
@@ -40,6 +40,8 @@ def from_rows(
     data = pa.table(
         dict(zip(("labeler", "instance", "label"), (pa.array(c, pa.string()) for c in columns), strict=True))
     )
+    for name in data.column_names:
+        refuse_large(data[name], place, lambda row: f"{at[row]}, {name}")  # noqa: B023 - called here
     return Long(place, data, dict.fromkeys(data.column_names, at.__getitem__), tuple(notes), roles)
 
 

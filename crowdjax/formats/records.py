@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from crowdjax.columns import word
+from crowdjax.columns import refuse_nested, word
 from crowdjax.files import NOTHING, find, is_path, reading
 from crowdjax.labels import InputError
-from crowdjax.tables import Table
+from crowdjax.tables import Table, checked
 
 LINES = ("jsonl", "ndjson")
 
@@ -67,12 +67,13 @@ def _checked(place: str, rows: list, what: str, numbers: list[int] | None = None
 def as_table(records: Records) -> Table:
     """The records as a table with a column for every key."""
     names = list(dict.fromkeys(key for row in records.rows for key in row))
-    return Table(records.place, names, lambda columns: pa.table({n: _column(records, n) for n in columns}))
+    return checked(Table(records.place, names, lambda columns: pa.table({n: _column(records, n) for n in columns})))
 
 
 def _column(records: Records, name: str) -> pa.Array:
     """Values of one type as they are, of several, or too large for any, as text."""
     values = [row.get(name) for row in records.rows]
+    refuse_nested(values, records.place, lambda k: f"{records.at[k]}, key {name!r}")
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
