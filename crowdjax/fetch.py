@@ -113,7 +113,7 @@ def fetch(address: str) -> Fetched:
     except urllib.error.HTTPError as error:
         with error:
             if error.code in (301, 302, 303, 307, 308):
-                raise InputError(f"{path}: redirects without end; allowed: an address that leads to a file") from None
+                raise InputError(f"{path}: redirects without end, or to what is not HTTP; allowed: a file") from None
             gone = "no such file: " if error.code in (404, 410) else ""
             raise InputError(f"{path}: {gone}the server answers {error.code} {_words(error.reason)}") from None
     except urllib.error.URLError as error:

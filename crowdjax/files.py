@@ -101,13 +101,15 @@ class _Bounded(io.RawIOBase):
         import pyarrow as pa
 
         self._stream, self._path, self._allocated = stream, path, pa.total_allocated_bytes
-        self._before = pa.total_allocated_bytes()
+        self._least = pa.total_allocated_bytes()  # what is not of this stream may be freed meanwhile
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
-        memory.refuse_host(self._allocated() - self._before, f"{self._path}: what was read so far needs", SMALLER)
+        now = self._allocated()
+        self._least = min(self._least, now)
+        memory.refuse_host(now - self._least, f"{self._path}: what was read so far needs", SMALLER)
         return self._stream.read(size)
 
 
