@@ -129,11 +129,11 @@ def test_a_real_bomb_is_refused_soon(place, free):
 
 @pytest.mark.parametrize("ending", ["json", "jsonl"])
 def test_json_is_measured_as_it_is_read(ending, place, free):
-    rows = [{"labeler": "a", "instance": str(k), "label": 1} for k in range(20_000)]
+    rows = [{"labeler": "a", "instance": str(k), "label": 1} for k in range(100_000)]
     text = json.dumps(rows) if ending == "json" else "\n".join(map(json.dumps, rows))
     (place / f"l.{ending}").write_text(text)
-    free(2 * len(text))
-    assert len(io.read_triples(place / f"l.{ending}").label) == 20_000
+    free(4 * len(text))
+    assert len(io.read_triples(place / f"l.{ending}").label) == 100_000
     free(len(text) // 2)
     assert "its text needs" in line(lambda: io.read_triples(place / f"l.{ending}"))
 
