@@ -52,12 +52,13 @@ audit: $(INSTALLED)
 
 lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check --exclude '*.md' .
 	$(VENV_PYTHON) -m pyright --pythonpath $(VENV_PYTHON)
 
 results: $(INSTALLED)
 	set -e; for study in $(STUDIES); do \
 		$(VENV_PYTHON) -m experiments run "configs/$$study.toml"; \
-		run=$$(dirname "$$($(VENV_PYTHON) -m experiments report "configs/$$study.toml")"); \
+		report=$$($(VENV_PYTHON) -m experiments report "configs/$$study.toml"); run=$$(dirname "$$report"); \
 		mkdir -p "docs/results/$$study"; cp "$$run"/SUMMARY.md "$$run"/*.svg "docs/results/$$study/"; \
 	done
 
