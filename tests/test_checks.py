@@ -42,7 +42,7 @@ def project(tmp_path):
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
     own = {"site_name": "x", "validation": site["validation"], "markdown_extensions": site["markdown_extensions"]}
     (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(own))
-    for name in ("docs/folder", "crowdjax", ".venv"):
+    for name in ("docs/folder", "crowdjax", "tests", ".venv"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / ".venv" / "installed").touch()
     (tmp_path / "docs" / "index.md").write_text("# Index\n\n[other](other.md#a-heading)\n")
@@ -52,7 +52,7 @@ def project(tmp_path):
 
 
 def interpreter(folder: Path, body: str) -> Path:
-    """A program in place of the interpreter, which fails where its arguments have ``body``'s word."""
+    """A program of the shell in place of the interpreter."""
     program = folder / "python"
     program.write_text(f"#!/bin/sh\n{body}\n")
     program.chmod(0o755)
@@ -120,16 +120,16 @@ def test_the_search_for_broken_links_finds_them():
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("unused.py", "import os\n"),
-        ("undefined.py", "print(nothing)\n"),
-        ("format.py", "x = {  'a':1 }\n"),
-        ("call.py", '"""A call."""\n\nlen(1, 2)\n'),
+        ("tests/unused.py", "import os\n"),
+        ("tests/undefined.py", "print(nothing)\n"),
+        ("tests/format.py", "x = {  'a':1 }\n"),
+        ("crowdjax/call.py", '"""A call."""\n\nlen(1, 2)\n'),
     ],
 )
 def test_lint_refuses(name, text, project):
-    if name == "call.py":  # pyright takes some seconds: once
+    if name == "crowdjax/call.py":  # pyright takes some seconds: once
         assert make("lint", project, Path(sys.executable)) == 0
-    (project / "crowdjax" / name).write_text(text)
+    (project / name).write_text(text)
     assert make("lint", project, Path(sys.executable)) != 0
 
 
