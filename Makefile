@@ -52,12 +52,13 @@ audit: $(INSTALLED)
 
 lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check --exclude '*.md' .
 	$(VENV_PYTHON) -m pyright --pythonpath $(VENV_PYTHON)
 
 results: $(INSTALLED)
 	set -e; for study in $(STUDIES); do \
 		$(VENV_PYTHON) -m experiments run "configs/$$study.toml"; \
-		run=$$(dirname "$$($(VENV_PYTHON) -m experiments report "configs/$$study.toml")"); \
+		report=$$($(VENV_PYTHON) -m experiments report "configs/$$study.toml"); run=$$(dirname "$$report"); \
 		mkdir -p "docs/results/$$study"; cp "$$run"/SUMMARY.md "$$run"/*.svg "docs/results/$$study/"; \
 	done
 
@@ -65,7 +66,7 @@ bench: $(INSTALLED)
 	$(VENV_PYTHON) -m benchmarks
 
 docs: $(INSTALLED)
-	NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --strict
 
 examples: $(INSTALLED)
 	set -e; cd docs/examples; for script in *.py; do \

@@ -10,7 +10,7 @@ import decimal
 import math
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int, Int8
 
+from crowdjax import memory
 from crowdjax.files import reading
 from crowdjax.labels import InputError
 
@@ -25,6 +26,7 @@ SIGNS = {"0": 0, "0.0": 0, "1": 1, "+1": 1, "1.0": 1, "-1": -1, "-1.0": -1, "tru
 ALPHABET = "0/1, -1/+1 or true/false"
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 MISSING = ("", "NaN", "nan")
+LONGEST = 10_000  # bytes of text in a cell
 
 Key = Literal["labeler", "instance"]
 Where = str | Callable[[int], str]  # a column's name, or what says where the value of a row is
@@ -148,7 +150,7 @@ def id_column(column: pa.ChunkedArray, place: str, where: Where) -> pa.ChunkedAr
     column = plain_column(column)
     here = f"{place}: column {where!r}" if isinstance(where, str) else place
     if t.is_nested(column.type) or t.is_null(column.type):
-        raise InputError(f"{here} of type {str(column.type)[:40]}; allowed: text, numbers or dates as ids")
+        raise InputError(f"{place}: {_first(column, where)}; allowed: text, numbers or dates as ids")
     with reading(here, "ids"):
         missing = pc.is_null(column, nan_is_null=True)
     if t.is_string(column.type):
@@ -222,7 +224,7 @@ def words_of(column: pa.ChunkedArray, place: str, positive=None, where: Where = 
             there are more than two. Where one value is odd among the others it is the one to blame.
     """
     if pa.types.is_nested(column.type):
-        raise InputError(f"{place}: labels of type {str(column.type)[:40]}; allowed: {ALPHABET}, or two words")
+        raise InputError(f"{place}: {_first(column, where)}; allowed: {ALPHABET}, or two words")
     column = plain_column(column)
     counted = pc.value_counts(column)
     values = counted.field("values").to_pylist()
@@ -320,7 +322,7 @@ def numbers(
     if t.is_boolean(column.type):
         column = column.cast(pa.int8())
     elif not (text or t.is_integer(column.type) or t.is_floating(column.type) or t.is_decimal(column.type)):
-        raise InputError(f"{place}: column {name!r} of type {column.type}; allowed: {allowed}")
+        raise InputError(f"{place}: {_first(column, name)}; allowed: {allowed}")
     try:
         values = column.cast(pa.float64()).to_numpy()
     except pa.ArrowInvalid:
@@ -349,6 +351,33 @@ def _number(value) -> float:
         return math.nan
 
 
+def refuse_large(column: pa.ChunkedArray, place: str, where: Where) -> None:
+    """Raises on the first text of a column that is too long for an id or a label, and on a dictionary whose texts are
+    repeated more often than memory holds them."""
+    t = pa.types
+    packed = t.is_dictionary(column.type)
+    kind = column.type.value_type if packed else column.type
+    if not (t.is_string(kind) or t.is_large_string(kind) or t.is_binary(kind)):
+        return
+    before, total = 0, 0
+    for chunk in column.chunks:
+        sizes = pc.binary_length(chunk.dictionary).take(chunk.indices) if packed else pc.binary_length(chunk)
+        if (pc.max(sizes).as_py() or 0) > LONGEST:
+            row = int(np.flatnonzero(sizes.fill_null(0).to_numpy(zero_copy_only=False) > LONGEST)[0])
+            got = f"{sizes[row].as_py():,} bytes of text, {show(chunk[row].as_py()[:20])}..."
+            raise InputError(f"{place}: {_at(where, before + row)}: got {got}; allowed: up to {LONGEST:,}")
+        total += (pc.sum(sizes).as_py() or 0) if packed else 0
+        before += len(chunk)
+    memory.refuse_host(total, f"{place}: the texts of a column need", "allowed: shorter ones, or fewer rows")
+
+
+def refuse_nested(values: Sequence, place: str, at: Callable[[int], str]) -> None:
+    """Raises on the first value of JSON that is a list or an object."""
+    for k, value in enumerate(values):
+        if isinstance(value, list | dict):
+            raise InputError(f"{place}: {at(k)}: got {_begin(value)}; allowed: text, a number, true, false or null")
+
+
 def refuse_absent(missing: Int[np.ndarray, " m"], ids: np.ndarray, place: str, key: Key) -> None:
     """Raises where ids have no row."""
     if missing.size:
@@ -367,6 +396,30 @@ def refuse_where(bad, column, place: str, where: Where, allowed: str) -> None:
 
 def _bad(value, place: str, where: Where, row: int, allowed: str) -> InputError:
     return InputError(f"{place}: {_at(where, row)}: got {show(value)}; allowed: {allowed}")
+
+
+def _first(column: pa.ChunkedArray, where: Where) -> str:
+    """A column of a type that is not allowed, and its first value."""
+    rows = np.flatnonzero(column.is_valid())
+    kind = f"of type {_short(str(column.type), 40)}"
+    got = f"got {_begin(column[int(rows[0])])}" if rows.size else "got nothing"
+    if not isinstance(where, str):
+        return f"{where(int(rows[0])) if rows.size else 'a column'}: {got}, {kind}"
+    return f"column {where!r} {kind}, row {rows[0] + 1 if rows.size else 1}: {got}"
+
+
+def _begin(value) -> str:
+    """The beginning of a value that may be huge."""
+    value = value.as_py() if isinstance(value, pa.Scalar) else value
+    if isinstance(value, list | tuple):
+        return f"a list of {len(value):,}"
+    if isinstance(value, dict):
+        return f"an object with {listed(value, most=3)}"
+    return show(value)
+
+
+def _short(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def _at(where: Where, row: int) -> str:
@@ -403,5 +456,5 @@ def show(value) -> str:
     value = value.item() if isinstance(value, np.generic) else value
     if value is None or value == "":
         return "nothing"
-    text = repr(value) if isinstance(value, str | bytes) else str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    value = value[:100] if isinstance(value, str | bytes) else value
+    return _short(repr(value) if isinstance(value, str | bytes) else str(value), 80)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
+from crowdjax import memory
 from crowdjax.columns import column_of, listed
-from crowdjax.files import File, reading
+from crowdjax.files import SMALLER, File, reading
 from crowdjax.labels import InputError
 
 
@@ -26,8 +27,9 @@ def open_sheet(
     except ImportError:
         raise InputError(f"{place}: Excel needs openpyxl: pip install 'crowdjax[excel]'") from None
     with reading(place, "Excel"):
-        with file.stream() as stream:
-            book = openpyxl.load_workbook(io.BytesIO(stream.read()), read_only=True, data_only=True)
+        packed = io.BytesIO(file.content())
+        memory.refuse_host(memory.unpacked_size(packed), f"{place}: its sheets need", SMALLER)
+        book = openpyxl.load_workbook(packed, read_only=True, data_only=True)
         sheets = {s.title: _trimmed(s.values) for s in book.worksheets if sheet in (None, s.title)}
     full = [name for name, rows in sheets.items() if rows]
     if sheet is not None and sheet not in sheets:

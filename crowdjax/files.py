@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from crowdjax import memory
 from crowdjax.labels import InputError, one_line
 
 NOTHING = "no such file, or no way to it"
+CHUNK = 2**20  # bytes
+SMALLER = "allowed: a smaller table, or labels in Parquet, in pieces: minibatch=1_000_000 (--minibatch 1000000)"
 COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".br")
 
 
@@ -25,12 +29,22 @@ def reading(place: str, kind: str):
 
 
 class File(NamedTuple):
-    """A file on a file system of pyarrow; path, size and time of change tell it from another."""
+    """A file on a file system of pyarrow, as it was found.
+
+    Attributes:
+        version: tells its content from another of the same path and size: the time of the last change in nanoseconds
+            since 1970, a hash, or what fsspec knows; None where nothing does.
+    """
 
     path: str
     size: int
-    changed: int | None  # nanoseconds since 1970
+    version: int | str | None
     system: Any
+
+    @property
+    def identity(self) -> list:
+        """What tells it from another file without reading it."""
+        return [self.path, self.size, self.version]
 
     @property
     def ending(self) -> str:
@@ -38,14 +52,69 @@ class File(NamedTuple):
         endings = [e for e in PurePosixPath(self.path.partition("?")[0].lower()).suffixes if e not in COMPRESSED]
         return endings[-1][1:] if endings else ""
 
+    @contextlib.contextmanager
     def stream(self):
-        """Its bytes in order, unpacked where the name says that they are packed."""
-        return self.system.open_input_stream(self.path)
+        """Its bytes in order, unpacked where the name says that they are packed; refused where it changed meanwhile."""
+        import pyarrow as pa
+
+        with (
+            self.steady(),
+            self.system.open_input_stream(self.path) as stream,
+            pa.PythonFile(_Bounded(stream, self.path), mode="r") as bounded,
+        ):
+            yield bounded
+
+    @contextlib.contextmanager
+    def steady(self):
+        """A block that reads the file; refuses one that is not, before or after, what was found."""
+        self._refuse_changed()
+        try:
+            yield
+        except Exception:
+            self._refuse_changed()  # half of one file and half of another makes no sense to a reader
+            raise
+        self._refuse_changed()
+
+    def _refuse_changed(self) -> None:
+        with reading(self.path, "a file"):
+            now = _found(self.system, self.path)[0]
+        if now.identity != self.identity:
+            size = "gone" if now.size is None else f"now {now.size:,} bytes"
+            raise InputError(f"{self.path}: changed while it was read ({self.size:,} bytes, {size}); read it again")
 
     def text(self) -> str:
         """The whole of it as UTF-8, with or without a byte order mark."""
+        return self.content().decode("utf-8-sig")
+
+    def content(self) -> bytes:
+        """The whole of it, unpacked where the name says that it is packed."""
+        pieces, size = [], 0
         with self.stream() as stream:
-            return stream.read().decode("utf-8-sig")
+            while piece := stream.read(CHUNK):
+                pieces.append(piece)
+                size += len(piece)
+                memory.refuse_host(size, f"{self.path}: its text needs", SMALLER)
+        return b"".join(pieces)
+
+
+class _Bounded(io.RawIOBase):
+    """A stream that ends with an error before what Arrow makes of it, as much again for the ids' indices, fills the
+    memory: packed, a small file may be a huge table."""
+
+    def __init__(self, stream, path: str):
+        import pyarrow as pa
+
+        self._stream, self._path, self._allocated = stream, path, pa.total_allocated_bytes
+        self._least = pa.total_allocated_bytes()  # what is not of this stream may be freed meanwhile
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        now = self._allocated()
+        self._least = min(self._least, now)
+        memory.refuse_host(now - self._least, f"{self._path}: what was read so far needs", SMALLER)
+        return self._stream.read(size)
 
 
 def is_path(source) -> bool:
@@ -66,19 +135,47 @@ def find(source: str | os.PathLike, *endings: str) -> tuple[list[File], bool]:
     if not os.fspath(source):
         return [], False
     system, path = _system(os.fspath(source))
-    found = system.get_file_info([path])[0]
-    if found.type == fs.FileType.Directory:
+    file, kind = _found(system, path)
+    if kind == fs.FileType.Directory:
         local = isinstance(system, fs.LocalFileSystem)
         every = system.get_file_info(_inside(path) if local else fs.FileSelector(path, recursive=True))
         every = sorted((f for f in every if f.type != fs.FileType.Directory), key=lambda f: f.path)
-        files = [(File(f.path, f.size, f.mtime_ns, system), f.type) for f in every]
+        files = [(_file(f, system), f.type) for f in every]
         files = [_plain(file, kind) for file, kind in files if file.ending in endings]
         if local:
             _once([file.path for file in files], path)
         return files, True
-    if found.type == fs.FileType.NotFound:
+    if kind == fs.FileType.NotFound:
         return [], False
-    return [_plain(File(path, found.size, found.mtime_ns, system), found.type)], False
+    return [_plain(file, kind)], False
+
+
+def _found(system, path: str) -> tuple[File, Any]:
+    """(the file of a path as it is now, its type)."""
+    if hasattr(system, "handler"):
+        system.handler.fs.invalidate_cache()
+    found = system.get_file_info([path])[0]
+    return _file(found, system), found.type
+
+
+def _file(found, system) -> File:
+    version = found.mtime_ns
+    if version is None and found.is_file and hasattr(system, "handler"):  # fsspec's word for it
+        version = system.handler.fs.ukey(found.path)
+    return File(found.path, found.size, version, system)
+
+
+def parquet_of(files: list[File]):
+    """A data set of Parquet files. Texts come as dictionaries, which a column that repeats a long one needs far less
+    memory for, and whose sizes are known before they are unpacked."""
+    from pyarrow import dataset, types  # takes pandas along, where that is installed
+
+    paths = [f.path for f in files]
+    plain = dataset.dataset(paths, format="parquet", filesystem=files[0].system)
+    texts = (types.is_string, types.is_large_string, types.is_binary)
+    names = [f.name for f in plain.schema if any(is_type(f.type) for is_type in texts)]
+    form = dataset.ParquetFileFormat(dictionary_columns=names)
+    return dataset.dataset(paths, format=form, filesystem=files[0].system)
 
 
 def _inside(folder: str) -> list[str]:
@@ -117,11 +214,15 @@ def _system(source: str):
 
     if "://" not in source:
         return fs.LocalFileSystem(), os.path.abspath(source)
+    if source.lower().startswith(("http://", "https://")):
+        from crowdjax.fetch import fetch  # takes TLS along
+
+        fetched = fetch(source)
+        return fs.PyFileSystem(fs.FSSpecHandler(fetched)), fetched.path
     try:
         return fs.FileSystem.from_uri(source)
     except ArrowInvalid:  # not one of pyarrow's own
         import fsspec
 
-        whole = "simplecache::" if source.startswith("http") else ""  # few servers give parts of a file
-        system, path = fsspec.core.url_to_fs(whole + source)
+        system, path = fsspec.core.url_to_fs(source)
         return fs.PyFileSystem(fs.FSSpecHandler(system)), path

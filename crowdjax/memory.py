@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -46,6 +49,58 @@ def refuse_above(n_bytes: float, what: str) -> None:
     Example:
         >>> refuse_above(1000, "a thousand bytes")
     """
-    left = available() if jax.default_backend() == "cpu" else None
+    if jax.default_backend() == "cpu":
+        refuse_host(n_bytes, what, LESS)
+
+
+def refuse_host(n_bytes: float, what: str, less: str) -> None:
+    """Refuses what is read or made on the host, whatever the device, and cannot fit into its memory.
+
+    Example:
+        >>> refuse_host(1000, "a thousand bytes need", "allowed: fewer")
+    """
+    left = available()
     if left is not None and n_bytes > left:
-        raise InputError(f"{what} at least {n_bytes / GIB:.3g} GiB of memory, and {left / GIB:.3g} are left; {LESS}")
+        raise InputError(f"{what} at least {n_bytes / GIB:.3g} GiB of memory, and {left / GIB:.3g} are left; {less}")
+
+
+WIDTHS = {"BOOLEAN": 1 / 8, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}  # bytes; of texts, an index: 4
+
+
+def parquet_size(metadata, columns: Sequence[str]) -> list[float]:
+    """The bytes that columns of Parquet need at least when they are read, one number for each row group.
+
+    Args:
+        metadata: the footer of a file (``pyarrow.parquet.FileMetaData``).
+
+    Example:
+        >>> import io, pyarrow, pyarrow.parquet
+        >>> pyarrow.parquet.write_table(pyarrow.table({"a": [0] * 10**6}), file := io.BytesIO())
+        >>> parquet_size(pyarrow.parquet.read_metadata(file), ["a"]), len(file.getvalue()) < 100_000
+        ([8000000], True)
+    """
+    wanted = set(columns)
+    sizes = []
+    for k in range(metadata.num_row_groups):
+        group = metadata.row_group(k)
+        every = [group.column(c) for c in range(group.num_columns)]
+        every = [c for c in every if wanted & {c.path_in_schema, c.path_in_schema.partition(".")[0]}]
+        sizes.append(sum(max(c.total_uncompressed_size, c.num_values * WIDTHS.get(c.physical_type, 4)) for c in every))
+    return sizes
+
+
+def unpacked_size(path: str | os.PathLike) -> int:
+    """The bytes of a zip file's members when unpacked, as its directory says; zipfile unpacks no more than that.
+
+    Raises:
+        zipfile.BadZipFile: it is no zip file.
+
+    Example:
+        >>> import numpy, tempfile
+        >>> with tempfile.TemporaryFile() as file:
+        ...     numpy.savez_compressed(file, zeros=numpy.zeros(10**6))
+        ...     unpacked_size(file) - 8 * 10**6
+        128
+    """
+    with zipfile.ZipFile(path) as file:
+        return sum(member.file_size for member in file.infolist())

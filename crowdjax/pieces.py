@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 
@@ -10,8 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int8
 
-from crowdjax.columns import ALPHABET, Words, id_column, multiplicities, plain_column, sign, signs, word, words_of
-from crowdjax.files import find, reading
+from crowdjax import memory
+from crowdjax.columns import (
+    ALPHABET,
+    Words,
+    id_column,
+    multiplicities,
+    plain_column,
+    refuse_large,
+    sign,
+    signs,
+    word,
+    words_of,
+)
+from crowdjax.files import File, find, parquet_of, reading
 from crowdjax.labels import InputError
 from crowdjax.roles import Columns, assign, by_table, tell
 from crowdjax.tables import Table
@@ -59,29 +72,47 @@ def scan(source, *, columns: Columns | None = None, positive=None, batch: int = 
     """
     place = f"labels {source}"
     with reading(place, "Parquet"):
-        data, files = _parquet_at(str(source), place)
+        files = _parquet_at(str(source), place)
+        data = parquet_of(files)
         n_rows, names = data.count_rows(), data.schema.names
     table = Table(place, names, lambda _: pa.table({}))
     roles = assign(table, "labels", by_table(columns, ["labels"])["labels"])
     tell(place, roles)
     if n_rows == 0:
         raise InputError(f"{place}: no labels at all; at least one row is needed")
+    with reading(place, "Parquet"):
+        largest = max(n for f in data.get_fragments() for n in memory.parquet_size(f.metadata, [*roles.values()]))
+    memory.refuse_host(largest, f"{place}: a row group needs", "allowed: smaller row groups")
+
+    def raw(names: list[str]) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """(where a piece is, the piece); what is read has to be what was found."""
+        before, few = 0, dict(batch_readahead=1, fragment_readahead=1, use_threads=False)
+        with contextlib.ExitStack() as stack:
+            for file in files:
+                stack.enter_context(file.steady())
+            pieces = data.to_batches(columns=names, batch_size=batch, **few)
+            while True:
+                with reading(place, "Parquet"):
+                    piece = next(pieces, None)
+                if piece is None:
+                    break
+                here = place if before == 0 else f"{place} after row {before}"
+                for name in names:
+                    refuse_large(pa.chunked_array([piece[name]]), here, name)
+                yield here, piece
+                before += len(piece)
+        if before != n_rows:
+            raise InputError(f"{place}: {before:,} rows, and {n_rows:,} when it was opened; read it again")
+
     words = None
     if positive is not None:
-        with reading(place, "Parquet"):
-            pieces = data.to_batches(columns=[roles["label"]], batch_size=batch)
-            every = [pc.unique(plain_column(pa.chunked_array([piece[0]]))) for piece in pieces]
+        label = roles["label"]
+        every = [pc.unique(plain_column(pa.chunked_array([piece[label]]))) for _, piece in raw([label])]
         words = words_of(pa.chunked_array(every), place, positive)
 
     def rows():
-        before, seen, few = 0, set(), dict(batch_readahead=1, fragment_readahead=1, use_threads=False)
-        pieces = data.to_batches(columns=list(roles.values()), batch_size=batch, **few)
-        while True:
-            with reading(place, "Parquet"):
-                piece = next(pieces, None)
-            if piece is None:
-                return
-            here = place if before == 0 else f"{place} after row {before}"
+        seen = set()
+        for here, piece in raw(list(roles.values())):
             part = {role: pa.chunked_array([piece[name]]) for role, name in roles.items()}
             if words is None:
                 words_of(part["label"], here)  # refuses words
@@ -92,17 +123,13 @@ def scan(source, *, columns: Columns | None = None, positive=None, batch: int = 
             if len(piece):
                 labeler, instance = (id_column(part[key], here, roles[key]) for key in ("labeler", "instance"))
                 yield Rows(labeler, instance, signs(part["label"], here, roles["label"], words), weights)
-            before += len(piece)
 
-    return Scan(place, n_rows, words, roles, [files, n_rows, roles, words], rows)
+    return Scan(place, n_rows, words, roles, [[f.identity for f in files], n_rows, roles, words], rows)
 
 
-def _parquet_at(source: str, place: str):
-    """A Parquet data set by path or URL, and what tells its files from others."""
-    from pyarrow import dataset  # takes pandas along, where that is installed
-
+def _parquet_at(source: str, place: str) -> list[File]:
+    """The files of Parquet at a path or URL."""
     files = [f for f in find(source, "parquet", "pq")[0] if f.ending in ("parquet", "pq")]
     if not files:
         raise InputError(f"{place}: no *.parquet there; allowed with minibatches: a Parquet file or a folder of them")
-    data = dataset.dataset([f.path for f in files], format="parquet", filesystem=files[0].system)
-    return data, [[f.path, f.size, f.changed] for f in files]
+    return files

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from crowdjax import __version__
+from crowdjax import __version__, memory
 from crowdjax.labels import InputError, one_line
 
 LOG = logging.getLogger("crowdjax")
@@ -151,8 +151,13 @@ def save_arrays(path: str | os.PathLike, tree: Any) -> None:
 def load_arrays(path: str | os.PathLike, like: Any) -> Any:
     """The pytree that :func:`save_arrays` wrote, in the structure and shapes of ``like`` (arrays or their shapes)."""
     try:
+        memory.refuse_host(
+            memory.unpacked_size(path), f"{path}: its arrays need", "allowed: a fit that fits into memory"
+        )
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
+    except InputError:
+        raise
     except Exception as error:  # what a damaged zip raises is of many kinds
         raise InputError(f"{path}: not the arrays of a fit ({one_line(error)})") from None
     leaves, tree = jax.tree_util.tree_flatten_with_path(like)

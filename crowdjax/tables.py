@@ -23,13 +23,14 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from crowdjax import dialect, excel
-from crowdjax.columns import column_name, column_of, refuse_bytes
-from crowdjax.files import NOTHING, File, find, is_path, reading
+from crowdjax import dialect, excel, memory
+from crowdjax.columns import column_name, column_of, listed, refuse_bytes, refuse_large
+from crowdjax.files import NOTHING, SMALLER, File, find, is_path, parquet_of, reading
 from crowdjax.labels import InputError, one_line
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 PARQUET = (".parquet", ".pq")
+NAME = 1000  # letters of a column's name, at most
 HEADER, COLUMNS = 2**20, 30_000  # of CSV, at most: pyarrow takes minutes for a million columns
 FORMS = "CSV, Excel, Parquet or a folder of Parquet or of CSV"
 
@@ -71,7 +72,24 @@ def open_table(source, place: str, *, header: bool = True) -> Table:
     twice = [name for name, n in collections.Counter(table.columns).items() if n > 1]
     if twice:
         raise InputError(f"{table.place}: column {min(twice)!r} is there twice; allowed: one column of a name")
-    return table
+    return checked(table)
+
+
+def checked(table: Table) -> Table:
+    """The same table, which refuses names and cells of its columns that are too long for any use."""
+    for k, name in enumerate(table.columns):
+        if len(name) > NAME:
+            raise InputError(
+                f"{table.place}: column {k + 1}: a name of {len(name):,} letters, {name[:20]!r}...; allowed: {NAME:,}"
+            )
+
+    def read(columns):
+        data = table.read(columns)
+        for name in columns:
+            refuse_large(data[name], table.place, name)
+        return data
+
+    return table._replace(read=read)
 
 
 def _open_files(files: list[File], folder: bool, place: str, sheet: str | None, header: bool) -> Table:
@@ -108,11 +126,21 @@ def _sheet(source: str) -> tuple[str, str | None]:
 
 
 def _open_parquet(files: list[File], place: str) -> Table:
-    from pyarrow import dataset  # takes pandas along, where that is installed
-
     with reading(place, "Parquet"):
-        data = dataset.dataset([f.path for f in files], format="parquet", filesystem=files[0].system)
-    return _open_dataset(data, place)
+        data = parquet_of(files)
+        names = data.schema.names
+
+    def read(columns):
+        with reading(place, "Parquet"), contextlib.ExitStack() as stack:
+            for file in files:
+                stack.enter_context(file.steady())
+            sizes = [memory.parquet_size(f.metadata, columns) for f in data.get_fragments()]
+            memory.refuse_host(sum(map(sum, sizes)), f"{place}: columns {listed(columns, 5)} need", SMALLER)
+            table = data.to_table(columns=columns)
+            table.validate(full=True)  # bytes that are no text would be noticed where ids are shown
+            return table
+
+    return Table(place, names, read)
 
 
 def _open_dataset(data, place: str) -> Table:
@@ -141,9 +169,11 @@ def _open_csv(file: File, place: str, header: bool) -> Table:
     def options(**more):
         return pa.csv.ReadOptions(autogenerate_column_names=not header, **more)
 
+    @contextlib.contextmanager
     def opened():
-        stream = file.stream()
-        return stream if found.encoding is None else pa.transcoding_input_stream(stream, found.encoding, "utf-8")
+        with file.stream() as stream:
+            encoding = found.encoding
+            yield stream if encoding is None else pa.transcoding_input_stream(stream, encoding, "utf-8")
 
     with (
         reading(place, "CSV"),

@@ -69,10 +69,14 @@ def fresh_python():
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder of real label sets: $CROWDJAX_DATA, or shared/data beside the project. Skips where there is none."""
-    folder = Path(os.environ.get("CROWDJAX_DATA") or ROOT.parent / "shared" / "data")
+    """The folder of real label sets: $CROWDJAX_DATA, or shared/data beside the project. Skips where there is none, and
+    fails where the variable names none."""
+    given = os.environ.get("CROWDJAX_DATA")
+    folder = Path(given or ROOT.parent / "shared" / "data")
+    if given and not folder.is_dir():
+        pytest.fail(f"CROWDJAX_DATA: {given} is no folder")
     if not folder.is_dir():
-        pytest.skip("no real label sets: CROWDJAX_DATA names no folder and there is none beside the project")
+        pytest.skip("no real label sets: CROWDJAX_DATA is not set and there are none beside the project")
     return folder
 
 

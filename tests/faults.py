@@ -147,6 +147,8 @@ def run(folder: Path, times: int, seed: int) -> dict:
             defects.append(f"{target.name}, two at once: exit status {statuses}")
         ended(begin(target, place, cache))
         check(place, f"{target.name}, two at once")
+    if not any(was.endswith("stopped") for was in stopped):
+        defects.append("no run was stopped: nothing was tried")
     return {
         "date": datetime.date.today().isoformat(),
         "version": metadata.version("crowdjax"),

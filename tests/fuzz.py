@@ -588,7 +588,7 @@ def main() -> int:
     print(json.dumps(summary, indent=2))
     if given.out:
         given.out.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    return 1 if seen else 0
+    return 1 if seen or not summary["inputs"] else 0
 
 
 if __name__ == "__main__":

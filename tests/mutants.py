@@ -171,6 +171,8 @@ def main() -> int:
     names = [name for name in files if given.only in name][:: given.every]
     if given.again:
         names = [name for name in names if name in earlier.get(files[name], {}).get("which", ())]
+    if not names and not given.again:
+        parser.error(f"--only: got {given.only!r}, which no mutant's name has in it")
     files = {name: files[name] for name in names}
     tasks, found = {}, {}
     for name in files:

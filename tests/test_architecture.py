@@ -22,6 +22,7 @@ FLOORS = (
     {"integrated"},
     {"simulate", "metrics", "shards"},
     {"parallel"},
+    {"fetch"},
     {"files", "results"},
     {"columns"},
     {"dialect", "excel"},

@@ -50,11 +50,14 @@ def tested(python: str, how: list[str], jobs: int, folder: Path) -> dict:
     log, began = folder / "pytest.xml", time.monotonic()
     command = [python, "-m", "pytest", "-q", "-n", str(jobs), "-m", "not slow", f"--junit-xml={log}"]
     command += [] if "--constraint" in how else ["-W", "default::DeprecationWarning"]
-    subprocess.run(command, cwd=ROOT, stdout=sys.stderr, env=os.environ | {"CROWDJAX_CACHE": str(folder / "cache")})
+    env = os.environ | {"CROWDJAX_CACHE": str(folder / "cache")}
+    ended = subprocess.run(command, cwd=ROOT, stdout=sys.stderr, env=env)
     suite = ET.parse(log).getroot().find("testsuite")
     cases = suite.iter("testcase")
     failed = [f"{c.get('classname')}::{c.get('name')}" for c in cases if {"failure", "error"} & {e.tag for e in c}]
     counts = {name: int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped")}
+    if ended.returncode not in (0, 1):  # neither passed nor failed
+        failed.append(f"pytest: exit status {ended.returncode}")
     return {"versions": told, **counts, "seconds": round(time.monotonic() - began), "failed": failed}
 
 
@@ -65,6 +68,8 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, help="Where the environments go, and stay.")
     parser.add_argument("--out", type=Path, help="Where a summary goes, as JSON; what other sets gave stays in it.")
     given = parser.parse_args()
+    if not any(given.only in name for name in SETS):
+        parser.error(f"--only: got {given.only!r}; allowed: a part of {', '.join(SETS)}")
     found = json.loads(given.out.read_text()) if given.out and given.out.exists() else {}
     status = 0
     for name, (python, how) in SETS.items():

@@ -67,7 +67,7 @@ class LabelerTable(NamedTuple):
     rank: Band
 
 
-def band(draws: Float[np.ndarray, "S *n"], level: float = 0.95) -> Band:
+def band(draws: Float[np.ndarray, "S *n"], level: float = 0.95) -> Band:  # noqa: F821 - a shape
     """Summarises draws along their first axis.
 
     Example:

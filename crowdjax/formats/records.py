@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from crowdjax.columns import listed, show
+from crowdjax.columns import listed, refuse_nested, show
 from crowdjax.files import NOTHING, File, find, is_path, reading
 from crowdjax.labels import InputError
-from crowdjax.tables import Table
+from crowdjax.tables import Table, checked
 
 LINES = ("jsonl", "ndjson", "manifest")
 JSON = ("json", *LINES)
@@ -138,7 +138,7 @@ def as_table(records: Records) -> Table:
     names = list(dict.fromkeys(key for row in records.rows for key in row))
     for name in names:
         refuse_half(name, f"{records.place}: a key")
-    return Table(records.place, names, lambda columns: pa.table({n: _column(records, n) for n in columns}))
+    return checked(Table(records.place, names, lambda columns: pa.table({n: _column(records, n) for n in columns})))
 
 
 def _column(records: Records, name: str) -> pa.Array:
@@ -154,6 +154,7 @@ def _column(records: Records, name: str) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        refuse_nested(values, records.place, lambda k: f"{records.at[k]}, key {name!r}")
         return texts(values, records.at, place)
 
 
