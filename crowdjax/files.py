@@ -7,6 +7,7 @@ import os
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from crowdjax.extras import needed
 from crowdjax.labels import InputError, one_line
 
 NOTHING = "no such file, or no way to it"
@@ -120,8 +121,9 @@ def _system(source: str):
     try:
         return fs.FileSystem.from_uri(source)
     except ArrowInvalid:  # not one of pyarrow's own
-        import fsspec
+        with needed(source, "fsspec"):
+            import fsspec
 
-        whole = "simplecache::" if source.startswith("http") else ""  # few servers give parts of a file
-        system, path = fsspec.core.url_to_fs(whole + source)
+            whole = "simplecache::" if source.startswith("http") else ""  # few servers give parts of a file
+            system, path = fsspec.core.url_to_fs(whole + source)
         return fs.PyFileSystem(fs.FSSpecHandler(system)), path

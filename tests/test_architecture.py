@@ -15,8 +15,8 @@ import crowdjax
 
 # Every file stands on the floors below its own and on nothing else.
 FLOORS = (
-    {"labels", "segments"},
-    {"likelihood", "optimize", "directions", "memory"},
+    {"labels", "segments", "extras"},
+    {"likelihood", "optimize", "directions", "memory", "settings"},
     {"watch"},
     {"factor", "contextual"},
     {"integrated"},
@@ -25,7 +25,7 @@ FLOORS = (
     {"files", "results"},
     {"columns"},
     {"tables"},
-    {"formats", "pieces"},
+    {"formats", "pieces", "summary"},
     {"io"},
     {"datasets", "minibatch", "answers", "description", "conversion"},
     {"plots"},
@@ -35,6 +35,7 @@ FLOORS = (
     {"posterior"},
     {"context_api", "look_api", "adapters"},
     {"cli"},
+    {"__main__"},
 )
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 
@@ -60,6 +61,7 @@ BEYOND = {
     "context_api": {"pyarrow"},
     "adapters": {"pandas"},
     "posterior": {"arviz_base", "xarray"},
+    "summary": {"pyarrow"},
     "plots": {"matplotlib", "scipy"},
     "report": {"jinja2", "markupsafe", "pyarrow"},
     "cli": {"typer", "rich"},
