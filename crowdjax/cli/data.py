@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from crowdjax.cli.common import App, Columns, From, LabelsArgument, Positive, columns_of, errors
+from crowdjax.cli.common import App, Columns, From, LabelsArgument, Positive, columns_of, errors, note
 
 SETS = """Real label sets: what there is, and where to get it.
 
@@ -35,8 +36,7 @@ def convert(
 
         settings = dict(columns=columns_of(columns), form=form, positive=positive)
         notes = conversion.convert(source, out, wide=wide, **settings)
-        for note in notes:
-            sys.stderr.write(f"crowdjax: note: {note}\n")
+        note(notes)
         if sys.stdout.isatty():
             print(f"written to {out}")
 
@@ -58,7 +58,9 @@ def describe(
         from crowdjax import description
 
         found = description.describe(labels, columns=columns_of(columns), form=form, positive=positive)
-        print(dumps(found.record, indent=2, ensure_ascii=False) if json else found)
+        note(found.record["notes"])
+        plain = dataclasses.replace(found, record=found.record | {"notes": []})  # they are on stderr
+        print(dumps(found.record, indent=2, ensure_ascii=False) if json else plain)
 
 
 @sets.command("list")
