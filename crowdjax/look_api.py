@@ -24,6 +24,7 @@ from crowdjax.integrated import Features
 from crowdjax.integrated.look import LEVEL, Look
 from crowdjax.integrated_api import IntegratedAggregation
 from crowdjax.labels import InputError, Labels
+from crowdjax.settings import brief, seed_of, whole
 from crowdjax.tables import Columns, kind_of
 
 MOST_LABELS = 200_000  # of more, a part is looked at: a replicate costs two passes over the points
@@ -37,7 +38,7 @@ SAID = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class LookResult(Prediction):
     """What looking inside found.
 
@@ -59,6 +60,13 @@ class LookResult(Prediction):
     """
 
     labelers = shown("labelers")
+    _title = "Look inside a fit of"
+
+    def _facts(self) -> dict[str, str]:
+        failed = [check["name"] for check in self.record["checks"] if check["failed"]]
+        checks = f"{len(failed)} of {len(self.record['checks'])} failed{': ' * bool(failed)}{', '.join(failed)}"
+        looked = f"{self.record['n_surprising']:,} of {self.record['n_looked_at']:,} instances looked at"
+        return {"checks": checks, "surprising": looked}
 
     def page(self) -> reports.Page:
         """The report: a page of what was found (docs/reports.md)."""
@@ -110,9 +118,10 @@ def look(
     """
     started = time.perf_counter()
     if not isinstance(result, IntegratedAggregation):
-        raise InputError(f"look: got a fit of {result.record['model']}; allowed: integrated, auto")
-    if replicates < 19:
-        raise InputError(f"replicates: got {replicates}; allowed: 19 or more, below no p-value reaches {LEVEL}")
+        got = f"a fit of {result.record['model']}" if isinstance(result, Prediction) else brief(result)
+        raise InputError(f"look: got {got}; allowed: a fit of integrated, auto")
+    replicates = whole("replicates", replicates, 19, or_else=f"since with fewer no p-value reaches {LEVEL}")
+    seed = seed_of(seed)
     triples = io.read_triples(table, columns=columns, form=form, words=result.words)
     for side in ("labelers", "instances"):
         if not np.array_equal(getattr(triples.index, side), getattr(result.index, side)):
