@@ -50,7 +50,7 @@ from crowdjax.formats import Form
 from crowdjax.integrated import Choice
 from crowdjax.integrated_api import IntegratedAggregation
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
-from crowdjax.settings import DEFAULT, Default, brief, callback, number, one_of, randomness, whole
+from crowdjax.settings import DEFAULT, Default, brief, callback, number, one_of, path_of, randomness, whole
 from crowdjax.tables import Columns, as_arrow, kind_of
 
 __all__ = ["Aggregation", "FitError", "InputError", "IntegratedAggregation", "Prediction", "fit", "load"]
@@ -397,6 +397,7 @@ def fit_large(
         InputError, FitError: as in :func:`fit`; the state is of another fit.
     """
     started = time.perf_counter()
+    table = path_of("labels", table, "with minibatches: a path or URL of Parquet")
     if isinstance(factors, str):
         raise InputError(f"factors: got {brief(factors)} with minibatches; allowed: a whole number from 1")
     name, config = _config(model, factors, class_prior)
@@ -501,7 +502,7 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
         ...     crowdjax.load(folder + "/out").record["objective"] == result.record["objective"]
         True
     """
-    folder = Path(folder)
+    folder = Path(path_of("folder", folder, "that of a result"))
     record = results.read_result(folder)
     if record.get("model") in integrated_api.MODELS:
         return integrated_api.load(folder, record)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import enum
 import math
+import os
 from numbers import Integral, Real
 from typing import Any
 
@@ -113,6 +114,19 @@ def callback(progress: Any) -> None:
     """
     if progress is not None and not callable(progress):
         raise InputError(f"progress: got {brief(progress)}; allowed: a function (crowdjax.watch.Progress), or None")
+
+
+def path_of(name: str, value: Any, allowed: str = "a path") -> str:
+    """Check a path.
+
+    Example:
+        >>> path_of("folder", "out")
+        'out'
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(f"{name}: got {brief(value)}; allowed: {allowed}")
+    found = os.fspath(value)
+    return found if isinstance(found, str) else os.fsdecode(found)
 
 
 def seed_of(value: Any) -> int:

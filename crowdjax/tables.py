@@ -26,6 +26,7 @@ import pyarrow.parquet
 from crowdjax.columns import listed, refuse_bytes
 from crowdjax.files import NOTHING, File, find, is_path, reading
 from crowdjax.labels import InputError, one_line
+from crowdjax.settings import brief
 
 ALIASES = {
     "labeler": "labeler labeller worker annotator rater coder judge assessor",
@@ -149,8 +150,17 @@ def _open_memory(source, place: str) -> Table:
         return _open_dataset(source, place)
     with reading(place, "a table"):
         if isinstance(source, Mapping):
+            for name, values in source.items():
+                if np.ndim(values) != 1:
+                    raise InputError(f"{place}: column {name!r}: got {brief(values)}; allowed: a value for each row")
             source = pa.table({str(name): pa.array(np.asarray(values)) for name, values in source.items()})
-        frame = nw.from_native(_without_index(source))
+        try:
+            frame = nw.from_native(_without_index(source))
+        except TypeError:
+            raise InputError(
+                f"{place}: got {brief(source)}; allowed: a path or URL, a table of pandas, polars, pyarrow or DuckDB, "
+                "or a dict of columns"
+            ) from None
         if isinstance(frame, nw.LazyFrame):
             frame = frame.collect()
         names = frame.columns

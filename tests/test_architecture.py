@@ -15,8 +15,8 @@ import crowdjax
 
 # Every file stands on the floors below its own and on nothing else.
 FLOORS = (
-    {"labels", "segments", "extras"},
-    {"likelihood", "optimize", "directions", "memory", "settings"},
+    {"labels", "segments"},
+    {"likelihood", "optimize", "directions", "memory", "settings", "extras"},
     {"watch"},
     {"factor", "contextual"},
     {"integrated"},

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from crowdjax.cli.common import App, Columns, From, LabelsArgument, Positive, columns_of, errors, note
+from crowdjax.cli.common import App, Columns, From, LabelsArgument, Positive, at_a_terminal, columns_of, errors, note
 
 SETS = """Real label sets: what there is, and where to get it.
 
@@ -37,7 +36,7 @@ def convert(
         settings = dict(columns=columns_of(columns), form=form, positive=positive)
         notes = conversion.convert(source, out, wide=wide, **settings)
         note(notes)
-        if sys.stdout.isatty():
+        if at_a_terminal():
             print(f"written to {out}")
 
 
