@@ -41,7 +41,7 @@ def text(title: str, record: Mapping[str, Any], tables: Mapping[str, Rows], more
           q2              0.500
     """
     sizes = ", ".join(f"{record[f'n_{what}']:,} {what}" for what in ("labels", "labelers", "instances"))
-    lines = [f"{title}: {sizes}"]
+    lines = [_printable(f"{title}: {sizes}")]
     for name, value in (_facts(record) | dict(more)).items():
         lines += _wrapped(f"{name:<{INDENT}}{value}", 2 if name == "columns" else 1, " " * INDENT)
     lines += _warnings(record["warnings"])
@@ -108,10 +108,8 @@ def _warnings(sentences: Sequence[str]) -> list[str]:
 def _wrapped(line: str, most: int, indent: str) -> list[str]:
     """Text on at most so many lines; all of it on one line of characters that print."""
     start = line[: len(line) - len(line.lstrip())]
-    line = "".join(c if c.isprintable() else " " for c in line.strip())
-    return textwrap.wrap(
-        line, WIDTH, initial_indent=start, subsequent_indent=indent, max_lines=most, placeholder=" ..."
-    )  # fmt: skip
+    settings = dict(initial_indent=start, subsequent_indent=indent, max_lines=most, placeholder=" ...")
+    return textwrap.wrap(_printable(line.strip()), WIDTH, **settings)
 
 
 def _rows(table: pa.Table) -> list[str]:
@@ -138,5 +136,9 @@ def _cell(value: Any) -> str:
 
 
 def _cut(value: str) -> str:
-    value = "".join(c if c.isprintable() else " " for c in value)
+    value = _printable(value)
     return value if len(value) <= CELL else value[: CELL - 3] + "..."
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -185,6 +185,7 @@ def here(tmp_path, monkeypatch):
     """An empty folder to work in."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CROWDJAX_CACHE", "off")
+    monkeypatch.setattr("crowdjax.plots.save", lambda *_: None)  # figures take longest, and warn of nothing
     return tmp_path
 
 
