@@ -150,3 +150,12 @@ def test_a_million_instances_are_no_slower():
 def test_missing_and_tiny_numbers_are_shown_as_such():
     table = pa.table({"a": pa.array([None, 1.5]), "b": [float("nan"), 1e-9], "c": [123456.0, -0.25]})
     assert [line.split() for line in summary._rows(table)[1:]] == [["-", "-", "1.23e+05"], ["1.500", "1e-09", "-0.250"]]
+
+
+def test_a_report_begins_with_the_warnings_and_names_the_columns(majority):
+    record = majority.record | {"columns": {"labels": {"labeler": "worker"}}, "warnings": ["One.", "Two."]}
+    page = dataclasses.replace(majority, record=record).page()
+    first = [check.text for block in page.sections[0].blocks if block.block == "checks" for check in block.checks]
+    assert first[:2] == ["One.", "Two."]
+    facts = [block.facts for section in page.sections for block in section.blocks if block.block == "facts"]
+    assert facts[0]["Columns of labels"] == "labeler=worker"
