@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from crowdjax import extras
+
 if TYPE_CHECKING:
     from crowdjax.api import Aggregation, FitError, InputError, IntegratedAggregation, Prediction, fit, load
     from crowdjax.context_api import ContextualResult, context
@@ -42,5 +44,6 @@ def __getattr__(name: str):
     """The facades, imported when first asked for; ``import crowdjax`` itself imports and starts nothing."""
     if name in __all__:
         home = next((home for home, names in HOMES.items() if name in names), "api")
-        return getattr(importlib.import_module(f"crowdjax.{home}"), name)
+        with extras.needed(f"crowdjax.{name}"):
+            return getattr(importlib.import_module(f"crowdjax.{home}"), name)
     raise AttributeError(f"module 'crowdjax' has no attribute {name!r}")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, get_
 import numpy as np
 
 from crowdjax import api, factor
+from crowdjax.extras import needed
 from crowdjax.integrated import Choice
 from crowdjax.labels import InputError, Repeats
 
@@ -153,15 +154,15 @@ class Aggregator(Estimator):
     """
 
     model: str | factor.FactorConfig = "auto"
-    factors: int | Literal["auto"] = 1
+    factors: int | Literal["auto"] | None = None
     class_prior: float | Literal["learn"] | None = None
     repeats: Repeats = "count"
     restarts: int | None = None
-    seed: int = 0
+    seed: int | None = None
     boundary: Choice | None = None
 
     def _settings(self) -> dict[str, Any]:
-        return self.get_params()
+        return {name: value for name, value in self.get_params().items() if value is not None}
 
 
 @dataclasses.dataclass(eq=False)
@@ -189,10 +190,11 @@ class Factor(Estimator):
     """
 
     factors: int | Literal["auto"] = 1
-    seed: int = 0
+    seed: int | None = None
 
     def _settings(self) -> dict[str, Any]:
-        return {"model": "factor", "factors": self.factors, "seed": self.seed}
+        drawn = {} if self.seed is None else {"seed": self.seed}
+        return {"model": "factor", "factors": self.factors, **drawn}
 
 
 @dataclasses.dataclass(eq=False)
@@ -371,7 +373,8 @@ def read(
     data: pd.DataFrame, *, by_id: bool = False, workers: pd.Index | None = None, classes: pd.Index | None = None
 ) -> Votes:
     """The rows of a frame by number; workers beyond those given are numbered after them."""
-    import pandas as pd
+    with needed("crowdjax.adapters"):
+        import pandas as pd
 
     if not isinstance(data, pd.DataFrame):
         raise InputError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import html
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ import pyarrow.parquet
 from jaxtyping import Float, Int
 
 from crowdjax import io, results
+from crowdjax import summary as summaries
 from crowdjax.columns import Words
 from crowdjax.files import reading
 from crowdjax.integrated.auto import crowd_of
@@ -43,9 +45,23 @@ def shown(name: str) -> Any:
     return functools.cached_property(lambda result: result.kind(result.tables[name]))
 
 
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """Answers about instances.
+class Printed:
+    """What prints itself as a summary, in a notebook as well."""
+
+    def summary(self) -> str:
+        """The result as text of at most 25 lines: what it is, whether it converged, warnings, the first rows."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.summary())}</pre>"
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Prediction(Printed):
+    """Answers about instances. Printed it is its :meth:`summary`.
 
     Attributes:
         instances: a table of the kind that the labels came in (pandas for pandas, pyarrow for a path): instance,
@@ -67,6 +83,18 @@ class Prediction:
     kind: Kind
 
     instances = shown("instances")
+    _title = "Answers by a fit of"
+
+    def summary(self) -> str:
+        """The result as text of at most 25 lines: what it is, whether it converged, warnings, the first rows."""
+        rows = {name: self.tables[name] for name in ("instances", "labelers") if name in self.tables}
+        shown = {name: (table.slice(0, summaries.LINES), table.num_rows) for name, table in rows.items()}
+        return summaries.text(f"{self._title} {self.record['model']}", self.record, shown, self._facts())
+
+    def _facts(self) -> dict[str, str]:
+        """What the summary says besides the record."""
+        unseen = self.record.get("n_unseen_labelers")
+        return {"unseen": f"{unseen:,} labelers are not in the fit"} if unseen else {}
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -10,11 +10,11 @@ sentences what a reader of the answers should know. Researchers who fit many tim
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,9 +27,11 @@ from jaxtyping import PRNGKeyArray
 
 from crowdjax import factor, integrated_api, io, memory, minibatch, optimize, parallel, pieces, results, watch
 from crowdjax import report as reports
+from crowdjax import summary as summaries
 from crowdjax.answers import (
     FitError,
     Prediction,
+    Printed,
     Tally,
     about_answers,
     about_labels,
@@ -43,11 +45,13 @@ from crowdjax.answers import (
 from crowdjax.columns import listed
 from crowdjax.factor.fit import Method
 from crowdjax.factor.presets import PRIORS
+from crowdjax.files import reading
 from crowdjax.formats import Form
 from crowdjax.integrated import Choice
 from crowdjax.integrated_api import IntegratedAggregation
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.roles import Columns, as_record
+from crowdjax.settings import DEFAULT, Default, brief, callback, number, one_of, path_of, randomness, whole
 from crowdjax.tables import as_arrow, kind_of
 
 __all__ = ["Aggregation", "FitError", "InputError", "IntegratedAggregation", "Prediction", "fit", "load"]
@@ -59,7 +63,7 @@ HINT = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Aggregation(Prediction):
     """Answers about instances and labelers, and the fit behind them.
 
@@ -87,6 +91,7 @@ class Aggregation(Prediction):
     tally: Tally | None = None
 
     labelers = shown("labelers")
+    _title = "Fit of"
 
     def page(self) -> reports.Page:
         """The report: a page of the fit, its labelers and its instances (docs/reports.md).
@@ -200,16 +205,16 @@ def fit(
     table,
     model: str | factor.FactorConfig = "dawid-skene",
     *,
-    factors: int | Literal["auto"] = 1,
+    factors: int | Literal["auto"] | None = None,
     labeler_features=None,
     instance_features=None,
     gold=None,
     scores=None,
     class_prior: float | Literal["learn", "logistic"] | None = None,
     repeats: Repeats = "count",
-    solver: Method | factor.Solver = "auto",
+    solver: Method | factor.Solver | None = None,
     restarts: int | None = None,
-    seed: int = 0,
+    seed: int | Default = DEFAULT,
     key: PRNGKeyArray | None = None,
     columns: Columns | None = None,
     form: Form | None = None,
@@ -229,8 +234,8 @@ def fit(
             ``crowdjax.io.read_labels``). The answers are tables of the same kind; for a path, pyarrow's.
         model: the name of a preset (``crowdjax.factor.PRESETS``), or a configuration of one's own; ``integrated``
             (``crowdjax.integrated``); or ``auto``: that, or what the numbers of labels and labelers allow instead.
-        factors: number of factors, for the models ``factor`` and ``integrated`` (1 or 2). ``auto``, for ``factor``: the
-            one of 0 (Dawid and Skene's model), 1, 2 and 3 that predicts held-out labels best
+        factors: number of factors, for the models ``factor`` and ``integrated`` (1 or 2); default 1. ``auto``, for
+            ``factor``: the one of 0 (Dawid and Skene's model), 1, 2 and 3 that predicts held-out labels best
             (``crowdjax.factor.choose_factors``).
         labeler_features, instance_features: tables with a row for every labeler (instance) of the labels, numeric
             columns; they are standardised here, and constant columns are left out with a warning.
@@ -241,9 +246,11 @@ def fit(
         class_prior: P(truth = 1): a number, ``learn``, or ``logistic`` in the instance features; default one half.
         repeats: ``count`` repeated judgements of a labeler on an instance, keep the ``first`` or the ``last``, or take
             their ``mean``.
-        solver: ``auto`` (the fastest), ``em``, ``lbfgs``, ``em-cg``, ``em-bound``, or settings of one's own.
-        restarts: starts to take the best of; default 1 for one factor, 4 for more.
-        seed, key: draw the starts of factors beyond the first. A key goes before a seed.
+        solver: ``auto`` (the fastest; the default), ``em``, ``lbfgs``, ``em-cg``, ``em-bound``, or settings of one's
+            own; not for ``integrated`` and ``auto``.
+        restarts: starts to take the best of, with two factors and more; default 4.
+        seed, key: draw the starts of factors beyond the first, and the folds of ``factors="auto"``; one of them, by
+            default seed 0. Other fits draw nothing and refuse both.
         columns: which column is which, where names differ: ``{"labeler": "who"}``, and of other tables
             ``{"gold.instance": "question", "scores.score": "p", "labeler_features.feature": ["age", "years"]}``
             (``docs/tables.md``).
@@ -273,28 +280,30 @@ def fit(
     """
     started = time.perf_counter()
     name, config = _config(model, factors, class_prior)
-    settings = _with_restarts(solver, restarts, config)
-    _one_of("repeats", repeats, get_args(Repeats))
+    one_of("repeats", repeats, get_args(Repeats))
     reading = dict(form=form, positive=positive, missing=missing, header=header)
-    if factors == "auto" and start is not None:
+    callback(progress)
+    held_out = isinstance(factors, str)  # factors="auto"
+    if held_out and start is not None:
         raise InputError("start: given with factors 'auto'; allowed: with the number of factors of the earlier result")
-    if devices is not None:
-        parallel.n_devices(0, devices)
+    if start is not None and not isinstance(start, Aggregation):
+        raise InputError(f"start: got {type(start).__name__}; allowed: an Aggregation, from fit or load")
+    of_seed, key, drawn = _randomness(name, config, restarts, seed, key, held_out, start is not None)
+    settings = _with_restarts(solver, restarts, config, drawn)
+    devices = _devices(devices)
     if name in integrated_api.MODELS:
-        integrated_api.check(boundary, class_prior)
-        if start is not None:
-            raise InputError(f"start: given with model {name}; allowed with the models {', '.join(factor.PRESETS)}")
+        integrated_api.check(name, boundary, class_prior, solver, start)
         said, tables = io.open_tables(
             columns, gold=gold, scores=scores, labeler_features=labeler_features, instance_features=instance_features
         )
         triples = io.read_triples(table, columns=said, **reading)
         _refuse_counts(triples, name)
         return integrated_api.fit(
-            triples, name, tables, factors=factors, class_prior=config.class_prior, boundary=boundary, repeats=repeats,
-            devices=devices, progress=progress, kind=kind_of(table, triples.roles),
+            triples, name, tables, factors=config.n_factors, class_prior=config.class_prior, boundary=boundary,
+            repeats=repeats, devices=devices, progress=progress, kind=kind_of(table, triples.roles),
         )  # fmt: skip
     if boundary is not None:
-        raise InputError(f"boundary: got {boundary!r} with model {name}; allowed with integrated, auto")
+        raise InputError(f"boundary: got {brief(boundary)} with model {name}; allowed with integrated, auto")
     if scores is not None:
         raise InputError(f"scores: given with model {name}; allowed with integrated, auto")
     said, tables = io.open_tables(
@@ -307,14 +316,13 @@ def fit(
     labels = triples.labels(repeats=repeats, gold=truth)
     sources = {side: tables[f"{side}_features"] for side in ("labeler", "instance")}
     read = {s: io.read_features(source, s, io.ids(index, s)) for s, source in sources.items() if source is not None}
-    key = jax.random.key(seed) if key is None else key
     chosen, about_choice = config.n_factors, {}
-    if factors == "auto":
+    if held_out:
         used = {side: values for side, (values, _, _) in read.items() if _uses(config, side)}
-        held_out = factor.choose_factors(labels, config, key, settings, features=used, seed=seed)
-        chosen, about_choice = held_out.chosen, {"factors": _about_choice(held_out)}
+        choice = factor.choose_factors(labels, config, key, settings, features=used, seed=of_seed or 0)
+        chosen, about_choice = choice.chosen, {"factors": _about_choice(choice)}
         config = factor.with_count(config, chosen)
-        settings = _with_restarts(solver, restarts, config)
+        settings = settings if config.n_factors > 1 else dataclasses.replace(settings, restarts=1)
     features, scaling, remarks = {}, {}, []
     for side, (values, scale, constant) in read.items():
         if not _uses(config, side):
@@ -323,7 +331,7 @@ def fit(
         features[side], scaling[side] = values, scale
         if constant:
             remarks.append(f"Constant {side} features were left out: {listed(constant)}.")
-    if factors == "auto":
+    if held_out:
         remarks.append(
             f"Held-out labels chose {chosen} factors. They tell how well labels are predicted, not where the "
             "classes meet, nor that the answers are right."
@@ -346,7 +354,7 @@ def fit(
         "repeats": repeats,
         "words": triples.words,
         "columns": mapping,
-        "seed": seed,
+        "seed": of_seed,
         "solver": dataclasses.asdict(settings),
         "config": dataclasses.asdict(config),
         "features": {side: dataclasses.asdict(s) for side, s in scaling.items()},
@@ -360,12 +368,18 @@ def fit(
     return Aggregation(answers, record, kind_of(table, triples.roles), found, built, index, features, scaling, counts)
 
 
-@dataclasses.dataclass(frozen=True)
-class Written:
-    """A result that is on disk only; :func:`load` reads it."""
+@dataclasses.dataclass(frozen=True, repr=False)
+class Written(Printed):
+    """A result that is on disk only; :func:`load` reads it. Printed it is its :meth:`summary`."""
 
     folder: Path
     record: dict[str, Any]
+
+    def summary(self) -> str:
+        """The result as text of at most 25 lines: what it is, whether it converged, warnings, the first rows."""
+        rows = {name: _first_rows(self.folder / f"{name}.parquet") for name in ("instances", "labelers")}
+        where = {"written to": str(self.folder)}
+        return summaries.text(f"Fit of {self.record['model']}", self.record, rows, where)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -379,12 +393,12 @@ def fit_large(
     model: str | factor.FactorConfig = "dawid-skene",
     *,
     batch: int,
-    factors: int = 1,
+    factors: int | None = None,
     class_prior: float | Literal["learn"] | None = None,
     repeats: Repeats = "count",
-    solver: Method | factor.Solver = "auto",
+    solver: Method | factor.Solver | None = None,
     restarts: int | None = None,
-    seed: int = 0,
+    seed: int | Default = DEFAULT,
     columns: Columns | None = None,
     positive=None,
     devices: int | None = None,
@@ -409,24 +423,26 @@ def fit_large(
         InputError, FitError: as in :func:`fit`; the state is of another fit.
     """
     started = time.perf_counter()
-    if factors == "auto":
-        raise InputError("factors: got 'auto' with minibatches; allowed: a whole number from 1")
+    table = path_of("labels", table, "with minibatches: a path or URL of Parquet")
+    if isinstance(factors, str):
+        raise InputError(f"factors: got {brief(factors)} with minibatches; allowed: a whole number from 1")
     name, config = _config(model, factors, class_prior)
     if name in integrated_api.MODELS:
         raise InputError(f"model: got {name!r} with minibatches; allowed: {', '.join(factor.PRESETS)}")
     if config.class_prior == "logistic":
         raise InputError("class_prior: logistic needs instance features; allowed with minibatches: a number, learn")
-    if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-        raise InputError(f"minibatch: got {batch!r}; allowed: a whole number from 1, labels in memory at a time")
-    _one_of("repeats", repeats, get_args(Repeats))
-    solver = _with_restarts(solver, restarts, config)
-    if devices is not None:
-        parallel.n_devices(0, devices)
+    batch = whole("minibatch", batch, or_else="labels in memory at a time")
+    max_rounds, rtol = whole("max_rounds", max_rounds), number("rtol", rtol, 0, "a number from 0")
+    one_of("repeats", repeats, get_args(Repeats))
+    callback(progress)
+    of_seed, key, drawn = _randomness(name, config, restarts, seed, None)
+    solver = _with_restarts(solver, restarts, config, drawn)
+    devices = _devices(devices)
     out = results.check_out(out)
     scan = pieces.scan(table, columns=columns, positive=positive)
     minibatch.check_size(scan, batch)
     state = out.absolute().with_name(out.absolute().name + ".state")
-    settings = dict(config=dataclasses.asdict(config), solver=dataclasses.asdict(solver), seed=seed)
+    settings = dict(config=dataclasses.asdict(config), solver=dataclasses.asdict(solver), seed=of_seed)
     results.claim(state, dict(settings, table=scan.identity, batch=batch, repeats=repeats, rounds=[max_rounds, rtol]))
     report = watch.or_interrupt(progress, "stopped; the same call goes on from there")
     try:
@@ -449,7 +465,6 @@ def fit_large(
                 own[rows] = found.weights.instance.free
             writer.write_table(answer_table(parts.instances(k), found.posterior).cast(schema))
 
-        key = jax.random.key(seed)
         answer = minibatch.run(
             parts, config, state / "rounds", key, solver, max_rounds=max_rounds, rtol=rtol, devices=devices,
             hand_out=hand_out, progress=report,
@@ -492,6 +507,12 @@ def fit_large(
     return Written(out, record)
 
 
+def _first_rows(path: Path) -> summaries.Rows:
+    with reading(str(path), "a table of a result"), pa.parquet.ParquetFile(path) as file:
+        rows = next(file.iter_batches(summaries.LINES), None)
+        return pa.Table.from_batches([] if rows is None else [rows], file.schema_arrow), file.metadata.num_rows
+
+
 def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
     """The result that ``Aggregation.save`` or ``crowdjax fit`` wrote.
 
@@ -508,7 +529,7 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
         ...     crowdjax.load(folder + "/out").record["objective"] == result.record["objective"]
         True
     """
-    folder = Path(folder)
+    folder = Path(path_of("folder", folder, "that of a result"))
     record = results.read_result(folder)
     if record.get("model") in integrated_api.MODELS:
         return integrated_api.load(folder, record)
@@ -539,53 +560,72 @@ def _refuse_counts(triples: io.Triples, model: str) -> None:
 
 
 def _config(model, factors, class_prior) -> tuple[str, factor.FactorConfig]:
+    prior = class_prior if class_prior is None or isinstance(class_prior, str) else _probability(class_prior)
     if isinstance(model, factor.FactorConfig):
-        if factors == "auto":
-            raise InputError("factors: got 'auto' with a configuration; allowed with model factor")
-        return "custom", model if class_prior is None else _replaced(model, class_prior=class_prior)
-    _one_of("model", model, (*factor.PRESETS, *integrated_api.MODELS))
-    if factors == "auto":
+        if isinstance(factors, str):
+            raise InputError(f"factors: got {brief(factors)} with a configuration; allowed with model factor")
+        if factors is not None and whole("factors", factors) != model.n_factors:
+            raise InputError(f"factors: got {factors} with a configuration of {model.n_factors}; set n_factors there")
+        return "custom", model if prior is None else _replaced(model, class_prior=prior)
+    one_of("model", model, (*factor.PRESETS, *integrated_api.MODELS))
+    if isinstance(factors, str) and factors == "auto":
         if model != "factor":
             raise InputError(f"factors: got 'auto' with model {model}; allowed: 1, or auto with model factor")
         factors = max(factor.heldout.COUNTS)
-    if isinstance(factors, bool) or not isinstance(factors, int) or factors < 1:
-        raise InputError(f"factors: got {factors!r}; allowed: a whole number from 1, auto")
+    factors = 1 if factors is None else whole("factors", factors, or_else="auto")
     if factors > {"factor": factors, "integrated": 2}.get(model, 1):
         raise InputError(
             f"factors: got {factors} with model {model}; allowed: 1; 1 or 2 with integrated, any number with factor"
         )
-    prior = 0.5 if class_prior is None else class_prior
+    prior = 0.5 if prior is None else prior
     return model, _replaced(factor.PRESETS.get(model, factor.PRESETS["factor"]), n_factors=factors, class_prior=prior)
+
+
+def _probability(class_prior) -> float:
+    if isinstance(class_prior, bool) or not isinstance(class_prior, Real):
+        raise InputError(f"class_prior: got {brief(class_prior)}; allowed: {PRIORS}, learn, logistic")
+    return float(class_prior)
 
 
 def _replaced(config: factor.FactorConfig, **changes) -> factor.FactorConfig:
     prior = changes.get("class_prior")
     if isinstance(prior, str):
-        _one_of("class_prior", prior, ("learn", "logistic"), PRIORS)
+        one_of("class_prior", prior, ("learn", "logistic"), PRIORS)
     try:
         return dataclasses.replace(config, **changes)
     except (ValueError, TypeError) as error:
         raise InputError(str(error)) from None
 
 
-def _with_restarts(solver, restarts, config) -> factor.Solver:
+def _devices(devices: int | None) -> int | None:
+    return None if devices is None else parallel.n_devices(0, whole("devices", devices))
+
+
+def _randomness(name, config, restarts, seed, key, held_out=False, continued=False):
+    """(the seed, the key, whether the fit draws anything); refuses what a fit that draws nothing has no use for."""
+    drawn = name not in integrated_api.MODELS and (held_out or (config.n_factors > 1 and not continued))
+    given = {"seed": not isinstance(seed, Default), "key": key is not None}
+    given["restarts"] = restarts is not None and whole("restarts", restarts) > 1
+    seed, key = randomness(seed, key)
+    if not drawn and any(given.values()):
+        what = next(name for name, there in given.items() if there)
+        one = " of one factor" if name in ("factor", "custom") else ""
+        why = "a start" if continued else f"model {name}{one}"
+        raise InputError(
+            f"{what}: given with {why}, whose fit draws nothing; allowed: with two factors or more (model factor, or a "
+            "configuration), or factors 'auto'"
+        )
+    return seed if drawn else None, key, drawn
+
+
+def _with_restarts(solver, restarts, config, drawn: bool) -> factor.Solver:
     if not isinstance(solver, factor.Solver):
-        _one_of("solver", solver, get_args(Method))
-        solver = factor.Solver(method=solver, restarts=1 if config.n_factors == 1 else 4)
-    if restarts is None:
-        return solver
-    if isinstance(restarts, bool) or not isinstance(restarts, int) or restarts < 1:
-        raise InputError(f"restarts: got {restarts!r}; allowed: a whole number from 1")
-    return dataclasses.replace(solver, restarts=restarts)
-
-
-def _one_of(name: str, value, allowed: tuple[str, ...], besides: str | None = None) -> None:
-    if value in allowed:
-        return
-    near = difflib.get_close_matches(str(value), allowed, 1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
-    everything = ([besides] if besides else []) + list(allowed)
-    raise InputError(f"{name}: got {value!r}{hint}; allowed: {', '.join(everything)}")
+        if solver is not None:
+            one_of("solver", solver, get_args(Method))
+        solver = factor.Solver(method=solver or "auto", restarts=4 if drawn else 1)
+    if not drawn and solver.restarts > 1:
+        raise InputError(f"restarts: got {solver.restarts} for a fit that draws nothing; allowed: 1")
+    return solver if restarts is None else dataclasses.replace(solver, restarts=whole("restarts", restarts))
 
 
 def _about_choice(found: factor.HeldOut) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -35,6 +35,7 @@ from crowdjax.contextual.model import Constraint, Level
 from crowdjax.formats import Form
 from crowdjax.labels import InputError, LabelIndex, Labels
 from crowdjax.roles import Columns
+from crowdjax.settings import DEFAULT, Default, callback, flag, one_of, randomness, whole
 from crowdjax.tables import kind_of
 
 __all__ = ["ContextualResult", "context"]
@@ -49,7 +50,7 @@ MOST_POINTS = 20_000  # instances behind a reliability diagram
 LEAST_GOLD = 100  # with fewer, reliability is measured against the posteriors
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class ContextualResult(Prediction):
     """Answers about instances, labelers and the population; intervals hold 95 %.
 
@@ -94,6 +95,13 @@ class ContextualResult(Prediction):
 
     curves = shown("curves")
     labelers = shown("labelers")
+    _title = "Fit of"
+
+    def _facts(self) -> dict[str, str]:
+        found = self.prevalence
+        interval = f"{found['lower']:.1%} to {found['upper']:.1%}, {found['level']:.0%}; {found['method']}"
+        return {"prevalence": f"{found['mean']:.1%} ({interval})"}
+
     calibration = shown("calibration")
 
     def page(self, figures: Mapping[str, plots.Figure] | None = None) -> reports.Page:
@@ -183,7 +191,7 @@ class ContextualResult(Prediction):
         x = np.unique(self.tables["curves"]["score"].to_numpy())
         population, key = self.population, None
         if population is None:
-            population, key = (self.scores, self.weights), jax.random.key(self.record["seed"])
+            population, key = (self.scores, self.weights), jax.random.key(self.record["seed"] or 0)
         return posterior.to_arviz(
             self.fit,
             self.index,
@@ -248,7 +256,7 @@ def context(
     transform: Transform = "identity",
     inference: Method | Inference | None = None,
     draws: int | None = None,
-    seed: int = 0,
+    seed: int | Default = DEFAULT,
     key: PRNGKeyArray | None = None,
     columns: Columns | None = None,
     form: Form | None = None,
@@ -276,7 +284,7 @@ def context(
         inference: ``nuts``, ``svi``, ``laplace``, or settings of one's own; by default NUTS up to 3000 instances and
             20000 labels, Laplace above.
         draws: posterior draws, of each chain; default 500.
-        seed, key: a key goes before a seed.
+        seed, key: one of them; by default seed 0.
         columns, form, positive, missing, header: how to read the tables, as in :func:`crowdjax.fit`. With several
             numeric columns in the scores' table ``{"scores.score": ["a", "b"]}`` says which of them are scores.
         progress: told how far it is; where it answers true the fit is interrupted (``crowdjax.watch.Progress``).
@@ -298,7 +306,19 @@ def context(
         (True, 60)
     """
     started = time.perf_counter()
-    config = _settings(ContextualConfig, prevalence, accuracy, labelers, constraint, increasing)
+    for name, word, kind in (
+        ("prevalence", prevalence, Family), ("accuracy", accuracy, Family), ("labelers", labelers, Level),
+        ("constraint", constraint, Constraint), ("transform", transform, Transform),
+    ):  # fmt: skip
+        one_of(name, word, get_args(kind))
+    if flag("increasing", increasing) and prevalence == "constant":
+        raise InputError("increasing: given with prevalence 'constant'; allowed with: linear, gp")
+    callback(progress)
+    of_seed, key = randomness(seed, key)
+    draws = None if draws is None else whole("draws", draws)
+    if not (inference is None or isinstance(inference, Inference)):
+        one_of("inference", inference, get_args(Method))
+    config = ContextualConfig(prevalence, accuracy, labelers, constraint, bool(increasing))
     said, given = io.open_tables(columns, scores=scores, population=population, weights=weights, gold=gold)
     triples = io.read_triples(table, columns=said, form=form, positive=positive, missing=missing, header=header)
     if triples.anonymous and labelers != "global":
@@ -318,7 +338,7 @@ def context(
     _check_size(config, labels, len(names))
     mapping = io.mapping(triples, given)
     method, reason = _inference(inference, draws, labels)
-    key, other = jax.random.split(jax.random.key(seed) if key is None else key)
+    key, other = jax.random.split(key)
     scale = Scale.learn(values, transform=transform, population=None if people is None else people[0])
 
     fit = contextual.fit(labels, values, config, key, method, scale=scale, progress=progress)
@@ -348,7 +368,7 @@ def context(
         "transform": transform,
         "weights": sampling is not None,
         "seconds": 0.0,
-        "seed": seed,
+        "seed": of_seed,
         "words": triples.words,
         "config": dataclasses.asdict(config),
         "settings": dataclasses.asdict(method),
@@ -385,13 +405,6 @@ def context(
 
 
 # Settings
-
-
-def _settings(make: Callable, *arguments, **named):
-    try:
-        return make(*arguments, **named)
-    except ValueError as error:
-        raise InputError(str(error)) from None
 
 
 def _check_scores(names, values, transform: Transform, about: Callable[[int], str], *, vary: bool = True) -> None:
@@ -431,10 +444,8 @@ def _inference(inference: Method | Inference | None, draws: int | None, labels: 
             f"by default nuts up to {limits}, laplace above; here {' and '.join(f'{n} {w}' for w, n in sizes.items())}"
         )
     if not isinstance(inference, Inference):
-        if inference not in ("nuts", "svi", "laplace"):
-            raise InputError(f"inference: got {inference!r}; allowed: nuts, svi, laplace")
         inference = Inference(inference)
-    return inference if draws is None else _settings(dataclasses.replace, inference, n_draws=draws), reason
+    return inference if draws is None else dataclasses.replace(inference, n_draws=draws), reason
 
 
 # Answers

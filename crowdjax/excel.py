@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from crowdjax import memory
 from crowdjax.columns import column_of, listed
+from crowdjax.extras import needed
 from crowdjax.files import SMALLER, File, reading
 from crowdjax.labels import InputError
 
@@ -22,10 +23,8 @@ def open_sheet(
         sheet: its name; may be left out where only one sheet holds anything.
         header: whether the first row names the columns; if not, they are called 1, 2, 3 and so on.
     """
-    try:
+    with needed(place):
         import openpyxl
-    except ImportError:
-        raise InputError(f"{place}: Excel needs openpyxl: pip install 'crowdjax[excel]'") from None
     with reading(place, "Excel"):
         packed = io.BytesIO(file.content())
         memory.refuse_host(memory.unpacked_size(packed), f"{place}: its sheets need", SMALLER)

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from crowdjax import memory
+from crowdjax.extras import needed
 from crowdjax.labels import InputError, one_line
 
 NOTHING = "no such file, or no way to it"
@@ -222,7 +223,8 @@ def _system(source: str):
     try:
         return fs.FileSystem.from_uri(source)
     except ArrowInvalid:  # not one of pyarrow's own
-        import fsspec
+        with needed(source, "fsspec"):
+            import fsspec
 
         system, path = fsspec.core.url_to_fs(source)
         return fs.PyFileSystem(fs.FSSpecHandler(system)), path

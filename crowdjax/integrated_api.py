@@ -36,6 +36,7 @@ from crowdjax.answers import (
     tally,
 )
 from crowdjax.columns import listed
+from crowdjax.factor.presets import PRESETS
 from crowdjax.formats import Form
 from crowdjax.integrated import (
     Boundary,
@@ -47,6 +48,7 @@ from crowdjax.integrated import (
 )
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.roles import Columns, Opened
+from crowdjax.settings import one_of
 from crowdjax.tables import Kind, as_arrow, kind_of
 
 MODELS = ("integrated", "auto")
@@ -54,7 +56,7 @@ INFORMED = ("gold", "score")  # boundaries that more than the labels place
 DEPENDENT = 0.05  # share of instances whose class depends on the boundary, from which it is worth a sentence
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class IntegratedAggregation(Prediction):
     """Answers of the integrated model about instances and labelers, and the fit behind them.
 
@@ -90,6 +92,7 @@ class IntegratedAggregation(Prediction):
     position: Float[np.ndarray, " I"] | None = None
 
     labelers = shown("labelers")
+    _title = "Fit of"
 
     def page(self) -> reports.Page:
         """The report: a page of the fit, its labelers and its instances (docs/reports.md).
@@ -417,12 +420,15 @@ def _read_score(source: Opened, instances: pa.Array) -> np.ndarray:
     return values[:, 0]
 
 
-def check(boundary, class_prior) -> None:
+def check(name: str, boundary, class_prior, solver=None, start=None) -> None:
     """Refuses settings that the integrated model does not know."""
-    if boundary is not None and boundary not in get_args(Choice):
-        raise InputError(f"boundary: got {boundary!r}; allowed: {', '.join(get_args(Choice))}")
-    if class_prior == "logistic":
+    if boundary is not None:
+        one_of("boundary", boundary, get_args(Choice))
+    if isinstance(class_prior, str) and class_prior == "logistic":
         raise InputError("class_prior: got 'logistic' with the integrated model; allowed: a number, learn")
+    for setting, value in {"solver": solver, "start": start}.items():
+        if value is not None:
+            raise InputError(f"{setting}: given with model {name}; allowed with the models {', '.join(PRESETS)}")
 
 
 def _sizes(labels: Labels) -> dict[str, int]:

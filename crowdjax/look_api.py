@@ -26,6 +26,7 @@ from crowdjax.integrated.look import LEVEL, Look
 from crowdjax.integrated_api import IntegratedAggregation
 from crowdjax.labels import InputError, Labels
 from crowdjax.roles import Columns, Opened
+from crowdjax.settings import brief, seed_of, whole
 from crowdjax.tables import kind_of
 
 MOST_LABELS = 200_000  # of more, a part is looked at: a replicate costs two passes over the points
@@ -39,7 +40,7 @@ SAID = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class LookResult(Prediction):
     """What looking inside found.
 
@@ -61,6 +62,13 @@ class LookResult(Prediction):
     """
 
     labelers = shown("labelers")
+    _title = "Look inside a fit of"
+
+    def _facts(self) -> dict[str, str]:
+        failed = [check["name"] for check in self.record["checks"] if check["failed"]]
+        checks = f"{len(failed)} of {len(self.record['checks'])} failed{': ' * bool(failed)}{', '.join(failed)}"
+        looked = f"{self.record['n_surprising']:,} of {self.record['n_looked_at']:,} instances looked at"
+        return {"checks": checks, "surprising": looked}
 
     def page(self) -> reports.Page:
         """The report: a page of what was found (docs/reports.md)."""
@@ -114,9 +122,10 @@ def look(
     """
     started = time.perf_counter()
     if not isinstance(result, IntegratedAggregation):
-        raise InputError(f"look: got a fit of {result.record['model']}; allowed: integrated, auto")
-    if replicates < 19:
-        raise InputError(f"replicates: got {replicates}; allowed: 19 or more, below no p-value reaches {LEVEL}")
+        got = f"a fit of {result.record['model']}" if isinstance(result, Prediction) else brief(result)
+        raise InputError(f"look: got {got}; allowed: a fit of integrated, auto")
+    replicates = whole("replicates", replicates, 19, or_else=f"since with fewer no p-value reaches {LEVEL}")
+    seed = seed_of(seed)
     names = {f"{side}_features": scaling.names for side, scaling in result.scaling.items()}
     said, tables = io.open_tables(columns, known=names, instance_features=instance_features)
     settings = dict(form=form, missing=missing, header=header, words=result.words)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
+from crowdjax.extras import needed
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -48,12 +50,16 @@ STYLE = {
 def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
     @wraps(draw)
     def inner(*args, **kwargs):
-        import matplotlib as mpl
-
-        with mpl.rc_context(STYLE):
+        with _matplotlib().rc_context(STYLE):
             return draw(*args, **kwargs)
 
     return inner
+
+
+def _matplotlib():
+    with needed("figures"):
+        import matplotlib
+    return matplotlib
 
 
 def _panels(n: int, width: float, height: float, **kwargs) -> tuple[Figure, Sequence[Axes]]:
@@ -74,9 +80,7 @@ def _any_glyph():
 
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Writes ``stem``.svg and ``stem``.png; no dates, no random names inside."""
-    import matplotlib as mpl
-
-    with mpl.rc_context(STYLE), _any_glyph():
+    with _matplotlib().rc_context(STYLE), _any_glyph():
         svg, png = (stem.parent / f"{stem.name}.{kind}" for kind in ("svg", "png"))
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
         figure.savefig(png, metadata={"Software": None})
@@ -87,10 +91,8 @@ def as_svg(figure: Figure, name: str) -> str:
     """A figure as SVG whose text is text; names inside differ between figures of different names."""
     import io
 
-    import matplotlib as mpl
-
     buffer = io.StringIO()
-    with mpl.rc_context(STYLE | {"svg.fonttype": "none", "svg.hashsalt": name}), _any_glyph():
+    with _matplotlib().rc_context(STYLE | {"svg.fonttype": "none", "svg.hashsalt": name}), _any_glyph():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 

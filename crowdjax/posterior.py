@@ -13,7 +13,8 @@ from jaxtyping import Float
 
 from crowdjax import __version__, contextual
 from crowdjax.contextual import ContextualFit
-from crowdjax.labels import InputError, LabelIndex, Labels
+from crowdjax.extras import needed
+from crowdjax.labels import LabelIndex, Labels
 
 if TYPE_CHECKING:
     from xarray import DataTree
@@ -50,10 +51,8 @@ def to_arviz(
     Raises:
         InputError: arviz-base is not installed.
     """
-    try:
+    with needed("to_arviz"):
         import arviz_base
-    except ImportError:
-        raise InputError("to_arviz: arviz-base is not installed; pip install 'crowdjax[arviz]'") from None
     chains = fit.unconstrained.shape[0]
 
     def by_chain(draws):

@@ -23,6 +23,7 @@ import numpy as np
 
 from crowdjax import __version__, memory
 from crowdjax.labels import InputError, one_line
+from crowdjax.settings import path_of
 
 LOG = logging.getLogger("crowdjax")
 RECORDS = ("fit.json", "predict.json", "look.json", "data.json")
@@ -31,7 +32,7 @@ FORMAT = 1
 
 def check_out(out: str | os.PathLike) -> Path:
     """The folder of a result to be, refused where something else is in the way: call it before the work."""
-    if not os.fspath(out):
+    if not path_of("--out", out, "a new folder, or an earlier result to replace"):
         raise InputError("--out: empty; allowed: a new folder, or an earlier result to replace")
     out = Path(out)
     with writing(out):

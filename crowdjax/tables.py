@@ -27,6 +27,7 @@ from crowdjax import dialect, excel, memory
 from crowdjax.columns import column_name, column_of, listed, refuse_bytes, refuse_large
 from crowdjax.files import NOTHING, SMALLER, File, find, is_path, parquet_of, reading
 from crowdjax.labels import InputError, one_line
+from crowdjax.settings import brief
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 PARQUET = (".parquet", ".pq")
@@ -215,8 +216,17 @@ def _open_memory(source, place: str) -> Table:
         return _open_dataset(source, place)
     with reading(place, "a table"):
         if isinstance(source, Mapping):
+            for name, values in source.items():
+                if np.ndim(values) != 1 and not isinstance(values, list | tuple):
+                    raise InputError(f"{place}: column {name!r}: got {brief(values)}; allowed: a value for each row")
             source = pa.table({column_name(n): column_of(v, place, column_name(n)) for n, v in source.items()})
-        frame = nw.from_native(_plain_frame(source))
+        try:
+            frame = nw.from_native(_plain_frame(source))
+        except TypeError:
+            raise InputError(
+                f"{place}: got {brief(source)}; allowed: a path or URL, a table of pandas, polars, pyarrow or DuckDB, "
+                "or a dict of columns"
+            ) from None
         if isinstance(frame, nw.LazyFrame):
             frame = frame.collect()
         names = frame.columns

@@ -16,7 +16,7 @@ import crowdjax
 # Every file stands on the floors below its own and on nothing else.
 FLOORS = (
     {"labels", "segments"},
-    {"likelihood", "optimize", "directions", "memory"},
+    {"likelihood", "optimize", "directions", "memory", "settings", "extras"},
     {"watch"},
     {"factor", "contextual"},
     {"integrated"},
@@ -28,7 +28,7 @@ FLOORS = (
     {"dialect", "excel"},
     {"tables"},
     {"roles"},
-    {"formats", "pieces"},
+    {"formats", "pieces", "summary"},
     {"io"},
     {"datasets", "minibatch", "answers", "description", "conversion"},
     {"plots"},
@@ -38,6 +38,7 @@ FLOORS = (
     {"posterior"},
     {"context_api", "look_api", "adapters"},
     {"cli"},
+    {"__main__"},
 )
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 
@@ -65,6 +66,7 @@ BEYOND = {
     "context_api": {"pyarrow"},
     "adapters": {"pandas"},
     "posterior": {"arviz_base", "xarray"},
+    "summary": {"pyarrow"},
     "plots": {"matplotlib", "scipy"},
     "report": {"jinja2", "markupsafe", "pyarrow"},
     "cli": {"typer", "rich"},

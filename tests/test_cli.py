@@ -180,7 +180,6 @@ def test_bad_input_is_status_2_and_one_line(name, here):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["command"]),
         (["fitt"], ["fitt", "fit"]),
         (["fit"], ["LABELS"]),
         (["fit", "labels.csv"], ["--out"]),

@@ -285,7 +285,7 @@ BAD = {
         ["increasing: given with 2 scores (score, two); allowed: with one"],
     ),
     "inference": ({}, "--inference mcmc", ["inference: got 'mcmc'", "nuts, svi, laplace"]),
-    "draws": ({}, "--draws 0", ["n_draws: got 0"]),
+    "draws": ({}, "--draws 0", ["draws: got 0"]),
     "seed": ({}, "--seed -1", ["--seed"]),
     "option": ({}, "--score scores.csv", ["--score"]),
     "too many unknowns": (

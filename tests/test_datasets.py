@@ -152,7 +152,7 @@ def test_no_network_is_status_1(nowhere, monkeypatch):
 
 def test_without_pooch_it_is_said_what_to_install(nowhere, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    assert "pip install 'crowdjax[download]'" in failed(1, "get", "ducks")
+    assert "pip install 'crowdjax[download]'" in failed(2, "get", "ducks")
 
 
 def test_wrong_names_and_folders_are_status_2(nowhere, source):

@@ -117,7 +117,7 @@ def test_an_approximation_says_that_its_chain_is_none():
 
 def test_without_arviz_one_line_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "arviz_base", None)
-    with pytest.raises(InputError, match=r"arviz-base is not installed; pip install 'crowdjax\[arviz\]'"):
+    with pytest.raises(InputError, match=r"arviz-base is not installed; type: pip install 'crowdjax\[arviz\]'"):
         posterior.to_arviz(drawn_from_the_prior(), INDEX, SCORES, (SCORES[:, 0], SCORES), np.zeros(2))
 
 

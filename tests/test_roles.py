@@ -61,10 +61,10 @@ def test_once_a_role_is_named_by_hand_no_other_is_guessed():
 
 
 def test_a_refusal_ends_with_the_roles_that_are_clear():
-    given = table("_worker_id", "_unit_id", "is_it_a_duck")
-    message = refused(lambda: io.read_labels(given), "no column 'label'", "_worker_id, _unit_id, is_it_a_duck")
+    given = table("worker_nr", "_unit_id", "is_it_a_duck") | {"_worker": TABLE["labeler"]}
+    message = refused(lambda: io.read_labels(given), "no column 'label'", "worker_nr, _unit_id, is_it_a_duck")
     _option, value = pasted(message)
-    assert value == "labeler=_worker_id,instance=_unit_id,label=?"
+    assert value == "labeler=_worker,instance=_unit_id,label=?"
     from crowdjax.cli.common import columns_of
 
     assert judgements(given, columns=columns_of(value.replace("?", "is_it_a_duck"))) == EXPECTED

@@ -1,27 +1,43 @@
 """The command line: ``crowdjax fit``, ``predict``, ``look``, ``context``; ``convert``, ``describe`` and ``data``.
 
 Exit status: 0 done, 1 the run failed or was stopped, 2 the input is wrong; the last two with one line on stderr and
-nothing half-written.
+nothing half-written. The commands need the extra ``cli`` and are imported when one is called.
 """
 
 from __future__ import annotations
 
-from crowdjax.cli import data, models
-from crowdjax.cli.common import App, cache_folder
+import sys
+from typing import TYPE_CHECKING
+
+from crowdjax import extras
+
+if TYPE_CHECKING:
+    from crowdjax.cli.commands import app
+    from crowdjax.cli.common import cache_folder
 
 __all__ = ["app", "cache_folder", "main"]
-
-HELP = """The truth behind labels from a crowd, how sure it is, and who is good at what.
-
-Example: crowdjax fit labels.csv --out result
-"""
-
-app = App(help=HELP)
-for command in (models.fit, models.predict, models.look, models.context, data.convert, data.describe):
-    app.command()(command)
-app.add_typer(data.sets, name="data")
 
 
 def main() -> None:
     """The console script."""
+    try:
+        from crowdjax.cli.commands import app
+    except ImportError as error:
+        line = extras.missing(error)
+        if line is None:
+            raise
+        sys.exit(_status(line))
     app()
+
+
+def _status(line: str) -> int:
+    sys.stderr.write(f"crowdjax: {line}\n")
+    return 2
+
+
+def __getattr__(name: str):
+    if name not in __all__:
+        raise AttributeError(f"module 'crowdjax.cli' has no attribute {name!r}")
+    with extras.needed("crowdjax.cli"):
+        from crowdjax.cli import commands, common
+    return commands.app if name == "app" else common.cache_folder

@@ -16,13 +16,14 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import typer.core
 
+from crowdjax import extras
 from crowdjax.cli import logs
 from crowdjax.cli.help import Command, Compact
 from crowdjax.cli.progress import Progress
@@ -52,11 +53,13 @@ class Group(Compact, typer.core.TyperGroup):
 
 
 class App(typer.Typer):
-    """Commands with compact help, and with ``--verbose`` and ``--quiet`` before or after their names."""
+    """Commands with compact help, and with ``--verbose`` and ``--quiet`` before or after their names; alone it prints
+    its help."""
 
-    def __init__(self, **settings):
+    def __init__(self, version: bool = False, **settings):
         plain = dict(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-        super().__init__(cls=Group, callback=_before_the_name, **plain, **settings)
+        before = _or_version if version else _before_the_name
+        super().__init__(cls=Group, callback=before, invoke_without_command=True, **plain, **settings)
 
     def command(self, name: str | None = None, **settings):
         register = super().command(name, cls=Command, **settings)
@@ -82,6 +85,33 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="errors only (--quiet
 
 def _before_the_name(context: typer.Context, verbose: Verbose = False, quiet: Quiet = False) -> None:
     context.obj = _level(context, verbose, quiet)
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def _or_version(
+    context: typer.Context,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the versions of crowdjax and JAX")] = False,
+) -> None:
+    if version:
+        print(versions())
+        raise typer.Exit()
+    _before_the_name(context, verbose, quiet)
+
+
+def versions() -> str:
+    """The version of crowdjax, and in brackets those of Python and of what computes."""
+    from importlib import metadata
+
+    from crowdjax import __version__
+
+    found = [f"Python {'.'.join(map(str, sys.version_info[:3]))}"]
+    for name in ("jax", "jaxlib", "numpy"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    return f"crowdjax {__version__} ({', '.join(found)})"
 
 
 def _after_the_name(function):
@@ -192,7 +222,7 @@ def _listen_to_compiling() -> None:
 def errors():
     """Turns what goes wrong into one line and an exit status."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # what a user should know is in the result's own warnings
+        with libraries_to_the_log():
             yield
     except typer.Exit:
         raise
@@ -201,10 +231,26 @@ def errors():
     except Exception as error:  # whatever it is: one line, no traceback
         from crowdjax.labels import InputError
 
-        wrong = isinstance(error, InputError)
-        told = wrong or type(error).__name__ in ("FitError", "DownloadError")
-        text = str(error) if told else unforeseen(error)
+        absent = extras.missing(error)
+        wrong = isinstance(error, InputError) or absent is not None
+        told = isinstance(error, InputError) or type(error).__name__ in ("FitError", "DownloadError")
+        text = absent or (str(error) if told else unforeseen(error))
         raise typer.Exit(fail(text, 2 if wrong or is_unwritable(error) else 1)) from None
+
+
+@contextlib.contextmanager
+def libraries_to_the_log() -> Iterator[None]:
+    """Python's warnings, by which libraries speak to programmers, are told with ``-v`` only: what a reader of a result
+    should know is in the result's own warnings, which :func:`note` says."""
+
+    def tell(message, category, filename, lineno, file=None, line=None) -> None:
+        fields = {"event": "warning", "category": category.__name__}
+        LOG.info("%s: %s", category.__name__, message, extra={"fields": fields})
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = tell
+        yield
 
 
 def is_unwritable(error: Exception) -> bool:
@@ -259,11 +305,19 @@ def reading_of(
     )
 
 
+def note(sentences: Iterable[str]) -> None:
+    """What a reader of a result should know: a line each on stderr, whether that is a terminal or a file; ``-q`` alone
+    silences them."""
+    for sentence in sentences:
+        LOG.warning("crowdjax: note: %s", on_a_line(sentence), extra={"fields": {"event": "note"}})
+
+
 def finish(result, out: Path, progress: Progress | None = None) -> None:
-    """After a result was saved: its log joins it, a few lines where somebody is looking; exit status 1 if its fit was
-    stopped before it converged."""
+    """After a result was saved: its warnings on stderr, its log into its folder, a few lines where somebody is looking;
+    exit status 1 if its fit was stopped before it converged."""
     from crowdjax import results
 
+    note(result.warnings)
     tell(result, out)
     log = logs.recorded()
     if log:
@@ -279,17 +333,25 @@ def tell(result, out: Path) -> None:
     done = record.get("result", "done")  # predictions and looks have nothing to converge
     text = f"{record['model']}: {sizes}; {done} in {record['seconds']:.1f} s"
     LOG.info("%s", text, extra={"fields": {"event": "done", "seconds": round(record["seconds"], 3)}})
-    if not sys.stdout.isatty() or logs.is_quiet():
+    if not at_a_terminal() or logs.is_quiet():
         return
     from rich.console import Console
 
     console = Console(highlight=False)
     console.print(text, style="bold", markup=False, soft_wrap=True)
-    for sentence in result.warnings:
-        console.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)
-    console.print(f"written to {out}", soft_wrap=True)
+    console.print(f"written to {out}", markup=False, soft_wrap=True)
+
+
+def at_a_terminal() -> bool:
+    """Whether somebody is looking at what is printed."""
+    return sys.stdout.isatty()
 
 
 def fail(text: str, status: int) -> int:
-    sys.stderr.write(f"crowdjax: {' '.join(text.split())}\n")
+    sys.stderr.write(f"crowdjax: {on_a_line(text)}\n")
     return status
+
+
+def on_a_line(text: str) -> str:
+    """Text on one line, a blank for whatever a terminal might obey."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-import sys
+import dataclasses
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from crowdjax.cli.common import App, Columns, From, LabelsArgument, Missing, NoHeader, Positive, errors, reading_of
+from crowdjax.cli.common import (
+    App,
+    Columns,
+    From,
+    LabelsArgument,
+    Missing,
+    NoHeader,
+    Positive,
+    at_a_terminal,
+    errors,
+    note,
+    reading_of,
+)  # fmt: skip
 
 SETS = """Real label sets: what there is, and where to get it.
 
@@ -37,9 +49,8 @@ def convert(
 
         reading = reading_of(columns, form, missing, no_header)
         notes = conversion.convert(source, out, wide=wide, positive=positive, **reading)
-        for note in notes:
-            sys.stderr.write(f"crowdjax: note: {note}\n")
-        if sys.stdout.isatty():
+        note(notes)
+        if at_a_terminal():
             print(f"written to {out}")
 
 
@@ -63,7 +74,9 @@ def describe(
 
         reading = reading_of(columns, form, missing, no_header)
         found = description.describe(labels, positive=positive, **reading)
-        print(dumps(found.record, indent=2, ensure_ascii=False) if json else found)
+        note(found.record["notes"])
+        plain = dataclasses.replace(found, record=found.record | {"notes": []})  # they are on stderr
+        print(dumps(found.record, indent=2, ensure_ascii=False) if json else plain)
 
 
 @sets.command("list")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -33,7 +31,6 @@ from crowdjax.cli.common import (
 )
 from crowdjax.cli.progress import progress_bar
 
-LOG = logging.getLogger("crowdjax")
 MODELS = "majority, one-coin, dawid-skene, glad, glad-linear, factor, integrated or auto"
 
 
@@ -42,8 +39,9 @@ def fit(
     out: Out,
     model: Annotated[str, typer.Option(metavar="NAME", rich_help_panel=MODEL, help=MODELS)] = "dawid-skene",
     factors: Annotated[
-        str, typer.Option(metavar="N", rich_help_panel=MODEL, help="Of factor: any or auto; of integrated: 1 or 2")
-    ] = "1",
+        str | None,
+        typer.Option(metavar="N", rich_help_panel=MODEL, help="Of factor: any or auto; of integrated: 1 or 2"),
+    ] = None,
     labeler_features: LabelerFeatures = None,
     instance_features: InstanceFeatures = None,
     gold: Gold = None,
@@ -60,18 +58,19 @@ def fit(
         typer.Option(metavar="WORD", rich_help_panel=TABLES, help="Repeated judgements: count, first, last, mean"),
     ] = "count",
     solver: Annotated[
-        str, typer.Option(metavar="NAME", rich_help_panel=FITTING, help="auto, em, lbfgs, em-cg or em-bound")
-    ] = "auto",
+        str | None,
+        typer.Option(metavar="NAME", rich_help_panel=FITTING, help="em, lbfgs, em-cg or em-bound; default auto"),
+    ] = None,
     restarts: Annotated[
         int | None,
-        typer.Option(metavar="N", rich_help_panel=FITTING, help="Starts, of which the best is kept; default 1 or 4"),
+        typer.Option(metavar="N", rich_help_panel=FITTING, help="With 2 factors or more: starts; default 4"),
     ] = None,
     seed: Annotated[
-        int,
+        int | None,
         typer.Option(
-            metavar="N", rich_help_panel=FITTING, min=0, max=2**32 - 1, help="Draws the starts of factors 2 and more"
+            metavar="N", rich_help_panel=FITTING, min=0, max=2**32 - 1, help="With 2 factors or more: draws the starts"
         ),
-    ] = 0,
+    ] = None,
     columns: Columns = None,
     form: From = None,
     missing: Missing = None,
@@ -103,12 +102,12 @@ def fit(
         results, api = library(devices)
         results.check_out(out)
         settings = dict(
-            factors=_whole(factors),
+            factors=None if factors is None else _whole(factors),
             class_prior=_prior(class_prior),
             repeats=repeats,
             solver=solver,
             restarts=restarts,
-            seed=seed,
+            **({} if seed is None else {"seed": seed}),
             positive=positive,
             devices=devices,
         )
@@ -272,9 +271,6 @@ def context(
                 progress=progress,
             )
         result.save(out, report=report)
-        if not sys.stdout.isatty():
-            for sentence in result.warnings:
-                LOG.warning("crowdjax: note: %s", sentence, extra={"fields": {"event": "note"}})
         finish(result, out)
 
 

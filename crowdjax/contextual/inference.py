@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+from numbers import Integral
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -68,7 +69,7 @@ class Inference:
         >>> Inference("laplace", n_draws=0)
         Traceback (most recent call last):
         ...
-        ValueError: n_draws: got 0; allowed: 1 or more
+        crowdjax.labels.InputError: n_draws: got 0; allowed: a whole number from 1
     """
 
     method: Method = "nuts"
@@ -88,8 +89,9 @@ class Inference:
         if self.method not in get_args(Method):
             raise ValueError(f"method: got {self.method!r}; allowed: {', '.join(get_args(Method))}")
         for name in ("n_draws", "n_chains", "n_thin", "n_particles", "n_batch", "n_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)}; allowed: 1 or more")
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+                raise InputError(f"{name}: got {value!r}; allowed: a whole number from 1")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

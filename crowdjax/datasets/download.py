@@ -8,6 +8,7 @@ from pathlib import Path
 
 from crowdjax.datasets.raw import PARSERS, Rows
 from crowdjax.datasets.registry import Entry, File
+from crowdjax.extras import needed
 from crowdjax.labels import one_line
 
 SOURCE = "https://raw.githubusercontent.com"
@@ -23,12 +24,13 @@ def fetch(name: str, entry: Entry) -> Rows:
     """The judgements and truths of a public set.
 
     Raises:
-        DownloadError: pooch is not installed; the source cannot be reached, breaks off or sends something else.
+        InputError: the extra ``download`` is not installed.
+        DownloadError: the source cannot be reached, breaks off or sends something else.
     """
-    try:
+    with needed(f"data set {name}, which is to be fetched"):
         import pooch
-    except ImportError:
-        raise DownloadError(f"data set {name}: fetching it needs pooch: pip install 'crowdjax[download]'") from None
+        import requests  # noqa: F401 what pooch fetches with
+        import yaml  # noqa: F401 what some sets are written in
     pooch.get_logger().setLevel("ERROR")
     with tempfile.TemporaryDirectory() as folder:
         for file in entry.files:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from crowdjax.extras import needed
+
 
 class Rows(NamedTuple):
     """Judgements (labeler, instance, 0 or 1) in the order of the source, and truths (instance, 0 or 1)."""
@@ -63,6 +65,7 @@ def _fields(path: Path) -> Iterator[list[str]]:
 
 
 def _yaml(path: Path):
-    import yaml
+    with needed(str(path)):
+        import yaml
 
     return yaml.load(path.read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))

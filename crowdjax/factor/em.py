@@ -20,7 +20,7 @@ from crowdjax.directions import conjugate_gradient
 from crowdjax.factor.features import PRECISION, Features, Linear
 from crowdjax.factor.kernels import Factors, tally
 from crowdjax.factor.model import FactorModel, Objective, Weights
-from crowdjax.labels import Labels
+from crowdjax.labels import InputError, Labels
 from crowdjax.segments import sum_by
 
 INNER_STEPS = 25  # of the conjugate gradients within one M-step; the paper gives no number
@@ -51,7 +51,7 @@ def em(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.L
         given, m_step: not used; an M-step at given posteriors is ``labelers_at``.
     """
     if not is_exact(objective.model):
-        raise ValueError("solver em: β, labelers or class prior have features; allowed: lbfgs, em-cg (or auto)")
+        raise InputError("solver em: β, labelers or class prior have features; allowed: lbfgs, em-cg (or auto)")
 
     def step(x):
         value, grad, p, on_positives = objective.expect(x)
@@ -171,7 +171,7 @@ def em_bound(objective: Objective, x, given, m_step, *, max_steps, rtol) -> opti
     """
     model = objective.model
     if model.link != "linear":
-        raise ValueError(f"solver em-bound: link {model.link!r}; allowed: linear (use lbfgs or em-cg for this model)")
+        raise InputError(f"solver em-bound: link {model.link!r}; allowed: linear (use lbfgs or em-cg for this model)")
     blocks = [
         (side, part) for side in Weights._fields for part in Linear._fields
         if getattr(model, side) is not None and _has(getattr(model, side), part)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from numbers import Integral
 from typing import Literal, get_args
 
 import jax
@@ -64,7 +65,7 @@ class FactorConfig:
     class_prior: ClassPrior = 0.5
 
     def __post_init__(self):
-        if not isinstance(self.n_factors, int) or self.n_factors < 1:
+        if isinstance(self.n_factors, bool) or not isinstance(self.n_factors, Integral) or self.n_factors < 1:
             raise InputError(f"n_factors: got {self.n_factors}; allowed: 1 or more, a whole number")
         for name in ("labeler", "instance", "bias"):
             mean, sd = getattr(self, name) or (0.0, 0.0)

@@ -13,7 +13,7 @@ from crowdjax.answers import Tally
 from crowdjax.integrated.answers import Interval
 from crowdjax.report import crowd, instances, labelers
 from crowdjax.report.document import Block, Checks, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
-from crowdjax.report.fit import about, checks_in_order
+from crowdjax.report.fit import about, checks_in_order, columns
 
 FAMILY = {"gp": "a smooth curve (Gaussian process)", "linear": "a line on the logit scale", "constant": "a constant"}
 LEVELS = {
@@ -122,7 +122,7 @@ def of_context(
         Section("The labelers", _labelers(people, figures, level)),
         Section("The answers", instances.section(answers, tally)),
         Section("The labels", crowd.section(people, tally)),
-        Section("What was fitted", [Prose([_words(record)]), Facts(_settings(record))]),
+        Section("What was fitted", [Prose([_words(record)]), Facts(_settings(record) | columns(record))]),
     ]
     numbers = {
         "labels": f"{record['n_labels']:,}",
@@ -240,7 +240,7 @@ def _settings(record) -> dict[str, str]:
         "Gold": f"{record['n_gold']:,}",
         "Population": "no table" if record["n_population"] is None else f"{record['n_population']:,} rows",
         "Sampling weights": "given" if record["weights"] else "none",
-        "Seed": record["seed"],
+        "Seed": "a key was given" if record["seed"] is None else record["seed"],
         "Time": f"{record['seconds']:.1f} s",
     }
     return {name: str(value) for name, value in facts.items()}

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from crowdjax import __version__, plots
+from crowdjax import __version__, plots, summary
 from crowdjax.answers import Tally
 from crowdjax.integrated.answers import LEVEL, Interval
 from crowdjax.report import crowd, instances, labelers
@@ -99,7 +99,7 @@ def of_fit(
             "Before you trust it",
             [Prose([_verdict(care, len(record["warnings"]))]), Checks(checks_in_order(record["warnings"], checks))],
         ),
-        Section("What was fitted", [Prose([f"{name}. {words}"]), Facts(_settings(record))]),
+        Section("What was fitted", [Prose([f"{name}. {words}"]), Facts(_settings(record) | columns(record))]),
         Section("The labels", crowd.section(people, tally)),
         Section("The answers", instances.section(answers, tally)),
         Section("The labelers", labelers.section(people, found, level, how=how)),
@@ -121,6 +121,11 @@ def about(record: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in {"crowdjax": __version__, **record.get("versions", {})}.items())
     device = f" On {record['device']}." if "device" in record else ""
     return f"Made by {versions}.{device} How to read a report: docs/reports.md of crowdjax."
+
+
+def columns(record: Mapping[str, Any]) -> dict[str, str]:
+    """Which column of each table played which role, where the record says so."""
+    return {f"Columns of {table}": roles for table, roles in summary.columns(record).items()}
 
 
 def _model(record) -> tuple[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crowdjax import plots
+from crowdjax.extras import needed
 from crowdjax.report import svg
 from crowdjax.report.document import Drawing, Page
 
@@ -46,8 +47,9 @@ def render(page: Page) -> str:
 
 @cache
 def _template():
-    import jinja2
-    from markupsafe import Markup
+    with needed("report"):
+        import jinja2
+        from markupsafe import Markup
 
     own = Path(__file__).parent
     environment = jinja2.Environment(

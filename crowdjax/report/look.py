@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from crowdjax.report.document import Check, Checks, Column, Page, Prose, Section, Table
-from crowdjax.report.fit import about
+from crowdjax.report.document import Check, Checks, Column, Facts, Page, Prose, Section, Table
+from crowdjax.report.fit import about, columns
 
 MOST = 300
 MEANING = {
@@ -43,7 +43,11 @@ def of_look(record: Mapping[str, Any], people: pa.Table, things: pa.Table) -> Pa
     sections = [
         Section(
             "What the fit misses",
-            [Prose(record["warnings"]), Checks(sorted(checks, key=lambda check: check.status != "care"))],
+            [
+                Prose(record["warnings"]),
+                Checks(sorted(checks, key=lambda check: check.status != "care")),
+                *([Facts(columns(record))] if columns(record) else []),
+            ],
         ),
         Section("Who thinks alike", _schools(record, people)),
         Section("What surprises the fit", _surprises(things)),
