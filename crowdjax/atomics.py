@@ -1,4 +1,4 @@
-"""float32 additions by index on NVIDIA GPUs: which jaxlib makes them slow, and the flag that mends it.
+"""float32 additions by index on NVIDIA GPUs: which versions of jaxlib make them slow, and the flag that prevents it.
 
 jaxlib 0.10.2 to 0.11.0 compiles such an addition to a loop of compare-and-swap in place of the GPU's own instruction
 (jax-ml/jax#38806). The flag must be set before JAX starts.
