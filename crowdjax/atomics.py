@@ -49,8 +49,8 @@ def warn_if_emulated() -> None:
 @functools.cache
 def _warn() -> None:
     warnings.warn(
-        f"jaxlib {metadata.version('jaxlib')} adds float32 numbers by index very slowly on a GPU; take jaxlib 0.11.1 or "
-        f"newer, or set XLA_FLAGS={FLAG} before JAX starts",
+        f"jaxlib {metadata.version('jaxlib')} adds float32 numbers by index very slowly on a GPU; take jaxlib 0.11.1 "
+        f"or newer, or set XLA_FLAGS={FLAG} before JAX starts",
         RuntimeWarning,
         stacklevel=2,
     )

@@ -3,8 +3,8 @@
 On a CPU a plain scatter-add is the fastest reduction for both sides, and a pass goes block by block, so that its
 temporaries stay in the cache (docs/performance.md). Kernels add one column at a time: scattering rows of several
 columns is slower. On other devices all blocks are taken at once: ten thousand labels are too few for one launch. There
-additions to the same address wait for each other, and the busiest labeler may have a tenth of all labels: so neighbouring
-values go into different partial tables, which are added up at the end.
+additions to the same address wait for each other, and the busiest labeler may have a tenth of all labels: so
+neighbouring values go into different partial tables, which are added up at the end.
 """
 
 from __future__ import annotations

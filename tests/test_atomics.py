@@ -109,8 +109,8 @@ def test_additions_on_a_gpu_with_such_a_jaxlib_warn_once(machine, recwarn):
     add(), add()
     (told,) = [w for w in recwarn if w.category is RuntimeWarning]
     assert str(told.message) == (
-        "jaxlib 0.10.2 adds float32 numbers by index very slowly on a GPU; take jaxlib 0.11.1 or newer, or set XLA_FLAGS="
-        "--xla_backend_extra_options=-nvptx-allow-ftz-atomics before JAX starts"
+        "jaxlib 0.10.2 adds float32 numbers by index very slowly on a GPU; take jaxlib 0.11.1 or newer, or set "
+        "XLA_FLAGS=--xla_backend_extra_options=-nvptx-allow-ftz-atomics before JAX starts"
     )
 
 

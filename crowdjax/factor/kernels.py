@@ -217,7 +217,7 @@ def _instances(odds, prior_logit, gold, held, use, n):
 
 def n_parts(labels: Labels, columns: int = 1) -> int:
     """In how many tables the sums by labeler are gathered, one block of labels after the other, before they are added
-    up: a running float32 sum of 1e6 terms loses digits. Where the tables would be large no labeler has that many labels.
+    up: a running float32 sum of 1e6 terms loses digits. Where tables would be large no labeler has that many labels.
 
     One where all blocks are taken at once: there ``segments.add_by`` spreads the labels.
 
