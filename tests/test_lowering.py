@@ -1,8 +1,8 @@
 """What every kernel asks of a GPU, seen without one: the plain jaxlib lowers a program for CUDA, shapes only.
 
-A scan over all labels, or a table of them that is known beforehand, keeps XLA busy for minutes while it compiles. It is
-not seen on a CPU, where blocks are taken one by one. The same kernels run here with all blocks at once, as on a GPU, and
-give what they give block by block.
+A scan over all labels, or a table of them that is known beforehand, keeps XLA busy for minutes while it compiles. It
+is not seen on a CPU, where blocks are taken one by one. The same kernels run here with all blocks at once, as on a GPU,
+and give what they give block by block.
 """
 
 import collections
