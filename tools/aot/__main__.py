@@ -38,7 +38,8 @@ def main() -> None:
     chip = sharding(given.chip)
 
     def shape(v):
-        return jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=chip)
+        dtype = jax.dtypes.canonicalize_dtype(v.dtype)
+        return jax.ShapeDtypeStruct(v.shape, dtype, sharding=chip)
 
     for name, function, arguments in programs(given.suite, int(given.labels), given.models):
         found = count(function, *jax.tree.map(shape, arguments), dump=Path(DUMP.name))
@@ -59,8 +60,8 @@ def programs(suite: str, n: int, models) -> Iterator[tuple]:
     if suite == "fits":
         labels = simulate.power_law(0, n).labels()
         for name in models:
-            model, solver = build(PRESETS[name], labels), Solver()
-            yield f"fit {name}", lambda l, m, k, s=solver: fit(l, m, k, s), (labels, model, jax.random.key(0))
+            model, solver, key = build(PRESETS[name], labels), Solver(), jax.eval_shape(lambda: jax.random.key(0))
+            yield f"fit {name}", lambda l, m, k, s=solver: fit(l, m, k, s), (labels, model, key)
         return
     labels = blocked(n)
     if suite == "integrated":
