@@ -38,7 +38,7 @@ def main() -> None:
     chip = sharding(given.chip)
 
     def shape(v):
-        dtype = jax.dtypes.canonicalize_dtype(v.dtype)
+        dtype = jax.dtypes.canonicalize_dtype(v.dtype, allow_extended_dtype=True)
         return jax.ShapeDtypeStruct(v.shape, dtype, sharding=chip)
 
     for name, function, arguments in programs(given.suite, int(given.labels), given.models):
