@@ -18,7 +18,7 @@ import typer
 
 from benchmarks import report, selftest
 from benchmarks.timing import machine
-from crowdjax import parallel
+from crowdjax import atomics, parallel
 
 SUITES = ("passes", "reductions", "fits", "batches", "contextual", "integrated", "processes")
 BY_NAME = ("minibatch", "inference")  # long
@@ -39,6 +39,7 @@ def main(
         numbers = [int(float(size)) for size in sizes.split(",")]
     except ValueError:
         raise typer.BadParameter(f"sizes: got {sizes!r}; allowed: numbers of labels, like 1e4,1e5") from None
+    atomics.use_native()
     parallel.use_cores()  # a device for each, as in the command line
     selftest.run()
     print("self-test: passed")

@@ -216,7 +216,7 @@ def _laid_out(labels: Labels, model: FactorModel, start: Weights | None, devices
     a mesh where one device has all, and nothing is to be gained from a shape that others share."""
     n_labels = np.count_nonzero(labels.label)
     if n_devices(n_labels, devices) == jax.process_count() == 1 and room is None and n_labels >= EXACT_FROM:
-        return (labels, model, start), None, lambda found: found
+        return jax.device_put((labels, model, start)), None, lambda found: found  # once, for however many programs
     mesh, plan, labels, place = _divide(labels, devices, room)
     parts = labels, cut_model(model, plan, place), None if start is None else cut_weights(start, plan, place)
     return _on_mesh(parts, specs(*parts), mesh), mesh, lambda found: uncut(found, model, place)
@@ -269,6 +269,8 @@ def fit_integrated(
         given = integrated_specs(labels, parts[1], features)
         parts = _on_mesh((labels, parts[1], features), given, mesh)
         spread = watch.Spread(mesh, AXIS, integrated_specs, P)
+    else:
+        parts = jax.device_put(parts)
     stopped = False
     if long:
         found, stopped = watch.run(integrated_stages, parts, config, spread, progress)

@@ -15,6 +15,7 @@ import crowdjax
 
 # Every file stands on the floors below its own and on nothing else.
 FLOORS = (
+    {"atomics"},
     {"labels", "segments"},
     {"likelihood", "optimize", "directions", "memory", "settings", "extras"},
     {"watch"},

@@ -335,7 +335,7 @@ def test_all_blocks_at_once_are_the_blocks_one_by_one(x64, layout, monkeypatch):
         "discrimination": lambda: discrimination(labels, f),
     }
     one_by_one = {name: kernel() for name, kernel in kernels.items()}
-    monkeypatch.setattr(kernels_module, "in_blocks", lambda: False)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     at_once = {name: kernel() for name, kernel in kernels.items()}
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12), one_by_one, at_once)
 
@@ -368,22 +368,22 @@ def test_float32_stays_float32_where_others_are_64_bits_wide(x64, layout):
 def test_a_cpu_scans_the_blocks_and_others_take_them_at_once(layout, monkeypatch):
     """What differs is speed, not the result: it is seen in the program only."""
     labels, f = crowd(layout)[0], factors()
-    for in_blocks in (True, False):
-        monkeypatch.setattr(kernels_module, "in_blocks", lambda in_blocks=in_blocks: in_blocks)
+    for in_blocks, backend in ((True, "cpu"), (False, "gpu")):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
         program = jax.make_jaxpr(lambda f: data_pass(labels, f))(f)
         scans = sum(e.primitive.name == "scan" for e in program.jaxpr.eqns)
         assert scans == (in_blocks and layout == "blocked")
 
 
 def test_labelers_with_many_labels_have_their_sums_in_parts():
-    """As many as there are blocks, 32 labels a part or more, at most MAX_PARTS."""
+    """As many as there are blocks, 32 labels a part or more, at most MAX_PARTS, and four numbers a label in all."""
 
-    def parts(n_labels, n_labelers, n_blocks):
+    def parts(n_labels, n_labelers, n_blocks, columns=1):
         labels = Labels.from_arrays(
             np.arange(n_labels) % n_labelers, np.arange(n_labels), np.ones(n_labels), blocks=False
         )
         object.__setattr__(labels, "n_blocks", n_blocks)
-        return kernels_module.n_parts(labels)
+        return kernels_module.n_parts(labels, columns)
 
     most = kernels_module.MAX_PARTS
     stored = len(Labels.from_arrays(np.zeros(3200, int), np.arange(3200), np.ones(3200), blocks=False).label)
@@ -392,6 +392,8 @@ def test_labelers_with_many_labels_have_their_sums_in_parts():
     assert parts(3200, 1, 1000) == min(most, stored // 32)
     assert parts(3200, 3200, 1000) == 1
     assert parts(3200, 1, 3) == 3
+    assert parts(3200, 10, 1000, 82) == stored // 320
+    assert parts(3200, 10, 1000, 1394) == 1 and parts(3200, 1, 1000, 1394) == 4 * stored // 1394
     assert all(isinstance(parts(3200, w, 7), int) for w in (1, 3, 7, 30))
 
 

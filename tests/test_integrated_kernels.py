@@ -13,7 +13,6 @@ from scipy.special import expit, log_expit, logsumexp
 from scipy.stats import norm
 
 from crowdjax.factor import Factors, evidence
-from crowdjax.factor import kernels as kernels_module
 from crowdjax.integrated import IntegratedConfig, Parameters, expectations, grid_pass, positives
 from crowdjax.integrated.kernels import axis_information, missing_information
 from crowdjax.labels import InputError, Labels
@@ -163,7 +162,7 @@ def test_blocks_and_their_padding_change_nothing(monkeypatch):
     values = jnp.asarray(CONFIG.nodes)[:, None]
     a, b = (expectations(v, parameters(), CONFIG, values) for v in (flat, blocks))
     np.testing.assert_allclose(a, b, atol=1e-12)
-    monkeypatch.setattr(kernels_module, "in_blocks", lambda: False)  # as where the device is no CPU
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")  # as where the device is no CPU
     at_once = grid_pass(blocks, parameters(), CONFIG)
     one_by_one = grid_pass_jit(blocks, parameters(), CONFIG)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-9), at_once, one_by_one)

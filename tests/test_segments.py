@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from crowdjax import segments
 from crowdjax.segments import add_by, in_blocks, sum_by, total
 
 RNG = np.random.default_rng(0)
@@ -48,6 +49,62 @@ def test_only_a_cpu_takes_block_after_block(monkeypatch):
     for backend in ("cpu", "gpu", "tpu"):
         monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
         assert in_blocks() == (backend == "cpu")
+
+
+@pytest.fixture
+def slots(monkeypatch):
+    """A function (values, index, size, ...) -> the slots that ``add_by`` adds to on a GPU."""
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    seen, scatter = [], segments._scatter
+    monkeypatch.setattr(segments, "_scatter", lambda *args: seen.append(np.asarray(args[2])) or scatter(*args))
+
+    def of(values, index, size, **how):
+        sum_by(values, index, size, **how)
+        return seen.pop()
+
+    return of
+
+
+@pytest.mark.parametrize("distance", [1, 2, 3, 7, 8, 10, 16, 61, 62, 63, 64, 65, 100, 128])
+def test_on_a_gpu_a_labelers_labels_go_to_all_tables_evenly_and_neighbours_to_different_ones(slots, distance):
+    n, size = 1_000_000, 1000
+    index = np.where(np.arange(n) % distance == 0, 0, np.arange(n) % size)
+    found = slots(jnp.ones(n), jnp.asarray(index), size)
+    tables = segments.n_tables(n, size)
+    assert tables == 62 and (found % size == index).all()
+    table = found // size
+    assert (np.diff(table) != 0).mean() > 0.98
+    of_busiest = np.bincount(table[index == 0], minlength=tables)
+    assert len(of_busiest) == tables and of_busiest.max() < 1.3 * of_busiest.mean()
+
+
+def test_few_values_and_ordered_ones_go_into_one_table(slots):
+    index = np.sort(RNG.integers(0, 10, 10_000))
+    for found in (slots(jnp.ones(10_000), jnp.asarray(index), 10, ordered=True), slots(jnp.ones(50), index[:50], 10)):
+        np.testing.assert_array_equal(found, index[: len(found)])
+
+
+@pytest.mark.parametrize("columns", [1, 5, 41, 697, 5000])
+def test_the_tables_of_a_gpu_take_no_more_memory_than_four_numbers_a_value(columns):
+    for n, size in [(10**8, 10**5), (10**6, 1000), (10**6, 7), (1000, 999)]:
+        tables = segments.n_tables(n, size, columns)
+        assert tables == 1 or tables * size * columns <= 4 * n
+        assert tables <= segments.MOST_TABLES and (tables == 1 or tables * size <= n / 16)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 2)])
+def test_sums_on_a_gpu_are_those_on_a_cpu(x64, monkeypatch, shape):
+    n, size = 5000, 13
+    values, index = RNG.normal(size=(n, *shape)), RNG.integers(0, size, n)
+    running = RNG.normal(size=(size, *shape))
+    expected = add_by(jnp.asarray(running), values, index)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert segments.n_tables(n, size, max(1, np.prod(shape, dtype=int))) > 1
+    np.testing.assert_allclose(add_by(jnp.asarray(running), values, index), expected, rtol=1e-12)
+    batch = jax.vmap(lambda v: add_by(jnp.asarray(running), v, index))(jnp.stack([values, 2 * values]))
+    np.testing.assert_allclose(batch[0], expected, rtol=1e-12)
+    slope = jax.grad(lambda v: (add_by(jnp.asarray(running), v, index) * expected).sum())(jnp.asarray(values))
+    np.testing.assert_allclose(slope, expected[index], rtol=1e-12)
 
 
 def test_add_by_in_pieces_equals_one_sum():

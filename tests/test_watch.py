@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_parallel import SETUP, X64
 
-from crowdjax import api, integrated, parallel, simulate
+from crowdjax import api, integrated, parallel, simulate, watch
 from crowdjax.factor import PRESETS, Solver, build, fit_jit
 from crowdjax.optimize import CONVERGED, STOPPED
 
@@ -58,6 +58,26 @@ def test_the_integrated_fit_too(x64, watched):
     np.testing.assert_allclose(found.objective, alone.objective, rtol=1e-12)
     np.testing.assert_allclose(found.parameters.labelers, alone.parameters.labelers, rtol=1e-9)
     np.testing.assert_allclose(found.covariance, alone.covariance, rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", ["factor", "restarts", "integrated"])
+def test_labels_go_to_the_device_once(watched, monkeypatch, case):
+    """Every part of the fit gets the arrays that the first one got, however often a host looks."""
+    seen, piece = [], watch._piece
+    monkeypatch.setattr(watch, "_piece", lambda *args, **more: seen.append(args[3]) or piece(*args, **more))
+    monkeypatch.setattr("crowdjax.shards.EXACT_FROM", 1)
+    monkeypatch.setattr(parallel, "EXACT_FROM", 1)  # uncut, as a large set is
+    labels = CROWD.labels()
+    if case == "integrated":
+        parallel.fit_integrated(labels, integrated.IntegratedConfig(max_steps=4), devices=1)
+    else:
+        config = dataclasses.replace(PRESETS["factor"], n_factors=2)
+        solver = Solver(max_steps=4, start_steps=2, restarts=2 if case == "restarts" else 1)
+        parallel.fit(labels, build(config, labels), jax.random.key(0), solver, devices=1)
+    assert len(seen) > 5
+    arrays = {name: {id(getattr(args[0], name)) for args in seen} for name in ("labeler", "instance", "label")}
+    assert all(len(v) == 1 for v in arrays.values())
+    assert all(isinstance(v, jax.Array) for args in seen for v in jax.tree.leaves(args))
 
 
 SELDOM = [pytest.param(model, marks=pytest.mark.slow) for model in ("factor", "integrated")]

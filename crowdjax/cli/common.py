@@ -196,9 +196,13 @@ def library(devices: int | None = None):
 
 
 def prepare_jax() -> None:
-    """Keeps compiled programs in :func:`cache_folder`, and tells of those that take long."""
+    """Sets what a GPU's additions need, keeps compiled programs in :func:`cache_folder`, and reports those that take
+    long. Before anything else of JAX."""
     import jax
 
+    from crowdjax import atomics
+
+    atomics.use_native()
     folder = cache_folder()
     if folder is not None:
         jax.config.update("jax_compilation_cache_dir", str(folder))

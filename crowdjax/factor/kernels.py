@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 
 from crowdjax import likelihood
 from crowdjax.labels import Labels
-from crowdjax.segments import add_by, in_blocks, sum_by, total
+from crowdjax.segments import NUMBERS_PER_VALUE, add_by, in_blocks, sum_by, total
 
 SIGNS = np.array([-1, 1], np.int8)  # the labels, in the order of a tally's columns
 MAX_PARTS = 64  # tables that sums by labeler are gathered in
@@ -97,7 +97,7 @@ def data_pass(
         return sums, (mean + value, p, to_instances)
 
     instances = (*beta, factors.prior_logit, labels.gold, given)
-    sums, (value, p, dbeta) = over_blocks(block, labels, _tables(labels, factors), instances, dtype)
+    sums, (value, p, dbeta) = over_blocks(block, labels, _tables(labels, factors), instances, dtype, n_parts(labels))
     dalpha, dgamma = _of_tables(labels, factors, sums)
     gradient = Factors(
         alpha=dalpha,
@@ -117,8 +117,9 @@ def tally(labels: Labels, p: Float[Array, " I"] | None = None, *, dtype=None) ->
         slot = part * 2 * labels.n_labelers + 2 * labeler + (label > 0)
         return add_by(sums, counts if p is None else counts * p[instance - start], slot), None
 
-    init = jnp.zeros(n_parts(labels) * 2 * labels.n_labelers, dtype)
-    sums, _ = over_blocks(block, labels, init, (p,), dtype)
+    parts = n_parts(labels, 2)
+    init = jnp.zeros(parts * 2 * labels.n_labelers, dtype)
+    sums, _ = over_blocks(block, labels, init, (p,), dtype, parts)
     return sums.reshape(-1, labels.n_labelers, 2).sum(0)
 
 
@@ -163,8 +164,9 @@ def folded_pass(
         value, p = _instances(odds, prior_logit, gold, held, use, labels.n_instances - start)
         return add_by(sums, counts * p[local], part * 2 * labels.n_labelers + slot), (value, p)
 
-    init = jnp.zeros(n_parts(labels) * 2 * labels.n_labelers, dtype)
-    sums, (value, p) = over_blocks(block, labels, init, (factors.prior_logit, labels.gold, given), dtype)
+    parts = n_parts(labels, 2)
+    init = jnp.zeros(parts * 2 * labels.n_labelers, dtype)
+    sums, (value, p) = over_blocks(block, labels, init, (factors.prior_logit, labels.gold, given), dtype, parts)
     on_positives = sums.reshape(-1, labels.n_labelers, 2).sum(0)
     plus, minus = on_positives * t.slope_plus, (counts - on_positives) * t.slope_minus
     gradient = Factors(
@@ -213,10 +215,20 @@ def _instances(odds, prior_logit, gold, held, use, n):
     return total(jnp.where(jnp.arange(value.shape[0]) < n, value, 0)), p
 
 
-def n_parts(labels: Labels) -> int:
-    """In how many tables the sums by labeler are gathered, one after the other, before they are added up: a running
-    float32 sum of 1e6 terms loses digits. Where the tables would be large no labeler has that many labels."""
-    return max(1, min(MAX_PARTS, labels.n_blocks, labels.label.shape[0] // (32 * labels.n_labelers)))
+def n_parts(labels: Labels, columns: int = 1) -> int:
+    """In how many tables the sums by labeler are gathered, one block of labels after the other, before they are added
+    up: a running float32 sum of 1e6 terms loses digits. Where tables would be large no labeler has that many labels.
+
+    One where all blocks are taken at once: there ``segments.add_by`` spreads the labels.
+
+    Args:
+        columns: numbers that a table has for each labeler.
+    """
+    if not in_blocks():
+        return 1
+    stored = labels.label.shape[0]
+    most = min(stored // (32 * labels.n_labelers), NUMBERS_PER_VALUE * stored // (labels.n_labelers * columns))
+    return max(1, min(MAX_PARTS, labels.n_blocks, most))
 
 
 def _tables(labels: Labels, factors: Factors) -> list[Float[Array, " K"]]:
@@ -232,20 +244,19 @@ def _of_tables(labels: Labels, factors: Factors, tables: list[Float[Array, " K"]
     return jnp.stack(sums[:n_factors], axis=1), None if factors.gamma is None else sums[-1]
 
 
-def over_blocks(block, labels: Labels, sums, instances, dtype):
+def over_blocks(block, labels: Labels, sums, instances, dtype, parts: int = 1):
     """Scans ``block`` over the blocks of the labels, whose triples come first and ``instances`` last.
 
     Args:
         block: (sums, (labeler, instance, label, counts, *instances, start, part), size) -> (sums, the block's own
             results, among them arrays by instance). start: the block's first instance; size: how many instances it has;
-            part: the table that its sums by labeler go into, one or, where all blocks are taken at once, one a triple.
+            part: the table that its sums by labeler go into.
+        parts: how many tables there are.
     """
     stored, width = labels.n_blocks, labels.label.shape[0] // labels.n_blocks
     n_blocks, size = stored, labels.block_instances
-    part = jnp.arange(stored, dtype=jnp.int32) * n_parts(labels) // stored
     if stored > 1 and not in_blocks():
         n_blocks, size, width = 1, stored * size, stored * width
-        part = jnp.repeat(part, width // stored, total_repeat_length=width)[None]
 
     def blocked(values, n):
         """[n, ...] -> [n_blocks, n / n_blocks, ...], padded at the end."""
@@ -260,7 +271,7 @@ def over_blocks(block, labels: Labels, sums, instances, dtype):
         *(blocked(v, width) for v in (labels.labeler, labels.instance, labels.label, labels.weight)),
         *(blocked(v, size) for v in instances),
         jnp.arange(n_blocks, dtype=jnp.int32) * size,
-        part,
+        jnp.arange(n_blocks, dtype=jnp.int32) * parts // n_blocks,
     )
 
     def counted(sums, xs):  # multiplicities of one are made block by block: four bytes a label less
@@ -301,7 +312,7 @@ def curvature_pass(labels: Labels, factors: Factors) -> Factors:
         sums = [add_by(sum_, v, row) for sum_, v in zip(sums, to_labelers, strict=True)]
         return sums, [sum_by(w * x * x, local, size, ordered=True) for x in a]
 
-    sums, of_instance = over_blocks(block, labels, _tables(labels, factors), beta, dtype)
+    sums, of_instance = over_blocks(block, labels, _tables(labels, factors), beta, dtype, n_parts(labels))
     of_labeler, of_bias = _of_tables(labels, factors, sums)
     pi = jax.nn.sigmoid(factors.prior_logit)
     return Factors(of_labeler, jnp.stack(of_instance, 1), of_bias, pi * (1 - pi))

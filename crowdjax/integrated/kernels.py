@@ -94,9 +94,10 @@ def grid_pass(
         by_labeler = add_by(sums[0], counts[:, None] * q[local], part * width + slot)
         return (by_labeler, sums[1] + real @ q), (real * value, *_of_classes(parameters, config, q, gold, center))
 
-    init = (jnp.zeros((n_parts(labels) * width, len(x)), x.dtype), jnp.zeros(len(x), x.dtype))
+    parts = n_parts(labels, 2 * len(x))
+    init = (jnp.zeros((parts * width, len(x)), x.dtype), jnp.zeros(len(x), x.dtype))
     instances = (real, labels.gold, votes, center)
-    (by_labeler, by_point), (value, *classes) = _scan(labels, parameters, config, block, init, instances)
+    (by_labeler, by_point), (value, *classes) = _scan(labels, parameters, config, block, init, instances, parts)
     by_labeler = by_labeler.reshape(-1, labels.n_labelers, 2, len(x)).sum(0)
     return GridPass(*labels.across((total(value), by_labeler, by_point)), *classes)
 
@@ -277,10 +278,11 @@ def _clamped(parameters, config, logw, gold, boundary, center):
     return free + jnp.where(gold[:, None] == 0, 0, jax.nn.log_sigmoid(gold[:, None] * logit))
 
 
-def _scan(labels: Labels, parameters: Parameters, config: IntegratedConfig, block, sums, instances):
+def _scan(labels: Labels, parameters: Parameters, config: IntegratedConfig, block, sums, instances, parts: int = 1):
     """Scans ``block`` (sums, slot, local, counts, ℓ_jg, instances, part) -> (sums, own) over the blocks of triples.
 
-    slot: row of a triple's labeler and label in the table; local: its instance within the block.
+    slot: row of a triple's labeler and label in the table; local: its instance within the block; part: which of so many
+    tables its sums go into.
     """
     design = jnp.asarray(config.design, parameters.labelers.dtype)
     table = log_likelihood_table(parameters.labelers, design).reshape(-1, len(design))
@@ -291,4 +293,4 @@ def _scan(labels: Labels, parameters: Parameters, config: IntegratedConfig, bloc
         log_likelihood = sum_by(counts[:, None] * table[slot], local, size, ordered=True)
         return block(sums, slot, local, counts, log_likelihood, instances, part)
 
-    return over_blocks(with_likelihood, labels, sums, instances, design.dtype)
+    return over_blocks(with_likelihood, labels, sums, instances, design.dtype, parts)

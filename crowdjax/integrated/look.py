@@ -201,12 +201,13 @@ def look(
     labels = dataclasses.replace(labels, gold=None)
     center = centers(parameters, features)
     schools = partial(_directions, *_busiest(labels))
-    found = jax.tree.map(np.asarray, _residuals(labels, parameters, config, center))
+    on_device = jax.device_put(labels)  # once, for all replicates
+    found = jax.tree.map(np.asarray, _residuals(on_device, parameters, config, center))
     n_labels = np.bincount(np.asarray(labels.instance), np.asarray(labels.counts) > 0, labels.n_instances).astype(int)
     strength, vectors, rows = schools(found)
     statistics, largest, surprises = [], [], []
     for k in range(replicates):
-        drawn = _of_replicates(jax.random.fold_in(key, k), labels, parameters, config, center)
+        drawn = _of_replicates(jax.random.fold_in(key, k), on_device, parameters, config, center)
         drawn = jax.tree.map(np.asarray, drawn)
         statistics.append((drawn.share_of_yes, drawn.fifths, drawn.agreement))
         largest.append(schools(drawn, vectors=False)[0][0])
