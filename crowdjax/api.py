@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import operator
 import os
 import shutil
 import time
@@ -30,21 +32,28 @@ from crowdjax import report as reports
 from crowdjax.answers import (
     FitError,
     Prediction,
+    Support,
     Tally,
     about_answers,
+    about_gold,
     about_labels,
+    about_prior,
+    about_support,
     answer_table,
     counted,
+    label_type,
     labels_of_labelers,
     read_tables,
     shown,
+    support,
     tally,
+    votes_of,
 )
-from crowdjax.columns import listed
+from crowdjax.columns import Words, listed
 from crowdjax.factor.fit import Method
 from crowdjax.factor.presets import PRIORS
 from crowdjax.formats import Form
-from crowdjax.integrated import Choice
+from crowdjax.integrated import LEVEL, Choice
 from crowdjax.integrated_api import IntegratedAggregation
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.tables import Columns, as_arrow, kind_of
@@ -164,7 +173,7 @@ class Aggregation(Prediction):
             solver=solver,
         )
         _usable(found)
-        warnings = _warnings(labels, triples, found, repeats)
+        warnings = about_labels(labels, triples, repeats) + _about(found, labels_of_labelers(labels), self.words)
         if unseen.any() and "labeler" not in self.scaling:
             warnings.append(
                 f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are taken to be as its prior says."
@@ -175,9 +184,11 @@ class Aggregation(Prediction):
             "seconds": time.perf_counter() - started,
             "n_unseen_labelers": int(unseen.sum()),
             "repeats": repeats,
+            "words": self.words,
             "warnings": warnings,
         }
-        return Prediction({"instances": _instances(triples.index, found)}, record, kind_of(table))
+        answers = answer_table(pa.array(triples.index.instances), found.posterior, self.words)
+        return Prediction({"instances": answers}, record, kind_of(table))
 
     def _rows(self, key: io.Key, source, ids: np.ndarray, needed=True) -> np.ndarray | None:
         """Standardised rows of new labelers or instances with the model's constant in front; 0 where not needed."""
@@ -311,6 +322,14 @@ def fit(
     begin = None if start is None else _continued(start, built, index)
     found = parallel.fit(labels, built, key, settings, begin, devices=devices, progress=progress)
     _usable(found)
+    counts = tally(labels, found.posterior)
+    warnings = [
+        *about_labels(labels, triples, repeats),
+        *_about(found, labels_of_labelers(labels), triples.words),
+        *about_support(support(counts.votes, found.posterior, truth), triples.words, about_prior(config.class_prior)),
+        *about_gold(truth, triples.words),
+        *remarks,
+    ]
     record = {
         "model": name,
         **_outcome(found, labels),
@@ -320,16 +339,17 @@ def fit(
         "class_prior": config.class_prior,
         "repeats": repeats,
         "words": triples.words,
+        "level": LEVEL,
         "seed": seed,
         "solver": dataclasses.asdict(settings),
         "config": dataclasses.asdict(config),
         "features": {side: dataclasses.asdict(s) for side, s in scaling.items()},
         "versions": {"jax": jax.__version__, "numpy": np.__version__},
         "device": jax.devices()[0].device_kind,
-        "warnings": _warnings(labels, triples, found, repeats) + remarks,
+        "warnings": warnings,
     }
-    counts = tally(labels, found.posterior)
-    tables = {"instances": _instances(index, found), "labelers": _labelers(index, labels, built, found)}
+    answers = answer_table(pa.array(index.instances), found.posterior, triples.words)
+    tables = {"instances": answers, "labelers": _labelers(index, labels, built, found)}
     record["seconds"] = time.perf_counter() - started
     return Aggregation(tables, record, kind_of(table), found, built, index, features, scaling, counts)
 
@@ -413,7 +433,9 @@ def fit_large(
     posterior, ends = np.zeros(total, np.float32), np.cumsum(parts.n_instances)
     blank = _build(config, Labels.from_arrays([0], [0], [1], n_labelers=len(parts.labelers), n_instances=total), {})
     own = np.zeros((total, config.n_factors), np.float32) if blank.instance.identity else None
-    schema = pa.schema([("instance", parts.instances(0).type), ("probability", pa.float64()), ("label", pa.int8())])
+    label = label_type(scan.words)
+    schema = pa.schema([("instance", parts.instances(0).type), ("probability", pa.float64()), ("label", label)])
+    supported: list[Support] = []
     with pa.parquet.ParquetWriter(state / "instances.parquet", schema) as writer:
 
         def hand_out(k: int, found: factor.Fit) -> None:
@@ -421,7 +443,8 @@ def fit_large(
             posterior[rows] = found.posterior
             if own is not None:
                 own[rows] = found.weights.instance.free
-            writer.write_table(answer_table(parts.instances(k), found.posterior).cast(schema))
+            supported.append(support(votes_of(parts.labels(k)), found.posterior))
+            writer.write_table(answer_table(parts.instances(k), found.posterior, scan.words).cast(schema))
 
         key = jax.random.key(seed)
         answer = minibatch.run(
@@ -450,12 +473,16 @@ def fit_large(
         "class_prior": config.class_prior,
         "repeats": repeats,
         "words": scan.words,
+        "level": LEVEL,
         **settings,
         "features": {},
         "minibatch": batch,
         "versions": {"jax": jax.__version__, "numpy": np.__version__},
         "device": jax.devices()[0].device_kind,
-        "warnings": _about(found, np.rint(labelers["n_labels"])),
+        "warnings": [
+            *_about(found, np.rint(labelers["n_labels"]), scan.words),
+            *about_support(functools.reduce(operator.add, supported), scan.words, about_prior(config.class_prior)),
+        ],
     }
     with results.new_result(out, record) as folder:
         shutil.copy(state / "instances.parquet", folder / "instances.parquet")
@@ -653,11 +680,7 @@ def _outcome(found: factor.Fit, labels: Labels) -> dict[str, Any]:
     }
 
 
-def _warnings(labels: Labels, triples: io.Triples, found: factor.Fit, repeats: Repeats) -> list[str]:
-    return about_labels(labels, triples, repeats) + _about(found, labels_of_labelers(labels))
-
-
-def _about(found: factor.Fit, n_labels: np.ndarray) -> list[str]:
+def _about(found: factor.Fit, n_labels: np.ndarray, words: Words | None) -> list[str]:
     """What a fit itself says, given how many labels each labeler gave."""
     out = []
     code = int(found.code)
@@ -665,11 +688,7 @@ def _about(found: factor.Fit, n_labels: np.ndarray) -> list[str]:
         out.append(f"The fit did not converge: {optimize.MEANING[code]}.")
     if bool(found.switched):
         out.append("The first solution had classes switched; the corrected one explains the labels better and is kept.")
-    return out + about_answers(found.posterior, n_labels)
-
-
-def _instances(index: LabelIndex, found: factor.Fit) -> pa.Table:
-    return answer_table(pa.array(index.instances), found.posterior)
+    return out + about_answers(found.posterior, n_labels, words)
 
 
 def _labelers(index: LabelIndex, labels: Labels, model: factor.FactorModel, found: factor.Fit) -> pa.Table:

@@ -25,7 +25,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from crowdjax import contextual, io, plots, posterior, results, watch
 from crowdjax import report as reports
-from crowdjax.answers import Prediction, Tally, shown, tally
+from crowdjax.answers import Prediction, Tally, about_gold, answer_table, shown, tally
 from crowdjax.api import FitError
 from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
 from crowdjax.contextual.context import Transform
@@ -33,12 +33,12 @@ from crowdjax.contextual.functions import Family
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
 from crowdjax.formats import Form
+from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex, Labels
 from crowdjax.tables import Columns, kind_of
 
 __all__ = ["ContextualResult", "context"]
 
-LEVEL = 0.95  # of all intervals
 GRID = 201  # scores at which the curves are given
 MOST_CALIBRATION = 1000  # rows of the calibration table
 MOST_NUTS = {"instances": 3000, "labels": 20_000}  # up to which NUTS is the default
@@ -337,6 +337,7 @@ def context(
         "scores": names,
         "transform": transform,
         "weights": sampling is not None,
+        "level": LEVEL,
         "seconds": 0.0,
         "seed": seed,
         "words": triples.words,
@@ -344,17 +345,13 @@ def context(
         "settings": dataclasses.asdict(method),
         "versions": {"jax": jax.__version__, "numpyro": version("numpyro"), "numpy": np.__version__},
         "device": jax.devices()[0].device_kind,
-        "warnings": [*triples.notes, *fit.warnings, *remarks],
-    }
-    instances = {
-        "instance": pa.array(index.instances),
-        **_score_columns(names, values),
-        "probability": probability,
-        "label": (probability > 0.5).astype(np.int8),
+        "warnings": [*triples.notes, *fit.warnings, *about_gold(truth, triples.words), *remarks],
     }
     result = ContextualResult(
         tables={
-            "instances": pa.table(instances),
+            "instances": answer_table(
+                pa.array(index.instances), probability, triples.words, **_score_columns(names, values)
+            ),
             "curves": _curves(fit, values, people),
             "labelers": _labelers(fit, labels, index),
             "calibration": _calibration(fit, names, values, people),

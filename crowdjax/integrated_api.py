@@ -26,15 +26,20 @@ from crowdjax.answers import (
     Prediction,
     Tally,
     about_answers,
+    about_gold,
     about_labels,
+    about_prior,
+    about_support,
     answer_table,
     counted,
     labels_of_labelers,
+    named,
     read_tables,
     shown,
+    support,
     tally,
 )
-from crowdjax.columns import listed
+from crowdjax.columns import Words, listed
 from crowdjax.formats import Form
 from crowdjax.integrated import (
     Boundary,
@@ -50,6 +55,10 @@ from crowdjax.tables import Columns, Kind, as_arrow, kind_of
 MODELS = ("integrated", "auto")
 INFORMED = ("gold", "score")  # boundaries that more than the labels place
 DEPENDENT = 0.05  # share of instances whose class depends on the boundary, from which it is worth a sentence
+ELSEWHERE = (
+    "Most labelers may be wrong there in the same way, or the class boundary lies elsewhere; compare with model "
+    "'majority', or give gold labels."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +69,7 @@ class IntegratedAggregation(Prediction):
         instances: instance, probability, label; ``depends``: whether the label would be another with the class boundary
             at 0, halfway between the clusters of instances.
         labelers: labeler, n_labels; sensitivity, specificity and informedness (their sum less 1), each
-            with NAME_lower and NAME_upper (90 %); accuracy; kind: expert, ordinary, spammer, adversary or unknown.
+            with NAME_lower and NAME_upper (95 %); accuracy; kind: expert, ordinary, spammer, adversary or unknown.
         fit, config, boundary: of ``crowdjax.integrated``; rows are in the order of ``index``.
         calibration: what gold says of the probabilities of the other instances; None without gold.
         index: the ids of labelers and instances.
@@ -155,7 +164,8 @@ class IntegratedAggregation(Prediction):
         labelers = np.where((known >= 0)[:, None], parameters.labelers[known], expected)
         parameters = parameters._replace(labelers=labelers)
         found = _answers(labels, parameters, self.config, self.boundary, features, self.calibration)
-        warnings = about_labels(labels, triples, repeats) + about_answers(found.probability, labels_of_labelers(labels))
+        warnings = about_labels(labels, triples, repeats)
+        warnings += about_answers(found.probability, labels_of_labelers(labels), self.words)
         if (known < 0).any() and "labeler" not in self.scaling:
             warnings.append(
                 f"{(known < 0).sum()} of {len(known)} labelers are not in the fit; they are taken to be average."
@@ -166,9 +176,10 @@ class IntegratedAggregation(Prediction):
             "seconds": time.perf_counter() - started,
             "n_unseen_labelers": int((known < 0).sum()),
             "repeats": repeats,
+            "words": self.words,
             "warnings": warnings,
         }
-        return Prediction({"instances": _instances(triples.index, found)}, record, kind_of(table))
+        return Prediction({"instances": _instances(triples.index, found, self.words)}, record, kind_of(table))
 
 
 def fit(
@@ -204,6 +215,14 @@ def fit(
     choice = boundary or usual
     if choice == "gold" and labels.gold is None:
         raise InputError("boundary: got 'gold' without gold labels; allowed without: able, gap, unweighted")
+    # Gold of one class would push the boundary away from it as far as the prior lets it: docs/choosing.md.
+    both = labels.gold is not None and {-1, 1} <= set(np.unique(labels.gold).tolist())
+    if boundary == "gold" and not both:
+        only = named(triples.words)[int(np.max(labels.gold) > 0)]
+        raise InputError(
+            f"boundary: got 'gold' with gold labels that are all {only}; allowed: able, gap, unweighted; or gold "
+            "labels of both classes"
+        )
     if (choice == "score") != (scores is not None) and boundary is not None:
         given = "without scores" if scores is None else "with scores"
         allowed = "able, gap, unweighted, gold" if scores is None else "score"
@@ -211,7 +230,7 @@ def fit(
     values = None if scores is None else _read_score(scores, index.instances)
     if config.spread == 0:  # x_j is -1 or 1: there is nothing between to be cut
         choice = usual if choice in INFORMED else choice
-    elif boundary is None and (scores is not None or labels.gold is not None):
+    elif boundary is None and (scores is not None or both):
         choice = "gold" if scores is None else "score"
     features, scaling, remarks = _features(config, index, labeler_features, instance_features)
     if scores is not None and choice != "score":
@@ -221,7 +240,7 @@ def fit(
     code = int(found.code)
     if code > optimize.STOPPED or not np.isfinite(float(found.objective)):
         raise FitError(f"the fit failed: {optimize.MEANING[code]}")
-    placed, calibration = _place(choice, usual, labels, found, config, features, values)
+    placed, calibration = _place(choice, usual, labels if both else blind, found, config, features, values)
     answers = _answers(labels, found.parameters, config, placed, features, calibration)
     share = integrated.share_of_positives(blind, found, config, placed, features)
     warnings = [*remarks, *reasons, *about_labels(labels, triples, repeats)]
@@ -238,7 +257,11 @@ def fit(
             f"The label of {depends:.0%} of the instances depends on where the classes are taken to meet (boundary: "
             f"{choice}), which labels alone do not say; gold labels would."
         )
-    warnings += about_answers(answers.probability, labels_of_labelers(labels))
+    counts, position = tally(labels, answers.probability), np.asarray(answers.mean)
+    warnings += about_answers(answers.probability, labels_of_labelers(labels), triples.words)
+    advice = about_prior(class_prior) if config.spread == 0 else ELSEWHERE
+    warnings += about_support(support(counts.votes, answers.probability, truth), triples.words, advice)
+    warnings += about_gold(truth, triples.words, config.spread != 0)
     parameters = found.parameters
     record = {
         "model": model,
@@ -253,6 +276,7 @@ def fit(
         "class_prior": class_prior,
         "repeats": repeats,
         "words": triples.words,
+        "level": integrated.LEVEL,
         "boundary": {
             "choice": choice,
             "center": float(placed.center),
@@ -274,8 +298,7 @@ def fit(
         "warnings": warnings,
     }
     labelers = _labelers(index, labels, found, share.mean, integrated.of_labelers(found, config, placed, features))
-    counts, position = tally(labels, answers.probability), np.asarray(answers.mean)
-    tables = {"instances": _instances(index, answers), "labelers": labelers}
+    tables = {"instances": _instances(index, answers, triples.words), "labelers": labelers}
     record["seconds"] = time.perf_counter() - started
     return IntegratedAggregation(
         tables, record, kind, found, config, placed, calibration, index, scaling, counts, position
@@ -412,8 +435,8 @@ def _sizes(labels: Labels) -> dict[str, int]:
     return {"n_labels": n_labels, "n_labelers": labels.n_labelers, "n_instances": labels.n_instances}
 
 
-def _instances(index: LabelIndex, found: integrated.InstanceAnswers) -> pa.Table:
-    table = answer_table(pa.array(index.instances), found.probability)
+def _instances(index: LabelIndex, found: integrated.InstanceAnswers, words: Words | None) -> pa.Table:
+    table = answer_table(pa.array(index.instances), found.probability, words)
     return table.append_column("depends", pa.array(np.asarray(found.depends)))
 
 

@@ -45,7 +45,7 @@ class LookResult(Prediction):
         instances: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd),
             surprising; null for instances that were not looked at.
         record: what ``look.json`` holds: checks, schools, settings, warnings.
-        labelers: labeler, n_labels, informedness with its 90 % interval and kind, as in the fit; school: 0 for none, k
+        labelers: labeler, n_labels, informedness with its interval and kind, as in the fit; school: 0 for none, k
             and -k for the two sides of the k-th.
 
     Example:
@@ -131,6 +131,7 @@ def look(
     record = {
         "model": result.record["model"],
         **{f"n_{what}": result.record[f"n_{what}"] for what in ("labels", "labelers", "instances")},
+        "level": result.record["positives"]["level"],
         "replicates": replicates,
         "seed": seed,
         "checks": [{**check._asdict(), "failed": check in failed} for check in found.checks],
