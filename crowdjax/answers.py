@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float, Int
 
-from crowdjax import io, results
+from crowdjax import io, outliers, results
 from crowdjax.columns import Words, show
 from crowdjax.files import reading
 from crowdjax.integrated.auto import crowd_of
@@ -214,10 +214,11 @@ def about_labels(labels: Labels, triples: io.Triples, repeats: Repeats) -> list[
     real = labels.counts > 0
     labeler, instance = labels.labeler[real], labels.instance[real]
     again = n - (1 + np.count_nonzero(np.diff(instance.astype(np.int64) * labels.n_labelers + labeler)))
+    notes = [*triples.notes, *outliers.about_weights("labels", triples.weight)]
     if not again:
-        return [*triples.notes]
+        return notes
     return [
-        *triples.notes,
+        *notes,
         f"{again} of {n} labels repeat an earlier one (labeler and instance alike); {TREATMENT[repeats]}.",
     ]
 

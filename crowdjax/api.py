@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
-from crowdjax import factor, integrated_api, io, memory, minibatch, optimize, parallel, pieces, results, watch
+from crowdjax import factor, integrated_api, io, memory, minibatch, optimize, outliers, parallel, pieces, results, watch
 from crowdjax import report as reports
 from crowdjax.answers import (
     FitError,
@@ -308,6 +308,7 @@ def fit(
             remarks.append(f"The {side} features were left out: {name} has no use for them. {HINT[side]}")
             continue
         features[side], scaling[side] = values, scale
+        remarks += outliers.about_columns(f"{side} features", scale.names, scale.undo(values))
         if constant:
             remarks.append(f"Constant {side} features were left out: {listed(constant)}.")
     if factors == "auto":
@@ -493,7 +494,7 @@ def fit_large(
 
 
 def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
-    """The result that ``Aggregation.save`` or ``crowdjax fit`` wrote.
+    """The fit that ``Aggregation.save`` or ``crowdjax fit`` wrote; ``crowdjax.load`` reads other results too.
 
     Raises:
         InputError: there is none, it is not whole, or it was changed since.
@@ -512,6 +513,10 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
     record = results.read_result(folder)
     if record.get("model") in integrated_api.MODELS:
         return integrated_api.load(folder, record)
+    if record.get("model") == "contextual":
+        raise InputError(
+            f"{folder}: a contextual fit; allowed: a fit of {', '.join((*factor.PRESETS, *integrated_api.MODELS))}"
+        )
     try:
         tables = read_tables(folder, "instances", "labelers")
         config = factor.FactorConfig(**{k: _number_or_pair(v) for k, v in record["config"].items()})

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float
 
-from crowdjax import integrated, io, optimize, parallel, results, watch
+from crowdjax import integrated, io, optimize, outliers, parallel, results, watch
 from crowdjax import report as reports
 from crowdjax.answers import (
     FitError,
@@ -233,6 +233,8 @@ def fit(
     elif boundary is None and (scores is not None or both):
         choice = "gold" if scores is None else "score"
     features, scaling, remarks = _features(config, index, labeler_features, instance_features)
+    if values is not None:  # only their ranks are used
+        remarks += outliers.about_columns("scores", ["score"], values[:, None], codes_only=True)
     if scores is not None and choice != "score":
         remarks.append("The scores were left out: the model has nothing between the classes for them to place.")
     # The labels place every x_j; gold places the boundary between them. Labelers, too, by gold: docs/choosing.md.
@@ -346,6 +348,7 @@ def _features(config: IntegratedConfig, index: LabelIndex, labeler, instance):
             remarks.append(f"The {side} features were left out: {reason}")
             continue
         rows[side], scaling[side] = values, scale
+        remarks += outliers.about_columns(f"{side} features", scale.names, scale.undo(values))
         if constant:
             remarks.append(f"Constant {side} features were left out: {listed(constant)}.")
     return Features(**rows), scaling, remarks

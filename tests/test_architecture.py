@@ -16,7 +16,7 @@ import crowdjax
 # Every file stands on the floors below its own and on nothing else.
 FLOORS = (
     {"labels", "segments"},
-    {"likelihood", "optimize", "directions", "memory"},
+    {"likelihood", "optimize", "directions", "memory", "outliers"},
     {"watch"},
     {"factor", "contextual"},
     {"integrated"},
@@ -34,6 +34,7 @@ FLOORS = (
     {"api"},
     {"posterior"},
     {"context_api", "look_api", "adapters"},
+    {"loading"},
     {"cli"},
 )
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
@@ -57,7 +58,7 @@ BEYOND = {
     "integrated_api": {"pyarrow"},
     "api": {"pyarrow"},
     "look_api": {"pyarrow"},
-    "context_api": {"pyarrow"},
+    "context_api": {"pyarrow", "scipy"},
     "adapters": {"pandas"},
     "posterior": {"arviz_base", "xarray"},
     "plots": {"matplotlib", "scipy"},
