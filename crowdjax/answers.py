@@ -242,8 +242,8 @@ class Support(NamedTuple):
     labels: tuple[float, float]
 
     def __add__(self, other: Support) -> Support:
-        negative, positive = (a + b for a, b in zip(self.labels, other.labels, strict=True))
-        return Support(*(a + b for a, b in zip(self[:-1], other[:-1], strict=True)), (negative, positive))
+        added = {k: v + getattr(other, k) for k, v in self._asdict().items() if k != "labels"}
+        return Support(**added, labels=(self.labels[0] + other.labels[0], self.labels[1] + other.labels[1]))
 
 
 def support(votes: Float[np.ndarray, "I 2"], posterior, gold: Float[np.ndarray, " I"] | None = None) -> Support:

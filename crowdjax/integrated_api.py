@@ -216,9 +216,10 @@ def fit(
     if choice == "gold" and labels.gold is None:
         raise InputError("boundary: got 'gold' without gold labels; allowed without: able, gap, unweighted")
     # Gold of one class would push the boundary away from it as far as the prior lets it: docs/choosing.md.
-    both = labels.gold is not None and {-1, 1} <= set(np.unique(labels.gold).tolist())
+    known = set() if truth is None else set(truth[np.isfinite(truth)].tolist())
+    both = len(known) == 2
     if boundary == "gold" and not both:
-        only = named(triples.words)[int(np.max(labels.gold) > 0)]
+        only = named(triples.words)[int(1 in known)]
         raise InputError(
             f"boundary: got 'gold' with gold labels that are all {only}; allowed: able, gap, unweighted; or gold "
             "labels of both classes"
