@@ -190,7 +190,7 @@ def test_flags_follow_the_rule_and_two_labels_are_no_ground_for_one(result, of_a
         assert (called["liar"], called["novice"]) == ("adversary", "few labels")
         assert called["coin"] in ("spammer", "unknown") and called["able 0"] in ("ordinary", "expert")
     words = page.words(page.root)
-    for part in ("90% interval", "within ±0.2", "below 0", "above 0.6", "fewer than 10 labels"):
+    for part in ("95% interval", "within ±0.2", "below 0", "above 0.6", "fewer than 10 labels"):
         assert part in words
 
 
@@ -201,13 +201,13 @@ def test_informedness_is_that_of_two_beta_distributions():
     for w, ((rejected, alarm), (missed, hit)) in enumerate(counts):
         sens, spec = scipy.stats.beta(1 + hit, 1 + missed), scipy.stats.beta(1 + rejected, 1 + alarm)
         mean, sd = sens.mean() + spec.mean() - 1, np.sqrt(sens.var() + spec.var())
-        ends = np.clip(scipy.stats.norm(mean, sd).ppf([0.05, 0.95]), -1, 1)
+        ends = np.clip(scipy.stats.norm(mean, sd).ppf([0.025, 0.975]), -1, 1)
         np.testing.assert_allclose([v[w] for v in found], [mean, *ends], rtol=1e-6)
     draws = scipy.stats.beta(1 + 3, 1 + 1).rvs(40_000, random_state=0) + scipy.stats.beta(3, 2).rvs(
         40_000, random_state=1
     )
     few = labelers.informedness(Tally(np.zeros((0, 2)), np.array([[[2.0, 1.0], [1.0, 3.0]]]), 1))
-    np.testing.assert_allclose([few.lower[0], few.upper[0]], np.quantile(draws - 1, [0.05, 0.95]), atol=0.05)
+    np.testing.assert_allclose([few.lower[0], few.upper[0]], np.quantile(draws - 1, [0.025, 0.975]), atol=0.05)
 
 
 def test_the_tally_counts_what_a_cross_table_counts():
