@@ -276,7 +276,7 @@ def test_a_page_of_a_million_instances_is_small():
     counts = Tally(votes, rng.integers(0, 90, (20_000, 2, 2)).astype(float), 1)
     record = dict.fromkeys(("n_labels", "n_labelers", "n_instances", "n_iterations", "n_factors", "seconds"), 1) | {
         **{"model": "factor", "config": {}, "features": {}, "warnings": [], "converged": True, "repeats": "count"},
-        **{"objective": -1.0, "log_likelihood": -1.0, "class_prior": 0.5, "result": "converged"},
+        **{"objective": -1.0, "log_likelihood": -1.0, "class_prior": 0.5, "result": "converged", "level": 0.95},
     }
     found = factors.directions(rng.normal(size=(20_000, 2)), rng.normal(size=(n, 2)))
     page = report.of_fit(record, answers, pa.table(people), counts, np.array([-3.0, -1.0]), factors=found)
