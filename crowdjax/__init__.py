@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from crowdjax import extras
 
 if TYPE_CHECKING:
-    from crowdjax.api import Aggregation, FitError, InputError, IntegratedAggregation, Prediction, fit, load
+    from crowdjax.api import Aggregation, FitError, InputError, IntegratedAggregation, Prediction, fit
     from crowdjax.context_api import ContextualResult, context
     from crowdjax.conversion import convert, tidy
     from crowdjax.description import Description, describe
+    from crowdjax.loading import load
     from crowdjax.look_api import LookResult, look
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ __all__ = [
 ]
 HOMES = {
     "context_api": ("ContextualResult", "context"),
+    "loading": ("load",),
     "look_api": ("LookResult", "look"),
     "conversion": ("convert", "tidy"),
     "description": ("Description", "describe"),

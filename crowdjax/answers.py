@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float, Int
 
-from crowdjax import io, results
+from crowdjax import io, outliers, results
 from crowdjax import summary as summaries
-from crowdjax.columns import Words
+from crowdjax.columns import Words, show
 from crowdjax.files import reading
 from crowdjax.integrated.auto import crowd_of
 from crowdjax.labels import InputError, Labels, Repeats
@@ -29,6 +29,10 @@ TREATMENT = {
     "mean": "they share the weight of one",
 }
 TIE = 1e-5  # probabilities this near one half are one half but for rounding
+CLEAR, LEAST_VOTES = 0.75, 3  # share of an instance's labels on one side, and how many labels, that make a clear vote
+AGAINST = 0.05  # share of answers against a clear vote, from which it is worth a sentence
+MANY = 10  # labels or instances, below which a class that is absent surprises nobody
+LEAST_GOLD = 5  # gold labels of a class, below which they say little of it
 
 
 class FitError(RuntimeError):
@@ -65,7 +69,8 @@ class Prediction(Printed):
 
     Attributes:
         instances: a table of the kind that the labels came in (pandas for pandas, pyarrow for a path): instance,
-            probability (of the truth being 1), label (1 where that is above one half, else 0).
+            probability (of the truth being 1), label (1 where that is above one half, else 0; where the labels are in
+            words, the word).
         tables: this and all others as pyarrow, by name.
         record: what ``fit.json`` (``predict.json``) holds: sizes, objective, settings, versions.
         kind: makes the tables that are shown.
@@ -144,6 +149,17 @@ class Tally(NamedTuple):
     n_crowds: int
 
 
+def votes_of(labels: Labels) -> Float[np.ndarray, "I 2"]:
+    """How many labels of each instance say 0, and 1, by their multiplicities.
+
+    Example:
+        >>> votes_of(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1])).tolist()
+        [[1.0, 1.0], [0.0, 1.0]]
+    """
+    cell = 2 * labels.instance.astype(np.int64) + (np.asarray(labels.label) > 0)
+    return np.bincount(cell, labels.counts, 2 * labels.n_instances).reshape(-1, 2)
+
+
 def tally(labels: Labels, posterior) -> Tally:
     """Counts the labels of a fit.
 
@@ -157,12 +173,11 @@ def tally(labels: Labels, posterior) -> Tally:
     labeler, instance, counts = (np.asarray(v)[real] for v in (labels.labeler, labels.instance, counts))
     yes = np.asarray(labels.label)[real] > 0
     p = np.asarray(posterior, np.float64)[instance]
-    votes = np.bincount(2 * instance.astype(np.int64) + yes, counts, 2 * labels.n_instances)
     cell = 4 * labeler.astype(np.int64) + yes
     agreement = np.bincount(cell, counts * (1 - p), 4 * labels.n_labelers)
     agreement += np.bincount(cell + 2, counts * p, 4 * labels.n_labelers)
     crowds = crowd_of(labeler, instance, labels.n_labelers, labels.n_instances).max(initial=-1) + 1
-    return Tally(votes.reshape(-1, 2), agreement.reshape(-1, 2, 2), int(crowds))
+    return Tally(votes_of(labels), agreement.reshape(-1, 2, 2), int(crowds))
 
 
 def counted(found: Tally | None) -> Tally:
@@ -180,10 +195,40 @@ def probabilities(posterior) -> np.ndarray:
     return np.where(abs(p - 0.5) < TIE, 0.5, p)
 
 
-def answer_table(ids: pa.Array, posterior) -> pa.Table:
-    """The table of answers: instance, probability, label; labels are 1 above one half."""
+def answer_table(ids: pa.Array, posterior, words: Words | None = None, **scores) -> pa.Table:
+    """The table of answers: instance, scores, probability, label.
+
+    Args:
+        words: the two words of the labels, where they are in words: then the answers are.
+        scores: columns to put between instance and probability.
+
+    Example: of one half the label is the negative one
+        >>> answer_table(pa.array(["q1", "q2"]), [0.9, 0.5], Words("no", "yes"))["label"].to_pylist()
+        ['yes', 'no']
+    """
     p = probabilities(posterior)
-    return pa.table({"instance": ids, "probability": p, "label": (p > 0.5).astype(np.int8)})
+    label = pa.array((p > 0.5).astype(np.int8))
+    if words is not None:
+        label = pa.array([words.negative, words.positive], pa.string()).take(label)
+    return pa.table({"instance": ids, **scores, "probability": p, "label": label})
+
+
+def label_type(words: Words | None) -> pa.DataType:
+    """The type of the column ``label`` of answers."""
+    return pa.int8() if words is None else pa.string()
+
+
+def named(words: Words | None) -> tuple[str, str]:
+    """The two answers for a message, the negative one first.
+
+    Example:
+        >>> named(None), named(Words(None, "duck"))
+        (('0', '1'), ("not 'duck'", "'duck'"))
+    """
+    if words is None:
+        return "0", "1"
+    positive = show(words.positive)
+    return f"not {positive}" if words.negative is None else show(words.negative), positive
 
 
 def labels_of_labelers(labels: Labels) -> Int[np.ndarray, " W"]:
@@ -197,15 +242,128 @@ def about_labels(labels: Labels, triples: io.Triples, repeats: Repeats) -> list[
     real = labels.counts > 0
     labeler, instance = labels.labeler[real], labels.instance[real]
     again = n - (1 + np.count_nonzero(np.diff(instance.astype(np.int64) * labels.n_labelers + labeler)))
+    notes = [*triples.notes, *outliers.about_weights("labels", triples.weight)]
     if not again or triples.anonymous:
-        return [*triples.notes]
+        return notes
     return [
-        *triples.notes,
+        *notes,
         f"{again} of {n} labels repeat an earlier one (labeler and instance alike); {TREATMENT[repeats]}.",
     ]
 
 
-def about_answers(posterior, n_labels: np.ndarray) -> list[str]:
+class Support(NamedTuple):
+    """How answers stand to the labels they rest on: counts, which add up over parts of the instances.
+
+    Attributes:
+        instances, positive: answers, and those that are positive.
+        expected: Σ p.
+        against: answers against a clear vote.
+        voted: instances most of whose labels are positive.
+        labels: how many are negative, and positive, by their multiplicities.
+    """
+
+    instances: int
+    positive: int
+    expected: float
+    against: int
+    voted: int
+    labels: tuple[float, float]
+
+    def __add__(self, other: Support) -> Support:
+        added = {k: v + getattr(other, k) for k, v in self._asdict().items() if k != "labels"}
+        return Support(**added, labels=(self.labels[0] + other.labels[0], self.labels[1] + other.labels[1]))
+
+
+def support(votes: Float[np.ndarray, "I 2"], posterior, gold: Float[np.ndarray, " I"] | None = None) -> Support:
+    """Compares answers with the votes of their instances.
+
+    Args:
+        gold: NaN where unknown; what is known is against no vote.
+
+    Example: one answer goes against three labels
+        >>> support(np.array([[3.0, 0.0], [1.0, 2.0]]), [0.9, 0.8])._asdict()
+        {'instances': 2, 'positive': 2, 'expected': 1.7, 'against': 1, 'voted': 1, 'labels': (4.0, 2.0)}
+    """
+    p, n = probabilities(posterior), votes.sum(1)
+    yes, most = p > 0.5, votes[:, 1] > votes[:, 0]
+    clear = (n >= LEAST_VOTES) & (votes.max(1) >= CLEAR * n * (1 - TIE))
+    negative, positive = votes.sum(0).tolist()
+    clear &= (p != 0.5) & (True if gold is None else np.isnan(gold))
+    against = int((clear & (yes != most)).sum())
+    return Support(len(p), int(yes.sum()), float(p.sum()), against, int(most.sum()), (negative, positive))
+
+
+def about_prior(class_prior: float | str) -> str:
+    """Why answers may go against their labels in a model with this class prior, and what to compare with."""
+    why = "Most labelers may be wrong there in the same way"
+    if isinstance(class_prior, str):
+        return f"{why}, or the model has the classes wrong; compare with model 'majority'."
+    return (
+        f"{why}, or the model splits a frequent class in two, as it can where the class prior is fixed (here at "
+        f"{class_prior:g}); compare with class_prior='learn' (--class-prior learn) and with model 'majority'."
+    )
+
+
+def about_support(found: Support, words: Words | None, advice: str) -> list[str]:
+    """What answers rest on besides their labels, where that is much.
+
+    Args:
+        advice: why answers may go against their labels, and what to compare with.
+    """
+    out, (zero, one) = [], named(words)
+    fewer, total = min(found.labels), sum(found.labels)
+    frequent, absent = (zero, one) if found.labels[1] == fewer else (one, zero)
+    alike = fewer == 0 or (fewer <= 1 and total >= MANY)
+    if alike:
+        all_ = f"All {total:g} labels" if fewer == 0 else f"All but one of {total:g} labels"
+        out.append(
+            f"{all_} are {frequent}. Labels of one class say nothing of the other: the probabilities, and what is said "
+            f"of labelers on instances that are {absent}, rest on the priors."
+        )
+    rare = min(found.expected, found.instances - found.expected)
+    if not alike and found.instances >= MANY and rare < 1:
+        which = one if found.expected == rare else zero
+        out.append(
+            f"Less than one of {found.instances} instances is expected to be {which}: what is said of labelers on such "
+            "instances rests on the priors."
+        )
+    if found.against > AGAINST * found.instances:
+        out.append(
+            f"{found.against} of {found.instances} answers contradict at least three quarters of their instance's "
+            f"labels: {found.positive} instances are answered {one}, and of {found.voted} most labels say so. {advice}"
+        )
+    return out
+
+
+def about_gold(gold: Float[np.ndarray, " I"] | None, words: Words | None, placing: bool = False) -> list[str]:
+    """What gold labels cannot say, being of one class or nearly so.
+
+    Args:
+        gold: -1 or +1, NaN (or 0) where unknown.
+        placing: whether they are to place a class boundary, for which few of a class are too few.
+    """
+    if gold is None:
+        return []
+    counts = [int((gold < 0).sum()), int((gold > 0).sum())]
+    few, n = min(counts), sum(counts)
+    rare, frequent = sorted(range(2), key=counts.__getitem__)
+    names = named(words)
+    if few == 0:
+        said = (
+            f"All {n} gold labels are {names[frequent]}: they fix these instances and say nothing of labelers on "
+            f"instances that are {names[rare]}."
+        )
+        more = " They neither place the class boundary nor calibrate the probabilities; gold of both classes does."
+        return [said + more * placing]
+    if placing and few < LEAST_GOLD:
+        return [
+            f"Only {few} of {n} gold labels {'is' if few == 1 else 'are'} {names[rare]}: the class boundary that they "
+            f"place is little known; {LEAST_GOLD} or more of each class would tell more."
+        ]
+    return []
+
+
+def about_answers(posterior, n_labels: np.ndarray, words: Words | None = None) -> list[str]:
     """What answers and the numbers of labels of each labeler say themselves."""
     out = []
     single = np.count_nonzero(n_labels == 1)
@@ -214,5 +372,5 @@ def about_answers(posterior, n_labels: np.ndarray) -> list[str]:
     p = probabilities(posterior)
     ties = np.count_nonzero(p == 0.5)
     if ties:
-        out.append(f"{ties} of {len(p)} instances are undecided (probability 0.5); their label says 0.")
+        out.append(f"{ties} of {len(p)} instances are undecided (probability 0.5); their label says {named(words)[0]}.")
     return out

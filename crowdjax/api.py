@@ -10,6 +10,8 @@ sentences what a reader of the answers should know. Researchers who fit many tim
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 import os
 import shutil
 import time
@@ -25,29 +27,36 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
-from crowdjax import factor, integrated_api, io, memory, minibatch, optimize, parallel, pieces, results, watch
+from crowdjax import factor, integrated_api, io, memory, minibatch, optimize, outliers, parallel, pieces, results, watch
 from crowdjax import report as reports
 from crowdjax import summary as summaries
 from crowdjax.answers import (
     FitError,
     Prediction,
     Printed,
+    Support,
     Tally,
     about_answers,
+    about_gold,
     about_labels,
+    about_prior,
+    about_support,
     answer_table,
     counted,
+    label_type,
     labels_of_labelers,
     read_tables,
     shown,
+    support,
     tally,
+    votes_of,
 )
-from crowdjax.columns import listed
+from crowdjax.columns import Words, listed
 from crowdjax.factor.fit import Method
 from crowdjax.factor.presets import PRIORS
 from crowdjax.files import reading
 from crowdjax.formats import Form
-from crowdjax.integrated import Choice
+from crowdjax.integrated import LEVEL, Choice
 from crowdjax.integrated_api import IntegratedAggregation
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.roles import Columns, as_record
@@ -176,7 +185,7 @@ class Aggregation(Prediction):
             solver=solver,
         )
         _usable(found)
-        warnings = _warnings(labels, triples, found, repeats)
+        warnings = about_labels(labels, triples, repeats) + _about(found, labels_of_labelers(labels), self.words)
         if unseen.any() and "labeler" not in self.scaling:
             warnings.append(
                 f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are taken to be as its prior says."
@@ -187,11 +196,12 @@ class Aggregation(Prediction):
             "seconds": time.perf_counter() - started,
             "n_unseen_labelers": int(unseen.sum()),
             "repeats": repeats,
+            "words": self.words,
             "columns": mapping,
             "warnings": warnings,
         }
-        answers = {"instances": _instances(triples.index, found)}
-        return Prediction(answers, record, kind_of(table, triples.roles))
+        answers = answer_table(io.ids(triples.index, "instance"), found.posterior, self.words)
+        return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
 
     def _rows(self, key: io.Key, source, ids: pa.Array, needed=True) -> np.ndarray | None:
         """Standardised rows of new labelers or instances with the model's constant in front; 0 where not needed."""
@@ -329,6 +339,7 @@ def fit(
             remarks.append(f"The {side} features were left out: {name} has no use for them. {HINT[side]}")
             continue
         features[side], scaling[side] = values, scale
+        remarks += outliers.about_columns(f"{side} features", scale.names, scale.undo(values))
         if constant:
             remarks.append(f"Constant {side} features were left out: {listed(constant)}.")
     if held_out:
@@ -344,6 +355,14 @@ def fit(
     mapping = io.mapping(triples, tables)
     found = parallel.fit(labels, built, key, settings, begin, devices=devices, progress=progress)
     _usable(found)
+    counts = tally(labels, found.posterior)
+    warnings = [
+        *about_labels(labels, triples, repeats),
+        *_about(found, labels_of_labelers(labels), triples.words),
+        *about_support(support(counts.votes, found.posterior, truth), triples.words, about_prior(config.class_prior)),
+        *about_gold(truth, triples.words),
+        *remarks,
+    ]
     record = {
         "model": name,
         **_outcome(found, labels),
@@ -354,16 +373,17 @@ def fit(
         "repeats": repeats,
         "words": triples.words,
         "columns": mapping,
+        "level": LEVEL,
         "seed": of_seed,
         "solver": dataclasses.asdict(settings),
         "config": dataclasses.asdict(config),
         "features": {side: dataclasses.asdict(s) for side, s in scaling.items()},
         "versions": {"jax": jax.__version__, "numpy": np.__version__},
         "device": jax.devices()[0].device_kind,
-        "warnings": _warnings(labels, triples, found, repeats) + remarks,
+        "warnings": warnings,
     }
-    counts = tally(labels, found.posterior)
-    answers = {"instances": _instances(index, found), "labelers": _labelers(index, labels, built, found)}
+    instances = answer_table(io.ids(index, "instance"), found.posterior, triples.words)
+    answers = {"instances": instances, "labelers": _labelers(index, labels, built, found)}
     record["seconds"] = time.perf_counter() - started
     return Aggregation(answers, record, kind_of(table, triples.roles), found, built, index, features, scaling, counts)
 
@@ -455,7 +475,9 @@ def fit_large(
     posterior, ends = np.zeros(total, np.float32), np.cumsum(parts.n_instances)
     blank = _build(config, Labels.from_arrays([0], [0], [1], n_labelers=len(parts.labelers), n_instances=total), {})
     own = np.zeros((total, config.n_factors), np.float32) if blank.instance.identity else None
-    schema = pa.schema([("instance", parts.instances(0).type), ("probability", pa.float64()), ("label", pa.int8())])
+    label = label_type(scan.words)
+    schema = pa.schema([("instance", parts.instances(0).type), ("probability", pa.float64()), ("label", label)])
+    supported: list[Support] = []
     with pa.parquet.ParquetWriter(state / "instances.parquet", schema) as writer:
 
         def hand_out(k: int, found: factor.Fit) -> None:
@@ -463,7 +485,8 @@ def fit_large(
             posterior[rows] = found.posterior
             if own is not None:
                 own[rows] = found.weights.instance.free
-            writer.write_table(answer_table(parts.instances(k), found.posterior).cast(schema))
+            supported.append(support(votes_of(parts.labels(k)), found.posterior))
+            writer.write_table(answer_table(parts.instances(k), found.posterior, scan.words).cast(schema))
 
         answer = minibatch.run(
             parts, config, state / "rounds", key, solver, max_rounds=max_rounds, rtol=rtol, devices=devices,
@@ -492,12 +515,16 @@ def fit_large(
         "repeats": repeats,
         "words": scan.words,
         "columns": {"labels": as_record(scan.roles)},
+        "level": LEVEL,
         **settings,
         "features": {},
         "minibatch": batch,
         "versions": {"jax": jax.__version__, "numpy": np.__version__},
         "device": jax.devices()[0].device_kind,
-        "warnings": _about(found, np.rint(labelers["n_labels"])),
+        "warnings": [
+            *_about(found, np.rint(labelers["n_labels"]), scan.words),
+            *about_support(functools.reduce(operator.add, supported), scan.words, about_prior(config.class_prior)),
+        ],
     }
     with results.new_result(out, record) as folder:
         shutil.copy(state / "instances.parquet", folder / "instances.parquet")
@@ -514,7 +541,7 @@ def _first_rows(path: Path) -> summaries.Rows:
 
 
 def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
-    """The result that ``Aggregation.save`` or ``crowdjax fit`` wrote.
+    """The fit that ``Aggregation.save`` or ``crowdjax fit`` wrote; ``crowdjax.load`` reads other results too.
 
     Raises:
         InputError: there is none, it is not whole, or it was changed since.
@@ -533,6 +560,10 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
     record = results.read_result(folder)
     if record.get("model") in integrated_api.MODELS:
         return integrated_api.load(folder, record)
+    if record.get("model") == "contextual":
+        raise InputError(
+            f"{folder}: a contextual fit; allowed: a fit of {', '.join((*factor.PRESETS, *integrated_api.MODELS))}"
+        )
     try:
         tables = read_tables(folder, "instances", "labelers")
         config = factor.FactorConfig(**{k: _number_or_pair(v) for k, v in record["config"].items()})
@@ -726,11 +757,7 @@ def _outcome(found: factor.Fit, labels: Labels) -> dict[str, Any]:
     }
 
 
-def _warnings(labels: Labels, triples: io.Triples, found: factor.Fit, repeats: Repeats) -> list[str]:
-    return about_labels(labels, triples, repeats) + _about(found, labels_of_labelers(labels))
-
-
-def _about(found: factor.Fit, n_labels: np.ndarray) -> list[str]:
+def _about(found: factor.Fit, n_labels: np.ndarray, words: Words | None) -> list[str]:
     """What a fit itself says, given how many labels each labeler gave."""
     out = []
     code = int(found.code)
@@ -738,11 +765,7 @@ def _about(found: factor.Fit, n_labels: np.ndarray) -> list[str]:
         out.append(f"The fit did not converge: {optimize.MEANING[code]}.")
     if bool(found.switched):
         out.append("The first solution had classes switched; the corrected one explains the labels better and is kept.")
-    return out + about_answers(found.posterior, n_labels)
-
-
-def _instances(index: LabelIndex, found: factor.Fit) -> pa.Table:
-    return answer_table(io.ids(index, "instance"), found.posterior)
+    return out + about_answers(found.posterior, n_labels, words)
 
 
 def _labelers(index: LabelIndex, labels: Labels, model: factor.FactorModel, found: factor.Fit) -> pa.Table:

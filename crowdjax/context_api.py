@@ -2,7 +2,7 @@
 
     result = crowdjax.context("labels.csv", "scores.csv", population="all.csv")
     result.prevalence, result.curves, result.calibration, result.instances, result.labelers, result.warnings
-    result.save("out")        tables, figures and the fit, which crowdjax.contextual.load("out") reads
+    result.save("out")        tables, figures and the fit, which crowdjax.load("out") reads
 
 It reads (``crowdjax.io``), fits and summarises (``crowdjax.contextual``) and draws (``crowdjax.plots``).
 """
@@ -15,6 +15,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, get_args
 
 import jax
@@ -22,10 +23,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float, PRNGKeyArray
+from scipy import special
 
-from crowdjax import contextual, io, plots, posterior, results, watch
+from crowdjax import contextual, io, outliers, plots, posterior, results, watch
 from crowdjax import report as reports
-from crowdjax.answers import Prediction, Tally, shown, tally
+from crowdjax.answers import Prediction, Tally, about_gold, answer_table, read_tables, shown, tally, votes_of
 from crowdjax.api import FitError
 from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
 from crowdjax.contextual.context import Transform
@@ -33,14 +35,14 @@ from crowdjax.contextual.functions import Family
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
 from crowdjax.formats import Form
+from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex, Labels
 from crowdjax.roles import Columns
 from crowdjax.settings import DEFAULT, Default, callback, flag, one_of, randomness, whole
-from crowdjax.tables import kind_of
+from crowdjax.tables import as_arrow, kind_of
 
 __all__ = ["ContextualResult", "context"]
 
-LEVEL = 0.95  # of all intervals
 GRID = 201  # scores at which the curves are given
 MOST_CALIBRATION = 1000  # rows of the calibration table
 MOST_NUTS = {"instances": 3000, "labels": 20_000}  # up to which NUTS is the default
@@ -132,7 +134,8 @@ class ContextualResult(Prediction):
         """
         with results.new_result(out, self.record) as folder:
             self.write_tables(folder)
-            (folder / "prevalence.json").write_text(json.dumps(self.prevalence, indent=2) + "\n", encoding="utf-8")
+            results.write_json(folder / "prevalence.json", self.prevalence)
+            results.save_arrays(folder / "inputs.npz", self._inputs())
             contextual.save(self.fit, folder)
             (folder / "figures").mkdir()
             figures = self.figures()
@@ -140,6 +143,12 @@ class ContextualResult(Prediction):
                 plots.save(figure, folder / "figures" / name)
             if report:
                 reports.write(self.page(figures), folder)
+
+    def _inputs(self) -> dict[str, Any]:
+        """What the answers rest on besides the fit, for :func:`load`."""
+        given = {"population": self.population, "gold": self.gold, "weights": self.weights}
+        counts = self.tally._replace(n_crowds=np.array(self.tally.n_crowds))._asdict()
+        return {"scores": self.scores, **counts, **{k: v for k, v in given.items() if v is not None}}
 
     def figures(self) -> dict[str, plots.Figure]:
         """The functions over the scores' density, reliability before and after calibration, the estimates of the
@@ -346,7 +355,14 @@ def context(
         raise FitError(f"the fit failed: {method.method} ended at numbers that are not finite")
     probability = np.asarray(contextual.item_posteriors(fit, labels, values), np.float64)
     estimates = _estimates(fit, labels, values, sampling, people, other)
-    remarks = []
+    remarks = _about_numbers(names, values, people, transform)
+    remarks += outliers.about_weights("weights", sampling) + outliers.about_weights("labels", triples.weight)
+    uncounted = labels.n_instances - len(np.unique(labels.instance[labels.counts > 0]))
+    if uncounted:
+        remarks.append(
+            f"{uncounted} of {labels.n_instances} instances have no label that counts (weights of 0): only their score "
+            "says what they are, and the vote share leaves them out."
+        )
     if len(names) > 1:
         at = ", ".join(f"{n} = {m:.4g}" for n, m in zip(names[1:], np.median(values[:, 1:], 0), strict=True))
         remarks.append(f"Curves are along {names[0]}, with the other scores at their medians: {at}.")
@@ -367,6 +383,7 @@ def context(
         "scores": names,
         "transform": transform,
         "weights": sampling is not None,
+        "level": LEVEL,
         "seconds": 0.0,
         "seed": of_seed,
         "words": triples.words,
@@ -374,17 +391,11 @@ def context(
         "settings": dataclasses.asdict(method),
         "versions": {"jax": jax.__version__, "numpyro": version("numpyro"), "numpy": np.__version__},
         "device": jax.devices()[0].device_kind,
-        "warnings": [*triples.notes, *fit.warnings, *remarks],
-    }
-    rows = {
-        "instance": instances,
-        **_score_columns(names, values),
-        "probability": probability,
-        "label": (probability > 0.5).astype(np.int8),
+        "warnings": [*triples.notes, *fit.warnings, *about_gold(truth, triples.words), *remarks],
     }
     result = ContextualResult(
         tables={
-            "instances": pa.table(rows),
+            "instances": answer_table(instances, probability, triples.words, **_score_columns(names, values)),
             "curves": _curves(fit, values, people),
             "labelers": _labelers(fit, labels, index),
             "calibration": _calibration(fit, names, values, people),
@@ -404,6 +415,44 @@ def context(
     return result
 
 
+def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
+    """The result that ``ContextualResult.save`` wrote, its record being read."""
+    try:
+        tables = read_tables(folder, "instances", "curves", "labelers", "calibration")
+        prevalence = json.loads((folder / "prevalence.json").read_text(encoding="utf-8"))
+        index = io.index_of(tables["labelers"], tables["instances"])
+        n, w, columns = len(index.instances), len(index.labelers), len(record["scores"])
+        people, gold, weighted = record["n_population"], record["n_gold"], record["weights"]
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise InputError(f"{folder}: not a contextual fit of crowdjax ({error!r:.100})") from None
+    if not (folder / "inputs.npz").is_file():
+        raise InputError(f"{folder}: written by an earlier version, without inputs.npz; allowed: a fit made anew")
+    like = {
+        "scores": np.zeros((n, columns)),
+        "votes": np.zeros((n, 2)),
+        "agreement": np.zeros((w, 2, 2)),
+        "n_crowds": np.zeros((), int),
+        **({} if people is None else {"population": (np.zeros((people, columns)), np.zeros(people))}),
+        **({"gold": np.zeros(n)} if gold else {}),
+        **({"weights": np.zeros(n)} if weighted else {}),
+    }
+    found = results.load_arrays(folder / "inputs.npz", like)
+    fit = contextual.load(folder)
+    return ContextualResult(
+        tables=tables,
+        record={**record, "diagnostics": fit.diagnostics},
+        kind=as_arrow,
+        prevalence=prevalence,
+        fit=fit,
+        index=index,
+        scores=found["scores"],
+        population=found.get("population"),
+        gold=found.get("gold"),
+        tally=Tally(found["votes"], found["agreement"], int(found["n_crowds"])),
+        weights=found.get("weights"),
+    )
+
+
 # Settings
 
 
@@ -421,6 +470,17 @@ def _check_scores(names, values, transform: Transform, about: Callable[[int], st
                 f"scores: column {name!r}, {about(row)}: got {column[row]:g}; allowed with transform logit: between 0 "
                 "and 1, both excluded"
             )
+
+
+def _about_numbers(names, values, people, transform: Transform) -> list[str]:
+    """What is odd about scores, seen as the transform lets them be."""
+    if transform == "logit":
+        names = [f"{name} (logit)" for name in names]
+        values, people = special.logit(values), people and (special.logit(people[0]), people[1])
+    ranked = transform == "rank"  # no rank is far from the others
+    if people is None:
+        return outliers.about_columns("scores", names, values, codes_only=ranked)
+    return outliers.about_population(names, values, *people, codes_only=ranked)
 
 
 def _check_size(config: ContextualConfig, labels: Labels, n_columns: int) -> None:
@@ -525,12 +585,18 @@ def _estimates(fit: ContextualFit, labels: Labels, scores, weights, population, 
     add(name, *band, f"the prevalence function averaged over a sample: the {by}")
     band = contextual.item_prevalence(fit, labels, scores, second, weights, level=LEVEL)
     add("item posteriors", *band, f"the inferred truths averaged over a sample: the {by}")
-    counts = labels.counts
-    votes, positive = (
-        np.bincount(labels.instance, w, labels.n_instances) for w in (counts, counts * (labels.label > 0))
+    votes = votes_of(labels)
+    counted = votes.sum(1) > 0
+    shares = votes[counted, 1] / votes[counted].sum(1)
+    share = np.average(shares, weights=None if weights is None else weights[counted])
+    without = "" if counted.all() else " that have labels that count"
+    add(
+        "vote share",
+        share,
+        None,
+        None,
+        f"the share of positive labels, without a model, averaged over the {by}{without}",
     )
-    share = np.average(positive / votes, weights=weights)
-    add("vote share", share, None, None, f"the share of positive labels, without a model, averaged over the {by}")
     return out
 
 

@@ -20,22 +20,27 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float
 
-from crowdjax import integrated, io, optimize, parallel, results, watch
+from crowdjax import integrated, io, optimize, outliers, parallel, results, watch
 from crowdjax import report as reports
 from crowdjax.answers import (
     FitError,
     Prediction,
     Tally,
     about_answers,
+    about_gold,
     about_labels,
+    about_prior,
+    about_support,
     answer_table,
     counted,
     labels_of_labelers,
+    named,
     read_tables,
     shown,
+    support,
     tally,
 )
-from crowdjax.columns import listed
+from crowdjax.columns import Words, listed
 from crowdjax.factor.presets import PRESETS
 from crowdjax.formats import Form
 from crowdjax.integrated import (
@@ -54,6 +59,10 @@ from crowdjax.tables import Kind, as_arrow, kind_of
 MODELS = ("integrated", "auto")
 INFORMED = ("gold", "score")  # boundaries that more than the labels place
 DEPENDENT = 0.05  # share of instances whose class depends on the boundary, from which it is worth a sentence
+ELSEWHERE = (
+    "Most labelers may be wrong there in the same way, or the class boundary lies elsewhere; compare with model "
+    "'majority', or give gold labels."
+)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -64,7 +73,7 @@ class IntegratedAggregation(Prediction):
         instances: instance, probability, label; ``depends``: whether the label would be another with the class boundary
             at 0, halfway between the clusters of instances.
         labelers: labeler, n_labels; sensitivity, specificity and informedness (their sum less 1), each
-            with NAME_lower and NAME_upper (90 %); accuracy; kind: expert, ordinary, spammer, adversary or unknown.
+            with NAME_lower and NAME_upper (95 %); accuracy; kind: expert, ordinary, spammer, adversary or unknown.
         fit, config, boundary: of ``crowdjax.integrated``; rows are in the order of ``index``.
         calibration: what gold says of the probabilities of the other instances; None without gold.
         index: the ids of labelers and instances.
@@ -172,7 +181,8 @@ class IntegratedAggregation(Prediction):
         labelers = np.where((known >= 0)[:, None], parameters.labelers[known], expected)
         parameters = parameters._replace(labelers=labelers)
         found = _answers(labels, parameters, self.config, self.boundary, features, self.calibration)
-        warnings = about_labels(labels, triples, repeats) + about_answers(found.probability, labels_of_labelers(labels))
+        warnings = about_labels(labels, triples, repeats)
+        warnings += about_answers(found.probability, labels_of_labelers(labels), self.words)
         if (known < 0).any() and "labeler" not in self.scaling:
             warnings.append(
                 f"{(known < 0).sum()} of {len(known)} labelers are not in the fit; they are taken to be average."
@@ -183,10 +193,11 @@ class IntegratedAggregation(Prediction):
             "seconds": time.perf_counter() - started,
             "n_unseen_labelers": int((known < 0).sum()),
             "repeats": repeats,
+            "words": self.words,
             "columns": mapping,
             "warnings": warnings,
         }
-        answers = {"instances": _instances(triples.index, found)}
+        answers = {"instances": _instances(triples.index, found, self.words)}
         return Prediction(answers, record, kind_of(table, triples.roles))
 
 
@@ -222,6 +233,15 @@ def fit(
     choice = boundary or usual
     if choice == "gold" and labels.gold is None:
         raise InputError("boundary: got 'gold' without gold labels; allowed without: able, gap, unweighted")
+    # Gold of one class would push the boundary away from it as far as the prior lets it: docs/choosing.md.
+    known = set() if truth is None else set(truth[np.isfinite(truth)].tolist())
+    both = len(known) == 2
+    if boundary == "gold" and not both:
+        only = named(triples.words)[int(1 in known)]
+        raise InputError(
+            f"boundary: got 'gold' with gold labels that are all {only}; allowed: able, gap, unweighted; or gold "
+            "labels of both classes"
+        )
     if (choice == "score") != (scores is not None) and boundary is not None:
         has = "without scores" if scores is None else "with scores"
         allowed = "able, gap, unweighted, gold" if scores is None else "score"
@@ -229,9 +249,11 @@ def fit(
     values = None if scores is None else _read_score(scores, io.ids(index, "instance"))
     if config.spread == 0:  # x_j is -1 or 1: there is nothing between to be cut
         choice = usual if choice in INFORMED else choice
-    elif boundary is None and (scores is not None or labels.gold is not None):
+    elif boundary is None and (scores is not None or both):
         choice = "gold" if scores is None else "score"
     features, scaling, remarks = _features(config, index, given)
+    if values is not None:  # only their ranks are used
+        remarks += outliers.about_columns("scores", ["score"], values[:, None], codes_only=True)
     mapping = io.mapping(triples, given)
     if scores is not None and choice != "score":
         remarks.append("The scores were left out: the model has nothing between the classes for them to place.")
@@ -240,7 +262,7 @@ def fit(
     code = int(found.code)
     if code > optimize.STOPPED or not np.isfinite(float(found.objective)):
         raise FitError(f"the fit failed: {optimize.MEANING[code]}")
-    placed, calibration = _place(choice, usual, labels, found, config, features, values)
+    placed, calibration = _place(choice, usual, labels if both else blind, found, config, features, values)
     answers = _answers(labels, found.parameters, config, placed, features, calibration)
     share = integrated.share_of_positives(blind, found, config, placed, features)
     warnings = [*remarks, *reasons, *about_labels(labels, triples, repeats)]
@@ -257,7 +279,11 @@ def fit(
             f"The label of {depends:.0%} of the instances depends on where the classes are taken to meet (boundary: "
             f"{choice}), which labels alone do not say; gold labels would."
         )
-    warnings += about_answers(answers.probability, labels_of_labelers(labels))
+    counts, position = tally(labels, answers.probability), np.asarray(answers.mean)
+    warnings += about_answers(answers.probability, labels_of_labelers(labels), triples.words)
+    advice = about_prior(class_prior) if config.spread == 0 else ELSEWHERE
+    warnings += about_support(support(counts.votes, answers.probability, truth), triples.words, advice)
+    warnings += about_gold(truth, triples.words, config.spread != 0)
     parameters = found.parameters
     record = {
         "model": model,
@@ -273,6 +299,7 @@ def fit(
         "repeats": repeats,
         "words": triples.words,
         "columns": mapping,
+        "level": integrated.LEVEL,
         "boundary": {
             "choice": choice,
             "center": float(placed.center),
@@ -294,8 +321,7 @@ def fit(
         "warnings": warnings,
     }
     labelers = _labelers(index, labels, found, share.mean, integrated.of_labelers(found, config, placed, features))
-    counts, position = tally(labels, answers.probability), np.asarray(answers.mean)
-    tables = {"instances": _instances(index, answers), "labelers": labelers}
+    tables = {"instances": _instances(index, answers, triples.words), "labelers": labelers}
     record["seconds"] = time.perf_counter() - started
     return IntegratedAggregation(
         tables, record, kind, found, config, placed, calibration, index, scaling, counts, position
@@ -344,6 +370,7 @@ def _features(config: IntegratedConfig, index: LabelIndex, given: Mapping[str, O
             remarks.append(f"The {side} features were left out: {reason}")
             continue
         rows[side], scaling[side] = values, scale
+        remarks += outliers.about_columns(f"{side} features", scale.names, scale.undo(values))
         if constant:
             remarks.append(f"Constant {side} features were left out: {listed(constant)}.")
     return Features(**rows), scaling, remarks
@@ -436,8 +463,8 @@ def _sizes(labels: Labels) -> dict[str, int]:
     return {"n_labels": n_labels, "n_labelers": labels.n_labelers, "n_instances": labels.n_instances}
 
 
-def _instances(index: LabelIndex, found: integrated.InstanceAnswers) -> pa.Table:
-    table = answer_table(io.ids(index, "instance"), found.probability)
+def _instances(index: LabelIndex, found: integrated.InstanceAnswers, words: Words | None) -> pa.Table:
+    table = answer_table(io.ids(index, "instance"), found.probability, words)
     return table.append_column("depends", pa.array(np.asarray(found.depends)))
 
 

@@ -461,6 +461,10 @@ class Scaling:
         """The columns of ``names``, standardised."""
         return (values - np.array(self.mean)) / np.array(self.sd)
 
+    def undo(self, values: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "n F"]:
+        """Standardised columns in their own units."""
+        return values * np.array(self.sd) + np.array(self.mean)
+
 
 def read_features(
     source, key: Key, ids: np.ndarray | pa.Array, scaling: Scaling | None = None

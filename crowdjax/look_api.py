@@ -48,7 +48,7 @@ class LookResult(Prediction):
         instances: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd),
             surprising; null for instances that were not looked at.
         record: what ``look.json`` holds: checks, schools, settings, warnings.
-        labelers: labeler, n_labels, informedness with its 90 % interval and kind, as in the fit; school: 0 for none, k
+        labelers: labeler, n_labels, informedness with its interval and kind, as in the fit; school: 0 for none, k
             and -k for the two sides of the k-th.
 
     Example:
@@ -149,6 +149,7 @@ def look(
         "model": result.record["model"],
         **{f"n_{what}": result.record[f"n_{what}"] for what in ("labels", "labelers", "instances")},
         "columns": mapping,
+        "level": result.record["positives"]["level"],
         "replicates": replicates,
         "seed": seed,
         "checks": [{**check._asdict(), "failed": check in failed} for check in found.checks],

@@ -144,6 +144,11 @@ def read_result(folder: str | os.PathLike, name: str = "fit.json") -> dict[str, 
     return record
 
 
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes a value as JSON: null for NaN, 'inf' for the infinite."""
+    Path(path).write_text(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
 def save_arrays(path: str | os.PathLike, tree: Any) -> None:
     """Writes the leaves of a pytree as npz, named by their paths. No pickle."""
     np.savez(path, **{_name(p): np.asarray(leaf) for p, leaf in jax.tree_util.tree_leaves_with_path(tree)})

@@ -25,6 +25,7 @@ from experiments.cells import Cell, Size, Tables
 from experiments.tables import Report, markdown, names, rows, select
 
 BOUNDARIES = ("gap", "able")
+LEVEL = 0.9  # of the intervals whose coverage is measured
 TENTHS = 10
 
 
@@ -113,9 +114,9 @@ def judged(crowd: simulate.Simulation, pairs, config: IntegratedConfig, spread: 
     found = {}
     for boundary in BOUNDARIES:
         placed = integrated.place(boundary, fit.parameters.labelers, fit.counts)
-        answers = integrated.of_labelers(fit, config, placed)[:2]  # sensitivity, specificity
+        answers = integrated.of_labelers(fit, config, placed, level=LEVEL)[:2]  # sensitivity, specificity
         lower, upper = (np.concatenate([getattr(v, end) for v in answers]) for end in ("lower", "upper"))
-        share = integrated.share_of_positives(labels, fit, config, placed)
+        share = integrated.share_of_positives(labels, fit, config, placed, level=LEVEL)
         tenths = np.bincount((TENTHS * ranks(lower, upper, truths)).astype(int), minlength=TENTHS) / len(truths)
         found[boundary] = {
             **{f"tenth {k}": v for k, v in enumerate(tenths)},
@@ -130,7 +131,7 @@ def judged(crowd: simulate.Simulation, pairs, config: IntegratedConfig, spread: 
 def ranks(lower: np.ndarray, upper: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """P(less than the truth) of posteriors that are normal on the logit scale, from their 90 % intervals, below 1."""
     lower, upper, truth = (special.logit(np.clip(np.asarray(v, float), 1e-9, 1 - 1e-9)) for v in (lower, upper, truth))
-    sd = (upper - lower) / (2 * special.ndtri((1 + integrated.LEVEL) / 2))
+    sd = (upper - lower) / (2 * special.ndtri((1 + LEVEL) / 2))
     return np.minimum(special.ndtr((truth - (lower + upper) / 2) / sd), np.nextafter(1, 0))
 
 
@@ -149,7 +150,7 @@ def report(config: Config, tables) -> Report:
                 lines.append(line)
                 shares = [float(select(metrics, metric=f"tenth {k}", **at).mean()) for k in range(TENTHS)]
                 tenths.append([*line[:2], *shares])
-    text = f"""Coverage of 90 % intervals, ± standard error over {config.n_repeats} crowds of {config.n_labelers}
+    text = f"""Coverage of {LEVEL:.0%} intervals, ± standard error over {config.n_repeats} crowds of {config.n_labelers}
 labelers and {config.n_instances} instances; {config.density:.0%} of the pairs are judged.
 
 {markdown(["ρ", "boundary", "labelers", "width", "share of positives", "width"], lines)}

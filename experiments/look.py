@@ -15,6 +15,7 @@ from experiments.cells import Cell, Size, Tables, present, say
 from experiments.config import Set
 from experiments.tables import Report, markdown, names, rows, select
 
+LEVEL = 0.9  # of the intervals of informedness that say who is what
 KINDS = ("expert", "ordinary", "spammer", "adversary", "unknown")
 
 
@@ -62,7 +63,7 @@ def run_cell(config: Config, name: str) -> Tables:
     for check in seen.checks:
         values = {"observed": [check.observed], "expected": [check.expected], "p": [check.p]}
         found += rows(check.name, values, set=name)
-    kind = integrated.kinds(integrated.of_labelers(fit, plan.config, boundary).informedness)
+    kind = integrated.kinds(integrated.of_labelers(fit, plan.config, boundary, level=LEVEL).informedness)
     counts = {k: [np.count_nonzero(kind == k)] for k in KINDS}
     sides = [(s.side > 0).sum() for s in seen.schools[:1]] + [(s.side < 0).sum() for s in seen.schools[:1]]
     found += rows("labelers", counts | {"schools": [len(seen.schools)]}, set=name)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import crowdjax
-from crowdjax import factor
+from crowdjax import api, factor
 
 W, I = 8, 30
 
@@ -241,7 +241,7 @@ def test_a_tampered_fit_is_refused(result, tmp_path):
         crowdjax.load(out)
     result.predict(TABLE).save(tmp_path / "prediction")
     with pytest.raises(crowdjax.InputError, match=r"no fit\.json"):
-        crowdjax.load(tmp_path / "prediction")
+        api.load(tmp_path / "prediction")
 
 
 def test_importing_crowdjax_imports_no_jax(fresh_python):

@@ -17,7 +17,7 @@ import crowdjax
 FLOORS = (
     {"atomics"},
     {"labels", "segments"},
-    {"likelihood", "optimize", "directions", "memory", "settings", "extras"},
+    {"likelihood", "optimize", "directions", "memory", "settings", "extras", "outliers"},
     {"watch"},
     {"factor", "contextual"},
     {"integrated"},
@@ -38,6 +38,7 @@ FLOORS = (
     {"api"},
     {"posterior"},
     {"context_api", "look_api", "adapters"},
+    {"loading"},
     {"cli"},
     {"__main__"},
 )
@@ -64,7 +65,7 @@ BEYOND = {
     "integrated_api": {"pyarrow"},
     "api": {"pyarrow"},
     "look_api": {"pyarrow"},
-    "context_api": {"pyarrow"},
+    "context_api": {"pyarrow", "scipy"},
     "adapters": {"pandas"},
     "posterior": {"arviz_base", "xarray"},
     "summary": {"pyarrow"},

@@ -23,7 +23,7 @@ FIGURES = [
     f"{name}.{kind}" for name in ("functions", "labelers", "prevalence", "reliability") for kind in ("png", "svg")
 ]
 TABLES = ["calibration.parquet", "curves.parquet", "instances.parquet", "labelers.parquet"]
-FILES = sorted([*TABLES, "contextual.json", "contextual.npz", "figures", "fit.json", "prevalence.json"])
+FILES = sorted([*TABLES, "contextual.json", "contextual.npz", "figures", "fit.json", "inputs.npz", "prevalence.json"])
 
 
 def prevalence_at(score):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 import crowdjax
+from crowdjax import contextual, integrated
 from crowdjax.integrated import crowd_of
 
 
@@ -135,3 +137,17 @@ def test_a_chain_of_labelers_is_one_crowd():
 def test_wrong_settings_are_refused(settings, message):
     with pytest.raises(crowdjax.InputError, match=message):
         crowdjax.fit(TABLE, **{"model": "auto", **settings})
+
+
+def test_every_interval_holds_95_percent_and_the_record_says_so():
+    """Of a labeler's informedness, which is normal but for its bounds: 1.96 standard deviations either way."""
+    result = crowdjax.fit(TABLE, "auto")
+    fitted, people = result.fit, result.tables["labelers"]
+    assert result.record["level"] == result.record["positives"]["level"] == 0.95
+    at_half = integrated.of_labelers(fitted, result.config, result.boundary, level=0.5).informedness
+    mean, lower = (people[name].to_numpy() for name in ("informedness", "informedness_lower"))
+    inside = lower > -1
+    np.testing.assert_allclose(((mean - lower) / (at_half.mean - at_half.lower))[inside], 1.959964 / 0.67449, rtol=1e-4)
+    signature = inspect.signature
+    public = (contextual.functions, contextual.calibrate, contextual.labeler_table, contextual.band)
+    assert {signature(f).parameters["level"].default for f in public} == {0.95}

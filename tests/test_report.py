@@ -190,7 +190,7 @@ def test_flags_follow_the_rule_and_two_labels_are_no_ground_for_one(result, of_a
         assert (called["liar"], called["novice"]) == ("adversary", "few labels")
         assert called["coin"] in ("spammer", "unknown") and called["able 0"] in ("ordinary", "expert")
     words = page.words(page.root)
-    for part in ("90% interval", "within ±0.2", "below 0", "above 0.6", "fewer than 10 labels"):
+    for part in ("95% interval", "within ±0.2", "below 0", "above 0.6", "fewer than 10 labels"):
         assert part in words
 
 
@@ -201,13 +201,13 @@ def test_informedness_is_that_of_two_beta_distributions():
     for w, ((rejected, alarm), (missed, hit)) in enumerate(counts):
         sens, spec = scipy.stats.beta(1 + hit, 1 + missed), scipy.stats.beta(1 + rejected, 1 + alarm)
         mean, sd = sens.mean() + spec.mean() - 1, np.sqrt(sens.var() + spec.var())
-        ends = np.clip(scipy.stats.norm(mean, sd).ppf([0.05, 0.95]), -1, 1)
+        ends = np.clip(scipy.stats.norm(mean, sd).ppf([0.025, 0.975]), -1, 1)
         np.testing.assert_allclose([v[w] for v in found], [mean, *ends], rtol=1e-6)
     draws = scipy.stats.beta(1 + 3, 1 + 1).rvs(40_000, random_state=0) + scipy.stats.beta(3, 2).rvs(
         40_000, random_state=1
     )
     few = labelers.informedness(Tally(np.zeros((0, 2)), np.array([[[2.0, 1.0], [1.0, 3.0]]]), 1))
-    np.testing.assert_allclose([few.lower[0], few.upper[0]], np.quantile(draws - 1, [0.05, 0.95]), atol=0.05)
+    np.testing.assert_allclose([few.lower[0], few.upper[0]], np.quantile(draws - 1, [0.025, 0.975]), atol=0.05)
 
 
 def test_the_tally_counts_what_a_cross_table_counts():
@@ -276,7 +276,7 @@ def test_a_page_of_a_million_instances_is_small():
     counts = Tally(votes, rng.integers(0, 90, (20_000, 2, 2)).astype(float), 1)
     record = dict.fromkeys(("n_labels", "n_labelers", "n_instances", "n_iterations", "n_factors", "seconds"), 1) | {
         **{"model": "factor", "config": {}, "features": {}, "warnings": [], "converged": True, "repeats": "count"},
-        **{"objective": -1.0, "log_likelihood": -1.0, "class_prior": 0.5, "result": "converged"},
+        **{"objective": -1.0, "log_likelihood": -1.0, "class_prior": 0.5, "result": "converged", "level": 0.95},
     }
     found = factors.directions(rng.normal(size=(20_000, 2)), rng.normal(size=(n, 2)))
     page = report.of_fit(record, answers, pa.table(people), counts, np.array([-3.0, -1.0]), factors=found)

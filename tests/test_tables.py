@@ -204,7 +204,7 @@ def test_gold_and_predictions_are_read_in_the_same_words(tmp_path):
     result.save(tmp_path / "out")
     new = {"labeler": ["b"], "instance": ["new"], "label": ["no"]}
     for fitted in (result, crowdjax.load(tmp_path / "out")):
-        assert fitted.predict(new).instances["label"].tolist() == [0]
+        assert fitted.predict(new).instances["label"].tolist() == ["no"]
     refused(lambda: result.predict(new | {"label": ["maybe"]}), "'maybe'", "'no' or 'yes'")
     refused(
         lambda: crowdjax.fit(WORDS, positive="yes", gold={"instance": ["q1"], "label": [1]}), "gold", "'no' or 'yes'"

@@ -406,11 +406,11 @@ def save(fit: ContextualFit, folder: str | os.PathLike) -> None:
         "config": dataclasses.asdict(fit.config),
         "inference": dataclasses.asdict(fit.inference),
         "transform": fit.scale.transform,
-        "diagnostics": fit.diagnostics,
+        "diagnostics": {k: v if np.isfinite(v) else str(v) for k, v in fit.diagnostics.items()},
         "warnings": fit.warnings,
     }
     settings["sha256"] = _digest(settings, (folder / "contextual.npz").read_bytes())
-    (folder / "contextual.json").write_text(json.dumps(settings, indent=1))
+    (folder / "contextual.json").write_text(json.dumps(settings, indent=1, allow_nan=False))
 
 
 def _digest(settings: dict, arrays: bytes) -> str:
@@ -468,7 +468,7 @@ def _loaded(settings, arrays) -> ContextualFit:
         sampler=group("sampler"),
         anchors=tuple(z for _, z in sorted(group("anchors").items(), key=lambda item: int(item[0]))),
         coordinates=Coordinates(Quadratic(**group("quadratic")), arrays["centre"], arrays["root"]),
-        diagnostics=settings["diagnostics"],
+        diagnostics={k: float(v) for k, v in settings["diagnostics"].items()},
         warnings=tuple(settings["warnings"]),
         **{k: arrays[k] for k in _PLAIN},
     )

@@ -28,8 +28,7 @@ from crowdjax.integrated.kernels import expectations
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, class_logit, log_weights
 from crowdjax.labels import Labels
 
-LEVEL = 0.9  # of all intervals
-HALF = NormalDist().inv_cdf((1 + LEVEL) / 2)  # of an interval, in standard deviations
+LEVEL = 0.95  # of every interval of crowdjax, unless another is asked for
 SPAM, EXPERT = 0.2, 0.6  # informedness of who is called a spammer, and an expert
 QUANTILES = 200  # of m_j, which stand for all instances where labelers are judged
 
@@ -51,7 +50,7 @@ class InstanceAnswers(NamedTuple):
 
 
 class Interval(NamedTuple):
-    """An estimate with the ends of its interval (``LEVEL``).
+    """An estimate with the ends of its interval.
 
     Example:
         >>> Interval(0.8, 0.7, 0.9).lower
@@ -74,6 +73,16 @@ class LabelerAnswers(NamedTuple):
     sensitivity: Interval
     specificity: Interval
     informedness: Interval
+
+
+def in_sd(level: float) -> float:
+    """Half of a normal interval of this level, in standard deviations.
+
+    Example:
+        >>> round(in_sd(0.95), 2)
+        1.96
+    """
+    return NormalDist().inv_cdf((1 + level) / 2)
 
 
 def class_probability(
@@ -130,9 +139,13 @@ def of_instances(
 
 @eqx.filter_jit
 def of_labelers(
-    fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary, features: Features = Features()
+    fit: IntegratedFit,
+    config: IntegratedConfig,
+    boundary: Boundary,
+    features: Features = Features(),
+    level: float = LEVEL,
 ) -> LabelerAnswers:
-    """Sensitivity and specificity of every labeler on the population of instances, with intervals.
+    """Sensitivity and specificity of every labeler on the population of instances, with intervals of this level.
 
     Example: the third contradicts the others
         >>> from crowdjax.integrated import fit_jit
@@ -141,7 +154,7 @@ def of_labelers(
         >>> int(found.informedness.mean.argmin())
         2
     """
-    parameters = fit.parameters
+    parameters, width = fit.parameters, in_sd(level)
     design = jnp.asarray(config.design, parameters.labelers.dtype)
     center = centers(parameters, features)
     if center is not None:  # of the instances together quantiles say enough
@@ -158,13 +171,13 @@ def of_labelers(
         variance = jnp.einsum("wi,wij,wj->w", gradient, fit.covariance, gradient)
         mean = jnp.clip(mean, 1e-6, 1 - 1e-6)
         logit = jnp.log(mean) - jnp.log1p(-mean)
-        half = HALF * jnp.sqrt(variance) / (mean * (1 - mean))
+        half = width * jnp.sqrt(variance) / (mean * (1 - mean))
         return Interval(mean, jax.nn.sigmoid(logit - half), jax.nn.sigmoid(logit + half))
 
     def difference(share):
         p = jax.nn.sigmoid(jnp.matmul(parameters.labelers, design.T, precision=PRECISION))
         mean, gradient = p @ share, (p * (1 - p) * share) @ design
-        half = HALF * jnp.sqrt(jnp.einsum("wi,wij,wj->w", gradient, fit.covariance, gradient))
+        half = width * jnp.sqrt(jnp.einsum("wi,wij,wj->w", gradient, fit.covariance, gradient))
         return Interval(mean, jnp.maximum(mean - half, -1), jnp.minimum(mean + half, 1))
 
     plus, minus = plus / plus.sum(), minus / minus.sum()
@@ -195,6 +208,7 @@ def share_of_positives(
     config: IntegratedConfig,
     boundary: Boundary,
     features: Features = Features(),
+    level: float = LEVEL,
 ) -> Interval:
     """The share of positives among the instances: over the boundary's distribution, and at each boundary as the sum of
     so many coins, by an axis whose origin is known to its standard deviation. Host side.
@@ -212,7 +226,7 @@ def share_of_positives(
     sd = np.sqrt(np.maximum(variance + slope**2 * float(fit.axis[1, 1]), 1e-12))
     shares, mass = np.linspace(0, 1, 4001), np.asarray(boundary.mass, float)
     below = np.asarray(ndtr((shares[:, None] - mean) / sd)) @ mass
-    ends = (np.interp(level, below, shares) for level in ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    ends = (np.interp(end, below, shares) for end in ((1 - level) / 2, (1 + level) / 2))
     return Interval(float(mean @ mass), *map(float, ends))
 
 

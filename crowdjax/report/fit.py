@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from crowdjax import __version__, plots, summary
 from crowdjax.answers import Tally
-from crowdjax.integrated.answers import LEVEL, Interval
+from crowdjax.integrated.answers import Interval
 from crowdjax.report import crowd, instances, labelers
 from crowdjax.report.document import Block, Check, Checks, Drawing, Facts, Figures, Page, Prose, Section
 from crowdjax.report.factors import Factors
@@ -91,7 +91,8 @@ def of_fit(
         positions: of the instances along the integrated model's axis.
     """
     name, words = _model(record)
-    found, level, how = _informedness(people, tally)
+    level = record["level"]
+    found, how = _informedness(people, tally, level)
     checks = [*_of_the_fit(record, switched), *crowd.checks(people, answers, tally), _calibration(record)]
     care = sum(check.status == "care" for check in checks)
     sections = [
@@ -111,7 +112,7 @@ def of_fit(
         "labels": f"{record['n_labels']:,}",
         "labelers": f"{record['n_labelers']:,}",
         "instances": f"{record['n_instances']:,}",
-        "answered positive": f"{answers['label'].to_numpy().mean():.1%}",
+        "answered positive": f"{(answers['probability'].to_numpy() > 0.5).mean():.1%}",
     }
     return Page("Report of a fit", name, _lead(record), numbers, sections, about(record))
 
@@ -238,11 +239,11 @@ def _settings(record) -> dict[str, str]:
     return {name: str(value) for name, value in facts.items() if value is not None}
 
 
-def _informedness(people: pa.Table, tally: Tally) -> tuple[Interval, float, str]:
-    """Informedness with intervals, their level, and how they were made."""
+def _informedness(people: pa.Table, tally: Tally, level: float) -> tuple[Interval, str]:
+    """Informedness with intervals of this level, and how they were made."""
     if "informedness" not in people.column_names:
-        return labelers.informedness(tally), LEVEL, labelers.COUNTED
-    return Interval(*(people[f"informedness{end}"].to_numpy() for end in ("", "_lower", "_upper"))), LEVEL, ""
+        return labelers.informedness(tally, level), labelers.COUNTED
+    return Interval(*(people[f"informedness{end}"].to_numpy() for end in ("", "_lower", "_upper"))), ""
 
 
 def _meeting(record, positions) -> list[Block]:

@@ -43,7 +43,8 @@ def section(instances: pa.Table, tally: Tally) -> list[Block]:
     split = votes.min(1) / np.maximum(votes.sum(1), 1e-12)
     order = np.lexsort((-votes.sum(1), -split, -doubt.round(3)))[:MOST]
     shown = instances.take(pa.array(order))
-    columns = [Column("instance", "id"), Column("probability", "share"), Column("label", "count")]
+    words = pa.types.is_string(instances["label"].type)
+    columns = [Column("instance", "id"), Column("probability", "share"), Column("label", "id" if words else "count")]
     columns += [Column("votes for", "count"), Column("votes against", "count"), Column("entropy, bits", "share")]
     values = [shown[name].to_pylist() for name in ("instance", "probability", "label")]
     values += [votes[order, 1].tolist(), votes[order, 0].tolist(), doubt[order].tolist()]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import NormalDist
-
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
@@ -11,7 +9,7 @@ from jaxtyping import Float
 from crowdjax import plots
 from crowdjax.answers import Tally
 from crowdjax.integrated import kinds
-from crowdjax.integrated.answers import EXPERT, LEVEL, SPAM, Interval
+from crowdjax.integrated.answers import EXPERT, LEVEL, SPAM, Interval, in_sd
 from crowdjax.report.document import Block, Column, Drawing, Figures, Prose, Table
 
 FEW = 10  # labels, below which nobody is called anything
@@ -43,13 +41,13 @@ def informedness(tally: Tally, level: float = LEVEL) -> Interval:
     Example:
         >>> of_one = np.array([[[8.0, 0.0], [0.0, 8.0]]])  # eight labels on negatives and eight on positives, all right
         >>> [round(float(v[0]), 2) for v in informedness(Tally(np.zeros((0, 2)), of_one, 1))]
-        [0.8, 0.59, 1.0]
+        [0.8, 0.54, 1.0]
     """
     right = 1 + np.stack([tally.agreement[:, 1, 1], tally.agreement[:, 0, 0]])
     wrong = 1 + np.stack([tally.agreement[:, 1, 0], tally.agreement[:, 0, 1]])
     n = right + wrong
     mean, variance = (right / n).sum(0) - 1, (right * wrong / (n**2 * (n + 1))).sum(0)
-    half = NormalDist().inv_cdf((1 + level) / 2) * np.sqrt(variance)
+    half = in_sd(level) * np.sqrt(variance)
     return Interval(mean, np.maximum(mean - half, -1), np.minimum(mean + half, 1))
 
 

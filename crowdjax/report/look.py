@@ -74,7 +74,7 @@ def _schools(record, people: pa.Table) -> list:
         for k, school in enumerate(record["schools"], 1)
     ]
     columns = [*names, Column("informedness", "interval", (-1.0, 1.0, 0.0)), Column("kind", "tag")]
-    note = (
+    note = f"Intervals hold {record.get('level', 0.9):.0%}. " + (
         f"The first {len(rows):,} of {people.num_rows:,}; all are in labelers.parquet."
         if len(rows) < people.num_rows
         else ""

@@ -1,0 +1,47 @@
+"""Saved results of every kind: what they are is found by their records."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from crowdjax import api, results
+from crowdjax.answers import Prediction, read_tables
+from crowdjax.tables import as_arrow
+
+
+def load(folder: str | os.PathLike) -> Prediction:
+    """Reads a result that was saved: of a fit, a contextual fit, a prediction or a look.
+
+    Returns:
+        What ``save`` was called on: ``Aggregation``, ``IntegratedAggregation``, ``ContextualResult``, ``Prediction`` or
+        ``LookResult``. Its tables are pyarrow's.
+
+    Raises:
+        InputError: there is none, it is not whole, or it was changed since.
+
+    Example:
+        >>> import tempfile
+        >>> import crowdjax
+        >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
+        >>> result = crowdjax.fit(labels, model="one-coin")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result.save(folder + "/out")
+        ...     crowdjax.load(folder + "/out").record["objective"] == result.record["objective"]
+        True
+    """
+    folder = Path(folder)
+    if (folder / "predict.json").is_file():
+        record = results.read_result(folder, "predict.json")
+        return Prediction(read_tables(folder, "instances"), record, as_arrow)
+    if (folder / "look.json").is_file():
+        record = results.read_result(folder, "look.json")
+        from crowdjax import look_api
+
+        return look_api.LookResult(read_tables(folder, "instances", "labelers"), record, as_arrow)
+    record = results.read_result(folder)
+    if record.get("model") == "contextual":
+        from crowdjax import context_api  # takes numpyro and matplotlib along
+
+        return context_api.load(folder, record)
+    return api.load(folder)

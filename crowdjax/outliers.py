@@ -1,0 +1,157 @@
+"""Numbers that look like no measurement: a lone value far off, a code for a missing one, another unit, a huge weight.
+
+One number can ruin a column whose scale is set by its range or its spread, as those of scores and features are. A value
+at either end of a column is odd where the gap to the next one is wider than the range of all that lie inside, or, of
+usual codes for a missing value (-1, -99, 999, 9999), than a quarter of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+CODES = (-1, -9, -99, -999, -9999, 99, 999, 9999, 99999)
+GAP, GAP_OF_CODES = 1.0, 0.25  # in ranges of the values inside
+LEAST = 10  # distinct values that make a range
+MOST = 6  # odd values at either end
+OTHER_UNIT = 0.05  # part that one range is of another, below which they are hardly of one unit
+OUTSIDE, MARGIN = 0.25, 0.1  # share of a population outside the sample's range, by so many ranges, worth a sentence
+HEAVY = 0.5  # share of all weight on one row, from which it is worth a sentence
+
+
+class Odd(NamedTuple):
+    """A value that is out of line, in how many rows, and the range of the others.
+
+    Example:
+        >>> odd_values(np.r_[np.linspace(0, 1, 50), 999, 999])
+        [Odd(value=999.0, rows=2, low=0.0, high=1.0)]
+    """
+
+    value: float
+    rows: int
+    low: float
+    high: float
+
+
+def odd_values(values: Float[np.ndarray, " n"], *, codes_only: bool = False) -> list[Odd]:
+    """The odd values of a column.
+
+    Args:
+        codes_only: whether only codes for missing values are looked for: where ranks are used, no value is far off.
+
+    Example: -1 below shares of 0 to 1 is a code, below 0, 1, ..., 19 it may be the next number
+        >>> odd_values(np.r_[np.linspace(0, 1, 20), -1])[0].value, odd_values(np.arange(-1, 20.0))
+        (-1.0, [])
+    """
+    found, rows = np.unique(np.asarray(values, np.float64), return_counts=True)
+    low, high = 0, len(found)  # what is left is found[low:high]
+    for _ in range(MOST):
+        low += _first_odd(found[low:high], codes_only)
+        high -= _first_odd(found[low:high][::-1], codes_only)
+    kept = found[low:high]
+    return [
+        Odd(float(v), int(n), float(kept[0]), float(kept[-1]))
+        for k, (v, n) in enumerate(zip(found, rows, strict=True))
+        if not low <= k < high
+    ]
+
+
+def _first_odd(found: Float[np.ndarray, " n"], codes_only: bool) -> bool:
+    """Whether the first of sorted distinct values (rising or falling) is odd."""
+    if len(found) <= LEAST:
+        return False
+    code = bool(np.isclose(found[0], CODES, rtol=1e-9).any())
+    if codes_only and not code:
+        return False
+    gap, inside = abs(found[1] - found[0]), abs(found[-1] - found[1])
+    return bool(gap > (GAP_OF_CODES if code else GAP) * inside)
+
+
+def about_columns(
+    place: str, names: Sequence[str], values: Float[np.ndarray, "n C"], *, codes_only: bool = False
+) -> list[str]:
+    """A sentence for every odd value of some columns.
+
+    Example:
+        >>> about_columns("labeler features", ["age"], np.r_[20:40, 999.0][:, None])[0][:60]
+        "labeler features: column 'age' is 999 in 1 row and 20 to 39 "
+    """
+    return [
+        _sentence(place, name, odd)
+        for name, column in zip(names, values.T, strict=True)
+        for odd in odd_values(column, codes_only=codes_only)
+    ]
+
+
+def _sentence(place: str, name: str, odd: Odd) -> str:
+    rows = f"{odd.rows} row{'s' * (odd.rows > 1)}"
+    return (
+        f"{place}: column {name!r} is {odd.value:g} in {rows} and {odd.low:g} to {odd.high:g} in the others. The scale "
+        "of the column goes by its farthest values; if this one stands for a missing value, leave out what has it."
+    )
+
+
+def about_population(
+    names: Sequence[str],
+    sample: Float[np.ndarray, "I C"],
+    population: Float[np.ndarray, "K C"],
+    counts: Float[np.ndarray, " K"],
+    *,
+    codes_only: bool = False,
+) -> list[str]:
+    """What is odd in the scores of a sample and of the population that it stands for.
+
+    Example: shares here, percents there
+        >>> one, hundred = np.linspace(0, 1, 50)[:, None], np.linspace(0, 100, 50)[:, None]
+        >>> about_population(["p"], one, hundred, np.ones(50))[0].split(";")[0]
+        "population: column 'p' is 0 to 100, that of the labelled instances 0 to 1"
+    """
+    out = []
+    for name, own, other in zip(names, sample.T, population.T, strict=True):
+        odd = odd_values(np.r_[own, other], codes_only=codes_only)
+        for found in odd:
+            place = "population" if found.value in other else "scores"
+            rows = int((other == found.value).sum()) if found.value in other else found.rows
+            out.append(_sentence(place, name, found._replace(rows=rows)))
+        strange = [found.value for found in odd]
+        own, use = own[~np.isin(own, strange)], ~np.isin(other, strange)
+        if not use.any() or not len(own):
+            continue
+        left, n = other[use], counts[use]
+        low, high = own.min(), own.max()
+        middle = np.diff(np.quantile(left, [0.005, 0.995])).item()
+        if high - low < OTHER_UNIT * middle or np.ptp(left) < OTHER_UNIT * (high - low):
+            out.append(
+                f"population: column {name!r} is {left.min():g} to {left.max():g}, that of the labelled instances "
+                f"{low:g} to {high:g}; they hardly are of one unit (a share and a percentage?)."
+            )
+            continue
+        margin = MARGIN * (high - low)
+        outside = n[(left < low - margin) | (left > high + margin)].sum() / max(n.sum(), 1e-300)
+        if outside > OUTSIDE:
+            out.append(
+                f"{outside:.0%} of the population has a {name!r} well outside that of the labelled instances "
+                f"({low:g} to {high:g}): what is said there is extrapolated."
+            )
+    return out
+
+
+def about_weights(place: str, weights: Float[np.ndarray, " n"] | None) -> list[str]:
+    """A sentence where one weight outweighs all others together.
+
+    Example:
+        >>> about_weights("weights", np.r_[np.ones(99), 999.0])
+        ['weights: one row of 100 has 999, 91% of all weight: the answers are little more than what that row says.']
+    """
+    if weights is None or np.count_nonzero(weights) < LEAST:
+        return []
+    most, total = float(weights.max()), float(weights.sum())
+    if most <= HEAVY * total:
+        return []
+    return [
+        f"{place}: one row of {len(weights)} has {most:g}, {most / total:.0%} of all weight: the answers are little "
+        "more than what that row says."
+    ]
