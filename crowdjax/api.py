@@ -769,7 +769,7 @@ def _about(found: factor.Fit, n_labels: np.ndarray, words: Words | None) -> list
 
 
 def _labelers(index: LabelIndex, labels: Labels, model: factor.FactorModel, found: factor.Fit) -> pa.Table:
-    summary = factor.labeler_summary(labels, model, found)._asdict()
+    summary = parallel.summary(labels, model, found)._asdict()
     columns = {k: np.asarray(v, np.float64) for k, v in summary.items()}
     if labels.weight is None:
         columns["n_labels"] = np.rint(columns["n_labels"]).astype(np.int64)

@@ -28,6 +28,7 @@ from crowdjax import integrated, optimize, watch
 from crowdjax.factor import fit as fit_one
 from crowdjax.factor.fit import Fit, Solver, stages
 from crowdjax.factor.model import FactorModel, Weights
+from crowdjax.factor.predict import LabelerSummary, labeler_summary
 from crowdjax.integrated import IntegratedFit
 from crowdjax.integrated import fit as fit_one_integrated
 from crowdjax.integrated.fit import stages as integrated_stages
@@ -52,7 +53,7 @@ from crowdjax.shards import (
     widest,
 )
 
-__all__ = ["fit", "fit_integrated", "n_devices", "start", "union", "use_cores"]
+__all__ = ["fit", "fit_integrated", "n_devices", "start", "summary", "union", "use_cores"]
 
 PAYS_FROM = 250_000  # labels per device; below, a fit is over before a second device has helped
 WATCHED_FROM = 1_000_000  # labels x factors; below, a fit takes about a second
@@ -220,6 +221,25 @@ def _laid_out(labels: Labels, model: FactorModel, start: Weights | None, devices
     mesh, plan, labels, place = _divide(labels, devices, room)
     parts = labels, cut_model(model, plan, place), None if start is None else cut_weights(start, plan, place)
     return _on_mesh(parts, specs(*parts), mesh), mesh, lambda found: uncut(found, model, place)
+
+
+def summary(labels: Labels, model: FactorModel, found: Fit) -> LabelerSummary:
+    """``crowdjax.factor.labeler_summary`` by a program that tables of similar sizes share; NumPy arrays.
+
+    Example:
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
+        >>> from crowdjax.factor import PRESETS, build
+        >>> model = build(PRESETS["dawid-skene"], labels)
+        >>> int(summary(labels, model, fit(labels, model, jax.random.key(0))).accuracy.argmin())
+        2
+    """
+    n = labels.n_labelers
+    if np.count_nonzero(labels.label) < EXACT_FROM:
+        _, plan, labels, place = _divide(labels, 1)
+        model, weights = cut_model(model, plan, place), cut_weights(found.weights, plan, place)
+        posterior = at_places(np.asarray(found.posterior), place, len(labels.shard.rows))
+        found = dataclasses.replace(found, weights=weights, posterior=posterior)
+    return LabelerSummary(*(np.asarray(part)[:n] for part in labeler_summary(labels, model, found)))
 
 
 def _given(labels, model, start, key):

@@ -22,6 +22,7 @@ from crowdjax.integrated.model import Features as IntegratedFeatures
 from crowdjax.labels import FLAT_BELOW, LABELS_PER_BLOCK, MAX_PADDING, Labels, Shard
 
 AXIS = "shards"
+SMALL = 2048  # sizes up to this are rounded to powers of 2
 EXACT_FROM = 2**19  # labels per shard; from here on passes cost more than compiling, and sizes are not rounded up
 WIDTHS = np.arange(6, 32)  # blocks of 2^6, 2^7, ... instances are considered
 
@@ -118,13 +119,16 @@ def plan(edges, profile: Profile, before: int = 0) -> Plan:
 
 
 def bucket(n: int) -> int:
-    """The next number of at most five binary digits: 16 of them between powers of 2.
+    """The next size that programs are compiled for: up to 2048 a power of 2, above a number of at most five binary
+    digits, 16 of them between powers of 2.
+
+    A pass over a small table costs nothing beside compiling, and every new size leaves some 400 memory mappings.
 
     Example:
-        >>> [bucket(n) for n in (7, 33, 1000, 1025)]
-        [7, 34, 1024, 1088]
+        >>> [bucket(n) for n in (7, 33, 1000, 2049)]
+        [8, 64, 1024, 2176]
     """
-    unit = 2 ** max(0, n.bit_length() - 5)
+    unit = 2 ** max(0, (n - 1).bit_length() if n <= SMALL else n.bit_length() - 5)
     return -(-n // unit) * unit
 
 

@@ -54,7 +54,9 @@ def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSumm
     factors = model.factors(fit.weights)
     gamma = jnp.zeros(labels.n_labelers) if factors.gamma is None else factors.gamma
     plus, minus, hits, rejections = labeler_sums(labels, factors, fit.posterior)
-    typical = jnp.matmul(factors.alpha, factors.beta.mean(0), precision=PRECISION)
+    real = jnp.ones(labels.n_instances, bool) if labels.shard is None else labels.shard.real
+    average = jnp.where(real[:, None], factors.beta, 0).sum(0) / real.sum()
+    typical = jnp.matmul(factors.alpha, average, precision=PRECISION)
     typical_plus, typical_minus = likelihood.sensitivity_specificity(typical, gamma)
     share = lambda part, whole, otherwise: jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), otherwise)  # noqa: E731
     return LabelerSummary(
