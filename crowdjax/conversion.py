@@ -13,6 +13,11 @@ from crowdjax.formats import Form, widen
 from crowdjax.labels import InputError
 from crowdjax.tables import PARQUET, SEPARATORS, Columns, kind_of, write
 
+ESCAPED = (
+    "Cells that begin with =, +, -, @ or a control character, which a spreadsheet would run, got a ' in front: {}. "
+    "Parquet keeps them as they are."
+)
+
 
 def tidy(table, *, columns: Columns | None = None, form: Form | None = None, positive=None):
     """A table of labels in any form as labeler, instance, label (0 or 1) and, where there are any, weight.
@@ -46,7 +51,7 @@ def convert(
         wide: a column for every labeler and a row for every instance.
 
     Returns:
-        What was left out, one sentence each.
+        What was left out or changed, one sentence each.
 
     Raises:
         InputError: as in ``crowdjax.fit``; the file is there already or cannot be written.
@@ -63,8 +68,8 @@ def convert(
     out = check_new(out)
     triples = io.read_triples(source, columns=columns, form=form, positive=positive)
     table = _tidy(triples)
-    write(widen(table) if wide else table, out)
-    return triples.notes
+    escaped = write(widen(table) if wide else table, out)
+    return triples.notes if not escaped else (*triples.notes, ESCAPED.format(escaped))
 
 
 def _tidy(triples: io.Triples) -> pa.Table:
@@ -82,6 +87,6 @@ def check_new(out: str | os.PathLike) -> Path:
     if path.suffix.lower() not in (*SEPARATORS, *PARQUET) or "://" in str(out):
         raise InputError(f"{out}: cannot be written; allowed: a file on this machine, {', '.join(SEPARATORS)}, "
                          f"{', '.join(PARQUET)}")  # fmt: skip
-    if path.exists():
+    if os.path.lexists(path):
         raise InputError(f"{out}: is there already; allowed: a new file")
     return path

@@ -16,7 +16,7 @@ import crowdjax
 # Every file stands on the floors below its own and on nothing else.
 FLOORS = (
     {"labels", "segments"},
-    {"likelihood", "optimize", "directions", "memory"},
+    {"likelihood", "optimize", "directions", "memory", "disk"},
     {"watch"},
     {"factor", "contextual"},
     {"integrated"},
