@@ -35,7 +35,7 @@ ALIASES = {
 ALIASES = {role: names.split() for role, names in ALIASES.items()}
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 PARQUET = (".parquet", ".pq")
-# Text that a spreadsheet may run: by its first character, the last four those of full width. Not a number, nor a lone sign.
+# Text that a spreadsheet may run, by its first character; the last four have full width. Not a number, nor a lone sign.
 RUNS = re.compile(r"(?![+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z)[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20](?s:.)")
 HEADER, COLUMNS = 2**20, 30_000  # of CSV, at most: pyarrow takes minutes for a million columns
 FORMS = "CSV, Parquet or a folder of Parquet or of CSV"

@@ -22,8 +22,8 @@ UNFIT = re.compile(
 )
 
 
-# What a browser may do for a page whose only script is ``script``: whatever a name might smuggle in, nothing else is run,
-# fetched or sent.
+# What a browser may do for a page whose only script has this hash: whatever a name might smuggle in, nothing else is
+# run, fetched or sent.
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{script}'; base-uri 'none'; "
     "form-action 'none'"
