@@ -65,7 +65,7 @@ def folder(path: str | os.PathLike) -> Iterator[Path]:
 def private(place: Path) -> Iterator[Path]:
     """Yield a new folder beside ``place`` that only this process uses; at the end, what is still in it is removed."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(place)
+    sweep(place)
     with contextlib.ExitStack() as held:
         home = None
         while home is None or not home.is_dir():  # another process may sweep it away before it is locked
@@ -145,7 +145,7 @@ def is_own_folder(path: Path) -> bool:
     return stat.S_ISDIR(found.st_mode) and (not hasattr(os, "geteuid") or found.st_uid == os.geteuid())
 
 
-def _sweep(place: Path) -> None:
+def sweep(place: Path) -> None:
     """Remove the private folders that killed processes left beside a place."""
     for name in os.listdir(place.parent):
         left = place.parent / name

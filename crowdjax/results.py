@@ -57,6 +57,8 @@ def check_out(out: str | os.PathLike) -> Path:
     with writing(out):
         place = _place(out)
         if place.is_dir():
+            with contextlib.suppress(OSError):  # of a folder that others may look into
+                disk.sweep(place)
             _put_in_order(out, place)
             _refuse_loss(out, place)
         _try(place)

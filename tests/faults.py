@@ -5,10 +5,10 @@
 A tenth of the stops are of fits by minibatches and of experiments. After a stop the place of the result holds
 nothing or all of it; after the second start it holds what the unbroken run left there, and nothing lies beside it.
 
-The others are of plain fits: at a new place, over an earlier result, over one behind a link (these two with a report), and
-over one on a volume of its own (where this process may mount one). Three of four are stopped at a call that changes the
-disk, drawn from all that an unbroken run makes: renaming, flushing, removing, making a folder. The place then holds, once
-``crowdjax.load`` has looked at it, the earlier result or the new one, whole; every sixth is started again as well.
+The others are of plain fits: at a new place, over an earlier result, over one behind a link (these two with a report),
+and over one on a volume of its own (where this process may mount one). Three of four are stopped at a call that changes
+the disk, drawn from all that an unbroken run makes: renaming, flushing, removing, making a folder. Then the place holds
+the earlier result or the new one, whole, once ``crowdjax.load`` has looked at it; every sixth is started again as well.
 
 Then two processes start on one folder at the same time. Exit status 1 where anything else was seen.
 """
@@ -16,6 +16,7 @@ Then two processes start on one folder at the same time. Exit status 1 where any
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import multiprocessing
@@ -145,7 +146,7 @@ def run(folder: Path, times: int, seed: int) -> dict:
             what = f"{target.name}, {kind.name} after {after:.2f} s"
             process = begin(target.command, place)
             time.sleep(after)
-            os.kill(process.pid, kind)
+            send(process, kind)
             status = ended(process)
             was = f"{target.name}, {kind.name}, {'it had ended' if status == 0 else 'stopped'}"
             stopped[was] = stopped.get(was, 0) + 1
@@ -258,7 +259,7 @@ class Places:
         process = self.fit(name, place, kind, at)
         if timed:
             time.sleep(after)
-            os.kill(process.pid, kind)
+            send(process, kind)
         status = ended(process)
         was = f"plain fit, {name}, {kind.name}, {'it had ended' if status == 0 else 'stopped'}"
         stopped[was] = stopped.get(was, 0) + 1
@@ -343,6 +344,11 @@ def work(words: list[str], place: Path, kind: int, at: int) -> None:
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     finally:
         os.write(1, f"calls {calls}\n".encode())
+
+
+def send(process: BaseProcess, kind: int) -> None:
+    with contextlib.suppress(ProcessLookupError):  # it has ended
+        os.kill(process.pid, kind)
 
 
 def ended(process: BaseProcess) -> int:
