@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import narwhals as nw
@@ -283,7 +284,9 @@ def _write_csv(table: pa.Table, out: Path, separator: str) -> int:
         return "'" + value
 
     with open(out, "w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, delimiter=separator, lineterminator="\n")
+        # csv quotes a cell with a \r only where lines end in one
+        lines = SimpleNamespace(write=lambda line: file.write(line.removesuffix("\r\n") + "\n"))
+        rows = csv.writer(lines, delimiter=separator, lineterminator="\r\n")
         rows.writerow(map(inert, table.column_names))
         for batch in table.to_batches(max_chunksize=2**14):
             rows.writerows(zip(*(map(inert, column.to_pylist()) for column in batch.columns), strict=True))

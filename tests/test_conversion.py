@@ -53,6 +53,33 @@ def test_odd_ids_survive_every_round_trip(ending, here):
     pd.testing.assert_frame_equal(back, rows, check_dtype=False)
 
 
+RUN = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "＝1+1"]  # by a spreadsheet
+NOT_RUN = ["-5", "+1.5", "-1e-3", "-.5", "-", "=", "'=1", "a=b", "q1"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+def test_cells_that_a_spreadsheet_would_run_are_escaped_and_counted_in_csv_alone(ending, here):
+    ids = [*RUN, *NOT_RUN]
+    pd.DataFrame({"labeler": ids, "instance": "q", "label": 1}).to_parquet("a.parquet")
+    said = done("a.parquet", f"b.{ending}")
+    back = crowdjax.tidy(f"b.{ending}").to_pandas()["labeler"].tolist()
+    if ending == "parquet":
+        assert back == ids and said == ""
+        return
+    assert back == ["'" + text for text in RUN] + NOT_RUN
+    assert f"a ' in front: {len(RUN)}. Parquet keeps them as they are." in said
+    done("a.parquet", f"wide.{ending}", "--wide")
+    names = crowdjax.tables.open_table(f"wide.{ending}", "").columns
+    assert not [name for name in names if name in RUN]
+
+
+def test_numbers_stay_numbers_in_csv(here):
+    """Below zero they begin with a minus, too."""
+    numbers = pa.table({"instance": [-1, 2], "value": [-0.5, 1e-300], "at": [None, "x"]})
+    assert crowdjax.tables.write(numbers, here / "n.csv") == 0
+    assert (here / "n.csv").read_text() == "instance,value,at\n-1,-0.5,\n2,1e-300,x\n"
+
+
 @pytest.mark.parametrize("name", ["duchenne", "zencrowd", "sp_amt"])
 def test_real_sets_stay_the_same(name, here, data_dir):
     """Leading zeros, repeated judgements and the order of the rows are kept."""
