@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from crowdjax import io
+from crowdjax import disk, io
 from crowdjax.formats import Form, widen
-from crowdjax.labels import InputError
+from crowdjax.labels import InputError, one_line
 from crowdjax.tables import PARQUET, SEPARATORS, Columns, kind_of, write
 
 ESCAPED = (
@@ -89,4 +89,10 @@ def check_new(out: str | os.PathLike) -> Path:
                          f"{', '.join(PARQUET)}")  # fmt: skip
     if os.path.lexists(path):
         raise InputError(f"{out}: is there already; allowed: a new file")
+    there = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    try:
+        with disk.private(there / path.name):  # what cannot be written to is known only by trying
+            pass
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {one_line(error)}") from None
     return path

@@ -84,18 +84,18 @@ def claim(folder: str | os.PathLike, settings: Mapping[str, Any]) -> Iterator[No
     Raises:
         InputError: what is there is not the state of a run with the same settings; another process has it.
     """
-    folder, settings = Path(folder), json.dumps(_plain(settings), indent=2)
+    folder, text = Path(folder), json.dumps(_plain(settings), indent=2)
     note = folder / "settings.json"
     with writing(folder):
         if not folder.exists():
             with contextlib.suppress(FileExistsError), _taken_as_exists(), disk.folder(folder) as new:
-                (new / note.name).write_text(settings, encoding="utf-8")
+                (new / note.name).write_text(text, encoding="utf-8")
         handle = contextlib.ExitStack()
         free = handle.enter_context(disk.locked(folder))
     with handle:
         if free is False:
             raise InputError(f"{folder}: another process works there; wait for it to end, or give another --out")
-        if not note.is_file() or note.read_text(encoding="utf-8") != settings:
+        if not note.is_file() or note.read_text(encoding="utf-8") != text:
             raise InputError(
                 f"{folder}: not the state of a fit of these labels with these settings; remove it, or give another "
                 "--out"
