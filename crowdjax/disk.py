@@ -68,14 +68,15 @@ def private(place: Path) -> Iterator[Path]:
     sweep(place)
     with contextlib.ExitStack() as held:
         home = None
-        while home is None or not home.is_dir():  # another process may sweep it away before it is locked
-            home = Path(tempfile.mkdtemp(".new", f".{place.name}.", place.parent))
-            with contextlib.suppress(FileNotFoundError):
-                held.enter_context(locked(home, WAIT))
         try:
+            while home is None or not home.is_dir():  # another process may sweep it away before it is locked
+                home = Path(tempfile.mkdtemp(".new", f".{place.name}.", place.parent))
+                with contextlib.suppress(FileNotFoundError):
+                    held.enter_context(locked(home, WAIT))
             yield home
         finally:
-            shutil.rmtree(home, ignore_errors=True)
+            if home is not None:
+                _remove(home)
 
 
 @contextlib.contextmanager
@@ -143,6 +144,14 @@ def is_own_folder(path: Path) -> bool:
     except OSError:
         return False
     return stat.S_ISDIR(found.st_mode) and (not hasattr(os, "geteuid") or found.st_uid == os.geteuid())
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:  # asked to stop meanwhile: it goes all the same
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def sweep(place: Path) -> None:

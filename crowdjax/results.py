@@ -332,9 +332,9 @@ def _alone(out: str | os.PathLike, place: Path) -> Iterator[None]:
 def _replace(home: Path, place: Path) -> None:
     """Puts what is in a private folder, a record and files of it, into the place of an earlier result."""
     disk.flush(home)
-    os.rename(home, place / JOURNAL)
-    disk.flush_one(place)
     try:
+        os.rename(home, place / JOURNAL)
+        disk.flush_one(place)
         _finish(place)
     except BaseException:  # asked to stop: what counts already is brought to its end
         with contextlib.suppress(OSError):

@@ -330,6 +330,37 @@ def test_everything_is_flushed_before_a_renaming_is_relied_on(monkeypatch):
     assert events.index(("table", "table"), whole) < record < len(events) - 1
 
 
+@pytest.mark.parametrize("kind", PLACES)
+def test_who_is_asked_to_stop_at_any_moment_leaves_nothing_beside(kind, there, monkeypatch):
+    """As by Ctrl-C: one call is interrupted, those after it reach the disk."""
+    out = prepared(kind, monkeypatch)
+    for at in range(1, 1000):
+        calls, patch = 0, pytest.MonkeyPatch()
+
+        def interrupted(real):
+            def call(*given, **more):
+                nonlocal calls
+                calls += 1
+                if calls == at:  # noqa: B023
+                    raise KeyboardInterrupt
+                return real(*given, **more)
+
+            return call
+
+        for name in ("rename", "replace", "fsync", "unlink", "rmdir", "mkdir"):
+            patch.setattr(os, name, interrupted(getattr(os, name)))
+        try:
+            make(out, 2)
+        except KeyboardInterrupt:
+            patch.undo()
+            assert hidden(there, out) == []
+        else:
+            patch.undo()
+            break
+    assert calls < at
+    assert value(out) == 2
+
+
 # Names that are private
 
 
