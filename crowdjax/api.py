@@ -463,7 +463,20 @@ def fit_large(
     minibatch.check_size(scan, batch)
     state = out.absolute().with_name(out.absolute().name + ".state")
     settings = dict(config=dataclasses.asdict(config), solver=dataclasses.asdict(solver), seed=of_seed)
-    results.claim(state, dict(settings, table=scan.identity, batch=batch, repeats=repeats, rounds=[max_rounds, rtol]))
+    kept = dict(settings, table=scan.identity, batch=batch, repeats=repeats, rounds=[max_rounds, rtol])
+    with results.claim(state, kept):
+        return _fit_parts(
+            scan, out, state, name, config, solver, settings, batch=batch, repeats=repeats, key=key, devices=devices,
+            max_rounds=max_rounds, rtol=rtol, progress=progress, started=started,
+        )  # fmt: skip
+
+
+def _fit_parts(
+    scan: pieces.Scan, out: Path, state: Path, name: str, config: factor.FactorConfig, solver: factor.Solver,
+    settings: dict[str, Any], *, batch: int, repeats: Repeats, key: PRNGKeyArray, devices: int | None, max_rounds: int,
+    rtol: float, progress: watch.Progress | None, started: float,
+) -> Written:  # fmt: skip
+    """:func:`fit_large`, its settings checked and its state claimed."""
     report = watch.or_interrupt(progress, "stopped; the same call goes on from there")
     try:
         parts = minibatch.deal(scan, state / "parts", batch, repeats, report)

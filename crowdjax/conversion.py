@@ -10,11 +10,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from crowdjax import io
+from crowdjax import disk, io
 from crowdjax.formats import Form, widen
-from crowdjax.labels import InputError
+from crowdjax.labels import InputError, one_line
 from crowdjax.roles import Columns
 from crowdjax.tables import PARQUET, SEPARATORS, kind_of, write
+
+ESCAPED = (
+    "Cells that begin with =, +, -, @ or a control character, which a spreadsheet would run, got a ' in front: {}. "
+    "Parquet keeps them as they are."
+)
 
 
 def tidy(
@@ -54,7 +59,7 @@ def convert(
         wide: a column for every labeler and a row for every instance.
 
     Returns:
-        What was left out, one sentence each.
+        What was left out or changed, one sentence each.
 
     Raises:
         InputError: as in ``crowdjax.fit``; the file is there already or cannot be written.
@@ -72,9 +77,9 @@ def convert(
     settings = dict(columns=columns, form=form, positive=positive, missing=missing, header=header)
     triples = io.read_triples(source, **settings)
     table = _tidy(triples)
-    write(widen(table) if wide else table, out)
+    escaped = write(widen(table) if wide else table, out)
     io.mapping(triples, {})
-    return triples.notes
+    return triples.notes if not escaped else (*triples.notes, ESCAPED.format(escaped))
 
 
 def _tidy(triples: io.Triples) -> pa.Table:
@@ -92,6 +97,12 @@ def check_new(out: str | os.PathLike) -> Path:
     if path.suffix.lower() not in (*SEPARATORS, *PARQUET) or "://" in str(out):
         raise InputError(f"{out}: cannot be written; allowed: a file on this machine, {', '.join(SEPARATORS)}, "
                          f"{', '.join(PARQUET)}")  # fmt: skip
-    if path.exists():
+    if os.path.lexists(path):
         raise InputError(f"{out}: is there already; allowed: a new file")
+    there = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+    try:
+        with disk.private(there / path.name):  # what cannot be written to is known only by trying
+            pass
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {one_line(error)}") from None
     return path

@@ -11,8 +11,8 @@ and a product of such terms and a Gaussian prior is a Gaussian prior. Where noth
 parts and of the prior cancel: that is a maximum of the whole objective, whatever h. An instance's own weights are
 fitted in its part and kept there. The first round is a good answer already; each further one comes nearer.
 
-Everything a round leaves behind is written to a temporary name and renamed, after every visit. A fit that was stopped
-goes on from there and ends where it would have ended.
+Everything a visit leaves behind is written under a private name, flushed to the disk and renamed (``crowdjax.disk``). A
+fit that was stopped goes on from there and ends where it would have ended.
 
 Source: the incremental form of EM (Neal and Hinton 1998) and of majorisation-minimisation (Mairal 2015).
 """
@@ -22,8 +22,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
-import shutil
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -38,7 +36,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from crowdjax import likelihood, optimize, parallel, shards
+from crowdjax import disk, likelihood, optimize, parallel, shards
 from crowdjax.columns import encode
 from crowdjax.factor import FactorConfig, FactorModel, Factors, Fit, Linear, Solver, Weights, build
 from crowdjax.factor.fit import fit as fit_one
@@ -109,11 +107,8 @@ def deal(scan: Scan, folder: Path, size: int, repeats: Repeats = "count", progre
     """Deals the rows of a table to parts of about ``size`` labels by the hash of their instance; in a folder, which
     appears whole or not at all. A folder that is there is what an earlier call made."""
     if not folder.exists():
-        new = folder.with_name(folder.name + ".new")
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
-        _deal(scan, new, -(-scan.n_rows // size), repeats, progress)
-        new.rename(folder)
+        with disk.folder(folder) as new:
+            _deal(scan, new, -(-scan.n_rows // size), repeats, progress)
     about = json.loads((folder / "parts.json").read_text(encoding="utf-8"))
     with np.load(folder / "room.npz") as file:
         room = shards.Profile(*(file[name] for name in shards.Profile._fields))
@@ -444,9 +439,5 @@ def _read(path: Path) -> dict[str, np.ndarray] | None:
 
 def _write(path: Path, **arrays) -> None:
     """Arrays to a file that appears whole or not at all."""
-    new = path.with_name(f".{path.name}.new")
-    with open(new, "wb") as file:
+    with disk.file(path) as new, open(new, "wb") as file:
         np.savez(file, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)

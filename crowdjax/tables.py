@@ -12,9 +12,11 @@ import contextlib
 import csv
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import narwhals as nw
@@ -23,7 +25,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from crowdjax import dialect, excel, memory
+from crowdjax import dialect, disk, excel, memory
 from crowdjax.columns import column_name, column_of, listed, refuse_bytes, refuse_large
 from crowdjax.files import NOTHING, SMALLER, File, find, is_path, parquet_of, reading
 from crowdjax.labels import InputError, one_line
@@ -32,6 +34,8 @@ from crowdjax.settings import brief
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 PARQUET = (".parquet", ".pq")
 NAME = 1000  # letters of a column's name, at most
+# Text that a spreadsheet may run, by its first character; the last four have full width. Not a number, nor a lone sign.
+RUNS = re.compile(r"(?![+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z)[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20](?s:.)")
 HEADER, COLUMNS = 2**20, 30_000  # of CSV, at most: pyarrow takes minutes for a million columns
 FORMS = "CSV, Excel, Parquet or a folder of Parquet or of CSV"
 
@@ -329,22 +333,46 @@ def _as_relation(source, answers: pa.Table):
 # To files
 
 
-def write(table: pa.Table, out: Path) -> None:
-    """Writes CSV or Parquet; the file appears whole or not at all. Empty cells of CSV are nulls."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.new")
+def write(table: pa.Table, out: Path) -> int:
+    """Write CSV or Parquet; the file appears whole or not at all. Empty cells of CSV are nulls.
+
+    In CSV, text that a spreadsheet would run as a formula gets an apostrophe in front; text that is a number is left.
+
+    Returns:
+        How many cells, names of columns among them, got one.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     count = write(pa.table({"labeler": ["=1+1", "-5"]}), Path(folder, "t.csv"))
+        ...     count, Path(folder, "t.csv").read_text()
+        (1, "labeler\n'=1+1\n-5\n")
+    """
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.suffix.lower() in PARQUET:
-            pa.parquet.write_table(table, temporary)
-        else:
-            with open(temporary, "w", encoding="utf-8", newline="") as file:
-                rows = csv.writer(file, delimiter=SEPARATORS[out.suffix.lower()], lineterminator="\n")
-                rows.writerow(table.column_names)
-                for batch in table.to_batches(max_chunksize=2**14):
-                    rows.writerows(zip(*(column.to_pylist() for column in batch.columns), strict=True))
-        os.replace(temporary, out)
+        with disk.file(out) as new:
+            if out.suffix.lower() in PARQUET:
+                pa.parquet.write_table(table, new)
+                return 0
+            return _write_csv(table, new, SEPARATORS[out.suffix.lower()])
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {one_line(error)}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+
+
+def _write_csv(table: pa.Table, out: Path, separator: str) -> int:
+    escaped = 0
+
+    def inert(value):
+        nonlocal escaped
+        if not isinstance(value, str) or not RUNS.match(value):
+            return value
+        escaped += 1
+        return "'" + value
+
+    with open(out, "w", encoding="utf-8", newline="") as file:
+        # csv quotes a cell with a \r only where lines end in one
+        lines = SimpleNamespace(write=lambda line: file.write(line.removesuffix("\r\n") + "\n"))
+        rows = csv.writer(lines, delimiter=separator, lineterminator="\r\n")
+        rows.writerow(map(inert, table.column_names))
+        for batch in table.to_batches(max_chunksize=2**14):
+            rows.writerows(zip(*(map(inert, column.to_pylist()) for column in batch.columns), strict=True))
+    return escaped

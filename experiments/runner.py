@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import platform
 import re
 import shutil
@@ -27,7 +26,7 @@ from typing import Any, NamedTuple
 import jax
 import pyarrow.parquet as pq
 
-from crowdjax import __version__, plots
+from crowdjax import __version__, disk, plots
 from crowdjax.cli.common import prepare_jax, unforeseen
 from crowdjax.cli.logs import JsonLines, heard
 from crowdjax.cli.progress import progress_bar
@@ -172,7 +171,7 @@ def compute(task: Task) -> str | None:
             say(f"failed: {name_of(cell)}: {why}", event="failed", why=why, traceback=traceback.format_exc())
             return why
         seconds = round(time.perf_counter() - began, 3)
-        with _whole(folder) as new:
+        with disk.folder(folder) as new:
             for name, table in tables.items():
                 pq.write_table(table, new / f"{name}.parquet")
             _write_json(new / "cell.json", {"cell": name_of(cell), "seconds": seconds, "crowdjax": __version__})
@@ -182,35 +181,12 @@ def compute(task: Task) -> str | None:
 
 
 @contextlib.contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A folder to write into, which appears when the block ends, and not at all if it fails."""
-    new = folder.with_name(f".{folder.name}.{os.getpid()}")
-    new.mkdir(parents=True)
-    try:
-        yield new
-        os.replace(new, folder)
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-
-
-@contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
     """Keeps other processes from the same run."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on this system
+    with disk.locked(folder) as free:
+        if free is False:
+            raise InputError(f"{folder}: another process is making this run; allowed: to wait for it")
         yield
-        return
-    path = folder / ".lock"
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{folder}: another process is making this run; allowed: to wait for it") from None
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
 
 
 def _clear(folder: Path, everything: bool) -> None:
@@ -218,7 +194,7 @@ def _clear(folder: Path, everything: bool) -> None:
     for path in [*(folder.iterdir() if everything else (*folder.glob(".*"), *folder.glob("cells/.*")))]:
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != ".lock":
+        else:
             path.unlink(missing_ok=True)
 
 
@@ -238,8 +214,8 @@ def _finish(experiment: Experiment, cells: list[Cell], folder: Path, command: st
     }
     tables = gathered([read_tables(cell) for cell in kept])
     for name, table in tables.items():
-        pq.write_table(table, folder / f".{name}.parquet")
-        os.replace(folder / f".{name}.parquet", folder / f"{name}.parquet")
+        with disk.file(folder / f"{name}.parquet") as new:
+            pq.write_table(table, new)
     _report(experiment, tables, environment, folder, failed)
     if not failed:
         _write_json(folder / LAST, environment)
@@ -256,7 +232,9 @@ def _report(experiment: Experiment, tables: Tables, environment, folder: Path, f
     found = _found(experiment, tables, failed)
     pictures = []
     for name, figure in found.figures.items():
-        plots.save(figure, folder / name)
+        with disk.private(folder / name) as new:
+            for picture in plots.save(figure, new / name):
+                disk.move(picture, folder / picture.name)
         pictures.append(f"![{name}]({name}.svg)\n")
     versions = ", ".join(f"{name} {v}" for name, v in environment["versions"].items())
     text = f"""# {experiment.name}
@@ -331,6 +309,5 @@ def _write_json(path: Path, value) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    with disk.file(path) as new:
+        new.write_text(text, encoding="utf-8")

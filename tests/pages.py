@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 import warnings
 
@@ -9,7 +11,7 @@ import html5lib
 
 
 class Parsed:
-    """A page, refused where a strict HTML5 parser finds an error.
+    """A page, refused where a strict HTML5 parser finds an error, or the page has no policy or violates it.
 
     Attributes:
         text: of the file.
@@ -21,6 +23,7 @@ class Parsed:
         builder = html5lib.getTreeBuilder("etree")
         with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
             self.root = html5lib.HTMLParser(builder, strict=True, namespaceHTMLElements=False).parse(text)
+        assert self.violations() == []
 
     def all(self, tag: str) -> list:
         return [e for e in self.root.iter() if isinstance(e.tag, str) and e.tag.rpartition("}")[2] == tag]
@@ -47,6 +50,25 @@ class Parsed:
         found += [m for s in styles for m in re.findall(r"url\(([^)]*)\)|@import[^;]*", s)]
         inside = ("#", "data:image/png;base64,")
         return [v for v in found if v is not None and not v.startswith(inside)]
+
+    def policy(self) -> dict[str, list[str]]:
+        """What the page lets a browser do, by kind."""
+        (policy,) = [e.get("content") for e in self.all("meta") if e.get("http-equiv") == "Content-Security-Policy"]
+        return {name: sources for name, *sources in (part.split() for part in policy.split(";"))}
+
+    def violations(self) -> list[str]:
+        """What the page has and its policy would not let a browser do; and what a policy should not allow."""
+        policy = self.policy()
+        allowed = {"default-src": ["'none'"], "style-src": ["'unsafe-inline'"], "img-src": ["data:"]}
+        wrong = [f"{name}: {policy.get(name)}" for name, only in allowed.items() if policy.get(name) != only]
+        for script in self.all("script"):
+            digest = base64.b64encode(hashlib.sha256((script.text or "").encode()).digest()).decode()
+            if policy["script-src"] != [f"'sha256-{digest}'"]:
+                wrong.append(f"a script that is not {policy['script-src']}")
+        barred = ("iframe", "object", "embed", "form", "base", "link", "video", "audio", "applet")
+        wrong += [tag for tag in barred if self.all(tag)]
+        active = [v for e in self.root.iter() for v in e.attrib.values() if v.strip().lower().startswith("javascript:")]
+        return wrong + active + self.references() + self.handlers()
 
     def handlers(self) -> list[str]:
         """Attributes that would run something."""

@@ -17,7 +17,7 @@ import crowdjax
 FLOORS = (
     {"atomics"},
     {"labels", "segments"},
-    {"likelihood", "optimize", "directions", "memory", "settings", "extras", "outliers"},
+    {"likelihood", "optimize", "directions", "memory", "settings", "extras", "outliers", "disk"},
     {"watch"},
     {"factor", "contextual"},
     {"integrated"},

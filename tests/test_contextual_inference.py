@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 from scipy.optimize import minimize
 
+from crowdjax import disk
 from crowdjax import labels as labels_module
 from crowdjax.contextual import (
     GP,
@@ -164,6 +165,27 @@ def test_a_fit_that_was_changed_on_disk_is_refused(informed, tmp_path):
             load(tmp_path)
         path.write_bytes(good)
     assert load(tmp_path).n_draws == informed[2]["laplace"].n_draws
+
+
+def test_a_fit_on_disk_is_replaced_at_once(informed, tmp_path, monkeypatch):
+    """Between its two files the earlier fit is whole."""
+    old, new = informed[2]["laplace"], informed[2]["svi"]
+    save(old, tmp_path)
+    real = disk.move
+
+    def stopped(source, place):
+        if place.name == "contextual.json":
+            raise KeyboardInterrupt
+        real(source, place)
+
+    monkeypatch.setattr(disk, "move", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        save(new, tmp_path)
+    monkeypatch.undo()
+    assert load(tmp_path).inference == old.inference
+    save(new, tmp_path)
+    assert load(tmp_path).inference == new.inference
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_diagnostics_are_those_of_good_fits(informed):

@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import crowdjax
 from crowdjax.cli import app
+from crowdjax.tables import open_table, write
 
 ODD = ["007", "7", "1.0", "🦆", " b ", 'a "q", b', "two\nlines", "a,b", "NA", "null", "true", "2024-01-02", "1e5", "-"]
 
@@ -51,6 +52,34 @@ def test_odd_ids_survive_every_round_trip(ending, here):
     done(f"wide.{ending}", "c.csv", "--from", "wide")
     back, rows = (t.sort_values("labeler", ignore_index=True) for t in (crowdjax.tidy("c.csv").to_pandas(), rows))
     pd.testing.assert_frame_equal(back, rows, check_dtype=False)
+
+
+RUN = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "＝1+1"]  # by a spreadsheet
+NOT_RUN = ["-5", "+1.5", "-1e-3", "-.5", "-", "=", "'=1", "a=b", "q1"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+def test_cells_that_a_spreadsheet_would_run_are_escaped_and_counted_in_csv_alone(ending, here):
+    ids = [*RUN, *NOT_RUN]
+    pd.DataFrame({"labeler": ids, "instance": "q", "label": 1}).to_parquet("a.parquet")
+    said = done("a.parquet", f"b.{ending}")
+    back = crowdjax.tidy(f"b.{ending}").to_pandas()["labeler"].tolist()
+    if ending == "parquet":
+        assert back == ids and said == ""
+        return
+    assert back == ["'" + text for text in RUN] + NOT_RUN
+    assert f"a ' in front: {len(RUN)}. Parquet keeps them as they are." in said
+    named = [text for text in RUN if text == text.strip()]  # the others make no column's name
+    pd.DataFrame({"labeler": named, "instance": "q", "label": 1}).to_parquet("named.parquet")
+    assert f"in front: {len(named)}." in done("named.parquet", f"wide.{ending}", "--wide")
+    assert sorted(open_table(f"wide.{ending}", "").columns) == sorted(["instance", *("'" + text for text in named)])
+
+
+def test_numbers_stay_numbers_in_csv(here):
+    """Below zero they begin with a minus, too."""
+    numbers = pa.table({"instance": [-1, 2], "value": [-0.5, 1e-300], "at": [None, "x"]})
+    assert write(numbers, here / "n.csv") == 0
+    assert (here / "n.csv").read_text() == "instance,value,at\n-1,-0.5,\n2,1e-300,x\n"
 
 
 @pytest.mark.parametrize("name", ["duchenne", "zencrowd", "sp_amt"])

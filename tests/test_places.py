@@ -199,6 +199,6 @@ def test_a_record_cannot_be_made_to_point_elsewhere(here):
     api.fit("labels.csv", "majority").save("out")
     record = json.loads(Path("out/fit.json").read_text())
     record["files"]["../labels.csv"] = "0" * 64
-    Path("out/fit.json").write_text(json.dumps(record))
+    Path("out/fit.json").write_text(json.dumps(api.results.sealed(record)))
     with pytest.raises(InputError, match=r"labels.csv: not a file of this result"):
         api.load("out")

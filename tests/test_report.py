@@ -71,6 +71,25 @@ def test_a_page_stands_alone(page, of_auto):
         assert len(parsed.all("script")) == len(parsed.all("style")) == 1
 
 
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "<script>run()</script>",
+        '<p onclick="run()">',
+        '<img src="https://example.org/a.png" alt="">',
+        '<iframe src="#a"></iframe>',
+        '<a href="javascript:run()">a</a>',
+        '<p style="background: url(//example.org/a)">',
+    ],
+)
+def test_the_policy_of_a_page_lets_nothing_else_run_or_be_fetched(page, bad):
+    assert set(page.policy()) == {"default-src", "style-src", "img-src", "script-src", "base-uri", "form-action"}
+    with pytest.raises(AssertionError):
+        Parsed(page.text.replace("<main", bad + "<main"))
+    with pytest.raises(ValueError, match="not enough values"):
+        Parsed(re.sub("<meta http-equiv=[^>]*>", "", page.text))
+
+
 def test_a_page_can_be_read_without_a_mouse_or_eyes_or_a_script(page):
     ids = [e.get("id") for e in page.root.iter() if e.get("id")]
     assert len(ids) == len(set(ids))

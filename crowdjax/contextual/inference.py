@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 from numbers import Integral
 from pathlib import Path
 from typing import Literal, get_args
@@ -25,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from crowdjax import optimize, watch
+from crowdjax import disk, optimize, watch
 from crowdjax.contextual import approximate, nuts
 from crowdjax.contextual.context import Scale
 from crowdjax.contextual.coordinates import Affine, Coordinates, Quadratic, affine, find_coordinates
@@ -381,7 +382,10 @@ def _still_climbing(trace: np.ndarray) -> bool:
 
 
 def save(fit: ContextualFit, folder: str | os.PathLike) -> None:
-    """Writes ``contextual.json`` (settings, diagnostics, warnings) and ``contextual.npz`` (arrays) to a folder.
+    """Write ``contextual.json`` (settings, diagnostics, warnings) and ``contextual.npz`` (arrays) to a folder.
+
+    An earlier fit there is replaced. Its arrays have another name, which ``contextual.json`` holds: either fit is whole
+    at any moment.
 
     Example:
         >>> import tempfile
@@ -392,6 +396,8 @@ def save(fit: ContextualFit, folder: str | os.PathLike) -> None:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    older = {path.name for path in folder.glob("contextual*.npz")}
+    name = f"contextual-{secrets.token_hex(4)}.npz" if older else "contextual.npz"  # the earlier fit's stays till then
     arrays = {f"draws/{k}": v for k, v in fit.draws.items()} | {f"sampler/{k}": v for k, v in fit.sampler.items()}
     arrays |= {f"anchors/{i}": z for i, z in enumerate(fit.anchors)}
     arrays |= {
@@ -401,16 +407,21 @@ def save(fit: ContextualFit, folder: str | os.PathLike) -> None:
     arrays |= {f"quadratic/{k}": v for k, v in q.labels._asdict().items()}
     arrays |= {"centre": q.centre, "root": q.root}
     arrays |= {k: getattr(fit, k) for k in _PLAIN}
-    np.savez(folder / "contextual.npz", **arrays)
+    with disk.file(folder / name) as new:
+        np.savez(new, **arrays)
     settings = {
+        "arrays": name,
         "config": dataclasses.asdict(fit.config),
         "inference": dataclasses.asdict(fit.inference),
         "transform": fit.scale.transform,
         "diagnostics": {k: v if np.isfinite(v) else str(v) for k, v in fit.diagnostics.items()},
         "warnings": fit.warnings,
     }
-    settings["sha256"] = _digest(settings, (folder / "contextual.npz").read_bytes())
-    (folder / "contextual.json").write_text(json.dumps(settings, indent=1, allow_nan=False))
+    settings["sha256"] = _digest(settings, (folder / name).read_bytes())
+    with disk.file(folder / "contextual.json") as new:
+        new.write_text(json.dumps(settings, indent=1, allow_nan=False), encoding="utf-8")
+    for replaced in older:
+        (folder / replaced).unlink(missing_ok=True)
 
 
 def _digest(settings: dict, arrays: bytes) -> str:
@@ -436,11 +447,11 @@ def load(folder: str | os.PathLike) -> ContextualFit:
         True
     """
     folder = Path(folder)
-    if not all((folder / name).is_file() for name in ("contextual.json", "contextual.npz")):
+    if not (folder / "contextual.json").is_file():
         raise InputError(f"{folder}: no fit of the contextual model; allowed: a folder that `crowdjax context` wrote")
-    content = (folder / "contextual.npz").read_bytes()
     try:
-        settings = json.loads((folder / "contextual.json").read_text())
+        settings = json.loads((folder / "contextual.json").read_text(encoding="utf-8"))
+        content = (folder / Path(settings.get("arrays", "contextual.npz")).name).read_bytes()
         if settings["sha256"] != _digest(settings, content):
             raise InputError(f"{folder}: changed since it was written (SHA-256 differs); fit again")
         with np.load(io.BytesIO(content), allow_pickle=False) as file:

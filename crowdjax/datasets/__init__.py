@@ -182,6 +182,8 @@ def _fetched(name: str) -> Path:
     if entry is None or not entry.files:
         raise MissingData(f"data set {name}: local only, and not here; needed: a folder of sets, named by ${VARIABLE}")
     rows = fetch(name, entry)
+    if _home(name) is None:  # what is there is nobody's own: a copy that was damaged
+        shutil.rmtree(cache() / name, ignore_errors=True)
     with results.new_result(cache() / name, {"name": name, **dataclasses.asdict(entry)}, RECORD) as new:
         for part, table in rows.tables().items():
             write(table, new / f"{part}.csv")

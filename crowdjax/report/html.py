@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import re
+from base64 import b64encode
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,14 @@ LONGEST = 120  # characters of a name; more are cut
 # What HTML does not allow, and what turns the direction of the text that follows; a page shows a replacement.
 UNFIT = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff\u202a-\u202e\u2066-\u2069]"
+)
+
+
+# What a browser may do for a page whose only script has this hash: whatever a name might smuggle in, nothing else is
+# run, fetched or sent.
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{script}'; base-uri 'none'; "
+    "form-action 'none'"
 )
 
 
@@ -67,8 +77,9 @@ def _template():
         "exact": exact,
         "shown": shown,
     }
-    environment.globals |= {"pairs": zip, "place": place}
-    environment.globals["file"] = lambda name: Markup((own / name).read_text(encoding="utf-8").strip())
+    style, script = (Markup((own / name).read_text(encoding="utf-8").strip()) for name in ("style.css", "page.js"))
+    policy = POLICY.format(script=b64encode(sha256(script.encode()).digest()).decode())
+    environment.globals |= {"pairs": zip, "place": place, "policy": policy, "script": script, "style": style}
     return environment.get_template("page.html.jinja")
 
 
