@@ -281,8 +281,8 @@ def support(votes: Float[np.ndarray, "I 2"], posterior, gold: Float[np.ndarray, 
         gold: NaN where unknown; what is known is against no vote.
 
     Example: one answer goes against three labels
-        >>> support(np.array([[3.0, 0.0], [1.0, 2.0]]), [0.9, 0.8])._asdict()
-        {'instances': 2, 'positive': 2, 'expected': 1.7, 'against': 1, 'voted': 1, 'labels': (4.0, 2.0)}
+        >>> support(np.array([[3.0, 0.0], [1.0, 2.0]]), [0.75, 1.0])._asdict()
+        {'instances': 2, 'positive': 2, 'expected': 1.75, 'against': 1, 'voted': 1, 'labels': (4.0, 2.0)}
     """
     p, n = probabilities(posterior), votes.sum(1)
     yes, most = p > 0.5, votes[:, 1] > votes[:, 0]

@@ -216,8 +216,13 @@ def word(value) -> str:
     return str(value).strip()
 
 
-def words_of(column: pa.ChunkedArray, place: str, positive=None, where: Where = "label") -> Words | None:
+def words_of(
+    column: pa.ChunkedArray, place: str, positive=None, where: Where = "label", *, missing: bool = True
+) -> Words | None:
     """The two words of a column of labels, by the positive one; None for 0/1, -1/+1 and true/false.
+
+    Args:
+        missing: whether values can be left out, so that a message may say how.
 
     Raises:
         InputError: the labels are two words and none is said to be positive; or one is, and it is not among them, or
@@ -243,7 +248,7 @@ def words_of(column: pa.ChunkedArray, place: str, positive=None, where: Where = 
         )
     positive = None if positive is None else word(positive)
     if len(found) > 2 or (positive is None and len(found) == 2):
-        raise InputError(_odd(column, values, found, signed, place, where, positive))
+        raise InputError(_odd(column, values, found, signed, place, where, positive, missing))
     if positive not in found:
         some = ", ".join(map(show, sorted(found)[:5]))
         one = f" (--positive {_pasted(max(found))})" if found else ""
@@ -253,7 +258,9 @@ def words_of(column: pa.ChunkedArray, place: str, positive=None, where: Where = 
     return Words(next((w for w in found if w != positive), None), positive)
 
 
-def _odd(column, values, found: dict[str, int], signed: list[str], place: str, where: Where, positive) -> str:
+def _odd(
+    column, values, found: dict[str, int], signed: list[str], place: str, where: Where, positive, missing: bool
+) -> str:
     """The message about labels of more than two values: which of them is odd, how often and where it is first."""
     usual = signed if len(signed) > 1 else sorted(found, key=lambda w: -found[w])[:2]
     if positive in found and positive not in usual:
@@ -273,7 +280,7 @@ def _odd(column, values, found: dict[str, int], signed: list[str], place: str, w
         f"{place}: {_at(where, row)}: got {show(odd[0])} ({found[odd[0]]:,} of {total:,} labels{besides}) beside "
         f"{others}; allowed: {allowed}"
     )
-    if sum(found[w] for w in odd) <= total / 2:
+    if missing and sum(found[w] for w in odd) <= total / 2:
         leave = ",".join(odd[:few])
         words = [] if set(usual) <= {*signed} else [f"--positive {_pasted(positive or max(usual))}"]
         text += (

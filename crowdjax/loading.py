@@ -7,6 +7,7 @@ from pathlib import Path
 
 from crowdjax import api, results
 from crowdjax.answers import Prediction, read_tables
+from crowdjax.settings import path_of
 from crowdjax.tables import as_arrow
 
 
@@ -30,7 +31,7 @@ def load(folder: str | os.PathLike) -> Prediction:
         ...     crowdjax.load(folder + "/out").record["objective"] == result.record["objective"]
         True
     """
-    folder = Path(folder)
+    folder = Path(path_of("folder", folder, "a folder of a result"))
     if (folder / "predict.json").is_file():
         record = results.read_result(folder, "predict.json")
         return Prediction(read_tables(folder, "instances"), record, as_arrow)

@@ -108,14 +108,14 @@ def scan(source, *, columns: Columns | None = None, positive=None, batch: int = 
     if positive is not None:
         label = roles["label"]
         every = [pc.unique(plain_column(pa.chunked_array([piece[label]]))) for _, piece in raw([label])]
-        words = words_of(pa.chunked_array(every), place, positive)
+        words = words_of(pa.chunked_array(every), place, positive, label, missing=False)
 
     def rows():
         seen = set()
         for here, piece in raw(list(roles.values())):
             part = {role: pa.chunked_array([piece[name]]) for role, name in roles.items()}
             if words is None:
-                words_of(part["label"], here)  # refuses words
+                words_of(part["label"], here, None, roles["label"], missing=False)  # refuses words
             seen |= {sign(word(v), words) for v in pc.unique(plain_column(part["label"])).to_pylist()}
             if words is None and {0, -1} <= seen:
                 raise InputError(f"{here}: column {roles['label']!r}: both 0 and -1; allowed: {ALPHABET}")

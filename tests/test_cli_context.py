@@ -218,7 +218,11 @@ BAD = {
         ["'score'", "'q005'", "inf", "finite numbers"],
     ),
     "constant score": ({"scores": lambda t: t.assign(score=0.5)}, "", ["'score' is 0.5 throughout", "differ"]),
-    "one constant score": ({"scores": lambda t: t.assign(two=3)}, "", ["'two' is 3 throughout"]),
+    "one constant score": (
+        {"scores": lambda t: t.assign(two=3)},
+        "--score-columns score,two",
+        ["'two' is 3 throughout"],
+    ),
     "no column": ({"scores": lambda t: t[["instance"]]}, "", ["scores.csv", "at least one numeric column"]),
     "logit": (
         {"scores": lambda t: t.assign(score=t["score"].where(t["instance"] != "q005", 1))},
@@ -281,7 +285,7 @@ BAD = {
     "transform": ({}, "--transform log", ["transform: got 'log'", "identity, logit, rank"]),
     "increasing": (
         {"scores": lambda t: t.assign(two=np.arange(float(len(t))))},
-        "--increasing",
+        "--increasing --score-columns score,two",
         ["increasing: given with 2 scores (score, two); allowed: with one"],
     ),
     "inference": ({}, "--inference mcmc", ["inference: got 'mcmc'", "nuts, svi, laplace"]),

@@ -14,7 +14,7 @@ from scipy.special import expit, log_expit
 from scipy.stats import norm
 
 import crowdjax
-from crowdjax import integrated_api
+from crowdjax import integrated_api, io
 from crowdjax.integrated import (
     Features,
     IntegratedConfig,
@@ -263,7 +263,8 @@ def test_useless_features_cost_nothing_that_shows(fitted):
 
 def test_features_of_instances_that_are_all_alike_are_left_out():
     index = LabelIndex(np.arange(3), np.arange(3))
-    table = {"labeler": [0, 1, 2], "instance": [0, 1, 2], "f": [0.0, 1.0, 2.0]}
-    found, scaling, said = integrated_api._features(IntegratedConfig(spread=0.0), index, table, table)
+    tables = {f"{side}_features": {side: [0, 1, 2], "f": [0.0, 1.0, 2.0]} for side in ("labeler", "instance")}
+    given = io.open_tables(None, **tables)[1]
+    found, scaling, said = integrated_api._features(IntegratedConfig(spread=0.0), index, given)
     assert found.instance is None and list(scaling) == ["labeler"]
     assert said == ["The instance features were left out: all instances are equally clear."]

@@ -137,7 +137,10 @@ TABLE, _, SCORES = biased_crowd(0)
         ({"scores": SCORES.iloc[1:]}, "no row for instance 0"),
         ({"scores": SCORES.assign(score=SCORES["score"].where(SCORES["instance"] != 7))}, "'score'.*instance 7"),
         ({"scores": SCORES.assign(score=0.5)}, "scores: column 'score' is 0.5 throughout"),
-        ({"scores": SCORES.assign(other=1)}, "scores: columns score, other; allowed: one"),
+        (
+            {"scores": SCORES.assign(other=1), "columns": {"scores.score": ["score", "other"]}},
+            "scores: columns score, other; allowed: one",
+        ),
         ({"scores": SCORES, "boundary": "able"}, "boundary: got 'able' with scores; allowed with scores: score"),
         ({"boundary": "score"}, "boundary: got 'score' without scores"),
         ({"scores": SCORES, "model": "glad"}, "scores: given with model glad; allowed with integrated, auto"),

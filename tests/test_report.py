@@ -377,7 +377,8 @@ def test_the_command_line_writes_it(tmp_path, monkeypatch):
     crowd().to_csv("labels.csv", index=False)
     call = lambda *words: CliRunner().invoke(app, list(words))  # noqa: E731
     done = call("fit", "labels.csv", "--report", "--out", "out")
-    assert (done.exit_code, done.output) == (0, "")
+    columns = "crowdjax: columns of labels labels.csv: labeler=labeler, instance=instance, label=label\n"
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", columns)
     assert Parsed((tmp_path / "out" / "report.html").read_text()).table("Labelers")
     done = call("fit", "labels.csv", "--minibatch", "50", "--report", "--out", "new")
     assert done.exit_code == 2 and "--report" in done.stderr and not (tmp_path / "new").exists()

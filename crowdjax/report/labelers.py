@@ -41,7 +41,7 @@ def informedness(tally: Tally, level: float = LEVEL) -> Interval:
     Example:
         >>> of_one = np.array([[[8.0, 0.0], [0.0, 8.0]]])  # eight labels on negatives and eight on positives, all right
         >>> [round(float(v[0]), 2) for v in informedness(Tally(np.zeros((0, 2)), of_one, 1))]
-        [0.8, 0.54, 1.0]
+        [0.8, 0.55, 1.0]
     """
     right = 1 + np.stack([tally.agreement[:, 1, 1], tally.agreement[:, 0, 0]])
     wrong = 1 + np.stack([tally.agreement[:, 1, 0], tally.agreement[:, 0, 1]])
