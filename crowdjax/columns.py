@@ -271,7 +271,7 @@ def _odd(
         odd = [w for w in usual if w not in signed] or usual[1:]
         usual = [w for w in usual if w not in odd]
     raw = next(v for v in values if v is not None and word(v) == odd[0])
-    row = pc.index(column, raw).as_py()
+    row = column.to_pylist().index(raw)  # pyarrow finds values of some types only
     others = ", ".join(f"{show(w)} ({found[w]:,})" for w in sorted(usual, key=lambda w: -found[w])[:few])
     besides = f" and {len(odd) - 1} other values" if len(odd) > 1 else ""
     allowed = f"{ALPHABET}; or two words, one of them said to be positive"
@@ -290,7 +290,8 @@ def _odd(
 
 
 def _pasted(value: str) -> str:
-    return shlex.quote(value if len(value) <= 60 else value[:57] + "...")
+    """A value to type on a command line; ? where nobody would type it."""
+    return shlex.quote(value) if len(value) <= 60 and value.isprintable() else "?"
 
 
 def signs(column: pa.ChunkedArray, place: str, where: Where, words: Words | None = None) -> Int8[np.ndarray, " N"]:

@@ -89,6 +89,21 @@ def parquet_size(metadata, columns: Sequence[str]) -> list[float]:
     return sizes
 
 
+def refuse_parquet(footers: Sequence, columns: Sequence[str], what: str, less: str, *, at_once: bool = True) -> None:
+    """Refuses columns of Parquet that cannot fit into memory, seen from the files' footers.
+
+    Args:
+        footers: of the files (``pyarrow.parquet.FileMetaData``).
+        at_once: whether all row groups are read at once, or one by one.
+    """
+    left, together = available(), sum if at_once else max
+    groups = [footer.row_group(k) for footer in footers for k in range(footer.num_row_groups)]
+    most = together([g.total_byte_size + 8 * len(columns) * g.num_rows for g in groups] or [0])
+    if left is not None and most > left:
+        # only now: pyarrow ends the process where the statistics of a single column are damaged
+        refuse_host(together(n for footer in footers for n in parquet_size(footer, columns)), what, less)
+
+
 def unpacked_size(path: str | os.PathLike) -> int:
     """The bytes of a zip file's members when unpacked, as its directory says; zipfile unpacks no more than that.
 

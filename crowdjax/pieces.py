@@ -81,8 +81,10 @@ def scan(source, *, columns: Columns | None = None, positive=None, batch: int = 
     if n_rows == 0:
         raise InputError(f"{place}: no labels at all; at least one row is needed")
     with reading(place, "Parquet"):
-        largest = max(n for f in data.get_fragments() for n in memory.parquet_size(f.metadata, [*roles.values()]))
-    memory.refuse_host(largest, f"{place}: a row group needs", "allowed: smaller row groups")
+        footers, names = [f.metadata for f in data.get_fragments()], [*roles.values()]
+        memory.refuse_parquet(
+            footers, names, f"{place}: a row group needs", "allowed: smaller row groups", at_once=False
+        )
 
     def raw(names: list[str]) -> Iterator[tuple[str, pa.RecordBatch]]:
         """(where a piece is, the piece); what is read has to be what was found."""

@@ -139,8 +139,8 @@ def _open_parquet(files: list[File], place: str) -> Table:
         with reading(place, "Parquet"), contextlib.ExitStack() as stack:
             for file in files:
                 stack.enter_context(file.steady())
-            sizes = [memory.parquet_size(f.metadata, columns) for f in data.get_fragments()]
-            memory.refuse_host(sum(map(sum, sizes)), f"{place}: columns {listed(columns, 5)} need", SMALLER)
+            footers = [f.metadata for f in data.get_fragments()]
+            memory.refuse_parquet(footers, columns, f"{place}: columns {listed(columns, 5)} need", SMALLER)
             table = data.to_table(columns=columns)
             table.validate(full=True)  # bytes that are no text would be noticed where ids are shown
             return table
