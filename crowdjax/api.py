@@ -168,6 +168,7 @@ class Aggregation(Prediction):
         )
         settings = dict(form=form, missing=missing, header=header, words=self.words)
         triples = io.read_triples(table, columns=said, **settings)
+        _refuse_counts(triples, self.record["model"])
         labels = triples.labels(repeats=repeats)
         known = io.positions(io.ids(triples.index, "labeler"), io.ids(self.index, "labeler"))
         unseen = known < 0
@@ -320,7 +321,7 @@ def fit(
         columns, gold=gold, labeler_features=labeler_features, instance_features=instance_features
     )
     triples = io.read_triples(table, columns=said, **reading)
-    _refuse_counts(triples, name)
+    _refuse_counts(triples, name, repeats)
     index = triples.index
     truth = io.truth_of(triples, tables["gold"])
     labels = triples.labels(repeats=repeats, gold=truth)
@@ -597,7 +598,9 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
 # Settings
 
 
-def _refuse_counts(triples: io.Triples, model: str) -> None:
+def _refuse_counts(triples: io.Triples, model: str, repeats: Repeats = "count") -> None:
+    if triples.anonymous and repeats != "count":
+        raise InputError(f"repeats: got {repeats!r} with counts, which have no repeated labels; leave it out")
     if triples.anonymous and model != "majority":
         raise InputError(f"model: got {model} with counts, whose labelers nobody knows; allowed with counts: majority "
                          "(--model majority)")  # fmt: skip

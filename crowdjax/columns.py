@@ -6,6 +6,7 @@ A message names the value, the place (table, column, row; the first row of data 
 from __future__ import annotations
 
 import collections
+import datetime
 import decimal
 import math
 import re
@@ -24,6 +25,7 @@ from crowdjax.labels import InputError
 
 SIGNS = {"0": 0, "0.0": 0, "1": 1, "+1": 1, "1.0": 1, "-1": -1, "-1.0": -1, "true": 1, "false": 0}
 ALPHABET = "0/1, -1/+1 or true/false"
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 MISSING = ("", "NaN", "nan")
 LONGEST = 10_000  # bytes of text in a cell
@@ -74,6 +76,13 @@ def column_of(values, place: str, name: str) -> pa.Array:
     try:
         if isinstance(values, np.ndarray) and values.ndim != 1:
             raise InputError(f"{place}: column {name!r} of shape {values.shape}; allowed: one value a row")
+        if not isinstance(values, np.ndarray) or values.dtype == object:
+            if len({(type(v), getattr(v, "tzinfo", None) is None) for v in values}) > 1:
+                refuse_mixed(values, place, name)
+            if any(getattr(v, "nanosecond", 0) for v in values):  # of pandas; Arrow takes them for microseconds
+                return pa.array(
+                    values, pa.timestamp("ns", getattr(values[0], "tzinfo", None) and str(values[0].tzinfo))
+                )
         found = pa.array(values)
     except (pa.ArrowException, UnicodeEncodeError, OverflowError, TypeError):
         refuse_mixed(values, place, name)
@@ -118,13 +127,15 @@ def refuse_mixed(values, place: str, name: str) -> None:
 
 def _kind(value) -> str | None:
     """What a value is, in words; None for a missing one."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
         return None
     kinds = {str: "text", bytes: "bytes", bool: "true or false", np.bool_: "true or false"}
     if type(value) in kinds:
         return kinds[type(value)]
     if isinstance(value, int | float | np.number | decimal.Decimal):
         return "a number"
+    if isinstance(value, datetime.datetime):
+        return "a time" if value.tzinfo is None else "a time with a zone"
     return f"a {type(value).__name__}"
 
 
@@ -158,8 +169,9 @@ def id_column(column: pa.ChunkedArray, place: str, where: Where) -> pa.ChunkedAr
     refuse_where(missing, column, place, where, "an id in every row")
     if t.is_floating(column.type):
         values = column.cast(pa.float64()).to_numpy()
+        whole = 2 ** {16: 11, 32: 24, 64: 53}[column.type.bit_width]
         refuse_where(
-            (abs(values) >= 2**53) & (abs(values) < 2**64),
+            (abs(values) >= whole) & (abs(values) < 2**64),
             column,
             place,
             where,
@@ -192,12 +204,23 @@ def _as_known(column: pa.ChunkedArray, kind: pa.DataType, place: str, name: str)
     if t.is_timestamp(column.type) and t.is_timestamp(kind) and (column.type.tz is None) != (kind.tz is None):
         raise InputError(f"{place}: column {name!r}: times {'without' if kind.tz else 'with'} a time zone; allowed: "
                          f"{allowed}")  # fmt: skip
+    texts = t.is_string(column.type) or t.is_string(kind)
+    if not texts and _group(column.type) != _group(kind):
+        raise InputError(f"{place}: column {name!r} of type {column.type}; allowed: {allowed}")
     with reading(f"{place}: column {name!r}", allowed):
         cast = column.cast(kind)
-    if t.is_string(column.type):  # 007 is not 7
-        same = pc.equal(cast.cast(pa.string()), column)
-        refuse_where(pc.invert(same), column, place, name, f"{allowed} (written as the labels write them)")
+        back = cast.cast(column.type)
+    refuse_where(
+        pc.invert(pc.equal(back, column)), column, place, name, f"{allowed}, and the same there"
+    )  # not 007 for 7
     return cast
+
+
+def _group(kind: pa.DataType) -> str:
+    """What ids of these types are, so that those of one group may be the same."""
+    t = pa.types
+    groups = (("a number", (t.is_integer, t.is_floating, t.is_decimal)), ("a time", (t.is_temporal,)))
+    return next((name for name, tests in groups if any(test(kind) for test in tests)), str(kind))
 
 
 class Words(NamedTuple):
@@ -353,6 +376,8 @@ def multiplicities(column: pa.ChunkedArray, place: str, name: str) -> Float[np.n
 
 
 def _number(value) -> float:
+    if isinstance(value, str) and not NUMBER.fullmatch(value):
+        return math.nan
     try:
         return float(value)
     except (TypeError, ValueError):

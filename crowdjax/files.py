@@ -175,8 +175,33 @@ def parquet_of(files: list[File]):
     plain = dataset.dataset(paths, format="parquet", filesystem=files[0].system)
     texts = (types.is_string, types.is_large_string, types.is_binary)
     names = [f.name for f in plain.schema if any(is_type(f.type) for is_type in texts)]
+    _refuse_other_schemas(plain, types)
     form = dataset.ParquetFileFormat(dictionary_columns=names)
     return dataset.dataset(paths, format=form, filesystem=files[0].system)
+
+
+def _refuse_other_schemas(data, types) -> None:
+    """Raises where files of a data set differ in columns or types: Arrow would leave columns out, or cast ids."""
+
+    def kinds(fragment) -> dict[str, str]:
+        fields = fragment.physical_schema
+        plain = {f.name: f.type.value_type if types.is_dictionary(f.type) else f.type for f in fields}
+        return {n: str(t).removeprefix("large_") for n, t in plain.items() if not types.is_null(t)}
+
+    fragments = list(data.get_fragments())
+    first, names = kinds(fragments[0]), {*fragments[0].physical_schema.names}
+    for fragment in fragments[1:]:
+        other = {*fragment.physical_schema.names} ^ names
+        if other:
+            raise InputError(
+                f"{fragment.path}: other columns than {fragments[0].path} ({min(other)!r}); allowed: files of one table"
+            )
+        for name, kind in kinds(fragment).items():
+            if first.setdefault(name, kind) != kind:
+                raise InputError(
+                    f"{fragment.path}: column {name!r} of type {kind}, and in {fragments[0].path} {first[name]}; "
+                    "allowed: one type"
+                )
 
 
 def _inside(folder: str) -> list[str]:

@@ -165,6 +165,8 @@ class IntegratedAggregation(Prediction):
         )
         settings = dict(form=form, missing=missing, header=header, words=self.words)
         triples = io.read_triples(table, columns=said, **settings)
+        if triples.anonymous:
+            raise InputError("labels: counts, whose labelers nobody knows; allowed: labels of known labelers")
         labels = triples.labels(repeats=repeats)
         known = io.positions(io.ids(triples.index, "labeler"), io.ids(self.index, "labeler"))
         parameters = jax.tree.map(np.asarray, self.fit.parameters)

@@ -41,6 +41,7 @@ from crowdjax.columns import (
 from crowdjax.formats import Form, Long, read_long
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.roles import Columns, Opened, as_record, by_table, named, open_as, tell
+from crowdjax.settings import flag
 
 LOG = logging.getLogger("crowdjax")
 
@@ -101,11 +102,15 @@ def read_triples(
     Args:
         words: the two words of other labels of the same kind, in place of ``positive``.
     """
+    header = flag("header", header)
+    missing = _values(missing)
     long = read_long(source, form=form, columns=columns, header=header)
     place, data, where, notes = long.place, long.data, long.where, [*long.notes]
-    data, where, left = _without(data, where, missing)
+    data, where, left, absent = _without(data, where, missing)
     if left:
         notes.append(f"{left:,} of {left + len(data):,} labels are left out: {listed(map(show, missing))}.")
+    if absent:
+        notes.append(f"No label is {' or '.join(map(show, absent))}, which missing names.")
     if len(data) == 0:
         raise InputError(f"{place}: no labels at all; at least one row is needed")
     labeler, labelers = encode(data["labeler"], place, where["labeler"])
@@ -139,13 +144,28 @@ def _gold_of_export(long: Long, instances: pa.Array) -> pa.Table | None:
     return gold if len(gold) else None
 
 
+def _values(missing) -> list:
+    """The values that are no label."""
+    values = [missing] if isinstance(missing, str) else missing
+    if values is None:
+        return []
+    if not isinstance(values, list | tuple | set | frozenset | np.ndarray) or any(
+        v is None or isinstance(v, list | dict | tuple) for v in values
+    ):
+        raise InputError(f"missing: got {show(missing)}; allowed: a list of values, as ['unsure']")
+    return [v.item() if isinstance(v, np.generic) else v for v in values]
+
+
 def _without(data: pa.Table, where: Mapping[str, Where], missing: Sequence[Any]):
-    """(the rows whose label is none of these values, where they are, how many others there are)."""
-    gone = {word(v) for v in ([missing] if isinstance(missing, str) else missing)}
+    """(the rows whose label is none of these values, where they are, how many others there are, which values do not
+    occur)."""
+    gone = {word(v): v for v in missing}
     if not gone:
-        return data, where, 0
+        return data, where, 0, []
     encoded = plain_column(data["label"]).dictionary_encode().combine_chunks()
-    bad = [v is not None and word(v) in gone for v in encoded.dictionary.to_pylist()]
+    words = [None if v is None else word(v) for v in encoded.dictionary.to_pylist()]
+    bad = [w in gone for w in words]
+    absent = [v for w, v in gone.items() if w not in words]
     keep = ~np.array([*bad, False])[encoded.indices.fill_null(len(bad)).to_numpy(zero_copy_only=False)]
     rows = np.flatnonzero(keep)
 
@@ -153,7 +173,7 @@ def _without(data: pa.Table, where: Mapping[str, Where], missing: Sequence[Any])
         was = where[name]
         return lambda n: f"column {was!r}, row {rows[n] + 1}" if isinstance(was, str) else was(int(rows[n]))
 
-    return data.filter(pa.array(keep)), {name: at(name) for name in where}, int((~keep).sum())
+    return data.filter(pa.array(keep)), {name: at(name) for name in where}, int((~keep).sum()), absent
 
 
 def ids(index: LabelIndex, side: Key) -> pa.Array:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from crowdjax import api, results
 from crowdjax.answers import Prediction, read_tables
+from crowdjax.labels import InputError
 from crowdjax.settings import path_of
 from crowdjax.tables import as_arrow
 
@@ -32,6 +33,8 @@ def load(folder: str | os.PathLike) -> Prediction:
         True
     """
     folder = Path(path_of("folder", folder, "a folder of a result"))
+    if "\0" in str(folder) or len(folder.name) > 255:
+        raise InputError(f"folder: got a name that no folder has, {str(folder)[:40]!r}; allowed: a folder of a result")
     if (folder / "predict.json").is_file():
         record = results.read_result(folder, "predict.json")
         return Prediction(read_tables(folder, "instances"), record, as_arrow)

@@ -226,6 +226,8 @@ def _name(path) -> str:
 
 def _place(out: str | os.PathLike) -> Path:
     """The folder behind ``out``, links followed, there or to be; refused where something else is in the way."""
+    if "\0" in os.fspath(out):
+        raise InputError(f"--out: a name with a zero character; {ALLOWED}")
     given = Path(out).absolute()
     there = next(path for path in (given, *given.parents) if os.path.lexists(path))
     if not there.is_dir():
@@ -367,7 +369,9 @@ def _finish(place: Path) -> None:
     if not disk.is_own_folder(journal):
         return
     new = journal / "result"
-    files = _files(new)
+    files = _files(new) if new.is_dir() else []
+    if not _is_left(journal, place):
+        raise InputError(f"{journal}: not what crowdjax leaves there; move it away")
     for file in files:
         if file not in RECORDS:
             (place / file).parent.mkdir(parents=True, exist_ok=True)
@@ -385,6 +389,23 @@ def _finish(place: Path) -> None:
     disk.flush_one(place)
     shutil.rmtree(journal)
     disk.flush_one(place)
+
+
+def _is_left(journal: Path, place: Path) -> bool:
+    """Whether a journal holds what a stopped command leaves: a record whose files are all there, in the journal or
+    at their place already; or, where the record was moved last, no file any more."""
+    files = {path.relative_to(journal).as_posix() for path in journal.rglob("*") if not path.is_dir()}
+    if not files:
+        return True
+    new = journal / "result"
+    records = [name for name in RECORDS if f"result/{name}" in files]
+    if len(records) != 1 or not _is_unchanged(new / records[0]):
+        return False
+    listed = _record(new / records[0])["files"]
+    if not files <= {f"result/{name}" for name in (records[0], *listed)}:
+        return False
+    homes = ((digest, new / name if f"result/{name}" in files else place / name) for name, digest in listed.items())
+    return all(path.is_file() and _sha256(path) == digest for digest, path in homes)
 
 
 # Records
@@ -407,7 +428,7 @@ def _record(path: Path) -> dict[str, Any] | None:
     """The JSON of a record; None where there is none, or it is not crowdjax's."""
     try:
         record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     ours = isinstance(record, dict) and all(isinstance(record.get(part), dict) for part in ("crowdjax", "files"))
     return record if ours else None
@@ -419,11 +440,11 @@ def _checked(path: Path) -> dict[str, Any]:
     if record is None:
         raise InputError(f"{path.parent}: no {path.name} of crowdjax; allowed: a folder that `crowdjax fit` wrote")
     found = record["crowdjax"].get("format")
-    if found not in (1, FORMAT):
+    if type(found) is not int or found not in (1, FORMAT):
         raise InputError(f"{path}: format {found!r}; allowed: 1, {FORMAT}")
     if _key() is not None and not _has(record, "hmac"):
         raise InputError(f"{path}: not signed with the key in {KEY}, or changed since; fit again, or unset {KEY}")
-    if found != 1 and not _has(record, "sha256"):
+    if (found != 1 or record.get("sha256") is not None) and not _has(record, "sha256"):
         raise InputError(f"{path}: changed since it was written (SHA-256 differs); fit again")
     return record
 
@@ -431,8 +452,10 @@ def _checked(path: Path) -> dict[str, Any]:
 def _is_unchanged(path: Path) -> bool:
     """Whether a record is as it was written; of format 1, which has no hash of itself, all are taken for that."""
     record = _record(path)
-    found = None if record is None else record["crowdjax"].get("format")
-    return found == 1 or (found == FORMAT and _has(record, "sha256"))
+    if record is None:
+        return False
+    found = record["crowdjax"].get("format")
+    return (found == 1 and record.get("sha256") is None) or (found in (1, FORMAT) and _has(record, "sha256"))
 
 
 def _has(record: Mapping[str, Any], seal: str) -> bool:

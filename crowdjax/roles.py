@@ -94,6 +94,8 @@ def by_table(columns: Columns | None, given: Collection[str]) -> dict[str, dict[
                 f"columns: got {key!r}, but there is no table {show(kind)}; allowed: ROLE of the labels"
                 + (f", or TABLE.ROLE of {allowed}" if allowed else "")
             )
+        if role in out[kind]:
+            raise InputError(f"columns: {role!r} of {kind} is given twice; allowed: once")
         out[kind][role] = name
     return out
 
@@ -190,6 +192,8 @@ def _several(table: Table, kind: str, roles: Roles, wanted, known: Sequence[str]
     if wanted is not None:
         chosen = [wanted] if isinstance(wanted, str) or not isinstance(wanted, Sequence) else wanted
         found = tuple(named(table, name, role, prefix) for name in chosen)
+        if not found:
+            raise InputError(f"{table.place}: no column named for {role}; allowed: one or more")
         if known and len(found) != len(known):
             raise InputError(f"{table.place}: {len(found)} columns of {role}s; allowed: {len(known)}, as in the scores")
         if len({*found}) < len(found):
@@ -257,6 +261,8 @@ def is_row_number(name: str) -> bool:
 
 def named(table: Table, name, role: str, prefix: str = "") -> str:
     """The column that the user named."""
+    if isinstance(name, list):
+        raise InputError(f"{table.place}: columns {listed(name)} for {prefix}{role}; allowed: one")
     text = column_name(name)
     if text in table.columns:
         return text

@@ -245,6 +245,9 @@ def _open_memory(source, place: str) -> Table:
 
 def _arrow(frame: nw.DataFrame, name: str, place: str) -> pa.ChunkedArray:
     """A column of a data frame."""
+    native = frame[name].to_native()
+    if str(getattr(native, "dtype", "")).lower() == "object":  # Python's own objects: of one type or refused
+        return pa.chunked_array([column_of(native.to_list(), place, name)])
     try:
         found = frame.select(name).to_arrow()[name]
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):

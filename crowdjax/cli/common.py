@@ -171,7 +171,17 @@ ScoreColumns = Annotated[
     str | None, typer.Option(metavar="A,B", rich_help_panel=TABLES, help="Columns of the scores' table that are scores")
 ]
 Report = Annotated[bool, typer.Option("--report", help="Also write report.html, a page to read, print and send")]
-Out = Annotated[Path, typer.Option(metavar="DIR", help="Result's folder; an earlier result there is replaced")]
+
+
+def _folder(text: str) -> Path:
+    if not text:  # an unset variable of a shell; Path would take it for the working directory
+        raise typer.BadParameter("empty; allowed: a folder, . for the working directory")
+    return Path(text)
+
+
+Out = Annotated[
+    Path, typer.Option(metavar="DIR", parser=_folder, help="Result's folder; an earlier result there is replaced")
+]
 
 
 def cache_folder() -> Path | None:
@@ -314,6 +324,14 @@ def note(sentences: Iterable[str]) -> None:
     silences them."""
     for sentence in sentences:
         LOG.warning("crowdjax: note: %s", on_a_line(sentence), extra={"fields": {"event": "note"}})
+
+
+def refuse_own(folder: Path, out: Path) -> None:
+    """Refuses to write what was made from a fit over the fit itself."""
+    from crowdjax.labels import InputError
+
+    if folder.exists() and out.exists() and folder.samefile(out):
+        raise InputError(f"--out {out}: the fit itself, which would be lost; allowed: another folder")
 
 
 def finish(result, out: Path, progress: Progress | None = None) -> None:

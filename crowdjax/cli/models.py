@@ -28,6 +28,7 @@ from crowdjax.cli.common import (
     finish,
     library,
     reading_of,
+    refuse_own,
 )
 from crowdjax.cli.progress import progress_bar
 
@@ -144,6 +145,7 @@ def predict(
     """
     with errors():
         results, api = library()
+        refuse_own(folder, out)
         results.check_out(out)
         with progress_bar():
             result = api.load(folder).predict(
@@ -177,6 +179,7 @@ def look(
         results, api = library()
         from crowdjax import look_api
 
+        refuse_own(folder, out)
         results.check_out(out)
         settings = dict(instance_features=instance_features, replicates=replicates, seed=seed)
         reading = reading_of(columns, form, missing, no_header)

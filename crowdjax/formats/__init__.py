@@ -50,6 +50,8 @@ def read_long(source, *, form: Form | None = None, columns: Columns | None = Non
     if form not in (None, *get_args(Form)):
         raise InputError(f"form: got {form!r}; allowed: {', '.join(get_args(Form))}")
     opened = exports.open_export(source, "labels")
+    if opened is not None and not header:
+        raise InputError(f"{opened.place}: header=False (--no-header) of an export; allowed: with CSV and Excel")
     found = None if opened is None else exports.read_export(opened, form, columns)
     if found is None:
         table = as_table(opened) if isinstance(opened, Records) else open_table(source, "labels", header=header)

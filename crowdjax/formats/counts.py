@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from crowdjax.columns import listed, numbers, refuse_where
+from crowdjax.columns import id_column, listed, numbers, refuse_where, rows_of
 from crowdjax.formats.long import Long
 from crowdjax.labels import InputError
 from crowdjax.roles import Columns, is_alias, is_row_number, named
@@ -41,7 +41,9 @@ def read(table: Table, columns: Columns | None) -> Long:
     if chosen is None:
         labels = [n for n in table.columns if n != key and not is_row_number(n)]
     else:
-        labels = [named(table, n, "label") for n in ([chosen] if isinstance(chosen, str) else chosen)]
+        labels = [named(table, n, "label") for n in (chosen if isinstance(chosen, list | tuple) else [chosen])]
+    if len({key, *labels}) <= len(labels):
+        raise InputError(f"{table.place}: columns {listed([key, *labels])}; allowed: each once")
     if len(labels) != 2:
         raise InputError(
             f"{table.place}: {len(labels)} columns of counts, {listed(labels)}; allowed: two, one for each label: "
@@ -50,6 +52,8 @@ def read(table: Table, columns: Columns | None) -> Long:
     data, allowed = table.read([key, *labels]), "whole numbers, 0 or more"
     if len(data) == 0:
         raise InputError(f"{table.place}: no labels at all; at least one row is needed")
+    ids = id_column(data[key], table.place, key)
+    rows_of(ids, ids.combine_chunks().unique(), table.place, key)  # refuses an instance twice
     n = []
     for name in labels:
         n.append(numbers(data[name], table.place, name, allowed))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from crowdjax.columns import listed, refuse_nested, show
+from crowdjax.columns import listed, refuse_mixed, refuse_nested, show
 from crowdjax.files import NOTHING, File, find, is_path, reading
 from crowdjax.labels import InputError
 from crowdjax.tables import Table, checked
@@ -151,6 +151,9 @@ def _column(records: Records, name: str) -> pa.Array:
     for value, at in zip(values, records.at, strict=True):
         if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict | list) for v in value)):
             raise InputError(f"{place}, {at}: got {brief(value)}; allowed: text, numbers or dates")
+    kinds = {type(v) for v in values} - {type(None)}
+    if bool in kinds and kinds - {bool}:  # true is not 1
+        refuse_mixed(values, records.place, name)
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):

@@ -48,7 +48,7 @@ def read(table: Table, columns: Columns | None, rows: Literal["instance", "label
         )
     names = [n for n in table.columns if n != key and not is_row_number(n)]
     if chosen is not None:
-        names = [named(table, n, others) for n in ([chosen] if isinstance(chosen, str) else chosen)]
+        names = [named(table, n, others) for n in (chosen if isinstance(chosen, list | tuple) else [chosen])]
     for name in names if chosen is None else ():
         if plain(name) in NO_LABELERS or is_alias(name, others) or is_alias(name, "label"):
             some = [n for n in names if n != name][:3]
@@ -57,6 +57,8 @@ def read(table: Table, columns: Columns | None, rows: Literal["instance", "label
                 f"leave it out, or say which columns are: columns={{{others!r}: {some or ['?']!r}}} "
                 f"(--from {form} --columns {rows}={key}{''.join(f',{others}={n}' for n in some)})"
             )
+    if len({key, *names}) <= len(names):
+        raise InputError(f"{table.place}: columns {listed([key, *names])}; allowed: each once")
     if not names:
         raise InputError(f"{table.place}: no columns besides {key!r}; needed: one for every {others}")
     data = table.read([key, *names])
@@ -64,6 +66,9 @@ def read(table: Table, columns: Columns | None, rows: Literal["instance", "label
         raise InputError(f"{table.place}: no labels at all; at least one row is needed")
     ids = id_column(data[key], table.place, key).combine_chunks()
     rows_of(data[key], ids.unique(), table.place, key)  # refuses an id twice
+    for name in names:
+        if pa.types.is_nested(data[name].type):
+            raise InputError(f"{table.place}: column {name!r} of type {str(data[name].type)[:40]}; allowed: labels")
     labels = [_words(data[name]) for name in names]
     given = [np.flatnonzero(label.is_valid()) for label in labels]
     row, column = np.concatenate(given), np.repeat(np.arange(len(names)), [len(g) for g in given])
