@@ -186,7 +186,9 @@ class Aggregation(Prediction):
             solver=solver,
         )
         _usable(found)
-        warnings = about_labels(labels, triples, repeats) + _about(found, labels_of_labelers(labels), self.words)
+        warnings = about_labels(labels, triples, repeats) + _about(
+            found, labels_of_labelers(labels)[unseen], self.words
+        )
         if unseen.any() and "labeler" not in self.scaling:
             warnings.append(
                 f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are taken to be as its prior says."

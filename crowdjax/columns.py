@@ -303,6 +303,12 @@ def _odd(
         f"{place}: {_at(where, row)}: got {show(odd[0])} ({found[odd[0]]:,} of {total:,} labels{besides}) beside "
         f"{others}; allowed: {allowed}"
     )
+    folded = {w.casefold(): w for w in usual}
+    alike = next((w for w in odd if w.casefold() in folded), None)
+    if alike is not None:
+        return f"{text}; {show(alike)} and {show(folded[alike.casefold()])} differ in case only: write them alike"
+    if positive is None and len(found) == 2:
+        return f"{text}; if both are labels, say which is positive: --positive {_pasted(odd[0])}"
     if missing and sum(found[w] for w in odd) <= total / 2:
         leave = ",".join(odd[:few])
         words = [] if set(usual) <= {*signed} else [f"--positive {_pasted(positive or max(usual))}"]
@@ -322,7 +328,11 @@ def signs(column: pa.ChunkedArray, place: str, where: Where, words: Words | None
     allowed = f"{ALPHABET}; or two words, one of them said to be positive"
     if words is not None:
         allowed = " or ".join(repr(w) for w in words if w is not None)
-    refuse_where(pc.is_null(column, nan_is_null=True), column, place, where, allowed)
+    t = pa.types
+    leave = f"{allowed}; to leave empty labels out: missing=[''] (--missing '')"
+    refuse_where(pc.is_null(column, nan_is_null=True), column, place, where, leave)
+    if t.is_string(plain_column(column).type):
+        refuse_where(pc.equal(pc.utf8_trim_whitespace(plain_column(column)), ""), column, place, where, leave)
     encoded = plain_column(column).dictionary_encode().combine_chunks()
     values = [sign(word(v), words) for v in encoded.dictionary.to_pylist()]
     indices = encoded.indices.to_numpy()

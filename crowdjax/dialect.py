@@ -25,6 +25,7 @@ class Dialect(NamedTuple):
         separator: between cells.
         first: the first line; the whole of what was looked at where there is no end of it.
         records: the cells of the first records.
+        head: the first record as it is written, quotes included.
         about: what is worth saying, as " (separated by semicolons)"; else empty.
     """
 
@@ -32,6 +33,7 @@ class Dialect(NamedTuple):
     separator: str
     first: str
     records: list[list[str]]
+    head: str
     about: str
 
     def hint(self, names: Sequence[str]) -> str:
@@ -71,7 +73,20 @@ def of(head: bytes, usual: str) -> Dialect:
         separator = max(SEPARATORS, key=lambda s: (len(by_separator[s][0]), s == usual))
     said = [f"read as {encoding.upper()}"] if encoding else []
     said += [f"separated by {NAMES[separator]}"] if separator != usual else []
-    return Dialect(encoding, separator, first, by_separator[separator], f" ({', '.join(said)})" if said else "")
+    about = f" ({', '.join(said)})" if said else ""
+    return Dialect(encoding, separator, first, by_separator[separator], _first_record(text), about)
+
+
+def _first_record(text: str) -> str:
+    """The first record that is not empty; a line's end within quotes does not end it."""
+    text = text.lstrip("\r\n")
+    quoted = False
+    for k, c in enumerate(text):
+        if c == '"':
+            quoted = not quoted
+        elif c in "\r\n" and not quoted:
+            return text[:k]
+    return text
 
 
 def _encoding(head: bytes) -> str | None:

@@ -184,7 +184,7 @@ class IntegratedAggregation(Prediction):
         parameters = parameters._replace(labelers=labelers)
         found = _answers(labels, parameters, self.config, self.boundary, features, self.calibration)
         warnings = about_labels(labels, triples, repeats)
-        warnings += about_answers(found.probability, labels_of_labelers(labels), self.words)
+        warnings += about_answers(found.probability, labels_of_labelers(labels)[known < 0], self.words)
         if (known < 0).any() and "labeler" not in self.scaling:
             warnings.append(
                 f"{(known < 0).sum()} of {len(known)} labelers are not in the fit; they are taken to be average."

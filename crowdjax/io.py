@@ -40,7 +40,7 @@ from crowdjax.columns import (
 )
 from crowdjax.formats import Form, Long, read_long
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
-from crowdjax.roles import Columns, Opened, as_record, by_table, named, open_as, tell
+from crowdjax.roles import Columns, Opened, as_record, by_table, named, open_as, paste, tell
 from crowdjax.settings import flag
 
 LOG = logging.getLogger("crowdjax")
@@ -115,8 +115,13 @@ def read_triples(
         raise InputError(f"{place}: no labels at all; at least one row is needed")
     labeler, labelers = encode(data["labeler"], place, where["labeler"])
     instance, instances = encode(data["instance"], place, where["instance"])
-    words = words or words_of(data["label"], place, positive, where["label"])
-    label = signs(data["label"], place, where["label"], words)
+    try:
+        words = words or words_of(data["label"], place, positive, where["label"])
+        label = signs(data["label"], place, where["label"], words)
+    except InputError as error:
+        option = paste("labels", long.roles).partition(" (")[2].removesuffix(")")
+        taken = f"; columns taken: {option}" if long.named else ""
+        raise InputError(f"{error}{taken}") from None
     weights = multiplicities(data["weight"], place, where["weight"]) if "weight" in data.column_names else None
     for side, ids in (("labelers", labelers), ("instances", instances)):
         n, examples = look_alikes(ids)
@@ -150,10 +155,11 @@ def _values(missing) -> list:
     if values is None:
         return []
     if not isinstance(values, list | tuple | set | frozenset | np.ndarray) or any(
-        v is None or isinstance(v, list | dict | tuple) for v in values
+        isinstance(v, list | dict | tuple) for v in values
     ):
         raise InputError(f"missing: got {show(missing)}; allowed: a list of values, as ['unsure']")
-    return [v.item() if isinstance(v, np.generic) else v for v in values]
+    values = [v.item() if isinstance(v, np.generic) else v for v in values]
+    return ["" if v is None or v != v else v for v in values]
 
 
 def _without(data: pa.Table, where: Mapping[str, Where], missing: Sequence[Any]):
@@ -163,10 +169,11 @@ def _without(data: pa.Table, where: Mapping[str, Where], missing: Sequence[Any])
     if not gone:
         return data, where, 0, []
     encoded = plain_column(data["label"]).dictionary_encode().combine_chunks()
-    words = [None if v is None else word(v) for v in encoded.dictionary.to_pylist()]
+    words = ["" if v is None or v != v else word(v) for v in encoded.dictionary.to_pylist()]
     bad = [w in gone for w in words]
-    absent = [v for w, v in gone.items() if w not in words]
-    keep = ~np.array([*bad, False])[encoded.indices.fill_null(len(bad)).to_numpy(zero_copy_only=False)]
+    absent = [v for w, v in gone.items() if w not in words and w]
+    bad.append("" in gone)  # of empty cells
+    keep = ~np.array(bad)[encoded.indices.fill_null(len(words)).to_numpy(zero_copy_only=False)]
     rows = np.flatnonzero(keep)
 
     def at(name: str) -> Callable[[int], str]:

@@ -211,7 +211,7 @@ def _several(table: Table, kind: str, roles: Roles, wanted, known: Sequence[str]
         if len(others) > 1:
             others = [n for n in others if _is_numeric(table, n)]
         if len(others) > 1:
-            option = f"--score-columns {_quoted(','.join(others))}"
+            option = f"--score-columns {shell(','.join(others))}"
             raise InputError(
                 f"{table.place}: columns {listed(others)} may all be scores; say which: "
                 f"columns={{'{prefix}score': {others}}} ({option})"
@@ -282,7 +282,7 @@ def paste(kind: str, roles: Mapping[str, Any], prefix: str | None = None) -> str
     short = {prefix + role: _few(name) for role, name in roles.items()}
     python = ", ".join(f"{role!r}: {names if len(names) > 1 else names[0]!r}" for role, names in short.items())
     option = ",".join(f"{role}={name}" for role, names in short.items() for name in names)
-    return f"columns={{{python}}} (--columns {_quoted(option)})"
+    return f"columns={{{python}}} (--columns {shell(option)})"
 
 
 def _few(name) -> list[str]:
@@ -290,7 +290,8 @@ def _few(name) -> list[str]:
     return [n if len(n) <= 60 and n.isprintable() else "?" for n in names[:12]]
 
 
-def _quoted(text: str) -> str:
+def shell(text: str) -> str:
+    """Text as a shell takes it, in quotes where it needs some."""
     return text if re.fullmatch(r"[\w.,=?:/@%+-]+", text) else shlex.quote(text)
 
 

@@ -74,6 +74,8 @@ def open_table(source, place: str, *, header: bool = True) -> Table:
             raise InputError(f"{place}: header=False with a table in memory; allowed with CSV and Excel: its columns "
                              "are named by columns=")  # fmt: skip
         table = _open_memory(source, place)
+    if table.columns.count("") > 1:  # of spreadsheets, whose rows may end in empty cells
+        table = table._replace(columns=[name for name in table.columns if name])
     twice = [name for name, n in collections.Counter(table.columns).items() if n > 1]
     if twice:
         raise InputError(f"{table.place}: column {min(twice)!r} is there twice; allowed: one column of a name")
@@ -180,12 +182,9 @@ def _open_csv(file: File, place: str, header: bool) -> Table:
             encoding = found.encoding
             yield stream if encoding is None else pa.transcoding_input_stream(stream, encoding, "utf-8")
 
-    with (
-        reading(place, "CSV"),
-        opened() as stream,
-        pa.csv.open_csv(stream, parse_options=parse, read_options=options()) as rows,
-    ):
-        raw = rows.schema.names
+    with reading(place, "CSV"):  # of the first record alone: a streaming reader would leave threads behind
+        first = pa.BufferReader((found.head + "\n").encode())
+        raw = pa.csv.read_csv(first, parse_options=parse, read_options=options(use_threads=False)).column_names
     names = [n.strip() for n in raw] if header else [str(k + 1) for k in range(len(raw))]
     place_of = dict(zip(names, raw, strict=True))
 

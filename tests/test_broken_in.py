@@ -119,7 +119,7 @@ def test_counts_are_for_majority_alone_in_predictions_too():
         ({"columns": {"labeler": "labeler", "labels.labeler": "x"}}, ["'labeler' of labels is given twice"]),
         ({"columns": {"labeler": ["labeler", "x"]}}, ["columns labeler, x for labeler", "one"]),
         ({"missing": 0}, ["missing: got 0", "a list"]),
-        ({"missing": [None]}, ["missing", "a list"]),
+        ({"missing": [["a"]]}, ["missing", "a list"]),
         ({"header": "no"}, ["header: got 'no'"]),
     ],
 )
@@ -181,3 +181,49 @@ def test_what_is_not_left_by_a_stopped_command_is_neither_used_nor_removed(tmp_p
 def test_places_that_cannot_be_are_refused(place):
     refused(lambda: crowdjax.load(place), "folder")
     refused(lambda: crowdjax.fit(TABLE, "majority").save(place), "out")
+
+
+# What a newcomer stumbled over
+
+
+def test_empty_columns_and_a_header_in_quotes_are_no_obstacle(tmp_path):
+    (tmp_path / "t.csv").write_text('worker;"task; or\nitem";label;;\na;1;1;;\nb;1;0;;\n')
+    columns = {"labeler": "worker", "instance": "task; or\nitem", "label": "label"}
+    assert io.read_labels(tmp_path / "t.csv", columns=columns)[1].labelers.tolist() == ["a", "b"]
+
+
+def test_empty_labels_are_left_out_where_that_is_said(tmp_path):
+    for label in ([1, None, 0], pd.array([1, None, 0], dtype="Int64"), ["yes", "", "no"]):
+        table = pd.DataFrame({"worker": list("abc"), "task": [1, 1, 1], "label": label})
+        positive = "yes" if label[0] == "yes" else None
+        refused(lambda: io.read_labels(table, positive=positive), "(--missing '')", "label=label")  # noqa: B023
+        assert len(io.read_triples(table, missing=[""], positive=positive).label) == 2
+        assert len(io.read_triples(table, missing=[None], positive=positive).label) == 2
+
+
+def test_words_that_differ_in_case_are_said_to(tmp_path):
+    table = TABLE | {"label": ["yes", "no", "YES", "no"]}
+    message = refused(lambda: io.read_labels(table, positive="yes"), "'YES' and 'yes' differ in case only")
+    assert "--missing" not in message
+    one_and_two = TABLE | {"label": [1, 2, 1, 2]}
+    refused(lambda: io.read_labels(one_and_two), "if both are labels, say which is positive: --positive 2")
+
+
+def test_refusals_of_labels_say_which_columns_were_taken():
+    table = {"worker": list("ab"), "task": [1, 1], "answer": ["yes", "no"]}
+    refused(lambda: io.read_labels(table), "--positive yes", "--columns labeler=worker,instance=task,label=answer")
+
+
+def test_options_of_one_value_are_given_once_and_a_closed_pipe_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pd.DataFrame(TABLE).to_csv("l.csv", index=False)
+    done = CliRunner().invoke(app, ["describe", "l.csv", "--missing", "a", "--missing", "b"])
+    assert done.exit_code == 2 and "--missing: given twice" in done.stderr
+
+
+def test_labelers_known_from_the_fit_are_not_said_to_be_mostly_prior():
+    fitted = crowdjax.fit(TABLE | {"labeler": list("abab")}, "one-coin")
+    new = {"labeler": ["a", "x"], "instance": ["n", "n"], "label": [1, 1]}
+    assert [w for w in fitted.predict(new).warnings if "gave one label" in w] == [
+        "1 of 1 labelers gave one label; what is said of them is mostly prior."
+    ]

@@ -191,7 +191,7 @@ def test_the_odd_value_is_the_one_to_blame(tmp_path):
     rows = [("w", f"q{k}", "unsure" if k == 7 else ["yes", "no"][k % 2]) for k in range(40)]
     path = csv(tmp_path / "t.csv", written(",", NAMES, rows))
     message = refused(lambda: io.read_labels(path), "'label', row 8: got 'unsure' (1 of 40 labels)", "'yes' (20)")
-    assert message.endswith("to leave it out: --missing unsure --positive yes")
+    assert "; to leave it out: --missing unsure --positive yes; columns taken: --columns labeler=worker," in message
     found = io.read_triples(path, missing=["unsure"], positive="yes")
     assert len(found.label) == 39
     assert found.notes == ("1 of 40 labels are left out: 'unsure'.",)

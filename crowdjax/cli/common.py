@@ -240,6 +240,9 @@ def errors():
             yield
     except typer.Exit:
         raise
+    except BrokenPipeError:  # who reads the output has enough, as head has
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the interpreter flushes it at its end
+        raise typer.Exit(0) from None
     except KeyboardInterrupt as stop:
         raise typer.Exit(fail(str(stop) or "stopped", 1)) from None
     except Exception as error:  # whatever it is: one line, no traceback

@@ -26,7 +26,15 @@ class Compact:
 
 
 class Command(Compact, typer.core.TyperCommand):
-    """A command with compact help."""
+    """A command with compact help; an option that takes one value is given once."""
+
+    def parse_args(self, ctx, args):
+        given = [word.partition("=")[0] for word in (args[: args.index("--")] if "--" in args else args)]
+        for parameter in self.params:
+            names = [] if getattr(parameter, "is_flag", True) or parameter.multiple else parameter.opts
+            if sum(given.count(name) for name in names) > 1:
+                ctx.fail(f"{names[0]}: given twice; allowed: once (several values with commas between them)")
+        return super().parse_args(ctx, args)
 
 
 def lines(command, ctx) -> Iterator[str]:

@@ -224,7 +224,7 @@ def columns_to_long(
         known = gold.filter(pc.and_(*(pa.array(~np.asarray(is_missing(gold[n]))) for n in ("instance", "label"))))
         known = _gold(known, table.place)
     places = {role: where(name) for role, name in names.items()}
-    return Long(table.place, long, places, (*notes, *_of_gold(known)), dict(names), known)
+    return Long(table.place, long, places, (*notes, *_of_gold(known)), dict(names), known, named=True)
 
 
 def is_missing(column: pa.ChunkedArray) -> np.ndarray:

@@ -22,6 +22,7 @@ class Long(NamedTuple):
         roles: which column (of an export: which key) plays each role, for the user to read.
         gold: the truths that an export holds, columns instance and label, each instance once; None where it has none.
         anonymous: whether these are counts of an instance's labels, whose labelers nobody knows.
+        named: whether the roles are names of columns that may be given for them.
         about: how the file was read where that is worth saying (``tables.Table.about``).
     """
 
@@ -33,6 +34,7 @@ class Long(NamedTuple):
     gold: pa.Table | None = None
     anonymous: bool = False
     about: str = ""
+    named: bool = False
 
 
 def left_out(count: int, what: str) -> list[str]:

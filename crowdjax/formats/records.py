@@ -152,7 +152,7 @@ def _column(records: Records, name: str) -> pa.Array:
         if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(v, dict | list) for v in value)):
             raise InputError(f"{place}, {at}: got {brief(value)}; allowed: text, numbers or dates")
     kinds = {type(v) for v in values} - {type(None)}
-    if bool in kinds and kinds - {bool}:  # true is not 1
+    if bool in kinds and kinds & {int, float}:  # true is not 1
         refuse_mixed(values, records.place, name)
     try:
         return pa.array(values)

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 from crowdjax.columns import MISSING, id_column, listed, plain_column, rows_of, word
 from crowdjax.formats.long import Long
 from crowdjax.labels import InputError
-from crowdjax.roles import Columns, is_alias, is_row_number, named, plain
+from crowdjax.roles import Columns, is_alias, is_row_number, named, plain, shell
 from crowdjax.tables import Table
 
-NO_LABELERS = ("weight", "truth", "gold", "score", "text", "label")
+NO_LABELERS = ["weight", "truth", "gold", "score", "text", "label", "total", "majority", "consensus", "timestamp"]
 MOST_VALUES, MOST_LENGTH = 20, 40  # of cells that look like labels
 
 
@@ -55,7 +55,7 @@ def read(table: Table, columns: Columns | None, rows: Literal["instance", "label
             raise InputError(
                 f"{table.place}: column {name!r} is hardly {'a labeler' if others == 'labeler' else 'an instance'}; "
                 f"leave it out, or say which columns are: columns={{{others!r}: {some or ['?']!r}}} "
-                f"(--from {form} --columns {rows}={key}{''.join(f',{others}={n}' for n in some)})"
+                f"(--from {form} --columns {shell(f'{rows}={key}' + ''.join(f',{others}={n}' for n in some))})"
             )
     if len({key, *names}) <= len(names):
         raise InputError(f"{table.place}: columns {listed([key, *names])}; allowed: each once")
