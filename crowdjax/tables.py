@@ -336,7 +336,7 @@ def _as_relation(source, answers: pa.Table):
 
 
 def write(table: pa.Table, out: Path) -> int:
-    """Write CSV or Parquet; the file appears whole or not at all. Empty cells of CSV are nulls.
+    r"""Write CSV or Parquet; the file appears whole or not at all. Empty cells of CSV are nulls.
 
     In CSV, text that a spreadsheet would run as a formula gets an apostrophe in front; text that is a number is left.
 
