@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import crowdjax
-from crowdjax import api, factor
+from crowdjax import api, factor, results
 
 W, I = 8, 30
 
@@ -234,9 +234,12 @@ def test_a_tampered_fit_is_refused(result, tmp_path):
     result.save(out)
     record = json.loads((out / "fit.json").read_text())
     (out / "fit.json").write_text(json.dumps({**record, "config": {"n_factors": 2}}))
+    with pytest.raises(crowdjax.InputError, match="changed since it was written"):
+        crowdjax.load(out)
+    (out / "fit.json").write_text(json.dumps(results.sealed({**record, "config": {"n_factors": 2}})))
     with pytest.raises(crowdjax.InputError, match=r"fit\.npz: array"):
         crowdjax.load(out)
-    (out / "fit.json").write_text(json.dumps({k: v for k, v in record.items() if k != "solver"}))
+    (out / "fit.json").write_text(json.dumps(results.sealed({k: v for k, v in record.items() if k != "solver"})))
     with pytest.raises(crowdjax.InputError, match="not a fit of crowdjax"):
         crowdjax.load(out)
     result.predict(TABLE).save(tmp_path / "prediction")
