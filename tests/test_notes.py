@@ -82,7 +82,7 @@ SCENES: dict[str, tuple[dict[str, pd.DataFrame | list], tuple[Step, ...]]] = {
         {"labels.csv": plus(TABLE[:-1], *TABLE[:5].itertuples(index=False), VISITOR), "new.csv": plus(TABLE, VISITOR)},
         (
             Step(MAJORITY, "out/fit.json", ("5 of 245 labels repeat", "1 of 9 labelers gave one", "are undecided")),
-            Step("predict out new.csv --out new", "new/predict.json", ("1 of 9 labelers gave one",)),
+            Step("predict out new.csv --out new", "new/predict.json", ("instances are undecided",)),
             Step("predict out alone.csv --out new", "new/predict.json", ("22 of 30 labelers are not in the fit",)),
         ),
     ),
