@@ -324,7 +324,7 @@ def _pasted(value: str) -> str:
 
 
 def signs(column: pa.ChunkedArray, place: str, where: Where, words: Words | None = None) -> Int8[np.ndarray, " N"]:
-    """A column of labels as -1 and +1."""
+    """A column of labels as codes 0 and 1."""
     allowed = f"{ALPHABET}; or two words, one of them said to be positive"
     if words is not None:
         allowed = " or ".join(repr(w) for w in words if w is not None)
@@ -342,7 +342,7 @@ def signs(column: pa.ChunkedArray, place: str, where: Where, words: Words | None
     if words is None and (label == 0).any() and (label == -1).any():
         minus, zero = (int(np.flatnonzero(label == v)[0]) for v in (-1, 0))
         raise _bad(column[minus], place, where, minus, f"0/1 throughout ({_at(where, zero)} has 0) or -1/+1 throughout")
-    return np.where(label == 1, 1, -1).astype(np.int8)
+    return (label == 1).astype(np.int8)
 
 
 def sign(label: str, words: Words | None = None) -> int | None:

@@ -247,7 +247,7 @@ def read_labels(
         >>> table = {"worker": ["ann", "bob", "ann"], "task": ["q1", "q1", "q2"], "label": ["yes", "no", "yes"]}
         >>> labels, index = read_labels(table, positive="yes")
         >>> labels.label.tolist(), index.labelers.tolist(), index.instances.tolist()
-        ([1, -1, 1], ['ann', 'bob'], ['q1', 'q2'])
+        ([1, 0, 1], ['ann', 'bob'], ['q1', 'q2'])
     """
     given = by_table(columns, ("labels",) if gold is None else ("labels", "gold"))
     triples = read_triples(
@@ -309,7 +309,7 @@ def _opened(source, kind: str, columns: Columns | None = None, *, place: str | N
 def read_gold(
     source, instances: np.ndarray | pa.Array, words: Words | None = None, *, columns: Columns | None = None
 ) -> Float[np.ndarray, " I"]:
-    """The known truth of each instance as -1 or +1, NaN where unknown, from a table with columns instance and label.
+    """The code of the known truth of each instance, NaN where unknown, from a table with columns instance and label.
 
     Args:
         words: those of the labels, where they are in words.

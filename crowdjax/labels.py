@@ -5,7 +5,7 @@ Problems are refused here, at the door; the kernels trust what they get.
 
 Layout. Triples are sorted by instance and cut into ``n_blocks`` blocks of ``block_instances`` consecutive instances.
 Every block holds the same number of triples, so a kernel may reshape the flat arrays to ``[n_blocks, -1]`` and scan;
-what a block lacks is padding: label 0, weight 0. One block means a flat layout, which small problems use.
+what a block lacks is padding: label -1, weight 0. One block means a flat layout, which small problems use.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Int8
 
-__all__ = ["InputError", "LabelError", "LabelIndex", "Labels", "signs"]
+__all__ = ["InputError", "LabelError", "LabelIndex", "Labels", "codes", "gold_codes"]
 
 Repeats = Literal["count", "first", "last", "mean"]
 
@@ -82,28 +82,32 @@ class Labels(eqx.Module):
     Attributes:
         labeler: index of the labeler of each triple, in [0, n_labelers).
         instance: index of the instance, in [0, n_instances), non-decreasing.
-        label: -1 or +1; 0 marks padding.
+        label: the code of the label, in [0, n_values): which of the values it is; -1 marks padding.
         weight: multiplicity of the judgement; ``None`` means one each. 0 leaves a judgement out.
-        gold: the known truth of each instance, -1 or +1, 0 where unknown; ``None`` where there is none at all.
+        gold: the code of the known class of each instance, in [0, n_classes), -1 where unknown; ``None`` where there
+            is none at all.
         n_labelers, n_instances: sizes (static under jit).
+        n_values, n_classes: L, how many values a label has, and K, how many classes the truth has (static under jit).
         n_blocks, block_instances: the layout, see the module's docstring (static under jit).
         shard: where these are one device's part of a larger problem; ``None``: they are all there is.
 
     Example:
         >>> labels = Labels.from_arrays(labeler=[0, 1, 0], instance=[0, 0, 1], label=[1, 0, 1])
         >>> labels.label.tolist(), labels.n_labelers, labels.n_instances
-        ([1, -1, 1], 2, 2)
+        ([1, 0, 1], 2, 2)
     """
 
     labeler: Int[Array, " N"]
     instance: Int[Array, " N"]
-    label: Int8[Array, " N"]
+    label: Int[Array, " N"]
     weight: Float[Array, " N"] | None
-    gold: Int8[Array, " I"] | None
+    gold: Int[Array, " I"] | None
     n_labelers: int = eqx.field(static=True)
     n_instances: int = eqx.field(static=True)
     n_blocks: int = eqx.field(static=True)
     block_instances: int = eqx.field(static=True)
+    n_values: int = eqx.field(static=True, default=2)
+    n_classes: int = eqx.field(static=True, default=2)
     shard: Shard | None = None
 
     @classmethod
@@ -117,6 +121,8 @@ class Labels(eqx.Module):
         gold=None,
         n_labelers: int | None = None,
         n_instances: int | None = None,
+        n_values: int = 2,
+        n_classes: int | None = None,
         repeats: Repeats = "count",
         blocks: bool = True,
     ) -> Labels:
@@ -124,10 +130,12 @@ class Labels(eqx.Module):
 
         Args:
             labeler, instance: integer indices from 0, shape [N].
-            label: 0/1, -1/+1 or booleans, shape [N].
+            label: codes 0 to n_values - 1, shape [N]; two values may also be -1/+1 or booleans.
             weight: multiplicities >= 0, shape [N].
-            gold: known truth per instance, shape [I]: 0/1 or -1/+1, NaN where unknown.
+            gold: known class per instance, shape [I], as ``label``; NaN where unknown.
             n_labelers, n_instances: sizes; by default one more than the largest index.
+            n_values: L, how many values a label has.
+            n_classes: K, how many classes the truth has; by default as many as values.
             repeats: what to do with several judgements of one labeler on one instance: ``count`` them all, keep the
                 ``first`` or the ``last`` row, or let them share one judgement's weight (``mean``).
             blocks: ``False`` forces the flat layout (needed where the triples themselves are vmapped over).
@@ -136,16 +144,19 @@ class Labels(eqx.Module):
             LabelError: lengths differ, an index is negative or too large, a label is outside its alphabet, a weight is
                 negative or above 1e30, nothing is left.
 
-        Example: two judgements of one pair, of which the last counts
+        Example: two judgements of one pair, of which the last counts; and three classes
             >>> Labels.from_arrays([0, 0], [0, 0], [1, 0], repeats="last").label.tolist()
-            [-1]
+            [0]
+            >>> Labels.from_arrays([0, 1], [0, 0], [2, 1], n_values=3).n_classes
+            3
         """
         if repeats not in get_args(Repeats):
             raise LabelError(f"repeats: got {repeats!r}; allowed: {', '.join(get_args(Repeats))}")
         labeler, n_labelers = _indices(labeler, "labeler", n_labelers)
         instance, n_instances = _indices(instance, "instance", n_instances)
-        sign = signs(label, "label")
-        n = len(sign)
+        n_values, n_classes = _sizes(n_values, n_classes)
+        code = codes(label, "label", n_values)
+        n = len(code)
         if not len(labeler) == len(instance) == n:
             raise LabelError(f"lengths differ: labeler {len(labeler)}, instance {len(instance)}, label {n}")
         if n == 0:
@@ -160,7 +171,7 @@ class Labels(eqx.Module):
                     f"weight: got {weight[bad[0]]} at row {bad[0]}; allowed: numbers from 0 to {MOST_WEIGHT:g}"
                 )
         if gold is not None:
-            gold = gold_signs(gold, n_instances)
+            gold = gold_codes(gold, n_instances, n_classes)
 
         counted = np.ones(n, bool) if weight is None else weight > 0
         if not counted.any():
@@ -169,8 +180,8 @@ class Labels(eqx.Module):
         if repeats in ("first", "last"):
             order = _one_per_pair(labeler, instance, counted, repeats)
         else:
-            order = np.lexsort((sign, labeler, instance))  # stable: equal triples keep their row order
-        labeler, instance, sign = labeler[order], instance[order], sign[order]
+            order = np.lexsort((code, labeler, instance))  # stable: equal triples keep their row order
+        labeler, instance, code = labeler[order], instance[order], code[order]
         weight = None if weight is None else weight[order]
         if repeats == "mean":
             share = _share_of_pair(labeler, instance, counted[order])
@@ -178,12 +189,28 @@ class Labels(eqx.Module):
                 weight = weight * share
             elif (share != 1).any():
                 weight = share
-        return _lay_out(labeler, instance, sign, weight, gold, n_labelers, n_instances, blocks)
+        laid = _lay_out(labeler, instance, code, weight, gold, n_labelers, n_instances, blocks)
+        return dataclasses.replace(laid, n_values=n_values, n_classes=n_classes)
+
+    @property
+    def real(self) -> Bool[Array, " N"]:
+        """Which stored triples are no padding."""
+        return self.label >= 0
 
     @property
     def counts(self) -> Float[Array, " N"]:
         """The multiplicity c of every stored triple, 0 for padding."""
-        return abs(self.label) if self.weight is None else self.weight
+        return self.real.astype(np.int8) if self.weight is None else self.weight
+
+    @property
+    def sign(self) -> Int8[Array, " N"]:
+        """Labels of two values as -1 and +1, as the paper has them; 0 for padding."""
+        return (2 * self.label - 1) * self.real
+
+    @property
+    def gold_sign(self) -> Int8[Array, " I"] | None:
+        """Known truths of two classes as -1 and +1, 0 where unknown; ``None`` where there is none at all."""
+        return None if self.gold is None else (2 * self.gold - 1) * (self.gold >= 0)
 
     def across(self, sums):
         """Sums over these instances, a pytree of arrays of one type, added up over all shards in one go."""
@@ -202,14 +229,16 @@ class Labels(eqx.Module):
 
     def with_weight(self, weight: Float[Array, " N"]) -> Labels:
         """The same triples with other multiplicities (shape and order of ``label``); traceable. Padding keeps 0."""
-        return dataclasses.replace(self, weight=weight * abs(self.label))
+        return dataclasses.replace(self, weight=weight * self.real)
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelIndex:
-    """The ids behind the indices: ``labelers[i]`` and ``instances[j]``, sorted.
+    """The ids behind the indices: ``labelers[i]`` and ``instances[j]``, sorted; and the values behind the codes.
 
     Attributes:
+        classes: the K classes of the truth in the user's own values, in order; of two the last is the positive one.
+        values: the L values of labels; None: they are the classes.
         columns: the same as columns of pyarrow (``"labeler"``, ``"instance"``), with types that NumPy lacks, as times
             with a zone; None where they were made by hand.
 
@@ -221,40 +250,63 @@ class LabelIndex:
     labelers: np.ndarray
     instances: np.ndarray
     columns: Mapping[str, Any] | None = None
+    classes: tuple[Any, ...] = (0, 1)
+    values: tuple[Any, ...] | None = None
 
 
-def signs(values, name: str, rows=None) -> np.ndarray:
-    """0/1, -1/+1 or boolean values as int8 in {-1, +1}; raises ``LabelError`` for anything else, naming its row
-    (``rows``: the rows that the values come from, by default all).
+def codes(values, name: str, n_values: int = 2, rows=None) -> Int[np.ndarray, " N"]:
+    """Labels as codes 0 to n_values - 1 in the smallest type; two values may also be -1/+1 or booleans.
+
+    Args:
+        rows: the rows that the values come from, by default all.
+
+    Raises:
+        LabelError: anything else, naming its row.
 
     Example:
-        >>> signs([0, 1, 1], "label").tolist()
-        [-1, 1, 1]
+        >>> codes([-1, 1, 1], "label").tolist(), codes([0, 2], "label", 3).tolist()
+        ([0, 1, 1], [0, 2])
     """
     values = np.asarray(values).reshape(-1)
     rows = np.arange(len(values)) if rows is None else rows
-    if values.dtype == bool:
-        return np.where(values, 1, -1).astype(np.int8)
+    kind = np.int8 if n_values <= 2**7 - 1 else np.int16 if n_values <= 2**15 - 1 else np.int32
+    allowed = "0/1, -1/+1 or true/false" if n_values == 2 else f"0 to {n_values - 1}"
+    if values.dtype == bool and n_values == 2:
+        return values.astype(kind)
     if values.dtype.kind not in "iuf":
-        raise LabelError(f"{name}: values of type {values.dtype}; allowed: 0/1, -1/+1 or true/false")
-    bad = np.flatnonzero(~np.isin(values, (-1, 0, 1)))
+        raise LabelError(f"{name}: values of type {values.dtype}; allowed: {allowed}")
+    low = -1 if n_values == 2 else 0
+    bad = np.flatnonzero(~((values >= low) & (values < n_values) & (values == np.floor(values))))
     if bad.size:
-        raise LabelError(f"{name}: got {values[bad[0]]} at row {rows[bad[0]]}; allowed: 0/1, -1/+1 or true/false")
-    if (values == 0).any() and (values == -1).any():
-        minus, zero = (rows[np.flatnonzero(values == v)[0]] for v in (-1, 0))
-        raise LabelError(f"{name}: got -1 at row {minus} and 0 at row {zero}; allowed: either 0/1 or -1/+1 throughout")
-    return np.where(values == 1, 1, -1).astype(np.int8)
+        raise LabelError(f"{name}: got {values[bad[0]]} at row {rows[bad[0]]}; allowed: {allowed}")
+    if n_values == 2 and (values == -1).any():
+        if (values == 0).any():
+            minus, zero = (rows[np.flatnonzero(values == v)[0]] for v in (-1, 0))
+            raise LabelError(
+                f"{name}: got -1 at row {minus} and 0 at row {zero}; allowed: either 0/1 or -1/+1 throughout"
+            )
+        return (values == 1).astype(kind)
+    return values.astype(kind)
 
 
-def gold_signs(gold, n_instances: int) -> np.ndarray:
-    """Known truths as int8: -1, +1, and 0 where unknown (NaN)."""
+def gold_codes(gold, n_instances: int, n_classes: int = 2) -> Int[np.ndarray, " I"]:
+    """Known classes as codes, -1 where unknown (NaN)."""
     gold = np.asarray(gold, dtype=np.float64).reshape(-1)
     if len(gold) != n_instances:
         raise LabelError(f"gold: {len(gold)} entries for {n_instances} instances; one each, NaN where unknown")
-    known = ~np.isnan(gold)
-    out = np.zeros(n_instances, np.int8)
-    out[known] = signs(gold[known], "gold", np.flatnonzero(known))
+    known = np.flatnonzero(~np.isnan(gold))
+    found = codes(gold[known], "gold", n_classes, known)
+    out = np.full(n_instances, -1, found.dtype)
+    out[known] = found
     return out
+
+
+def _sizes(n_values: int, n_classes: int | None) -> tuple[int, int]:
+    n_classes = n_values if n_classes is None else n_classes
+    for name, size in {"n_values": n_values, "n_classes": n_classes}.items():
+        if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 2:
+            raise LabelError(f"{name}: got {size!r}; allowed: a whole number from 2")
+    return int(n_values), int(n_classes)
 
 
 def _indices(values, name: str, size: int | None) -> tuple[np.ndarray, int]:
@@ -294,8 +346,8 @@ def _share_of_pair(labeler, instance, counted) -> np.ndarray:
     return (1.0 / np.maximum(np.bincount(group, counted), 1))[group]
 
 
-def _lay_out(labeler, instance, sign, weight, gold, n_labelers, n_instances, blocks) -> Labels:
-    n = len(sign)
+def _lay_out(labeler, instance, code, weight, gold, n_labelers, n_instances, blocks) -> Labels:
+    n = len(code)
     per_block, n_blocks, width = n_instances, 1, n
     if blocks and n >= FLAT_BELOW:
         per_block, n_blocks, width = _block_shape(instance, n_instances)
@@ -311,13 +363,13 @@ def _lay_out(labeler, instance, sign, weight, gold, n_labelers, n_instances, blo
             out[slot] = values
             return out
 
-        labeler, instance, sign = pad(labeler, 0), pad(instance, last), pad(sign, 0)
+        labeler, instance, code = pad(labeler, 0), pad(instance, last), pad(code, -1)
         weight = None if weight is None else pad(weight, 0)
     # NumPy arrays stay NumPy until a kernel takes them: no device is touched here.
     return Labels(
         labeler=labeler,
         instance=instance.astype(np.int32),
-        label=sign,
+        label=code,
         weight=weight,
         gold=gold,
         n_labelers=n_labelers,

@@ -19,10 +19,10 @@ from jaxtyping import Array, Bool, Float
 
 from crowdjax import likelihood
 from crowdjax.labels import Labels
-from crowdjax.segments import NUMBERS_PER_VALUE, add_by, in_blocks, sum_by, total
+from crowdjax.observation.blocks import n_parts, over_blocks
+from crowdjax.segments import add_by, sum_by, total
 
 SIGNS = np.array([-1, 1], np.int8)  # the labels, in the order of a tally's columns
-MAX_PARTS = 64  # tables that sums by labeler are gathered in
 
 
 class Factors(NamedTuple):
@@ -215,22 +215,6 @@ def _instances(odds, prior_logit, gold, held, use, n):
     return total(jnp.where(jnp.arange(value.shape[0]) < n, value, 0)), p
 
 
-def n_parts(labels: Labels, columns: int = 1) -> int:
-    """In how many tables the sums by labeler are gathered, one block of labels after the other, before they are added
-    up: a running float32 sum of 1e6 terms loses digits. Where tables would be large no labeler has that many labels.
-
-    One where all blocks are taken at once: there ``segments.add_by`` spreads the labels.
-
-    Args:
-        columns: numbers that a table has for each labeler.
-    """
-    if not in_blocks():
-        return 1
-    stored = labels.label.shape[0]
-    most = min(stored // (32 * labels.n_labelers), NUMBERS_PER_VALUE * stored // (labels.n_labelers * columns))
-    return max(1, min(MAX_PARTS, labels.n_blocks, most))
-
-
 def _tables(labels: Labels, factors: Factors) -> list[Float[Array, " K"]]:
     """Empty tables for sums by labeler: of every factor and of the bias."""
     n = factors.alpha.shape[1] + (factors.gamma is not None)
@@ -242,50 +226,6 @@ def _of_tables(labels: Labels, factors: Factors, tables: list[Float[Array, " K"]
     sums = [table.reshape(-1, labels.n_labelers).sum(0) for table in tables]
     n_factors = factors.alpha.shape[1]
     return jnp.stack(sums[:n_factors], axis=1), None if factors.gamma is None else sums[-1]
-
-
-def over_blocks(block, labels: Labels, sums, instances, dtype, parts: int = 1):
-    """Scans ``block`` over the blocks of the labels, whose triples come first and ``instances`` last.
-
-    Args:
-        block: (sums, (labeler, instance, label, counts, *instances, start, part), size) -> (sums, the block's own
-            results, among them arrays by instance). start: the block's first instance; size: how many instances it has;
-            part: the table that its sums by labeler go into.
-        parts: how many tables there are.
-    """
-    stored, width = labels.n_blocks, labels.label.shape[0] // labels.n_blocks
-    n_blocks, size = stored, labels.block_instances
-    if stored > 1 and not in_blocks():
-        n_blocks, size, width = 1, stored * size, stored * width
-
-    def blocked(values, n):
-        """[n, ...] -> [n_blocks, n / n_blocks, ...], padded at the end."""
-        if values is None:
-            return None
-        missing = n_blocks * n - values.shape[0]
-        values = jnp.pad(values, [(0, missing)] + [(0, 0)] * (values.ndim - 1)) if missing else values
-        values = jax.lax.optimization_barrier(values)  # without, XLA on a CPU makes them anew in every block
-        return values.reshape(n_blocks, n, *values.shape[1:])
-
-    xs = (
-        *(blocked(v, width) for v in (labels.labeler, labels.instance, labels.label, labels.weight)),
-        *(blocked(v, size) for v in instances),
-        jnp.arange(n_blocks, dtype=jnp.int32) * size,
-        jnp.arange(n_blocks, dtype=jnp.int32) * parts // n_blocks,
-    )
-
-    def counted(sums, xs):  # multiplicities of one are made block by block: four bytes a label less
-        labeler, instance, label, weight, *rest = xs
-        counts = (abs(label) if weight is None else weight).astype(dtype)
-        return block(sums, (labeler, instance, label, counts, *rest), size)
-
-    if n_blocks == 1:
-        sums, out = counted(sums, jax.tree.map(lambda v: v[0], xs))
-        out = jax.tree.map(lambda v: v[None], out)
-    else:
-        sums, out = jax.lax.scan(counted, sums, xs)
-    by_instance = lambda v: v.reshape(-1, *v.shape[2:])[: labels.n_instances] if v.ndim > 1 else v  # noqa: E731
-    return sums, jax.tree.map(by_instance, out)
 
 
 def curvature_pass(labels: Labels, factors: Factors) -> Factors:

@@ -23,9 +23,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from crowdjax.factor.features import PRECISION
-from crowdjax.factor.kernels import SIGNS, n_parts, over_blocks
+from crowdjax.factor.kernels import SIGNS
 from crowdjax.integrated.model import IntegratedConfig, Parameters, class_logit, log_weights
 from crowdjax.labels import Labels
+from crowdjax.observation.blocks import n_parts, over_blocks
 from crowdjax.segments import add_by, sum_by, total
 
 

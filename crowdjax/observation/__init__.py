@@ -1,0 +1,1 @@
+"""Observation models: how labels depend on the truth, and the passes over the labels that every model shares."""
