@@ -1,1 +1,25 @@
-"""Observation models: how labels depend on the truth, and the passes over the labels that every model shares."""
+"""Observation models: how labels depend on the truth, and the passes over the labels that every model shares.
+
+found = observation.fit_jit(labels, observation.DawidSkene())        # found.posterior [I, K]
+"""
+
+from crowdjax.observation.contract import Observation, Pass
+from crowdjax.observation.fit import Fit, Solver, fit, fit_jit, predict
+from crowdjax.observation.nominal import Majority, OneCoin
+from crowdjax.observation.table import evidence, table_pass, tally, vote_shares
+
+__all__ = [
+    "Fit",
+    "Majority",
+    "Observation",
+    "OneCoin",
+    "Pass",
+    "Solver",
+    "evidence",
+    "fit",
+    "fit_jit",
+    "predict",
+    "table_pass",
+    "tally",
+    "vote_shares",
+]

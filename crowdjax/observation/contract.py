@@ -1,0 +1,93 @@
+"""The contract: what a model of labels says, and what one pass over the labels gives back.
+
+A model gives, for every labeler i, a table of the log-probabilities of labels l at latent points g, and a log prior of
+the points. Points are classes (majority, coins, Dawid and Skene), or classes times a grid (integrated models):
+
+    T[i,l,g] = log p(l | i, g)      v[g] or v[j,g]      class_of_point[g,k] = P(z = k | g)
+
+Everything else, a pass, its gradients, fits, devices, prediction, saving, follows from these three: see
+``crowdjax.observation.table`` and ``crowdjax.observation.fit``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from jaxtyping import Array, Float
+
+from crowdjax.labels import Labels
+
+Params = Any  # a pytree of arrays
+
+
+@runtime_checkable
+class Observation(Protocol):
+    """A model of labels: a frozen dataclass (static under jit) or an ``equinox.Module`` (its arrays are data).
+
+    A model may add ``m_step(params, counts, points) -> params``, the exact maximum of
+
+        Q(params) = Σ counts · table + Σ points · log_points + log_prior
+
+    in closed form or by Newton steps; a fit is then EM, accelerated. Without it a fit climbs by the gradient.
+
+    Example: a coin that is right three times in four, which nothing is learnt of
+        >>> import dataclasses, jax.numpy as jnp
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Coin:
+        ...     def start(self, labels, votes): return {"a": jnp.full(labels.n_labelers, 0.75)}
+        ...     def table(self, params): return jnp.log(jnp.where(jnp.eye(2), params["a"][:, None, None], 0.25))
+        ...     def log_points(self, params): return jnp.log(jnp.full(2, 0.5))
+        ...     def class_of_point(self, params): return jnp.eye(2)
+        ...     def log_prior(self, params): return jnp.array(0.0)
+        ...     def specs(self, params): return {"a": "labeler"}
+        >>> isinstance(Coin(), Observation)
+        True
+    """
+
+    def start(self, labels: Labels, votes: Float[Array, "I K"]) -> Params:
+        """Parameters to start from, with their final shapes.
+
+        Args:
+            votes: the share of each class in the votes of each instance (``crowdjax.observation.table.vote_shares``).
+        """
+        ...
+
+    def table(self, params: Params) -> Float[Array, "W L G"]:
+        """log p(label l | labeler i, point g)."""
+        ...
+
+    def log_points(self, params: Params) -> Float[Array, " G"] | Float[Array, "I G"]:
+        """The log prior of the points, of all instances alike or of each."""
+        ...
+
+    def class_of_point(self, params: Params) -> Float[Array, "G K"]:
+        """P(class k | point g): the identity where points are classes."""
+        ...
+
+    def log_prior(self, params: Params) -> Float[Array, ""]:
+        """log p(params), up to a constant."""
+        ...
+
+    def specs(self, params: Params) -> Any:
+        """What the first axis of each array runs over: ``"labeler"``, ``"instance"`` or None."""
+        ...
+
+
+class Pass(NamedTuple):
+    """What one pass over the labels gives: sums over the instances of this shard.
+
+    Attributes:
+        value: Σ_j log Σ_g exp h_jg, the evidence.
+        posterior: P(z_j = k | labels).
+        counts: n[i,l,g] = Σ_j c_ij [L_ij = l] q_jg, the sufficient statistic of the labelers.
+        points: Σ_j q_jg, or q itself where the prior is of each instance.
+
+    Example:
+        >>> Pass._fields
+        ('value', 'posterior', 'counts', 'points')
+    """
+
+    value: Float[Array, ""]
+    posterior: Float[Array, "I K"]
+    counts: Float[Array, "W L G"]
+    points: Float[Array, " G"] | Float[Array, "I G"]

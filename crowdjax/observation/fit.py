@@ -1,0 +1,264 @@
+"""The fit of any observation model: EM where the model has an M-step, else by the gradient; one program.
+
+    objective(params) = evidence(table, log_points) + log_prior(params)
+
+It starts with the maximum of Q at the shares of votes, which takes no pass over the labels. EM is accelerated
+(Anderson); the gradient goes to L-BFGS. Both know each parameter's scale from ``specs``: a labeler's from how many
+labels he gave, anybody's from all of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Literal, get_args
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int
+
+from crowdjax import optimize
+from crowdjax.directions import inner, lbfgs
+from crowdjax.labels import InputError, Labels
+from crowdjax.observation.blocks import over_blocks
+from crowdjax.observation.contract import Observation, Params, Pass
+from crowdjax.observation.table import evidence, table_pass, tally, vote_shares
+from crowdjax.segments import add_by, sum_by, total
+
+Method = Literal["auto", "em", "lbfgs"]
+CURVATURE = 0.25  # of a log-odds, per label, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Solver:
+    """How a fit is found, frozen and hashable.
+
+    Attributes:
+        method: ``em`` (needs the model's ``m_step``), ``lbfgs``, or ``auto``: EM where there is an M-step.
+        max_steps: most passes over the labels.
+        rtol: stop where what is left to gain seems less than ``rtol`` (1 + |objective|).
+
+    Example:
+        >>> Solver(method="newton")
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: method: got 'newton'; allowed: auto, em, lbfgs
+    """
+
+    method: Method = "auto"
+    max_steps: int = 300
+    rtol: float = 1e-7
+
+    def __post_init__(self):
+        if self.method not in get_args(Method):
+            raise InputError(f"method: got {self.method!r}; allowed: {', '.join(get_args(Method))}")
+        if self.max_steps < 1 or not self.rtol >= 0:
+            raise InputError("max_steps and rtol: allowed: 1 or more, and 0 or more")
+
+
+class Fit(eqx.Module):
+    """What a fit found; it holds no data.
+
+    Attributes:
+        params: of the model.
+        posterior: P(z_j = k | labels).
+        objective: evidence + log prior, at the end.
+        log_likelihood: the evidence alone.
+        code: how it ended (``crowdjax.optimize.MEANING``).
+        n_steps: passes over the labels.
+        history: the objective after each pass, NaN after the last.
+
+    Example:
+        >>> [field.name for field in dataclasses.fields(Fit)][:2]
+        ['params', 'posterior']
+    """
+
+    params: Params
+    posterior: Float[Array, "I K"]
+    objective: Float[Array, ""]
+    log_likelihood: Float[Array, ""]
+    code: Int[Array, ""]
+    n_steps: Int[Array, ""]
+    history: Float[Array, " max_steps"]
+
+
+def fit(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:
+    """Fits a model to labels; pure, so that it may be vmapped (over weights, starts or arrays of the model).
+
+    Args:
+        labels: of K classes and L values; gold clamps.
+        model: a frozen dataclass or an ``equinox.Module``.
+        start: parameters to continue from; by default the maximum of Q at the shares of votes.
+
+    Raises:
+        InputError: EM is asked for and the model has no M-step.
+
+    Example: the third labeler contradicts the others
+        >>> from crowdjax.observation import OneCoin
+        >>> label = [0, 0, 1, 2, 2, 0, 1, 1, 2]
+        >>> labels = Labels.from_arrays([0, 1, 2] * 3, [0] * 3 + [1] * 3 + [2] * 3, label, n_values=3)
+        >>> fit_jit(labels, OneCoin()).posterior.argmax(1).tolist()
+        [0, 2, 1]
+    """
+    return stages(labels, model, start, solver).run()
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _run(static, solver, labels, arrays, start):
+    return fit(labels, eqx.combine(arrays, static), start, solver)
+
+
+def fit_jit(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:
+    """:func:`fit`, compiled once for each shape, model and solver.
+
+    Example:
+        >>> from crowdjax.observation import Majority
+        >>> labels = Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 2, 2], n_values=3)
+        >>> print(fit_jit(labels, Majority()).posterior.argmax(1))
+        [2]
+    """
+    arrays, static = eqx.partition(model, eqx.is_array)
+    return _run(static, solver, labels, arrays, start)
+
+
+def predict(labels: Labels, model: Observation, params: Params) -> Pass:
+    """One pass at given parameters, of labels that may be others than those of the fit.
+
+    Example:
+        >>> from crowdjax.observation import Majority
+        >>> labels = Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 2, 2], n_values=3)
+        >>> print(predict(labels, Majority(), fit_jit(labels, Majority()).params).posterior.argmax(1))
+        [2]
+    """
+    return table_pass(labels, model.table(params), model.log_points(params), model.class_of_point(params))
+
+
+def stages(labels: Labels, model: Observation, start: Params | None, solver: Solver) -> optimize.Staged:
+    """A fit as its one stage, so that a host may watch it (``crowdjax.watch``)."""
+    has_m_step = hasattr(model, "m_step")
+    if solver.method == "em" and not has_m_step:
+        raise InputError("method: em needs a model with an m_step; allowed: auto, lbfgs")
+    by_em = has_m_step and solver.method != "lbfgs"
+    votes = vote_shares(labels)
+    first = model.start(labels, votes) if start is None else start
+    first = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), first)
+    x0, unravel = ravel_pytree(first)
+    scale = _scale(labels, model, first)
+
+    def at_votes(params: Params) -> Params:
+        """The maximum of Q where the classes are the shares of votes."""
+        of_point = model.class_of_point(params)
+        if of_point.shape[0] != of_point.shape[1]:  # points are not the classes: the first pass says where they are
+            return params
+        counts, points = _across(labels, tally(labels, votes), _points(labels, votes, model.log_points(params)))
+        if by_em:
+            return model.m_step(params, counts, points)
+        return _maximize_q(model, params, counts, points, scale)
+
+    def prepare(carry, k):
+        x, best = carry
+        return (x if start is not None else ravel_pytree(at_votes(unravel(x)))[0]), best
+
+    def em_step(x):
+        params = unravel(x)
+        found = predict(labels, model, params)
+        counts, points = _across(labels, found.counts, found.points)
+        new = ravel_pytree(model.m_step(params, counts, points))[0]
+        value = labels.across(found.value) + model.log_prior(params)
+        return optimize.Step(new, -value, scale * (x - new), found.posterior), scale
+
+    def downhill(x):
+        def local(x):
+            params = unravel(x)
+            parts = model.table(params), model.log_points(params), model.class_of_point(params)
+            return evidence(labels, *parts)
+
+        value, gradient = jax.value_and_grad(local)(x)
+        value, gradient = labels.across((value, gradient))
+        prior, of_prior = jax.value_and_grad(lambda x: model.log_prior(unravel(x)))(x)
+        return -(value + prior), -(gradient + of_prior), None
+
+    def loop(carry, k):
+        settings = dict(max_steps=solver.max_steps, rtol=solver.rtol)
+        if by_em:
+            return optimize.acceleration(em_step, carry[0], **settings)
+        return optimize.minimizer(downhill, carry[0], lbfgs(inner=inner), diagonal=lambda x: scale, **settings)
+
+    def close(carry, k, found):
+        best = {"x": found.x, "value": found.value, "code": found.code, "steps": found.n_steps}
+        return found.x, best | {"history": found.history}
+
+    def end(carry):
+        best = carry[1]
+        params = unravel(best["x"])
+        return Fit(
+            params=params,
+            posterior=predict(labels, model, params).posterior,
+            objective=-best["value"],
+            log_likelihood=-best["value"] - model.log_prior(params),
+            code=best["code"],
+            n_steps=best["steps"],
+            history=-best["history"],
+        )
+
+    best = {
+        "x": x0,
+        "value": jnp.array(jnp.inf, x0.dtype),
+        "code": jnp.array(optimize.RUNNING),
+        "steps": jnp.array(0),
+        "history": jnp.full(solver.max_steps, jnp.nan, x0.dtype),
+    }
+    limit = lambda carry, k: jnp.asarray(solver.max_steps)  # noqa: E731
+    return optimize.Staged((x0, best), np.arange(1), prepare, limit, loop, close, lambda carry: carry[1]["code"], end)
+
+
+def _points(labels: Labels, q: Float[Array, "I G"], log_points) -> Float[Array, " G"] | Float[Array, "I G"]:
+    """Expected instances at the points, or of each instance where its prior is its own, as a pass gives them."""
+    q = q if labels.shard is None else q * labels.shard.real[:, None]
+    return q.sum(0) if log_points.ndim == 1 else q
+
+
+def _across(labels: Labels, counts, points):
+    """The sufficient statistics of all shards; what is of each instance stays where it is."""
+    return labels.across((counts, points)) if points.ndim == 1 else (labels.across(counts), points)
+
+
+def _scale(labels: Labels, model: Observation, params: Params) -> Float[Array, " P"]:
+    """About how much the objective curves in each parameter: by the labels that it has a say in."""
+
+    def block(sums, xs, size):
+        labeler, instance, _, counts, start, _ = xs
+        return add_by(sums, counts, labeler), sum_by(counts, instance - start, size, ordered=True)
+
+    dtype = jnp.result_type(float)
+    by_labeler, by_instance = over_blocks(block, labels, jnp.zeros(labels.n_labelers, dtype), (), dtype)
+    by_labeler, whole = labels.across((by_labeler, total(by_instance)))
+    of = {"labeler": by_labeler, "instance": by_instance, None: whole}
+
+    def fill(value, spec):
+        n = of[spec]
+        return jnp.broadcast_to(n.reshape(n.shape + (1,) * (value.ndim - n.ndim)), value.shape)
+
+    specs = jax.tree.leaves(model.specs(params), is_leaf=lambda spec: spec is None)
+    each = [fill(value, spec) for value, spec in zip(jax.tree.leaves(params), specs, strict=True)]
+    return 1 + CURVATURE * ravel_pytree(each)[0]
+
+
+def _maximize_q(model: Observation, params: Params, counts, points, scale) -> Params:
+    """The maximum of Q at given counts, by L-BFGS; it takes no pass over the labels."""
+    x0, unravel = ravel_pytree(params)
+
+    def q(x):
+        params = unravel(x)
+        of_points = (points * model.log_points(params)).sum()
+        return -((counts * model.table(params)).sum() + of_points + model.log_prior(params))
+
+    def downhill(x):
+        value, gradient = jax.value_and_grad(q)(x)
+        return value, gradient, None
+
+    settings = dict(diagonal=lambda x: scale, max_steps=50, rtol=1e-4)
+    return unravel(optimize.minimize(downhill, x0, lbfgs(inner=inner), **settings).x)
