@@ -1,0 +1,198 @@
+"""From labels that were read to a result, for any model that has a table of labelers: ``crowdjax.fit`` calls it.
+
+    triples → labels → model → fit → answers of instances, of labelers, their confusion → Result
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from crowdjax import io, optimize, outliers, spread, watch
+from crowdjax.answers import (
+    FitError,
+    about_answers,
+    about_gold,
+    about_labels,
+    about_prior,
+    about_support,
+    answer_table,
+    confusion_table,
+    labeler_table,
+    labels_of_labelers,
+    support,
+    tally,
+    votes_of,
+)
+from crowdjax.columns import listed
+from crowdjax.facade.registry import Kind
+from crowdjax.facade.models import MODELS
+from crowdjax.facade.result import Result
+from crowdjax.labels import InputError, Labels, Repeats
+from crowdjax.observation import Observation, Solver
+from crowdjax.observation.summaries import LEVEL, labeler_summary
+from crowdjax.roles import Opened
+from crowdjax.tables import Kind as TableKind
+from crowdjax.tables import as_arrow
+
+
+def fit(
+    triples: io.Triples,
+    model: str | Observation,
+    given: Mapping[str, Opened | None],
+    *,
+    classes: Kind = "nominal",
+    settings: Mapping[str, Any],
+    repeats: Repeats = "count",
+    solver: Solver = Solver(),
+    start: Result | None = None,
+    devices: int | None = None,
+    progress: watch.Progress | None = None,
+    kind: TableKind = as_arrow,
+) -> Result:
+    """Fits; settings are those of ``crowdjax.fit``.
+
+    Args:
+        triples: the labels, as ``io.read_triples`` read them.
+        given: the tables gold, labeler_features and instance_features, as ``io.open_tables`` opened them.
+        settings: of the model, those that were given.
+        kind: of the tables to show.
+    """
+    started = time.perf_counter()
+    index = triples.index
+    truth = io.truth_of(triples, given.get("gold"))
+    labels = triples.labels(repeats=repeats, gold=truth)
+    name = model if isinstance(model, str) else MODELS.name_of(model)
+    _refuse(name, labels, classes, settings)
+    features, scaling, remarks = _features(index, given)
+    built = model if not isinstance(model, str) else _made(name, labels, classes, settings, features)
+    begin = None if start is None else continued(start, name, index)
+    mapping = io.mapping(triples, given)
+    found = spread.fit(labels, built, begin, solver, devices=devices, progress=progress)
+    refuse_failed(found)
+    counts = tally(labels, found.posterior)
+    warnings = [
+        *about_labels(labels, triples, repeats),
+        *about_end(found),
+        *about_answers(found.posterior, labels_of_labelers(labels), index.classes),
+        *about_support(support(votes_of(labels), found.posterior, truth), index.classes, about_prior("learn")),
+        *about_gold(truth, index.classes),
+        *remarks,
+    ]
+    record = {
+        "model": name,
+        **outcome(found, labels),
+        "seconds": 0.0,
+        "classes": list(index.classes),
+        "values": None if index.values is None else list(index.values),
+        "kind": classes,
+        "class_shares": np.asarray(found.posterior, np.float64).mean(0).tolist(),
+        "settings": dict(settings),
+        "repeats": repeats,
+        "columns": mapping,
+        "level": LEVEL,
+        "solver": dataclasses.asdict(solver),
+        "config": config_of(built),
+        "features": {side: dataclasses.asdict(s) for side, s in scaling.items()},
+        "versions": {"jax": jax.__version__, "numpy": np.__version__},
+        "device": jax.devices()[0].device_kind,
+        "warnings": warnings,
+    }
+    tables = tables_of(labels, built, found, index)
+    record["seconds"] = time.perf_counter() - started
+    return Result(tables, record, kind, found, built, index, scaling, counts)
+
+
+def tables_of(labels: Labels, model: Observation, found, index) -> dict[str, Any]:
+    """The tables of answers: of instances, labelers and their confusion."""
+    about = labeler_summary(labels, model, found, LEVEL)
+    ids = io.ids(index, "labeler")
+    return {
+        "instances": answer_table(io.ids(index, "instance"), found.posterior, index.classes),
+        "labelers": labeler_table(ids, labels_of_labelers(labels), about, index.classes),
+        "confusion": confusion_table(ids, index.classes, index.values or index.classes, about),
+    }
+
+
+def _refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]) -> None:
+    """Refuses what a model is not made for, naming the models that are."""
+    MODELS.refuse_kind(name, classes)
+    if name not in MODELS:
+        return
+    entry = MODELS[name]
+    if labels.n_values != labels.n_classes and not entry.rectangular:
+        able = ", ".join(e.name for e in MODELS.values() if e.rectangular)
+        raise InputError(f"truth: given with model {name}, whose labels are the classes; allowed with models {able}")
+    for setting, value in settings.items():
+        if value is not None and setting not in entry.settings:
+            able = ", ".join(MODELS.with_setting(setting)) or "none of the models for more than two classes"
+            raise InputError(f"{setting}: given with model {name}; allowed with models {able}")
+
+
+def _made(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any], features) -> Observation:
+    chosen = {key: value for key, value in settings.items() if value is not None}
+    return MODELS[name].make(labels=labels, classes=classes, features=features, **chosen)
+
+
+def _features(index, given: Mapping[str, Opened | None]):
+    """(standardised features by side, their scaling, what to say of them)."""
+    rows, scaling, remarks = {}, {}, []
+    for side in ("labeler", "instance"):
+        source = given.get(f"{side}_features")
+        if source is None:
+            continue
+        values, scale, constant = io.read_features(source, side, io.ids(index, side))
+        rows[side], scaling[side] = values, scale
+        remarks += outliers.about_columns(f"{side} features", scale.names, scale.undo(values))
+        if constant:
+            remarks.append(f"Constant {side} features were left out: {listed(constant)}.")
+    return rows, scaling, remarks
+
+
+def continued(start: Result, name: str, index) -> Any:
+    """The parameters of an earlier result; its rows are matched by id."""
+    if not isinstance(start, Result) or start.record["model"] != name:
+        raise InputError(f"start: a fit of another model; allowed: an earlier result of {name}")
+    if tuple(start.index.classes) != tuple(index.classes):
+        raise InputError("start: a fit of other classes; allowed: an earlier result with the same classes")
+    return start.params_for(index)
+
+
+def refuse_failed(found) -> None:
+    """Raises ``FitError`` where a fit has no usable answer."""
+    code = int(found.code)
+    if code > optimize.STOPPED or not np.isfinite(float(found.objective)):
+        raise FitError(f"the fit failed: {optimize.MEANING[code]}")
+
+
+def about_end(found) -> list[str]:
+    """What to say where a fit did not converge."""
+    code = int(found.code)
+    return [] if code == optimize.CONVERGED else [f"The fit did not converge: {optimize.MEANING[code]}."]
+
+
+def outcome(found, labels: Labels) -> dict[str, Any]:
+    """How a fit ended and how large its labels were, for the record."""
+    code = int(found.code)
+    return {
+        "objective": float(found.objective),
+        "log_likelihood": float(found.log_likelihood),
+        "converged": code == optimize.CONVERGED,
+        "result": optimize.MEANING[code],
+        "n_iterations": int(found.n_steps),
+        "n_labels": int((np.asarray(labels.counts) > 0).sum()),
+        "n_labelers": labels.n_labelers,
+        "n_instances": labels.n_instances,
+    }
+
+
+def config_of(model: Observation) -> dict[str, Any]:
+    """The settings of a model, without its arrays."""
+    fields = dataclasses.fields(model)  # type: ignore[arg-type]
+    values = {field.name: getattr(model, field.name) for field in fields}
+    return {name: value for name, value in values.items() if not isinstance(value, np.ndarray | jax.Array)}

@@ -1,0 +1,83 @@
+"""The registry: what each model is, and what it can be used for. Everything else follows from its entry.
+
+    MODELS.add("graded", Graded, kinds={"ordinal"}, rectangular=True)       # a model of one's own has a name then
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, get_args
+
+from crowdjax.labels import InputError
+from crowdjax.observation import Observation
+from crowdjax.settings import one_of
+
+Kind = Literal["nominal", "ordinal", "exchangeable"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What the library knows of a model.
+
+    Attributes:
+        name: what users call it.
+        make: settings -> the model; by default its class.
+        kinds: of classes that it is for.
+        rectangular: whether labels may have other values than the classes.
+        settings: names of settings of ``crowdjax.fit`` that it takes besides those of all models.
+    """
+
+    name: str
+    make: Callable[..., Observation]
+    kinds: frozenset[Kind] = frozenset({"nominal"})
+    rectangular: bool = False
+    settings: frozenset[str] = frozenset()
+
+
+class Registry(Mapping[str, Entry]):
+    """Models by name.
+
+    Example:
+        >>> from crowdjax.observation import Majority
+        >>> models = Registry()
+        >>> models.add("votes", Majority)
+        >>> list(models), models["votes"].kinds
+        (['votes'], frozenset({'nominal'}))
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+
+    def add(self, name: str, make: Callable[..., Observation], *, kinds=("nominal",), rectangular=False, settings=()):
+        """Adds a model, or replaces the one of its name.
+
+        Raises:
+            InputError: a kind of classes that there is not.
+        """
+        for kind in kinds:
+            one_of("kinds", kind, get_args(Kind))
+        self._entries[name] = Entry(name, make, frozenset(kinds), rectangular, frozenset(settings))
+
+    def __getitem__(self, name: str) -> Entry:
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def name_of(self, model: Any) -> str:
+        """The name of a model that was made by hand: of its entry, or of its class."""
+        return next((e.name for e in self._entries.values() if e.make is type(model)), type(model).__name__)
+
+    def with_setting(self, name: str) -> list[str]:
+        """The models that take a setting."""
+        return [entry.name for entry in self._entries.values() if name in entry.settings]
+
+    def refuse_kind(self, name: str, kind: Kind) -> None:
+        """Refuses a model that is not for classes of this kind, naming those that are."""
+        if name in self and kind not in self[name].kinds:
+            models = ", ".join(e.name for e in self._entries.values() if kind in e.kinds)
+            raise InputError(f"classes: got {kind!r} with model {name}; allowed with models {models}")

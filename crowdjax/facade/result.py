@@ -1,0 +1,203 @@
+"""The result of a fit of any registered model: tables in the user's words, and what can be done with them further."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from crowdjax import io, results
+from crowdjax import report as reports
+from crowdjax.answers import (
+    Prediction,
+    Tally,
+    about_answers,
+    about_labels,
+    answer_table,
+    counted,
+    labels_of_labelers,
+    read_tables,
+    shown,
+)
+from crowdjax.facade.models import MODELS
+from crowdjax.formats import Form
+from crowdjax.labels import InputError, LabelIndex, Labels
+from crowdjax.observation import Fit, Observation, Params, predict_new, rows_of_labelers
+from crowdjax.roles import Columns
+from crowdjax.tables import as_arrow, kind_of
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Result(Prediction):
+    """Answers about instances, labelers and their confusions, and the fit behind them.
+
+    Attributes:
+        labelers: labeler, n_labels, accuracy with its interval.
+        confusion: labeler, truth, label, probability with its interval.
+        fit, model: of ``crowdjax.observation``; rows are in the order of ``index``.
+        index: the ids of labelers and instances, the classes and the values of labels.
+        scaling: how features were standardised.
+        tally: the labels, counted; None in a result that was loaded.
+
+    Example:
+        >>> import crowdjax
+        >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": list("xxyzzz")}
+        >>> result = crowdjax.fit(labels, model="one-coin")
+        >>> result.instances["label"].tolist(), result.confusion["truth"].tolist()[:4]
+        (['x', 'z'], ['x', 'x', 'x', 'y'])
+    """
+
+    fit: Fit
+    model: Observation
+    index: LabelIndex
+    scaling: dict[io.Key, io.Scaling]
+    tally: Tally | None = None
+
+    labelers = shown("labelers")
+    confusion = shown("confusion")
+    _title = "Fit of"
+
+    def page(self) -> reports.Page:
+        """The report: a page of the fit, its labelers, their confusions and its instances (docs/reports.md).
+
+        Raises:
+            InputError: the result was loaded; a report needs the labels' counts, which are not kept.
+        """
+        return reports.of_classes(self.record, self.tables, counted(self.tally), np.asarray(self.fit.history))
+
+    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
+        """Writes the tables, ``fit.json`` and ``fit.npz``; ``crowdjax.load`` reads them.
+
+        Args:
+            report: whether to write ``report.html`` and ``figures`` as well (:meth:`page`).
+        """
+        page = self.page() if report else None
+        with results.new_result(out, self.record) as folder:
+            self.write_tables(folder)
+            results.save_arrays(folder / "fit.npz", self.fit)
+            if page is not None:
+                reports.write(page, folder)
+
+    def predict(
+        self,
+        table,
+        *,
+        labeler_features=None,
+        instance_features=None,
+        columns: Columns | None = None,
+        form: Form | None = None,
+        missing: Sequence[Any] = (),
+        header: bool = True,
+    ) -> Prediction:
+        """The truth of new instances from their labels, the labelers held at what the fit found.
+
+        Args:
+            table: labels, as in ``crowdjax.fit``; their values are those of the fit. Labelers that the fit has not
+                seen are taken to be as the model says of anybody.
+            labeler_features, instance_features: with a row for every new labeler (every instance), where the fit used
+                features.
+            columns, form, missing, header: as in ``crowdjax.fit``.
+
+        Raises:
+            InputError: as in ``crowdjax.fit``; a label is none of the fit's values.
+        """
+        started = time.perf_counter()
+        given = {"labeler": labeler_features, "instance": instance_features}
+        for side, source in given.items():
+            if source is not None and side not in self.scaling:
+                raise InputError(f"{side} features: given, but the fit used none; leave them out or fit with them")
+        names = {f"{side}_features": scaling.names for side, scaling in self.scaling.items()}
+        said, tables = io.open_tables(
+            columns, known=names, labeler_features=labeler_features, instance_features=instance_features
+        )
+        reading = dict(form=form, missing=missing, header=header)
+        triples = io.read_triples(table, columns=said, like=self.index, **reading)
+        labels = triples.labels(repeats=self.record["repeats"])
+        known = io.positions(io.ids(triples.index, "labeler"), io.ids(self.index, "labeler"))
+        unseen = known < 0
+        features = {}
+        for side, scaling in self.scaling.items():
+            needed = unseen if side == "labeler" else True
+            ids = io.ids(triples.index, side)
+            features[side] = io.read_new_features(tables[f"{side}_features"], side, ids, scaling, needed)
+        model = made_again(self.record, labels, features)
+        found = predict_new(labels, model, self.fit.params, known)
+        mapping = io.mapping(triples, tables)
+        warnings = about_labels(labels, triples, self.record["repeats"])
+        warnings += about_answers(found.posterior, labels_of_labelers(labels)[unseen], self.index.classes)
+        if unseen.any():
+            warnings.append(
+                f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are taken to be as its prior says."
+            )
+        record = {
+            "model": self.record["model"],
+            "log_likelihood": float(found.value),
+            "n_labels": int((np.asarray(labels.counts) > 0).sum()),
+            "n_labelers": labels.n_labelers,
+            "n_instances": labels.n_instances,
+            "seconds": time.perf_counter() - started,
+            "n_unseen_labelers": int(unseen.sum()),
+            "classes": self.record["classes"],
+            "repeats": self.record["repeats"],
+            "columns": mapping,
+            "warnings": warnings,
+        }
+        answers = answer_table(io.ids(triples.index, "instance"), found.posterior, self.index.classes)
+        return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
+
+    def params_for(self, index: LabelIndex) -> Params:
+        """The parameters for other labelers and instances, matched by id, to start a fit from."""
+        known = {side: io.positions(io.ids(index, side), io.ids(self.index, side)) for side in ("labeler", "instance")}
+        return rows_of_labelers(self.model, self.fit.params, known["labeler"], known["instance"])
+
+
+def made_again(record: dict[str, Any], labels: Labels, features: dict[str, np.ndarray]) -> Observation:
+    """The model of a record, for labels that may be others."""
+    name = record["model"]
+    if name not in MODELS:
+        raise InputError(
+            f"model: {name} is not in the registry; add it first: crowdjax.facade.registry.MODELS.add({name!r}, ...)"
+        )
+    if record["settings"] is None:  # made by hand
+        return MODELS[name].make(**{key: _tuples(value) for key, value in record["config"].items()})
+    settings = {key: _tuples(value) for key, value in record["settings"].items() if value is not None}
+    return MODELS[name].make(labels=labels, classes=record["kind"], features=features, **settings)
+
+
+def _tuples(value):
+    """A setting as it was before JSON: pairs are tuples, infinite numbers are numbers."""
+    if isinstance(value, list):
+        return tuple(map(_tuples, value))
+    return float(value) if value in ("inf", "-inf") else value
+
+
+def load(folder: Path, record: dict[str, Any]) -> Result:
+    """The result that :meth:`Result.save` wrote, its record being read."""
+    try:
+        tables = read_tables(folder, "instances", "labelers", "confusion")
+        values = None if record["values"] is None else tuple(record["values"])
+        index = io.index_of(tables["labelers"], tables["instances"])
+        index = dataclasses.replace(index, classes=tuple(record["classes"]), values=values)
+        scaling = {k: io.Scaling(*map(tuple, (v["names"], v["mean"], v["sd"]))) for k, v in record["features"].items()}
+        steps = record["solver"]["max_steps"]
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        raise InputError(f"{folder}: not a fit of crowdjax ({error!r:.100})") from None
+    sizes = dict(n_labelers=len(index.labelers), n_instances=len(index.instances))
+    n_values = len(values or index.classes)
+    anyone = Labels.from_arrays([0], [0], [1], n_values=n_values, n_classes=len(index.classes), **sizes)
+    blank = {side: np.zeros((sizes[f"n_{side}s"], len(s.names))) for side, s in scaling.items()}
+    model = made_again(record, anyone, blank)
+
+    def like():
+        votes = np.zeros((anyone.n_instances, anyone.n_classes))
+        number, whole = np.zeros(()), np.zeros((), int)
+        return Fit(model.start(anyone, votes), votes, number, number, whole, whole, np.zeros(steps))
+
+    found = results.load_arrays(folder / "fit.npz", jax.eval_shape(like))
+    return Result(tables, record, as_arrow, found, model, index, scaling)
