@@ -52,6 +52,11 @@ from crowdjax.answers import (
     votes_of,
 )
 from crowdjax.columns import Words, listed
+from crowdjax.facade import fit as facade_fit
+from crowdjax.facade.models import MODELS
+from crowdjax.facade.registry import Kind
+from crowdjax.facade.result import Result
+from crowdjax.facade.result import load as load_classes
 from crowdjax.factor.fit import Method
 from crowdjax.factor.presets import PRIORS
 from crowdjax.files import reading
@@ -59,6 +64,8 @@ from crowdjax.formats import Form
 from crowdjax.integrated import LEVEL, Choice
 from crowdjax.integrated_api import IntegratedAggregation
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
+from crowdjax.observation import Observation, Solver
+from crowdjax.observation.fit import Method as Methods
 from crowdjax.roles import Columns, as_record
 from crowdjax.settings import DEFAULT, Default, brief, callback, number, one_of, path_of, randomness, whole
 from crowdjax.tables import as_arrow, kind_of
@@ -216,37 +223,44 @@ class Aggregation(Prediction):
 
 def fit(
     table,
-    model: str | factor.FactorConfig = "dawid-skene",
+    model: str | factor.FactorConfig | Observation = "dawid-skene",
     *,
+    classes: Kind = "nominal",
     factors: int | Literal["auto"] | None = None,
     labeler_features=None,
     instance_features=None,
     gold=None,
     scores=None,
-    class_prior: float | Literal["learn", "logistic"] | None = None,
+    class_prior: float | Sequence[float] | Literal["learn", "logistic", "uniform"] | None = None,
     repeats: Repeats = "count",
-    solver: Method | factor.Solver | None = None,
+    solver: Method | factor.Solver | Solver | None = None,
     restarts: int | None = None,
     seed: int | Default = DEFAULT,
     key: PRNGKeyArray | None = None,
     columns: Columns | None = None,
     form: Form | None = None,
     positive=None,
+    order: Sequence[Any] | None = None,
+    truth: Sequence[Any] | None = None,
     missing: Sequence[Any] = (),
     header: bool = True,
-    start: Aggregation | None = None,
+    start: Prediction | None = None,
     devices: int | None = None,
     boundary: Choice | None = None,
     progress: watch.Progress | None = None,
-) -> Aggregation | IntegratedAggregation:
-    """Fits a model to a table of labels.
+) -> Aggregation | IntegratedAggregation | Result:
+    """Fits a model to a table of labels, of two classes or more.
 
     Args:
         table: path or URL of CSV, Parquet or a folder of either, or of an export of Label Studio or Prodigy; or a
             pandas, polars, pyarrow or DuckDB table or a dict of arrays; with columns labeler, instance and label (see
             ``crowdjax.io.read_labels``). The answers are tables of the same kind; for a path, pyarrow's.
         model: the name of a preset (``crowdjax.factor.PRESETS``), or a configuration of one's own; ``integrated``
-            (``crowdjax.integrated``); or ``auto``: that, or what the numbers of labels and labelers allow instead.
+            (``crowdjax.integrated``); or ``auto``: that, or what the numbers of labels and labelers allow instead; for
+            more than two classes a name in ``crowdjax.facade.models.MODELS``; or an observation model of one's own
+            (``crowdjax.observation.Observation``), for any number of classes.
+        classes: ``nominal``; ``ordinal``: in an order, as grades are; ``exchangeable``: their names mean nothing from
+            one instance to the next, as the options of a quiz.
         factors: number of factors, for the models ``factor`` and ``integrated`` (1 or 2); default 1. ``auto``, for
             ``factor``: the one of 0 (Dawid and Skene's model), 1, 2 and 3 that predicts held-out labels best
             (``crowdjax.factor.choose_factors``).
@@ -256,7 +270,8 @@ def fit(
             class boundary and calibrates the probabilities of the other instances.
         scores: a table with a row for every instance: instance, and one number that rises or falls with the truth. It
             places the integrated model's class boundary.
-        class_prior: P(truth = 1): a number, ``learn``, or ``logistic`` in the instance features; default one half.
+        class_prior: P(truth = 1): a number, ``learn``, or ``logistic`` in the instance features; default one half. Of
+            more classes: a number for each, ``uniform``, ``learn`` or ``logistic``; the default is the model's.
         repeats: ``count`` repeated judgements of a labeler on an instance, keep the ``first`` or the ``last``, or take
             their ``mean``.
         solver: ``auto`` (the fastest; the default), ``em``, ``lbfgs``, ``em-cg``, ``em-bound``, or settings of one's
@@ -270,9 +285,11 @@ def fit(
         form: ``wide`` for a table with a column for every labeler, ``wide-by-labeler`` with a row for every labeler,
             ``counts`` with a column for every label; exports are recognised.
         positive: of labels in two words, which one stands for 1: ``"yes"``.
+        order: the values of the labels in their order; of two the last is the positive one.
+        truth: the values that the truth can be, where labels say more, as grades about a yes or no.
         missing: values that are no label, as ``["unsure"]``: their rows are left out.
         header: whether the first line of a CSV file names its columns; if not, they are called 1, 2, 3 and so on.
-        start: an earlier result on the same labelers and instances, to continue from.
+        start: an earlier result, to continue from; of two classes on the same labelers and instances.
         devices: how many to use, of those that JAX has (``crowdjax.parallel.use_cores``); by default all that pay.
         boundary: where the integrated model takes the classes to meet: ``able`` (where able labelers are at one half;
             the default), ``gap``, ``unweighted``, ``gold`` (the default where there is gold) or ``score`` (the default
@@ -292,25 +309,34 @@ def fit(
         (['q1', 'q2'], [1, 0])
     """
     started = time.perf_counter()
-    name, config = _config(model, factors, class_prior)
     one_of("repeats", repeats, get_args(Repeats))
-    reading = dict(form=form, positive=positive, missing=missing, header=header)
+    one_of("classes", classes, get_args(Kind))
+    reading = dict(form=form, positive=positive, order=order, truth=truth, missing=missing, header=header)
     callback(progress)
+    given = dict(gold=gold, scores=scores, labeler_features=labeler_features, instance_features=instance_features)
+    general = dict(
+        classes=classes, factors=factors, class_prior=class_prior, boundary=boundary, restarts=restarts, seed=seed,
+        key=key, repeats=repeats, solver=solver, start=start, devices=devices, progress=progress,
+    )  # fmt: skip
+    if not _may_be_binary(model, classes, class_prior, truth):
+        return _fit_classes(table, *_read(table, columns, reading, given), model, **general)
+    name, config = _config(model, factors, class_prior)
     held_out = isinstance(factors, str)  # factors="auto"
     if held_out and start is not None:
         raise InputError("start: given with factors 'auto'; allowed: with the number of factors of the earlier result")
-    if start is not None and not isinstance(start, Aggregation):
-        raise InputError(f"start: got {type(start).__name__}; allowed: an Aggregation, from fit or load")
+    if start is not None and not isinstance(start, Prediction):
+        raise InputError(f"start: got {type(start).__name__}; allowed: a result, from fit or load")
     of_seed, key, drawn = _randomness(name, config, restarts, seed, key, held_out, start is not None)
     settings = _with_restarts(solver, restarts, config, drawn)
     devices = _devices(devices)
+    tables, triples = _read(table, columns, reading, given)
+    if len(triples.index.classes) > 2 or triples.index.values is not None:
+        return _fit_classes(table, tables, triples, model, **general)
+    if start is not None and not isinstance(start, Aggregation):
+        raise InputError(f"start: got {type(start).__name__}; allowed: an Aggregation, from fit or load")
+    _refuse_counts(triples, name, repeats)
     if name in integrated_api.MODELS:
         integrated_api.check(name, boundary, class_prior, solver, start)
-        said, tables = io.open_tables(
-            columns, gold=gold, scores=scores, labeler_features=labeler_features, instance_features=instance_features
-        )
-        triples = io.read_triples(table, columns=said, **reading)
-        _refuse_counts(triples, name)
         return integrated_api.fit(
             triples, name, tables, factors=config.n_factors, class_prior=config.class_prior, boundary=boundary,
             repeats=repeats, devices=devices, progress=progress, kind=kind_of(table, triples.roles),
@@ -319,11 +345,6 @@ def fit(
         raise InputError(f"boundary: got {brief(boundary)} with model {name}; allowed with integrated, auto")
     if scores is not None:
         raise InputError(f"scores: given with model {name}; allowed with integrated, auto")
-    said, tables = io.open_tables(
-        columns, gold=gold, labeler_features=labeler_features, instance_features=instance_features
-    )
-    triples = io.read_triples(table, columns=said, **reading)
-    _refuse_counts(triples, name, repeats)
     index = triples.index
     truth = io.truth_of(triples, tables["gold"])
     labels = triples.labels(repeats=repeats, gold=truth)
@@ -389,6 +410,44 @@ def fit(
     answers = {"instances": instances, "labelers": _labelers(index, labels, built, found)}
     record["seconds"] = time.perf_counter() - started
     return Aggregation(answers, record, kind_of(table, triples.roles), found, built, index, features, scaling, counts)
+
+
+def _read(table, columns, reading, given):
+    """(the tables besides the labels, opened, the labels)."""
+    said, tables = io.open_tables(columns, **given)
+    return tables, io.read_triples(table, columns=said, **reading)
+
+
+def _may_be_binary(model, classes: Kind, class_prior, truth) -> bool:
+    """Whether these settings mean the models of two classes, if the labels turn out to have two."""
+    known = (*factor.PRESETS, *integrated_api.MODELS)
+    named = isinstance(model, str) and (model in known or model not in MODELS)
+    prior = class_prior is None or isinstance(class_prior, str) or np.ndim(class_prior) == 0
+    ours = isinstance(model, factor.FactorConfig) or named
+    return ours and classes == "nominal" and truth is None and prior and class_prior != "uniform"
+
+
+def _fit_classes(table, tables, triples: io.Triples, model, *, solver, devices, progress, classes, repeats, start,
+                 seed, **settings) -> Result:  # fmt: skip
+    """:func:`fit` by a model of the registry, for any number of classes."""
+    if isinstance(model, factor.FactorConfig) or (isinstance(model, str) and model not in MODELS):
+        got = model if isinstance(model, str) else "a configuration of two classes"
+        what = f"labels of {len(triples.index.classes)} classes" if classes == "nominal" else f"classes {classes!r}"
+        raise InputError(f"model: got {got} with {what}; allowed: {', '.join(MODELS)}")
+    name = model if isinstance(model, str) else MODELS.name_of(model)
+    _refuse_counts(triples, name, repeats)
+    if tables["scores"] is not None:
+        raise InputError("scores: given with more than two classes; allowed with two, and models integrated, auto")
+    if not isinstance(seed, Default):
+        settings["seed"] = seed
+    if not isinstance(solver, Solver):
+        if solver is not None:
+            one_of("solver", solver, get_args(Methods))
+        solver = Solver(method=solver or "auto")
+    return facade_fit.fit(
+        triples, model, tables, classes=classes, settings=settings, repeats=repeats, solver=solver, start=start,
+        devices=_devices(devices), progress=progress, kind=kind_of(table, triples.roles),
+    )  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -556,7 +615,7 @@ def _first_rows(path: Path) -> summaries.Rows:
         return pa.Table.from_batches([] if rows is None else [rows], file.schema_arrow), file.metadata.num_rows
 
 
-def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
+def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation | Result:
     """The fit that ``Aggregation.save`` or ``crowdjax fit`` wrote; ``crowdjax.load`` reads other results too.
 
     Raises:
@@ -576,6 +635,8 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation:
     record = results.read_result(folder)
     if record.get("model") in integrated_api.MODELS:
         return integrated_api.load(folder, record)
+    if "values" in record:
+        return load_classes(folder, record)
     if record.get("model") == "contextual":
         raise InputError(
             f"{folder}: a contextual fit; allowed: a fit of {', '.join((*factor.PRESETS, *integrated_api.MODELS))}"
