@@ -254,7 +254,7 @@ class MMSR(Skilled):
         >>> rng = np.random.default_rng(0)
         >>> truth, worker, task = rng.integers(0, 3, 60), np.tile(range(4), 60), np.repeat(range(60), 4)
         >>> label = np.where((worker == 2) | (rng.random(240) < 0.2), rng.integers(0, 3, 240), truth[task])
-        >>> MMSR().fit(pd.DataFrame({"task": task, "worker": worker, "label": label})).skills_.idxmin()
+        >>> int(MMSR().fit(pd.DataFrame({"task": task, "worker": worker, "label": label})).skills_.idxmin())
         2
 
     Source: Ma and Olshevsky 2020, Adversarial crowdsourcing through robust rank-one matrix completion.
