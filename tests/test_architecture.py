@@ -21,7 +21,7 @@ FLOORS = (
     {"watch"},
     {"factor", "contextual"},
     {"integrated"},
-    {"simulate", "metrics", "shards"},
+    {"simulate", "simulate_classes", "metrics", "shards"},
     {"parallel"},
     {"fetch"},
     {"files", "results"},
