@@ -93,7 +93,9 @@ def _laid_out(labels: Labels, model: Observation, arrays, start, devices: int | 
     shards = dataclasses.replace(shards, n_labelers=n_labelers)
     params = jax.eval_shape(lambda: model.start(labels, np.zeros((labels.n_instances, labels.n_classes))))
     of_params = _places(model.specs(params), params)
-    of_model = _places(model.own_specs(), arrays) if hasattr(model, "own_specs") else jax.tree.map(lambda _: P(), arrays)
+    of_model = (
+        _places(model.own_specs(), arrays) if hasattr(model, "own_specs") else jax.tree.map(lambda _: P(), arrays)
+    )
     total = len(shards.shard.rows)
 
     def cut(spec, value):
@@ -106,7 +108,9 @@ def _laid_out(labels: Labels, model: Observation, arrays, start, devices: int | 
     parts = parallel._on_mesh((shards, arrays, start), given(shards, arrays, start), mesh)
 
     def whole(found: Fit) -> Fit:
-        params = jax.tree.map(lambda spec, v: v[place] if spec == P(AXIS) else v, of_params, found.params, is_leaf=is_spec)
+        params = jax.tree.map(
+            lambda spec, v: v[place] if spec == P(AXIS) else v, of_params, found.params, is_leaf=is_spec
+        )
         return dataclasses.replace(found, params=params, posterior=found.posterior[place])
 
     return parts, watch.Spread(mesh, AXIS, given, _Found(of_params)), whole

@@ -1,6 +1,6 @@
 """From labels that were read to a result, for any model that has a table of labelers: ``crowdjax.fit`` calls it.
 
-    triples → labels → model → fit → answers of instances, of labelers, their confusion → Result
+triples → labels → model → fit → answers of instances, of labelers, their confusion → Result
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from crowdjax.answers import (
     votes_of,
 )
 from crowdjax.columns import listed
-from crowdjax.facade.registry import Kind
 from crowdjax.facade.models import MODELS
+from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
 from crowdjax.labels import InputError, Labels, Repeats
 from crowdjax.observation import Observation, Solver
@@ -49,7 +49,7 @@ def fit(
     classes: Kind = "nominal",
     settings: Mapping[str, Any],
     repeats: Repeats = "count",
-    solver: Solver = Solver(),
+    solver: Solver,
     start: Result | None = None,
     devices: int | None = None,
     progress: watch.Progress | None = None,

@@ -5,10 +5,13 @@ found = observation.fit_jit(labels, observation.DawidSkene())        # found.pos
 
 from crowdjax.observation.contract import Observation, Pass
 from crowdjax.observation.fit import Fit, Solver, fit, fit_jit, predict
-from crowdjax.observation.nominal import Majority, OneCoin
+from crowdjax.observation.nominal import BiasedCoin, ClassSkill, DawidSkene, Majority, OneCoin
 from crowdjax.observation.table import evidence, table_pass, tally, vote_shares
 
 __all__ = [
+    "BiasedCoin",
+    "ClassSkill",
+    "DawidSkene",
     "Fit",
     "Majority",
     "Observation",

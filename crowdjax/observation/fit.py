@@ -154,9 +154,7 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
         if of_point.shape[0] != of_point.shape[1]:  # points are not the classes: the first pass says where they are
             return params
         counts, points = _across(labels, tally(labels, votes), _points(labels, votes, model.log_points(params)))
-        if by_em:
-            return model.m_step(params, counts, points)
-        return _maximize_q(model, params, counts, points, scale)
+        return m_step(model, params, counts, points) if by_em else _maximize_q(model, params, counts, points, scale)
 
     def prepare(carry, k):
         x, best = carry
@@ -238,13 +236,33 @@ def _scale(labels: Labels, model: Observation, params: Params) -> Float[Array, "
     by_labeler, whole = labels.across((by_labeler, total(by_instance)))
     of = {"labeler": by_labeler, "instance": by_instance, None: whole}
 
-    def fill(value, spec):
-        n = of[spec]
-        return jnp.broadcast_to(n.reshape(n.shape + (1,) * (value.ndim - n.ndim)), value.shape)
-
     specs = jax.tree.leaves(model.specs(params), is_leaf=lambda spec: spec is None)
-    each = [fill(value, spec) for value, spec in zip(jax.tree.leaves(params), specs, strict=True)]
+    each = [_spread(of[spec], value) for value, spec in zip(jax.tree.leaves(params), specs, strict=True)]
     return 1 + CURVATURE * ravel_pytree(each)[0]
+
+
+def m_step(model: Observation, params: Params, counts: Float[Array, "W L G"], points: Float[Array, " G"]) -> Params:
+    """The maximum of Q: the model's own M-step, or by L-BFGS where it has none.
+
+    Example:
+        >>> from crowdjax.observation import Majority
+        >>> labels, model = Labels.from_arrays([0, 1], [0, 0], [2, 2], n_values=3), Majority()
+        >>> params = model.start(labels, jnp.ones((1, 3)) / 3)
+        >>> m_step(model, params, jnp.zeros((2, 3, 3)), jnp.zeros(3))["skill"].tolist()
+        [1.0, 1.0]
+    """
+    if hasattr(model, "m_step"):
+        return model.m_step(params, counts, points)
+    of_labeler = counts.sum((1, 2))
+    specs = jax.tree.leaves(model.specs(params), is_leaf=lambda spec: spec is None)
+    of = {"labeler": of_labeler, None: of_labeler.sum()}
+    each = [_spread(of[spec], value) for value, spec in zip(jax.tree.leaves(params), specs, strict=True)]
+    return _maximize_q(model, params, counts, points, 1 + CURVATURE * ravel_pytree(each)[0])
+
+
+def _spread(n: Float[Array, "*rows"], value: Array) -> Array:
+    """A number of each row, for every number of the row."""
+    return jnp.broadcast_to(n.reshape(n.shape + (1,) * (value.ndim - n.ndim)), value.shape)
 
 
 def _maximize_q(model: Observation, params: Params, counts, points, scale) -> Params:

@@ -1,94 +1,464 @@
 """Models of classes without order, whose points are the classes: a table of labelers, and a prior of classes.
 
-| model | P(label l | class k) | numbers per labeler |
+    log p(label l | class k) = η_lk - log Σ_l' exp η_l'k        η linear in what a labeler has
+
+| model | η_lk | numbers per labeler |
 |---|---|---|
-| majority | as everybody: e^s / (e^s + K - 1) where l = k, the rest shared evenly | 0 |
-| one-coin | the same with a skill of his own, a_i | 1 |
+| majority | [l = k] (s + log(K-1)), the same s for all | 0 |
+| one-coin | [l = k] (a_i + log(K-1)), so that P(right) = σ(a_i) | 1 |
+| biased-coin | [l = k] (a_i + log(K-1)) + γ_il | K |
+| class-skill | [l = k] (a_ik + log(K-1)) + γ_il | 2K - 1 |
+| dawid-skene | free | L(K - 1) |
+
+Coins are a population, w_i = (a_i, γ_i) ~ N(μ, σ²), and so are the columns V_ik of Dawid and Skene, Dir(b_k). Where the
+population is learned, labelers are integrated out: each has a distribution of his own, N(m_i, v_i) or Dir(α_ik), and
+
+    table = E log p(label | class)      log prior = -Σ_i KL(his distribution | population) + log p(population)
+
+With the point of highest density in place of a distribution the population would shrink to a point, and a labeler of
+two labels would be sure of both. EM never lowers the objective: M-steps are exact, or take no step that lowers Q.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import digamma, gammaln
 from jaxtyping import Array, Float
 
-from crowdjax.labels import Labels
+from crowdjax.labels import InputError, Labels
+from crowdjax.observation.table import classes_of_values
 
 Gaussian = tuple[float, float]  # mean, standard deviation
-
-
-def coin(skill: Float[Array, " W"], n: int) -> Float[Array, "W K K"]:
-    """log P(label | class) where a label is right with the odds e^skill : K - 1, errors alike.
-
-    Example:
-        >>> print(jnp.exp(coin(jnp.log(jnp.array([6.0])), 3))[0, :, 0])
-        [0.75  0.125 0.125]
-    """
-    return jax.nn.log_softmax(skill[:, None, None] * jnp.eye(n), axis=1)
+ClassPrior = Literal["learn", "uniform"] | tuple[float, ...]
+Population = Literal["learn", "fixed"]
+PRETENDED = 4.0  # labelers whose skills are those of the settings, beside those of the data, in a learned population
+NEWTON_STEPS = 3  # of an M-step; EM makes many
+LONGEST = 2.0  # change of a log-odds in one of them
+MINKA_STEPS = 5
+PRECISION = jax.lax.Precision.HIGHEST
 
 
 @dataclasses.dataclass(frozen=True)
-class Majority:
-    """Votes: every labeler has the same skill, and nothing is learnt.
+class Nominal:
+    """What all models of classes share: points are classes, and a prior of the classes.
+
+        π ~ Dir(2 + ν I m),   m ∝ (share of votes)^½
 
     Attributes:
-        skill: s, the log of how much likelier the right label is than any wrong one.
+        class_prior: ``learn``, ``uniform``, or K probabilities.
+        strength: ν, how strongly a learned prior is held at m; None: 1 from three classes on, 0 with two.
+
+    Example:
+        >>> Nominal(class_prior=(0.9, 0.2))
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: class_prior: got (0.9, 0.2); allowed: learn, uniform, or positive numbers that add \
+up to 1
+    """
+
+    class_prior: ClassPrior = "learn"
+    strength: float | None = None
+
+    def __post_init__(self):
+        prior = self.class_prior
+        if prior in ("learn", "uniform"):
+            return
+        if isinstance(prior, str) or not (min(prior) > 0 and abs(sum(prior) - 1) < 1e-6):
+            raise InputError(f"class_prior: got {prior}; allowed: learn, uniform, or positive numbers that add up to 1")
+
+    def start(self, labels: Labels, votes: Float[Array, "I K"]):
+        return self.start_labelers(labels) | self.start_classes(labels, votes)
+
+    def start_classes(self, labels: Labels, votes: Float[Array, "I K"]):
+        """The logits of π, and the pseudo-counts that nothing moves."""
+        k = labels.n_classes
+        if isinstance(self.class_prior, tuple):
+            if len(self.class_prior) != k:
+                raise InputError(f"class_prior: {len(self.class_prior)} numbers; allowed: {k}, one for each class")
+            return {"classes": jnp.log(jnp.asarray(self.class_prior)), "held": jnp.zeros(k)}
+        votes = votes if labels.shard is None else votes * labels.shard.real[:, None]
+        votes = labels.across(votes.sum(0))
+        root = jnp.sqrt(votes)
+        strength = (0.0 if k == 2 else 1.0) if self.strength is None else self.strength
+        return {"classes": jnp.zeros(k), "held": 1 + strength * votes.sum() * root / root.sum()}
+
+    def log_points(self, params):
+        logits = params["classes"]
+        return jax.nn.log_softmax(logits if self.class_prior == "learn" else jax.lax.stop_gradient(logits))
+
+    def class_of_point(self, params):
+        return jnp.eye(params["classes"].shape[0])
+
+    def log_prior(self, params):
+        of_labelers = self.log_prior_labelers(params)
+        if self.class_prior != "learn":
+            return of_labelers
+        return of_labelers + (jax.lax.stop_gradient(params["held"]) * self.log_points(params)).sum()
+
+    def m_step(self, params, counts, points):
+        return params | self.labelers_step(params, counts) | self.classes_step(params, points)
+
+    def classes_step(self, params, points):
+        if self.class_prior != "learn":
+            return {}
+        new = points + params["held"]
+        return {"classes": jnp.log(new / new.sum())}
+
+    def specs(self, params):
+        return {name: "labeler" if name in self.of_labeler else None for name in params}
+
+    # What a model adds
+
+    of_labeler = ()  # names of the arrays by labeler
+
+    def start_labelers(self, labels: Labels) -> dict:
+        return {}
+
+    def log_prior_labelers(self, params):
+        return jnp.zeros((), params["classes"].dtype)
+
+    def labelers_step(self, params, counts) -> dict:
+        return {}
+
+    def unseen(self, params) -> dict:
+        """The arrays by labeler, of one who has not been met."""
+        return {}
+
+
+def coin_table(right: Float[Array, " W"], wrong: Float[Array, " W"], n: int) -> Float[Array, "W K K"]:
+    """log P(label | class) of coins, from the logs of P(right) and of P(any one wrong label).
+
+    Example:
+        >>> print(jnp.exp(coin_table(jnp.log(jnp.array([0.75])), jnp.log(jnp.array([0.125])), 3))[0, :, 0])
+        [0.75  0.125 0.125]
+    """
+    return jnp.where(jnp.eye(n, dtype=bool), right[:, None, None], wrong[:, None, None])
+
+
+@dataclasses.dataclass(frozen=True)
+class Majority(Nominal):
+    """Votes: every labeler is as skilled, P(right) = σ(skill), and nothing is learnt.
 
     Example:
         >>> Majority().skill
         1.0
     """
 
+    class_prior: ClassPrior = "uniform"
     skill: float = 1.0
+    of_labeler = ("skill",)
 
-    def start(self, labels: Labels, votes: Float[Array, "I K"]):
-        return {"skill": jnp.full(labels.n_labelers, self.skill), "classes": jnp.zeros(labels.n_classes)}
+    def start_labelers(self, labels):
+        _as_many(labels, "majority")
+        return {"skill": jnp.full(labels.n_labelers, self.skill)}
+
+    def coin(self, params):
+        """log P(right) and log P(any one wrong label) of each labeler: all that a pass over many classes needs."""
+        skill = jax.lax.stop_gradient(params["skill"])
+        n = params["classes"].shape[0]
+        return jax.nn.log_sigmoid(skill), jax.nn.log_sigmoid(-skill) - jnp.log(n - 1.0)
 
     def table(self, params):
-        return coin(params["skill"], params["classes"].shape[0])
+        return coin_table(*self.coin(params), params["classes"].shape[0])
 
-    def log_points(self, params):
-        return jax.nn.log_softmax(params["classes"])
+    def unseen(self, params):
+        return {"skill": jnp.asarray(self.skill)}
 
-    def class_of_point(self, params):
-        return jnp.eye(params["classes"].shape[0])
 
-    def log_prior(self, params):
-        return jnp.zeros((), params["skill"].dtype)
+class Design(eqx.Module):
+    """Logits that are linear in what a labeler has: η = offset + x w, for labels l and classes k."""
 
-    def specs(self, params):
-        return {"skill": "labeler", "classes": None}
+    x: Float[np.ndarray, "L K P"]
+    offset: Float[np.ndarray, "L K"]
 
-    def m_step(self, params, counts, points):
-        return params
+    def log_p(self, w: Float[Array, "W P"]) -> Float[Array, "W L K"]:
+        eta = jnp.einsum("lkp,wp->wlk", self.x, w, precision=PRECISION) + self.offset
+        return jax.nn.log_softmax(eta, axis=1)
+
+    def curvature(self, log_p) -> Float[Array, "W K P"]:
+        """-∂² log p / ∂w_p² at class k: the variance of x over labels."""
+        p = jnp.exp(log_p)
+        mean, square = (jnp.einsum("wlk,lkp->wkp", p, x, precision=PRECISION) for x in (self.x, self.x**2))
+        return square - mean**2
+
+    def hessian(self, log_p, counts) -> Float[Array, "W P P"]:
+        """-∂² Σ counts log p / ∂w ∂wᵀ."""
+        p, n = jnp.exp(log_p), counts.sum(1)
+        mean = jnp.einsum("wlk,lkp->wkp", p, self.x, precision=PRECISION)
+        square = jnp.einsum("wlk,lkp,lkq->wpq", n[:, None] * p, self.x, self.x, precision=PRECISION)
+        return square - jnp.einsum("wk,wkp,wkq->wpq", n, mean, mean, precision=PRECISION)
+
+    def expected(self, w, v=None) -> Float[Array, "W L K"]:
+        """E log p where w ~ N(w, v), to second order."""
+        log_p = self.log_p(w)
+        if v is None:
+            return log_p
+        return log_p - 0.5 * jnp.einsum("wkp,wp->wk", self.curvature(log_p), v, precision=PRECISION)[:, None]
 
 
 @dataclasses.dataclass(frozen=True)
-class OneCoin(Majority):
-    """One skill for each labeler, a_i ~ N(mean, sd^2); errors fall on all other classes alike.
+class Coins(Nominal):
+    """What coins share: w_i ~ N(μ, σ²), with one σ for all skills and one for all biases.
 
-    Example:
-        >>> OneCoin(prior=(1.0, 0.5)).prior
-        (1.0, 0.5)
+    Attributes:
+        skill: mean and standard deviation of skills.
+        bias: standard deviation of γ_il - γ_ik, whose mean is 0.
+        population: ``fixed``: these are those of the population, and w_i is at its highest density; ``learn``: those of
+            four labelers that it starts with, and w_i ~ N(m_i, v_i).
+
+    Example: with two classes, the model of Dawid and Skene as it was before
+        >>> BiasedCoin(class_prior="uniform", skill=(1.0, 2.0), bias=2.0, population="fixed").skill
+        (1.0, 2.0)
     """
 
-    prior: Gaussian = (1.0, 2.0)
+    skill: Gaussian = (1.0, 1.0)
+    bias: float = 1.0
+    population: Population = "learn"
+    of_labeler = ("w", "spread")
 
-    def log_prior(self, params):
-        mean, sd = self.prior
-        return -(((params["skill"] - mean) / sd) ** 2).sum() / 2
+    def __post_init__(self):
+        super().__post_init__()
+        if self.population not in ("learn", "fixed"):
+            raise InputError(f"population: got {self.population!r}; allowed: learn, fixed")
+        if not (self.skill[1] > 0 and self.bias > 0):
+            raise InputError(f"skill and bias: got {self.skill}, {self.bias}; allowed: standard deviations above 0")
 
-    def m_step(self, params, counts, points):
-        mean, sd = self.prior
-        n = counts.shape[1]
-        right = jnp.trace(counts, axis1=1, axis2=2)
-        total = counts.sum((1, 2))
+    def design(self, k: int) -> tuple[Design, Float[np.ndarray, " P"]]:
+        """The logits, and which of the numbers are biases."""
+        raise NotImplementedError
 
-        def newton(_, a):
-            p = jax.nn.sigmoid(a - jnp.log(n - 1.0))
-            step = (right - total * p - (a - mean) / sd**2) / (total * p * (1 - p) + sd**-2)
-            return a + jnp.clip(step, -2, 2)
+    def _settings(self, k: int):
+        """Means [P], variances [G] and the groups [P] that share one."""
+        group = self.design(k)[1].astype(int)
+        mean = np.where(group == 0, self.skill[0], 0.0)
+        return mean, np.array([self.skill[1] ** 2, self.bias**2 / 2])[: group.max() + 1], group
 
-        return {**params, "skill": jax.lax.fori_loop(0, 20, newton, params["skill"])}
+    def _population(self, params):
+        """Means and variances of w_i, each [P]."""
+        mean, variance, group = self._settings(params["classes"].shape[0])
+        if self.population == "fixed":
+            return jnp.asarray(mean), jnp.asarray(variance[group])
+        return params["mean"], jnp.exp(params["variance"])[group]
+
+    def _v(self, params):
+        return jnp.exp(params["spread"]) if self.population == "learn" else None
+
+    def start_labelers(self, labels):
+        _as_many(labels, "a coin")
+        mean, variance, group = (jnp.asarray(v) for v in self._settings(labels.n_classes))
+        w = jnp.tile(mean, (labels.n_labelers, 1))
+        if self.population == "fixed":
+            return {"w": w}
+        spread = jnp.tile(jnp.log(variance)[group], (labels.n_labelers, 1))
+        return {"w": w, "spread": spread, "mean": mean, "variance": jnp.log(variance)}
+
+    def table(self, params):
+        return self.design(params["classes"].shape[0])[0].expected(params["w"], self._v(params))
+
+    def log_prior_labelers(self, params):
+        mean, variance = self._population(params)
+        square = (params["w"] - mean) ** 2
+        if self.population == "fixed":
+            return -(square / variance).sum() / 2
+        v = jnp.exp(params["spread"])
+        kl = (square + v) / variance - jnp.log(v / variance) - 1
+        first, first_variance, group = self._settings(params["classes"].shape[0])
+        pretended = ((mean - first) ** 2 + first_variance[group]) / variance + jnp.log(variance)
+        return -(kl.sum() + PRETENDED * pretended.sum()) / 2
+
+    def labelers_step(self, params, counts):
+        return self._step(params, counts, self.design(params["classes"].shape[0])[0])
+
+    def _step(self, params, counts, design: Design):
+        """Newton's steps in w_i (none that lowers Q), the v_i that is best there, then the population that is."""
+        mean, variance = self._population(params)
+
+        def q(w, v):
+            table = design.expected(w, v)
+            return (counts * table).sum((1, 2)) - ((w - mean) ** 2 / variance).sum(1) / 2
+
+        def newton(_, state):
+            w, v = state
+            log_p = design.log_p(w)
+            hessian = design.hessian(log_p, counts) + jnp.diag(1 / variance)
+            step = jnp.linalg.solve(hessian, jax.grad(lambda w: q(w, v).sum())(w)[..., None])[..., 0]
+            step *= jnp.minimum(1, LONGEST / jnp.maximum(jnp.abs(step).max(1, keepdims=True), LONGEST))
+            tried = w + jnp.array([1, 0.5, 0.1, 0])[:, None, None] * step
+            best = jnp.argmax(jax.vmap(q, (0, None))(tried, v), axis=0)
+            w = jnp.take_along_axis(tried, best[None, :, None], axis=0)[0]
+            if v is None:
+                return w, v
+            curvature = jnp.einsum("wk,wkp->wp", counts.sum(1), design.curvature(design.log_p(w)), precision=PRECISION)
+            return w, 1 / (curvature + 1 / variance)
+
+        w, v = jax.lax.fori_loop(0, NEWTON_STEPS, newton, (params["w"], self._v(params)))
+        if v is None:
+            return {"w": w}
+        first, first_variance, group = self._settings(params["classes"].shape[0])
+        n = w.shape[0] + PRETENDED
+        mean = (w.sum(0) + PRETENDED * first) / n
+        each = ((w - mean) ** 2 + v).sum(0) + PRETENDED * ((mean - first) ** 2 + first_variance[group])
+        of_group = np.eye(len(first_variance))[group]
+        variance = each @ of_group / (n * of_group.sum(0))
+        return {"w": w, "spread": jnp.log(v), "mean": mean, "variance": jnp.log(variance)}
+
+    def unseen(self, params):
+        mean, variance = self._population(params)
+        return {"w": mean} | ({} if self.population == "fixed" else {"spread": jnp.log(variance)})
+
+
+@dataclasses.dataclass(frozen=True)
+class OneCoin(Coins):
+    """One skill for each labeler, P(right) = σ(a_i); errors fall on all other classes alike.
+
+    Example: whose population is known
+        >>> OneCoin(skill=(1.0, 2.0), population="fixed").population
+        'fixed'
+    """
+
+    def design(self, k):
+        return Design(np.array([1.0, 0.0])[:, None, None], np.array([[0.0], [0.0]])), np.array([False])
+
+    def coin(self, params):
+        """log P(right) and log P(any one wrong label) of each labeler: all that a pass over many classes needs."""
+        k = params["classes"].shape[0]
+        right, wrong = self.design(k)[0].expected(params["w"], self._v(params))[:, :, 0].T
+        return right, wrong - jnp.log(k - 1.0)
+
+    def table(self, params):
+        return coin_table(*self.coin(params), params["classes"].shape[0])
+
+    def labelers_step(self, params, counts):
+        return self.coin_step(params, jnp.trace(counts, axis1=1, axis2=2), counts.sum((1, 2)))
+
+    def coin_step(self, params, right: Float[Array, " W"], total: Float[Array, " W"]) -> dict:
+        """The M-step in the labelers from how many of their labels are right."""
+        counts = jnp.stack([right, total - right], axis=1)[:, :, None]
+        return self._step(params, counts, self.design(params["classes"].shape[0])[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class BiasedCoin(Coins):
+    """A skill and a bias for each label: log-odds of a label move by γ_il whatever the class.
+
+    With two classes this is the two-coin model of Dawid and Skene: sensitivity σ(a + γ_1 - γ_0), specificity
+    σ(a - γ_1 + γ_0).
+
+    Example:
+        >>> BiasedCoin().design(3)[0].x.shape
+        (3, 3, 4)
+    """
+
+    def design(self, k):
+        eye = np.eye(k)
+        x = np.concatenate([eye[:, :, None], np.repeat(eye[:, None], k, axis=1)], axis=2)
+        return Design(x, eye * np.log(k - 1)), np.arange(k + 1) > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassSkill(Coins):
+    """A skill in each class and a bias for each label.
+
+    Example:
+        >>> ClassSkill().design(3)[0].x.shape
+        (3, 3, 6)
+    """
+
+    def design(self, k):
+        eye = np.eye(k)
+        x = np.concatenate([eye[:, :, None] * eye, np.repeat(eye[:, None], k, axis=1)], axis=2)
+        return Design(x, eye * np.log(k - 1)), np.arange(2 * k) >= k
+
+
+@dataclasses.dataclass(frozen=True)
+class DawidSkene(Nominal):
+    """A confusion matrix for each labeler: P(label l | class k) = V_ilk, with V_ik ~ Dir(b_k).
+
+    A labeler's V_ik is integrated out, V_ik ~ Dir(α_ik) with α_ik = counts + b_k, and b maximises the likelihood of the
+    expected counts (Minka's fixed point), with a weak prior at 4 on the diagonal and 1 beside it.
+
+    Attributes:
+        pooling: ``learn``; the pseudo-counts b themselves, on the diagonal and beside it; or None: the most likely V,
+            ``pseudo`` added to each count.
+
+    Example:
+        >>> DawidSkene(pooling=(4.0, 1.0)).pooling
+        (4.0, 1.0)
+
+    Source: Dawid and Skene 1979; Minka 2000, Estimating a Dirichlet distribution.
+    """
+
+    pooling: Literal["learn"] | tuple[float, float] | None = "learn"
+    pseudo: float = 0.01
+    of_labeler = ("rows",)
+
+    def __post_init__(self):
+        super().__post_init__()
+        pooling = self.pooling
+        if pooling in ("learn", None):
+            return
+        if isinstance(pooling, str) or not (len(pooling) == 2 and min(pooling) > 0):
+            raise InputError(f"pooling: got {pooling!r}; allowed: learn, None, or two numbers above 0")
+
+    def start_labelers(self, labels):
+        diagonal, beside = self.pooling if isinstance(self.pooling, tuple) else (4.0, 1.0)
+        right = jnp.asarray(classes_of_values(labels.n_values, labels.n_classes))
+        b = jnp.log(beside + (diagonal - beside) * right)
+        rows = jnp.tile(b, (labels.n_labelers, 1, 1))
+        return {"rows": rows} if self.pooling is None else {"rows": rows, "b": b, "first": b}
+
+    def table(self, params):
+        if self.pooling is None:
+            return jax.nn.log_softmax(params["rows"], axis=1)
+        a = jnp.exp(params["rows"])
+        return digamma(a) - digamma(a.sum(1, keepdims=True))
+
+    def _b(self, params):
+        return jnp.exp(params["b"] if self.pooling == "learn" else jax.lax.stop_gradient(params["b"]))
+
+    def log_prior_labelers(self, params):
+        if self.pooling is None:
+            return self.pseudo * (self.table(params) + jnp.log(params["rows"].shape[1])).sum()
+        a, b = jnp.exp(params["rows"]), self._b(params)
+        kl = _log_beta(b) - _log_beta(a) + ((a - b) * self.table(params)).sum(1)
+        if self.pooling != "learn":
+            return -kl.sum()
+        first = jnp.exp(jax.lax.stop_gradient(params["first"]))
+        return -kl.sum() + (first * jnp.log(b) - b).sum()
+
+    def labelers_step(self, params, counts):
+        if self.pooling is None:
+            return {"rows": jnp.log(counts + self.pseudo)}
+        if self.pooling != "learn":
+            return {"rows": jnp.log(counts + jnp.exp(params["b"]))}
+        first, total = jnp.exp(params["first"]), counts.sum(1)
+
+        def minka(_, b):
+            whole = b.sum(0)
+            up = b * (digamma(counts + b) - digamma(b)).sum(0)
+            down = (digamma(total + whole) - digamma(whole)).sum(0)
+            return (up + first) / (down + 1)
+
+        b = jax.lax.fori_loop(0, MINKA_STEPS, minka, jnp.exp(params["b"]))
+        return {"rows": jnp.log(counts + b), "b": jnp.log(b)}
+
+    def unseen(self, params):
+        return {"rows": jnp.zeros(params["rows"].shape[1:]) if self.pooling is None else params["b"]}
+
+
+def _log_beta(a: Float[Array, "*W L K"]) -> Float[Array, "*W K"]:
+    return gammaln(a).sum(-2) - gammaln(a.sum(-2))
+
+
+def _as_many(labels: Labels, name: str) -> None:
+    if labels.n_values != labels.n_classes:
+        raise InputError(
+            f"{name}: {labels.n_values} values of labels for {labels.n_classes} classes; allowed: as many "
+            "(models of other values: dawid-skene, graded)"
+        )
