@@ -220,7 +220,8 @@ def _evidence_jvp(primals, tangents):
 
 def curvature_pass(labels: Labels, factors: Factors) -> Factors:
     """The diagonal that preconditions a fit: Σ c w β² for α and Σ c w α² for β, where w is ρ_k (1 - ρ_k), on average
-    over the classes; for γ what the shares of each labeler's labels say. Shapes as the factors, of this shard.
+    over the classes; for γ and the class prior the variance of a label and of a class. Shapes as the factors, of this
+    shard.
 
     Example: a labeler of two labels, at s = 1 and two classes
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
@@ -258,4 +259,7 @@ def curvature_pass(labels: Labels, factors: Factors) -> Factors:
         n = counts.sum(1, keepdims=True) + 1
         share = (counts + 1 / n_classes) / n
         of_bias = n * share * (1 - share)
-    return Factors(of_labeler, jnp.stack(of_instance, axis=1), of_bias, jnp.zeros_like(factors.log_prior))
+    real = jnp.ones(labels.n_instances, dtype) if labels.shard is None else labels.shard.real.astype(dtype)
+    prior = jnp.exp(factors.log_prior)
+    of_prior = prior * (1 - prior) * (real[:, None] if prior.ndim == 2 else real.sum())
+    return Factors(of_labeler, jnp.stack(of_instance, axis=1), of_bias, of_prior)
