@@ -38,7 +38,7 @@ def refused(call, *words: str) -> str:
 
 def triples(labels, index):
     """The judgements as a set of (labeler, instance, label) with ids."""
-    real = labels.label >= 0
+    real = labels.real
     return sorted(
         zip(
             index.labelers[labels.labeler[real]].tolist(),

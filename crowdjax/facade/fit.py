@@ -114,8 +114,8 @@ def tables_of(labels: Labels, model: Observation, found, index) -> dict[str, Any
     ids = io.ids(index, "labeler")
     return {
         "instances": answer_table(io.ids(index, "instance"), found.posterior, index.classes),
-        "labelers": labeler_table(ids, labels_of_labelers(labels), about, index.classes),
-        "confusion": confusion_table(ids, index.classes, index.values or index.classes, about),
+        "labelers": labeler_table(ids, labels_of_labelers(labels), about.accuracy, about.confusion),
+        "confusion": confusion_table(ids, index.classes, index.values, about.confusion),
     }
 
 

@@ -28,7 +28,9 @@ from crowdjax.answers import (
 from crowdjax.facade.models import MODELS
 from crowdjax.formats import Form
 from crowdjax.labels import InputError, LabelIndex, Labels
-from crowdjax.observation import Fit, Observation, Params, predict_new, rows_of_labelers
+from crowdjax.observation import Fit, Observation
+from crowdjax.observation.contract import Params
+from crowdjax.observation.unseen import predict_new, rows_of_labelers
 from crowdjax.roles import Columns
 from crowdjax.tables import as_arrow, kind_of
 
