@@ -16,7 +16,7 @@ from test_io import csv, refused
 from typer.testing import CliRunner
 
 import crowdjax
-from crowdjax import io
+from crowdjax import api, io
 from crowdjax.answers import (
     about_answers,
     about_gold,
@@ -407,6 +407,17 @@ def test_labelers_and_their_confusion_are_tables():
     people = labeler_table(ids, np.array([3, 4]), (share, share, share), (square, square, square))
     assert people["sensitivity"].to_pylist() == square[:, 1, 1].tolist()
     assert people["specificity_upper"].to_pylist() == square[:, 0, 0].tolist()
+
+
+def test_a_model_of_two_classes_refuses_more(tmp_path):
+    labels = table(["a", "b", "c"] * 4)
+    refused(lambda: io.read_triples(labels).words, "labels of 3 values, 'a', 'b', 'c'; allowed here: two", "--missing")
+    pq.write_table(pa.table(labels), tmp_path / "t.parquet")
+    refused(lambda: api.fit_large(tmp_path / "t.parquet", tmp_path / "out", "one-coin", batch=9), "3 values")
+    scores = {"instance": list(range(12)), "score": np.linspace(0, 1, 12)}
+    simple = dict(prevalence="constant", accuracy="constant", labelers="global", inference="laplace", draws=50)
+    refused(lambda: crowdjax.context(labels, scores, **simple), "3 values")
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_every_form_of_answers_reads_back(tmp_path):
