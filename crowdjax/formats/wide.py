@@ -90,7 +90,13 @@ def read(table: Table, columns: Columns | None, rows: Literal["instance", "label
     ]
     roles = {others: f"the names of {listed(names, 5)}", rows: key, "label": "their cells"}
     roles = {role: roles[role] for role in long}
-    return Long(table.place, pa.table(long), dict.fromkeys(long, at), tuple(notes), roles, about=table.about)
+    t = pa.types
+    typed = (t.is_integer, t.is_floating, t.is_decimal, t.is_null)
+    numbers = all(any(test(data[name].type) for test in typed) for name in names)
+    return Long(
+        table.place, pa.table(long), dict.fromkeys(long, at), tuple(notes), roles, about=table.about,
+        untyped=numbers or table.untyped,
+    )  # fmt: skip
 
 
 def kind_of_cells(data: pa.Table) -> Literal["labels", "counts"] | None:
