@@ -82,6 +82,8 @@ up to 1
             if len(self.class_prior) != k:
                 raise InputError(f"class_prior: {len(self.class_prior)} numbers; allowed: {k}, one for each class")
             return {"classes": jnp.log(jnp.asarray(self.class_prior)), "held": jnp.zeros(k)}
+        if self.class_prior == "uniform":
+            return {"classes": jnp.zeros(k), "held": jnp.zeros(k)}
         votes = votes if labels.shard is None else votes * labels.shard.real[:, None]
         votes = labels.across(votes.sum(0))
         root = jnp.sqrt(votes)
@@ -382,7 +384,7 @@ class ClassSkill(Coins):
 
 @dataclasses.dataclass(frozen=True)
 class DawidSkene(Nominal):
-    """A confusion matrix for each labeler: P(label l | class k) = V_ilk, whose columns have pseudo-counts b_k = B_k M_k.
+    """A confusion matrix for each labeler: P(label l | class k) = V_ilk, columns with pseudo-counts b_k = B_k M_k.
 
         log p(V_ik) = -B_k KL(M_k | V_ik),   that is Dir(b_k) of the logits of V_ik, highest at V_ik = M_k
         V_ik ∝ counts + b_k,   a mean, so that a labeler of two labels is as the crowd is

@@ -50,7 +50,8 @@ def labeler_summary(labels: Labels, model: Observation, fit: Fit, level: float =
 
     Example: the first of three agrees with one other on each instance, the third with nobody
         >>> from crowdjax.observation import OneCoin, fit_jit
-        >>> labels = Labels.from_arrays([0, 1, 2] * 6, np.repeat(np.arange(6), 3), [0, 0, 1, 1, 1, 2, 2, 2, 0] * 2, n_values=3)
+        >>> label = [0, 0, 1, 1, 1, 2, 2, 2, 0] * 2
+        >>> labels = Labels.from_arrays([0, 1, 2] * 6, np.repeat(np.arange(6), 3), label, n_values=3)
         >>> about = labeler_summary(labels, OneCoin(), fit_jit(labels, OneCoin()))
         >>> bool(about.accuracy[0][2] < about.accuracy[1][0]), about.confusion[0].shape
         (True, (3, 3, 3))
