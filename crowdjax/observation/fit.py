@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int
 from crowdjax import optimize
 from crowdjax.directions import inner, lbfgs
 from crowdjax.labels import InputError, Labels
+from crowdjax.observation.bilinear import BilinearPass, bilinear_pass
 from crowdjax.observation.blocks import over_blocks
 from crowdjax.observation.contract import Observation, Params, Pass
 from crowdjax.observation.table import evidence, table_pass, tally, vote_shares
@@ -124,7 +125,7 @@ def fit_jit(labels: Labels, model: Observation, start: Params | None = None, sol
     return _run(static, solver, labels, arrays, start)
 
 
-def predict(labels: Labels, model: Observation, params: Params) -> Pass:
+def predict(labels: Labels, model: Observation, params: Params) -> Pass | BilinearPass:
     """One pass at given parameters, of labels that may be others than those of the fit.
 
     Example:
@@ -133,6 +134,8 @@ def predict(labels: Labels, model: Observation, params: Params) -> Pass:
         >>> print(predict(labels, Majority(), fit_jit(labels, Majority()).params).posterior.argmax(1))
         [2]
     """
+    if hasattr(model, "factors"):
+        return bilinear_pass(labels, model.factors(params))
     return table_pass(labels, model.table(params), model.log_points(params), model.class_of_point(params))
 
 
@@ -141,6 +144,8 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
     has_m_step = hasattr(model, "m_step")
     if solver.method == "em" and not has_m_step:
         raise InputError("method: em needs a model with an m_step; allowed: auto, lbfgs")
+    if hasattr(model, "stages"):
+        return model.stages(labels, start, solver)
     by_em = has_m_step and solver.method != "lbfgs"
     votes = vote_shares(labels)
     first = model.start(labels, votes) if start is None else start
