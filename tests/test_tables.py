@@ -216,7 +216,7 @@ def test_minibatches_know_words(tmp_path):
 
     pd.DataFrame(WORDS).to_parquet(tmp_path / "t.parquet")
     pieces = scan(tmp_path / "t.parquet", positive="yes", batch=1)
-    assert [int(rows.label[0]) for rows in pieces.rows()] == [1, -1, 1, 1]
+    assert [int(rows.label[0]) for rows in pieces.rows()] == [1, 0, 1, 1]
     refused(lambda: list(scan(tmp_path / "t.parquet").rows()), "'no' and 'yes'")
 
 
