@@ -204,7 +204,7 @@ BAD_CSV = {
     "missing column": ("labeler,instance\na,q\n", ["no column 'label'", "labeler, instance"]),
     "column twice": ("labeler,instance,label,label\na,q,1,1\n", ["'label'", "twice"]),
     "two aliases": ("worker,annotator,instance,label\na,b,q,1\n", ["'worker'", "'annotator'", "say which"]),
-    "label 2": ("labeler,instance,label\na,q,1\nb,q,2\n", ["'label'", "row 2", "'2'", "0/1, -1/+1 or true/false"]),
+    "label ?": ("labeler,instance,label\na,q,1\nb,q,?\n", ["'label'", "row 2", "'?'", "numbers or words, not both"]),
     "label yes": ("labeler,instance,label\na,q,yes\n", ["all 'yes'", "--positive yes"]),
     "label NaN": ("labeler,instance,label\na,q,1\nb,q,NaN\n", ["row 2", "'NaN'", "allowed"]),
     "label missing": ("labeler,instance,label\na,q,1\nb,q,\n", ["'label'", "row 2", "nothing"]),

@@ -164,6 +164,11 @@ def test_instances_begin_with_the_most_doubtful_and_have_their_votes(made, page)
 def test_labels_may_say_more_than_the_truth_can_be():
     record, tables, tally, history = simulated(ANIMALS, [*ANIMALS, "not sure"])
     found = parsed((record, tables, tally, history))
+    nothing = {name: pa.array(np.full(14, np.nan)) for name in ("accuracy", "lower", "upper")}
+    people = pa.table({name: tables["labelers"][name] for name in ("labeler", "n_labels")} | nothing)
+    without = parsed((record, tables | {"labelers": people}, tally, history))
+    assert set(without.table("Labelers")[0]) == {"labeler", "labels", "labeler=", "labels="}
+    assert "Labels are not the classes" in without.words(without.root)
     assert [row["label"] for row in found.table("Values of labels")] == [*ANIMALS, "not sure"]
     shares = {row["truth"]: float(row["not sure="]) for row in found.table("Confusion of the crowd")}
     counts = tally.agreement.sum(0)

@@ -240,8 +240,13 @@ def _labelers(people: pa.Table, record, words: Words) -> list[Block]:
     chance = float(record["class_shares"][most])
     called = np.where(n < FEW, "few labels", data.get("kind", [""] * len(n)))
     order = np.lexsort((-n, ~np.isin(called, FLAGGED)))[:MOST_LABELERS]
-    columns = [Column("labeler", "id"), Column("labels", "count"), Column("accuracy", "interval", (0.0, 1.0, chance))]
-    values = [data["labeler"], data["n_labels"], list(zip(found, lower, upper, strict=True))]
+    columns, values = [Column("labeler", "id"), Column("labels", "count")], [data["labeler"], data["n_labels"]]
+    known = np.isfinite(found)
+    if known.any():
+        columns.append(
+            Column("accuracy", "interval", (0.0, 1.0, chance) if np.isfinite(found + lower + upper).all() else None)
+        )
+        values.append(list(zip(found, lower, upper, strict=True)))
     if "kind" in data:
         columns.insert(1, Column("called", "tag"))
         values.insert(1, called.tolist())
@@ -261,12 +266,19 @@ def _labelers(people: pa.Table, record, words: Words) -> list[Block]:
     )
     if "kind" in data:
         text += f" What a labeler is called goes by intervals; with fewer than {FEW} labels nobody is called anything."
-    drawn = plots.accuracies(found, lower, upper, data["labeler"], title="Labelers", chance=chance)
+    table = Table(f"Labelers: {flagged}by number of labels", columns, rows, note, True)
+    if not known.any():
+        return [
+            Prose(["Labels are not the classes here, so a labeler has no accuracy; its confusion is below."]),
+            table,
+        ]
+    names = [name for name, is_known in zip(data["labeler"], known, strict=True) if is_known]
+    drawn = plots.accuracies(found[known], lower[known], upper[known], names, title="Labelers", chance=chance)
     caption = "Labelers by their accuracy, the best at the top, with intervals."
     if len(n) > plots.MOST_LINES:
         caption += f" {plots.MOST_LINES:,} of {len(n):,} are drawn, evenly."
     return [
         Prose([text]),
         Figures([Drawing("labelers_accuracy", drawn, "Accuracy of the labelers with intervals", caption)]),
-        Table(f"Labelers: {flagged}by number of labels", columns, rows, note, True),
+        table,
     ]
