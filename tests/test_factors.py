@@ -37,7 +37,7 @@ def gaussian(x, mean, sd):
     return -0.5 * (((x - mean) / sd) ** 2).sum()
 
 
-def by_scipy(labels, found, factors_and_prior):
+def by_scipy(labels, found, factors_and_prior, away=0.3):
     """Where L-BFGS-B ends on the dense objective, from some way off: its value and its posterior."""
     x, unravel = ravel_pytree(found.params)
 
@@ -46,7 +46,7 @@ def by_scipy(labels, found, factors_and_prior):
         return -(dense(labels, f) + prior)
 
     slope = jax.jit(jax.value_and_grad(objective))
-    start = np.asarray(x) + 0.3 * np.random.default_rng(0).normal(size=len(x))
+    start = np.asarray(x) + away * np.random.default_rng(0).normal(size=len(x))
     settings = dict(maxiter=5000, maxfun=10000, ftol=1e-15, gtol=1e-9)
     out = minimize(lambda x: tuple(map(np.asarray, slope(x))), start, jac=True, method="L-BFGS-B", options=settings)
     return -out.fun, jax.nn.softmax(joint(labels, factors_and_prior(unravel(out.x))[0]), axis=1)
@@ -93,7 +93,7 @@ def test_features_and_a_logistic_class_prior_are_those_of_the_dense_objective(x6
 
     model = Factor(n_factors=d, class_prior="logistic", labeler_features=x, instance_features=y)
     found = fit_jit(labels, model, solver=EXACT)
-    value, posterior = by_scipy(labels, found, factors_and_prior)
+    value, posterior = by_scipy(labels, found, factors_and_prior, 0.05)  # there are worse optima further away
     np.testing.assert_allclose(found.objective, value, rtol=1e-6)
     np.testing.assert_allclose(found.posterior, posterior, atol=1e-5)
 
@@ -110,6 +110,7 @@ def test_class_priors(x64):
 
 
 @pytest.mark.real_data
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # crowd-kit's use of pandas
 def test_answers_are_those_of_crowd_kit(data_dir):
     """On dog its EM converges, and so do the answers: its priors are the same."""
     from crowdkit.aggregation import GLAD
