@@ -525,7 +525,7 @@ def fit_large(
     minibatch.check_size(scan, batch)
     state = out.absolute().with_name(out.absolute().name + ".state")
     settings = dict(config=dataclasses.asdict(config), solver=dataclasses.asdict(solver), seed=of_seed)
-    kept = dict(settings, table=scan.identity, batch=batch, repeats=repeats, rounds=[max_rounds, rtol])
+    kept = dict(settings, table=scan.identity, batch=batch, repeats=repeats, rounds=[max_rounds, rtol], labels="codes")
     with results.claim(state, kept):
         return _fit_parts(
             scan, out, state, name, config, solver, settings, batch=batch, repeats=repeats, key=key, devices=devices,

@@ -198,7 +198,7 @@ def _part(labels: Labels, seed: int) -> tuple[Labels, np.ndarray]:
     return Labels.from_arrays(
         labels.labeler[kept],
         place[labels.instance[kept]],
-        np.sign(labels.label[kept]),
+        labels.label[kept],
         weight=labels.counts[kept],
         n_labelers=labels.n_labelers,
         n_instances=len(drawn),

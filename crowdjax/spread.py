@@ -17,9 +17,9 @@ from jax.sharding import PartitionSpec as P
 
 from crowdjax import optimize, parallel, watch
 from crowdjax.labels import Labels
-from crowdjax.observation import Fit, Observation, Params, Solver, fit_jit
-from crowdjax.observation import fit as fit_one
-from crowdjax.observation.fit import stages
+from crowdjax.observation.contract import Observation, Params
+from crowdjax.observation.fit import Fit, Solver, fit_jit, stages
+from crowdjax.observation.fit import fit as fit_one
 from crowdjax.shards import AXIS, at_places, spread_specs
 
 

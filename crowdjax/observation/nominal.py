@@ -28,7 +28,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import digamma, gammaln
 from jaxtyping import Array, Float
 
 from crowdjax.labels import InputError, Labels
@@ -40,7 +39,8 @@ Population = Literal["learn", "fixed"]
 PRETENDED = 4.0  # labelers whose skills are those of the settings, beside those of the data, in a learned population
 NEWTON_STEPS = 3  # of an M-step; EM makes many
 LONGEST = 2.0  # change of a log-odds in one of them
-MINKA_STEPS = 5
+PSEUDO_COUNTS = 4.0, 1.0  # on the diagonal of a confusion matrix and beside it, the middle of their prior
+FEW = 0.01  # pseudo-counts without pooling
 PRECISION = jax.lax.Precision.HIGHEST
 
 
@@ -82,6 +82,8 @@ up to 1
             if len(self.class_prior) != k:
                 raise InputError(f"class_prior: {len(self.class_prior)} numbers; allowed: {k}, one for each class")
             return {"classes": jnp.log(jnp.asarray(self.class_prior)), "held": jnp.zeros(k)}
+        if self.class_prior == "uniform":
+            return {"classes": jnp.zeros(k), "held": jnp.zeros(k)}
         votes = votes if labels.shard is None else votes * labels.shard.real[:, None]
         votes = labels.across(votes.sum(0))
         root = jnp.sqrt(votes)
@@ -115,7 +117,7 @@ up to 1
 
     # What a model adds
 
-    of_labeler = ()  # names of the arrays by labeler
+    of_labeler = ()  # names of the arrays by labeler; the first is an estimate
 
     def start_labelers(self, labels: Labels) -> dict:
         return {}
@@ -166,6 +168,10 @@ class Majority(Nominal):
 
     def table(self, params):
         return coin_table(*self.coin(params), params["classes"].shape[0])
+
+    def beta(self, params, counts):
+        """What the labels say beside one label in each class, P(label | class) being the same for all before."""
+        return counts + jnp.exp(self.table(params))
 
     def unseen(self, params):
         return {"skill": jnp.asarray(self.skill)}
@@ -378,25 +384,28 @@ class ClassSkill(Coins):
 
 @dataclasses.dataclass(frozen=True)
 class DawidSkene(Nominal):
-    """A confusion matrix for each labeler: P(label l | class k) = V_ilk, with V_ik ~ Dir(b_k).
+    """A confusion matrix for each labeler: P(label l | class k) = V_ilk, columns with pseudo-counts b_k = B_k M_k.
 
-    A labeler's V_ik is integrated out, V_ik ~ Dir(α_ik) with α_ik = counts + b_k, and b maximises the likelihood of the
-    expected counts (Minka's fixed point), with a weak prior at 4 on the diagonal and 1 beside it.
+        log p(V_ik) = -B_k KL(M_k | V_ik),   that is Dir(b_k) of the logits of V_ik, highest at V_ik = M_k
+        V_ik ∝ counts + b_k,   a mean, so that a labeler of two labels is as the crowd is
+        log p(labels) ≈ evidence(V) + Σ_ik [ log p(V_ik) - (L-1)/2 log(1 + n_ik / B_k) ] + log p(b)
+
+    The last line, which learns b, is Laplace's integral over the logits of V, with the curvature of M_k and the labels
+    n_ik that votes say are of class k. Integrals over Dirichlet columns, E log V, take one label for more than it is
+    (``docs/k-classes.md``).
 
     Attributes:
-        pooling: ``learn``; the pseudo-counts b themselves, on the diagonal and beside it; or None: the most likely V,
-            ``pseudo`` added to each count.
+        pooling: ``learn``; the pseudo-counts b themselves, on the diagonal and beside it; or None: hardly any, 0.01.
 
     Example:
         >>> DawidSkene(pooling=(4.0, 1.0)).pooling
         (4.0, 1.0)
 
-    Source: Dawid and Skene 1979; Minka 2000, Estimating a Dirichlet distribution.
+    Source: Dawid and Skene 1979; MacKay 1998, Choice of basis for Laplace approximation.
     """
 
     pooling: Literal["learn"] | tuple[float, float] | None = "learn"
-    pseudo: float = 0.01
-    of_labeler = ("rows",)
+    of_labeler = ("rows", "n")
 
     def __post_init__(self):
         super().__post_init__()
@@ -407,53 +416,135 @@ class DawidSkene(Nominal):
             raise InputError(f"pooling: got {pooling!r}; allowed: learn, None, or two numbers above 0")
 
     def start_labelers(self, labels):
-        diagonal, beside = self.pooling if isinstance(self.pooling, tuple) else (4.0, 1.0)
-        right = jnp.asarray(classes_of_values(labels.n_values, labels.n_classes))
-        b = jnp.log(beside + (diagonal - beside) * right)
-        rows = jnp.tile(b, (labels.n_labelers, 1, 1))
-        return {"rows": rows} if self.pooling is None else {"rows": rows, "b": b, "first": b}
+        b = jnp.log(self._first(labels.n_values, labels.n_classes))
+        n = jnp.zeros((labels.n_labelers, labels.n_classes))  # the first M-step knows it
+        return {"rows": jnp.tile(b, (labels.n_labelers, 1, 1)), "b": b} | ({"n": n} if self.pooling == "learn" else {})
+
+    def _first(self, n_values: int, n_classes: int) -> Float[np.ndarray, "L K"]:
+        """The pseudo-counts of the settings; where they are learned, the middle of their prior."""
+        if self.pooling is None:
+            return np.full((n_values, n_classes), FEW)
+        diagonal, beside = PSEUDO_COUNTS if self.pooling == "learn" else self.pooling
+        return beside + (diagonal - beside) * classes_of_values(n_values, n_classes)
 
     def table(self, params):
-        if self.pooling is None:
-            return jax.nn.log_softmax(params["rows"], axis=1)
-        a = jnp.exp(params["rows"])
-        return digamma(a) - digamma(a.sum(1, keepdims=True))
-
-    def _b(self, params):
-        return jnp.exp(params["b"] if self.pooling == "learn" else jax.lax.stop_gradient(params["b"]))
+        return jax.nn.log_softmax(params["rows"], axis=1)
 
     def log_prior_labelers(self, params):
-        if self.pooling is None:
-            return self.pseudo * (self.table(params) + jnp.log(params["rows"].shape[1])).sum()
-        a, b = jnp.exp(params["rows"]), self._b(params)
-        kl = _log_beta(b) - _log_beta(a) + ((a - b) * self.table(params)).sum(1)
+        log_b = params["b"] if self.pooling == "learn" else jax.lax.stop_gradient(params["b"])
+        of_columns = (jnp.exp(log_b) * (self.table(params) - jax.nn.log_softmax(log_b, axis=0))).sum()
         if self.pooling != "learn":
-            return -kl.sum()
-        first = jnp.exp(jax.lax.stop_gradient(params["first"]))
-        return -kl.sum() + (first * jnp.log(b) - b).sum()
+            return of_columns
+        return of_columns + self._about_b(log_b, jax.lax.stop_gradient(params["n"])).sum()
+
+    def _about_b(self, log_b: Float[Array, "L K"], n: Float[Array, "W K"]) -> Float[Array, " K"]:
+        """What the objective has of b alone, by class."""
+        first = self._first(*log_b.shape)
+        prior = PRETENDED * (first * log_b - jnp.exp(log_b)).sum(0)
+        return prior - (log_b.shape[0] - 1) / 2 * jnp.log1p(n / jnp.exp(log_b).sum(0)).sum(0)
 
     def labelers_step(self, params, counts):
-        if self.pooling is None:
-            return {"rows": jnp.log(counts + self.pseudo)}
+        log_b = params["b"]
         if self.pooling != "learn":
-            return {"rows": jnp.log(counts + jnp.exp(params["b"]))}
-        first, total = jnp.exp(params["first"]), counts.sum(1)
+            return {"rows": jnp.log(counts + jnp.exp(log_b))}
+        n = jnp.where(params["n"].any(), params["n"], counts.sum(1))
+        log_b = jax.lax.fori_loop(0, NEWTON_STEPS, lambda _, at: self._newton(at, counts, n), log_b)
+        return {"rows": jnp.log(counts + jnp.exp(log_b)), "b": log_b, "n": n}
 
-        def minka(_, b):
-            whole = b.sum(0)
-            up = b * (digamma(counts + b) - digamma(b)).sum(0)
-            down = (digamma(total + whole) - digamma(whole)).sum(0)
-            return (up + first) / (down + 1)
+    def beta(self, params, counts):
+        """The columns of pseudo-counts and counts: V_ik ~ Dir(of them) where the classes are known."""
+        return counts + jnp.exp(params["b"])
 
-        b = jax.lax.fori_loop(0, MINKA_STEPS, minka, jnp.exp(params["b"]))
-        return {"rows": jnp.log(counts + b), "b": jnp.log(b)}
+    def _newton(self, log_b, counts, n):
+        """A step in log b that does not lower Q at the best V; its Hessian is a diagonal and c b bᵀ, for each class."""
+
+        def q(log_b):
+            b = jnp.exp(log_b)
+            log_v = jnp.log(counts + b) - jnp.log(counts.sum(1) + b.sum(0))[:, None]
+            kl = b * (log_v - jax.nn.log_softmax(log_b, axis=0))
+            return (counts * log_v + kl).sum((0, 1)) + self._about_b(log_b, n)
+
+        b, first = jnp.exp(log_b), self._first(*log_b.shape)
+        whole, total = b.sum(0), counts.sum(1)
+        slope = jax.grad(lambda log_b: q(log_b).sum())(log_b)
+        diagonal = (b * counts / (counts + b)).sum(0) + PRETENDED * first + jnp.maximum(-slope, 0)
+        occam = (log_b.shape[0] - 1) / 2 * (1 / (whole + n) ** 2 - 1 / whole**2)
+        c = (total / (whole * (total + whole)) + occam).sum(0)
+        share = jnp.minimum(c * (b**2 / diagonal).sum(0), 0.9)
+        step = (slope + b * c * (b * slope / diagonal).sum(0) / (1 - share)) / diagonal
+        step = jnp.clip(step, -LONGEST, LONGEST)
+        tried = log_b + jnp.array([1, 0.5, 0.1, 0])[:, None, None] * step
+        best = jnp.argmax(jax.vmap(q)(tried), axis=0)
+        return jnp.take_along_axis(tried, best[None, None], axis=0)[0]
 
     def unseen(self, params):
-        return {"rows": jnp.zeros(params["rows"].shape[1:]) if self.pooling is None else params["b"]}
+        return {"rows": params["b"]} | ({"n": jnp.zeros(params["b"].shape[1])} if self.pooling == "learn" else {})
 
 
-def _log_beta(a: Float[Array, "*W L K"]) -> Float[Array, "*W K"]:
-    return gammaln(a).sum(-2) - gammaln(a.sum(-2))
+class Logistic(eqx.Module):
+    """A model whose class prior is a softmax of features of the instances.
+
+        π_jk = softmax_k(w_k·x_j)      w_kf - w_lf ~ N(0, sd²)
+
+    Attributes:
+        model: of the labelers.
+        features: standardised columns of each instance; a constant is put before them.
+        sd: how much a feature moves the log-odds of two classes.
+
+    Example: a feature that gives the class away, where labelers contradict each other
+        >>> from crowdjax.observation import fit_jit
+        >>> labels = Labels.from_arrays([0, 1] * 20, np.repeat(np.arange(20), 2), [0, 0, 1, 1] * 9 + [0, 1] * 2)
+        >>> model = Logistic(OneCoin(), [[-1.0], [1.0]] * 10)
+        >>> fit_jit(labels, model).posterior.argmax(1)[-2:].tolist()
+        [0, 1]
+
+    Source: Raykar and others 2010; Böhning 1992 (the bound of the curvature).
+    """
+
+    model: Nominal = eqx.field(static=True, converter=lambda model: dataclasses.replace(model, class_prior="uniform"))
+    features: Float[Array, "I F"] = eqx.field(converter=lambda x: jnp.c_[jnp.ones(len(x)), jnp.asarray(x)])
+    sd: float = eqx.field(static=True, default=1.0)
+
+    def start(self, labels, votes):
+        weights = jnp.zeros((self.features.shape[1], labels.n_classes))
+        return {"labelers": self.model.start(labels, votes), "weights": weights}
+
+    def table(self, params):
+        return self.model.table(params["labelers"])
+
+    def log_points(self, params):
+        return jax.nn.log_softmax(jnp.matmul(self.features, params["weights"], precision=PRECISION), axis=1)
+
+    def class_of_point(self, params):
+        return self.model.class_of_point(params["labelers"])
+
+    def log_prior(self, params):
+        return self.model.log_prior(params["labelers"]) - (params["weights"] ** 2).sum() / self.sd**2
+
+    def specs(self, params):
+        return {"labelers": self.model.specs(params["labelers"]), "weights": None}
+
+    def own_specs(self):
+        """What the first axis of its own arrays runs over."""
+        return {"features": "instance"}
+
+    def gather(self, params, points: Float[Array, "I K"]):
+        """The sums over instances that its M-step needs in place of the points."""
+        n = points.sum(1, keepdims=True)  # 0 where a shard is padded
+        errors = points - n * jnp.exp(self.log_points(params))
+        sums = (jnp.matmul(self.features.T, right, precision=PRECISION) for right in (errors, n * self.features))
+        return dict(zip(("slope", "square"), sums, strict=True))
+
+    def m_step(self, params, counts, sums):
+        """One step in the weights, on a bound of the curvature: it never lowers Q."""
+        weights = params["weights"]
+        curvature = sums["square"] / 2 + 2 / self.sd**2 * jnp.eye(len(weights))
+        step = jnp.linalg.solve(curvature, sums["slope"] - 2 / self.sd**2 * weights)
+        labelers = params["labelers"] | self.model.labelers_step(params["labelers"], counts)
+        return {"labelers": labelers, "weights": weights + step}
+
+    def unseen(self, params):
+        return {"labelers": self.model.unseen(params["labelers"])}
 
 
 def _as_many(labels: Labels, name: str) -> None:

@@ -1,0 +1,2 @@
+from crowdjax.adapters.peers import KOS, MACE
+from crowdjax.adapters.votes import MMSR, GoldMajorityVote, MajorityVote, Wawa, ZeroBasedSkill
