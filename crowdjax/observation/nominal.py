@@ -167,6 +167,10 @@ class Majority(Nominal):
     def table(self, params):
         return coin_table(*self.coin(params), params["classes"].shape[0])
 
+    def coin_step(self, params, right, total) -> dict:
+        """The M-step in the labelers from how many of their labels are right."""
+        return {}
+
     def unseen(self, params):
         return {"skill": jnp.asarray(self.skill)}
 
