@@ -137,9 +137,7 @@ def test_weights_are_copies(x64):
     twice = [np.repeat(v, 2) for v in (labels.labeler, labels.instance, labels.label)]
     twice = Labels.from_arrays(*twice, n_values=3, n_labelers=W, n_instances=I)
     weighted = labels.with_weight(2.0 * np.asarray(labels.counts))
-    np.testing.assert_allclose(
-        fit_jit(weighted, Glad()).objective, fit_jit(twice, Glad()).objective, rtol=1e-7
-    )
+    np.testing.assert_allclose(fit_jit(weighted, Glad()).objective, fit_jit(twice, Glad()).objective, rtol=1e-7)
 
 
 def test_a_fit_that_starts_with_classes_exchanged_comes_back(x64):
@@ -194,7 +192,9 @@ def test_prediction_with_features(x64):
     x, y = np.linspace(-1, 1, W)[:, None], np.linspace(-1, 1, I)[:, None]
     model = Factor(labeler_features=x, instance_features=y, deviation=0.0)
     found = fit_jit(labels, model, solver=EXACT)
-    np.testing.assert_allclose(predict(labels, model, found.params, np.full(W, -1)).posterior, found.posterior, atol=1e-9)
+    np.testing.assert_allclose(
+        predict(labels, model, found.params, np.full(W, -1)).posterior, found.posterior, atol=1e-9
+    )
     model = Factor(labeler_features=x, instance_features=y)
     found = fit_jit(labels, model, solver=EXACT)
     new = Labels.from_arrays([0, 1], [0, 0], [2, 1], n_values=3)

@@ -287,7 +287,9 @@ class DawidSkene(Likelihood):
             got, allowed = self.initial_error_strategy, ", ".join(get_args(Strategy))
             raise InputError(f"initial_error_strategy: got {got!r} with initial_error; allowed: {allowed}")
         if list(getattr(getattr(errors, "index", None), "names", [])) != ["worker", "label"]:
-            raise InputError("initial_error: allowed: a frame by worker and label (a MultiIndex), a column a true label")
+            raise InputError(
+                "initial_error: allowed: a frame by worker and label (a MultiIndex), a column a true label"
+            )
         return errors
 
     def _model(self, classes):

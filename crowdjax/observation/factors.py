@@ -198,6 +198,7 @@ class Factor(eqx.Module):
 
     def diagonal(self, params, curved: Factors):
         """About how much the evidence curves in every number, given how much it does in the factors."""
+
         def pull(name, features, c):
             each = {"own": lambda: c, "logits": lambda: c}
             each["columns"] = lambda: jnp.matmul((_with_constant(features) ** 2).T, c, precision=PRECISION)
