@@ -17,9 +17,9 @@ from jax.sharding import PartitionSpec as P
 
 from crowdjax import optimize, parallel, watch
 from crowdjax.labels import Labels
-from crowdjax.observation import Fit, Observation, Params, Solver, fit_jit
-from crowdjax.observation import fit as fit_one
-from crowdjax.observation.fit import stages
+from crowdjax.observation.contract import Observation, Params
+from crowdjax.observation.fit import Fit, Solver, fit_jit, stages
+from crowdjax.observation.fit import fit as fit_one
 from crowdjax.shards import AXIS, at_places, spread_specs
 
 
@@ -86,7 +86,7 @@ def _run(parts, settings, spread):
 
 
 def _laid_out(labels: Labels, model: Observation, arrays, start, devices: int | None):
-    """((labels, arrays of the model, start) on their devices, how they are spread, a fit of them -> one of the whole)."""
+    """((labels, arrays, start) on their devices, how they are spread, a fit of them -> one of the whole)."""
     n_labelers = labels.n_labelers
     mesh, _, shards, place = parallel._divide(labels, devices)
     # Labelers are not padded: a population that is learnt from them would take padding for labelers.

@@ -1,9 +1,10 @@
-"""Labels of any number of classes: the user's own values in, in their order, and out again; slips do not become classes."""
+"""Labels of any number of classes: the user's own values in, in their order, and out again; slips are no classes."""
 
 from __future__ import annotations
 
 import datetime
 import itertools
+import json
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from test_io import csv, refused
+from typer.testing import CliRunner
 
+import crowdjax
 from crowdjax import io
 from crowdjax.answers import (
     about_answers,
@@ -25,6 +28,7 @@ from crowdjax.answers import (
     tally,
     votes_of,
 )
+from crowdjax.cli import app
 from crowdjax.columns import word
 from crowdjax.labels import Labels
 from crowdjax.pieces import scan
@@ -67,9 +71,8 @@ def test_words_that_say_which_is_positive_are_taken_at_their_word(pair):
     negative, positive = pair.split()
     classes, _, codes, notes = read([positive, negative, positive])
     assert (classes, codes) == ((negative, positive), [1, 0, 1])
-    assert notes == (
-        f"Classes: '{negative}', '{positive}'; probability is that of '{positive}' (--positive {negative} for the other).",
-    )
+    meant = f"Classes: '{negative}', '{positive}'; probability is that of '{positive}'"
+    assert notes == (f"{meant} (--positive {negative} for the other).",)
 
 
 def test_other_words_go_by_the_alphabet_and_positive_turns_them():
@@ -404,3 +407,39 @@ def test_labelers_and_their_confusion_are_tables():
     people = labeler_table(ids, np.array([3, 4]), (share, share, share), (square, square, square))
     assert people["sensitivity"].to_pylist() == square[:, 1, 1].tolist()
     assert people["specificity_upper"].to_pylist() == square[:, 0, 0].tolist()
+
+
+def test_every_form_of_answers_reads_back(tmp_path):
+    labels = table(["cow", "cat", "dog", "cat", "cow"])
+    crowdjax.convert(labels, tmp_path / "tidy.csv")
+    crowdjax.convert(labels, tmp_path / "wide.csv", wide=True)
+    for path, form in (("tidy.csv", None), ("wide.csv", "wide")):
+        found = io.read_triples(tmp_path / path, form=form)
+        own = [found.index.classes[k] for k in found.label]
+        assert dict(zip(found.index.instances[found.instance].tolist(), own, strict=True)) == {
+            str(k): v for k, v in enumerate(labels["label"])
+        }
+    assert crowdjax.tidy(table([3, 1, 2], pd.DataFrame))["label"].tolist() == [3, 1, 2]
+
+
+# The command line
+
+
+def call(*arguments: str):
+    return CliRunner().invoke(app, [*map(str, arguments)])
+
+
+def test_labels_of_any_classes_are_described(tmp_path):
+    labels = pd.DataFrame({"labeler": list("abcabc"), "instance": [1] * 3 + [2] * 3, "label": list("xxyzzz")})
+    labels.to_csv(tmp_path / "l.csv", index=False)
+    text = call("describe", tmp_path / "l.csv")
+    assert "labels     6, 50.0% 'z', 33.3% 'x', 16.7% 'y'" in text.stdout.splitlines()
+    assert "classes    3: 'x', 'y', 'z'" in text.stdout.splitlines()
+    assert "crowdjax: note: Classes: 'x' (2 labels), 'y' (1), 'z' (3)." in text.stderr
+    record = json.loads(call("describe", tmp_path / "l.csv", "--json", "--order", "z,y,x").stdout)
+    assert record["classes"] == list("zyx") and record["share_positive"] is None
+    assert record["agreement"] == pytest.approx(4 / 6)
+    record = json.loads(call("describe", tmp_path / "l.csv", "--json", "--truth", "no,yes").stdout)
+    assert record["classes"] == ["no", "yes"] and [v["value"] for v in record["values"]] == list("xyz")
+    wrong = call("describe", tmp_path / "l.csv", "--order", "x,y")
+    assert wrong.exit_code == 2 and "got 'z' (3 of 6 labels)" in wrong.stderr

@@ -11,9 +11,9 @@ from oracles import Crowd, curvature, finite_differences, pass_over
 from crowdjax import labels as labels_module
 from crowdjax import likelihood
 from crowdjax.factor import Factors, curvature_pass, data_pass, e_step, evidence, expected_complete, majority
-from crowdjax.factor import kernels as kernels_module
 from crowdjax.factor.kernels import discrimination, folded_curvature, folded_pass, tally
 from crowdjax.labels import Labels
+from crowdjax.observation.blocks import MAX_PARTS, n_parts
 
 W, I = 7, 300
 RNG = np.random.default_rng(20)
@@ -383,9 +383,9 @@ def test_labelers_with_many_labels_have_their_sums_in_parts():
             np.arange(n_labels) % n_labelers, np.arange(n_labels), np.ones(n_labels), blocks=False
         )
         object.__setattr__(labels, "n_blocks", n_blocks)
-        return kernels_module.n_parts(labels, columns)
+        return n_parts(labels, columns)
 
-    most = kernels_module.MAX_PARTS
+    most = MAX_PARTS
     stored = len(Labels.from_arrays(np.zeros(3200, int), np.arange(3200), np.ones(3200), blocks=False).label)
     assert parts(3200, 10, 1) == 1
     assert parts(3200, 10, 1000) == stored // 320

@@ -12,6 +12,7 @@ from crowdjax.cli.common import (
     LABELS,
     MODEL,
     TABLES,
+    Classes,
     Columns,
     From,
     Gold,
@@ -20,15 +21,18 @@ from crowdjax.cli.common import (
     LabelsArgument,
     Missing,
     NoHeader,
+    Order,
     Out,
     Positive,
     Report,
     ScoreColumns,
+    Truth,
     errors,
     finish,
     library,
     reading_of,
     refuse_own,
+    values_of,
 )
 from crowdjax.cli.progress import progress_bar
 
@@ -52,8 +56,9 @@ def fit(
     ] = None,
     score_columns: ScoreColumns = None,
     class_prior: Annotated[
-        str, typer.Option(metavar="P", rich_help_panel=MODEL, help="P(truth = 1): a number, learn or logistic")
-    ] = "0.5",
+        str | None,
+        typer.Option(metavar="P", rich_help_panel=MODEL, help="P(positive), or P,P,...; learn, uniform or logistic"),
+    ] = None,
     repeats: Annotated[
         str,
         typer.Option(metavar="WORD", rich_help_panel=TABLES, help="Repeated judgements: count, first, last, mean"),
@@ -77,6 +82,9 @@ def fit(
     missing: Missing = None,
     no_header: NoHeader = False,
     positive: Positive = None,
+    order: Order = None,
+    truth: Truth = None,
+    classes: Classes = "nominal",
     minibatch: Annotated[
         int | None,
         typer.Option(metavar="N", rich_help_panel=FITTING, help="Labels in memory at a time; LABELS may be larger"),
@@ -113,14 +121,17 @@ def fit(
             devices=devices,
         )
         reading = reading_of(columns, form, missing, no_header, score_columns)
+        said = dict(classes=classes, order=values_of(order), truth=values_of(truth))
         tables = dict(labeler_features=labeler_features, instance_features=instance_features, gold=gold, scores=scores)
         if minibatch is None:
+            settings |= said
             with progress_bar() as progress:
                 result = api.fit(labels, model, **settings, **tables, **reading, boundary=boundary, progress=progress)
             result.save(out, report=report)
         else:
             no_pieces = {"boundary": boundary, "from": None if form == "long" else form, "report": report or None}
             no_pieces |= {"missing": missing, "no-header": no_header or None, "score-columns": score_columns}
+            no_pieces |= {"order": order, "truth": truth, "classes": None if classes == "nominal" else classes}
             settings["columns"] = reading["columns"]
             _refuse_with_minibatch(tables | no_pieces)
             with progress_bar() as progress:
@@ -291,8 +302,12 @@ def _whole(given: str) -> int | str:
     return int(given) if given.isdecimal() else given
 
 
-def _prior(given: str) -> float | str:
+def _prior(given: str | None) -> float | list[float] | str | None:
+    """A number, or one for each class; a word stays one."""
+    if given is None:
+        return None
     try:
-        return float(given)
+        numbers = [float(part) for part in given.split(",")]
     except ValueError:
         return given
+    return numbers[0] if len(numbers) == 1 else numbers

@@ -9,8 +9,18 @@ import numpy as np
 
 from crowdjax.facade.registry import Kind, Registry
 from crowdjax.labels import InputError, Labels
-from crowdjax.observation import BiasedCoin, ClassSkill, DawidSkene, Majority, Observation, OneCoin
-from crowdjax.settings import brief
+from crowdjax.observation import (
+    BiasedCoin,
+    ClassSkill,
+    DawidSkene,
+    Graded,
+    Logistic,
+    Majority,
+    Observation,
+    OneCoin,
+)
+from crowdjax.observation.factors import Factor, Glad
+from crowdjax.settings import brief, whole
 
 MODELS = Registry()
 
@@ -53,9 +63,30 @@ def add(name: str, model: type, *, kinds=("nominal",), rectangular=False) -> Non
             side = "labeler" if "labeler" in features else "instance"
             use = "" if side == "labeler" else "; the class prior can use them: class_prior='logistic'"
             raise InputError(f"{side} features: given with model {name}, which has no use for them{use}")
+        if isinstance(class_prior, str) and class_prior == "logistic":
+            if "instance" not in features:
+                raise InputError("class_prior: logistic needs instance features; allowed without: learn, uniform")
+            return Logistic(model(), features["instance"])
         return model(**prior_of(class_prior, labels.n_classes))
 
     MODELS.add(name, make, kinds=kinds, rectangular=rectangular, settings={"class_prior"})
+
+
+def add_factors(name: str, model: type, *, settings=()) -> None:
+    """Adds a model of factors, which features of labelers and instances explain."""
+
+    def make(*, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], class_prior=None, factors=None):
+        more = {} if factors is None else {"n_factors": _whole(factors)}
+        rows = {f"{side}_features": values for side, values in features.items()}
+        return model(**prior_of(class_prior, labels.n_classes), **more, **rows)
+
+    MODELS.add(name, make, settings={"class_prior", *settings})
+
+
+def _whole(factors) -> int:
+    if factors == "auto":
+        raise InputError("factors: got 'auto' with more than two classes; allowed: a whole number from 1")
+    return whole("factors", factors)
 
 
 add("majority", Majority, kinds=("nominal", "exchangeable"))
@@ -63,3 +94,6 @@ add("one-coin", OneCoin, kinds=("nominal", "exchangeable"))
 add("biased-coin", BiasedCoin)
 add("class-skill", ClassSkill)
 add("dawid-skene", DawidSkene, rectangular=True)
+MODELS.add("graded", lambda **_: Graded(), kinds=("ordinal",), rectangular=True)
+add_factors("glad", Glad)
+add_factors("factor", Factor, settings={"factors"})

@@ -158,8 +158,11 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
         of_point = model.class_of_point(params)
         if of_point.shape[0] != of_point.shape[1]:  # points are not the classes: the first pass says where they are
             return params
-        counts, points = _across(labels, tally(labels, votes), _points(labels, votes, model.log_points(params)))
-        return m_step(model, params, counts, points) if by_em else _maximize_q(model, params, counts, points, scale)
+        points = _points(labels, votes, model.log_points(params))
+        counts, points = _across(labels, model, params, tally(labels, votes), points)
+        return (
+            m_step(model, params, counts, points) if has_m_step else _maximize_q(model, params, counts, points, scale)
+        )
 
     def prepare(carry, k):
         x, best = carry
@@ -168,7 +171,7 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
     def em_step(x):
         params = unravel(x)
         found = predict(labels, model, params)
-        counts, points = _across(labels, found.counts, found.points)
+        counts, points = _across(labels, model, params, found.counts, found.points)
         new = ravel_pytree(model.m_step(params, counts, points))[0]
         value = labels.across(found.value) + model.log_prior(params)
         return optimize.Step(new, -value, scale * (x - new), found.posterior), scale
@@ -224,9 +227,14 @@ def _points(labels: Labels, q: Float[Array, "I G"], log_points) -> Float[Array, 
     return q.sum(0) if log_points.ndim == 1 else q
 
 
-def _across(labels: Labels, counts, points):
-    """The sufficient statistics of all shards; what is of each instance stays where it is."""
-    return labels.across((counts, points)) if points.ndim == 1 else (labels.across(counts), points)
+def _across(labels: Labels, model: Observation, params: Params, counts, points):
+    """The sufficient statistics of all shards; what is of each instance stays where it is, or is summed by the model's
+    ``gather``."""
+    if hasattr(model, "gather"):
+        points = model.gather(params, points)
+    elif points.ndim > 1:
+        return labels.across(counts), points
+    return labels.across((counts, points))
 
 
 def scale_of(labels: Labels, model: Observation, params: Params) -> Float[Array, " P"]:

@@ -31,7 +31,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from crowdjax.labels import InputError, Labels
-from crowdjax.observation.table import classes_of_values, tally
+from crowdjax.observation.table import classes_of_values
 
 Gaussian = tuple[float, float]  # mean, standard deviation
 ClassPrior = Literal["learn", "uniform"] | tuple[float, ...]
@@ -82,6 +82,8 @@ up to 1
             if len(self.class_prior) != k:
                 raise InputError(f"class_prior: {len(self.class_prior)} numbers; allowed: {k}, one for each class")
             return {"classes": jnp.log(jnp.asarray(self.class_prior)), "held": jnp.zeros(k)}
+        if self.class_prior == "uniform":
+            return {"classes": jnp.zeros(k), "held": jnp.zeros(k)}
         votes = votes if labels.shard is None else votes * labels.shard.real[:, None]
         votes = labels.across(votes.sum(0))
         root = jnp.sqrt(votes)
@@ -115,7 +117,7 @@ up to 1
 
     # What a model adds
 
-    of_labeler = ()  # names of the arrays by labeler
+    of_labeler = ()  # names of the arrays by labeler; the first is an estimate
 
     def start_labelers(self, labels: Labels) -> dict:
         return {}
@@ -170,6 +172,10 @@ class Majority(Nominal):
     def coin_step(self, params, right, total) -> dict:
         """The M-step in the labelers from how many of their labels are right."""
         return {}
+
+    def beta(self, params, counts):
+        """What the labels say beside one label in each class, P(label | class) being the same for all before."""
+        return counts + jnp.exp(self.table(params))
 
     def unseen(self, params):
         return {"skill": jnp.asarray(self.skill)}
@@ -382,7 +388,7 @@ class ClassSkill(Coins):
 
 @dataclasses.dataclass(frozen=True)
 class DawidSkene(Nominal):
-    """A confusion matrix for each labeler: P(label l | class k) = V_ilk, whose columns have pseudo-counts b_k = B_k M_k.
+    """A confusion matrix for each labeler: P(label l | class k) = V_ilk, columns with pseudo-counts b_k = B_k M_k.
 
         log p(V_ik) = -B_k KL(M_k | V_ik),   that is Dir(b_k) of the logits of V_ik, highest at V_ik = M_k
         V_ik ∝ counts + b_k,   a mean, so that a labeler of two labels is as the crowd is
@@ -413,10 +419,10 @@ class DawidSkene(Nominal):
         if isinstance(pooling, str) or not (len(pooling) == 2 and min(pooling) > 0):
             raise InputError(f"pooling: got {pooling!r}; allowed: learn, None, or two numbers above 0")
 
-    def start(self, labels, votes):
-        n = {"n": labels.across(tally(labels, votes).sum(1))} if self.pooling == "learn" else {}
+    def start_labelers(self, labels):
         b = jnp.log(self._first(labels.n_values, labels.n_classes))
-        return {"rows": jnp.tile(b, (labels.n_labelers, 1, 1)), "b": b} | n | self.start_classes(labels, votes)
+        n = jnp.zeros((labels.n_labelers, labels.n_classes))  # the first M-step knows it
+        return {"rows": jnp.tile(b, (labels.n_labelers, 1, 1)), "b": b} | ({"n": n} if self.pooling == "learn" else {})
 
     def _first(self, n_values: int, n_classes: int) -> Float[np.ndarray, "L K"]:
         """The pseudo-counts of the settings; where they are learned, the middle of their prior."""
@@ -443,9 +449,15 @@ class DawidSkene(Nominal):
 
     def labelers_step(self, params, counts):
         log_b = params["b"]
-        if self.pooling == "learn":
-            log_b = jax.lax.fori_loop(0, NEWTON_STEPS, lambda _, at: self._newton(at, counts, params["n"]), log_b)
-        return {"rows": jnp.log(counts + jnp.exp(log_b)), "b": log_b}
+        if self.pooling != "learn":
+            return {"rows": jnp.log(counts + jnp.exp(log_b))}
+        n = jnp.where(params["n"].any(), params["n"], counts.sum(1))
+        log_b = jax.lax.fori_loop(0, NEWTON_STEPS, lambda _, at: self._newton(at, counts, n), log_b)
+        return {"rows": jnp.log(counts + jnp.exp(log_b)), "b": log_b, "n": n}
+
+    def beta(self, params, counts):
+        """The columns of pseudo-counts and counts: V_ik ~ Dir(of them) where the classes are known."""
+        return counts + jnp.exp(params["b"])
 
     def _newton(self, log_b, counts, n):
         """A step in log b that does not lower Q at the best V; its Hessian is a diagonal and c b bᵀ, for each class."""
@@ -471,6 +483,72 @@ class DawidSkene(Nominal):
 
     def unseen(self, params):
         return {"rows": params["b"]} | ({"n": jnp.zeros(params["b"].shape[1])} if self.pooling == "learn" else {})
+
+
+class Logistic(eqx.Module):
+    """A model whose class prior is a softmax of features of the instances.
+
+        π_jk = softmax_k(w_k·x_j)      w_kf - w_lf ~ N(0, sd²)
+
+    Attributes:
+        model: of the labelers.
+        features: standardised columns of each instance; a constant is put before them.
+        sd: how much a feature moves the log-odds of two classes.
+
+    Example: a feature that gives the class away, where labelers contradict each other
+        >>> from crowdjax.observation import fit_jit
+        >>> labels = Labels.from_arrays([0, 1] * 20, np.repeat(np.arange(20), 2), [0, 0, 1, 1] * 9 + [0, 1] * 2)
+        >>> model = Logistic(OneCoin(), [[-1.0], [1.0]] * 10)
+        >>> fit_jit(labels, model).posterior.argmax(1)[-2:].tolist()
+        [0, 1]
+
+    Source: Raykar and others 2010; Böhning 1992 (the bound of the curvature).
+    """
+
+    model: Nominal = eqx.field(static=True, converter=lambda model: dataclasses.replace(model, class_prior="uniform"))
+    features: Float[Array, "I F"] = eqx.field(converter=lambda x: jnp.c_[jnp.ones(len(x)), jnp.asarray(x)])
+    sd: float = eqx.field(static=True, default=1.0)
+
+    def start(self, labels, votes):
+        weights = jnp.zeros((self.features.shape[1], labels.n_classes))
+        return {"labelers": self.model.start(labels, votes), "weights": weights}
+
+    def table(self, params):
+        return self.model.table(params["labelers"])
+
+    def log_points(self, params):
+        return jax.nn.log_softmax(jnp.matmul(self.features, params["weights"], precision=PRECISION), axis=1)
+
+    def class_of_point(self, params):
+        return self.model.class_of_point(params["labelers"])
+
+    def log_prior(self, params):
+        return self.model.log_prior(params["labelers"]) - (params["weights"] ** 2).sum() / self.sd**2
+
+    def specs(self, params):
+        return {"labelers": self.model.specs(params["labelers"]), "weights": None}
+
+    def own_specs(self):
+        """What the first axis of its own arrays runs over."""
+        return {"features": "instance"}
+
+    def gather(self, params, points: Float[Array, "I K"]):
+        """The sums over instances that its M-step needs in place of the points."""
+        n = points.sum(1, keepdims=True)  # 0 where a shard is padded
+        errors = points - n * jnp.exp(self.log_points(params))
+        sums = (jnp.matmul(self.features.T, right, precision=PRECISION) for right in (errors, n * self.features))
+        return dict(zip(("slope", "square"), sums, strict=True))
+
+    def m_step(self, params, counts, sums):
+        """One step in the weights, on a bound of the curvature: it never lowers Q."""
+        weights = params["weights"]
+        curvature = sums["square"] / 2 + 2 / self.sd**2 * jnp.eye(len(weights))
+        step = jnp.linalg.solve(curvature, sums["slope"] - 2 / self.sd**2 * weights)
+        labelers = params["labelers"] | self.model.labelers_step(params["labelers"], counts)
+        return {"labelers": labelers, "weights": weights + step}
+
+    def unseen(self, params):
+        return {"labelers": self.model.unseen(params["labelers"])}
 
 
 def _as_many(labels: Labels, name: str) -> None:
