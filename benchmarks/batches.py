@@ -58,4 +58,4 @@ def crowds() -> tuple[Labels, np.ndarray]:
     s = truth * rng.normal(1.2, 0.4, (N_REPEATS, N_INSTANCES))
     skill = rng.normal(1.0, 0.7, (N_REPEATS, N_LABELERS))
     p = 1 / (1 + np.exp(-skill[:, labels.labeler] * s[:, labels.instance]))
-    return labels, np.where(rng.random(p.shape) < p, 1, -1).astype(np.int8)
+    return labels, (rng.random(p.shape) < p).astype(np.int8)

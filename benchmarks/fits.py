@@ -73,8 +73,8 @@ def crowd_kit(name: str, host: Labels, labels: Labels) -> tuple[float, float]:
     """(seconds of crowd-kit's fit, log-likelihood of its labelers, instances and class prior in our terms)."""
     from crowdkit.aggregation import GLAD, DawidSkene
 
-    real = host.label != 0
-    columns = {"worker": host.labeler[real], "task": host.instance[real], "label": (host.label[real] > 0).astype(int)}
+    real = host.real
+    columns = {"worker": host.labeler[real], "task": host.instance[real], "label": host.label[real]}
     table = pd.DataFrame(columns)
     peer = DawidSkene() if name == "dawid-skene" else GLAD()
     start = time.perf_counter()

@@ -53,8 +53,7 @@ def seconds(runs: Mapping[str, Callable[[], Any]], repeats: int = 7) -> dict[str
 
 def numpy_step(labels: Labels) -> Callable[[], Any]:
     """Two gathers and two bincounts, what a Dawid-Skene step can't do without, in NumPy (float64 sums)."""
-    real = labels.label != 0
-    labeler, instance = labels.labeler[real], labels.instance[real]
+    labeler, instance = labels.labeler[labels.real], labels.instance[labels.real]
     rng = np.random.default_rng(0)
     alpha, p = rng.normal(size=labels.n_labelers), rng.random(labels.n_instances)
 

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import html
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,8 @@ from jaxtyping import Float, Int
 
 from crowdjax import io, outliers, results
 from crowdjax import summary as summaries
-from crowdjax.columns import Words, show
+from crowdjax.classes import column_of_values
+from crowdjax.columns import Words, listed, show, word
 from crowdjax.files import reading
 from crowdjax.integrated.auto import crowd_of
 from crowdjax.labels import InputError, Labels, Repeats
@@ -33,6 +35,7 @@ CLEAR, LEAST_VOTES = 0.75, 3  # share of an instance's labels on one side, and h
 AGAINST = 0.05  # share of answers against a clear vote, from which it is worth a sentence
 MANY = 10  # labels or instances, below which a class that is absent surprises nobody
 LEAST_GOLD = 5  # gold labels of a class, below which they say little of it
+MOST_CLASSES, MOST_PROBABLE = 50, 5  # classes with a column each; beyond, how many of the most probable have one
 
 
 class FitError(RuntimeError):
@@ -68,9 +71,8 @@ class Prediction(Printed):
     """Answers about instances. Printed it is its :meth:`summary`.
 
     Attributes:
-        instances: a table of the kind that the labels came in (pandas for pandas, pyarrow for a path): instance,
-            probability (of the truth being 1), label (1 where that is above one half, else 0; where the labels are in
-            words, the word).
+        instances: a table of the kind that the labels came in (pandas for pandas, pyarrow for a path), see
+            :func:`answer_table`.
         tables: this and all others as pyarrow, by name.
         record: what ``fit.json`` (``predict.json``) holds: sizes, objective, settings, versions.
         kind: makes the tables that are shown.
@@ -118,7 +120,7 @@ class Prediction(Printed):
 
     @property
     def words(self) -> Words | None:
-        """The two words of the labels, where they are in words."""
+        """The two classes, where they are not 0 and 1."""
         words = self.record.get("words")
         return None if words is None else Words(*words)
 
@@ -138,30 +140,34 @@ class Tally(NamedTuple):
     """The labels of a fit, counted: what a report needs of them, since a result holds no labels.
 
     Attributes:
-        votes: how many labels of each instance say 0, and 1, by their multiplicities.
-        agreement: how many labels of each labeler, by what the answer is (0, 1; each by its probability) and by what
-            the label is (0, 1).
+        votes: how many labels of each instance have each value, by their multiplicities.
+        agreement: how many labels of each labeler, by the class of the answer (each by its probability) and by the
+            value of the label.
         n_crowds: parts of the crowd that have no instance in common.
     """
 
-    votes: Float[np.ndarray, "I 2"]
-    agreement: Float[np.ndarray, "W 2 2"]
+    votes: Float[np.ndarray, "I L"]
+    agreement: Float[np.ndarray, "W K L"]
     n_crowds: int
 
 
-def votes_of(labels: Labels) -> Float[np.ndarray, "I 2"]:
-    """How many labels of each instance say 0, and 1, by their multiplicities.
+def votes_of(labels: Labels) -> Float[np.ndarray, "I L"]:
+    """How many labels of each instance have each value, by their multiplicities.
 
     Example:
         >>> votes_of(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1])).tolist()
         [[1.0, 1.0], [0.0, 1.0]]
     """
-    cell = 2 * labels.instance.astype(np.int64) + (np.asarray(labels.label) > 0)
-    return np.bincount(cell, labels.counts, 2 * labels.n_instances).reshape(-1, 2)
+    n = labels.n_values
+    cell = n * labels.instance.astype(np.int64) + np.maximum(labels.label, 0)
+    return np.bincount(cell, labels.counts, n * labels.n_instances).reshape(-1, n)
 
 
 def tally(labels: Labels, posterior) -> Tally:
     """Counts the labels of a fit.
+
+    Args:
+        posterior: [I, K]; of two classes that of the positive one [I] as well.
 
     Example:
         >>> found = tally(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1]), [0.75, 1.0])
@@ -170,14 +176,15 @@ def tally(labels: Labels, posterior) -> Tally:
     """
     counts = np.asarray(labels.counts, np.float64)
     real = counts > 0
-    labeler, instance, counts = (np.asarray(v)[real] for v in (labels.labeler, labels.instance, counts))
-    yes = np.asarray(labels.label)[real] > 0
-    p = np.asarray(posterior, np.float64)[instance]
-    cell = 4 * labeler.astype(np.int64) + yes
-    agreement = np.bincount(cell, counts * (1 - p), 4 * labels.n_labelers)
-    agreement += np.bincount(cell + 2, counts * p, 4 * labels.n_labelers)
+    labeler, instance, label, counts = (
+        np.asarray(v)[real] for v in (labels.labeler, labels.instance, labels.label, counts)
+    )
+    cell = labels.n_values * labeler.astype(np.int64) + label
+    width = labels.n_labelers * labels.n_values
+    by_class = [np.bincount(cell, counts * p[instance], width) for p in _by_class(posterior).T]
+    agreement = np.stack([n.reshape(labels.n_labelers, -1) for n in by_class], 1)
     crowds = crowd_of(labeler, instance, labels.n_labelers, labels.n_instances).max(initial=-1) + 1
-    return Tally(votes_of(labels), agreement.reshape(-1, 2, 2), int(crowds))
+    return Tally(votes_of(labels), agreement, int(crowds))
 
 
 def counted(found: Tally | None) -> Tally:
@@ -190,45 +197,135 @@ def counted(found: Tally | None) -> Tally:
 
 
 def probabilities(posterior) -> np.ndarray:
-    """Posteriors as float64; rounding leads neither past 0 and 1 nor away from a tie."""
+    """Posteriors as float64; rounding leads neither past 0 and 1 nor away from a tie.
+
+    Of two classes the probability of the positive one, [I]; of more that of each, [I, K].
+    """
     p = np.clip(np.asarray(posterior, np.float64), 0, 1)
+    if p.ndim == 2 and p.shape[1] > 2:
+        return p
+    p = p if p.ndim == 1 else p[:, 1]
     return np.where(abs(p - 0.5) < TIE, 0.5, p)
 
 
-def answer_table(ids: pa.Array, posterior, words: Words | None = None, **scores) -> pa.Table:
-    """The table of answers: instance, scores, probability, label.
+def _by_class(posterior) -> Float[np.ndarray, "I K"]:
+    """The probability of each class."""
+    p = np.asarray(posterior, np.float64)
+    return np.stack([1 - p, p], 1) if p.ndim == 1 else p
+
+
+def _chosen(p: Float[np.ndarray, "I K"]) -> Int[np.ndarray, " I"]:
+    """The most probable class; of those alike the first."""
+    return np.argmax(p >= p.max(1, keepdims=True) - TIE, axis=1)
+
+
+def answer_table(ids: pa.Array, posterior, classes: Sequence[Any] | None = None, **scores) -> pa.Table:
+    """The table of answers, in the user's own values.
+
+        posterior [I]      instance, scores, probability (of the positive class), label
+        posterior [I, 2]   instance, scores, label, confidence, probability
+        posterior [I, K]   instance, scores, label, confidence, p_<class> of each class; of more than 50 classes
+                           class_1, p_1, ..., class_5, p_5: the most probable ones
 
     Args:
-        words: the two words of the labels, where they are in words: then the answers are.
-        scores: columns to put between instance and probability.
-
-    Example: of one half the label is the negative one
-        >>> answer_table(pa.array(["q1", "q2"]), [0.9, 0.5], Words("no", "yes"))["label"].to_pylist()
-        ['yes', 'no']
-    """
-    p = probabilities(posterior)
-    label = pa.array((p > 0.5).astype(np.int8))
-    if words is not None:
-        label = pa.array([words.negative, words.positive], pa.string()).take(label)
-    return pa.table({"instance": ids, **scores, "probability": p, "label": label})
-
-
-def label_type(words: Words | None) -> pa.DataType:
-    """The type of the column ``label`` of answers."""
-    return pa.int8() if words is None else pa.string()
-
-
-def named(words: Words | None) -> tuple[str, str]:
-    """The two answers for a message, the negative one first.
+        classes: in their order; by default 0 and 1. Of classes that are equally probable the first is the label.
+        scores: columns to put after instance.
 
     Example:
-        >>> named(None), named(Words(None, "duck"))
-        (('0', '1'), ("not 'duck'", "'duck'"))
+        >>> answer_table(pa.array(["q1", "q2"]), [0.9, 0.5], ("no", "yes"))["label"].to_pylist()
+        ['yes', 'no']
+        >>> answer_table(pa.array(["q1"]), [[0.2, 0.5, 0.3]], ("a", "b", "c")).to_pylist()
+        [{'instance': 'q1', 'label': 'b', 'confidence': 0.5, 'p_a': 0.2, 'p_b': 0.5, 'p_c': 0.3}]
     """
-    if words is None:
-        return "0", "1"
-    positive = show(words.positive)
-    return f"not {positive}" if words.negative is None else show(words.negative), positive
+    classes = (0, 1) if classes is None else tuple(classes)
+    values, p = column_of_values(classes), _by_class(probabilities(posterior))
+    known = {"instance": ids, **scores}
+    if np.ndim(posterior) == 1:
+        return pa.table({**known, "probability": p[:, 1], "label": values.take(pa.array(_chosen(p)))})
+    answers = {"label": values.take(pa.array(_chosen(p))), "confidence": p.max(1, initial=0)}
+    if len(classes) == 2:
+        more = {"probability": p[:, 1]}
+    elif len(classes) <= MOST_CLASSES:
+        more = {f"p_{word(c)}": p[:, k] for k, c in enumerate(classes)}
+    else:
+        first = np.argsort(-p, axis=1, kind="stable")[:, :MOST_PROBABLE]
+        ranked = ((n + 1, first[:, n]) for n in range(MOST_PROBABLE))
+        more = {}
+        for n, k in ranked:
+            more |= {f"class_{n}": values.take(pa.array(k)), f"p_{n}": p[np.arange(len(p)), k]}
+    return pa.table({**known, **answers, **more})
+
+
+Interval = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, lower and upper end
+
+
+def labeler_table(
+    ids: pa.Array, n_labels: Int[np.ndarray, " W"], accuracy: Interval, confusion: Interval | None = None
+) -> pa.Table:
+    """The table of labelers: labeler, n_labels, accuracy, lower, upper; of two classes sensitivity and specificity too.
+
+    Args:
+        accuracy: the chance that a label is right, [W] each; NaN where it has no meaning.
+        confusion: P(label | truth), [W, K, L] each.
+
+    Example:
+        >>> flat = (np.array([0.7]), np.array([0.6]), np.array([0.8]))
+        >>> labeler_table(pa.array(["ann"]), np.array([9]), flat).to_pylist()
+        [{'labeler': 'ann', 'n_labels': 9, 'accuracy': 0.7, 'lower': 0.6, 'upper': 0.8}]
+    """
+    columns = dict(zip(("accuracy", "lower", "upper"), accuracy, strict=True))
+    if confusion is not None and confusion[0].shape[1:] == (2, 2):
+        for name, k in (("sensitivity", 1), ("specificity", 0)):
+            ends = zip((name, f"{name}_lower", f"{name}_upper"), confusion, strict=True)
+            columns |= {column: values[:, k, k] for column, values in ends}
+    numbers = {name: _numbers(values) for name, values in columns.items()}
+    return pa.table({"labeler": ids, "n_labels": n_labels, **numbers})
+
+
+def confusion_table(
+    ids: pa.Array, classes: Sequence[Any], values: Sequence[Any] | None, confusion: Interval
+) -> pa.Table:
+    """What each labeler says of instances of each class: labeler, truth, label, probability, lower, upper.
+
+    Args:
+        values: of labels; by default the classes.
+        confusion: P(label | truth), [W, K, L] each.
+
+    Example:
+        >>> of_one = np.array([[[0.9, 0.1], [0.3, 0.7]]])
+        >>> found = confusion_table(pa.array(["ann"]), ("no", "yes"), None, (of_one, of_one, of_one))
+        >>> found["truth"].to_pylist(), found["label"].to_pylist(), found["probability"].to_pylist()
+        (['no', 'no', 'yes', 'yes'], ['no', 'yes', 'no', 'yes'], [0.9, 0.1, 0.3, 0.7])
+    """
+    cells = np.indices(confusion[0].shape).reshape(3, -1)
+    sides = (ids, column_of_values(classes), column_of_values(classes if values is None else values))
+    columns = {
+        name: of.take(pa.array(cell))
+        for name, of, cell in zip(("labeler", "truth", "label"), sides, cells, strict=True)
+    }
+    ends = zip(("probability", "lower", "upper"), confusion, strict=True)
+    return pa.table(columns | {name: _numbers(found.reshape(-1)) for name, found in ends})
+
+
+def _numbers(values) -> pa.Array:
+    """Numbers as float64, null where there is none."""
+    return pa.array(np.asarray(values, np.float64), from_pandas=True)
+
+
+def label_type(classes: Sequence[Any] | None) -> pa.DataType:
+    """The type of the column ``label`` of answers."""
+    return column_of_values((0, 1) if classes is None else classes).type
+
+
+def named(classes: Sequence[Any] | None) -> tuple[str, ...]:
+    """The classes for a message; of two the negative one first.
+
+    Example:
+        >>> named(None), named((None, "duck")), named((1, 2, 3))
+        (('0', '1'), ("not 'duck'", "'duck'"), ('1', '2', '3'))
+    """
+    first, *others = (0, 1) if classes is None else classes
+    return (f"not {show(others[0])}" if first is None else show(first), *map(show, others))
 
 
 def labels_of_labelers(labels: Labels) -> Int[np.ndarray, " W"]:
@@ -255,42 +352,55 @@ class Support(NamedTuple):
     """How answers stand to the labels they rest on: counts, which add up over parts of the instances.
 
     Attributes:
-        instances, positive: answers, and those that are positive.
-        expected: Σ p.
+        instances: how many answers.
+        answered: answers of each class.
+        expected: Σ p of each class.
         against: answers against a clear vote.
-        voted: instances most of whose labels are positive.
-        labels: how many are negative, and positive, by their multiplicities.
+        voted: instances whose most frequent label is of each class; () where labels are of other values.
+        labels: how many labels have each value, by their multiplicities.
     """
 
     instances: int
-    positive: int
-    expected: float
+    answered: tuple[int, ...]
+    expected: tuple[float, ...]
     against: int
-    voted: int
-    labels: tuple[float, float]
+    voted: tuple[int, ...]
+    labels: tuple[float, ...]
 
     def __add__(self, other: Support) -> Support:
-        added = {k: v + getattr(other, k) for k, v in self._asdict().items() if k != "labels"}
-        return Support(**added, labels=(self.labels[0] + other.labels[0], self.labels[1] + other.labels[1]))
+        def add(a, b):
+            return tuple(x + y for x, y in zip(a, b, strict=True)) if isinstance(a, tuple) else a + b
+
+        return Support(*map(add, self, other))
 
 
-def support(votes: Float[np.ndarray, "I 2"], posterior, gold: Float[np.ndarray, " I"] | None = None) -> Support:
+def support(votes: Float[np.ndarray, "I L"], posterior, gold: Float[np.ndarray, " I"] | None = None) -> Support:
     """Compares answers with the votes of their instances.
 
     Args:
         gold: NaN where unknown; what is known is against no vote.
 
     Example: one answer goes against three labels
-        >>> support(np.array([[3.0, 0.0], [1.0, 2.0]]), [0.75, 1.0])._asdict()
-        {'instances': 2, 'positive': 2, 'expected': 1.75, 'against': 1, 'voted': 1, 'labels': (4.0, 2.0)}
+        >>> found = support(np.array([[3.0, 0.0], [1.0, 2.0]]), [0.75, 1.0])
+        >>> found.answered, found.expected, found.against, found.voted, found.labels
+        ((0, 2), (0.25, 1.75), 1, (1, 1), (4.0, 2.0))
     """
-    p, n = probabilities(posterior), votes.sum(1)
-    yes, most = p > 0.5, votes[:, 1] > votes[:, 0]
+    p, n = _by_class(probabilities(posterior)), votes.sum(1)
+    answer, tied, k = _chosen(p), _tied(p), p.shape[1]
+    answered = tuple(np.bincount(answer, minlength=k).tolist())
+    totals = (tuple(p.sum(0).tolist()), tuple(votes.sum(0).tolist()))
+    if votes.shape[1] != k:
+        return Support(len(p), answered, totals[0], 0, (), totals[1])
+    most = votes.argmax(1)
     clear = (n >= LEAST_VOTES) & (votes.max(1) >= CLEAR * n * (1 - TIE))
-    negative, positive = votes.sum(0).tolist()
-    clear &= (p != 0.5) & (True if gold is None else np.isnan(gold))
-    against = int((clear & (yes != most)).sum())
-    return Support(len(p), int(yes.sum()), float(p.sum()), against, int(most.sum()), (negative, positive))
+    clear &= ~tied & (True if gold is None else np.isnan(gold))
+    against = int((clear & (answer != most)).sum())
+    return Support(len(p), answered, totals[0], against, tuple(np.bincount(most, minlength=k).tolist()), totals[1])
+
+
+def _tied(p: Float[np.ndarray, "I K"]) -> np.ndarray:
+    """Where two classes or more are the most probable."""
+    return (p >= p.max(1, keepdims=True) - TIE).sum(1) > 1
 
 
 def about_prior(class_prior: float | str) -> str:
@@ -304,57 +414,68 @@ def about_prior(class_prior: float | str) -> str:
     )
 
 
-def about_support(found: Support, words: Words | None, advice: str) -> list[str]:
+def about_support(found: Support, classes: Sequence[Any] | None, advice: str) -> list[str]:
     """What answers rest on besides their labels, where that is much.
 
     Args:
         advice: why answers may go against their labels, and what to compare with.
     """
-    out, (zero, one) = [], named(words)
-    fewer, total = min(found.labels), sum(found.labels)
-    frequent, absent = (zero, one) if found.labels[1] == fewer else (one, zero)
-    alike = fewer == 0 or (fewer <= 1 and total >= MANY)
-    if alike:
-        all_ = f"All {total:g} labels" if fewer == 0 else f"All but one of {total:g} labels"
+    out, names = [], named(classes)
+    two, total, most = len(names) == 2, sum(found.labels), max(found.labels)
+    alike = most == total or (total - most <= 1 and total >= MANY)
+    if alike and found.voted:
+        all_ = f"All {total:g} labels" if most == total else f"All but one of {total:g} labels"
+        k = len(names) - 1 - found.labels[::-1].index(most)
+        absent, other = (names[1 - k], "the other") if two else (f"not {names[k]}", "the others")
         out.append(
-            f"{all_} are {frequent}. Labels of one class say nothing of the other: the probabilities, and what is said "
+            f"{all_} are {names[k]}. Labels of one class say nothing of {other}: the probabilities, and what is said "
             f"of labelers on instances that are {absent}, rest on the priors."
         )
-    rare = min(found.expected, found.instances - found.expected)
-    if not alike and found.instances >= MANY and rare < 1:
-        which = one if found.expected == rare else zero
+    rare = [name for name, n in zip(names, found.expected, strict=True) if n < 1]
+    if not alike and found.instances >= MANY and rare:
         out.append(
-            f"Less than one of {found.instances} instances is expected to be {which}: what is said of labelers on such "
-            "instances rests on the priors."
+            f"Less than one of {found.instances} instances is expected to be {_either(rare)}: what is said of labelers "
+            "on such instances rests on the priors."
         )
     if found.against > AGAINST * found.instances:
+        k = 1 if two else int(np.argmax(np.abs(np.subtract(found.answered, found.voted))))
         out.append(
             f"{found.against} of {found.instances} answers contradict at least three quarters of their instance's "
-            f"labels: {found.positive} instances are answered {one}, and of {found.voted} most labels say so. {advice}"
+            f"labels: {found.answered[k]} instances are answered {names[k]}, and of {found.voted[k]} most labels say "
+            f"so. {advice}"
         )
     return out
 
 
-def about_gold(gold: Float[np.ndarray, " I"] | None, words: Words | None, placing: bool = False) -> list[str]:
-    """What gold labels cannot say, being of one class or nearly so.
+def _either(names: Sequence[str]) -> str:
+    """One of several names, for a message."""
+    return names[0] if len(names) == 1 else f"one of {listed(names, 5)}"
+
+
+def about_gold(gold: Float[np.ndarray, " I"] | None, classes: Sequence[Any] | None, placing: bool = False) -> list[str]:
+    """What gold labels cannot say, being of one class or nearly so, or without some class.
 
     Args:
-        gold: -1 or +1, NaN (or 0) where unknown.
-        placing: whether they are to place a class boundary, for which few of a class are too few.
+        gold: codes, NaN (or -1) where unknown.
+        placing: whether they are to place a boundary between two classes, for which few of a class are too few.
     """
-    if gold is None:
+    if gold is None or not (np.asarray(gold) >= 0).any():
         return []
-    counts = [int((gold < 0).sum()), int((gold > 0).sum())]
-    few, n = min(counts), sum(counts)
-    rare, frequent = sorted(range(2), key=counts.__getitem__)
-    names = named(words)
-    if few == 0:
+    gold, names = np.asarray(gold, np.float64), named(classes)
+    counts = [int((gold == k).sum()) for k in range(len(names))]
+    absent, n, frequent = [k for k, c in enumerate(counts) if not c], sum(counts), int(np.argmax(counts))
+    if len(absent) == len(names) - 1:
+        others = names[absent[0]] if len(names) == 2 else f"not {names[frequent]}"
         said = (
             f"All {n} gold labels are {names[frequent]}: they fix these instances and say nothing of labelers on "
-            f"instances that are {names[rare]}."
+            f"instances that are {others}."
         )
         more = " They neither place the class boundary nor calibrate the probabilities; gold of both classes does."
         return [said + more * placing]
+    if absent:
+        return [f"No gold label is {_either([names[k] for k in absent])}: they say nothing of labelers on such "
+                "instances."]  # fmt: skip
+    few, rare = min(counts), int(np.argmin(counts))
     if placing and few < LEAST_GOLD:
         return [
             f"Only {few} of {n} gold labels {'is' if few == 1 else 'are'} {names[rare]}: the class boundary that they "
@@ -363,14 +484,21 @@ def about_gold(gold: Float[np.ndarray, " I"] | None, words: Words | None, placin
     return []
 
 
-def about_answers(posterior, n_labels: np.ndarray, words: Words | None = None) -> list[str]:
+def about_answers(posterior, n_labels: np.ndarray, classes: Sequence[Any] | None = None) -> list[str]:
     """What answers and the numbers of labels of each labeler say themselves."""
     out = []
     single = np.count_nonzero(n_labels == 1)
     if single:
         out.append(f"{single} of {len(n_labels)} labelers gave one label; what is said of them is mostly prior.")
-    p = probabilities(posterior)
-    ties = np.count_nonzero(p == 0.5)
-    if ties:
-        out.append(f"{ties} of {len(p)} instances are undecided (probability 0.5); their label says {named(words)[0]}.")
+    p = _by_class(probabilities(posterior))
+    ties = np.count_nonzero(_tied(p))
+    if ties and p.shape[1] == 2:
+        out.append(
+            f"{ties} of {len(p)} instances are undecided (probability 0.5); their label says {named(classes)[0]}."
+        )
+    elif ties:
+        out.append(
+            f"{ties} of {len(p)} instances are undecided between classes that are equally probable; their label says "
+            "the first of these."
+        )
     return out

@@ -12,19 +12,17 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Float, Int
 
 from crowdjax import memory
 from crowdjax.files import reading
 from crowdjax.labels import InputError
 
-SIGNS = {"0": 0, "0.0": 0, "1": 1, "+1": 1, "1.0": 1, "-1": -1, "-1.0": -1, "true": 1, "false": 0}
-ALPHABET = "0/1, -1/+1 or true/false"
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 MISSING = ("", "NaN", "nan")
@@ -161,7 +159,7 @@ def id_column(column: pa.ChunkedArray, place: str, where: Where) -> pa.ChunkedAr
     column = plain_column(column)
     here = f"{place}: column {where!r}" if isinstance(where, str) else place
     if t.is_nested(column.type) or t.is_null(column.type):
-        raise InputError(f"{place}: {_first(column, where)}; allowed: text, numbers or dates as ids")
+        raise InputError(f"{place}: {first_of(column, where)}; allowed: text, numbers or dates as ids")
     with reading(here, "ids"):
         missing = pc.is_null(column, nan_is_null=True)
     if t.is_string(column.type):
@@ -224,10 +222,10 @@ def _group(kind: pa.DataType) -> str:
 
 
 class Words(NamedTuple):
-    """The two words of labels in words; ``negative`` is None where only the positive one occurs."""
+    """Two classes that are not 0 and 1; ``negative`` is None where only the positive one occurs."""
 
-    negative: str | None
-    positive: str
+    negative: Any
+    positive: Any
 
 
 def word(value) -> str:
@@ -239,117 +237,9 @@ def word(value) -> str:
     return str(value).strip()
 
 
-def words_of(
-    column: pa.ChunkedArray, place: str, positive=None, where: Where = "label", *, missing: bool = True
-) -> Words | None:
-    """The two words of a column of labels, by the positive one; None for 0/1, -1/+1 and true/false.
-
-    Args:
-        missing: whether values can be left out, so that a message may say how.
-
-    Raises:
-        InputError: the labels are two words and none is said to be positive; or one is, and it is not among them, or
-            there are more than two. Where one value is odd among the others it is the one to blame.
-    """
-    if pa.types.is_nested(column.type):
-        raise InputError(f"{place}: {_first(column, where)}; allowed: {ALPHABET}, or two words")
-    column = plain_column(column)
-    counted = pc.value_counts(column)
-    values = counted.field("values").to_pylist()
-    found: dict[str, int] = collections.Counter()
-    for value, n in zip(values, counted.field("counts").to_pylist(), strict=True):
-        if value is not None and value == value and word(value) not in MISSING:
-            found[word(value)] += n
-    signed = [w for w in found if sign(w) is not None]
-    if positive is None and len(signed) == len(found):
-        return None
-    if positive is None and len(found) <= 2 and not signed:
-        some = " and ".join(show(w) for w in sorted(found)) if len(found) == 2 else f"all {show(next(iter(found)))}"
-        raise InputError(
-            f"{place}: the labels are {some}; say which of them is positive, "
-            f"with positive={show(max(found))} (--positive {_pasted(max(found))})"
-        )
-    positive = None if positive is None else word(positive)
-    if len(found) > 2 or (positive is None and len(found) == 2):
-        raise InputError(_odd(column, values, found, signed, place, where, positive, missing))
-    if positive not in found:
-        some = ", ".join(map(show, sorted(found)[:5]))
-        one = f" (--positive {_pasted(max(found))})" if found else ""
-        raise InputError(
-            f"{place}: the labels are {some or 'missing'}; allowed: two, one of them {show(positive)}{one}"
-        )
-    return Words(next((w for w in found if w != positive), None), positive)
-
-
-def _odd(
-    column, values, found: dict[str, int], signed: list[str], place: str, where: Where, positive, missing: bool
-) -> str:
-    """The message about labels of more than two values: which of them is odd, how often and where it is first."""
-    usual = signed if len(signed) > 1 else sorted(found, key=lambda w: -found[w])[:2]
-    if positive in found and positive not in usual:
-        usual = [positive, *(w for w in usual if w != positive)][:2]
-    odd = sorted((w for w in found if w not in usual), key=lambda w: found[w])
-    total, few = sum(found.values()), 5
-    if not odd:  # 1 and "yes", say
-        odd = [w for w in usual if w not in signed] or usual[1:]
-        usual = [w for w in usual if w not in odd]
-    raw = next(v for v in values if v is not None and word(v) == odd[0])
-    row = column.to_pylist().index(raw)  # pyarrow finds values of some types only
-    others = ", ".join(f"{show(w)} ({found[w]:,})" for w in sorted(usual, key=lambda w: -found[w])[:few])
-    besides = f" and {len(odd) - 1} other values" if len(odd) > 1 else ""
-    allowed = f"{ALPHABET}; or two words, one of them said to be positive"
-    allowed = allowed if positive is None else f"two, one of them {show(positive)}"
-    text = (
-        f"{place}: {_at(where, row)}: got {show(odd[0])} ({found[odd[0]]:,} of {total:,} labels{besides}) beside "
-        f"{others}; allowed: {allowed}"
-    )
-    folded = {w.casefold(): w for w in usual}
-    alike = next((w for w in odd if w.casefold() in folded), None)
-    if alike is not None:
-        return f"{text}; {show(alike)} and {show(folded[alike.casefold()])} differ in case only: write them alike"
-    if positive is None and len(found) == 2:
-        return f"{text}; if both are labels, say which is positive: --positive {_pasted(odd[0])}"
-    if missing and sum(found[w] for w in odd) <= total / 2:
-        leave = ",".join(odd[:few])
-        words = [] if set(usual) <= {*signed} else [f"--positive {_pasted(positive or max(usual))}"]
-        text += (
-            f"; to leave {'it' if len(odd) == 1 else 'them'} out: {' '.join([f'--missing {_pasted(leave)}', *words])}"
-        )
-    return text
-
-
-def _pasted(value: str) -> str:
+def pasted(value: str) -> str:
     """A value to type on a command line; ? where nobody would type it."""
     return shlex.quote(value) if len(value) <= 60 and value.isprintable() else "?"
-
-
-def signs(column: pa.ChunkedArray, place: str, where: Where, words: Words | None = None) -> Int8[np.ndarray, " N"]:
-    """A column of labels as codes 0 and 1."""
-    allowed = f"{ALPHABET}; or two words, one of them said to be positive"
-    if words is not None:
-        allowed = " or ".join(repr(w) for w in words if w is not None)
-    t = pa.types
-    leave = f"{allowed}; to leave empty labels out: missing=[''] (--missing '')"
-    refuse_where(pc.is_null(column, nan_is_null=True), column, place, where, leave)
-    if t.is_string(plain_column(column).type):
-        refuse_where(pc.equal(pc.utf8_trim_whitespace(plain_column(column)), ""), column, place, where, leave)
-    encoded = plain_column(column).dictionary_encode().combine_chunks()
-    values = [sign(word(v), words) for v in encoded.dictionary.to_pylist()]
-    indices = encoded.indices.to_numpy()
-    bad = np.array([v is None for v in values], bool)[indices]
-    refuse_where(bad, column, place, where, allowed)
-    label = np.array(values, np.int8)[indices] if len(indices) else np.empty(0, np.int8)
-    if words is None and (label == 0).any() and (label == -1).any():
-        minus, zero = (int(np.flatnonzero(label == v)[0]) for v in (-1, 0))
-        raise _bad(column[minus], place, where, minus, f"0/1 throughout ({_at(where, zero)} has 0) or -1/+1 throughout")
-    return (label == 1).astype(np.int8)
-
-
-def sign(label: str, words: Words | None = None) -> int | None:
-    """-1, 0 or 1; None for what is no label."""
-    if words is None:
-        return SIGNS.get(label.lower())
-    return {words.negative: -1, words.positive: 1}.get(label)
 
 
 def numbers(
@@ -363,7 +253,7 @@ def numbers(
     if t.is_boolean(column.type):
         column = column.cast(pa.int8())
     elif not (text or t.is_integer(column.type) or t.is_floating(column.type) or t.is_decimal(column.type)):
-        raise InputError(f"{place}: {_first(column, name)}; allowed: {allowed}")
+        raise InputError(f"{place}: {first_of(column, name)}; allowed: {allowed}")
     try:
         values = column.cast(pa.float64()).to_numpy()
     except pa.ArrowInvalid:
@@ -408,7 +298,7 @@ def refuse_large(column: pa.ChunkedArray, place: str, where: Where) -> None:
         if (pc.max(sizes).as_py() or 0) > LONGEST:
             row = int(np.flatnonzero(sizes.fill_null(0).to_numpy(zero_copy_only=False) > LONGEST)[0])
             got = f"{sizes[row].as_py():,} bytes of text, {show(chunk[row].as_py()[:20])}..."
-            raise InputError(f"{place}: {_at(where, before + row)}: got {got}; allowed: up to {LONGEST:,}")
+            raise InputError(f"{place}: {at(where, before + row)}: got {got}; allowed: up to {LONGEST:,}")
         total += (pc.sum(sizes).as_py() or 0) if packed else 0
         before += len(chunk)
     memory.refuse_host(total, f"{place}: the texts of a column need", "allowed: shorter ones, or fewer rows")
@@ -438,10 +328,10 @@ def refuse_where(bad, column, place: str, where: Where, allowed: str) -> None:
 
 
 def _bad(value, place: str, where: Where, row: int, allowed: str) -> InputError:
-    return InputError(f"{place}: {_at(where, row)}: got {show(value)}; allowed: {allowed}")
+    return InputError(f"{place}: {at(where, row)}: got {show(value)}; allowed: {allowed}")
 
 
-def _first(column: pa.ChunkedArray, where: Where) -> str:
+def first_of(column: pa.ChunkedArray, where: Where) -> str:
     """A column of a type that is not allowed, and its first value."""
     rows = np.flatnonzero(column.is_valid())
     kind = f"of type {_short(str(column.type), 40)}"
@@ -465,7 +355,7 @@ def _short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def _at(where: Where, row: int) -> str:
+def at(where: Where, row: int) -> str:
     return f"column {where!r}, row {row + 1}" if isinstance(where, str) else where(row)
 
 

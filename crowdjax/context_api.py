@@ -70,7 +70,7 @@ class ContextualResult(Prediction):
         index: the ids of labelers and instances.
         scores: of the instances, shape [I, C].
         population: (scores [K, C], counts [K]), where given.
-        gold: the truth as -1 or +1, NaN where unknown, shape [I]; None without gold.
+        gold: code of the truth, NaN where unknown, shape [I]; None without gold.
         tally: the labels, counted.
         weights: how many instances of the population each stands for, shape [I]; None where not given.
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from crowdjax import disk, io
+from crowdjax.classes import column_of_values
 from crowdjax.formats import Form, widen
 from crowdjax.labels import InputError, one_line
 from crowdjax.roles import Columns
@@ -23,16 +23,16 @@ ESCAPED = (
 
 
 def tidy(
-    table, *, columns: Columns | None = None, form: Form | None = None, positive=None, missing: Sequence[Any] = (),
-    header: bool = True,
+    table, *, columns: Columns | None = None, form: Form | None = None, positive=None,
+    order: Sequence[Any] | None = None, missing: Sequence[Any] = (), header: bool = True,
 ):  # fmt: skip
-    """A table of labels in any form as labeler, instance, label (0 or 1) and, where there are any, weight.
+    """A table of labels in any form as labeler, instance, label (of two classes 0 or 1) and, if any, weight.
 
     Ids keep their type, rows their order (of a wide table: labeler by labeler). What comes back is a table of the kind
     that was given.
 
     Args:
-        table, columns, form, positive, missing, header: as in ``crowdjax.fit``.
+        table, columns, form, positive, order, missing, header: as in ``crowdjax.fit``.
 
     Raises:
         InputError: as in ``crowdjax.fit``.
@@ -42,19 +42,19 @@ def tidy(
         >>> {k: v.tolist() for k, v in tidy(wide, form="wide", positive="duck", columns={"instance": "image"}).items()}
         {'labeler': ['ann', 'ann', 'bob'], 'instance': ['1', '2', '1'], 'label': [1, 0, 1]}
     """
-    settings = dict(columns=columns, form=form, positive=positive, missing=missing, header=header)
+    settings = dict(columns=columns, form=form, positive=positive, order=order, missing=missing, header=header)
     triples = io.read_triples(table, **settings)
     return kind_of(table, triples.roles)(_tidy(triples))
 
 
 def convert(
     source, out: str | os.PathLike, *, wide: bool = False, columns: Columns | None = None, form: Form | None = None,
-    positive=None, missing: Sequence[Any] = (), header: bool = True,
+    positive=None, order: Sequence[Any] | None = None, missing: Sequence[Any] = (), header: bool = True,
 ) -> tuple[str, ...]:  # fmt: skip
     """Writes a table of labels in any form as a tidy one, or as a wide one, to a new file of CSV or Parquet.
 
     Args:
-        source, columns, form, positive, missing, header: as ``table`` and they are in ``crowdjax.fit``.
+        source, columns, form, positive, order, missing, header: as ``table`` and they are in ``crowdjax.fit``.
         out: ends in .csv, .tsv, .parquet or .pq.
         wide: a column for every labeler and a row for every instance.
 
@@ -74,7 +74,7 @@ def convert(
         ann,q1,1
     """
     out = check_new(out)
-    settings = dict(columns=columns, form=form, positive=positive, missing=missing, header=header)
+    settings = dict(columns=columns, form=form, positive=positive, order=order, missing=missing, header=header)
     triples = io.read_triples(source, **settings)
     table = _tidy(triples)
     escaped = write(widen(table) if wide else table, out)
@@ -83,10 +83,11 @@ def convert(
 
 
 def _tidy(triples: io.Triples) -> pa.Table:
+    classes = triples.index.classes
     columns = {
         "labeler": io.ids(triples.index, "labeler").take(pa.array(triples.labeler)),
         "instance": io.ids(triples.index, "instance").take(pa.array(triples.instance)),
-        "label": (triples.label > 0).astype(np.int8),
+        "label": column_of_values(classes if len(classes) > 2 else (0, 1)).take(pa.array(triples.label)),
     }
     return pa.table(columns if triples.weight is None else columns | {"weight": triples.weight})
 

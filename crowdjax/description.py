@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from crowdjax import integrated, io, metrics
+from crowdjax.columns import listed, show
 from crowdjax.formats import Form
 from crowdjax.roles import Columns, as_record, shown
 
 FEW = 5  # labels, below which always the same answer says nothing
 SHOWN = 5  # examples
+MOST = 10  # values whose labels are counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Description:
 
 
 def describe(
-    table, *, columns: Columns | None = None, form: Form | None = None, positive=None, missing: Sequence[Any] = (),
+    table, *, columns: Columns | None = None, form: Form | None = None, positive=None,
+    order: Sequence[Any] | None = None, truth: Sequence[Any] | None = None, missing: Sequence[Any] = (),
     header: bool = True,
 ) -> Description:  # fmt: skip
     """Describes a table of labels; nothing is fitted.
@@ -43,7 +46,7 @@ def describe(
     instance; weights are left aside.
 
     Args:
-        table, columns, form, positive, missing, header: as in ``crowdjax.fit``.
+        table, columns, form, positive, order, truth, missing, header: as in ``crowdjax.fit``.
 
     Raises:
         InputError: as in ``crowdjax.fit``.
@@ -54,19 +57,25 @@ def describe(
         >>> found["n_labels"], found["share_positive"], round(found["agreement"], 3), round(found["alpha"], 3)
         (6, 0.3333333333333333, 0.667, 0.375)
     """
-    triples = io.read_triples(table, columns=columns, form=form, positive=positive, missing=missing, header=header)
-    labeler, instance, positive_ = triples.labeler, triples.instance, triples.label > 0
+    reading = dict(form=form, positive=positive, order=order, truth=truth, missing=missing, header=header)
+    triples = io.read_triples(table, columns=columns, **reading)
+    labeler, instance, label, index = triples.labeler, triples.instance, triples.label, triples.index
+    values = index.values or index.classes
+    two = len(values) == 2
     n_labelers, n_instances = len(triples.index.labelers), len(triples.index.instances)
     each = {"labeler": np.bincount(labeler, minlength=n_labelers), "instance": np.bincount(instance)}
-    first, same = _repeats(labeler, instance, positive_, n_instances)
+    first, same = _repeats(labeler, instance, label, n_instances)
     m = np.bincount(instance[first], minlength=n_instances)
-    k = np.bincount(instance[first], positive_[first], n_instances)
-    pairs, agreeing = (m * (m - 1)).sum(), (k * (k - 1) + (m - k) * (m - k - 1)).sum()
+    cell = np.unique(instance[first].astype(np.int64) * len(values) + label[first], return_counts=True)[1]
+    pairs, agreeing = (m * (m - 1)).sum(), (cell * (cell - 1)).sum()
     plan = integrated.plan(triples.labels())
     crowd = integrated.crowd_of(labeler, instance, n_labelers, n_instances)
-    share = np.bincount(labeler, positive_, n_labelers) / each["labeler"]
-    constant = np.flatnonzero(((share == 0) | (share == 1)) & (each["labeler"] >= FEW))
+    low, high = np.full(n_labelers, len(values)), np.zeros(n_labelers, int)
+    np.minimum.at(low, labeler, label)
+    np.maximum.at(high, labeler, label)
+    constant = np.flatnonzero((low == high) & (each["labeler"] >= FEW))
     constant = constant[np.argsort(-each["labeler"][constant], kind="stable")]
+    by_value = np.bincount(label, minlength=len(values)).tolist()
     record = {
         "columns": {"labels": as_record(triples.roles)},
         "n_labels": len(labeler),
@@ -74,21 +83,23 @@ def describe(
         "n_instances": n_instances,
         **{f"labels_per_{side}": _quartiles(counts) for side, counts in each.items()},
         "n_single": int((each["instance"] == 1).sum()),
-        "share_positive": float(positive_.mean()),
-        "words": triples.words and triples.words._asdict(),
+        "classes": list(index.classes),
+        "values": [{"value": v, "n_labels": n} for v, n in zip(values, by_value, strict=True)],
+        "share_positive": float((label == 1).mean()) if two and index.values is None else None,
+        "words": triples.words._asdict() if len(values) == 2 and triples.words else None,
         "n_repeats": len(labeler) - len(first),
         "share_repeats_alike": same,
         "agreement": float(agreeing / pairs) if pairs else None,
-        "alpha": _or_none(metrics.krippendorff_alpha(instance[first], positive_[first])),
+        "alpha": _or_none(metrics.krippendorff_alpha(instance[first], label[first])),
         "crowds": np.bincount(crowd).tolist(),
         "n_enough": int((each["labeler"] >= FEW).sum()),
         "n_constant": len(constant),
         "constant": [
-            {"labeler": _plain(triples.index.labelers[i]), "label": int(share[i]), "n_labels": int(each["labeler"][i])}
+            {"labeler": _plain(index.labelers[i]), "label": values[low[i]], "n_labels": int(each["labeler"][i])}
             for i in constant[:SHOWN]
         ],
-        "similar_ids": {side: _similar(getattr(triples.index, side)) for side in ("labelers", "instances")},
-        "auto": {"model": _model(plan), "reasons": list(plan.reasons)},
+        "similar_ids": {side: _similar(getattr(index, side)) for side in ("labelers", "instances")},
+        "auto": {"model": _model(plan), "reasons": list(plan.reasons)} if len(index.classes) == 2 else None,
         "notes": list(triples.notes),
     }
     return Description(record)
@@ -100,13 +111,13 @@ def _quartiles(counts) -> dict[str, float]:
     )
 
 
-def _repeats(labeler, instance, positive, n_instances: int):
+def _repeats(labeler, instance, label, n_instances: int):
     """(rows of the first judgement of every labeler on every instance, share of the others that say the same)."""
     pair = labeler.astype(np.int64) * n_instances + instance
     _, first, group = np.unique(pair, return_index=True, return_inverse=True)
     again = np.ones(len(pair), bool)
     again[first] = False
-    alike = positive[again] == positive[first][group[again]]
+    alike = label[again] == label[first][group[again]]
     return np.sort(first), float(alike.mean()) if alike.size else None
 
 
@@ -138,11 +149,10 @@ def _or_none(value: float) -> float | None:
 
 
 def _text(found: Mapping[str, Any]) -> str:
-    words = found["words"]
-    meaning = f" (positive: {words['positive']!r})" if words else ""
     rows = [
         ("columns", shown(found["columns"]["labels"])),
-        ("labels", f"{found['n_labels']:,}, {found['share_positive']:.1%} of them positive{meaning}"),
+        ("labels", f"{found['n_labels']:,}, {_shares(found)}"),
+        *([("classes", _classes(found))] if len(found["classes"]) > 2 or found["share_positive"] is None else []),
         ("labelers", f"{found['n_labelers']:,}, {_degrees(found['labels_per_labeler'])}"),
         ("instances", f"{found['n_instances']:,}, {_degrees(found['labels_per_instance'])}"),
         ("agreement", _agreement(found)),
@@ -154,12 +164,28 @@ def _text(found: Mapping[str, Any]) -> str:
         if similar["n"]:
             examples = "; ".join(" and ".join(map(repr, names)) for names in similar["examples"])
             rows.append(("alike", f"{similar['n']:,} ids of {side} differ only in case or white space: {examples}"))
-    rows += [
-        ("compared", _comparable(found["crowds"])),
-        ("auto", " ".join([f"fits {found['auto']['model']}.", *found["auto"]["reasons"]])),
-    ]
+    rows.append(("compared", _comparable(found["crowds"])))
+    if found["auto"] is not None:
+        rows.append(("auto", " ".join([f"fits {found['auto']['model']}.", *found["auto"]["reasons"]])))
     rows += [("note", note) for note in found["notes"]]
     return "\n".join(f"{name:<11}{text}" for name, text in rows)
+
+
+def _shares(found: Mapping[str, Any]) -> str:
+    """How often labels have each value; of two the positive one."""
+    if found["share_positive"] is not None:
+        words = found["words"]
+        meaning = f" (positive: {words['positive']!r})" if words else ""
+        return f"{found['share_positive']:.1%} of them positive{meaning}"
+    n, each = found["n_labels"], sorted(found["values"], key=lambda v: -v["n_labels"])
+    some = ", ".join(f"{v['n_labels'] / n:.1%} {show(v['value'])}" for v in each[:MOST])
+    return some + (f" and {len(each) - MOST:,} other values" if len(each) > MOST else "")
+
+
+def _classes(found: Mapping[str, Any]) -> str:
+    """The classes in their order."""
+    classes = found["classes"]
+    return f"{len(classes):,}: {listed(map(show, classes))}"
 
 
 def _degrees(counts: Mapping[str, float]) -> str:
@@ -190,7 +216,7 @@ def _about_repeats(found: Mapping[str, Any]) -> str:
 
 def _constant(found: Mapping[str, Any]) -> str:
     text = f"{found['n_constant']:,} of {found['n_enough']:,} labelers with {FEW} labels or more always give the same"
-    examples = ", ".join(f"{c['labeler']!r} ({c['n_labels']:,} times {c['label']})" for c in found["constant"])
+    examples = ", ".join(f"{c['labeler']!r} ({c['n_labels']:,} times {show(c['label'])})" for c in found["constant"])
     return f"{text}: {examples}" + (", ..." if found["n_constant"] > SHOWN else "") if examples else text
 
 

@@ -395,7 +395,7 @@ def _place(
     at, own = integrated.candidates(placed), None
     if labels.gold is not None:
         some, gold = _with_gold(labels)
-        theirs = None if center is None else center[np.asarray(labels.gold) != 0]
+        theirs = None if center is None else center[np.asarray(labels.gold) >= 0]
         own = integrated.of_gold(integrated.positives(some, parameters, config, at, theirs), gold)
     if choice == "score":
         positive = integrated.positives(labels, parameters, config, at, center)
@@ -408,7 +408,7 @@ def _place(
 
 def _with_gold(labels: Labels) -> tuple[Labels, np.ndarray]:
     """The labels of the instances with gold, these indexed anew, and their gold."""
-    chosen = np.asarray(labels.gold) != 0
+    chosen = np.asarray(labels.gold) >= 0
     rows = np.flatnonzero(chosen[labels.instance] & (np.asarray(labels.counts) > 0))
     some = Labels.from_arrays(
         labels.labeler[rows],
@@ -428,7 +428,7 @@ def _answers(labels: Labels, parameters, config, boundary, features, calibration
         return found
     p = integrated.calibrated(found.probability, calibration)
     if labels.gold is not None:
-        p = jnp.where(labels.gold == 0, p, found.probability)
+        p = jnp.where(labels.gold < 0, p, found.probability)
     return found._replace(probability=p)
 
 

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float, Int, Int8
+from jaxtyping import Float, Int
 
+from crowdjax.classes import Classes, Distinct, Kind, classes_of, codes_of, distinct, two_of
 from crowdjax.columns import (
     Key,
     Where,
@@ -34,14 +35,12 @@ from crowdjax.columns import (
     refuse_where,
     rows_of,
     show,
-    signs,
     word,
-    words_of,
 )
 from crowdjax.formats import Form, Long, read_long
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.roles import Columns, Opened, as_record, by_table, named, open_as, paste, tell
-from crowdjax.settings import flag
+from crowdjax.settings import DEFAULT, Default, flag
 
 LOG = logging.getLogger("crowdjax")
 
@@ -50,10 +49,10 @@ LOG = logging.getLogger("crowdjax")
 
 @dataclasses.dataclass(frozen=True)
 class Triples:
-    """The rows of a table of labels: indices into ``index``, signs, multiplicities (None: one each).
+    """The rows of a table of labels: indices into ``index``, codes, multiplicities (None: one each).
 
     Attributes:
-        words: the two words of the labels, where they are in words.
+        label: which of the values of ``index`` each label is.
         notes: what was left out and what is odd, one sentence each.
         roles: which column plays which role.
         place: what to call the table in a message; where it is worth saying with how it was read.
@@ -63,10 +62,9 @@ class Triples:
 
     labeler: Int[np.ndarray, " N"]
     instance: Int[np.ndarray, " N"]
-    label: Int8[np.ndarray, " N"]
+    label: Int[np.ndarray, " N"]
     weight: Float[np.ndarray, " N"] | None
     index: LabelIndex
-    words: Words | None = None
     notes: tuple[str, ...] = ()
     roles: Mapping[str, str] = dataclasses.field(default_factory=dict)
     place: str = "labels"
@@ -83,8 +81,15 @@ class Triples:
             gold=gold,
             n_labelers=len(self.index.labelers),
             n_instances=len(self.index.instances),
+            n_values=len(self.index.values or self.index.classes),
+            n_classes=len(self.index.classes),
             repeats=repeats,
         )
+
+    @property
+    def words(self) -> Words | None:
+        """The two classes, where they are not 0 and 1; refuses more of them."""
+        return two_of(Classes(self.index.classes, self.index.values), self.place)
 
 
 def read_triples(
@@ -93,14 +98,28 @@ def read_triples(
     columns: Columns | None = None,
     form: Form | None = None,
     positive=None,
+    order: Sequence[Any] | None = None,
+    truth: Sequence[Any] | None = None,
     missing: Sequence[Any] = (),
     header: bool = True,
-    words: Words | None = None,
+    classes: Kind | None = None,
+    like: LabelIndex | None = None,
+    words: Words | Default | None = DEFAULT,
 ) -> Triples:
     """The rows of a table of labels in the order of the table; see :func:`read_labels`.
 
     Args:
-        words: the two words of other labels of the same kind, in place of ``positive``.
+        classes: the kind of the classes; of ``ordinal`` ones in text the order must be known.
+        like: other labels of the same kind, whose classes and values these have.
+        words: the two classes of other labels of the same kind, None for 0 and 1.
+
+    Example:
+        >>> table = {"labeler": list("abc"), "instance": [1, 1, 2], "label": ["cat", "dog", "cow"]}
+        >>> found = read_triples(table)
+        >>> found.index.classes, found.label.tolist()
+        (('cat', 'cow', 'dog'), [0, 2, 1])
+        >>> read_triples(table, order=["cow", "cat", "dog"]).label.tolist()
+        [1, 2, 0]
     """
     header = flag("header", header)
     missing = _values(missing)
@@ -116,12 +135,19 @@ def read_triples(
     labeler, labelers = encode(data["labeler"], place, where["labeler"])
     instance, instances = encode(data["instance"], place, where["instance"])
     try:
-        words = words or words_of(data["label"], place, positive, where["label"])
-        label = signs(data["label"], place, where["label"], words)
+        if like is not None:
+            found = Classes(like.classes, like.values)
+        elif not isinstance(words, Default):
+            found = Classes(words or (0, 1))
+        else:
+            said = dict(positive=positive, order=order, truth=truth, kind=classes)
+            found = classes_of(_distinct(long, data, where), place, **said, untyped=long.untyped, known=long.known)
+        label = codes_of(data["label"], place, where["label"], found.said)
     except InputError as error:
         option = paste("labels", long.roles).partition(" (")[2].removesuffix(")")
         taken = f"; columns taken: {option}" if long.named else ""
         raise InputError(f"{error}{taken}") from None
+    notes += found.notes
     weights = multiplicities(data["weight"], place, where["weight"]) if "weight" in data.column_names else None
     for side, ids in (("labelers", labelers), ("instances", instances)):
         n, examples = look_alikes(ids)
@@ -133,12 +159,20 @@ def read_triples(
     sizes = {"rows": len(label), "labelers": len(labelers), "instances": len(instances)}
     text = "read %s: %d rows, %d labelers, %d instances"
     LOG.info(text, place, *sizes.values(), extra={"fields": {"event": "read", **sizes}})
-    index = _index(labelers, instances)
+    index = _index(labelers, instances, found.classes, found.values)
     gold = _gold_of_export(long, instances)
     where_from = place + long.about
-    return Triples(
-        labeler, instance, label, weights, index, words, tuple(notes), long.roles, where_from, gold, long.anonymous
-    )
+    return Triples(labeler, instance, label, weights, index, tuple(notes), long.roles, where_from, gold, long.anonymous)
+
+
+def _distinct(long: Long, data: pa.Table, where: Mapping[str, Where]) -> Distinct:
+    """The distinct labels; counts of labels count as often as they say."""
+    found = distinct(data["label"], long.place, where["label"])
+    if not long.anonymous:
+        return found
+    totals = data.select(["label", "weight"]).group_by("label").aggregate([("weight", "sum")])
+    counts = dict(zip(totals["label"].to_pylist(), map(int, totals["weight_sum"].to_pylist()), strict=True))
+    return found._replace(counts=counts)
 
 
 def _gold_of_export(long: Long, instances: pa.Array) -> pa.Table | None:
@@ -195,19 +229,22 @@ def ids(index: LabelIndex, side: Key) -> pa.Array:
     return pa.array(index.labelers if side == "labeler" else index.instances)
 
 
-def _index(labelers: pa.Array, instances: pa.Array) -> LabelIndex:
+def _index(labelers: pa.Array, instances: pa.Array, classes=(0, 1), values=None) -> LabelIndex:
     columns = {"labeler": labelers, "instance": instances}
-    return LabelIndex(labelers.to_numpy(zero_copy_only=False), instances.to_numpy(zero_copy_only=False), columns)
+    sides = (side.to_numpy(zero_copy_only=False) for side in columns.values())
+    return LabelIndex(*sides, columns, tuple(classes), None if values is None else tuple(values))
 
 
-def index_of(labelers: pa.Table, instances: pa.Table) -> LabelIndex:
-    """The index of a result that was saved, from its tables.
+def index_of(
+    labelers: pa.Table, instances: pa.Table, classes: Sequence[Any] = (0, 1), values: Sequence[Any] | None = None
+) -> LabelIndex:
+    """The index of a result that was saved, from its tables and its record.
 
     Example:
         >>> index_of(pa.table({"labeler": ["ann"]}), pa.table({"instance": [7]})).instances.tolist()
         [7]
     """
-    return _index(labelers.column(0).combine_chunks(), instances.column(0).combine_chunks())
+    return _index(labelers.column(0).combine_chunks(), instances.column(0).combine_chunks(), classes, values)
 
 
 def read_labels(
@@ -216,6 +253,8 @@ def read_labels(
     columns: Columns | None = None,
     form: Form | None = None,
     positive=None,
+    order: Sequence[Any] | None = None,
+    truth: Sequence[Any] | None = None,
     missing: Sequence[Any] = (),
     header: bool = True,
     repeats: Repeats = "count",
@@ -233,7 +272,10 @@ def read_labels(
             ``{"gold.instance": "question"}``.
         form: ``long``, ``wide`` (a column for every labeler, or a row), ``counts`` (of the labels of each instance) or
             an export. By default exports are recognised, all else is taken to be long.
-        positive: of labels in two words, which one stands for 1.
+        positive: of two values of labels, the positive one; by default what the words say (no, yes), or the last.
+        order: all values of labels in their order, of which any number is allowed; by default numbers by size, text by
+            the alphabet, categories as declared. 0/1, -1/+1 and true/false are the classes 0 and 1.
+        truth: the values that the truth can be, in their order, where labels say more (grades, ``unsure``).
         missing: values that are no label, as ``["unsure"]``; their rows are left out.
         header: whether the first line of a CSV file names the columns; if not, they are called 1, 2, 3 and so on.
         repeats: what to do with several labels of one labeler on one instance, see ``Labels.from_arrays``.
@@ -251,11 +293,12 @@ def read_labels(
     """
     given = by_table(columns, ("labels",) if gold is None else ("labels", "gold"))
     triples = read_triples(
-        source, columns=given["labels"], form=form, positive=positive, missing=missing, header=header
-    )
+        source, columns=given["labels"], form=form, positive=positive, order=order, truth=truth, missing=missing,
+        header=header,
+    )  # fmt: skip
     instances = ids(triples.index, "instance")
-    truth = None if gold is None else read_gold(gold, instances, triples.words, columns=given["gold"])
-    return triples.labels(repeats=repeats, gold=truth), triples.index
+    known = None if gold is None else read_gold(gold, instances, triples.index.classes, columns=given["gold"])
+    return triples.labels(repeats=repeats, gold=known), triples.index
 
 
 # Tables besides the labels
@@ -307,12 +350,12 @@ def _opened(source, kind: str, columns: Columns | None = None, *, place: str | N
 
 
 def read_gold(
-    source, instances: np.ndarray | pa.Array, words: Words | None = None, *, columns: Columns | None = None
+    source, instances: np.ndarray | pa.Array, classes: Sequence[Any] | None = None, *, columns: Columns | None = None
 ) -> Float[np.ndarray, " I"]:
     """The code of the known truth of each instance, NaN where unknown, from a table with columns instance and label.
 
     Args:
-        words: those of the labels, where they are in words.
+        classes: of the labels; by default 0 and 1.
         columns: which column is which, where names differ: ``{"instance": "question"}``.
 
     Example:
@@ -327,7 +370,7 @@ def read_gold(
     position = rows_of(data[key], instances, opened.place, key)
     refuse_where(position < 0, data[key], opened.place, key, "instances that occur in the labels")
     truth = np.full(len(instances), np.nan)
-    truth[position] = signs(data[label], opened.place, label, words)
+    truth[position] = codes_of(data[label], opened.place, label, classes or (0, 1))
     return truth
 
 
@@ -336,7 +379,7 @@ def truth_of(triples: Triples, gold: Opened | None) -> Float[np.ndarray, " I"] |
     None where there is neither."""
     if gold is None and triples.gold is not None:
         gold = open_as("gold", triples.gold, place="gold of the export")
-    return None if gold is None else read_gold(gold, ids(triples.index, "instance"), triples.words)
+    return None if gold is None else read_gold(gold, ids(triples.index, "instance"), triples.index.classes)
 
 
 # Numbers about labelers and instances

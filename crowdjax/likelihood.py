@@ -1,7 +1,7 @@
 """The observation model that both systems share, in log space, with its gradients.
 
-The paper's equation 1 gives the chance that labeler i is right about instance j. With labels and truths in {-1, +1} it
-is (z² = 1)
+The paper's equation 1 gives the chance that labeler i is right about instance j. With labels and truths in {-1, +1},
+which codes 0 and 1 stand for, it is (z² = 1)
 
     log p(L_ij | z_j) = log σ( L_ij (z_j s_ij + γ_ij) )            logit P(L_ij = +1 | z_j) = z_j s_ij + γ_ij
 
@@ -89,20 +89,21 @@ def _log_sigmoid_jvp(primals, tangents):
 def per_triple(label: Int8[Array, " N"], s: Float[Array, " N"], gamma: Float[Array, " N"] | None = None) -> PerTriple:
     """log p(L | z = +1) = log σ(L(γ + s)) and log p(L | z = -1) = log σ(L(γ - s)), with their slopes.
 
-    Padding (label 0) gets log ½ in both; multiply by its multiplicity 0. Without γ the second is the first's mirror
-    image: half the work.
+    Labels are codes, L = ±1. Padding gets finite numbers; multiply by its multiplicity 0. Without γ the second is the
+    first's mirror image: half the work.
 
     Example:
         >>> import jax.numpy as jnp
-        >>> t = per_triple(jnp.array([1.0]), jnp.array([1.3862944]), jnp.array([0.0]))
+        >>> t = per_triple(jnp.array([1]), jnp.array([1.3862944]), jnp.array([0.0]))
         >>> print(f"{jnp.exp(t.log_plus[0]):.2f} {jnp.exp(t.log_minus[0]):.2f}")
         0.80 0.20
     """
+    sign = 2 * label - 1
     if gamma is None:
-        log_plus, slope_plus = _log_sigmoid(label * s)
-        return PerTriple(log_plus, log_plus - label * s, slope_plus, 1 - slope_plus)
-    log_plus, slope_plus = _log_sigmoid(label * (gamma + s))
-    log_minus, slope_minus = _log_sigmoid(label * (gamma - s))
+        log_plus, slope_plus = _log_sigmoid(sign * s)
+        return PerTriple(log_plus, log_plus - sign * s, slope_plus, 1 - slope_plus)
+    log_plus, slope_plus = _log_sigmoid(sign * (gamma + s))
+    log_minus, slope_minus = _log_sigmoid(sign * (gamma - s))
     return PerTriple(log_plus, log_minus, slope_plus, slope_minus)
 
 
@@ -134,7 +135,7 @@ def posterior(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]
     Args:
         log_plus, log_minus: ℓ^±, shape [I].
         prior_logit: logit of the class prior π, shape [I] or scalar.
-        gold: -1/+1 where the truth is known, else 0; shape [I].
+        gold: code of the truth, -1 where unknown; shape [I].
 
     Example:
         >>> print(f"{posterior(jnp.log(0.8), jnp.log(0.2), 0.0):.2f}")
@@ -143,7 +144,7 @@ def posterior(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]
     Source: the paper, section 3.1.
     """
     p = jax.nn.sigmoid(prior_logit + log_plus - log_minus)
-    return p if gold is None else jnp.where(gold == 0, p, (gold > 0).astype(p.dtype))
+    return p if gold is None else jnp.where(gold < 0, p, gold.astype(p.dtype))
 
 
 def instance_evidence(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]:
@@ -156,7 +157,7 @@ def instance_evidence(log_plus, log_minus, prior_logit, gold=None) -> Float[Arra
     plus = log_plus + jax.nn.log_sigmoid(prior_logit)
     minus = log_minus + jax.nn.log_sigmoid(-prior_logit)
     summed = jnp.logaddexp(plus, minus)
-    return summed if gold is None else jnp.where(gold == 0, summed, jnp.where(gold > 0, plus, minus))
+    return summed if gold is None else jnp.where(gold < 0, summed, jnp.where(gold > 0, plus, minus))
 
 
 def evidence(labels: Labels, s, gamma, prior_logit) -> Float[Array, ""]:
@@ -212,7 +213,8 @@ def gradients(label, t: PerTriple, p) -> tuple[Float[Array, " N"], Float[Array, 
     """
     plus = p * t.slope_plus
     minus = (1 - p) * t.slope_minus
-    return label * (plus - minus), label * (plus + minus)
+    sign = 2 * label - 1
+    return sign * (plus - minus), sign * (plus + minus)
 
 
 def curvature(t: PerTriple) -> Float[Array, " N"]:

@@ -1,12 +1,14 @@
 """Measures of how good answers are: of probabilities against truth, of estimates against true values, of paired runs.
 
-Plain functions on the host (NumPy, float64). ``probability`` is P(z = +1), shape [I]; ``truth`` is -1/+1 or 0/1 with
-NaN where it is not known, shape [I]: those instances are left out. A measure that is not defined (no positives, a
-constant) is NaN.
+Plain functions on the host (NumPy, float64). Of two classes ``probability`` is P(z = +1), shape [I], and ``truth`` is
+-1/+1 or 0/1; of K classes ``probability`` is P(z = k), shape [I, K], and ``truth`` is 0 to K-1, or -1 where it is not
+known. NaN is not known in either. Instances whose truth is not known are left out. A measure that is not defined (no
+positives, a constant) is NaN.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,41 +20,55 @@ __all__ = [
     "auc_pr",
     "auc_roc",
     "brier",
+    "confusion",
     "correlation",
     "coverage",
     "ece",
     "mean_absolute_error",
     "nll",
     "paired",
+    "per_class",
 ]
 
 EPS = 1e-6  # probabilities are clipped to [EPS, 1 - EPS] before a logarithm is taken
 ECE_BINS = 15
 TIE = 1e-5  # a probability this close to one half is a tie: float32 sums of balanced votes miss it by rounding
 
-Probability = Float[np.ndarray, " I"]
+Probability = Float[np.ndarray, " I"] | Float[np.ndarray, "I K"]
 Truth = Shaped[np.ndarray, " I"]
 
 
 def accuracy(probability: Probability, truth: Truth) -> float:
-    """The share of instances whose more probable class is the true one; a probability of ½ (± ``TIE``) counts half.
+    """The share of instances whose most probable class is the true one.
+
+    Of classes within ``TIE`` of the most probable one, a true one counts as one over their number: a probability of ½
+    counts half.
 
     Example:
         >>> accuracy([0.9, 0.5, 0.2, 0.4], [1, 1, -1, np.nan])
         0.8333333333333334
+        >>> accuracy([[0.8, 0.1, 0.1], [0.4, 0.4, 0.2]], [0, 1])
+        0.75
     """
     p, y = _known(probability, truth)
-    return _mean(np.where(abs(p - 0.5) <= TIE, 0.5, (p > 0.5) == y))
+    if p.ndim == 1:
+        return _mean(np.where(abs(p - 0.5) <= TIE, 0.5, (p > 0.5) == y))
+    top = p >= p.max(1, keepdims=True) - TIE
+    return _mean(_true(top, y) / top.sum(1))
 
 
 def auc_roc(probability: Probability, truth: Truth) -> float:
     """The chance that a random positive gets a higher probability than a random negative; a tie counts half.
+
+    Of K classes: the mean over the classes, each against the rest, where it is defined (:func:`per_class`).
 
     Example:
         >>> auc_roc([0.9, 0.5, 0.5, 0.1], [1, 1, 0, 0])
         0.875
     """
     p, y = _known(probability, truth)
+    if p.ndim == 2:
+        return _mean_of_defined(per_class(auc_roc, p, y))
     n_plus, n_minus = y.sum(), (~y).sum()
     if not (n_plus and n_minus):
         return np.nan
@@ -64,17 +80,54 @@ def auc_roc(probability: Probability, truth: Truth) -> float:
 def auc_pr(probability: Probability, truth: Truth) -> float:
     """Average precision: Σ_k (recall_k - recall_{k-1}) precision_k over the distinct probabilities, from the top.
 
+    Of K classes: the mean over the classes, each against the rest, where it is defined (:func:`per_class`).
+
     Example:
         >>> auc_pr([0.9, 0.8, 0.7], [1, 0, 1])
         0.8333333333333333
     """
     p, y = _known(probability, truth)
+    if p.ndim == 2:
+        return _mean_of_defined(per_class(auc_pr, p, y))
     if not y.any():
         return np.nan
     value, position = np.unique(-p, return_inverse=True)
     hits = np.cumsum(np.bincount(position, y, len(value)))
     judged = np.cumsum(np.bincount(position, minlength=len(value)))
     return float((np.diff(hits, prepend=0) * hits / judged).sum() / y.sum())
+
+
+def per_class(
+    measure: Callable[[np.ndarray, np.ndarray], float], probability: Float[np.ndarray, "I K"], truth: Truth
+) -> Float[np.ndarray, " K"]:
+    """A measure of two classes for each of K classes against the rest.
+
+    Example: what the classes are told apart by
+        >>> p = [[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.2, 0.3, 0.5], [0.4, 0.4, 0.2]]
+        >>> per_class(auc_roc, p, [0, 1, 2, 2]).tolist()
+        [1.0, 1.0, 0.75]
+    """
+    p, z = _known(probability, truth)
+    return np.array([measure(column, z == k) for k, column in enumerate(p.T)])
+
+
+def confusion(answer: Int[np.ndarray, " I"], truth: Truth, n_classes: int | None = None) -> Int[np.ndarray, "K K"]:
+    """How many instances of each class (rows) got each answer (columns).
+
+    Args:
+        answer: the class that each instance is said to be of, 0 to K-1: ``probability.argmax(1)``.
+        truth: 0 to K-1; -1 or NaN where it is not known.
+        n_classes: K; by default one more than the largest class.
+
+    Example:
+        >>> confusion([0, 2, 2, 1], [0, 1, 2, -1]).tolist()
+        [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
+    """
+    answer, z = np.ravel(answer), np.ravel(np.asarray(truth, float))
+    _same_length(answer, z)
+    answer, z = answer[z >= 0].astype(int), z[z >= 0].astype(int)
+    n = 1 + max(answer.max(initial=-1), z.max(initial=-1)) if n_classes is None else n_classes
+    return np.bincount(z * n + answer, minlength=n * n).reshape(n, n)
 
 
 def nll(probability: Probability, truth: Truth, eps: float = EPS) -> float:
@@ -85,25 +138,30 @@ def nll(probability: Probability, truth: Truth, eps: float = EPS) -> float:
         7.25
     """
     p, y = _known(probability, truth)
-    p = np.clip(p, eps, 1 - eps)
-    return _mean(-np.log(np.where(y, p, 1 - p)))
+    return _mean(-np.log(np.clip(_true(p, y), eps, 1 - eps)))
 
 
 def brier(probability: Probability, truth: Truth) -> float:
-    """Mean squared difference of probability and truth (0 or 1).
+    """Mean squared difference of probability and truth (0 or 1), of K classes summed over the classes.
+
+    K = 2 classes of shape [I, 2] therefore give twice what P(z = +1) gives.
 
     Example:
         >>> round(brier([0.9, 0.5], [1, 0]), 2)
         0.13
+        >>> round(brier([[0.8, 0.1, 0.1]], [0]), 2)
+        0.06
     """
     p, y = _known(probability, truth)
-    return _mean((p - y) ** 2)
+    return _mean((p - y) ** 2 if p.ndim == 1 else ((p - np.eye(p.shape[1])[y]) ** 2).sum(1))
 
 
 def ece(probability: Probability, truth: Truth, n_bins: int = ECE_BINS) -> float:
     """Expected calibration error: |mean probability - share of positives| averaged over the instances' bins.
 
-    The bins are ``n_bins`` intervals of P(z = +1) of equal width, [0, 1/n), ..., [(n-1)/n, 1].
+    The bins are ``n_bins`` intervals of P(z = +1) of equal width, [0, 1/n), ..., [(n-1)/n, 1]. Of K classes they are
+    intervals of the greatest probability, and the positives are the instances of which that class (of several, the
+    first) is the true one.
 
     Example: said .8 of five, of which three are positive
         >>> round(ece([0.8] * 5, [1, 1, 1, 0, 0]), 2)
@@ -112,6 +170,8 @@ def ece(probability: Probability, truth: Truth, n_bins: int = ECE_BINS) -> float
     p, y = _known(probability, truth)
     if not len(p):
         return np.nan
+    if p.ndim == 2:
+        p, y = p.max(1), p.argmax(1) == y
     bins = np.minimum((p * n_bins).astype(int), n_bins - 1)
     return float(np.abs(np.bincount(bins, p - y, n_bins)).sum() / len(p))
 
@@ -215,16 +275,34 @@ BINARY = {
     "nll": nll,
     "brier": brier,
     "ece": ece,
-}  # the measures of probabilities against truth, by name
+}  # the measures of probabilities against truth, by name; of K classes as well
 
 
 def _known(probability, truth):
-    """Probabilities and truths (as booleans) of the instances whose truth is known."""
-    p, y = np.asarray(probability, float).ravel(), np.asarray(truth, float).ravel()
-    if p.shape != y.shape:
-        raise ValueError(f"lengths differ: probability {p.shape}, truth {y.shape}")
-    known = ~np.isnan(y)
-    return p[known], y[known] > 0
+    """Probabilities and truths (booleans, or classes of K) of the instances whose truth is known."""
+    p, y = np.asarray(probability, float), np.asarray(truth, float).ravel()
+    of_classes = p.ndim == 2
+    p = p if of_classes else p.ravel()
+    _same_length(p, y)
+    known = y >= 0 if of_classes else ~np.isnan(y)
+    p, y = p[known], y[known]
+    if of_classes and y.max(initial=0) >= p.shape[1]:
+        raise ValueError(f"truth: got class {y.max():g}; allowed: 0 to {p.shape[1] - 1}, or -1 where it is not known")
+    return p, (y.astype(int) if of_classes else y > 0)
+
+
+def _same_length(a, truth):
+    if len(a) != len(truth):
+        raise ValueError(f"lengths differ: {len(a)} instances, truth of {len(truth)}")
+
+
+def _true(values, y):
+    """What is said of the true class, [I] or [I, K]."""
+    return np.where(y, values, 1 - values) if values.ndim == 1 else values[np.arange(len(y)), y]
+
+
+def _mean_of_defined(values) -> float:
+    return _mean(values[~np.isnan(values)])
 
 
 def _mean(values) -> float:

@@ -163,7 +163,7 @@ def fit(
 
 
 def _is_long(labels: Labels, n_factors: int) -> bool:
-    return jax.process_count() == 1 and np.count_nonzero(labels.label) * n_factors >= WATCHED_FROM
+    return jax.process_count() == 1 and np.count_nonzero(labels.real) * n_factors >= WATCHED_FROM
 
 
 def _fit_alone(labels, model, key, solver, start):
@@ -215,7 +215,7 @@ def _run(function, labels, model, start, key, impl, solver, mesh):
 def _laid_out(labels: Labels, model: FactorModel, start: Weights | None, devices: int | None, room=None):
     """((labels, model, start) on their devices, the mesh, a function from a fit of them to one of the whole). Without
     a mesh where one device has all, and nothing is to be gained from a shape that others share."""
-    n_labels = np.count_nonzero(labels.label)
+    n_labels = np.count_nonzero(labels.real)
     if n_devices(n_labels, devices) == jax.process_count() == 1 and room is None and n_labels >= EXACT_FROM:
         return jax.device_put((labels, model, start)), None, lambda found: found  # once, for however many programs
     mesh, plan, labels, place = _divide(labels, devices, room)
@@ -234,7 +234,7 @@ def summary(labels: Labels, model: FactorModel, found: Fit) -> LabelerSummary:
         2
     """
     n = labels.n_labelers
-    if np.count_nonzero(labels.label) < EXACT_FROM:
+    if np.count_nonzero(labels.real) < EXACT_FROM:
         _, plan, labels, place = _divide(labels, 1)
         model, weights = cut_model(model, plan, place), cut_weights(found.weights, plan, place)
         posterior = at_places(np.asarray(found.posterior), place, len(labels.shard.rows))
@@ -281,7 +281,7 @@ def fit_integrated(
     """
     n_labelers, mesh, spread, long = labels.n_labelers, None, None, _is_long(labels, config.factors)
     parts = labels, np.asarray(boundary, jax.dtypes.canonicalize_dtype(float)), features
-    if n_devices(np.count_nonzero(labels.label), devices) > 1:
+    if n_devices(np.count_nonzero(labels.real), devices) > 1:
         mesh, plan, labels, place = _divide(labels, devices)
         homes = (np.arange(n_labelers), plan.n_labelers), (place, len(labels.shard.rows))
         rows = zip(features, homes, strict=True)
@@ -319,7 +319,7 @@ def _run_integrated(labels, boundary, features, config, mesh):
 
 def _divide(labels: Labels, devices: int | None, room: Profile | None = None):
     """(the mesh, the plan, the shards, where each instance is in them)."""
-    n = n_devices(np.count_nonzero(labels.label), devices)
+    n = n_devices(np.count_nonzero(labels.real), devices)
     mesh = Mesh(np.array(jax.devices()[:n]), (AXIS,))
     edges, profile = plan_of(labels, len(mesh.local_devices))
     plan = _agreed(edges, profile if room is None else widest([profile, room]))

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Int
 
 from crowdjax import memory
-from crowdjax.columns import (
-    ALPHABET,
-    Words,
-    id_column,
-    multiplicities,
-    plain_column,
-    refuse_large,
-    sign,
-    signs,
-    word,
-    words_of,
-)
+from crowdjax.classes import Classes, Distinct, classes_of, codes_of, distinct, two_of
+from crowdjax.columns import Words, id_column, multiplicities, plain_column, refuse_large
 from crowdjax.files import File, find, parquet_of, reading
 from crowdjax.labels import InputError
 from crowdjax.roles import Columns, assign, by_table, tell
@@ -32,11 +23,11 @@ from crowdjax.tables import Table
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Some rows of a table of labels: ids as they are, signs, multiplicities (None: one each)."""
+    """Some rows of a table of labels: ids as they are, codes of labels, multiplicities (None: one each)."""
 
     labeler: pa.ChunkedArray
     instance: pa.ChunkedArray
-    label: Int8[np.ndarray, " n"]
+    label: Int[np.ndarray, " n"]
     weight: Float[np.ndarray, " n"] | None
 
 
@@ -46,7 +37,7 @@ class Scan:
 
     Attributes:
         n_rows: of the whole table.
-        words: the two words of the labels, where they are in words.
+        classes: the classes, the values of labels, and what to say of them.
         roles: which column plays which role.
         identity: what tells this table from another, as far as one can tell without reading it.
         rows: a function of no arguments that gives the rows, at most ``batch`` of them at a time.
@@ -54,18 +45,26 @@ class Scan:
 
     place: str
     n_rows: int
-    words: Words | None
+    classes: Classes
     roles: dict[str, str]
     identity: list
     rows: Callable[[], Iterator[Rows]]
 
+    @property
+    def words(self) -> Words | None:
+        """The two classes, where they are not 0 and 1; refuses more of them."""
+        return two_of(self.classes, self.place)
 
-def scan(source, *, columns: Columns | None = None, positive=None, batch: int = 2**18) -> Scan:
+
+def scan(
+    source, *, columns: Columns | None = None, positive=None, order: Sequence[Any] | None = None,
+    truth: Sequence[Any] | None = None, batch: int = 2**18,
+) -> Scan:  # fmt: skip
     """The rows of Parquet too large for memory, in pieces, in the order of the files' names; checked as they are read.
 
     Args:
         source: a Parquet file or a folder of them: a path, or a URL that pyarrow or fsspec knows (``s3://...``).
-        columns, positive: as in :func:`crowdjax.io.read_labels`.
+        columns, positive, order, truth: as in :func:`crowdjax.io.read_labels`.
 
     Raises:
         InputError: as in :func:`crowdjax.io.read_labels`; it is not Parquet.
@@ -106,27 +105,28 @@ def scan(source, *, columns: Columns | None = None, positive=None, batch: int = 
         if before != n_rows:
             raise InputError(f"{place}: {before:,} rows, and {n_rows:,} when it was opened; read it again")
 
-    words = None
-    if positive is not None:
-        label = roles["label"]
-        every = [pc.unique(plain_column(pa.chunked_array([piece[label]]))) for _, piece in raw([label])]
-        words = words_of(pa.chunked_array(every), place, positive, label, missing=False)
+    label, counts, first, before = roles["label"], collections.Counter(), {}, 0
+    found = Distinct(pa.null(), counts, first.__getitem__)
+    for here, piece in raw([label]):
+        column = pa.chunked_array([piece[label]])
+        part = distinct(column, here, label)
+        found = part._replace(counts=counts, at=first.__getitem__)
+        counts.update(part.counts)
+        for value in part.counts.keys() - first.keys():
+            first[value] = f"column {label!r}, row {before + plain_column(column).to_pylist().index(value) + 1}"
+        before += len(column)
+    classes = classes_of(found, place, positive=positive, order=order, truth=truth, missing=False)
 
     def rows():
-        seen = set()
         for here, piece in raw(list(roles.values())):
             part = {role: pa.chunked_array([piece[name]]) for role, name in roles.items()}
-            if words is None:
-                words_of(part["label"], here, None, roles["label"], missing=False)  # refuses words
-            seen |= {sign(word(v), words) for v in pc.unique(plain_column(part["label"])).to_pylist()}
-            if words is None and {0, -1} <= seen:
-                raise InputError(f"{here}: column {roles['label']!r}: both 0 and -1; allowed: {ALPHABET}")
             weights = multiplicities(part["weight"], here, roles["weight"]) if "weight" in roles else None
             if len(piece):
                 labeler, instance = (id_column(part[key], here, roles[key]) for key in ("labeler", "instance"))
-                yield Rows(labeler, instance, signs(part["label"], here, roles["label"], words), weights)
+                yield Rows(labeler, instance, codes_of(part["label"], here, label, classes.said), weights)
 
-    return Scan(place, n_rows, words, roles, [[f.identity for f in files], n_rows, roles, words], rows)
+    said = [classes.classes, classes.values]
+    return Scan(place, n_rows, classes, roles, [[f.identity for f in files], n_rows, roles, said], rows)
 
 
 def _parquet_at(source: str, place: str) -> list[File]:

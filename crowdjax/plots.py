@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -478,12 +478,18 @@ def counts(values: Float[np.ndarray, " n"], *, title: str, xlabel: str, ylabel: 
 
 
 @_styled
-def probabilities(p: Float[np.ndarray, " I"], *, title: str, ylabel: str = "instances") -> Figure:
+def probabilities(
+    p: Float[np.ndarray, " I"],
+    *,
+    title: str,
+    xlabel: str = "probability of being positive",
+    ylabel: str = "instances",
+) -> Figure:
     """Histogram of probabilities in twenty bins."""
     figure, (ax,) = _panels(1, *PANEL)
     ax.hist(p, bins=20, range=(0, 1), color=COLOURS[0], alpha=0.85, rwidth=0.94)
     ax.axvline(0.5, color="#757575", linewidth=0.8, linestyle="--")
-    ax.set(title=title, xlabel="probability of being positive", ylabel=ylabel, xlim=(0, 1))
+    ax.set(title=title, xlabel=xlabel, ylabel=ylabel, xlim=(0, 1))
     ax.grid(axis="x", visible=False)
     ax.yaxis.set_major_formatter("{x:,.0f}")
     return figure
@@ -571,6 +577,138 @@ def positions(
     if colour is not None:
         figure.legend(loc="outside lower center", ncols=3, fontsize=7.5)
     ax.set(title=title, xlabel=labels[0], ylabel=labels[1])
+    return figure
+
+
+MOST_PANELS = 12  # labelers in a figure of confusion matrices
+NUMBERED = 12  # classes, up to which a cell has its number and an axis the names of all
+
+
+@_styled
+def confusion(
+    found: Any, classes: Sequence[Any], labels: Sequence[Any] | None = None, *, titles: Sequence[str] = ()
+) -> Figure:
+    """Draw confusion matrices: P(label | truth), a row for each class, the darker the more.
+
+    Args:
+        found: one matrix [K, L]; several [P, K, L]; or the table ``confusion`` of a result (labeler, truth, label,
+            probability), of which the first twelve labelers get a panel each. NaN leaves a cell empty.
+        classes: of the truth, in the order of the rows.
+        labels: in the order of the columns; by default the classes.
+        titles: of the panels; by default the labelers of the table.
+
+    Example:
+        >>> figure = confusion(np.array([[0.9, 0.1], [0.2, 0.8]]), ["cat", "dog"])
+        >>> [text.get_text() for text in figure.axes[0].texts]
+        ['0.90', '0.10', '0.20', '0.80']
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    labels = classes if labels is None else labels
+    if not hasattr(found, "ndim") or hasattr(found, "columns"):
+        titles, found = _matrices_of(found, classes, labels)
+    found = np.asarray(found, float)
+    found = found if found.ndim == 3 else found[None]
+    n, n_rows, n_columns = found.shape
+    across = min(n, 4)
+    alone, numbered = n == 1, max(n_rows, n_columns) <= (NUMBERED if n == 1 else 4)
+    cell = 0.46 if numbered else min(0.46, (4.6 if alone else 1.9) / max(n_rows, n_columns))
+    size = 0.9 + across * (cell * n_columns + 0.25), 0.7 + -(-n // across) * (cell * n_rows + 0.35)
+    settings = dict(nrows=-(-n // across), sharex=True, sharey=True, squeeze=False)
+    figure, axes = _panels(across, *size, **settings)
+    deepest = 0.6 if numbered else 1.0  # text can be read on it
+    shade = LinearSegmentedColormap.from_list("shade", [(COLOURS[0], 0.0), (COLOURS[0], deepest)])
+    for ax in axes.flat[n:]:
+        ax.set_visible(False)
+    for ax, matrix, title in zip(axes.flat, found, titles or [""] * n, strict=False):
+        ax.pcolormesh(matrix, cmap=shade, vmin=0, vmax=1, edgecolor="#E6E6E6", linewidth=0.6)
+        for (row, column), p in np.ndenumerate(matrix if numbered else matrix[:0]):
+            if np.isfinite(p):
+                text = "0" if p < 0.005 else "1" if p > 0.995 else f"{p:.2f}"
+                look = dict(ha="center", va="center", color="#202020", fontsize=8 if alone else 7)
+                ax.text(column + 0.5, row + 0.5, text, **look)
+        ax.set_title(short(str(title), 40 if alone else 20), fontsize=9.5 if alone else 8)
+        ax.set(aspect="equal", xlim=(0, n_columns), ylim=(n_rows, 0))
+        ax.grid(visible=False)
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+    ax = axes.flat[0]
+    for axis, words in ((ax.xaxis, labels), (ax.yaxis, classes)):
+        some = evenly(len(words), NUMBERED)
+        axis.set_ticks(some + 0.5, [short(str(words[k]), 14) for k in some])
+    turned = max(len(str(word)) for word in labels) > 12 * cell  # characters at this size
+    for ax in axes.flat:
+        ax.tick_params(length=0, labelsize=8 if alone else 7)
+        ax.tick_params(axis="x", rotation=90 if turned else 0)
+    figure.supxlabel("label", fontsize=9)
+    figure.supylabel("truth", fontsize=9)
+    return figure
+
+
+def _matrices_of(table: Any, classes: Sequence[Any], labels: Sequence[Any]) -> tuple[list[str], np.ndarray]:
+    """The confusion matrices of the first labelers of a table, and who they are."""
+    labeler, truth, label, p = (
+        np.asarray(table[name]).tolist() for name in ("labeler", "truth", "label", "probability")
+    )
+    who = {name: k for k, name in enumerate(list(dict.fromkeys(labeler))[:MOST_PANELS])}
+    row, column = ({value: k for k, value in enumerate(values)} for values in (classes, labels))
+    out = np.full((len(who), len(row), len(column)), np.nan)
+    for w, t, v, value in zip(labeler, truth, label, p, strict=True):
+        if w in who and t in row and v in column:
+            out[who[w], row[t], column[v]] = value
+    return list(map(str, who)), out
+
+
+@_styled
+def shares(panels: Mapping[str, Float[np.ndarray, " K"]], classes: Sequence[Any], *, title: str) -> Figure:
+    """Draw shares of the classes by several counts: a row for each class, a marker for each count."""
+    figure, (ax,) = _panels(1, PANEL[0], 1.2 + 0.28 * len(classes))
+    rows, values = np.arange(len(classes)), np.stack(list(panels.values()))
+    ax.hlines(rows, values.min(0), values.max(0), color="#BDBDBD", linewidth=2, zorder=1)
+    for (name, share), colour, marker in zip(panels.items(), COLOURS, MARKERS, strict=False):
+        ax.scatter(share, rows, s=30, color=colour, marker=marker, linewidth=0, clip_on=False, label=name, zorder=2)
+    ax.set(title=title, xlabel="share", yticks=rows, yticklabels=[short(str(c), 18) for c in classes])
+    ax.set(xlim=(0, min(1.0, 1.1 * values.max())), ylim=(len(classes) - 0.4, -0.6))
+    ax.xaxis.set_major_formatter("{x:.0%}")
+    ax.grid(axis="y", visible=False)
+    ax.tick_params(axis="y", length=0)
+    figure.legend(loc="outside lower center", ncols=len(panels), fontsize=7.5)
+    return figure
+
+
+MOST_LINES = 150  # labelers in a figure of accuracies
+NAMED = 30  # labelers, up to which each has its name
+
+
+@_styled
+def accuracies(
+    found: Float[np.ndarray, " W"],
+    lower: Float[np.ndarray, " W"],
+    upper: Float[np.ndarray, " W"],
+    names: Sequence[Any],
+    *,
+    title: str,
+    chance: float,
+) -> Figure:
+    """Draw the accuracy of labelers with intervals, the best at the top; of very many some, evenly.
+
+    Args:
+        lower, upper: ends of the intervals; NaN leaves them out.
+        chance: the accuracy of a labeler who does not look, a dashed line.
+    """
+    order = np.argsort(-found, kind="stable")
+    order = order[evenly(len(order), MOST_LINES)]
+    named = len(order) <= NAMED
+    figure, (ax,) = _panels(1, PANEL[0], 0.9 + (0.17 if named else 0.03) * max(len(order), 6))
+    rows = np.arange(len(order))
+    ax.axvline(chance, color="#757575", linewidth=0.9, linestyle="--", zorder=1)
+    ax.hlines(rows, lower[order], upper[order], color=COLOURS[0], alpha=0.45, linewidth=2.2 if named else 1.2)
+    ax.scatter(found[order], rows, s=16 if named else 6, color=COLOURS[0], linewidth=0, clip_on=False, zorder=2)
+    ax.set(title=title, xlabel="accuracy", xlim=(0, 1), ylim=(len(order) - 0.3, -0.7), yticks=[])
+    if named:
+        ax.set_yticks(rows, [short(str(names[k])) for k in order], fontsize=7.5)
+    ax.grid(axis="y", visible=False)
+    ax.tick_params(axis="y", length=0)
     return figure
 
 

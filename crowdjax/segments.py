@@ -1,10 +1,13 @@
 """Sums over triples per instance and per labeler: the only place where a reduction strategy is chosen.
 
 On a CPU a plain scatter-add is the fastest reduction for both sides, and a pass goes block by block, so that its
-temporaries stay in the cache (docs/performance.md). Kernels add one column at a time: scattering rows of several
-columns is slower. On other devices all blocks are taken at once: ten thousand labels are too few for one launch. There
-additions to the same address wait for each other, and the busiest labeler may have a tenth of all labels: so
-neighbouring values go into different partial tables, which are added up at the end.
+temporaries stay in the cache (docs/performance.md). A kernel with a function for each label adds one column at a time:
+rows of two or three columns are slower. Rows that are only looked up and added up (``add_rows``) are filled up to a
+multiple of four numbers, which are added at once, and taken so many at a time that they stay in the cache.
+
+On other devices all blocks are taken at once: ten thousand labels are too few for one launch. There additions to the
+same address wait for each other, and the busiest labeler may have a tenth of all labels: so neighbouring values go into
+different partial tables, which are added up at the end.
 """
 
 from __future__ import annotations
@@ -17,11 +20,13 @@ from jaxtyping import Array, Float, Int
 
 from crowdjax import atomics
 
-__all__ = ["add_by", "in_blocks", "n_tables", "sum_by", "total"]
+__all__ = ["add_by", "add_rows", "in_blocks", "n_tables", "row_width", "sum_by", "sum_many", "total"]
 
 MOST_TABLES = 64  # partial tables that a sum by index is gathered in
 VALUES_PER_ROW = 16  # at least, of all partial tables together: so they fit a GPU's second-level cache up to 1e8 labels
 NUMBERS_PER_VALUE = 4  # at most, of all partial tables together: what they take of memory
+WIDE = 32  # numbers from which a row need not be filled up
+BYTES_AT_ONCE = 2**19  # of looked-up rows, on a CPU: a part of its second-level cache
 
 
 def in_blocks() -> bool:
@@ -49,6 +54,19 @@ def sum_by(values: Float[Array, " N"], index: Int[Array, " N"], size: int, *, or
         [3.0, 0.0, 4.0]
     """
     return add_by(jnp.zeros((size, *values.shape[1:]), values.dtype), values, index, ordered=ordered)
+
+
+def sum_many(values: Float[Array, " N"], index: Int[Array, " N"], size: int) -> Float[Array, " K"]:
+    """:func:`sum_by` of many unordered values, in two levels: a running float32 sum of 1e6 terms loses digits.
+
+    Example:
+        >>> sum_many(jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 2, 0]), 3).tolist()
+        [5.0, 0.0, 2.0]
+    """
+    n = values.shape[0]
+    tables = max(1, min(int(n**0.5), n // (VALUES_PER_ROW * size))) if in_blocks() else 1  # elsewhere add_by does it
+    part = jnp.arange(n, dtype=jnp.int32) // max(1, -(-n // tables))
+    return sum_by(values, part * size + index, tables * size).reshape(tables, size).sum(0)
 
 
 def n_tables(n: int, size: int, columns: int = 1) -> int:
@@ -80,6 +98,51 @@ def add_by(total: Float[Array, " K"], values: Float[Array, " N"], index: Int[Arr
     table = (place % tables + place // tables) % tables
     parts = _scatter(jnp.zeros((tables * size, *row), total.dtype), values, table * size + index, ordered)
     return total + parts.reshape(tables, size, *row).sum(0)
+
+
+def row_width(n: int) -> int:
+    """How many numbers a row of n has where rows are looked up and added up: what is missing is filled up.
+
+    Example: on a CPU four numbers are added at once
+        >>> row_width(5), row_width(41)
+        (8, 41)
+    """
+    return -(-n // 4) * 4 if in_blocks() and 2 < n < WIDE else n
+
+
+def add_rows(
+    total: Float[Array, "K G"],
+    source: Float[Array, "M G"],
+    rows: Int[Array, " N"],
+    index: Int[Array, " N"],
+    weight: Float[Array, " N"] | None = None,
+    *,
+    ordered: bool = False,
+) -> Float[Array, "K G"]:
+    """``total[index[n]] += weight[n] * source[rows[n]]``: rows of one table added up in another.
+
+    Args:
+        rows, index: in range.
+        weight: None: one each.
+        ordered: whether ``index`` never decreases.
+
+    Example:
+        >>> add_rows(jnp.zeros((2, 1)), jnp.array([[1.0], [2.0]]), jnp.array([0, 1, 1]), jnp.array([0, 0, 1])).tolist()
+        [[3.0], [2.0]]
+    """
+
+    def add(total, of):
+        rows, index, weight = of
+        values = source[rows] if weight is None else weight[:, None] * source[rows]
+        return add_by(total, values, index, ordered=ordered), None
+
+    n, of = rows.shape[0], (rows, index, weight)
+    most = max(1, BYTES_AT_ONCE // (source.shape[1] * source.dtype.itemsize)) if in_blocks() else n
+    if n <= most:
+        return add(total, of)[0]
+    whole = n // most * most
+    total, _ = jax.lax.scan(add, total, jax.tree.map(lambda v: v[:whole].reshape(-1, most), of))
+    return add(total, jax.tree.map(lambda v: v[whole:], of))[0] if whole < n else total
 
 
 def _scatter(total, values, index, ordered: bool):

@@ -74,7 +74,7 @@ class Profile(NamedTuple):
 
 def _real(labels: Labels):
     """A function that takes the padding out of an array of triples."""
-    real = np.asarray(labels.label) != 0
+    real = np.asarray(labels.real)
     return np.asarray if real.all() else lambda values: np.asarray(values)[real]
 
 
@@ -144,9 +144,9 @@ def cut(labels: Labels, plan: Plan) -> tuple[Labels, Int[np.ndarray, " I"]]:
     rows = np.searchsorted(instance, np.r_[first, labels.n_instances])
     blocks = list(enumerate(itertools.pairwise(rows)))
 
-    def lay(values):
+    def lay(values, fill=0):
         values = real(values)
-        out = np.zeros((len(blocks), width), values.dtype)
+        out = np.full((len(blocks), width), fill, values.dtype)
         for b, (start, end) in blocks:
             out[b, : end - start] = values[start:end]
         return out
@@ -156,12 +156,13 @@ def cut(labels: Labels, plan: Plan) -> tuple[Labels, Int[np.ndarray, " I"]]:
         numbers[b, : end - start] = instance[start:end] - plan.edges[shard[b]]
     rows = np.full(plan.n_shards * size, plan.n_instances, np.int32)
     rows[place] = plan.before + np.arange(len(place), dtype=np.int32)
-    return Labels(
+    return dataclasses.replace(
+        labels,
         labeler=lay(labels.labeler).ravel(),
         instance=numbers.ravel(),
-        label=lay(labels.label).ravel(),
+        label=lay(labels.label, -1).ravel(),
         weight=None if labels.weight is None else lay(labels.weight).ravel(),
-        gold=None if labels.gold is None else at_places(labels.gold, place, len(rows)),
+        gold=None if labels.gold is None else at_places(labels.gold, place, len(rows), -1),
         n_labelers=plan.n_labelers,
         n_instances=size,
         n_blocks=plan.n_blocks,
@@ -241,10 +242,10 @@ def uncut(found: Fit, model: FactorModel, place: Int[np.ndarray, " I"]) -> Fit:
     return dataclasses.replace(found, weights=weights, posterior=found.posterior[place])
 
 
-def at_places(rows, place, total: int) -> np.ndarray:
-    """Rows at their places among ``total``, 0 elsewhere."""
+def at_places(rows, place, total: int, fill=0) -> np.ndarray:
+    """Rows at their places among ``total``, ``fill`` elsewhere."""
     rows = np.asarray(rows)
-    out = np.zeros((total, *rows.shape[1:]), rows.dtype)
+    out = np.full((total, *rows.shape[1:]), fill, rows.dtype)
     out[place] = rows
     return out
 

@@ -41,10 +41,12 @@ __all__ = [
 class Simulation(NamedTuple):
     """One simulated crowd on a grid: its labels, truths and factors, and what a model may know of either side.
 
+    Labels and truths are codes, here and in the other crowds.
+
     Example:
-        >>> crowd = Simulation(np.array([1, -1]), np.ones(2), np.array([1]), None)
+        >>> crowd = Simulation(np.array([1, 0]), np.ones(2), np.array([1]), None)
         >>> crowd.on(grid(2, 1)).label.tolist()
-        [1, -1]
+        [1, 0]
     """
 
     label: Int8[Array, " W*I"]
@@ -60,7 +62,7 @@ class Simulation(NamedTuple):
 
 
 def grid(n_labelers: int, n_instances: int) -> Labels:
-    """All W·I pairs of labelers and instances as triples in stored order, every label +1; a ``Simulation`` fills it.
+    """All W·I pairs of labelers and instances as triples in stored order, every label 1; a ``Simulation`` fills it.
 
     Example:
         >>> cells = grid(2, 3)
@@ -79,24 +81,24 @@ def judgements(key: PRNGKeyArray, factors: Factors, truth: Int8[Array, " I"]) ->
 
     Example: labelers who are always right
         >>> factors = Factors(jnp.full((2, 1), 99.0), jnp.ones((3, 1)), None, jnp.zeros(3))
-        >>> judgements(jax.random.key(0), factors, jnp.array([1, -1, 1], jnp.int8)).tolist()
-        [1, 1, -1, -1, 1, 1]
+        >>> judgements(jax.random.key(0), factors, jnp.array([1, 0, 1], jnp.int8)).tolist()
+        [1, 1, 0, 0, 1, 1]
 
     Source: the paper, equation 1.
     """
     s = jnp.matmul(factors.beta, factors.alpha.T, precision=PRECISION)  # [I, W]
-    logit = truth[:, None] * s + (0.0 if factors.gamma is None else factors.gamma)
-    return jnp.where(jax.random.bernoulli(key, jax.nn.sigmoid(logit)), 1, -1).astype(jnp.int8).ravel()
+    logit = (2 * truth[:, None] - 1) * s + (0.0 if factors.gamma is None else factors.gamma)
+    return jax.random.bernoulli(key, jax.nn.sigmoid(logit)).astype(jnp.int8).ravel()
 
 
 def coins(key: PRNGKeyArray, n: int, p: float = 0.5) -> Int8[Array, " n"]:
-    """n truths, +1 with probability p.
+    """n truths, 1 with probability p.
 
     Example:
         >>> coins(jax.random.key(0), 3, p=1.0).tolist()
         [1, 1, 1]
     """
-    return jnp.where(jax.random.bernoulli(key, p, (n,)), 1, -1).astype(jnp.int8)
+    return jax.random.bernoulli(key, p, (n,)).astype(jnp.int8)
 
 
 def section4(
@@ -186,7 +188,7 @@ def smiles(
 
     Args:
         ability: mean and standard deviation.
-        positives: the chance that a truth is +1 (.36 of the real study's are).
+        positives: the chance that a truth is 1 (.36 of the real study's are).
 
     Returns:
         a simulation whose one instance feature is the detector's output, ~ N(0, 1).
@@ -235,7 +237,7 @@ def mixed(
         per_instance: each instance is judged by so many labelers, chosen at random (may be traced).
         active: only the first so many labelers label anything (may be traced).
         ability, bias: mean and standard deviation; the mean of ``bias`` is what the whole crowd shares.
-        positives: the chance that a truth is +1.
+        positives: the chance that a truth is 1.
         spammers, adversaries: chances that a labeler is one.
 
     Example:
@@ -280,7 +282,7 @@ class LargeCrowd:
     """A sparse crowd of any size, drawn in chunks on the host: the same labels whatever is done with the chunks.
 
     Attributes:
-        truth: -1 or +1.
+        truth: 0 or 1.
         sensitivity, specificity: of every labeler; labeler 0 is the busiest.
         popularity: cumulated chances that a judgement is of labeler 0, 1, ...
 
@@ -308,7 +310,7 @@ class LargeCrowd:
             instance = (row * n_instances // self.n_labels).astype(np.int32)
             positive = self.truth[instance] > 0
             yes = np.where(positive, self.sensitivity[labeler], 1 - self.specificity[labeler])
-            yield labeler, instance, np.where(rng.random(len(row)) < yes, 1, -1).astype(np.int8)
+            yield labeler, instance, (rng.random(len(row)) < yes).astype(np.int8)
 
     def labels(self) -> Labels:
         """All of them."""
@@ -358,7 +360,7 @@ def power_law(
     return LargeCrowd(
         seed,
         n_labels,
-        truth=rng.choice(np.array([-1, 1], np.int8), n_instances),
+        truth=rng.choice(np.array([0, 1], np.int8), n_instances),
         sensitivity=1 / (1 + np.exp(-s - gamma)),
         specificity=1 / (1 + np.exp(-s + gamma)),
         popularity=popularity,
@@ -372,8 +374,8 @@ class ScoredCrowd(NamedTuple):
 
     Example:
         >>> who, what = np.array([0, 1]), np.array([0, 1])
-        >>> ScoredCrowd(np.array([0.2, 0.9]), None, who, what, np.array([-1, 1]), None, None).labels(2).label.tolist()
-        [-1, 1]
+        >>> ScoredCrowd(np.array([0.2, 0.9]), None, who, what, np.array([0, 1]), None, None).labels(2).label.tolist()
+        [0, 1]
     """
 
     score: Float[Array, " I"]
@@ -452,10 +454,10 @@ def theodon(
         everyone = score = jax.random.beta(k_score, 0.8, 2.0, (n_instances,))
         weight = jnp.ones(n_instances)
     prevalence, sensitivity, specificity = theodon_functions(score, shape, rare=rare)
-    truth = jnp.where(jax.random.bernoulli(k_truth, prevalence), 1, -1).astype(jnp.int8)
+    truth = jax.random.bernoulli(k_truth, prevalence).astype(jnp.int8)
     order = jnp.argsort(jax.random.uniform(k_labeler, (n_instances, n_labelers)), axis=1)
     labeler = order[:, :per_instance].ravel()
     instance = jnp.repeat(jnp.arange(n_instances), per_instance)
     yes = jnp.where(truth > 0, sensitivity, 1 - specificity)[instance]
-    label = jnp.where(jax.random.bernoulli(k_label, yes), 1, -1).astype(jnp.int8)
+    label = jax.random.bernoulli(k_label, yes).astype(jnp.int8)
     return ScoredCrowd(score, truth, labeler, instance, label, weight, everyone)

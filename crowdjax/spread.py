@@ -17,9 +17,9 @@ from jax.sharding import PartitionSpec as P
 
 from crowdjax import optimize, parallel, watch
 from crowdjax.labels import Labels
-from crowdjax.observation import Fit, Observation, Params, Solver, fit_jit
-from crowdjax.observation import fit as fit_one
-from crowdjax.observation.fit import stages
+from crowdjax.observation.contract import Observation, Params
+from crowdjax.observation.fit import Fit, Solver, fit_jit, stages
+from crowdjax.observation.fit import fit as fit_one
 from crowdjax.shards import AXIS, at_places, spread_specs
 
 
@@ -86,14 +86,16 @@ def _run(parts, settings, spread):
 
 
 def _laid_out(labels: Labels, model: Observation, arrays, start, devices: int | None):
-    """((labels, arrays of the model, start) on their devices, how they are spread, a fit of them -> one of the whole)."""
+    """((labels, arrays, start) on their devices, how they are spread, a fit of them -> one of the whole)."""
     n_labelers = labels.n_labelers
     mesh, _, shards, place = parallel._divide(labels, devices)
     # Labelers are not padded: a population that is learnt from them would take padding for labelers.
     shards = dataclasses.replace(shards, n_labelers=n_labelers)
     params = jax.eval_shape(lambda: model.start(labels, np.zeros((labels.n_instances, labels.n_classes))))
     of_params = _places(model.specs(params), params)
-    of_model = _places(model.own_specs(), arrays) if hasattr(model, "own_specs") else jax.tree.map(lambda _: P(), arrays)
+    of_model = (
+        _places(model.own_specs(), arrays) if hasattr(model, "own_specs") else jax.tree.map(lambda _: P(), arrays)
+    )
     total = len(shards.shard.rows)
 
     def cut(spec, value):
@@ -106,7 +108,9 @@ def _laid_out(labels: Labels, model: Observation, arrays, start, devices: int | 
     parts = parallel._on_mesh((shards, arrays, start), given(shards, arrays, start), mesh)
 
     def whole(found: Fit) -> Fit:
-        params = jax.tree.map(lambda spec, v: v[place] if spec == P(AXIS) else v, of_params, found.params, is_leaf=is_spec)
+        params = jax.tree.map(
+            lambda spec, v: v[place] if spec == P(AXIS) else v, of_params, found.params, is_leaf=is_spec
+        )
         return dataclasses.replace(found, params=params, posterior=found.posterior[place])
 
     return parts, watch.Spread(mesh, AXIS, given, _Found(of_params)), whole

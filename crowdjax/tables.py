@@ -47,6 +47,7 @@ class Table(NamedTuple):
         columns: the names, as text, without blanks around them.
         about: how a file was read where that is worth saying: " (separated by semicolons)".
         hint: what to do where the columns do not seem to be named: "; the first line ...".
+        untyped: whether values are text because the source has no types, as CSV.
     """
 
     place: str
@@ -54,6 +55,7 @@ class Table(NamedTuple):
     read: Callable[[list[str]], pa.Table]
     about: str = ""
     hint: str = ""
+    untyped: bool = False
 
 
 def open_table(source, place: str, *, header: bool = True) -> Table:
@@ -210,7 +212,7 @@ def _open_csv(file: File, place: str, header: bool) -> Table:
                 refuse_bytes(data[name], place, name, file.path)
             raise
 
-    return Table(place, names, read_or_say_where, found.about, found.hint(names) if header else "")
+    return Table(place, names, read_or_say_where, found.about, found.hint(names) if header else "", untyped=True)
 
 
 def _open_memory(source, place: str) -> Table:

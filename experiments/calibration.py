@@ -61,7 +61,7 @@ def data(config: Config) -> tuple[str, ...]:
 
 def votes(crowd: ScoredCrowd) -> Float[np.ndarray, " I"]:
     """1, 0, or ½ where the votes are even."""
-    total = np.bincount(crowd.instance, weights=crowd.label, minlength=len(crowd.score))
+    total = np.bincount(crowd.instance, weights=2 * crowd.label - 1, minlength=len(crowd.score))
     return (np.sign(total) + 1) / 2
 
 

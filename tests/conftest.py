@@ -81,7 +81,7 @@ def data_dir() -> Path:
 
 
 class RealSet(NamedTuple):
-    """Labels of one set; the truth per instance as -1 or +1, NaN where unknown; the ids behind the indices, as text."""
+    """Labels of one set; the truth per instance as 0 or 1, NaN where unknown; the ids behind the indices, as text."""
 
     labels: Labels
     truth: np.ndarray
@@ -105,7 +105,7 @@ def real_set(data_dir):
         instances, instance = np.unique(table["instance"].to_numpy(str), return_inverse=True)
         truth = np.full(len(instances), np.nan)
         if (folder / "truth.csv").exists():
-            known = _read(folder, "truth").set_index("instance")["label"].map({0: -1.0, 1: 1.0})
+            known = _read(folder, "truth").set_index("instance")["label"]
             truth = known.reindex(instances).to_numpy(float)
         return RealSet(Labels.from_arrays(labeler, instance, table["label"], **options), truth, labelers, instances)
 

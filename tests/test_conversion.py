@@ -130,7 +130,7 @@ def test_tidy_gives_the_kind_that_came_in():
 
 
 BAD = {
-    "words": ("item,a\nq1,yes\nq2,no\n", "--from wide", ["'no' and 'yes'", "--positive"]),
+    "words": ("item,a\nq1,yes\nq2,yes\n", "--from wide", ["all 'yes'", "--positive"]),
     "wide": ("item,a,b\nq1,1,0\n", "", ["--from wide"]),
     "form": ("item,a,b\nq1,1,0\n", "--from tall", ["form: got 'tall'"]),
     "repeats": ("labeler,instance,label\na,q,1\na,q,0\n", "--wide", ["1 of 2 labels repeat an earlier one"]),

@@ -117,9 +117,12 @@ def test_the_command_prints_text_or_json(tmp_path):
     assert text.stdout.splitlines()[1] == "labels     17, 64.7% of them positive (positive: 'yes')"
     record = json.loads(machine.stdout)
     assert (record["n_labels"], record["words"]) == (17, {"negative": "no", "positive": "yes"})
-    refused = call(path)
+    by_itself = call(path)
+    assert (by_itself.exit_code, by_itself.stdout) == (0, text.stdout)
+    assert "note: Classes: 'no', 'yes'; probability is that of 'yes'" in by_itself.stderr
+    refused = call(path, "--positive", "maybe")
     assert (refused.exit_code, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
-    assert "'no' and 'yes'" in refused.stderr
+    assert "'no', 'yes'" in refused.stderr
 
 
 def test_a_million_labels_are_described_in_seconds(data_dir):

@@ -290,9 +290,9 @@ def test_a_better_model_of_the_crowd_predicts_held_out_labels_better(tmp_path, m
     (tmp_path / "ducks").mkdir()
     lines = ["labeler,instance,label"]
     for chunk in crowd.chunks():
-        lines += [f"w{i},{j:04d},{(y + 1) // 2}" for i, j, y in zip(*chunk, strict=True)]
+        lines += [f"w{i},{j:04d},{y}" for i, j, y in zip(*chunk, strict=True)]
     (tmp_path / "ducks" / "labels.csv").write_text("\n".join(lines))
-    truth = [f"{j:04d},{(z + 1) // 2}" for j, z in enumerate(crowd.truth)] + ["9999,1"]  # one that nobody judged
+    truth = [f"{j:04d},{z}" for j, z in enumerate(crowd.truth)] + ["9999,1"]  # one that nobody judged
     (tmp_path / "ducks" / "truth.csv").write_text("\n".join(["instance,label", *truth]))
     monkeypatch.setenv(datasets.VARIABLE, str(tmp_path))
     assert datasets.available() == ("ducks",)
@@ -359,7 +359,7 @@ def test_platt_and_isotonic_calibration_are_scikit_learns():
 def test_an_even_vote_is_one_half():
     crowd = theodon_sim.crowds(0, 1, 200, 2, 4)[0]
     pairs = crowd.label.reshape(200, 2).sum(1)
-    np.testing.assert_array_equal(calibration.votes(crowd), np.choose(pairs // 2 + 1, [0, 0.5, 1]))
+    np.testing.assert_array_equal(calibration.votes(crowd), pairs / 2)
 
 
 def test_a_populations_table_has_its_prevalence_and_the_votes_are_mostly_error():

@@ -229,8 +229,8 @@ def test_folders_of_json_are_read_as_what_is_in_them(tmp_path):
         lines = [{"labeler": f"w{k}", "instance": i, "label": (i + k) % 2} for i in range(2)]
         (tmp_path / f"part{k}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert rows(read_long(tmp_path)) == [("w0", 0, 0), ("w0", 1, 1), ("w1", 0, 1), ("w1", 1, 0)]
-    (tmp_path / "part1.jsonl").write_text('{"labeler": "w1", "instance": 0, "label": 7}\n')
-    refused(lambda: io.read_labels(tmp_path), "row 3", "got '7'")
+    (tmp_path / "part1.jsonl").write_text('{"labeler": "w1", "instance": 0, "label": "?"}\n')
+    refused(lambda: io.read_labels(tmp_path), "row 3", "got '?'")
     (tmp_path / "part1.jsonl").write_text('{"labeler": "w1"\n')
     refused(lambda: io.read_labels(tmp_path), "part1.jsonl, line 1", "not JSON")
     (tmp_path / "labels.csv").write_text("labeler,instance,label\nw,i,1\n")

@@ -47,7 +47,7 @@ def crowd(n_factors: int, seed: int = 0) -> Labels:
 def dense(labels: Labels, alpha, beta, gamma, p) -> np.ndarray:
     """log Σ_z p(z) σ(L (z α·β + γ)) label by label."""
     out = []
-    for i, j, y in zip(labels.labeler, labels.instance, labels.label, strict=True):
+    for i, j, y in zip(labels.labeler, labels.instance, labels.sign, strict=True):
         s = alpha[i] @ beta[j]
         out.append(np.log(p[j] * expit(y * (gamma[i] + s)) + (1 - p[j]) * expit(y * (gamma[i] - s))))
     return np.array(out)

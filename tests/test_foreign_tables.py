@@ -181,7 +181,7 @@ def test_counts_serve_models_that_need_no_labelers(tmp_path):
     assert not [w for w in found.warnings if "repeat" in w]
     refused(lambda: crowdjax.fit(str(path), "dawid-skene", form="counts", positive="yes"), "counts", "majority")
     refused(lambda: io.read_labels(csv(tmp_path / "b.csv", "item,no,yes\nq1,-3,1\n"), form="counts"), "row 1", "-3")
-    refused(lambda: io.read_labels(csv(tmp_path / "b.csv", "item,a,b,c\nq,1,1,1\n"), form="counts"), "3 columns")
+    refused(lambda: io.read_labels(csv(tmp_path / "b.csv", "item,a\nq,1\n"), form="counts"), "1 columns", "two or more")
 
 
 # Values that are no label
@@ -190,14 +190,18 @@ def test_counts_serve_models_that_need_no_labelers(tmp_path):
 def test_the_odd_value_is_the_one_to_blame(tmp_path):
     rows = [("w", f"q{k}", "unsure" if k == 7 else ["yes", "no"][k % 2]) for k in range(40)]
     path = csv(tmp_path / "t.csv", written(",", NAMES, rows))
-    message = refused(lambda: io.read_labels(path), "'label', row 8: got 'unsure' (1 of 40 labels)", "'yes' (20)")
-    assert "; to leave it out: --missing unsure --positive yes; columns taken: --columns labeler=worker," in message
+    message = refused(
+        lambda: io.read_labels(path, positive="yes"), "'label', row 8: got 'unsure' (1 of 40 labels)", "'yes' (20)"
+    )
+    assert "; to leave it out: --missing unsure --positive yes; if all are classes say order=" in message
+    assert "(--order no,unsure,yes); columns taken: --columns labeler=worker," in message
+    assert "Classes: 'no' (19 labels), 'unsure' (1), 'yes' (20)." in io.read_triples(path).notes
     found = io.read_triples(path, missing=["unsure"], positive="yes")
     assert len(found.label) == 39
     assert found.notes == ("1 of 40 labels are left out: 'unsure'.",)
-    zeros = [("w", f"q{k}", 2 if k == 9 else k % 2) for k in range(40)]
+    zeros = [("w", f"q{k}", "?" if k == 9 else k % 2) for k in range(40)]
     refused(
-        lambda: io.read_labels(csv(tmp_path / "z.csv", written(",", NAMES, zeros))), "row 10: got '2'", "--missing 2"
+        lambda: io.read_labels(csv(tmp_path / "z.csv", written(",", NAMES, zeros))), "row 10: got '?'", "--missing '?'"
     )
 
 

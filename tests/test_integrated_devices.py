@@ -22,7 +22,7 @@ from crowdjax.labels import Labels
 
 rng = np.random.default_rng(5)
 crowd = simulate.power_law(3, 12_000, n_labelers=30, n_instances=1000).labels()
-real = crowd.label != 0
+real = crowd.real
 gold = np.where(rng.random(1000) < 0.3, rng.random(1000) < 0.95, np.nan)
 labels = Labels.from_arrays(
     crowd.labeler[real], crowd.instance[real], crowd.label[real], weight=rng.choice([0.5, 1, 2], real.sum()), gold=gold

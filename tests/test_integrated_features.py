@@ -70,7 +70,7 @@ def test_some_clusters_are_far_and_one_has_changed_sides():
 def integral(j: int, of=lambda x, plus: 1.0) -> float:
     """∫ Σ_z of(x, P(z = 1 | x)) p(x) Π p(L_ij | x) dx of one instance."""
     mine = (np.asarray(SMALL.instance) == j) & (np.asarray(SMALL.weight) > 0)
-    labelers, label = LABELERS[SMALL.labeler[mine]], SMALL.label[mine]
+    labelers, label = LABELERS[SMALL.labeler[mine]], SMALL.sign[mine]
 
     def integrand(x):
         plus, minus = PRIOR * norm.pdf(x, M[j], RHO), (1 - PRIOR) * norm.pdf(x, -M[j], RHO)

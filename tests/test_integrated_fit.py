@@ -94,7 +94,7 @@ def answers(labels):
 
 
 def test_swapped_classes_give_swapped_answers(x64):
-    swapped = dataclasses.replace(SMALL, label=-SMALL.label)
+    swapped = dataclasses.replace(SMALL, label=1 - SMALL.label)
     (a, c, p), (b, d, q) = answers(SMALL), answers(swapped)
     np.testing.assert_allclose(a.parameters.labelers * np.array([1, -1]), b.parameters.labelers, atol=1e-8)
     np.testing.assert_allclose(c.center, -d.center, atol=1e-8)
@@ -119,7 +119,7 @@ def test_a_label_of_weight_zero_says_nothing():
     absent = SMALL.weight == 0
     assert absent.any()
     a, b = (
-        answers(v)[2] for v in (SMALL, dataclasses.replace(SMALL, label=np.where(absent, -SMALL.label, SMALL.label)))
+        answers(v)[2] for v in (SMALL, dataclasses.replace(SMALL, label=np.where(absent, 1 - SMALL.label, SMALL.label)))
     )
     np.testing.assert_array_equal(a.probability, b.probability)
 

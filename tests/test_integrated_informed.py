@@ -29,7 +29,7 @@ RNG = np.random.default_rng(0)
 def test_each_gold_instance_is_judged_by_the_boundary_of_the_others():
     prior = around(jnp.asarray(0.6))
     positive = expit(RNG.normal(0, 2, (7, 1)) - 2 * np.asarray(candidates(prior)))
-    gold = RNG.choice([-1, 1], 7)
+    gold = RNG.choice([0, 1], 7)
     right = of_gold(jnp.asarray(positive), gold)
     found = without_own(informed(prior, jnp.log(right).sum(0)), right)
     for j in range(7):
@@ -70,11 +70,11 @@ def test_a_scores_likelihood_is_at_its_maximum_over_the_classes(with_gold):
     truth = RNG.choice([-1, 1], 80)
     u = normal_scores(truth * 0.8 + RNG.normal(size=80))
     positive = expit(2 * truth[:, None] + RNG.normal(0, 1, (80, 1)) - np.array([-1.0, 0.0, 1.0]))
-    gold = np.where(np.arange(80) < 9, truth, 0) if with_gold else None
+    gold = np.where(np.arange(80) < 9, truth > 0, -1) if with_gold else None
     found = score_log_likelihood(jnp.asarray(positive), u, gold)
     for c in range(3):
         p = positive[:, c]
-        plus, minus = (p, 1 - p) if gold is None else (np.where(gold < 0, 0, p), np.where(gold > 0, 0, 1 - p))
+        plus, minus = (p, 1 - p) if gold is None else (np.where(gold == 0, 0, p), np.where(gold == 1, 0, 1 - p))
 
         def loss(v, plus=plus, minus=minus):
             sd = np.exp(v[2])

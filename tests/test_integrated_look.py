@@ -14,6 +14,7 @@ from scipy.stats import binom, norm
 
 import crowdjax
 from crowdjax import cli, integrated, look_api
+from crowdjax.facade import checks
 from crowdjax.integrated import IntegratedConfig, Interval, kinds, look, replicate, residuals, start
 from crowdjax.integrated.kernels import draw_points
 from crowdjax.labels import InputError, Labels
@@ -48,7 +49,7 @@ def test_residuals_are_those_of_a_dense_sum_over_the_points(x64):
     parameters = start(CONFIG, N_LABELERS)._replace(labelers=jnp.asarray(rng.normal(1, 0.5, (N_LABELERS, 2))))
     w, x = np.asarray(parameters.labelers), CONFIG.nodes
     i, j, yes = (np.asarray(v) for v in (labels.labeler, labels.instance, labels.label > 0))
-    real = np.asarray(labels.label) != 0
+    real = np.asarray(labels.real)
     i, j, yes = i[real], j[real], yes[real]
     table = np.zeros((N_INSTANCES, len(x)))
     np.add.at(table, j, np.log(expit(np.where(yes, 1, -1)[:, None] * (w[i, :1] * x + w[i, 1:]))))
@@ -70,7 +71,7 @@ def test_residuals_are_those_of_a_dense_sum_over_the_points(x64):
 def test_replicates_have_the_shares_of_yes_that_the_model_says():
     labels = crowd(0)
     parameters = start(CONFIG, N_LABELERS)._replace(labelers=jnp.tile(jnp.array([1.5, 0.4]), (N_LABELERS, 1)))
-    draw = jax.jit(lambda k: (replicate(k, labels, parameters, CONFIG).label > 0).sum() / (labels.label != 0).sum())
+    draw = jax.jit(lambda k: (replicate(k, labels, parameters, CONFIG).label > 0).sum() / labels.real.sum())
     drawn = np.asarray(jax.lax.map(draw, jax.random.split(jax.random.key(0), 200)))
     x = CONFIG.nodes
     weight = norm.pdf(x, 1, 0.9) + norm.pdf(x, -1, 0.9)
@@ -125,7 +126,7 @@ def test_an_instance_whose_labelers_all_go_against_their_habit_is_surprising():
     labelers = jnp.stack([jnp.full(N_LABELERS, 1.5), jnp.asarray(habit)], axis=1)
     parameters = start(CONFIG, N_LABELERS)._replace(labelers=labelers)
     drawn = replicate(jax.random.key(0), crowd(3), parameters, CONFIG)
-    against = -np.sign(habit)[np.asarray(drawn.labeler)] * abs(np.asarray(drawn.label))
+    against = (habit < 0)[np.asarray(drawn.labeler)].astype(int)
     odd = dataclasses.replace(drawn, label=np.where(np.asarray(drawn.instance) == 7, against, drawn.label))
     seen = look(jax.random.key(1), odd, parameters, CONFIG, replicates=39)
     assert np.flatnonzero(seen.surprising).tolist() == [7]
@@ -157,7 +158,7 @@ def test_kinds_follow_the_interval():
 @pytest.fixture(scope="module")
 def table():
     labels = crowd(5, np.where(np.arange(N_LABELERS) < 15, 1.5, -1.5))
-    real = np.asarray(labels.label) != 0
+    real = np.asarray(labels.real)
     labeler = np.array([f"w {k}é" for k in range(N_LABELERS)])[np.asarray(labels.labeler)[real]]
     instance, label = (np.asarray(v)[real] for v in (labels.instance, labels.label))
     return {"labeler": labeler, "instance": 10 * instance, "label": label}
@@ -177,7 +178,7 @@ def test_the_facade_says_it_in_sentences_and_files(table, tmp_path):
 
 
 def test_of_many_labels_a_part_is_looked_at(table, monkeypatch):
-    monkeypatch.setattr(look_api, "MOST_LABELS", 800)
+    monkeypatch.setattr(checks, "MOST_LABELS", 800)
     found = crowdjax.look(crowdjax.fit(table, "auto"), table, replicates=19)
     assert found.record["n_looked_at"] == 100
     assert found.tables["instances"]["surprise"].null_count == found.tables["instances"]["surprising"].null_count == 100

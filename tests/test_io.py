@@ -38,7 +38,7 @@ def refused(call, *words: str) -> str:
 
 def triples(labels, index):
     """The judgements as a set of (labeler, instance, label) with ids."""
-    real = labels.label != 0
+    real = labels.real
     return sorted(
         zip(
             index.labelers[labels.labeler[real]].tolist(),
@@ -49,7 +49,7 @@ def triples(labels, index):
     )
 
 
-EXPECTED = [("a", "q1", -1), ("a", "q2", 1), ("b", "q2", 1), ("c", "q1", 1)]
+EXPECTED = [("a", "q1", 0), ("a", "q2", 1), ("b", "q2", 1), ("c", "q1", 1)]
 
 
 def containers(tmp_path):
@@ -185,7 +185,7 @@ def test_weights_are_multiplicities():
 def test_gold_is_joined_by_id(tmp_path):
     gold = csv(tmp_path / "gold.csv", "task,label\nq2,0\n")
     labels, index = io.read_labels(TABLE, gold=gold)
-    assert dict(zip(index.instances, labels.gold.tolist(), strict=True)) == {"q1": 0, "q2": -1}
+    assert dict(zip(index.instances, labels.gold.tolist(), strict=True)) == {"q1": -1, "q2": 0}
 
 
 def test_ids_meet_across_types(tmp_path):
@@ -204,7 +204,7 @@ BAD_CSV = {
     "missing column": ("labeler,instance\na,q\n", ["no column 'label'", "labeler, instance"]),
     "column twice": ("labeler,instance,label,label\na,q,1,1\n", ["'label'", "twice"]),
     "two aliases": ("worker,annotator,instance,label\na,b,q,1\n", ["'worker'", "'annotator'", "say which"]),
-    "label 2": ("labeler,instance,label\na,q,1\nb,q,2\n", ["'label'", "row 2", "'2'", "0/1, -1/+1 or true/false"]),
+    "label ?": ("labeler,instance,label\na,q,1\nb,q,?\n", ["'label'", "row 2", "'?'", "numbers or words, not both"]),
     "label yes": ("labeler,instance,label\na,q,yes\n", ["all 'yes'", "--positive yes"]),
     "label NaN": ("labeler,instance,label\na,q,1\nb,q,NaN\n", ["row 2", "'NaN'", "allowed"]),
     "label missing": ("labeler,instance,label\na,q,1\nb,q,\n", ["'label'", "row 2", "nothing"]),

@@ -25,12 +25,12 @@ def table(labels: Labels) -> list[tuple]:
 )  # fmt: skip
 def test_every_alphabet_means_the_same(label):
     found = Labels.from_arrays([0, 1, 2, 0], [0, 0, 0, 1], label)
-    assert table(found) == [(0, 0, 1, 1.0), (0, 1, -1, 1.0), (0, 2, 1, 1.0), (1, 0, -1, 1.0)]
+    assert table(found) == [(0, 0, 1, 1.0), (0, 1, 0, 1.0), (0, 2, 1, 1.0), (1, 0, 0, 1.0)]
     assert (found.n_labelers, found.n_instances, found.n_blocks) == (3, 2, 1)
 
 
 def test_all_zeros_are_negatives_and_all_ones_positives():
-    assert table(Labels.from_arrays([0, 1], [0, 0], [0, 0])) == [(0, 0, -1, 1.0), (0, 1, -1, 1.0)]
+    assert table(Labels.from_arrays([0, 1], [0, 0], [0, 0])) == [(0, 0, 0, 1.0), (0, 1, 0, 1.0)]
     assert table(Labels.from_arrays([0, 1], [0, 0], [1, 1])) == [(0, 0, 1, 1.0), (0, 1, 1, 1.0)]
 
 
@@ -40,10 +40,10 @@ REPEATED = dict(labeler=[1, 0, 1, 1, 0], instance=[0, 0, 0, 0, 1], label=[1, 1, 
 @pytest.mark.parametrize(
     ("repeats", "expected"),
     [
-        ("count", [(0, 0, 1, 1), (0, 1, -1, 1), (0, 1, -1, 1), (0, 1, 1, 1), (1, 0, 1, 1)]),
+        ("count", [(0, 0, 1, 1), (0, 1, 0, 1), (0, 1, 0, 1), (0, 1, 1, 1), (1, 0, 1, 1)]),
         ("first", [(0, 0, 1, 1), (0, 1, 1, 1), (1, 0, 1, 1)]),
-        ("last", [(0, 0, 1, 1), (0, 1, -1, 1), (1, 0, 1, 1)]),
-        ("mean", [(0, 0, 1, 1), (0, 1, -1, 1 / 3), (0, 1, -1, 1 / 3), (0, 1, 1, 1 / 3), (1, 0, 1, 1)]),
+        ("last", [(0, 0, 1, 1), (0, 1, 0, 1), (1, 0, 1, 1)]),
+        ("mean", [(0, 0, 1, 1), (0, 1, 0, 1 / 3), (0, 1, 0, 1 / 3), (0, 1, 1, 1 / 3), (1, 0, 1, 1)]),
     ],
 )
 def test_rules_for_repeated_judgements(repeats, expected):
@@ -55,10 +55,10 @@ def test_weights_follow_their_judgements_through_every_rule():
     found = {
         r: table(Labels.from_arrays(**REPEATED, weight=weight, repeats=r)) for r in ("count", "first", "last", "mean")
     }
-    assert found["count"] == [(0, 0, 1, 3), (0, 1, -1, 4), (0, 1, -1, 6), (0, 1, 1, 2), (1, 0, 1, 5)]
+    assert found["count"] == [(0, 0, 1, 3), (0, 1, 0, 4), (0, 1, 0, 6), (0, 1, 1, 2), (1, 0, 1, 5)]
     assert found["first"] == [(0, 0, 1, 3), (0, 1, 1, 2), (1, 0, 1, 5)]
-    assert found["last"] == [(0, 0, 1, 3), (0, 1, -1, 6), (1, 0, 1, 5)]
-    assert found["mean"] == [(0, 0, 1, 3), (0, 1, -1, 4 / 3), (0, 1, -1, 2), (0, 1, 1, 2 / 3), (1, 0, 1, 5)]
+    assert found["last"] == [(0, 0, 1, 3), (0, 1, 0, 6), (1, 0, 1, 5)]
+    assert found["mean"] == [(0, 0, 1, 3), (0, 1, 0, 4 / 3), (0, 1, 0, 2), (0, 1, 1, 2 / 3), (1, 0, 1, 5)]
 
 
 @pytest.mark.parametrize("repeats", ["count", "first", "last", "mean"])
@@ -136,8 +136,8 @@ def test_blocked_layout_holds_the_same_data_as_flat(monkeypatch, kind, weighted)
     assert (blocked.instance >= 0).all() and (blocked.instance < blocked.n_instances).all()
     assert (blocked.labeler >= 0).all() and (blocked.labeler < blocked.n_labelers).all()
     np.testing.assert_array_equal(blocked.instance // blocked.block_instances, np.arange(len(blocked.label)) // width)
-    np.testing.assert_array_equal(np.asarray(blocked.counts)[blocked.label == 0], 0)
-    assert (blocked.label != 0).sum() == len(instance)
+    np.testing.assert_array_equal(np.asarray(blocked.counts)[blocked.label == -1], 0)
+    assert blocked.real.sum() == len(instance)
 
 
 def test_other_weights_never_wake_the_padding(monkeypatch):
@@ -145,17 +145,17 @@ def test_other_weights_never_wake_the_padding(monkeypatch):
     monkeypatch.setattr(module, "LABELS_PER_BLOCK", 400)
     instance = np.repeat(np.arange(300), degrees("power-law"))
     labels = Labels.from_arrays(np.zeros_like(instance), instance, np.ones_like(instance))
-    assert (labels.label == 0).any()
+    assert not labels.real.all()
     doubled = labels.with_weight(np.full(labels.label.shape, 2.0))
-    np.testing.assert_array_equal(doubled.counts, np.where(labels.label == 0, 0.0, 2.0))
+    np.testing.assert_array_equal(doubled.counts, np.where(labels.real, 2.0, 0.0))
 
 
-def test_gold_is_signed_and_zero_where_unknown():
+def test_gold_is_a_code_and_minus_one_where_unknown():
     nan = float("nan")
     for gold in ([1, nan, 0], [1, nan, -1], np.array([1, nan, 0], np.float32)):
         found = Labels.from_arrays([0, 0, 0], [0, 1, 2], [1, 1, 1], gold=gold)
-        np.testing.assert_array_equal(found.gold, [1, 0, -1])
-    assert Labels.from_arrays([0, 0], [0, 1], [1, 1], gold=[nan, nan]).gold.tolist() == [0, 0]
+        np.testing.assert_array_equal(found.gold, [1, -1, 0])
+    assert Labels.from_arrays([0, 0], [0, 1], [1, 1], gold=[nan, nan]).gold.tolist() == [-1, -1]
     assert Labels.from_arrays([0], [0], [1]).gold is None
 
 

@@ -34,6 +34,10 @@ from crowdjax.factor.kernels import discrimination, folded_curvature, folded_pas
 from crowdjax.factor.predict import labeler_sums
 from crowdjax.integrated.kernels import missing_information
 from crowdjax.labels import Labels
+from crowdjax.observation import table_pass
+from crowdjax.observation import tally as table_tally
+from crowdjax.observation.table import evidence as table_evidence
+from crowdjax.observation.table import vote_shares
 
 W, I, INPUTS = 37, 1000, 300  # labelers, instances, distinct scores
 LARGE = {W: 1000, I: 100_000}
@@ -57,6 +61,9 @@ class Given(NamedTuple):
     data: Any
     u: Any
     key: Any
+    classes: Labels
+    table: Any
+    prior: Any
 
 
 def s_and_gamma(x: Given, f: Factors):
@@ -128,6 +135,17 @@ KERNELS = {
         dict(scatter=11, gather=26),
     ),
 }
+N_CLASSES, EYE = 5, np.eye(5)
+KERNELS |= {
+    "table_pass": (lambda x: table_pass(x.classes, x.table, x.prior[0], EYE), dict(scatter=2, gather=2)),
+    "table_pass, a prior of each": (lambda x: table_pass(x.classes, x.table, x.prior, EYE), dict(scatter=2, gather=2)),
+    "gradient of the table's evidence": (
+        lambda x: jax.grad(table_evidence, (1, 2))(x.classes, x.table, x.prior, EYE),
+        dict(scatter=2, gather=2),
+    ),
+    "tally of a table": (lambda x: table_tally(x.classes, x.prior), dict(scatter=1, gather=1)),
+    "vote_shares": (lambda x: vote_shares(x.classes), dict(scatter=1, gather=1)),
+}
 COUNTED = ("scatter", "gather", "reduce_window", "while", "sort", "custom_call")
 
 
@@ -143,6 +161,8 @@ def given(monkeypatch) -> Given:
     instance = np.repeat(np.arange(I), 10)
     labels = Labels.from_arrays(labeler, instance, rng.integers(0, 2, n), n_labelers=W, n_instances=I)
     assert labels.n_blocks > 4
+    sizes = dict(n_labelers=W, n_instances=I, n_values=N_CLASSES)
+    classes = Labels.from_arrays(labeler, instance, rng.integers(0, N_CLASSES, n), **sizes)
 
     def factors(d, bias=True):
         alpha, beta = rng.normal(1, 1, (W, d)), rng.normal(1, 1, (I, d))
@@ -158,6 +178,7 @@ def given(monkeypatch) -> Given:
         labels, factors(1), factors(3), factors(1, bias=False), jnp.asarray(rng.uniform(0.1, 0.9, I)), tally(labels),
         at_random(CONFIG), at_random(TWO), jnp.asarray(rng.normal(1, 0.1, I)), data,
         0.3 * jnp.asarray(rng.normal(size=size_of(CONTEXT, data))), jax.random.key(0),
+        classes, jnp.asarray(rng.normal(size=(W, N_CLASSES, N_CLASSES))), jnp.asarray(rng.normal(size=(I, N_CLASSES))),
     )  # fmt: skip
 
 
@@ -180,10 +201,12 @@ def shapes(small: Given) -> Given:
 
     large = dict(n_labelers=LARGE[W], n_instances=LARGE[I], n_blocks=n_blocks, block_instances=per)
     grown = jax.tree.map(enlarged, small)
-    of_labels, of_data = (dataclasses.replace(v, **large) for v in (grown.labels, grown.data.labels))
+    of_labels, of_classes, of_data = (
+        dataclasses.replace(v, **large) for v in (grown.labels, grown.classes, grown.data.labels)
+    )
     data = dataclasses.replace(grown.data, labels=of_data)
     u = jax.ShapeDtypeStruct((size_of(CONTEXT, data),), grown.u.dtype)
-    return grown._replace(labels=of_labels, data=data, u=u)
+    return grown._replace(labels=of_labels, classes=of_classes, data=data, u=u)
 
 
 def operations(kernel, x) -> collections.Counter:

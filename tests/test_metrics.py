@@ -110,3 +110,76 @@ def test_paired_difference_has_the_standard_error_of_a_paired_t_test():
     assert found.difference / found.standard_error == pytest.approx(stats.ttest_rel(a, b).statistic)
     assert found.wins == (a > b).mean()
     assert metrics.paired([1, 2], [1, 3]).wins == 0.25
+
+
+K = 4
+
+
+@pytest.fixture(params=[0, 2])
+def classes(request):
+    """Probabilities of K classes, with and without ties, and a truth that they know something about."""
+    rng = np.random.default_rng(request.param)
+    truth = rng.choice(K, 400, p=[0.5, 0.3, 0.15, 0.05])
+    p = rng.dirichlet(np.ones(K), 400) + np.eye(K)[truth] * rng.random((400, 1))
+    p = np.round(p, request.param) + 0.01 if request.param else p
+    return p / p.sum(1, keepdims=True), truth
+
+
+def test_measures_of_classes_are_scikit_learns(classes):
+    p, truth = classes
+    clipped = np.clip(p[np.arange(len(p)), truth], metrics.EPS, 1 - metrics.EPS)
+    assert metrics.nll(p, truth) == pytest.approx(-np.log(clipped).mean(), abs=1e-12)
+    assert metrics.nll(p, truth) == pytest.approx(sk.log_loss(truth, p, labels=range(K)), abs=1e-12)
+    assert metrics.brier(p, truth) == pytest.approx(sk.brier_score_loss(truth, p, labels=range(K)), abs=1e-12)
+    assert metrics.auc_roc(p, truth) == pytest.approx(sk.roc_auc_score(truth, p, multi_class="ovr"), abs=1e-12)
+    each = sk.roc_auc_score(np.eye(K)[truth], p, average=None)
+    np.testing.assert_allclose(metrics.per_class(metrics.auc_roc, p, truth), each, atol=1e-12)
+    assert metrics.auc_pr(p, truth) == pytest.approx(sk.average_precision_score(np.eye(K)[truth], p), abs=1e-12)
+    np.testing.assert_array_equal(metrics.confusion(p.argmax(1), truth), sk.confusion_matrix(truth, p.argmax(1)))
+    untied = np.sort(p, 1)[:, -1] - np.sort(p, 1)[:, -2] > metrics.TIE
+    assert metrics.accuracy(p[untied], truth[untied]) == sk.accuracy_score(truth[untied], p[untied].argmax(1))
+
+
+def test_a_tie_of_classes_counts_as_a_draw_among_them():
+    p = np.array([[0.4, 0.4, 0.2], [1 / 3] * 3, [0.4, 0.4, 0.2]])
+    assert metrics.accuracy(p, [0, 2, 2]) == pytest.approx((1 / 2 + 1 / 3 + 0) / 3)
+
+
+def test_two_classes_are_measured_alike_in_one_column_and_in_two(case):
+    p, truth = case
+    both, code = np.c_[1 - p, p], (truth > 0).astype(int)
+    for name in ("accuracy", "nll", "auc_roc"):
+        assert metrics.BINARY[name](both, code) == pytest.approx(metrics.BINARY[name](p, truth), abs=1e-12)
+    assert metrics.brier(both, code) == pytest.approx(2 * metrics.brier(p, truth))
+
+
+def test_ece_of_classes_is_that_of_the_answer(classes):
+    p, truth = classes
+    assert metrics.ece(p, truth) == pytest.approx(metrics.ece(p.max(1), p.argmax(1) == truth))
+    rng = np.random.default_rng(5)
+    p = rng.dirichlet(np.ones(K), 100_000)
+    truth = (rng.random((len(p), 1)) > p.cumsum(1)).sum(1)
+    assert metrics.ece(p, truth) < 3 * np.sqrt(0.25 * metrics.ECE_BINS / len(p))
+
+
+@pytest.mark.parametrize("name", metrics.BINARY)
+def test_unknown_classes_are_left_out(classes, name):
+    p, truth = classes
+    known = np.arange(len(p)) % 3 > 0
+    expected = metrics.BINARY[name](p[known], truth[known])
+    assert metrics.BINARY[name](p, np.where(known, truth, -1)) == expected
+    assert metrics.BINARY[name](p, np.where(known, truth, np.nan)) == expected
+    assert np.isnan(metrics.BINARY[name](p, np.full(len(p), -1)))
+
+
+def test_a_class_without_instances_has_no_auc(classes):
+    p, truth = classes
+    some = truth != 3
+    each = metrics.per_class(metrics.auc_roc, p[some], truth[some])
+    assert np.isnan(each[3]) and metrics.auc_roc(p[some], truth[some]) == pytest.approx(each[:3].mean())
+
+
+def test_a_class_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="got class 3; allowed: 0 to 2"):
+        metrics.nll(np.full((2, 3), 1 / 3), [0, 3])
+    assert metrics.confusion([0, 1], [0, 0], 3).shape == (3, 3)

@@ -27,7 +27,7 @@ from crowdjax.labels import Labels
 
 rng = np.random.default_rng(5)
 crowd = simulate.power_law(3, 12_000, n_labelers=30, n_instances=1000).labels()
-real = crowd.label != 0
+real = crowd.real
 gold = np.where(rng.random(1000) < 0.02, rng.integers(0, 2, 1000), np.nan)
 labels = Labels.from_arrays(
     crowd.labeler[real], crowd.instance[real], crowd.label[real], weight=rng.choice([0.5, 1, 2], real.sum()), gold=gold
@@ -54,13 +54,13 @@ def model_of(name, labels):
 
 def test_shards_hold_every_label_once_and_count_from_zero():
     labels = simulate.power_law(0, 60_000).labels()
-    real = labels.label != 0
+    real = labels.real
     for n in (1, 2, 3, 7):
         plan = shards.plan(*shards.plan_of(labels, n))
         parts, place = shards.cut(labels, plan)
         instance = parts.instance.reshape(n, -1)
         assert (np.diff(instance) >= 0).all() and instance.max() < plan.shard_instances == parts.n_instances
-        here = parts.label != 0
+        here = parts.real
         rows = parts.shard.rows[(instance + np.arange(n)[:, None] * plan.shard_instances).ravel()[here]]
         np.testing.assert_array_equal(rows, labels.instance[real])
         np.testing.assert_array_equal(parts.labeler[here], labels.labeler[real])

@@ -100,7 +100,7 @@ def test_the_log_likelihood_is_that_of_each_instance(tree, labels):
     )
     s = np.logaddexp(0, draw["accuracy_mean"].values + offset[0])
     gamma = draw["bias_mean"].values + offset[1]
-    said = labels.label.reshape(I, W)
+    said = labels.sign.reshape(I, W)
     yes, no = (np.prod(expit(said * (gamma + sign * s)), 1) for sign in (1, -1))
     pi = draw["prevalence_curve"].values
     expected = np.log(pi * yes + (1 - pi) * no)

@@ -59,7 +59,7 @@ def test_majority_on_duchenne_is_the_plain_count_under_a_rule_for_repeats(real_s
     labels = data.labels
     found = fit_jit(labels, build(PRESETS["majority"], labels), KEY)
     balance = np.zeros(labels.n_instances)
-    np.add.at(balance, labels.instance, np.asarray(labels.label, float) * np.asarray(labels.counts, float))
+    np.add.at(balance, labels.instance, np.asarray(labels.sign, float) * np.asarray(labels.counts, float))
     clear = np.abs(balance) > 1e-6
     np.testing.assert_array_equal(np.asarray(found.posterior > 0.5)[clear], (balance > 0)[clear])
     assert 0.70 < accuracy(found.posterior, data.truth) < 0.78

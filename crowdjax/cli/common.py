@@ -30,6 +30,7 @@ from crowdjax.cli.progress import Progress
 
 LOG = logging.getLogger("crowdjax")
 SEPARATED = re.compile(r",(?=\s*[A-Za-z_.]+\s*=)")  # the commas of --columns
+WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)", re.ASCII)
 LONG = 0.5  # seconds of compiling that are worth telling
 
 
@@ -159,8 +160,16 @@ From = Annotated[
 ]
 Positive = Annotated[
     str | None,
-    typer.Option(metavar="WORD", rich_help_panel=TABLES, help="Of labels in two words, the one that is 1"),
+    typer.Option(metavar="V", rich_help_panel=TABLES, help="Of two values of labels, the positive one"),
 ]
+Order = Annotated[
+    str | None,
+    typer.Option(metavar="V,V", rich_help_panel=TABLES, help="The values of labels in their order: low,high"),
+]
+Truth = Annotated[
+    str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="What the truth can be, if labels say more")
+]
+Classes = Annotated[str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="nominal, ordinal or exchangeable")]
 Missing = Annotated[
     str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Values that are no label: unsure,skip")
 ]
@@ -320,6 +329,19 @@ def reading_of(
         missing=[] if missing is None else [value.strip() for value in missing.split(",")],
         header=not no_header,
     )
+
+
+def values_of(given: str | None) -> list[str | int] | None:
+    """``low,high`` as a list; whole numbers where all of it is.
+
+    Example:
+        >>> values_of("low,high"), values_of("-1,0,1"), values_of("007,1")
+        (['low', 'high'], [-1, 0, 1], ['007', '1'])
+    """
+    if given is None:
+        return None
+    values = [value.strip() for value in given.split(",")]
+    return [int(v) for v in values] if all(WHOLE.fullmatch(v) for v in values) else values
 
 
 def note(sentences: Iterable[str]) -> None:

@@ -15,11 +15,14 @@ from crowdjax.cli.common import (
     LabelsArgument,
     Missing,
     NoHeader,
+    Order,
     Positive,
+    Truth,
     at_a_terminal,
     errors,
     note,
     reading_of,
+    values_of,
 )  # fmt: skip
 
 SETS = """Real label sets: what there is, and where to get it.
@@ -38,9 +41,10 @@ def convert(
     missing: Missing = None,
     no_header: NoHeader = False,
     positive: Positive = None,
+    order: Order = None,
     wide: Annotated[bool, typer.Option("--wide", help="Write a column for every labeler")] = False,
 ) -> None:
-    """Turn labels of any form into a tidy table, labeler, instance, label (0 or 1); or into a wide one.
+    """Turn labels of any form into a tidy table, labeler, instance, label (of two classes 0 or 1); or a wide one.
 
     Example: crowdjax convert wide.csv labels.parquet --from wide
     """
@@ -48,7 +52,7 @@ def convert(
         from crowdjax import conversion
 
         reading = reading_of(columns, form, missing, no_header)
-        notes = conversion.convert(source, out, wide=wide, positive=positive, **reading)
+        notes = conversion.convert(source, out, wide=wide, positive=positive, order=values_of(order), **reading)
         note(notes)
         if at_a_terminal():
             print(f"written to {out}")
@@ -62,6 +66,8 @@ def describe(
     missing: Missing = None,
     no_header: NoHeader = False,
     positive: Positive = None,
+    order: Order = None,
+    truth: Truth = None,
 ) -> None:
     """Say what LABELS are like: sizes, repeats, agreement, who can be compared, what model they allow.
 
@@ -73,7 +79,8 @@ def describe(
         from crowdjax import description
 
         reading = reading_of(columns, form, missing, no_header)
-        found = description.describe(labels, positive=positive, **reading)
+        said = dict(positive=positive, order=values_of(order), truth=values_of(truth))
+        found = description.describe(labels, **said, **reading)
         note(found.record["notes"])
         plain = dataclasses.replace(found, record=found.record | {"notes": []})  # they are on stderr
         print(dumps(found.record, indent=2, ensure_ascii=False) if json else plain)

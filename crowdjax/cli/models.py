@@ -12,6 +12,7 @@ from crowdjax.cli.common import (
     LABELS,
     MODEL,
     TABLES,
+    Classes,
     Columns,
     From,
     Gold,
@@ -20,19 +21,22 @@ from crowdjax.cli.common import (
     LabelsArgument,
     Missing,
     NoHeader,
+    Order,
     Out,
     Positive,
     Report,
     ScoreColumns,
+    Truth,
     errors,
     finish,
     library,
     reading_of,
     refuse_own,
+    values_of,
 )
 from crowdjax.cli.progress import progress_bar
 
-MODELS = "majority, one-coin, dawid-skene, glad, glad-linear, factor, integrated or auto"
+MODELS = "majority, one-coin, biased-coin, dawid-skene, glad, factor, graded, integrated or auto"
 
 
 def fit(
@@ -52,24 +56,25 @@ def fit(
     ] = None,
     score_columns: ScoreColumns = None,
     class_prior: Annotated[
-        str, typer.Option(metavar="P", rich_help_panel=MODEL, help="P(truth = 1): a number, learn or logistic")
-    ] = "0.5",
+        str | None,
+        typer.Option(metavar="P", rich_help_panel=MODEL, help="P(positive), or P,P,...; learn, uniform or logistic"),
+    ] = None,
     repeats: Annotated[
         str,
         typer.Option(metavar="WORD", rich_help_panel=TABLES, help="Repeated judgements: count, first, last, mean"),
     ] = "count",
     solver: Annotated[
         str | None,
-        typer.Option(metavar="NAME", rich_help_panel=FITTING, help="em, lbfgs, em-cg or em-bound; default auto"),
+        typer.Option(metavar="NAME", rich_help_panel=MODEL, help="em, lbfgs, em-cg or em-bound; default auto"),
     ] = None,
     restarts: Annotated[
         int | None,
-        typer.Option(metavar="N", rich_help_panel=FITTING, help="With 2 factors or more: starts; default 4"),
+        typer.Option(metavar="N", rich_help_panel=MODEL, help="With 2 factors or more: starts; default 4"),
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            metavar="N", rich_help_panel=FITTING, min=0, max=2**32 - 1, help="With 2 factors or more: draws the starts"
+            metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="With 2 factors or more: draws the starts"
         ),
     ] = None,
     columns: Columns = None,
@@ -77,13 +82,16 @@ def fit(
     missing: Missing = None,
     no_header: NoHeader = False,
     positive: Positive = None,
+    order: Order = None,
+    truth: Truth = None,
+    classes: Classes = "nominal",
     minibatch: Annotated[
         int | None,
-        typer.Option(metavar="N", rich_help_panel=FITTING, help="Labels in memory at a time; LABELS may be larger"),
+        typer.Option(metavar="N", rich_help_panel=MODEL, help="Labels in memory at a time; LABELS may be larger"),
     ] = None,
     devices: Annotated[
         int | None,
-        typer.Option(metavar="N", rich_help_panel=FITTING, min=1, help="Devices or cores; default: all that pay"),
+        typer.Option(metavar="N", rich_help_panel=MODEL, min=1, help="Devices or cores; default: all that pay"),
     ] = None,
     boundary: Annotated[
         str | None,
@@ -95,7 +103,7 @@ def fit(
     ] = None,
     report: Report = False,
 ) -> None:
-    """Fit a model to LABELS; write instances.parquet, labelers.parquet, fit.json and the fit itself to a folder.
+    """Fit a model to LABELS; write the answers, the labelers and the fit to a folder.
 
     Example: crowdjax fit labels.csv --model glad --out result
     """
@@ -110,6 +118,9 @@ def fit(
             restarts=restarts,
             **({} if seed is None else {"seed": seed}),
             positive=positive,
+            order=values_of(order),
+            truth=values_of(truth),
+            classes=classes,
             devices=devices,
         )
         reading = reading_of(columns, form, missing, no_header, score_columns)
@@ -291,8 +302,12 @@ def _whole(given: str) -> int | str:
     return int(given) if given.isdecimal() else given
 
 
-def _prior(given: str) -> float | str:
+def _prior(given: str | None) -> float | list[float] | str | None:
+    """A number, or one for each class; a word stays one."""
+    if given is None:
+        return None
     try:
-        return float(given)
+        numbers = [float(part) for part in given.split(",")]
     except ValueError:
         return given
+    return numbers[0] if len(numbers) == 1 else numbers

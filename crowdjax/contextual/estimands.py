@@ -172,7 +172,7 @@ def item_posteriors(fit: ContextualFit, labels: Labels, scores, n_draws: int = 2
 
     Example:
         >>> p = item_posteriors(found, labels, scores)
-        >>> p.shape, bool(((p > 0.5) == (np.bincount(labels.instance, labels.label) > 0)).mean() > 0.9)
+        >>> p.shape, bool(((p > 0.5) == (np.bincount(labels.instance, labels.sign) > 0)).mean() > 0.9)
         ((60,), True)
     """
     data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None)

@@ -346,7 +346,7 @@ def identification(config: ContextualConfig, labels: Labels, informed: dict[str,
     """What the labels cannot tell, in sentences."""
     out = []
     counts = np.bincount(labels.instance, weights=labels.counts > 0, minlength=labels.n_instances)
-    most, gold = counts.max(), labels.gold is not None and np.any(np.asarray(labels.gold) != 0)
+    most, gold = counts.max(), labels.gold is not None and np.any(np.asarray(labels.gold) >= 0)
     if most <= 1 and not gold:
         out.append(
             "not identified: every instance has one label, which tells one number per score (the share of positive "

@@ -404,15 +404,15 @@ def blocks(data: Data, index: Int[Array, " B"]) -> Data:
 
     gold = labels.gold
     if gold is not None:
-        gold = pick(jnp.concatenate([jnp.asarray(gold), jnp.zeros(n * size - labels.n_instances, jnp.int8)]))
+        gold = pick(jnp.concatenate([jnp.asarray(gold), jnp.full(n * size - labels.n_instances, -1, gold.dtype)]))
     shift = (jnp.arange(len(index)) - index).astype(jnp.int32) * size
-    chosen = Labels(
+    chosen = dataclasses.replace(
+        labels,
         labeler=pick(labels.labeler),
         instance=(of(labels.instance) + shift[:, None]).reshape(-1),
         label=pick(labels.label),
         weight=pick(labels.weight),
         gold=gold,
-        n_labelers=labels.n_labelers,
         n_instances=len(index) * size,
         n_blocks=len(index),
         block_instances=size,

@@ -1,6 +1,6 @@
 """From labels that were read to a result, for any model that has a table of labelers: ``crowdjax.fit`` calls it.
 
-    triples → labels → model → fit → answers of instances, of labelers, their confusion → Result
+triples → labels → model → fit → answers of instances, of labelers, their confusion → Result
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from crowdjax.answers import (
     votes_of,
 )
 from crowdjax.columns import listed
-from crowdjax.facade.registry import Kind
 from crowdjax.facade.models import MODELS
+from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
 from crowdjax.labels import InputError, Labels, Repeats
 from crowdjax.observation import Observation, Solver
+from crowdjax.observation.factor_summary import factor_summary
 from crowdjax.observation.summaries import LEVEL, labeler_summary
 from crowdjax.roles import Opened
 from crowdjax.tables import Kind as TableKind
@@ -49,7 +50,7 @@ def fit(
     classes: Kind = "nominal",
     settings: Mapping[str, Any],
     repeats: Repeats = "count",
-    solver: Solver = Solver(),
+    solver: Solver,
     start: Result | None = None,
     devices: int | None = None,
     progress: watch.Progress | None = None,
@@ -68,9 +69,13 @@ def fit(
     truth = io.truth_of(triples, given.get("gold"))
     labels = triples.labels(repeats=repeats, gold=truth)
     name = model if isinstance(model, str) else MODELS.name_of(model)
-    _refuse(name, labels, classes, settings)
+    if isinstance(model, str):
+        refuse(name, labels, classes, settings)
+    else:
+        _refuse_settings(name, {**settings, **given})
     features, scaling, remarks = _features(index, given)
-    built = model if not isinstance(model, str) else _made(name, labels, classes, settings, features)
+    built = _made(name, labels, classes, settings, features) if isinstance(model, str) else model
+    settings = settings if isinstance(model, str) else None
     begin = None if start is None else continued(start, name, index)
     mapping = io.mapping(triples, given)
     found = spread.fit(labels, built, begin, solver, devices=devices, progress=progress)
@@ -92,7 +97,7 @@ def fit(
         "values": None if index.values is None else list(index.values),
         "kind": classes,
         "class_shares": np.asarray(found.posterior, np.float64).mean(0).tolist(),
-        "settings": dict(settings),
+        "settings": settings,
         "repeats": repeats,
         "columns": mapping,
         "level": LEVEL,
@@ -110,20 +115,18 @@ def fit(
 
 def tables_of(labels: Labels, model: Observation, found, index) -> dict[str, Any]:
     """The tables of answers: of instances, labelers and their confusion."""
-    about = labeler_summary(labels, model, found, LEVEL)
+    about = (factor_summary if hasattr(model, "factors") else labeler_summary)(labels, model, found, LEVEL)
     ids = io.ids(index, "labeler")
     return {
         "instances": answer_table(io.ids(index, "instance"), found.posterior, index.classes),
-        "labelers": labeler_table(ids, labels_of_labelers(labels), about, index.classes),
-        "confusion": confusion_table(ids, index.classes, index.values or index.classes, about),
+        "labelers": labeler_table(ids, labels_of_labelers(labels), about.accuracy, about.confusion),
+        "confusion": confusion_table(ids, index.classes, index.values, about.confusion),
     }
 
 
-def _refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]) -> None:
+def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]) -> None:
     """Refuses what a model is not made for, naming the models that are."""
     MODELS.refuse_kind(name, classes)
-    if name not in MODELS:
-        return
     entry = MODELS[name]
     if labels.n_values != labels.n_classes and not entry.rectangular:
         able = ", ".join(e.name for e in MODELS.values() if e.rectangular)
@@ -132,6 +135,13 @@ def _refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any
         if value is not None and setting not in entry.settings:
             able = ", ".join(MODELS.with_setting(setting)) or "none of the models for more than two classes"
             raise InputError(f"{setting}: given with model {name}; allowed with models {able}")
+
+
+def _refuse_settings(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuses what a model of one's own has settings of its own for."""
+    for setting, value in settings.items():
+        if value is not None and setting != "gold":
+            raise InputError(f"{setting}: given with a model of one's own ({name}); set it there")
 
 
 def _made(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any], features) -> Observation:
@@ -176,8 +186,8 @@ def about_end(found) -> list[str]:
     return [] if code == optimize.CONVERGED else [f"The fit did not converge: {optimize.MEANING[code]}."]
 
 
-def outcome(found, labels: Labels) -> dict[str, Any]:
-    """How a fit ended and how large its labels were, for the record."""
+def outcome_of(found) -> dict[str, Any]:
+    """How a fit ended, for the record."""
     code = int(found.code)
     return {
         "objective": float(found.objective),
@@ -185,6 +195,13 @@ def outcome(found, labels: Labels) -> dict[str, Any]:
         "converged": code == optimize.CONVERGED,
         "result": optimize.MEANING[code],
         "n_iterations": int(found.n_steps),
+    }
+
+
+def outcome(found, labels: Labels) -> dict[str, Any]:
+    """How a fit ended and how large its labels were, for the record."""
+    return {
+        **outcome_of(found),
         "n_labels": int((np.asarray(labels.counts) > 0).sum()),
         "n_labelers": labels.n_labelers,
         "n_instances": labels.n_instances,

@@ -1,6 +1,6 @@
 """The registry: what each model is, and what it can be used for. Everything else follows from its entry.
 
-    MODELS.add("graded", Graded, kinds={"ordinal"}, rectangular=True)       # a model of one's own has a name then
+MODELS.add("graded", Graded, kinds={"ordinal"}, rectangular=True)       # a model of one's own has a name then
 """
 
 from __future__ import annotations

@@ -28,7 +28,10 @@ from crowdjax.answers import (
 from crowdjax.facade.models import MODELS
 from crowdjax.formats import Form
 from crowdjax.labels import InputError, LabelIndex, Labels
-from crowdjax.observation import Fit, Observation, Params, predict_new, rows_of_labelers
+from crowdjax.observation import Fit, Observation
+from crowdjax.observation.contract import Params
+from crowdjax.observation.factors import predict as predict_factors
+from crowdjax.observation.unseen import predict_new, rows_of_labelers
 from crowdjax.roles import Columns
 from crowdjax.tables import as_arrow, kind_of
 
@@ -127,7 +130,8 @@ class Result(Prediction):
             ids = io.ids(triples.index, side)
             features[side] = io.read_new_features(tables[f"{side}_features"], side, ids, scaling, needed)
         model = made_again(self.record, labels, features)
-        found = predict_new(labels, model, self.fit.params, known)
+        new = predict_factors if hasattr(model, "factors") else predict_new
+        found = new(labels, model, self.fit.params, known)
         mapping = io.mapping(triples, tables)
         warnings = about_labels(labels, triples, self.record["repeats"])
         warnings += about_answers(found.posterior, labels_of_labelers(labels)[unseen], self.index.classes)
@@ -137,7 +141,6 @@ class Result(Prediction):
             )
         record = {
             "model": self.record["model"],
-            "log_likelihood": float(found.value),
             "n_labels": int((np.asarray(labels.counts) > 0).sum()),
             "n_labelers": labels.n_labelers,
             "n_instances": labels.n_instances,
@@ -150,6 +153,12 @@ class Result(Prediction):
         }
         answers = answer_table(io.ids(triples.index, "instance"), found.posterior, self.index.classes)
         return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
+
+    def checks(self, table, **settings) -> Prediction:
+        """What the fit misses: its labels beside replicates that it would give (``crowdjax.facade.checks.check``)."""
+        from crowdjax.facade.checks import check  # which knows results
+
+        return check(self, table, **settings)
 
     def params_for(self, index: LabelIndex) -> Params:
         """The parameters for other labelers and instances, matched by id, to start a fit from."""

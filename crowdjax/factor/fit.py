@@ -379,7 +379,7 @@ def unswitch(
         of_region /= jnp.maximum(size, jnp.finfo(p.dtype).tiny)
         flip |= jnp.matmul(membership, of_region, precision=PRECISION) < 0.5
     if labels.gold is not None:
-        flip &= labels.gold == 0
+        flip &= labels.gold < 0
     if labels.shard is not None:
         flip &= labels.shard.rows < labels.shard.n_instances
     return jnp.where(flip, 1 - p, p), labels.across(flip.sum()) > 0

@@ -182,7 +182,7 @@ def folded_pass(
 def folded_terms(factors: Factors) -> likelihood.PerTriple:
     """The terms of a label -1 and of a label +1 of each labeler, [W, 2], where β is the same for all instances."""
     s = (factors.alpha * factors.beta[0]).sum(1, keepdims=True)
-    return likelihood.per_triple(SIGNS.astype(s.dtype), s, None if factors.gamma is None else factors.gamma[:, None])
+    return likelihood.per_triple(np.arange(2), s, None if factors.gamma is None else factors.gamma[:, None])
 
 
 def folded_curvature(counts: Float[Array, "W 2"], factors: Factors) -> Factors:
@@ -207,7 +207,7 @@ def _instances(odds, prior_logit, gold, held, use, n):
     p = likelihood.posterior(odds, 0, prior_logit, gold)
     value = jnp.logaddexp(t / 2, -t / 2)
     if gold is not None:
-        value = jnp.where(gold == 0, value, gold * t / 2)
+        value = jnp.where(gold < 0, value, jnp.where(gold > 0, t, -t) / 2)
     if held is not None:
         p = jnp.where(use, held, p)
         value = jnp.where(use, (held - 0.5) * t, value)
@@ -313,7 +313,7 @@ def majority(labels: Labels) -> Float[Array, " I"]:
 
     _, (yes, all_) = over_blocks(block, labels, None, (), jnp.result_type(float))
     share = (yes + 1) / (all_ + 2)
-    return share if labels.gold is None else jnp.where(labels.gold == 0, share, (labels.gold > 0).astype(share.dtype))
+    return share if labels.gold is None else jnp.where(labels.gold < 0, share, labels.gold.astype(share.dtype))
 
 
 def _evidence_forward(labels, factors):

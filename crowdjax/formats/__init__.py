@@ -76,7 +76,7 @@ def _read(table: Table, columns: Columns | None, hint: bool) -> Long:
         raise InputError(f"{error}{other}") from None
     data = table.read(list(names.values()))
     data = pa.table({role: data[name] for role, name in names.items()})
-    return Long(table.place, data, names, (), names, about=table.about, named=True)
+    return Long(table.place, data, names, (), names, about=table.about, named=True, untyped=table.untyped)
 
 
 def _other_form(table: Table) -> str:

@@ -44,10 +44,10 @@ def read(table: Table, columns: Columns | None) -> Long:
         labels = [named(table, n, "label") for n in (chosen if isinstance(chosen, list | tuple) else [chosen])]
     if len({key, *labels}) <= len(labels):
         raise InputError(f"{table.place}: columns {listed([key, *labels])}; allowed: each once")
-    if len(labels) != 2:
+    if len(labels) < 2:
         raise InputError(
-            f"{table.place}: {len(labels)} columns of counts, {listed(labels)}; allowed: two, one for each label: "
-            f"--from counts --columns instance={key},label=?,label=?"
+            f"{table.place}: {len(labels)} columns of counts, {listed(labels)}; allowed: two or more, one for each "
+            f"label: --from counts --columns instance={key},label=?,label=?"
         )
     data, allowed = table.read([key, *labels]), "whole numbers, 0 or more"
     if len(data) == 0:
@@ -59,21 +59,22 @@ def read(table: Table, columns: Columns | None) -> Long:
         n.append(numbers(data[name], table.place, name, allowed))
         refuse_where((n[-1] < 0) | (n[-1] % 1 != 0), data[name], table.place, name, allowed)
     weights = np.stack(n, 1).ravel()
-    rows = np.flatnonzero(weights)
+    rows, width = np.flatnonzero(weights), len(labels)
     long = {
         "labeler": pa.array([EVERYONE] * len(rows), pa.string()),
-        "instance": data[key].combine_chunks().take(pa.array(rows // 2)),
-        "label": pa.array(labels).take(pa.array(rows % 2)),
+        "instance": data[key].combine_chunks().take(pa.array(rows // width)),
+        "label": pa.array(labels).take(pa.array(rows % width)),
         "weight": pa.array(weights[rows]),
     }
 
     def at(k: int) -> str:
-        return f"column {labels[rows[k] % 2]!r}, row {rows[k] // 2 + 1}"
+        return f"column {labels[rows[k] % width]!r}, row {rows[k] // width + 1}"
 
-    empty = int((weights.reshape(-1, 2).sum(1) == 0).sum())
+    empty = int((weights.reshape(-1, width).sum(1) == 0).sum())
     notes = [f"{empty:,} instances without any label are left out."] if empty else []
     notes.append("Labels are counts: who gave them is not known, and the table of labelers has one row for everyone.")
     roles = {"instance": key, "label": f"the names of {listed(labels)}", "weight": "their cells"}
     return Long(
-        table.place, pa.table(long), dict.fromkeys(long, at), tuple(notes), roles, anonymous=True, about=table.about
-    )
+        table.place, pa.table(long), dict.fromkeys(long, at), tuple(notes), roles, anonymous=True, about=table.about,
+        untyped=True, known=tuple(labels),
+    )  # fmt: skip

@@ -77,7 +77,9 @@ def to_long(
     truth = pa.array([label for _, label in gold], pa.string())
     known = _gold(pa.table({"instance": instances[len(labels) :], "label": truth}), place)
     roles = dict(roles) | ({} if question is None else {"label": question})
-    return Long(place, data, dict.fromkeys(ROLES, at.__getitem__), (*notes, *_of_gold(known)), roles, known)
+    about, where = (*notes, *_of_gold(known)), dict.fromkeys(ROLES, at.__getitem__)
+    numbers = all(isinstance(judgement.answers.get(question), int | float) for judgement, _ in labels + gold)
+    return Long(place, data, where, about, roles, known, untyped=numbers)
 
 
 def chosen(place: str, found: Iterable[str], given) -> str | None:
@@ -224,7 +226,8 @@ def columns_to_long(
         known = gold.filter(pc.and_(*(pa.array(~np.asarray(is_missing(gold[n]))) for n in ("instance", "label"))))
         known = _gold(known, table.place)
     places = {role: where(name) for role, name in names.items()}
-    return Long(table.place, long, places, (*notes, *_of_gold(known)), dict(names), known, named=True)
+    about = (*notes, *_of_gold(known))
+    return Long(table.place, long, places, about, dict(names), known, named=True, untyped=table.untyped)
 
 
 def is_missing(column: pa.ChunkedArray) -> np.ndarray:

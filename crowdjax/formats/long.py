@@ -23,6 +23,8 @@ class Long(NamedTuple):
         gold: the truths that an export holds, columns instance and label, each instance once; None where it has none.
         anonymous: whether these are counts of an instance's labels, whose labelers nobody knows.
         named: whether the roles are names of columns that may be given for them.
+        untyped: whether labels are text only because their source has no types: numbers among them are numbers then.
+        known: labels that the source names, whether they occur or not.
         about: how the file was read where that is worth saying (``tables.Table.about``).
     """
 
@@ -35,6 +37,8 @@ class Long(NamedTuple):
     anonymous: bool = False
     about: str = ""
     named: bool = False
+    untyped: bool = False
+    known: tuple[str, ...] = ()
 
 
 def left_out(count: int, what: str) -> list[str]:

@@ -90,7 +90,13 @@ def read(table: Table, columns: Columns | None, rows: Literal["instance", "label
     ]
     roles = {others: f"the names of {listed(names, 5)}", rows: key, "label": "their cells"}
     roles = {role: roles[role] for role in long}
-    return Long(table.place, pa.table(long), dict.fromkeys(long, at), tuple(notes), roles, about=table.about)
+    t = pa.types
+    typed = (t.is_integer, t.is_floating, t.is_decimal, t.is_null)
+    numbers = all(any(test(data[name].type) for test in typed) for name in names)
+    return Long(
+        table.place, pa.table(long), dict.fromkeys(long, at), tuple(notes), roles, about=table.about,
+        untyped=numbers or table.untyped,
+    )  # fmt: skip
 
 
 def kind_of_cells(data: pa.Table) -> Literal["labels", "counts"] | None:
@@ -156,8 +162,9 @@ def widen(table: pa.Table) -> pa.Table:
     if bad:
         allowed = "ids without blanks around them, each of its own, not 'instance'"
         raise InputError(f"wide: labeler {bad[0]!r} makes no column's name; allowed: {allowed}")
-    grid, empty = np.zeros(len(names) * len(instances), np.int8), np.ones(len(names) * len(instances), bool)
-    grid[cell], empty[cell] = table["label"].to_numpy(), False
-    grid, empty = (a.reshape(len(names), len(instances)) for a in (grid, empty))
-    columns = {n: pa.array(v, mask=m) for n, v, m in zip(names, grid, empty, strict=True)}
+    row, empty = np.zeros(len(names) * len(instances), np.int64), np.ones(len(names) * len(instances), bool)
+    row[cell], empty[cell] = np.arange(len(cell)), False
+    label, shape = table["label"].combine_chunks(), (len(names), len(instances))
+    cells = zip(names, row.reshape(shape), empty.reshape(shape), strict=True)
+    columns = {name: label.take(pa.array(rows, mask=mask)) for name, rows, mask in cells}
     return pa.table({"instance": instances, **columns})

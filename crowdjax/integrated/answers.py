@@ -132,8 +132,8 @@ def of_instances(
     depends = (p > 0.5) != (at_zero > 0.5)
     if labels.gold is not None:
         gold = jnp.asarray(labels.gold)
-        p, at_zero = (jnp.where(gold == 0, v, (gold > 0).astype(p.dtype)) for v in (p, at_zero))
-        depends &= gold == 0
+        p, at_zero = (jnp.where(gold < 0, v, gold.astype(p.dtype)) for v in (p, at_zero))
+        depends &= gold < 0
     return InstanceAnswers(p, at_zero, depends, mean, jnp.sqrt(jnp.maximum(square - mean**2, 0)))
 
 

@@ -40,10 +40,10 @@ def of_gold(positive: Float[Array, "G C"], gold: Int8[Array, " G"]) -> Float[Arr
 
     Args:
         positive: P(z_j = +1 | L_j, c) at every boundary c (``kernels.positives``).
-        gold: -1 or +1.
+        gold: codes of the truth.
 
     Example:
-        >>> print(of_gold(jnp.array([[0.75], [0.75]]), jnp.array([1, -1])).ravel())
+        >>> print(of_gold(jnp.array([[0.75], [0.75]]), jnp.array([1, 0])).ravel())
         [0.75 0.25]
     """
     return jnp.clip(jnp.where(gold[:, None] > 0, positive, 1 - positive), CERTAIN, 1)

@@ -264,7 +264,7 @@ def _of_classes(parameters: Parameters, config: IntegratedConfig, q, gold, cente
     x = jnp.asarray(config.nodes, q.dtype)
     p = jax.nn.sigmoid(class_logit(config, x, parameters.spread, parameters.prior_logit, center=center[:, None]))
     if gold is not None:
-        p = jnp.where(gold[:, None] == 0, p, gold[:, None] > 0)
+        p = jnp.where(gold[:, None] < 0, p, gold[:, None])
     return (q * p).sum(1), (q * (2 * p - 1)) @ x
 
 
@@ -276,7 +276,7 @@ def _clamped(parameters, config, logw, gold, boundary, center):
     x = jnp.asarray(config.nodes, logw.dtype)
     m = 1.0 if center is None else center[:, None]
     logit = class_logit(config, x, parameters.spread, parameters.prior_logit, boundary, m)
-    return free + jnp.where(gold[:, None] == 0, 0, jax.nn.log_sigmoid(gold[:, None] * logit))
+    return free + jnp.where(gold[:, None] < 0, 0, jax.nn.log_sigmoid(jnp.where(gold[:, None] > 0, logit, -logit)))
 
 
 def _scan(labels: Labels, parameters: Parameters, config: IntegratedConfig, block, sums, instances, parts: int = 1):

@@ -121,9 +121,7 @@ def residuals(
     phi = expectations(labels, parameters, config, design, center)
     labeler, instance, n = labels.labeler, labels.instance, labels.n_instances
     eta = sum(parameters.labelers[labeler, k] * phi[instance, k] for k in range(design.shape[1]))
-    m, real = jax.nn.sigmoid(eta), abs(jnp.sign(labels.label)).astype(design.dtype)
-    if labels.weight is not None:
-        real = jnp.sign(labels.weight)
+    m, real = jax.nn.sigmoid(eta), (labels.counts > 0).astype(design.dtype)
     e, v = real * ((labels.label > 0) - m), real * m * (1 - m)
     loss = -real * jax.nn.log_sigmoid(jnp.where(labels.label > 0, eta, -eta))
     terms = (e, v, e * e, v * v, loss, real, real * (labels.label > 0))
@@ -150,8 +148,8 @@ def replicate(
         >>> from crowdjax.integrated import start
         >>> labels, config = Labels.from_arrays([0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 0, 0]), IntegratedConfig(spread=0.0)
         >>> drawn = replicate(jax.random.key(0), labels, start(config, 2), config)
-        >>> drawn.labeler.tolist(), sorted(set(abs(drawn.label).tolist()))
-        ([0, 1, 0, 1], [1])
+        >>> drawn.labeler.tolist(), drawn.label.shape
+        ([0, 1, 0, 1], (4,))
     """
     of_instances, of_labels = jax.random.split(key)
     nobody = labels if given else dataclasses.replace(labels, weight=jnp.zeros(labels.label.shape))
@@ -159,8 +157,7 @@ def replicate(
     design = jnp.asarray(config.design, parameters.labelers.dtype)
     eta = jnp.matmul(parameters.labelers, design.T, precision=PRECISION)[labels.labeler, point[labels.instance]]
     yes = jax.random.uniform(of_labels, eta.shape, eta.dtype) < jax.nn.sigmoid(eta)
-    label = jnp.where(yes, 1, -1).astype(labels.label.dtype) * abs(labels.label)
-    return dataclasses.replace(labels, label=label, gold=None)
+    return dataclasses.replace(labels, label=jnp.where(labels.real, yes, -1).astype(labels.label.dtype), gold=None)
 
 
 _residuals = eqx.filter_jit(residuals)

@@ -42,7 +42,7 @@ def score_log_likelihood(
     Args:
         positive: P(z_j = +1 | L_j, c) (``kernels.positives``).
         u: of ``normal_scores``.
-        gold: -1 or +1 where the truth is known, else 0.
+        gold: code of the truth, -1 where unknown.
 
     Example: a score that is the class, and boundaries that do and do not split by it
         >>> u = jnp.array([-1.0, -1.1, 1.0, 1.1])
@@ -53,7 +53,7 @@ def score_log_likelihood(
     """
     log_p = jnp.log(jnp.clip(jnp.stack([1 - positive, positive]), LEAST, 1))
     if gold is not None:
-        known = jnp.stack([gold > 0, gold < 0])[:, :, None]  # the class that it is not
+        known = jnp.stack([gold == 1, gold == 0])[:, :, None]  # the class that it is not
         log_p = jnp.where(known, -jnp.inf, log_p)
     u = jnp.asarray(u, log_p.dtype)
 

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from crowdjax.labels import Labels
-from crowdjax.segments import NUMBERS_PER_VALUE, in_blocks
+from crowdjax.segments import in_blocks
 
 MAX_PARTS = 64  # tables that sums by labeler are gathered in
+NUMBERS_PER_LABEL = 1  # at most, of all these tables together: each is taken into the cache anew
 
 
 def n_parts(labels: Labels, columns: int = 1) -> int:
@@ -23,7 +24,7 @@ def n_parts(labels: Labels, columns: int = 1) -> int:
     if not in_blocks():
         return 1
     stored = labels.label.shape[0]
-    most = min(stored // (32 * labels.n_labelers), NUMBERS_PER_VALUE * stored // (labels.n_labelers * columns))
+    most = min(stored // (32 * labels.n_labelers), NUMBERS_PER_LABEL * stored // (labels.n_labelers * columns))
     return max(1, min(MAX_PARTS, labels.n_blocks, most))
 
 

@@ -70,19 +70,19 @@ class _Statistics(NamedTuple):
 
 
 def checks(key: PRNGKeyArray, labels: Labels, model: Observation, params: Params, replicates: int = 99) -> Found:
-    """Compares labels with replicates of a model that has a table of labelers.
+    """Compares labels with replicates of a model that has a table of labelers, or factors.
 
     Args:
         labels: of the fit; every stored triple counts once.
         params: of the fit.
 
     Example: labelers who are as the model says
-        >>> from crowdjax.observation import Majority
+        >>> from crowdjax.observation import Majority, vote_shares
         >>> rng = np.random.default_rng(0)
         >>> labels = Labels.from_arrays(np.tile(np.arange(5), 20), np.repeat(np.arange(20), 5), rng.integers(0, 3, 100),
         ...     n_values=3)
         >>> model = Majority(skill=0.0)
-        >>> found = checks(jax.random.key(0), labels, model, model.start(labels, None), 19)
+        >>> found = checks(jax.random.key(0), labels, model, model.start(labels, vote_shares(labels)), 19)
         >>> [check.name for check in found.checks], bool((found.surprise > 0.04).all())
         (['label shares', 'vote counts', 'agreement'], True)
     """
@@ -122,7 +122,7 @@ def _replicate(static, key, labels, arrays, params, posterior) -> _Statistics:
     """The statistics of one replicate: of the population's points, and of the instances' own."""
     model = eqx.combine(arrays, static)
     of_points, of_labels = jax.random.split(key)
-    prior = jnp.broadcast_to(model.log_points(params), posterior.shape)
+    prior = jnp.broadcast_to(_Labelers(labels, model, params).log_points, posterior.shape)
     out = []
     for log_points in (prior, posterior):
         point = jax.random.categorical(of_points, log_points)
@@ -138,41 +138,55 @@ def replicate(
     """Labels as the model would give them at a point of each instance, for the pairs of ``labels``; -1 in the padding.
 
     Example:
-        >>> from crowdjax.observation import Majority
+        >>> from crowdjax.observation import Majority, vote_shares
         >>> labels, model = Labels.from_arrays([0, 1], [0, 0], [2, 2], n_values=3), Majority(skill=50.0)
-        >>> replicate(jax.random.key(0), labels, model, model.start(labels, None), jnp.array([1])).tolist()
+        >>> replicate(jax.random.key(0), labels, model, model.start(labels, vote_shares(labels)), jnp.array([1])).tolist()
         [1, 1]
     """
-    table = model.table(params)
-    rows = table[jnp.asarray(labels.labeler), :, point[jnp.asarray(labels.instance)]]
+    rows = _Labelers(labels, model, params).at(point[jnp.asarray(labels.instance)])
     return jnp.where(labels.real, jax.random.categorical(key, rows), -1)
 
 
+class _Labelers:
+    """What each label can be, by the point of its instance: from a table, or from factors."""
+
+    def __init__(self, labels: Labels, model, params: Params):
+        self.labeler = jnp.asarray(labels.labeler)
+        if hasattr(model, "factors"):
+            factors = model.factors(params)
+            n = labels.n_classes
+            skill = (factors.alpha[self.labeler] * factors.beta[jnp.asarray(labels.instance)]).sum(1) + factors.offset
+            bias = 0.0 if factors.gamma is None else factors.gamma[self.labeler]
+            self.at = lambda point: jax.nn.log_softmax(bias + skill[:, None] * jax.nn.one_hot(point, n), axis=1)
+            self.log_points, self.likeliest = factors.log_prior, jnp.arange(n)
+        else:
+            table = model.table(params)
+            self.at = lambda point: table[self.labeler, :, point]
+            self.log_points, self.likeliest = model.log_points(params), table.mean(0).argmax(0)
+
+
 def _statistics(labels: Labels, label, model: Observation, params: Params) -> tuple[_Statistics, Float[Array, "I G"]]:
-    table, n = model.table(params), labels.n_instances
-    n_points = table.shape[2]
-    labeler, instance = jnp.asarray(labels.labeler), jnp.asarray(labels.instance)
-    real, code = jnp.asarray(labels.real, table.dtype), jnp.maximum(jnp.asarray(label), 0)
+    labelers, n = _Labelers(labels, model, params), labels.n_instances
+    n_points, dtype = labelers.log_points.shape[-1], labelers.log_points.dtype
+    instance, each = jnp.asarray(labels.instance), jnp.arange(labels.label.shape[0])
+    real, code = jnp.asarray(labels.real, dtype), jnp.maximum(jnp.asarray(label), 0)
     by_instance = partial(sum_by, index=instance, size=n, ordered=True)
 
-    votes = by_instance(real[:, None] * jax.nn.one_hot(code, labels.n_values, dtype=table.dtype))
+    votes = by_instance(real[:, None] * jax.nn.one_hot(code, labels.n_values, dtype=dtype))
     number = votes.sum(1)
     concentration = ((votes / jnp.maximum(number, 1)[:, None]) ** 2).sum(1)
     mean_votes = total(jnp.where(number > 1, concentration, 0)) / jnp.maximum((number > 1).sum(), 1)
 
     def at_point(g):
-        return by_instance(real * table[labeler, code, g])
+        return by_instance(real * labelers.at(jnp.full_like(instance, g))[each, code])
 
-    log_joint = jax.lax.map(at_point, jnp.arange(n_points)).T + model.log_points(params)
+    log_joint = jax.lax.map(at_point, jnp.arange(n_points)).T + labelers.log_points
     evidence = jax.nn.logsumexp(log_joint, axis=1)
     posterior = log_joint - evidence[:, None]
-    q = jnp.exp(posterior)
 
-    # the likeliest label of the crowd at each point, and how sure each labeler is of it
-    likeliest = table.mean(0).argmax(0)
-    right = jnp.exp(table[:, likeliest, jnp.arange(n_points)])
-    best = q.argmax(1)
-    error = real * ((code == likeliest[best][instance]) - right[labeler, best[instance]])
+    best = posterior.argmax(1)[instance]  # of each label's instance
+    likeliest = labelers.likeliest[best]
+    error = real * ((code == likeliest) - jnp.exp(labelers.at(best)[each, likeliest]))
     shared = by_instance(error) ** 2 - by_instance(error**2)
     agreement = total(shared) / jnp.sqrt(jnp.maximum(real.sum(), 1))
     return _Statistics(votes.sum(0), mean_votes, agreement, -evidence), posterior

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Int
 from crowdjax import optimize
 from crowdjax.directions import inner, lbfgs
 from crowdjax.labels import InputError, Labels
+from crowdjax.observation.bilinear import BilinearPass, bilinear_pass
 from crowdjax.observation.blocks import over_blocks
 from crowdjax.observation.contract import Observation, Params, Pass
 from crowdjax.observation.table import evidence, table_pass, tally, vote_shares
@@ -124,7 +125,7 @@ def fit_jit(labels: Labels, model: Observation, start: Params | None = None, sol
     return _run(static, solver, labels, arrays, start)
 
 
-def predict(labels: Labels, model: Observation, params: Params) -> Pass:
+def predict(labels: Labels, model: Observation, params: Params) -> Pass | BilinearPass:
     """One pass at given parameters, of labels that may be others than those of the fit.
 
     Example:
@@ -133,6 +134,8 @@ def predict(labels: Labels, model: Observation, params: Params) -> Pass:
         >>> print(predict(labels, Majority(), fit_jit(labels, Majority()).params).posterior.argmax(1))
         [2]
     """
+    if hasattr(model, "factors"):
+        return bilinear_pass(labels, model.factors(params))
     return table_pass(labels, model.table(params), model.log_points(params), model.class_of_point(params))
 
 
@@ -141,22 +144,25 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
     has_m_step = hasattr(model, "m_step")
     if solver.method == "em" and not has_m_step:
         raise InputError("method: em needs a model with an m_step; allowed: auto, lbfgs")
+    if hasattr(model, "stages"):
+        return model.stages(labels, start, solver)
     by_em = has_m_step and solver.method != "lbfgs"
     votes = vote_shares(labels)
     first = model.start(labels, votes) if start is None else start
     first = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), first)
     x0, unravel = ravel_pytree(first)
-    scale = _scale(labels, model, first)
+    scale = scale_of(labels, model, first)
 
     def at_votes(params: Params) -> Params:
         """The maximum of Q where the classes are the shares of votes."""
         of_point = model.class_of_point(params)
         if of_point.shape[0] != of_point.shape[1]:  # points are not the classes: the first pass says where they are
             return params
-        counts, points = _across(labels, tally(labels, votes), _points(labels, votes, model.log_points(params)))
-        if by_em:
-            return model.m_step(params, counts, points)
-        return _maximize_q(model, params, counts, points, scale)
+        points = _points(labels, votes, model.log_points(params))
+        counts, points = _across(labels, model, params, tally(labels, votes), points)
+        return (
+            m_step(model, params, counts, points) if has_m_step else _maximize_q(model, params, counts, points, scale)
+        )
 
     def prepare(carry, k):
         x, best = carry
@@ -165,7 +171,7 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
     def em_step(x):
         params = unravel(x)
         found = predict(labels, model, params)
-        counts, points = _across(labels, found.counts, found.points)
+        counts, points = _across(labels, model, params, found.counts, found.points)
         new = ravel_pytree(model.m_step(params, counts, points))[0]
         value = labels.across(found.value) + model.log_prior(params)
         return optimize.Step(new, -value, scale * (x - new), found.posterior), scale
@@ -221,13 +227,25 @@ def _points(labels: Labels, q: Float[Array, "I G"], log_points) -> Float[Array, 
     return q.sum(0) if log_points.ndim == 1 else q
 
 
-def _across(labels: Labels, counts, points):
-    """The sufficient statistics of all shards; what is of each instance stays where it is."""
-    return labels.across((counts, points)) if points.ndim == 1 else (labels.across(counts), points)
+def _across(labels: Labels, model: Observation, params: Params, counts, points):
+    """The sufficient statistics of all shards; what is of each instance stays where it is, or is summed by the model's
+    ``gather``."""
+    if hasattr(model, "gather"):
+        points = model.gather(params, points)
+    elif points.ndim > 1:
+        return labels.across(counts), points
+    return labels.across((counts, points))
 
 
-def _scale(labels: Labels, model: Observation, params: Params) -> Float[Array, " P"]:
-    """About how much the objective curves in each parameter: by the labels that it has a say in."""
+def scale_of(labels: Labels, model: Observation, params: Params) -> Float[Array, " P"]:
+    """About how much the objective curves in each parameter: by the labels that it has a say in.
+
+    Example: a labeler of two labels
+        >>> from crowdjax.observation import Majority
+        >>> labels, model = Labels.from_arrays([0, 0], [0, 1], [2, 2], n_values=3), Majority()
+        >>> scale_of(labels, model, {"skill": jnp.ones(1), "classes": jnp.zeros(3)}).tolist()
+        [1.5, 1.5, 1.5, 1.5]
+    """
 
     def block(sums, xs, size):
         labeler, instance, _, counts, start, _ = xs
@@ -238,13 +256,33 @@ def _scale(labels: Labels, model: Observation, params: Params) -> Float[Array, "
     by_labeler, whole = labels.across((by_labeler, total(by_instance)))
     of = {"labeler": by_labeler, "instance": by_instance, None: whole}
 
-    def fill(value, spec):
-        n = of[spec]
-        return jnp.broadcast_to(n.reshape(n.shape + (1,) * (value.ndim - n.ndim)), value.shape)
-
     specs = jax.tree.leaves(model.specs(params), is_leaf=lambda spec: spec is None)
-    each = [fill(value, spec) for value, spec in zip(jax.tree.leaves(params), specs, strict=True)]
+    each = [_spread(of[spec], value) for value, spec in zip(jax.tree.leaves(params), specs, strict=True)]
     return 1 + CURVATURE * ravel_pytree(each)[0]
+
+
+def m_step(model: Observation, params: Params, counts: Float[Array, "W L G"], points: Float[Array, " G"]) -> Params:
+    """The maximum of Q: the model's own M-step, or by L-BFGS where it has none.
+
+    Example:
+        >>> from crowdjax.observation import Majority
+        >>> labels, model = Labels.from_arrays([0, 1], [0, 0], [2, 2], n_values=3), Majority()
+        >>> params = model.start(labels, jnp.ones((1, 3)) / 3)
+        >>> m_step(model, params, jnp.zeros((2, 3, 3)), jnp.zeros(3))["skill"].tolist()
+        [1.0, 1.0]
+    """
+    if hasattr(model, "m_step"):
+        return model.m_step(params, counts, points)
+    of_labeler = counts.sum((1, 2))
+    specs = jax.tree.leaves(model.specs(params), is_leaf=lambda spec: spec is None)
+    of = {"labeler": of_labeler, None: of_labeler.sum()}
+    each = [_spread(of[spec], value) for value, spec in zip(jax.tree.leaves(params), specs, strict=True)]
+    return _maximize_q(model, params, counts, points, 1 + CURVATURE * ravel_pytree(each)[0])
+
+
+def _spread(n: Float[Array, "*rows"], value: Array) -> Array:
+    """A number of each row, for every number of the row."""
+    return jnp.broadcast_to(n.reshape(n.shape + (1,) * (value.ndim - n.ndim)), value.shape)
 
 
 def _maximize_q(model: Observation, params: Params, counts, points, scale) -> Params:

@@ -1,94 +1,559 @@
 """Models of classes without order, whose points are the classes: a table of labelers, and a prior of classes.
 
-| model | P(label l | class k) | numbers per labeler |
+    log p(label l | class k) = η_lk - log Σ_l' exp η_l'k        η linear in what a labeler has
+
+| model | η_lk | numbers per labeler |
 |---|---|---|
-| majority | as everybody: e^s / (e^s + K - 1) where l = k, the rest shared evenly | 0 |
-| one-coin | the same with a skill of his own, a_i | 1 |
+| majority | [l = k] (s + log(K-1)), the same s for all | 0 |
+| one-coin | [l = k] (a_i + log(K-1)), so that P(right) = σ(a_i) | 1 |
+| biased-coin | [l = k] (a_i + log(K-1)) + γ_il | K |
+| class-skill | [l = k] (a_ik + log(K-1)) + γ_il | 2K - 1 |
+| dawid-skene | free | L(K - 1) |
+
+Coins are a population, w_i = (a_i, γ_i) ~ N(μ, σ²), and so are the columns V_ik of Dawid and Skene, Dir(b_k). Where the
+population is learned, labelers are integrated out: each has a distribution of his own, N(m_i, v_i) or Dir(α_ik), and
+
+    table = E log p(label | class)      log prior = -Σ_i KL(his distribution | population) + log p(population)
+
+With the point of highest density in place of a distribution the population would shrink to a point, and a labeler of
+two labels would be sure of both. EM never lowers the objective: M-steps are exact, or take no step that lowers Q.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
-from crowdjax.labels import Labels
+from crowdjax.labels import InputError, Labels
+from crowdjax.observation.table import classes_of_values
 
 Gaussian = tuple[float, float]  # mean, standard deviation
-
-
-def coin(skill: Float[Array, " W"], n: int) -> Float[Array, "W K K"]:
-    """log P(label | class) where a label is right with the odds e^skill : K - 1, errors alike.
-
-    Example:
-        >>> print(jnp.exp(coin(jnp.log(jnp.array([6.0])), 3))[0, :, 0])
-        [0.75  0.125 0.125]
-    """
-    return jax.nn.log_softmax(skill[:, None, None] * jnp.eye(n), axis=1)
+ClassPrior = Literal["learn", "uniform"] | tuple[float, ...]
+Population = Literal["learn", "fixed"]
+PRETENDED = 4.0  # labelers whose skills are those of the settings, beside those of the data, in a learned population
+NEWTON_STEPS = 3  # of an M-step; EM makes many
+LONGEST = 2.0  # change of a log-odds in one of them
+PSEUDO_COUNTS = 4.0, 1.0  # on the diagonal of a confusion matrix and beside it, the middle of their prior
+FEW = 0.01  # pseudo-counts without pooling
+PRECISION = jax.lax.Precision.HIGHEST
 
 
 @dataclasses.dataclass(frozen=True)
-class Majority:
-    """Votes: every labeler has the same skill, and nothing is learnt.
+class Nominal:
+    """What all models of classes share: points are classes, and a prior of the classes.
+
+        π ~ Dir(2 + ν I m),   m ∝ (share of votes)^½
 
     Attributes:
-        skill: s, the log of how much likelier the right label is than any wrong one.
+        class_prior: ``learn``, ``uniform``, or K probabilities.
+        strength: ν, how strongly a learned prior is held at m; None: 1 from three classes on, 0 with two.
+
+    Example:
+        >>> Nominal(class_prior=(0.9, 0.2))
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: class_prior: got (0.9, 0.2); allowed: learn, uniform, or positive numbers that add \
+up to 1
+    """
+
+    class_prior: ClassPrior = "learn"
+    strength: float | None = None
+
+    def __post_init__(self):
+        prior = self.class_prior
+        if prior in ("learn", "uniform"):
+            return
+        if isinstance(prior, str) or not (min(prior) > 0 and abs(sum(prior) - 1) < 1e-6):
+            raise InputError(f"class_prior: got {prior}; allowed: learn, uniform, or positive numbers that add up to 1")
+
+    def start(self, labels: Labels, votes: Float[Array, "I K"]):
+        return self.start_labelers(labels) | self.start_classes(labels, votes)
+
+    def start_classes(self, labels: Labels, votes: Float[Array, "I K"]):
+        """The logits of π, and the pseudo-counts that nothing moves."""
+        k = labels.n_classes
+        if isinstance(self.class_prior, tuple):
+            if len(self.class_prior) != k:
+                raise InputError(f"class_prior: {len(self.class_prior)} numbers; allowed: {k}, one for each class")
+            return {"classes": jnp.log(jnp.asarray(self.class_prior)), "held": jnp.zeros(k)}
+        if self.class_prior == "uniform":
+            return {"classes": jnp.zeros(k), "held": jnp.zeros(k)}
+        votes = votes if labels.shard is None else votes * labels.shard.real[:, None]
+        votes = labels.across(votes.sum(0))
+        root = jnp.sqrt(votes)
+        strength = (0.0 if k == 2 else 1.0) if self.strength is None else self.strength
+        return {"classes": jnp.zeros(k), "held": 1 + strength * votes.sum() * root / root.sum()}
+
+    def log_points(self, params):
+        logits = params["classes"]
+        return jax.nn.log_softmax(logits if self.class_prior == "learn" else jax.lax.stop_gradient(logits))
+
+    def class_of_point(self, params):
+        return jnp.eye(params["classes"].shape[0])
+
+    def log_prior(self, params):
+        of_labelers = self.log_prior_labelers(params)
+        if self.class_prior != "learn":
+            return of_labelers
+        return of_labelers + (jax.lax.stop_gradient(params["held"]) * self.log_points(params)).sum()
+
+    def m_step(self, params, counts, points):
+        return params | self.labelers_step(params, counts) | self.classes_step(params, points)
+
+    def classes_step(self, params, points):
+        if self.class_prior != "learn":
+            return {}
+        new = points + params["held"]
+        return {"classes": jnp.log(new / new.sum())}
+
+    def specs(self, params):
+        return {name: "labeler" if name in self.of_labeler else None for name in params}
+
+    # What a model adds
+
+    of_labeler = ()  # names of the arrays by labeler; the first is an estimate
+
+    def start_labelers(self, labels: Labels) -> dict:
+        return {}
+
+    def log_prior_labelers(self, params):
+        return jnp.zeros((), params["classes"].dtype)
+
+    def labelers_step(self, params, counts) -> dict:
+        return {}
+
+    def unseen(self, params) -> dict:
+        """The arrays by labeler, of one who has not been met."""
+        return {}
+
+
+def coin_table(right: Float[Array, " W"], wrong: Float[Array, " W"], n: int) -> Float[Array, "W K K"]:
+    """log P(label | class) of coins, from the logs of P(right) and of P(any one wrong label).
+
+    Example:
+        >>> print(jnp.exp(coin_table(jnp.log(jnp.array([0.75])), jnp.log(jnp.array([0.125])), 3))[0, :, 0])
+        [0.75  0.125 0.125]
+    """
+    return jnp.where(jnp.eye(n, dtype=bool), right[:, None, None], wrong[:, None, None])
+
+
+@dataclasses.dataclass(frozen=True)
+class Majority(Nominal):
+    """Votes: every labeler is as skilled, P(right) = σ(skill), and nothing is learnt.
 
     Example:
         >>> Majority().skill
         1.0
     """
 
+    class_prior: ClassPrior = "uniform"
     skill: float = 1.0
+    of_labeler = ("skill",)
 
-    def start(self, labels: Labels, votes: Float[Array, "I K"]):
-        return {"skill": jnp.full(labels.n_labelers, self.skill), "classes": jnp.zeros(labels.n_classes)}
+    def start_labelers(self, labels):
+        _as_many(labels, "majority")
+        return {"skill": jnp.full(labels.n_labelers, self.skill)}
+
+    def coin(self, params):
+        """log P(right) and log P(any one wrong label) of each labeler: all that a pass over many classes needs."""
+        skill = jax.lax.stop_gradient(params["skill"])
+        n = params["classes"].shape[0]
+        return jax.nn.log_sigmoid(skill), jax.nn.log_sigmoid(-skill) - jnp.log(n - 1.0)
 
     def table(self, params):
-        return coin(params["skill"], params["classes"].shape[0])
+        return coin_table(*self.coin(params), params["classes"].shape[0])
 
-    def log_points(self, params):
-        return jax.nn.log_softmax(params["classes"])
+    def coin_step(self, params, right, total) -> dict:
+        """The M-step in the labelers from how many of their labels are right."""
+        return {}
 
-    def class_of_point(self, params):
-        return jnp.eye(params["classes"].shape[0])
+    def beta(self, params, counts):
+        """What the labels say beside one label in each class, P(label | class) being the same for all before."""
+        return counts + jnp.exp(self.table(params))
 
-    def log_prior(self, params):
-        return jnp.zeros((), params["skill"].dtype)
+    def unseen(self, params):
+        return {"skill": jnp.asarray(self.skill)}
 
-    def specs(self, params):
-        return {"skill": "labeler", "classes": None}
 
-    def m_step(self, params, counts, points):
-        return params
+class Design(eqx.Module):
+    """Logits that are linear in what a labeler has: η = offset + x w, for labels l and classes k."""
+
+    x: Float[np.ndarray, "L K P"]
+    offset: Float[np.ndarray, "L K"]
+
+    def log_p(self, w: Float[Array, "W P"]) -> Float[Array, "W L K"]:
+        eta = jnp.einsum("lkp,wp->wlk", self.x, w, precision=PRECISION) + self.offset
+        return jax.nn.log_softmax(eta, axis=1)
+
+    def curvature(self, log_p) -> Float[Array, "W K P"]:
+        """-∂² log p / ∂w_p² at class k: the variance of x over labels."""
+        p = jnp.exp(log_p)
+        mean, square = (jnp.einsum("wlk,lkp->wkp", p, x, precision=PRECISION) for x in (self.x, self.x**2))
+        return square - mean**2
+
+    def hessian(self, log_p, counts) -> Float[Array, "W P P"]:
+        """-∂² Σ counts log p / ∂w ∂wᵀ."""
+        p, n = jnp.exp(log_p), counts.sum(1)
+        mean = jnp.einsum("wlk,lkp->wkp", p, self.x, precision=PRECISION)
+        square = jnp.einsum("wlk,lkp,lkq->wpq", n[:, None] * p, self.x, self.x, precision=PRECISION)
+        return square - jnp.einsum("wk,wkp,wkq->wpq", n, mean, mean, precision=PRECISION)
+
+    def expected(self, w, v=None) -> Float[Array, "W L K"]:
+        """E log p where w ~ N(w, v), to second order."""
+        log_p = self.log_p(w)
+        if v is None:
+            return log_p
+        return log_p - 0.5 * jnp.einsum("wkp,wp->wk", self.curvature(log_p), v, precision=PRECISION)[:, None]
 
 
 @dataclasses.dataclass(frozen=True)
-class OneCoin(Majority):
-    """One skill for each labeler, a_i ~ N(mean, sd^2); errors fall on all other classes alike.
+class Coins(Nominal):
+    """What coins share: w_i ~ N(μ, σ²), with one σ for all skills and one for all biases.
 
-    Example:
-        >>> OneCoin(prior=(1.0, 0.5)).prior
-        (1.0, 0.5)
+    Attributes:
+        skill: mean and standard deviation of skills.
+        bias: standard deviation of γ_il - γ_ik, whose mean is 0.
+        population: ``fixed``: these are those of the population, and w_i is at its highest density; ``learn``: those of
+            four labelers that it starts with, and w_i ~ N(m_i, v_i).
+
+    Example: with two classes, the model of Dawid and Skene as it was before
+        >>> BiasedCoin(class_prior="uniform", skill=(1.0, 2.0), bias=2.0, population="fixed").skill
+        (1.0, 2.0)
     """
 
-    prior: Gaussian = (1.0, 2.0)
+    skill: Gaussian = (1.0, 1.0)
+    bias: float = 1.0
+    population: Population = "learn"
+    of_labeler = ("w", "spread")
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.population not in ("learn", "fixed"):
+            raise InputError(f"population: got {self.population!r}; allowed: learn, fixed")
+        if not (self.skill[1] > 0 and self.bias > 0):
+            raise InputError(f"skill and bias: got {self.skill}, {self.bias}; allowed: standard deviations above 0")
+
+    def design(self, k: int) -> tuple[Design, Float[np.ndarray, " P"]]:
+        """The logits, and which of the numbers are biases."""
+        raise NotImplementedError
+
+    def _settings(self, k: int):
+        """Means [P], variances [G] and the groups [P] that share one."""
+        group = self.design(k)[1].astype(int)
+        mean = np.where(group == 0, self.skill[0], 0.0)
+        return mean, np.array([self.skill[1] ** 2, self.bias**2 / 2])[: group.max() + 1], group
+
+    def _population(self, params):
+        """Means and variances of w_i, each [P]."""
+        mean, variance, group = self._settings(params["classes"].shape[0])
+        if self.population == "fixed":
+            return jnp.asarray(mean), jnp.asarray(variance[group])
+        return params["mean"], jnp.exp(params["variance"])[group]
+
+    def _v(self, params):
+        return jnp.exp(params["spread"]) if self.population == "learn" else None
+
+    def start_labelers(self, labels):
+        _as_many(labels, "a coin")
+        mean, variance, group = (jnp.asarray(v) for v in self._settings(labels.n_classes))
+        w = jnp.tile(mean, (labels.n_labelers, 1))
+        if self.population == "fixed":
+            return {"w": w}
+        spread = jnp.tile(jnp.log(variance)[group], (labels.n_labelers, 1))
+        return {"w": w, "spread": spread, "mean": mean, "variance": jnp.log(variance)}
+
+    def table(self, params):
+        return self.design(params["classes"].shape[0])[0].expected(params["w"], self._v(params))
+
+    def log_prior_labelers(self, params):
+        mean, variance = self._population(params)
+        square = (params["w"] - mean) ** 2
+        if self.population == "fixed":
+            return -(square / variance).sum() / 2
+        v = jnp.exp(params["spread"])
+        kl = (square + v) / variance - jnp.log(v / variance) - 1
+        first, first_variance, group = self._settings(params["classes"].shape[0])
+        pretended = ((mean - first) ** 2 + first_variance[group]) / variance + jnp.log(variance)
+        return -(kl.sum() + PRETENDED * pretended.sum()) / 2
+
+    def labelers_step(self, params, counts):
+        return self._step(params, counts, self.design(params["classes"].shape[0])[0])
+
+    def _step(self, params, counts, design: Design):
+        """Newton's steps in w_i (none that lowers Q), the v_i that is best there, then the population that is."""
+        mean, variance = self._population(params)
+
+        def q(w, v):
+            table = design.expected(w, v)
+            return (counts * table).sum((1, 2)) - ((w - mean) ** 2 / variance).sum(1) / 2
+
+        def newton(_, state):
+            w, v = state
+            log_p = design.log_p(w)
+            hessian = design.hessian(log_p, counts) + jnp.diag(1 / variance)
+            step = jnp.linalg.solve(hessian, jax.grad(lambda w: q(w, v).sum())(w)[..., None])[..., 0]
+            step *= jnp.minimum(1, LONGEST / jnp.maximum(jnp.abs(step).max(1, keepdims=True), LONGEST))
+            tried = w + jnp.array([1, 0.5, 0.1, 0])[:, None, None] * step
+            best = jnp.argmax(jax.vmap(q, (0, None))(tried, v), axis=0)
+            w = jnp.take_along_axis(tried, best[None, :, None], axis=0)[0]
+            if v is None:
+                return w, v
+            curvature = jnp.einsum("wk,wkp->wp", counts.sum(1), design.curvature(design.log_p(w)), precision=PRECISION)
+            return w, 1 / (curvature + 1 / variance)
+
+        w, v = jax.lax.fori_loop(0, NEWTON_STEPS, newton, (params["w"], self._v(params)))
+        if v is None:
+            return {"w": w}
+        first, first_variance, group = self._settings(params["classes"].shape[0])
+        n = w.shape[0] + PRETENDED
+        mean = (w.sum(0) + PRETENDED * first) / n
+        each = ((w - mean) ** 2 + v).sum(0) + PRETENDED * ((mean - first) ** 2 + first_variance[group])
+        of_group = np.eye(len(first_variance))[group]
+        variance = each @ of_group / (n * of_group.sum(0))
+        return {"w": w, "spread": jnp.log(v), "mean": mean, "variance": jnp.log(variance)}
+
+    def unseen(self, params):
+        mean, variance = self._population(params)
+        return {"w": mean} | ({} if self.population == "fixed" else {"spread": jnp.log(variance)})
+
+
+@dataclasses.dataclass(frozen=True)
+class OneCoin(Coins):
+    """One skill for each labeler, P(right) = σ(a_i); errors fall on all other classes alike.
+
+    Example: whose population is known
+        >>> OneCoin(skill=(1.0, 2.0), population="fixed").population
+        'fixed'
+    """
+
+    def design(self, k):
+        return Design(np.array([1.0, 0.0])[:, None, None], np.array([[0.0], [0.0]])), np.array([False])
+
+    def coin(self, params):
+        """log P(right) and log P(any one wrong label) of each labeler: all that a pass over many classes needs."""
+        k = params["classes"].shape[0]
+        right, wrong = self.design(k)[0].expected(params["w"], self._v(params))[:, :, 0].T
+        return right, wrong - jnp.log(k - 1.0)
+
+    def table(self, params):
+        return coin_table(*self.coin(params), params["classes"].shape[0])
+
+    def labelers_step(self, params, counts):
+        return self.coin_step(params, jnp.trace(counts, axis1=1, axis2=2), counts.sum((1, 2)))
+
+    def coin_step(self, params, right: Float[Array, " W"], total: Float[Array, " W"]) -> dict:
+        """The M-step in the labelers from how many of their labels are right."""
+        counts = jnp.stack([right, total - right], axis=1)[:, :, None]
+        return self._step(params, counts, self.design(params["classes"].shape[0])[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class BiasedCoin(Coins):
+    """A skill and a bias for each label: log-odds of a label move by γ_il whatever the class.
+
+    With two classes this is the two-coin model of Dawid and Skene: sensitivity σ(a + γ_1 - γ_0), specificity
+    σ(a - γ_1 + γ_0).
+
+    Example:
+        >>> BiasedCoin().design(3)[0].x.shape
+        (3, 3, 4)
+    """
+
+    def design(self, k):
+        eye = np.eye(k)
+        x = np.concatenate([eye[:, :, None], np.repeat(eye[:, None], k, axis=1)], axis=2)
+        return Design(x, eye * np.log(k - 1)), np.arange(k + 1) > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassSkill(Coins):
+    """A skill in each class and a bias for each label.
+
+    Example:
+        >>> ClassSkill().design(3)[0].x.shape
+        (3, 3, 6)
+    """
+
+    def design(self, k):
+        eye = np.eye(k)
+        x = np.concatenate([eye[:, :, None] * eye, np.repeat(eye[:, None], k, axis=1)], axis=2)
+        return Design(x, eye * np.log(k - 1)), np.arange(2 * k) >= k
+
+
+@dataclasses.dataclass(frozen=True)
+class DawidSkene(Nominal):
+    """A confusion matrix for each labeler: P(label l | class k) = V_ilk, columns with pseudo-counts b_k = B_k M_k.
+
+        log p(V_ik) = -B_k KL(M_k | V_ik),   that is Dir(b_k) of the logits of V_ik, highest at V_ik = M_k
+        V_ik ∝ counts + b_k,   a mean, so that a labeler of two labels is as the crowd is
+        log p(labels) ≈ evidence(V) + Σ_ik [ log p(V_ik) - (L-1)/2 log(1 + n_ik / B_k) ] + log p(b)
+
+    The last line, which learns b, is Laplace's integral over the logits of V, with the curvature of M_k and the labels
+    n_ik that votes say are of class k. Integrals over Dirichlet columns, E log V, take one label for more than it is
+    (``docs/k-classes.md``).
+
+    Attributes:
+        pooling: ``learn``; the pseudo-counts b themselves, on the diagonal and beside it; or None: hardly any, 0.01.
+
+    Example:
+        >>> DawidSkene(pooling=(4.0, 1.0)).pooling
+        (4.0, 1.0)
+
+    Source: Dawid and Skene 1979; MacKay 1998, Choice of basis for Laplace approximation.
+    """
+
+    pooling: Literal["learn"] | tuple[float, float] | None = "learn"
+    of_labeler = ("rows", "n")
+
+    def __post_init__(self):
+        super().__post_init__()
+        pooling = self.pooling
+        if pooling in ("learn", None):
+            return
+        if isinstance(pooling, str) or not (len(pooling) == 2 and min(pooling) > 0):
+            raise InputError(f"pooling: got {pooling!r}; allowed: learn, None, or two numbers above 0")
+
+    def start_labelers(self, labels):
+        b = jnp.log(self._first(labels.n_values, labels.n_classes))
+        n = jnp.zeros((labels.n_labelers, labels.n_classes))  # the first M-step knows it
+        return {"rows": jnp.tile(b, (labels.n_labelers, 1, 1)), "b": b} | ({"n": n} if self.pooling == "learn" else {})
+
+    def _first(self, n_values: int, n_classes: int) -> Float[np.ndarray, "L K"]:
+        """The pseudo-counts of the settings; where they are learned, the middle of their prior."""
+        if self.pooling is None:
+            return np.full((n_values, n_classes), FEW)
+        diagonal, beside = PSEUDO_COUNTS if self.pooling == "learn" else self.pooling
+        return beside + (diagonal - beside) * classes_of_values(n_values, n_classes)
+
+    def table(self, params):
+        return jax.nn.log_softmax(params["rows"], axis=1)
+
+    def log_prior_labelers(self, params):
+        log_b = params["b"] if self.pooling == "learn" else jax.lax.stop_gradient(params["b"])
+        of_columns = (jnp.exp(log_b) * (self.table(params) - jax.nn.log_softmax(log_b, axis=0))).sum()
+        if self.pooling != "learn":
+            return of_columns
+        return of_columns + self._about_b(log_b, jax.lax.stop_gradient(params["n"])).sum()
+
+    def _about_b(self, log_b: Float[Array, "L K"], n: Float[Array, "W K"]) -> Float[Array, " K"]:
+        """What the objective has of b alone, by class."""
+        first = self._first(*log_b.shape)
+        prior = PRETENDED * (first * log_b - jnp.exp(log_b)).sum(0)
+        return prior - (log_b.shape[0] - 1) / 2 * jnp.log1p(n / jnp.exp(log_b).sum(0)).sum(0)
+
+    def labelers_step(self, params, counts):
+        log_b = params["b"]
+        if self.pooling != "learn":
+            return {"rows": jnp.log(counts + jnp.exp(log_b))}
+        n = jnp.where(params["n"].any(), params["n"], counts.sum(1))
+        log_b = jax.lax.fori_loop(0, NEWTON_STEPS, lambda _, at: self._newton(at, counts, n), log_b)
+        return {"rows": jnp.log(counts + jnp.exp(log_b)), "b": log_b, "n": n}
+
+    def beta(self, params, counts):
+        """The columns of pseudo-counts and counts: V_ik ~ Dir(of them) where the classes are known."""
+        return counts + jnp.exp(params["b"])
+
+    def _newton(self, log_b, counts, n):
+        """A step in log b that does not lower Q at the best V; its Hessian is a diagonal and c b bᵀ, for each class."""
+
+        def q(log_b):
+            b = jnp.exp(log_b)
+            log_v = jnp.log(counts + b) - jnp.log(counts.sum(1) + b.sum(0))[:, None]
+            kl = b * (log_v - jax.nn.log_softmax(log_b, axis=0))
+            return (counts * log_v + kl).sum((0, 1)) + self._about_b(log_b, n)
+
+        b, first = jnp.exp(log_b), self._first(*log_b.shape)
+        whole, total = b.sum(0), counts.sum(1)
+        slope = jax.grad(lambda log_b: q(log_b).sum())(log_b)
+        diagonal = (b * counts / (counts + b)).sum(0) + PRETENDED * first + jnp.maximum(-slope, 0)
+        occam = (log_b.shape[0] - 1) / 2 * (1 / (whole + n) ** 2 - 1 / whole**2)
+        c = (total / (whole * (total + whole)) + occam).sum(0)
+        share = jnp.minimum(c * (b**2 / diagonal).sum(0), 0.9)
+        step = (slope + b * c * (b * slope / diagonal).sum(0) / (1 - share)) / diagonal
+        step = jnp.clip(step, -LONGEST, LONGEST)
+        tried = log_b + jnp.array([1, 0.5, 0.1, 0])[:, None, None] * step
+        best = jnp.argmax(jax.vmap(q)(tried), axis=0)
+        return jnp.take_along_axis(tried, best[None, None], axis=0)[0]
+
+    def unseen(self, params):
+        return {"rows": params["b"]} | ({"n": jnp.zeros(params["b"].shape[1])} if self.pooling == "learn" else {})
+
+
+class Logistic(eqx.Module):
+    """A model whose class prior is a softmax of features of the instances.
+
+        π_jk = softmax_k(w_k·x_j)      w_kf - w_lf ~ N(0, sd²)
+
+    Attributes:
+        model: of the labelers.
+        features: standardised columns of each instance; a constant is put before them.
+        sd: how much a feature moves the log-odds of two classes.
+
+    Example: a feature that gives the class away, where labelers contradict each other
+        >>> from crowdjax.observation import fit_jit
+        >>> labels = Labels.from_arrays([0, 1] * 20, np.repeat(np.arange(20), 2), [0, 0, 1, 1] * 9 + [0, 1] * 2)
+        >>> model = Logistic(OneCoin(), [[-1.0], [1.0]] * 10)
+        >>> fit_jit(labels, model).posterior.argmax(1)[-2:].tolist()
+        [0, 1]
+
+    Source: Raykar and others 2010; Böhning 1992 (the bound of the curvature).
+    """
+
+    model: Nominal = eqx.field(static=True, converter=lambda model: dataclasses.replace(model, class_prior="uniform"))
+    features: Float[Array, "I F"] = eqx.field(converter=lambda x: jnp.c_[jnp.ones(len(x)), jnp.asarray(x)])
+    sd: float = eqx.field(static=True, default=1.0)
+
+    def start(self, labels, votes):
+        weights = jnp.zeros((self.features.shape[1], labels.n_classes))
+        return {"labelers": self.model.start(labels, votes), "weights": weights}
+
+    def table(self, params):
+        return self.model.table(params["labelers"])
+
+    def log_points(self, params):
+        return jax.nn.log_softmax(jnp.matmul(self.features, params["weights"], precision=PRECISION), axis=1)
+
+    def class_of_point(self, params):
+        return self.model.class_of_point(params["labelers"])
 
     def log_prior(self, params):
-        mean, sd = self.prior
-        return -(((params["skill"] - mean) / sd) ** 2).sum() / 2
+        return self.model.log_prior(params["labelers"]) - (params["weights"] ** 2).sum() / self.sd**2
 
-    def m_step(self, params, counts, points):
-        mean, sd = self.prior
-        n = counts.shape[1]
-        right = jnp.trace(counts, axis1=1, axis2=2)
-        total = counts.sum((1, 2))
+    def specs(self, params):
+        return {"labelers": self.model.specs(params["labelers"]), "weights": None}
 
-        def newton(_, a):
-            p = jax.nn.sigmoid(a - jnp.log(n - 1.0))
-            step = (right - total * p - (a - mean) / sd**2) / (total * p * (1 - p) + sd**-2)
-            return a + jnp.clip(step, -2, 2)
+    def own_specs(self):
+        """What the first axis of its own arrays runs over."""
+        return {"features": "instance"}
 
-        return {**params, "skill": jax.lax.fori_loop(0, 20, newton, params["skill"])}
+    def gather(self, params, points: Float[Array, "I K"]):
+        """The sums over instances that its M-step needs in place of the points."""
+        n = points.sum(1, keepdims=True)  # 0 where a shard is padded
+        errors = points - n * jnp.exp(self.log_points(params))
+        sums = (jnp.matmul(self.features.T, right, precision=PRECISION) for right in (errors, n * self.features))
+        return dict(zip(("slope", "square"), sums, strict=True))
+
+    def m_step(self, params, counts, sums):
+        """One step in the weights, on a bound of the curvature: it never lowers Q."""
+        weights = params["weights"]
+        curvature = sums["square"] / 2 + 2 / self.sd**2 * jnp.eye(len(weights))
+        step = jnp.linalg.solve(curvature, sums["slope"] - 2 / self.sd**2 * weights)
+        labelers = params["labelers"] | self.model.labelers_step(params["labelers"], counts)
+        return {"labelers": labelers, "weights": weights + step}
+
+    def unseen(self, params):
+        return {"labelers": self.model.unseen(params["labelers"])}
+
+
+def _as_many(labels: Labels, name: str) -> None:
+    if labels.n_values != labels.n_classes:
+        raise InputError(
+            f"{name}: {labels.n_values} values of labels for {labels.n_classes} classes; allowed: as many "
+            "(models of other values: dawid-skene, graded)"
+        )

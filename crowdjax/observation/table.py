@@ -17,9 +17,8 @@ from jaxtyping import Array, Float
 from crowdjax.labels import Labels
 from crowdjax.observation.blocks import n_parts, over_blocks
 from crowdjax.observation.contract import Pass
-from crowdjax.segments import add_by, sum_by, total
+from crowdjax.segments import add_rows, row_width, total
 
-COLUMNS = 4  # points up to which columns are gathered and scattered one by one; above, whole rows
 PRECISION = jax.lax.Precision.HIGHEST
 
 
@@ -45,45 +44,49 @@ def table_pass(
         -4.312 [0.46 0.46 0.08]
     """
     _, n_values, n_points = table.shape
-    dtype, width = table.dtype, labels.n_labelers * n_values
-    by_rows = n_points > COLUMNS
-    rows = table.reshape(width, n_points)
-    columns = rows if by_rows else [rows[:, g] for g in range(n_points)]
+    dtype, wide, null = table.dtype, row_width(n_points), labels.n_labelers * n_values
+    extra = (0, wide - n_points)  # columns that no instance is at
+    rows = jnp.pad(table.reshape(null, n_points), ((0, 1), extra))  # the last one is that of padding
     own = log_points.ndim == 2  # a prior of each instance
-    known = None if labels.gold is None else jnp.log(class_of_point).T  # [K, G]
+    prior = jnp.pad(log_points, ((0, 0), extra) if own else extra, constant_values=-jnp.inf)
+    known = None if labels.gold is None else jnp.pad(jnp.log(class_of_point).T, ((0, 0), extra))
+    classes = jnp.pad(class_of_point, (extra, (0, 0)))
     real = jnp.ones(labels.n_instances, dtype) if labels.shard is None else labels.shard.real.astype(dtype)
 
     def block(sums, xs, size):
-        labeler, instance, label, counts, real, gold, prior, start, part = xs
-        local, slot = instance - start, labeler * n_values + jnp.maximum(label, 0)
-        if by_rows:
-            h = sum_by(counts[:, None] * columns[slot], local, size, ordered=True)
-        else:
-            h = jnp.stack([sum_by(counts * c[slot], local, size, ordered=True) for c in columns], axis=1)
-        h += log_points if prior is None else prior
+        labeler, instance, label, counts, real, gold, own_prior, start, part = xs
+        local, slot = instance - start, jnp.where(label < 0, null, labeler * n_values + label)
+        weight = None if labels.weight is None else counts
+        h = jnp.broadcast_to(prior, (size, wide)) if own_prior is None else own_prior
+        h = add_rows(h, rows, slot, local, weight, ordered=True)
         if gold is not None:
             h += jnp.where(gold[:, None] >= 0, known[jnp.maximum(gold, 0)], 0)
-        value = jax.nn.logsumexp(h, axis=1)
-        q = jnp.exp(h - value[:, None])
-        slot += part * width
-        if by_rows:
-            tables = add_by(sums[0], counts[:, None] * q[local], slot)
-        else:
-            tables = [add_by(s, counts * q[:, g][local], slot) for g, s in enumerate(sums[0])]
-        points = real @ q
-        return (tables, sums[1] + points), (total(real * value), q)
+        value, q = _normalized(h)
+        tables = add_rows(sums[0], q, local, slot + part * (null + 1), weight)
+        posterior = jnp.matmul(q, classes, precision=PRECISION)
+        return (tables, sums[1] + real @ q), (total(real * value), posterior, q * real[:, None] if own else None)
 
-    parts = n_parts(labels, n_values * n_points)
-    empty = jnp.zeros((parts * width, n_points) if by_rows else parts * width, dtype)
-    init = (empty if by_rows else [empty] * n_points, jnp.zeros(n_points, dtype))
-    instances = (real, labels.gold, log_points if own else None)
-    (tables, points), (value, q) = over_blocks(block, labels, init, instances, dtype, parts)
-    counts = tables if by_rows else jnp.stack(tables, axis=1)
-    counts = counts.reshape(parts, labels.n_labelers, n_values, n_points).sum(0)
-    posterior = jnp.matmul(q, class_of_point, precision=PRECISION)
-    if own:
-        points = q * real[:, None]
-    return Pass(total(jnp.ravel(value)), posterior, counts, points)
+    parts = n_parts(labels, n_values * wide)
+    init = jnp.zeros((parts * (null + 1), wide), dtype), jnp.zeros(wide, dtype)
+    instances = (real, labels.gold, prior if own else None)
+    (tables, points), (value, posterior, q) = over_blocks(block, labels, init, instances, dtype, parts)
+    points = (q if own else points)[..., :n_points]
+    return Pass(total(jnp.ravel(value)), posterior, _counts(tables, labels, parts, n_points), points)
+
+
+def _normalized(h: Float[Array, "I G"]):
+    """(logsumexp, softmax) of rows, for one exponential each."""
+    top = h.max(1)
+    top = jnp.where(jnp.isfinite(top), top, 0)
+    e = jnp.exp(h - top[:, None])
+    s = e.sum(1)
+    return top + jnp.log(s), e / s[:, None]
+
+
+def _counts(tables, labels: Labels, parts: int, n_points: int) -> Float[Array, "W L G"]:
+    """The sums by labeler and label, without the rows of padding and the columns that were filled up."""
+    tables = tables.reshape(parts, -1, tables.shape[1]).sum(0)
+    return tables[:-1, :n_points].reshape(labels.n_labelers, labels.n_values, n_points)
 
 
 @jax.custom_jvp
@@ -117,16 +120,18 @@ def tally(labels: Labels, q: Float[Array, "I G"]) -> Float[Array, "W L G"]:
         >>> tally(labels, jnp.array([[0.25, 0.75], [0.0, 1.0]]))[0].tolist()
         [[0.0, 0.0], [0.25, 1.75]]
     """
-    n_points, width = q.shape[1], labels.n_labelers * labels.n_values
+    n_points, null = q.shape[1], labels.n_labelers * labels.n_values
+    wide = row_width(n_points)
 
     def block(sums, xs, size):
         labeler, instance, label, counts, q, start, part = xs
-        slot = part * width + labeler * labels.n_values + jnp.maximum(label, 0)
-        return add_by(sums, counts[:, None] * q[instance - start], slot), None
+        slot = part * (null + 1) + jnp.where(label < 0, null, labeler * labels.n_values + label)
+        return add_rows(sums, q, instance - start, slot, None if labels.weight is None else counts), None
 
-    parts = n_parts(labels, labels.n_values * n_points)
-    sums, _ = over_blocks(block, labels, jnp.zeros((parts * width, n_points), q.dtype), (q,), q.dtype, parts)
-    return sums.reshape(parts, labels.n_labelers, labels.n_values, n_points).sum(0)
+    parts = n_parts(labels, labels.n_values * wide)
+    init, q = jnp.zeros((parts * (null + 1), wide), q.dtype), jnp.pad(q, ((0, 0), (0, wide - n_points)))
+    tables, _ = over_blocks(block, labels, init, (q,), q.dtype, parts)
+    return _counts(tables, labels, parts, n_points)
 
 
 def vote_shares(labels: Labels, dtype=None) -> Float[Array, "I K"]:
@@ -140,12 +145,15 @@ def vote_shares(labels: Labels, dtype=None) -> Float[Array, "I K"]:
         [[0.25, 0.75]]
     """
     dtype = dtype or jnp.result_type(float)
-    of_value = jnp.asarray(classes_of_values(labels.n_values, labels.n_classes), dtype)
+    wide = row_width(labels.n_classes)
+    of_value = classes_of_values(labels.n_values, labels.n_classes)
+    of_value = jnp.asarray(np.pad(of_value, ((0, 1), (0, wide - labels.n_classes))), dtype)  # the last row is padding's
 
     def block(sums, xs, size):
         _, instance, label, counts, start, _ = xs
-        votes = counts[:, None] * of_value[jnp.maximum(label, 0)]
-        return sums, sum_by(votes, instance - start, size, ordered=True)
+        weight, slot = None if labels.weight is None else counts, jnp.where(label < 0, labels.n_values, label)
+        votes = add_rows(jnp.zeros((size, wide), dtype), of_value, slot, instance - start, weight, ordered=True)
+        return sums, votes[:, : labels.n_classes]
 
     _, votes = over_blocks(block, labels, None, (), dtype)
     number = votes.sum(1, keepdims=True)

@@ -14,10 +14,14 @@ from crowdjax.report.instances import UNSURE, against_votes, contested
 from crowdjax.report.labelers import FEW
 
 
-def section(labelers: pa.Table, tally: Tally) -> list[Block]:
-    """How many labels instances and labelers have: figures and facts."""
+def section(labelers: pa.Table, tally: Tally, *, yes: bool = True) -> list[Block]:
+    """How many labels instances and labelers have: figures and facts.
+
+    Args:
+        yes: whether to say how many labels are positive.
+    """
     of_instance, of_labeler = tally.votes.sum(1), labelers["n_labels"].to_numpy().astype(float)
-    positive = tally.votes[:, 1].sum() / tally.votes.sum()
+    positive = {"Labels that say yes": f"{tally.votes[:, 1].sum() / tally.votes.sum():.1%}"} if yes else {}
     drawings = [
         Drawing(
             f"labels_per_{what}",
@@ -29,7 +33,7 @@ def section(labelers: pa.Table, tally: Tally) -> list[Block]:
     facts = {
         "Labels per instance": spread(of_instance),
         "Labels per labeler": spread(of_labeler),
-        "Labels that say yes": f"{positive:.1%}",
+        **positive,
         "Parts of the crowd": f"{tally.n_crowds:,}",
     }
     return [Figures(drawings), Facts(facts)]
@@ -37,8 +41,26 @@ def section(labelers: pa.Table, tally: Tally) -> list[Block]:
 
 def checks(labelers: pa.Table, instances: pa.Table, tally: Tally) -> list[Check]:
     """What the labels and the answers say for a result, or against it."""
-    p, votes = instances["probability"].to_numpy(), tally.votes
-    return [_connected(tally), _labels(votes), _few(labelers), _contested(votes), _unsure(p), _against(p, votes)]
+    p, (low, high) = instances["probability"].to_numpy(), UNSURE
+    unsure = _unsure((p > low) & (p < high), f"Their probability is between {low} and {high}.")
+    return [*_of_labels(labelers, tally), unsure, _against(against_votes(p, tally.votes))]
+
+
+def checks_of_classes(labelers: pa.Table, tally: Tally, confidence, against) -> list[Check]:
+    """The same of any number of classes.
+
+    Args:
+        confidence: the probability of each instance's answer.
+        against: which answers differ from what most labels of their instance say.
+    """
+    sure = UNSURE[1]
+    unsure = _unsure(confidence < sure, f"The probability of their class is below {sure}.")
+    return [*_of_labels(labelers, tally), unsure, _against(against)]
+
+
+def _of_labels(labelers: pa.Table, tally: Tally) -> list[Check]:
+    """What the labels say, whatever the answers."""
+    return [_connected(tally), _labels(tally.votes), _few(labelers), _contested(tally.votes)]
 
 
 def spread(n: Float[np.ndarray, " n"]) -> str:
@@ -89,7 +111,8 @@ def _few(labelers: pa.Table) -> Check:
 
 def _contested(votes) -> Check:
     share = contested(votes).mean()
-    text = "At least a third of their labels are on the smaller side. There the model decides, more than the votes do."
+    side = "on the smaller side" if votes.shape[1] == 2 else "against the most frequent one"
+    text = f"At least a third of their labels are {side}. There the model decides, more than the votes do."
     return Check(
         "care" if share > 0.4 else "note" if share > 0.1 else "good",
         f"{share:.0%} of the instances are contested",
@@ -97,20 +120,16 @@ def _contested(votes) -> Check:
     )
 
 
-def _unsure(p) -> Check:
-    low, high = UNSURE
-    share = ((p > low) & (p < high)).mean()
-    text = (
-        f"Their probability is between {low} and {high}. The table of instances begins with them; more labels, or an "
-        "expert's answer, help most there."
-    )
+def _unsure(unsure, which: str) -> Check:
+    share = unsure.mean()
+    text = f"{which} The table of instances begins with them; more labels, or an expert's answer, help most there."
     return Check(
         "care" if share > 0.4 else "note" if share > 0.1 else "good", f"{share:.0%} of the answers are unsure", text
     )
 
 
-def _against(p, votes) -> Check:
-    share = against_votes(p, votes).mean()
+def _against(against) -> Check:
+    share = against.mean()
     text = (
         "There the model trusts a minority of labelers more than the rest, by what they did elsewhere. Where it does "
         "so often, a few known truths are worth having: they tell which of the two is right."

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from crowdjax import plots
 
-Kind = Literal["id", "text", "count", "share", "number", "interval", "written", "tag"]
+Kind = Literal["id", "text", "words", "count", "share", "number", "interval", "written", "tag"]
 Status = Literal["good", "note", "care"]
 
 
@@ -16,9 +16,9 @@ class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-        kind: ``id`` (a name that users gave: the row's header), ``text``, ``count`` (of labels or instances), ``share``
-            (three decimals), ``number`` (three digits), ``interval`` ((mean, lower, upper)), ``written`` (a number
-            as text, with whatever stands behind it) or ``tag`` (a word that stands out).
+        kind: ``id`` (a name that users gave: the row's header), ``text``, ``words`` (a line of text), ``count`` (of
+            labels or instances), ``share`` (three decimals), ``number`` (three digits), ``interval`` ((mean, lower,
+            upper)), ``written`` (a number as text, with whatever stands behind it) or ``tag`` (a word that stands out).
         span: the ends of the scale on which an interval is drawn, and what is marked between them; None: it is not.
     """
 

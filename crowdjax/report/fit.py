@@ -54,6 +54,65 @@ MODELS = {
     ),
     "custom": ("A configuration of one's own", "Its settings are in fit.json."),
 }
+# What differs where there may be any number of classes.
+OF_CLASSES = MODELS | {
+    "one-coin": (
+        "One coin per labeler",
+        "Each labeler is right with a chance of its own, on whatever instance. Where it errs, it gives each of the "
+        "other labels alike. Able labelers count for more.",
+    ),
+    "biased-coin": (
+        "A biased coin per labeler",
+        "Each labeler has a skill of its own, and labels that it likes to give: these come more often than they "
+        "should, whatever the class.",
+    ),
+    "class-skill": (
+        "A skill for each class",
+        "Each labeler has a skill for each class, and labels that it likes to give. It may know some classes well and "
+        "guess at others.",
+    ),
+    "dawid-skene": (
+        "Dawid and Skene's model",
+        "Each labeler has a confusion matrix of its own: for each class, how often it gives each label. All instances "
+        "of a class are alike.",
+    ),
+    "glad": (
+        "GLAD",
+        "Each labeler has an ability and each instance a difficulty. The chance of the right label rises with the one "
+        "and falls with the other; errors fall on all other labels alike.",
+    ),
+    "factor": (
+        "Latent-factor model",
+        "Labelers and instances have hidden traits (factors). How a labeler's meet an instance's decides the chance of "
+        "the right label; besides, each labeler has labels that it likes to give.",
+    ),
+    "integrated": (
+        "Integrated model",
+        "Each instance has a hidden position, near its class or between classes, which is averaged over instead of "
+        "guessed: instances of a class need not be alike. Labelers come from one population that is learned, so who "
+        "gave few labels is judged by what labelers are like.",
+    ),
+    "auto": (
+        "Automatic choice",
+        "The model is chosen by how many labels there are for each labeler and instance; its settings are in fit.json.",
+    ),
+    "ordinal": (
+        "Model for ordered classes",
+        "Each instance has a hidden position along the order of the classes, which is averaged over instead of "
+        "guessed. Labelers differ in how finely they see it and in which grades they like to give.",
+    ),
+    "exchangeable": (
+        "Model for classes without names",
+        "Each labeler is right with a chance of its own, which falls on hard instances. No label is likelier than "
+        "another before an instance is seen.",
+    ),
+}
+KINDS = {
+    "nominal": "",
+    "ordinal": "The classes are in an order, from first to last.",
+    "exchangeable": "The names of the classes mean nothing from one instance to the next, as of the answers of a quiz, "
+    "so nothing is learned of a single class.",
+}
 
 # Calibration errors on real sets, the mean of docs/choosing.md ("Measured"), by model and number of factors.
 MEASURED = {
@@ -66,6 +125,10 @@ MEASURED = {
     ("factor", 3): 0.183,
     ("auto", 1): 0.102,
 }
+SURE = (
+    "Labelers share errors that the model takes for independent, and then the answers look surer than they are. Take "
+    "the order of the probabilities more seriously than their size."
+)
 DEPENDENT = 0.05  # share of answers, from which the fit itself warns that they depend on the boundary
 
 
@@ -93,12 +156,12 @@ def of_fit(
     name, words = _model(record)
     level = record["level"]
     found, how = _informedness(people, tally, level)
-    checks = [*_of_the_fit(record, switched), *crowd.checks(people, answers, tally), _calibration(record)]
+    checks = [*of_the_fit(record, switched), *crowd.checks(people, answers, tally), _calibration(record)]
     care = sum(check.status == "care" for check in checks)
     sections = [
         Section(
             "Before you trust it",
-            [Prose([_verdict(care, len(record["warnings"]))]), Checks(checks_in_order(record["warnings"], checks))],
+            [Prose([verdict(care, len(record["warnings"]))]), Checks(checks_in_order(record["warnings"], checks))],
         ),
         Section("What was fitted", [Prose([f"{name}. {words}"]), Facts(_settings(record) | columns(record))]),
         Section("The labels", crowd.section(people, tally)),
@@ -106,7 +169,7 @@ def of_fit(
         Section("The labelers", labelers.section(people, found, level, how=how)),
         Section("Where the classes meet", _meeting(record, positions)),
         Section("Factors", of_factors(factors, answers["probability"].to_numpy())),
-        Section("How the fit went", _course(history)),
+        Section("How the fit went", course(history)),
     ]
     numbers = {
         "labels": f"{record['n_labels']:,}",
@@ -114,7 +177,7 @@ def of_fit(
         "instances": f"{record['n_instances']:,}",
         "answered positive": f"{(answers['probability'].to_numpy() > 0.5).mean():.1%}",
     }
-    return Page("Report of a fit", name, _lead(record), numbers, sections, about(record))
+    return Page("Report of a fit", name, lead(record), numbers, sections, about(record))
 
 
 def about(record: Mapping[str, Any]) -> str:
@@ -148,12 +211,12 @@ def _model(record) -> tuple[str, str]:
     return name, words
 
 
-def _lead(record) -> str:
+def lead(record) -> str:
     labels, people, things = (f"{record['n_' + what]:,} {what}" for what in ("labels", "labelers", "instances"))
     return f"What {labels} that {people} gave on {things} say about the truth, how sure that is, and who is good at it."
 
 
-def _verdict(care: int, warnings: int) -> str:
+def verdict(care: int, warnings: int) -> str:
     if care or warnings:
         return (
             "The answers rest on what is listed here. Read what is marked with care first: it says where they may be "
@@ -171,7 +234,7 @@ def checks_in_order(warnings: Sequence[str], checks: Sequence[Check]) -> list[Ch
     return said + sorted(checks, key=lambda check: ("care", "note", "good").index(check.status))
 
 
-def _of_the_fit(record, switched: bool | None) -> list[Check]:
+def of_the_fit(record, switched: bool | None) -> list[Check]:
     steps = f"after {record['n_iterations']:,} passes over the labels"
     out = []
     if record["converged"]:  # the fit's own warnings say where it did not, and so below
@@ -200,15 +263,11 @@ def _calibration(record) -> Check:
         if error
         else ""
     )
-    why = (
-        "Labelers share errors that the model takes for independent, and then the answers look surer than they are. "
-        "Take the order of the probabilities more seriously than their size."
-    )
     if record.get("calibration"):
         why = "Known truths were given, and the probabilities of the other instances are adjusted to them."
         return Check("good", "Probabilities are calibrated by known truths", why)
     gold = " Fifty known truths (the option gold) lowered it to 0.08." if model == "auto" else ""
-    return Check("note", "Probabilities are too sure, more often than not", f"{measured}{why}{gold}")
+    return Check("note", "Probabilities are too sure, more often than not", f"{measured}{SURE}{gold}")
 
 
 def _settings(record) -> dict[str, str]:
@@ -261,7 +320,7 @@ def _meeting(record, positions) -> list[Block]:
     return [Prose([text]), Figures([Drawing("boundary", drawn, "Instances along the model's axis", caption)])]
 
 
-def _course(history) -> list[Block]:
+def course(history) -> list[Block]:
     steps = np.asarray(history, float)
     steps = steps[np.isfinite(steps)]
     if len(steps) < 2:

@@ -122,12 +122,14 @@ def shown(value: Any, kind: str) -> str:
     Example:
         >>> [shown(0.98765, "share"), shown(0.99996, "share"), shown(1234, "count"), shown(-3.14159e-7, "number")]
         ['0.988', '>0.999', '1,234', '−3.14e-07']
-        >>> shown((0.5, 0.25, 0.75), "interval"), shown(None, "share")
-        ('0.50 (0.25 to 0.75)', '–')
+        >>> shown((0.5, 0.25, 0.75), "interval"), shown((0.5, math.nan, math.nan), "interval"), shown(None, "share")
+        ('0.50 (0.25 to 0.75)', '0.50', '–')
     """
-    if kind == "interval":
+    if kind == "interval" and not math.isnan(value[0]):
         mean, lower, upper = (f"{v:.2f}".replace("-", "−") for v in value)
-        return f"{mean} ({lower} to {upper})"
+        return mean if math.isnan(value[1]) else f"{mean} ({lower} to {upper})"
+    if kind == "interval":
+        return "–"
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if kind == "share":

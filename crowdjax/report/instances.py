@@ -26,9 +26,10 @@ def entropy(p: Float[np.ndarray, " I"]) -> Float[np.ndarray, " I"]:
     return -(q * np.log2(np.where(q > 0, q, 1))).sum(0) + 0.0
 
 
-def contested(votes: Float[np.ndarray, "I 2"]) -> np.ndarray:
-    """Which instances have at least a third of their labels on the smaller side."""
-    return votes.min(1) >= CONTESTED * np.maximum(votes.sum(1), 1e-12)
+def contested(votes: Float[np.ndarray, "I L"]) -> np.ndarray:
+    """Which instances have at least a third of their labels against the most frequent one."""
+    n = votes.sum(1)
+    return n - votes.max(1) >= CONTESTED * np.maximum(n, 1e-12)
 
 
 def against_votes(p: Float[np.ndarray, " I"], votes: Float[np.ndarray, "I 2"]) -> np.ndarray:

@@ -1,0 +1,404 @@
+"""The models of crowdjax as estimators: any of ``crowdjax.fit``, and crowd-kit's three."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from crowdjax import api, factor
+from crowdjax.adapters import fits
+from crowdjax.adapters.frames import Answers, Settings, Votes, answers, by_worker, known_truths, read, series
+from crowdjax.integrated import Choice
+from crowdjax.labels import InputError, Repeats
+from crowdjax.observation import nominal
+from crowdjax.observation.factors import Glad
+from crowdjax.observation.fit import Fit, Solver
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Strategy = Literal["assign", "addition"]
+Truths = dict[str, np.ndarray] | None
+
+
+class Found(NamedTuple):
+    """A fit: what to keep as ``result_``, and its answers about tasks and workers."""
+
+    result: Any
+    p: Float[np.ndarray, "I K"]
+    right: Float[np.ndarray, " W"]
+    given: Float[np.ndarray, "W L K"]
+
+
+class Estimator(Settings):
+    """What all estimators here have in common; subclasses are dataclasses whose fields are the settings.
+
+    Attributes:
+        labels_: a Series ``agg_label`` by task: the most probable label; of several the least.
+        probas_: a frame by task with a column for each label; rows add up to 1.
+        skills_: a Series ``skill`` by worker: the chance of being right, over the tasks that the worker judged.
+        errors_: a frame by (worker, label given) with a column for each true label: the chances of giving it.
+        classes_: the labels in order.
+        result_: what ``crowdjax.fit`` returned, by number of worker and task.
+    """
+
+    _by_id = False  # tasks in the order of their ids; else of their first rows
+
+    def fit(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> Self:
+        """Fits the model.
+
+        Args:
+            data: columns task, worker and label, a row for each judgement.
+            true_labels: the label of some tasks, where known, by task.
+
+        Raises:
+            InputError: not such a frame, a value is missing, labels are all the same, or the model is not for so many.
+            FitError: the fit has no usable answer.
+        """
+        votes = read(data, by_id=self._by_id)
+        self._describe(votes, self._found(votes, None if true_labels is None else known_truths(votes, true_labels)))
+        return self
+
+    def fit_predict(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> pd.Series:
+        """:meth:`fit`, then ``labels_``."""
+        return self.fit(data, true_labels).labels_
+
+    def fit_predict_proba(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> pd.DataFrame:
+        """:meth:`fit`, then ``probas_``."""
+        return self.fit(data, true_labels).probas_
+
+    def predict(self, data: pd.DataFrame) -> pd.Series:
+        """Labels of other tasks, workers held at what the fit found; ones that it has not seen are taken as its prior
+        says."""
+        return self._predicted(data).labels
+
+    def predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
+        """Probabilities of other tasks, as :meth:`predict`."""
+        return self._predicted(data).probas
+
+    def _settings(self) -> dict[str, Any]:
+        """What to ask of ``crowdjax.fit``."""
+        raise NotImplementedError
+
+    def _found(self, votes: Votes, gold: Truths) -> Found:
+        """What ``crowdjax.fit`` finds."""
+        result = api.fit(votes.table, gold=gold, **self._settings())
+        p, right = _probabilities(votes, result), np.asarray(result.labelers["accuracy"], float)
+        if len(votes.classes) == 2:
+            each = [np.asarray(result.labelers[name], float) for name in ("specificity", "sensitivity")]
+            of_class = np.stack(each, 1)[:, None]  # [W, 1, true label]
+            return Found(result, p, right, np.where(np.eye(2, dtype=bool), of_class, 1 - of_class))
+        shape = len(votes.workers), len(votes.classes), -1
+        confusion = np.asarray(result.confusion["probability"], float).reshape(shape)
+        return Found(result, p, right, confusion.swapaxes(1, 2))
+
+    def _describe(self, votes: Votes, found: Found) -> None:
+        """The attributes of a fit that succeeded."""
+        self.result_, self.classes_, self._workers = found.result, votes.classes, votes.workers
+        self.labels_, self.probas_ = answers(votes, found.p)
+        self.skills_, self.errors_ = by_worker(votes, found.right, "skill"), _errors(votes, found.given)
+
+    def _predict(self, votes: Votes) -> Float[np.ndarray, "I K"]:
+        """Probabilities of other votes, whose workers are numbered as in the fit."""
+        return _probabilities(votes, self.result_.predict(votes.table))
+
+    def _predicted(self, data: pd.DataFrame) -> Answers:
+        classes = self._fitted("classes_")
+        votes = read(data, by_id=self._by_id, workers=self._workers, classes=classes)
+        return answers(votes, self._predict(votes))
+
+
+def _probabilities(votes: Votes, result) -> Float[np.ndarray, "I K"]:
+    """P(label | votes), of a fit or a prediction of ``crowdjax.fit``."""
+    table = result.instances
+    if len(votes.classes) == 2:
+        p = np.asarray(table["probability"], float)
+        return np.c_[1 - p, p]
+    if hasattr(result, "fit"):
+        return np.asarray(result.fit.posterior, float)
+    return np.stack([np.asarray(table[f"p_{k}"], float) for k in range(len(votes.classes))], axis=1)
+
+
+def _errors(votes: Votes, given: Float[np.ndarray, "W L K"]) -> pd.DataFrame:
+    """The chances of giving a label by worker and label, a column for each true one."""
+    import pandas as pd
+
+    rows = pd.MultiIndex.from_product([votes.workers, votes.classes], names=["worker", "label"])
+    return pd.DataFrame(given.reshape(-1, given.shape[2]), rows, votes.classes.rename("label"))
+
+
+@dataclasses.dataclass(eq=False)
+class Aggregator(Estimator):
+    """Any model of :func:`crowdjax.fit`; the settings are those of its arguments that are no tables.
+
+    Example:
+        >>> Aggregator("factor", factors=2).set_params(seed=1).get_params()["seed"]
+        1
+    """
+
+    model: str | factor.FactorConfig = "auto"
+    factors: int | Literal["auto"] | None = None
+    class_prior: float | Literal["learn"] | None = None
+    repeats: Repeats = "count"
+    restarts: int | None = None
+    seed: int | None = None
+    boundary: Choice | None = None
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: value for name, value in self.get_params().items() if value is not None}
+
+
+@dataclasses.dataclass(eq=False)
+class Auto(Estimator):
+    """The model ``auto``: the integrated model wherever the labels allow it. See :func:`crowdjax.fit`.
+
+    Example:
+        >>> Auto(boundary="unweighted").get_params()
+        {'boundary': 'unweighted'}
+    """
+
+    boundary: Choice | None = None
+
+    def _settings(self) -> dict[str, Any]:
+        return {"model": "auto", "boundary": self.boundary}
+
+
+@dataclasses.dataclass(eq=False)
+class Factor(Estimator):
+    """The latent-factor model, with so many factors (``auto``: as held-out labels say). See :func:`crowdjax.fit`.
+
+    Example:
+        >>> Factor(2).set_params(seed=1)
+        Factor(factors=2, seed=1)
+    """
+
+    factors: int | Literal["auto"] = 1
+    seed: int | None = None
+
+    def _settings(self) -> dict[str, Any]:
+        drawn = {} if self.seed is None else {"seed": self.seed}
+        return {"model": "factor", "factors": self.factors, **drawn}
+
+
+class Likelihood(Estimator):
+    """What the models of crowd-kit share: a log-density that is climbed in passes over the labels.
+
+    Two labels are fitted as ``crowdjax.fit`` does, more by ``crowdjax.observation``, whose ``Fit`` is ``result_`` then.
+
+    Attributes:
+        n_iter: the most passes over the labels.
+        tol: stop where steps gain less than this share of the log-density.
+        priors_: a Series ``prior`` by label: the share of each among the tasks.
+        loss_history_: what is climbed, after each pass, over the number of labels.
+    """
+
+    n_iter: int
+    tol: float
+
+    def _model(self, classes: pd.Index) -> Any:
+        """The model of ``crowdjax.observation``."""
+        raise NotImplementedError
+
+    def _found(self, votes, gold):
+        return super()._found(votes, gold) if len(votes.classes) == 2 else self._observed(votes, gold)
+
+    def _observed(self, votes: Votes, gold: Truths, start=None) -> Found:
+        """The fit by ``crowdjax.observation``."""
+        model = self._model(votes.classes)
+        labels = fits.labels_of(votes, gold)
+        start = None if start is None else start(labels, model)
+        found = fits.fit(labels, model, Solver(max_steps=self.n_iter, rtol=self.tol), start)
+        p = np.asarray(found.posterior, float)
+        right = votes.by_worker(p[votes.task, votes.label])
+        return Found(found, p, right, self._given(votes, model, found.params, right))
+
+    def _given(self, votes: Votes, model, params, right) -> Float[np.ndarray, "W L K"]:
+        return np.exp(np.asarray(model.table(params), float))
+
+    def _describe(self, votes, found):
+        super()._describe(votes, found)
+        fitted = self.result_ if isinstance(self.result_, Fit) else self.result_.fit
+        history = np.asarray(fitted.history, float)
+        self.loss_history_ = (history[~np.isnan(history)] / len(votes.label)).tolist()
+        self.priors_ = self.probas_.mean().rename("prior")
+
+    def _predict(self, votes):
+        if not isinstance(self.result_, Fit):
+            return super()._predict(votes)
+        n = np.arange(len(votes.workers))
+        known = np.where(n < len(self._workers), n, -1)
+        return fits.posterior(fits.labels_of(votes), self._model(self.classes_), self.result_.params, known)
+
+
+@dataclasses.dataclass(eq=False)
+class DawidSkene(Likelihood):
+    """The model of Dawid and Skene (1979): a matrix of chances for each worker, the shares of the classes learned.
+
+    The answers are those of the highest density, with more labels than two all but the highest likelihood: where
+    crowd-kit stops early, they differ. ``crowdjax.fit`` pools the workers, which is better where each gave few labels.
+
+    Attributes:
+        n_iter: the most passes over the labels.
+        tol: stop where steps gain less than this share of the log-density.
+        initial_error_strategy: of matrices to start from: ``assign`` them, or the ``addition`` of their counts to those
+            of the votes.
+        priors_: a Series ``prior`` by label: the share of each among the tasks.
+        loss_history_: what is climbed, after each pass, over the number of labels.
+
+    Example:
+        >>> DawidSkene(50).get_params()
+        {'n_iter': 50, 'tol': 1e-06, 'initial_error_strategy': None}
+    """
+
+    n_iter: int = 100
+    tol: float = 1e-6
+    initial_error_strategy: Strategy | None = None
+
+    def fit(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> Self:
+        """Fits the model.
+
+        Args:
+            data: columns task, worker and label, a row for each judgement.
+            true_labels: the label of some tasks, where known, by task.
+            initial_error: chances, or counts, to start from: rows by worker and label given, a column for each true
+                label. To ``assign`` it must have all workers.
+
+        Raises:
+            InputError: as in :meth:`Estimator.fit`; not such a frame of chances.
+        """
+        self._start = self._checked(initial_error)
+        return super().fit(data, true_labels)
+
+    def fit_predict(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> pd.Series:
+        """:meth:`fit`, then ``labels_``."""
+        return self.fit(data, true_labels, initial_error).labels_
+
+    def fit_predict_proba(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> pd.DataFrame:
+        """:meth:`fit`, then ``probas_``."""
+        return self.fit(data, true_labels, initial_error).probas_
+
+    def _checked(self, errors: pd.DataFrame | None) -> pd.DataFrame | None:
+        if errors is None:
+            return None
+        if self.initial_error_strategy not in get_args(Strategy):
+            got, allowed = self.initial_error_strategy, ", ".join(get_args(Strategy))
+            raise InputError(f"initial_error_strategy: got {got!r} with initial_error; allowed: {allowed}")
+        if list(getattr(getattr(errors, "index", None), "names", [])) != ["worker", "label"]:
+            raise InputError(
+                "initial_error: allowed: a frame by worker and label (a MultiIndex), a column a true label"
+            )
+        return errors
+
+    def _model(self, classes):
+        return nominal.DawidSkene(pooling=None, pseudo=1e-5, strength=0.0)
+
+    def _settings(self):
+        return _api_settings(self, "dawid-skene", "learn")
+
+    def _found(self, votes, gold):
+        if self._start is None:
+            return super()._found(votes, gold)
+        import pandas as pd
+
+        add = self.initial_error_strategy == "addition"
+        errors, rows = self._start, pd.MultiIndex.from_product([votes.workers, votes.classes])
+        absent = votes.workers[~votes.workers.isin(errors.index.get_level_values(0))]
+        if len(absent) and not add:
+            raise InputError(f"initial_error: none of worker {absent[0]}; allowed with assign: those of all workers")
+        matrices = errors.reindex(index=rows, columns=votes.classes, fill_value=0).to_numpy(float)
+        matrices = matrices.reshape(len(votes.workers), -1, len(votes.classes))
+        if not (matrices >= 0).all():
+            raise InputError("initial_error: got a number below 0, or none; allowed: chances, or counts")
+        return self._observed(votes, gold, lambda labels, model: fits.start_at(labels, model, matrices, add=add))
+
+
+@dataclasses.dataclass(eq=False)
+class OneCoinDawidSkene(Likelihood):
+    """Every worker has one chance of being right, whatever the truth; the shares of the classes are learned.
+
+    Attributes:
+        n_iter: the most passes over the labels.
+        tol: stop where steps gain less than this share of the log-density.
+        priors_: a Series ``prior`` by label: the share of each among the tasks.
+        loss_history_: what is climbed, after each pass, over the number of labels.
+
+    Example:
+        >>> OneCoinDawidSkene(n_iter=50)
+        OneCoinDawidSkene(n_iter=50, tol=1e-06)
+    """
+
+    n_iter: int = 100
+    tol: float = 1e-6
+
+    def _model(self, classes):
+        return nominal.OneCoin(skill=(1.0, 2.0), population="fixed", strength=0.0)
+
+    def _settings(self):
+        return _api_settings(self, "one-coin", "learn")
+
+
+@dataclasses.dataclass(eq=False)
+class GLAD(Likelihood):
+    """Workers' abilities and tasks' difficulties (Whitehill et al. 2009): P(right) = σ(α_i exp(b_j)), errors alike.
+
+    Attributes:
+        n_iter: the most passes over the labels.
+        tol: stop where steps gain less than this share of the log-density.
+        silent: not used; nothing is printed.
+        labels_priors: a Series, the chances of the labels; by default all alike.
+        alphas_: a Series ``alpha`` by worker.
+        betas_: a Series ``beta`` by task: b_j.
+        priors_: a Series ``prior`` by label: ``labels_priors``.
+        loss_history_: what is climbed, after each pass, over the number of labels.
+
+    Example:
+        >>> GLAD(50).n_iter
+        50
+    """
+
+    n_iter: int = 100
+    tol: float = 1e-6
+    silent: bool = True
+    labels_priors: pd.Series | None = None
+
+    _by_id = True
+
+    def _prior(self, classes: pd.Index) -> np.ndarray:
+        if self.labels_priors is None:
+            return np.full(len(classes), 1 / len(classes))
+        prior = series(self.labels_priors, "labels_priors", "label").reindex(classes).to_numpy(float)
+        if not ((prior > 0).all() and abs(prior.sum() - 1) < 1e-6):
+            raise InputError("labels_priors: allowed: a chance above 0 for each label, that add up to 1")
+        return prior
+
+    def _model(self, classes):
+        return Glad(class_prior=tuple(self._prior(classes).tolist()))
+
+    def _settings(self):
+        return _api_settings(self, "glad", 0.5)
+
+    def _given(self, votes, model, params, right):
+        k = len(votes.classes)
+        right = right[:, None, None]
+        return np.where(np.eye(k, dtype=bool), right, (1 - right) / (k - 1))
+
+    def _describe(self, votes, found):
+        import pandas as pd
+
+        super()._describe(votes, found)
+        if isinstance(self.result_, Fit):
+            alpha, beta = (self.result_.params[side]["own"] for side in ("alpha", "beta"))
+        else:
+            weights = self.result_.fit.weights
+            alpha, beta = weights.labeler.free, weights.instance.free
+        self.alphas_ = by_worker(votes, np.asarray(alpha[:, 0], float), "alpha")
+        self.betas_ = pd.Series(np.asarray(beta[:, 0], float), votes.tasks.rename("task"), name="beta")
+        self.priors_ = pd.Series(self._prior(votes.classes), votes.classes.rename("label"), name="prior")
+
+
+def _api_settings(estimator: Likelihood, model: str, class_prior: float | str) -> dict[str, Any]:
+    solver = factor.Solver(max_steps=estimator.n_iter, rtol=estimator.tol)
+    return {"model": model, "class_prior": class_prior, "solver": solver}

@@ -1,0 +1,99 @@
+"""The models of the registry, and how the settings of ``crowdjax.fit`` become theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from crowdjax.facade.registry import Kind, Registry
+from crowdjax.labels import InputError, Labels
+from crowdjax.observation import (
+    BiasedCoin,
+    ClassSkill,
+    DawidSkene,
+    Graded,
+    Logistic,
+    Majority,
+    Observation,
+    OneCoin,
+)
+from crowdjax.observation.factors import Factor, Glad
+from crowdjax.settings import brief, whole
+
+MODELS = Registry()
+
+
+def prior_of(class_prior, n_classes: int) -> dict[str, Any]:
+    """The setting ``class_prior`` of a model: a name, K numbers, or of two classes the chance of the second.
+
+    Example:
+        >>> prior_of(0.25, 2), prior_of(None, 3)
+        ({'class_prior': (0.75, 0.25)}, {})
+    """
+    if class_prior is None:
+        return {}
+    if isinstance(class_prior, str):
+        if class_prior not in ("learn", "uniform", "logistic"):
+            raise InputError(
+                f"class_prior: got {class_prior!r}; allowed: learn, uniform, logistic, or a number for each class"
+            )
+        return {"class_prior": class_prior}
+    given = np.asarray(class_prior, np.float64).reshape(-1)
+    if given.size == 1 and n_classes == 2:
+        given = np.array([1 - given[0], given[0]])
+    if given.size != n_classes or not (given > 0).all() or abs(given.sum() - 1) > 1e-6:
+        raise InputError(
+            f"class_prior: got {brief(class_prior)}; allowed: {n_classes} positive numbers that add up to 1, in the "
+            "order of the classes, or learn, uniform, logistic"
+        )
+    return {"class_prior": tuple((given / given.sum()).tolist())}
+
+
+def add(name: str, model: type, *, kinds=("nominal",), rectangular=False) -> None:
+    """Adds a model of a table whose class prior is the users' to choose."""
+
+    def make(*, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], class_prior=None) -> Observation:
+        if classes == "exchangeable" and class_prior not in (None, "uniform"):
+            raise InputError("class_prior: given with exchangeable classes, which are alike; leave it out")
+        if classes == "exchangeable":
+            class_prior = "uniform"
+        if "labeler" in features or ("instance" in features and class_prior != "logistic"):
+            side = "labeler" if "labeler" in features else "instance"
+            use = "" if side == "labeler" else "; the class prior can use them: class_prior='logistic'"
+            raise InputError(f"{side} features: given with model {name}, which has no use for them{use}")
+        if isinstance(class_prior, str) and class_prior == "logistic":
+            if "instance" not in features:
+                raise InputError("class_prior: logistic needs instance features; allowed without: learn, uniform")
+            return Logistic(model(), features["instance"])
+        return model(**prior_of(class_prior, labels.n_classes))
+
+    MODELS.add(name, make, kinds=kinds, rectangular=rectangular, settings={"class_prior"})
+
+
+def add_factors(name: str, model: type, *, settings=()) -> None:
+    """Adds a model of factors, which features of labelers and instances explain."""
+
+    def make(*, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], class_prior=None, factors=None):
+        more = {} if factors is None else {"n_factors": _whole(factors)}
+        rows = {f"{side}_features": values for side, values in features.items()}
+        return model(**prior_of(class_prior, labels.n_classes), **more, **rows)
+
+    MODELS.add(name, make, settings={"class_prior", *settings})
+
+
+def _whole(factors) -> int:
+    if factors == "auto":
+        raise InputError("factors: got 'auto' with more than two classes; allowed: a whole number from 1")
+    return whole("factors", factors)
+
+
+add("majority", Majority, kinds=("nominal", "exchangeable"))
+add("one-coin", OneCoin, kinds=("nominal", "exchangeable"))
+add("biased-coin", BiasedCoin)
+add("class-skill", ClassSkill)
+add("dawid-skene", DawidSkene, rectangular=True)
+MODELS.add("graded", lambda **_: Graded(), kinds=("ordinal",), rectangular=True)
+add_factors("glad", Glad)
+add_factors("factor", Factor, settings={"factors"})

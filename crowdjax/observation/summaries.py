@@ -1,0 +1,169 @@
+"""What a fit says of each labeler: confusion and accuracy, with intervals.
+
+    P(label l | class k) = Σ_g P(g | k) exp table[i,l,g]      accuracy = Σ_k P(k) P(label k | class k)
+
+Intervals take the expected counts for known. Columns that are Dirichlet have those of their Beta marginals; others the
+curvature of Q in the labeler's own numbers, by the delta method on the logit.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from crowdjax.labels import Labels
+from crowdjax.observation.contract import Observation, Params
+from crowdjax.observation.fit import Fit, predict
+
+LEVEL = 0.95
+Interval = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, lower and upper end
+
+
+class Summary(NamedTuple):
+    """Accuracy [W] and confusion [W, K, L] of labelers: mean, lower and upper end of each.
+
+    Attributes:
+        accuracy: weighted by the shares of classes in the posterior; NaN where labels are not the classes.
+        confusion: P(label | class).
+
+    Example:
+        >>> Summary._fields
+        ('accuracy', 'confusion')
+    """
+
+    accuracy: Interval
+    confusion: Interval
+
+
+def labeler_summary(labels: Labels, model: Observation, fit: Fit, level: float = LEVEL) -> Summary:
+    """How good each labeler is, of the labels of a fit.
+
+    Args:
+        level: of the intervals.
+
+    Example: the first of three agrees with one other on each instance, the third with nobody
+        >>> from crowdjax.observation import OneCoin, fit_jit
+        >>> label = [0, 0, 1, 1, 1, 2, 2, 2, 0] * 2
+        >>> labels = Labels.from_arrays([0, 1, 2] * 6, np.repeat(np.arange(6), 3), label, n_values=3)
+        >>> about = labeler_summary(labels, OneCoin(), fit_jit(labels, OneCoin()))
+        >>> bool(about.accuracy[0][2] < about.accuracy[1][0]), about.confusion[0].shape
+        (True, (3, 3, 3))
+    """
+    found = _predict(*_parts(model), labels, fit.params)
+    points = found.points if found.points.ndim == 1 else found.points.sum(0)
+    return summary_of_counts(model, fit.params, found.counts, points, level)
+
+
+def summary_of_counts(
+    model: Observation,
+    params: Params,
+    counts: Float[Array, "W L G"],
+    points: Float[Array, " G"],
+    level: float = LEVEL,
+) -> Summary:
+    """The same from sufficient statistics, as a fit of labels in parts leaves them.
+
+    Args:
+        counts, points: of a pass at ``params``; points summed over instances.
+    """
+    from scipy import special  # slow to import
+
+    static, arrays = _parts(model)
+    params = jax.tree.map(jnp.asarray, params)
+    square = counts.shape[1] == model.class_of_point(params).shape[1]
+    tail = (1 - level) / 2
+
+    if hasattr(model, "beta"):
+        a, b, right, wrong = (np.asarray(v, np.float64) for v in _betas(static, arrays, params, counts, points))
+        ends = lambda a, b: (a / (a + b), special.betaincinv(a, b, tail), special.betaincinv(a, b, 1 - tail))  # noqa: E731
+        confusion, accuracy = ends(a, b), ends(right, wrong)
+    else:
+        mean, sd = (np.asarray(v, np.float64) for v in _logits(static, arrays, params, counts, points))
+        z = special.ndtri(1 - tail)
+        cells = tuple(special.expit(mean + move * sd) for move in (0, -z, z))
+        shape = (len(counts), -1, counts.shape[1])
+        confusion = tuple(cell[:, 1:].reshape(shape) for cell in cells)
+        accuracy = tuple(cell[:, 0] for cell in cells)
+    if not square:
+        accuracy = tuple(np.full(len(counts), np.nan) for _ in range(3))
+    return Summary(accuracy, confusion)
+
+
+def _parts(model: Observation):
+    arrays, static = eqx.partition(model, eqx.is_array)
+    return static, arrays
+
+
+@partial(jax.jit, static_argnums=0)
+def _predict(static, arrays, labels, params):
+    return predict(labels, eqx.combine(arrays, static), params)
+
+
+def _shares(model: Observation, params: Params, points):
+    """P(class k) [K], and P(point g | class k) [G, K]."""
+    joint = points[:, None] * model.class_of_point(params)
+    of_class = joint.sum(0)
+    return of_class / of_class.sum(), joint / jnp.maximum(of_class, jnp.finfo(joint.dtype).tiny)
+
+
+@partial(jax.jit, static_argnums=0)
+def _betas(static, arrays, params, counts, points):
+    """The Beta of each cell [W, K, L], and the one whose mean and variance are those of the accuracy [W]."""
+    model = eqx.combine(arrays, static)
+    a = model.beta(params, counts).swapaxes(1, 2)
+    whole = a.sum(2, keepdims=True)
+    share, _ = _shares(model, params, points)
+    n = min(a.shape[1:])
+    p = (a / whole)[:, jnp.arange(n), jnp.arange(n)]
+    variance = (share[:n] ** 2 * p * (1 - p) / (whole[:, :n, 0] + 1)).sum(1)
+    mean = p @ share[:n]
+    size = mean * (1 - mean) / variance - 1
+    return a, whole - a, mean * size, (1 - mean) * size
+
+
+@partial(jax.jit, static_argnums=0)
+def _logits(static, arrays, params, counts, points):
+    """Logits of the accuracy and of the cells (class by class) and their standard deviations, each [W, 1 + K L]."""
+    model = eqx.combine(arrays, static)
+    share, of_class = _shares(model, params, points)
+    leaves, structure = jax.tree.flatten(params)
+    specs = jax.tree.leaves(model.specs(params), is_leaf=lambda spec: spec is None)
+    mine = [n for n, spec in enumerate(specs) if spec == "labeler"]
+
+    def of_one(row, counts):
+        """Curvature, logits and their slopes, of one labeler."""
+        at = [leaf[row][None] if spec == "labeler" else leaf for leaf, spec in zip(leaves, specs, strict=True)]
+        own = [at[n] for n in mine]
+        x0, unravel = ravel_pytree(own)
+
+        def with_own(x):
+            out = list(at)
+            for n, value in zip(mine, unravel(x), strict=True):
+                out[n] = value
+            return jax.tree.unflatten(structure, out)
+
+        def q(x):
+            params = with_own(x)
+            return (counts * model.table(params)[0]).sum() + model.log_prior(params)
+
+        def logits(x):
+            table = jax.nn.log_softmax(model.table(with_own(x))[0], axis=0)
+            p = jnp.einsum("lg,gk->kl", jnp.exp(table), of_class)
+            n = min(p.shape)
+            right = share[:n] @ p[jnp.arange(n), jnp.arange(n)]
+            p = jnp.r_[right, p.ravel()]
+            return jnp.log(p) - jnp.log1p(-p)
+
+        slopes = jax.jacfwd(logits)(x0)
+        values, vectors = jnp.linalg.eigh(-jax.hessian(q)(x0))
+        along = slopes @ vectors
+        return logits(x0), jnp.sqrt((along**2 / jnp.maximum(values, 1e-6)).sum(1))
+
+    return jax.lax.map(lambda xs: of_one(*xs), (jnp.arange(len(counts)), counts), batch_size=32)

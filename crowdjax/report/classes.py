@@ -1,0 +1,298 @@
+"""The page of a fit of any number of classes: whether to trust it, the classes, the answers, and who confuses what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, Int
+
+from crowdjax import plots
+from crowdjax.answers import Tally
+from crowdjax.report import confusion, crowd, fit
+from crowdjax.report.document import Block, Check, Checks, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
+from crowdjax.report.instances import MOST as MOST_INSTANCES
+from crowdjax.report.labelers import FEW, FLAGGED
+from crowdjax.report.labelers import MOST as MOST_LABELERS
+from crowdjax.report.words import Words, frequent, head, inline, quoted, words_of
+
+MOST_CLASSES = 100  # in the table of class shares
+OTHERS = 3  # classes besides the answer that are told of an instance
+FAR = 0.1  # of the class shares of the answers from those of the votes, from which it is worth a note
+
+
+def of_classes(
+    record: Mapping[str, Any], tables: Mapping[str, pa.Table], tally: Tally, history: Float[np.ndarray, " T"]
+) -> Page:
+    """The page of a fit of any number of classes.
+
+    Args:
+        record, tables: of the result; of the tables instances, labelers and confusion.
+        tally: the labels, counted by class and by value.
+        history: the objective after each step, NaN beyond the last.
+    """
+    words = words_of(record, tally)
+    answers, people = tables["instances"], tables["labelers"]
+    name, said = model_in_words(record)
+    chosen = answer_codes(answers, words)
+    confidence = answers["confidence"].to_numpy()
+    checks = [
+        *fit.of_the_fit(record, None),
+        *_shares_alike(record, tally, words),
+        *crowd.checks_of_classes(people, tally, confidence, against_votes(chosen, tally, words)),
+        Check("note", "Probabilities are too sure, more often than not", fit.SURE),
+    ]
+    care = sum(check.status == "care" for check in checks)
+    in_order = fit.checks_in_order(record["warnings"], checks)
+    sections = [
+        Section("Before you trust it", [Prose([fit.verdict(care, len(record["warnings"]))]), Checks(in_order)]),
+        Section("What was fitted", [Prose([f"{name}. {said}"]), Facts(_settings(record) | fit.columns(record))]),
+        Section("The classes", _classes(record, chosen, tally, words)),
+        Section("The answers", _answers(answers, chosen, tally, words)),
+        Section("What the crowd confuses", confusion.of_crowd(tally, words)),
+        Section("The labelers", _labelers(people, record, words)),
+        Section(
+            "What each labeler confuses", confusion.of_labelers(tables["confusion"], people, words, record["level"])
+        ),
+        Section("The labels", crowd.section(people, tally, yes=False)),
+        Section("How the fit went", fit.course(history)),
+    ]
+    numbers = {
+        "labels": f"{record['n_labels']:,}",
+        "labelers": f"{record['n_labelers']:,}",
+        "instances": f"{record['n_instances']:,}",
+        "classes": f"{len(words.classes):,}",
+    }
+    return Page("Report of a fit", name, fit.lead(record), numbers, sections, fit.about(record))
+
+
+def model_in_words(record: Mapping[str, Any]) -> tuple[str, str]:
+    """The name of the model, and what it takes to be so.
+
+    Example:
+        >>> model_in_words({"model": "mine", "kind": "nominal"})
+        ('Model “mine”', "A model of one's own; its settings are in fit.json.")
+    """
+    own = (f"Model {quoted(record['model'])}", "A model of one's own; its settings are in fit.json.")
+    name, said = fit.OF_CLASSES.get(record["model"], own)
+    return name, f"{said} {fit.KINDS.get(record['kind'], '')}".strip()
+
+
+def answer_codes(answers: pa.Table, words: Words) -> Int[np.ndarray, " I"]:
+    """The code of each instance's class."""
+    code = {word: k for k, word in enumerate(words.classes)}
+    return np.array([code[str(value)] for value in answers["label"].to_pylist()], int)
+
+
+def against_votes(chosen: Int[np.ndarray, " I"], tally: Tally, words: Words) -> np.ndarray:
+    """Which answers have fewer labels than another value has."""
+    own = words.value_of[chosen]
+    votes = np.where(own < 0, 0, tally.votes[np.arange(len(chosen)), own])
+    return votes < tally.votes.max(1)
+
+
+def _settings(record) -> dict[str, str]:
+    solver = record.get("solver", {})
+    values = record["values"]
+    facts = {
+        "Model": record["model"],
+        "Classes": f"{len(record['classes']):,}, {record['kind']}",
+        "Values of labels": None if values is None else f"{len(values):,}",
+        **{name.replace("_", " ").capitalize(): value for name, value in (record["settings"] or {}).items()},
+        "Repeated labels": record.get("repeats"),
+        "Solver": solver.get("method"),
+        **{f"Features of {side}s": ", ".join(s["names"]) for side, s in record.get("features", {}).items()},
+        "Objective": f"{record['objective']:,.1f}",
+        "Log likelihood": f"{record['log_likelihood']:,.1f}" if "log_likelihood" in record else None,
+        "How it ended": record["result"],
+        "Passes over the labels": f"{record['n_iterations']:,}",
+        "Time": f"{record['seconds']:.1f} s",
+    }
+    return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def _vote_shares(tally: Tally) -> Float[np.ndarray, " L"]:
+    votes = tally.votes.sum(0)
+    return votes / max(votes.sum(), 1e-300)
+
+
+def _shares_alike(record, tally: Tally, words: Words) -> list[Check]:
+    """Whether the answers' class shares are those of the votes."""
+    if not words.square:
+        return []
+    answers, votes = np.asarray(record["class_shares"]), _vote_shares(tally)
+    far, k = abs(answers - votes).sum() / 2, int(abs(answers - votes).argmax())
+    text = (
+        f"{quoted(words.classes[k])} differs most: {answers[k]:.1%} of the answers, {votes[k]:.1%} of the votes. Able "
+        "labelers' classes gain, and those that a crowd says too often lose. A class may also have been taken for "
+        "another; a few known truths (the option gold) tell."
+    )
+    if far < FAR:
+        return [Check("good", "The answers' class shares are near those of the votes", text)]
+    status = "care" if far > 2 * FAR else "note"
+    return [Check(status, f"{far:.0%} of the class shares are others than those of the votes", text)]
+
+
+def _classes(record, chosen, tally: Tally, words: Words) -> list[Block]:
+    """Shares of the classes among answers and votes."""
+    n = np.bincount(chosen, minlength=len(words.classes))
+    shares, votes = np.asarray(record["class_shares"]), _vote_shares(tally)
+    votes = np.where(words.value_of < 0, 0, votes[words.value_of])
+    panels = {"answers": shares[words.shown], "votes": votes[words.shown]}
+    drawn = plots.shares(panels, [words.classes[k] for k in words.shown], title="Shares of the classes")
+    caption = "Where the two are apart, the model takes some labelers' word for more than others'."
+    rows = frequent(shares, MOST_CLASSES)
+    columns = [
+        Column("class", "id"),
+        Column("instances", "count"),
+        Column("share", "share"),
+        Column("share of votes", "share"),
+    ]
+    values = [(words.classes[k], int(n[k]), float(shares[k]), float(votes[k])) for k in rows]
+    note = f"The {len(rows):,} most frequent of {len(n):,} classes." if len(rows) < len(n) else ""
+    few = len(words.shown) < len(words.classes)
+    drawing = Drawing("class_shares", drawn, "Shares of the classes among answers and votes", caption)
+    out = [
+        *([Prose(confusion.left_out(words))] if few else []),
+        Figures([drawing]),
+        Table(
+            "Classes: how many instances are answered so, their share by probability, and the share of votes",
+            columns,
+            values,
+            note,
+            len(rows) > 25,
+        ),
+    ]
+    if not words.square:
+        out.append(_values(tally, words))
+    return out
+
+
+def _values(tally: Tally, words: Words) -> Table:
+    """What labels say, where that is not the classes."""
+    total, share = tally.votes.sum(0), _vote_shares(tally)
+    rows = [(words.values[v], float(total[v]), float(share[v])) for v in frequent(share, MOST_CLASSES)]
+    columns = [Column("label", "id"), Column("labels", "count"), Column("share", "share")]
+    return Table("Values of labels", columns, rows)
+
+
+def _answers(answers: pa.Table, chosen, tally: Tally, words: Words) -> list[Block]:
+    """How sure the answers are, and those least sure, with their probabilities and votes."""
+    confidence = answers["confidence"].to_numpy()
+    order = np.lexsort((-tally.votes.sum(1), confidence.round(3)))[:MOST_INSTANCES]
+    against, p = against_votes(chosen, tally, words)[order], _probabilities(answers, words, order)
+    columns = [Column("instance", "id"), Column("class"), Column("confidence", "share")]
+    values = [answers["instance"].take(pa.array(order)).to_pylist(), [head(words.classes[k]) for k in chosen[order]]]
+    columns += [Column("votes", "words"), Column("remark", "tag")]
+    values += [confidence[order].tolist(), [_votes(row, words) for row in tally.votes[order]]]
+    values.append(["against the votes" if it else "" for it in against])
+    if p is not None and len(words.shown) == len(words.classes):
+        columns += [Column(head(f"p_{word}"), "share") for word in words.classes]
+        values += p.T.tolist()
+    elif p is not None or "class_2" in answers.column_names:
+        known = [zip(words.classes, row, strict=True) for row in p] if p is not None else None
+        likely = known or _likeliest(answers.take(pa.array(order)))
+        columns.append(Column("other classes", "words"))
+        values.append([_others(row, words.classes[k]) for row, k in zip(likely, chosen[order], strict=True)])
+    n = len(chosen)
+    note = f"The {len(order):,} least sure of {n:,}; all answers are in instances.parquet." if len(order) < n else ""
+    drawn = plots.probabilities(confidence, title="Confidence", xlabel="probability of the class answered")
+    caption = "How many instances got which confidence. Left of the dashed line no class has half of the probability."
+    return [
+        Figures([Drawing("confidence", drawn, "Histogram of the confidence in the answers", caption)]),
+        Table("Instances: the least sure first", columns, list(zip(*values, strict=True)), note, True),
+    ]
+
+
+def _probabilities(answers: pa.Table, words: Words, rows) -> Float[np.ndarray, "n K"] | None:
+    """The probabilities of all classes of some instances; None where the table has only some."""
+    some = answers.take(pa.array(rows))
+    if "probability" in some.column_names:
+        p = some["probability"].to_numpy()
+        return np.stack([1 - p, p], 1)
+    names = [f"p_{word}" for word in words.classes]
+    return np.stack([some[name].to_numpy() for name in names], 1) if {*names} <= {*some.column_names} else None
+
+
+def _likeliest(answers: pa.Table) -> list[list[tuple[str, float]]]:
+    """The likeliest classes of each instance, where a table has no others."""
+    ranks = [name.removeprefix("class_") for name in answers.column_names if name.startswith("class_")]
+    pairs = [zip(*(answers[f"{part}_{k}"].to_pylist() for part in ("class", "p")), strict=True) for k in ranks]
+    return [[(str(word), p) for word, p in row] for row in zip(*pairs, strict=True)]
+
+
+def _others(likely: Iterable[tuple[str, float]], own: str) -> str:
+    """The likeliest classes besides the answer, with their probabilities.
+
+    Example:
+        >>> _others([("cat", 0.3), ("dog", 0.69), ("cow", 0.001), ("ape", 0.009)], "dog").split()
+        ['cat', '0.30,', 'ape', '0.01']
+    """
+    order = sorted(likely, key=lambda pair: -pair[1])
+    return ", ".join([f"{inline(word)}\u00a0{p:.2f}" for word, p in order if word != own and p >= 0.005][:OTHERS])
+
+
+def _votes(votes: Float[np.ndarray, " L"], words: Words) -> str:
+    """An instance's labels in words, the most frequent first.
+
+    Example:
+        >>> _votes(np.array([1.0, 0.0, 2.5]), Words([], ["cat", "dog", "cow"], *[np.array([])] * 3)).split()
+        ['cow', '2.5,', 'cat', '1']
+    """
+    order = [v for v in np.argsort(-votes, kind="stable") if votes[v] > 0]
+    said = [f"{inline(words.values[v])}\u00a0{votes[v]:g}" for v in order[: OTHERS + 2]]
+    return ", ".join(said + [f"{len(order) - len(said)} more"] * (len(order) > len(said)))
+
+
+def _labelers(people: pa.Table, record, words: Words) -> list[Block]:
+    """Labelers with their accuracy: a figure and a table."""
+    data = {name: people[name].to_pylist() for name in people.column_names}
+    found, lower, upper = (np.asarray(data[name], float) for name in ("accuracy", "lower", "upper"))
+    n, most = np.asarray(data["n_labels"], float), int(np.argmax(record["class_shares"]))
+    chance = float(record["class_shares"][most])
+    called = np.where(n < FEW, "few labels", data.get("kind", [""] * len(n)))
+    order = np.lexsort((-n, ~np.isin(called, FLAGGED)))[:MOST_LABELERS]
+    columns, values = [Column("labeler", "id"), Column("labels", "count")], [data["labeler"], data["n_labels"]]
+    known = np.isfinite(found)
+    if known.any():
+        columns.append(
+            Column("accuracy", "interval", (0.0, 1.0, chance) if np.isfinite(found + lower + upper).all() else None)
+        )
+        values.append(list(zip(found, lower, upper, strict=True)))
+    if "kind" in data:
+        columns.insert(1, Column("called", "tag"))
+        values.insert(1, called.tolist())
+    for name in ("sensitivity", "specificity"):
+        if name in data:
+            ends = (np.asarray(data[name + end], float).tolist() for end in ("", "_lower", "_upper"))
+            columns.append(Column(name, "interval"))
+            values.append(list(zip(*ends, strict=True)))
+    rows = [tuple(column[i] for column in values) for i in order]
+    left = len(n) - len(rows)
+    note = f"The first {len(rows):,} of {len(n):,}; all are in labelers.parquet." if left else ""
+    flagged = "those called spammers or adversaries first, then " if "kind" in data else ""
+    text = (
+        f"The accuracy of a labeler is the chance that its label is right; intervals hold {record['level']:.0%}. Who "
+        f"always says {quoted(words.classes[most])}, the most frequent class, is right {chance:.0%} of the time: the "
+        "dashed line, and the mark in the table."
+    )
+    if "kind" in data:
+        text += f" What a labeler is called goes by intervals; with fewer than {FEW} labels nobody is called anything."
+    table = Table(f"Labelers: {flagged}by number of labels", columns, rows, note, True)
+    if not known.any():
+        return [
+            Prose(["Labels are not the classes here, so a labeler has no accuracy; its confusion is below."]),
+            table,
+        ]
+    names = [name for name, is_known in zip(data["labeler"], known, strict=True) if is_known]
+    drawn = plots.accuracies(found[known], lower[known], upper[known], names, title="Labelers", chance=chance)
+    caption = "Labelers by their accuracy, the best at the top, with intervals."
+    if len(n) > plots.MOST_LINES:
+        caption += f" {plots.MOST_LINES:,} of {len(n):,} are drawn, evenly."
+    return [
+        Prose([text]),
+        Figures([Drawing("labelers_accuracy", drawn, "Accuracy of the labelers with intervals", caption)]),
+        table,
+    ]
