@@ -334,9 +334,9 @@ def _trimmed_mean(c, u, now, seen, n: int, least: float) -> Float[np.ndarray, " 
 
 def _signs(c: Float[np.ndarray, "W W"]) -> Float[np.ndarray, " W"]:
     """Who is better than chance: workers in two groups, so that agreement is within and disagreement between them as
-    far as can be; the larger one is right. By the least eigenvector of the Laplacian of a graph with signs."""
-    sign = np.sign(c)
-    _, vectors = np.linalg.eigh(np.diag(abs(sign).sum(1)) - sign)
+    far as can be; the larger one is right. By the least eigenvector of the Laplacian of a graph with signs, as in Kunegis
+    et al. 2010, Spectral analysis of signed graphs."""
+    _, vectors = np.linalg.eigh(np.diag(abs(c).sum(1)) - c)
     found = np.where(vectors[:, 0] >= 0, 1.0, -1.0)
     return found if found.sum() >= 0 else -found
 
