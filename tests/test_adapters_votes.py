@@ -63,7 +63,9 @@ def same(ours: pd.DataFrame, other: pd.DataFrame, **kwargs):
 @pytest.mark.parametrize("name", ["Wawa", "ZeroBasedSkill"])
 def test_weighted_votes_are_crowd_kits(frame, name):
     count = np.sort(adapters.MajorityVote().fit(frame).probas_, axis=1)
-    tied = frame["task"].unique()[count[:, -1] == count[:, -2]]  # what crowd-kit makes of a tie is up to the rows' order
+    tied = frame["task"].unique()[
+        count[:, -1] == count[:, -2]
+    ]  # what crowd-kit makes of a tie is up to the rows' order
     rows = frame[~frame["task"].isin(tied)].sample(frac=1, random_state=0)
     ours, other = getattr(adapters, name)().fit(rows), theirs(getattr(crowdkit, name)(), rows)
     pd.testing.assert_series_equal(ours.labels_, other.labels_, check_dtype=False)
@@ -106,7 +108,9 @@ def test_gold_votes_are_crowd_kits(frame, crowd):
 
 
 def test_kos_is_crowd_kits(two):
-    rows = two.sort_values("label", ascending=False, kind="stable")  # +1 is the label of the first row, ours the greater
+    rows = two.sort_values(
+        "label", ascending=False, kind="stable"
+    )  # +1 is the label of the first row, ours the greater
     pd.testing.assert_series_equal(
         adapters.KOS(20).fit_predict(rows), theirs(crowdkit.KOS(20), rows).labels_, check_dtype=False
     )
