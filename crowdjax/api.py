@@ -53,6 +53,7 @@ from crowdjax.answers import (
 )
 from crowdjax.columns import Words, listed
 from crowdjax.facade import fit as facade_fit
+from crowdjax.facade import large
 from crowdjax.facade.models import MODELS
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
@@ -483,6 +484,9 @@ def fit_large(
     seed: int | Default = DEFAULT,
     columns: Columns | None = None,
     positive=None,
+    order: Sequence[Any] | None = None,
+    truth: Sequence[Any] | None = None,
+    classes: Kind = "nominal",
     devices: int | None = None,
     max_rounds: int = 20,
     rtol: float = 1e-5,
@@ -508,6 +512,14 @@ def fit_large(
     table = path_of("labels", table, "with minibatches: a path or URL of Parquet")
     if isinstance(factors, str):
         raise InputError(f"factors: got {brief(factors)} with minibatches; allowed: a whole number from 1")
+    one_of("classes", classes, get_args(Kind))
+    one_of("repeats", repeats, get_args(Repeats))
+    if not _may_be_binary(model, classes, class_prior, truth):
+        general = dict(factors=factors, class_prior=class_prior, restarts=restarts)
+        scan = pieces.scan(table, columns=columns, positive=positive, order=order, truth=truth)
+        return _fit_large_classes(
+            scan, out, model, classes, general, solver, seed, batch, repeats, max_rounds, rtol, progress
+        )
     name, config = _config(model, factors, class_prior)
     if name in integrated_api.MODELS:
         raise InputError(f"model: got {name!r} with minibatches; allowed: {', '.join(factor.PRESETS)}")
@@ -515,13 +527,17 @@ def fit_large(
         raise InputError("class_prior: logistic needs instance features; allowed with minibatches: a number, learn")
     batch = whole("minibatch", batch, or_else="labels in memory at a time")
     max_rounds, rtol = whole("max_rounds", max_rounds), number("rtol", rtol, 0, "a number from 0")
-    one_of("repeats", repeats, get_args(Repeats))
     callback(progress)
     of_seed, key, drawn = _randomness(name, config, restarts, seed, None)
     solver = _with_restarts(solver, restarts, config, drawn)
     devices = _devices(devices)
     out = results.check_out(out)
-    scan = pieces.scan(table, columns=columns, positive=positive)
+    scan = pieces.scan(table, columns=columns, positive=positive, order=order, truth=truth)
+    if len(scan.classes.classes) > 2 or scan.classes.values is not None:
+        general = dict(factors=factors, class_prior=class_prior, restarts=restarts)
+        return _fit_large_classes(
+            scan, out, model, classes, general, None, seed, batch, repeats, max_rounds, rtol, progress
+        )
     minibatch.check_size(scan, batch)
     state = out.absolute().with_name(out.absolute().name + ".state")
     settings = dict(config=dataclasses.asdict(config), solver=dataclasses.asdict(solver), seed=of_seed)
@@ -531,6 +547,32 @@ def fit_large(
             scan, out, state, name, config, solver, settings, batch=batch, repeats=repeats, key=key, devices=devices,
             max_rounds=max_rounds, rtol=rtol, progress=progress, started=started,
         )  # fmt: skip
+
+
+def _fit_large_classes(
+    scan, out, model, classes: Kind, settings, solver, seed, batch, repeats, max_rounds, rtol, progress
+) -> Written:
+    """:func:`fit_large` by a model of the registry, for any number of classes."""
+    if not isinstance(model, str) or model not in MODELS:
+        raise InputError(f"model: got {brief(model)} with these classes; allowed: {', '.join(MODELS)}")
+    if solver is not None:
+        raise InputError("solver: given with minibatches and more than two classes, whose fit is EM; leave it out")
+    if not isinstance(seed, Default):
+        settings["seed"] = seed
+    batch = whole("minibatch", batch, or_else="labels in memory at a time")
+    max_rounds, rtol = whole("max_rounds", max_rounds), number("rtol", rtol, 0, "a number from 0")
+    callback(progress)
+    out = results.check_out(out)
+    minibatch.check_size(scan, batch)
+    built = large.made(model, scan, classes, settings)
+    state = out.absolute().with_name(out.absolute().name + ".state")
+    kept = dict(model=model, kind=classes, settings=settings, table=scan.identity, batch=batch, repeats=repeats)
+    with results.claim(state, kept | {"rounds": [max_rounds, rtol]}):
+        record = large.fit_parts(
+            scan, out, state, model, built, classes=classes, settings=settings, batch=batch, repeats=repeats,
+            max_rounds=max_rounds, rtol=rtol, progress=progress,
+        )  # fmt: skip
+    return Written(out, record)
 
 
 def _fit_parts(

@@ -453,9 +453,22 @@ def is_alphabet(classes: Sequence[Any]) -> bool:
     return tuple(classes) == (0, 1) and not any(isinstance(v, bool) for v in classes)
 
 
-def words_of(classes: Sequence[Any]) -> Words | None:
-    """Two classes as words; None where they are 0 and 1, or more."""
-    return None if is_alphabet(classes) or len(classes) != 2 else Words(*classes)
+def two_of(found: Classes, place: str) -> Words | None:
+    """Two classes as words for a model of two; None where they are 0 and 1.
+
+    Raises:
+        InputError: there are more, or labels say more.
+
+    Example:
+        >>> two_of(Classes(), "labels"), two_of(Classes(("no", "yes")), "labels").positive
+        (None, 'yes')
+    """
+    if len(found.said) != 2:
+        raise InputError(
+            f"{place}: labels of {len(found.said):,} values, {_some(found.said)}; allowed here: two; leave others out "
+            "with missing=[...] (--missing V,V)"
+        )
+    return None if is_alphabet(found.classes) else Words(*found.classes)
 
 
 def codes_of(column: pa.ChunkedArray, place: str, where: Where, values: Sequence[Any]) -> Int[np.ndarray, " N"]:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
-from crowdjax.classes import Classes, Distinct, Kind, classes_of, codes_of, distinct, words_of
+from crowdjax.classes import Classes, Distinct, Kind, classes_of, codes_of, distinct, two_of
 from crowdjax.columns import (
     Key,
     Where,
@@ -88,8 +88,8 @@ class Triples:
 
     @property
     def words(self) -> Words | None:
-        """The two classes, where they are not 0 and 1."""
-        return words_of(self.index.classes)
+        """The two classes, where they are not 0 and 1; refuses more of them."""
+        return two_of(Classes(self.index.classes, self.index.values), self.place)
 
 
 def read_triples(

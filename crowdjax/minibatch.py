@@ -73,6 +73,7 @@ class Parts:
         n_labels: labels, in all.
         n_instances: of each part.
         room: sizes of the largest part.
+        n_values, n_classes: of labels, and of the truth.
     """
 
     folder: Path
@@ -80,6 +81,8 @@ class Parts:
     n_labels: int
     n_instances: tuple[int, ...]
     room: shards.Profile
+    n_values: int = 2
+    n_classes: int = 2
 
     def __len__(self) -> int:
         return len(self.n_instances)
@@ -89,7 +92,10 @@ class Parts:
         with np.load(self.folder / f"{k}.npz") as file:
             arrays = {"weight": None, "gold": None} | dict(file)
         n = self.n_instances[k]
-        return Labels(**arrays, n_labelers=len(self.labelers), n_instances=n, n_blocks=1, block_instances=n)
+        return Labels(
+            **arrays, n_labelers=len(self.labelers), n_instances=n, n_blocks=1, block_instances=n,
+            n_values=self.n_values, n_classes=self.n_classes,
+        )  # fmt: skip
 
     def instances(self, k: int) -> pa.Array:
         """The ids of the instances of part k."""
@@ -113,7 +119,8 @@ def deal(scan: Scan, folder: Path, size: int, repeats: Repeats = "count", progre
     with np.load(folder / "room.npz") as file:
         room = shards.Profile(*(file[name] for name in shards.Profile._fields))
     labelers = pa.parquet.read_table(folder / "labelers.parquet")["labeler"].to_numpy()
-    return Parts(folder, labelers, about["n_labels"], tuple(about["n_instances"]), room)
+    sizes = len(scan.classes.said), len(scan.classes.classes)
+    return Parts(folder, labelers, about["n_labels"], tuple(about["n_instances"]), room, *sizes)
 
 
 def _deal(scan: Scan, folder: Path, n_parts: int, repeats: Repeats, progress: Progress) -> None:
@@ -155,7 +162,8 @@ def _deal(scan: Scan, folder: Path, n_parts: int, repeats: Repeats, progress: Pr
                 instance, instances = encode(table["instance"], scan.place, "instance")
                 labels = Labels.from_arrays(
                     rank[table["labeler"].to_numpy()], instance, table["label"].to_numpy(), weight=weight,
-                    n_labelers=len(rank), n_instances=len(instances), repeats=repeats, blocks=False,
+                    n_labelers=len(rank), n_instances=len(instances), n_values=len(scan.classes.said),
+                    n_classes=len(scan.classes.classes), repeats=repeats, blocks=False,
                 )  # fmt: skip
                 arrays = {"labeler": labels.labeler, "instance": labels.instance, "label": labels.label}
                 if labels.weight is not None:

@@ -217,6 +217,8 @@ def test_a_page_of_a_thousand_classes_is_small():
     k, n, w, rng = 1000, 20_000, 20, np.random.default_rng(0)
     classes, code = [f"species {c}" for c in range(k)], rng.integers(0, k, n)
     answers = {"instance": np.arange(n), "label": np.array(classes)[code], "confidence": rng.random(n)}
+    answers |= {"class_1": answers["label"], "p_1": np.full(n, 0.6), "class_2": np.full(n, "species 7")}
+    answers |= {"p_2": np.full(n, 0.25)}
     people = {"labeler": np.arange(w), "n_labels": rng.integers(1, 400, w)}
     people |= dict(zip(("accuracy", "lower", "upper"), np.sort(rng.random((3, w)), 0)[[1, 0, 2]], strict=True))
     cells = {name: np.repeat(v, 2) for name, v in (("labeler", np.repeat(np.arange(w), k)), ("truth", classes * w))}
@@ -232,6 +234,9 @@ def test_a_page_of_a_thousand_classes_is_small():
     assert len(text.encode()) < 2e6
     found = Parsed(text)
     assert "The 100 most frequent of 1,000 classes" in found.words(found.root)
+    assert {row["other classes"] for row in found.table("Instances") if row["class"] != "species 7"} == {
+        "species 7 0.25"
+    }
     assert len(found.table("Instances")) == 300 and len(found.table("Confusion of the labelers")) == 200
 
 

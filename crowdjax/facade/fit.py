@@ -70,7 +70,7 @@ def fit(
     labels = triples.labels(repeats=repeats, gold=truth)
     name = model if isinstance(model, str) else MODELS.name_of(model)
     if isinstance(model, str):
-        _refuse(name, labels, classes, settings)
+        refuse(name, labels, classes, settings)
     else:
         _refuse_settings(name, {**settings, **given})
     features, scaling, remarks = _features(index, given)
@@ -124,7 +124,7 @@ def tables_of(labels: Labels, model: Observation, found, index) -> dict[str, Any
     }
 
 
-def _refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]) -> None:
+def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]) -> None:
     """Refuses what a model is not made for, naming the models that are."""
     MODELS.refuse_kind(name, classes)
     entry = MODELS[name]
@@ -186,8 +186,8 @@ def about_end(found) -> list[str]:
     return [] if code == optimize.CONVERGED else [f"The fit did not converge: {optimize.MEANING[code]}."]
 
 
-def outcome(found, labels: Labels) -> dict[str, Any]:
-    """How a fit ended and how large its labels were, for the record."""
+def outcome_of(found) -> dict[str, Any]:
+    """How a fit ended, for the record."""
     code = int(found.code)
     return {
         "objective": float(found.objective),
@@ -195,6 +195,13 @@ def outcome(found, labels: Labels) -> dict[str, Any]:
         "converged": code == optimize.CONVERGED,
         "result": optimize.MEANING[code],
         "n_iterations": int(found.n_steps),
+    }
+
+
+def outcome(found, labels: Labels) -> dict[str, Any]:
+    """How a fit ended and how large its labels were, for the record."""
+    return {
+        **outcome_of(found),
         "n_labels": int((np.asarray(labels.counts) > 0).sum()),
         "n_labelers": labels.n_labelers,
         "n_instances": labels.n_instances,

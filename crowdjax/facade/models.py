@@ -9,7 +9,16 @@ import numpy as np
 
 from crowdjax.facade.registry import Kind, Registry
 from crowdjax.labels import InputError, Labels
-from crowdjax.observation import BiasedCoin, ClassSkill, DawidSkene, Majority, Observation, OneCoin
+from crowdjax.observation import (
+    BiasedCoin,
+    ClassSkill,
+    DawidSkene,
+    Graded,
+    Logistic,
+    Majority,
+    Observation,
+    OneCoin,
+)
 from crowdjax.observation.factors import Factor, Glad
 from crowdjax.settings import brief, whole
 
@@ -54,6 +63,10 @@ def add(name: str, model: type, *, kinds=("nominal",), rectangular=False) -> Non
             side = "labeler" if "labeler" in features else "instance"
             use = "" if side == "labeler" else "; the class prior can use them: class_prior='logistic'"
             raise InputError(f"{side} features: given with model {name}, which has no use for them{use}")
+        if isinstance(class_prior, str) and class_prior == "logistic":
+            if "instance" not in features:
+                raise InputError("class_prior: logistic needs instance features; allowed without: learn, uniform")
+            return Logistic(model(), features["instance"])
         return model(**prior_of(class_prior, labels.n_classes))
 
     MODELS.add(name, make, kinds=kinds, rectangular=rectangular, settings={"class_prior"})
@@ -81,5 +94,6 @@ add("one-coin", OneCoin, kinds=("nominal", "exchangeable"))
 add("biased-coin", BiasedCoin)
 add("class-skill", ClassSkill)
 add("dawid-skene", DawidSkene, rectangular=True)
+MODELS.add("graded", lambda **_: Graded(), kinds=("ordinal",), rectangular=True)
 add_factors("glad", Glad)
 add_factors("factor", Factor, settings={"factors"})

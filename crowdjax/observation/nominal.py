@@ -173,6 +173,10 @@ class Majority(Nominal):
         """What the labels say beside one label in each class, P(label | class) being the same for all before."""
         return counts + jnp.exp(self.table(params))
 
+    def coin_step(self, params, right, total) -> dict:
+        """The M-step in the labelers from how many of their labels are right."""
+        return {}
+
     def unseen(self, params):
         return {"skill": jnp.asarray(self.skill)}
 

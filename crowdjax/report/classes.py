@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -191,9 +191,11 @@ def _answers(answers: pa.Table, chosen, tally: Tally, words: Words) -> list[Bloc
     if p is not None and len(words.shown) == len(words.classes):
         columns += [Column(head(f"p_{word}"), "share") for word in words.classes]
         values += p.T.tolist()
-    elif p is not None:
+    elif p is not None or "class_2" in answers.column_names:
+        known = [zip(words.classes, row, strict=True) for row in p] if p is not None else None
+        likely = known or _likeliest(answers.take(pa.array(order)))
         columns.append(Column("other classes", "words"))
-        values.append([_others(row, k, words) for row, k in zip(p, chosen[order], strict=True)])
+        values.append([_others(row, words.classes[k]) for row, k in zip(likely, chosen[order], strict=True)])
     n = len(chosen)
     note = f"The {len(order):,} least sure of {n:,}; all answers are in instances.parquet." if len(order) < n else ""
     drawn = plots.probabilities(confidence, title="Confidence", xlabel="probability of the class answered")
@@ -214,10 +216,22 @@ def _probabilities(answers: pa.Table, words: Words, rows) -> Float[np.ndarray, "
     return np.stack([some[name].to_numpy() for name in names], 1) if {*names} <= {*some.column_names} else None
 
 
-def _others(p: Float[np.ndarray, " K"], own: int, words: Words) -> str:
-    """The likeliest classes besides the answer, with their probabilities."""
-    order = [k for k in np.argsort(-p, kind="stable") if k != own and p[k] >= 0.005][:OTHERS]
-    return ", ".join(f"{inline(words.classes[k])}\u00a0{p[k]:.2f}" for k in order)
+def _likeliest(answers: pa.Table) -> list[list[tuple[str, float]]]:
+    """The likeliest classes of each instance, where a table has no others."""
+    ranks = [name.removeprefix("class_") for name in answers.column_names if name.startswith("class_")]
+    pairs = [zip(*(answers[f"{part}_{k}"].to_pylist() for part in ("class", "p")), strict=True) for k in ranks]
+    return [[(str(word), p) for word, p in row] for row in zip(*pairs, strict=True)]
+
+
+def _others(likely: Iterable[tuple[str, float]], own: str) -> str:
+    """The likeliest classes besides the answer, with their probabilities.
+
+    Example:
+        >>> _others([("cat", 0.3), ("dog", 0.69), ("cow", 0.001), ("ape", 0.009)], "dog").split()
+        ['cat', '0.30,', 'ape', '0.01']
+    """
+    order = sorted(likely, key=lambda pair: -pair[1])
+    return ", ".join([f"{inline(word)}\u00a0{p:.2f}" for word, p in order if word != own and p >= 0.005][:OTHERS])
 
 
 def _votes(votes: Float[np.ndarray, " L"], words: Words) -> str:

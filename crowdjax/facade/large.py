@@ -1,0 +1,150 @@
+"""Fits of registered models to more labels than memory holds: parts on disk, rounds over them, answers part by part."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from crowdjax import minibatch, results, watch
+from crowdjax.answers import (
+    about_answers,
+    about_prior,
+    about_support,
+    answer_table,
+    confusion_table,
+    labeler_table,
+    support,
+    votes_of,
+)
+from crowdjax.facade.fit import about_end, config_of, outcome_of, refuse, refuse_failed
+from crowdjax.facade.models import MODELS
+from crowdjax.facade.registry import Kind
+from crowdjax.labels import InputError, Labels, Repeats
+from crowdjax.observation import Fit, Observation
+from crowdjax.observation.rounds import run
+from crowdjax.observation.summaries import LEVEL, summary_of_counts
+from crowdjax.pieces import Scan
+from crowdjax.roles import as_record
+
+
+def made(name: str, scan: Scan, classes: Kind, settings: dict[str, Any]) -> Observation:
+    """The model of a name for the labels of a table that is read in pieces.
+
+    Raises:
+        InputError: it is not for these classes, or has numbers of each instance, which parts cannot share.
+    """
+    said, found = scan.classes.said, scan.classes.classes
+    anyone = Labels.from_arrays([0], [0], [0], n_values=len(said), n_classes=len(found))
+    refuse(name, anyone, classes, settings)
+    chosen = {key: value for key, value in settings.items() if value is not None}
+    model = MODELS[name].make(labels=anyone, classes=classes, features={}, **chosen)
+    if hasattr(model, "factors"):
+        able = ", ".join(entry for entry in MODELS if entry not in ("glad", "factor"))
+        raise InputError(f"model: got {name} with minibatches and these classes; allowed: {able}")
+    return model
+
+
+def fit_parts(
+    scan: Scan, out: Path, state: Path, name: str, model: Observation, *, classes: Kind, settings: dict[str, Any],
+    batch: int, repeats: Repeats, max_rounds: int, rtol: float, progress: watch.Progress | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Fits and writes what ``Result.save`` writes; its state is claimed. Returns the record."""
+    started = time.perf_counter()
+    report = watch.or_interrupt(progress, "stopped; the same call goes on from there")
+    try:
+        parts = minibatch.deal(scan, state / "parts", batch, repeats, report)
+    except InputError:
+        shutil.rmtree(state)
+        raise
+    found_classes = scan.classes.classes
+    total, ends = sum(parts.n_instances), np.cumsum(parts.n_instances)
+    posterior = np.zeros((total, len(found_classes)), np.float32)
+    supported = []
+    with _Writer(state / "instances.parquet") as writer:
+
+        def hand_out(k: int, found) -> None:
+            rows = slice(ends[k] - parts.n_instances[k], ends[k])
+            posterior[rows] = found
+            supported.append(support(votes_of(parts.labels(k)), posterior[rows]))
+            writer.write(answer_table(parts.instances(k), posterior[rows], found_classes))
+
+        answer = run(
+            parts.labels, len(parts), model, state / "rounds", max_rounds=max_rounds, rtol=rtol, hand_out=hand_out,
+            progress=report,
+        )  # fmt: skip
+    history = np.full(max_rounds, np.nan)
+    history[: len(answer.history)] = answer.history
+    found = Fit(
+        answer.params, posterior, np.array(answer.objective), np.array(answer.log_likelihood), np.array(answer.code),
+        np.array(len(answer.history)), history,
+    )  # fmt: skip
+    refuse_failed(found)
+    about = summary_of_counts(model, answer.params, answer.counts, np.asarray(posterior.sum(0)), LEVEL)
+    labelers, n_labels = pa.array(parts.labelers), np.rint(answer.counts.sum((1, 2))).astype(np.int64)
+    record = {
+        "model": name,
+        **outcome_of(found),
+        "n_labels": parts.n_labels,
+        "n_labelers": len(parts.labelers),
+        "n_instances": total,
+        "seconds": time.perf_counter() - started,
+        "classes": list(found_classes),
+        "values": None if scan.classes.values is None else list(scan.classes.values),
+        "kind": classes,
+        "class_shares": posterior.mean(0, dtype=np.float64).tolist(),
+        "settings": settings,
+        "repeats": repeats,
+        "columns": {"labels": as_record(scan.roles)},
+        "level": LEVEL,
+        "solver": {"method": "em", "max_steps": max_rounds, "rtol": rtol},
+        "config": config_of(model),
+        "features": {},
+        "minibatch": batch,
+        "versions": {"jax": jax.__version__, "numpy": np.__version__},
+        "device": jax.devices()[0].device_kind,
+        "warnings": [
+            *scan.classes.notes,
+            *about_end(found),
+            *about_answers(posterior, n_labels, found_classes),
+            *about_support(functools.reduce(operator.add, supported), found_classes, about_prior("learn")),
+        ],
+    }
+    with results.new_result(out, record) as folder:
+        shutil.copy(state / "instances.parquet", folder / "instances.parquet")
+        tables = {
+            "labelers": labeler_table(labelers, n_labels, about.accuracy, about.confusion),
+            "confusion": confusion_table(labelers, found_classes, scan.classes.values, about.confusion),
+        }
+        for title, table in tables.items():
+            pa.parquet.write_table(table, folder / f"{title}.parquet")
+        results.save_arrays(folder / "fit.npz", found)
+    shutil.rmtree(state)
+    return record
+
+
+class _Writer:
+    """A Parquet file whose schema is that of the first table written to it."""
+
+    def __init__(self, path: Path):
+        self.path, self.file = path, None
+
+    def __enter__(self):
+        return self
+
+    def write(self, table: pa.Table) -> None:
+        if self.file is None:
+            self.file = pa.parquet.ParquetWriter(self.path, table.schema)
+        self.file.write_table(table.cast(self.file.schema))
+
+    def __exit__(self, *_) -> None:
+        if self.file is not None:
+            self.file.close()
