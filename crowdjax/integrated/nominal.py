@@ -179,8 +179,9 @@ class Nominal(eqx.Module):
         return self._climb(params, counts, points, NEWTON_STEPS)
 
     def unseen(self, params):
-        """(A, b) of a labeler never met: the population's means."""
-        return params["mean_seen"], params["mean_bias"]
+        """The arrays of a labeler who has not been met: the population's means."""
+        zero = jnp.zeros((), params["volume"].dtype)
+        return {"seen": params["mean_seen"], "bias": params["mean_bias"], "unknown": zero, "volume": zero}
 
     def covariance(self, params, counts: Float[Array, "W L G"]) -> Float[Array, "W P P"]:
         """Laplace's covariance of w_i = (A_i, b_i), given the population."""
@@ -296,7 +297,12 @@ def _unit(params) -> Float[Array, " M"]:
 
 
 def nominal(
-    n_classes: int, n_values: int | None = None, form: Form = "free", *, seed: int = 0, per_class: int = PER_CLASS,
+    n_classes: int,
+    n_values: int | None = None,
+    form: Form = "free",
+    *,
+    seed: int = 0,
+    per_class: int = PER_CLASS,
     of_two: float = SPREAD,
 ) -> Nominal:
     """The model with its points.
