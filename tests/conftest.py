@@ -17,6 +17,7 @@ import pytest
 from crowdjax.labels import Labels
 
 ROOT = Path(__file__).resolve().parents[1]
+collect_ignore = ["fixtures"]  # files that tests read
 SLOW = 15  # seconds in durations.txt, ten or more on a quiet machine
 
 hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=None)
