@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from crowdjax.facade.registry import Kind, Registry
+from crowdjax.integrated.nominal import nominal
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation import (
     BiasedCoin,
@@ -23,6 +24,7 @@ from crowdjax.observation.factors import Factor, Glad
 from crowdjax.settings import brief, whole
 
 MODELS = Registry()
+MOST_FREE = 8  # classes with which a labeler may confuse any two in his own way; above, he has a skill and biases
 
 
 def prior_of(class_prior, n_classes: int) -> dict[str, Any]:
@@ -95,5 +97,15 @@ add("biased-coin", BiasedCoin)
 add("class-skill", ClassSkill)
 add("dawid-skene", DawidSkene, rectangular=True)
 MODELS.add("graded", lambda **_: Graded(), kinds=("ordinal",), rectangular=True)
+
+
+def _integrated(*, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray]) -> Observation:
+    if features:
+        raise InputError("features: given with model integrated and more than two classes; allowed with glad, factor")
+    form = classes if classes != "nominal" else "free" if labels.n_classes <= MOST_FREE else "skill"
+    return nominal(labels.n_classes, labels.n_values, form)
+
+
+MODELS.add("integrated", _integrated, kinds=("nominal", "ordinal", "exchangeable"), rectangular=True)
 add_factors("glad", Glad)
 add_factors("factor", Factor, settings={"factors"})

@@ -204,7 +204,7 @@ def load(folder: Path, record: dict[str, Any]) -> Result:
     model = made_again(record, anyone, blank)
 
     def like():
-        votes = np.zeros((anyone.n_instances, anyone.n_classes))
+        votes = np.zeros((anyone.n_instances, anyone.n_classes), jax.dtypes.canonicalize_dtype(float))
         number, whole = np.zeros(()), np.zeros((), int)
         return Fit(model.start(anyone, votes), votes, number, number, whole, whole, np.zeros(steps))
 
