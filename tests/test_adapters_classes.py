@@ -178,7 +178,7 @@ def test_mistakes_are_refused_in_one_line(frame, fitted):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "model", [adapters.Aggregator("dawid-skene"), adapters.Aggregator("one-coin"), adapters.Factor(1), adapters.Auto()]
+    "model", [adapters.Aggregator("dawid-skene"), adapters.Aggregator("one-coin"), adapters.Factor(1)]
 )
 def test_the_other_models_take_several_classes(frame, fitted, model):
     model.fit(frame)

@@ -246,7 +246,7 @@ class MMSR(Skilled):
         n_iter: the most steps.
         tol: stop where the matrix changes by less.
         random_state: seed of the start.
-        scores_: as ``probas_``; below 0 where workers count against a label.
+        probas_: the sums of the weights by label, over the sum of their sizes; below 0 where workers count against one.
         loss_history_: the change of the matrix in each step.
 
     Example: the third guesses
@@ -266,6 +266,7 @@ class MMSR(Skilled):
 
     @property
     def scores_(self) -> pd.DataFrame:
+        """``probas_``, under crowd-kit's name."""
         return self.probas_
 
     def fit_predict_score(self, data: pd.DataFrame) -> pd.DataFrame:
