@@ -57,7 +57,7 @@ def sum_by(values: Float[Array, " N"], index: Int[Array, " N"], size: int, *, or
 
 
 def sum_many(values: Float[Array, " N"], index: Int[Array, " N"], size: int) -> Float[Array, " K"]:
-    """:func:`sum_by` of all labels at once, in no order, in two levels: a running float32 sum of 1e6 terms loses digits.
+    """:func:`sum_by` of many unordered values, in two levels: a running float32 sum of 1e6 terms loses digits.
 
     Example:
         >>> sum_many(jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 2, 0]), 3).tolist()

@@ -15,7 +15,7 @@ from crowdkit.aggregation import OneCoinDawidSkene as KitOneCoin
 from scipy import optimize as scipy_optimize
 from scipy import special, stats
 
-from crowdjax import observation, optimize
+from crowdjax import factor, observation, optimize
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation import BiasedCoin, ClassSkill, DawidSkene, Graded, Logistic, Majority, OneCoin, Solver
 from crowdjax.observation.fit import m_step
@@ -386,3 +386,66 @@ def test_what_a_model_cannot_use_is_refused():
         OneCoin(population="own")
     with pytest.raises(InputError, match="standard deviations above 0"):
         OneCoin(skill=(1.0, 0.0))
+
+
+# Two classes, and grades
+
+
+NORMAL = np.log(2 * np.pi) / 2  # minus the log density of N(0, 1) at 0, which the binary models count
+
+
+@pytest.mark.parametrize(
+    ("preset", "numbers", "model"),
+    [
+        ("majority", 0, Majority()),
+        ("one-coin", W, OneCoin(skill=(1.0, 2.0), population="fixed", class_prior="uniform")),
+        ("dawid-skene", 2 * W, BiasedCoin(skill=(1.0, 2.0), bias=2.0, population="fixed", class_prior="uniform")),
+    ],
+)
+def test_of_two_classes_it_is_the_binary_model(preset, numbers, model):
+    given = triples(0)
+    given |= {"label": given["label"] > 0, "gold": np.where(np.isnan(given["gold"]), np.nan, given["gold"] > 0)}
+    labels = Labels.from_arrays(**given, n_labelers=W, n_instances=I)
+    solver = factor.Solver(rtol=1e-13, max_steps=2000)
+    binary = factor.fit_jit(labels, factor.build(factor.PRESETS[preset], labels), jax.random.key(0), solver)
+    fit = observation.fit_jit(labels, model, solver=EXACT)
+    constant = numbers * (NORMAL + np.log(2))
+    assert float(fit.objective) == pytest.approx(float(binary.objective) + constant, abs=1e-6)
+    np.testing.assert_allclose(fit.posterior[:, 1], binary.posterior, atol=1e-6)
+
+
+def test_of_two_classes_a_logistic_prior_is_the_binary_one():
+    rng = np.random.default_rng(1)
+    x, given = rng.normal(size=(I, 1)), triples(1)
+    labels = Labels.from_arrays(given["labeler"], given["instance"], given["label"] > 0, n_labelers=W, n_instances=I)
+    config = dataclasses.replace(factor.PRESETS["one-coin"], class_prior="logistic")
+    built = factor.build(config, labels, instance_features=x)
+    binary = factor.fit_jit(labels, built, jax.random.key(0), factor.Solver(rtol=1e-13, max_steps=2000))
+    fit = observation.fit_jit(labels, Logistic(OneCoin(skill=(1.0, 2.0), population="fixed"), x), solver=EXACT)
+    constant = W * (NORMAL + np.log(2)) + 2 * NORMAL
+    assert float(fit.objective) == pytest.approx(float(binary.objective) + constant, abs=1e-6)
+    np.testing.assert_allclose(fit.posterior[:, 1], binary.posterior, atol=1e-5)
+
+
+def test_classes_without_names_may_change_places_in_every_instance():
+    labels, _, _ = able_crowd(5)
+    shift = np.random.default_rng(0).integers(0, K, labels.n_instances)
+    moved = Labels.from_arrays(labels.labeler, labels.instance, (labels.label + shift[labels.instance]) % K, n_values=K)
+    model = OneCoin(class_prior="uniform")
+    before, after = (observation.fit_jit(given, model, solver=EXACT).posterior for given in (labels, moved))
+    there = (np.arange(K) + shift[:, None]) % K
+    np.testing.assert_allclose(np.take_along_axis(np.asarray(after), there, axis=1), before, atol=1e-6)
+
+
+def test_cuts_of_grades_come_back():
+    rng = np.random.default_rng(0)
+    cuts, skill = np.array([-1.5, -0.5, 0.3, 1.4]), rng.normal(2.0, 0.7, 30)
+    truth = rng.integers(0, 2, 600)
+    labeler, instance = np.tile(np.arange(30), 600), np.repeat(np.arange(600), 30)
+    response = skill[labeler] * (truth[instance] - 0.5) + rng.logistic(size=len(labeler))
+    grades = Labels.from_arrays(labeler, instance, np.searchsorted(cuts, response), n_values=5, n_classes=2)
+    fit = observation.fit_jit(grades, Graded(bias=0.05, spread=0.05))
+    found = fit.params["first"] + np.r_[0, np.cumsum(np.log1p(np.exp(np.asarray(fit.params["gaps"]))))]
+    np.testing.assert_allclose(found, cuts, atol=0.1)
+    np.testing.assert_allclose(fit.params["skill"], skill, atol=0.5)
+    assert (fit.posterior.argmax(1) == truth).mean() > 0.99

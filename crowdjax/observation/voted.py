@@ -6,8 +6,9 @@ A labeler's label is right with the log-probability r_i and any one wrong label 
     h_jk = log π_k + Σ_i c_ij w_i + S_jk      S_jk = 0 where nobody voted for k
     evidence = Σ_j [ Σ_i c_ij w_i + log( Σ_{k voted} π_k exp S_jk + 1 - Σ_{k voted} π_k ) ]
 
-exactly (but for the rounding of 1 - Σ π_k), with a few numbers a label, however many classes there are. What ``crowdjax.observation.table`` needs
-[W, K, K] and [I, K] numbers for. Models are those with ``coin(params) -> (r, w)``: majority and one-coin.
+exactly (but for the rounding of 1 - Σ π_k), with a few numbers a label, however many classes there are, where
+``crowdjax.observation.table`` needs [W, K, K] and [I, K] numbers. Models are those with ``coin(params) -> (r, w)`` and
+``coin_step``: majority and one-coin.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class VotedPass(NamedTuple):
     Attributes:
         value: the evidence.
         own: P(z_j = L_n | labels) of each label's own class, 0 for padding.
-        rest: P(z_j = k | labels) / π_k of a class k that nobody voted for; 0 where there is none or gold tells the class.
+        rest: P(z_j = k | labels) / π_k of a class k without a vote; 0 where there is none or gold is known.
         right: Σ_n c_n own_n of each labeler: how many of his labels are right.
         points: expected instances of each class.
 
