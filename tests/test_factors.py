@@ -9,6 +9,7 @@ from jax.flatten_util import ravel_pytree
 from scipy.optimize import minimize
 from test_bilinear import dense, joint, log_p
 
+import crowdjax
 from crowdjax import optimize, watch
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.bilinear import Factors, bilinear_pass
@@ -193,6 +194,23 @@ def test_prediction_with_features(x64):
     alpha = rows.factors(predict(new, rows, params, [3, -1]).params).alpha[:, 0]
     level, slope = params["alpha"]["columns"][:, 0]
     np.testing.assert_allclose(alpha, [level + 0.5 * slope + params["alpha"]["own"][3, 0], level + 2 * slope])
+
+
+def test_a_loaded_result_predicts_with_the_features_that_its_labelers_had(tmp_path):
+    labels, _ = crowd(3)
+    table = {"labeler": labels.labeler, "instance": labels.instance, "label": labels.label}
+    skill = {"labeler": np.arange(W), "skill": np.linspace(-1, 1, W)}
+    result = crowdjax.fit(table, model="glad", labeler_features=skill)
+    assert any("confidences are too high" in warning for warning in result.warnings)
+    result.save(tmp_path / "out")
+    few = {name: np.asarray(values)[: 3 * PER] for name, values in table.items()}
+    straight, loaded = (r.predict(few).instances for r in (result, crowdjax.load(tmp_path / "out")))
+    np.testing.assert_array_equal(straight["confidence"], loaded["confidence"])
+    fit = np.asarray(result.fit.posterior)[:3]
+    np.testing.assert_allclose(straight["confidence"], fit.max(1), atol=0.02)
+    new = few | {"labeler": np.where(few["labeler"] == few["labeler"][0], 99, few["labeler"])}
+    with pytest.raises(InputError, match="labeler 99 is new"):
+        result.predict(new)
 
 
 @pytest.mark.parametrize("bias", [None, 1.0])
