@@ -84,6 +84,7 @@ def fit(
     warnings = [
         *about_labels(labels, triples, repeats),
         *about_end(found),
+        *(built.cautions() if hasattr(built, "cautions") else ()),
         *about_answers(found.posterior, labels_of_labelers(labels), index.classes),
         *about_support(support(votes_of(labels), found.posterior, truth), index.classes, about_prior("learn")),
         *about_gold(truth, index.classes),

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from crowdjax import io, results
@@ -83,7 +85,7 @@ class Result(Prediction):
         page = self.page() if report else None
         with results.new_result(out, self.record) as folder:
             self.write_tables(folder)
-            results.save_arrays(folder / "fit.npz", self.fit)
+            results.save_arrays(folder / "fit.npz", (self.fit, eqx.filter(self.model, eqx.is_array)))
             if page is not None:
                 reports.write(page, folder)
 
@@ -129,6 +131,9 @@ class Result(Prediction):
             needed = unseen if side == "labeler" else True
             ids = io.ids(triples.index, side)
             features[side] = io.read_new_features(tables[f"{side}_features"], side, ids, scaling, needed)
+            if side == "labeler":  # those of the fit keep what they had in it
+                new = 0 if features[side] is None else features[side]
+                features[side] = np.where(unseen[:, None], new, np.asarray(self.model.labeler_features)[known])
         model = made_again(self.record, labels, features)
         new = predict_factors if hasattr(model, "factors") else predict_new
         found = new(labels, model, self.fit.params, known)
@@ -208,5 +213,7 @@ def load(folder: Path, record: dict[str, Any]) -> Result:
         number, whole = np.zeros(()), np.zeros((), int)
         return Fit(model.start(anyone, votes), votes, number, number, whole, whole, np.zeros(steps))
 
-    found = results.load_arrays(folder / "fit.npz", jax.eval_shape(like))
+    shapes = jax.eval_shape(like), eqx.filter(model, eqx.is_array)
+    found, arrays = results.load_arrays(folder / "fit.npz", shapes)
+    model = eqx.combine(jax.tree.map(jnp.asarray, arrays), model)
     return Result(tables, record, as_arrow, found, model, index, scaling)
