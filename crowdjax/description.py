@@ -86,7 +86,7 @@ def describe(
         "classes": list(index.classes),
         "values": [{"value": v, "n_labels": n} for v, n in zip(values, by_value, strict=True)],
         "share_positive": float((label == 1).mean()) if two and index.values is None else None,
-        "words": triples.words and triples.words._asdict(),
+        "words": triples.words._asdict() if len(values) == 2 and triples.words else None,
         "n_repeats": len(labeler) - len(first),
         "share_repeats_alike": same,
         "agreement": float(agreeing / pairs) if pairs else None,

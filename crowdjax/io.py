@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
-from crowdjax.classes import Classes, Distinct, Kind, classes_of, codes_of, distinct, words_of
+from crowdjax.classes import Classes, Distinct, Kind, classes_of, codes_of, distinct, two_of
 from crowdjax.columns import (
     Key,
     Where,
@@ -88,8 +88,8 @@ class Triples:
 
     @property
     def words(self) -> Words | None:
-        """The two classes, where they are not 0 and 1."""
-        return words_of(self.index.classes)
+        """The two classes, where they are not 0 and 1; refuses more of them."""
+        return two_of(Classes(self.index.classes, self.index.values), self.place)
 
 
 def read_triples(
@@ -231,8 +231,8 @@ def ids(index: LabelIndex, side: Key) -> pa.Array:
 
 def _index(labelers: pa.Array, instances: pa.Array, classes=(0, 1), values=None) -> LabelIndex:
     columns = {"labeler": labelers, "instance": instances}
-    sides = (side.to_numpy(zero_copy_only=False) for side in columns.values())
-    return LabelIndex(*sides, columns, tuple(classes), None if values is None else tuple(values))
+    of_labelers, of_instances = (side.to_numpy(zero_copy_only=False) for side in columns.values())
+    return LabelIndex(of_labelers, of_instances, columns, tuple(classes), None if values is None else tuple(values))
 
 
 def index_of(

@@ -6,8 +6,6 @@ puts labelers, instances and checks into tables, a record and plain sentences.
 
 from __future__ import annotations
 
-import dataclasses
-import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -17,19 +15,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from crowdjax import integrated, io, results
-from crowdjax import report as reports
-from crowdjax.answers import Prediction, labels_of_labelers, shown
+from crowdjax import integrated, io
+from crowdjax.answers import Prediction, labels_of_labelers
+from crowdjax.facade.checks import LookResult, at_places, part_of
+from crowdjax.facade.result import Result
 from crowdjax.formats import Form
 from crowdjax.integrated import Features
 from crowdjax.integrated.look import LEVEL, Look
 from crowdjax.integrated_api import IntegratedAggregation
-from crowdjax.labels import InputError, Labels
+from crowdjax.labels import InputError
 from crowdjax.roles import Columns, Opened
 from crowdjax.settings import brief, seed_of, whole
 from crowdjax.tables import kind_of
-
-MOST_LABELS = 200_000  # of more, a part is looked at: a replicate costs two passes over the points
 
 SAID = {
     "share of yes": "{observed:.1%} of all labels say yes; the model expects {expected:.1%} (p = {p:.2f}).",
@@ -40,54 +37,8 @@ SAID = {
 }
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
-class LookResult(Prediction):
-    """What looking inside found.
-
-    Attributes:
-        instances: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd),
-            surprising; null for instances that were not looked at.
-        record: what ``look.json`` holds: checks, schools, settings, warnings.
-        labelers: labeler, n_labels, informedness with its interval and kind, as in the fit; school: 0 for none, k
-            and -k for the two sides of the k-th.
-
-    Example:
-        >>> import numpy as np, crowdjax
-        >>> rng = np.random.default_rng(0)
-        >>> table = {"labeler": np.tile(np.arange(8), 30), "instance": np.repeat(np.arange(30), 8)}
-        >>> table["label"] = (np.repeat(rng.integers(0, 2, 30), 8) ^ (rng.random(240) < 0.2)).astype(int)
-        >>> found = crowdjax.look(crowdjax.fit(table, "auto"), table, replicates=19)
-        >>> found.record["n_looked_at"], [check["name"] for check in found.record["checks"]][:2]
-        (30, ['share of yes', 'vote counts'])
-    """
-
-    labelers = shown("labelers")
-    _title = "Look inside a fit of"
-
-    def _facts(self) -> dict[str, str]:
-        failed = [check["name"] for check in self.record["checks"] if check["failed"]]
-        checks = f"{len(failed)} of {len(self.record['checks'])} failed{': ' * bool(failed)}{', '.join(failed)}"
-        looked = f"{self.record['n_surprising']:,} of {self.record['n_looked_at']:,} instances looked at"
-        return {"checks": checks, "surprising": looked}
-
-    def page(self) -> reports.Page:
-        """The report: a page of what was found (docs/reports.md)."""
-        return reports.of_look(self.record, self.tables["labelers"], self.tables["instances"])
-
-    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
-        """Writes ``look.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder, all or nothing.
-
-        Args:
-            report: whether to write ``report.html`` as well (:meth:`page`).
-        """
-        with results.new_result(out, self.record, "look.json") as folder:
-            self.write_tables(folder)
-            if report:
-                reports.write(self.page(), folder)
-
-
 def look(
-    result: IntegratedAggregation,
+    result: IntegratedAggregation | Result,
     table,
     *,
     instance_features=None,
@@ -101,7 +52,7 @@ def look(
     """Compares the labels of a fit with replicates that the fitted model gives.
 
     Args:
-        result: of ``crowdjax.fit(table, "auto")`` or ``"integrated"``, or loaded.
+        result: of ``crowdjax.fit(table, "auto")`` or ``"integrated"``, or a fit of more than two classes; or loaded.
         table, columns, form, missing, header: the labels of that fit, as there.
         instance_features: as in the fit, where it used any.
         replicates: how many to draw; p-values are multiples of 1 / (1 + replicates).
@@ -121,6 +72,12 @@ def look(
         0
     """
     started = time.perf_counter()
+    if isinstance(result, Result):
+        if instance_features is not None:
+            raise InputError("instance features: given with a fit of more than two classes; leave them out")
+        return result.checks(
+            table, columns=columns, form=form, missing=missing, header=header, replicates=replicates, seed=seed
+        )
     if not isinstance(result, IntegratedAggregation):
         got = f"a fit of {result.record['model']}" if isinstance(result, Prediction) else brief(result)
         raise InputError(f"look: got {got}; allowed: a fit of integrated, auto")
@@ -137,7 +94,7 @@ def look(
     features = _features(result, tables["instance_features"])
     mapping = io.mapping(triples, tables)
     parameters = jax.tree.map(np.asarray, result.fit.parameters)
-    part, drawn = _part(labels, seed)
+    part, drawn = part_of(labels, seed)
     of_part = features if features.instance is None else Features(instance=features.instance[drawn])
     found = integrated.look(jax.random.key(seed), part, parameters, result.config, of_part, replicates)
     n_labels = np.bincount(labels.instance, labels.counts > 0, labels.n_instances).astype(np.int64)
@@ -178,38 +135,11 @@ def look(
         {
             "instance": io.ids(triples.index, "instance"),
             "n_labels": n_labels,
-            "surprise": _at(drawn, found.surprise, labels.n_instances),
-            "surprising": _at(drawn, found.surprising, labels.n_instances),
+            "surprise": at_places(drawn, found.surprise, labels.n_instances),
+            "surprising": at_places(drawn, found.surprising, labels.n_instances),
         }
     )
     return LookResult({"instances": instances, "labelers": labelers}, record, kind_of(table, triples.roles))
-
-
-def _part(labels: Labels, seed: int) -> tuple[Labels, np.ndarray]:
-    """(the labels of as many instances, drawn at random, as have ``MOST_LABELS``, which instances these are)."""
-    real, n = np.asarray(labels.counts) > 0, labels.n_instances
-    if real.sum() <= MOST_LABELS:
-        return labels, np.arange(n)
-    drawn = np.random.default_rng(seed).choice(n, max(1, int(n * MOST_LABELS / real.sum())), replace=False)
-    drawn.sort()
-    place = np.full(n, -1)
-    place[drawn] = np.arange(len(drawn))
-    kept = np.flatnonzero(real & (place[labels.instance] >= 0))
-    return Labels.from_arrays(
-        labels.labeler[kept],
-        place[labels.instance[kept]],
-        labels.label[kept],
-        weight=labels.counts[kept],
-        n_labelers=labels.n_labelers,
-        n_instances=len(drawn),
-    ), drawn
-
-
-def _at(places: np.ndarray, values: np.ndarray, n: int) -> pa.Array:
-    """The values at their places, null elsewhere."""
-    out, missing = np.zeros(n, values.dtype), np.ones(n, bool)
-    out[places], missing[places] = values, False
-    return pa.array(out, mask=missing)
 
 
 def _features(result: IntegratedAggregation, instance_features: Opened | None) -> Features:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 
 from crowdjax import memory
-from crowdjax.classes import Classes, Distinct, classes_of, codes_of, distinct, words_of
+from crowdjax.classes import Classes, Distinct, classes_of, codes_of, distinct, two_of
 from crowdjax.columns import Words, id_column, multiplicities, plain_column, refuse_large
 from crowdjax.files import File, find, parquet_of, reading
 from crowdjax.labels import InputError
@@ -52,8 +52,8 @@ class Scan:
 
     @property
     def words(self) -> Words | None:
-        """The two classes, where they are not 0 and 1."""
-        return words_of(self.classes.classes)
+        """The two classes, where they are not 0 and 1; refuses more of them."""
+        return two_of(self.classes, self.place)
 
 
 def scan(

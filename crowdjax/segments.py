@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from crowdjax import atomics
 
-__all__ = ["add_by", "add_rows", "in_blocks", "n_tables", "row_width", "sum_by", "total"]
+__all__ = ["add_by", "add_rows", "in_blocks", "n_tables", "row_width", "sum_by", "sum_many", "total"]
 
 MOST_TABLES = 64  # partial tables that a sum by index is gathered in
 VALUES_PER_ROW = 16  # at least, of all partial tables together: so they fit a GPU's second-level cache up to 1e8 labels
@@ -54,6 +54,19 @@ def sum_by(values: Float[Array, " N"], index: Int[Array, " N"], size: int, *, or
         [3.0, 0.0, 4.0]
     """
     return add_by(jnp.zeros((size, *values.shape[1:]), values.dtype), values, index, ordered=ordered)
+
+
+def sum_many(values: Float[Array, " N"], index: Int[Array, " N"], size: int) -> Float[Array, " K"]:
+    """:func:`sum_by` of many unordered values, in two levels: a running float32 sum of 1e6 terms loses digits.
+
+    Example:
+        >>> sum_many(jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 2, 0]), 3).tolist()
+        [5.0, 0.0, 2.0]
+    """
+    n = values.shape[0]
+    tables = max(1, min(int(n**0.5), n // (VALUES_PER_ROW * size))) if in_blocks() else 1  # elsewhere add_by does it
+    part = jnp.arange(n, dtype=jnp.int32) // max(1, -(-n // tables))
+    return sum_by(values, part * size + index, tables * size).reshape(tables, size).sum(0)
 
 
 def n_tables(n: int, size: int, columns: int = 1) -> int:

@@ -191,7 +191,7 @@ def test_labels_may_say_more_than_the_truth_can_be():
     )
     between = read(["yes", "no", "unsure"], truth=["no", "yes"])
     assert between[:3] == (("no", "yes"), ("no", "unsure", "yes"), [2, 0, 1])
-    assert between[3] == ("Labels are 'no' (1 labels), 'unsure' (1), 'yes' (1); the truth is 'no', 'yes'.",)
+    assert between[3] == ("Labels are 'no' (1 label), 'unsure' (1), 'yes' (1); the truth is 'no', 'yes'.",)
     assert read([3, 1, 2], truth=["3", "1"])[:2] == ((3, 1), (1, 2, 3))
     assert read(["b", "a"], truth=["c", "b", "a"])[:3] == (("c", "b", "a"), None, [1, 2])
     found = io.read_triples(table([1, 5, 3]), truth=["no", "yes"]).labels()
@@ -299,6 +299,23 @@ def test_counts_have_a_column_for_every_class(tmp_path):
     assert "Classes: 'cat' (6 labels), 'cow' (3), 'dog' (2), 'none' (0)." in found.notes
     stars = csv(tmp_path / "s.csv", "item,1,2,10\nq1,3,1,0\nq2,0,5,2\n")
     assert io.read_triples(stars, form="counts").index.classes == (1, 2, 10)
+
+
+# Real sets
+
+
+@pytest.mark.parametrize("name", ["wsd", "web", "music_genre", "labelme", "adult", "valence7"])
+def test_real_sets_are_read_as_pandas_reads_them(name, data_dir):
+    there = pd.read_csv(data_dir / name / "labels.csv", dtype={"labeler": str, "instance": str})
+    truth = pd.read_csv(data_dir / name / "truth.csv", dtype={"instance": str})
+    triples = io.read_triples(data_dir / name / "labels.csv")
+    assert triples.index.classes == tuple(sorted(there["label"].unique().tolist()))
+    assert np.array(triples.index.classes)[triples.label].tolist() == there["label"].tolist()
+    known = truth[truth["instance"].isin(there["instance"])]
+    gold = io.read_gold(known, io.ids(triples.index, "instance"), triples.index.classes)
+    code = dict(zip(triples.index.classes, range(99), strict=False))
+    expected = known.set_index("instance")["label"].map(code).reindex(triples.index.instances)
+    np.testing.assert_array_equal(gold, expected)
 
 
 # Answers
@@ -409,6 +426,14 @@ def test_labelers_and_their_confusion_are_tables():
     assert people["specificity_upper"].to_pylist() == square[:, 0, 0].tolist()
 
 
+def test_a_model_of_two_classes_refuses_more():
+    labels = table(["a", "b", "c"] * 4)
+    refused(lambda: io.read_triples(labels).words, "labels of 3 values, 'a', 'b', 'c'; allowed here: two", "--missing")
+    scores = {"instance": list(range(12)), "score": np.linspace(0, 1, 12)}
+    simple = dict(prevalence="constant", accuracy="constant", labelers="global", inference="laplace", draws=50)
+    refused(lambda: crowdjax.context(labels, scores, **simple), "3 values")
+
+
 def test_every_form_of_answers_reads_back(tmp_path):
     labels = table(["cow", "cat", "dog", "cat", "cow"])
     crowdjax.convert(labels, tmp_path / "tidy.csv")
@@ -443,3 +468,34 @@ def test_labels_of_any_classes_are_described(tmp_path):
     assert record["classes"] == ["no", "yes"] and [v["value"] for v in record["values"]] == list("xyz")
     wrong = call("describe", tmp_path / "l.csv", "--order", "x,y")
     assert wrong.exit_code == 2 and "got 'z' (3 of 6 labels)" in wrong.stderr
+
+
+def crowd(n: int = 400, k: int = 3, seed: int = 0) -> pd.DataFrame:
+    """Labels of eight labelers, right with chance .8, on instances of k classes with names."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, k, n // 8)
+    names = np.array([f"c{j}" for j in range(k)])
+    wrong = (truth[:, None] + rng.integers(1, k, (len(truth), 8))) % k
+    said = np.where(rng.random((len(truth), 8)) < 0.8, truth[:, None], wrong)
+    instance, labeler = np.indices(said.shape)
+    return pd.DataFrame({"labeler": labeler.ravel(), "instance": instance.ravel(), "label": names[said.ravel()]})
+
+
+@pytest.mark.parametrize("batch", [None, 200])
+def test_a_fit_from_the_command_line_answers_in_the_order_given(batch, tmp_path):
+    table = crowd()
+    table.to_parquet(tmp_path / "t.parquet")
+    more = [] if batch is None else ["--minibatch", batch]
+    done = call("fit", tmp_path / "t.parquet", "--order", "c2,c1,c0", "--out", tmp_path / "o", *more)
+    assert done.exit_code == 0, done.output
+    found = crowdjax.load(tmp_path / "o")
+    assert found.record["classes"] == ["c2", "c1", "c0"]
+    assert found.instances.column_names == ["instance", "label", "confidence", "p_c2", "p_c1", "p_c0"]
+    votes = table.groupby("instance")["label"].agg(lambda v: v.mode()[0])
+    answers = found.instances.to_pandas().set_index("instance")["label"]
+    assert (answers == votes.reindex(answers.index)).mean() > 0.9
+    new = pd.DataFrame({"labeler": [0, 1], "instance": ["n", "n"], "label": ["c1", "c1"]})
+    assert found.predict(new).instances["label"].tolist() == ["c1"]
+    refused(lambda: found.predict(new.assign(label="c3")), "'c3'", "'c2' or 'c1' or 'c0'")
+    wrong = call("fit", tmp_path / "t.parquet", "--order", "c2,c1", "--out", tmp_path / "p", *more)
+    assert wrong.exit_code == 2 and "(--order c2,c1,c0)" in wrong.stderr

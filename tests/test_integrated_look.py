@@ -14,6 +14,7 @@ from scipy.stats import binom, norm
 
 import crowdjax
 from crowdjax import cli, integrated, look_api
+from crowdjax.facade import checks
 from crowdjax.integrated import IntegratedConfig, Interval, kinds, look, replicate, residuals, start
 from crowdjax.integrated.kernels import draw_points
 from crowdjax.labels import InputError, Labels
@@ -177,7 +178,7 @@ def test_the_facade_says_it_in_sentences_and_files(table, tmp_path):
 
 
 def test_of_many_labels_a_part_is_looked_at(table, monkeypatch):
-    monkeypatch.setattr(look_api, "MOST_LABELS", 800)
+    monkeypatch.setattr(checks, "MOST_LABELS", 800)
     found = crowdjax.look(crowdjax.fit(table, "auto"), table, replicates=19)
     assert found.record["n_looked_at"] == 100
     assert found.tables["instances"]["surprise"].null_count == found.tables["instances"]["surprising"].null_count == 100

@@ -1,70 +1,49 @@
-"""The models behind the faces of crowd-kit and scikit-learn: a data frame in, a Series out.
-
-    from crowdjax.adapters import DawidSkene          # in place of: from crowdkit.aggregation import DawidSkene
-    DawidSkene().fit_predict(frame)                   # columns task, worker, label -> a Series of labels by task
-
-Labels may be any two values; the greater of them is the positive class. ``MajorityVote``, ``DawidSkene``,
-``OneCoinDawidSkene`` and ``GLAD`` have crowd-kit's names, arguments, attributes and order of tasks; ``Factor``,
-``Auto`` and ``Aggregator`` (any model) have the same manners. All have ``get_params`` and ``set_params``, by which
-scikit-learn clones them; neither package is needed. What crowdjax itself says of a fit, its warnings for instance, is
-in ``result_``.
-"""
+"""The models of crowdjax as estimators: any of ``crowdjax.fit``, and crowd-kit's three."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self, get_args
 
 import numpy as np
+from jaxtyping import Float
 
 from crowdjax import api, factor
-from crowdjax.extras import needed
+from crowdjax.adapters import fits
+from crowdjax.adapters.frames import Answers, Settings, Votes, answers, by_worker, known_truths, read, series
+from crowdjax.answers import MOST_CLASSES
 from crowdjax.integrated import Choice
 from crowdjax.labels import InputError, Repeats
+from crowdjax.observation import Fit, Solver, nominal
+from crowdjax.observation.factors import Glad
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["GLAD", "Aggregator", "Auto", "DawidSkene", "Factor", "MajorityVote", "OneCoinDawidSkene"]
-
-COLUMNS = ("task", "worker", "label")
-Missing = Literal["error", "ignore", "value"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Votes:
-    """The rows of a frame by number: ``tasks[task[n]]`` was given ``classes[label[n]]`` by ``workers[worker[n]]``."""
-
-    task: np.ndarray
-    worker: np.ndarray
-    label: np.ndarray
-    tasks: pd.Index
-    workers: pd.Index
-    classes: pd.Index
-
-    @property
-    def table(self) -> dict[str, np.ndarray]:
-        """As ``crowdjax.fit`` takes them."""
-        return {"labeler": self.worker, "instance": self.task, "label": self.label}
+Strategy = Literal["assign", "addition"]
+Truths = dict[str, np.ndarray] | None
+HARDLY = 1e-5  # pseudo-count of each label in a matrix: .01 moves answers, 1e-8 takes many more steps
 
 
-class Answers(NamedTuple):
-    """A label for every task, and the probabilities of both."""
+class Found(NamedTuple):
+    """A fit: what to keep as ``result_``, and its answers about tasks and workers."""
 
-    labels: pd.Series
-    probas: pd.DataFrame
+    result: Any
+    p: Float[np.ndarray, "I K"]
+    right: Float[np.ndarray, " W"]
+    given: Float[np.ndarray, "W L K"]
 
 
-class Estimator:
+class Estimator(Settings):
     """What all estimators here have in common; subclasses are dataclasses whose fields are the settings.
 
     Attributes:
-        labels_: a Series ``agg_label`` by task: the more probable label; the lesser one at one half.
-        probas_: a frame by task with a column for either label; rows add up to 1.
+        labels_: a Series ``agg_label`` by task: the most probable label; of several the least.
+        probas_: a frame by task with a column for each label; rows add up to 1.
         skills_: a Series ``skill`` by worker: the chance of being right, over the tasks that the worker judged.
-        errors_: a frame by (worker, label given) with a column for either true label: the chances of giving it.
-        classes_: the two labels in order.
-        result_: what ``crowdjax.fit`` returned, by number of worker and task; None for the majority vote.
+        errors_: a frame by (worker, label given) with a column for each true label: the chances of giving it.
+        classes_: the labels in order.
+        result_: what ``crowdjax.fit`` returned, by number of worker and task.
     """
 
     _by_id = False  # tasks in the order of their ids; else of their first rows
@@ -77,15 +56,11 @@ class Estimator:
             true_labels: the label of some tasks, where known, by task.
 
         Raises:
-            InputError: not such a frame, a value is missing, or labels have more values than two, or one.
+            InputError: not such a frame, a value is missing, labels are all the same, or the model is not for so many.
             FitError: the fit has no usable answer.
         """
         votes = read(data, by_id=self._by_id)
-        gold = None if true_labels is None else _gold(votes, true_labels)
-        self.result_ = api.fit(votes.table, gold=gold, **self._settings())
-        self.classes_, self._workers = votes.classes, votes.workers
-        self.labels_, self.probas_ = _answers(votes, self.result_)
-        self._describe(votes)
+        self._describe(votes, self._found(votes, None if true_labels is None else known_truths(votes, true_labels)))
         return self
 
     def fit_predict(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> pd.Series:
@@ -105,43 +80,57 @@ class Estimator:
         """Probabilities of other tasks, as :meth:`predict`."""
         return self._predicted(data).probas
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The settings by name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # pyright: ignore
-
-    def set_params(self, **settings) -> Self:
-        """Changes settings; refuses names that are none."""
-        known = self.get_params()
-        for name, value in settings.items():
-            if name not in known:
-                raise InputError(f"{type(self).__name__}: got {name}; allowed: {', '.join(known) or 'no settings'}")
-            setattr(self, name, value)
-        return self
-
     def _settings(self) -> dict[str, Any]:
         """What to ask of ``crowdjax.fit``."""
         raise NotImplementedError
 
+    def _found(self, votes: Votes, gold: Truths) -> Found:
+        """What ``crowdjax.fit`` finds."""
+        result = api.fit(votes.table, gold=gold, **self._settings())
+        p, right = _probabilities(votes, result), np.asarray(result.labelers["accuracy"], float)
+        if len(votes.classes) == 2:
+            each = [np.asarray(result.labelers[name], float) for name in ("specificity", "sensitivity")]
+            of_class = np.stack(each, 1)[:, None]  # [W, 1, true label]
+            return Found(result, p, right, np.where(np.eye(2, dtype=bool), of_class, 1 - of_class))
+        shape = len(votes.workers), len(votes.classes), -1
+        confusion = np.asarray(result.confusion["probability"], float).reshape(shape)
+        return Found(result, p, right, confusion.swapaxes(1, 2))
+
+    def _describe(self, votes: Votes, found: Found) -> None:
+        """The attributes of a fit that succeeded."""
+        self.result_, self.classes_, self._workers = found.result, votes.classes, votes.workers
+        self.labels_, self.probas_ = answers(votes, found.p)
+        self.skills_, self.errors_ = by_worker(votes, found.right, "skill"), _errors(votes, found.given)
+
+    def _predict(self, votes: Votes) -> Float[np.ndarray, "I K"]:
+        """Probabilities of other votes, whose workers are numbered as in the fit."""
+        return _probabilities(votes, self.result_.predict(votes.table))
+
     def _predicted(self, data: pd.DataFrame) -> Answers:
-        votes = self._others(data)
-        return _answers(votes, self.result_.predict(votes.table))
+        classes = self._fitted("classes_")
+        votes = read(data, by_id=self._by_id, workers=self._workers, classes=classes)
+        return answers(votes, self._predict(votes))
 
-    def _others(self, data: pd.DataFrame) -> Votes:
-        """The rows of another frame, workers numbered as in the fit."""
-        if not hasattr(self, "classes_"):
-            raise InputError(f"{type(self).__name__}: not fitted yet; call fit first")
-        return read(data, by_id=self._by_id, workers=self._workers, classes=self.classes_)
 
-    def _describe(self, votes: Votes) -> None:
-        """``skills_`` and ``errors_``."""
-        import pandas as pd
+def _probabilities(votes: Votes, result) -> Float[np.ndarray, "I K"]:
+    """P(label | votes), of a fit or a prediction of ``crowdjax.fit``."""
+    table = result.instances
+    if len(votes.classes) == 2:
+        p = np.asarray(table["probability"], float)
+        return np.c_[1 - p, p]
+    if hasattr(result, "fit"):
+        return np.asarray(result.fit.posterior, float)
+    if len(votes.classes) > MOST_CLASSES:
+        raise InputError(f"predict: a model of {len(votes.classes)} labels; allowed: at most {MOST_CLASSES}")
+    return np.stack([np.asarray(table[f"p_{k}"], float) for k in range(len(votes.classes))], axis=1)
 
-        found = {k: np.asarray(self.result_.labelers[k], float) for k in ("sensitivity", "specificity", "accuracy")}
-        right = np.stack([found["specificity"], found["sensitivity"]], 1)[:, None]  # [W, 1, true label]
-        given = np.where(np.eye(2, dtype=bool), right, 1 - right)  # [W, label given, true label]
-        rows = pd.MultiIndex.from_product([votes.workers, votes.classes], names=["worker", "label"])
-        self.errors_ = pd.DataFrame(given.reshape(-1, 2), rows, votes.classes.rename("label"))
-        self.skills_ = _by_worker(votes, found["accuracy"], "skill")
+
+def _errors(votes: Votes, given: Float[np.ndarray, "W L K"]) -> pd.DataFrame:
+    """The chances of giving a label by worker and label, a column for each true one."""
+    import pandas as pd
+
+    rows = pd.MultiIndex.from_product([votes.workers, votes.classes], names=["worker", "label"])
+    return pd.DataFrame(given.reshape(-1, given.shape[2]), rows, votes.classes.rename("label"))
 
 
 @dataclasses.dataclass(eq=False)
@@ -197,105 +186,234 @@ class Factor(Estimator):
         return {"model": "factor", "factors": self.factors, **drawn}
 
 
-@dataclasses.dataclass(eq=False)
-class DawidSkene(Estimator):
-    """The two-coin model of Dawid and Skene (1979), the share of either class learned, as in crowd-kit.
+class Likelihood(Estimator):
+    """What the models of crowd-kit share: a log-density that is climbed in passes over the labels.
 
-    The answers are those of the highest posterior: where crowd-kit stops early or gives a labeler an error of exactly
-    0, these differ. ``initial_error`` is not taken.
+    Two labels are fitted as ``crowdjax.fit`` does, more by ``crowdjax.observation``, whose ``Fit`` is ``result_`` then.
 
     Attributes:
         n_iter: the most passes over the labels.
-        tol: stop where steps gain less than this share of the objective.
-        priors_: a Series ``prior`` by label: the share of either among the tasks.
+        tol: stop where steps gain less than this share of the log-density.
+        priors_: a Series ``prior`` by label: the share of each among the tasks.
+        loss_history_: what is climbed, after each pass, over the number of labels.
+    """
+
+    n_iter: int
+    tol: float
+
+    def _model(self, classes: pd.Index) -> Any:
+        """The model of ``crowdjax.observation``."""
+        raise NotImplementedError
+
+    def _found(self, votes, gold):
+        return super()._found(votes, gold) if len(votes.classes) == 2 else self._observed(votes, gold)
+
+    def _observed(self, votes: Votes, gold: Truths, start=None) -> Found:
+        """The fit by ``crowdjax.observation``."""
+        model = self._model(votes.classes)
+        labels = fits.labels_of(votes, gold)
+        start = None if start is None else start(labels, model)
+        found = fits.fit(labels, model, Solver(max_steps=self.n_iter, rtol=self.tol), start)
+        p = np.asarray(found.posterior, float)
+        right = votes.by_worker(p[votes.task, votes.label])
+        return Found(found, p, right, self._given(votes, model, found.params, right))
+
+    def _given(self, votes: Votes, model, params, right) -> Float[np.ndarray, "W L K"]:
+        return np.exp(np.asarray(model.table(params), float))
+
+    def _describe(self, votes, found):
+        super()._describe(votes, found)
+        fitted = self.result_ if isinstance(self.result_, Fit) else self.result_.fit
+        history = np.asarray(fitted.history, float)
+        self.loss_history_ = (history[~np.isnan(history)] / len(votes.label)).tolist()
+        self.priors_ = self.probas_.mean().rename("prior")
+
+    def _predict(self, votes):
+        if not isinstance(self.result_, Fit):
+            return super()._predict(votes)
+        n = np.arange(len(votes.workers))
+        known = np.where(n < len(self._workers), n, -1)
+        return fits.posterior(fits.labels_of(votes), self._model(self.classes_), self.result_.params, known)
+
+
+@dataclasses.dataclass(eq=False)
+class DawidSkene(Likelihood):
+    """The model of Dawid and Skene (1979): a matrix of chances for each worker, the shares of the classes learned.
+
+    The answers are those of the highest density, with more labels than two all but the highest likelihood: where
+    crowd-kit stops early, they differ. ``crowdjax.fit`` pools the workers, which is better where each gave few labels.
+
+    Attributes:
+        n_iter: the most passes over the labels.
+        tol: stop where steps gain less than this share of the log-density.
+        initial_error_strategy: of matrices to start from: ``assign`` them, or the ``addition`` of their counts to those
+            of the votes.
+        priors_: a Series ``prior`` by label: the share of each among the tasks.
+        loss_history_: what is climbed, after each pass, over the number of labels.
 
     Example:
         >>> DawidSkene(50).get_params()
-        {'n_iter': 50, 'tol': 1e-06}
+        {'n_iter': 50, 'tol': 1e-06, 'initial_error_strategy': None}
     """
 
     n_iter: int = 100
     tol: float = 1e-6
+    initial_error_strategy: Strategy | None = None
 
-    _model = "dawid-skene"
-    _prior: ClassVar[float | str] = "learn"
+    def fit(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> Self:
+        """Fits the model.
 
-    def _settings(self) -> dict[str, Any]:
-        solver = factor.Solver(max_steps=self.n_iter, rtol=self.tol)
-        return {"model": self._model, "class_prior": self._prior, "solver": solver}
+        Args:
+            data: columns task, worker and label, a row for each judgement.
+            true_labels: the label of some tasks, where known, by task.
+            initial_error: chances, or counts, to start from: rows by worker and label given, a column for each true
+                label. To ``assign`` it must have all workers.
 
-    def _describe(self, votes: Votes) -> None:
-        super()._describe(votes)
-        self.priors_ = self.probas_.mean().rename("prior")
+        Raises:
+            InputError: as in :meth:`Estimator.fit`; not such a frame of chances.
+        """
+        self._start = self._checked(initial_error)
+        return super().fit(data, true_labels)
+
+    def fit_predict(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> pd.Series:
+        """:meth:`fit`, then ``labels_``."""
+        return self.fit(data, true_labels, initial_error).labels_
+
+    def fit_predict_proba(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> pd.DataFrame:
+        """:meth:`fit`, then ``probas_``."""
+        return self.fit(data, true_labels, initial_error).probas_
+
+    def _checked(self, errors: pd.DataFrame | None) -> pd.DataFrame | None:
+        if errors is None:
+            return None
+        if self.initial_error_strategy not in get_args(Strategy):
+            got, allowed = self.initial_error_strategy, ", ".join(get_args(Strategy))
+            raise InputError(f"initial_error_strategy: got {got!r} with initial_error; allowed: {allowed}")
+        if list(getattr(getattr(errors, "index", None), "names", [])) != ["worker", "label"]:
+            raise InputError(
+                "initial_error: allowed: a frame by worker and label (a MultiIndex), columns by true label"
+            )
+        return errors
+
+    def _model(self, classes):
+        return nominal.DawidSkene(pooling=(HARDLY, HARDLY), strength=0.0)
+
+    def _settings(self):
+        return _api_settings(self, "dawid-skene", "learn")
+
+    def _found(self, votes, gold):
+        if self._start is None:
+            return super()._found(votes, gold)
+        import pandas as pd
+
+        add = self.initial_error_strategy == "addition"
+        errors, rows = self._start, pd.MultiIndex.from_product([votes.workers, votes.classes])
+        absent = votes.workers[~votes.workers.isin(errors.index.get_level_values(0))]
+        if len(absent) and not add:
+            raise InputError(f"initial_error: none of worker {absent[0]}; allowed with assign: those of all workers")
+        matrices = errors.reindex(index=rows, columns=votes.classes, fill_value=0).to_numpy(float)
+        matrices = matrices.reshape(len(votes.workers), -1, len(votes.classes))
+        if not (matrices >= 0).all():
+            raise InputError("initial_error: got a number below 0, or none; allowed: chances, or counts")
+        return self._observed(votes, gold, lambda labels, model: fits.start_at(labels, model, matrices, add=add))
 
 
 @dataclasses.dataclass(eq=False)
-class OneCoinDawidSkene(DawidSkene):
-    """Every worker has one chance of being right, whatever the truth; the share of either class is learned.
+class OneCoinDawidSkene(Likelihood):
+    """Every worker has one chance of being right, whatever the truth; the shares of the classes are learned.
+
+    Attributes:
+        n_iter: the most passes over the labels.
+        tol: stop where steps gain less than this share of the log-density.
+        priors_: a Series ``prior`` by label: the share of each among the tasks.
+        loss_history_: what is climbed, after each pass, over the number of labels.
 
     Example:
         >>> OneCoinDawidSkene(n_iter=50)
         OneCoinDawidSkene(n_iter=50, tol=1e-06)
     """
 
-    _model = "one-coin"
+    n_iter: int = 100
+    tol: float = 1e-6
+
+    def _model(self, classes):
+        return nominal.OneCoin(skill=(1.0, 2.0), population="fixed", strength=0.0)
+
+    def _settings(self):
+        return _api_settings(self, "one-coin", "learn")
 
 
 @dataclasses.dataclass(eq=False)
-class GLAD(DawidSkene):
-    """Workers' abilities and tasks' difficulties (Whitehill et al. 2009): P(right) = σ(α_i exp(b_j)), both classes
-    alike.
+class GLAD(Likelihood):
+    """Workers' abilities and tasks' difficulties (Whitehill et al. 2009): P(right) = σ(α_i exp(b_j)), errors alike.
 
     Attributes:
+        n_iter: the most passes over the labels.
+        tol: stop where steps gain less than this share of the log-density.
+        silent: not used; nothing is printed.
+        labels_priors: a Series, the chances of the labels; by default all alike.
+        alphas_priors_mean, betas_priors_mean: not taken; the means are 1.
+        m_step_max_iter, m_step_tol: not used; there is no M-step, all is climbed at once.
         alphas_: a Series ``alpha`` by worker.
         betas_: a Series ``beta`` by task: b_j.
+        priors_: a Series ``prior`` by label: ``labels_priors``.
+        loss_history_: what is climbed, after each pass, over the number of labels.
 
     Example:
-        >>> GLAD()
-        GLAD(n_iter=100, tol=1e-06)
+        >>> GLAD(50).n_iter
+        50
     """
 
-    _model = "glad"
-    _prior = 0.5
+    n_iter: int = 100
+    tol: float = 1e-6
+    silent: bool = True
+    labels_priors: pd.Series | None = None
+    alphas_priors_mean: None = None
+    betas_priors_mean: None = None
+    m_step_max_iter: int = 25
+    m_step_tol: float = 1e-2
+
     _by_id = True
 
-    def _describe(self, votes: Votes) -> None:
+    def _found(self, votes, gold):
+        for name in ("alphas_priors_mean", "betas_priors_mean"):
+            if getattr(self, name) is not None:
+                raise InputError(f"{name}: allowed: None; the means are 1")
+        return super()._found(votes, gold) if self.labels_priors is None else self._observed(votes, gold)
+
+    def _prior(self, classes: pd.Index) -> np.ndarray:
+        if self.labels_priors is None:
+            return np.full(len(classes), 1 / len(classes))
+        prior = series(self.labels_priors, "labels_priors", "label").reindex(classes).to_numpy(float)
+        if not ((prior > 0).all() and abs(prior.sum() - 1) < 1e-6):
+            raise InputError("labels_priors: allowed: a chance above 0 for each label, that add up to 1")
+        return prior
+
+    def _model(self, classes):
+        return Glad(class_prior=tuple(self._prior(classes).tolist()))
+
+    def _settings(self):
+        return _api_settings(self, "glad", 0.5)
+
+    def _given(self, votes, model, params, right):
+        k = len(votes.classes)
+        right = right[:, None, None]
+        return np.where(np.eye(k, dtype=bool), right, (1 - right) / (k - 1))
+
+    def _describe(self, votes, found):
         import pandas as pd
 
-        super()._describe(votes)
-        weights = self.result_.fit.weights
-        alpha, beta = (np.asarray(side.free[:, 0], float) for side in (weights.labeler, weights.instance))
-        self.alphas_ = _by_worker(votes, alpha, "alpha")
-        self.betas_ = pd.Series(beta, votes.tasks.rename("task"), name="beta")
-        self.priors_ = pd.Series(0.5, votes.classes.rename("label"), name="prior")
+        super()._describe(votes, found)
+        if isinstance(self.result_, Fit):
+            alpha, beta = (self.result_.params[side]["own"] for side in ("alpha", "beta"))
+        else:
+            weights = self.result_.fit.weights
+            alpha, beta = weights.labeler.free, weights.instance.free
+        self.alphas_ = by_worker(votes, np.asarray(alpha[:, 0], float), "alpha")
+        self.betas_ = pd.Series(np.asarray(beta[:, 0], float), votes.tasks.rename("task"), name="beta")
+        self.priors_ = pd.Series(self._prior(votes.classes), votes.classes.rename("label"), name="prior")
 
 
-def _answers(votes: Votes, result: api.Prediction) -> Answers:
-    return _of_probabilities(votes, np.asarray(result.instances["probability"], float))
-
-
-def _shares(votes: Votes, weights: np.ndarray) -> Answers:
-    """The shares of votes, each with its worker's weight."""
-    each = weights[votes.worker]
-    total = np.bincount(votes.task, each)
-    empty = np.flatnonzero(total <= 0)
-    if empty.size:
-        raise InputError(f"skills: those of the workers on task {votes.tasks[empty[0]]!s} add up to 0")
-    return _of_probabilities(votes, np.bincount(votes.task, each * votes.label) / total)
-
-
-def _of_probabilities(votes: Votes, p: np.ndarray) -> Answers:
-    """The answers about tasks whose greater label has the probabilities p."""
-    import pandas as pd
-
-    tasks = votes.tasks.rename("task")
-    labels = pd.Series(votes.classes[(p > 0.5).astype(int)], tasks, name="agg_label")
-    return Answers(labels, pd.DataFrame(np.c_[1 - p, p], tasks, votes.classes.rename("label")))
-
-
-def _by_worker(votes: Votes, values: np.ndarray, name: str) -> pd.Series:
-    import pandas as pd
-
-    return pd.Series(values, votes.workers.rename("worker"), name=name)
-
-
+def _api_settings(estimator: Likelihood, model: str, class_prior: float | str) -> dict[str, Any]:
+    solver = factor.Solver(max_steps=estimator.n_iter, rtol=estimator.tol)
+    return {"model": model, "class_prior": class_prior, "solver": solver}

@@ -169,9 +169,7 @@ Order = Annotated[
 Truth = Annotated[
     str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="What the truth can be, if labels say more")
 ]
-Classes = Annotated[
-    str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="nominal, ordinal (grades) or exchangeable (a quiz)")
-]
+Classes = Annotated[str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="nominal, ordinal or exchangeable")]
 Missing = Annotated[
     str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Values that are no label: unsure,skip")
 ]

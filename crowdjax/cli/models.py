@@ -36,7 +36,7 @@ from crowdjax.cli.common import (
 )
 from crowdjax.cli.progress import progress_bar
 
-MODELS = "majority, one-coin, dawid-skene, glad, glad-linear, factor, integrated or auto"
+MODELS = "majority, one-coin, biased-coin, dawid-skene, glad, factor, graded, integrated or auto"
 
 
 def fit(
@@ -65,16 +65,16 @@ def fit(
     ] = "count",
     solver: Annotated[
         str | None,
-        typer.Option(metavar="NAME", rich_help_panel=FITTING, help="em, lbfgs, em-cg or em-bound; default auto"),
+        typer.Option(metavar="NAME", rich_help_panel=MODEL, help="em, lbfgs, em-cg or em-bound; default auto"),
     ] = None,
     restarts: Annotated[
         int | None,
-        typer.Option(metavar="N", rich_help_panel=FITTING, help="With 2 factors or more: starts; default 4"),
+        typer.Option(metavar="N", rich_help_panel=MODEL, help="With 2 factors or more: starts; default 4"),
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            metavar="N", rich_help_panel=FITTING, min=0, max=2**32 - 1, help="With 2 factors or more: draws the starts"
+            metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="With 2 factors or more: draws the starts"
         ),
     ] = None,
     columns: Columns = None,
@@ -87,11 +87,11 @@ def fit(
     classes: Classes = "nominal",
     minibatch: Annotated[
         int | None,
-        typer.Option(metavar="N", rich_help_panel=FITTING, help="Labels in memory at a time; LABELS may be larger"),
+        typer.Option(metavar="N", rich_help_panel=MODEL, help="Labels in memory at a time; LABELS may be larger"),
     ] = None,
     devices: Annotated[
         int | None,
-        typer.Option(metavar="N", rich_help_panel=FITTING, min=1, help="Devices or cores; default: all that pay"),
+        typer.Option(metavar="N", rich_help_panel=MODEL, min=1, help="Devices or cores; default: all that pay"),
     ] = None,
     boundary: Annotated[
         str | None,
@@ -103,7 +103,7 @@ def fit(
     ] = None,
     report: Report = False,
 ) -> None:
-    """Fit a model to LABELS; write instances.parquet, labelers.parquet, fit.json and the fit itself to a folder.
+    """Fit a model to LABELS; write the answers, the labelers and the fit to a folder.
 
     Example: crowdjax fit labels.csv --model glad --out result
     """
@@ -118,20 +118,20 @@ def fit(
             restarts=restarts,
             **({} if seed is None else {"seed": seed}),
             positive=positive,
+            order=values_of(order),
+            truth=values_of(truth),
+            classes=classes,
             devices=devices,
         )
         reading = reading_of(columns, form, missing, no_header, score_columns)
-        said = dict(classes=classes, order=values_of(order), truth=values_of(truth))
         tables = dict(labeler_features=labeler_features, instance_features=instance_features, gold=gold, scores=scores)
         if minibatch is None:
-            settings |= said
             with progress_bar() as progress:
                 result = api.fit(labels, model, **settings, **tables, **reading, boundary=boundary, progress=progress)
             result.save(out, report=report)
         else:
             no_pieces = {"boundary": boundary, "from": None if form == "long" else form, "report": report or None}
             no_pieces |= {"missing": missing, "no-header": no_header or None, "score-columns": score_columns}
-            no_pieces |= {"order": order, "truth": truth, "classes": None if classes == "nominal" else classes}
             settings["columns"] = reading["columns"]
             _refuse_with_minibatch(tables | no_pieces)
             with progress_bar() as progress:

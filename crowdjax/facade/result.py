@@ -154,6 +154,12 @@ class Result(Prediction):
         answers = answer_table(io.ids(triples.index, "instance"), found.posterior, self.index.classes)
         return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
 
+    def checks(self, table, **settings) -> Prediction:
+        """What the fit misses: its labels beside replicates that it would give (``crowdjax.facade.checks.check``)."""
+        from crowdjax.facade.checks import check  # which knows results
+
+        return check(self, table, **settings)
+
     def params_for(self, index: LabelIndex) -> Params:
         """The parameters for other labelers and instances, matched by id, to start a fit from."""
         known = {side: io.positions(io.ids(index, side), io.ids(self.index, side)) for side in ("labeler", "instance")}

@@ -10,6 +10,7 @@ from crowdjax.observation.nominal import BiasedCoin, ClassSkill, DawidSkene, Log
 from crowdjax.observation.summaries import Summary, labeler_summary
 from crowdjax.observation.table import evidence, table_pass, tally, vote_shares
 from crowdjax.observation.unseen import predict_new, rows_of_labelers
+from crowdjax.observation.voted import fit_voted, fit_voted_jit, voted_pass
 
 __all__ = [
     "BiasedCoin",
@@ -28,6 +29,8 @@ __all__ = [
     "evidence",
     "fit",
     "fit_jit",
+    "fit_voted",
+    "fit_voted_jit",
     "labeler_summary",
     "predict",
     "predict_new",
@@ -35,4 +38,5 @@ __all__ = [
     "table_pass",
     "tally",
     "vote_shares",
+    "voted_pass",
 ]

@@ -198,17 +198,19 @@ class Factor(eqx.Module):
 
     def diagonal(self, params, curved: Factors):
         """About how much the evidence curves in every number, given how much it does in the factors."""
-        square = lambda x: None if x is None else _with_constant(x) ** 2  # noqa: E731
 
-        def pull(name, x, c):
-            columns = None if x is None else jnp.matmul(x.T, c, precision=PRECISION)
-            return {kind: c if kind in ("own", "logits") else columns for kind in params[name]}
+        def pull(name, features, c):
+            each = {"own": lambda: c, "logits": lambda: c}
+            each["columns"] = lambda: jnp.matmul((_with_constant(features) ** 2).T, c, precision=PRECISION)
+            return {kind: each[kind]() for kind in params[name]}
 
-        labelers, instances = square(self.labeler_features), square(self.instance_features)
-        of_data = {"alpha": pull("alpha", labelers, curved.alpha), "beta": pull("beta", instances, curved.beta)}
-        of_data["classes"] = pull("classes", instances, curved.log_prior)
+        of_data = {
+            "alpha": pull("alpha", self.labeler_features, curved.alpha),
+            "beta": pull("beta", self.instance_features, curved.beta),
+            "classes": pull("classes", self.instance_features, curved.log_prior),
+        }
         if self.bias is not None:
-            of_data["gamma"] = pull("gamma", labelers, curved.gamma)
+            of_data["gamma"] = pull("gamma", self.labeler_features, curved.gamma)
         return of_data
 
     def precision(self, params):

@@ -151,7 +151,7 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
     first = model.start(labels, votes) if start is None else start
     first = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), first)
     x0, unravel = ravel_pytree(first)
-    scale = _scale(labels, model, first)
+    scale = scale_of(labels, model, first)
 
     def at_votes(params: Params) -> Params:
         """The maximum of Q where the classes are the shares of votes."""
@@ -237,8 +237,15 @@ def _across(labels: Labels, model: Observation, params: Params, counts, points):
     return labels.across((counts, points))
 
 
-def _scale(labels: Labels, model: Observation, params: Params) -> Float[Array, " P"]:
-    """About how much the objective curves in each parameter: by the labels that it has a say in."""
+def scale_of(labels: Labels, model: Observation, params: Params) -> Float[Array, " P"]:
+    """About how much the objective curves in each parameter: by the labels that it has a say in.
+
+    Example: a labeler of two labels
+        >>> from crowdjax.observation import Majority
+        >>> labels, model = Labels.from_arrays([0, 0], [0, 1], [2, 2], n_values=3), Majority()
+        >>> scale_of(labels, model, {"skill": jnp.ones(1), "classes": jnp.zeros(3)}).tolist()
+        [1.5, 1.5, 1.5, 1.5]
+    """
 
     def block(sums, xs, size):
         labeler, instance, _, counts, start, _ = xs

@@ -169,6 +169,10 @@ class Majority(Nominal):
     def table(self, params):
         return coin_table(*self.coin(params), params["classes"].shape[0])
 
+    def coin_step(self, params, right, total) -> dict:
+        """The M-step in the labelers from how many of their labels are right."""
+        return {}
+
     def beta(self, params, counts):
         """What the labels say beside one label in each class, P(label | class) being the same for all before."""
         return counts + jnp.exp(self.table(params))

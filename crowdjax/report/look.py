@@ -14,6 +14,7 @@ from crowdjax.report.fit import about, columns
 MOST = 300
 MEANING = {
     "share of yes": "whether the crowd says yes as often as the model makes it",
+    "label shares": "whether every value is given as often as the model makes it",
     "vote counts": "whether the instances' shares of yes are spread as the model spreads them",
     "agreement": "whether labelers agree more than the instances explain, which makes probabilities too sure",
     "schools": "whether groups of labelers read the instances another way than the others",
@@ -56,6 +57,8 @@ def of_look(record: Mapping[str, Any], people: pa.Table, things: pa.Table) -> Pa
 
 
 def _schools(record, people: pa.Table) -> list:
+    if "school" not in people.column_names:  # of more than two classes
+        return [Prose(["Schools of thought are looked for in fits of two classes by the models integrated and auto."])]
     data = {name: people[name].to_pylist() for name in people.column_names}
     order = np.lexsort((-np.asarray(data["n_labels"], float), np.asarray(data["school"]) == 0))[:MOST]
     ends = ("informedness", "informedness_lower", "informedness_upper")

@@ -1,0 +1,58 @@
+"""Fits of the models of ``crowdjax.observation`` to votes, and what they say of other votes."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from crowdjax.adapters.frames import Votes
+from crowdjax.answers import FitError
+from crowdjax.labels import Labels
+from crowdjax.observation import (
+    Fit,
+    Observation,
+    Params,
+    Solver,
+    fit_jit,
+    predict,
+    rows_of_labelers,
+    tally,
+    vote_shares,
+)
+from crowdjax.optimize import MEANING, STOPPED
+
+FLOOR = 1e-10  # least chance of a label in a matrix to start from
+
+
+def labels_of(votes: Votes, gold: dict[str, np.ndarray] | None = None) -> Labels:
+    """The votes as the kernels take them; gold clamps."""
+    truth = None
+    if gold is not None:
+        truth = np.full(len(votes.tasks), np.nan)
+        truth[gold["instance"]] = gold["label"]
+    sizes = dict(n_labelers=len(votes.workers), n_instances=len(votes.tasks), n_values=len(votes.classes))
+    return Labels.from_arrays(votes.worker, votes.task, votes.label, gold=truth, **sizes)
+
+
+def fit(labels: Labels, model: Observation, solver: Solver, start: Params | None = None) -> Fit:
+    """The fit, if its answer is usable."""
+    found = fit_jit(labels, model, start, solver)
+    if int(found.code) > STOPPED or not np.isfinite(float(found.objective)):
+        raise FitError(f"the fit failed: {MEANING[int(found.code)]}")
+    return found
+
+
+def start_at(labels: Labels, model, matrices: Float[np.ndarray, "W L K"], *, add: bool):
+    """Parameters of Dawid and Skene's model to start from: these matrices, or these counts and those of the votes."""
+    votes = eqx.filter_jit(vote_shares)(labels)
+    counts = matrices + eqx.filter_jit(tally)(labels, votes) if add else matrices
+    shares = votes.mean(0)
+    return {**model.start(labels, votes), "rows": jnp.log(counts + FLOOR), "classes": jnp.log(shares)}
+
+
+def posterior(labels: Labels, model: Observation, params: Params, known: np.ndarray) -> Float[np.ndarray, "I K"]:
+    """P(z_j = k | labels) of other instances, where labeler i is the known[i]-th of the fit; -1: one that is new."""
+    params = rows_of_labelers(model, params, known, np.full(labels.n_instances, -1))
+    return np.asarray(eqx.filter_jit(predict)(labels, model, params).posterior, float)

@@ -1,0 +1,186 @@
+"""What a fit misses in its labels: results of looking inside, and the look at fits of registered models."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+import pyarrow as pa
+
+from crowdjax import io, results
+from crowdjax import report as reports
+from crowdjax.answers import Prediction, labels_of_labelers, shown
+from crowdjax.facade.result import Result
+from crowdjax.formats import Form
+from crowdjax.labels import InputError, Labels
+from crowdjax.observation.checks import LEVEL, checks
+from crowdjax.roles import Columns
+from crowdjax.settings import seed_of, whole
+from crowdjax.tables import kind_of
+
+MOST_LABELS = 200_000  # of more, a part is looked at: a replicate costs two passes over the points
+
+SAID = {
+    "label shares": "The labels are shared out over their values otherwise than the model expects (p = {p:.2f}).",
+    "vote counts": "Instances' votes agree more, or less, than the model expects (p = {p:.2f}).",
+    "agreement": "Labelers agree more than the instances' classes explain: they share errors that the model takes for "
+    "independent, and its probabilities are too sure (p = {p:.2f}).",
+}
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class LookResult(Prediction):
+    """What looking inside found.
+
+    Attributes:
+        instances: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd),
+            surprising; null for instances that were not looked at.
+        record: what ``look.json`` holds: checks, schools, settings, warnings.
+        labelers: labeler, n_labels, informedness with its interval and kind, as in the fit; school: 0 for none, k
+            and -k for the two sides of the k-th.
+
+    Example:
+        >>> import numpy as np, crowdjax
+        >>> rng = np.random.default_rng(0)
+        >>> table = {"labeler": np.tile(np.arange(8), 30), "instance": np.repeat(np.arange(30), 8)}
+        >>> table["label"] = (np.repeat(rng.integers(0, 2, 30), 8) ^ (rng.random(240) < 0.2)).astype(int)
+        >>> found = crowdjax.look(crowdjax.fit(table, "auto"), table, replicates=19)
+        >>> found.record["n_looked_at"], [check["name"] for check in found.record["checks"]][:2]
+        (30, ['share of yes', 'vote counts'])
+    """
+
+    labelers = shown("labelers")
+    _title = "Look inside a fit of"
+
+    def _facts(self) -> dict[str, str]:
+        failed = [check["name"] for check in self.record["checks"] if check["failed"]]
+        checks = f"{len(failed)} of {len(self.record['checks'])} failed{': ' * bool(failed)}{', '.join(failed)}"
+        looked = f"{self.record['n_surprising']:,} of {self.record['n_looked_at']:,} instances looked at"
+        return {"checks": checks, "surprising": looked}
+
+    def page(self) -> reports.Page:
+        """The report: a page of what was found (docs/reports.md)."""
+        return reports.of_look(self.record, self.tables["labelers"], self.tables["instances"])
+
+    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
+        """Writes ``look.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder, all or nothing.
+
+        Args:
+            report: whether to write ``report.html`` as well (:meth:`page`).
+        """
+        with results.new_result(out, self.record, "look.json") as folder:
+            self.write_tables(folder)
+            if report:
+                reports.write(self.page(), folder)
+
+
+def check(
+    result: Result,
+    table,
+    *,
+    columns: Columns | None = None,
+    form: Form | None = None,
+    missing: Sequence[Any] = (),
+    header: bool = True,
+    replicates: int = 99,
+    seed: int = 0,
+) -> LookResult:
+    """Compares the labels of a fit with replicates that the fitted model gives (``crowdjax.observation.checks``).
+
+    Args:
+        result: of a registered model.
+        table, columns, form, missing, header: the labels of that fit, as there.
+        replicates: how many to draw; p-values are multiples of 1 / (1 + replicates).
+        seed: of the draws; the same seed gives the same answer.
+
+    Raises:
+        InputError: labelers or instances are not those of the fit; fewer than 19 replicates.
+    """
+    started = time.perf_counter()
+    replicates = whole("replicates", replicates, 19, or_else=f"since with fewer no p-value reaches {LEVEL}")
+    seed = seed_of(seed)
+    said, tables = io.open_tables(columns)
+    triples = io.read_triples(table, columns=said, form=form, missing=missing, header=header, like=result.index)
+    for side in ("labelers", "instances"):
+        if not np.array_equal(getattr(triples.index, side), getattr(result.index, side)):
+            raise InputError(f"labels: the {side} are not those of the fit; checks take the labels that were fitted")
+    labels = triples.labels(repeats=result.record["repeats"])
+    mapping = io.mapping(triples, tables)
+    part, drawn = part_of(labels, seed)
+    if len(drawn) < labels.n_instances and hasattr(result.model, "factors"):
+        raise InputError(f"labels: {result.record['n_labels']:,}; allowed with a model of factors: {MOST_LABELS:,}")
+    found = checks(jax.random.key(seed), part, result.model, result.fit.params, replicates)
+    surprising = _discoveries(found.surprise)
+    n_labels = np.bincount(labels.instance, labels.counts > 0, labels.n_instances).astype(np.int64)
+    failed = [one for one in found.checks if one.p <= LEVEL]
+    warnings = [SAID[one.name].format(**one._asdict()) for one in failed]
+    if len(drawn) < labels.n_instances:
+        warnings.append(f"Looked at {len(drawn)} of {labels.n_instances} instances, drawn at random.")
+    record = {
+        "model": result.record["model"],
+        **{f"n_{what}": result.record[f"n_{what}"] for what in ("labels", "labelers", "instances")},
+        "columns": mapping,
+        "level": result.record["level"],
+        "replicates": replicates,
+        "seed": seed,
+        "checks": [{**one._asdict(), "failed": one in failed} for one in found.checks],
+        "schools": [],
+        "n_looked_at": len(drawn),
+        "n_surprising": int(surprising.sum()),
+        "seconds": time.perf_counter() - started,
+        "warnings": warnings,
+    }
+    accuracy = {name: result.tables["labelers"][name] for name in ("accuracy", "lower", "upper")}
+    labelers = pa.table(
+        {"labeler": io.ids(triples.index, "labeler"), "n_labels": labels_of_labelers(labels), **accuracy}
+    )
+    instances = pa.table(
+        {
+            "instance": io.ids(triples.index, "instance"),
+            "n_labels": n_labels,
+            "surprise": at_places(drawn, found.surprise, labels.n_instances),
+            "surprising": at_places(drawn, surprising, labels.n_instances),
+        }
+    )
+    return LookResult({"instances": instances, "labelers": labelers}, record, kind_of(table, triples.roles))
+
+
+def _discoveries(p: np.ndarray) -> np.ndarray:
+    """Which p-values are discoveries where a share of LEVEL of them may be false (Benjamini and Hochberg 1995)."""
+    ranked = np.sort(p)
+    below = np.flatnonzero(ranked <= LEVEL * np.arange(1, len(p) + 1) / len(p))
+    return p <= (ranked[below[-1]] if below.size else -1.0)
+
+
+def part_of(labels: Labels, seed: int) -> tuple[Labels, np.ndarray]:
+    """(the labels of as many instances, drawn at random, as have ``MOST_LABELS``, which instances these are)."""
+    real, n = np.asarray(labels.counts) > 0, labels.n_instances
+    if real.sum() <= MOST_LABELS:
+        return labels, np.arange(n)
+    drawn = np.random.default_rng(seed).choice(n, max(1, int(n * MOST_LABELS / real.sum())), replace=False)
+    drawn.sort()
+    place = np.full(n, -1)
+    place[drawn] = np.arange(len(drawn))
+    kept = np.flatnonzero(real & (place[labels.instance] >= 0))
+    return Labels.from_arrays(
+        labels.labeler[kept],
+        place[labels.instance[kept]],
+        labels.label[kept],
+        weight=labels.counts[kept],
+        n_labelers=labels.n_labelers,
+        n_instances=len(drawn),
+        n_values=labels.n_values,
+        n_classes=labels.n_classes,
+    ), drawn
+
+
+def at_places(places: np.ndarray, values: np.ndarray, n: int) -> pa.Array:
+    """The values at their places, null elsewhere."""
+    out, missing = np.zeros(n, values.dtype), np.ones(n, bool)
+    out[places], missing[places] = values, False
+    return pa.array(out, mask=missing)

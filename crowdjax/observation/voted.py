@@ -1,0 +1,278 @@
+"""Hundreds of classes: coins, whose pass knows of each instance only the classes that were voted for, and a rest.
+
+A labeler's label is right with the log-probability r_i and any one wrong label has w_i. With S_jk = Σ_i c_ij [L_ij = k]
+(r_i - w_i), the sum over the votes for class k,
+
+    h_jk = log π_k + Σ_i c_ij w_i + S_jk      S_jk = 0 where nobody voted for k
+    evidence = Σ_j [ Σ_i c_ij w_i + log( Σ_{k voted} π_k exp S_jk + 1 - Σ_{k voted} π_k ) ]
+
+exactly (but for the rounding of 1 - Σ π_k), with a few numbers a label, however many classes there are, where
+``crowdjax.observation.table`` needs [W, K, K] and [I, K] numbers. Models are those with ``coin(params) -> (r, w)`` and
+``coin_step``: majority and one-coin.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float, Int
+
+from crowdjax import optimize
+from crowdjax.labels import InputError, Labels
+from crowdjax.observation.contract import Observation, Params
+from crowdjax.observation.fit import Fit, Solver, scale_of
+from crowdjax.segments import sum_by, sum_many, total
+
+TOP = 5  # classes of each instance that a fit tells the probabilities of
+
+
+class VotedPass(NamedTuple):
+    """What one pass gives: sums over the instances of this shard, and what is of each label and instance.
+
+    Attributes:
+        value: the evidence.
+        own: P(z_j = L_n | labels) of each label's own class, 0 for padding.
+        rest: P(z_j = k | labels) / π_k of a class k without a vote; 0 where there is none or gold is known.
+        right: Σ_n c_n own_n of each labeler: how many of his labels are right.
+        points: expected instances of each class.
+
+    Example:
+        >>> VotedPass._fields
+        ('value', 'own', 'rest', 'right', 'points')
+    """
+
+    value: Float[Array, ""]
+    own: Float[Array, " N"]
+    rest: Float[Array, " I"]
+    right: Float[Array, " W"]
+    points: Float[Array, " K"]
+
+
+def first_votes(labels: Labels) -> Int[Array, " N"]:
+    """Of each label the first one of the same class on the same instance. Where that is itself it stands for all.
+
+    It depends on no parameter: a fit finds it once, by sorting.
+
+    Example:
+        >>> first_votes(Labels.from_arrays([0, 1, 2, 0], [0, 0, 0, 1], [4, 7, 4, 4], n_values=9)).tolist()
+        [0, 1, 0, 3]
+    """
+    place = jnp.arange(labels.label.shape[0], dtype=jnp.int32)
+    instance, label, order = jax.lax.sort((jnp.asarray(labels.instance), jnp.asarray(labels.label), place), num_keys=2)
+    new = (jnp.diff(instance, prepend=-1) != 0) | (jnp.diff(label, prepend=-2) != 0)
+    return jnp.zeros_like(place).at[order].set(order[jax.lax.cummax(jnp.where(new, place, 0))])
+
+
+def voted_pass(
+    labels: Labels,
+    right: Float[Array, " W"],
+    wrong: Float[Array, " W"],
+    log_prior: Float[Array, " K"],
+    first: Int[Array, " N"] | None = None,
+) -> VotedPass:
+    """Evidence, posteriors and sufficient statistics of coins, as ``table_pass`` gives them.
+
+    Args:
+        labels: N stored triples of W labelers and I instances; gold clamps.
+        right, wrong: log P(the right label) and log P(any one wrong label) of each labeler.
+        log_prior: log π.
+        first: of :func:`first_votes`.
+
+    Example: two of three labelers agree, each right three times in four; nobody voted for the other 97 classes
+        >>> labels = Labels.from_arrays([0, 1, 2], [0, 0, 0], [4, 7, 4], n_values=99)
+        >>> right, wrong = jnp.log(jnp.full(3, 0.75)), jnp.log(jnp.full(3, 0.25 / 98))
+        >>> found = voted_pass(labels, right, wrong, jnp.log(jnp.full(99, 1 / 99)))
+        >>> print(found.own.round(3), found.right.round(3), round(float(found.points.sum()), 3))
+        [0.997 0.003 0.997] [0.997 0.003 0.997] 1.0
+    """
+    dtype, n_classes = log_prior.dtype, log_prior.shape[0]
+    first = first_votes(labels) if first is None else first
+    real, instance, counts = jnp.asarray(labels.real), jnp.asarray(labels.instance), labels.counts.astype(dtype)
+    label = jnp.maximum(jnp.asarray(labels.label), 0).astype(jnp.int32)
+    stands = real & (first == jnp.arange(first.shape[0]))
+    of_instance = partial(sum_by, index=instance, size=labels.n_instances, ordered=True)
+
+    prior = jnp.exp(log_prior)
+    of_labels = counts * wrong[labels.labeler], counts * (right - wrong)[labels.labeler]
+    t = log_prior[label] + jnp.zeros_like(counts).at[first].add(of_labels[1], mode="promise_in_bounds")
+    weight = jnp.where(stands, prior[label], 0)
+    n_voted, voted = of_instance(stands.astype(jnp.int32)), of_instance(weight)
+    left = jnp.where(n_voted < n_classes, jnp.maximum(prior.sum() - voted, 0), 0)
+    if labels.gold is not None:
+        gold = jnp.asarray(labels.gold).astype(jnp.int32)
+        known, agrees = gold >= 0, (gold[instance] < 0) | (gold[instance] == label)
+        among = of_instance((stands & agrees).astype(jnp.int32)) > 0
+        stands &= agrees
+        left = jnp.where(known, jnp.where(among, 0, prior[jnp.maximum(gold, 0)]), left)
+    t = jnp.where(stands, t, -jnp.inf)
+    floor = jnp.where(left > 0, 0.0, -jnp.inf).astype(dtype)
+    top = floor.at[instance].max(jax.lax.stop_gradient(t), indices_are_sorted=True, mode="promise_in_bounds")
+    e = jnp.exp(t - top[instance])
+    odds = jnp.exp(-top)  # of the rest
+    s = of_instance(e) + left * odds
+    shared = jnp.ones(labels.n_instances, dtype) if labels.shard is None else labels.shard.real.astype(dtype)
+    value = total(shared * (of_instance(of_labels[0]) + top + jnp.log(s)))
+
+    free = jnp.where(left > 0, odds / s, 0)
+    free = free if labels.gold is None else jnp.where(known, 0, free)
+    own = (e / s[instance])[first]
+    votes = jnp.where(stands, shared[instance] * (own - free[instance] * prior[label]), 0)
+    points = prior * total(shared * free) + sum_many(votes, label, n_classes)
+    if labels.gold is not None:
+        points += sum_many(jnp.where(known & ~among, shared, 0), jnp.maximum(gold, 0), n_classes)
+    return VotedPass(value, own, free, sum_many(counts * own, labels.labeler, labels.n_labelers), points)
+
+
+def top_classes(
+    labels: Labels, found: VotedPass, log_prior: Float[Array, " K"], first: Int[Array, " N"], n: int = TOP
+) -> tuple[Int[Array, "I n"], Float[Array, "I n"]]:
+    """The n likeliest classes of each instance and their probabilities, also of classes that nobody voted for.
+
+    The classes in order of their prior have ranks; of an instance whose votes have the ranks u_0 < u_1 < …, the class
+    that is number c among those without a vote has the rank c + Σ_m [u_m - m <= c].
+
+    Example:
+        >>> labels = Labels.from_arrays([0, 1, 2], [0, 0, 0], [4, 7, 4], n_values=9)
+        >>> log_prior, first = jnp.log(jnp.arange(1.0, 10) / 45), first_votes(labels)
+        >>> found = voted_pass(labels, jnp.log(jnp.full(3, 0.6)), jnp.log(jnp.full(3, 0.05)), log_prior, first)
+        >>> top_classes(labels, found, log_prior, first, 3)[0].tolist()
+        [[4, 7, 8]]
+    """
+    n_classes, n_instances = log_prior.shape[0], labels.n_instances
+    n, place = min(n, n_classes), jnp.arange(first.shape[0], dtype=jnp.int32)
+    instance, label = jnp.asarray(labels.instance), jnp.asarray(labels.label).astype(jnp.int32)
+    stands = (label >= 0) & (first == place)
+    of_instance = partial(sum_by, size=n_instances, ordered=True)
+    number, n_voted = of_instance(jnp.ones_like(place), instance), of_instance(stands.astype(jnp.int32), instance)
+    start, c = jnp.cumsum(number) - number, jnp.arange(n, dtype=jnp.int32)
+
+    _, p, of = jax.lax.sort((instance, jnp.where(stands, -found.own, 1), label), num_keys=3)
+    at = jnp.minimum(start[:, None] + c, place.shape[0] - 1)
+    voted = of[at], jnp.where(c < n_voted[:, None], -p[at], -1)
+
+    order = jnp.argsort(-log_prior, stable=True).astype(jnp.int32)
+    rank = jnp.zeros_like(order).at[order].set(jnp.arange(n_classes, dtype=jnp.int32))
+    _, u = jax.lax.sort((instance, jnp.where(stands, rank[label], n_classes)), num_keys=2)
+    before = u - (place - start[instance])
+    passed = ((before[:, None] <= c) & (u < n_classes)[:, None]).astype(jnp.int32)
+    ranks = c + of_instance(passed, instance)
+    others = jnp.where(ranks < n_classes, order[jnp.minimum(ranks, n_classes - 1)], -1)
+    p = jnp.where(others >= 0, found.rest[:, None] * jnp.exp(log_prior)[others], -1)
+    if labels.gold is not None:  # one that nobody voted for goes last but for its probability
+        gold = jnp.asarray(labels.gold).astype(jnp.int32)
+        lacks = (gold >= 0) & ~(voted[1] > 0).any(1)
+        others = others.at[:, -1].set(jnp.where(lacks & ~(others == gold[:, None]).any(1), gold, others[:, -1]))
+        p = jnp.where(lacks[:, None] & (others == gold[:, None]), 1, p)
+    classes, p = (jnp.concatenate(both, axis=1) for both in zip(voted, (others, p), strict=True))
+    p, classes = jax.lax.sort((-p, classes), dimension=1, num_keys=2)
+    return classes[:, :n], -p[:, :n]
+
+
+def vote_counts(labels: Labels, first: Int[Array, " N"], dtype=None) -> tuple[Float[Array, " W"], Float[Array, " K"]]:
+    """(right [W], points [K]) where the classes of an instance are the shares of its votes; sums of this shard.
+
+    As ``vote_shares``: gold counts as all votes, no vote as one of each class.
+
+    Example:
+        >>> labels = Labels.from_arrays([0, 1, 2], [0, 0, 0], [2, 1, 1], n_values=3)
+        >>> [round(float(v), 2) for v in vote_counts(labels, first_votes(labels))[1]]
+        [0.0, 0.67, 0.33]
+    """
+    dtype = dtype or jnp.result_type(float)
+    instance, counts, k = jnp.asarray(labels.instance), labels.counts.astype(dtype), labels.n_classes
+    label = jnp.maximum(jnp.asarray(labels.label), 0).astype(jnp.int32)
+    shared = jnp.ones(labels.n_instances, dtype) if labels.shard is None else labels.shard.real.astype(dtype)
+    number = sum_by(counts, instance, labels.n_instances, ordered=True)
+    each = counts / jnp.where(number > 0, number, 1)[instance]
+    own = jnp.zeros_like(counts).at[first].add(each, mode="promise_in_bounds")[first]
+    without = number == 0
+    if labels.gold is not None:
+        gold = jnp.asarray(labels.gold).astype(jnp.int32)
+        known = gold >= 0
+        own = jnp.where(known[instance], label == gold[instance], own)
+        each, without = jnp.where(known[instance], 0, each), without & ~known
+    points = sum_many(each * shared[instance], label, k) + (without * shared).sum() / k
+    if labels.gold is not None:
+        points += sum_many(known * shared, jnp.maximum(gold, 0), k)
+    return sum_many(counts * own, labels.labeler, labels.n_labelers), points
+
+
+def fit_voted(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:
+    """Fits a coin to labels of many classes by the EM of ``crowdjax.observation.fit``.
+
+    Args:
+        labels: of K classes and as many values; gold clamps.
+        model: one with ``coin`` and ``coin_step``: majority, one-coin.
+
+    Returns:
+        the same as ``fit``, but for the posterior: (classes [I, 5], probabilities [I, 5]), the likeliest first.
+
+    Raises:
+        InputError: the model is no coin, or the solver not EM.
+
+    Example: the third labeler contradicts the others
+        >>> from crowdjax.observation import OneCoin
+        >>> label = [0, 0, 1, 2, 2, 0, 1, 1, 2]
+        >>> labels = Labels.from_arrays([0, 1, 2] * 3, [0] * 3 + [1] * 3 + [2] * 3, label, n_values=500)
+        >>> fit_voted_jit(labels, OneCoin()).posterior[0][:, 0].tolist()
+        [0, 2, 1]
+    """
+    if not hasattr(model, "coin_step"):
+        raise InputError(f"{type(model).__name__}: no coin; allowed with so many classes: majority, one-coin")
+    if solver.method == "lbfgs":
+        raise InputError("method: got 'lbfgs'; allowed with so many classes: auto, em")
+    first = first_votes(labels)
+    n, at_votes = labels.counts.astype(jnp.result_type(float)), labels.across(vote_counts(labels, first))
+    number = labels.across(sum_many(n, labels.labeler, labels.n_labelers))
+
+    def m_step(params, right, points):
+        return params | model.coin_step(params, right, number) | model.classes_step(params, points)
+
+    if start is None:
+        params = model.start(dataclasses.replace(labels, shard=None), at_votes[1][None])
+        params = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), params)
+        params = m_step(params, *at_votes)
+    else:
+        params = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), start)
+    x0, unravel = ravel_pytree(params)
+    metric = scale_of(labels, model, params)
+
+    def at(params):
+        return voted_pass(labels, *model.coin(params), model.log_points(params), first)
+
+    def step(x):
+        params = unravel(x)
+        found = at(params)
+        new = ravel_pytree(m_step(params, *labels.across((found.right, found.points))))[0]
+        value = labels.across(found.value) + model.log_prior(params)
+        return optimize.Step(new, -value, metric * (x - new), None), metric
+
+    best = optimize.accelerate(step, x0, max_steps=solver.max_steps, rtol=solver.rtol)
+    params = unravel(best.x)
+    return Fit(
+        params=params,
+        posterior=top_classes(labels, at(params), model.log_points(params), first),
+        objective=-best.value,
+        log_likelihood=-best.value - model.log_prior(params),
+        code=best.code,
+        n_steps=best.n_steps,
+        history=-best.history,
+    )
+
+
+@partial(jax.jit, static_argnames=("model", "solver"))
+def fit_voted_jit(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:
+    """:func:`fit_voted`, compiled once for each shape, model and solver.
+
+    Example:
+        >>> from crowdjax.observation import Majority
+        >>> labels = Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 200, 200], n_values=300)
+        >>> fit_voted_jit(labels, Majority()).posterior[0][0, :2].tolist()
+        [200, 1]
+    """
+    return fit_voted(labels, model, start, solver)

@@ -1,0 +1,184 @@
+"""What is true of every model of the registry, through the one facade: a table over models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+import crowdjax
+from crowdjax.api import fit_large
+from crowdjax.facade.models import MODELS
+from crowdjax.labels import InputError
+
+NOMINAL = [name for name, entry in MODELS.items() if "nominal" in entry.kinds]
+ADD_UP = [name for name in NOMINAL if name not in ("glad", "factor", "integrated", "auto")]  # no numbers by instance
+WORDS = np.array(["ant", "bee", "cat"])
+TOLERANCE = 2e-3  # of probabilities, where the same maximum is reached in float32 by another way
+
+
+def crowd(seed: int = 0, n: int = 60, labelers: int = 9, each: int = 5):
+    """(labels as a table, the truth), in words: labelers of various skill with a taste for one class."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 3, n)
+    instance = np.repeat(np.arange(n), each)
+    labeler = np.concatenate([rng.choice(labelers, each, replace=False) for _ in range(n)])
+    right = rng.random(len(instance)) < np.linspace(0.45, 0.95, labelers)[labeler]
+    wrong = np.where(rng.random(len(instance)) < 0.5, labeler % 3, rng.integers(0, 3, len(instance)))
+    label = np.where(right, truth[instance], wrong)
+    return {"labeler": labeler, "instance": instance, "label": WORDS[label]}, truth
+
+
+TABLE, TRUTH = crowd()
+
+
+@pytest.fixture(scope="module")
+def fits():
+    """The fit of every model, made once."""
+    made = {}
+
+    def fit(name):
+        if name not in made:
+            made[name] = crowdjax.fit(TABLE, name)
+        return made[name]
+
+    return fit
+
+
+def probabilities(result) -> np.ndarray:
+    """P(class) of the instances in the order of their ids, classes by name."""
+    table = result.tables["instances"].sort_by("instance")
+    return np.stack([table[f"p_{word}"].to_numpy() for word in WORDS], 1)
+
+
+@pytest.mark.parametrize("name", NOMINAL)
+def test_answers_are_probabilities_and_beat_the_labels_alone(fits, name):
+    result = fits(name)
+    p = probabilities(result)
+    assert p.sum(1) == pytest.approx(1, abs=1e-5)
+    chosen = WORDS[(p > p.max(1, keepdims=True) - 1e-5).argmax(1)]  # of a tie the first
+    assert (result.tables["instances"].sort_by("instance")["label"].to_numpy() == chosen).all()
+    assert (chosen == WORDS[TRUTH]).mean() > (TABLE["label"] == WORDS[TRUTH][TABLE["instance"]]).mean()
+
+
+@pytest.mark.parametrize("name", NOMINAL)
+def test_the_objective_never_falls(fits, name):
+    history = np.asarray(fits(name).fit.history)
+    history = history[np.isfinite(history)]
+    assert (np.diff(history) >= -1e-4 * (1 + abs(history[:-1]))).all()
+
+
+@pytest.mark.parametrize("name", NOMINAL)
+def test_the_order_of_rows_and_the_names_of_classes_change_no_answer(fits, name):
+    rows = np.random.default_rng(1).permutation(len(TABLE["label"]))
+    shuffled = {key: values[rows] for key, values in TABLE.items()}
+    again = crowdjax.fit(shuffled, name, order=["cat", "ant", "bee"])
+    assert abs(probabilities(again) - probabilities(fits(name))).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("name", NOMINAL)
+def test_a_weight_is_so_many_copies(name):
+    twice = {key: np.r_[values, values[:40]] for key, values in TABLE.items()}
+    weighted = TABLE | {"weight": np.r_[np.full(40, 2.0), np.ones(len(TABLE["label"]) - 40)]}
+    of_copies, of_weights = crowdjax.fit(twice, name), crowdjax.fit(weighted, name)
+    assert abs(probabilities(of_copies) - probabilities(of_weights)).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("name", NOMINAL)
+def test_it_comes_back_from_disk_and_predicts_its_own_labels(fits, name, tmp_path):
+    result = fits(name)
+    result.save(tmp_path / "out", report=True)
+    loaded = crowdjax.load(tmp_path / "out")
+    assert loaded.record == pytest.approx(loaded.record) and loaded.tables.keys() == result.tables.keys()
+    assert all(loaded.tables[key].equals(table) for key, table in result.tables.items())
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+    assert abs(probabilities(loaded.predict(TABLE)) - probabilities(result)).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("name", NOMINAL)
+def test_new_labelers_are_as_the_model_says_of_anybody(fits, name):
+    new = {"labeler": ["new", "new"], "instance": [1, 2], "label": ["cat", "bee"]}
+    found = fits(name).predict(new | {"labeler": [99, 99]})
+    assert found.record["n_unseen_labelers"] == 1
+    assert found.tables["instances"]["label"].to_pylist() == ["cat", "bee"]
+
+
+@pytest.mark.parametrize("name", NOMINAL)
+def test_a_fit_goes_on_from_an_earlier_one(fits, name):
+    again = crowdjax.fit(TABLE, name, start=fits(name))
+    slack = 1e-5 * abs(fits(name).record["objective"])
+    assert again.record["objective"] >= fits(name).record["objective"] - slack
+    assert abs(probabilities(again) - probabilities(fits(name))).max() < 0.02
+
+
+@pytest.mark.parametrize("name", NOMINAL)
+def test_gold_is_answered(name):
+    gold = {"instance": np.arange(6), "label": WORDS[(TRUTH[:6] + 1) % 3]}
+    found = crowdjax.fit(TABLE, name, gold=gold)
+    assert found.tables["instances"].sort_by("instance")["label"].to_pylist()[:6] == gold["label"].tolist()
+
+
+@pytest.mark.parametrize("name", NOMINAL)
+def test_labelers_have_confusions_that_add_up_and_intervals_that_hold_them(fits, name):
+    table = fits(name).tables["confusion"].to_pandas()
+    assert table.groupby(["labeler", "truth"])["probability"].sum().to_numpy() == pytest.approx(1, abs=1e-3)
+    assert ((table["lower"] <= table["probability"] + 1e-6) & (table["probability"] <= table["upper"] + 1e-6)).all()
+    labelers = fits(name).tables["labelers"].to_pandas()
+    assert ((labelers["lower"] <= labelers["accuracy"]) & (labelers["accuracy"] <= labelers["upper"])).all()
+    if name != "majority":
+        assert np.corrcoef(labelers["accuracy"], np.arange(len(labelers)))[0, 1] > 0.5
+
+
+@pytest.mark.parametrize("name", NOMINAL)
+def test_it_can_be_looked_into(fits, name):
+    found = crowdjax.look(fits(name), TABLE, replicates=19)
+    assert len(found.record["checks"]) == 3 and found.tables["instances"].num_rows == len(TRUTH)
+
+
+@pytest.mark.parametrize("name", ADD_UP)
+def test_parts_are_the_whole(fits, name, tmp_path):
+    pa.parquet.write_table(pa.table(TABLE), tmp_path / "labels.parquet")
+    written = fit_large(tmp_path / "labels.parquet", tmp_path / "out", name, batch=120, max_rounds=100, rtol=1e-7)
+    whole = fits(name)
+    assert written.record["objective"] == pytest.approx(whole.record["objective"], rel=1e-4)
+    assert abs(probabilities(crowdjax.load(tmp_path / "out")) - probabilities(whole)).max() < 0.02
+
+
+def test_many_devices_are_one(fresh_python):
+    printed = fresh_python(
+        f"""
+import numpy as np, sys
+sys.path.insert(0, "tests")
+import crowdjax
+from test_every_model import NOMINAL, TABLE, probabilities
+for name in {NOMINAL}:
+    one, many = (crowdjax.fit(TABLE, name, devices=n) for n in (1, 8))
+    away = abs(probabilities(one) - probabilities(many)).max()
+    print(name, away < 2e-3, abs(one.record["objective"] / many.record["objective"] - 1) < 1e-4)
+""",
+        devices=8,
+    )
+    assert printed.split("\n")[:-1] == [f"{name} True True" for name in NOMINAL]
+
+
+@pytest.mark.parametrize("name", NOMINAL)
+def test_a_setting_is_used_or_refused_by_name(name):
+    with pytest.raises(InputError, match="boundary: given with model"):
+        crowdjax.fit(TABLE, name, boundary="gap")
+
+
+@pytest.mark.parametrize("name", [n for n, e in MODELS.items() if "exchangeable" in e.kinds])
+def test_exchangeable_classes_may_change_names_in_every_instance(name):
+    rng = np.random.default_rng(2)
+    turn = np.array([rng.permutation(3) for _ in TRUTH])
+    code = np.searchsorted(WORDS, TABLE["label"])
+    turned = TABLE | {"label": WORDS[turn[TABLE["instance"], code]]}
+    p, q = (probabilities(crowdjax.fit(t, name, classes="exchangeable")) for t in (TABLE, turned))
+    assert abs(np.take_along_axis(q, turn, 1) - p).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("name", [n for n, e in MODELS.items() if "nominal" not in e.kinds])
+def test_models_of_other_classes_say_so(name):
+    with pytest.raises(InputError, match="classes: got 'nominal' with model"):
+        crowdjax.fit(TABLE, name)
