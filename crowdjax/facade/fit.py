@@ -74,8 +74,14 @@ def fit(
     else:
         _refuse_settings(name, {**settings, **given})
     features, scaling, remarks = _features(index, given)
-    built = _made(name, labels, classes, settings, features) if isinstance(model, str) else model
-    settings = settings if isinstance(model, str) else None
+    reasons: tuple[str, ...] = ()
+    if isinstance(model, str):
+        if MODELS[name].plan is not None:
+            plan, reasons = MODELS[name].plan(labels, classes)
+            settings = {**settings, "plan": plan}
+        built = _made(name, labels, classes, settings, features)
+    else:
+        built, settings = model, None
     begin = None if start is None else continued(start, name, index)
     mapping = io.mapping(triples, given)
     found = spread.fit(labels, built, begin, solver, devices=devices, progress=progress)
@@ -88,6 +94,7 @@ def fit(
         *about_answers(found.posterior, labels_of_labelers(labels), index.classes),
         *about_support(support(votes_of(labels), found.posterior, truth), index.classes, about_prior("learn")),
         *about_gold(truth, index.classes),
+        *reasons,
         *remarks,
     ]
     record = {

@@ -26,6 +26,8 @@ class Entry:
         kinds: of classes that it is for.
         rectangular: whether labels may have other values than the classes.
         settings: names of settings of ``crowdjax.fit`` that it takes besides those of all models.
+        plan: (labels, kind of classes) -> (what to make, which becomes the setting ``plan`` and is kept in the record;
+            why, in sentences); None where there is nothing to choose.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Entry:
     kinds: frozenset[Kind] = frozenset({"nominal"})
     rectangular: bool = False
     settings: frozenset[str] = frozenset()
+    plan: Callable[..., tuple[dict[str, Any], tuple[str, ...]]] | None = None
 
 
 class Registry(Mapping[str, Entry]):
@@ -49,7 +52,16 @@ class Registry(Mapping[str, Entry]):
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
 
-    def add(self, name: str, make: Callable[..., Observation], *, kinds=("nominal",), rectangular=False, settings=()):
+    def add(
+        self,
+        name: str,
+        make: Callable[..., Observation],
+        *,
+        kinds=("nominal",),
+        rectangular=False,
+        settings=(),
+        plan=None,
+    ):
         """Adds a model, or replaces the one of its name.
 
         Raises:
@@ -57,7 +69,7 @@ class Registry(Mapping[str, Entry]):
         """
         for kind in kinds:
             one_of("kinds", kind, get_args(Kind))
-        self._entries[name] = Entry(name, make, frozenset(kinds), rectangular, frozenset(settings))
+        self._entries[name] = Entry(name, make, frozenset(kinds), rectangular, frozenset(settings), plan)
 
     def __getitem__(self, name: str) -> Entry:
         return self._entries[name]
