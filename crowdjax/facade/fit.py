@@ -141,8 +141,9 @@ def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]
         raise InputError(f"truth: given with model {name}, whose labels are the classes; allowed with models {able}")
     for setting, value in settings.items():
         if value is not None and setting not in entry.settings:
-            able = ", ".join(MODELS.with_setting(setting)) or "none of the models for more than two classes"
-            raise InputError(f"{setting}: given with model {name}; allowed with models {able}")
+            able = ", ".join(MODELS.with_setting(setting))
+            allowed = f"models {able}" if able else "two classes"
+            raise InputError(f"{setting}: given with model {name} and these classes; allowed with {allowed}")
 
 
 def _refuse_settings(name: str, settings: Mapping[str, Any]) -> None:

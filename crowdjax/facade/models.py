@@ -74,7 +74,7 @@ def add(name: str, model: type, *, kinds=("nominal",), rectangular=False) -> Non
             return Logistic(model(), features["instance"])
         return model(**prior_of(class_prior, labels.n_classes))
 
-    MODELS.add(name, make, kinds=kinds, rectangular=rectangular, settings={"class_prior"})
+    MODELS.add(name, make, kinds=kinds, rectangular=rectangular, settings={"class_prior"}, model=model)
 
 
 def add_factors(name: str, model: type, *, settings=()) -> None:
@@ -85,7 +85,7 @@ def add_factors(name: str, model: type, *, settings=()) -> None:
         rows = {f"{side}_features": values for side, values in features.items()}
         return model(**prior_of(class_prior, labels.n_classes), **more, **rows)
 
-    MODELS.add(name, make, settings={"class_prior", *settings})
+    MODELS.add(name, make, settings={"class_prior", *settings}, model=model)
 
 
 def _whole(factors) -> int:
@@ -99,7 +99,7 @@ add("one-coin", OneCoin, kinds=("nominal", "exchangeable"))
 add("biased-coin", BiasedCoin)
 add("class-skill", ClassSkill)
 add("dawid-skene", DawidSkene, rectangular=True)
-MODELS.add("graded", lambda **_: Graded(), kinds=("ordinal",), rectangular=True)
+MODELS.add("graded", Graded, kinds=("ordinal",), rectangular=True)
 
 
 def plan_integrated(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -22,7 +22,8 @@ class Entry:
 
     Attributes:
         name: what users call it.
-        make: settings -> the model; by default its class.
+        make: (labels=, classes=, features=, settings of the user) -> the model.
+        model: its class.
         kinds: of classes that it is for.
         rectangular: whether labels may have other values than the classes.
         settings: names of settings of ``crowdjax.fit`` that it takes besides those of all models.
@@ -32,6 +33,7 @@ class Entry:
 
     name: str
     make: Callable[..., Observation]
+    model: type | None = None
     kinds: frozenset[Kind] = frozenset({"nominal"})
     rectangular: bool = False
     settings: frozenset[str] = frozenset()
@@ -64,12 +66,21 @@ class Registry(Mapping[str, Entry]):
     ):
         """Adds a model, or replaces the one of its name.
 
+        Args:
+            make: its class, whose fields are the settings, or a function as ``Entry.make``.
+
         Raises:
             InputError: a kind of classes that there is not.
         """
         for kind in kinds:
             one_of("kinds", kind, get_args(Kind))
-        self._entries[name] = Entry(name, make, frozenset(kinds), rectangular, frozenset(settings), plan)
+        if isinstance(make, type):
+            model = make
+
+            def make(*, labels, classes, features, **settings):
+                return model(**settings)
+
+        self._entries[name] = Entry(name, make, model, frozenset(kinds), rectangular, frozenset(settings), plan)
 
     def __getitem__(self, name: str) -> Entry:
         return self._entries[name]
@@ -82,7 +93,7 @@ class Registry(Mapping[str, Entry]):
 
     def name_of(self, model: Any) -> str:
         """The name of a model that was made by hand: of its entry, or of its class."""
-        return next((e.name for e in self._entries.values() if e.make is type(model)), type(model).__name__)
+        return next((e.name for e in self._entries.values() if e.model is type(model)), type(model).__name__)
 
     def with_setting(self, name: str) -> list[str]:
         """The models that take a setting."""

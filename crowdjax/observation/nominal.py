@@ -396,7 +396,7 @@ class DawidSkene(Nominal):
 
     The last line, which learns b, is Laplace's integral over the logits of V, with the curvature of M_k and the labels
     n_ik that votes say are of class k. Integrals over Dirichlet columns, E log V, take one label for more than it is
-    (``docs/k-classes.md``).
+    (``docs/models.md``).
 
     Attributes:
         pooling: ``learn``; the pseudo-counts b themselves, on the diagonal and beside it; or None: hardly any, 0.01.
