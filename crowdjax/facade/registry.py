@@ -63,7 +63,8 @@ class Registry(Mapping[str, Entry]):
         rectangular=False,
         settings=(),
         plan=None,
-    ):
+        model: type | None = None,
+    ) -> None:
         """Adds a model, or replaces the one of its name.
 
         Args:
