@@ -74,8 +74,14 @@ def fit(
     else:
         _refuse_settings(name, {**settings, **given})
     features, scaling, remarks = _features(index, given)
-    built = _made(name, labels, classes, settings, features) if isinstance(model, str) else model
-    settings = settings if isinstance(model, str) else None
+    reasons: tuple[str, ...] = ()
+    if isinstance(model, str):
+        if MODELS[name].plan is not None:
+            plan, reasons = MODELS[name].plan(labels, classes)
+            settings = {**settings, "plan": plan}
+        built = _made(name, labels, classes, settings, features)
+    else:
+        built, settings = model, None
     begin = None if start is None else continued(start, name, index)
     mapping = io.mapping(triples, given)
     found = spread.fit(labels, built, begin, solver, devices=devices, progress=progress)
@@ -88,6 +94,7 @@ def fit(
         *about_answers(found.posterior, labels_of_labelers(labels), index.classes),
         *about_support(support(votes_of(labels), found.posterior, truth), index.classes, about_prior("learn")),
         *about_gold(truth, index.classes),
+        *reasons,
         *remarks,
     ]
     record = {
@@ -134,8 +141,9 @@ def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]
         raise InputError(f"truth: given with model {name}, whose labels are the classes; allowed with models {able}")
     for setting, value in settings.items():
         if value is not None and setting not in entry.settings:
-            able = ", ".join(MODELS.with_setting(setting)) or "none of the models for more than two classes"
-            raise InputError(f"{setting}: given with model {name}; allowed with models {able}")
+            able = ", ".join(MODELS.with_setting(setting))
+            allowed = f"models {able}" if able else "two classes"
+            raise InputError(f"{setting}: given with model {name} and these classes; allowed with {allowed}")
 
 
 def _refuse_settings(name: str, settings: Mapping[str, Any]) -> None:

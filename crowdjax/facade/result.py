@@ -176,10 +176,10 @@ def made_again(record: dict[str, Any], labels: Labels, features: dict[str, np.nd
     name = record["model"]
     if name not in MODELS:
         raise InputError(
-            f"model: {name} is not in the registry; add it first: crowdjax.facade.registry.MODELS.add({name!r}, ...)"
+            f"model: {name} is not in the registry; add it first: crowdjax.facade.models.MODELS.add({name!r}, ITS_CLASS)"
         )
     if record["settings"] is None:  # made by hand
-        return MODELS[name].make(**{key: _tuples(value) for key, value in record["config"].items()})
+        return MODELS[name].model(**{key: _tuples(value) for key, value in record["config"].items()})
     settings = {key: _tuples(value) for key, value in record["settings"].items() if value is not None}
     return MODELS[name].make(labels=labels, classes=record["kind"], features=features, **settings)
 

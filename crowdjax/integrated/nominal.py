@@ -22,6 +22,7 @@ dimension. A fit is EM; w_i = (A_i, b_i) climbs by Newton steps, and the populat
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cache
 from typing import Literal, get_args
 
@@ -29,7 +30,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from scipy.optimize import brentq
 from scipy.stats import norm, qmc
 
@@ -124,6 +125,18 @@ class Nominal(eqx.Module):
     lines: Float[Array, "G L"] | None
     first: tuple[Float[Array, " M"], Float[Array, " E"]]
     biased: bool = eqx.field(static=True, default=True)
+
+    accelerated = False  # Laplace's objective falls now and then by a little, which acceleration takes for a failure
+
+    def renamed(self, order: Int[np.ndarray, " K"]) -> Nominal:
+        """The same with what lies around the n-th class around the n-th of ``order``, so that names do not matter."""
+        k = len(order)
+        turn = basis(k).T @ np.eye(k)[np.argsort(order)].T @ basis(k) if self.y.shape[1] > 1 else np.eye(1)
+        place = np.argsort(order)
+        y = self.y @ jnp.asarray(turn, self.y.dtype)
+        lines = None if self.lines is None or self.lines.shape[1] != k else self.lines[:, place]
+        given = self.given[:, place] if self.y.shape[1] > 1 else self.given
+        return dataclasses.replace(self, y=y, lines=lines if lines is not None else self.lines, given=given)
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]):
         """The maximum of Q where the classes are the shares of votes."""
