@@ -15,9 +15,9 @@ from crowdjax.observation import (
     Observation,
     Params,
     Solver,
+    factors,
     fit_jit,
-    predict,
-    rows_of_labelers,
+    predict_new,
     tally,
     vote_shares,
 )
@@ -54,5 +54,5 @@ def start_at(labels: Labels, model, matrices: Float[np.ndarray, "W L K"], *, add
 
 def posterior(labels: Labels, model: Observation, params: Params, known: np.ndarray) -> Float[np.ndarray, "I K"]:
     """P(z_j = k | labels) of other instances, where labeler i is the known[i]-th of the fit; -1: one that is new."""
-    params = rows_of_labelers(model, params, known, np.full(labels.n_instances, -1))
-    return np.asarray(eqx.filter_jit(predict)(labels, model, params).posterior, float)
+    new = factors.predict if hasattr(model, "factors") else predict_new
+    return np.asarray(eqx.filter_jit(new)(labels, model, params, known).posterior, float)
