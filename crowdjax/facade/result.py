@@ -176,7 +176,7 @@ def made_again(record: dict[str, Any], labels: Labels, features: dict[str, np.nd
     name = record["model"]
     if name not in MODELS:
         raise InputError(
-            f"model: {name} is not in the registry; add it first: crowdjax.facade.models.MODELS.add({name!r}, ITS_CLASS)"
+            f"model: {name} is not in the registry; add its class: crowdjax.facade.models.MODELS.add({name!r}, ...)"
         )
     if record["settings"] is None:  # made by hand
         return MODELS[name].model(**{key: _tuples(value) for key, value in record["config"].items()})

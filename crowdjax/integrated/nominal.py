@@ -12,12 +12,12 @@ e ~ N(½, ½²), e ≥ 0. ρ gets smaller with K, so that an item shows its own 
 Narrower forms have A_i = a_i A, with a_i a number:
 
     skill          A = I, for many classes
-    ordinal        x_j ∈ R, x | z = k ~ N(k, ρ²), classes at even distances around 0; logits a_i l x_j + b_il: categories
-                   next to each other are confused
+    ordinal        x_j ∈ R, x | z = k ~ N(k, ρ²), classes at even distances around 0; logits a_i l x_j + b_il: who errs
+                   errs by one grade
     exchangeable   A = I, b_i = 0, e = 0: classes that mean nothing across items
 
 The integral over y is a sum over points: quasi-random normal ones, as many around each class, or a grid where y has one
-dimension. A fit is EM; w_i = (A_i, b_i) climbs by Newton steps, and the population by its modes and Laplace covariances.
+dimension. A fit is EM: w_i = (A_i, b_i) climbs by Newton steps, the population by modes and Laplace covariances.
 """
 
 from __future__ import annotations
