@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from crowdjax import io, optimize, outliers, spread, watch
+from crowdjax import io, memory, optimize, outliers, spread, watch
 from crowdjax.answers import (
     FitError,
     about_answers,
@@ -40,6 +40,8 @@ from crowdjax.observation.summaries import LEVEL, labeler_summary
 from crowdjax.roles import Opened
 from crowdjax.tables import Kind as TableKind
 from crowdjax.tables import as_arrow
+
+CELL = 64  # bytes that a cell of all confusions takes: in a fit, and in the table of answers
 
 
 def fit(
@@ -82,6 +84,7 @@ def fit(
         built = _made(name, labels, classes, settings, features)
     else:
         built, settings = model, None
+    _refuse_large(labels, name)
     begin = None if start is None else continued(start, name, index)
     mapping = io.mapping(triples, given)
     found = spread.fit(labels, built, begin, solver, devices=devices, progress=progress)
@@ -144,6 +147,16 @@ def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]
             able = ", ".join(MODELS.with_setting(setting))
             allowed = f"models {able}" if able else "two classes"
             raise InputError(f"{setting}: given with model {name} and these classes; allowed with {allowed}")
+
+
+def _refuse_large(labels: Labels, name: str) -> None:
+    """Refuses tables of confusions that memory does not hold."""
+    cells = labels.n_labelers * labels.n_values * labels.n_classes
+    what = f"{labels.n_labelers:,} labelers' confusions of {labels.n_classes:,} classes by {name} need"
+    memory.refuse_host(
+        CELL * cells, what, "allowed: fewer classes, rare ones joined; crowdjax.observation.fit_voted fits one-coin to "
+        "any number"
+    )  # fmt: skip
 
 
 def _refuse_settings(name: str, settings: Mapping[str, Any]) -> None:
