@@ -90,7 +90,7 @@ def test_it_comes_back_from_disk_and_predicts_its_own_labels(fits, name, tmp_pat
     result = fits(name)
     result.save(tmp_path / "out", report=True)
     loaded = crowdjax.load(tmp_path / "out")
-    assert loaded.record == pytest.approx(loaded.record) and loaded.tables.keys() == result.tables.keys()
+    assert loaded.record["objective"] == result.record["objective"] and loaded.tables.keys() == result.tables.keys()
     assert all(loaded.tables[key].equals(table) for key, table in result.tables.items())
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
     assert abs(probabilities(loaded.predict(TABLE)) - probabilities(result)).max() < TOLERANCE

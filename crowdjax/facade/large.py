@@ -126,7 +126,7 @@ def fit_parts(
         }
         for title, table in tables.items():
             pa.parquet.write_table(table, folder / f"{title}.parquet")
-        results.save_arrays(folder / "fit.npz", found)
+        results.save_arrays(folder / "fit.npz", (found, {}))
     shutil.rmtree(state)
     return record
 
