@@ -319,6 +319,8 @@ def fit(
         classes=classes, factors=factors, class_prior=class_prior, boundary=boundary, restarts=restarts, seed=seed,
         key=key, repeats=repeats, solver=solver, start=start, devices=devices, progress=progress,
     )  # fmt: skip
+    if not isinstance(model, str | factor.FactorConfig | Observation):
+        one_of("model", model, (*factor.PRESETS, *integrated_api.MODELS))
     if not _may_be_binary(model, classes, class_prior, truth):
         return _fit_classes(table, *_read(table, columns, reading, given), model, **general)
     name, config = _config(model, factors, class_prior)
