@@ -349,7 +349,7 @@ def fit(
     if scores is not None:
         raise InputError(f"scores: given with model {name}; allowed with integrated, auto")
     index = triples.index
-    truth = io.truth_of(triples, tables["gold"])
+    truth = io.truth_of(triples, tables["gold"])  # pyright: ignore[reportAssignmentType]
     labels = triples.labels(repeats=repeats, gold=truth)
     sources = {side: tables[f"{side}_features"] for side in ("labeler", "instance")}
     read = {s: io.read_features(source, s, io.ids(index, s)) for s, source in sources.items() if source is not None}
