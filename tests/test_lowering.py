@@ -38,6 +38,7 @@ from crowdjax.observation import table_pass
 from crowdjax.observation import tally as table_tally
 from crowdjax.observation.table import evidence as table_evidence
 from crowdjax.observation.table import vote_shares
+from crowdjax.observation.voted import first_votes, top_classes, vote_counts, voted_pass
 
 W, I, INPUTS = 37, 1000, 300  # labelers, instances, distinct scores
 LARGE = {W: 1000, I: 100_000}
@@ -64,6 +65,7 @@ class Given(NamedTuple):
     classes: Labels
     table: Any
     prior: Any
+    first: Any
 
 
 def s_and_gamma(x: Given, f: Factors):
@@ -135,6 +137,12 @@ KERNELS = {
         dict(scatter=11, gather=26),
     ),
 }
+
+
+def voted(x: Given):
+    return voted_pass(x.classes, x.table[:, 0, 0], x.table[:, 0, 1], jax.nn.log_softmax(x.prior[0]), x.first)
+
+
 N_CLASSES, EYE = 5, np.eye(5)
 KERNELS |= {
     "table_pass": (lambda x: table_pass(x.classes, x.table, x.prior[0], EYE), dict(scatter=2, gather=2)),
@@ -145,6 +153,15 @@ KERNELS |= {
     ),
     "tally of a table": (lambda x: table_tally(x.classes, x.prior), dict(scatter=1, gather=1)),
     "vote_shares": (lambda x: vote_shares(x.classes), dict(scatter=1, gather=1)),
+    # places of each instance: a cumulative sum over the instances; attempts: a loop whose turns are of all labels
+    "first_votes": (lambda x: first_votes(x.classes), dict(scatter=2, gather=5, reduce_window=1, **{"while": 1})),
+    "voted_pass": (lambda x: voted(x), dict(scatter=8, gather=10)),
+    # the classes by their prior, the likeliest one after the other, those without a vote until none moves
+    "top_classes": (
+        lambda x: top_classes(x.classes, voted(x), x.prior[0], x.first),
+        dict(scatter=9, gather=12, sort=2, **{"while": 2}),
+    ),
+    "vote_counts": (lambda x: vote_counts(x.classes, x.first), dict(scatter=4, gather=3)),
 }
 COUNTED = ("scatter", "gather", "reduce_window", "while", "sort", "custom_call")
 
@@ -179,6 +196,7 @@ def given(monkeypatch) -> Given:
         at_random(CONFIG), at_random(TWO), jnp.asarray(rng.normal(1, 0.1, I)), data,
         0.3 * jnp.asarray(rng.normal(size=size_of(CONTEXT, data))), jax.random.key(0),
         classes, jnp.asarray(rng.normal(size=(W, N_CLASSES, N_CLASSES))), jnp.asarray(rng.normal(size=(I, N_CLASSES))),
+        first_votes(classes),
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from crowdjax import segments
-from crowdjax.segments import add_by, in_blocks, sum_by, total
+from crowdjax.segments import add_by, add_rows, in_blocks, row_width, sum_by, sum_many, total
 
 RNG = np.random.default_rng(0)
 
@@ -145,3 +145,31 @@ def test_total_of_a_million_float32_terms_keeps_its_digits():
     values = RNG.uniform(0.5, 1.0, 1_000_003).astype(np.float32)
     exact = values.astype(np.float64).sum()
     assert abs(float(jax.jit(total)(jnp.asarray(values))) - exact) < 1e-6 * exact
+
+
+@pytest.mark.parametrize("at_once", [2**19, 4 * 5 * 8, 1])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_rows_of_a_table_are_added_up_however_many_are_taken_at_once(monkeypatch, at_once, weighted):
+    monkeypatch.setattr(segments, "BYTES_AT_ONCE", at_once)
+    source, running = RNG.normal(size=(30, 5)).astype(np.float32), RNG.normal(size=(7, 5)).astype(np.float32)
+    rows, index = RNG.integers(0, 30, 101), RNG.integers(0, 7, 101)
+    weight = RNG.random(101).astype(np.float32) if weighted else None
+    expected = running.astype(float)
+    np.add.at(expected, index, source[rows] * (weight[:, None] if weighted else 1))
+    found = add_rows(*(jnp.asarray(v) for v in (running, source, rows, index)), weight)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_rows_are_filled_up_on_a_cpu_alone(monkeypatch):
+    assert [row_width(n) for n in (1, 2, 3, 4, 5, 10, 31, 32, 33)] == [1, 2, 4, 4, 8, 12, 32, 32, 33]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert row_width(5) == 5
+
+
+@pytest.mark.parametrize(("n", "size"), [(1, 3), (1000, 7), (1_000_003, 1)])
+def test_sums_of_many_values_keep_their_digits(n, size):
+    values, index = np.full(n, 0.19, np.float32), RNG.integers(0, size, n)
+    found = jax.jit(lambda v, i: sum_many(v, i, size))(values, index.astype(np.int32))
+    np.testing.assert_allclose(
+        found, np.bincount(index, values.astype(float), size), rtol=5e-5
+    )  # 1000 roundings at most
