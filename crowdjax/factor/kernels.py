@@ -80,6 +80,7 @@ def data_pass(
 
     def block(sums, xs, size):
         labeler, instance, label, counts, *beta, prior_logit, gold, held, start, part = xs
+        counts = jax.lax.optimization_barrier(counts)  # else XLA takes them for a mask, and logarithms are made twice
         local = instance - start
         a, b = [column[labeler] for column in alpha], [column[local] for column in beta]
         s = sum(x * y for x, y in zip(a, b, strict=True))
