@@ -1,0 +1,287 @@
+"""The integrated model of K classes: its points, its fit against a dense one, what permutations do, and ``auto``."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.special import log_softmax, logsumexp, softmax
+from scipy.stats import norm
+
+from crowdjax.integrated import classes
+from crowdjax.integrated.classes import ClassesConfig, answer, by_votes, looks_ordered, plan_of, shift_by_gold
+from crowdjax.integrated.nominal import basis, nominal, spread
+from crowdjax.labels import InputError, Labels
+from crowdjax.observation import table_pass, vote_shares
+
+ONE = ClassesConfig(sets=1)
+FORMS = ("free", "skill", "ordinal", "exchangeable")
+
+
+def crowd(seed, n_items=60, n_labelers=8, per_item=5, k=3, skill=2.0, bias=0.5, prior=None):
+    """Truths and labels of a crowd with skills and biases."""
+    rng = np.random.default_rng(seed)
+    z = rng.choice(k, n_items, p=prior)
+    b = rng.normal(0, bias, (n_labelers, k))
+    labeler = np.concatenate([rng.choice(n_labelers, per_item, replace=False) for _ in z])
+    item = np.repeat(np.arange(n_items), per_item)
+    p = softmax(b[labeler] + skill * np.eye(k)[z[item]], axis=1)
+    label = (p.cumsum(1) < rng.random((len(p), 1))).sum(1)
+    return z, labeler, item, label
+
+
+def as_labels(labeler, item, label, k=3, **more):
+    return Labels.from_arrays(labeler, item, label, n_values=k, **more)
+
+
+def test_spread_keeps_how_often_an_item_shows_its_own_class():
+    rng = np.random.default_rng(0)
+    for k in (2, 3, 6, 12):
+        x = np.eye(k)[0] + spread(k) * rng.normal(size=(200_000, k))
+        own = (x.argmax(1) == 0).mean()
+        assert abs(own - norm.cdf(1.0)) < 4 * np.sqrt(0.16 * 0.84 / 200_000)
+
+
+@pytest.mark.parametrize("k", [3, 4, 7])
+def test_points_treat_classes_alike(k):
+    model = nominal(k)
+    x = np.asarray(model.y) @ basis(k).T
+    for c in range(k):
+        mine = x[np.asarray(model.given[:, c]) > 0]
+        turned = np.roll(mine, -c, axis=1)
+        first = x[np.asarray(model.given[:, 0]) > 0]
+        np.testing.assert_allclose(turned, first, atol=1e-5)
+        np.testing.assert_allclose(mine.mean(0), np.eye(k)[c] - 1 / k, atol=1e-5)
+
+
+def dense(model, labels, params):
+    """The evidence, from the formulas, label by label."""
+    p = {name: np.asarray(v, np.float64) for name, v in params.items()}
+    k, d = labels.n_classes, model.y.shape[1]
+    log_pi = log_softmax(p["exponent"] * p["shares"])
+    h = np.tile(np.log(np.asarray(model.given, np.float64) @ np.exp(log_pi)), (labels.n_instances, 1))
+    y, b = np.asarray(model.y, np.float64), basis(k)
+    for i, j, label in zip(labels.labeler, labels.instance, labels.label, strict=True):
+        eta = b @ (p["seen"][i].reshape(d, d) @ y.T + p["bias"][i][:, None])
+        h[j] += log_softmax(eta, axis=0)[label]
+    return logsumexp(h, axis=1).sum(), softmax(h, axis=1)
+
+
+def test_evidence_and_answers_are_those_of_the_formulas():
+    labels = as_labels(*crowd(1)[1:])
+    model = nominal(3, per_class=16)
+    params = model.start(labels, vote_shares(labels))
+    found = table_pass(labels, model.table(params), model.log_points(params), model.class_of_point(params))
+    value, q = dense(model, labels, params)
+    assert abs(float(found.value) - value) < 1e-5 * abs(value)
+    x, pi = np.asarray(model.y) @ basis(3).T, np.exp(np.asarray(model.log_classes(params)))
+    density = pi * np.exp(-((x[:, None] - (np.eye(3) - 1 / 3)) ** 2).sum(2) / 2 / spread(3) ** 2)
+    np.testing.assert_allclose(found.posterior, q @ (density / density.sum(1, keepdims=True)), atol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_newton_has_the_gradient_and_curvature_of_q(form):
+    """Against autodiff of Q as the contract defines it."""
+    labels = as_labels(*crowd(2, k=4)[1:], k=4)
+    model = nominal(4, form=form, per_class=8)
+    params = model.start(labels, vote_shares(labels))
+    found = table_pass(labels, model.table(params), model.log_points(params), model.class_of_point(params))
+
+    def q(w):
+        m = params["seen"].shape[1]
+        new = {**params, "seen": params["seen"].at[2].set(w[:m]), "bias": params["bias"].at[2].set(w[m:])}
+        return (found.counts * model.table(new)).sum() + model.log_prior(new)
+
+    w = jnp.concatenate([params["seen"][2], params["bias"][2]])
+    gradient, curvature = model._newton(params, params["seen"][2], params["bias"][2], found.counts[2])
+    np.testing.assert_allclose(gradient, jax.grad(q)(w), atol=2e-3)
+    np.testing.assert_allclose(curvature, -jax.hessian(q)(w), rtol=2e-3, atol=2e-3)
+
+
+def test_m_step_finds_the_labelers_that_a_general_optimiser_finds():
+    labels = as_labels(*crowd(3)[1:])
+    model = nominal(3, per_class=16)
+    params = model.start(labels, vote_shares(labels))
+    found = table_pass(labels, model.table(params), model.log_points(params), model.class_of_point(params))
+    y, b, counts = np.asarray(model.y, float), basis(3), np.asarray(found.counts[0], float)
+    skill, confusion, own = np.exp(-np.asarray(params["log_variances"], float))
+    mean = np.asarray(params["mean_seen"], float)
+    unit = mean / np.linalg.norm(mean)
+    prior = confusion * np.eye(4) + (skill - confusion) * np.outer(unit, unit)
+
+    def q(w):
+        eta = b @ (w[:4].reshape(2, 2) @ y.T + w[4:, None])
+        away, aside = w[:4] - mean, w[4:] - np.asarray(params["mean_bias"], float)
+        return -(counts * log_softmax(eta, axis=0)).sum() + away @ prior @ away / 2 + own * aside @ aside / 2
+
+    best = minimize(q, np.r_[mean, 0, 0], method="BFGS").x
+    for _ in range(6):  # the population held, the labelers climb
+        new = model.m_step(params, found.counts, found.points)
+        params = {**params, "seen": new["seen"], "bias": new["bias"]}
+    np.testing.assert_allclose(np.r_[params["seen"][0], params["bias"][0]], best, atol=3e-3)
+
+
+def test_objective_rises_and_the_fit_converges():
+    labels = as_labels(*crowd(4, n_items=150)[1:])
+    found = classes.fit(labels, nominal(3), max_steps=60, rtol=1e-6)
+    history = np.asarray(found.history)[: int(found.n_steps)]
+    assert np.diff(history).min() > -1e-3 * abs(history[0])
+    assert history[-1] > history[0] + 10
+    assert abs(history[-1] - history[-2]) < 1e-4 * abs(history[-1])
+
+
+@pytest.mark.parametrize("kind", ["nominal", "exchangeable"])
+def test_renamed_classes_rename_the_answers(kind):
+    _, labeler, item, label = crowd(5, k=4)
+    config, renamed = ClassesConfig(classes=kind, sets=2), np.array([2, 0, 3, 1])
+    one = answer(as_labels(labeler, item, label, k=4), config)
+    two = answer(as_labels(labeler, item, renamed[label], k=4), config)
+    np.testing.assert_allclose(two.posterior[:, renamed], one.posterior, atol=2e-5)
+    np.testing.assert_allclose(two.labelers.accuracy[0], one.labelers.accuracy[0], atol=2e-4)
+    if kind == "nominal":
+        np.testing.assert_allclose(
+            two.labelers.confusion[0][:, renamed][:, :, renamed], one.labelers.confusion[0], atol=5e-4
+        )
+
+
+def test_exchangeable_answers_ignore_the_names_within_each_instance():
+    _, labeler, item, label = crowd(6, k=4, bias=0)
+    rng = np.random.default_rng(0)
+    renamed = np.stack([rng.permutation(4) for _ in range(60)])
+    config = ClassesConfig(classes="exchangeable", sets=1)
+    one = answer(as_labels(labeler, item, label, k=4), config)
+    two = answer(as_labels(labeler, item, renamed[item, label], k=4), config)
+    np.testing.assert_allclose(np.take_along_axis(two.posterior, renamed, axis=1), one.posterior, atol=2e-5)
+
+
+def test_reversed_grades_reverse_the_answers():
+    _, labeler, item, label = crowd(7, k=4)
+    config = ClassesConfig(classes="ordinal")
+    one = answer(as_labels(labeler, item, label, k=4), config)
+    two = answer(as_labels(labeler, item, 3 - label, k=4), config)
+    np.testing.assert_allclose(two.posterior[:, ::-1], one.posterior, atol=2e-5)
+
+
+def test_weights_are_multiplicities():
+    _, labeler, item, label = crowd(8)
+    twice = np.r_[np.arange(len(label)), np.arange(40)]
+    weight = np.r_[np.full(40, 2.0), np.ones(len(label) - 40)]
+    one = answer(as_labels(labeler[twice], item[twice], label[twice]), ONE)
+    two = answer(as_labels(labeler, item, label, weight=weight), ONE)
+    np.testing.assert_allclose(two.posterior, one.posterior, atol=1e-4)
+
+
+def test_two_classes_are_comparable_with_the_binary_model():
+    """The same labels by the model of two classes: nearly the same order of instances, nearly the same answers."""
+    z, labeler, item, label = crowd(9, n_items=200, n_labelers=12, k=2)
+    labels = as_labels(labeler, item, label, k=2)
+    model = nominal(2)
+    assert model.y.shape == (41, 1)
+    found = classes.fit(labels, model)
+    own = np.asarray(found.posterior)[:, 1]
+    from crowdjax.integrated import IntegratedConfig, fit_jit, of_instances, place
+
+    config = IntegratedConfig(spread=1.0)
+    binary = fit_jit(labels, config)
+    boundary = place("gap", binary.parameters.labelers, binary.counts)
+    other = np.asarray(of_instances(labels, binary.parameters, config, boundary).probability)
+    assert np.corrcoef(own, other)[0, 1] > 0.98
+    assert abs(((own > 0.5) == z).mean() - ((other > 0.5) == z).mean()) <= 0.02
+
+
+def test_a_crowd_that_confuses_classes_is_understood():
+    """Half of the labelers call two neighbouring classes by each other's names."""
+    rng = np.random.default_rng(10)
+    z, labeler, item, _ = crowd(10, n_items=300, n_labelers=20, per_item=6, k=4)
+    swap = np.tile(np.arange(4), (20, 1))
+    swap[::2, 1], swap[::2, 2] = 2, 1
+    said = swap[labeler, z[item]]
+    label = np.where(rng.random(len(said)) < 0.75, said, rng.integers(0, 4, len(said)))
+    found = answer(as_labels(labeler, item, label, k=4), ONE)
+    votes = np.asarray(vote_shares(as_labels(labeler, item, label, k=4))).argmax(1)
+    assert (found.posterior.argmax(1) == z).mean() > (votes == z).mean() + 0.1
+    assert found.labelers.confusion[0][0, 1].argmax() == 2
+
+
+def test_a_rare_class_stays_rare():
+    z, labeler, item, label = crowd(11, n_items=300, n_labelers=20, per_item=6, prior=[0.9, 0.07, 0.03])
+    found = answer(as_labels(labeler, item, label), ONE)
+    assert (found.posterior.argmax(1) == z).mean() > 0.93
+    assert abs((found.posterior.argmax(1) == 0).mean() - 0.9) < 0.05
+
+
+def test_intervals_hold_the_accuracies_of_labelers():
+    z, labeler, item, label = crowd(12, n_items=300, n_labelers=20, per_item=6, bias=0.7)
+    found = answer(as_labels(labeler, item, label), ONE)
+    _, lower, upper = found.labelers.accuracy
+    true = np.array([(label == z[item])[labeler == i].mean() for i in range(20)])  # of the sample: near the chance
+    assert ((lower <= true) & (true <= upper)).mean() >= 0.85
+    assert ((upper - lower) < 0.4).all()
+
+
+def test_gold_clamps_and_moves_the_shares_of_classes():
+    z, labeler, item, label = crowd(13, n_items=200, skill=0.7, prior=[0.7, 0.2, 0.1])
+    gold = np.where(np.arange(200) < 60, z, -1).astype(float)
+    gold[gold < 0] = np.nan
+    found = answer(as_labels(labeler, item, label, gold=gold), ONE)
+    assert (found.posterior[:60].argmax(1) == z[:60]).all()
+    assert any("gold labels" in reason for reason in found.reasons)
+
+
+def test_shift_by_gold_is_the_mode():
+    rng = np.random.default_rng(14)
+    p, gold = rng.dirichlet([1, 1, 1], 40), rng.integers(0, 3, 40)
+
+    def minus_log(shift):
+        return -log_softmax(np.log(p) + shift, axis=1)[np.arange(40), gold].sum() + (shift**2).sum() / 2
+
+    np.testing.assert_allclose(shift_by_gold(p, gold), minimize(minus_log, np.zeros(3)).x, atol=1e-4)
+
+
+def test_auto_falls_back_and_says_why():
+    few = as_labels(*crowd(15, n_labelers=5, per_item=4)[1:])
+    assert type(plan_of(few).models[0]).__name__ == "DawidSkene" and "5 labelers" in plan_of(few).reasons[0]
+    sparse = as_labels(*crowd(16, per_item=1)[1:])
+    found = answer(sparse)
+    assert "1.00 labels per instance" in found.reasons[0]
+    np.testing.assert_array_equal(found.posterior.argmax(1), np.asarray(sparse.label))
+    assert len(found.labelers.accuracy[0]) == sparse.n_labelers
+    many = as_labels(*crowd(17, k=25)[1:], k=25)
+    assert type(plan_of(many).models[0]).__name__ == "BiasedCoin"
+    assert plan_of(as_labels(*crowd(18, k=12)[1:], k=12)).models[0].lines is not None
+
+
+def test_classes_are_taken_by_their_votes():
+    _, labeler, item, label = crowd(19, k=5)
+    order = by_votes(as_labels(labeler, item, label, k=5))
+    counts = np.bincount(label, minlength=5)
+    assert (np.diff(counts[order]) <= 0).all()
+
+
+def test_grades_look_ordered_and_names_do_not():
+    rng = np.random.default_rng(20)
+    z, labeler, item, _ = crowd(20, n_items=300, k=5)
+    grades = np.clip(np.rint(z[item] + rng.normal(0, 0.8, len(item))), 0, 4).astype(int)
+    assert looks_ordered(as_labels(labeler, item, grades, k=5))
+    alarms = [looks_ordered(as_labels(*crowd(100 + s, n_items=300, k=5)[1:], k=5)) for s in range(20)]
+    assert sum(alarms) <= 3  # one in twenty, at most
+
+
+@pytest.mark.parametrize("settings", [{"classes": "sorted"}, {"spread": 0.1}, {"sets": 0}])
+def test_settings_that_are_none_are_refused(settings):
+    with pytest.raises(InputError, match="allowed"):
+        ClassesConfig(**settings)
+    with pytest.raises(InputError, match="allowed"):
+        nominal(3, form="sorted")
+
+
+def test_specs_name_every_array():
+    labels = as_labels(*crowd(21)[1:])
+    model = nominal(3, per_class=8)
+    params = model.start(labels, vote_shares(labels))
+    specs = model.specs(params)
+    assert set(specs) == set(params)
+    assert all(params[n].shape[0] == labels.n_labelers for n, spec in specs.items() if spec == "labeler")
+    assert dataclasses.is_dataclass(model)
