@@ -5,7 +5,9 @@
 #   make lint    set-up, then style and types
 #   make results set-up, then the full studies, their summaries and figures to docs/results/
 #   make bench   set-up, then the measurements of speed to benchmarks/results/
+#   make fast    set-up, then the tests that take less than two seconds: minutes
 #   make slow    set-up, then the long tests
+#   make durations  set-up, then all tests once more, to measure which are long
 #   make fuzz, faults, mutation, versions, audit    what docs/reliability.md reports
 #   make docs    set-up, then the documentation to site/; a warning is an error
 #   make examples  set-up, then the scripts of docs/examples/: what they print and draw, beside them
@@ -17,10 +19,10 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV_PYTHON = .venv/bin/python
 INSTALLED = .venv/installed
 
-STUDIES = specialist fig3 fig4 table1 heldout real leaderboard intervals look
+STUDIES = specialist fig3 fig4 table1 heldout real leaderboard intervals look classes
 STUDIES += theodon_sim theodon_sim_nuts theodon_public theodon_public_both rare rare_large calibration sbc  # of the contextual model: hours
 
-.PHONY: run test slow lint results bench docs examples fuzz faults mutation versions audit
+.PHONY: run test fast durations slow lint results bench docs examples fuzz faults mutation versions audit
 
 run: $(INSTALLED)
 	$(VENV_PYTHON) -m experiments run configs/quickstart.toml
@@ -28,6 +30,12 @@ run: $(INSTALLED)
 test: $(INSTALLED)
 	set -e; command=$$(sed -n '/^<!-- test command -->/,/^<!-- end -->/{/^<!--/d;/^```/d;p;}' README.md); \
 	test -n "$$command"; echo "$$command"; eval "$$command"
+
+fast: $(INSTALLED)
+	$(VENV_PYTHON) -m pytest -n 2 -m "not slow and not long"
+
+durations: $(INSTALLED)
+	$(VENV_PYTHON) -m pytest -n 2 --durations=0 | $(VENV_PYTHON) tests/measured.py
 
 slow: $(INSTALLED)
 	$(VENV_PYTHON) -m pytest -n 2 -m slow

@@ -2,7 +2,7 @@
 
     python -m benchmarks [SUITE ...] [--sizes 1e4,1e5,1e6,1e7] [--out benchmarks/results/NAME]
 
-Suites: passes, reductions, fits, batches, contextual, integrated, processes; without a name all of them. ``minibatch``
+Suites: passes, classes, reductions, fits, batches, contextual, integrated, processes; without a name all. ``minibatch``
 and ``inference`` run only where they are named, ``self-test`` times nothing. Only ratios within one run count: the
 NumPy step and the bandwidth of a copy are taken in the same process.
 """
@@ -20,7 +20,7 @@ from benchmarks import report, selftest
 from benchmarks.timing import machine
 from crowdjax import atomics, parallel
 
-SUITES = ("passes", "reductions", "fits", "batches", "contextual", "integrated", "processes")
+SUITES = ("passes", "classes", "reductions", "fits", "batches", "contextual", "integrated", "processes")
 BY_NAME = ("minibatch", "inference")  # long
 NAMES = ", ".join((*SUITES, *BY_NAME, "self-test"))
 

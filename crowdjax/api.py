@@ -675,10 +675,10 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation | Res
     """
     folder = Path(path_of("folder", folder, "that of a result"))
     record = results.read_result(folder)
-    if record.get("model") in integrated_api.MODELS:
-        return integrated_api.load(folder, record)
     if "values" in record:
         return load_classes(folder, record)
+    if record.get("model") in integrated_api.MODELS:
+        return integrated_api.load(folder, record)
     if record.get("model") == "contextual":
         raise InputError(
             f"{folder}: a contextual fit; allowed: a fit of {', '.join((*factor.PRESETS, *integrated_api.MODELS))}"

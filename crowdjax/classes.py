@@ -21,7 +21,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Int
 
-from crowdjax.columns import MISSING, NUMBER, Where, Words, at, first_of, pasted, plain_column, refuse_where, show, word
+from crowdjax.columns import (
+    MISSING,
+    NUMBER,
+    Where,
+    Words,
+    at,
+    column_of,
+    first_of,
+    pasted,
+    plain_column,
+    refuse_where,
+    show,
+    word,
+)
 from crowdjax.labels import InputError
 
 SIGNS = {"0": 0, "0.0": 0, "1": 1, "+1": 1, "1.0": 1, "-1": -1, "-1.0": -1, "true": 1, "false": 0}
@@ -92,10 +105,11 @@ def distinct(column: pa.ChunkedArray, place: str, where: Where) -> Distinct:
     t, ordered = pa.types, ()
     if t.is_dictionary(column.type) and column.type.ordered and column.num_chunks:
         ordered = tuple(column.chunk(0).dictionary.to_pylist())
-    column = plain_column(column)
-    kinds = (t.is_string, t.is_boolean, t.is_integer, t.is_floating, t.is_decimal, t.is_null)
-    if not any(test(column.type) for test in kinds):
+    kind = column.type.value_type if t.is_dictionary(column.type) else column.type
+    texts = (t.is_string, t.is_large_string, t.is_string_view)
+    if not any(test(kind) for test in (*texts, t.is_boolean, t.is_integer, t.is_floating, t.is_decimal, t.is_null)):
         raise InputError(f"{place}: {first_of(column, where)}; allowed: text, numbers, true and false")
+    column = plain_column(column)
     counted = pc.value_counts(column)
     counts = dict(zip(*(counted.field(name).to_pylist() for name in ("values", "counts")), strict=True))
     return Distinct(column.type, counts, lambda value: at(where, column.to_pylist().index(value)), ordered)
@@ -335,7 +349,7 @@ class _Values:
             words += [] if positive is None else [f"--positive {pasted(positive)}"]
             text += f"; to leave {'it' if len(odd) == 1 else 'them'} out: {' '.join(words)}"
         every = sorted(odd + usual, key=_number) if self._numbers(odd + usual) else sorted(odd + usual)
-        return f"{text}; if all are classes {_order([self.own[w] for w in every])}"
+        return f"{text}; if all are classes {_order([w if self.own[w] is None else self.own[w] for w in every])}"
 
     def _raw(self, w: str) -> Any:
         """A value of the column that is this word."""
@@ -377,7 +391,7 @@ class _Values:
             ends = f"{show(values[0])} to {show(values[-1])}"
             return f"{len(values):,}, {ends}, of {min(n.values()):,} to {max(n.values()):,} labels"
         first, *rest = (f"{show(v)} ({n[v]:,}" for v in values)
-        return ", ".join([f"{first} labels)", *(f"{v})" for v in rest)])
+        return ", ".join([f"{first} label{'s' * (n[values[0]] != 1)})", *(f"{v})" for v in rest)])
 
 
 def _own_values(words: Iterable[str], kind: pa.DataType, untyped: bool) -> dict[str, Any]:
@@ -536,4 +550,4 @@ def column_of_values(values: Sequence[Any]) -> pa.Array:
         >>> str(column_of_values((0, 1)).type), str(column_of_values(("no", "yes")).type)
         ('int8', 'string')
     """
-    return pa.array(values, pa.int8()) if is_alphabet(values) else pa.array(values)
+    return pa.array(values, pa.int8()) if is_alphabet(values) else column_of([*values], "classes", "label")

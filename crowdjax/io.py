@@ -231,8 +231,8 @@ def ids(index: LabelIndex, side: Key) -> pa.Array:
 
 def _index(labelers: pa.Array, instances: pa.Array, classes=(0, 1), values=None) -> LabelIndex:
     columns = {"labeler": labelers, "instance": instances}
-    sides = (side.to_numpy(zero_copy_only=False) for side in columns.values())
-    return LabelIndex(*sides, columns, tuple(classes), None if values is None else tuple(values))
+    of_labelers, of_instances = (side.to_numpy(zero_copy_only=False) for side in columns.values())
+    return LabelIndex(of_labelers, of_instances, columns, tuple(classes), None if values is None else tuple(values))
 
 
 def index_of(

@@ -91,7 +91,8 @@ def _laid_out(labels: Labels, model: Observation, arrays, start, devices: int | 
     mesh, _, shards, place = parallel._divide(labels, devices)
     # Labelers are not padded: a population that is learnt from them would take padding for labelers.
     shards = dataclasses.replace(shards, n_labelers=n_labelers)
-    params = jax.eval_shape(lambda: model.start(labels, np.zeros((labels.n_instances, labels.n_classes))))
+    votes = np.zeros((labels.n_instances, labels.n_classes), jax.dtypes.canonicalize_dtype(float))
+    params = jax.eval_shape(lambda: model.start(labels, votes))
     of_params = _places(model.specs(params), params)
     of_model = (
         _places(model.own_specs(), arrays) if hasattr(model, "own_specs") else jax.tree.map(lambda _: P(), arrays)

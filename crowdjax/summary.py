@@ -69,6 +69,7 @@ def _plain(name: Any) -> str:
 def _facts(record: Mapping[str, Any]) -> dict[str, str]:
     out = {"columns": "; ".join(f"{table}: {roles}" for table, roles in columns(record).items())}
     names = {
+        "classes": record.get("kind"),
         "factors": record.get("n_factors"),
         "class prior": record.get("class_prior"),
         "repeats": record.get("repeats"),

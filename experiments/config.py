@@ -33,7 +33,7 @@ from crowdjax.labels import InputError
 from experiments.lines import lines
 
 STUDIES = (
-    *("specialist", "fig3", "table1", "fig4", "real", "heldout", "leaderboard", "intervals", "look"),
+    *("specialist", "fig3", "table1", "fig4", "real", "heldout", "leaderboard", "intervals", "look", "classes"),
     *("theodon_sim", "theodon_public", "rare", "calibration", "sbc"),
     "quickstart",
 )

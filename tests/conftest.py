@@ -17,13 +17,28 @@ import pytest
 from crowdjax.labels import Labels
 
 ROOT = Path(__file__).resolve().parents[1]
+collect_ignore = ["fixtures"]  # files that tests read
+SLOW = 15  # seconds in durations.txt, ten or more on a quiet machine
 
 hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("reproducible")
 
 
+def durations() -> dict[str, float]:
+    """Seconds of the tests that take long, by name."""
+    lines = (ROOT / "tests" / "durations.txt").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split(" ", 1) for line in lines if line and not line.startswith("#"))
+    return {name: float(seconds) for seconds, name in pairs}
+
+
 def pytest_collection_modifyitems(items):
+    measured = durations()
     for item in items:
+        seconds = measured.get(item.nodeid, 0.0)
+        if seconds:
+            item.add_marker("long")
+        if seconds >= SLOW:
+            item.add_marker("slow")
         if "data_dir" in getattr(item, "fixturenames", ()):
             item.add_marker("real_data")
 

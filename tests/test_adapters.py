@@ -117,8 +117,7 @@ BAD = {
     "column": (lambda f: f.drop(columns="worker"), ["'worker'", "task, worker and label"]),
     "empty": (lambda f: f.head(0), ["no rows"]),
     "missing": (lambda f: f.assign(worker=[None, *f["worker"][1:]]), ["'worker'", "row 1"]),
-    "three": (lambda f: f.assign(label=["raft", *f["label"][1:]]), ["3 values", "'boat', 'raft', 'ship'", "two"]),
-    "one": (lambda f: f.assign(label=1), ["1 values", "two"]),
+    "one": (lambda f: f.assign(label=1), ["1 value (1)", "two or more"]),
     "twice": (lambda f: pd.concat([f, f[["label"]]], axis=1), ["more than one column 'label'"]),
     "unhashable": (lambda f: f.assign(task=[[1]] * len(f)), ["column 'task'", "a list", "text, numbers"]),
 }

@@ -1,4 +1,4 @@
-"""Estimators of several classes: crowd-kit's answers where it has converged, its manners, and a notebook written for it."""
+"""Estimators of several classes: crowd-kit's answers where it has converged, its manners, and a notebook for it."""
 
 from __future__ import annotations
 
@@ -168,11 +168,31 @@ def test_mistakes_are_refused_in_one_line(frame, fitted):
         (lambda: start.fit(frame, initial_error=-fitted.errors_), "a number below 0"),
         (lambda: fitted.predict(frame.assign(label="elk")), "'elk'; allowed: 'cat', 'cow'"),
         (lambda: adapters.GLAD(labels_priors=pd.Series({"cat": 1.0})).fit(frame), "labels_priors: allowed"),
+        (lambda: adapters.GLAD(alphas_priors_mean=pd.Series({0: 2.0})).fit(frame), "alphas_priors_mean: allowed: None"),
         (lambda: adapters.GLAD().predict(frame), "GLAD: not fitted"),
     ]
     for mistake, part in mistakes:
         with pytest.raises(InputError, match=part):
             mistake()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model", [adapters.Aggregator("dawid-skene"), adapters.Aggregator("one-coin"), adapters.Factor(1)]
+)
+def test_the_other_models_take_several_classes(frame, fitted, model):
+    model.fit(frame)
+    assert (model.labels_ == fitted.labels_).mean() > 0.8
+    assert model.errors_.index.equals(fitted.errors_.index) and list(model.skills_.index) == list(fitted.skills_.index)
+    np.testing.assert_allclose(model.errors_.groupby("worker").sum(), 1, atol=1e-4)
+    again = model.predict_proba(frame)
+    assert (again.idxmax(axis=1) == model.labels_[again.index]).mean() > 0.95
+
+
+def test_the_priors_of_two_classes_move_answers():
+    frame = pd.DataFrame({"task": [1, 1, 2, 2], "worker": list("abab"), "label": ["no", "yes", "yes", "no"]})
+    prior = pd.Series({"yes": 0.8, "no": 0.2})
+    assert adapters.GLAD(labels_priors=prior).fit(frame).probas_["yes"].to_numpy() == pytest.approx(0.8, abs=1e-3)
 
 
 def run(source: str) -> dict:

@@ -70,7 +70,7 @@ BEYOND = {
     "api": {"pyarrow"},
     "look_api": {"pyarrow"},
     "context_api": {"pyarrow", "scipy"},
-    "adapters": {"pandas"},
+    "adapters": {"pandas", "scipy"},
     "posterior": {"arviz_base", "xarray"},
     "summary": {"pyarrow"},
     "plots": {"matplotlib", "scipy"},

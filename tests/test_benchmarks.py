@@ -10,10 +10,23 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import batches, fits, inference, minibatch, passes, processes, reductions, report, selftest, timing
+from benchmarks import (
+    batches,
+    classes,
+    fits,
+    inference,
+    minibatch,
+    passes,
+    processes,
+    reductions,
+    report,
+    selftest,
+    timing,
+)
 from benchmarks.timing import Row
 from crowdjax.factor import Factors, Solver, kernels
 from crowdjax.labels import Labels
+from crowdjax.observation import table_pass
 
 of_the_peer = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # crowd-kit's use of pandas
 ROWS = [Row("passes", "pass D=1", n, 10.0, "ns/label") for n in (10_000, 100_000, 1_000_000)]
@@ -197,3 +210,23 @@ def test_chains_are_timed_in_threads_and_vmapped():
     rows = list(inference.chains(inference.PRESETS["constant-constant"], labels, score, n=2))
     assert [row.name.split()[-1] for row in rows] == ["threads", "vmapped"]
     assert all(row.value > 0 for row in rows)
+
+
+def test_passes_of_classes_are_measured_beside_scipy(monkeypatch):
+    """And SciPy's step gives what the pass gives."""
+    monkeypatch.setattr(classes, "TABLES", {3: 3, 4: 8})
+    monkeypatch.setattr(classes, "MANY", 50)
+    rows = {(row.name, row.unit): row.value for row in classes.run([3000])}
+    for name in ("K=3", "K=4, 8 points"):
+        ours, theirs = (rows[f"{kind} {name}", "ns of CPU/label"] for kind in ("pass", "SciPy"))
+        assert rows[f"pass {name}", "x as fast as SciPy"] == pytest.approx(theirs / ours)
+    assert rows["fit of one-coin, K=50", "passes"] > 1
+    labels = classes.crowd(3000, 4)
+    table, prior, of_point = classes.numbers(labels, 8)
+    found, (value, counts, points) = (
+        table_pass(labels, table, prior, of_point),
+        classes.sparse_step(labels, table, prior)(),
+    )
+    np.testing.assert_allclose(found.value, value, rtol=1e-5)
+    np.testing.assert_allclose(found.counts.reshape(counts.shape), counts, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found.points, points, rtol=1e-4)

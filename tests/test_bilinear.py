@@ -82,11 +82,17 @@ def close(found, expected, rtol):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * np.abs(b).max()), found, expected)
 
 
-CASES = [(2, 1, True), (2, 1, False), (3, 2, True), (4, 1, False), (4, 3, False), (7, 1, True)]
-
-
-@pytest.mark.parametrize(("k", "n_factors", "bias"), CASES)
-@pytest.mark.parametrize(("weighted", "gold", "own"), [(False, False, False), (True, True, True)])
+@pytest.mark.parametrize(
+    ("k", "n_factors", "bias", "weighted", "gold", "own"),
+    [
+        (2, 1, True, False, False, False),
+        (2, 1, False, True, True, True),
+        (3, 2, True, True, True, True),
+        (4, 3, False, False, False, False),
+        (4, 1, False, True, True, False),
+        (7, 1, True, False, True, True),
+    ],
+)
 def test_value_posterior_and_gradients_are_those_of_dense_tables(x64, layout, k, n_factors, bias, weighted, gold, own):
     labels, f = crowd(k, layout, weighted=weighted, gold=gold), factors(k, n_factors, bias=bias, own=own)
     found = jit_pass(labels, f)

@@ -191,7 +191,7 @@ def test_labels_may_say_more_than_the_truth_can_be():
     )
     between = read(["yes", "no", "unsure"], truth=["no", "yes"])
     assert between[:3] == (("no", "yes"), ("no", "unsure", "yes"), [2, 0, 1])
-    assert between[3] == ("Labels are 'no' (1 labels), 'unsure' (1), 'yes' (1); the truth is 'no', 'yes'.",)
+    assert between[3] == ("Labels are 'no' (1 label), 'unsure' (1), 'yes' (1); the truth is 'no', 'yes'.",)
     assert read([3, 1, 2], truth=["3", "1"])[:2] == ((3, 1), (1, 2, 3))
     assert read(["b", "a"], truth=["c", "b", "a"])[:3] == (("c", "b", "a"), None, [1, 2])
     found = io.read_triples(table([1, 5, 3]), truth=["no", "yes"]).labels()
@@ -299,6 +299,23 @@ def test_counts_have_a_column_for_every_class(tmp_path):
     assert "Classes: 'cat' (6 labels), 'cow' (3), 'dog' (2), 'none' (0)." in found.notes
     stars = csv(tmp_path / "s.csv", "item,1,2,10\nq1,3,1,0\nq2,0,5,2\n")
     assert io.read_triples(stars, form="counts").index.classes == (1, 2, 10)
+
+
+# Real sets
+
+
+@pytest.mark.parametrize("name", ["wsd", "web", "music_genre", "labelme", "adult", "valence7"])
+def test_real_sets_are_read_as_pandas_reads_them(name, data_dir):
+    there = pd.read_csv(data_dir / name / "labels.csv", dtype={"labeler": str, "instance": str})
+    truth = pd.read_csv(data_dir / name / "truth.csv", dtype={"instance": str})
+    triples = io.read_triples(data_dir / name / "labels.csv")
+    assert triples.index.classes == tuple(sorted(there["label"].unique().tolist()))
+    assert np.array(triples.index.classes)[triples.label].tolist() == there["label"].tolist()
+    known = truth[truth["instance"].isin(there["instance"])]
+    gold = io.read_gold(known, io.ids(triples.index, "instance"), triples.index.classes)
+    code = dict(zip(triples.index.classes, range(99), strict=False))
+    expected = known.set_index("instance")["label"].map(code).reindex(triples.index.instances)
+    np.testing.assert_array_equal(gold, expected)
 
 
 # Answers

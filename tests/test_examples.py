@@ -61,6 +61,14 @@ def test_compose_the_kernels(run):
     assert_shown("kernels", printed)
 
 
+def test_a_model_of_ones_own(run):
+    found, printed = run("new_model")
+    right = {name: np.mean(np.asarray(fit.instances["label"]) == found["safe"]) for name, fit in found["fits"].items()}
+    assert right["thresholds"] > max(right["above 2.5"], right["above 3.5"]) + 0.03
+    assert len((EXAMPLES / "new_model.py").read_text(encoding="utf-8").splitlines()) <= 60
+    assert_shown("new_model", printed)
+
+
 @pytest.mark.slow
 def test_specialists_on_the_real_set(run, data_dir, monkeypatch):
     monkeypatch.setenv("CROWDJAX_DATA", str(data_dir))

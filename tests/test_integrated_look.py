@@ -13,7 +13,7 @@ from scipy.special import expit
 from scipy.stats import binom, norm
 
 import crowdjax
-from crowdjax import cli, integrated, look_api
+from crowdjax import cli, integrated
 from crowdjax.facade import checks
 from crowdjax.integrated import IntegratedConfig, Interval, kinds, look, replicate, residuals, start
 from crowdjax.integrated.kernels import draw_points

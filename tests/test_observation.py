@@ -319,6 +319,28 @@ def test_features_of_instances_tell_their_classes_apart():
     assert float(moved[1, 1] - moved[1, 0]) == pytest.approx(4, abs=1.5)
 
 
+@pytest.mark.slow
+def test_a_class_prior_of_features_is_the_same_on_four_devices(fresh_python):
+    printed = fresh_python(
+        """
+import numpy as np
+from crowdjax import spread
+from crowdjax.labels import Labels
+from crowdjax.observation import DawidSkene, Logistic, Solver
+rng = np.random.default_rng(0)
+x = rng.normal(size=(203, 2))
+truth = (x @ [1.0, -1.0] + rng.logistic(size=203) > 0) + 0
+instance, labeler = np.repeat(np.arange(203), 4), np.tile(np.arange(8), 102)[:812]
+label = np.where(rng.random(812) < 0.7, truth[instance], rng.integers(0, 3, 812))
+labels = Labels.from_arrays(labeler, instance, label, n_values=3)
+one, four = (spread.fit(labels, Logistic(DawidSkene(), x), solver=Solver(rtol=1e-9), devices=n) for n in (1, 4))
+print(abs(one.posterior - four.posterior).max() < 1e-3, abs(one.objective / four.objective - 1) < 1e-5)
+""",
+        devices=4,
+    )
+    assert printed.split() == ["True", "True"]
+
+
 # Labelers
 
 

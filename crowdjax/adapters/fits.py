@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -11,9 +10,17 @@ from jaxtyping import Float
 from crowdjax.adapters.frames import Votes
 from crowdjax.answers import FitError
 from crowdjax.labels import Labels
-from crowdjax.observation.contract import Observation, Params
-from crowdjax.observation.fit import Fit, Solver, fit_jit, predict
-from crowdjax.observation.table import tally, vote_shares
+from crowdjax.observation import (
+    Fit,
+    Observation,
+    Params,
+    Solver,
+    factors,
+    fit_jit,
+    predict_new,
+    tally,
+    vote_shares,
+)
 from crowdjax.optimize import MEANING, STOPPED
 
 FLOOR = 1e-10  # least chance of a label in a matrix to start from
@@ -38,7 +45,7 @@ def fit(labels: Labels, model: Observation, solver: Solver, start: Params | None
 
 
 def start_at(labels: Labels, model, matrices: Float[np.ndarray, "W L K"], *, add: bool):
-    """Parameters of Dawid and Skene's model to start from: these matrices, or these counts beside those of the votes."""
+    """Parameters of Dawid and Skene's model to start from: these matrices, or these counts and those of the votes."""
     votes = eqx.filter_jit(vote_shares)(labels)
     counts = matrices + eqx.filter_jit(tally)(labels, votes) if add else matrices
     shares = votes.mean(0)
@@ -46,27 +53,6 @@ def start_at(labels: Labels, model, matrices: Float[np.ndarray, "W L K"], *, add
 
 
 def posterior(labels: Labels, model: Observation, params: Params, known: np.ndarray) -> Float[np.ndarray, "I K"]:
-    """P(z_j = k | labels) of other labels, where labeler i is the known[i]-th of the fit; -1: one that is new.
-
-    New labelers are as the model says of anybody; what is of instances is at its prior.
-    """
-    fresh = model.start(labels, eqx.filter_jit(vote_shares)(labels))
-    anybody = dict(_leaves(model.unseen(params)))
-    spec, old = dict(_leaves(model.specs(params))), dict(_leaves(params))
-
-    def rows(path, new):
-        if spec[path] == "instance":
-            return new
-        if spec[path] is None:
-            return old[path]
-        mine = known.reshape(-1, *[1] * (new.ndim - 1))
-        return jnp.where(mine >= 0, old[path][np.maximum(known, 0)], anybody[path])
-
-    leaves = [rows(path, new) for path, new in _leaves(fresh)]
-    params = jax.tree.unflatten(jax.tree.structure(fresh), leaves)
-    return np.asarray(eqx.filter_jit(predict)(labels, model, params).posterior, float)
-
-
-def _leaves(tree):
-    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda leaf: leaf is None)
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in leaves]
+    """P(z_j = k | labels) of other instances, where labeler i is the known[i]-th of the fit; -1: one that is new."""
+    new = factors.predict if hasattr(model, "factors") else predict_new
+    return np.asarray(eqx.filter_jit(new)(labels, model, params, known).posterior, float)

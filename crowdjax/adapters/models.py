@@ -11,17 +11,18 @@ from jaxtyping import Float
 from crowdjax import api, factor
 from crowdjax.adapters import fits
 from crowdjax.adapters.frames import Answers, Settings, Votes, answers, by_worker, known_truths, read, series
+from crowdjax.answers import MOST_CLASSES
 from crowdjax.integrated import Choice
 from crowdjax.labels import InputError, Repeats
-from crowdjax.observation import nominal
+from crowdjax.observation import Fit, Solver, nominal
 from crowdjax.observation.factors import Glad
-from crowdjax.observation.fit import Fit, Solver
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Strategy = Literal["assign", "addition"]
 Truths = dict[str, np.ndarray] | None
+HARDLY = 1e-5  # pseudo-count of each label in a matrix: .01 moves answers, 1e-8 takes many more steps
 
 
 class Found(NamedTuple):
@@ -119,6 +120,8 @@ def _probabilities(votes: Votes, result) -> Float[np.ndarray, "I K"]:
         return np.c_[1 - p, p]
     if hasattr(result, "fit"):
         return np.asarray(result.fit.posterior, float)
+    if len(votes.classes) > MOST_CLASSES:
+        raise InputError(f"predict: a model of {len(votes.classes)} labels; allowed: at most {MOST_CLASSES}")
     return np.stack([np.asarray(table[f"p_{k}"], float) for k in range(len(votes.classes))], axis=1)
 
 
@@ -288,12 +291,12 @@ class DawidSkene(Likelihood):
             raise InputError(f"initial_error_strategy: got {got!r} with initial_error; allowed: {allowed}")
         if list(getattr(getattr(errors, "index", None), "names", [])) != ["worker", "label"]:
             raise InputError(
-                "initial_error: allowed: a frame by worker and label (a MultiIndex), a column a true label"
+                "initial_error: allowed: a frame by worker and label (a MultiIndex), columns by true label"
             )
         return errors
 
     def _model(self, classes):
-        return nominal.DawidSkene(pooling=None, pseudo=1e-5, strength=0.0)
+        return nominal.DawidSkene(pooling=(HARDLY, HARDLY), strength=0.0)
 
     def _settings(self):
         return _api_settings(self, "dawid-skene", "learn")
@@ -349,6 +352,8 @@ class GLAD(Likelihood):
         tol: stop where steps gain less than this share of the log-density.
         silent: not used; nothing is printed.
         labels_priors: a Series, the chances of the labels; by default all alike.
+        alphas_priors_mean, betas_priors_mean: not taken; the means are 1.
+        m_step_max_iter, m_step_tol: not used; there is no M-step, all is climbed at once.
         alphas_: a Series ``alpha`` by worker.
         betas_: a Series ``beta`` by task: b_j.
         priors_: a Series ``prior`` by label: ``labels_priors``.
@@ -363,8 +368,18 @@ class GLAD(Likelihood):
     tol: float = 1e-6
     silent: bool = True
     labels_priors: pd.Series | None = None
+    alphas_priors_mean: None = None
+    betas_priors_mean: None = None
+    m_step_max_iter: int = 25
+    m_step_tol: float = 1e-2
 
     _by_id = True
+
+    def _found(self, votes, gold):
+        for name in ("alphas_priors_mean", "betas_priors_mean"):
+            if getattr(self, name) is not None:
+                raise InputError(f"{name}: allowed: None; the means are 1")
+        return super()._found(votes, gold) if self.labels_priors is None else self._observed(votes, gold)
 
     def _prior(self, classes: pd.Index) -> np.ndarray:
         if self.labels_priors is None:

@@ -225,7 +225,7 @@ class GoldMajorityVote(Skilled):
         return self
 
     def fit_predict(self, data: pd.DataFrame, true_labels: pd.Series) -> pd.Series:  # type: ignore[override]
-        """:meth:`fit`, then :meth:`predict` of the same tasks; every worker must have judged one whose truth is known."""
+        """:meth:`fit`, then :meth:`predict` of the same tasks; every worker must have judged one with a known truth."""
         return self.fit(data, true_labels).predict(data)
 
     def fit_predict_proba(self, data: pd.DataFrame, true_labels: pd.Series) -> pd.DataFrame:  # type: ignore[override]
@@ -246,7 +246,7 @@ class MMSR(Skilled):
         n_iter: the most steps.
         tol: stop where the matrix changes by less.
         random_state: seed of the start.
-        scores_: as ``probas_``; below 0 where workers count against a label.
+        probas_: the sums of the weights by label, over the sum of their sizes; below 0 where workers count against one.
         loss_history_: the change of the matrix in each step.
 
     Example: the third guesses
@@ -266,6 +266,7 @@ class MMSR(Skilled):
 
     @property
     def scores_(self) -> pd.DataFrame:
+        """``probas_``, under crowd-kit's name."""
         return self.probas_
 
     def fit_predict_score(self, data: pd.DataFrame) -> pd.DataFrame:
@@ -333,9 +334,10 @@ def _trimmed_mean(c, u, now, seen, n: int, least: float) -> Float[np.ndarray, " 
 
 
 def _signs(c: Float[np.ndarray, "W W"]) -> Float[np.ndarray, " W"]:
-    """Who is better than chance: workers in two groups, so that agreement is within and disagreement between them as
-    far as can be; the larger one is right. By the least eigenvector of the Laplacian of a graph with signs, as in Kunegis
-    et al. 2010, Spectral analysis of signed graphs."""
+    """Who is better than chance: the larger of two groups of workers, most agreement being within them.
+
+    Source: Kunegis et al. 2010, Spectral analysis of signed graphs (the least eigenvector of their Laplacian).
+    """
     _, vectors = np.linalg.eigh(np.diag(abs(c).sum(1)) - c)
     found = np.where(vectors[:, 0] >= 0, 1.0, -1.0)
     return found if found.sum() >= 0 else -found

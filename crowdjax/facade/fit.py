@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from crowdjax import io, optimize, outliers, spread, watch
+from crowdjax import io, memory, optimize, outliers, spread, watch
 from crowdjax.answers import (
     FitError,
     about_answers,
@@ -40,6 +40,8 @@ from crowdjax.observation.summaries import LEVEL, labeler_summary
 from crowdjax.roles import Opened
 from crowdjax.tables import Kind as TableKind
 from crowdjax.tables import as_arrow
+
+CELL = 64  # bytes that a cell of all confusions takes: in a fit, and in the table of answers
 
 
 def fit(
@@ -74,8 +76,15 @@ def fit(
     else:
         _refuse_settings(name, {**settings, **given})
     features, scaling, remarks = _features(index, given)
-    built = _made(name, labels, classes, settings, features) if isinstance(model, str) else model
-    settings = settings if isinstance(model, str) else None
+    reasons: tuple[str, ...] = ()
+    if isinstance(model, str):
+        if MODELS[name].plan is not None:
+            plan, reasons = MODELS[name].plan(labels, classes)
+            settings = {**settings, "plan": plan}
+        built = _made(name, labels, classes, settings, features)
+    else:
+        built, settings = model, None
+    _refuse_large(labels, name)
     begin = None if start is None else continued(start, name, index)
     mapping = io.mapping(triples, given)
     found = spread.fit(labels, built, begin, solver, devices=devices, progress=progress)
@@ -84,9 +93,11 @@ def fit(
     warnings = [
         *about_labels(labels, triples, repeats),
         *about_end(found),
+        *(built.cautions() if hasattr(built, "cautions") else ()),
         *about_answers(found.posterior, labels_of_labelers(labels), index.classes),
         *about_support(support(votes_of(labels), found.posterior, truth), index.classes, about_prior("learn")),
         *about_gold(truth, index.classes),
+        *reasons,
         *remarks,
     ]
     record = {
@@ -133,8 +144,19 @@ def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]
         raise InputError(f"truth: given with model {name}, whose labels are the classes; allowed with models {able}")
     for setting, value in settings.items():
         if value is not None and setting not in entry.settings:
-            able = ", ".join(MODELS.with_setting(setting)) or "none of the models for more than two classes"
-            raise InputError(f"{setting}: given with model {name}; allowed with models {able}")
+            able = ", ".join(MODELS.with_setting(setting))
+            allowed = f"models {able}" if able else "two classes"
+            raise InputError(f"{setting}: given with model {name} and these classes; allowed with {allowed}")
+
+
+def _refuse_large(labels: Labels, name: str) -> None:
+    """Refuses tables of confusions that memory does not hold."""
+    cells = labels.n_labelers * labels.n_values * labels.n_classes
+    what = f"{labels.n_labelers:,} labelers' confusions of {labels.n_classes:,} classes by {name} need"
+    memory.refuse_host(
+        CELL * cells, what, "allowed: fewer classes, rare ones joined; crowdjax.observation.fit_voted fits one-coin to "
+        "any number"
+    )  # fmt: skip
 
 
 def _refuse_settings(name: str, settings: Mapping[str, Any]) -> None:

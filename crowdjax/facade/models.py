@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from crowdjax.facade.registry import Kind, Registry
+from crowdjax.integrated.auto import FEW_LABELERS, FEW_LABELS
+from crowdjax.integrated.nominal import nominal
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation import (
     BiasedCoin,
@@ -23,6 +25,9 @@ from crowdjax.observation.factors import Factor, Glad
 from crowdjax.settings import brief, whole
 
 MODELS = Registry()
+POINTS, POINTS_OF_MANY = 128, 64  # of the integrated model around each class, up to five classes and above
+MOST_INTEGRATED = 20  # classes
+MOST_FREE = 10  # classes with which a labeler may confuse any two in his own way; above, he has a skill and biases
 
 
 def prior_of(class_prior, n_classes: int) -> dict[str, Any]:
@@ -69,7 +74,7 @@ def add(name: str, model: type, *, kinds=("nominal",), rectangular=False) -> Non
             return Logistic(model(), features["instance"])
         return model(**prior_of(class_prior, labels.n_classes))
 
-    MODELS.add(name, make, kinds=kinds, rectangular=rectangular, settings={"class_prior"})
+    MODELS.add(name, make, kinds=kinds, rectangular=rectangular, settings={"class_prior"}, model=model)
 
 
 def add_factors(name: str, model: type, *, settings=()) -> None:
@@ -80,7 +85,7 @@ def add_factors(name: str, model: type, *, settings=()) -> None:
         rows = {f"{side}_features": values for side, values in features.items()}
         return model(**prior_of(class_prior, labels.n_classes), **more, **rows)
 
-    MODELS.add(name, make, settings={"class_prior", *settings})
+    MODELS.add(name, make, settings={"class_prior", *settings}, model=model)
 
 
 def _whole(factors) -> int:
@@ -94,6 +99,82 @@ add("one-coin", OneCoin, kinds=("nominal", "exchangeable"))
 add("biased-coin", BiasedCoin)
 add("class-skill", ClassSkill)
 add("dawid-skene", DawidSkene, rectangular=True)
-MODELS.add("graded", lambda **_: Graded(), kinds=("ordinal",), rectangular=True)
+MODELS.add("graded", Graded, kinds=("ordinal",), rectangular=True)
+
+
+def plan_integrated(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The form of the integrated model, and the order of the classes that its points are laid out in.
+
+    Classes are taken by their votes: points treat them alike up to their number only, and names say nothing.
+    """
+    form = classes if classes != "nominal" else "free" if labels.n_classes <= MOST_FREE else "skill"
+    order = np.arange(labels.n_classes) if form == "ordinal" else by_votes(labels)
+    per_class = POINTS if labels.n_classes <= 5 else POINTS_OF_MANY
+    return {"model": "integrated", "form": form, "order": order.tolist(), "per_class": per_class}, ()
+
+
+def plan_auto(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The model that the numbers of labels, labelers and classes allow, and why it is another than the integrated one.
+
+    Example:
+        >>> plan_auto(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 2, 2], n_values=3), "nominal")[0]
+        {'model': 'dawid-skene'}
+    """
+    counted = np.asarray(labels.counts) > 0
+    n_labelers = len(np.unique(np.asarray(labels.labeler)[counted]))
+    per_instance = counted.sum() / len(np.unique(np.asarray(labels.instance)[counted]))
+    if classes == "ordinal":
+        return plan_integrated(labels, classes)
+    if classes == "exchangeable":
+        return {"model": "one-coin"}, ()
+    if per_instance < FEW_LABELS and labels.n_values == labels.n_classes:
+        reason = (
+            f"{per_instance:.2f} labels per instance cannot tell able labelers from others; everybody counts the same, "
+            "and the answers are little more than the labels themselves."
+        )
+        return {"model": "majority"}, (reason,)
+    if n_labelers <= FEW_LABELERS:
+        reason = (
+            f"{n_labelers} labelers are too few to learn how clear each instance is; Dawid and Skene's model with "
+            "labelers from one population is used instead."
+        )
+        return {"model": "dawid-skene"}, (reason,)
+    if labels.n_classes > MOST_INTEGRATED and labels.n_values == labels.n_classes:
+        reason = (
+            f"{labels.n_classes} classes are too many to learn who confuses what; labelers differ by a skill and by "
+            "biases."
+        )
+        return {"model": "biased-coin"}, (reason,)
+    return plan_integrated(labels, classes)
+
+
+def by_votes(labels: Labels) -> np.ndarray:
+    """The classes from the most voted to the least; equals by how their votes fall on instances.
+
+    Example:
+        >>> by_votes(Labels.from_arrays([0, 1, 2], [0, 0, 1], [2, 2, 0], n_values=3)).tolist()
+        [2, 0, 1]
+    """
+    if labels.n_values != labels.n_classes:
+        return np.arange(labels.n_classes)
+    real = np.asarray(labels.label) >= 0
+    label, counts = np.asarray(labels.label)[real], np.asarray(labels.counts, np.float64)[real]
+    keys = [counts, *(counts * np.sqrt(1.0 + np.asarray(of)[real]) for of in (labels.labeler, labels.instance))]
+    sums = [np.bincount(label, key, labels.n_classes).round(6) for key in keys]
+    return np.lexsort([-s for s in sums[::-1]])
+
+
+def make_planned(*, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], plan: dict[str, Any]):
+    """The model of a plan."""
+    if plan["model"] != "integrated":
+        return MODELS[plan["model"]].make(labels=labels, classes=classes, features=features)
+    if features:
+        raise InputError("features: given with model integrated and more than two classes; allowed with glad, factor")
+    made = nominal(labels.n_classes, labels.n_values, plan["form"], per_class=plan["per_class"])
+    return made if plan["form"] == "ordinal" else made.renamed(np.asarray(plan["order"]))
+
+
+MODELS.add("integrated", make_planned, kinds=("nominal", "ordinal"), rectangular=True, plan=plan_integrated)
+MODELS.add("auto", make_planned, kinds=("nominal", "ordinal", "exchangeable"), rectangular=True, plan=plan_auto)
 add_factors("glad", Glad)
 add_factors("factor", Factor, settings={"factors"})

@@ -22,17 +22,22 @@ class Entry:
 
     Attributes:
         name: what users call it.
-        make: settings -> the model; by default its class.
+        make: (labels=, classes=, features=, settings of the user) -> the model.
+        model: its class.
         kinds: of classes that it is for.
         rectangular: whether labels may have other values than the classes.
         settings: names of settings of ``crowdjax.fit`` that it takes besides those of all models.
+        plan: (labels, kind of classes) -> (what to make, which becomes the setting ``plan`` and is kept in the record;
+            why, in sentences); None where there is nothing to choose.
     """
 
     name: str
     make: Callable[..., Observation]
+    model: type | None = None
     kinds: frozenset[Kind] = frozenset({"nominal"})
     rectangular: bool = False
     settings: frozenset[str] = frozenset()
+    plan: Callable[..., tuple[dict[str, Any], tuple[str, ...]]] | None = None
 
 
 class Registry(Mapping[str, Entry]):
@@ -49,15 +54,34 @@ class Registry(Mapping[str, Entry]):
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
 
-    def add(self, name: str, make: Callable[..., Observation], *, kinds=("nominal",), rectangular=False, settings=()):
+    def add(
+        self,
+        name: str,
+        make: Callable[..., Observation],
+        *,
+        kinds=("nominal",),
+        rectangular=False,
+        settings=(),
+        plan=None,
+        model: type | None = None,
+    ) -> None:
         """Adds a model, or replaces the one of its name.
+
+        Args:
+            make: its class, whose fields are the settings, or a function as ``Entry.make``.
 
         Raises:
             InputError: a kind of classes that there is not.
         """
         for kind in kinds:
             one_of("kinds", kind, get_args(Kind))
-        self._entries[name] = Entry(name, make, frozenset(kinds), rectangular, frozenset(settings))
+        if isinstance(make, type):
+            model = make
+
+            def make(*, labels, classes, features, **settings):
+                return model(**settings)
+
+        self._entries[name] = Entry(name, make, model, frozenset(kinds), rectangular, frozenset(settings), plan)
 
     def __getitem__(self, name: str) -> Entry:
         return self._entries[name]
@@ -70,7 +94,7 @@ class Registry(Mapping[str, Entry]):
 
     def name_of(self, model: Any) -> str:
         """The name of a model that was made by hand: of its entry, or of its class."""
-        return next((e.name for e in self._entries.values() if e.make is type(model)), type(model).__name__)
+        return next((e.name for e in self._entries.values() if e.model is type(model)), type(model).__name__)
 
     def with_setting(self, name: str) -> list[str]:
         """The models that take a setting."""

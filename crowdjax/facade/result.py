@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from crowdjax import io, results
@@ -83,7 +85,7 @@ class Result(Prediction):
         page = self.page() if report else None
         with results.new_result(out, self.record) as folder:
             self.write_tables(folder)
-            results.save_arrays(folder / "fit.npz", self.fit)
+            results.save_arrays(folder / "fit.npz", (self.fit, eqx.filter(self.model, eqx.is_array)))
             if page is not None:
                 reports.write(page, folder)
 
@@ -129,6 +131,9 @@ class Result(Prediction):
             needed = unseen if side == "labeler" else True
             ids = io.ids(triples.index, side)
             features[side] = io.read_new_features(tables[f"{side}_features"], side, ids, scaling, needed)
+            if side == "labeler":  # those of the fit keep what they had in it
+                new = 0 if features[side] is None else features[side]
+                features[side] = np.where(unseen[:, None], new, np.asarray(self.model.labeler_features)[known])
         model = made_again(self.record, labels, features)
         new = predict_factors if hasattr(model, "factors") else predict_new
         found = new(labels, model, self.fit.params, known)
@@ -171,10 +176,10 @@ def made_again(record: dict[str, Any], labels: Labels, features: dict[str, np.nd
     name = record["model"]
     if name not in MODELS:
         raise InputError(
-            f"model: {name} is not in the registry; add it first: crowdjax.facade.registry.MODELS.add({name!r}, ...)"
+            f"model: {name} is not in the registry; add its class: crowdjax.facade.models.MODELS.add({name!r}, ...)"
         )
     if record["settings"] is None:  # made by hand
-        return MODELS[name].make(**{key: _tuples(value) for key, value in record["config"].items()})
+        return MODELS[name].model(**{key: _tuples(value) for key, value in record["config"].items()})
     settings = {key: _tuples(value) for key, value in record["settings"].items() if value is not None}
     return MODELS[name].make(labels=labels, classes=record["kind"], features=features, **settings)
 
@@ -204,9 +209,11 @@ def load(folder: Path, record: dict[str, Any]) -> Result:
     model = made_again(record, anyone, blank)
 
     def like():
-        votes = np.zeros((anyone.n_instances, anyone.n_classes))
+        votes = np.zeros((anyone.n_instances, anyone.n_classes), jax.dtypes.canonicalize_dtype(float))
         number, whole = np.zeros(()), np.zeros((), int)
         return Fit(model.start(anyone, votes), votes, number, number, whole, whole, np.zeros(steps))
 
-    found = results.load_arrays(folder / "fit.npz", jax.eval_shape(like))
+    shapes = jax.eval_shape(like), eqx.filter(model, eqx.is_array)
+    found, arrays = results.load_arrays(folder / "fit.npz", shapes)
+    model = eqx.combine(jax.tree.map(jnp.asarray, arrays), model)
     return Result(tables, record, as_arrow, found, model, index, scaling)

@@ -112,7 +112,7 @@ def bilinear_pass(
         labeler, instance, label, counts, *beta, real, log_prior, gold, held, start, part = xs
         local, code = instance - start, jnp.maximum(label, 0)
         a, b = [column[labeler] for column in alpha], [column[local] for column in beta]
-        s = factors.offset + sum(x * y for x, y in zip(a, b, strict=True))
+        s = sum((x * y for x, y in zip(a, b, strict=True)), jnp.asarray(factors.offset, dtype))
         slot = local * n_classes + code
         h = sum_by(counts * s, slot, size * n_classes).reshape(size, n_classes)
         if biases is None:
@@ -238,7 +238,7 @@ def curvature_pass(labels: Labels, factors: Factors) -> Factors:
         labeler, instance, _, counts, *beta, start, part = xs
         local = instance - start
         a, b = [column[labeler] for column in alpha], [column[local] for column in beta]
-        s = factors.offset + sum(x * y for x, y in zip(a, b, strict=True))
+        s = sum((x * y for x, y in zip(a, b, strict=True)), jnp.asarray(factors.offset, dtype))
         if logit is None:
             t = per_triple(1, s - np.log(n_classes - 1))
             w = counts * t.slope_plus * t.slope_minus

@@ -140,7 +140,8 @@ def replicate(
     Example:
         >>> from crowdjax.observation import Majority, vote_shares
         >>> labels, model = Labels.from_arrays([0, 1], [0, 0], [2, 2], n_values=3), Majority(skill=50.0)
-        >>> replicate(jax.random.key(0), labels, model, model.start(labels, vote_shares(labels)), jnp.array([1])).tolist()
+        >>> params = model.start(labels, vote_shares(labels))
+        >>> replicate(jax.random.key(0), labels, model, params, jnp.array([1])).tolist()
         [1, 1]
     """
     rows = _Labelers(labels, model, params).at(point[jnp.asarray(labels.instance)])

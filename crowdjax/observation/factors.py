@@ -235,6 +235,15 @@ class Factor(eqx.Module):
         }
         return {name: {"own": jnp.asarray(mean, jnp.result_type(float))} for name, mean in own.items()}
 
+    def cautions(self) -> list[str]:
+        """What to say of a fit."""
+        if self.instance_features is not None and not self.deviation:
+            return []
+        return [
+            "Every instance has numbers of its own, which few labels hardly tell; they are taken at their likeliest "
+            "values, so confidences are too high. The coins and dawid-skene have no such numbers."
+        ]
+
     def stages(self, labels: Labels, start: Params | None, solver: Solver, key: PRNGKeyArray | None = None):
         """A fit as its stages (``crowdjax.observation.fit.stages`` calls it)."""
         return stages(labels, self, start, solver, key)

@@ -30,6 +30,7 @@ from crowdjax.observation.table import evidence, table_pass, tally, vote_shares
 from crowdjax.segments import add_by, sum_by, total
 
 Method = Literal["auto", "em", "lbfgs"]
+PLAIN = 1e-6  # least gain, in units of 1 + |objective|, that counts where EM is not accelerated
 CURVATURE = 0.25  # of a log-odds, per label, at most
 
 
@@ -189,8 +190,11 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
 
     def loop(carry, k):
         settings = dict(max_steps=solver.max_steps, rtol=solver.rtol)
-        if by_em:
+        if by_em and getattr(model, "accelerated", True):
             return optimize.acceleration(em_step, carry[0], **settings)
+        if by_em:
+            settings["rtol"] = max(solver.rtol, PLAIN)
+            return optimize.iteration(lambda x, k: em_step(x)[0], carry[0], **settings)
         return optimize.minimizer(downhill, carry[0], lbfgs(inner=inner), diagonal=lambda x: scale, **settings)
 
     def close(carry, k, found):

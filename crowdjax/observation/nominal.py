@@ -10,13 +10,13 @@
 | class-skill | [l = k] (a_ik + log(K-1)) + γ_il | 2K - 1 |
 | dawid-skene | free | L(K - 1) |
 
-Coins are a population, w_i = (a_i, γ_i) ~ N(μ, σ²), and so are the columns V_ik of Dawid and Skene, Dir(b_k). Where the
-population is learned, labelers are integrated out: each has a distribution of his own, N(m_i, v_i) or Dir(α_ik), and
+Labelers are a population: w_i = (a_i, γ_i) ~ N(μ, σ²), or columns V_ik ~ Dir(b_k) in Dawid and Skene's. Where it is
+learned, w_i is integrated out, w_i ~ N(m_i, v_i), with log p to second order in w_i:
 
-    table = E log p(label | class)      log prior = -Σ_i KL(his distribution | population) + log p(population)
+    table = E log p(label | class)      log prior = -Σ_i KL(N(m_i, v_i) | N(μ, σ²)) + log p(μ, σ²)
 
-With the point of highest density in place of a distribution the population would shrink to a point, and a labeler of
-two labels would be sure of both. EM never lowers the objective: M-steps are exact, or take no step that lowers Q.
+With the point of highest density in place of N(m_i, v_i) the population would shrink to a point. EM never lowers the
+objective: M-steps are exact, or take no step that lowers Q.
 """
 
 from __future__ import annotations
@@ -395,8 +395,8 @@ class DawidSkene(Nominal):
         log p(labels) ≈ evidence(V) + Σ_ik [ log p(V_ik) - (L-1)/2 log(1 + n_ik / B_k) ] + log p(b)
 
     The last line, which learns b, is Laplace's integral over the logits of V, with the curvature of M_k and the labels
-    n_ik that votes say are of class k. Integrals over Dirichlet columns, E log V, take one label for more than it is
-    (``docs/k-classes.md``).
+    n_ik that votes say are of class k. (With V integrated out in Dirichlet coordinates, E log V, a label that is rare
+    among few counts for too much: NLL .58 in place of .40 on the set web, 1.44 in place of 1.05 on music_genre.)
 
     Attributes:
         pooling: ``learn``; the pseudo-counts b themselves, on the diagonal and beside it; or None: hardly any, 0.01.
