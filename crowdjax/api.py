@@ -639,6 +639,7 @@ def _fit_parts(
         "versions": {"jax": jax.__version__, "numpy": np.__version__},
         "device": jax.devices()[0].device_kind,
         "warnings": [
+            *scan.classes.notes,
             *_about(found, np.rint(labelers["n_labels"]), scan.words),
             *about_support(functools.reduce(operator.add, supported), scan.words, about_prior(config.class_prior)),
         ],

@@ -330,6 +330,7 @@ def context(
     config = ContextualConfig(prevalence, accuracy, labelers, constraint, bool(increasing))
     said, given = io.open_tables(columns, scores=scores, population=population, weights=weights, gold=gold)
     triples = io.read_triples(table, columns=said, form=form, positive=positive, missing=missing, header=header)
+    words = triples.words  # refuses more than two classes, before the work
     if triples.anonymous and labelers != "global":
         raise InputError(f"labelers: got {labelers!r} with counts, whose labelers nobody knows; allowed with counts: "
                          "global (--labelers global)")  # fmt: skip
@@ -386,16 +387,16 @@ def context(
         "level": LEVEL,
         "seconds": 0.0,
         "seed": of_seed,
-        "words": triples.words,
+        "words": words,
         "config": dataclasses.asdict(config),
         "settings": dataclasses.asdict(method),
         "versions": {"jax": jax.__version__, "numpyro": version("numpyro"), "numpy": np.__version__},
         "device": jax.devices()[0].device_kind,
-        "warnings": [*triples.notes, *fit.warnings, *about_gold(truth, triples.words), *remarks],
+        "warnings": [*triples.notes, *fit.warnings, *about_gold(truth, words), *remarks],
     }
     result = ContextualResult(
         tables={
-            "instances": answer_table(instances, probability, triples.words, **_score_columns(names, values)),
+            "instances": answer_table(instances, probability, words, **_score_columns(names, values)),
             "curves": _curves(fit, values, people),
             "labelers": _labelers(fit, labels, index),
             "calibration": _calibration(fit, names, values, people),

@@ -21,7 +21,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, Int8
 
-__all__ = ["InputError", "LabelError", "LabelIndex", "Labels", "codes", "gold_codes"]
+__all__ = ["InputError", "LabelError", "LabelIndex", "Labels"]
 
 Repeats = Literal["count", "first", "last", "mean"]
 

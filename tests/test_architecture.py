@@ -51,6 +51,8 @@ FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 CORE = {"jax", "jaxlib", "equinox", "optax", "jaxtyping", "numpy"}
 BEYOND = {
     "contextual": {"numpyro", "scipy"},
+    "observation": {"scipy"},
+    "facade": {"pyarrow"},
     "integrated": {"scipy"},
     "files": {"pyarrow", "fsspec"},
     "columns": {"pyarrow"},

@@ -77,6 +77,7 @@ def fit(
         _refuse_settings(name, {**settings, **given})
     features, scaling, remarks = _features(index, given)
     reasons: tuple[str, ...] = ()
+    settings = {key: value for key, value in settings.items() if value is not None}
     if isinstance(model, str):
         if MODELS[name].plan is not None:
             plan, reasons = MODELS[name].plan(labels, classes)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import equinox as eqx
 import jax
 import numpy as np
 import pyarrow as pa
@@ -126,7 +127,7 @@ def fit_parts(
         }
         for title, table in tables.items():
             pa.parquet.write_table(table, folder / f"{title}.parquet")
-        results.save_arrays(folder / "fit.npz", found)
+        results.save_arrays(folder / "fit.npz", (found, eqx.filter(model, eqx.is_array)))
     shutil.rmtree(state)
     return record
 

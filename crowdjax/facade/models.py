@@ -25,7 +25,7 @@ from crowdjax.observation.factors import Factor, Glad
 from crowdjax.settings import brief, whole
 
 MODELS = Registry()
-POINTS, POINTS_OF_MANY = 128, 64  # of the integrated model around each class, up to five classes and above
+POINTS, POINTS_OF_MANY = 64, 32  # of the integrated model around each class, up to five classes and above
 MOST_INTEGRATED = 20  # classes
 MOST_FREE = 10  # classes with which a labeler may confuse any two in his own way; above, he has a skill and biases
 

@@ -40,7 +40,7 @@ from crowdjax.observation.table import classes_of_values, tally
 Form = Literal["free", "skill", "ordinal", "exchangeable"]
 
 PRECISION = jax.lax.Precision.HIGHEST
-SPREAD = 1.0  # ρ of two classes at -1 and 1
+SPREAD = 0.8  # ρ of two classes at -1 and 1
 PER_CLASS = 64  # points
 PSEUDO = 4.0  # labelers that the prior of the population's variances weighs as much as
 SKILL, CONFUSION, BIAS = 1.0, 0.5, 1.0  # their prior: standard deviations of a_i, of entries of A_i, of entries of b_i
