@@ -1,6 +1,4 @@
-"""The integrated model of K classes: its points, its fit against a dense one, what permutations do, and ``auto``."""
-
-import dataclasses
+"""The integrated model of K classes: its points, its fit against a dense one, and what names of classes change."""
 
 import jax
 import jax.numpy as jnp
@@ -10,13 +8,12 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import norm
 
-from crowdjax.integrated import classes
-from crowdjax.integrated.classes import ClassesConfig, answer, by_votes, looks_ordered, plan_of, shift_by_gold
-from crowdjax.integrated.nominal import basis, nominal, spread
+from crowdjax import integrated
+from crowdjax.integrated.classes import by_name, looks_ordered, ranked, shift_by_gold
+from crowdjax.integrated.nominal import basis, inverse, nominal, spread
 from crowdjax.labels import InputError, Labels
-from crowdjax.observation import table_pass, vote_shares
+from crowdjax.observation import Solver, fit_jit, labeler_summary, table_pass, vote_shares
 
-ONE = ClassesConfig(sets=1)
 FORMS = ("free", "skill", "ordinal", "exchangeable")
 
 
@@ -125,51 +122,55 @@ def test_m_step_finds_the_labelers_that_a_general_optimiser_finds():
 
 def test_objective_rises_and_the_fit_converges():
     labels = as_labels(*crowd(4, n_items=150)[1:])
-    found = classes.fit(labels, nominal(3), max_steps=60, rtol=1e-6)
+    found = fit_jit(labels, nominal(3), solver=Solver(max_steps=60, rtol=1e-6))
     history = np.asarray(found.history)[: int(found.n_steps)]
     assert np.diff(history).min() > -1e-3 * abs(history[0])
     assert history[-1] > history[0] + 10
     assert abs(history[-1] - history[-2]) < 1e-4 * abs(history[-1])
 
 
-@pytest.mark.parametrize("kind", ["nominal", "exchangeable"])
-def test_renamed_classes_rename_the_answers(kind):
+@pytest.mark.parametrize("form", ["free", "skill", "exchangeable"])
+def test_renamed_classes_rename_the_answers(form):
+    """Points are laid out in an order of the classes: where that is renamed too, so is the answer."""
     _, labeler, item, label = crowd(5, k=4)
-    config, renamed = ClassesConfig(classes=kind, sets=2), np.array([2, 0, 3, 1])
-    one = answer(as_labels(labeler, item, label, k=4), config)
-    two = answer(as_labels(labeler, item, renamed[label], k=4), config)
-    np.testing.assert_allclose(two.posterior[:, renamed], one.posterior, atol=2e-5)
-    np.testing.assert_allclose(two.labelers.accuracy[0], one.labelers.accuracy[0], atol=2e-4)
-    if kind == "nominal":
-        np.testing.assert_allclose(
-            two.labelers.confusion[0][:, renamed][:, :, renamed], one.labelers.confusion[0], atol=5e-4
-        )
+    new = np.array([2, 0, 3, 1])
+    first = np.arange(4)
+    one = fit_jit(as_labels(labeler, item, label, k=4), nominal(4, form=form).renamed(first))
+    two = fit_jit(as_labels(labeler, item, new[label], k=4), nominal(4, form=form).renamed(new))
+    np.testing.assert_allclose(two.posterior[:, new], one.posterior, atol=1e-4)
 
 
 def test_exchangeable_answers_ignore_the_names_within_each_instance():
     _, labeler, item, label = crowd(6, k=4, bias=0)
-    rng = np.random.default_rng(0)
-    renamed = np.stack([rng.permutation(4) for _ in range(60)])
-    config = ClassesConfig(classes="exchangeable", sets=1)
-    one = answer(as_labels(labeler, item, label, k=4), config)
-    two = answer(as_labels(labeler, item, renamed[item, label], k=4), config)
-    np.testing.assert_allclose(np.take_along_axis(two.posterior, renamed, axis=1), one.posterior, atol=2e-5)
+    new = np.stack([np.random.default_rng(j).permutation(4) for j in range(60)])
+    model, answers = nominal(4, form="exchangeable"), []
+    for said in (label, new[item, label]):
+        found = ranked(as_labels(labeler, item, said, k=4))
+        answers.append(by_name(found, fit_jit(found.labels, model).posterior))
+    np.testing.assert_allclose(np.take_along_axis(answers[1], new, axis=1), answers[0], atol=2e-5)
+
+
+def test_gold_has_its_name_after_ranking():
+    z, labeler, item, label = crowd(6, k=4)
+    gold = np.where(np.arange(60) < 20, z, np.nan)
+    found = ranked(as_labels(labeler, item, label, k=4, gold=gold))
+    posterior = by_name(found, fit_jit(found.labels, nominal(4, form="exchangeable")).posterior)
+    np.testing.assert_allclose(posterior[np.arange(20), z[:20]], 1, atol=1e-6)
 
 
 def test_reversed_grades_reverse_the_answers():
     _, labeler, item, label = crowd(7, k=4)
-    config = ClassesConfig(classes="ordinal")
-    one = answer(as_labels(labeler, item, label, k=4), config)
-    two = answer(as_labels(labeler, item, 3 - label, k=4), config)
-    np.testing.assert_allclose(two.posterior[:, ::-1], one.posterior, atol=2e-5)
+    one = fit_jit(as_labels(labeler, item, label, k=4), nominal(4, form="ordinal"))
+    two = fit_jit(as_labels(labeler, item, 3 - label, k=4), nominal(4, form="ordinal"))
+    np.testing.assert_allclose(two.posterior[:, ::-1], one.posterior, atol=1e-4)
 
 
 def test_weights_are_multiplicities():
     _, labeler, item, label = crowd(8)
     twice = np.r_[np.arange(len(label)), np.arange(40)]
     weight = np.r_[np.full(40, 2.0), np.ones(len(label) - 40)]
-    one = answer(as_labels(labeler[twice], item[twice], label[twice]), ONE)
-    two = answer(as_labels(labeler, item, label, weight=weight), ONE)
+    one = fit_jit(as_labels(labeler[twice], item[twice], label[twice]), nominal(3))
+    two = fit_jit(as_labels(labeler, item, label, weight=weight), nominal(3))
     np.testing.assert_allclose(two.posterior, one.posterior, atol=1e-4)
 
 
@@ -177,16 +178,11 @@ def test_two_classes_are_comparable_with_the_binary_model():
     """The same labels by the model of two classes: nearly the same order of instances, nearly the same answers."""
     z, labeler, item, label = crowd(9, n_items=200, n_labelers=12, k=2)
     labels = as_labels(labeler, item, label, k=2)
-    model = nominal(2)
-    assert model.y.shape == (41, 1)
-    found = classes.fit(labels, model)
-    own = np.asarray(found.posterior)[:, 1]
-    from crowdjax.integrated import IntegratedConfig, fit_jit, of_instances, place
-
-    config = IntegratedConfig(spread=1.0)
-    binary = fit_jit(labels, config)
-    boundary = place("gap", binary.parameters.labelers, binary.counts)
-    other = np.asarray(of_instances(labels, binary.parameters, config, boundary).probability)
+    own = np.asarray(fit_jit(labels, nominal(2)).posterior)[:, 1]
+    config = integrated.IntegratedConfig(spread=1.0)
+    binary = integrated.fit_jit(labels, config)
+    boundary = integrated.place("gap", binary.parameters.labelers, binary.counts)
+    other = np.asarray(integrated.of_instances(labels, binary.parameters, config, boundary).probability)
     assert np.corrcoef(own, other)[0, 1] > 0.98
     assert abs(((own > 0.5) == z).mean() - ((other > 0.5) == z).mean()) <= 0.02
 
@@ -199,35 +195,36 @@ def test_a_crowd_that_confuses_classes_is_understood():
     swap[::2, 1], swap[::2, 2] = 2, 1
     said = swap[labeler, z[item]]
     label = np.where(rng.random(len(said)) < 0.75, said, rng.integers(0, 4, len(said)))
-    found = answer(as_labels(labeler, item, label, k=4), ONE)
-    votes = np.asarray(vote_shares(as_labels(labeler, item, label, k=4))).argmax(1)
+    labels = as_labels(labeler, item, label, k=4)
+    found = fit_jit(labels, nominal(4))
+    votes = np.asarray(vote_shares(labels)).argmax(1)
     assert (found.posterior.argmax(1) == z).mean() > (votes == z).mean() + 0.1
-    assert found.labelers.confusion[0][0, 1].argmax() == 2
+    confusion = labeler_summary(labels, nominal(4), found).confusion[0]
+    assert confusion[0, 1].argmax() == 2 and confusion[1, 1].argmax() == 1
 
 
 def test_a_rare_class_stays_rare():
     z, labeler, item, label = crowd(11, n_items=300, n_labelers=20, per_item=6, prior=[0.9, 0.07, 0.03])
-    found = answer(as_labels(labeler, item, label), ONE)
-    assert (found.posterior.argmax(1) == z).mean() > 0.93
-    assert abs((found.posterior.argmax(1) == 0).mean() - 0.9) < 0.05
+    found = fit_jit(as_labels(labeler, item, label), nominal(3)).posterior.argmax(1)
+    assert (found == z).mean() > 0.93
+    assert abs((found == 0).mean() - 0.9) < 0.05
 
 
 def test_intervals_hold_the_accuracies_of_labelers():
     z, labeler, item, label = crowd(12, n_items=300, n_labelers=20, per_item=6, bias=0.7)
-    found = answer(as_labels(labeler, item, label), ONE)
-    _, lower, upper = found.labelers.accuracy
+    labels = as_labels(labeler, item, label)
+    _, lower, upper = labeler_summary(labels, nominal(3), fit_jit(labels, nominal(3))).accuracy
     true = np.array([(label == z[item])[labeler == i].mean() for i in range(20)])  # of the sample: near the chance
     assert ((lower <= true) & (true <= upper)).mean() >= 0.85
     assert ((upper - lower) < 0.4).all()
 
 
-def test_gold_clamps_and_moves_the_shares_of_classes():
-    z, labeler, item, label = crowd(13, n_items=200, skill=0.7, prior=[0.7, 0.2, 0.1])
-    gold = np.where(np.arange(200) < 60, z, -1).astype(float)
-    gold[gold < 0] = np.nan
-    found = answer(as_labels(labeler, item, label, gold=gold), ONE)
-    assert (found.posterior[:60].argmax(1) == z[:60]).all()
-    assert any("gold labels" in reason for reason in found.reasons)
+def test_inverses_are_numpys():
+    a = np.random.default_rng(13).normal(size=(5, 30, 30))
+    a = a @ a.swapaxes(1, 2) + np.eye(30)
+    found, log_det = jax.vmap(inverse)(jnp.asarray(a))
+    np.testing.assert_allclose(found, np.linalg.inv(a), atol=1e-3)
+    np.testing.assert_allclose(log_det, np.linalg.slogdet(a)[1], rtol=1e-4)
 
 
 def test_shift_by_gold_is_the_mode():
@@ -240,26 +237,6 @@ def test_shift_by_gold_is_the_mode():
     np.testing.assert_allclose(shift_by_gold(p, gold), minimize(minus_log, np.zeros(3)).x, atol=1e-4)
 
 
-def test_auto_falls_back_and_says_why():
-    few = as_labels(*crowd(15, n_labelers=5, per_item=4)[1:])
-    assert type(plan_of(few).models[0]).__name__ == "DawidSkene" and "5 labelers" in plan_of(few).reasons[0]
-    sparse = as_labels(*crowd(16, per_item=1)[1:])
-    found = answer(sparse)
-    assert "1.00 labels per instance" in found.reasons[0]
-    np.testing.assert_array_equal(found.posterior.argmax(1), np.asarray(sparse.label))
-    assert len(found.labelers.accuracy[0]) == sparse.n_labelers
-    many = as_labels(*crowd(17, k=25)[1:], k=25)
-    assert type(plan_of(many).models[0]).__name__ == "BiasedCoin"
-    assert plan_of(as_labels(*crowd(18, k=12)[1:], k=12)).models[0].lines is not None
-
-
-def test_classes_are_taken_by_their_votes():
-    _, labeler, item, label = crowd(19, k=5)
-    order = by_votes(as_labels(labeler, item, label, k=5))
-    counts = np.bincount(label, minlength=5)
-    assert (np.diff(counts[order]) <= 0).all()
-
-
 def test_grades_look_ordered_and_names_do_not():
     rng = np.random.default_rng(20)
     z, labeler, item, _ = crowd(20, n_items=300, k=5)
@@ -269,19 +246,6 @@ def test_grades_look_ordered_and_names_do_not():
     assert sum(alarms) <= 3  # one in twenty, at most
 
 
-@pytest.mark.parametrize("settings", [{"classes": "sorted"}, {"spread": 0.1}, {"sets": 0}])
-def test_settings_that_are_none_are_refused(settings):
-    with pytest.raises(InputError, match="allowed"):
-        ClassesConfig(**settings)
-    with pytest.raises(InputError, match="allowed"):
+def test_a_form_that_is_none_is_refused():
+    with pytest.raises(InputError, match="allowed: free"):
         nominal(3, form="sorted")
-
-
-def test_specs_name_every_array():
-    labels = as_labels(*crowd(21)[1:])
-    model = nominal(3, per_class=8)
-    params = model.start(labels, vote_shares(labels))
-    specs = model.specs(params)
-    assert set(specs) == set(params)
-    assert all(params[n].shape[0] == labels.n_labelers for n, spec in specs.items() if spec == "labeler")
-    assert dataclasses.is_dataclass(model)
