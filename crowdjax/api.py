@@ -319,6 +319,8 @@ def fit(
         classes=classes, factors=factors, class_prior=class_prior, boundary=boundary, restarts=restarts, seed=seed,
         key=key, repeats=repeats, solver=solver, start=start, devices=devices, progress=progress,
     )  # fmt: skip
+    if not isinstance(model, str | factor.FactorConfig | Observation):
+        one_of("model", model, (*factor.PRESETS, *integrated_api.MODELS))
     if not _may_be_binary(model, classes, class_prior, truth):
         return _fit_classes(table, *_read(table, columns, reading, given), model, **general)
     name, config = _config(model, factors, class_prior)
@@ -347,7 +349,7 @@ def fit(
     if scores is not None:
         raise InputError(f"scores: given with model {name}; allowed with integrated, auto")
     index = triples.index
-    truth = io.truth_of(triples, tables["gold"])
+    truth = io.truth_of(triples, tables["gold"])  # pyright: ignore[reportAssignmentType]
     labels = triples.labels(repeats=repeats, gold=truth)
     sources = {side: tables[f"{side}_features"] for side in ("labeler", "instance")}
     read = {s: io.read_features(source, s, io.ids(index, s)) for s, source in sources.items() if source is not None}

@@ -101,7 +101,7 @@ GOOD = {"labels.csv": "labeler,instance,label\na,q1,1\nb,q1,0\na,q2,0\n"}
 # name: (files besides or instead of labels.csv, further arguments, words of the message)
 BAD_INPUT = {
     "missing column": ({"labels.csv": "labeler,instance\na,q\n"}, "", ["labels.csv", "no column 'label'"]),
-    "alphabet": ({"labels.csv": "labeler,instance,label\na,q,1\na,r,3\n"}, "", ["labels.csv", "row 2", "'3'", "0/1"]),
+    "alphabet": ({"labels.csv": "labeler,instance,label\na,q,1\na,r,unsure\n"}, "", ["labels.csv", "'unsure'"]),
     "NaN": ({"labels.csv": "labeler,instance,label\na,q,NaN\n"}, "", ["'label'", "row 1", "'NaN'"]),
     "NaN id": ({"labels.csv": "labeler,instance,label\na,q,1\nNaN,q,1\n"}, "", ["'labeler'", "row 2", "'NaN'"]),
     "empty": ({"labels.csv": ""}, "", ["labels.csv", "empty file"]),

@@ -296,7 +296,7 @@ def test_a_better_model_of_the_crowd_predicts_held_out_labels_better(tmp_path, m
     (tmp_path / "ducks" / "truth.csv").write_text("\n".join(["instance,label", *truth]))
     monkeypatch.setenv(datasets.VARIABLE, str(tmp_path))
     assert datasets.available() == ("ducks",)
-    np.testing.assert_array_equal(datasets.load("ducks").truth, crowd.truth)
+    np.testing.assert_array_equal(datasets.load("ducks").truth, 2 * crowd.truth - 1)
     two = {"one coin": preset("one-coin"), "Dawid-Skene": preset("dawid-skene")}
     metrics = heldout.run_cell(heldout.Config(n_folds=2, models=two), "ducks")["metrics"]
     likelihood = {m: select(metrics, model=m, metric="log_likelihood").mean() for m in two}

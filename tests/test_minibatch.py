@@ -260,7 +260,7 @@ def test_bad_rows_are_refused_and_nothing_is_left(change, message, tmp_path):
 
 def test_labels_of_both_alphabets_in_different_pieces_are_refused(tmp_path):
     table = pa.table({"labeler": ["a"] * 20, "instance": ["x"] * 20, "label": [0] * 10 + [-1] * 10})
-    with pytest.raises(InputError, match="after row 10: column 'label': both 0 and -1"):
+    with pytest.raises(InputError, match="column 'label', row 11: got -1; allowed: 0/1 throughout"):
         list(scan(write(tmp_path / "labels", table, 1), batch=10).rows())
 
 

@@ -80,11 +80,11 @@ def fit(
     settings = {key: value for key, value in settings.items() if value is not None}
     if isinstance(model, str):
         if MODELS[name].plan is not None:
-            plan, reasons = MODELS[name].plan(labels, classes)
+            plan, reasons = MODELS[name].plan(labels, classes)  # pyright: ignore[reportOptionalCall]
             settings = {**settings, "plan": plan}
         built = _made(name, labels, classes, settings, features)
     else:
-        built, settings = model, None
+        built, settings = model, None  # pyright: ignore[reportAssignmentType]
     _refuse_large(labels, name)
     begin = None if start is None else continued(start, name, index)
     mapping = io.mapping(triples, given)

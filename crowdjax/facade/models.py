@@ -46,7 +46,7 @@ def prior_of(class_prior, n_classes: int) -> dict[str, Any]:
             )
         return {"class_prior": class_prior}
     given = np.asarray(class_prior, np.float64).reshape(-1)
-    if given.size == 1 and n_classes == 2:
+    if np.ndim(class_prior) == 0 and n_classes == 2:
         given = np.array([1 - given[0], given[0]])
     if given.size != n_classes or not (given > 0).all() or abs(given.sum() - 1) > 1e-6:
         raise InputError(

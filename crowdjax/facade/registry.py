@@ -57,7 +57,7 @@ class Registry(Mapping[str, Entry]):
     def add(
         self,
         name: str,
-        make: Callable[..., Observation],
+        make: Callable[..., Observation],  # pyright: ignore[reportRedeclaration]
         *,
         kinds=("nominal",),
         rectangular=False,
@@ -78,7 +78,7 @@ class Registry(Mapping[str, Entry]):
         if isinstance(make, type):
             model = make
 
-            def make(*, labels, classes, features, **settings):
+            def make(*, labels, classes, features, **settings):  # pyright: ignore[reportRedeclaration]
                 return model(**settings)
 
         self._entries[name] = Entry(name, make, model, frozenset(kinds), rectangular, frozenset(settings), plan)

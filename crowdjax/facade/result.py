@@ -179,7 +179,8 @@ def made_again(record: dict[str, Any], labels: Labels, features: dict[str, np.nd
             f"model: {name} is not in the registry; add its class: crowdjax.facade.models.MODELS.add({name!r}, ...)"
         )
     if record["settings"] is None:  # made by hand
-        return MODELS[name].model(**{key: _tuples(value) for key, value in record["config"].items()})
+        config = {key: _tuples(value) for key, value in record["config"].items()}
+        return MODELS[name].model(**config)  # pyright: ignore[reportOptionalCall]
     settings = {key: _tuples(value) for key, value in record["settings"].items() if value is not None}
     return MODELS[name].make(labels=labels, classes=record["kind"], features=features, **settings)
 

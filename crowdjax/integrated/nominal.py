@@ -56,7 +56,7 @@ def spread(n_classes: int, of_two: float = SPREAD) -> float:
 
     Example:
         >>> [round(spread(k, 0.8), 3) for k in (2, 3, 4, 5, 10)]
-        [0.566, 0.457, 0.415, 0.391, 0.339]
+        [0.566, 0.457, 0.415, 0.391, 0.34]
     """
     t = np.linspace(-8, 8, 2001)
     right = norm.cdf(1 / of_two)
@@ -70,7 +70,7 @@ def spread_of_grades(n_classes: int, of_two: float = SPREAD) -> float:
 
     Example:
         >>> round(spread_of_grades(5, 0.8), 2), spread_of_grades(2, 0.8) == 0.4
-        (0.49, True)
+        (0.33, True)
     """
     right = norm.cdf(1 / of_two)
     inner = (n_classes - 2) / n_classes

@@ -143,7 +143,7 @@ def voted_pass(
     votes = jnp.where(stands, shared[instance] * (own - free[instance] * prior[label]), 0)
     points = prior * total(shared * free) + sum_many(votes, label, n_classes)
     if labels.gold is not None:
-        points += sum_many(jnp.where(known & ~among, shared, 0), jnp.maximum(gold, 0), n_classes)
+        points += sum_many(jnp.where(known & ~among, shared, 0), jnp.maximum(gold, 0), n_classes)  # pyright: ignore
     return VotedPass(value, own, free, sum_many(counts * own, labels.labeler, labels.n_labelers), points)
 
 
@@ -269,7 +269,7 @@ def fit_voted(labels: Labels, model: Observation, start: Params | None = None, s
     metric = scale_of(labels, model, params)
 
     def at(params):
-        return voted_pass(labels, *model.coin(params), model.log_points(params), first)
+        return voted_pass(labels, *model.coin(params), model.log_points(params), first)  # pyright: ignore
 
     def step(x):
         params = unravel(x)
