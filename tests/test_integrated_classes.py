@@ -9,8 +9,8 @@ from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import norm
 
 from crowdjax import integrated
-from crowdjax.integrated.classes import by_name, looks_ordered, ranked, shift_by_gold
-from crowdjax.integrated.nominal import basis, inverse, nominal, spread
+from crowdjax.integrated.classes import by_name, looks_ordered, pooled, ranked, shift_by_gold
+from crowdjax.integrated.nominal import SPREAD, basis, inverse, nominal, spread
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation import Solver, fit_jit, labeler_summary, table_pass, vote_shares
 
@@ -38,7 +38,7 @@ def test_spread_keeps_how_often_an_item_shows_its_own_class():
     for k in (2, 3, 6, 12):
         x = np.eye(k)[0] + spread(k) * rng.normal(size=(200_000, k))
         own = (x.argmax(1) == 0).mean()
-        assert abs(own - norm.cdf(1.0)) < 4 * np.sqrt(0.16 * 0.84 / 200_000)
+        assert abs(own - norm.cdf(1 / SPREAD)) < 4 * np.sqrt(0.16 * 0.84 / 200_000)
 
 
 @pytest.mark.parametrize("k", [3, 4, 7])
@@ -131,12 +131,13 @@ def test_objective_rises_and_the_fit_converges():
 
 @pytest.mark.parametrize("form", ["free", "skill", "exchangeable"])
 def test_renamed_classes_rename_the_answers(form):
-    """Points are laid out in an order of the classes: where that is renamed too, so is the answer."""
+    """Points are laid out in an order of the classes: where that is renamed too, so is the answer, step by step."""
+    steps = Solver(max_steps=15, rtol=0)
     _, labeler, item, label = crowd(5, k=4)
     new = np.array([2, 0, 3, 1])
     first = np.arange(4)
-    one = fit_jit(as_labels(labeler, item, label, k=4), nominal(4, form=form).renamed(first))
-    two = fit_jit(as_labels(labeler, item, new[label], k=4), nominal(4, form=form).renamed(new))
+    one = fit_jit(as_labels(labeler, item, label, k=4), nominal(4, form=form).renamed(first), solver=steps)
+    two = fit_jit(as_labels(labeler, item, new[label], k=4), nominal(4, form=form).renamed(new), solver=steps)
     np.testing.assert_allclose(two.posterior[:, new], one.posterior, atol=1e-4)
 
 
@@ -211,12 +212,32 @@ def test_a_rare_class_stays_rare():
 
 
 def test_intervals_hold_the_accuracies_of_labelers():
-    z, labeler, item, label = crowd(12, n_items=300, n_labelers=20, per_item=6, bias=0.7)
-    labels = as_labels(labeler, item, label)
+    """Of a crowd that is the model's own: what items show differs."""
+    rng = np.random.default_rng(12)
+    z, labeler, item, _ = crowd(12, n_items=400, n_labelers=20, per_item=6)
+    a, b = np.maximum(rng.normal(3, 1, 20), 0), rng.normal(0, 0.5, (20, 3))
+    draw = lambda z: np.eye(3)[z] + spread(3) * rng.normal(size=(len(z), 3))  # noqa: E731
+    x = draw(z)
+    p = softmax(b[labeler] + a[labeler, None] * x[item], axis=1)
+    labels = as_labels(labeler, item, (p.cumsum(1) < rng.random((len(p), 1))).sum(1))
     _, lower, upper = labeler_summary(labels, nominal(3), fit_jit(labels, nominal(3))).accuracy
-    true = np.array([(label == z[item])[labeler == i].mean() for i in range(20)])  # of the sample: near the chance
+    many = rng.integers(0, 3, 20_000)
+    shown = draw(many)
+    true = np.array([softmax(b[i] + a[i] * shown, axis=1)[np.arange(len(many)), many].mean() for i in range(20)])
     assert ((lower <= true) & (true <= upper)).mean() >= 0.85
     assert ((upper - lower) < 0.4).all()
+
+
+def test_a_pool_is_the_sum_of_its_parts_and_keeps_gold():
+    z, labeler, item, label = crowd(15)
+    labels = as_labels(labeler, item, label, gold=np.where(np.arange(60) < 3, z, np.nan))
+    p, other = np.random.default_rng(0).dirichlet([1, 1, 1], (2, 60))
+    p[:3] = np.eye(3)[z[:3]]
+    votes = np.stack([np.bincount(item, label == k, 60) for k in range(3)], axis=1) + 2 / 3
+    expected = 0.7 * p + 0.2 * votes / votes.sum(1, keepdims=True) + 0.1 * other
+    found = pooled(labels, p, other)
+    np.testing.assert_allclose(found[3:], expected[3:])
+    np.testing.assert_allclose(found[:3], p[:3])
 
 
 def test_inverses_are_numpys():

@@ -1,5 +1,5 @@
-"""About K classes, beside their model: whether they look like grades, names that mean nothing, what gold says of their
-shares. Host side.
+"""About K classes, beside their model: a guard against errors that labelers share, names that mean nothing, what gold
+says of shares, whether classes look like grades. Host side.
 """
 
 from __future__ import annotations
@@ -12,11 +12,47 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from crowdjax.labels import InputError, Labels
+from crowdjax.observation.table import classes_of_values
 
 GOLD_SD = 1.0  # prior standard deviation of what gold adds to the log of a class's share
 FEW_GOLD, FEW_OF_CLASS = 10, 5  # gold labels that say anything of shares: in all, and of each of two classes
 ORDERS = 2000  # of the classes that are drawn, where there are more
 CHANCE, NEAR = 0.05, 0.9
+VOTES, OTHERS = 0.2, 0.1  # parts of a pool that are votes, and another model
+
+
+def pooled(
+    labels: Labels, posterior: Float[np.ndarray, "I K"], other: Float[np.ndarray, "I K"] | None = None
+) -> Float[np.ndarray, "I K"]:
+    """A linear pool of the integrated model's answers, a fifth of votes, and a tenth of another model where given.
+
+        .7 p_jk + .2 (n_jk + 2/K) / (n_j + 2) + .1 p'_jk
+
+    No model of labelers knows of errors that they share, and all are too sure of items where they do.
+
+    Args:
+        labels: n_jk of them are for class k; gold stays.
+        posterior, other: of the integrated model, and of Dawid and Skene's.
+
+    Example: nobody disagrees, and yet
+        >>> labels = Labels.from_arrays([0, 1], [0, 0], [2, 2], n_values=3)
+        >>> pooled(labels, np.array([[0.0, 0.0, 1.0]])).round(3).tolist()
+        [[0.033, 0.033, 0.933]]
+    """
+    k = labels.n_classes
+    votes = np.full((labels.n_instances, k), 2 / k)
+    np.add.at(votes, np.asarray(labels.instance), _spoken(labels))
+    part = VOTES * votes / votes.sum(1, keepdims=True)
+    part += 0 if other is None else OTHERS * np.asarray(other, np.float64)
+    mixed = np.asarray(posterior, np.float64) * (1 - VOTES - (0 if other is None else OTHERS)) + part
+    known = np.zeros(labels.n_instances, bool) if labels.gold is None else np.asarray(labels.gold) >= 0
+    return np.where(known[:, None], posterior, mixed)
+
+
+def _spoken(labels: Labels) -> Float[np.ndarray, "N K"]:
+    """What each label says for each class."""
+    of_value = classes_of_values(labels.n_values, labels.n_classes)
+    return np.asarray(labels.counts, np.float64)[:, None] * of_value[np.maximum(np.asarray(labels.label), 0)]
 
 
 class Ranked(NamedTuple):
