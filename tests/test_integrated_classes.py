@@ -159,6 +159,15 @@ def test_gold_has_its_name_after_ranking():
     np.testing.assert_allclose(posterior[np.arange(20), z[:20]], 1, atol=1e-6)
 
 
+def test_grades_are_those_nearest_to_a_point_with_noise():
+    model = nominal(5, form="ordinal")
+    cut, noise = np.r_[-np.inf, -1.5, -0.5, 0.5, 1.5, np.inf], 0.8 * np.sqrt(float(model.variance))
+    labels = as_labels(*crowd(7, k=5)[1:], k=5)
+    params = model.start(labels, vote_shares(labels))
+    expected = np.diff(norm.cdf((cut - np.asarray(model.y)) / noise), axis=1)
+    np.testing.assert_allclose(model.class_of_point(params), expected, atol=1e-5)
+
+
 def test_reversed_grades_reverse_the_answers():
     _, labeler, item, label = crowd(7, k=4)
     one = fit_jit(as_labels(labeler, item, label, k=4), nominal(4, form="ordinal"))

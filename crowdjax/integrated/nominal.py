@@ -47,6 +47,7 @@ SKILL, CONFUSION, BIAS = 1.0, 0.5, 1.0  # their prior: standard deviations of a_
 EXPONENT = 0.5, 0.5  # prior mean and standard deviation of e
 EM_LENGTH = 1.8  # of a step in e: EM's own are short
 NEWTON_STEPS, FIRST_STEPS, LONGEST = 2, 8, 2.0
+GRADE_NOISE = 0.8  # of ρ
 BATCH = 64  # labelers whose curvatures are made at once
 
 
@@ -115,6 +116,8 @@ class Nominal(eqx.Module):
         lines: what one unit of skill adds to the logits at each point, [G, L]; None in the free form.
         first: the prior means of A and b, flat.
         biased: whether labelers have biases; and classes shares (static).
+        graded: whether classes are in order: an answer is then the grade whose place is nearest to x + N(0, (.8 ρ)²),
+            whatever its share (static).
     """
 
     y: Float[Array, "G D"]
@@ -125,6 +128,7 @@ class Nominal(eqx.Module):
     lines: Float[Array, "G L"] | None
     first: tuple[Float[Array, " M"], Float[Array, " E"]]
     biased: bool = eqx.field(static=True, default=True)
+    graded: bool = eqx.field(static=True, default=False)
 
     accelerated = False  # Laplace's objective falls now and then by a little, which acceleration takes for a failure
 
@@ -171,6 +175,11 @@ class Nominal(eqx.Module):
     def class_of_point(self, params, boundary=0.0):
         """P(class | y), where the classes have moved by ``boundary`` [D]."""
         y = self.y - boundary
+        if self.graded:
+            between = (self.centers[1:, 0] + self.centers[:-1, 0]) / 2
+            below = jax.scipy.stats.norm.cdf((between - y) / (GRADE_NOISE * jnp.sqrt(self.variance)))
+            p = jnp.diff(jnp.pad(below, ((0, 0), (1, 1)), constant_values=(0, 1))) + jnp.finfo(y.dtype).eps
+            return p / p.sum(1, keepdims=True)
         near = (y @ self.centers.T - 0.5 * (self.centers**2).sum(1)) / self.variance
         return jax.nn.softmax(self.log_classes(params) + near, axis=1)
 
@@ -383,4 +392,4 @@ def nominal(
         given = np.repeat(np.eye(k), per_class, axis=0) / per_class
     to = lambda v: jnp.asarray(v, jnp.result_type(float))  # noqa: E731
     arrays = (to(y), to(given), to(centers), to(rho**2), to(of_label), None if lines is None else to(lines))
-    return Nominal(*arrays, (to(first[0]), to(first[1])), form != "exchangeable")
+    return Nominal(*arrays, (to(first[0]), to(first[1])), form != "exchangeable", form == "ordinal")
