@@ -85,7 +85,10 @@ def dense(labels: Labels, table, log_points, class_of_point):
     np.add.at(counts, (who, what), times[:, None] * q[where])
     here = np.ones(len(q), bool) if labels.shard is None else np.asarray(labels.shard.real)
     points = q[here].sum(0) if np.ndim(log_points) == 1 else q * here[:, None]
-    return value[here].sum(), q @ class_of_point, counts, points
+    posterior = q @ class_of_point
+    if labels.gold is not None:
+        posterior[known] = np.eye(class_of_point.shape[1])[labels.gold[known]]
+    return value[here].sum(), posterior, counts, points
 
 
 def same(found, expected, rtol=1e-12, atol=1e-12):

@@ -47,6 +47,7 @@ SKILL, CONFUSION, BIAS = 1.0, 0.5, 1.0  # their prior: standard deviations of a_
 EXPONENT = 0.5, 0.5  # prior mean and standard deviation of e
 EM_LENGTH = 1.8  # of a step in e: EM's own are short
 NEWTON_STEPS, FIRST_STEPS, LONGEST = 2, 8, 2.0
+GRADE_NOISE = 0.8  # of ρ
 BATCH = 64  # labelers whose curvatures are made at once
 
 
@@ -115,6 +116,8 @@ class Nominal(eqx.Module):
         lines: what one unit of skill adds to the logits at each point, [G, L]; None in the free form.
         first: the prior means of A and b, flat.
         biased: whether labelers have biases; and classes shares (static).
+        graded: whether classes are in order: an answer is then the grade whose place is nearest to x + N(0, (.8 ρ)²),
+            whatever its share (static).
     """
 
     y: Float[Array, "G D"]
@@ -125,6 +128,7 @@ class Nominal(eqx.Module):
     lines: Float[Array, "G L"] | None
     first: tuple[Float[Array, " M"], Float[Array, " E"]]
     biased: bool = eqx.field(static=True, default=True)
+    graded: bool = eqx.field(static=True, default=False)
 
     accelerated = False  # Laplace's objective falls now and then by a little, which acceleration takes for a failure
 
@@ -171,6 +175,11 @@ class Nominal(eqx.Module):
     def class_of_point(self, params, boundary=0.0):
         """P(class | y), where the classes have moved by ``boundary`` [D]."""
         y = self.y - boundary
+        if self.graded:
+            between = (self.centers[1:, 0] + self.centers[:-1, 0]) / 2
+            below = jax.scipy.stats.norm.cdf((between - y) / (GRADE_NOISE * jnp.sqrt(self.variance)))
+            p = jnp.diff(jnp.pad(below, ((0, 0), (1, 1)), constant_values=(0, 1))) + jnp.finfo(y.dtype).eps
+            return p / p.sum(1, keepdims=True)
         near = (y @ self.centers.T - 0.5 * (self.centers**2).sum(1)) / self.variance
         return jax.nn.softmax(self.log_classes(params) + near, axis=1)
 
@@ -199,7 +208,7 @@ class Nominal(eqx.Module):
     def covariance(self, params, counts: Float[Array, "W L G"]) -> Float[Array, "W P P"]:
         """Laplace's covariance of w_i = (A_i, b_i), given the population."""
         own = (params["seen"], params["bias"], counts)
-        return jax.lax.map(lambda o: jnp.linalg.inv(self._newton(params, *o)[1]), own, batch_size=BATCH)
+        return jax.lax.map(lambda o: inverse(self._newton(params, *o)[1])[0], own, batch_size=BATCH)
 
     def _logits(self, seen, bias) -> Float[Array, "... L G"]:
         """Of one labeler, or of many."""
@@ -245,15 +254,15 @@ class Nominal(eqx.Module):
 
             def newton(_, w):
                 gradient, curvature = self._newton(params, w[:m], w[m:], counts)
-                step = jnp.linalg.solve(curvature, gradient)
+                step = inverse(curvature)[0] @ gradient
                 return w + step * jnp.minimum(1, LONGEST / jnp.maximum(jnp.linalg.norm(step), 1e-9))
 
             w = jax.lax.fori_loop(0, n_steps, newton, jnp.concatenate([seen, bias]))
             curvature = self._newton(params, w[:m], w[m:], counts)[1]
-            covariance, unit = jnp.linalg.inv(curvature), _unit(params)
+            (covariance, log_det), unit = inverse(curvature), _unit(params)
             each, along = jnp.diag(covariance), unit @ covariance[:m, :m] @ unit
             unknown = jnp.stack([along, each[:m].sum() - along, each[m:].sum()])
-            return w[:m], w[m:], unknown, -jnp.linalg.slogdet(curvature)[1]
+            return w[:m], w[m:], unknown, -log_det
 
         seen, bias, unknown, log_det = jax.lax.map(one, (params["seen"], params["bias"], counts), batch_size=BATCH)
         volume = log_det + unknown @ jnp.exp(-params["log_variances"]) - self._sizes().sum()
@@ -302,6 +311,28 @@ class Nominal(eqx.Module):
         along = gap @ _unit(params)
         across = ((gap - along[:, None] * _unit(params)) ** 2).sum(1)
         return jnp.stack([along**2, across, ((params["bias"] - params["mean_bias"]) ** 2).sum(1)], axis=1)
+
+
+def inverse(a: Float[Array, "P P"]) -> tuple[Float[Array, "P P"], Float[Array, ""]]:
+    """The inverse of a positive definite matrix and the log of its determinant, by Gauss and Jordan; of many by vmap.
+
+    The usual solvers take a hundred times as long for many matrices of 50 rows, where threads wait for each other.
+
+    Example:
+        >>> found, log_det = inverse(jnp.array([[2.0, 1.0], [1.0, 1.0]]))
+        >>> found.tolist(), abs(float(log_det)) < 1e-6
+        ([[1.0, -1.0], [-1.0, 2.0]], True)
+    """
+    n = len(a)
+
+    def pivot(i, carry):
+        rows, log_det = carry
+        row = rows[i] / rows[i, i]
+        return (rows - rows[:, i, None] * row).at[i].set(row), log_det + jnp.log(rows[i, i])
+
+    rows = jnp.concatenate([a, jnp.eye(n, dtype=a.dtype)], axis=1)
+    rows, log_det = jax.lax.fori_loop(0, n, pivot, (rows, jnp.zeros((), a.dtype)))
+    return rows[:, n:], log_det
 
 
 def _unit(params) -> Float[Array, " M"]:
@@ -361,4 +392,4 @@ def nominal(
         given = np.repeat(np.eye(k), per_class, axis=0) / per_class
     to = lambda v: jnp.asarray(v, jnp.result_type(float))  # noqa: E731
     arrays = (to(y), to(given), to(centers), to(rho**2), to(of_label), None if lines is None else to(lines))
-    return Nominal(*arrays, (to(first[0]), to(first[1])), form != "exchangeable")
+    return Nominal(*arrays, (to(first[0]), to(first[1])), form != "exchangeable", form == "ordinal")
