@@ -10,7 +10,10 @@ import numpy as np
 
 from crowdjax import integrated, io, metrics
 from crowdjax.columns import listed, show
+from crowdjax.facade.models import plan_auto
 from crowdjax.formats import Form
+from crowdjax.integrated.classes import looks_ordered
+from crowdjax.labels import Labels
 from crowdjax.roles import Columns, as_record, shown
 
 FEW = 5  # labels, below which always the same answer says nothing
@@ -68,7 +71,8 @@ def describe(
     m = np.bincount(instance[first], minlength=n_instances)
     cell = np.unique(instance[first].astype(np.int64) * len(values) + label[first], return_counts=True)[1]
     pairs, agreeing = (m * (m - 1)).sum(), (cell * (cell - 1)).sum()
-    plan = integrated.plan(triples.labels())
+    labels = triples.labels()
+    model, reasons = _auto(labels)
     crowd = integrated.crowd_of(labeler, instance, n_labelers, n_instances)
     low, high = np.full(n_labelers, len(values)), np.zeros(n_labelers, int)
     np.minimum.at(low, labeler, label)
@@ -99,7 +103,8 @@ def describe(
             for i in constant[:SHOWN]
         ],
         "similar_ids": {side: _similar(getattr(index, side)) for side in ("labelers", "instances")},
-        "auto": {"model": _model(plan), "reasons": list(plan.reasons)} if len(index.classes) == 2 else None,
+        "auto": {"model": model, "reasons": list(reasons)},
+        "looks_ordered": looks_ordered(labels),
         "notes": list(triples.notes),
     }
     return Description(record)
@@ -131,10 +136,16 @@ def _similar(ids: np.ndarray) -> dict[str, Any]:
     return {"n": len(found), "examples": found[:SHOWN]}
 
 
-def _model(plan: integrated.Plan) -> str:
+def _auto(labels: Labels) -> tuple[str, tuple[str, ...]]:
+    """What ``auto`` would fit, and why it is another than the integrated model."""
+    if (labels.n_values, labels.n_classes) != (2, 2):
+        plan, reasons = plan_auto(labels, "nominal")
+        return "the integrated model" if plan["model"] == "integrated" else plan["model"], reasons
+    plan = integrated.plan(labels)
     if plan.config.spread == 0:
-        return "Dawid and Skene's model with labelers from one population"
-    return "the integrated model" if plan.config.hierarchy else "the integrated model, its population not learned"
+        return "Dawid and Skene's model with labelers from one population", plan.reasons
+    learned = "" if plan.config.hierarchy else ", its population not learned"
+    return f"the integrated model{learned}", plan.reasons
 
 
 def _plain(value):
@@ -165,8 +176,14 @@ def _text(found: Mapping[str, Any]) -> str:
             examples = "; ".join(" and ".join(map(repr, names)) for names in similar["examples"])
             rows.append(("alike", f"{similar['n']:,} ids of {side} differ only in case or white space: {examples}"))
     rows.append(("compared", _comparable(found["crowds"])))
-    if found["auto"] is not None:
-        rows.append(("auto", " ".join([f"fits {found['auto']['model']}.", *found["auto"]["reasons"]])))
+    if found["looks_ordered"]:
+        rows.append(
+            (
+                "order",
+                "disagreeing labels are mostly neighbours, as grades are: --classes ordinal takes them so",
+            )
+        )
+    rows.append(("auto", " ".join([f"fits {found['auto']['model']}.", *found["auto"]["reasons"]])))
     rows += [("note", note) for note in found["notes"]]
     return "\n".join(f"{name:<11}{text}" for name, text in rows)
 

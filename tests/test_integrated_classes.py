@@ -9,7 +9,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import norm
 
 from crowdjax import integrated
-from crowdjax.integrated.classes import by_name, looks_ordered, pooled, ranked, shift_by_gold
+from crowdjax.integrated.classes import looks_ordered, pooled
 from crowdjax.integrated.nominal import SPREAD, basis, inverse, nominal, spread
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation import Solver, fit_jit, labeler_summary, table_pass, vote_shares
@@ -141,24 +141,6 @@ def test_renamed_classes_rename_the_answers(form):
     np.testing.assert_allclose(two.posterior[:, new], one.posterior, atol=1e-4)
 
 
-def test_exchangeable_answers_ignore_the_names_within_each_instance():
-    _, labeler, item, label = crowd(6, k=4, bias=0)
-    new = np.stack([np.random.default_rng(j).permutation(4) for j in range(60)])
-    model, answers = nominal(4, form="exchangeable"), []
-    for said in (label, new[item, label]):
-        found = ranked(as_labels(labeler, item, said, k=4))
-        answers.append(by_name(found, fit_jit(found.labels, model).posterior))
-    np.testing.assert_allclose(np.take_along_axis(answers[1], new, axis=1), answers[0], atol=2e-5)
-
-
-def test_gold_has_its_name_after_ranking():
-    z, labeler, item, label = crowd(6, k=4)
-    gold = np.where(np.arange(60) < 20, z, np.nan)
-    found = ranked(as_labels(labeler, item, label, k=4, gold=gold))
-    posterior = by_name(found, fit_jit(found.labels, nominal(4, form="exchangeable")).posterior)
-    np.testing.assert_allclose(posterior[np.arange(20), z[:20]], 1, atol=1e-6)
-
-
 def test_grades_are_those_nearest_to_a_point_with_noise():
     model = nominal(5, form="ordinal")
     cut, noise = np.r_[-np.inf, -1.5, -0.5, 0.5, 1.5, np.inf], 0.8 * np.sqrt(float(model.variance))
@@ -240,11 +222,11 @@ def test_intervals_hold_the_accuracies_of_labelers():
 def test_a_pool_is_the_sum_of_its_parts_and_keeps_gold():
     z, labeler, item, label = crowd(15)
     labels = as_labels(labeler, item, label, gold=np.where(np.arange(60) < 3, z, np.nan))
-    p, other = np.random.default_rng(0).dirichlet([1, 1, 1], (2, 60))
+    p = np.random.default_rng(0).dirichlet([1, 1, 1], 60)
     p[:3] = np.eye(3)[z[:3]]
     votes = np.stack([np.bincount(item, label == k, 60) for k in range(3)], axis=1) + 2 / 3
-    expected = 0.7 * p + 0.2 * votes / votes.sum(1, keepdims=True) + 0.1 * other
-    found = pooled(labels, p, other)
+    expected = 0.8 * p + 0.2 * votes / votes.sum(1, keepdims=True)
+    found = pooled(labels, p, 0.2)
     np.testing.assert_allclose(found[3:], expected[3:])
     np.testing.assert_allclose(found[:3], p[:3])
 
@@ -255,16 +237,6 @@ def test_inverses_are_numpys():
     found, log_det = jax.vmap(inverse)(jnp.asarray(a))
     np.testing.assert_allclose(found, np.linalg.inv(a), atol=1e-3)
     np.testing.assert_allclose(log_det, np.linalg.slogdet(a)[1], rtol=1e-4)
-
-
-def test_shift_by_gold_is_the_mode():
-    rng = np.random.default_rng(14)
-    p, gold = rng.dirichlet([1, 1, 1], 40), rng.integers(0, 3, 40)
-
-    def minus_log(shift):
-        return -log_softmax(np.log(p) + shift, axis=1)[np.arange(40), gold].sum() + (shift**2).sum() / 2
-
-    np.testing.assert_allclose(shift_by_gold(p, gold), minimize(minus_log, np.zeros(3)).x, atol=1e-4)
 
 
 def test_grades_look_ordered_and_names_do_not():

@@ -35,6 +35,7 @@ from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
 from crowdjax.labels import InputError, Labels, Repeats
 from crowdjax.observation import Observation, Solver
+from crowdjax.observation.contract import answers
 from crowdjax.observation.factor_summary import factor_summary
 from crowdjax.observation.summaries import LEVEL, labeler_summary
 from crowdjax.roles import Opened
@@ -90,6 +91,7 @@ def fit(
     mapping = io.mapping(triples, given)
     found = spread.fit(labels, built, begin, solver, devices=devices, progress=progress)
     refuse_failed(found)
+    found = dataclasses.replace(found, posterior=answers(built, labels, found.posterior))
     counts = tally(labels, found.posterior)
     warnings = [
         *about_labels(labels, triples, repeats),

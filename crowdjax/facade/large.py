@@ -31,6 +31,7 @@ from crowdjax.facade.models import MODELS
 from crowdjax.facade.registry import Kind
 from crowdjax.labels import InputError, Labels, Repeats
 from crowdjax.observation import Fit, Observation
+from crowdjax.observation.contract import answers
 from crowdjax.observation.rounds import run
 from crowdjax.observation.summaries import LEVEL, summary_of_counts
 from crowdjax.pieces import Scan
@@ -74,8 +75,9 @@ def fit_parts(
 
         def hand_out(k: int, found) -> None:
             rows = slice(ends[k] - parts.n_instances[k], ends[k])
-            posterior[rows] = found
-            supported.append(support(votes_of(parts.labels(k)), posterior[rows]))
+            labels = parts.labels(k)
+            posterior[rows] = answers(model, labels, found)
+            supported.append(support(votes_of(labels), posterior[rows]))
             writer.write(answer_table(parts.instances(k), posterior[rows], found_classes))
 
         answer = run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from crowdjax.facade.registry import Kind, Registry
 from crowdjax.integrated.auto import FEW_LABELERS, FEW_LABELS
+from crowdjax.integrated.classes import VOTES
 from crowdjax.integrated.nominal import nominal
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation import (
@@ -110,7 +112,7 @@ def plan_integrated(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tupl
     form = classes if classes != "nominal" else "free" if labels.n_classes <= MOST_FREE else "skill"
     order = np.arange(labels.n_classes) if form == "ordinal" else by_votes(labels)
     per_class = POINTS if labels.n_classes <= 5 else POINTS_OF_MANY
-    return {"model": "integrated", "form": form, "order": order.tolist(), "per_class": per_class}, ()
+    return {"model": "integrated", "form": form, "order": order.tolist(), "per_class": per_class, "votes": 0.0}, ()
 
 
 def plan_auto(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -124,7 +126,7 @@ def plan_auto(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str,
     n_labelers = len(np.unique(np.asarray(labels.labeler)[counted]))
     per_instance = counted.sum() / len(np.unique(np.asarray(labels.instance)[counted]))
     if classes == "ordinal":
-        return plan_integrated(labels, classes)
+        return _guarded(labels, classes)
     if classes == "exchangeable":
         return {"model": "one-coin"}, ()
     if per_instance < FEW_LABELS and labels.n_values == labels.n_classes:
@@ -145,7 +147,13 @@ def plan_auto(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str,
             "biases."
         )
         return {"model": "biased-coin"}, (reason,)
-    return plan_integrated(labels, classes)
+    return _guarded(labels, classes)
+
+
+def _guarded(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The integrated model, its answers pooled with votes against errors that labelers share."""
+    plan, reasons = plan_integrated(labels, classes)
+    return {**plan, "votes": VOTES}, reasons
 
 
 def by_votes(labels: Labels) -> np.ndarray:
@@ -171,6 +179,7 @@ def make_planned(*, labels: Labels, classes: Kind, features: Mapping[str, np.nda
     if features:
         raise InputError("features: given with model integrated and more than two classes; allowed with glad, factor")
     made = nominal(labels.n_classes, labels.n_values, plan["form"], per_class=plan["per_class"])
+    made = dataclasses.replace(made, votes=plan["votes"])
     return made if plan["form"] == "ordinal" else made.renamed(np.asarray(plan["order"]))
 
 

@@ -31,7 +31,7 @@ from crowdjax.facade.models import MODELS
 from crowdjax.formats import Form
 from crowdjax.labels import InputError, LabelIndex, Labels
 from crowdjax.observation import Fit, Observation
-from crowdjax.observation.contract import Params
+from crowdjax.observation.contract import Params, answers
 from crowdjax.observation.factors import predict as predict_factors
 from crowdjax.observation.unseen import predict_new, rows_of_labelers
 from crowdjax.roles import Columns
@@ -136,10 +136,10 @@ class Result(Prediction):
                 features[side] = np.where(unseen[:, None], new, np.asarray(self.model.labeler_features)[known])
         model = made_again(self.record, labels, features)
         new = predict_factors if hasattr(model, "factors") else predict_new
-        found = new(labels, model, self.fit.params, known)
+        posterior = answers(model, labels, new(labels, model, self.fit.params, known).posterior)
         mapping = io.mapping(triples, tables)
         warnings = about_labels(labels, triples, self.record["repeats"])
-        warnings += about_answers(found.posterior, labels_of_labelers(labels)[unseen], self.index.classes)
+        warnings += about_answers(posterior, labels_of_labelers(labels)[unseen], self.index.classes)
         if unseen.any():
             warnings.append(
                 f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are taken to be as its prior says."
@@ -156,8 +156,8 @@ class Result(Prediction):
             "columns": mapping,
             "warnings": warnings,
         }
-        answers = answer_table(io.ids(triples.index, "instance"), found.posterior, self.index.classes)
-        return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
+        table_of = answer_table(io.ids(triples.index, "instance"), posterior, self.index.classes)
+        return Prediction({"instances": table_of}, record, kind_of(table, triples.roles))
 
     def checks(self, table, **settings) -> Prediction:
         """What the fit misses: its labels beside replicates that it would give (``crowdjax.facade.checks.check``)."""

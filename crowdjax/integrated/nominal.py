@@ -34,6 +34,7 @@ from jaxtyping import Array, Float, Int
 from scipy.optimize import brentq
 from scipy.stats import norm, qmc
 
+from crowdjax.integrated.classes import pooled
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.table import classes_of_values, tally
 
@@ -116,6 +117,7 @@ class Nominal(eqx.Module):
         lines: what one unit of skill adds to the logits at each point, [G, L]; None in the free form.
         first: the prior means of A and b, flat.
         biased: whether labelers have biases; and classes shares (static).
+        votes: the part of votes in answers, against errors that labelers share (``integrated.classes.pooled``; static).
         graded: whether classes are in order: an answer is then the grade whose place is nearest to x + N(0, (.8 ρ)²),
             whatever its share (static).
     """
@@ -129,6 +131,7 @@ class Nominal(eqx.Module):
     first: tuple[Float[Array, " M"], Float[Array, " E"]]
     biased: bool = eqx.field(static=True, default=True)
     graded: bool = eqx.field(static=True, default=False)
+    votes: float = eqx.field(static=True, default=0.0)
 
     accelerated = False  # Laplace's objective falls now and then by a little, which acceleration takes for a failure
 
@@ -204,6 +207,10 @@ class Nominal(eqx.Module):
         """The arrays of a labeler who has not been met: the population's means."""
         zero = jnp.zeros((), params["volume"].dtype)
         return {"seen": params["mean_seen"], "bias": params["mean_bias"], "unknown": zero, "volume": zero}
+
+    def answer(self, labels: Labels, posterior: Float[np.ndarray, "I K"]) -> Float[np.ndarray, "I K"]:
+        """The posterior, pooled with votes."""
+        return pooled(labels, posterior, self.votes)
 
     def covariance(self, params, counts: Float[Array, "W L G"]) -> Float[Array, "W P P"]:
         """Laplace's covariance of w_i = (A_i, b_i), given the population."""

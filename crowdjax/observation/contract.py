@@ -28,7 +28,8 @@ class Observation(Protocol):
 
         Q(params) = Σ counts · table + Σ points · log_points + log_prior
 
-    in closed form or by Newton steps; a fit is then EM, accelerated. Without it a fit climbs by the gradient.
+    in closed form or by Newton steps; a fit is then EM, accelerated. Without it a fit climbs by the gradient. And it may
+    add ``answer(labels, posterior) -> posterior``: what it says of instances, where that is another thing.
 
     Example: a coin that is right three times in four, which nothing is learnt of
         >>> import dataclasses, jax.numpy as jnp
@@ -71,6 +72,17 @@ class Observation(Protocol):
     def specs(self, params: Params) -> Any:
         """What the first axis of each array runs over: ``"labeler"``, ``"instance"`` or None."""
         ...
+
+
+def answers(model: Any, labels: Labels, posterior: Any) -> Any:
+    """What a model says of instances: its ``answer``, by default the posterior.
+
+    Example:
+        >>> from crowdjax.observation import Majority
+        >>> answers(Majority(), Labels.from_arrays([0], [0], [1]), [[0.25, 0.75]])
+        [[0.25, 0.75]]
+    """
+    return model.answer(labels, posterior) if hasattr(model, "answer") else posterior
 
 
 class Pass(NamedTuple):
