@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
-from crowdjax import factor, integrated_api, io, memory, minibatch, optimize, outliers, parallel, pieces, results, watch
+from crowdjax import factor, integrated_api, io, memory, minibatch, outliers, parallel, pieces, results, watch
 from crowdjax import report as reports
 from crowdjax import summary as summaries
 from crowdjax.answers import (
@@ -46,7 +46,6 @@ from crowdjax.answers import (
     label_type,
     labels_of_labelers,
     read_tables,
-    shown,
     support,
     tally,
     votes_of,
@@ -54,6 +53,7 @@ from crowdjax.answers import (
 from crowdjax.columns import Words, listed
 from crowdjax.facade import fit as facade_fit
 from crowdjax.facade import large
+from crowdjax.facade.fitted import Fitted
 from crowdjax.facade.models import MODELS
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
@@ -81,7 +81,7 @@ HINT = {
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Aggregation(Prediction):
+class Aggregation(Fitted):
     """Answers about instances and labelers, and the fit behind them.
 
     Attributes:
@@ -107,15 +107,8 @@ class Aggregation(Prediction):
     scaling: dict[io.Key, io.Scaling]
     tally: Tally | None = None
 
-    labelers = shown("labelers")
-    _title = "Fit of"
-
     def page(self) -> reports.Page:
-        """The report: a page of the fit, its labelers and its instances (docs/reports.md).
-
-        Raises:
-            InputError: the result was loaded; a report needs the labels' counts, which are not kept.
-        """
+        """The report: a page of the fit, its labelers and its instances (docs/reports.md)."""
         found = self.model.factors(self.fit.weights)
         own = self.model.n_factors > 1 or not self.model.constant_beta
         return reports.of_fit(
@@ -128,18 +121,9 @@ class Aggregation(Prediction):
             factors=reports.directions(found.alpha, found.beta) if own else None,
         )
 
-    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
-        """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; :func:`load` reads them.
-
-        Args:
-            report: whether to write ``report.html`` and ``figures`` as well (:meth:`page`).
-        """
-        page = self.page() if report else None
-        with results.new_result(out, self.record) as folder:
-            self.write_tables(folder)
-            results.save_arrays(folder / "fit.npz", (self.fit, self.features))
-            if page is not None:
-                reports.write(page, folder)
+    def arrays(self):
+        """What ``fit.npz`` holds."""
+        return self.fit, self.features
 
     def predict(
         self,
@@ -193,7 +177,7 @@ class Aggregation(Prediction):
             instance_rows=rows["instance"],
             solver=solver,
         )
-        _usable(found)
+        facade_fit.refuse_failed(found)
         warnings = about_labels(labels, triples, repeats) + _about(
             found, labels_of_labelers(labels)[unseen], self.words
         )
@@ -203,7 +187,7 @@ class Aggregation(Prediction):
             )
         record = {
             "model": self.record["model"],
-            **_outcome(found, labels),
+            **facade_fit.outcome(found, labels),
             "seconds": time.perf_counter() - started,
             "n_unseen_labelers": int(unseen.sum()),
             "repeats": repeats,
@@ -381,7 +365,7 @@ def fit(
     begin = None if start is None else _continued(start, built, index)
     mapping = io.mapping(triples, tables)
     found = parallel.fit(labels, built, key, settings, begin, devices=devices, progress=progress)
-    _usable(found)
+    facade_fit.refuse_failed(found)
     counts = tally(labels, found.posterior)
     warnings = [
         *about_labels(labels, triples, repeats),
@@ -392,7 +376,7 @@ def fit(
     ]
     record = {
         "model": name,
-        **_outcome(found, labels),
+        **facade_fit.outcome(found, labels),
         "seconds": 0.0,
         "n_factors": chosen,
         **about_choice,
@@ -618,13 +602,13 @@ def _fit_parts(
         answer.weights._replace(instance=instance), posterior, np.array(answer.objective),
         np.array(answer.log_likelihood), np.array(answer.code), np.array(len(answer.history)), history, np.array(False),
     )  # fmt: skip
-    _usable(found)
+    facade_fit.refuse_failed(found)
     plus, minus, hits, rejections = answer.sums
     labelers = {"n_labels": plus + minus, "sensitivity": hits / plus, "specificity": rejections / minus}
     labelers |= {"accuracy": (hits + rejections) / (plus + minus)}
     record = {
         "model": name,
-        **_result(found),
+        **facade_fit.outcome_of(found),
         "n_labels": parts.n_labels,
         "n_labelers": len(parts.labelers),
         "n_instances": total,
@@ -855,38 +839,9 @@ def _fit_like(model: factor.FactorModel, n_instances: int, solver: factor.Solver
 # What is said about a fit
 
 
-def _usable(found: factor.Fit) -> None:
-    code = int(found.code)
-    if code > optimize.STOPPED or not np.isfinite(float(found.objective)):
-        raise FitError(f"the fit failed: {optimize.MEANING[code]}")
-
-
-def _result(found: factor.Fit) -> dict[str, Any]:
-    code = int(found.code)
-    return {
-        "objective": float(found.objective),
-        "log_likelihood": float(found.log_likelihood),
-        "converged": code == optimize.CONVERGED,
-        "result": optimize.MEANING[code],
-        "n_iterations": int(found.n_steps),
-    }
-
-
-def _outcome(found: factor.Fit, labels: Labels) -> dict[str, Any]:
-    return {
-        **_result(found),
-        "n_labels": int((labels.counts > 0).sum()),
-        "n_labelers": labels.n_labelers,
-        "n_instances": labels.n_instances,
-    }
-
-
 def _about(found: factor.Fit, n_labels: np.ndarray, words: Words | None) -> list[str]:
     """What a fit itself says, given how many labels each labeler gave."""
-    out = []
-    code = int(found.code)
-    if code != optimize.CONVERGED:
-        out.append(f"The fit did not converge: {optimize.MEANING[code]}.")
+    out = facade_fit.about_end(found)
     if bool(found.switched):
         out.append("The first solution had classes switched; the corrected one explains the labels better and is kept.")
     return out + about_answers(found.posterior, n_labels, words)

@@ -7,7 +7,6 @@ intervals and the facts of the boundary into tables and a record.
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,10 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float
 
-from crowdjax import integrated, io, optimize, outliers, parallel, results, watch
+from crowdjax import integrated, io, outliers, parallel, results, watch
 from crowdjax import report as reports
 from crowdjax.answers import (
-    FitError,
     Prediction,
     Tally,
     about_answers,
@@ -36,11 +34,12 @@ from crowdjax.answers import (
     labels_of_labelers,
     named,
     read_tables,
-    shown,
     support,
     tally,
 )
 from crowdjax.columns import Words, listed
+from crowdjax.facade.fit import about_end, outcome, refuse_failed
+from crowdjax.facade.fitted import Fitted
 from crowdjax.factor.presets import PRESETS
 from crowdjax.formats import Form
 from crowdjax.integrated import (
@@ -66,7 +65,7 @@ ELSEWHERE = (
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class IntegratedAggregation(Prediction):
+class IntegratedAggregation(Fitted):
     """Answers of the integrated model about instances and labelers, and the fit behind them.
 
     Attributes:
@@ -100,15 +99,8 @@ class IntegratedAggregation(Prediction):
     tally: Tally | None = None
     position: Float[np.ndarray, " I"] | None = None
 
-    labelers = shown("labelers")
-    _title = "Fit of"
-
     def page(self) -> reports.Page:
-        """The report: a page of the fit, its labelers and its instances (docs/reports.md).
-
-        Raises:
-            InputError: the result was loaded; a report needs the labels' counts, which are not kept.
-        """
+        """The report: a page of the fit, its labelers and its instances (docs/reports.md)."""
         return reports.of_fit(
             self.record,
             self.tables["instances"],
@@ -118,18 +110,9 @@ class IntegratedAggregation(Prediction):
             positions=self.position,
         )
 
-    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
-        """Writes ``instances.parquet``, ``labelers.parquet``, ``fit.json`` and ``fit.npz``; ``load`` reads them.
-
-        Args:
-            report: whether to write ``report.html`` and ``figures`` as well (:meth:`page`).
-        """
-        page = self.page() if report else None
-        with results.new_result(out, self.record) as folder:
-            self.write_tables(folder)
-            results.save_arrays(folder / "fit.npz", (self.fit, self.boundary, self.calibration))
-            if page is not None:
-                reports.write(page, folder)
+    def arrays(self):
+        """What ``fit.npz`` holds."""
+        return self.fit, self.boundary, self.calibration
 
     def predict(
         self,
@@ -261,15 +244,11 @@ def fit(
         remarks.append("The scores were left out: the model has nothing between the classes for them to place.")
     # The labels place every x_j; gold places the boundary between them. Labelers, too, by gold: docs/choosing.md.
     found = parallel.fit_integrated(blind, config, features=features, devices=devices, progress=progress)
-    code = int(found.code)
-    if code > optimize.STOPPED or not np.isfinite(float(found.objective)):
-        raise FitError(f"the fit failed: {optimize.MEANING[code]}")
+    refuse_failed(found)
     placed, calibration = _place(choice, usual, labels if both else blind, found, config, features, values)
     answers = _answers(labels, found.parameters, config, placed, features, calibration)
     share = integrated.share_of_positives(blind, found, config, placed, features)
-    warnings = [*remarks, *reasons, *about_labels(labels, triples, repeats)]
-    if code != optimize.CONVERGED:
-        warnings.append(f"The fit did not converge: {optimize.MEANING[code]}.")
+    warnings = [*remarks, *reasons, *about_labels(labels, triples, repeats), *about_end(found)]
     depends = float(np.asarray(answers.depends).mean())
     if config.factors == 2:
         warnings.append(
@@ -289,12 +268,7 @@ def fit(
     parameters = found.parameters
     record = {
         "model": model,
-        "objective": float(found.objective),
-        "log_likelihood": float(found.log_likelihood),
-        "converged": code == optimize.CONVERGED,
-        "result": optimize.MEANING[code],
-        "n_iterations": int(found.n_steps),
-        **_sizes(labels),
+        **outcome(found, labels),
         "seconds": 0.0,
         "n_factors": config.factors,
         "class_prior": class_prior,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from crowdjax.answers import (
     read_tables,
     shown,
 )
+from crowdjax.facade.fitted import Fitted
 from crowdjax.facade.models import MODELS
 from crowdjax.formats import Form
 from crowdjax.labels import InputError, LabelIndex, Labels
@@ -39,7 +39,7 @@ from crowdjax.tables import as_arrow, kind_of
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class Result(Prediction):
+class Result(Fitted):
     """Answers about instances, labelers and their confusions, and the fit behind them.
 
     Attributes:
@@ -64,30 +64,15 @@ class Result(Prediction):
     scaling: dict[io.Key, io.Scaling]
     tally: Tally | None = None
 
-    labelers = shown("labelers")
     confusion = shown("confusion")
-    _title = "Fit of"
 
     def page(self) -> reports.Page:
-        """The report: a page of the fit, its labelers, their confusions and its instances (docs/reports.md).
-
-        Raises:
-            InputError: the result was loaded; a report needs the labels' counts, which are not kept.
-        """
+        """The report: a page of the fit, its labelers, their confusions and its instances (docs/reports.md)."""
         return reports.of_classes(self.record, self.tables, counted(self.tally), np.asarray(self.fit.history))
 
-    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
-        """Writes the tables, ``fit.json`` and ``fit.npz``; ``crowdjax.load`` reads them.
-
-        Args:
-            report: whether to write ``report.html`` and ``figures`` as well (:meth:`page`).
-        """
-        page = self.page() if report else None
-        with results.new_result(out, self.record) as folder:
-            self.write_tables(folder)
-            results.save_arrays(folder / "fit.npz", (self.fit, eqx.filter(self.model, eqx.is_array)))
-            if page is not None:
-                reports.write(page, folder)
+    def arrays(self):
+        """What ``fit.npz`` holds."""
+        return self.fit, eqx.filter(self.model, eqx.is_array)
 
     def predict(
         self,

@@ -41,6 +41,7 @@ from crowdjax.factor.features import PRECISION
 from crowdjax.integrated.kernels import draw_points, expectations
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers
 from crowdjax.labels import Labels
+from crowdjax.observation.checks import Check
 from crowdjax.segments import sum_by
 
 FIFTHS = 5
@@ -60,20 +61,6 @@ class Residuals(NamedTuple):
     fifths: Float[Array, " B"]
     agreement: Float[Array, ""]
     surprise: Float[Array, " I"]
-
-
-class Check(NamedTuple):
-    """A statistic of the labels, its mean over replicates, and the share of replicates as extreme.
-
-    Example:
-        >>> Check("agreement", 3.1, 0.2, 0.01).p <= LEVEL
-        True
-    """
-
-    name: str
-    observed: float
-    expected: float
-    p: float
 
 
 class School(NamedTuple):

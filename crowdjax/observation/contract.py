@@ -28,7 +28,7 @@ class Observation(Protocol):
 
         Q(params) = Σ counts · table + Σ points · log_points + log_prior
 
-    in closed form or by Newton steps; a fit is then EM, accelerated. Without it a fit climbs by the gradient. And it may
+    in closed form or by Newton steps; a fit is then EM, accelerated. Without it a fit follows the gradient. It may also
     add ``answer(labels, posterior) -> posterior``: what it says of instances, where that is another thing.
 
     Example: a coin that is right three times in four, which nothing is learnt of
