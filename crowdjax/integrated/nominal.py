@@ -133,6 +133,7 @@ class Nominal(eqx.Module):
     graded: bool = eqx.field(static=True, default=False)
     votes: float = eqx.field(static=True, default=0.0)
 
+    covaries = ("bias", "seen")  # in the order of the parameters
     accelerated = False  # Laplace's objective falls now and then by a little, which acceleration takes for a failure
 
     def renamed(self, order: Int[np.ndarray, " K"]) -> Nominal:
@@ -213,9 +214,10 @@ class Nominal(eqx.Module):
         return pooled(labels, posterior, self.votes)
 
     def covariance(self, params, counts: Float[Array, "W L G"]) -> Float[Array, "W P P"]:
-        """Laplace's covariance of w_i = (A_i, b_i), given the population."""
-        own = (params["seen"], params["bias"], counts)
-        return jax.lax.map(lambda o: inverse(self._newton(params, *o)[1])[0], own, batch_size=BATCH)
+        """Laplace's covariance of what ``covaries`` names, (b_i, A_i), given the population."""
+        own, m = (params["seen"], params["bias"], counts), params["seen"].shape[1]
+        order = np.r_[m : m + params["bias"].shape[1], :m]
+        return jax.lax.map(lambda o: inverse(self._newton(params, *o)[1])[0][order][:, order], own, batch_size=BATCH)
 
     def _logits(self, seen, bias) -> Float[Array, "... L G"]:
         """Of one labeler, or of many."""

@@ -23,6 +23,7 @@ from crowdjax.observation.contract import Observation, Params
 from crowdjax.observation.fit import Fit, predict
 
 LEVEL = 0.95
+PRECISION = jax.lax.Precision.HIGHEST
 Interval = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, lower and upper end
 
 
@@ -135,9 +136,16 @@ def _logits(static, arrays, params, counts, points):
     share, of_class = _shares(model, params, points)
     leaves, structure = jax.tree.flatten(params)
     specs = jax.tree.leaves(model.specs(params), is_leaf=lambda spec: spec is None)
-    mine = [n for n, spec in enumerate(specs) if spec == "labeler"]
+    known = hasattr(model, "covariance")
+    names = model.covaries if known else ()
+    mine = [
+        n
+        for n, (spec, (path, _)) in enumerate(zip(specs, jax.tree_util.tree_leaves_with_path(params), strict=True))
+        if spec == "labeler" and (not known or path[-1].key in names)
+    ]
+    covariance = model.covariance(params, counts) if known else jnp.zeros(len(counts))
 
-    def of_one(row, counts):
+    def of_one(row, counts, covariance):
         """Curvature, logits and their slopes, of one labeler."""
         at = [leaf[row][None] if spec == "labeler" else leaf for leaf, spec in zip(leaves, specs, strict=True)]
         own = [at[n] for n in mine]
@@ -162,8 +170,10 @@ def _logits(static, arrays, params, counts, points):
             return jnp.log(p) - jnp.log1p(-p)
 
         slopes = jax.jacfwd(logits)(x0)
+        if known:
+            return logits(x0), jnp.sqrt(jnp.einsum("cp,pq,cq->c", slopes, covariance, slopes, precision=PRECISION))
         values, vectors = jnp.linalg.eigh(-jax.hessian(q)(x0))
         along = slopes @ vectors
         return logits(x0), jnp.sqrt((along**2 / jnp.maximum(values, 1e-6)).sum(1))
 
-    return jax.lax.map(lambda xs: of_one(*xs), (jnp.arange(len(counts)), counts), batch_size=32)
+    return jax.lax.map(lambda xs: of_one(*xs), (jnp.arange(len(counts)), counts, covariance), batch_size=32)
