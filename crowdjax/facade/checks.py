@@ -19,6 +19,7 @@ from crowdjax.facade.result import Result
 from crowdjax.formats import Form
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.checks import LEVEL, checks
+from crowdjax.observation.contract import leading
 from crowdjax.roles import Columns
 from crowdjax.settings import seed_of, whole
 from crowdjax.tables import kind_of
@@ -114,7 +115,8 @@ def check(
     part, drawn = part_of(labels, seed)
     if len(drawn) < labels.n_instances and hasattr(result.model, "factors"):
         raise InputError(f"labels: {result.record['n_labels']:,}; allowed with a model of factors: {MOST_LABELS:,}")
-    found = checks(jax.random.key(seed), part, result.model, result.fit.params, replicates)
+    model, fit = leading(result.model, result.fit)
+    found = checks(jax.random.key(seed), part, model, fit.params, replicates)
     surprising = _discoveries(found.surprise)
     n_labels = np.bincount(labels.instance, labels.counts > 0, labels.n_instances).astype(np.int64)
     failed = [one for one in found.checks if one.p <= LEVEL]

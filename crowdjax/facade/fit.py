@@ -35,7 +35,7 @@ from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
 from crowdjax.labels import InputError, Labels, Repeats
 from crowdjax.observation import Observation, Solver
-from crowdjax.observation.contract import answers
+from crowdjax.observation.contract import answers, leading
 from crowdjax.observation.factor_summary import factor_summary
 from crowdjax.observation.summaries import LEVEL, labeler_summary
 from crowdjax.roles import Opened
@@ -129,7 +129,8 @@ def fit(
 
 def tables_of(labels: Labels, model: Observation, found, index) -> dict[str, Any]:
     """The tables of answers: of instances, labelers and their confusion."""
-    about = (factor_summary if hasattr(model, "factors") else labeler_summary)(labels, model, found, LEVEL)
+    of_labelers = factor_summary if hasattr(model, "factors") else labeler_summary
+    about = of_labelers(labels, *leading(model, found), LEVEL)
     ids = io.ids(index, "labeler")
     return {
         "instances": answer_table(io.ids(index, "instance"), found.posterior, index.classes),
@@ -234,7 +235,13 @@ def outcome(found, labels: Labels) -> dict[str, Any]:
 
 
 def config_of(model: Observation) -> dict[str, Any]:
-    """The settings of a model, without its arrays."""
+    """The settings of a model, without its arrays; of several in one, those of each."""
     fields = dataclasses.fields(model)  # type: ignore[arg-type]
     values = {field.name: getattr(model, field.name) for field in fields}
-    return {name: value for name, value in values.items() if not isinstance(value, np.ndarray | jax.Array)}
+    return {name: _plain(value) for name, value in values.items() if not isinstance(value, np.ndarray | jax.Array)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple) and value and all(map(dataclasses.is_dataclass, value)):
+        return [{"name": type(model).__name__, **config_of(model)} for model in value]
+    return value

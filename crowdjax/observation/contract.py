@@ -85,6 +85,16 @@ def answers(model: Any, labels: Labels, posterior: Any) -> Any:
     return model.answer(labels, posterior) if hasattr(model, "answer") else posterior
 
 
+def leading(model: Any, fit: Any) -> tuple[Any, Any]:
+    """The model that speaks of labelers, and its fit: of several in one (``integrated.pool``) the first.
+
+    Example:
+        >>> leading("model", "fit")
+        ('model', 'fit')
+    """
+    return model.leading(fit) if hasattr(model, "leading") else (model, fit)
+
+
 class Pass(NamedTuple):
     """What one pass over the labels gives: sums over the instances of this shard.
 
