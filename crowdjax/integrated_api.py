@@ -32,7 +32,6 @@ from crowdjax.answers import (
     answer_table,
     counted,
     labels_of_labelers,
-    named,
     read_tables,
     support,
     tally,
@@ -56,7 +55,6 @@ from crowdjax.settings import one_of
 from crowdjax.tables import Kind, as_arrow, kind_of
 
 MODELS = ("integrated", "auto")
-INFORMED = ("gold", "score")  # boundaries that more than the labels place
 DEPENDENT = 0.05  # share of instances whose class depends on the boundary, from which it is worth a sentence
 ELSEWHERE = (
     "Most labelers may be wrong there in the same way, or the class boundary lies elsewhere; compare with model "
@@ -165,7 +163,7 @@ class IntegratedAggregation(Fitted):
         expected = np.asarray(integrated.labeler_means(parameters, features))
         labelers = np.where((known >= 0)[:, None], parameters.labelers[known], expected)
         parameters = parameters._replace(labelers=labelers)
-        found = _answers(labels, parameters, self.config, self.boundary, features, self.calibration)
+        found = integrated.of_instances(labels, parameters, self.config, self.boundary, features, self.calibration)
         warnings = about_labels(labels, triples, repeats)
         warnings += about_answers(found.probability, labels_of_labelers(labels)[known < 0], self.words)
         if (known < 0).any() and "labeler" not in self.scaling:
@@ -208,47 +206,27 @@ def fit(
     """
     started = time.perf_counter()
     index = triples.index
-    scores = given["scores"]
     truth = io.truth_of(triples, given["gold"])
     labels = triples.labels(repeats=repeats, gold=truth)
-    blind = dataclasses.replace(labels, gold=None)
-    config, usual, reasons = integrated.plan(labels, class_prior)
+    plan = integrated.plan(labels, class_prior)
     if model == "integrated":
-        config, usual, reasons = IntegratedConfig(class_prior=class_prior, factors=factors), "able", ()
-    choice = boundary or usual
-    if choice == "gold" and labels.gold is None:
-        raise InputError("boundary: got 'gold' without gold labels; allowed without: able, gap, unweighted")
-    # Gold of one class would push the boundary away from it as far as the prior lets it: docs/choosing.md.
-    known = set() if truth is None else set(truth[np.isfinite(truth)].tolist())
-    both = len(known) == 2
-    if boundary == "gold" and not both:
-        only = named(triples.words)[int(1 in known)]
-        raise InputError(
-            f"boundary: got 'gold' with gold labels that are all {only}; allowed: able, gap, unweighted; or gold "
-            "labels of both classes"
-        )
-    if (choice == "score") != (scores is not None) and boundary is not None:
-        has = "without scores" if scores is None else "with scores"
-        allowed = "able, gap, unweighted, gold" if scores is None else "score"
-        raise InputError(f"boundary: got {boundary!r} {has}; allowed {has}: {allowed}")
-    values = None if scores is None else _read_score(scores, io.ids(index, "instance"))
-    if config.spread == 0:  # x_j is -1 or 1: there is nothing between to be cut
-        choice = usual if choice in INFORMED else choice
-    elif boundary is None and (scores is not None or both):
-        choice = "gold" if scores is None else "score"
+        plan = integrated.Plan(IntegratedConfig(class_prior=class_prior, factors=factors), "able", ())
+    config, scores = plan.config, None
+    if given["scores"] is not None:
+        scores = _read_score(given["scores"], io.ids(index, "instance"))
+    choice = integrated.choose(labels, plan, boundary, scores)
     features, scaling, remarks = _features(config, index, given)
-    if values is not None:  # only their ranks are used
-        remarks += outliers.about_columns("scores", ["score"], values[:, None], codes_only=True)
+    if scores is not None:  # only their ranks are used
+        remarks += outliers.about_columns("scores", ["score"], scores[:, None], codes_only=True)
     mapping = io.mapping(triples, given)
     if scores is not None and choice != "score":
         remarks.append("The scores were left out: the model has nothing between the classes for them to place.")
-    # The labels place every x_j; gold places the boundary between them. Labelers, too, by gold: docs/choosing.md.
+    blind = dataclasses.replace(labels, gold=None)
     found = parallel.fit_integrated(blind, config, features=features, devices=devices, progress=progress)
     refuse_failed(found)
-    placed, calibration = _place(choice, usual, labels if both else blind, found, config, features, values)
-    answers = _answers(labels, found.parameters, config, placed, features, calibration)
-    share = integrated.share_of_positives(blind, found, config, placed, features)
-    warnings = [*remarks, *reasons, *about_labels(labels, triples, repeats), *about_end(found)]
+    said = integrated.answer(labels, plan, boundary, features=features, scores=scores, fit=found)
+    placed, calibration, answers, share = said.boundary, said.calibration, said.instances, said.positives
+    warnings = [*remarks, *plan.reasons, *about_labels(labels, triples, repeats), *about_end(found)]
     depends = float(np.asarray(answers.depends).mean())
     if config.factors == 2:
         warnings.append(
@@ -296,7 +274,7 @@ def fit(
         "device": jax.devices()[0].device_kind,
         "warnings": warnings,
     }
-    labelers = _labelers(index, labels, found, share.mean, integrated.of_labelers(found, config, placed, features))
+    labelers = _labelers(index, labels, found, share.mean, said.labelers)
     tables = {"instances": _instances(index, answers, triples.words), "labelers": labelers}
     record["seconds"] = time.perf_counter() - started
     return IntegratedAggregation(
@@ -322,7 +300,7 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
     def like(labels):
         found = integrated.fit(labels, config, features=features)
         placed = integrated.place("able", found.parameters.labelers, found.counts)
-        if choice in INFORMED:
+        if choice in ("gold", "score"):
             placed = integrated.informed(placed, jnp.zeros_like(integrated.candidates(placed)))
         return found, placed, integrated.calibrate(jnp.full(1, 0.5)) if record.get("calibration") else None
 
@@ -356,54 +334,6 @@ def _weights(parameters, scaling) -> dict[str, dict[str, Any]]:
     """The weights of standardised features by name: of instances, and (of α, of γ) of labelers."""
     found = {"labeler": parameters.labeler_weights, "instance": parameters.instance_weights}
     return {f"{side}_weights": dict(zip(s.names, found[side].tolist(), strict=True)) for side, s in scaling.items()}
-
-
-def _place(
-    choice: Choice, usual: Choice, labels: Labels, found: IntegratedFit, config: IntegratedConfig, features, scores
-) -> tuple[Boundary, Calibration | None]:
-    """The boundary, and what gold says of probabilities; gold and scores move the boundary chosen without them."""
-    parameters, center = found.parameters, integrated.centers(found.parameters, features)
-    placed = integrated.place(usual if choice in INFORMED else choice, parameters.labelers, found.counts)
-    if choice not in INFORMED:
-        return placed, None
-    at, own = integrated.candidates(placed), None
-    if labels.gold is not None:
-        some, gold = _with_gold(labels)
-        theirs = None if center is None else center[np.asarray(labels.gold) >= 0]
-        own = integrated.of_gold(integrated.positives(some, parameters, config, at, theirs), gold)
-    if choice == "score":
-        positive = integrated.positives(labels, parameters, config, at, center)
-        likelihood = integrated.score_log_likelihood(positive, integrated.normal_scores(scores), labels.gold)
-    else:
-        likelihood = jnp.log(own).sum(0)
-    placed = integrated.informed(placed, likelihood)
-    return placed, None if own is None else integrated.calibrate(integrated.without_own(placed, own))
-
-
-def _with_gold(labels: Labels) -> tuple[Labels, np.ndarray]:
-    """The labels of the instances with gold, these indexed anew, and their gold."""
-    chosen = np.asarray(labels.gold) >= 0
-    rows = np.flatnonzero(chosen[labels.instance] & (np.asarray(labels.counts) > 0))
-    some = Labels.from_arrays(
-        labels.labeler[rows],
-        (np.cumsum(chosen) - 1)[labels.instance[rows]],
-        labels.label[rows],
-        weight=None if labels.weight is None else labels.weight[rows],
-        n_labelers=labels.n_labelers,
-        n_instances=int(chosen.sum()),
-    )
-    return some, np.asarray(labels.gold)[chosen]
-
-
-def _answers(labels: Labels, parameters, config, boundary, features, calibration: Calibration | None):
-    """Answers about instances (``InstanceAnswers``), calibrated where there is gold; gold itself stays."""
-    found = integrated.of_instances(labels, parameters, config, boundary, features)
-    if calibration is None:
-        return found
-    p = integrated.calibrated(found.probability, calibration)
-    if labels.gold is not None:
-        p = jnp.where(labels.gold < 0, p, found.probability)
-    return found._replace(probability=p)
 
 
 def _about_calibration(found: Calibration) -> dict[str, float]:

@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, Float
 from crowdjax.factor.features import PRECISION
 from crowdjax.integrated.boundary import Boundary, around
 from crowdjax.integrated.fit import IntegratedFit
+from crowdjax.integrated.gold import Calibration, calibrated
 from crowdjax.integrated.kernels import expectations
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, class_logit, log_weights
 from crowdjax.labels import Labels
@@ -110,8 +111,12 @@ def of_instances(
     config: IntegratedConfig,
     boundary: Boundary,
     features: Features = Features(),
+    calibration: Calibration | None = None,
 ) -> InstanceAnswers:
     """Answers about the instances of any labels, given the labelers; those with gold get it.
+
+    Args:
+        calibration: what gold of these or other labels says of probabilities (``integrated.calibrate``).
 
     Example:
         >>> from crowdjax.integrated import start
@@ -130,6 +135,7 @@ def of_instances(
     given = functions(None) if center is None else functions
     p, at_zero, mean, square = expectations(labels, parameters, config, given, center).T
     depends = (p > 0.5) != (at_zero > 0.5)
+    p = p if calibration is None else calibrated(p, calibration)
     if labels.gold is not None:
         gold = jnp.asarray(labels.gold)
         p, at_zero = (jnp.where(gold < 0, v, gold.astype(p.dtype)) for v in (p, at_zero))
