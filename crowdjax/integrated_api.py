@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,43 +16,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 from jaxtyping import Float
 
 from crowdjax import integrated, io, outliers, parallel, results, watch
 from crowdjax import report as reports
 from crowdjax.answers import (
-    Prediction,
     Tally,
     about_answers,
     about_gold,
     about_labels,
     about_prior,
     about_support,
-    answer_table,
+    by_class,
     counted,
     labels_of_labelers,
-    read_tables,
     support,
     tally,
 )
-from crowdjax.columns import Words, listed
-from crowdjax.facade.fit import about_end, outcome, refuse_failed
-from crowdjax.facade.fitted import Fitted
+from crowdjax.columns import listed
+from crowdjax.facade.fit import about_end, read_features, record_of, refuse_failed, tables_of, taken
+from crowdjax.facade.fitted import Fitted, New, read_fit
 from crowdjax.factor.presets import PRESETS
-from crowdjax.formats import Form
 from crowdjax.integrated import (
     Boundary,
     Calibration,
     Choice,
     Features,
     IntegratedConfig,
-    IntegratedFit,
 )
-from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
-from crowdjax.roles import Columns, Opened
+from crowdjax.labels import InputError, Labels, Repeats
+from crowdjax.observation.summaries import of_two
+from crowdjax.roles import Opened
 from crowdjax.settings import one_of
-from crowdjax.tables import Kind, as_arrow, kind_of
+from crowdjax.tables import Kind, as_arrow
 
 MODELS = ("integrated", "auto")
 DEPENDENT = 0.05  # share of instances whose class depends on the boundary, from which it is worth a sentence
@@ -62,19 +58,16 @@ ELSEWHERE = (
 )
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class IntegratedAggregation(Fitted):
     """Answers of the integrated model about instances and labelers, and the fit behind them.
 
     Attributes:
-        instances: instance, probability, label; ``depends``: whether the label would be another with the class boundary
-            at 0, halfway between the clusters of instances.
-        labelers: labeler, n_labels; sensitivity, specificity and informedness (their sum less 1), each
-            with NAME_lower and NAME_upper (95 %); accuracy; kind: expert, ordinary, spammer, adversary or unknown.
-        fit, config, boundary: of ``crowdjax.integrated``; rows are in the order of ``index``.
+        instances: instance, label, confidence, probability; ``depends``: whether the label would be another with the
+            class boundary at 0, halfway between the clusters of instances.
+        labelers: as of every model (``crowdjax.answers.labeler_table``), on the population of instances.
+        fit, config, boundary: of ``crowdjax.integrated``.
         calibration: what gold says of the probabilities of the other instances; None without gold.
-        index: the ids of labelers and instances.
-        scaling: how features of labelers and instances were standardised, where there are any.
         tally: the labels, counted; None in a result that was loaded.
         position: where each instance is expected to lie on the model's axis; None in a result that was loaded.
 
@@ -88,14 +81,14 @@ class IntegratedAggregation(Fitted):
         ('able', False)
     """
 
-    fit: IntegratedFit
     config: IntegratedConfig
     boundary: Boundary
     calibration: Calibration | None
-    index: LabelIndex
-    scaling: dict[io.Key, io.Scaling]
     tally: Tally | None = None
     position: Float[np.ndarray, " I"] | None = None
+
+    schooled = True
+    _unseen = "average"
 
     def page(self) -> reports.Page:
         """The report: a page of the fit, its labelers and its instances (docs/reports.md)."""
@@ -112,76 +105,19 @@ class IntegratedAggregation(Fitted):
         """What ``fit.npz`` holds."""
         return self.fit, self.boundary, self.calibration
 
-    def predict(
-        self,
-        table,
-        *,
-        labeler_features=None,
-        instance_features=None,
-        columns: Columns | None = None,
-        form: Form | None = None,
-        missing: Sequence[Any] = (),
-        header: bool = True,
-    ) -> Prediction:
-        """The truth of new instances from their labels; labelers that the fit has not seen are taken to be average, or
-        what their features say.
-
-        Args:
-            table, columns, form, missing, header: as in ``crowdjax.fit``. Words are read as the fit read its own.
-            labeler_features: with a row for every labeler that the fit has not seen.
-            instance_features: with a row for every instance.
-
-        Raises:
-            InputError: as in ``crowdjax.fit``; features are missing that the fit used, or given and of no use to it.
-        """
-        started = time.perf_counter()
-        given = {"labeler": labeler_features, "instance": instance_features}
-        for side, source in given.items():
-            if source is not None and side not in self.scaling:
-                raise InputError(f"{side} features: given, but the fit used none; leave them out")
-        repeats = self.record["repeats"]
-        names = {f"{side}_features": scaling.names for side, scaling in self.scaling.items()}
-        said, tables = io.open_tables(
-            columns, known=names, labeler_features=labeler_features, instance_features=instance_features
-        )
-        settings = dict(form=form, missing=missing, header=header, words=self.words)
-        triples = io.read_triples(table, columns=said, **settings)
-        if triples.anonymous:
-            raise InputError("labels: counts, whose labelers nobody knows; allowed: labels of known labelers")
-        labels = triples.labels(repeats=repeats)
-        known = io.positions(io.ids(triples.index, "labeler"), io.ids(self.index, "labeler"))
-        parameters = jax.tree.map(np.asarray, self.fit.parameters)
-        needed = {"labeler": known < 0, "instance": np.ones(labels.n_instances, bool)}
-        rows = {
-            side: io.read_new_features(
-                tables[f"{side}_features"], side, io.ids(triples.index, side), scaling, needed[side]
-            )
-            for side, scaling in self.scaling.items()
-        }
-        features = Features(**rows)
-        mapping = io.mapping(triples, tables)
-        expected = np.asarray(integrated.labeler_means(parameters, features))
+    def answers_of(self, labels: Labels, known, features) -> New:
+        """What the fit says of other labels."""
+        parameters, rows = jax.tree.map(np.asarray, self.fit.parameters), Features(**features)
+        expected = np.asarray(integrated.labeler_means(parameters, rows))
         labelers = np.where((known >= 0)[:, None], parameters.labelers[known], expected)
         parameters = parameters._replace(labelers=labelers)
-        found = integrated.of_instances(labels, parameters, self.config, self.boundary, features, self.calibration)
-        warnings = about_labels(labels, triples, repeats)
-        warnings += about_answers(found.probability, labels_of_labelers(labels)[known < 0], self.words)
-        if (known < 0).any() and "labeler" not in self.scaling:
-            warnings.append(
-                f"{(known < 0).sum()} of {len(known)} labelers are not in the fit; they are taken to be average."
-            )
-        record = {
-            "model": self.record["model"],
-            **_sizes(labels),
-            "seconds": time.perf_counter() - started,
-            "n_unseen_labelers": int((known < 0).sum()),
-            "repeats": repeats,
-            "words": self.words,
-            "columns": mapping,
-            "warnings": warnings,
-        }
-        answers = {"instances": _instances(triples.index, found, self.words)}
-        return Prediction(answers, record, kind_of(table, triples.roles))
+        found = integrated.of_instances(labels, parameters, self.config, self.boundary, rows, self.calibration)
+        return New(by_class(found.probability), columns={"depends": np.asarray(found.depends)})
+
+    def looked(self, key, labels: Labels, partly: bool, features, replicates: int) -> integrated.Look:
+        """What the fit misses of its labels, and which labelers think alike."""
+        parameters = jax.tree.map(np.asarray, self.fit.parameters)
+        return integrated.look(key, labels, parameters, self.config, Features(instance=features), replicates)
 
 
 def fit(
@@ -215,7 +151,8 @@ def fit(
     if given["scores"] is not None:
         scores = _read_score(given["scores"], io.ids(index, "instance"))
     choice = integrated.choose(labels, plan, boundary, scores)
-    features, scaling, remarks = _features(config, index, given)
+    rows, scaling, remarks = taken(read_features(index, given), unused(config))
+    features = Features(**rows)
     if scores is not None:  # only their ranks are used
         remarks += outliers.about_columns("scores", ["score"], scores[:, None], codes_only=True)
     mapping = io.mapping(triples, given)
@@ -238,64 +175,59 @@ def fit(
             f"The label of {depends:.0%} of the instances depends on where the classes are taken to meet (boundary: "
             f"{choice}), which labels alone do not say; gold labels would."
         )
-    counts, position = tally(labels, answers.probability), np.asarray(answers.mean)
-    warnings += about_answers(answers.probability, labels_of_labelers(labels), triples.words)
+    posterior, counts = by_class(answers.probability), tally(labels, answers.probability)
+    warnings += about_answers(posterior, labels_of_labelers(labels), index.classes)
     advice = about_prior(class_prior) if config.spread == 0 else ELSEWHERE
-    warnings += about_support(support(counts.votes, answers.probability, truth), triples.words, advice)
-    warnings += about_gold(truth, triples.words, config.spread != 0)
+    warnings += about_support(support(counts.votes, posterior, truth), index.classes, advice)
+    warnings += about_gold(truth, index.classes, config.spread != 0)
     parameters = found.parameters
-    record = {
-        "model": model,
-        **outcome(found, labels),
-        "seconds": 0.0,
-        "n_factors": config.factors,
-        "class_prior": class_prior,
-        "repeats": repeats,
-        "words": triples.words,
-        "columns": mapping,
-        "level": integrated.LEVEL,
-        "boundary": {
+    n_labels = found.counts if labels.weight is not None else np.rint(found.counts).astype(np.int64)
+    about = [tuple(np.asarray(end, np.float64) for end in interval) for interval in said.labelers]
+    sensitivity, specificity, informedness, accuracy = about
+    tables = tables_of(index, n_labels, posterior, of_two(accuracy, sensitivity, specificity, informedness))
+    tables["instances"] = tables["instances"].append_column("depends", pa.array(np.asarray(answers.depends)))
+    record = record_of(
+        model,
+        found,
+        labels,
+        index,
+        n_factors=config.factors,
+        class_prior=class_prior,
+        repeats=repeats,
+        columns=mapping,
+        boundary={
             "choice": choice,
             "center": float(placed.center),
             "sd": float(np.sqrt(placed.mass @ (placed.points - placed.center) ** 2)),
             "share_depending": depends,
         },
-        "calibration": None if calibration is None else _about_calibration(calibration),
-        "positives": {**dict(zip(("mean", "lower", "upper"), share, strict=True)), "level": integrated.LEVEL},
-        "population": {
+        calibration=None if calibration is None else _about_calibration(calibration),
+        positives={**dict(zip(("mean", "lower", "upper"), share, strict=True)), "level": integrated.LEVEL},
+        population={
             "mean": parameters.mean.tolist(),
             "covariance": parameters.covariance.tolist(),
             "spread": float(parameters.spread),
             **_weights(parameters, scaling),
         },
-        "config": dataclasses.asdict(config),
-        "features": {side: dataclasses.asdict(s) for side, s in scaling.items()},
-        "versions": {"jax": jax.__version__, "numpy": np.__version__},
-        "device": jax.devices()[0].device_kind,
-        "warnings": warnings,
-    }
-    labelers = _labelers(index, labels, found, share.mean, said.labelers)
-    tables = {"instances": _instances(index, answers, triples.words), "labelers": labelers}
-    record["seconds"] = time.perf_counter() - started
-    return IntegratedAggregation(
-        tables, record, kind, found, config, placed, calibration, index, scaling, counts, position
+        config=dataclasses.asdict(config),
+        features=scaling,
+        warnings=warnings,
+        started=started,
     )
+    return IntegratedAggregation(
+        tables, record, kind, found, index, scaling, config=config, boundary=placed, calibration=calibration,
+        tally=counts, position=np.asarray(answers.mean),
+    )  # fmt: skip
 
 
 def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
     """The result that ``IntegratedAggregation.save`` wrote, its record being read."""
     try:
-        tables = read_tables(folder, "instances", "labelers")
-        config = IntegratedConfig(**record["config"])
+        read, config = read_fit(folder, record), IntegratedConfig(**record["config"])
         choice = record["boundary"]["choice"]
-        scaling = {k: io.Scaling(*map(tuple, (v["names"], v["mean"], v["sd"]))) for k, v in record["features"].items()}
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{folder}: not a fit of crowdjax ({error!r:.100})") from None
-    index = io.index_of(tables["labelers"], tables["instances"])
-    anyone = Labels.from_arrays([0], [0], [1], n_labelers=len(index.labelers), n_instances=len(index.instances))
-
-    sizes = {"labeler": len(index.labelers), "instance": len(index.instances)}
-    features = Features(**{side: np.zeros((sizes[side], len(s.names))) for side, s in scaling.items()})
+    anyone, features = Labels.from_arrays([0], [0], [1], **read.sizes), Features(**read.blank)
 
     def like(labels):
         found = integrated.fit(labels, config, features=features)
@@ -305,29 +237,16 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
         return found, placed, integrated.calibrate(jnp.full(1, 0.5)) if record.get("calibration") else None
 
     found, boundary, calibration = results.load_arrays(folder / "fit.npz", jax.eval_shape(like, anyone))
-    return IntegratedAggregation(tables, record, as_arrow, found, config, boundary, calibration, index, scaling)
+    return IntegratedAggregation(
+        read.tables, record, as_arrow, found, read.index, read.scaling, config=config, boundary=boundary,
+        calibration=calibration,
+    )  # fmt: skip
 
 
-def _features(config: IntegratedConfig, index: LabelIndex, given: Mapping[str, Opened | None]):
-    """(standardised features, their scaling, what to say of them); those that the model cannot use are left out."""
-    use = {
-        "labeler": (config.hierarchy, "the labelers' population is not learned."),
-        "instance": (config.spread != 0, "all instances are equally clear."),
-    }
-    rows, scaling, remarks = {}, {}, []
-    for side, (useful, reason) in use.items():
-        source = given[f"{side}_features"]
-        if source is None:
-            continue
-        values, scale, constant = io.read_features(source, side, io.ids(index, side))
-        if not useful:
-            remarks.append(f"The {side} features were left out: {reason}")
-            continue
-        rows[side], scaling[side] = values, scale
-        remarks += outliers.about_columns(f"{side} features", scale.names, scale.undo(values))
-        if constant:
-            remarks.append(f"Constant {side} features were left out: {listed(constant)}.")
-    return Features(**rows), scaling, remarks
+def unused(config: IntegratedConfig) -> dict[str, str]:
+    """Why the model has no use for features, by their side."""
+    labeler = {} if config.hierarchy else {"labeler": "the labelers' population is not learned."}
+    return labeler | ({} if config.spread != 0 else {"instance": "all instances are equally clear."})
 
 
 def _weights(parameters, scaling) -> dict[str, dict[str, Any]]:
@@ -362,25 +281,3 @@ def check(name: str, boundary, class_prior, solver=None, start=None) -> None:
     for setting, value in {"solver": solver, "start": start}.items():
         if value is not None:
             raise InputError(f"{setting}: given with model {name}; allowed with the models {', '.join(PRESETS)}")
-
-
-def _sizes(labels: Labels) -> dict[str, int]:
-    n_labels = int((labels.counts > 0).sum())
-    return {"n_labels": n_labels, "n_labelers": labels.n_labelers, "n_instances": labels.n_instances}
-
-
-def _instances(index: LabelIndex, found: integrated.InstanceAnswers, words: Words | None) -> pa.Table:
-    table = answer_table(io.ids(index, "instance"), found.probability, words)
-    return table.append_column("depends", pa.array(np.asarray(found.depends)))
-
-
-def _labelers(index: LabelIndex, labels: Labels, found, positives: float, answers) -> pa.Table:
-    """Labelers with intervals; accuracy weighs both chances by the share of positives."""
-    n_labels = found.counts if labels.weight is not None else np.rint(found.counts).astype(np.int64)
-    columns: dict[str, Any] = {"n_labels": n_labels}
-    for name, interval in answers._asdict().items():
-        ends = dict(zip((name, f"{name}_lower", f"{name}_upper"), interval, strict=True))
-        columns |= {k: np.asarray(v, np.float64) for k, v in ends.items()}
-    columns["accuracy"] = positives * columns["sensitivity"] + (1 - positives) * columns["specificity"]
-    columns["kind"] = integrated.kinds(answers.informedness)
-    return pa.table({"labeler": io.ids(index, "labeler"), **columns})

@@ -43,7 +43,7 @@ class Answer(NamedTuple):
         boundary: where the classes meet.
         calibration: what gold says of the probabilities of the other instances; None where gold placed no boundary.
         instances: calibrated; instances with gold have it.
-        labelers: sensitivity, specificity and informedness.
+        labelers: sensitivity, specificity, informedness and accuracy.
         positives: the share of positive instances.
 
     Example:
@@ -99,14 +99,15 @@ def answer(
     fit = fit_jit(blind, config, features=features) if fit is None else fit
     informing = labels if both_classes(labels) else blind  # gold of one class pushes the boundary away from it
     placed, calibration = _place(informing, plan._replace(boundary=choice), plan.boundary, fit, features, scores)
+    share = share_of_positives(blind, fit, config, placed, features, level)
     return Answer(
         plan._replace(boundary=choice),
         fit,
         placed,
         calibration,
         of_instances(labels, fit.parameters, config, placed, features, calibration),
-        of_labelers(fit, config, placed, features, level),
-        share_of_positives(blind, fit, config, placed, features, level),
+        of_labelers(fit, config, placed, features, level, jnp.asarray(share.mean, fit.counts.dtype)),
+        share,
     )
 
 
