@@ -164,15 +164,15 @@ def fit(
     tables, triples = _read(table, columns, reading, given)
     if len(triples.index.classes) > 2 or triples.index.values is not None:
         return _fit_classes(table, tables, triples, model, **general)
-    if start is not None and not isinstance(start, Aggregation):
-        raise InputError(f"start: got {type(start).__name__}; allowed: an Aggregation, from fit or load")
     refuse_counts(triples, name, repeats)
     if name in integrated_api.MODELS:
-        integrated_api.check(name, boundary, class_prior, solver, start)
+        integrated_api.check(name, boundary, class_prior, solver)
         return integrated_api.fit(
             triples, name, tables, factors=config.n_factors, class_prior=config.class_prior, boundary=boundary,
-            repeats=repeats, devices=devices, progress=progress, kind=kind_of(table, triples.roles),
+            repeats=repeats, start=start, devices=devices, progress=progress, kind=kind_of(table, triples.roles),
         )  # fmt: skip
+    if start is not None and not isinstance(start, Aggregation):
+        raise InputError(f"start: got {type(start).__name__}; allowed: an Aggregation, from fit or load")
     if boundary is not None:
         raise InputError(f"boundary: got {brief(boundary)} with model {name}; allowed with integrated, auto")
     if scores is not None:

@@ -44,7 +44,7 @@ from crowdjax.integrated import (
     Features,
     IntegratedConfig,
 )
-from crowdjax.labels import InputError, Labels, Repeats
+from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation.summaries import of_two
 from crowdjax.roles import Opened
 from crowdjax.settings import one_of
@@ -107,12 +107,16 @@ class IntegratedAggregation(Fitted):
 
     def answers_of(self, labels: Labels, known, features) -> New:
         """What the fit says of other labels."""
-        parameters, rows = jax.tree.map(np.asarray, self.fit.parameters), Features(**features)
-        expected = np.asarray(integrated.labeler_means(parameters, rows))
-        labelers = np.where((known >= 0)[:, None], parameters.labelers[known], expected)
-        parameters = parameters._replace(labelers=labelers)
+        rows = Features(**features)
+        parameters = self.parameters_for(known, rows)
         found = integrated.of_instances(labels, parameters, self.config, self.boundary, rows, self.calibration)
         return New(by_class(found.probability), columns={"depends": np.asarray(found.depends)})
+
+    def parameters_for(self, known, features: Features) -> integrated.Parameters:
+        """The parameters for other labelers, by the row of each in the fit; -1: what is expected of the labeler."""
+        parameters = jax.tree.map(np.asarray, self.fit.parameters)
+        expected = np.asarray(integrated.labeler_means(parameters, features))
+        return parameters._replace(labelers=np.where((known >= 0)[:, None], parameters.labelers[known], expected))
 
     def looked(self, key, labels: Labels, partly: bool, features, replicates: int) -> integrated.Look:
         """What the fit misses of its labels, and which labelers think alike."""
@@ -129,6 +133,7 @@ def fit(
     class_prior: float | Literal["learn"] = 0.5,
     boundary: Choice | None = None,
     repeats: Repeats = "count",
+    start: IntegratedAggregation | None = None,
     devices: int | None = None,
     progress: watch.Progress | None = None,
     kind: Kind = as_arrow,
@@ -159,7 +164,8 @@ def fit(
     if scores is not None and choice != "score":
         remarks.append("The scores were left out: the model has nothing between the classes for them to place.")
     blind = dataclasses.replace(labels, gold=None)
-    found = parallel.fit_integrated(blind, config, features=features, devices=devices, progress=progress)
+    begin = None if start is None else continued(start, model, config, index, features, scaling)
+    found = parallel.fit_integrated(blind, config, features=features, begin=begin, devices=devices, progress=progress)
     refuse_failed(found)
     said = integrated.answer(labels, plan, boundary, features=features, scores=scores, fit=found)
     placed, calibration, answers, share = said.boundary, said.calibration, said.instances, said.positives
@@ -243,6 +249,21 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
     )  # fmt: skip
 
 
+def continued(
+    start: Any, name: str, config: IntegratedConfig, index: LabelIndex, features: Features, scaling
+) -> integrated.Parameters:
+    """The parameters of an earlier result; labelers are matched by id."""
+    if not isinstance(start, IntegratedAggregation) or start.record["model"] != name:
+        raise InputError(f"start: a fit of another model; allowed: an earlier result of {name}")
+    if start.index.classes != index.classes:
+        raise InputError("start: a fit of other classes; allowed: an earlier result with the same classes")
+    names = [{side: s.names for side, s in of.items()} for of in (start.scaling, scaling)]
+    if start.config != config or names[0] != names[1]:
+        raise InputError("start: a fit with other settings or features; allowed: an earlier result with the same")
+    known = io.positions(io.ids(index, "labeler"), io.ids(start.index, "labeler"))
+    return start.parameters_for(known, features)
+
+
 def unused(config: IntegratedConfig) -> dict[str, str]:
     """Why the model has no use for features, by their side."""
     labeler = {} if config.hierarchy else {"labeler": "the labelers' population is not learned."}
@@ -272,12 +293,11 @@ def _read_score(source: Opened, instances: pa.Array) -> np.ndarray:
     return values[:, 0]
 
 
-def check(name: str, boundary, class_prior, solver=None, start=None) -> None:
+def check(name: str, boundary, class_prior, solver=None) -> None:
     """Refuses settings that the integrated model does not know."""
     if boundary is not None:
         one_of("boundary", boundary, get_args(Choice))
     if isinstance(class_prior, str) and class_prior == "logistic":
         raise InputError("class_prior: got 'logistic' with the integrated model; allowed: a number, learn")
-    for setting, value in {"solver": solver, "start": start}.items():
-        if value is not None:
-            raise InputError(f"{setting}: given with model {name}; allowed with the models {', '.join(PRESETS)}")
+    if solver is not None:
+        raise InputError(f"solver: given with model {name}; allowed with the models {', '.join(PRESETS)}")

@@ -346,14 +346,26 @@ def build(config: factor.FactorConfig, labels: Labels, features: Mapping[io.Key,
 
 
 def _continued(start: Aggregation, model: factor.FactorModel, index: LabelIndex) -> factor.Weights:
-    """The weights of an earlier result, if they are of the same things."""
-    for side in ("labelers", "instances"):
-        if not np.array_equal(getattr(start.index, side), getattr(index, side)):
-            raise InputError(f"start: a fit of other {side}; allowed: a fit of the same labelers and instances")
-    wanted = model.full(model.mean)
-    if jax.tree.map(jnp.shape, start.fit.weights) != jax.tree.map(jnp.shape, wanted):
+    """The weights of an earlier result, rows matched by id; those of labelers and instances it has not met are at the
+    prior's mean."""
+    mean, old = model.full(model.mean), start.fit.weights
+    known = {side: io.positions(io.ids(index, side), io.ids(start.index, side)) for side in ("labeler", "instance")}
+    sides = factor.Weights("labeler", "instance", "labeler", "instance")
+
+    def shapes(weights: factor.Weights):  # but for how many labelers and instances there are
+        sizes = lambda v, first: None if v is None else v.shape[first:]  # noqa: E731
+        return [part and (sizes(part.dense, 0), sizes(part.free, 1)) for part in weights]
+
+    if shapes(mean) != shapes(old):
         raise InputError("start: a fit of another model; allowed: the same model, factors and features")
-    return start.fit.weights
+
+    def rows(side, was, new):
+        if was is None or was.free is None:
+            return was
+        row = known[side]
+        return factor.Linear(was.dense, np.where(row[:, None] >= 0, np.asarray(was.free)[row], new.free))
+
+    return factor.Weights(*(rows(*of) for of in zip(sides, old, mean, strict=True)))
 
 
 def _number_or_pair(value):
