@@ -38,7 +38,7 @@ def labeler_intervals(
         >>> about = LabelerSummary(np.array([8.0, 800.0]), same, same, same)
         >>> found = labeler_intervals(model, model.full(model.mean), about, np.array([[4, 4], [400, 400]]), 0.95)
         >>> found.accuracy[1].round(2).tolist(), found.accuracy[2].round(2).tolist()
-        ([0.57, 0.77], [0.92, 0.83])
+        ([0.45, 0.77], [0.95, 0.83])
     """
     sens, spec, right = (np.clip(np.asarray(v, np.float64), 1e-6, 1 - 1e-6) for v in summary[1:])
     minus, plus = np.asarray(number, np.float64).T

@@ -142,7 +142,7 @@ def both_classes(labels: Labels) -> bool:
     """Whether gold labels of both classes are known.
 
     Example:
-        >>> both_classes(Labels.from_arrays([0, 1], [0, 1], [1, 0], gold=[1, -1]))
+        >>> both_classes(Labels.from_arrays([0, 1], [0, 1], [1, 0], gold=[1, np.nan]))
         False
     """
     return labels.gold is not None and {0, 1} <= set(np.asarray(labels.gold).tolist())
