@@ -170,7 +170,7 @@ def predict(
 
 
 def look(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A fit of the model integrated or auto")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A fit")],
     labels: LabelsArgument,
     out: Out,
     instance_features: InstanceFeatures = None,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -33,11 +34,11 @@ from crowdjax.columns import listed
 from crowdjax.facade.models import MODELS
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
-from crowdjax.labels import InputError, Labels, Repeats
+from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Observation, Solver
 from crowdjax.observation.contract import answers, leading
 from crowdjax.observation.factor_summary import factor_summary
-from crowdjax.observation.summaries import LEVEL, labeler_summary
+from crowdjax.observation.summaries import LEVEL, Summary, labeler_summary
 from crowdjax.roles import Opened
 from crowdjax.tables import Kind as TableKind
 from crowdjax.tables import as_arrow
@@ -76,7 +77,7 @@ def fit(
         refuse(name, labels, classes, settings)
     else:
         _refuse_settings(name, {**settings, **given})
-    features, scaling, remarks = _features(index, given)
+    features, scaling, remarks = taken(read_features(index, given))
     reasons: tuple[str, ...] = ()
     settings = {key: value for key, value in settings.items() if value is not None}
     if isinstance(model, str):
@@ -103,39 +104,60 @@ def fit(
         *reasons,
         *remarks,
     ]
-    record = {
-        "model": name,
-        **outcome(found, labels),
-        "seconds": 0.0,
-        "classes": list(index.classes),
-        "values": None if index.values is None else list(index.values),
-        "kind": classes,
-        "class_shares": np.asarray(found.posterior, np.float64).mean(0).tolist(),
-        "settings": settings,
-        "repeats": repeats,
-        "columns": mapping,
-        "level": LEVEL,
-        "solver": dataclasses.asdict(solver),
-        "config": config_of(built),
-        "features": {side: dataclasses.asdict(s) for side, s in scaling.items()},
-        "versions": {"jax": jax.__version__, "numpy": np.__version__},
-        "device": jax.devices()[0].device_kind,
-        "warnings": warnings,
-    }
-    tables = tables_of(labels, built, found, index)
-    record["seconds"] = time.perf_counter() - started
-    return Result(tables, record, kind, found, built, index, scaling, counts)
+    of_labelers = factor_summary if hasattr(built, "factors") else labeler_summary
+    about = of_labelers(labels, *leading(built, found), LEVEL)
+    tables = tables_of(index, labels_of_labelers(labels), found.posterior, about)
+    record = record_of(
+        name,
+        found,
+        labels,
+        index,
+        kind=classes,
+        class_shares=np.asarray(found.posterior, np.float64).mean(0).tolist(),
+        settings=settings,
+        repeats=repeats,
+        columns=mapping,
+        solver=dataclasses.asdict(solver),
+        config=config_of(built),
+        features=scaling,
+        warnings=warnings,
+        started=started,
+    )
+    return Result(tables, record, kind, found, index, scaling, model=built, tally=counts)
 
 
-def tables_of(labels: Labels, model: Observation, found, index) -> dict[str, Any]:
-    """The tables of answers: of instances, labelers and their confusion."""
-    of_labelers = factor_summary if hasattr(model, "factors") else labeler_summary
-    about = of_labelers(labels, *leading(model, found), LEVEL)
+def tables_of(index: LabelIndex, n_labels, posterior, about: Summary) -> dict[str, Any]:
+    """The tables of answers, whatever the model: of instances, labelers and their confusion."""
     ids = io.ids(index, "labeler")
     return {
-        "instances": answer_table(io.ids(index, "instance"), found.posterior, index.classes),
-        "labelers": labeler_table(ids, labels_of_labelers(labels), about.accuracy, about.confusion),
+        "instances": answer_table(io.ids(index, "instance"), posterior, index.classes),
+        "labelers": labeler_table(ids, n_labels, about),
         "confusion": confusion_table(ids, index.classes, index.values, about.confusion),
+    }
+
+
+def record_of(
+    name: str,
+    found,
+    labels: Labels,
+    index: LabelIndex,
+    *,
+    features: Mapping[io.Key, io.Scaling],
+    started: float,
+    **more,
+) -> dict[str, Any]:
+    """The record of a fit: what all models say of it, and more."""
+    return {
+        "model": name,
+        **outcome(found, labels),
+        "seconds": time.perf_counter() - started,
+        "classes": list(index.classes),
+        "values": None if index.values is None else list(index.values),
+        "level": LEVEL,
+        **more,
+        "features": {side: dataclasses.asdict(s) for side, s in features.items()},
+        "versions": {"jax": jax.__version__, "numpy": np.__version__},
+        "device": jax.devices()[0].device_kind,
     }
 
 
@@ -175,14 +197,26 @@ def _made(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any],
     return MODELS[name].make(labels=labels, classes=classes, features=features, **chosen)
 
 
-def _features(index, given: Mapping[str, Opened | None]):
-    """(standardised features by side, their scaling, what to say of them)."""
+Features = Mapping[io.Key, tuple[np.ndarray, io.Scaling, tuple[str, ...]]]
+
+
+def read_features(index: LabelIndex, given: Mapping[str, Opened | None]) -> Features:
+    """The features of labelers and instances, of those that there are (``io.read_features``)."""
+    sources = {side: given.get(f"{side}_features") for side in ("labeler", "instance")}
+    return {s: io.read_features(source, s, io.ids(index, s)) for s, source in sources.items() if source is not None}
+
+
+def taken(read: Features, left_out: Mapping[str, str] = MappingProxyType({})):
+    """(standardised features by side, their scaling, what to say of them).
+
+    Args:
+        left_out: by side, why a model has no use for them.
+    """
     rows, scaling, remarks = {}, {}, []
-    for side in ("labeler", "instance"):
-        source = given.get(f"{side}_features")
-        if source is None:
+    for side, (values, scale, constant) in read.items():
+        if side in left_out:
+            remarks.append(f"The {side} features were left out: {left_out[side]}")
             continue
-        values, scale, constant = io.read_features(source, side, io.ids(index, side))
         rows[side], scaling[side] = values, scale
         remarks += outliers.about_columns(f"{side} features", scale.names, scale.undo(values))
         if constant:
