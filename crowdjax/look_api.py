@@ -18,7 +18,6 @@ import pyarrow.parquet
 from crowdjax import integrated, io
 from crowdjax.answers import Prediction, labels_of_labelers
 from crowdjax.facade.checks import LookResult, at_places, part_of
-from crowdjax.facade.result import Result
 from crowdjax.formats import Form
 from crowdjax.integrated import Features
 from crowdjax.integrated.look import LEVEL, Look
@@ -38,7 +37,7 @@ SAID = {
 
 
 def look(
-    result: IntegratedAggregation | Result,
+    result: Prediction,
     table,
     *,
     instance_features=None,
@@ -52,7 +51,8 @@ def look(
     """Compares the labels of a fit with replicates that the fitted model gives.
 
     Args:
-        result: of ``crowdjax.fit(table, "auto")`` or ``"integrated"``, or a fit of more than two classes; or loaded.
+        result: of ``crowdjax.fit(table, "auto")`` or ``"integrated"``, a fit of a model of the registry, or of
+            ``crowdjax.context``; or loaded.
         table, columns, form, missing, header: the labels of that fit, as there.
         instance_features: as in the fit, where it used any.
         replicates: how many to draw; p-values are multiples of 1 / (1 + replicates).
@@ -72,15 +72,16 @@ def look(
         0
     """
     started = time.perf_counter()
-    if isinstance(result, Result):
+    if hasattr(result, "checks"):
         if instance_features is not None:
-            raise InputError("instance features: given with a fit of more than two classes; leave them out")
-        return result.checks(
+            what = "of the contextual model" if result.record["model"] == "contextual" else "of more than two classes"
+            raise InputError(f"instance features: given with a fit {what}; leave them out")
+        return result.checks(  # pyright: ignore[reportAttributeAccessIssue]
             table, columns=columns, form=form, missing=missing, header=header, replicates=replicates, seed=seed
         )
     if not isinstance(result, IntegratedAggregation):
         got = f"a fit of {result.record['model']}" if isinstance(result, Prediction) else brief(result)
-        raise InputError(f"look: got {got}; allowed: a fit of integrated, auto")
+        raise InputError(f"look: got {got}; allowed: a fit of integrated, auto, more than two classes, or contextual")
     replicates = whole("replicates", replicates, 19, or_else=f"since with fewer no p-value reaches {LEVEL}")
     seed = seed_of(seed)
     names = {f"{side}_features": scaling.names for side, scaling in result.scaling.items()}

@@ -318,7 +318,9 @@ def _warnings(fit: ContextualFit, labels: Labels) -> tuple[str, ...]:
     """Sentences, each with what is wrong and what to do."""
     d, config, out = fit.diagnostics, fit.config, []
     if "stopped" in d:
-        asked, what = (i.n_draws, "draws of each chain") if (i := fit.inference).method == "nuts" else (i.n_steps, "steps")
+        asked, what = (
+            (i.n_draws, "draws of each chain") if (i := fit.inference).method == "nuts" else (i.n_steps, "steps")
+        )
         out.append(f"stopped after {d['stopped']:.0f} of {asked} {what}; start=, with the same labels, goes on")
     if fit.inference.method == "nuts":
         if d["divergences"]:

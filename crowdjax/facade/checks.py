@@ -15,7 +15,6 @@ import pyarrow as pa
 from crowdjax import io, results
 from crowdjax import report as reports
 from crowdjax.answers import Prediction, labels_of_labelers, shown
-from crowdjax.facade.result import Result
 from crowdjax.formats import Form
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.checks import LEVEL, checks
@@ -80,7 +79,7 @@ class LookResult(Prediction):
 
 
 def check(
-    result: Result,
+    result,
     table,
     *,
     columns: Columns | None = None,
@@ -93,7 +92,7 @@ def check(
     """Compares the labels of a fit with replicates that the fitted model gives (``crowdjax.observation.checks``).
 
     Args:
-        result: of a registered model.
+        result: of a registered model, or of ``crowdjax.context``.
         table, columns, form, missing, header: the labels of that fit, as there.
         replicates: how many to draw; p-values are multiples of 1 / (1 + replicates).
         seed: of the draws; the same seed gives the same answer.
@@ -112,9 +111,8 @@ def check(
     labels = triples.labels(repeats=result.record["repeats"])
     mapping = io.mapping(triples, tables)
     part, drawn = part_of(labels, seed)
-    if len(drawn) < labels.n_instances and hasattr(result.model, "factors"):
-        raise InputError(f"labels: {result.record['n_labels']:,}; allowed with a model of factors: {MOST_LABELS:,}")
-    found = checks(jax.random.key(seed), part, result.model, result.fit.params, replicates)
+    model, params = result.observed(part, drawn, replicates)
+    found = checks(jax.random.key(seed), part, model, params, replicates)
     surprising = _discoveries(found.surprise)
     n_labels = np.bincount(labels.instance, labels.counts > 0, labels.n_instances).astype(np.int64)
     failed = [one for one in found.checks if one.p <= LEVEL]
@@ -135,7 +133,7 @@ def check(
         "seconds": time.perf_counter() - started,
         "warnings": warnings,
     }
-    accuracy = {name: result.tables["labelers"][name] for name in ("accuracy", "lower", "upper")}
+    accuracy = {name: result.tables["labelers"][name] for name in result.about_labelers}
     labelers = pa.table(
         {"labeler": io.ids(triples.index, "labeler"), "n_labels": labels_of_labelers(labels), **accuracy}
     )

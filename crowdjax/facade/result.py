@@ -26,6 +26,7 @@ from crowdjax.answers import (
     read_tables,
     shown,
 )
+from crowdjax.facade.checks import MOST_LABELS, LookResult, check
 from crowdjax.facade.fitted import Fitted
 from crowdjax.facade.models import MODELS
 from crowdjax.formats import Form
@@ -65,6 +66,7 @@ class Result(Fitted):
     tally: Tally | None = None
 
     confusion = shown("confusion")
+    about_labelers = ("accuracy", "lower", "upper")
 
     def page(self) -> reports.Page:
         """The report: a page of the fit, its labelers, their confusions and its instances (docs/reports.md)."""
@@ -144,11 +146,15 @@ class Result(Fitted):
         table_of = answer_table(io.ids(triples.index, "instance"), posterior, self.index.classes)
         return Prediction({"instances": table_of}, record, kind_of(table, triples.roles))
 
-    def checks(self, table, **settings) -> Prediction:
+    def checks(self, table, **settings) -> LookResult:
         """What the fit misses: its labels beside replicates that it would give (``crowdjax.facade.checks.check``)."""
-        from crowdjax.facade.checks import check  # which knows results
-
         return check(self, table, **settings)
+
+    def observed(self, part: Labels, drawn: np.ndarray, n: int) -> tuple[Observation, Params]:
+        """(the model, its parameters): what checks compare the labels of some instances with."""
+        if len(drawn) < len(self.index.instances) and hasattr(self.model, "factors"):
+            raise InputError(f"labels: {self.record['n_labels']:,}; allowed with a model of factors: {MOST_LABELS:,}")
+        return self.model, self.fit.params
 
     def params_for(self, index: LabelIndex) -> Params:
         """The parameters for other labelers and instances, matched by id, to start a fit from."""
