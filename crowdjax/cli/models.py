@@ -297,10 +297,10 @@ def context(
 
 def _fitted(folder: Path):
     """The fit in a folder, whatever its model."""
-    from crowdjax import loading, results
+    from crowdjax import loading
     from crowdjax.labels import InputError
 
-    found = loading.load(folder) if (folder / "fit.json").is_file() else results.read_result(folder)
+    found = loading.load(folder)
     if not hasattr(found, "predict"):
         raise InputError(f"{folder}: answers of a fit; allowed: the folder of the fit")
     return found
