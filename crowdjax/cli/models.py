@@ -260,7 +260,7 @@ def context(
     positive: Positive = None,
     report: Report = False,
 ) -> None:
-    """Fit prevalence and accuracy as functions of a score; write tables, figures and the fit to a folder.
+    """Fit prevalence and accuracy as functions of a score; write them to a folder.
 
     Example: crowdjax context labels.csv --scores scores.csv --out result
     """
