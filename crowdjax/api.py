@@ -148,6 +148,8 @@ def fit(
         classes=classes, factors=factors, class_prior=class_prior, boundary=boundary, restarts=restarts, seed=seed,
         key=key, repeats=repeats, solver=solver, start=start, devices=devices, progress=progress,
     )  # fmt: skip
+    if isinstance(model, str) and model == "contextual":
+        raise InputError("model: got 'contextual', which needs a table of scores; call crowdjax.context(table, scores)")
     if not isinstance(model, str | factor.FactorConfig | Observation):
         one_of("model", model, (*factor.PRESETS, *integrated_api.MODELS))
     if not _may_be_binary(model, classes, class_prior, truth):

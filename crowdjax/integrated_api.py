@@ -118,7 +118,7 @@ class IntegratedAggregation(Fitted):
         expected = np.asarray(integrated.labeler_means(parameters, features))
         return parameters._replace(labelers=np.where((known >= 0)[:, None], parameters.labelers[known], expected))
 
-    def looked(self, key, labels: Labels, partly: bool, features, replicates: int) -> integrated.Look:
+    def looked(self, key, labels: Labels, drawn, features, replicates: int) -> integrated.Look:
         """What the fit misses of its labels, and which labelers think alike."""
         parameters = jax.tree.map(np.asarray, self.fit.parameters)
         return integrated.look(key, labels, parameters, self.config, Features(instance=features), replicates)

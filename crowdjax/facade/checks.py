@@ -24,7 +24,11 @@ from crowdjax.roles import Columns
 from crowdjax.settings import seed_of, whole
 from crowdjax.tables import kind_of
 
-KEPT = ("accuracy", "lower", "upper", "informedness", "informedness_lower", "informedness_upper", "kind")  # of labelers
+ENDS = "", "_lower", "_upper"
+KEPT = (  # of labelers
+    *("accuracy", "lower", "upper", "kind"),
+    *(f"{name}{end}" for name in ("informedness", "sensitivity", "specificity") for end in ENDS),
+)
 MOST_LABELS = 200_000  # of more, a part is looked at: a replicate costs two passes over the points
 
 SAID = {
@@ -127,7 +131,7 @@ def check(
     if result.schooled and "instance" in result.scaling:
         ids, scaling = io.ids(result.index, "instance"), result.scaling["instance"]
         rows = io.read_new_features(tables["instance_features"], "instance", ids, scaling)[drawn]  # pyright: ignore
-    found = result.looked(jax.random.key(seed), part, len(drawn) < labels.n_instances, rows, replicates)
+    found = result.looked(jax.random.key(seed), part, drawn, rows, replicates)
     n_labels = np.bincount(labels.instance, labels.counts > 0, labels.n_instances).astype(np.int64)
     failed = [one for one in found.checks if one.p <= LEVEL]
     warnings = [SAID[one.name].format(**one._asdict()) for one in failed]

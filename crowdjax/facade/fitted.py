@@ -91,19 +91,27 @@ class Fitted(Prediction):
         """
         raise NotImplementedError
 
-    def observed(self) -> tuple[Any, Any]:
-        """(an observation model, its parameters), which give replicates of the labels."""
+    def observed(self, part: Labels, drawn: Int[np.ndarray, " n"], replicates: int) -> tuple[Any, Any]:
+        """(an observation model, its parameters or so many draws of them), which give replicates of the labels.
+
+        Args:
+            part: the labels of some instances.
+            drawn: which these are.
+        """
         raise NotImplementedError
 
-    def looked(self, key: PRNGKeyArray, labels: Labels, partly: bool, features, replicates: int) -> Look:
+    def looked(
+        self, key: PRNGKeyArray, labels: Labels, drawn: Int[np.ndarray, " n"], features, replicates: int
+    ) -> Look:
         """What the fit misses of its labels.
 
         Args:
-            partly: whether these are the labels of a part of the instances.
+            labels: of some instances.
+            drawn: which these are.
             features: of these instances, standardised, where the fit used any and has not kept them.
         """
-        model, params = self.observed()
-        if partly and hasattr(model, "factors"):
+        model, params = self.observed(labels, drawn, replicates)
+        if len(drawn) < len(self.index.instances) and hasattr(model, "factors"):
             raise InputError(f"labels: {self.record['n_labels']:,}; allowed with model {self.record['model']}: 200,000")
         found = checks(key, labels, model, params, replicates)
         return Look(found.checks, (), found.surprise, discoveries(found.surprise))

@@ -113,7 +113,7 @@ class Aggregation(Fitted):
         refuse_failed(found)
         return New(by_class(found.posterior), outcome_of(found), about(found))
 
-    def observed(self) -> tuple[Observed, factor.Weights]:
+    def observed(self, part, drawn, replicates) -> tuple[Observed, factor.Weights]:
         """The model and its weights, as an observation model of two classes."""
         return Observed(self.model), self.fit.weights
 

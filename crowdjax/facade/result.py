@@ -61,7 +61,7 @@ class Result(Fitted):
         found = (predict_factors if hasattr(model, "factors") else predict_new)(labels, model, self.fit.params, known)
         return New(answers(model, labels, found.posterior))
 
-    def observed(self) -> tuple[Observation, Params]:
+    def observed(self, part: Labels, drawn, replicates: int) -> tuple[Observation, Params]:
         """The model that speaks of labelers, and its parameters."""
         model, fit = leading(self.model, self.fit)
         return model, fit.params

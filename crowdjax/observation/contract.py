@@ -31,6 +31,10 @@ class Observation(Protocol):
     in closed form or by Newton steps; a fit is then EM, accelerated. Without it a fit follows the gradient. It may also
     add ``answer(labels, posterior) -> posterior``: what it says of instances, where that is another thing.
 
+    In place of a table a model may have ``factors(params)`` (``bilinear.Factors``) or, where labels depend on more than
+    the labeler and the point, ``rows(params, labels)``, [N, L, G]: log p(label l | triple n, point g). Such a model has
+    a pass of its own.
+
     Example: a coin that is right three times in four, which nothing is learnt of
         >>> import dataclasses, jax.numpy as jnp
         >>> @dataclasses.dataclass(frozen=True)

@@ -53,9 +53,9 @@ class Nominal:
         learn    π_k ∝ (share of votes for k)^e,   e ~ N(½, ½²), e ≥ ½;   of two classes as free
         free     π ~ Dir(2, .., 2)
 
-    Labels hardly tell the shares of classes from who confuses what. With K - 1 free numbers a frequent mistake passes for
-    a class of its own (set web: accuracy .74 by biased-coin in place of .84), with equal shares a rare class is found
-    everywhere (.54 in place of .94 by dawid-skene on a simulated crowd); one number serves both.
+    Labels hardly tell the shares of classes from who confuses what. With K - 1 free numbers a frequent mistake passes
+    for a class of its own (set web: accuracy .74 by biased-coin in place of .84), with equal shares a rare class is
+    found everywhere (.54 in place of .94 by dawid-skene on a simulated crowd); one number serves both.
 
     Attributes:
         class_prior: ``learn``, ``free``, ``uniform``, or K probabilities.
