@@ -185,7 +185,7 @@ def test_checks_take_what_was_fitted_and_nothing_else(result):
         crowdjax.look(result, less)
     with pytest.raises(InputError, match="scores: not those of the fit"):
         result.checks(TABLE, scores=SCORES | {"score": SCORES["score"][::-1]})
-    with pytest.raises(InputError, match="instance features: given with a fit of the contextual model"):
+    with pytest.raises(InputError, match="instance features: given, but the fit used none"):
         crowdjax.look(result, TABLE, instance_features=SCORES)
     with pytest.raises(InputError, match="19"):
         result.checks(TABLE, replicates=5)

@@ -8,8 +8,7 @@ A_i says how a labeler sees every contrast of classes, b_i what he is inclined t
 across v in what they confuse: Ā, b̄, t and r are learned. s is not: with few labels per labeler it runs away (to 20 on
 the set labelme), since a labeler who is believed more makes himself right. Nothing here prefers a class: renaming
 classes turns B. Labels hardly tell a class prior from a bias of the whole crowd, so of the prior one number is learned,
-e ~ N(½, ½²), e ≥ ½: at less a crowd's frequent mistakes pass for rare classes. ρ gets smaller with K, so that an item
-shows its own class as often as with two.
+½ ≤ e ≤ 3 (``observation.nominal``). ρ gets smaller with K, so that an item shows its own class as often as with two.
 
 Narrower forms have A_i = a_i A, with a_i a number:
 

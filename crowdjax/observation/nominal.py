@@ -42,6 +42,7 @@ LONGEST = 2.0  # change of a log-odds in one of them
 PSEUDO_COUNTS = 4.0, 1.0  # on the diagonal of a confusion matrix and beside it, the middle of their prior
 FEW = 0.01  # pseudo-counts without pooling
 EXPONENT = 0.5, 0.5  # least and prior mean of e, and its prior standard deviation
+MOST = 3.0  # of e: a model that fits badly would give everything to one class
 EXPONENT_STEPS = 5  # Newton's, of an M-step
 PRECISION = jax.lax.Precision.HIGHEST
 
@@ -50,7 +51,7 @@ PRECISION = jax.lax.Precision.HIGHEST
 class Nominal:
     """What all models of classes share: points are classes, and a prior of the classes.
 
-        learn    π_k ∝ (share of votes for k)^e,   e ~ N(½, ½²), e ≥ ½;   of two classes as free
+        learn    π_k ∝ (share of votes for k)^e,   e ~ N(½, ½²), ½ ≤ e ≤ 3;   of two classes as free
         free     π ~ Dir(2, .., 2)
 
     Labels hardly tell the shares of classes from who confuses what. With K - 1 free numbers a frequent mistake passes
@@ -153,9 +154,9 @@ def log_shares(votes: Float[Array, " K"]) -> dict[str, Array]:
 
 
 def log_power(params) -> Float[Array, " K"]:
-    """log π of the parameters that ``log_shares`` starts; an e below ½ counts as ½."""
-    least = EXPONENT[0]
-    e = jnp.where(params["exponent"] > least, params["exponent"], least)
+    """log π of the parameters that ``log_shares`` starts; an e below ½ counts as ½, one above 3 as 3."""
+    least, e = EXPONENT[0], params["exponent"]
+    e = jnp.where(e > least, jnp.where(e < MOST, e, MOST), least)
     return jax.nn.log_softmax(e * jax.lax.stop_gradient(params["classes"]))
 
 
@@ -166,7 +167,7 @@ def log_prior_of_exponent(params) -> Float[Array, ""]:
 
 
 def exponent_step(params, items: Float[Array, " K"], length: float = 1.0) -> Float[Array, ""]:
-    """The maximum in e ≥ ½ of Σ_k items_k log π_k + log p(e), by steps of Newton that do not lower it.
+    """The maximum in ½ ≤ e ≤ 3 of Σ_k items_k log π_k + log p(e), by steps of Newton that do not lower it.
 
     Args:
         items: expected instances of each class.
@@ -189,13 +190,13 @@ def exponent_step(params, items: Float[Array, " K"], length: float = 1.0) -> Flo
         first = pi @ shares
         gradient = items @ (shares - first) - (e - mean) / sd**2
         curvature = items.sum() * (pi @ (shares - first) ** 2) + 1 / sd**2
-        new = jnp.maximum(e + gradient / curvature, mean)
+        new = jnp.clip(e + gradient / curvature, mean, MOST)
         tried = jnp.stack([e, (new + e) / 2, new])
         return tried[jax.vmap(q)(tried).argmax()]
 
-    at = jnp.maximum(params["exponent"], mean)
+    at = jnp.clip(params["exponent"], mean, MOST)
     best = jax.lax.fori_loop(0, EXPONENT_STEPS, newton, at)
-    return jnp.maximum(at + length * (best - at), mean)
+    return jnp.clip(at + length * (best - at), mean, MOST)
 
 
 def coin_table(right: Float[Array, " W"], wrong: Float[Array, " W"], n: int) -> Float[Array, "W K K"]:
