@@ -249,11 +249,43 @@ def answer_table(ids: pa.Array, posterior, classes: Sequence[Any] | None = None,
         more = {f"p_{word(c)}": p[:, k] for k, c in enumerate(classes)}
     else:
         first = np.argsort(-p, axis=1, kind="stable")[:, :MOST_PROBABLE]
-        ranked = ((n + 1, first[:, n]) for n in range(MOST_PROBABLE))
-        more = {}
-        for n, k in ranked:
-            more |= {f"class_{n}": values.take(pa.array(k)), f"p_{n}": p[np.arange(len(p)), k]}
+        more = _ranked(first, np.take_along_axis(p, first, 1), values)
     return pa.table({**known, **answers, **more})
+
+
+def _ranked(codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"], values: pa.Array) -> dict[str, Any]:
+    """The columns of the most probable classes."""
+    columns = {}
+    for n in range(codes.shape[1]):
+        columns |= {f"class_{n + 1}": values.take(pa.array(codes[:, n])), f"p_{n + 1}": p[:, n]}
+    return columns
+
+
+def top_table(
+    ids: pa.Array, codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"], classes: Sequence[Any]
+) -> pa.Table:
+    """The table of answers of more than 50 classes, from the most probable classes alone.
+
+    Args:
+        codes, p: the most probable classes of each instance and their probabilities, the likeliest first.
+
+    Example:
+        >>> top_table(pa.array(["q1"]), np.array([[2, 0]]), np.array([[0.75, 0.25]]), "abc").to_pylist()
+        [{'instance': 'q1', 'label': 'c', 'confidence': 0.75, 'class_1': 'c', 'p_1': 0.75, 'class_2': 'a', 'p_2': 0.25}]
+    """
+    values, p = column_of_values(tuple(classes)), np.clip(np.asarray(p, np.float64), 0, 1)
+    label = values.take(pa.array(chosen_of_top(codes, p)))
+    return pa.table({"instance": ids, "label": label, "confidence": p[:, 0], **_ranked(codes, p, values)})
+
+
+def chosen_of_top(codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"]) -> Int[np.ndarray, " I"]:
+    """The class that is the label: the most probable one; of those alike the first.
+
+    Example:
+        >>> chosen_of_top(np.array([[2, 0], [1, 0]]), np.array([[0.5, 0.5], [0.75, 0.25]])).tolist()
+        [0, 1]
+    """
+    return np.where(p >= p[:, :1] - TIE, codes, np.iinfo(codes.dtype).max).min(1)
 
 
 Interval = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, lower and upper end

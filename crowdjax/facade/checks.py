@@ -15,6 +15,7 @@ import pyarrow as pa
 from crowdjax import io, results
 from crowdjax import report as reports
 from crowdjax.answers import Prediction, labels_of_labelers, shown
+from crowdjax.facade import many
 from crowdjax.facade.result import Result
 from crowdjax.formats import Form
 from crowdjax.labels import InputError, Labels
@@ -102,6 +103,7 @@ def check(
         InputError: labelers or instances are not those of the fit; fewer than 19 replicates.
     """
     started = time.perf_counter()
+    many.refuse(result.record["model"], result.model, "checks")
     replicates = whole("replicates", replicates, 19, or_else=f"since with fewer no p-value reaches {LEVEL}")
     seed = seed_of(seed)
     said, tables = io.open_tables(columns)

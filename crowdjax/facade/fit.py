@@ -27,14 +27,14 @@ from crowdjax.answers import (
     labels_of_labelers,
     support,
     tally,
-    votes_of,
 )
 from crowdjax.columns import listed
+from crowdjax.facade import many
 from crowdjax.facade.models import MODELS
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
 from crowdjax.labels import InputError, Labels, Repeats
-from crowdjax.observation import Observation, Solver
+from crowdjax.observation import Observation, Solver, Voted
 from crowdjax.observation.contract import answers
 from crowdjax.observation.factor_summary import factor_summary
 from crowdjax.observation.summaries import LEVEL, labeler_summary
@@ -86,19 +86,20 @@ def fit(
         built = _made(name, labels, classes, settings, features)
     else:
         built, settings = model, None  # pyright: ignore[reportAssignmentType]
-    _refuse_large(labels, name)
+    built = many.of_many(built, labels)
+    refuse_large(labels, built, name)
     begin = None if start is None else continued(start, name, index)
     mapping = io.mapping(triples, given)
     found = spread.fit(labels, built, begin, solver, devices=devices, progress=progress)
     refuse_failed(found)
     found = dataclasses.replace(found, posterior=answers(built, labels, found.posterior))
-    counts = tally(labels, found.posterior)
+    told = _told(labels, built, found, index, truth)
     warnings = [
         *about_labels(labels, triples, repeats),
         *about_end(found),
         *(built.cautions() if hasattr(built, "cautions") else ()),
-        *about_answers(found.posterior, labels_of_labelers(labels), index.classes),
-        *about_support(support(votes_of(labels), found.posterior, truth), index.classes, about_prior("learn")),
+        *about_answers(told.p, labels_of_labelers(labels), index.classes),
+        *about_support(told.support, index.classes, about_prior("learn")),
         *about_gold(truth, index.classes),
         *reasons,
         *remarks,
@@ -110,21 +111,31 @@ def fit(
         "classes": list(index.classes),
         "values": None if index.values is None else list(index.values),
         "kind": classes,
-        "class_shares": np.asarray(found.posterior, np.float64).mean(0).tolist(),
+        "class_shares": told.shares.tolist(),
         "settings": settings,
         "repeats": repeats,
         "columns": mapping,
         "level": LEVEL,
         "solver": dataclasses.asdict(solver),
         "config": config_of(built),
+        **({"voted": True} if isinstance(built, Voted) else {}),
         "features": {side: dataclasses.asdict(s) for side, s in scaling.items()},
         "versions": {"jax": jax.__version__, "numpy": np.__version__},
         "device": jax.devices()[0].device_kind,
         "warnings": warnings,
     }
-    tables = tables_of(labels, built, found, index)
     record["seconds"] = time.perf_counter() - started
-    return Result(tables, record, kind, found, built, index, scaling, counts)
+    return Result(told.tables, record, kind, found, built, index, scaling, told.tally)
+
+
+def _told(labels: Labels, model: Observation, found, index, truth) -> many.Told:
+    """What is told of a fit: its tables, and what its sentences go by."""
+    if isinstance(model, Voted):
+        return many.told(labels, model, found.params, index, truth)
+    p = found.posterior
+    counts = tally(labels, p)
+    shares = np.asarray(p, np.float64).mean(0)
+    return many.Told(tables_of(labels, model, found, index), counts, support(counts.votes, p, truth), p, shares)
 
 
 def tables_of(labels: Labels, model: Observation, found, index) -> dict[str, Any]:
@@ -152,14 +163,14 @@ def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]
             raise InputError(f"{setting}: given with model {name} and these classes; allowed with {allowed}")
 
 
-def _refuse_large(labels: Labels, name: str) -> None:
+def refuse_large(labels: Labels, model: Observation, name: str) -> None:
     """Refuses tables of confusions that memory does not hold."""
+    if isinstance(model, Voted):
+        return
     cells = labels.n_labelers * labels.n_values * labels.n_classes
     what = f"{labels.n_labelers:,} labelers' confusions of {labels.n_classes:,} classes by {name} need"
-    memory.refuse_host(
-        CELL * cells, what, "allowed: fewer classes, rare ones joined; crowdjax.observation.fit_voted fits one-coin to "
-        "any number"
-    )  # fmt: skip
+    less = "allowed: fewer classes, rare ones joined; models majority, one-coin need little with any number of classes"
+    memory.refuse_host(CELL * cells, what, less)
 
 
 def _refuse_settings(name: str, settings: Mapping[str, Any]) -> None:
@@ -235,6 +246,7 @@ def outcome(found, labels: Labels) -> dict[str, Any]:
 
 def config_of(model: Observation) -> dict[str, Any]:
     """The settings of a model, without its arrays."""
+    model = model.model if isinstance(model, Voted) else model
     fields = dataclasses.fields(model)  # type: ignore[arg-type]
     values = {field.name: getattr(model, field.name) for field in fields}
     return {name: value for name, value in values.items() if not isinstance(value, np.ndarray | jax.Array)}

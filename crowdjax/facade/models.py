@@ -29,6 +29,7 @@ from crowdjax.settings import brief, whole
 MODELS = Registry()
 POINTS, POINTS_OF_MANY = 64, 32  # of the integrated model around each class, up to five classes and above
 MOST_INTEGRATED = 20  # classes
+MOST_CELLS = 2**25  # of all labelers' confusions that auto makes: 2 GiB
 MOST_FREE = 10  # classes with which a labeler may confuse any two in his own way; above, he has a skill and biases
 
 
@@ -124,12 +125,13 @@ def plan_auto(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str,
     """
     counted = np.asarray(labels.counts) > 0
     n_labelers = len(np.unique(np.asarray(labels.labeler)[counted]))
+    square = labels.n_values == labels.n_classes
     per_instance = counted.sum() / len(np.unique(np.asarray(labels.instance)[counted]))
     if classes == "ordinal":
         return _guarded(labels, classes)
     if classes == "exchangeable":
         return {"model": "one-coin"}, ()
-    if per_instance < FEW_LABELS and labels.n_values == labels.n_classes:
+    if per_instance < FEW_LABELS and square:
         reason = (
             f"{per_instance:.2f} labels per instance cannot tell able labelers from others; everybody counts the same, "
             "and the answers are little more than the labels themselves."
@@ -141,7 +143,13 @@ def plan_auto(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str,
             "labelers from one population is used instead."
         )
         return {"model": "dawid-skene"}, (reason,)
-    if labels.n_classes > MOST_INTEGRATED and labels.n_values == labels.n_classes:
+    if square and n_labelers * labels.n_classes**2 > MOST_CELLS:
+        reason = (
+            f"The confusions of {n_labelers:,} labelers in {labels.n_classes} classes are too many to learn; labelers "
+            "differ by a skill alone."
+        )
+        return {"model": "one-coin"}, (reason,)
+    if square and labels.n_classes > MOST_INTEGRATED:
         reason = (
             f"{labels.n_classes} classes are too many to learn who confuses what; labelers differ by a skill and by "
             "biases."

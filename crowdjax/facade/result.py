@@ -16,24 +16,27 @@ import numpy as np
 from crowdjax import io, results
 from crowdjax import report as reports
 from crowdjax.answers import (
+    MOST_CLASSES,
     Prediction,
     Tally,
     about_answers,
     about_labels,
     answer_table,
-    counted,
     labels_of_labelers,
     read_tables,
     shown,
+    top_table,
 )
+from crowdjax.facade import many
 from crowdjax.facade.fitted import Fitted
 from crowdjax.facade.models import MODELS
 from crowdjax.formats import Form
 from crowdjax.labels import InputError, LabelIndex, Labels
-from crowdjax.observation import Fit, Observation
+from crowdjax.observation import Fit, Observation, Voted
 from crowdjax.observation.contract import Params, answers
 from crowdjax.observation.factors import predict as predict_factors
 from crowdjax.observation.unseen import predict_new, rows_of_labelers
+from crowdjax.observation.voted import TOP, answer_voted
 from crowdjax.roles import Columns
 from crowdjax.tables import as_arrow, kind_of
 
@@ -62,13 +65,27 @@ class Result(Fitted):
     model: Observation
     index: LabelIndex
     scaling: dict[io.Key, io.Scaling]
-    tally: Tally | None = None
+    tally: Tally | many.SparseTally | None = None
 
-    confusion = shown("confusion")
+    @property
+    def confusion(self):
+        """The confusions, as the kind of table that the labels came in.
+
+        Raises:
+            InputError: majority or one-coin of more than 50 classes, whose accuracy says it all.
+        """
+        if "confusion" not in self.tables:
+            raise InputError(
+                f"confusion: not made by {self.record['model']} with more than {MOST_CLASSES} classes; a label is "
+                "right with the labeler's accuracy, and errors fall on all other classes alike"
+            )
+        return self._confusion
+
+    _confusion = shown("confusion")
 
     def page(self) -> reports.Page:
         """The report: a page of the fit, its labelers, their confusions and its instances (docs/reports.md)."""
-        return reports.of_classes(self.record, self.tables, counted(self.tally), np.asarray(self.fit.history))
+        return reports.of_classes(self.record, self.tables, many.whole(self.tally), np.asarray(self.fit.history))
 
     def arrays(self):
         """What ``fit.npz`` holds."""
@@ -120,11 +137,10 @@ class Result(Fitted):
                 new = 0 if features[side] is None else features[side]
                 features[side] = np.where(unseen[:, None], new, np.asarray(self.model.labeler_features)[known])
         model = made_again(self.record, labels, features)
-        new = predict_factors if hasattr(model, "factors") else predict_new
-        posterior = answers(model, labels, new(labels, model, self.fit.params, known).posterior)
+        answered, p = self._answers(labels, model, known, io.ids(triples.index, "instance"))
         mapping = io.mapping(triples, tables)
         warnings = about_labels(labels, triples, self.record["repeats"])
-        warnings += about_answers(posterior, labels_of_labelers(labels)[unseen], self.index.classes)
+        warnings += about_answers(p, labels_of_labelers(labels)[unseen], self.index.classes)
         if unseen.any():
             warnings.append(
                 f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are taken to be as its prior says."
@@ -141,8 +157,17 @@ class Result(Fitted):
             "columns": mapping,
             "warnings": warnings,
         }
-        table_of = answer_table(io.ids(triples.index, "instance"), posterior, self.index.classes)
-        return Prediction({"instances": table_of}, record, kind_of(table, triples.roles))
+        return Prediction({"instances": answered}, record, kind_of(table, triples.roles))
+
+    def _answers(self, labels: Labels, model: Observation, known, ids):
+        """(the answers of new instances, the probabilities in them)."""
+        if isinstance(model, Voted):
+            found = answer_voted(labels, model, rows_of_labelers(model, self.fit.params, known))
+            codes, p = np.asarray(found.classes), np.asarray(found.p)
+            return top_table(ids, codes, p, self.index.classes), p
+        new = predict_factors if hasattr(model, "factors") else predict_new
+        posterior = answers(model, labels, new(labels, model, self.fit.params, known).posterior)
+        return answer_table(ids, posterior, self.index.classes), posterior
 
     def checks(self, table, **settings) -> Prediction:
         """What the fit misses: its labels beside replicates that it would give (``crowdjax.facade.checks.check``)."""
@@ -165,9 +190,11 @@ def made_again(record: dict[str, Any], labels: Labels, features: dict[str, np.nd
         )
     if record["settings"] is None:  # made by hand
         config = {key: _tuples(value) for key, value in record["config"].items()}
-        return MODELS[name].model(**config)  # pyright: ignore[reportOptionalCall]
-    settings = {key: _tuples(value) for key, value in record["settings"].items() if value is not None}
-    return MODELS[name].make(labels=labels, classes=record["kind"], features=features, **settings)
+        model = MODELS[name].model(**config)  # pyright: ignore[reportOptionalCall]
+    else:
+        settings = {key: _tuples(value) for key, value in record["settings"].items() if value is not None}
+        model = MODELS[name].make(labels=labels, classes=record["kind"], features=features, **settings)
+    return Voted(model) if record.get("voted") else model
 
 
 def _tuples(value):
@@ -180,7 +207,7 @@ def _tuples(value):
 def load(folder: Path, record: dict[str, Any]) -> Result:
     """The result that :meth:`Result.save` wrote, its record being read."""
     try:
-        tables = read_tables(folder, "instances", "labelers", "confusion")
+        tables = read_tables(folder, "instances", "labelers", *([] if record.get("voted") else ["confusion"]))
         values = None if record["values"] is None else tuple(record["values"])
         index = io.index_of(tables["labelers"], tables["instances"])
         index = dataclasses.replace(index, classes=tuple(record["classes"]), values=values)
@@ -195,9 +222,13 @@ def load(folder: Path, record: dict[str, Any]) -> Result:
     model = made_again(record, anyone, blank)
 
     def like():
-        votes = np.zeros((anyone.n_instances, anyone.n_classes), jax.dtypes.canonicalize_dtype(float))
+        voted = isinstance(model, Voted)
+        votes = np.zeros((anyone.n_instances, TOP if voted else anyone.n_classes), jax.dtypes.canonicalize_dtype(float))
+        start = model.start(anyone, np.zeros((1, anyone.n_classes), votes.dtype) if voted else votes)
         number, whole = np.zeros(()), np.zeros((), int)
-        return Fit(model.start(anyone, votes), votes, number, number, whole, whole, np.zeros(steps))
+        return Fit(
+            start, (votes.astype(np.int32), votes) if voted else votes, number, number, whole, whole, np.zeros(steps)
+        )
 
     shapes = jax.eval_shape(like), eqx.filter(model, eqx.is_array)
     found, arrays = results.load_arrays(folder / "fit.npz", shapes)

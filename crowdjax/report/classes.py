@@ -53,9 +53,7 @@ def of_classes(
         Section("The answers", _answers(answers, chosen, tally, words)),
         Section("What the crowd confuses", confusion.of_crowd(tally, words)),
         Section("The labelers", _labelers(people, record, words)),
-        Section(
-            "What each labeler confuses", confusion.of_labelers(tables["confusion"], people, words, record["level"])
-        ),
+        Section("What each labeler confuses", _confused(tables, people, words, record["level"])),
         Section("The labels", crowd.section(people, tally, yes=False)),
         Section("How the fit went", fit.course(history)),
     ]
@@ -91,6 +89,11 @@ def against_votes(chosen: Int[np.ndarray, " I"], tally: Tally, words: Words) -> 
     own = words.value_of[chosen]
     votes = np.where(own < 0, 0, tally.votes[np.arange(len(chosen)), own])
     return votes < tally.votes.max(1)
+
+
+def _confused(tables: Mapping[str, pa.Table], people: pa.Table, words: Words, level: float) -> list[Block]:
+    """The confusion of each labeler, where the accuracy does not say it all."""
+    return confusion.of_labelers(tables["confusion"], people, words, level) if "confusion" in tables else []
 
 
 def _settings(record) -> dict[str, str]:
