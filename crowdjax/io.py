@@ -83,6 +83,7 @@ class Triples:
             n_instances=len(self.index.instances),
             n_values=len(self.index.values or self.index.classes),
             n_classes=len(self.index.classes),
+            places=self.index.places,
             repeats=repeats,
         )
 
@@ -136,7 +137,7 @@ def read_triples(
     instance, instances = encode(data["instance"], place, where["instance"])
     try:
         if like is not None:
-            found = Classes(like.classes, like.values)
+            found = Classes(like.classes, like.values, places=like.places)
         elif not isinstance(words, Default):
             found = Classes(words or (0, 1))
         else:
@@ -159,7 +160,7 @@ def read_triples(
     sizes = {"rows": len(label), "labelers": len(labelers), "instances": len(instances)}
     text = "read %s: %d rows, %d labelers, %d instances"
     LOG.info(text, place, *sizes.values(), extra={"fields": {"event": "read", **sizes}})
-    index = _index(labelers, instances, found.classes, found.values)
+    index = dataclasses.replace(_index(labelers, instances, found.classes, found.values), places=found.places)
     gold = _gold_of_export(long, instances)
     where_from = place + long.about
     return Triples(labeler, instance, label, weights, index, tuple(notes), long.roles, where_from, gold, long.anonymous)

@@ -178,6 +178,7 @@ def part_of(labels: Labels, seed: int) -> tuple[Labels, np.ndarray]:
         n_instances=len(drawn),
         n_values=labels.n_values,
         n_classes=labels.n_classes,
+        places=labels.places,
     ), drawn
 
 

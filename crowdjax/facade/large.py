@@ -45,7 +45,7 @@ def made(name: str, scan: Scan, classes: Kind, settings: dict[str, Any]) -> Obse
         InputError: it is not for these classes, or has numbers of each instance, which parts cannot share.
     """
     said, found = scan.classes.said, scan.classes.classes
-    anyone = Labels.from_arrays([0], [0], [0], n_values=len(said), n_classes=len(found))
+    anyone = Labels.from_arrays([0], [0], [0], n_values=len(said), n_classes=len(found), places=scan.classes.places)
     refuse(name, anyone, classes, settings)
     chosen = {key: value for key, value in settings.items() if value is not None}
     model = MODELS[name].make(labels=anyone, classes=classes, features={}, **chosen)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from crowdjax.facade.registry import Kind, Registry
+from crowdjax.factor.presets import PRESETS
 from crowdjax.integrated.auto import FEW_LABELERS, FEW_LABELS
 from crowdjax.integrated.classes import VOTES
 from crowdjax.integrated.nominal import nominal
@@ -95,6 +96,16 @@ def _whole(factors) -> int:
     if factors == "auto":
         raise InputError("factors: got 'auto' with more than two classes; allowed: a whole number from 1")
     return whole("factors", factors)
+
+
+def names() -> tuple[str, ...]:
+    """All that ``model`` of ``crowdjax.fit`` may say, for labels of two classes or more.
+
+    Example:
+        >>> names()[:4], "graded" in names()
+        (('majority', 'one-coin', 'dawid-skene', 'glad'), True)
+    """
+    return tuple(dict.fromkeys((*PRESETS, *MODELS)))
 
 
 add("majority", Majority, kinds=("nominal", "exchangeable"))
@@ -186,7 +197,8 @@ def make_planned(*, labels: Labels, classes: Kind, features: Mapping[str, np.nda
         return MODELS[plan["model"]].make(labels=labels, classes=classes, features=features)
     if features:
         raise InputError("features: given with model integrated and more than two classes; allowed with glad, factor")
-    made = nominal(labels.n_classes, labels.n_values, plan["form"], per_class=plan["per_class"])
+    sizes = dict(places=labels.places, per_class=plan["per_class"])
+    made = nominal(labels.n_classes, labels.n_values, plan["form"], **sizes)
     made = dataclasses.replace(made, votes=plan["votes"])
     return made if plan["form"] == "ordinal" else made.renamed(np.asarray(plan["order"]))
 

@@ -27,6 +27,7 @@ from crowdjax.answers import (
     shown,
     top_table,
 )
+from crowdjax.classes import places_of
 from crowdjax.facade import many
 from crowdjax.facade.fitted import Fitted
 from crowdjax.facade.models import MODELS
@@ -211,13 +212,16 @@ def load(folder: Path, record: dict[str, Any]) -> Result:
         values = None if record["values"] is None else tuple(record["values"])
         index = io.index_of(tables["labelers"], tables["instances"])
         index = dataclasses.replace(index, classes=tuple(record["classes"]), values=values)
+        index = dataclasses.replace(index, places=places_of(index.classes, values, record["kind"]))
         scaling = {k: io.Scaling(*map(tuple, (v["names"], v["mean"], v["sd"]))) for k, v in record["features"].items()}
         steps = record["solver"]["max_steps"]
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{folder}: not a fit of crowdjax ({error!r:.100})") from None
     sizes = dict(n_labelers=len(index.labelers), n_instances=len(index.instances))
     n_values = len(values or index.classes)
-    anyone = Labels.from_arrays([0], [0], [1], n_values=n_values, n_classes=len(index.classes), **sizes)
+    anyone = Labels.from_arrays(
+        [0], [0], [1], n_values=n_values, n_classes=len(index.classes), places=index.places, **sizes
+    )
     blank = {side: np.zeros((sizes[f"n_{side}s"], len(s.names))) for side, s in scaling.items()}
     model = made_again(record, anyone, blank)
 
