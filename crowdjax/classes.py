@@ -405,6 +405,16 @@ class _Values:
         return ", ".join([f"{first} label{'s' * (n[values[0]] != 1)})", *(f"{v})" for v in rest)])
 
 
+def tells_classes(note: str) -> bool:
+    """Whether a note only tells which classes there are: that is no reason to doubt a fit.
+
+    Example:
+        >>> tells_classes("Classes: 'cat' (9 labels), 'dog' (8)."), tells_classes("The class 'dgo' occurs once.")
+        (True, False)
+    """
+    return note.startswith("Classes: ") or (note.startswith("Labels are ") and "; the truth is " in note)
+
+
 def places_of(classes: Sequence[Any], values: Sequence[Any] | None, kind: Kind | None) -> tuple[float, ...] | None:
     """The class that each value of a label speaks for, as a code; -1: for none.
 
