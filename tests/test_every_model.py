@@ -8,6 +8,7 @@ import pyarrow.parquet
 import pytest
 
 import crowdjax
+from crowdjax import spread
 from crowdjax.api import fit_large
 from crowdjax.facade.models import MODELS
 from crowdjax.labels import InputError
@@ -166,6 +167,26 @@ for name in {NOMINAL}:
 def test_a_setting_is_used_or_refused_by_name(name):
     with pytest.raises(InputError, match="boundary: given with model"):
         crowdjax.fit(TABLE, name, boundary="gap")
+
+
+def test_several_factors_are_the_best_of_their_starts(tmp_path):
+    one, best = (crowdjax.fit(TABLE, "factor", factors=2, seed=3, restarts=n) for n in (1, 3))
+    labels = crowdjax.io.read_triples(TABLE).labels()
+    each = [spread.fit(labels, model, devices=1) for model in best.model.starts()]
+    assert each[0].objective == one.record["objective"]
+    assert best.record["objective"] == max(float(fit.objective) for fit in each)
+    assert best.record["n_iterations"] == sum(int(fit.n_steps) for fit in each)
+    best.save(tmp_path / "out")
+    assert abs(probabilities(crowdjax.load(tmp_path / "out").predict(TABLE)) - probabilities(best)).max() < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "given", [{"seed": 1}, {"restarts": 2}, {"factors": 2, "seed": 1, "start": True}, {"factors": 2, "restarts": 0}]
+)
+def test_draws_are_refused_where_there_are_none(fits, given):
+    given = {name: fits("factor") if name == "start" else value for name, value in given.items()}
+    with pytest.raises(InputError, match=r"seed|restarts"):
+        crowdjax.fit(TABLE, "factor", **given)
 
 
 @pytest.mark.parametrize("name", [n for n, e in MODELS.items() if "exchangeable" in e.kinds])

@@ -89,8 +89,10 @@ def fit(
     built = many.of_many(built, labels)
     refuse_large(labels, built, name)
     begin = None if start is None else continued(start, name, index)
+    if begin is not None and (settings or {}).keys() & {"restarts", "seed"}:
+        raise InputError("restarts, seed: given with a start, whose fit draws nothing; leave them out")
     mapping = io.mapping(triples, given)
-    found = spread.fit(labels, built, begin, solver, devices=devices, progress=progress)
+    found = _best(labels, built, begin, solver, devices=devices, progress=progress)
     refuse_failed(found)
     found = dataclasses.replace(found, posterior=answers(built, labels, found.posterior))
     told = _told(labels, built, found, index, truth)
@@ -126,6 +128,20 @@ def fit(
     }
     record["seconds"] = time.perf_counter() - started
     return Result(told.tables, record, kind, found, built, index, scaling, told.tally)
+
+
+def _best(labels: Labels, model: Observation, start, solver: Solver, **how):
+    """The fit; of a model that starts at random, the best of its starts. A fit that is stopped is the last."""
+    starts = model.starts() if start is None and hasattr(model, "starts") else [model]
+    fits = []
+    for one in starts:
+        fits.append(spread.fit(labels, one, start, solver, **how))
+        if fits[-1].code == optimize.STOPPED:
+            break
+    best = max(fits, key=lambda found: float(found.objective) if np.isfinite(found.objective) else -np.inf)
+    stopped = fits[-1].code == optimize.STOPPED and best.code <= optimize.STOPPED
+    code = fits[-1].code if stopped else best.code
+    return dataclasses.replace(best, code=code, n_steps=sum(found.n_steps for found in fits))
 
 
 def _told(labels: Labels, model: Observation, found, index, truth) -> many.Told:

@@ -25,10 +25,11 @@ from crowdjax.observation import (
     OneCoin,
 )
 from crowdjax.observation.factors import Factor, Glad
-from crowdjax.settings import brief, whole
+from crowdjax.settings import brief, seed_of, whole
 
 MODELS = Registry()
 POINTS, POINTS_OF_MANY = 64, 32  # of the integrated model around each class, up to five classes and above
+RESTARTS = 4  # of factors, from two on
 MOST_INTEGRATED = 20  # classes
 MOST_CELLS = 2**25  # of all labelers' confusions that auto makes: 2 GiB
 MOST_FREE = 10  # classes with which a labeler may confuse any two in his own way; above, he has a skill and biases
@@ -84,18 +85,26 @@ def add(name: str, model: type, *, kinds=("nominal",), rectangular=False) -> Non
 def add_factors(name: str, model: type, *, settings=()) -> None:
     """Adds a model of factors, which features of labelers and instances explain."""
 
-    def make(*, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], class_prior=None, factors=None):
-        more = {} if factors is None else {"n_factors": _whole(factors)}
+    def make(*, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], class_prior=None, **drawn):
+        more = _drawn(**drawn)
         rows = {f"{side}_features": values for side, values in features.items()}
         return model(**prior_of(class_prior, labels.n_classes), **more, **rows)
 
     MODELS.add(name, make, settings={"class_prior", *settings}, model=model)
 
 
-def _whole(factors) -> int:
+def _drawn(factors=None, restarts=None, seed=None) -> dict[str, int]:
+    """The settings of a model of factors, those of their random starts from two on."""
     if factors == "auto":
         raise InputError("factors: got 'auto' with more than two classes; allowed: a whole number from 1")
-    return whole("factors", factors)
+    n = 1 if factors is None else whole("factors", factors)
+    restarts = None if restarts is None else whole("restarts", restarts)
+    if n > 1:
+        return {"n_factors": n, "restarts": restarts or RESTARTS, "seed": seed_of(seed or 0)}
+    if seed is not None or (restarts or 1) > 1:
+        what = "restarts" if seed is None else "seed"
+        raise InputError(f"{what}: given with one factor, whose fit draws nothing; allowed with factors=2 and more")
+    return {} if factors is None else {"n_factors": n}
 
 
 def names() -> tuple[str, ...]:
@@ -206,4 +215,4 @@ def make_planned(*, labels: Labels, classes: Kind, features: Mapping[str, np.nda
 MODELS.add("integrated", make_planned, kinds=("nominal", "ordinal"), rectangular=True, plan=plan_integrated)
 MODELS.add("auto", make_planned, kinds=("nominal", "ordinal", "exchangeable"), rectangular=True, plan=plan_auto)
 add_factors("glad", Glad)
-add_factors("factor", Factor, settings={"factors"})
+add_factors("factor", Factor, settings={"factors", "restarts", "seed"})
