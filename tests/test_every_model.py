@@ -12,6 +12,7 @@ from crowdjax import spread
 from crowdjax.api import fit_large
 from crowdjax.facade.models import MODELS
 from crowdjax.labels import InputError
+from crowdjax.observation import Majority, OneCoin
 
 NOMINAL = [name for name, entry in MODELS.items() if "nominal" in entry.kinds]
 ADD_UP = [name for name in NOMINAL if name not in ("glad", "factor", "integrated", "auto")]  # no numbers by instance
@@ -76,6 +77,41 @@ def test_the_order_of_rows_and_the_names_of_classes_change_no_answer(fits, name)
     shuffled = {key: values[rows] for key, values in TABLE.items()}
     again = crowdjax.fit(shuffled, name, order=["cat", "ant", "bee"])
     assert abs(probabilities(again) - probabilities(fits(name))).max() < TOLERANCE
+
+
+NUMBERS = np.random.default_rng(4).normal(size=(len(TRUTH), 2))
+OF_LABELERS = {"labeler": np.arange(9), "age": np.linspace(0, 1, 9) ** 2}
+OF_INSTANCES = {"instance": np.arange(len(TRUTH)), "size": NUMBERS[:, 0] + TRUTH, "noise": NUMBERS[:, 1]}
+SETTINGS = {
+    "glad": {"labeler_features": OF_LABELERS, "instance_features": OF_INSTANCES, "class_prior": "learn"},
+    "factor": {"instance_features": OF_INSTANCES, "class_prior": "logistic"},
+    "dawid-skene": {"instance_features": OF_INSTANCES, "class_prior": "logistic"},
+    "one-coin": {"class_prior": (0.2, 0.3, 0.5)},
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_with_features_and_a_class_prior_too_and_ids_change_none_either(name):
+    """Ids are renamed so that their order turns round."""
+    settings, turned = SETTINGS[name], dict(SETTINGS[name])
+    for side in ("labeler", "instance"):
+        if f"{side}_features" in settings:
+            rows = settings[f"{side}_features"]
+            turned[f"{side}_features"] = rows | {side: 1000 - rows[side]}
+    if name == "one-coin":
+        turned["class_prior"] = (0.5, 0.2, 0.3)
+    table = TABLE | {side: 1000 - TABLE[side] for side in ("labeler", "instance")}
+    p = probabilities(crowdjax.fit(TABLE, name, **settings))
+    q = probabilities(crowdjax.fit(table, name, order=["cat", "ant", "bee"], **turned))[::-1]
+    assert abs(p - q).max() < TOLERANCE
+
+
+@pytest.mark.parametrize("model", [OneCoin(class_prior="uniform", population="fixed"), Majority()])
+def test_crowds_that_share_nobody_are_two_fits_where_nothing_is_learned_of_all(model):
+    other = {key: values + 100 if key != "label" else values for key, values in crowd(5)[0].items()}
+    both = {key: np.r_[TABLE[key], other[key]] for key in TABLE}
+    apart = [probabilities(crowdjax.fit(table, model)) for table in (TABLE, other)]
+    assert abs(probabilities(crowdjax.fit(both, model)) - np.concatenate(apart)).max() < TOLERANCE
 
 
 @pytest.mark.parametrize("name", NOMINAL)

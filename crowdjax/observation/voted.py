@@ -295,7 +295,8 @@ class Voted:
 
     def at(self, labels: Labels, params, first: Int[Array, " N"]) -> VotedPass:
         """A pass at these parameters."""
-        return voted_pass(labels, *self.model.coin(params), self.model.log_points(params), first)
+        right, wrong = self.model.coin(params)
+        return voted_pass(labels, right, wrong, self.model.log_points(params), first)
 
     def stages(self, labels: Labels, start: Params | None, solver: Solver) -> optimize.Staged:
         """The EM of ``crowdjax.observation.fit`` as its one stage."""
