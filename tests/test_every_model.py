@@ -185,20 +185,24 @@ def test_parts_are_the_whole(fits, name, tmp_path):
     assert abs(probabilities(crowdjax.load(tmp_path / "out")) - probabilities(whole)).max() < 0.02
 
 
-def test_many_devices_are_one(fits, fresh_python, tmp_path):
+SOME = ["dawid-skene", "factor"]  # of a table and of factors; the others are long
+
+
+@pytest.mark.parametrize("names", [SOME, [name for name in NOMINAL if name not in SOME]], ids=["some", "others"])
+def test_many_devices_are_one(fits, fresh_python, tmp_path, names):
     fresh_python(
         f"""
 import numpy as np, sys
 sys.path.insert(0, "tests")
 import crowdjax
-from test_every_model import NOMINAL, TABLE, probabilities
-for name in NOMINAL:
+from test_every_model import TABLE, probabilities
+for name in {names}:
     many = crowdjax.fit(TABLE, name, devices=8)
     np.savez({str(tmp_path)!r} + f"/{{name}}.npz", p=probabilities(many), objective=many.record["objective"])
 """,
         devices=8,
     )
-    for name in NOMINAL:
+    for name in names:
         many = np.load(tmp_path / f"{name}.npz")
         assert abs(probabilities(fits(name)) - many["p"]).max() < TOLERANCE, name
         assert many["objective"] == pytest.approx(fits(name).record["objective"], rel=1e-4), name
