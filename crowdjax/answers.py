@@ -18,10 +18,13 @@ from jaxtyping import Float, Int
 from crowdjax import io, outliers, results
 from crowdjax import summary as summaries
 from crowdjax.classes import column_of_values
-from crowdjax.columns import Words, listed, show, word
+from crowdjax.columns import listed, show, word
 from crowdjax.files import reading
+from crowdjax.integrated.answers import Interval, kinds
 from crowdjax.integrated.auto import crowd_of
 from crowdjax.labels import InputError, Labels, Repeats
+from crowdjax.observation.summaries import Interval as Ends
+from crowdjax.observation.summaries import Summary
 from crowdjax.tables import Kind
 
 TREATMENT = {
@@ -34,6 +37,7 @@ TIE = 1e-5  # probabilities this near one half are one half but for rounding
 CLEAR, LEAST_VOTES = 0.75, 3  # share of an instance's labels on one side, and how many labels, that make a clear vote
 AGAINST = 0.05  # share of answers against a clear vote, from which it is worth a sentence
 MANY = 10  # labels or instances, below which a class that is absent surprises nobody
+ENDS = ("", "_lower", "_upper")  # of a column with an interval
 LEAST_GOLD = 5  # gold labels of a class, below which they say little of it
 MOST_CLASSES, MOST_PROBABLE = 50, 5  # classes with a column each; beyond, how many of the most probable have one
 
@@ -118,12 +122,6 @@ class Prediction(Printed):
         for name, table in self.tables.items():
             pa.parquet.write_table(table, folder / f"{name}.parquet")
 
-    @property
-    def words(self) -> Words | None:
-        """The two classes, where they are not 0 and 1."""
-        words = self.record.get("words")
-        return None if words is None else Words(*words)
-
 
 def read_tables(folder: Path, *names: str) -> dict[str, pa.Table]:
     """Tables of a result that was saved."""
@@ -174,6 +172,19 @@ def tally(labels: Labels, posterior) -> Tally:
         >>> found.votes.tolist(), found.agreement[1].tolist(), found.n_crowds
         ([[1.0, 1.0], [0.0, 1.0]], [[0.25, 0.0], [0.75, 0.0]], 1)
     """
+    real = np.asarray(labels.counts) > 0
+    labeler, instance = np.asarray(labels.labeler)[real], np.asarray(labels.instance)[real]
+    crowds = crowd_of(labeler, instance, labels.n_labelers, labels.n_instances).max(initial=-1) + 1
+    return Tally(votes_of(labels), agreement_of(labels, posterior), int(crowds))
+
+
+def agreement_of(labels: Labels, posterior) -> Float[np.ndarray, "W K L"]:
+    """How many labels of each labeler, by the class of the answer (each by its probability) and by their value.
+
+    Example:
+        >>> agreement_of(Labels.from_arrays([0, 1], [0, 0], [1, 0]), [0.75]).tolist()
+        [[[0.0, 0.25], [0.0, 0.75]], [[0.25, 0.0], [0.75, 0.0]]]
+    """
     counts = np.asarray(labels.counts, np.float64)
     real = counts > 0
     labeler, instance, label, counts = (
@@ -181,10 +192,8 @@ def tally(labels: Labels, posterior) -> Tally:
     )
     cell = labels.n_values * labeler.astype(np.int64) + label
     width = labels.n_labelers * labels.n_values
-    by_class = [np.bincount(cell, counts * p[instance], width) for p in _by_class(posterior).T]
-    agreement = np.stack([n.reshape(labels.n_labelers, -1) for n in by_class], 1)
-    crowds = crowd_of(labeler, instance, labels.n_labelers, labels.n_instances).max(initial=-1) + 1
-    return Tally(votes_of(labels), agreement, int(crowds))
+    found = [np.bincount(cell, counts * p[instance], width) for p in by_class(posterior).T]
+    return np.stack([n.reshape(labels.n_labelers, -1) for n in found], 1)
 
 
 def counted(found: Tally | None) -> Tally:
@@ -208,8 +217,13 @@ def probabilities(posterior) -> np.ndarray:
     return np.where(abs(p - 0.5) < TIE, 0.5, p)
 
 
-def _by_class(posterior) -> Float[np.ndarray, "I K"]:
-    """The probability of each class."""
+def by_class(posterior) -> Float[np.ndarray, "I K"]:
+    """The probability of each class.
+
+    Example:
+        >>> by_class([0.25]).tolist()
+        [[0.75, 0.25]]
+    """
     p = np.asarray(posterior, np.float64)
     return np.stack([1 - p, p], 1) if p.ndim == 1 else p
 
@@ -226,6 +240,7 @@ def answer_table(ids: pa.Array, posterior, classes: Sequence[Any] | None = None,
         posterior [I, 2]   instance, scores, label, confidence, probability
         posterior [I, K]   instance, scores, label, confidence, p_<class> of each class; of more than 50 classes
                            class_1, p_1, ..., class_5, p_5: the most probable ones
+        (codes, p)         the same from the most probable classes alone and their probabilities, the likeliest first
 
     Args:
         classes: in their order; by default 0 and 1. Of classes that are equally probable the first is the label.
@@ -238,7 +253,10 @@ def answer_table(ids: pa.Array, posterior, classes: Sequence[Any] | None = None,
         [{'instance': 'q1', 'label': 'b', 'confidence': 0.5, 'p_a': 0.2, 'p_b': 0.5, 'p_c': 0.3}]
     """
     classes = (0, 1) if classes is None else tuple(classes)
-    values, p = column_of_values(classes), _by_class(probabilities(posterior))
+    if isinstance(posterior, tuple):
+        codes, p = map(np.asarray, posterior)
+        return _top_table(ids, codes, p, classes)
+    values, p = column_of_values(classes), by_class(probabilities(posterior))
     known = {"instance": ids, **scores}
     if np.ndim(posterior) == 1:
         return pa.table({**known, "probability": p[:, 1], "label": values.take(pa.array(_chosen(p)))})
@@ -261,19 +279,9 @@ def _ranked(codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"], values: 
     return columns
 
 
-def top_table(
-    ids: pa.Array, codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"], classes: Sequence[Any]
-) -> pa.Table:
-    """The table of answers of more than 50 classes, from the most probable classes alone.
-
-    Args:
-        codes, p: the most probable classes of each instance and their probabilities, the likeliest first.
-
-    Example:
-        >>> top_table(pa.array(["q1"]), np.array([[2, 0]]), np.array([[0.75, 0.25]]), "abc").to_pylist()
-        [{'instance': 'q1', 'label': 'c', 'confidence': 0.75, 'class_1': 'c', 'p_1': 0.75, 'class_2': 'a', 'p_2': 0.25}]
-    """
-    values, p = column_of_values(tuple(classes)), np.clip(np.asarray(p, np.float64), 0, 1)
+def _top_table(ids: pa.Array, codes, p, classes: Sequence[Any]) -> pa.Table:
+    """The table of answers from the most probable classes and their probabilities, the likeliest first."""
+    values, p = column_of_values(classes), np.clip(np.asarray(p, np.float64), 0, 1)
     label = values.take(pa.array(chosen_of_top(codes, p)))
     return pa.table({"instance": ids, "label": label, "confidence": p[:, 0], **_ranked(codes, p, values)})
 
@@ -288,35 +296,28 @@ def chosen_of_top(codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"]) ->
     return np.where(p >= p[:, :1] - TIE, codes, np.iinfo(codes.dtype).max).min(1)
 
 
-Interval = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, lower and upper end
-
-
-def labeler_table(
-    ids: pa.Array, n_labels: Int[np.ndarray, " W"], accuracy: Interval, confusion: Interval | None = None
-) -> pa.Table:
-    """The table of labelers: labeler, n_labels, accuracy, lower, upper; of two classes sensitivity and specificity too.
-
-    Args:
-        accuracy: the chance that a label is right, [W] each; NaN where it has no meaning.
-        confusion: P(label | truth), [W, K, L] each.
+def labeler_table(ids: pa.Array, n_labels: Int[np.ndarray, " W"], about: Summary) -> pa.Table:
+    """The table of labelers, each measure with NAME_lower and NAME_upper: labeler, n_labels, accuracy (lower, upper),
+    kind, informedness; of two classes sensitivity and specificity too.
 
     Example:
         >>> flat = (np.array([0.7]), np.array([0.6]), np.array([0.8]))
-        >>> labeler_table(pa.array(["ann"]), np.array([9]), flat).to_pylist()
-        [{'labeler': 'ann', 'n_labels': 9, 'accuracy': 0.7, 'lower': 0.6, 'upper': 0.8}]
+        >>> found = labeler_table(pa.array(["ann"]), np.array([9]), Summary(flat, flat, flat))
+        >>> found.column_names[:6], found["kind"].to_pylist()
+        (['labeler', 'n_labels', 'accuracy', 'lower', 'upper', 'kind'], ['ordinary'])
     """
-    columns = dict(zip(("accuracy", "lower", "upper"), accuracy, strict=True))
-    if confusion is not None and confusion[0].shape[1:] == (2, 2):
-        for name, k in (("sensitivity", 1), ("specificity", 0)):
-            ends = zip((name, f"{name}_lower", f"{name}_upper"), confusion, strict=True)
-            columns |= {column: values[:, k, k] for column, values in ends}
-    numbers = {name: _numbers(values) for name, values in columns.items()}
-    return pa.table({"labeler": ids, "n_labels": n_labels, **numbers})
+    kind = pa.array(kinds(Interval(*about.informedness)), mask=np.isnan(about.informedness[1]))
+    columns = dict(zip(("accuracy", "lower", "upper"), about.accuracy, strict=True))
+    measures = {"informedness": about.informedness}
+    if about.confusion[0].shape[1:] == (2, 2):
+        of_class = lambda k: tuple(end[:, k, k] for end in about.confusion)  # noqa: E731
+        measures |= {"sensitivity": of_class(1), "specificity": of_class(0)}
+    more = {f"{name}{end}": v for name, ends in measures.items() for end, v in zip(ENDS, ends, strict=True)}
+    known, others = ({name: _numbers(v) for name, v in part.items()} for part in (columns, more))
+    return pa.table({"labeler": ids, "n_labels": n_labels, **known, "kind": kind, **others})
 
 
-def confusion_table(
-    ids: pa.Array, classes: Sequence[Any], values: Sequence[Any] | None, confusion: Interval
-) -> pa.Table:
+def confusion_table(ids: pa.Array, classes: Sequence[Any], values: Sequence[Any] | None, confusion: Ends) -> pa.Table:
     """What each labeler says of instances of each class: labeler, truth, label, probability, lower, upper.
 
     Args:
@@ -417,7 +418,7 @@ def support(votes: Float[np.ndarray, "I L"], posterior, gold: Float[np.ndarray, 
         >>> found.answered, found.expected, found.against, found.voted, found.labels
         ((0, 2), (0.25, 1.75), 1, (1, 1), (4.0, 2.0))
     """
-    p, n = _by_class(probabilities(posterior)), votes.sum(1)
+    p, n = by_class(probabilities(posterior)), votes.sum(1)
     answer, tied, k = _chosen(p), _tied(p), p.shape[1]
     answered = tuple(np.bincount(answer, minlength=k).tolist())
     totals = (tuple(p.sum(0).tolist()), tuple(votes.sum(0).tolist()))
@@ -522,7 +523,7 @@ def about_answers(posterior, n_labels: np.ndarray, classes: Sequence[Any] | None
     single = np.count_nonzero(n_labels == 1)
     if single:
         out.append(f"{single} of {len(n_labels)} labelers gave one label; what is said of them is mostly prior.")
-    p = _by_class(probabilities(posterior))
+    p = by_class(probabilities(posterior[1] if isinstance(posterior, tuple) else posterior))
     ties = np.count_nonzero(_tied(p))
     if ties and p.shape[1] == 2:
         out.append(

@@ -10,51 +10,29 @@ sentences what a reader of the answers should know. Researchers who fit many tim
 from __future__ import annotations
 
 import dataclasses
-import functools
-import operator
 import os
-import shutil
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
-from crowdjax import factor, integrated_api, io, memory, minibatch, outliers, parallel, pieces, results, watch
-from crowdjax import report as reports
+from crowdjax import factor, integrated_api, io, minibatch, parallel, pieces, results, watch
 from crowdjax import summary as summaries
 from crowdjax.answers import (
     FitError,
     Prediction,
     Printed,
-    Support,
-    Tally,
-    about_answers,
-    about_gold,
-    about_labels,
-    about_prior,
-    about_support,
-    answer_table,
-    counted,
-    label_type,
-    labels_of_labelers,
-    read_tables,
-    support,
-    tally,
-    votes_of,
 )
-from crowdjax.columns import Words, listed
 from crowdjax.facade import fit as facade_fit
-from crowdjax.facade import large
-from crowdjax.facade.fitted import Fitted
+from crowdjax.facade import large, presets
+from crowdjax.facade.fitted import refuse_counts
 from crowdjax.facade.models import MODELS, names
+from crowdjax.facade.presets import Aggregation
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
 from crowdjax.facade.result import load as load_classes
@@ -62,148 +40,16 @@ from crowdjax.factor.fit import Method
 from crowdjax.factor.presets import PRIORS
 from crowdjax.files import reading
 from crowdjax.formats import Form
-from crowdjax.integrated import LEVEL, Choice
+from crowdjax.integrated import Choice
 from crowdjax.integrated_api import IntegratedAggregation
-from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
+from crowdjax.labels import InputError, Repeats
 from crowdjax.observation import Observation, Solver
 from crowdjax.observation.fit import Method as Methods
-from crowdjax.roles import Columns, as_record
+from crowdjax.roles import Columns
 from crowdjax.settings import DEFAULT, Default, brief, callback, number, one_of, path_of, randomness, whole
-from crowdjax.tables import as_arrow, kind_of
+from crowdjax.tables import kind_of
 
 __all__ = ["Aggregation", "FitError", "InputError", "IntegratedAggregation", "Prediction", "fit", "load"]
-
-NUMBERS = 14  # a factor's, in memory: mean, variance, estimate and gradient, and the five pairs of L-BFGS
-HINT = {
-    "labeler": "Its labelers are all alike.",
-    "instance": "Without a logistic class prior, its instances are all alike.",
-}
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Aggregation(Fitted):
-    """Answers about instances and labelers, and the fit behind them.
-
-    Attributes:
-        labelers: labeler, n_labels, sensitivity, specificity, accuracy.
-        fit, model: of ``crowdjax.factor``; their rows are in the order of ``index``.
-        index: the ids of labelers and instances.
-        features: standardised features of labelers and of instances, where there are any.
-        scaling: how they were standardised.
-        tally: the labels, counted; None in a result that was loaded.
-
-    Example:
-        >>> import crowdjax
-        >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
-        >>> result = crowdjax.fit(labels, model="one-coin")
-        >>> result.record["n_labels"], np.asarray(result.labelers["n_labels"]).tolist()
-        (6, [2, 2, 2])
-    """
-
-    fit: factor.Fit
-    model: factor.FactorModel
-    index: LabelIndex
-    features: dict[io.Key, np.ndarray]
-    scaling: dict[io.Key, io.Scaling]
-    tally: Tally | None = None
-
-    def page(self) -> reports.Page:
-        """The report: a page of the fit, its labelers and its instances (docs/reports.md)."""
-        found = self.model.factors(self.fit.weights)
-        own = self.model.n_factors > 1 or not self.model.constant_beta
-        return reports.of_fit(
-            self.record,
-            self.tables["instances"],
-            self.tables["labelers"],
-            counted(self.tally),
-            np.asarray(self.fit.history),
-            switched=bool(self.fit.switched),
-            factors=reports.directions(found.alpha, found.beta) if own else None,
-        )
-
-    def arrays(self):
-        """What ``fit.npz`` holds."""
-        return self.fit, self.features
-
-    def predict(
-        self,
-        table,
-        *,
-        labeler_features=None,
-        instance_features=None,
-        columns: Columns | None = None,
-        form: Form | None = None,
-        missing: Sequence[Any] = (),
-        header: bool = True,
-    ) -> Prediction:
-        """The truth of new instances from their labels, the labelers held at what the fit found.
-
-        Args:
-            table: labels, as in :func:`fit`. Labelers that the fit has not seen are expected to be what their features
-                say, or, in a fit without labeler features, what the prior says.
-            labeler_features: with a row for every labeler that the fit has not seen.
-            instance_features: with a row for every instance.
-            columns, form, missing, header: as in :func:`fit`. Labels in words are read as those of the fit were.
-
-        Raises:
-            InputError: as in :func:`fit`; features are missing that the fit needs, or given and of no use to it.
-        """
-        started = time.perf_counter()
-        given = {"labeler": labeler_features, "instance": instance_features}
-        for key, source in given.items():
-            if source is not None and key not in self.scaling:
-                raise InputError(f"{key} features: given, but the fit used none; leave them out or fit with them")
-        repeats = self.record["repeats"]
-        names = {f"{side}_features": scaling.names for side, scaling in self.scaling.items()}
-        said, tables = io.open_tables(
-            columns, known=names, labeler_features=labeler_features, instance_features=instance_features
-        )
-        settings = dict(form=form, missing=missing, header=header, words=self.words)
-        triples = io.read_triples(table, columns=said, **settings)
-        _refuse_counts(triples, self.record["model"])
-        labels = triples.labels(repeats=repeats)
-        known = io.positions(io.ids(triples.index, "labeler"), io.ids(self.index, "labeler"))
-        unseen = known < 0
-        sides = {side: (tables[f"{side}_features"], io.ids(triples.index, side)) for side in ("labeler", "instance")}
-        rows = {side: self._rows(side, *of, unseen if side == "labeler" else True) for side, of in sides.items()}
-        solver = _solver(self.record["solver"])
-        mapping = io.mapping(triples, tables)
-        found = factor.predict(
-            labels,
-            self.model,
-            self.fit,
-            known=known,
-            labeler_rows=rows["labeler"],
-            instance_rows=rows["instance"],
-            solver=solver,
-        )
-        facade_fit.refuse_failed(found)
-        warnings = about_labels(labels, triples, repeats) + _about(
-            found, labels_of_labelers(labels)[unseen], self.words
-        )
-        if unseen.any() and "labeler" not in self.scaling:
-            warnings.append(
-                f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are taken to be as its prior says."
-            )
-        record = {
-            "model": self.record["model"],
-            **facade_fit.outcome(found, labels),
-            "seconds": time.perf_counter() - started,
-            "n_unseen_labelers": int(unseen.sum()),
-            "repeats": repeats,
-            "words": self.words,
-            "columns": mapping,
-            "warnings": warnings,
-        }
-        answers = answer_table(io.ids(triples.index, "instance"), found.posterior, self.words)
-        return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
-
-    def _rows(self, key: io.Key, source, ids: pa.Array, needed=True) -> np.ndarray | None:
-        """Standardised rows of new labelers or instances with the model's constant in front; 0 where not needed."""
-        if key not in self.scaling:
-            return None
-        values = io.read_new_features(source, key, ids, self.scaling[key], needed)
-        return None if values is None else np.c_[np.broadcast_to(needed, len(ids)), values]
 
 
 def fit(
@@ -293,7 +139,6 @@ def fit(
         >>> result.instances["instance"].tolist(), result.instances["label"].tolist()
         (['q1', 'q2'], [1, 0])
     """
-    started = time.perf_counter()
     one_of("repeats", repeats, get_args(Repeats))
     one_of("classes", classes, get_args(Kind))
     reading = dict(
@@ -305,6 +150,8 @@ def fit(
         classes=classes, factors=factors, class_prior=class_prior, boundary=boundary, restarts=restarts, seed=seed,
         key=key, repeats=repeats, solver=solver, start=start, devices=devices, progress=progress,
     )  # fmt: skip
+    if isinstance(model, str) and model == "contextual":
+        raise InputError("model: got 'contextual', which needs a table of scores; call crowdjax.context(table, scores)")
     _refuse_unknown(model)
     if not _may_be_binary(model, classes, class_prior, truth):
         return _fit_classes(table, *_read(table, columns, reading, given), model, **general)
@@ -320,84 +167,23 @@ def fit(
     tables, triples = _read(table, columns, reading, given)
     if len(triples.index.classes) > 2 or triples.index.values is not None:
         return _fit_classes(table, tables, triples, model, **general)
-    if start is not None and not isinstance(start, Aggregation):
-        raise InputError(f"start: got {type(start).__name__}; allowed: an Aggregation, from fit or load")
-    _refuse_counts(triples, name, repeats)
+    refuse_counts(triples, name, repeats)
     if name in integrated_api.MODELS:
-        integrated_api.check(name, boundary, class_prior, solver, start)
+        integrated_api.check(name, boundary, class_prior, solver)
         return integrated_api.fit(
             triples, name, tables, factors=config.n_factors, class_prior=config.class_prior, boundary=boundary,
-            repeats=repeats, devices=devices, progress=progress, kind=kind_of(table, triples.roles),
+            repeats=repeats, start=start, devices=devices, progress=progress, kind=kind_of(table, triples.roles),
         )  # fmt: skip
+    if start is not None and not isinstance(start, Aggregation):
+        raise InputError(f"start: got {type(start).__name__}; allowed: an Aggregation, from fit or load")
     if boundary is not None:
         raise InputError(f"boundary: got {brief(boundary)} with model {name}; allowed with integrated, auto")
     if scores is not None:
         raise InputError(f"scores: given with model {name}; allowed with integrated, auto")
-    index = triples.index
-    truth = io.truth_of(triples, tables["gold"])  # pyright: ignore[reportAssignmentType]
-    labels = triples.labels(repeats=repeats, gold=truth)
-    sources = {side: tables[f"{side}_features"] for side in ("labeler", "instance")}
-    read = {s: io.read_features(source, s, io.ids(index, s)) for s, source in sources.items() if source is not None}
-    chosen, about_choice = config.n_factors, {}
-    if held_out:
-        used = {side: values for side, (values, _, _) in read.items() if _uses(config, side)}
-        choice = factor.choose_factors(labels, config, key, settings, features=used, seed=of_seed or 0)
-        chosen, about_choice = choice.chosen, {"factors": _about_choice(choice)}
-        config = factor.with_count(config, chosen)
-        settings = settings if config.n_factors > 1 else dataclasses.replace(settings, restarts=1)
-    features, scaling, remarks = {}, {}, []
-    for side, (values, scale, constant) in read.items():
-        if not _uses(config, side):
-            remarks.append(f"The {side} features were left out: {name} has no use for them. {HINT[side]}")
-            continue
-        features[side], scaling[side] = values, scale
-        remarks += outliers.about_columns(f"{side} features", scale.names, scale.undo(values))
-        if constant:
-            remarks.append(f"Constant {side} features were left out: {listed(constant)}.")
-    if held_out:
-        remarks.append(
-            f"Held-out labels chose {chosen} factors. They tell how well labels are predicted, not where the "
-            "classes meet, nor that the answers are right."
-        )
-    if config.n_factors > 1 and not features:  # everybody has a number of his own for every factor
-        numbers = NUMBERS * config.n_factors * (labels.n_labelers + labels.n_instances)
-        memory.refuse_above(numbers * jnp.zeros(0).itemsize, f"factors: {config.n_factors:,} of everybody need")
-    built = _build(config, labels, features)
-    begin = None if start is None else _continued(start, built, index)
-    mapping = io.mapping(triples, tables)
-    found = parallel.fit(labels, built, key, settings, begin, devices=devices, progress=progress)
-    facade_fit.refuse_failed(found)
-    counts = tally(labels, found.posterior)
-    warnings = [
-        *about_labels(labels, triples, repeats),
-        *_about(found, labels_of_labelers(labels), triples.words),
-        *about_support(support(counts.votes, found.posterior, truth), triples.words, about_prior(config.class_prior)),
-        *about_gold(truth, triples.words),
-        *remarks,
-    ]
-    record = {
-        "model": name,
-        **facade_fit.outcome(found, labels),
-        "seconds": 0.0,
-        "n_factors": chosen,
-        **about_choice,
-        "class_prior": config.class_prior,
-        "repeats": repeats,
-        "words": triples.words,
-        "columns": mapping,
-        "level": LEVEL,
-        "seed": of_seed,
-        "solver": dataclasses.asdict(settings),
-        "config": dataclasses.asdict(config),
-        "features": {side: dataclasses.asdict(s) for side, s in scaling.items()},
-        "versions": {"jax": jax.__version__, "numpy": np.__version__},
-        "device": jax.devices()[0].device_kind,
-        "warnings": warnings,
-    }
-    instances = answer_table(io.ids(index, "instance"), found.posterior, triples.words)
-    answers = {"instances": instances, "labelers": _labelers(index, labels, built, found)}
-    record["seconds"] = time.perf_counter() - started
-    return Aggregation(answers, record, kind_of(table, triples.roles), found, built, index, features, scaling, counts)
+    return presets.fit(
+        triples, name, config, tables, held_out=held_out, settings=settings, key=key, seed=of_seed, repeats=repeats,
+        start=start, devices=devices, progress=progress, kind=kind_of(table, triples.roles),
+    )  # fmt: skip
 
 
 def _read(table, columns, reading, given):
@@ -429,7 +215,7 @@ def _fit_classes(table, tables, triples: io.Triples, model, *, solver, devices, 
         what = f"labels of {len(triples.index.classes)} classes" if classes == "nominal" else f"classes {classes!r}"
         raise InputError(f"model: got {got} with {what}; allowed: {', '.join(MODELS)}")
     name = model if isinstance(model, str) else MODELS.name_of(model)
-    _refuse_counts(triples, name, repeats)
+    refuse_counts(triples, name, repeats)
     if tables["scores"] is not None:
         raise InputError("scores: given with more than two classes; allowed with two, and models integrated, auto")
     if not isinstance(seed, Default):
@@ -501,7 +287,6 @@ def fit_large(
     Raises:
         InputError, FitError: as in :func:`fit`; the state is of another fit.
     """
-    started = time.perf_counter()
     table = path_of("labels", table, "with minibatches: a path or URL of Parquet")
     if isinstance(factors, str):
         raise InputError(f"factors: got {brief(factors)} with minibatches; allowed: a whole number from 1")
@@ -537,10 +322,11 @@ def fit_large(
     settings = dict(config=dataclasses.asdict(config), solver=dataclasses.asdict(solver), seed=of_seed)
     kept = dict(settings, table=scan.identity, batch=batch, repeats=repeats, rounds=[max_rounds, rtol], labels="codes")
     with results.claim(state, kept):
-        return _fit_parts(
+        record = presets.fit_parts(
             scan, out, state, name, config, solver, settings, batch=batch, repeats=repeats, key=key, devices=devices,
-            max_rounds=max_rounds, rtol=rtol, progress=progress, started=started,
+            max_rounds=max_rounds, rtol=rtol, progress=progress,
         )  # fmt: skip
+    return Written(out, record)
 
 
 def _fit_large_classes(
@@ -569,83 +355,6 @@ def _fit_large_classes(
     return Written(out, record)
 
 
-def _fit_parts(
-    scan: pieces.Scan, out: Path, state: Path, name: str, config: factor.FactorConfig, solver: factor.Solver,
-    settings: dict[str, Any], *, batch: int, repeats: Repeats, key: PRNGKeyArray, devices: int | None, max_rounds: int,
-    rtol: float, progress: watch.Progress | None, started: float,
-) -> Written:  # fmt: skip
-    """:func:`fit_large`, its settings checked and its state claimed."""
-    report = watch.or_interrupt(progress, "stopped; the same call goes on from there")
-    try:
-        parts = minibatch.deal(scan, state / "parts", batch, repeats, report)
-    except InputError:
-        shutil.rmtree(state)
-        raise
-
-    total = sum(parts.n_instances)
-    posterior, ends = np.zeros(total, np.float32), np.cumsum(parts.n_instances)
-    blank = _build(config, Labels.from_arrays([0], [0], [1], n_labelers=len(parts.labelers), n_instances=total), {})
-    own = np.zeros((total, config.n_factors), np.float32) if blank.instance.identity else None
-    label = label_type(scan.words)
-    schema = pa.schema([("instance", parts.instances(0).type), ("probability", pa.float64()), ("label", label)])
-    supported: list[Support] = []
-    with pa.parquet.ParquetWriter(state / "instances.parquet", schema) as writer:
-
-        def hand_out(k: int, found: factor.Fit) -> None:
-            rows = slice(ends[k] - parts.n_instances[k], ends[k])
-            posterior[rows] = found.posterior
-            if own is not None:
-                own[rows] = found.weights.instance.free
-            supported.append(support(votes_of(parts.labels(k)), found.posterior))
-            writer.write_table(answer_table(parts.instances(k), found.posterior, scan.words).cast(schema))
-
-        answer = minibatch.run(
-            parts, config, state / "rounds", key, solver, max_rounds=max_rounds, rtol=rtol, devices=devices,
-            hand_out=hand_out, progress=report,
-        )  # fmt: skip
-    instance = factor.Linear(None, own) if own is not None else blank.full(blank.mean).instance
-    history = np.full(solver.max_steps, np.nan)
-    history[: len(answer.history)] = answer.history[: solver.max_steps]
-    found = factor.Fit(
-        answer.weights._replace(instance=instance), posterior, np.array(answer.objective),
-        np.array(answer.log_likelihood), np.array(answer.code), np.array(len(answer.history)), history, np.array(False),
-    )  # fmt: skip
-    facade_fit.refuse_failed(found)
-    plus, minus, hits, rejections = answer.sums
-    labelers = {"n_labels": plus + minus, "sensitivity": hits / plus, "specificity": rejections / minus}
-    labelers |= {"accuracy": (hits + rejections) / (plus + minus)}
-    record = {
-        "model": name,
-        **facade_fit.outcome_of(found),
-        "n_labels": parts.n_labels,
-        "n_labelers": len(parts.labelers),
-        "n_instances": total,
-        "seconds": time.perf_counter() - started,
-        "n_factors": config.n_factors,
-        "class_prior": config.class_prior,
-        "repeats": repeats,
-        "words": scan.words,
-        "columns": {"labels": as_record(scan.roles)},
-        "level": LEVEL,
-        **settings,
-        "features": {},
-        "minibatch": batch,
-        "versions": {"jax": jax.__version__, "numpy": np.__version__},
-        "device": jax.devices()[0].device_kind,
-        "warnings": [
-            *scan.classes.notes,
-            *_about(found, np.rint(labelers["n_labels"]), scan.words),
-            *about_support(functools.reduce(operator.add, supported), scan.words, about_prior(config.class_prior)),
-        ],
-    }
-    with results.new_result(out, record) as folder:
-        shutil.copy(state / "instances.parquet", folder / "instances.parquet")
-        pa.parquet.write_table(pa.table({"labeler": pa.array(parts.labelers), **labelers}), folder / "labelers.parquet")
-        results.save_arrays(folder / "fit.npz", (found, {}))
-    shutil.rmtree(state)
-    return Written(out, record)
-
-
 def _first_rows(path: Path) -> summaries.Rows:
     with reading(str(path), "a table of a result"), pa.parquet.ParquetFile(path) as file:
         rows = next(file.iter_batches(summaries.LINES), None)
@@ -670,7 +379,7 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation | Res
     """
     folder = Path(path_of("folder", folder, "that of a result"))
     record = results.read_result(folder)
-    if "values" in record:
+    if "kind" in record:
         return load_classes(folder, record)
     if record.get("model") in integrated_api.MODELS:
         return integrated_api.load(folder, record)
@@ -678,32 +387,10 @@ def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation | Res
         raise InputError(
             f"{folder}: a contextual fit; allowed: a fit of {', '.join((*factor.PRESETS, *integrated_api.MODELS))}"
         )
-    try:
-        tables = read_tables(folder, "instances", "labelers")
-        config = factor.FactorConfig(**{k: _number_or_pair(v) for k, v in record["config"].items()})
-        scaling = {k: io.Scaling(*map(tuple, (v["names"], v["mean"], v["sd"]))) for k, v in record["features"].items()}
-        solver = _solver(record["solver"])
-    except (KeyError, TypeError, ValueError, OSError, AttributeError) as error:
-        raise InputError(f"{folder}: not a fit of crowdjax ({error!r:.100})") from None
-    index = io.index_of(tables["labelers"], tables["instances"])
-    sizes = {"labeler": len(index.labelers), "instance": len(index.instances)}
-    blank = {side: np.zeros((sizes[side], len(s.names))) for side, s in scaling.items()}
-    anyone = Labels.from_arrays([0], [0], [1], n_labelers=sizes["labeler"], n_instances=sizes["instance"])
-    like = _build(config, anyone, blank)
-    found, features = results.load_arrays(folder / "fit.npz", (_fit_like(like, sizes["instance"], solver), blank))
-    model = _build(config, anyone, features)
-    return Aggregation(tables, record, as_arrow, found, model, index, features, scaling)
+    return presets.load(folder, record)
 
 
 # Settings
-
-
-def _refuse_counts(triples: io.Triples, model: str, repeats: Repeats = "count") -> None:
-    if triples.anonymous and repeats != "count":
-        raise InputError(f"repeats: got {repeats!r} with counts, which have no repeated labels; leave it out")
-    if triples.anonymous and model != "majority":
-        raise InputError(f"model: got {model} with counts, whose labelers nobody knows; allowed with counts: majority "
-                         "(--model majority)")  # fmt: skip
 
 
 def _config(model, factors, class_prior) -> tuple[str, factor.FactorConfig]:
@@ -772,91 +459,3 @@ def _with_restarts(solver, restarts, config, drawn: bool) -> factor.Solver:
     if not drawn and solver.restarts > 1:
         raise InputError(f"restarts: got {solver.restarts} for a fit that draws nothing; allowed: 1")
     return solver if restarts is None else dataclasses.replace(solver, restarts=whole("restarts", restarts))
-
-
-def _about_choice(found: factor.HeldOut) -> dict[str, Any]:
-    """What held-out labels said of every number of factors, for the record."""
-    columns = (found.n_factors, found.log_likelihood, found.difference, found.standard_error)
-    names = ("n_factors", "log_likelihood", "difference", "standard_error")
-    return {
-        "chosen": found.chosen,
-        "rule": "the fewest factors within one standard error of the best mean log-probability of a held-out label",
-        "n_folds": factor.heldout.N_FOLDS,
-        "heldout": [dict(zip(names, (n, *map(float, row)), strict=True)) for n, *row in zip(*columns, strict=True)],
-        "says": "how well labels are predicted; not where the classes meet, which labels do not identify",
-    }
-
-
-def _uses(config: factor.FactorConfig, side: io.Key) -> bool:
-    """Whether a model has anything that features of this side can explain: a part that is not fixed."""
-    if side == "labeler":
-        return config.labeler[1] > 0 or (config.bias is not None and config.bias[1] > 0)
-    return config.instance[1] > 0 or config.class_prior == "logistic"
-
-
-def _build(config, labels, features) -> factor.FactorModel:
-    try:
-        return factor.build(
-            config, labels, labeler_features=features.get("labeler"), instance_features=features.get("instance")
-        )
-    except ValueError as error:
-        raise InputError(str(error)) from None
-
-
-def _continued(start: Aggregation, model: factor.FactorModel, index: LabelIndex) -> factor.Weights:
-    """The weights of an earlier result, if they are of the same things."""
-    for side in ("labelers", "instances"):
-        if not np.array_equal(getattr(start.index, side), getattr(index, side)):
-            raise InputError(f"start: a fit of other {side}; allowed: a fit of the same labelers and instances")
-    wanted = model.full(model.mean)
-    if jax.tree.map(jnp.shape, start.fit.weights) != jax.tree.map(jnp.shape, wanted):
-        raise InputError("start: a fit of another model; allowed: the same model, factors and features")
-    return start.fit.weights
-
-
-# Saved settings
-
-
-def _number_or_pair(value):
-    """A setting as it was before JSON: pairs are tuples, infinite numbers are numbers."""
-    if isinstance(value, list):
-        return tuple(map(_number_or_pair, value))
-    return float(value) if value in ("inf", "-inf") else value
-
-
-def _solver(settings: Mapping[str, Any]) -> factor.Solver:
-    return factor.Solver(**settings)
-
-
-def _fit_like(model: factor.FactorModel, n_instances: int, solver: factor.Solver) -> factor.Fit:
-    """The structure and shapes of a fit."""
-    number, whole = np.zeros(()), np.zeros((), int)
-    return factor.Fit(
-        weights=model.full(model.mean),
-        posterior=np.zeros(n_instances),
-        objective=number,
-        log_likelihood=number,
-        code=whole,
-        n_steps=whole,
-        history=np.zeros(solver.max_steps),
-        switched=np.zeros((), bool),
-    )
-
-
-# What is said about a fit
-
-
-def _about(found: factor.Fit, n_labels: np.ndarray, words: Words | None) -> list[str]:
-    """What a fit itself says, given how many labels each labeler gave."""
-    out = facade_fit.about_end(found)
-    if bool(found.switched):
-        out.append("The first solution had classes switched; the corrected one explains the labels better and is kept.")
-    return out + about_answers(found.posterior, n_labels, words)
-
-
-def _labelers(index: LabelIndex, labels: Labels, model: factor.FactorModel, found: factor.Fit) -> pa.Table:
-    summary = parallel.summary(labels, model, found)._asdict()
-    columns = {k: np.asarray(v, np.float64) for k, v in summary.items()}
-    if labels.weight is None:
-        columns["n_labels"] = np.rint(columns["n_labels"]).astype(np.int64)
-    return pa.table({"labeler": io.ids(index, "labeler"), **columns})

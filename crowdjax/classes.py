@@ -25,7 +25,6 @@ from crowdjax.columns import (
     MISSING,
     NUMBER,
     Where,
-    Words,
     at,
     column_of,
     first_of,
@@ -508,22 +507,22 @@ def is_alphabet(classes: Sequence[Any]) -> bool:
     return tuple(classes) == (0, 1) and not any(isinstance(v, bool) for v in classes)
 
 
-def two_of(found: Classes, place: str) -> Words | None:
-    """Two classes as words for a model of two; None where they are 0 and 1.
+def two_of(found: Classes, place: str) -> tuple[Any, ...] | None:
+    """Two classes for a model of two; None where they are 0 and 1.
 
     Raises:
         InputError: there are more, or labels say more.
 
     Example:
-        >>> two_of(Classes(), "labels"), two_of(Classes(("no", "yes")), "labels").positive
-        (None, 'yes')
+        >>> two_of(Classes(), "labels"), two_of(Classes(("no", "yes")), "labels")
+        (None, ('no', 'yes'))
     """
     if len(found.said) != 2:
         raise InputError(
             f"{place}: labels of {len(found.said):,} values, {_some(found.said)}; allowed here: two; leave others out "
             "with missing=[...] (--missing V,V)"
         )
-    return None if is_alphabet(found.classes) else Words(*found.classes)
+    return None if is_alphabet(found.classes) else found.classes
 
 
 def codes_of(column: pa.ChunkedArray, place: str, where: Where, values: Sequence[Any]) -> Int[np.ndarray, " N"]:

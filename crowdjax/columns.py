@@ -12,7 +12,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -219,13 +219,6 @@ def _group(kind: pa.DataType) -> str:
     t = pa.types
     groups = (("a number", (t.is_integer, t.is_floating, t.is_decimal)), ("a time", (t.is_temporal,)))
     return next((name for name, tests in groups if any(test(kind) for test in tests)), str(kind))
-
-
-class Words(NamedTuple):
-    """Two classes that are not 0 and 1; ``negative`` is None where only the positive one occurs."""
-
-    negative: Any
-    positive: Any
 
 
 def word(value) -> str:

@@ -3,6 +3,7 @@
     result = crowdjax.context("labels.csv", "scores.csv", population="all.csv")
     result.prevalence, result.curves, result.calibration, result.instances, result.labelers, result.warnings
     result.save("out")        tables, figures and the fit, which crowdjax.load("out") reads
+    result.predict(new, scores), result.checks(labels)
 
 It reads (``crowdjax.io``), fits and summarises (``crowdjax.contextual``) and draws (``crowdjax.plots``).
 """
@@ -10,6 +11,7 @@ It reads (``crowdjax.io``), fits and summarises (``crowdjax.contextual``) and dr
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import time
@@ -19,26 +21,44 @@ from pathlib import Path
 from typing import Any, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+from jax.sharding import Mesh
 from jaxtyping import Float, PRNGKeyArray
 from scipy import special
 
-from crowdjax import contextual, io, outliers, plots, posterior, results, watch
+from crowdjax import contextual, io, outliers, parallel, plots, posterior, results, watch
 from crowdjax import report as reports
-from crowdjax.answers import Prediction, Tally, about_gold, answer_table, read_tables, shown, tally, votes_of
-from crowdjax.api import FitError
+from crowdjax.answers import (
+    FitError,
+    Prediction,
+    Tally,
+    about_answers,
+    about_gold,
+    about_labels,
+    answer_table,
+    labels_of_labelers,
+    read_tables,
+    shown,
+    tally,
+    votes_of,
+)
+from crowdjax.classes import Classes, two_of
 from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
 from crowdjax.contextual.context import Transform
 from crowdjax.contextual.functions import Family
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
+from crowdjax.facade.checks import LookResult, check
+from crowdjax.facade.fitted import Fitted
 from crowdjax.formats import Form
 from crowdjax.integrated import LEVEL
-from crowdjax.labels import InputError, LabelIndex, Labels
+from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.roles import Columns
-from crowdjax.settings import DEFAULT, Default, callback, flag, one_of, randomness, whole
+from crowdjax.settings import DEFAULT, Default, brief, callback, flag, one_of, randomness, whole
+from crowdjax.shards import AXIS
 from crowdjax.tables import as_arrow, kind_of
 
 __all__ = ["ContextualResult", "context"]
@@ -53,7 +73,7 @@ LEAST_GOLD = 100  # with fewer, reliability is measured against the posteriors
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class ContextualResult(Prediction):
+class ContextualResult(Fitted):
     """Answers about instances, labelers and the population; intervals hold 95 %.
 
     Attributes:
@@ -67,7 +87,7 @@ class ContextualResult(Prediction):
         tables: these four as pyarrow, by name.
         record: what ``fit.json`` holds: diagnostics, settings, sizes, warnings.
         fit: of ``crowdjax.contextual``; its rows are in the order of ``index``.
-        index: the ids of labelers and instances.
+        index: the ids of labelers and instances, and the two classes.
         scores: of the instances, shape [I, C].
         population: (scores [K, C], counts [K]), where given.
         gold: code of the truth, NaN where unknown, shape [I]; None without gold.
@@ -96,8 +116,6 @@ class ContextualResult(Prediction):
     weights: Float[np.ndarray, " I"] | None
 
     curves = shown("curves")
-    labelers = shown("labelers")
-    _title = "Fit of"
 
     def _facts(self) -> dict[str, str]:
         found = self.prevalence
@@ -212,11 +230,116 @@ class ContextualResult(Prediction):
 
     def _labels(self, table, columns) -> Labels:
         """The labels of the fit, read once more."""
-        triples = io.read_triples(table, columns=columns)
+        triples = io.read_triples(table, columns=columns, like=self.index)
         for side in ("labelers", "instances"):
             if not np.array_equal(getattr(triples.index, side), getattr(self.index, side)):
                 raise InputError(f"labels: the {side} are not those of the fit; to_arviz takes the labels fitted")
-        return triples.labels(gold=self.gold)
+        return triples.labels(repeats=self.record["repeats"], gold=self.gold)
+
+    def predict(
+        self,
+        table,
+        scores,
+        *,
+        columns: Columns | None = None,
+        form: Form | None = None,
+        missing: Sequence[Any] = (),
+        header: bool = True,
+    ) -> Prediction:
+        """The truth of new instances from their labels and scores, by the posterior of the fit.
+
+        Args:
+            table: labels, as in :func:`context`; their values are those of the fit. A labeler whom the fit has not met
+                is drawn from the crowd's distribution.
+            scores: a table with a row for every instance and the score columns of the fit.
+            columns, form, missing, header: as in :func:`context`.
+
+        Raises:
+            InputError: as in :func:`context`; a label is none of the fit's values.
+
+        Example:
+            >>> import crowdjax
+            >>> rng = np.random.default_rng(0)
+            >>> score, who = rng.random(60), np.tile(["ann", "bob", "cat"], 60)
+            >>> answers = np.where(rng.random(180) < 0.9, 1, 0) == np.repeat(rng.random(60) < score, 3)
+            >>> labels = {"labeler": who, "instance": np.repeat(np.arange(60), 3), "label": answers}
+            >>> simple = dict(prevalence="linear", accuracy="constant", labelers="global", inference="laplace")
+            >>> result = crowdjax.context(labels, {"instance": np.arange(60), "score": score}, **simple)
+            >>> new = {"labeler": ["ann", "bob"], "instance": ["x", "y"], "label": [True, False]}
+            >>> result.predict(new, {"instance": ["x", "y"], "score": [0.9, 0.1]}).instances["label"].tolist()
+            [1, 0]
+        """
+        started = time.perf_counter()
+        names = self.record["scores"]
+        said, given = io.open_tables(columns, known={"scores": names}, scores=scores)
+        triples = io.read_triples(table, columns=said, form=form, missing=missing, header=header, like=self.index)
+        _refuse_counts(triples, self.fit.config.labelers)
+        labels, instances = triples.labels(repeats=self.record["repeats"]), io.ids(triples.index, "instance")
+        _, values = io.read_values(given["scores"], "instance", instances, names, kind="scores")
+        transform = self.fit.scale.transform
+        _check_scores(names, values, transform, lambda row: f"instance {triples.index.instances[row]!s}", vary=False)
+        known = io.positions(io.ids(triples.index, "labeler"), io.ids(self.index, "labeler"))
+        unseen = (known < 0) & (self.fit.config.labelers != "global")
+        fit = contextual.with_labelers(self.fit, known, jax.random.key(self.record["seed"] or 0))
+        probability = np.asarray(contextual.item_posteriors(fit, labels, values), np.float64)
+        warnings = about_labels(labels, triples, self.record["repeats"])
+        warnings += about_answers(probability, labels_of_labelers(labels)[known < 0], self.index.classes)
+        if unseen.any():
+            warnings.append(
+                f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are drawn from its crowd."
+            )
+        beyond = (np.abs(fit.scale(values)) > 1 + 1e-9).any(1)
+        if beyond.any():
+            warnings.append(
+                f"{beyond.sum()} of {len(beyond)} scores are beyond those of the fit, where its functions go on as "
+                "their priors say."
+            )
+        record = {
+            "model": "contextual",
+            "n_labels": int((labels.counts > 0).sum()),
+            "n_labelers": labels.n_labelers,
+            "n_instances": labels.n_instances,
+            "n_unseen_labelers": int(unseen.sum()),
+            "classes": list(self.index.classes),
+            "repeats": self.record["repeats"],
+            "scores": names,
+            "columns": io.mapping(triples, given),
+            "seconds": time.perf_counter() - started,
+            "warnings": warnings,
+        }
+        answers = answer_table(instances, probability, self.index.classes, **_score_columns(names, values))
+        return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
+
+    def checks(self, table, *, scores=None, columns: Columns | None = None, **settings) -> LookResult:
+        """What the fit misses: its labels beside replicates, each of another posterior draw
+        (``crowdjax.facade.checks.check``).
+
+        Args:
+            table, columns, settings: as there.
+            scores: those of the fit, by default as the result holds them.
+
+        Raises:
+            InputError: as there; the scores are not those of the fit.
+        """
+        names = self.record["scores"]
+        said, given = io.open_tables(columns, known={"scores": names}, scores=scores)
+        if scores is not None:
+            ids = io.ids(self.index, "instance")
+            if not np.array_equal(
+                io.read_values(given["scores"], "instance", ids, names, kind="scores")[1], self.scores
+            ):
+                raise InputError("scores: not those of the fit; allowed: the scores that were fitted, or none")
+        return check(self, table, columns=said, **settings)
+
+    def observed(self, part: Labels, drawn: np.ndarray, n: int) -> tuple[contextual.Contextual, list]:
+        """(the model of some of the instances, n draws of its parameters): what checks compare labels with."""
+        data = contextual.prepare_data(
+            self.fit.config, part, self.fit.scale(self.scores[drawn]), self.fit.anchors or None
+        )
+        model = contextual.Contextual.of(self.fit.config, data)
+        u = self.fit.unconstrained.reshape(self.fit.n_draws, -1)
+        rows = np.linspace(0, len(u) - 1, n).round().astype(int)
+        return model, [model.params(part, jnp.asarray(u[row])) for row in rows]
 
     def _labeler_curves(
         self, x: Float[np.ndarray, " X"], crowd: Mapping[str, tuple], axis: Mapping[str, Any]
@@ -272,6 +395,9 @@ def context(
     positive=None,
     missing: Sequence[Any] = (),
     header: bool = True,
+    repeats: Repeats = "count",
+    start: ContextualResult | None = None,
+    devices: int | None = None,
     progress: watch.Progress | None = None,
 ) -> ContextualResult:
     """Fits prevalence, sensitivity and specificity as functions of a score to a table of labels.
@@ -296,7 +422,13 @@ def context(
         seed, key: one of them; by default seed 0.
         columns, form, positive, missing, header: how to read the tables, as in :func:`crowdjax.fit`. With several
             numeric columns in the scores' table ``{"scores.score": ["a", "b"]}`` says which of them are scores.
-        progress: told how far it is; where it answers true the fit is interrupted (``crowdjax.watch.Progress``).
+        repeats: what to do with several labels of one labeler on one instance, as in :func:`crowdjax.fit`.
+        start: an earlier result of the same labels, scores and model to go on from: NUTS adds draws to its chains,
+            without warm-up; SVI and Laplace begin where it ended.
+        devices: how many share the labels and add up what they find; by default all that pay. Labels of one block (up
+            to 32768) stay on one.
+        progress: told how far it is (``crowdjax.watch.Progress``). Where it answers true NUTS ends with the draws it
+            has, SVI with the steps it has done; before these, and with Laplace, the fit is interrupted.
 
     Raises:
         InputError: a table or a setting is wrong; one line says which value, where, and what is allowed.
@@ -330,13 +462,11 @@ def context(
     config = ContextualConfig(prevalence, accuracy, labelers, constraint, bool(increasing))
     said, given = io.open_tables(columns, scores=scores, population=population, weights=weights, gold=gold)
     triples = io.read_triples(table, columns=said, form=form, positive=positive, missing=missing, header=header)
-    words = triples.words  # refuses more than two classes, before the work
-    if triples.anonymous and labelers != "global":
-        raise InputError(f"labelers: got {labelers!r} with counts, whose labelers nobody knows; allowed with counts: "
-                         "global (--labelers global)")  # fmt: skip
+    two_of(Classes(triples.index.classes, triples.index.values), triples.place)  # refuses more
+    _refuse_counts(triples, labelers)
     index, instances = triples.index, io.ids(triples.index, "instance")
     truth = io.truth_of(triples, given["gold"])
-    labels = triples.labels(gold=truth)
+    labels = triples.labels(repeats=repeats, gold=truth)
     names, values = io.read_values(given["scores"], "instance", instances, kind="scores")
     if increasing and len(names) > 1:
         raise InputError(f"increasing: given with {len(names)} scores ({', '.join(names)}); allowed: with one")
@@ -350,14 +480,18 @@ def context(
     method, reason = _inference(inference, draws, labels)
     key, other = jax.random.split(key)
     scale = Scale.learn(values, transform=transform, population=None if people is None else people[0])
+    identity, begin = _digest(labels, values), None
+    if start is not None:
+        begin, scale = _continued(start, index, identity, config, transform)
+    mesh = _mesh(int((labels.counts > 0).sum()), devices)
 
-    fit = contextual.fit(labels, values, config, key, method, scale=scale, progress=progress)
+    fit = contextual.fit(labels, values, config, key, method, scale=scale, start=begin, mesh=mesh, progress=progress)
     if not np.isfinite(fit.unconstrained).all():
         raise FitError(f"the fit failed: {method.method} ended at numbers that are not finite")
-    probability = np.asarray(contextual.item_posteriors(fit, labels, values), np.float64)
-    estimates = _estimates(fit, labels, values, sampling, people, other)
+    probability = np.asarray(contextual.item_posteriors(fit, labels, values, mesh=mesh), np.float64)
+    estimates = _estimates(fit, labels, values, sampling, people, other, mesh)
     remarks = _about_numbers(names, values, people, transform)
-    remarks += outliers.about_weights("weights", sampling) + outliers.about_weights("labels", triples.weight)
+    remarks += outliers.about_weights("weights", sampling)
     uncounted = labels.n_instances - len(np.unique(labels.instance[labels.counts > 0]))
     if uncounted:
         remarks.append(
@@ -375,6 +509,7 @@ def context(
         "inference": method.method,
         "inference_reason": reason,
         "diagnostics": fit.diagnostics,
+        "stopped": "stopped" in fit.diagnostics,
         "n_labels": int((labels.counts > 0).sum()),
         "n_labelers": labels.n_labelers,
         "n_instances": labels.n_instances,
@@ -387,16 +522,23 @@ def context(
         "level": LEVEL,
         "seconds": 0.0,
         "seed": of_seed,
-        "words": words,
+        "classes": list(index.classes),
+        "repeats": repeats,
+        "labels_sha256": identity,
         "config": dataclasses.asdict(config),
         "settings": dataclasses.asdict(method),
         "versions": {"jax": jax.__version__, "numpyro": version("numpyro"), "numpy": np.__version__},
         "device": jax.devices()[0].device_kind,
-        "warnings": [*triples.notes, *fit.warnings, *about_gold(truth, words), *remarks],
+        "warnings": [
+            *about_labels(labels, triples, repeats),
+            *fit.warnings,
+            *about_gold(truth, index.classes),
+            *remarks,
+        ],
     }
     result = ContextualResult(
         tables={
-            "instances": answer_table(instances, probability, words, **_score_columns(names, values)),
+            "instances": answer_table(instances, probability, index.classes, **_score_columns(names, values)),
             "curves": _curves(fit, values, people),
             "labelers": _labelers(fit, labels, index),
             "calibration": _calibration(fit, names, values, people),
@@ -406,6 +548,7 @@ def context(
         prevalence={**estimates[0], "level": LEVEL, "estimates": estimates},
         fit=fit,
         index=index,
+        scaling={},
         scores=values,
         population=people,
         gold=truth,
@@ -421,7 +564,9 @@ def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
     try:
         tables = read_tables(folder, "instances", "curves", "labelers", "calibration")
         prevalence = json.loads((folder / "prevalence.json").read_text(encoding="utf-8"))
-        index = io.index_of(tables["labelers"], tables["instances"])
+        classes = record.get("classes") or record.get("words") or (0, 1)  # words: as they were written before
+        record = {"repeats": "count", **record}
+        index = io.index_of(tables["labelers"], tables["instances"], classes)
         n, w, columns = len(index.instances), len(index.labelers), len(record["scores"])
         people, gold, weighted = record["n_population"], record["n_gold"], record["weights"]
     except (KeyError, TypeError, ValueError, OSError) as error:
@@ -446,6 +591,7 @@ def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
         prevalence=prevalence,
         fit=fit,
         index=index,
+        scaling={},
         scores=found["scores"],
         population=found.get("population"),
         gold=found.get("gold"),
@@ -455,6 +601,40 @@ def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
 
 
 # Settings
+
+
+def _refuse_counts(triples: io.Triples, labelers: Level) -> None:
+    if triples.anonymous and labelers != "global":
+        raise InputError(f"labelers: got {labelers!r} with counts, whose labelers nobody knows; allowed with counts: "
+                         "global (--labelers global)")  # fmt: skip
+
+
+def _digest(labels: Labels, scores: Float[np.ndarray, "I C"]) -> str:
+    """Of what a fit rests on: labels, gold and scores."""
+    parts = (labels.labeler, labels.instance, labels.label, labels.counts, labels.gold, scores)
+    return hashlib.sha256(b"".join(b"-" if p is None else np.ascontiguousarray(p).tobytes() for p in parts)).hexdigest()
+
+
+def _continued(start, index: LabelIndex, identity: str, config: ContextualConfig, transform: Transform):
+    """(the fit to go on from, its scale)."""
+    if not isinstance(start, ContextualResult):
+        raise InputError(f"start: got {brief(start)}; allowed: an earlier result of crowdjax.context")
+    same = all(np.array_equal(getattr(start.index, side), getattr(index, side)) for side in ("labelers", "instances"))
+    if not same or start.record.get("labels_sha256") != identity:
+        raise InputError("start: a fit of other labels, gold or scores; allowed: an earlier result of the same")
+    if (start.fit.config, start.fit.scale.transform) != (config, transform):
+        raise InputError("start: a fit with other settings of the functions or the transform; allowed: with the same")
+    return start.fit, start.fit.scale
+
+
+def _mesh(n_labels: int, devices: int | None) -> Mesh | None:
+    """The devices of this process that a fit of so many labels uses."""
+    n = (
+        1
+        if jax.process_count() > 1
+        else parallel.n_devices(n_labels, None if devices is None else whole("devices", devices))
+    )
+    return None if n == 1 else Mesh(np.array(jax.devices()[:n]), (AXIS,))
 
 
 def _check_scores(names, values, transform: Transform, about: Callable[[int], str], *, vary: bool = True) -> None:
@@ -568,7 +748,9 @@ def _labelers(fit: ContextualFit, labels: Labels, index: LabelIndex) -> pa.Table
     return pa.table({"labeler": io.ids(index, "labeler"), "n_labels": n, **columns})
 
 
-def _estimates(fit: ContextualFit, labels: Labels, scores, weights, population, key) -> list[dict[str, Any]]:
+def _estimates(
+    fit: ContextualFit, labels: Labels, scores, weights, population, key, mesh: Mesh | None
+) -> list[dict[str, Any]]:
     """Every estimate of the prevalence, the best first."""
     out = []
 
@@ -584,7 +766,7 @@ def _estimates(fit: ContextualFit, labels: Labels, scores, weights, population, 
     band = contextual.population_prevalence(fit, scores, weights, key=first, level=LEVEL)
     name = "labelled instances" if weights is None else "weighted instances"
     add(name, *band, f"the prevalence function averaged over a sample: the {by}")
-    band = contextual.item_prevalence(fit, labels, scores, second, weights, level=LEVEL)
+    band = contextual.item_prevalence(fit, labels, scores, second, weights, level=LEVEL, mesh=mesh)
     add("item posteriors", *band, f"the inferred truths averaged over a sample: the {by}")
     votes = votes_of(labels)
     counted = votes.sum(1) > 0

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from crowdjax import integrated, io, metrics
+from crowdjax.classes import is_alphabet
 from crowdjax.columns import listed, show
 from crowdjax.facade.models import plan_auto
 from crowdjax.formats import Form
@@ -64,7 +65,7 @@ def describe(
     triples = io.read_triples(table, columns=columns, **reading)
     labeler, instance, label, index = triples.labeler, triples.instance, triples.label, triples.index
     values = index.values or index.classes
-    two = len(values) == 2
+    two, in_words = len(values) == 2, not is_alphabet(index.classes)
     n_labelers, n_instances = len(triples.index.labelers), len(triples.index.instances)
     each = {"labeler": np.bincount(labeler, minlength=n_labelers), "instance": np.bincount(instance)}
     first, same = _repeats(labeler, instance, label, n_instances)
@@ -90,7 +91,7 @@ def describe(
         "classes": list(index.classes),
         "values": [{"value": v, "n_labels": n} for v, n in zip(values, by_value, strict=True)],
         "share_positive": float((label == 1).mean()) if two and index.values is None else None,
-        "words": triples.words._asdict() if len(values) == 2 and triples.words else None,
+        "words": dict(zip(("negative", "positive"), index.classes, strict=True)) if two and in_words else None,
         "n_repeats": len(labeler) - len(first),
         "share_repeats_alike": same,
         "agreement": float(agreeing / pairs) if pairs else None,

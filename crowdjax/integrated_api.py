@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,47 +16,41 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 from jaxtyping import Float
 
 from crowdjax import integrated, io, outliers, parallel, results, watch
 from crowdjax import report as reports
 from crowdjax.answers import (
-    Prediction,
     Tally,
     about_answers,
     about_gold,
     about_labels,
     about_prior,
     about_support,
-    answer_table,
+    by_class,
     counted,
     labels_of_labelers,
-    named,
-    read_tables,
     support,
     tally,
 )
-from crowdjax.columns import Words, listed
-from crowdjax.facade.fit import about_end, outcome, refuse_failed
-from crowdjax.facade.fitted import Fitted
+from crowdjax.columns import listed
+from crowdjax.facade.fit import about_end, read_features, record_of, refuse_failed, tables_of, taken
+from crowdjax.facade.fitted import Fitted, New, read_fit
 from crowdjax.factor.presets import PRESETS
-from crowdjax.formats import Form
 from crowdjax.integrated import (
     Boundary,
     Calibration,
     Choice,
     Features,
     IntegratedConfig,
-    IntegratedFit,
 )
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
-from crowdjax.roles import Columns, Opened
+from crowdjax.observation.summaries import of_two
+from crowdjax.roles import Opened
 from crowdjax.settings import one_of
-from crowdjax.tables import Kind, as_arrow, kind_of
+from crowdjax.tables import Kind, as_arrow
 
 MODELS = ("integrated", "auto")
-INFORMED = ("gold", "score")  # boundaries that more than the labels place
 DEPENDENT = 0.05  # share of instances whose class depends on the boundary, from which it is worth a sentence
 ELSEWHERE = (
     "Most labelers may be wrong there in the same way, or the class boundary lies elsewhere; compare with model "
@@ -64,19 +58,16 @@ ELSEWHERE = (
 )
 
 
-@dataclasses.dataclass(frozen=True, repr=False)
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class IntegratedAggregation(Fitted):
     """Answers of the integrated model about instances and labelers, and the fit behind them.
 
     Attributes:
-        instances: instance, probability, label; ``depends``: whether the label would be another with the class boundary
-            at 0, halfway between the clusters of instances.
-        labelers: labeler, n_labels; sensitivity, specificity and informedness (their sum less 1), each
-            with NAME_lower and NAME_upper (95 %); accuracy; kind: expert, ordinary, spammer, adversary or unknown.
-        fit, config, boundary: of ``crowdjax.integrated``; rows are in the order of ``index``.
+        instances: instance, label, confidence, probability; ``depends``: whether the label would be another with the
+            class boundary at 0, halfway between the clusters of instances.
+        labelers: as of every model (``crowdjax.answers.labeler_table``), on the population of instances.
+        fit, config, boundary: of ``crowdjax.integrated``.
         calibration: what gold says of the probabilities of the other instances; None without gold.
-        index: the ids of labelers and instances.
-        scaling: how features of labelers and instances were standardised, where there are any.
         tally: the labels, counted; None in a result that was loaded.
         position: where each instance is expected to lie on the model's axis; None in a result that was loaded.
 
@@ -90,14 +81,14 @@ class IntegratedAggregation(Fitted):
         ('able', False)
     """
 
-    fit: IntegratedFit
     config: IntegratedConfig
     boundary: Boundary
     calibration: Calibration | None
-    index: LabelIndex
-    scaling: dict[io.Key, io.Scaling]
     tally: Tally | None = None
     position: Float[np.ndarray, " I"] | None = None
+
+    schooled = True
+    _unseen = "average"
 
     def page(self) -> reports.Page:
         """The report: a page of the fit, its labelers and its instances (docs/reports.md)."""
@@ -114,76 +105,23 @@ class IntegratedAggregation(Fitted):
         """What ``fit.npz`` holds."""
         return self.fit, self.boundary, self.calibration
 
-    def predict(
-        self,
-        table,
-        *,
-        labeler_features=None,
-        instance_features=None,
-        columns: Columns | None = None,
-        form: Form | None = None,
-        missing: Sequence[Any] = (),
-        header: bool = True,
-    ) -> Prediction:
-        """The truth of new instances from their labels; labelers that the fit has not seen are taken to be average, or
-        what their features say.
+    def answers_of(self, labels: Labels, known, features) -> New:
+        """What the fit says of other labels."""
+        rows = Features(**features)
+        parameters = self.parameters_for(known, rows)
+        found = integrated.of_instances(labels, parameters, self.config, self.boundary, rows, self.calibration)
+        return New(by_class(found.probability), columns={"depends": np.asarray(found.depends)})
 
-        Args:
-            table, columns, form, missing, header: as in ``crowdjax.fit``. Words are read as the fit read its own.
-            labeler_features: with a row for every labeler that the fit has not seen.
-            instance_features: with a row for every instance.
-
-        Raises:
-            InputError: as in ``crowdjax.fit``; features are missing that the fit used, or given and of no use to it.
-        """
-        started = time.perf_counter()
-        given = {"labeler": labeler_features, "instance": instance_features}
-        for side, source in given.items():
-            if source is not None and side not in self.scaling:
-                raise InputError(f"{side} features: given, but the fit used none; leave them out")
-        repeats = self.record["repeats"]
-        names = {f"{side}_features": scaling.names for side, scaling in self.scaling.items()}
-        said, tables = io.open_tables(
-            columns, known=names, labeler_features=labeler_features, instance_features=instance_features
-        )
-        settings = dict(form=form, missing=missing, header=header, words=self.words)
-        triples = io.read_triples(table, columns=said, **settings)
-        if triples.anonymous:
-            raise InputError("labels: counts, whose labelers nobody knows; allowed: labels of known labelers")
-        labels = triples.labels(repeats=repeats)
-        known = io.positions(io.ids(triples.index, "labeler"), io.ids(self.index, "labeler"))
+    def parameters_for(self, known, features: Features) -> integrated.Parameters:
+        """The parameters for other labelers, by the row of each in the fit; -1: what is expected of the labeler."""
         parameters = jax.tree.map(np.asarray, self.fit.parameters)
-        needed = {"labeler": known < 0, "instance": np.ones(labels.n_instances, bool)}
-        rows = {
-            side: io.read_new_features(
-                tables[f"{side}_features"], side, io.ids(triples.index, side), scaling, needed[side]
-            )
-            for side, scaling in self.scaling.items()
-        }
-        features = Features(**rows)
-        mapping = io.mapping(triples, tables)
         expected = np.asarray(integrated.labeler_means(parameters, features))
-        labelers = np.where((known >= 0)[:, None], parameters.labelers[known], expected)
-        parameters = parameters._replace(labelers=labelers)
-        found = _answers(labels, parameters, self.config, self.boundary, features, self.calibration)
-        warnings = about_labels(labels, triples, repeats)
-        warnings += about_answers(found.probability, labels_of_labelers(labels)[known < 0], self.words)
-        if (known < 0).any() and "labeler" not in self.scaling:
-            warnings.append(
-                f"{(known < 0).sum()} of {len(known)} labelers are not in the fit; they are taken to be average."
-            )
-        record = {
-            "model": self.record["model"],
-            **_sizes(labels),
-            "seconds": time.perf_counter() - started,
-            "n_unseen_labelers": int((known < 0).sum()),
-            "repeats": repeats,
-            "words": self.words,
-            "columns": mapping,
-            "warnings": warnings,
-        }
-        answers = {"instances": _instances(triples.index, found, self.words)}
-        return Prediction(answers, record, kind_of(table, triples.roles))
+        return parameters._replace(labelers=np.where((known >= 0)[:, None], parameters.labelers[known], expected))
+
+    def looked(self, key, labels: Labels, drawn, features, replicates: int) -> integrated.Look:
+        """What the fit misses of its labels, and which labelers think alike."""
+        parameters = jax.tree.map(np.asarray, self.fit.parameters)
+        return integrated.look(key, labels, parameters, self.config, Features(instance=features), replicates)
 
 
 def fit(
@@ -195,6 +133,7 @@ def fit(
     class_prior: float | Literal["learn"] = 0.5,
     boundary: Choice | None = None,
     repeats: Repeats = "count",
+    start: IntegratedAggregation | None = None,
     devices: int | None = None,
     progress: watch.Progress | None = None,
     kind: Kind = as_arrow,
@@ -208,47 +147,29 @@ def fit(
     """
     started = time.perf_counter()
     index = triples.index
-    scores = given["scores"]
     truth = io.truth_of(triples, given["gold"])
     labels = triples.labels(repeats=repeats, gold=truth)
-    blind = dataclasses.replace(labels, gold=None)
-    config, usual, reasons = integrated.plan(labels, class_prior)
+    plan = integrated.plan(labels, class_prior)
     if model == "integrated":
-        config, usual, reasons = IntegratedConfig(class_prior=class_prior, factors=factors), "able", ()
-    choice = boundary or usual
-    if choice == "gold" and labels.gold is None:
-        raise InputError("boundary: got 'gold' without gold labels; allowed without: able, gap, unweighted")
-    # Gold of one class would push the boundary away from it as far as the prior lets it: docs/choosing.md.
-    known = set() if truth is None else set(truth[np.isfinite(truth)].tolist())
-    both = len(known) == 2
-    if boundary == "gold" and not both:
-        only = named(triples.words)[int(1 in known)]
-        raise InputError(
-            f"boundary: got 'gold' with gold labels that are all {only}; allowed: able, gap, unweighted; or gold "
-            "labels of both classes"
-        )
-    if (choice == "score") != (scores is not None) and boundary is not None:
-        has = "without scores" if scores is None else "with scores"
-        allowed = "able, gap, unweighted, gold" if scores is None else "score"
-        raise InputError(f"boundary: got {boundary!r} {has}; allowed {has}: {allowed}")
-    values = None if scores is None else _read_score(scores, io.ids(index, "instance"))
-    if config.spread == 0:  # x_j is -1 or 1: there is nothing between to be cut
-        choice = usual if choice in INFORMED else choice
-    elif boundary is None and (scores is not None or both):
-        choice = "gold" if scores is None else "score"
-    features, scaling, remarks = _features(config, index, given)
-    if values is not None:  # only their ranks are used
-        remarks += outliers.about_columns("scores", ["score"], values[:, None], codes_only=True)
+        plan = integrated.Plan(IntegratedConfig(class_prior=class_prior, factors=factors), "able", ())
+    config, scores = plan.config, None
+    if given["scores"] is not None:
+        scores = _read_score(given["scores"], io.ids(index, "instance"))
+    choice = integrated.choose(labels, plan, boundary, scores)
+    rows, scaling, remarks = taken(read_features(index, given), unused(config))
+    features = Features(**rows)
+    if scores is not None:  # only their ranks are used
+        remarks += outliers.about_columns("scores", ["score"], scores[:, None], codes_only=True)
     mapping = io.mapping(triples, given)
     if scores is not None and choice != "score":
         remarks.append("The scores were left out: the model has nothing between the classes for them to place.")
-    # The labels place every x_j; gold places the boundary between them. Labelers, too, by gold: docs/choosing.md.
-    found = parallel.fit_integrated(blind, config, features=features, devices=devices, progress=progress)
+    blind = dataclasses.replace(labels, gold=None)
+    begin = None if start is None else continued(start, model, config, index, features, scaling)
+    found = parallel.fit_integrated(blind, config, features=features, begin=begin, devices=devices, progress=progress)
     refuse_failed(found)
-    placed, calibration = _place(choice, usual, labels if both else blind, found, config, features, values)
-    answers = _answers(labels, found.parameters, config, placed, features, calibration)
-    share = integrated.share_of_positives(blind, found, config, placed, features)
-    warnings = [*remarks, *reasons, *about_labels(labels, triples, repeats), *about_end(found)]
+    said = integrated.answer(labels, plan, boundary, features=features, scores=scores, fit=found)
+    placed, calibration, answers, share = said.boundary, said.calibration, said.instances, said.positives
+    warnings = [*remarks, *plan.reasons, *about_labels(labels, triples, repeats), *about_end(found)]
     depends = float(np.asarray(answers.depends).mean())
     if config.factors == 2:
         warnings.append(
@@ -260,150 +181,99 @@ def fit(
             f"The label of {depends:.0%} of the instances depends on where the classes are taken to meet (boundary: "
             f"{choice}), which labels alone do not say; gold labels would."
         )
-    counts, position = tally(labels, answers.probability), np.asarray(answers.mean)
-    warnings += about_answers(answers.probability, labels_of_labelers(labels), triples.words)
+    posterior, counts = by_class(answers.probability), tally(labels, answers.probability)
+    warnings += about_answers(posterior, labels_of_labelers(labels), index.classes)
     advice = about_prior(class_prior) if config.spread == 0 else ELSEWHERE
-    warnings += about_support(support(counts.votes, answers.probability, truth), triples.words, advice)
-    warnings += about_gold(truth, triples.words, config.spread != 0)
+    warnings += about_support(support(counts.votes, posterior, truth), index.classes, advice)
+    warnings += about_gold(truth, index.classes, config.spread != 0)
     parameters = found.parameters
-    record = {
-        "model": model,
-        **outcome(found, labels),
-        "seconds": 0.0,
-        "n_factors": config.factors,
-        "class_prior": class_prior,
-        "repeats": repeats,
-        "words": triples.words,
-        "columns": mapping,
-        "level": integrated.LEVEL,
-        "boundary": {
+    n_labels = found.counts if labels.weight is not None else np.rint(found.counts).astype(np.int64)
+    about = [tuple(np.asarray(end, np.float64) for end in interval) for interval in said.labelers]
+    sensitivity, specificity, informedness, accuracy = about
+    tables = tables_of(index, n_labels, posterior, of_two(accuracy, sensitivity, specificity, informedness))
+    tables["instances"] = tables["instances"].append_column("depends", pa.array(np.asarray(answers.depends)))
+    record = record_of(
+        model,
+        found,
+        labels,
+        index,
+        n_factors=config.factors,
+        class_prior=class_prior,
+        repeats=repeats,
+        columns=mapping,
+        boundary={
             "choice": choice,
             "center": float(placed.center),
             "sd": float(np.sqrt(placed.mass @ (placed.points - placed.center) ** 2)),
             "share_depending": depends,
         },
-        "calibration": None if calibration is None else _about_calibration(calibration),
-        "positives": {**dict(zip(("mean", "lower", "upper"), share, strict=True)), "level": integrated.LEVEL},
-        "population": {
+        calibration=None if calibration is None else _about_calibration(calibration),
+        positives={**dict(zip(("mean", "lower", "upper"), share, strict=True)), "level": integrated.LEVEL},
+        population={
             "mean": parameters.mean.tolist(),
             "covariance": parameters.covariance.tolist(),
             "spread": float(parameters.spread),
             **_weights(parameters, scaling),
         },
-        "config": dataclasses.asdict(config),
-        "features": {side: dataclasses.asdict(s) for side, s in scaling.items()},
-        "versions": {"jax": jax.__version__, "numpy": np.__version__},
-        "device": jax.devices()[0].device_kind,
-        "warnings": warnings,
-    }
-    labelers = _labelers(index, labels, found, share.mean, integrated.of_labelers(found, config, placed, features))
-    tables = {"instances": _instances(index, answers, triples.words), "labelers": labelers}
-    record["seconds"] = time.perf_counter() - started
-    return IntegratedAggregation(
-        tables, record, kind, found, config, placed, calibration, index, scaling, counts, position
+        config=dataclasses.asdict(config),
+        features=scaling,
+        warnings=warnings,
+        started=started,
     )
+    return IntegratedAggregation(
+        tables, record, kind, found, index, scaling, config=config, boundary=placed, calibration=calibration,
+        tally=counts, position=np.asarray(answers.mean),
+    )  # fmt: skip
 
 
 def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
     """The result that ``IntegratedAggregation.save`` wrote, its record being read."""
     try:
-        tables = read_tables(folder, "instances", "labelers")
-        config = IntegratedConfig(**record["config"])
+        read, config = read_fit(folder, record), IntegratedConfig(**record["config"])
         choice = record["boundary"]["choice"]
-        scaling = {k: io.Scaling(*map(tuple, (v["names"], v["mean"], v["sd"]))) for k, v in record["features"].items()}
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{folder}: not a fit of crowdjax ({error!r:.100})") from None
-    index = io.index_of(tables["labelers"], tables["instances"])
-    anyone = Labels.from_arrays([0], [0], [1], n_labelers=len(index.labelers), n_instances=len(index.instances))
-
-    sizes = {"labeler": len(index.labelers), "instance": len(index.instances)}
-    features = Features(**{side: np.zeros((sizes[side], len(s.names))) for side, s in scaling.items()})
+    anyone, features = Labels.from_arrays([0], [0], [1], **read.sizes), Features(**read.blank)
 
     def like(labels):
         found = integrated.fit(labels, config, features=features)
         placed = integrated.place("able", found.parameters.labelers, found.counts)
-        if choice in INFORMED:
+        if choice in ("gold", "score"):
             placed = integrated.informed(placed, jnp.zeros_like(integrated.candidates(placed)))
         return found, placed, integrated.calibrate(jnp.full(1, 0.5)) if record.get("calibration") else None
 
     found, boundary, calibration = results.load_arrays(folder / "fit.npz", jax.eval_shape(like, anyone))
-    return IntegratedAggregation(tables, record, as_arrow, found, config, boundary, calibration, index, scaling)
+    return IntegratedAggregation(
+        read.tables, record, as_arrow, found, read.index, read.scaling, config=config, boundary=boundary,
+        calibration=calibration,
+    )  # fmt: skip
 
 
-def _features(config: IntegratedConfig, index: LabelIndex, given: Mapping[str, Opened | None]):
-    """(standardised features, their scaling, what to say of them); those that the model cannot use are left out."""
-    use = {
-        "labeler": (config.hierarchy, "the labelers' population is not learned."),
-        "instance": (config.spread != 0, "all instances are equally clear."),
-    }
-    rows, scaling, remarks = {}, {}, []
-    for side, (useful, reason) in use.items():
-        source = given[f"{side}_features"]
-        if source is None:
-            continue
-        values, scale, constant = io.read_features(source, side, io.ids(index, side))
-        if not useful:
-            remarks.append(f"The {side} features were left out: {reason}")
-            continue
-        rows[side], scaling[side] = values, scale
-        remarks += outliers.about_columns(f"{side} features", scale.names, scale.undo(values))
-        if constant:
-            remarks.append(f"Constant {side} features were left out: {listed(constant)}.")
-    return Features(**rows), scaling, remarks
+def continued(
+    start: Any, name: str, config: IntegratedConfig, index: LabelIndex, features: Features, scaling
+) -> integrated.Parameters:
+    """The parameters of an earlier result; labelers are matched by id."""
+    if not isinstance(start, IntegratedAggregation) or start.record["model"] != name:
+        raise InputError(f"start: a fit of another model; allowed: an earlier result of {name}")
+    if start.index.classes != index.classes:
+        raise InputError("start: a fit of other classes; allowed: an earlier result with the same classes")
+    names = [{side: s.names for side, s in of.items()} for of in (start.scaling, scaling)]
+    if start.config != config or names[0] != names[1]:
+        raise InputError("start: a fit with other settings or features; allowed: an earlier result with the same")
+    known = io.positions(io.ids(index, "labeler"), io.ids(start.index, "labeler"))
+    return start.parameters_for(known, features)
+
+
+def unused(config: IntegratedConfig) -> dict[str, str]:
+    """Why the model has no use for features, by their side."""
+    labeler = {} if config.hierarchy else {"labeler": "the labelers' population is not learned."}
+    return labeler | ({} if config.spread != 0 else {"instance": "all instances are equally clear."})
 
 
 def _weights(parameters, scaling) -> dict[str, dict[str, Any]]:
     """The weights of standardised features by name: of instances, and (of α, of γ) of labelers."""
     found = {"labeler": parameters.labeler_weights, "instance": parameters.instance_weights}
     return {f"{side}_weights": dict(zip(s.names, found[side].tolist(), strict=True)) for side, s in scaling.items()}
-
-
-def _place(
-    choice: Choice, usual: Choice, labels: Labels, found: IntegratedFit, config: IntegratedConfig, features, scores
-) -> tuple[Boundary, Calibration | None]:
-    """The boundary, and what gold says of probabilities; gold and scores move the boundary chosen without them."""
-    parameters, center = found.parameters, integrated.centers(found.parameters, features)
-    placed = integrated.place(usual if choice in INFORMED else choice, parameters.labelers, found.counts)
-    if choice not in INFORMED:
-        return placed, None
-    at, own = integrated.candidates(placed), None
-    if labels.gold is not None:
-        some, gold = _with_gold(labels)
-        theirs = None if center is None else center[np.asarray(labels.gold) >= 0]
-        own = integrated.of_gold(integrated.positives(some, parameters, config, at, theirs), gold)
-    if choice == "score":
-        positive = integrated.positives(labels, parameters, config, at, center)
-        likelihood = integrated.score_log_likelihood(positive, integrated.normal_scores(scores), labels.gold)
-    else:
-        likelihood = jnp.log(own).sum(0)
-    placed = integrated.informed(placed, likelihood)
-    return placed, None if own is None else integrated.calibrate(integrated.without_own(placed, own))
-
-
-def _with_gold(labels: Labels) -> tuple[Labels, np.ndarray]:
-    """The labels of the instances with gold, these indexed anew, and their gold."""
-    chosen = np.asarray(labels.gold) >= 0
-    rows = np.flatnonzero(chosen[labels.instance] & (np.asarray(labels.counts) > 0))
-    some = Labels.from_arrays(
-        labels.labeler[rows],
-        (np.cumsum(chosen) - 1)[labels.instance[rows]],
-        labels.label[rows],
-        weight=None if labels.weight is None else labels.weight[rows],
-        n_labelers=labels.n_labelers,
-        n_instances=int(chosen.sum()),
-    )
-    return some, np.asarray(labels.gold)[chosen]
-
-
-def _answers(labels: Labels, parameters, config, boundary, features, calibration: Calibration | None):
-    """Answers about instances (``InstanceAnswers``), calibrated where there is gold; gold itself stays."""
-    found = integrated.of_instances(labels, parameters, config, boundary, features)
-    if calibration is None:
-        return found
-    p = integrated.calibrated(found.probability, calibration)
-    if labels.gold is not None:
-        p = jnp.where(labels.gold < 0, p, found.probability)
-    return found._replace(probability=p)
 
 
 def _about_calibration(found: Calibration) -> dict[str, float]:
@@ -423,34 +293,11 @@ def _read_score(source: Opened, instances: pa.Array) -> np.ndarray:
     return values[:, 0]
 
 
-def check(name: str, boundary, class_prior, solver=None, start=None) -> None:
+def check(name: str, boundary, class_prior, solver=None) -> None:
     """Refuses settings that the integrated model does not know."""
     if boundary is not None:
         one_of("boundary", boundary, get_args(Choice))
     if isinstance(class_prior, str) and class_prior == "logistic":
         raise InputError("class_prior: got 'logistic' with the integrated model; allowed: a number, learn")
-    for setting, value in {"solver": solver, "start": start}.items():
-        if value is not None:
-            raise InputError(f"{setting}: given with model {name}; allowed with the models {', '.join(PRESETS)}")
-
-
-def _sizes(labels: Labels) -> dict[str, int]:
-    n_labels = int((labels.counts > 0).sum())
-    return {"n_labels": n_labels, "n_labelers": labels.n_labelers, "n_instances": labels.n_instances}
-
-
-def _instances(index: LabelIndex, found: integrated.InstanceAnswers, words: Words | None) -> pa.Table:
-    table = answer_table(io.ids(index, "instance"), found.probability, words)
-    return table.append_column("depends", pa.array(np.asarray(found.depends)))
-
-
-def _labelers(index: LabelIndex, labels: Labels, found, positives: float, answers) -> pa.Table:
-    """Labelers with intervals; accuracy weighs both chances by the share of positives."""
-    n_labels = found.counts if labels.weight is not None else np.rint(found.counts).astype(np.int64)
-    columns: dict[str, Any] = {"n_labels": n_labels}
-    for name, interval in answers._asdict().items():
-        ends = dict(zip((name, f"{name}_lower", f"{name}_upper"), interval, strict=True))
-        columns |= {k: np.asarray(v, np.float64) for k, v in ends.items()}
-    columns["accuracy"] = positives * columns["sensitivity"] + (1 - positives) * columns["specificity"]
-    columns["kind"] = integrated.kinds(answers.informedness)
-    return pa.table({"labeler": io.ids(index, "labeler"), **columns})
+    if solver is not None:
+        raise InputError(f"solver: given with model {name}; allowed with the models {', '.join(PRESETS)}")

@@ -24,7 +24,6 @@ from crowdjax.classes import Classes, Distinct, Kind, classes_of, codes_of, dist
 from crowdjax.columns import (
     Key,
     Where,
-    Words,
     encode,
     listed,
     look_alikes,
@@ -40,7 +39,7 @@ from crowdjax.columns import (
 from crowdjax.formats import Form, Long, read_long
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.roles import Columns, Opened, as_record, by_table, named, open_as, paste, tell
-from crowdjax.settings import DEFAULT, Default, flag
+from crowdjax.settings import flag
 
 LOG = logging.getLogger("crowdjax")
 
@@ -88,7 +87,7 @@ class Triples:
         )
 
     @property
-    def words(self) -> Words | None:
+    def words(self) -> tuple[Any, ...] | None:
         """The two classes, where they are not 0 and 1; refuses more of them."""
         return two_of(Classes(self.index.classes, self.index.values), self.place)
 
@@ -105,14 +104,12 @@ def read_triples(
     header: bool = True,
     classes: Kind | None = None,
     like: LabelIndex | None = None,
-    words: Words | Default | None = DEFAULT,
 ) -> Triples:
     """The rows of a table of labels in the order of the table; see :func:`read_labels`.
 
     Args:
         classes: the kind of the classes; of ``ordinal`` ones in text the order must be known.
         like: other labels of the same kind, whose classes and values these have.
-        words: the two classes of other labels of the same kind, None for 0 and 1.
 
     Example:
         >>> table = {"labeler": list("abc"), "instance": [1, 1, 2], "label": ["cat", "dog", "cow"]}
@@ -138,8 +135,6 @@ def read_triples(
     try:
         if like is not None:
             found = Classes(like.classes, like.values, places=like.places)
-        elif not isinstance(words, Default):
-            found = Classes(words or (0, 1))
         else:
             said = dict(positive=positive, order=order, truth=truth, kind=classes)
             found = classes_of(_distinct(long, data, where), place, **said, untyped=long.untyped, known=long.known)

@@ -33,7 +33,7 @@ from crowdjax.integrated import IntegratedFit
 from crowdjax.integrated import fit as fit_one_integrated
 from crowdjax.integrated.fit import stages as integrated_stages
 from crowdjax.integrated.model import Features as IntegratedFeatures
-from crowdjax.integrated.model import IntegratedConfig
+from crowdjax.integrated.model import IntegratedConfig, Parameters
 from crowdjax.labels import InputError, Labels
 from crowdjax.shards import (
     AXIS,
@@ -260,6 +260,7 @@ def fit_integrated(
     config: IntegratedConfig = IntegratedConfig(),
     boundary: float = 0.0,
     features: IntegratedFeatures = IntegratedFeatures(),
+    begin: Parameters | None = None,
     *,
     devices: int | None = None,
     progress: watch.Progress | None = None,
@@ -280,14 +281,17 @@ def fit_integrated(
         2
     """
     n_labelers, mesh, spread, long = labels.n_labelers, None, None, _is_long(labels, config.factors)
-    parts = labels, np.asarray(boundary, jax.dtypes.canonicalize_dtype(float)), features
+    parts = labels, np.asarray(boundary, jax.dtypes.canonicalize_dtype(float)), features, begin
     if n_devices(np.count_nonzero(labels.real), devices) > 1:
         mesh, plan, labels, place = _divide(labels, devices)
         homes = (np.arange(n_labelers), plan.n_labelers), (place, len(labels.shard.rows))
         rows = zip(features, homes, strict=True)
         features = IntegratedFeatures(*(None if v is None else at_places(v, *home) for v, home in rows))
-        given = integrated_specs(labels, parts[1], features)
-        parts = _on_mesh((labels, parts[1], features), given, mesh)
+        if begin is not None:
+            rest = np.tile(begin.mean, (plan.n_labelers - n_labelers, 1))
+            begin = begin._replace(labelers=np.concatenate([begin.labelers, rest]))
+        parts = labels, parts[1], features, begin
+        parts = _on_mesh(parts, integrated_specs(*parts), mesh)
         spread = watch.Spread(mesh, AXIS, integrated_specs, P)
     else:
         parts = jax.device_put(parts)
@@ -308,13 +312,13 @@ def fit_integrated(
     )
 
 
-@partial(jax.jit, static_argnums=(3, 4))
-def _run_integrated(labels, boundary, features, config, mesh):
-    def one(labels, boundary, features):
-        return fit_one_integrated(labels, config, boundary, features)
+@partial(jax.jit, static_argnums=(4, 5))
+def _run_integrated(labels, boundary, features, begin, config, mesh):
+    def one(labels, boundary, features, begin):
+        return fit_one_integrated(labels, config, boundary, features, begin)
 
-    given = integrated_specs(labels, boundary, features)
-    return jax.shard_map(one, mesh=mesh, in_specs=given, out_specs=P(), check_vma=False)(labels, boundary, features)
+    parts = labels, boundary, features, begin
+    return jax.shard_map(one, mesh=mesh, in_specs=integrated_specs(*parts), out_specs=P(), check_vma=False)(*parts)
 
 
 def _divide(labels: Labels, devices: int | None, room: Profile | None = None):

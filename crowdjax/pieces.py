@@ -13,8 +13,8 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 
 from crowdjax import memory
-from crowdjax.classes import Classes, Distinct, Kind, classes_of, codes_of, distinct, two_of
-from crowdjax.columns import Words, id_column, multiplicities, plain_column, refuse_large
+from crowdjax.classes import Classes, Distinct, Kind, classes_of, codes_of, distinct
+from crowdjax.columns import id_column, multiplicities, plain_column, refuse_large
 from crowdjax.files import File, find, parquet_of, reading
 from crowdjax.labels import InputError
 from crowdjax.roles import Columns, assign, by_table, tell
@@ -49,11 +49,6 @@ class Scan:
     roles: dict[str, str]
     identity: list
     rows: Callable[[], Iterator[Rows]]
-
-    @property
-    def words(self) -> Words | None:
-        """The two classes, where they are not 0 and 1; refuses more of them."""
-        return two_of(self.classes, self.place)
 
 
 def scan(

@@ -280,9 +280,9 @@ def specs(labels: Labels, model: FactorModel, start: Weights | None):
     )
 
 
-def integrated_specs(labels: Labels, boundary, features: IntegratedFeatures):
+def integrated_specs(labels: Labels, boundary, features: IntegratedFeatures, begin=None):
     labeler, instance = (None if v is None else spec for v, spec in zip(features, (P(), P(AXIS)), strict=True))
-    return spread_specs(labels), P(), IntegratedFeatures(labeler, instance)
+    return spread_specs(labels), P(), IntegratedFeatures(labeler, instance), jax.tree.map(lambda _: P(), begin)
 
 
 def spread_specs(tree):

@@ -37,7 +37,9 @@ GROUPS = {
     "dog": ("dog",),
 }
 SETS = tuple(name for group in GROUPS.values() for name in group)
-MODELS = ("majority", "one-coin", "biased-coin", "class-skill", "dawid-skene", "glad", "auto")
+ORDERED = ("adult", "valence5", "valence7", "hcb graded")  # whose classes are grades
+MODELS = ("majority", "one-coin", "biased-coin", "class-skill", "dawid-skene", "glad", "integrated", "auto")
+GRADES = ("graded", "auto")  # with classes="ordinal"
 PEERS = {"crowd-kit Dawid-Skene": "DawidSkene", "crowd-kit MACE": "MACE"}
 MEASURES = {"accuracy": "Accuracy", "nll": "NLL"}
 EPS = 1e-6  # probabilities are cut off at, in NLL
@@ -50,6 +52,7 @@ class Config:
     Attributes:
         sets: real sets of three classes and more; those that are here are used.
         models: of ``crowdjax.fit``, by name.
+        grades: models that know the order of classes, for sets whose classes are grades.
         peers: whether crowd-kit's are run too, where it is installed.
         crowds: simulated ones (``crowdjax.simulate_classes.CROWDS``).
         repeats: draws of each crowd.
@@ -58,6 +61,7 @@ class Config:
 
     sets: tuple[str, ...] = SETS
     models: tuple[str, ...] = MODELS
+    grades: tuple[str, ...] = GRADES
     peers: bool = True
     crowds: tuple[str, ...] = tuple(CROWDS)
     repeats: int = 3
@@ -87,6 +91,8 @@ def run_cell(config: Config, kind: str, name: str) -> Tables:
     for r, (table, truth) in enumerate(crowds):
         classes = sorted(set(table["label"]) | set(truth))
         methods = {m: partial(_ours, table, m, classes) for m in config.models}
+        if name in ORDERED:
+            methods |= {f"{m}, in order": partial(_ours, table, m, classes, "ordinal") for m in config.grades}
         if config.peers and importlib.util.find_spec("crowdkit"):
             methods |= {m: partial(_peer, table, peer, classes) for m, peer in PEERS.items()}
         at = truth.index
@@ -100,7 +106,8 @@ def run_cell(config: Config, kind: str, name: str) -> Tables:
 
 def report(config: Config, tables) -> Report:
     found = tables["metrics"]
-    methods, sets = names(found, "model"), names(found.filter(pa.compute.equal(found["kind"], "real")), "set")
+    everything, sets = names(found, "model"), names(found.filter(pa.compute.equal(found["kind"], "real")), "set")
+    methods = [m for m in everything if not m.endswith(", in order")]
     mean = lambda of, m, k: float(np.mean([select(found, model=m, set=s, metric=k).mean() for s in of]))  # noqa: E731
     parts, figures = [], {}
     if sets:
@@ -119,6 +126,12 @@ def report(config: Config, tables) -> Report:
         figures["classes"] = plots.dots(
             values["accuracy"].T, list(groups), methods, title="Accuracy on sets of K classes"
         )
+    ordered = [s for s in sets if s in ORDERED]
+    if ordered and len(everything) > len(methods):
+        cell = lambda m, s: f"{mean([s], m, 'accuracy'):.3f}/{mean([s], m, 'nll'):.2f}"  # noqa: E731
+        of = ["majority", "auto", *(m for m in everything if m not in methods)]
+        body = [[m, *(cell(m, s) for s in ordered)] for m in of if m in everything]
+        parts.append(f"**Classes that are grades: accuracy/NLL**\n\n{markdown(['method', *ordered], body)}")
     if config.crowds:
         cell = lambda m, c: f"{mean([c], m, 'accuracy'):.3f}/{mean([c], m, 'nll'):.2f}"  # noqa: E731
         body = [[m, *(cell(m, c) for c in config.crowds)] for m in methods]
@@ -137,9 +150,9 @@ def report(config: Config, tables) -> Report:
     return Report(text, figures)
 
 
-def _ours(table: pd.DataFrame, model: str, classes: list) -> pd.DataFrame:
+def _ours(table: pd.DataFrame, model: str, classes: list, kind="nominal") -> pd.DataFrame:
     """P(class) of every instance."""
-    found = crowdjax.fit(table, model, order=classes).instances.set_index("instance")
+    found = crowdjax.fit(table, model, classes=kind, order=classes).instances.set_index("instance")
     return pd.DataFrame({c: found[f"p_{c}"] for c in classes})
 
 

@@ -111,21 +111,20 @@ def judged(crowd: simulate.Simulation, pairs, config: IntegratedConfig, spread: 
         mass @ jax.nn.sigmoid(alpha * (1 + spread * points[:, None]) + sign * gamma) / mass.sum()
     )
     truths = np.concatenate([chance(1), chance(-1)])
-    found = {}
+    measured = {}
     for boundary in BOUNDARIES:
-        placed = integrated.place(boundary, fit.parameters.labelers, fit.counts)
-        answers = integrated.of_labelers(fit, config, placed, level=LEVEL)[:2]  # sensitivity, specificity
-        lower, upper = (np.concatenate([getattr(v, end) for v in answers]) for end in ("lower", "upper"))
-        share = integrated.share_of_positives(labels, fit, config, placed, level=LEVEL)
+        found = integrated.answer(labels, integrated.Plan(config, boundary, ()), fit=fit, level=LEVEL)
+        chances, share = found.labelers[:2], found.positives  # chances: sensitivity, specificity
+        lower, upper = (np.concatenate([getattr(v, end) for v in chances]) for end in ("lower", "upper"))
         tenths = np.bincount((TENTHS * ranks(lower, upper, truths)).astype(int), minlength=TENTHS) / len(truths)
-        found[boundary] = {
+        measured[boundary] = {
             **{f"tenth {k}": v for k, v in enumerate(tenths)},
             "labelers": float(((lower <= truths) & (truths <= upper)).mean()),
             "width of labelers": float((upper - lower).mean()),
             "positives": float(share.lower <= (crowd.truth > 0).mean() <= share.upper),
             "width of positives": share.upper - share.lower,
         }
-    return found
+    return measured
 
 
 def ranks(lower: np.ndarray, upper: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -17,7 +17,6 @@ import warnings
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -207,39 +206,38 @@ def posteriors(labels: Labels, draws: Draws, config: Config, name: str) -> dict[
 
 def probabilities(labels: Labels, method: str) -> np.ndarray:
     """P(z = +1) by the integrated model, or by what ``auto`` makes of the labels."""
-    return own(labels, method)[1]
+    return np.asarray(own(labels, method).instances.probability)
 
 
-def own(labels: Labels, method: str):
-    """(plan, probabilities, fit) of the integrated model, or of what ``auto`` makes of the labels."""
+def own(labels: Labels, method: str, **given) -> integrated.Answer:
+    """What the integrated model says, or what ``auto`` makes of the labels."""
     labels = jax.tree.map(np.asarray, labels)
     plan = integrated.plan(labels) if method == SUBJECT else integrated.Plan(IntegratedConfig(), "able", ())
-    fit = integrated.fit_jit(labels, plan.config)
-    boundary = integrated.place(plan.boundary, fit.parameters.labelers, fit.counts)
-    found = integrated.of_instances(labels, fit.parameters, plan.config, boundary)
-    return plan, np.asarray(found.probability), fit
+    return integrated.answer(labels, plan, **given)
 
 
 def with_gold(labels: Labels, truth, n: int, config: Config, name: str) -> list[dict]:
     """Rows of ``auto`` with n gold labels, of the same without their calibration, and of the same without gold, all on
     the instances that are not gold."""
-    plan, without, fit = own(labels, SUBJECT)
+    without = own(labels, SUBJECT)
     known = np.flatnonzero(~np.isnan(truth))
     rng = np.random.default_rng([config.seed, n])
-    usual = integrated.place(plan.boundary, fit.parameters.labelers, fit.counts)
-    positive = integrated.positives(labels, fit.parameters, plan.config, integrated.candidates(usual))
     draws = []
     for _ in range(config.n_gold_draws):
         chosen = rng.choice(known, min(n, len(known) // 2), replace=False)
-        p = integrated.of_gold(positive[chosen], truth[chosen])
-        boundary = integrated.informed(usual, jnp.log(p).sum(0))
-        calibration = integrated.calibrate(integrated.without_own(boundary, p))
-        raw = positive @ boundary.mass
+        gold = np.full(len(truth), -1, np.int8)
+        gold[chosen] = truth[chosen] > 0
+        found = own(dataclasses.replace(labels, gold=gold), SUBJECT, fit=without.fit)
+        raw = integrated.of_instances(labels, found.fit.parameters, found.plan.config, found.boundary)
         rest = truth.copy()
         rest[chosen] = np.nan
-        draws.append((np.asarray(integrated.calibrated(raw, calibration)), np.asarray(raw), rest))
+        draws.append((np.asarray(found.instances.probability), np.asarray(raw.probability), rest))
     calibrated, raw, rest = (np.stack(v) for v in zip(*draws, strict=True))
-    methods = {f"{SUBJECT} with gold": calibrated, f"{SUBJECT} with gold, not calibrated": raw, SUBJECT: without}
+    methods = {
+        f"{SUBJECT} with gold": calibrated,
+        f"{SUBJECT} with gold, not calibrated": raw,
+        SUBJECT: np.asarray(without.instances.probability),
+    }
     rows = [
         scored(method, np.broadcast_to(p, rest.shape), rest, set=name, condition=f"{n} gold")
         for method, p in methods.items()
@@ -249,15 +247,14 @@ def with_gold(labels: Labels, truth, n: int, config: Config, name: str) -> list[
 
 def with_score(labels: Labels, truth, score, name: str) -> list[dict]:
     """Rows of ``auto`` with the boundary by a score (NaN where an instance has none), and of the same without."""
-    plan, without, fit = own(labels, SUBJECT)
-    usual = integrated.place(plan.boundary, fit.parameters.labelers, fit.counts)
-    positive = integrated.positives(labels, fit.parameters, plan.config, integrated.candidates(usual))
-    has = ~np.isnan(score)
-    boundary = integrated.informed(
-        usual, integrated.score_log_likelihood(positive[has], integrated.normal_scores(score[has]))
-    )
-    methods = {f"{SUBJECT} with a score": np.asarray(positive @ boundary.mass), SUBJECT: without}
-    return sum((scored(m, p[None], truth, set=name, condition="score") for m, p in methods.items()), [])
+    without = own(labels, SUBJECT)
+    found = own(labels, SUBJECT, scores=score, fit=without.fit)
+    methods = {f"{SUBJECT} with a score": found, SUBJECT: without}
+    rows = [
+        scored(method, np.asarray(said.instances.probability)[None], truth, set=name, condition="score")
+        for method, said in methods.items()
+    ]
+    return sum(rows, [])
 
 
 def peer(labels: Labels, kind: str, seed: int) -> np.ndarray:

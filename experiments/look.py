@@ -54,16 +54,14 @@ def size(config: Config, name: str) -> Size:
 def run_cell(config: Config, name: str) -> Tables:
     found = []
     labels, _, _ = datasets.load(name, config.repeats)
-    plan = integrated.plan(labels)
-    fit = integrated.fit_jit(labels, plan.config)
-    boundary = integrated.place(plan.boundary, fit.parameters.labelers, fit.counts)
+    said = integrated.answer(labels, level=LEVEL)
     seen = integrated.look(
-        jax.random.key(config.seed), labels, fit.parameters, plan.config, replicates=config.replicates
+        jax.random.key(config.seed), labels, said.fit.parameters, said.plan.config, replicates=config.replicates
     )
     for check in seen.checks:
         values = {"observed": [check.observed], "expected": [check.expected], "p": [check.p]}
         found += rows(check.name, values, set=name)
-    kind = integrated.kinds(integrated.of_labelers(fit, plan.config, boundary, level=LEVEL).informedness)
+    kind = integrated.kinds(said.labelers.informedness)
     counts = {k: [np.count_nonzero(kind == k)] for k in KINDS}
     sides = [(s.side > 0).sum() for s in seen.schools[:1]] + [(s.side < 0).sum() for s in seen.schools[:1]]
     found += rows("labelers", counts | {"schools": [len(seen.schools)]}, set=name)

@@ -14,6 +14,9 @@ import crowdjax
 from crowdjax import api, factor, results
 
 W, I = 8, 30
+INFORMED = [f"informedness{end}" for end in ("", "_lower", "_upper")]
+CHANCES = [f"{name}{end}" for name in ("sensitivity", "specificity") for end in ("", "_lower", "_upper")]
+LABELERS = ["labeler", "n_labels", "accuracy", "lower", "upper", "kind", *INFORMED, *CHANCES]
 
 
 def simulated(seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
@@ -46,8 +49,9 @@ def probabilities(result) -> dict:
 
 
 def test_the_answers_are_tables_by_id(result):
-    assert list(result.instances) == ["instance", "probability", "label"]
-    assert list(result.labelers) == ["labeler", "n_labels", "sensitivity", "specificity", "accuracy"]
+    assert list(result.instances) == ["instance", "label", "confidence", "probability"]
+    assert list(result.labelers) == LABELERS
+    assert list(result.confusion) == ["labeler", "truth", "label", "probability", "lower", "upper"]
     assert result.instances["instance"].to_list() == sorted(TABLE["instance"].unique())
     assert (result.instances["label"].to_numpy() == TRUTH).mean() >= 0.9
     assert result.labelers["n_labels"].to_list() == [I] * W
@@ -179,8 +183,8 @@ def test_a_fit_continues_from_a_fit(result):
     further = crowdjax.fit(TABLE, start=result)
     assert further.record["objective"] == pytest.approx(result.record["objective"], rel=1e-5)
     assert further.record["n_iterations"] < result.record["n_iterations"]
-    with pytest.raises(crowdjax.InputError, match="start: a fit of other instances"):
-        crowdjax.fit(TABLE[TABLE["instance"] != "q00"], start=result)
+    fewer = crowdjax.fit(TABLE[TABLE["instance"] != "q00"], start=result)
+    assert fewer.record["n_iterations"] < result.record["n_iterations"]
     with pytest.raises(crowdjax.InputError, match="start: a fit of another model"):
         crowdjax.fit(TABLE, "glad", start=result)
 

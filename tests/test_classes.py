@@ -32,6 +32,7 @@ from crowdjax.cli import app
 from crowdjax.columns import word
 from crowdjax.labels import Labels
 from crowdjax.observation import vote_shares
+from crowdjax.observation.summaries import Summary
 from crowdjax.pieces import scan
 
 
@@ -435,11 +436,13 @@ def test_labelers_and_their_confusion_are_tables():
     assert (row["labeler"], row["truth"], row["label"]) == ("bob", "no", "unsure")
     assert (row["probability"], row["lower"]) == (mean[1, 0, 1], mean[1, 0, 1] - 0.1)
     share = np.array([0.5, np.nan])
-    people = labeler_table(ids, np.array([3, 4]), (share, share, share), (mean, mean, mean))
-    assert people.column_names == ["labeler", "n_labels", "accuracy", "lower", "upper"]
-    assert people["accuracy"].to_pylist() == [0.5, None]
+    flat, known = (share, share, share), (np.array([0.5, 0.9]), np.array([0.3, 0.7]), np.array([0.7, 1.0]))
+    people = labeler_table(ids, np.array([3, 4]), Summary(flat, (mean, mean, mean), flat))
+    assert people.column_names[:6] == ["labeler", "n_labels", "accuracy", "lower", "upper", "kind"]
+    assert people["accuracy"].to_pylist() == [0.5, None] and people["kind"].to_pylist() == ["ordinary", None]
     square = mean[:, :, :2]
-    people = labeler_table(ids, np.array([3, 4]), (share, share, share), (square, square, square))
+    people = labeler_table(ids, np.array([3, 4]), Summary(flat, (square, square, square), known))
+    assert people["kind"].to_pylist() == ["ordinary", "expert"]
     assert people["sensitivity"].to_pylist() == square[:, 1, 1].tolist()
     assert people["specificity_upper"].to_pylist() == square[:, 0, 0].tolist()
 

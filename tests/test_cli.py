@@ -61,10 +61,13 @@ def test_fit_and_predict_write_what_they_promise(here):
     columns = "crowdjax: columns of labels labels.csv: labeler=worker, instance=task, label=label\n"
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", columns)
     out = here / "deep" / "out"
-    assert sorted(os.listdir(out)) == ["fit.json", "fit.npz", "instances.parquet", "labelers.parquet"]
+    assert sorted(os.listdir(out)) == [
+        "confusion.parquet", "fit.json", "fit.npz", "instances.parquet", "labelers.parquet",
+    ]  # fmt: skip
     instances, labelers = pq.read_table(out / "instances.parquet"), pq.read_table(out / "labelers.parquet")
-    assert instances.column_names == ["instance", "probability", "label"]
-    assert labelers.column_names == ["labeler", "n_labels", "sensitivity", "specificity", "accuracy"]
+    assert instances.column_names == ["instance", "label", "confidence", "probability"]
+    assert labelers.column_names[:6] == ["labeler", "n_labels", "accuracy", "lower", "upper", "kind"]
+    assert {"sensitivity", "specificity_lower"} < set(labelers.column_names)
     assert labelers["labeler"].to_pylist() == ["000", "001", "002", "003", "004"]
     assert labelers["n_labels"].to_pylist() == [12] * 5
     truth = [int(q[1:]) % 2 == 0 for q in instances["instance"].to_pylist()]

@@ -41,10 +41,10 @@ def reason(result, words: str) -> bool:
 
 
 def test_the_answers_are_tables_by_id(result):
-    assert list(result.instances) == ["instance", "probability", "label", "depends"]
-    ends, measures = ("", "_lower", "_upper"), ("sensitivity", "specificity", "informedness")
-    intervals = [f"{name}{end}" for name in measures for end in ends]
-    assert list(result.labelers) == ["labeler", "n_labels", *intervals, "accuracy", "kind"]
+    assert list(result.instances) == ["instance", "label", "confidence", "probability", "depends"]
+    measures = ("informedness", "sensitivity", "specificity")
+    intervals = [f"{name}{end}" for name in measures for end in ("", "_lower", "_upper")]
+    assert list(result.labelers) == ["labeler", "n_labels", "accuracy", "lower", "upper", "kind", *intervals]
     assert (result.instances["label"].to_numpy() == TRUTH["label"]).mean() >= 0.9
     lower, mean, upper = (result.labelers[f"sensitivity{e}"].to_numpy() for e in ("_lower", "", "_upper"))
     assert (lower < mean).all() and (mean < upper).all()

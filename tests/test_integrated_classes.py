@@ -11,8 +11,9 @@ from scipy.stats import norm
 from crowdjax import integrated
 from crowdjax.integrated.classes import looks_ordered, pooled
 from crowdjax.integrated.nominal import SPREAD, basis, inverse, nominal, spread
+from crowdjax.integrated.pool import Pool
 from crowdjax.labels import InputError, Labels
-from crowdjax.observation import Solver, fit_jit, labeler_summary, table_pass, vote_shares
+from crowdjax.observation import DawidSkene, Solver, fit_jit, labeler_summary, table_pass, vote_shares
 
 FORMS = ("free", "skill", "ordinal", "exchangeable")
 
@@ -57,7 +58,7 @@ def dense(model, labels, params):
     """The evidence, from the formulas, label by label."""
     p = {name: np.asarray(v, np.float64) for name, v in params.items()}
     k, d = labels.n_classes, model.y.shape[1]
-    log_pi = log_softmax(p["exponent"] * p["shares"])
+    log_pi = log_softmax(p["exponent"] * p["classes"])
     h = np.tile(np.log(np.asarray(model.given, np.float64) @ np.exp(log_pi)), (labels.n_instances, 1))
     y, b = np.asarray(model.y, np.float64), basis(k)
     for i, j, label in zip(labels.labeler, labels.instance, labels.label, strict=True):
@@ -229,6 +230,17 @@ def test_a_pool_is_the_sum_of_its_parts_and_keeps_gold():
     found = pooled(labels, p, 0.2)
     np.testing.assert_allclose(found[3:], expected[3:])
     np.testing.assert_allclose(found[:3], p[:3])
+
+
+def test_members_of_a_pool_are_fitted_as_if_alone():
+    labels = as_labels(*crowd(16, n_items=120)[1:])
+    members, solver = (nominal(3), DawidSkene()), Solver(rtol=0.0, max_steps=150)
+    pool = fit_jit(labels, Pool(members, votes=0.0), None, solver)
+    alone = [fit_jit(labels, member, None, solver) for member in members]
+    np.testing.assert_allclose(pool.posterior, 0.75 * alone[0].posterior + 0.25 * alone[1].posterior, atol=5e-3)
+    assert abs(float(pool.objective - sum(fit.objective for fit in alone))) < 0.05
+    with pytest.raises(InputError, match="lbfgs needs a model of one table"):
+        fit_jit(labels, Pool(members), None, Solver(method="lbfgs"))
 
 
 def test_inverses_are_numpys():

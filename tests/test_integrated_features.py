@@ -15,6 +15,7 @@ from scipy.stats import norm
 
 import crowdjax
 from crowdjax import integrated_api, io
+from crowdjax.facade.fit import read_features, taken
 from crowdjax.integrated import (
     Features,
     IntegratedConfig,
@@ -265,6 +266,7 @@ def test_features_of_instances_that_are_all_alike_are_left_out():
     index = LabelIndex(np.arange(3), np.arange(3))
     tables = {f"{side}_features": {side: [0, 1, 2], "f": [0.0, 1.0, 2.0]} for side in ("labeler", "instance")}
     given = io.open_tables(None, **tables)[1]
-    found, scaling, said = integrated_api._features(IntegratedConfig(spread=0.0), index, given)
-    assert found.instance is None and list(scaling) == ["labeler"]
+    left_out = integrated_api.unused(IntegratedConfig(spread=0.0))
+    found, scaling, said = taken(read_features(index, given), left_out)
+    assert list(found) == list(scaling) == ["labeler"]
     assert said == ["The instance features were left out: all instances are equally clear."]

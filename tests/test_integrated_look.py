@@ -200,5 +200,7 @@ def test_the_facade_refuses_what_is_not_of_the_fit(table):
         crowdjax.look(result, other)
     with pytest.raises(InputError, match="replicates: got 5"):
         crowdjax.look(result, table, replicates=5)
-    with pytest.raises(InputError, match="got a fit of dawid-skene"):
-        crowdjax.look(crowdjax.fit(table, "dawid-skene"), table)
+    with pytest.raises(InputError, match="look: got "):
+        crowdjax.look(table, table)
+    with pytest.raises(InputError, match="instance features: given, but the fit used none"):
+        crowdjax.look(result, table, instance_features={"instance": table["instance"], "f": table["instance"]})

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
+import pytest
 
-from experiments.leaderboard import MEASURES, Config, by_group, in_pairs, report, summary
+import crowdjax
+from conftest import ROOT
+from experiments.leaderboard import MEASURES, SUBJECT, Config, by_group, in_pairs, own, report, summary
 from experiments.tables import scored
 
 SETS = ["ducks", "hcb", "trec2011"]
@@ -52,3 +57,34 @@ def test_a_report_has_a_part_and_a_figure_for_real_sets_and_for_crowds():
     # Of one of the two draws one instance of three is a tie and no longer wrong.
     np.testing.assert_allclose(drawn["auto"], [1 / 12])
     assert np.isnan({line.get_label(): line.get_xdata() for line in crowds[1].lines}["GLAD"][0])
+
+
+def committed(measure: str, name: str) -> float:
+    """``auto``'s measure on a real set, all labels, in the committed summary."""
+    text = (ROOT / "docs" / "results" / "leaderboard" / "SUMMARY.md").read_text(encoding="utf-8")
+    table = text.partition(f"**{measure}**")[2].partition("\n\n")[2].split("\n\n")[0].splitlines()
+    cells = lambda line: [cell.strip() for cell in line.strip("|").split("|")]  # noqa: E731
+    row = next(cells(line) for line in table if line.startswith(f"| {name} |"))
+    return float(row[cells(table[0]).index("auto")])
+
+
+@pytest.mark.parametrize("name", ["bluebirds", "duchenne"])
+def test_users_get_the_numbers_of_the_committed_leaderboard(real_set, name):
+    labels, truth, *_ = real_set(name)
+    table = {"labeler": labels.labeler, "instance": labels.instance, "label": labels.label}
+    found = crowdjax.fit(table, "auto").instances["probability"]
+    for measure, metric in {"accuracy": "accuracy", "NLL": "nll"}.items():
+        mine = next(row["value"] for row in scored("auto", found[None], truth) if row["metric"] == metric)
+        assert mine == pytest.approx(committed(measure, name), abs=6e-4)
+
+
+def test_users_get_with_gold_what_the_leaderboard_measures(real_set):
+    labels, truth, *_ = real_set("bluebirds")
+    chosen = np.arange(0, labels.n_instances, 9)
+    gold = np.full(labels.n_instances, -1, np.int8)
+    gold[chosen] = truth[chosen] > 0
+    measured = own(dataclasses.replace(labels, gold=gold), SUBJECT)
+    table = {"labeler": labels.labeler, "instance": labels.instance, "label": labels.label}
+    found = crowdjax.fit(table, "auto", gold={"instance": chosen, "label": gold[chosen]})
+    assert measured.plan.boundary == found.record["boundary"]["choice"] == "gold"
+    np.testing.assert_allclose(found.instances["probability"], measured.instances.probability, atol=1e-6)

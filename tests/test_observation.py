@@ -33,7 +33,7 @@ TABULAR = {
     "class-skill": ClassSkill(),
     "dawid-skene": DawidSkene(),
     "dawid-skene, 4/1": DawidSkene(pooling=(4.0, 1.0), class_prior=(0.2, 0.3, 0.5)),
-    "dawid-skene, no pooling": DawidSkene(pooling=None, strength=0.0),
+    "dawid-skene, no pooling": DawidSkene(pooling=None, class_prior="free"),
     "graded": Graded(),
 }
 LEARNED = ["one-coin", "biased-coin", "dawid-skene"]

@@ -307,7 +307,7 @@ class DawidSkene(Likelihood):
         return errors
 
     def _model(self, classes):
-        return nominal.DawidSkene(pooling=(HARDLY, HARDLY), strength=0.0)
+        return nominal.DawidSkene(pooling=(HARDLY, HARDLY), class_prior="free")
 
     def _settings(self):
         return _api_settings(self, "dawid-skene", "learn")
@@ -348,7 +348,7 @@ class OneCoinDawidSkene(Likelihood):
     tol: float = 1e-6
 
     def _model(self, classes):
-        return nominal.OneCoin(skill=(1.0, 2.0), population="fixed", strength=0.0)
+        return nominal.OneCoin(skill=(1.0, 2.0), population="fixed", class_prior="free")
 
     def _settings(self):
         return _api_settings(self, "one-coin", "learn")

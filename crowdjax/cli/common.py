@@ -369,7 +369,8 @@ def finish(result, out: Path, progress: Progress | None = None) -> None:
     log = logs.recorded()
     if log:
         results.add_file(out, "log.jsonl", log)
-    if progress is not None and progress.stopped and not result.record.get("converged", True):
+    ended = result.record.get("converged", not result.record.get("stopped", False))
+    if progress is not None and progress.stopped and not ended:
         raise typer.Exit(fail(f"stopped before the fit converged; what it has is in {out}", 1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,12 @@ from crowdjax.cli.common import (
 )
 from crowdjax.cli.progress import progress_bar
 
+Repeats = Annotated[
+    str, typer.Option(metavar="WORD", rich_help_panel=TABLES, help="Repeated judgements: count, first, last, mean")
+]
+Devices = Annotated[
+    int | None, typer.Option(metavar="N", rich_help_panel=MODEL, min=1, help="Devices or cores; default: all that pay")
+]
 MODELS = "majority, one-coin, biased-coin, dawid-skene, glad, factor, graded, integrated or auto"
 
 
@@ -59,10 +66,7 @@ def fit(
         str | None,
         typer.Option(metavar="P", rich_help_panel=MODEL, help="P(positive), or P,P,...; learn, uniform or logistic"),
     ] = None,
-    repeats: Annotated[
-        str,
-        typer.Option(metavar="WORD", rich_help_panel=TABLES, help="Repeated judgements: count, first, last, mean"),
-    ] = "count",
+    repeats: Repeats = "count",
     solver: Annotated[
         str | None,
         typer.Option(metavar="NAME", rich_help_panel=MODEL, help="em, lbfgs, em-cg or em-bound; default auto"),
@@ -89,10 +93,7 @@ def fit(
         int | None,
         typer.Option(metavar="N", rich_help_panel=MODEL, help="Labels in memory at a time; LABELS may be larger"),
     ] = None,
-    devices: Annotated[
-        int | None,
-        typer.Option(metavar="N", rich_help_panel=MODEL, min=1, help="Devices or cores; default: all that pay"),
-    ] = None,
+    devices: Devices = None,
     boundary: Annotated[
         str | None,
         typer.Option(
@@ -140,11 +141,14 @@ def fit(
 
 
 def predict(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that crowdjax fit wrote")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that crowdjax fit or context wrote")],
     labels: LabelsArgument,
     out: Out,
     labeler_features: LabelerFeatures = None,
     instance_features: InstanceFeatures = None,
+    scores: Annotated[
+        str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Of a contextual fit: instance, score")
+    ] = None,
     columns: Columns = None,
     form: From = None,
     missing: Missing = None,
@@ -155,22 +159,19 @@ def predict(
     Example: crowdjax predict result new.csv --out answers
     """
     with errors():
-        results, api = library()
+        results, _ = library()
         refuse_own(folder, out)
         results.check_out(out)
+        tables = dict(labeler_features=labeler_features, instance_features=instance_features, scores=scores)
         with progress_bar():
-            result = api.load(folder).predict(
-                labels,
-                labeler_features=labeler_features,
-                instance_features=instance_features,
-                **reading_of(columns, form, missing, no_header),
-            )
+            fitted = _fitted(folder)
+            result = fitted.predict(labels, **_used(fitted, tables), **reading_of(columns, form, missing, no_header))
         result.save(out)
         finish(result, out)
 
 
 def look(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A fit of the model integrated or auto")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A fit")],
     labels: LabelsArgument,
     out: Out,
     instance_features: InstanceFeatures = None,
@@ -187,7 +188,7 @@ def look(
     Example: crowdjax look result labels.csv --out seen
     """
     with errors():
-        results, api = library()
+        results, _ = library()
         from crowdjax import look_api
 
         refuse_own(folder, out)
@@ -195,7 +196,7 @@ def look(
         settings = dict(instance_features=instance_features, replicates=replicates, seed=seed)
         reading = reading_of(columns, form, missing, no_header)
         with progress_bar():
-            result = look_api.look(api.load(folder), labels, **settings, **reading)
+            result = look_api.look(_fitted(folder), labels, **settings, **reading)
         result.save(out, report=report)
         finish(result, out)
 
@@ -244,6 +245,8 @@ def context(
         int | None,
         typer.Option(metavar="N", rich_help_panel=FITTING, help="Posterior draws, of each chain; default 500"),
     ] = None,
+    repeats: Repeats = "count",
+    devices: Devices = None,
     seed: Annotated[
         int,
         typer.Option(metavar="N", rich_help_panel=FITTING, min=0, max=2**32 - 1, help="Draws chains and samples"),
@@ -255,16 +258,16 @@ def context(
     positive: Positive = None,
     report: Report = False,
 ) -> None:
-    """Fit prevalence and accuracy as functions of a score; write tables, figures and the fit to a folder.
+    """Fit prevalence and accuracy as functions of a score; write them to a folder.
 
     Example: crowdjax context labels.csv --scores scores.csv --out result
     """
     with errors():
-        results, _ = library()
+        results, _ = library(devices)
         from crowdjax import context_api
 
         results.check_out(out)
-        with progress_bar(keeps=False) as progress:
+        with progress_bar() as progress:
             result = context_api.context(
                 labels,
                 scores,
@@ -281,11 +284,39 @@ def context(
                 draws=draws,
                 seed=seed,
                 positive=positive,
+                repeats=repeats,
+                devices=devices,
                 **reading_of(columns, form, missing, no_header, score_columns),
                 progress=progress,
             )
         result.save(out, report=report)
-        finish(result, out)
+        finish(result, out, progress)
+
+
+def _fitted(folder: Path):
+    """The fit in a folder, whatever its model."""
+    from crowdjax import loading
+    from crowdjax.labels import InputError
+
+    found = loading.load(folder)
+    if not hasattr(found, "predict"):
+        raise InputError(f"{folder}: answers of a fit; allowed: the folder of the fit")
+    return found
+
+
+def _used(fitted, tables: dict[str, str | None]) -> dict[str, str]:
+    """The tables that were given, refused where the fit has no use for them or needs others."""
+    from crowdjax.labels import InputError
+
+    given = {name: table for name, table in tables.items() if table is not None}
+    taken = inspect.signature(fitted.predict).parameters
+    for name in given:
+        if name not in taken:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option}: given with a fit of {fitted.record['model']}, which has no use for them")
+    if "scores" in taken and "scores" not in given:
+        raise InputError("scores: none given with a fit of the contextual model; a table of them is needed (--scores)")
+    return given
 
 
 def _refuse_with_minibatch(tables: dict[str, str | None]) -> None:

@@ -23,15 +23,18 @@ from crowdjax.contextual.estimands import (
     population_prevalence,
     prevalence_draws,
     sampling_weights,
+    with_labelers,
 )
 from crowdjax.contextual.functions import GP, Function
 from crowdjax.contextual.inference import ContextualFit, Inference, fit, load, save
 from crowdjax.contextual.model import PRESETS, ContextualConfig, Curves, model, prepare_data
+from crowdjax.contextual.observation import Contextual
 
 __all__ = [
     "GP",
     "PRESETS",
     "Band",
+    "Contextual",
     "ContextualConfig",
     "ContextualFit",
     "Curves",
@@ -60,4 +63,5 @@ __all__ = [
     "prevalence_draws",
     "sampling_weights",
     "save",
+    "with_labelers",
 ]

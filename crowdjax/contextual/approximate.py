@@ -118,18 +118,19 @@ def ascend(
     n_steps: int,
     n_particles: int,
     n_batch: int,
-    report: Progress,
+    ask: Progress,
 ) -> tuple[Coordinates, Float[np.ndarray, " T"]]:
     """SVI from q: (the coordinates at the end, the ELBO's estimate before each step).
 
     Step t moves λ and H by 2 / (t + 3) of the way to their means over q: all steps then weigh about alike at the end,
-    early ones less.
+    early ones less. Where ``ask`` says so it ends there.
     """
-    n_blocks, n_batch = data.labels.n_blocks, min(n_batch, data.labels.n_blocks)
+    n_blocks, n_batch = data.n_blocks, min(n_batch, data.n_blocks)
     point, trace = q.labels.point, []
     slope, precision = (np.asarray(v, np.float64) for v in q.labels[1:])
     for step in range(n_steps):
-        report("svi", step, n_steps, objective=trace[-1] if trace else None)
+        if ask("svi", step, n_steps, **({"objective": trace[-1]} if trace else {})) and step:
+            return q, np.array(trace)
         which, noise = jax.random.split(jax.random.fold_in(key, step))
         batch = data
         if n_batch < n_blocks:
@@ -142,7 +143,7 @@ def ascend(
         precision = positive((1 - rate) * precision + rate * np.asarray(mean_precision, np.float64))
         labels = Quadratic(point, jnp.asarray(slope, point.dtype), jnp.asarray(precision, point.dtype))
         q = Coordinates(labels, *scales(config, data, labels, q.centre))
-    report("svi", n_steps, n_steps, objective=trace[-1])
+    ask("svi", n_steps, n_steps, objective=trace[-1])
     return q, np.array(trace)
 
 

@@ -179,14 +179,14 @@ def find_coordinates(
     if len(stages) == 2 and stages[0] is data:
         stages = [data]
     if start is None:
-        q = quadratic(config, stages[0], theta, w, data.labels.n_blocks / stages[0].labels.n_blocks)
+        q = quadratic(config, stages[0], theta, w, data.n_blocks / stages[0].n_blocks)
         chol = _given(config, data, q, theta).chol
     else:
         theta, q = start.centre, start.labels
         w, chol, _ = _given(config, data, q, theta)
     trace, code, value = [], optimize.CONVERGED, None
     for stage, part in enumerate(stages):
-        factor = data.labels.n_blocks / part.labels.n_blocks
+        factor = data.n_blocks / part.n_blocks
         for turn in range(ROUNDS):
             objective = None if value is None else -float(value)
             report("mode", stage * ROUNDS + turn, len(stages) * ROUNDS, objective=objective)
@@ -210,8 +210,8 @@ STILL = 0.1  # posterior standard deviations of θ
 
 def some_blocks(data: Data, n_labels: float) -> tuple[Data, float]:
     """Evenly spaced blocks with about so many labels, and what their evidence counts for."""
-    n_blocks = data.labels.n_blocks
-    n = int(np.clip(np.ceil(n_labels * n_blocks / data.labels.label.shape[0]), 1, n_blocks))
+    n_blocks = data.n_blocks
+    n = int(np.clip(np.ceil(n_labels * data.labels.n_blocks / data.labels.label.shape[0]), 1, n_blocks))
     if n == n_blocks:
         return data, 1.0
     index = np.linspace(0, n_blocks - 1, n).round().astype(np.int32)

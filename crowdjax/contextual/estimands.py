@@ -10,18 +10,30 @@ on the score alone is ignorable given the score, so weights enter here and not i
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from crowdjax import likelihood
 from crowdjax.contextual.functions import Basis
 from crowdjax.contextual.inference import ContextualFit, crowd_curves
-from crowdjax.contextual.model import Curves, coefficients, curves, prepare_data, prevalence, tables, triples
+from crowdjax.contextual.model import (
+    Curves,
+    coefficients,
+    curves,
+    on_devices,
+    prepare_data,
+    prevalence,
+    tables,
+    triples,
+)
 from crowdjax.labels import LabelError, Labels
 
 
@@ -162,32 +174,66 @@ def _some(fit: ContextualFit, n: int):
     return {name: values[::step] for name, values in fit.draws.items()}
 
 
-def item_posteriors(fit: ContextualFit, labels: Labels, scores, n_draws: int = 200) -> Float[np.ndarray, " I"]:
+def item_posteriors(
+    fit: ContextualFit, labels: Labels, scores, n_draws: int = 200, *, mesh: Mesh | None = None
+) -> Float[np.ndarray, " I"]:
     """P(z_j = +1 | all labels): each draw's posterior of the instance given its labels, averaged over draws.
 
     Args:
         labels: of the fit, or new ones of the same labelers; gold labels give 0 or 1.
         scores: of their instances, shape [I] or [I, C].
         n_draws: how many draws to average.
+        mesh: devices, as in ``fit``.
 
     Example:
         >>> p = item_posteriors(found, labels, scores)
         >>> p.shape, bool(((p > 0.5) == (np.bincount(labels.instance, labels.sign) > 0)).mean() > 0.9)
         ((60,), True)
     """
-    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None)
+    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None, mesh)
     return np.asarray(_mean_posterior(fit.config, data, _some(fit, n_draws)))
 
 
-def _log_likelihoods(config, data, draw):
-    """(ℓ⁺, ℓ⁻, logit π) of every instance."""
+def _of_instances(what, config, data, draw):
+    """``what(ℓ⁺, ℓ⁻, logit π, gold)`` of every instance."""
+
+    def of_part(part, c):
+        s, gamma, prior = triples(config, part, c, tables(config, part.basis, c))
+        return what(*likelihood.instance_log_likelihood(part.labels, s, gamma), prior, part.labels.gold)
+
     c = coefficients(config, data.basis, data.labeler_basis, draw)
-    s, gamma, prior = triples(config, data, c, tables(config, data.basis, c))
-    return *likelihood.instance_log_likelihood(data.labels, s, gamma), prior
+    return on_devices(of_part, data, c)[: data.labels.n_instances]
 
 
-def _posterior(config, data, draw):
-    return likelihood.posterior(*_log_likelihoods(config, data, draw), data.labels.gold)
+_posterior = partial(_of_instances, likelihood.posterior)
+
+
+def with_labelers(fit: ContextualFit, known: Int[np.ndarray, " W"], key: PRNGKeyArray) -> ContextualFit:
+    """The fit of other labelers: those of the fit in another order, and some whom it has not met.
+
+    A labeler who is new is drawn from the crowd's distribution, in every posterior draw anew: e ~ N(0, τ²), and d the
+    same.
+
+    Args:
+        known: the row of each labeler in the fit, -1 for one who is new.
+        key: draws the new ones.
+
+    Example: labels of two who are new say less than those of two who are known
+        >>> other = with_labelers(found, np.array([2, -1]), jax.random.key(0))
+        >>> other.labels_per_labeler.tolist()
+        [60.0, 0.0]
+    """
+    draws, new = dict(fit.draws), known < 0
+    if fit.config.labelers != "global":
+        draws["labeler_mean"] = draws["labeler_offset"].mean(-1)
+        for axis, name in ((2, "labeler_offset"), (3, "labeler_weights")):
+            if name in draws:
+                rows = draws[name].take(np.maximum(known, 0), axis)
+                fresh = jax.random.normal(jax.random.fold_in(key, axis), rows.shape, rows.dtype)
+                mask = new.reshape((-1,) + (1,) * (rows.ndim - axis - 1))
+                draws[name] = np.where(mask, np.asarray(fresh), rows)
+    counts = np.where(new, 0, fit.labels_per_labeler[np.maximum(known, 0)])
+    return dataclasses.replace(fit, draws=draws, labels_per_labeler=counts)
 
 
 def log_likelihood_draws(fit: ContextualFit, labels: Labels, scores) -> Float[np.ndarray, "S I"]:
@@ -207,10 +253,7 @@ def log_likelihood_draws(fit: ContextualFit, labels: Labels, scores) -> Float[np
 
 @eqx.filter_jit
 def _evidence(config, data, draws):
-    def one(draw):
-        return likelihood.instance_evidence(*_log_likelihoods(config, data, draw), data.labels.gold)
-
-    return jax.lax.map(one, draws)
+    return jax.lax.map(partial(_of_instances, likelihood.instance_evidence, config, data), draws)
 
 
 @eqx.filter_jit
@@ -296,6 +339,7 @@ def item_prevalence(
     *,
     n_draws: int = 500,
     level: float = 0.95,
+    mesh: Mesh | None = None,
 ) -> Band:
     """The same from the labelled instances' own truths: Σ ω z / Σ ω, z drawn from each draw's item posteriors, with the
     sample reweighted by a Bayesian bootstrap. Leans less on the prevalence function, and is noisier where positives are
@@ -304,6 +348,7 @@ def item_prevalence(
     Args:
         labels, scores: of the labelled instances, shape [I] or [I, C].
         weights: their sampling weights, shape [I]; default: one each.
+        mesh: devices, as in ``fit``.
 
     Example:
         >>> band = item_prevalence(found, labels, scores, jax.random.key(0))
@@ -311,7 +356,7 @@ def item_prevalence(
         True
     """
     weights = check_weights(weights, labels.n_instances)
-    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None)
+    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None, mesh)
     draws = np.asarray(
         _drawn_prevalence(fit.config, data, _some(fit, n_draws), jnp.asarray(weights / weights.sum()), key)
     )

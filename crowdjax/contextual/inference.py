@@ -24,6 +24,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from crowdjax import disk, optimize, watch
@@ -155,6 +156,7 @@ def fit(
     *,
     scale: Scale | None = None,
     start: ContextualFit | None = None,
+    mesh: Mesh | None = None,
     progress: watch.Progress | None = None,
 ) -> ContextualFit:
     """Fits the contextual model.
@@ -166,11 +168,14 @@ def fit(
         scale: from scores to the context; by default the identity mapped to [-1, 1].
         start: a fit of the same model to continue: NUTS goes on with its chains, without warm-up, and the result holds
             all draws; SVI and Laplace start where it ended.
-        progress: told how far it is, between compiled blocks of work (``crowdjax.watch.Progress``).
+        mesh: devices that share the blocks of labels and add up what they find; by default one. Labels of one block
+            stay on one.
+        progress: told how far it is, between compiled blocks of work (``crowdjax.watch.Progress``). Where it answers
+            true, NUTS ends with the draws it has and SVI with the quadratic it has.
 
     Raises:
         LabelError: scores missing, not finite or constant; ``start`` is of another model.
-        KeyboardInterrupt: ``progress`` asked to stop.
+        KeyboardInterrupt: ``progress`` asked to stop before there was anything to return.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -184,13 +189,12 @@ def fit(
     """
     scale = scale or (start.scale if start else Scale.learn(scores))
     x = scale(scores)
-    data = jax.device_put(prepare_data(config, labels, x, start.anchors or None if start else None))
+    data = jax.device_put(prepare_data(config, labels, x, start.anchors or None if start else None, mesh))
     if start and (start.config != config or start.unconstrained.shape[-1] != size_of(config, data)):
         raise LabelError(
             "start: a fit of another model or of other labelers; allowed: one of the same config and labelers"
         )
-    report = watch.or_interrupt(progress)
-    draws, coordinates, sampler, diagnostics, trace = _infer(config, data, inference, key, start, report)
+    draws, coordinates, sampler, diagnostics, trace = _infer(config, data, inference, key, start, progress)
     sites = _values(config, data, jnp.asarray(draws.reshape(-1, draws.shape[-1])))
     result = ContextualFit(
         config=config,
@@ -219,8 +223,16 @@ def representatives(x: Float[np.ndarray, "I C"], size: int = 64) -> Float[np.nda
     return x[order[((np.arange(size) + 0.5) / size * len(x)).astype(int)]]
 
 
-def _infer(config, data: Data, inference: Inference, key, start: ContextualFit | None, report):
+NOTHING = {
+    "nuts": "stopped before the first draws after warm-up, so there is nothing to return",
+    "svi": "stopped in the search for the mode or while drawing, so there is nothing to return",
+    "laplace": "stopped: laplace has nothing to return before its end; nuts has draws, svi a quadratic",
+}
+
+
+def _infer(config, data: Data, inference: Inference, key, start: ContextualFit | None, progress):
     """(draws [chains, S, P], coordinates, where the sampler stands, diagnostics, trace)."""
+    report, ask = watch.or_interrupt(progress, NOTHING[inference.method]), progress or watch.silent
     goes_on = start is not None and inference.method == "nuts" and start.inference.method == "nuts"
     coordinates, trace = start and jax.tree.map(jnp.asarray, start.coordinates), np.zeros(0)
     diagnostics = {"mode_code": optimize.CONVERGED}
@@ -228,12 +240,14 @@ def _infer(config, data: Data, inference: Inference, key, start: ContextualFit |
         found = find_coordinates(config, data, inference.max_steps, report, coordinates)
         coordinates, trace, diagnostics["mode_code"] = found.coordinates, found.trace, found.code
     if inference.method == "nuts":
-        draws, sampler, more = _nuts(config, data, inference, coordinates, key, start if goes_on else None, report)
+        draws, sampler, more = _nuts(config, data, inference, coordinates, key, start if goes_on else None, ask)
         return draws, coordinates, sampler, diagnostics | more, trace
     if inference.method == "svi":
         coordinates, trace = approximate.ascend(
-            config, data, coordinates, key, inference.n_steps, inference.n_particles, inference.n_batch, report
+            config, data, coordinates, key, inference.n_steps, inference.n_particles, inference.n_batch, ask
         )
+        if len(trace) < inference.n_steps:
+            diagnostics["stopped"], report = len(trace), watch.silent
     found, again = jax.random.split(jax.random.fold_in(key, 1))
     draws, smoothed, khat_scales = approximate.draw(config, data, coordinates, inference.n_draws, found, report)
     weights = np.exp(smoothed.log_weights)
@@ -243,7 +257,7 @@ def _infer(config, data: Data, inference: Inference, key, start: ContextualFit |
     return draws[None], coordinates, {}, diagnostics, trace
 
 
-def _nuts(config, data, inference: Inference, coordinates, key, earlier: ContextualFit | None, report):
+def _nuts(config, data, inference: Inference, coordinates, key, earlier: ContextualFit | None, ask):
     """(draws, where the sampler stands, diagnostics), of all draws where chains go on."""
     i = inference
     settings = nuts.Settings(i.n_warmup, i.n_draws, i.n_chains, i.n_thin, i.target_accept, i.max_depth)
@@ -252,7 +266,11 @@ def _nuts(config, data, inference: Inference, coordinates, key, earlier: Context
     else:
         at = Affine(*(jnp.asarray(earlier.sampler[name]) for name in Affine._fields))
         sampler = nuts.Sampler(*(earlier.sampler[name] for name in nuts.Sampler._fields))
-    draws, sampler, diagnostics = nuts.sample(config, data, at, settings, key, report, sampler)
+    draws, sampler, diagnostics = nuts.sample(config, data, at, settings, key, ask, sampler)
+    if not draws.shape[1]:
+        raise KeyboardInterrupt(NOTHING["nuts"])
+    if draws.shape[1] < i.n_draws:
+        diagnostics["stopped"] = draws.shape[1]
     if earlier is not None:
         diagnostics["divergences"] += int(earlier.diagnostics["divergences"])
         draws = np.concatenate([earlier.unconstrained, draws], 1)
@@ -299,6 +317,11 @@ def _informed(fit: ContextualFit) -> dict[str, float]:
 def _warnings(fit: ContextualFit, labels: Labels) -> tuple[str, ...]:
     """Sentences, each with what is wrong and what to do."""
     d, config, out = fit.diagnostics, fit.config, []
+    if "stopped" in d:
+        asked, what = (
+            (i.n_draws, "draws of each chain") if (i := fit.inference).method == "nuts" else (i.n_steps, "steps")
+        )
+        out.append(f"stopped after {d['stopped']:.0f} of {asked} {what}; start=, with the same labels, goes on")
     if fit.inference.method == "nuts":
         if d["divergences"]:
             out.append(

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import equinox as eqx
@@ -26,6 +27,8 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from crowdjax import likelihood
@@ -34,6 +37,7 @@ from crowdjax.contextual.functions import (
     Basis,
     Family,
     Function,
+    Knots,
     evaluate,
     look_up,
     prepare,
@@ -115,12 +119,19 @@ class Data(eqx.Module):
     """What the model is conditioned on: the labels and the context of every instance, prepared.
 
     The bases have a row for every instance slot of the labels' layout (n_blocks × block_instances); slots beyond
-    n_instances hold no labels and add nothing to the evidence.
+    n_instances hold no labels and add nothing to the evidence. On a mesh the labels' blocks are shared out over its
+    devices, with empty blocks at the end where they do not divide.
     """
 
     labels: Labels
     basis: Basis
     labeler_basis: Basis | None
+    mesh: Mesh | None = eqx.field(static=True, default=None)
+
+    @property
+    def n_blocks(self) -> int:
+        """How many blocks hold instances."""
+        return -(-self.labels.n_instances // self.labels.block_instances)
 
 
 def bases(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors=None) -> tuple[Basis, Basis | None]:
@@ -129,12 +140,15 @@ def bases(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors=None) -
     return prepare(config.gp, x, increasing=config.increasing, anchors=anchors), own
 
 
-def prepare_data(config: ContextualConfig, labels: Labels, x: Float[np.ndarray, "I C"], anchors=None) -> Data:
+def prepare_data(
+    config: ContextualConfig, labels: Labels, x: Float[np.ndarray, "I C"], anchors=None, mesh: Mesh | None = None
+) -> Data:
     """Puts labels and context together (host side).
 
     Args:
         labels: of I instances.
         x: the context in [-1, 1], one row per instance.
+        mesh: devices to share the blocks of labels; None: the first. There are no more of them than blocks.
 
     Raises:
         LabelError: the numbers of instances differ.
@@ -145,9 +159,53 @@ def prepare_data(config: ContextualConfig, labels: Labels, x: Float[np.ndarray, 
     """
     if len(x) != labels.n_instances:
         raise LabelError(f"score: {len(x)} rows for {labels.n_instances} instances; allowed: one each")
+    if mesh is not None and min(mesh.size, labels.n_blocks) == 1:
+        mesh = None
+    if mesh is not None:
+        mesh = Mesh(mesh.devices.ravel()[: labels.n_blocks], mesh.axis_names)
+        labels = _filled(labels, mesh.size)
     padding = labels.n_blocks * labels.block_instances - len(x)
     x = np.r_[x, np.repeat(x[:1], padding, axis=0)]
-    return Data(labels, *bases(config, x, anchors))
+    data = Data(labels, *bases(config, x, anchors), mesh)
+    if mesh is None:
+        return data
+    places = jax.tree.map(lambda spec: NamedSharding(mesh, spec), _specs(data), is_leaf=lambda v: isinstance(v, P))
+    return jax.device_put(data, places)
+
+
+def _filled(labels: Labels, n: int) -> Labels:
+    """The labels with empty blocks at the end, so that n devices have as many each; gold of every slot."""
+    size, width = labels.block_instances, labels.label.shape[0] // labels.n_blocks
+    more = -labels.n_blocks % n
+    n_blocks = labels.n_blocks + more
+
+    def fill(values, by, length):
+        return None if values is None else np.r_[values, np.full(length - len(values), by, values.dtype)]
+
+    last = (np.arange(labels.n_blocks, n_blocks, dtype=np.int32) + 1) * size - 1
+    return dataclasses.replace(
+        labels,
+        labeler=fill(labels.labeler, 0, n_blocks * width),
+        instance=np.r_[labels.instance, np.repeat(last, width)],
+        label=fill(labels.label, -1, n_blocks * width),
+        weight=fill(labels.weight, 0, n_blocks * width),
+        gold=fill(labels.gold, -1, n_blocks * size),
+        n_blocks=n_blocks,
+    )
+
+
+def _specs(data: Data) -> Data:
+    """What of the data is shared out over the mesh: all rows of triples and instances."""
+    (axis,) = data.mesh.axis_names
+    by_row, whole = (lambda tree, spec=spec: jax.tree.map(lambda _: spec, tree) for spec in (P(axis), P()))
+
+    def of(basis: Basis) -> Basis:
+        knots = basis.knots
+        if knots is not None:
+            knots = Knots(whole(knots.terms), P(axis), P(axis))
+        return Basis(P(axis), whole(basis.terms), by_row(basis.rows), knots)
+
+    return Data(by_row(data.labels), of(data.basis), data.labeler_basis and of(data.labeler_basis), data.mesh)
 
 
 # Everything unknown but the truth is a function of standard normals: u ~ N(0, I).
@@ -259,7 +317,8 @@ def coefficients(config: ContextualConfig, basis: Basis, labeler_basis: Basis | 
         out |= {f"{name}_{key}": value for key, value in of_one(name, function, basis, draw).items()}
     if config.labelers != "global":  # offsets add up to zero: the shared functions are those of the crowd
         white = draw["labeler_offset"]
-        out["labeler_offset"] = draw["labeler_scale"][:, None] * (white - white.mean(-1, keepdims=True))
+        mean = draw.get("labeler_mean", white.mean(-1))  # of the labelers fitted, where these are others
+        out["labeler_offset"] = draw["labeler_scale"][:, None] * (white - mean[:, None])
     if config.labelers == "function":
         lengths = draw["labeler_length"].reshape(2, len(labeler_basis.terms), -1)
         coloured = [
@@ -368,9 +427,31 @@ def triples(config: ContextualConfig, data: Data, c, table):
     return s, gamma, prevalence_logit(config, data.basis, c, table)[: labels.n_instances]
 
 
+def on_devices(function, data: Data, *alike):
+    """``function(part of the data, *alike)`` on every device of the mesh: rows of the results one after the other."""
+    if data.mesh is None:
+        return function(data, *alike)
+    (axis,) = data.mesh.axis_names
+    each = data.labels.n_blocks // data.mesh.size
+    size = each * data.labels.block_instances
+
+    def here(data, *alike):
+        first = (jax.lax.axis_index(axis) * size).astype(jnp.int32)
+        instance = data.labels.instance - first
+        own = dataclasses.replace(data.labels, instance=instance, n_instances=size, n_blocks=each)
+        return function(Data(own, data.basis, data.labeler_basis), *alike)
+
+    given = _specs(data), *(P() for _ in alike)
+    return jax.shard_map(here, mesh=data.mesh, in_specs=given, out_specs=P(axis), check_vma=False)(data, *alike)
+
+
 def block_log_likelihoods(config: ContextualConfig, data: Data, c: dict[str, Array]) -> Float[Array, " n_blocks"]:
     """log p(L | functions) of each block, given coefficients. Blocks are computed again in the backward pass, so that
     memory stays small."""
+    return on_devices(partial(_of_blocks, config), data, c)[: data.n_blocks]
+
+
+def _of_blocks(config: ContextualConfig, data: Data, c: dict[str, Array]) -> Float[Array, " n_blocks"]:
     table = tables(config, data.basis, c)
     if data.labels.n_blocks == 1:
         return likelihood.evidence(data.labels, *triples(config, data, c, table))[None]
@@ -404,7 +485,7 @@ def blocks(data: Data, index: Int[Array, " B"]) -> Data:
 
     gold = labels.gold
     if gold is not None:
-        gold = pick(jnp.concatenate([jnp.asarray(gold), jnp.full(n * size - labels.n_instances, -1, gold.dtype)]))
+        gold = pick(jnp.concatenate([jnp.asarray(gold), jnp.full(n * size - len(gold), -1, gold.dtype)]))
     shift = (jnp.arange(len(index)) - index).astype(jnp.int32) * size
     chosen = dataclasses.replace(
         labels,

@@ -1,8 +1,8 @@
 """NUTS for the contextual model: NumPyro's sampler in coordinates where the posterior is nearly round.
 
 The coordinates are those of the mode's quadratic; NumPyro adapts step sizes and a diagonal mass matrix on top of them.
-On a CPU each chain has a thread and a program of its own: vmapped, all wait for the longest of their trees. Elsewhere
-chains are vmapped.
+On a CPU each chain has a thread and a program of its own: vmapped, all wait for the longest of their trees. Elsewhere,
+and on several devices, whose programs must not run side by side, chains are vmapped.
 """
 
 from __future__ import annotations
@@ -52,10 +52,10 @@ def sample(
     affine: Affine,
     settings: Settings,
     key: PRNGKeyArray,
-    report: Progress,
+    ask: Progress,
     earlier: Sampler | None = None,
 ):
-    """(draws u [chains, S, P], where the sampler stands, diagnostics).
+    """(draws u [chains, S, P], where the sampler stands, diagnostics); where ``ask`` says so it stops with fewer draws.
 
     Args:
         affine: the coordinates; those that ``earlier`` moved in, where chains go on.
@@ -72,9 +72,10 @@ def sample(
     state = start(config, data, affine, adapt, begin, jax.random.split(k_run, len(begin.position)))
     stages = [*_blocks(warmup, False), *_blocks(settings.n_draws * settings.n_thin, True)]
     parts, done, total = [], 0, sum(n for n, _ in stages)
+    threads = jax.default_backend() == "cpu" and data.mesh is None
     with ThreadPoolExecutor(len(begin.position)) as pool:
         for n, kept in stages:
-            if jax.default_backend() == "cpu":
+            if threads:
                 # The first is made chain by chain, so that one of them compiles and the others find the program.
                 state, part = in_threads(map if done == 0 else pool.map, config, data, affine, adapt, state, n)
             else:
@@ -82,9 +83,13 @@ def sample(
             if kept:
                 parts.append([np.asarray(p)[:, :n] for p in part])
             done += n
-            report("nuts", done, total)
-    path, diverging, accept, steps = (np.concatenate(p, 1) for p in zip(*parts, strict=True))
+            if ask("nuts", done, total):
+                break
     sampler = Sampler(*map(np.asarray, (state.z, state.adapt_state.step_size, state.adapt_state.inverse_mass_matrix)))
+    n_kept = done - (total - settings.n_draws * settings.n_thin)
+    if n_kept < settings.n_thin:
+        return np.zeros((chains, 0, size)), sampler, {}
+    path, diverging, accept, steps = (np.concatenate(p, 1) for p in zip(*parts, strict=True))
     diagnostics = chain_diagnostics(path) | {
         "divergences": int(diverging.sum()),
         "acceptance": float(accept.mean()),

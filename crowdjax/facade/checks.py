@@ -15,18 +15,25 @@ import pyarrow as pa
 from crowdjax import io, results
 from crowdjax import report as reports
 from crowdjax.answers import Prediction, labels_of_labelers, shown
-from crowdjax.facade import many
-from crowdjax.facade.result import Result
+from crowdjax.facade.fitted import Fitted
 from crowdjax.formats import Form
+from crowdjax.integrated.look import Look
 from crowdjax.labels import InputError, Labels
-from crowdjax.observation.checks import LEVEL, checks
+from crowdjax.observation.checks import LEVEL
 from crowdjax.roles import Columns
 from crowdjax.settings import seed_of, whole
 from crowdjax.tables import kind_of
 
+ENDS = "", "_lower", "_upper"
+KEPT = (  # of labelers
+    *("accuracy", "lower", "upper", "kind"),
+    *(f"{name}{end}" for name in ("informedness", "sensitivity", "specificity") for end in ENDS),
+)
 MOST_LABELS = 200_000  # of more, a part is looked at: a replicate costs two passes over the points
 
 SAID = {
+    "share of yes": "{observed:.1%} of all labels say yes; the model expects {expected:.1%} (p = {p:.2f}).",
+    "schools": "Some labelers think alike where others do not: there are schools of thought (p = {p:.2f}).",
     "label shares": "The labels are shared out over their values otherwise than the model expects (p = {p:.2f}).",
     "vote counts": "Instances' votes agree more, or less, than the model expects (p = {p:.2f}).",
     "agreement": "Labelers agree more than the instances' classes explain: they share errors that the model takes for "
@@ -81,9 +88,10 @@ class LookResult(Prediction):
 
 
 def check(
-    result: Result,
+    result: Fitted,
     table,
     *,
+    instance_features=None,
     columns: Columns | None = None,
     form: Form | None = None,
     missing: Sequence[Any] = (),
@@ -91,10 +99,12 @@ def check(
     replicates: int = 99,
     seed: int = 0,
 ) -> LookResult:
-    """Compares the labels of a fit with replicates that the fitted model gives (``crowdjax.observation.checks``).
+    """Compares the labels of a fit with replicates that the fitted model gives (``crowdjax.observation.checks``, or
+    ``crowdjax.integrated.look`` for the integrated model of two classes, whose labelers may be of several schools).
 
     Args:
-        result: of a registered model.
+        result: of any model.
+        instance_features: as in the fit, where the integrated model used any.
         table, columns, form, missing, header: the labels of that fit, as there.
         replicates: how many to draw; p-values are multiples of 1 / (1 + replicates).
         seed: of the draws; the same seed gives the same answer.
@@ -103,10 +113,13 @@ def check(
         InputError: labelers or instances are not those of the fit; fewer than 19 replicates.
     """
     started = time.perf_counter()
-    many.refuse(result.record["model"], result.model, "checks")
     replicates = whole("replicates", replicates, 19, or_else=f"since with fewer no p-value reaches {LEVEL}")
     seed = seed_of(seed)
-    said, tables = io.open_tables(columns)
+    said, tables = result.open_tables(columns, instance_features=instance_features)
+    if instance_features is not None and not result.schooled:
+        raise InputError(
+            f"instance features: given with model {result.record['model']}, whose fit has them; leave them out"
+        )
     triples = io.read_triples(table, columns=said, form=form, missing=missing, header=header, like=result.index)
     for side in ("labelers", "instances"):
         if not np.array_equal(getattr(triples.index, side), getattr(result.index, side)):
@@ -114,10 +127,11 @@ def check(
     labels = triples.labels(repeats=result.record["repeats"])
     mapping = io.mapping(triples, tables)
     part, drawn = part_of(labels, seed)
-    if len(drawn) < labels.n_instances and hasattr(result.model, "factors"):
-        raise InputError(f"labels: {result.record['n_labels']:,}; allowed with a model of factors: {MOST_LABELS:,}")
-    found = checks(jax.random.key(seed), part, result.model, result.fit.params, replicates)
-    surprising = _discoveries(found.surprise)
+    rows = None
+    if result.schooled and "instance" in result.scaling:
+        ids, scaling = io.ids(result.index, "instance"), result.scaling["instance"]
+        rows = io.read_new_features(tables["instance_features"], "instance", ids, scaling)[drawn]  # pyright: ignore
+    found = result.looked(jax.random.key(seed), part, drawn, rows, replicates)
     n_labels = np.bincount(labels.instance, labels.counts > 0, labels.n_instances).astype(np.int64)
     failed = [one for one in found.checks if one.p <= LEVEL]
     warnings = [SAID[one.name].format(**one._asdict()) for one in failed]
@@ -131,32 +145,45 @@ def check(
         "replicates": replicates,
         "seed": seed,
         "checks": [{**one._asdict(), "failed": one in failed} for one in found.checks],
-        "schools": [],
+        "schools": [
+            {
+                "strength": s.strength,
+                "threshold": s.threshold,
+                "sides": [int((s.side > 0).sum()), int((s.side < 0).sum())],
+            }
+            for s in found.schools
+        ],
         "n_looked_at": len(drawn),
-        "n_surprising": int(surprising.sum()),
+        "n_surprising": int(found.surprising.sum()),
         "seconds": time.perf_counter() - started,
         "warnings": warnings,
     }
-    accuracy = {name: result.tables["labelers"][name] for name in ("accuracy", "lower", "upper")}
+    kept = [name for name in KEPT if name in result.tables["labelers"].column_names]
     labelers = pa.table(
-        {"labeler": io.ids(triples.index, "labeler"), "n_labels": labels_of_labelers(labels), **accuracy}
+        {
+            "labeler": io.ids(triples.index, "labeler"),
+            "n_labels": labels_of_labelers(labels),
+            **{name: result.tables["labelers"][name] for name in kept},
+            **({"school": _schools(found, labels.n_labelers)} if result.schooled else {}),
+        }
     )
     instances = pa.table(
         {
             "instance": io.ids(triples.index, "instance"),
             "n_labels": n_labels,
             "surprise": at_places(drawn, found.surprise, labels.n_instances),
-            "surprising": at_places(drawn, surprising, labels.n_instances),
+            "surprising": at_places(drawn, found.surprising, labels.n_instances),
         }
     )
     return LookResult({"instances": instances, "labelers": labelers}, record, kind_of(table, triples.roles))
 
 
-def _discoveries(p: np.ndarray) -> np.ndarray:
-    """Which p-values are discoveries where a share of LEVEL of them may be false (Benjamini and Hochberg 1995)."""
-    ranked = np.sort(p)
-    below = np.flatnonzero(ranked <= LEVEL * np.arange(1, len(p) + 1) / len(p))
-    return p <= (ranked[below[-1]] if below.size else -1.0)
+def _schools(found: Look, n_labelers: int) -> np.ndarray:
+    """The strongest school that each labeler belongs to, with the sign of its side."""
+    out = np.zeros(n_labelers, np.int64)
+    for k, school in enumerate(found.schools, 1):
+        out = np.where(out == 0, k * school.side, out)
+    return out
 
 
 def part_of(labels: Labels, seed: int) -> tuple[Labels, np.ndarray]:
@@ -178,7 +205,6 @@ def part_of(labels: Labels, seed: int) -> tuple[Labels, np.ndarray]:
         n_instances=len(drawn),
         n_values=labels.n_values,
         n_classes=labels.n_classes,
-        places=labels.places,
     ), drawn
 
 

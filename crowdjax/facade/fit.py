@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -33,11 +34,11 @@ from crowdjax.facade import many
 from crowdjax.facade.models import MODELS
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
-from crowdjax.labels import InputError, Labels, Repeats
+from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Observation, Solver, Voted
-from crowdjax.observation.contract import answers
+from crowdjax.observation.contract import answers, leading
 from crowdjax.observation.factor_summary import factor_summary
-from crowdjax.observation.summaries import LEVEL, labeler_summary
+from crowdjax.observation.summaries import LEVEL, Summary, labeler_summary
 from crowdjax.roles import Opened
 from crowdjax.tables import Kind as TableKind
 from crowdjax.tables import as_arrow
@@ -76,7 +77,7 @@ def fit(
         refuse(name, labels, classes, settings)
     else:
         _refuse_settings(name, {**settings, **given})
-    features, scaling, remarks = _features(index, given)
+    features, scaling, remarks = taken(read_features(index, given))
     reasons: tuple[str, ...] = ()
     settings = {key: value for key, value in settings.items() if value is not None}
     if isinstance(model, str):
@@ -100,34 +101,29 @@ def fit(
         *about_labels(labels, triples, repeats),
         *about_end(found),
         *(built.cautions() if hasattr(built, "cautions") else ()),
-        *about_answers(told.p, labels_of_labelers(labels), index.classes),
+        *about_answers(told.posterior, labels_of_labelers(labels), index.classes),
         *about_support(told.support, index.classes, about_prior("learn")),
         *about_gold(truth, index.classes),
         *reasons,
         *remarks,
     ]
-    record = {
-        "model": name,
-        **outcome(found, labels),
-        "seconds": 0.0,
-        "classes": list(index.classes),
-        "values": None if index.values is None else list(index.values),
-        "kind": classes,
-        "class_shares": told.shares.tolist(),
-        "settings": settings,
-        "repeats": repeats,
-        "columns": mapping,
-        "level": LEVEL,
-        "solver": dataclasses.asdict(solver),
-        "config": config_of(built),
-        **({"voted": True} if isinstance(built, Voted) else {}),
-        "features": {side: dataclasses.asdict(s) for side, s in scaling.items()},
-        "versions": {"jax": jax.__version__, "numpy": np.__version__},
-        "device": jax.devices()[0].device_kind,
-        "warnings": warnings,
-    }
-    record["seconds"] = time.perf_counter() - started
-    return Result(told.tables, record, kind, found, built, index, scaling, told.tally)
+    record = record_of(
+        name,
+        found,
+        labels,
+        index,
+        kind=classes,
+        class_shares=told.shares.tolist(),
+        settings=settings,
+        repeats=repeats,
+        columns=mapping,
+        solver=dataclasses.asdict(solver),
+        config=config_of(built),
+        features=scaling,
+        warnings=warnings,
+        started=started,
+    )
+    return Result(told.tables, record, kind, found, index, scaling, model=built, tally=told.tally)
 
 
 def _best(labels: Labels, model: Observation, start, solver: Solver, **how):
@@ -144,24 +140,49 @@ def _best(labels: Labels, model: Observation, start, solver: Solver, **how):
     return dataclasses.replace(best, code=code, n_steps=sum(found.n_steps for found in fits))
 
 
-def _told(labels: Labels, model: Observation, found, index, truth) -> many.Told:
+def _told(labels: Labels, model: Observation, found, index: LabelIndex, truth) -> many.Told:
     """What is told of a fit: its tables, and what its sentences go by."""
     if isinstance(model, Voted):
         return many.told(labels, model, found.params, index, truth)
-    p = found.posterior
-    counts = tally(labels, p)
-    shares = np.asarray(p, np.float64).mean(0)
-    return many.Told(tables_of(labels, model, found, index), counts, support(counts.votes, p, truth), p, shares)
+    p, counts = found.posterior, tally(labels, found.posterior)
+    of_labelers = factor_summary if hasattr(model, "factors") else labeler_summary
+    about = of_labelers(labels, *leading(model, found), LEVEL)
+    tables = tables_of(index, labels_of_labelers(labels), p, about)
+    return many.Told(tables, counts, support(counts.votes, p, truth), p, np.asarray(p, np.float64).mean(0))
 
 
-def tables_of(labels: Labels, model: Observation, found, index) -> dict[str, Any]:
-    """The tables of answers: of instances, labelers and their confusion."""
-    about = (factor_summary if hasattr(model, "factors") else labeler_summary)(labels, model, found, LEVEL)
+def tables_of(index: LabelIndex, n_labels, posterior, about: Summary) -> dict[str, Any]:
+    """The tables of answers, whatever the model: of instances, labelers and their confusion."""
     ids = io.ids(index, "labeler")
     return {
-        "instances": answer_table(io.ids(index, "instance"), found.posterior, index.classes),
-        "labelers": labeler_table(ids, labels_of_labelers(labels), about.accuracy, about.confusion),
+        "instances": answer_table(io.ids(index, "instance"), posterior, index.classes),
+        "labelers": labeler_table(ids, n_labels, about),
         "confusion": confusion_table(ids, index.classes, index.values, about.confusion),
+    }
+
+
+def record_of(
+    name: str,
+    found,
+    labels: Labels,
+    index: LabelIndex,
+    *,
+    features: Mapping[io.Key, io.Scaling],
+    started: float,
+    **more,
+) -> dict[str, Any]:
+    """The record of a fit: what all models say of it, and more."""
+    return {
+        "model": name,
+        **outcome(found, labels),
+        "seconds": time.perf_counter() - started,
+        "classes": list(index.classes),
+        "values": None if index.values is None else list(index.values),
+        "level": LEVEL,
+        **more,
+        "features": {side: dataclasses.asdict(s) for side, s in features.items()},
+        "versions": {"jax": jax.__version__, "numpy": np.__version__},
+        "device": jax.devices()[0].device_kind,
     }
 
 
@@ -201,14 +222,26 @@ def _made(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any],
     return MODELS[name].make(labels=labels, classes=classes, features=features, **chosen)
 
 
-def _features(index, given: Mapping[str, Opened | None]):
-    """(standardised features by side, their scaling, what to say of them)."""
+Features = Mapping[io.Key, tuple[np.ndarray, io.Scaling, tuple[str, ...]]]
+
+
+def read_features(index: LabelIndex, given: Mapping[str, Opened | None]) -> Features:
+    """The features of labelers and instances, of those that there are (``io.read_features``)."""
+    sources = {side: given.get(f"{side}_features") for side in ("labeler", "instance")}
+    return {s: io.read_features(source, s, io.ids(index, s)) for s, source in sources.items() if source is not None}
+
+
+def taken(read: Features, left_out: Mapping[str, str] = MappingProxyType({})):
+    """(standardised features by side, their scaling, what to say of them).
+
+    Args:
+        left_out: by side, why a model has no use for them.
+    """
     rows, scaling, remarks = {}, {}, []
-    for side in ("labeler", "instance"):
-        source = given.get(f"{side}_features")
-        if source is None:
+    for side, (values, scale, constant) in read.items():
+        if side in left_out:
+            remarks.append(f"The {side} features were left out: {left_out[side]}")
             continue
-        values, scale, constant = io.read_features(source, side, io.ids(index, side))
         rows[side], scaling[side] = values, scale
         remarks += outliers.about_columns(f"{side} features", scale.names, scale.undo(values))
         if constant:
@@ -261,8 +294,14 @@ def outcome(found, labels: Labels) -> dict[str, Any]:
 
 
 def config_of(model: Observation) -> dict[str, Any]:
-    """The settings of a model, without its arrays."""
+    """The settings of a model, without its arrays; of several in one, those of each."""
     model = model.model if isinstance(model, Voted) else model
     fields = dataclasses.fields(model)  # type: ignore[arg-type]
     values = {field.name: getattr(model, field.name) for field in fields}
-    return {name: value for name, value in values.items() if not isinstance(value, np.ndarray | jax.Array)}
+    return {name: _plain(value) for name, value in values.items() if not isinstance(value, np.ndarray | jax.Array)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple) and value and all(map(dataclasses.is_dataclass, value)):
+        return [{"name": type(model).__name__, **config_of(model)} for model in value]
+    return value

@@ -1,14 +1,51 @@
-"""What results of every fit share: a page, and a folder that ``crowdjax.load`` reads."""
+"""What results of every fit share: predictions, checks, a page, and a folder that ``crowdjax.load`` reads."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
+
+from crowdjax import io, results
 from crowdjax import report as reports
-from crowdjax import results
-from crowdjax.answers import Prediction, shown
+from crowdjax.answers import (
+    Prediction,
+    about_answers,
+    about_labels,
+    answer_table,
+    labels_of_labelers,
+    read_tables,
+    shown,
+)
+from crowdjax.classes import places_of
+from crowdjax.formats import Form
+from crowdjax.integrated.look import Look
+from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
+from crowdjax.observation.checks import LEVEL, checks
+from crowdjax.roles import Columns
+from crowdjax.tables import kind_of
+
+
+class New(NamedTuple):
+    """What a fit says of new instances: posteriors, as ``answer_table`` takes them, and what else the record, the
+    warnings and the table have to say.
+
+    Example:
+        >>> New(np.array([[0.2, 0.8]])).columns
+        {}
+    """
+
+    posterior: Any
+    record: Mapping[str, Any] = {}
+    warnings: Sequence[str] = ()
+    columns: Mapping[str, Any] = {}
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -16,11 +53,22 @@ class Fitted(Prediction):
     """A fit with its answers about instances and labelers.
 
     Attributes:
-        labelers: a table of them, of the kind that the labels came in.
+        labelers: a table of them, of the kind that the labels came in (``crowdjax.answers.labeler_table``).
+        confusion: labeler, truth, label, probability with its interval.
+        fit: parameters, and how the fit went; rows are in the order of ``index``.
+        index: the ids of labelers and instances, the classes and the values of labels.
+        scaling: how features of labelers and instances were standardised, where there are any.
     """
 
+    fit: Any
+    index: LabelIndex
+    scaling: dict[io.Key, io.Scaling]
+
     labelers = shown("labelers")
+    confusion = shown("confusion")
     _title = "Fit of"
+    schooled = False  # whether checks look for schools of labelers
+    _unseen = "as its prior says"
 
     def page(self) -> reports.Page:
         """The report (docs/reports.md).
@@ -34,6 +82,42 @@ class Fitted(Prediction):
         """What ``fit.npz`` holds: a pytree of arrays."""
         raise NotImplementedError
 
+    def answers_of(
+        self, labels: Labels, known: Int[np.ndarray, " W"], features: Mapping[io.Key, Float[np.ndarray, "n F"] | None]
+    ) -> New:
+        """What the fit says of other labels.
+
+        Args:
+            known: which labeler of the fit each is, -1 for others.
+            features: standardised; rows of labelers that the fit knows are 0.
+        """
+        raise NotImplementedError
+
+    def observed(self, part: Labels, drawn: Int[np.ndarray, " n"], replicates: int) -> tuple[Any, Any]:
+        """(an observation model, its parameters or so many draws of them), which give replicates of the labels.
+
+        Args:
+            part: the labels of some instances.
+            drawn: which these are.
+        """
+        raise NotImplementedError
+
+    def looked(
+        self, key: PRNGKeyArray, labels: Labels, drawn: Int[np.ndarray, " n"], features, replicates: int
+    ) -> Look:
+        """What the fit misses of its labels.
+
+        Args:
+            labels: of some instances.
+            drawn: which these are.
+            features: of these instances, standardised, where the fit used any and has not kept them.
+        """
+        model, params = self.observed(labels, drawn, replicates)
+        if len(drawn) < len(self.index.instances) and hasattr(model, "factors"):
+            raise InputError(f"labels: {self.record['n_labels']:,}; allowed with model {self.record['model']}: 200,000")
+        found = checks(key, labels, model, params, replicates)
+        return Look(found.checks, (), found.surprise, discoveries(found.surprise))
+
     def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
         """Writes every table, ``fit.json`` and ``fit.npz``; ``crowdjax.load`` reads them.
 
@@ -46,3 +130,140 @@ class Fitted(Prediction):
             results.save_arrays(folder / "fit.npz", self.arrays())
             if page is not None:
                 reports.write(page, folder)
+
+    def predict(
+        self,
+        table,
+        *,
+        labeler_features=None,
+        instance_features=None,
+        columns: Columns | None = None,
+        form: Form | None = None,
+        missing: Sequence[Any] = (),
+        header: bool = True,
+    ) -> Prediction:
+        """The truth of new instances from their labels, the labelers held at what the fit found.
+
+        Args:
+            table: labels, as in ``crowdjax.fit``; their values are those of the fit. Labelers that the fit has not
+                seen are taken to be what their features say or, without features, as the model says of anybody.
+            labeler_features: with a row for every labeler that the fit has not seen, where it used features.
+            instance_features: with a row for every instance, where it used features.
+            columns, form, missing, header: as in ``crowdjax.fit``.
+
+        Raises:
+            InputError: as in ``crowdjax.fit``; a label is none of the fit's values; features are missing that the fit
+                used, or given and of no use to it.
+        """
+        started = time.perf_counter()
+        sources = {"labeler_features": labeler_features, "instance_features": instance_features}
+        said, tables = self.open_tables(columns, **sources)
+        triples = io.read_triples(table, columns=said, like=self.index, form=form, missing=missing, header=header)
+        refuse_counts(triples, self.record["model"])
+        repeats = self.record["repeats"]
+        labels = triples.labels(repeats=repeats)
+        known = io.positions(io.ids(triples.index, "labeler"), io.ids(self.index, "labeler"))
+        unseen = known < 0
+        features = {}
+        for side, scaling in self.scaling.items():
+            ids, needed = io.ids(triples.index, side), unseen if side == "labeler" else True
+            features[side] = io.read_new_features(tables[f"{side}_features"], side, ids, scaling, needed)
+        mapping = io.mapping(triples, tables)
+        new = self.answers_of(labels, known, features)
+        warnings = [*about_labels(labels, triples, repeats), *new.warnings]
+        warnings += about_answers(new.posterior, labels_of_labelers(labels)[unseen], self.index.classes)
+        if unseen.any() and "labeler" not in self.scaling:
+            warnings.append(
+                f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are taken to be {self._unseen}."
+            )
+        record = {
+            "model": self.record["model"],
+            "n_labels": int((np.asarray(labels.counts) > 0).sum()),
+            "n_labelers": labels.n_labelers,
+            "n_instances": labels.n_instances,
+            **new.record,
+            "seconds": time.perf_counter() - started,
+            "n_unseen_labelers": int(unseen.sum()),
+            "classes": list(self.index.classes),
+            "repeats": repeats,
+            "columns": mapping,
+            "warnings": warnings,
+        }
+        answers = answer_table(io.ids(triples.index, "instance"), new.posterior, self.index.classes)
+        for name, values in new.columns.items():
+            answers = answers.append_column(name, pa.array(values))
+        return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
+
+    def open_tables(self, columns: Columns | None, **sources):
+        """Open the tables of features for other labels; refuse those that the fit has no use for."""
+        for side in ("labeler", "instance"):
+            if sources.get(f"{side}_features") is not None and side not in self.scaling:
+                raise InputError(f"{side} features: given, but the fit used none; leave them out or fit with them")
+        names = {f"{side}_features": scaling.names for side, scaling in self.scaling.items()}
+        return io.open_tables(columns, known=names, **sources)
+
+    def checks(self, table, **settings) -> Prediction:
+        """What the fit misses: its labels beside replicates that it would give (``crowdjax.facade.checks.check``)."""
+        from crowdjax.facade.checks import check  # which knows results
+
+        return check(self, table, **settings)
+
+
+class Read(NamedTuple):
+    """What every fit has on disk: its tables, index and scaling.
+
+    Example:
+        >>> Read._fields
+        ('tables', 'index', 'scaling')
+    """
+
+    tables: dict[str, pa.Table]
+    index: LabelIndex
+    scaling: dict[io.Key, io.Scaling]
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many labelers and instances there are, as ``Labels.from_arrays`` takes them."""
+        return dict(n_labelers=len(self.index.labelers), n_instances=len(self.index.instances))
+
+    @property
+    def blank(self) -> dict[io.Key, np.ndarray]:
+        """Features of the shapes that the fit had."""
+        sizes = self.sizes
+        return {side: np.zeros((sizes[f"n_{side}s"], len(s.names))) for side, s in self.scaling.items()}
+
+
+def read_fit(folder: Path, record: Mapping[str, Any]) -> Read:
+    """Read what :meth:`Fitted.save` wrote besides the arrays; older ones have no confusions, and ``words`` for classes.
+
+    Raises:
+        KeyError, TypeError, ValueError, OSError: the record or a table is not one of a fit.
+    """
+    there = ("instances", "labelers", *(("confusion",) if (folder / "confusion.parquet").exists() else ()))
+    tables = read_tables(folder, *there)
+    classes, values = record.get("classes") or record.get("words") or (0, 1), record.get("values")
+    index = io.index_of(tables["labelers"], tables["instances"], classes, values)
+    index = dataclasses.replace(index, places=places_of(classes, values, record.get("kind")))
+    scaling = {k: io.Scaling(*map(tuple, (v["names"], v["mean"], v["sd"]))) for k, v in record["features"].items()}
+    return Read(tables, index, scaling)
+
+
+def discoveries(p: Float[np.ndarray, " I"]) -> Bool[np.ndarray, " I"]:
+    """Which p-values are discoveries where a share of 5 % of them may be false (Benjamini and Hochberg 1995).
+
+    Example:
+        >>> discoveries(np.array([0.001, 0.04, 0.9])).tolist()
+        [True, False, False]
+    """
+    ranked = np.sort(p)
+    below = np.flatnonzero(ranked <= LEVEL * np.arange(1, len(p) + 1) / len(p))
+    return p <= (ranked[below[-1]] if below.size else -1.0)
+
+
+def refuse_counts(triples: io.Triples, model: str, repeats: Repeats = "count") -> None:
+    """Refuse counts of labels, whose labelers nobody knows, in a model that tells labelers apart."""
+    if triples.anonymous and repeats != "count":
+        raise InputError(f"repeats: got {repeats!r} with counts, which have no repeated labels; leave it out")
+    if triples.anonymous and model != "majority":
+        raise InputError(f"model: got {model} with counts, whose labelers nobody knows; allowed with counts: majority "
+                         "(--model majority)")  # fmt: skip

@@ -72,7 +72,7 @@ def fit_parts(
     total, ends = sum(parts.n_instances), np.cumsum(parts.n_instances)
     posterior = np.zeros((total, len(found_classes)), np.float32)
     supported = []
-    with _Writer(state / "instances.parquet") as writer:
+    with Writer(state / "instances.parquet") as writer:
 
         def hand_out(k: int, found) -> None:
             rows = slice(ends[k] - parts.n_instances[k], ends[k])
@@ -122,20 +122,25 @@ def fit_parts(
             *about_support(functools.reduce(operator.add, supported), found_classes, about_prior("learn")),
         ],
     }
-    with results.new_result(out, record) as folder:
-        shutil.copy(state / "instances.parquet", folder / "instances.parquet")
-        tables = {
-            "labelers": labeler_table(labelers, n_labels, about.accuracy, about.confusion),
-            "confusion": confusion_table(labelers, found_classes, scan.classes.values, about.confusion),
-        }
-        for title, table in tables.items():
-            pa.parquet.write_table(table, folder / f"{title}.parquet")
-        results.save_arrays(folder / "fit.npz", (found, eqx.filter(model, eqx.is_array)))
-    shutil.rmtree(state)
+    tables = {
+        "labelers": labeler_table(labelers, n_labels, about),
+        "confusion": confusion_table(labelers, found_classes, scan.classes.values, about.confusion),
+    }
+    write_parts(out, state, record, tables, (found, eqx.filter(model, eqx.is_array)))
     return record
 
 
-class _Writer:
+def write_parts(out: Path, state: Path, record: dict[str, Any], tables: dict[str, pa.Table], arrays) -> None:
+    """Writes a result whose instances are in the folder of its state already, and removes that."""
+    with results.new_result(out, record) as folder:
+        shutil.copy(state / "instances.parquet", folder / "instances.parquet")
+        for title, table in tables.items():
+            pa.parquet.write_table(table, folder / f"{title}.parquet")
+        results.save_arrays(folder / "fit.npz", arrays)
+    shutil.rmtree(state)
+
+
+class Writer:
     """A Parquet file whose schema is that of the first table written to it."""
 
     def __init__(self, path: Path):

@@ -8,7 +8,7 @@ a label is right with that chance, and errors fall on all other classes alike.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,16 +22,16 @@ from crowdjax.answers import (
     TIE,
     Support,
     Tally,
+    answer_table,
     chosen_of_top,
     counted,
     labeler_table,
     labels_of_labelers,
-    top_table,
 )
 from crowdjax.integrated.auto import crowd_of
 from crowdjax.labels import InputError, LabelIndex, Labels
 from crowdjax.observation import Observation, Voted
-from crowdjax.observation.summaries import LEVEL, summary_of_counts
+from crowdjax.observation.summaries import LEVEL, Summary, corrected, summary_of_counts
 from crowdjax.observation.voted import answer_voted
 
 
@@ -42,14 +42,14 @@ class Told(NamedTuple):
         tables: of instances, labelers and, where it says more, their confusion.
         tally: the labels, counted.
         support: how the answers stand to them.
-        p: probabilities of the classes of each instance, of all or of the likeliest.
+        posterior: of the classes of each instance, or the likeliest classes and their probabilities.
         shares: of the classes among the answers.
     """
 
     tables: dict[str, pa.Table]
     tally: Tally | SparseTally
     support: Support
-    p: Float[np.ndarray, "I n"]
+    posterior: Any
     shares: Float[np.ndarray, " K"]
 
 
@@ -98,9 +98,9 @@ def of_many(model: Observation, labels: Labels) -> Observation:
     """The model as it is fitted to these labels: a coin of more than 50 classes knows those that were voted for alone.
 
     Example:
-        >>> from crowdjax.observation import OneCoin
-        >>> of_many(OneCoin(), Labels.from_arrays([0], [0], [1], n_values=500))
-        Voted(model=OneCoin(class_prior='learn', strength=None, skill=(1.0, 1.0), bias=1.0, population='learn'))
+        >>> from crowdjax.observation import Majority
+        >>> of_many(Majority(), Labels.from_arrays([0], [0], [1], n_values=500))
+        Voted(model=Majority(class_prior='uniform', skill=1.0))
     """
     return Voted(model) if labels.n_classes > MOST_CLASSES and hasattr(model, "coin_step") else model
 
@@ -117,13 +117,14 @@ def told(labels: Labels, model: Voted, params, index: LabelIndex, gold: Float[np
     points = points.astype(np.float64)
     about = summary_of_counts(model, params, found.counts, np.ones(1), LEVEL)
     accuracy = tuple(ends[:, 0, 0] for ends in about.confusion)  # of the labels right and wrong the first
+    about = Summary(accuracy, about.confusion, corrected(accuracy, labels.n_classes))
     votes, agreement, n_crowds = sparse_tally(labels, codes, p)
     tables = {
-        "instances": top_table(io.ids(index, "instance"), codes, p, index.classes),
-        "labelers": labeler_table(io.ids(index, "labeler"), labels_of_labelers(labels), accuracy),
+        "instances": answer_table(io.ids(index, "instance"), (codes, p), index.classes),
+        "labelers": labeler_table(io.ids(index, "labeler"), labels_of_labelers(labels), about),
     }
     return Told(
-        tables, SparseTally(votes, agreement, n_crowds), support_of(votes, codes, p, points, gold), p,
+        tables, SparseTally(votes, agreement, n_crowds), support_of(votes, codes, p, points, gold), (codes, p),
         points / points.sum(),
     )  # fmt: skip
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy as np
 from crowdjax.facade.registry import Kind, Registry
 from crowdjax.factor.presets import PRESETS
 from crowdjax.integrated.auto import FEW_LABELERS, FEW_LABELS
-from crowdjax.integrated.classes import VOTES
 from crowdjax.integrated.nominal import nominal
+from crowdjax.integrated.pool import Pool
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation import (
     BiasedCoin,
@@ -45,9 +44,9 @@ def prior_of(class_prior, n_classes: int) -> dict[str, Any]:
     if class_prior is None:
         return {}
     if isinstance(class_prior, str):
-        if class_prior not in ("learn", "uniform", "logistic"):
+        if class_prior not in ("learn", "free", "uniform", "logistic"):
             raise InputError(
-                f"class_prior: got {class_prior!r}; allowed: learn, uniform, logistic, or a number for each class"
+                f"class_prior: got {class_prior!r}; allowed: learn, free, uniform, logistic, or a number for each class"
             )
         return {"class_prior": class_prior}
     given = np.asarray(class_prior, np.float64).reshape(-1)
@@ -56,7 +55,7 @@ def prior_of(class_prior, n_classes: int) -> dict[str, Any]:
     if given.size != n_classes or not (given > 0).all() or abs(given.sum() - 1) > 1e-6:
         raise InputError(
             f"class_prior: got {brief(class_prior)}; allowed: {n_classes} positive numbers that add up to 1, in the "
-            "order of the classes, or learn, uniform, logistic"
+            "order of the classes, or learn, free, uniform, logistic"
         )
     return {"class_prior": tuple((given / given.sum()).tolist())}
 
@@ -133,7 +132,7 @@ def plan_integrated(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tupl
     form = classes if classes != "nominal" else "free" if labels.n_classes <= MOST_FREE else "skill"
     order = np.arange(labels.n_classes) if form == "ordinal" else by_votes(labels)
     per_class = POINTS if labels.n_classes <= 5 else POINTS_OF_MANY
-    return {"model": "integrated", "form": form, "order": order.tolist(), "per_class": per_class, "votes": 0.0}, ()
+    return {"model": "integrated", "form": form, "order": order.tolist(), "per_class": per_class}, ()
 
 
 def plan_auto(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -179,9 +178,9 @@ def plan_auto(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str,
 
 
 def _guarded(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The integrated model, its answers pooled with votes against errors that labelers share."""
+    """The integrated model, its answers averaged with those of a simpler one and with votes."""
     plan, reasons = plan_integrated(labels, classes)
-    return {**plan, "votes": VOTES}, reasons
+    return {**plan, "beside": "graded" if classes == "ordinal" else "dawid-skene"}, reasons
 
 
 def by_votes(labels: Labels) -> np.ndarray:
@@ -208,8 +207,10 @@ def make_planned(*, labels: Labels, classes: Kind, features: Mapping[str, np.nda
         raise InputError("features: given with model integrated and more than two classes; allowed with glad, factor")
     sizes = dict(places=labels.places, per_class=plan["per_class"])
     made = nominal(labels.n_classes, labels.n_values, plan["form"], **sizes)
-    made = dataclasses.replace(made, votes=plan["votes"])
-    return made if plan["form"] == "ordinal" else made.renamed(np.asarray(plan["order"]))
+    made = made if plan["form"] == "ordinal" else made.renamed(np.asarray(plan["order"]))
+    if "beside" not in plan:
+        return made
+    return Pool((made, MODELS[plan["beside"]].make(labels=labels, classes=classes, features=features)))
 
 
 MODELS.add("integrated", make_planned, kinds=("nominal", "ordinal"), rectangular=True, plan=plan_integrated)

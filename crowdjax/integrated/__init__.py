@@ -1,5 +1,6 @@
 """The factor model, its instance factor integrated out: labelers from a learned population, a named class boundary."""
 
+from crowdjax.integrated.answer import Answer, answer, both_classes, choose
 from crowdjax.integrated.answers import (
     LEVEL,
     InstanceAnswers,
@@ -31,6 +32,7 @@ from crowdjax.integrated.score import normal_scores, score_log_likelihood
 
 __all__ = [
     "LEVEL",
+    "Answer",
     "Boundary",
     "Calibration",
     "Check",
@@ -46,12 +48,15 @@ __all__ = [
     "Parameters",
     "Plan",
     "School",
+    "answer",
     "around",
     "axis_information",
+    "both_classes",
     "calibrate",
     "calibrated",
     "candidates",
     "centers",
+    "choose",
     "class_probability",
     "crowd_of",
     "expectations",

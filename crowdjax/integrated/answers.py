@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, Float
 from crowdjax.factor.features import PRECISION
 from crowdjax.integrated.boundary import Boundary, around
 from crowdjax.integrated.fit import IntegratedFit
+from crowdjax.integrated.gold import Calibration, calibrated
 from crowdjax.integrated.kernels import expectations
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, class_logit, log_weights
 from crowdjax.labels import Labels
@@ -63,16 +64,19 @@ class Interval(NamedTuple):
 
 
 class LabelerAnswers(NamedTuple):
-    """Chances of labelling a positive, and a negative, rightly; and informedness, their sum less 1.
+    """Chances of labelling a positive, and a negative, rightly; informedness, their sum less 1; accuracy, the chance of
+    labelling any instance rightly.
 
     Example:
-        >>> LabelerAnswers(Interval(0.8, 0.7, 0.9), Interval(0.7, 0.5, 0.9), Interval(0.5, 0.3, 0.7)).informedness.mean
+        >>> chances = Interval(0.8, 0.7, 0.9), Interval(0.7, 0.5, 0.9)
+        >>> LabelerAnswers(*chances, Interval(0.5, 0.3, 0.7), Interval(0.75, 0.6, 0.9)).informedness.mean
         0.5
     """
 
     sensitivity: Interval
     specificity: Interval
     informedness: Interval
+    accuracy: Interval
 
 
 def in_sd(level: float) -> float:
@@ -110,8 +114,12 @@ def of_instances(
     config: IntegratedConfig,
     boundary: Boundary,
     features: Features = Features(),
+    calibration: Calibration | None = None,
 ) -> InstanceAnswers:
     """Answers about the instances of any labels, given the labelers; those with gold get it.
+
+    Args:
+        calibration: what gold of these or other labels says of probabilities (``integrated.calibrate``).
 
     Example:
         >>> from crowdjax.integrated import start
@@ -130,6 +138,7 @@ def of_instances(
     given = functions(None) if center is None else functions
     p, at_zero, mean, square = expectations(labels, parameters, config, given, center).T
     depends = (p > 0.5) != (at_zero > 0.5)
+    p = p if calibration is None else calibrated(p, calibration)
     if labels.gold is not None:
         gold = jnp.asarray(labels.gold)
         p, at_zero = (jnp.where(gold < 0, v, gold.astype(p.dtype)) for v in (p, at_zero))
@@ -144,8 +153,12 @@ def of_labelers(
     boundary: Boundary,
     features: Features = Features(),
     level: float = LEVEL,
+    share: float = 0.5,
 ) -> LabelerAnswers:
     """Sensitivity and specificity of every labeler on the population of instances, with intervals of this level.
+
+    Args:
+        share: of positive instances, by which accuracy weighs both.
 
     Example: the third contradicts the others
         >>> from crowdjax.integrated import fit_jit
@@ -164,10 +177,12 @@ def of_labelers(
     positive = class_probability(config, parameters, boundary, center)
     plus, minus = (jnp.atleast_2d(density * p).mean(0) for p in (positive, 1 - positive))
 
-    def chance(sign, share):
-        p = jax.nn.sigmoid(sign * jnp.matmul(parameters.labelers, design.T, precision=PRECISION))
-        mean, slope = p @ share, sign * p * (1 - p) * share
-        gradient = slope @ design
+    eta = jnp.matmul(parameters.labelers, design.T, precision=PRECISION)
+    yes, no = jax.nn.sigmoid(eta), jax.nn.sigmoid(-eta)
+
+    def chance(plus, minus):
+        """Of yes at the points of the one density, and of no at those of the other."""
+        mean, gradient = yes @ plus + no @ minus, (yes * no * (plus - minus)) @ design
         variance = jnp.einsum("wi,wij,wj->w", gradient, fit.covariance, gradient)
         mean = jnp.clip(mean, 1e-6, 1 - 1e-6)
         logit = jnp.log(mean) - jnp.log1p(-mean)
@@ -175,13 +190,14 @@ def of_labelers(
         return Interval(mean, jax.nn.sigmoid(logit - half), jax.nn.sigmoid(logit + half))
 
     def difference(share):
-        p = jax.nn.sigmoid(jnp.matmul(parameters.labelers, design.T, precision=PRECISION))
-        mean, gradient = p @ share, (p * (1 - p) * share) @ design
+        mean, gradient = yes @ share, (yes * no * share) @ design
         half = width * jnp.sqrt(jnp.einsum("wi,wij,wj->w", gradient, fit.covariance, gradient))
         return Interval(mean, jnp.maximum(mean - half, -1), jnp.minimum(mean + half, 1))
 
     plus, minus = plus / plus.sum(), minus / minus.sum()
-    return LabelerAnswers(chance(1, plus), chance(-1, minus), difference(plus - minus))
+    none = jnp.zeros_like(plus)
+    accuracy = chance(share * plus, (1 - share) * minus)
+    return LabelerAnswers(chance(plus, none), chance(none, minus), difference(plus - minus), accuracy)
 
 
 def kinds(informedness: Interval) -> np.ndarray:

@@ -90,7 +90,11 @@ class IntegratedFit(eqx.Module):
 
 
 def fit(
-    labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=0.0, features: Features = Features()
+    labels: Labels,
+    config: IntegratedConfig = IntegratedConfig(),
+    boundary=0.0,
+    features: Features = Features(),
+    begin: Parameters | None = None,
 ) -> IntegratedFit:
     """Fits the model: a pure function of its arguments; jit it, vmap it, or call ``fit_jit``.
 
@@ -99,6 +103,7 @@ def fit(
         config: the model's settings (static).
         boundary: where the classes of gold labels meet, a scalar.
         features: of labelers and instances, standardised; those of instances need ρ > 0.
+        begin: where to start; by default from the majority vote.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
@@ -108,15 +113,19 @@ def fit(
 
     Source: docs/choosing.md; for ``spread=0`` Dawid and Skene 1979 with labelers from one population.
     """
-    return stages(labels, boundary, features, config).run()
+    return stages(labels, boundary, features, begin, config).run()
 
 
-def stages(labels: Labels, boundary, features: Features, config: IntegratedConfig) -> optimize.Staged:
+def stages(
+    labels: Labels, boundary, features: Features, begin: Parameters | None, config: IntegratedConfig
+) -> optimize.Staged:
     """:func:`fit` as its stages, one for every ρ to try, so that a host may watch them (``crowdjax.watch``)."""
     x = jnp.asarray(config.nodes, jnp.result_type(float))
     design = jnp.asarray(config.design, x.dtype)
     spreads = jnp.asarray(config.spreads, x.dtype)
-    if config.factors == 1:
+    if begin is not None:
+        n_before = 0
+    elif config.factors == 1:
         first = start(config, labels.n_labelers, features)
         votes = jnp.clip(majority(labels), 1e-3, 1 - 1e-3)
         at_votes = grid_pass(labels, first, config, votes=votes)
@@ -184,7 +193,11 @@ def stages(labels: Labels, boundary, features: Features, config: IntegratedConfi
 
 @eqx.filter_jit
 def fit_jit(
-    labels: Labels, config: IntegratedConfig = IntegratedConfig(), boundary=0.0, features: Features = Features()
+    labels: Labels,
+    config: IntegratedConfig = IntegratedConfig(),
+    boundary=0.0,
+    features: Features = Features(),
+    begin: Parameters | None = None,
 ) -> IntegratedFit:
     """:func:`fit`, compiled: traces once per shape and config.
 
@@ -193,7 +206,7 @@ def fit_jit(
         >>> int(fit_jit(labels).code) == optimize.CONVERGED
         True
     """
-    return fit(labels, config, jnp.asarray(boundary, jnp.result_type(float)), features)
+    return fit(labels, config, jnp.asarray(boundary, jnp.result_type(float)), features, begin)
 
 
 def with_second(parameters: Parameters) -> Parameters:

@@ -5,9 +5,10 @@
     A_i ~ N(Ā, s² v vᵀ + t² (I - v vᵀ)),  v = vec Ā / |Ā|        b_i ~ N(b̄, r² I)        π_k ∝ (share of votes)^e
 
 A_i says how a labeler sees every contrast of classes, b_i what he is inclined to say. Along v labelers differ in skill,
-across v in what they confuse: t² and all else about the population is learned. Nothing here prefers a class: renaming
+across v in what they confuse: Ā, b̄, t and r are learned. s is not: with few labels per labeler it runs away (to 20 on
+the set labelme), since a labeler who is believed more makes himself right. Nothing here prefers a class: renaming
 classes turns B. Labels hardly tell a class prior from a bias of the whole crowd, so of the prior one number is learned,
-e ~ N(½, ½²), e ≥ 0. ρ gets smaller with K, so that an item shows its own class as often as with two.
+½ ≤ e ≤ 3 (``observation.nominal``). ρ gets smaller with K, so that an item shows its own class as often as with two.
 
 Narrower forms have A_i = a_i A, with a_i a number:
 
@@ -34,8 +35,8 @@ from jaxtyping import Array, Float, Int
 from scipy.optimize import brentq
 from scipy.stats import norm, qmc
 
-from crowdjax.integrated.classes import pooled
 from crowdjax.labels import InputError, Labels
+from crowdjax.observation.nominal import exponent_step, log_power, log_prior_of_exponent, log_shares
 from crowdjax.observation.table import classes_of_values, tally
 
 Form = Literal["free", "skill", "ordinal", "exchangeable"]
@@ -43,10 +44,9 @@ Form = Literal["free", "skill", "ordinal", "exchangeable"]
 PRECISION = jax.lax.Precision.HIGHEST
 SPREAD = 0.8  # ρ of two classes at -1 and 1
 PER_CLASS = 64  # points
-PSEUDO = 4.0  # labelers that the prior of the population's variances weighs as much as
-SKILL, CONFUSION, BIAS = 1.0, 0.5, 1.0  # their prior: standard deviations of a_i, of entries of A_i, of entries of b_i
-EXPONENT = 0.5, 0.5  # prior mean and standard deviation of e
-EM_LENGTH = 1.8  # of a step in e: EM's own are short
+SKILL, CONFUSION, BIAS = 1.0, 0.5, 1.0  # prior standard deviations of a_i, of entries of A_i, of entries of b_i
+PSEUDO = 4.0  # labelers that the prior of the latter two weighs as much as
+EM_LENGTH = 1.8  # of a step in e, times EM's own, which are short
 NEWTON_STEPS, FIRST_STEPS, LONGEST = 2, 8, 2.0
 GRADE_NOISE = 0.8  # of ρ
 BATCH = 64  # labelers whose curvatures are made at once
@@ -117,7 +117,6 @@ class Nominal(eqx.Module):
         lines: what one unit of skill adds to the logits at each point, [G, L]; None in the free form.
         first: the prior means of A and b, flat.
         biased: whether labelers have biases; and classes shares (static).
-        votes: the part of votes in answers, against errors that labelers share (``integrated.classes.pooled``; static).
         graded: whether classes are in order: an answer is then the grade whose place is nearest to x + N(0, (.8 ρ)²),
             whatever its share (static).
     """
@@ -131,7 +130,6 @@ class Nominal(eqx.Module):
     first: tuple[Float[Array, " M"], Float[Array, " E"]]
     biased: bool = eqx.field(static=True, default=True)
     graded: bool = eqx.field(static=True, default=False)
-    votes: float = eqx.field(static=True, default=0.0)
 
     covaries = ("bias", "seen")  # in the order of the parameters
     accelerated = False  # Laplace's objective falls now and then by a little, which acceleration takes for a failure
@@ -151,9 +149,8 @@ class Nominal(eqx.Module):
         n, dtype = labels.n_labelers, jnp.result_type(float)
         real = votes if labels.shard is None else votes * labels.shard.real[:, None]
         counts, items = labels.across((tally(labels, votes), real.sum(0)))
-        of_class = counts.sum((0, 2)) @ jnp.asarray(
-            classes_of_values(labels.n_values, labels.n_classes, labels.places), dtype
-        )
+        of_value = classes_of_values(labels.n_values, labels.n_classes, labels.places)
+        said = counts.sum((0, 2)) @ jnp.asarray(of_value, dtype)
         seen, bias = (jnp.asarray(v, dtype) for v in self.first)
         params = {
             "seen": jnp.tile(seen, (n, 1)),
@@ -163,8 +160,7 @@ class Nominal(eqx.Module):
             "mean_seen": seen,
             "mean_bias": bias,
             "log_variances": jnp.log(self._prior_variances().astype(dtype)),
-            "shares": jnp.log((of_class + 0.5) / (of_class + 0.5).sum()),
-            "exponent": jnp.asarray(EXPONENT[0] if self.biased else 0.0, dtype),
+            **(log_shares(said) if self.biased else {"classes": jnp.zeros(labels.n_classes, dtype)}),
         }
         return self._climb(params, counts @ self.given.T, self.given @ items, FIRST_STEPS)
 
@@ -173,7 +169,7 @@ class Nominal(eqx.Module):
 
     def log_classes(self, params) -> Float[Array, " K"]:
         """log π."""
-        return jax.nn.log_softmax(params["exponent"] * params["shares"])
+        return log_power(params) if self.biased else jax.nn.log_softmax(params["classes"])
 
     def log_points(self, params):
         return jnp.log(self.given @ jnp.exp(self.log_classes(params)))
@@ -197,8 +193,8 @@ class Nominal(eqx.Module):
         of_variances = PSEUDO * sizes @ (params["log_variances"] + at_first / variances)
         seen, bias = self.first
         of_means = ((params["mean_seen"] - seen) ** 2).sum() + ((params["mean_bias"] - bias) ** 2).sum()
-        mean, sd = EXPONENT
-        return -0.5 * (of_labelers.sum() + of_variances + of_means + ((params["exponent"] - mean) / sd) ** 2)
+        of_population = -0.5 * (of_labelers.sum() + of_variances + of_means)
+        return of_population + log_prior_of_exponent(params) if self.biased else of_population
 
     def specs(self, params):
         return {name: "labeler" if name in ("seen", "bias", "unknown", "volume") else None for name in params}
@@ -210,10 +206,6 @@ class Nominal(eqx.Module):
         """The arrays of a labeler who has not been met: the population's means."""
         zero = jnp.zeros((), params["volume"].dtype)
         return {"seen": params["mean_seen"], "bias": params["mean_bias"], "unknown": zero, "volume": zero}
-
-    def answer(self, labels: Labels, posterior: Float[np.ndarray, "I K"]) -> Float[np.ndarray, "I K"]:
-        """The posterior, pooled with votes."""
-        return pooled(labels, posterior, self.votes)
 
     def covariance(self, params, counts: Float[Array, "W L G"]) -> Float[Array, "W P P"]:
         """Laplace's covariance of what ``covaries`` names, (b_i, A_i), given the population."""
@@ -279,7 +271,12 @@ class Nominal(eqx.Module):
         volume = log_det + unknown @ jnp.exp(-params["log_variances"]) - self._sizes().sum()
         new = {**params, "seen": seen, "bias": bias, "unknown": unknown, "volume": volume}
         given = (counts.sum((1, 2)) > 0).astype(volume.dtype)
-        return {**self._population(new, given), "exponent": self._exponent(params, points)}
+        new = self._population(new, given)
+        if not self.biased:
+            return new
+        pi = jnp.exp(self.log_classes(params))
+        items = points @ (self.given * pi / (self.given @ pi)[:, None])
+        return {**new, "exponent": exponent_step(params, items, EM_LENGTH)}
 
     def _population(self, params, given):
         """Means and variances of the population, from the modes of its labelers and what is unknown of them."""
@@ -294,20 +291,9 @@ class Nominal(eqx.Module):
         params = {**params, "mean_seen": along + across, "mean_bias": bias}
         squares = given @ (self._squares(params) + params["unknown"]) / jnp.maximum(self._sizes(), 1)
         variances = (squares + PSEUDO * self._prior_variances()) / (n + PSEUDO)
-        variances = jnp.where(self._sizes() > 0, variances, self._prior_variances())
+        learned = jnp.array([False, True, True]) & (self._sizes() > 0)
+        variances = jnp.where(learned, variances, self._prior_variances())
         return {**params, "log_variances": jnp.log(variances)}
-
-    def _exponent(self, params, points):
-        """A step of Newton's, lengthened; a class of more votes is never rarer for it."""
-        if not self.biased:
-            return params["exponent"]
-        mean, sd = EXPONENT
-        shares, pi = params["shares"], jnp.exp(self.log_classes(params))
-        items = points @ (self.given * pi / (self.given @ pi)[:, None])
-        first = pi @ shares
-        gradient = items @ shares - items.sum() * first - (params["exponent"] - mean) / sd**2
-        curvature = items.sum() * (pi @ (shares - first) ** 2) + 1 / sd**2
-        return jnp.maximum(params["exponent"] + EM_LENGTH * gradient / curvature, 0)
 
     def _sizes(self) -> Float[Array, " 3"]:
         """How many numbers of a labeler are skill, confusions and bias."""

@@ -12,13 +12,15 @@ instance is -log p(its labels | model), among replicates of its own.
 
 For the first two, points are drawn from the model's population; for the others from each instance's own posterior: a
 population that is not quite the model's is then no alarm about labelers. Labelers are at their estimates, which the
-labels have shaped: p tends to be too large.
+labels have shaped: p tends to be too large. Of a posterior, every replicate has a draw of its own, at which its
+statistics are compared with those of the labels.
 
 Source: Gelman, Meng and Stern 1996 (posterior predictive assessment).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -69,12 +71,14 @@ class _Statistics(NamedTuple):
     surprise: Float[Array, " I"]
 
 
-def checks(key: PRNGKeyArray, labels: Labels, model: Observation, params: Params, replicates: int = 99) -> Found:
-    """Compares labels with replicates of a model that has a table of labelers, or factors.
+def checks(
+    key: PRNGKeyArray, labels: Labels, model: Observation, params: Params | Sequence[Params], replicates: int = 99
+) -> Found:
+    """Compares labels with replicates of a model that has a table of labelers, factors, or a row for every label.
 
     Args:
         labels: of the fit; every stored triple counts once.
-        params: of the fit.
+        params: of the fit; or draws from its posterior, a list of one for each replicate.
 
     Example: labelers who are as the model says
         >>> from crowdjax.observation import Majority, vote_shares
@@ -87,11 +91,15 @@ def checks(key: PRNGKeyArray, labels: Labels, model: Observation, params: Params
         (['label shares', 'vote counts', 'agreement'], True)
     """
     arrays, static = eqx.partition(model, eqx.is_array)
-    observed, posterior = _observe(static, labels, arrays, params)
-    draw = lambda key: _replicate(static, key, labels, arrays, params, posterior)  # noqa: E731
-    drawn = [jax.tree.map(np.asarray, draw(key)) for key in jax.random.split(key, replicates)]
-    drawn = jax.tree.map(lambda *rows: np.stack(rows), *drawn)
-    observed = jax.tree.map(np.asarray, observed)
+    given = params if isinstance(params, list) else [params]
+    observed, drawn, posterior = [], [], None
+    for r, own in enumerate(jax.random.split(key, replicates)):
+        of = given[min(r, len(given) - 1)]
+        if r < len(given):
+            seen, posterior = _observe(static, labels, arrays, of)
+            observed.append(jax.tree.map(np.asarray, seen))
+        drawn.append(jax.tree.map(np.asarray, _replicate(static, own, labels, arrays, of, posterior)))
+    observed, drawn = (jax.tree.map(lambda *rows: np.stack(rows), *sets) for sets in (observed, drawn))
     usual = np.maximum(drawn.shares.mean(0), 1e-12)
     away = lambda shares: ((shares - usual) ** 2 / usual).sum(-1)  # noqa: E731
     pairs = (
@@ -104,11 +112,11 @@ def checks(key: PRNGKeyArray, labels: Labels, model: Observation, params: Params
     return Found(found, (1 + rarer) / (1 + replicates))
 
 
-def _check(name: str, observed, drawn: Float[np.ndarray, " R"], two_sided: bool) -> Check:
+def _check(name: str, observed: Float[np.ndarray, " R"], drawn: Float[np.ndarray, " R"], two_sided: bool) -> Check:
     upper = (1 + (drawn >= observed).sum()) / (1 + len(drawn))
     lower = (1 + (drawn <= observed).sum()) / (1 + len(drawn))
     p = min(1.0, 2 * min(upper, lower)) if two_sided else upper
-    return Check(name, float(observed), float(drawn.mean()), float(p))
+    return Check(name, float(observed.mean()), float(drawn.mean()), float(p))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -149,7 +157,7 @@ def replicate(
 
 
 class _Labelers:
-    """What each label can be, by the point of its instance: from a table, or from factors."""
+    """What each label can be, by the point of its instance: from a table, from factors, or from a row for each."""
 
     def __init__(self, labels: Labels, model, params: Params):
         self.labeler = jnp.asarray(labels.labeler)
@@ -160,6 +168,10 @@ class _Labelers:
             bias = 0.0 if factors.gamma is None else factors.gamma[self.labeler]
             self.at = lambda point: jax.nn.log_softmax(bias + skill[:, None] * jax.nn.one_hot(point, n), axis=1)
             self.log_points, self.likeliest = factors.log_prior, jnp.arange(n)
+        elif hasattr(model, "rows"):
+            rows, each = model.rows(params, labels), jnp.arange(labels.label.shape[0])
+            self.at = lambda point: rows[each, :, point]
+            self.log_points, self.likeliest = model.log_points(params), rows.mean(0).argmax(0)
         else:
             table = model.table(params)
             self.at = lambda point: table[self.labeler, :, point]

@@ -31,6 +31,10 @@ class Observation(Protocol):
     in closed form or by Newton steps; a fit is then EM, accelerated. Without it a fit follows the gradient. It may also
     add ``answer(labels, posterior) -> posterior``: what it says of instances, where that is another thing.
 
+    In place of a table a model may have ``factors(params)`` (``bilinear.Factors``) or, where labels depend on more than
+    the labeler and the point, ``rows(params, labels)``, [N, L, G]: log p(label l | triple n, point g). Such a model has
+    a pass of its own.
+
     Example: a coin that is right three times in four, which nothing is learnt of
         >>> import dataclasses, jax.numpy as jnp
         >>> @dataclasses.dataclass(frozen=True)
@@ -83,6 +87,16 @@ def answers(model: Any, labels: Labels, posterior: Any) -> Any:
         [[0.25, 0.75]]
     """
     return model.answer(labels, posterior) if hasattr(model, "answer") else posterior
+
+
+def leading(model: Any, fit: Any) -> tuple[Any, Any]:
+    """The model that speaks of labelers, and its fit: of several in one (``integrated.pool``) the first.
+
+    Example:
+        >>> leading("model", "fit")
+        ('model', 'fit')
+    """
+    return model.leading(fit) if hasattr(model, "leading") else (model, fit)
 
 
 class Pass(NamedTuple):

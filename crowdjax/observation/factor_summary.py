@@ -13,7 +13,7 @@ from crowdjax.labels import Labels
 from crowdjax.observation.bilinear import curvature_pass
 from crowdjax.observation.factors import Factor, mean_table
 from crowdjax.observation.fit import Fit
-from crowdjax.observation.summaries import LEVEL, Summary
+from crowdjax.observation.summaries import LEVEL, Summary, corrected
 
 
 def factor_summary(labels: Labels, model: Factor, fit: Fit, level: float = LEVEL) -> Summary:
@@ -40,8 +40,11 @@ def factor_summary(labels: Labels, model: Factor, fit: Fit, level: float = LEVEL
     z = special.ndtri((1 + level) / 2)
     logit, sd = special.logit(np.clip(mean, 1e-7, 1 - 1e-7)), np.sqrt(variance)
     confusion = tuple(special.expit(logit + move * sd).swapaxes(1, 2) for move in (0, -z, z))
-    accuracy = tuple(np.diagonal(cells, axis1=1, axis2=2) @ share for cells in confusion)
-    return Summary(accuracy, confusion)
+    right = [np.diagonal(cells, axis1=1, axis2=2) for cells in confusion]
+    accuracy, balanced = (
+        tuple(end @ weights for end in right) for weights in (share, np.full(len(share), 1 / len(share)))
+    )
+    return Summary(accuracy, confusion, corrected(balanced, len(share)))
 
 
 @partial(jax.jit, static_argnums=0)

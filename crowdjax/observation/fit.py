@@ -137,6 +137,8 @@ def predict(labels: Labels, model: Observation, params: Params) -> Pass | Biline
     """
     if hasattr(model, "factors"):
         return bilinear_pass(labels, model.factors(params))
+    if hasattr(model, "predict"):
+        return model.predict(labels, params)
     return table_pass(labels, model.table(params), model.log_points(params), model.class_of_point(params))
 
 
@@ -145,6 +147,8 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
     has_m_step = hasattr(model, "m_step")
     if solver.method == "em" and not has_m_step:
         raise InputError("method: em needs a model with an m_step; allowed: auto, lbfgs")
+    if solver.method == "lbfgs" and hasattr(model, "predict"):
+        raise InputError("method: lbfgs needs a model of one table; allowed: auto, em")
     if hasattr(model, "stages"):
         return model.stages(labels, start, solver)
     by_em = has_m_step and solver.method != "lbfgs"

@@ -50,7 +50,7 @@ class Graded:
         shares = labels.across(votes.sum(0))
         own = {"skill": self.skill[0], "bias": 0.0, "spread": 0.0}
         own = {name: jnp.full(labels.n_labelers, value) for name, value in own.items()}
-        return own | {"first": cuts[0], "gaps": gaps, "classes": jnp.log(shares / shares.sum())}
+        return own | {"first": cuts[0], "gaps": gaps, "classes": jnp.log((shares + 0.5) / (shares + 0.5).sum())}
 
     def table(self, params):
         n = params["classes"].shape[0]

@@ -1,6 +1,7 @@
-"""What a fit says of each labeler: confusion and accuracy, with intervals.
+"""What a fit says of each labeler: confusion, accuracy and informedness, with intervals.
 
     P(label l | class k) = Σ_g P(g | k) exp table[i,l,g]      accuracy = Σ_k P(k) P(label k | class k)
+    informedness = (Σ_k P(label k | class k) - 1) / (K - 1)   of two classes sensitivity + specificity - 1
 
 Intervals take the expected counts for known. Columns that are Dirichlet have those of their Beta marginals; others the
 curvature of Q in the labeler's own numbers, by the delta method on the logit.
@@ -28,19 +29,48 @@ Interval = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, lower and upper en
 
 
 class Summary(NamedTuple):
-    """Accuracy [W] and confusion [W, K, L] of labelers: mean, lower and upper end of each.
+    """Accuracy [W], confusion [W, K, L] and informedness [W] of labelers: mean, lower and upper end of each.
 
     Attributes:
         accuracy: weighted by the shares of classes in the posterior; NaN where labels are not the classes.
         confusion: P(label | class).
+        informedness: the mean over classes of the chance to be right, on a scale where 0 is a guess and 1 always right;
+            NaN where labels are not the classes.
 
     Example:
         >>> Summary._fields
-        ('accuracy', 'confusion')
+        ('accuracy', 'confusion', 'informedness')
     """
 
     accuracy: Interval
     confusion: Interval
+    informedness: Interval
+
+
+def corrected(balanced: Interval, n_classes: int) -> Interval:
+    """The mean over classes of the chance to be right, as informedness: 0 is a guess, 1 always right.
+
+    Example:
+        >>> [round(float(v), 2) for v in corrected((np.array(0.75), np.array(0.5), np.array(1.0)), 2)]
+        [0.5, 0.0, 1.0]
+    """
+    return tuple((n_classes * end - 1) / (n_classes - 1) for end in balanced)  # pyright: ignore[reportReturnType]
+
+
+def of_two(accuracy: Interval, sensitivity: Interval, specificity: Interval, informedness: Interval) -> Summary:
+    """The summary of labelers who say one of two classes.
+
+    Example:
+        >>> ends = tuple(np.array([v]) for v in (0.8, 0.7, 0.9))
+        >>> [end.round(1).tolist() for end in of_two(ends, ends, ends, ends).confusion]
+        [[[[0.8, 0.2], [0.2, 0.8]]], [[[0.7, 0.1], [0.1, 0.7]]], [[[0.9, 0.3], [0.3, 0.9]]]]
+    """
+    flipped = (0, 2, 1)  # what is the lower end of being right is the upper one of being wrong
+    cells = [
+        np.stack([specificity[n], 1 - specificity[f], 1 - sensitivity[f], sensitivity[n]], -1).reshape(-1, 2, 2)
+        for n, f in enumerate(flipped)
+    ]
+    return Summary(accuracy, (cells[0], cells[1], cells[2]), informedness)
 
 
 def labeler_summary(labels: Labels, model: Observation, fit: Fit, level: float = LEVEL) -> Summary:
@@ -82,19 +112,19 @@ def summary_of_counts(
     tail = (1 - level) / 2
 
     if hasattr(model, "beta"):
-        a, b, right, wrong = (np.asarray(v, np.float64) for v in _betas(static, arrays, params, counts, points))
+        pairs = [np.asarray(v, np.float64) for v in _betas(static, arrays, params, counts, points)]
         ends = lambda a, b: (a / (a + b), special.betaincinv(a, b, tail), special.betaincinv(a, b, 1 - tail))  # noqa: E731
-        confusion, accuracy = ends(a, b), ends(right, wrong)
+        confusion, accuracy, balanced = (ends(*pairs[n : n + 2]) for n in (0, 2, 4))
     else:
         mean, sd = (np.asarray(v, np.float64) for v in _logits(static, arrays, params, counts, points))
         z = special.ndtri(1 - tail)
         cells = tuple(special.expit(mean + move * sd) for move in (0, -z, z))
         shape = (len(counts), -1, counts.shape[1])
-        confusion = tuple(cell[:, 1:].reshape(shape) for cell in cells)
-        accuracy = tuple(cell[:, 0] for cell in cells)
+        confusion = tuple(cell[:, 2:].reshape(shape) for cell in cells)
+        accuracy, balanced = (tuple(cell[:, n] for cell in cells) for n in (0, 1))
     if not square:
-        accuracy = tuple(np.full(len(counts), np.nan) for _ in range(3))
-    return Summary(accuracy, confusion)
+        accuracy = balanced = tuple(np.full(len(counts), np.nan) for _ in range(3))
+    return Summary(accuracy, confusion, corrected(balanced, counts.shape[1]))
 
 
 def _parts(model: Observation):
@@ -116,22 +146,28 @@ def _shares(model: Observation, params: Params, points):
 
 @partial(jax.jit, static_argnums=0)
 def _betas(static, arrays, params, counts, points):
-    """The Beta of each cell [W, K, L], and the one whose mean and variance are those of the accuracy [W]."""
+    """The Beta of each cell [W, K, L], and those whose mean and variance are the accuracy's [W], and that of the mean
+    over classes [W]."""
     model = eqx.combine(arrays, static)
     a = model.beta(params, counts).swapaxes(1, 2)
     whole = a.sum(2, keepdims=True)
     share, _ = _shares(model, params, points)
     n = min(a.shape[1:])
     p = (a / whole)[:, jnp.arange(n), jnp.arange(n)]
-    variance = (share[:n] ** 2 * p * (1 - p) / (whole[:, :n, 0] + 1)).sum(1)
-    mean = p @ share[:n]
-    size = mean * (1 - mean) / variance - 1
-    return a, whole - a, mean * size, (1 - mean) * size
+
+    def mixed(share):
+        variance = (share**2 * p * (1 - p) / (whole[:, :n, 0] + 1)).sum(1)
+        mean = p @ share
+        size = mean * (1 - mean) / variance - 1
+        return mean * size, (1 - mean) * size
+
+    return a, whole - a, *mixed(share[:n]), *mixed(jnp.full(n, 1 / n, share.dtype))
 
 
 @partial(jax.jit, static_argnums=0)
 def _logits(static, arrays, params, counts, points):
-    """Logits of the accuracy and of the cells (class by class) and their standard deviations, each [W, 1 + K L]."""
+    """Logits of the accuracy, of the mean over classes and of the cells (class by class) and their standard deviations,
+    each [W, 2 + K L]."""
     model = eqx.combine(arrays, static)
     share, of_class = _shares(model, params, points)
     leaves, structure = jax.tree.flatten(params)
@@ -165,8 +201,8 @@ def _logits(static, arrays, params, counts, points):
             table = jax.nn.log_softmax(model.table(with_own(x))[0], axis=0)
             p = jnp.einsum("lg,gk->kl", jnp.exp(table), of_class)
             n = min(p.shape)
-            right = share[:n] @ p[jnp.arange(n), jnp.arange(n)]
-            p = jnp.r_[right, p.ravel()]
+            right = p[jnp.arange(n), jnp.arange(n)]
+            p = jnp.r_[share[:n] @ right, right.mean(), p.ravel()]
             return jnp.log(p) - jnp.log1p(-p)
 
         slopes = jax.jacfwd(logits)(x0)

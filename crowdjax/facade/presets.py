@@ -1,0 +1,398 @@
+"""Results of the factor model of two classes (``crowdjax.factor``): majority, coins, GLAD and factors, by their names.
+
+The fit is the factor model's own; what comes after it is that of every model (``crowdjax.facade.fit``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import operator
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float, PRNGKeyArray
+
+from crowdjax import factor, io, memory, minibatch, parallel, pieces, results, watch
+from crowdjax import report as reports
+from crowdjax.answers import (
+    Tally,
+    about_answers,
+    about_gold,
+    about_labels,
+    about_prior,
+    about_support,
+    agreement_of,
+    answer_table,
+    by_class,
+    confusion_table,
+    counted,
+    labeler_table,
+    labels_of_labelers,
+    support,
+    tally,
+    votes_of,
+)
+from crowdjax.facade.fit import about_end, outcome_of, read_features, record_of, refuse_failed, tables_of, taken
+from crowdjax.facade.fitted import Fitted, New, read_fit
+from crowdjax.facade.large import Writer, write_parts
+from crowdjax.factor.intervals import labeler_intervals
+from crowdjax.factor.observed import Observed
+from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
+from crowdjax.observation import Majority
+from crowdjax.observation.summaries import LEVEL, Summary, summary_of_counts
+from crowdjax.roles import Opened, as_record
+from crowdjax.tables import Kind, as_arrow
+
+NUMBERS = 14  # a factor's, in memory: mean, variance, estimate and gradient, and the five pairs of L-BFGS
+HINT = {
+    "labeler": "Its labelers are all alike.",
+    "instance": "Without a logistic class prior, its instances are all alike.",
+}
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class Aggregation(Fitted):
+    """Answers about instances and labelers, and the fit behind them.
+
+    Attributes:
+        fit, model: of ``crowdjax.factor``.
+        features: standardised features of labelers and of instances, where there are any.
+        tally: the labels, counted; None in a result that was loaded.
+
+    Example:
+        >>> import crowdjax
+        >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
+        >>> result = crowdjax.fit(labels, model="one-coin")
+        >>> result.record["n_labels"], np.asarray(result.labelers["n_labels"]).tolist()
+        (6, [2, 2, 2])
+    """
+
+    model: factor.FactorModel
+    features: dict[io.Key, np.ndarray]
+    tally: Tally | None = None
+
+    def page(self) -> reports.Page:
+        """The report: a page of the fit, its labelers and its instances (docs/reports.md)."""
+        found = self.model.factors(self.fit.weights)
+        own = self.model.n_factors > 1 or not self.model.constant_beta
+        return reports.of_fit(
+            self.record,
+            self.tables["instances"],
+            self.tables["labelers"],
+            counted(self.tally),
+            np.asarray(self.fit.history),
+            switched=bool(self.fit.switched),
+            factors=reports.directions(found.alpha, found.beta) if own else None,
+        )
+
+    def arrays(self):
+        """What ``fit.npz`` holds."""
+        return self.fit, self.features
+
+    def answers_of(self, labels: Labels, known, features) -> New:
+        """What the fit says of other labels."""
+        needed = {"labeler": known < 0, "instance": np.ones(labels.n_instances, bool)}  # with the model's constant
+        rows = {side: None if v is None else np.c_[needed[side], v] for side, v in features.items()}
+        found = factor.predict(
+            labels,
+            self.model,
+            self.fit,
+            known=known,
+            labeler_rows=rows.get("labeler"),
+            instance_rows=rows.get("instance"),
+            solver=factor.Solver(**self.record["solver"]),
+        )
+        refuse_failed(found)
+        return New(by_class(found.posterior), outcome_of(found), about(found))
+
+    def observed(self, part, drawn, replicates) -> tuple[Observed, factor.Weights]:
+        """The model and its weights, as an observation model of two classes."""
+        return Observed(self.model), self.fit.weights
+
+
+def fit(
+    triples: io.Triples,
+    name: str,
+    config: factor.FactorConfig,
+    given: Mapping[str, Opened | None],
+    *,
+    held_out: bool,
+    settings: factor.Solver,
+    key: PRNGKeyArray,
+    seed: int | None,
+    repeats: Repeats = "count",
+    start: Aggregation | None = None,
+    devices: int | None = None,
+    progress: watch.Progress | None = None,
+    kind: Kind = as_arrow,
+) -> Aggregation:
+    """Fits; settings are those of ``crowdjax.fit``, checked.
+
+    Args:
+        held_out: whether held-out labels choose the number of factors.
+        seed: for the record; None where the fit draws nothing.
+    """
+    started = time.perf_counter()
+    index = triples.index
+    truth = io.truth_of(triples, given["gold"])
+    labels = triples.labels(repeats=repeats, gold=truth)
+    read = read_features(index, given)
+    chosen, about_choice = config.n_factors, {}
+    if held_out:
+        used = {side: values for side, (values, _, _) in read.items() if _uses(config, side)}
+        choice = factor.choose_factors(labels, config, key, settings, features=used, seed=seed or 0)
+        chosen, about_choice = choice.chosen, {"factors": _about_choice(choice)}
+        config = factor.with_count(config, chosen)
+        settings = settings if config.n_factors > 1 else dataclasses.replace(settings, restarts=1)
+    left_out = {s: f"{name} has no use for them. {HINT[s]}" for s in HINT if not _uses(config, s)}
+    features, scaling, remarks = taken(read, left_out)
+    if held_out:
+        remarks.append(
+            f"Held-out labels chose {chosen} factors. They tell how well labels are predicted, not where the "
+            "classes meet, nor that the answers are right."
+        )
+    if config.n_factors > 1 and not features:  # everybody has a number of his own for every factor
+        numbers = NUMBERS * config.n_factors * (labels.n_labelers + labels.n_instances)
+        memory.refuse_above(numbers * jnp.zeros(0).itemsize, f"factors: {config.n_factors:,} of everybody need")
+    built = build(config, labels, features)
+    begin = None if start is None else _continued(start, built, index)
+    mapping = io.mapping(triples, given)
+    found = parallel.fit(labels, built, key, settings, begin, devices=devices, progress=progress)
+    refuse_failed(found)
+    posterior, counts = by_class(found.posterior), tally(labels, found.posterior)
+    warnings = [
+        *about_labels(labels, triples, repeats),
+        *about(found),
+        *about_answers(posterior, labels_of_labelers(labels), index.classes),
+        *about_support(support(counts.votes, posterior, truth), index.classes, about_prior(config.class_prior)),
+        *about_gold(truth, index.classes),
+        *remarks,
+    ]
+    estimates = parallel.summary(labels, built, found)
+    n_labels = estimates.n_labels if labels.weight is not None else np.rint(estimates.n_labels).astype(np.int64)
+    tables = tables_of(index, n_labels, posterior, summary(built, found.weights, estimates, counts.agreement))
+    record = record_of(
+        name,
+        found,
+        labels,
+        index,
+        n_factors=chosen,
+        **about_choice,
+        class_prior=config.class_prior,
+        repeats=repeats,
+        columns=mapping,
+        seed=seed,
+        solver=dataclasses.asdict(settings),
+        config=dataclasses.asdict(config),
+        features=scaling,
+        warnings=warnings,
+        started=started,
+    )
+    return Aggregation(tables, record, kind, found, index, scaling, model=built, features=features, tally=counts)
+
+
+def fit_parts(
+    scan: pieces.Scan, out: Path, state: Path, name: str, config: factor.FactorConfig, solver: factor.Solver,
+    settings: dict[str, Any], *, batch: int, repeats: Repeats, key: PRNGKeyArray, devices: int | None, max_rounds: int,
+    rtol: float, progress: watch.Progress | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Fits labels in parts and writes what ``Aggregation.save`` writes; its state is claimed. Returns the record."""
+    started = time.perf_counter()
+    report = watch.or_interrupt(progress, "stopped; the same call goes on from there")
+    try:
+        parts = minibatch.deal(scan, state / "parts", batch, repeats, report)
+    except InputError:
+        shutil.rmtree(state)
+        raise
+    total, classes = sum(parts.n_instances), scan.classes.classes
+    posterior, ends = np.zeros(total, np.float32), np.cumsum(parts.n_instances)
+    blank = build(config, Labels.from_arrays([0], [0], [1], n_labelers=len(parts.labelers), n_instances=total), {})
+    own = np.zeros((total, config.n_factors), np.float32) if blank.instance.identity else None
+    supported, agreement = [], np.zeros((len(parts.labelers), 2, 2))
+    with Writer(state / "instances.parquet") as writer:
+
+        def hand_out(k: int, found: factor.Fit) -> None:
+            rows, labels = slice(ends[k] - parts.n_instances[k], ends[k]), parts.labels(k)
+            posterior[rows] = found.posterior
+            if own is not None:
+                own[rows] = found.weights.instance.free
+            supported.append(support(votes_of(labels), found.posterior))
+            agreement[:] += agreement_of(labels, found.posterior)
+            writer.write(answer_table(parts.instances(k), by_class(found.posterior), classes))
+
+        answer = minibatch.run(
+            parts, config, state / "rounds", key, solver, max_rounds=max_rounds, rtol=rtol, devices=devices,
+            hand_out=hand_out, progress=report,
+        )  # fmt: skip
+    instance = factor.Linear(None, own) if own is not None else blank.full(blank.mean).instance
+    history = np.full(solver.max_steps, np.nan)
+    history[: len(answer.history)] = answer.history[: solver.max_steps]
+    found = factor.Fit(
+        answer.weights._replace(instance=instance), posterior, np.array(answer.objective),
+        np.array(answer.log_likelihood), np.array(answer.code), np.array(len(answer.history)), history, np.array(False),
+    )  # fmt: skip
+    refuse_failed(found)
+    plus, minus, hits, rejections = answer.sums
+    estimates = factor.LabelerSummary(
+        plus + minus, hits / plus, rejections / minus, (hits + rejections) / (plus + minus)
+    )
+    people, said = pa.array(parts.labelers), summary(blank, found.weights, estimates, agreement)
+    record = {
+        "model": name,
+        **outcome_of(found),
+        "n_labels": parts.n_labels,
+        "n_labelers": len(parts.labelers),
+        "n_instances": total,
+        "seconds": time.perf_counter() - started,
+        "n_factors": config.n_factors,
+        "class_prior": config.class_prior,
+        "repeats": repeats,
+        "classes": list(classes),
+        "values": None,
+        "columns": {"labels": as_record(scan.roles)},
+        "level": LEVEL,
+        **settings,
+        "features": {},
+        "minibatch": batch,
+        "versions": {"jax": jax.__version__, "numpy": np.__version__},
+        "device": jax.devices()[0].device_kind,
+        "warnings": [
+            *scan.classes.notes,
+            *about(found),
+            *about_answers(posterior, np.rint(estimates.n_labels), classes),
+            *about_support(functools.reduce(operator.add, supported), classes, about_prior(config.class_prior)),
+        ],
+    }
+    tables = {
+        "labelers": labeler_table(people, estimates.n_labels, said),
+        "confusion": confusion_table(people, classes, None, said.confusion),
+    }
+    write_parts(out, state, record, tables, (found, {}))
+    return record
+
+
+def summary(
+    model: factor.FactorModel,
+    weights: factor.Weights,
+    estimates: factor.LabelerSummary,
+    agreement: Float[np.ndarray, "W 2 2"],
+) -> Summary:
+    """What a fit says of labelers, with intervals; of labelers who are all alike to the model, what is counted.
+
+    Args:
+        estimates: of ``factor.labeler_summary``.
+        agreement: labels by the class of the answer and by their value (``crowdjax.answers.tally``).
+    """
+    if not (model.labeler.fixed and model.bias is None):
+        return labeler_intervals(model, weights, estimates, agreement.sum(2), LEVEL)
+    found = Majority(skill=float(np.asarray(model.factors(weights).alpha).flat[0]))
+    params = {"skill": jnp.full(len(agreement), found.skill), "classes": jnp.zeros(2)}
+    points = agreement.sum((0, 2))
+    return summary_of_counts(found, params, jnp.asarray(agreement.swapaxes(1, 2)), jnp.asarray(points))
+
+
+def load(folder: Path, record: dict[str, Any]) -> Aggregation:
+    """The result that ``Aggregation.save`` wrote, its record being read."""
+    try:
+        read = read_fit(folder, record)
+        config = factor.FactorConfig(**{k: _number_or_pair(v) for k, v in record["config"].items()})
+        solver = factor.Solver(**record["solver"])
+    except (KeyError, TypeError, ValueError, OSError, AttributeError) as error:
+        raise InputError(f"{folder}: not a fit of crowdjax ({error!r:.100})") from None
+    anyone = Labels.from_arrays([0], [0], [1], **read.sizes)
+    like = build(config, anyone, read.blank)
+    shapes = _fit_like(like, anyone.n_instances, solver), read.blank
+    found, features = results.load_arrays(folder / "fit.npz", shapes)
+    model = build(config, anyone, features)
+    return Aggregation(read.tables, record, as_arrow, found, read.index, read.scaling, model=model, features=features)
+
+
+def _about_choice(found: factor.HeldOut) -> dict[str, Any]:
+    """What held-out labels said of every number of factors, for the record."""
+    columns = (found.n_factors, found.log_likelihood, found.difference, found.standard_error)
+    names = ("n_factors", "log_likelihood", "difference", "standard_error")
+    return {
+        "chosen": found.chosen,
+        "rule": "the fewest factors within one standard error of the best mean log-probability of a held-out label",
+        "n_folds": factor.heldout.N_FOLDS,
+        "heldout": [dict(zip(names, (n, *map(float, row)), strict=True)) for n, *row in zip(*columns, strict=True)],
+        "says": "how well labels are predicted; not where the classes meet, which labels do not identify",
+    }
+
+
+def _uses(config: factor.FactorConfig, side: io.Key) -> bool:
+    """Whether a model has anything that features of this side can explain: a part that is not fixed."""
+    if side == "labeler":
+        return config.labeler[1] > 0 or (config.bias is not None and config.bias[1] > 0)
+    return config.instance[1] > 0 or config.class_prior == "logistic"
+
+
+def build(config: factor.FactorConfig, labels: Labels, features: Mapping[io.Key, np.ndarray]) -> factor.FactorModel:
+    """The model of these settings."""
+    try:
+        return factor.build(
+            config, labels, labeler_features=features.get("labeler"), instance_features=features.get("instance")
+        )
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _continued(start: Aggregation, model: factor.FactorModel, index: LabelIndex) -> factor.Weights:
+    """The weights of an earlier result, rows matched by id; those of labelers and instances it has not met are at the
+    prior's mean."""
+    mean, old = model.full(model.mean), start.fit.weights
+    known = {side: io.positions(io.ids(index, side), io.ids(start.index, side)) for side in ("labeler", "instance")}
+    sides = factor.Weights("labeler", "instance", "labeler", "instance")
+
+    def shapes(weights: factor.Weights):  # but for how many labelers and instances there are
+        sizes = lambda v, first: None if v is None else v.shape[first:]  # noqa: E731
+        return [part and (sizes(part.dense, 0), sizes(part.free, 1)) for part in weights]
+
+    if shapes(mean) != shapes(old):
+        raise InputError("start: a fit of another model; allowed: the same model, factors and features")
+
+    def rows(side, was, new):
+        if was is None or was.free is None:
+            return was
+        row = known[side]
+        return factor.Linear(was.dense, np.where(row[:, None] >= 0, np.asarray(was.free)[row], new.free))
+
+    return factor.Weights(*(rows(*of) for of in zip(sides, old, mean, strict=True)))
+
+
+def _number_or_pair(value):
+    """A setting as it was before JSON: pairs are tuples, infinite numbers are numbers."""
+    if isinstance(value, list):
+        return tuple(map(_number_or_pair, value))
+    return float(value) if value in ("inf", "-inf") else value
+
+
+def _fit_like(model: factor.FactorModel, n_instances: int, solver: factor.Solver) -> factor.Fit:
+    """The structure and shapes of a fit."""
+    number, whole = np.zeros(()), np.zeros((), int)
+    return factor.Fit(
+        weights=model.full(model.mean),
+        posterior=np.zeros(n_instances),
+        objective=number,
+        log_likelihood=number,
+        code=whole,
+        n_steps=whole,
+        history=np.zeros(solver.max_steps),
+        switched=np.zeros((), bool),
+    )
+
+
+def about(found: factor.Fit) -> list[str]:
+    """What a fit itself says: how it ended, and whether classes were switched."""
+    out = about_end(found)
+    if bool(found.switched):
+        out.append("The first solution had classes switched; the corrected one explains the labels better and is kept.")
+    return out

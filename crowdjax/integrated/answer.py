@@ -1,0 +1,172 @@
+"""From labels to answers by the integrated model: fit → boundary → gold → answers, in one function.
+
+``crowdjax.fit(table, "auto")`` and the studies of it call this function: what is measured is what users get.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from crowdjax.integrated.answers import (
+    LEVEL,
+    InstanceAnswers,
+    Interval,
+    LabelerAnswers,
+    of_instances,
+    of_labelers,
+    share_of_positives,
+)
+from crowdjax.integrated.auto import Plan
+from crowdjax.integrated.auto import plan as plan_of
+from crowdjax.integrated.boundary import Boundary, Choice, candidates, informed, place
+from crowdjax.integrated.fit import IntegratedFit, fit_jit
+from crowdjax.integrated.gold import Calibration, calibrate, of_gold, without_own
+from crowdjax.integrated.kernels import positives
+from crowdjax.integrated.model import Features, centers
+from crowdjax.integrated.score import normal_scores, score_log_likelihood
+from crowdjax.labels import InputError, Labels
+
+INFORMED = ("gold", "score")  # boundaries that more than the labels place
+
+
+class Answer(NamedTuple):
+    """What the model says of the labels.
+
+    Attributes:
+        plan: the settings of the model, and which boundary was taken.
+        fit: of the labels alone.
+        boundary: where the classes meet.
+        calibration: what gold says of the probabilities of the other instances; None where gold placed no boundary.
+        instances: calibrated; instances with gold have it.
+        labelers: sensitivity, specificity, informedness and accuracy.
+        positives: the share of positive instances.
+
+    Example:
+        >>> Answer._fields[:4]
+        ('plan', 'fit', 'boundary', 'calibration')
+    """
+
+    plan: Plan
+    fit: IntegratedFit
+    boundary: Boundary
+    calibration: Calibration | None
+    instances: InstanceAnswers
+    labelers: LabelerAnswers
+    positives: Interval
+
+
+def answer(
+    labels: Labels,
+    plan: Plan | None = None,
+    boundary: Choice | None = None,
+    *,
+    features: Features = Features(),
+    scores: Float[np.ndarray, " I"] | None = None,
+    fit: IntegratedFit | None = None,
+    level: float = LEVEL,
+) -> Answer:
+    """Fits the model, places the boundary, and answers for instances, labelers and the share of positives.
+
+    The labels alone place every x_j; gold of both classes, or scores, move the boundary between the classes and
+    calibrate the probabilities. Host side, deterministic.
+
+    Args:
+        labels: the judgements, with gold where there is any.
+        plan: the settings and the boundary without gold and scores; by default those of ``auto`` (``integrated.plan``).
+        boundary: another choice of the boundary (:func:`choose`).
+        features: of labelers and instances, standardised.
+        scores: a number of each instance that rises or falls with the truth, NaN where there is none.
+        fit: of these labels without their gold, where it was made before or elsewhere.
+        level: of all intervals.
+
+    Raises:
+        InputError: the boundary needs gold or scores that there are not.
+
+    Example: three labelers, of whom one contradicts the others
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
+        >>> found = answer(labels)
+        >>> found.plan.boundary, (found.instances.probability > 0.5).tolist()
+        ('gap', [True, False, True, False])
+    """
+    plan = plan_of(labels) if plan is None else plan
+    choice, config = choose(labels, plan, boundary, scores), plan.config
+    blind = dataclasses.replace(labels, gold=None)
+    fit = fit_jit(blind, config, features=features) if fit is None else fit
+    informing = labels if both_classes(labels) else blind  # gold of one class pushes the boundary away from it
+    placed, calibration = _place(informing, plan._replace(boundary=choice), plan.boundary, fit, features, scores)
+    share = share_of_positives(blind, fit, config, placed, features, level)
+    return Answer(
+        plan._replace(boundary=choice),
+        fit,
+        placed,
+        calibration,
+        of_instances(labels, fit.parameters, config, placed, features, calibration),
+        of_labelers(fit, config, placed, features, level, jnp.asarray(share.mean, fit.counts.dtype)),
+        share,
+    )
+
+
+def choose(labels: Labels, plan: Plan, boundary: Choice | None = None, scores=None) -> Choice:
+    """The boundary that is taken: the one asked for, else by scores, by gold of both classes, or the plan's.
+
+    Where ρ = 0 there is nothing between the classes for gold or scores to place, and the plan's is taken.
+
+    Raises:
+        InputError: it needs gold or scores that there are not, or scores have no use.
+
+    Example:
+        >>> from crowdjax.integrated import IntegratedConfig
+        >>> labels = Labels.from_arrays([0, 1], [0, 1], [1, 0], gold=[1, 0])
+        >>> choose(labels, Plan(IntegratedConfig(), "able", ()))
+        'gold'
+    """
+    if boundary == "gold" and not both_classes(labels):
+        none = labels.gold is None or not (np.asarray(labels.gold) >= 0).any()
+        got = "without gold labels" if none else "with gold labels of one class"
+        raise InputError(f"boundary: got 'gold' {got}; allowed: able, gap, unweighted; or gold labels of both classes")
+    if boundary is not None and (boundary == "score") != (scores is not None):
+        has = "without scores" if scores is None else "with scores"
+        allowed = "able, gap, unweighted, gold" if scores is None else "score"
+        raise InputError(f"boundary: got {boundary!r} {has}; allowed {has}: {allowed}")
+    if plan.config.spread == 0:
+        return plan.boundary if boundary in (None, *INFORMED) else boundary
+    return boundary or ("score" if scores is not None else "gold" if both_classes(labels) else plan.boundary)
+
+
+def both_classes(labels: Labels) -> bool:
+    """Whether gold labels of both classes are known.
+
+    Example:
+        >>> both_classes(Labels.from_arrays([0, 1], [0, 1], [1, 0], gold=[1, np.nan]))
+        False
+    """
+    return labels.gold is not None and {0, 1} <= set(np.asarray(labels.gold).tolist())
+
+
+def _place(
+    labels: Labels, plan: Plan, usual: Choice, fit: IntegratedFit, features: Features, scores
+) -> tuple[Boundary, Calibration | None]:
+    """The boundary, and what gold says of probabilities; gold and scores move the usual boundary."""
+    parameters = fit.parameters
+    placed = place(usual if plan.boundary in INFORMED else plan.boundary, parameters.labelers, fit.counts)
+    if plan.boundary not in INFORMED:
+        return placed, None
+    at = candidates(placed)
+    positive = positives(labels, parameters, plan.config, at, centers(parameters, features))
+    own = None
+    if labels.gold is not None:
+        known = np.flatnonzero(np.asarray(labels.gold) >= 0)
+        own = of_gold(positive[known], jnp.asarray(labels.gold)[known])
+    if plan.boundary == "score":
+        has = np.flatnonzero(~np.isnan(scores))
+        gold = None if labels.gold is None else jnp.asarray(labels.gold)[has]
+        likelihood = score_log_likelihood(positive[has], normal_scores(scores[has]), gold)
+    else:
+        likelihood = jnp.log(own).sum(0)
+    placed = informed(placed, likelihood)
+    return placed, None if own is None else calibrate(without_own(placed, own))
