@@ -32,13 +32,13 @@ test: $(INSTALLED)
 	test -n "$$command"; echo "$$command"; eval "$$command"
 
 fast: $(INSTALLED)
-	$(VENV_PYTHON) -m pytest -n 2 -m "not slow and not long"
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m "not slow and not long"
 
 durations: $(INSTALLED)
-	$(VENV_PYTHON) -m pytest -n 2 --durations=0 | $(VENV_PYTHON) tests/measured.py
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --durations=0 | $(VENV_PYTHON) tests/measured.py
 
 slow: $(INSTALLED)
-	$(VENV_PYTHON) -m pytest -n 2 -m slow
+	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m slow
 
 fuzz: $(INSTALLED)
 	$(VENV_PYTHON) tests/fuzz.py --out docs/results/reliability/fuzz.json

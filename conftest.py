@@ -1,11 +1,19 @@
-"""Examples of ``crowdjax.contextual`` go on from the one of its ``fit``: the names that one makes are theirs."""
+"""What tests and examples share: compiled programs are kept in a folder, most of a test's time being theirs; examples
+of ``crowdjax.contextual`` go on from the one of its ``fit``: the names that one makes are theirs."""
 
 from __future__ import annotations
 
 import doctest
 import functools
+import os
+from pathlib import Path
 
 import pytest
+
+# Before jax is imported, here and in every interpreter that a test starts.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).with_name(".jax_cache")))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 
 @pytest.fixture(autouse=True)

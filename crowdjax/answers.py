@@ -240,6 +240,7 @@ def answer_table(ids: pa.Array, posterior, classes: Sequence[Any] | None = None,
         posterior [I, 2]   instance, scores, label, confidence, probability
         posterior [I, K]   instance, scores, label, confidence, p_<class> of each class; of more than 50 classes
                            class_1, p_1, ..., class_5, p_5: the most probable ones
+        (codes, p)         the same from the most probable classes alone and their probabilities, the likeliest first
 
     Args:
         classes: in their order; by default 0 and 1. Of classes that are equally probable the first is the label.
@@ -252,6 +253,9 @@ def answer_table(ids: pa.Array, posterior, classes: Sequence[Any] | None = None,
         [{'instance': 'q1', 'label': 'b', 'confidence': 0.5, 'p_a': 0.2, 'p_b': 0.5, 'p_c': 0.3}]
     """
     classes = (0, 1) if classes is None else tuple(classes)
+    if isinstance(posterior, tuple):
+        codes, p = map(np.asarray, posterior)
+        return _top_table(ids, codes, p, classes)
     values, p = column_of_values(classes), by_class(probabilities(posterior))
     known = {"instance": ids, **scores}
     if np.ndim(posterior) == 1:
@@ -263,11 +267,33 @@ def answer_table(ids: pa.Array, posterior, classes: Sequence[Any] | None = None,
         more = {f"p_{word(c)}": p[:, k] for k, c in enumerate(classes)}
     else:
         first = np.argsort(-p, axis=1, kind="stable")[:, :MOST_PROBABLE]
-        ranked = ((n + 1, first[:, n]) for n in range(MOST_PROBABLE))
-        more = {}
-        for n, k in ranked:
-            more |= {f"class_{n}": values.take(pa.array(k)), f"p_{n}": p[np.arange(len(p)), k]}
+        more = _ranked(first, np.take_along_axis(p, first, 1), values)
     return pa.table({**known, **answers, **more})
+
+
+def _ranked(codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"], values: pa.Array) -> dict[str, Any]:
+    """The columns of the most probable classes."""
+    columns = {}
+    for n in range(codes.shape[1]):
+        columns |= {f"class_{n + 1}": values.take(pa.array(codes[:, n])), f"p_{n + 1}": p[:, n]}
+    return columns
+
+
+def _top_table(ids: pa.Array, codes, p, classes: Sequence[Any]) -> pa.Table:
+    """The table of answers from the most probable classes and their probabilities, the likeliest first."""
+    values, p = column_of_values(classes), np.clip(np.asarray(p, np.float64), 0, 1)
+    label = values.take(pa.array(chosen_of_top(codes, p)))
+    return pa.table({"instance": ids, "label": label, "confidence": p[:, 0], **_ranked(codes, p, values)})
+
+
+def chosen_of_top(codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"]) -> Int[np.ndarray, " I"]:
+    """The class that is the label: the most probable one; of those alike the first.
+
+    Example:
+        >>> chosen_of_top(np.array([[2, 0], [1, 0]]), np.array([[0.5, 0.5], [0.75, 0.25]])).tolist()
+        [0, 1]
+    """
+    return np.where(p >= p[:, :1] - TIE, codes, np.iinfo(codes.dtype).max).min(1)
 
 
 def labeler_table(ids: pa.Array, n_labels: Int[np.ndarray, " W"], about: Summary) -> pa.Table:
@@ -497,7 +523,7 @@ def about_answers(posterior, n_labels: np.ndarray, classes: Sequence[Any] | None
     single = np.count_nonzero(n_labels == 1)
     if single:
         out.append(f"{single} of {len(n_labels)} labelers gave one label; what is said of them is mostly prior.")
-    p = by_class(probabilities(posterior))
+    p = by_class(probabilities(posterior[1] if isinstance(posterior, tuple) else posterior))
     ties = np.count_nonzero(_tied(p))
     if ties and p.shape[1] == 2:
         out.append(

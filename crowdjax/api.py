@@ -31,7 +31,7 @@ from crowdjax.answers import (
 from crowdjax.facade import fit as facade_fit
 from crowdjax.facade import large, presets
 from crowdjax.facade.fitted import refuse_counts
-from crowdjax.facade.models import MODELS
+from crowdjax.facade.models import MODELS, names
 from crowdjax.facade.presets import Aggregation
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
@@ -141,7 +141,9 @@ def fit(
     """
     one_of("repeats", repeats, get_args(Repeats))
     one_of("classes", classes, get_args(Kind))
-    reading = dict(form=form, positive=positive, order=order, truth=truth, missing=missing, header=header)
+    reading = dict(
+        form=form, positive=positive, order=order, truth=truth, missing=missing, header=header, classes=classes
+    )
     callback(progress)
     given = dict(gold=gold, scores=scores, labeler_features=labeler_features, instance_features=instance_features)
     general = dict(
@@ -150,8 +152,7 @@ def fit(
     )  # fmt: skip
     if isinstance(model, str) and model == "contextual":
         raise InputError("model: got 'contextual', which needs a table of scores; call crowdjax.context(table, scores)")
-    if not isinstance(model, str | factor.FactorConfig | Observation):
-        one_of("model", model, (*factor.PRESETS, *integrated_api.MODELS))
+    _refuse_unknown(model)
     if not _may_be_binary(model, classes, class_prior, truth):
         return _fit_classes(table, *_read(table, columns, reading, given), model, **general)
     name, config = _config(model, factors, class_prior)
@@ -191,10 +192,16 @@ def _read(table, columns, reading, given):
     return tables, io.read_triples(table, columns=said, **reading)
 
 
+def _refuse_unknown(model) -> None:
+    """Refuses what is no model, for labels of any number of classes."""
+    if isinstance(model, str) or not isinstance(model, factor.FactorConfig | Observation):
+        one_of("model", model, names())
+
+
 def _may_be_binary(model, classes: Kind, class_prior, truth) -> bool:
     """Whether these settings mean the models of two classes, if the labels turn out to have two."""
     known = (*factor.PRESETS, *integrated_api.MODELS)
-    named = isinstance(model, str) and (model in known or model not in MODELS)
+    named = isinstance(model, str) and model in known
     prior = class_prior is None or isinstance(class_prior, str) or np.ndim(class_prior) == 0
     ours = isinstance(model, factor.FactorConfig) or named
     return ours and classes == "nominal" and truth is None and prior and class_prior != "uniform"
@@ -285,9 +292,10 @@ def fit_large(
         raise InputError(f"factors: got {brief(factors)} with minibatches; allowed: a whole number from 1")
     one_of("classes", classes, get_args(Kind))
     one_of("repeats", repeats, get_args(Repeats))
+    _refuse_unknown(model)
     if not _may_be_binary(model, classes, class_prior, truth):
         general = dict(factors=factors, class_prior=class_prior, restarts=restarts)
-        scan = pieces.scan(table, columns=columns, positive=positive, order=order, truth=truth)
+        scan = pieces.scan(table, columns=columns, positive=positive, order=order, truth=truth, kind=classes)
         return _fit_large_classes(
             scan, out, model, classes, general, solver, seed, batch, repeats, max_rounds, rtol, progress
         )
@@ -303,7 +311,7 @@ def fit_large(
     solver = _with_restarts(solver, restarts, config, drawn)
     devices = _devices(devices)
     out = results.check_out(out)
-    scan = pieces.scan(table, columns=columns, positive=positive, order=order, truth=truth)
+    scan = pieces.scan(table, columns=columns, positive=positive, order=order, truth=truth, kind=classes)
     if len(scan.classes.classes) > 2 or scan.classes.values is not None:
         general = dict(factors=factors, class_prior=class_prior, restarts=restarts)
         return _fit_large_classes(
@@ -393,7 +401,6 @@ def _config(model, factors, class_prior) -> tuple[str, factor.FactorConfig]:
         if factors is not None and whole("factors", factors) != model.n_factors:
             raise InputError(f"factors: got {factors} with a configuration of {model.n_factors}; set n_factors there")
         return "custom", model if prior is None else _replaced(model, class_prior=prior)
-    one_of("model", model, (*factor.PRESETS, *integrated_api.MODELS))
     if isinstance(factors, str) and factors == "auto":
         if model != "factor":
             raise InputError(f"factors: got 'auto' with model {model}; allowed: 1, or auto with model factor")

@@ -63,11 +63,13 @@ class Classes(NamedTuple):
         classes: in order; of two the last is the positive one.
         values: those of labels, in order; None: they are the classes.
         notes: what a reader should know of them, one sentence each.
+        places: the class that each value speaks for (``places_of``).
     """
 
     classes: tuple[Any, ...] = (0, 1)
     values: tuple[Any, ...] | None = None
     notes: tuple[str, ...] = ()
+    places: tuple[float, ...] | None = None
 
     @property
     def said(self) -> tuple[Any, ...]:
@@ -158,7 +160,7 @@ def classes_of(
         return Classes(labels.two(word(positive)))
     if order is None and truth is None:
         return labels.alone(kind)
-    return labels.as_said(order, truth)
+    return labels.as_said(order, truth, kind)
 
 
 class _Values:
@@ -191,10 +193,7 @@ class _Values:
             )
         self._refuse_slips(words)
         values = self._in_order(words)
-        unordered = isinstance(values[0], str) and not self._numbers(words) and not self.found.ordered
-        if kind == "ordinal" and len(values) > 2 and unordered:
-            some = _some(values)
-            raise InputError(f"{self.place}: the labels are {some}, in no order that is known; {_order(values)}")
+        self._refuse_unordered(kind, values)
         return Classes(values, None, tuple(self._notes(values)))
 
     def two(self, positive: str) -> tuple[Any, Any]:
@@ -214,7 +213,7 @@ class _Values:
         other = next((w for w in words if w != positive), None)
         return (None if other is None else self.own[other], self.own[positive])
 
-    def as_said(self, order: list[Any] | None, truth: list[Any] | None) -> Classes:
+    def as_said(self, order: list[Any] | None, truth: list[Any] | None, kind: Kind | None = None) -> Classes:
         """The classes as the user lists them, or the values of labels, or both."""
         words = [*self.counts]
         truth_words = [word(v) for v in truth or ()]
@@ -235,7 +234,11 @@ class _Values:
             others, half = [v for v in values if v not in classes], (len(classes) + 1) // 2
             values = (*classes[:half], *others, *classes[half:])
         note = f"Labels are {self._counted(values)}; the truth is {_some(classes)}."
-        return Classes(classes, None if values == classes else values, (note,))
+        if values == classes:
+            return Classes(classes, None, (note,))
+        if order is None:
+            self._refuse_unordered(kind, values)
+        return Classes(classes, values, (note,), places_of(classes, values, kind))
 
     # Order
 
@@ -272,6 +275,14 @@ class _Values:
         return values
 
     # What is refused
+
+    def _refuse_unordered(self, kind: Kind | None, values: tuple[Any, ...]) -> None:
+        """Raises on text that is to be in an order which nobody has said."""
+        if kind == "ordinal" and len(values) > 2 and not _are_numbers(values) and not self.found.ordered:
+            raise InputError(
+                f"{self.place}: classes in order, and the labels are {_some(values)}, in no order that is known; "
+                f"{_order(values)}, in their order"
+            )
 
     def _refuse_others(self, listed: Sequence[str], values: tuple[Any, ...]) -> None:
         """Raises on a value that the user's order lacks."""
@@ -391,6 +402,36 @@ class _Values:
             return f"{len(values):,}, {ends}, of {min(n.values()):,} to {max(n.values()):,} labels"
         first, *rest = (f"{show(v)} ({n[v]:,}" for v in values)
         return ", ".join([f"{first} label{'s' * (n[values[0]] != 1)})", *(f"{v})" for v in rest)])
+
+
+def tells_classes(note: str) -> bool:
+    """Whether a note only tells which classes there are: that is no reason to doubt a fit.
+
+    Example:
+        >>> tells_classes("Classes: 'cat' (9 labels), 'dog' (8)."), tells_classes("The class 'dgo' occurs once.")
+        (True, False)
+    """
+    return note.startswith("Classes: ") or (note.startswith("Labels are ") and "; the truth is " in note)
+
+
+def places_of(classes: Sequence[Any], values: Sequence[Any] | None, kind: Kind | None) -> tuple[float, ...] | None:
+    """The class that each value of a label speaks for, as a code; -1: for none.
+
+    None, by their place, where the classes are in order or values are other words or numbers than classes. Else a value
+    that is a class speaks for it, a number between two of these for both, and what else there is for none.
+
+    Example:
+        >>> places_of(["a", "b", "c"], ["a", "b", "unsure", "c"], "nominal")
+        (0.0, 1.0, -1.0, 2.0)
+        >>> places_of([1, 5], [1, 2, 3, 4, 5, 9], "nominal"), places_of([0, 1], [1, 2, 3], "nominal")
+        ((0.0, 0.25, 0.5, 0.75, 1.0, -1.0), None)
+    """
+    if values is None or kind == "ordinal" or not {*classes} <= {*values}:
+        return None
+    if _are_numbers([*classes, *values]) and [*classes] == sorted(classes):
+        return tuple(np.interp(values, classes, np.arange(len(classes)), left=-1, right=-1).tolist())
+    place = {value: float(k) for k, value in enumerate(classes)}
+    return tuple(place.get(value, -1.0) for value in values)
 
 
 def _own_values(words: Iterable[str], kind: pa.DataType, untyped: bool) -> dict[str, Any]:

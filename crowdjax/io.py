@@ -82,6 +82,7 @@ class Triples:
             n_instances=len(self.index.instances),
             n_values=len(self.index.values or self.index.classes),
             n_classes=len(self.index.classes),
+            places=self.index.places,
             repeats=repeats,
         )
 
@@ -133,7 +134,7 @@ def read_triples(
     instance, instances = encode(data["instance"], place, where["instance"])
     try:
         if like is not None:
-            found = Classes(like.classes, like.values)
+            found = Classes(like.classes, like.values, places=like.places)
         else:
             said = dict(positive=positive, order=order, truth=truth, kind=classes)
             found = classes_of(_distinct(long, data, where), place, **said, untyped=long.untyped, known=long.known)
@@ -154,7 +155,7 @@ def read_triples(
     sizes = {"rows": len(label), "labelers": len(labelers), "instances": len(instances)}
     text = "read %s: %d rows, %d labelers, %d instances"
     LOG.info(text, place, *sizes.values(), extra={"fields": {"event": "read", **sizes}})
-    index = _index(labelers, instances, found.classes, found.values)
+    index = dataclasses.replace(_index(labelers, instances, found.classes, found.values), places=found.places)
     gold = _gold_of_export(long, instances)
     where_from = place + long.about
     return Triples(labeler, instance, label, weights, index, tuple(notes), long.roles, where_from, gold, long.anonymous)

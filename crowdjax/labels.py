@@ -89,6 +89,8 @@ class Labels(eqx.Module):
         n_labelers, n_instances: sizes (static under jit).
         n_values, n_classes: L, how many values a label has, and K, how many classes the truth has (static under jit).
         n_blocks, block_instances: the layout, see the module's docstring (static under jit).
+        places: of each value the class that it speaks for, as a code or between two; -1: for none. None: values are in
+            the order of the classes, evenly, as grades are (static under jit).
         shard: where these are one device's part of a larger problem; ``None``: they are all there is.
 
     Example:
@@ -108,6 +110,7 @@ class Labels(eqx.Module):
     block_instances: int = eqx.field(static=True)
     n_values: int = eqx.field(static=True, default=2)
     n_classes: int = eqx.field(static=True, default=2)
+    places: tuple[float, ...] | None = eqx.field(static=True, default=None)
     shard: Shard | None = None
 
     @classmethod
@@ -123,6 +126,7 @@ class Labels(eqx.Module):
         n_instances: int | None = None,
         n_values: int = 2,
         n_classes: int | None = None,
+        places: tuple[float, ...] | None = None,
         repeats: Repeats = "count",
         blocks: bool = True,
     ) -> Labels:
@@ -136,6 +140,7 @@ class Labels(eqx.Module):
             n_labelers, n_instances: sizes; by default one more than the largest index.
             n_values: L, how many values a label has.
             n_classes: K, how many classes the truth has; by default as many as values.
+            places: the class that each value speaks for; -1: for none.
             repeats: what to do with several judgements of one labeler on one instance: ``count`` them all, keep the
                 ``first`` or the ``last`` row, or let them share one judgement's weight (``mean``).
             blocks: ``False`` forces the flat layout (needed where the triples themselves are vmapped over).
@@ -190,7 +195,7 @@ class Labels(eqx.Module):
             elif (share != 1).any():
                 weight = share
         laid = _lay_out(labeler, instance, code, weight, gold, n_labelers, n_instances, blocks)
-        return dataclasses.replace(laid, n_values=n_values, n_classes=n_classes)
+        return dataclasses.replace(laid, n_values=n_values, n_classes=n_classes, places=places)
 
     @property
     def real(self) -> Bool[Array, " N"]:
@@ -239,6 +244,7 @@ class LabelIndex:
     Attributes:
         classes: the K classes of the truth in the user's own values, in order; of two the last is the positive one.
         values: the L values of labels; None: they are the classes.
+        places: the class that each value speaks for (``Labels``).
         columns: the same as columns of pyarrow (``"labeler"``, ``"instance"``), with types that NumPy lacks, as times
             with a zone; None where they were made by hand.
 
@@ -252,6 +258,7 @@ class LabelIndex:
     columns: Mapping[str, Any] | None = None
     classes: tuple[Any, ...] = (0, 1)
     values: tuple[Any, ...] | None = None
+    places: tuple[float, ...] | None = None
 
 
 def codes(values, name: str, n_values: int = 2, rows=None) -> Int[np.ndarray, " N"]:

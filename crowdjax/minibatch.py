@@ -73,7 +73,7 @@ class Parts:
         n_labels: labels, in all.
         n_instances: of each part.
         room: sizes of the largest part.
-        n_values, n_classes: of labels, and of the truth.
+        n_values, n_classes, places: of ``Labels``.
     """
 
     folder: Path
@@ -83,6 +83,7 @@ class Parts:
     room: shards.Profile
     n_values: int = 2
     n_classes: int = 2
+    places: tuple[float, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.n_instances)
@@ -94,7 +95,7 @@ class Parts:
         n = self.n_instances[k]
         return Labels(
             **arrays, n_labelers=len(self.labelers), n_instances=n, n_blocks=1, block_instances=n,
-            n_values=self.n_values, n_classes=self.n_classes,
+            n_values=self.n_values, n_classes=self.n_classes, places=self.places,
         )  # fmt: skip
 
     def instances(self, k: int) -> pa.Array:
@@ -120,7 +121,7 @@ def deal(scan: Scan, folder: Path, size: int, repeats: Repeats = "count", progre
         room = shards.Profile(*(file[name] for name in shards.Profile._fields))
     labelers = pa.parquet.read_table(folder / "labelers.parquet")["labeler"].to_numpy()
     sizes = len(scan.classes.said), len(scan.classes.classes)
-    return Parts(folder, labelers, about["n_labels"], tuple(about["n_instances"]), room, *sizes)
+    return Parts(folder, labelers, about["n_labels"], tuple(about["n_instances"]), room, *sizes, scan.classes.places)
 
 
 def _deal(scan: Scan, folder: Path, n_parts: int, repeats: Repeats, progress: Progress) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 
 from crowdjax import memory
-from crowdjax.classes import Classes, Distinct, classes_of, codes_of, distinct
+from crowdjax.classes import Classes, Distinct, Kind, classes_of, codes_of, distinct
 from crowdjax.columns import id_column, multiplicities, plain_column, refuse_large
 from crowdjax.files import File, find, parquet_of, reading
 from crowdjax.labels import InputError
@@ -53,13 +53,14 @@ class Scan:
 
 def scan(
     source, *, columns: Columns | None = None, positive=None, order: Sequence[Any] | None = None,
-    truth: Sequence[Any] | None = None, batch: int = 2**18,
+    truth: Sequence[Any] | None = None, kind: Kind | None = None, batch: int = 2**18,
 ) -> Scan:  # fmt: skip
     """The rows of Parquet too large for memory, in pieces, in the order of the files' names; checked as they are read.
 
     Args:
         source: a Parquet file or a folder of them: a path, or a URL that pyarrow or fsspec knows (``s3://...``).
         columns, positive, order, truth: as in :func:`crowdjax.io.read_labels`.
+        kind: of the classes.
 
     Raises:
         InputError: as in :func:`crowdjax.io.read_labels`; it is not Parquet.
@@ -110,7 +111,7 @@ def scan(
         for value in part.counts.keys() - first.keys():
             first[value] = f"column {label!r}, row {before + plain_column(column).to_pylist().index(value) + 1}"
         before += len(column)
-    classes = classes_of(found, place, positive=positive, order=order, truth=truth, missing=False)
+    classes = classes_of(found, place, positive=positive, order=order, truth=truth, kind=kind, missing=False)
 
     def rows():
         for here, piece in raw(list(roles.values())):
@@ -120,7 +121,7 @@ def scan(
                 labeler, instance = (id_column(part[key], here, roles[key]) for key in ("labeler", "instance"))
                 yield Rows(labeler, instance, codes_of(part["label"], here, label, classes.said), weights)
 
-    said = [classes.classes, classes.values]
+    said = [classes.classes, classes.values, *([classes.places] if classes.places else [])]
     return Scan(place, n_rows, classes, roles, [[f.identity for f in files], n_rows, roles, said], rows)
 
 

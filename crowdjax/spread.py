@@ -91,8 +91,8 @@ def _laid_out(labels: Labels, model: Observation, arrays, start, devices: int | 
     mesh, _, shards, place = parallel._divide(labels, devices)
     # Labelers are not padded: a population that is learnt from them would take padding for labelers.
     shards = dataclasses.replace(shards, n_labelers=n_labelers)
-    votes = np.zeros((labels.n_instances, labels.n_classes), jax.dtypes.canonicalize_dtype(float))
-    params = jax.eval_shape(lambda: model.start(labels, votes))
+    votes = jax.ShapeDtypeStruct((labels.n_instances, labels.n_classes), jax.dtypes.canonicalize_dtype(float))
+    params = jax.eval_shape(lambda votes: model.start(labels, votes), votes)
     of_params = _places(model.specs(params), params)
     of_model = (
         _places(model.own_specs(), arrays) if hasattr(model, "own_specs") else jax.tree.map(lambda _: P(), arrays)
@@ -112,7 +112,7 @@ def _laid_out(labels: Labels, model: Observation, arrays, start, devices: int | 
         params = jax.tree.map(
             lambda spec, v: v[place] if spec == P(AXIS) else v, of_params, found.params, is_leaf=is_spec
         )
-        return dataclasses.replace(found, params=params, posterior=found.posterior[place])
+        return dataclasses.replace(found, params=params, posterior=jax.tree.map(lambda v: v[place], found.posterior))
 
     return parts, watch.Spread(mesh, AXIS, given, _Found(of_params)), whole
 

@@ -213,6 +213,7 @@ def test_a_configuration_of_ones_own(tmp_path):
     ("settings", "message"),
     [
         ({"model": "automatic"}, "model: got 'automatic'.*allowed: majority, one-coin, dawid-skene, glad"),
+        ({"model": "automatic", "truth": [0, 1]}, "allowed: majority.*graded.*integrated"),
         ({"model": "dawid_skene"}, r"did you mean dawid-skene\?"),
         ({"model": None}, "model: got None"),
         ({"model": "factor", "factors": 0}, "factors: got 0; allowed: a whole number from 1"),

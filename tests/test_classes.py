@@ -31,6 +31,7 @@ from crowdjax.answers import (
 from crowdjax.cli import app
 from crowdjax.columns import word
 from crowdjax.labels import Labels
+from crowdjax.observation import vote_shares
 from crowdjax.observation.summaries import Summary
 from crowdjax.pieces import scan
 
@@ -260,8 +261,25 @@ def test_the_order_of_ordinal_words_is_not_guessed():
     words = ["bad", "good", "very bad"]
     refused(lambda: read(words, classes="ordinal"), "no order that is known", "--order 'bad,good,very bad'")
     assert read(words, classes="ordinal", order=["very bad", "bad", "good"])[2] == [1, 2, 0]
-    assert read([3, 1, 2], classes="ordinal")[0] == (1, 2, 3)
     assert read(words, classes="nominal")[0] == ("bad", "good", "very bad")
+    assert read([3, 1, 2], classes="ordinal")[0] == (1, 2, 3)
+    refused(lambda: read([*words, "unsure"], classes="ordinal", truth=["very bad", "bad", "good"]), "say order=[")
+    table = {"labeler": list("abcabc"), "instance": [0, 0, 0, 1, 1, 1], "label": words * 2}
+    refused(lambda: crowdjax.fit(table, "graded", classes="ordinal"), "say order=['bad', 'good', 'very bad']")
+
+
+def test_a_value_that_is_no_class_speaks_for_none():
+    """Wherever it stands; text that is between grades is of use where the classes are in order."""
+    label = ["a", "b", "c", "unsure"]
+    table = {"labeler": [0, 1, 2, 3], "instance": [0, 1, 2, 3], "label": label}
+    for order in (None, *itertools.permutations(label)):
+        triples = io.read_triples(table, truth=["a", "b", "c"], order=order, classes="nominal")
+        shares = np.asarray(vote_shares(triples.labels()))
+        np.testing.assert_allclose(shares, [*np.eye(3), [1 / 3] * 3], rtol=1e-6)
+    ordered = io.read_triples(table, truth=["a", "b", "c"], order=["a", "b", "unsure", "c"], classes="ordinal")
+    np.testing.assert_allclose(vote_shares(ordered.labels())[3], [0, 2 / 3, 1 / 3], rtol=1e-6)
+    parts = io.read_triples(table | {"label": [0, 1, 2, 9]}, truth=[0, 1, 2]).labels()
+    np.testing.assert_allclose(vote_shares(parts), [*np.eye(3), [1 / 3] * 3], rtol=1e-6)
 
 
 # Forms

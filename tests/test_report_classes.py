@@ -12,6 +12,7 @@ from pages import Parsed
 from crowdjax import plots, report
 from crowdjax.answers import Tally
 from crowdjax.report import svg
+from crowdjax.report.fit import checks_in_order, verdict
 
 ANIMALS = ["cat", "dog", "fox", "wolf"]
 ODD = ["<script>alert(1)</script>", '" onload="alert(1)', "$\\frac{1}{0$", "שלום", "x" * 300]
@@ -95,6 +96,17 @@ def test_a_page_stands_alone_and_begins_with_the_warnings(made):
     assert [found.words(h) for h in found.all("h2")][:3] == ["Before you trust it", "What was fitted", "The classes"]
     titles = {drawn.get("aria-label") for drawn in found.all("svg")}
     assert {"Confusion matrix of all labels together", "Confusion matrices of labelers"} < titles
+
+
+def test_what_the_classes_are_is_no_reason_to_doubt_a_fit(made):
+    record, *rest = made
+    asked = lambda found: [item for item in found.all("li") if "care" in (item.get("class") or "")]  # noqa: E731
+    plain, told = (parsed((record | {"warnings": notes}, *rest)) for notes in ([], ["Classes: 'ant' (9 labels)."]))
+    assert len(asked(told)) == len(asked(plain))
+    assert "How the labels were readClasses: 'ant' (9 labels)." in [told.words(item)[4:] for item in told.all("li")]
+    checks = [report.Check("good", "One crowd", "")]
+    assert verdict(checks_in_order(["Classes: 'ant'.", "Labels are 1, 2; the truth is 1."], checks)).startswith("No")
+    assert not verdict(checks_in_order(["The fit did not converge."], checks)).startswith("No check")
 
 
 def test_shares_are_those_of_the_answers_and_of_the_votes(made, page):

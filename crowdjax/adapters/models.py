@@ -92,6 +92,11 @@ class Estimator(Settings):
             each = [np.asarray(result.labelers[name], float) for name in ("specificity", "sensitivity")]
             of_class = np.stack(each, 1)[:, None]  # [W, 1, true label]
             return Found(result, p, right, np.where(np.eye(2, dtype=bool), of_class, 1 - of_class))
+        if "confusion" not in result.tables:  # errors fall on all other labels alike
+            wrong = (1 - right)[:, None, None] / (len(votes.classes) - 1)
+            return Found(
+                result, p, right, np.where(np.eye(len(votes.classes), dtype=bool), right[:, None, None], wrong)
+            )
         shape = len(votes.workers), len(votes.classes), -1
         confusion = np.asarray(result.confusion["probability"], float).reshape(shape)
         return Found(result, p, right, confusion.swapaxes(1, 2))
@@ -118,6 +123,12 @@ def _probabilities(votes: Votes, result) -> Float[np.ndarray, "I K"]:
     if len(votes.classes) == 2:
         p = np.asarray(table["probability"], float)
         return np.c_[1 - p, p]
+    if hasattr(result, "fit") and isinstance(result.fit.posterior, tuple):
+        codes, top = (np.asarray(v) for v in result.fit.posterior)
+        rest = np.clip(1 - top.sum(1, dtype=float), 0, 1) / (len(votes.classes) - top.shape[1])
+        p = np.repeat(rest[:, None], len(votes.classes), axis=1)
+        np.put_along_axis(p, codes, top, 1)
+        return p
     if hasattr(result, "fit"):
         return np.asarray(result.fit.posterior, float)
     if len(votes.classes) > MOST_CLASSES:

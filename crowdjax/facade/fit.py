@@ -28,14 +28,14 @@ from crowdjax.answers import (
     labels_of_labelers,
     support,
     tally,
-    votes_of,
 )
 from crowdjax.columns import listed
+from crowdjax.facade import many
 from crowdjax.facade.models import MODELS
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
-from crowdjax.observation import Observation, Solver
+from crowdjax.observation import Observation, Solver, Voted
 from crowdjax.observation.contract import answers, leading
 from crowdjax.observation.factor_summary import factor_summary
 from crowdjax.observation.summaries import LEVEL, Summary, labeler_summary
@@ -87,33 +87,33 @@ def fit(
         built = _made(name, labels, classes, settings, features)
     else:
         built, settings = model, None  # pyright: ignore[reportAssignmentType]
-    _refuse_large(labels, name)
+    built = many.of_many(built, labels)
+    refuse_large(labels, built, name)
     begin = None if start is None else continued(start, name, index)
+    if begin is not None and (settings or {}).keys() & {"restarts", "seed"}:
+        raise InputError("restarts, seed: given with a start, whose fit draws nothing; leave them out")
     mapping = io.mapping(triples, given)
-    found = spread.fit(labels, built, begin, solver, devices=devices, progress=progress)
+    found = _best(labels, built, begin, solver, devices=devices, progress=progress)
     refuse_failed(found)
     found = dataclasses.replace(found, posterior=answers(built, labels, found.posterior))
-    counts = tally(labels, found.posterior)
+    told = _told(labels, built, found, index, truth)
     warnings = [
         *about_labels(labels, triples, repeats),
         *about_end(found),
         *(built.cautions() if hasattr(built, "cautions") else ()),
-        *about_answers(found.posterior, labels_of_labelers(labels), index.classes),
-        *about_support(support(votes_of(labels), found.posterior, truth), index.classes, about_prior("learn")),
+        *about_answers(told.posterior, labels_of_labelers(labels), index.classes),
+        *about_support(told.support, index.classes, about_prior("learn")),
         *about_gold(truth, index.classes),
         *reasons,
         *remarks,
     ]
-    of_labelers = factor_summary if hasattr(built, "factors") else labeler_summary
-    about = of_labelers(labels, *leading(built, found), LEVEL)
-    tables = tables_of(index, labels_of_labelers(labels), found.posterior, about)
     record = record_of(
         name,
         found,
         labels,
         index,
         kind=classes,
-        class_shares=np.asarray(found.posterior, np.float64).mean(0).tolist(),
+        class_shares=told.shares.tolist(),
         settings=settings,
         repeats=repeats,
         columns=mapping,
@@ -123,7 +123,32 @@ def fit(
         warnings=warnings,
         started=started,
     )
-    return Result(tables, record, kind, found, index, scaling, model=built, tally=counts)
+    return Result(told.tables, record, kind, found, index, scaling, model=built, tally=told.tally)
+
+
+def _best(labels: Labels, model: Observation, start, solver: Solver, **how):
+    """The fit; of a model that starts at random, the best of its starts. A fit that is stopped is the last."""
+    starts = model.starts() if start is None and hasattr(model, "starts") else [model]
+    fits = []
+    for one in starts:
+        fits.append(spread.fit(labels, one, start, solver, **how))
+        if fits[-1].code == optimize.STOPPED:
+            break
+    best = max(fits, key=lambda found: float(found.objective) if np.isfinite(found.objective) else -np.inf)
+    stopped = fits[-1].code == optimize.STOPPED and best.code <= optimize.STOPPED
+    code = fits[-1].code if stopped else best.code
+    return dataclasses.replace(best, code=code, n_steps=sum(found.n_steps for found in fits))
+
+
+def _told(labels: Labels, model: Observation, found, index: LabelIndex, truth) -> many.Told:
+    """What is told of a fit: its tables, and what its sentences go by."""
+    if isinstance(model, Voted):
+        return many.told(labels, model, found.params, index, truth)
+    p, counts = found.posterior, tally(labels, found.posterior)
+    of_labelers = factor_summary if hasattr(model, "factors") else labeler_summary
+    about = of_labelers(labels, *leading(model, found), LEVEL)
+    tables = tables_of(index, labels_of_labelers(labels), p, about)
+    return many.Told(tables, counts, support(counts.votes, p, truth), p, np.asarray(p, np.float64).mean(0))
 
 
 def tables_of(index: LabelIndex, n_labels, posterior, about: Summary) -> dict[str, Any]:
@@ -175,14 +200,14 @@ def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]
             raise InputError(f"{setting}: given with model {name} and these classes; allowed with {allowed}")
 
 
-def _refuse_large(labels: Labels, name: str) -> None:
+def refuse_large(labels: Labels, model: Observation, name: str) -> None:
     """Refuses tables of confusions that memory does not hold."""
+    if isinstance(model, Voted):
+        return
     cells = labels.n_labelers * labels.n_values * labels.n_classes
     what = f"{labels.n_labelers:,} labelers' confusions of {labels.n_classes:,} classes by {name} need"
-    memory.refuse_host(
-        CELL * cells, what, "allowed: fewer classes, rare ones joined; crowdjax.observation.fit_voted fits one-coin to "
-        "any number"
-    )  # fmt: skip
+    less = "allowed: fewer classes, rare ones joined; models majority, one-coin need little with any number of classes"
+    memory.refuse_host(CELL * cells, what, less)
 
 
 def _refuse_settings(name: str, settings: Mapping[str, Any]) -> None:
@@ -270,6 +295,7 @@ def outcome(found, labels: Labels) -> dict[str, Any]:
 
 def config_of(model: Observation) -> dict[str, Any]:
     """The settings of a model, without its arrays; of several in one, those of each."""
+    model = model.model if isinstance(model, Voted) else model
     fields = dataclasses.fields(model)  # type: ignore[arg-type]
     values = {field.name: getattr(model, field.name) for field in fields}
     return {name: _plain(value) for name, value in values.items() if not isinstance(value, np.ndarray | jax.Array)}

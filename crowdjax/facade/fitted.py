@@ -24,6 +24,7 @@ from crowdjax.answers import (
     read_tables,
     shown,
 )
+from crowdjax.classes import places_of
 from crowdjax.formats import Form
 from crowdjax.integrated.look import Look
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
@@ -33,14 +34,15 @@ from crowdjax.tables import kind_of
 
 
 class New(NamedTuple):
-    """What a fit says of new instances: posteriors, and what else the record, the warnings and the table have to say.
+    """What a fit says of new instances: posteriors, as ``answer_table`` takes them, and what else the record, the
+    warnings and the table have to say.
 
     Example:
         >>> New(np.array([[0.2, 0.8]])).columns
         {}
     """
 
-    posterior: Float[np.ndarray, "I K"]
+    posterior: Any
     record: Mapping[str, Any] = {}
     warnings: Sequence[str] = ()
     columns: Mapping[str, Any] = {}
@@ -241,6 +243,7 @@ def read_fit(folder: Path, record: Mapping[str, Any]) -> Read:
     tables = read_tables(folder, *there)
     classes, values = record.get("classes") or record.get("words") or (0, 1), record.get("values")
     index = io.index_of(tables["labelers"], tables["instances"], classes, values)
+    index = dataclasses.replace(index, places=places_of(classes, values, record.get("kind")))
     scaling = {k: io.Scaling(*map(tuple, (v["names"], v["mean"], v["sd"]))) for k, v in record["features"].items()}
     return Read(tables, index, scaling)
 

@@ -26,7 +26,7 @@ from crowdjax.answers import (
     support,
     votes_of,
 )
-from crowdjax.facade.fit import about_end, config_of, outcome_of, refuse, refuse_failed
+from crowdjax.facade.fit import about_end, config_of, outcome_of, refuse, refuse_failed, refuse_large
 from crowdjax.facade.models import MODELS
 from crowdjax.facade.registry import Kind
 from crowdjax.labels import InputError, Labels, Repeats
@@ -45,7 +45,7 @@ def made(name: str, scan: Scan, classes: Kind, settings: dict[str, Any]) -> Obse
         InputError: it is not for these classes, or has numbers of each instance, which parts cannot share.
     """
     said, found = scan.classes.said, scan.classes.classes
-    anyone = Labels.from_arrays([0], [0], [0], n_values=len(said), n_classes=len(found))
+    anyone = Labels.from_arrays([0], [0], [0], n_values=len(said), n_classes=len(found), places=scan.classes.places)
     refuse(name, anyone, classes, settings)
     chosen = {key: value for key, value in settings.items() if value is not None}
     model = MODELS[name].make(labels=anyone, classes=classes, features={}, **chosen)
@@ -67,6 +67,7 @@ def fit_parts(
     except InputError:
         shutil.rmtree(state)
         raise
+    refuse_large(parts.labels(0), model, name)
     found_classes = scan.classes.classes
     total, ends = sum(parts.n_instances), np.cumsum(parts.n_instances)
     posterior = np.zeros((total, len(found_classes)), np.float32)

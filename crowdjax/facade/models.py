@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from crowdjax.facade.registry import Kind, Registry
+from crowdjax.factor.presets import PRESETS
 from crowdjax.integrated.auto import FEW_LABELERS, FEW_LABELS
 from crowdjax.integrated.nominal import nominal
 from crowdjax.integrated.pool import Pool
@@ -23,11 +24,13 @@ from crowdjax.observation import (
     OneCoin,
 )
 from crowdjax.observation.factors import Factor, Glad
-from crowdjax.settings import brief, whole
+from crowdjax.settings import brief, seed_of, whole
 
 MODELS = Registry()
 POINTS, POINTS_OF_MANY = 64, 32  # of the integrated model around each class, up to five classes and above
+RESTARTS = 4  # of factors, from two on
 MOST_INTEGRATED = 20  # classes
+MOST_CELLS = 2**25  # of all labelers' confusions that auto makes: 2 GiB
 MOST_FREE = 10  # classes with which a labeler may confuse any two in his own way; above, he has a skill and biases
 
 
@@ -81,18 +84,36 @@ def add(name: str, model: type, *, kinds=("nominal",), rectangular=False) -> Non
 def add_factors(name: str, model: type, *, settings=()) -> None:
     """Adds a model of factors, which features of labelers and instances explain."""
 
-    def make(*, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], class_prior=None, factors=None):
-        more = {} if factors is None else {"n_factors": _whole(factors)}
+    def make(*, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], class_prior=None, **drawn):
+        more = _drawn(**drawn)
         rows = {f"{side}_features": values for side, values in features.items()}
         return model(**prior_of(class_prior, labels.n_classes), **more, **rows)
 
     MODELS.add(name, make, settings={"class_prior", *settings}, model=model)
 
 
-def _whole(factors) -> int:
+def _drawn(factors=None, restarts=None, seed=None) -> dict[str, int]:
+    """The settings of a model of factors, those of their random starts from two on."""
     if factors == "auto":
         raise InputError("factors: got 'auto' with more than two classes; allowed: a whole number from 1")
-    return whole("factors", factors)
+    n = 1 if factors is None else whole("factors", factors)
+    restarts = None if restarts is None else whole("restarts", restarts)
+    if n > 1:
+        return {"n_factors": n, "restarts": restarts or RESTARTS, "seed": seed_of(seed or 0)}
+    if seed is not None or (restarts or 1) > 1:
+        what = "restarts" if seed is None else "seed"
+        raise InputError(f"{what}: given with one factor, whose fit draws nothing; allowed with factors=2 and more")
+    return {} if factors is None else {"n_factors": n}
+
+
+def names() -> tuple[str, ...]:
+    """All that ``model`` of ``crowdjax.fit`` may say, for labels of two classes or more.
+
+    Example:
+        >>> names()[:4], "graded" in names()
+        (('majority', 'one-coin', 'dawid-skene', 'glad'), True)
+    """
+    return tuple(dict.fromkeys((*PRESETS, *MODELS)))
 
 
 add("majority", Majority, kinds=("nominal", "exchangeable"))
@@ -123,12 +144,13 @@ def plan_auto(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str,
     """
     counted = np.asarray(labels.counts) > 0
     n_labelers = len(np.unique(np.asarray(labels.labeler)[counted]))
+    square = labels.n_values == labels.n_classes
     per_instance = counted.sum() / len(np.unique(np.asarray(labels.instance)[counted]))
     if classes == "ordinal":
         return _guarded(labels, classes)
     if classes == "exchangeable":
         return {"model": "one-coin"}, ()
-    if per_instance < FEW_LABELS and labels.n_values == labels.n_classes:
+    if per_instance < FEW_LABELS and square:
         reason = (
             f"{per_instance:.2f} labels per instance cannot tell able labelers from others; everybody counts the same, "
             "and the answers are little more than the labels themselves."
@@ -140,7 +162,13 @@ def plan_auto(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str,
             "labelers from one population is used instead."
         )
         return {"model": "dawid-skene"}, (reason,)
-    if labels.n_classes > MOST_INTEGRATED and labels.n_values == labels.n_classes:
+    if square and n_labelers * labels.n_classes**2 > MOST_CELLS:
+        reason = (
+            f"The confusions of {n_labelers:,} labelers in {labels.n_classes} classes are too many to learn; labelers "
+            "differ by a skill alone."
+        )
+        return {"model": "one-coin"}, (reason,)
+    if square and labels.n_classes > MOST_INTEGRATED:
         reason = (
             f"{labels.n_classes} classes are too many to learn who confuses what; labelers differ by a skill and by "
             "biases."
@@ -177,7 +205,8 @@ def make_planned(*, labels: Labels, classes: Kind, features: Mapping[str, np.nda
         return MODELS[plan["model"]].make(labels=labels, classes=classes, features=features)
     if features:
         raise InputError("features: given with model integrated and more than two classes; allowed with glad, factor")
-    made = nominal(labels.n_classes, labels.n_values, plan["form"], per_class=plan["per_class"])
+    sizes = dict(places=labels.places, per_class=plan["per_class"])
+    made = nominal(labels.n_classes, labels.n_values, plan["form"], **sizes)
     made = made if plan["form"] == "ordinal" else made.renamed(np.asarray(plan["order"]))
     if "beside" not in plan:
         return made
@@ -187,4 +216,4 @@ def make_planned(*, labels: Labels, classes: Kind, features: Mapping[str, np.nda
 MODELS.add("integrated", make_planned, kinds=("nominal", "ordinal"), rectangular=True, plan=plan_integrated)
 MODELS.add("auto", make_planned, kinds=("nominal", "ordinal", "exchangeable"), rectangular=True, plan=plan_auto)
 add_factors("glad", Glad)
-add_factors("factor", Factor, settings={"factors"})
+add_factors("factor", Factor, settings={"factors", "restarts", "seed"})

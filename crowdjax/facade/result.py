@@ -13,14 +13,16 @@ import numpy as np
 
 from crowdjax import io, results
 from crowdjax import report as reports
-from crowdjax.answers import Tally, counted
+from crowdjax.answers import MOST_CLASSES, Tally, shown
+from crowdjax.facade import many
 from crowdjax.facade.fitted import Fitted, New, read_fit
 from crowdjax.facade.models import MODELS
 from crowdjax.labels import InputError, LabelIndex, Labels
-from crowdjax.observation import Fit, Observation
+from crowdjax.observation import Fit, Observation, Voted
 from crowdjax.observation.contract import Params, answers, leading
 from crowdjax.observation.factors import predict as predict_factors
 from crowdjax.observation.unseen import predict_new, rows_of_labelers
+from crowdjax.observation.voted import TOP, answer_voted
 from crowdjax.tables import as_arrow
 
 
@@ -41,11 +43,27 @@ class Result(Fitted):
     """
 
     model: Observation
-    tally: Tally | None = None
+    tally: Tally | many.SparseTally | None = None
+
+    @property
+    def confusion(self):
+        """The confusions, as the kind of table that the labels came in.
+
+        Raises:
+            InputError: majority or one-coin of more than 50 classes, whose accuracy says it all.
+        """
+        if "confusion" not in self.tables:
+            raise InputError(
+                f"confusion: not made by {self.record['model']} with more than {MOST_CLASSES} classes; a label is "
+                "right with the labeler's accuracy, and errors fall on all other classes alike"
+            )
+        return self._confusion
+
+    _confusion = shown("confusion")
 
     def page(self) -> reports.Page:
         """The report: a page of the fit, its labelers, their confusions and its instances (docs/reports.md)."""
-        return reports.of_classes(self.record, self.tables, counted(self.tally), np.asarray(self.fit.history))
+        return reports.of_classes(self.record, self.tables, many.whole(self.tally), np.asarray(self.fit.history))
 
     def arrays(self):
         """What ``fit.npz`` holds."""
@@ -58,11 +76,15 @@ class Result(Fitted):
             new = 0 if features["labeler"] is None else features["labeler"]
             features["labeler"] = np.where((known < 0)[:, None], new, np.asarray(self.model.labeler_features)[known])
         model = made_again(self.record, labels, features)
+        if isinstance(model, Voted):
+            found = answer_voted(labels, model, rows_of_labelers(model, self.fit.params, known))
+            return New((np.asarray(found.classes), np.asarray(found.p)))
         found = (predict_factors if hasattr(model, "factors") else predict_new)(labels, model, self.fit.params, known)
         return New(answers(model, labels, found.posterior))
 
     def observed(self, part: Labels, drawn, replicates: int) -> tuple[Observation, Params]:
         """The model that speaks of labelers, and its parameters."""
+        many.refuse(self.record["model"], self.model, "checks")
         model, fit = leading(self.model, self.fit)
         return model, fit.params
 
@@ -81,9 +103,10 @@ def made_again(record: dict[str, Any], labels: Labels, features: dict[str, np.nd
         )
     if record["settings"] is None:  # made by hand
         config = {key: _tuples(value) for key, value in record["config"].items()}
-        return MODELS[name].model(**config)  # pyright: ignore[reportOptionalCall]
+        return many.of_many(MODELS[name].model(**config), labels)  # pyright: ignore[reportOptionalCall]
     settings = {key: _tuples(value) for key, value in record["settings"].items() if value is not None}
-    return MODELS[name].make(labels=labels, classes=record["kind"], features=features, **settings)
+    made = MODELS[name].make(labels=labels, classes=record["kind"], features=features, **settings)
+    return many.of_many(made, labels)
 
 
 def _tuples(value):
@@ -101,13 +124,15 @@ def load(folder: Path, record: dict[str, Any]) -> Result:
         raise InputError(f"{folder}: not a fit of crowdjax ({error!r:.100})") from None
     classes, values = read.index.classes, read.index.values
     n_values = len(values or classes)
-    anyone = Labels.from_arrays([0], [0], [1], n_values=n_values, n_classes=len(classes), **read.sizes)
+    sizes = dict(n_values=n_values, n_classes=len(classes), places=read.index.places, **read.sizes)
+    anyone = Labels.from_arrays([0], [0], [1], **sizes)
     model = made_again(record, anyone, read.blank)
 
     def like():
-        votes = np.zeros((anyone.n_instances, anyone.n_classes), jax.dtypes.canonicalize_dtype(float))
-        number, whole = np.zeros(()), np.zeros((), int)
-        return Fit(model.start(anyone, votes), votes, number, number, whole, whole, np.zeros(steps))
+        number, whole, k = np.zeros(()), np.zeros((), int), anyone.n_classes
+        p = np.zeros((anyone.n_instances, TOP if isinstance(model, Voted) else k), jax.dtypes.canonicalize_dtype(float))
+        votes, posterior = (np.zeros((1, k), p.dtype), (p.astype(np.int32), p)) if isinstance(model, Voted) else (p, p)
+        return Fit(model.start(anyone, votes), posterior, number, number, whole, whole, np.zeros(steps))
 
     shapes = jax.eval_shape(like), eqx.filter(model, eqx.is_array)
     found, arrays = results.load_arrays(folder / "fit.npz", shapes)

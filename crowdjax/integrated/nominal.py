@@ -149,7 +149,8 @@ class Nominal(eqx.Module):
         n, dtype = labels.n_labelers, jnp.result_type(float)
         real = votes if labels.shard is None else votes * labels.shard.real[:, None]
         counts, items = labels.across((tally(labels, votes), real.sum(0)))
-        said = counts.sum((0, 2)) @ jnp.asarray(classes_of_values(labels.n_values, labels.n_classes), dtype)
+        of_value = classes_of_values(labels.n_values, labels.n_classes, labels.places)
+        said = counts.sum((0, 2)) @ jnp.asarray(of_value, dtype)
         seen, bias = (jnp.asarray(v, dtype) for v in self.first)
         params = {
             "seen": jnp.tile(seen, (n, 1)),
@@ -341,6 +342,7 @@ def nominal(
     n_values: int | None = None,
     form: Form = "free",
     *,
+    places: tuple[float, ...] | None = None,
     seed: int = 0,
     per_class: int = PER_CLASS,
     of_two: float = SPREAD,
@@ -350,6 +352,7 @@ def nominal(
     Args:
         n_values: how many values a label has; by default as many as classes.
         form: see the module.
+        places: of ``Labels``.
         seed: of the scrambling of the points.
         per_class: points around each class.
         of_two: ρ of two classes at -1 and 1 of which this ρ is the like.
@@ -371,7 +374,7 @@ def nominal(
         lines = y * values
     else:
         rho, b = spread(k, of_two), basis(k)
-        centers, same = b, classes_of_values(n_values, k)
+        centers, same = b, classes_of_values(n_values, k, places)
         x = sobol(k, per_class, seed, rho)
         y, first = x @ b, ((of_label.T @ same @ b).ravel(), np.zeros(n_values - 1))
         if form != "free":
@@ -381,7 +384,7 @@ def nominal(
     if y.shape[1] == 1:
         if form != "ordinal":
             y = np.linspace(centers.min() - 4 * rho, centers.max() + 4 * rho, 41)[:, None]
-            lines = None if lines is None else (y @ basis(2).T) @ classes_of_values(n_values, k).T
+            lines = None if lines is None else (y @ basis(2).T) @ same.T
         given = norm.pdf(y, centers.T, rho)
         given /= given.sum(0)
     else:

@@ -10,7 +10,7 @@ from crowdjax.observation.nominal import BiasedCoin, ClassSkill, DawidSkene, Log
 from crowdjax.observation.summaries import Summary, labeler_summary
 from crowdjax.observation.table import evidence, table_pass, tally, vote_shares
 from crowdjax.observation.unseen import predict_new, rows_of_labelers
-from crowdjax.observation.voted import fit_voted, fit_voted_jit, voted_pass
+from crowdjax.observation.voted import Voted, fit_voted, fit_voted_jit, voted_pass
 
 __all__ = [
     "BiasedCoin",
@@ -26,6 +26,7 @@ __all__ = [
     "Pass",
     "Solver",
     "Summary",
+    "Voted",
     "evidence",
     "fit",
     "fit_jit",

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 from optax.assignment import hungarian_algorithm
 
 from crowdjax import optimize
@@ -73,7 +73,9 @@ class Factor(eqx.Module):
         deviation: standard deviation of what a labeler or an instance has of his own beside features; 0: nothing.
         class_prior: ``uniform``, K probabilities, ``learn`` (Dirichlet, 2 of each class), or ``logistic`` in the
             features of instances.
+        restarts: starts that ``crowdjax.fit`` takes the best of, from two factors on.
         labeler_features, instance_features: standardised columns; a constant is added here.
+        seed: of the random start of factors 2 to D.
 
     Example:
         >>> Factor(n_factors=0)
@@ -90,8 +92,10 @@ class Factor(eqx.Module):
     features: float = eqx.field(static=True, default=0.5)
     deviation: float = eqx.field(static=True, default=0.5)
     class_prior: ClassPrior = eqx.field(static=True, default="uniform")
+    restarts: int = eqx.field(static=True, default=1)
     labeler_features: Float[Array, "W F"] | None = eqx.field(default=None, converter=_numbers)
     instance_features: Float[Array, "I F"] | None = eqx.field(default=None, converter=_numbers)
+    seed: UInt32[Array, ""] = eqx.field(default=0, converter=lambda seed: jnp.asarray(seed, jnp.uint32))
 
     def __check_init__(self):
         if isinstance(self.n_factors, bool) or not isinstance(self.n_factors, int) or self.n_factors < 1:
@@ -118,7 +122,7 @@ class Factor(eqx.Module):
             raise InputError(f"labels: {labels.n_values} values for {k} classes; allowed with factors: as many")
         if isinstance(self.class_prior, tuple) and len(self.class_prior) != k:
             raise InputError(f"class_prior: {len(self.class_prior)} numbers; allowed: {k}, one for each class")
-        key = jax.random.key(0) if key is None else key
+        key = jax.random.key(self.seed) if key is None else key
         prior, rows = self.prior(), {"labeler": labels.n_labelers, "instance": labels.n_instances}
 
         def fill(name, kind, mean):
@@ -224,7 +228,14 @@ class Factor(eqx.Module):
     def own_specs(self):
         """What the rows of the features run over, of those there are."""
         each = {"labeler": self.labeler_features, "instance": self.instance_features}
-        return tuple(side for side, columns in each.items() if columns is not None)
+        return *(side for side, columns in each.items() if columns is not None), None
+
+    def starts(self) -> list[Factor]:
+        """The same model with a seed for every start; one where nothing is drawn."""
+        if self.n_factors == 1:
+            return [self]
+        seeds = np.random.SeedSequence(int(self.seed)).generate_state(self.restarts)
+        return [dataclasses.replace(self, seed=seed) for seed in (self.seed, *seeds[1:])]
 
     def unseen(self, params):
         """What a labeler has of his own who has not been met: the means of the prior."""

@@ -486,16 +486,19 @@ class DawidSkene(Nominal):
             raise InputError(f"pooling: got {pooling!r}; allowed: learn, None, or two numbers above 0")
 
     def start_labelers(self, labels):
-        b = jnp.log(self._first(labels.n_values, labels.n_classes))
+        first = jnp.asarray(self._first(labels), jnp.result_type(float))
+        params = {"rows": jnp.tile(jnp.log(first), (labels.n_labelers, 1, 1)), "b": jnp.log(first)}
+        if self.pooling != "learn":
+            return params
         n = jnp.zeros((labels.n_labelers, labels.n_classes))  # the first M-step knows it
-        return {"rows": jnp.tile(b, (labels.n_labelers, 1, 1)), "b": b} | ({"n": n} if self.pooling == "learn" else {})
+        return params | {"n": n, "middle": first}
 
-    def _first(self, n_values: int, n_classes: int) -> Float[np.ndarray, "L K"]:
-        """The pseudo-counts of the settings; where they are learned, the middle of their prior."""
+    def _first(self, labels: Labels) -> Float[np.ndarray, "L K"]:
+        """The pseudo-counts of the settings; where they are learned, the middle of their prior, which nothing moves."""
         if self.pooling is None:
-            return np.full((n_values, n_classes), FEW)
+            return np.full((labels.n_values, labels.n_classes), FEW)
         diagonal, beside = PSEUDO_COUNTS if self.pooling == "learn" else self.pooling
-        return beside + (diagonal - beside) * classes_of_values(n_values, n_classes)
+        return beside + (diagonal - beside) * classes_of_values(labels.n_values, labels.n_classes, labels.places)
 
     def table(self, params):
         return jax.nn.log_softmax(params["rows"], axis=1)
@@ -505,11 +508,11 @@ class DawidSkene(Nominal):
         of_columns = (jnp.exp(log_b) * (self.table(params) - jax.nn.log_softmax(log_b, axis=0))).sum()
         if self.pooling != "learn":
             return of_columns
-        return of_columns + self._about_b(log_b, jax.lax.stop_gradient(params["n"])).sum()
+        n, middle = (jax.lax.stop_gradient(params[name]) for name in ("n", "middle"))
+        return of_columns + self._about_b(log_b, n, middle).sum()
 
-    def _about_b(self, log_b: Float[Array, "L K"], n: Float[Array, "W K"]) -> Float[Array, " K"]:
+    def _about_b(self, log_b: Float[Array, "L K"], n: Float[Array, "W K"], first) -> Float[Array, " K"]:
         """What the objective has of b alone, by class."""
-        first = self._first(*log_b.shape)
         prior = PRETENDED * (first * log_b - jnp.exp(log_b)).sum(0)
         return prior - (log_b.shape[0] - 1) / 2 * jnp.log1p(n / jnp.exp(log_b).sum(0)).sum(0)
 
@@ -518,23 +521,23 @@ class DawidSkene(Nominal):
         if self.pooling != "learn":
             return {"rows": jnp.log(counts + jnp.exp(log_b))}
         n = jnp.where(params["n"].any(), params["n"], counts.sum(1))
-        log_b = jax.lax.fori_loop(0, NEWTON_STEPS, lambda _, at: self._newton(at, counts, n), log_b)
+        log_b = jax.lax.fori_loop(0, NEWTON_STEPS, lambda _, at: self._newton(at, counts, n, params["middle"]), log_b)
         return {"rows": jnp.log(counts + jnp.exp(log_b)), "b": log_b, "n": n}
 
     def beta(self, params, counts):
         """The columns of pseudo-counts and counts: V_ik ~ Dir(of them) where the classes are known."""
         return counts + jnp.exp(params["b"])
 
-    def _newton(self, log_b, counts, n):
+    def _newton(self, log_b, counts, n, first):
         """A step in log b that does not lower Q at the best V; its Hessian is a diagonal and c b bᵀ, for each class."""
 
         def q(log_b):
             b = jnp.exp(log_b)
             log_v = jnp.log(counts + b) - jnp.log(counts.sum(1) + b.sum(0))[:, None]
             kl = b * (log_v - jax.nn.log_softmax(log_b, axis=0))
-            return (counts * log_v + kl).sum((0, 1)) + self._about_b(log_b, n)
+            return (counts * log_v + kl).sum((0, 1)) + self._about_b(log_b, n, first)
 
-        b, first = jnp.exp(log_b), self._first(*log_b.shape)
+        b = jnp.exp(log_b)
         whole, total = b.sum(0), counts.sum(1)
         slope = jax.grad(lambda log_b: q(log_b).sum())(log_b)
         diagonal = (b * counts / (counts + b)).sum(0) + PRETENDED * first + jnp.maximum(-slope, 0)

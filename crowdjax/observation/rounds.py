@@ -93,9 +93,8 @@ def run(
     """
     arrays, static = eqx.partition(model, eqx.is_array)
     counts, points = _total(_at_votes(part(k)) for k in range(n_parts))
-    anyone = Labels.from_arrays(
-        [0], [0], [0], n_values=counts.shape[1], n_classes=len(points), n_labelers=len(counts), n_instances=1
-    )
+    sizes = dict(n_values=counts.shape[1], n_classes=len(points), n_labelers=len(counts), n_instances=1)
+    anyone = Labels.from_arrays([0], [0], [0], **sizes, places=part(0).places)
     params = jax.tree.map(lambda v: jnp.asarray(v, counts.dtype), model.start(anyone, points[None]))
     by_instance = "instance" in jax.tree.leaves(model.specs(params))
     if by_instance or model.log_points(params).ndim != 1:

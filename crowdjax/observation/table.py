@@ -140,7 +140,8 @@ def tally(labels: Labels, q: Float[Array, "I G"]) -> Float[Array, "W L G"]:
 def vote_shares(labels: Labels, dtype=None) -> Float[Array, "I K"]:
     """The share of each class in the votes of each instance; gold counts as all of them, no vote as one of each class.
 
-    Where labels have more values than the truth has classes (grades), a value counts for the two classes at its place.
+    Where labels have more values than the truth has classes, a value counts for the two classes at its place, as grades
+    do, or for all alike (``Labels.places``).
 
     Example: a grade in the middle of five counts half for either of two classes
         >>> labels = Labels.from_arrays([0, 1], [0, 0], [2, 4], n_values=5, n_classes=2)
@@ -149,7 +150,7 @@ def vote_shares(labels: Labels, dtype=None) -> Float[Array, "I K"]:
     """
     dtype = dtype or jnp.result_type(float)
     wide = row_width(labels.n_classes)
-    of_value = classes_of_values(labels.n_values, labels.n_classes)
+    of_value = classes_of_values(labels.n_values, labels.n_classes, labels.places)
     of_value = jnp.asarray(np.pad(of_value, ((0, 1), (0, wide - labels.n_classes))), dtype)  # the last row is padding's
 
     def block(sums, xs, size):
@@ -167,12 +168,20 @@ def vote_shares(labels: Labels, dtype=None) -> Float[Array, "I K"]:
     return jnp.where(gold >= 0, (gold == jnp.arange(labels.n_classes)).astype(dtype), shares)
 
 
-def classes_of_values(n_values: int, n_classes: int) -> Float[np.ndarray, "L K"]:
-    """How much each value of a label speaks for each class, by its place; the identity where values are classes.
+def classes_of_values(
+    n_values: int, n_classes: int, places: tuple[float, ...] | None = None
+) -> Float[np.ndarray, "L K"]:
+    """How much each value of a label speaks for each class; the identity where values are classes.
 
-    Example:
+    Args:
+        places: of ``Labels``: the class that each value speaks for, or between two; -1: for all alike.
+
+    Example: three grades of two classes; three classes, and one value that is none of them
         >>> classes_of_values(3, 2).tolist()
         [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+        >>> classes_of_values(4, 3, (0, 1, -1, 2))[2].round(2).tolist()
+        [0.33, 0.33, 0.33]
     """
-    place = np.arange(n_values) * (n_classes - 1) / (n_values - 1)
-    return np.maximum(0, 1 - abs(place[:, None] - np.arange(n_classes)))
+    place = np.arange(n_values) * (n_classes - 1) / (n_values - 1) if places is None else np.asarray(places, float)
+    near = np.maximum(0, 1 - abs(place[:, None] - np.arange(n_classes)))
+    return np.where(place[:, None] < 0, 1 / n_classes, near)

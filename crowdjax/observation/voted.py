@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
@@ -228,6 +229,138 @@ def vote_counts(labels: Labels, first: Int[Array, " N"], dtype=None) -> tuple[Fl
     return sum_many(counts * own, labels.labeler, labels.n_labelers), points
 
 
+@dataclasses.dataclass(frozen=True)
+class Voted:
+    """A coin whose passes are :func:`voted_pass`: what ``crowdjax.fit`` makes of majority and one-coin of many classes.
+
+    Its parameters are those of the coin. As a table it has one point and two labels, right and wrong: what it says of
+    labelers. A fit's posterior is (classes [I, 5], probabilities [I, 5]), the likeliest first.
+
+    Attributes:
+        model: a coin: one with ``coin`` and ``coin_step``.
+
+    Example:
+        >>> from crowdjax.observation import BiasedCoin
+        >>> Voted(BiasedCoin())
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: BiasedCoin: no coin; allowed with so many classes: majority, one-coin
+    """
+
+    model: Any
+
+    def __post_init__(self):
+        if not hasattr(self.model, "coin_step"):
+            name = type(self.model).__name__
+            raise InputError(f"{name}: no coin; allowed with so many classes: majority, one-coin")
+
+    def start(self, labels: Labels, votes: Float[Array, "_ K"]) -> Params:
+        """Parameters to start from.
+
+        Args:
+            votes: the share of each class in the votes, of each instance of all shards or summed over them.
+        """
+        return self.model.start(dataclasses.replace(labels, shard=None), votes)
+
+    def table(self, params) -> Float[Array, "W 2 1"]:
+        right, wrong = self.model.coin(params)
+        return jnp.stack([right, wrong + jnp.log(params["classes"].shape[0] - 1.0)], axis=1)[:, :, None]
+
+    def log_points(self, params):
+        return jnp.zeros(1)
+
+    def class_of_point(self, params):
+        return jnp.ones((1, 1))
+
+    def log_prior(self, params):
+        return self.model.log_prior(params)
+
+    def specs(self, params):
+        return self.model.specs(params)
+
+    def unseen(self, params):
+        return self.model.unseen(params)
+
+    @property
+    def beta(self):
+        """As the coin's, where it has one: what the labels say beside one label."""
+        if not hasattr(self.model, "beta"):
+            raise AttributeError("beta")
+        return lambda params, counts: counts + jnp.exp(self.table(params))
+
+    def m_step(self, params, counts: Float[Array, "W 2 1"], points: Float[Array, " K"]):
+        """The M-step from how many labels are right and wrong."""
+        new = self.model.coin_step(params, counts[:, 0, 0], counts.sum((1, 2)))
+        return params | new | self.model.classes_step(params, points)
+
+    def at(self, labels: Labels, params, first: Int[Array, " N"]) -> VotedPass:
+        """A pass at these parameters."""
+        right, wrong = self.model.coin(params)
+        return voted_pass(labels, right, wrong, self.model.log_points(params), first)
+
+    def stages(self, labels: Labels, start: Params | None, solver: Solver) -> optimize.Staged:
+        """The EM of ``crowdjax.observation.fit`` as its one stage."""
+        if solver.method == "lbfgs":
+            raise InputError("method: got 'lbfgs'; allowed with so many classes: auto, em")
+        first = first_votes(labels)
+        n = labels.counts.astype(jnp.result_type(float))
+        number = labels.across(sum_many(n, labels.labeler, labels.n_labelers))
+        as_numbers = partial(jax.tree.map, lambda v: jnp.asarray(v, jnp.result_type(float)))
+
+        def climb(params, right, points):
+            return self.m_step(params, jnp.stack([right, number - right], axis=1)[:, :, None], points)
+
+        if start is None:
+            at_votes = labels.across(vote_counts(labels, first))
+            params = climb(as_numbers(self.start(labels, at_votes[1][None])), *at_votes)
+        else:
+            params = as_numbers(start)
+        x0, unravel = ravel_pytree(params)
+        metric = scale_of(labels, self.model, params)
+
+        def step(x):
+            params = unravel(x)
+            found = self.at(labels, params, first)
+            new = ravel_pytree(climb(params, *labels.across((found.right, found.points))))[0]
+            value = labels.across(found.value) + self.log_prior(params)
+            return optimize.Step(new, -value, metric * (x - new), None), metric
+
+        def end(best) -> Fit:
+            params = unravel(best["x"])
+            return Fit(
+                params=params,
+                posterior=top_classes(labels, self.at(labels, params, first), self.model.log_points(params), first),
+                objective=-best["value"],
+                log_likelihood=-best["value"] - self.log_prior(params),
+                code=best["code"],
+                n_steps=best["steps"],
+                history=-best["history"],
+            )
+
+        best = {
+            "x": x0,
+            "value": jnp.array(jnp.inf, x0.dtype),
+            "code": jnp.array(optimize.RUNNING),
+            "steps": jnp.array(0),
+            "history": jnp.full(solver.max_steps, jnp.nan, x0.dtype),
+        }
+        return optimize.Staged(
+            first=best,
+            numbers=np.arange(1),
+            prepare=lambda best, k: best,
+            limit=lambda best, k: jnp.asarray(solver.max_steps),
+            loop=lambda best, k: optimize.acceleration(
+                step, best["x"], max_steps=solver.max_steps, rtol=solver.rtol
+            ),
+            close=lambda best, k, found: {
+                "x": found.x, "value": found.value, "code": found.code, "steps": found.n_steps,
+                "history": found.history,
+            },
+            code=lambda best: best["code"],
+            end=end,
+        )  # fmt: skip
+
+
 def fit_voted(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:
     """Fits a coin to labels of many classes by the EM of ``crowdjax.observation.fit``.
 
@@ -248,47 +381,7 @@ def fit_voted(labels: Labels, model: Observation, start: Params | None = None, s
         >>> fit_voted_jit(labels, OneCoin()).posterior[0][:, 0].tolist()
         [0, 2, 1]
     """
-    if not hasattr(model, "coin_step"):
-        raise InputError(f"{type(model).__name__}: no coin; allowed with so many classes: majority, one-coin")
-    if solver.method == "lbfgs":
-        raise InputError("method: got 'lbfgs'; allowed with so many classes: auto, em")
-    first = first_votes(labels)
-    n, at_votes = labels.counts.astype(jnp.result_type(float)), labels.across(vote_counts(labels, first))
-    number = labels.across(sum_many(n, labels.labeler, labels.n_labelers))
-
-    def m_step(params, right, points):
-        return params | model.coin_step(params, right, number) | model.classes_step(params, points)
-
-    if start is None:
-        params = model.start(dataclasses.replace(labels, shard=None), at_votes[1][None])
-        params = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), params)
-        params = m_step(params, *at_votes)
-    else:
-        params = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), start)
-    x0, unravel = ravel_pytree(params)
-    metric = scale_of(labels, model, params)
-
-    def at(params):
-        return voted_pass(labels, *model.coin(params), model.log_points(params), first)  # pyright: ignore
-
-    def step(x):
-        params = unravel(x)
-        found = at(params)
-        new = ravel_pytree(m_step(params, *labels.across((found.right, found.points))))[0]
-        value = labels.across(found.value) + model.log_prior(params)
-        return optimize.Step(new, -value, metric * (x - new), None), metric
-
-    best = optimize.accelerate(step, x0, max_steps=solver.max_steps, rtol=solver.rtol)
-    params = unravel(best.x)
-    return Fit(
-        params=params,
-        posterior=top_classes(labels, at(params), model.log_points(params), first),
-        objective=-best.value,
-        log_likelihood=-best.value - model.log_prior(params),
-        code=best.code,
-        n_steps=best.n_steps,
-        history=-best.history,
-    )
+    return Voted(model).stages(labels, start, solver).run()
 
 
 @partial(jax.jit, static_argnames=("model", "solver"))
@@ -302,3 +395,39 @@ def fit_voted_jit(labels: Labels, model: Observation, start: Params | None = Non
         [200, 1]
     """
     return fit_voted(labels, model, start, solver)
+
+
+class Answer(NamedTuple):
+    """What a pass at given parameters says: of instances, of labelers and of classes.
+
+    Attributes:
+        classes, p: the five likeliest classes of each instance and their probabilities.
+        counts: how many labels of each labeler are right and wrong.
+        points: expected instances of each class.
+
+    Example:
+        >>> Answer._fields
+        ('classes', 'p', 'counts', 'points')
+    """
+
+    classes: Int[Array, "I n"]
+    p: Float[Array, "I n"]
+    counts: Float[Array, "W 2 1"]
+    points: Float[Array, " K"]
+
+
+@partial(jax.jit, static_argnums=1)
+def answer_voted(labels: Labels, model: Voted, params: Params) -> Answer:
+    """One pass at given parameters, of labels that may be others than those of the fit.
+
+    Example:
+        >>> from crowdjax.observation import Majority
+        >>> labels, model = Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 200, 200], n_values=300), Voted(Majority())
+        >>> answer_voted(labels, model, model.start(labels, jnp.ones((1, 300)) / 300)).classes[0, :2].tolist()
+        [200, 1]
+    """
+    first = first_votes(labels)
+    found = model.at(labels, params, first)
+    number = sum_many(labels.counts.astype(found.right.dtype), labels.labeler, labels.n_labelers)
+    counts = jnp.stack([found.right, number - found.right], axis=1)[:, :, None]
+    return Answer(*top_classes(labels, found, model.model.log_points(params), first), counts, found.points)

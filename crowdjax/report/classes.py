@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from crowdjax import plots
 from crowdjax.answers import Tally
 from crowdjax.report import confusion, crowd, fit
-from crowdjax.report.document import Block, Check, Checks, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
+from crowdjax.report.document import Block, Check, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
 from crowdjax.report.instances import MOST as MOST_INSTANCES
 from crowdjax.report.labelers import FEW, FLAGGED
 from crowdjax.report.labelers import MOST as MOST_LABELERS
@@ -44,18 +44,14 @@ def of_classes(
         *crowd.checks_of_classes(people, tally, confidence, against_votes(chosen, tally, words)),
         Check("note", "Probabilities are too sure, more often than not", fit.SURE),
     ]
-    care = sum(check.status == "care" for check in checks)
-    in_order = fit.checks_in_order(record["warnings"], checks)
     sections = [
-        Section("Before you trust it", [Prose([fit.verdict(care, len(record["warnings"]))]), Checks(in_order)]),
+        Section("Before you trust it", fit.trust(record["warnings"], checks)),
         Section("What was fitted", [Prose([f"{name}. {said}"]), Facts(_settings(record) | fit.columns(record))]),
         Section("The classes", _classes(record, chosen, tally, words)),
         Section("The answers", _answers(answers, chosen, tally, words)),
         Section("What the crowd confuses", confusion.of_crowd(tally, words)),
         Section("The labelers", _labelers(people, record, words)),
-        Section(
-            "What each labeler confuses", confusion.of_labelers(tables["confusion"], people, words, record["level"])
-        ),
+        Section("What each labeler confuses", _confused(tables, people, words, record["level"])),
         Section("The labels", crowd.section(people, tally, yes=False)),
         Section("How the fit went", fit.course(history)),
     ]
@@ -91,6 +87,11 @@ def against_votes(chosen: Int[np.ndarray, " I"], tally: Tally, words: Words) -> 
     own = words.value_of[chosen]
     votes = np.where(own < 0, 0, tally.votes[np.arange(len(chosen)), own])
     return votes < tally.votes.max(1)
+
+
+def _confused(tables: Mapping[str, pa.Table], people: pa.Table, words: Words, level: float) -> list[Block]:
+    """The confusion of each labeler, where the accuracy does not say it all."""
+    return confusion.of_labelers(tables["confusion"], people, words, level) if "confusion" in tables else []
 
 
 def _settings(record) -> dict[str, str]:

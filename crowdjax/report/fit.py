@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from crowdjax import __version__, plots, summary
 from crowdjax.answers import Tally
+from crowdjax.classes import tells_classes
 from crowdjax.integrated.answers import Interval
 from crowdjax.report import crowd, instances, labelers
 from crowdjax.report.document import Block, Check, Checks, Drawing, Facts, Figures, Page, Prose, Section
@@ -157,12 +158,8 @@ def of_fit(
     level = record["level"]
     found, how = _informedness(people, tally, level)
     checks = [*of_the_fit(record, switched), *crowd.checks(people, answers, tally), _calibration(record)]
-    care = sum(check.status == "care" for check in checks)
     sections = [
-        Section(
-            "Before you trust it",
-            [Prose([verdict(care, len(record["warnings"]))]), Checks(checks_in_order(record["warnings"], checks))],
-        ),
+        Section("Before you trust it", trust(record["warnings"], checks)),
         Section("What was fitted", [Prose([f"{name}. {words}"]), Facts(_settings(record) | columns(record))]),
         Section("The labels", crowd.section(people, tally)),
         Section("The answers", instances.section(answers, tally)),
@@ -216,8 +213,14 @@ def lead(record) -> str:
     return f"What {labels} that {people} gave on {things} say about the truth, how sure that is, and who is good at it."
 
 
-def verdict(care: int, warnings: int) -> str:
-    if care or warnings:
+def trust(warnings: Sequence[str], checks: Sequence[Check]) -> list[Block]:
+    """The verdict, and what it rests on."""
+    in_order = checks_in_order(warnings, checks)
+    return [Prose([verdict(in_order)]), Checks(in_order)]
+
+
+def verdict(checks: Sequence[Check]) -> str:
+    if any(check.status == "care" for check in checks):
         return (
             "The answers rest on what is listed here. Read what is marked with care first: it says where they may be "
             "wrong and what would help."
@@ -229,9 +232,11 @@ def verdict(care: int, warnings: int) -> str:
 
 
 def checks_in_order(warnings: Sequence[str], checks: Sequence[Check]) -> list[Check]:
-    """The fit's own warnings, then what asks for care, then the rest."""
-    said = [Check("care", "The fit warns", sentence) for sentence in warnings]
-    return said + sorted(checks, key=lambda check: ("care", "note", "good").index(check.status))
+    """The fit's own warnings, then what asks for care, then the rest, with what the fit only says of its labels."""
+    said = [s for s in warnings if not tells_classes(s)]
+    read = [Check("note", "How the labels were read", s) for s in warnings if tells_classes(s)]
+    rest = sorted([*read, *checks], key=lambda check: ("care", "note", "good").index(check.status))
+    return [Check("care", "The fit warns", sentence) for sentence in said] + rest
 
 
 def of_the_fit(record, switched: bool | None) -> list[Check]:
