@@ -306,7 +306,9 @@ def labeler_table(ids: pa.Array, n_labels: Int[np.ndarray, " W"], about: Summary
         >>> found.column_names[:6], found["kind"].to_pylist()
         (['labeler', 'n_labels', 'accuracy', 'lower', 'upper', 'kind'], ['ordinary'])
     """
-    kind = pa.array(kinds(Interval(*about.informedness)), mask=np.isnan(about.informedness[1]))
+    kind = pa.array(
+        kinds(Interval(*about.informedness), about.confusion[0].shape[1]), mask=np.isnan(about.informedness[1])
+    )
     columns = dict(zip(("accuracy", "lower", "upper"), about.accuracy, strict=True))
     measures = {"informedness": about.informedness}
     if about.confusion[0].shape[1:] == (2, 2):

@@ -194,6 +194,8 @@ def _read(table, columns, reading, given):
 
 def _refuse_unknown(model) -> None:
     """Refuses what is no model, for labels of any number of classes."""
+    if isinstance(model, type):
+        raise InputError(f"model: got the class {model.__name__}; allowed: one made of it, {model.__name__}()")
     if isinstance(model, str) or not isinstance(model, factor.FactorConfig | Observation):
         one_of("model", model, names())
 

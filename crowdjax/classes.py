@@ -229,16 +229,43 @@ class _Values:
             return Classes(values)
         own = _own_values([*words, *truth_words], self.found.kind, self.untyped)
         inside = all(own[w] in values for w in truth_words)
+        ordered = kind == "ordinal" and (order is not None or _are_numbers(values))
+        self._refuse_truth(truth_words, own, values, ordered)
         classes = tuple(own[w] for w in truth_words) if inside else tuple(truth)
         if order is None and inside and not _are_numbers(values):  # what is no class lies between them
             others, half = [v for v in values if v not in classes], (len(classes) + 1) // 2
             values = (*classes[:half], *others, *classes[half:])
         note = f"Labels are {self._counted(values)}; the truth is {_some(classes)}."
+        if not inside:
+            turned = ", ".join(show(str(c)) for c in reversed(classes))
+            note += (
+                f" Labels near {show(str(values[0]))} speak for {show(str(classes[0]))}, those near "
+                f"{show(str(values[-1]))} for {show(str(classes[-1]))}; the other way round: truth=[{turned}]."
+            )
         if values == classes:
             return Classes(classes, None, (note,))
         if order is None:
             self._refuse_unordered(kind, values)
         return Classes(classes, values, (note,), places_of(classes, values, kind))
+
+    def _refuse_truth(self, words: list[str], own, values: tuple[Any, ...], ordered: bool) -> None:
+        """Refuses a truth that labels cannot speak of, or not in this order."""
+        absent = [w for w in words if own[w] not in values]
+        if absent and len(absent) < len(words):
+            known = next(w for w in words if w not in absent)
+            raise InputError(
+                f"truth: got {show(absent[0])}, which is no label, beside {show(known)}, which is one; allowed: values "
+                f"of labels ({_some(values)}), or names that are none of them"
+            )
+        if len(words) > len(values):
+            raise InputError(f"truth: got {len(words)} values, and labels have {len(values)}; allowed: at most as many")
+        places = [values.index(own[w]) for w in words] if not absent else []
+        if ordered and places != sorted(places):
+            right = ", ".join(repr(values[k]) for k in sorted(places))
+            raise InputError(
+                f"truth: got {_some(tuple(own[w] for w in words))}, against the order of the labels, {_some(values)}; "
+                f"allowed: truth=[{right}]"
+            )
 
     # Order
 

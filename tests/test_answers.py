@@ -171,3 +171,13 @@ def test_the_contextual_model_answers_in_words():
     simple = dict(prevalence="linear", accuracy="constant", labelers="global", inference="laplace", draws=50)
     found = crowdjax.context(table, {"instance": np.arange(60), "score": score}, positive="duck", **simple).instances
     assert (found["label"] == np.where(found["probability"] > 0.5, "duck", "goose")).all()
+
+
+def test_who_is_always_wrong_is_an_adversary_with_any_number_of_classes():
+    from crowdjax.integrated.answers import Interval, kinds
+
+    for k in (2, 3, 6, 10):
+        least = -1 / (k - 1)
+        found = kinds(Interval(*(np.array([v]) for v in (0.9 * least, least, 0.6 * least))), k)
+        assert found.tolist() == ["adversary"]
+        assert kinds(Interval(*(np.array([v]) for v in (0.0, 0.1 * least, 0.1))), k).tolist() == ["spammer"]

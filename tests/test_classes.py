@@ -520,3 +520,23 @@ def test_a_fit_from_the_command_line_answers_in_the_order_given(batch, tmp_path)
     refused(lambda: found.predict(new.assign(label="c3")), "'c3'", "'c2' or 'c1' or 'c0'")
     wrong = call("fit", tmp_path / "t.parquet", "--order", "c2,c1", "--out", tmp_path / "p", *more)
     assert wrong.exit_code == 2 and "(--order c2,c1,c0)" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("labels", "truth", "kind", "message"),
+    [
+        ([1, 2, 3, 4, 5], [5, 1], "ordinal", r"truth: got 5, 1, against the order .* allowed: truth=\[1, 5\]"),
+        (["no", "unsure", "yes"], ["yes", "nope"], "nominal", "truth: got 'nope', which is no label, beside 'yes'"),
+        ([1, 2, 3], ["a", "b", "c", "d"], "nominal", "truth: got 4 values, and labels have 3"),
+    ],
+)
+def test_a_truth_that_labels_cannot_speak_of_is_refused(labels, truth, kind, message):
+    table = {"labeler": [0] * len(labels), "instance": list(range(len(labels))), "label": labels}
+    with pytest.raises(crowdjax.InputError, match=message):
+        crowdjax.fit(table, "graded" if kind == "ordinal" else "dawid-skene", classes=kind, truth=truth)
+
+
+def test_names_beside_labels_are_said_to_be_spoken_for_by_place():
+    table = {"labeler": [0, 1] * 3, "instance": [0, 0, 1, 1, 2, 2], "label": [1, 1, 3, 3, 2, 2]}
+    note = crowdjax.fit(table, "dawid-skene", truth=["yes", "no"]).warnings[0]
+    assert "Labels near '1' speak for 'yes', those near '3' for 'no'" in note

@@ -48,9 +48,10 @@ def made(name: str, scan: Scan, classes: Kind, settings: dict[str, Any]) -> Obse
     anyone = Labels.from_arrays([0], [0], [0], n_values=len(said), n_classes=len(found), places=scan.classes.places)
     refuse(name, anyone, classes, settings)
     chosen = {key: value for key, value in settings.items() if value is not None}
-    model = MODELS[name].make(labels=anyone, classes=classes, features={}, **chosen)
-    if hasattr(model, "factors"):
-        able = ", ".join(entry for entry in MODELS if entry not in ("glad", "factor"))
+    entry = MODELS[name]
+    model = entry.make(labels=anyone, classes=classes, features={}, **chosen) if entry.plan is None else None
+    if model is None or hasattr(model, "factors"):
+        able = ", ".join(e.name for e in MODELS.values() if e.plan is None and e.name not in ("glad", "factor"))
         raise InputError(f"model: got {name} with minibatches and these classes; allowed: {able}")
     return model
 

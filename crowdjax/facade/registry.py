@@ -104,4 +104,8 @@ class Registry(Mapping[str, Entry]):
         """Refuses a model that is not for classes of this kind, naming those that are."""
         if name in self and kind not in self[name].kinds:
             models = ", ".join(e.name for e in self._entries.values() if kind in e.kinds)
-            raise InputError(f"classes: got {kind!r} with model {name}; allowed with models {models}")
+            own = min(self[name].kinds)
+            raise InputError(
+                f"classes: got {kind!r} with model {name}, which is for {own} ones (classes={own!r}, --classes {own}); "
+                f"allowed with models {models}"
+            )

@@ -200,10 +200,10 @@ def of_labelers(
     return LabelerAnswers(chance(plus, none), chance(none, minus), difference(plus - minus), accuracy)
 
 
-def kinds(informedness: Interval) -> np.ndarray:
-    """What each labeler is, by the interval of J_i. Host side.
+def kinds(informedness: Interval, n_classes: int = 2) -> np.ndarray:
+    """What each labeler is, by the interval of J_i, which is at least -1/(K-1). Host side.
 
-    spammer    all of it within ± .2: the answers hardly depend on the instance
+    spammer    all of it between -.2/(K-1) and .2: the answers hardly depend on the instance
     adversary  all of it below 0: wrong more often than right
     expert     all of it above .6
     unknown    0 is in it: too few labels to tell
@@ -214,7 +214,7 @@ def kinds(informedness: Interval) -> np.ndarray:
         ['expert', 'spammer', 'adversary']
     """
     _, lower, upper = map(np.asarray, informedness)
-    of = [(lower > -SPAM) & (upper < SPAM), upper < 0, lower > EXPERT, lower <= 0]
+    of = [(lower > -SPAM / (n_classes - 1)) & (upper < SPAM), upper < 0, lower > EXPERT, lower <= 0]
     return np.select(of, ["spammer", "adversary", "expert", "unknown"], "ordinary")
 
 

@@ -83,10 +83,12 @@ def answer_codes(answers: pa.Table, words: Words) -> Int[np.ndarray, " I"]:
 
 
 def against_votes(chosen: Int[np.ndarray, " I"], tally: Tally, words: Words) -> np.ndarray:
-    """Which answers have fewer labels than another value has."""
-    own = words.value_of[chosen]
-    votes = np.where(own < 0, 0, tally.votes[np.arange(len(chosen)), own])
-    return votes < tally.votes.max(1)
+    """Which answers have fewer labels than another class has; labels that are no class are no votes."""
+    own, classes = words.value_of[chosen], words.value_of[words.value_of >= 0]
+    if not classes.size:
+        return np.zeros(len(chosen), bool)
+    votes = tally.votes[np.arange(len(chosen)), own]
+    return (own >= 0) & (votes < tally.votes[:, classes].max(1))
 
 
 def _confused(tables: Mapping[str, pa.Table], people: pa.Table, words: Words, level: float) -> list[Block]:
