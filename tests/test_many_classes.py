@@ -190,3 +190,10 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
     )
     accuracy, kib = map(float, printed.split())
     assert accuracy > 0.97 and kib < 2**20
+
+
+def test_auto_learns_no_biases_of_more_than_fifty_classes():
+    rng = np.random.default_rng(4)
+    table = {"labeler": np.tile(np.arange(8), 60), "instance": np.repeat(np.arange(60), 8)}
+    table["label"] = rng.integers(0, 60, 480)
+    assert crowdjax.fit(table, "auto").record["settings"]["plan"] == {"model": "one-coin"}

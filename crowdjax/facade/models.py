@@ -30,6 +30,7 @@ MODELS = Registry()
 POINTS, POINTS_OF_MANY = 64, 32  # of the integrated model around each class, up to five classes and above
 RESTARTS = 4  # of factors, from two on
 MOST_INTEGRATED = 20  # classes
+MOST_BIASED = 50  # classes whose biases auto learns: a Newton step takes the cube of their number
 MOST_CELLS = 2**25  # of all labelers' confusions that auto makes: 2 GiB
 MOST_FREE = 10  # classes with which a labeler may confuse any two in his own way; above, he has a skill and biases
 
@@ -162,7 +163,7 @@ def plan_auto(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str,
             "labelers from one population is used instead."
         )
         return {"model": "dawid-skene"}, (reason,)
-    if square and n_labelers * labels.n_classes**2 > MOST_CELLS:
+    if square and (labels.n_classes > MOST_BIASED or n_labelers * labels.n_classes**2 > MOST_CELLS):
         reason = (
             f"The confusions of {n_labelers:,} labelers in {labels.n_classes} classes are too many to learn; labelers "
             "differ by a skill alone."

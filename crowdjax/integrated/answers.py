@@ -214,7 +214,7 @@ def kinds(informedness: Interval, n_classes: int = 2) -> np.ndarray:
         ['expert', 'spammer', 'adversary']
     """
     _, lower, upper = map(np.asarray, informedness)
-    of = [(lower > -SPAM / (n_classes - 1)) & (upper < SPAM), upper < 0, lower > EXPERT, lower <= 0]
+    of = [(lower > -SPAM / max(n_classes - 1, 1)) & (upper < SPAM), upper < 0, lower > EXPERT, lower <= 0]
     return np.select(of, ["spammer", "adversary", "expert", "unknown"], "ordinary")
 
 
