@@ -302,7 +302,8 @@ def labeler_table(ids: pa.Array, n_labels: Int[np.ndarray, " W"], about: Summary
 
     Example:
         >>> flat = (np.array([0.7]), np.array([0.6]), np.array([0.8]))
-        >>> found = labeler_table(pa.array(["ann"]), np.array([9]), Summary(flat, flat, flat))
+        >>> matrix = tuple(np.array([[[p, 1 - p], [1 - p, p]]]) for (p,) in flat)
+        >>> found = labeler_table(pa.array(["ann"]), np.array([9]), Summary(flat, matrix, flat))
         >>> found.column_names[:6], found["kind"].to_pylist()
         (['labeler', 'n_labels', 'accuracy', 'lower', 'upper', 'kind'], ['ordinary'])
     """

@@ -124,7 +124,7 @@ SCENES: dict[str, tuple[dict[str, pd.DataFrame | list], tuple[Step, ...]]] = {
             Step(
                 "look out labels.csv --replicates 19 --out seen",
                 "seen/look.json",
-                ("Labelers agree more than the instances' factor explains", "there are schools of thought"),
+                ("Labelers agree more than the instances' classes explain", "there are schools of thought"),
             ),
         ),
     ),

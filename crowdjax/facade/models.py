@@ -185,7 +185,9 @@ def _guarded(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str, 
 
 
 def by_votes(labels: Labels) -> np.ndarray:
-    """The classes from the most voted to the least; equals by how their votes fall on instances.
+    """The classes from the most voted to the least; equals by how their votes gather in labelers and instances.
+
+    What decides is the same whatever labelers, instances and classes are called.
 
     Example:
         >>> by_votes(Labels.from_arrays([0, 1, 2], [0, 0, 1], [2, 2, 0], n_values=3)).tolist()
@@ -195,8 +197,15 @@ def by_votes(labels: Labels) -> np.ndarray:
         return np.arange(labels.n_classes)
     real = np.asarray(labels.label) >= 0
     label, counts = np.asarray(labels.label)[real], np.asarray(labels.counts, np.float64)[real]
-    keys = [counts, *(counts * np.sqrt(1.0 + np.asarray(of)[real]) for of in (labels.labeler, labels.instance))]
-    sums = [np.bincount(label, key, labels.n_classes).round(6) for key in keys]
+
+    def gathered(of: np.ndarray) -> np.ndarray:
+        """How many labels of the same class the same labeler gave, or the same instance has, for each label."""
+        _, cell = np.unique(np.asarray(of)[real].astype(np.int64) * labels.n_classes + label, return_inverse=True)
+        return np.bincount(cell, counts)[cell]
+
+    by, on = gathered(labels.labeler), gathered(labels.instance)
+    keys = [np.ones_like(counts), by, on, by * on, by * by, on * on]
+    sums = [np.bincount(label, counts * key, labels.n_classes).round(6) for key in keys]
     return np.lexsort([-s for s in sums[::-1]])
 
 

@@ -52,7 +52,7 @@ felt = np.where(safe, 0.8, -0.8)[item] + rng.uniform(0.6, 1.6, 40)[who] * rng.no
 grade = 1 + (felt[:, None] > cuts[who]).sum(1)
 table = {"labeler": who, "instance": item, "label": grade}
 
-fits = {"thresholds": crowdjax.fit(table, model=Thresholds(), truth=[0, 1])}
+fits = {"thresholds": crowdjax.fit(table, model=Thresholds(), truth=[False, True])}
 for middle in (2.5, 3.5):  # what one does without: cut the scale in the middle
     cut = table | {"label": (grade > middle) + 0}
     fits[f"above {middle}"] = crowdjax.fit(cut, model="dawid-skene", class_prior="learn")
