@@ -439,14 +439,21 @@ def _tied(p: Float[np.ndarray, "I K"]) -> np.ndarray:
     return (p >= p.max(1, keepdims=True) - TIE).sum(1) > 1
 
 
-def about_prior(class_prior: float | str) -> str:
-    """Why answers may go against their labels in a model with this class prior, and what to compare with."""
+def about_prior(class_prior: float | str | Sequence[float]) -> str:
+    """Why answers may go against their labels in a model with this class prior, and what to compare with.
+
+    Example:
+        >>> "fixed (here at 0.5, 0.25, 0.25)" in about_prior((0.5, 0.25, 0.25)), "fixed" in about_prior("learn")
+        (True, False)
+    """
     why = "Most labelers may be wrong there in the same way"
-    if isinstance(class_prior, str):
+    if isinstance(class_prior, str) and class_prior != "uniform":
         return f"{why}, or the model has the classes wrong; compare with model 'majority'."
+    numbers = [class_prior] if isinstance(class_prior, int | float) else class_prior
+    fixed = class_prior if isinstance(class_prior, str) else listed([f"{p:g}" for p in numbers], 5)
     return (
         f"{why}, or the model splits a frequent class in two, as it can where the class prior is fixed (here at "
-        f"{class_prior:g}); compare with class_prior='learn' (--class-prior learn) and with model 'majority'."
+        f"{fixed}); compare with class_prior='learn' (--class-prior learn) and with model 'majority'."
     )
 
 

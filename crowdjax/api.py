@@ -206,7 +206,7 @@ def _may_be_binary(model, classes: Kind, class_prior, truth) -> bool:
     named = isinstance(model, str) and model in known
     prior = class_prior is None or isinstance(class_prior, str) or np.ndim(class_prior) == 0
     ours = isinstance(model, factor.FactorConfig) or named
-    return ours and classes == "nominal" and truth is None and prior and class_prior != "uniform"
+    return ours and classes == "nominal" and truth is None and prior and class_prior not in ("uniform", "free")
 
 
 def _fit_classes(table, tables, triples: io.Triples, model, *, solver, devices, progress, classes, repeats, start,
@@ -299,7 +299,7 @@ def fit_large(
         general = dict(factors=factors, class_prior=class_prior, restarts=restarts)
         scan = pieces.scan(table, columns=columns, positive=positive, order=order, truth=truth, kind=classes)
         return _fit_large_classes(
-            scan, out, model, classes, general, solver, seed, batch, repeats, max_rounds, rtol, progress
+            scan, out, model, classes, general, solver, devices, seed, batch, repeats, max_rounds, rtol, progress
         )
     name, config = _config(model, factors, class_prior)
     if name in integrated_api.MODELS:
@@ -310,14 +310,14 @@ def fit_large(
     max_rounds, rtol = whole("max_rounds", max_rounds), number("rtol", rtol, 0, "a number from 0")
     callback(progress)
     of_seed, key, drawn = _randomness(name, config, restarts, seed, None)
-    solver = _with_restarts(solver, restarts, config, drawn)
+    asked, solver = solver, _with_restarts(solver, restarts, config, drawn)
     devices = _devices(devices)
     out = results.check_out(out)
     scan = pieces.scan(table, columns=columns, positive=positive, order=order, truth=truth, kind=classes)
     if len(scan.classes.classes) > 2 or scan.classes.values is not None:
         general = dict(factors=factors, class_prior=class_prior, restarts=restarts)
         return _fit_large_classes(
-            scan, out, model, classes, general, None, seed, batch, repeats, max_rounds, rtol, progress
+            scan, out, model, classes, general, asked, devices, seed, batch, repeats, max_rounds, rtol, progress
         )
     minibatch.check_size(scan, batch)
     state = out.absolute().with_name(out.absolute().name + ".state")
@@ -332,13 +332,15 @@ def fit_large(
 
 
 def _fit_large_classes(
-    scan, out, model, classes: Kind, settings, solver, seed, batch, repeats, max_rounds, rtol, progress
+    scan, out, model, classes: Kind, settings, solver, devices, seed, batch, repeats, max_rounds, rtol, progress
 ) -> Written:
     """:func:`fit_large` by a model of the registry, for any number of classes."""
     if not isinstance(model, str) or model not in MODELS:
         raise InputError(f"model: got {brief(model)} with these classes; allowed: {', '.join(MODELS)}")
     if solver is not None:
         raise InputError("solver: given with minibatches and more than two classes, whose fit is EM; leave it out")
+    if _devices(devices) not in (None, 1):
+        raise InputError(f"devices: got {devices} with minibatches and more than two classes; allowed: 1")
     if not isinstance(seed, Default):
         settings["seed"] = seed
     batch = whole("minibatch", batch, or_else="labels in memory at a time")

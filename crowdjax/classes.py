@@ -13,7 +13,7 @@ from __future__ import annotations
 import collections
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -494,7 +494,7 @@ def _given(name: str, values) -> list[Any] | None:
     """The values of ``order`` or ``truth``."""
     if values is None:
         return None
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+    if isinstance(values, str | bytes | Mapping | Set) or not isinstance(values, Iterable):
         raise InputError(f"{name}: got {show(values)}; allowed: a list of values in their order, as ['no', 'yes']")
     values = [v.item() if isinstance(v, np.generic) else v for v in values]
     values = [v.strip() if isinstance(v, str) else v for v in values]

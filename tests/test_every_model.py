@@ -91,8 +91,8 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_with_features_and_a_class_prior_too_and_ids_change_none_either(name):
-    """Ids are renamed so that their order turns round."""
+def test_with_features_and_a_class_prior_too_and_ids_change_none_either(name, tmp_path):
+    """Ids are renamed so that their order turns round. The fit comes back from disk too."""
     settings, turned = SETTINGS[name], dict(SETTINGS[name])
     for side in ("labeler", "instance"):
         if f"{side}_features" in settings:
@@ -101,7 +101,11 @@ def test_with_features_and_a_class_prior_too_and_ids_change_none_either(name):
     if name == "one-coin":
         turned["class_prior"] = (0.5, 0.2, 0.3)
     table = TABLE | {side: 1000 - TABLE[side] for side in ("labeler", "instance")}
-    p = probabilities(crowdjax.fit(TABLE, name, **settings))
+    fitted = crowdjax.fit(TABLE, name, **settings)
+    fitted.save(tmp_path / "out")
+    given = {key: rows for key, rows in settings.items() if key.endswith("instance_features")}
+    p = probabilities(fitted)
+    assert abs(probabilities(crowdjax.load(tmp_path / "out").predict(TABLE, **given)) - p).max() < TOLERANCE
     q = probabilities(crowdjax.fit(table, name, order=["cat", "ant", "bee"], **turned))[::-1]
     assert abs(p - q).max() < TOLERANCE
 
@@ -248,3 +252,39 @@ def test_exchangeable_classes_may_change_names_in_every_instance(name):
 def test_models_of_other_classes_say_so(name):
     with pytest.raises(InputError, match="classes: got 'nominal' with model"):
         crowdjax.fit(TABLE, name)
+
+
+@pytest.mark.parametrize("name", ["graded", *(name for name in NOMINAL if name not in ("glad", "factor"))])
+def test_features_that_a_model_has_no_use_for_are_refused(name):
+    grades = {"classes": "ordinal", "order": WORDS.tolist()} if name == "graded" else {}
+    with pytest.raises(InputError, match=f"labeler features: given with model {name}"):
+        crowdjax.fit(TABLE, name, labeler_features=OF_LABELERS, **grades)
+
+
+@pytest.mark.parametrize("prior", [["a", "b", "c"], [0.5, 0.5], [0.5, 0.6, -0.1], 0.5])
+def test_a_class_prior_that_is_none_is_refused(prior):
+    with pytest.raises(InputError, match="class_prior: got .*allowed: 3 positive numbers"):
+        crowdjax.fit(TABLE, "biased-coin", class_prior=prior)
+
+
+@pytest.mark.parametrize("name", ["majority", "one-coin", "dawid-skene", "biased-coin"])
+def test_a_free_class_prior_can_be_had(name):
+    assert crowdjax.fit(TABLE, name, class_prior="free").record["config"]["class_prior"] == "free"
+
+
+def test_a_model_made_by_hand_is_for_its_classes_alone():
+    with pytest.raises(InputError, match="classes: got 'ordinal' with model one-coin"):
+        crowdjax.fit(TABLE, OneCoin(), classes="ordinal", order=WORDS.tolist())
+
+
+def test_checks_take_the_labels_that_were_fitted(fits):
+    fewer = {key: values[:-1] for key, values in TABLE.items()}
+    with pytest.raises(InputError, match=r"labels: \d+ of labeler \d, and the fit had \d+"):
+        crowdjax.look(fits("one-coin"), fewer, replicates=19)
+
+
+def test_minibatches_refuse_what_they_do_not_use(tmp_path):
+    pa.parquet.write_table(pa.table(TABLE), tmp_path / "labels.parquet")
+    for name, value in (("solver", "em"), ("devices", 2)):
+        with pytest.raises(InputError, match=f"{name}: "):
+            fit_large(tmp_path / "labels.parquet", tmp_path / "out", "one-coin", batch=120, **{name: value})

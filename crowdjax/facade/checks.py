@@ -125,6 +125,7 @@ def check(
         if not np.array_equal(getattr(triples.index, side), getattr(result.index, side)):
             raise InputError(f"labels: the {side} are not those of the fit; checks take the labels that were fitted")
     labels = triples.labels(repeats=result.record["repeats"])
+    _refuse_others(labels_of_labelers(labels), result.tables["labelers"])
     mapping = io.mapping(triples, tables)
     part, drawn = part_of(labels, seed)
     rows = None
@@ -176,6 +177,17 @@ def check(
         }
     )
     return LookResult({"instances": instances, "labelers": labelers}, record, kind_of(table, triples.roles))
+
+
+def _refuse_others(n_labels: np.ndarray, fitted: pa.Table) -> None:
+    """Refuse labels of which labelers have more or fewer than the fit knew."""
+    other = np.flatnonzero(n_labels != fitted["n_labels"].to_numpy())
+    if other.size:
+        who, had = (fitted[name][int(other[0])].as_py() for name in ("labeler", "n_labels"))
+        raise InputError(
+            f"labels: {n_labels[other[0]]} of labeler {who!r}, and the fit had {had}; checks take the labels that were "
+            "fitted"
+        )
 
 
 def _schools(found: Look, n_labelers: int) -> np.ndarray:

@@ -76,6 +76,7 @@ def fit(
     if isinstance(model, str):
         refuse(name, labels, classes, settings)
     else:
+        MODELS.refuse_kind(name, classes)
         _refuse_settings(name, {**settings, **given})
     features, scaling, remarks = taken(read_features(index, given))
     reasons: tuple[str, ...] = ()
@@ -102,7 +103,7 @@ def fit(
         *about_end(found),
         *(built.cautions() if hasattr(built, "cautions") else ()),
         *about_answers(told.posterior, labels_of_labelers(labels), index.classes),
-        *about_support(told.support, index.classes, about_prior("learn")),
+        *about_support(told.support, index.classes, about_prior(prior_of(built))),
         *about_gold(truth, index.classes),
         *reasons,
         *remarks,
@@ -303,5 +304,16 @@ def config_of(model: Observation) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple) and value and all(map(dataclasses.is_dataclass, value)):
-        return [{"name": type(model).__name__, **config_of(model)} for model in value]
-    return value
+        return [_plain(model) for model in value]
+    return {"name": type(value).__name__, **config_of(value)} if dataclasses.is_dataclass(value) else value
+
+
+def prior_of(model: Observation) -> str | tuple[float, ...]:
+    """The class prior of a model, by its setting; ``learn`` where it has none.
+
+    Example:
+        >>> from crowdjax.observation import DawidSkene, Voted, OneCoin
+        >>> prior_of(DawidSkene(class_prior=(0.5, 0.25, 0.25))), prior_of(Voted(OneCoin()))
+        ((0.5, 0.25, 0.25), 'learn')
+    """
+    return getattr(model.model if isinstance(model, Voted) else model, "class_prior", "learn")

@@ -26,7 +26,7 @@ from crowdjax.answers import (
     support,
     votes_of,
 )
-from crowdjax.facade.fit import about_end, config_of, outcome_of, refuse, refuse_failed, refuse_large
+from crowdjax.facade.fit import about_end, config_of, outcome_of, prior_of, refuse, refuse_failed, refuse_large
 from crowdjax.facade.models import MODELS
 from crowdjax.facade.registry import Kind
 from crowdjax.labels import InputError, Labels, Repeats
@@ -120,7 +120,7 @@ def fit_parts(
             *scan.classes.notes,
             *about_end(found),
             *about_answers(posterior, n_labels, found_classes),
-            *about_support(functools.reduce(operator.add, supported), found_classes, about_prior("learn")),
+            *about_support(functools.reduce(operator.add, supported), found_classes, about_prior(prior_of(model))),
         ],
     }
     tables = {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from crowdjax.facade.registry import Kind, Registry
+from crowdjax.facade.registry import Kind, Registry, refuse_features
 from crowdjax.factor.presets import PRESETS
 from crowdjax.integrated.auto import FEW_LABELERS, FEW_LABELS
 from crowdjax.integrated.nominal import nominal
@@ -50,8 +51,11 @@ def prior_of(class_prior, n_classes: int) -> dict[str, Any]:
                 f"class_prior: got {class_prior!r}; allowed: learn, free, uniform, logistic, or a number for each class"
             )
         return {"class_prior": class_prior}
-    given = np.asarray(class_prior, np.float64).reshape(-1)
-    if np.ndim(class_prior) == 0 and n_classes == 2:
+    try:
+        given = np.asarray(class_prior, np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        given = np.zeros(0)
+    if given.size == 1 and np.ndim(class_prior) == 0 and n_classes == 2:
         given = np.array([1 - given[0], given[0]])
     if given.size != n_classes or not (given > 0).all() or abs(given.sum() - 1) > 1e-6:
         raise InputError(
@@ -69,11 +73,11 @@ def add(name: str, model: type, *, kinds=("nominal",), rectangular=False) -> Non
             raise InputError("class_prior: given with exchangeable classes, which are alike; leave it out")
         if classes == "exchangeable":
             class_prior = "uniform"
-        if "labeler" in features or ("instance" in features and class_prior != "logistic"):
-            side = "labeler" if "labeler" in features else "instance"
-            use = "" if side == "labeler" else "; the class prior can use them: class_prior='logistic'"
-            raise InputError(f"{side} features: given with model {name}, which has no use for them{use}")
-        if isinstance(class_prior, str) and class_prior == "logistic":
+        logistic = isinstance(class_prior, str) and class_prior == "logistic"
+        prior = "" if logistic else ", or as class_prior='logistic' (--class-prior logistic)"
+        refuse_features(name, {k: v for k, v in features.items() if k == "labeler" or not logistic},
+                        "models glad, factor" + prior * ("labeler" not in features))  # fmt: skip
+        if logistic:
             if "instance" not in features:
                 raise InputError("class_prior: logistic needs instance features; allowed without: learn, uniform")
             return Logistic(model(), features["instance"])
@@ -209,12 +213,13 @@ def by_votes(labels: Labels) -> np.ndarray:
     return np.lexsort([-s for s in sums[::-1]])
 
 
-def make_planned(*, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], plan: dict[str, Any]):
+def make_planned(
+    *, name: str, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], plan: dict[str, Any]
+) -> Observation:
     """The model of a plan."""
+    refuse_features(f"{name} of more than two classes", features)
     if plan["model"] != "integrated":
         return MODELS[plan["model"]].make(labels=labels, classes=classes, features=features)
-    if features:
-        raise InputError("features: given with model integrated and more than two classes; allowed with glad, factor")
     sizes = dict(places=labels.places, per_class=plan["per_class"])
     made = nominal(labels.n_classes, labels.n_values, plan["form"], **sizes)
     made = made if plan["form"] == "ordinal" else made.renamed(np.asarray(plan["order"]))
@@ -223,7 +228,19 @@ def make_planned(*, labels: Labels, classes: Kind, features: Mapping[str, np.nda
     return Pool((made, MODELS[plan["beside"]].make(labels=labels, classes=classes, features=features)))
 
 
-MODELS.add("integrated", make_planned, kinds=("nominal", "ordinal"), rectangular=True, plan=plan_integrated)
-MODELS.add("auto", make_planned, kinds=("nominal", "ordinal", "exchangeable"), rectangular=True, plan=plan_auto)
+MODELS.add(
+    "integrated",
+    partial(make_planned, name="integrated"),
+    kinds=("nominal", "ordinal"),
+    rectangular=True,
+    plan=plan_integrated,
+)
+MODELS.add(
+    "auto",
+    partial(make_planned, name="auto"),
+    kinds=("nominal", "ordinal", "exchangeable"),
+    rectangular=True,
+    plan=plan_auto,
+)
 add_factors("glad", Glad)
 add_factors("factor", Factor, settings={"factors", "restarts", "seed"})

@@ -79,6 +79,7 @@ class Registry(Mapping[str, Entry]):
             model = make
 
             def make(*, labels, classes, features, **settings):  # pyright: ignore[reportRedeclaration]
+                refuse_features(name, features)
                 return model(**settings)
 
         self._entries[name] = Entry(name, make, model, frozenset(kinds), rectangular, frozenset(settings), plan)
@@ -109,3 +110,18 @@ class Registry(Mapping[str, Entry]):
                 f"classes: got {kind!r} with model {name}, which is for {own} ones (classes={own!r}, --classes {own}); "
                 f"allowed with models {models}"
             )
+
+
+def refuse_features(name: str, features: Mapping[str, Any], allowed: str = "models glad, factor") -> None:
+    """Refuses features of labelers or instances that a model has no use for.
+
+    Example:
+        >>> refuse_features("graded", {"labeler": [[1.0]]})
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: labeler features: given with model graded, which has no use for them; allowed \
+with models glad, factor
+    """
+    if features:
+        side = min(features, key=lambda side: side != "labeler")
+        raise InputError(f"{side} features: given with model {name}, which has no use for them; allowed with {allowed}")
