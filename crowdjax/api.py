@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
-from crowdjax import factor, integrated_api, io, minibatch, parallel, pieces, results, watch
+from crowdjax import factor, integrated_api, io, memory, minibatch, parallel, pieces, results, watch
 from crowdjax import summary as summaries
 from crowdjax.answers import (
     FitError,
@@ -188,6 +188,7 @@ def fit(
 
 def _read(table, columns, reading, given):
     """(the tables besides the labels, opened, the labels)."""
+    memory.room_for_programs()
     said, tables = io.open_tables(columns, **given)
     return tables, io.read_triples(table, columns=said, **reading)
 
@@ -289,6 +290,7 @@ def fit_large(
     Raises:
         InputError, FitError: as in :func:`fit`; the state is of another fit.
     """
+    memory.room_for_programs()
     table = path_of("labels", table, "with minibatches: a path or URL of Parquet")
     if isinstance(factors, str):
         raise InputError(f"factors: got {brief(factors)} with minibatches; allowed: a whole number from 1")

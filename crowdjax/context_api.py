@@ -29,7 +29,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float, PRNGKeyArray
 from scipy import special
 
-from crowdjax import contextual, io, outliers, parallel, plots, posterior, results, watch
+from crowdjax import contextual, io, memory, outliers, parallel, plots, posterior, results, watch
 from crowdjax import report as reports
 from crowdjax.answers import (
     FitError,
@@ -446,6 +446,7 @@ def context(
         >>> bool(result.prevalence["lower"] < 0.5 < result.prevalence["upper"]), len(result.calibration["score"])
         (True, 60)
     """
+    memory.room_for_programs()
     started = time.perf_counter()
     for name, word, kind in (
         ("prevalence", prevalence, Family), ("accuracy", accuracy, Family), ("labelers", labelers, Level),

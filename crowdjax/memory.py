@@ -14,6 +14,7 @@ from crowdjax.labels import InputError
 
 LESS = "smaller batches, fewer factors, replicates or processes, and 32-bit floats (JAX_ENABLE_X64=0) need less"
 GIB = 2**30
+MOST_MAPS = 0.5  # of the memory maps that a process may have; the rest is for the next fit
 
 
 def is_full(error: BaseException) -> bool:
@@ -62,6 +63,23 @@ def refuse_host(n_bytes: float, what: str, less: str) -> None:
     left = available()
     if left is not None and n_bytes > left:
         raise InputError(f"{what} at least {n_bytes / GIB:.3g} GiB of memory, and {left / GIB:.3g} are left; {less}")
+
+
+def room_for_programs() -> None:
+    """Forgets compiled programs where they hold most of the memory maps that Linux allows a process.
+
+    A fit holds some 700 of 65,530, and labels of another size are another program: without this the ninetieth table
+    of a loop would end the process without a word.
+
+    Example:
+        >>> room_for_programs()
+    """
+    with contextlib.suppress(OSError, ValueError):
+        most = int(Path("/proc/sys/vm/max_map_count").read_text(encoding="ascii"))
+        with open("/proc/self/maps", "rb") as maps:
+            held = sum(1 for _ in maps)
+        if held > MOST_MAPS * most:
+            jax.clear_caches()
 
 
 WIDTHS = {"BOOLEAN": 1 / 8, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}  # bytes; of texts, an index: 4

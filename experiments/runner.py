@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import jax
 import pyarrow.parquet as pq
 
-from crowdjax import __version__, disk, plots
+from crowdjax import __version__, disk, memory, plots
 from crowdjax.cli.common import prepare_jax, unforeseen
 from crowdjax.cli.logs import JsonLines, heard
 from crowdjax.cli.progress import progress_bar
@@ -160,6 +160,7 @@ def compute(task: Task) -> str | None:
     """Computes a cell and keeps its tables; what went wrong, if anything did."""
     experiment, cell, folder = task
     prepare_jax()
+    memory.room_for_programs()
     began = time.perf_counter()
     with telling(cell):
         LOG.info("%s", name_of(cell), extra={"fields": {"event": "began"}})

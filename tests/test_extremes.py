@@ -1,12 +1,15 @@
 """Crowds and features at the edge: every answer is a finite number, or the fit says what went wrong."""
 
 import contextlib
+from pathlib import Path
 
+import jax
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from crowdjax import api
+import crowdjax
+from crowdjax import api, memory
 from crowdjax.io import Scaling
 
 RNG = np.random.default_rng(0)
@@ -124,3 +127,27 @@ def test_ten_thousand_columns():
     columns = RNG.normal(size=(40, 10_000)) * 10.0 ** RNG.integers(-30, 30, 10_000)
     features = {"instance": np.arange(40)} | {f"c{k}": v for k, v in enumerate(columns.T)}
     finite(api.fit(table("weights of 1e-30", weight=ONES), "factor", instance_features=features))
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="memory maps are limited on Linux")
+@pytest.mark.parametrize(("share", "kept"), [(0.0, 0), (1.0, 1)])
+def test_compiled_programs_are_forgotten_before_they_use_up_the_memory_maps(monkeypatch, share, kept):
+    monkeypatch.setattr(memory, "MOST_MAPS", share)
+    program = jax.jit(lambda x: x + 1)
+    program(1.0)
+    memory.room_for_programs()
+    assert program._cache_size() == kept
+
+
+@pytest.mark.parametrize("door", ["fit", "predict", "look"])
+def test_every_door_asks_for_room(monkeypatch, door):
+    table = {"labeler": list("abcabc"), "instance": [1, 1, 1, 2, 2, 2], "label": list("xxyzzz")}
+    result, asked = crowdjax.fit(table, "majority"), []
+    monkeypatch.setattr(memory, "room_for_programs", lambda: asked.append(door))
+    calls = {
+        "fit": lambda: crowdjax.fit(table, "majority"),
+        "predict": lambda: result.predict(table),
+        "look": lambda: crowdjax.look(result, table, replicates=19),
+    }
+    calls[door]()
+    assert asked == [door]

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from crowdjax import memory
 from crowdjax.adapters.frames import Votes
 from crowdjax.answers import FitError
 from crowdjax.labels import Labels
@@ -38,6 +39,7 @@ def labels_of(votes: Votes, gold: dict[str, np.ndarray] | None = None) -> Labels
 
 def fit(labels: Labels, model: Observation, solver: Solver, start: Params | None = None) -> Fit:
     """The fit, if its answer is usable."""
+    memory.room_for_programs()
     found = fit_jit(labels, model, start, solver)
     if int(found.code) > STOPPED or not np.isfinite(float(found.objective)):
         raise FitError(f"the fit failed: {MEANING[int(found.code)]}")

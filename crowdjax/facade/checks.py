@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pyarrow as pa
 
-from crowdjax import io, results
+from crowdjax import io, memory, results
 from crowdjax import report as reports
 from crowdjax.answers import Prediction, labels_of_labelers, shown
 from crowdjax.facade.fitted import Fitted
@@ -112,6 +112,7 @@ def check(
     Raises:
         InputError: labelers or instances are not those of the fit; fewer than 19 replicates.
     """
+    memory.room_for_programs()
     started = time.perf_counter()
     replicates = whole("replicates", replicates, 19, or_else=f"since with fewer no p-value reaches {LEVEL}")
     seed = seed_of(seed)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
-from crowdjax import io, results
+from crowdjax import io, memory, results
 from crowdjax import report as reports
 from crowdjax.answers import (
     Prediction,
@@ -155,6 +155,7 @@ class Fitted(Prediction):
             InputError: as in ``crowdjax.fit``; a label is none of the fit's values; features are missing that the fit
                 used, or given and of no use to it.
         """
+        memory.room_for_programs()
         started = time.perf_counter()
         sources = {"labeler_features": labeler_features, "instance_features": instance_features}
         said, tables = self.open_tables(columns, **sources)
