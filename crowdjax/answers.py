@@ -467,11 +467,12 @@ def about_support(found: Support, classes: Sequence[Any] | None, advice: str) ->
     two, total, most = len(names) == 2, sum(found.labels), max(found.labels)
     alike = most == total or (total - most <= 1 and total >= MANY)
     if alike and found.voted:
-        all_ = f"All {total:g} labels" if most == total else f"All but one of {total:g} labels"
+        all_ = f"All {total:g} labels are" if most == total else f"All but one of {total:g} labels are"
+        all_ = "The one label is" if total == 1 else all_
         k = len(names) - 1 - found.labels[::-1].index(most)
         absent, other = (names[1 - k], "the other") if two else (f"not {names[k]}", "the others")
         out.append(
-            f"{all_} are {names[k]}. Labels of one class say nothing of {other}: the probabilities, and what is said "
+            f"{all_} {names[k]}. Labels of one class say nothing of {other}: the probabilities, and what is said "
             f"of labelers on instances that are {absent}, rest on the priors."
         )
     rare = [name for name, n in zip(names, found.expected, strict=True) if n < 1]

@@ -175,7 +175,8 @@ def fit(
             repeats=repeats, start=start, devices=devices, progress=progress, kind=kind_of(table, triples.roles),
         )  # fmt: skip
     if start is not None and not isinstance(start, Aggregation):
-        raise InputError(f"start: got {type(start).__name__}; allowed: an Aggregation, from fit or load")
+        raise InputError(f"start: a fit of {start.record['model']} to other classes; allowed: one of {name} and two "
+                         "classes")  # fmt: skip
     if boundary is not None:
         raise InputError(f"boundary: got {brief(boundary)} with model {name}; allowed with integrated, auto")
     if scores is not None:
@@ -220,12 +221,15 @@ def _fit_classes(table, tables, triples: io.Triples, model, *, solver, devices, 
     name = model if isinstance(model, str) else MODELS.name_of(model)
     refuse_counts(triples, name, repeats)
     if tables["scores"] is not None:
-        raise InputError("scores: given with more than two classes; allowed with two, and models integrated, auto")
+        raise InputError(f"scores: given with model {name} and these classes; allowed with two classes and models "
+                         "integrated, auto")  # fmt: skip
     if not isinstance(seed, Default):
         settings["seed"] = seed
     if not isinstance(solver, Solver):
         if solver is not None:
             one_of("solver", solver, get_args(Methods))
+        if solver == "lbfgs" and name in MODELS and MODELS[name].plan is not None:
+            raise InputError(f"solver: got 'lbfgs' with model {name}; allowed: auto, em")
         solver = Solver(method=solver or "auto")
     return facade_fit.fit(
         triples, model, tables, classes=classes, settings=settings, repeats=repeats, solver=solver, start=start,

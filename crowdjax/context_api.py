@@ -57,7 +57,7 @@ from crowdjax.formats import Form
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.roles import Columns
-from crowdjax.settings import DEFAULT, Default, brief, callback, flag, one_of, randomness, whole
+from crowdjax.settings import DEFAULT, Default, callback, flag, one_of, randomness, whole
 from crowdjax.shards import AXIS
 from crowdjax.tables import as_arrow, kind_of
 
@@ -619,7 +619,7 @@ def _digest(labels: Labels, scores: Float[np.ndarray, "I C"]) -> str:
 def _continued(start, index: LabelIndex, identity: str, config: ContextualConfig, transform: Transform):
     """(the fit to go on from, its scale)."""
     if not isinstance(start, ContextualResult):
-        raise InputError(f"start: got {brief(start)}; allowed: an earlier result of crowdjax.context")
+        raise InputError(f"start: got {type(start).__name__}; allowed: an earlier result of crowdjax.context")
     same = all(np.array_equal(getattr(start.index, side), getattr(index, side)) for side in ("labelers", "instances"))
     if not same or start.record.get("labels_sha256") != identity:
         raise InputError("start: a fit of other labels, gold or scores; allowed: an earlier result of the same")

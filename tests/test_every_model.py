@@ -263,7 +263,7 @@ def test_features_that_a_model_has_no_use_for_are_refused(name):
 
 @pytest.mark.parametrize("prior", [["a", "b", "c"], [0.5, 0.5], [0.5, 0.6, -0.1], 0.5])
 def test_a_class_prior_that_is_none_is_refused(prior):
-    with pytest.raises(InputError, match="class_prior: got .*allowed: 3 positive numbers"):
+    with pytest.raises(InputError, match=r"class_prior: got .*allowed: 3 positive numbers"):
         crowdjax.fit(TABLE, "biased-coin", class_prior=prior)
 
 
@@ -288,3 +288,32 @@ def test_minibatches_refuse_what_they_do_not_use(tmp_path):
     for name, value in (("solver", "em"), ("devices", 2)):
         with pytest.raises(InputError, match=f"{name}: "):
             fit_large(tmp_path / "labels.parquet", tmp_path / "out", "one-coin", batch=120, **{name: value})
+
+
+@pytest.mark.parametrize("name", ["integrated", "auto"])
+def test_models_of_a_plan_are_fitted_by_em_alone(name):
+    with pytest.raises(InputError, match=f"solver: got 'lbfgs' with model {name}; allowed: auto, em"):
+        crowdjax.fit(TABLE, name, solver="lbfgs")
+
+
+@pytest.mark.parametrize(
+    ("method", "wrong"),
+    [
+        ("table", lambda right: right[:, :2]),
+        ("log_points", lambda right: right[:2]),
+        ("class_of_point", lambda right: right[:, :2]),
+        ("log_prior", lambda right: right + np.zeros(2)),
+        ("specs", lambda right: right | {"more": None}),
+    ],
+)
+def test_a_model_of_ones_own_whose_arrays_have_wrong_shapes_is_refused(monkeypatch, method, wrong):
+    right = getattr(OneCoin, method)
+    monkeypatch.setattr(OneCoin, method, lambda self, params: wrong(right(self, params)))
+    with pytest.raises(InputError, match=rf"OneCoin\.{method}: got .*; allowed: "):
+        crowdjax.fit(TABLE, OneCoin())
+
+
+def test_a_start_is_of_as_many_classes(fits):
+    two = TABLE | {"label": (TABLE["label"] == "cat").astype(int)}
+    with pytest.raises(InputError, match="start: a fit of one-coin to other classes"):
+        crowdjax.fit(two, "one-coin", start=fits("one-coin"))

@@ -197,3 +197,12 @@ def test_auto_learns_no_biases_of_more_than_fifty_classes():
     table = {"labeler": np.tile(np.arange(8), 60), "instance": np.repeat(np.arange(60), 8)}
     table["label"] = rng.integers(0, 60, 480)
     assert crowdjax.fit(table, "auto").record["settings"]["plan"] == {"model": "one-coin"}
+
+
+@pytest.mark.parametrize("k", [40, 60])
+def test_dawid_skene_of_many_classes_is_no_worse_than_votes(k):
+    """Two hundred instances of three labels: a learned exponent of the class prior gave everything to one class."""
+    table, truth = crowd(k, n=600, labelers=10, each=3, seed=3)
+    right = {name: crowdjax.fit(table, name).instances for name in ("majority", "dawid-skene")}
+    right = {name: (np.asarray(found["label"]) == truth).mean() for name, found in right.items()}
+    assert right["dawid-skene"] >= right["majority"] - 0.02

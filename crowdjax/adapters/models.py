@@ -12,6 +12,7 @@ from crowdjax import api, factor
 from crowdjax.adapters import fits
 from crowdjax.adapters.frames import Answers, Settings, Votes, answers, by_worker, known_truths, read, series
 from crowdjax.answers import MOST_CLASSES
+from crowdjax.facade.registry import Kind
 from crowdjax.integrated import Choice
 from crowdjax.labels import InputError, Repeats
 from crowdjax.observation import Fit, Solver, nominal
@@ -155,11 +156,12 @@ class Aggregator(Estimator):
 
     model: str | factor.FactorConfig = "auto"
     factors: int | Literal["auto"] | None = None
-    class_prior: float | Literal["learn"] | None = None
+    class_prior: float | tuple[float, ...] | Literal["learn"] | None = None
     repeats: Repeats = "count"
     restarts: int | None = None
     seed: int | None = None
     boundary: Choice | None = None
+    classes: Kind | None = None  # ordinal: in the order of the labels
 
     def _settings(self) -> dict[str, Any]:
         return {name: value for name, value in self.get_params().items() if value is not None}

@@ -43,7 +43,7 @@ Repeats = Annotated[
 Devices = Annotated[
     int | None, typer.Option(metavar="N", rich_help_panel=MODEL, min=1, help="Devices or cores; default: all that pay")
 ]
-MODELS = "majority, one-coin, biased-coin, dawid-skene, glad, factor, graded, integrated or auto"
+MODELS = "majority, one-coin, biased-coin, class-skill, dawid-skene, glad, factor, graded, integrated or auto"
 
 
 def fit(

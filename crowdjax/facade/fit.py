@@ -36,14 +36,16 @@ from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Observation, Solver, Voted
-from crowdjax.observation.contract import answers, leading
+from crowdjax.observation.contract import answers, leading, refuse_faulty
 from crowdjax.observation.factor_summary import factor_summary
+from crowdjax.observation.nominal import Coins
 from crowdjax.observation.summaries import LEVEL, Summary, labeler_summary
 from crowdjax.roles import Opened
 from crowdjax.tables import Kind as TableKind
 from crowdjax.tables import as_arrow
 
 CELL = 64  # bytes that a cell of all confusions takes: in a fit, and in the table of answers
+OF_TWO = {"boundary": "models integrated, auto", "key": "model factor"}  # settings of models of two classes alone
 
 
 def fit(
@@ -88,6 +90,7 @@ def fit(
         built = _made(name, labels, classes, settings, features)
     else:
         built, settings = model, None  # pyright: ignore[reportAssignmentType]
+        refuse_faulty(labels, model)
     built = many.of_many(built, labels)
     refuse_large(labels, built, name)
     begin = None if start is None else continued(start, name, index)
@@ -197,7 +200,7 @@ def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]
     for setting, value in settings.items():
         if value is not None and setting not in entry.settings:
             able = ", ".join(MODELS.with_setting(setting))
-            allowed = f"models {able}" if able else "two classes"
+            allowed = f"models {able}" if able else f"two classes and {OF_TWO[setting]}"
             raise InputError(f"{setting}: given with model {name} and these classes; allowed with {allowed}")
 
 
@@ -206,6 +209,8 @@ def refuse_large(labels: Labels, model: Observation, name: str) -> None:
     if isinstance(model, Voted):
         return
     cells = labels.n_labelers * labels.n_values * labels.n_classes
+    if isinstance(model, Coins) and not hasattr(model, "coin_step"):  # Newton's steps take the cube of the classes
+        cells *= max(1, 2 * labels.n_classes // CELL)
     what = f"{labels.n_labelers:,} labelers' confusions of {labels.n_classes:,} classes by {name} need"
     less = "allowed: fewer classes, rare ones joined; models majority, one-coin need little with any number of classes"
     memory.refuse_host(CELL * cells, what, less)

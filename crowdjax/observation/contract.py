@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
 from jaxtyping import Array, Float
 
-from crowdjax.labels import Labels
+from crowdjax.labels import InputError, Labels
 
 Params = Any  # a pytree of arrays
 
@@ -76,6 +77,48 @@ class Observation(Protocol):
     def specs(self, params: Params) -> Any:
         """What the first axis of each array runs over: ``"labeler"``, ``"instance"`` or None."""
         ...
+
+
+def refuse_faulty(labels: Labels, model: Observation) -> None:
+    """Refuses a model of one's own whose arrays have other shapes than these labels ask for; nothing is computed.
+
+    Raises:
+        InputError: which array, its shape, and the shape it should have.
+
+    Example:
+        >>> from crowdjax.observation import Majority
+        >>> class Short(Majority):
+        ...     def table(self, params): return super().table(params)[:1]
+        >>> refuse_faulty(Labels.from_arrays([0, 1], [0, 0], [1, 2], n_values=3), Short())
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: Short.table: got shape (1, 3, 3); allowed: (2, 3, 3), that is [labelers, values of \
+labels, points]
+    """
+    n_instances, n_classes = labels.n_instances, labels.n_classes
+    votes = jax.ShapeDtypeStruct((n_instances, n_classes), jax.dtypes.canonicalize_dtype(float))
+    params = jax.eval_shape(lambda votes: model.start(labels, votes), votes)
+
+    def shape(name: str) -> tuple[int, ...]:
+        return jax.eval_shape(getattr(model, name), params).shape
+
+    def refuse(name: str, got: Any, allowed: str) -> None:
+        raise InputError(f"{type(model).__name__}.{name}: got {got}; allowed: {allowed}")
+
+    of_point = shape("class_of_point")
+    if len(of_point) != 2 or of_point[1] != n_classes:
+        refuse("class_of_point", f"shape {of_point}", f"(points, {n_classes}), that is [points, classes]")
+    n = of_point[0]
+    if (found := shape("log_points")) not in ((n,), (n_instances, n)):
+        refuse("log_points", f"shape {found}", f"({n},), that is [points], or {(n_instances, n)}, [instances, points]")
+    table = labels.n_labelers, labels.n_values, n
+    if not (hasattr(model, "factors") or hasattr(model, "rows")) and (found := shape("table")) != table:
+        refuse("table", f"shape {found}", f"{table}, that is [labelers, values of labels, points]")
+    if (found := shape("log_prior")) != ():
+        refuse("log_prior", f"shape {found}", "a number, shape ()")
+    specs = model.specs(params)
+    if isinstance(specs, dict) and isinstance(params, dict) and specs.keys() != params.keys():
+        refuse("specs", f"keys {sorted(specs)}", f"those of start, {sorted(params)}")
 
 
 def answers(model: Any, labels: Labels, posterior: Any) -> Any:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from crowdjax import plots
 from crowdjax.answers import Tally
+from crowdjax.columns import listed
 from crowdjax.report import confusion, crowd, fit
 from crowdjax.report.document import Block, Check, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
 from crowdjax.report.instances import MOST as MOST_INSTANCES
@@ -98,12 +99,14 @@ def _confused(tables: Mapping[str, pa.Table], people: pa.Table, words: Words, le
 
 def _settings(record) -> dict[str, str]:
     solver = record.get("solver", {})
-    values = record["values"]
+    values, settings = record["values"], dict(record["settings"] or {})
+    plan = settings.pop("plan", {})
     facts = {
         "Model": record["model"],
         "Classes": f"{len(record['classes']):,}, {record['kind']}",
         "Values of labels": None if values is None else f"{len(values):,}",
-        **{name.replace("_", " ").capitalize(): value for name, value in (record["settings"] or {}).items()},
+        "Fitted": listed([plan[name] for name in ("model", "beside") if name in plan]) or None,
+        **{name.replace("_", " ").capitalize(): value for name, value in settings.items()},
         "Repeated labels": record.get("repeats"),
         "Solver": solver.get("method"),
         **{f"Features of {side}s": ", ".join(s["names"]) for side, s in record.get("features", {}).items()},
