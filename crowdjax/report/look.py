@@ -15,7 +15,7 @@ MOST = 300
 MEANING = {
     "share of yes": "whether the crowd says yes as often as the model makes it",
     "label shares": "whether every value is given as often as the model makes it",
-    "vote counts": "whether the instances' shares of yes are spread as the model spreads them",
+    "vote counts": "whether the instances' votes are spread as the model spreads them",
     "agreement": "whether labelers agree more than the instances explain, which makes probabilities too sure",
     "schools": "whether groups of labelers read the instances another way than the others",
 }
