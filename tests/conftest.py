@@ -18,7 +18,9 @@ from crowdjax.labels import Labels
 
 ROOT = Path(__file__).resolve().parents[1]
 collect_ignore = ["fixtures"]  # files that tests read
-SLOW = 15  # seconds in durations.txt, ten or more on a quiet machine
+SLOW = 8  # seconds in durations.txt, some four on a quiet machine
+IN_EVERY_RUN = "tests/test_every_model.py"  # what is true of every model is slow from MOST seconds on alone
+MOST = 20
 
 hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("reproducible")
@@ -37,7 +39,7 @@ def pytest_collection_modifyitems(items):
         seconds = measured.get(item.nodeid, 0.0)
         if seconds:
             item.add_marker("long")
-        if seconds >= SLOW:
+        if seconds >= (MOST if item.nodeid.startswith(IN_EVERY_RUN) else SLOW):
             item.add_marker("slow")
         if "data_dir" in getattr(item, "fixturenames", ()):
             item.add_marker("real_data")
