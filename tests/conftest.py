@@ -18,7 +18,7 @@ from crowdjax.labels import Labels
 
 ROOT = Path(__file__).resolve().parents[1]
 collect_ignore = ["fixtures"]  # files that tests read
-SLOW = 8  # seconds in durations.txt, some four on a quiet machine
+SLOW = 6  # seconds in durations.txt, some three on a quiet machine
 IN_EVERY_RUN = "tests/test_every_model.py"  # what is true of every model is slow from MOST seconds on alone
 MOST = 20
 
