@@ -175,8 +175,8 @@ def fit(
             repeats=repeats, start=start, devices=devices, progress=progress, kind=kind_of(table, triples.roles),
         )  # fmt: skip
     if start is not None and not isinstance(start, Aggregation):
-        raise InputError(f"start: a fit of {start.record['model']} to other classes; allowed: one of {name} and two "
-                         "classes")  # fmt: skip
+        got = start.record["model"]
+        raise InputError(f"start: a fit of {got}; allowed: an earlier result of {name} and of two classes")
     if boundary is not None:
         raise InputError(f"boundary: got {brief(boundary)} with model {name}; allowed with integrated, auto")
     if scores is not None:
