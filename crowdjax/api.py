@@ -49,6 +49,8 @@ from crowdjax.roles import Columns
 from crowdjax.settings import DEFAULT, Default, brief, callback, number, one_of, path_of, randomness, whole
 from crowdjax.tables import kind_of
 
+CONTRACT = ("start", "table", "log_points", "class_of_point", "log_prior", "specs")  # of a model of one's own
+
 __all__ = ["Aggregation", "FitError", "InputError", "IntegratedAggregation", "Prediction", "fit", "load"]
 
 
@@ -198,7 +200,13 @@ def _refuse_unknown(model) -> None:
     """Refuses what is no model, for labels of any number of classes."""
     if isinstance(model, type):
         raise InputError(f"model: got the class {model.__name__}; allowed: one made of it, {model.__name__}()")
-    if isinstance(model, str) or not isinstance(model, factor.FactorConfig | Observation):
+    if not isinstance(model, str) and hasattr(model, "start") and not hasattr(model, "factors"):
+        absent = [name for name in CONTRACT if not hasattr(model, name)]
+        if absent:
+            raise InputError(f"model: got {type(model).__name__} without {', '.join(absent)}; allowed: one that has "
+                             f"{', '.join(CONTRACT)} (crowdjax.observation.Observation)")  # fmt: skip
+        return
+    if isinstance(model, str) or not (isinstance(model, factor.FactorConfig) or hasattr(model, "factors")):
         one_of("model", model, names())
 
 
@@ -426,7 +434,10 @@ def _config(model, factors, class_prior) -> tuple[str, factor.FactorConfig]:
 
 def _probability(class_prior) -> float:
     if isinstance(class_prior, bool) or not isinstance(class_prior, Real):
-        raise InputError(f"class_prior: got {brief(class_prior)}; allowed: {PRIORS}, learn, logistic")
+        raise InputError(
+            f"class_prior: got {brief(class_prior)}; allowed: {PRIORS}, learn, logistic; of more than two classes also "
+            "uniform, free or a number for each"
+        )
     return float(class_prior)
 
 

@@ -302,14 +302,17 @@ def test_models_of_a_plan_are_fitted_by_em_alone(name):
         ("table", lambda right: right[:, :2]),
         ("log_points", lambda right: right[:2]),
         ("class_of_point", lambda right: right[:, :2]),
+        ("class_of_point", lambda right: [1.0]),
         ("log_prior", lambda right: right + np.zeros(2)),
         ("specs", lambda right: right | {"more": None}),
+        ("specs", lambda right: dict.fromkeys(right, "labelers")),
+        ("log_prior", lambda right: np.asarray(right)),
     ],
 )
 def test_a_model_of_ones_own_whose_arrays_have_wrong_shapes_is_refused(monkeypatch, method, wrong):
     right = getattr(OneCoin, method)
     monkeypatch.setattr(OneCoin, method, lambda self, params: wrong(right(self, params)))
-    with pytest.raises(InputError, match=rf"OneCoin\.{method}: got .*; allowed: "):
+    with pytest.raises(InputError, match=rf"OneCoin\.{method}: .*; allowed: "):
         crowdjax.fit(TABLE, OneCoin())
 
 
@@ -317,3 +320,44 @@ def test_a_start_is_of_as_many_classes(fits):
     two = TABLE | {"label": (TABLE["label"] == "cat").astype(int)}
     with pytest.raises(InputError, match=r"start: a fit of one-coin; allowed: .* of two classes"):
         crowdjax.fit(two, "one-coin", start=fits("one-coin"))
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "now"),
+    [
+        ("majority", {"class_prior": "learn"}, {"class_prior": "uniform"}),
+        ("glad", {"class_prior": "learn"}, {"class_prior": "uniform"}),
+        ("majority", {}, {"class_prior": "logistic", "instance_features": OF_INSTANCES}),
+        ("factor", {"factors": 1}, {"factors": 2}),
+    ],
+)
+def test_a_start_has_the_settings_of_the_fit(name, before, now):
+    """Its parameters hold what the settings made of them: a learned class prior went on as a fixed one."""
+    earlier = crowdjax.fit(TABLE, name, **before)
+    with pytest.raises(InputError, match=r"start: a fit (with|of another form)"):
+        crowdjax.fit(TABLE, name, start=earlier, **now)
+
+
+def test_a_class_prior_may_be_an_array():
+    prior = np.array([0.2, 0.3, 0.5])
+    result, like = (crowdjax.fit(TABLE, "one-coin", class_prior=of) for of in (prior, tuple(prior)))
+    assert (probabilities(result) == probabilities(like)).all()
+    assert abs(probabilities(result.predict(TABLE)) - probabilities(result)).max() < TOLERANCE
+    by_hand = crowdjax.fit(TABLE, OneCoin(class_prior=[0.2, 0.3, 0.5]))
+    assert abs(probabilities(by_hand) - probabilities(result)).max() < TOLERANCE
+
+
+def test_a_model_without_a_part_of_the_contract_is_refused():
+    class Half:
+        def start(self, labels, votes):
+            return {}
+
+    with pytest.raises(InputError, match="model: got Half without table, log_points, class_of_point"):
+        crowdjax.fit(TABLE, Half())
+
+
+def test_checks_of_a_fit_by_minibatches_say_why_not(tmp_path):
+    pa.parquet.write_table(pa.table(TABLE), tmp_path / "labels.parquet")
+    fit_large(tmp_path / "labels.parquet", tmp_path / "out", "majority", batch=120)
+    with pytest.raises(InputError, match="checks: of a fit by minibatches"):
+        crowdjax.look(crowdjax.load(tmp_path / "out"), TABLE, replicates=19)

@@ -122,6 +122,9 @@ def check(
             f"instance features: given with model {result.record['model']}, whose fit has them; leave them out"
         )
     triples = io.read_triples(table, columns=said, form=form, missing=missing, header=header, like=result.index)
+    if "minibatch" in result.record:
+        raise InputError("checks: of a fit by minibatches, whose instances are in another order; allowed: a fit of all "
+                         "labels at once")  # fmt: skip
     for side in ("labelers", "instances"):
         if not np.array_equal(getattr(triples.index, side), getattr(result.index, side)):
             raise InputError(f"labels: the {side} are not those of the fit; checks take the labels that were fitted")

@@ -6,6 +6,7 @@ triples → labels → model → fit → answers of instances, of labelers, thei
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -41,6 +42,7 @@ from crowdjax.observation.factor_summary import factor_summary
 from crowdjax.observation.nominal import Coins
 from crowdjax.observation.summaries import LEVEL, Summary, labeler_summary
 from crowdjax.roles import Opened
+from crowdjax.settings import brief
 from crowdjax.tables import Kind as TableKind
 from crowdjax.tables import as_arrow
 
@@ -82,7 +84,7 @@ def fit(
         _refuse_settings(name, {**settings, **given})
     features, scaling, remarks = taken(read_features(index, given))
     reasons: tuple[str, ...] = ()
-    settings = {key: value for key, value in settings.items() if value is not None}
+    settings = {key: _said(value) for key, value in settings.items() if value is not None}
     if isinstance(model, str):
         if MODELS[name].plan is not None:
             plan, reasons = MODELS[name].plan(labels, classes)  # pyright: ignore[reportOptionalCall]
@@ -93,7 +95,7 @@ def fit(
         refuse_faulty(labels, model)
     built = many.of_many(built, labels)
     refuse_large(labels, built, name)
-    begin = None if start is None else continued(start, name, index)
+    begin = None if start is None else continued(start, name, index, config_of(built))
     if begin is not None and (settings or {}).keys() & {"restarts", "seed"}:
         raise InputError("restarts, seed: given with a start, whose fit draws nothing; leave them out")
     mapping = io.mapping(triples, given)
@@ -255,12 +257,27 @@ def taken(read: Features, left_out: Mapping[str, str] = MappingProxyType({})):
     return rows, scaling, remarks
 
 
-def continued(start: Result, name: str, index) -> Any:
-    """The parameters of an earlier result; its rows are matched by id."""
+DRAWN = ("restarts", "seed")  # settings of a fit's draws, of which a start has no use
+
+
+def continued(start: Result, name: str, index, config: Mapping[str, Any]) -> Any:
+    """The parameters of an earlier result; its rows are matched by id.
+
+    Args:
+        config: of the model that is to be fitted, which is that of the start.
+    """
     if not isinstance(start, Result) or start.record["model"] != name:
         raise InputError(f"start: a fit of another model; allowed: an earlier result of {name}")
     if tuple(start.index.classes) != tuple(index.classes):
         raise InputError("start: a fit of other classes; allowed: an earlier result with the same classes")
+    without_arrays = lambda of: json.loads(json.dumps(of, default=lambda _: None))  # noqa: E731
+    had, asked = without_arrays(start.record["config"]), without_arrays(config)
+    other = [key for key in sorted({*had, *asked} - {*DRAWN}) if had.get(key) != asked.get(key)]
+    if any(key not in of for key in other for of in (had, asked)):
+        raise InputError(f"start: a fit of another form of {name}; allowed: an earlier result with the same settings")
+    if other:
+        got, new = (brief(of.get(other[0])) for of in (had, asked))
+        raise InputError(f"start: a fit with {other[0]} {got}; allowed: an earlier result with {new}, as asked for now")
     return start.params_for(index)
 
 
@@ -305,6 +322,11 @@ def config_of(model: Observation) -> dict[str, Any]:
     fields = dataclasses.fields(model)  # type: ignore[arg-type]
     values = {field.name: getattr(model, field.name) for field in fields}
     return {name: _plain(value) for name, value in values.items() if not isinstance(value, np.ndarray | jax.Array)}
+
+
+def _said(value: Any) -> Any:
+    """A setting as a record keeps it."""
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _plain(value: Any) -> Any:

@@ -75,7 +75,8 @@ class Result(Fitted):
         if "labeler" in features:  # those of the fit keep what they had in it
             new = 0 if features["labeler"] is None else features["labeler"]
             features["labeler"] = np.where((known < 0)[:, None], new, np.asarray(self.model.labeler_features)[known])
-        model = made_again(self.record, labels, features)
+        by_hand = self.record["settings"] is None and not hasattr(self.model, "own_specs")
+        model = self.model if by_hand else made_again(self.record, labels, features)
         if isinstance(model, Voted):
             found = answer_voted(labels, model, rows_of_labelers(model, self.fit.params, known))
             return New((np.asarray(found.classes), np.asarray(found.p)))
@@ -103,7 +104,11 @@ def made_again(record: dict[str, Any], labels: Labels, features: dict[str, np.nd
         )
     if record["settings"] is None:  # made by hand
         config = {key: _tuples(value) for key, value in record["config"].items()}
-        return many.of_many(MODELS[name].model(**config), labels)  # pyright: ignore[reportOptionalCall]
+        try:
+            return many.of_many(MODELS[name].model(**config), labels)  # pyright: ignore[reportOptionalCall]
+        except TypeError:
+            raise InputError(f"model: {name} has arrays of its own, which a record does not hold; allowed: predict by "
+                             "the result of the fit, before it is saved") from None  # fmt: skip
     settings = {key: _tuples(value) for key, value in record["settings"].items() if value is not None}
     made = MODELS[name].make(labels=labels, classes=record["kind"], features=features, **settings)
     return many.of_many(made, labels)

@@ -11,6 +11,7 @@ Everything else, a pass, its gradients, fits, devices, prediction, saving, follo
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -97,14 +98,33 @@ labels, points]
     """
     n_instances, n_classes = labels.n_instances, labels.n_classes
     votes = jax.ShapeDtypeStruct((n_instances, n_classes), jax.dtypes.canonicalize_dtype(float))
-    params = jax.eval_shape(lambda votes: model.start(labels, votes), votes)
 
-    def shape(name: str) -> tuple[int, ...]:
-        return jax.eval_shape(getattr(model, name), params).shape
-
-    def refuse(name: str, got: Any, allowed: str) -> None:
+    def refuse(name: str, got: Any, allowed: str):
         raise InputError(f"{type(model).__name__}.{name}: got {got}; allowed: {allowed}")
 
+    def traced(name: str, *given: Any) -> Any:
+        try:
+            return jax.eval_shape(getattr(model, name), *given)
+        except jax.errors.JAXTypeError as error:
+            what = str(error).splitlines()[0][:80]
+            raise InputError(f"{type(model).__name__}.{name}: {what}; allowed: what JAX can trace: jax.numpy in place "
+                             "of numpy and of if") from None  # fmt: skip
+        except (TypeError, ValueError) as error:
+            sizes = f"{labels.n_labelers} labelers, {labels.n_values} values of labels, {n_classes} classes"
+            refuse(name, str(error).splitlines()[0][:80], f"what fits {sizes}")
+
+    def shape(name: str, *more: Any) -> tuple[int, ...]:
+        found = traced(name, params, *more)
+        return found.shape if hasattr(found, "shape") else refuse(name, type(found).__name__, "an array")
+
+    if not dataclasses.is_dataclass(model):
+        raise InputError(f"model: got {type(model).__name__}, a plain class; allowed: a frozen dataclass, or an "
+                         "equinox.Module")  # fmt: skip
+    params = jax.eval_shape(lambda votes: traced("start", labels, votes), votes)
+    if not jax.tree.leaves(params):
+        refuse("start", "no arrays", "one at least")
+    if hasattr(model, "factors"):
+        return
     of_point = shape("class_of_point")
     if len(of_point) != 2 or of_point[1] != n_classes:
         refuse("class_of_point", f"shape {of_point}", f"(points, {n_classes}), that is [points, classes]")
@@ -112,13 +132,20 @@ labels, points]
     if (found := shape("log_points")) not in ((n,), (n_instances, n)):
         refuse("log_points", f"shape {found}", f"({n},), that is [points], or {(n_instances, n)}, [instances, points]")
     table = labels.n_labelers, labels.n_values, n
-    if not (hasattr(model, "factors") or hasattr(model, "rows")) and (found := shape("table")) != table:
+    if hasattr(model, "rows"):
+        rows = labels.label.shape[0], labels.n_values, n
+        if (found := shape("rows", labels)) != rows:
+            refuse("rows", f"shape {found}", f"{rows}, that is [labels, values of labels, points]")
+    elif (found := shape("table")) != table:
         refuse("table", f"shape {found}", f"{table}, that is [labelers, values of labels, points]")
     if (found := shape("log_prior")) != ():
         refuse("log_prior", f"shape {found}", "a number, shape ()")
     specs = model.specs(params)
     if isinstance(specs, dict) and isinstance(params, dict) and specs.keys() != params.keys():
         refuse("specs", f"keys {sorted(specs)}", f"those of start, {sorted(params)}")
+    for spec in jax.tree.leaves(specs, is_leaf=lambda spec: spec is None):
+        if spec not in ("labeler", "instance", None):
+            refuse("specs", repr(spec), "'labeler', 'instance', None")
 
 
 def answers(model: Any, labels: Labels, posterior: Any) -> Any:

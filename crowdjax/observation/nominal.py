@@ -73,6 +73,9 @@ that add up to 1
 
     def __post_init__(self):
         prior = self.class_prior
+        if isinstance(prior, list | np.ndarray):
+            prior = tuple(map(float, prior))
+            object.__setattr__(self, "class_prior", prior)
         if prior in ("learn", "free", "uniform"):
             return
         if isinstance(prior, str) or not (min(prior) > 0 and abs(sum(prior) - 1) < 1e-6):
