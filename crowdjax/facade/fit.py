@@ -108,7 +108,7 @@ def fit(
         *about_end(found),
         *(built.cautions() if hasattr(built, "cautions") else ()),
         *about_answers(told.posterior, labels_of_labelers(labels), index.classes),
-        *about_support(told.support, index.classes, about_prior(prior_of(built))),
+        *about_support(told.support, index.classes, about_prior(class_prior_of(built))),
         *about_gold(truth, index.classes),
         *reasons,
         *remarks,
@@ -335,12 +335,12 @@ def _plain(value: Any) -> Any:
     return {"name": type(value).__name__, **config_of(value)} if dataclasses.is_dataclass(value) else value
 
 
-def prior_of(model: Observation) -> str | tuple[float, ...]:
+def class_prior_of(model: Observation) -> str | tuple[float, ...]:
     """The class prior of a model, by its setting; ``learn`` where it has none.
 
     Example:
         >>> from crowdjax.observation import DawidSkene, Voted, OneCoin
-        >>> prior_of(DawidSkene(class_prior=(0.5, 0.25, 0.25))), prior_of(Voted(OneCoin()))
+        >>> class_prior_of(DawidSkene(class_prior=(0.5, 0.25, 0.25))), class_prior_of(Voted(OneCoin()))
         ((0.5, 0.25, 0.25), 'learn')
     """
     return getattr(model.model if isinstance(model, Voted) else model, "class_prior", "learn")

@@ -26,7 +26,7 @@ from crowdjax.answers import (
     support,
     votes_of,
 )
-from crowdjax.facade.fit import about_end, config_of, outcome_of, prior_of, refuse, refuse_failed, refuse_large
+from crowdjax.facade.fit import about_end, class_prior_of, config_of, outcome_of, refuse, refuse_failed, refuse_large
 from crowdjax.facade.models import MODELS
 from crowdjax.facade.registry import Kind
 from crowdjax.labels import InputError, Labels, Repeats
@@ -51,7 +51,7 @@ def made(name: str, scan: Scan, classes: Kind, settings: dict[str, Any]) -> Obse
     entry = MODELS[name]
     model = entry.make(labels=anyone, classes=classes, features={}, **chosen) if entry.plan is None else None
     if model is None or hasattr(model, "factors"):
-        able = ", ".join(e.name for e in MODELS.values() if e.plan is None and e.name not in ("glad", "factor"))
+        able = ", ".join(e.name for e in MODELS.values() if e.plan is None and not hasattr(e.model, "factors"))
         raise InputError(f"model: got {name} with minibatches and these classes; allowed: {able}")
     return model
 
@@ -120,7 +120,9 @@ def fit_parts(
             *scan.classes.notes,
             *about_end(found),
             *about_answers(posterior, n_labels, found_classes),
-            *about_support(functools.reduce(operator.add, supported), found_classes, about_prior(prior_of(model))),
+            *about_support(
+                functools.reduce(operator.add, supported), found_classes, about_prior(class_prior_of(model))
+            ),
         ],
     }
     tables = {
