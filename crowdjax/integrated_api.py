@@ -23,6 +23,7 @@ from crowdjax import report as reports
 from crowdjax.answers import (
     Tally,
     about_answers,
+    about_contradiction,
     about_gold,
     about_labels,
     about_prior,
@@ -194,6 +195,7 @@ def fit(
     advice = about_prior(class_prior) if config.spread == 0 else ELSEWHERE
     warnings += about_support(support(counts.votes, posterior, truth), index.classes, advice)
     warnings += about_gold(truth, index.classes, config.spread != 0)
+    warnings += about_contradiction(truth, labels, index.classes)
     parameters = found.parameters
     n_labels = found.counts if labels.weight is not None else np.rint(found.counts).astype(np.int64)
     about = [tuple(np.asarray(end, np.float64) for end in interval) for interval in said.labelers]
