@@ -524,8 +524,8 @@ def about_gold(gold: Float[np.ndarray, " I"] | None, classes: Sequence[Any] | No
     few, rare = min(counts), int(np.argmin(counts))
     if placing and few < LEAST_GOLD:
         return [
-            f"Only {few} of {n} gold labels {'is' if few == 1 else 'are'} {names[rare]}: the class boundary that they "
-            f"place is little known; {LEAST_GOLD} or more of each class would tell more."
+            f"Only {few} of {n} gold labels {'is' if few == 1 else 'are'} {names[rare]}: they neither place the class "
+            f"boundary nor calibrate the probabilities; {LEAST_GOLD} or more of each class do."
         ]
     return []
 

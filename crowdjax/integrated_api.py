@@ -250,13 +250,16 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
 
     def like(labels):
         found = integrated.fit(labels, config, features=features)
-        placed = integrated.place("able", found.parameters.labelers, found.counts)
-        if choice in ("gold", "score"):
-            placed = integrated.informed(placed, jnp.zeros_like(integrated.candidates(placed)))
+
+        def at(choice):
+            placed = integrated.place("able", found.parameters.labelers, found.counts)
+            if choice in ("gold", "score"):
+                return integrated.informed(placed, jnp.zeros_like(integrated.candidates(placed)))
+            return placed
+
         calibration = integrated.calibrate(jnp.full(1, 0.5)) if record.get("calibration") else None
-        at = integrated.place("able", found.parameters.labelers, found.counts)
-        members = tuple((found.parameters, at) for _ in weights)
-        return found, placed, calibration, *((members,) if average else ())
+        members = tuple((found.parameters, at(choice)) for _, choice in weights)
+        return found, at(choice), calibration, *((members,) if average else ())
 
     found, boundary, calibration, *rest = results.load_arrays(folder / "fit.npz", jax.eval_shape(like, anyone))
     kept = rest[0] if average else ((found.parameters, boundary),)
