@@ -42,7 +42,7 @@ def result() -> crowdjax.Aggregation:
 
 @pytest.fixture(scope="module")
 def with_features() -> crowdjax.Aggregation:
-    return crowdjax.fit(TABLE, "one-coin", labeler_features=FEATURES)
+    return crowdjax.fit(TABLE, "one-coin", class_prior=0.5, labeler_features=FEATURES)
 
 
 def probabilities(result) -> dict:
