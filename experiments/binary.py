@@ -1,6 +1,6 @@
 """Labels of two classes on real sets: sets that are binary, one class of larger sets against the rest, few labelers.
 
-Linked sets count once. A pool of ``auto`` and iBCC takes part, whose weight is chosen without the group it is scored on.
+Linked sets count once. A pool of ``auto`` and iBCC takes part; its weight is chosen without the group it is scored on.
 """
 
 from __future__ import annotations
@@ -106,11 +106,14 @@ def drawn(config: Config, kind: str, name: str) -> list[tuple[str, Crowd]]:
     if kind == DERIVED:
         return against_the_rest(name, config.least)
     crowd = binary(name)
-    return [
-        (f"{name}, {n} labelers", some(crowd, n, np.random.default_rng([config.seed, n, r])))
-        for n in config.n_labelers
-        for r in range(config.n_draws)
-    ]
+    return [(f"{name}, {n} labelers", some) for n in config.n_labelers for some in few(crowd, n, config)]
+
+
+def few(crowd: Crowd, n_labelers: int, config: Config) -> list[Crowd]:
+    """Draws of so many labelers, whose tables have as many rows."""
+    seeds = ([config.seed, n_labelers, r] for r in range(config.n_draws))
+    found = [some(crowd, n_labelers, np.random.default_rng(seed)) for seed in seeds]
+    return [draw._replace(n_rows=max(len(other.label) for other in found)) for draw in found]
 
 
 def binary(name: str) -> Crowd:
@@ -127,13 +130,12 @@ def against_the_rest(name: str, least: float) -> list[tuple[str, Crowd]]:
     labeler, instance = (np.unique(table[side], return_inverse=True) for side in ("labeler", "instance"))
     known = truth.reindex(instance[0])
     share = truth.value_counts(normalize=True).sort_index()
+    chosen = share.index[(share >= least) & (share <= 1 - least)]
+    label, gold = table["label"].to_numpy(), [np.where(known.isna(), -1, known == k).astype(int) for k in chosen]
     return [
-        (f"{name}: {k}", Crowd(
-            labeler[1], instance[1], (table["label"] == k).to_numpy().astype(int),
-            np.where(known.isna(), -1, known == k).astype(int), 2,
-        ))
-        for k in share.index[(share >= least) & (share <= 1 - least)]
-    ]  # fmt: skip
+        (f"{name}: {k}", Crowd(labeler[1], instance[1], (label == k).astype(int), truth, 2))
+        for k, truth in zip(chosen, gold, strict=True)
+    ]
 
 
 def some(crowd: Crowd, n_labelers: int, rng: np.random.Generator) -> Crowd:
@@ -165,10 +167,10 @@ def report(config: Config, tables) -> Report:
         }
         figures["binary"] = plots.differences(panels, sets, [methods[m] for m in shown], highlight=SUBJECT)
     text = (
-        "Linked sets count once (hcb and trec2011, sp and sp_amt, medrel_cause and medrel_treat, cf and cf_amt), and so do "
-        f"the tasks of one set. A class is a task if it has {config.least:g} of the gold or more. Repeated judgements "
-        "count in the binary sets; of the others the first is kept. NLL is cut off at 1e-6. Differences are paired over "
-        "groups, ± standard error.\n\n" + "\n\n".join(parts) + "\n"
+        "Linked sets count once (hcb and trec2011, sp and sp_amt, medrel_cause and medrel_treat, cf and cf_amt), "
+        f"and so do the tasks of one set. A class is a task if it has {config.least:g} of the gold or more. Repeated "
+        "judgements count in the binary sets; of the others the first is kept. NLL is cut off at 1e-6. Differences are "
+        "paired over groups, ± standard error.\n\n" + "\n\n".join(parts) + "\n"
     )
     return Report(text, figures)
 
@@ -246,6 +248,6 @@ def _pools(config: Config, found: pa.Table) -> str:
             lines.append([name, by, *gains, f"{found_a.selected:+.4f}", said])
     head = ["groups", "chosen by", "gain in accuracy", "gain in NLL", "the same, chosen on all", "chosen"]
     return (
-        f"## A pool of {SUBJECT} and {POOLED}\n\nOne of {len(settings)} settings ({SUBJECT} alone is one), chosen without "
-        f"the group that it is scored on; gains over {SUBJECT}.\n\n{markdown(head, lines)}"
+        f"## A pool of {SUBJECT} and {POOLED}\n\nOne of {len(settings)} settings ({SUBJECT} alone is one), chosen "
+        f"without the group that it is scored on; gains over {SUBJECT}.\n\n{markdown(head, lines)}"
     )

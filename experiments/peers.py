@@ -1,10 +1,10 @@
-"""What other methods answer, on labels with any number of classes: crowd-kit's, and two Bayesian ones of the literature.
+"""Answers of other methods, on labels with any number of classes: crowd-kit's, and two Bayesian ones of the literature.
 
     iBCC    confusion matrices and class prior with conjugate priors, by variational inference (Kim and Ghahramani 2012)
     EBCC    the same with subtypes of every class, on which mistakes of labelers are correlated (Li et al. 2019)
 
-crowdjax's own models come here too, by the public ``crowdjax.fit``, so that all methods answer the same labels in the
-same form.
+crowdjax's own models are called by the public ``crowdjax.fit``;
+all methods take the same labels and answer in one form.
 """
 
 from __future__ import annotations
@@ -29,18 +29,29 @@ CONCENTRATION = 0.1  # of the Dirichlet prior of the subtypes, all together
 
 
 class Crowd(NamedTuple):
-    """Labels as codes, and the truth; -1 where it is not known. A label that was given twice is there twice."""
+    """Labels as codes, and the truth; -1 where it is not known. A label that was given twice is there twice.
+
+    Attributes:
+        n_rows: of the table for ``crowdjax.fit``; what labels lack is rows of weight 0, so that crowds share compiled
+            programs. 0: as many as there are labels.
+    """
 
     labeler: Int[np.ndarray, " N"]
     instance: Int[np.ndarray, " N"]
     label: Int[np.ndarray, " N"]
     truth: Int[np.ndarray, " I"]
     n_classes: int
+    n_rows: int = 0
 
     @property
     def table(self) -> dict[str, np.ndarray]:
-        """As a table for ``crowdjax.fit``."""
-        return {"labeler": self.labeler, "instance": self.instance, "label": self.label}
+        """The labels as a table for ``crowdjax.fit``."""
+        labels = {"labeler": self.labeler, "instance": self.instance, "label": self.label}
+        more = self.n_rows - len(self.label)
+        if not self.n_rows:
+            return labels
+        weight = np.repeat([1.0, 0.0], [len(self.label), more])
+        return {k: np.append(v, np.repeat(v[:1], more)) for k, v in labels.items()} | {"weight": weight}
 
 
 class Said(NamedTuple):

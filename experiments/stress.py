@@ -122,29 +122,28 @@ def report(config: Config, tables) -> Report:
     }
     mean = {k: np.array([[v.mean() for v in row] for row in rows]) for k, rows in draws.items()}
     vote = methods.index(BASELINE)
-    worst = np.array([[(v - row[vote][: len(v)]).min() for v in row] for row in draws["accuracy"]])
+    against = {k: [[v - row[vote][: len(v)] for v in row] for row in rows] for k, rows in draws.items()}
+    gain = {k: np.array([[v.mean() for v in row] for row in rows]) for k, rows in against.items()}
+    worst = np.array([[v.min() for v in row] for row in against["accuracy"]])
     shown = [m for m, method in enumerate(methods) if method in SHOWN]
     panels = {
-        "Accuracy, majority vote = 0": (mean["accuracy"] - mean["accuracy"][:, [vote]])[:, shown],
-        "NLL, majority vote = 0": (mean["nll"] - mean["nll"][:, [vote]])[:, shown],
+        "Accuracy, majority vote = 0": gain["accuracy"][:, shown],
+        "NLL, majority vote = 0": gain["nll"][:, shown],
     }
     figure = plots.differences(panels, kinds, [methods[m] for m in shown], highlight=SUBJECT)
-    by_kind = lambda values: markdown(
-        ["crowd", *methods], [[s, *map(float, v)] for s, v in zip(kinds, values, strict=True)]
-    )  # noqa: E731
     slow_ones = ", ".join(m for m in config.slow if m in methods)
     text = (
         f"{config.n_crowds} crowds of each kind, with one trouble each, where its settings say no other number; "
         f"{config.n_slow} for {slow_ones or 'slow methods'}, and for integrated and auto with more than "
         f"{config.many_classes} classes. None is a crowd of a model that is fitted (`experiments/troubles.py`). "
         "NLL is cut off at 1e-6.\n\n"
-        + _summary(kinds, methods, mean, worst)
+        + _summary(kinds, methods, mean, gain["accuracy"], worst)
         + "\n\n**Accuracy**\n\n"
-        + by_kind(mean["accuracy"])
+        + _by_kind(kinds, methods, mean["accuracy"])
         + "\n\n**NLL**\n\n"
-        + by_kind(mean["nll"])
+        + _by_kind(kinds, methods, mean["nll"])
         + "\n\n**Accuracy of the worst crowd**, against the majority vote on the same labels\n\n"
-        + by_kind(worst)
+        + _by_kind(kinds, methods, worst)
         + "\n\n"
         + _warnings(tables["warnings"], found, methods)
         + "\n"
@@ -152,9 +151,12 @@ def report(config: Config, tables) -> Report:
     return Report(text, {"stress": figure})
 
 
-def _summary(kinds, methods, mean, worst) -> str:
+def _by_kind(kinds, methods, values) -> str:
+    return markdown(["crowd", *methods], [[s, *map(float, v)] for s, v in zip(kinds, values, strict=True)])
+
+
+def _summary(kinds, methods, mean, gain, worst) -> str:
     """A line per method: means over the kinds of crowds, the worst kind and the worst crowd."""
-    gain = mean["accuracy"] - mean["accuracy"][:, [methods.index(BASELINE)]]
     lines = [
         [
             method,

@@ -1,5 +1,5 @@
-"""Simulated crowds with one trouble each, on the host. None is a crowd of a model that is fitted: labelers have confusion
-matrices of their own, instances differ in difficulty and look like other classes to everybody."""
+"""Simulated crowds with one trouble each, on the host. None is a crowd of a model that is fitted: each labeler has a
+confusion matrix, and instances differ in difficulty and look like other classes to everybody."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _truth(rng: np.random.Generator, kind: Trouble) -> np.ndarray:
 
 
 def _asked(rng: np.random.Generator, kind: Trouble) -> Bool[np.ndarray, "I W"]:
-    """Who labels what: so many labelers of every instance, drawn without replacement in proportion to their activity."""
+    """Draw who labels what: labelers of each instance without replacement, in proportion to their activity."""
     activity = -kind.skew * np.log1p(np.arange(kind.n_labelers))
     if kind.dominant:
         activity[0] = np.inf
