@@ -153,24 +153,14 @@ def report(config: Config, tables) -> Report:
     for condition in names(found, "condition"):
         here = found.filter(pc.equal(found["condition"], condition))
         parts.append(f"## {condition}\n\n{_board(here, condition)}")
+        figures[condition.replace(" ", "_")] = _picture(here)
     real = found.filter(pc.is_in(found["condition"], pa.array([REAL, DERIVED])))
-    parts.append(f"## Binary sets and derived tasks\n\n{_summary(real)}")
-    if choice := _pools(config, real):
-        parts.append(choice)
-    sets, methods, mean = _means(found)
-    shown = [m for m, method in enumerate(methods) if method in SHOWN]
-    if BASELINE in methods and shown:
-        vote = methods.index(BASELINE)
-        panels = {
-            "Accuracy, majority vote = 0": (mean["accuracy"] - mean["accuracy"][:, [vote]])[:, shown],
-            "NLL, majority vote = 0": (mean["nll"] - mean["nll"][:, [vote]])[:, shown],
-        }
-        figures["binary"] = plots.differences(panels, sets, [methods[m] for m in shown], highlight=SUBJECT)
+    parts += [f"## {REAL} and derived tasks\n\n{_summary(real)}", _pools(config, real)]
     text = (
         "Linked sets count once (hcb and trec2011, sp and sp_amt, medrel_cause and medrel_treat, cf and cf_amt), "
         f"and so do the tasks of one set. A class is a task if it has {config.least:g} of the gold or more. Repeated "
         "judgements count in the binary sets; of the others the first is kept. NLL is cut off at 1e-6. Differences are "
-        "paired over groups, ± standard error.\n\n" + "\n\n".join(parts) + "\n"
+        "paired over groups, ± standard error.\n\n" + "\n\n".join(filter(None, parts)) + "\n"
     )
     return Report(text, figures)
 
@@ -179,6 +169,15 @@ def _means(found: pa.Table):
     sets, methods = names(found, "set"), names(found, "model")
     cell = lambda s, m, k: select(found, model=m, set=s, metric=k).mean()  # noqa: E731
     return sets, methods, {k: np.array([[cell(s, m, k) for m in methods] for s in sets]) for k in ("accuracy", "nll")}
+
+
+def _picture(found: pa.Table):
+    """Accuracy and NLL of each set or task against the majority vote's."""
+    sets, methods, mean = _means(found)
+    shown = [m for m, method in enumerate(methods) if method in SHOWN]
+    against = lambda k: (mean[k] - mean[k][:, [methods.index(BASELINE)]])[:, shown]  # noqa: E731
+    panels = {"Accuracy, majority vote = 0": against("accuracy"), "NLL, majority vote = 0": against("nll")}
+    return plots.differences(panels, sets, [methods[m] for m in shown], highlight=SUBJECT)
 
 
 def _groups(found: pa.Table, sets) -> list[str]:
@@ -201,26 +200,24 @@ def _summary(found: pa.Table) -> str:
     groups = _groups(found, sets)
     of = {k: by_group(v.T, groups) for k, v in mean.items()}
     order = list(dict.fromkeys(groups))
-    rest = [g for g, name in enumerate(order) if name != LEADER]
     subject, vote = methods.index(SUBJECT), methods.index(BASELINE)
     gain = mean["accuracy"] - mean["accuracy"][:, [vote]]
-    lines = [
-        [
-            method,
-            float(of["accuracy"][m].mean()),
-            float(of["nll"][m].mean()),
-            _difference(of["accuracy"][m], of["accuracy"][subject]),
-            float(of["accuracy"][m, rest].mean()),
-            _difference(of["accuracy"][m, rest], of["accuracy"][subject, rest]),
-            _difference(of["nll"][m, rest], of["nll"][subject, rest]),
-            f"{gain[:, m].min():+.3f} ({sets[gain[:, m].argmin()]})",
-            int((gain[:, m] < -TOLERATED).sum()),
-        ]
-        for m, method in enumerate(methods)
-    ]
-    head = ["method", "accuracy", "NLL", f"accuracy against {SUBJECT}", f"without {LEADER}", f"against {SUBJECT}"]
-    head += [f"NLL against {SUBJECT}", "worst against the vote", f"more than {TOLERATED} below it"]
-    return f"{len(order)} groups, {len(sets)} sets or tasks.\n\n" + markdown(head, lines)
+    parts = {"": slice(None)}
+    if LEADER in order:
+        parts[f", without {LEADER}"] = [g for g, name in enumerate(order) if name != LEADER]
+
+    def line(m: int):
+        for part in parts.values():
+            yield from (float(of[k][m, part].mean()) for k in of)
+            yield from (_difference(of[k][m, part], of[k][subject, part]) for k in of)
+        yield f"{gain[:, m].min():+.3f} ({sets[gain[:, m].argmin()]})"
+        yield int((gain[:, m] < -TOLERATED).sum())
+
+    measured = ("accuracy", "NLL", f"accuracy against {SUBJECT}", f"NLL against {SUBJECT}")
+    head = ["method", *(f"{k}{part}" for part in parts for k in measured)]
+    head += ["worst accuracy against the vote", f"more than {TOLERATED} below it"]
+    body = [[method, *line(m)] for m, method in enumerate(methods)]
+    return f"{len(order)} groups, {len(sets)} sets or tasks.\n\n" + markdown(head, body)
 
 
 def _difference(values, against) -> str:

@@ -3,8 +3,7 @@
     iBCC    confusion matrices and class prior with conjugate priors, by variational inference (Kim and Ghahramani 2012)
     EBCC    the same with subtypes of every class, on which mistakes of labelers are correlated (Li et al. 2019)
 
-crowdjax's own models are called by the public ``crowdjax.fit``;
-all methods take the same labels and answer in one form.
+crowdjax's own models are called by the public ``crowdjax.fit``. All take the same labels and answer in one form.
 """
 
 from __future__ import annotations
