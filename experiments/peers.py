@@ -21,7 +21,7 @@ import crowdjax
 
 OWN = ("majority", "one-coin", "biased-coin", "dawid-skene", "glad", "factor", "integrated", "auto")
 KIT = {"MajorityVote": "vote", "DawidSkene": "Dawid-Skene", "GLAD": "GLAD", "MACE": "MACE"}  # of crowd-kit
-PEERS = ("iBCC", "EBCC", *(f"{name} (crowd-kit)" for name in KIT.values()))
+PEERS = ("vote", "iBCC", "EBCC", *(f"{name} (crowd-kit)" for name in KIT.values()))
 DIAGONAL, REST = 4.0, 1.0  # Dirichlet prior of a row of a confusion matrix
 SUBTYPES = 10  # of every class, in EBCC
 CONCENTRATION = 0.1  # of the Dirichlet prior of the subtypes, all together
@@ -79,6 +79,8 @@ def answer(crowd: Crowd, method: str, restarts: int = 5, seed: int = 0) -> Said:
         >>> answer(crowd, "iBCC").posterior.round().tolist()
         [[1.0, 0.0], [0.0, 1.0]]
     """
+    if method == "vote":
+        return Said(vote(crowd))
     if method in ("iBCC", "EBCC"):
         q = ibcc(crowd) if method == "iBCC" else ebcc(crowd, restarts=restarts, seed=seed).q
         return Said(q.reshape(len(crowd.truth), crowd.n_classes, -1).sum(2))
@@ -93,6 +95,12 @@ def here(methods: tuple[str, ...]) -> list[str]:
     """Those of the methods that are installed."""
     kit = importlib.util.find_spec("crowdkit")
     return [m for m in methods if kit or not m.endswith("(crowd-kit)")]
+
+
+def vote(crowd: Crowd) -> Float[np.ndarray, "I K"]:
+    """Compute the share of each class in an instance's labels, with two pseudo-counts in all: (n_k + 2/K) / (n + 2)."""
+    votes = counts(crowd) + 2 / crowd.n_classes
+    return votes / votes.sum(1, keepdims=True)
 
 
 def ibcc(crowd: Crowd, tolerance: float = 1e-3) -> Float[np.ndarray, "I K"]:
@@ -125,11 +133,16 @@ def ebcc(crowd: Crowd, subtypes: int = SUBTYPES, restarts: int = 5, seed: int = 
 
 
 def shares(crowd: Crowd) -> Float[np.ndarray, "I K"]:
-    """The share of each class in the labels of an instance; uniform where it has none."""
-    votes = np.zeros((len(crowd.truth), crowd.n_classes))
-    np.add.at(votes, (crowd.instance, crowd.label), 1)
+    """Compute the share of each class in an instance's labels; uniform where it has none."""
+    votes = counts(crowd)
     n = votes.sum(1, keepdims=True)
     return np.where(n > 0, votes / np.maximum(n, 1), 1 / crowd.n_classes)
+
+
+def counts(crowd: Crowd) -> Int[np.ndarray, "I K"]:
+    """Count the labels of each class of an instance."""
+    cell = crowd.instance * crowd.n_classes + crowd.label
+    return np.bincount(cell, minlength=len(crowd.truth) * crowd.n_classes).reshape(-1, crowd.n_classes)
 
 
 def _vb(crowd: Crowd, q: Float[np.ndarray, "I K M"], tolerance: float, n_subtypes: int, most: int = 500) -> Variational:
@@ -145,8 +158,8 @@ def _vb(crowd: Crowd, q: Float[np.ndarray, "I K M"], tolerance: float, n_subtype
         known = q[asked]
         tau = 1 + known.sum((0, 2))
         eta = CONCENTRATION / n_subtypes + known.sum(0)
-        counts = (said @ q.reshape(n_instances, -1)).reshape(n_labelers, n_classes, n_classes, n_subtypes)
-        v = counts.transpose(0, 2, 3, 1) + prior[:, None]  # [W, K, M, L]
+        said_of = (said @ q.reshape(n_instances, -1)).reshape(n_labelers, n_classes, n_classes, n_subtypes)
+        v = said_of.transpose(0, 2, 3, 1) + prior[:, None]  # [W, K, M, L]
         log_point = _expected_log(tau)[:, None] + _expected_log(eta)
         log_v = _expected_log(v).transpose(0, 3, 1, 2).reshape(n_labelers * n_classes, -1)
         log_q = log_point + (said.T @ log_v).reshape(q.shape)

@@ -165,10 +165,15 @@ def test_the_bound_is_below_the_evidence_by_enumeration():
 def test_peers_with_known_answers_on_easy_labels():
     crowd = draw(rng(), Trouble(n_labelers=6, n_instances=40, n_classes=3, ability=(6.0, 0.0)))
     kit = [f"{name} (crowd-kit)" for name in ("vote", "Dawid-Skene")] if importlib.util.find_spec("crowdkit") else []
-    for method in ("majority", "iBCC", "EBCC", *kit):
+    for method in ("vote", "majority", "iBCC", "EBCC", *kit):
         posterior = peers.answer(crowd, method).posterior
         np.testing.assert_allclose(posterior.sum(1), 1, atol=1e-6)
         assert (posterior.argmax(1) == crowd.truth).mean() > 0.95, method
+
+
+def test_a_vote_has_two_pseudo_counts():
+    crowd = Crowd(np.array([0, 1, 2]), np.array([0, 0, 0]), np.array([2, 2, 1]), np.array([2]), 4)
+    np.testing.assert_allclose(peers.answer(crowd, "vote").posterior, [[0.1, 0.3, 0.5, 0.1]])
 
 
 def test_rows_that_fill_a_table_up_change_no_answer():
@@ -179,7 +184,7 @@ def test_rows_that_fill_a_table_up_change_no_answer():
 
 def test_an_instance_without_labels_is_undecided():
     crowd = Crowd(np.array([0, 1]), np.array([0, 0]), np.array([1, 1]), np.array([1, 0]), 2)
-    for method in ("iBCC", "EBCC", "majority"):
+    for method in ("vote", "iBCC", "EBCC", "majority"):
         np.testing.assert_allclose(peers.answer(crowd, method).posterior[1], 0.5)
 
 
@@ -219,7 +224,7 @@ def test_warnings_of_one_kind_differ_in_numbers_and_ids_only():
 def test_the_stress_board_runs_and_pairs_slow_methods_with_the_vote_on_the_same_crowds():
     config = stress.Config(
         {"small": Trouble(n_labelers=5, n_instances=20), "rare": Trouble(n_labelers=5, n_instances=20, rare=1)},
-        methods=("majority", "iBCC", "EBCC"),
+        methods=("vote", "majority", "iBCC", "EBCC"),
         slow=("EBCC",),
         n_crowds=3,
         n_slow=1,
@@ -238,7 +243,7 @@ def test_the_binary_board_says_what_a_lead_is_without_the_best_set_and_what_a_po
     for s, (source, condition) in enumerate(
         [("ducks", binary.REAL), ("hcb", binary.REAL), ("trec2011", binary.REAL), ("web", binary.DERIVED)]
     ):
-        for method, value in {"majority": 0.7, "auto": 0.9 - 0.1 * s, "auto + 0.1 iBCC": 0.8}.items():
+        for method, value in {"vote": 0.7, "auto": 0.9 - 0.1 * s, "auto + 0.1 iBCC": 0.8}.items():
             values = {"accuracy": [value], "nll": [1 - value]}
             found += rows(method, values, set=source, source=source, condition=condition)
     report = binary.report(binary.Config(weights=(0.1,)), {"metrics": pa.Table.from_pylist(found)})
