@@ -78,7 +78,10 @@ def run_cell(config: Config, name: str) -> Tables:
         began = time.perf_counter()
         for r, crowd in enumerate(drawn[: config.n_slow] if slow(config, method, drawn[0].n_classes) else drawn):
             said = peers.answer(crowd, method, config.restarts, config.seed)
-            found += rows(method, score(said.posterior, crowd.truth), start=r, set=name)
+            values = score(said.posterior, crowd.truth) | {
+                "called": [(said.posterior.argmax(1) == crowd.n_classes - 1).sum()]
+            }
+            found += rows(method, values, start=r, set=name)
             warned += [{"model": method, "set": name, "repeat": r, "kind": kind_of(text)} for text in said.warnings]
         seconds = time.perf_counter() - began
         say(f"stress, {name}: {method}: {seconds:.1f} s", event="fitted", model=method, seconds=round(seconds, 3))
@@ -117,19 +120,15 @@ def kind_of(warning: str) -> str:
 def report(config: Config, tables) -> Report:
     found = tables["metrics"]
     kinds, methods = names(found, "set"), names(found, "model")
-    draws = {
-        k: [[select(found, model=m, set=s, metric=k) for m in methods] for s in kinds] for k in ("accuracy", "nll")
-    }
+    measured = ("accuracy", "nll", "called")
+    draws = {k: [[select(found, model=m, set=s, metric=k) for m in methods] for s in kinds] for k in measured}
     mean = {k: np.array([[v.mean() for v in row] for row in rows]) for k, rows in draws.items()}
     vote = methods.index(BASELINE)
     against = {k: [[v - row[vote][: len(v)] for v in row] for row in rows] for k, rows in draws.items()}
     gain = {k: np.array([[v.mean() for v in row] for row in rows]) for k, rows in against.items()}
     worst = np.array([[v.min() for v in row] for row in against["accuracy"]])
     shown = [m for m, method in enumerate(methods) if method in SHOWN]
-    panels = {
-        "Accuracy, vote = 0": gain["accuracy"][:, shown],
-        "NLL, vote = 0": gain["nll"][:, shown],
-    }
+    panels = {f"{title}, vote = 0": gain[k][:, shown] for k, title in {"accuracy": "Accuracy", "nll": "NLL"}.items()}
     figure = plots.differences(panels, kinds, [methods[m] for m in shown], highlight=SUBJECT)
     slow_ones = ", ".join(m for m in config.slow if m in methods)
     text = (
@@ -142,9 +141,10 @@ def report(config: Config, tables) -> Report:
         + _by_kind(kinds, methods, mean["accuracy"])
         + "\n\n**NLL**\n\n"
         + _by_kind(kinds, methods, mean["nll"])
-        + "\n\n**Accuracy of the worst crowd**, against the majority vote on the same labels\n\n"
+        + "\n\n**Accuracy of the worst crowd**, against the vote on the same labels\n\n"
         + _by_kind(kinds, methods, worst)
         + "\n\n"
+        + _rare(config, kinds, methods, mean["called"])
         + _warnings(tables["warnings"], found, methods)
         + "\n"
     )
@@ -170,6 +170,15 @@ def _summary(kinds, methods, mean, gain, worst) -> str:
     ]
     below = f"kinds more than {TOLERATED} below the vote"
     return markdown(["method", "accuracy", "NLL", below, "worst kind", "worst crowd"], lines)
+
+
+def _rare(config: Config, kinds, methods, called) -> str:
+    """How many instances are called positive where few are."""
+    few = {s: config.troubles[s].rare for s in kinds if config.troubles[s].rare}
+    if not few:
+        return ""
+    lines = [[s, n, *(f"{v:.1f}" for v in called[kinds.index(s)])] for s, n in few.items()]
+    return "**Instances called positive**\n\n" + markdown(["crowd", "positive", *methods], lines) + "\n\n"
 
 
 def _warnings(warned: pa.Table, found: pa.Table, methods) -> str:

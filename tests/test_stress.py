@@ -233,8 +233,11 @@ def test_the_stress_board_runs_and_pairs_slow_methods_with_the_vote_on_the_same_
     tables = {name: pa.concat_tables([part[name] for part in parts]) for name in parts[0]}
     assert stress.size(config, "small").labels == 100
     found = tables["metrics"].to_pylist()
-    assert sum(row["model"] == "EBCC" for row in found) == 4 and sum(row["model"] == "iBCC" for row in found) == 12
+    assert sum(row["model"] == "EBCC" for row in found) == 6 and sum(row["model"] == "iBCC" for row in found) == 18
     summary = stress.report(config, tables).text
+    line = next(x for x in summary.partition("called positive")[2].splitlines() if x.startswith("| rare |"))
+    called = [row["value"] for row in found if (row["model"], row["set"], row["metric"]) == ("iBCC", "rare", "called")]
+    assert line.startswith("| rare | 1 |") and f" {np.mean(called):.1f} " in line
     assert "| EBCC | " in summary and ("**Warnings**" in summary or "No method warned." in summary)
 
 
