@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -17,17 +18,16 @@ from crowdjax.integrated.answers import (
     InstanceAnswers,
     Interval,
     LabelerAnswers,
-    of_instances,
     of_labelers,
-    share_of_positives,
 )
 from crowdjax.integrated.auto import Plan
 from crowdjax.integrated.auto import plan as plan_of
+from crowdjax.integrated.average import Average, Averaged, Member, averaged, of_average, positives_of
 from crowdjax.integrated.boundary import Boundary, Choice, candidates, informed, place
 from crowdjax.integrated.fit import IntegratedFit, fit_jit
 from crowdjax.integrated.gold import Calibration, calibrate, of_gold, without_own
 from crowdjax.integrated.kernels import positives
-from crowdjax.integrated.model import Features, centers
+from crowdjax.integrated.model import Features, Parameters, centers
 from crowdjax.integrated.score import normal_scores, score_log_likelihood
 from crowdjax.labels import InputError, Labels
 
@@ -39,8 +39,9 @@ class Answer(NamedTuple):
 
     Attributes:
         plan: the settings of the model, and which boundary was taken.
-        fit: of the labels alone.
-        boundary: where the classes meet.
+        fit: of the labels alone; of several the one whose answers weigh most.
+        boundary: where the classes meet in it.
+        average: of which answers those about instances are the average.
         calibration: what gold says of the probabilities of the other instances; None where gold placed no boundary.
         instances: calibrated; instances with gold have it.
         labelers: sensitivity, specificity, informedness and accuracy.
@@ -48,12 +49,13 @@ class Answer(NamedTuple):
 
     Example:
         >>> Answer._fields[:4]
-        ('plan', 'fit', 'boundary', 'calibration')
+        ('plan', 'fit', 'boundary', 'average')
     """
 
     plan: Plan
     fit: IntegratedFit
     boundary: Boundary
+    average: Average
     calibration: Calibration | None
     instances: InstanceAnswers
     labelers: LabelerAnswers
@@ -68,6 +70,7 @@ def answer(
     features: Features = Features(),
     scores: Float[np.ndarray, " I"] | None = None,
     fit: IntegratedFit | None = None,
+    refit: Callable[[Parameters], IntegratedFit] | None = None,
     level: float = LEVEL,
 ) -> Answer:
     """Fits the model, places the boundary, and answers for instances, labelers and the share of positives.
@@ -82,6 +85,7 @@ def answer(
         features: of labelers and instances, standardised.
         scores: a number of each instance that rises or falls with the truth, NaN where there is none.
         fit: of these labels without their gold, where it was made before or elsewhere.
+        refit: a fit of the same labels from other parameters, where it is to be made elsewhere.
         level: of all intervals.
 
     Raises:
@@ -97,15 +101,24 @@ def answer(
     choice, config = choose(labels, plan, boundary, scores), plan.config
     blind = dataclasses.replace(labels, gold=None)
     fit = fit_jit(blind, config, features=features) if fit is None else fit
-    informing = labels if both_classes(labels) else blind  # gold of one class pushes the boundary away from it
-    placed, calibration = _place(informing, plan._replace(boundary=choice), plan.boundary, fit, features, scores)
-    share = share_of_positives(blind, fit, config, placed, features, level)
+    if boundary is not None or choice in INFORMED:
+        plan = plan._replace(able=None)
+    if plan.able is None:
+        placed, calibration = _place(labels, plan._replace(boundary=choice), plan.boundary, fit, features, scores)
+        found = Averaged(Average((Member(1.0, choice, fit.parameters, placed),)), (fit,))
+    else:
+        calibration = None
+        again = refit or (lambda begin: fit_jit(blind, config, features=features, begin=begin))
+        found = averaged(blind, plan, fit, features, again)
+        fit, choice, placed = found.fits[0], found.average.members[0].choice, found.average.members[0].boundary
+    share = positives_of(blind, found, config, features, level)
     return Answer(
         plan._replace(boundary=choice),
         fit,
         placed,
+        found.average,
         calibration,
-        of_instances(labels, fit.parameters, config, placed, features, calibration),
+        of_average(labels, found.average, config, features, calibration),
         of_labelers(fit, config, placed, features, level, jnp.asarray(share.mean, fit.counts.dtype)),
         share,
     )
