@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float, Int
-from scipy.special import bdtr
 
 from crowdjax import io, outliers, results
 from crowdjax import summary as summaries
@@ -23,6 +22,7 @@ from crowdjax.columns import listed, show, word
 from crowdjax.files import reading
 from crowdjax.integrated.answers import Interval, kinds
 from crowdjax.integrated.auto import crowd_of
+from crowdjax.integrated.gold import agreement_with_votes
 from crowdjax.labels import InputError, Labels, Repeats
 from crowdjax.observation.summaries import Interval as Ends
 from crowdjax.observation.summaries import Summary
@@ -549,26 +549,13 @@ def about_contradiction(
         >>> about_contradiction(np.zeros(10), labels, None)
         []
     """
-    k = labels.n_classes
-    if gold is None or labels.n_values != k:
+    if gold is None or labels.n_values != labels.n_classes:
         return []
-    gold = np.asarray(gold, np.float64)
-    place = np.cumsum(gold >= 0) - 1  # of the instances with gold, among themselves
-    its, real = np.asarray(labels.instance), np.asarray(labels.label) >= 0
-    use = real & (gold[its] >= 0)
-    n = np.count_nonzero(gold >= 0)
-    cell = k * place[its[use]].astype(np.int64) + np.asarray(labels.label)[use]
-    votes = np.bincount(cell, np.asarray(labels.counts, np.float64)[use], k * n).reshape(-1, k)
-    judged = votes.sum(1) > 0
-    votes, known = votes[judged], gold[gold >= 0][judged].astype(int)
-    if not len(known):
-        return []
-    most = votes >= votes.max(1, keepdims=True) - TIE
-    agreeing = float((most[np.arange(len(known)), known] / most.sum(1)).sum())
-    if bdtr(np.floor(agreeing), len(known), 1 / k) >= CONTRADICTED:
+    agreeing, n, chance = agreement_with_votes(gold, labels)
+    if chance >= CONTRADICTED:
         return []
     return [
-        f"{round(len(known) - agreeing)} of {len(known)} gold labels contradict the most frequent label of their "
+        f"{round(n - agreeing)} of {n} gold labels contradict the most frequent label of their "
         "instance. Either the classes of the gold labels are exchanged (see positive=, --positive), or most labelers "
         "are wrong, and then gold is what decides."
     ]

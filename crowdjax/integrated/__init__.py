@@ -34,7 +34,7 @@ from crowdjax.integrated.boundary import (
     weights_of_able,
 )
 from crowdjax.integrated.fit import IntegratedFit, at_votes, fit, fit_jit
-from crowdjax.integrated.gold import Calibration, calibrate, calibrated, of_gold, without_own
+from crowdjax.integrated.gold import Calibration, agreement_with_votes, calibrate, calibrated, of_gold, without_own
 from crowdjax.integrated.kernels import GridPass, axis_information, expectations, grid_pass, positives
 from crowdjax.integrated.look import Check, Look, School, look, replicate, residuals
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, labeler_means, start
@@ -61,6 +61,7 @@ __all__ = [
     "Parameters",
     "Plan",
     "School",
+    "agreement_with_votes",
     "answer",
     "around",
     "at_votes",

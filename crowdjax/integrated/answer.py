@@ -139,7 +139,8 @@ def choose(labels: Labels, plan: Plan, boundary: Choice | None = None, scores=No
 
     Example:
         >>> from crowdjax.integrated import IntegratedConfig
-        >>> labels = Labels.from_arrays([0, 1], [0, 1], [1, 0], gold=[1, 0])
+        >>> j = list(range(10))
+        >>> labels = Labels.from_arrays(j, j, [1, 0] * 5, gold=[1, 0] * 5)
         >>> choose(labels, Plan(IntegratedConfig(), "able", ()))
         'gold'
     """
@@ -166,7 +167,7 @@ def both_classes(labels: Labels, least: int = 1) -> bool:
         False
     """
     gold = np.asarray([] if labels.gold is None else labels.gold)
-    return min((gold == 0).sum(), (gold == 1).sum()) >= least
+    return bool(min((gold == 0).sum(), (gold == 1).sum()) >= least)
 
 
 def _by_gold(
