@@ -1,11 +1,9 @@
 """The factor model, its instance factor integrated out: labelers from a learned population, a named class boundary."""
 
-from crowdjax.integrated.answer import Answer, answer, both_classes, choose
+from crowdjax.integrated.answer import Answer, Posterior, answer, both_classes, choose, labeler_draws
 from crowdjax.integrated.answers import (
     LEVEL,
     InstanceAnswers,
-    Interval,
-    LabelerAnswers,
     class_probability,
     kinds,
     of_instances,
@@ -13,6 +11,7 @@ from crowdjax.integrated.answers import (
     share_of_positives,
 )
 from crowdjax.integrated.auto import Plan, crowd_of, plan
+from crowdjax.integrated.axis import axis_draws, laplace_draws
 from crowdjax.integrated.boundary import (
     Boundary,
     Choice,
@@ -23,6 +22,8 @@ from crowdjax.integrated.boundary import (
     place,
     weights_of_able,
 )
+from crowdjax.integrated.draws import Draws, Interval, LabelerAnswers, chances, verdicts
+from crowdjax.integrated.exact import Chain, sample
 from crowdjax.integrated.fit import IntegratedFit, fit, fit_jit
 from crowdjax.integrated.gold import Calibration, calibrate, calibrated, of_gold, without_own
 from crowdjax.integrated.kernels import GridPass, axis_information, expectations, grid_pass, positives
@@ -35,8 +36,10 @@ __all__ = [
     "Answer",
     "Boundary",
     "Calibration",
+    "Chain",
     "Check",
     "Choice",
+    "Draws",
     "Features",
     "GridPass",
     "InstanceAnswers",
@@ -47,15 +50,18 @@ __all__ = [
     "Look",
     "Parameters",
     "Plan",
+    "Posterior",
     "School",
     "answer",
     "around",
+    "axis_draws",
     "axis_information",
     "both_classes",
     "calibrate",
     "calibrated",
     "candidates",
     "centers",
+    "chances",
     "choose",
     "class_probability",
     "crowd_of",
@@ -65,7 +71,9 @@ __all__ = [
     "grid_pass",
     "informed",
     "kinds",
+    "labeler_draws",
     "labeler_means",
+    "laplace_draws",
     "look",
     "neutral_point",
     "normal_scores",
@@ -77,9 +85,11 @@ __all__ = [
     "positives",
     "replicate",
     "residuals",
+    "sample",
     "score_log_likelihood",
     "share_of_positives",
     "start",
+    "verdicts",
     "weights_of_able",
     "without_own",
 ]
