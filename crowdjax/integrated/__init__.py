@@ -22,7 +22,7 @@ from crowdjax.integrated.boundary import (
     place,
     weights_of_able,
 )
-from crowdjax.integrated.draws import Draws, Interval, LabelerAnswers, chances, verdicts
+from crowdjax.integrated.draws import Draws, Interval, LabelerAnswers, boundaries, chances, doubted, verdicts
 from crowdjax.integrated.exact import Chain, sample
 from crowdjax.integrated.fit import IntegratedFit, fit, fit_jit
 from crowdjax.integrated.gold import Calibration, calibrate, calibrated, of_gold, without_own
@@ -57,6 +57,7 @@ __all__ = [
     "axis_draws",
     "axis_information",
     "both_classes",
+    "boundaries",
     "calibrate",
     "calibrated",
     "candidates",
@@ -65,6 +66,7 @@ __all__ = [
     "choose",
     "class_probability",
     "crowd_of",
+    "doubted",
     "expectations",
     "fit",
     "fit_jit",

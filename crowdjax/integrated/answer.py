@@ -25,7 +25,7 @@ from crowdjax.integrated.auto import Plan
 from crowdjax.integrated.auto import plan as plan_of
 from crowdjax.integrated.axis import LARGEST, axis_draws, laplace_draws
 from crowdjax.integrated.boundary import Boundary, Choice, candidates, informed, place
-from crowdjax.integrated.draws import Draws, Interval, LabelerAnswers
+from crowdjax.integrated.draws import DOUBT, Draws, Interval, LabelerAnswers
 from crowdjax.integrated.exact import sample, split_r_hat
 from crowdjax.integrated.fit import IntegratedFit, fit_jit
 from crowdjax.integrated.gold import Calibration, calibrate, of_gold, without_own
@@ -117,7 +117,7 @@ def answer(
         of_instances(labels, fit.parameters, config, placed, features, calibration),
         of_labelers(fit, config, placed, features, level, shares, draws),
         share_of_positives(blind, fit, config, placed, features, level),
-        how,
+        {**how, "doubt": DOUBT},
     )
 
 

@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float
 
 from crowdjax.integrated.axis import laplace_draws
 from crowdjax.integrated.boundary import Boundary, around
-from crowdjax.integrated.draws import EXPERT, SPAM, Draws, Interval, LabelerAnswers, of_draws
+from crowdjax.integrated.draws import DOUBT, EXPERT, SPAM, Draws, Interval, LabelerAnswers, of_draws
 from crowdjax.integrated.fit import IntegratedFit
 from crowdjax.integrated.gold import Calibration, calibrated
 from crowdjax.integrated.kernels import expectations
@@ -115,7 +115,6 @@ def of_instances(
     return InstanceAnswers(p, at_zero, depends, mean, jnp.sqrt(jnp.maximum(square - mean**2, 0)))
 
 
-@eqx.filter_jit
 def of_labelers(
     fit: IntegratedFit,
     config: IntegratedConfig,
@@ -124,12 +123,15 @@ def of_labelers(
     level: float = LEVEL,
     share: Float[np.ndarray, " C"] | float = 0.5,
     draws: Draws | None = None,
+    doubt: float = DOUBT,
 ) -> LabelerAnswers:
     """Sensitivity and specificity of every labeler on the population of instances, with intervals of this level.
 
     Args:
         share: of positive instances, at every point of the boundary or at all, by which accuracy weighs both classes.
         draws: of the posterior (``axis_draws``, ``sample``); by default Laplace's.
+        doubt: κ, of what labelers share and the model does not know (``integrated.draws``); 0 of crowds that are drawn
+            from the model.
 
     Example: the third contradicts the others
         >>> from crowdjax.integrated import fit_jit
@@ -138,7 +140,7 @@ def of_labelers(
         >>> int(found.informedness.mean.argmin())
         2
     """
-    return of_draws(draws or laplace_draws(fit), fit.parameters, config, boundary, features, level, share)
+    return of_draws(draws or laplace_draws(fit), fit.parameters, config, boundary, features, level, share, doubt)
 
 
 def kinds(informedness: Interval, n_classes: int = 2) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The labelers' posterior by quadrature: the unit of the axis averaged over, each labeler's skew kept.
 
     t           of the unit of x: A = diag(eᵗ, 1), μ_t = A μ, Σ_t = A Σ Aᵀ, labelers at their modes given these
-    weight(t)   ∝ exp(objective(t) + 4 t)             Laplace's log evidence of (μ_t, Σ_t); 4 t is log |d(Aμ, AΣAᵀ)|
+    weight(t)   ∝ exp(4 t) p(μ_t, Σ_t) p(L | w) Π_i ∫ p_i(w' | t) dw' / p_i(w_i | t)      4 t: log |d(Aμ, AΣAᵀ)|
     p_i(w | t)  ∝ N(w | μ_t, Σ_t) Π_j Σ_g q_j∖i(g) σ(L_ij w·φ_g)          q_j∖i ∝ q_j(g) / σ(L_ij w_i·φ_g)
 
 EM's population stands where Σ_i ½ log|V_i| is held, which changes with the unit: it is short of the posterior's mean.
@@ -20,16 +20,16 @@ from jaxtyping import Array, Float
 
 from crowdjax.factor.features import PRECISION
 from crowdjax.integrated.draws import Draws, lattice
-from crowdjax.integrated.fit import IntegratedFit, laplace, log_population, moved_by_axis, newton, observed
+from crowdjax.integrated.fit import IntegratedFit, laplace, log_population, newton, observed
 from crowdjax.integrated.kernels import grid_pass, leave_one_out, missing_information
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, labeler_means
 from crowdjax.labels import Labels
 
 UNITS = np.linspace(-2.4, 2.4, 9)  # values of t, in standard deviations from its mode
-PASSES = 8  # over the labels, at each t
-PER_UNIT = 112  # points of each labeler's posterior at each t
+PASSES = 5  # over the labels, at each t
+PER_UNIT = 72  # points of each labeler's posterior at each t
 FREEDOM = 6.0  # degrees of freedom of their distribution
-LARGEST = 200_000  # labels, beyond which quadrature takes longer than it is worth
+LARGEST = 100_000  # labels, beyond which quadrature takes longer than it is worth
 LAPLACE = 256  # points of Laplace's posterior
 
 
@@ -56,9 +56,7 @@ def moved(parameters: Parameters, by: Float[Array, "K K"]) -> Parameters:
 
 
 @eqx.filter_jit
-def axis_draws(
-    labels: Labels, fit: IntegratedFit, config: IntegratedConfig, features: Features = Features()
-) -> Draws:
+def axis_draws(labels: Labels, fit: IntegratedFit, config: IntegratedConfig, features: Features = Features()) -> Draws:
     """Weighted draws of the labelers' posterior, one factor: some hundred passes over the labels. Deterministic.
 
     Example: three labelers, of whom one contradicts the others
@@ -70,7 +68,7 @@ def axis_draws(
         2
     """
     design = jnp.asarray(config.design, fit.parameters.labelers.dtype)
-    center = centers(fit.parameters, features)
+    center, seen = centers(fit.parameters, features), fit.counts > 0
 
     def at(parameters: Parameters):
         """The modes of the labelers, and Laplace's log evidence of the population."""
@@ -93,8 +91,8 @@ def axis_draws(
 
         def step(carry, t):
             parameters, last = carry
-            found = at(moved(parameters, scale(t - last)))
-            return (found[0], t), (*found[:2], found[2] + 4 * t)
+            parameters, covariance, value = at(moved(parameters, scale(t - last)))
+            return (parameters, t), (parameters, covariance, value + 4 * t)
 
         return jax.lax.scan(step, (moved(fit.parameters, scale(units[0])), units[0]), units)[1]
 
@@ -113,18 +111,22 @@ def axis_draws(
 
     def points(given):
         parameters, covariance, u = given
-        spread = jnp.linalg.cholesky(observed(covariance, missing_information(labels, parameters, config, center)))
+        missing = missing_information(labels, parameters, config, center)
+        root = jnp.linalg.cholesky(observed(covariance, missing))
         radius, angle = jnp.sqrt(FREEDOM * (u[:, 0] ** (-2 / FREEDOM) - 1)), 2 * jnp.pi * u[:, 1]
         z = radius[:, None] * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
-        w = parameters.labelers + jnp.einsum("wij,sj->swi", spread, z, precision=PRECISION)
+        z = jnp.concatenate([z, jnp.zeros((1, 2), z.dtype)])  # the last: the mode itself
+        w = parameters.labelers + jnp.einsum("wij,sj->swi", root, z, precision=PRECISION)
         gap = w - labeler_means(parameters, features)
         log_p = -0.5 * jnp.einsum("swi,ij,swj->sw", gap, jnp.linalg.inv(parameters.covariance), gap)
-        log_p += 0.5 * (FREEDOM + 2) * jnp.log1p(radius**2 / FREEDOM)[:, None]  # less that of the t
         log_p += leave_one_out(labels, parameters, config, w, center)
-        return w, jax.nn.softmax(log_p, axis=0)
+        log_ratio = log_p[:-1] + 0.5 * (FREEDOM + 2) * jnp.log1p(radius**2 / FREEDOM)[:, None]  # to the proposal
+        volume = jax.nn.logsumexp(log_ratio, axis=0) - log_p[-1] + jnp.log(root[:, 0, 0] * root[:, 1, 1])
+        laplaces = 0.5 * jnp.log(jnp.linalg.det(covariance))
+        return w[:-1], jax.nn.softmax(log_ratio, axis=0), jnp.where(seen, volume - laplaces, 0).sum()
 
-    w, weight = jax.lax.map(points, (parameters, covariance, u))
-    weight = jax.nn.softmax(value)[:, None, None] * weight
+    w, weight, volume = jax.lax.map(points, (parameters, covariance, u))
+    weight = jax.nn.softmax(value + volume)[:, None, None] * weight
     origin = _origin_sd(fit.axis) * ndtri(u[..., 2])[..., None]
     w = w.at[..., 1].add(origin * w[..., 0])
     w, weight = (v.reshape(-1, *v.shape[2:]) for v in (w, weight))

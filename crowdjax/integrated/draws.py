@@ -6,6 +6,11 @@
 Every draw s has a boundary c_s of its own, so that intervals hold what is not known of the boundary, and a verdict on a
 labeler is the share of the posterior in which it is true. Points of a lattice stand for random numbers wherever the
 posterior has a closed form: the same labels give the same answer.
+
+Real labelers share errors that the model takes for independent, and it is surer of them than gold allows. So intervals
+take how far a labeler is from guessing as known to a factor besides, which leaves who guesses where he is:
+
+    sens = σ(s + γ), spec = σ(s - γ)      s → s exp(κ ε),  ε ~ N(0, 1)      κ = .2 by ``configs/verdicts.toml``
 """
 
 from __future__ import annotations
@@ -23,6 +28,8 @@ from crowdjax.integrated.boundary import Boundary
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, class_logit, log_weights
 
 SPAM, EXPERT = 0.2, 0.6  # informedness of who is called a spammer, and an expert
+DOUBT = 0.2  # κ
+CERTAIN = 1e-6  # chances are kept this far off 0 and 1
 SURE = 0.95  # share of the posterior in which a verdict on a labeler is true
 KINDS = ("spammer", "adversary", "expert", "unknown", "ordinary")
 QUANTILES = 200  # of m_j, which stand for all instances where labelers are judged
@@ -82,7 +89,7 @@ def lattice(n: int, dimensions: int) -> Float[np.ndarray, "n d"]:
     """n points that fill the unit cube evenly: u_nk = ½ + n φ^-k mod 1, φ^(d+1) = φ + 1 (Roberts 2018).
 
     Example:
-        >>> abs(lattice(400, 3).mean(0) - 0.5).max() < 0.01
+        >>> bool(abs(lattice(400, 3).mean(0) - 0.5).max() < 0.02)
         True
     """
     phi = 1.5
@@ -92,7 +99,7 @@ def lattice(n: int, dimensions: int) -> Float[np.ndarray, "n d"]:
 
 
 def boundaries(boundary: Boundary, n: int) -> Float[np.ndarray, " n"]:
-    """n values of c that fill the boundary's distribution evenly, in an order that no other draw follows.
+    """n points of the boundary, each as often as it is probable, in an order that no other draw follows.
 
     Example:
         >>> from crowdjax.integrated.boundary import around
@@ -103,7 +110,7 @@ def boundaries(boundary: Boundary, n: int) -> Float[np.ndarray, " n"]:
     order = np.argsort(np.asarray(boundary.points, float), kind="stable")
     points, mass = (np.asarray(v, float)[order] for v in (boundary.points, boundary.mass))
     u = (0.5 + np.arange(1, n + 1) * (np.sqrt(2) - 1)) % 1
-    return np.interp(u, np.cumsum(mass) - mass / 2, points)
+    return points[np.minimum(np.searchsorted(np.cumsum(mass), u), len(points) - 1)]
 
 
 @eqx.filter_jit
@@ -121,7 +128,7 @@ def chances(
 
     Example: a labeler whose answers do not depend on the instance
         >>> draws = Draws(jnp.zeros((1, 1, 2)), jnp.ones((1, 1)), jnp.ones(1), jnp.zeros(1))
-        >>> [round(float(v), 3) for v in chances(draws, IntegratedConfig(), jnp.zeros(1))]
+        >>> [round(v.item(), 3) for v in chances(draws, IntegratedConfig(), jnp.zeros(1))]
         [0.5, 0.5]
     """
     design = jnp.asarray(config.design, draws.labelers.dtype)
@@ -132,8 +139,8 @@ def chances(
 
     def one(draw):
         labelers, spread, prior_logit, c = draw
-        density = jax.nn.logsumexp(log_weights(config, spread, prior_logit, m), axis=-1)
-        logit = class_logit(config, x, spread, prior_logit, c, m[:, None])
+        density = jnp.atleast_2d(jax.nn.logsumexp(log_weights(config, spread, prior_logit, m), axis=-1))
+        logit = jnp.atleast_2d(class_logit(config, x, spread, prior_logit, c, m[:, None]))
         of_class = jnp.stack([jax.nn.log_sigmoid(logit), jax.nn.log_sigmoid(-logit)])
         plus, minus = jax.nn.softmax(jax.nn.logsumexp(density + of_class, axis=1), axis=1)
         yes = jax.nn.sigmoid(jnp.matmul(labelers, design.T, precision=PRECISION))
@@ -152,15 +159,17 @@ def of_draws(
     features: Features,
     level: float,
     share: Float[np.ndarray, " C"] | float = 0.5,
+    doubt: float = DOUBT,
 ) -> LabelerAnswers:
     """What draws say of every labeler: posterior means, intervals of equal tails, kinds. Host side.
 
     Args:
         level: of the intervals.
         share: of positive instances, at every point of the boundary or at all, by which accuracy weighs both classes.
+        doubt: κ.
     """
-    c = boundaries(boundary, len(draws.spread))
-    sensitivity, specificity = map(np.asarray, chances(draws, config, c, centers(parameters, features)))
+    c = boundaries(boundary, len(np.asarray(draws.spread)))
+    sensitivity, specificity = doubted(*chances(draws, config, c, centers(parameters, features)), doubt)
     order = np.argsort(np.asarray(boundary.points))
     positive = np.interp(c, *(np.broadcast_to(v, order.shape)[order] for v in (boundary.points, share)))[:, None]
     informedness, weight = sensitivity + specificity - 1, np.asarray(draws.weight)
@@ -169,13 +178,29 @@ def of_draws(
     return LabelerAnswers(*about, kind=verdicts(informedness, weight))
 
 
+def doubted(sensitivity, specificity, doubt: float = DOUBT) -> tuple[Float[np.ndarray, "S W"], ...]:
+    """Sensitivities and specificities with s = ½ (logit sens + logit spec) times exp(κ ε), ε even over the draws.
+
+    Example: a guesser stays one
+        >>> found = doubted(np.full((99, 2), [0.3, 0.9]), np.full((99, 2), [0.7, 0.9]))
+        >>> [v.std(0).round(2).tolist() for v in found]
+        [[0.0, 0.04], [0.0, 0.04]]
+    """
+    from scipy.special import expit, logit, ndtri  # slow to import
+
+    plus, minus = (logit(np.clip(np.asarray(v, float), CERTAIN, 1 - CERTAIN)) for v in (sensitivity, specificity))
+    u = (0.5 + np.arange(1, len(plus) + 1) * (np.sqrt(3) - 1)) % 1
+    s, bias = np.exp(doubt * ndtri(u))[:, None] * (plus + minus) / 2, (plus - minus) / 2
+    return expit(s + bias), expit(s - bias)
+
+
 def interval(values: Float[np.ndarray, "S W"], weight: Float[np.ndarray, "S W"], level: float) -> Interval:
     """Mean and ends of equal tails of weighted draws.
 
     Example:
         >>> found = interval(np.arange(101.0)[:, None], np.full((101, 1), 1 / 101), 0.9)
         >>> [float(v[0].round(1)) for v in found]
-        [50.0, 5.1, 94.9]
+        [50.0, 4.5, 95.5]
     """
     order = np.argsort(values, axis=0)
     values, weight = (np.take_along_axis(v, order, 0).astype(float) for v in (values, weight))

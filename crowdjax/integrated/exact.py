@@ -147,8 +147,9 @@ def _moved(key, labels: Labels, parameters: Parameters, value, config: Integrate
 def counts_at(labels: Labels, points: Int[Array, " I"], config: IntegratedConfig) -> Float[Array, "W 2 G"]:
     """How many labels of each labeler and value are of instances at each point."""
     n, dtype = len(config.nodes), jnp.result_type(float)
-    slot = (2 * jnp.asarray(labels.labeler) + (jnp.asarray(labels.label) > 0)) * n + points[jnp.asarray(labels.instance)]
-    found = jnp.zeros(2 * labels.n_labelers * n, dtype).at[slot].add(jnp.asarray(labels.counts, dtype))
+    labeler, instance, label, counts = map(jnp.asarray, (labels.labeler, labels.instance, labels.label, labels.counts))
+    slot = (2 * labeler + (label > 0)) * n + points[instance]
+    found = jnp.zeros(2 * labels.n_labelers * n, dtype).at[slot].add(counts.astype(dtype))
     return found.reshape(labels.n_labelers, 2, n)
 
 
