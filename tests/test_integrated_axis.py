@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 from scipy.stats import norm
+from test_integrated_fit import FIXED, RHO, SMALL, crowd
 
 import crowdjax
 from crowdjax.integrated import (
@@ -25,7 +26,6 @@ from crowdjax.integrated import (
     verdicts,
 )
 from crowdjax.integrated.draws import interval
-from tests.test_integrated_fit import FIXED, RHO, SMALL, crowd
 
 
 def test_each_labelers_draws_are_its_posterior_others_held(x64):

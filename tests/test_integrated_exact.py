@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy.special import expit
 from scipy.stats import invwishart, norm
+from test_integrated_fit import RHO, crowd
 
 import crowdjax
 from crowdjax.integrated import IntegratedConfig, chances, fit_jit, labeler_draws, sample, start
 from crowdjax.integrated.exact import counts_at, labelers_given, population_given, split_r_hat
 from crowdjax.labels import Labels
-from tests.test_integrated_fit import RHO, crowd
 
 # Two labelers, six instances: all that they said of these.
 SAID = np.array([[1, 1, 0, 0, 1, 1], [1, 1, 0, 1, 0, 1]])

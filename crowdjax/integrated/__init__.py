@@ -22,7 +22,7 @@ from crowdjax.integrated.boundary import (
     place,
     weights_of_able,
 )
-from crowdjax.integrated.draws import Draws, Interval, LabelerAnswers, boundaries, chances, doubted, verdicts
+from crowdjax.integrated.draws import Draws, Interval, LabelerAnswers, boundaries, chances, doubted, interval, verdicts
 from crowdjax.integrated.exact import Chain, sample
 from crowdjax.integrated.fit import IntegratedFit, fit, fit_jit
 from crowdjax.integrated.gold import Calibration, calibrate, calibrated, of_gold, without_own
@@ -72,6 +72,7 @@ __all__ = [
     "fit_jit",
     "grid_pass",
     "informed",
+    "interval",
     "kinds",
     "labeler_draws",
     "labeler_means",
