@@ -3,8 +3,8 @@
     logit P(L_ij = +1) = α_i x_j + γ_i      x_j = z_j β_j,  β_j ~ N(1, ρ²)      (α_i, γ_i) ~ N(μ, Σ)
 
 With ρ given and with ρ learned, the classes meeting at 0 and taken to: coverage of the 95 % intervals of every
-labeler's sensitivity and specificity by each posterior (``integrated.labeler_draws``), and of the share of positives. And
-simulation-based calibration (Talts, Betancourt, Simpson, Vehtari, Gelman 2018): the share of truths above the
+labeler's sensitivity and specificity by each posterior (``integrated.labeler_draws``), and of the share of positives.
+And simulation-based calibration (Talts, Betancourt, Simpson, Vehtari, Gelman 2018): the share of truths above the
 posterior's median, and where they lie by tenths, which hold a tenth each if inference is right. κ, which real labelers
 call for (``configs/verdicts.toml``), is 0 here.
 """
@@ -151,7 +151,8 @@ def report(config: Config, tables) -> Report:
                 shares = [select(metrics, metric=f"tenth {k}", posterior=p, **at).mean() for k in range(TENTHS)]
                 tenths.append([title, p, *map(float, shares)])
     text = f"""Truths of labelers above the posterior's median, and in {LEVEL:.0%} intervals, ± standard error over
-{config.n_repeats} crowds of {config.n_labelers} labelers and {config.n_instances} instances; {config.density:.0%} of the pairs are judged.
+{config.n_repeats} crowds of {config.n_labelers} labelers and {config.n_instances} instances; {config.density:.0%} of
+the pairs are judged.
 
 {markdown(["ρ", "posterior", "above the median", "coverage", "width"], lines)}
 

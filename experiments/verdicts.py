@@ -158,8 +158,8 @@ def report(config: Config, tables) -> Report:
         of = lambda k, s=s: int(_one(metrics, s, chosen, "verdicts", k))  # noqa: E731
         verdict.append([s, *(f"{of(k + 's')}, {of(k + 's, otherwise')}, {of(k + 's, beyond noise')}" for k in KINDS)])
     missing = [s for s in data(config) if s not in here]
-    text = f"""Coverage of {LEVEL:.0%} intervals for gold counts, of labelers with {LEAST} gold labels of each class; on the
-left by the model alone, on the right with κ = {chosen}.
+    text = f"""Coverage of {LEVEL:.0%} intervals for gold counts, of labelers with {LEAST} gold labels of each
+class; on the left by the model alone, on the right with κ = {chosen}.
 
 {markdown(["set", "labelers", *(f"{k}, κ = 0" for k in MEASURES), *MEASURES], lines)}
 
