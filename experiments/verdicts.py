@@ -73,11 +73,11 @@ def run_cell(config: Config, name: str) -> Tables:
     c = jnp.asarray(integrated.boundaries(said.boundary, len(draws.spread)))
     given, right = gold_of(labels, truth)
     judged = (given >= LEAST).all(1)
-    chances = [np.asarray(v)[:, judged] for v in integrated.chances(draws, said.plan.config, c)]
+    plus, minus = (np.asarray(v)[:, judged] for v in integrated.chances(draws, said.plan.config, c))
     weight, given, right = np.asarray(draws.weight)[:, judged], given[judged], right[judged]
     rng, found = np.random.default_rng(config.seed), []
     for doubt in DOUBTS:
-        sensitivity, specificity = integrated.doubted(*chances, doubt)
+        sensitivity, specificity = integrated.doubted(plus, minus, doubt)
         covered = coverage(rng, sensitivity, specificity, weight, given, right, config.repeats)
         kind = integrated.verdicts(sensitivity + specificity - 1, weight)
         found += rows("coverage", {k: [v] for k, v in covered.items()}, set=name, doubt=doubt)

@@ -170,8 +170,9 @@ def of_draws(
     """
     c = boundaries(boundary, len(np.asarray(draws.spread)))
     sensitivity, specificity = doubted(*chances(draws, config, c, centers(parameters, features)), doubt)
-    order = np.argsort(np.asarray(boundary.points))
-    positive = np.interp(c, *(np.broadcast_to(v, order.shape)[order] for v in (boundary.points, share)))[:, None]
+    points = np.asarray(boundary.points, float)
+    order, shares = np.argsort(points), np.broadcast_to(np.asarray(share, float), points.shape)
+    positive = np.interp(c, points[order], shares[order])[:, None]
     informedness, weight = sensitivity + specificity - 1, np.asarray(draws.weight)
     accuracy = positive * sensitivity + (1 - positive) * specificity
     about = [interval(v, weight, level) for v in (sensitivity, specificity, informedness, accuracy)]

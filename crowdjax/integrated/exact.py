@@ -77,14 +77,12 @@ def sample(
 
     def sweep(parameters, key):
         keys = jax.random.split(key, 7)
-        value = log_joint(labels, parameters, config)
-        state, moves = (parameters, value), []
+        value, moves = log_joint(labels, parameters, config), []
         for k in keys[:2]:
-            state, move = axis_move(k, labels, *state, config)
+            parameters, value, move = axis_move(k, labels, parameters, value, config)
             moves.append(move)
         if config.spread == "learn":
-            state = spread_move(keys[2], labels, *state, config)
-        parameters, _ = state
+            parameters = spread_move(keys[2], labels, parameters, value, config)
         points = draw_points(keys[3], labels, parameters, config)
         parameters, redrawn = labelers_given(keys[4], parameters, counts_at(labels, points, config), config)
         if config.hierarchy:
@@ -113,7 +111,7 @@ def log_joint(labels: Labels, parameters: Parameters, config: IntegratedConfig) 
 
 
 def axis_move(key, labels: Labels, parameters: Parameters, value, config: IntegratedConfig):
-    """The unit and the origin of x, and all that is told in them. Returns (parameters, value) and whether it moved."""
+    """The unit and the origin of x, and all that is told in them. Returns parameters, value, and whether it moved."""
     k_step, k_accept = jax.random.split(key)
     t, c = STEP * jax.random.normal(k_step, (2,), parameters.labelers.dtype)
     return _moved(k_accept, labels, parameters, value, config, t, c, parameters.spread)
@@ -140,8 +138,8 @@ def _moved(key, labels: Labels, parameters: Parameters, value, config: Integrate
     volume = (len(parameters.labelers) + (4 if config.hierarchy else 0)) * t
     proposed = log_joint(labels, new, config)
     yes = jnp.log(jax.random.uniform(key)) < proposed - value + volume
-    state = jax.tree.map(lambda a, b: jnp.where(yes, a, b), (new, proposed), (parameters, value))
-    return state, yes.astype(value.dtype)
+    parameters, value = jax.tree.map(lambda a, b: jnp.where(yes, a, b), (new, proposed), (parameters, value))
+    return parameters, value, yes.astype(value.dtype)
 
 
 def counts_at(labels: Labels, points: Int[Array, " I"], config: IntegratedConfig) -> Float[Array, "W 2 G"]:
