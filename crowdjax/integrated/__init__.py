@@ -11,6 +11,16 @@ from crowdjax.integrated.answers import (
     share_of_positives,
 )
 from crowdjax.integrated.auto import Plan, crowd_of, plan
+from crowdjax.integrated.average import (
+    Average,
+    Averaged,
+    Member,
+    averaged,
+    first_at_votes,
+    of_average,
+    pays,
+    positives_of,
+)
 from crowdjax.integrated.axis import axis_draws, laplace_draws
 from crowdjax.integrated.boundary import (
     Boundary,
@@ -24,7 +34,7 @@ from crowdjax.integrated.boundary import (
 )
 from crowdjax.integrated.draws import Draws, Interval, LabelerAnswers, boundaries, chances, doubted, interval, verdicts
 from crowdjax.integrated.exact import Chain, sample
-from crowdjax.integrated.fit import IntegratedFit, fit, fit_jit
+from crowdjax.integrated.fit import IntegratedFit, at_votes, fit, fit_jit
 from crowdjax.integrated.gold import Calibration, calibrate, calibrated, of_gold, without_own
 from crowdjax.integrated.kernels import GridPass, axis_information, expectations, grid_pass, positives
 from crowdjax.integrated.look import Check, Look, School, look, replicate, residuals
@@ -34,6 +44,8 @@ from crowdjax.integrated.score import normal_scores, score_log_likelihood
 __all__ = [
     "LEVEL",
     "Answer",
+    "Average",
+    "Averaged",
     "Boundary",
     "Calibration",
     "Chain",
@@ -48,12 +60,15 @@ __all__ = [
     "Interval",
     "LabelerAnswers",
     "Look",
+    "Member",
     "Parameters",
     "Plan",
     "Posterior",
     "School",
     "answer",
     "around",
+    "at_votes",
+    "averaged",
     "axis_draws",
     "axis_information",
     "both_classes",
@@ -68,6 +83,7 @@ __all__ = [
     "crowd_of",
     "doubted",
     "expectations",
+    "first_at_votes",
     "fit",
     "fit_jit",
     "grid_pass",
@@ -80,12 +96,15 @@ __all__ = [
     "look",
     "neutral_point",
     "normal_scores",
+    "of_average",
     "of_gold",
     "of_instances",
     "of_labelers",
+    "pays",
     "place",
     "plan",
     "positives",
+    "positives_of",
     "replicate",
     "residuals",
     "sample",

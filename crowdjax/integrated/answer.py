@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -16,13 +17,12 @@ from jaxtyping import Float
 from crowdjax.integrated.answers import (
     LEVEL,
     InstanceAnswers,
-    of_instances,
     of_labelers,
-    share_of_positives,
     shares_at,
 )
 from crowdjax.integrated.auto import Plan
 from crowdjax.integrated.auto import plan as plan_of
+from crowdjax.integrated.average import Average, Averaged, Member, averaged, of_average, positives_of
 from crowdjax.integrated.axis import LARGEST, axis_draws, laplace_draws
 from crowdjax.integrated.boundary import Boundary, Choice, candidates, informed, place
 from crowdjax.integrated.draws import DOUBT, Draws, Interval, LabelerAnswers
@@ -30,7 +30,7 @@ from crowdjax.integrated.exact import sample, split_r_hat
 from crowdjax.integrated.fit import IntegratedFit, fit_jit
 from crowdjax.integrated.gold import Calibration, calibrate, of_gold, without_own
 from crowdjax.integrated.kernels import positives
-from crowdjax.integrated.model import Features, IntegratedConfig, centers
+from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers
 from crowdjax.integrated.score import normal_scores, score_log_likelihood
 from crowdjax.labels import InputError, Labels
 
@@ -43,8 +43,9 @@ class Answer(NamedTuple):
 
     Attributes:
         plan: the settings of the model, and which boundary was taken.
-        fit: of the labels alone.
-        boundary: where the classes meet.
+        fit: of the labels alone; of several the one whose answers weigh most.
+        boundary: where the classes meet in it.
+        average: of which answers those about instances are the average.
         calibration: what gold says of the probabilities of the other instances; None where gold placed no boundary.
         instances: calibrated; instances with gold have it.
         labelers: sensitivity, specificity, informedness and accuracy.
@@ -53,12 +54,13 @@ class Answer(NamedTuple):
 
     Example:
         >>> Answer._fields[:4]
-        ('plan', 'fit', 'boundary', 'calibration')
+        ('plan', 'fit', 'boundary', 'average')
     """
 
     plan: Plan
     fit: IntegratedFit
     boundary: Boundary
+    average: Average
     calibration: Calibration | None
     instances: InstanceAnswers
     labelers: LabelerAnswers
@@ -74,6 +76,7 @@ def answer(
     features: Features = Features(),
     scores: Float[np.ndarray, " I"] | None = None,
     fit: IntegratedFit | None = None,
+    refit: Callable[[Parameters], IntegratedFit] | None = None,
     level: float = LEVEL,
     posterior: Posterior | None = None,
 ) -> Answer:
@@ -89,6 +92,7 @@ def answer(
         features: of labelers and instances, standardised.
         scores: a number of each instance that rises or falls with the truth, NaN where there is none.
         fit: of these labels without their gold, where it was made before or elsewhere.
+        refit: a fit of the same labels from other parameters, where it is to be made elsewhere.
         level: of all intervals.
         posterior: of the labelers (:func:`labeler_draws`).
 
@@ -105,18 +109,27 @@ def answer(
     choice, config = choose(labels, plan, boundary, scores), plan.config
     blind = dataclasses.replace(labels, gold=None)
     fit = fit_jit(blind, config, features=features) if fit is None else fit
-    informing = labels if both_classes(labels) else blind  # gold of one class pushes the boundary away from it
-    placed, calibration = _place(informing, plan._replace(boundary=choice), plan.boundary, fit, features, scores)
+    if boundary is not None or choice in INFORMED:
+        plan = plan._replace(able=None)
+    if plan.able is None:
+        placed, calibration = _place(labels, plan._replace(boundary=choice), plan.boundary, fit, features, scores)
+        found = Averaged(Average((Member(1.0, choice, fit.parameters, placed),)), (fit,))
+    else:
+        calibration = None
+        again = refit or (lambda begin: fit_jit(blind, config, features=features, begin=begin))
+        found = averaged(blind, plan, fit, features, again)
+        fit, choice, placed = found.fits[0], found.average.members[0].choice, found.average.members[0].boundary
     draws, how = labeler_draws(blind, fit, config, features, posterior)
     shares = np.asarray(shares_at(blind, fit, config, placed, features))
     return Answer(
         plan._replace(boundary=choice),
         fit,
         placed,
+        found.average,
         calibration,
-        of_instances(labels, fit.parameters, config, placed, features, calibration),
+        of_average(labels, found.average, config, features, calibration),
         of_labelers(fit, config, placed, features, level, shares, draws),
-        share_of_positives(blind, fit, config, placed, features, level),
+        positives_of(blind, found, config, features, level),
         {**how, "doubt": DOUBT},
     )
 
