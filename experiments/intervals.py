@@ -50,7 +50,7 @@ class Config:
     mean: tuple[float, float] = (1.2, 0.2)
     covariance: tuple[float, float, float] = (0.4, -0.1, 0.6)
     posteriors: tuple[Posterior, ...] = ("laplace", "axis")
-    n_repeats: int = 40
+    n_repeats: int = 24
     seed: int = 0
 
 

@@ -174,6 +174,6 @@ Coverage of informedness by κ.
 Verdicts with κ = {chosen}: labelers called so; of these, whose gold informedness is another's; of these, beyond gold's
 noise.
 
-{markdown(["set", *(k + "s" for k in KINDS)], verdict)}
+{markdown(["set", "spammers", "adversaries", "experts"], verdict)}
 """
     return Report(text + (f"\nNot here, so skipped: {', '.join(missing)}.\n" if missing else ""))
