@@ -141,7 +141,7 @@ def test_gold_stands_beside_the_model():
     table = {"labeler": list("abcdefgh") * 12, "instance": np.repeat(np.arange(12), 8)}
     table["label"] = (np.repeat(np.arange(12) % 2, 8) ^ (np.random.default_rng(0).random(96) < 0.2)).astype(int)
     gold = {"instance": np.arange(6), "label": np.arange(6) % 2}
-    people = crowdjax.fit(table, "auto", gold=gold).tables["labelers"]
+    people = crowdjax.fit(table, "integrated", gold=gold, posterior="laplace").tables["labelers"]
     known = np.asarray(table["instance"]) < 6
     for k, name in enumerate("abcdefgh"):
         mine = known & (np.asarray(table["labeler"]) == name)
@@ -149,7 +149,7 @@ def test_gold_stands_beside_the_model():
             said = np.asarray(table["label"])[mine & (np.asarray(table["instance"]) % 2 == truth)]
             assert people[f"gold_{count}"][k].as_py() == len(said) == 3
             assert people[f"gold_{measure}"][k].as_py() == pytest.approx((said == truth).mean())
-    assert "gold_labels" not in crowdjax.fit(table, "auto").tables["labelers"].column_names
+    assert "gold_labels" not in crowdjax.fit(table, "majority").tables["labelers"].column_names
     kinds3 = crowdjax.fit({**table, "label": np.asarray(table["instance"]) % 3}, "dawid-skene", classes="nominal",
                           gold={"instance": [0, 1, 2], "label": [0, 1, 2]}).tables["labelers"]  # fmt: skip
     assert kinds3["gold_labels"].to_pylist() == [3] * 8 and kinds3["gold_accuracy"].to_pylist() == [1.0] * 8
