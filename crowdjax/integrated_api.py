@@ -23,6 +23,7 @@ from crowdjax import report as reports
 from crowdjax.answers import (
     Tally,
     about_answers,
+    about_contradiction,
     about_gold,
     about_labels,
     about_prior,
@@ -199,6 +200,7 @@ def fit(
     advice = about_prior(class_prior) if config.spread == 0 else ELSEWHERE
     warnings += about_support(support(counts.votes, probabilities, truth), index.classes, advice)
     warnings += about_gold(truth, index.classes, config.spread != 0)
+    warnings += about_contradiction(truth, labels, index.classes)
     parameters = found.parameters
     n_labels = found.counts if labels.weight is not None else np.rint(found.counts).astype(np.int64)
     about = [tuple(np.asarray(end, np.float64) for end in interval) for interval in said.labelers[:4]]
@@ -255,13 +257,16 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
 
     def like(labels):
         found = integrated.fit(labels, config, features=features)
-        placed = integrated.place("able", found.parameters.labelers, found.counts)
-        if choice in ("gold", "score"):
-            placed = integrated.informed(placed, jnp.zeros_like(integrated.candidates(placed)))
+
+        def at(choice):
+            placed = integrated.place("able", found.parameters.labelers, found.counts)
+            if choice in ("gold", "score"):
+                return integrated.informed(placed, jnp.zeros_like(integrated.candidates(placed)))
+            return placed
+
         calibration = integrated.calibrate(jnp.full(1, 0.5)) if record.get("calibration") else None
-        at = integrated.place("able", found.parameters.labelers, found.counts)
-        members = tuple((found.parameters, at) for _ in weights)
-        return found, placed, calibration, *((members,) if average else ())
+        members = tuple((found.parameters, at(choice)) for _, choice in weights)
+        return found, at(choice), calibration, *((members,) if average else ())
 
     found, boundary, calibration, *rest = results.load_arrays(folder / "fit.npz", jax.eval_shape(like, anyone))
     kept = rest[0] if average else ((found.parameters, boundary),)

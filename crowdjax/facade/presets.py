@@ -25,6 +25,7 @@ from crowdjax import report as reports
 from crowdjax.answers import (
     Tally,
     about_answers,
+    about_contradiction,
     about_gold,
     about_labels,
     about_prior,
@@ -179,6 +180,7 @@ def fit(
         *about_answers(posterior, labels_of_labelers(labels), index.classes),
         *about_support(support(counts.votes, posterior, truth), index.classes, about_prior(config.class_prior)),
         *about_gold(truth, index.classes),
+        *about_contradiction(truth, labels, index.classes),
         *remarks,
     ]
     estimates = parallel.summary(labels, built, found)

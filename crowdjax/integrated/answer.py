@@ -14,15 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from crowdjax.factor.kernels import majority
 from crowdjax.integrated.answers import (
     LEVEL,
     InstanceAnswers,
+    of_instances,
     of_labelers,
     shares_at,
 )
 from crowdjax.integrated.auto import Plan
 from crowdjax.integrated.auto import plan as plan_of
-from crowdjax.integrated.average import Average, Averaged, Member, averaged, of_average, positives_of
+from crowdjax.integrated.average import Average, Averaged, Member, averaged, of_average, pays, positives_of
 from crowdjax.integrated.axis import LARGEST, axis_draws, laplace_draws
 from crowdjax.integrated.boundary import Boundary, Choice, candidates, informed, place
 from crowdjax.integrated.draws import DOUBT, Draws, Interval, LabelerAnswers
@@ -34,6 +36,7 @@ from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, ce
 from crowdjax.integrated.score import normal_scores, score_log_likelihood
 from crowdjax.labels import InputError, Labels
 
+LEAST_GOLD = 5  # labels of each class that place a boundary unasked
 INFORMED = ("gold", "score")  # boundaries that more than the labels place
 Posterior = Literal["axis", "laplace", "exact"]
 
@@ -109,15 +112,17 @@ def answer(
     choice, config = choose(labels, plan, boundary, scores), plan.config
     blind = dataclasses.replace(labels, gold=None)
     fit = fit_jit(blind, config, features=features) if fit is None else fit
-    if boundary is not None or choice in INFORMED:
+    if boundary is not None or scores is not None or not (plan.able is not None and pays(blind, plan)):
         plan = plan._replace(able=None)
     if plan.able is None:
-        placed, calibration = _place(labels, plan._replace(boundary=choice), plan.boundary, fit, features, scores)
+        informing = labels if both_classes(labels) else blind  # gold of one class pushes the boundary away from it
+        placed, calibration = _place(informing, plan._replace(boundary=choice), plan.boundary, fit, features, scores)
         found = Averaged(Average((Member(1.0, choice, fit.parameters, placed),)), (fit,))
     else:
-        calibration = None
         again = refit or (lambda begin: fit_jit(blind, config, features=features, begin=begin))
-        found = averaged(blind, plan, fit, features, again)
+        found, calibration = averaged(blind, plan, fit, features, again), None
+        if choice == "gold":
+            found, calibration = _by_gold(found, labels, config, features)
         fit, choice, placed = found.fits[0], found.average.members[0].choice, found.average.members[0].boundary
     draws, how = labeler_draws(blind, fit, config, features, posterior)
     shares = np.asarray(shares_at(blind, fit, config, placed, features))
@@ -165,8 +170,9 @@ def labeler_draws(
         raise InputError(f"posterior: got {posterior!r} with two factors; allowed: laplace")
     if posterior == "axis":
         return axis_draws(labels, fit, config, features), {"method": "axis"}
-    if features != Features() or config.spread == 0:
-        has = "features" if features != Features() else "Dawid and Skene's model"
+    featured = any(part is not None for part in features)
+    if featured or config.spread == 0:
+        has = "features" if featured else "Dawid and Skene's model"
         raise InputError(f"posterior: got 'exact' with {has}; allowed: axis, laplace")
     chain = sample(jax.random.key(0), labels, fit.parameters, config)
     r_hat = split_r_hat(np.asarray(chain.mean)) if config.hierarchy else None
@@ -198,17 +204,50 @@ def choose(labels: Labels, plan: Plan, boundary: Choice | None = None, scores=No
         raise InputError(f"boundary: got {boundary!r} {has}; allowed {has}: {allowed}")
     if plan.config.spread == 0:
         return plan.boundary if boundary in (None, *INFORMED) else boundary
-    return boundary or ("score" if scores is not None else "gold" if both_classes(labels) else plan.boundary)
+    return boundary or (
+        "score" if scores is not None else "gold" if both_classes(labels, LEAST_GOLD) else plan.boundary
+    )
 
 
-def both_classes(labels: Labels) -> bool:
-    """Whether gold labels of both classes are known.
+def both_classes(labels: Labels, least: int = 1) -> bool:
+    """Whether gold labels of both classes are known, so many of each at least.
 
     Example:
         >>> both_classes(Labels.from_arrays([0, 1], [0, 1], [1, 0], gold=[1, np.nan]))
         False
     """
-    return labels.gold is not None and {0, 1} <= set(np.asarray(labels.gold).tolist())
+    gold = np.asarray([] if labels.gold is None else labels.gold)
+    return min((gold == 0).sum(), (gold == 1).sum()) >= least
+
+
+def _by_gold(
+    found: Averaged, labels: Labels, config: IntegratedConfig, features: Features
+) -> tuple[Averaged, Calibration]:
+    """The average with its weights times the likelihood of gold, and the able's boundary moved by it; a calibration.
+
+    Gold has no part in the fits, and in the weights it has little of each instance's own.
+    """
+    known = np.flatnonzero(np.asarray(labels.gold) >= 0)
+    blind, gold = dataclasses.replace(labels, gold=None), jnp.asarray(labels.gold)[known]
+    members, own, logs = [], [], []
+    for member in found.average.members:
+        at = member.boundary
+        if member.choice == "able":
+            points = candidates(at)
+            all_ = positives(blind, member.parameters, config, points, centers(member.parameters, features))
+            at = informed(at, jnp.log(of_gold(all_[known], gold)).sum(0))
+            member = member._replace(choice="gold", boundary=at)
+        p = of_instances(blind, member.parameters, config, at, features).probability[known]
+        p = np.asarray(of_gold(p[:, None], gold))[:, 0]
+        members, own, logs = [*members, member], [*own, p], [*logs, np.log(p).sum()]
+    votes = np.asarray(of_gold(majority(blind)[known][:, None], gold))[:, 0]
+    logs = np.array([*logs, np.log(votes).sum()])
+    weights = np.array([*(m.weight for m in members), found.average.votes]) * np.exp(logs - logs.max())
+    weights /= weights.sum()
+    order = np.argsort(-weights[:-1], kind="stable")
+    average = Average(tuple(members[k]._replace(weight=float(weights[k])) for k in order), float(weights[-1]))
+    truths = weights @ np.stack([*own, votes])
+    return Averaged(average, tuple(found.fits[k] for k in order)), calibrate(jnp.asarray(truths))
 
 
 def _place(

@@ -62,7 +62,7 @@ def plan(labels: Labels, class_prior: float | str = 0.5) -> Plan:
     Example:
         >>> found = plan(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))
         >>> found.config.spread, found.boundary
-        (0.0, 'gap')
+        ('learn', 'gap')
     """
     real = np.asarray(labels.counts) > 0
     labeler, instance = np.asarray(labels.labeler)[real], np.asarray(labels.instance)[real]
