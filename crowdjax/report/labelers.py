@@ -28,8 +28,8 @@ RULE = (
     "Informedness is sensitivity + specificity − 1: 1 for a labeler who is always right, 0 for one who answers without "
     "looking, −1 for one who always says the opposite. What a labeler is called is true with {level:.0%}, never by the "
     "estimate alone: a spammer's is within ±{spam}, an adversary's below 0, an expert's above {expert}; where it may "
-    "be below as well as above 0 the labeler is unknown, and all others are ordinary. With fewer than {few} labels nobody "
-    "is called anything."
+    "be below as well as above 0 the labeler is unknown, and all others are ordinary. With fewer than {few} labels "
+    "nobody is called anything."
 )
 COUNTED = (
     "This model gives no intervals, so informedness is counted: of a labeler's labels on instances that the answers "
