@@ -34,7 +34,7 @@ from experiments.lines import lines
 
 STUDIES = (
     *("specialist", "fig3", "table1", "fig4", "real", "heldout", "leaderboard", "intervals", "verdicts"),
-    *("look", "classes"),
+    *("look", "classes", "stress", "binary"),
     *("theodon_sim", "theodon_public", "rare", "calibration", "sbc"),
     "quickstart",
 )
