@@ -199,9 +199,9 @@ def interval(values: Float[np.ndarray, "S W"], weight: Float[np.ndarray, "S W"],
     """Mean and ends of equal tails of weighted draws.
 
     Example:
-        >>> found = interval(np.arange(101.0)[:, None], np.full((101, 1), 1 / 101), 0.9)
+        >>> found = interval(np.arange(101.0)[:, None], np.full((101, 1), 1 / 101), 0.8)
         >>> [float(v[0].round(1)) for v in found]
-        [50.0, 4.5, 95.5]
+        [50.0, 9.6, 90.4]
     """
     order = np.argsort(values, axis=0)
     values, weight = (np.take_along_axis(v, order, 0).astype(float) for v in (values, weight))
