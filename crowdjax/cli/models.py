@@ -105,6 +105,10 @@ def fit(
             help="Classes meet at: able, gap, unweighted, gold or score",
         ),
     ] = None,
+    posterior: Annotated[
+        str | None,
+        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of labelers: axis, laplace or exact"),
+    ] = None,
     report: Report = False,
 ) -> None:
     """Fit a model to LABELS; write the answers, the labelers and the fit to a folder.
@@ -132,11 +136,23 @@ def fit(
         if minibatch is None:
             with progress_bar() as progress:
                 result = api.fit(
-                    labels, model or "auto", **settings, **tables, **reading, boundary=boundary, progress=progress
+                    labels,
+                    model or "auto",
+                    **settings,
+                    **tables,
+                    **reading,
+                    boundary=boundary,
+                    posterior=posterior,
+                    progress=progress,
                 )
             result.save(out, report=report)
         else:
-            no_pieces = {"boundary": boundary, "from": None if form == "long" else form, "report": report or None}
+            no_pieces = {
+                "boundary": boundary,
+                "posterior": posterior,
+                "from": None if form == "long" else form,
+                "report": report or None,
+            }
             no_pieces |= {"missing": missing, "no-header": no_header or None, "score-columns": score_columns}
             settings["columns"] = reading["columns"]
             _refuse_with_minibatch(tables | no_pieces)

@@ -35,6 +35,7 @@ from crowdjax.answers import (
     by_class,
     confusion_table,
     counted,
+    gold_record,
     labeler_table,
     labels_of_labelers,
     support,
@@ -184,7 +185,8 @@ def fit(
     ]
     estimates = parallel.summary(labels, built, found)
     n_labels = estimates.n_labels if labels.weight is not None else np.rint(estimates.n_labels).astype(np.int64)
-    tables = tables_of(index, n_labels, posterior, summary(built, found.weights, estimates, counts.agreement))
+    about_labelers = summary(built, found.weights, estimates, counts.agreement)
+    tables = tables_of(index, n_labels, posterior, about_labelers, gold_record(labels))
     record = record_of(
         name,
         found,
