@@ -51,8 +51,9 @@ def made(name: str, scan: Scan, classes: Kind, settings: dict[str, Any]) -> Obse
     entry = MODELS[name]
     model = entry.make(labels=anyone, classes=classes, features={}, **chosen) if entry.plan is None else None
     if model is None or hasattr(model, "factors"):
-        able = ", ".join(e.name for e in MODELS.values() if e.plan is None and not hasattr(e.model, "factors"))
-        raise InputError(f"model: got {name} with minibatches and these classes; allowed: {able}")
+        able = ", ".join(e.name for e in MODELS.values() if e.plan is None)
+        held = "" if model is None else " and instances at their mode"
+        raise InputError(f"model: got {name}{held} with minibatches and these classes; allowed: {able}")
     return model
 
 

@@ -193,7 +193,7 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
         return -(value + prior), -(gradient + of_prior), None
 
     def loop(carry, k):
-        settings = dict(max_steps=solver.max_steps, rtol=solver.rtol)
+        settings = dict(max_steps=solver.max_steps, rtol=max(solver.rtol, getattr(model, "rtol", 0.0)))
         if by_em and getattr(model, "accelerated", True):
             return optimize.acceleration(em_step, carry[0], **settings)
         if by_em:
