@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from crowdjax import io, memory, optimize, outliers, spread, watch
@@ -39,6 +40,8 @@ from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Observation, Solver, Voted
 from crowdjax.observation.contract import answers, leading, refuse_faulty
 from crowdjax.observation.factor_summary import factor_summary
+from crowdjax.observation.factors import Factor, Glad
+from crowdjax.observation.integrated_factors import IntegratedFactor, IntegratedGlad, falls
 from crowdjax.observation.nominal import Coins
 from crowdjax.observation.summaries import LEVEL, Summary, labeler_summary
 from crowdjax.roles import Opened
@@ -47,7 +50,11 @@ from crowdjax.tables import Kind as TableKind
 from crowdjax.tables import as_arrow
 
 CELL = 64  # bytes that a cell of all confusions takes: in a fit, and in the table of answers
-OF_TWO = {"boundary": "models integrated, auto", "key": "model factor"}  # settings of models of two classes alone
+INFLATED = (
+    "The fit has climbed by raising abilities: averaged over what instances may be, its labelers explain the labels "
+    "worse than at the start. Take instances='integrate'."
+)
+OF_TWO = {"boundary": "models integrated, auto", "key": "model factor, instances 'map'"}  # settings of models of two classes alone
 
 
 def fit(
@@ -107,6 +114,7 @@ def fit(
         *about_labels(labels, triples, repeats),
         *about_end(found),
         *(built.cautions() if hasattr(built, "cautions") else ()),
+        *about_mode(labels, built, found.params),
         *about_answers(told.posterior, labels_of_labelers(labels), index.classes),
         *about_support(told.support, index.classes, about_prior(class_prior_of(built))),
         *about_gold(truth, index.classes),
@@ -292,6 +300,26 @@ def about_end(found) -> list[str]:
     """What to say where a fit did not converge."""
     code = int(found.code)
     return [] if code == optimize.CONVERGED else [f"The fit did not converge: {optimize.MEANING[code]}."]
+
+
+def about_mode(labels: Labels, model: Observation, params) -> list[str]:
+    """What to say of a fit of one factor with instances at their mode: whether it has climbed where it should not."""
+    if not isinstance(model, Factor) or model.n_factors > 1 or model.own_specs() != (None,):
+        return []
+    found = model.factors(params)
+    priors = dict(labeler=model.labeler, instance=model.instance, bias=model.bias)
+    return about_marginal(labels, isinstance(model, Glad), priors, found.alpha, found.gamma)
+
+
+def about_marginal(labels: Labels, glad: bool, priors: Mapping[str, Any], alpha, gamma) -> list[str]:
+    """The sentence where labelers explain the labels worse than at the start, once instances are integrated out.
+
+    Args:
+        priors: of the labelers and instances, those of ``IntegratedFactor``.
+        alpha, gamma: of the labelers, [W, 1] and [W, K].
+    """
+    model = (IntegratedGlad if glad else IntegratedFactor)(**priors)
+    return [INFLATED] if bool(falls(labels, model, jnp.asarray(alpha), gamma)) else []
 
 
 def outcome_of(found) -> dict[str, Any]:

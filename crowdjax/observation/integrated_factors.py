@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, UInt32
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.factors import JITTER
 from crowdjax.observation.nominal import ClassPrior, Design, Gaussian, Nominal
+from crowdjax.observation.table import table_pass, vote_shares
 
 PRECISION = jax.lax.Precision.HIGHEST
 REACH = 3.5  # standard deviations to either side that the points of the first factor cover
@@ -223,3 +224,30 @@ def contrasts(n: int) -> Float[np.ndarray, "n n-1"]:
     """
     rows, k = np.arange(n)[:, None], np.arange(1, n)
     return (np.where(rows == k, k, 0.0) - np.where(rows < k, 1.0, 0.0)) / np.sqrt(k * (k + 1))
+
+
+@eqx.filter_jit
+def falls(labels: Labels, model: IntegratedFactor, alpha: Float[Array, "W D"], gamma: Float[Array, "W K"] | None):
+    """Whether labelers explain the labels worse, instances being integrated out, than after one step from the votes.
+
+    Of a fit with instances at their mode that says whether it has climbed by inflating abilities.
+
+    Args:
+        alpha, gamma: of the labelers of such a fit.
+
+    Example: three labelers who agree on half of the instances are not that able
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, np.repeat(np.arange(4), 3), [1, 1, 1, 0, 0, 1, 0, 0, 0, 1, 0, 1])
+        >>> bool(falls(labels, IntegratedGlad(), jnp.full((3, 1), 9.0), None))
+        True
+    """
+    evidence = lambda params: table_pass(  # noqa: E731
+        labels, model.table(params), model.log_points(params), model.class_of_point(params)
+    )
+    first = model.start(labels, vote_shares(labels))
+    found = evidence(first)
+    first = model.m_step(first, found.counts, found.points)
+    w = alpha
+    if model.bias is not None:
+        own = jnp.matmul(gamma, contrasts(labels.n_classes), precision=PRECISION) * np.sqrt(2) / model.bias
+        w = jnp.concatenate([alpha, own], axis=1)
+    return evidence(first | {"w": w}).value < evidence(first).value
