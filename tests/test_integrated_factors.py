@@ -167,7 +167,7 @@ def test_names_of_classes_change_no_answer(x64, model, prior):
 
 @pytest.mark.parametrize("k", [2, 3])
 def test_gold_clamps_and_counts_for_the_class_prior(k):
-    gold = np.where(np.arange(I) < 50, k - 1, -1)
+    gold = np.where(np.arange(I) < 50, k - 1, np.nan)
     labels, _ = crowd(k, gold=gold)
     found = fit_jit(labels, IntegratedFactor(class_prior="free"))
     np.testing.assert_allclose(found.posterior[:50, k - 1], 1, atol=1e-6)
@@ -243,11 +243,10 @@ def test_parts_on_disk_give_the_fit_of_all_at_once(tmp_path, k):
 
 
 def test_a_fit_at_the_mode_that_inflates_abilities_is_told():
-    given, _ = table()
     labels, _ = crowd(2)
-    sane = fit_jit(labels, IntegratedFactor()).params["w"][:, :1]
-    zero = jnp.zeros((W, 2))
-    assert not falls(labels, IntegratedFactor(), sane, zero) and falls(labels, IntegratedFactor(), 6 * sane, zero)
+    w = fit_jit(labels, IntegratedFactor()).params["w"]
+    alpha, gamma = w[:, :1], w[:, 1:] @ contrasts(2).T / np.sqrt(2)
+    assert not falls(labels, IntegratedFactor(), alpha, gamma) and falls(labels, IntegratedFactor(), 6 * alpha, gamma)
     large = simulate.power_law(0, 20_000)
     chunks = [np.concatenate(part) for part in zip(*large.chunks(), strict=True)]
     given = dict(zip(("worker", "task", "label"), chunks, strict=True))

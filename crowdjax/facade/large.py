@@ -94,7 +94,7 @@ def fit_parts(
         np.array(len(answer.history)), history,
     )  # fmt: skip
     refuse_failed(found)
-    about = summary_of_counts(model, answer.params, answer.counts, np.asarray(posterior.sum(0)), LEVEL)
+    about = summary_of_counts(model, answer.params, answer.counts, answer.points, LEVEL)
     labelers, n_labels = pa.array(parts.labelers), np.rint(answer.counts.sum((1, 2))).astype(np.int64)
     record = {
         "model": name,

@@ -266,6 +266,8 @@ def scale_of(labels: Labels, model: Observation, params: Params) -> Float[Array,
 
     specs = jax.tree.leaves(model.specs(params), is_leaf=lambda spec: spec is None)
     each = [_spread(of[spec], value) for value, spec in zip(jax.tree.leaves(params), specs, strict=True)]
+    if hasattr(model, "rescaled"):
+        each = model.rescaled(params, jax.tree.unflatten(jax.tree.structure(params), each))
     return 1 + CURVATURE * ravel_pytree(each)[0]
 
 

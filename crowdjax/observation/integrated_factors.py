@@ -26,7 +26,7 @@ from jaxtyping import Array, Float, UInt32
 
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.factors import JITTER
-from crowdjax.observation.nominal import ClassPrior, Design, Gaussian, Nominal
+from crowdjax.observation.nominal import ClassPrior, Design, Gaussian, Nominal, log_shares
 from crowdjax.observation.table import table_pass, vote_shares
 
 PRECISION = jax.lax.Precision.HIGHEST
@@ -46,7 +46,9 @@ class IntegratedFactor(eqx.Module):
         labeler, instance: mean and standard deviation of the first factor, of labelers and instances.
         bias: standard deviation of γ_il - γ_ik, whose mean is 0; None: no biases.
         further: standard deviation of factors 2 and 3, whose means are 0.
-        class_prior: ``learn``, ``free``, ``uniform``, or K probabilities, as in ``observation.nominal``.
+        class_prior: ``learn``, ``free``, ``uniform``, or K probabilities, as in ``observation.nominal``; but ``learn``
+            is one number (π_k ∝ (share of votes)^e) with two classes too, since labels hardly tell the share of a class
+            from a bias of all labelers.
         points: how many values of the first factor.
         rtol: gain, in units of 1 + |objective|, below which answers no longer move.
         restarts: starts that ``crowdjax.fit`` takes the best of, from two factors on.
@@ -66,7 +68,7 @@ class IntegratedFactor(eqx.Module):
     further: float = eqx.field(static=True, default=1.0)
     class_prior: ClassPrior = eqx.field(static=True, default="learn")
     points: int = eqx.field(static=True, default=16)
-    rtol: float = eqx.field(static=True, default=1e-5)
+    rtol: float = eqx.field(static=True, default=1e-6)
     restarts: int = eqx.field(static=True, default=1)
     seed: UInt32[Array, ""] = eqx.field(default=0, converter=lambda seed: jnp.asarray(seed, jnp.uint32))
 
@@ -134,7 +136,10 @@ class IntegratedFactor(eqx.Module):
         if self.n_factors > 1:
             noise = jax.random.normal(jax.random.key(self.seed), (n, self.n_factors - 1), w.dtype)
             w = w.at[:, 1 : self.n_factors].add(JITTER * noise)
-        return {"w": w} | self.classes.start_classes(labels, votes)
+        if self.class_prior != "learn":
+            return {"w": w} | self.classes.start_classes(labels, votes)
+        votes = votes if labels.shard is None else votes * labels.shard.real[:, None]
+        return {"w": w} | log_shares(labels.across(votes.sum(0)))
 
     def table(self, params):
         return self.design(self._k(params)).log_p(params["w"])
@@ -156,6 +161,12 @@ class IntegratedFactor(eqx.Module):
 
     def specs(self, params):
         return {name: "labeler" if name == "w" else None for name in params}
+
+    def rescaled(self, params, labels):
+        """How many labels tell each number: of e the fewer the more alike the votes are."""
+        if "exponent" not in params:
+            return labels
+        return labels | {"exponent": labels["exponent"] * params["classes"].var()}
 
     def unseen(self, params):
         """A labeler who has not been met: the means of the prior."""
