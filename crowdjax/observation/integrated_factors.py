@@ -27,13 +27,13 @@ from jaxtyping import Array, Float, UInt32
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.factors import JITTER
 from crowdjax.observation.nominal import ClassPrior, Design, Gaussian, Nominal, log_shares
-from crowdjax.observation.table import table_pass, vote_shares
+from crowdjax.observation.table import evidence, tally, vote_shares
 
 PRECISION = jax.lax.Precision.HIGHEST
 REACH = 3.5  # standard deviations to either side that the points of the first factor cover
 FURTHER = {2: 7, 3: 5}  # points of each further factor, by the number of factors
 MOST_FACTORS = 3
-NEWTON_STEPS = 2  # of an M-step; EM makes many
+FIRST_STEPS, NEWTON_STEPS = 6, 2  # of the M-step at the votes, and of others: EM makes many
 LONGEST = 2.0  # change of a labeler's numbers in one of them
 LENGTHS = (1.0, 0.5, 0.1, 0.0)  # of a step, of which the best is taken
 
@@ -128,18 +128,22 @@ class IntegratedFactor(eqx.Module):
         return np.where(first, self.labeler[0], 0.0), sd
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]):
+        """The maximum of Q where the classes are the shares of votes, and values as before any label."""
         k, n = labels.n_classes, labels.n_labelers
         if labels.n_values != k:
             raise InputError(f"labels: {labels.n_values} values for {k} classes; allowed with factors: as many")
+        real = votes if labels.shard is None else votes * labels.shard.real[:, None]
+        counts, shares = labels.across((tally(labels, votes), real.sum(0)))
         mean, _ = self.prior(k)
-        w = jnp.tile(jnp.asarray(mean, jnp.result_type(float)), (n, 1))
+        params = {"w": jnp.tile(jnp.asarray(mean, votes.dtype), (n, 1))}
+        learned = self.class_prior == "learn"
+        params |= log_shares(shares) if learned else self.classes.start_classes(labels, votes)
+        weight = jnp.asarray(np.exp(self.grid()[1]), votes.dtype)
+        w = self._climb(params, (counts[..., None] * weight).reshape(n, k, -1), FIRST_STEPS)
         if self.n_factors > 1:
             noise = jax.random.normal(jax.random.key(self.seed), (n, self.n_factors - 1), w.dtype)
             w = w.at[:, 1 : self.n_factors].add(JITTER * noise)
-        if self.class_prior != "learn":
-            return {"w": w} | self.classes.start_classes(labels, votes)
-        votes = votes if labels.shard is None else votes * labels.shard.real[:, None]
-        return {"w": w} | log_shares(labels.across(votes.sum(0)))
+        return params | {"w": w}
 
     def table(self, params):
         return self.design(self._k(params)).log_p(params["w"])
@@ -157,7 +161,7 @@ class IntegratedFactor(eqx.Module):
 
     def m_step(self, params, counts, points):
         of_class = points.reshape(self._k(params), -1).sum(1)
-        return params | {"w": self._climb(params, counts)} | self.classes.classes_step(params, of_class)
+        return params | {"w": self._climb(params, counts, NEWTON_STEPS)} | self.classes.classes_step(params, of_class)
 
     def specs(self, params):
         return {name: "labeler" if name == "w" else None for name in params}
@@ -187,7 +191,7 @@ class IntegratedFactor(eqx.Module):
     def _k(self, params) -> int:
         return params["classes"].shape[0]
 
-    def _climb(self, params, counts: Float[Array, "W L G"]) -> Float[Array, "W P"]:
+    def _climb(self, params, counts: Float[Array, "W L G"], n_steps: int) -> Float[Array, "W P"]:
         """Newton's steps in w_i, of which none lowers Q."""
         design, (mean, sd) = self.design(self._k(params)), self.prior(self._k(params))
         x = jnp.asarray(design.x, params["w"].dtype)
@@ -206,7 +210,7 @@ class IntegratedFactor(eqx.Module):
             best = jnp.argmax(jax.lax.map(q, tried), axis=0)
             return jnp.take_along_axis(tried, best[None, :, None], axis=0)[0]
 
-        return jax.lax.fori_loop(0, NEWTON_STEPS, newton, params["w"])
+        return jax.lax.fori_loop(0, n_steps, newton, params["w"])
 
 
 class IntegratedGlad(IntegratedFactor):
@@ -239,7 +243,7 @@ def contrasts(n: int) -> Float[np.ndarray, "n n-1"]:
 
 @eqx.filter_jit
 def falls(labels: Labels, model: IntegratedFactor, alpha: Float[Array, "W D"], gamma: Float[Array, "W K"] | None):
-    """Whether labelers explain the labels worse, instances being integrated out, than after one step from the votes.
+    """Whether labelers explain the labels worse, instances being integrated out, than where a fit starts from.
 
     Of a fit with instances at their mode that says whether it has climbed by inflating abilities.
 
@@ -251,14 +255,10 @@ def falls(labels: Labels, model: IntegratedFactor, alpha: Float[Array, "W D"], g
         >>> bool(falls(labels, IntegratedGlad(), jnp.full((3, 1), 9.0), None))
         True
     """
-    evidence = lambda params: table_pass(  # noqa: E731
-        labels, model.table(params), model.log_points(params), model.class_of_point(params)
-    )
-    first = model.start(labels, vote_shares(labels))
-    found = evidence(first)
-    first = model.m_step(first, found.counts, found.points)
-    w = alpha
+    first, w = model.start(labels, vote_shares(labels)), alpha
     if model.bias is not None:
         own = jnp.matmul(gamma, contrasts(labels.n_classes), precision=PRECISION) * np.sqrt(2) / model.bias
         w = jnp.concatenate([alpha, own], axis=1)
-    return evidence(first | {"w": w}).value < evidence(first).value
+    at = (first | {"w": w}, first)
+    found, start = (evidence(labels, model.table(p), model.log_points(p), model.class_of_point(p)) for p in at)
+    return found < start
