@@ -54,7 +54,10 @@ INFLATED = (
     "The fit has climbed by raising abilities: averaged over what instances may be, its labelers explain the labels "
     "worse than at the start. Take instances='integrate'."
 )
-OF_TWO = {"boundary": "models integrated, auto", "key": "model factor, instances 'map'"}  # settings of models of two classes alone
+OF_TWO = {
+    "boundary": "models integrated, auto",
+    "key": "model factor, instances 'map'",
+}  # settings of models of two classes alone
 
 
 def fit(

@@ -413,7 +413,9 @@ def about_instances(labels: Labels, config: factor.FactorConfig, model: factor.F
     """What to say where every instance has numbers of its own, which are at their mode."""
     if not model.instance.identity or not 0 < config.instance[1] < np.inf:
         return []
-    priors = dict(labeler=config.labeler, instance=config.instance, bias=None if config.bias is None else config.bias[1])
+    priors = dict(
+        labeler=config.labeler, instance=config.instance, bias=None if config.bias is None else config.bias[1]
+    )
     free = 0 < config.labeler[1] < np.inf and (config.bias is None or (config.bias[0] == 0 < config.bias[1] < np.inf))
     if config.n_factors > 1 or model.instance.dense is not None or not free:
         return [AT_MODE]

@@ -27,7 +27,7 @@ from jaxtyping import Array, Float, UInt32
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.factors import JITTER
 from crowdjax.observation.nominal import ClassPrior, Design, Gaussian, Nominal, log_shares
-from crowdjax.observation.table import evidence, tally, vote_shares
+from crowdjax.observation.table import table_pass, tally, vote_shares
 
 PRECISION = jax.lax.Precision.HIGHEST
 REACH = 3.5  # standard deviations to either side that the points of the first factor cover
@@ -243,7 +243,7 @@ def contrasts(n: int) -> Float[np.ndarray, "n n-1"]:
 
 @eqx.filter_jit
 def falls(labels: Labels, model: IntegratedFactor, alpha: Float[Array, "W D"], gamma: Float[Array, "W K"] | None):
-    """Whether labelers explain the labels worse, instances being integrated out, than where a fit starts from.
+    """Whether labelers explain the labels worse, instances being integrated out, than after one step of EM.
 
     Of a fit with instances at their mode that says whether it has climbed by inflating abilities.
 
@@ -255,10 +255,14 @@ def falls(labels: Labels, model: IntegratedFactor, alpha: Float[Array, "W D"], g
         >>> bool(falls(labels, IntegratedGlad(), jnp.full((3, 1), 9.0), None))
         True
     """
-    first, w = model.start(labels, vote_shares(labels)), alpha
+
+    def look(params):
+        return table_pass(labels, model.table(params), model.log_points(params), model.class_of_point(params))
+
+    params = model.start(labels, vote_shares(labels))
+    found, w = look(params), alpha
+    params = model.m_step(params, found.counts, found.points)
     if model.bias is not None:
         own = jnp.matmul(gamma, contrasts(labels.n_classes), precision=PRECISION) * np.sqrt(2) / model.bias
         w = jnp.concatenate([alpha, own], axis=1)
-    at = (first | {"w": w}, first)
-    found, start = (evidence(labels, model.table(p), model.log_points(p), model.class_of_point(p)) for p in at)
-    return found < start
+    return look(params | {"w": w}).value < look(params).value
