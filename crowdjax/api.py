@@ -253,8 +253,9 @@ def _fit_classes(table, tables, triples: io.Triples, model, *, solver, devices, 
     if tables["scores"] is not None:
         raise InputError(f"scores: given with model {name} and these classes; allowed with two classes and models "
                          "integrated, auto")  # fmt: skip
-    if not isinstance(seed, Default):
-        settings["seed"] = seed
+    if settings["key"] is not None or not isinstance(seed, Default):
+        of_seed, _ = randomness(seed, settings["key"])
+        settings |= {} if of_seed is None else {"seed": of_seed}
     if not isinstance(solver, Solver):
         if solver is not None:
             one_of("solver", solver, get_args(Methods))

@@ -44,7 +44,7 @@ def triples(labels: Labels):
 
 
 def dense(labels: Labels, alpha, gamma, log_prior, glad: bool, n: int = 241):
-    """log p(labels, z_j = k) of each instance and class, by the trapezoidal rule over β ~ N(1, 1) or log β ~ N(1, 1)."""
+    """log p(labels, z_j = k) of each instance and class, by the trapezoidal rule; β or log β ~ N(1, 1)."""
     b = jnp.linspace(-7, 9, n)
     weight = -0.5 * (b - 1) ** 2 - 0.5 * jnp.log(2 * jnp.pi) + jnp.log(b[1] - b[0])
     beta, k = jnp.exp(b) if glad else b, labels.n_classes
