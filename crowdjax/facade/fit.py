@@ -105,9 +105,9 @@ def fit(
         refuse_faulty(labels, model)
     built = many.of_many(built, labels)
     refuse_large(labels, built, name)
-    begin = None if start is None else continued(start, name, index, config_of(built))
-    if begin is not None and (settings or {}).keys() & {"restarts", "seed"}:
+    if start is not None and (settings or {}).keys() & {"restarts", "seed"}:
         raise InputError("restarts, seed: given with a start, whose fit draws nothing; leave them out")
+    begin = None if start is None else continued(start, name, index, config_of(built))
     mapping = io.mapping(triples, given)
     found = _best(labels, built, begin, solver, devices=devices, progress=progress)
     refuse_failed(found)
