@@ -224,8 +224,11 @@ def refuse_large(labels: Labels, model: Observation, name: str) -> None:
     cells = labels.n_labelers * labels.n_values * labels.n_classes
     if isinstance(model, Coins) and not hasattr(model, "coin_step"):  # Newton's steps take the cube of the classes
         cells *= max(1, 2 * labels.n_classes // CELL)
+    if isinstance(model, IntegratedFactor):
+        cells *= len(model.grid()[0])
     what = f"{labels.n_labelers:,} labelers' confusions of {labels.n_classes:,} classes by {name} need"
     less = "allowed: fewer classes, rare ones joined; models majority, one-coin need little with any number of classes"
+    less += "; instances='map' needs less" if isinstance(model, IntegratedFactor) else ""
     memory.refuse_host(CELL * cells, what, less)
 
 
