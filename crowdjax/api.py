@@ -111,7 +111,8 @@ def fit(
             places the integrated model's class boundary.
         class_prior: P(truth = 1): a number, ``learn``, or ``logistic`` in the instance features. Of more classes: a
             number for each, ``uniform``, ``learn`` or ``logistic``. The default is the model's: learned in the coins,
-            class-skill and dawid-skene, even in majority, glad and factor; of integrated and auto see ``integrated``.
+            class-skill, dawid-skene, glad and factor, even in majority and where ``instances`` are at their mode; of
+            integrated and auto see ``integrated``.
         repeats: ``count`` repeated judgements of a labeler on an instance, keep the ``first`` or the ``last``, or take
             their ``mean``.
         solver: ``auto`` (the fastest; the default), ``em``, ``lbfgs``, ``em-cg``, ``em-bound``, or settings of one's

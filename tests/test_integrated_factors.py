@@ -125,7 +125,7 @@ def test_a_pass_of_three_classes_is_enumeration(fine):
     prior = np.array([0.2, 0.3, 0.5])
     model = IntegratedFactor(class_prior=tuple(prior.tolist()), **fine)
     w = np.c_[alpha, np.sqrt(2) * gamma @ contrasts(k)]
-    found = predict(labels, model, {"w": jnp.asarray(w), "classes": jnp.log(prior)})
+    found = predict(labels, model, {"w": jnp.asarray(w), "classes": jnp.log(prior), "known": jnp.zeros(k)})
     beta = np.linspace(-6, 8, 57)
     weight = np.exp(-0.5 * (beta - 1) ** 2) * (beta[1] - beta[0]) / np.sqrt(2 * np.pi)
     total, posterior = 0.0, np.zeros((n, k))
@@ -165,14 +165,19 @@ def test_names_of_classes_change_no_answer(x64, model, prior):
     np.testing.assert_allclose(one.posterior, other.posterior[:, names], atol=1e-5)
 
 
+@pytest.mark.parametrize("one", [True, False])
 @pytest.mark.parametrize("k", [2, 3])
-def test_gold_clamps_and_counts_for_the_class_prior(k):
-    gold = np.where(np.arange(I) < 50, k - 1, np.nan)
+def test_gold_clamps_and_counts_for_the_class_prior_but_where_it_is_of_one_class(k, one):
+    first = np.arange(I) < 40
+    gold = np.where(first, k - 1, np.nan)
+    gold[: 0 if one else 5] = 0
     labels, _ = crowd(k, gold=gold)
-    found = fit_jit(labels, IntegratedFactor(class_prior="free"))
-    np.testing.assert_allclose(found.posterior[:50, k - 1], 1, atol=1e-6)
+    found = fit_jit(labels, IntegratedFactor(class_prior="free", rtol=0.0), None, Solver(rtol=1e-9))
+    p = np.asarray(found.posterior, np.float64)
+    np.testing.assert_allclose(p[first, np.nan_to_num(gold[first]).astype(int)], 1, atol=1e-6)
+    counted = p[~first] if one else p
     prior = jax.nn.softmax(found.params["classes"])
-    np.testing.assert_allclose(prior[k - 1], (found.posterior[:, k - 1].sum() + 1) / (I + k), atol=0.01)
+    np.testing.assert_allclose(prior, (counted.sum(0) + 1) / (len(counted) + k), atol=0.005)
 
 
 def test_passes_and_answers_of_large_crowds():

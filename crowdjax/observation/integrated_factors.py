@@ -48,7 +48,7 @@ class IntegratedFactor(eqx.Module):
         further: standard deviation of factors 2 and 3, whose means are 0.
         class_prior: ``learn``, ``free``, ``uniform``, or K probabilities, as in ``observation.nominal``; but ``learn``
             is one number (π_k ∝ (share of votes)^e) with two classes too, since labels hardly tell the share of a class
-            from a bias of all labelers.
+            from a bias of all labelers. Gold of one class, which was chosen by its class, has no part in it.
         points: how many values of the first factor.
         rtol: gain, in units of 1 + |objective|, below which answers no longer move.
         restarts: starts that ``crowdjax.fit`` takes the best of, from two factors on.
@@ -133,9 +133,13 @@ class IntegratedFactor(eqx.Module):
         if labels.n_values != k:
             raise InputError(f"labels: {labels.n_values} values for {k} classes; allowed with factors: as many")
         real = votes if labels.shard is None else votes * labels.shard.real[:, None]
-        counts, shares = labels.across((tally(labels, votes), real.sum(0)))
+        gold = jnp.full(len(votes), -1) if labels.gold is None else jnp.asarray(labels.gold)
+        given = jnp.where(gold[:, None] >= 0, real, 0)
+        counts, known = labels.across((tally(labels, votes), given.sum(0)))
+        known = jnp.where((known > 0).sum() == 1, known, 0)
+        shares = labels.across(jnp.where(known.any(), real - given, real).sum(0))
         mean, _ = self.prior(k)
-        params = {"w": jnp.tile(jnp.asarray(mean, votes.dtype), (n, 1))}
+        params = {"w": jnp.tile(jnp.asarray(mean, votes.dtype), (n, 1)), "known": known}
         learned = self.class_prior == "learn"
         params |= log_shares(shares) if learned else self.classes.start_classes(labels, votes)
         weight = jnp.asarray(np.exp(self.grid()[1]), votes.dtype)
@@ -157,10 +161,11 @@ class IntegratedFactor(eqx.Module):
 
     def log_prior(self, params):
         mean, sd = self.prior(self._k(params))
-        return self.classes.log_prior(params) - 0.5 * (((params["w"] - mean) / sd) ** 2).sum()
+        of_known = jax.lax.stop_gradient(params["known"]) @ self.classes.log_points(params)
+        return self.classes.log_prior(params) - of_known - 0.5 * (((params["w"] - mean) / sd) ** 2).sum()
 
     def m_step(self, params, counts, points):
-        of_class = points.reshape(self._k(params), -1).sum(1)
+        of_class = points.reshape(self._k(params), -1).sum(1) - params["known"]
         return params | {"w": self._climb(params, counts, NEWTON_STEPS)} | self.classes.classes_step(params, of_class)
 
     def specs(self, params):
