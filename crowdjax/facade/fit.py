@@ -283,7 +283,9 @@ def continued(start: Result, name: str, index, config: Mapping[str, Any]) -> Any
         config: of the model that is to be fitted, which is that of the start.
     """
     if not isinstance(start, Result) or start.record["model"] != name:
-        raise InputError(f"start: a fit of another model; allowed: an earlier result of {name}")
+        same = start.record["model"] == name  # of two classes, by the program of those
+        hint = ", or instances='map' where the earlier one has it" if same and name in ("factor", "glad") else ""
+        raise InputError(f"start: a fit of another model; allowed: an earlier result of {name}{hint}")
     if tuple(start.index.classes) != tuple(index.classes):
         raise InputError("start: a fit of other classes; allowed: an earlier result with the same classes")
     without_arrays = lambda of: json.loads(json.dumps(of, default=lambda _: None))  # noqa: E731
