@@ -171,7 +171,7 @@ def fit(
             blind, config, features=features, begin=begin, devices=devices, progress=progress
         )
 
-    if begin is None and model == "auto" and config.spread != 0 and integrated.pays(blind, plan):
+    if begin is None and model == "auto" and config.spread != 0 and integrated.pays(plan):
         begin = integrated.first_at_votes(blind, config, features)  # all fits of an average are one program
     found = fitted(begin)
     refuse_failed(found)

@@ -34,6 +34,7 @@ from experiments.lines import lines
 
 STUDIES = (
     *("specialist", "fig3", "table1", "fig4", "real", "heldout", "leaderboard", "intervals", "look", "classes"),
+    *("stress", "binary"),
     *("theodon_sim", "theodon_public", "rare", "calibration", "sbc"),
     "quickstart",
 )

@@ -55,7 +55,7 @@ from crowdjax.facade.fitted import Fitted, New, read_fit
 from crowdjax.facade.large import Writer, write_parts
 from crowdjax.factor.intervals import labeler_intervals
 from crowdjax.factor.observed import Observed
-from crowdjax.integrated.auto import PENALTY, RARE_VOTES
+from crowdjax.integrated.auto import PENALTY
 from crowdjax.integrated.average import share_of_labels
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Majority
@@ -214,6 +214,9 @@ def fit(
         started=started,
     )
     return Aggregation(tables, record, kind, found, index, scaling, model=built, features=features, tally=counts)
+
+
+RARE_VOTES = 0.3  # share of the labels for the rarer class, below which a fit may take the other class for both
 
 
 def _rare(labels: Labels) -> bool:

@@ -104,7 +104,7 @@ def answer(
     choice, config = choose(labels, plan, boundary, scores), plan.config
     blind = dataclasses.replace(labels, gold=None)
     fit = fit_jit(blind, config, features=features) if fit is None else fit
-    if boundary is not None or scores is not None or not (plan.able is not None and pays(blind, plan)):
+    if boundary is not None or scores is not None or not (plan.able is not None and pays(plan)):
         plan = plan._replace(able=None)
     if plan.able is None:
         informing = labels if both_classes(labels) else blind  # gold of one class pushes the boundary away from it
