@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.timing import Row, on_device, power_law, seconds
-from crowdjax import parallel
+from crowdjax import parallel, simulate, spread
 from crowdjax.factor import PRESETS, Factors, Solver, build, evidence, fit
 from crowdjax.labels import Labels
 from crowdjax.likelihood import discrimination_bias
+from crowdjax.observation.integrated_factors import IntegratedFactor, IntegratedGlad
 
 MODELS = {
     "dawid-skene": ("dawid-skene", 1, Solver()),
@@ -25,6 +26,7 @@ MODELS = {
     "factor D=1": ("factor", 1, Solver()),
     "factor D=3": ("factor", 3, Solver(rtol=1e-5)),  # as docs/performance.md advises
 }
+INTEGRATED = {"factor D=1, integrated": IntegratedFactor(), "glad, integrated": IntegratedGlad()}
 SHARED_FROM = 1_000_000  # labels, to be timed on several devices
 PEERS_UP_TO = {"dawid-skene": 10_000_000, "glad": 100_000}  # labels; beyond, crowd-kit takes many minutes
 
@@ -33,6 +35,7 @@ def run(sizes: list[int]) -> Iterator[Row]:
     for n in sizes:
         host = power_law(n)
         labels = on_device(host)
+        yield from integrated(n, host)
         for name, (preset, d, solver) in MODELS.items():
             model = build(dataclasses.replace(PRESETS[preset], n_factors=d), host)
             key = jax.random.key(0)
@@ -60,6 +63,19 @@ def run(sizes: list[int]) -> Iterator[Row]:
                 yield Row("fits", name, n, peer / min(took, shared or took), "x as fast as crowd-kit")
                 yield Row("fits", f"crowd-kit {name}", n, peer, "s")
                 yield Row("fits", f"crowd-kit {name}", n, score, "log-likelihood")
+
+
+def integrated(n: int, host: Labels) -> Iterator[Row]:
+    """Fits with instances integrated out, on all devices, beside how right and how sure they are."""
+    truth = simulate.power_law(0, n).truth
+    for name, model in INTEGRATED.items():
+        run = partial(spread.fit, host, model, devices=jax.device_count())
+        found = run()
+        p = np.asarray(found.posterior, np.float64)
+        yield Row("fits", name, n, seconds({name: run}, 3 if n <= 1_000_000 else 1)[name], "s")
+        yield Row("fits", name, n, float(found.n_steps), "passes")
+        yield Row("fits", name, n, float((p.argmax(1) == truth).mean()), "accuracy")
+        yield Row("fits", name, n, float(-np.log(np.clip(p[np.arange(len(p)), truth], 1e-7, 1)).mean()), "NLL")
 
 
 def on_all(host: Labels, model, key, solver: Solver, repeats: int) -> float | None:

@@ -31,7 +31,7 @@ from crowdjax.answers import (
 from crowdjax.facade import fit as facade_fit
 from crowdjax.facade import large, presets
 from crowdjax.facade.fitted import refuse_counts
-from crowdjax.facade.models import MODELS, names
+from crowdjax.facade.models import MODELS, integrates, names
 from crowdjax.facade.presets import Aggregation
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
@@ -61,6 +61,7 @@ def fit(
     *,
     classes: Kind = "nominal",
     factors: int | Literal["auto"] | None = None,
+    instances: Literal["integrate", "map"] | None = None,
     labeler_features=None,
     instance_features=None,
     gold=None,
@@ -99,6 +100,10 @@ def fit(
         factors: number of factors, for the models ``factor`` and ``integrated`` (1 or 2); default 1. ``auto``, for
             ``factor``: the one of 0 (Dawid and Skene's model), 1, 2 and 3 that predicts held-out labels best
             (``crowdjax.factor.choose_factors``).
+        instances: of the models ``factor`` and ``glad``, whether what instances have of their own is integrated out
+            (``integrate``) or at its likeliest values (``map``), as in the papers, which makes probabilities too sure.
+            By default ``integrate``, but ``map`` where features, ``class_prior="logistic"``, ``factors="auto"`` or more
+            than three factors need it.
         labeler_features, instance_features: tables with a row for every labeler (instance) of the labels, numeric
             columns; they are standardised here, and constant columns are left out with a warning.
         gold: a table with the known truth of some instances: instance, label. In the integrated model it places the
@@ -107,7 +112,8 @@ def fit(
             places the integrated model's class boundary.
         class_prior: P(truth = 1): a number, ``learn``, or ``logistic`` in the instance features. Of more classes: a
             number for each, ``uniform``, ``learn`` or ``logistic``. The default is the model's: learned in the coins,
-            class-skill and dawid-skene, even in majority, glad and factor; of integrated and auto see ``integrated``.
+            class-skill, dawid-skene, glad and factor, even in majority and where ``instances`` are at their mode; of
+            integrated and auto see ``integrated``.
         repeats: ``count`` repeated judgements of a labeler on an instance, keep the ``first`` or the ``last``, or take
             their ``mean``.
         solver: ``auto`` (the fastest; the default), ``em``, ``lbfgs``, ``em-cg``, ``em-bound``, or settings of one's
@@ -154,14 +160,16 @@ def fit(
     callback(progress)
     given = dict(gold=gold, scores=scores, labeler_features=labeler_features, instance_features=instance_features)
     general = dict(
-        classes=classes, factors=factors, class_prior=class_prior, boundary=boundary, posterior=posterior,
+        classes=classes, factors=factors, instances=instances, class_prior=class_prior, boundary=boundary,
+        posterior=posterior,
         restarts=restarts, seed=seed, key=key, repeats=repeats, solver=solver, start=start, devices=devices,
         progress=progress,
     )  # fmt: skip
     if isinstance(model, str) and model == "contextual":
         raise InputError("model: got 'contextual', which needs a table of scores; call crowdjax.context(table, scores)")
     _refuse_unknown(model)
-    if not _may_be_binary(model, classes, class_prior, truth):
+    integrated = _integrates(model, instances, given, class_prior, factors)
+    if integrated or not _may_be_binary(model, classes, class_prior, truth):
         return _fit_classes(table, *_read(table, columns, reading, given), model, **general)
     name, config = _config(model, factors, class_prior)
     held_out = isinstance(factors, str)  # factors="auto"
@@ -219,6 +227,21 @@ def _refuse_unknown(model) -> None:
         one_of("model", model, names())
 
 
+def _integrates(model, instances, tables, class_prior, factors) -> bool:
+    """Whether this is a model of factors whose instances are integrated out, a model of the registry for any classes.
+
+    Raises:
+        InputError: other models have no use for ``instances``.
+    """
+    if not (isinstance(model, str) and model in ("factor", "glad")):
+        if instances is not None:
+            name = model if isinstance(model, str) else type(model).__name__
+            raise InputError(f"instances: got {brief(instances)} with model {name}; allowed with models factor, glad")
+        return False
+    features = {side: True for side in ("labeler", "instance") if tables.get(f"{side}_features") is not None}
+    return integrates(instances, features, class_prior, factors)
+
+
 def _may_be_binary(model, classes: Kind, class_prior, truth) -> bool:
     """Whether these settings mean the models of two classes, if the labels turn out to have two."""
     known = (*factor.PRESETS, *integrated_api.MODELS)
@@ -240,8 +263,9 @@ def _fit_classes(table, tables, triples: io.Triples, model, *, solver, devices, 
     if tables["scores"] is not None:
         raise InputError(f"scores: given with model {name} and these classes; allowed with two classes and models "
                          "integrated, auto")  # fmt: skip
-    if not isinstance(seed, Default):
-        settings["seed"] = seed
+    if settings["key"] is not None or not isinstance(seed, Default):
+        of_seed, _ = randomness(seed, settings["key"])
+        settings |= {} if of_seed is None else {"seed": of_seed}
     if not isinstance(solver, Solver):
         if solver is not None:
             one_of("solver", solver, get_args(Methods))
@@ -280,6 +304,7 @@ def fit_large(
     *,
     batch: int,
     factors: int | None = None,
+    instances: Literal["integrate", "map"] | None = None,
     class_prior: float | Literal["learn"] | None = None,
     repeats: Repeats = "count",
     solver: Method | factor.Solver | None = None,
@@ -318,8 +343,9 @@ def fit_large(
     one_of("classes", classes, get_args(Kind))
     one_of("repeats", repeats, get_args(Repeats))
     _refuse_unknown(model)
-    if not _may_be_binary(model, classes, class_prior, truth):
-        general = dict(factors=factors, class_prior=class_prior, restarts=restarts)
+    general = dict(factors=factors, instances=instances, class_prior=class_prior, restarts=restarts)
+    integrated = _integrates(model, instances, {}, class_prior, factors)
+    if integrated or not _may_be_binary(model, classes, class_prior, truth):
         scan = pieces.scan(table, columns=columns, positive=positive, order=order, truth=truth, kind=classes)
         return _fit_large_classes(
             scan, out, model, classes, general, solver, devices, seed, batch, repeats, max_rounds, rtol, progress
@@ -338,7 +364,6 @@ def fit_large(
     out = results.check_out(out)
     scan = pieces.scan(table, columns=columns, positive=positive, order=order, truth=truth, kind=classes)
     if len(scan.classes.classes) > 2 or scan.classes.values is not None:
-        general = dict(factors=factors, class_prior=class_prior, restarts=restarts)
         return _fit_large_classes(
             scan, out, model, classes, general, asked, devices, seed, batch, repeats, max_rounds, rtol, progress
         )

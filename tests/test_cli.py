@@ -135,7 +135,7 @@ BAD_INPUT = {
     "auto factors": ({}, "--model glad --factors auto", ["factors: got 'auto' with model glad; allowed: 1, or auto"]),
     "auto of few": ({}, "--model factor --factors auto", ["factors: auto with 3 judgements; allowed: 5 or more"]),
     "auto minibatch": ({}, "--model factor --factors auto --minibatch 9", ["factors: got 'auto' with minibatches"]),
-    "factors of glad": ({}, "--model glad --factors 2", ["factors: got 2 with model glad"]),
+    "factors of glad": ({}, "--model glad --factors 2", ["factors: given with model glad"]),
     "class prior": ({}, "--class-prior 2", ["class_prior: got 2.0"]),
     "class prior word": ({}, "--class-prior flat", ["class_prior: got 'flat'", "learn, logistic"]),
     "logistic": ({}, "--class-prior logistic", ["logistic needs instance features"]),
@@ -152,10 +152,10 @@ BAD_INPUT = {
     "no devices": ({}, "--devices 0", ["--devices"]),
     "minibatch of CSV": ({}, "--minibatch 100", ["no *.parquet there", "a Parquet file or a folder of them"]),
     "minibatch with gold": ({}, "--minibatch 100 --gold gold.csv", ["--gold: got gold.csv with --minibatch"]),
-    "scores of glad": (
+    "scores of one-coin": (
         {"s.csv": "instance,score\nq1,0.1\nq2,0.9\n"},
-        "--model glad --scores s.csv",
-        ["scores: given with model glad; allowed with integrated, auto"],
+        "--model one-coin --scores s.csv",
+        ["scores: given with model one-coin; allowed with integrated, auto"],
     ),
     "no score": (
         {"s.csv": "instance,score\nq1,1\n"},

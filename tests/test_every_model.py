@@ -15,7 +15,7 @@ from crowdjax.labels import InputError
 from crowdjax.observation import Majority, OneCoin
 
 NOMINAL = [name for name, entry in MODELS.items() if "nominal" in entry.kinds]
-ADD_UP = [name for name in NOMINAL if name not in ("glad", "factor", "integrated", "auto")]  # no numbers by instance
+ADD_UP = [name for name in NOMINAL if name not in ("integrated", "auto")]  # no numbers by instance
 WORDS = np.array(["ant", "bee", "cat"])
 TOLERANCE = 2e-3  # of probabilities, where the same maximum is reached in float32 by another way
 

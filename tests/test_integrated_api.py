@@ -143,7 +143,7 @@ def test_a_chain_of_labelers_is_one_crowd():
         ({"boundary": "middle"}, "boundary: got 'middle'; allowed: able, gap, unweighted, gold, score"),
         ({"boundary": "gold"}, "boundary: got 'gold' without gold labels"),
         ({"class_prior": "logistic"}, "class_prior: got 'logistic' with the integrated model"),
-        ({"model": "glad", "boundary": "gap"}, "boundary: got 'gap' with model glad; allowed with integrated, auto"),
+        ({"model": "one-coin", "boundary": "gap"}, "boundary: got 'gap' with model one-coin; allowed with integrated"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):

@@ -143,7 +143,7 @@ TABLE, _, SCORES = biased_crowd(0)
         ),
         ({"scores": SCORES, "boundary": "able"}, "boundary: got 'able' with scores; allowed with scores: score"),
         ({"boundary": "score"}, "boundary: got 'score' without scores"),
-        ({"scores": SCORES, "model": "glad"}, "scores: given with model glad; allowed with integrated, auto"),
+        ({"scores": SCORES, "model": "one-coin"}, "scores: given with model one-coin; allowed with integrated, auto"),
     ],
 )
 def test_wrong_scores_are_refused(settings, message):

@@ -69,11 +69,11 @@ def same_file(a, b, name: str):
 )
 def test_it_ends_where_the_whole_fit_ends(model, prior, folder, tmp_path):
     """The same maximum (to the rounding of float32), the same answers, the same report on labelers."""
+    settings = dict(class_prior=prior, instances="map" if model == "glad" else None)
     written = api.fit_large(
-        folder, tmp_path / "out", model, batch=BATCH, class_prior=prior, max_rounds=40, rtol=1e-7,
-        solver=Solver(rtol=1e-7),
-    )  # fmt: skip
-    whole = api.fit(folder, model, class_prior=prior, solver=Solver(rtol=1e-8))
+        folder, tmp_path / "out", model, batch=BATCH, max_rounds=40, rtol=1e-7, solver=Solver(rtol=1e-7), **settings
+    )
+    whole = api.fit(folder, model, solver=Solver(rtol=1e-8), **settings)
     np.testing.assert_allclose(written.record["objective"], whole.record["objective"], rtol=2e-5)
     np.testing.assert_allclose(written.record["log_likelihood"], whole.record["log_likelihood"], rtol=1e-4)
     loaded = api.load(tmp_path / "out")
@@ -91,7 +91,7 @@ def test_it_ends_where_the_whole_fit_ends(model, prior, folder, tmp_path):
 
 @pytest.mark.slow
 def test_a_written_fit_predicts_new_instances(folder, tmp_path):
-    api.fit_large(folder, tmp_path / "out", "glad", **SHORT)
+    api.fit_large(folder, tmp_path / "out", "glad", instances="map", **SHORT)
     new = {"labeler": ["w0000000", "w0000001"], "instance": ["new", "new"], "label": [1, 1]}
     (p,) = api.load(tmp_path / "out").predict(new).instances["probability"]
     assert 0.6 < p < 1
@@ -101,9 +101,9 @@ def test_a_written_fit_predicts_new_instances(folder, tmp_path):
 def test_one_round_is_within_half_a_percent_of_the_whole_fits_accuracy(folder, tmp_path):
     truth = crowd()[1] > 0
     right = lambda table: np.mean([(p > 0.5) == truth[int(k[1:])] for k, p in by_instance(table).items()])  # noqa: E731
-    for model, factors in (("dawid-skene", 1), ("factor", 2)):
-        api.fit_large(folder, tmp_path / model, model, batch=BATCH, factors=factors, max_rounds=1)
-        whole = api.fit(folder, model, factors=factors)
+    for model, settings in (("dawid-skene", {}), ("factor", {"factors": 2, "instances": "map"})):
+        api.fit_large(folder, tmp_path / model, model, batch=BATCH, max_rounds=1, **settings)
+        whole = api.fit(folder, model, **settings)
         assert right(pq.read_table(tmp_path / model / "instances.parquet")) > right(whole.instances) - 0.005
 
 
@@ -155,11 +155,11 @@ def test_a_fit_that_was_stopped_ends_with_the_same_bits(stage, folder, tmp_path)
         if at == stage and (done >= 2 or done == total):
             raise Stopped
 
-    api.fit_large(folder, tmp_path / "whole", "glad", **SHORT)
+    api.fit_large(folder, tmp_path / "whole", "glad", instances="map", **SHORT)
     with pytest.raises(Stopped):
-        api.fit_large(folder, tmp_path / "out", "glad", **SHORT, progress=stop)
+        api.fit_large(folder, tmp_path / "out", "glad", instances="map", **SHORT, progress=stop)
     assert not (tmp_path / "out").exists() and (tmp_path / "out.state").is_dir()
-    api.fit_large(folder, tmp_path / "out", "glad", **SHORT)
+    api.fit_large(folder, tmp_path / "out", "glad", instances="map", **SHORT)
     for name in ("instances.parquet", "labelers.parquet"):
         same_file(tmp_path / "whole", tmp_path / "out", name)
     with np.load(tmp_path / "whole" / "fit.npz") as a, np.load(tmp_path / "out" / "fit.npz") as b:

@@ -257,7 +257,8 @@ def test_directions_are_those_of_the_dense_product():
 @pytest.mark.slow
 def test_factors_are_drawn_where_there_are_any(page):
     drawn = lambda found: [d.name for d in found.page().drawings() if d.name.startswith("factors")]  # noqa: E731
-    assert drawn(crowdjax.fit(crowd(), "factor", factors=2)) == ["factors_labelers", "factors_instances"]
+    two = crowdjax.fit(crowd(), "factor", factors=2, instances="map")
+    assert drawn(two) == ["factors_labelers", "factors_instances"]
     assert "Factors" not in [page.words(h) for h in page.all("h2")]
 
 

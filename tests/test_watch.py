@@ -87,12 +87,12 @@ SELDOM = [pytest.param(model, marks=pytest.mark.slow) for model in ("factor", "i
 def test_a_stopped_fit_has_answers_and_says_that_it_was_stopped(watched, model):
     labels = CROWD.labels()
     table = {"labeler": labels.labeler, "instance": labels.instance, "label": labels.label > 0}
-    factors = 2 if model == "factor" else 1
+    settings = {} if model == "integrated" else {"factors": 2 if model == "factor" else 1, "instances": "map"}
     looks = Looks(patience=3)
-    result = api.fit(table, model, factors=factors, devices=1, progress=looks)
+    result = api.fit(table, model, **settings, devices=1, progress=looks)
     assert len(looks.told) <= 5 and not result.record["converged"]
     assert any("stopped on request" in sentence for sentence in result.warnings)
-    whole = api.fit(table, model, factors=factors, devices=1)
+    whole = api.fit(table, model, **settings, devices=1)
     assert whole.record["objective"] > result.record["objective"]
     right = np.asarray(result.instances["label"]) == (CROWD.truth > 0)
     assert right.mean() > 0.8

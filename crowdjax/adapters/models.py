@@ -406,7 +406,7 @@ class GLAD(Likelihood):
         return Glad(class_prior=tuple(self._prior(classes).tolist()))
 
     def _settings(self):
-        return _api_settings(self, "glad", 0.5)
+        return _api_settings(self, "glad", 0.5) | {"instances": "map"}
 
     def _given(self, votes, model, params, right):
         k = len(votes.classes)

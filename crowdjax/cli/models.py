@@ -57,6 +57,10 @@ def fit(
         str | None,
         typer.Option(metavar="N", rich_help_panel=MODEL, help="Of factor: any or auto; of integrated: 1 or 2"),
     ] = None,
+    instances: Annotated[
+        str | None,
+        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of factor, glad: integrate, or map as in the papers"),
+    ] = None,
     labeler_features: LabelerFeatures = None,
     instance_features: InstanceFeatures = None,
     gold: Gold = None,
@@ -120,6 +124,7 @@ def fit(
         results.check_out(out)
         settings = dict(
             factors=None if factors is None else _whole(factors),
+            instances=instances,
             class_prior=_prior(class_prior),
             repeats=repeats,
             solver=solver,

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from crowdjax import io, memory, optimize, outliers, spread, watch
@@ -42,6 +43,8 @@ from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Observation, Solver, Voted
 from crowdjax.observation.contract import answers, leading, refuse_faulty
 from crowdjax.observation.factor_summary import factor_summary
+from crowdjax.observation.factors import Factor, Glad
+from crowdjax.observation.integrated_factors import IntegratedFactor, IntegratedGlad, falls
 from crowdjax.observation.nominal import Coins
 from crowdjax.observation.summaries import LEVEL, Summary, labeler_summary
 from crowdjax.roles import Opened
@@ -50,8 +53,15 @@ from crowdjax.tables import Kind as TableKind
 from crowdjax.tables import as_arrow
 
 CELL = 64  # bytes that a cell of all confusions takes: in a fit, and in the table of answers
+INFLATED = (
+    "The fit has climbed by raising abilities: averaged over what instances may be, its labelers explain the labels "
+    "worse than at the start. Take instances='integrate'."
+)
 # Settings of models of two classes alone.
-OF_TWO = {"key": "model factor", **dict.fromkeys(("boundary", "posterior"), "models integrated, auto")}
+OF_TWO = {
+    "key": "model factor, instances 'map'",
+    **dict.fromkeys(("boundary", "posterior"), "models integrated, auto"),
+}
 
 
 def fit(
@@ -99,9 +109,9 @@ def fit(
         refuse_faulty(labels, model)
     built = many.of_many(built, labels)
     refuse_large(labels, built, name)
-    begin = None if start is None else continued(start, name, index, config_of(built))
-    if begin is not None and (settings or {}).keys() & {"restarts", "seed"}:
+    if start is not None and (settings or {}).keys() & {"restarts", "seed"}:
         raise InputError("restarts, seed: given with a start, whose fit draws nothing; leave them out")
+    begin = None if start is None else continued(start, name, index, config_of(built))
     mapping = io.mapping(triples, given)
     found = _best(labels, built, begin, solver, devices=devices, progress=progress)
     refuse_failed(found)
@@ -111,6 +121,7 @@ def fit(
         *about_labels(labels, triples, repeats),
         *about_end(found),
         *(built.cautions() if hasattr(built, "cautions") else ()),
+        *about_mode(labels, built, found.params),
         *about_answers(told.posterior, labels_of_labelers(labels), index.classes),
         *about_support(told.support, index.classes, about_prior(class_prior_of(built))),
         *about_gold(truth, index.classes),
@@ -218,8 +229,11 @@ def refuse_large(labels: Labels, model: Observation, name: str) -> None:
     cells = labels.n_labelers * labels.n_values * labels.n_classes
     if isinstance(model, Coins) and not hasattr(model, "coin_step"):  # Newton's steps take the cube of the classes
         cells *= max(1, 2 * labels.n_classes // CELL)
+    if isinstance(model, IntegratedFactor):
+        cells *= len(model.grid()[0])
     what = f"{labels.n_labelers:,} labelers' confusions of {labels.n_classes:,} classes by {name} need"
     less = "allowed: fewer classes, rare ones joined; models majority, one-coin need little with any number of classes"
+    less += "; instances='map' needs less" if isinstance(model, IntegratedFactor) else ""
     memory.refuse_host(CELL * cells, what, less)
 
 
@@ -272,7 +286,9 @@ def continued(start: Result, name: str, index, config: Mapping[str, Any]) -> Any
         config: of the model that is to be fitted, which is that of the start.
     """
     if not isinstance(start, Result) or start.record["model"] != name:
-        raise InputError(f"start: a fit of another model; allowed: an earlier result of {name}")
+        same = start.record["model"] == name  # of two classes, by the program of those
+        hint = ", or instances='map' where the earlier one has it" if same and name in ("factor", "glad") else ""
+        raise InputError(f"start: a fit of another model; allowed: an earlier result of {name}{hint}")
     if tuple(start.index.classes) != tuple(index.classes):
         raise InputError("start: a fit of other classes; allowed: an earlier result with the same classes")
     without_arrays = lambda of: json.loads(json.dumps(of, default=lambda _: None))  # noqa: E731
@@ -297,6 +313,26 @@ def about_end(found) -> list[str]:
     """What to say where a fit did not converge."""
     code = int(found.code)
     return [] if code == optimize.CONVERGED else [f"The fit did not converge: {optimize.MEANING[code]}."]
+
+
+def about_mode(labels: Labels, model: Observation, params) -> list[str]:
+    """What to say of a fit of one factor with instances at their mode: whether it has climbed where it should not."""
+    if not isinstance(model, Factor) or model.n_factors > 1 or model.own_specs() != (None,):
+        return []
+    found = model.factors(params)
+    priors = dict(labeler=model.labeler, instance=model.instance, bias=model.bias)
+    return about_marginal(labels, isinstance(model, Glad), priors, found.alpha, found.gamma)
+
+
+def about_marginal(labels: Labels, glad: bool, priors: Mapping[str, Any], alpha, gamma) -> list[str]:
+    """The sentence where labelers explain the labels worse than at the start, once instances are integrated out.
+
+    Args:
+        priors: of the labelers and instances, those of ``IntegratedFactor``.
+        alpha, gamma: of the labelers, [W, 1] and [W, K].
+    """
+    model = (IntegratedGlad if glad else IntegratedFactor)(**priors)
+    return [INFLATED] if bool(falls(labels, model, jnp.asarray(alpha), gamma)) else []
 
 
 def outcome_of(found) -> dict[str, Any]:

@@ -51,8 +51,9 @@ def made(name: str, scan: Scan, classes: Kind, settings: dict[str, Any]) -> Obse
     entry = MODELS[name]
     model = entry.make(labels=anyone, classes=classes, features={}, **chosen) if entry.plan is None else None
     if model is None or hasattr(model, "factors"):
-        able = ", ".join(e.name for e in MODELS.values() if e.plan is None and not hasattr(e.model, "factors"))
-        raise InputError(f"model: got {name} with minibatches and these classes; allowed: {able}")
+        able = ", ".join(e.name for e in MODELS.values() if e.plan is None)
+        held = "" if model is None else " and instances at their mode"
+        raise InputError(f"model: got {name}{held} with minibatches and these classes; allowed: {able}")
     return model
 
 
@@ -93,7 +94,7 @@ def fit_parts(
         np.array(len(answer.history)), history,
     )  # fmt: skip
     refuse_failed(found)
-    about = summary_of_counts(model, answer.params, answer.counts, np.asarray(posterior.sum(0)), LEVEL)
+    about = summary_of_counts(model, answer.params, answer.counts, answer.points, LEVEL)
     labelers, n_labels = pa.array(parts.labelers), np.rint(answer.counts.sum((1, 2))).astype(np.int64)
     record = {
         "model": name,

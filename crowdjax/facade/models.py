@@ -25,7 +25,8 @@ from crowdjax.observation import (
     OneCoin,
 )
 from crowdjax.observation.factors import Factor, Glad
-from crowdjax.settings import brief, seed_of, whole
+from crowdjax.observation.integrated_factors import MOST_FACTORS, IntegratedFactor, IntegratedGlad
+from crowdjax.settings import brief, one_of, seed_of, whole
 
 MODELS = Registry()
 POINTS, POINTS_OF_MANY = 64, 32  # of the integrated model around each class, up to five classes and above
@@ -87,15 +88,35 @@ def add(name: str, model: type, *, kinds=("nominal",), rectangular=False) -> Non
     MODELS.add(name, make, kinds=kinds, rectangular=rectangular, settings={"class_prior"}, model=model)
 
 
-def add_factors(name: str, model: type, *, settings=()) -> None:
-    """Adds a model of factors, which features of labelers and instances explain."""
+def add_factors(name: str, at_mode: type, integrated: type, *, settings=()) -> None:
+    """Adds a model of factors, whose instances are integrated out, or at their mode, which features may explain."""
 
-    def make(*, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], class_prior=None, **drawn):
-        more = _drawn(**drawn)
-        rows = {f"{side}_features": values for side, values in features.items()}
-        return model(**prior_of(class_prior, labels.n_classes), **more, **rows)
+    def make(*, labels, classes: Kind, features: Mapping[str, np.ndarray], class_prior=None, instances=None, **drawn):
+        more = prior_of(class_prior, labels.n_classes) | _drawn(**drawn)
+        if integrates(instances, features, class_prior, more.get("n_factors")):
+            return integrated(**more)
+        return at_mode(**more, **{f"{side}_features": values for side, values in features.items()})
 
-    MODELS.add(name, make, settings={"class_prior", *settings}, model=model)
+    MODELS.add(name, make, settings={"class_prior", "instances", *settings}, model=at_mode)
+
+
+def integrates(instances: str | None, features: Mapping[str, Any], class_prior, factors) -> bool:
+    """Whether a model of factors integrates its instances out, which it does unless another setting needs their mode.
+
+    Example:
+        >>> integrates(None, {}, None, 2), integrates("map", {}, None, None), integrates(None, {}, "logistic", None)
+        (True, False, False)
+    """
+    if instances is not None:
+        one_of("instances", instances, ("integrate", "map"))
+    logistic = isinstance(class_prior, str) and class_prior == "logistic"
+    many = factors == "auto" or (isinstance(factors, int) and factors > MOST_FACTORS)
+    needs = {f"{side} features": True for side in features} | {"class_prior logistic": logistic}
+    needs = [need for need, there in (needs | {f"factors {factors}": many}).items() if there]
+    if instances == "integrate" and needs:
+        raise InputError(f"instances: got 'integrate' with {needs[0]}; allowed: map; without features, class_prior "
+                         f"logistic and more than {MOST_FACTORS} factors integrate")  # fmt: skip
+    return instances != "map" and not needs
 
 
 def _drawn(factors=None, restarts=None, seed=None) -> dict[str, int]:
@@ -243,5 +264,5 @@ MODELS.add(
     rectangular=True,
     plan=plan_auto,
 )
-add_factors("glad", Glad)
-add_factors("factor", Factor, settings={"factors", "restarts", "seed"})
+add_factors("glad", Glad, IntegratedGlad)
+add_factors("factor", Factor, IntegratedFactor, settings={"factors", "restarts", "seed"})

@@ -42,7 +42,16 @@ from crowdjax.answers import (
     tally,
     votes_of,
 )
-from crowdjax.facade.fit import about_end, outcome_of, read_features, record_of, refuse_failed, tables_of, taken
+from crowdjax.facade.fit import (
+    about_end,
+    about_marginal,
+    outcome_of,
+    read_features,
+    record_of,
+    refuse_failed,
+    tables_of,
+    taken,
+)
 from crowdjax.facade.fitted import Fitted, New, read_fit
 from crowdjax.facade.large import Writer, write_parts
 from crowdjax.factor.intervals import labeler_intervals
@@ -51,6 +60,7 @@ from crowdjax.integrated.auto import PENALTY
 from crowdjax.integrated.average import share_of_labels
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Majority
+from crowdjax.observation.factors import AT_MODE
 from crowdjax.observation.summaries import LEVEL, Summary, summary_of_counts
 from crowdjax.roles import Opened, as_record
 from crowdjax.tables import Kind, as_arrow
@@ -177,6 +187,7 @@ def fit(
     warnings = [
         *about_labels(labels, triples, repeats),
         *about(found),
+        *about_instances(labels, config, built, found),
         *about_answers(posterior, labels_of_labelers(labels), index.classes),
         *about_support(support(counts.votes, posterior, truth), index.classes, about_prior(config.class_prior)),
         *about_gold(truth, index.classes),
@@ -429,3 +440,18 @@ def about(found: factor.Fit) -> list[str]:
     if bool(found.switched):
         out.append("The first solution had classes switched; the corrected one explains the labels better and is kept.")
     return out
+
+
+def about_instances(labels: Labels, config: factor.FactorConfig, model: factor.FactorModel, found) -> list[str]:
+    """What to say where every instance has numbers of its own, which are at their mode."""
+    if not model.instance.identity or not 0 < config.instance[1] < np.inf:
+        return []
+    priors = dict(
+        labeler=config.labeler, instance=config.instance, bias=None if config.bias is None else config.bias[1]
+    )
+    free = 0 < config.labeler[1] < np.inf and (config.bias is None or (config.bias[0] == 0 < config.bias[1] < np.inf))
+    if config.n_factors > 1 or model.instance.dense is not None or not free:
+        return [AT_MODE]
+    alpha, gamma = (model.factors(found.weights)._asdict()[name] for name in ("alpha", "gamma"))
+    gamma = None if gamma is None else jnp.reshape(gamma, (-1, 1)) * jnp.array([-0.5, 0.5])
+    return [AT_MODE, *about_marginal(labels, config.link == "exp", priors, alpha, gamma)]

@@ -31,7 +31,9 @@ class Observation(Protocol):
         Q(params) = Σ counts · table + Σ points · log_points + log_prior
 
     in closed form or by Newton steps; a fit is then EM, accelerated. Without it a fit follows the gradient. It may also
-    add ``answer(labels, posterior) -> posterior``: what it says of instances, where that is another thing.
+    add ``answer(labels, posterior) -> posterior``: what it says of instances, where that is another thing; ``rtol``,
+    below which a gain changes no answer; and ``rescaled(params, labels) -> labels``: how many labels tell each number,
+    where these are not all that it has a say in.
 
     In place of a table a model may have ``factors(params)`` (``bilinear.Factors``) or, where labels depend on more than
     the labeler and the point, ``rows(params, labels)``, [N, L, G]: log p(label l | triple n, point g). Such a model has

@@ -12,7 +12,8 @@ so that without biases a label is right with the chance σ(α_i·β_j), and erro
 Features x of labelers or instances are linear: α_i = w·(1, x_i) + own_i, with Gaussian weights and deviations.
 
 A fit is where the density of all parameters is highest. Few labels do not tell an instance's β_j, so the more the fit
-climbs the surer it is of its answers, and the less it should be (docs/models.md, section 3). Source: Whitehill et al.
+climbs the surer it is of its answers, and the less it should be (docs/models.md, section 3): where β_j has no features
+it is integrated out by default (``observation.integrated_factors``). Source: Whitehill et al.
 2009 (GLAD); Ruvolo, Whitehill and Movellan (factors).
 """
 
@@ -46,6 +47,10 @@ PRECISION = jax.lax.Precision.HIGHEST
 JITTER = 0.5  # standard deviation of the random start of factors 2 to D; at 0 they are on a saddle
 START_STEPS = 20  # most passes of the M-step at the votes
 MISPLACED = 0.05  # share of instances that another naming of the classes brings to the votes, for that to be tried
+AT_MODE = (
+    "Every instance has numbers of its own, which few labels hardly tell; they are taken at their likeliest values, so "
+    "confidences are too high. With instances='integrate' they are averaged over."
+)
 SIDES = {"alpha": "labeler", "beta": "instance", "gamma": "labeler"}
 
 
@@ -250,10 +255,7 @@ class Factor(eqx.Module):
         """What to say of a fit."""
         if self.instance_features is not None and not self.deviation:
             return []
-        return [
-            "Every instance has numbers of its own, which few labels hardly tell; they are taken at their likeliest "
-            "values, so confidences are too high. The coins and dawid-skene have no such numbers."
-        ]
+        return [AT_MODE]
 
     def stages(self, labels: Labels, start: Params | None, solver: Solver, key: PRNGKeyArray | None = None):
         """A fit as its stages (``crowdjax.observation.fit.stages`` calls it)."""

@@ -193,7 +193,7 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
         return -(value + prior), -(gradient + of_prior), None
 
     def loop(carry, k):
-        settings = dict(max_steps=solver.max_steps, rtol=solver.rtol)
+        settings = dict(max_steps=solver.max_steps, rtol=max(solver.rtol, getattr(model, "rtol", 0.0)))
         if by_em and getattr(model, "accelerated", True):
             return optimize.acceleration(em_step, carry[0], **settings)
         if by_em:
@@ -266,6 +266,8 @@ def scale_of(labels: Labels, model: Observation, params: Params) -> Float[Array,
 
     specs = jax.tree.leaves(model.specs(params), is_leaf=lambda spec: spec is None)
     each = [_spread(of[spec], value) for value, spec in zip(jax.tree.leaves(params), specs, strict=True)]
+    if hasattr(model, "rescaled"):
+        each = model.rescaled(params, jax.tree.unflatten(jax.tree.structure(params), each))
     return 1 + CURVATURE * ravel_pytree(each)[0]
 
 

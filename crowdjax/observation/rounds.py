@@ -43,6 +43,7 @@ class Answer(NamedTuple):
     code: int
     history: Float[np.ndarray, " T"]
     counts: Float[np.ndarray, "W L G"]
+    points: Float[np.ndarray, " G"]
 
 
 @partial(jax.jit, static_argnums=0)
@@ -117,7 +118,8 @@ def run(
         _, counts, points = sums[0]
         value = float(sums[0][0] + model.log_prior(params))
         if not np.isfinite(value):
-            return Answer(params, value, value, optimize.NONFINITE, np.array(history), np.asarray(counts))
+            of_labelers = np.asarray(counts), np.asarray(points)
+            return Answer(params, value, value, optimize.NONFINITE, np.array(history), *of_labelers)
         gained = value - history[-1] if history else np.inf
         small = small + 1 if gained <= rtol * (1 + abs(value)) else 0
         history.append(value)
@@ -126,14 +128,14 @@ def run(
     total = None
     for k in range(n_parts):
         found = _pass(static, part(k), arrays, params)
-        mine = (found.value, found.counts)
+        mine = (found.value, found.counts, found.points)
         total = mine if total is None else _total([total, mine])
         hand_out(k, found.posterior)
         progress("answers", k + 1, n_parts)
-    log_likelihood, counts = float(total[0]), np.asarray(total[1])
+    log_likelihood, counts, points = float(total[0]), np.asarray(total[1]), np.asarray(total[2])
     objective = log_likelihood + float(model.log_prior(params))
     code = optimize.CONVERGED if small >= 2 else optimize.MAX_STEPS
-    return Answer(params, objective, log_likelihood, code, np.array(history), counts)
+    return Answer(params, objective, log_likelihood, code, np.array(history), counts, points)
 
 
 def _total(parts):
