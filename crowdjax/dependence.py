@@ -2,21 +2,22 @@
 
     labels ─pairs─▶ closeness of pairs ─grow─▶ groups to look at ─judge─▶ Groups ─once─▶ weights
 
-That two labelers agree says little: able ones do. Copying shows in errors that are shared. So the crowd is fitted without
-the group, and two models of the group's labels are compared, given what the others say of each instance (p_jk):
+That two labelers agree says little: able ones do. Copying shows in errors that are shared. So the crowd is fitted
+without the group, and two models of the group's labels are compared, given what the others say of each instance:
 
-    by himself   P(labels of the group | j) = Σ_k p_jk Π_i V_i[k, l_ij]
-    copied       P(labels of the group | j) = Σ_k p_jk Σ_s C[k, s] Π_i V_i[s, l_ij]
+    alone    P(labels of the group | j) = Σ_k p_jk Π_i V_i[k, l_ij]
+    copied   P(labels of the group | j) = Σ_k p_jk Σ_s C[k, s] Π_i V_i[s, l_ij]
 
 Each has its parameters at their maximum; the second has one answer s that all repeat, right or wrong. Where the others
-know nothing (p_jk flat) the two are alike, and experts among spammers raise no alarm.
+know nothing (p_jk the same for all k) the two are alike, and experts among spammers raise no alarm. Labels of more values
+than classes are taken to be of so many classes.
 
 Everything here runs on the host (NumPy, SciPy) and draws nothing.
 """
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,12 +29,21 @@ from crowdjax.labels import Labels
 
 LEVEL = 0.01  # chance of a false alarm in an honest crowd, shared out over all groups that there could be
 LEAST = 20  # labels of a labeler, and pairs of labels in a group, from which it is looked at
-CLOSE = 0.25  # a pair is close where it disagrees this much as often as its labelers do with others
-FEWER, MEMBER = 0.22, 0.35  # disagreements over those expected, at most: of a group, of each of its members
 RATE = 0.16  # disagreements over pairs of labels, at most
 MOST_LABELERS, MOST_VALUES, MOST_GROUPS = 2000, 50, 12
 WORK = 1e9  # pairs of labels to count, about
 ROUNDS, FLOOR = 20, 0.1  # of EM; labels added to each cell of a confusion
+
+
+class Bounds(NamedTuple):
+    """What is near: disagreements over those expected, at most."""
+
+    close: float  # of a pair that is worth a look
+    group: float
+    member: float
+
+
+NEAR = (Bounds(0.02, 0.1, 0.15), Bounds(0.25, 0.2, 0.35))  # identical but for slips; and copied nine times out of ten
 
 
 class Group(NamedTuple):
@@ -101,32 +111,52 @@ def groups(labels: Labels) -> tuple[Group, ...]:
     who, table = table_of(labels)
     if len(who) < 3:
         return ()
-    close = closeness(*pairs(table), table.shares())
+    counted, shares = pairs(table), table.shares()
     gold = None if labels.gold is None or labels.n_values != labels.n_classes else np.asarray(labels.gold)
     found = []
-    for members in grow(close):
-        group = judge(table, members, gold)
-        if group:
-            found.append(group._replace(labelers=tuple(who[list(group.labelers)].tolist())))
-            table = table.once(group.labelers)
-    return tuple(found)
+    for bounds in NEAR:
+        for members in grow(closeness(*counted, shares, bounds.close)):
+            group = judge(table, members, bounds, gold)
+            if group and not {i for other in found for i in other.labelers} & {*group.labelers}:
+                found.append(group)
+                table = table.once(group.labelers)
+    return tuple(group._replace(labelers=tuple(who[list(group.labelers)].tolist())) for group in found)
+
+
+def once(labels: Labels, groups: Iterable[Sequence[int]]) -> Labels:
+    """Give each group one voice: a label weighs 1 / (how many of its labeler's group judged the instance).
+
+    Example:
+        >>> labels = Labels.from_arrays([0, 1, 2, 0], [0, 0, 0, 1], [1, 1, 0, 1])
+        >>> once(labels, [(0, 1)]).weight.tolist()
+        [0.5, 0.5, 1.0, 1.0]
+    """
+    labeler, instance = np.asarray(labels.labeler), np.asarray(labels.instance, np.int64)
+    weight = np.array(labels.counts, np.float64)
+    for members in groups:
+        own = np.flatnonzero(np.isin(labeler, members) & (weight > 0))
+        judged = np.unique(instance[own] * labels.n_labelers + labeler[own]) // labels.n_labelers
+        weight[own] /= np.bincount(judged)[instance[own]]
+    return labels.with_weight(weight)
 
 
 def table_of(labels: Labels) -> tuple[Int[np.ndarray, " w"], Table]:
-    """(labelers with enough labels to look at, their labels); of repeated labels the first counts."""
+    """(labelers with enough labels to look at, their labels); repeated labels share the weight of one."""
     real = np.asarray(labels.counts) > 0
     labeler, instance, label = (np.asarray(v)[real] for v in (labels.labeler, labels.instance, labels.label))
-    first = np.unique(instance.astype(np.int64) * labels.n_labelers + labeler, return_index=True)[1]
-    labeler, instance, label = labeler[first], instance[first], label[first].astype(np.int64)
-    n = np.bincount(labeler, minlength=labels.n_labelers)
+    _, which, times = np.unique(
+        instance.astype(np.int64) * labels.n_labelers + labeler, return_inverse=True, return_counts=True
+    )
+    share = 1 / times[which]
+    n = np.round(np.bincount(labeler, share, minlength=labels.n_labelers))
     who = np.sort(np.argsort(-n, kind="stable")[:MOST_LABELERS])
     who = who[n[who] >= LEAST] if labels.n_values <= MOST_VALUES else who[:0]
     row = np.full(labels.n_labelers, -1)
     row[who] = np.arange(len(who))
     kept = row[labeler] >= 0
     shape = (labels.n_instances, len(who) * labels.n_values)
-    column = row[labeler[kept]] * labels.n_values + label[kept]
-    ones = csr_array((np.ones(len(column), np.float32), (instance[kept], column)), shape)
+    column = row[labeler[kept]] * labels.n_values + label[kept].astype(np.int64)
+    ones = csr_array((share[kept].astype(np.float32), (instance[kept], column)), shape)
     return who, Table(ones, len(who), labels.n_values)
 
 
@@ -152,12 +182,12 @@ def pairs(table: Table) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarray, "W 
         common = (judged.T @ judged).toarray()
         agreed = sum((ones[:, v::n_values].T @ ones[:, v::n_values]).toarray() for v in range(n_values))
     differ = common - agreed
-    np.fill_diagonal(common, 0), np.fill_diagonal(differ, 0)
-    return common.astype(float), differ.astype(float)
+    own = 1.0 - np.eye(w)
+    return common * own, differ * own
 
 
-def closeness(common, differ, shares: Float[np.ndarray, "W L"]) -> Float[np.ndarray, "W W"]:
-    """How much likelier the disagreements of a pair are if they are few: log Bin(d | n, q CLOSE) - log Bin(d | n, q).
+def closeness(common, differ, shares: Float[np.ndarray, "W L"], fewer: float) -> Float[np.ndarray, "W W"]:
+    """How much likelier the disagreements of a pair are if they are few: log Bin(d | n, q fewer) - log Bin(d | n, q).
 
     q is how often its labelers disagree with anybody, of the two the one who does less; and not more than their shares
     of labels allow, by which those who always say the same are not close.
@@ -165,7 +195,7 @@ def closeness(common, differ, shares: Float[np.ndarray, "W L"]) -> Float[np.ndar
     rate = differ.sum(1) / np.maximum(common.sum(1), 1)
     q = np.minimum(np.minimum(rate[:, None], rate), 1 - shares @ shares.T)
     q = np.clip(q, 1e-3, 1 - 1e-3)
-    out = differ * np.log(CLOSE) + (common - differ) * np.log((1 - CLOSE * q) / (1 - q))
+    out = differ * np.log(fewer) + (common - differ) * np.log((1 - fewer * q) / (1 - q))
     np.fill_diagonal(out, 0)
     return out
 
@@ -204,7 +234,7 @@ def penalty(n_labelers: int, size: int) -> float:
     return float(gammaln(n + 1) - gammaln(g + 1) - gammaln(n - g + 1) - np.log(LEVEL))
 
 
-def judge(table: Table, members: list[int], gold=None) -> Group | None:
+def judge(table: Table, members: list[int], bounds: Bounds, gold=None) -> Group | None:
     """The group, if its labels are explained by one answer that all repeat and not by the truth.
 
     Both models explain the labels of the others as well. That of a crowd in which everybody answers by himself may take
@@ -220,30 +250,29 @@ def judge(table: Table, members: list[int], gold=None) -> Group | None:
     while len(members) > 1:  # whoever disagrees with the group as often as he would by himself is none of it
         ratio = differ.sum(1) / np.maximum(expected.sum(1), 1e-9)
         worst = int(ratio.argmax())
-        if ratio[worst] <= MEMBER:
+        if ratio[worst] <= bounds.member:
             break
         members = members[:worst] + members[worst + 1 :]
         common, differ, expected = (np.delete(np.delete(m, worst, 0), worst, 1) for m in (common, differ, expected))
     n, d = common.sum() / 2, differ.sum() / 2
-    if len(members) < 2 or n < LEAST or d > FEWER * expected.sum() / 2:
+    if len(members) < 2 or n < LEAST or d > bounds.group * expected.sum() / 2:
         return None
     if len(members) < own.n_labelers:
-        return judge(table, members, gold)
+        return judge(table, members, bounds, gold)
     votes = _votes(own)
     copied = rest + max(latent(own, p, start, True) for start in (p, votes))
     alone = rest + max(latent(own, p, start, False) for start in (p, votes))
-    led = consensus(table, gold, votes)[0] + slack(others)
-    if DEBUG: print(members, n, d, expected.sum()/2, 'pen', penalty(table.n_labelers, len(members)), 'vs alone', copied-alone, 'vs led', copied-led, 'slack', slack(others))
+    asked = np.diff(own.ones.indptr) > 1
+    free = slack(others, asked)
+    led = consensus(table, gold, np.where(asked[:, None], votes, p))[0] + free
     if copied - alone <= penalty(table.n_labelers, len(members)) or copied - led <= penalty(table.n_labelers, 1):
         return None
-    return Group(tuple(members), int(round(n)), int(round(d)), float(expected.sum() / 2))
+    return Group(tuple(members), round(n), round(d), float(expected.sum() / 2))
 
 
-DEBUG = False
-
-def slack(table: Table) -> float:
+def slack(table: Table, asked) -> float:
     """How much a crowd gains by chance from a truth of its own: half of a nat for each number of its confusions."""
-    n = np.diff(table.ones.tocsc().indptr).reshape(-1, table.n_values).sum(1)
+    n = table.ones[asked].sum(0).reshape(table.n_labelers, -1).sum(1)
     return float(np.minimum((table.n_values - 1) ** 2, n / 2).sum() / 2)
 
 

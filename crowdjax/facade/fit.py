@@ -32,6 +32,7 @@ from crowdjax.answers import (
 )
 from crowdjax.columns import listed
 from crowdjax.facade import many
+from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.models import MODELS
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
@@ -58,6 +59,7 @@ def fit(
     classes: Kind = "nominal",
     settings: Mapping[str, Any],
     repeats: Repeats = "count",
+    copies: Copies = "warn",
     solver: Solver,
     start: Result | None = None,
     devices: int | None = None,
@@ -75,7 +77,7 @@ def fit(
     started = time.perf_counter()
     index = triples.index
     truth = io.truth_of(triples, given.get("gold"))
-    labels = triples.labels(repeats=repeats, gold=truth)
+    labels, record_of_copies, of_copies = heard(triples.labels(repeats=repeats, gold=truth), triples, copies)
     name = model if isinstance(model, str) else MODELS.name_of(model)
     if isinstance(model, str):
         refuse(name, labels, classes, settings)
@@ -105,6 +107,7 @@ def fit(
     told = _told(labels, built, found, index, truth)
     warnings = [
         *about_labels(labels, triples, repeats),
+        *of_copies,
         *about_end(found),
         *(built.cautions() if hasattr(built, "cautions") else ()),
         *about_answers(told.posterior, labels_of_labelers(labels), index.classes),
@@ -122,6 +125,7 @@ def fit(
         class_shares=told.shares.tolist(),
         settings=settings,
         repeats=repeats,
+        copies=record_of_copies,
         columns=mapping,
         solver=dataclasses.asdict(solver),
         config=config_of(built),

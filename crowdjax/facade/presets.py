@@ -40,6 +40,7 @@ from crowdjax.answers import (
     tally,
     votes_of,
 )
+from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.fit import about_end, outcome_of, read_features, record_of, refuse_failed, tables_of, taken
 from crowdjax.facade.fitted import Fitted, New, read_fit
 from crowdjax.facade.large import Writer, write_parts
@@ -129,6 +130,7 @@ def fit(
     key: PRNGKeyArray,
     seed: int | None,
     repeats: Repeats = "count",
+    copies: Copies = "warn",
     start: Aggregation | None = None,
     devices: int | None = None,
     progress: watch.Progress | None = None,
@@ -143,7 +145,7 @@ def fit(
     started = time.perf_counter()
     index = triples.index
     truth = io.truth_of(triples, given["gold"])
-    labels = triples.labels(repeats=repeats, gold=truth)
+    labels, record_of_copies, of_copies = heard(triples.labels(repeats=repeats, gold=truth), triples, copies)
     read = read_features(index, given)
     chosen, about_choice = config.n_factors, {}
     if held_out:
@@ -170,6 +172,7 @@ def fit(
     posterior, counts = by_class(found.posterior), tally(labels, found.posterior)
     warnings = [
         *about_labels(labels, triples, repeats),
+        *of_copies,
         *about(found),
         *about_answers(posterior, labels_of_labelers(labels), index.classes),
         *about_support(support(counts.votes, posterior, truth), index.classes, about_prior(config.class_prior)),
@@ -188,6 +191,7 @@ def fit(
         **about_choice,
         class_prior=config.class_prior,
         repeats=repeats,
+        copies=record_of_copies,
         columns=mapping,
         seed=seed,
         solver=dataclasses.asdict(settings),
