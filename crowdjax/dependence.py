@@ -259,28 +259,47 @@ def judge(table: Table, members: list[int], bounds: Bounds, gold=None) -> Group 
         return None
     if len(members) < own.n_labelers:
         return judge(table, members, bounds, gold)
-    votes = _votes(own)
-    copied = rest + max(latent(own, p, start, True) for start in (p, votes))
-    alone = rest + max(latent(own, p, start, False) for start in (p, votes))
-    asked = np.diff(own.ones.indptr) > 1
-    free = slack(others, asked)
-    led = consensus(table, gold, np.where(asked[:, None], votes, p))[0] + free
-    if copied - alone <= penalty(table.n_labelers, len(members)) or copied - led <= penalty(table.n_labelers, 1):
+    if not any(repeated(table, members, gold, pooled) for pooled in (False, True)):
         return None
     return Group(tuple(members), round(n), round(d), float(expected.sum() / 2))
 
 
-def slack(table: Table, asked) -> float:
-    """How much a crowd gains by chance from a truth of its own: half of a nat for each number of its confusions."""
+def repeated(table: Table, members: list[int], gold, pooled: bool) -> bool:
+    """Whether a group's labels are explained better by one answer that all repeat than by the truth.
+
+    Args:
+        pooled: whether the others have one confusion matrix between them, which little data can tell, or each his own.
+    """
+    others = np.setdiff1d(np.arange(table.n_labelers), members)
+    own, asked_of = table.of(members), table.of(others)
+    n_pooled = len(others) if pooled else 0
+    rest, p = consensus(asked_of, gold, n_pooled=n_pooled)
+    votes = _votes(own)
+    asked = np.diff(own.ones.indptr) > 1
+    copied = rest + max(latent(own, p, start, True) for start in (p, votes))
+    alone = rest + max(latent(own, p, start, False) for start in (p, votes))
+    start = np.where(asked[:, None], votes, p)
+    led = consensus(table.of([*others, *members]), gold, start, n_pooled)[0]
+    free = slack(asked_of, asked, pooled)
+    return copied - alone > penalty(table.n_labelers, 1) and copied - led - free > penalty(table.n_labelers, 1)
+
+
+def slack(table: Table, asked, pooled: bool) -> float:
+    """How much a crowd gains by chance from a truth of its own: 3/4 of a nat for each number of its confusions."""
     n = table.ones[asked].sum(0).reshape(table.n_labelers, -1).sum(1)
-    return float(np.minimum((table.n_values - 1) ** 2, n / 2).sum() / 2)
+    n = n.sum(keepdims=True) if pooled else n
+    return 0.75 * float(np.minimum((table.n_values - 1) ** 2, n / 2).sum())
 
 
-def consensus(table: Table, gold=None, q=None) -> tuple[float, Float[np.ndarray, "I L"]]:
-    """(log-likelihood, P(value of the truth | labels)) by Dawid and Skene's model, its EM started at the votes."""
+def consensus(table: Table, gold=None, q=None, n_pooled: int = 0) -> tuple[float, Float[np.ndarray, "I L"]]:
+    """(log-likelihood, P(value of the truth | labels)) by Dawid and Skene's model, its EM started at the votes.
+
+    Args:
+        n_pooled: so many labelers, the first, have one confusion matrix between them.
+    """
     q = _votes(table) if q is None else q
     for _ in range(ROUNDS):
-        log = np.log(q.mean(0) + 1e-9) + table.ones @ np.log(_confusions(table, q, FLOOR))
+        log = np.log(q.mean(0) + 1e-9) + table.ones @ np.log(_confusions(table, q, FLOOR, n_pooled))
         total, q = _normal(log)
         if gold is not None:
             q[gold >= 0] = np.eye(table.n_values)[gold[gold >= 0]]
@@ -316,9 +335,10 @@ def _votes(table: Table):
     return votes / votes.sum(1, keepdims=True)
 
 
-def _confusions(table: Table, q, floor: float) -> Float[np.ndarray, "WL K"]:
+def _confusions(table: Table, q, floor: float, n_pooled: int = 0) -> Float[np.ndarray, "WL K"]:
     """P(label | labeler, truth), rows by labeler and label."""
     counts = (table.ones.T @ q).reshape(table.n_labelers, table.n_values, -1) + floor
+    counts[:n_pooled] = counts[:n_pooled].sum(0)
     return (counts / counts.sum(1, keepdims=True)).reshape(-1, q.shape[1])
 
 
