@@ -9,8 +9,8 @@ without the group, and two models of the group's labels are compared, given what
     copied   P(labels of the group | j) = Σ_k p_jk Σ_s C[k, s] Π_i V_i[s, l_ij]
 
 Each has its parameters at their maximum; the second has one answer s that all repeat, right or wrong. Where the others
-know nothing (p_jk the same for all k) the two are alike, and experts among spammers raise no alarm. Labels of more values
-than classes are taken to be of so many classes.
+know nothing (p_jk the same for all k) the two are alike, and experts among spammers raise no alarm. Each value of the
+labels is taken for a class.
 
 Everything here runs on the host (NumPy, SciPy) and draws nothing.
 """
@@ -32,6 +32,7 @@ LEAST = 20  # labels of a labeler, and pairs of labels in a group, from which it
 RATE = 0.16  # disagreements over pairs of labels, at most
 MOST_LABELERS, MOST_VALUES, MOST_GROUPS = 2000, 50, 12
 WORK = 1e9  # pairs of labels to count, about
+MISFIT = 0.006  # nats that a label of a real crowd gains by one more latent variable, whatever it means
 ROUNDS, FLOOR = 20, 0.1  # of EM; labels added to each cell of a confusion
 
 
@@ -113,11 +114,12 @@ def groups(labels: Labels) -> tuple[Group, ...]:
         return ()
     counted, shares = pairs(table), table.shares()
     gold = None if labels.gold is None or labels.n_values != labels.n_classes else np.asarray(labels.gold)
-    found = []
+    found: list[Group] = []
     for bounds in NEAR:
-        for members in grow(closeness(*counted, shares, bounds.close)):
+        named = [i for group in found for i in group.labelers]
+        for members in grow(closeness(*counted, shares, bounds.close), named):
             group = judge(table, members, bounds, gold)
-            if group and not {i for other in found for i in other.labelers} & {*group.labelers}:
+            if group:
                 found.append(group)
                 table = table.once(group.labelers)
     return tuple(group._replace(labelers=tuple(who[list(group.labelers)].tolist())) for group in found)
@@ -163,7 +165,7 @@ def table_of(labels: Labels) -> tuple[Int[np.ndarray, " w"], Table]:
 def pairs(table: Table) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarray, "W W"]]:
     """(instances that two labelers both judged, disagreements among these) of every pair.
 
-    Of very large tables every so manieth instance is counted.
+    Of very large tables only some instances are counted, evenly.
     """
     w, n_values = table.n_labelers, table.n_values
     each = np.diff(table.ones.indptr).astype(float)
@@ -200,9 +202,14 @@ def closeness(common, differ, shares: Float[np.ndarray, "W L"], fewer: float) ->
     return out
 
 
-def grow(close: Float[np.ndarray, "W W"]) -> list[list[int]]:
-    """Groups of labelers close to each other, no labeler in two: from every labeler the next closest, while any is."""
+def grow(close: Float[np.ndarray, "W W"], named: Sequence[int] = ()) -> list[list[int]]:
+    """Groups of labelers close to each other, no labeler in two: from every labeler the next closest, while any is.
+
+    Args:
+        named: labelers to leave out.
+    """
     left, out = close.copy(), []
+    left[list(named)] = left[:, list(named)] = -np.inf
     while len(out) < MOST_GROUPS:
         best = max((_from(left, seed) for seed in np.argsort(-left.max(1), kind="stable")[:200]), key=lambda g: g[0])
         if best[0] <= penalty(len(close), len(best[1])):
@@ -213,9 +220,10 @@ def grow(close: Float[np.ndarray, "W W"]) -> list[list[int]]:
 
 
 def _from(close, seed: int) -> tuple[float, list[int]]:
+    """(the sum of closeness of all pairs of a group, the group that grows from one labeler)."""
     members, gain, total = [int(seed)], close[seed].copy(), 0.0
     gain[seed] = -np.inf
-    while (new := int(gain.argmax())) is not None and gain[new] > 0:
+    while gain[new := int(gain.argmax())] > 0:
         total += gain[new]
         members.append(new)
         gain += close[new]
@@ -235,17 +243,13 @@ def penalty(n_labelers: int, size: int) -> float:
 
 
 def judge(table: Table, members: list[int], bounds: Bounds, gold=None) -> Group | None:
-    """The group, if its labels are explained by one answer that all repeat and not by the truth.
-
-    Both models explain the labels of the others as well. That of a crowd in which everybody answers by himself may take
-    the truth from the others or from the group, whichever explains all labels better.
-    """
+    """The group without those who are none of it, if it repeats one answer."""
     own = table.of(members)
     common, differ = pairs(own)
     if differ.sum() > RATE * common.sum():
         return None
     others = table.of(np.setdiff1d(np.arange(table.n_labelers), members))
-    rest, p = consensus(others, gold)
+    _, p = consensus(others, gold)
     expected = expectation(own, p)
     while len(members) > 1:  # whoever disagrees with the group as often as he would by himself is none of it
         ratio = differ.sum(1) / np.maximum(expected.sum(1), 1e-9)
@@ -257,38 +261,39 @@ def judge(table: Table, members: list[int], bounds: Bounds, gold=None) -> Group 
     n, d = common.sum() / 2, differ.sum() / 2
     if len(members) < 2 or n < LEAST or d > bounds.group * expected.sum() / 2:
         return None
-    if len(members) < own.n_labelers:
+    if len(members) < own.n_labelers:  # once more, by the others with those who left
         return judge(table, members, bounds, gold)
-    if not any(repeated(table, members, gold, pooled) for pooled in (False, True)):
+    if not repeated(table, members, gold):
         return None
     return Group(tuple(members), round(n), round(d), float(expected.sum() / 2))
 
 
-def repeated(table: Table, members: list[int], gold, pooled: bool) -> bool:
-    """Whether a group's labels are explained better by one answer that all repeat than by the truth.
+def repeated(table: Table, members: list[int], gold=None) -> bool:
+    """Whether all labels are explained better by one answer that the group repeats than by the truth alone.
 
-    Args:
-        pooled: whether the others have one confusion matrix between them, which little data can tell, or each his own.
+    The others have one confusion matrix between them: with one each, a crowd that knows nothing finds a truth by
+    chance. A crowd in which everybody answers for himself may take the truth from the others or from the group, whichever
+    explains all labels better.
     """
     others = np.setdiff1d(np.arange(table.n_labelers), members)
-    own, asked_of = table.of(members), table.of(others)
-    n_pooled = len(others) if pooled else 0
-    rest, p = consensus(asked_of, gold, n_pooled=n_pooled)
-    votes = _votes(own)
+    own, rest = table.of(members), table.of(others)
     asked = np.diff(own.ones.indptr) > 1
-    copied = rest + max(latent(own, p, start, True) for start in (p, votes))
-    alone = rest + max(latent(own, p, start, False) for start in (p, votes))
+    value, p = consensus(rest, gold, n_pooled=len(others))
+    votes = _votes(own)
+    copied, alone = (value + max(latent(own, p, q, repeats) for q in (p, votes)) for repeats in (True, False))
     start = np.where(asked[:, None], votes, p)
-    led = consensus(table.of([*others, *members]), gold, start, n_pooled)[0]
-    free = slack(asked_of, asked, pooled)
-    return copied - alone > penalty(table.n_labelers, 1) and copied - led - free > penalty(table.n_labelers, 1)
+    led, _ = consensus(table.of([*others, *members]), gold, start, len(others))
+    return min(copied - alone, copied - led - slack(rest.ones[asked].sum(), table.n_values)) > -np.log(LEVEL)
 
 
-def slack(table: Table, asked, pooled: bool) -> float:
-    """How much a crowd gains by chance from a truth of its own: 3/4 of a nat for each number of its confusions."""
-    n = table.ones[asked].sum(0).reshape(table.n_labelers, -1).sum(1)
-    n = n.sum(keepdims=True) if pooled else n
-    return 0.75 * float(np.minimum((table.n_values - 1) ** 2, n / 2).sum())
+def slack(n_labels: float, n_values: int) -> float:
+    """How much a crowd gains by a truth of its own where there is none: for its confusion matrix, and for each label.
+
+    Example:
+        >>> slack(1000, 2)
+        6.75
+    """
+    return 0.75 * (n_values - 1) ** 2 + MISFIT * float(n_labels)
 
 
 def consensus(table: Table, gold=None, q=None, n_pooled: int = 0) -> tuple[float, Float[np.ndarray, "I L"]]:
@@ -330,7 +335,8 @@ def latent(table: Table, p, start, copied: bool) -> float:
     return float(total.sum())
 
 
-def _votes(table: Table):
+def _votes(table: Table) -> Float[np.ndarray, "I L"]:
+    """The shares of values in an instance's labels, and a little of each."""
     votes = table.ones @ np.tile(np.eye(table.n_values), (table.n_labelers, 1)) + 0.1
     return votes / votes.sum(1, keepdims=True)
 
