@@ -272,8 +272,8 @@ def repeated(table: Table, members: list[int], gold=None) -> bool:
     """Whether all labels are explained better by one answer that the group repeats than by the truth alone.
 
     The others have one confusion matrix between them: with one each, a crowd that knows nothing finds a truth by
-    chance. A crowd in which everybody answers for himself may take the truth from the others or from the group, whichever
-    explains all labels better.
+    chance. A crowd in which everybody answers for himself may take the truth from the others or from the group,
+    whichever explains all labels better.
     """
     others = np.setdiff1d(np.arange(table.n_labelers), members)
     own, rest = table.of(members), table.of(others)
