@@ -42,7 +42,10 @@ def heard(labels: Labels, triples: io.Triples, copies: Copies) -> Heard:
     names = [[str(name) for name in triples.index.labelers[list(group.labelers)]] for group in found]
     record = {
         "treatment": copies,
-        "groups": [{**group._asdict(), "names": of} for group, of in zip(found, names, strict=True)],
+        "groups": [
+            {**group._asdict(), "labelers": [*group.labelers], "names": of}
+            for group, of in zip(found, names, strict=True)
+        ],
     }
     if copies == "once" and found:
         labels = once(labels, [group.labelers for group in found])
