@@ -31,8 +31,8 @@ LEVEL = 0.01  # chance of a false alarm in an honest crowd, shared out over all 
 LEAST = 20  # labels of a labeler, and pairs of labels in a group, from which it is looked at
 RATE = 0.16  # disagreements over pairs of labels, at most
 MOST_LABELERS, MOST_VALUES, MOST_GROUPS = 2000, 50, 12
-WORK = 1e9  # pairs of labels to count, about
-MISFIT = 0.006  # nats that a label of a real crowd gains by one more latent variable, whatever it means
+WORK, ENOUGH = 1e9, 2e5  # pairs of labels to count, about; labels to judge a group by
+MISFIT = 0.005  # nats that a label of a real crowd gains by one more latent variable, whatever it means
 ROUNDS, FLOOR = 20, 0.1  # of EM; labels added to each cell of a confusion
 
 
@@ -244,13 +244,14 @@ def penalty(n_labelers: int, size: int) -> float:
 
 def judge(table: Table, members: list[int], bounds: Bounds, gold=None) -> Group | None:
     """The group without those who are none of it, if it repeats one answer."""
-    own = table.of(members)
-    common, differ = pairs(own)
+    asked, n_labelers = np.diff(table.of(members).ones.indptr) > 1, len(members)
+    asked[:: int(np.ceil(table.ones.nnz / ENOUGH))] = True  # of very large tables, the group's instances and some more
+    table, gold = table._replace(ones=table.ones[asked]), None if gold is None else gold[asked]
+    common, differ = pairs(table.of(members))
     if differ.sum() > RATE * common.sum():
         return None
     others = table.of(np.setdiff1d(np.arange(table.n_labelers), members))
-    _, p = consensus(others, gold)
-    expected = expectation(own, p)
+    expected = expectation(table.of(members), consensus(others, gold)[1])
     while len(members) > 1:  # whoever disagrees with the group as often as he would by himself is none of it
         ratio = differ.sum(1) / np.maximum(expected.sum(1), 1e-9)
         worst = int(ratio.argmax())
@@ -258,14 +259,12 @@ def judge(table: Table, members: list[int], bounds: Bounds, gold=None) -> Group 
             break
         members = members[:worst] + members[worst + 1 :]
         common, differ, expected = (np.delete(np.delete(m, worst, 0), worst, 1) for m in (common, differ, expected))
-    n, d = common.sum() / 2, differ.sum() / 2
-    if len(members) < 2 or n < LEAST or d > bounds.group * expected.sum() / 2:
+    n, d, e = common.sum() / 2, differ.sum() / 2, expected.sum() / 2
+    if len(members) < 2 or n < LEAST or d > bounds.group * e:
         return None
-    if len(members) < own.n_labelers:  # once more, by the others with those who left
+    if len(members) < n_labelers:  # once more, by the others with those who left
         return judge(table, members, bounds, gold)
-    if not repeated(table, members, gold):
-        return None
-    return Group(tuple(members), round(n), round(d), float(expected.sum() / 2))
+    return Group(tuple(members), round(n), round(d), float(e)) if repeated(table, members, gold) else None
 
 
 def repeated(table: Table, members: list[int], gold=None) -> bool:
@@ -277,13 +276,12 @@ def repeated(table: Table, members: list[int], gold=None) -> bool:
     """
     others = np.setdiff1d(np.arange(table.n_labelers), members)
     own, rest = table.of(members), table.of(others)
-    asked = np.diff(own.ones.indptr) > 1
     value, p = consensus(rest, gold, n_pooled=len(others))
-    votes = _votes(own)
+    votes, asked = _votes(own), np.diff(own.ones.indptr) > 1
     copied, alone = (value + max(latent(own, p, q, repeats) for q in (p, votes)) for repeats in (True, False))
-    start = np.where(asked[:, None], votes, p)
-    led, _ = consensus(table.of([*others, *members]), gold, start, len(others))
-    return min(copied - alone, copied - led - slack(rest.ones[asked].sum(), table.n_values)) > -np.log(LEVEL)
+    led, _ = consensus(table.of([*others, *members]), gold, np.where(asked[:, None], votes, p), len(others))
+    free = slack(rest.ones[asked].sum(), table.n_values)
+    return min(copied - alone, copied - led - free) > -np.log(LEVEL)
 
 
 def slack(n_labels: float, n_values: int) -> float:
@@ -291,7 +289,7 @@ def slack(n_labels: float, n_values: int) -> float:
 
     Example:
         >>> slack(1000, 2)
-        6.75
+        5.75
     """
     return 0.75 * (n_values - 1) ** 2 + MISFIT * float(n_labels)
 
