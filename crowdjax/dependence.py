@@ -27,7 +27,7 @@ from scipy.special import gammaln
 
 from crowdjax.labels import Labels
 
-LEVEL = 0.01  # chance of a false alarm in an honest crowd, shared out over all groups that there could be
+LEVEL = 0.02  # chance of a false alarm in an honest crowd, shared out over all groups that there could be
 LEAST = 20  # labels of a labeler, and pairs of labels in a group, from which it is looked at
 RATE = 0.16  # disagreements over pairs of labels, at most
 MOST_LABELERS, MOST_VALUES, MOST_GROUPS = 2000, 50, 12
