@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float, Int
+from scipy.special import bdtr
 
 from crowdjax import io, outliers, results
 from crowdjax import summary as summaries
@@ -38,6 +39,7 @@ CLEAR, LEAST_VOTES = 0.75, 3  # share of an instance's labels on one side, and h
 AGAINST = 0.05  # share of answers against a clear vote, from which it is worth a sentence
 MANY = 10  # labels or instances, below which a class that is absent surprises nobody
 ENDS = ("", "_lower", "_upper")  # of a column with an interval
+CONTRADICTED = 0.01  # chance that gold agrees with votes as little, below which it is said
 LEAST_GOLD = 5  # gold labels of a class, below which they say little of it
 MOST_CLASSES, MOST_PROBABLE = 50, 5  # classes with a column each; beyond, how many of the most probable have one
 
@@ -522,10 +524,54 @@ def about_gold(gold: Float[np.ndarray, " I"] | None, classes: Sequence[Any] | No
     few, rare = min(counts), int(np.argmin(counts))
     if placing and few < LEAST_GOLD:
         return [
-            f"Only {few} of {n} gold labels {'is' if few == 1 else 'are'} {names[rare]}: the class boundary that they "
-            f"place is little known; {LEAST_GOLD} or more of each class would tell more."
+            f"Only {few} of {n} gold labels {'is' if few == 1 else 'are'} {names[rare]}: they neither place the class "
+            f"boundary nor calibrate the probabilities; {LEAST_GOLD} or more of each class do."
         ]
     return []
+
+
+def about_contradiction(
+    gold: Float[np.ndarray, " I"] | None, labels: Labels, classes: Sequence[Any] | None
+) -> list[str]:
+    """That gold labels and the labels of their instances contradict each other, where they do so beyond chance.
+
+    Args:
+        gold: codes, NaN (or -1) where unknown.
+
+    Gold agrees with the most frequent label (a tie counts in part) less often than a coin, or of K classes a die,
+    would: P(agreements ≤ those seen) < .01.
+
+    Example: ten gold labels, all against three votes each
+        >>> j, i = np.divmod(np.arange(30), 3)
+        >>> labels = Labels.from_arrays(i, j, np.zeros(30))
+        >>> about_contradiction(np.ones(10), labels, None)[0][:58]
+        '10 of 10 gold labels contradict the most frequent label of'
+        >>> about_contradiction(np.zeros(10), labels, None)
+        []
+    """
+    k = labels.n_classes
+    if gold is None or labels.n_values != k:
+        return []
+    gold = np.asarray(gold, np.float64)
+    place = np.cumsum(gold >= 0) - 1  # of the instances with gold, among themselves
+    its, real = np.asarray(labels.instance), np.asarray(labels.label) >= 0
+    use = real & (gold[its] >= 0)
+    n = np.count_nonzero(gold >= 0)
+    cell = k * place[its[use]].astype(np.int64) + np.asarray(labels.label)[use]
+    votes = np.bincount(cell, np.asarray(labels.counts, np.float64)[use], k * n).reshape(-1, k)
+    judged = votes.sum(1) > 0
+    votes, known = votes[judged], gold[gold >= 0][judged].astype(int)
+    if not len(known):
+        return []
+    most = votes >= votes.max(1, keepdims=True) - TIE
+    agreeing = float((most[np.arange(len(known)), known] / most.sum(1)).sum())
+    if bdtr(np.floor(agreeing), len(known), 1 / k) >= CONTRADICTED:
+        return []
+    return [
+        f"{round(len(known) - agreeing)} of {len(known)} gold labels contradict the most frequent label of their "
+        "instance. Either the classes of the gold labels are exchanged (see positive=, --positive), or most labelers "
+        "are wrong, and then gold is what decides."
+    ]
 
 
 def about_answers(posterior, n_labels: np.ndarray, classes: Sequence[Any] | None = None) -> list[str]:

@@ -50,6 +50,7 @@ from crowdjax.roles import Columns
 from crowdjax.settings import DEFAULT, Default, brief, callback, number, one_of, path_of, randomness, whole
 from crowdjax.tables import kind_of
 
+LEARNED = ("one-coin", "dawid-skene")  # models whose class prior is learned where none is given
 CONTRACT = ("start", "table", "log_points", "class_of_point", "log_prior", "specs")  # of a model of one's own
 
 __all__ = ["Aggregation", "FitError", "InputError", "IntegratedAggregation", "Prediction", "fit", "load"]
@@ -57,7 +58,7 @@ __all__ = ["Aggregation", "FitError", "InputError", "IntegratedAggregation", "Pr
 
 def fit(
     table,
-    model: str | factor.FactorConfig | Observation = "dawid-skene",
+    model: str | factor.FactorConfig | Observation = "auto",
     *,
     classes: Kind = "nominal",
     factors: int | Literal["auto"] | None = None,
@@ -105,12 +106,13 @@ def fit(
             class boundary and calibrates the probabilities of the other instances.
         scores: a table with a row for every instance: instance, and one number that rises or falls with the truth. It
             places the integrated model's class boundary.
-        class_prior: P(truth = 1): a number, ``learn``, or ``logistic`` in the instance features; default one half. Of
-            more classes: a number for each, ``uniform``, ``learn`` or ``logistic``; the default is the model's.
+        class_prior: P(truth = 1): a number, ``learn``, or ``logistic`` in the instance features. Of more classes: a
+            number for each, ``uniform``, ``learn`` or ``logistic``. The default is the model's: learned in the coins,
+            class-skill and dawid-skene, even in majority, glad and factor; of integrated and auto see ``integrated``.
         repeats: ``count`` repeated judgements of a labeler on an instance, keep the ``first`` or the ``last``, or take
             their ``mean``.
         copies: what to do with labelers who repeat one answer, right or wrong (``crowdjax.dependence``): ``warn``
-            names them; ``once`` counts each group of them as one labeler as well.
+            names them; ``once`` names them and counts each group as one labeler.
         solver: ``auto`` (the fastest; the default), ``em``, ``lbfgs``, ``em-cg``, ``em-bound``, or settings of one's
             own; not for ``integrated`` and ``auto``.
         restarts: starts to take the best of, with two factors and more; default 4.
@@ -434,7 +436,8 @@ def _config(model, factors, class_prior) -> tuple[str, factor.FactorConfig]:
         raise InputError(
             f"factors: got {factors} with model {model}; allowed: 1; 1 or 2 with integrated, any number with factor"
         )
-    prior = 0.5 if prior is None else prior
+    if prior is None:
+        prior = "learn" if model in LEARNED else 0.5
     return model, _replaced(factor.PRESETS.get(model, factor.PRESETS["factor"]), n_factors=factors, class_prior=prior)
 
 

@@ -36,6 +36,7 @@ from crowdjax.answers import (
     Prediction,
     Tally,
     about_answers,
+    about_contradiction,
     about_gold,
     about_labels,
     answer_table,
@@ -534,6 +535,7 @@ def context(
             *about_labels(labels, triples, repeats),
             *fit.warnings,
             *about_gold(truth, index.classes),
+            *about_contradiction(truth, labels, index.classes),
             *remarks,
         ],
     }

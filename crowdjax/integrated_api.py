@@ -23,6 +23,7 @@ from crowdjax import report as reports
 from crowdjax.answers import (
     Tally,
     about_answers,
+    about_contradiction,
     about_gold,
     about_labels,
     about_prior,
@@ -68,6 +69,7 @@ class IntegratedAggregation(Fitted):
             class boundary at 0, halfway between the clusters of instances.
         labelers: as of every model (``crowdjax.answers.labeler_table``), on the population of instances.
         fit, config, boundary: of ``crowdjax.integrated``.
+        average: the fits and boundaries of which answers about instances are the average.
         calibration: what gold says of the probabilities of the other instances; None without gold.
         tally: the labels, counted; None in a result that was loaded.
         position: where each instance is expected to lie on the model's axis; None in a result that was loaded.
@@ -84,6 +86,7 @@ class IntegratedAggregation(Fitted):
 
     config: IntegratedConfig
     boundary: Boundary
+    average: integrated.Average
     calibration: Calibration | None
     tally: Tally | None = None
     position: Float[np.ndarray, " I"] | None = None
@@ -104,20 +107,17 @@ class IntegratedAggregation(Fitted):
 
     def arrays(self):
         """What ``fit.npz`` holds."""
-        return self.fit, self.boundary, self.calibration
+        members = tuple((m.parameters, m.boundary) for m in self.average.members)
+        return self.fit, self.boundary, self.calibration, *((members,) if self.record.get("average") else ())
 
     def answers_of(self, labels: Labels, known, features) -> New:
         """What the fit says of other labels."""
         rows = Features(**features)
-        parameters = self.parameters_for(known, rows)
-        found = integrated.of_instances(labels, parameters, self.config, self.boundary, rows, self.calibration)
+        members = tuple(m._replace(parameters=parameters_for(m.parameters, known, rows)) for m in self.average.members)
+        found = integrated.of_average(
+            labels, self.average._replace(members=members), self.config, rows, self.calibration
+        )
         return New(by_class(found.probability), columns={"depends": np.asarray(found.depends)})
-
-    def parameters_for(self, known, features: Features) -> integrated.Parameters:
-        """The parameters for other labelers, by the row of each in the fit; -1: what is expected of the labeler."""
-        parameters = jax.tree.map(np.asarray, self.fit.parameters)
-        expected = np.asarray(integrated.labeler_means(parameters, features))
-        return parameters._replace(labelers=np.where((known >= 0)[:, None], parameters.labelers[known], expected))
 
     def looked(self, key, labels: Labels, drawn, features, replicates: int) -> integrated.Look:
         """What the fit misses of its labels, and which labelers think alike."""
@@ -167,9 +167,18 @@ def fit(
         remarks.append("The scores were left out: the model has nothing between the classes for them to place.")
     blind = dataclasses.replace(labels, gold=None)
     begin = None if start is None else continued(start, model, config, index, features, scaling)
-    found = parallel.fit_integrated(blind, config, features=features, begin=begin, devices=devices, progress=progress)
+
+    def fitted(begin: integrated.Parameters | None) -> integrated.IntegratedFit:
+        return parallel.fit_integrated(
+            blind, config, features=features, begin=begin, devices=devices, progress=progress
+        )
+
+    if begin is None and model == "auto" and config.spread != 0 and integrated.pays(blind, plan):
+        begin = integrated.first_at_votes(blind, config, features)  # all fits of an average are one program
+    found = fitted(begin)
     refuse_failed(found)
-    said = integrated.answer(labels, plan, boundary, features=features, scores=scores, fit=found)
+    said = integrated.answer(labels, plan, boundary, features=features, scores=scores, fit=found, refit=fitted)
+    found, choice = said.fit, said.plan.boundary
     placed, calibration, answers, share = said.boundary, said.calibration, said.instances, said.positives
     warnings = [*remarks, *plan.reasons, *about_labels(labels, triples, repeats), *of_copies, *about_end(found)]
     depends = float(np.asarray(answers.depends).mean())
@@ -188,6 +197,7 @@ def fit(
     advice = about_prior(class_prior) if config.spread == 0 else ELSEWHERE
     warnings += about_support(support(counts.votes, posterior, truth), index.classes, advice)
     warnings += about_gold(truth, index.classes, config.spread != 0)
+    warnings += about_contradiction(truth, labels, index.classes)
     parameters = found.parameters
     n_labels = found.counts if labels.weight is not None else np.rint(found.counts).astype(np.int64)
     about = [tuple(np.asarray(end, np.float64) for end in interval) for interval in said.labelers]
@@ -210,6 +220,7 @@ def fit(
             "sd": float(np.sqrt(placed.mass @ (placed.points - placed.center) ** 2)),
             "share_depending": depends,
         },
+        average=_about_average(said.average),
         calibration=None if calibration is None else _about_calibration(calibration),
         positives={**dict(zip(("mean", "lower", "upper"), share, strict=True)), "level": integrated.LEVEL},
         population={
@@ -224,8 +235,9 @@ def fit(
         started=started,
     )
     return IntegratedAggregation(
-        tables, record, kind, found, index, scaling, config=config, boundary=placed, calibration=calibration,
-        tally=counts, position=np.asarray(answers.mean),
+        tables, record, kind, found, index, scaling, config=config, boundary=placed,
+        average=said.average, calibration=calibration, tally=counts,
+        position=np.asarray(answers.mean),
     )  # fmt: skip
 
 
@@ -233,23 +245,42 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
     """The result that ``IntegratedAggregation.save`` wrote, its record being read."""
     try:
         read, config = read_fit(folder, record), IntegratedConfig(**record["config"])
-        choice = record["boundary"]["choice"]
+        choice, average = record["boundary"]["choice"], record.get("average")
+        weights = [(float(m["weight"]), m["boundary"]) for m in average["members"]] if average else []
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{folder}: not a fit of crowdjax ({error!r:.100})") from None
     anyone, features = Labels.from_arrays([0], [0], [1], **read.sizes), Features(**read.blank)
 
     def like(labels):
         found = integrated.fit(labels, config, features=features)
-        placed = integrated.place("able", found.parameters.labelers, found.counts)
-        if choice in ("gold", "score"):
-            placed = integrated.informed(placed, jnp.zeros_like(integrated.candidates(placed)))
-        return found, placed, integrated.calibrate(jnp.full(1, 0.5)) if record.get("calibration") else None
 
-    found, boundary, calibration = results.load_arrays(folder / "fit.npz", jax.eval_shape(like, anyone))
+        def at(choice):
+            placed = integrated.place("able", found.parameters.labelers, found.counts)
+            if choice in ("gold", "score"):
+                return integrated.informed(placed, jnp.zeros_like(integrated.candidates(placed)))
+            return placed
+
+        calibration = integrated.calibrate(jnp.full(1, 0.5)) if record.get("calibration") else None
+        members = tuple((found.parameters, at(choice)) for _, choice in weights)
+        return found, at(choice), calibration, *((members,) if average else ())
+
+    found, boundary, calibration, *rest = results.load_arrays(folder / "fit.npz", jax.eval_shape(like, anyone))
+    kept = rest[0] if average else ((found.parameters, boundary),)
+    of = zip(weights or [(1.0, choice)], kept, strict=True)
+    members = integrated.Average(
+        tuple(integrated.Member(*w, *m) for w, m in of), float(average["votes"]) if average else 0.0
+    )
     return IntegratedAggregation(
         read.tables, record, as_arrow, found, read.index, read.scaling, config=config, boundary=boundary,
-        calibration=calibration,
+        average=members, calibration=calibration,
     )  # fmt: skip
+
+
+def parameters_for(parameters: integrated.Parameters, known, features: Features) -> integrated.Parameters:
+    """Parameters for other labelers, by the row of each in the fit; -1: what is expected of the labeler."""
+    parameters = jax.tree.map(np.asarray, parameters)
+    expected = np.asarray(integrated.labeler_means(parameters, features))
+    return parameters._replace(labelers=np.where((known >= 0)[:, None], parameters.labelers[known], expected))
 
 
 def continued(
@@ -264,7 +295,7 @@ def continued(
     if start.config != config or names[0] != names[1]:
         raise InputError("start: a fit with other settings or features; allowed: an earlier result with the same")
     known = io.positions(io.ids(index, "labeler"), io.ids(start.index, "labeler"))
-    return start.parameters_for(known, features)
+    return parameters_for(start.fit.parameters, known, features)
 
 
 def unused(config: IntegratedConfig) -> dict[str, str]:
@@ -277,6 +308,17 @@ def _weights(parameters, scaling) -> dict[str, dict[str, Any]]:
     """The weights of standardised features by name: of instances, and (of α, of γ) of labelers."""
     found = {"labeler": parameters.labeler_weights, "instance": parameters.instance_weights}
     return {f"{side}_weights": dict(zip(s.names, found[side].tolist(), strict=True)) for side, s in scaling.items()}
+
+
+def _about_average(average: integrated.Average) -> dict[str, Any] | None:
+    """Of which answers those about instances are the average; ``None`` of one."""
+    if len(average.members) == 1 and not average.votes:
+        return None
+    members = [
+        {"weight": m.weight, "boundary": m.choice, "class_prior": float(jax.nn.sigmoid(m.parameters.prior_logit))}
+        for m in average.members
+    ]
+    return {"members": members, "votes": average.votes}
 
 
 def _about_calibration(found: Calibration) -> dict[str, float]:

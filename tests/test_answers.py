@@ -38,7 +38,7 @@ def test_a_rare_class_that_is_made_up_of_the_frequent_one_is_a_warning(model, po
     """Twelve labelers right with .9: most labels are right on every instance, and the answers are not."""
     truth = (np.arange(150) < positives).astype(int)
     table = crowd(truth, 0.9, seed=0)
-    result = crowdjax.fit(table, model)
+    result = crowdjax.fit(table, model, class_prior=0.5)
     votes = table.groupby("instance")["label"].mean().to_numpy()
     clear = (votes >= 0.75) | (votes <= 0.25)
     against = int((clear & ((result.instances["label"] == 1) != (votes > 0.5))).sum())
@@ -47,6 +47,48 @@ def test_a_rare_class_that_is_made_up_of_the_frequent_one_is_a_warning(model, po
     assert said(result, f"{(result.instances['label'] == 1).sum()} instances are answered 1, and of {positives} most")
     learned = crowdjax.fit(table, "dawid-skene", class_prior="learn")
     assert (learned.instances["label"] == truth).mean() > 0.98 and not said(learned, CONTRADICT)
+
+
+@pytest.mark.parametrize("positives", [1, 2, 5, 10])
+@pytest.mark.parametrize("model", ["auto", "dawid-skene", "one-coin"])
+def test_a_rare_class_is_found_by_default(model, positives):
+    """Twelve labelers right with .9: the majority vote is right everywhere, and so is the model, without a warning."""
+    right, called = [], []
+    for seed in range(3):
+        truth = (np.arange(150) < positives).astype(int)
+        result = crowdjax.fit(crowd(truth, 0.9, seed=seed), model)
+        right.append((result.instances["label"] == truth).mean())
+        called.append(result.instances["label"].sum())
+    assert np.mean(right) >= 0.995 and positives / 3 <= np.mean(called) <= 3 * positives
+
+
+@pytest.mark.parametrize("model", ["auto", "dawid-skene", "biased-coin"])
+def test_gold_that_contradicts_the_labels_is_said_with_counts(model):
+    rng = np.random.default_rng(3)
+    truth = (rng.random(150) < 0.5).astype(int)
+    table, known = crowd(truth, 0.8, seed=3), np.arange(40)
+    exchanged = crowdjax.fit(table, model, gold={"instance": known, "label": 1 - truth[known]})
+    assert said(exchanged, "of 40 gold labels contradict the most frequent label of their instance")
+    honest = crowdjax.fit(table, model, gold={"instance": known, "label": truth[known]})
+    assert not said(honest, "gold labels contradict")
+
+
+@pytest.mark.parametrize("model", ["auto", "dawid-skene", "one-coin", "biased-coin"])
+@pytest.mark.parametrize("rate", [0.5, 0.2, 0.07])
+def test_gold_of_one_class_does_not_harm_the_other_instances(model, rate):
+    rng = np.random.default_rng(1)
+    without, with_ = [], []
+    for seed in range(3):
+        truth = (rng.random(150) < rate).astype(int)
+        table = crowd(truth, 0.8, seed=seed)
+        before = crowdjax.fit(table, model).instances["label"].to_numpy()
+        for k in (0, 1):
+            known = np.flatnonzero(truth == k)[:40]
+            rest = np.setdiff1d(np.arange(150), known)
+            found = crowdjax.fit(table, model, gold={"instance": known, "label": truth[known]}).instances["label"]
+            without.append((before[rest] == truth[rest]).mean())
+            with_.append((found.to_numpy()[rest] == truth[rest]).mean())
+    assert np.mean(with_) >= np.mean(without) - 0.005
 
 
 def test_a_large_fit_warns_as_one_in_memory_does(tmp_path):
@@ -106,7 +148,7 @@ def test_gold_of_one_class_places_no_boundary_and_is_refused_where_it_is_asked_t
     table, known = crowd(truth, 0.8, seed=5), np.flatnonzero(truth == 1)[:40]
     gold = {"instance": known, "label": truth[known]}
     found = crowdjax.fit(table, "auto", gold=gold)
-    assert found.record["boundary"]["choice"] == "able" and found.record["calibration"] is None
+    assert found.record["boundary"]["choice"] != "gold" and found.record["calibration"] is None
     with pytest.raises(crowdjax.InputError, match="boundary: got 'gold' with gold labels of one class; allowed: able"):
         crowdjax.fit(table, "auto", gold=gold, boundary="gold")
     few = np.r_[known, np.flatnonzero(truth == 0)[:2]]

@@ -31,17 +31,18 @@ def simulated(seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 TABLE, TRUTH = simulated()
+MODEL = dict(model="dawid-skene", class_prior=0.5)
 FEATURES = pd.DataFrame({"labeler": [f"w{i}" for i in range(W + 1)], "years": np.arange(W + 1.0), "one": 1.0})
 
 
 @pytest.fixture(scope="module")
 def result() -> crowdjax.Aggregation:
-    return crowdjax.fit(TABLE)
+    return crowdjax.fit(TABLE, **MODEL)
 
 
 @pytest.fixture(scope="module")
 def with_features() -> crowdjax.Aggregation:
-    return crowdjax.fit(TABLE, "one-coin", labeler_features=FEATURES)
+    return crowdjax.fit(TABLE, "one-coin", class_prior=0.5, labeler_features=FEATURES)
 
 
 def probabilities(result) -> dict:
@@ -73,7 +74,7 @@ def test_every_container_gives_the_same_answers(result, tmp_path):
     TABLE.to_csv(tmp_path / "t.csv", index=False)
     tables = [pl.from_pandas(TABLE), pa.Table.from_pandas(TABLE), TABLE.to_dict("list"), tmp_path / "t.csv"]
     for table in tables:
-        assert crowdjax.fit(table).tables["instances"].equals(result.tables["instances"])
+        assert crowdjax.fit(table, **MODEL).tables["instances"].equals(result.tables["instances"])
 
 
 def test_names_and_order_of_rows_change_nothing(result):
@@ -81,7 +82,7 @@ def test_names_and_order_of_rows_change_nothing(result):
         labeler=[100 - int(w[1:]) for w in TABLE["labeler"]],
         instance=pd.to_datetime("2024-01-01") - pd.to_timedelta([int(q[1:]) for q in TABLE["instance"]], unit="D"),
     ).sample(frac=1, random_state=0)
-    other = crowdjax.fit(renamed)
+    other = crowdjax.fit(renamed, **MODEL)
     np.testing.assert_allclose(
         other.instances["probability"].to_numpy()[::-1], result.instances["probability"], atol=1e-4
     )
@@ -158,14 +159,14 @@ def test_features_of_no_use_are_refused_or_left_out(result):
     with pytest.raises(crowdjax.InputError, match="labeler features: given, but the fit used none"):
         result.predict(TABLE, labeler_features=FEATURES)
     instances = {"instance": TABLE["instance"].unique(), "x": np.arange(I)}
-    fitted = crowdjax.fit(TABLE, instance_features=instances)
+    fitted = crowdjax.fit(TABLE, **MODEL, instance_features=instances)
     assert any("instance features were left out: dawid-skene" in w for w in fitted.warnings)
     assert fitted.instances.equals(result.instances)
 
 
 def test_gold_is_kept(result):
     wrong = {"instance": ["q00", "q01"], "label": [1 - TRUTH[0], 1 - TRUTH[1]]}
-    p = probabilities(crowdjax.fit(TABLE, gold=wrong))
+    p = probabilities(crowdjax.fit(TABLE, **MODEL, gold=wrong))
     assert [round(p["q00"]), round(p["q01"])] == wrong["label"]
 
 
@@ -180,17 +181,17 @@ def test_repeats_are_counted_and_their_treatment_is_said():
 
 
 def test_a_fit_continues_from_a_fit(result):
-    further = crowdjax.fit(TABLE, start=result)
+    further = crowdjax.fit(TABLE, **MODEL, start=result)
     assert further.record["objective"] == pytest.approx(result.record["objective"], rel=1e-5)
     assert further.record["n_iterations"] < result.record["n_iterations"]
-    fewer = crowdjax.fit(TABLE[TABLE["instance"] != "q00"], start=result)
+    fewer = crowdjax.fit(TABLE[TABLE["instance"] != "q00"], **MODEL, start=result)
     assert fewer.record["n_iterations"] < result.record["n_iterations"]
     with pytest.raises(crowdjax.InputError, match="start: a fit of another model"):
         crowdjax.fit(TABLE, "glad", start=result)
 
 
 def test_a_fit_that_stopped_early_says_so():
-    short = crowdjax.fit(TABLE, solver=factor.Solver(max_steps=3))
+    short = crowdjax.fit(TABLE, **MODEL, solver=factor.Solver(max_steps=3))
     assert short.record["converged"] is False
     assert "did not converge" in short.warnings[0]
 
@@ -223,7 +224,7 @@ def test_a_configuration_of_ones_own(tmp_path):
         ({"class_prior": 1.0}, "class_prior: got 1.0; allowed: a number from 1e-09 to 1 - 1e-09"),
         ({"class_prior": float("nan")}, "class_prior: got nan"),
         ({"class_prior": "lern"}, r"class_prior: got 'lern' \(did you mean learn\?\)"),
-        ({"class_prior": "logistic"}, "class_prior: logistic needs instance features"),
+        ({"model": "dawid-skene", "class_prior": "logistic"}, "class_prior: logistic needs instance features"),
         ({"repeats": "all"}, "repeats: got 'all'; allowed: count, first, last, mean"),
         ({"solver": "sgd"}, "solver: got 'sgd'; allowed: auto, em, lbfgs, em-cg, em-bound"),
         ({"restarts": 0}, "restarts: got 0"),

@@ -14,7 +14,7 @@ from crowdjax import contextual, integrated
 from crowdjax.integrated import crowd_of
 
 
-def crowd(n_labelers=15, n_instances=60, per_instance=8, seed=0, offset=0) -> tuple[pd.DataFrame, pd.DataFrame]:
+def crowd(n_labelers=40, n_instances=60, per_instance=8, seed=0, offset=0) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Labels by labelers right with chances .6 to .95, and the truth; ids are offset, so that crowds can be joined."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 2, n_instances)
@@ -94,11 +94,23 @@ def test_gold_places_the_boundary_and_is_kept():
     assert not found.instances["depends"].to_numpy()[:12].any()
 
 
-def test_few_labelers_are_judged_by_dawid_and_skenes_model():
-    table, truth = crowd(n_labelers=4, n_instances=80)
+def test_two_labelers_are_judged_by_dawid_and_skenes_model():
+    table, _ = crowd(n_labelers=2, n_instances=40)
     found = crowdjax.fit(table, "auto")
     assert found.record["config"]["spread"] == 0 and found.record["boundary"]["choice"] == "gap"
-    assert reason(found, "4 labelers are too few")
+    assert reason(found, "2 labelers are too few") and found.record["average"] is None
+
+
+def test_of_few_labelers_the_clusters_say_where_the_classes_meet(tmp_path):
+    table, truth = crowd(n_labelers=4, n_instances=80)
+    found = crowdjax.fit(table, "auto")
+    assert found.record["config"]["spread"] == "learn" and found.record["boundary"]["choice"] == "gap"
+    average = found.record["average"]
+    assert {m["boundary"] for m in average["members"]} == {"gap"} and average["votes"] == pytest.approx(0.1)
+    assert sum(m["weight"] for m in average["members"]) + average["votes"] == pytest.approx(1)
+    found.save(tmp_path / "out")
+    again = crowdjax.load(tmp_path / "out").predict(table)
+    np.testing.assert_allclose(again.instances["probability"], found.instances["probability"], atol=1e-6)
     majority = (table.groupby("instance")["label"].mean() > 0.5).to_numpy()
     right = lambda label: (label == truth["label"].to_numpy()).mean()  # noqa: E731
     assert right(found.instances["label"].to_numpy()) >= right(majority)

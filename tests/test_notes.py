@@ -98,11 +98,11 @@ SCENES: dict[str, tuple[dict[str, pd.DataFrame | list], tuple[Step, ...]]] = {
         ),
     ),
     "few labelers": (
-        {"labels.csv": crowd(3), "scores.csv": SCORES},
+        {"labels.csv": crowd(2), "scores.csv": SCORES},
         (
             AUTO._replace(
                 command=f"{AUTO.command} --scores scores.csv",
-                words=("3 labelers are too few", "The scores were left out"),
+                words=("2 labelers are too few", "The scores were left out"),
             ),
         ),
     ),

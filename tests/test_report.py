@@ -46,7 +46,7 @@ def crowd(names=None) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def result() -> crowdjax.Aggregation:
-    return crowdjax.fit(crowd())
+    return crowdjax.fit(crowd(), "dawid-skene")
 
 
 @pytest.fixture(scope="module")

@@ -43,13 +43,16 @@ Repeats = Annotated[
 Devices = Annotated[
     int | None, typer.Option(metavar="N", rich_help_panel=MODEL, min=1, help="Devices or cores; default: all that pay")
 ]
-MODELS = "majority, one-coin, biased-coin, class-skill, dawid-skene, glad, factor, graded, integrated or auto"
+MODELS = (
+    "auto (the default), majority, one-coin, biased-coin, class-skill, dawid-skene (the default with --minibatch), "
+    "glad, factor, graded or integrated"
+)
 
 
 def fit(
     labels: Annotated[str, typer.Argument(metavar="LABELS", help=LABELS)],
     out: Out,
-    model: Annotated[str, typer.Option(metavar="NAME", rich_help_panel=MODEL, help=MODELS)] = "dawid-skene",
+    model: Annotated[str | None, typer.Option(metavar="NAME", rich_help_panel=MODEL, help=MODELS)] = None,
     factors: Annotated[
         str | None,
         typer.Option(metavar="N", rich_help_panel=MODEL, help="Of factor: any or auto; of integrated: 1 or 2"),
@@ -132,7 +135,7 @@ def fit(
         whole = dict(boundary=boundary, copies=copies)
         if minibatch is None:
             with progress_bar() as progress:
-                result = api.fit(labels, model, **settings, **tables, **reading, **whole, progress=progress)
+                result = api.fit(labels, model or "auto", **settings, **tables, **reading, **whole, progress=progress)
             result.save(out, report=report)
         else:
             no_pieces = {"boundary": boundary, "from": None if form == "long" else form, "report": report or None}
@@ -141,7 +144,9 @@ def fit(
             settings["columns"] = reading["columns"]
             _refuse_with_minibatch(tables | no_pieces)
             with progress_bar() as progress:
-                result = api.fit_large(labels, out, model, batch=minibatch, **settings, progress=progress)
+                result = api.fit_large(
+                    labels, out, model or "dawid-skene", batch=minibatch, **settings, progress=progress
+                )
         finish(result, out, progress)
 
 

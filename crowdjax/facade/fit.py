@@ -19,6 +19,7 @@ from crowdjax import io, memory, optimize, outliers, spread, watch
 from crowdjax.answers import (
     FitError,
     about_answers,
+    about_contradiction,
     about_gold,
     about_labels,
     about_prior,
@@ -113,6 +114,7 @@ def fit(
         *about_answers(told.posterior, labels_of_labelers(labels), index.classes),
         *about_support(told.support, index.classes, about_prior(class_prior_of(built))),
         *about_gold(truth, index.classes),
+        *about_contradiction(truth, labels, index.classes),
         *reasons,
         *remarks,
     ]

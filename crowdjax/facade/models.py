@@ -10,7 +10,7 @@ import numpy as np
 
 from crowdjax.facade.registry import Kind, Registry, refuse_features
 from crowdjax.factor.presets import PRESETS
-from crowdjax.integrated.auto import FEW_LABELERS, FEW_LABELS
+from crowdjax.integrated.auto import FEW_LABELS
 from crowdjax.integrated.nominal import nominal
 from crowdjax.integrated.pool import Pool
 from crowdjax.labels import InputError, Labels
@@ -30,6 +30,7 @@ from crowdjax.settings import brief, seed_of, whole
 MODELS = Registry()
 POINTS, POINTS_OF_MANY = 64, 32  # of the integrated model around each class, up to five classes and above
 RESTARTS = 4  # of factors, from two on
+FEW_LABELERS = 5
 MOST_INTEGRATED = 20  # classes
 MOST_BIASED = 50  # classes whose biases auto learns: a Newton step takes the cube of their number
 MOST_CELLS = 2**25  # of all labelers' confusions that auto makes: 2 GiB

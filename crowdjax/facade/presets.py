@@ -25,6 +25,7 @@ from crowdjax import report as reports
 from crowdjax.answers import (
     Tally,
     about_answers,
+    about_contradiction,
     about_gold,
     about_labels,
     about_prior,
@@ -46,6 +47,8 @@ from crowdjax.facade.fitted import Fitted, New, read_fit
 from crowdjax.facade.large import Writer, write_parts
 from crowdjax.factor.intervals import labeler_intervals
 from crowdjax.factor.observed import Observed
+from crowdjax.integrated.auto import PENALTY, RARE_VOTES
+from crowdjax.integrated.average import share_of_labels
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Majority
 from crowdjax.observation.summaries import LEVEL, Summary, summary_of_counts
@@ -169,6 +172,8 @@ def fit(
     mapping = io.mapping(triples, given)
     found = parallel.fit(labels, built, key, settings, begin, devices=devices, progress=progress)
     refuse_failed(found)
+    if name == "dawid-skene" and config.class_prior == "learn" and begin is None and _rare(labels):
+        found = _not_split(found, labels, built, key, settings, devices)
     posterior, counts = by_class(found.posterior), tally(labels, found.posterior)
     warnings = [
         *about_labels(labels, triples, repeats),
@@ -177,6 +182,7 @@ def fit(
         *about_answers(posterior, labels_of_labelers(labels), index.classes),
         *about_support(support(counts.votes, posterior, truth), index.classes, about_prior(config.class_prior)),
         *about_gold(truth, index.classes),
+        *about_contradiction(truth, labels, index.classes),
         *remarks,
     ]
     estimates = parallel.summary(labels, built, found)
@@ -201,6 +207,28 @@ def fit(
         started=started,
     )
     return Aggregation(tables, record, kind, found, index, scaling, model=built, features=features, tally=counts)
+
+
+def _rare(labels: Labels) -> bool:
+    """Whether one of two classes has so few labels that a fit may take the other for both."""
+    share = share_of_labels(labels)
+    return min(share, 1 - share) < RARE_VOTES
+
+
+def _not_split(found: factor.Fit, labels: Labels, model: factor.FactorModel, key, settings, devices) -> factor.Fit:
+    """The fit, or the one that starts where labelers have no biases, unless the first is better by ``PENALTY`` nats.
+
+    Where one class is rare, its labels are mostly errors, and a split of the frequent class in two may explain these
+    about as well. Without biases there is no such split.
+    """
+    coin = build(dataclasses.replace(factor.PRESETS["one-coin"], class_prior="learn"), labels, {})
+    even = parallel.fit(labels, coin, key, settings, None, devices=devices).weights
+    begin = found.weights._replace(
+        labeler=even.labeler, bias=jax.tree.map(np.zeros_like, found.weights.bias), class_prior=even.class_prior
+    )
+    other = parallel.fit(labels, model, key, settings, begin, devices=devices)
+    worse = not np.isfinite(other.objective) or found.objective > other.objective + PENALTY
+    return found if worse else dataclasses.replace(other, n_steps=other.n_steps + found.n_steps)
 
 
 def fit_parts(

@@ -79,7 +79,9 @@ def labeler_sums(labels: Labels, factors: Factors, posterior: Float[Array, " I"]
 
 def dense_rows(features: Features, rows: Float[Array, "n F"] | None) -> Float[Array, "n F"]:
     """Rows of Φ's dense columns: the given ones, or the average row. A part that is a constant alone takes that."""
-    if rows is None or features.n_columns == 1:
+    if features.n_columns == 1:
+        return jnp.ones((1, 1))
+    if rows is None:
         return jnp.mean(jnp.asarray(features.dense), 0, keepdims=True)
     return jnp.asarray(rows)
 

@@ -182,15 +182,28 @@ def _side(n, columns, mean, sd, config):
 
 
 def _class_prior(config, labels, columns):
-    """Φπ, means, standard deviations and Beta of the class prior."""
+    """Φπ, means, standard deviations and Beta of the class prior.
+
+    Gold of one class was chosen by its class: it says nothing of how frequent the class is. Its rows are 0.
+    """
     n, zero = labels.n_instances, np.zeros((1, 1))
+    counts = _counting(labels)[:, None]
     if config.class_prior == "learn":
-        return Features.constant(n), Linear(zero), Linear(zero + np.inf), np.array([2.0, 2.0])
+        return Features.columns(counts), Linear(zero), Linear(zero + np.inf), np.array([2.0, 2.0])
     if config.class_prior == "logistic":
         if columns is None:
             raise InputError("class_prior: logistic needs instance features; allowed without: a number, learn")
-        features = Features.columns(np.c_[np.ones(n), columns])
+        features = Features.columns(counts * np.c_[np.ones(n), columns])
         rows = np.zeros((features.n_columns, 1))
         return features, Linear(rows), Linear(rows + 1.0), None
     logit = np.log(config.class_prior) - np.log1p(-config.class_prior)
     return Features.constant(n), Linear(zero + logit), Linear(zero), None
+
+
+def _counting(labels: Labels) -> np.ndarray:
+    """1 for the instances that the class prior is learned from, 0 for others."""
+    n = np.ones(labels.n_instances)
+    if labels.gold is None or isinstance(labels.gold, jax.core.Tracer):
+        return n
+    gold = np.asarray(labels.gold)
+    return np.where(gold >= 0, 0.0, n) if len(set(gold[gold >= 0].tolist())) == 1 else n

@@ -13,6 +13,16 @@ from crowdjax.integrated.answers import (
     share_of_positives,
 )
 from crowdjax.integrated.auto import Plan, crowd_of, plan
+from crowdjax.integrated.average import (
+    Average,
+    Averaged,
+    Member,
+    averaged,
+    first_at_votes,
+    of_average,
+    pays,
+    positives_of,
+)
 from crowdjax.integrated.boundary import (
     Boundary,
     Choice,
@@ -23,7 +33,7 @@ from crowdjax.integrated.boundary import (
     place,
     weights_of_able,
 )
-from crowdjax.integrated.fit import IntegratedFit, fit, fit_jit
+from crowdjax.integrated.fit import IntegratedFit, at_votes, fit, fit_jit
 from crowdjax.integrated.gold import Calibration, calibrate, calibrated, of_gold, without_own
 from crowdjax.integrated.kernels import GridPass, axis_information, expectations, grid_pass, positives
 from crowdjax.integrated.look import Check, Look, School, look, replicate, residuals
@@ -33,6 +43,8 @@ from crowdjax.integrated.score import normal_scores, score_log_likelihood
 __all__ = [
     "LEVEL",
     "Answer",
+    "Average",
+    "Averaged",
     "Boundary",
     "Calibration",
     "Check",
@@ -45,11 +57,14 @@ __all__ = [
     "Interval",
     "LabelerAnswers",
     "Look",
+    "Member",
     "Parameters",
     "Plan",
     "School",
     "answer",
     "around",
+    "at_votes",
+    "averaged",
     "axis_information",
     "both_classes",
     "calibrate",
@@ -60,6 +75,7 @@ __all__ = [
     "class_probability",
     "crowd_of",
     "expectations",
+    "first_at_votes",
     "fit",
     "fit_jit",
     "grid_pass",
@@ -69,12 +85,15 @@ __all__ = [
     "look",
     "neutral_point",
     "normal_scores",
+    "of_average",
     "of_gold",
     "of_instances",
     "of_labelers",
+    "pays",
     "place",
     "plan",
     "positives",
+    "positives_of",
     "replicate",
     "residuals",
     "score_log_likelihood",

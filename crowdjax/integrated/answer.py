@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from crowdjax.factor.kernels import majority
 from crowdjax.integrated.answers import (
     LEVEL,
     InstanceAnswers,
@@ -19,18 +21,19 @@ from crowdjax.integrated.answers import (
     LabelerAnswers,
     of_instances,
     of_labelers,
-    share_of_positives,
 )
 from crowdjax.integrated.auto import Plan
 from crowdjax.integrated.auto import plan as plan_of
+from crowdjax.integrated.average import Average, Averaged, Member, averaged, of_average, pays, positives_of
 from crowdjax.integrated.boundary import Boundary, Choice, candidates, informed, place
 from crowdjax.integrated.fit import IntegratedFit, fit_jit
 from crowdjax.integrated.gold import Calibration, calibrate, of_gold, without_own
 from crowdjax.integrated.kernels import positives
-from crowdjax.integrated.model import Features, centers
+from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers
 from crowdjax.integrated.score import normal_scores, score_log_likelihood
 from crowdjax.labels import InputError, Labels
 
+LEAST_GOLD = 5  # labels of each class that place a boundary unasked
 INFORMED = ("gold", "score")  # boundaries that more than the labels place
 
 
@@ -39,8 +42,9 @@ class Answer(NamedTuple):
 
     Attributes:
         plan: the settings of the model, and which boundary was taken.
-        fit: of the labels alone.
-        boundary: where the classes meet.
+        fit: of the labels alone; of several the one whose answers weigh most.
+        boundary: where the classes meet in it.
+        average: of which answers those about instances are the average.
         calibration: what gold says of the probabilities of the other instances; None where gold placed no boundary.
         instances: calibrated; instances with gold have it.
         labelers: sensitivity, specificity, informedness and accuracy.
@@ -48,12 +52,13 @@ class Answer(NamedTuple):
 
     Example:
         >>> Answer._fields[:4]
-        ('plan', 'fit', 'boundary', 'calibration')
+        ('plan', 'fit', 'boundary', 'average')
     """
 
     plan: Plan
     fit: IntegratedFit
     boundary: Boundary
+    average: Average
     calibration: Calibration | None
     instances: InstanceAnswers
     labelers: LabelerAnswers
@@ -68,6 +73,7 @@ def answer(
     features: Features = Features(),
     scores: Float[np.ndarray, " I"] | None = None,
     fit: IntegratedFit | None = None,
+    refit: Callable[[Parameters], IntegratedFit] | None = None,
     level: float = LEVEL,
 ) -> Answer:
     """Fits the model, places the boundary, and answers for instances, labelers and the share of positives.
@@ -82,6 +88,7 @@ def answer(
         features: of labelers and instances, standardised.
         scores: a number of each instance that rises or falls with the truth, NaN where there is none.
         fit: of these labels without their gold, where it was made before or elsewhere.
+        refit: a fit of the same labels from other parameters, where it is to be made elsewhere.
         level: of all intervals.
 
     Raises:
@@ -97,15 +104,26 @@ def answer(
     choice, config = choose(labels, plan, boundary, scores), plan.config
     blind = dataclasses.replace(labels, gold=None)
     fit = fit_jit(blind, config, features=features) if fit is None else fit
-    informing = labels if both_classes(labels) else blind  # gold of one class pushes the boundary away from it
-    placed, calibration = _place(informing, plan._replace(boundary=choice), plan.boundary, fit, features, scores)
-    share = share_of_positives(blind, fit, config, placed, features, level)
+    if boundary is not None or scores is not None or not (plan.able is not None and pays(blind, plan)):
+        plan = plan._replace(able=None)
+    if plan.able is None:
+        informing = labels if both_classes(labels) else blind  # gold of one class pushes the boundary away from it
+        placed, calibration = _place(informing, plan._replace(boundary=choice), plan.boundary, fit, features, scores)
+        found = Averaged(Average((Member(1.0, choice, fit.parameters, placed),)), (fit,))
+    else:
+        again = refit or (lambda begin: fit_jit(blind, config, features=features, begin=begin))
+        found, calibration = averaged(blind, plan, fit, features, again), None
+        if choice == "gold":
+            found, calibration = _by_gold(found, labels, config, features)
+        fit, choice, placed = found.fits[0], found.average.members[0].choice, found.average.members[0].boundary
+    share = positives_of(blind, found, config, features, level)
     return Answer(
         plan._replace(boundary=choice),
         fit,
         placed,
+        found.average,
         calibration,
-        of_instances(labels, fit.parameters, config, placed, features, calibration),
+        of_average(labels, found.average, config, features, calibration),
         of_labelers(fit, config, placed, features, level, jnp.asarray(share.mean, fit.counts.dtype)),
         share,
     )
@@ -135,17 +153,50 @@ def choose(labels: Labels, plan: Plan, boundary: Choice | None = None, scores=No
         raise InputError(f"boundary: got {boundary!r} {has}; allowed {has}: {allowed}")
     if plan.config.spread == 0:
         return plan.boundary if boundary in (None, *INFORMED) else boundary
-    return boundary or ("score" if scores is not None else "gold" if both_classes(labels) else plan.boundary)
+    return boundary or (
+        "score" if scores is not None else "gold" if both_classes(labels, LEAST_GOLD) else plan.boundary
+    )
 
 
-def both_classes(labels: Labels) -> bool:
-    """Whether gold labels of both classes are known.
+def both_classes(labels: Labels, least: int = 1) -> bool:
+    """Whether gold labels of both classes are known, so many of each at least.
 
     Example:
         >>> both_classes(Labels.from_arrays([0, 1], [0, 1], [1, 0], gold=[1, np.nan]))
         False
     """
-    return labels.gold is not None and {0, 1} <= set(np.asarray(labels.gold).tolist())
+    gold = np.asarray([] if labels.gold is None else labels.gold)
+    return min((gold == 0).sum(), (gold == 1).sum()) >= least
+
+
+def _by_gold(
+    found: Averaged, labels: Labels, config: IntegratedConfig, features: Features
+) -> tuple[Averaged, Calibration]:
+    """The average with its weights times the likelihood of gold, and the able's boundary moved by it; a calibration.
+
+    Gold has no part in the fits, and in the weights it has little of each instance's own.
+    """
+    known = np.flatnonzero(np.asarray(labels.gold) >= 0)
+    blind, gold = dataclasses.replace(labels, gold=None), jnp.asarray(labels.gold)[known]
+    members, own, logs = [], [], []
+    for member in found.average.members:
+        at = member.boundary
+        if member.choice == "able":
+            points = candidates(at)
+            all_ = positives(blind, member.parameters, config, points, centers(member.parameters, features))
+            at = informed(at, jnp.log(of_gold(all_[known], gold)).sum(0))
+            member = member._replace(choice="gold", boundary=at)
+        p = of_instances(blind, member.parameters, config, at, features).probability[known]
+        p = np.asarray(of_gold(p[:, None], gold))[:, 0]
+        members, own, logs = [*members, member], [*own, p], [*logs, np.log(p).sum()]
+    votes = np.asarray(of_gold(majority(blind)[known][:, None], gold))[:, 0]
+    logs = np.array([*logs, np.log(votes).sum()])
+    weights = np.array([*(m.weight for m in members), found.average.votes]) * np.exp(logs - logs.max())
+    weights /= weights.sum()
+    order = np.argsort(-weights[:-1], kind="stable")
+    average = Average(tuple(members[k]._replace(weight=float(weights[k])) for k in order), float(weights[-1]))
+    truths = weights @ np.stack([*own, votes])
+    return Averaged(average, tuple(found.fits[k] for k in order)), calibrate(jnp.asarray(truths))
 
 
 def _place(

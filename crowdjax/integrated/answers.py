@@ -31,6 +31,7 @@ from crowdjax.labels import Labels
 
 LEVEL = 0.95  # of every interval of crowdjax, unless another is asked for
 SPAM, EXPERT = 0.2, 0.6  # informedness of who is called a spammer, and an expert
+SHARES = np.linspace(0, 1, 4001)  # of positives, at which a distribution function is kept
 QUANTILES = 200  # of m_j, which stand for all instances where labelers are judged
 
 
@@ -238,12 +239,28 @@ def share_of_positives(
         >>> share.lower < 0.5 < share.upper
         True
     """
+    return at_level(*positives_below(labels, fit, config, boundary, features), level)
+
+
+def positives_below(
+    labels: Labels, fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary, features: Features = Features()
+) -> tuple[float, Float[np.ndarray, " S"]]:
+    """The mean of the share of positives, and its distribution function at ``SHARES`` (:func:`share_of_positives`)."""
     mean, variance, slope = map(np.asarray, _shares(labels, fit, config, boundary, features))
     sd = np.sqrt(np.maximum(variance + slope**2 * float(fit.axis[1, 1]), 1e-12))
-    shares, mass = np.linspace(0, 1, 4001), np.asarray(boundary.mass, float)
-    below = np.asarray(ndtr((shares[:, None] - mean) / sd)) @ mass
-    ends = (np.interp(end, below, shares) for end in ((1 - level) / 2, (1 + level) / 2))
-    return Interval(float(mean @ mass), *map(float, ends))
+    mass = np.asarray(boundary.mass, float)
+    return float(mean @ mass), np.asarray(ndtr((SHARES[:, None] - mean) / sd)) @ mass
+
+
+def at_level(mean: float, below: Float[np.ndarray, " S"], level: float) -> Interval:
+    """The interval of this level of a share with this distribution function at ``SHARES``.
+
+    Example:
+        >>> at_level(0.5, SHARES, 0.9)
+        Interval(mean=0.5, lower=0.05, upper=0.95)
+    """
+    ends = (round(float(np.interp(end, below, SHARES)), 12) for end in ((1 - level) / 2, (1 + level) / 2))
+    return Interval(mean, *ends)
 
 
 @eqx.filter_jit

@@ -1,10 +1,19 @@
 """What ``model="auto"`` does with a crowd: the integrated model where it can be learned, else less, with the reason.
 
-labelers ≤ 5             Dawid and Skene's model with labelers from one population: too few to learn it from, or to say
-                         who is able
+labelers ≤ 2             Dawid and Skene's model with labelers from one population: two say nothing of how clear an
+                         instance is
 < 1.5 labels an instance  the population stays at the prior and the boundary at 0: labels that nothing contradicts say
                          nothing about who is right
 several separate crowds  are fitted together; what they have in common is the population and the boundary alone
+
+Labels do not say where the classes meet. Of many labelers the able ones do (``able``); where labelers are few, or one
+class is rare, they do not, and the clusters of instances do (``gap``), whose sizes the class prior has to learn:
+
+    p_j = λ p_j(able, π = ½) + (1-λ) [ (1-v) Σ_e w_e p_j(gap, π_e) + v votes_j ]
+    logit π_e = e logit(share of positive labels),  e = 0, ½, 1, 2      w_e ∝ exp(evidence_e - 5 [e > 0])
+    λ = (W - 15) / 25 · (s - .02) / .08, each factor within 0 and 1     s: share of the rarer class by the clusters
+
+W is the number of labelers. λ is 1 for 40 labelers and more and classes that are not rare.
 """
 
 from __future__ import annotations
@@ -20,12 +29,21 @@ from crowdjax.integrated.boundary import Choice
 from crowdjax.integrated.model import SPREADS, IntegratedConfig
 from crowdjax.labels import Labels
 
-FEW_LABELERS = 5
+FEW_LABELERS = 2
+ABLE_FROM, ABLE_AT = 15, 40  # labelers from which able ones say where the classes meet, and at which they alone do
 FEW_LABELS = 1.5  # per instance
+EXPONENTS = 0.0, 0.5, 1.0, 2.0  # e: the class prior is σ(e logit(share of positive labels))
+PENALTY = 5.0  # nats of evidence that a class prior other than one half has to gain
+VOTES = 0.1  # v
+RARE = 0.02, 0.1  # share of the rarer class, by the clusters: below the first able labelers say nothing of the boundary
+RARE_VOTES = 0.2  # share of the labels for the rarer class, below which it is looked into
 
 
 class Plan(NamedTuple):
     """The model, the boundary, and in plain sentences why, where it is not the usual one.
+
+    ``able`` is how far the number of labelers lets the able ones say where the classes meet, from 0 to 1; ``None``: the
+    boundary is the one named, and nothing is averaged.
 
     Example:
         >>> Plan(IntegratedConfig(), "able", ()).config.factors
@@ -35,6 +53,7 @@ class Plan(NamedTuple):
     config: IntegratedConfig
     boundary: Choice
     reasons: tuple[str, ...]
+    able: float | None = None
 
 
 def plan(labels: Labels, class_prior: float | str = 0.5) -> Plan:
@@ -43,7 +62,7 @@ def plan(labels: Labels, class_prior: float | str = 0.5) -> Plan:
     Example:
         >>> found = plan(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))
         >>> found.config.spread, found.boundary
-        (0.0, 'gap')
+        ('learn', 'gap')
     """
     real = np.asarray(labels.counts) > 0
     labeler, instance = np.asarray(labels.labeler)[real], np.asarray(labels.instance)[real]
@@ -51,15 +70,18 @@ def plan(labels: Labels, class_prior: float | str = 0.5) -> Plan:
     per_instance = len(labeler) / n_instances
     reasons = []
     config, boundary = IntegratedConfig(class_prior=class_prior), "able"
+    able = min(max((n_labelers - ABLE_FROM) / (ABLE_AT - ABLE_FROM), 0.0), 1.0)
+    boundary = "able" if able >= 0.5 else "gap"
     if n_labelers <= FEW_LABELERS:
-        config, boundary = IntegratedConfig(class_prior=class_prior, spread=0.0), "gap"
+        config, boundary, able = IntegratedConfig(class_prior=class_prior, spread=0.0), "gap", None
         reasons.append(
-            f"{n_labelers} labelers are too few to learn how clear each instance is or whom to trust with the class "
-            "boundary; Dawid and Skene's model with labelers from one population is used instead."
+            f"{n_labelers} labelers are too few to learn how clear each instance is; Dawid and Skene's model with "
+            "labelers from one population is used instead."
         )
     if per_instance < FEW_LABELS:
         spread = config.spread if config.spread == 0 else SPREADS[0]
         config, boundary = IntegratedConfig(class_prior=class_prior, spread=spread, hierarchy=False), "gap"
+        able = None
         reasons.append(
             f"{per_instance:.2f} labels per instance cannot tell able labelers from others; their population is not "
             "learned, and the answers are little more than the labels themselves."
@@ -70,7 +92,7 @@ def plan(labels: Labels, class_prior: float | str = 0.5) -> Plan:
             f"The labels fall into {crowds} crowds that share no instance; nothing compares their labelers but the "
             "assumption that all come from one population."
         )
-    return Plan(config, boundary, tuple(reasons))
+    return Plan(config, boundary, tuple(reasons), able if class_prior == 0.5 else None)
 
 
 def crowd_of(

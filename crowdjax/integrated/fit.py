@@ -126,10 +126,7 @@ def stages(
     if begin is not None:
         n_before = 0
     elif config.factors == 1:
-        first = start(config, labels.n_labelers, features)
-        votes = jnp.clip(majority(labels), 1e-3, 1 - 1e-3)
-        at_votes = grid_pass(labels, first, config, votes=votes)
-        begin, n_before = first._replace(labelers=newton(first, at_votes.counts, design, 4 * NEWTON_STEPS)), 1
+        begin, n_before = at_votes(labels, config, features), 1
     else:
         one = fit(labels, dataclasses.replace(config, factors=1), boundary, features)
         begin, n_before = with_second(one.parameters), one.n_steps
@@ -189,6 +186,27 @@ def stages(
         code=lambda carry: carry[1].code,
         end=end,
     )
+
+
+def at_votes(
+    labels: Labels, config: IntegratedConfig, features: Features = Features(), prior_logit: Array | None = None
+) -> Parameters:
+    """Where a fit of one factor starts: labelers at their modes if the shares of votes were the classes' chances.
+
+    Args:
+        prior_logit: logit π; by default that of the config.
+
+    Example: the third labeler contradicts the others
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
+        >>> int(at_votes(labels, IntegratedConfig()).labelers[:, 0].argmin())
+        2
+    """
+    first = start(config, labels.n_labelers, features)
+    if prior_logit is not None:
+        first = first._replace(prior_logit=jnp.asarray(prior_logit, first.prior_logit.dtype))
+    counts = grid_pass(labels, first, config, votes=jnp.clip(majority(labels), 1e-3, 1 - 1e-3)).counts
+    design = jnp.asarray(config.design, jnp.result_type(float))
+    return first._replace(labelers=newton(first, counts, design, 4 * NEWTON_STEPS))
 
 
 @eqx.filter_jit

@@ -1,0 +1,211 @@
+"""Answers averaged over what labels do not say: where the classes meet, and how frequent they are.
+
+    p_j = λ p_j(able, π = ½) + (1-λ) [ (1-v) Σ_e w_e p_j(gap, π_e) + v votes_j ]
+
+``integrated.auto`` says what these are and when λ is 1. Each π_e is a fit of its own, so the average is made only where
+labelers are few, or the rarer class has less than a fifth of the labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from crowdjax.factor.kernels import majority
+from crowdjax.integrated.answers import (
+    LEVEL,
+    InstanceAnswers,
+    Interval,
+    at_level,
+    of_instances,
+    positives_below,
+)
+from crowdjax.integrated.auto import EXPONENTS, PENALTY, RARE, RARE_VOTES, VOTES, Plan
+from crowdjax.integrated.boundary import Boundary, Choice, place
+from crowdjax.integrated.fit import IntegratedFit, at_votes
+from crowdjax.integrated.gold import Calibration, calibrated
+from crowdjax.integrated.model import Features, IntegratedConfig, Parameters
+from crowdjax.labels import Labels
+
+LEAST = 1e-3  # weight of a member that is kept
+
+first_at_votes = eqx.filter_jit(at_votes)
+
+
+class Member(NamedTuple):
+    """A fit's parameters and the boundary between the classes, with its choice and the weight of its answers.
+
+    Example:
+        >>> Member._fields
+        ('weight', 'choice', 'parameters', 'boundary')
+    """
+
+    weight: float
+    choice: Choice
+    parameters: Parameters
+    boundary: Boundary
+
+
+class Average(NamedTuple):
+    """Members, by weight, the one of most weight first; votes have what is left of 1.
+
+    Example:
+        >>> Average((), 0.0).votes
+        0.0
+    """
+
+    members: tuple[Member, ...]
+    votes: float = 0.0
+
+
+class Averaged(NamedTuple):
+    """An average, and the fits of its members in their order.
+
+    Example:
+        >>> Averaged._fields
+        ('average', 'fits')
+    """
+
+    average: Average
+    fits: tuple[IntegratedFit, ...]
+
+
+def share_of_labels(labels: Labels) -> float:
+    """The share of positive labels, half a label of each class added.
+
+    Example:
+        >>> share_of_labels(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))
+        0.625
+    """
+    counts = np.asarray(labels.counts, np.float64)
+    return float((counts[np.asarray(labels.label) > 0].sum() + 0.5) / (counts.sum() + 1))
+
+
+def pays(labels: Labels, plan: Plan) -> bool:
+    """Whether more than one answer is to be averaged, for all that a plan and the labels say.
+
+    Example: 40 labelers, of whom each calls one instance in ten positive
+        >>> from crowdjax.integrated.auto import plan
+        >>> w, j = np.divmod(np.arange(400), 10)
+        >>> labels = Labels.from_arrays(w, j, j == 0)
+        >>> pays(labels, plan(labels)), pays(labels, plan(labels)._replace(able=None))
+        (True, False)
+    """
+    share = share_of_labels(labels)
+    return plan.able is not None and (plan.able < 1 or min(share, 1 - share) < RARE_VOTES)
+
+
+def averaged(
+    labels: Labels,
+    plan: Plan,
+    fit: IntegratedFit,
+    features: Features,
+    refit: Callable[[Parameters], IntegratedFit],
+) -> Averaged:
+    """The average of a plan.
+
+    Args:
+        labels: without gold.
+        fit: at a class prior of one half.
+        refit: the fit of the same labels from other parameters, whose class prior it keeps.
+
+    Example: three labelers, of whom one contradicts the others
+        >>> from crowdjax.integrated import fit_jit, plan
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
+        >>> refit = lambda begin: fit_jit(labels, begin=begin)
+        >>> found = averaged(labels, plan(labels), fit_jit(labels), Features(), refit)
+        >>> found.average.members[0].choice, round(sum(m.weight for m in found.average.members), 2)
+        ('gap', 0.9)
+    """
+    able, gap = (place(choice, fit.parameters.labelers, fit.counts) for choice in ("able", "gap"))
+    alone = Averaged(Average((Member(1.0, "able", fit.parameters, able),)), (fit,))
+    if not pays(labels, plan):
+        return alone
+    share = share_of_labels(labels)
+    logit = np.log(share) - np.log1p(-share)
+    fits = [fit]
+    for e in EXPONENTS[1:]:
+        fits.append(refit(first_at_votes(labels, plan.config, features, jnp.asarray(e * logit))))
+    weights = np.array([float(f.objective) - PENALTY * (e > 0) for f, e in zip(fits, EXPONENTS, strict=True)])
+    weights = np.where(np.isfinite(weights), weights, -np.inf)
+    weights = np.exp(weights - weights.max())
+    weights /= weights.sum()
+    found = [of_instances(labels, f.parameters, plan.config, gap, features).probability for f in fits]
+    positive = float(sum(w * float(p.mean()) for w, p in zip(weights, found, strict=True)))
+    low, high = RARE
+    assert plan.able is not None
+    by_able = plan.able * min(max((min(positive, 1 - positive) - low) / (high - low), 0.0), 1.0)
+    by_gap = (1 - by_able) * (1 - VOTES) * weights
+    members = [(by_able, "able", fit, able), *((w, "gap", f, gap) for w, f in zip(by_gap, fits, strict=True))]
+    members = sorted((m for m in members if m[0] >= LEAST), key=lambda m: -m[0])
+    votes = (1 - by_able) * VOTES
+    scale = (1 - votes) / sum(m[0] for m in members)
+    kept = tuple(Member(float(w * scale), choice, f.parameters, at) for w, choice, f, at in members)
+    return Averaged(Average(kept, float(votes)), tuple(m[2] for m in members))
+
+
+def of_average(
+    labels: Labels,
+    average: Average,
+    config: IntegratedConfig,
+    features: Features = Features(),
+    calibration: Calibration | None = None,
+) -> InstanceAnswers:
+    """Answers about the instances of any labels; x_j is that of the first member.
+
+    An instance depends on the boundary where members say different classes with more than a tenth of the weight each.
+
+    Example: one member
+        >>> from crowdjax.integrated import around, start
+        >>> labels, config = Labels.from_arrays([0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 0, 0]), IntegratedConfig(spread=0.0)
+        >>> average = Average((Member(1.0, "gap", start(config, 2), around(jnp.array(0.0))),))
+        >>> print("{:.2f} {:.2f}".format(*of_average(labels, average, config).probability))
+        0.88 0.12
+    """
+    each = [of_instances(labels, m.parameters, config, m.boundary, features) for m in average.members]
+    if len(each) == 1 and not average.votes:
+        only = average.members[0]
+        return each[0] if calibration is None else of_instances(
+            labels, only.parameters, config, only.boundary, features, calibration
+        )  # fmt: skip
+    weights = [m.weight for m in average.members]
+    p = sum(w * e.probability for w, e in zip(weights, each, strict=True)) + average.votes * majority(labels)
+    zero = sum(w * e.at_zero for w, e in zip(weights, each, strict=True)) / sum(weights)
+    p = p if calibration is None else calibrated(p, calibration)
+    saying = sum(w * (e.probability > 0.5) for w, e in zip(weights, each, strict=True)) / sum(weights)
+    depends: Bool[Array, " I"] = jnp.minimum(saying, 1 - saying) > 0.1
+    if labels.gold is not None:
+        gold = jnp.asarray(labels.gold)
+        p, zero = (jnp.where(gold < 0, v, gold.astype(v.dtype)) for v in (p, zero))
+        depends &= gold < 0
+    return each[0]._replace(probability=p, at_zero=zero, depends=depends)
+
+
+def positives_of(
+    labels: Labels,
+    found: Averaged,
+    config: IntegratedConfig,
+    features: Features = Features(),
+    level: float = LEVEL,
+) -> Interval:
+    """The share of positives among the instances, by all members (``integrated.share_of_positives`` is that of one).
+
+    Example: nobody disagrees
+        >>> from crowdjax.integrated import fit_jit, plan
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 1, 0, 0, 0] * 2)
+        >>> refit = lambda begin: fit_jit(labels, begin=begin)
+        >>> found = averaged(labels, plan(labels), fit_jit(labels), Features(), refit)
+        >>> 0.4 < positives_of(labels, found, plan(labels).config).mean < 0.6
+        True
+    """
+    total = sum(m.weight for m in found.average.members)
+    mean, below = 0.0, 0.0
+    for member, fit in zip(found.average.members, found.fits, strict=True):
+        of_one: tuple[float, Float[np.ndarray, " S"]] = positives_below(labels, fit, config, member.boundary, features)
+        mean, below = mean + member.weight / total * of_one[0], below + member.weight / total * of_one[1]
+    return at_level(mean, below, level)
