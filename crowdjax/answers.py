@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import Float, Int
-from scipy.special import bdtr
 
 from crowdjax import io, outliers, results
 from crowdjax import summary as summaries
@@ -23,6 +22,7 @@ from crowdjax.columns import listed, show, word
 from crowdjax.files import reading
 from crowdjax.integrated.answers import Interval, kinds
 from crowdjax.integrated.auto import crowd_of
+from crowdjax.integrated.gold import agreement_with_votes
 from crowdjax.labels import InputError, Labels, Repeats
 from crowdjax.observation.summaries import Interval as Ends
 from crowdjax.observation.summaries import Summary
@@ -298,9 +298,44 @@ def chosen_of_top(codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"]) ->
     return np.where(p >= p[:, :1] - TIE, codes, np.iinfo(codes.dtype).max).min(1)
 
 
-def labeler_table(ids: pa.Array, n_labels: Int[np.ndarray, " W"], about: Summary) -> pa.Table:
+class GoldRecord(NamedTuple):
+    """Labels of each labeler on instances of known truth, by their class: how many, and how many of these right.
+
+    Example:
+        >>> GoldRecord(np.array([[2.0, 1.0]]), np.array([[1.0, 1.0]])).given.sum()
+        np.float64(3.0)
+    """
+
+    given: Float[np.ndarray, "W K"]
+    right: Float[np.ndarray, "W K"]
+
+
+def gold_record(labels: Labels) -> GoldRecord | None:
+    """What known truths say of each labeler by themselves; None without gold, or where labels are not the classes.
+
+    Example:
+        >>> gold_record(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1], gold=[1, np.nan])).right.tolist()
+        [[0.0, 1.0], [0.0, 0.0]]
+    """
+    if labels.gold is None or labels.n_values != labels.n_classes:
+        return None
+    gold, counts = np.asarray(labels.gold)[labels.instance], np.asarray(labels.counts, np.float64)
+    known = (counts > 0) & (gold >= 0)
+    gold, label, labeler = (np.asarray(v)[known] for v in (gold, labels.label, labels.labeler))
+    cell, shape = labeler.astype(np.int64) * labels.n_classes + gold, (labels.n_labelers, labels.n_classes)
+    tallied = (np.bincount(cell, n, shape[0] * shape[1]) for n in (counts[known], counts[known] * (label == gold)))
+    return GoldRecord(*(n.reshape(shape) for n in tallied))
+
+
+def labeler_table(
+    ids: pa.Array, n_labels: Int[np.ndarray, " W"], about: Summary, gold: GoldRecord | None = None
+) -> pa.Table:
     """The table of labelers, each measure with NAME_lower and NAME_upper: labeler, n_labels, accuracy (lower, upper),
     kind, informedness; of two classes sensitivity and specificity too.
+
+    Where truths are known, also what these say by themselves: gold_labels, how many labels are on them, and
+    gold_accuracy, the share of these that is right; of two classes gold_positives, gold_sensitivity, gold_negatives and
+    gold_specificity.
 
     Example:
         >>> flat = (np.array([0.7]), np.array([0.6]), np.array([0.8]))
@@ -309,9 +344,10 @@ def labeler_table(ids: pa.Array, n_labels: Int[np.ndarray, " W"], about: Summary
         >>> found.column_names[:6], found["kind"].to_pylist()
         (['labeler', 'n_labels', 'accuracy', 'lower', 'upper', 'kind'], ['ordinary'])
     """
-    kind = pa.array(
-        kinds(Interval(*about.informedness), about.confusion[0].shape[1]), mask=np.isnan(about.informedness[1])
-    )
+    kind = about.kind
+    if kind is None:
+        kind = kinds(Interval(*about.informedness), about.confusion[0].shape[1])
+    kind = pa.array(kind, mask=np.isnan(about.informedness[1]))
     columns = dict(zip(("accuracy", "lower", "upper"), about.accuracy, strict=True))
     measures = {"informedness": about.informedness}
     if about.confusion[0].shape[1:] == (2, 2):
@@ -319,7 +355,22 @@ def labeler_table(ids: pa.Array, n_labels: Int[np.ndarray, " W"], about: Summary
         measures |= {"sensitivity": of_class(1), "specificity": of_class(0)}
     more = {f"{name}{end}": v for name, ends in measures.items() for end, v in zip(ENDS, ends, strict=True)}
     known, others = ({name: _numbers(v) for name, v in part.items()} for part in (columns, more))
-    return pa.table({"labeler": ids, "n_labels": n_labels, **known, "kind": kind, **others})
+    table = {"labeler": ids, "n_labels": n_labels, **known, "kind": kind, **others}
+    return pa.table(table | ({} if gold is None else _of_gold(gold)))
+
+
+def _of_gold(gold: GoldRecord) -> dict[str, Any]:
+    """The columns of a gold record."""
+    names = {"accuracy": ("labels", slice(None))}
+    if gold.given.shape[1] == 2:
+        names |= {"sensitivity": ("positives", slice(1, 2)), "specificity": ("negatives", slice(0, 1))}
+    columns = {}
+    for measure, (count, of) in names.items():
+        given, right = (n[:, of].sum(1) for n in gold)
+        whole = given.astype(np.int64) if (given == np.rint(given)).all() else given
+        share = np.divide(right, given, out=np.full(len(given), np.nan), where=given > 0)
+        columns |= {f"gold_{count}": whole, f"gold_{measure}": _numbers(share)}
+    return columns
 
 
 def confusion_table(ids: pa.Array, classes: Sequence[Any], values: Sequence[Any] | None, confusion: Ends) -> pa.Table:
@@ -549,26 +600,13 @@ def about_contradiction(
         >>> about_contradiction(np.zeros(10), labels, None)
         []
     """
-    k = labels.n_classes
-    if gold is None or labels.n_values != k:
+    if gold is None or labels.n_values != labels.n_classes:
         return []
-    gold = np.asarray(gold, np.float64)
-    place = np.cumsum(gold >= 0) - 1  # of the instances with gold, among themselves
-    its, real = np.asarray(labels.instance), np.asarray(labels.label) >= 0
-    use = real & (gold[its] >= 0)
-    n = np.count_nonzero(gold >= 0)
-    cell = k * place[its[use]].astype(np.int64) + np.asarray(labels.label)[use]
-    votes = np.bincount(cell, np.asarray(labels.counts, np.float64)[use], k * n).reshape(-1, k)
-    judged = votes.sum(1) > 0
-    votes, known = votes[judged], gold[gold >= 0][judged].astype(int)
-    if not len(known):
-        return []
-    most = votes >= votes.max(1, keepdims=True) - TIE
-    agreeing = float((most[np.arange(len(known)), known] / most.sum(1)).sum())
-    if bdtr(np.floor(agreeing), len(known), 1 / k) >= CONTRADICTED:
+    agreeing, n, chance = agreement_with_votes(gold, labels)
+    if chance >= CONTRADICTED:
         return []
     return [
-        f"{round(len(known) - agreeing)} of {len(known)} gold labels contradict the most frequent label of their "
+        f"{round(n - agreeing)} of {n} gold labels contradict the most frequent label of their "
         "instance. Either the classes of the gold labels are exchanged (see positive=, --positive), or most labelers "
         "are wrong, and then gold is what decides."
     ]

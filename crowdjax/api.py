@@ -41,7 +41,7 @@ from crowdjax.factor.fit import Method
 from crowdjax.factor.presets import PRIORS
 from crowdjax.files import reading
 from crowdjax.formats import Form
-from crowdjax.integrated import Choice
+from crowdjax.integrated import Choice, Posterior
 from crowdjax.integrated_api import IntegratedAggregation
 from crowdjax.labels import InputError, Repeats
 from crowdjax.observation import Observation, Solver
@@ -83,6 +83,7 @@ def fit(
     start: Prediction | None = None,
     devices: int | None = None,
     boundary: Choice | None = None,
+    posterior: Posterior | None = None,
     progress: watch.Progress | None = None,
 ) -> Aggregation | IntegratedAggregation | Result:
     """Fits a model to a table of labels, of two classes or more.
@@ -133,6 +134,8 @@ def fit(
         boundary: where the integrated model takes the classes to meet: ``able`` (where able labelers are at one half;
             the default), ``gap``, ``unweighted``, ``gold`` (the default where there is gold) or ``score`` (the default
             where there are scores).
+        posterior: how the integrated model of two classes finds what is known of labelers: ``axis``, quadrature (the
+            default up to 100,000 labels); ``laplace``, normal distributions; ``exact``, Gibbs sampling.
         progress: told how far a long fit is (``crowdjax.watch.Progress``); where it answers true the fit stops, and a
             warning says so.
 
@@ -156,8 +159,9 @@ def fit(
     callback(progress)
     given = dict(gold=gold, scores=scores, labeler_features=labeler_features, instance_features=instance_features)
     general = dict(
-        classes=classes, factors=factors, class_prior=class_prior, boundary=boundary, restarts=restarts, seed=seed,
-        key=key, repeats=repeats, copies=copies, solver=solver, start=start, devices=devices, progress=progress,
+        classes=classes, factors=factors, class_prior=class_prior, boundary=boundary, posterior=posterior,
+        restarts=restarts, seed=seed, key=key, repeats=repeats, copies=copies, solver=solver, start=start,
+        devices=devices, progress=progress,
     )  # fmt: skip
     if isinstance(model, str) and model == "contextual":
         raise InputError("model: got 'contextual', which needs a table of scores; call crowdjax.context(table, scores)")
@@ -178,10 +182,10 @@ def fit(
         return _fit_classes(table, tables, triples, model, **general)
     refuse_counts(triples, name, repeats)
     if name in integrated_api.MODELS:
-        integrated_api.check(name, boundary, class_prior, solver)
+        integrated_api.check(name, boundary, class_prior, solver, posterior)
         return integrated_api.fit(
             triples, name, tables, factors=config.n_factors, class_prior=config.class_prior, boundary=boundary,
-            repeats=repeats, copies=copies, start=start, devices=devices, progress=progress,
+            posterior=posterior, repeats=repeats, copies=copies, start=start, devices=devices, progress=progress,
             kind=kind_of(table, triples.roles),
         )  # fmt: skip
     if start is not None and not isinstance(start, Aggregation):
@@ -189,6 +193,8 @@ def fit(
         raise InputError(f"start: a fit of {got}; allowed: an earlier result of {name} and of two classes")
     if boundary is not None:
         raise InputError(f"boundary: got {brief(boundary)} with model {name}; allowed with integrated, auto")
+    if posterior is not None:
+        raise InputError(f"posterior: got {brief(posterior)} with model {name}; allowed with integrated, auto")
     if scores is not None:
         raise InputError(f"scores: given with model {name}; allowed with integrated, auto")
     return presets.fit(

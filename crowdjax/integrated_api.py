@@ -30,6 +30,7 @@ from crowdjax.answers import (
     about_support,
     by_class,
     counted,
+    gold_record,
     labels_of_labelers,
     support,
     tally,
@@ -45,6 +46,7 @@ from crowdjax.integrated import (
     Choice,
     Features,
     IntegratedConfig,
+    Posterior,
 )
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation.summaries import of_two
@@ -133,6 +135,7 @@ def fit(
     factors: int = 1,
     class_prior: float | Literal["learn"] = 0.5,
     boundary: Choice | None = None,
+    posterior: Posterior | None = None,
     repeats: Repeats = "count",
     copies: Copies = "warn",
     start: IntegratedAggregation | None = None,
@@ -173,11 +176,13 @@ def fit(
             blind, config, features=features, begin=begin, devices=devices, progress=progress
         )
 
-    if begin is None and model == "auto" and config.spread != 0 and integrated.pays(blind, plan):
+    if begin is None and model == "auto" and config.spread != 0 and integrated.pays(plan):
         begin = integrated.first_at_votes(blind, config, features)  # all fits of an average are one program
     found = fitted(begin)
     refuse_failed(found)
-    said = integrated.answer(labels, plan, boundary, features=features, scores=scores, fit=found, refit=fitted)
+    said = integrated.answer(
+        labels, plan, boundary, features=features, scores=scores, fit=found, refit=fitted, posterior=posterior
+    )
     found, choice = said.fit, said.plan.boundary
     placed, calibration, answers, share = said.boundary, said.calibration, said.instances, said.positives
     warnings = [*remarks, *plan.reasons, *about_labels(labels, triples, repeats), *of_copies, *about_end(found)]
@@ -192,17 +197,18 @@ def fit(
             f"The label of {depends:.0%} of the instances depends on where the classes are taken to meet (boundary: "
             f"{choice}), which labels alone do not say; gold labels would."
         )
-    posterior, counts = by_class(answers.probability), tally(labels, answers.probability)
-    warnings += about_answers(posterior, labels_of_labelers(labels), index.classes)
+    probabilities, counts = by_class(answers.probability), tally(labels, answers.probability)
+    warnings += about_answers(probabilities, labels_of_labelers(labels), index.classes)
     advice = about_prior(class_prior) if config.spread == 0 else ELSEWHERE
-    warnings += about_support(support(counts.votes, posterior, truth), index.classes, advice)
+    warnings += about_support(support(counts.votes, probabilities, truth), index.classes, advice)
     warnings += about_gold(truth, index.classes, config.spread != 0)
     warnings += about_contradiction(truth, labels, index.classes)
     parameters = found.parameters
     n_labels = found.counts if labels.weight is not None else np.rint(found.counts).astype(np.int64)
-    about = [tuple(np.asarray(end, np.float64) for end in interval) for interval in said.labelers]
+    about = [tuple(np.asarray(end, np.float64) for end in interval) for interval in said.labelers[:4]]
     sensitivity, specificity, informedness, accuracy = about
-    tables = tables_of(index, n_labels, posterior, of_two(accuracy, sensitivity, specificity, informedness))
+    summary = of_two(accuracy, sensitivity, specificity, informedness, said.labelers.kind)
+    tables = tables_of(index, n_labels, probabilities, summary, gold_record(labels))
     tables["instances"] = tables["instances"].append_column("depends", pa.array(np.asarray(answers.depends)))
     record = record_of(
         model,
@@ -223,6 +229,7 @@ def fit(
         average=_about_average(said.average),
         calibration=None if calibration is None else _about_calibration(calibration),
         positives={**dict(zip(("mean", "lower", "upper"), share, strict=True)), "level": integrated.LEVEL},
+        posterior=said.posterior,
         population={
             "mean": parameters.mean.tolist(),
             "covariance": parameters.covariance.tolist(),
@@ -338,8 +345,10 @@ def _read_score(source: Opened, instances: pa.Array) -> np.ndarray:
     return values[:, 0]
 
 
-def check(name: str, boundary, class_prior, solver=None) -> None:
+def check(name: str, boundary, class_prior, solver=None, posterior=None) -> None:
     """Refuses settings that the integrated model does not know."""
+    if posterior is not None:
+        one_of("posterior", posterior, get_args(Posterior))
     if boundary is not None:
         one_of("boundary", boundary, get_args(Choice))
     if isinstance(class_prior, str) and class_prior == "logistic":

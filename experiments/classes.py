@@ -80,13 +80,13 @@ def cells(config: Config) -> list[Cell]:
 
 
 def size(config: Config, kind: str, name: str) -> Size:
-    table, _ = _crowds(config, name)[0] if kind == "simulated" else _real(name)
+    table, _ = _crowds(config, name)[0] if kind == "simulated" else read(name)
     n = {column: table[column].nunique() for column in ("labeler", "instance")}
     return Size(len(table), n["labeler"], n["instance"], len(config.models), None, "fits of crowdjax.fit")
 
 
 def run_cell(config: Config, kind: str, name: str) -> Tables:
-    crowds = _crowds(config, name) if kind == "simulated" else [_real(name)]
+    crowds = _crowds(config, name) if kind == "simulated" else [read(name)]
     found = []
     for r, (table, truth) in enumerate(crowds):
         classes = sorted(set(table["label"]) | set(truth))
@@ -170,7 +170,7 @@ def _home(name: str) -> Path:
     return datasets.folder() / name.split()[0]
 
 
-def _real(name: str) -> tuple[pd.DataFrame, pd.Series]:
+def read(name: str) -> tuple[pd.DataFrame, pd.Series]:
     """(labels, the truth of the instances that have labels), all as text."""
     home, text = _home(name), dict(dtype=str, keep_default_na=False)
     if name.endswith("graded"):

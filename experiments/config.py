@@ -33,7 +33,8 @@ from crowdjax.labels import InputError
 from experiments.lines import lines
 
 STUDIES = (
-    *("specialist", "fig3", "table1", "fig4", "real", "heldout", "leaderboard", "intervals", "look", "classes"),
+    *("specialist", "fig3", "table1", "fig4", "real", "heldout", "leaderboard", "intervals", "verdicts"),
+    *("look", "classes", "stress", "binary"),
     *("theodon_sim", "theodon_public", "rare", "calibration", "sbc"),
     "quickstart",
 )

@@ -15,7 +15,6 @@ from experiments.cells import Cell, Size, Tables, present, say
 from experiments.config import Set
 from experiments.tables import Report, markdown, names, rows, select
 
-LEVEL = 0.9  # of the intervals of informedness that say who is what
 KINDS = ("expert", "ordinary", "spammer", "adversary", "unknown")
 
 
@@ -54,14 +53,14 @@ def size(config: Config, name: str) -> Size:
 def run_cell(config: Config, name: str) -> Tables:
     found = []
     labels, _, _ = datasets.load(name, config.repeats)
-    said = integrated.answer(labels, level=LEVEL)
+    said = integrated.answer(labels)
     seen = integrated.look(
         jax.random.key(config.seed), labels, said.fit.parameters, said.plan.config, replicates=config.replicates
     )
     for check in seen.checks:
         values = {"observed": [check.observed], "expected": [check.expected], "p": [check.p]}
         found += rows(check.name, values, set=name)
-    kind = integrated.kinds(said.labelers.informedness)
+    kind = said.labelers.kind
     counts = {k: [np.count_nonzero(kind == k)] for k in KINDS}
     sides = [(s.side > 0).sum() for s in seen.schools[:1]] + [(s.side < 0).sum() for s in seen.schools[:1]]
     found += rows("labelers", counts | {"schools": [len(seen.schools)]}, set=name)

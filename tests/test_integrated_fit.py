@@ -130,7 +130,7 @@ def test_intervals_of_labelers_hold_what_they_say(level, least, most):
     config, inside = IntegratedConfig(spread=RHO), []
     for seed in range(6):
         labels, sens, spec, _ = crowd(seed, 60, 300, 0.3)
-        found = of_labelers(fit_jit(labels, config), config, around(jnp.zeros(())), level=level)
+        found = of_labelers(fit_jit(labels, config), config, around(jnp.zeros(())), level=level, doubt=0)
         for interval, truth in ((found.sensitivity, sens), (found.specificity, spec)):
             inside.append((np.asarray(interval.lower) <= truth) & (truth <= np.asarray(interval.upper)))
     assert least <= np.mean(inside) <= most

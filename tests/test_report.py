@@ -209,7 +209,7 @@ def test_flags_follow_the_rule_and_two_labels_are_no_ground_for_one(result, of_a
         assert (called["liar"], called["novice"]) == ("adversary", "few labels")
         assert called["coin"] in ("spammer", "unknown") and called["able 0"] in ("ordinary", "expert")
     words = page.words(page.root)
-    for part in ("95% interval", "within ±0.2", "below 0", "above 0.6", "fewer than 10 labels"):
+    for part in ("true with 95%", "within ±0.2", "below 0", "above 0.6", "fewer than 10 labels"):
         assert part in words
 
 

@@ -108,6 +108,10 @@ def fit(
             help="Classes meet at: able, gap, unweighted, gold or score",
         ),
     ] = None,
+    posterior: Annotated[
+        str | None,
+        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of labelers: axis, laplace or exact"),
+    ] = None,
     report: Report = False,
 ) -> None:
     """Fit a model to LABELS; write the answers, the labelers and the fit to a folder.
@@ -132,14 +136,19 @@ def fit(
         )
         reading = reading_of(columns, form, missing, no_header, score_columns)
         tables = dict(labeler_features=labeler_features, instance_features=instance_features, gold=gold, scores=scores)
-        whole = dict(boundary=boundary, copies=copies)
+        whole = dict(boundary=boundary, posterior=posterior, copies=copies)
         if minibatch is None:
             with progress_bar() as progress:
                 result = api.fit(labels, model or "auto", **settings, **tables, **reading, **whole, progress=progress)
             result.save(out, report=report)
         else:
-            no_pieces = {"boundary": boundary, "from": None if form == "long" else form, "report": report or None}
-            no_pieces["copies"] = None if copies == "warn" else copies
+            no_pieces = {
+                "boundary": boundary,
+                "posterior": posterior,
+                "copies": None if copies == "warn" else copies,
+                "from": None if form == "long" else form,
+                "report": report or None,
+            }
             no_pieces |= {"missing": missing, "no-header": no_header or None, "score-columns": score_columns}
             settings["columns"] = reading["columns"]
             _refuse_with_minibatch(tables | no_pieces)

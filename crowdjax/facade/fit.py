@@ -18,6 +18,7 @@ import numpy as np
 from crowdjax import io, memory, optimize, outliers, spread, watch
 from crowdjax.answers import (
     FitError,
+    GoldRecord,
     about_answers,
     about_contradiction,
     about_gold,
@@ -26,6 +27,7 @@ from crowdjax.answers import (
     about_support,
     answer_table,
     confusion_table,
+    gold_record,
     labeler_table,
     labels_of_labelers,
     support,
@@ -49,7 +51,8 @@ from crowdjax.tables import Kind as TableKind
 from crowdjax.tables import as_arrow
 
 CELL = 64  # bytes that a cell of all confusions takes: in a fit, and in the table of answers
-OF_TWO = {"boundary": "models integrated, auto", "key": "model factor"}  # settings of models of two classes alone
+# Settings of models of two classes alone.
+OF_TWO = {"key": "model factor", **dict.fromkeys(("boundary", "posterior"), "models integrated, auto")}
 
 
 def fit(
@@ -159,16 +162,16 @@ def _told(labels: Labels, model: Observation, found, index: LabelIndex, truth) -
     p, counts = found.posterior, tally(labels, found.posterior)
     of_labelers = factor_summary if hasattr(model, "factors") else labeler_summary
     about = of_labelers(labels, *leading(model, found), LEVEL)
-    tables = tables_of(index, labels_of_labelers(labels), p, about)
+    tables = tables_of(index, labels_of_labelers(labels), p, about, gold_record(labels))
     return many.Told(tables, counts, support(counts.votes, p, truth), p, np.asarray(p, np.float64).mean(0))
 
 
-def tables_of(index: LabelIndex, n_labels, posterior, about: Summary) -> dict[str, Any]:
+def tables_of(index: LabelIndex, n_labels, posterior, about: Summary, gold: GoldRecord | None = None) -> dict[str, Any]:
     """The tables of answers, whatever the model: of instances, labelers and their confusion."""
     ids = io.ids(index, "labeler")
     return {
         "instances": answer_table(io.ids(index, "instance"), posterior, index.classes),
-        "labelers": labeler_table(ids, n_labels, about),
+        "labelers": labeler_table(ids, n_labels, about, gold),
         "confusion": confusion_table(ids, index.classes, index.values, about.confusion),
     }
 

@@ -25,6 +25,7 @@ from crowdjax.answers import (
     answer_table,
     chosen_of_top,
     counted,
+    gold_record,
     labeler_table,
     labels_of_labelers,
 )
@@ -121,7 +122,7 @@ def told(labels: Labels, model: Voted, params, index: LabelIndex, gold: Float[np
     votes, agreement, n_crowds = sparse_tally(labels, codes, p)
     tables = {
         "instances": answer_table(io.ids(index, "instance"), (codes, p), index.classes),
-        "labelers": labeler_table(io.ids(index, "labeler"), labels_of_labelers(labels), about),
+        "labelers": labeler_table(io.ids(index, "labeler"), labels_of_labelers(labels), about, gold_record(labels)),
     }
     return Told(
         tables, SparseTally(votes, agreement, n_crowds), support_of(votes, codes, p, points, gold), (codes, p),

@@ -35,6 +35,7 @@ from crowdjax.answers import (
     by_class,
     confusion_table,
     counted,
+    gold_record,
     labeler_table,
     labels_of_labelers,
     support,
@@ -47,7 +48,7 @@ from crowdjax.facade.fitted import Fitted, New, read_fit
 from crowdjax.facade.large import Writer, write_parts
 from crowdjax.factor.intervals import labeler_intervals
 from crowdjax.factor.observed import Observed
-from crowdjax.integrated.auto import PENALTY, RARE_VOTES
+from crowdjax.integrated.auto import PENALTY
 from crowdjax.integrated.average import share_of_labels
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Majority
@@ -187,7 +188,8 @@ def fit(
     ]
     estimates = parallel.summary(labels, built, found)
     n_labels = estimates.n_labels if labels.weight is not None else np.rint(estimates.n_labels).astype(np.int64)
-    tables = tables_of(index, n_labels, posterior, summary(built, found.weights, estimates, counts.agreement))
+    about_labelers = summary(built, found.weights, estimates, counts.agreement)
+    tables = tables_of(index, n_labels, posterior, about_labelers, gold_record(labels))
     record = record_of(
         name,
         found,
@@ -207,6 +209,9 @@ def fit(
         started=started,
     )
     return Aggregation(tables, record, kind, found, index, scaling, model=built, features=features, tally=counts)
+
+
+RARE_VOTES = 0.3  # share of the labels for the rarer class, below which a fit may take the other class for both
 
 
 def _rare(labels: Labels) -> bool:

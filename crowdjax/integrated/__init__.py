@@ -1,11 +1,9 @@
 """The factor model, its instance factor integrated out: labelers from a learned population, a named class boundary."""
 
-from crowdjax.integrated.answer import Answer, answer, both_classes, choose
+from crowdjax.integrated.answer import Answer, Posterior, answer, both_classes, choose, labeler_draws
 from crowdjax.integrated.answers import (
     LEVEL,
     InstanceAnswers,
-    Interval,
-    LabelerAnswers,
     class_probability,
     kinds,
     of_instances,
@@ -23,6 +21,7 @@ from crowdjax.integrated.average import (
     pays,
     positives_of,
 )
+from crowdjax.integrated.axis import axis_draws, laplace_draws
 from crowdjax.integrated.boundary import (
     Boundary,
     Choice,
@@ -33,8 +32,10 @@ from crowdjax.integrated.boundary import (
     place,
     weights_of_able,
 )
+from crowdjax.integrated.draws import Draws, Interval, LabelerAnswers, boundaries, chances, doubted, interval, verdicts
+from crowdjax.integrated.exact import Chain, sample
 from crowdjax.integrated.fit import IntegratedFit, at_votes, fit, fit_jit
-from crowdjax.integrated.gold import Calibration, calibrate, calibrated, of_gold, without_own
+from crowdjax.integrated.gold import Calibration, agreement_with_votes, calibrate, calibrated, of_gold, without_own
 from crowdjax.integrated.kernels import GridPass, axis_information, expectations, grid_pass, positives
 from crowdjax.integrated.look import Check, Look, School, look, replicate, residuals
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, labeler_means, start
@@ -47,8 +48,10 @@ __all__ = [
     "Averaged",
     "Boundary",
     "Calibration",
+    "Chain",
     "Check",
     "Choice",
+    "Draws",
     "Features",
     "GridPass",
     "InstanceAnswers",
@@ -60,28 +63,37 @@ __all__ = [
     "Member",
     "Parameters",
     "Plan",
+    "Posterior",
     "School",
+    "agreement_with_votes",
     "answer",
     "around",
     "at_votes",
     "averaged",
+    "axis_draws",
     "axis_information",
     "both_classes",
+    "boundaries",
     "calibrate",
     "calibrated",
     "candidates",
     "centers",
+    "chances",
     "choose",
     "class_probability",
     "crowd_of",
+    "doubted",
     "expectations",
     "first_at_votes",
     "fit",
     "fit_jit",
     "grid_pass",
     "informed",
+    "interval",
     "kinds",
+    "labeler_draws",
     "labeler_means",
+    "laplace_draws",
     "look",
     "neutral_point",
     "normal_scores",
@@ -96,9 +108,11 @@ __all__ = [
     "positives_of",
     "replicate",
     "residuals",
+    "sample",
     "score_log_likelihood",
     "share_of_positives",
     "start",
+    "verdicts",
     "weights_of_able",
     "without_own",
 ]

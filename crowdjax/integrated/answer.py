@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
@@ -17,15 +18,17 @@ from crowdjax.factor.kernels import majority
 from crowdjax.integrated.answers import (
     LEVEL,
     InstanceAnswers,
-    Interval,
-    LabelerAnswers,
     of_instances,
     of_labelers,
+    shares_at,
 )
 from crowdjax.integrated.auto import Plan
 from crowdjax.integrated.auto import plan as plan_of
 from crowdjax.integrated.average import Average, Averaged, Member, averaged, of_average, pays, positives_of
+from crowdjax.integrated.axis import LARGEST, axis_draws, laplace_draws
 from crowdjax.integrated.boundary import Boundary, Choice, candidates, informed, place
+from crowdjax.integrated.draws import DOUBT, Draws, Interval, LabelerAnswers
+from crowdjax.integrated.exact import sample, split_r_hat
 from crowdjax.integrated.fit import IntegratedFit, fit_jit
 from crowdjax.integrated.gold import Calibration, calibrate, of_gold, without_own
 from crowdjax.integrated.kernels import positives
@@ -35,6 +38,7 @@ from crowdjax.labels import InputError, Labels
 
 LEAST_GOLD = 5  # labels of each class that place a boundary unasked
 INFORMED = ("gold", "score")  # boundaries that more than the labels place
+Posterior = Literal["axis", "laplace", "exact"]
 
 
 class Answer(NamedTuple):
@@ -49,6 +53,7 @@ class Answer(NamedTuple):
         instances: calibrated; instances with gold have it.
         labelers: sensitivity, specificity, informedness and accuracy.
         positives: the share of positive instances.
+        posterior: how the labelers' was found, for the record.
 
     Example:
         >>> Answer._fields[:4]
@@ -63,6 +68,7 @@ class Answer(NamedTuple):
     instances: InstanceAnswers
     labelers: LabelerAnswers
     positives: Interval
+    posterior: dict[str, Any]
 
 
 def answer(
@@ -75,6 +81,7 @@ def answer(
     fit: IntegratedFit | None = None,
     refit: Callable[[Parameters], IntegratedFit] | None = None,
     level: float = LEVEL,
+    posterior: Posterior | None = None,
 ) -> Answer:
     """Fits the model, places the boundary, and answers for instances, labelers and the share of positives.
 
@@ -90,9 +97,10 @@ def answer(
         fit: of these labels without their gold, where it was made before or elsewhere.
         refit: a fit of the same labels from other parameters, where it is to be made elsewhere.
         level: of all intervals.
+        posterior: of the labelers (:func:`labeler_draws`).
 
     Raises:
-        InputError: the boundary needs gold or scores that there are not.
+        InputError: the boundary needs gold or scores that there are not; the posterior is not to be had.
 
     Example: three labelers, of whom one contradicts the others
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
@@ -104,7 +112,7 @@ def answer(
     choice, config = choose(labels, plan, boundary, scores), plan.config
     blind = dataclasses.replace(labels, gold=None)
     fit = fit_jit(blind, config, features=features) if fit is None else fit
-    if boundary is not None or scores is not None or not (plan.able is not None and pays(blind, plan)):
+    if boundary is not None or scores is not None or not (plan.able is not None and pays(plan)):
         plan = plan._replace(able=None)
     if plan.able is None:
         informing = labels if both_classes(labels) else blind  # gold of one class pushes the boundary away from it
@@ -116,7 +124,8 @@ def answer(
         if choice == "gold":
             found, calibration = _by_gold(found, labels, config, features)
         fit, choice, placed = found.fits[0], found.average.members[0].choice, found.average.members[0].boundary
-    share = positives_of(blind, found, config, features, level)
+    draws, how = labeler_draws(blind, fit, config, features, posterior)
+    shares = np.asarray(shares_at(blind, fit, config, placed, features))
     return Answer(
         plan._replace(boundary=choice),
         fit,
@@ -124,9 +133,51 @@ def answer(
         found.average,
         calibration,
         of_average(labels, found.average, config, features, calibration),
-        of_labelers(fit, config, placed, features, level, jnp.asarray(share.mean, fit.counts.dtype)),
-        share,
+        of_labelers(fit, config, placed, features, level, shares, draws),
+        positives_of(blind, found, config, features, level),
+        {**how, "doubt": DOUBT},
     )
+
+
+def labeler_draws(
+    labels: Labels,
+    fit: IntegratedFit,
+    config: IntegratedConfig,
+    features: Features = Features(),
+    posterior: Posterior | None = None,
+) -> tuple[Draws, dict[str, Any]]:
+    """Weighted draws of the labelers' posterior, and how they were made. Host side, deterministic.
+
+        axis       quadrature for each labeler, averaged over the unit of the axis (``integrated.axis``): the default
+        laplace    normal distributions around the modes: the default of large labels, and of two factors
+        exact      Gibbs sampling (``integrated.exact``)
+
+    Raises:
+        InputError: the posterior is not to be had of this model.
+
+    Example:
+        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
+        >>> labeler_draws(labels, fit_jit(labels), IntegratedConfig())[1]["method"]
+        'axis'
+    """
+    config_of_axis = config.factors == 1
+    if posterior is None:
+        n_labels = int((np.asarray(labels.counts) > 0).sum())
+        posterior = "axis" if config_of_axis and n_labels <= LARGEST else "laplace"
+    if posterior == "laplace":
+        return laplace_draws(fit), {"method": "laplace"}
+    if not config_of_axis:
+        raise InputError(f"posterior: got {posterior!r} with two factors; allowed: laplace")
+    if posterior == "axis":
+        return axis_draws(labels, fit, config, features), {"method": "axis"}
+    featured = any(part is not None for part in features)
+    if featured or config.spread == 0:
+        has = "features" if featured else "Dawid and Skene's model"
+        raise InputError(f"posterior: got 'exact' with {has}; allowed: axis, laplace")
+    chain = sample(jax.random.key(0), labels, fit.parameters, config)
+    r_hat = split_r_hat(np.asarray(chain.mean)) if config.hierarchy else None
+    how = {"method": "exact", "draws": len(chain.mean), "accepted": chain.accepted.tolist(), "r_hat": r_hat}
+    return chain.draws, how
 
 
 def choose(labels: Labels, plan: Plan, boundary: Choice | None = None, scores=None) -> Choice:
@@ -139,7 +190,8 @@ def choose(labels: Labels, plan: Plan, boundary: Choice | None = None, scores=No
 
     Example:
         >>> from crowdjax.integrated import IntegratedConfig
-        >>> labels = Labels.from_arrays([0, 1], [0, 1], [1, 0], gold=[1, 0])
+        >>> j = list(range(10))
+        >>> labels = Labels.from_arrays(j, j, [1, 0] * 5, gold=[1, 0] * 5)
         >>> choose(labels, Plan(IntegratedConfig(), "able", ()))
         'gold'
     """
@@ -166,7 +218,7 @@ def both_classes(labels: Labels, least: int = 1) -> bool:
         False
     """
     gold = np.asarray([] if labels.gold is None else labels.gold)
-    return min((gold == 0).sum(), (gold == 1).sum()) >= least
+    return bool(min((gold == 0).sum(), (gold == 1).sum()) >= least)
 
 
 def _by_gold(

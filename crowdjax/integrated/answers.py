@@ -5,8 +5,7 @@
     J_i      = sens_i + spec_i - 1                              informedness (Youden's index): 0 of who guesses
     share(c) = mean_j E[ σ(logit π + 2 (x_j - c) / ρ²) | L ]
 
-The boundary's uncertainty is what makes p_j honest: the labels hardly say where it is. Intervals of labelers are
-Laplace's: normal on the logit scale, by the labelers' covariance, at the given boundary.
+The boundary's uncertainty is what makes p_j, and intervals of labelers, honest: the labels hardly say where it is.
 """
 
 from __future__ import annotations
@@ -21,18 +20,17 @@ import numpy as np
 from jax.scipy.special import ndtr
 from jaxtyping import Array, Bool, Float
 
-from crowdjax.factor.features import PRECISION
+from crowdjax.integrated.axis import laplace_draws
 from crowdjax.integrated.boundary import Boundary, around
+from crowdjax.integrated.draws import DOUBT, EXPERT, SPAM, Draws, Interval, LabelerAnswers, of_draws
 from crowdjax.integrated.fit import IntegratedFit
 from crowdjax.integrated.gold import Calibration, calibrated
 from crowdjax.integrated.kernels import expectations
-from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, class_logit, log_weights
+from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, class_logit
 from crowdjax.labels import Labels
 
 LEVEL = 0.95  # of every interval of crowdjax, unless another is asked for
-SPAM, EXPERT = 0.2, 0.6  # informedness of who is called a spammer, and an expert
 SHARES = np.linspace(0, 1, 4001)  # of positives, at which a distribution function is kept
-QUANTILES = 200  # of m_j, which stand for all instances where labelers are judged
 
 
 class InstanceAnswers(NamedTuple):
@@ -49,35 +47,6 @@ class InstanceAnswers(NamedTuple):
     depends: Bool[Array, " I"]
     mean: Float[Array, " I"]
     sd: Float[Array, " I"]
-
-
-class Interval(NamedTuple):
-    """An estimate with the ends of its interval.
-
-    Example:
-        >>> Interval(0.8, 0.7, 0.9).lower
-        0.7
-    """
-
-    mean: Float[Array, "..."]
-    lower: Float[Array, "..."]
-    upper: Float[Array, "..."]
-
-
-class LabelerAnswers(NamedTuple):
-    """Chances of labelling a positive, and a negative, rightly; informedness, their sum less 1; accuracy, the chance of
-    labelling any instance rightly.
-
-    Example:
-        >>> chances = Interval(0.8, 0.7, 0.9), Interval(0.7, 0.5, 0.9)
-        >>> LabelerAnswers(*chances, Interval(0.5, 0.3, 0.7), Interval(0.75, 0.6, 0.9)).informedness.mean
-        0.5
-    """
-
-    sensitivity: Interval
-    specificity: Interval
-    informedness: Interval
-    accuracy: Interval
 
 
 def in_sd(level: float) -> float:
@@ -147,19 +116,23 @@ def of_instances(
     return InstanceAnswers(p, at_zero, depends, mean, jnp.sqrt(jnp.maximum(square - mean**2, 0)))
 
 
-@eqx.filter_jit
 def of_labelers(
     fit: IntegratedFit,
     config: IntegratedConfig,
     boundary: Boundary,
     features: Features = Features(),
     level: float = LEVEL,
-    share: float = 0.5,
+    share: Float[np.ndarray, " C"] | float = 0.5,
+    draws: Draws | None = None,
+    doubt: float = DOUBT,
 ) -> LabelerAnswers:
     """Sensitivity and specificity of every labeler on the population of instances, with intervals of this level.
 
     Args:
-        share: of positive instances, by which accuracy weighs both.
+        share: of positive instances, at every point of the boundary or at all, by which accuracy weighs both classes.
+        draws: of the posterior (``axis_draws``, ``sample``); by default Laplace's.
+        doubt: κ, of what labelers share and the model does not know (``integrated.draws``); 0 of crowds that are drawn
+            from the model.
 
     Example: the third contradicts the others
         >>> from crowdjax.integrated import fit_jit
@@ -168,37 +141,7 @@ def of_labelers(
         >>> int(found.informedness.mean.argmin())
         2
     """
-    parameters, width = fit.parameters, in_sd(level)
-    design = jnp.asarray(config.design, parameters.labelers.dtype)
-    center = centers(parameters, features)
-    if center is not None:  # of the instances together quantiles say enough
-        center = jnp.quantile(center, (jnp.arange(QUANTILES, dtype=design.dtype) + 0.5) / QUANTILES)
-    density = log_weights(config, parameters.spread, parameters.prior_logit, 1.0 if center is None else center)
-    density = jnp.exp(jax.nn.logsumexp(density, axis=-1))
-    positive = class_probability(config, parameters, boundary, center)
-    plus, minus = (jnp.atleast_2d(density * p).mean(0) for p in (positive, 1 - positive))
-
-    eta = jnp.matmul(parameters.labelers, design.T, precision=PRECISION)
-    yes, no = jax.nn.sigmoid(eta), jax.nn.sigmoid(-eta)
-
-    def chance(plus, minus):
-        """Of yes at the points of the one density, and of no at those of the other."""
-        mean, gradient = yes @ plus + no @ minus, (yes * no * (plus - minus)) @ design
-        variance = jnp.einsum("wi,wij,wj->w", gradient, fit.covariance, gradient)
-        mean = jnp.clip(mean, 1e-6, 1 - 1e-6)
-        logit = jnp.log(mean) - jnp.log1p(-mean)
-        half = width * jnp.sqrt(variance) / (mean * (1 - mean))
-        return Interval(mean, jax.nn.sigmoid(logit - half), jax.nn.sigmoid(logit + half))
-
-    def difference(share):
-        mean, gradient = yes @ share, (yes * no * share) @ design
-        half = width * jnp.sqrt(jnp.einsum("wi,wij,wj->w", gradient, fit.covariance, gradient))
-        return Interval(mean, jnp.maximum(mean - half, -1), jnp.minimum(mean + half, 1))
-
-    plus, minus = plus / plus.sum(), minus / minus.sum()
-    none = jnp.zeros_like(plus)
-    accuracy = chance(share * plus, (1 - share) * minus)
-    return LabelerAnswers(chance(plus, none), chance(none, minus), difference(plus - minus), accuracy)
+    return of_draws(draws or laplace_draws(fit), fit.parameters, config, boundary, features, level, share, doubt)
 
 
 def kinds(informedness: Interval, n_classes: int = 2) -> np.ndarray:
@@ -261,6 +204,13 @@ def at_level(mean: float, below: Float[np.ndarray, " S"], level: float) -> Inter
     """
     ends = (round(float(np.interp(end, below, SHARES)), 12) for end in ((1 - level) / 2, (1 + level) / 2))
     return Interval(mean, *ends)
+
+
+def shares_at(
+    labels: Labels, fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary, features: Features = Features()
+) -> Float[Array, " C"]:
+    """The expected share of positives at every point of the boundary."""
+    return _shares(labels, fit, config, boundary, features)[0]
 
 
 @eqx.filter_jit

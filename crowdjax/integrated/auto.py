@@ -6,14 +6,14 @@ labelers ≤ 2             Dawid and Skene's model with labelers from one popula
                          nothing about who is right
 several separate crowds  are fitted together; what they have in common is the population and the boundary alone
 
-Labels do not say where the classes meet. Of many labelers the able ones do (``able``); where labelers are few, or one
-class is rare, they do not, and the clusters of instances do (``gap``), whose sizes the class prior has to learn:
+Labels do not say where the classes meet. Of many labelers the able ones do (``able``); of few they do not, and the
+clusters of instances do (``gap``), whose sizes the class prior has to learn:
 
     p_j = λ p_j(able, π = ½) + (1-λ) [ (1-v) Σ_e w_e p_j(gap, π_e) + v votes_j ]
-    logit π_e = e logit(share of positive labels),  e = 0, ½, 1, 2      w_e ∝ exp(evidence_e - 5 [e > 0])
-    λ = (W - 15) / 25 · (s - .02) / .08, each factor within 0 and 1     s: share of the rarer class by the clusters
+    logit π_e = e logit(share of positive labels),  e = 0, 1, 2         w_e ∝ exp(evidence_e - 3 [e > 0])
+    λ = (W - 15) / 25, within 0 and 1
 
-W is the number of labelers. λ is 1 for 40 labelers and more and classes that are not rare.
+W is the number of labelers. From 40 on nothing is averaged.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ from crowdjax.labels import Labels
 FEW_LABELERS = 2
 ABLE_FROM, ABLE_AT = 15, 40  # labelers from which able ones say where the classes meet, and at which they alone do
 FEW_LABELS = 1.5  # per instance
-EXPONENTS = 0.0, 0.5, 1.0, 2.0  # e: the class prior is σ(e logit(share of positive labels))
-PENALTY = 5.0  # nats of evidence that a class prior other than one half has to gain
+EXPONENTS = 0.0, 1.0, 2.0  # e: the class prior is σ(e logit(share of positive labels))
+PENALTY = 3.0  # nats of evidence that a class prior other than one half has to gain
 VOTES = 0.1  # v
-RARE = 0.02, 0.1  # share of the rarer class, by the clusters: below the first able labelers say nothing of the boundary
-RARE_VOTES = 0.2  # share of the labels for the rarer class, below which it is looked into
+GAP_SD = 0.5  # standard deviation of a boundary between the clusters
 
 
 class Plan(NamedTuple):

@@ -2,8 +2,7 @@
 
     p_j = λ p_j(able, π = ½) + (1-λ) [ (1-v) Σ_e w_e p_j(gap, π_e) + v votes_j ]
 
-``integrated.auto`` says what these are and when λ is 1. Each π_e is a fit of its own, so the average is made only where
-labelers are few, or the rarer class has less than a fifth of the labels.
+``integrated.auto`` says what these are and when λ is 1. Each π_e is a fit of its own.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from crowdjax.integrated.answers import (
     of_instances,
     positives_below,
 )
-from crowdjax.integrated.auto import EXPONENTS, PENALTY, RARE, RARE_VOTES, VOTES, Plan
-from crowdjax.integrated.boundary import Boundary, Choice, place
+from crowdjax.integrated.auto import EXPONENTS, GAP_SD, PENALTY, VOTES, Plan
+from crowdjax.integrated.boundary import Boundary, Choice, around, place
 from crowdjax.integrated.fit import IntegratedFit, at_votes
 from crowdjax.integrated.gold import Calibration, calibrated
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters
@@ -86,18 +85,15 @@ def share_of_labels(labels: Labels) -> float:
     return float((counts[np.asarray(labels.label) > 0].sum() + 0.5) / (counts.sum() + 1))
 
 
-def pays(labels: Labels, plan: Plan) -> bool:
-    """Whether more than one answer is to be averaged, for all that a plan and the labels say.
+def pays(plan: Plan) -> bool:
+    """Whether more than one answer is to be averaged.
 
-    Example: 40 labelers, of whom each calls one instance in ten positive
+    Example:
         >>> from crowdjax.integrated.auto import plan
-        >>> w, j = np.divmod(np.arange(400), 10)
-        >>> labels = Labels.from_arrays(w, j, j == 0)
-        >>> pays(labels, plan(labels)), pays(labels, plan(labels)._replace(able=None))
-        (True, False)
+        >>> pays(plan(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0])))
+        True
     """
-    share = share_of_labels(labels)
-    return plan.able is not None and (plan.able < 1 or min(share, 1 - share) < RARE_VOTES)
+    return plan.able is not None and plan.able < 1
 
 
 def averaged(
@@ -122,10 +118,9 @@ def averaged(
         >>> found.average.members[0].choice, round(sum(m.weight for m in found.average.members), 2)
         ('gap', 0.9)
     """
-    able, gap = (place(choice, fit.parameters.labelers, fit.counts) for choice in ("able", "gap"))
-    alone = Averaged(Average((Member(1.0, "able", fit.parameters, able),)), (fit,))
-    if not pays(labels, plan):
-        return alone
+    assert plan.able is not None
+    able = place("able", fit.parameters.labelers, fit.counts)
+    gap = around(jnp.zeros_like(able.center), GAP_SD)
     share = share_of_labels(labels)
     logit = np.log(share) - np.log1p(-share)
     fits = [fit]
@@ -135,15 +130,10 @@ def averaged(
     weights = np.where(np.isfinite(weights), weights, -np.inf)
     weights = np.exp(weights - weights.max())
     weights /= weights.sum()
-    found = [of_instances(labels, f.parameters, plan.config, gap, features).probability for f in fits]
-    positive = float(sum(w * float(p.mean()) for w, p in zip(weights, found, strict=True)))
-    low, high = RARE
-    assert plan.able is not None
-    by_able = plan.able * min(max((min(positive, 1 - positive) - low) / (high - low), 0.0), 1.0)
-    by_gap = (1 - by_able) * (1 - VOTES) * weights
-    members = [(by_able, "able", fit, able), *((w, "gap", f, gap) for w, f in zip(by_gap, fits, strict=True))]
+    by_gap = (1 - plan.able) * (1 - VOTES) * weights
+    members = [(plan.able, "able", fit, able), *((w, "gap", f, gap) for w, f in zip(by_gap, fits, strict=True))]
     members = sorted((m for m in members if m[0] >= LEAST), key=lambda m: -m[0])
-    votes = (1 - by_able) * VOTES
+    votes = (1 - plan.able) * VOTES
     scale = (1 - votes) / sum(m[0] for m in members)
     kept = tuple(Member(float(w * scale), choice, f.parameters, at) for w, choice, f, at in members)
     return Averaged(Average(kept, float(votes)), tuple(m[2] for m in members))

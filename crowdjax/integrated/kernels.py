@@ -241,6 +241,47 @@ def axis_information(
     return -labels.across(each.sum(0))[jnp.array([[0, 1], [1, 2]])]
 
 
+def evidence(labels: Labels, parameters: Parameters, config: IntegratedConfig) -> Float[Array, ""]:
+    """log p(L | labelers), every x_j integrated out; gold plays no part, nor do features of instances."""
+    prior = jax.nn.logsumexp(_prior(parameters, config)(None), axis=-1)
+
+    def block(sums, slot, local, counts, log_likelihood, instances, part):
+        return sums, jax.nn.logsumexp(prior + log_likelihood, axis=1)
+
+    return total(_scan(labels, parameters, config, block, None, ())[1])
+
+
+def leave_one_out(
+    labels: Labels,
+    parameters: Parameters,
+    config: IntegratedConfig,
+    w: Float[Array, "S W K"],
+    center: Float[Array, " I"] | None = None,
+) -> Float[Array, "S W"]:
+    """Σ_j log Σ_g q_j∖i(g) σ(L_ij w_is·φ_g)^c_ij: each labeler's log-likelihood at other weights, all others held.
+
+    q_j∖i is the posterior of x_j without labeler i's label.
+    """
+    prior = _prior(parameters, config)
+    table = log_likelihood_table(parameters.labelers, jnp.asarray(config.design, w.dtype))
+    tables = jax.vmap(lambda v: log_likelihood_table(v, jnp.asarray(config.design, w.dtype)))(w)
+    table, tables = table.reshape(-1, table.shape[2]), tables.reshape(len(w), -1, table.shape[2])
+    once = labels.weight is None
+    tables = jnp.exp(tables) if once else tables
+
+    def block(sums, slot, local, counts, log_likelihood, instances, part):
+        log_q = log_likelihood + jnp.atleast_2d(jax.nn.logsumexp(prior(instances[0]), axis=-1))
+        q = jax.nn.softmax(log_q[local] - counts[:, None] * table[slot], axis=1)
+
+        def at(tables):
+            p = tables[slot] if once else jnp.exp(counts[:, None] * tables[slot])
+            return sum_by(jnp.where(counts > 0, jnp.log((q * p).sum(1)), 0), slot // 2, labels.n_labelers)
+
+        return sums + jax.lax.map(at, tables), None
+
+    return _scan(labels, parameters, config, block, jnp.zeros(w.shape[:2], w.dtype), (center,))[0]
+
+
 def _prior(parameters: Parameters, config: IntegratedConfig):
     """log p(x_g, z) as a function of m_j: [I_b, G, 2]; [G, 2] for None, where all are alike."""
     alike = log_weights(config, parameters.spread, parameters.prior_logit)

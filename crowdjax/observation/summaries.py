@@ -36,15 +36,17 @@ class Summary(NamedTuple):
         confusion: P(label | class).
         informedness: the mean over classes of the chance to be right, on a scale where 0 is a guess and 1 always right;
             NaN where labels are not the classes.
+        kind: what each labeler is called, where the posterior itself tells; otherwise intervals do.
 
     Example:
         >>> Summary._fields
-        ('accuracy', 'confusion', 'informedness')
+        ('accuracy', 'confusion', 'informedness', 'kind')
     """
 
     accuracy: Interval
     confusion: Interval
     informedness: Interval
+    kind: np.ndarray | None = None
 
 
 def corrected(balanced: Interval, n_classes: int) -> Interval:
@@ -57,7 +59,9 @@ def corrected(balanced: Interval, n_classes: int) -> Interval:
     return tuple((n_classes * end - 1) / (n_classes - 1) for end in balanced)  # pyright: ignore[reportReturnType]
 
 
-def of_two(accuracy: Interval, sensitivity: Interval, specificity: Interval, informedness: Interval) -> Summary:
+def of_two(
+    accuracy: Interval, sensitivity: Interval, specificity: Interval, informedness: Interval, kind=None
+) -> Summary:
     """The summary of labelers who say one of two classes.
 
     Example:
@@ -70,7 +74,7 @@ def of_two(accuracy: Interval, sensitivity: Interval, specificity: Interval, inf
         np.stack([specificity[n], 1 - specificity[f], 1 - sensitivity[f], sensitivity[n]], -1).reshape(-1, 2, 2)
         for n, f in enumerate(flipped)
     ]
-    return Summary(accuracy, (cells[0], cells[1], cells[2]), informedness)
+    return Summary(accuracy, (cells[0], cells[1], cells[2]), informedness, kind)
 
 
 def labeler_summary(labels: Labels, model: Observation, fit: Fit, level: float = LEVEL) -> Summary:

@@ -163,7 +163,7 @@ def of_fit(
         Section("What was fitted", [Prose([f"{name}. {words}"]), Facts(_settings(record) | columns(record))]),
         Section("The labels", crowd.section(people, tally)),
         Section("The answers", instances.section(answers, tally)),
-        Section("The labelers", labelers.section(people, found, level, how=how)),
+        Section("The labelers", labelers.section(people, found, level, how=how or _doubt(record))),
         Section("Where the classes meet", _meeting(record, positions)),
         Section("Factors", of_factors(factors, answers["probability"].to_numpy())),
         Section("How the fit went", course(history)),
@@ -288,6 +288,7 @@ def _settings(record) -> dict[str, str]:
         "Seed": record.get("seed"),
         "Boundary": record.get("boundary", {}).get("choice"),
         "Spread of the instances": f"{record['population']['spread']:.2f}" if "population" in record else None,
+        "Posterior of labelers": record.get("posterior", {}).get("method"),
         "Link": config.get("link"),
         **{f"Features of {side}s": ", ".join(s["names"]) for side, s in record["features"].items()},
         "Objective": f"{record['objective']:,.1f}",
@@ -308,6 +309,18 @@ def _informedness(people: pa.Table, tally: Tally, level: float) -> tuple[Interva
     if "informedness" not in people.column_names:
         return labelers.informedness(tally, level), labelers.COUNTED
     return Interval(*(people[f"informedness{end}"].to_numpy() for end in ("", "_lower", "_upper"))), ""
+
+
+def _doubt(record) -> str:
+    """What intervals of labelers hold besides the labels' own uncertainty."""
+    kappa = record.get("posterior", {}).get("doubt")
+    if not kappa:
+        return ""
+    return (
+        "Intervals and verdicts hold the class boundary's uncertainty, and that how far a labeler is from guessing is "
+        f"known to some {kappa:.0%} at best: on real sets with known truth labelers share errors, and the model alone "
+        "is surer of them than gold allows."
+    )
 
 
 def _meeting(record, positions) -> list[Block]:

@@ -15,14 +15,21 @@ from crowdjax.report.document import Block, Column, Drawing, Figures, Prose, Tab
 FEW = 10  # labels, below which nobody is called anything
 MOST = 500  # labelers in a table
 MOST_POINTS = 1500  # labelers in a figure
+GOLD = {
+    "gold_positives": "known positives",
+    "gold_sensitivity": "of these right",
+    "gold_negatives": "known negatives",
+    "gold_specificity": "of these right ",
+}
+SHARES = ("gold_sensitivity", "gold_specificity")
 FLAGGED = ("adversary", "spammer")
 
 RULE = (
     "Informedness is sensitivity + specificity − 1: 1 for a labeler who is always right, 0 for one who answers without "
-    "looking, −1 for one who always says the opposite. What a labeler is called goes by the {level:.0%} interval of "
-    "it, never by the estimate alone: a spammer's is all within ±{spam}, an adversary's all below 0, an expert's all "
-    "above {expert}; where 0 is inside a wider one the labeler is unknown, and all others are ordinary. With fewer "
-    "than {few} labels nobody is called anything."
+    "looking, −1 for one who always says the opposite. What a labeler is called is true with {level:.0%}, never by the "
+    "estimate alone: a spammer's is within ±{spam}, an adversary's below 0, an expert's above {expert}; where it may "
+    "be below as well as above 0 the labeler is unknown, and all others are ordinary. With fewer than {few} labels "
+    "nobody is called anything."
 )
 COUNTED = (
     "This model gives no intervals, so informedness is counted: of a labeler's labels on instances that the answers "
@@ -51,9 +58,10 @@ def informedness(tally: Tally, level: float = LEVEL) -> Interval:
     return Interval(mean, np.maximum(mean - half, -1), np.minimum(mean + half, 1))
 
 
-def called(n_labels: Float[np.ndarray, " W"], found: Interval) -> np.ndarray:
-    """What each labeler is called: its kind (``crowdjax.integrated.kinds``), or ``few labels``."""
-    return np.where(np.asarray(n_labels) < FEW, "few labels", kinds(found))
+def called(n_labels: Float[np.ndarray, " W"], found: Interval, kind: np.ndarray | None = None) -> np.ndarray:
+    """What each labeler is called: its kind, by the interval (``crowdjax.integrated.kinds``) where it is not known
+    otherwise, or ``few labels``."""
+    return np.where(np.asarray(n_labels) < FEW, "few labels", kinds(found) if kind is None else kind)
 
 
 def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "") -> list[Block]:
@@ -67,7 +75,9 @@ def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "")
         how: what is to be said of how they were made.
     """
     data = {name: labelers[name].to_pylist() for name in labelers.column_names}
-    kind = called(labelers["n_labels"].to_numpy(), found)
+    known = data.get("kind", [None])
+    told = None if None in known else np.array(known)
+    kind = called(labelers["n_labels"].to_numpy(), found, told)
     informed = list(zip(*(np.asarray(v, float).tolist() for v in found), strict=True))
     columns = [Column("labeler", "id"), Column("called", "tag"), Column("labels", "count")]
     columns.append(Column("informedness", "interval", (-1.0, 1.0, 0.0)))
@@ -79,6 +89,10 @@ def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "")
         elif name in data:
             columns.append(Column(name, "share"))
             values.append(data[name])
+    for name, title in GOLD.items():
+        if name in data:
+            columns.append(Column(title, "share" if name in SHARES else "count"))
+            values.append([np.nan if v is None else v for v in data[name]])
     if "rank" in data:
         columns.append(Column("rank, from best"))
         values.append(

@@ -1,0 +1,234 @@
+"""Weighted draws of the labelers' posterior, and what they say of each labeler.
+
+    sens_i(s) = Σ_g P(x_g | z = +1; c_s) σ(w_is·φ_g)      P(x_g | z = +1; c) ∝ p(x_g) σ(logit π + 2 (x_g - c) / ρ²)
+    spec_i(s) likewise                                     J_i = sens_i + spec_i - 1
+
+Every draw s has a boundary c_s of its own, so that intervals hold what is not known of the boundary, and a verdict on a
+labeler is the share of the posterior in which it is true. Points of a lattice stand for random numbers wherever the
+posterior has a closed form: the same labels give the same answer.
+
+Real labelers share errors that the model takes for independent, and it is surer of them than gold allows. So intervals
+take how far a labeler is from guessing as known to a factor besides, which leaves who guesses where he is:
+
+    sens = σ(s + γ), spec = σ(s - γ)      s → s exp(κ ε),  ε ~ N(0, 1)      κ = .2 by ``configs/verdicts.toml``
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from crowdjax.factor.features import PRECISION
+from crowdjax.integrated.boundary import Boundary
+from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, class_logit, log_weights
+
+SPAM, EXPERT = 0.2, 0.6  # informedness of who is called a spammer, and an expert
+DOUBT = 0.2  # κ
+CERTAIN = 1e-6  # chances are kept this far off 0 and 1
+SURE = 0.95  # share of the posterior in which a verdict on a labeler is true
+KINDS = ("spammer", "adversary", "expert", "unknown", "ordinary")
+QUANTILES = 200  # of m_j, which stand for all instances where labelers are judged
+AT_ONCE = 2**21  # numbers of a table in a loop over draws
+
+
+class Draws(NamedTuple):
+    """S draws of all labelers and of what they share.
+
+    Attributes:
+        labelers: w_i = (α_i, γ_i).
+        weight: of each draw, for each labeler; adds up to 1 over the draws.
+        spread, prior_logit: ρ and logit π.
+
+    Example:
+        >>> Draws(jnp.zeros((2, 1, 2)), jnp.full((2, 1), 0.5), jnp.ones(2), jnp.zeros(2)).weight.sum().item()
+        1.0
+    """
+
+    labelers: Float[Array, "S W K"]
+    weight: Float[Array, "S W"]
+    spread: Float[Array, " S"]
+    prior_logit: Float[Array, " S"]
+
+
+class Interval(NamedTuple):
+    """An estimate with the ends of its interval.
+
+    Example:
+        >>> Interval(0.8, 0.7, 0.9).lower
+        0.7
+    """
+
+    mean: Float[Array, "..."]
+    lower: Float[Array, "..."]
+    upper: Float[Array, "..."]
+
+
+class LabelerAnswers(NamedTuple):
+    """Chances of labelling a positive, and a negative, rightly; informedness, their sum less 1; accuracy, the chance of
+    labelling any instance rightly; and what each labeler is called.
+
+    Example:
+        >>> chances = Interval(0.8, 0.7, 0.9), Interval(0.7, 0.5, 0.9)
+        >>> LabelerAnswers(*chances, Interval(0.5, 0.3, 0.7), Interval(0.75, 0.6, 0.9)).informedness.mean
+        0.5
+    """
+
+    sensitivity: Interval
+    specificity: Interval
+    informedness: Interval
+    accuracy: Interval
+    kind: np.ndarray | None = None
+
+
+def lattice(n: int, dimensions: int) -> Float[np.ndarray, "n d"]:
+    """n points that fill the unit cube evenly: u_nk = ½ + n φ^-k mod 1, φ^(d+1) = φ + 1 (Roberts 2018).
+
+    Example:
+        >>> bool(abs(lattice(400, 3).mean(0) - 0.5).max() < 0.02)
+        True
+    """
+    phi = 1.5
+    for _ in range(40):
+        phi = (1 + phi) ** (1 / (dimensions + 1))
+    return (0.5 + np.arange(1, n + 1)[:, None] * phi ** -np.arange(1.0, dimensions + 1)) % 1
+
+
+def boundaries(boundary: Boundary, n: int) -> Float[np.ndarray, " n"]:
+    """n points of the boundary, each as often as it is probable, in an order that no other draw follows.
+
+    Example:
+        >>> from crowdjax.integrated.boundary import around
+        >>> c = boundaries(around(jnp.array(2.0)), 500)
+        >>> print(f"{c.mean():.1f} ± {c.std():.1f}")
+        2.0 ± 1.5
+    """
+    order = np.argsort(np.asarray(boundary.points, float), kind="stable")
+    points, mass = (np.asarray(v, float)[order] for v in (boundary.points, boundary.mass))
+    u = (0.5 + np.arange(1, n + 1) * (np.sqrt(2) - 1)) % 1
+    return points[np.minimum(np.searchsorted(np.cumsum(mass), u), len(points) - 1)]
+
+
+@eqx.filter_jit
+def chances(
+    draws: Draws,
+    config: IntegratedConfig,
+    boundary: Float[Array, " S"],
+    center: Float[Array, " I"] | None = None,
+) -> tuple[Float[Array, "S W"], Float[Array, "S W"]]:
+    """Sensitivity and specificity of every labeler in every draw, on the population of instances.
+
+    Args:
+        boundary: c of each draw.
+        center: m_j of the instances; None: 1 for all.
+
+    Example: a labeler whose answers do not depend on the instance
+        >>> draws = Draws(jnp.zeros((1, 1, 2)), jnp.ones((1, 1)), jnp.ones(1), jnp.zeros(1))
+        >>> [round(v.item(), 3) for v in chances(draws, IntegratedConfig(), jnp.zeros(1))]
+        [0.5, 0.5]
+    """
+    design = jnp.asarray(config.design, draws.labelers.dtype)
+    x = jnp.asarray(config.nodes, design.dtype)
+    m = jnp.ones(1, design.dtype) if center is None else center
+    if center is not None:  # of the instances together quantiles say enough
+        m = jnp.quantile(center, (jnp.arange(QUANTILES, dtype=design.dtype) + 0.5) / QUANTILES)
+
+    def one(draw):
+        labelers, spread, prior_logit, c = draw
+        density = jnp.atleast_2d(jax.nn.logsumexp(log_weights(config, spread, prior_logit, m), axis=-1))
+        logit = jnp.atleast_2d(class_logit(config, x, spread, prior_logit, c, m[:, None]))
+        of_class = jnp.stack([jax.nn.log_sigmoid(logit), jax.nn.log_sigmoid(-logit)])
+        plus, minus = jax.nn.softmax(jax.nn.logsumexp(density + of_class, axis=1), axis=1)
+        yes = jax.nn.sigmoid(jnp.matmul(labelers, design.T, precision=PRECISION))
+        return yes @ plus, 1 - yes @ minus
+
+    at_once = max(1, AT_ONCE // (draws.labelers.shape[1] * len(x)))
+    given = (draws.labelers, draws.spread, draws.prior_logit, jnp.asarray(boundary, design.dtype))
+    return jax.lax.map(one, given, batch_size=min(at_once, len(given[1])))
+
+
+def of_draws(
+    draws: Draws,
+    parameters: Parameters,
+    config: IntegratedConfig,
+    boundary: Boundary,
+    features: Features,
+    level: float,
+    share: Float[np.ndarray, " C"] | float = 0.5,
+    doubt: float = DOUBT,
+) -> LabelerAnswers:
+    """What draws say of every labeler: posterior means, intervals of equal tails, kinds. Host side.
+
+    Args:
+        level: of the intervals.
+        share: of positive instances, at every point of the boundary or at all, by which accuracy weighs both classes.
+        doubt: κ.
+    """
+    c = boundaries(boundary, len(np.asarray(draws.spread)))
+    sensitivity, specificity = doubted(*chances(draws, config, c, centers(parameters, features)), doubt)
+    points = np.asarray(boundary.points, float)
+    order, shares = np.argsort(points), np.broadcast_to(np.asarray(share, float), points.shape)
+    positive = np.interp(c, points[order], shares[order])[:, None]
+    informedness, weight = sensitivity + specificity - 1, np.asarray(draws.weight)
+    accuracy = positive * sensitivity + (1 - positive) * specificity
+    about = [interval(v, weight, level) for v in (sensitivity, specificity, informedness, accuracy)]
+    return LabelerAnswers(*about, kind=verdicts(informedness, weight))
+
+
+def doubted(sensitivity, specificity, doubt: float = DOUBT) -> tuple[Float[np.ndarray, "S W"], ...]:
+    """Sensitivities and specificities with s = ½ (logit sens + logit spec) times exp(κ ε), ε even over the draws.
+
+    Example: a guesser stays one
+        >>> found = doubted(np.full((99, 2), [0.3, 0.9]), np.full((99, 2), [0.7, 0.9]))
+        >>> [v.std(0).round(2).tolist() for v in found]
+        [[0.0, 0.04], [0.0, 0.04]]
+    """
+    from scipy.special import expit, logit, ndtri  # slow to import
+
+    plus, minus = (logit(np.clip(np.asarray(v, float), CERTAIN, 1 - CERTAIN)) for v in (sensitivity, specificity))
+    u = (0.5 + np.arange(1, len(plus) + 1) * (np.sqrt(3) - 1)) % 1
+    s, bias = np.exp(doubt * ndtri(u))[:, None] * (plus + minus) / 2, (plus - minus) / 2
+    return expit(s + bias), expit(s - bias)
+
+
+def interval(values: Float[np.ndarray, "S W"], weight: Float[np.ndarray, "S W"], level: float) -> Interval:
+    """Mean and ends of equal tails of weighted draws.
+
+    Example:
+        >>> found = interval(np.arange(101.0)[:, None], np.full((101, 1), 1 / 101), 0.8)
+        >>> [float(v[0].round(1)) for v in found]
+        [50.0, 9.6, 90.4]
+    """
+    order = np.argsort(values, axis=0)
+    values, weight = (np.take_along_axis(v, order, 0).astype(float) for v in (values, weight))
+    below = np.cumsum(weight, axis=0) - weight / 2
+
+    def end(at):
+        k = np.clip((below < at).sum(0), 1, len(values) - 1)[None]
+        (low, high), (a, b) = ([np.take_along_axis(v, k - n, 0)[0] for n in (1, 0)] for v in (values, below))
+        return low + (high - low) * np.clip((at - a) / np.maximum(b - a, 1e-12), 0, 1)
+
+    return Interval((weight * values).sum(0) / weight.sum(0), end((1 - level) / 2), end((1 + level) / 2))
+
+
+def verdicts(informedness: Float[np.ndarray, "S W"], weight: Float[np.ndarray, "S W"]) -> np.ndarray:
+    """What each labeler is called: what is true in 95 % of the posterior of J_i.
+
+    spammer    -.2 < J < .2: the answers hardly depend on the instance
+    adversary  J < 0: wrong more often than right
+    expert     J > .6
+    unknown    none of these, and not J > 0 either: too little is known to tell
+    ordinary   all others
+
+    Example: in all, in nine tenths and in none of the posterior an expert
+        >>> of_one = np.repeat([[0.9, 0.7, 0.5]], 9, 0).tolist() + [[0.9, 0.5, 0.5]]
+        >>> verdicts(np.array(of_one), np.full((10, 3), 0.1)).tolist()
+        ['expert', 'ordinary', 'ordinary']
+    """
+    mass = lambda true: (weight * true).sum(0) >= SURE - 1e-6  # noqa: E731
+    named = mass(abs(informedness) < SPAM), mass(informedness < 0), mass(informedness > EXPERT)
+    return np.select([*named, ~mass(informedness > 0)], KINDS[:4], KINDS[4])
