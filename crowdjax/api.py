@@ -30,6 +30,7 @@ from crowdjax.answers import (
 )
 from crowdjax.facade import fit as facade_fit
 from crowdjax.facade import large, presets
+from crowdjax.facade.copies import Copies
 from crowdjax.facade.fitted import refuse_counts
 from crowdjax.facade.models import MODELS, integrates, names
 from crowdjax.facade.presets import Aggregation
@@ -68,6 +69,7 @@ def fit(
     scores=None,
     class_prior: float | Sequence[float] | Literal["learn", "logistic", "uniform"] | None = None,
     repeats: Repeats = "count",
+    copies: Copies = "warn",
     solver: Method | factor.Solver | Solver | None = None,
     restarts: int | None = None,
     seed: int | Default = DEFAULT,
@@ -116,6 +118,8 @@ def fit(
             integrated and auto see ``integrated``.
         repeats: ``count`` repeated judgements of a labeler on an instance, keep the ``first`` or the ``last``, or take
             their ``mean``.
+        copies: what to do with labelers who repeat one answer, right or wrong (``crowdjax.dependence``): ``warn``
+            names them; ``once`` names them and counts each group as one labeler.
         solver: ``auto`` (the fastest; the default), ``em``, ``lbfgs``, ``em-cg``, ``em-bound``, or settings of one's
             own; not for ``integrated`` and ``auto``.
         restarts: starts to take the best of, with two factors and more; default 4.
@@ -153,6 +157,7 @@ def fit(
         (['q1', 'q2'], [1, 0])
     """
     one_of("repeats", repeats, get_args(Repeats))
+    one_of("copies", copies, get_args(Copies))
     one_of("classes", classes, get_args(Kind))
     reading = dict(
         form=form, positive=positive, order=order, truth=truth, missing=missing, header=header, classes=classes
@@ -161,9 +166,8 @@ def fit(
     given = dict(gold=gold, scores=scores, labeler_features=labeler_features, instance_features=instance_features)
     general = dict(
         classes=classes, factors=factors, instances=instances, class_prior=class_prior, boundary=boundary,
-        posterior=posterior,
-        restarts=restarts, seed=seed, key=key, repeats=repeats, solver=solver, start=start, devices=devices,
-        progress=progress,
+        posterior=posterior, restarts=restarts, seed=seed, key=key, repeats=repeats, copies=copies, solver=solver,
+        start=start, devices=devices, progress=progress,
     )  # fmt: skip
     if isinstance(model, str) and model == "contextual":
         raise InputError("model: got 'contextual', which needs a table of scores; call crowdjax.context(table, scores)")
@@ -188,7 +192,7 @@ def fit(
         integrated_api.check(name, boundary, class_prior, solver, posterior)
         return integrated_api.fit(
             triples, name, tables, factors=config.n_factors, class_prior=config.class_prior, boundary=boundary,
-            posterior=posterior, repeats=repeats, start=start, devices=devices, progress=progress,
+            posterior=posterior, repeats=repeats, copies=copies, start=start, devices=devices, progress=progress,
             kind=kind_of(table, triples.roles),
         )  # fmt: skip
     if start is not None and not isinstance(start, Aggregation):
@@ -202,7 +206,7 @@ def fit(
         raise InputError(f"scores: given with model {name}; allowed with integrated, auto")
     return presets.fit(
         triples, name, config, tables, held_out=held_out, settings=settings, key=key, seed=of_seed, repeats=repeats,
-        start=start, devices=devices, progress=progress, kind=kind_of(table, triples.roles),
+        copies=copies, start=start, devices=devices, progress=progress, kind=kind_of(table, triples.roles),
     )  # fmt: skip
 
 
@@ -251,8 +255,8 @@ def _may_be_binary(model, classes: Kind, class_prior, truth) -> bool:
     return ours and classes == "nominal" and truth is None and prior and class_prior not in ("uniform", "free")
 
 
-def _fit_classes(table, tables, triples: io.Triples, model, *, solver, devices, progress, classes, repeats, start,
-                 seed, **settings) -> Result:  # fmt: skip
+def _fit_classes(table, tables, triples: io.Triples, model, *, solver, devices, progress, classes, repeats, copies,
+                 start, seed, **settings) -> Result:  # fmt: skip
     """:func:`fit` by a model of the registry, for any number of classes."""
     if isinstance(model, factor.FactorConfig) or (isinstance(model, str) and model not in MODELS):
         got = model if isinstance(model, str) else "a configuration of two classes"
@@ -273,8 +277,8 @@ def _fit_classes(table, tables, triples: io.Triples, model, *, solver, devices, 
             raise InputError(f"solver: got 'lbfgs' with model {name}; allowed: auto, em")
         solver = Solver(method=solver or "auto")
     return facade_fit.fit(
-        triples, model, tables, classes=classes, settings=settings, repeats=repeats, solver=solver, start=start,
-        devices=_devices(devices), progress=progress, kind=kind_of(table, triples.roles),
+        triples, model, tables, classes=classes, settings=settings, repeats=repeats, copies=copies, solver=solver,
+        start=start, devices=_devices(devices), progress=progress, kind=kind_of(table, triples.roles),
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ from crowdjax.answers import (
     tally,
 )
 from crowdjax.columns import listed
+from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.fit import about_end, read_features, record_of, refuse_failed, tables_of, taken
 from crowdjax.facade.fitted import Fitted, New, read_fit
 from crowdjax.factor.presets import PRESETS
@@ -136,6 +137,7 @@ def fit(
     boundary: Choice | None = None,
     posterior: Posterior | None = None,
     repeats: Repeats = "count",
+    copies: Copies = "warn",
     start: IntegratedAggregation | None = None,
     devices: int | None = None,
     progress: watch.Progress | None = None,
@@ -151,7 +153,7 @@ def fit(
     started = time.perf_counter()
     index = triples.index
     truth = io.truth_of(triples, given["gold"])
-    labels = triples.labels(repeats=repeats, gold=truth)
+    labels, record_of_copies, of_copies = heard(triples.labels(repeats=repeats, gold=truth), triples, copies)
     plan = integrated.plan(labels, class_prior)
     if model == "integrated":
         plan = integrated.Plan(IntegratedConfig(class_prior=class_prior, factors=factors), "able", ())
@@ -183,7 +185,7 @@ def fit(
     )
     found, choice = said.fit, said.plan.boundary
     placed, calibration, answers, share = said.boundary, said.calibration, said.instances, said.positives
-    warnings = [*remarks, *plan.reasons, *about_labels(labels, triples, repeats), *about_end(found)]
+    warnings = [*remarks, *plan.reasons, *about_labels(labels, triples, repeats), *of_copies, *about_end(found)]
     depends = float(np.asarray(answers.depends).mean())
     if config.factors == 2:
         warnings.append(
@@ -216,6 +218,7 @@ def fit(
         n_factors=config.factors,
         class_prior=class_prior,
         repeats=repeats,
+        copies=record_of_copies,
         columns=mapping,
         boundary={
             "choice": choice,

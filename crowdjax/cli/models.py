@@ -74,6 +74,9 @@ def fit(
         typer.Option(metavar="P", rich_help_panel=MODEL, help="P(positive), or P,P,...; learn, uniform or logistic"),
     ] = None,
     repeats: Repeats = "count",
+    copies: Annotated[
+        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Labelers who repeat one answer: warn, once")
+    ] = "warn",
     solver: Annotated[
         str | None,
         typer.Option(metavar="NAME", rich_help_panel=MODEL, help="em, lbfgs, em-cg or em-bound; default auto"),
@@ -138,23 +141,16 @@ def fit(
         )
         reading = reading_of(columns, form, missing, no_header, score_columns)
         tables = dict(labeler_features=labeler_features, instance_features=instance_features, gold=gold, scores=scores)
+        whole = dict(boundary=boundary, posterior=posterior, copies=copies)
         if minibatch is None:
             with progress_bar() as progress:
-                result = api.fit(
-                    labels,
-                    model or "auto",
-                    **settings,
-                    **tables,
-                    **reading,
-                    boundary=boundary,
-                    posterior=posterior,
-                    progress=progress,
-                )
+                result = api.fit(labels, model or "auto", **settings, **tables, **reading, **whole, progress=progress)
             result.save(out, report=report)
         else:
             no_pieces = {
                 "boundary": boundary,
                 "posterior": posterior,
+                "copies": None if copies == "warn" else copies,
                 "from": None if form == "long" else form,
                 "report": report or None,
             }

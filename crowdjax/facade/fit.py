@@ -36,6 +36,7 @@ from crowdjax.answers import (
 )
 from crowdjax.columns import listed
 from crowdjax.facade import many
+from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.models import MODELS
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
@@ -72,6 +73,7 @@ def fit(
     classes: Kind = "nominal",
     settings: Mapping[str, Any],
     repeats: Repeats = "count",
+    copies: Copies = "warn",
     solver: Solver,
     start: Result | None = None,
     devices: int | None = None,
@@ -89,7 +91,7 @@ def fit(
     started = time.perf_counter()
     index = triples.index
     truth = io.truth_of(triples, given.get("gold"))
-    labels = triples.labels(repeats=repeats, gold=truth)
+    labels, record_of_copies, of_copies = heard(triples.labels(repeats=repeats, gold=truth), triples, copies)
     name = model if isinstance(model, str) else MODELS.name_of(model)
     if isinstance(model, str):
         refuse(name, labels, classes, settings)
@@ -119,6 +121,7 @@ def fit(
     told = _told(labels, built, found, index, truth)
     warnings = [
         *about_labels(labels, triples, repeats),
+        *of_copies,
         *about_end(found),
         *(built.cautions() if hasattr(built, "cautions") else ()),
         *about_mode(labels, built, found.params),
@@ -138,6 +141,7 @@ def fit(
         class_shares=told.shares.tolist(),
         settings=settings,
         repeats=repeats,
+        copies=record_of_copies,
         columns=mapping,
         solver=dataclasses.asdict(solver),
         config=config_of(built),

@@ -25,6 +25,7 @@ from crowdjax.answers import (
     shown,
 )
 from crowdjax.classes import places_of
+from crowdjax.facade.copies import heard_again
 from crowdjax.formats import Form
 from crowdjax.integrated.look import Look
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
@@ -164,7 +165,7 @@ class Fitted(Prediction):
         repeats = self.record["repeats"]
         labels = triples.labels(repeats=repeats)
         known = io.positions(io.ids(triples.index, "labeler"), io.ids(self.index, "labeler"))
-        unseen = known < 0
+        labels, unseen = heard_again(labels, known, self.record), known < 0
         features = {}
         for side, scaling in self.scaling.items():
             ids, needed = io.ids(triples.index, side), unseen if side == "labeler" else True

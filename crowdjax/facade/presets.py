@@ -42,6 +42,7 @@ from crowdjax.answers import (
     tally,
     votes_of,
 )
+from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.fit import (
     about_end,
     about_marginal,
@@ -143,6 +144,7 @@ def fit(
     key: PRNGKeyArray,
     seed: int | None,
     repeats: Repeats = "count",
+    copies: Copies = "warn",
     start: Aggregation | None = None,
     devices: int | None = None,
     progress: watch.Progress | None = None,
@@ -157,7 +159,7 @@ def fit(
     started = time.perf_counter()
     index = triples.index
     truth = io.truth_of(triples, given["gold"])
-    labels = triples.labels(repeats=repeats, gold=truth)
+    labels, record_of_copies, of_copies = heard(triples.labels(repeats=repeats, gold=truth), triples, copies)
     read = read_features(index, given)
     chosen, about_choice = config.n_factors, {}
     if held_out:
@@ -186,6 +188,7 @@ def fit(
     posterior, counts = by_class(found.posterior), tally(labels, found.posterior)
     warnings = [
         *about_labels(labels, triples, repeats),
+        *of_copies,
         *about(found),
         *about_instances(labels, config, built, found),
         *about_answers(posterior, labels_of_labelers(labels), index.classes),
@@ -207,6 +210,7 @@ def fit(
         **about_choice,
         class_prior=config.class_prior,
         repeats=repeats,
+        copies=record_of_copies,
         columns=mapping,
         seed=seed,
         solver=dataclasses.asdict(settings),

@@ -1,0 +1,355 @@
+"""Labelers who do not answer by themselves: groups that repeat one hidden answer.
+
+    labels ─pairs─▶ closeness of pairs ─grow─▶ groups to look at ─judge─▶ Groups ─once─▶ weights
+
+That two labelers agree says little: able ones do. Copying shows in errors that are shared. So the crowd is fitted
+without the group, and two models of the group's labels are compared, given what the others say of each instance:
+
+    alone    P(labels of the group | j) = Σ_k p_jk Π_i V_i[k, l_ij]
+    copied   P(labels of the group | j) = Σ_k p_jk Σ_s C[k, s] Π_i V_i[s, l_ij]
+
+Each has its parameters at their maximum; the second has one answer s that all repeat, right or wrong. Where the others
+know nothing (p_jk the same for all k) the two are alike, and experts among spammers raise no alarm. Each value of the
+labels is taken for a class.
+
+Everything here runs on the host (NumPy, SciPy) and draws nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.sparse import csr_array
+from scipy.special import gammaln
+
+from crowdjax.labels import Labels
+
+LEVEL = 0.02  # chance of a false alarm in an honest crowd, shared out over all groups that there could be
+LEAST = 20  # labels of a labeler, and pairs of labels in a group, from which it is looked at
+RATE = 0.16  # disagreements over pairs of labels, at most
+MOST_LABELERS, MOST_VALUES, MOST_GROUPS = 2000, 50, 12
+WORK, ENOUGH = 1e9, 2e5  # pairs of labels to count, about; labels to judge a group by
+MISFIT = 0.005  # nats that a label of a real crowd gains by one more latent variable, whatever it means
+ROUNDS, FLOOR = 20, 0.1  # of EM; labels added to each cell of a confusion
+
+
+class Bounds(NamedTuple):
+    """What is near: disagreements over those expected, at most."""
+
+    close: float  # of a pair that is worth a look
+    group: float
+    member: float
+
+
+NEAR = (Bounds(0.02, 0.1, 0.15), Bounds(0.25, 0.2, 0.35))  # identical but for slips; and copied nine times out of ten
+
+
+class Group(NamedTuple):
+    """Labelers who repeat one answer.
+
+    Attributes:
+        labelers: their indices.
+        common: pairs of labels that two of them gave to one instance.
+        disagreements: how many of these pairs differ.
+        expected: how many would, if each answered by himself as well as he does.
+
+    Example:
+        >>> Group((0, 3), 150, 0, 61.5).labelers
+        (0, 3)
+    """
+
+    labelers: tuple[int, ...]
+    common: int
+    disagreements: int
+    expected: float
+
+
+class Table(NamedTuple):
+    """One label of each labeler on each instance, as a sparse table of ones: [I, W·L], columns by labeler and value."""
+
+    ones: csr_array
+    n_labelers: int
+    n_values: int
+
+    def of(self, labelers) -> Table:
+        """The labels of some labelers."""
+        columns = (np.asarray(labelers)[:, None] * self.n_values + np.arange(self.n_values)).ravel()
+        return Table(self.ones[:, columns], len(labelers), self.n_values)
+
+    def shares(self) -> Float[np.ndarray, "W L"]:
+        """The shares of each labeler's labels."""
+        n = self.ones.sum(0).reshape(self.n_labelers, -1)
+        return n / n.sum(1, keepdims=True)
+
+    def judged(self) -> csr_array:
+        """Who judged what: [I, W]."""
+        columns = np.arange(self.ones.shape[1])
+        return self.ones @ csr_array((np.ones(len(columns)), (columns, columns // self.n_values)))
+
+    def once(self, labelers) -> Table:
+        """The same table, where these labelers have one voice among them: 1 / (how many of them judged) each."""
+        judged = np.diff(self.of(labelers).ones.indptr)
+        of_group = np.isin(self.ones.indices // self.n_values, labelers)
+        share = np.where(of_group, 1 / np.maximum(np.repeat(judged, np.diff(self.ones.indptr)), 1), 1)
+        ones = csr_array((self.ones.data * share, self.ones.indices, self.ones.indptr), self.ones.shape)
+        return self._replace(ones=ones)
+
+
+def groups(labels: Labels) -> tuple[Group, ...]:
+    """Find the groups of labelers who repeat one answer, right or wrong.
+
+    Example: five who repeat a coin, among seven who are right four times out of five
+        >>> rng = np.random.default_rng(0)
+        >>> truth, coin = rng.integers(0, 2, (2, 150))
+        >>> label = np.vstack([truth ^ (rng.random((7, 150)) < 0.2), np.tile(coin, (5, 1))])
+        >>> labeler, instance = np.indices(label.shape).reshape(2, -1)
+        >>> groups(Labels.from_arrays(labeler, instance, label.ravel()))[0].labelers
+        (7, 8, 9, 10, 11)
+    """
+    who, table = table_of(labels)
+    if len(who) < 3:
+        return ()
+    counted, shares = pairs(table), table.shares()
+    gold = None if labels.gold is None or labels.n_values != labels.n_classes else np.asarray(labels.gold)
+    found: list[Group] = []
+    for bounds in NEAR:
+        named = [i for group in found for i in group.labelers]
+        for members in grow(closeness(*counted, shares, bounds.close), named):
+            group = judge(table, members, bounds, gold)
+            if group:
+                found.append(group)
+                table = table.once(group.labelers)
+    return tuple(group._replace(labelers=tuple(who[list(group.labelers)].tolist())) for group in found)
+
+
+def once(labels: Labels, groups: Iterable[Sequence[int]]) -> Labels:
+    """Give each group one voice: a label weighs 1 / (how many of its labeler's group judged the instance).
+
+    Example:
+        >>> labels = Labels.from_arrays([0, 1, 2, 0], [0, 0, 0, 1], [1, 1, 0, 1])
+        >>> once(labels, [(0, 1)]).weight.tolist()
+        [0.5, 0.5, 1.0, 1.0]
+    """
+    labeler, instance = np.asarray(labels.labeler), np.asarray(labels.instance, np.int64)
+    weight = np.array(labels.counts, np.float64)
+    for members in groups:
+        own = np.flatnonzero(np.isin(labeler, members) & (weight > 0))
+        judged = np.unique(instance[own] * labels.n_labelers + labeler[own]) // labels.n_labelers
+        weight[own] /= np.bincount(judged)[instance[own]]
+    return labels.with_weight(weight)
+
+
+def table_of(labels: Labels) -> tuple[Int[np.ndarray, " w"], Table]:
+    """(labelers with enough labels to look at, their labels); repeated labels share the weight of one."""
+    real = np.asarray(labels.counts) > 0
+    labeler, instance, label = (np.asarray(v)[real] for v in (labels.labeler, labels.instance, labels.label))
+    _, which, times = np.unique(
+        instance.astype(np.int64) * labels.n_labelers + labeler, return_inverse=True, return_counts=True
+    )
+    share = 1 / times[which]
+    n = np.round(np.bincount(labeler, share, minlength=labels.n_labelers))
+    who = np.sort(np.argsort(-n, kind="stable")[:MOST_LABELERS])
+    who = who[n[who] >= LEAST] if labels.n_values <= MOST_VALUES else who[:0]
+    row = np.full(labels.n_labelers, -1)
+    row[who] = np.arange(len(who))
+    kept = row[labeler] >= 0
+    shape = (labels.n_instances, len(who) * labels.n_values)
+    column = row[labeler[kept]] * labels.n_values + label[kept].astype(np.int64)
+    ones = csr_array((share[kept].astype(np.float32), (instance[kept], column)), shape)
+    return who, Table(ones, len(who), labels.n_values)
+
+
+def pairs(table: Table) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarray, "W W"]]:
+    """(instances that two labelers both judged, disagreements among these) of every pair.
+
+    Of very large tables only some instances are counted, evenly.
+    """
+    w, n_values = table.n_labelers, table.n_values
+    each = np.diff(table.ones.indptr).astype(float)
+    by_pair, by_table = (each**2).sum(), each.size * w * w * n_values / 100
+    ones = table.ones[:: int(np.ceil(min(by_pair, by_table) / WORK))]
+    common, agreed = np.zeros((w, w), np.float32), np.zeros((w, w), np.float32)
+    step = max(1, int(2e7 / max(1, w * n_values)))
+    for start in range(0, ones.shape[0], step) if by_table < by_pair else ():
+        part = ones[start : start + step].toarray().reshape(-1, w, n_values)
+        for value in range(n_values):
+            agreed += part[:, :, value].T @ part[:, :, value]
+        judged = part.sum(2)
+        common += judged.T @ judged
+    if by_table >= by_pair:
+        judged = table._replace(ones=ones).judged()
+        common = (judged.T @ judged).toarray()
+        agreed = sum((ones[:, v::n_values].T @ ones[:, v::n_values]).toarray() for v in range(n_values))
+    differ = common - agreed
+    own = 1.0 - np.eye(w)
+    return common * own, differ * own
+
+
+def closeness(common, differ, shares: Float[np.ndarray, "W L"], fewer: float) -> Float[np.ndarray, "W W"]:
+    """How much likelier the disagreements of a pair are if they are few: log Bin(d | n, q fewer) - log Bin(d | n, q).
+
+    q is how often its labelers disagree with anybody, of the two the one who does less; and not more than their shares
+    of labels allow, by which those who always say the same are not close.
+    """
+    rate = differ.sum(1) / np.maximum(common.sum(1), 1)
+    q = np.minimum(np.minimum(rate[:, None], rate), 1 - shares @ shares.T)
+    q = np.clip(q, 1e-3, 1 - 1e-3)
+    out = differ * np.log(fewer) + (common - differ) * np.log((1 - fewer * q) / (1 - q))
+    np.fill_diagonal(out, 0)
+    return out
+
+
+def grow(close: Float[np.ndarray, "W W"], named: Sequence[int] = ()) -> list[list[int]]:
+    """Groups of labelers close to each other, no labeler in two: from every labeler the next closest, while any is.
+
+    Args:
+        named: labelers to leave out.
+    """
+    left, out = close.copy(), []
+    left[list(named)] = left[:, list(named)] = -np.inf
+    while len(out) < MOST_GROUPS:
+        best = max((_from(left, seed) for seed in np.argsort(-left.max(1), kind="stable")[:200]), key=lambda g: g[0])
+        if best[0] <= penalty(len(close), len(best[1])):
+            return out
+        out.append(sorted(best[1]))
+        left[best[1]] = left[:, best[1]] = -np.inf
+    return out
+
+
+def _from(close, seed: int) -> tuple[float, list[int]]:
+    """(the sum of closeness of all pairs of a group, the group that grows from one labeler)."""
+    members, gain, total = [int(seed)], close[seed].copy(), 0.0
+    gain[seed] = -np.inf
+    while gain[new := int(gain.argmax())] > 0:
+        total += gain[new]
+        members.append(new)
+        gain += close[new]
+        gain[new] = -np.inf
+    return total, members
+
+
+def penalty(n_labelers: int, size: int) -> float:
+    """The log of how many groups of this size there could be, over the level: what evidence has to exceed.
+
+    Example:
+        >>> round(float(np.exp(penalty(12, 2)) * LEVEL))
+        66
+    """
+    n, g = n_labelers, size
+    return float(gammaln(n + 1) - gammaln(g + 1) - gammaln(n - g + 1) - np.log(LEVEL))
+
+
+def judge(table: Table, members: list[int], bounds: Bounds, gold=None) -> Group | None:
+    """The group without those who are none of it, if it repeats one answer."""
+    asked, n_labelers = np.diff(table.of(members).ones.indptr) > 1, len(members)
+    asked[:: int(np.ceil(table.ones.nnz / ENOUGH))] = True  # of very large tables, the group's instances and some more
+    table, gold = table._replace(ones=table.ones[asked]), None if gold is None else gold[asked]
+    common, differ = pairs(table.of(members))
+    if differ.sum() > RATE * common.sum():
+        return None
+    others = table.of(np.setdiff1d(np.arange(table.n_labelers), members))
+    expected = expectation(table.of(members), consensus(others, gold)[1])
+    while len(members) > 1:  # whoever disagrees with the group as often as he would by himself is none of it
+        ratio = differ.sum(1) / np.maximum(expected.sum(1), 1e-9)
+        worst = int(ratio.argmax())
+        if ratio[worst] <= bounds.member:
+            break
+        members = members[:worst] + members[worst + 1 :]
+        common, differ, expected = (np.delete(np.delete(m, worst, 0), worst, 1) for m in (common, differ, expected))
+    n, d, e = common.sum() / 2, differ.sum() / 2, expected.sum() / 2
+    if len(members) < 2 or n < LEAST or d > bounds.group * e:
+        return None
+    if len(members) < n_labelers:  # once more, by the others with those who left
+        return judge(table, members, bounds, gold)
+    return Group(tuple(members), round(n), round(d), float(e)) if repeated(table, members, gold) else None
+
+
+def repeated(table: Table, members: list[int], gold=None) -> bool:
+    """Whether all labels are explained better by one answer that the group repeats than by the truth alone.
+
+    The others have one confusion matrix between them: with one each, a crowd that knows nothing finds a truth by
+    chance. A crowd in which everybody answers for himself may take the truth from the others or from the group,
+    whichever explains all labels better.
+    """
+    others = np.setdiff1d(np.arange(table.n_labelers), members)
+    own, rest = table.of(members), table.of(others)
+    value, p = consensus(rest, gold, n_pooled=len(others))
+    votes, asked = _votes(own), np.diff(own.ones.indptr) > 1
+    copied, alone = (value + max(latent(own, p, q, repeats) for q in (p, votes)) for repeats in (True, False))
+    led, _ = consensus(table.of([*others, *members]), gold, np.where(asked[:, None], votes, p), len(others))
+    free = slack(rest.ones[asked].sum(), table.n_values)
+    return min(copied - alone, copied - led - free) > -np.log(LEVEL)
+
+
+def slack(n_labels: float, n_values: int) -> float:
+    """How much a crowd gains by a truth of its own where there is none: for its confusion matrix, and for each label.
+
+    Example:
+        >>> slack(1000, 2)
+        5.75
+    """
+    return 0.75 * (n_values - 1) ** 2 + MISFIT * float(n_labels)
+
+
+def consensus(table: Table, gold=None, q=None, n_pooled: int = 0) -> tuple[float, Float[np.ndarray, "I L"]]:
+    """(log-likelihood, P(value of the truth | labels)) by Dawid and Skene's model, its EM started at the votes.
+
+    Args:
+        n_pooled: so many labelers, the first, have one confusion matrix between them.
+    """
+    q = _votes(table) if q is None else q
+    for _ in range(ROUNDS):
+        log = np.log(q.mean(0) + 1e-9) + table.ones @ np.log(_confusions(table, q, FLOOR, n_pooled))
+        total, q = _normal(log)
+        if gold is not None:
+            q[gold >= 0] = np.eye(table.n_values)[gold[gold >= 0]]
+    return float(total.sum()), q
+
+
+def expectation(table: Table, p: Float[np.ndarray, "I L"]) -> Float[np.ndarray, "W W"]:
+    """Disagreements expected of pairs that answer by themselves: Σ_j 1 - Σ_k p_jk Σ_l V_a[k, l] V_b[k, l]."""
+    w, n_values = table.n_labelers, table.n_values
+    v = _confusions(table, p, FLOOR).reshape(w, n_values, n_values)  # labeler, label, truth
+    judged = table.judged()
+    out = np.zeros((w, w))
+    for k in range(n_values):
+        out += (judged.multiply(p[:, [k]]).T @ judged).toarray() * (1 - v[:, :, k] @ v[:, :, k].T)
+    np.fill_diagonal(out, 0)
+    return out
+
+
+def latent(table: Table, p, start, copied: bool) -> float:
+    """The log-likelihood of a group's labels at its maximum, with an answer s of its own or (C = 1) the truth."""
+    q, prior = start, p
+    for _ in range(ROUNDS):
+        if copied:
+            c = p.T @ q + FLOOR
+            prior = p @ (c / c.sum(1, keepdims=True))
+        log = np.log(prior + 1e-9) + table.ones @ np.log(_confusions(table, q, FLOOR))
+        total, q = _normal(log)
+    return float(total.sum())
+
+
+def _votes(table: Table) -> Float[np.ndarray, "I L"]:
+    """The shares of values in an instance's labels, and a little of each."""
+    votes = table.ones @ np.tile(np.eye(table.n_values), (table.n_labelers, 1)) + 0.1
+    return votes / votes.sum(1, keepdims=True)
+
+
+def _confusions(table: Table, q, floor: float, n_pooled: int = 0) -> Float[np.ndarray, "WL K"]:
+    """P(label | labeler, truth), rows by labeler and label."""
+    counts = (table.ones.T @ q).reshape(table.n_labelers, table.n_values, -1) + floor
+    counts[:n_pooled] = counts[:n_pooled].sum(0)
+    return (counts / counts.sum(1, keepdims=True)).reshape(-1, q.shape[1])
+
+
+def _normal(log) -> tuple[Float[np.ndarray, " I"], Float[np.ndarray, "I K"]]:
+    """(log Σ_k exp, the shares of each k)."""
+    log = np.asfortranarray(log)
+    top = log.max(1)
+    p = np.exp(log - top[:, None])
+    total = p.sum(1)
+    return top + np.log(total), p / total[:, None]
