@@ -138,7 +138,7 @@ BAD_INPUT = {
     "factors of glad": ({}, "--model glad --factors 2", ["factors: given with model glad"]),
     "class prior": ({}, "--class-prior 2", ["class_prior: got 2.0"]),
     "class prior word": ({}, "--class-prior flat", ["class_prior: got 'flat'", "learn, logistic"]),
-    "logistic": ({}, "--class-prior logistic", ["logistic needs instance features"]),
+    "logistic": ({}, "--model dawid-skene --class-prior logistic", ["logistic needs instance features"]),
     "repeats": ({}, "--repeats none", ["repeats: got 'none'; allowed: count, first, last, mean"]),
     "solver": ({}, "--solver newton", ["solver: got 'newton'"]),
     "restarts": ({}, "--restarts 0", ["restarts: got 0"]),
@@ -246,7 +246,18 @@ def test_cores_are_devices_and_a_cache_serves_the_second_process(tmp_path):
     found = []
     for devices in ("1", "2", "2"):
         env = {"CROWDJAX_CACHE": str(tmp_path / "cache"), "JAX_PLATFORMS": "cpu"}
-        done = run("fit", "labels.csv", "--devices", devices, "--out", f"out{devices}", cwd=tmp_path, **env)
+        done = run(
+            "fit",
+            "labels.csv",
+            "--model",
+            "dawid-skene",
+            "--devices",
+            devices,
+            "--out",
+            f"out{devices}",
+            cwd=tmp_path,
+            **env,
+        )
         assert done.returncode == 0
         assert [line for line in done.stderr.splitlines() if "columns of labels" not in line] == []
         programs = sorted(p.name for p in (tmp_path / "cache").glob("*-cache"))

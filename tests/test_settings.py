@@ -68,7 +68,7 @@ REFUSED = {
     "prior of 0": ({"class_prior": 0}, "class_prior: got 0"),
     "true prior": ({"class_prior": True}, "class_prior: got True"),
     "written prior": ({"class_prior": "0.5"}, "class_prior: got '0.5'"),
-    "prior in an array": ({"class_prior": np.array([0.5])}, "class_prior: got [0.5]"),
+    "prior in an array": ({"model": "dawid-skene", "class_prior": np.array([0.5])}, "class_prior: got [0.5]"),
     "no devices": ({"devices": 0}, "devices: got 0"),
     "devices below 0": ({"devices": -1}, "devices: got -1"),
     "half devices": ({"devices": 1.5}, "devices: got 1.5"),

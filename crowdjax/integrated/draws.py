@@ -179,7 +179,9 @@ def of_draws(
     return LabelerAnswers(*about, kind=verdicts(informedness, weight))
 
 
-def doubted(sensitivity, specificity, doubt: float = DOUBT) -> tuple[Float[np.ndarray, "S W"], ...]:
+def doubted(
+    sensitivity: Float[np.ndarray, "S W"], specificity: Float[np.ndarray, "S W"], doubt: float = DOUBT
+) -> tuple[Float[np.ndarray, "S W"], ...]:
     """Sensitivities and specificities with s = ½ (logit sens + logit spec) times exp(κ ε), ε even over the draws.
 
     Example: a guesser stays one
