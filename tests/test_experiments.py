@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from scipy import special, stats
 
 from crowdjax import datasets, plots, simulate
 from crowdjax.factor import PRESETS, Solver, build, fit_jit
@@ -20,7 +19,6 @@ from experiments import (
     fig4,
     fitting,
     heldout,
-    intervals,
     rare,
     runner,
     sbc,
@@ -325,18 +323,6 @@ def test_intervals_of_exact_posteriors_cover_at_their_level():
         assert found[f"coverage{level * 100:.0f}_f"] == pytest.approx(level, abs=4 * error + 0.002)
     assert found["rmse_f"] == pytest.approx(1, abs=4 * 0.5**0.5 / 4000**0.5)
     assert found["width95_f"] == pytest.approx(2 * 1.96, abs=0.05)
-
-
-def test_ranks_of_truths_in_their_posteriors_are_uniform():
-    """Posteriors that are normal on the logit scale, and truths drawn from them."""
-    rng = np.random.default_rng(0)
-    mean, sd = rng.normal(size=20_000), rng.uniform(0.1, 2, 20_000)
-    z = special.ndtri(0.95)
-    lower, upper, truth = (special.expit(mean + sd * k) for k in (-z, z, rng.normal(size=20_000)))
-    found = intervals.ranks(lower, upper, truth)
-    assert stats.kstest(found, "uniform").pvalue > 0.01
-    np.testing.assert_allclose(intervals.ranks(lower, upper, lower), 0.05, atol=1e-6)
-    assert ((found >= 0) & (found < 1)).all() and intervals.ranks(0.4, 0.6, 1.0) < 1
 
 
 def test_platt_and_isotonic_calibration_are_scikit_learns():

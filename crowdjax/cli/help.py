@@ -53,10 +53,10 @@ def lines(command, ctx) -> Iterator[str]:
     width = max(len(name) for _, rows in sections for name, _ in rows if len(name) <= MOST)
     for title, rows in sections:
         if rows:
-            yield from ("", f"{title}:") if title else ("",)
+            yield from ("", f"{title}:") if title else () if (title, rows) == sections[-1] else ("",)
             yield from table(rows, width)
     if example:
-        yield from ("", *example)
+        yield from example
 
 
 def _panel(param) -> str:

@@ -43,10 +43,7 @@ Repeats = Annotated[
 Devices = Annotated[
     int | None, typer.Option(metavar="N", rich_help_panel=MODEL, min=1, help="Devices or cores; default: all that pay")
 ]
-MODELS = (
-    "auto (the default), majority, one-coin, biased-coin, class-skill, dawid-skene (the default with --minibatch), "
-    "glad, factor, graded or integrated"
-)
+MODELS = "auto (default), majority, one-coin, biased-coin, class-skill, dawid-skene, glad, factor, graded, integrated"
 
 
 def fit(
