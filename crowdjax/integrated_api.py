@@ -177,7 +177,7 @@ def fit(
         )
 
     if begin is None and model == "auto" and config.spread != 0 and integrated.pays(plan):
-        begin = integrated.first_at_votes(blind, config, features)  # all fits of an average are one program
+        begin = integrated.first_at_votes(blind, config, features, 0.0)  # all fits of an average are one program
     found = fitted(begin)
     refuse_failed(found)
     said = integrated.answer(

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Float
 
 from crowdjax.factor.kernels import majority
 from crowdjax.integrated.answers import (
@@ -33,7 +34,21 @@ from crowdjax.labels import Labels
 
 LEAST = 1e-3  # weight of a member that is kept
 
-first_at_votes = eqx.filter_jit(at_votes)
+votes_of = eqx.filter_jit(majority)
+
+
+def first_at_votes(labels: Labels, config: IntegratedConfig, features: Features, prior_logit: float) -> Parameters:
+    """``at_votes``, compiled: one program for all class priors.
+
+    Example:
+        >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
+        >>> float(first_at_votes(labels, IntegratedConfig(), Features(), 0.5).prior_logit)
+        0.5
+    """
+    return _first(labels, config, features, jnp.asarray(np.float64(prior_logit)))
+
+
+_first = eqx.filter_jit(at_votes)
 
 
 class Member(NamedTuple):
@@ -125,7 +140,7 @@ def averaged(
     logit = np.log(share) - np.log1p(-share)
     fits = [fit]
     for e in EXPONENTS[1:]:
-        fits.append(refit(first_at_votes(labels, plan.config, features, jnp.asarray(e * logit))))
+        fits.append(refit(first_at_votes(labels, plan.config, features, e * logit)))
     weights = np.array([float(f.objective) - PENALTY * (e > 0) for f, e in zip(fits, EXPONENTS, strict=True)])
     weights = np.where(np.isfinite(weights), weights, -np.inf)
     weights = np.exp(weights - weights.max())
@@ -158,20 +173,22 @@ def of_average(
         0.88 0.12
     """
     each = [of_instances(labels, m.parameters, config, m.boundary, features) for m in average.members]
+    each = [jax.tree.map(np.asarray, e) for e in each]
     if len(each) == 1 and not average.votes:
         only = average.members[0]
         return each[0] if calibration is None else of_instances(
             labels, only.parameters, config, only.boundary, features, calibration
         )  # fmt: skip
     weights = [m.weight for m in average.members]
-    p = sum(w * e.probability for w, e in zip(weights, each, strict=True)) + average.votes * majority(labels)
+    p = average.votes * np.asarray(votes_of(labels))
+    p += sum(w * e.probability for w, e in zip(weights, each, strict=True))
     zero = sum(w * e.at_zero for w, e in zip(weights, each, strict=True)) / sum(weights)
-    p = p if calibration is None else calibrated(p, calibration)
+    p = p if calibration is None else np.asarray(calibrated(jnp.asarray(p), calibration))
     saying = sum(w * (e.probability > 0.5) for w, e in zip(weights, each, strict=True)) / sum(weights)
-    depends: Bool[Array, " I"] = jnp.minimum(saying, 1 - saying) > 0.1
+    depends = np.minimum(saying, 1 - saying) > 0.1
     if labels.gold is not None:
-        gold = jnp.asarray(labels.gold)
-        p, zero = (jnp.where(gold < 0, v, gold.astype(v.dtype)) for v in (p, zero))
+        gold = np.asarray(labels.gold)
+        p, zero = (np.where(gold < 0, v, gold.astype(v.dtype)) for v in (p, zero))
         depends &= gold < 0
     return each[0]._replace(probability=p, at_zero=zero, depends=depends)
 
