@@ -341,7 +341,7 @@ def _votes(table: Table) -> Float[np.ndarray, "I L"]:
 
 def _confusions(table: Table, q, floor: float, n_pooled: int = 0) -> Float[np.ndarray, "WL K"]:
     """P(label | labeler, truth), rows by labeler and label."""
-    counts = (table.ones.T @ q).reshape(table.n_labelers, table.n_values, -1) + floor
+    counts = (table.ones.T @ q).reshape(table.n_labelers, table.n_values, q.shape[1]) + floor
     counts[:n_pooled] = counts[:n_pooled].sum(0)
     return (counts / counts.sum(1, keepdims=True)).reshape(-1, q.shape[1])
 

@@ -103,7 +103,7 @@ def test_exact_is_an_option_of_fit_and_the_same_twice():
     np.testing.assert_array_equal(a.labelers["sensitivity"], b.labelers["sensitivity"])
     with pytest.raises(crowdjax.InputError, match="posterior: got 'exact' with two factors; allowed: laplace"):
         crowdjax.fit(table, "integrated", factors=2, posterior="exact")
-    with pytest.raises(crowdjax.InputError, match="posterior: got 'exact' with model glad"):
+    with pytest.raises(crowdjax.InputError, match="posterior: given with model glad"):
         crowdjax.fit(table, "glad", posterior="exact")
 
 
