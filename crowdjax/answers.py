@@ -549,12 +549,15 @@ def _either(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"one of {listed(names, 5)}"
 
 
-def about_gold(gold: Float[np.ndarray, " I"] | None, classes: Sequence[Any] | None, placing: bool = False) -> list[str]:
+def about_gold(
+    gold: Float[np.ndarray, " I"] | None, classes: Sequence[Any] | None, placing: bool = False, placed: bool = False
+) -> list[str]:
     """What gold labels cannot say, being of one class or nearly so, or without some class.
 
     Args:
         gold: codes, NaN (or -1) where unknown.
         placing: whether they are to place a boundary between two classes, for which few of a class are too few.
+        placed: whether they have placed it.
     """
     if gold is None or not (np.asarray(gold) >= 0).any():
         return []
@@ -574,10 +577,13 @@ def about_gold(gold: Float[np.ndarray, " I"] | None, classes: Sequence[Any] | No
                 "instances."]  # fmt: skip
     few, rare = min(counts), int(np.argmin(counts))
     if placing and few < LEAST_GOLD:
-        return [
-            f"Only {few} of {n} gold labels {'is' if few == 1 else 'are'} {names[rare]}: they neither place the class "
-            f"boundary nor calibrate the probabilities; {LEAST_GOLD} or more of each class do."
-        ]
+        only = f"Only {few} of {n} gold labels {'is' if few == 1 else 'are'} {names[rare]}: "
+        if placed:
+            more = f"the class boundary that they place is little known; {LEAST_GOLD} or more of each class tell more."
+        else:
+            more = "they neither place the class boundary nor calibrate the probabilities; "
+            more += f"{LEAST_GOLD} or more of each class do."
+        return [only + more]
     return []
 
 
@@ -605,9 +611,10 @@ def about_contradiction(
     agreeing, n, chance = agreement_with_votes(gold, labels)
     if chance >= CONTRADICTED:
         return []
+    where = " (see positive=, --positive)" if labels.n_classes == 2 else ""
     return [
         f"{round(n - agreeing)} of {n} gold labels contradict the most frequent label of their "
-        "instance. Either the classes of the gold labels are exchanged (see positive=, --positive), or most labelers "
+        f"instance. Either the classes of the gold labels are exchanged{where}, or most labelers "
         "are wrong, and then gold is what decides."
     ]
 

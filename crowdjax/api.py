@@ -191,7 +191,8 @@ def fit(
     if name in integrated_api.MODELS:
         integrated_api.check(name, boundary, class_prior, solver, posterior)
         return integrated_api.fit(
-            triples, name, tables, factors=config.n_factors, class_prior=config.class_prior, boundary=boundary,
+            triples, name, tables, factors=config.n_factors,
+            class_prior=None if class_prior is None else config.class_prior, boundary=boundary,
             posterior=posterior, repeats=repeats, copies=copies, start=start, devices=devices, progress=progress,
             kind=kind_of(table, triples.roles),
         )  # fmt: skip

@@ -133,7 +133,7 @@ def fit(
     given: Mapping[str, Opened | None],
     *,
     factors: int = 1,
-    class_prior: float | Literal["learn"] = 0.5,
+    class_prior: float | Literal["learn"] | None = None,
     boundary: Choice | None = None,
     posterior: Posterior | None = None,
     repeats: Repeats = "count",
@@ -156,7 +156,8 @@ def fit(
     labels, record_of_copies, of_copies = heard(triples.labels(repeats=repeats, gold=truth), triples, copies)
     plan = integrated.plan(labels, class_prior)
     if model == "integrated":
-        plan = integrated.Plan(IntegratedConfig(class_prior=class_prior, factors=factors), "able", ())
+        config = IntegratedConfig(class_prior=0.5 if class_prior is None else class_prior, factors=factors)
+        plan = integrated.Plan(config, "able", ())
     config, scores = plan.config, None
     if given["scores"] is not None:
         scores = _read_score(given["scores"], io.ids(index, "instance"))
@@ -199,9 +200,9 @@ def fit(
         )
     probabilities, counts = by_class(answers.probability), tally(labels, answers.probability)
     warnings += about_answers(probabilities, labels_of_labelers(labels), index.classes)
-    advice = about_prior(class_prior) if config.spread == 0 else ELSEWHERE
+    advice = about_prior(plan.config.class_prior) if config.spread == 0 else ELSEWHERE
     warnings += about_support(support(counts.votes, probabilities, truth), index.classes, advice)
-    warnings += about_gold(truth, index.classes, config.spread != 0)
+    warnings += about_gold(truth, index.classes, config.spread != 0, choice == "gold")
     warnings += about_contradiction(truth, labels, index.classes)
     parameters = found.parameters
     n_labels = found.counts if labels.weight is not None else np.rint(found.counts).astype(np.int64)
@@ -216,7 +217,7 @@ def fit(
         labels,
         index,
         n_factors=config.factors,
-        class_prior=class_prior,
+        class_prior=config.class_prior if _about_average(said.average) is None else "averaged",
         repeats=repeats,
         copies=record_of_copies,
         columns=mapping,

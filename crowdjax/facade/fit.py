@@ -56,7 +56,7 @@ from crowdjax.tables import as_arrow
 CELL = 64  # bytes that a cell of all confusions takes: in a fit, and in the table of answers
 INFLATED = (
     "The fit has climbed by raising abilities: averaged over what instances may be, its labelers explain the labels "
-    "worse than at the start. Take instances='integrate'."
+    "worse than at the start. Take instances='integrate', without features of instances and with three factors at most."
 )
 # Settings of models of two classes alone.
 OF_TWO = {
@@ -295,8 +295,7 @@ def continued(start: Result, name: str, index, config: Mapping[str, Any]) -> Any
         raise InputError(f"start: a fit of another model; allowed: an earlier result of {name}{hint}")
     if tuple(start.index.classes) != tuple(index.classes):
         raise InputError("start: a fit of other classes; allowed: an earlier result with the same classes")
-    without_arrays = lambda of: json.loads(json.dumps(of, default=lambda _: None))  # noqa: E731
-    had, asked = without_arrays(start.record["config"]), without_arrays(config)
+    had, asked = (json.loads(json.dumps(of, default=_said)) for of in (start.record["config"], config))
     other = [key for key in sorted({*had, *asked} - {*DRAWN}) if had.get(key) != asked.get(key)]
     if any(key not in of for key in other for of in (had, asked)):
         raise InputError(f"start: a fit of another form of {name}; allowed: an earlier result with the same settings")
@@ -371,7 +370,7 @@ def config_of(model: Observation) -> dict[str, Any]:
 
 def _said(value: Any) -> Any:
     """A setting as a record keeps it."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    return np.asarray(value).tolist() if isinstance(value, np.ndarray | np.generic | jax.Array) else value
 
 
 def _plain(value: Any) -> Any:

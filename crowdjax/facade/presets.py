@@ -57,7 +57,6 @@ from crowdjax.facade.fitted import Fitted, New, read_fit
 from crowdjax.facade.large import Writer, write_parts
 from crowdjax.factor.intervals import labeler_intervals
 from crowdjax.factor.observed import Observed
-from crowdjax.integrated.auto import PENALTY
 from crowdjax.integrated.average import share_of_labels
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Majority
@@ -222,6 +221,7 @@ def fit(
     return Aggregation(tables, record, kind, found, index, scaling, model=built, features=features, tally=counts)
 
 
+SPLIT = 3.0  # nats that a fit with biases from the start has to be better by
 RARE_VOTES = 0.3  # share of the labels for the rarer class, below which a fit may take the other class for both
 
 
@@ -232,7 +232,7 @@ def _rare(labels: Labels) -> bool:
 
 
 def _not_split(found: factor.Fit, labels: Labels, model: factor.FactorModel, key, settings, devices) -> factor.Fit:
-    """The fit, or the one that starts where labelers have no biases, unless the first is better by ``PENALTY`` nats.
+    """The fit, or the one that starts where labelers have no biases, unless the first is better by ``SPLIT`` nats.
 
     Where one class is rare, its labels are mostly errors, and a split of the frequent class in two may explain these
     about as well. Without biases there is no such split.
@@ -243,7 +243,7 @@ def _not_split(found: factor.Fit, labels: Labels, model: factor.FactorModel, key
         labeler=even.labeler, bias=jax.tree.map(np.zeros_like, found.weights.bias), class_prior=even.class_prior
     )
     other = parallel.fit(labels, model, key, settings, begin, devices=devices)
-    worse = not np.isfinite(other.objective) or found.objective > other.objective + PENALTY
+    worse = not np.isfinite(other.objective) or found.objective > other.objective + SPLIT
     return found if worse else dataclasses.replace(other, n_steps=other.n_steps + found.n_steps)
 
 

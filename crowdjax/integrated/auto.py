@@ -10,10 +10,13 @@ Labels do not say where the classes meet. Of many labelers the able ones do (``a
 clusters of instances do (``gap``), whose sizes the class prior has to learn:
 
     p_j = λ p_j(able, π = ½) + (1-λ) [ (1-v) Σ_e w_e p_j(gap, π_e) + v votes_j ]
-    logit π_e = e logit(share of positive labels),  e = 0, 1, 2         w_e ∝ exp(evidence_e - 3 [e > 0])
+    logit π_e = e logit(share of positive labels),  e = 0, 1, 2         w_e ∝ exp(evidence_e - h [e > 0])
     λ = (W - 15) / 25, within 0 and 1
 
-W is the number of labelers. From 40 on nothing is averaged.
+    h = 5 (s - .3) / .1, within 0 and 5           s: the share of the labels that are for the class with fewer
+
+W is the number of labelers. From 40 on nothing is averaged. Whether one class is rare, or the crowd has a bias, few
+labelers do not say: h leaves it to the evidence where few labels are for one class, and to π = ½ where both have many.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ FEW_LABELERS = 2
 ABLE_FROM, ABLE_AT = 15, 40  # labelers from which able ones say where the classes meet, and at which they alone do
 FEW_LABELS = 1.5  # per instance
 EXPONENTS = 0.0, 1.0, 2.0  # e: the class prior is σ(e logit(share of positive labels))
-PENALTY = 3.0  # nats of evidence that a class prior other than one half has to gain
+PENALTY = 5.0  # h: nats of evidence that a class prior other than one half has to gain, at most
+EVEN = 0.3, 0.4  # share of the labels for the class with fewer: h is 0 up to the first, all from the second on
 VOTES = 0.1  # v
 GAP_SD = 0.5  # standard deviation of a boundary between the clusters
 
@@ -55,7 +59,7 @@ class Plan(NamedTuple):
     able: float | None = None
 
 
-def plan(labels: Labels, class_prior: float | str = 0.5) -> Plan:
+def plan(labels: Labels, class_prior: float | str | None = None) -> Plan:
     """How to fit these labels, by their numbers alone; host side, deterministic.
 
     Example:
@@ -63,6 +67,7 @@ def plan(labels: Labels, class_prior: float | str = 0.5) -> Plan:
         >>> found.config.spread, found.boundary
         ('learn', 'gap')
     """
+    given, class_prior = class_prior is not None, 0.5 if class_prior is None else class_prior
     real = np.asarray(labels.counts) > 0
     labeler, instance = np.asarray(labels.labeler)[real], np.asarray(labels.instance)[real]
     n_labelers, n_instances = len(np.unique(labeler)), len(np.unique(instance))
@@ -74,7 +79,7 @@ def plan(labels: Labels, class_prior: float | str = 0.5) -> Plan:
     if n_labelers <= FEW_LABELERS:
         config, boundary, able = IntegratedConfig(class_prior=class_prior, spread=0.0), "gap", None
         reasons.append(
-            f"{n_labelers} labelers are too few to learn how clear each instance is; Dawid and Skene's model with "
+            f"{_labelers(n_labelers)} too few to learn how clear each instance is; Dawid and Skene's model with "
             "labelers from one population is used instead."
         )
     if per_instance < FEW_LABELS:
@@ -91,7 +96,11 @@ def plan(labels: Labels, class_prior: float | str = 0.5) -> Plan:
             f"The labels fall into {crowds} crowds that share no instance; nothing compares their labelers but the "
             "assumption that all come from one population."
         )
-    return Plan(config, boundary, tuple(reasons), able if class_prior == 0.5 else None)
+    return Plan(config, boundary, tuple(reasons), None if given else able)
+
+
+def _labelers(n: int) -> str:
+    return "One labeler is" if n == 1 else f"{n} labelers are"
 
 
 def crowd_of(

@@ -25,7 +25,7 @@ from crowdjax.integrated.answers import (
     of_instances,
     positives_below,
 )
-from crowdjax.integrated.auto import EXPONENTS, GAP_SD, PENALTY, VOTES, Plan
+from crowdjax.integrated.auto import EVEN, EXPONENTS, GAP_SD, PENALTY, VOTES, Plan
 from crowdjax.integrated.boundary import Boundary, Choice, around, place
 from crowdjax.integrated.fit import IntegratedFit, at_votes
 from crowdjax.integrated.gold import Calibration, calibrated
@@ -141,7 +141,9 @@ def averaged(
     fits = [fit]
     for e in EXPONENTS[1:]:
         fits.append(refit(first_at_votes(labels, plan.config, features, e * logit)))
-    weights = np.array([float(f.objective) - PENALTY * (e > 0) for f, e in zip(fits, EXPONENTS, strict=True)])
+    low, high = EVEN
+    penalty = PENALTY * min(max((min(share, 1 - share) - low) / (high - low), 0.0), 1.0)
+    weights = np.array([float(f.objective) - penalty * (e > 0) for f, e in zip(fits, EXPONENTS, strict=True)])
     weights = np.where(np.isfinite(weights), weights, -np.inf)
     weights = np.exp(weights - weights.max())
     weights /= weights.sum()

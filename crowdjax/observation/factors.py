@@ -49,7 +49,7 @@ START_STEPS = 20  # most passes of the M-step at the votes
 MISPLACED = 0.05  # share of instances that another naming of the classes brings to the votes, for that to be tried
 AT_MODE = (
     "Every instance has numbers of its own, which few labels hardly tell; they are taken at their likeliest values, so "
-    "confidences are too high. With instances='integrate' they are averaged over."
+    "confidences are too high. With instances='integrate' (three factors at most, no features) they are averaged over."
 )
 SIDES = {"alpha": "labeler", "beta": "instance", "gamma": "labeler"}
 
