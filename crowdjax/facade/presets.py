@@ -315,6 +315,7 @@ def fit_parts(
         "warnings": [
             *scan.classes.notes,
             *about(found),
+            *([AT_MODE] if own is not None else []),
             *about_answers(posterior, np.rint(estimates.n_labels), classes),
             *about_support(functools.reduce(operator.add, supported), classes, about_prior(config.class_prior)),
         ],
