@@ -213,7 +213,7 @@ def own(labels: Labels, method: str, **given) -> integrated.Answer:
     """What the integrated model says, or what ``auto`` makes of the labels."""
     labels = jax.tree.map(np.asarray, labels)
     plan = integrated.plan(labels) if method == SUBJECT else integrated.Plan(IntegratedConfig(), "able", ())
-    return integrated.answer(labels, plan, **given)
+    return integrated.answer(labels, plan, posterior="laplace", **given)  # of instances alone
 
 
 def with_gold(labels: Labels, truth, n: int, config: Config, name: str) -> list[dict]:
