@@ -12,6 +12,7 @@ import pytest
 import crowdjax
 from crowdjax import contextual, integrated
 from crowdjax.integrated import crowd_of
+from crowdjax.labels import Labels
 
 
 def crowd(n_labelers=40, n_instances=60, per_instance=8, seed=0, offset=0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -163,3 +164,18 @@ def test_every_interval_holds_95_percent_and_the_record_says_so():
     signature = inspect.signature
     public = (contextual.functions, contextual.calibrate, contextual.labeler_table, contextual.band)
     assert {signature(f).parameters["level"].default for f in public} == {0.95}
+
+
+def test_no_number_of_labelers_is_a_jump():
+    able = []
+    for n in range(3, 45):
+        w, j = np.divmod(np.arange(3 * n), 3)
+        able.append(integrated.plan(Labels.from_arrays(w, j, (w + j) % 2)).able)
+    assert able[0] == 0 and able[-1] == 1 and (np.diff(able) >= 0).all() and np.diff(able).max() <= 0.05
+
+
+def test_a_class_prior_or_a_boundary_that_is_given_is_kept():
+    table, _ = crowd(n_labelers=8)
+    assert crowdjax.fit(table).record["average"] is not None
+    for given in ({"class_prior": 0.5}, {"class_prior": "learn"}, {"boundary": "able"}):
+        assert crowdjax.fit(table, **given).record["average"] is None, given
