@@ -18,7 +18,7 @@ SHOWN = 3  # groups with a sentence of their own
 
 
 class Heard(NamedTuple):
-    """Labels as a fit takes them, and what is told of groups who repeat one answer.
+    """Labels as a fit takes them, with the record and the warnings of groups who repeat one answer.
 
     Example:
         >>> Heard(None, {"treatment": "warn", "groups": []}, []).warnings

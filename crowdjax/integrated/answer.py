@@ -47,7 +47,7 @@ class Answer(NamedTuple):
     Attributes:
         plan: the settings of the model, and which boundary was taken.
         fit: of the labels alone; of several the one whose answers weigh most.
-        boundary: where the classes meet in it.
+        boundary: the decision boundary of that fit.
         average: of which answers those about instances are the average.
         calibration: what gold says of the probabilities of the other instances; None where gold placed no boundary.
         instances: calibrated; instances with gold have it.

@@ -6,8 +6,8 @@ labelers ≤ 2             Dawid and Skene's model with labelers from one popula
                          nothing about who is right
 several separate crowds  are fitted together; what they have in common is the population and the boundary alone
 
-Labels do not say where the classes meet. Of many labelers the able ones do (``able``); of few they do not, and the
-clusters of instances do (``gap``), whose sizes the class prior has to learn:
+Labels do not identify the decision boundary. With many labelers the able ones place it (``able``); with few they do not,
+and the clusters of instances do (``gap``), whose sizes the class prior has to learn:
 
     p_j = λ p_j(able, π = ½) + (1-λ) [ (1-v) Σ_e w_e p_j(gap, π_e) + v votes_j ]
     logit π_e = e logit(share of positive labels),  e = 0, 1, 2         w_e ∝ exp(evidence_e - h [e > 0])
@@ -33,7 +33,7 @@ from crowdjax.integrated.model import SPREADS, IntegratedConfig
 from crowdjax.labels import Labels
 
 FEW_LABELERS = 2
-ABLE_FROM, ABLE_AT = 15, 40  # labelers from which able ones say where the classes meet, and at which they alone do
+ABLE_FROM, ABLE_AT = 15, 40  # labelers: λ rises from 0 at the first number to 1 at the second
 FEW_LABELS = 1.5  # per instance
 EXPONENTS = 0.0, 1.0, 2.0  # e: the class prior is σ(e logit(share of positive labels))
 PENALTY = 5.0  # h: nats of evidence that a class prior other than one half has to gain, at most
@@ -45,7 +45,7 @@ GAP_SD = 0.5  # standard deviation of a boundary between the clusters
 class Plan(NamedTuple):
     """The model, the boundary, and in plain sentences why, where it is not the usual one.
 
-    ``able`` is how far the number of labelers lets the able ones say where the classes meet, from 0 to 1; ``None``: the
+    ``able`` is the weight of the boundary by the able labelers, by the number of labelers, from 0 to 1; ``None``: the
     boundary is the one named, and nothing is averaged.
 
     Example:

@@ -1,4 +1,4 @@
-"""Answers averaged over what labels do not say: where the classes meet, and how frequent they are.
+"""Posteriors averaged over what labels do not identify: the decision boundary and the class prior.
 
     p_j = λ p_j(able, π = ½) + (1-λ) [ (1-v) Σ_e w_e p_j(gap, π_e) + v votes_j ]
 

@@ -111,7 +111,10 @@ def log_joint(labels: Labels, parameters: Parameters, config: IntegratedConfig) 
 
 
 def axis_move(key, labels: Labels, parameters: Parameters, value, config: IntegratedConfig):
-    """The unit and the origin of x, and all that is told in them. Returns parameters, value, and whether it moved."""
+    """A Metropolis step on the unit and the origin of x, which moves every parameter that depends on them.
+
+    Returns parameters, value, and whether the step was accepted.
+    """
     k_step, k_accept = jax.random.split(key)
     t, c = STEP * jax.random.normal(k_step, (2,), parameters.labelers.dtype)
     return _moved(k_accept, labels, parameters, value, config, t, c, parameters.spread)
