@@ -6,8 +6,8 @@ labelers ≤ 2             Dawid and Skene's model with labelers from one popula
                          nothing about who is right
 several separate crowds  are fitted together; what they have in common is the population and the boundary alone
 
-Labels do not identify the decision boundary. With many labelers the able ones place it (``able``); with few the clusters
-of instances do (``gap``), whose sizes the class prior has to learn:
+Labels do not identify the decision boundary. With many labelers the able ones place it (``able``); with few the
+clusters of instances do (``gap``), whose sizes the class prior has to learn:
 
     p_j = λ p_j(able, π = ½) + (1-λ) [ (1-v) Σ_e w_e p_j(gap, π_e) + v votes_j ]
     logit π_e = e logit(share of positive labels),  e = 0, 1, 2         w_e ∝ exp(evidence_e - h [e > 0])
