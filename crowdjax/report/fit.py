@@ -124,7 +124,7 @@ MEASURED = {
     ("factor", 1): 0.179,
     ("factor", 2): 0.178,
     ("factor", 3): 0.183,
-    ("auto", 1): 0.102,
+    ("auto", 1): 0.105,
 }
 SURE = (
     "Labelers share errors that the model takes for independent, and then the answers look surer than they are. Take "
