@@ -289,12 +289,7 @@ class ContextualResult(Fitted):
             warnings.append(
                 f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are drawn from its crowd."
             )
-        beyond = (np.abs(fit.scale(values)) > 1 + 1e-9).any(1)
-        if beyond.any():
-            warnings.append(
-                f"{beyond.sum()} of {len(beyond)} scores are beyond those of the fit, where its functions go on as "
-                "their priors say."
-            )
+        warnings += _about_numbers(names, self.scores, (values, np.ones(len(values))), fit.scale, "new instances")
         record = {
             "model": "contextual",
             "n_labels": int((labels.counts > 0).sum()),
@@ -481,10 +476,11 @@ def context(
     mapping = io.mapping(triples, given)
     method, reason = _inference(inference, draws, labels)
     key, other = jax.random.split(key)
-    scale = Scale.learn(values, transform=transform, population=None if people is None else people[0])
+    scale = Scale.learn(values, transform=transform)
     identity, begin = _digest(labels, values), None
     if start is not None:
         begin, scale = _continued(start, index, identity, config, transform)
+    remarks = _about_numbers(names, values, people, scale)
     mesh = _mesh(int((labels.counts > 0).sum()), devices)
 
     fit = contextual.fit(labels, values, config, key, method, scale=scale, start=begin, mesh=mesh, progress=progress)
@@ -492,7 +488,6 @@ def context(
         raise FitError(f"the fit failed: {method.method} ended at numbers that are not finite")
     probability = np.asarray(contextual.item_posteriors(fit, labels, values, mesh=mesh), np.float64)
     estimates = _estimates(fit, labels, values, sampling, people, other, mesh)
-    remarks = _about_numbers(names, values, people, transform)
     remarks += outliers.about_weights("weights", sampling)
     uncounted = labels.n_instances - len(np.unique(labels.instance[labels.counts > 0]))
     if uncounted:
@@ -647,24 +642,26 @@ def _check_scores(names, values, transform: Transform, about: Callable[[int], st
             raise InputError(
                 f"scores: column {name!r} is {column[0]:g} throughout; allowed: scores that differ between instances"
             )
-        outside = np.flatnonzero((column <= 0) | (column >= 1))
+        outside = np.flatnonzero((column < 0) | (column > 1))
         if transform == "logit" and outside.size:
             row = int(outside[0])
             raise InputError(
-                f"scores: column {name!r}, {about(row)}: got {column[row]:g}; allowed with transform logit: between 0 "
-                "and 1, both excluded"
+                f"scores: column {name!r}, {about(row)}: got {column[row]:g}; allowed with transform logit: 0 to 1"
             )
 
 
-def _about_numbers(names, values, people, transform: Transform) -> list[str]:
-    """What is odd about scores, seen as the transform lets them be."""
-    if transform == "logit":
-        names = [f"{name} (logit)" for name in names]
-        values, people = special.logit(values), people and (special.logit(people[0]), people[1])
-    ranked = transform == "rank"  # no rank is far from the others
-    if people is None:
-        return outliers.about_columns("scores", names, values, codes_only=ranked)
-    return outliers.about_population(names, values, *people, codes_only=ranked)
+def _about_numbers(names, values, others, scale: Scale, place: str = "population") -> list[str]:
+    """What is odd about scores, and about others (with their counts), if any; refuses others of another unit."""
+    codes_only = scale.transform == "rank"  # no rank is far from the others
+    seen = contextual.logit if scale.transform == "logit" else np.asarray
+    names = [f"{name} (logit)" for name in names] if scale.transform == "logit" else names
+    if others is None:
+        return outliers.about_columns("scores", names, seen(values), codes_only=codes_only, so=outliers.NEAREST)
+    scores, counts = others
+    outliers.refuse_other_unit(place, names, seen(values), seen(scores))
+    return outliers.about_others(
+        place, names, seen(values), seen(scores), scale.beyond(scores), counts, codes_only=codes_only
+    )
 
 
 def _check_size(config: ContextualConfig, labels: Labels, n_columns: int) -> None:
@@ -713,9 +710,9 @@ def _all_scores(scores, population) -> Float[np.ndarray, "n C"]:
 
 def _curves(fit: ContextualFit, scores, population) -> pa.Table:
     first = _all_scores(scores, population)[:, 0]
-    low, high = first.min(), first.max()
+    low, high = np.clip([first.min(), first.max()], *fit.scale.ends[:, 0])  # beyond, functions stay as they are
     if fit.scale.transform == "logit":
-        x = 1 / (1 + np.exp(-np.linspace(np.log(low / (1 - low)), np.log(high / (1 - high)), GRID)))
+        x = special.expit(np.linspace(*special.logit([low, high]), GRID))
     else:
         x = np.linspace(low, high, GRID)
     x = np.unique(np.clip(x, low, high))

@@ -303,8 +303,8 @@ def _parts(x, n_terms: int):
 
 def _knots(x, terms) -> Knots:
     position = (x[:, 0] + 1) / 2 * (KNOTS - 1)
-    index = jnp.clip(jnp.floor(position), 0, KNOTS - 2)
-    return Knots(terms, index.astype(jnp.int32), position - index)  # beyond the ends the last piece goes on
+    index = jnp.minimum(jnp.floor(position), KNOTS - 2)
+    return Knots(terms, index.astype(jnp.int32), position - index)
 
 
 def _inducing_inputs(gp: GP, x: np.ndarray) -> np.ndarray:
