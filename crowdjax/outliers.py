@@ -1,8 +1,8 @@
 """Numbers that look like no measurement: a lone value far off, a code for a missing one, another unit, a huge weight.
 
-One number can ruin a column whose scale is set by its range or its spread, as that of features is. A value at either end
-of a column is odd where the gap to the next one is wider than the range of all that lie inside, or, of usual codes for a
-missing value (-1, -99, 999, 9999), than a quarter of it.
+One number can ruin a column whose scale is set by its range or its spread, as that of features is. A value at either
+end of a column is odd where the gap to the next one is wider than the range of all that lie inside, or, of usual codes
+for a missing value (-1, -99, 999, 9999), than a quarter of it.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def about_columns(
 def _sentence(place: str, name: str, odd: Odd, so: str) -> str:
     rows = f"{odd.rows} row{'s' * (odd.rows > 1)}"
     return (
-        f"{place}: column {name!r} is {odd.value:g} in {rows} and {odd.low:g} to {odd.high:g} in the others. {so}; if it "
-        "stands for a missing value, leave out what has it."
+        f"{place}: column {name!r} is {odd.value:g} in {rows} and {odd.low:g} to {odd.high:g} in the others. {so}; if "
+        "it stands for a missing value, leave out what has it."
     )
 
 
@@ -130,8 +130,8 @@ def refuse_other_unit(
         if np.ptp(own) < OTHER_UNIT * _middle(other) or (not few and np.ptp(other) < OTHER_UNIT * _middle(own)):
             raise InputError(
                 f"{place}: column {name!r} is {other.min():g} to {other.max():g}, that of the labelled instances "
-                f"{own.min():g} to {own.max():g}; allowed: scores of one unit (a share and a percentage?); if they are, "
-                "label instances over more of the range, or give only the part of the population that the labelled "
+                f"{own.min():g} to {own.max():g}; allowed: scores of one unit (a share and a percentage?); if they "
+                "are, label instances over more of the range, or give only the part of the population that the labelled "
                 "ones stand for"
             )
 

@@ -113,7 +113,7 @@ def test_new_tables_are_read_as_the_fit_read_its_own(result):
     with pytest.raises(InputError, match="no row for instance 1"):
         result.predict(one, {"instance": [2], "score": [0.9]})
     beyond = result.predict(one, {"instance": [1], "score": [7.0]})
-    assert any("100% of the new instances have a 'score' beyond" in w for w in beyond.warnings)
+    assert any("new instances: column 'score' is 7 in 1 row" in w for w in beyond.warnings)
 
 
 # Approximations

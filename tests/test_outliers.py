@@ -69,7 +69,9 @@ def test_what_share_of_a_population_is_elsewhere_is_said():
     people = RNG.random(500)[:, None]
     sample = people[people > 0.5][:, None]
     (said,) = about_others("population", ["p"], sample, people, people < 0.5, np.ones(500))
-    assert said.startswith(f"{(people < 0.5).mean():.0%} of the population have a 'p' beyond") and "extrapolated" in said
+    assert (
+        said.startswith(f"{(people < 0.5).mean():.0%} of the population have a 'p' beyond") and "extrapolated" in said
+    )
     counts = np.where(people[:, 0] < 0.5, 0.001, 1.0)
     assert about_others("population", ["p"], sample, people, people < 0.5, counts) == []
     far = np.r_[people, np.full((50, 1), 999.0)]  # said to be odd, not that it is beyond
@@ -93,7 +95,7 @@ def test_a_population_of_one_999_is_a_warning_that_names_it():
     assert len(said) == 1 and not any("column 'score'" in w for w in clean.warnings)
     assert abs(odd.prevalence["mean"] - clean.prevalence["mean"]) < 0.01
     assert odd.curves["score"].max() < 1.1
-    with pytest.raises(InputError, match="column 'score' is 0 to 100, that of the labelled instances 0.02 to 0.98"):
+    with pytest.raises(InputError, match=r"'score' is 0 to 100, that of the labelled instances 0\.02 to 0\.98"):
         crowdjax.context(table, scores, population={"score": 100 * people}, **SIMPLE)
     for far in (20, 3):
         off = crowdjax.context(table, scores, population={"score": np.r_[people, far]}, **SIMPLE)
