@@ -131,8 +131,8 @@ def refuse_other_unit(
             raise InputError(
                 f"{place}: column {name!r} is {other.min():g} to {other.max():g}, that of the labelled instances "
                 f"{own.min():g} to {own.max():g}; allowed: scores of one unit (a share and a percentage?); if they "
-                "are, label instances over more of the range, or give only the part of the population that the labelled "
-                "ones stand for"
+                "are, label instances over more of the range, or give only the part of the population that the "
+                "labelled ones stand for"
             )
 
 
