@@ -757,7 +757,7 @@ def _curves(fit: ContextualFit, scores, population) -> pa.Table:
     first = _all_scores(scores, population)[:, 0]
     low, high = np.clip([first.min(), first.max()], *fit.scale.ends[:, 0])  # beyond, functions stay as they are
     if fit.scale.transform == "logit":
-        x = special.expit(np.linspace(*special.logit([low, high]), GRID))
+        x = special.expit(np.linspace(special.logit(low), special.logit(high), GRID))
     else:
         x = np.linspace(low, high, GRID)
     x = np.unique(np.clip(x, low, high))
