@@ -487,7 +487,6 @@ def context(
     sampling = None if weights is None else io.read_weights(given["weights"], instances)
     config = dataclasses.replace(config, gp=_processes(config, names, values, approximation, n_basis, combine))
     _check_size(config, labels, len(names))
-    mapping = io.mapping(triples, given)
     method, reason = _inference(inference, draws, labels)
     key, other = jax.random.split(key)
     scale = Scale.learn(values, transform=transform)
@@ -495,6 +494,7 @@ def context(
     if start is not None:
         begin, scale = _continued(start, index, identity, config, transform)
     remarks = _about_numbers(names, values, people, scale)
+    mapping = io.mapping(triples, given)
     mesh = _mesh(int((labels.counts > 0).sum()), devices)
 
     fit = contextual.fit(labels, values, config, key, method, scale=scale, start=begin, mesh=mesh, progress=progress)
