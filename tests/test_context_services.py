@@ -129,8 +129,10 @@ FLAT = dict(accuracy="constant", labelers="global", inference="laplace", draws=2
         (dict(approximation="exact"), ("exact", "additive", 60 + 41)),
         (dict(approximation="inducing", n_basis=12), ("inducing", "additive", 12)),
         (dict(n_basis=16), ("hsgp", "additive", 16)),
-        (dict(combine="tensor", n_basis=20), ("inducing", "tensor", 20)),
-        (dict(combine="tensor", approximation="hsgp", n_basis=6), ("hsgp", "tensor", 36)),
+        pytest.param(dict(combine="tensor", n_basis=20), ("inducing", "tensor", 20), marks=pytest.mark.slow),
+        pytest.param(
+            dict(combine="tensor", approximation="hsgp", n_basis=6), ("hsgp", "tensor", 36), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_approximations_are_reached_saved_and_agree(settings, expected, tmp_path):
