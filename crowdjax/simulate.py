@@ -22,6 +22,8 @@ from crowdjax.labels import Labels
 
 __all__ = [
     "LargeCrowd",
+    "SampledCrowd",
+    "Scenario",
     "ScoredCrowd",
     "Simulation",
     "coins",
@@ -29,6 +31,8 @@ __all__ = [
     "judgements",
     "mixed",
     "power_law",
+    "prevalence_crowd",
+    "scenario_functions",
     "section4",
     "smile_factors",
     "smiles",
@@ -461,3 +465,128 @@ def theodon(
     yes = jnp.where(truth > 0, sensitivity, 1 - specificity)[instance]
     label = jax.random.bernoulli(k_label, yes).astype(jnp.int8)
     return ScoredCrowd(score, truth, labeler, instance, label, weight, everyone)
+
+
+Scenario = Literal["plain", "poor", "shy", "rare"]
+# Accuracies at scores 0 and 1, linear in between: sensitivity rises, specificity falls.
+ACCURACIES = {
+    "plain": ((0.70, 0.95), (0.97, 0.87)),
+    "poor": ((0.55, 0.90), (0.95, 0.62)),
+    "shy": ((0.30, 0.85), (0.985, 0.93)),
+    "rare": ((0.70, 0.92), (0.985, 0.88)),
+}
+
+
+def scenario_functions(
+    score: Float[np.ndarray, " n"], scenario: Scenario
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """(prevalence, sensitivity, specificity) of a typical labeler over the score, in four scenarios.
+
+        plain  π = .03 + .6 s, rate .20      labelers are right more often than not, everywhere
+        poor   π as in ``theodon``, rate .09 positives are missed and negatives mistaken
+        shy    π = .02 + .58 s, rate .19     labelers miss more than half of the positives at low scores
+        rare   π = .00001 + 6.4 s⁴, rate .001
+
+    Example: shy labelers call few positives positive where the score is low
+        >>> _, sensitivity, _ = scenario_functions(np.array([0.0, 1.0]), "shy")
+        >>> sensitivity.round(2).tolist()
+        [0.3, 0.85]
+    """
+    s = np.asarray(score, float)
+    prevalence = {
+        "plain": 0.03 + 0.6 * s,
+        "poor": 0.01 + 0.15 * s - 0.2 * s**2 + 0.8 * s**3,
+        "shy": 0.02 + 0.58 * s,
+        "rare": np.minimum(1e-5 + 6.4 * s**4, 0.95),
+    }[scenario]
+    sensitivity, specificity = (low + (high - low) * s for low, high in ACCURACIES[scenario])
+    return prevalence, sensitivity, specificity
+
+
+class SampledCrowd(NamedTuple):
+    """Labels of a sample of a population whose share of positives is known.
+
+    Attributes:
+        crowd: labels, scores and truths of the sampled instances, their sampling weights (one over the chance of being
+            sampled) and the population's scores.
+        rate: the share of positives in the population.
+        offsets: of every labeler, on the logits of sensitivity and specificity, shape [W, 2].
+        scenario: whose functions these are.
+
+    Example:
+        >>> drawn = prevalence_crowd("poor", 0)
+        >>> drawn.labels.n_instances, round(drawn.rate, 2), round(float(drawn.crowd.weight.sum()))
+        (1000, 0.09, 50000)
+    """
+
+    crowd: ScoredCrowd
+    rate: float
+    offsets: Float[np.ndarray, "W 2"]
+    scenario: Scenario
+
+    @property
+    def labels(self) -> Labels:
+        return self.crowd.labels(len(self.offsets))
+
+    def functions(self, score: Float[np.ndarray, " n"]) -> Float[np.ndarray, "3 n"]:
+        """Prevalence, and sensitivity and specificity of this crowd: of its labelers, in proportion to their labels."""
+        prevalence, *accuracy = scenario_functions(score, self.scenario)
+        share = np.bincount(self.crowd.labeler, minlength=len(self.offsets)) / len(self.crowd.labeler)
+        logits = np.log(accuracy) - np.log1p(-np.array(accuracy))  # [2, n]
+        crowd = np.einsum("w,wkn->kn", share, 1 / (1 + np.exp(-logits - self.offsets[:, :, None])))
+        return np.stack([prevalence, *crowd])
+
+
+def prevalence_crowd(
+    scenario: Scenario,
+    seed: int,
+    *,
+    n_instances: int = 1000,
+    per_instance: int = 2,
+    n_labelers: int | None = None,
+    population: int | None = None,
+    spread: float = 0.4,
+) -> SampledCrowd:
+    """A crowd that labels a sample of a population, for studies of the prevalence (``scenario_functions``).
+
+    Scores are Beta(.8, 2) and every instance has the same chance of being sampled; in the scenario ``rare`` scores are
+    Beta(.3, 10) and chances are in proportion to .001 + s², so that some 24 of 1000 sampled instances are positive.
+    Logits of sensitivity and specificity differ between labelers by N(0, spread²).
+
+    Args:
+        per_instance: labels of each instance, by different labelers drawn at random.
+        n_labelers: default: 10, or 5 in ``rare``.
+        population: how many scores there are; default: 50 000, or 200 000 in ``rare``.
+
+    Example: the same again
+        >>> bool((prevalence_crowd("rare", 3).crowd.label == prevalence_crowd("rare", 3).crowd.label).all())
+        True
+    """
+    rng = np.random.default_rng([seed, 17])
+    rare = scenario == "rare"
+    n_labelers = n_labelers or (5 if rare else 10)
+    n = population or (200_000 if rare else 50_000)
+    everyone = rng.beta(*((0.3, 10) if rare else (0.8, 2)), n)
+    positive = rng.random(n) < scenario_functions(everyone, scenario)[0]
+    size = 0.001 + everyone**2 if rare else np.ones(n)
+    chance = np.minimum(n_instances * size / size.sum(), 1)
+    sampled = rng.permutation(_systematic(rng, chance, n_instances))
+    score, truth = everyone[sampled], positive[sampled]
+    offsets = spread * rng.standard_normal((n_labelers, 2))
+    labeler = rng.random((n_instances, n_labelers)).argsort(1)[:, :per_instance].ravel()
+    instance = np.repeat(np.arange(n_instances), per_instance)
+    _, sensitivity, specificity = scenario_functions(score[instance], scenario)
+    right = np.where(truth[instance], sensitivity, specificity)
+    logit = np.log(right / (1 - right)) + offsets[labeler, np.where(truth[instance], 0, 1)]
+    label = (rng.random(len(logit)) < 1 / (1 + np.exp(-logit))) == truth[instance]
+    crowd = ScoredCrowd(score, truth.astype(np.int8), labeler, instance, label.astype(np.int8),
+                        1 / chance[sampled], everyone)  # fmt: skip
+    return SampledCrowd(crowd, float(positive.mean()), offsets, scenario)
+
+
+def _systematic(rng: np.random.Generator, chance: Float[np.ndarray, " n"], size: int) -> Int[np.ndarray, " size"]:
+    """So many rows, each with its chance (they add up to size), none twice: equal steps along rows in random order."""
+    order = rng.permutation(len(chance))
+    steps = np.cumsum(chance[order])
+    at = np.searchsorted(steps * (size / steps[-1]), rng.random() + np.arange(size))
+    return order[np.minimum(at, len(order) - 1)]

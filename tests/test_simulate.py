@@ -157,3 +157,23 @@ def test_power_law_chunks_together_are_the_whole():
 def test_power_law_refuses_fewer_labels_than_instances():
     with pytest.raises(ValueError, match="at least one label per instance"):
         simulate.power_law(0, 10, n_instances=20)
+
+
+@pytest.mark.parametrize("scenario", ["plain", "poor", "shy", "rare"])
+def test_sampled_crowds_follow_their_functions_and_weights(scenario):
+    crowds = [simulate.prevalence_crowd(scenario, seed) for seed in range(20)]
+    rates, estimates, right = [], [], {0: [], 1: []}
+    for drawn in crowds:
+        c = drawn.crowd
+        rates.append(drawn.rate)
+        estimates.append((c.weight * c.truth).sum() / len(c.population))
+        assert len(c.label) == 2000 and (c.labeler.reshape(-1, 2)[:, 0] != c.labeler.reshape(-1, 2)[:, 1]).all()
+        for z, row in ((1, 1), (0, 2)):
+            judged = c.truth[c.instance] == z
+            expected = drawn.functions(c.score)[row, c.instance][judged]
+            right[z].append([(c.label[judged] == z).sum() - expected.sum(), judged.sum()])
+    for z in (0, 1):
+        excess, n = np.sum(right[z], 0)
+        assert within(0.5 + excess / n, 0.5, n)
+    error = np.subtract(estimates, rates)
+    assert abs(error.mean()) < SIGMAS * error.std() / np.sqrt(len(error))
