@@ -217,7 +217,7 @@ def estimates(sample: Sample, level: float = 0.95) -> tuple[Assisted, Assisted]:
 
     and V = Σ u_j² n/(n - 1), which holds whatever f̄_S and the residuals have in common; λ minimises it over [0, 1].
     The interval is Student's on the scale of logit θ, with as many degrees of freedom as the rarer class has effective
-    gold labels, (Σω)²/Σω², less one: prevalences that are rare have skewed errors.
+    gold labels, (Σω)²/Σω²: errors of rare prevalences are skewed, and their variance is known from few instances.
 
     Args:
         sample: gold, chances, weights and predictions.
@@ -289,7 +289,7 @@ def _with_interval(sample: Sample, mean: float, shares, lam: tuple[float, ...], 
     wanted = int(np.ceil(n * LEAST / max(rarer, 1)))
     if rarer < LEAST or not 0 < mean < 1:
         return Assisted(float(mean), None, None, variance, lam, n, max(wanted, n + 1))
-    half = special.stdtrit(rarer - 1, (1 + level) / 2) * np.sqrt(variance) / (mean * (1 - mean))
+    half = special.stdtrit(rarer, (1 + level) / 2) * np.sqrt(variance) / (mean * (1 - mean))
     lower, upper = special.expit(special.logit(mean) + np.array([-half, half]))
     return Assisted(float(mean), float(lower), float(upper), variance, lam, n, wanted)
 
