@@ -469,6 +469,7 @@ def context(
     _refuse_counts(triples, labelers)
     index, instances = triples.index, io.ids(triples.index, "instance")
     truth = io.truth_of(triples, given["gold"])
+    chances = None if gold is None else io.read_chances(given["gold"], instances)
     labels = triples.labels(repeats=repeats, gold=truth)
     names, values = io.read_values(given["scores"], "instance", instances, kind="scores")
     if increasing and len(names) > 1:
@@ -492,7 +493,6 @@ def context(
     if not np.isfinite(fit.unconstrained).all():
         raise FitError(f"the fit failed: {method.method} ended at numbers that are not finite")
     probability = np.asarray(contextual.item_posteriors(fit, labels, values, mesh=mesh), np.float64)
-    chances = None if gold is None else io.read_chances(given["gold"], instances)
     estimates = _estimates(fit, labels, values, sampling, people, other, mesh)
     by_gold = _by_gold(fit, labels, values, sampling, people, chances, mesh)
     remarks = _about_numbers(names, values, people, transform)
@@ -815,10 +815,11 @@ def _by_gold(
         contextual.held_out_posteriors(fit, labels, scores, mesh=mesh),
         function,
     )
-    drawn = "by the given chances" if chances is not None else "as if all had the same chance"
+    by = "chances of gold" + (" (the same for all)" if chances is None else "")
+    by += "" if weights is None else " and sampling weights"
     what = {
-        "gold alone (Hajek)": f"the gold labels, weighted {drawn}, without a model",
-        "assisted by gold": f"the model's predictions, and their errors on gold, weighted {drawn}",
+        "gold alone (Hajek)": f"the share of positives in gold, by its {by}, without a model",
+        "assisted by gold": f"the model's predictions, corrected by their errors on gold, by its {by}",
     }
     few = lambda found: f"; no interval from so few: some {found.n_wanted} are wanted"  # noqa: E731
     return [
