@@ -116,7 +116,7 @@ def measured(config: Config, drawn: SampledCrowd, n: int, seed: int) -> dict[str
     for name, e in ((ITEMS, items), (BOTH, both)):
         values[name]["lambda"] = e.lam[0]
         if e.lower is not None:
-            values[name]["ratio"] = (e.upper - e.lower) / (alone.upper - alone.lower)
+            values[name]["ratio"] = e.width / alone.width
     return values
 
 
@@ -139,7 +139,7 @@ def sampled(config: Config, drawn: SampledCrowd, n: int, seed: int):
 
 def _judged(true: float, mean: float, lower: float | None, upper: float | None) -> dict[str, float]:
     values = {"true": true, "mean": mean, "bias": mean - true, "given": float(lower is not None)}
-    if lower is not None:
+    if lower is not None and upper is not None:
         values |= {"covered": float(lower <= true <= upper), "width": upper - lower}
     return values
 

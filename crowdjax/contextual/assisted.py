@@ -204,6 +204,11 @@ class Assisted(NamedTuple):
     n_gold: int
     n_wanted: int
 
+    @property
+    def width(self) -> float:
+        """Of the interval; infinite without one."""
+        return np.inf if self.lower is None or self.upper is None else self.upper - self.lower
+
 
 def estimates(sample: Sample, level: float = 0.95) -> tuple[Assisted, Assisted]:
     """The prevalence from gold alone, and from gold and predictions.
@@ -237,7 +242,7 @@ def estimates(sample: Sample, level: float = 0.95) -> tuple[Assisted, Assisted]:
     alone = _with_interval(sample, mean, shares, (), level)
     lam = _least(shares, contrasts)
     both = _with_interval(sample, mean + lam @ d, shares + contrasts @ lam, tuple(lam.tolist()), level)
-    usable = 0 < both.mean < 1 and (alone.lower is None or _width(both) <= WIDER * _width(alone))
+    usable = 0 < both.mean < 1 and both.width <= WIDER * alone.width
     return alone, both if usable else alone._replace(lam=(0.0,) * len(lam))
 
 
@@ -292,10 +297,6 @@ def _with_interval(sample: Sample, mean: float, shares, lam: tuple[float, ...], 
     half = special.stdtrit(rarer, (1 + level) / 2) * np.sqrt(variance) / (mean * (1 - mean))
     lower, upper = special.expit(special.logit(mean) + np.array([-half, half]))
     return Assisted(float(mean), float(lower), float(upper), variance, lam, n, wanted)
-
-
-def _width(found: Assisted) -> float:
-    return np.inf if found.lower is None else found.upper - found.lower
 
 
 def bootstrap(
