@@ -274,7 +274,10 @@ def held_out_posteriors(
         P(z_j = gold_j | all else) = 1 / mean_s 1 / P(z_j = gold_j | labels of j, draw s)
 
     Args:
-        labels, scores, n_draws, mesh: as in :func:`item_posteriors`.
+        labels: of the fit.
+        scores: of their instances, shape [I] or [I, C].
+        n_draws: how many draws to average.
+        mesh: devices, as in ``fit``.
 
     Example: without gold these are the items' posteriors
         >>> p, q = held_out_posteriors(found, labels, scores, 200), item_posteriors(found, labels, scores)
