@@ -527,6 +527,7 @@ class SampledCrowd(NamedTuple):
 
     @property
     def labels(self) -> Labels:
+        """As judgements of its labelers."""
         return self.crowd.labels(len(self.offsets))
 
     def functions(self, score: Float[np.ndarray, " n"]) -> Float[np.ndarray, "3 n"]:
