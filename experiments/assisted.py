@@ -162,7 +162,8 @@ def report(config: Config, tables) -> Report:
     text = (
         f"{config.n_instances} items, {config.per_instance} labels each; {config.n_repeats} crowds of each kind; "
         f"{config.inference.method}, functions {config.family}. Cover, width: of 95 % intervals; given: how often "
-        f"there is one (gold has {assisted.LEAST} effective positives and negatives); bias ± two standard errors.\n\n"
+        f"there is one (gold has {assisted.LEAST} effective positives and negatives; percentiles are taken where there "
+        "is); bias ± two standard errors.\n\n"
     )
     return Report(text + "\n".join(parts), figures)
 
