@@ -47,7 +47,7 @@ from crowdjax.answers import (
     votes_of,
 )
 from crowdjax.classes import Classes, two_of
-from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
+from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale, assisted
 from crowdjax.contextual.context import Transform
 from crowdjax.contextual.functions import GP, MAX_EXACT, Approximation, Combine, Family
 from crowdjax.contextual.inference import Method
@@ -411,7 +411,8 @@ def context(
             count in the prevalence, not in the fit.
         population: a table of the population's scores, with the columns of ``scores`` and, optionally, weight or
             count. The prevalence is then that of this table; weights, if also given, serve the other estimates.
-        gold: a table with the known truth of some instances: instance, label.
+        gold: a table with the known truth of some instances: instance, label and, optionally, chance: that it was drawn
+            for gold, given that it has labels; by default the same for all.
         prevalence, accuracy: ``gp``, ``linear`` or ``constant``.
         labelers: ``global`` (all alike), ``offset`` or ``function`` (each with curves of its own shape).
         constraint: ``ordered`` (sensitivity + specificity > 1), ``both`` (each above one half) or ``free``.
@@ -476,6 +477,7 @@ def context(
     _refuse_counts(triples, labelers)
     index, instances = triples.index, io.ids(triples.index, "instance")
     truth = io.truth_of(triples, given["gold"])
+    chances = None if gold is None else io.read_chances(given["gold"], instances)
     labels = triples.labels(repeats=repeats, gold=truth)
     names, values = io.read_values(given["scores"], "instance", instances, kind="scores")
     if increasing and len(names) > 1:
@@ -502,6 +504,7 @@ def context(
         raise FitError(f"the fit failed: {method.method} ended at numbers that are not finite")
     probability = np.asarray(contextual.item_posteriors(fit, labels, values, mesh=mesh), np.float64)
     estimates = _estimates(fit, labels, values, sampling, people, other, mesh)
+    by_gold = _by_gold(fit, labels, values, sampling, people, chances, mesh)
     remarks += outliers.about_weights("weights", sampling)
     uncounted = labels.n_instances - len(np.unique(labels.instance[labels.counts > 0]))
     if uncounted:
@@ -557,7 +560,12 @@ def context(
         },
         record=record,
         kind=kind_of(table, triples.roles),
-        prevalence={**estimates[0], "level": LEVEL, "estimates": estimates},
+        prevalence={
+            **estimates[0],
+            "level": LEVEL,
+            "estimates": estimates + by_gold,
+            "trust": _trust(by_gold, chances),
+        },
         fit=fit,
         index=index,
         scaling={},
@@ -826,6 +834,63 @@ def _estimates(
         f"the share of positive labels, without a model, averaged over the {by}{without}",
     )
     return out
+
+
+def _by_gold(
+    fit: ContextualFit, labels: Labels, scores, weights, population, chances, mesh: Mesh | None
+) -> list[dict[str, Any]]:
+    """The estimates that rest on the chances of gold: from gold alone, and assisted by the model's predictions."""
+    gold = (
+        np.full(labels.n_instances, np.nan) if labels.gold is None else np.where(labels.gold < 0, np.nan, labels.gold)
+    )
+    n = int(np.isfinite(gold).sum())
+    if not n:
+        return []
+    function = None
+    if population is not None:
+        of_instances, of_population = (contextual.calibrate(fit, x).mean for x in (scores, population[0]))
+        function = (np.float64(of_instances), float(np.average(of_population, weights=population[1])))
+    sample = assisted.Sample(
+        gold,
+        np.full(len(gold), n / len(gold)) if chances is None else np.where(np.isnan(chances), 1, chances),
+        np.ones(len(gold)) if weights is None else weights,
+        contextual.held_out_posteriors(fit, labels, scores, mesh=mesh),
+        function,
+    )
+    by = "chances of gold" + (" (the same for all)" if chances is None else "")
+    by += "" if weights is None else " and sampling weights"
+    what = {
+        "gold alone (Hajek)": f"the share of positives in gold, by its {by}, without a model",
+        "assisted by gold": f"the model's predictions, corrected by their errors on gold, by its {by}",
+    }
+    few = lambda found: f"; no interval from so few: some {found.n_wanted} are wanted"  # noqa: E731
+    return [
+        {
+            "method": method, "mean": found.mean, "lower": found.lower, "upper": found.upper,
+            "what": what[method] + (few(found) if found.lower is None else ""),
+            "n_gold": found.n_gold, "n_gold_wanted": found.n_wanted, "lambda": list(found.lam),
+        }
+        for method, found in zip(what, assisted.estimates(sample, LEVEL), strict=True)
+    ]  # fmt: skip
+
+
+def _trust(by_gold: Sequence[Mapping[str, Any]], chances) -> str:
+    """Which estimate to trust, in words."""
+    if not by_gold:
+        return (
+            "Without gold every estimate rests on the model: on labelers as the constraint has them. Gold of instances "
+            "drawn by known chances would check it."
+        )
+    if by_gold[1]["lower"] is None:
+        return (
+            f"Gold is too little for an interval of its own ({by_gold[1]['n_gold']} labels; some "
+            f"{by_gold[1]['n_gold_wanted']} are wanted): the estimates rest on the model."
+        )
+    design = "by the given chances" if chances is not None else "at random among the labelled instances"
+    return (
+        f"If gold was drawn {design}, 'assisted by gold' is right by that design, whatever the model is worth: trust "
+        "it first. If it was picked in another way, only the model's estimates count."
+    )
 
 
 def _interval(estimate: Mapping[str, Any]) -> tuple[float, float, float]:

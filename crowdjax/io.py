@@ -370,6 +370,29 @@ def read_gold(
     return truth
 
 
+def read_chances(
+    source, instances: np.ndarray | pa.Array, *, columns: Columns | None = None
+) -> Float[np.ndarray, " I"] | None:
+    """The chance that each gold instance was drawn for gold, given that it has labels, from the column ``chance`` of a
+    table of gold; NaN for the others, None without such a column.
+
+    Example:
+        >>> read_chances({"instance": ["q2"], "label": [1], "chance": [0.1]}, np.array(["q1", "q2"])).tolist()
+        [nan, 0.1]
+    """
+    opened = _opened(source, "gold", columns)
+    if "chance" not in opened.roles:
+        return None
+    key, chance = opened.roles["instance"], opened.roles["chance"]
+    data = opened.table.read([key, chance])
+    allowed = "numbers above 0, up to 1"
+    values = numbers(data[chance], opened.place, chance, allowed)
+    refuse_where((values <= 0) | (values > 1), data[chance], opened.place, chance, allowed)
+    chances = np.full(len(instances), np.nan)
+    chances[rows_of(data[key], instances, opened.place, key)] = values
+    return chances
+
+
 def truth_of(triples: Triples, gold: Opened | None) -> Float[np.ndarray, " I"] | None:
     """The known truth of the instances of labels: from the gold table or, without one, from the labels' own export;
     None where there is neither."""

@@ -51,7 +51,7 @@ class Shape(NamedTuple):
 
 SHAPES = {
     "labels": Shape(("labeler", "instance", "label"), ("weight",)),
-    "gold": Shape(("instance", "label")),
+    "gold": Shape(("instance", "label"), ("chance",)),
     "scores": Shape(("instance",), (), "score"),
     "weights": Shape(("instance", "weight")),
     "population": Shape((), ("weight", "count"), "score"),

@@ -37,6 +37,7 @@ __all__ = [
     "smile_factors",
     "smiles",
     "specialists",
+    "systematic",
     "theodon",
     "theodon_functions",
 ]
@@ -526,6 +527,7 @@ class SampledCrowd(NamedTuple):
 
     @property
     def labels(self) -> Labels:
+        """As judgements of its labelers."""
         return self.crowd.labels(len(self.offsets))
 
     def functions(self, score: Float[np.ndarray, " n"]) -> Float[np.ndarray, "3 n"]:
@@ -535,6 +537,29 @@ class SampledCrowd(NamedTuple):
         logits = np.log(accuracy) - np.log1p(-np.array(accuracy))  # [2, n]
         crowd = np.einsum("w,wkn->kn", share, 1 / (1 + np.exp(-logits - self.offsets[:, :, None])))
         return np.stack([prevalence, *crowd])
+
+    def gold(self, n: int, seed: int) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+        """(n instances to be checked, the chance of each), drawn by votes and weights.
+
+        Chances are in proportion to √(p(1 - p)), p = (positive labels + .1) / (labels + .5); where positives are
+        ``rare``, to (share of positive labels + .05) w^¼.
+
+        Example:
+            >>> rows, chance = prevalence_crowd("poor", 0).gold(100, 0)
+            >>> len(set(rows.tolist())), bool((chance <= 1).all())
+            (100, True)
+        """
+        c = self.crowd
+        labels = np.bincount(c.instance, minlength=len(c.score))
+        votes = np.bincount(c.instance, c.label, minlength=len(c.score))
+        p = (votes + 0.1) / (labels + 0.5)
+        size = (votes / labels + 0.05) * c.weight**0.25 if self.scenario == "rare" else np.sqrt(p * (1 - p))
+        chance = np.minimum(n * size / size.sum(), 1)
+        while abs(chance.sum() - n) > 1e-9 * n:
+            free = chance < 1
+            chance[free] = np.minimum((n - (~free).sum()) * size[free] / size[free].sum(), 1)
+        rows = systematic(np.random.default_rng([seed, 18]), chance, n)
+        return rows, chance[rows]
 
 
 def prevalence_crowd(
@@ -570,7 +595,7 @@ def prevalence_crowd(
     positive = rng.random(n) < scenario_functions(everyone, scenario)[0]
     size = 0.001 + everyone**2 if rare else np.ones(n)
     chance = np.minimum(n_instances * size / size.sum(), 1)
-    sampled = rng.permutation(_systematic(rng, chance, n_instances))
+    sampled = rng.permutation(systematic(rng, chance, n_instances))
     score, truth = everyone[sampled], positive[sampled]
     offsets = spread * rng.standard_normal((n_labelers, 2))
     labeler = rng.random((n_instances, n_labelers)).argsort(1)[:, :per_instance].ravel()
@@ -584,8 +609,13 @@ def prevalence_crowd(
     return SampledCrowd(crowd, float(positive.mean()), offsets, scenario)
 
 
-def _systematic(rng: np.random.Generator, chance: Float[np.ndarray, " n"], size: int) -> Int[np.ndarray, " size"]:
-    """So many rows, each with its chance (they add up to size), none twice: equal steps along rows in random order."""
+def systematic(rng: np.random.Generator, chance: Float[np.ndarray, " n"], size: int) -> Int[np.ndarray, " size"]:
+    """So many rows, each with its chance (they add up to size), none twice: equal steps along rows in random order.
+
+    Example:
+        >>> systematic(np.random.default_rng(0), np.array([1.0, 0.0, 0.5, 0.5]), 2).tolist().count(0)
+        1
+    """
     order = rng.permutation(len(chance))
     steps = np.cumsum(chance[order])
     at = np.searchsorted(steps * (size / steps[-1]), rng.random() + np.arange(size))

@@ -127,7 +127,8 @@ def test_it_writes_what_it_promises(here, tables):
     prevalence = json.loads((out / "prevalence.json").read_text())
     assert (prevalence["method"], prevalence["level"]) == ("population table", 0.95)
     estimates = {e["method"]: e for e in prevalence["estimates"]}
-    assert list(estimates) == ["population table", "weighted instances", "item posteriors", "vote share"]
+    of_model = ["population table", "weighted instances", "item posteriors", "vote share"]
+    assert list(estimates) == [*of_model, "gold alone (Hajek)", "assisted by gold"]
     population = tables["population"]
     mean = np.average(np.interp(population["score"], line["score"], line["mean"]), weights=population["count"])
     np.testing.assert_allclose(prevalence["mean"], mean, atol=1e-3)

@@ -147,7 +147,9 @@ LabelerFeatures = Annotated[
 InstanceFeatures = Annotated[
     str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Instance, numeric columns")
 ]
-Gold = Annotated[str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Known truth: instance, label")]
+Gold = Annotated[
+    str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Known truth: instance, label (chance)")
+]
 Columns = Annotated[
     str | None,
     typer.Option(metavar="ROLE=NAME", rich_help_panel=TABLES, help="labeler=worker,...; gold.instance=id,..."),

@@ -263,6 +263,50 @@ def _mean_posterior(config, data, draws):
     return jax.lax.scan(lambda total, draw: (total + _posterior(config, data, draw), None), zero, draws)[0] / n
 
 
+def held_out_posteriors(
+    fit: ContextualFit, labels: Labels, scores, n_draws: int = 500, *, mesh: Mesh | None = None
+) -> Float[np.ndarray, " I"]:
+    """P(z_j = +1 | all labels, the gold of all instances but j): predictions that have not seen their own gold.
+
+    Draws are reweighted by 1 / P(z_j | labels of j, draw), which takes the gold of j out of their posterior. What that
+    leaves of the truth which was seen is the harmonic mean over draws:
+
+        P(z_j = gold_j | all else) = 1 / mean_s 1 / P(z_j = gold_j | labels of j, draw s)
+
+    Args:
+        labels: of the fit.
+        scores: of their instances, shape [I] or [I, C].
+        n_draws: how many draws to average.
+        mesh: devices, as in ``fit``.
+
+    Example: without gold these are the items' posteriors
+        >>> p, q = held_out_posteriors(found, labels, scores, 200), item_posteriors(found, labels, scores)
+        >>> bool(np.allclose(p, q, atol=1e-5))
+        True
+
+    Source: Gelfand, Dey and Chang 1992 (conditional predictive ordinates).
+    """
+    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None, mesh)
+    found = np.asarray(_mean_held_out(fit.config, data, _some(fit, n_draws)), np.float64)
+    gold = np.full(labels.n_instances, -1) if labels.gold is None else np.asarray(labels.gold)
+    with np.errstate(divide="ignore"):
+        return np.where(gold < 0, found, np.where(gold > 0, 1 / found, 1 - 1 / found))
+
+
+@eqx.filter_jit
+def _mean_held_out(config, data, draws):
+    def of_truth(log_plus, log_minus, prior, gold):
+        """The posterior where the truth is unknown, else one over that of the truth: 1 + the odds against it."""
+        logit = prior + log_plus - log_minus
+        p = jax.nn.sigmoid(logit)
+        return p if gold is None else jnp.where(gold < 0, p, 1 + jnp.exp(jnp.where(gold > 0, -logit, logit)))
+
+    n = len(next(iter(draws.values())))
+    zero = jnp.zeros(data.labels.n_instances, data.basis.x.dtype)
+    add = lambda total, draw: (total + _of_instances(of_truth, config, data, draw), None)  # noqa: E731
+    return jax.lax.scan(add, zero, draws)[0] / n
+
+
 def population_prevalence(
     fit: ContextualFit,
     scores,

@@ -176,6 +176,7 @@ def _prevalence(prevalence, figures) -> list[Block]:
     caption = "Votes are no estimate of the truth: each false label of a frequent class is one more of a rare one."
     level = prevalence["level"]
     return [
+        Prose([prevalence["trust"]] if "trust" in prevalence else []),
         Figures([Drawing("prevalence", figures["prevalence"], "Estimates of the share of positives", caption)]),
         Table(f"Estimates of the share of positives, the best first, with {level:.0%} intervals", columns, rows),
     ]
