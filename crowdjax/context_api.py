@@ -44,16 +44,16 @@ from crowdjax.answers import (
     read_tables,
     shown,
     tally,
-    votes_of,
 )
 from crowdjax.classes import Classes, two_of
-from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale, assisted
+from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
 from crowdjax.contextual.context import Transform
 from crowdjax.contextual.functions import GP, MAX_EXACT, Approximation, Combine, Family
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
 from crowdjax.facade.checks import LookResult, check
 from crowdjax.facade.fitted import Fitted
+from crowdjax.facade.prevalence import summary as of_prevalence
 from crowdjax.formats import Form
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
@@ -66,7 +66,6 @@ __all__ = ["ContextualResult", "context"]
 
 GRID = 201  # scores at which the curves are given
 MOST_CALIBRATION = 1000  # rows of the calibration table
-MOST_NUTS = {"instances": 3000, "labels": 20_000}  # up to which NUTS is the default
 MOST_UNKNOWNS = 5000  # of the labelers: every method works with a dense Hessian
 MOST_BASIS = 1024  # eigenfunctions or inducing inputs of a process
 MOST_COMBINED = 3  # scores of one process
@@ -381,7 +380,7 @@ def context(
     prevalence: Family = "gp",
     accuracy: Family = "gp",
     labelers: Level = "offset",
-    constraint: Constraint = "ordered",
+    constraint: Constraint = "both",
     increasing: bool = False,
     transform: Transform = "identity",
     approximation: Approximation | None = None,
@@ -415,7 +414,8 @@ def context(
             for gold, given that it has labels; by default the same for all.
         prevalence, accuracy: ``gp``, ``linear`` or ``constant``.
         labelers: ``global`` (all alike), ``offset`` or ``function`` (each with curves of its own shape).
-        constraint: ``ordered`` (sensitivity + specificity > 1), ``both`` (each above one half) or ``free``.
+        constraint: ``both`` (sensitivity and specificity above one half each), ``ordered`` (their sum above 1) or
+            ``free``. With ``both`` a second fit, under ``ordered``, says whether the prevalence rests on that.
         increasing: whether the prevalence may only rise with the score; for one score.
         transform: of the scores before all else: ``identity``, ``logit`` (they are probabilities) or ``rank``.
         approximation: of the Gaussian processes: ``hsgp`` (eigenfunctions, the default), ``inducing`` (inputs that
@@ -423,8 +423,7 @@ def context(
         n_basis: eigenfunctions or inducing inputs of each process; default 32.
         combine: how several scores make a function: ``additive`` (a sum of a process for each, the default) or
             ``tensor`` (one process of all, up to three).
-        inference: ``nuts``, ``svi``, ``laplace``, or settings of one's own; by default NUTS up to 3000 instances and
-            20000 labels, Laplace above.
+        inference: ``laplace``, ``nuts``, ``svi``, or settings of one's own; by default Laplace.
         draws: posterior draws, of each chain; default 500.
         seed, key: one of them; by default seed 0.
         columns, form, positive, missing, header: how to read the tables, as in :func:`crowdjax.fit`. With several
@@ -489,7 +488,7 @@ def context(
     sampling = None if weights is None else io.read_weights(given["weights"], instances)
     config = dataclasses.replace(config, gp=_processes(config, names, values, approximation, n_basis, combine))
     _check_size(config, labels, len(names))
-    method, reason = _inference(inference, draws, labels)
+    method, reason = _inference(inference, draws)
     key, other = jax.random.split(key)
     scale = Scale.learn(values, transform=transform)
     identity, begin = _digest(labels, values), None
@@ -499,12 +498,18 @@ def context(
     mapping = io.mapping(triples, given)
     mesh = _mesh(int((labels.counts > 0).sum()), devices)
 
-    fit = contextual.fit(labels, values, config, key, method, scale=scale, start=begin, mesh=mesh, progress=progress)
+    stands_for = _importance(values, sampling, people)
+    given_to = dict(scale=scale, importance=stands_for, mesh=mesh, progress=progress)
+    fit = contextual.fit(labels, values, config, key, method, start=begin, **given_to)
     if not np.isfinite(fit.unconstrained).all():
         raise FitError(f"the fit failed: {method.method} ended at numbers that are not finite")
     probability = np.asarray(contextual.item_posteriors(fit, labels, values, mesh=mesh), np.float64)
-    estimates = _estimates(fit, labels, values, sampling, people, other, mesh)
-    by_gold = _by_gold(fit, labels, values, sampling, people, chances, mesh)
+    weaker = None
+    if config.constraint == "both":
+        weak = dataclasses.replace(config, constraint="ordered")
+        weaker = contextual.fit(labels, values, weak, key, BESIDE, scale=scale, importance=stands_for, mesh=mesh)
+    found, said_of_it = of_prevalence(fit, weaker, labels, values, sampling, people, chances, other, mesh)
+    remarks += said_of_it
     remarks += outliers.about_weights("weights", sampling)
     uncounted = labels.n_instances - len(np.unique(labels.instance[labels.counts > 0]))
     if uncounted:
@@ -560,12 +565,7 @@ def context(
         },
         record=record,
         kind=kind_of(table, triples.roles),
-        prevalence={
-            **estimates[0],
-            "level": LEVEL,
-            "estimates": estimates + by_gold,
-            "trust": _trust(by_gold, chances),
-        },
+        prevalence=found,
         fit=fit,
         index=index,
         scaling={},
@@ -726,19 +726,27 @@ def _check_size(config: ContextualConfig, labels: Labels, n_columns: int) -> Non
         )
 
 
-def _inference(inference: Method | Inference | None, draws: int | None, labels: Labels) -> tuple[Inference, str]:
+def _importance(values: Float[np.ndarray, "I C"], weights, people) -> Float[np.ndarray, " I"] | None:
+    """How many instances of the population each labelled one stands for: its weight, or its share of those that are
+    nearest to it by the score."""
+    if weights is not None:
+        return weights
+    if people is None or values.shape[1] > 1:
+        return None
+    distinct, row, n = np.unique(values[:, 0], return_inverse=True, return_counts=True)
+    nearest = np.searchsorted((distinct[1:] + distinct[:-1]) / 2, people[0][:, 0])
+    count = np.bincount(nearest, weights=people[1], minlength=len(distinct))
+    return (count / n)[row]
+
+
+BESIDE = Inference("laplace")  # of the fit under the weaker constraint
+
+
+def _inference(inference: Method | Inference | None, draws: int | None) -> tuple[Inference, str]:
     """(the settings, why these)."""
-    reason = "as asked for"
-    if inference is None:
-        sizes = {"instances": labels.n_instances, "labels": int((labels.counts > 0).sum())}
-        small = all(sizes[what] <= most for what, most in MOST_NUTS.items())
-        limits = " and ".join(f"{most} {what}" for what, most in MOST_NUTS.items())
-        inference = "nuts" if small else "laplace"
-        reason = (
-            f"by default nuts up to {limits}, laplace above; here {' and '.join(f'{n} {w}' for w, n in sizes.items())}"
-        )
+    reason = "as asked for" if inference is not None else "by default"
     if not isinstance(inference, Inference):
-        inference = Inference(inference)
+        inference = Inference(inference or "laplace")
     return inference if draws is None else dataclasses.replace(inference, n_draws=draws), reason
 
 
@@ -799,98 +807,6 @@ def _labelers(fit: ContextualFit, labels: Labels, index: LabelIndex) -> pa.Table
         for suffix, values in zip(("", "_lower", "_upper"), band, strict=True):
             columns[name + suffix] = np.asarray(values, float)
     return pa.table({"labeler": io.ids(index, "labeler"), "n_labels": n, **columns})
-
-
-def _estimates(
-    fit: ContextualFit, labels: Labels, scores, weights, population, key, mesh: Mesh | None
-) -> list[dict[str, Any]]:
-    """Every estimate of the prevalence, the best first."""
-    out = []
-
-    def add(method: str, mean, lower, upper, what: str):
-        numbers = (None if v is None else float(v) for v in (mean, lower, upper))
-        out.append({"method": method, **dict(zip(Band._fields, numbers, strict=True)), "what": what})
-
-    first, second = jax.random.split(key)
-    by = "labelled instances, each with " + ("its sampling weight" if weights is not None else "the same weight")
-    if population is not None:
-        band = contextual.population_prevalence(fit, *population, level=LEVEL)
-        add("population table", *band, "the prevalence function averaged over the population's scores")
-    band = contextual.population_prevalence(fit, scores, weights, key=first, level=LEVEL)
-    name = "labelled instances" if weights is None else "weighted instances"
-    add(name, *band, f"the prevalence function averaged over a sample: the {by}")
-    band = contextual.item_prevalence(fit, labels, scores, second, weights, level=LEVEL, mesh=mesh)
-    add("item posteriors", *band, f"the inferred truths averaged over a sample: the {by}")
-    votes = votes_of(labels)
-    counted = votes.sum(1) > 0
-    shares = votes[counted, 1] / votes[counted].sum(1)
-    share = np.average(shares, weights=None if weights is None else weights[counted])
-    without = "" if counted.all() else " that have labels that count"
-    add(
-        "vote share",
-        share,
-        None,
-        None,
-        f"the share of positive labels, without a model, averaged over the {by}{without}",
-    )
-    return out
-
-
-def _by_gold(
-    fit: ContextualFit, labels: Labels, scores, weights, population, chances, mesh: Mesh | None
-) -> list[dict[str, Any]]:
-    """The estimates that rest on the chances of gold: from gold alone, and assisted by the model's predictions."""
-    gold = (
-        np.full(labels.n_instances, np.nan) if labels.gold is None else np.where(labels.gold < 0, np.nan, labels.gold)
-    )
-    n = int(np.isfinite(gold).sum())
-    if not n:
-        return []
-    function = None
-    if population is not None:
-        of_instances, of_population = (contextual.calibrate(fit, x).mean for x in (scores, population[0]))
-        function = (np.float64(of_instances), float(np.average(of_population, weights=population[1])))
-    sample = assisted.Sample(
-        gold,
-        np.full(len(gold), n / len(gold)) if chances is None else np.where(np.isnan(chances), 1, chances),
-        np.ones(len(gold)) if weights is None else weights,
-        contextual.held_out_posteriors(fit, labels, scores, mesh=mesh),
-        function,
-    )
-    by = "chances of gold" + (" (the same for all)" if chances is None else "")
-    by += "" if weights is None else " and sampling weights"
-    what = {
-        "gold alone (Hajek)": f"the share of positives in gold, by its {by}, without a model",
-        "assisted by gold": f"the model's predictions, corrected by their errors on gold, by its {by}",
-    }
-    few = lambda found: f"; no interval from so few: some {found.n_wanted} are wanted"  # noqa: E731
-    return [
-        {
-            "method": method, "mean": found.mean, "lower": found.lower, "upper": found.upper,
-            "what": what[method] + (few(found) if found.lower is None else ""),
-            "n_gold": found.n_gold, "n_gold_wanted": found.n_wanted, "lambda": list(found.lam),
-        }
-        for method, found in zip(what, assisted.estimates(sample, LEVEL), strict=True)
-    ]  # fmt: skip
-
-
-def _trust(by_gold: Sequence[Mapping[str, Any]], chances) -> str:
-    """Which estimate to trust, in words."""
-    if not by_gold:
-        return (
-            "Without gold every estimate rests on the model: on labelers as the constraint has them. Gold of instances "
-            "drawn by known chances would check it."
-        )
-    if by_gold[1]["lower"] is None:
-        return (
-            f"Gold is too little for an interval of its own ({by_gold[1]['n_gold']} labels; some "
-            f"{by_gold[1]['n_gold_wanted']} are wanted): the estimates rest on the model."
-        )
-    design = "by the given chances" if chances is not None else "at random among the labelled instances"
-    return (
-        f"If gold was drawn {design}, 'assisted by gold' is right by that design, whatever the model is worth: trust "
-        "it first. If it was picked in another way, only the model's estimates count."
-    )
 
 
 def _interval(estimate: Mapping[str, Any]) -> tuple[float, float, float]:

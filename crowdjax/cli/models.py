@@ -250,9 +250,9 @@ def context(
         typer.Option(
             metavar="WORD",
             rich_help_panel=MODEL,
-            help="ordered: sensitivity + specificity > 1; both: each > 1/2; or free",
+            help="both: sensitivity and specificity > 1/2; ordered: their sum > 1; or free",
         ),
-    ] = "ordered",
+    ] = "both",
     increasing: Annotated[
         bool, typer.Option("--increasing", rich_help_panel=MODEL, help="The prevalence may only rise with the score")
     ] = False,
@@ -271,7 +271,7 @@ def context(
         str | None, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Several scores: additive or tensor")
     ] = None,
     inference: Annotated[
-        str | None, typer.Option(metavar="NAME", rich_help_panel=FITTING, help="nuts, svi or laplace; default: by size")
+        str | None, typer.Option(metavar="NAME", rich_help_panel=FITTING, help="laplace (default), nuts or svi")
     ] = None,
     draws: Annotated[
         int | None,

@@ -230,7 +230,7 @@ def _sums(config, data: Data, v: Float[Array, "3 B"], own: Own | None) -> Sums:
 
 
 def _cells(config, label, a, g):
-    """log p(label | truth) under either truth, and its first (a, g) and second (aa, ag, gg) derivatives, each [N, ..]."""
+    """log p(label | truth) under either truth, [N], and its derivatives: first (a, g), second (aa, ag, gg), [N, ..]."""
     logits = _logits(config.constraint, a, g)
     (plus, *_), (minus, *_) = logits
     t = likelihood.per_triple(label, (plus - minus) / 2, (plus + minus) / 2)

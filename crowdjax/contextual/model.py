@@ -37,8 +37,8 @@ from crowdjax.contextual.functions import (
     GP,
     Basis,
     Family,
-    Inducing,
     Function,
+    Inducing,
     Knots,
     evaluate,
     look_up,
@@ -204,7 +204,7 @@ def _bins(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors) -> Bin
     n_columns = x.shape[1]
     most = MOST_BINS if n_columns == 1 else MOST_BINS_OF_SEVERAL
     if len(distinct) > most:
-        low, high, n = x.min(0), x.max(0), int(round(most ** (1 / n_columns)))
+        low, high, n = x.min(0), x.max(0), round(most ** (1 / n_columns))
         width = np.maximum(high - low, np.finfo(x.dtype).tiny) / n
         cell = np.clip(np.floor((x - low) / width), 0, n - 1).astype(np.int64)
         row = np.ravel_multi_index(tuple(cell.T), (n,) * n_columns)

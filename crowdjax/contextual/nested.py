@@ -132,7 +132,7 @@ def design(n_unknown: int, n: int = MOST_SCALES) -> Float[np.ndarray, "n K"]:
     middle = np.zeros((1, n_unknown))
     if not n_unknown or n == 1:
         return middle
-    return np.r_[middle, special.ndtri(qmc.Sobol(n_unknown, scramble=True, seed=0).random(MOST_SCALES)[: n - 1])]
+    return np.r_[middle, special.ndtri(qmc.Sobol(n_unknown, scramble=True, rng=0).random(MOST_SCALES)[: n - 1])]
 
 
 def windows(posterior: Posterior, theta, peak: Peak) -> tuple[list[Peak], bool]:

@@ -1,0 +1,227 @@
+"""The prevalence of a contextual fit: every estimate of it, which one to report, and the sentence that says so.
+
+    model           the prevalence function over the population's scores, the weighted or the labelled instances
+    weaker          the same where labelers need only be better than chance (constraint ``ordered``)
+    gold            from gold of known chances: alone, and assisted by the model's predictions (``contextual.assisted``)
+    vote share      without a model
+
+Labels alone often do not decide: the model under its constraint is narrow, and wrong where labelers miss most
+positives. So the first estimate is the one that is right by design where there is one, and otherwise the model's, with
+a sentence where the weaker constraint says something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float, PRNGKeyArray
+from scipy import stats
+
+from crowdjax import contextual
+from crowdjax.answers import votes_of
+from crowdjax.contextual import Band, ContextualFit, assisted
+from crowdjax.integrated import LEVEL
+from crowdjax.labels import Labels
+
+WEAKER = "weaker constraint"
+ASSISTED = "assisted by gold"
+ALONE = "gold alone (Hajek)"
+OUTSIDE = 0.15  # share of the weaker constraint's draws outside the model's interval, from which the two disagree
+UNLIKELY = 0.001  # p-value, below which gold is not a random part of what was labelled
+
+
+def summary(
+    fit: ContextualFit,
+    weaker: ContextualFit | None,
+    labels: Labels,
+    scores: Float[np.ndarray, "I C"],
+    weights: Float[np.ndarray, " I"] | None,
+    population: tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]] | None,
+    chances: Float[np.ndarray, " I"] | None,
+    key: PRNGKeyArray,
+    mesh: Mesh | None,
+) -> tuple[dict[str, Any], list[str]]:
+    """(what ``prevalence.json`` holds, sentences for the warnings).
+
+    Args:
+        weaker: the fit under the weaker constraint; None where there is none.
+        chances: of gold, where given.
+    """
+    model = _by_model(fit, labels, scores, weights, population, key, mesh)
+    by_gold = _by_gold(fit, labels, scores, weights, population, chances, mesh)
+    estimates, warnings, agree = [*model, *by_gold], [], None
+    if weaker is not None:
+        band, outside = _weaker(fit, weaker, scores, weights, population)
+        what = f"as {model[0]['method']!r}, where labelers need only be better than chance"
+        estimates.insert(1, _estimate(WEAKER, band, what))
+        agree = outside < OUTSIDE
+    of = "the population" if population is not None or weights is not None else "the labelled sample"
+    doubt = _selected(labels, scores, chances) if by_gold else None
+    first = model[0]
+    if by_gold and by_gold[1]["lower"] is not None and doubt is None:
+        first = by_gold[1]
+        estimates.insert(0, estimates.pop(estimates.index(first)))
+    if doubt is not None:
+        warnings.append(doubt)
+    if first is model[0] and agree is False:
+        warnings.append(_undecided(model[0], estimates[1]))
+    if population is None and weights is None:
+        warnings.append(
+            "Prevalence: of the labelled sample, as neither weights nor a population were given (--weights, "
+            "--population). If instances were chosen by their score, it is not that of the population."
+        )
+    checked = not (fit.diagnostics.get("khat", 0.0) > 0.7 or fit.diagnostics.get("rhat", 1.0) > 1.01)
+    found = {
+        **first,
+        "level": LEVEL,
+        "of": of,
+        "headline": _headline(first, of, checked or first is not model[0]),
+        "checked": checked,
+        "constraints_agree": agree,
+        "estimates": estimates,
+        "trust": _trust(by_gold, chances, doubt, agree),
+    }
+    return found, warnings
+
+
+def _estimate(method: str, band, what: str) -> dict[str, Any]:
+    numbers = (None if v is None else float(v) for v in band)
+    return {"method": method, **dict(zip(Band._fields, numbers, strict=True)), "what": what}
+
+
+def _by_model(
+    fit: ContextualFit, labels: Labels, scores, weights, population, key, mesh: Mesh | None
+) -> list[dict[str, Any]]:
+    """The model's estimates, the best first, and the vote share."""
+    out = []
+    first, second = jax.random.split(key)
+    by = "labelled instances, each with " + ("its sampling weight" if weights is not None else "the same weight")
+    if population is not None:
+        band = contextual.population_prevalence(fit, *population, level=LEVEL)
+        what = "the prevalence function averaged over the population's scores"
+        out.append(_estimate("population table", band, what))
+    band = contextual.population_prevalence(fit, scores, weights, key=first, level=LEVEL)
+    name = "labelled instances" if weights is None else "weighted instances"
+    out.append(_estimate(name, band, f"the prevalence function averaged over a sample: the {by}"))
+    band = contextual.item_prevalence(fit, labels, scores, second, weights, level=LEVEL, mesh=mesh)
+    out.append(_estimate("item posteriors", band, f"the inferred truths averaged over a sample: the {by}"))
+    votes = votes_of(labels)
+    counted = votes.sum(1) > 0
+    shares = votes[counted, 1] / votes[counted].sum(1)
+    share = np.average(shares, weights=None if weights is None else weights[counted])
+    without = "" if counted.all() else " that have labels that count"
+    what = f"the share of positive labels, without a model, averaged over the {by}{without}"
+    out.append(_estimate("vote share", (share, None, None), what))
+    return out
+
+
+def _weaker(fit: ContextualFit, weaker: ContextualFit, scores, weights, population) -> tuple[Band, float]:
+    """(the prevalence under the weaker constraint, the share of its draws outside the model's interval)."""
+    over = population if population is not None else (scores, weights)
+    strong, weak = (contextual.prevalence_draws(f, *over) for f in (fit, weaker))
+    low, high = np.quantile(strong, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return contextual.band(weak, LEVEL), float(((weak < low) | (weak > high)).mean())
+
+
+def _by_gold(
+    fit: ContextualFit, labels: Labels, scores, weights, population, chances, mesh: Mesh | None
+) -> list[dict[str, Any]]:
+    """The estimates that rest on the chances of gold: from gold alone, and assisted by the model's predictions."""
+    gold = (
+        np.full(labels.n_instances, np.nan) if labels.gold is None else np.where(labels.gold < 0, np.nan, labels.gold)
+    )
+    n = int(np.isfinite(gold).sum())
+    if not n:
+        return []
+    function = None
+    if population is not None:
+        of_instances, of_population = (contextual.calibrate(fit, x).mean for x in (scores, population[0]))
+        function = (np.float64(of_instances), float(np.average(of_population, weights=population[1])))
+    sample = assisted.Sample(
+        gold,
+        np.full(len(gold), n / len(gold)) if chances is None else np.where(np.isnan(chances), 1, chances),
+        np.ones(len(gold)) if weights is None else weights,
+        contextual.held_out_posteriors(fit, labels, scores, mesh=mesh),
+        function,
+    )
+    by = "chances of gold" + (" (the same for all)" if chances is None else "")
+    by += "" if weights is None else " and sampling weights"
+    what = {
+        ALONE: f"the share of positives in gold, by its {by}, without a model",
+        ASSISTED: f"the model's predictions, corrected by their errors on gold, by its {by}",
+    }
+    few = lambda found: f"; no interval from so few: some {found.n_wanted} are wanted"  # noqa: E731
+    return [
+        {
+            "method": method, "mean": found.mean, "lower": found.lower, "upper": found.upper,
+            "what": what[method] + (few(found) if found.lower is None else ""),
+            "n_gold": found.n_gold, "n_gold_wanted": found.n_wanted, "lambda": list(found.lam),
+        }
+        for method, found in zip(what, assisted.estimates(sample, LEVEL), strict=True)
+    ]  # fmt: skip
+
+
+def _selected(labels: Labels, scores, chances) -> str | None:
+    """A sentence where gold without chances is no random part of the labelled instances: by its first score, and by
+    its share of positive labels (Kolmogorov-Smirnov)."""
+    if chances is not None:
+        return None
+    known = np.asarray(labels.gold)[: labels.n_instances] >= 0
+    if known.all() or not known.any():
+        return None
+    votes = votes_of(labels)
+    share = votes[:, 1] / np.maximum(votes.sum(1), 1)
+    for name, values in (("scores", scores[:, 0]), ("labels", share)):
+        if stats.ks_2samp(values[known], values[~known]).pvalue < UNLIKELY:
+            return (
+                f"Gold is no random part of the labelled instances: its {name} differ from those of the others, and no "
+                "chances were given. What rests on gold's own share is not reported first; a column chance in the gold "
+                "table (--gold) says how likely each instance was to be drawn for gold."
+            )
+    return None
+
+
+def _percent(estimate: Mapping[str, Any]) -> str:
+    """The interval, with as many digits as tell its ends apart."""
+    low, high = estimate["lower"], estimate["upper"]
+    digits = int(np.clip(1 - np.floor(np.log10(max(100 * (high - low), 1e-12))), 0, 6))
+    return f"{100 * low:.{digits}f} to {100 * high:.{digits}f} %"
+
+
+def _headline(first: Mapping[str, Any], of: str, checked: bool) -> str:
+    kind = f"{LEVEL:.0%} interval" if checked else "range that could not be checked"
+    return f"{100 * first['mean']:.3g} % of {of} ({kind}: {_percent(first)}; {first['method']})"
+
+
+def _undecided(strong: Mapping[str, Any], weak: Mapping[str, Any]) -> str:
+    return (
+        f"Labels alone do not decide the prevalence: {_percent(strong)} if labelers are right more often than "
+        f"not about positives and about negatives, {_percent(weak)} if they are only better than chance. Gold of some 100 "
+        "instances drawn at random (--gold), or more labels of each instance, would decide it."
+    )
+
+
+def _trust(by_gold: Sequence[Mapping[str, Any]], chances, doubt: str | None, agree: bool | None) -> str:
+    """Which estimate to trust, in words."""
+    if not by_gold:
+        return (
+            "Without gold every estimate rests on the model: on labelers as the constraint has them"
+            + ("" if agree is not False else ", which matters here")
+            + ". Gold of instances drawn by known chances would check it."
+        )
+    if by_gold[1]["lower"] is None:
+        return (
+            f"Gold is too little for an interval of its own ({by_gold[1]['n_gold']} labels; some "
+            f"{by_gold[1]['n_gold_wanted']} are wanted): the estimates rest on the model."
+        )
+    if doubt is not None:
+        return "Gold was not drawn at random, so only the model's estimates count."
+    design = "by the given chances" if chances is not None else "at random among the labelled instances"
+    return (
+        f"If gold was drawn {design}, {ASSISTED!r} is right by that design, whatever the model is worth: trust it "
+        "first. If it was picked in another way, only the model's estimates count."
+    )
