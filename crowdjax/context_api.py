@@ -49,7 +49,7 @@ from crowdjax.answers import (
 from crowdjax.classes import Classes, two_of
 from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale, assisted
 from crowdjax.contextual.context import Transform
-from crowdjax.contextual.functions import Family
+from crowdjax.contextual.functions import GP, MAX_EXACT, Approximation, Combine, Family
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
 from crowdjax.facade.checks import LookResult, check
@@ -68,6 +68,8 @@ GRID = 201  # scores at which the curves are given
 MOST_CALIBRATION = 1000  # rows of the calibration table
 MOST_NUTS = {"instances": 3000, "labels": 20_000}  # up to which NUTS is the default
 MOST_UNKNOWNS = 5000  # of the labelers: every method works with a dense Hessian
+MOST_BASIS = 1024  # eigenfunctions or inducing inputs of a process
+MOST_COMBINED = 3  # scores of one process
 MOST_LINES = 40  # labelers in a figure
 MOST_POINTS = 20_000  # instances behind a reliability diagram
 LEAST_GOLD = 100  # with fewer, reliability is measured against the posteriors
@@ -289,12 +291,7 @@ class ContextualResult(Fitted):
             warnings.append(
                 f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are drawn from its crowd."
             )
-        beyond = (np.abs(fit.scale(values)) > 1 + 1e-9).any(1)
-        if beyond.any():
-            warnings.append(
-                f"{beyond.sum()} of {len(beyond)} scores are beyond those of the fit, where its functions go on as "
-                "their priors say."
-            )
+        warnings += _about_numbers(names, self.scores, (values, np.ones(len(values))), fit.scale, "new instances")
         record = {
             "model": "contextual",
             "n_labels": int((labels.counts > 0).sum()),
@@ -387,6 +384,9 @@ def context(
     constraint: Constraint = "ordered",
     increasing: bool = False,
     transform: Transform = "identity",
+    approximation: Approximation | None = None,
+    n_basis: int | None = None,
+    combine: Combine | None = None,
     inference: Method | Inference | None = None,
     draws: int | None = None,
     seed: int | Default = DEFAULT,
@@ -418,6 +418,11 @@ def context(
         constraint: ``ordered`` (sensitivity + specificity > 1), ``both`` (each above one half) or ``free``.
         increasing: whether the prevalence may only rise with the score; for one score.
         transform: of the scores before all else: ``identity``, ``logit`` (they are probabilities) or ``rank``.
+        approximation: of the Gaussian processes: ``hsgp`` (eigenfunctions, the default), ``inducing`` (inputs that
+            stand for all, the default of ``tensor``) or ``exact`` (up to 1000 distinct scores).
+        n_basis: eigenfunctions or inducing inputs of each process; default 32.
+        combine: how several scores make a function: ``additive`` (a sum of a process for each, the default) or
+            ``tensor`` (one process of all, up to three).
         inference: ``nuts``, ``svi``, ``laplace``, or settings of one's own; by default NUTS up to 3000 instances and
             20000 labels, Laplace above.
         draws: posterior draws, of each chain; default 500.
@@ -457,6 +462,9 @@ def context(
         one_of(name, word, get_args(kind))
     if flag("increasing", increasing) and prevalence == "constant":
         raise InputError("increasing: given with prevalence 'constant'; allowed with: linear, gp")
+    for name, word, kind in (("approximation", approximation, Approximation), ("combine", combine, Combine)):
+        if word is not None:
+            one_of(name, word, get_args(kind))
     callback(progress)
     of_seed, key = randomness(seed, key)
     draws = None if draws is None else whole("draws", draws)
@@ -479,14 +487,16 @@ def context(
     if people is not None:
         _check_scores(names, people[0], transform, lambda row: f"population, row {row + 1}", vary=False)
     sampling = None if weights is None else io.read_weights(given["weights"], instances)
+    config = dataclasses.replace(config, gp=_processes(config, names, values, approximation, n_basis, combine))
     _check_size(config, labels, len(names))
-    mapping = io.mapping(triples, given)
     method, reason = _inference(inference, draws, labels)
     key, other = jax.random.split(key)
-    scale = Scale.learn(values, transform=transform, population=None if people is None else people[0])
+    scale = Scale.learn(values, transform=transform)
     identity, begin = _digest(labels, values), None
     if start is not None:
         begin, scale = _continued(start, index, identity, config, transform)
+    remarks = _about_numbers(names, values, people, scale)
+    mapping = io.mapping(triples, given)
     mesh = _mesh(int((labels.counts > 0).sum()), devices)
 
     fit = contextual.fit(labels, values, config, key, method, scale=scale, start=begin, mesh=mesh, progress=progress)
@@ -495,7 +505,6 @@ def context(
     probability = np.asarray(contextual.item_posteriors(fit, labels, values, mesh=mesh), np.float64)
     estimates = _estimates(fit, labels, values, sampling, people, other, mesh)
     by_gold = _by_gold(fit, labels, values, sampling, people, chances, mesh)
-    remarks = _about_numbers(names, values, people, transform)
     remarks += outliers.about_weights("weights", sampling)
     uncounted = labels.n_instances - len(np.unique(labels.instance[labels.counts > 0]))
     if uncounted:
@@ -655,24 +664,57 @@ def _check_scores(names, values, transform: Transform, about: Callable[[int], st
             raise InputError(
                 f"scores: column {name!r} is {column[0]:g} throughout; allowed: scores that differ between instances"
             )
-        outside = np.flatnonzero((column <= 0) | (column >= 1))
+        outside = np.flatnonzero((column < 0) | (column > 1))
         if transform == "logit" and outside.size:
             row = int(outside[0])
             raise InputError(
-                f"scores: column {name!r}, {about(row)}: got {column[row]:g}; allowed with transform logit: between 0 "
-                "and 1, both excluded"
+                f"scores: column {name!r}, {about(row)}: got {column[row]:g}; allowed with transform logit: 0 to 1"
             )
 
 
-def _about_numbers(names, values, people, transform: Transform) -> list[str]:
-    """What is odd about scores, seen as the transform lets them be."""
-    if transform == "logit":
-        names = [f"{name} (logit)" for name in names]
-        values, people = special.logit(values), people and (special.logit(people[0]), people[1])
-    ranked = transform == "rank"  # no rank is far from the others
-    if people is None:
-        return outliers.about_columns("scores", names, values, codes_only=ranked)
-    return outliers.about_population(names, values, *people, codes_only=ranked)
+def _about_numbers(names, values, others, scale: Scale, place: str = "population") -> list[str]:
+    """What is odd about scores, and about others (with their counts), if any; refuses others of another unit."""
+    codes_only = scale.transform == "rank"  # no rank is far from the others
+    seen = contextual.logit if scale.transform == "logit" else np.asarray
+    names = [f"{name} (logit)" for name in names] if scale.transform == "logit" else names
+    if others is None:
+        return outliers.about_columns("scores", names, seen(values), codes_only=codes_only, so=outliers.NEAREST)
+    scores, counts = others
+    outliers.refuse_other_unit(place, names, seen(values), seen(scores))
+    return outliers.about_others(
+        place, names, seen(values), seen(scores), scale.beyond(scores), counts, codes_only=codes_only
+    )
+
+
+def _processes(config: ContextualConfig, names, values, approximation, n_basis, combine) -> GP:
+    """How the Gaussian processes are represented; refuses what does not apply."""
+    given = {"approximation": approximation, "n_basis": n_basis, "combine": combine}
+    given = {name: setting for name, setting in given.items() if setting is not None}
+    if given and "gp" not in (config.prevalence, config.accuracy):
+        raise InputError(
+            f"{next(iter(given))}: given with prevalence {config.prevalence!r} and accuracy {config.accuracy!r}, which "
+            "have no Gaussian process; allowed where one of them is gp"
+        )
+    n, tensor = len(names), combine == "tensor"
+    if combine is not None and n == 1:
+        raise InputError(f"combine: got {combine!r} with one score, {names[0]!r}; allowed with two or more")
+    if tensor and n > MOST_COMBINED:
+        raise InputError(f"combine: got 'tensor' with {n} scores; allowed: up to {MOST_COMBINED}, or additive")
+    approximation = approximation or ("inducing" if tensor else "hsgp")
+    if approximation == "exact":
+        if n_basis is not None:
+            raise InputError("n_basis: given with approximation exact, which has no basis; allowed: hsgp, inducing")
+        most = max(len(np.unique(term, axis=0)) for term in ([values] if tensor else values.T))
+        if most > MAX_EXACT:
+            raise InputError(
+                f"approximation: got 'exact' with {most} distinct scores; allowed: up to {MAX_EXACT}, or hsgp, inducing"
+            )
+    n_basis = config.gp.n_basis if n_basis is None else whole("n_basis", n_basis)
+    most = int(MOST_BASIS ** (1 / n)) if tensor and approximation == "hsgp" else MOST_BASIS
+    if not 2 <= n_basis <= most:
+        of = f" of each of {n} scores" if most < MOST_BASIS else ""
+        raise InputError(f"n_basis: got {n_basis}; allowed with {approximation}: 2 to {most}{of}")
+    return dataclasses.replace(config.gp, approximation=approximation, n_basis=n_basis, columns=combine or "additive")
 
 
 def _check_size(config: ContextualConfig, labels: Labels, n_columns: int) -> None:
@@ -721,9 +763,9 @@ def _all_scores(scores, population) -> Float[np.ndarray, "n C"]:
 
 def _curves(fit: ContextualFit, scores, population) -> pa.Table:
     first = _all_scores(scores, population)[:, 0]
-    low, high = first.min(), first.max()
+    low, high = np.clip([first.min(), first.max()], *fit.scale.ends[:, 0])  # beyond, functions stay as they are
     if fit.scale.transform == "logit":
-        x = 1 / (1 + np.exp(-np.linspace(np.log(low / (1 - low)), np.log(high / (1 - high)), GRID)))
+        x = special.expit(np.linspace(special.logit(low), special.logit(high), GRID))
     else:
         x = np.linspace(low, high, GRID)
     x = np.unique(np.clip(x, low, high))

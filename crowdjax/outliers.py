@@ -1,8 +1,8 @@
 """Numbers that look like no measurement: a lone value far off, a code for a missing one, another unit, a huge weight.
 
-One number can ruin a column whose scale is set by its range or its spread, as those of scores and features are. A value
-at either end of a column is odd where the gap to the next one is wider than the range of all that lie inside, or, of
-usual codes for a missing value (-1, -99, 999, 9999), than a quarter of it.
+One number can ruin a column whose scale is set by its range or its spread, as that of features is. A value at either
+end of a column is odd where the gap to the next one is wider than the range of all that lie inside, or, of usual codes
+for a missing value (-1, -99, 999, 9999), than a quarter of it.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+
+from crowdjax.labels import InputError
 
 CODES = (-1, -9, -99, -999, -9999, 99, 999, 9999, 99999)
 GAP, GAP_OF_CODES = 1.0, 0.25  # in ranges of the values inside
 LEAST = 10  # distinct values that make a range
 MOST = 6  # odd values at either end
 OTHER_UNIT = 0.05  # part that one range is of another, below which they are hardly of one unit
-OUTSIDE, MARGIN = 0.25, 0.1  # share of a population outside the sample's range, by so many ranges, worth a sentence
+BEYOND = 0.01  # share of scores beyond the ends of the scale that is worth a sentence
 HEAVY = 0.5  # share of all weight on one row, from which it is worth a sentence
 
 
@@ -70,71 +72,114 @@ def _first_odd(found: Float[np.ndarray, " n"], codes_only: bool) -> bool:
     return bool(gap > (GAP_OF_CODES if code else GAP) * inside)
 
 
+FARTHEST = "The scale of the column goes by its farthest values"
+NEAREST = "It counts as a score at the end of the scale"
+
+
 def about_columns(
-    place: str, names: Sequence[str], values: Float[np.ndarray, "n C"], *, codes_only: bool = False
+    place: str, names: Sequence[str], values: Float[np.ndarray, "n C"], *, codes_only: bool = False, so: str = FARTHEST
 ) -> list[str]:
     """A sentence for every odd value of some columns.
+
+    Args:
+        so: what follows from it.
 
     Example:
         >>> about_columns("labeler features", ["age"], np.r_[20:40, 999.0][:, None])[0][:60]
         "labeler features: column 'age' is 999 in 1 row and 20 to 39 "
     """
     return [
-        _sentence(place, name, odd)
+        _sentence(place, name, odd, so)
         for name, column in zip(names, values.T, strict=True)
         for odd in odd_values(column, codes_only=codes_only)
     ]
 
 
-def _sentence(place: str, name: str, odd: Odd) -> str:
+def _sentence(place: str, name: str, odd: Odd, so: str) -> str:
     rows = f"{odd.rows} row{'s' * (odd.rows > 1)}"
     return (
-        f"{place}: column {name!r} is {odd.value:g} in {rows} and {odd.low:g} to {odd.high:g} in the others. The scale "
-        "of the column goes by its farthest values; if this one stands for a missing value, leave out what has it."
+        f"{place}: column {name!r} is {odd.value:g} in {rows} and {odd.low:g} to {odd.high:g} in the others. {so}; if "
+        "it stands for a missing value, leave out what has it."
     )
 
 
-def about_population(
+def refuse_other_unit(
+    place: str, names: Sequence[str], sample: Float[np.ndarray, "I C"], others: Float[np.ndarray, "K C"]
+) -> None:
+    """Refuse scores that hardly are of the sample's unit, or that the sample says nothing about.
+
+    Odd values aside, the sample's scores span at least 5 % of the central 99 % of the others, and the others, of whom
+    most may well lie close together, span in all at least 5 % of the sample's central 99 %.
+
+    Raises:
+        InputError: they do not; it names both ranges.
+
+    Example: shares here, percents there
+        >>> one, hundred = np.linspace(0, 1, 50)[:, None], np.linspace(0, 100, 50)[:, None]
+        >>> refuse_other_unit("population", ["p"], one, hundred)
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: population: column 'p' is 0 to 100, that of the labelled instances 0 to 1; ...
+    """
+    for name, own, other in zip(names, sample.T, others.T, strict=True):
+        strange = [odd.value for odd in odd_values(np.r_[own, other])]
+        own, other = (part[~np.isin(part, strange)] for part in (own, other))
+        if not len(own) or not len(other):
+            continue
+        few = len(np.unique(other)) < LEAST  # they may well lie close together
+        if np.ptp(own) < OTHER_UNIT * _middle(other) or (not few and np.ptp(other) < OTHER_UNIT * _middle(own)):
+            raise InputError(
+                f"{place}: column {name!r} is {other.min():g} to {other.max():g}, that of the labelled instances "
+                f"{own.min():g} to {own.max():g}; allowed: scores of one unit (a share and a percentage?); if they "
+                "are, label instances over more of the range, or give only the part of the population that the "
+                "labelled ones stand for"
+            )
+
+
+def _middle(values: Float[np.ndarray, " n"]) -> float:
+    """The width of the central 99 %."""
+    return float(np.diff(np.quantile(values, [0.005, 0.995]))[0])
+
+
+def about_others(
+    place: str,
     names: Sequence[str],
     sample: Float[np.ndarray, "I C"],
-    population: Float[np.ndarray, "K C"],
+    others: Float[np.ndarray, "K C"],
+    beyond: Bool[np.ndarray, "K C"],
     counts: Float[np.ndarray, " K"],
     *,
     codes_only: bool = False,
 ) -> list[str]:
-    """What is odd in the scores of a sample and of the population that it stands for.
+    """What is odd in the scores of a sample and of others, and which share of these lies beyond the sample's.
 
-    Example: shares here, percents there
-        >>> one, hundred = np.linspace(0, 1, 50)[:, None], np.linspace(0, 100, 50)[:, None]
-        >>> about_population(["p"], one, hundred, np.ones(50))[0].split(";")[0]
-        "population: column 'p' is 0 to 100, that of the labelled instances 0 to 1"
+    Args:
+        place: who the others are.
+        beyond: which of their scores lie beyond the scale that the sample gave; up to 1 %, and odd values, are passed
+            over.
+        counts: how many instances each row stands for.
+
+    Example:
+        >>> sample, others = np.linspace(0, 1, 50)[:, None], np.linspace(0, 2, 50)[:, None]
+        >>> about_others("population", ["p"], sample, others, others > 1, np.ones(50))[0].split(":")[0]
+        "50% of the population have a 'p' beyond that of the labelled instances (0 to 1)"
     """
     out = []
-    for name, own, other in zip(names, sample.T, population.T, strict=True):
+    for name, own, other, far in zip(names, sample.T, others.T, beyond.T, strict=True):
         odd = odd_values(np.r_[own, other], codes_only=codes_only)
         for found in odd:
-            place = "population" if found.value in other else "scores"
-            rows = int((other == found.value).sum()) if found.value in other else found.rows
-            out.append(_sentence(place, name, found._replace(rows=rows)))
+            here = found.value in other
+            rows = int((other == found.value).sum()) if here else found.rows
+            out.append(_sentence(place if here else "scores", name, found._replace(rows=rows), NEAREST))
         strange = [found.value for found in odd]
-        own, use = own[~np.isin(own, strange)], ~np.isin(other, strange)
-        if not use.any() or not len(own):
-            continue
-        left, n = other[use], counts[use]
-        low, high = own.min(), own.max()
-        middle = np.diff(np.quantile(left, [0.005, 0.995])).item()
-        if high - low < OTHER_UNIT * middle or np.ptp(left) < OTHER_UNIT * (high - low):
+        n = np.where(np.isin(other, strange), 0, counts)
+        share = n[far].sum() / max(n.sum(), 1e-300)
+        if share > BEYOND:
+            own, where = own[~np.isin(own, strange)], other[far & (n > 0)]
             out.append(
-                f"population: column {name!r} is {left.min():g} to {left.max():g}, that of the labelled instances "
-                f"{low:g} to {high:g}; they hardly are of one unit (a share and a percentage?)."
-            )
-            continue
-        margin = MARGIN * (high - low)
-        outside = n[(left < low - margin) | (left > high + margin)].sum() / max(n.sum(), 1e-300)
-        if outside > OUTSIDE:
-            out.append(
-                f"{outside:.0%} of the population has a {name!r} well outside that of the labelled instances "
-                f"({low:g} to {high:g}): what is said there is extrapolated."
+                f"{share:.0%} of the {place} have a {name!r} beyond that of the labelled instances ({own.min():g} to "
+                f"{own.max():g}): there, at {where.min():g} to {where.max():g}, the functions are extrapolated: they "
+                "stay as at the nearest end."
             )
     return out
 

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from crowdjax import plots
-from crowdjax.contextual import Inference, Scale, population_prevalence
+from crowdjax.contextual import Inference, population_prevalence
 from crowdjax.contextual.model import Constraint, Level
 from crowdjax.simulate import ScoredCrowd, theodon_functions
 from experiments.cells import Cell, Size, Tables, in_tens
@@ -107,9 +107,8 @@ def run_cell(config: Config, start: int, end: int) -> Tables:
         naive = votes(crowd, config.per_instance)
         values["votes"].append({"true": true, "mean": naive, "bias": naive - true})
         scores, counts = table(crowd.population, config.n_table)
-        scale = Scale.learn(crowd.score, population=scores)
         for m in config.models:
-            found, row = fit_timed(labels, crowd.score, m, config, jax.random.key(r), scale)
+            found, row = fit_timed(labels, crowd.score, m, config, jax.random.key(r))
             estimates = {
                 m: population_prevalence(found, scores, counts),
                 f"{m}, by weights": population_prevalence(found, crowd.score, crowd.weight, key=jax.random.key(r)),

@@ -101,8 +101,13 @@ def preset_of(model: str, config) -> ContextualConfig:
 
 def fit_timed(labels: Labels, score, model: str, config, key, scale: Scale | None = None) -> tuple[ContextualFit, dict]:
     """A preset's fit; and its seconds and diagnostics as measurements."""
+    return fit_of(labels, score, preset_of(model, config), config, key, scale)
+
+
+def fit_of(labels: Labels, score, model: ContextualConfig, config, key, scale: Scale | None = None):
+    """The same of any contextual model."""
     start = time.perf_counter()
-    found = fit(labels, score, preset_of(model, config), key, config.inference, scale=scale)
+    found = fit(labels, score, model, key, config.inference, scale=scale)
     known = ("khat", "ess", "rhat", "divergences", "leapfrog_steps")
     values = {k: found.diagnostics[k] for k in known if k in found.diagnostics}
     return found, {"seconds": time.perf_counter() - start, **values}
@@ -133,7 +138,9 @@ def size(config: Config, n: int, model: str, shape: Shape) -> Size:
     return size_of_fits(n, max(config.per_instance), config.n_labelers, preset_of(model, config), n_fits)
 
 
-def size_of_fits(n_instances: int, per_instance: int, n_labelers: int, model: ContextualConfig, n_fits: int) -> Size:
+def size_of_fits(
+    n_instances: int, per_instance: int, n_labelers: int, model: ContextualConfig, n_fits: int, n_scores: int = 1
+) -> Size:
     """The size of fits to crowds of such sizes, whose labels do not matter."""
 
     def lower():
@@ -141,6 +148,7 @@ def size_of_fits(n_instances: int, per_instance: int, n_labelers: int, model: Co
         labeler = np.arange(len(instance)) % n_labelers
         labels = Labels.from_arrays(labeler, instance, np.ones(len(instance)), n_labelers=n_labelers)
         score = np.linspace(0, 1, n_instances)
+        score = np.stack([np.roll(score, c) for c in range(n_scores)], 1)
         data = prepare_data(model, labels, Scale.learn(score)(score))
         slope = jax.jit(jax.value_and_grad(lambda u, data: log_density(model, data, u)))
         return slope.lower(jax.ShapeDtypeStruct((n_unknowns(model, data),), jnp.result_type(float)), data)

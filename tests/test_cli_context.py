@@ -228,10 +228,22 @@ BAD = {
     ),
     "no column": ({"scores": lambda t: t[["instance"]]}, "", ["scores.csv", "at least one numeric column"]),
     "logit": (
-        {"scores": lambda t: t.assign(score=t["score"].where(t["instance"] != "q005", 1))},
+        {"scores": lambda t: t.assign(score=t["score"].where(t["instance"] != "q005", 1.5))},
         "--transform logit",
-        ["'score'", "instance q005", "got 1", "between 0 and 1"],
+        ["'score'", "instance q005", "got 1.5", "logit: 0 to 1"],
     ),
+    "percentages": (
+        {"population": lambda t: t.assign(score=100 * t["score"])},
+        "--population population.csv",
+        ["population: column 'score' is 2 to 98", "labelled instances 0.0", "one unit"],
+    ),
+    "approximation": ({}, "--approximation nystrom", ["approximation: got 'nystrom'", "hsgp, inducing, exact"]),
+    "basis without process": (
+        {},
+        "--n-basis 8 --prevalence linear --accuracy constant",
+        ["n_basis: given with prevalence 'linear'", "allowed where one of them is gp"],
+    ),
+    "combine one": ({}, "--combine tensor", ["combine: got 'tensor' with one score, 'score'"]),
     "negative weight": (
         {"weights": lambda t: t.assign(weight=t["weight"].where(t.index != 2, -3))},
         "--weights weights.csv",

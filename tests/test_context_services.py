@@ -113,7 +113,65 @@ def test_new_tables_are_read_as_the_fit_read_its_own(result):
     with pytest.raises(InputError, match="no row for instance 1"):
         result.predict(one, {"instance": [2], "score": [0.9]})
     beyond = result.predict(one, {"instance": [1], "score": [7.0]})
-    assert any("1 of 1 scores are beyond those of the fit" in w for w in beyond.warnings)
+    assert any("new instances: column 'score' is 7 in 1 row" in w for w in beyond.warnings)
+
+
+# Approximations
+
+TWO = {"instance": np.arange(N), "a": SCORES["score"], "b": np.linspace(0, 1, N) % 0.37}
+BOTH = {"scores.score": ["a", "b"]}
+FLAT = dict(accuracy="constant", labelers="global", inference="laplace", draws=20)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (dict(approximation="exact"), ("exact", "additive", 60 + 41)),
+        (dict(approximation="inducing", n_basis=12), ("inducing", "additive", 12)),
+        (dict(n_basis=16), ("hsgp", "additive", 16)),
+        pytest.param(dict(combine="tensor", n_basis=20), ("inducing", "tensor", 20), marks=pytest.mark.slow),
+        pytest.param(
+            dict(combine="tensor", approximation="hsgp", n_basis=6), ("hsgp", "tensor", 36), marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_approximations_are_reached_saved_and_agree(settings, expected, tmp_path):
+    several = dict(columns=BOTH) if "combine" in settings else {}
+    found = crowdjax.context(TABLE, TWO if several else SCORES, **FLAT, **several, **settings)
+    gp = found.fit.config.gp
+    weights = found.fit.draws["prevalence_weights"].shape[-1]
+    assert (gp.approximation, gp.columns) == expected[:2] and abs(weights - expected[2]) <= 2
+    found.save(tmp_path / "o")
+    assert crowdjax.load(tmp_path / "o").fit.config == found.fit.config
+    share = found.prevalence["mean"]
+    assert abs(share - 0.5) < 0.15 and found.prevalence["lower"] < share < found.prevalence["upper"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (dict(approximation="nystrom"), "approximation: got 'nystrom'; allowed: hsgp, inducing, exact"),
+        (dict(approximation="exact", n_basis=8), "n_basis: given with approximation exact"),
+        (dict(n_basis=1), "n_basis: got 1; allowed with hsgp: 2 to 1024"),
+        (dict(n_basis=8, prevalence="linear"), "n_basis: given with prevalence 'linear' and accuracy 'constant'"),
+        (dict(combine="tensor"), "combine: got 'tensor' with one score, 'score'"),
+        (
+            dict(combine="tensor", approximation="hsgp", n_basis=33, columns=BOTH),
+            "n_basis: got 33; allowed with hsgp: 2 to 32 of each of 2 scores",
+        ),
+        (dict(combine="tensor", columns={"scores.score": list("abcd")}), "'tensor' with 4 scores; allowed: up to 3"),
+    ],
+)
+def test_approximations_that_do_not_apply_are_refused(settings, message):
+    scores = dict(TWO, c=TWO["b"] ** 2, d=TWO["a"] ** 2) if "columns" in settings else SCORES
+    with pytest.raises(InputError, match=message):
+        crowdjax.context(TABLE, scores, **FLAT | settings)
+
+
+def test_the_exact_process_of_too_many_scores_is_refused():
+    table, scores = crowd(1001, each=1)
+    with pytest.raises(InputError, match="'exact' with 1001 distinct scores; allowed: up to 1000, or hsgp, inducing"):
+        crowdjax.context(table, scores, **FLAT, approximation="exact")
 
 
 # The contract

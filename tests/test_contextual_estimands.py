@@ -45,7 +45,7 @@ def found():
 
 def by_hand(draws, score):
     """(π [S, n], sensitivity and specificity [S, W, n]) in NumPy."""
-    x = 2 * (score - SCORE.min()) / (SCORE.max() - SCORE.min()) - 1
+    x = 0.95 * (2 * (score - SCORE.min()) / (SCORE.max() - SCORE.min()) - 1)
     line = {k: draws[f"{k}_mean"][:, None] + draws[f"{k}_slope"] * x for k in ("prevalence", "accuracy", "bias")}
     raw = draws["labeler_offset"]
     e = draws["labeler_scale"][:, :, None] * (raw - raw.mean(-1, keepdims=True))

@@ -140,13 +140,12 @@ def test_many_inputs_share_a_grid(monkeypatch):
 
 def test_increasing_function_is_the_integral_of_its_slope(x64):
     gp = GP()
-    basis = prepare(gp, np.r_[X, [[-1.2], [1.3]]], increasing=True)
+    basis = prepare(gp, X, increasing=True)
     weights = jax.random.normal(jax.random.key(2), (1, 32))
     p = dict(mean=-1.0, slope=jnp.array([0.3]))
     p |= coloured(basis.knots.terms, jnp.array([2.0]), jnp.array([0.4]), weights)
     found = np.asarray(evaluate(Function(increasing=True), basis, p))
-    assert (np.diff(found[: len(X)]) > 0).all()
-    assert found[-1] > found[-3] and found[-2] < found[0]  # beyond the ends
+    assert (np.diff(found) > 0).all()
 
     def slope(t):
         line = dict(p, mean=0.0)
@@ -184,7 +183,46 @@ def test_scale_is_increasing_onto_the_interval(transform):
     x = Scale.learn(scores, transform=transform)(scores)[:, 0]
     order = np.argsort(scores)
     assert (np.diff(x[order]) >= 0).all()
-    np.testing.assert_allclose([x.min(), x.max()], [-1, 1], atol=1e-3)
+    ends = {"rank": [-1, 1]}.get(transform, [-0.95, 0.95])
+    np.testing.assert_allclose([x.min(), x.max()], ends, atol=1e-3)
+
+
+@pytest.mark.parametrize("n", [30, 60, 1000])
+def test_one_odd_score_hardly_moves_the_others(n):
+    scores = np.random.default_rng(0).beta(0.8, 2, n)
+    clean = Scale.learn(scores)(scores)
+    for odd in (999.0, -99.0, 1.9, 2.5):
+        scale = Scale.learn(np.r_[scores, odd])
+        assert np.corrcoef(scale(scores)[:, 0], clean[:, 0])[0, 1] > 0.995
+        assert np.ptp(scale(scores)) > 0.7 * np.ptp(clean)
+        assert abs(scale([odd])[0, 0]) == 1 and scale.beyond([odd]) and not scale.beyond(scores).any()
+
+
+def test_a_code_in_many_rows_has_no_part_in_the_scale():
+    scores = np.random.default_rng(0).beta(0.8, 2, 1000)
+    np.testing.assert_array_equal(Scale.learn(np.r_[scores, np.full(50, 999)])(scores), Scale.learn(scores)(scores))
+
+
+def test_an_up_sampled_sample_resolves_its_population():
+    rng = np.random.default_rng(0)
+    people = rng.beta(0.8, 2, 200_000)
+    chance = 0.001 + people**2
+    sample = rng.choice(people, 1000, replace=False, p=chance / chance.sum())
+    assert (people < np.quantile(sample, 0.005)).mean() > 0.1  # where a scale of the sample's quantiles would end
+    assert Scale.learn(sample).beyond(people).mean() < 0.001
+
+
+def test_discrete_scores_keep_apart():
+    grades = np.r_[np.repeat([1.0, 2, 3, 4], 100), 5]
+    assert (np.diff(Scale.learn(grades)(np.arange(1.0, 6))[:, 0]) > 0.3).all()
+    mostly = np.r_[np.zeros(2000), 1, 2, 3]  # the central 99 % has no width
+    np.testing.assert_allclose(Scale.learn(mostly)([0, 1, 3])[:, 0], [-0.95, -0.95 / 3, 0.95])
+
+
+def test_the_logit_takes_0_and_1():
+    scale = Scale.learn([0.0, 0.3, 1.0], transform="logit")
+    np.testing.assert_allclose(scale([0, 1e-6, 0.5, 1])[:, 0], [-0.95, -0.95, 0, 0.95], atol=1e-12)
+    assert not scale.beyond([0, 1]).any()
 
 
 def test_rank_spreads_scores_evenly_and_ties_share_a_rank():
@@ -196,9 +234,9 @@ def test_rank_spreads_scores_evenly_and_ties_share_a_rank():
     np.testing.assert_array_equal(x[5000:], -1)  # half of the scores share the lowest rank, a quarter
 
 
-def test_scale_covers_the_population():
-    scale = Scale.learn([0.2, 0.4], population=[0.0, 1.0])
-    np.testing.assert_allclose(scale([0.0, 0.2, 1.0])[:, 0], [-1, -0.6, 1])
+def test_a_scale_of_an_earlier_version_clamps():
+    scale = Scale("identity", np.array([0.0]), np.array([1.0]))
+    np.testing.assert_allclose(scale([-1, 0.0, 0.2, 1.0, 7])[:, 0], [-1, -1, -0.6, 1, 1])
 
 
 @pytest.mark.parametrize(
@@ -208,7 +246,7 @@ def test_scale_covers_the_population():
         ([0.1, np.inf], {}, "got inf at row 1"),
         ([0.5, 0.5], {}, "column 0 is 0.5 throughout"),
         (["a", "b"], {}, "values of type"),
-        ([0.0, 0.5], {"transform": "logit"}, "got 0.0 at row 0"),
+        ([-0.1, 0.5], {"transform": "logit"}, "got -0.1 at row 0"),
         ([0.1, 0.2], {"transform": "log"}, "transform: got 'log'"),
         ([[0.1, 1.0], [0.2, 1.0]], {}, "column 1 is 1.0 throughout"),
     ],

@@ -24,10 +24,19 @@ from crowdjax.contextual import (
     prepare_data,
     save,
 )
-from crowdjax.contextual.coordinates import affine, coefficients_of, find_coordinates, given, positive, quadratic
+from crowdjax.contextual.coordinates import affine, find_coordinates, given, positive, quadratic
 from crowdjax.contextual.diagnostics import chain_diagnostics, pareto_smooth
 from crowdjax.contextual.inference import _still_climbing, crowd_curves, identification
-from crowdjax.contextual.model import curves, draw_at, log_density, n_scales, prior_draws, shapes_of, size_of
+from crowdjax.contextual.model import (
+    coefficients_of,
+    curves,
+    draw_at,
+    log_density,
+    n_scales,
+    prior_draws,
+    shapes_of,
+    size_of,
+)
 from crowdjax.labels import InputError, LabelError, Labels
 
 GRID = np.linspace(0.05, 0.95, 9)
@@ -58,7 +67,7 @@ def test_mode_equals_scipys(x64):
     u0 = np.zeros(size_of(config, data))
     value = jax.jit(jax.value_and_grad(lambda u: -log_density(config, data, u)))
     expected = minimize(lambda u: tuple(map(np.asarray, value(u))), u0, jac=True, method="BFGS", options={"gtol": 1e-6})
-    found = find_coordinates(config, data, 500)
+    found = find_coordinates(config, data)
     np.testing.assert_allclose(found.mode, expected.x, atol=2e-3)
     hessian = jax.hessian(lambda u: -log_density(config, data, u))(found.mode)
     chol = given(config, data, found.coordinates.labels, jnp.zeros(0)).chol
@@ -113,7 +122,7 @@ def test_hilbert_inducing_and_exact_processes_have_the_same_mode(x64):
     for gp in (GP(), GP("inducing", n_basis=24), GP("exact")):
         config = ContextualConfig(gp=gp)
         data = prepare_data(config, labels, scale(score))
-        at = find_coordinates(config, data, 1000)
+        at = find_coordinates(config, data)
         u = jnp.concatenate(
             [at.coordinates.centre, given(config, data, at.coordinates.labels, at.coordinates.centre).mean]
         )
@@ -358,7 +367,7 @@ def test_chains_side_by_side_move_as_chains_in_threads(x64, monkeypatch):
     score, _, labels = crowd(40, 3, n_labelers=4)
     config = ContextualConfig("linear", "constant", labelers="global")
     data = prepare_data(config, labels, Scale.learn(score)(score))
-    start = affine(config, data, find_coordinates(config, data, 100).coordinates)
+    start = affine(config, data, find_coordinates(config, data).coordinates)
     settings = nuts.Settings(n_warmup=12, n_draws=4, n_chains=3, n_thin=2, target_accept=0.9, max_depth=6)
 
     def sample():

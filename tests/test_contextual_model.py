@@ -217,11 +217,11 @@ def test_linear_prevalence_is_logistic_regression_where_gold_is_complete(x64):
     labels = Labels.from_arrays(**arrays | {"gold": truth.astype(float)})
     config = dataclasses.replace(PRESETS["linear-constant"], labelers="global")
     data = prepare_data(config, labels, x)
-    draw = draw_at(config, data, find_coordinates(config, data, 500).mode)
+    draw = draw_at(config, data, find_coordinates(config, data).mode)
 
     def negative(b):
         t = np.where(truth, 1, -1) * (b[0] + b[1] * x[:, 0])
-        return softplus(-t).sum() + 0.5 * ((b[0] + 2) / 2) ** 2 + 0.5 * (b[1] / 2) ** 2
+        return softplus(-t).sum() + 0.5 * ((b[0] + 4) / 4) ** 2 + 0.5 * (b[1] / 4) ** 2
 
     expected = minimize(negative, np.zeros(2), tol=1e-10).x
     np.testing.assert_allclose([draw["prevalence_mean"], draw["prevalence_slope"][0]], expected, atol=2e-3)

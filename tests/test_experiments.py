@@ -22,6 +22,7 @@ from experiments import (
     rare,
     runner,
     sbc,
+    sparse,
     specialist,
     theodon_public,
     theodon_sim,
@@ -412,6 +413,25 @@ def test_small_runs_of_the_contextual_studies_end_in_a_report(tmp_path, scored_s
         table = pq.read_table(folder / "metrics.parquet")
         assert np.isfinite(table["value"].to_numpy()).all()
         assert "lr-lr" in (folder / "SUMMARY.md").read_text() and list(folder.glob("*.svg"))
+
+
+def test_crowds_of_the_sparse_study_have_its_functions():
+    config = sparse.Config(n_instances=20_000, per_instance=2)
+    for truth in config.truths:
+        labels, scores = sparse.crowd(config, truth, 0)
+        at = {name: values[labels.instance] for name, values in sparse.functions(truth, scores).items()}
+        expected = at["prevalence"] * at["sensitivity"] + (1 - at["prevalence"]) * (1 - at["specificity"])
+        assert abs((labels.label > 0).mean() - expected.mean()) < 4 * 0.5 / np.sqrt(20_000)
+        assert all(len(set(labels.labeler[labels.instance == k])) == 2 for k in range(5))
+
+
+@pytest.mark.slow
+def test_a_small_run_of_the_sparse_study_ends_in_a_report(tmp_path):
+    small = ["n_instances=60", "n_repeats=2", "n_grid=20", 'truths=["interaction"]', "inference.n_draws=20"]
+    experiment = configs.load(next(p for p in CONFIGS if p.stem == "sparse"), [*small, "two.tensor-hsgp-12.n_basis=3"])
+    folder = runner.run(experiment, tmp_path).folder
+    assert np.isfinite(pq.read_table(folder / "metrics.parquet")["value"].to_numpy()).all()
+    assert "tensor-inducing-32" in (folder / "SUMMARY.md").read_text() and list(folder.glob("*.svg"))
 
 
 # Data and figures

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import crowdjax
-from crowdjax.outliers import about_columns, about_population, about_weights, odd_values
+from crowdjax.labels import InputError
+from crowdjax.outliers import about_columns, about_others, about_weights, odd_values, refuse_other_unit
 
 RNG = np.random.default_rng(0)
 SHARES = RNG.beta(1, 4, 400)
@@ -41,7 +42,9 @@ def test_ordinary_columns_are_not_warned_of(name):
         rank = people.argsort().argsort() / 4000
         pushed = RNG.choice(4000, 300, replace=False, p=rank**2 / (rank**2).sum())  # sampled more where it is high
         for at in (pushed, np.arange(60)):
-            assert about_population(["s"], people[at][:, None], people[:, None], np.ones(4000)) == []
+            sample, others = people[at][:, None], people[:, None]
+            refuse_other_unit("population", ["s"], sample, others)
+            assert about_others("population", ["s"], sample, others, others > np.inf, np.ones(4000)) == []
 
 
 def test_ranks_are_spared_by_what_is_far_and_not_by_codes():
@@ -49,14 +52,31 @@ def test_ranks_are_spared_by_what_is_far_and_not_by_codes():
     assert [odd.value for odd in odd_values(np.r_[SHARES, 999], codes_only=True)] == [999]
 
 
-def test_shares_beside_percentages_are_said_and_so_is_a_population_that_is_elsewhere():
+def test_another_unit_is_refused_and_both_ranges_are_named():
     people = RNG.random(500)
-    one = lambda sample, population: about_population(["p"], sample[:, None], population[:, None], np.ones(500))  # noqa: E731
     for sample, population in ((people[:60], 100 * people), (100 * people[:60], people)):
-        (sentence,) = one(sample, population)
-        assert "hardly are of one unit" in sentence
-    (sentence,) = one(people[people > 0.5], people)
-    assert f"{(people < 0.45).mean():.0%} of the population" in sentence and "extrapolated" in sentence
+        with pytest.raises(InputError, match=rf"column 'p' is {population.min():g} to .* {sample.min():g} to .*unit"):
+            refuse_other_unit("population", ["p"], sample[:, None], population[:, None])
+
+
+def test_populations_that_lie_close_together_or_are_few_are_not_refused():
+    rare = np.r_[RNG.beta(0.3, 20, 5000), 0.97]  # 99 % below .15, and the sample is of all scores
+    for population in (rare, np.array([0.5]), np.array([0.5, 0.51])):
+        refuse_other_unit("population", ["p"], np.linspace(0, 1, 60)[:, None], population[:, None])
+
+
+def test_what_share_of_a_population_is_elsewhere_is_said():
+    people = RNG.random(500)[:, None]
+    sample = people[people > 0.5][:, None]
+    (said,) = about_others("population", ["p"], sample, people, people < 0.5, np.ones(500))
+    assert (
+        said.startswith(f"{(people < 0.5).mean():.0%} of the population have a 'p' beyond") and "extrapolated" in said
+    )
+    counts = np.where(people[:, 0] < 0.5, 0.001, 1.0)
+    assert about_others("population", ["p"], sample, people, people < 0.5, counts) == []
+    far = np.r_[people, np.full((50, 1), 999.0)]  # said to be odd, not that it is beyond
+    (said,) = about_others("population", ["p"], people, far, far > 1, np.ones(550))
+    assert "is 999 in 50 rows" in said
 
 
 def test_one_weight_above_all_others_together_is_said():
@@ -73,6 +93,18 @@ def test_a_population_of_one_999_is_a_warning_that_names_it():
     odd = crowdjax.context(table, scores, population={"score": np.r_[people, 999]}, **SIMPLE)
     said = [w for w in odd.warnings if "population: column 'score' is 999 in 1 row" in w]
     assert len(said) == 1 and not any("column 'score'" in w for w in clean.warnings)
+    assert abs(odd.prevalence["mean"] - clean.prevalence["mean"]) < 0.01
+    assert odd.curves["score"].max() < 1.1
+    with pytest.raises(InputError, match=r"'score' is 0 to 100, that of the labelled instances 0\.02 to 0\.98"):
+        crowdjax.context(table, scores, population={"score": 100 * people}, **SIMPLE)
+    for far in (20, 3):
+        off = crowdjax.context(table, scores, population={"score": np.r_[people, far]}, **SIMPLE)
+        assert abs(off.prevalence["mean"] - clean.prevalence["mean"]) < 0.01
+    new = {"labeler": ["a"] * 20, "instance": np.arange(20), "label": [1] * 20}
+    told = clean.predict(new, {"instance": np.arange(20), "score": np.linspace(0.5, 1.5, 20)}).warnings
+    assert any("of the new instances have a 'score' beyond that of the labelled instances (0.02 to" in w for w in told)
+    with pytest.raises(InputError, match="new instances: column 'score' is 0 to 100"):
+        clean.predict(new, {"instance": np.arange(20), "score": np.linspace(0, 100, 20)})
     own = dict(scores, score=np.r_[score[:-2], -1, -1])
     odd = crowdjax.context(table, own, **SIMPLE)
     assert any("scores: column 'score' is -1 in 2 rows" in w for w in odd.warnings)

@@ -259,6 +259,17 @@ def context(
     transform: Annotated[
         str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of the scores: identity, logit or rank")
     ] = "identity",
+    approximation: Annotated[
+        str | None,
+        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of the processes: hsgp, inducing, exact"),
+    ] = None,
+    n_basis: Annotated[
+        int | None,
+        typer.Option("--n-basis", metavar="N", rich_help_panel=MODEL, help="Basis functions of each; default 32"),
+    ] = None,
+    combine: Annotated[
+        str | None, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Several scores: additive or tensor")
+    ] = None,
     inference: Annotated[
         str | None, typer.Option(metavar="NAME", rich_help_panel=FITTING, help="nuts, svi or laplace; default: by size")
     ] = None,
@@ -301,6 +312,9 @@ def context(
                 constraint=constraint,
                 increasing=increasing,
                 transform=transform,
+                approximation=approximation,
+                n_basis=n_basis,
+                combine=combine,
                 inference=inference,
                 draws=draws,
                 seed=seed,

@@ -3,7 +3,7 @@
 Examples go on from the one of ``fit``: ``labels``, ``scores``, ``config`` and ``found`` are its.
 """
 
-from crowdjax.contextual.context import Scale
+from crowdjax.contextual.context import Scale, logit
 from crowdjax.contextual.diagnostics import pareto_smooth
 from crowdjax.contextual.estimands import (
     Band,
@@ -58,6 +58,7 @@ __all__ = [
     "labeler_table",
     "load",
     "log_likelihood_draws",
+    "logit",
     "model",
     "pareto_smooth",
     "population_prevalence",

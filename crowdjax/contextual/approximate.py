@@ -24,15 +24,13 @@ from jaxtyping import Float, PRNGKeyArray
 from crowdjax.contextual.coordinates import (
     Coordinates,
     Quadratic,
-    block_values,
-    coefficients_of,
-    curvature,
     given,
     positive,
     scales,
 )
 from crowdjax.contextual.diagnostics import Psis, pareto_smooth
-from crowdjax.contextual.model import ContextualConfig, Data, blocks
+from crowdjax.contextual.expansion import expand
+from crowdjax.contextual.model import ContextualConfig, Data, block_values, blocks, coefficients_of
 from crowdjax.watch import Progress
 
 FREEDOM = 7.0  # degrees of freedom of the t-distribution for θ
@@ -158,9 +156,8 @@ def _expectations(config, batch, factor, q: Coordinates, key, n_pairs: int):
     def one(total, noise):
         theta = q.centre + q.root @ noise[:k]
         y = coefficients_of(config, batch, theta, _given_draw(config, batch, q.labels, theta, noise[k:]))
-        value, slope = jax.value_and_grad(lambda y: factor * block_values(config, batch, theta, y).sum())(y)
-        hessian = factor * curvature(config, batch, theta, y)
-        found = value - q.labels(y), slope + hessian @ (y - point), hessian
+        at = jax.tree.map(lambda v: factor * v, expand(config, batch, theta, y))
+        found = at.values.sum() - q.labels(y), at.slope + at.information @ (y - point), at.information
         return jax.tree.map(jnp.add, total, found), None
 
     zero = jnp.zeros((), point.dtype), jnp.zeros_like(point), jnp.zeros_like(q.labels.precision)

@@ -1,7 +1,7 @@
 """Context: the score (or scores) of every instance, mapped to [-1, 1] where the functions live.
 
-Host side (NumPy); problems are refused here. A ``Scale`` is learned once, from the scores of the instances and, where
-it is known, of the population; new scores go through the same map.
+Host side (NumPy); malformed input is rejected here. A ``Scale`` is learned once, from the scores of the labelled
+instances; all other scores go through the same map.
 """
 
 from __future__ import annotations
@@ -10,16 +10,22 @@ import dataclasses
 from typing import Literal, get_args
 
 import numpy as np
+from jaxtyping import Bool, Float
 
 from crowdjax.labels import LabelError
+from crowdjax.outliers import odd_values
 
 Transform = Literal["identity", "logit", "rank"]
 RANK_KNOTS = 1024  # of the distribution function that stands for the ranks
+LEAST_SHARE = 1e-6  # of a score under the logit: 0 and 1 are this far from their ends
+TAIL, REACH = 0.005, 0.25  # outside the central range at either end; how far the scale goes beyond, in such ranges
+EDGE = 0.95  # where the ends of the sample's scores lie
+LEAST_ROWS = 20  # from which a score at either end is outside the central range, however few there are
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scale:
-    """The map from scores to [-1, 1], column by column.
+    """The map from scores to [-1, 1], column by column; scores beyond its ends go to -1 and 1.
 
     Attributes:
         transform: ``identity``, ``logit`` (scores are probabilities) or ``rank`` (empirical distribution function).
@@ -37,47 +43,86 @@ class Scale:
     knots: np.ndarray | None = None
 
     @classmethod
-    def learn(cls, scores, *, transform: Transform = "identity", population=None) -> Scale:
-        """Learns the map.
+    def learn(cls, scores, *, transform: Transform = "identity") -> Scale:
+        """Learn the map from the scores of the labelled instances.
+
+        The lowest and highest score go to -.95 and .95. An end that is farther than a quarter of the central 99 % of
+        the scores from it is taken to be there: one odd score moves no other by more than that. Values that
+        :func:`crowdjax.outliers.odd_values` finds have no part in it.
 
         Args:
-            scores: of the instances, shape [I] or [I, C], finite, no column constant; for ``logit`` inside (0, 1).
+            scores: shape [I] or [I, C], finite, no column constant; for ``logit`` in [0, 1], where the ends count as
+                1e-6 and 1 - 1e-6.
             transform: see above.
-            population: further scores that the map's range is to cover, shape [K] or [K, C].
 
         Raises:
             LabelError: a score is not finite, out of range, or a column is constant.
 
         Example:
             >>> scale = Scale.learn([0.2, 0.4, 0.6])
-            >>> scale([0.2, 0.5, 0.6]).ravel().round(2).tolist()
-            [-1.0, 0.5, 1.0]
+            >>> scale([0.2, 0.5, 0.6, 999]).ravel().round(3).tolist()
+            [-0.95, 0.475, 0.95, 1.0]
         """
         if transform not in get_args(Transform):
             raise LabelError(f"transform: got {transform!r}; allowed: {', '.join(get_args(Transform))}")
-        columns = as_columns(scores)
+        raw = as_columns(scores)
+        columns = logit(raw) if transform == "logit" else raw
         for c in range(columns.shape[1]):
             if columns[:, c].min() == columns[:, c].max():
                 raise LabelError(
-                    f"score: column {c} is {columns[0, c]} throughout; allowed: scores that differ between instances"
+                    f"score: column {c} is {raw[0, c]} throughout; allowed: scores that differ between instances"
                 )
-        if population is not None:
-            columns = np.r_[columns, as_columns(population, columns.shape[1])]
         if transform == "rank":
             knots = np.quantile(columns, np.linspace(0, 1, RANK_KNOTS), axis=0, method="inverted_cdf").T
             share = np.array([_distribution(k[[0, -1]], k) for k in knots])
             return cls(transform, share[:, 0], share[:, 1], knots)
-        columns = _logit(columns) if transform == "logit" else columns
-        return cls(transform, columns.min(0), columns.max(0))
+        low, high = np.array([_ends(column) for column in columns.T]).T
+        margin = (high - low) * (1 / EDGE - 1) / 2
+        return cls(transform, low - margin, high + margin)
 
-    def __call__(self, scores) -> np.ndarray:
-        """x in [-1, 1] (beyond it for scores outside the learned range), shape [n, C]."""
+    def __call__(self, scores) -> Float[np.ndarray, "n C"]:
+        """x in [-1, 1], shape [n, C]."""
         columns = as_columns(scores, len(self.low))
         if self.knots is not None:
             columns = np.stack([_distribution(x, k) for x, k in zip(columns.T, self.knots, strict=True)], 1)
         elif self.transform == "logit":
-            columns = _logit(columns)
-        return 2 * (columns - self.low) / (self.high - self.low) - 1
+            columns = logit(columns)
+        return np.clip(2 * (columns - self.low) / (self.high - self.low) - 1, -1, 1)
+
+    @property
+    def ends(self) -> Float[np.ndarray, "2 C"]:
+        """The scores that go to -1 and 1.
+
+        Example:
+            >>> Scale.learn([0.0, 38.0]).ends.ravel().round(6).tolist()
+            [-1.0, 39.0]
+        """
+        if self.knots is not None:
+            return self.knots[:, [0, -1]].T
+        ends = np.stack([self.low, self.high])
+        return np.clip(1 / (1 + np.exp(-ends)), LEAST_SHARE, 1 - LEAST_SHARE) if self.transform == "logit" else ends
+
+    def beyond(self, scores) -> Bool[np.ndarray, "n C"]:
+        """Which scores lie beyond the ends of the scale, where the functions stay as they are there.
+
+        Example:
+            >>> Scale.learn([0.2, 0.4, 0.6]).beyond([0.1, 0.3]).ravel().tolist()
+            [True, False]
+        """
+        columns = as_columns(scores, len(self.low))
+        if self.transform == "logit":
+            columns = np.clip(columns, LEAST_SHARE, 1 - LEAST_SHARE)
+        low, high = self.ends
+        return (columns < low) | (columns > high)
+
+
+def _ends(column: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """The lowest and highest score, but for odd values, and no farther from the central range than a part of it."""
+    column = np.sort(column[~np.isin(column, [odd.value for odd in odd_values(column)])])
+    tail = int(np.ceil(TAIL * len(column))) if len(column) >= LEAST_ROWS else 0
+    low, high = column[tail], column[-1 - tail]
+    reach = REACH * (high - low) or np.inf  # no width, as where most scores are 0: the whole range
+    return max(column[0], low - reach), min(column[-1], high + reach)
 
 
 def as_columns(scores, n_columns: int | None = None) -> np.ndarray:
@@ -98,14 +143,23 @@ def as_columns(scores, n_columns: int | None = None) -> np.ndarray:
     return columns
 
 
-def _logit(columns: np.ndarray) -> np.ndarray:
-    bad = np.argwhere((columns <= 0) | (columns >= 1))
+def logit(columns: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "n C"]:
+    """The logit of scores in [0, 1], 0 and 1 taken as 1e-6 and 1 - 1e-6.
+
+    Raises:
+        LabelError: a score is outside [0, 1].
+
+    Example:
+        >>> logit(np.array([[0.0], [0.5]])).ravel().round(2).tolist()
+        [-13.82, 0.0]
+    """
+    bad = np.argwhere((columns < 0) | (columns > 1))
     if bad.size:
         row, column = bad[0]
         raise LabelError(
-            f"score: got {columns[row, column]} at row {row}, column {column}; allowed for the logit: "
-            "between 0 and 1, both excluded"
+            f"score: got {columns[row, column]} at row {row}, column {column}; allowed for the logit: 0 to 1"
         )
+    columns = np.clip(columns, LEAST_SHARE, 1 - LEAST_SHARE)
     return np.log(columns) - np.log1p(-columns)
 
 

@@ -25,23 +25,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float
 from scipy.optimize import minimize
 
-from crowdjax import optimize
-from crowdjax.contextual.model import (
-    ContextualConfig,
-    Data,
-    block_log_likelihoods,
-    blocks,
-    coefficients_at,
-    n_scales,
-    shapes_of,
-    size_of,
-)
-from crowdjax.directions import lbfgs
+from crowdjax.contextual.expansion import expand
+from crowdjax.contextual.mode import Posterior, climb
+from crowdjax.contextual.model import ContextualConfig, Data, blocks, coefficients_of, n_scales, shapes_of, size_of
 from crowdjax.watch import Progress, silent
 
 PRECISION = jax.lax.Precision.HIGHEST
@@ -73,21 +63,6 @@ class Given(NamedTuple):
     mean: Float[Array, " M"]
     chol: Float[Array, "M M"]
     log_p: Float[Array, ""]
-
-
-def coefficients_of(config: ContextualConfig, data: Data, theta, w) -> Float[Array, " Q"]:
-    """y = y₀ + R(θ) w as a vector."""
-    c = coefficients_at(config, data, jnp.concatenate([theta, w]))
-    return ravel_pytree({name: value for name, value in c.items() if not name.endswith("_length")})[0]
-
-
-def block_values(config: ContextualConfig, data: Data, theta, y: Float[Array, " Q"]) -> Float[Array, " n_blocks"]:
-    """log p(L | y) of each block. θ matters for inducing inputs only: their values say the rest of the function up
-    to its length-scale."""
-    width = size_of(config, data) - len(theta)
-    c = coefficients_at(config, data, jnp.concatenate([theta, jnp.zeros(width, y.dtype)]))
-    seen = {name: value for name, value in c.items() if not name.endswith("_length")}
-    return block_log_likelihoods(config, data, c | ravel_pytree(seen)[1](y))
 
 
 @jax.custom_jvp
@@ -151,7 +126,7 @@ def affine(config: ContextualConfig, data: Data, q: Coordinates) -> Affine:
 
 
 class Found(NamedTuple):
-    """Coordinates at the mode, w there, the objective at each evaluation on the way, and a result code."""
+    """Coordinates at the mode, w there, the objective after each climb, and a result code."""
 
     coordinates: Coordinates
     mode: Float[Array, " M"]
@@ -161,48 +136,35 @@ class Found(NamedTuple):
 
 ROUNDS = 12  # of: w given θ, quadratic there, θ given the quadratic
 SOME_LABELS = 50_000  # labels for the first rounds, where there are more
-HESSIAN_WORK = 3e8  # labels times coefficients for a Hessian; beyond, it is taken from a part of the blocks
 
 
 def find_coordinates(
-    config: ContextualConfig,
-    data: Data,
-    max_steps: int,
-    report: Progress = silent,
-    start: Coordinates | None = None,
+    config: ContextualConfig, data: Data, report: Progress = silent, start: Coordinates | None = None
 ) -> Found:
     """Alternates between w at its mode given θ, the quadratic there, and θ at the mode of its own posterior."""
     k = n_scales(shapes_of(config, data))
     dtype = data.basis.x.dtype
-    theta, w = jnp.zeros(k, dtype), jnp.zeros(size_of(config, data) - k, dtype)
-    stages = [data] if start else [some_blocks(data, SOME_LABELS)[0], data]
-    if len(stages) == 2 and stages[0] is data:
-        stages = [data]
-    if start is None:
-        q = quadratic(config, stages[0], theta, w, data.n_blocks / stages[0].n_blocks)
-        chol = _given(config, data, q, theta).chol
-    else:
-        theta, q = start.centre, start.labels
-        w, chol, _ = _given(config, data, q, theta)
-    trace, code, value = [], optimize.CONVERGED, None
-    for stage, part in enumerate(stages):
-        factor = data.n_blocks / part.n_blocks
+    theta, w = jnp.zeros(k, dtype), np.zeros(size_of(config, data) - k)
+    if start is not None:
+        theta = start.centre
+        w = _given(config, data, start.labels, theta).mean
+    part, factor = some_blocks(data, SOME_LABELS)
+    stages = [(data, 1.0)] if start or part is data else [(part, factor), (data, 1.0)]
+    trace, objective = [], {}
+    for stage, (part, factor) in enumerate(stages):
+        posterior = Posterior(config, part, factor=factor)
         for turn in range(ROUNDS):
-            objective = None if value is None else -float(value)
-            report("mode", stage * ROUNDS + turn, len(stages) * ROUNDS, objective=objective)
-            w, value, code, history = _climb(config, part, factor, theta, w, chol, max_steps)
-            trace.append(np.asarray(history))
-            q = quadratic(config, part, theta, w, factor)
-            if code == optimize.MAX_STEPS and turn < ROUNDS - 1:  # not there yet: on, with the curvature here
-                chol = _given(config, data, q, theta).chol
-                continue
-            before, mode = theta, w
+            report("mode", stage * ROUNDS + turn, len(stages) * ROUNDS, **objective)
+            peak = climb(posterior, theta, w)
+            trace.append(-peak.value)
+            objective = {"objective": -peak.value}
+            q = quadratic(config, part, theta, jnp.asarray(peak.w, dtype), factor)
+            before = theta
             theta, root = scales(config, data, q, theta)
-            w, chol, _ = _given(config, data, q, theta)
+            w = _given(config, data, q, theta).mean
             if not k or float(jnp.abs(jnp.linalg.solve(root, theta - before)).max()) < STILL:
                 break
-    history = np.concatenate(trace)
-    return Found(Coordinates(q, theta, root), mode, -history[np.isfinite(history)], int(code))
+    return Found(Coordinates(q, theta, root), jnp.asarray(peak.w, dtype), -np.array(trace), peak.code)
 
 
 STILL = 0.1  # posterior standard deviations of θ
@@ -220,67 +182,21 @@ def some_blocks(data: Data, n_labels: float) -> tuple[Data, float]:
 
 def quadratic(config: ContextualConfig, data: Data, theta, w, factor: float = 1.0) -> Quadratic:
     """The second-order expansion of ``factor`` log p(L | y) around y of (θ, w), negative curvatures cut off."""
-    y = _coefficients(config, data, theta, w)
-    part, more = some_blocks(data, HESSIAN_WORK / len(y))
-    slope, hessian = _slope(config, data, theta, y), _hessian(config, part, theta, y)
-    return Quadratic(y, factor * slope, jnp.asarray(positive(np.asarray(hessian, np.float64) * factor * more), y.dtype))
+    y, slope, information = _expanded(config, data, theta, w)
+    return Quadratic(y, factor * slope, jnp.asarray(positive(factor * np.asarray(information, np.float64)), y.dtype))
+
+
+@eqx.filter_jit
+def _expanded(config, data, theta, w):
+    y = coefficients_of(config, data, theta, w)
+    at = expand(config, data, theta, y)
+    return y, at.slope, at.information
 
 
 def positive(hessian: np.ndarray) -> np.ndarray:
     """The nearest positive semi-definite matrix."""
     eigenvalues, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
     return (vectors * np.maximum(eigenvalues, 0)) @ vectors.T
-
-
-@eqx.filter_jit
-def _coefficients(config, data, theta, w):
-    return coefficients_of(config, data, theta, w)
-
-
-@eqx.filter_jit
-def _slope(config, data, theta, y):
-    return jax.grad(lambda y: block_values(config, data, theta, y).sum())(y)
-
-
-TANGENTS = 32  # columns of a Hessian at a time
-
-
-_hessian = eqx.filter_jit(lambda config, data, theta, y: curvature(config, data, theta, y))
-
-
-def curvature(config: ContextualConfig, data: Data, theta, y: Float[Array, " Q"]) -> Float[Array, "Q Q"]:
-    """The Hessian of -log p(L | y)."""
-    slope = jax.grad(lambda y: -block_values(config, data, theta, y).sum())
-    basis = jnp.eye(len(y), dtype=y.dtype)
-    return jax.lax.map(lambda e: jax.jvp(slope, (y,), (e,))[1], basis, batch_size=min(TANGENTS, len(y)))
-
-
-@eqx.filter_jit
-def _climb(config, data, factor, theta, w, chol, max_steps: int):
-    """L-BFGS to the mode of log p(L, w | θ), in coordinates w + chol^-T v."""
-
-    def of(v):
-        return w + solve_triangular(chol.T, v, lower=False)
-
-    def objective(v):
-        def value(v):
-            at = of(v)
-            y = coefficients_of(config, data, theta, at)
-            return 0.5 * (at @ at) - factor * block_values(config, data, theta, y).sum()
-
-        return *jax.value_and_grad(value)(v), None
-
-    rtol = max(1e-10, float(jnp.finfo(w.dtype).eps))
-    end = optimize.minimize(
-        objective,
-        jnp.zeros_like(w),
-        lbfgs(10),
-        diagonal=jnp.ones_like,
-        max_steps=max_steps,
-        refresh=0,
-        rtol=rtol,
-    )
-    return of(end.x), end.value, end.code, end.history
 
 
 LEAST_PRECISION = 0.3  # of θ, a priori 1

@@ -31,6 +31,8 @@ from jaxtyping import Array, Float, Int
 from numpyro.contrib.hsgp.laplacian import eigenfunctions, sqrt_eigenvalues
 
 Family = Literal["constant", "linear", "gp"]
+Approximation = Literal["hsgp", "inducing", "exact"]
+Combine = Literal["additive", "tensor"]
 PRECISION = jax.lax.Precision.HIGHEST
 KNOTS = 129  # of an increasing function
 MOST_INPUTS = 2048  # distinct inputs of one column; more are put on a grid
@@ -56,10 +58,10 @@ class GP:
     Source: Solin and Särkkä 2020; Riutort-Mayol and others 2023.
     """
 
-    approximation: Literal["hsgp", "inducing", "exact"] = "hsgp"
+    approximation: Approximation = "hsgp"
     n_basis: int = 32
     boundary: float = 3.2
-    columns: Literal["additive", "tensor"] = "additive"
+    columns: Combine = "additive"
     log_length: tuple[float, float] = (-0.6931, 0.4)
 
     def __post_init__(self):
@@ -303,8 +305,8 @@ def _parts(x, n_terms: int):
 
 def _knots(x, terms) -> Knots:
     position = (x[:, 0] + 1) / 2 * (KNOTS - 1)
-    index = jnp.clip(jnp.floor(position), 0, KNOTS - 2)
-    return Knots(terms, index.astype(jnp.int32), position - index)  # beyond the ends the last piece goes on
+    index = jnp.minimum(jnp.floor(position), KNOTS - 2)
+    return Knots(terms, index.astype(jnp.int32), position - index)
 
 
 def _inducing_inputs(gp: GP, x: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Fitting the contextual model: one call, three methods, one kind of result.
 
 - ``nuts``: NumPyro's sampler, the reference (``nuts``).
-- ``laplace``: the labels' log-likelihood as a quadratic at its mode, everything else exact (``coordinates``).
+- ``laplace``: a mixture of Gaussians over scales and along the prevalence (``nested``).
 - ``svi``: the quadratic that maximises the ELBO; with many labels on minibatches of instances (``approximate``).
 
 All start at the mode, with the truth summed out. Laplace and SVI measure themselves by Pareto-smoothed importance
@@ -28,10 +28,10 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from crowdjax import disk, optimize, watch
-from crowdjax.contextual import approximate, nuts
+from crowdjax.contextual import approximate, nested, nuts
 from crowdjax.contextual.context import Scale
 from crowdjax.contextual.coordinates import Affine, Coordinates, Quadratic, affine, find_coordinates
-from crowdjax.contextual.diagnostics import chain_diagnostics
+from crowdjax.contextual.diagnostics import Psis, chain_diagnostics
 from crowdjax.contextual.functions import GP, Basis, Inducing
 from crowdjax.contextual.model import (
     ContextualConfig,
@@ -64,7 +64,6 @@ class Inference:
         n_steps: steps of SVI.
         n_particles: draws of a step of SVI, in pairs.
         n_batch: blocks of instances of a step of SVI.
-        max_steps: evaluations in the search for the mode, between two looks at the curvature.
         resample: whether draws of SVI and Laplace are resampled with their importance weights.
 
     Example:
@@ -84,7 +83,6 @@ class Inference:
     n_steps: int = 30
     n_particles: int = 8
     n_batch: int = 4
-    max_steps: int = 100
     resample: bool = False
 
     def __post_init__(self):
@@ -156,6 +154,7 @@ def fit(
     *,
     scale: Scale | None = None,
     start: ContextualFit | None = None,
+    importance: Float[np.ndarray, " I"] | None = None,
     mesh: Mesh | None = None,
     progress: watch.Progress | None = None,
 ) -> ContextualFit:
@@ -167,7 +166,9 @@ def fit(
         key: for draws, chains and minibatches.
         scale: from scores to the context; by default the identity mapped to [-1, 1].
         start: a fit of the same model to continue: NUTS goes on with its chains, without warm-up, and the result holds
-            all draws; SVI and Laplace start where it ended.
+            all draws; SVI starts where it ended. Laplace needs no start.
+        importance: how many instances of the population each one stands for. Laplace follows the bend of the posterior
+            along the mean prevalence so weighted; the posterior does not depend on it.
         mesh: devices that share the blocks of labels and add up what they find; by default one. Labels of one block
             stay on one.
         progress: told how far it is, between compiled blocks of work (``crowdjax.watch.Progress``). Where it answers
@@ -194,7 +195,7 @@ def fit(
         raise LabelError(
             "start: a fit of another model or of other labelers; allowed: one of the same config and labelers"
         )
-    draws, coordinates, sampler, diagnostics, trace = _infer(config, data, inference, key, start, progress)
+    draws, coordinates, sampler, diagnostics, trace = _infer(config, data, inference, key, start, progress, importance)
     sites = _values(config, data, jnp.asarray(draws.reshape(-1, draws.shape[-1])))
     result = ContextualFit(
         config=config,
@@ -230,31 +231,57 @@ NOTHING = {
 }
 
 
-def _infer(config, data: Data, inference: Inference, key, start: ContextualFit | None, progress):
+def _infer(config, data: Data, inference: Inference, key, start: ContextualFit | None, progress, importance):
     """(draws [chains, S, P], coordinates, where the sampler stands, diagnostics, trace)."""
     report, ask = watch.or_interrupt(progress, NOTHING[inference.method]), progress or watch.silent
+    if inference.method == "laplace":
+        return _laplace(config, data, inference, key, importance, report)
     goes_on = start is not None and inference.method == "nuts" and start.inference.method == "nuts"
     coordinates, trace = start and jax.tree.map(jnp.asarray, start.coordinates), np.zeros(0)
     diagnostics = {"mode_code": optimize.CONVERGED}
     if not goes_on and not (inference.method == "svi" and start):
-        found = find_coordinates(config, data, inference.max_steps, report, coordinates)
+        found = find_coordinates(config, data, report, coordinates)
         coordinates, trace, diagnostics["mode_code"] = found.coordinates, found.trace, found.code
     if inference.method == "nuts":
         draws, sampler, more = _nuts(config, data, inference, coordinates, key, start if goes_on else None, ask)
         return draws, coordinates, sampler, diagnostics | more, trace
-    if inference.method == "svi":
-        coordinates, trace = approximate.ascend(
-            config, data, coordinates, key, inference.n_steps, inference.n_particles, inference.n_batch, ask
-        )
-        if len(trace) < inference.n_steps:
-            diagnostics["stopped"], report = len(trace), watch.silent
+    coordinates, trace = approximate.ascend(
+        config, data, coordinates, key, inference.n_steps, inference.n_particles, inference.n_batch, ask
+    )
+    if len(trace) < inference.n_steps:
+        diagnostics["stopped"], report = len(trace), watch.silent
     found, again = jax.random.split(jax.random.fold_in(key, 1))
     draws, smoothed, khat_scales = approximate.draw(config, data, coordinates, inference.n_draws, found, report)
-    weights = np.exp(smoothed.log_weights)
-    diagnostics |= {"khat": smoothed.khat, "khat_scales": khat_scales, "ess": 1 / (weights**2).sum()}
+    diagnostics |= _quality(smoothed) | {"khat_scales": khat_scales}
     if inference.resample:
-        draws = draws[np.asarray(jax.random.choice(again, len(draws), (len(draws),), p=jnp.asarray(weights)))]
+        draws = _resampled(draws, smoothed, again)
     return draws[None], coordinates, {}, diagnostics, trace
+
+
+def _laplace(config, data: Data, inference: Inference, key, importance, report):
+    """The same by the nested approximation."""
+    weights = None
+    if importance is not None:
+        row = np.asarray(data.bins.row)[: len(importance)]
+        weights = np.bincount(row, weights=importance, minlength=len(data.bins.basis.x))
+    found = nested.approximate(config, data, weights, report)
+    drawn, again = jax.random.split(jax.random.fold_in(key, 1))
+    seed = np.random.default_rng(np.asarray(jax.random.key_data(drawn)))
+    draws = nested.draw(found.mixture, inference.n_draws, seed)
+    smoothed = nested.importance(config, data, found.mixture, draws)
+    if inference.resample:
+        draws = _resampled(draws[: len(smoothed.log_weights)], smoothed, again)
+    diagnostics = {"mode_code": found.code, "components": len(found.mixture.log_weights)} | _quality(smoothed)
+    return draws[None].astype(data.basis.x.dtype), found.coordinates, {}, diagnostics, found.trace
+
+
+def _quality(smoothed: Psis) -> dict[str, float]:
+    return {"khat": smoothed.khat, "ess": 1 / (np.exp(smoothed.log_weights) ** 2).sum()}
+
+
+def _resampled(draws, smoothed: Psis, key):
+    weights = jnp.asarray(np.exp(smoothed.log_weights))
+    return draws[np.asarray(jax.random.choice(key, len(draws), (len(draws),), p=weights))]
 
 
 def _nuts(config, data, inference: Inference, coordinates, key, earlier: ContextualFit | None, ask):
@@ -336,7 +363,7 @@ def _warnings(fit: ContextualFit, labels: Labels) -> tuple[str, ...]:
                 "draw more"
             )
     else:
-        if not d["khat_scales"] < 0.7:
+        if not d.get("khat_scales", 0.0) < 0.7:
             out.append(
                 f"Pareto k-hat of the scales' draws is {d['khat_scales']:.2f}, above 0.7: amplitudes and length-scales "
                 "may be off; compare with nuts"
@@ -485,6 +512,9 @@ def load(folder: str | os.PathLike) -> ContextualFit:
         raise InputError(f"{folder}: not a fit of the contextual model ({one_line(error)})") from None
 
 
+EARLIER_PRIORS = {"prevalence_mean": (-2.0, 2.0), "prevalence_slope": 2.0}  # of fits that do not say them
+
+
 def _loaded(settings, arrays) -> ContextualFit:
     def group(name):
         return {k.removeprefix(f"{name}/"): v for k, v in arrays.items() if k.startswith(f"{name}/")}
@@ -492,11 +522,12 @@ def _loaded(settings, arrays) -> ContextualFit:
     def gp(values):
         return GP(**values | {"log_length": tuple(values["log_length"])})
 
-    config = settings["config"]
+    config = EARLIER_PRIORS | settings["config"]
+    config["prevalence_mean"] = tuple(config["prevalence_mean"])
     config |= {name: gp(config[name]) for name in ("gp", "labeler_gp")}
     return ContextualFit(
         config=ContextualConfig(**config),
-        inference=Inference(**settings["inference"]),
+        inference=Inference(**{k: v for k, v in settings["inference"].items() if k != "max_steps"}),
         scale=Scale(transform=settings["transform"], **group("scale")),
         draws=group("draws"),
         sampler=group("sampler"),

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
@@ -36,6 +37,7 @@ from crowdjax.contextual.functions import (
     GP,
     Basis,
     Family,
+    Inducing,
     Function,
     Knots,
     evaluate,
@@ -61,6 +63,8 @@ class ContextualConfig:
         labelers: ``global`` (all alike), ``offset`` (e_i) or ``function`` (e_i + d_i(x)).
         constraint: ``ordered`` (sensitivity + specificity > 1), ``both`` (each above ½) or ``free``.
         increasing: whether the prevalence may only rise with the score (one column).
+        prevalence_mean, prevalence_slope: of the priors N(mean) of r's level and N(0, slope²) of its slope, wide enough
+            for rates from one in a hundred thousand to nearly all.
         gp: how the Gaussian processes are represented.
         labeler_gp: the same for d_i, whose amplitude is HalfNormal(½).
         offset_scale: τ ~ HalfNormal(offset_scale).
@@ -75,8 +79,10 @@ class ContextualConfig:
     prevalence: Family = "gp"
     accuracy: Family = "gp"
     labelers: Level = "offset"
-    constraint: Constraint = "ordered"
+    constraint: Constraint = "both"
     increasing: bool = False
+    prevalence_mean: tuple[float, float] = (-4.0, 4.0)
+    prevalence_slope: float = 4.0
     gp: GP = GP()
     labeler_gp: GP = GP(n_basis=8, boundary=2.5, log_length=(-0.3567, 0.2))
     offset_scale: float = 0.5
@@ -98,7 +104,7 @@ class ContextualConfig:
         """r, a and g with their priors."""
         return {
             "prevalence": Function(
-                self.prevalence, mean=(-2.0, 2.0), slope=2.0, amplitude=1.5, increasing=self.increasing
+                self.prevalence, self.prevalence_mean, self.prevalence_slope, 1.5, increasing=self.increasing
             ),
             "accuracy": Function(self.accuracy, mean=(1.5, 1.0)),
             "bias": Function(self.accuracy),
@@ -115,6 +121,18 @@ PRESETS = {
 }
 
 
+class Bins(eqx.Module):
+    """Distinct inputs for sums by input: the bases there, and the one of every instance slot."""
+
+    basis: Basis
+    own: Basis | None
+    row: Int[Array, " n"]
+
+
+MOST_BINS = 256  # of one column; of several columns together MOST_BINS_OF_SEVERAL
+MOST_BINS_OF_SEVERAL = 2048
+
+
 class Data(eqx.Module):
     """What the model is conditioned on: the labels and the context of every instance, prepared.
 
@@ -126,6 +144,7 @@ class Data(eqx.Module):
     labels: Labels
     basis: Basis
     labeler_basis: Basis | None
+    bins: Bins | None = None
     mesh: Mesh | None = eqx.field(static=True, default=None)
 
     @property
@@ -166,11 +185,32 @@ def prepare_data(
         labels = _filled(labels, mesh.size)
     padding = labels.n_blocks * labels.block_instances - len(x)
     x = np.r_[x, np.repeat(x[:1], padding, axis=0)]
-    data = Data(labels, *bases(config, x, anchors), mesh)
+    data = Data(labels, *bases(config, x, anchors), mesh=mesh)
+    data = dataclasses.replace(data, bins=_bins(config, x, anchors_of(data.basis)))
     if mesh is None:
         return data
     places = jax.tree.map(lambda spec: NamedSharding(mesh, spec), _specs(data), is_leaf=lambda v: isinstance(v, P))
     return jax.device_put(data, places)
+
+
+def anchors_of(basis: Basis) -> tuple[np.ndarray, ...] | None:
+    """The inducing inputs of each term, where there are any."""
+    return tuple(np.asarray(t.z) for t in basis.terms if isinstance(t, Inducing)) or None
+
+
+def _bins(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors) -> Bins:
+    """The distinct inputs; where there are too many, the centres of a grid's cells."""
+    distinct, row = np.unique(x, axis=0, return_inverse=True)
+    n_columns = x.shape[1]
+    most = MOST_BINS if n_columns == 1 else MOST_BINS_OF_SEVERAL
+    if len(distinct) > most:
+        low, high, n = x.min(0), x.max(0), int(round(most ** (1 / n_columns)))
+        width = np.maximum(high - low, np.finfo(x.dtype).tiny) / n
+        cell = np.clip(np.floor((x - low) / width), 0, n - 1).astype(np.int64)
+        row = np.ravel_multi_index(tuple(cell.T), (n,) * n_columns)
+        centres = np.stack(np.unravel_index(np.arange(n**n_columns), (n,) * n_columns), 1)
+        distinct = (low + (centres + 0.5) * width).astype(x.dtype)
+    return Bins(*bases(config, distinct, anchors), jnp.asarray(row.reshape(-1).astype(np.int32)))
 
 
 def _filled(labels: Labels, n: int) -> Labels:
@@ -205,7 +245,9 @@ def _specs(data: Data) -> Data:
             knots = Knots(whole(knots.terms), P(axis), P(axis))
         return Basis(P(axis), whole(basis.terms), by_row(basis.rows), knots)
 
-    return Data(by_row(data.labels), of(data.basis), data.labeler_basis and of(data.labeler_basis), data.mesh)
+    bins = data.bins and Bins(whole(data.bins.basis), whole(data.bins.own), P(axis))
+    own = data.labeler_basis and of(data.labeler_basis)
+    return Data(by_row(data.labels), of(data.basis), own, bins, data.mesh)
 
 
 # Everything unknown but the truth is a function of standard normals: u ~ N(0, I).
@@ -439,7 +481,7 @@ def on_devices(function, data: Data, *alike):
         first = (jax.lax.axis_index(axis) * size).astype(jnp.int32)
         instance = data.labels.instance - first
         own = dataclasses.replace(data.labels, instance=instance, n_instances=size, n_blocks=each)
-        return function(Data(own, data.basis, data.labeler_basis), *alike)
+        return function(Data(own, data.basis, data.labeler_basis, data.bins), *alike)
 
     given = _specs(data), *(P() for _ in alike)
     return jax.shard_map(here, mesh=data.mesh, in_specs=given, out_specs=P(axis), check_vma=False)(data, *alike)
@@ -505,7 +547,8 @@ def blocks(data: Data, index: Int[Array, " B"]) -> Data:
             knots = dataclasses.replace(knots, index=pick(knots.index), fraction=pick(knots.fraction))
         return Basis(pick(basis.x), basis.terms, tuple(pick(row) for row in basis.rows), knots)
 
-    return Data(chosen, rows(data.basis), None if data.labeler_basis is None else rows(data.labeler_basis))
+    bins = data.bins and Bins(data.bins.basis, data.bins.own, pick(data.bins.row))
+    return Data(chosen, rows(data.basis), None if data.labeler_basis is None else rows(data.labeler_basis), bins)
 
 
 def draw_at(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict[str, Array]:
@@ -516,6 +559,21 @@ def draw_at(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict
 def coefficients_at(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict[str, Array]:
     """:func:`coefficients` of standard normals u."""
     return coefficients(config, data.basis, data.labeler_basis, draw_at(config, data, u))
+
+
+def coefficients_of(config: ContextualConfig, data: Data, theta, w) -> Float[Array, " Q"]:
+    """y = y₀ + R(θ) w as a vector: all that the labels see, but for the length-scales of inducing inputs."""
+    c = coefficients_at(config, data, jnp.concatenate([theta, w]))
+    return ravel_pytree({name: value for name, value in c.items() if not name.endswith("_length")})[0]
+
+
+def block_values(config: ContextualConfig, data: Data, theta, y: Float[Array, " Q"]) -> Float[Array, " n_blocks"]:
+    """log p(L | y) of each block. θ matters for inducing inputs only: their values say the rest of the function up
+    to its length-scale."""
+    width = size_of(config, data) - len(theta)
+    c = coefficients_at(config, data, jnp.concatenate([theta, jnp.zeros(width, y.dtype)]))
+    seen = {name: value for name, value in c.items() if not name.endswith("_length")}
+    return block_log_likelihoods(config, data, c | ravel_pytree(seen)[1](y))
 
 
 def size_of(config: ContextualConfig, data: Data) -> int:
