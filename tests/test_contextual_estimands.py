@@ -39,7 +39,7 @@ WEIGHTS = RNG.gamma(2, 1, I)
 def found():
     labels = Labels.from_arrays(LABELER, INSTANCE, LABEL, gold=GOLD)
     return labels, fit(
-        labels, SCORE, ContextualConfig("linear", "linear"), jax.random.key(0), Inference("laplace", n_draws=60)
+        labels, SCORE, ContextualConfig("linear", "linear", constraint="ordered"), jax.random.key(0), Inference("laplace", n_draws=60)
     )
 
 

@@ -45,7 +45,7 @@ def softplus(t):
 def by_hand(config, draw, gold):
     """log p(L, functions) up to a constant, in units of the priors' standard normals, with the truth summed over all
     2^I cases; basis, link, priors and labelers written out anew."""
-    spec = {"prevalence": (-2, 2, 2, 1.5), "accuracy": (1.5, 1, 1, 1), "bias": (0, 1, 1, 1)}
+    spec = {"prevalence": (-4, 4, 4, 1.5), "accuracy": (1.5, 1, 1, 1), "bias": (0, 1, 1, 1)}
     family = {"prevalence": config.prevalence, "accuracy": config.accuracy, "bias": config.accuracy}
     squares, f = 0.0, {}
     m = np.arange(1, config.gp.n_basis + 1)

@@ -207,7 +207,6 @@ def test_the_default_approximation_covers_a_rare_rate():
             ContextualConfig(),
             jax.random.key(0),
             Inference("laplace"),
-            scale=Scale.learn(crowd.score, population=crowd.population),
             importance=crowd.weight,
         )
         count, edge = np.histogram(crowd.population, 400)
