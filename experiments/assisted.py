@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from crowdjax import plots
-from crowdjax.contextual import ContextualConfig, Inference, Scale, assisted, calibrate, fit, held_out_posteriors
+from crowdjax.contextual import ContextualConfig, Inference, assisted, calibrate, fit, held_out_posteriors
 from crowdjax.contextual import population_prevalence as over
 from crowdjax.contextual.functions import Family
 from crowdjax.contextual.model import Constraint, Level
@@ -130,8 +130,7 @@ def sampled(config: Config, drawn: SampledCrowd, n: int, seed: int):
         c.labeler, c.instance, c.label, gold=gold, n_labelers=len(drawn.offsets), n_instances=len(c.score)
     )
     scores, counts = table(c.population, config.n_table)
-    scale = Scale.learn(c.score, population=scores)
-    found = fit(labels, c.score, config.model, jax.random.key(seed), config.inference, scale=scale)
+    found = fit(labels, c.score, config.model, jax.random.key(seed), config.inference)
     function = calibrate(found, c.score).mean, float(np.average(calibrate(found, scores).mean, weights=counts))
     sample = assisted.Sample(gold, chance, c.weight, held_out_posteriors(found, labels, c.score), function)
     return sample, tuple(map(float, over(found, scores, counts)))
