@@ -44,6 +44,7 @@ from crowdjax.answers import (
     read_tables,
     shown,
     tally,
+    votes_of,
 )
 from crowdjax.classes import Classes, two_of
 from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
@@ -423,7 +424,9 @@ def context(
         n_basis: eigenfunctions or inducing inputs of each process; default 32.
         combine: how several scores make a function: ``additive`` (a sum of a process for each, the default) or
             ``tensor`` (one process of all, up to three).
-        inference: ``laplace``, ``nuts``, ``svi``, or settings of one's own; by default Laplace.
+        inference: ``laplace``, ``nuts``, ``svi``, or settings of one's own; by default Laplace, and where its Pareto
+            k-hat is above .7 NUTS, up to 3000 instances and 20000 labels. Above, the result says that its range is not
+            checked.
         draws: posterior draws, of each chain; default 500.
         seed, key: one of them; by default seed 0.
         columns, form, positive, missing, header: how to read the tables, as in :func:`crowdjax.fit`. With several
@@ -488,6 +491,8 @@ def context(
     sampling = None if weights is None else io.read_weights(given["weights"], instances)
     config = dataclasses.replace(config, gp=_processes(config, names, values, approximation, n_basis, combine))
     _check_size(config, labels, len(names))
+    stands_for = _importance(values, sampling, people)
+    config = _scaled(config, labels, stands_for)
     method, reason = _inference(inference, draws)
     key, other = jax.random.split(key)
     scale = Scale.learn(values, transform=transform)
@@ -498,16 +503,19 @@ def context(
     mapping = io.mapping(triples, given)
     mesh = _mesh(int((labels.counts > 0).sum()), devices)
 
-    stands_for = _importance(values, sampling, people)
     given_to = dict(scale=scale, importance=stands_for, mesh=mesh, progress=progress)
     fit = contextual.fit(labels, values, config, key, method, start=begin, **given_to)
+    if inference is None and fit.diagnostics["khat"] > GOOD and _small(labels):
+        reason += f"; laplace had a Pareto k-hat of {fit.diagnostics['khat']:.2f}, above {GOOD}, so nuts"
+        method = Inference("nuts") if draws is None else Inference("nuts", n_draws=draws)
+        fit = contextual.fit(labels, values, config, key, method, **given_to)
     if not np.isfinite(fit.unconstrained).all():
         raise FitError(f"the fit failed: {method.method} ended at numbers that are not finite")
     probability = np.asarray(contextual.item_posteriors(fit, labels, values, mesh=mesh), np.float64)
     weaker = None
     if config.constraint == "both":
-        weak = dataclasses.replace(config, constraint="ordered")
-        weaker = contextual.fit(labels, values, weak, key, BESIDE, scale=scale, importance=stands_for, mesh=mesh)
+        weak = dataclasses.replace(config, constraint="ordered", bias_mean=(config.bias_mean[0], WIDE))
+        weaker = contextual.fit(labels, values, weak, key, BESIDE, judged=False, **given_to)
     found, said_of_it = of_prevalence(fit, weaker, labels, values, sampling, people, chances, other, mesh)
     remarks += said_of_it
     remarks += outliers.about_weights("weights", sampling)
@@ -739,6 +747,39 @@ def _importance(values: Float[np.ndarray, "I C"], weights, people) -> Float[np.n
     return (count / n)[row]
 
 
+def _scaled(config: ContextualConfig, labels: Labels, importance) -> ContextualConfig:
+    """The settings with priors of the design: the prevalence's level around the share of positive labels, below it, as
+    some of these are wrong; and labelers expected to be better at the class that is the more frequent by far.
+
+    Levels are rounded, so that label sets of one kind share compiled programs.
+    """
+    votes = votes_of(labels)
+    counted = votes.sum(1) > 0
+    weights = None if importance is None else np.asarray(importance)[counted]
+    if weights is not None and not weights.sum() > 0:
+        weights = None
+    share = np.average(votes[counted, 1] / votes[counted].sum(1), weights=weights)
+    level = float(np.clip(np.round(special.logit(np.clip(share, 1e-6, 1 - 1e-6))), -8, 8))
+    side = np.sign(level)
+    return dataclasses.replace(
+        config,
+        prevalence_mean=(level + side, 2.5),
+        accuracy_mean=(1.75, 1.0) if side else (1.5, 1.0),
+        bias_mean=(0.5 * side, 1.0),
+    )
+
+
+GOOD = 0.7  # Pareto k-hat, up to which an approximation is taken for the posterior
+MOST_NUTS = {"instances": 3000, "labels": 20_000}  # up to which NUTS takes its place otherwise
+
+
+def _small(labels: Labels) -> bool:
+    """Whether NUTS takes a minute or two, and no hours."""
+    n_labels = int((labels.counts > 0).sum())
+    return labels.n_instances <= MOST_NUTS["instances"] and n_labels <= MOST_NUTS["labels"]
+
+
+WIDE = 2.0  # standard deviation of the bias's level under the weaker constraint: labelers may miss most positives
 BESIDE = Inference("laplace")  # of the fit under the weaker constraint
 
 

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 import crowdjax
 from crowdjax import cli, contextual
-from crowdjax.context_api import MOST_NUTS, _inference
+from crowdjax.context_api import _inference
 from crowdjax.contextual import Inference
-from crowdjax.labels import InputError, Labels
+from crowdjax.labels import InputError
 
 N_ITEMS, N_LABELERS = 240, 6
 FIGURES = [
@@ -192,14 +192,9 @@ def test_nuts_reports_its_diagnostics_and_its_progress(tables):
     assert result.record["settings"]["n_draws"] == 25
 
 
-def test_the_default_inference_goes_by_size():
-    def labels(n):
-        return Labels.from_arrays(np.zeros(n, int), np.arange(n), np.ones(n, int))
-
-    few, many = (_inference(None, None, labels(MOST_NUTS["instances"] + more)) for more in (0, 1))
-    assert (few[0].method, many[0].method) == ("nuts", "laplace")
-    assert "3000 instances and 20000 labels" in many[1] and "here 3001 instances and 3001 labels" in many[1]
-    assert _inference("svi", 7, labels(3)) == (Inference("svi", n_draws=7), "as asked for")
+def test_the_default_inference_is_laplace():
+    assert _inference(None, None) == (Inference("laplace"), "by default")
+    assert _inference("svi", 7) == (Inference("svi", n_draws=7), "as asked for")
 
 
 # name: (changes of files, further arguments, words of the message)

@@ -22,7 +22,7 @@ from crowdjax.observation.checks import replicate
 
 N, WORDS = 60, np.array(["goose", "swan"])
 SIMPLE = dict(prevalence="linear", accuracy="constant", labelers="offset")
-QUICK = dict(SIMPLE, inference="laplace", draws=50)
+QUICK = dict(SIMPLE, constraint="ordered", inference="laplace", draws=50)
 CONFIG = ContextualConfig("linear", "constant")
 
 

@@ -271,7 +271,8 @@ def context(
         str | None, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Several scores: additive or tensor")
     ] = None,
     inference: Annotated[
-        str | None, typer.Option(metavar="NAME", rich_help_panel=FITTING, help="laplace (default), nuts or svi")
+        str | None,
+        typer.Option(metavar="NAME", rich_help_panel=FITTING, help="laplace, nuts or svi"),
     ] = None,
     draws: Annotated[
         int | None,

@@ -36,6 +36,18 @@ class Difference(NamedTuple):
     lam: float
 
 
+def same_distribution(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " m"]) -> float:
+    """Returns the p-value that two samples are of one distribution (Kolmogorov-Smirnov).
+
+    Example: gold of the highest scores only is no random part
+        >>> same_distribution(np.linspace(0.8, 1, 50), np.linspace(0, 1, 100)) < 1e-3
+        True
+    """
+    from scipy import stats
+
+    return float(stats.ks_2samp(a, b).pvalue)
+
+
 def difference(
     z: Float[np.ndarray, " n"],
     f: Float[np.ndarray, " n"],

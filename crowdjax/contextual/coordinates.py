@@ -29,8 +29,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float
 from scipy.optimize import minimize
 
-from crowdjax.contextual.expansion import expand
-from crowdjax.contextual.mode import Posterior, climb
+from crowdjax.contextual.mode import Posterior, climb, expanded
 from crowdjax.contextual.model import ContextualConfig, Data, blocks, coefficients_of, n_scales, shapes_of, size_of
 from crowdjax.watch import Progress, silent
 
@@ -182,15 +181,9 @@ def some_blocks(data: Data, n_labels: float) -> tuple[Data, float]:
 
 def quadratic(config: ContextualConfig, data: Data, theta, w, factor: float = 1.0) -> Quadratic:
     """The second-order expansion of ``factor`` log p(L | y) around y of (θ, w), negative curvatures cut off."""
-    y, slope, information = _expanded(config, data, theta, w)
-    return Quadratic(y, factor * slope, jnp.asarray(positive(factor * np.asarray(information, np.float64)), y.dtype))
-
-
-@eqx.filter_jit
-def _expanded(config, data, theta, w):
-    y = coefficients_of(config, data, theta, w)
-    at = expand(config, data, theta, y)
-    return y, at.slope, at.information
+    at, y, _ = expanded(config, data, theta, w)
+    information = positive(factor * np.asarray(at.information, np.float64))
+    return Quadratic(y, factor * at.slope, jnp.asarray(information, y.dtype))
 
 
 def positive(hessian: np.ndarray) -> np.ndarray:

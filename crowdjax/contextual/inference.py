@@ -64,7 +64,7 @@ class Inference:
         n_steps: steps of SVI.
         n_particles: draws of a step of SVI, in pairs.
         n_batch: blocks of instances of a step of SVI.
-        resample: whether draws of SVI and Laplace are resampled with their importance weights.
+        resample: whether draws of SVI are resampled with their importance weights; Laplace's are, where it pays.
 
     Example:
         >>> Inference("laplace", n_draws=0)
@@ -157,6 +157,7 @@ def fit(
     importance: Float[np.ndarray, " I"] | None = None,
     mesh: Mesh | None = None,
     progress: watch.Progress | None = None,
+    judged: bool = True,
 ) -> ContextualFit:
     """Fits the contextual model.
 
@@ -173,6 +174,7 @@ def fit(
             stay on one.
         progress: told how far it is, between compiled blocks of work (``crowdjax.watch.Progress``). Where it answers
             true, NUTS ends with the draws it has and SVI with the quadratic it has.
+        judged: whether to measure what the labels told of each function, and to warn.
 
     Raises:
         LabelError: scores missing, not finite or constant; ``start`` is of another model.
@@ -212,6 +214,8 @@ def fit(
         trace=trace,
         warnings=(),
     )
+    if not judged:
+        return result
     informed = _informed(result)
     diagnostics = {k: float(v) for k, v in (diagnostics | informed).items()}
     result = dataclasses.replace(result, diagnostics=diagnostics)
@@ -265,12 +269,10 @@ def _laplace(config, data: Data, inference: Inference, key, importance, report):
         row = np.asarray(data.bins.row)[: len(importance)]
         weights = np.bincount(row, weights=importance, minlength=len(data.bins.basis.x))
     found = nested.approximate(config, data, weights, report)
-    drawn, again = jax.random.split(jax.random.fold_in(key, 1))
-    seed = np.random.default_rng(np.asarray(jax.random.key_data(drawn)))
-    draws = nested.draw(found.mixture, inference.n_draws, seed)
-    smoothed = nested.importance(config, data, found.mixture, draws)
-    if inference.resample:
-        draws = _resampled(draws[: len(smoothed.log_weights)], smoothed, again)
+    report("draws", 0, 2)
+    seed = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.fold_in(key, 1))))
+    draws, smoothed = nested.posterior_draws(config, data, found.mixture, inference.n_draws, seed)
+    report("draws", 2, 2)
     diagnostics = {"mode_code": found.code, "components": len(found.mixture.log_weights)} | _quality(smoothed)
     return draws[None].astype(data.basis.x.dtype), found.coordinates, {}, diagnostics, found.trace
 
@@ -523,7 +525,7 @@ def _loaded(settings, arrays) -> ContextualFit:
         return GP(**values | {"log_length": tuple(values["log_length"])})
 
     config = EARLIER_PRIORS | settings["config"]
-    config["prevalence_mean"] = tuple(config["prevalence_mean"])
+    config |= {name: tuple(values) for name, values in config.items() if isinstance(values, list)}
     config |= {name: gp(config[name]) for name in ("gp", "labeler_gp")}
     return ContextualFit(
         config=ContextualConfig(**config),

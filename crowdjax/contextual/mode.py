@@ -38,9 +38,10 @@ class At(NamedTuple):
 
 
 @eqx.filter_jit
-def _at(config: ContextualConfig, data: Data, theta, w):
+def expanded(config: ContextualConfig, data: Data, theta, w):
+    """(the expansion in the coefficients y of (θ, w), y, its derivative by w)."""
     y, push = jax.linearize(lambda w: coefficients_of(config, data, theta, w), w)
-    return *expand(config, data, theta, y), jax.vmap(push, out_axes=1)(jnp.eye(len(w), dtype=w.dtype))
+    return expand(config, data, theta, y), y, jax.vmap(push, out_axes=1)(jnp.eye(len(w), dtype=w.dtype))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -65,8 +66,8 @@ class Posterior:
 
     def __call__(self, theta, w) -> At:
         dtype = self.data.basis.x.dtype
-        out = _at(self.config, self.data, jnp.asarray(theta, dtype), jnp.asarray(w, dtype))
-        values, slope, information, r, basis, to_y = (np.asarray(v, np.float64) for v in out)
+        at, _, to_y = expanded(self.config, self.data, jnp.asarray(theta, dtype), jnp.asarray(w, dtype))
+        values, slope, information, r, basis, to_y = (np.asarray(v, np.float64) for v in (*at, to_y))
         value = self.factor * values.sum() - 0.5 * w @ w
         precision = np.eye(len(w)) + self.factor * (to_y.T @ information @ to_y)
         return At(value, self.factor * (to_y.T @ slope) - w, precision, *_level(self._weights(), r, basis @ to_y))

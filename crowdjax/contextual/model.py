@@ -65,6 +65,7 @@ class ContextualConfig:
         increasing: whether the prevalence may only rise with the score (one column).
         prevalence_mean, prevalence_slope: of the priors N(mean) of r's level and N(0, slope²) of its slope, wide enough
             for rates from one in a hundred thousand to nearly all.
+        accuracy_mean, bias_mean: of the priors of the levels of a and g.
         gp: how the Gaussian processes are represented.
         labeler_gp: the same for d_i, whose amplitude is HalfNormal(½).
         offset_scale: τ ~ HalfNormal(offset_scale).
@@ -83,6 +84,8 @@ class ContextualConfig:
     increasing: bool = False
     prevalence_mean: tuple[float, float] = (-4.0, 4.0)
     prevalence_slope: float = 4.0
+    accuracy_mean: tuple[float, float] = (1.5, 1.0)
+    bias_mean: tuple[float, float] = (0.0, 1.0)
     gp: GP = GP()
     labeler_gp: GP = GP(n_basis=8, boundary=2.5, log_length=(-0.3567, 0.2))
     offset_scale: float = 0.5
@@ -106,8 +109,8 @@ class ContextualConfig:
             "prevalence": Function(
                 self.prevalence, self.prevalence_mean, self.prevalence_slope, 1.5, increasing=self.increasing
             ),
-            "accuracy": Function(self.accuracy, mean=(1.5, 1.0)),
-            "bias": Function(self.accuracy),
+            "accuracy": Function(self.accuracy, self.accuracy_mean),
+            "bias": Function(self.accuracy, self.bias_mean),
         }
 
 

@@ -44,13 +44,14 @@ from crowdjax.contextual.model import (
 )
 from crowdjax.watch import Progress, silent
 
-MOST_SCALES = 16  # θ of the design
-WORK = 2e10  # of a design: its points times (number of unknowns)³
+MOST_SCALES = 64  # θ of the design
+WORK, LABELS_WORK = 2e10, 4e7  # of a design: its points times (number of unknowns)³, and times labels
 MOST_WINDOWS = 16  # to either side of the mode
 SPACING = 1.5  # of windows, and their width, in standard deviations of t at the mode
 FAINT = 5.0  # nats below the best, where windows and scales no longer count
 ROUND = 0.15  # nats by which windows may be off a parabola, where a Gaussian does without them
-LABELS_CHECKED = 5e7  # labels times draws whose likelihood is computed for k-hat
+MOST_DRAWS, LABELS_CHECKED = 4000, 2e7  # candidates; times labels, at most
+USED = 1.0  # Pareto k-hat up to which weights have a mean, and bring the draws nearer to the posterior
 WHOLE = np.log(np.sqrt(2 * np.pi))  # log of what windows of spacing h and width h add up to
 
 
@@ -89,7 +90,8 @@ def approximate(config: ContextualConfig, data: Data, weights=None, report: Prog
     size = size_of(config, data) - k
     part, factor = some_blocks(data, SOME_LABELS)
     first, posterior = Posterior(config, part, weights, factor), Posterior(config, data, weights)
-    thetas = design(k, int(np.clip(WORK / size**3, 1, MOST_SCALES)))
+    most = min(WORK / size**3, LABELS_WORK / max(data.labels.label.shape[0], 1))
+    thetas = design(k, int(np.clip(most, 1, MOST_SCALES)))
     peaks, objective = [], {}
     for i, theta in enumerate(thetas):
         report("mode", i, 2 * len(thetas), **objective)
@@ -198,10 +200,27 @@ def log_density(mixture: Mixture, u: Float[np.ndarray, "n P"]) -> Float[np.ndarr
     return out
 
 
-def importance(config: ContextualConfig, data: Data, mixture: Mixture, u: Float[np.ndarray, "n P"]) -> Psis:
-    """Smoothed weights that lead from the mixture to the posterior, of as many draws as are affordable."""
+def posterior_draws(
+    config: ContextualConfig, data: Data, mixture: Mixture, n: int, seed: np.random.Generator
+) -> tuple[Float[np.ndarray, "n P"], Psis]:
+    """(n draws of the posterior, the smoothed weights that lead from the mixture to it).
+
+    Candidates of the mixture are resampled by their weights, evenly, where there are at least twice as many as draws
+    and their k-hat is below 1; otherwise the draws are the mixture's.
+    """
     n_labels = max(data.labels.label.shape[0], 1)
-    u = u[: int(np.clip(LABELS_CHECKED / n_labels, min(100, len(u)), len(u)))]
+    n_checked = int(np.clip(LABELS_CHECKED / n_labels, 100, MOST_DRAWS))
+    u = draw(mixture, max(n, n_checked), seed)
+    smoothed = importance(config, data, mixture, u[:n_checked])
+    if n_checked < 2 * n or not smoothed.khat < USED:
+        return u[:n], smoothed
+    edges = np.cumsum(np.exp(smoothed.log_weights))
+    at = np.searchsorted(edges, (np.arange(n) + seed.random()) / n * edges[-1])
+    return u[seed.permutation(np.minimum(at, len(edges) - 1))], smoothed
+
+
+def importance(config: ContextualConfig, data: Data, mixture: Mixture, u: Float[np.ndarray, "n P"]) -> Psis:
+    """Smoothed weights of draws of the mixture towards the posterior."""
     k, dtype = mixture.theta.shape[1], data.basis.x.dtype
     values = np.asarray(_values(config, data, jnp.asarray(u, dtype), k), np.float64).sum(1)
     return pareto_smooth(values - 0.5 * (u[:, k:] ** 2).sum(1) - log_density(mixture, u))

@@ -19,7 +19,6 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float, PRNGKeyArray
-from scipy import stats
 
 from crowdjax import contextual
 from crowdjax.answers import votes_of
@@ -30,7 +29,7 @@ from crowdjax.labels import Labels
 WEAKER = "weaker constraint"
 ASSISTED = "assisted by gold"
 ALONE = "gold alone (Hajek)"
-OUTSIDE = 0.15  # share of the weaker constraint's draws outside the model's interval, from which the two disagree
+OUTSIDE = 0.07  # share of the weaker constraint's draws outside the model's interval, from which the two disagree
 UNLIKELY = 0.001  # p-value, below which gold is not a random part of what was labelled
 
 
@@ -53,7 +52,7 @@ def summary(
     """
     model = _by_model(fit, labels, scores, weights, population, key, mesh)
     by_gold = _by_gold(fit, labels, scores, weights, population, chances, mesh)
-    estimates, warnings, agree = [*model, *by_gold], [], None
+    estimates, warnings, agree, outside = [*model, *by_gold], [], None, None
     if weaker is not None:
         band, outside = _weaker(fit, weaker, scores, weights, population)
         what = f"as {model[0]['method']!r}, where labelers need only be better than chance"
@@ -82,6 +81,7 @@ def summary(
         "headline": _headline(first, of, checked or first is not model[0]),
         "checked": checked,
         "constraints_agree": agree,
+        "outside": outside,
         "estimates": estimates,
         "trust": _trust(by_gold, chances, doubt, agree),
     }
@@ -176,7 +176,7 @@ def _selected(labels: Labels, scores, chances) -> str | None:
     votes = votes_of(labels)
     share = votes[:, 1] / np.maximum(votes.sum(1), 1)
     for name, values in (("scores", scores[:, 0]), ("labels", share)):
-        if stats.ks_2samp(values[known], values[~known]).pvalue < UNLIKELY:
+        if assisted.same_distribution(values[known], values[~known]) < UNLIKELY:
             return (
                 f"Gold is no random part of the labelled instances: its {name} differ from those of the others, and no "
                 "chances were given. What rests on gold's own share is not reported first; a column chance in the gold "
@@ -199,8 +199,8 @@ def _headline(first: Mapping[str, Any], of: str, checked: bool) -> str:
 
 def _undecided(strong: Mapping[str, Any], weak: Mapping[str, Any]) -> str:
     return (
-        f"Labels alone do not decide the prevalence: {_percent(strong)} if labelers are right more often than "
-        f"not about positives and about negatives, {_percent(weak)} if they are only better than chance. Gold of some 100 "
+        f"Labels alone do not decide the prevalence: {_percent(strong)} if labelers are right more often than not "
+        f"about positives and about negatives, {_percent(weak)} if they are only better than chance. Gold of some 100 "
         "instances drawn at random (--gold), or more labels of each instance, would decide it."
     )
 
