@@ -226,7 +226,7 @@ def with_labelers(fit: ContextualFit, known: Int[np.ndarray, " W"], key: PRNGKey
     draws, new = dict(fit.draws), known < 0
     if fit.config.labelers != "global":
         draws["labeler_mean"] = draws["labeler_offset"].mean(-1)
-        for axis, name in ((2, "labeler_offset"), (3, "labeler_weights")):
+        for axis, name in ((2, "labeler_offset"), (3, "labeler_weights"), (2, "labeler_drift")):
             if name in draws:
                 rows = draws[name].take(np.maximum(known, 0), axis)
                 fresh = jax.random.normal(jax.random.fold_in(key, axis), rows.shape, rows.dtype)

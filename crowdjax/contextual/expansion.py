@@ -61,13 +61,16 @@ class Expansion(NamedTuple):
 
 class Sums(NamedTuple):
     """What one pass adds up: by block, by input (first and second derivatives in r, a, g), by labeler and input (see
-    ``_sums``), and over instances the products of what labelers add."""
+    ``_sums``), over instances the products of what labelers add; by cell and input the first derivative in r and its
+    second ones with r, a, g, and by cell and labeler those of r with what the labeler adds."""
 
     values: Float[Array, " n_blocks"]
     slope: Float[Array, "B 3"]
     curvature: Float[Array, "B 6"]
     labelers: Float[Array, "W*B 11"]
     gram: Float[Array, "2WO 2WO"]
+    cells: Float[Array, "C*B 4"]
+    cells_by_labeler: Float[Array, "C*W 2O"]
 
 
 class Own(NamedTuple):
@@ -91,7 +94,8 @@ def expand(config: ContextualConfig, data: Data, theta: Float[Array, " K"], y: F
         jacobians.append(jacobian)
         places.append(np.concatenate([np.ravel(place[f"{name}_{k}"]) for k in PARTS if f"{name}_{k}" in place]))
     own, at = _own(config, data, c), _own(config, data, place)
-    sums = on_devices(partial(_whole, config), data, jnp.stack(values), own)
+    shift = c.get("shift")
+    sums = on_devices(partial(_whole, config), data, jnp.stack(values), own, shift)
     sums = jax.tree.map(lambda v: v.sum(0), sums._replace(values=jnp.zeros(1)))._replace(values=sums.values.reshape(-1))
 
     slope = jnp.zeros_like(y)
@@ -106,6 +110,14 @@ def expand(config: ContextualConfig, data: Data, theta: Float[Array, " K"], y: F
             information = add(information, places[f], places[h], block)
     logit_basis = jnp.zeros((len(values[0]), len(y)), y.dtype).at[:, places[0]].set(jacobians[0])
     prevalence = values[0], logit_basis
+    if shift is not None:
+        cells, by_cell = np.asarray(place["shift"]), sums.cells.reshape(len(shift), -1, 4)
+        slope = slope.at[cells].add(by_cell[..., 0].sum(1))
+        information = information.at[cells, cells].add(-by_cell[..., 1].sum(1))
+        for f in range(3):
+            block = dot("cb,bm->cm", by_cell[..., 1 + f], jacobians[f])
+            information = add(information, cells, places[f], block)
+            information = add(information, places[f], cells, block.T)
     if own is None:
         return Expansion(sums.values[: data.n_blocks], slope, information, *prevalence)
     w, o = own.coefficients.shape[1], own.features
@@ -122,6 +134,10 @@ def expand(config: ContextualConfig, data: Data, theta: Float[Array, " K"], y: F
     rows = at.reshape(w, -1)
     information = information.at[rows[:, :, None], rows[:, None, :]].add(-own_block)
     information = add(information, at.reshape(-1), at.reshape(-1), sums.gram)
+    if shift is not None:
+        block = sums.cells_by_labeler.reshape(len(shift), -1)
+        information = add(information, cells, at.reshape(-1), block)
+        information = add(information, at.reshape(-1), cells, block.T)
     return Expansion(sums.values[: data.n_blocks], slope, information, *prevalence)
 
 
@@ -158,7 +174,7 @@ def _own(config, data: Data, c) -> Own | None:
     """What labelers add; of positions instead of coefficients: where they are in y."""
     if config.labelers == "global":
         return None
-    coefficients = c["labeler_offset"][..., None]
+    coefficients = c["labeler_offset"].reshape(2, -1, 1)  # by labeler; where they drift, by labeler and period
     features = [jnp.ones((len(data.bins.basis.x), 1), data.bins.basis.x.dtype)]
     if config.labelers == "function":
         own = c["labeler_coefficients"].transpose(0, 2, 1, 3)  # [2, W, T, M]
@@ -169,29 +185,34 @@ def _own(config, data: Data, c) -> Own | None:
     return Own(coefficients, jnp.concatenate(features, 1))
 
 
-def _whole(config, data: Data, v, own: Own | None) -> Sums:
+def _whole(config, data: Data, v, own: Own | None, shift) -> Sums:
     """The sums over some blocks, with a leading axis of 1 for the devices."""
     n = data.labels.n_blocks
     if n == 1 or not in_blocks():
-        return jax.tree.map(lambda x: x[None], _sums(config, data, v, own))
+        return jax.tree.map(lambda x: x[None], _sums(config, data, v, own, shift))
 
     def one(total, index):
-        sums = _sums(config, blocks(data, index[None]), v, own)
+        sums = _sums(config, blocks(data, index[None]), v, own, shift)
         return jax.tree.map(jnp.add, total, sums._replace(values=0.0)), sums.values[0]
 
-    shapes = jax.eval_shape(lambda: _sums(config, blocks(data, jnp.zeros(1, jnp.int32)), v, own))
+    shapes = jax.eval_shape(lambda: _sums(config, blocks(data, jnp.zeros(1, jnp.int32)), v, own, shift))
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)._replace(values=0.0)
     total, values = jax.lax.scan(one, zero, jnp.arange(n))
     return jax.tree.map(lambda x: x[None], total._replace(values=values))
 
 
-def _sums(config, data: Data, v: Float[Array, "3 B"], own: Own | None) -> Sums:
+def _sums(config, data: Data, v: Float[Array, "3 B"], own: Own | None, shift: Float[Array, " C"] | None) -> Sums:
     """Of all labels at once. Columns of ``labelers``: first derivatives by what the labeler adds to a and g; its mixed
     second derivatives with r, a, g (twice three); its second derivatives aa, ag, gg at the truth's posterior."""
     labels, bin_of = data.labels, data.bins.row
     instance, n, c = labels.instance, data.bins.row.shape[0], labels.counts
     labeler, bin_ = jnp.asarray(labels.labeler), bin_of[labels.instance]
+    if config.drift:
+        labeler = labeler * config.cells.n_periods + config.cells.period(data.basis.cell[instance])
     a, g, r = v[1][bin_], v[2][bin_], v[0][bin_of]
+    cell = data.basis.cell
+    if shift is not None:
+        r = r + shift[cell]
     if own is not None:
         added = (own.coefficients[:, labeler] * own.features[bin_]).sum(-1)
         a, g = a + added[0], g + added[1]
@@ -215,8 +236,12 @@ def _sums(config, data: Data, v: Float[Array, "3 B"], own: Own | None) -> Sums:
     evidence = likelihood.instance_evidence(plus, minus, r, gold)
     values = evidence[: labels.n_blocks * (n // labels.n_blocks)].reshape(labels.n_blocks, -1).sum(1)
     empty = jnp.zeros((0, 0), v.dtype)
+    cells = empty
+    if shift is not None:
+        by_r = jnp.concatenate([(p - pi)[:, None], pi_q], 1)
+        cells = sum_by(by_r, cell * v.shape[1] + bin_of, len(shift) * v.shape[1])
     if own is None:
-        return Sums(values, by_bin[:, :3], by_bin[:, 3:], empty, empty)
+        return Sums(values, by_bin[:, :3], by_bin[:, 3:], empty, empty, cells, empty)
     grad = jnp.stack([jnp.ones_like(a_), a_, g_], 1) * q[:, None]
     mixed = d[:, :, None] * grad[instance][:, None, :]
     mixed = mixed.at[:, 0, 1:].add(h[:, :2]).at[:, 1, 1:].add(h[:, 1:])
@@ -226,7 +251,10 @@ def _sums(config, data: Data, v: Float[Array, "3 B"], own: Own | None) -> Sums:
     own_d = (d[:, :, None] * own.features[bin_][:, None, :]).reshape(-1, 2 * width)
     root = jnp.zeros((n, w, 2 * width), v.dtype).at[instance, labeler].add(own_d * jnp.sqrt(q)[instance][:, None])
     root = root.reshape(n, -1)
-    return Sums(values, by_bin[:, :3], by_bin[:, 3:], by_labeler, jnp.matmul(root.T, root, precision=PRECISION))
+    gram, both = jnp.matmul(root.T, root, precision=PRECISION), empty
+    if shift is not None:
+        both = sum_by(own_d * q[instance][:, None], cell[instance] * w + labeler, len(shift) * w)
+    return Sums(values, by_bin[:, :3], by_bin[:, 3:], by_labeler, gram, cells, both)
 
 
 def _cells(config, label, a, g):

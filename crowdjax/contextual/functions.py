@@ -185,12 +185,14 @@ class Knots(eqx.Module):
 
 class Basis(eqx.Module):
     """The context prepared for evaluating functions: x of shape [n, C], the terms at the distinct inputs of their
-    columns, for each term the row of every input among those, and knots where needed."""
+    columns, for each term the row of every input among those, knots where needed, and the cell (period and group) of
+    each input where there are cells."""
 
     x: Float[Array, "n C"]
     terms: tuple[Hilbert | Inducing, ...]
     rows: tuple[Int[Array, " n"], ...]
     knots: Knots | None
+    cell: Int[Array, " n"] | None = None
 
     def again(self, x) -> Basis:
         """The same functions at other inputs, shape [n', C] (host side)."""

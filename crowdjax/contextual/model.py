@@ -33,6 +33,7 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
 from crowdjax import likelihood
+from crowdjax.contextual.cells import Cells
 from crowdjax.contextual.functions import (
     GP,
     Basis,
@@ -51,6 +52,7 @@ from crowdjax.segments import in_blocks
 Level = Literal["global", "offset", "function"]
 Constraint = Literal["ordered", "both", "free"]
 
+PRECISION = jax.lax.Precision.HIGHEST
 AT_ONCE = 1024  # blocks, where they are not taken one by one
 
 
@@ -69,6 +71,8 @@ class ContextualConfig:
         gp: how the Gaussian processes are represented.
         labeler_gp: the same for d_i, whose amplitude is HalfNormal(½).
         offset_scale: τ ~ HalfNormal(offset_scale).
+        cells: periods and groups, by which the prevalence is shifted; None: there are none.
+        drift: whether labelers' offsets walk over the periods, by steps N(0, τ_d²), τ_d ~ HalfNormal(.2).
 
     Example:
         >>> ContextualConfig(accuracy="gaussian")
@@ -89,8 +93,12 @@ class ContextualConfig:
     gp: GP = GP()
     labeler_gp: GP = GP(n_basis=8, boundary=2.5, log_length=(-0.3567, 0.2))
     offset_scale: float = 0.5
+    cells: Cells | None = None
+    drift: bool = False
 
     def __post_init__(self):
+        if self.drift and (self.labelers != "offset" or self.cells is None or self.cells.n_periods < 2):
+            raise ValueError("drift: of labelers; allowed with labelers 'offset' and two periods or more")
         for name, kind in [
             ("prevalence", Family),
             ("accuracy", Family),
@@ -163,7 +171,12 @@ def bases(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors=None) -
 
 
 def prepare_data(
-    config: ContextualConfig, labels: Labels, x: Float[np.ndarray, "I C"], anchors=None, mesh: Mesh | None = None
+    config: ContextualConfig,
+    labels: Labels,
+    x: Float[np.ndarray, "I C"],
+    anchors=None,
+    mesh: Mesh | None = None,
+    cell: Int[np.ndarray, " I"] | None = None,
 ) -> Data:
     """Puts labels and context together (host side).
 
@@ -171,6 +184,7 @@ def prepare_data(
         labels: of I instances.
         x: the context in [-1, 1], one row per instance.
         mesh: devices to share the blocks of labels; None: the first. There are no more of them than blocks.
+        cell: of each instance, where the settings have cells (``cells.Cells.of``).
 
     Raises:
         LabelError: the numbers of instances differ.
@@ -189,6 +203,9 @@ def prepare_data(
     padding = labels.n_blocks * labels.block_instances - len(x)
     x = np.r_[x, np.repeat(x[:1], padding, axis=0)]
     data = Data(labels, *bases(config, x, anchors), mesh=mesh)
+    if config.cells is not None:
+        slots = np.r_[np.asarray(cell, np.int32), np.zeros(padding, np.int32)]
+        data = dataclasses.replace(data, basis=dataclasses.replace(data.basis, cell=jnp.asarray(slots)))
     data = dataclasses.replace(data, bins=_bins(config, x, anchors_of(data.basis)))
     if mesh is None:
         return data
@@ -246,7 +263,8 @@ def _specs(data: Data) -> Data:
         knots = basis.knots
         if knots is not None:
             knots = Knots(whole(knots.terms), P(axis), P(axis))
-        return Basis(P(axis), whole(basis.terms), by_row(basis.rows), knots)
+        cell = None if basis.cell is None else P(axis)
+        return Basis(P(axis), whole(basis.terms), by_row(basis.rows), knots, cell)
 
     bins = data.bins and Bins(whole(data.bins.basis), whole(data.bins.own), P(axis))
     own = data.labeler_basis and of(data.labeler_basis)
@@ -272,10 +290,16 @@ def sites(
     if config.labelers != "global":
         scales["labeler_scale"] = (2,)
         rest["labeler_offset"] = (2, n_labelers)
+    if config.drift:
+        scales["drift_scale"] = (2,)
+        rest["labeler_drift"] = (2, n_labelers, config.cells.n_periods - 1)
     if config.labelers == "function":
         scales |= {"labeler_amplitude": (2,), "labeler_length": (2, n_columns)}
         terms = labeler_basis.terms
         rest["labeler_weights"] = (2, len(terms), n_labelers, terms[0].n_weights)
+    if config.cells is not None and config.cells.parts:
+        scales["shift_scale"] = (len(config.cells.parts),)
+        rest["shift_weights"] = (sum(part.matrix.shape[1] for part in config.cells.parts),)
     return scales | rest
 
 
@@ -310,6 +334,10 @@ def values(config: ContextualConfig, white: dict[str, Array]) -> dict[str, Array
         elif kind == "length":
             mean, deviation = (config.labeler_gp if function is None else config.gp).log_length
             out[name] = jnp.exp(mean + deviation * z)
+        elif owner == "shift" and kind == "scale":
+            out[name] = half_normal(z, jnp.array([part.scale for part in config.cells.parts], z.dtype))
+        elif owner == "drift":
+            out[name] = half_normal(z, DRIFT)
         elif kind in ("amplitude", "scale"):
             scale = function.amplitude if function else config.offset_scale if kind == "scale" else LABELER_AMPLITUDE
             out[name] = half_normal(z, scale)
@@ -319,6 +347,7 @@ def values(config: ContextualConfig, white: dict[str, Array]) -> dict[str, Array
 
 
 LABELER_AMPLITUDE = 0.5  # of d_i: HalfNormal(½)
+DRIFT = 0.2  # of τ_d: HalfNormal
 
 
 def half_normal(z: Array, scale: float) -> Array:
@@ -364,6 +393,9 @@ def coefficients(config: ContextualConfig, basis: Basis, labeler_basis: Basis | 
         white = draw["labeler_offset"]
         mean = draw.get("labeler_mean", white.mean(-1))  # of the labelers fitted, where these are others
         out["labeler_offset"] = draw["labeler_scale"][:, None] * (white - mean[:, None])
+    if config.drift:  # by period; centred over the periods
+        path = jnp.matmul(draw["labeler_drift"], jnp.asarray(config.cells.walk.T, white.dtype), precision=PRECISION)
+        out["labeler_offset"] = out["labeler_offset"][..., None] + draw["drift_scale"][:, None, None] * path
     if config.labelers == "function":
         lengths = draw["labeler_length"].reshape(2, len(labeler_basis.terms), -1)
         coloured = [
@@ -374,6 +406,8 @@ def coefficients(config: ContextualConfig, basis: Basis, labeler_basis: Basis | 
             for side in (0, 1)
         ]
         out["labeler_coefficients"] = jnp.stack([jnp.stack(c) for c in coloured])
+    if "shift_scale" in draw:
+        out["shift"] = config.cells.shift(draw["shift_scale"], draw["shift_weights"])
     return out
 
 
@@ -420,7 +454,11 @@ def accuracy_bias(config: ContextualConfig, basis, labeler_basis, c, table, labe
     for side, name in enumerate(("accuracy", "bias")):
         value = look_up(config.functions[name], basis, of_function(name, c), table[name])[row]
         if config.labelers != "global":
-            value = value + c["labeler_offset"][side][labeler]
+            offset = c["labeler_offset"][side]
+            if config.drift and basis.cell is not None:
+                value = value + offset[labeler, config.cells.period(basis.cell[row])]
+            else:
+                value = value + (offset.mean(-1) if config.drift else offset)[labeler]
         if config.labelers == "function":
             for t, (term, of_input) in enumerate(zip(labeler_basis.terms, labeler_basis.rows, strict=True)):
                 value = value + (term.features[of_input[row]] * c["labeler_coefficients"][side, t][labeler]).sum(-1)
@@ -429,8 +467,10 @@ def accuracy_bias(config: ContextualConfig, basis, labeler_basis, c, table, labe
 
 
 def prevalence_logit(config: ContextualConfig, basis: Basis, c, table) -> Float[Array, " n"]:
-    """r(x), the logit of the prevalence, given coefficients and tables."""
-    return look_up(config.functions["prevalence"], basis, of_function("prevalence", c), table["prevalence"])
+    """r(x), the logit of the prevalence, shifted by the inputs' cells where they have some; given coefficients and
+    tables."""
+    r = look_up(config.functions["prevalence"], basis, of_function("prevalence", c), table["prevalence"])
+    return r + c["shift"][basis.cell] if basis.cell is not None and "shift" in c else r
 
 
 class Curves(NamedTuple):
@@ -449,7 +489,10 @@ class Curves(NamedTuple):
 def prevalence(config: ContextualConfig, basis: Basis, draw) -> Float[Array, " n"]:
     """π(x) of one draw."""
     function = config.functions["prevalence"]
-    return jax.nn.sigmoid(evaluate(function, basis, of_one("prevalence", function, basis, draw)))
+    r = evaluate(function, basis, of_one("prevalence", function, basis, draw))
+    if basis.cell is not None and "shift_scale" in draw:
+        r = r + config.cells.shift(draw["shift_scale"], draw["shift_weights"])[basis.cell]
+    return jax.nn.sigmoid(r)
 
 
 def curves(
@@ -548,7 +591,7 @@ def blocks(data: Data, index: Int[Array, " B"]) -> Data:
         knots = basis.knots
         if knots is not None:
             knots = dataclasses.replace(knots, index=pick(knots.index), fraction=pick(knots.fraction))
-        return Basis(pick(basis.x), basis.terms, tuple(pick(row) for row in basis.rows), knots)
+        return Basis(pick(basis.x), basis.terms, tuple(map(pick, basis.rows)), knots, pick(basis.cell))
 
     bins = data.bins and Bins(data.bins.basis, data.bins.own, pick(data.bins.row))
     return Data(chosen, rows(data.basis), None if data.labeler_basis is None else rows(data.labeler_basis), bins)
