@@ -14,10 +14,10 @@ import dataclasses
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from time import perf_counter
 from typing import Any, get_args
 
 import jax
@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 from jax.sharding import Mesh
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float, Int, PRNGKeyArray
 from scipy import special
 
 from crowdjax import contextual, io, memory, outliers, parallel, plots, posterior, results, watch
@@ -52,6 +52,7 @@ from crowdjax.contextual.context import Transform
 from crowdjax.contextual.functions import GP, MAX_EXACT, Approximation, Combine, Family
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
+from crowdjax.facade import periods
 from crowdjax.facade.checks import LookResult, check
 from crowdjax.facade.fitted import Fitted
 from crowdjax.facade.prevalence import summary as of_prevalence
@@ -72,6 +73,7 @@ MOST_BASIS = 1024  # eigenfunctions or inducing inputs of a process
 MOST_COMBINED = 3  # scores of one process
 MOST_LINES = 40  # labelers in a figure
 MOST_POINTS = 20_000  # instances behind a reliability diagram
+CELL_TABLES = ("prevalence", "changes", "labelers_by_period")
 LEAST_GOLD = 100  # with fewer, reliability is measured against the posteriors
 
 
@@ -96,6 +98,8 @@ class ContextualResult(Fitted):
         gold: code of the truth, NaN where unknown, shape [I]; None without gold.
         tally: the labels, counted.
         weights: how many instances of the population each stands for, shape [I]; None where not given.
+        cell: period and group of the instances, shape [I]; None without ``time`` and ``group``. With them there are the
+            tables ``cells`` (prevalence.parquet), ``changes`` and ``labelers_by_period`` (``facade.periods``).
 
     Example:
         >>> import crowdjax
@@ -117,8 +121,10 @@ class ContextualResult(Fitted):
     gold: Float[np.ndarray, " I"] | None
     tally: Tally
     weights: Float[np.ndarray, " I"] | None
+    cell: Int[np.ndarray, " I"] | None = None
 
     curves = shown("curves")
+    cells, changes, labelers_by_period = shown("prevalence"), shown("changes"), shown("labelers_by_period")
 
     def _facts(self) -> dict[str, str]:
         found = self.prevalence
@@ -167,7 +173,7 @@ class ContextualResult(Fitted):
 
     def _inputs(self) -> dict[str, Any]:
         """What the answers rest on besides the fit, for :func:`load`."""
-        given = {"population": self.population, "gold": self.gold, "weights": self.weights}
+        given = {"population": self.population, "gold": self.gold, "weights": self.weights, "cell": self.cell}
         counts = self.tally._replace(n_crowds=np.array(self.tally.n_crowds))._asdict()
         return {"scores": self.scores, **counts, **{k: v for k, v in given.items() if v is not None}}
 
@@ -272,7 +278,7 @@ class ContextualResult(Fitted):
             >>> result.predict(new, {"instance": ["x", "y"], "score": [0.9, 0.1]}).instances["label"].tolist()
             [1, 0]
         """
-        started = time.perf_counter()
+        started = perf_counter()
         names = self.record["scores"]
         said, given = io.open_tables(columns, known={"scores": names}, scores=scores)
         triples = io.read_triples(table, columns=said, form=form, missing=missing, header=header, like=self.index)
@@ -302,7 +308,7 @@ class ContextualResult(Fitted):
             "repeats": self.record["repeats"],
             "scores": names,
             "columns": io.mapping(triples, given),
-            "seconds": time.perf_counter() - started,
+            "seconds": perf_counter() - started,
             "warnings": warnings,
         }
         answers = answer_table(instances, probability, self.index.classes, **_score_columns(names, values))
@@ -332,7 +338,11 @@ class ContextualResult(Fitted):
     def observed(self, part: Labels, drawn: np.ndarray, n: int) -> tuple[contextual.Contextual, list]:
         """(the model of some of the instances, n draws of its parameters): what checks compare labels with."""
         data = contextual.prepare_data(
-            self.fit.config, part, self.fit.scale(self.scores[drawn]), self.fit.anchors or None
+            self.fit.config,
+            part,
+            self.fit.scale(self.scores[drawn]),
+            self.fit.anchors or None,
+            cell=None if self.cell is None else self.cell[drawn],
         )
         model = contextual.Contextual.of(self.fit.config, data)
         u = self.fit.unconstrained.reshape(self.fit.n_draws, -1)
@@ -384,6 +394,8 @@ def context(
     constraint: Constraint = "both",
     increasing: bool = False,
     transform: Transform = "identity",
+    time: str | None = None,
+    group: str | None = None,
     approximation: Approximation | None = None,
     n_basis: int | None = None,
     combine: Combine | None = None,
@@ -418,6 +430,9 @@ def context(
         constraint: ``both`` (sensitivity and specificity above one half each), ``ordered`` (their sum above 1) or
             ``free``. With ``both`` a second fit, under ``ordered``, says whether the prevalence rests on that.
         increasing: whether the prevalence may only rise with the score; for one score.
+        time, group: columns of the scores' table: the period of every instance, in their ascending order (numbers,
+            dates, text), and its group. The prevalence then changes by period and group, each leaning on its
+            neighbours, and labelers may drift over the periods (``cells``, ``changes``, ``labelers_by_period``).
         transform: of the scores before all else: ``identity``, ``logit`` (they are probabilities) or ``rank``.
         approximation: of the Gaussian processes: ``hsgp`` (eigenfunctions, the default), ``inducing`` (inputs that
             stand for all, the default of ``tensor``) or ``exact`` (up to 1000 distinct scores).
@@ -456,7 +471,7 @@ def context(
         (True, 60)
     """
     memory.room_for_programs()
-    started = time.perf_counter()
+    started = perf_counter()
     for name, word, kind in (
         ("prevalence", prevalence, Family), ("accuracy", accuracy, Family), ("labelers", labelers, Level),
         ("constraint", constraint, Constraint), ("transform", transform, Transform),
@@ -493,6 +508,12 @@ def context(
     _check_size(config, labels, len(names))
     stands_for = _importance(values, sampling, people)
     config = _scaled(config, labels, stands_for)
+    named = periods.read(given["scores"], instances, time, group)
+    if named is not None:
+        drift = labelers == "offset" and named.cells.n_periods > 1
+        drift = drift and 2 * labels.n_labelers * named.cells.n_periods <= periods.MOST_DRIFTS
+        config = dataclasses.replace(config, cells=named.cells, drift=drift)
+    cell = None if named is None else named.cell
     method, reason = _inference(inference, draws)
     key, other = jax.random.split(key)
     scale = Scale.learn(values, transform=transform)
@@ -503,7 +524,7 @@ def context(
     mapping = io.mapping(triples, given)
     mesh = _mesh(int((labels.counts > 0).sum()), devices)
 
-    given_to = dict(scale=scale, importance=stands_for, mesh=mesh, progress=progress)
+    given_to = dict(scale=scale, importance=stands_for, cell=cell, mesh=mesh, progress=progress)
     fit = contextual.fit(labels, values, config, key, method, start=begin, **given_to)
     if inference is None and fit.diagnostics["khat"] > GOOD and _small(labels):
         reason += f"; laplace had a Pareto k-hat of {fit.diagnostics['khat']:.2f}, above {GOOD}, so nuts"
@@ -511,13 +532,19 @@ def context(
         fit = contextual.fit(labels, values, config, key, method, **given_to)
     if not np.isfinite(fit.unconstrained).all():
         raise FitError(f"the fit failed: {method.method} ended at numbers that are not finite")
-    probability = np.asarray(contextual.item_posteriors(fit, labels, values, mesh=mesh), np.float64)
+    probability = np.asarray(contextual.item_posteriors(fit, labels, values, cell=cell, mesh=mesh), np.float64)
     weaker = None
     if config.constraint == "both":
         weak = dataclasses.replace(config, constraint="ordered", bias_mean=(config.bias_mean[0], WIDE))
         weaker = contextual.fit(labels, values, weak, key, BESIDE, judged=False, **given_to)
-    found, said_of_it = of_prevalence(fit, weaker, labels, values, sampling, people, chances, other, mesh)
+    found, said_of_it = of_prevalence(fit, weaker, labels, values, sampling, people, chances, cell, other, mesh)
     remarks += said_of_it
+    by_cell: dict[str, pa.Table] = {}
+    if named is not None:
+        by_cell, said_of_cells = periods.tables(
+            fit, named, index, values, sampling, truth, jax.random.fold_in(other, 1)
+        )
+        remarks += said_of_cells
     remarks += outliers.about_weights("weights", sampling)
     uncounted = labels.n_instances - len(np.unique(labels.instance[labels.counts > 0]))
     if uncounted:
@@ -545,6 +572,8 @@ def context(
         "columns": mapping,
         "scores": names,
         "transform": transform,
+        "time": time,
+        "group": group,
         "weights": sampling is not None,
         "level": LEVEL,
         "seconds": 0.0,
@@ -570,6 +599,7 @@ def context(
             "curves": _curves(fit, values, people),
             "labelers": _labelers(fit, labels, index),
             "calibration": _calibration(fit, names, values, people),
+            **by_cell,
         },
         record=record,
         kind=kind_of(table, triples.roles),
@@ -582,15 +612,18 @@ def context(
         gold=truth,
         tally=tally(labels, probability),
         weights=sampling,
+        cell=cell,
     )
-    record["seconds"] = time.perf_counter() - started
+    record["seconds"] = perf_counter() - started
     return result
 
 
 def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
     """The result that ``ContextualResult.save`` wrote, its record being read."""
     try:
-        tables = read_tables(folder, "instances", "curves", "labelers", "calibration")
+        by_cell = record.get("time") is not None or record.get("group") is not None
+        more = [n for n in CELL_TABLES if by_cell and (folder / f"{n}.parquet").is_file()]
+        tables = read_tables(folder, "instances", "curves", "labelers", "calibration", *more)
         prevalence = json.loads((folder / "prevalence.json").read_text(encoding="utf-8"))
         classes = record.get("classes") or record.get("words") or (0, 1)  # words: as they were written before
         record = {"repeats": "count", **record}
@@ -609,6 +642,7 @@ def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
         **({} if people is None else {"population": (np.zeros((people, columns)), np.zeros(people))}),
         **({"gold": np.zeros(n)} if gold else {}),
         **({"weights": np.zeros(n)} if weighted else {}),
+        **({"cell": np.zeros(n, np.int32)} if by_cell else {}),
     }
     found = results.load_arrays(folder / "inputs.npz", like)
     fit = contextual.load(folder)
@@ -625,6 +659,7 @@ def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
         gold=found.get("gold"),
         tally=Tally(found["votes"], found["agreement"], int(found["n_crowds"])),
         weights=found.get("weights"),
+        cell=found.get("cell"),
     )
 
 

@@ -458,6 +458,33 @@ def read_values(
     return tuple(found), np.stack(values, 1)
 
 
+def read_categories(
+    source, instances: np.ndarray | pa.Array, name: str, *, columns: Columns | None = None
+) -> tuple[list[Any], Int[np.ndarray, " I"]]:
+    """(the distinct values of a column in ascending order, which of them each instance has), from the table of scores.
+
+    Example:
+        >>> table = {"instance": ["b", "a"], "score": [0.1, 0.9], "week": ["2026-02", "2026-01"]}
+        >>> values, code = read_categories(table, np.array(["a", "b"]), "week")
+        >>> values, code.tolist()
+        (['2026-01', '2026-02'], [0, 1])
+    """
+    opened = _opened(source, "scores", columns)
+    named(opened.table, name, "score")
+    key = opened.roles["instance"]
+    data = opened.table.read([key, name])
+    position = rows_of(data[key], instances, opened.place, key)
+    used = position >= 0
+    missing = pc.is_null(data[name], nan_is_null=True).to_numpy()
+    refuse_where(missing & used, data[name], opened.place, name, "a value for every instance")
+    values = data[name].filter(pa.array(used)).combine_chunks()
+    distinct = pc.unique(values)
+    distinct = distinct.take(pc.sort_indices(distinct))
+    code = np.full(len(instances), -1)
+    code[position[used]] = pc.index_in(values, distinct).to_numpy(zero_copy_only=False)
+    return distinct.to_pylist(), code
+
+
 def read_weights(
     source, instances: np.ndarray | pa.Array, *, columns: Columns | None = None
 ) -> Float[np.ndarray, " I"]:

@@ -235,6 +235,14 @@ def context(
         typer.Option(metavar="T", rich_help_panel=TABLES, help="The population's scores; weight or count, if any"),
     ] = None,
     gold: Gold = None,
+    time: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", rich_help_panel=MODEL, help="Column of the scores: the period of each instance"),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", rich_help_panel=MODEL, help="Column of the scores: the group of each instance"),
+    ] = None,
     prevalence: Annotated[
         str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Over the score: gp, linear or constant")
     ] = "gp",
@@ -307,6 +315,8 @@ def context(
                 weights=weights,
                 population=population,
                 gold=gold,
+                time=time,
+                group=group,
                 prevalence=prevalence,
                 accuracy=accuracy,
                 labelers=labelers,

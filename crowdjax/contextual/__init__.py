@@ -3,6 +3,7 @@
 Examples go on from the one of ``fit``: ``labels``, ``scores``, ``config`` and ``found`` are its.
 """
 
+from crowdjax.contextual.cells import Cells
 from crowdjax.contextual.context import Scale, logit
 from crowdjax.contextual.diagnostics import pareto_smooth
 from crowdjax.contextual.estimands import (
@@ -11,6 +12,7 @@ from crowdjax.contextual.estimands import (
     LabelerTable,
     band,
     calibrate,
+    cell_draws,
     check_weights,
     function_draws,
     functions,
@@ -20,6 +22,7 @@ from crowdjax.contextual.estimands import (
     item_prevalence,
     labeler_functions,
     labeler_table,
+    labelers_by_period,
     log_likelihood_draws,
     population_prevalence,
     prevalence_draws,
@@ -35,6 +38,7 @@ __all__ = [
     "GP",
     "PRESETS",
     "Band",
+    "Cells",
     "Contextual",
     "ContextualConfig",
     "ContextualFit",
@@ -46,6 +50,7 @@ __all__ = [
     "Scale",
     "band",
     "calibrate",
+    "cell_draws",
     "check_weights",
     "fit",
     "function_draws",
@@ -56,6 +61,7 @@ __all__ = [
     "item_prevalence",
     "labeler_functions",
     "labeler_table",
+    "labelers_by_period",
     "load",
     "log_likelihood_draws",
     "logit",

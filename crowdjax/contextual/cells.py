@@ -3,8 +3,8 @@
     logit π(x, t, g) = r(x) + h_t + k_g + h_{t,g}
 
 h is a random walk over the periods, h_t - h_{t-1} ~ N(0, σ_h²); k_g ~ N(0, σ_g²); and each group has a small walk of
-its own. All are centred over their cells, so that r is the mean cell's. Scales are half-normal: steps of .3, groups of .5
-and own steps of .15 on the logit scale, so that periods and groups with few labels lean on their neighbours.
+its own. All are centred over their cells, so that r is the mean cell's. Scales are half-normal: steps of .3, groups of
+.5 and own steps of .15 on the logit scale, so that periods and groups with few labels lean on their neighbours.
 
 Source: docs/contextual.md, "Time and groups".
 """

@@ -35,6 +35,7 @@ from crowdjax.contextual.model import (
     triples,
 )
 from crowdjax.labels import LabelError, Labels
+from crowdjax.segments import sum_by
 
 
 class Band(NamedTuple):
@@ -175,7 +176,7 @@ def _some(fit: ContextualFit, n: int):
 
 
 def item_posteriors(
-    fit: ContextualFit, labels: Labels, scores, n_draws: int = 200, *, mesh: Mesh | None = None
+    fit: ContextualFit, labels: Labels, scores, n_draws: int = 200, *, cell=None, mesh: Mesh | None = None
 ) -> Float[np.ndarray, " I"]:
     """P(z_j = +1 | all labels): each draw's posterior of the instance given its labels, averaged over draws.
 
@@ -190,7 +191,7 @@ def item_posteriors(
         >>> p.shape, bool(((p > 0.5) == (np.bincount(labels.instance, labels.sign) > 0)).mean() > 0.9)
         ((60,), True)
     """
-    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None, mesh)
+    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None, mesh, cell)
     return np.asarray(_mean_posterior(fit.config, data, _some(fit, n_draws)))
 
 
@@ -236,7 +237,7 @@ def with_labelers(fit: ContextualFit, known: Int[np.ndarray, " W"], key: PRNGKey
     return dataclasses.replace(fit, draws=draws, labels_per_labeler=counts)
 
 
-def log_likelihood_draws(fit: ContextualFit, labels: Labels, scores) -> Float[np.ndarray, "S I"]:
+def log_likelihood_draws(fit: ContextualFit, labels: Labels, scores, cell=None) -> Float[np.ndarray, "S I"]:
     """log p(L_j) of every instance's labels in every posterior draw, the truth summed out; fixed at gold where known.
 
     Args:
@@ -247,7 +248,7 @@ def log_likelihood_draws(fit: ContextualFit, labels: Labels, scores) -> Float[np
         >>> log_likelihood_draws(found, labels, scores).shape
         (500, 60)
     """
-    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None)
+    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None, cell=cell)
     return np.asarray(_evidence(fit.config, data, fit.draws))
 
 
@@ -264,7 +265,7 @@ def _mean_posterior(config, data, draws):
 
 
 def held_out_posteriors(
-    fit: ContextualFit, labels: Labels, scores, n_draws: int = 500, *, mesh: Mesh | None = None
+    fit: ContextualFit, labels: Labels, scores, n_draws: int = 500, *, cell=None, mesh: Mesh | None = None
 ) -> Float[np.ndarray, " I"]:
     """P(z_j = +1 | all labels, the gold of all instances but j): predictions that have not seen their own gold.
 
@@ -286,7 +287,7 @@ def held_out_posteriors(
 
     Source: Gelfand, Dey and Chang 1992 (conditional predictive ordinates).
     """
-    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None, mesh)
+    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None, mesh, cell)
     found = np.asarray(_mean_held_out(fit.config, data, _some(fit, n_draws)), np.float64)
     gold = np.full(labels.n_instances, -1) if labels.gold is None else np.asarray(labels.gold)
     with np.errstate(divide="ignore"):
@@ -315,6 +316,7 @@ def population_prevalence(
     key: PRNGKeyArray | None = None,
     n_draws: int = 1000,
     level: float = 0.95,
+    cell: Int[np.ndarray, " n"] | None = None,
 ) -> Band:
     """Σ ω π(x) / Σ ω over a population given by scores and weights.
 
@@ -334,7 +336,7 @@ def population_prevalence(
 
     Source: the post's second use.
     """
-    return band(prevalence_draws(fit, scores, weights, key=key, n_draws=n_draws), level)
+    return band(prevalence_draws(fit, scores, weights, key=key, n_draws=n_draws, cell=cell), level)
 
 
 def prevalence_draws(
@@ -344,6 +346,7 @@ def prevalence_draws(
     *,
     key: PRNGKeyArray | None = None,
     n_draws: int | None = None,
+    cell: Int[np.ndarray, " n"] | None = None,
 ) -> Float[np.ndarray, " S"]:
     """The draws behind :func:`population_prevalence`: all, or so many of them, evenly spaced.
 
@@ -356,8 +359,52 @@ def prevalence_draws(
     """
     weights = check_weights(weights, len(np.asarray(scores)), allow_zero=key is None)
     draws = _some(fit, n_draws or fit.n_draws)
-    basis = fit.bases(scores)[0]
+    basis = in_cells(fit.bases(scores)[0], cell)
     return np.asarray(_aggregate(fit.config, basis, draws, jnp.asarray(weights / weights.sum()), key))
+
+
+def in_cells(basis: Basis, cell) -> Basis:
+    """The inputs in the given cells (None: in the mean one)."""
+    return basis if cell is None else dataclasses.replace(basis, cell=jnp.asarray(cell, jnp.int32))
+
+
+def cell_draws(
+    fit: ContextualFit,
+    scores,
+    cell: Int[np.ndarray, " n"],
+    weights=None,
+    *,
+    key: PRNGKeyArray | None = None,
+) -> Float[np.ndarray, "S C"]:
+    """The prevalence of every cell in every draw, Σ ω π(x, c) / Σ ω over the inputs that are in it.
+
+    Args:
+        scores, weights, key: as for :func:`population_prevalence`, shape [n].
+        cell: of each input. A cell without any is NaN.
+
+    Example: two weeks of the same scores, in a fit that knows of no weeks
+        >>> cell_draws(found, [0.1, 0.9, 0.1, 0.9], np.array([0, 0, 1, 1])).shape
+        (500, 2)
+    """
+    weights = check_weights(weights, len(np.asarray(scores)), allow_zero=key is None)
+    n = max(len(fit.config.cells) if fit.config.cells else 0, int(np.max(cell)) + 1)
+    basis = fit.bases(scores)[0]
+    if fit.config.cells is not None:
+        basis = in_cells(basis, cell)
+    shares, index = jnp.asarray(weights / weights.mean()), jnp.asarray(cell, jnp.int32)
+    return np.asarray(_by_cell(fit.config, basis, fit.draws, shares, index, n, key))
+
+
+@eqx.filter_jit
+def _by_cell(config, basis, draws, weights, cell, n: int, key):
+    keys = None if key is None else jax.random.split(key, len(next(iter(draws.values()))))
+
+    def one(at):
+        draw, key = at
+        w = weights if key is None else weights * jax.random.exponential(key, weights.shape, weights.dtype)
+        return sum_by(w * prevalence(config, basis, draw), cell, n) / sum_by(w, cell, n)
+
+    return jax.lax.map(one, (draws, keys))
 
 
 @eqx.filter_jit
@@ -383,6 +430,7 @@ def item_prevalence(
     *,
     n_draws: int = 500,
     level: float = 0.95,
+    cell: Int[np.ndarray, " I"] | None = None,
     mesh: Mesh | None = None,
 ) -> Band:
     """The same from the labelled instances' own truths: Σ ω z / Σ ω, z drawn from each draw's item posteriors, with the
@@ -400,7 +448,7 @@ def item_prevalence(
         True
     """
     weights = check_weights(weights, labels.n_instances)
-    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None, mesh)
+    data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None, mesh, cell)
     draws = np.asarray(
         _drawn_prevalence(fit.config, data, _some(fit, n_draws), jnp.asarray(weights / weights.sum()), key)
     )
@@ -436,6 +484,32 @@ def labeler_table(fit: ContextualFit, level: float = 0.95, n_draws: int = 400) -
     balanced = (sensitivity + specificity) / 2
     rank = balanced.shape[1] - balanced.argsort(1).argsort(1)
     return LabelerTable(fit.labels_per_labeler, *(band(d, level) for d in (sensitivity, specificity, balanced, rank)))
+
+
+def labelers_by_period(
+    fit: ContextualFit, n_draws: int = 400
+) -> tuple[Float[np.ndarray, "S T W"], Float[np.ndarray, "S T W"]]:
+    """(sensitivity, specificity) of every labeler in every period of a fit with drift, averaged as in
+    :func:`labeler_table`, in each of so many draws.
+
+    Raises:
+        ValueError: the fit's labelers do not drift.
+
+    Example:
+        >>> labelers_by_period(found)
+        Traceback (most recent call last):
+        ...
+        ValueError: fit: its labelers do not drift; allowed: a fit with config.drift
+    """
+    if not fit.config.drift:
+        raise ValueError("fit: its labelers do not drift; allowed: a fit with config.drift")
+    cells, (basis, own) = fit.config.cells, fit.bases_of_inputs()
+    draws, who = _some(fit, n_draws), jnp.arange(len(fit.labels_per_labeler))
+    found = []
+    for period in range(cells.n_periods):
+        at = in_cells(basis, np.full(len(basis.x), period * cells.n_groups))
+        found.append(_labeler_averages(fit.config, at, own, draws, who))
+    return tuple(np.stack([np.asarray(pair[k]) for pair in found], 1) for k in (0, 1))
 
 
 @eqx.filter_jit

@@ -94,7 +94,7 @@ def expand(config: ContextualConfig, data: Data, theta: Float[Array, " K"], y: F
         jacobians.append(jacobian)
         places.append(np.concatenate([np.ravel(place[f"{name}_{k}"]) for k in PARTS if f"{name}_{k}" in place]))
     own, at = _own(config, data, c), _own(config, data, place)
-    shift = c.get("shift")
+    shift = None if data.basis.cell is None else c.get("shift")
     sums = on_devices(partial(_whole, config), data, jnp.stack(values), own, shift)
     sums = jax.tree.map(lambda v: v.sum(0), sums._replace(values=jnp.zeros(1)))._replace(values=sums.values.reshape(-1))
 
@@ -207,10 +207,10 @@ def _sums(config, data: Data, v: Float[Array, "3 B"], own: Own | None, shift: Fl
     labels, bin_of = data.labels, data.bins.row
     instance, n, c = labels.instance, data.bins.row.shape[0], labels.counts
     labeler, bin_ = jnp.asarray(labels.labeler), bin_of[labels.instance]
-    if config.drift:
+    if config.drift:  # a fit has the cells of its instances
         labeler = labeler * config.cells.n_periods + config.cells.period(data.basis.cell[instance])
     a, g, r = v[1][bin_], v[2][bin_], v[0][bin_of]
-    cell = data.basis.cell
+    cell = bin_of if data.basis.cell is None else data.basis.cell
     if shift is not None:
         r = r + shift[cell]
     if own is not None:

@@ -25,10 +25,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from crowdjax import disk, optimize, watch
 from crowdjax.contextual import approximate, nested, nuts
+from crowdjax.contextual.cells import Cells
 from crowdjax.contextual.context import Scale
 from crowdjax.contextual.coordinates import Affine, Coordinates, Quadratic, affine, find_coordinates
 from crowdjax.contextual.diagnostics import Psis, chain_diagnostics
@@ -155,6 +156,7 @@ def fit(
     scale: Scale | None = None,
     start: ContextualFit | None = None,
     importance: Float[np.ndarray, " I"] | None = None,
+    cell: Int[np.ndarray, " I"] | None = None,
     mesh: Mesh | None = None,
     progress: watch.Progress | None = None,
     judged: bool = True,
@@ -170,6 +172,7 @@ def fit(
             all draws; SVI starts where it ended. Laplace needs no start.
         importance: how many instances of the population each one stands for. Laplace follows the bend of the posterior
             along the mean prevalence so weighted; the posterior does not depend on it.
+        cell: period and group of every instance, where ``config.cells`` has them.
         mesh: devices that share the blocks of labels and add up what they find; by default one. Labels of one block
             stay on one.
         progress: told how far it is, between compiled blocks of work (``crowdjax.watch.Progress``). Where it answers
@@ -192,7 +195,7 @@ def fit(
     """
     scale = scale or (start.scale if start else Scale.learn(scores))
     x = scale(scores)
-    data = jax.device_put(prepare_data(config, labels, x, start.anchors or None if start else None, mesh))
+    data = jax.device_put(prepare_data(config, labels, x, start.anchors or None if start else None, mesh, cell))
     if start and (start.config != config or start.unconstrained.shape[-1] != size_of(config, data)):
         raise LabelError(
             "start: a fit of another model or of other labelers; allowed: one of the same config and labelers"
@@ -526,7 +529,8 @@ def _loaded(settings, arrays) -> ContextualFit:
 
     config = EARLIER_PRIORS | settings["config"]
     config |= {name: tuple(values) for name, values in config.items() if isinstance(values, list)}
-    config |= {name: gp(config[name]) for name in ("gp", "labeler_gp")}
+    cells = config.get("cells")
+    config |= {"cells": cells and Cells(**cells)} | {name: gp(config[name]) for name in ("gp", "labeler_gp")}
     return ContextualFit(
         config=ContextualConfig(**config),
         inference=Inference(**{k: v for k, v in settings["inference"].items() if k != "max_steps"}),

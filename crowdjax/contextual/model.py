@@ -184,7 +184,7 @@ def prepare_data(
         labels: of I instances.
         x: the context in [-1, 1], one row per instance.
         mesh: devices to share the blocks of labels; None: the first. There are no more of them than blocks.
-        cell: of each instance, where the settings have cells (``cells.Cells.of``).
+        cell: of each instance, where the settings have cells (``cells.Cells.of``); None: the mean cell.
 
     Raises:
         LabelError: the numbers of instances differ.
@@ -203,7 +203,7 @@ def prepare_data(
     padding = labels.n_blocks * labels.block_instances - len(x)
     x = np.r_[x, np.repeat(x[:1], padding, axis=0)]
     data = Data(labels, *bases(config, x, anchors), mesh=mesh)
-    if config.cells is not None:
+    if config.cells is not None and cell is not None:
         slots = np.r_[np.asarray(cell, np.int32), np.zeros(padding, np.int32)]
         data = dataclasses.replace(data, basis=dataclasses.replace(data.basis, cell=jnp.asarray(slots)))
     data = dataclasses.replace(data, bins=_bins(config, x, anchors_of(data.basis)))

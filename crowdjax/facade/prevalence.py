@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float, PRNGKeyArray
+from jaxtyping import Float, Int, PRNGKeyArray
 
 from crowdjax import contextual
 from crowdjax.answers import votes_of
@@ -41,6 +41,7 @@ def summary(
     weights: Float[np.ndarray, " I"] | None,
     population: tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]] | None,
     chances: Float[np.ndarray, " I"] | None,
+    cell: Int[np.ndarray, " I"] | None,
     key: PRNGKeyArray,
     mesh: Mesh | None,
 ) -> tuple[dict[str, Any], list[str]]:
@@ -49,12 +50,13 @@ def summary(
     Args:
         weaker: the fit under the weaker constraint; None where there is none.
         chances: of gold, where given.
+        cell: period and group of the instances, where there are some.
     """
-    model = _by_model(fit, labels, scores, weights, population, key, mesh)
-    by_gold = _by_gold(fit, labels, scores, weights, population, chances, mesh)
+    model = _by_model(fit, labels, scores, weights, population, cell, key, mesh)
+    by_gold = _by_gold(fit, labels, scores, weights, population, chances, cell, mesh)
     estimates, warnings, agree, outside = [*model, *by_gold], [], None, None
     if weaker is not None:
-        band, outside = _weaker(fit, weaker, scores, weights, population)
+        band, outside = _weaker(fit, weaker, scores, weights, population, cell)
         what = f"as {model[0]['method']!r}, where labelers need only be better than chance"
         estimates.insert(1, _estimate(WEAKER, band, what))
         agree = outside < OUTSIDE
@@ -94,7 +96,7 @@ def _estimate(method: str, band, what: str) -> dict[str, Any]:
 
 
 def _by_model(
-    fit: ContextualFit, labels: Labels, scores, weights, population, key, mesh: Mesh | None
+    fit: ContextualFit, labels: Labels, scores, weights, population, cell, key, mesh: Mesh | None
 ) -> list[dict[str, Any]]:
     """The model's estimates, the best first, and the vote share."""
     out = []
@@ -104,10 +106,10 @@ def _by_model(
         band = contextual.population_prevalence(fit, *population, level=LEVEL)
         what = "the prevalence function averaged over the population's scores"
         out.append(_estimate("population table", band, what))
-    band = contextual.population_prevalence(fit, scores, weights, key=first, level=LEVEL)
+    band = contextual.population_prevalence(fit, scores, weights, key=first, level=LEVEL, cell=cell)
     name = "labelled instances" if weights is None else "weighted instances"
     out.append(_estimate(name, band, f"the prevalence function averaged over a sample: the {by}"))
-    band = contextual.item_prevalence(fit, labels, scores, second, weights, level=LEVEL, mesh=mesh)
+    band = contextual.item_prevalence(fit, labels, scores, second, weights, level=LEVEL, cell=cell, mesh=mesh)
     out.append(_estimate("item posteriors", band, f"the inferred truths averaged over a sample: the {by}"))
     votes = votes_of(labels)
     counted = votes.sum(1) > 0
@@ -119,16 +121,17 @@ def _by_model(
     return out
 
 
-def _weaker(fit: ContextualFit, weaker: ContextualFit, scores, weights, population) -> tuple[Band, float]:
+def _weaker(fit: ContextualFit, weaker: ContextualFit, scores, weights, population, cell) -> tuple[Band, float]:
     """(the prevalence under the weaker constraint, the share of its draws outside the model's interval)."""
     over = population if population is not None else (scores, weights)
-    strong, weak = (contextual.prevalence_draws(f, *over) for f in (fit, weaker))
+    at = None if population is not None else cell
+    strong, weak = (contextual.prevalence_draws(f, *over, cell=at) for f in (fit, weaker))
     low, high = np.quantile(strong, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return contextual.band(weak, LEVEL), float(((weak < low) | (weak > high)).mean())
 
 
 def _by_gold(
-    fit: ContextualFit, labels: Labels, scores, weights, population, chances, mesh: Mesh | None
+    fit: ContextualFit, labels: Labels, scores, weights, population, chances, cell, mesh: Mesh | None
 ) -> list[dict[str, Any]]:
     """The estimates that rest on the chances of gold: from gold alone, and assisted by the model's predictions."""
     gold = (
@@ -145,7 +148,7 @@ def _by_gold(
         gold,
         np.full(len(gold), n / len(gold)) if chances is None else np.where(np.isnan(chances), 1, chances),
         np.ones(len(gold)) if weights is None else weights,
-        contextual.held_out_posteriors(fit, labels, scores, mesh=mesh),
+        contextual.held_out_posteriors(fit, labels, scores, cell=cell, mesh=mesh),
         function,
     )
     by = "chances of gold" + (" (the same for all)" if chances is None else "")
