@@ -98,8 +98,9 @@ def test_the_log_likelihood_is_that_of_each_instance(tree, labels):
     offset = draw["labeler_scale"].values[:, None] * (
         draw["labeler_offset"].values - draw["labeler_offset"].values.mean(-1, keepdims=True)
     )
-    s = np.logaddexp(0, draw["accuracy_mean"].values + offset[0])
-    gamma = draw["bias_mean"].values + offset[1]
+    a, g = draw["accuracy_mean"].values + offset[0], draw["bias_mean"].values + offset[1]
+    plus, minus = np.logaddexp(0, a + g), np.logaddexp(0, a - g)  # logits of sensitivity and specificity
+    s, gamma = (plus + minus) / 2, (plus - minus) / 2
     said = labels.sign.reshape(I, W)
     yes, no = (np.prod(expit(said * (gamma + sign * s)), 1) for sign in (1, -1))
     pi = draw["prevalence_curve"].values

@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from crowdjax.cli.common import (
-    FITTING,
     LABELS,
     MODEL,
     TABLES,
@@ -251,14 +250,14 @@ def context(
     ] = "gp",
     labelers: Annotated[
         str,
-        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Their difference: global (none), offset, function"),
+        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="global (alike), offset or function"),
     ] = "offset",
     constraint: Annotated[
         str,
         typer.Option(
             metavar="WORD",
             rich_help_panel=MODEL,
-            help="both: sensitivity and specificity > 1/2; ordered: their sum > 1; or free",
+            help="Of the accuracy: both, ordered or free",
         ),
     ] = "both",
     increasing: Annotated[
@@ -280,17 +279,17 @@ def context(
     ] = None,
     inference: Annotated[
         str | None,
-        typer.Option(metavar="NAME", rich_help_panel=FITTING, help="laplace, nuts or svi"),
+        typer.Option(metavar="NAME", rich_help_panel=MODEL, help="laplace, nuts or svi"),
     ] = None,
     draws: Annotated[
         int | None,
-        typer.Option(metavar="N", rich_help_panel=FITTING, help="Posterior draws, of each chain; default 500"),
+        typer.Option(metavar="N", rich_help_panel=MODEL, help="Posterior draws, of each chain; default 500"),
     ] = None,
     repeats: Repeats = "count",
     devices: Devices = None,
     seed: Annotated[
         int,
-        typer.Option(metavar="N", rich_help_panel=FITTING, min=0, max=2**32 - 1, help="Draws chains and samples"),
+        typer.Option(metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="Draws chains and samples"),
     ] = 0,
     columns: Columns = None,
     form: From = None,
