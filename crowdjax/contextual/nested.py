@@ -45,7 +45,7 @@ from crowdjax.contextual.model import (
 from crowdjax.watch import Progress, silent
 
 MOST_SCALES = 64  # θ of the design
-WORK, LABELS_WORK = 2e10, 4e7  # of a design: its points times (number of unknowns)³, and times labels
+WORK, LABELS_WORK = 2e10, 6e6  # of a design: its points times (number of unknowns)³, and times labels
 MOST_WINDOWS = 16  # to either side of the mode
 SPACING = 1.5  # of windows, and their width, in standard deviations of t at the mode
 FAINT = 5.0  # nats below the best, where windows and scales no longer count
