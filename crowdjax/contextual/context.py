@@ -46,8 +46,8 @@ class Scale:
     def learn(cls, scores, *, transform: Transform = "identity") -> Scale:
         """Learn the map from the scores of the labelled instances.
 
-        The lowest and highest score go to -.95 and .95. An end that is farther than a quarter of the central 99 % of
-        the scores from it is taken to be there: one odd score moves no other by more than that. Values that
+        The lowest and highest score go to -.95 and .95. An end is at most a quarter of the range of the central 99 %
+        of the scores away from it, so that one odd score costs the others no more than that. Values that
         :func:`crowdjax.outliers.odd_values` finds have no part in it.
 
         Args:
