@@ -98,7 +98,8 @@ class ContextualResult(Fitted):
         gold: code of the truth, NaN where unknown, shape [I]; None without gold.
         tally: the labels, counted.
         weights: how many instances of the population each stands for, shape [I]; None where not given.
-        cell: period and group of the instances, shape [I]; None without ``time`` and ``group``. With them there are the
+        cell, people_cell: period and group of the instances, shape [I], and of the population's rows, shape [K]; None
+            without ``time`` and ``group``. With them there are the
             tables ``cells`` (prevalence.parquet), ``changes`` and ``labelers_by_period`` (``facade.periods``).
 
     Example:
@@ -122,6 +123,7 @@ class ContextualResult(Fitted):
     tally: Tally
     weights: Float[np.ndarray, " I"] | None
     cell: Int[np.ndarray, " I"] | None = None
+    people_cell: Int[np.ndarray, " K"] | None = None
 
     curves = shown("curves")
     cells, changes, labelers_by_period = shown("prevalence"), shown("changes"), shown("labelers_by_period")
@@ -173,7 +175,8 @@ class ContextualResult(Fitted):
 
     def _inputs(self) -> dict[str, Any]:
         """What the answers rest on besides the fit, for :func:`load`."""
-        given = {"population": self.population, "gold": self.gold, "weights": self.weights, "cell": self.cell}
+        given = {"population": self.population, "gold": self.gold, "weights": self.weights}
+        given |= {"cell": self.cell, "people_cell": self.people_cell}
         counts = self.tally._replace(n_crowds=np.array(self.tally.n_crowds))._asdict()
         return {"scores": self.scores, **counts, **{k: v for k, v in given.items() if v is not None}}
 
@@ -225,16 +228,18 @@ class ContextualResult(Fitted):
             InputError: arviz-base is not installed; the labels are not those of the fit.
         """
         x = np.unique(self.tables["curves"]["score"].to_numpy())
-        population, key = self.population, None
+        population, key, cell = self.population, None, self.people_cell
         if population is None:
+            cell = self.cell
             population, key = (self.scores, self.weights), jax.random.key(self.record["seed"] or 0)
         return posterior.to_arviz(
             self.fit,
             self.index,
             self.scores,
             (x, _along_first(x, self.scores)),
-            contextual.prevalence_draws(self.fit, *population, key=key),
+            contextual.prevalence_draws(self.fit, *population, key=key, cell=cell),
             None if table is None else self._labels(table, columns),
+            self.cell,
         )
 
     def _labels(self, table, columns) -> Labels:
@@ -290,9 +295,15 @@ class ContextualResult(Fitted):
         known = io.positions(io.ids(triples.index, "labeler"), io.ids(self.index, "labeler"))
         unseen = (known < 0) & (self.fit.config.labelers != "global")
         fit = contextual.with_labelers(self.fit, known, jax.random.key(self.record["seed"] or 0))
-        probability = np.asarray(contextual.item_posteriors(fit, labels, values), np.float64)
+        cell = periods.of_others(given["scores"], instances, self.record, self.tables.get("prevalence"))
+        probability = np.asarray(contextual.item_posteriors(fit, labels, values, cell=cell), np.float64)
         warnings = about_labels(labels, triples, self.record["repeats"])
         warnings += about_answers(probability, labels_of_labelers(labels)[known < 0], self.index.classes)
+        if cell is not None and (cell < 0).any():
+            warnings.append(
+                f"{(cell < 0).sum()} of {len(cell)} instances are of a period or group that is not in the fit; they are"
+                " taken to be of the mean one."
+            )
         if unseen.any():
             warnings.append(
                 f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are drawn from its crowd."
@@ -377,7 +388,7 @@ class ContextualResult(Fitted):
         first, forecasts = self.scores[rows, 0], {}
         if first.min() >= 0 and first.max() <= 1:
             forecasts["score"] = (first, truth)
-        forecasts["calibrated"] = (contextual.calibrate(self.fit, self.scores[rows], LEVEL).mean, truth)
+        forecasts["calibrated"] = (contextual.calibrate(self.fit, self.scores[rows]).mean, truth)
         return forecasts, "share of positives (gold)" if gold else "mean posterior of the instances"
 
 
@@ -431,7 +442,8 @@ def context(
             ``free``. With ``both`` a second fit, under ``ordered``, says whether the prevalence rests on that.
         increasing: whether the prevalence may only rise with the score; for one score.
         time, group: columns of the scores' table: the period of every instance, in their ascending order (numbers,
-            dates, text), and its group. The prevalence then changes by period and group, each leaning on its
+            dates, text), and its group; a population's table has them too. The prevalence then changes by period and
+            group, each leaning on its
             neighbours, and labelers may drift over the periods (``cells``, ``changes``, ``labelers_by_period``).
         transform: of the scores before all else: ``identity``, ``logit`` (they are probabilities) or ``rank``.
         approximation: of the Gaussian processes: ``hsgp`` (eigenfunctions, the default), ``inducing`` (inputs that
@@ -513,11 +525,13 @@ def context(
         drift = labelers == "offset" and named.cells.n_periods > 1
         drift = drift and 2 * labels.n_labelers * named.cells.n_periods <= periods.MOST_DRIFTS
         config = dataclasses.replace(config, cells=named.cells, drift=drift)
-    cell = None if named is None else named.cell
+    cell, people_cell = None if named is None else named.cell, None
+    if named is not None and people is not None:
+        people_cell = periods.of_population(given["population"], named, time, group)
     method, reason = _inference(inference, draws)
     key, other = jax.random.split(key)
     scale = Scale.learn(values, transform=transform)
-    identity, begin = _digest(labels, values), None
+    identity, begin = _digest(labels, values, named), None
     if start is not None:
         begin, scale = _continued(start, index, identity, config, transform)
     remarks = _about_numbers(names, values, people, scale)
@@ -537,13 +551,15 @@ def context(
     if config.constraint == "both":
         weak = dataclasses.replace(config, constraint="ordered", bias_mean=(config.bias_mean[0], WIDE))
         weaker = contextual.fit(labels, values, weak, key, BESIDE, judged=False, **given_to)
-    found, said_of_it = of_prevalence(fit, weaker, labels, values, sampling, people, chances, cell, other, mesh)
+    found, said_of_it = of_prevalence(
+        fit, weaker, labels, values, sampling, people, chances, cell, people_cell, other, mesh
+    )
     remarks += said_of_it
     by_cell: dict[str, pa.Table] = {}
     if named is not None:
-        by_cell, said_of_cells = periods.tables(
-            fit, named, index, values, sampling, truth, jax.random.fold_in(other, 1)
-        )
+        over = None if people is None else (people[0], people_cell, people[1])
+        again = jax.random.fold_in(other, 1)
+        by_cell, said_of_cells = periods.tables(fit, named, index, values, sampling, over, truth, again)
         remarks += said_of_cells
     remarks += outliers.about_weights("weights", sampling)
     uncounted = labels.n_instances - len(np.unique(labels.instance[labels.counts > 0]))
@@ -613,6 +629,7 @@ def context(
         tally=tally(labels, probability),
         weights=sampling,
         cell=cell,
+        people_cell=people_cell,
     )
     record["seconds"] = perf_counter() - started
     return result
@@ -643,6 +660,7 @@ def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
         **({"gold": np.zeros(n)} if gold else {}),
         **({"weights": np.zeros(n)} if weighted else {}),
         **({"cell": np.zeros(n, np.int32)} if by_cell else {}),
+        **({"people_cell": np.zeros(people, np.int32)} if by_cell and people is not None else {}),
     }
     found = results.load_arrays(folder / "inputs.npz", like)
     fit = contextual.load(folder)
@@ -660,6 +678,7 @@ def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
         tally=Tally(found["votes"], found["agreement"], int(found["n_crowds"])),
         weights=found.get("weights"),
         cell=found.get("cell"),
+        people_cell=found.get("people_cell"),
     )
 
 
@@ -672,9 +691,10 @@ def _refuse_counts(triples: io.Triples, labelers: Level) -> None:
                          "global (--labelers global)")  # fmt: skip
 
 
-def _digest(labels: Labels, scores: Float[np.ndarray, "I C"]) -> str:
-    """Of what a fit rests on: labels, gold and scores."""
-    parts = (labels.labeler, labels.instance, labels.label, labels.counts, labels.gold, scores)
+def _digest(labels: Labels, scores: Float[np.ndarray, "I C"], named: periods.Named | None) -> str:
+    """Of what a fit rests on: labels, gold, scores, and the periods and groups of instances."""
+    cells = () if named is None else (named.cell, np.frombuffer(repr((named.times, named.groups)).encode(), np.uint8))
+    parts = (labels.labeler, labels.instance, labels.label, labels.counts, labels.gold, scores, *cells)
     return hashlib.sha256(b"".join(b"-" if p is None else np.ascontiguousarray(p).tobytes() for p in parts)).hexdigest()
 
 
@@ -684,7 +704,9 @@ def _continued(start, index: LabelIndex, identity: str, config: ContextualConfig
         raise InputError(f"start: got {type(start).__name__}; allowed: an earlier result of crowdjax.context")
     same = all(np.array_equal(getattr(start.index, side), getattr(index, side)) for side in ("labelers", "instances"))
     if not same or start.record.get("labels_sha256") != identity:
-        raise InputError("start: a fit of other labels, gold or scores; allowed: an earlier result of the same")
+        raise InputError(
+            "start: a fit of other labels, gold or scores, periods or groups; allowed: an earlier result of the same"
+        )
     if (start.fit.config, start.fit.scale.transform) != (config, transform):
         raise InputError("start: a fit with other settings of the functions or the transform; allowed: with the same")
     return start.fit, start.fit.scale
@@ -862,7 +884,7 @@ def _calibration(fit: ContextualFit, names, scores, population) -> pa.Table:
     """At the distinct scores, thinned evenly."""
     rows = np.unique(_all_scores(scores, population), axis=0)
     rows = rows[plots.evenly(len(rows), MOST_CALIBRATION)]
-    band = contextual.calibrate(fit, rows, LEVEL)
+    band = contextual.calibrate(fit, rows, level=LEVEL)
     columns = {"probability": band.mean, "lower": band.lower, "upper": band.upper}
     return pa.table({**_score_columns(names, rows), **{k: np.asarray(v, float) for k, v in columns.items()}})
 

@@ -459,30 +459,56 @@ def read_values(
 
 
 def read_categories(
-    source, instances: np.ndarray | pa.Array, name: str, *, columns: Columns | None = None
-) -> tuple[list[Any], Int[np.ndarray, " I"]]:
-    """(the distinct values of a column in ascending order, which of them each instance has), from the table of scores.
+    source,
+    name: str,
+    instances: np.ndarray | pa.Array | None,
+    known: Sequence[Any] | None = None,
+    *,
+    kind: str = "scores",
+    columns: Columns | None = None,
+) -> tuple[list[Any], Int[np.ndarray, " n"]]:
+    """(the distinct values of a column in ascending order, which of them each instance has).
+
+    Args:
+        source: a table of scores, or of a population (``kind``).
+        instances: whose rows are read, in this order; None: all rows, as of a population.
+        known: the values to look for, instead of those that occur; a row with another has -1.
+
+    Raises:
+        InputError: there is no such column, a value is missing or infinite, or values are not numbers, dates or text.
 
     Example:
         >>> table = {"instance": ["b", "a"], "score": [0.1, 0.9], "week": ["2026-02", "2026-01"]}
-        >>> values, code = read_categories(table, np.array(["a", "b"]), "week")
+        >>> values, code = read_categories(table, "week", np.array(["a", "b"]))
         >>> values, code.tolist()
         (['2026-01', '2026-02'], [0, 1])
     """
-    opened = _opened(source, "scores", columns)
+    opened = _opened(source, kind, columns)
     named(opened.table, name, "score")
-    key = opened.roles["instance"]
-    data = opened.table.read([key, name])
-    position = rows_of(data[key], instances, opened.place, key)
+    key = [] if instances is None else [opened.roles["instance"]]
+    data = opened.table.read([*key, name])
+    column = data[name]
+    if pa.types.is_nested(column.type) or pa.types.is_null(column.type):
+        raise InputError(f"{opened.place}: column {name!r} is of type {column.type}; allowed: numbers, dates or text")
+    position = np.arange(len(column)) if instances is None else rows_of(data[key[0]], instances, opened.place, key[0])
     used = position >= 0
-    missing = pc.is_null(data[name], nan_is_null=True).to_numpy()
-    refuse_where(missing & used, data[name], opened.place, name, "a value for every instance")
-    values = data[name].filter(pa.array(used)).combine_chunks()
-    distinct = pc.unique(values)
-    distinct = distinct.take(pc.sort_indices(distinct))
-    code = np.full(len(instances), -1)
-    code[position[used]] = pc.index_in(values, distinct).to_numpy(zero_copy_only=False)
-    return distinct.to_pylist(), code
+    bad = pc.is_null(column, nan_is_null=True).to_numpy()
+    if pa.types.is_floating(column.type):
+        bad = bad | ~np.isfinite(column.to_numpy())
+    refuse_where(bad & used, column, opened.place, name, "a value for every instance")
+    values = column.filter(pa.array(used)).combine_chunks()
+    if known is None:
+        distinct = pc.unique(values)
+        distinct = distinct.take(pc.sort_indices(distinct))
+    else:
+        try:
+            distinct = pa.array(known).cast(values.type)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            distinct = pa.array([], values.type)
+    found = pc.fill_null(pc.index_in(values, distinct), -1).to_numpy(zero_copy_only=False)
+    code = np.full(len(column) if instances is None else len(instances), -1)
+    code[position[used]] = found
+    return distinct.to_pylist() if known is None else list(known), code
 
 
 def read_weights(
@@ -502,6 +528,8 @@ def read_weights(
     allowed = "finite numbers above 0"
     values = numbers(data[weight], opened.place, weight, allowed)
     refuse_where(values <= 0, data[weight], opened.place, weight, allowed)
+    if not np.isfinite(values.sum()):
+        raise InputError(f"{opened.place}: column {weight!r}: its sum is beyond the largest number; allowed: {allowed}")
     known = instances if isinstance(instances, np.ndarray) else instances.to_numpy(zero_copy_only=False)
     refuse_absent(np.setdiff1d(np.arange(len(known)), position), known, opened.place, "instance")
     weights = np.empty(len(known))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from crowdjax import __version__, contextual
 from crowdjax.contextual import ContextualFit
@@ -27,7 +27,9 @@ DIMS = {
     "weights": ("term", "basis"),
     "scale": (),
     "offset": ("labeler",),
+    "drift": ("labeler", "step"),
 }  # what an unknown is over, by the end of its name
+OWN = {"shift": {"scale": ("part",), "weights": ("shift",)}, "drift": {"scale": ("side",)}}
 ONE_CHAIN = "independent draws of an approximation, as one chain: R-hat and effective sample size say nothing of it"
 
 
@@ -38,6 +40,7 @@ def to_arviz(
     curves: tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n C"]],
     prevalence: Float[np.ndarray, " S"],
     labels: Labels | None = None,
+    cell: Int[np.ndarray, " I"] | None = None,
 ) -> DataTree:
     """The draws of a fit, for ``arviz_base``, ``arviz_stats`` and ``arviz_plots``.
 
@@ -47,6 +50,7 @@ def to_arviz(
         curves: the first score, and all of them, where the functions are looked at.
         prevalence: draws of the population's (``contextual.prevalence_draws``).
         labels: of the fit, for the log-likelihood of each instance.
+        cell: of the instances, in a fit by period or group.
 
     Raises:
         InputError: arviz-base is not installed.
@@ -66,7 +70,7 @@ def to_arviz(
     dims = {f"{name}_curve": ["score"] for name in functions} | {name: dims_of(name) for name in fit.draws}
     coords = {"score": curves[0], "labeler": index.labelers, "side": ["accuracy", "bias"]}
     if labels is not None:
-        groups["log_likelihood"] = {"labels": by_chain(contextual.log_likelihood_draws(fit, labels, scores))}
+        groups["log_likelihood"] = {"labels": by_chain(contextual.log_likelihood_draws(fit, labels, scores, cell))}
         dims["labels"], coords["instance"] = ["instance"], index.instances
     about = {"inference_library": "crowdjax", "inference_library_version": __version__, "method": fit.inference.method}
     about["warnings"] = "\n".join(fit.warnings)
@@ -89,6 +93,8 @@ def dims_of(site: str) -> list[str]:
         (['term', 'basis'], ['side', 'labeler'])
     """
     owner, _, kind = site.rpartition("_")
+    if owner in OWN:
+        return list(OWN[owner][kind])
     if owner != "labeler":
         return list(DIMS[kind])
     return ["side", *{"amplitude": (), "weights": ("term", "labeler", "basis")}.get(kind, DIMS[kind])]

@@ -89,8 +89,64 @@ def test_a_result_with_weeks_comes_back(weekly, tmp_path):
     for name in ("prevalence", "changes"):
         assert again.tables[name].equals(result.tables[name])
     np.testing.assert_array_equal(again.cell, result.cell)
-    new = {"labeler": [0, 1], "instance": ["x", "x"], "label": [1, 1]}  # of no week: the mean one
-    assert again.predict(new, {"instance": ["x"], "score": [0.9]}).tables["instances"]["probability"][0].as_py() > 0.5
+
+
+def test_predictions_of_the_labels_that_were_fitted_are_the_fit(weekly):
+    result, _ = weekly
+    labels, scores, _ = crowd([0.1, 0.1, 0.3])
+    found = result.predict(labels, scores)
+    gap = np.asarray(found.instances["probability"]) - np.asarray(result.instances["probability"])
+    assert np.abs(gap).max() < 1e-5
+    later = result.predict(labels, scores | {"week": np.full(900, 9)})
+    assert any("900 of 900 instances are of a period" in w for w in later.warnings)
+    with pytest.raises(InputError, match="week"):
+        result.predict(labels, {k: v for k, v in scores.items() if k != "week"})
+
+
+def test_a_population_has_weeks_of_its_own():
+    """The population is the sample: so are its headline and its cells, which a mean over weeks alike would miss."""
+    labels, scores, truth = crowd([0.1, 0.4], n=200)
+    kept = np.arange(240)  # few of the second week
+    use = np.isin(labels["instance"], kept)
+    labels = {name: np.asarray(values)[use] for name, values in labels.items()}
+    people = {name: np.asarray(scores[name])[kept] for name in ("score", "week")}
+    alone = crowdjax.context(labels, scores, time="week", **SIMPLE)
+    found = crowdjax.context(labels, scores, population=people, time="week", **SIMPLE)
+    assert abs(found.prevalence["mean"] - alone.prevalence["mean"]) < 0.02
+    assert found.prevalence["lower"] < truth[kept].mean() < found.prevalence["upper"]
+    cells = found.tables["prevalence"].to_pandas()
+    assert set(cells["of"]) == {"the population"}
+    np.testing.assert_allclose(cells["mean"], alone.tables["prevalence"]["mean"].to_numpy(), atol=0.02)
+    for change in (lambda p: {"score": p["score"]}, lambda p: p | {"week": p["week"] + 7}):
+        with pytest.raises(InputError, match="week"):
+            crowdjax.context(labels, scores, population=change(people), time="week", **SIMPLE)
+
+
+def test_other_periods_are_no_start(weekly):
+    labels, scores, _ = crowd([0.1, 0.1, 0.3])
+    with pytest.raises(InputError, match="periods or groups"):
+        crowdjax.context(labels, scores | {"week": 2 - scores["week"]}, time="week", start=weekly[0], **SIMPLE)
+
+
+def test_draws_with_weeks_go_to_arviz(weekly):
+    pytest.importorskip("arviz_base")
+    result, _ = weekly
+    labels, _, _ = crowd([0.1, 0.1, 0.3])
+    tree = result.to_arviz(labels)
+    assert tree["posterior"]["shift_weights"].dims == ("chain", "draw", "shift")
+    assert abs(float(tree["posterior"]["prevalence"].mean()) - result.prevalence["mean"]) < 0.02
+    assert tree["log_likelihood"]["labels"].shape[-1] == 900
+
+
+def test_weeks_of_all_groups_together_come_last():
+    labels, scores, _ = crowd([0.1, 0.4], n=60)
+    scores["site"] = np.where(np.arange(120) % 3 == 0, "b", "a")
+    result = crowdjax.context(labels, scores, time="week", group="site", **SIMPLE)
+    found = result.tables["prevalence"].to_pandas()
+    assert result.tables["prevalence"]["group"].to_pylist() == ["a", "b", None] * 2
+    assert found["n_items"].tolist() == [40, 20, 60] * 2
+    assert (found["mean"][2] - found["mean"][0]) * (found["mean"][2] - found["mean"][1]) <= 0
+    assert result.tables["changes"]["group"].to_pylist() == ["a", "b", None]
 
 
 @pytest.mark.slow
@@ -136,6 +192,8 @@ def test_periods_of_any_kind_are_in_order(kind):
     [
         (lambda s: s | {"week": np.zeros(80)}, "throughout; allowed: two values or more"),
         (lambda s: s | {"week": [None, *[1] * 79]}, "a value for every instance"),
+        (lambda s: s | {"week": [np.inf, *[1.0] * 79]}, "a value for every instance"),
+        (lambda s: s | {"week": [[1], [2]] * 40}, "numbers, dates or text"),
         (lambda s: {k: v for k, v in s.items() if k != "week"}, "week"),
     ],
 )

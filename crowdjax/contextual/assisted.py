@@ -295,6 +295,7 @@ def effective(sample: Sample) -> tuple[float, float]:
     """
     omega = sample.weight / sample.chance
     parts = (omega[sample.gold == c] for c in (0, 1))
+    parts = (part / part.max(initial=np.finfo(float).tiny) for part in parts)  # squares stay finite
     return tuple(float(o.sum() ** 2 / (o @ o)) if len(o) else 0.0 for o in parts)
 
 

@@ -62,7 +62,7 @@ class Cells:
         return period * self.n_groups + group
 
     def period(self, cell: Int[Array, " n"]) -> Int[Array, " n"]:
-        """The period of each cell."""
+        """The period of each cell; -1, of a cell that is not known, stays."""
         return cell // self.n_groups
 
     @property

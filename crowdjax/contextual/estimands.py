@@ -148,11 +148,12 @@ def _labeler_curves(config, basis, labeler_basis, draws, labelers):
     return jax.lax.map(lambda draw: curves(config, basis, labeler_basis, draw, labelers), draws)
 
 
-def calibrate(fit: ContextualFit, scores, level: float = 0.95) -> Band:
+def calibrate(fit: ContextualFit, scores, cell=None, *, level: float = 0.95) -> Band:
     """The classifier's scores as probabilities: E[π(s) | labels], with its band; shape [n].
 
     Args:
         scores: shape [n] or [n, C].
+        cell: of each, shape [n]; None: the mean cell.
 
     Example:
         >>> p = calibrate(found, [0.1, 0.9])
@@ -161,7 +162,7 @@ def calibrate(fit: ContextualFit, scores, level: float = 0.95) -> Band:
 
     Source: the post's third use.
     """
-    return band(_prevalence(fit.config, fit.bases(scores)[0], fit.draws), level)
+    return band(_prevalence(fit.config, in_cells(fit.bases(scores)[0], cell), fit.draws), level)
 
 
 @eqx.filter_jit
@@ -374,6 +375,7 @@ def cell_draws(
     cell: Int[np.ndarray, " n"],
     weights=None,
     *,
+    by: Int[np.ndarray, " n"] | None = None,
     key: PRNGKeyArray | None = None,
 ) -> Float[np.ndarray, "S C"]:
     """The prevalence of every cell in every draw, Σ ω π(x, c) / Σ ω over the inputs that are in it.
@@ -381,17 +383,19 @@ def cell_draws(
     Args:
         scores, weights, key: as for :func:`population_prevalence`, shape [n].
         cell: of each input. A cell without any is NaN.
+        by: what to add up by instead of the cell, for instance its period.
 
     Example: two weeks of the same scores, in a fit that knows of no weeks
         >>> cell_draws(found, [0.1, 0.9, 0.1, 0.9], np.array([0, 0, 1, 1])).shape
         (500, 2)
     """
     weights = check_weights(weights, len(np.asarray(scores)), allow_zero=key is None)
-    n = max(len(fit.config.cells) if fit.config.cells else 0, int(np.max(cell)) + 1)
+    whole, by = by is None, np.asarray(cell if by is None else by)
+    n = max(len(fit.config.cells) if fit.config.cells and whole else 0, int(np.max(by)) + 1)
     basis = fit.bases(scores)[0]
     if fit.config.cells is not None:
         basis = in_cells(basis, cell)
-    shares, index = jnp.asarray(weights / weights.mean()), jnp.asarray(cell, jnp.int32)
+    shares, index = jnp.asarray(weights / weights.mean()), jnp.asarray(by, jnp.int32)
     return np.asarray(_by_cell(fit.config, basis, fit.draws, shares, index, n, key))
 
 

@@ -455,10 +455,12 @@ def accuracy_bias(config: ContextualConfig, basis, labeler_basis, c, table, labe
         value = look_up(config.functions[name], basis, of_function(name, c), table[name])[row]
         if config.labelers != "global":
             offset = c["labeler_offset"][side]
-            if config.drift and basis.cell is not None:
-                value = value + offset[labeler, config.cells.period(basis.cell[row])]
+            if config.drift:
+                mean = offset.mean(-1, keepdims=True)
+                path = jnp.concatenate([offset, mean], -1)
+                value = value + path[labeler, -1 if basis.cell is None else config.cells.period(basis.cell[row])]
             else:
-                value = value + (offset.mean(-1) if config.drift else offset)[labeler]
+                value = value + offset[labeler]
         if config.labelers == "function":
             for t, (term, of_input) in enumerate(zip(labeler_basis.terms, labeler_basis.rows, strict=True)):
                 value = value + (term.features[of_input[row]] * c["labeler_coefficients"][side, t][labeler]).sum(-1)
@@ -470,7 +472,12 @@ def prevalence_logit(config: ContextualConfig, basis: Basis, c, table) -> Float[
     """r(x), the logit of the prevalence, shifted by the inputs' cells where they have some; given coefficients and
     tables."""
     r = look_up(config.functions["prevalence"], basis, of_function("prevalence", c), table["prevalence"])
-    return r + c["shift"][basis.cell] if basis.cell is not None and "shift" in c else r
+    return r if basis.cell is None or "shift" not in c else r + in_cell(c["shift"], basis.cell)
+
+
+def in_cell(shift: Float[Array, " C"], cell: Int[Array, " n"]) -> Float[Array, " n"]:
+    """The shift of each cell; none in the cell -1, which is not known: there the mean cell stands."""
+    return jnp.append(shift, 0)[cell]
 
 
 class Curves(NamedTuple):
@@ -491,7 +498,7 @@ def prevalence(config: ContextualConfig, basis: Basis, draw) -> Float[Array, " n
     function = config.functions["prevalence"]
     r = evaluate(function, basis, of_one("prevalence", function, basis, draw))
     if basis.cell is not None and "shift_scale" in draw:
-        r = r + config.cells.shift(draw["shift_scale"], draw["shift_weights"])[basis.cell]
+        r = r + in_cell(config.cells.shift(draw["shift_scale"], draw["shift_weights"]), basis.cell)
     return jax.nn.sigmoid(r)
 
 

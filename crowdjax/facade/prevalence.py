@@ -42,6 +42,7 @@ def summary(
     population: tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]] | None,
     chances: Float[np.ndarray, " I"] | None,
     cell: Int[np.ndarray, " I"] | None,
+    people_cell: Int[np.ndarray, " K"] | None,
     key: PRNGKeyArray,
     mesh: Mesh | None,
 ) -> tuple[dict[str, Any], list[str]]:
@@ -51,12 +52,13 @@ def summary(
         weaker: the fit under the weaker constraint; None where there is none.
         chances: of gold, where given.
         cell: period and group of the instances, where there are some.
+        people_cell: those of the population's rows.
     """
-    model = _by_model(fit, labels, scores, weights, population, cell, key, mesh)
-    by_gold = _by_gold(fit, labels, scores, weights, population, chances, cell, mesh)
+    model = _by_model(fit, labels, scores, weights, population, cell, people_cell, key, mesh)
+    by_gold = _by_gold(fit, labels, scores, weights, population, chances, cell, people_cell, mesh)
     estimates, warnings, agree, outside = [*model, *by_gold], [], None, None
     if weaker is not None:
-        band, outside = _weaker(fit, weaker, scores, weights, population, cell)
+        band, outside = _weaker(fit, weaker, scores, weights, population, cell, people_cell)
         what = f"as {model[0]['method']!r}, where labelers need only be better than chance"
         estimates.insert(1, _estimate(WEAKER, band, what))
         agree = outside < OUTSIDE
@@ -96,14 +98,14 @@ def _estimate(method: str, band, what: str) -> dict[str, Any]:
 
 
 def _by_model(
-    fit: ContextualFit, labels: Labels, scores, weights, population, cell, key, mesh: Mesh | None
+    fit: ContextualFit, labels: Labels, scores, weights, population, cell, people_cell, key, mesh: Mesh | None
 ) -> list[dict[str, Any]]:
     """The model's estimates, the best first, and the vote share."""
     out = []
     first, second = jax.random.split(key)
     by = "labelled instances, each with " + ("its sampling weight" if weights is not None else "the same weight")
     if population is not None:
-        band = contextual.population_prevalence(fit, *population, level=LEVEL)
+        band = contextual.population_prevalence(fit, *population, level=LEVEL, cell=people_cell)
         what = "the prevalence function averaged over the population's scores"
         out.append(_estimate("population table", band, what))
     band = contextual.population_prevalence(fit, scores, weights, key=first, level=LEVEL, cell=cell)
@@ -121,17 +123,19 @@ def _by_model(
     return out
 
 
-def _weaker(fit: ContextualFit, weaker: ContextualFit, scores, weights, population, cell) -> tuple[Band, float]:
+def _weaker(
+    fit: ContextualFit, weaker: ContextualFit, scores, weights, population, cell, people_cell
+) -> tuple[Band, float]:
     """(the prevalence under the weaker constraint, the share of its draws outside the model's interval)."""
     over = population if population is not None else (scores, weights)
-    at = None if population is not None else cell
+    at = cell if population is None else people_cell
     strong, weak = (contextual.prevalence_draws(f, *over, cell=at) for f in (fit, weaker))
     low, high = np.quantile(strong, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return contextual.band(weak, LEVEL), float(((weak < low) | (weak > high)).mean())
 
 
 def _by_gold(
-    fit: ContextualFit, labels: Labels, scores, weights, population, chances, cell, mesh: Mesh | None
+    fit: ContextualFit, labels: Labels, scores, weights, population, chances, cell, people_cell, mesh: Mesh | None
 ) -> list[dict[str, Any]]:
     """The estimates that rest on the chances of gold: from gold alone, and assisted by the model's predictions."""
     gold = (
@@ -142,7 +146,8 @@ def _by_gold(
         return []
     function = None
     if population is not None:
-        of_instances, of_population = (contextual.calibrate(fit, x).mean for x in (scores, population[0]))
+        at = ((scores, cell), (population[0], people_cell))
+        of_instances, of_population = (contextual.calibrate(fit, *of).mean for of in at)
         function = (np.float64(of_instances), float(np.average(of_population, weights=population[1])))
     sample = assisted.Sample(
         gold,
