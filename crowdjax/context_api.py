@@ -53,6 +53,7 @@ from crowdjax.contextual.functions import GP, MAX_EXACT, Approximation, Combine,
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
 from crowdjax.facade import periods
+from crowdjax.facade import previous as going_on
 from crowdjax.facade.checks import LookResult, check
 from crowdjax.facade.fitted import Fitted
 from crowdjax.facade.prevalence import summary as of_prevalence
@@ -60,7 +61,7 @@ from crowdjax.formats import Form
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.roles import Columns
-from crowdjax.settings import DEFAULT, Default, callback, flag, one_of, randomness, whole
+from crowdjax.settings import DEFAULT, Default, callback, flag, one_of, path_of, randomness, whole
 from crowdjax.shards import AXIS
 from crowdjax.tables import as_arrow, kind_of
 
@@ -73,6 +74,7 @@ MOST_BASIS = 1024  # eigenfunctions or inducing inputs of a process
 MOST_COMBINED = 3  # scores of one process
 MOST_LINES = 40  # labelers in a figure
 MOST_POINTS = 20_000  # instances behind a reliability diagram
+WEAKER = "ordered"  # folder of the fit under the weaker constraint
 CELL_TABLES = ("prevalence", "changes", "labelers_by_period")
 LEAST_GOLD = 100  # with fewer, reliability is measured against the posteriors
 
@@ -98,6 +100,7 @@ class ContextualResult(Fitted):
         gold: code of the truth, NaN where unknown, shape [I]; None without gold.
         tally: the labels, counted.
         weights: how many instances of the population each stands for, shape [I]; None where not given.
+        weaker: the fit under the weaker constraint beside it; None without.
         cell, people_cell: period and group of the instances, shape [I], and of the population's rows, shape [K]; None
             without ``time`` and ``group``. With them there are the
             tables ``cells`` (prevalence.parquet), ``changes`` and ``labelers_by_period`` (``facade.periods``).
@@ -124,6 +127,7 @@ class ContextualResult(Fitted):
     weights: Float[np.ndarray, " I"] | None
     cell: Int[np.ndarray, " I"] | None = None
     people_cell: Int[np.ndarray, " K"] | None = None
+    weaker: ContextualFit | None = None
 
     curves = shown("curves")
     cells, changes, labelers_by_period = shown("prevalence"), shown("changes"), shown("labelers_by_period")
@@ -166,6 +170,8 @@ class ContextualResult(Fitted):
             results.write_json(folder / "prevalence.json", self.prevalence)
             results.save_arrays(folder / "inputs.npz", self._inputs())
             contextual.save(self.fit, folder)
+            if self.weaker is not None:
+                contextual.save(self.weaker, folder / WEAKER)
             (folder / "figures").mkdir()
             figures = self.figures()
             for name, figure in figures.items():
@@ -421,6 +427,7 @@ def context(
     header: bool = True,
     repeats: Repeats = "count",
     start: ContextualResult | None = None,
+    previous: ContextualResult | str | os.PathLike | None = None,
     devices: int | None = None,
     progress: watch.Progress | None = None,
 ) -> ContextualResult:
@@ -461,6 +468,8 @@ def context(
         repeats: what to do with several labels of one labeler on one instance, as in :func:`crowdjax.fit`.
         start: an earlier result of the same labels, scores and model to go on from: NUTS adds draws to its chains,
             without warm-up; SVI and Laplace begin where it ended.
+        previous: an earlier result, or its folder, of other instances: what it says of the functions and of labelers is
+            the prior of this fit. Settings of the functions are its own.
         devices: how many share the labels and add up what they find; by default all that pay. Labels of one block (up
             to 32768) stay on one.
         progress: told how far it is (``crowdjax.watch.Progress``). Where it answers true NUTS ends with the draws it
@@ -520,8 +529,15 @@ def context(
     _check_size(config, labels, len(names))
     stands_for = _importance(values, sampling, people)
     config = _scaled(config, labels, stands_for)
+    identity, earlier = _digest(labels, values, None), None
+    before = _before(previous, start=start, time=time, group=group, approximation=approximation, n_basis=n_basis,
+                     combine=combine)  # fmt: skip
+    if before is not None:
+        earlier = going_on.of(before, config, transform, names, index, identity)
+        config = earlier.fit.config
     named = periods.read(given["scores"], instances, time, group)
     if named is not None:
+        identity = _digest(labels, values, named)
         drift = labelers == "offset" and named.cells.n_periods > 1
         drift = drift and 2 * labels.n_labelers * named.cells.n_periods <= periods.MOST_DRIFTS
         config = dataclasses.replace(config, cells=named.cells, drift=drift)
@@ -530,27 +546,31 @@ def context(
         people_cell = periods.of_population(given["population"], named, time, group)
     method, reason = _inference(inference, draws)
     key, other = jax.random.split(key)
-    scale = Scale.learn(values, transform=transform)
-    identity, begin = _digest(labels, values, named), None
+    scale = Scale.learn(values, transform=transform) if earlier is None else earlier.scale
+    begin = None
     if start is not None:
         begin, scale = _continued(start, index, identity, config, transform)
     remarks = _about_numbers(names, values, people, scale)
+    if earlier is not None:
+        remarks += going_on.warnings(before, earlier, index)
+    prior = None if earlier is None else earlier.prior(earlier.fit)
     mapping = io.mapping(triples, given)
     mesh = _mesh(int((labels.counts > 0).sum()), devices)
 
     given_to = dict(scale=scale, importance=stands_for, cell=cell, mesh=mesh, progress=progress)
-    fit = contextual.fit(labels, values, config, key, method, start=begin, **given_to)
+    fit = contextual.fit(labels, values, config, key, method, start=begin, prior=prior, **given_to)
     if inference is None and fit.diagnostics["khat"] > GOOD and _small(labels):
         reason += f"; laplace had a Pareto k-hat of {fit.diagnostics['khat']:.2f}, above {GOOD}, so nuts"
         method = Inference("nuts") if draws is None else Inference("nuts", n_draws=draws)
-        fit = contextual.fit(labels, values, config, key, method, **given_to)
+        fit = contextual.fit(labels, values, config, key, method, prior=prior, **given_to)
     if not np.isfinite(fit.unconstrained).all():
         raise FitError(f"the fit failed: {method.method} ended at numbers that are not finite")
     probability = np.asarray(contextual.item_posteriors(fit, labels, values, cell=cell, mesh=mesh), np.float64)
     weaker = None
     if config.constraint == "both":
         weak = dataclasses.replace(config, constraint="ordered", bias_mean=(config.bias_mean[0], WIDE))
-        weaker = contextual.fit(labels, values, weak, key, BESIDE, judged=False, **given_to)
+        prior = None if earlier is None or earlier.weaker is None else earlier.prior(earlier.weaker)
+        weaker = contextual.fit(labels, values, weak, key, BESIDE, judged=False, prior=prior, **given_to)
     found, said_of_it = of_prevalence(
         fit, weaker, labels, values, sampling, people, chances, cell, people_cell, other, mesh
     )
@@ -590,6 +610,7 @@ def context(
         "transform": transform,
         "time": time,
         "group": group,
+        "previous": None if earlier is None else earlier.about(before),
         "weights": sampling is not None,
         "level": LEVEL,
         "seconds": 0.0,
@@ -630,6 +651,7 @@ def context(
         weights=sampling,
         cell=cell,
         people_cell=people_cell,
+        weaker=weaker,
     )
     record["seconds"] = perf_counter() - started
     return result
@@ -679,6 +701,7 @@ def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
         weights=found.get("weights"),
         cell=found.get("cell"),
         people_cell=found.get("people_cell"),
+        weaker=contextual.load(folder / WEAKER) if (folder / WEAKER).is_dir() else None,
     )
 
 
@@ -709,7 +732,25 @@ def _continued(start, index: LabelIndex, identity: str, config: ContextualConfig
         )
     if (start.fit.config, start.fit.scale.transform) != (config, transform):
         raise InputError("start: a fit with other settings of the functions or the transform; allowed: with the same")
+    if start.fit.prior is not None:
+        raise InputError("start: a fit that went on from an earlier result; allowed: one without previous=")
     return start.fit, start.fit.scale
+
+
+def _before(previous, **others) -> ContextualResult | None:
+    """The earlier result, read where a folder is given; what is given beside it and has no sense there is refused."""
+    if previous is None:
+        return None
+    for name, value in others.items():
+        if value is not None:
+            raise InputError(f"{name}: given with previous, whose fit has its own; allowed: one of them")
+    if isinstance(previous, ContextualResult):
+        return previous
+    folder = Path(path_of("previous", previous, "a folder of a result of crowdjax context"))
+    record = results.read_result(folder)
+    if record.get("model") != "contextual":
+        raise InputError(f"previous: {folder} holds a result of {record.get('model')!r}; allowed: of crowdjax context")
+    return load(folder, record)
 
 
 def _mesh(n_labels: int, devices: int | None) -> Mesh | None:

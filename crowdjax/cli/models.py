@@ -242,6 +242,10 @@ def context(
         str | None,
         typer.Option(metavar="NAME", rich_help_panel=MODEL, help="Column of the scores: the group of each instance"),
     ] = None,
+    previous: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", rich_help_panel=MODEL, help="Earlier result, of other instances, to go on from"),
+    ] = None,
     prevalence: Annotated[
         str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Over the score: gp, linear or constant")
     ] = "gp",
@@ -316,6 +320,7 @@ def context(
                 gold=gold,
                 time=time,
                 group=group,
+                previous=previous,
                 prevalence=prevalence,
                 accuracy=accuracy,
                 labelers=labelers,

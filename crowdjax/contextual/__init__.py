@@ -6,6 +6,7 @@ Examples go on from the one of ``fit``: ``labels``, ``scores``, ``config`` and `
 from crowdjax.contextual.cells import Cells
 from crowdjax.contextual.context import Scale, logit
 from crowdjax.contextual.diagnostics import pareto_smooth
+from crowdjax.contextual.earlier import carried
 from crowdjax.contextual.estimands import (
     Band,
     Functions,
@@ -50,6 +51,7 @@ __all__ = [
     "Scale",
     "band",
     "calibrate",
+    "carried",
     "cell_draws",
     "check_weights",
     "fit",

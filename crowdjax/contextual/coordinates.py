@@ -30,7 +30,7 @@ from jaxtyping import Array, Float
 from scipy.optimize import minimize
 
 from crowdjax.contextual.mode import Posterior, climb, expanded
-from crowdjax.contextual.model import ContextualConfig, Data, blocks, coefficients_of, n_scales, shapes_of, size_of
+from crowdjax.contextual.model import ContextualConfig, Data, blocks, coefficients_of, scales_of, size_of
 from crowdjax.watch import Progress, silent
 
 PRECISION = jax.lax.Precision.HIGHEST
@@ -141,7 +141,7 @@ def find_coordinates(
     config: ContextualConfig, data: Data, report: Progress = silent, start: Coordinates | None = None
 ) -> Found:
     """Alternates between w at its mode given θ, the quadratic there, and θ at the mode of its own posterior."""
-    k = n_scales(shapes_of(config, data))
+    k = scales_of(config, data)
     dtype = data.basis.x.dtype
     theta, w = jnp.zeros(k, dtype), np.zeros(size_of(config, data) - k)
     if start is not None:

@@ -133,8 +133,12 @@ class Hilbert(eqx.Module):
     def colour(self, amplitude, length: Float[Array, " D"], white: Float[Array, "*S M"]) -> Float[Array, "*S M"]:
         """White weights times the square root of the spectral density, a Π_d (√(2π) ℓ_d)^½ exp(-ℓ_d² ω_d² / 4), in
         closed form: the root of the density itself has no gradient in float32 once the density underflows."""
+        return amplitude * jnp.exp(self.log_colour(length)) * white
+
+    def log_colour(self, length: Float[Array, " D"]) -> Float[Array, " M"]:
+        """The logarithm of the root of the spectral density at amplitude 1."""
         wide = 0.5 * jnp.log(jnp.sqrt(2 * jnp.pi) * length[:, None])
-        return amplitude * jnp.exp((wide - (length[:, None] * self.omega) ** 2 / 4).sum(0)) * white
+        return (wide - (length[:, None] * self.omega) ** 2 / 4).sum(0)
 
     def __call__(self, length, coefficients: Float[Array, " M"]) -> Float[Array, " K"]:
         return jnp.matmul(self.features, coefficients, precision=PRECISION)

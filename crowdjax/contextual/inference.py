@@ -38,6 +38,7 @@ from crowdjax.contextual.model import (
     ContextualConfig,
     Curves,
     Data,
+    Prior,
     bases,
     curves,
     draw_at,
@@ -112,6 +113,7 @@ class ContextualFit:
         diagnostics: numbers by name: ``rhat``, ``ess``, ``divergences`` (NUTS), ``khat`` (SVI, Laplace), ...
         trace: estimates of the ELBO (SVI), or the objective during the search for the mode.
         warnings: sentences, one for each reason not to trust the fit.
+        prior: of an earlier fit (``contextual.earlier``); None: the settings'.
 
     Example:
         >>> found.n_draws, found.unconstrained.shape[0], sorted(found.diagnostics)[:3]
@@ -131,6 +133,7 @@ class ContextualFit:
     diagnostics: dict[str, float]
     trace: Float[np.ndarray, " T"]
     warnings: tuple[str, ...]
+    prior: Prior | None = None
 
     @property
     def n_draws(self) -> int:
@@ -160,6 +163,7 @@ def fit(
     mesh: Mesh | None = None,
     progress: watch.Progress | None = None,
     judged: bool = True,
+    prior: Prior | None = None,
 ) -> ContextualFit:
     """Fits the contextual model.
 
@@ -177,6 +181,7 @@ def fit(
             stay on one.
         progress: told how far it is, between compiled blocks of work (``crowdjax.watch.Progress``). Where it answers
             true, NUTS ends with the draws it has and SVI with the quadratic it has.
+        prior: of an earlier fit, instead of the settings' (``contextual.earlier.carried``), with its scale.
         judged: whether to measure what the labels told of each function, and to warn.
 
     Raises:
@@ -195,7 +200,7 @@ def fit(
     """
     scale = scale or (start.scale if start else Scale.learn(scores))
     x = scale(scores)
-    data = jax.device_put(prepare_data(config, labels, x, start.anchors or None if start else None, mesh, cell))
+    data = jax.device_put(prepare_data(config, labels, x, start.anchors or None if start else None, mesh, cell, prior))
     if start and (start.config != config or start.unconstrained.shape[-1] != size_of(config, data)):
         raise LabelError(
             "start: a fit of another model or of other labelers; allowed: one of the same config and labelers"
@@ -216,6 +221,7 @@ def fit(
         diagnostics=diagnostics,
         trace=trace,
         warnings=(),
+        prior=prior,
     )
     if not judged:
         return result
@@ -461,6 +467,7 @@ def save(fit: ContextualFit, folder: str | os.PathLike) -> None:
     q = fit.coordinates
     arrays |= {f"quadratic/{k}": v for k, v in q.labels._asdict().items()}
     arrays |= {"centre": q.centre, "root": q.root}
+    arrays |= {f"prior/{k}": v for k, v in (fit.prior._asdict() if fit.prior else {}).items()}
     arrays |= {k: getattr(fit, k) for k in _PLAIN}
     with disk.file(folder / name) as new:
         np.savez(new, **arrays)
@@ -541,5 +548,6 @@ def _loaded(settings, arrays) -> ContextualFit:
         coordinates=Coordinates(Quadratic(**group("quadratic")), arrays["centre"], arrays["root"]),
         diagnostics={k: float(v) for k, v in settings["diagnostics"].items()},
         warnings=tuple(settings["warnings"]),
+        prior=Prior(**group("prior")) if group("prior") else None,
         **{k: arrays[k] for k in _PLAIN},
     )

@@ -140,6 +140,20 @@ class Bins(eqx.Module):
     row: Int[Array, " n"]
 
 
+class Prior(NamedTuple):
+    """What an earlier fit leaves to the next one (``contextual.earlier``): scales and length-scales θ are held, and
+    w = mean + root v, v ~ N(0, I), takes the place of w ~ N(0, I).
+
+    Example:
+        >>> Prior(np.zeros(2), np.zeros(3), np.eye(3)).root.shape
+        (3, 3)
+    """
+
+    theta: Float[Array, " K"]
+    mean: Float[Array, " M"]
+    root: Float[Array, "M M"]
+
+
 MOST_BINS = 256  # of one column; of several columns together MOST_BINS_OF_SEVERAL
 MOST_BINS_OF_SEVERAL = 2048
 
@@ -157,6 +171,7 @@ class Data(eqx.Module):
     labeler_basis: Basis | None
     bins: Bins | None = None
     mesh: Mesh | None = eqx.field(static=True, default=None)
+    prior: Prior | None = None
 
     @property
     def n_blocks(self) -> int:
@@ -177,6 +192,7 @@ def prepare_data(
     anchors=None,
     mesh: Mesh | None = None,
     cell: Int[np.ndarray, " I"] | None = None,
+    prior: Prior | None = None,
 ) -> Data:
     """Puts labels and context together (host side).
 
@@ -185,6 +201,7 @@ def prepare_data(
         x: the context in [-1, 1], one row per instance.
         mesh: devices to share the blocks of labels; None: the first. There are no more of them than blocks.
         cell: of each instance, where the settings have cells (``cells.Cells.of``); None: the mean cell.
+        prior: of an earlier fit; None: the settings'.
 
     Raises:
         LabelError: the numbers of instances differ.
@@ -202,7 +219,9 @@ def prepare_data(
         labels = _filled(labels, mesh.size)
     padding = labels.n_blocks * labels.block_instances - len(x)
     x = np.r_[x, np.repeat(x[:1], padding, axis=0)]
-    data = Data(labels, *bases(config, x, anchors), mesh=mesh)
+    if prior is not None:
+        prior = Prior(*map(jnp.asarray, prior))
+    data = Data(labels, *bases(config, x, anchors), mesh=mesh, prior=prior)
     if config.cells is not None and cell is not None:
         slots = np.r_[np.asarray(cell, np.int32), np.zeros(padding, np.int32)]
         data = dataclasses.replace(data, basis=dataclasses.replace(data.basis, cell=jnp.asarray(slots)))
@@ -268,7 +287,7 @@ def _specs(data: Data) -> Data:
 
     bins = data.bins and Bins(whole(data.bins.basis), whole(data.bins.own), P(axis))
     own = data.labeler_basis and of(data.labeler_basis)
-    return Data(by_row(data.labels), of(data.basis), own, bins, data.mesh)
+    return Data(by_row(data.labels), of(data.basis), own, bins, data.mesh, whole(data.prior))
 
 
 # Everything unknown but the truth is a function of standard normals: u ~ N(0, I).
@@ -371,9 +390,14 @@ def model(config: ContextualConfig, data: Data):
         >>> [name for name in trace if name.endswith("_slope")], trace["labels"]["fn"].log_factor.shape
         (['prevalence_slope'], ())
     """
-    white = {}
-    for name, shape in shapes_of(config, data).items():
-        white[name] = numpyro.sample(f"{name}_white", dist.Normal(0, 1).expand(shape).to_event(len(shape)))
+    white, shapes = {}, shapes_of(config, data)
+    if data.prior is not None:
+        v = numpyro.sample("earlier_white", dist.Normal(0, 1).expand(data.prior.mean.shape).to_event(1))
+        white = split(of_prior(data.prior, v), shapes)
+    for name in () if white else shapes:
+        white[name] = numpyro.sample(
+            f"{name}_white", dist.Normal(0, 1).expand(shapes[name]).to_event(len(shapes[name]))
+        )
     draw = {name: numpyro.deterministic(name, value) for name, value in values(config, white).items()}
     numpyro.factor("labels", log_likelihood(config, data, draw))
 
@@ -534,7 +558,7 @@ def on_devices(function, data: Data, *alike):
         first = (jax.lax.axis_index(axis) * size).astype(jnp.int32)
         instance = data.labels.instance - first
         own = dataclasses.replace(data.labels, instance=instance, n_instances=size, n_blocks=each)
-        return function(Data(own, data.basis, data.labeler_basis, data.bins), *alike)
+        return function(dataclasses.replace(data, labels=own, mesh=None), *alike)
 
     given = _specs(data), *(P() for _ in alike)
     return jax.shard_map(here, mesh=data.mesh, in_specs=given, out_specs=P(axis), check_vma=False)(data, *alike)
@@ -601,12 +625,19 @@ def blocks(data: Data, index: Int[Array, " B"]) -> Data:
         return Basis(pick(basis.x), basis.terms, tuple(map(pick, basis.rows)), knots, pick(basis.cell))
 
     bins = data.bins and Bins(data.bins.basis, data.bins.own, pick(data.bins.row))
-    return Data(chosen, rows(data.basis), None if data.labeler_basis is None else rows(data.labeler_basis), bins)
+    own = None if data.labeler_basis is None else rows(data.labeler_basis)
+    return Data(chosen, rows(data.basis), own, bins, prior=data.prior)
 
 
 def draw_at(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict[str, Array]:
     """The sites' values (one draw) of standard normals u."""
+    u = u if data.prior is None else of_prior(data.prior, u)
     return values(config, split(u, shapes_of(config, data)))
+
+
+def of_prior(prior: Prior, v: Float[Array, " M"]) -> Float[Array, " P"]:
+    """(θ, w) of standard normals v, w having the prior of an earlier fit."""
+    return jnp.concatenate([prior.theta, prior.mean + jnp.matmul(prior.root, v, precision=PRECISION)])
 
 
 def coefficients_at(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict[str, Array]:
@@ -616,7 +647,11 @@ def coefficients_at(config: ContextualConfig, data: Data, u: Float[Array, " P"])
 
 def coefficients_of(config: ContextualConfig, data: Data, theta, w) -> Float[Array, " Q"]:
     """y = y₀ + R(θ) w as a vector: all that the labels see, but for the length-scales of inducing inputs."""
-    c = coefficients_at(config, data, jnp.concatenate([theta, w]))
+    return labels_see(coefficients_at(config, data, jnp.concatenate([theta, w])))
+
+
+def labels_see(c: dict[str, Array]) -> Float[Array, " Q"]:
+    """Coefficients as a vector, without length-scales."""
     return ravel_pytree({name: value for name, value in c.items() if not name.endswith("_length")})[0]
 
 
@@ -631,7 +666,14 @@ def block_values(config: ContextualConfig, data: Data, theta, y: Float[Array, " 
 
 def size_of(config: ContextualConfig, data: Data) -> int:
     """P, the number of unknowns."""
+    if data.prior is not None:
+        return len(data.prior.mean)
     return sum(math.prod(shape) for shape in shapes_of(config, data).values())
+
+
+def scales_of(config: ContextualConfig, data: Data) -> int:
+    """K, how many of them are scales and length-scales: they come first. An earlier fit's are held."""
+    return 0 if data.prior is not None else n_scales(shapes_of(config, data))
 
 
 def prior_draws(config: ContextualConfig, n_labelers: int, basis: Basis, labeler_basis: Basis | None, key, n: int):

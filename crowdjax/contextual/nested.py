@@ -38,8 +38,7 @@ from crowdjax.contextual.model import (
     Data,
     block_values,
     coefficients_of,
-    n_scales,
-    shapes_of,
+    scales_of,
     size_of,
 )
 from crowdjax.watch import Progress, silent
@@ -86,7 +85,7 @@ def approximate(config: ContextualConfig, data: Data, weights=None, report: Prog
         (0, 4)
     """
     weights = None if weights is None else np.asarray(weights, np.float64) / np.sum(weights)
-    k = n_scales(shapes_of(config, data))
+    k = scales_of(config, data)
     size = size_of(config, data) - k
     part, factor = some_blocks(data, SOME_LABELS)
     first, posterior = Posterior(config, part, weights, factor), Posterior(config, data, weights)
