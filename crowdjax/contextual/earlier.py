@@ -106,9 +106,9 @@ def _at_one_scale(fit: ContextualFit, shapes):
 
     Lengths are the draws' shortest: a longer one's weights are those of a shorter one, less at high frequencies.
     """
-    u = np.float64(fit.unconstrained.reshape(-1, fit.unconstrained.shape[-1]))
+    u = fit.unconstrained.reshape(-1, fit.unconstrained.shape[-1]).astype(np.float64)
     if fit.prior is not None:
-        root = np.float64(fit.prior.root)
+        root = np.asarray(fit.prior.root, np.float64)
         inverse = solve_triangular(root, np.eye(len(root)), lower=True)
         return jnp.asarray(fit.prior.theta), fit.prior.mean + u @ root.T, inverse.T @ inverse
     k = n_scales(shapes)
@@ -121,7 +121,7 @@ def _at_one_scale(fit: ContextualFit, shapes):
     held = {n: np.asarray(v)[None] for n, v in _scales_at(fit, theta, shapes).items()}
     ratio = np.ones((len(u), u.shape[1] - k))
     basis, own = fit.bases_of_inputs()
-    draws = {name: np.float64(values) for name, values in fit.draws.items()}
+    draws = {name: values.astype(np.float64) for name, values in fit.draws.items()}
     for name, at in places(shapes).items():
         owner = name.rpartition("_")[0]
         if name == "labeler_offset":

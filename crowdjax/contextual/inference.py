@@ -391,7 +391,7 @@ def _warnings(fit: ContextualFit, labels: Labels) -> tuple[str, ...]:
             out.append(f"the search for the mode: {optimize.MEANING[int(d['mode_code'])]}")
     low, high = config.gp.valid_lengths
     for name, function in config.functions.items():
-        if function.family != "gp":
+        if function.family != "gp" or fit.prior is not None:  # then lengths are held where they are
             continue
         for column, length in enumerate(np.median(fit.draws[f"{name}_length"], 0)):
             if not low <= length <= high:
