@@ -117,7 +117,7 @@ def test_no_nan_in_float32_at_any_length_the_prior_allows(name):
 @pytest.mark.parametrize("name", ["hsgp", "inducing"])
 def test_prepared_again_equals_prepared_together(name):
     both = prepare(GPS[name], X)
-    half = prepare(GPS[name], X, anchors=[t.z for t in both.terms] if name == "inducing" else None).again(X[::2])
+    half = prepare(GPS[name], X[::2], anchors=[t.z for t in both.terms] if name == "inducing" else None)
     weights = jax.random.normal(jax.random.key(0), (1, both.terms[0].n_weights))
     p = dict(mean=0.1, slope=jnp.ones(1)) | coloured(both.terms, jnp.ones(1), jnp.array([0.4]), weights)
     np.testing.assert_allclose(evaluate(Function(), half, p), evaluate(Function(), both, p)[::2], atol=1e-5)

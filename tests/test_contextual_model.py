@@ -15,6 +15,7 @@ from crowdjax import labels as labels_module
 from crowdjax.contextual import GP, PRESETS, ContextualConfig, prepare_data
 from crowdjax.contextual.functions import evaluate
 from crowdjax.contextual.model import (
+    bases,
     blocks,
     coefficients,
     constrained,
@@ -196,7 +197,7 @@ def test_baselines_are_settings_with_their_own_parameters(name):
         assert (f"{function}_slope" in sites) == (family != "constant")
         assert (f"{function}_weights" in sites) == (family == "gp")
     draw = draw_at(config, data, u)
-    basis = data.basis.again(np.linspace(-1, 1, 9)[:, None])
+    basis = bases(config, np.linspace(-1, 1, 9)[:, None])[0]
     c = curves(config, basis, None, draw, jnp.arange(W))
     assert c.sensitivity.shape == (W, 9)
     varies = np.ptp(c.prevalence) > 0, np.ptp(c.sensitivity) > 0

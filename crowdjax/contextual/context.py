@@ -67,16 +67,18 @@ class Scale:
             raise LabelError(f"transform: got {transform!r}; allowed: {', '.join(get_args(Transform))}")
         raw = as_columns(scores)
         columns = logit(raw) if transform == "logit" else raw
-        for c in range(columns.shape[1]):
-            if columns[:, c].min() == columns[:, c].max():
+        of_column = [column[~np.isnan(column)] for column in columns.T]
+        for c, column in enumerate(of_column):
+            if not len(column) or column.min() == column.max():
                 raise LabelError(
                     f"score: column {c} is {raw[0, c]} throughout; allowed: scores that differ between instances"
                 )
         if transform == "rank":
-            knots = np.quantile(columns, np.linspace(0, 1, RANK_KNOTS), axis=0, method="inverted_cdf").T
+            levels = np.linspace(0, 1, RANK_KNOTS)
+            knots = np.array([np.quantile(column, levels, method="inverted_cdf") for column in of_column])
             share = np.array([_distribution(k[[0, -1]], k) for k in knots])
             return cls(transform, share[:, 0], share[:, 1], knots)
-        low, high = np.array([_ends(column) for column in columns.T]).T
+        low, high = np.array([_ends(column) for column in of_column]).T
         margin = (high - low) * (1 / EDGE - 1) / 2
         return cls(transform, low - margin, high + margin)
 
@@ -134,13 +136,24 @@ def as_columns(scores, n_columns: int | None = None) -> np.ndarray:
     columns = columns[:, None] if columns.ndim == 1 else columns
     if columns.ndim != 2 or not columns.size:
         raise LabelError(f"score: shape {columns.shape}; allowed: [n] or [n, columns], not empty")
-    bad = np.argwhere(~np.isfinite(columns))
+    bad = np.argwhere(~np.isfinite(columns) if not is_separate(columns) else np.zeros(columns.shape, bool))
     if bad.size:
         row, column = bad[0]
         raise LabelError(f"score: got {columns[row, column]} at row {row}, column {column}; allowed: finite numbers")
     if n_columns is not None and columns.shape[1] != n_columns:
         raise LabelError(f"score: {columns.shape[1]} columns; the model was given {n_columns}")
     return columns
+
+
+def is_separate(columns: Float[np.ndarray, "n C"]) -> Bool[np.ndarray, ""] | bool:
+    """Whether every row has one finite column, of several, and NaN in the others: scores of several kinds.
+
+    Example:
+        >>> bool(is_separate(np.array([[0.1, np.nan], [np.nan, 0.7]]))), bool(is_separate(np.array([[0.1], [np.nan]])))
+        (True, False)
+    """
+    finite = np.isfinite(columns)
+    return columns.shape[1] > 1 and (finite.sum(1) == 1).all() and (finite | np.isnan(columns)).all()
 
 
 def logit(columns: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "n C"]:

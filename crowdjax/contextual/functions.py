@@ -6,7 +6,8 @@ The line of g is its least-squares line over [-1, 1]: m and b alone say where th
 how it bends. Otherwise the same well-determined level would be a product of amplitude and weights, which slows NUTS.
 
 The context x has C columns in [-1, 1]. ``additive``: one g per column; ``tensor``: a single g of all columns with a
-length-scale for each. However g is approximated, it is linear in white weights w ~ N(0, I): a term colours the weights
+length-scale for each; ``separate``: every input has one of the columns, NaN in the others, and the function is another
+for each column: its own g and slope, and its own level, N(m, b²/4). However g is approximated, it is linear in white weights w ~ N(0, I): a term colours the weights
 (its coefficients), knows its values at the prepared inputs, and can be prepared again at others:
 
 - ``hsgp``: M eigenfunctions of the Laplacian on [-c, c], weighted by the square root of the spectral density
@@ -32,10 +33,11 @@ from numpyro.contrib.hsgp.laplacian import eigenfunctions, sqrt_eigenvalues
 
 Family = Literal["constant", "linear", "gp"]
 Approximation = Literal["hsgp", "inducing", "exact"]
-Combine = Literal["additive", "tensor"]
+Combine = Literal["additive", "tensor", "separate"]
 PRECISION = jax.lax.Precision.HIGHEST
 KNOTS = 129  # of an increasing function
 MOST_INPUTS = 2048  # distinct inputs of one column; more are put on a grid
+LEVEL = 0.5  # of the columns that say which of several functions an input is of, as if they were scores
 EXACT_GRID = 41  # inputs besides the data at which an exact process is exact
 MAX_EXACT = 1000
 
@@ -48,7 +50,7 @@ class GP:
         approximation: ``hsgp``, ``inducing`` or ``exact`` (at most 1000 distinct inputs).
         n_basis: M, per column (for ``tensor`` M^C eigenfunctions) or number of inducing inputs.
         boundary: c of the Hilbert-space basis.
-        columns: ``additive`` or ``tensor``.
+        columns: ``additive``, ``tensor`` or, by ``hsgp``, ``separate``.
         log_length: mean and standard deviation of log ℓ; by default ℓ = .5, 95 % in .23 to 1.1.
 
     Example:
@@ -123,12 +125,17 @@ class Hilbert(eqx.Module):
         omega = sqrt_eigenvalues(boundary, n_basis, dims)
         return cls(features.astype(x.dtype), omega.astype(x.dtype), boundary, n_basis)
 
-    def again(self, x: Float[np.ndarray, "K D"]) -> Hilbert:
-        return Hilbert.at(x, self.n_basis, self.boundary)
+    def with_nothing(self) -> Hilbert:
+        """The same with one more input, where every function is zero."""
+        return dataclasses.replace(self, features=jnp.pad(self.features, ((0, 1), (0, 0))))
 
     @property
     def n_weights(self) -> int:
         return self.omega.shape[-1]
+
+    @property
+    def n_lengths(self) -> int:
+        return self.omega.shape[0]
 
     def colour(self, amplitude, length: Float[Array, " D"], white: Float[Array, "*S M"]) -> Float[Array, "*S M"]:
         """White weights times the square root of the spectral density, a Π_d (√(2π) ℓ_d)^½ exp(-ℓ_d² ω_d² / 4), in
@@ -150,12 +157,13 @@ class Inducing(eqx.Module):
     x: Float[Array, "K D"]
     z: Float[Array, "M D"]
 
-    def again(self, x: Float[np.ndarray, "K D"]) -> Inducing:
-        return Inducing(jnp.asarray(x), self.z)
-
     @property
     def n_weights(self) -> int:
         return self.z.shape[0]
+
+    @property
+    def n_lengths(self) -> int:
+        return self.z.shape[1]
 
     def root(self, length) -> Float[Array, "M M"]:
         """chol K(z, z) at amplitude 1."""
@@ -198,11 +206,10 @@ class Basis(eqx.Module):
     knots: Knots | None
     cell: Int[Array, " n"] | None = None
 
-    def again(self, x) -> Basis:
-        """The same functions at other inputs, shape [n', C] (host side)."""
-        x = np.asarray(x, self.x.dtype)
-        again = self.knots and self.knots.terms
-        return _basis(x, len(self.terms), lambda t, part: self.terms[t].again(part), again)
+    @property
+    def n_lengths(self) -> int:
+        """How many length-scales a process has."""
+        return sum(term.n_lengths for term in self.terms)
 
 
 def prepare(gp: GP, x, *, increasing: bool = False, anchors=None) -> Basis:
@@ -224,6 +231,10 @@ def prepare(gp: GP, x, *, increasing: bool = False, anchors=None) -> Basis:
     n_columns = x.shape[1]
     if increasing and n_columns > 1:
         raise ValueError(f"increasing: the context has {n_columns} columns; allowed: one")
+    if gp.columns == "separate":
+        if gp.approximation != "hsgp":
+            raise ValueError(f"columns: separate with approximation {gp.approximation}; allowed with: hsgp")
+        return _separate(gp, x)
     n_terms = 1 if gp.columns == "tensor" else n_columns
     if anchors is None and gp.approximation != "hsgp":
         anchors = [_inducing_inputs(gp, part) for part in _parts(x, n_terms)]
@@ -289,6 +300,20 @@ def _basis(x: np.ndarray, n_terms: int, term, at_knots) -> Basis:
         terms.append(term(t, distinct))
         rows.append(jnp.asarray(row))
     return Basis(jnp.asarray(x), tuple(terms), tuple(rows), at_knots and _knots(jnp.asarray(x), at_knots))
+
+
+def _separate(gp: GP, x: Float[np.ndarray, "n C"]) -> Basis:
+    """The basis where each input has one column: the others' terms are zero there."""
+    has = ~np.isnan(x)
+    terms, rows = [], []
+    for c in range(x.shape[1]):
+        distinct, row = _distinct(x[has[:, c], c][:, None] if has[:, c].any() else np.zeros((1, 1), x.dtype))
+        every = np.full(len(x), len(distinct), np.int32)
+        every[has[:, c]] = row[: has[:, c].sum()]
+        terms.append(Hilbert.at(distinct, gp.n_basis, gp.boundary).with_nothing())
+        rows.append(jnp.asarray(every))
+    line = np.concatenate([np.nan_to_num(x), np.where(has, LEVEL, 0)], 1).astype(x.dtype)
+    return Basis(jnp.asarray(line), tuple(terms), tuple(rows), None)
 
 
 def _distinct(part: Float[np.ndarray, "n D"]) -> tuple[np.ndarray, np.ndarray]:

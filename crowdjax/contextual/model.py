@@ -239,6 +239,8 @@ def anchors_of(basis: Basis) -> tuple[np.ndarray, ...] | None:
 
 def _bins(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors) -> Bins:
     """The distinct inputs; where there are too many, the centres of a grid's cells."""
+    if config.gp.columns == "separate":
+        return _separate_bins(config, x)
     distinct, row = np.unique(x, axis=0, return_inverse=True)
     n_columns = x.shape[1]
     most = MOST_BINS if n_columns == 1 else MOST_BINS_OF_SEVERAL
@@ -250,6 +252,25 @@ def _bins(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors) -> Bin
         centres = np.stack(np.unravel_index(np.arange(n**n_columns), (n,) * n_columns), 1)
         distinct = (low + (centres + 0.5) * width).astype(x.dtype)
     return Bins(*bases(config, distinct, anchors), jnp.asarray(row.reshape(-1).astype(np.int32)))
+
+
+def _separate_bins(config: ContextualConfig, x: Float[np.ndarray, "n C"]) -> Bins:
+    """Those of inputs that have one column each: the column, and where it has too many values the cell of a grid."""
+    column = np.isfinite(x).argmax(1)
+    rows, distinct, before = np.zeros(len(x), np.int32), [], 0
+    for c in range(x.shape[1]):
+        mine = column == c
+        if not mine.any():
+            continue
+        part = _bins(
+            dataclasses.replace(config, gp=dataclasses.replace(config.gp, columns="additive")), x[mine, c : c + 1], None
+        )
+        at = np.full((len(part.basis.x), x.shape[1]), np.nan, x.dtype)
+        at[:, c] = np.asarray(part.basis.x)[:, 0]
+        rows[mine] = before + np.asarray(part.row)
+        distinct.append(at)
+        before += len(at)
+    return Bins(*bases(config, np.concatenate(distinct), None), jnp.asarray(rows))
 
 
 def _filled(labels: Labels, n: int) -> Labels:
@@ -304,7 +325,7 @@ def sites(
         if function.family != "constant":
             rest[f"{name}_slope"] = (n_columns,)
         if function.family == "gp":
-            scales |= {f"{name}_amplitude": (n_terms,), f"{name}_length": (n_columns,)}
+            scales |= {f"{name}_amplitude": (n_terms,), f"{name}_length": (basis.n_lengths,)}
             rest[f"{name}_weights"] = (n_terms, basis.terms[0].n_weights)
     if config.labelers != "global":
         scales["labeler_scale"] = (2,)
