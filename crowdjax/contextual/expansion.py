@@ -274,6 +274,9 @@ def _cells(config, label, a, g):
 def _logits(constraint, a, g):
     """The logit of the label 1 under either truth (``model.constrained``): its value, its derivatives by a and g, and
     its second ones, aa, ag, gg."""
+    if not isinstance(constraint, str):
+        both, ordered = _logits("both", a, g), _logits("ordered", a, g)
+        return jax.tree.map(lambda x, y: jnp.where(constraint, x, y), both, ordered)
     one, zero = jnp.ones_like(a), jnp.zeros_like(a)
     if constraint == "free":
         return (g + a, one, one, zero, zero, zero), (g - a, -one, one, zero, zero, zero)

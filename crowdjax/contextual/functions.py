@@ -6,8 +6,8 @@ The line of g is its least-squares line over [-1, 1]: m and b alone say where th
 how it bends. Otherwise the same well-determined level would be a product of amplitude and weights, which slows NUTS.
 
 The context x has C columns in [-1, 1]. ``additive``: one g per column; ``tensor``: a single g of all columns with a
-length-scale for each; ``separate``: every input has one of the columns, NaN in the others, and the function is another
-for each column: its own g and slope, and its own level, N(m, b²/4). However g is approximated, it is linear in white weights w ~ N(0, I): a term colours the weights
+length-scale for each; ``separate``: every input has one of the columns, NaN in the others, and each column has its own
+function: its g, its slope, and its level, m + N(0, b²/4). However g is approximated, it is linear in white weights w ~ N(0, I): a term colours the weights
 (its coefficients), knows its values at the prepared inputs, and can be prepared again at others:
 
 - ``hsgp``: M eigenfunctions of the Laplacian on [-c, c], weighted by the square root of the spectral density
@@ -29,7 +29,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from numpyro.contrib.hsgp.laplacian import eigenfunctions, sqrt_eigenvalues
 
 Family = Literal["constant", "linear", "gp"]
 Approximation = Literal["hsgp", "inducing", "exact"]
@@ -108,6 +107,25 @@ def _fitted_line(dims: int) -> tuple[np.ndarray, np.ndarray]:
     return grid, np.linalg.pinv(np.c_[np.ones(len(grid)), grid])
 
 
+def frequencies(dims: int, n_basis: int, boundary: float) -> Float[np.ndarray, "D M"]:
+    """Roots of the eigenvalues of the Laplacian on [-c, c]^D, of all combinations of the first n_basis of each column.
+
+    Example:
+        >>> frequencies(2, 3, np.pi / 2).tolist()
+        [[1.0, 1.0, 1.0, 2.0, 2.0, 2.0, 3.0, 3.0, 3.0], [1.0, 2.0, 3.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0]]
+    """
+    each = np.meshgrid(*[np.arange(1, n_basis + 1)] * dims, indexing="ij")
+    return np.stack([e.ravel() for e in each]) * np.pi / (2 * boundary)
+
+
+def eigenfunctions(x: Float[np.ndarray, "K D"], omega, boundary: float) -> Float[np.ndarray, "K M"]:
+    """Π_d c^(-½) sin(ω_d (x_d + c)): on the host, where it takes no compiler.
+
+    Source: Solin and Särkkä 2020, eq. 56.
+    """
+    return (np.sin(omega * (x[:, :, None] + boundary)) / np.sqrt(boundary)).prod(1)
+
+
 class Hilbert(eqx.Module):
     """Eigenfunctions φ_m(x) without their lines, at K distinct inputs, and their frequencies ω of shape [D, M]."""
 
@@ -118,12 +136,11 @@ class Hilbert(eqx.Module):
 
     @classmethod
     def at(cls, x: Float[np.ndarray, "K D"], n_basis: int, boundary: float) -> Hilbert:
-        dims = x.shape[-1]
-        grid, fit = _fitted_line(dims)
-        line = jnp.asarray(fit @ np.asarray(eigenfunctions(grid, boundary, n_basis), np.float64), x.dtype)
-        features = eigenfunctions(x, boundary, n_basis) - line[0] - jnp.matmul(x, line[1:], precision=PRECISION)
-        omega = sqrt_eigenvalues(boundary, n_basis, dims)
-        return cls(features.astype(x.dtype), omega.astype(x.dtype), boundary, n_basis)
+        grid, fit = _fitted_line(x.shape[-1])
+        omega = frequencies(x.shape[-1], n_basis, boundary)
+        line = fit @ eigenfunctions(grid, omega, boundary)
+        features = eigenfunctions(x.astype(np.float64), omega, boundary) - line[0] - x @ line[1:]
+        return cls(jnp.asarray(features, x.dtype), jnp.asarray(omega, x.dtype), boundary, n_basis)
 
     def with_nothing(self) -> Hilbert:
         """The same with one more input, where every function is zero."""

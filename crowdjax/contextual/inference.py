@@ -205,8 +205,9 @@ def fit(
         raise LabelError(
             "start: a fit of another model or of other labelers; allowed: one of the same config and labelers"
         )
-    draws, coordinates, sampler, diagnostics, trace = _infer(config, data, inference, key, start, progress, importance)
-    sites = _values(config, data, jnp.asarray(draws.reshape(-1, draws.shape[-1])))
+    program = config.traced()
+    draws, coordinates, sampler, diagnostics, trace = _infer(program, data, inference, key, start, progress, importance)
+    sites = _values(program, data, jnp.asarray(draws.reshape(-1, draws.shape[-1])))
     result = ContextualFit(
         config=config,
         inference=inference,
@@ -344,10 +345,9 @@ def _informed(fit: ContextualFit) -> dict[str, float]:
     basis, own = fit.bases_of_inputs()
     share = jnp.asarray(fit.labels_per_labeler)
     step = max(1, fit.n_draws // 200)
-    after = crowd_curves(fit.config, basis, own, {k: v[::step] for k, v in fit.draws.items()}, share)
-    before = crowd_curves(
-        fit.config, basis, own, prior_draws(fit.config, len(share), basis, own, jax.random.key(0), 200), share
-    )
+    drawn = {k: v[::step] for k, v in fit.draws.items()}
+    prior = prior_draws(fit.config, len(share), basis, own, jax.random.key(0), -(-fit.n_draws // step))
+    after, before = (crowd_curves(fit.config, basis, own, draws, share) for draws in (drawn, prior))
     ratio = jax.tree.map(lambda a, b: 1 - float(a.var(0).mean() / b.var(0).mean()), after, before)
     return {f"informed_{name}": value for name, value in ratio._asdict().items()}
 

@@ -30,7 +30,7 @@ import numpyro.distributions as dist
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from crowdjax import likelihood
 from crowdjax.contextual.cells import Cells
@@ -97,6 +97,8 @@ class ContextualConfig:
     drift: bool = False
 
     def __post_init__(self):
+        if not isinstance(self.constraint, str):  # of a program (``traced``)
+            return
         if self.drift and (self.labelers != "offset" or self.cells is None or self.cells.n_periods < 2):
             raise ValueError("drift: of labelers; allowed with labelers 'offset' and two periods or more")
         for name, kind in [
@@ -110,6 +112,18 @@ class ContextualConfig:
         if self.labeler_gp.approximation != "hsgp":
             raise ValueError(f"labeler_gp: approximation {self.labeler_gp.approximation!r}; allowed: hsgp")
 
+    def traced(self) -> ContextualConfig:
+        """The same for compiled programs: numbers of priors, and whether the constraint is ``both`` or ``ordered``, are
+        arrays, so that fits which differ in them share programs.
+
+        Example:
+            >>> bool(ContextualConfig(constraint="both").traced().constraint)
+            True
+        """
+        numbers = {name: jax.tree.map(jnp.asarray, getattr(self, name)) for name in NUMBERS}
+        constraint = self.constraint if self.constraint == "free" else jnp.asarray(self.constraint == "both")
+        return dataclasses.replace(self, **numbers, constraint=constraint)
+
     @property
     def functions(self) -> dict[str, Function]:
         """r, a and g with their priors."""
@@ -121,6 +135,12 @@ class ContextualConfig:
             "bias": Function(self.accuracy, self.bias_mean),
         }
 
+
+NUMBERS = ("prevalence_mean", "prevalence_slope", "accuracy_mean", "bias_mean", "offset_scale")
+TRACED = (*NUMBERS, "constraint")
+jax.tree_util.register_dataclass(
+    ContextualConfig, TRACED, [f.name for f in dataclasses.fields(ContextualConfig) if f.name not in TRACED]
+)
 
 PRESETS = {
     "constant-constant": ContextualConfig("constant", "constant"),  # Bayesian Dawid-Skene
@@ -477,7 +497,7 @@ def tables(config: ContextualConfig, basis: Basis, c: dict[str, Array]) -> dict[
     return {name: tabulate(function, basis, of_function(name, c)) for name, function in config.functions.items()}
 
 
-def constrained(constraint: Constraint, a, g):
+def constrained(constraint: Constraint | Bool[Array, ""], a, g):
     """(s, γ) of the unconstrained accuracy a and bias g, elementwise.
 
     Example:
@@ -485,6 +505,9 @@ def constrained(constraint: Constraint, a, g):
         >>> bool(jax.nn.sigmoid(s + gamma) > 0.5), bool(jax.nn.sigmoid(s - gamma) > 0.5)
         (True, True)
     """
+    if not isinstance(constraint, str):
+        both, ordered = constrained("both", a, g), constrained("ordered", a, g)
+        return tuple(jnp.where(constraint, x, y) for x, y in zip(both, ordered, strict=True))
     if constraint == "ordered":
         return jax.nn.softplus(a), g
     if constraint == "both":  # logit sensitivity and logit specificity above 0
@@ -699,9 +722,13 @@ def scales_of(config: ContextualConfig, data: Data) -> int:
 
 def prior_draws(config: ContextualConfig, n_labelers: int, basis: Basis, labeler_basis: Basis | None, key, n: int):
     """n draws of all sites from the prior, each of shape [n, ...]."""
-    shapes = sites(config, n_labelers, basis, labeler_basis)
-    u = jax.random.normal(key, (n, sum(math.prod(shape) for shape in shapes.values())), basis.x.dtype)
-    return jax.vmap(lambda one: values(config, split(one, shapes)))(u)
+    return _prior_draws(config, tuple(sites(config, n_labelers, basis, labeler_basis).items()), key, n, basis.x.dtype)
+
+
+@eqx.filter_jit
+def _prior_draws(config, shapes: tuple, key, n: int, dtype):
+    u = jax.random.normal(key, (n, sum(math.prod(shape) for _, shape in shapes)), dtype)
+    return jax.vmap(lambda one: values(config, split(one, dict(shapes))))(u)
 
 
 def log_density(config: ContextualConfig, data: Data, u: Float[Array, " P"], scale: float = 1.0) -> Float[Array, ""]:
