@@ -8,7 +8,8 @@ is the prevalence that the scores of a would have if they meant what they mean i
     by_scores      = ½ [M(b, a) − M(a, a)] + ½ [M(b, b) − M(a, b)]      the mix of scores moves, their meaning is held
     by_calibration = ½ [M(a, b) − M(a, a)] + ½ [M(b, b) − M(b, a)]      their meaning moves, the mix is held
 
-which treats both periods alike and leaves nothing over. Where inputs are of groups, the mix is that of scores and groups.
+which treats both periods alike and leaves nothing over. Where inputs are of groups, the mix is that of scores and
+groups.
 
 Source: Kitagawa 1955 (components of a difference between two rates).
 """

@@ -3,11 +3,11 @@
     prevalence          time, group (none: all together), mean, lower, upper, of, n_items, n_gold; over time also
                         odds_ratio, with _lower and _upper: of a positive at the same score, against the first period;
                         p_shifted: that it differs from 1 by more than a factor of 1.2
-    changes             of each period and the one before: group, from, to, difference, lower, upper, p_increase; by_scores
-                        and by_calibration, the parts that add up to the difference (``contextual.changes``), odds_ratio,
-                        each with _lower and _upper; p_shifted
-    labelers_by_period  time, labeler, sensitivity, specificity, each with _lower, _upper and _p_fell (by more than .05
-                        since the period before)
+    changes             of each period and the one before: group, from, to, difference, lower, upper, p_increase;
+                        by_scores and by_calibration, the parts that add up to the difference (``contextual.changes``),
+                        odds_ratio, each with _lower and _upper; p_shifted
+    labelers_by_period  time, labeler, sensitivity, specificity, each with _lower, _upper, _p_fell (by more than .05
+                        since the period before) and _p_worse (by more than .05 than in the first)
 
 Differences are taken draw by draw, so that what periods share (functions, labelers) cancels.
 """
@@ -25,7 +25,7 @@ from crowdjax import contextual, io
 from crowdjax.contextual import Band, Cells, ContextualFit, changes
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex
-from crowdjax.report.amounts import interval
+from crowdjax.report.amounts import interval, size, when
 
 MOST = 300  # cells
 MOST_DRIFTS = 1000  # unknowns of labelers who drift: two for each labeler and period
@@ -170,8 +170,8 @@ def tables(
 
 
 def _by_cell(fit, cells: Cells, scores, cell, weights, key=None) -> Float[np.ndarray, "3 S T G"]:
-    """The prevalence of the inputs of each cell, as they are, as if they were of the period before, and of the one after;
-    of all groups together last, where there are several periods and groups."""
+    """The prevalence of the inputs of each cell, as they are, as if they were of the period before, and of the one
+    after; of all groups together last, where there are several periods and groups."""
     step = cells.n_groups
     at = [cell, cell - step, np.where(cell + step < len(cells), cell + step, -1)]
     found = changes.sums(fit, scores, cell, len(cells), [np.maximum(c, -1) for c in at], weights, key=key)
@@ -216,36 +216,43 @@ def _share(true: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
 def about_calibration(cells: pa.Table, moves: pa.Table) -> list[str]:
     """Sentences on scores that mean something else than they did: since the period before or, where that came little by
-    little, since the first; of a group only where it is not so of all together.
+    little, from the first to the one that is farthest from it; of a group only where it is not so of all together.
 
     Args:
         cells, moves: the tables ``prevalence`` and ``changes``.
     """
     mean = {(row["time"], row["group"]): row["mean"] for row in cells.to_pylist()}
-    first, *_, last = dict.fromkeys(cells["time"].to_pylist())
+    first = cells["time"][0].as_py()
     all_first = lambda rows: sorted(rows, key=lambda row: row["group"] is not None)  # noqa: E731
     out, at, of = [], set(), set()  # the periods that all groups together changed in, and the groups that changed
     for row in all_first(row for row in moves.to_pylist() if row["p_shifted"] > SURE):
         if row["to"] not in at:
-            out.append(f"From {row['from']!s} to {row['to']!s} {_meaning(row, mean[row['from'], row['group']])}")
+            out.append(
+                f"From {when(row['from'])} to {when(row['to'])} {_meaning(row, mean[row['from'], row['group']])}"
+            )
         of.add(row["group"])
         at |= {row["to"]} if row["group"] is None else set()
-    for row in all_first(row for row in cells.to_pylist() if row["time"] == last and row["p_shifted"] > SURE):
+    far = sorted(
+        (row for row in cells.to_pylist() if row["p_shifted"] > SURE), key=lambda r: -abs(np.log(r["odds_ratio"]))
+    )
+    for row in all_first(far):
         if not of & {row["group"], None}:
-            out.append(f"Little by little from {first!s} to {last!s} {_meaning(row, mean[first, row['group']])}")
+            out.append(
+                f"Little by little from {when(first)} to {when(row['time'])} {_meaning(row, mean[first, row['group']])}"
+            )
             of.add(row["group"])
     return out
 
 
 def _meaning(row: Mapping[str, Any], before: float) -> str:
-    """What the same scores mean now, by the example of scores that meant the share of positives of the period before."""
+    """What the same scores mean now, by the example of scores that meant the share of positives before."""
     odds = before / (1 - before)
     now, low, high = (v * odds / (1 + v * odds) for v in (row[f"odds_ratio{end}"] for end in ("", "_lower", "_upper")))
     where = "" if row["group"] is None else f"in group {row['group']!s} "
     return (
-        f"{where}the same scores came to mean {'more' if row['odds_ratio'] > 1 else 'fewer'} positives: of scores of which "
-        f"{before:.1%} were positive {now:.1%} are now ({interval(low, high)}). Thresholds and calibrations of before do "
-        "not hold for it."
+        f"{where}the same scores came to mean {'more' if row['odds_ratio'] > 1 else 'fewer'} positives: of scores of "
+        f"which {before:.1%} were positive {now:.1%} are now ({interval(low, high)}). Thresholds and calibrations of "
+        "before do not hold for it."
     )
 
 
@@ -267,10 +274,14 @@ def _labelers(fit: ContextualFit, named: Named, index: LabelIndex) -> tuple[pa.T
         columns |= _columns("", found, names=(name, f"{name}_lower", f"{name}_upper"))
         fell = np.full((n_periods, n_labelers), np.nan)
         fell[1:] = (np.diff(draws, axis=1) < -WORSE).mean(0)
-        columns[f"{name}_p_fell"] = fell.reshape(-1)
+        worse = (draws - draws[:, :1] < -WORSE).mean(0)
+        columns |= {f"{name}_p_fell": fell.ravel(), f"{name}_p_worse": worse.ravel()}
+        steps = [(w, f"in {when(named.times[t])}", fell[t, w]) for t, w in np.argwhere(fell > SURE)]
+        slowly = sorted(set(np.flatnonzero(worse[-1] > SURE)) - {w for w, *_ in steps})
+        ends = f"little by little from {when(named.times[0])} to {when(named.times[-1])}"
         said += [
-            f"Labeler {index.labelers[w]!s} got worse in {named.times[t]!s}: {name} fell by more than {WORSE} with a "
-            f"probability of {fell[t, w]:.2f}."
-            for t, w in np.argwhere(fell > SURE)
+            f"Labeler {index.labelers[w]!s} got worse {at}: {name} fell by more than {WORSE} with a probability "
+            f"{size(p)}."
+            for w, at, p in [*steps, *((w, ends, worse[-1, w]) for w in slowly)]
         ]
     return pa.table(columns), said

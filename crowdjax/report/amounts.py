@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 import math
+from typing import Any
 
 SURE, LIKELY = 0.975, 0.9  # probabilities, from which a change is said to be there, or to be likely
 
@@ -33,13 +35,33 @@ def points(change: float, low: float, high: float) -> str:
 
     Example:
         >>> points(0.1, 0.02, 0.18), points(-0.0031, -0.0052, -0.001), points(math.nan, math.nan, math.nan)
-        ('+10 (+2 to +18)', '−0.31 (−0.52 to −0.10)', '–')
+        ('+10.0 (+2.0 to +18.0)', '−0.31 (−0.52 to −0.10)', '–')
     """
     if math.isnan(change):
         return "–"
-    n = digits(low, high)
-    mean, low_, high_ = (f"{100 * v + 0.0:+.{n}f}" for v in (change, low, high))
+    n = max(1, digits(low, high))
+    mean, low_, high_ = (f"{round(100 * v, n) + 0.0:+.{n}f}" for v in (change, low, high))  # no minus before a zero
     return f"{mean} ({low_} to {high_})".replace("-", "−")
+
+
+def probability(p: float) -> str:
+    """A probability that was counted among draws; none is certain.
+
+    Example:
+        >>> probability(1.0), probability(0.314), probability(math.nan)
+        ('>0.99', '0.31', '–')
+    """
+    return "–" if math.isnan(p) else ">0.99" if p > 0.99 else "<0.01" if p < 0.01 else f"{p:.2f}"
+
+
+def size(p: float) -> str:
+    """The same of a large one, in a sentence.
+
+    Example:
+        >>> size(0.97), size(1.0)
+        ('of 0.97', 'above 0.99')
+    """
+    return "above 0.99" if p > 0.99 else f"of {p:.2f}"
 
 
 def chance(p_increase: float) -> str:
@@ -49,9 +71,8 @@ def chance(p_increase: float) -> str:
         >>> chance(0.998), chance(0.12)
         ('a rise with a probability above 0.99', 'a fall with a probability of 0.88')
     """
-    p = max(p_increase, 1 - p_increase)
-    size = "above 0.99" if p > 0.99 else f"of {p:.2f}"
-    return f"a {'rise' if p_increase >= 0.5 else 'fall'} with a probability {size}"
+    kind = "rise" if p_increase >= 0.5 else "fall"
+    return f"a {kind} with a probability {size(max(p_increase, 1 - p_increase))}"
 
 
 def verdict(p_increase: float) -> str:
@@ -66,3 +87,15 @@ def verdict(p_increase: float) -> str:
     word = "rose" if p_increase >= 0.5 else "fell"
     p = max(p_increase, 1 - p_increase)
     return word if p >= SURE else f"probably {word}" if p >= LIKELY else "no clear change"
+
+
+def when(value: Any) -> str:
+    """A period's name: dates without a clock at midnight, whole numbers without a point.
+
+    Example:
+        >>> when(datetime.datetime(2026, 1, 5)), when(3.0), when("week 2")
+        ('2026-01-05', '3', 'week 2')
+    """
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        return str(value.date())
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
