@@ -495,17 +495,10 @@ def over_time(
         if beside is not None:
             ax.plot(np.arange(n), size * beside, color="#8C8C8C", linewidth=1.1, zorder=1, label="all groups")
         for k, (name, found) in enumerate(series.items()):
-            mean, lower, upper = (size * np.asarray(v, float) for v in found)
-            place, colour = np.arange(n) + 0.3 * (k - (len(series) - 1) / 2), COLOURS[k]
-            band = n > MOST_MARKS and len(series) == 1  # neighbours would touch
-            lone = np.isnan(np.r_[np.nan, mean[:-1]]) & np.isnan(np.r_[mean[1:], np.nan]) if band else slice(None)
-            if band:
-                ax.fill_between(place, lower, upper, color=colour, alpha=0.22, linewidth=0)
-            look = dict(alpha=0.5, linewidth=1.6 if n <= MOST_MARKS else 1.0)
-            ax.vlines(place[lone], lower[lone], upper[lone], color=colour, **look)
-            marker = dict(marker=MARKERS[k], markersize=4.2 if n <= MOST_MARKS else 1.8 if band else 2.6)
-            joined = dict(linestyle="" if kind == "points" else "-", linewidth=0.9)
-            ax.plot(place, mean, color=colour, clip_on=False, label=name, **joined, **marker)
+            place = np.arange(n) + 0.3 * (k - (len(series) - 1) / 2)
+            ends = tuple(size * np.asarray(v, float) for v in found)
+            look = dict(color=COLOURS[k], marker=MARKERS[k], linestyle="" if kind == "points" else "-", label=name)
+            _along(ax, place, ends, band=n > MOST_MARKS and len(series) == 1, **look)
         ax.set(title=title, xlim=(-0.6, n - 0.4), yscale="log" if kind == "odds" else "linear")
         ax.set(ylim=(size * low, size * high))
         ax.set_xticks(named, [times[k] for k in named])
@@ -515,13 +508,26 @@ def over_time(
             ax.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if high / low < 30 else (1, 3)))
             ax.yaxis.set_minor_locator(ticker.NullLocator())
         ax.yaxis.set_major_formatter(form)
-    for ax in axes[:, 0]:
+    for ax in axes.flat[::across]:
         ax.set_ylabel(label)
     handles, names = axes.flat[0].get_legend_handles_labels()
     kept = [(h, name) for h, name in zip(handles, names, strict=True) if name]
     if len(kept) > small:
         figure.legend(*zip(*kept, strict=True), loc="outside lower center", ncols=len(kept), fontsize=7.5)
     return figure
+
+
+def _along(ax: Axes, place: np.ndarray, ends: tuple[np.ndarray, ...], *, band: bool, color: str, **look) -> None:
+    """One series: marks with their intervals, or with a band, where a period alone keeps its interval."""
+    mean, lower, upper = ends
+    many = len(place) > MOST_MARKS
+    beside = np.isfinite(np.pad(mean, 1, constant_values=np.nan))
+    lone = ~(beside[:-2] | beside[2:]) | (not band)
+    if band:
+        ax.fill_between(place, lower, upper, color=color, alpha=0.22, linewidth=0)
+    ax.vlines(place[lone], lower[lone], upper[lone], color=color, alpha=0.5, linewidth=1.0 if many else 1.6)
+    size = 1.8 if band else 2.6 if many else 4.2
+    ax.plot(place, mean, color=color, markersize=size, linewidth=0.9, clip_on=False, **look)
 
 
 def periods_span(panels, kind: str) -> tuple[float, float]:
@@ -539,9 +545,9 @@ def periods_span(panels, kind: str) -> tuple[float, float]:
     if kind == "points":
         room = 0.06 * max(high - low, 1e-6)
         return min(low, 0.0) - room, max(high, 0.0) + room
-    return (
-        (0.0, round(min(1.0, 1.1 * max(high, 1e-6)), 9)) if kind == "share" else (min(0.5, max(0.0, low - 0.05)), 1.0)
-    )
+    if kind == "chance":
+        return min(0.5, max(0.0, low - 0.05)), 1.0
+    return 0.0, round(min(1.0, 1.1 * max(high, 1e-6)), 9)
 
 
 PANEL = (3.7, 2.7)  # inches: one panel that can be read at a phone's width

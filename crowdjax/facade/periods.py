@@ -156,9 +156,9 @@ def tables(
     }
     out, warnings = {}, []
     if cells.n_periods > 1:
-        columns |= _shifted(np.where(np.isnan(prevalence[0]), np.nan, shift - shift[:, :1]))
-        step = np.where(np.isnan(prevalence[0][:, 1:] - prevalence[0][:, :-1]), np.nan, np.diff(shift, axis=1))
-        out["changes"] = _changes(prevalence, step, time, group)
+        own = np.where(np.isnan(prevalence[0]), np.nan, shift)
+        columns |= _shifted(own - own[:, :1])
+        out["changes"] = _changes(prevalence, np.diff(own, axis=1), time, group)
         warnings += about_calibration(pa.table(columns), out["changes"])
     out["prevalence"] = pa.table(columns)
     if fit.config.drift:
@@ -215,8 +215,8 @@ def _share(true: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
 
 def about_calibration(cells: pa.Table, moves: pa.Table) -> list[str]:
-    """Sentences on scores that mean something else than they did: since the period before or, where that came little by
-    little, from the first to the one that is farthest from it; of a group only where it is not so of all together.
+    """Sentences on scores that mean something else than they did: since the period before or, where that is in no one
+    step, from the first to the one that is farthest from it; of a group only where it is not so of all together.
 
     Args:
         cells, moves: the tables ``prevalence`` and ``changes``.
@@ -237,9 +237,7 @@ def about_calibration(cells: pa.Table, moves: pa.Table) -> list[str]:
     )
     for row in all_first(far):
         if not of & {row["group"], None}:
-            out.append(
-                f"Little by little from {when(first)} to {when(row['time'])} {_meaning(row, mean[first, row['group']])}"
-            )
+            out.append(f"Between {when(first)} and {when(row['time'])} {_meaning(row, mean[first, row['group']])}")
             of.add(row["group"])
     return out
 
@@ -278,7 +276,7 @@ def _labelers(fit: ContextualFit, named: Named, index: LabelIndex) -> tuple[pa.T
         columns |= {f"{name}_p_fell": fell.ravel(), f"{name}_p_worse": worse.ravel()}
         steps = [(w, f"in {when(named.times[t])}", fell[t, w]) for t, w in np.argwhere(fell > SURE)]
         slowly = sorted(set(np.flatnonzero(worse[-1] > SURE)) - {w for w, *_ in steps})
-        ends = f"little by little from {when(named.times[0])} to {when(named.times[-1])}"
+        ends = f"between {when(named.times[0])} and {when(named.times[-1])}"
         said += [
             f"Labeler {index.labelers[w]!s} got worse {at}: {name} fell by more than {WORSE} with a probability "
             f"{size(p)}."
