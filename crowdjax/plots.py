@@ -442,7 +442,7 @@ def side_by_side(
 
 PERIODS = {  # what is drawn over periods: name of the axis, value of no change, how numbers are written
     "share": ("share of positives", None, "{x:.4g} %"),
-    "points": ("change, in percentage points", 0.0, "{x:+.4g}"),
+    "points": ("change, in percentage points", 0.0, "{x:.4g}"),
     "odds": ("odds at the same score, × the first", 1.0, "×{x:g}"),
     "chance": ("chance of a right label", None, "{x:.0f} %"),
 }
@@ -480,7 +480,8 @@ def over_time(
     label, zero, form = PERIODS[kind]
     times, size, n = [short(t, 14) for t in times], 1.0 if kind == "odds" else 100.0, len(times)
     across = 1 if len(panels) == 1 else 2 if len(panels) in (2, 4) else 3
-    each = PANEL if small or across > 1 else (float(np.clip(1.6 + 0.4 * n, PANEL[0], 7.2)), 3.0)
+    dense = n > MOST_MARKS and any(len(series) > 1 for series in panels.values())
+    each = PANEL if small or across > 1 else (7.2 if dense else 4.5, 3.0)  # 4.5 can be read at a phone's width
     rows = -(-len(panels) // across)
     settings = dict(nrows=rows, squeeze=False, sharey=True)
     figure, axes = _panels(across, each[0] * across, each[1] * rows, **settings)

@@ -91,7 +91,7 @@ def section(tables: Mapping[str, pa.Table], drawn: Mapping[str, plots.Figure], l
         figure = Drawing("prevalence_by_group", drawn["prevalence_by_group"], "Share of positives by group", caption)
         text = "Groups with few labels lean on the others, so that the highest and the lowest are not those of chance."
         return [Prose([text]), Figures([figure]), _cells(cells, level)]
-    blocks = [Prose([_lead(cells, moves)]), Figures(_prevalence(cells, drawn)), *_moved(moves, drawn, level)]
+    blocks = [Prose([_lead(cells, moves)]), Figures(_prevalence(cells, drawn, level)), *_moved(moves, drawn, level)]
     blocks.append(_cells(cells, level))
     if "labelers_by_period" in tables:
         blocks += _labelers(tables["labelers_by_period"], level)
@@ -157,11 +157,12 @@ def _by_group(cells: pa.Table) -> plots.Figure:
     return plots.intervals(found, title="Share of positives by group", xlabel="share, with its interval")
 
 
-def _prevalence(cells: pa.Table, drawn: Mapping[str, plots.Figure]) -> list[Drawing]:
+def _prevalence(cells: pa.Table, drawn: Mapping[str, plots.Figure], level: float) -> list[Drawing]:
     """The figure, or where there are groups a panel for each, so that they can be read on a phone."""
     found, title = _groups(cells), "Share of positives over time"
     if len(found) == 1:
-        return [Drawing("prevalence_over_time", drawn["prevalence_over_time"], title)]
+        caption = f"Each period by itself, with its {level:.0%} interval; the changes below are surer."
+        return [Drawing("prevalence_over_time", drawn["prevalence_over_time"], title, caption)]
     span = plots.periods_span([{"": series} for series in found.values()], "share")
     settings = dict(beside=_of_all(cells), span=span, small=True)
     return [
@@ -202,7 +203,8 @@ def _moved(moves: pa.Table, drawn: Mapping[str, plots.Figure], level: float) -> 
         Drawing(name, drawn[name], title, caption)
         for name, title, caption in zip(("changes_over_time", "calibration_over_time"), titles, captions, strict=True)
     ]
-    return [_changes(moves, level), Prose([text]), Figures(pair)]
+    together = len(set(moves["to"].to_pylist())) < plots.MOST_MARKS  # of more the first takes a row to itself
+    return [_changes(moves, level), Prose([text]), *([Figures(pair)] if together else [Figures([d]) for d in pair])]
 
 
 def _changes(moves: pa.Table, level: float) -> Table:
