@@ -192,6 +192,7 @@ def drifting(mix, shift, n=300, seed=0):
     return labels, {"instance": np.arange(3 * n), "score": score, "week": week}, np.array(parts).T / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mix", "shift"), [(0.6, 0.0), (0.0, 0.7)])
 def test_other_scores_and_another_calibration_are_told_apart(mix, shift):
     """Each part's interval holds its truth: the one that moves is seen to, the other is not."""

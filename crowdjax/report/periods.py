@@ -103,7 +103,7 @@ def _lead(cells: pa.Table, moves: pa.Table) -> str:
     grouped = " The grey line is all groups together." if len(_names(cells)) > 1 else ""
     return (f"The latest period is {found}. " if found else "") + (
         "Functions of the score and labelers are common to all periods, and a period with few labels leans on its "
-        f"neighbours: what changes from period to period is surer than each period by itself.{grouped}"
+        f"neighbours: a change from period to period is surer than the intervals of the two suggest.{grouped}"
     )
 
 
@@ -161,7 +161,9 @@ def _prevalence(cells: pa.Table, drawn: Mapping[str, plots.Figure], level: float
     """The figure, or where there are groups a panel for each, so that they can be read on a phone."""
     found, title = _groups(cells), "Share of positives over time"
     if len(found) == 1:
-        caption = f"Each period by itself, with its {level:.0%} interval; the changes below are surer."
+        caption = (
+            f"Each period by itself, with its {level:.0%} interval. Changes are surer than two such intervals suggest."
+        )
         return [Drawing("prevalence_over_time", drawn["prevalence_over_time"], title, caption)]
     span = plots.periods_span([{"": series} for series in found.values()], "share")
     settings = dict(beside=_of_all(cells), span=span, small=True)
