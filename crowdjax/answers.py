@@ -8,7 +8,7 @@ import html
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -96,6 +96,7 @@ class Prediction(Printed):
     kind: Kind
 
     instances = shown("instances")
+    headlines: ClassVar[Sequence[str]] = ()  # what was found, a sentence each
     _title = "Answers by a fit of"
 
     def summary(self) -> str:

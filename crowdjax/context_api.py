@@ -135,9 +135,18 @@ class ContextualResult(Fitted):
     def _facts(self) -> dict[str, str]:
         found = self.prevalence
         interval = f"{found['lower']:.1%} to {found['upper']:.1%}, {found['level']:.0%}; {found['method']}"
-        return {"prevalence": f"{found['mean']:.1%} ({interval})"}
+        facts = {"prevalence": f"{found['mean']:.1%} ({interval})"}
+        latest = reports.periods.headline(self.tables)
+        return facts | ({"latest": latest} if latest else {})
 
     calibration = shown("calibration")
+
+    @property
+    def headlines(self) -> Sequence[str]:
+        """The prevalence in a sentence and, with periods, the latest one's and its change."""
+        found = [f"prevalence: {self.prevalence['headline']}"] if "headline" in self.prevalence else []
+        latest = reports.periods.headline(self.tables)
+        return [*found, *([f"latest period: {latest}"] if latest else [])]
 
     def page(self, figures: Mapping[str, plots.Figure] | None = None) -> reports.Page:
         """The report: a page of the functions, the labelers and the instances (docs/reports.md).
@@ -156,6 +165,7 @@ class ContextualResult(Fitted):
             self.tally,
             {name: plots.as_svg(figure, name) for name, figure in functions.items()},
             self.figures() if figures is None else figures,
+            {name: self.tables[name] for name in CELL_TABLES if name in self.tables},
         )
 
     def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
@@ -188,7 +198,7 @@ class ContextualResult(Fitted):
 
     def figures(self) -> dict[str, plots.Figure]:
         """The functions over the scores' density, reliability before and after calibration, the estimates of the
-        prevalence, and the labelers' own curves where they differ."""
+        prevalence, the labelers' own curves where they differ, and what there is over time and by group."""
         x, curves, densities, axis = self._functions()
         forecasts, observed = self._forecasts()
         drawn = {
@@ -202,7 +212,7 @@ class ContextualResult(Fitted):
         }
         if self.fit.config.labelers != "global":
             drawn["labelers"] = self._labeler_curves(x, curves, axis)
-        return drawn
+        return drawn | reports.periods.figures(self.tables)
 
     def _functions(self) -> tuple[np.ndarray, dict[str, tuple], dict[str, tuple], dict[str, Any]]:
         """(scores, title -> (mean, lower, upper), densities of scores, settings of the axis), to draw functions."""

@@ -1,15 +1,21 @@
 """Prevalence by period and group, its changes, and labelers who drift."""
 
 import datetime
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pages import Parsed
+from scipy.special import expit, logit
 
 import crowdjax
-from crowdjax.contextual import Cells, ContextualConfig, prepare_data
+from crowdjax import plots, report
+from crowdjax.cli import common
+from crowdjax.contextual import Cells, ContextualConfig, changes, function_draws, prepare_data
 from crowdjax.contextual.expansion import expand
 from crowdjax.contextual.model import block_values, coefficients_of, n_scales, shapes_of, size_of
 from crowdjax.labels import InputError, Labels
@@ -88,6 +94,8 @@ def test_a_result_with_weeks_comes_back(weekly, tmp_path):
     assert again.fit.config == result.fit.config and again.record["time"] == "week"
     for name in ("prevalence", "changes"):
         assert again.tables[name].equals(result.tables[name])
+    drawn = {path.stem for path in (tmp_path / "out" / "figures").iterdir()}
+    assert {"prevalence_over_time", "changes_over_time", "calibration_over_time"} < drawn
     np.testing.assert_array_equal(again.cell, result.cell)
 
 
@@ -122,6 +130,135 @@ def test_a_population_has_weeks_of_its_own():
             crowdjax.context(labels, scores, population=change(people), time="week", **SIMPLE)
 
 
+def test_parts_add_up_and_are_kitagawas():
+    """Against every M(a, b) of a dense table of π(x, t) by loops."""
+    rng = np.random.default_rng(0)
+    n_draws, n_periods, n = 4, 5, 60
+    period, weight = rng.permutation(np.arange(n) % n_periods), rng.uniform(0.5, 3, n)
+    pi = rng.random((n_draws, n, n_periods))
+    at = np.empty((n_draws, n_periods, n_periods))  # M(a, b)
+    for a in range(n_periods):
+        for b in range(n_periods):
+            here = period == a
+            at[:, a, b] = (pi[:, here, b] * weight[here]).sum(1) / weight[here].sum()
+    k = np.arange(n_periods)
+    found = changes.parts(at[:, k, k], at[:, k, k - 1], at[:, k, (k + 1) % n_periods])
+    for t in range(1, n_periods):
+        mix = np.mean([at[:, t, b] - at[:, t - 1, b] for b in (t - 1, t)], 0)
+        meaning = np.mean([at[:, a, t] - at[:, a, t - 1] for a in (t - 1, t)], 0)
+        np.testing.assert_allclose(found.by_scores[:, t - 1], mix, atol=1e-14)
+        np.testing.assert_allclose(found.by_calibration[:, t - 1], meaning, atol=1e-14)
+    np.testing.assert_allclose(sum(found), np.diff(at[:, k, k], axis=1), atol=1e-14)
+
+
+def test_a_fits_parts_are_those_of_its_functions(weekly):
+    """r(x) + h_t by hand, from the prevalence function of the mean week and the walk's steps, over a population."""
+    fit = weekly[0].fit
+    rng = np.random.default_rng(1)
+    week, x, count = np.arange(50) % 3, rng.random(50), rng.integers(1, 9, 50)
+    steps = np.c_[np.zeros(fit.n_draws), fit.draws["shift_scale"] * fit.draws["shift_weights"]]
+    walk = steps.cumsum(1) - steps.cumsum(1).mean(1, keepdims=True)
+    np.testing.assert_allclose(changes.shift_draws(fit), walk, atol=1e-5)
+    r = logit(np.asarray(function_draws(fit, x).prevalence, np.float64))
+    pi = expit(r[:, None] + walk[:, :, None])
+    found = changes.sums(fit, x, week, 3, [week, (week + 1) % 3, np.full(50, -1)], count)
+    for t in range(3):
+        here = week == t
+        expected = [pi[:, t], pi[:, (t + 1) % 3], expit(r)]
+        np.testing.assert_allclose(
+            found.positives[:, :, t] / found.weight[:, None, t],
+            np.stack([(p[:, here] * count[here]).sum(1) / count[here].sum() for p in expected], 1),
+            atol=1e-5,
+        )
+
+
+def drifting(mix, shift, n=300, seed=0):
+    """A crowd whose scores move by ``mix`` and mean more by ``shift`` (of the logit) from week to week, and the parts
+    of each change, of its true chances."""
+    rng = np.random.default_rng(seed)
+    week = np.repeat(np.arange(3), n)
+    score = rng.beta(1 + mix * week, 2)
+    chance = lambda x, t: expit(-2 + 4 * x + shift * t)  # noqa: E731
+    truth = rng.random(3 * n) < chance(score, week)
+    instance = np.repeat(np.arange(3 * n), 3)
+    labeler = np.concatenate([rng.permutation(6)[:3] for _ in week])
+    label = (rng.random(9 * n) < np.where(truth[instance], 0.85, 0.93)) == truth[instance]
+    m = lambda a, b: chance(score[week == a], b).mean()  # noqa: E731
+    parts = [
+        (m(t, t - 1) - m(t - 1, t - 1) + m(t, t) - m(t - 1, t), m(t - 1, t) - m(t - 1, t - 1) + m(t, t) - m(t, t - 1))
+        for t in (1, 2)
+    ]
+    labels = {"labeler": labeler, "instance": instance, "label": label.astype(int)}
+    return labels, {"instance": np.arange(3 * n), "score": score, "week": week}, np.array(parts).T / 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("mix", "shift"), [(0.6, 0.0), (0.0, 0.7)])
+def test_other_scores_and_another_calibration_are_told_apart(mix, shift):
+    """Each part's interval holds its truth: the one that moves is seen to, the other is not."""
+    labels, scores, parts = drifting(mix, shift)
+    result = crowdjax.context(labels, scores, time="week", **SIMPLE)
+    found = result.tables["changes"].to_pandas()
+    np.testing.assert_allclose(found["by_scores"] + found["by_calibration"], found["difference"], atol=1e-12)
+    moves, stays = ("by_calibration", "by_scores") if shift else ("by_scores", "by_calibration")
+    for name, true in zip(("by_scores", "by_calibration"), parts, strict=True):
+        assert ((found[f"{name}_lower"] < true) & (true < found[f"{name}_upper"])).all()
+    assert (found[f"{moves}_lower"] > 0).all() and (found[f"{stays}_lower"] < 0).all()
+    said = [w for w in result.warnings if "the same scores came to mean more positives" in w]
+    assert len(said) == (2 if shift else 0)
+    assert ((found["p_shifted"] > 0.95) == bool(shift)).all()
+    odds = np.exp([shift, shift])
+    assert ((found["odds_ratio_lower"] < odds) & (odds < found["odds_ratio_upper"])).all()
+
+
+def test_drift_in_small_steps_is_said_once_of_its_end():
+    odds = {f"odds_ratio{end}": [1, v, 2 * v, 1.5 * v] for end, v in (("", 1.2), ("_lower", 0.9), ("_upper", 1.6))}
+    shares = {"time": [1, 2, 3, 4], "mean": [0.2, 0.22, 0.28, 0.25], "p_shifted": [0.0, 0.4, 0.99, 0.97]}
+    weeks = pa.table(shares | odds | {"group": pa.nulls(4)})
+    moves = pa.table({"from": [1, 2, 3], "to": [2, 3, 4], "group": pa.nulls(3), "p_shifted": [0.4, 0.8, 0.3]})
+    (said,) = crowdjax.facade.periods.about_calibration(weeks, moves)
+    assert said.startswith("Between 1 and 3 the same scores came to mean more positives")
+    assert "of which 20.0% were positive 37.5% are now (31 to 44 %)" in said
+
+
+def test_the_latest_week_is_said_where_somebody_is_looking(weekly, monkeypatch, capsys, tmp_path):
+    result, _ = weekly
+    monkeypatch.setattr(common, "at_a_terminal", lambda: True)
+    common.tell(result, tmp_path)
+    said = capsys.readouterr().out
+    last = result.tables["prevalence"].to_pylist()[-1]
+    assert f"latest period: 2: {100 * last['mean']:.3g} % (" in said
+    assert "since 1, a rise with a probability above 0.99" in said and result.prevalence["headline"] in said
+
+
+def test_weeks_have_a_section_of_the_report(weekly):
+    result, _ = weekly
+    parsed = Parsed(report.render(result.page()))
+    titles = [svg.get("aria-label") for svg in parsed.all("svg")]
+    assert {"Share of positives over time", "What the same score means, over time"} < set(titles)
+    rows = parsed.table("Changes since")
+    assert [row["period"] for row in rows] == ["2", "1"] and rows[0]["in a word"] == "rose"
+    for row, expected in zip(rows, result.tables["changes"].to_pylist()[::-1], strict=True):
+        for column, name in (("change=", "difference"), ("other scores=", "by_scores")):
+            assert float(row[column]) == pytest.approx(100 * expected[name], abs=0.051)
+    assert [row["instances"] for row in parsed.table("Share of positives of")] == ["300"] * 3
+
+
+def test_names_of_many_periods_do_not_overlap():
+    week = [f"2026-{1 + k // 28:02d}-{1 + k % 28:02d}" for k in range(300)]
+    for n, n_panels in ((2, 1), (52, 1), (52, 6), (300, 2)):
+        mean = np.linspace(0.1, 0.4, n)
+        mean[n // 2] = np.nan
+        panels = {f"site {k}": {"": (mean, mean - 0.05, mean + 0.05)} for k in range(n_panels)}
+        figure = plots.over_time(week[:n], panels, "share")
+        figure.canvas.draw()
+        for ax in figure.axes[:n_panels]:
+            boxes = [text.get_window_extent() for text in ax.get_xticklabels() if text.get_text()]
+            assert ax.get_xticklabels()[-1].get_text() == week[n - 1] and len(boxes) >= 2
+            assert all(a.x1 < b.x0 for a, b in itertools.pairwise(boxes))
+            assert boxes[-1].x1 <= figure.bbox.x1 + 1
+
+
 def test_other_periods_are_no_start(weekly):
     labels, scores, _ = crowd([0.1, 0.1, 0.3])
     with pytest.raises(InputError, match="periods or groups"):
@@ -147,6 +284,10 @@ def test_weeks_of_all_groups_together_come_last():
     assert found["n_items"].tolist() == [40, 20, 60] * 2
     assert (found["mean"][2] - found["mean"][0]) * (found["mean"][2] - found["mean"][1]) <= 0
     assert result.tables["changes"]["group"].to_pylist() == ["a", "b", None]
+    titles = [svg.get("aria-label") for svg in Parsed(report.render(result.page())).all("svg")]
+    assert [t for t in titles if "over time: " in t] == [
+        f"Share of positives over time: {g}" for g in ("All groups", "a", "b")
+    ]
 
 
 @pytest.mark.slow
@@ -156,7 +297,9 @@ def test_groups_lean_on_each_other():
     scores["site"] = np.where(np.arange(300) < 290, "main", "new")
     last = np.isin(labels["instance"], np.arange(290, 300))
     labels["label"] = np.where(last, 1, labels["label"])
-    found = crowdjax.context(labels, scores, group="site", **SIMPLE).tables["prevalence"].to_pandas()
+    result = crowdjax.context(labels, scores, group="site", **SIMPLE)
+    found = result.tables["prevalence"].to_pandas()
+    assert "changes" not in result.tables and len(result.headlines) == 1 and "prevalence_by_group" in result.figures()
     assert found["group"].tolist() == ["main", "new"] and found["n_items"].tolist() == [290, 10]
     assert found["mean"][0] < found["mean"][1] < 1
     assert found["upper"][1] - found["lower"][1] > 2 * (found["upper"][0] - found["lower"][0])
@@ -173,8 +316,11 @@ def test_a_labeler_who_gets_worse_is_named():
     last = table[(table["time"] == 2)].set_index("labeler")
     assert last["specificity_p_fell"].idxmax() == 0 and last["specificity_p_fell"][0] > 0.95
     assert (last["specificity_p_fell"].drop(0) < 0.95).all()
+    assert last["specificity_p_worse"][0] > 0.95 and (last["specificity_p_worse"].drop(0) < 0.95).all()
     assert last["specificity_upper"][0] < 0.8 and (last["specificity"].drop(0) > 0.85).all()
     assert any(w.startswith("Labeler 0 got worse in 2") for w in result.warnings)
+    rows = Parsed(report.render(result.page())).table("Each labeler's")
+    assert [row["labeler"] for row in rows if row["in a word"] == "got worse"] == ["0"] == [rows[0]["labeler"]]
 
 
 @pytest.mark.parametrize("kind", ["dates", "text", "numbers"])

@@ -383,12 +383,16 @@ def tell(result, out: Path) -> None:
     done = record.get("result", "done")  # predictions and looks have nothing to converge
     text = f"{record['model']}: {sizes}; {done} in {record['seconds']:.1f} s"
     LOG.info("%s", text, extra={"fields": {"event": "done", "seconds": round(record["seconds"], 3)}})
+    for line in result.headlines:
+        LOG.info("%s", line, extra={"fields": {"event": "found"}})
     if not at_a_terminal() or logs.is_quiet():
         return
     from rich.console import Console
 
     console = Console(highlight=False)
     console.print(text, style="bold", markup=False, soft_wrap=True)
+    for line in result.headlines:
+        console.print(line, markup=False, soft_wrap=True)
     console.print(f"written to {out}", markup=False, soft_wrap=True)
 
 

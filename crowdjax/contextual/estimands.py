@@ -35,7 +35,6 @@ from crowdjax.contextual.model import (
     triples,
 )
 from crowdjax.labels import LabelError, Labels
-from crowdjax.segments import sum_by
 
 
 class Band(NamedTuple):
@@ -367,48 +366,6 @@ def prevalence_draws(
 def in_cells(basis: Basis, cell) -> Basis:
     """The inputs in the given cells (None: in the mean one)."""
     return basis if cell is None else dataclasses.replace(basis, cell=jnp.asarray(cell, jnp.int32))
-
-
-def cell_draws(
-    fit: ContextualFit,
-    scores,
-    cell: Int[np.ndarray, " n"],
-    weights=None,
-    *,
-    by: Int[np.ndarray, " n"] | None = None,
-    key: PRNGKeyArray | None = None,
-) -> Float[np.ndarray, "S C"]:
-    """The prevalence of every cell in every draw, Σ ω π(x, c) / Σ ω over the inputs that are in it.
-
-    Args:
-        scores, weights, key: as for :func:`population_prevalence`, shape [n].
-        cell: of each input. A cell without any is NaN.
-        by: what to add up by instead of the cell, for instance its period.
-
-    Example: two weeks of the same scores, in a fit that knows of no weeks
-        >>> cell_draws(found, [0.1, 0.9, 0.1, 0.9], np.array([0, 0, 1, 1])).shape
-        (500, 2)
-    """
-    weights = check_weights(weights, len(np.asarray(scores)), allow_zero=key is None)
-    whole, by = by is None, np.asarray(cell if by is None else by)
-    n = max(len(fit.config.cells) if fit.config.cells and whole else 0, int(np.max(by)) + 1)
-    basis = fit.bases(scores)[0]
-    if fit.config.cells is not None:
-        basis = in_cells(basis, cell)
-    shares, index = jnp.asarray(weights / weights.mean()), jnp.asarray(by, jnp.int32)
-    return np.asarray(_by_cell(fit.config, basis, fit.draws, shares, index, n, key))
-
-
-@eqx.filter_jit
-def _by_cell(config, basis, draws, weights, cell, n: int, key):
-    keys = None if key is None else jax.random.split(key, len(next(iter(draws.values()))))
-
-    def one(at):
-        draw, key = at
-        w = weights if key is None else weights * jax.random.exponential(key, weights.shape, weights.dtype)
-        return sum_by(w * prevalence(config, basis, draw), cell, n) / sum_by(w, cell, n)
-
-    return jax.lax.map(one, (draws, keys))
 
 
 @eqx.filter_jit

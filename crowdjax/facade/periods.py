@@ -1,16 +1,20 @@
 """Prevalence by period and group, its changes, and labelers over the periods: tables of a contextual fit with cells.
 
-    prevalence          time, group (none: all together), mean, lower, upper, of, n_items, n_gold
-    changes             group, from, to, difference, lower, upper, p_increase: of each period and the one before
-    labelers_by_period  time, labeler, sensitivity, specificity, each with _lower, _upper and _p_fell (by more than .05
-                        since the period before)
+    prevalence          time, group (none: all together), mean, lower, upper, of, n_items, n_gold; over time also
+                        odds_ratio, with _lower and _upper: of a positive at the same score, against the first period;
+                        p_shifted: that it differs from 1 by more than a factor of 1.2
+    changes             of each period and the one before: group, from, to, difference, lower, upper, p_increase;
+                        by_scores and by_calibration, the parts that add up to the difference (``contextual.changes``),
+                        odds_ratio, each with _lower and _upper; p_shifted
+    labelers_by_period  time, labeler, sensitivity, specificity, each with _lower, _upper, _p_fell (by more than .05
+                        since the period before) and _p_worse (by more than .05 than in the first)
 
 Differences are taken draw by draw, so that what periods share (functions, labelers) cancels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +22,15 @@ import pyarrow as pa
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from crowdjax import contextual, io
-from crowdjax.contextual import Band, Cells, ContextualFit
+from crowdjax.contextual import Band, Cells, ContextualFit, changes
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex
+from crowdjax.report.amounts import interval, size, when
 
 MOST = 300  # cells
 MOST_DRIFTS = 1000  # unknowns of labelers who drift: two for each labeler and period
 WORSE, SURE = 0.05, 0.95  # a fall of sensitivity or specificity that counts, and the probability of it that is said
+SHIFT = 1.2  # factor of the odds at the same score, from which a change of the calibration counts
 
 
 class Named(NamedTuple):
@@ -124,56 +130,132 @@ def tables(
     Args:
         weights: sampling weights of the instances.
         population: its scores, cells and counts: then the prevalence is over these.
+        gold: code of the truth, NaN where unknown.
     """
-    cells = named.cells
+    cells, groups = named.cells, named.groups
     over, more = ((scores, named.cell, weights), {"key": key}) if population is None else (population, {})
     known = np.zeros(len(scores)) if gold is None else np.isfinite(gold).astype(float)
-    draws = contextual.cell_draws(fit, *over, **more).reshape(-1, cells.n_periods, cells.n_groups)
-    counts = np.stack([np.bincount(named.cell, w, len(cells)) for w in (np.ones(len(scores)), known)])
-    counts, groups = counts.astype(np.int64).reshape(2, cells.n_periods, -1), named.groups
+    counts = np.stack([np.bincount(named.cell, w, len(cells)) for w in (np.ones(len(scores)), known)]).astype(np.int64)
+    prevalence, shift = _by_cell(fit, cells, *over, **more), changes.shift_draws(fit)
+    counts, shift = (v.reshape(len(v), cells.n_periods, -1) for v in (counts, shift))
     if cells.n_periods > 1 and cells.n_groups > 1:  # all groups together, last
-        total = contextual.cell_draws(fit, *over, by=cells.period(over[1]), **more)
-        draws, groups = np.concatenate([draws, total[..., None]], 2), [*groups, None]
+        groups = [*groups, None]
         counts = np.concatenate([counts, counts.sum(2, keepdims=True)], 2)
-    draws = draws.reshape(len(draws), -1)
-    time, group = np.divmod(np.arange(draws.shape[1]), len(groups))
+        shift = np.concatenate([shift, shift.mean(2, keepdims=True)], 2)
+    empty = int((counts[0, :, : cells.n_groups] == 0).sum())
+    names = np.meshgrid(np.arange(cells.n_periods), np.arange(len(groups)), indexing="ij")
+    time, group = (pa.array([of[k] for k in n.ravel()]) for of, n in zip((named.times, groups), names, strict=True))
     of = "the labelled sample" if population is None and weights is None else "the population"
-    out = {
-        "prevalence": pa.table(
-            {
-                "time": pa.array([named.times[t] for t in time]),
-                "group": pa.array([groups[g] for g in group]),
-                **_columns("", contextual.band(draws, LEVEL), names=Band._fields),
-                "of": [of] * len(time),
-                "n_items": counts[0].reshape(-1),
-                "n_gold": counts[1].reshape(-1),
-            }
-        )
+    columns = {
+        "time": time,
+        "group": group,
+        **_columns("", contextual.band(prevalence[0], LEVEL), names=Band._fields),
+        "of": [of] * len(time),
+        "n_items": counts[0].ravel(),
+        "n_gold": counts[1].ravel(),
     }
-    warnings: list[str] = []
+    out, warnings = {}, []
     if cells.n_periods > 1:
-        later = np.flatnonzero(time > 0)
-        differences = draws[:, later] - draws[:, later - len(groups)]
-        out["changes"] = pa.table(
-            {
-                "group": pa.array([groups[g] for g in group[later]]),
-                "from": pa.array([named.times[t - 1] for t in time[later]]),
-                "to": pa.array([named.times[t] for t in time[later]]),
-                **_columns("", contextual.band(differences, LEVEL), names=("difference", "lower", "upper")),
-                "p_increase": np.where(np.isnan(differences).any(0), np.nan, (differences > 0).mean(0)),
-            }
-        )
+        own = np.where(np.isnan(prevalence[0]), np.nan, shift)
+        columns |= _shifted(own - own[:, :1])
+        out["changes"] = _changes(prevalence, np.diff(own, axis=1), time, group)
+        warnings += about_calibration(pa.table(columns), out["changes"])
+    out["prevalence"] = pa.table(columns)
     if fit.config.drift:
         out["labelers_by_period"], worse = _labelers(fit, named, index)
         warnings += worse
-    empty = int((np.bincount(named.cell, minlength=len(cells)) == 0).sum())
     if empty:
         warnings.append(f"{empty} of {len(cells)} cells of period and group have no instance: no prevalence is given.")
     return out, warnings
 
 
+def _by_cell(fit, cells: Cells, scores, cell, weights, key=None) -> Float[np.ndarray, "3 S T G"]:
+    """The prevalence of the inputs of each cell, as they are, as if they were of the period before, and of the one
+    after; of all groups together last, where there are several periods and groups."""
+    step = cells.n_groups
+    at = [cell, cell - step, np.where(cell + step < len(cells), cell + step, -1)]
+    found = changes.sums(fit, scores, cell, len(cells), [np.maximum(c, -1) for c in at], weights, key=key)
+    positives = found.positives.reshape(-1, 3, cells.n_periods, cells.n_groups)
+    weight = found.weight.reshape(-1, 1, cells.n_periods, cells.n_groups)
+    if cells.n_periods > 1 and cells.n_groups > 1:
+        positives, weight = (np.concatenate([v, v.sum(3, keepdims=True)], 3) for v in (positives, weight))
+    with np.errstate(invalid="ignore"):
+        return np.moveaxis(positives / weight, 1, 0)
+
+
+def _changes(prevalence: Float[np.ndarray, "3 S T G"], step: Float[np.ndarray, "S U G"], time, group) -> pa.Table:
+    """Each period against the one before.
+
+    Args:
+        step: by how much the logit at the same score moved.
+        time, group: of the cells.
+    """
+    difference, n = np.diff(prevalence[0], axis=1), prevalence.shape[3]
+    parts = {"difference": difference, **changes.parts(*prevalence)._asdict()}
+    columns = {"group": group[n:], "from": time[:-n], "to": time[n:]}
+    for name, draws in parts.items():
+        prefix = "" if name == "difference" else f"{name}_"
+        columns |= _columns("", contextual.band(draws, LEVEL), names=(name, f"{prefix}lower", f"{prefix}upper"))
+        if name == "difference":
+            columns["p_increase"] = _share(draws > 0, draws)
+    return pa.table(columns | _shifted(step))
+
+
+def _shifted(draws: Float[np.ndarray, "S T G"]) -> dict[str, np.ndarray]:
+    """The ratio of the odds of a positive at the same score, and the probability that it is more than ``SHIFT`` or less
+    than its inverse, from draws of its logarithm."""
+    found = Band(*map(np.exp, contextual.band(draws, LEVEL)))
+    ratio = _columns("", found, names=("odds_ratio", "odds_ratio_lower", "odds_ratio_upper"))
+    return ratio | {"p_shifted": _share(np.abs(draws) > np.log(SHIFT), draws)}
+
+
+def _share(true: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """The share of draws in which something is true; NaN where there is nothing."""
+    return np.where(np.isnan(draws).any(0), np.nan, true.mean(0)).ravel()
+
+
+def about_calibration(cells: pa.Table, moves: pa.Table) -> list[str]:
+    """Sentences on scores that mean something else than they did: since the period before or, where that is in no one
+    step, from the first to the one that is farthest from it; of a group only where it is not so of all together.
+
+    Args:
+        cells, moves: the tables ``prevalence`` and ``changes``.
+    """
+    mean = {(row["time"], row["group"]): row["mean"] for row in cells.to_pylist()}
+    first = cells["time"][0].as_py()
+    all_first = lambda rows: sorted(rows, key=lambda row: row["group"] is not None)  # noqa: E731
+    out, at, of = [], set(), set()  # the periods that all groups together changed in, and the groups that changed
+    for row in all_first(row for row in moves.to_pylist() if row["p_shifted"] > SURE):
+        if row["to"] not in at:
+            out.append(
+                f"From {when(row['from'])} to {when(row['to'])} {_meaning(row, mean[row['from'], row['group']])}"
+            )
+        of.add(row["group"])
+        at |= {row["to"]} if row["group"] is None else set()
+    far = sorted(
+        (row for row in cells.to_pylist() if row["p_shifted"] > SURE), key=lambda r: -abs(np.log(r["odds_ratio"]))
+    )
+    for row in all_first(far):
+        if not of & {row["group"], None}:
+            out.append(f"Between {when(first)} and {when(row['time'])} {_meaning(row, mean[first, row['group']])}")
+            of.add(row["group"])
+    return out
+
+
+def _meaning(row: Mapping[str, Any], before: float) -> str:
+    """What the same scores mean now, by the example of scores that meant the share of positives before."""
+    odds = before / (1 - before)
+    now, low, high = (v * odds / (1 + v * odds) for v in (row[f"odds_ratio{end}"] for end in ("", "_lower", "_upper")))
+    where = "" if row["group"] is None else f"in group {row['group']!s} "
+    return (
+        f"{where}the same scores came to mean {'more' if row['odds_ratio'] > 1 else 'fewer'} positives: of scores of "
+        f"which {before:.1%} were positive {now:.1%} are now ({interval(low, high)}). Thresholds and calibrations of "
+        "before do not hold for it."
+    )
+
+
 def _columns(prefix: str, found: Band, names: Sequence[str]) -> dict[str, np.ndarray]:
-    return {prefix + name: np.asarray(values, np.float64) for name, values in zip(names, found, strict=True)}
+    return {prefix + name: np.asarray(v, np.float64).ravel() for name, v in zip(names, found, strict=True)}
 
 
 def _labelers(fit: ContextualFit, named: Named, index: LabelIndex) -> tuple[pa.Table, list[str]]:
@@ -190,10 +272,14 @@ def _labelers(fit: ContextualFit, named: Named, index: LabelIndex) -> tuple[pa.T
         columns |= _columns("", found, names=(name, f"{name}_lower", f"{name}_upper"))
         fell = np.full((n_periods, n_labelers), np.nan)
         fell[1:] = (np.diff(draws, axis=1) < -WORSE).mean(0)
-        columns[f"{name}_p_fell"] = fell.reshape(-1)
+        worse = (draws - draws[:, :1] < -WORSE).mean(0)
+        columns |= {f"{name}_p_fell": fell.ravel(), f"{name}_p_worse": worse.ravel()}
+        steps = [(w, f"in {when(named.times[t])}", fell[t, w]) for t, w in np.argwhere(fell > SURE)]
+        slowly = sorted(set(np.flatnonzero(worse[-1] > SURE)) - {w for w, *_ in steps})
+        ends = f"between {when(named.times[0])} and {when(named.times[-1])}"
         said += [
-            f"Labeler {index.labelers[w]!s} got worse in {named.times[t]!s}: {name} fell by more than {WORSE} with a "
-            f"probability of {fell[t, w]:.2f}."
-            for t, w in np.argwhere(fell > SURE)
+            f"Labeler {index.labelers[w]!s} got worse {at}: {name} fell by more than {WORSE} with a probability "
+            f"{size(p)}."
+            for w, at, p in [*steps, *((w, ends, worse[-1, w]) for w in slowly)]
         ]
     return pa.table(columns), said

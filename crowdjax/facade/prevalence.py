@@ -25,6 +25,7 @@ from crowdjax.answers import votes_of
 from crowdjax.contextual import Band, ContextualFit, assisted
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import Labels
+from crowdjax.report.amounts import interval
 
 WEAKER = "weaker constraint"
 ASSISTED = "assisted by gold"
@@ -194,10 +195,7 @@ def _selected(labels: Labels, scores, chances) -> str | None:
 
 
 def _percent(estimate: Mapping[str, Any]) -> str:
-    """The interval, with as many digits as tell its ends apart."""
-    low, high = estimate["lower"], estimate["upper"]
-    digits = int(np.clip(1 - np.floor(np.log10(max(100 * (high - low), 1e-12))), 0, 6))
-    return f"{100 * low:.{digits}f} to {100 * high:.{digits}f} %"
+    return interval(estimate["lower"], estimate["upper"])
 
 
 def _headline(first: Mapping[str, Any], of: str, checked: bool) -> str:

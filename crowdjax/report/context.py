@@ -11,7 +11,7 @@ import pyarrow as pa
 from crowdjax import plots
 from crowdjax.answers import Tally
 from crowdjax.integrated.answers import Interval
-from crowdjax.report import crowd, instances, labelers
+from crowdjax.report import crowd, instances, labelers, periods
 from crowdjax.report.document import Block, Checks, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
 from crowdjax.report.fit import about, checks_in_order, columns
 
@@ -102,6 +102,7 @@ def of_context(
     tally: Tally,
     functions: Mapping[str, plots.Figure | str],
     figures: Mapping[str, plots.Figure],
+    cells: Mapping[str, pa.Table],
 ) -> Page:
     """The page of a contextual fit.
 
@@ -109,7 +110,9 @@ def of_context(
         record, answers, people, calibration, prevalence: of the result; ``answers`` are its instances.
         tally: the labels, counted.
         functions: a figure for each of prevalence, sensitivity and specificity.
-        figures: ``reliability``, ``prevalence`` and, where labelers differ, ``labelers``, as the result draws them.
+        figures: ``reliability``, ``prevalence`` and, where labelers differ, ``labelers``, as the result draws them;
+            with periods or groups those of ``report.periods``.
+        cells: the tables ``prevalence``, ``changes`` and ``labelers_by_period``, as far as there are any.
     """
     level = prevalence["level"]
     checks = checks_in_order(record["warnings"], crowd.checks(people, answers, tally))
@@ -118,6 +121,7 @@ def of_context(
         Section("The inference", _inference(record)),
         Section("Prevalence and accuracy over the score", _functions(record, functions, level)),
         Section("The share of positives", _prevalence(prevalence, figures)),
+        Section("Periods and groups", periods.section(cells, figures, level)),
         Section("The calibrated score", _calibration(calibration, figures)),
         Section("The labelers", _labelers(people, figures, level)),
         Section("The answers", instances.section(answers, tally)),

@@ -1,0 +1,101 @@
+"""Shares and their changes in words: with as many digits as tell the ends of an interval apart."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from typing import Any
+
+SURE, LIKELY = 0.975, 0.9  # probabilities, from which a change is said to be there, or to be likely
+
+
+def digits(low: float, high: float) -> int:
+    """Decimals of percentages that tell two shares apart.
+
+    Example:
+        >>> digits(0.15, 0.25), digits(0.0011, 0.0013)
+        (0, 3)
+    """
+    return min(6, max(0, 1 - math.floor(math.log10(max(100 * (high - low), 1e-12)))))
+
+
+def interval(low: float, high: float) -> str:
+    """An interval of a share.
+
+    Example:
+        >>> interval(0.15, 0.25), interval(0.0011, 0.0013)
+        ('15 to 25 %', '0.110 to 0.130 %')
+    """
+    n = digits(low, high)
+    return f"{100 * low:.{n}f} to {100 * high:.{n}f} %"
+
+
+def points(change: float, low: float, high: float) -> str:
+    """A change of a share in percentage points, with its interval; a dash where there is none.
+
+    Example:
+        >>> points(0.1, 0.02, 0.18), points(-0.0031, -0.0052, -0.001), points(math.nan, math.nan, math.nan)
+        ('+10.0 (+2.0 to +18.0)', '−0.31 (−0.52 to −0.10)', '–')
+    """
+    if math.isnan(change):
+        return "–"
+    n = max(1, digits(low, high))
+    mean, low_, high_ = (f"{round(100 * v, n) + 0.0:+.{n}f}" for v in (change, low, high))  # no minus before a zero
+    return f"{mean} ({low_} to {high_})".replace("-", "−")
+
+
+def probability(p: float) -> str:
+    """A probability that was counted among draws; none is certain.
+
+    Example:
+        >>> probability(1.0), probability(0.314), probability(math.nan)
+        ('>0.99', '0.31', '–')
+    """
+    return "–" if math.isnan(p) else ">0.99" if p > 0.99 else "<0.01" if p < 0.01 else f"{p:.2f}"
+
+
+def size(p: float) -> str:
+    """The same of a large one, in a sentence.
+
+    Example:
+        >>> size(0.97), size(1.0)
+        ('of 0.97', 'above 0.99')
+    """
+    return "above 0.99" if p > 0.99 else f"of {p:.2f}"
+
+
+def chance(p_increase: float) -> str:
+    """How likely a rise or a fall is, whichever is the likelier.
+
+    Example:
+        >>> chance(0.998), chance(0.12)
+        ('a rise with a probability above 0.99', 'a fall with a probability of 0.88')
+    """
+    kind = "rise" if p_increase >= 0.5 else "fall"
+    return f"a {kind} with a probability {size(max(p_increase, 1 - p_increase))}"
+
+
+def verdict(p_increase: float) -> str:
+    """A change in a word or two.
+
+    Example:
+        >>> [verdict(p) for p in (0.99, 0.95, 0.5, 0.06, 0.01, math.nan)]
+        ['rose', 'probably rose', 'no clear change', 'probably fell', 'fell', '']
+    """
+    if math.isnan(p_increase):
+        return ""
+    word = "rose" if p_increase >= 0.5 else "fell"
+    p = max(p_increase, 1 - p_increase)
+    return word if p >= SURE else f"probably {word}" if p >= LIKELY else "no clear change"
+
+
+def when(value: Any) -> str:
+    """A period's name: dates without a clock at midnight, whole numbers without a point.
+
+    Example:
+        >>> when(datetime.datetime(2026, 1, 5)), when(3.0), when("week 2")
+        ('2026-01-05', '3', 'week 2')
+    """
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        return str(value.date())
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
