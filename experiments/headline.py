@@ -114,7 +114,7 @@ def measured(config: Config, drawn: SampledCrowd, n_gold: int, seed: int) -> dic
         "checked": float(found.get("checked", True)),
         "nuts": float(result.record["inference"] == "nuts"),
         "agree": float(found.get("constraints_agree", True)),
-        "outside": float(found.get("outside", np.nan)),
+        "reach": float(found.get("reach", np.nan)),
         "weaker lower": weaker["lower"],
         "weaker upper": weaker["upper"],
         "accuracy": judged.accuracy(probability, c.truth[order]),

@@ -23,7 +23,9 @@ FIGURES = [
     f"{name}.{kind}" for name in ("functions", "labelers", "prevalence", "reliability") for kind in ("png", "svg")
 ]
 TABLES = ["calibration.parquet", "curves.parquet", "instances.parquet", "labelers.parquet"]
-FILES = sorted([*TABLES, "contextual.json", "contextual.npz", "figures", "fit.json", "inputs.npz", "prevalence.json"])
+FILES = sorted(
+    [*TABLES, "contextual.json", "contextual.npz", "figures", "fit.json", "inputs.npz", "ordered", "prevalence.json"]
+)
 
 
 def prevalence_at(score):
@@ -187,7 +189,7 @@ def test_nuts_reports_its_diagnostics_and_its_progress(tables):
     for table in (result.instances, result.curves, result.labelers, result.calibration):
         assert isinstance(table, pd.DataFrame)  # as the labels
     assert {"rhat", "ess", "divergences"} < set(result.record["diagnostics"])
-    assert told[-1] == ("nuts", 65, 65)
+    assert ("nuts", 65, 65) in told
     assert "R-hat" in result.record["result"]
     assert result.record["settings"]["n_draws"] == 25
 

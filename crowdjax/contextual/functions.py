@@ -7,8 +7,8 @@ how it bends. Otherwise the same well-determined level would be a product of amp
 
 The context x has C columns in [-1, 1]. ``additive``: one g per column; ``tensor``: a single g of all columns with a
 length-scale for each; ``separate``: every input has one of the columns, NaN in the others, and each column has its own
-function: its g, its slope, and its level, m + N(0, b²/4). However g is approximated, it is linear in white weights w ~ N(0, I): a term colours the weights
-(its coefficients), knows its values at the prepared inputs, and can be prepared again at others:
+function: its g, its slope, and its level, m + N(0, b²/4). However g is approximated, it is linear in white weights
+w ~ N(0, I): a term colours the weights (its coefficients) and knows its values at the prepared inputs:
 
 - ``hsgp``: M eigenfunctions of the Laplacian on [-c, c], weighted by the square root of the spectral density
   (Solin and Särkkä 2020; Riutort-Mayol et al. 2023). Valid for 1.75 c/M <= ℓ <= c/3.2.

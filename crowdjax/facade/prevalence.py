@@ -30,7 +30,7 @@ from crowdjax.report.amounts import interval
 WEAKER = "weaker constraint"
 ASSISTED = "assisted by gold"
 ALONE = "gold alone (Hajek)"
-OUTSIDE = 0.07  # share of the weaker constraint's draws outside the model's interval, from which the two disagree
+REACH = 0.4  # of the model's interval: by how much of it the weaker constraint's reaches beyond, where they disagree
 UNLIKELY = 0.001  # p-value, below which gold is not a random part of what was labelled
 
 
@@ -57,12 +57,12 @@ def summary(
     """
     model = _by_model(fit, labels, scores, weights, population, cell, people_cell, key, mesh)
     by_gold = _by_gold(fit, labels, scores, weights, population, chances, cell, people_cell, mesh)
-    estimates, warnings, agree, outside = [*model, *by_gold], [], None, None
+    estimates, warnings, agree, reach = [*model, *by_gold], [], None, None
     if weaker is not None:
-        band, outside = _weaker(fit, weaker, scores, weights, population, cell, people_cell)
+        band, reach = _weaker(fit, weaker, scores, weights, population, cell, people_cell)
         what = f"as {model[0]['method']!r}, where labelers need only be better than chance"
         estimates.insert(1, _estimate(WEAKER, band, what))
-        agree = outside < OUTSIDE
+        agree = reach < REACH
     of = "the population" if population is not None or weights is not None else "the labelled sample"
     doubt = _selected(labels, scores, chances) if by_gold else None
     first = model[0]
@@ -86,7 +86,7 @@ def summary(
         "headline": _headline(first, of, checked or first is not model[0]),
         "checked": checked,
         "constraints_agree": agree,
-        "outside": outside,
+        "reach": reach,
         "estimates": estimates,
         "trust": _trust(by_gold, chances, doubt, agree),
     }
@@ -127,12 +127,13 @@ def _by_model(
 def _weaker(
     fit: ContextualFit, weaker: ContextualFit, scores, weights, population, cell, people_cell
 ) -> tuple[Band, float]:
-    """(the prevalence under the weaker constraint, the share of its draws outside the model's interval)."""
+    """(the prevalence under the weaker constraint, how far its interval reaches beyond the model's, which counts 1)."""
     over = population if population is not None else (scores, weights)
     at = cell if population is None else people_cell
     strong, weak = (contextual.prevalence_draws(f, *over, cell=at) for f in (fit, weaker))
-    low, high = np.quantile(strong, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return contextual.band(weak, LEVEL), float(((weak < low) | (weak > high)).mean())
+    narrow, wide = contextual.band(strong, LEVEL), contextual.band(weak, LEVEL)
+    beyond = max(narrow.lower - wide.lower, wide.upper - narrow.upper, 0)
+    return wide, float(beyond / max(narrow.upper - narrow.lower, np.finfo(np.float32).tiny))
 
 
 def _by_gold(
