@@ -27,7 +27,7 @@ def tables(rows=None, chance=None):
 @pytest.fixture(scope="module")
 def without_gold():
     labels, scores, _ = tables()
-    return crowdjax.context(labels, scores, **SIMPLE)
+    return crowdjax.context(labels, scores, **SIMPLE | {"accuracy": "linear"})
 
 
 def test_labels_alone_do_not_decide(without_gold):
