@@ -11,6 +11,7 @@ from crowdjax.contextual import (
     Inference,
     calibrate,
     fit,
+    function_draws,
     functions,
     inclusion_weights,
     item_posteriors,
@@ -18,8 +19,10 @@ from crowdjax.contextual import (
     labeler_functions,
     labeler_table,
     population_prevalence,
+    prevalence_draws,
     sampling_weights,
 )
+from crowdjax.contextual.estimands import _alike
 from crowdjax.labels import LabelError, Labels
 
 W, I = 4, 120
@@ -173,3 +176,33 @@ def test_new_instances_of_the_same_labelers_can_be_judged(found):
     new = Labels.from_arrays([0, 3], [0, 1], [1, 1], n_labelers=W)
     p = item_posteriors(result, new, [0.3, 0.3])
     assert p[0] > p[1] > float(jnp.asarray(calibrate(result, [0.3]).mean)[0]) - 1e-6
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize("n", [300, 30_000])
+def test_inputs_that_are_alike_stand_for_all(n, columns):
+    """Sums of a smooth function over groups are those over inputs: exactly where inputs repeat, to 1e-5 where they are
+    too many; weights of a group, and of their squares, are kept."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (n, columns))
+    x = x.round(1) if n == 300 else x
+    cell, weights = rng.integers(-1, 3, n), rng.exponential(size=n)
+    at, cells, total, square = _alike(x, cell, weights)
+    assert len(at) < n and np.isclose(square.sum(), (weights**2).sum())
+    of = lambda x: 1 / (1 + np.exp(2 - 3 * x.sum(1)))  # noqa: E731
+    for c in range(-1, 3):
+        mine, exact = cells == c, weights[cell == c] @ of(x[cell == c])
+        assert total[mine] @ of(at[mine]) == pytest.approx(exact, rel=1e-12 if n == 300 else 1e-4)
+
+
+def test_a_bootstrap_of_groups_is_that_of_their_inputs(found):
+    """Σ ω ε π / Σ ω ε with ε ~ Exp(1) by the input: its mean and its spread over draws, of 1000 inputs, ten scores."""
+    rng = np.random.default_rng(1)
+    scores, weights = rng.choice(np.linspace(0.05, 0.95, 10), 1000), np.where(rng.random(1000) < 0.1, 20.0, 1.0)
+    fit = found[1]
+    many = np.concatenate([prevalence_draws(fit, scores, weights, key=jax.random.key(k)) for k in range(8)])
+    pi = np.asarray(function_draws(fit, scores).prevalence)
+    own = rng.exponential(size=(8 * len(pi), 1000)) * weights
+    by_hand = (own * np.tile(pi, (8, 1))).sum(1) / own.sum(1)
+    assert many.mean() == pytest.approx(by_hand.mean(), abs=4 * by_hand.std() / np.sqrt(len(by_hand) / 8))
+    assert many.std() == pytest.approx(by_hand.std(), rel=0.1)

@@ -29,7 +29,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float
 from scipy.optimize import minimize
 
-from crowdjax.contextual.mode import Posterior, climb, expanded
+from crowdjax.contextual.mode import Posterior, climb, expanded, few_threads
 from crowdjax.contextual.model import ContextualConfig, Data, blocks, coefficients_of, scales_of, size_of
 from crowdjax.watch import Progress, silent
 
@@ -98,7 +98,7 @@ def given(config: ContextualConfig, data: Data, q: Quadratic, theta: Float[Array
     return Given(w, chol, value)
 
 
-_given = eqx.filter_jit(given)
+given_there = eqx.filter_jit(given)
 
 
 class Affine(NamedTuple):
@@ -141,12 +141,17 @@ def find_coordinates(
     config: ContextualConfig, data: Data, report: Progress = silent, start: Coordinates | None = None
 ) -> Found:
     """Alternates between w at its mode given θ, the quadratic there, and θ at the mode of its own posterior."""
+    with few_threads(size_of(config, data)):
+        return _find(config, data, report, start)
+
+
+def _find(config: ContextualConfig, data: Data, report: Progress, start: Coordinates | None) -> Found:
     k = scales_of(config, data)
     dtype = data.basis.x.dtype
     theta, w = jnp.zeros(k, dtype), np.zeros(size_of(config, data) - k)
     if start is not None:
         theta = start.centre
-        w = _given(config, data, start.labels, theta).mean
+        w = given_there(config, data, start.labels, theta).mean
     part, factor = some_blocks(data, SOME_LABELS)
     stages = [(data, 1.0)] if start or part is data else [(part, factor), (data, 1.0)]
     trace, objective = [], {}
@@ -160,7 +165,7 @@ def find_coordinates(
             q = quadratic(config, part, theta, jnp.asarray(peak.w, dtype), factor)
             before = theta
             theta, root = scales(config, data, q, theta)
-            w = _given(config, data, q, theta).mean
+            w = given_there(config, data, q, theta).mean
             if not k or float(jnp.abs(jnp.linalg.solve(root, theta - before)).max()) < STILL:
                 break
     return Found(Coordinates(q, theta, root), jnp.asarray(peak.w, dtype), -np.array(trace), peak.code)

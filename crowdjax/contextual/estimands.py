@@ -26,6 +26,7 @@ from crowdjax.contextual.functions import Basis
 from crowdjax.contextual.inference import ContextualFit, crowd_curves
 from crowdjax.contextual.model import (
     Curves,
+    bases,
     coefficients,
     curves,
     on_devices,
@@ -192,7 +193,15 @@ def item_posteriors(
         ((60,), True)
     """
     data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None, mesh, cell)
-    return np.asarray(_mean_posterior(fit.config, data, _some(fit, n_draws)))
+    return np.asarray(_mean_posterior(fit.config, data, _some(fit, _affordable(n_draws, labels))))
+
+
+MOST_WORK, FEWEST = 5e7, 100  # labels times draws; draws
+
+
+def _affordable(n_draws: int, labels: Labels) -> int:
+    """So many draws, or fewer where there are many labels."""
+    return max(min(n_draws, FEWEST), min(n_draws, int(MOST_WORK / max(len(labels.label), 1))))
 
 
 def _of_instances(what, config, data, draw):
@@ -359,8 +368,36 @@ def prevalence_draws(
     """
     weights = check_weights(weights, len(np.asarray(scores)), allow_zero=key is None)
     draws = _some(fit, n_draws or fit.n_draws)
-    basis = in_cells(fit.bases(scores)[0], cell)
-    return np.asarray(_aggregate(fit.config, basis, draws, jnp.asarray(weights / weights.sum()), key))
+    x, cell, total, square = _alike(fit.scale(scores), cell, weights / weights.sum())
+    if key is not None:  # Σ ω_j ε_j of those alike, ε_j ~ Exp(1): exact where their weights are
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        n = len(next(iter(draws.values())))
+        total = rng.gamma(total**2 / square, square / total, (n, len(total)))
+    basis = in_cells(bases(fit.config, x, fit.anchors or None)[0], cell)
+    shares = jnp.asarray(total / total.sum(-1, keepdims=True), basis.x.dtype)
+    return np.asarray(_aggregate(fit.config, basis, draws, shares))
+
+
+MOST_ALIKE = 2048  # distinct inputs that are told apart; as many as a process of one column is evaluated at
+
+
+def _alike(x: Float[np.ndarray, "n C"], cell, weights: Float[np.ndarray, " n"]):
+    """(inputs, cells, Σ ω, Σ ω²) of groups of inputs that are alike and in one cell. Where there are too many distinct
+    ones, those in a cell of a fine grid count as their mean."""
+    columns = np.nan_to_num(x, nan=2.0)  # NaN: a column that an input does not have
+    distinct, group = np.unique(columns, axis=0, return_inverse=True)
+    if len(distinct) > MOST_ALIKE:
+        n = round(MOST_ALIKE ** (1 / x.shape[1]))
+        grid = np.clip(np.floor((columns + 1) / 2 * n), 0, n - 1).astype(np.int64) + 2 * (columns > 1)
+        group = np.ravel_multi_index(tuple(grid.T), (n + 2,) * x.shape[1])
+    group = group.reshape(-1)
+    if cell is not None:
+        group = group * (int(np.max(cell)) + 2) + np.asarray(cell) + 1
+    _, first, group = np.unique(group, return_index=True, return_inverse=True)
+    total, square = np.bincount(group, weights), np.bincount(group, weights**2)
+    kept = total > 0
+    at = np.stack([np.bincount(group, weights * column)[kept] / total[kept] for column in x.T], 1)
+    return np.clip(at, -1, 1), None if cell is None else np.asarray(cell)[first[kept]], total[kept], square[kept]
 
 
 def in_cells(basis: Basis, cell) -> Basis:
@@ -369,17 +406,11 @@ def in_cells(basis: Basis, cell) -> Basis:
 
 
 @eqx.filter_jit
-def _aggregate(config, basis, draws, weights, key):
-    n = len(next(iter(draws.values())))
-    keys = None if key is None else jax.random.split(key, n)
+def _aggregate(config, basis, draws, shares):
+    """Σ share π(x) of every draw; shares alike for all draws, [B], or each draw's own, [S, B]."""
 
-    def one(at):
-        draw, key = at
-        w = weights if key is None else weights * jax.random.exponential(key, weights.shape, weights.dtype)
-        pi = prevalence(config, basis, draw)
-        return jnp.vdot(w, pi, precision=jax.lax.Precision.HIGHEST) / w.sum()
-
-    return jax.lax.map(one, (draws, keys))
+    each = jax.lax.map(lambda draw: prevalence(config, basis, draw), draws)  # [S, B]
+    return (each * shares).sum(1)
 
 
 def item_prevalence(
@@ -410,9 +441,8 @@ def item_prevalence(
     """
     weights = check_weights(weights, labels.n_instances)
     data = prepare_data(fit.config, labels, fit.scale(scores), fit.anchors or None, mesh, cell)
-    draws = np.asarray(
-        _drawn_prevalence(fit.config, data, _some(fit, n_draws), jnp.asarray(weights / weights.sum()), key)
-    )
+    some = _some(fit, _affordable(n_draws, labels))
+    draws = np.asarray(_drawn_prevalence(fit.config, data, some, jnp.asarray(weights / weights.sum()), key))
     return band(draws, level)
 
 

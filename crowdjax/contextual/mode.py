@@ -10,7 +10,9 @@ the logit of the mean prevalence.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 from typing import NamedTuple
 
 import equinox as eqx
@@ -20,6 +22,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special
 from scipy.linalg import cho_solve
+from threadpoolctl import ThreadpoolController
 
 from crowdjax import optimize
 from crowdjax.contextual.expansion import expand
@@ -103,6 +106,19 @@ class Peak(NamedTuple):
     log_evidence: float
     at: At
     code: int
+
+
+MANY = 1000  # unknowns, from which several threads make dense algebra faster; below, they wait for each other
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def few_threads(size: int):
+    """A context in which the host's dense algebra of so many unknowns has as many threads as it can use."""
+    return contextlib.nullcontext() if size >= MANY else _libraries().limit(limits=1, user_api="blas")
 
 
 def climb(posterior: Posterior, theta, w, window: tuple[float, float] | None = None) -> Peak:

@@ -30,9 +30,9 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.stats import qmc
 
 from crowdjax import optimize
-from crowdjax.contextual.coordinates import SOME_LABELS, Coordinates, quadratic, some_blocks
+from crowdjax.contextual.coordinates import SOME_LABELS, Coordinates, given_there, quadratic, some_blocks
 from crowdjax.contextual.diagnostics import Psis, pareto_smooth
-from crowdjax.contextual.mode import Peak, Posterior, climb
+from crowdjax.contextual.mode import Peak, Posterior, climb, few_threads
 from crowdjax.contextual.model import (
     ContextualConfig,
     Data,
@@ -85,17 +85,28 @@ def approximate(config: ContextualConfig, data: Data, weights=None, report: Prog
         (0, 4)
     """
     weights = None if weights is None else np.asarray(weights, np.float64) / np.sum(weights)
+    with few_threads(size_of(config, data)):
+        return _approximate(config, data, weights, report)
+
+
+def _approximate(config: ContextualConfig, data: Data, weights, report: Progress) -> Approximation:
     k = scales_of(config, data)
     size = size_of(config, data) - k
+    posterior, dtype = Posterior(config, data, weights), data.basis.x.dtype
     part, factor = some_blocks(data, SOME_LABELS)
-    first, posterior = Posterior(config, part, weights, factor), Posterior(config, data, weights)
     most = min(WORK / size**3, LABELS_WORK / max(data.labels.label.shape[0], 1))
     thetas = design(k, int(np.clip(most, 1, MOST_SCALES)))
-    peaks, objective = [], {}
+    peaks, objective, around = [], {}, None
     for i, theta in enumerate(thetas):
         report("mode", i, 2 * len(thetas), **objective)
-        w = np.zeros(size) if part is data else climb(first, theta, np.zeros(size)).w
+        w = np.zeros(size)
+        if around is not None:  # at other scales the labels' quadratic is nearly the same
+            w = np.asarray(given_there(config, data, around, jnp.asarray(theta, dtype)).mean, np.float64)
+        elif part is not data:
+            w = climb(Posterior(config, part, weights, factor), theta, w).w
         peaks.append(climb(posterior, theta, w))
+        if part is not data and around is None:
+            around = quadratic(config, data, jnp.asarray(theta, dtype), jnp.asarray(peaks[0].w, dtype))
         objective = {"objective": -peaks[-1].value}
     evidence = np.array([p.log_evidence for p in peaks])
     order = np.argsort(-evidence)
