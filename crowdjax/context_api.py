@@ -24,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 from jax.sharding import Mesh
 from jaxtyping import Float, Int, PRNGKeyArray
@@ -48,11 +49,11 @@ from crowdjax.answers import (
 )
 from crowdjax.classes import Classes, two_of
 from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
-from crowdjax.contextual.context import Transform
+from crowdjax.contextual.context import Transform, is_separate
 from crowdjax.contextual.functions import GP, MAX_EXACT, Approximation, Combine, Family
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
-from crowdjax.facade import periods
+from crowdjax.facade import kinds, periods
 from crowdjax.facade import previous as going_on
 from crowdjax.facade.checks import LookResult, check
 from crowdjax.facade.fitted import Fitted
@@ -71,6 +72,7 @@ GRID = 201  # scores at which the curves are given
 MOST_CALIBRATION = 1000  # rows of the calibration table
 MOST_UNKNOWNS = 5000  # of the labelers: every method works with a dense Hessian
 MOST_BASIS = 1024  # eigenfunctions or inducing inputs of a process
+COMBINE = ("additive", "tensor")  # of several scores of an instance
 MOST_COMBINED = 3  # scores of one process
 MOST_LINES = 40  # labelers in a figure
 MOST_POINTS = 20_000  # instances behind a reliability diagram
@@ -154,8 +156,11 @@ class ContextualResult(Fitted):
         Args:
             figures: :meth:`figures`, if they are drawn already.
         """
-        x, curves, densities, axis = self._functions()
-        functions = {name: plots.bands(x, {name: band}, densities, **axis) for name, band in curves.items()}
+        functions = {}
+        for kind in self._kinds():
+            x, curves, densities, axis = self._functions(kind)
+            of = "" if kind is None else f" of {self.record['kinds'][kind]}"
+            functions |= {name + of: plots.bands(x, {name: b}, densities, **axis) for name, b in curves.items()}
         return reports.of_context(
             self.record,
             self.tables["instances"],
@@ -199,10 +204,15 @@ class ContextualResult(Fitted):
     def figures(self) -> dict[str, plots.Figure]:
         """The functions over the scores' density, reliability before and after calibration, the estimates of the
         prevalence, the labelers' own curves where they differ, and what there is over time and by group."""
-        x, curves, densities, axis = self._functions()
         forecasts, observed = self._forecasts()
-        drawn = {
-            "functions": plots.bands(x, curves, densities, **axis),
+        drawn, each = {}, {}
+        for kind in self._kinds():
+            x, curves, densities, axis = self._functions(kind)
+            at = "" if kind is None else f"_{kind + 1}"
+            drawn[f"functions{at}"] = plots.bands(x, curves, densities, **axis)
+            if self.fit.config.labelers != "global":
+                each[f"labelers{at}"] = self._labeler_curves(x, curves, axis, kind)
+        drawn |= {
             "reliability": plots.reliability(forecasts, ylabel=observed),
             "prevalence": plots.intervals(
                 {e["method"]: _interval(e) for e in self.prevalence["estimates"]},
@@ -210,23 +220,32 @@ class ContextualResult(Fitted):
                 xlabel=f"estimate, {LEVEL:.0%} interval",
             ),
         }
-        if self.fit.config.labelers != "global":
-            drawn["labelers"] = self._labeler_curves(x, curves, axis)
-        return drawn | reports.periods.figures(self.tables)
+        return drawn | each | reports.periods.figures(self.tables)
 
-    def _functions(self) -> tuple[np.ndarray, dict[str, tuple], dict[str, tuple], dict[str, Any]]:
+    def _kinds(self) -> Sequence[int | None]:
+        """The kinds by number; [None] of a fit without."""
+        return [None] if self.record.get("kinds") is None else range(len(self.record["kinds"]))
+
+    def _functions(self, kind: int | None) -> tuple[np.ndarray, dict[str, tuple], dict[str, tuple], dict[str, Any]]:
         """(scores, title -> (mean, lower, upper), densities of scores, settings of the axis), to draw functions."""
-        table = self.tables["curves"]
+        table, column = self.tables["curves"], kind or 0
+        if kind is not None:
+            table = table.filter(pc.equal(table["kind"], pa.scalar(self.record["kinds"][kind], table["kind"].type)))
         x = np.unique(table["score"].to_numpy())
         curves = {
             name.capitalize(): tuple(table[part].to_numpy().reshape(3, -1)[k] for part in Band._fields)
             for k, name in enumerate(Functions._fields)
         }
         logit = self.fit.scale.transform == "logit"
-        axis = dict(xlabel=self.record["scores"][0], xscale="logit" if logit else "linear")
-        densities = {"labelled instances": (self.scores[:, 0], np.ones(len(self.scores)))}
+        of = "" if kind is None else f" of {self.record['kinds'][kind]}"
+        axis = dict(xlabel=self.record["scores"][0] + of, xscale="logit" if logit else "linear")
+        samples = {"labelled instances": (self.scores, np.ones(len(self.scores)))}
         if self.population is not None:
-            densities["population"] = (self.population[0][:, 0], self.population[1])
+            samples["population"] = self.population
+        densities = {}
+        for name, (scores, counts) in samples.items():
+            has = np.isfinite(scores[:, column])
+            densities[name] = scores[has, column], counts[has]
         return x, curves, densities, axis
 
     def to_arviz(self, table=None, *, columns: Columns | None = None) -> posterior.DataTree:
@@ -243,6 +262,8 @@ class ContextualResult(Fitted):
         Raises:
             InputError: arviz-base is not installed; the labels are not those of the fit.
         """
+        if self.record.get("kinds") is not None:
+            raise InputError("to_arviz: of a fit by kinds, whose functions have several scores; use result.fit.draws")
         x = np.unique(self.tables["curves"]["score"].to_numpy())
         population, key, cell = self.population, None, self.people_cell
         if population is None:
@@ -308,6 +329,7 @@ class ContextualResult(Fitted):
         _, values = io.read_values(given["scores"], "instance", instances, names, kind="scores")
         transform = self.fit.scale.transform
         _check_scores(names, values, transform, lambda row: f"instance {triples.index.instances[row]!s}", vary=False)
+        values = self._by_kind(given["scores"], instances, values)
         known = io.positions(io.ids(triples.index, "labeler"), io.ids(self.index, "labeler"))
         unseen = (known < 0) & (self.fit.config.labelers != "global")
         fit = contextual.with_labelers(self.fit, known, jax.random.key(self.record["seed"] or 0))
@@ -338,7 +360,8 @@ class ContextualResult(Fitted):
             "seconds": perf_counter() - started,
             "warnings": warnings,
         }
-        answers = answer_table(instances, probability, self.index.classes, **_score_columns(names, values))
+        columns_ = _score_columns(names, values, self.record.get("kinds"))
+        answers = answer_table(instances, probability, self.index.classes, **columns_)
         return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
 
     def checks(self, table, *, scores=None, columns: Columns | None = None, **settings) -> LookResult:
@@ -356,11 +379,23 @@ class ContextualResult(Fitted):
         said, given = io.open_tables(columns, known={"scores": names}, scores=scores)
         if scores is not None:
             ids = io.ids(self.index, "instance")
-            if not np.array_equal(
-                io.read_values(given["scores"], "instance", ids, names, kind="scores")[1], self.scores
-            ):
+            again = io.read_values(given["scores"], "instance", ids, names, kind="scores")[1]
+            if not np.array_equal(self._by_kind(given["scores"], ids, again), self.scores, equal_nan=True):
                 raise InputError("scores: not those of the fit; allowed: the scores that were fitted, or none")
         return check(self, table, columns=said, **settings)
+
+    def _by_kind(self, source, instances, values: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "n C"]:
+        """The scores as the fit takes them: each in the column of its kind, where there are kinds."""
+        known = self.record.get("kinds")
+        if known is None:
+            return values
+        _, code = io.read_categories(source, self.record["kind"], instances, known)
+        if (code < 0).any():
+            raise InputError(
+                f"scores: column {self.record['kind']!r}: instance {instances[int(np.argmax(code < 0))]} is of a kind "
+                f"that is not in the fit; allowed: {', '.join(map(str, known))}"
+            )
+        return kinds.spread(values, code, len(known))
 
     def observed(self, part: Labels, drawn: np.ndarray, n: int) -> tuple[contextual.Contextual, list]:
         """(the model of some of the instances, n draws of its parameters): what checks compare labels with."""
@@ -377,14 +412,17 @@ class ContextualResult(Fitted):
         return model, [model.params(part, jnp.asarray(u[row])) for row in rows]
 
     def _labeler_curves(
-        self, x: Float[np.ndarray, " X"], crowd: Mapping[str, tuple], axis: Mapping[str, Any]
+        self, x: Float[np.ndarray, " X"], crowd: Mapping[str, tuple], axis: Mapping[str, Any], kind: int | None
     ) -> plots.Figure:
         """The labelers with most labels; of these, the two best and the two worst by name."""
         most = np.argsort(-self.fit.labels_per_labeler, kind="stable")[:MOST_LINES]
         rank = self.tables["labelers"]["rank"].to_numpy()[most]
         best = np.argsort(rank, kind="stable")
         named = best if len(best) <= 4 else np.r_[best[:2], best[-2:]]
-        own = contextual.labeler_functions(self.fit, _along_first(x, self.scores), most, LEVEL)
+        at = _along_first(x, self.scores)
+        if kind is not None:
+            at = kinds.spread(x[:, None], np.full(len(x), kind), self.scores.shape[1])
+        own = contextual.labeler_functions(self.fit, at, most, LEVEL)
         panels = {name.capitalize(): (crowd[name.capitalize()][0], getattr(own, name).mean) for name in own._fields[1:]}
         low, high = (self.tables["labelers"][f"rank_{end}"].to_numpy()[most] for end in ("lower", "upper"))
         ids = [plots.short(str(i)) for i in self.index.labelers[most]]
@@ -401,7 +439,7 @@ class ContextualResult(Fitted):
         truth = (
             (self.gold[rows] > 0).astype(float) if gold else self.tables["instances"]["probability"].to_numpy()[rows]
         )
-        first, forecasts = self.scores[rows, 0], {}
+        first, forecasts = _first(self.scores[rows])[:, 0], {}
         if first.min() >= 0 and first.max() <= 1:
             forecasts["score"] = (first, truth)
         forecasts["calibrated"] = (contextual.calibrate(self.fit, self.scores[rows]).mean, truth)
@@ -423,6 +461,7 @@ def context(
     transform: Transform = "identity",
     time: str | None = None,
     group: str | None = None,
+    kind: str | None = None,
     approximation: Approximation | None = None,
     n_basis: int | None = None,
     combine: Combine | None = None,
@@ -460,8 +499,11 @@ def context(
         increasing: whether the prevalence may only rise with the score; for one score.
         time, group: columns of the scores' table: the period of every instance, in their ascending order (numbers,
             dates, text), and its group; a population's table has them too. The prevalence then changes by period and
-            group, each leaning on its
-            neighbours, and labelers may drift over the periods (``cells``, ``changes``, ``labelers_by_period``).
+            group, each leaning on its neighbours, and labelers may drift over the periods (``cells``, ``changes``,
+            ``labelers_by_period``).
+        kind: a column of the scores' table, and of a population's: what an instance is judged for, where items are
+            judged for several things. Each kind has functions of its own; labelers are common to all. Not with time,
+            group, previous, several scores, inducing inputs or labelers ``function``.
         transform: of the scores before all else: ``identity``, ``logit`` (they are probabilities) or ``rank``.
         approximation: of the Gaussian processes: ``hsgp`` (eigenfunctions, the default), ``inducing`` (inputs that
             stand for all, the default of ``tensor``) or ``exact`` (up to 1000 distinct scores).
@@ -503,16 +545,19 @@ def context(
     """
     memory.room_for_programs()
     started = perf_counter()
-    for name, word, kind in (
+    for name, word, allowed in (
         ("prevalence", prevalence, Family), ("accuracy", accuracy, Family), ("labelers", labelers, Level),
         ("constraint", constraint, Constraint), ("transform", transform, Transform),
     ):  # fmt: skip
-        one_of(name, word, get_args(kind))
+        one_of(name, word, get_args(allowed))
     if flag("increasing", increasing) and prevalence == "constant":
         raise InputError("increasing: given with prevalence 'constant'; allowed with: linear, gp")
-    for name, word, kind in (("approximation", approximation, Approximation), ("combine", combine, Combine)):
+    for name, word, allowed in (
+        ("approximation", approximation, get_args(Approximation)),
+        ("combine", combine, COMBINE),
+    ):
         if word is not None:
-            one_of(name, word, get_args(kind))
+            one_of(name, word, allowed)
     callback(progress)
     of_seed, key = randomness(seed, key)
     draws = None if draws is None else whole("draws", draws)
@@ -534,9 +579,16 @@ def context(
     _check_scores(names, values, transform, lambda row: f"instance {index.instances[row]!s}")
     if people is not None:
         _check_scores(names, people[0], transform, lambda row: f"population, row {row + 1}", vary=False)
+    several = dict(time=time, group=group, previous=previous, increasing=increasing, combine=combine,
+                   approximation=approximation)  # fmt: skip
+    several |= {"scores": names[1:], "labelers function": labelers == "function"}
+    of_kind = kinds.read(given["scores"], instances, kind, **several)
     sampling = None if weights is None else io.read_weights(given["weights"], instances)
     config = dataclasses.replace(config, gp=_processes(config, names, values, approximation, n_basis, combine))
     _check_size(config, labels, len(names))
+    if of_kind is not None:
+        values, people = _separate(of_kind, kind, values, people, given["population"])
+        config = dataclasses.replace(config, gp=dataclasses.replace(config.gp, columns="separate"))
     stands_for = _importance(values, sampling, people)
     config = _scaled(config, labels, stands_for)
     identity, earlier = _digest(labels, values, None), None
@@ -598,6 +650,10 @@ def context(
             f"{uncounted} of {labels.n_instances} instances have no label that counts (weights of 0): only their score "
             "says what they are, and the vote share leaves them out."
         )
+    if of_kind is not None:
+        again = jax.random.fold_in(other, 1)
+        found_by_kind = kinds.prevalence(fit, of_kind.groups, values, sampling, people, truth, again)
+        by_cell = {"prevalence": found_by_kind}
     if len(names) > 1:
         at = ", ".join(f"{n} = {m:.4g}" for n, m in zip(names[1:], np.median(values[:, 1:], 0), strict=True))
         remarks.append(f"Curves are along {names[0]}, with the other scores at their medians: {at}.")
@@ -620,6 +676,8 @@ def context(
         "transform": transform,
         "time": time,
         "group": group,
+        "kind": kind,
+        "kinds": None if of_kind is None else of_kind.groups,
         "previous": None if earlier is None else earlier.about(before),
         "weights": sampling is not None,
         "level": LEVEL,
@@ -642,10 +700,12 @@ def context(
     }
     result = ContextualResult(
         tables={
-            "instances": answer_table(instances, probability, index.classes, **_score_columns(names, values)),
-            "curves": _curves(fit, values, people),
+            "instances": answer_table(
+                instances, probability, index.classes, **_score_columns(names, values, record["kinds"])
+            ),
+            "curves": _curves(fit, values, people, record["kinds"]),
             "labelers": _labelers(fit, labels, index),
-            "calibration": _calibration(fit, names, values, people),
+            "calibration": _calibration(fit, names, values, people, record["kinds"]),
             **by_cell,
         },
         record=record,
@@ -671,13 +731,13 @@ def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
     """The result that ``ContextualResult.save`` wrote, its record being read."""
     try:
         by_cell = record.get("time") is not None or record.get("group") is not None
-        more = [n for n in CELL_TABLES if by_cell and (folder / f"{n}.parquet").is_file()]
+        more = [n for n in CELL_TABLES if (folder / f"{n}.parquet").is_file()]
         tables = read_tables(folder, "instances", "curves", "labelers", "calibration", *more)
         prevalence = json.loads((folder / "prevalence.json").read_text(encoding="utf-8"))
         classes = record.get("classes") or record.get("words") or (0, 1)  # words: as they were written before
         record = {"repeats": "count", **record}
         index = io.index_of(tables["labelers"], tables["instances"], classes)
-        n, w, columns = len(index.instances), len(index.labelers), len(record["scores"])
+        n, w, columns = len(index.instances), len(index.labelers), len(record.get("kinds") or record["scores"])
         people, gold, weighted = record["n_population"], record["n_gold"], record["weights"]
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{folder}: not a contextual fit of crowdjax ({error!r:.100})") from None
@@ -789,7 +849,18 @@ def _check_scores(names, values, transform: Transform, about: Callable[[int], st
 
 
 def _about_numbers(names, values, others, scale: Scale, place: str = "population") -> list[str]:
-    """What is odd about scores, and about others (with their counts), if any; refuses others of another unit."""
+    """What is odd about scores, and about others (with their counts), if any; refuses others of another unit. Of kinds:
+    of each by itself."""
+    if is_separate(values):
+        out = []
+        for k in range(values.shape[1]):
+            mine, part = np.isfinite(values[:, k]), scale.column(k)
+            theirs = None
+            if others is not None:
+                has = np.isfinite(others[0][:, k])
+                theirs = (others[0][has, k][:, None], others[1][has]) if has.any() else None
+            out += _about_numbers(names, values[mine, k][:, None], theirs, part, place)
+        return out
     codes_only = scale.transform == "rank"  # no rank is far from the others
     seen = contextual.logit if scale.transform == "logit" else np.asarray
     names = [f"{name} (logit)" for name in names] if scale.transform == "logit" else names
@@ -918,30 +989,52 @@ def _all_scores(scores, population) -> Float[np.ndarray, "n C"]:
     return scores if population is None else np.r_[scores, population[0]]
 
 
-def _curves(fit: ContextualFit, scores, population) -> pa.Table:
+def _separate(named: periods.Named, column, values, people, population):
+    """(scores of the instances, and the population with its counts, each score in the column of its kind)."""
+    values = kinds.spread(values, named.cell, len(named.groups))
+    kinds.refuse_constant(values, named.groups)
+    if people is not None:
+        at = periods.of_population(population, named, None, column)
+        people = kinds.spread(people[0], at, len(named.groups)), people[1]
+    return values, people
+
+
+def _first(scores: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "n C"]:
+    """The scores by the names that the user knows: of kinds the only one of each row."""
+    return kinds.gathered(scores)[0] if is_separate(scores) else scores
+
+
+def _curves(fit: ContextualFit, scores, population, of_kinds=None) -> pa.Table:
+    if of_kinds is not None:
+        return kinds.curves(fit, _all_scores(scores, population), of_kinds, GRID)
     first = _all_scores(scores, population)[:, 0]
     low, high = np.clip([first.min(), first.max()], *fit.scale.ends[:, 0])  # beyond, functions stay as they are
-    if fit.scale.transform == "logit":
-        x = special.expit(np.linspace(special.logit(low), special.logit(high), GRID))
-    else:
-        x = np.linspace(low, high, GRID)
-    x = np.unique(np.clip(x, low, high))
+    x = fit.scale.even(low, high, GRID)
     found = contextual.functions(fit, _along_first(x, scores), LEVEL)
     parts = {part: np.concatenate([getattr(band, part) for band in found]).astype(float) for part in Band._fields}
     return pa.table({"quantity": np.repeat(found._fields, len(x)), "score": np.tile(x, 3), **parts})
 
 
-def _calibration(fit: ContextualFit, names, scores, population) -> pa.Table:
+def _calibration(fit: ContextualFit, names, scores, population, of_kinds=None) -> pa.Table:
     """At the distinct scores, thinned evenly."""
-    rows = np.unique(_all_scores(scores, population), axis=0)
+    rows = _all_scores(scores, population)
+    if of_kinds is not None:
+        score, kind = kinds.gathered(rows)
+        distinct = np.unique(np.c_[kind, score], axis=0)
+        rows = kinds.spread(distinct[:, 1:], distinct[:, 0].astype(int), len(of_kinds))
+    else:
+        rows = np.unique(rows, axis=0)
     rows = rows[plots.evenly(len(rows), MOST_CALIBRATION)]
     band = contextual.calibrate(fit, rows, level=LEVEL)
     columns = {"probability": band.mean, "lower": band.lower, "upper": band.upper}
-    return pa.table({**_score_columns(names, rows), **{k: np.asarray(v, float) for k, v in columns.items()}})
+    return pa.table({**_score_columns(names, rows, of_kinds), **{k: np.asarray(v, float) for k, v in columns.items()}})
 
 
-def _score_columns(names, values) -> dict[str, np.ndarray]:
-    """The first score as score, others as score_NAME."""
+def _score_columns(names, values, of_kinds=None) -> dict[str, Any]:
+    """The first score as score, others as score_NAME; of kinds the kind and its score."""
+    if of_kinds is not None:
+        score, kind = kinds.gathered(values)
+        return {"kind": pa.array([of_kinds[k] for k in kind]), "score": score[:, 0]}
     return {"score": values[:, 0]} | {f"score_{n}": v for n, v in zip(names[1:], values[:, 1:].T, strict=True)}
 
 

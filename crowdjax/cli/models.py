@@ -242,6 +242,10 @@ def context(
         str | None,
         typer.Option(metavar="NAME", rich_help_panel=MODEL, help="Column of the scores: the group of each instance"),
     ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", rich_help_panel=MODEL, help="Column of the scores: what it is judged for"),
+    ] = None,
     previous: Annotated[
         str | None,
         typer.Option(metavar="DIR", rich_help_panel=MODEL, help="Earlier result, of other instances, to go on from"),
@@ -320,6 +324,7 @@ def context(
                 gold=gold,
                 time=time,
                 group=group,
+                kind=kind,
                 previous=previous,
                 prevalence=prevalence,
                 accuracy=accuracy,

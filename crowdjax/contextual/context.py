@@ -104,6 +104,20 @@ class Scale:
         ends = np.stack([self.low, self.high])
         return np.clip(1 / (1 + np.exp(-ends)), LEAST_SHARE, 1 - LEAST_SHARE) if self.transform == "logit" else ends
 
+    def column(self, k: int) -> Scale:
+        """The map of one column."""
+        knots = None if self.knots is None else self.knots[k : k + 1]
+        return Scale(self.transform, self.low[k : k + 1], self.high[k : k + 1], knots)
+
+    def even(self, low: float, high: float, n: int) -> Float[np.ndarray, " n"]:
+        """At most n scores from low to high, evenly spaced on the scale (ranks: by the score)."""
+        if self.transform == "logit":
+            start, end = logit(np.array([[low, high]]))[0]
+            x = 1 / (1 + np.exp(-np.linspace(start, end, n)))
+        else:
+            x = np.linspace(low, high, n)
+        return np.unique(np.clip(x, low, high))
+
     def beyond(self, scores) -> Bool[np.ndarray, "n C"]:
         """Which scores lie beyond the ends of the scale, where the functions stay as they are there.
 

@@ -196,7 +196,7 @@ def item_posteriors(
     return np.asarray(_mean_posterior(fit.config, data, _some(fit, _affordable(n_draws, labels))))
 
 
-MOST_WORK, FEWEST = 5e7, 100  # labels times draws; draws
+MOST_WORK, FEWEST = 5e7, 50  # labels times draws; draws
 
 
 def _affordable(n_draws: int, labels: Labels) -> int:
@@ -385,7 +385,8 @@ def _alike(x: Float[np.ndarray, "n C"], cell, weights: Float[np.ndarray, " n"]):
     """(inputs, cells, Σ ω, Σ ω²) of groups of inputs that are alike and in one cell. Where there are too many distinct
     ones, those in a cell of a fine grid count as their mean."""
     columns = np.nan_to_num(x, nan=2.0)  # NaN: a column that an input does not have
-    distinct, group = np.unique(columns, axis=0, return_inverse=True)
+    flat = columns[:, 0] if x.shape[1] == 1 else columns  # a row of one number sorts faster as a number
+    distinct, group = np.unique(flat, axis=0, return_inverse=True)
     if len(distinct) > MOST_ALIKE:
         n = round(MOST_ALIKE ** (1 / x.shape[1]))
         grid = np.clip(np.floor((columns + 1) / 2 * n), 0, n - 1).astype(np.int64) + 2 * (columns > 1)

@@ -206,7 +206,9 @@ def fit(
             "start: a fit of another model or of other labelers; allowed: one of the same config and labelers"
         )
     program = config.traced()
-    draws, coordinates, sampler, diagnostics, trace = _infer(program, data, inference, key, start, progress, importance)
+    draws, coordinates, sampler, diagnostics, trace = _infer(
+        program, data, inference, key, start, progress, importance, judged
+    )
     sites = _values(program, data, jnp.asarray(draws.reshape(-1, draws.shape[-1])))
     result = ContextualFit(
         config=config,
@@ -245,11 +247,11 @@ NOTHING = {
 }
 
 
-def _infer(config, data: Data, inference: Inference, key, start: ContextualFit | None, progress, importance):
+def _infer(config, data: Data, inference: Inference, key, start: ContextualFit | None, progress, importance, judged):
     """(draws [chains, S, P], coordinates, where the sampler stands, diagnostics, trace)."""
     report, ask = watch.or_interrupt(progress, NOTHING[inference.method]), progress or watch.silent
     if inference.method == "laplace":
-        return _laplace(config, data, inference, key, importance, report)
+        return _laplace(config, data, inference, key, importance, report, judged)
     goes_on = start is not None and inference.method == "nuts" and start.inference.method == "nuts"
     coordinates, trace = start and jax.tree.map(jnp.asarray, start.coordinates), np.zeros(0)
     diagnostics = {"mode_code": optimize.CONVERGED}
@@ -272,7 +274,7 @@ def _infer(config, data: Data, inference: Inference, key, start: ContextualFit |
     return draws[None], coordinates, {}, diagnostics, trace
 
 
-def _laplace(config, data: Data, inference: Inference, key, importance, report):
+def _laplace(config, data: Data, inference: Inference, key, importance, report, judged: bool):
     """The same by the nested approximation."""
     weights = None
     if importance is not None:
@@ -281,9 +283,10 @@ def _laplace(config, data: Data, inference: Inference, key, importance, report):
     found = nested.approximate(config, data, weights, report)
     report("draws", 0, 2)
     seed = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.fold_in(key, 1))))
-    draws, smoothed = nested.posterior_draws(config, data, found.mixture, inference.n_draws, seed)
+    draws, smoothed = nested.posterior_draws(config, data, found.mixture, inference.n_draws, seed, judged)
     report("draws", 2, 2)
-    diagnostics = {"mode_code": found.code, "components": len(found.mixture.log_weights)} | _quality(smoothed)
+    diagnostics = {"mode_code": found.code, "components": len(found.mixture.log_weights)}
+    diagnostics |= {} if smoothed is None else _quality(smoothed)
     return draws[None].astype(data.basis.x.dtype), found.coordinates, {}, diagnostics, found.trace
 
 

@@ -211,16 +211,19 @@ def log_density(mixture: Mixture, u: Float[np.ndarray, "n P"]) -> Float[np.ndarr
 
 
 def posterior_draws(
-    config: ContextualConfig, data: Data, mixture: Mixture, n: int, seed: np.random.Generator
-) -> tuple[Float[np.ndarray, "n P"], Psis]:
+    config: ContextualConfig, data: Data, mixture: Mixture, n: int, seed: np.random.Generator, judged: bool = True
+) -> tuple[Float[np.ndarray, "n P"], Psis | None]:
     """(n draws of the posterior, the smoothed weights that lead from the mixture to it).
 
     Candidates of the mixture are resampled by their weights, evenly, where there are at least twice as many as draws
-    and their k-hat is below 1; otherwise the draws are the mixture's.
+    and their k-hat is below 1; otherwise the draws are the mixture's, and without weights where nobody asks for them
+    (``judged``).
     """
     n_labels = max(data.labels.label.shape[0], 1)
     n_checked = int(np.clip(LABELS_CHECKED / n_labels, 100, MOST_DRAWS))
     u = draw(mixture, max(n, n_checked), seed)
+    if n_checked < 2 * n and not judged:
+        return u[:n], None
     smoothed = importance(config, data, mixture, u[:n_checked])
     if n_checked < 2 * n or not smoothed.khat < USED:
         return u[:n], smoothed

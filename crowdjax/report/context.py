@@ -121,7 +121,7 @@ def of_context(
         Section("The inference", _inference(record)),
         Section("Prevalence and accuracy over the score", _functions(record, functions, level)),
         Section("The share of positives", _prevalence(prevalence, figures)),
-        Section("Periods and groups", periods.section(cells, figures, level)),
+        Section("Kinds" if record.get("kinds") else "Periods and groups", periods.section(cells, figures, level)),
         Section("The calibrated score", _calibration(calibration, figures)),
         Section("The labelers", _labelers(people, figures, level)),
         Section("The answers", instances.section(answers, tally)),
@@ -213,8 +213,11 @@ def _labelers(people: pa.Table, figures, level: float) -> list[Block]:
         return [Prose(["Labelers are taken to be alike, so none can be told from another here."])]
     found = Interval(*(2 * people[f"balanced_accuracy{end}"].to_numpy() - 1 for end in ("", "_lower", "_upper")))
     text = "The curves of the labelers with most labels, the crowd's in black; the best two and the worst two by name."
-    drawn = Drawing("labelers", figures["labelers"], "Sensitivity and specificity of labelers over the score", text)
-    return [Figures([drawn]), *labelers.section(people, found, level)]
+    title = "Sensitivity and specificity of labelers over the score"
+    kinds = sum(name.startswith("functions_") for name in figures)
+    names = [f"labelers_{k + 1}" for k in range(kinds)] or ["labelers"]
+    drawn = [Drawing(name, figures[name], title, text) for name in names]
+    return [Figures(drawn), *labelers.section(people, found, level)]
 
 
 def _words(record) -> str:

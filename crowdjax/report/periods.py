@@ -59,7 +59,8 @@ def figures(tables: Mapping[str, pa.Table]) -> dict[str, plots.Figure]:
     if cells is None:
         return {}
     if moves is None:
-        return {"prevalence_by_group": _by_group(cells)}
+        unit = _unit(cells)
+        return {f"prevalence_by_{unit}": _by_one(cells, unit)}
     times = _times(cells)
     found = {name: {"": series} for name, series in _groups(cells).items()}
     drawn = {
@@ -86,16 +87,27 @@ def section(tables: Mapping[str, pa.Table], drawn: Mapping[str, plots.Figure], l
     if cells is None:
         return []
     if moves is None:
-        left = cells.num_rows - MOST_ROWS
-        caption = f"{MOST_ROWS} of {cells.num_rows} groups, evenly along their order." if left > 0 else ""
-        figure = Drawing("prevalence_by_group", drawn["prevalence_by_group"], "Share of positives by group", caption)
-        text = "Groups with few labels lean on the others, so that the highest and the lowest are not those of chance."
-        return [Prose([text]), Figures([figure]), _cells(cells, level)]
+        unit, left = _unit(cells), cells.num_rows - MOST_ROWS
+        caption = f"{MOST_ROWS} of {cells.num_rows} {unit}s, evenly along their order." if left > 0 else ""
+        name = f"prevalence_by_{unit}"
+        figure = Drawing(name, drawn[name], f"Share of positives by {unit}", caption)
+        return [Prose([ALONE[unit]]), Figures([figure]), _cells(cells, level)]
     blocks = [Prose([_lead(cells, moves)]), Figures(_prevalence(cells, drawn, level)), *_moved(moves, drawn, level)]
     blocks.append(_cells(cells, level))
     if "labelers_by_period" in tables:
         blocks += _labelers(tables["labelers_by_period"], level)
     return blocks
+
+
+ALONE = {
+    "group": "Groups with few labels lean on the others, so that the highest and the lowest are not those of chance.",
+    "kind": "Each kind has functions of the score of its own; the labelers are those of all kinds.",
+}
+
+
+def _unit(cells: pa.Table) -> str:
+    """What the rows of a result without periods are: groups or kinds."""
+    return "kind" if "kind" in cells.column_names else "group"
 
 
 def _lead(cells: pa.Table, moves: pa.Table) -> str:
@@ -150,11 +162,11 @@ def _of_all(cells: pa.Table) -> np.ndarray | None:
 # Figures
 
 
-def _by_group(cells: pa.Table) -> plots.Figure:
+def _by_one(cells: pa.Table, unit: str) -> plots.Figure:
     rows = sorted(cells.to_pylist(), key=lambda row: (np.isnan(row["mean"]), -row["mean"]))
     rows = [rows[k] for k in plots.evenly(len(rows), MOST_ROWS)]
-    found = {plots.short(str(row["group"])): (row["mean"], row["lower"], row["upper"]) for row in rows}
-    return plots.intervals(found, title="Share of positives by group", xlabel="share, with its interval")
+    found = {plots.short(str(row[unit])): (row["mean"], row["lower"], row["upper"]) for row in rows}
+    return plots.intervals(found, title=f"Share of positives by {unit}", xlabel="share, with its interval")
 
 
 def _prevalence(cells: pa.Table, drawn: Mapping[str, plots.Figure], level: float) -> list[Drawing]:
@@ -232,20 +244,23 @@ def _changes(moves: pa.Table, level: float) -> Table:
 
 
 def _cells(cells: pa.Table, level: float) -> Table:
-    timed, grouped = (any(v is not None for v in cells[name].to_pylist()) for name in ("time", "group"))
+    unit = _unit(cells)
+    timed, grouped = (
+        name in cells.column_names and any(v is not None for v in cells[name].to_pylist()) for name in ("time", unit)
+    )
     columns = [Column("period", "id")] if timed else []
-    columns += [Column("group", "text" if timed else "id")] if grouped else []
+    columns += [Column(unit, "text" if timed else "id")] if grouped else []
     columns += [Column("share", "share"), Column("lower", "share"), Column("upper", "share")]
     columns += [Column("instances", "count"), Column("with gold", "count")]
     rows = [
         (
             *([when(row["time"])] if timed else []),
-            *([ALL if row["group"] is None else str(row["group"])] if grouped else []),
+            *([ALL if row[unit] is None else str(row[unit])] if grouped else []),
             *(row[name] for name in ("mean", "lower", "upper", "n_items", "n_gold")),
         )
         for row in cells.to_pylist()
     ]
-    by = " and ".join(["period"] * timed + ["group"] * grouped)
+    by = " and ".join(["period"] * timed + [unit] * grouped)
     return Table(f"Share of positives of {cells['of'][0]} by {by}, with {level:.0%} intervals", columns, rows, "", True)
 
 
