@@ -148,6 +148,8 @@ class ContextualResult(Fitted):
         """The prevalence in a sentence and, with periods, the latest one's and its change."""
         found = [f"prevalence: {self.prevalence['headline']}"] if "headline" in self.prevalence else []
         latest = reports.periods.headline(self.tables)
+        each = self.tables["prevalence"].to_pylist() if self.record.get("kinds") else []
+        found += [f"{row['kind']}: {row['mean']:.1%} ({row['lower']:.1%} to {row['upper']:.1%})" for row in each]
         return [*found, *([f"latest period: {latest}"] if latest else [])]
 
     def page(self, figures: Mapping[str, plots.Figure] | None = None) -> reports.Page:

@@ -189,8 +189,9 @@ def _prevalence(prevalence, figures) -> list[Block]:
 def _calibration(calibration: pa.Table, figures) -> list[Block]:
     rows = plots.evenly(calibration.num_rows, ROWS)
     some = calibration.take(pa.array(rows))
-    columns = [Column(n, "number" if n.startswith("score") else "share") for n in some.column_names]
-    values = list(zip(*(some[n].to_pylist() for n in some.column_names), strict=True))
+    form = lambda n: "id" if n == "kind" else "number" if n.startswith("score") else "share"  # noqa: E731
+    columns = [Column(n, form(n)) for n in some.column_names]
+    values = [tuple(str(v) if n == "kind" else v for n, v in row.items()) for row in some.to_pylist()]
     text = (
         "The prevalence function makes a probability of any score: of instances with this score, so many are positive. "
         "The figure compares it, and the score where that is itself a probability, with what the instances turned out "
