@@ -46,8 +46,7 @@ from crowdjax.answers import (
     tally,
 )
 from crowdjax.classes import Classes, two_of
-from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
-from crowdjax.contextual import gain
+from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale, gain
 from crowdjax.contextual.context import Transform
 from crowdjax.contextual.functions import GP, MAX_EXACT, Approximation, Combine, Family
 from crowdjax.contextual.inference import Method
@@ -361,17 +360,17 @@ class ContextualResult(Fitted):
         """
         whole("next", n, 1, MOST_NEXT)
         fit = contextual.thinned(self.fit, max(2, int(MOST_CELLS / len(self.scores))))
-        over, cell = (
-            (self.population, self.people_cell) if self.population else ((self.scores, self.weights), self.cell)
-        )
+        over, cell = self.population, self.people_cell
+        if over is None:
+            over, cell = (self.scores, self.weights), self.cell
         prevalence = np.asarray(contextual.prevalence_draws(fit, *over, cell=cell), np.float64)
-        curves = [np.asarray(v, np.float64) for v in contextual.function_draws(fit, self.scores)]
-        p = gain.posteriors_by_votes(*curves, self.tally.votes)
+        pi, sensitivity, specificity = (np.float64(v) for v in contextual.function_draws(fit, self.scores))
+        p = gain.posteriors_by_votes(pi, sensitivity, specificity, self.tally.votes)
         known = np.zeros(len(self.scores), bool) if self.gold is None else np.isfinite(self.gold)
         open_ = np.flatnonzero(~known)
         if not open_.size:
             raise InputError("next: every instance has gold; allowed: where the truth of some is unknown")
-        q = (p * curves[1] + (1 - p) * (1 - curves[2]))[:, open_]
+        q = (p * sensitivity + (1 - p) * (1 - specificity))[:, open_]
         found = gain.batch(prevalence, q, n)
         rows = open_[found.instance]
         table = self.tables["instances"].select(["instance", "score", "probability"]).take(rows)

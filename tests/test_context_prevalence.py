@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import crowdjax
-from crowdjax.facade.design import importance_of, scaled
 from crowdjax.contextual import ContextualConfig
+from crowdjax.facade.design import importance_of, scaled
 from crowdjax.labels import Labels
 from crowdjax.simulate import prevalence_crowd
 

@@ -54,7 +54,7 @@ def plan(
     ] = 5.0,
     replicates: Annotated[
         int, typer.Option(metavar="N", rich_help_panel=MODEL, help="Crowds of each number of instances")
-    ] = 4,
+    ] = 3,
     seed: Annotated[
         int, typer.Option(metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="Of the simulation")
     ] = 0,

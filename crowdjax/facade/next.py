@@ -5,8 +5,8 @@ label l of an average labeler, P(l | k) = C_kl, leaves the expected error
 
     Σ_l P(l) (1 - max_k P(k | l)) = 1 - Σ_l max_k p_k C_kl                                                    (1)
 
-so that it is worth Σ_l max_k p_k C_kl - max_k p_k. That is 0 where no label would change the answer; among such instances
-the least sure come first.
+so that it is worth Σ_l max_k p_k C_kl - max_k p_k. That is 0 where no label would change the answer; among such
+instances the least sure come first.
 """
 
 from __future__ import annotations

@@ -112,28 +112,29 @@ def plan(
     per_item: Sequence[int] = (1, 2, 3),
     gold: Sequence[int] = (0, 100, 200),
     gold_cost: float = 5.0,
-    replicates: int = 4,
+    replicates: int = 3,
     seed: int = 0,
     columns: Columns | None = None,
     progress: watch.Progress | None = None,
 ) -> Plan:
     """Plan how many instances to label, with how many labels each and how much gold, for a wanted width.
 
-    Crowds are drawn from the pilot's posterior, or from assumptions, and each is fitted as :func:`crowdjax.context` does
-    by default, with Laplace's method. Widths at numbers of instances between are those of a power law fitted to all
-    crowds with as many labels and as much gold.
+    Crowds are drawn from the pilot's posterior, or from assumptions, and each is fitted as :func:`crowdjax.context`
+    does by default, with Laplace's method. Widths at numbers of instances between are those of a power law fitted to
+    all crowds with as many labels and as much gold.
 
     Args:
         pilot: a result of :func:`crowdjax.context`, or its folder. A design counts all labels, the pilot's included.
         width: of the 95 % interval of the share of positives, wanted.
         rate: the share of positives: shifts the logit of the pilot's prevalence; needed without a pilot.
         auc: of the score; without a pilot. The logit of the prevalence is a line in the score's normal score.
-        sensitivity, specificity: of a typical labeler; two numbers: at the lowest and the highest score. Without a pilot.
+        sensitivity, specificity: of a typical labeler; two numbers: at the lowest and the highest score. Without a
+            pilot.
         spread: standard deviation between labelers on the logit scale; default .4. Without a pilot.
         labelers: how many there are; default: the pilot's, or 10. More than the pilot has are drawn from its crowd.
         population: how many instances there are, default 100 000; or, without a pilot, a table of their scores.
-        sampling: ``optimal`` (the table ``allocation``; default where the population's scores are known), ``random``, or
-            ``pilot`` (by the chances of the pilot's weights).
+        sampling: ``optimal`` (the table ``allocation``; default where the population's scores are known), ``random``,
+            or ``pilot`` (by the chances of the pilot's weights).
         items, per_item, gold: the designs: each number of instances with each number of labels and of gold.
         gold_cost: how many labels a gold label costs.
         replicates: crowds that are simulated of each number of instances.
@@ -255,8 +256,8 @@ def _pilot(pilot) -> ContextualResult:
     record = results.read_result(pilot)
     if record.get("model") != "contextual":
         raise InputError(
-            f"pilot: {pilot}: a fit of {record.get('model')}; allowed: one of crowdjax.context; which instances to label "
-            "next any fit says (--next)"
+            f"pilot: {pilot}: a fit of {record.get('model')}; allowed: one of crowdjax.context; which instances to "
+            "label next any fit says (--next)"
         )
     return context_api.load(Path(pilot), record)
 
@@ -264,7 +265,8 @@ def _pilot(pilot) -> ContextualResult:
 def _of_pilot(found: ContextualResult, rate, labelers: int, population, seed: int) -> tuple[World, dict[str, Any]]:
     if population is not None and (found.population is not None or not isinstance(population, int)):
         raise InputError(
-            "population: given beside a pilot; allowed: how many instances there are, where the pilot has no table of them"
+            "population: given beside a pilot; allowed: how many instances there are, where the pilot has no table of "
+            "them"
         )
     size = None if population is None else whole("population", population)
     world = worlds.from_pilot(
@@ -287,7 +289,7 @@ def _assumed(rate, assumed: dict[str, Any], labelers: int, population, columns) 
     if not (isinstance(auc, int | float) and 0.5 <= auc < 1):
         raise InputError(f"auc: got {brief(auc)}; allowed: .5 to below 1")
     pairs = [_accuracy(name, assumed[name]) for name in ("sensitivity", "specificity")]
-    if min(np.add(*pairs)) <= 1:
+    if np.add(pairs[0], pairs[1]).min() <= 1:
         raise InputError("sensitivity, specificity: of sum 1 or less; allowed: better than chance, of sum above 1")
     spread = DEFAULT_SPREAD if spread is None else _positive("spread", spread, zero=True)
     table, size = None, DEFAULT_SIZE
@@ -421,8 +423,8 @@ def _warnings(table: pa.Table, best: Design | None, items, sampling: str, confir
     said = []
     if best is not None and best.items > items[-1] and not confirmed:
         said.append(
-            f"The design chosen lies beyond the numbers of instances simulated, up to {items[-1]:,}: its width is a power "
-            "law's. Plan again with it among them (--items)."
+            f"The design chosen lies beyond the numbers of instances simulated, up to {items[-1]:,}: its width is a "
+            "power law's. Plan again with it among them (--items)."
         )
     if best is not None and best.items == items[0]:
         said.append(f"{items[0]:,} instances are the fewest that were simulated; fewer may do (--items).")
@@ -433,8 +435,8 @@ def _warnings(table: pa.Table, best: Design | None, items, sampling: str, confir
         )
     if best is not None and sampling == "optimal":
         said.append(
-            "Instances are drawn by the chances in allocation, within each stratum at random; their weights are one over "
-            "them (--weights)."
+            "Instances are drawn by the chances in allocation, within each stratum at random; their weights are one "
+            "over them (--weights)."
         )
     return said
 

@@ -1,8 +1,8 @@
 """The widths of designs by simulation: crowds of a world, each fitted as ``crowdjax.context`` fits it.
 
-All crowds are one compiled program, with room for the largest design; what smaller ones have not got counts 0. Gold needs no further fit: the fit's
-predictions give the chances of gold, and with the gold drawn by them the estimate that it assists
-(``contextual.assisted``).
+All crowds are one compiled program, with room for the largest design; what smaller ones have not got counts 0. Gold
+needs no further fit: the fit's predictions give the chances of gold, and with the gold drawn by them the estimate that
+it assists (``contextual.assisted``).
 
 Between the numbers of instances that were simulated a width follows a power law,
 
@@ -146,7 +146,7 @@ def _fitted(world: World, setting: Setting, drawn: Crowd, k: int, gold: Sequence
     f = contextual.held_out_posteriors(fit, labels, scores)[:n]
     function = None
     if people is not None:
-        pi = np.float64(contextual.calibrate(fit, world.scores).mean)
+        pi = np.asarray(contextual.calibrate(fit, world.scores).mean, np.float64)
         function = pi[drawn.row], float(np.average(pi, weights=world.counts))
     w = np.ones(n) if weights is None else weights
     for g in (g for g in gold if 0 < g <= n):
@@ -179,7 +179,7 @@ def _assisted(f, w, g: int, drawn: Crowd, function, of_model, rng) -> tuple[floa
     known = systematic(rng, chance, g)
     gold[known] = drawn.truth[known]
     found = assisted.estimates(assisted.Sample(gold, chance, w, f, function), LEVEL)[1]
-    if found.lower is None:
+    if found.lower is None or found.upper is None:
         return *of_model, 0.0
     return found.width, float(found.lower <= drawn.rate <= found.upper), 1.0
 
@@ -231,7 +231,7 @@ def law(outcomes: Sequence[Outcome]) -> Law:
     """Fit the power law (1) to crowds of one number of labels and of gold.
 
     Example: widths that halve where there are four times as many instances
-        >>> some = [Outcome(Design(n, 2, 0), w, 1.0, 0.0) for n, w in ((500, 0.2), (2000, 0.1), (500, 0.2), (2000, 0.1))]
+        >>> some = [Outcome(Design(n, 2, 0), w, 1.0, 0.0) for n, w in ((500, 0.2), (2000, 0.1))]
         >>> round(law(some).slope, 6), round(law(some).width(1000), 6)
         (-0.5, 0.141421)
     """

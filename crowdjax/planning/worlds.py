@@ -1,6 +1,6 @@
 """What planning simulates crowds of: a population with scores, prevalence and labelers, drawn anew for every crowd.
 
-    from_pilot       posterior draws of a contextual fit: its functions, its labelers and more of the same crowd
+    from_pilot       the posterior of a contextual fit: its functions, its labelers and more of the same crowd
     from_assumptions a rate, how well the score tells (AUC), the labelers' sensitivity and specificity and their spread
 
 A world is the population and a function of a random generator that draws the three functions; ``crowd`` samples
@@ -24,7 +24,11 @@ from crowdjax.labels import InputError
 
 Sampling = Literal["pilot", "random", "optimal"]
 MOST_PEOPLE = 256  # rows that stand for the population: more are put together by quantiles of the score
-N_DRAWS = 64  # posterior draws of a pilot that crowds are made of
+SMOOTH = 100_000  # quantiles of the normal distribution, where no scores are given
+STEEPEST = 32.0  # slope of the logit of the prevalence
+LITTLE = 1e-12  # of a prevalence
+KERNEL = 0.2  # width of what counts as near a rate, in posterior standard deviations of its logit
+N_DRAWS = 400  # posterior draws of a pilot that crowds are made of
 
 
 class Truth(NamedTuple):
@@ -153,11 +157,14 @@ def from_pilot(
     size: float | None = None,
     seed: int = 0,
 ) -> World:
-    """The world of a contextual fit: crowds at its posterior draws.
+    """The world of a contextual fit: its posterior mean functions, given the rate where it is known.
+
+    Means and not draws: what a small pilot leaves open of the labelers' accuracy makes the widths of draws differ by
+    half, and their mean far too large (docs/contextual.md).
 
     Args:
         fit, scores, weights, population: of the pilot.
-        rate: shifts the logit of the prevalence, in each draw, so that this is the population's share of positives.
+        rate: the population's share of positives: draws near it are taken, their prevalence's logit shifted to it.
         n_labelers: those of the pilot come first, others are drawn from its crowd.
         size: how many instances the population has, where the pilot does not say.
         seed: draws the labelers that are new, and which draws there are.
@@ -177,17 +184,46 @@ def from_pilot(
         order = np.argsort(scores[:, 0], kind="stable")
         chance = np.exp(np.interp(rows[:, 0], scores[order, 0], -np.log(weights[order])))
     wider = contextual.with_labelers(contextual.thinned(fit, N_DRAWS), who, jax.random.key(seed))
-    prevalence, sensitivity, specificity = (np.asarray(v, np.float64) for v in contextual.labeler_draws(
-        wider, rows, np.zeros(1, int) if fit.config.labelers == "global" else np.arange(n_labelers)))  # fmt: skip
+    alike = fit.config.labelers == "global"
+    found = contextual.labeler_draws(wider, rows, np.zeros(1, int) if alike else np.arange(n_labelers))
+    pi, *accuracies = (special.logit(np.clip(np.asarray(v, np.float64), LITTLE, 1 - LITTLE)) for v in found)
+    often = np.full(len(pi), 1 / len(pi))
     if rate is not None:
-        prevalence = np.stack([_shifted(one, counts, rate) for one in prevalence])
+        often = _near(special.expit(pi) @ counts / counts.sum(), rate)
+    prevalence = often @ special.expit(pi)
+    if rate is not None:
+        prevalence = _shifted(special.logit(prevalence), counts, rate)
+    new = np.zeros(accuracies[0].shape[1], bool) if alike else who < 0
+    means = [np.tensordot(often, each, 1) for each in accuracies]  # [W, K]
 
     def draw(rng: np.random.Generator) -> Truth:
-        s = rng.integers(len(prevalence))
-        each = (np.broadcast_to(v[s], (n_labelers, len(counts))) for v in (sensitivity, specificity))
-        return Truth(prevalence[s], *each)
+        s = rng.choice(len(often), p=often)
+        both = []
+        for mean, each in zip(means, accuracies, strict=True):
+            crowd_mean = mean[~new].mean(0) + each[s] - each[s][~new].mean(0)  # a new one differs as in a draw
+            both.append(special.expit(np.where(new[:, None], crowd_mean, mean)))
+        return Truth(prevalence, *(np.broadcast_to(v, (n_labelers, len(counts))) for v in both))
 
-    return World(rows, counts, chance, draw, prevalence.mean(0), population is not None, weights is not None)
+    return World(rows, counts, chance, draw, prevalence, population is not None, weights is not None)
+
+
+def _near(rates: Float[np.ndarray, " S"], rate: float) -> Float[np.ndarray, " S"]:
+    """How often to take each draw, where the rate is known: the posterior given the rate, by a kernel on its logit.
+
+    The rate and the labelers' accuracy go together in the posterior: the labels of draws of another rate would not be
+    those that were seen. A rate beyond all draws is of another population, of which they say alike.
+
+    Example:
+        >>> _near(np.array([0.1, 0.2, 0.3]), 0.9).round(3).tolist()
+        [0.333, 0.333, 0.333]
+    """
+    at = special.logit(np.clip(rates, LITTLE, 1 - LITTLE))
+    far = (at - special.logit(rate)) / (KERNEL * max(at.std(), LITTLE))
+    alike = np.full(len(rates), 1 / len(rates))
+    if not at.min() <= special.logit(rate) <= at.max():
+        return alike
+    weight = np.exp(-0.5 * far**2)
+    return weight / weight.sum() if weight.sum() > 1 else alike
 
 
 def from_assumptions(
@@ -207,7 +243,7 @@ def from_assumptions(
     rate and the AUC. Labelers' logits of sensitivity and specificity differ by N(0, spread²).
 
     Args:
-        sensitivity, specificity: of a typical labeler; two numbers: at the lowest and the highest score, a line between.
+        sensitivity, specificity: of a typical labeler; two numbers: at the lowest and the highest score.
         population: scores and counts; by default scores are standard normal.
         size: how many instances the population has, where no table says so.
 
@@ -217,20 +253,19 @@ def from_assumptions(
         0.9
     """
     if population is None:
-        rows = special.ndtri((np.arange(MOST_PEOPLE) + 0.5) / MOST_PEOPLE)[:, None]
-        counts = np.full(MOST_PEOPLE, size / MOST_PEOPLE)
-    else:
-        rows, counts = _compressed(*population)
+        many = special.ndtri((np.arange(SMOOTH) + 0.5) / SMOOTH)[:, None]
+        population = many, np.full(SMOOTH, size / SMOOTH)
+    rows, counts = _compressed(*population)
     order = np.argsort(rows[:, 0], kind="stable")
     rank = np.empty(len(rows))
     rank[order] = (np.cumsum(counts[order]) - counts[order] / 2) / counts.sum()
     normal = special.ndtri(rank)
-    low, high = 0.0, 64.0
+    low, high = 0.0, STEEPEST
     for _ in range(60):
         slope = (low + high) / 2
-        found = auc_of(_shifted(special.expit(slope * normal), counts, rate), counts)
+        found = auc_of(_shifted(slope * normal, counts, rate), counts)
         low, high = (slope, high) if found < auc else (low, slope)
-    prevalence = _shifted(special.expit(low * normal), counts, rate)
+    prevalence = _shifted(low * normal, counts, rate)
     if abs(auc_of(prevalence, counts) - auc) > 0.01:
         raise InputError(f"auc: got {auc}; no score of this population reaches it at a rate of {rate:g}; allowed: less")
     at = (rows[:, 0] - rows[:, 0].min()) / np.ptp(rows[:, 0])
@@ -250,19 +285,16 @@ def auc_of(prevalence: Float[np.ndarray, " K"], counts: Float[np.ndarray, " K"])
         >>> auc_of(np.array([0.0, 1.0]), np.ones(2)), auc_of(np.array([0.5, 0.5]), np.ones(2))
         (1.0, 0.5)
     """
-    value, row = np.unique(prevalence, return_inverse=True)
+    _, row = np.unique(prevalence, return_inverse=True)
     positive, negative = (np.bincount(row, counts * p) for p in (prevalence, 1 - prevalence))
     below = np.cumsum(negative) - negative / 2
     return float(positive @ below / (positive.sum() * negative.sum()))
 
 
-def _shifted(
-    prevalence: Float[np.ndarray, " K"], counts: Float[np.ndarray, " K"], rate: float
-) -> Float[np.ndarray, " K"]:
-    """The prevalence with its logit shifted so that its mean is the rate."""
-    logit = special.logit(np.clip(prevalence, 1e-12, 1 - 1e-12))
-    low, high = -60.0, 60.0
-    for _ in range(80):
+def _shifted(logit: Float[np.ndarray, " K"], counts: Float[np.ndarray, " K"], rate: float) -> Float[np.ndarray, " K"]:
+    """The prevalence whose logit is shifted so that its mean is the rate."""
+    low, high = -logit.max() - 40, 40 - logit.min()
+    for _ in range(100):
         middle = (low + high) / 2
         mean = np.average(special.expit(logit + middle), weights=counts)
         low, high = (middle, high) if mean < rate else (low, middle)
