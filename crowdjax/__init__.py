@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from crowdjax.description import Description, describe
     from crowdjax.loading import load
     from crowdjax.look_api import LookResult, look
+    from crowdjax.planning import Plan, plan
 
 __version__ = "0.1.0"
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "InputError",
     "IntegratedAggregation",
     "LookResult",
+    "Plan",
     "Prediction",
     "context",
     "convert",
@@ -31,12 +33,14 @@ __all__ = [
     "fit",
     "load",
     "look",
+    "plan",
     "tidy",
 ]
 HOMES = {
     "context_api": ("ContextualResult", "context"),
     "loading": ("load",),
     "look_api": ("LookResult", "look"),
+    "planning": ("Plan", "plan"),
     "conversion": ("convert", "tidy"),
     "description": ("Description", "describe"),
 }

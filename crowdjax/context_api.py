@@ -28,7 +28,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from jax.sharding import Mesh
 from jaxtyping import Float, Int, PRNGKeyArray
-from scipy import special
 
 from crowdjax import contextual, io, memory, outliers, parallel, plots, posterior, results, watch
 from crowdjax import report as reports
@@ -45,10 +44,9 @@ from crowdjax.answers import (
     read_tables,
     shown,
     tally,
-    votes_of,
 )
 from crowdjax.classes import Classes, two_of
-from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale
+from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale, gain
 from crowdjax.contextual.context import Transform, is_separate
 from crowdjax.contextual.functions import GP, MAX_EXACT, Approximation, Combine, Family
 from crowdjax.contextual.inference import Method
@@ -56,6 +54,7 @@ from crowdjax.contextual.model import Constraint, Level
 from crowdjax.facade import kinds, periods
 from crowdjax.facade import previous as going_on
 from crowdjax.facade.checks import LookResult, check
+from crowdjax.facade.design import importance_of, scaled
 from crowdjax.facade.fitted import Fitted
 from crowdjax.facade.prevalence import summary as of_prevalence
 from crowdjax.formats import Form
@@ -78,6 +77,8 @@ MOST_LINES = 40  # labelers in a figure
 MOST_POINTS = 20_000  # instances behind a reliability diagram
 WEAKER = "ordered"  # folder of the fit under the weaker constraint
 CELL_TABLES = ("prevalence", "changes", "labelers_by_period")
+MOST_NEXT = 10_000  # labels that are planned one after the other
+MOST_CELLS = 2e7  # posterior draws times instances, of which the next labels are chosen
 LEAST_GOLD = 100  # with fewer, reliability is measured against the posteriors
 
 
@@ -399,6 +400,35 @@ class ContextualResult(Fitted):
             )
         return kinds.spread(values, code, len(known))
 
+    def next_table(self, n: int) -> pa.Table:
+        """The instances to label next, in this order: those whose next labels narrow the prevalence most
+        (``crowdjax.contextual.gain``). An instance may come up again.
+
+        The labels there are count by their votes, as if all were of average labelers. Gold needs no label.
+
+        Returns:
+            instance, score, probability, gain: the share of the prevalence's variance that this label takes away, and
+            left: the share that is left after it.
+        """
+        whole("next", n, 1, MOST_NEXT)
+        fit = contextual.thinned(self.fit, max(2, int(MOST_CELLS / len(self.scores))))
+        over, cell = self.population, self.people_cell
+        if over is None:
+            over, cell = (self.scores, self.weights), self.cell
+        prevalence = np.asarray(contextual.prevalence_draws(fit, *over, cell=cell), np.float64)
+        pi, sensitivity, specificity = (np.float64(v) for v in contextual.function_draws(fit, self.scores))
+        p = gain.posteriors_by_votes(pi, sensitivity, specificity, self.tally.votes)
+        known = np.zeros(len(self.scores), bool) if self.gold is None else np.isfinite(self.gold)
+        open_ = np.flatnonzero(~known)
+        if not open_.size:
+            raise InputError("next: every instance has gold; allowed: where the truth of some is unknown")
+        q = (p * sensitivity + (1 - p) * (1 - specificity))[:, open_]
+        found = gain.batch(prevalence, q, n)
+        rows = open_[found.instance]
+        table = self.tables["instances"].select(["instance", "score", "probability"]).take(rows)
+        before = np.r_[1.0, found.left[:-1]]
+        return table.append_column("gain", pa.array(before - found.left)).append_column("left", pa.array(found.left))
+
     def observed(self, part: Labels, drawn: np.ndarray, n: int) -> tuple[contextual.Contextual, list]:
         """(the model of some of the instances, n draws of its parameters): what checks compare labels with."""
         data = contextual.prepare_data(
@@ -591,8 +621,8 @@ def context(
     if of_kind is not None:
         values, people = _separate(of_kind, kind, values, people, given["population"])
         config = dataclasses.replace(config, gp=dataclasses.replace(config.gp, columns="separate"))
-    stands_for = _importance(values, sampling, people)
-    config = _scaled(config, labels, stands_for)
+    stands_for = importance_of(values, sampling, people)
+    config = scaled(config, labels, stands_for)
     identity, earlier = _digest(labels, values, None), None
     before = _before(previous, start=start, time=time, group=group, approximation=approximation, n_basis=n_basis,
                      combine=combine)  # fmt: skip
@@ -913,41 +943,6 @@ def _check_size(config: ContextualConfig, labels: Labels, n_columns: int) -> Non
             f"labelers: got {config.labelers!r}, which gives {labels.n_labelers} labelers {own * labels.n_labelers} "
             f"unknowns; allowed: up to {MOST_UNKNOWNS}, as with {'offset or ' * (own > 2)}global"
         )
-
-
-def _importance(values: Float[np.ndarray, "I C"], weights, people) -> Float[np.ndarray, " I"] | None:
-    """How many instances of the population each labelled one stands for: its weight, or its share of those that are
-    nearest to it by the score."""
-    if weights is not None:
-        return weights
-    if people is None or values.shape[1] > 1:
-        return None
-    distinct, row, n = np.unique(values[:, 0], return_inverse=True, return_counts=True)
-    nearest = np.searchsorted((distinct[1:] + distinct[:-1]) / 2, people[0][:, 0])
-    count = np.bincount(nearest, weights=people[1], minlength=len(distinct))
-    return (count / n)[row]
-
-
-def _scaled(config: ContextualConfig, labels: Labels, importance) -> ContextualConfig:
-    """The settings with priors of the design: the prevalence's level around the share of positive labels, below it, as
-    some of these are wrong; and labelers expected to be better at the class that is the more frequent by far.
-
-    Levels are rounded, so that label sets of one kind share compiled programs.
-    """
-    votes = votes_of(labels)
-    counted = votes.sum(1) > 0
-    weights = None if importance is None else np.asarray(importance)[counted]
-    if weights is not None and not weights.sum() > 0:
-        weights = None
-    share = np.average(votes[counted, 1] / votes[counted].sum(1), weights=weights)
-    level = float(np.clip(np.round(special.logit(np.clip(share, 1e-6, 1 - 1e-6))), -8, 8))
-    side = np.sign(level)
-    return dataclasses.replace(
-        config,
-        prevalence_mean=(level + side, 2.5),
-        accuracy_mean=(1.75, 1.0) if side else (1.5, 1.0),
-        bias_mean=(0.5 * side, 1.0),
-    )
 
 
 GOOD = 0.7  # Pareto k-hat, up to which an approximation is taken for the posterior

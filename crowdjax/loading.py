@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from crowdjax import api, results
 from crowdjax.answers import Prediction, read_tables
@@ -11,13 +12,16 @@ from crowdjax.labels import InputError
 from crowdjax.settings import path_of
 from crowdjax.tables import as_arrow
 
+if TYPE_CHECKING:
+    from crowdjax.planning import Plan
 
-def load(folder: str | os.PathLike) -> Prediction:
-    """Reads a result that was saved: of a fit, a contextual fit, a prediction or a look.
+
+def load(folder: str | os.PathLike) -> Prediction | Plan:
+    """Reads a result that was saved: of a fit, a contextual fit, a prediction, a look or a plan.
 
     Returns:
-        What ``save`` was called on: ``Aggregation``, ``IntegratedAggregation``, ``ContextualResult``, ``Prediction`` or
-        ``LookResult``. Its tables are pyarrow's.
+        What ``save`` was called on: ``Aggregation``, ``IntegratedAggregation``, ``ContextualResult``, ``Prediction``,
+        ``LookResult`` or ``Plan``. Its tables are pyarrow's.
 
     Raises:
         InputError: there is none, it is not whole, or it was changed since.
@@ -43,6 +47,12 @@ def load(folder: str | os.PathLike) -> Prediction:
         from crowdjax import look_api
 
         return look_api.LookResult(read_tables(folder, "instances", "labelers"), record, as_arrow)
+    if (folder / "plan.json").is_file():
+        record = results.read_result(folder, "plan.json")
+        from crowdjax import planning
+
+        names = [Path(file).stem for file in record["files"] if file.endswith(".parquet")]
+        return planning.Plan(read_tables(folder, *names), record, as_arrow)
     record = results.read_result(folder)
     if record.get("model") == "contextual":
         from crowdjax import context_api  # takes numpyro and matplotlib along

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import crowdjax
-from crowdjax.context_api import _importance, _scaled
 from crowdjax.contextual import ContextualConfig
+from crowdjax.facade.design import importance_of, scaled
 from crowdjax.labels import Labels
 from crowdjax.simulate import prevalence_crowd
 
@@ -72,7 +72,7 @@ def test_picked_gold_does_not_come_first():
 def test_priors_follow_the_design():
     """One positive label in fifty: a level below its logit; the same labels with the classes exchanged: mirrored."""
     label = np.r_[1, np.zeros(49, int)]
-    of = lambda label: _scaled(  # noqa: E731
+    of = lambda label: scaled(  # noqa: E731
         ContextualConfig(), Labels.from_arrays(np.zeros(50, int), np.arange(50), label), None
     )
     rare, frequent, even = of(label), of(1 - label), of(np.arange(50) % 2)
@@ -83,5 +83,5 @@ def test_priors_follow_the_design():
 
 def test_instances_stand_for_the_population_that_is_nearest():
     people = np.array([0.0, 0.1, 0.4, 0.9, 1.0])[:, None], np.array([1.0, 2, 3, 4, 5])
-    found = _importance(np.array([[0.0], [0.5], [0.5], [1.0]]), None, people)
+    found = importance_of(np.array([[0.0], [0.5], [0.5], [1.0]]), None, people)
     np.testing.assert_allclose(found, [3, 1.5, 1.5, 9])

@@ -184,7 +184,7 @@ def predict(
         results.check_out(out)
         tables = dict(labeler_features=labeler_features, instance_features=instance_features, scores=scores)
         with progress_bar():
-            fitted = _fitted(folder)
+            fitted = fitted_in(folder)
             result = fitted.predict(labels, **_used(fitted, tables), **reading_of(columns, form, missing, no_header))
         result.save(out)
         finish(result, out)
@@ -216,7 +216,7 @@ def look(
         settings = dict(instance_features=instance_features, replicates=replicates, seed=seed)
         reading = reading_of(columns, form, missing, no_header)
         with progress_bar():
-            result = look_api.look(_fitted(folder), labels, **settings, **reading)
+            result = look_api.look(fitted_in(folder), labels, **settings, **reading)
         result.save(out, report=report)
         finish(result, out)
 
@@ -348,7 +348,7 @@ def context(
         finish(result, out, progress)
 
 
-def _fitted(folder: Path):
+def fitted_in(folder: Path):
     """The fit in a folder, whatever its model."""
     from crowdjax import loading
     from crowdjax.labels import InputError

@@ -3,6 +3,7 @@
 Examples go on from the one of ``fit``: ``labels``, ``scores``, ``config`` and ``found`` are its.
 """
 
+from crowdjax.contextual.allocation import Allocation, allocate
 from crowdjax.contextual.cells import Cells
 from crowdjax.contextual.context import Scale, logit
 from crowdjax.contextual.diagnostics import pareto_smooth
@@ -20,6 +21,7 @@ from crowdjax.contextual.estimands import (
     inclusion_weights,
     item_posteriors,
     item_prevalence,
+    labeler_draws,
     labeler_functions,
     labeler_table,
     labelers_by_period,
@@ -27,6 +29,7 @@ from crowdjax.contextual.estimands import (
     population_prevalence,
     prevalence_draws,
     sampling_weights,
+    thinned,
     with_labelers,
 )
 from crowdjax.contextual.functions import GP, Function
@@ -37,6 +40,7 @@ from crowdjax.contextual.observation import Contextual
 __all__ = [
     "GP",
     "PRESETS",
+    "Allocation",
     "Band",
     "Cells",
     "Contextual",
@@ -48,6 +52,7 @@ __all__ = [
     "Inference",
     "LabelerTable",
     "Scale",
+    "allocate",
     "band",
     "calibrate",
     "carried",
@@ -59,6 +64,7 @@ __all__ = [
     "inclusion_weights",
     "item_posteriors",
     "item_prevalence",
+    "labeler_draws",
     "labeler_functions",
     "labeler_table",
     "labelers_by_period",
@@ -72,5 +78,6 @@ __all__ = [
     "prevalence_draws",
     "sampling_weights",
     "save",
+    "thinned",
     "with_labelers",
 ]

@@ -285,6 +285,36 @@ def _least(shares: Float[np.ndarray, " I"], contrasts: Float[np.ndarray, "I K"])
     return lam
 
 
+def gold_chances(
+    predictions: Float[np.ndarray, " I"], weight: Float[np.ndarray, " I"], n: int, least: float = 0.2
+) -> Float[np.ndarray, " I"]:
+    """Chances to draw n gold labels with, in proportion to √(f (1 - f)) w^¼: instances in doubt, of all weights.
+
+    A share ``least`` of the gold is drawn from all instances alike, as predictions may be wrong where they are sure.
+    Of known predictions the least variance would take w in place of w^¼; f is too high where hardly anything is
+    positive, and w spends gold there that finds too few positives for an interval (docs/contextual.md).
+
+    Args:
+        predictions: f of each labelled instance.
+        weight: w, of sampling.
+        n: gold labels; at most the instances.
+
+    Returns:
+        Chances above 0, at most 1, of sum n.
+
+    Example: the instance in doubt is drawn more often
+        >>> gold_chances(np.array([0.01, 0.5, 0.99]), np.ones(3), 1).round(2).tolist()
+        [0.18, 0.64, 0.18]
+    """
+    f = np.clip(predictions, 1e-6, 1 - 1e-6)
+    size = np.sqrt(f * (1 - f)) * weight**0.25
+    size = (1 - least) * size / size.sum() + least / len(size)
+    chance = np.minimum(n * size, 1)
+    while (missing := n - chance.sum()) > 1e-9 * n and (free := chance < 1).any():
+        chance[free] = np.minimum(chance[free] * (1 + missing / chance[free].sum()), 1)
+    return chance
+
+
 def effective(sample: Sample) -> tuple[float, float]:
     """Effective gold negatives and positives, (Σω)²/Σω² each.
 

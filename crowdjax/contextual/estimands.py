@@ -139,8 +139,17 @@ def labeler_functions(fit: ContextualFit, scores, labelers: Int[np.ndarray, " W"
     bad = np.flatnonzero((labelers < 0) | (labelers >= len(fit.labels_per_labeler)))
     if bad.size:
         raise LabelError(f"labelers: got {labelers[bad[0]]}; allowed: 0 to {len(fit.labels_per_labeler) - 1}")
-    found = _labeler_curves(fit.config, *fit.bases(scores), fit.draws, jnp.asarray(labelers))
-    return Functions(*(band(draws, level) for draws in found))
+    return Functions(*(band(draws, level) for draws in labeler_draws(fit, scores, labelers)))
+
+
+def labeler_draws(fit: ContextualFit, scores, labelers: Int[np.ndarray, " W"]) -> Curves:
+    """Every posterior draw of prevalence [S, n], and of given labelers' sensitivity and specificity [S, W, n].
+
+    Example:
+        >>> labeler_draws(found, [0.1, 0.9], np.array([0, 2])).specificity.shape
+        (500, 2, 2)
+    """
+    return _labeler_curves(fit.config, *fit.bases(scores), fit.draws, jnp.asarray(labelers))
 
 
 @eqx.filter_jit
@@ -174,6 +183,16 @@ def _some(fit: ContextualFit, n: int):
     """At most n of the fit's draws, evenly spaced."""
     step = max(1, -(-fit.n_draws // n))
     return {name: values[::step] for name, values in fit.draws.items()}
+
+
+def thinned(fit: ContextualFit, n: int) -> ContextualFit:
+    """The fit with at most n of its draws, evenly spaced.
+
+    Example:
+        >>> function_draws(thinned(found, 100), [0.1]).prevalence.shape
+        (100, 1)
+    """
+    return dataclasses.replace(fit, draws=_some(fit, n))
 
 
 def item_posteriors(

@@ -26,11 +26,13 @@ from crowdjax.answers import (
 )
 from crowdjax.classes import places_of
 from crowdjax.facade.copies import heard_again
+from crowdjax.facade.next import next_instances
 from crowdjax.formats import Form
 from crowdjax.integrated.look import Look
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation.checks import LEVEL, checks
 from crowdjax.roles import Columns
+from crowdjax.settings import whole
 from crowdjax.tables import kind_of
 
 
@@ -203,6 +205,30 @@ class Fitted(Prediction):
                 raise InputError(f"{side} features: given, but the fit used none; leave them out or fit with them")
         names = {f"{side}_features": scaling.names for side, scaling in self.scaling.items()}
         return io.open_tables(columns, known=names, **sources)
+
+    def next_table(self, n: int) -> pa.Table:
+        """The table behind :meth:`next_labels`."""
+        return next_instances(self.tables, self.index, whole("next", n))
+
+    def next_labels(self, n: int = 100):
+        """The instances to label next: those where one more label of an average labeler lowers the expected error of
+        the answers most (``crowdjax.facade.next``).
+
+        Returns:
+            A table of the kind that the labels came in: instance, label, confidence, and gain, by how much one more
+            label lowers the probability that the answer is wrong. Where no label would change the answer it is 0, and
+            the least sure come first.
+
+        Raises:
+            InputError: n is more than there are instances; the fit has more than 50 classes.
+
+        Example: two labels against one leave more doubt than three that agree
+            >>> import crowdjax
+            >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
+            >>> crowdjax.fit(labels, model="one-coin").next_labels(1)["instance"].tolist()
+            ['q1']
+        """
+        return self.kind(self.next_table(n))
 
     def checks(self, table, **settings) -> Prediction:
         """What the fit misses: its labels beside replicates that it would give (``crowdjax.facade.checks.check``)."""

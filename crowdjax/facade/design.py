@@ -1,0 +1,47 @@
+"""What a fit of the contextual model takes from the design of its sample: whom each instance stands for, and priors."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float
+
+from crowdjax.answers import votes_of
+from crowdjax.contextual import ContextualConfig
+from crowdjax.labels import Labels
+
+
+def importance_of(values: Float[np.ndarray, "I C"], weights, people) -> Float[np.ndarray, " I"] | None:
+    """How many instances of the population each labelled one stands for: its weight, or its share of those that are
+    nearest to it by the score."""
+    if weights is not None:
+        return weights
+    if people is None or values.shape[1] > 1:
+        return None
+    distinct, row, n = np.unique(values[:, 0], return_inverse=True, return_counts=True)
+    nearest = np.searchsorted((distinct[1:] + distinct[:-1]) / 2, people[0][:, 0])
+    count = np.bincount(nearest, weights=people[1], minlength=len(distinct))
+    return (count / n)[row]
+
+
+def scaled(config: ContextualConfig, labels: Labels, importance) -> ContextualConfig:
+    """The settings with priors of the design: the prevalence's level around the share of positive labels, below it, as
+    some of these are wrong; and labelers expected to be better at the class that is the more frequent by far.
+
+    Levels are rounded, so that label sets of one kind share compiled programs.
+    """
+    votes = votes_of(labels)
+    counted = votes.sum(1) > 0
+    weights = None if importance is None else np.asarray(importance)[counted]
+    if weights is not None and not weights.sum() > 0:
+        weights = None
+    share = np.clip(np.average(votes[counted, 1] / votes[counted].sum(1), weights=weights), 1e-6, 1 - 1e-6)
+    level = float(np.clip(np.round(np.log(share / (1 - share))), -8, 8))
+    side = float(np.sign(level))
+    return dataclasses.replace(
+        config,
+        prevalence_mean=(level + side, 2.5),
+        accuracy_mean=(1.75, 1.0) if side else (1.5, 1.0),
+        bias_mean=(0.5 * side, 1.0),
+    )
