@@ -159,8 +159,7 @@ def from_pilot(
 ) -> World:
     """The world of a contextual fit: its posterior mean functions, given the rate where it is known.
 
-    Means and not draws: what a small pilot leaves open of the labelers' accuracy makes the widths of draws differ by
-    half, and their mean far too large (docs/contextual.md).
+    Means and not draws: with them widths of crowds differ less, so that fewer are needed.
 
     Args:
         fit, scores, weights, population: of the pilot.
