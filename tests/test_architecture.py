@@ -51,7 +51,7 @@ FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 # The packages that a file may import; where it is not named here, CORE alone.
 CORE = {"jax", "jaxlib", "equinox", "optax", "jaxtyping", "numpy"}
 BEYOND = {
-    "contextual": {"numpyro", "scipy"},
+    "contextual": {"numpyro", "scipy", "threadpoolctl"},
     "observation": {"scipy"},
     "facade": {"pyarrow"},
     "dependence": {"scipy"},
