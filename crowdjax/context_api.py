@@ -411,6 +411,8 @@ class ContextualResult(Fitted):
             left: the share that is left after it.
         """
         whole("next", n, 1, MOST_NEXT)
+        if self.record.get("kinds") is not None:
+            raise InputError("next: of a fit by kinds, whose prevalences are several; allowed: of a fit of one of them")
         fit = contextual.thinned(self.fit, max(2, int(MOST_CELLS / len(self.scores))))
         over, cell = self.population, self.people_cell
         if over is None:

@@ -19,7 +19,7 @@ from crowdjax.answers import MOST_CLASSES, probabilities
 from crowdjax.columns import word
 from crowdjax.labels import InputError, LabelIndex
 
-LITTLE = 1e-9  # of a probability: gains below are rounding
+LITTLE = 1e-6  # of a probability: gains below are rounding of float32
 
 
 def expected_gain(p: Float[np.ndarray, "I K"], confusion: Float[np.ndarray, "K L"]) -> Float[np.ndarray, " I"]:

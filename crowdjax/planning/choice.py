@@ -54,7 +54,7 @@ class Plan(Printed):
         kind: makes the tables that are shown.
 
     Example: see :func:`plan`.
-        >>> Plan({}, {"result": "none", "warnings": []}, as_arrow).sentence
+        >>> Plan({}, {"sentence": "none", "warnings": []}, as_arrow).sentence
         'none'
     """
 
@@ -67,7 +67,12 @@ class Plan(Printed):
     @property
     def sentence(self) -> str:
         """What to do, in words."""
-        return self.record["result"]
+        return self.record["sentence"]
+
+    @property
+    def headlines(self) -> tuple[str, ...]:
+        """What commands say at the end."""
+        return (self.sentence,)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -199,7 +204,7 @@ def plan(
     chosen = best or Design(n_items[-1], ks[-1], golds[-1])
     record = {
         "model": "plan",
-        "result": sentence,
+        "sentence": sentence,
         "n_labels": chosen.items * chosen.per_item,
         "n_labelers": n_labelers,
         "n_instances": chosen.items,
@@ -263,6 +268,8 @@ def _pilot(pilot) -> ContextualResult:
 
 
 def _of_pilot(found: ContextualResult, rate, labelers: int, population, seed: int) -> tuple[World, dict[str, Any]]:
+    if found.record.get("kinds") is not None:
+        raise InputError("pilot: a fit by kinds, whose prevalences are several; allowed: a fit of one of them")
     if population is not None and (found.population is not None or not isinstance(population, int)):
         raise InputError(
             "population: given beside a pilot; allowed: how many instances there are, where the pilot has no table of "
@@ -456,7 +463,7 @@ def following(result: Fitted, n: int) -> Plan:
     aim = "the prevalence" if of["model"] == "contextual" else "the answers"
     record = {
         "model": "plan",
-        "result": f"The next {n:,} labels for {aim}, the most useful first.",
+        "sentence": f"The next {n:,} labels for {aim}, the most useful first.",
         **{name: of[name] for name in ("n_labels", "n_labelers", "n_instances")},
         "of": of["model"],
         "aim": aim,
