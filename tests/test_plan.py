@@ -310,6 +310,7 @@ def test_the_next_labels_of_a_contextual_fit(small_pilot, tmp_path):
         small_pilot.next_labels(0)
 
 
+@pytest.mark.slow
 def test_a_plan_from_a_pilot_names_a_design_and_writes_its_tables(small_pilot, tmp_path):
     small_pilot.save(tmp_path / "fit")
     settings = dict(items=(200, 400), per_item=(2, 3), gold=(0, 60), replicates=2, labelers=8)
@@ -327,6 +328,7 @@ def test_a_plan_from_a_pilot_names_a_design_and_writes_its_tables(small_pilot, t
         crowdjax.plan(small_pilot, width=0.1, auc=0.8)
 
 
+@pytest.mark.slow
 def test_a_plan_says_when_nothing_reaches_the_width():
     plan = crowdjax.plan(**{**STATED, "width": 0.001}, items=(200,), per_item=(2,), gold=(0, 100), replicates=1)
     assert plan.record["design"] is None

@@ -59,8 +59,8 @@ class World:
 
     Example:
         >>> world = from_assumptions(rate=0.2, auc=0.8, sensitivity=0.8, specificity=0.9, n_labelers=4)
-        >>> round(float(np.average(world.mean, weights=world.counts)), 3), world.draw(np.random.default_rng(0))[1].shape
-        (0.2, (4, 256))
+        >>> round(float(np.average(world.mean, weights=world.counts)), 3), len(world.draw(np.random.default_rng(0)).sensitivity)
+        (0.2, 4)
     """
 
     scores: Float[np.ndarray, "K C"]
