@@ -59,7 +59,8 @@ class World:
 
     Example:
         >>> world = from_assumptions(rate=0.2, auc=0.8, sensitivity=0.8, specificity=0.9, n_labelers=4)
-        >>> round(float(np.average(world.mean, weights=world.counts)), 3), len(world.draw(np.random.default_rng(0)).sensitivity)
+        >>> drawn = world.draw(np.random.default_rng(0))
+        >>> round(float(np.average(world.mean, weights=world.counts)), 3), len(drawn.sensitivity)
         (0.2, 4)
     """
 
