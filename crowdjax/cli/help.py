@@ -42,8 +42,9 @@ def lines(command, ctx) -> Iterator[str]:
     text, example = parts(command.help)
     shown = [p for p in command.get_params(ctx) if not getattr(p, "hidden", False)]
     yield f"Usage: {ctx.command_path} {usage(command, shown)}"
-    for paragraph in text:
-        yield from ("", *textwrap.wrap(paragraph, WIDTH))
+    for at, paragraph in enumerate(text):
+        yield from ([""] if at else [])
+        yield from textwrap.wrap(paragraph, WIDTH)
     rows = [(_panel(p), row(p)) for p in shown if p.name not in LAST]
     rows += [("Commands", (name, summary(c))) for name, c in getattr(command, "commands", {}).items() if not c.hidden]
     sections = [(title, [r for t, r in rows if t == title]) for title in dict.fromkeys(["", *(t for t, _ in rows)])]
