@@ -434,6 +434,16 @@ def test_a_small_run_of_the_sparse_study_ends_in_a_report(tmp_path):
     assert "tensor-inducing-32" in (folder / "SUMMARY.md").read_text() and list(folder.glob("*.svg"))
 
 
+@pytest.mark.slow
+def test_a_small_run_of_the_headline_study_ends_in_a_report(tmp_path):
+    small = ["n_instances=120", "n_repeats=1", "n_gold=[40]", 'scenarios=["plain"]']
+    experiment = configs.load(next(p for p in CONFIGS if p.stem == "headline"), small)
+    folder = runner.run(experiment, tmp_path).folder
+    found = pq.read_table(folder / "metrics.parquet").to_pandas().set_index("metric")["value"]
+    assert 0 < found["lower"] < found["mean"] < found["upper"] < 1 and found["accuracy"] > 0.8
+    assert "| plain | 40 |" in (folder / "SUMMARY.md").read_text() and (folder / "headline.svg").is_file()
+
+
 # Data and figures
 
 
