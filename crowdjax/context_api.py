@@ -343,7 +343,7 @@ class ContextualResult(Fitted):
         if cell is not None and (cell < 0).any():
             warnings.append(
                 f"{(cell < 0).sum()} of {len(cell)} instances are of a period or group that is not in the fit; they are"
-                " taken to be of the mean one."
+                " assumed to be of the mean one."
             )
         if unseen.any():
             warnings.append(

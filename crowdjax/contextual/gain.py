@@ -39,7 +39,7 @@ def posteriors_by_votes(
     specificity: Float[np.ndarray, "S I"],
     votes: Float[np.ndarray, "I 2"],
 ) -> Float[np.ndarray, "S I"]:
-    """P(z = 1 | votes) in each draw, all labels taken to be of the average labeler.
+    """P(z = 1 | votes) in each draw, as if every label were of the average labeler.
 
         logit p = logit π + n₁ log(a / (1 - b)) + n₀ log((1 - a) / b)
 
