@@ -307,7 +307,7 @@ def _judged(true: float, estimate: tuple | None) -> dict[str, float]:
 
 def report(config: Config, tables) -> Report:
     metrics = tables["metrics"]
-    prevalence, items, shown = [], [], {}
+    prevalence, items, figures = [], [], {}
     for rate in config.rates:
         for dependence in config.dependence:
             for how in config.gold:
@@ -318,9 +318,12 @@ def report(config: Config, tables) -> Report:
                     prevalence.append([rate, dependence, how, model, *line])
                 line = [_mean(get(model="headline", metric=m), f) for m, f in ITEMS.items()]
                 items.append([rate, dependence, how, *line])
+        shown = {}
         for dependence in config.dependence:
             last = partial(select, metrics, rate=rate, dependence=dependence, gold=config.gold[-1], metric="bias")
-            shown |= {f"{rate:g}, {dependence}: {m}": last(model=m) / rate for m in ("headline", "model", "PPI++")}
+            shown |= {f"{dependence}: {m}": last(model=m) / rate for m in ("headline", "model", "PPI++")}
+        title = f"Rate {rate:g}, gold {config.gold[-1]}"
+        figures[f"machines_{len(figures) + 1}"] = plots.spread(shown, title=title, xlabel="bias / rate")
     text = (
         f"{config.n_instances} items; {len(MACHINES)} machines label all, {len(PEOPLE)} people {config.n_seen}; "
         f"{config.n_repeats} crowds of each kind; gold of {config.n_gold} items; inference: "
@@ -333,9 +336,7 @@ def report(config: Config, tables) -> Report:
         + markdown(["rate", "dependence", "gold", *ITEMS], items)
         + "\n"
     )
-    return Report(
-        text, {"machines": plots.spread(shown, title="Bias over the rate, gold chosen", xlabel="bias / rate")}
-    )
+    return Report(text, figures)
 
 
 FORMS = {"covered": ".2f", "width": ".4f", "bias": "+.4f", "given": ".2f"}

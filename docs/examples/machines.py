@@ -2,9 +2,9 @@
 
 Two language models label 800 messages, two people check 160 of them, and an expert gives the truth of 120, drawn by
 known chances. The question is which share of the messages violates a policy. The score is the confidence of a third,
-smaller model: the confidence of `gpt` itself would be its label once more. `gpt` and `claude` err together, as models
-that have read the same texts do, which their labels alone do not show; gold does. The messages are simulated, so the
-truth is known.
+smaller model: the confidence of `gpt` itself would be its label once more. `gpt` and `claude` misread the same
+messages. Without gold the fit has what they share for the truth, so that it is the people who seem to agree too much;
+with gold it names the two models. The messages are simulated, so the truth is known.
 """
 
 import numpy as np
@@ -39,6 +39,8 @@ print(f"true share {truth.mean():.3f}; gpt says {said['gpt'].mean():.3f}, claude
 # Without gold everything rests on labelers who err independently.
 alone = crowdjax.context(labels, scores, inference="laplace")
 print("without gold:", alone.prevalence["headline"])
+for warning in alone.warnings:
+    print("warning:", warning)
 
 # Gold: more of what somebody calls a violation, every message with a chance that is written down.
 some_yes = (said["gpt"] + said["claude"]) / 2 + 0.15
