@@ -453,7 +453,7 @@ def test_a_small_run_of_the_machines_study_ends_in_a_report(tmp_path):
     assert found[found["metric"] == "cut said"]["value"].eq(1).all()
     assert found[(found["metric"] == "by gold") & (found["gold"] != "none")]["value"].eq(1).all()
     summary = (folder / "SUMMARY.md").read_text()
-    assert "| 0.2 | cut | chosen | PPI++ |" in summary and (folder / "machines_1.svg").is_file()
+    assert "| 0.200 | cut | chosen | PPI++ |" in summary and (folder / "machines_1.svg").is_file()
 
 
 # Data and figures
