@@ -47,15 +47,17 @@ from crowdjax.answers import (
 )
 from crowdjax.classes import Classes, two_of
 from crowdjax.contextual import Band, ContextualConfig, ContextualFit, Functions, Inference, Scale, gain
+from crowdjax.contextual.agreement import agreement
 from crowdjax.contextual.context import Transform, is_separate
 from crowdjax.contextual.functions import GP, MAX_EXACT, Approximation, Combine, Family
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
-from crowdjax.facade import kinds, periods
+from crowdjax.facade import kinds, pairs, periods
 from crowdjax.facade import previous as going_on
 from crowdjax.facade.checks import LookResult, check
 from crowdjax.facade.design import importance_of, scaled
 from crowdjax.facade.fitted import Fitted
+from crowdjax.facade.prevalence import ASSISTED
 from crowdjax.facade.prevalence import summary as of_prevalence
 from crowdjax.formats import Form
 from crowdjax.integrated import LEVEL
@@ -678,6 +680,10 @@ def context(
         by_cell, said_of_cells = periods.tables(fit, named, index, values, sampling, over, truth, again)
         remarks += said_of_cells
     remarks += outliers.about_weights("weights", sampling)
+    alike = config.labelers == "global"
+    compared = () if alike else agreement(fit, labels, values, cell=cell)
+    remarks += pairs.about(compared, index.labelers, found["method"] == ASSISTED)
+    remarks += [] if triples.anonymous else pairs.about_cuts(labels, _first(values), names, index.labelers)
     uncounted = labels.n_instances - len(np.unique(labels.instance[labels.counts > 0]))
     if uncounted:
         remarks.append(
@@ -691,7 +697,7 @@ def context(
     if len(names) > 1:
         at = ", ".join(f"{n} = {m:.4g}" for n, m in zip(names[1:], np.median(values[:, 1:], 0), strict=True))
         remarks.append(f"Curves are along {names[0]}, with the other scores at their medians: {at}.")
-    if fit.config.labelers == "global":
+    if alike:
         remarks.append("Labelers are taken to be alike: their table repeats the crowd's sensitivity and specificity.")
     record = {
         "model": "contextual",
@@ -719,6 +725,7 @@ def context(
         "seed": of_seed,
         "classes": list(index.classes),
         "repeats": repeats,
+        "agreement": pairs.record(compared, index.labelers),
         "labels_sha256": identity,
         "config": dataclasses.asdict(config),
         "settings": dataclasses.asdict(method),
