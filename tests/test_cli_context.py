@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import crowdjax
 from crowdjax import cli, contextual
-from crowdjax.context_api import _inference
+from crowdjax.context_api.inputs import inference
 from crowdjax.contextual import Inference
 from crowdjax.labels import InputError
 
@@ -198,8 +198,8 @@ def test_nuts_reports_its_diagnostics_and_its_progress(tables):
 
 
 def test_the_default_inference_is_laplace():
-    assert _inference(None, None) == (Inference("laplace"), "by default")
-    assert _inference("svi", 7) == (Inference("svi", n_draws=7), "as asked for")
+    assert inference(None, None) == (Inference("laplace"), "by default")
+    assert inference("svi", 7) == (Inference("svi", n_draws=7), "as asked for")
 
 
 # name: (changes of files, further arguments, words of the message)

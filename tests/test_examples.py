@@ -102,6 +102,19 @@ def test_prevalence_with_up_sampling(run):
 
 
 @pytest.mark.slow
+def test_language_models_as_labelers(run):
+    """Both models misread the same messages: without gold the interval misses the share, with gold it does not."""
+    found, printed = run("machines")
+    truth = found["truth"].mean()
+    assert found["alone"].prevalence["lower"] > truth
+    first = found["result"].prevalence
+    assert first["method"] == "assisted by gold" and first["lower"] < truth < first["upper"]
+    alone = next(e for e in first["estimates"] if e["method"].startswith("gold alone"))
+    assert first["upper"] - first["lower"] < 0.6 * (alone["upper"] - alone["lower"])
+    assert_shown("machines", printed)
+
+
+@pytest.mark.slow
 def test_many_devices(fresh_python):
     found = fresh_python(
         f"""

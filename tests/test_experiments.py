@@ -444,6 +444,18 @@ def test_a_small_run_of_the_headline_study_ends_in_a_report(tmp_path):
     assert "| plain | 40 |" in (folder / "SUMMARY.md").read_text() and (folder / "headline.svg").is_file()
 
 
+@pytest.mark.slow
+def test_a_small_run_of_the_machines_study_ends_in_a_report(tmp_path):
+    small = ["n_instances=200", "n_seen=60", "n_gold=80", "n_repeats=1", "rates=[0.2]", 'dependence=["cut"]']
+    experiment = configs.load(next(p for p in CONFIGS if p.stem == "machines"), small)
+    folder = runner.run(experiment, tmp_path).folder
+    found = pq.read_table(folder / "metrics.parquet").to_pandas()
+    assert found[found["metric"] == "cut said"]["value"].eq(1).all()
+    assert found[(found["metric"] == "by gold") & (found["gold"] != "none")]["value"].eq(1).all()
+    summary = (folder / "SUMMARY.md").read_text()
+    assert "| 0.200 | cut | chosen | PPI++ |" in summary and (folder / "machines_1.svg").is_file()
+
+
 # Data and figures
 
 

@@ -218,7 +218,8 @@ def _trust(by_gold: Sequence[Mapping[str, Any]], chances, doubt: str | None, agr
         return (
             "Without gold every estimate rests on the model: on labelers as the constraint has them"
             + ("" if agree is not False else ", which matters here")
-            + ". Gold of instances drawn by known chances would check it."
+            + ", and on errors that are independent given truth and score. Gold of instances drawn by known chances "
+            "would check it."
         )
     if by_gold[1]["lower"] is None:
         return (

@@ -1,0 +1,19 @@
+"""The facade of the contextual model: from tables of labels and scores to curves, prevalence and a calibrated score.
+
+    result = crowdjax.context("labels.csv", "scores.csv", population="all.csv")
+    result.prevalence, result.curves, result.calibration, result.instances, result.labelers, result.warnings
+    result.save("out")        tables, figures and the fit, which crowdjax.load("out") reads
+    result.predict(new, scores), result.checks(labels)
+
+It reads (``crowdjax.io``), fits and summarises (``crowdjax.contextual``) and draws (``crowdjax.plots``).
+
+    inputs     settings and scores, checked
+    fit        context: read, fit, answer
+    outputs    tables of answers
+    result     what comes out, and what can be asked of it
+"""
+
+from crowdjax.context_api.fit import context
+from crowdjax.context_api.result import ContextualResult, load
+
+__all__ = ["ContextualResult", "context", "load"]

@@ -1,0 +1,372 @@
+"""``crowdjax.context``: from tables of labels and scores to a result.
+
+tables → labels, scores → settings → fit, and one under the weaker constraint → prevalence, tables → ContextualResult
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from time import perf_counter
+from typing import Any, get_args
+
+import jax
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from jaxtyping import PRNGKeyArray
+
+from crowdjax import contextual, io, memory, outliers, results, watch
+from crowdjax.answers import (
+    FitError,
+    about_contradiction,
+    about_gold,
+    about_labels,
+    answer_table,
+    tally,
+)
+from crowdjax.classes import Classes, two_of
+from crowdjax.context_api import inputs, outputs
+from crowdjax.context_api.result import ContextualResult, load
+from crowdjax.contextual import ContextualConfig, Inference, Scale
+from crowdjax.contextual.agreement import agreement
+from crowdjax.contextual.context import Transform
+from crowdjax.contextual.functions import Approximation, Combine, Family
+from crowdjax.contextual.inference import Method
+from crowdjax.contextual.model import Constraint, Level
+from crowdjax.facade import kinds, pairs, periods
+from crowdjax.facade import previous as going_on
+from crowdjax.facade.design import importance_of, scaled
+from crowdjax.facade.prevalence import ASSISTED
+from crowdjax.facade.prevalence import summary as of_prevalence
+from crowdjax.formats import Form
+from crowdjax.integrated import LEVEL
+from crowdjax.labels import InputError, LabelIndex, Repeats
+from crowdjax.roles import Columns
+from crowdjax.settings import DEFAULT, Default, callback, flag, one_of, path_of, randomness, whole
+from crowdjax.tables import kind_of
+
+GOOD = 0.7  # Pareto k-hat, up to which an approximation is taken for the posterior
+WIDE = 2.0  # standard deviation of the bias's level under the weaker constraint: labelers may miss most positives
+BESIDE = Inference("laplace")  # of the fit under the weaker constraint
+
+
+def context(
+    table,
+    scores,
+    *,
+    weights=None,
+    population=None,
+    gold=None,
+    prevalence: Family = "gp",
+    accuracy: Family = "gp",
+    labelers: Level = "offset",
+    constraint: Constraint = "both",
+    increasing: bool = False,
+    transform: Transform = "identity",
+    time: str | None = None,
+    group: str | None = None,
+    kind: str | None = None,
+    approximation: Approximation | None = None,
+    n_basis: int | None = None,
+    combine: Combine | None = None,
+    inference: Method | Inference | None = None,
+    draws: int | None = None,
+    seed: int | Default = DEFAULT,
+    key: PRNGKeyArray | None = None,
+    columns: Columns | None = None,
+    form: Form | None = None,
+    positive=None,
+    missing: Sequence[Any] = (),
+    header: bool = True,
+    repeats: Repeats = "count",
+    start: ContextualResult | None = None,
+    previous: ContextualResult | str | os.PathLike | None = None,
+    devices: int | None = None,
+    progress: watch.Progress | None = None,
+) -> ContextualResult:
+    """Fits prevalence, sensitivity and specificity as functions of a score to a table of labels.
+
+    Args:
+        table: labels, as in :func:`crowdjax.fit`.
+        scores: a table with a row for every instance of the labels: instance, and score or another numeric column.
+            With several scores, which ``columns`` names, curves are given along the first, the others at their medians.
+        weights: a table with columns instance and weight: how many instances of the population each stands for. They
+            count in the prevalence, not in the fit.
+        population: a table of the population's scores, with the columns of ``scores`` and, optionally, weight or
+            count. The prevalence is then that of this table; weights, if also given, serve the other estimates.
+        gold: a table with the known truth of some instances: instance, label and, optionally, chance: that it was drawn
+            for gold, given that it has labels; by default the same for all.
+        prevalence, accuracy: ``gp``, ``linear`` or ``constant``.
+        labelers: ``global`` (all alike), ``offset`` or ``function`` (each with curves of its own shape).
+        constraint: ``both`` (sensitivity and specificity above one half each), ``ordered`` (their sum above 1) or
+            ``free``. With ``both`` a second fit, under ``ordered``, says whether the prevalence rests on that.
+        increasing: whether the prevalence may only rise with the score; for one score.
+        time, group: columns of the scores' table: the period of every instance, in their ascending order (numbers,
+            dates, text), and its group; a population's table has them too. The prevalence then changes by period and
+            group, each leaning on its neighbours, and labelers may drift over the periods (``cells``, ``changes``,
+            ``labelers_by_period``).
+        kind: a column of the scores' table, and of a population's: what an instance is judged for, where items are
+            judged for several things. Each kind has functions of its own; labelers are common to all. Not with time,
+            group, previous, several scores, inducing inputs or labelers ``function``.
+        transform: of the scores before all else: ``identity``, ``logit`` (they are probabilities) or ``rank``.
+        approximation: of the Gaussian processes: ``hsgp`` (eigenfunctions, the default), ``inducing`` (inputs that
+            stand for all, the default of ``tensor``) or ``exact`` (up to 1000 distinct scores).
+        n_basis: eigenfunctions or inducing inputs of each process; default 32.
+        combine: how several scores make a function: ``additive`` (a sum of a process for each, the default) or
+            ``tensor`` (one process of all, up to three).
+        inference: ``laplace``, ``nuts``, ``svi``, or settings of one's own; by default Laplace, and where its Pareto
+            k-hat is above .7 NUTS, up to 3000 instances and 20000 labels. Above, the result says that its range is not
+            checked.
+        draws: posterior draws, of each chain; default 500.
+        seed, key: one of them; by default seed 0.
+        columns, form, positive, missing, header: how to read the tables, as in :func:`crowdjax.fit`. With several
+            numeric columns in the scores' table ``{"scores.score": ["a", "b"]}`` says which of them are scores.
+        repeats: what to do with several labels of one labeler on one instance, as in :func:`crowdjax.fit`.
+        start: an earlier result of the same labels, scores and model to go on from: NUTS adds draws to its chains,
+            without warm-up; SVI and Laplace begin where it ended.
+        previous: an earlier result, or its folder, of other instances: what it says of the functions and of labelers is
+            the prior of this fit. Settings of the functions are its own.
+        devices: how many share the labels and add up what they find; by default all that pay. Labels of one block (up
+            to 32768) stay on one.
+        progress: told how far it is (``crowdjax.watch.Progress``). Where it answers true NUTS ends with the draws it
+            has, SVI with the steps it has done; before these, and with Laplace, the fit is interrupted.
+
+    Raises:
+        InputError: a table or a setting is wrong; one line says which value, where, and what is allowed.
+        FitError: the fit failed.
+
+    Example:
+        >>> import crowdjax
+        >>> rng = np.random.default_rng(0)
+        >>> score, who = rng.random(60), np.tile(["ann", "bob", "cat"], 60)
+        >>> answers = np.where(rng.random(180) < 0.9, 1, 0) == np.repeat(rng.random(60) < score, 3)
+        >>> labels = {"labeler": who, "instance": np.repeat(np.arange(60), 3), "label": answers}
+        >>> scores = {"instance": np.arange(60), "score": score}
+        >>> simple = dict(prevalence="linear", accuracy="constant", labelers="global", inference="laplace")
+        >>> result = crowdjax.context(labels, scores, **simple)
+        >>> bool(result.prevalence["lower"] < 0.5 < result.prevalence["upper"]), len(result.calibration["score"])
+        (True, 60)
+    """
+    memory.room_for_programs()
+    started = perf_counter()
+    for name, word, allowed in (
+        ("prevalence", prevalence, Family), ("accuracy", accuracy, Family), ("labelers", labelers, Level),
+        ("constraint", constraint, Constraint), ("transform", transform, Transform),
+    ):  # fmt: skip
+        one_of(name, word, get_args(allowed))
+    if flag("increasing", increasing) and prevalence == "constant":
+        raise InputError("increasing: given with prevalence 'constant'; allowed with: linear, gp")
+    for name, word, allowed in (
+        ("approximation", approximation, get_args(Approximation)),
+        ("combine", combine, inputs.COMBINE),
+    ):
+        if word is not None:
+            one_of(name, word, allowed)
+    callback(progress)
+    of_seed, key = randomness(seed, key)
+    draws = None if draws is None else whole("draws", draws)
+    if not (inference is None or isinstance(inference, Inference)):
+        one_of("inference", inference, get_args(Method))
+    config = ContextualConfig(prevalence, accuracy, labelers, constraint, bool(increasing))
+    said, given = io.open_tables(columns, scores=scores, population=population, weights=weights, gold=gold)
+    triples = io.read_triples(table, columns=said, form=form, positive=positive, missing=missing, header=header)
+    two_of(Classes(triples.index.classes, triples.index.values), triples.place)  # refuses more
+    inputs.refuse_counts(triples, labelers)
+    index, instances = triples.index, io.ids(triples.index, "instance")
+    truth = io.truth_of(triples, given["gold"])
+    chances = None if gold is None else io.read_chances(given["gold"], instances)
+    labels = triples.labels(repeats=repeats, gold=truth)
+    names, values = io.read_values(given["scores"], "instance", instances, kind="scores")
+    if increasing and len(names) > 1:
+        raise InputError(f"increasing: given with {len(names)} scores ({', '.join(names)}); allowed: with one")
+    people = None if population is None else io.read_population(given["population"], names)
+    inputs.check_scores(names, values, transform, lambda row: f"instance {index.instances[row]!s}")
+    if people is not None:
+        inputs.check_scores(names, people[0], transform, lambda row: f"population, row {row + 1}", vary=False)
+    several = dict(time=time, group=group, previous=previous, increasing=increasing, combine=combine,
+                   approximation=approximation)  # fmt: skip
+    several |= {"scores": names[1:], "labelers function": labelers == "function"}
+    of_kind = kinds.read(given["scores"], instances, kind, **several)
+    sampling = None if weights is None else io.read_weights(given["weights"], instances)
+    config = dataclasses.replace(config, gp=inputs.processes(config, names, values, approximation, n_basis, combine))
+    inputs.check_size(config, labels, len(names))
+    if of_kind is not None:
+        values, people = outputs.separate(of_kind, kind, values, people, given["population"])
+        config = dataclasses.replace(config, gp=dataclasses.replace(config.gp, columns="separate"))
+    stands_for = importance_of(values, sampling, people)
+    config = scaled(config, labels, stands_for)
+    identity, earlier = inputs.digest(labels, values, None), None
+    before = _before(previous, start=start, time=time, group=group, approximation=approximation, n_basis=n_basis,
+                     combine=combine)  # fmt: skip
+    if before is not None:
+        earlier = going_on.of(before, config, transform, names, index, identity)
+        config = earlier.fit.config
+    named = periods.read(given["scores"], instances, time, group)
+    if named is not None:
+        identity = inputs.digest(labels, values, named)
+        drift = labelers == "offset" and named.cells.n_periods > 1
+        drift = drift and 2 * labels.n_labelers * named.cells.n_periods <= periods.MOST_DRIFTS
+        config = dataclasses.replace(config, cells=named.cells, drift=drift)
+    cell, people_cell = None if named is None else named.cell, None
+    if named is not None and people is not None:
+        people_cell = periods.of_population(given["population"], named, time, group)
+    method, reason = inputs.inference(inference, draws)
+    key, other = jax.random.split(key)
+    scale = Scale.learn(values, transform=transform) if earlier is None else earlier.scale
+    begin = None
+    if start is not None:
+        begin, scale = _continued(start, index, identity, config, transform)
+    remarks = inputs.about_numbers(names, values, people, scale)
+    if earlier is not None:
+        remarks += going_on.warnings(before, earlier, index)
+    prior = None if earlier is None else earlier.prior(earlier.fit)
+    mapping = io.mapping(triples, given)
+    mesh = inputs.mesh(int((labels.counts > 0).sum()), devices)
+
+    given_to = dict(scale=scale, importance=stands_for, cell=cell, mesh=mesh, progress=progress)
+    fit = contextual.fit(labels, values, config, key, method, start=begin, prior=prior, **given_to)
+    if inference is None and fit.diagnostics["khat"] > GOOD and inputs.small(labels):
+        reason += f"; laplace had a Pareto k-hat of {fit.diagnostics['khat']:.2f}, above {GOOD}, so nuts"
+        method = Inference("nuts") if draws is None else Inference("nuts", n_draws=draws)
+        fit = contextual.fit(labels, values, config, key, method, prior=prior, **given_to)
+    if not np.isfinite(fit.unconstrained).all():
+        raise FitError(f"the fit failed: {method.method} ended at numbers that are not finite")
+    probability = np.asarray(contextual.item_posteriors(fit, labels, values, cell=cell, mesh=mesh), np.float64)
+    weaker = None
+    if config.constraint == "both":
+        weak = dataclasses.replace(config, constraint="ordered", bias_mean=(config.bias_mean[0], WIDE))
+        prior = None if earlier is None or earlier.weaker is None else earlier.prior(earlier.weaker)
+        weaker = contextual.fit(labels, values, weak, key, BESIDE, judged=False, prior=prior, **given_to)
+    found, said_of_it = of_prevalence(
+        fit, weaker, labels, values, sampling, people, chances, cell, people_cell, other, mesh
+    )
+    remarks += said_of_it
+    by_cell: dict[str, pa.Table] = {}
+    if named is not None:
+        over = None if people is None else (people[0], people_cell, people[1])
+        again = jax.random.fold_in(other, 1)
+        by_cell, said_of_cells = periods.tables(fit, named, index, values, sampling, over, truth, again)
+        remarks += said_of_cells
+    remarks += outliers.about_weights("weights", sampling)
+    alike = config.labelers == "global"
+    compared = () if alike else agreement(fit, labels, values, cell=cell)
+    remarks += pairs.about(compared, index.labelers, found["method"] == ASSISTED)
+    remarks += [] if triples.anonymous else pairs.about_cuts(labels, outputs.first_score(values), names, index.labelers)
+    uncounted = labels.n_instances - len(np.unique(labels.instance[labels.counts > 0]))
+    if uncounted:
+        remarks.append(
+            f"{uncounted} of {labels.n_instances} instances have no label that counts (weights of 0): only their score "
+            "says what they are, and the vote share leaves them out."
+        )
+    if of_kind is not None:
+        again = jax.random.fold_in(other, 1)
+        found_by_kind = kinds.prevalence(fit, of_kind.groups, values, sampling, people, truth, again)
+        by_cell = {"prevalence": found_by_kind}
+    if len(names) > 1:
+        at = ", ".join(f"{n} = {m:.4g}" for n, m in zip(names[1:], np.median(values[:, 1:], 0), strict=True))
+        remarks.append(f"Curves are along {names[0]}, with the other scores at their medians: {at}.")
+    if alike:
+        remarks.append("Labelers are taken to be alike: their table repeats the crowd's sensitivity and specificity.")
+    record = {
+        "model": "contextual",
+        "result": outputs.said_of(fit),
+        "inference": method.method,
+        "inference_reason": reason,
+        "diagnostics": fit.diagnostics,
+        "stopped": "stopped" in fit.diagnostics,
+        "n_labels": int((labels.counts > 0).sum()),
+        "n_labelers": labels.n_labelers,
+        "n_instances": labels.n_instances,
+        "n_gold": 0 if truth is None else int(np.isfinite(truth).sum()),
+        "n_population": None if people is None else len(people[1]),
+        "columns": mapping,
+        "scores": names,
+        "transform": transform,
+        "time": time,
+        "group": group,
+        "kind": kind,
+        "kinds": None if of_kind is None else of_kind.groups,
+        "previous": None if earlier is None else earlier.about(before),
+        "weights": sampling is not None,
+        "level": LEVEL,
+        "seconds": 0.0,
+        "seed": of_seed,
+        "classes": list(index.classes),
+        "repeats": repeats,
+        "agreement": pairs.record(compared, index.labelers),
+        "labels_sha256": identity,
+        "config": dataclasses.asdict(config),
+        "settings": dataclasses.asdict(method),
+        "versions": {"jax": jax.__version__, "numpyro": version("numpyro"), "numpy": np.__version__},
+        "device": jax.devices()[0].device_kind,
+        "warnings": [
+            *about_labels(labels, triples, repeats),
+            *fit.warnings,
+            *about_gold(truth, index.classes),
+            *about_contradiction(truth, labels, index.classes),
+            *remarks,
+        ],
+    }
+    result = ContextualResult(
+        tables={
+            "instances": answer_table(
+                instances, probability, index.classes, **outputs.score_columns(names, values, record["kinds"])
+            ),
+            "curves": outputs.curves(fit, values, people, record["kinds"]),
+            "labelers": outputs.of_labelers(fit, labels, index),
+            "calibration": outputs.calibration(fit, names, values, people, record["kinds"]),
+            **by_cell,
+        },
+        record=record,
+        kind=kind_of(table, triples.roles),
+        prevalence=found,
+        fit=fit,
+        index=index,
+        scaling={},
+        scores=values,
+        population=people,
+        gold=truth,
+        tally=tally(labels, probability),
+        weights=sampling,
+        cell=cell,
+        people_cell=people_cell,
+        weaker=weaker,
+    )
+    record["seconds"] = perf_counter() - started
+    return result
+
+
+def _continued(start, index: LabelIndex, identity: str, config: ContextualConfig, transform: Transform):
+    """(the fit to go on from, its scale)."""
+    if not isinstance(start, ContextualResult):
+        raise InputError(f"start: got {type(start).__name__}; allowed: an earlier result of crowdjax.context")
+    same = all(np.array_equal(getattr(start.index, side), getattr(index, side)) for side in ("labelers", "instances"))
+    if not same or start.record.get("labels_sha256") != identity:
+        raise InputError(
+            "start: a fit of other labels, gold or scores, periods or groups; allowed: an earlier result of the same"
+        )
+    if (start.fit.config, start.fit.scale.transform) != (config, transform):
+        raise InputError("start: a fit with other settings of the functions or the transform; allowed: with the same")
+    if start.fit.prior is not None:
+        raise InputError("start: a fit that went on from an earlier result; allowed: one without previous=")
+    return start.fit, start.fit.scale
+
+
+def _before(previous, **others) -> ContextualResult | None:
+    """The earlier result, read where a folder is given; what is given beside it and has no sense there is refused."""
+    if previous is None:
+        return None
+    for name, value in others.items():
+        if value is not None:
+            raise InputError(f"{name}: given with previous, whose fit has its own; allowed: one of them")
+    if isinstance(previous, ContextualResult):
+        return previous
+    folder = Path(path_of("previous", previous, "a folder of a result of crowdjax context"))
+    record = results.read_result(folder)
+    if record.get("model") != "contextual":
+        raise InputError(f"previous: {folder} holds a result of {record.get('model')!r}; allowed: of crowdjax context")
+    return load(folder, record)
