@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from crowdjax import io, plots, results
+from crowdjax import io, outliers, plots, results
 from crowdjax import report as reports
 from crowdjax.answers import Tally, about_labels, answer_table, confusion_table, read_tables, shown, tally, votes_of
 from crowdjax.columns import show
@@ -169,13 +169,14 @@ def fitted(
     given: Given,
     config: dict[str, Any],
     *,
-    transform,
+    scale: Scale,
     method,
     n_draws: int,
     key,
     kind: Kind,
     record: Mapping[str, Any],
     remarks: Sequence[str],
+    about: io.Triples,
     progress,
     started: float,
 ) -> CategoricalResult:
@@ -185,6 +186,7 @@ def fitted(
         config: families, labelers and constraint of ``contextual.categories.CategoricalConfig``.
         record: what ``fit.json`` holds besides.
         remarks: sentences for the warnings.
+        about: what was read.
     """
     labels, index = given.labels, given.index
     classes = list(index.classes)
@@ -199,7 +201,6 @@ def fitted(
             f"unknowns; allowed: up to {MOST_UNKNOWN}, as with global (--labelers global)"
         )
     settings = model.CategoricalConfig(_level(labels, given.importance), **config)
-    scale = Scale.learn(given.scores, transform=transform)
     to_model = dict(n_draws=n_draws, scale=scale, importance=given.importance, progress=progress)
     key, other = jax.random.split(key)
     fit = model.fit_categories(labels, given.scores, settings, key, method=method, **to_model)
@@ -213,7 +214,12 @@ def fitted(
     d = fit.diagnostics
     found = f"nuts with R-hat {d['rhat']:.3f}, ESS {d['ess']:.0f}" if fit.method == "nuts" else (
         f"laplace with Pareto k-hat {d['khat']:.2f}")  # fmt: skip
-    warnings = [*about_labels(labels, record.pop("triples"), record["repeats"]), *said, *remarks]
+    warnings = [
+        *about_labels(labels, about, record["repeats"]),
+        *said,
+        *remarks,
+        *outliers.about_weights("weights", given.weights),
+    ]
     if not fit.checked:
         warnings.append(
             f"The posterior's approximation did not pass its check ({found}); intervals may be too narrow. Up to "
@@ -233,7 +239,7 @@ def fitted(
         "n_gold": 0 if given.gold is None else int(np.isfinite(given.gold).sum()),
         "n_population": None if given.population is None else len(given.population[1]),
         "scores": list(given.names),
-        "transform": transform,
+        "transform": scale.transform,
         "level": LEVEL,
         "classes": classes,
         "values": None,
