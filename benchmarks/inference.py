@@ -19,6 +19,7 @@ from benchmarks.timing import Row, seconds
 from crowdjax import simulate
 from crowdjax.contextual import PRESETS, ContextualConfig, Inference, Scale, fit, nuts, prepare_data
 from crowdjax.contextual.coordinates import affine, find_coordinates
+from crowdjax.contextual.model import log_density
 from crowdjax.labels import Labels
 
 SHOWN = {

@@ -70,6 +70,18 @@ class CategoricalResult(Fitted):
         fit: of ``crowdjax.contextual.categories``.
         scores, population, gold, weights: as they were given.
         tally: the labels, counted.
+
+    Example:
+        >>> import crowdjax
+        >>> rng = np.random.default_rng(0)
+        >>> truth, who = rng.integers(0, 3, 60), np.tile(["ann", "bob", "cat"], 60)
+        >>> answers = np.where(rng.random(180) < 0.8, np.repeat(truth, 3), rng.integers(0, 3, 180))
+        >>> labels = {"labeler": who, "instance": np.repeat(np.arange(60), 3), "label": np.array(list("abc"))[answers]}
+        >>> scores = {"instance": np.arange(60), "score": rng.random(60)}
+        >>> simple = dict(prevalence="linear", accuracy="constant", labelers="global", constraint="ordered")
+        >>> result = crowdjax.context(labels, scores, inference="laplace", **simple)
+        >>> sorted(result.prevalence["classes"]), round(sum(c["mean"] for c in result.prevalence["classes"].values()), 3)
+        (['a', 'b', 'c'], 1.0)
     """
 
     prevalence: dict[str, Any]
