@@ -80,7 +80,8 @@ class CategoricalResult(Fitted):
         >>> scores = {"instance": np.arange(60), "score": rng.random(60)}
         >>> simple = dict(prevalence="linear", accuracy="constant", labelers="global", constraint="ordered")
         >>> result = crowdjax.context(labels, scores, inference="laplace", **simple)
-        >>> sorted(result.prevalence["classes"]), round(sum(c["mean"] for c in result.prevalence["classes"].values()), 3)
+        >>> shares = result.prevalence["classes"]
+        >>> sorted(shares), round(sum(share["mean"] for share in shares.values()), 3)
         (['a', 'b', 'c'], 1.0)
     """
 
