@@ -19,6 +19,7 @@ from benchmarks.timing import Row, seconds
 from crowdjax import simulate
 from crowdjax.contextual import PRESETS, ContextualConfig, Inference, Scale, fit, nuts, prepare_data
 from crowdjax.contextual.coordinates import affine, find_coordinates
+from crowdjax.contextual.model import log_density
 from crowdjax.labels import Labels
 
 SHOWN = {
@@ -67,14 +68,14 @@ def chains(config: ContextualConfig, labels: Labels, score, n: int = nuts.BLOCK,
     at = affine(config, data, find_coordinates(config, data, 100).coordinates)
     size, adapt = len(at.mean), (0, 0.9, 5)
     begin = nuts.Sampler(jnp.zeros((n_chains, size)), jnp.full(n_chains, 0.1), jnp.ones((n_chains, size)))
-    keys = jax.random.split(jax.random.key(0), n_chains)
-    state = nuts.start(config, data, at, adapt, begin, keys)
+    keys, density = jax.random.split(jax.random.key(0), n_chains), jax.tree_util.Partial(log_density, config)
+    state = nuts.start(density, data, at, adapt, begin, keys)
     count = jnp.asarray(n)
     with ThreadPoolExecutor(n_chains) as pool:
         took = seconds(
             {
-                "in threads": lambda: nuts.in_threads(pool.map, config, data, at, adapt, state, count),
-                "vmapped": lambda: nuts.vmapped(config, data, at, adapt, state, count),
+                "in threads": lambda: nuts.in_threads(pool.map, density, data, at, adapt, state, count),
+                "vmapped": lambda: nuts.vmapped(density, data, at, adapt, state, count),
             },
             5,
         )

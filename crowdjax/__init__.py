@@ -9,7 +9,7 @@ from crowdjax import extras
 
 if TYPE_CHECKING:
     from crowdjax.api import Aggregation, FitError, InputError, IntegratedAggregation, Prediction, fit
-    from crowdjax.context_api import ContextualResult, context
+    from crowdjax.context_api import CategoricalResult, ContextualResult, context
     from crowdjax.conversion import convert, tidy
     from crowdjax.description import Description, describe
     from crowdjax.loading import load
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Aggregation",
+    "CategoricalResult",
     "ContextualResult",
     "Description",
     "FitError",
@@ -37,7 +38,7 @@ __all__ = [
     "tidy",
 ]
 HOMES = {
-    "context_api": ("ContextualResult", "context"),
+    "context_api": ("CategoricalResult", "ContextualResult", "context"),
     "loading": ("load",),
     "look_api": ("LookResult", "look"),
     "planning": ("Plan", "plan"),

@@ -54,6 +54,10 @@ def load(folder: str | os.PathLike) -> Prediction | Plan:
         names = [Path(file).stem for file in record["files"] if file.endswith(".parquet")]
         return planning.Plan(read_tables(folder, *names), record, as_arrow)
     record = results.read_result(folder)
+    if record.get("model") == "contextual" and len(record.get("classes") or ()) > 2:
+        from crowdjax.facade import categories
+
+        return categories.load(folder, record)
     if record.get("model") == "contextual":
         from crowdjax import context_api  # takes numpyro and matplotlib along
 

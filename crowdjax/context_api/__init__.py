@@ -15,5 +15,6 @@ It reads (``crowdjax.io``), fits and summarises (``crowdjax.contextual``) and dr
 
 from crowdjax.context_api.fit import context
 from crowdjax.context_api.result import ContextualResult, load
+from crowdjax.facade.categories import CategoricalResult
 
-__all__ = ["ContextualResult", "context", "load"]
+__all__ = ["CategoricalResult", "ContextualResult", "context", "load"]

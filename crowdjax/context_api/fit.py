@@ -34,10 +34,10 @@ from crowdjax.context_api.result import ContextualResult, load
 from crowdjax.contextual import ContextualConfig, Inference, Scale
 from crowdjax.contextual.agreement import agreement
 from crowdjax.contextual.context import Transform
-from crowdjax.contextual.functions import Approximation, Combine, Family
+from crowdjax.contextual.functions import GP, Approximation, Combine, Family
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
-from crowdjax.facade import kinds, pairs, periods
+from crowdjax.facade import categories, kinds, pairs, periods
 from crowdjax.facade import previous as going_on
 from crowdjax.facade.design import importance_of, scaled
 from crowdjax.facade.prevalence import ASSISTED
@@ -87,11 +87,13 @@ def context(
     previous: ContextualResult | str | os.PathLike | None = None,
     devices: int | None = None,
     progress: watch.Progress | None = None,
-) -> ContextualResult:
+) -> ContextualResult | categories.CategoricalResult:
     """Fits prevalence, sensitivity and specificity as functions of a score to a table of labels.
 
     Args:
-        table: labels, as in :func:`crowdjax.fit`.
+        table: labels, as in :func:`crowdjax.fit`. Of more than two classes the shares are functions of the score
+            (``contextual.categories``), and the result is a ``CategoricalResult``; time, group, kind, previous, start,
+            increasing, devices, approximation, combine, svi and labelers ``function`` are for two classes.
         scores: a table with a row for every instance of the labels: instance, and score or another numeric column.
             With several scores, which ``columns`` names, curves are given along the first, the others at their medians.
         weights: a table with columns instance and weight: how many instances of the population each stands for. They
@@ -174,7 +176,34 @@ def context(
     config = ContextualConfig(prevalence, accuracy, labelers, constraint, bool(increasing))
     said, given = io.open_tables(columns, scores=scores, population=population, weights=weights, gold=gold)
     triples = io.read_triples(table, columns=said, form=form, positive=positive, missing=missing, header=header)
-    two_of(Classes(triples.index.classes, triples.index.values), triples.place)  # refuses more
+    if len(triples.index.values or triples.index.classes) > 2:
+        categories.refuse(
+            triples.index.classes,
+            time=time, group=group, kind=kind, previous=previous, start=start, increasing=increasing, devices=devices,
+            approximation=approximation, combine=combine,
+            **{"labelers function": labelers == "function", "constraint free": constraint == "free",
+               "inference svi": inference == "svi", "inference settings": isinstance(inference, Inference)},
+        )  # fmt: skip
+        given_to = _read(triples, given, gold, repeats, transform, labelers)
+        scale = Scale.learn(given_to.scores, transform=transform)
+        families = dict(prevalence=prevalence, accuracy=accuracy, labelers=labelers, constraint=constraint)
+        bias = "constant" if accuracy == "constant" else "linear"
+        basis = GP(n_basis=24 if n_basis is None else whole("n_basis", n_basis, 2, MOST_BASIS_OF_CLASSES))
+        return categories.fitted(
+            given_to,
+            families | {"bias": bias, "gp": basis},
+            scale=scale,
+            method=inference,
+            n_draws=draws or 500,
+            key=key,
+            kind=kind_of(table, triples.roles),
+            record={"columns": io.mapping(triples, given), "seed": of_seed, "repeats": repeats},
+            remarks=inputs.about_numbers(given_to.names, given_to.scores, given_to.population, scale),
+            about=triples,
+            progress=progress,
+            started=started,
+        )
+    two_of(Classes(triples.index.classes, triples.index.values), triples.place)
     inputs.refuse_counts(triples, labelers)
     index, instances = triples.index, io.ids(triples.index, "instance")
     truth = io.truth_of(triples, given["gold"])
@@ -338,6 +367,26 @@ def context(
     )
     record["seconds"] = perf_counter() - started
     return result
+
+
+MOST_BASIS_OF_CLASSES = 64  # each class has a process of its own
+
+
+def _read(triples: io.Triples, given, gold, repeats: Repeats, transform: Transform, labelers: Level):
+    """The tables of a fit of more than two classes."""
+    inputs.refuse_counts(triples, labelers)
+    index, instances = triples.index, io.ids(triples.index, "instance")
+    truth = io.truth_of(triples, given["gold"])
+    chances = None if gold is None else io.read_chances(given["gold"], instances)
+    names, values = io.read_values(given["scores"], "instance", instances, kind="scores")
+    inputs.check_scores(names, values, transform, lambda row: f"instance {index.instances[row]!s}")
+    people = None if given["population"] is None else io.read_population(given["population"], names)
+    if people is not None:
+        inputs.check_scores(names, people[0], transform, lambda row: f"population, row {row + 1}", vary=False)
+    sampling = None if given["weights"] is None else io.read_weights(given["weights"], instances)
+    labels = triples.labels(repeats=repeats, gold=truth)
+    stands_for = importance_of(values, sampling, people)
+    return categories.Given(labels, index, names, values, people, sampling, truth, chances, stands_for)
 
 
 def _continued(start, index: LabelIndex, identity: str, config: ContextualConfig, transform: Transform):

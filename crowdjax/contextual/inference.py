@@ -42,6 +42,7 @@ from crowdjax.contextual.model import (
     bases,
     curves,
     draw_at,
+    log_density,
     prepare_data,
     prior_draws,
     size_of,
@@ -308,7 +309,9 @@ def _nuts(config, data, inference: Inference, coordinates, key, earlier: Context
     else:
         at = Affine(*(jnp.asarray(earlier.sampler[name]) for name in Affine._fields))
         sampler = nuts.Sampler(*(earlier.sampler[name] for name in nuts.Sampler._fields))
-    draws, sampler, diagnostics = nuts.sample(config, data, at, settings, key, ask, sampler)
+    draws, sampler, diagnostics = nuts.sample(
+        jax.tree_util.Partial(log_density, config), data, at, settings, key, ask, sampler
+    )
     if not draws.shape[1]:
         raise KeyboardInterrupt(NOTHING["nuts"])
     if draws.shape[1] < i.n_draws:

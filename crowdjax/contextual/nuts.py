@@ -7,6 +7,7 @@ and on several devices, whose programs must not run side by side, chains are vma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -19,7 +20,6 @@ from numpyro.infer.hmc import hmc
 
 from crowdjax.contextual.coordinates import Affine
 from crowdjax.contextual.diagnostics import chain_diagnostics
-from crowdjax.contextual.model import ContextualConfig, Data, log_density
 from crowdjax.watch import Progress
 
 
@@ -43,12 +43,13 @@ class Sampler(NamedTuple):
     inverse_mass: Float[Array, "chains P"]
 
 
+Density = Callable[..., Array]
 BLOCK = 50  # transitions between two reports
 
 
 def sample(
-    config: ContextualConfig,
-    data: Data,
+    density: Density,
+    data,
     affine: Affine,
     settings: Settings,
     key: PRNGKeyArray,
@@ -58,6 +59,8 @@ def sample(
     """(draws u [chains, S, P], where the sampler stands, diagnostics); where ``ask`` says so it stops with fewer draws.
 
     Args:
+        density: log p(data, u) up to a constant, a pytree such as ``jax.tree_util.Partial(log_density, config)``.
+        data: with a ``mesh``.
         affine: the coordinates; those that ``earlier`` moved in, where chains go on.
         earlier: chains to continue, without warm-up.
     """
@@ -69,7 +72,7 @@ def sample(
         earlier = Sampler(v, jnp.full(chains, 0.2, dtype), jnp.ones((chains, size), dtype))
     adapt = (warmup, settings.target_accept, settings.max_depth)
     begin = Sampler(*map(jnp.asarray, earlier))
-    state = start(config, data, affine, adapt, begin, jax.random.split(k_run, len(begin.position)))
+    state = start(density, data, affine, adapt, begin, jax.random.split(k_run, len(begin.position)))
     stages = [*_blocks(warmup, False), *_blocks(settings.n_draws * settings.n_thin, True)]
     parts, done, total = [], 0, sum(n for n, _ in stages)
     threads = jax.default_backend() == "cpu" and data.mesh is None
@@ -77,9 +80,9 @@ def sample(
         for n, kept in stages:
             if threads:
                 # The first is made chain by chain, so that one of them compiles and the others find the program.
-                state, part = in_threads(map if done == 0 else pool.map, config, data, affine, adapt, state, n)
+                state, part = in_threads(map if done == 0 else pool.map, density, data, affine, adapt, state, n)
             else:
-                state, part = vmapped(config, data, affine, adapt, state, jnp.asarray(n))
+                state, part = vmapped(density, data, affine, adapt, state, jnp.asarray(n))
             if kept:
                 parts.append([np.asarray(p)[:, :n] for p in part])
             done += n
@@ -104,29 +107,29 @@ def _blocks(n: int, kept: bool):
     return [(size, kept) for size in [alone, *(min(BLOCK, n - k) for k in range(alone, n, BLOCK))] if size]
 
 
-def in_threads(run, config, data, affine, adapt, states, n):
+def in_threads(run, density, data, affine, adapt, states, n):
     """n <= BLOCK transitions of every chain: the states, and (u, whether it diverged, acceptance, leapfrog steps) of
     each. ``run``: ``map``, or that of a pool of threads."""
     wide = jax.config.jax_enable_x64
 
     def one(chain):
         with jax.enable_x64(wide):  # a thread does not inherit it
-            return jax.block_until_ready(_alone(config, data, affine, adapt, chain, jnp.asarray(n)))
+            return jax.block_until_ready(_alone(density, data, affine, adapt, chain, jnp.asarray(n)))
 
     chains = [jax.tree.map(lambda x, c=c: x[c], states) for c in range(len(states.z))]
     return jax.tree.map(lambda *x: jnp.stack(x), *run(one, chains))
 
 
 @eqx.filter_jit
-def vmapped(config, data, affine, adapt, states, n):
+def vmapped(density, data, affine, adapt, states, n):
     """The same in one program."""
-    return jax.vmap(lambda state: _transitions(config, data, affine, adapt, state, n))(states)
+    return jax.vmap(lambda state: _transitions(density, data, affine, adapt, state, n))(states)
 
 
-def _kernel(config, data, affine: Affine, adapt):
+def _kernel(density, data, affine: Affine, adapt):
     """NumPyro's NUTS on v: (begin(v, key, step_size, inverse_mass), step)."""
     warmup, target_accept, max_depth = adapt
-    init, step = hmc(potential_fn=lambda v: -log_density(config, data, affine(v)), algo="NUTS")
+    init, step = hmc(potential_fn=lambda v: -density(data, affine(v)), algo="NUTS")
 
     def begin(v, key, step_size, inverse_mass):
         return init(
@@ -143,20 +146,20 @@ def _kernel(config, data, affine: Affine, adapt):
 
 
 @eqx.filter_jit
-def start(config, data, affine, adapt, begin: Sampler, keys):
+def start(density, data, affine, adapt, begin: Sampler, keys):
     """The states of all chains; ``adapt``: (transitions of warm-up, aimed-at acceptance, most doublings)."""
-    init, _ = _kernel(config, data, affine, adapt)
+    init, _ = _kernel(density, data, affine, adapt)
     return jax.vmap(init)(begin.position, keys, begin.step_size, begin.inverse_mass)
 
 
 @eqx.filter_jit
-def _alone(config, data, affine, adapt, state, n):
-    return _transitions(config, data, affine, adapt, state, n)
+def _alone(density, data, affine, adapt, state, n):
+    return _transitions(density, data, affine, adapt, state, n)
 
 
-def _transitions(config, data, affine, adapt, state, n):
+def _transitions(density, data, affine, adapt, state, n):
     """n <= BLOCK transitions of one chain; rows beyond n are zero. n is no constant: one program for all blocks."""
-    begin, step = _kernel(config, data, affine, adapt)
+    begin, step = _kernel(density, data, affine, adapt)
     begin(state.z, state.rng_key, state.adapt_state.step_size, state.adapt_state.inverse_mass_matrix)  # sets up step
 
     def one(k, carry):

@@ -49,6 +49,8 @@ def mean_confusion(confusion: pa.Table, labelers: pa.Table, index: LabelIndex) -
     """
     k, n_values = len(index.classes), len(index.values or index.classes)
     table = confusion["probability"].to_numpy().reshape(-1, k, n_values)
+    if len(table) == 1:  # of one labeler, or of the crowd
+        return table[0]
     return np.average(table, axis=0, weights=labelers["n_labels"].to_numpy())
 
 

@@ -22,6 +22,7 @@ from crowdjax import context_api, io, memory, results, watch
 from crowdjax.answers import Printed, shown
 from crowdjax.context_api import ContextualResult
 from crowdjax.contextual import ContextualConfig
+from crowdjax.facade.categories import CategoricalResult
 from crowdjax.facade.fitted import Fitted
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError
@@ -256,6 +257,8 @@ def _two_digits(n: float) -> int:
 def _pilot(pilot) -> ContextualResult:
     if isinstance(pilot, ContextualResult):
         return pilot
+    if isinstance(pilot, CategoricalResult):
+        raise InputError(f"pilot: a fit of {len(pilot.record['classes'])} classes; allowed: of two")
     if not isinstance(pilot, str | os.PathLike):
         raise InputError(f"pilot: got {brief(pilot)}; allowed: a result of crowdjax.context, or its folder")
     record = results.read_result(pilot)
@@ -264,6 +267,8 @@ def _pilot(pilot) -> ContextualResult:
             f"pilot: {pilot}: a fit of {record.get('model')}; allowed: one of crowdjax.context; which instances to "
             "label next any fit says (--next)"
         )
+    if len(record.get("classes") or ()) > 2:
+        raise InputError(f"pilot: {pilot}: a fit of {len(record['classes'])} classes; allowed: of two")
     return context_api.load(Path(pilot), record)
 
 

@@ -7,6 +7,7 @@ records and arrays, which the facades hand over (``result.save(out, report=True)
 them.
 """
 
+from crowdjax.report.categories import of_categories
 from crowdjax.report.classes import of_classes
 from crowdjax.report.context import of_context
 from crowdjax.report.document import (
@@ -38,6 +39,7 @@ __all__ = [
     "Section",
     "Table",
     "directions",
+    "of_categories",
     "of_classes",
     "of_context",
     "of_fit",

@@ -49,7 +49,7 @@ def of_classes(
         Section("Before you trust it", fit.trust(record["warnings"], checks)),
         Section("What was fitted", [Prose([f"{name}. {said}"]), Facts(_settings(record) | fit.columns(record))]),
         Section("The classes", _classes(record, chosen, tally, words)),
-        Section("The answers", _answers(answers, chosen, tally, words)),
+        Section("The answers", answers_of(answers, chosen, tally, words)),
         Section("What the crowd confuses", confusion.of_crowd(tally, words)),
         Section("The labelers", _labelers(people, record, words)),
         Section("What each labeler confuses", _confused(tables, people, words, record["level"])),
@@ -184,7 +184,7 @@ def _values(tally: Tally, words: Words) -> Table:
     return Table("Values of labels", columns, rows)
 
 
-def _answers(answers: pa.Table, chosen, tally: Tally, words: Words) -> list[Block]:
+def answers_of(answers: pa.Table, chosen, tally: Tally, words: Words) -> list[Block]:
     """How sure the answers are, and those least sure, with their probabilities and votes."""
     confidence = answers["confidence"].to_numpy()
     order = np.lexsort((-tally.votes.sum(1), confidence.round(3)))[:MOST_INSTANCES]
