@@ -242,7 +242,9 @@ def context(
         prior = None if earlier is None or earlier.weaker is None else earlier.prior(earlier.weaker)
         weaker = contextual.fit(labels, values, weak, key, BESIDE, judged=False, prior=prior, **given_to)
     first = outputs.first_score(values)[:, 0]
-    assisting = by_gold.read(fit, labels, values, first, sampling, people, chances, cell, people_cell, mesh)
+    strata = ("periods or groups", cell) if of_kind is None else ("kinds", of_kind.cell)
+    strata = None if strata[1] is None else strata
+    assisting = by_gold.read(fit, labels, values, first, strata, sampling, people, chances, cell, people_cell, mesh)
     found, said_of_it = of_prevalence(
         fit, weaker, labels, values, sampling, people, assisting, cell, people_cell, other, mesh
     )

@@ -48,6 +48,7 @@ def read(
     labels: Labels,
     scores: Float[np.ndarray, "I C"],
     first: Float[np.ndarray, " I"],
+    strata: tuple[str, Int[np.ndarray, " I"]] | None,
     weights: Float[np.ndarray, " I"] | None,
     population: tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]] | None,
     chances: Float[np.ndarray, " I"] | None,
@@ -59,6 +60,7 @@ def read(
 
     Args:
         first: the first score of each instance.
+        strata: what instances are divided by, and the part of each: gold of different shares is no random part of all.
         chances: of gold, where given.
         cell, people_cell: period and group of the instances and of the population's rows.
     """
@@ -80,6 +82,7 @@ def read(
         function,
     )
     compared = {"scores": first, "labels": votes[:, 1] / np.maximum(votes.sum(1), 1)}
+    compared |= {} if strata is None else {strata[0]: strata[1].astype(float)}
     return Gold(sample, chances is not None, compared, people)
 
 

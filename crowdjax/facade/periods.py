@@ -199,8 +199,6 @@ def assisted_by_cell(
     if by_gold.chosen_within(gold, named.cell):
         each = "period" if named.cells.n_periods > 1 else unit
         return [None] * len(parts), [_chosen(f"the instances of each {each}")]
-    if len(groups) > step:  # of all groups a random part has as much gold in each
-        gold = gold._replace(known={**gold.known, "groups": (named.cell % step).astype(float)})
     found, refused = by_gold.of_parts(gold, parts)
     names = []
     for k in refused:
