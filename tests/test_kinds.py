@@ -150,6 +150,7 @@ def test_a_population_by_kind(judged):
     assert ((cells["lower"] < truth.mean(0)) & (truth.mean(0) < cells["upper"])).all()
 
 
+@pytest.mark.slow
 def test_each_kind_has_the_estimate_of_its_own_gold(judged):
     """By chances given, of which those of one kind are too few for an interval."""
     _, labels, scores, truth, simple = judged
