@@ -432,7 +432,7 @@ def by_gold():
 
 
 def test_each_period_has_the_estimate_of_its_own_gold(by_gold):
-    """Of half, a quarter and hardly any of each period: the last has too little, and all together are no random part."""
+    """Half, a quarter and hardly any of a period: the last is too little, and all together are no random part."""
     result, truth = by_gold
     cells, moves = (result.tables[name].to_pandas() for name in ("prevalence", "changes"))
     rates = truth.reshape(3, -1).mean(1)

@@ -99,7 +99,7 @@ def context(
         population: a table of the population's scores, with the columns of ``scores`` and, optionally, weight or
             count. The prevalence is then that of this table; weights, if also given, serve the other estimates.
         gold: a table with the known truth of some instances: instance, label and, optionally, chance: that it was drawn
-            for gold, given that it has labels; by default the same for all.
+            for gold, given that it has labels; by default the same for all, and for all of a period, group or kind.
         prevalence, accuracy: ``gp``, ``linear`` or ``constant``.
         labelers: ``global`` (all alike), ``offset`` or ``function`` (each with curves of its own shape).
         constraint: ``both`` (sensitivity and specificity above one half each), ``ordered`` (their sum above 1) or
