@@ -150,6 +150,22 @@ def test_a_population_by_kind(judged):
     assert ((cells["lower"] < truth.mean(0)) & (truth.mean(0) < cells["upper"])).all()
 
 
+@pytest.mark.slow
+def test_each_kind_has_the_estimate_of_its_own_gold(judged):
+    """By chances given, of which those of one kind are too few for an interval."""
+    _, labels, scores, truth, simple = judged
+    rng, kind = np.random.default_rng(4), np.tile([0, 1], 400)
+    chance = np.where(kind == 1, 0.3, 0.005)
+    rows = np.flatnonzero(rng.random(800) < chance)
+    gold = {"instance": scores["instance"][rows], "label": truth.reshape(-1)[rows].astype(int), "chance": chance[rows]}
+    result = crowdjax.context(labels, scores, kind="violation", gold=gold, **simple)
+    hate, spam = result.tables["prevalence"].to_pylist()
+    assert [hate["n_gold"], spam["n_gold"]] == [int((kind[rows] == k).sum()) for k in (0, 1)]
+    assert hate["assisted_mean"] is None and hate["n_gold_wanted"] > hate["n_gold"]
+    assert spam["assisted_lower"] < truth[:, 1].mean() < spam["assisted_upper"]
+    assert [("assisted by gold" in line) for line in result.headlines[1:]] == [False, True]
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -10,12 +10,14 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from pages import Parsed
+from scipy import stats
 from scipy.special import expit, logit
 
 import crowdjax
-from crowdjax import plots, report
+from crowdjax import facade, plots, report
 from crowdjax.cli import common
-from crowdjax.contextual import Cells, ContextualConfig, changes, function_draws, prepare_data
+from crowdjax.contextual import Cells, ContextualConfig, assisted, changes, function_draws, prepare_data
+from crowdjax.contextual.assisted import Assisted, Sample
 from crowdjax.contextual.expansion import expand
 from crowdjax.contextual.model import block_values, coefficients_of, n_scales, shapes_of, size_of
 from crowdjax.labels import InputError, Labels
@@ -347,3 +349,156 @@ def test_bad_periods_are_refused(change, words):
     labels, scores, _ = crowd([0.2, 0.2], n=40)
     with pytest.raises(InputError, match=words):
         crowdjax.context(labels, change(scores), time="week", **SIMPLE)
+
+
+# Periods by gold
+
+
+def periods_of(rng, n_gold, levels, error=0.0, n=400):
+    """A sample of each period, with gold at random; predictions err by the same in all, and each by its own noise."""
+    out = []
+    for g, level in zip(n_gold, levels, strict=True):
+        x = rng.normal(level, 1.5, n)
+        truth = (rng.random(n) < expit(x)).astype(float)
+        gold = np.full(n, np.nan)
+        rows = rng.choice(n, g, replace=False)
+        gold[rows] = truth[rows]
+        f = expit(x + error + rng.normal(size=n))
+        out.append(Sample(gold, np.full(n, g / n), np.ones(n), f))
+    return out
+
+
+def rate_of(level):
+    """The share of positives in the population of ``periods_of``, by quadrature."""
+    x, w = np.polynomial.hermite_e.hermegauss(60)
+    return float((w / w.sum()) @ expit(level + 1.5 * x))
+
+
+@pytest.mark.parametrize("levels", [(-1.5, -1.5), (-1.5, -0.8)])
+def test_changes_by_gold_hold_whatever_error_the_predictions_share(levels):
+    """Each repeat has one error of the predictions in both periods: means, differences, and P(rise), which is uniform
+    where nothing changed."""
+    rng, n = np.random.default_rng(0), 1000
+    rates = np.array([rate_of(level) for level in levels])
+    found = []
+    for _ in range(n):
+        samples = periods_of(rng, (80, 140), levels, error=rng.normal())
+        a, b = (assisted.estimates(sample)[1] for sample in samples)
+        found.append((a, b, assisted.change(a, b)))
+    noise = 3 * np.sqrt(0.95 * 0.05 / n)
+    for k, rate in enumerate(rates):
+        held = np.mean([e[k].lower <= rate <= e[k].upper for e in found])
+        error = np.array([e[k].mean for e in found]) - rate
+        assert 0.94 - noise < held < 0.97 + noise and abs(error.mean()) < 4 * error.std() / np.sqrt(n)
+    change, changes_found = rates[1] - rates[0], [e[2] for e in found]
+    difference = np.array([c.difference for c in changes_found])
+    assert abs(difference.mean() - change) < 4 * difference.std() / np.sqrt(n)
+    assert difference.var() == pytest.approx(np.mean([a.variance + b.variance for a, b, _ in found]), rel=0.15)
+    assert 0.94 - noise < np.mean([c.lower <= change <= c.upper for c in changes_found]) < 0.97 + noise
+    p = np.array([c.p_increase for c in changes_found])
+    if change == 0:
+        for q in (0.025, 0.1, 0.5, 0.9, 0.975):
+            assert abs((p < q).mean() - q) < 3 * np.sqrt(q * (1 - q) / n) + 0.01
+    else:
+        assert (p > 0.5).mean() > 0.9
+
+
+def test_the_difference_of_two_shares_is_newcombes():
+    """Recovered from two intervals of shares: by hand, and turned around where the periods are."""
+    a, b = (Assisted(m, low, up, 1e-3, (), 90, 20, 30.0) for m, low, up in ((0.2, 0.15, 0.27), (0.3, 0.24, 0.37)))
+    found = assisted.change(a, b)
+    assert found.lower == pytest.approx(0.1 - np.sqrt(0.06**2 + 0.07**2))
+    assert found.upper == pytest.approx(0.1 + np.sqrt(0.07**2 + 0.05**2))
+    s = [1e-3 / (m * (1 - m)) ** 2 for m in (0.2, 0.3)]
+    df = sum(s) ** 2 / sum(v**2 / 30 for v in s)
+    assert found.p_increase == pytest.approx(stats.t.cdf((logit(0.3) - logit(0.2)) / np.sqrt(sum(s)), df))
+    back = assisted.change(b, a)
+    assert back[:3] == pytest.approx((-found.difference, -found.upper, -found.lower))
+    assert back.p_increase == pytest.approx(1 - found.p_increase)
+    assert assisted.change(a, b._replace(lower=None, upper=None)) is None
+
+
+def gold_of(truth, shares, seed=1):
+    """Gold of a random part of each week's 300 instances."""
+    rng = np.random.default_rng(seed)
+    rows = np.concatenate([300 * w + rng.permutation(300)[:m] for w, m in enumerate(shares)])
+    return {"instance": rows, "label": truth[rows].astype(int)}
+
+
+@pytest.fixture(scope="module")
+def by_gold():
+    labels, scores, truth = crowd([0.15, 0.3, 0.3])
+    return crowdjax.context(labels, scores, gold=gold_of(truth, (150, 80, 6)), time="week", **SIMPLE), truth
+
+
+def test_each_period_has_the_estimate_of_its_own_gold(by_gold):
+    """Half, a quarter and hardly any of a period: the last is too little, and all together are no random part."""
+    result, truth = by_gold
+    cells, moves = (result.tables[name].to_pandas() for name in ("prevalence", "changes"))
+    rates = truth.reshape(3, -1).mean(1)
+    assert cells["n_gold"].tolist() == [150, 80, 6]
+    assert cells["assisted_mean"].isna().tolist() == [False, False, True] and cells["n_gold_wanted"][2] > 6
+    assert (cells["assisted_lower"][:2] < rates[:2]).all() and (rates[:2] < cells["assisted_upper"][:2]).all()
+    difference = cells["assisted_mean"][1] - cells["assisted_mean"][0]
+    assert moves["assisted_difference"][0] == pytest.approx(difference) and moves["assisted_p_increase"][0] > 0.95
+    assert np.isnan(moves["assisted_difference"][1])
+    assert any("periods or groups differ" in w for w in result.warnings)
+    assert "assisted" not in result.prevalence["headline"]
+
+
+def test_a_result_with_gold_of_periods_comes_back_and_reports(by_gold, tmp_path):
+    result, _ = by_gold
+    result.save(tmp_path / "out", report=True)
+    again = crowdjax.load(tmp_path / "out")
+    for name in ("prevalence", "changes"):
+        assert again.tables[name].equals(result.tables[name])
+    assert again.headlines == result.headlines
+    page = Parsed((tmp_path / "out" / "report.html").read_text())
+    share = [row["share by gold"] for row in page.table("Share of positives of")]
+    first = result.tables["prevalence"].to_pylist()[0]
+    assert share[0].startswith(f"{100 * first['assisted_mean']:.3g} (") and share[2] == "–"
+    assert page.table("Changes since")[0]["P(rise) by gold"] == "–"
+
+
+def test_the_latest_period_is_said_by_gold_where_there_is_enough(by_gold):
+    result, _ = by_gold
+    assert "assisted" not in result.headlines[1]  # six gold labels in the last week
+    tables = {"prevalence": result.tables["prevalence"].slice(0, 2), "changes": result.tables["changes"].slice(0, 1)}
+    row, move = tables["prevalence"].to_pylist()[1], tables["changes"].to_pylist()[0]
+    said = report.periods.headline(tables)
+    assert said.startswith(f"1: {100 * row['assisted_mean']:.3g} % (") and "; assisted by gold)" in said
+    assert f"+{100 * move['assisted_difference']:.1f} (" in said and "by the model" not in said
+    older = {
+        name: table.drop_columns([c for c in table.column_names if "assisted" in c or c == "n_gold_wanted"])
+        for name, table in tables.items()
+    }
+    assert "assisted" not in report.periods.headline(older)
+    drawn = report.periods.figures(older)
+    assert len(report.periods.section(older, drawn, 0.95)) == len(report.periods.section(tables, drawn, 0.95))
+
+
+def gold_sample(chosen, n=400):
+    """Gold of two periods, a fifth and two fifths of them; of ``chosen`` ones it is of the highest scores."""
+    rng = np.random.default_rng(2)
+    cell, score = np.repeat([0, 1], n), rng.random(2 * n)
+    known = np.zeros(2 * n, bool)
+    for c, m in enumerate((n // 5, 2 * n // 5)):
+        rows = np.flatnonzero(cell == c)
+        known[rows[np.argsort(score[rows])[-m:]] if c in chosen else rng.choice(rows, m, replace=False)] = True
+    truth = (rng.random(2 * n) < score).astype(float)
+    sample = Sample(np.where(known, truth, np.nan), np.full(2 * n, known.mean()), np.ones(2 * n), score)
+    return facade.by_gold.Gold(sample, False, {"scores": score}, None), cell
+
+
+def test_gold_that_was_selected_assists_nothing():
+    parts = lambda cell: [(cell == c, None) for c in (0, 1)]  # noqa: E731
+    gold, cell = gold_sample(())
+    found, refused = facade.by_gold.of_parts(gold, parts(cell))
+    assert not facade.by_gold.chosen_within(gold, cell) and refused == [] and None not in found
+    share = np.nanmean(gold.sample.gold.reshape(2, -1), 1)
+    alone = [assisted.estimates(facade.by_gold.part(gold, rows, None))[0] for rows, _ in parts(cell)]
+    np.testing.assert_allclose([e.mean for e in alone], share)
+    gold, cell = gold_sample((1,))
+    found, refused = facade.by_gold.of_parts(gold, parts(cell))
+    assert facade.by_gold.chosen_within(gold, cell) and refused == [1] and found[1] is None
+    assert facade.by_gold.selected(gold._replace(given=True)) is None

@@ -37,7 +37,7 @@ from crowdjax.contextual.context import Transform
 from crowdjax.contextual.functions import GP, Approximation, Combine, Family
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
-from crowdjax.facade import categories, kinds, pairs, periods
+from crowdjax.facade import by_gold, categories, kinds, pairs, periods
 from crowdjax.facade import previous as going_on
 from crowdjax.facade.design import importance_of, scaled
 from crowdjax.facade.prevalence import ASSISTED
@@ -101,7 +101,7 @@ def context(
         population: a table of the population's scores, with the columns of ``scores`` and, optionally, weight or
             count. The prevalence is then that of this table; weights, if also given, serve the other estimates.
         gold: a table with the known truth of some instances: instance, label and, optionally, chance: that it was drawn
-            for gold, given that it has labels; by default the same for all.
+            for gold, given that it has labels; by default the same for all, and for all of a period, group or kind.
         prevalence, accuracy: ``gp``, ``linear`` or ``constant``.
         labelers: ``global`` (all alike), ``offset`` or ``function`` (each with curves of its own shape).
         constraint: ``both`` (sensitivity and specificity above one half each), ``ordered`` (their sum above 1) or
@@ -270,15 +270,19 @@ def context(
         weak = dataclasses.replace(config, constraint="ordered", bias_mean=(config.bias_mean[0], WIDE))
         prior = None if earlier is None or earlier.weaker is None else earlier.prior(earlier.weaker)
         weaker = contextual.fit(labels, values, weak, key, BESIDE, judged=False, prior=prior, **given_to)
+    first = outputs.first_score(values)[:, 0]
+    strata = ("periods or groups", cell) if of_kind is None else ("kinds", of_kind.cell)
+    strata = None if strata[1] is None else strata
+    assisting = by_gold.read(fit, labels, values, first, strata, sampling, people, chances, cell, people_cell, mesh)
     found, said_of_it = of_prevalence(
-        fit, weaker, labels, values, sampling, people, chances, cell, people_cell, other, mesh
+        fit, weaker, labels, values, sampling, people, assisting, cell, people_cell, other, mesh
     )
     remarks += said_of_it
     by_cell: dict[str, pa.Table] = {}
     if named is not None:
         over = None if people is None else (people[0], people_cell, people[1])
         again = jax.random.fold_in(other, 1)
-        by_cell, said_of_cells = periods.tables(fit, named, index, values, sampling, over, truth, again)
+        by_cell, said_of_cells = periods.tables(fit, named, index, values, sampling, over, assisting, again)
         remarks += said_of_cells
     remarks += outliers.about_weights("weights", sampling)
     alike = config.labelers == "global"
@@ -293,7 +297,8 @@ def context(
         )
     if of_kind is not None:
         again = jax.random.fold_in(other, 1)
-        found_by_kind = kinds.prevalence(fit, of_kind.groups, values, sampling, people, truth, again)
+        found_by_kind, said_of_kinds = kinds.prevalence(fit, of_kind.groups, values, sampling, people, assisting, again)
+        remarks += said_of_kinds
         by_cell = {"prevalence": found_by_kind}
     if len(names) > 1:
         at = ", ".join(f"{n} = {m:.4g}" for n, m in zip(names[1:], np.median(values[:, 1:], 0), strict=True))

@@ -35,6 +35,7 @@ from crowdjax.contextual import Band, ContextualFit, Functions, gain
 from crowdjax.facade import kinds, periods
 from crowdjax.facade.checks import LookResult, check
 from crowdjax.facade.fitted import Fitted
+from crowdjax.facade.prevalence import ASSISTED
 from crowdjax.formats import Form
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex, Labels
@@ -119,7 +120,11 @@ class ContextualResult(Fitted):
         found = [f"prevalence: {self.prevalence['headline']}"] if "headline" in self.prevalence else []
         latest = reports.periods.headline(self.tables)
         each = self.tables["prevalence"].to_pylist() if self.record.get("kinds") else []
-        found += [f"{row['kind']}: {row['mean']:.1%} ({row['lower']:.1%} to {row['upper']:.1%})" for row in each]
+        for row in each:
+            assisted = row.get("assisted_mean") is not None
+            mean, lower, upper = (row[f"assisted_{end}" if assisted else end] for end in ("mean", "lower", "upper"))
+            by = f"; {ASSISTED}" if assisted else ""
+            found.append(f"{row['kind']}: {mean:.1%} ({lower:.1%} to {upper:.1%}{by})")
         return [*found, *([f"latest period: {latest}"] if latest else [])]
 
     def page(self, figures: Mapping[str, plots.Figure] | None = None) -> reports.Page:

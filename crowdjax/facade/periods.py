@@ -1,15 +1,18 @@
 """Prevalence by period and group, its changes, and labelers over the periods: tables of a contextual fit with cells.
 
-    prevalence          time, group (none: all together), mean, lower, upper, of, n_items, n_gold; over time also
+    prevalence          time, group (none: all together), mean, lower, upper, of, n_items, n_gold; with gold also
+                        assisted_mean, _lower, _upper (null where there is too little) and n_gold_wanted; over time
                         odds_ratio, with _lower and _upper: of a positive at the same score, against the first period;
                         p_shifted: that it differs from 1 by more than a factor of 1.2
-    changes             of each period and the one before: group, from, to, difference, lower, upper, p_increase;
+    changes             of each period and the one before: group, from, to, difference, lower, upper, p_increase; with
+                        gold also assisted_difference, _lower, _upper, _p_increase;
                         by_scores and by_calibration, the parts that add up to the difference (``contextual.changes``),
                         odds_ratio, each with _lower and _upper; p_shifted
     labelers_by_period  time, labeler, sensitivity, specificity, each with _lower, _upper, _p_fell (by more than .05
                         since the period before) and _p_worse (by more than .05 than in the first)
 
-Differences are taken draw by draw, so that what periods share (functions, labelers) cancels.
+The model's differences are taken draw by draw, so that what periods share (functions, labelers) cancels. Estimates
+assisted by gold rest on the samples of the periods, which are independent.
 """
 
 from __future__ import annotations
@@ -22,7 +25,8 @@ import pyarrow as pa
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from crowdjax import contextual, io
-from crowdjax.contextual import Band, Cells, ContextualFit, changes
+from crowdjax.contextual import Band, Cells, ContextualFit, assisted, changes
+from crowdjax.facade import by_gold
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex
 from crowdjax.report.amounts import interval, size, when
@@ -122,7 +126,7 @@ def tables(
     scores: Float[np.ndarray, "I C"],
     weights: Float[np.ndarray, " I"] | None,
     population: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
-    gold: Float[np.ndarray, " I"] | None,
+    gold: by_gold.Gold | None,
     key: PRNGKeyArray,
 ) -> tuple[dict[str, pa.Table], list[str]]:
     """(the tables by name, sentences for the warnings).
@@ -130,11 +134,11 @@ def tables(
     Args:
         weights: sampling weights of the instances.
         population: its scores, cells and counts: then the prevalence is over these.
-        gold: code of the truth, NaN where unknown.
+        gold: with its chances and predictions; None without gold.
     """
     cells, groups = named.cells, named.groups
     over, more = ((scores, named.cell, weights), {"key": key}) if population is None else (population, {})
-    known = np.zeros(len(scores)) if gold is None else np.isfinite(gold).astype(float)
+    known = np.zeros(len(scores)) if gold is None else gold.sample.known.astype(float)
     counts = np.stack([np.bincount(named.cell, w, len(cells)) for w in (np.ones(len(scores)), known)]).astype(np.int64)
     prevalence, shift = _by_cell(fit, cells, *over, **more), changes.shift_draws(fit)
     counts, shift = (v.reshape(len(v), cells.n_periods, -1) for v in (counts, shift))
@@ -154,11 +158,20 @@ def tables(
         "n_items": counts[0].ravel(),
         "n_gold": counts[1].ravel(),
     }
-    out, warnings = {}, []
+    out, warnings, estimates = {}, [], None
+    if gold is not None:
+        estimates, said = assisted_by_cell(gold, named, groups, None if population is None else population[1])
+        columns |= {name: pa.array(v, by_gold.TYPES[name]) for name, v in by_gold.columns(estimates).items()}
+        warnings += said
     if cells.n_periods > 1:
         own = np.where(np.isnan(prevalence[0]), np.nan, shift)
         columns |= _shifted(own - own[:, :1])
         out["changes"] = _changes(prevalence, np.diff(own, axis=1), time, group)
+        if estimates is not None:
+            pairs = zip(estimates, estimates[len(groups) :], strict=False)
+            moves = [None if a is None or b is None else assisted.change(a, b) for a, b in pairs]
+            for name, values in by_gold.of_changes(moves).items():
+                out["changes"] = out["changes"].append_column(name, pa.array(values, pa.float64()))
         warnings += about_calibration(pa.table(columns), out["changes"])
     out["prevalence"] = pa.table(columns)
     if fit.config.drift:
@@ -167,6 +180,39 @@ def tables(
     if empty:
         warnings.append(f"{empty} of {len(cells)} cells of period and group have no instance: no prevalence is given.")
     return out, warnings
+
+
+def assisted_by_cell(
+    gold: by_gold.Gold,
+    named: Named,
+    groups: Sequence,
+    people_cell: Int[np.ndarray, " K"] | None,
+    unit: str = "group",
+) -> tuple[list[assisted.Assisted | None], list[str]]:
+    """(the estimate of each row of the table of cells, in its order; sentences where gold is no random part)."""
+    step, parts = named.cells.n_groups, []
+    for t in range(named.cells.n_periods):
+        for g in range(len(groups)):
+            wanted = np.arange(t * step, (t + 1) * step) if g == step else [t * step + g]
+            rows = (None if cell is None else np.isin(cell, wanted) for cell in (named.cell, people_cell))
+            parts.append(tuple(rows))
+    if by_gold.chosen_within(gold, named.cell):
+        each = "period" if named.cells.n_periods > 1 else unit
+        return [None] * len(parts), [_chosen(f"the instances of each {each}")]
+    found, refused = by_gold.of_parts(gold, parts)
+    names = []
+    for k in refused:
+        time, group = named.times[k // len(groups)], groups[k % len(groups)]
+        each = ([] if group is None else [f"{unit} {group!s}"]) + ([] if time is None else [f"period {when(time)}"])
+        names.append(" in ".join(each))
+    return found, [_chosen(f"the instances of {', '.join(names)}")] if names else []
+
+
+def _chosen(what: str) -> str:
+    return (
+        f"Gold is no random part of {what}, and no chances were given: nothing is assisted by gold there. A column "
+        "chance in the gold table (--gold) says how likely each instance was to be drawn for gold."
+    )
 
 
 def _by_cell(fit, cells: Cells, scores, cell, weights, key=None) -> Float[np.ndarray, "3 S T G"]:

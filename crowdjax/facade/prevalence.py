@@ -23,6 +23,8 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from crowdjax import contextual
 from crowdjax.answers import votes_of
 from crowdjax.contextual import Band, ContextualFit, assisted
+from crowdjax.facade import by_gold
+from crowdjax.facade.by_gold import Gold
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import Labels
 from crowdjax.report.amounts import interval
@@ -31,7 +33,6 @@ WEAKER = "weaker constraint"
 ASSISTED = "assisted by gold"
 ALONE = "gold alone (Hajek)"
 REACH = 0.4  # of the model's interval: by how much of it the weaker constraint's reaches beyond, where they disagree
-UNLIKELY = 0.001  # p-value, below which gold is not a random part of what was labelled
 
 
 def summary(
@@ -41,7 +42,7 @@ def summary(
     scores: Float[np.ndarray, "I C"],
     weights: Float[np.ndarray, " I"] | None,
     population: tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]] | None,
-    chances: Float[np.ndarray, " I"] | None,
+    gold: Gold | None,
     cell: Int[np.ndarray, " I"] | None,
     people_cell: Int[np.ndarray, " K"] | None,
     key: PRNGKeyArray,
@@ -51,23 +52,23 @@ def summary(
 
     Args:
         weaker: the fit under the weaker constraint; None where there is none.
-        chances: of gold, where given.
+        gold: with its chances and predictions; None without gold.
         cell: period and group of the instances, where there are some.
         people_cell: those of the population's rows.
     """
     model = _by_model(fit, labels, scores, weights, population, cell, people_cell, key, mesh)
-    by_gold = _by_gold(fit, labels, scores, weights, population, chances, cell, people_cell, mesh)
-    estimates, warnings, agree, reach = [*model, *by_gold], [], None, None
+    assisting = _by_gold(gold, weights)
+    estimates, warnings, agree, reach = [*model, *assisting], [], None, None
     if weaker is not None:
         band, reach = _weaker(fit, weaker, scores, weights, population, cell, people_cell)
         what = f"as {model[0]['method']!r}, where labelers need only be better than chance"
         estimates.insert(1, _estimate(WEAKER, band, what))
         agree = reach < REACH
     of = "the population" if population is not None or weights is not None else "the labelled sample"
-    doubt = _selected(labels, scores, chances) if by_gold else None
+    doubt = _doubt(gold)
     first = model[0]
-    if by_gold and by_gold[1]["lower"] is not None and doubt is None:
-        first = by_gold[1]
+    if assisting and assisting[1]["lower"] is not None and doubt is None:
+        first = assisting[1]
         estimates.insert(0, estimates.pop(estimates.index(first)))
     if doubt is not None:
         warnings.append(doubt)
@@ -88,7 +89,7 @@ def summary(
         "constraints_agree": agree,
         "reach": reach,
         "estimates": estimates,
-        "trust": _trust(by_gold, chances, doubt, agree),
+        "trust": _trust(assisting, gold is not None and gold.given, doubt, agree),
     }
     return found, warnings
 
@@ -136,29 +137,11 @@ def _weaker(
     return wide, float(beyond / max(narrow.upper - narrow.lower, np.finfo(np.float32).tiny))
 
 
-def _by_gold(
-    fit: ContextualFit, labels: Labels, scores, weights, population, chances, cell, people_cell, mesh: Mesh | None
-) -> list[dict[str, Any]]:
+def _by_gold(gold: Gold | None, weights) -> list[dict[str, Any]]:
     """The estimates that rest on the chances of gold: from gold alone, and assisted by the model's predictions."""
-    gold = (
-        np.full(labels.n_instances, np.nan) if labels.gold is None else np.where(labels.gold < 0, np.nan, labels.gold)
-    )
-    n = int(np.isfinite(gold).sum())
-    if not n:
+    if gold is None:
         return []
-    function = None
-    if population is not None:
-        at = ((scores, cell), (population[0], people_cell))
-        of_instances, of_population = (contextual.calibrate(fit, *of).mean for of in at)
-        function = (np.float64(of_instances), float(np.average(of_population, weights=population[1])))
-    sample = assisted.Sample(
-        gold,
-        np.full(len(gold), n / len(gold)) if chances is None else np.where(np.isnan(chances), 1, chances),
-        np.ones(len(gold)) if weights is None else weights,
-        contextual.held_out_posteriors(fit, labels, scores, cell=cell, mesh=mesh),
-        function,
-    )
-    by = "chances of gold" + (" (the same for all)" if chances is None else "")
+    by = "chances of gold" + ("" if gold.given else " (the same for all)")
     by += "" if weights is None else " and sampling weights"
     what = {
         ALONE: f"the share of positives in gold, by its {by}, without a model",
@@ -171,28 +154,18 @@ def _by_gold(
             "what": what[method] + (few(found) if found.lower is None else ""),
             "n_gold": found.n_gold, "n_gold_wanted": found.n_wanted, "lambda": list(found.lam),
         }
-        for method, found in zip(what, assisted.estimates(sample, LEVEL), strict=True)
+        for method, found in zip(what, assisted.estimates(gold.sample, LEVEL), strict=True)
     ]  # fmt: skip
 
 
-def _selected(labels: Labels, scores, chances) -> str | None:
-    """A sentence where gold without chances is no random part of the labelled instances: by its first score, and by
-    its share of positive labels (Kolmogorov-Smirnov)."""
-    if chances is not None:
-        return None
-    known = np.asarray(labels.gold)[: labels.n_instances] >= 0
-    if known.all() or not known.any():
-        return None
-    votes = votes_of(labels)
-    share = votes[:, 1] / np.maximum(votes.sum(1), 1)
-    for name, values in (("scores", scores[:, 0]), ("labels", share)):
-        if assisted.same_distribution(values[known], values[~known]) < UNLIKELY:
-            return (
-                f"Gold is no random part of the labelled instances: its {name} differ from those of the others, and no "
-                "chances were given. What rests on gold's own share is not reported first; a column chance in the gold "
-                "table (--gold) says how likely each instance was to be drawn for gold."
-            )
-    return None
+def _doubt(gold: Gold | None) -> str | None:
+    """A sentence where gold without chances is no random part of the labelled instances."""
+    name = None if gold is None else by_gold.selected(gold)
+    return None if name is None else (
+        f"Gold is no random part of the labelled instances: its {name} differ from those of the others, and no "
+        "chances were given. What rests on gold's own share is not reported first; a column chance in the gold "
+        "table (--gold) says how likely each instance was to be drawn for gold."
+    )  # fmt: skip
 
 
 def _percent(estimate: Mapping[str, Any]) -> str:
@@ -212,23 +185,23 @@ def _undecided(strong: Mapping[str, Any], weak: Mapping[str, Any]) -> str:
     )
 
 
-def _trust(by_gold: Sequence[Mapping[str, Any]], chances, doubt: str | None, agree: bool | None) -> str:
+def _trust(assisting: Sequence[Mapping[str, Any]], given: bool, doubt: str | None, agree: bool | None) -> str:
     """Which estimate to trust, in words."""
-    if not by_gold:
+    if not assisting:
         return (
             "Without gold every estimate rests on the model: on labelers as the constraint has them"
             + ("" if agree is not False else ", which matters here")
             + ", and on errors that are independent given truth and score. Gold of instances drawn by known chances "
             "would check it."
         )
-    if by_gold[1]["lower"] is None:
+    if assisting[1]["lower"] is None:
         return (
-            f"Gold is too little for an interval of its own ({by_gold[1]['n_gold']} labels; some "
-            f"{by_gold[1]['n_gold_wanted']} are wanted): the estimates rest on the model."
+            f"Gold is too little for an interval of its own ({assisting[1]['n_gold']} labels; some "
+            f"{assisting[1]['n_gold_wanted']} are wanted): the estimates rest on the model."
         )
     if doubt is not None:
         return "Gold was not drawn at random, so only the model's estimates count."
-    design = "by the given chances" if chances is not None else "at random among the labelled instances"
+    design = "by the given chances" if given else "at random among the labelled instances"
     return (
         f"If gold was drawn {design}, {ASSISTED!r} is right by that design, whatever the model is worth: trust it "
         "first. If it was picked in another way, only the model's estimates count."

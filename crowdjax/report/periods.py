@@ -3,7 +3,7 @@ who got worse. It is made of a result's tables (``crowdjax.facade.periods``) alo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ Series = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 def headline(tables: Mapping[str, pa.Table]) -> str | None:
     """Say the latest period's prevalence, and the change since the period before, of all groups together; None of a
-    result without periods.
+    result without periods. Each is the estimate assisted by gold where that has an interval, else the model's.
 
     Args:
         tables: of a result; ``prevalence`` and ``changes`` count.
@@ -37,6 +37,10 @@ def headline(tables: Mapping[str, pa.Table]) -> str | None:
         ...                   "upper": [0.18], "p_increase": [0.998]})
         >>> headline({"prevalence": cells, "changes": moves})
         '2: 20 % (15 to 25 %), +10.0 (+2.0 to +18.0) points since 1, a rise with a probability above 0.99'
+        >>> for name, value in (("mean", 0.3), ("lower", 0.25), ("upper", 0.36)):
+        ...     cells = cells.append_column(f"assisted_{name}", pa.array([None, value]))
+        >>> headline({"prevalence": cells, "changes": moves.slice(1)})
+        '2: 30 % (25 to 36 %; assisted by gold)'
     """
     if "changes" not in tables:
         return None
@@ -45,12 +49,35 @@ def headline(tables: Mapping[str, pa.Table]) -> str | None:
     if not of_all:
         return None
     last = of_all[-1]
-    text = f"{when(last['time'])}: {100 * last['mean']:.3g} % ({interval(last['lower'], last['upper'])})"
+    assisted = last.get("assisted_mean") is not None
+    mean, lower, upper = _share(last, assisted)
+    by = "; assisted by gold" if assisted else ""
+    text = f"{when(last['time'])}: {100 * mean:.3g} % ({interval(lower, upper)}{by})"
     for row in moves.to_pylist():
         if row["group"] is None and row["to"] == last["time"] and not np.isnan(row["difference"]):
-            change = points(row["difference"], row["lower"], row["upper"])
-            text += f", {change} points since {when(row['from'])}, {chance(row['p_increase'])}"
+            also = row.get("assisted_difference") is not None
+            by = " by the model" if assisted and not also else ""
+            p = row["assisted_p_increase" if also else "p_increase"]
+            text += f", {points(*_change(row, also))} points since {when(row['from'])}{by}, {chance(p)}"
     return text
+
+
+def _share(row: Mapping[str, Any], assisted: bool) -> tuple[float, ...]:
+    """(mean, lower, upper) of a row of the cells; NaN where it has none assisted by gold."""
+    return _numbers(row, [f"assisted_{end}" if assisted else end for end in ("mean", "lower", "upper")])
+
+
+def _change(row: Mapping[str, Any], assisted: bool) -> tuple[float, ...]:
+    """The same of a row of the changes."""
+    return _numbers(row, [f"assisted_{end}" if assisted else end for end in ("difference", "lower", "upper")])
+
+
+def _written(share: tuple[float, ...]) -> str:
+    return "–" if np.isnan(share[0]) else f"{100 * share[0]:.3g} ({interval(*share[1:])})"
+
+
+def _numbers(row: Mapping[str, Any], names: Sequence[str]) -> tuple[float, ...]:
+    return tuple(np.nan if row[name] is None else row[name] for name in names)
 
 
 def figures(tables: Mapping[str, pa.Table]) -> dict[str, plots.Figure]:
@@ -91,8 +118,12 @@ def section(tables: Mapping[str, pa.Table], drawn: Mapping[str, plots.Figure], l
         caption = f"{MOST_ROWS} of {cells.num_rows} {unit}s, evenly along their order." if left > 0 else ""
         name = f"prevalence_by_{unit}"
         figure = Drawing(name, drawn[name], f"Share of positives by {unit}", caption)
-        return [Prose([ALONE[unit]]), Figures([figure]), _cells(cells, level)]
-    blocks = [Prose([_lead(cells, moves)]), Figures(_prevalence(cells, drawn, level)), *_moved(moves, drawn, level)]
+        return [Prose([ALONE[unit], *_trust(cells, unit)]), Figures([figure]), _cells(cells, level)]
+    blocks = [
+        Prose([_lead(cells, moves), *_trust(cells, "period")]),
+        Figures(_prevalence(cells, drawn, level)),
+        *_moved(moves, drawn, level),
+    ]
     blocks.append(_cells(cells, level))
     if "labelers_by_period" in tables:
         blocks += _labelers(tables["labelers_by_period"], level)
@@ -103,6 +134,19 @@ ALONE = {
     "group": "Groups with few labels lean on the others, so that the highest and the lowest are not those of chance.",
     "kind": "Each kind has functions of the score of its own; the labelers are those of all kinds.",
 }
+
+
+def _trust(cells: pa.Table, unit: str) -> list[str]:
+    """Which of the two estimates to trust; nothing without gold."""
+    if "assisted_mean" not in cells.column_names:
+        return []
+    if cells["assisted_mean"].null_count == cells.num_rows:
+        return [f"No {unit} has enough gold for an estimate that is assisted by gold: all shares are the model's."]
+    return [
+        f"If gold was drawn by its given chances or, without chances, at random within each {unit}, the share by gold "
+        "is right by that design, whatever the model is worth: trust it first where there is one. If gold was picked "
+        "in another way, only the model's shares count."
+    ]
 
 
 def _unit(cells: pa.Table) -> str:
@@ -226,6 +270,8 @@ def _changes(moves: pa.Table, level: float) -> Table:
     grouped = any(g is not None for g in moves["group"].to_pylist())
     columns = [Column("period", "id"), *([Column("group")] if grouped else []), Column("in a word", "tag")]
     columns += [Column("change", "written"), Column("P(rise)", "written")]
+    gold = "assisted_difference" in moves.column_names
+    columns += [Column("change by gold", "written"), Column("P(rise) by gold", "written")] if gold else []
     columns += [Column("other scores", "written"), Column("their meaning", "written")]
     order = {value: k for k, value in enumerate(dict.fromkeys(moves["to"].to_pylist()))}
     rows = []
@@ -234,12 +280,17 @@ def _changes(moves: pa.Table, level: float) -> Table:
         parts = (points(*(row[name + e] for e in ("", "_lower", "_upper"))) for name in ("by_scores", "by_calibration"))
         group = [ALL if row["group"] is None else str(row["group"])] if grouped else []
         said = (verdict(row["p_increase"]), change, probability(row["p_increase"]))
-        rows.append((when(row["to"]), *group, *said, *parts))
+        by_gold = ()
+        if gold:
+            by_gold = (points(*_change(row, True)), probability(*_numbers(row, ["assisted_p_increase"])))
+            said = (verdict(_numbers(row, ["assisted_p_increase"])[0]) or said[0], *said[1:])
+        rows.append((when(row["to"]), *group, *said, *by_gold, *parts))
     caption = f"Changes since the period before in percentage points, the latest first, with {level:.0%} intervals"
     note = (
         "P(rise) is the probability that the share rose. Said to rise or fall from 0.975, probably from 0.9. The last "
         "two columns are the parts of the change: other scores, and scores that mean something else."
     )
+    note += " In a word it is the change by gold where there is one, else the model's." if gold else ""
     return Table(caption, columns, rows, note, grouped or len(rows) > 25)
 
 
@@ -252,16 +303,24 @@ def _cells(cells: pa.Table, level: float) -> Table:
     columns += [Column(unit, "text" if timed else "id")] if grouped else []
     columns += [Column("share", "share"), Column("lower", "share"), Column("upper", "share")]
     columns += [Column("instances", "count"), Column("with gold", "count")]
+    gold = "assisted_mean" in cells.column_names
+    columns += [Column("share by gold", "written"), Column("gold wanted", "count")] if gold else []
     rows = [
         (
             *([when(row["time"])] if timed else []),
             *([ALL if row[unit] is None else str(row[unit])] if grouped else []),
             *(row[name] for name in ("mean", "lower", "upper", "n_items", "n_gold")),
+            *((_written(_share(row, True)), row["n_gold_wanted"]) if gold else ()),
         )
         for row in cells.to_pylist()
     ]
     by = " and ".join(["period"] * timed + [unit] * grouped)
-    return Table(f"Share of positives of {cells['of'][0]} by {by}, with {level:.0%} intervals", columns, rows, "", True)
+    note = (
+        "Share by gold: the model's predictions, corrected by their errors on gold, in per cent. Gold wanted is how "
+        "many gold labels an interval takes."
+    )
+    caption = f"Share of positives of {cells['of'][0]} by {by}, with {level:.0%} intervals"
+    return Table(caption, columns, rows, note if gold else "", True)
 
 
 # Labelers
