@@ -1,9 +1,9 @@
 """Shares of K exclusive classes from labels and a score, by the default command: do their intervals hold?
 
 Crowds are those of ``simulate_classes.nominal`` (four classes, labelers of their own ability, tastes and, in some of
-them, confusions), and each instance gets a classifier's score drawn given its class: σ(N(m_z, 1)) with m from 1.5 (the first
-class) to -1. None is the model of ``contextual.categories``, whose labelers confuse classes alike. Measured are every
-class's interval, beside Dawid and Skene's model and the vote share, and the answers by accuracy and NLL.
+them, confusions), and each instance gets a classifier's score drawn given its class: σ(N(m_z, 1)), m from 1.5 (the
+first class) to -1. None is the model of ``contextual.categories``, whose labelers confuse classes alike. Measured are
+every class's interval, beside Dawid and Skene's model and the vote share, and the answers by accuracy and NLL.
 """
 
 from __future__ import annotations
