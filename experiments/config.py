@@ -35,7 +35,18 @@ from experiments.lines import lines
 STUDIES = (
     *("specialist", "fig3", "table1", "fig4", "real", "heldout", "leaderboard", "intervals", "verdicts"),
     *("look", "classes", "stress", "binary"),
-    *("theodon_sim", "theodon_public", "rare", "headline", "machines", "assisted", "calibration", "sbc", "sparse"),
+    *(
+        "theodon_sim",
+        "theodon_public",
+        "rare",
+        "headline",
+        "shares",
+        "machines",
+        "assisted",
+        "calibration",
+        "sbc",
+        "sparse",
+    ),
     "quickstart",
 )
 NAME = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"

@@ -445,6 +445,16 @@ def test_a_small_run_of_the_headline_study_ends_in_a_report(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_small_run_of_the_shares_study_ends_in_a_report(tmp_path):
+    small = ["n_instances=150", "n_labelers=8", "n_repeats=1", "in_cell=1", "n_gold=[100]", 'crowds=["benign"]']
+    experiment = configs.load(next(p for p in CONFIGS if p.stem == "shares"), small)
+    folder = runner.run(experiment, tmp_path).folder
+    found = pq.read_table(folder / "metrics.parquet").to_pandas().set_index(["model", "metric"])["value"]
+    assert found["default", "accuracy"] > 0.8 and 0 < found["default", "width"] < 0.4
+    assert "| benign | 100 | dawid-skene |" in (folder / "SUMMARY.md").read_text()
+
+
+@pytest.mark.slow
 def test_a_small_run_of_the_machines_study_ends_in_a_report(tmp_path):
     small = ["n_instances=200", "n_seen=60", "n_gold=80", "n_repeats=1", "rates=[0.2]", 'dependence=["cut"]']
     experiment = configs.load(next(p for p in CONFIGS if p.stem == "machines"), small)
