@@ -40,6 +40,7 @@ from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.models import MODELS
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
+from crowdjax.labelers import LEVEL, Summary
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Observation, Solver, Voted
 from crowdjax.observation.contract import answers, leading, refuse_faulty
@@ -47,7 +48,7 @@ from crowdjax.observation.factor_summary import factor_summary
 from crowdjax.observation.factors import Factor, Glad
 from crowdjax.observation.integrated_factors import IntegratedFactor, IntegratedGlad, falls
 from crowdjax.observation.nominal import Coins
-from crowdjax.observation.summaries import LEVEL, Summary, labeler_summary
+from crowdjax.observation.summaries import labeler_summary
 from crowdjax.roles import Opened
 from crowdjax.settings import brief
 from crowdjax.tables import Kind as TableKind

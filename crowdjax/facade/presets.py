@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,6 @@ import pyarrow as pa
 from jaxtyping import Float, PRNGKeyArray
 
 from crowdjax import factor, io, memory, minibatch, parallel, pieces, results, watch
-from crowdjax import report as reports
 from crowdjax.answers import (
     Tally,
     about_answers,
@@ -58,12 +57,16 @@ from crowdjax.facade.large import Writer, write_parts
 from crowdjax.factor.intervals import labeler_intervals
 from crowdjax.factor.observed import Observed
 from crowdjax.integrated.average import share_of_labels
+from crowdjax.labelers import LEVEL, Summary
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Majority
 from crowdjax.observation.factors import AT_MODE
-from crowdjax.observation.summaries import LEVEL, Summary, summary_of_counts
+from crowdjax.observation.summaries import summary_of_counts
 from crowdjax.roles import Opened, as_record
 from crowdjax.tables import Kind, as_arrow
+
+if TYPE_CHECKING:
+    from crowdjax import report as reports
 
 NUMBERS = 14  # a factor's, in memory: mean, variance, estimate and gradient, and the five pairs of L-BFGS
 HINT = {
@@ -95,6 +98,8 @@ class Aggregation(Fitted):
 
     def page(self) -> reports.Page:
         """The report: a page of the fit, its labelers and its instances (docs/reports.md)."""
+        from crowdjax import report as reports
+
         found = self.model.factors(self.fit.weights)
         own = self.model.n_factors > 1 or not self.model.constant_beta
         return reports.of_fit(

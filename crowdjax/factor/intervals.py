@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from crowdjax.factor.model import FactorModel, Weights
 from crowdjax.factor.predict import LabelerSummary
-from crowdjax.observation.summaries import Interval, Summary, of_two
+from crowdjax.labelers import Ends, Summary, of_two
 
 FLAT, FIXED = 1e6, 1e-12  # variances beyond which a prior says nothing, or all
 
@@ -57,7 +57,7 @@ def labeler_intervals(
 
     z = NormalDist().inv_cdf((1 + level) / 2)
 
-    def chance(mean, gradient) -> Interval:
+    def chance(mean, gradient) -> Ends:
         logit, half = np.log(mean) - np.log1p(-mean), z * sd(gradient) / (mean * (1 - mean))
         return mean, *(1 / (1 + np.exp(-logit - move)) for move in (-half, half))
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -23,9 +23,8 @@ from crowdjax.directions import inner
 from crowdjax.factor.features import Features, Linear
 from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, folded_curvature, folded_pass, tally
 from crowdjax.labels import Labels
+from crowdjax.priors import Link
 from crowdjax.segments import total
-
-Link = Literal["linear", "exp"]
 
 
 class Weights(NamedTuple):
