@@ -15,17 +15,18 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from crowdjax import results
+from crowdjax import io, results
 from crowdjax.answers import FitError, Prediction
 from crowdjax.labels import InputError, Repeats
 from crowdjax.priors import NAMES, Copies, Kind
-from crowdjax.settings import DEFAULT, Default, one_of
+from crowdjax.settings import DEFAULT, Default, callback, one_of
+from crowdjax.tables import kind_of
 
 if TYPE_CHECKING:
     from jaxtyping import PRNGKeyArray
 
     from crowdjax import factor, watch
-    from crowdjax.facade.presets import Aggregation
+    from crowdjax.facade.aggregation import Aggregation
     from crowdjax.facade.result import Result
     from crowdjax.fitting import Written
     from crowdjax.formats import Form
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from crowdjax.stopping import FactorMethod as Method
 
 __all__ = ["Aggregation", "FitError", "InputError", "IntegratedAggregation", "Prediction", "fit", "load", "results"]
-HOMES = {"Aggregation": "facade.presets", "IntegratedAggregation": "integrated_api", "Written": "fitting"}
+HOMES = {"Aggregation": "facade.aggregation", "IntegratedAggregation": "integrated_api", "Written": "fitting"}
 
 
 def __getattr__(name: str):
@@ -146,6 +147,22 @@ def fit(
         (['q1', 'q2'], [1, 0])
     """
     _refuse_words(model, repeats, copies, classes)
+    callback(progress)
+    reading = dict(
+        form=form, positive=positive, order=order, truth=truth, missing=missing, header=header, classes=classes
+    )
+    given = dict(gold=gold, scores=scores, labeler_features=labeler_features, instance_features=instance_features)
+    others = (factors, instances, solver, restarts, key, start, devices, boundary, posterior, truth, *given.values())
+    opened = None
+    if classes == "nominal" and seed is DEFAULT and all(v is None or v is gold for v in others):
+        from crowdjax.facade import two
+
+        config = two.config_of(model, class_prior)
+        if config is not None:
+            tables, triples = opened = io.read_all(table, columns, reading, given)
+            if two.takes(triples):
+                how = dict(repeats=repeats, copies=copies, kind=kind_of(table, triples.roles))
+                return two.fit(triples, model, config, tables, **how)  # pyright: ignore[reportArgumentType]
     from crowdjax import fitting
 
     return fitting.fit(
@@ -153,7 +170,7 @@ def fit(
         instance_features=instance_features, gold=gold, scores=scores, class_prior=class_prior, repeats=repeats,
         copies=copies, solver=solver, restarts=restarts, seed=seed, key=key, columns=columns, form=form,
         positive=positive, order=order, truth=truth, missing=missing, header=header, start=start,
-        devices=devices, boundary=boundary, posterior=posterior, progress=progress,
+        devices=devices, boundary=boundary, posterior=posterior, progress=progress, opened=opened,
     )  # fmt: skip
 
 

@@ -19,9 +19,9 @@ from crowdjax.answers import (
 )
 from crowdjax.facade import fit as facade_fit
 from crowdjax.facade import large, presets
+from crowdjax.facade.aggregation import Aggregation
 from crowdjax.facade.fitted import refuse_counts
 from crowdjax.facade.models import MODELS, integrates, names
-from crowdjax.facade.presets import Aggregation
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
 from crowdjax.facade.result import load as load_classes
@@ -29,12 +29,12 @@ from crowdjax.factor.presets import PRIORS
 from crowdjax.files import reading
 from crowdjax.labels import InputError, Repeats
 from crowdjax.observation import Solver
+from crowdjax.priors import LEARNED
 from crowdjax.settings import Default, brief, callback, number, one_of, path_of, randomness, whole
 from crowdjax.stopping import FactorMethod as Method
 from crowdjax.stopping import Method as Methods
 from crowdjax.tables import kind_of
 
-LEARNED = ("one-coin", "dawid-skene")  # models whose class prior is learned where none is given
 CONTRACT = ("start", "table", "log_points", "class_of_point", "log_prior", "specs")  # of a model of one's own
 
 
@@ -68,8 +68,13 @@ def fit(
     boundary,
     posterior,
     progress,
+    opened=None,
 ):
-    """:func:`crowdjax.api.fit`, whose arguments these are."""
+    """:func:`crowdjax.api.fit`, whose arguments these are.
+
+    Args:
+        opened: the tables besides the labels and the labels, where they were read already.
+    """
     memory.room_for_programs()
     reading = dict(
         form=form, positive=positive, order=order, truth=truth, missing=missing, header=header, classes=classes
@@ -84,7 +89,7 @@ def fit(
     _refuse_unknown(model)
     integrated = _integrates(model, instances, given, class_prior, factors)
     if integrated or not _may_be_binary(model, classes, class_prior, truth):
-        return _fit_classes(table, *_read(table, columns, reading, given), model, **general)
+        return _fit_classes(table, *(opened or io.read_all(table, columns, reading, given)), model, **general)
     name, config = _config(model, factors, class_prior)
     held_out = isinstance(factors, str)  # factors="auto"
     if held_out and start is not None:
@@ -94,7 +99,7 @@ def fit(
     of_seed, key, drawn = _randomness(name, config, restarts, seed, key, held_out, start is not None)
     settings = _with_restarts(solver, restarts, config, drawn)
     devices = _devices(devices)
-    tables, triples = _read(table, columns, reading, given)
+    tables, triples = opened or io.read_all(table, columns, reading, given)
     if len(triples.index.classes) > 2 or triples.index.values is not None:
         return _fit_classes(table, tables, triples, model, **general)
     refuse_counts(triples, name, repeats)
@@ -119,12 +124,6 @@ def fit(
         triples, name, config, tables, held_out=held_out, settings=settings, key=key, seed=of_seed, repeats=repeats,
         copies=copies, start=start, devices=devices, progress=progress, kind=kind_of(table, triples.roles),
     )  # fmt: skip
-
-
-def _read(table, columns, reading, given):
-    """(the tables besides the labels, opened, the labels)."""
-    said, tables = io.open_tables(columns, **given)
-    return tables, io.read_triples(table, columns=said, **reading)
 
 
 def _refuse_unknown(model) -> None:

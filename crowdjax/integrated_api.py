@@ -36,8 +36,9 @@ from crowdjax.answers import (
 )
 from crowdjax.columns import listed
 from crowdjax.facade.copies import Copies, heard
-from crowdjax.facade.fit import about_end, read_features, record_of, refuse_failed, tables_of, taken
+from crowdjax.facade.fit import read_features, taken
 from crowdjax.facade.fitted import Fitted, New, read_fit
+from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of
 from crowdjax.factor.presets import PRESETS
 from crowdjax.integrated import (
     Boundary,

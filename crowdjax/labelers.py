@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
 
 LEVEL = 0.95  # of every interval of crowdjax, unless another is asked for
+RARE_VOTES = 0.3  # share of the labels for the rarer class, below which a fit may take the other class for both
 SPAM, EXPERT = 0.2, 0.6  # informedness of who is called a spammer, and an expert
 Ends = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, lower and upper end
 
@@ -162,3 +163,110 @@ def in_sd(level: float) -> float:
         1.96
     """
     return NormalDist().inv_cdf((1 + level) / 2)
+
+
+FLAT, FIXED = 1e6, 1e-12  # variances beyond which a prior says nothing, or all
+
+
+def intervals_of_two(chances, number: Float[np.ndarray, "W 2"], variances, level: float = LEVEL) -> Summary:
+    """The summary of labelers who say one of two classes, by Laplace's covariance of (s_i, γ_i).
+
+    Args:
+        chances: sensitivity, specificity and accuracy, each [W].
+        number: expected labels of each labeler on negatives and on positives.
+        variances: of the priors of s_i and of γ_i; 0 where a labeler has nothing of his own.
+
+    Example: more labels say more
+        >>> found = intervals_of_two([np.full(2, 0.8)] * 3, np.array([[4, 4], [400, 400]]), (4.0, 4.0))
+        >>> found.accuracy[1].round(2).tolist(), found.accuracy[2].round(2).tolist()
+        ([0.45, 0.77], [0.95, 0.83])
+    """
+    sens, spec, right = (np.clip(np.asarray(v, np.float64), 1e-6, 1 - 1e-6) for v in chances)
+    minus, plus = np.asarray(number, np.float64).T
+    variance = np.stack(np.broadcast_arrays(*variances, plus)[:2], -1)
+    of_sens, of_spec = sens * (1 - sens), spec * (1 - spec)
+    a, b = plus * of_sens, minus * of_spec
+    same, cross = np.eye(2), np.eye(2)[::-1]
+    precision = (a + b)[:, None, None] * same + (a - b)[:, None, None] * cross
+    covariance = np.linalg.inv(precision + same / np.clip(variance, FIXED, FLAT)[:, None])
+    learnt = np.where((variance > 0).any(1), 1.0, np.nan)
+    up, down = np.array([1.0, 1.0]), np.array([1.0, -1.0])
+
+    def sd(gradient):
+        return learnt * np.sqrt(np.einsum("wi,wij,wj->w", gradient, covariance, gradient))
+
+    z = NormalDist().inv_cdf((1 + level) / 2)
+
+    def chance(mean, gradient) -> Ends:
+        logit, half = np.log(mean) - np.log1p(-mean), z * sd(gradient) / (mean * (1 - mean))
+        return mean, *(1 / (1 + np.exp(-logit - move)) for move in (-half, half))
+
+    g_sens, g_spec = of_sens[:, None] * up, of_spec[:, None] * down
+    on_positives = (plus / np.where(plus + minus > 0, plus + minus, 1))[:, None]
+    on_positives = np.where((plus + minus > 0)[:, None], on_positives, 0.5)
+    informed, half = sens + spec - 1, z * sd(g_sens + g_spec)
+    return of_two(
+        chance(right, on_positives * g_sens + (1 - on_positives) * g_spec),
+        chance(sens, g_sens),
+        chance(spec, g_spec),
+        (informed, np.maximum(informed - half, -1), np.minimum(informed + half, 1)),
+    )
+
+
+def summary_of_betas(a: Float[np.ndarray, "W K L"], share: Float[np.ndarray, " K"], level: float = LEVEL) -> Summary:
+    """The summary of labelers whose columns P(label | class) are Dirichlet.
+
+    Args:
+        a: parameters of the columns, by class and label.
+        share: P(class).
+
+    Example: twice as likely right as wrong, of few labels
+        >>> found = summary_of_betas(np.array([[[2.0, 1.0], [1.0, 2.0]]]), np.array([0.5, 0.5]))
+        >>> found.accuracy[0].round(2).tolist()
+        [0.67]
+    """
+    from scipy.special import betaincinv  # slow to import
+
+    a = np.asarray(a, np.float64)
+    whole = a.sum(2, keepdims=True)
+    n = min(a.shape[1:])
+    p = (a / whole)[:, np.arange(n), np.arange(n)]
+
+    def mixed(share):
+        variance = (share**2 * p * (1 - p) / (whole[:, :n, 0] + 1)).sum(1)
+        mean = p @ share
+        size = mean * (1 - mean) / variance - 1
+        return mean * size, (1 - mean) * size
+
+    def ends(a, b) -> Ends:
+        tail = (1 - level) / 2
+        return a / (a + b), betaincinv(a, b, tail), betaincinv(a, b, 1 - tail)
+
+    share = np.asarray(share, np.float64)
+    confusion, accuracy = ends(a, whole - a), ends(*mixed(share[:n]))
+    balanced = ends(*mixed(np.full(n, 1 / n)))
+    if a.shape[1] != a.shape[2]:
+        accuracy = balanced = tuple(np.full(len(a), np.nan) for _ in range(3))
+    return Summary(accuracy, confusion, corrected(balanced, a.shape[2]))
+
+
+def share_of_labels(labels: Labels) -> float:
+    """The share of positive labels, half a label of each class added.
+
+    Example:
+        >>> share_of_labels(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))
+        0.625
+    """
+    counts = np.asarray(labels.counts, np.float64)
+    return float((counts[np.asarray(labels.label) > 0].sum() + 0.5) / (counts.sum() + 1))
+
+
+def is_rare(labels: Labels) -> bool:
+    """Whether one of two classes has so few labels that a fit may take the other for both.
+
+    Example:
+        >>> is_rare(Labels.from_arrays(range(10), [0] * 10, [1] * 9 + [0]))
+        True
+    """
+    share = share_of_labels(labels)
+    return min(share, 1 - share) < RARE_VOTES

@@ -27,6 +27,8 @@ NAMES = (
 )  # fmt: skip
 Gaussian = tuple[float, float]  # mean, standard deviation; of the factor model 0 fixes, inf frees
 Link = Literal["linear", "exp"]
+LEARNED = ("one-coin", "dawid-skene")  # models of two classes whose class prior is learned where none is given
+SPLIT = 3.0  # nats that a fit of them with biases from the start has to be better by
 FEW_LABELS = 1.5  # per instance: fewer say nothing of who is able
 BETA = 2.0, 2.0  # of a class prior that is learned, of two classes
 FACTOR_STEPS, FACTOR_LONGEST = 20, 1.5  # Newton's steps of an exact M-step at most; change of a logit in one

@@ -26,8 +26,9 @@ from crowdjax.answers import (
     support,
     votes_of,
 )
-from crowdjax.facade.fit import about_end, class_prior_of, config_of, outcome_of, refuse, refuse_failed, refuse_large
+from crowdjax.facade.fit import class_prior_of, config_of, refuse, refuse_large
 from crowdjax.facade.models import MODELS
+from crowdjax.facade.outcome import about_end, outcome_of, refuse_failed
 from crowdjax.facade.registry import Kind
 from crowdjax.labelers import LEVEL
 from crowdjax.labels import InputError, Labels, Repeats

@@ -26,7 +26,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from crowdjax import optimize
 from crowdjax.directions import lbfgs
@@ -34,40 +34,11 @@ from crowdjax.factor.em import em, em_bound, em_cg, has_start, is_exact, labeler
 from crowdjax.factor.features import PRECISION, Linear
 from crowdjax.factor.kernels import Factors, discrimination, majority
 from crowdjax.factor.model import FactorModel, Objective, Weights
+from crowdjax.fits import FactorFit as Fit
 from crowdjax.labels import Labels, Shard
 from crowdjax.segments import total
 from crowdjax.stopping import START_RTOL
 from crowdjax.stopping import FactorSolver as Solver
-
-
-class Fit(eqx.Module):
-    """A fitted model: what was found and how it went. Holds no data.
-
-    Attributes:
-        weights: where the objective is largest.
-        posterior: P(z_j = +1 | L, W).
-        objective: log p(L | W) + log p(W).
-        log_likelihood: log p(L | W).
-        code: result code (``crowdjax.optimize.MEANING``).
-        n_steps: passes over the data, the start included; for ``em-cg`` rounds of EM.
-        history: objective after each pass of the stage that was kept, NaN beyond.
-        switched: whether the first optimum had classes switched and the corrected one was better.
-
-    Example: a fit without an answer says why
-        >>> weights, nan = Weights(None, None, None, None), np.array(np.nan)
-        >>> fit = Fit(weights, nan, nan, nan, np.array(optimize.NONFINITE), np.array(1), nan, np.array(False))
-        >>> optimize.MEANING[int(fit.code)].split(";")[0]
-        'the objective is not finite'
-    """
-
-    weights: Weights
-    posterior: Float[Array, " I"]
-    objective: Float[Array, ""]
-    log_likelihood: Float[Array, ""]
-    code: Int[Array, ""]
-    n_steps: Int[Array, ""]
-    history: Float[Array, " T"]
-    switched: Bool[Array, ""]
 
 
 def starting_weights(key: PRNGKeyArray, model: FactorModel, jitter: float, shard: Shard | None = None) -> Weights:
