@@ -89,7 +89,8 @@ def fit(
     _refuse_unknown(model)
     integrated = _integrates(model, instances, given, class_prior, factors)
     if integrated or not _may_be_binary(model, classes, class_prior, truth):
-        return _fit_classes(table, *(opened or io.read_all(table, columns, reading, given)), model, **general)
+        tables, triples = opened or io.read_all(table, columns, reading, given)
+        return _fit_classes(table, tables, triples, model, **general)
     name, config = _config(model, factors, class_prior)
     held_out = isinstance(factors, str)  # factors="auto"
     if held_out and start is not None:

@@ -47,6 +47,12 @@ class Aggregation(Fitted):
     def model(self) -> factor.FactorModel:
         return self.made()
 
+    def on_device(self) -> factor.Fit:
+        """The fit, in the floats that JAX computes with."""
+        import jax
+
+        return jax.tree.map(jax.numpy.asarray, self.fit)
+
     def page(self) -> reports.Page:
         """The report: a page of the fit, its labelers and its instances (docs/reports.md)."""
         from crowdjax import report as reports
@@ -76,7 +82,7 @@ class Aggregation(Fitted):
         found = factor.predict(
             labels,
             self.model,
-            self.fit,
+            self.on_device(),
             known=known,
             labeler_rows=rows.get("labeler"),
             instance_rows=rows.get("instance"),
@@ -89,7 +95,7 @@ class Aggregation(Fitted):
         """The model and its weights, as an observation model of two classes."""
         from crowdjax.factor.observed import Observed
 
-        return Observed(self.model), self.fit.weights
+        return Observed(self.model), self.on_device().weights
 
 
 def about(found: factor.Fit) -> list[str]:

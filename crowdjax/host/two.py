@@ -218,10 +218,17 @@ def _known(problem: Problem, config: FactorConfig, solver: FactorSolver) -> Foun
     objective, history = value + problem.log_prior(problem.mean), np.full(solver.max_steps, np.nan)
     history[0] = objective
     code = CONVERGED if np.isfinite(objective) else NONFINITE
-    numbers = (np.asarray(v) for v in (objective, value, code, 2))
-    return Found(
-        FactorFit(_weights(problem.mean, config), p, *numbers, history, np.asarray(False)), problem.counts, on_positives
+    found = FactorFit(
+        weights=_weights(problem.mean, config),
+        posterior=p,
+        objective=np.asarray(objective),
+        log_likelihood=np.asarray(value),
+        code=np.asarray(code),
+        n_steps=np.asarray(2),
+        history=history,
+        switched=np.asarray(False),
     )
+    return Found(found, problem.counts, on_positives)
 
 
 def _weights(at: At, config: FactorConfig) -> Weights:
