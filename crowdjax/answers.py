@@ -20,12 +20,8 @@ from crowdjax import summary as summaries
 from crowdjax.classes import column_of_values
 from crowdjax.columns import listed, show, word
 from crowdjax.files import reading
-from crowdjax.integrated.answers import Interval, kinds
-from crowdjax.integrated.auto import crowd_of
-from crowdjax.integrated.gold import agreement_with_votes
+from crowdjax.labelers import Ends, Interval, Summary, agreement_with_votes, crowd_of, kinds
 from crowdjax.labels import InputError, Labels, Repeats
-from crowdjax.observation.summaries import Interval as Ends
-from crowdjax.observation.summaries import Summary
 from crowdjax.tables import Kind
 
 TREATMENT = {

@@ -7,16 +7,27 @@ devices waits for the slowest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float
 
 __all__ = ["conjugate_gradient", "inner", "lbfgs"]
 
 Inner = Callable[..., tuple[Array, ...]]
+
+
+class Rule(NamedTuple):
+    """A transformation of gradients as ``optax.GradientTransformationExtraArgs``: its state, and gradient -> direction.
+
+    Example:
+        >>> Rule(lambda x: None, lambda gradient, state, x, **more: (gradient, state)).update(2.0, None, 1.0)
+        (2.0, None)
+    """
+
+    init: Callable[..., Any]
+    update: Callable[..., Any]
 
 
 def inner(*pairs: tuple[Float[Array, "... P"], Float[Array, " P"]]) -> tuple[Float[Array, "..."], ...]:
@@ -39,7 +50,7 @@ class _Lbfgs(NamedTuple):
     steepest: Array
 
 
-def lbfgs(memory: int = 5, inner: Inner = inner) -> optax.GradientTransformationExtraArgs:
+def lbfgs(memory: int = 5, inner: Inner = inner) -> Rule:
     """L-BFGS with a given diagonal as its first Hessian, as an optax transformation: gradient -> H⁻¹ gradient.
 
     Like ``optax.scale_by_lbfgs``, which can scale its first Hessian by a number only. Pairs of negative
@@ -102,7 +113,7 @@ def lbfgs(memory: int = 5, inner: Inner = inner) -> optax.GradientTransformation
         state = _Lbfgs(steps, changes, products, curvature, count, slope + c @ with_grad, steepest)
         return scaled + c @ steps, state
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return Rule(init, update)
 
 
 class _Conjugate(NamedTuple):
@@ -113,7 +124,7 @@ class _Conjugate(NamedTuple):
     steepest: Array
 
 
-def conjugate_gradient(inner: Inner = inner) -> optax.GradientTransformationExtraArgs:
+def conjugate_gradient(inner: Inner = inner) -> Rule:
     """Preconditioned nonlinear conjugate gradients with Polak and Ribière's β (never below 0), the paper's M-step.
 
     Example: the first step is the gradient over the diagonal
@@ -141,4 +152,4 @@ def conjugate_gradient(inner: Inner = inner) -> optax.GradientTransformationExtr
         new = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, state)
         return direction, new._replace(count=jnp.where(restart, 0, new.count))
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return Rule(init, update)

@@ -10,7 +10,7 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,6 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from crowdjax import integrated, io, outliers, parallel, results, watch
-from crowdjax import report as reports
 from crowdjax.answers import (
     Tally,
     about_answers,
@@ -37,8 +36,9 @@ from crowdjax.answers import (
 )
 from crowdjax.columns import listed
 from crowdjax.facade.copies import Copies, heard
-from crowdjax.facade.fit import about_end, read_features, record_of, refuse_failed, tables_of, taken
+from crowdjax.facade.fit import read_features, taken
 from crowdjax.facade.fitted import Fitted, New, read_fit
+from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of
 from crowdjax.factor.presets import PRESETS
 from crowdjax.integrated import (
     Boundary,
@@ -48,11 +48,14 @@ from crowdjax.integrated import (
     IntegratedConfig,
     Posterior,
 )
+from crowdjax.labelers import of_two
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
-from crowdjax.observation.summaries import of_two
 from crowdjax.roles import Opened
 from crowdjax.settings import one_of
 from crowdjax.tables import Kind, as_arrow
+
+if TYPE_CHECKING:
+    from crowdjax import report as reports
 
 MODELS = ("integrated", "auto")
 DEPENDENT = 0.05  # share of instances whose class depends on the boundary, from which it is worth a sentence
@@ -98,6 +101,8 @@ class IntegratedAggregation(Fitted):
 
     def page(self) -> reports.Page:
         """The report: a page of the fit, its labelers and its instances (docs/reports.md)."""
+        from crowdjax import report as reports
+
         return reports.of_fit(
             self.record,
             self.tables["instances"],

@@ -92,6 +92,12 @@ class Triples:
         return two_of(Classes(self.index.classes, self.index.values), self.place)
 
 
+def read_all(table, columns: Columns | None, reading: Mapping[str, Any], given: Mapping[str, Any]):
+    """(the tables besides the labels, opened; the labels), as ``crowdjax.fit`` takes them."""
+    said, tables = open_tables(columns, **given)
+    return tables, read_triples(table, columns=said, **reading)
+
+
 def read_triples(
     source,
     *,

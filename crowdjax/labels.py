@@ -1,7 +1,8 @@
 """Labels: the judgements of a crowd as sparse triples, and the host-side index of their ids.
 
-Everything here runs on the host (NumPy). What comes out is a pytree that the kernels take as an argument.
-Problems are refused here, at the door; the kernels trust what they get.
+Everything here runs on the host (NumPy), and without JAX. What comes out is a pytree that the kernels take as an
+argument, known to JAX as soon as that is there. Problems are refused here, at the door; the kernels trust what they
+get.
 
 Layout. Triples are sorted by instance and cut into ``n_blocks`` blocks of ``block_instances`` consecutive instances.
 Every block holds the same number of triples, so a kernel may reshape the flat arrays to ``[n_blocks, -1]`` and scan;
@@ -11,15 +12,15 @@ what a block lacks is padding: label -1, weight 0. One block means a flat layout
 from __future__ import annotations
 
 import dataclasses
+import functools
+import sys
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Bool, Float, Int, Int8
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int, Int8
 
 __all__ = ["InputError", "LabelError", "LabelIndex", "Labels"]
 
@@ -57,7 +58,29 @@ class LabelError(InputError):
     """
 
 
-class Shard(eqx.Module):
+STATIC = {"static": True}  # what jit compiles for
+
+
+class Tree:
+    """A dataclass that is a pytree once JAX is there; its fields with the metadata ``STATIC`` are static under jit."""
+
+    def __post_init__(self):
+        if "jax" in sys.modules:
+            register(type(self))
+
+
+@functools.cache
+def register(cls: type) -> None:
+    """Make a dataclass known to JAX as a pytree."""
+    import jax
+
+    static = {field.name: "static" in field.metadata for field in dataclasses.fields(cls)}
+    of = lambda kind: [name for name, value in static.items() if value == kind]  # noqa: E731
+    jax.tree_util.register_dataclass(cls, data_fields=of(False), meta_fields=of(True))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Shard(Tree):
     """Which instances of a larger problem a device has, inside ``shard_map`` over ``axis`` (``crowdjax.parallel``).
 
     Attributes:
@@ -67,8 +90,8 @@ class Shard(eqx.Module):
     """
 
     rows: Int[Array, " I"]
-    n_instances: int = eqx.field(static=True)
-    axis: str | None = eqx.field(static=True)
+    n_instances: int = dataclasses.field(metadata=STATIC)
+    axis: str | None = dataclasses.field(metadata=STATIC)
 
     @property
     def real(self) -> Bool[Array, " I"]:
@@ -76,7 +99,8 @@ class Shard(eqx.Module):
         return self.rows < self.n_instances
 
 
-class Labels(eqx.Module):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Labels(Tree):
     """The judgements L_ij of labelers i on instances j, as sparse triples (the paper, section 2).
 
     Attributes:
@@ -104,13 +128,13 @@ class Labels(eqx.Module):
     label: Int[Array, " N"]
     weight: Float[Array, " N"] | None
     gold: Int[Array, " I"] | None
-    n_labelers: int = eqx.field(static=True)
-    n_instances: int = eqx.field(static=True)
-    n_blocks: int = eqx.field(static=True)
-    block_instances: int = eqx.field(static=True)
-    n_values: int = eqx.field(static=True, default=2)
-    n_classes: int = eqx.field(static=True, default=2)
-    places: tuple[float, ...] | None = eqx.field(static=True, default=None)
+    n_labelers: int = dataclasses.field(metadata=STATIC)
+    n_instances: int = dataclasses.field(metadata=STATIC)
+    n_blocks: int = dataclasses.field(metadata=STATIC)
+    block_instances: int = dataclasses.field(metadata=STATIC)
+    n_values: int = dataclasses.field(metadata=STATIC, default=2)
+    n_classes: int = dataclasses.field(metadata=STATIC, default=2)
+    places: tuple[float, ...] | None = dataclasses.field(metadata=STATIC, default=None)
     shard: Shard | None = None
 
     @classmethod
@@ -221,12 +245,19 @@ class Labels(eqx.Module):
         """Sums over these instances, a pytree of arrays of one type, added up over all shards in one go."""
         if self._alone:
             return sums
+        import jax
+        from jax.flatten_util import ravel_pytree
+
         flat, unravel = ravel_pytree(sums)
         return unravel(jax.lax.psum(flat, self.shard.axis))
 
     def once(self, value: Float[Array, ""]) -> Float[Array, ""]:
         """What every shard has alike, for a sum ``across`` them: itself on the first, 0 on the others."""
-        return value if self._alone else jnp.where(jax.lax.axis_index(self.shard.axis) == 0, value, 0)
+        if self._alone:
+            return value
+        import jax
+
+        return jax.numpy.where(jax.lax.axis_index(self.shard.axis) == 0, value, 0)
 
     @property
     def _alone(self) -> bool:

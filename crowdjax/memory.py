@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import jax
-
+from crowdjax import programs
 from crowdjax.labels import InputError
 
 LESS = "smaller batches, fewer factors, replicates or processes, and 32-bit floats (JAX_ENABLE_X64=0) need less"
@@ -50,6 +50,8 @@ def refuse_above(n_bytes: float, what: str) -> None:
     Example:
         >>> refuse_above(1000, "a thousand bytes")
     """
+    import jax
+
     if jax.default_backend() == "cpu":
         refuse_host(n_bytes, what, LESS)
 
@@ -74,12 +76,15 @@ def room_for_programs() -> None:
     Example:
         >>> room_for_programs()
     """
+    programs.ready()
+    if "jax" not in sys.modules:
+        return
     with contextlib.suppress(OSError, ValueError):
         most = int(Path("/proc/sys/vm/max_map_count").read_text(encoding="ascii"))
         with open("/proc/self/maps", "rb") as maps:
             held = sum(1 for _ in maps)
         if held > MOST_MAPS * most:
-            jax.clear_caches()
+            sys.modules["jax"].clear_caches()
 
 
 WIDTHS = {"BOOLEAN": 1 / 8, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}  # bytes; of texts, an index: 4

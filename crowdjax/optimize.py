@@ -13,26 +13,47 @@ inner product: where points are spread over devices all decide alike.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int
 
-__all__ = ["Loop", "Solution", "Staged", "Step", "accelerate", "iterate", "minimize"]
+from crowdjax.stopping import (
+    CONVERGED,
+    MAX_STEPS,
+    MEANING,
+    MEMORY,
+    NOISE,
+    NONFINITE,
+    PROMISED,
+    RIDGE,
+    RUNNING,
+    SERIES,
+    STALLED,
+    STOPPED,
+)
 
-# Result codes, one per member of a batch. What is > STOPPED has no usable answer.
-RUNNING, CONVERGED, MAX_STEPS, STALLED, STOPPED, NONFINITE = range(6)
-MEANING = {
-    RUNNING: "still running",
-    CONVERGED: "converged",
-    MAX_STEPS: "stopped at the maximum number of steps before converging; raise max_steps or continue from this fit",
-    STALLED: "stopped where rounding hides any further gain; the answer is usable, x64 goes further",
-    STOPPED: "stopped on request before converging; continue from this fit",
-    NONFINITE: "the objective is not finite; look for extreme features, weights or prior variances",
-}
+if TYPE_CHECKING:
+    from crowdjax.directions import Rule
+
+__all__ = [
+    "CONVERGED",
+    "MAX_STEPS",
+    "MEANING",
+    "NONFINITE",
+    "RUNNING",
+    "STALLED",
+    "STOPPED",
+    "Loop",
+    "Solution",
+    "Staged",
+    "Step",
+    "accelerate",
+    "iterate",
+    "minimize",
+]
 
 ARMIJO = 1e-4
 MAX_BACKTRACKS = 12
@@ -142,7 +163,7 @@ class _State(NamedTuple):
 def minimizer(
     objective: Callable[[Array], tuple[Array, Array, Any]],
     x0: Float[Array, " P"],
-    rule: optax.GradientTransformationExtraArgs,
+    rule: Rule,
     *,
     diagonal: Callable[[Array], Array],
     max_steps: int,
@@ -363,7 +384,7 @@ def acceleration(
     *,
     max_steps: int,
     rtol: Float[Array, ""] | float = 1e-6,
-    memory: int = 5,
+    memory: int = MEMORY,
 ) -> Loop:
     """Anderson's acceleration of a fixed-point iteration that lowers a value, as EM does; :func:`accelerate` runs it.
 
@@ -380,7 +401,7 @@ def acceleration(
     """
     zero, _ = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(step, x0))
     dtype = zero.value.dtype
-    noise = 4 * jnp.finfo(dtype).eps
+    noise = NOISE * jnp.finfo(dtype).eps
     empty = jnp.zeros((memory, *x0.shape), dtype)
     infinite = jnp.array(jnp.inf, dtype)
     init = _Accelerated(
@@ -411,15 +432,15 @@ def acceleration(
         scaled = jnp.where(known, changes, 0) * metric
         gram = jnp.matmul(scaled, changes.T, precision=jax.lax.Precision.HIGHEST)
         size = jnp.sqrt(jnp.maximum(jnp.diag(gram), jnp.finfo(dtype).tiny))
-        ridge = 10 * jnp.finfo(dtype).eps * jnp.eye(memory, dtype=dtype)
+        ridge = RIDGE * jnp.finfo(dtype).eps * jnp.eye(memory, dtype=dtype)
         against = jnp.matmul(scaled, residual, precision=jax.lax.Precision.HIGHEST) / size
         weight = jnp.linalg.solve(gram / size / size[:, None] + ridge, against) / size
         combined = new.x - jnp.where(known[:, 0], weight, 0) @ moves
 
         gain = s.step.value - new.value
-        ratio = jnp.clip(gain / s.gain, 0, 0.9)
+        ratio = jnp.clip(gain / s.gain, 0, SERIES)
         promised = 0.5 * (metric * residual**2).sum()
-        left = jnp.maximum(gain * ratio / (1 - ratio), 5 * promised)
+        left = jnp.maximum(gain * ratio / (1 - ratio), PROMISED * promised)
         done = ~first & (left <= rtol * (1 + jnp.abs(new.value)))
         tired = ~accepted & (s.count <= 1)  # the image itself was no better: rounding
         code = jnp.where(accepted & done, CONVERGED, jnp.where(tired, STALLED, RUNNING))

@@ -13,6 +13,7 @@ looks there next finishes what a killed process left of that.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import functools
 import hashlib
@@ -27,7 +28,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from crowdjax import __version__, disk, memory
@@ -189,7 +189,24 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def save_arrays(path: str | os.PathLike, tree: Any) -> None:
     """Writes the leaves of a pytree as npz, named by their paths. No pickle."""
-    np.savez(path, **{_name(p): np.asarray(leaf) for p, leaf in jax.tree_util.tree_leaves_with_path(tree)})
+    np.savez(path, **{".".join(p): np.asarray(leaf) for p, leaf in _leaves(tree)})
+
+
+def _leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The leaves of dicts, tuples, lists and dataclasses with their paths, as JAX has them; without JAX."""
+    if tree is None:
+        return
+    if dataclasses.is_dataclass(tree):
+        parts = ((f.name, getattr(tree, f.name)) for f in dataclasses.fields(tree) if "static" not in f.metadata)
+    elif isinstance(tree, Mapping):
+        parts = sorted(tree.items())
+    elif isinstance(tree, tuple | list):
+        parts = zip(getattr(tree, "_fields", range(len(tree))), tree, strict=True)
+    else:
+        yield path, tree
+        return
+    for name, part in parts:
+        yield from _leaves(part, (*path, str(name)))
 
 
 def load_arrays(path: str | os.PathLike, like: Any) -> Any:
@@ -204,6 +221,8 @@ def load_arrays(path: str | os.PathLike, like: Any) -> Any:
         raise
     except Exception as error:  # what a damaged zip raises is of many kinds
         raise InputError(f"{path}: not the arrays of a fit ({one_line(error)})") from None
+    import jax
+
     leaves, tree = jax.tree_util.tree_flatten_with_path(like)
     out = []
     for p, leaf in leaves:
@@ -477,7 +496,7 @@ def _plain(value):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
-    if isinstance(value, np.generic | np.ndarray | jax.Array):
+    if isinstance(value, np.generic | np.ndarray) or hasattr(value, "addressable_shards"):  # an array of JAX
         return _plain(np.asarray(value).tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None if math.isnan(value) else str(value)

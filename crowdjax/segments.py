@@ -19,6 +19,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from crowdjax import atomics
+from crowdjax.labels import Labels, Shard, register
+
+for tree in (Shard, Labels):  # those that were made before JAX was there
+    register(tree)
 
 __all__ = ["add_by", "add_rows", "in_blocks", "n_tables", "row_width", "sum_by", "sum_many", "total"]
 

@@ -7,14 +7,14 @@ import enum
 import math
 import os
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
 
 from crowdjax.labels import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import PRNGKeyArray
 
 LARGEST_SEED = 2**32 - 1
 
@@ -147,9 +147,12 @@ def randomness(seed: int | Default, key: PRNGKeyArray | None) -> tuple[int | Non
     """(the seed, None where a key was given; the key): seed 0 where neither was given.
 
     Example:
+        >>> import jax
         >>> randomness(DEFAULT, None)[0], randomness(3, None)[0], randomness(DEFAULT, jax.random.PRNGKey(1))[0]
         (0, 3, None)
     """
+    import jax
+
     if key is None:
         seed = 0 if isinstance(seed, Default) else seed_of(seed)
         return seed, jax.random.key(seed)
@@ -160,6 +163,9 @@ def randomness(seed: int | Default, key: PRNGKeyArray | None) -> tuple[int | Non
 
 def _typed(key: Any) -> PRNGKeyArray:
     """A key of ``jax.random.key``; one of ``jax.random.PRNGKey`` as such."""
+    import jax
+    import jax.numpy as jnp
+
     if isinstance(key, jax.Array | np.ndarray):
         if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.shape == ():
             return key

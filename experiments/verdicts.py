@@ -22,7 +22,7 @@ import pyarrow as pa
 from scipy.special import betainc
 
 from crowdjax import datasets, integrated
-from crowdjax.integrated.draws import EXPERT, SPAM
+from crowdjax.labelers import EXPERT, SPAM
 from experiments.cells import Cell, Size, Tables, present, say
 from experiments.config import Set
 from experiments.tables import Report, markdown, names, rows, select

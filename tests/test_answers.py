@@ -219,7 +219,7 @@ def test_the_contextual_model_answers_in_words():
 
 
 def test_who_is_always_wrong_is_an_adversary_with_any_number_of_classes():
-    from crowdjax.integrated.answers import Interval, kinds
+    from crowdjax.labelers import Interval, kinds
 
     for k in (2, 3, 6, 10):
         least = -1 / (k - 1)

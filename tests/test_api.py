@@ -161,7 +161,9 @@ def test_features_of_no_use_are_refused_or_left_out(result):
     instances = {"instance": TABLE["instance"].unique(), "x": np.arange(I)}
     fitted = crowdjax.fit(TABLE, **MODEL, instance_features=instances)
     assert any("instance features were left out: dawid-skene" in w for w in fitted.warnings)
-    assert fitted.instances.equals(result.instances)
+    assert fitted.instances["label"].equals(result.instances["label"])
+    of_jax, of_host = (probabilities(found) for found in (fitted, result))  # with features JAX fits, in 32 bits
+    assert of_jax == pytest.approx(of_host, abs=1e-5)
 
 
 def test_gold_is_kept(result):

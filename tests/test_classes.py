@@ -30,9 +30,9 @@ from crowdjax.answers import (
 )
 from crowdjax.cli import app
 from crowdjax.columns import word
+from crowdjax.labelers import Summary
 from crowdjax.labels import Labels
 from crowdjax.observation import vote_shares
-from crowdjax.observation.summaries import Summary
 from crowdjax.pieces import scan
 
 

@@ -13,7 +13,7 @@ from crowdjax import extras
 
 if TYPE_CHECKING:
     from crowdjax.cli.commands import app
-    from crowdjax.cli.common import cache_folder
+    from crowdjax.programs import cache_folder
 
 __all__ = ["app", "cache_folder", "main"]
 
@@ -39,5 +39,6 @@ def __getattr__(name: str):
     if name not in __all__:
         raise AttributeError(f"module 'crowdjax.cli' has no attribute {name!r}")
     with extras.needed("crowdjax.cli"):
-        from crowdjax.cli import commands, common
-    return commands.app if name == "app" else common.cache_folder
+        from crowdjax import programs
+        from crowdjax.cli import commands
+    return commands.app if name == "app" else programs.cache_folder

@@ -23,7 +23,7 @@ from typing import Annotated
 import typer
 import typer.core
 
-from crowdjax import extras
+from crowdjax import extras, programs
 from crowdjax.cli import logs
 from crowdjax.cli.help import Command, Compact
 from crowdjax.cli.progress import Progress
@@ -195,39 +195,40 @@ Out = Annotated[
 ]
 
 
-def cache_folder() -> Path | None:
-    """Where compiled programs are kept: $CROWDJAX_CACHE, or the user's cache folder; None where that is 0 or off."""
-    given = os.environ.get("CROWDJAX_CACHE")
-    if given is not None:
-        return None if given.lower() in ("", "0", "off", "none") else Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowdjax"
-
-
 def library(devices: int | None = None):
-    """(results, api), with the cache of compiled programs switched on and the cores of a CPU as so many devices."""
+    """(results, api), with JAX made ready for the commands: at once."""
+    found = on_demand(devices)
+    programs.ready()
+    return found
+
+
+def on_demand(devices: int | None = None):
+    """(results, api); before JAX is first needed, the cache of compiled programs is switched on and the cores of a CPU
+    become so many devices."""
+    from crowdjax import api, results
+
+    programs.first(functools.partial(_start, devices))
+    return results, api
+
+
+def _start(devices: int | None) -> None:
     import jax
 
-    from crowdjax import api, parallel, results
+    from crowdjax import parallel
 
     with contextlib.suppress(RuntimeError):  # JAX runs already: it has the devices it has
         parallel.use_cores(devices)
     prepare_jax()
     LOG.info("%d device(s): %s", jax.device_count(), jax.devices()[0].device_kind, extra={"fields": {"event": "ready"}})
-    return results, api
 
 
 def prepare_jax() -> None:
-    """Sets what a GPU's additions need, keeps compiled programs in :func:`cache_folder`, and reports those that take
+    """Sets what a GPU's additions need, keeps compiled programs (``crowdjax.programs``), and reports those that take
     long. Before anything else of JAX."""
-    import jax
-
     from crowdjax import atomics
 
     atomics.use_native()
-    folder = cache_folder()
-    if folder is not None:
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    programs.keep()
     _listen_to_compiling()
 
 

@@ -30,6 +30,7 @@ from crowdjax.cli.common import (
     errors,
     finish,
     library,
+    on_demand,
     reading_of,
     refuse_own,
     values_of,
@@ -119,7 +120,7 @@ def fit(
     Example: crowdjax fit labels.csv --model glad --out result
     """
     with errors():
-        results, api = library(devices)
+        results, api = on_demand(devices)
         results.check_out(out)
         settings = dict(
             factors=None if factors is None else _whole(factors),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int
@@ -12,8 +12,8 @@ from crowdjax import io
 from crowdjax.columns import listed
 from crowdjax.dependence import Group, groups, once
 from crowdjax.labels import InputError, Labels
+from crowdjax.priors import Copies
 
-Copies = Literal["warn", "once"]
 SHOWN = 3  # groups with a sentence of their own
 
 

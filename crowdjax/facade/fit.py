@@ -18,18 +18,13 @@ import numpy as np
 
 from crowdjax import io, memory, optimize, outliers, spread, watch
 from crowdjax.answers import (
-    FitError,
-    GoldRecord,
     about_answers,
     about_contradiction,
     about_gold,
     about_labels,
     about_prior,
     about_support,
-    answer_table,
-    confusion_table,
     gold_record,
-    labeler_table,
     labels_of_labelers,
     support,
     tally,
@@ -38,8 +33,10 @@ from crowdjax.columns import listed
 from crowdjax.facade import many
 from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.models import MODELS
+from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
+from crowdjax.labelers import LEVEL
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Observation, Solver, Voted
 from crowdjax.observation.contract import answers, leading, refuse_faulty
@@ -47,7 +44,7 @@ from crowdjax.observation.factor_summary import factor_summary
 from crowdjax.observation.factors import Factor, Glad
 from crowdjax.observation.integrated_factors import IntegratedFactor, IntegratedGlad, falls
 from crowdjax.observation.nominal import Coins
-from crowdjax.observation.summaries import LEVEL, Summary, labeler_summary
+from crowdjax.observation.summaries import labeler_summary
 from crowdjax.roles import Opened
 from crowdjax.settings import brief
 from crowdjax.tables import Kind as TableKind
@@ -177,41 +174,6 @@ def _told(labels: Labels, model: Observation, found, index: LabelIndex, truth) -
     return many.Told(tables, counts, support(counts.votes, p, truth), p, np.asarray(p, np.float64).mean(0))
 
 
-def tables_of(index: LabelIndex, n_labels, posterior, about: Summary, gold: GoldRecord | None = None) -> dict[str, Any]:
-    """The tables of answers, whatever the model: of instances, labelers and their confusion."""
-    ids = io.ids(index, "labeler")
-    return {
-        "instances": answer_table(io.ids(index, "instance"), posterior, index.classes),
-        "labelers": labeler_table(ids, n_labels, about, gold),
-        "confusion": confusion_table(ids, index.classes, index.values, about.confusion),
-    }
-
-
-def record_of(
-    name: str,
-    found,
-    labels: Labels,
-    index: LabelIndex,
-    *,
-    features: Mapping[io.Key, io.Scaling],
-    started: float,
-    **more,
-) -> dict[str, Any]:
-    """The record of a fit: what all models say of it, and more."""
-    return {
-        "model": name,
-        **outcome(found, labels),
-        "seconds": time.perf_counter() - started,
-        "classes": list(index.classes),
-        "values": None if index.values is None else list(index.values),
-        "level": LEVEL,
-        **more,
-        "features": {side: dataclasses.asdict(s) for side, s in features.items()},
-        "versions": {"jax": jax.__version__, "numpy": np.__version__},
-        "device": jax.devices()[0].device_kind,
-    }
-
-
 def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]) -> None:
     """Refuses what a model is not made for, naming the models that are."""
     MODELS.refuse_kind(name, classes)
@@ -305,19 +267,6 @@ def continued(start: Result, name: str, index, config: Mapping[str, Any]) -> Any
     return start.params_for(index)
 
 
-def refuse_failed(found) -> None:
-    """Raises ``FitError`` where a fit has no usable answer."""
-    code = int(found.code)
-    if code > optimize.STOPPED or not np.isfinite(float(found.objective)):
-        raise FitError(f"the fit failed: {optimize.MEANING[code]}")
-
-
-def about_end(found) -> list[str]:
-    """What to say where a fit did not converge."""
-    code = int(found.code)
-    return [] if code == optimize.CONVERGED else [f"The fit did not converge: {optimize.MEANING[code]}."]
-
-
 def about_mode(labels: Labels, model: Observation, params) -> list[str]:
     """What to say of a fit of one factor with instances at their mode: whether it has climbed where it should not."""
     if not isinstance(model, Factor) or model.n_factors > 1 or model.own_specs() != (None,):
@@ -336,28 +285,6 @@ def about_marginal(labels: Labels, glad: bool, priors: Mapping[str, Any], alpha,
     """
     model = (IntegratedGlad if glad else IntegratedFactor)(**priors)
     return [INFLATED] if bool(falls(labels, model, jnp.asarray(alpha), gamma)) else []
-
-
-def outcome_of(found) -> dict[str, Any]:
-    """How a fit ended, for the record."""
-    code = int(found.code)
-    return {
-        "objective": float(found.objective),
-        "log_likelihood": float(found.log_likelihood),
-        "converged": code == optimize.CONVERGED,
-        "result": optimize.MEANING[code],
-        "n_iterations": int(found.n_steps),
-    }
-
-
-def outcome(found, labels: Labels) -> dict[str, Any]:
-    """How a fit ended and how large its labels were, for the record."""
-    return {
-        **outcome_of(found),
-        "n_labels": int((np.asarray(labels.counts) > 0).sum()),
-        "n_labelers": labels.n_labelers,
-        "n_instances": labels.n_instances,
-    }
 
 
 def config_of(model: Observation) -> dict[str, Any]:

@@ -7,14 +7,13 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Bool, Float, Int
 
 from crowdjax import io, memory, results
-from crowdjax import report as reports
 from crowdjax.answers import (
     Prediction,
     about_answers,
@@ -28,12 +27,16 @@ from crowdjax.classes import places_of
 from crowdjax.facade.copies import heard_again
 from crowdjax.facade.next import next_instances
 from crowdjax.formats import Form
-from crowdjax.integrated.look import Look
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
-from crowdjax.observation.checks import LEVEL, checks
 from crowdjax.roles import Columns
 from crowdjax.settings import whole
 from crowdjax.tables import kind_of
+
+if TYPE_CHECKING:
+    from jaxtyping import PRNGKeyArray
+
+    from crowdjax import report as reports
+    from crowdjax.integrated.look import Look
 
 
 class New(NamedTuple):
@@ -118,6 +121,9 @@ class Fitted(Prediction):
         model, params = self.observed(labels, drawn, replicates)
         if len(drawn) < len(self.index.instances) and hasattr(model, "factors"):
             raise InputError(f"labels: {self.record['n_labels']:,}; allowed with model {self.record['model']}: 200,000")
+        from crowdjax.integrated.look import Look
+        from crowdjax.observation.checks import checks
+
         found = checks(key, labels, model, params, replicates)
         return Look(found.checks, (), found.surprise, discoveries(found.surprise))
 
@@ -132,6 +138,8 @@ class Fitted(Prediction):
             self.write_tables(folder)
             results.save_arrays(folder / "fit.npz", self.arrays())
             if page is not None:
+                from crowdjax import report as reports
+
                 reports.write(page, folder)
 
     def predict(
@@ -283,6 +291,8 @@ def discoveries(p: Float[np.ndarray, " I"]) -> Bool[np.ndarray, " I"]:
         >>> discoveries(np.array([0.001, 0.04, 0.9])).tolist()
         [True, False, False]
     """
+    from crowdjax.observation.checks import LEVEL
+
     ranked = np.sort(p)
     below = np.flatnonzero(ranked <= LEVEL * np.arange(1, len(p) + 1) / len(p))
     return p <= (ranked[below[-1]] if below.size else -1.0)

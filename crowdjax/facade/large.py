@@ -26,14 +26,16 @@ from crowdjax.answers import (
     support,
     votes_of,
 )
-from crowdjax.facade.fit import about_end, class_prior_of, config_of, outcome_of, refuse, refuse_failed, refuse_large
+from crowdjax.facade.fit import class_prior_of, config_of, refuse, refuse_large
 from crowdjax.facade.models import MODELS
+from crowdjax.facade.outcome import about_end, outcome_of, refuse_failed
 from crowdjax.facade.registry import Kind
+from crowdjax.labelers import LEVEL
 from crowdjax.labels import InputError, Labels, Repeats
 from crowdjax.observation import Fit, Observation
 from crowdjax.observation.contract import answers
 from crowdjax.observation.rounds import run
-from crowdjax.observation.summaries import LEVEL, summary_of_counts
+from crowdjax.observation.summaries import summary_of_counts
 from crowdjax.pieces import Scan
 from crowdjax.roles import as_record
 

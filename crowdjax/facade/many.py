@@ -29,10 +29,10 @@ from crowdjax.answers import (
     labeler_table,
     labels_of_labelers,
 )
-from crowdjax.integrated.auto import crowd_of
+from crowdjax.labelers import LEVEL, Summary, corrected, crowd_of
 from crowdjax.labels import InputError, LabelIndex, Labels
 from crowdjax.observation import Observation, Voted
-from crowdjax.observation.summaries import LEVEL, Summary, corrected, summary_of_counts
+from crowdjax.observation.summaries import summary_of_counts
 from crowdjax.observation.voted import answer_voted
 
 

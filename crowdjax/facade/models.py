@@ -10,7 +10,6 @@ import numpy as np
 
 from crowdjax.facade.registry import Kind, Registry, refuse_features
 from crowdjax.factor.presets import PRESETS
-from crowdjax.integrated.auto import FEW_LABELS
 from crowdjax.integrated.nominal import nominal
 from crowdjax.integrated.pool import Pool
 from crowdjax.labels import InputError, Labels
@@ -26,6 +25,7 @@ from crowdjax.observation import (
 )
 from crowdjax.observation.factors import Factor, Glad
 from crowdjax.observation.integrated_factors import MOST_FACTORS, IntegratedFactor, IntegratedGlad
+from crowdjax.priors import FEW_LABELS
 from crowdjax.settings import brief, one_of, seed_of, whole
 
 MODELS = Registry()

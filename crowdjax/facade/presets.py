@@ -11,8 +11,9 @@ import operator
 import shutil
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +22,7 @@ import pyarrow as pa
 from jaxtyping import Float, PRNGKeyArray
 
 from crowdjax import factor, io, memory, minibatch, parallel, pieces, results, watch
-from crowdjax import report as reports
 from crowdjax.answers import (
-    Tally,
     about_answers,
     about_contradiction,
     about_gold,
@@ -34,7 +33,6 @@ from crowdjax.answers import (
     answer_table,
     by_class,
     confusion_table,
-    counted,
     gold_record,
     labeler_table,
     labels_of_labelers,
@@ -42,94 +40,30 @@ from crowdjax.answers import (
     tally,
     votes_of,
 )
+from crowdjax.facade.aggregation import Aggregation, about
 from crowdjax.facade.copies import Copies, heard
-from crowdjax.facade.fit import (
-    about_end,
-    about_marginal,
-    outcome_of,
-    read_features,
-    record_of,
-    refuse_failed,
-    tables_of,
-    taken,
-)
-from crowdjax.facade.fitted import Fitted, New, read_fit
+from crowdjax.facade.fit import about_marginal, read_features, taken
+from crowdjax.facade.fitted import read_fit
 from crowdjax.facade.large import Writer, write_parts
+from crowdjax.facade.outcome import outcome_of, record_of, refuse_failed, tables_of
 from crowdjax.factor.intervals import labeler_intervals
-from crowdjax.factor.observed import Observed
-from crowdjax.integrated.average import share_of_labels
+from crowdjax.labelers import LEVEL, Summary, is_rare
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Majority
 from crowdjax.observation.factors import AT_MODE
-from crowdjax.observation.summaries import LEVEL, Summary, summary_of_counts
+from crowdjax.observation.summaries import summary_of_counts
+from crowdjax.priors import SPLIT
 from crowdjax.roles import Opened, as_record
 from crowdjax.tables import Kind, as_arrow
+
+if TYPE_CHECKING:
+    pass
 
 NUMBERS = 14  # a factor's, in memory: mean, variance, estimate and gradient, and the five pairs of L-BFGS
 HINT = {
     "labeler": "Its labelers are all alike.",
     "instance": "Without a logistic class prior, its instances are all alike.",
 }
-
-
-@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
-class Aggregation(Fitted):
-    """Answers about instances and labelers, and the fit behind them.
-
-    Attributes:
-        fit, model: of ``crowdjax.factor``.
-        features: standardised features of labelers and of instances, where there are any.
-        tally: the labels, counted; None in a result that was loaded.
-
-    Example:
-        >>> import crowdjax
-        >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
-        >>> result = crowdjax.fit(labels, model="one-coin")
-        >>> result.record["n_labels"], np.asarray(result.labelers["n_labels"]).tolist()
-        (6, [2, 2, 2])
-    """
-
-    model: factor.FactorModel
-    features: dict[io.Key, np.ndarray]
-    tally: Tally | None = None
-
-    def page(self) -> reports.Page:
-        """The report: a page of the fit, its labelers and its instances (docs/reports.md)."""
-        found = self.model.factors(self.fit.weights)
-        own = self.model.n_factors > 1 or not self.model.constant_beta
-        return reports.of_fit(
-            self.record,
-            self.tables["instances"],
-            self.tables["labelers"],
-            counted(self.tally),
-            np.asarray(self.fit.history),
-            switched=bool(self.fit.switched),
-            factors=reports.directions(found.alpha, found.beta) if own else None,
-        )
-
-    def arrays(self):
-        """What ``fit.npz`` holds."""
-        return self.fit, self.features
-
-    def answers_of(self, labels: Labels, known, features) -> New:
-        """What the fit says of other labels."""
-        needed = {"labeler": known < 0, "instance": np.ones(labels.n_instances, bool)}  # with the model's constant
-        rows = {side: None if v is None else np.c_[needed[side], v] for side, v in features.items()}
-        found = factor.predict(
-            labels,
-            self.model,
-            self.fit,
-            known=known,
-            labeler_rows=rows.get("labeler"),
-            instance_rows=rows.get("instance"),
-            solver=factor.Solver(**self.record["solver"]),
-        )
-        refuse_failed(found)
-        return New(by_class(found.posterior), outcome_of(found), about(found))
-
-    def observed(self, part, drawn, replicates) -> tuple[Observed, factor.Weights]:
-        """The model and its weights, as an observation model of two classes."""
-        return Observed(self.model), self.fit.weights
 
 
 def fit(
@@ -182,7 +116,7 @@ def fit(
     mapping = io.mapping(triples, given)
     found = parallel.fit(labels, built, key, settings, begin, devices=devices, progress=progress)
     refuse_failed(found)
-    if name == "dawid-skene" and config.class_prior == "learn" and begin is None and _rare(labels):
+    if name == "dawid-skene" and config.class_prior == "learn" and begin is None and is_rare(labels):
         found = _not_split(found, labels, built, key, settings, devices)
     posterior, counts = by_class(found.posterior), tally(labels, found.posterior)
     warnings = [
@@ -218,17 +152,9 @@ def fit(
         warnings=warnings,
         started=started,
     )
-    return Aggregation(tables, record, kind, found, index, scaling, model=built, features=features, tally=counts)
-
-
-SPLIT = 3.0  # nats that a fit with biases from the start has to be better by
-RARE_VOTES = 0.3  # share of the labels for the rarer class, below which a fit may take the other class for both
-
-
-def _rare(labels: Labels) -> bool:
-    """Whether one of two classes has so few labels that a fit may take the other for both."""
-    share = share_of_labels(labels)
-    return min(share, 1 - share) < RARE_VOTES
+    return Aggregation(
+        tables, record, kind, found, index, scaling, made=partial(_same, built), features=features, tally=counts
+    )
 
 
 def _not_split(found: factor.Fit, labels: Labels, model: factor.FactorModel, key, settings, devices) -> factor.Fit:
@@ -361,7 +287,13 @@ def load(folder: Path, record: dict[str, Any]) -> Aggregation:
     shapes = _fit_like(like, anyone.n_instances, solver), read.blank
     found, features = results.load_arrays(folder / "fit.npz", shapes)
     model = build(config, anyone, features)
-    return Aggregation(read.tables, record, as_arrow, found, read.index, read.scaling, model=model, features=features)
+    return Aggregation(
+        read.tables, record, as_arrow, found, read.index, read.scaling, made=partial(_same, model), features=features
+    )
+
+
+def _same(model: factor.FactorModel) -> factor.FactorModel:
+    return model
 
 
 def _about_choice(found: factor.HeldOut) -> dict[str, Any]:
@@ -437,14 +369,6 @@ def _fit_like(model: factor.FactorModel, n_instances: int, solver: factor.Solver
         history=np.zeros(solver.max_steps),
         switched=np.zeros((), bool),
     )
-
-
-def about(found: factor.Fit) -> list[str]:
-    """What a fit itself says: how it ended, and whether classes were switched."""
-    out = about_end(found)
-    if bool(found.switched):
-        out.append("The first solution had classes switched; the corrected one explains the labels better and is kept.")
-    return out
 
 
 def about_instances(labels: Labels, config: factor.FactorConfig, model: factor.FactorModel, found) -> list[str]:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from crowdjax.labels import InputError
 from crowdjax.observation import Observation
+from crowdjax.priors import Kind
 from crowdjax.settings import one_of
-
-Kind = Literal["nominal", "ordinal", "exchangeable"]
 
 
 @dataclasses.dataclass(frozen=True)

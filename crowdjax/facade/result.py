@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from crowdjax import io, results
-from crowdjax import report as reports
 from crowdjax.answers import MOST_CLASSES, Tally, shown
 from crowdjax.facade import many
 from crowdjax.facade.fitted import Fitted, New, read_fit
@@ -24,6 +23,9 @@ from crowdjax.observation.factors import predict as predict_factors
 from crowdjax.observation.unseen import predict_new, rows_of_labelers
 from crowdjax.observation.voted import TOP, answer_voted
 from crowdjax.tables import as_arrow
+
+if TYPE_CHECKING:
+    from crowdjax import report as reports
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
@@ -63,6 +65,8 @@ class Result(Fitted):
 
     def page(self) -> reports.Page:
         """The report: a page of the fit, its labelers, their confusions and its instances (docs/reports.md)."""
+        from crowdjax import report as reports
+
         return reports.of_classes(self.record, self.tables, many.whole(self.tally), np.asarray(self.fit.history))
 
     def arrays(self):

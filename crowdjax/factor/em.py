@@ -21,12 +21,10 @@ from crowdjax.factor.features import PRECISION, Features, Linear
 from crowdjax.factor.kernels import Factors, tally
 from crowdjax.factor.model import FactorModel, Objective, Weights
 from crowdjax.labels import InputError, Labels
+from crowdjax.priors import FACTOR_LONGEST, FACTOR_NEAR, FACTOR_STEPS
 from crowdjax.segments import sum_by
 
 INNER_STEPS = 25  # of the conjugate gradients within one M-step; the paper gives no number
-NEWTON_STEPS = 20  # at most, of an exact M-step
-NEAR = 1e-3  # longest step after which the next would be below rounding
-LONGEST = 1.5  # change of a logit in one of them: where a logistic function is flat, Newton's own step is too long
 
 
 def is_exact(model: FactorModel) -> bool:
@@ -108,12 +106,12 @@ def _exact_m_step(objective: Objective, x, counts, on_positives, p):
         g, h, cross = slope_and_curvature(at)
         det = jnp.maximum(h[0] * h[1] - cross**2, jnp.finfo(x.dtype).eps * h[0] * h[1])
         steps = ((h[1] * g[0] - cross * g[1]) / det, (h[0] * g[1] - cross * g[0]) / det, g[2] / h[2])
-        steps = [jnp.clip(v, -LONGEST, LONGEST) for v in steps]
+        steps = [jnp.clip(v, -FACTOR_LONGEST, FACTOR_LONGEST) for v in steps]
         longest = jnp.maximum(jnp.abs(jnp.stack(steps[:2])).max(), jnp.abs(steps[2]))
         return [v + d for v, d in zip(at, steps, strict=True)], longest, k + 1
 
     def going(state):
-        return (state[1] > NEAR) & (state[2] < NEWTON_STEPS)
+        return (state[1] > FACTOR_NEAR) & (state[2] < FACTOR_STEPS)
 
     at, _, _ = jax.lax.while_loop(going, newton, (_columns(weights), jnp.array(jnp.inf, x.dtype), 0))
     _, h, _ = slope_and_curvature(at)

@@ -6,27 +6,15 @@ a matrix), or both: [X, I] shrinks towards what the features say and deviates wh
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from crowdjax.fits import Linear
+
 PRECISION = jax.lax.Precision.HIGHEST
-
-
-class Linear(NamedTuple):
-    """Weights, or their prior means or variances: of the dense columns [F, D] and of the identity part [n, D].
-
-    Example: of two columns and one factor
-        >>> Linear(dense=jnp.ones((2, 1))).free is None
-        True
-    """
-
-    dense: Float[Array, "F D"] | None = None
-    free: Float[Array, "n D"] | None = None
 
 
 class Features(eqx.Module):

@@ -17,8 +17,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -27,7 +26,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from crowdjax import optimize
 from crowdjax.directions import lbfgs
@@ -35,80 +34,11 @@ from crowdjax.factor.em import em, em_bound, em_cg, has_start, is_exact, labeler
 from crowdjax.factor.features import PRECISION, Linear
 from crowdjax.factor.kernels import Factors, discrimination, majority
 from crowdjax.factor.model import FactorModel, Objective, Weights
-from crowdjax.labels import InputError, Labels, Shard
+from crowdjax.fits import FactorFit as Fit
+from crowdjax.labels import Labels, Shard
 from crowdjax.segments import total
-
-Method = Literal["auto", "em", "lbfgs", "em-cg", "em-bound"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Solver:
-    """How to fit; frozen and hashable, static under jit.
-
-    Attributes:
-        method: ``lbfgs`` on the marginal objective; ``em``: accelerated EM with an exact M-step, for models whose β
-            is constant and whose labelers have no features; EM with conjugate gradients (``em-cg``, the paper's), or
-            with the closed-form step of a quadratic bound (``em-bound``). ``auto``: ``em`` where it applies, else
-            ``lbfgs``.
-        max_steps: most passes over the data of the main stage.
-        start_steps: most passes of the M-step at the majority vote, for models where it takes more than one.
-        rtol: stop after three steps in a row that each gain less than ``rtol`` (1 + |objective|).
-        jitter: standard deviation of the random start of factors 2 to D; at exactly 0 they sit on a saddle.
-        refresh: renew the preconditioner every so many steps; 0 never (batches by vmap).
-        restarts: starts of factors 2 to D to try; the best objective wins.
-
-    Example:
-        >>> Solver("newton")
-        Traceback (most recent call last):
-        ...
-        crowdjax.labels.InputError: method: got 'newton'; allowed: auto, em, lbfgs, em-cg, em-bound
-    """
-
-    method: Method = "auto"
-    max_steps: int = 500
-    start_steps: int = 20
-    rtol: float = 1e-6
-    jitter: float = 0.5
-    refresh: int = 10
-    restarts: int = 1
-
-    def __post_init__(self):
-        if self.method not in get_args(Method):
-            raise InputError(f"method: got {self.method!r}; allowed: {', '.join(get_args(Method))}")
-        least = {"max_steps": 1, "start_steps": 0, "rtol": 0, "jitter": 0, "refresh": 0, "restarts": 1}
-        for name, bound in least.items():
-            if not (isinstance(getattr(self, name), Real) and getattr(self, name) >= bound):
-                raise InputError(f"{name}: got {getattr(self, name)}; allowed: {bound} or more")
-
-
-class Fit(eqx.Module):
-    """A fitted model: what was found and how it went. Holds no data.
-
-    Attributes:
-        weights: where the objective is largest.
-        posterior: P(z_j = +1 | L, W).
-        objective: log p(L | W) + log p(W).
-        log_likelihood: log p(L | W).
-        code: result code (``crowdjax.optimize.MEANING``).
-        n_steps: passes over the data, the start included; for ``em-cg`` rounds of EM.
-        history: objective after each pass of the stage that was kept, NaN beyond.
-        switched: whether the first optimum had classes switched and the corrected one was better.
-
-    Example: a fit without an answer says why
-        >>> weights, nan = Weights(None, None, None, None), np.array(np.nan)
-        >>> fit = Fit(weights, nan, nan, nan, np.array(optimize.NONFINITE), np.array(1), nan, np.array(False))
-        >>> optimize.MEANING[int(fit.code)].split(";")[0]
-        'the objective is not finite'
-    """
-
-    weights: Weights
-    posterior: Float[Array, " I"]
-    objective: Float[Array, ""]
-    log_likelihood: Float[Array, ""]
-    code: Int[Array, ""]
-    n_steps: Int[Array, ""]
-    history: Float[Array, " T"]
-    switched: Bool[Array, ""]
+from crowdjax.stopping import START_RTOL
+from crowdjax.stopping import FactorSolver as Solver
 
 
 def starting_weights(key: PRNGKeyArray, model: FactorModel, jitter: float, shard: Shard | None = None) -> Weights:
@@ -306,7 +236,7 @@ def stages(labels, model, key, start, solver) -> optimize.Staged:
     def loop(carry, k):
         x, given, _ = carry
         held = None if one_pass else given
-        rtol = jnp.where(is_m_step(k), 1e-4, solver.rtol)
+        rtol = jnp.where(is_m_step(k), START_RTOL, solver.rtol)
         return methods[method](objective, x, held, is_m_step(k), max_steps=solver.max_steps, rtol=rtol)
 
     def close(carry, k, found):

@@ -9,16 +9,12 @@ instances' own numbers and the truths are taken for known.
 
 from __future__ import annotations
 
-from statistics import NormalDist
-
 import numpy as np
 from jaxtyping import Float
 
 from crowdjax.factor.model import FactorModel, Weights
 from crowdjax.factor.predict import LabelerSummary
-from crowdjax.observation.summaries import Interval, Summary, of_two
-
-FLAT, FIXED = 1e6, 1e-12  # variances beyond which a prior says nothing, or all
+from crowdjax.labelers import Summary, intervals_of_two
 
 
 def labeler_intervals(
@@ -40,37 +36,8 @@ def labeler_intervals(
         >>> found.accuracy[1].round(2).tolist(), found.accuracy[2].round(2).tolist()
         ([0.45, 0.77], [0.95, 0.83])
     """
-    sens, spec, right = (np.clip(np.asarray(v, np.float64), 1e-6, 1 - 1e-6) for v in summary[1:])
-    minus, plus = np.asarray(number, np.float64).T
     beta = np.asarray(model.factors(weights).beta, np.float64).mean(0)
-    variance = np.stack(np.broadcast_arrays(*_own_variances(model, beta), plus)[:2], -1)
-    of_sens, of_spec = sens * (1 - sens), spec * (1 - spec)
-    a, b = plus * of_sens, minus * of_spec
-    same, cross = np.eye(2), np.eye(2)[::-1]
-    precision = (a + b)[:, None, None] * same + (a - b)[:, None, None] * cross
-    covariance = np.linalg.inv(precision + same / np.clip(variance, FIXED, FLAT)[:, None])
-    learnt = np.where((variance > 0).any(1), 1.0, np.nan)
-    up, down = np.array([1.0, 1.0]), np.array([1.0, -1.0])
-
-    def sd(gradient):
-        return learnt * np.sqrt(np.einsum("wi,wij,wj->w", gradient, covariance, gradient))
-
-    z = NormalDist().inv_cdf((1 + level) / 2)
-
-    def chance(mean, gradient) -> Interval:
-        logit, half = np.log(mean) - np.log1p(-mean), z * sd(gradient) / (mean * (1 - mean))
-        return mean, *(1 / (1 + np.exp(-logit - move)) for move in (-half, half))
-
-    g_sens, g_spec = of_sens[:, None] * up, of_spec[:, None] * down
-    on_positives = (plus / np.where(plus + minus > 0, plus + minus, 1))[:, None]
-    on_positives = np.where((plus + minus > 0)[:, None], on_positives, 0.5)
-    informed, half = sens + spec - 1, z * sd(g_sens + g_spec)
-    return of_two(
-        chance(right, on_positives * g_sens + (1 - on_positives) * g_spec),
-        chance(sens, g_sens),
-        chance(spec, g_spec),
-        (informed, np.maximum(informed - half, -1), np.minimum(informed + half, 1)),
-    )
+    return intervals_of_two(summary[1:], number, _own_variances(model, beta), level)
 
 
 def _own_variances(model: FactorModel, beta: Float[np.ndarray, " D"]):

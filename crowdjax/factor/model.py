@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,25 +21,10 @@ from jaxtyping import Array, Float, Int
 from crowdjax.directions import inner
 from crowdjax.factor.features import Features, Linear
 from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, folded_curvature, folded_pass, tally
+from crowdjax.fits import Weights
 from crowdjax.labels import Labels
+from crowdjax.priors import Link
 from crowdjax.segments import total
-
-Link = Literal["linear", "exp"]
-
-
-class Weights(NamedTuple):
-    """The weights of every part, or their prior means, or variances. ``bias`` is None in models without γ.
-
-    Example:
-        >>> one, each = Linear(dense=jnp.ones((1, 1))), Linear(free=jnp.ones((3, 1)))
-        >>> Weights(labeler=each, instance=one, bias=None, class_prior=one).labeler.free.shape
-        (3, 1)
-    """
-
-    labeler: Linear
-    instance: Linear
-    bias: Linear | None
-    class_prior: Linear
 
 
 class FactorModel(eqx.Module):

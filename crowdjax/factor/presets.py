@@ -12,85 +12,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from numbers import Integral
-from typing import Literal, get_args
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from crowdjax.factor.features import Features, Linear
-from crowdjax.factor.model import FactorModel, Link, Weights
+from crowdjax.factor.model import FactorModel, Weights
 from crowdjax.labels import InputError, Labels
+from crowdjax.priors import BETA, PRESETS, PRIORS, RAREST, FactorConfig
 
-Gaussian = tuple[float, float]  # mean, standard deviation; 0 fixes, inf frees
-ClassPrior = float | Literal["learn", "logistic"]
-RAREST = 1e-9  # class that is modelled; in float32 a rarer one is none
-PRIORS = f"a number from {RAREST:g} to 1 - {RAREST:g}"
-
-
-@dataclasses.dataclass(frozen=True)
-class FactorConfig:
-    """What distinguishes one factor model from another, frozen and hashable.
-
-    Attributes:
-        n_factors: D, how many factors.
-        labeler: mean and standard deviation of the first factor's α: with features those of the constant column,
-            without of every labeler's own weight.
-        instance: the same of β, and of every instance's own weight.
-        bias: the same of γ; None: no γ.
-        further: standard deviation of α and β of factors 2 to D, whose means are 0.
-        features: standard deviation of the weights of (standardised) feature columns, whose means are 0.
-        deviation: standard deviation of the own weights that labelers (instances) keep beside features; 0: none.
-        link: β = its linear form, or the exponential of it.
-        class_prior: P(z = +1): a number, ``learn`` (Beta(2, 2) prior) or ``logistic`` in the instance features.
-
-    Example:
-        >>> FactorConfig(n_factors=0)
-        Traceback (most recent call last):
-        ...
-        crowdjax.labels.InputError: n_factors: got 0; allowed: 1 or more, a whole number
-    """
-
-    n_factors: int = 1
-    labeler: Gaussian = (1.0, 1.0)
-    instance: Gaussian = (1.0, 1.0)
-    bias: Gaussian | None = (0.0, 1.0)
-    further: float = 1.0
-    features: float = 0.5
-    deviation: float = 0.5
-    link: Link = "linear"
-    class_prior: ClassPrior = 0.5
-
-    def __post_init__(self):
-        if isinstance(self.n_factors, bool) or not isinstance(self.n_factors, Integral) or self.n_factors < 1:
-            raise InputError(f"n_factors: got {self.n_factors}; allowed: 1 or more, a whole number")
-        for name in ("labeler", "instance", "bias"):
-            mean, sd = getattr(self, name) or (0.0, 0.0)
-            if not (math.isfinite(mean) and sd >= 0):
-                raise InputError(
-                    f"{name}: mean {mean}, standard deviation {sd}; allowed: finite, and 0 (fixed) or more"
-                )
-        for name in ("further", "features", "deviation"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name}: standard deviation {getattr(self, name)}; allowed: 0 (fixed) or more")
-        if self.link not in get_args(Link):
-            raise InputError(f"link: got {self.link!r}; allowed: {', '.join(get_args(Link))}")
-        prior = self.class_prior
-        if prior not in ("learn", "logistic") and (isinstance(prior, str) or not RAREST <= prior <= 1 - RAREST):
-            raise InputError(f"class_prior: got {prior}; allowed: {PRIORS}, learn, logistic")
-
-
-PRESETS = {
-    "majority": FactorConfig(labeler=(1.0, 0.0), instance=(1.0, 0.0), bias=None),
-    "one-coin": FactorConfig(labeler=(1.0, 2.0), instance=(1.0, 0.0), bias=None),
-    "dawid-skene": FactorConfig(labeler=(1.0, 2.0), instance=(1.0, 0.0), bias=(0.0, 2.0)),
-    "glad": FactorConfig(bias=None, link="exp"),
-    "glad-linear": FactorConfig(bias=None),
-    "factor": FactorConfig(),
-}
+__all__ = ["PRESETS", "PRIORS", "RAREST", "FactorConfig", "build"]
 
 
 def build(
@@ -189,7 +120,7 @@ def _class_prior(config, labels, columns):
     n, zero = labels.n_instances, np.zeros((1, 1))
     counts = _counting(labels)[:, None]
     if config.class_prior == "learn":
-        return Features.columns(counts), Linear(zero), Linear(zero + np.inf), np.array([2.0, 2.0])
+        return Features.columns(counts), Linear(zero), Linear(zero + np.inf), np.array(BETA)
     if config.class_prior == "logistic":
         if columns is None:
             raise InputError("class_prior: logistic needs instance features; allowed without: a number, learn")

@@ -2,15 +2,13 @@
 
 from crowdjax.integrated.answer import Answer, Posterior, answer, both_classes, choose, labeler_draws
 from crowdjax.integrated.answers import (
-    LEVEL,
     InstanceAnswers,
     class_probability,
-    kinds,
     of_instances,
     of_labelers,
     share_of_positives,
 )
-from crowdjax.integrated.auto import Plan, crowd_of, plan
+from crowdjax.integrated.auto import Plan, plan
 from crowdjax.integrated.average import (
     Average,
     Averaged,
@@ -32,14 +30,15 @@ from crowdjax.integrated.boundary import (
     place,
     weights_of_able,
 )
-from crowdjax.integrated.draws import Draws, Interval, LabelerAnswers, boundaries, chances, doubted, interval, verdicts
+from crowdjax.integrated.draws import Draws, LabelerAnswers, boundaries, chances, doubted, interval, verdicts
 from crowdjax.integrated.exact import Chain, sample
 from crowdjax.integrated.fit import IntegratedFit, at_votes, fit, fit_jit
-from crowdjax.integrated.gold import Calibration, agreement_with_votes, calibrate, calibrated, of_gold, without_own
+from crowdjax.integrated.gold import Calibration, calibrate, calibrated, of_gold, without_own
 from crowdjax.integrated.kernels import GridPass, axis_information, expectations, grid_pass, positives
 from crowdjax.integrated.look import Check, Look, School, look, replicate, residuals
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, labeler_means, start
 from crowdjax.integrated.score import normal_scores, score_log_likelihood
+from crowdjax.labelers import LEVEL, Interval, agreement_with_votes, crowd_of, kinds
 
 __all__ = [
     "LEVEL",

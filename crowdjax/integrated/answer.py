@@ -27,13 +27,14 @@ from crowdjax.integrated.auto import plan as plan_of
 from crowdjax.integrated.average import Average, Averaged, Member, averaged, of_average, pays, positives_of
 from crowdjax.integrated.axis import LARGEST, axis_draws, laplace_draws
 from crowdjax.integrated.boundary import Boundary, Choice, candidates, informed, place
-from crowdjax.integrated.draws import DOUBT, Draws, Interval, LabelerAnswers
+from crowdjax.integrated.draws import DOUBT, Draws, LabelerAnswers
 from crowdjax.integrated.exact import sample, split_r_hat
 from crowdjax.integrated.fit import IntegratedFit, fit_jit
 from crowdjax.integrated.gold import Calibration, calibrate, of_gold, without_own
 from crowdjax.integrated.kernels import positives
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers
 from crowdjax.integrated.score import normal_scores, score_log_likelihood
+from crowdjax.labelers import Interval
 from crowdjax.labels import InputError, Labels
 
 LEAST_GOLD = 5  # labels of each class that place a boundary unasked

@@ -10,7 +10,6 @@ The boundary's uncertainty is what makes p_j, and intervals of labelers, honest:
 
 from __future__ import annotations
 
-from statistics import NormalDist
 from typing import NamedTuple
 
 import equinox as eqx
@@ -22,14 +21,14 @@ from jaxtyping import Array, Bool, Float
 
 from crowdjax.integrated.axis import laplace_draws
 from crowdjax.integrated.boundary import Boundary, around
-from crowdjax.integrated.draws import DOUBT, EXPERT, SPAM, Draws, Interval, LabelerAnswers, of_draws
+from crowdjax.integrated.draws import DOUBT, Draws, LabelerAnswers, of_draws
 from crowdjax.integrated.fit import IntegratedFit
 from crowdjax.integrated.gold import Calibration, calibrated
 from crowdjax.integrated.kernels import expectations
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, class_logit
+from crowdjax.labelers import EXPERT, LEVEL, SPAM, Interval, in_sd, kinds  # noqa: F401
 from crowdjax.labels import Labels
 
-LEVEL = 0.95  # of every interval of crowdjax, unless another is asked for
 SHARES = np.linspace(0, 1, 4001)  # of positives, at which a distribution function is kept
 
 
@@ -47,16 +46,6 @@ class InstanceAnswers(NamedTuple):
     depends: Bool[Array, " I"]
     mean: Float[Array, " I"]
     sd: Float[Array, " I"]
-
-
-def in_sd(level: float) -> float:
-    """Half of a normal interval of this level, in standard deviations.
-
-    Example:
-        >>> round(in_sd(0.95), 2)
-        1.96
-    """
-    return NormalDist().inv_cdf((1 + level) / 2)
 
 
 def class_probability(
@@ -142,24 +131,6 @@ def of_labelers(
         2
     """
     return of_draws(draws or laplace_draws(fit), fit.parameters, config, boundary, features, level, share, doubt)
-
-
-def kinds(informedness: Interval, n_classes: int = 2) -> np.ndarray:
-    """What each labeler is, by the interval of J_i, which is at least -1/(K-1). Host side.
-
-    spammer    all of it between -.2/(K-1) and .2: the answers hardly depend on the instance
-    adversary  all of it below 0: wrong more often than right
-    expert     all of it above .6
-    unknown    0 is in it: too few labels to tell
-    ordinary   all others
-
-    Example:
-        >>> kinds(Interval(*np.array([[0.9, 0.0, -0.5], [0.7, -0.1, -0.8], [1.0, 0.1, -0.2]]))).tolist()
-        ['expert', 'spammer', 'adversary']
-    """
-    _, lower, upper = map(np.asarray, informedness)
-    of = [(lower > -SPAM / max(n_classes - 1, 1)) & (upper < SPAM), upper < 0, lower > EXPERT, lower <= 0]
-    return np.select(of, ["spammer", "adversary", "expert", "unknown"], "ordinary")
 
 
 def share_of_positives(

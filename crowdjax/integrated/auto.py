@@ -24,17 +24,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from crowdjax.integrated.boundary import Choice
 from crowdjax.integrated.model import SPREADS, IntegratedConfig
+from crowdjax.labelers import crowd_of
 from crowdjax.labels import Labels
+from crowdjax.priors import FEW_LABELS
 
 FEW_LABELERS = 2
 ABLE_FROM, ABLE_AT = 15, 40  # labelers: λ rises from 0 at the first number to 1 at the second
-FEW_LABELS = 1.5  # per instance
 EXPONENTS = 0.0, 1.0, 2.0  # e: the class prior is σ(e logit(share of positive labels))
 PENALTY = 5.0  # h: nats of evidence that a class prior other than one half has to gain, at most
 EVEN = 0.3, 0.4  # share of the labels for the class with fewer: h is 0 up to the first, all from the second on
@@ -101,26 +99,3 @@ def plan(labels: Labels, class_prior: float | str | None = None) -> Plan:
 
 def _labelers(n: int) -> str:
     return "One labeler is" if n == 1 else f"{n} labelers are"
-
-
-def crowd_of(
-    labeler: Int[np.ndarray, " N"],
-    instance: Int[np.ndarray, " N"],
-    n_labelers: int,
-    n_instances: int,
-) -> Int[np.ndarray, " W"]:
-    """Which of the connected parts of the graph of labelers and instances each labeler is in: 0 for the part of most
-    labelers, then 1, ...; -1 for labelers without labels.
-
-    Example:
-        >>> crowd_of(np.array([0, 1, 2]), np.array([0, 1, 1]), 4, 2).tolist()
-        [1, 0, 0, -1]
-    """
-    shape = (n_labelers + n_instances,) * 2
-    graph = coo_array((np.ones(len(labeler), np.int8), (labeler, n_labelers + instance)), shape)
-    part = connected_components(graph, directed=False)[1][:n_labelers]
-    judging = np.bincount(labeler, minlength=n_labelers) > 0
-    parts, sizes = np.unique(part[judging], return_counts=True)
-    rank = np.full(shape[0], -1)
-    rank[parts[np.argsort(-sizes, kind="stable")]] = np.arange(len(parts))
-    return np.where(judging, rank[part], -1)

@@ -30,6 +30,7 @@ from crowdjax.integrated.boundary import Boundary, Choice, around, place
 from crowdjax.integrated.fit import IntegratedFit, at_votes
 from crowdjax.integrated.gold import Calibration, calibrated
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters
+from crowdjax.labelers import share_of_labels
 from crowdjax.labels import Labels
 
 LEAST = 1e-3  # weight of a member that is kept
@@ -87,17 +88,6 @@ class Averaged(NamedTuple):
 
     average: Average
     fits: tuple[IntegratedFit, ...]
-
-
-def share_of_labels(labels: Labels) -> float:
-    """The share of positive labels, half a label of each class added.
-
-    Example:
-        >>> share_of_labels(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))
-        0.625
-    """
-    counts = np.asarray(labels.counts, np.float64)
-    return float((counts[np.asarray(labels.label) > 0].sum() + 0.5) / (counts.sum() + 1))
 
 
 def pays(plan: Plan) -> bool:

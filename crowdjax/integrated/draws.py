@@ -26,8 +26,8 @@ from jaxtyping import Array, Float
 from crowdjax.factor.features import PRECISION
 from crowdjax.integrated.boundary import Boundary
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, class_logit, log_weights
+from crowdjax.labelers import EXPERT, SPAM, Interval
 
-SPAM, EXPERT = 0.2, 0.6  # informedness of who is called a spammer, and an expert
 DOUBT = 0.2  # κ
 CERTAIN = 1e-6  # chances are kept this far off 0 and 1
 SURE = 0.95  # share of the posterior in which a verdict on a labeler is true
@@ -53,19 +53,6 @@ class Draws(NamedTuple):
     weight: Float[Array, "S W"]
     spread: Float[Array, " S"]
     prior_logit: Float[Array, " S"]
-
-
-class Interval(NamedTuple):
-    """An estimate with the ends of its interval.
-
-    Example:
-        >>> Interval(0.8, 0.7, 0.9).lower
-        0.7
-    """
-
-    mean: Float[Array, "..."]
-    lower: Float[Array, "..."]
-    upper: Float[Array, "..."]
 
 
 class LabelerAnswers(NamedTuple):

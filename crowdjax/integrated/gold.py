@@ -15,10 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int8
-from scipy.special import bdtr
 
 from crowdjax.integrated.boundary import Boundary
-from crowdjax.labels import Labels
 
 SLOPE_SD = 0.2  # of log a before gold is seen
 STEPS = np.linspace(-4, 4, 41)  # where log a is looked at, in units of that
@@ -84,34 +82,6 @@ def calibrated(probability: Float[Array, " I"], calibration: Calibration) -> Flo
         0.75
     """
     return jax.nn.sigmoid(_logit(probability)[:, None] * calibration.slopes) @ calibration.mass
-
-
-def agreement_with_votes(gold: Float[np.ndarray, " I"], labels: Labels) -> tuple[float, int, float]:
-    """How many gold labels agree with the most frequent label of their instance, a tie counting in part; of how many;
-    the chance of so few, would one in K agree. Host side.
-
-    Args:
-        gold: codes, NaN (or -1) where unknown.
-
-    Example: one of three
-        >>> labels = Labels.from_arrays([0, 0, 0], [0, 1, 2], [1, 1, 0])
-        >>> agreement_with_votes(np.array([0.0, 1.0, 1.0]), labels)
-        (1.0, 3, 0.5)
-    """
-    k, gold = labels.n_classes, np.asarray(gold, np.float64)
-    place = np.cumsum(gold >= 0) - 1  # of the instances with gold, among themselves
-    its = np.asarray(labels.instance)
-    use = (np.asarray(labels.label) >= 0) & (gold[its] >= 0)
-    cell = k * place[its[use]].astype(np.int64) + np.asarray(labels.label)[use]
-    n = np.count_nonzero(gold >= 0)
-    votes = np.bincount(cell, np.asarray(labels.counts, np.float64)[use], k * n).reshape(n, k)
-    judged = votes.sum(1) > 0
-    votes, known = votes[judged], gold[gold >= 0][judged].astype(int)
-    if not len(known):
-        return 0.0, 0, 1.0
-    most = votes == votes.max(1, keepdims=True)
-    agreeing = float((most[np.arange(len(known)), known] / most.sum(1)).sum())
-    return agreeing, len(known), float(bdtr(np.floor(agreeing), len(known), 1 / k))
 
 
 def _logit(p):

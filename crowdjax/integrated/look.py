@@ -35,7 +35,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from scipy import sparse
-from scipy.stats import false_discovery_control
 
 from crowdjax.factor.features import PRECISION
 from crowdjax.integrated.kernels import draw_points, expectations
@@ -182,6 +181,8 @@ def look(
         >>> [check.name for check in found.checks]
         ['share of yes', 'vote counts', 'agreement', 'schools']
     """
+    from scipy.stats import false_discovery_control  # slow to import
+
     labels = dataclasses.replace(labels, gold=None)
     center = centers(parameters, features)
     schools = partial(_directions, *_busiest(labels))

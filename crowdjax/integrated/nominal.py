@@ -32,8 +32,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from scipy.optimize import brentq
-from scipy.stats import norm, qmc
 
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.nominal import exponent_step, log_power, log_prior_of_exponent, log_shares
@@ -60,6 +58,9 @@ def spread(n_classes: int, of_two: float = SPREAD) -> float:
         >>> [round(spread(k, 0.8), 3) for k in (2, 3, 4, 5, 10)]
         [0.566, 0.457, 0.415, 0.391, 0.34]
     """
+    from scipy.optimize import brentq  # slow to import
+    from scipy.stats import norm  # slow to import
+
     t = np.linspace(-8, 8, 2001)
     right = norm.cdf(1 / of_two)
     own = lambda rho: np.trapezoid(norm.pdf(t) * norm.cdf(1 / rho + t) ** (n_classes - 1), t)  # noqa: E731
@@ -74,6 +75,9 @@ def spread_of_grades(n_classes: int, of_two: float = SPREAD) -> float:
         >>> round(spread_of_grades(5, 0.8), 2), spread_of_grades(2, 0.8) == 0.4
         (0.33, True)
     """
+    from scipy.optimize import brentq  # slow to import
+    from scipy.stats import norm  # slow to import
+
     right = norm.cdf(1 / of_two)
     inner = (n_classes - 2) / n_classes
     own = lambda rho: norm.cdf(0.5 / rho) * (1 + inner) - inner  # noqa: E731
@@ -100,6 +104,8 @@ def sobol(n_classes: int, per_class: int, seed: int, rho: float) -> Float[np.nda
         >>> bool(np.allclose(x[:16].mean(0), [1, 0, 0])), bool(np.allclose(x[16:32, 1], x[:16, 0]))
         (True, True)
     """
+    from scipy.stats import norm, qmc  # slow to import
+
     noise = norm.ppf(np.clip(qmc.Sobol(n_classes, rng=seed).random(per_class), 1e-6, 1 - 1e-6))
     noise -= noise.mean(0)
     return np.concatenate([np.eye(n_classes)[k] + rho * np.roll(noise, k, axis=1) for k in range(n_classes)])
@@ -361,6 +367,8 @@ def nominal(
         >>> nominal(4).y.shape, nominal(5, form="ordinal").y.shape
         ((256, 3), (61, 1))
     """
+    from scipy.stats import norm  # slow to import
+
     if form not in get_args(Form):
         raise InputError(f"form: got {form!r}; allowed: {', '.join(get_args(Form))}")
     k, n_values = n_classes, n_values or n_classes

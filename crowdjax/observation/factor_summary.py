@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from crowdjax.labelers import LEVEL, Summary, corrected
 from crowdjax.labels import Labels
 from crowdjax.observation.bilinear import curvature_pass
 from crowdjax.observation.factors import Factor, mean_table
 from crowdjax.observation.fit import Fit
-from crowdjax.observation.summaries import LEVEL, Summary, corrected
 
 
 def factor_summary(labels: Labels, model: Factor, fit: Fit, level: float = LEVEL) -> Summary:

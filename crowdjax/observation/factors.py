@@ -28,7 +28,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
-from optax.assignment import hungarian_algorithm
 
 from crowdjax import optimize
 from crowdjax.directions import inner, lbfgs
@@ -413,6 +412,8 @@ def renamed(labels: Labels, votes: Float[Array, "I K"], q: Float[Array, "I K"]):
     """
     real = jnp.ones(len(q), q.dtype) if labels.shard is None else labels.shard.real.astype(q.dtype)
     shared = labels.across(jnp.matmul(votes.T * real, q, precision=PRECISION))  # instances, by class of vote and of fit
+    from optax.assignment import hungarian_algorithm  # takes all of optax along
+
     of_vote, of_fit = hungarian_algorithm(-shared)
     place = jnp.zeros_like(of_fit).at[of_vote].set(of_fit)
     gained = shared[of_vote, of_fit].sum() - jnp.trace(shared)

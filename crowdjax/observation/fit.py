@@ -9,9 +9,7 @@ labels he gave, anybody's from all of them.
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
-from typing import Literal, get_args
 
 import equinox as eqx
 import jax
@@ -28,37 +26,10 @@ from crowdjax.observation.blocks import over_blocks
 from crowdjax.observation.contract import Observation, Params, Pass
 from crowdjax.observation.table import evidence, table_pass, tally, vote_shares
 from crowdjax.segments import add_by, sum_by, total
+from crowdjax.stopping import Solver
 
-Method = Literal["auto", "em", "lbfgs"]
 PLAIN = 1e-6  # least gain, in units of 1 + |objective|, that counts where EM is not accelerated
 CURVATURE = 0.25  # of a log-odds, per label, at most
-
-
-@dataclasses.dataclass(frozen=True)
-class Solver:
-    """How a fit is found, frozen and hashable.
-
-    Attributes:
-        method: ``em`` (needs the model's ``m_step``), ``lbfgs``, or ``auto``: EM where there is an M-step.
-        max_steps: most passes over the labels.
-        rtol: stop where what is left to gain seems less than ``rtol`` (1 + |objective|).
-
-    Example:
-        >>> Solver(method="newton")
-        Traceback (most recent call last):
-        ...
-        crowdjax.labels.InputError: method: got 'newton'; allowed: auto, em, lbfgs
-    """
-
-    method: Method = "auto"
-    max_steps: int = 300
-    rtol: float = 1e-7
-
-    def __post_init__(self):
-        if self.method not in get_args(Method):
-            raise InputError(f"method: got {self.method!r}; allowed: {', '.join(get_args(Method))}")
-        if self.max_steps < 1 or not self.rtol >= 0:
-            raise InputError("max_steps and rtol: allowed: 1 or more, and 0 or more")
 
 
 class Fit(eqx.Module):

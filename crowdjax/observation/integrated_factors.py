@@ -26,8 +26,9 @@ from jaxtyping import Array, Float, UInt32
 
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.factors import JITTER
-from crowdjax.observation.nominal import ClassPrior, Design, Gaussian, Nominal, log_shares
+from crowdjax.observation.nominal import Design, Nominal, log_shares
 from crowdjax.observation.table import table_pass, tally, vote_shares
+from crowdjax.priors import ClassPrior, Gaussian
 
 PRECISION = jax.lax.Precision.HIGHEST
 REACH = 3.5  # standard deviations to either side that the points of the first factor cover

@@ -22,7 +22,6 @@ objective: M-steps are exact, or take no step that lowers Q.
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 import equinox as eqx
 import jax
@@ -30,25 +29,23 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from crowdjax import priors
 from crowdjax.labels import InputError, Labels
-from crowdjax.observation.table import classes_of_values
+from crowdjax.priors import (
+    EXPONENT,
+    EXPONENT_STEPS,
+    LONGEST,
+    MANY,
+    MOST,
+    NEWTON_STEPS,
+    PRETENDED,
+)
 
-Gaussian = tuple[float, float]  # mean, standard deviation
-ClassPrior = Literal["learn", "free", "uniform"] | tuple[float, ...]
-Population = Literal["learn", "fixed"]
-PRETENDED = 4.0  # labelers whose skills are those of the settings, beside those of the data, in a learned population
-NEWTON_STEPS = 3  # of an M-step; EM makes many
-LONGEST = 2.0  # change of a log-odds in one of them
-PSEUDO_COUNTS = 4.0, 1.0  # on the diagonal of a confusion matrix and beside it, the middle of their prior
-FEW = 0.01  # pseudo-counts without pooling
-EXPONENT = 0.5, 0.5  # least and prior mean of e, and its prior standard deviation
-MOST, MANY = 3.0, 20  # of e; with more classes e is ½: few labels for each, and one class would take everything
-EXPONENT_STEPS = 5  # Newton's, of an M-step
 PRECISION = jax.lax.Precision.HIGHEST
 
 
 @dataclasses.dataclass(frozen=True)
-class Nominal:
+class Nominal(priors.Nominal):
     """What all models of classes share: points are classes, and a prior of the classes.
 
         learn    π_k ∝ (share of votes for k)^e,   e ~ N(½, ½²), ½ ≤ e ≤ 3;   of two classes as free, above 20 e = ½
@@ -68,19 +65,6 @@ class Nominal:
         crowdjax.labels.InputError: class_prior: got (0.9, 0.2); allowed: learn, free, uniform, or positive numbers \
 that add up to 1
     """
-
-    class_prior: ClassPrior = "learn"
-
-    def __post_init__(self):
-        prior = self.class_prior
-        if isinstance(prior, list | np.ndarray):
-            prior = tuple(map(float, prior))
-            object.__setattr__(self, "class_prior", prior)
-        if prior in ("learn", "free", "uniform"):
-            return
-        if isinstance(prior, str) or not (min(prior) > 0 and abs(sum(prior) - 1) < 1e-6):
-            allowed = "learn, free, uniform, or positive numbers that add up to 1"
-            raise InputError(f"class_prior: got {prior}; allowed: {allowed}")
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]):
         return self.start_labelers(labels) | self.start_classes(labels, votes)
@@ -219,7 +203,7 @@ def coin_table(right: Float[Array, " W"], wrong: Float[Array, " W"], n: int) -> 
 
 
 @dataclasses.dataclass(frozen=True)
-class Majority(Nominal):
+class Majority(priors.Majority, Nominal):
     """Votes: every labeler is as skilled, P(right) = σ(skill), and nothing is learnt.
 
     Example:
@@ -227,8 +211,6 @@ class Majority(Nominal):
         1.0
     """
 
-    class_prior: ClassPrior = "uniform"
-    skill: float = 1.0
     of_labeler = ("skill",)
 
     def start_labelers(self, labels):
@@ -288,7 +270,7 @@ class Design(eqx.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class Coins(Nominal):
+class Coins(priors.Coins, Nominal):
     """What coins share: w_i ~ N(μ, σ²), with one σ for all skills and one for all biases.
 
     Attributes:
@@ -302,31 +284,15 @@ class Coins(Nominal):
         (1.0, 2.0)
     """
 
-    skill: Gaussian = (1.0, 1.0)
-    bias: float = 1.0
-    population: Population = "learn"
     of_labeler = ("w", "spread")
 
-    def __post_init__(self):
-        super().__post_init__()
-        if self.population not in ("learn", "fixed"):
-            raise InputError(f"population: got {self.population!r}; allowed: learn, fixed")
-        if not (self.skill[1] > 0 and self.bias > 0):
-            raise InputError(f"skill and bias: got {self.skill}, {self.bias}; allowed: standard deviations above 0")
-
-    def design(self, k: int) -> tuple[Design, Float[np.ndarray, " P"]]:
-        """The logits, and which of the numbers are biases."""
-        raise NotImplementedError
-
-    def _settings(self, k: int):
-        """Means [P], variances [G] and the groups [P] that share one."""
-        group = self.design(k)[1].astype(int)
-        mean = np.where(group == 0, self.skill[0], 0.0)
-        return mean, np.array([self.skill[1] ** 2, self.bias**2 / 2])[: group.max() + 1], group
+    def design(self, k: int) -> Design:
+        """The logits."""
+        return Design(*self.logits(k)[:2])
 
     def _population(self, params):
         """Means and variances of w_i, each [P]."""
-        mean, variance, group = self._settings(params["classes"].shape[0])
+        mean, variance, group = self.first(params["classes"].shape[0])
         if self.population == "fixed":
             return jnp.asarray(mean), jnp.asarray(variance[group])
         return params["mean"], jnp.exp(params["variance"])[group]
@@ -336,7 +302,7 @@ class Coins(Nominal):
 
     def start_labelers(self, labels):
         _as_many(labels, "a coin")
-        mean, variance, group = (jnp.asarray(v) for v in self._settings(labels.n_classes))
+        mean, variance, group = (jnp.asarray(v) for v in self.first(labels.n_classes))
         w = jnp.tile(mean, (labels.n_labelers, 1))
         if self.population == "fixed":
             return {"w": w}
@@ -344,7 +310,7 @@ class Coins(Nominal):
         return {"w": w, "spread": spread, "mean": mean, "variance": jnp.log(variance)}
 
     def table(self, params):
-        return self.design(params["classes"].shape[0])[0].expected(params["w"], self._v(params))
+        return self.design(params["classes"].shape[0]).expected(params["w"], self._v(params))
 
     def log_prior_labelers(self, params):
         mean, variance = self._population(params)
@@ -353,12 +319,12 @@ class Coins(Nominal):
             return -(square / variance).sum() / 2
         v = jnp.exp(params["spread"])
         kl = (square + v) / variance - jnp.log(v / variance) - 1
-        first, first_variance, group = self._settings(params["classes"].shape[0])
+        first, first_variance, group = self.first(params["classes"].shape[0])
         pretended = ((mean - first) ** 2 + first_variance[group]) / variance + jnp.log(variance)
         return -(kl.sum() + PRETENDED * pretended.sum()) / 2
 
     def labelers_step(self, params, counts):
-        return self._step(params, counts, self.design(params["classes"].shape[0])[0])
+        return self._step(params, counts, self.design(params["classes"].shape[0]))
 
     def _step(self, params, counts, design: Design):
         """Newton's steps in w_i (none that lowers Q), the v_i that is best there, then the population that is."""
@@ -385,7 +351,7 @@ class Coins(Nominal):
         w, v = jax.lax.fori_loop(0, NEWTON_STEPS, newton, (params["w"], self._v(params)))
         if v is None:
             return {"w": w}
-        first, first_variance, group = self._settings(params["classes"].shape[0])
+        first, first_variance, group = self.first(params["classes"].shape[0])
         n = w.shape[0] + PRETENDED
         mean = (w.sum(0) + PRETENDED * first) / n
         each = ((w - mean) ** 2 + v).sum(0) + PRETENDED * ((mean - first) ** 2 + first_variance[group])
@@ -399,7 +365,7 @@ class Coins(Nominal):
 
 
 @dataclasses.dataclass(frozen=True)
-class OneCoin(Coins):
+class OneCoin(priors.OneCoin, Coins):
     """One skill for each labeler, P(right) = σ(a_i); errors fall on all other classes alike.
 
     Example: whose population is known
@@ -407,13 +373,10 @@ class OneCoin(Coins):
         'fixed'
     """
 
-    def design(self, k):
-        return Design(np.array([1.0, 0.0])[:, None, None], np.array([[0.0], [0.0]])), np.array([False])
-
     def coin(self, params):
         """log P(right) and log P(any one wrong label) of each labeler: all that a pass over many classes needs."""
         k = params["classes"].shape[0]
-        right, wrong = self.design(k)[0].expected(params["w"], self._v(params))[:, :, 0].T
+        right, wrong = self.design(k).expected(params["w"], self._v(params))[:, :, 0].T
         return right, wrong - jnp.log(k - 1.0)
 
     def table(self, params):
@@ -425,25 +388,20 @@ class OneCoin(Coins):
     def coin_step(self, params, right: Float[Array, " W"], total: Float[Array, " W"]) -> dict:
         """The M-step in the labelers from how many of their labels are right."""
         counts = jnp.stack([right, total - right], axis=1)[:, :, None]
-        return self._step(params, counts, self.design(params["classes"].shape[0])[0])
+        return self._step(params, counts, self.design(params["classes"].shape[0]))
 
 
 @dataclasses.dataclass(frozen=True)
-class BiasedCoin(Coins):
+class BiasedCoin(priors.BiasedCoin, Coins):
     """A skill and a bias for each label: log-odds of a label move by γ_il whatever the class.
 
     With two classes this is the two-coin model of Dawid and Skene: sensitivity σ(a + γ_1 - γ_0), specificity
     σ(a - γ_1 + γ_0).
 
     Example:
-        >>> BiasedCoin().design(3)[0].x.shape
+        >>> BiasedCoin().design(3).x.shape
         (3, 3, 4)
     """
-
-    def design(self, k):
-        eye = np.eye(k)
-        x = np.concatenate([eye[:, :, None], np.repeat(eye[:, None], k, axis=1)], axis=2)
-        return Design(x, eye * np.log(k - 1)), np.arange(k + 1) > 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -451,18 +409,18 @@ class ClassSkill(Coins):
     """A skill in each class and a bias for each label.
 
     Example:
-        >>> ClassSkill().design(3)[0].x.shape
+        >>> ClassSkill().design(3).x.shape
         (3, 3, 6)
     """
 
-    def design(self, k):
+    def logits(self, k):
         eye = np.eye(k)
         x = np.concatenate([eye[:, :, None] * eye, np.repeat(eye[:, None], k, axis=1)], axis=2)
-        return Design(x, eye * np.log(k - 1)), np.arange(2 * k) >= k
+        return x, eye * np.log(k - 1), np.arange(2 * k) >= k
 
 
 @dataclasses.dataclass(frozen=True)
-class DawidSkene(Nominal):
+class DawidSkene(priors.DawidSkene, Nominal):
     """A confusion matrix for each labeler: P(label l | class k) = V_ilk, columns with pseudo-counts b_k = B_k M_k.
 
         log p(V_ik) = -B_k KL(M_k | V_ik),   that is Dir(b_k) of the logits of V_ik, highest at V_ik = M_k
@@ -483,31 +441,15 @@ class DawidSkene(Nominal):
     Source: Dawid and Skene 1979; MacKay 1998, Choice of basis for Laplace approximation.
     """
 
-    pooling: Literal["learn"] | tuple[float, float] | None = "learn"
     of_labeler = ("rows", "n")
 
-    def __post_init__(self):
-        super().__post_init__()
-        pooling = self.pooling
-        if pooling in ("learn", None):
-            return
-        if isinstance(pooling, str) or not (len(pooling) == 2 and min(pooling) > 0):
-            raise InputError(f"pooling: got {pooling!r}; allowed: learn, None, or two numbers above 0")
-
     def start_labelers(self, labels):
-        first = jnp.asarray(self._first(labels), jnp.result_type(float))
+        first = jnp.asarray(self.first(labels.n_values, labels.n_classes, labels.places), jnp.result_type(float))
         params = {"rows": jnp.tile(jnp.log(first), (labels.n_labelers, 1, 1)), "b": jnp.log(first)}
         if self.pooling != "learn":
             return params
         n = jnp.zeros((labels.n_labelers, labels.n_classes))  # the first M-step knows it
         return params | {"n": n, "middle": first}
-
-    def _first(self, labels: Labels) -> Float[np.ndarray, "L K"]:
-        """The pseudo-counts of the settings; where they are learned, the middle of their prior, which nothing moves."""
-        if self.pooling is None:
-            return np.full((labels.n_values, labels.n_classes), FEW)
-        diagonal, beside = PSEUDO_COUNTS if self.pooling == "learn" else self.pooling
-        return beside + (diagonal - beside) * classes_of_values(labels.n_values, labels.n_classes, labels.places)
 
     def table(self, params):
         return jax.nn.log_softmax(params["rows"], axis=1)

@@ -10,7 +10,6 @@ curvature of Q in the labeler's own numbers, by the delta method on the logit.
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -19,62 +18,12 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
+from crowdjax.labelers import LEVEL, Summary, corrected
 from crowdjax.labels import Labels
 from crowdjax.observation.contract import Observation, Params
 from crowdjax.observation.fit import Fit, predict
 
-LEVEL = 0.95
 PRECISION = jax.lax.Precision.HIGHEST
-Interval = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, lower and upper end
-
-
-class Summary(NamedTuple):
-    """Accuracy [W], confusion [W, K, L] and informedness [W] of labelers: mean, lower and upper end of each.
-
-    Attributes:
-        accuracy: weighted by the shares of classes in the posterior; NaN where labels are not the classes.
-        confusion: P(label | class).
-        informedness: the mean over classes of the chance to be right, on a scale where 0 is a guess and 1 always right;
-            NaN where labels are not the classes.
-        kind: what each labeler is called, where the posterior itself tells; otherwise intervals do.
-
-    Example:
-        >>> Summary._fields
-        ('accuracy', 'confusion', 'informedness', 'kind')
-    """
-
-    accuracy: Interval
-    confusion: Interval
-    informedness: Interval
-    kind: np.ndarray | None = None
-
-
-def corrected(balanced: Interval, n_classes: int) -> Interval:
-    """The mean over classes of the chance to be right, as informedness: 0 is a guess, 1 always right.
-
-    Example:
-        >>> [round(float(v), 2) for v in corrected((np.array(0.75), np.array(0.5), np.array(1.0)), 2)]
-        [0.5, 0.0, 1.0]
-    """
-    return tuple((n_classes * end - 1) / (n_classes - 1) for end in balanced)  # pyright: ignore[reportReturnType]
-
-
-def of_two(
-    accuracy: Interval, sensitivity: Interval, specificity: Interval, informedness: Interval, kind=None
-) -> Summary:
-    """The summary of labelers who say one of two classes.
-
-    Example:
-        >>> ends = tuple(np.array([v]) for v in (0.8, 0.7, 0.9))
-        >>> [end.round(1).tolist() for end in of_two(ends, ends, ends, ends).confusion]
-        [[[[0.8, 0.2], [0.2, 0.8]]], [[[0.7, 0.1], [0.1, 0.7]]], [[[0.9, 0.3], [0.3, 0.9]]]]
-    """
-    flipped = (0, 2, 1)  # what is the lower end of being right is the upper one of being wrong
-    cells = [
-        np.stack([specificity[n], 1 - specificity[f], 1 - sensitivity[f], sensitivity[n]], -1).reshape(-1, 2, 2)
-        for n, f in enumerate(flipped)
-    ]
-    return Summary(accuracy, (cells[0], cells[1], cells[2]), informedness, kind)
 
 
 def labeler_summary(labels: Labels, model: Observation, fit: Fit, level: float = LEVEL) -> Summary:

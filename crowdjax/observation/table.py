@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 from crowdjax.labels import Labels
 from crowdjax.observation.blocks import n_parts, over_blocks
 from crowdjax.observation.contract import Pass
+from crowdjax.priors import classes_of_values
 from crowdjax.segments import add_rows, row_width, total
 
 PRECISION = jax.lax.Precision.HIGHEST
@@ -166,22 +167,3 @@ def vote_shares(labels: Labels, dtype=None) -> Float[Array, "I K"]:
         return shares
     gold = jnp.asarray(labels.gold)[:, None]
     return jnp.where(gold >= 0, (gold == jnp.arange(labels.n_classes)).astype(dtype), shares)
-
-
-def classes_of_values(
-    n_values: int, n_classes: int, places: tuple[float, ...] | None = None
-) -> Float[np.ndarray, "L K"]:
-    """How much each value of a label speaks for each class; the identity where values are classes.
-
-    Args:
-        places: of ``Labels``: the class that each value speaks for, or between two; -1: for all alike.
-
-    Example: three grades of two classes; three classes, and one value that is none of them
-        >>> classes_of_values(3, 2).tolist()
-        [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
-        >>> classes_of_values(4, 3, (0, 1, -1, 2))[2].round(2).tolist()
-        [0.33, 0.33, 0.33]
-    """
-    place = np.arange(n_values) * (n_classes - 1) / (n_values - 1) if places is None else np.asarray(places, float)
-    near = np.maximum(0, 1 - abs(place[:, None] - np.arange(n_classes)))
-    return np.where(place[:, None] < 0, 1 / n_classes, near)

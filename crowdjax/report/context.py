@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from crowdjax import plots
 from crowdjax.answers import Tally
-from crowdjax.integrated.answers import Interval
+from crowdjax.labelers import Interval
 from crowdjax.report import crowd, instances, labelers, periods
 from crowdjax.report.document import Block, Checks, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
 from crowdjax.report.fit import about, checks_in_order, columns

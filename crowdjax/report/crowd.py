@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from crowdjax import plots
 from crowdjax.answers import Tally
-from crowdjax.integrated.auto import FEW_LABELS
+from crowdjax.priors import FEW_LABELS
 from crowdjax.report.document import Block, Check, Drawing, Facts, Figures
 from crowdjax.report.instances import UNSURE, against_votes, contested
 from crowdjax.report.labelers import FEW

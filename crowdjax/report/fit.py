@@ -12,7 +12,7 @@ from jaxtyping import Float
 from crowdjax import __version__, plots, summary
 from crowdjax.answers import Tally
 from crowdjax.classes import tells_classes
-from crowdjax.integrated.answers import Interval
+from crowdjax.labelers import Interval
 from crowdjax.report import crowd, instances, labelers
 from crowdjax.report.document import Block, Check, Checks, Drawing, Facts, Figures, Page, Prose, Section
 from crowdjax.report.factors import Factors

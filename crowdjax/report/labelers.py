@@ -8,8 +8,7 @@ from jaxtyping import Float
 
 from crowdjax import plots
 from crowdjax.answers import Tally
-from crowdjax.integrated import kinds
-from crowdjax.integrated.answers import EXPERT, LEVEL, SPAM, Interval, in_sd
+from crowdjax.labelers import EXPERT, LEVEL, SPAM, Interval, in_sd, kinds
 from crowdjax.report.document import Block, Column, Drawing, Figures, Prose, Table
 
 FEW = 10  # labels, below which nobody is called anything

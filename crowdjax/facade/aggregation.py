@@ -1,0 +1,106 @@
+"""The result of a fit of the factor model of two classes; without JAX until it is asked for more than it holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from crowdjax import io
+from crowdjax.answers import Tally, by_class, counted
+from crowdjax.facade.fitted import Fitted, New
+from crowdjax.facade.outcome import about_end, outcome_of, refuse_failed
+from crowdjax.labels import Labels
+
+if TYPE_CHECKING:
+    from crowdjax import factor
+    from crowdjax import report as reports
+    from crowdjax.factor.observed import Observed
+
+
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
+class Aggregation(Fitted):
+    """Answers about instances and labelers, and the fit behind them.
+
+    Attributes:
+        fit, model: of ``crowdjax.factor``.
+        made: makes the model, when it is first asked for.
+        features: standardised features of labelers and of instances, where there are any.
+        tally: the labels, counted; None in a result that was loaded.
+
+    Example:
+        >>> import crowdjax
+        >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
+        >>> result = crowdjax.fit(labels, model="one-coin")
+        >>> result.record["n_labels"], np.asarray(result.labelers["n_labels"]).tolist()
+        (6, [2, 2, 2])
+    """
+
+    made: Callable[[], factor.FactorModel]
+    features: dict[io.Key, np.ndarray]
+    tally: Tally | None = None
+
+    @functools.cached_property
+    def model(self) -> factor.FactorModel:
+        return self.made()
+
+    def on_device(self) -> factor.Fit:
+        """The fit, in the floats that JAX computes with."""
+        import jax
+
+        return jax.tree.map(jax.numpy.asarray, self.fit)
+
+    def page(self) -> reports.Page:
+        """The report: a page of the fit, its labelers and its instances (docs/reports.md)."""
+        from crowdjax import report as reports
+
+        own = self.record["config"]["n_factors"] > 1 or self.record["config"]["instance"][1] > 0
+        found = self.model.factors(self.fit.weights) if own else None
+        return reports.of_fit(
+            self.record,
+            self.tables["instances"],
+            self.tables["labelers"],
+            counted(self.tally),
+            np.asarray(self.fit.history),
+            switched=bool(self.fit.switched),
+            factors=reports.directions(found.alpha, found.beta) if own else None,
+        )
+
+    def arrays(self):
+        """What ``fit.npz`` holds."""
+        return self.fit, self.features
+
+    def answers_of(self, labels: Labels, known, features) -> New:
+        """What the fit says of other labels."""
+        from crowdjax import factor
+
+        needed = {"labeler": known < 0, "instance": np.ones(labels.n_instances, bool)}  # with the model's constant
+        rows = {side: None if v is None else np.c_[needed[side], v] for side, v in features.items()}
+        found = factor.predict(
+            labels,
+            self.model,
+            self.on_device(),
+            known=known,
+            labeler_rows=rows.get("labeler"),
+            instance_rows=rows.get("instance"),
+            solver=factor.Solver(**self.record["solver"]),
+        )
+        refuse_failed(found)
+        return New(by_class(found.posterior), outcome_of(found), about(found))
+
+    def observed(self, part, drawn, replicates) -> tuple[Observed, factor.Weights]:
+        """The model and its weights, as an observation model of two classes."""
+        from crowdjax.factor.observed import Observed
+
+        return Observed(self.model), self.on_device().weights
+
+
+def about(found: factor.Fit) -> list[str]:
+    """What a fit itself says: how it ended, and whether classes were switched."""
+    out = about_end(found)
+    if bool(found.switched):
+        out.append("The first solution had classes switched; the corrected one explains the labels better and is kept.")
+    return out

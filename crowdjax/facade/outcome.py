@@ -1,0 +1,97 @@
+"""How a fit ended and what it found, as a record and tables, whatever the model; without JAX."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+from crowdjax import io, stopping
+from crowdjax.answers import FitError, GoldRecord, answer_table, confusion_table, labeler_table
+from crowdjax.labelers import LEVEL, Summary
+from crowdjax.labels import LabelIndex, Labels
+
+
+def tables_of(index: LabelIndex, n_labels, posterior, about: Summary, gold: GoldRecord | None = None) -> dict[str, Any]:
+    """The tables of answers, whatever the model: of instances, labelers and their confusion."""
+    ids = io.ids(index, "labeler")
+    return {
+        "instances": answer_table(io.ids(index, "instance"), posterior, index.classes),
+        "labelers": labeler_table(ids, n_labels, about, gold),
+        "confusion": confusion_table(ids, index.classes, index.values, about.confusion),
+    }
+
+
+def record_of(
+    name: str,
+    found,
+    labels: Labels,
+    index: LabelIndex,
+    *,
+    features: Mapping[io.Key, io.Scaling],
+    started: float,
+    device: str | None = None,
+    **more,
+) -> dict[str, Any]:
+    """The record of a fit: what all models say of it, and more.
+
+    Args:
+        device: that it was made on; by default JAX's.
+    """
+    return {
+        "model": name,
+        **outcome(found, labels),
+        "seconds": time.perf_counter() - started,
+        "classes": list(index.classes),
+        "values": None if index.values is None else list(index.values),
+        "level": LEVEL,
+        **more,
+        "features": {side: dataclasses.asdict(s) for side, s in features.items()},
+        "versions": {"jax": metadata.version("jax"), "numpy": np.__version__},
+        "device": device or _device(),
+    }
+
+
+def refuse_failed(found) -> None:
+    """Raises ``FitError`` where a fit has no usable answer."""
+    code = int(found.code)
+    if code > stopping.STOPPED or not np.isfinite(float(found.objective)):
+        raise FitError(f"the fit failed: {stopping.MEANING[code]}")
+
+
+def about_end(found) -> list[str]:
+    """What to say where a fit did not converge."""
+    code = int(found.code)
+    return [] if code == stopping.CONVERGED else [f"The fit did not converge: {stopping.MEANING[code]}."]
+
+
+def outcome_of(found) -> dict[str, Any]:
+    """How a fit ended, for the record."""
+    code = int(found.code)
+    return {
+        "objective": float(found.objective),
+        "log_likelihood": float(found.log_likelihood),
+        "converged": code == stopping.CONVERGED,
+        "result": stopping.MEANING[code],
+        "n_iterations": int(found.n_steps),
+    }
+
+
+def outcome(found, labels: Labels) -> dict[str, Any]:
+    """How a fit ended and how large its labels were, for the record."""
+    return {
+        **outcome_of(found),
+        "n_labels": int((np.asarray(labels.counts) > 0).sum()),
+        "n_labelers": labels.n_labelers,
+        "n_instances": labels.n_instances,
+    }
+
+
+def _device() -> str:
+    import jax
+
+    return jax.devices()[0].device_kind

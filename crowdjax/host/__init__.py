@@ -1,0 +1,9 @@
+"""The smallest models without a compiler: EM on the host, by NumPy and SciPy's sparse products, in 64-bit floats.
+
+A fit of Dawid and Skene's model takes some ten passes over the labels, each of which is a sparse matrix times a table:
+on a CPU that is over before JAX is imported. Formulas, start values and stopping rules are those of the programs of JAX
+(``crowdjax.priors``, ``crowdjax.stopping``), whose fits these equal up to rounding.
+
+    crowdjax.factor, majority, one-coin and dawid-skene of two classes      ``two``
+    crowdjax.observation, majority and dawid-skene of K classes             ``classes``
+"""

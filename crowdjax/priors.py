@@ -1,0 +1,272 @@
+"""What the smallest models are: their settings, priors, start values and sufficient statistics' weights; without JAX.
+
+``FactorConfig`` says which factor model of two classes it is, ``Nominal`` and its kinds which model of K classes. The
+programs of JAX (``crowdjax.factor``, ``crowdjax.observation.nominal``) and the fits on the host (``crowdjax.host``)
+take their numbers from here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from numbers import Integral
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from crowdjax.labels import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+Kind = Literal["nominal", "ordinal", "exchangeable"]  # of classes
+Copies = Literal["warn", "once"]
+NAMES = (
+    "majority", "one-coin", "dawid-skene", "glad", "glad-linear", "factor", "biased-coin", "class-skill", "graded",
+    "integrated", "auto",
+)  # fmt: skip
+Gaussian = tuple[float, float]  # mean, standard deviation; of the factor model 0 fixes, inf frees
+Link = Literal["linear", "exp"]
+LEARNED = ("one-coin", "dawid-skene")  # models of two classes whose class prior is learned where none is given
+SPLIT = 3.0  # nats that a fit of them with biases from the start has to be better by
+FEW_LABELS = 1.5  # per instance: fewer say nothing of who is able
+BETA = 2.0, 2.0  # of a class prior that is learned, of two classes
+FACTOR_STEPS, FACTOR_LONGEST = 20, 1.5  # Newton's steps of an exact M-step at most; change of a logit in one
+FACTOR_NEAR = 1e-3  # longest step after which the next would be below rounding
+FactorPrior = float | Literal["learn", "logistic"]
+RAREST = 1e-9  # class that is modelled; in float32 a rarer one is none
+PRIORS = f"a number from {RAREST:g} to 1 - {RAREST:g}"
+
+
+@dataclasses.dataclass(frozen=True)
+class FactorConfig:
+    """What distinguishes one factor model from another, frozen and hashable.
+
+    Attributes:
+        n_factors: D, how many factors.
+        labeler: mean and standard deviation of the first factor's α: with features those of the constant column,
+            without of every labeler's own weight.
+        instance: the same of β, and of every instance's own weight.
+        bias: the same of γ; None: no γ.
+        further: standard deviation of α and β of factors 2 to D, whose means are 0.
+        features: standard deviation of the weights of (standardised) feature columns, whose means are 0.
+        deviation: standard deviation of the own weights that labelers (instances) keep beside features; 0: none.
+        link: β = its linear form, or the exponential of it.
+        class_prior: P(z = +1): a number, ``learn`` (Beta(2, 2) prior) or ``logistic`` in the instance features.
+
+    Example:
+        >>> FactorConfig(n_factors=0)
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: n_factors: got 0; allowed: 1 or more, a whole number
+    """
+
+    n_factors: int = 1
+    labeler: Gaussian = (1.0, 1.0)
+    instance: Gaussian = (1.0, 1.0)
+    bias: Gaussian | None = (0.0, 1.0)
+    further: float = 1.0
+    features: float = 0.5
+    deviation: float = 0.5
+    link: Link = "linear"
+    class_prior: FactorPrior = 0.5
+
+    def __post_init__(self):
+        if isinstance(self.n_factors, bool) or not isinstance(self.n_factors, Integral) or self.n_factors < 1:
+            raise InputError(f"n_factors: got {self.n_factors}; allowed: 1 or more, a whole number")
+        for name in ("labeler", "instance", "bias"):
+            mean, sd = getattr(self, name) or (0.0, 0.0)
+            if not (math.isfinite(mean) and sd >= 0):
+                raise InputError(
+                    f"{name}: mean {mean}, standard deviation {sd}; allowed: finite, and 0 (fixed) or more"
+                )
+        for name in ("further", "features", "deviation"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name}: standard deviation {getattr(self, name)}; allowed: 0 (fixed) or more")
+        if self.link not in get_args(Link):
+            raise InputError(f"link: got {self.link!r}; allowed: {', '.join(get_args(Link))}")
+        prior = self.class_prior
+        if prior not in ("learn", "logistic") and (isinstance(prior, str) or not RAREST <= prior <= 1 - RAREST):
+            raise InputError(f"class_prior: got {prior}; allowed: {PRIORS}, learn, logistic")
+
+
+PRESETS = {
+    "majority": FactorConfig(labeler=(1.0, 0.0), instance=(1.0, 0.0), bias=None),
+    "one-coin": FactorConfig(labeler=(1.0, 2.0), instance=(1.0, 0.0), bias=None),
+    "dawid-skene": FactorConfig(labeler=(1.0, 2.0), instance=(1.0, 0.0), bias=(0.0, 2.0)),
+    "glad": FactorConfig(bias=None, link="exp"),
+    "glad-linear": FactorConfig(bias=None),
+    "factor": FactorConfig(),
+}
+
+
+# Models of K classes
+
+ClassPrior = Literal["learn", "free", "uniform"] | tuple[float, ...]
+Population = Literal["learn", "fixed"]
+PRETENDED = 4.0  # labelers whose skills are those of the settings, beside those of the data, in a learned population
+NEWTON_STEPS = 3  # of an M-step; EM makes many
+LONGEST = 2.0  # change of a log-odds in one of them
+PSEUDO_COUNTS = 4.0, 1.0  # on the diagonal of a confusion matrix and beside it, the middle of their prior
+FEW = 0.01  # pseudo-counts without pooling
+EXPONENT = 0.5, 0.5  # least and prior mean of e, and its prior standard deviation
+MOST, MANY = 3.0, 20  # of e; with more classes e is ½: few labels for each, and one class would take everything
+EXPONENT_STEPS = 5  # Newton's, of an M-step
+
+
+@dataclasses.dataclass(frozen=True)
+class Nominal:
+    """What all models of classes share: a prior of the classes (``crowdjax.observation.nominal``).
+
+    Attributes:
+        class_prior: ``learn``, ``free``, ``uniform``, or K probabilities.
+
+    Example:
+        >>> Nominal(class_prior=(0.9, 0.2))
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: class_prior: got (0.9, 0.2); allowed: learn, free, uniform, or positive numbers \
+that add up to 1
+    """
+
+    class_prior: ClassPrior = "learn"
+
+    def __post_init__(self):
+        prior = self.class_prior
+        if isinstance(prior, list | np.ndarray):
+            prior = tuple(map(float, prior))
+            object.__setattr__(self, "class_prior", prior)
+        if prior in ("learn", "free", "uniform"):
+            return
+        if isinstance(prior, str) or not (min(prior) > 0 and abs(sum(prior) - 1) < 1e-6):
+            allowed = "learn, free, uniform, or positive numbers that add up to 1"
+            raise InputError(f"class_prior: got {prior}; allowed: {allowed}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Majority(Nominal):
+    """Votes: every labeler is as skilled, P(right) = σ(skill), and nothing is learnt.
+
+    Example:
+        >>> Majority().class_prior
+        'uniform'
+    """
+
+    class_prior: ClassPrior = "uniform"
+    skill: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Coins(Nominal):
+    """What coins share: w_i ~ N(μ, σ²), with one σ for all skills and one for all biases.
+
+    Attributes:
+        skill: mean and standard deviation of skills.
+        bias: standard deviation of γ_il - γ_ik, whose mean is 0.
+        population: ``fixed``: these are those of the population, and w_i is at its highest density; ``learn``: those of
+            four labelers that it starts with, and w_i ~ N(m_i, v_i).
+
+    Example:
+        >>> Coins(population="free")
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: population: got 'free'; allowed: learn, fixed
+    """
+
+    skill: Gaussian = (1.0, 1.0)
+    bias: float = 1.0
+    population: Population = "learn"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.population not in ("learn", "fixed"):
+            raise InputError(f"population: got {self.population!r}; allowed: learn, fixed")
+        if not (self.skill[1] > 0 and self.bias > 0):
+            raise InputError(f"skill and bias: got {self.skill}, {self.bias}; allowed: standard deviations above 0")
+
+    def logits(self, k: int) -> tuple[Float[np.ndarray, "L K P"], Float[np.ndarray, "L K"], np.ndarray]:
+        """The logits η = offset + x w of labels l and classes k, and which of the P numbers w are biases."""
+        raise NotImplementedError
+
+    def first(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Means [P], variances [G] and the groups [P] that share one, of the settings."""
+        group = self.logits(k)[2].astype(int)
+        mean = np.where(group == 0, self.skill[0], 0.0)
+        return mean, np.array([self.skill[1] ** 2, self.bias**2 / 2])[: group.max() + 1], group
+
+
+@dataclasses.dataclass(frozen=True)
+class OneCoin(Coins):
+    """One skill for each labeler; labels are right or wrong, in whatever class.
+
+    Example:
+        >>> [part.shape for part in OneCoin().logits(5)]
+        [(2, 1, 1), (2, 1), (1,)]
+    """
+
+    def logits(self, k):
+        return np.array([1.0, 0.0])[:, None, None], np.array([[0.0], [0.0]]), np.array([False])
+
+
+@dataclasses.dataclass(frozen=True)
+class BiasedCoin(Coins):
+    """A skill, and a bias for each label: log-odds of a label move by γ_il whatever the class.
+
+    Example:
+        >>> BiasedCoin().logits(3)[0].shape
+        (3, 3, 4)
+    """
+
+    def logits(self, k):
+        eye = np.eye(k)
+        x = np.concatenate([eye[:, :, None], np.repeat(eye[:, None], k, axis=1)], axis=2)
+        return x, eye * np.log(k - 1), np.arange(k + 1) > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class DawidSkene(Nominal):
+    """A confusion matrix for each labeler, whose columns have pseudo-counts in common.
+
+    Attributes:
+        pooling: ``learn``; the pseudo-counts b themselves, on the diagonal and beside it; or None: hardly any, 0.01.
+
+    Example:
+        >>> DawidSkene(pooling=(4.0, 1.0)).first(2, 2).tolist()
+        [[4.0, 1.0], [1.0, 4.0]]
+    """
+
+    pooling: Literal["learn"] | tuple[float, float] | None = "learn"
+
+    def __post_init__(self):
+        super().__post_init__()
+        pooling = self.pooling
+        if pooling in ("learn", None):
+            return
+        if isinstance(pooling, str) or not (len(pooling) == 2 and min(pooling) > 0):
+            raise InputError(f"pooling: got {pooling!r}; allowed: learn, None, or two numbers above 0")
+
+    def first(self, n_values: int, n_classes: int, places: tuple[float, ...] | None = None) -> Float[np.ndarray, "L K"]:
+        """The pseudo-counts of the settings; where they are learned, the middle of their prior, which nothing moves."""
+        if self.pooling is None:
+            return np.full((n_values, n_classes), FEW)
+        diagonal, beside = PSEUDO_COUNTS if self.pooling == "learn" else self.pooling
+        return beside + (diagonal - beside) * classes_of_values(n_values, n_classes, places)
+
+
+def classes_of_values(
+    n_values: int, n_classes: int, places: tuple[float, ...] | None = None
+) -> Float[np.ndarray, "L K"]:
+    """How much each value of a label speaks for each class; the identity where values are classes.
+
+    Args:
+        places: of ``Labels``: the class that each value speaks for, or between two; -1: for all alike.
+
+    Example: three grades of two classes; three classes, and one value that is none of them
+        >>> classes_of_values(3, 2).tolist()
+        [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+        >>> classes_of_values(4, 3, (0, 1, -1, 2))[2].round(2).tolist()
+        [0.33, 0.33, 0.33]
+    """
+    place = np.arange(n_values) * (n_classes - 1) / (n_values - 1) if places is None else np.asarray(places, float)
+    near = np.maximum(0, 1 - abs(place[:, None] - np.arange(n_classes)))
+    return np.where(place[:, None] < 0, 1 / n_classes, near)

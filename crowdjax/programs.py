@@ -1,0 +1,85 @@
+"""Compiled programs on disk: a program that was compiled once is read the next time, by whatever process.
+
+They are kept in the user's cache folder, or in the one that ``CROWDJAX_CACHE`` names; ``CROWDJAX_CACHE=off`` keeps
+none. Programs that were not used for long go where the folder has more than ``MOST`` bytes. Who has set JAX's own cache
+(``jax_compilation_cache_dir``) keeps it as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+MOST = 2**30  # bytes of a cache folder
+OFF = ("", "0", "off", "none")
+_first: list[Callable[[], None]] = []
+
+
+def cache_folder() -> Path | None:
+    """Where compiled programs are kept: $CROWDJAX_CACHE, or the user's cache folder; None where that is 0 or off."""
+    given = os.environ.get("CROWDJAX_CACHE")
+    if given is not None:
+        return None if given.lower() in OFF else Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowdjax"
+
+
+def first(action: Callable[[], None]) -> None:
+    """Have something done before the first program is made."""
+    _first.append(action)
+
+
+def ready() -> None:
+    """Get JAX ready for programs: what was asked for by :func:`first`, then, once in a process, :func:`keep`."""
+    while _first:
+        _first.pop(0)()
+    _keep_once()
+
+
+@functools.cache
+def _keep_once() -> None:
+    keep()
+
+
+def keep() -> None:
+    """Keep compiled programs in :func:`cache_folder`, unless JAX keeps them elsewhere or the folder cannot be written
+    to."""
+    import jax
+
+    folder = cache_folder()
+    theirs = jax.config.jax_compilation_cache_dir is not None and "CROWDJAX_CACHE" not in os.environ
+    if folder is None or theirs or not _is_writable(folder):
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    shrink(folder)
+
+
+def shrink(folder: Path, most: int = MOST) -> None:
+    """Remove the programs that were not used for longest where all have more than so many bytes, down to half of it."""
+    found = []
+    for file in os.scandir(folder):
+        with contextlib.suppress(OSError):  # another process was first
+            if file.is_file(follow_symlinks=False):
+                at = file.stat()
+                found.append((max(at.st_atime, at.st_mtime), at.st_size, file.path))
+    total = sum(size for _, size, _ in found)
+    if total <= most:
+        return
+    for _, size, path in sorted(found):
+        if total <= most // 2:
+            return
+        with contextlib.suppress(OSError):
+            os.remove(path)
+            total -= size
+
+
+def _is_writable(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    return False

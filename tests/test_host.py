@@ -1,0 +1,152 @@
+"""Fits on the host equal those by JAX, and need none of it."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scipy.optimize import minimize
+
+import crowdjax
+from crowdjax import factor, io, parallel
+from crowdjax.answers import tally
+from crowdjax.facade import two
+from crowdjax.facade.presets import summary
+from crowdjax.host import two as host
+from crowdjax.labels import Labels
+from crowdjax.priors import NAMES, PRESETS
+from crowdjax.stopping import FactorSolver
+
+ROOT = Path(__file__).resolve().parents[1]
+LABELERS, INSTANCES, LABELS = 30, 400, 2500
+CASES = ["plain", "rare", "gold", "gold of one class", "weights", "wrong"]
+
+
+def crowd(case: str) -> dict:
+    """Labels as arrays; two labelers and three instances have none."""
+    rng = np.random.default_rng(7)
+    truth = (rng.random(INSTANCES) < (0.15 if case == "rare" else 0.5)).astype(int)
+    labeler, instance = rng.integers(0, LABELERS - 2, LABELS), rng.integers(0, INSTANCES - 3, LABELS)
+    right = rng.random(LABELS) < rng.uniform(0.45, 0.95, LABELERS)[labeler]
+    label = np.where(right == (case != "wrong"), truth[instance], 1 - truth[instance])
+    known = rng.random(INSTANCES) < 0.2
+    gold = {"gold": np.where(known, truth, np.nan), "gold of one class": np.where(known & (truth > 0), 1, np.nan)}
+    weight = rng.integers(1, 4, LABELS).astype(float) if case == "weights" else None
+    sizes = dict(n_labelers=LABELERS, n_instances=INSTANCES)
+    return dict(labeler=labeler, instance=instance, label=label, weight=weight, gold=gold.get(case), **sizes)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("prior", ["learn", 0.3])
+@pytest.mark.parametrize("name", host.MODELS)
+@pytest.mark.parametrize("case", CASES)
+def test_a_fit_on_the_host_is_that_of_jax(case, name, prior):
+    if two.config_of(name, prior) is None:
+        assert (name, prior) == ("majority", "learn")
+        return
+    labels, config = Labels.from_arrays(**crowd(case)), dataclasses.replace(PRESETS[name], class_prior=prior)
+    model = factor.build(config, labels)
+    theirs, ours = parallel.fit(labels, model, jax.random.key(0), devices=1), host.fit(labels, config, FactorSolver())
+    for name in ("posterior", "objective", "log_likelihood", "history"):
+        np.testing.assert_allclose(getattr(ours.fit, name), getattr(theirs, name), rtol=1e-9, atol=1e-9)
+    for name in ("code", "n_steps", "switched"):
+        assert getattr(ours.fit, name) == getattr(theirs, name), name
+    assert jax.tree.structure(ours.fit.weights) == jax.tree.structure(theirs.weights)
+    for a, b in zip(*map(jax.tree.leaves, (ours.fit.weights, theirs.weights)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-8)
+    of_jax = summary(
+        model, theirs.weights, parallel.summary(labels, model, theirs), tally(labels, theirs.posterior).agreement
+    )
+    of_host = host.summary(ours, config, tally(labels, ours.fit.posterior).agreement)
+    for a, b in zip(of_host[:3], of_jax[:3], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_the_fit_is_a_maximum_that_scipy_finds_too():
+    labels, config = Labels.from_arrays(**crowd("gold")), PRESETS["dawid-skene"]
+    config = dataclasses.replace(config, class_prior="learn")
+    found, problem = host.fit(labels, config, FactorSolver(rtol=1e-12)), host.Problem(labels, config)
+    weights = found.fit.weights
+    x = np.r_[weights.labeler.free[:, 0], weights.bias.free[:, 0], weights.class_prior.dense[0]]
+
+    def downhill(x):
+        return -problem.expect(host.At.of(x))[0] - problem.log_prior(host.At.of(x))
+
+    best = minimize(downhill, x + np.random.default_rng(0).normal(0, 0.1, len(x)), options={"gtol": 1e-4})
+    np.testing.assert_allclose(best.fun, -found.fit.objective, rtol=1e-7)
+    np.testing.assert_allclose(best.x, x, atol=1e-3)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("case", ["plain", "rare", "gold"])
+@pytest.mark.parametrize("model", host.MODELS)
+def test_results_are_those_of_jax_but_for_rounding(case, model, monkeypatch, tmp_path):
+    """The same files, columns, warnings and settings."""
+    arrays = crowd(case)
+    table = {name: arrays[name] for name in ("labeler", "instance", "label")}
+    known = {"instance": np.arange(INSTANCES - 3), "label": np.r_[crowd("gold")["gold"][:-3]]}
+    there = np.isin(known["instance"], table["instance"]) & np.isfinite(known["label"])
+    gold = {name: values[there].astype(int) for name, values in known.items()} if case == "gold" else None
+    ours = crowdjax.fit(table, model, gold=gold)
+    monkeypatch.setattr(two, "config_of", lambda *settings: None)
+    theirs = crowdjax.fit(table, model, gold=gold)
+    assert type(ours) is type(theirs)
+    assert ours.record.keys() == theirs.record.keys()
+    loose = {"seconds", "objective", "log_likelihood"}
+    assert {k: v for k, v in ours.record.items() if k not in loose} == {
+        k: v for k, v in theirs.record.items() if k not in loose
+    }
+    for name, expected in theirs.tables.items():
+        found = ours.tables[name]
+        assert found.schema == expected.schema
+        for column in found.column_names:
+            a, b = found[column].to_numpy(), expected[column].to_numpy()
+            if a.dtype.kind == "f":
+                np.testing.assert_allclose(a, b, atol=1e-6, err_msg=f"{name}.{column}")
+    ours.save(tmp_path / "out", report=True)
+    theirs.save(tmp_path / "other", report=True)
+    files = [sorted(p.relative_to(tmp_path / out) for p in (tmp_path / out).rglob("*")) for out in ("out", "other")]
+    assert files[0] == files[1]
+    with np.load(tmp_path / "out" / "fit.npz") as a, np.load(tmp_path / "other" / "fit.npz") as b:
+        assert {k: v.shape for k, v in a.items()} == {k: v.shape for k, v in b.items()}
+    again = crowdjax.load(tmp_path / "out").predict(table).instances["probability"]
+    unknown = ~np.isin(np.unique(table["instance"]), gold["instance"]) if gold else slice(None)
+    np.testing.assert_allclose(again[unknown], ours.tables["instances"]["probability"].to_numpy()[unknown], atol=1e-6)
+
+
+@pytest.mark.parametrize("model", host.MODELS)
+def test_the_command_from_a_table_to_results_imports_no_jax(model, tmp_path):
+    arrays = crowd("plain")
+    rows = zip(arrays["labeler"], arrays["instance"], arrays["label"], strict=True)
+    text = "".join(f"{i},{j},{label}\n" for i, j, label in rows)
+    (tmp_path / "labels.csv").write_text("labeler,instance,label\n" + text)
+    code = f"""
+import sys
+from crowdjax import cli
+sys.argv = "crowdjax fit labels.csv --model {model} --report --out out".split()
+try:
+    cli.main()
+except SystemExit as end:
+    assert not end.code
+print([name for name in ("jax", "jaxlib", "equinox", "optax") if name in sys.modules])
+"""
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
+    found = pq.read_table(tmp_path / "out" / "instances.parquet")
+    expected = crowdjax.fit(tmp_path / "labels.csv", model).tables["instances"]
+    assert found.equals(expected)
+
+
+def test_what_the_host_does_not_fit_goes_on_to_jax(monkeypatch):
+    table = {"labeler": list("abcabc"), "instance": [1, 1, 1, 2, 2, 2], "label": list("xxyzzz")}
+    reads, read = [], io.read_all
+    monkeypatch.setattr(io, "read_all", lambda *settings: reads.append(1) or read(*settings))
+    assert crowdjax.fit(table, "dawid-skene").record["kind"] == "nominal"
+    assert len(reads) == 1  # not once more
+    assert {name for name in NAMES if two.config_of(name, None) is not None} == set(host.MODELS)
