@@ -122,6 +122,16 @@ def test_the_expansion_is_that_of_finite_differences(x64):
         np.testing.assert_allclose((up.level_slope - down.level_slope) / (2 * step), here.level_hessian @ e, atol=1e-6)
 
 
+def test_labels_that_say_nothing_leave_shares_wide(x64):
+    """One value for each instance whoever labels it, all classes alike: shares may be nearly anything, and are finite."""
+    n = 30
+    labels = Labels.from_arrays(np.tile([0, 1], n), np.repeat(np.arange(n), 2), np.resize([0, 1, 2], 2 * n), n_values=3)
+    config = model.CategoricalConfig((-1.0, -1.0, -1.0), "linear", "constant", "constant", constraint="ordered")
+    fit = model.fit_categories(labels, np.linspace(0, 1, n), config, jax.random.key(0), method="laplace")
+    found = model.shares(fit, np.linspace(0, 1, n))
+    assert np.isfinite(found).all() and (found.upper - found.lower > 0.3).all()
+
+
 def test_values_that_are_no_classes_are_refused():
     labels = Labels.from_arrays([0, 1], [0, 0], [0, 2], n_values=3, n_classes=2)
     with pytest.raises(LabelError, match="allowed: labels that are the classes"):

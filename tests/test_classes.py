@@ -450,9 +450,6 @@ def test_labelers_and_their_confusion_are_tables():
 def test_a_model_of_two_classes_refuses_more():
     labels = table(["a", "b", "c"] * 4)
     refused(lambda: io.read_triples(labels).words, "labels of 3 values, 'a', 'b', 'c'; allowed here: two", "--missing")
-    scores = {"instance": list(range(12)), "score": np.linspace(0, 1, 12)}
-    simple = dict(prevalence="constant", accuracy="constant", labelers="global", inference="laplace", draws=50)
-    refused(lambda: crowdjax.context(labels, scores, **simple), "3 values")
 
 
 def test_every_form_of_answers_reads_back(tmp_path):

@@ -317,8 +317,8 @@ def test_a_fit_starts_from_an_earlier_one_of_the_same_labels_only(result):
 def test_what_the_model_is_not_for_is_refused_before_the_work():
     with pytest.raises(InputError, match=r"needs a table of scores; call crowdjax\.context"):
         crowdjax.fit(TABLE, "contextual")
-    with pytest.raises(InputError, match="labels of 3 values"):
-        crowdjax.context(TABLE | {"label": np.resize(["a", "b", "c"], 180)}, SCORES, **QUICK)
+    with pytest.raises(InputError, match="start: given with 3 classes"):
+        crowdjax.context(TABLE | {"label": np.resize(["a", "b", "c"], 180)}, SCORES, **QUICK, start=object())
 
 
 # Devices

@@ -377,8 +377,10 @@ def _expanded(config, data, theta, w, which):
 
     def level(w):
         v = values(config, split(jnp.concatenate([theta, w]), shapes_of(config, data)))
-        share = data.share @ jnp.exp(class_logits(config, data.at, v))[:, which]
-        return jnp.log(share) - jnp.log1p(-share)
+        log_pi = class_logits(config, data.at, v) + jnp.log(data.share)[:, None]
+        own = jnp.arange(config.n_classes) == which
+        part = lambda chosen: jax.nn.logsumexp(jnp.where(chosen, log_pi, -jnp.inf))  # noqa: E731
+        return part(own) - part(~own)  # finite in both tails
 
     def second_order(f):
         value, slope = jax.value_and_grad(f)(w)

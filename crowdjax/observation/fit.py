@@ -45,6 +45,7 @@ class Fit(eqx.Module):
         history: the objective after each pass, NaN after the last.
 
     Example:
+        >>> import dataclasses
         >>> [field.name for field in dataclasses.fields(Fit)][:2]
         ['params', 'posterior']
     """
