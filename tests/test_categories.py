@@ -123,7 +123,7 @@ def test_the_expansion_is_that_of_finite_differences(x64):
 
 
 def test_labels_that_say_nothing_leave_shares_wide(x64):
-    """One value for each instance whoever labels it, all classes alike: shares may be nearly anything, and are finite."""
+    """Labels without a pattern, all classes alike: shares may be nearly anything, and are finite."""
     n = 30
     labels = Labels.from_arrays(np.tile([0, 1], n), np.repeat(np.arange(n), 2), np.resize([0, 1, 2], 2 * n), n_values=3)
     config = model.CategoricalConfig((-1.0, -1.0, -1.0), "linear", "constant", "constant", constraint="ordered")
