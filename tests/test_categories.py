@@ -195,6 +195,14 @@ def test_a_result_comes_back_and_says_who_is_new(tables, result, tmp_path):
     assert again.next_labels(5).num_rows == 5
 
 
+def test_gold_of_one_class_is_no_random_part_and_that_is_said(tables):
+    labels, scores, _, truth = tables
+    known = np.flatnonzero(truth == "spam")[:40]
+    result = crowdjax.context(labels, scores, gold={"item": known, "label": truth[known]}, **SIMPLE)
+    assert result.prevalence["method"] == "model"
+    assert any(w.startswith("Gold is no random part") for w in result.warnings)
+
+
 def test_what_two_classes_alone_have_is_refused_in_words(tables):
     labels, scores, *_ = tables
     for setting in (dict(time="score"), dict(increasing=True), dict(labelers="function"), dict(inference="svi")):

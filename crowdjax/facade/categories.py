@@ -170,12 +170,10 @@ class CategoricalResult(Fitted):
 
 def refuse(classes: Sequence[Any], **settings) -> None:
     """Refuse settings that have no meaning with more than two classes, by their names."""
+    few = ", ".join(map(show, classes[:3])) + (", ..." if len(classes) > 3 else "")
     for name, given in settings.items():
         if given:
-            raise InputError(
-                f"{name}: given with {len(classes)} classes ({', '.join(map(show, classes[:3]))}, ...); allowed with "
-                "two: leave it out"
-            )
+            raise InputError(f"{name}: given with {len(classes)} classes ({few}); allowed with two: leave it out")
 
 
 def fitted(
@@ -333,6 +331,12 @@ def _shares(fit, weaker, given: Given, probability) -> tuple[dict[str, Any], pa.
         warnings.append(
             f"Gold is too little for an interval of {', '.join(missing[:5])}: the shares reported first are the "
             "model's. More gold drawn at random, or by chances that favour these classes, would do."
+        )
+    elif given.gold is not None and np.isfinite(given.gold).any():
+        warnings.append(
+            "Gold is no random part of the labelled instances: its scores or labels differ from those of the others, "
+            "and no chances were given. What rests on gold's own shares is not reported; a column chance in the gold "
+            "table (--gold) says how likely each instance was to be drawn for gold."
         )
     if first == MODEL and agree is False:
         k = int(np.argmax(beyond / np.maximum(strong.upper - strong.lower, 1e-12)))
