@@ -203,6 +203,16 @@ def test_gold_of_one_class_is_no_random_part_and_that_is_said(tables):
     assert any(w.startswith("Gold is no random part") for w in result.warnings)
 
 
+def test_gold_that_contradicts_the_labels_is_said(tables):
+    labels, scores, gold, _ = tables
+    following = dict(zip(NAMES, np.roll(NAMES, 1), strict=True))
+    wrong = gold | {"label": [following[c] for c in gold["label"]]}
+    found = crowdjax.context(labels, scores, gold=wrong, **SIMPLE, labelers="global", constraint="ordered")
+    right = crowdjax.context(labels, scores, gold=gold, **SIMPLE, labelers="global", constraint="ordered")
+    assert any("gold labels contradict" in w for w in found.warnings), found.warnings
+    assert not any("gold labels contradict" in w for w in right.warnings), right.warnings
+
+
 def test_what_two_classes_alone_have_is_refused_in_words(tables):
     labels, scores, *_ = tables
     for setting in (dict(time="score"), dict(increasing=True), dict(labelers="function"), dict(inference="svi")):

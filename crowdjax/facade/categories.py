@@ -21,7 +21,18 @@ from jaxtyping import Float
 
 from crowdjax import io, outliers, plots, results
 from crowdjax import report as reports
-from crowdjax.answers import Tally, about_labels, answer_table, confusion_table, read_tables, shown, tally, votes_of
+from crowdjax.answers import (
+    Tally,
+    about_contradiction,
+    about_gold,
+    about_labels,
+    answer_table,
+    confusion_table,
+    read_tables,
+    shown,
+    tally,
+    votes_of,
+)
 from crowdjax.columns import show
 from crowdjax.contextual import assisted
 from crowdjax.contextual import categories as model
@@ -231,11 +242,11 @@ def fitted(
         *remarks,
         *outliers.about_weights("weights", given.weights),
     ]
+    warnings += [*about_gold(given.gold, classes), *about_contradiction(given.gold, labels, classes)]
     if not fit.checked:
-        warnings.append(
-            f"The posterior's approximation did not pass its check ({found}); intervals may be too narrow. Up to "
-            "3000 instances --inference nuts takes its place."
-        )
+        more = "more draws (--draws) would help" if fit.method == "nuts" else (
+            "up to 3000 instances NUTS takes its place (--inference nuts)")  # fmt: skip
+        warnings.append(f"The posterior did not pass its check ({found}): intervals may be too narrow; {more}.")
     if fit.config.labelers == "global":
         warnings.append("Labelers are assumed to be alike: their table repeats the crowd's accuracy.")
     full = {
@@ -256,7 +267,7 @@ def fitted(
         "values": None,
         "kind": "nominal",
         "class_shares": [float(v) for v in probability.mean(0)],
-        "settings": {"inference": fit.method, "draws": len(fit.u)},
+        "settings": {"inference": fit.method, "draws": n_draws},
         "unknowns": list(fit.u.shape),
         "config": dataclasses.asdict(settings),
         "objective": float(fit.trace.max()),

@@ -61,7 +61,12 @@ def _shares(table: pa.Table, prevalence: Mapping[str, Any], figures: Mapping[str
     """What to report, and every other estimate."""
     level = f"{prevalence['level']:.0%}"
     drawings = [
-        Drawing("shares", figures["shares"], "Shares of the classes with intervals", f"By {prevalence['method']}."),
+        Drawing(
+            "shares",
+            figures["shares"],
+            "Shares of the classes with intervals",
+            f"By: {prevalence['method']}.",
+        ),
         Drawing(
             "classes_by_score",
             figures["classes_by_score"],
