@@ -195,7 +195,7 @@ def fit(
     depends = float(np.asarray(answers.depends).mean())
     if config.factors == 2:
         warnings.append(
-            "Labels hardly say which of two factors is the class; it is taken to be what labelers answer to on "
+            "Labels hardly say which of two factors is the class; it is assumed to be what labelers answer to on "
             "average. Compare with one factor."
         )
     if depends >= DEPENDENT:

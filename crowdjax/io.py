@@ -273,7 +273,7 @@ def read_labels(
         columns: which column is which, where names differ: ``{"labeler": "who"}``; of the gold table
             ``{"gold.instance": "question"}``.
         form: ``long``, ``wide`` (a column for every labeler, or a row), ``counts`` (of the labels of each instance) or
-            an export. By default exports are recognised, all else is taken to be long.
+            an export. By default exports are recognised, all else is assumed to be long.
         positive: of two values of labels, the positive one; by default what the words say (no, yes), or the last.
         order: all values of labels in their order, of which any number is allowed; by default numbers by size, text by
             the alphabet, categories as declared. 0/1, -1/+1 and true/false are the classes 0 and 1.

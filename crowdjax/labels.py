@@ -1,8 +1,8 @@
 """Labels: the judgements of a crowd as sparse triples, and the host-side index of their ids.
 
-Everything here runs on the host (NumPy), and without JAX. What comes out is a pytree that the kernels take as an
-argument, known to JAX as soon as that is there. Problems are refused here, at the door; the kernels trust what they
-get.
+Everything here runs on the host (NumPy) and does not import JAX. What comes out is a pytree, which is registered with
+JAX once that is imported, and an argument of the kernels. Problems are refused here, at the door; the kernels do not
+check again.
 
 Layout. Triples are sorted by instance and cut into ``n_blocks`` blocks of ``block_instances`` consecutive instances.
 Every block holds the same number of triples, so a kernel may reshape the flat arrays to ``[n_blocks, -1]`` and scan;

@@ -40,9 +40,9 @@ class FactorSolver:
 
     Attributes:
         method: ``lbfgs`` on the marginal objective; ``em``: accelerated EM with an exact M-step, for models whose β
-            is constant and whose labelers have no features; EM with conjugate gradients (``em-cg``, the paper's), or
-            with the closed-form step of a quadratic bound (``em-bound``). ``auto``: ``em`` where it applies, else
-            ``lbfgs``.
+            is constant and whose labelers have no features; EM with conjugate gradients (``em-cg``, Ruvolo et al.,
+            section 3), or with the closed-form step of a quadratic bound (``em-bound``). ``auto``: ``em`` where it
+            applies, else ``lbfgs``.
         max_steps: most passes over the data of the main stage.
         start_steps: most passes of the M-step at the majority vote, for models where it takes more than one.
         rtol: stop after three steps in a row that each gain less than ``rtol`` (1 + |objective|).

@@ -4,7 +4,7 @@ About one item of a thousand is positive, and the labelers call one negative of 
 positive votes is then mostly error. Items are drawn with chances that grow with the score. The contextual model's
 prevalence is taken over the population's scores, and by the sampling weights alone.
 
-Both accuracies are taken to be above one half (``constraint``). With a handful of positives in the sample the weaker
+Both accuracies are assumed to be above one half (``constraint``). With a handful of positives in the sample the weaker
 default, sensitivity + specificity > 1, leaves open that labelers miss nearly all of many: then votes say nothing about
 the truth, and the interval reaches from 0 to .8.
 """

@@ -39,7 +39,7 @@ from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Constraint, Level
 from crowdjax.facade import by_gold, categories, kinds, pairs, periods
 from crowdjax.facade import previous as going_on
-from crowdjax.facade.design import importance_of, scaled
+from crowdjax.facade.design import about_several, importance_of, scaled
 from crowdjax.facade.prevalence import ASSISTED
 from crowdjax.facade.prevalence import summary as of_prevalence
 from crowdjax.formats import Form
@@ -300,11 +300,9 @@ def context(
         found_by_kind, said_of_kinds = kinds.prevalence(fit, of_kind.groups, values, sampling, people, assisting, again)
         remarks += said_of_kinds
         by_cell = {"prevalence": found_by_kind}
-    if len(names) > 1:
-        at = ", ".join(f"{n} = {m:.4g}" for n, m in zip(names[1:], np.median(values[:, 1:], 0), strict=True))
-        remarks.append(f"Curves are along {names[0]}, with the other scores at their medians: {at}.")
+    remarks += about_several(names, values)
     if alike:
-        remarks.append("Labelers are taken to be alike: their table repeats the crowd's sensitivity and specificity.")
+        remarks.append("Labelers are assumed to be alike: their table repeats the crowd's sensitivity and specificity.")
     record = {
         "model": "contextual",
         "result": outputs.said_of(fit),

@@ -15,6 +15,7 @@ is gold alone with λ = 0; λ is tuned to the least variance. A prediction must 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -261,6 +262,37 @@ def estimates(sample: Sample, level: float = 0.95) -> tuple[Assisted, Assisted]:
     both = _with_interval(sample, mean + lam @ d, shares + contrasts @ lam, tuple(lam.tolist()), level)
     usable = 0 < both.mean < 1 and both.width <= WIDER * alone.width
     return alone, both if usable else alone._replace(lam=(0.0,) * len(lam))
+
+
+def estimates_of_classes(samples: Sequence[Sample], level: float = 0.95) -> tuple[list[Assisted], list[Assisted]]:
+    """The shares of exclusive classes from gold alone, and from gold and predictions: :func:`estimates` with one λ for
+    all classes, which minimises the sum of their variances, so that the shares add up to one.
+
+    Args:
+        samples: one for each class, of the same instances: gold and predictions of the class against the others, the
+            predictions adding up to one.
+        level: of the intervals.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> truth = rng.integers(0, 3, 600)
+        >>> known, f = rng.random(600) < 0.3, 0.1 + 0.7 * np.eye(3)[truth]
+        >>> gold = np.where(known[:, None], np.eye(3)[truth], np.nan)
+        >>> of = [Sample(gold[:, k], np.full(600, 0.3), np.ones(600), f[:, k]) for k in range(3)]
+        >>> _, both = estimates_of_classes(of)
+        >>> round(sum(e.mean for e in both), 12)
+        1.0
+    """
+    parts = [linear(sample) for sample in samples]
+    alone = [_with_interval(s, mean, shares, (), level) for s, (mean, shares, *_) in zip(samples, parts, strict=True)]
+    lam = _least(*(np.concatenate(stacked) for stacked in zip(*(part[1:3] for part in parts), strict=True)))
+    both = [
+        _with_interval(s, mean + lam @ d, shares + contrasts @ lam, tuple(lam.tolist()), level)
+        for s, (mean, shares, contrasts, d) in zip(samples, parts, strict=True)
+    ]
+    if all(0 < e.mean < 1 for e in both) and sum(e.variance for e in both) <= sum(e.variance for e in alone):
+        return alone, both
+    return alone, [e._replace(lam=(0.0,) * len(lam)) for e in alone]
 
 
 def linear(sample: Sample):

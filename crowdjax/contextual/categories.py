@@ -16,7 +16,8 @@ At K = 2 both are the two-class model (``contextual.model``). The truth is summe
 The posterior is the mixture of Gaussians of ``contextual.nested``, with derivatives by automatic differentiation; where
 its Pareto k-hat is high, NUTS takes its place.
 
-Source: the post's functions of a score, for K classes; parametrisation and priors are ours (docs/contextual.md).
+Source: Nguyen, Ramakrishnan, Weinsberg 2022 (the post) for functions of a score with Gaussian-process priors; K
+classes, the parametrisation and the priors are ours (docs/contextual.md).
 """
 
 from __future__ import annotations
@@ -30,10 +31,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-from scipy import special
 from scipy.linalg import solve_triangular
 
-from crowdjax import optimize, watch
+from crowdjax import watch
 from crowdjax.contextual import nuts
 from crowdjax.contextual.context import Scale
 from crowdjax.contextual.coordinates import Affine
@@ -41,14 +41,7 @@ from crowdjax.contextual.diagnostics import pareto_smooth
 from crowdjax.contextual.functions import GP, Basis, Family, Function, evaluate, prepare
 from crowdjax.contextual.mode import At, climb, few_threads
 from crowdjax.contextual.model import half_normal, n_scales, split
-from crowdjax.contextual.nested import (
-    FAINT,
-    WHOLE,
-    Mixture,
-    design,
-    draw,
-    windows,
-)
+from crowdjax.contextual.nested import Mixture, design, draw, likely, mixture_of, resampled, worst_of
 from crowdjax.contextual.nested import log_density as log_mixture
 from crowdjax.labels import LabelError, Labels
 
@@ -412,8 +405,7 @@ class CategoricalPosterior:
 
 MOST_SCALES, WORK = 32, 2e9  # θ of the design; its points times unknowns² times labels, at most
 CANDIDATES, CHECKED = 4000, 2e7  # draws that are weighted; times labels, at most
-USED = 1.0  # Pareto k-hat up to which weights bring the draws nearer to the posterior
-GOOD = 0.7  # up to which they are the posterior's
+GOOD = 0.7  # Pareto k-hat, up to which the draws are the posterior's
 MOST_NUTS = {"instances": 3000, "labels": 20_000}  # up to which NUTS takes their place otherwise
 
 
@@ -543,30 +535,11 @@ def _mixture(config: CategoricalConfig, data: CategoricalData, report: watch.Pro
     for i, theta in enumerate(thetas):
         report("mode", i, 2 * len(thetas))
         peaks.append(climb(posterior, theta, peaks[0].w if peaks else np.zeros(size)))
-    evidence = np.array([p.log_evidence for p in peaks])
-    posterior = dataclasses.replace(posterior, which=_least_known(config, data, thetas[0], peaks[0]))
-    parts, gaussian = [], False
-    kept = [i for i in np.argsort(-evidence) if evidence[i] > evidence.max() - FAINT]
-    for done, i in enumerate(kept):
-        report("mode", len(thetas) + done, len(thetas) + len(kept))
-        if gaussian:
-            parts.append((thetas[i], peaks[i], peaks[i].log_evidence + WHOLE))
-            continue
-        at = posterior(thetas[i], peaks[i].w)
-        found, gaussian = windows(posterior, thetas[i], peaks[i]._replace(at=at))
-        parts += [(thetas[i], peak, peak.log_evidence) for peak in found]
-    logs = np.array([log for *_, log in parts])
-    parts = [part for part, log in zip(parts, logs, strict=True) if log > logs.max() - 2 * FAINT]
-    theta, peak, logs = zip(*parts, strict=True)
-    mixture = Mixture(
-        np.array(theta).reshape(len(parts), k),
-        np.array([p.w for p in peak]),
-        np.array([p.chol for p in peak]),
-        np.array(logs) - special.logsumexp(logs),
-    )
-    codes = [p.code for p in peaks]
-    worst = optimize.MAX_STEPS if optimize.MAX_STEPS in codes else max(codes)
-    return mixture, np.array([p.value for p in peaks]), worst
+    order = likely(peaks)
+    posterior = dataclasses.replace(posterior, which=_least_known(config, data, thetas[order[0]], peaks[order[0]]))
+    chosen = [peaks[i]._replace(at=posterior(thetas[i], peaks[i].w)) for i in order]
+    mixture = mixture_of(posterior, thetas[order], chosen, report)
+    return mixture, np.array([p.value for p in peaks]), worst_of(peaks)
 
 
 def _least_known(config: CategoricalConfig, data: CategoricalData, theta, peak) -> int:
@@ -587,11 +560,7 @@ def _weighted(config, data, mixture: Mixture, n: int, rng):
     k = mixture.theta.shape[1]
     found = np.asarray(_log_likelihoods(config, data, jnp.asarray(u[:n_checked], data.basis.x.dtype)), np.float64)
     psis = pareto_smooth(found - 0.5 * (u[:n_checked, k:] ** 2).sum(1) - log_mixture(mixture, u[:n_checked]))
-    if n_checked < 2 * n or not psis.khat < USED:
-        return u[:n], psis
-    edges = np.cumsum(np.exp(psis.log_weights))
-    at = np.searchsorted(edges, (np.arange(n) + rng.random()) / n * edges[-1])
-    return u[rng.permutation(np.minimum(at, len(edges) - 1))], psis
+    return resampled(u, psis, n, rng), psis
 
 
 @eqx.filter_jit

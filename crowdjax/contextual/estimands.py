@@ -484,7 +484,7 @@ def labeler_table(fit: ContextualFit, level: float = 0.95, n_draws: int = 400) -
     Per draw, sensitivity is averaged over scores in proportion to π(x), specificity to 1 - π(x): the chances of being
     right about a positive and about a negative instance.
 
-    Example: labelers who are taken to be alike
+    Example: labelers who are assumed to be alike
         >>> table = labeler_table(found)
         >>> bool((table.sensitivity.mean == table.sensitivity.mean[0]).all())
         True

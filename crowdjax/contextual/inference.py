@@ -421,7 +421,7 @@ def identification(config: ContextualConfig, labels: Labels, informed: dict[str,
         )
     elif most <= 2 and not gold and config.labelers == "global":
         out.append(
-            "weakly identified: two labels per instance of labelers taken to be alike tell two numbers per score "
+            "weakly identified: two labels per instance of labelers assumed to be alike tell two numbers per score "
             "and not three; labelers='offset', a third label or gold labels would"
         )
     if config.constraint == "free" and not gold:

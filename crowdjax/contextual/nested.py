@@ -18,13 +18,14 @@ Source: nested Laplace after Rue, Martino and Chopin 2009; the windows are ours 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy import special
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.stats import qmc
@@ -108,30 +109,50 @@ def _approximate(config: ContextualConfig, data: Data, weights, report: Progress
         if part is not data and around is None:
             around = quadratic(config, data, jnp.asarray(theta, dtype), jnp.asarray(peaks[0].w, dtype))
         objective = {"objective": -peaks[-1].value}
+    order = likely(peaks)
+    mixture = mixture_of(posterior, thetas[order], [peaks[i] for i in order], report)
+    trace = np.array([p.value for p in peaks])
+    at = _coordinates(config, data, mixture, thetas[order[0]], peaks[order[0]])
+    return Approximation(mixture, at, trace, worst_of(peaks))
+
+
+def likely(peaks: Sequence[Peak]) -> Int[np.ndarray, " n"]:
+    """The peaks whose evidence counts beside the best one's, the best first."""
     evidence = np.array([p.log_evidence for p in peaks])
     order = np.argsort(-evidence)
-    order = order[evidence[order] > evidence.max() - FAINT]
+    return order[evidence[order] > evidence.max() - FAINT]
+
+
+def mixture_of(posterior, thetas: Float[np.ndarray, "n K"], peaks: Sequence[Peak], report: Progress) -> Mixture:
+    """The mixture around some peaks, each cut into windows until one is a Gaussian's.
+
+    Args:
+        posterior: gives ``mode.At`` at (θ, w), as :class:`crowdjax.contextual.mode.Posterior` does.
+        thetas, peaks: the best first.
+    """
     parts, gaussian = [], False
-    for n, i in enumerate(order):
-        report("mode", len(thetas) + n, len(thetas) + len(order), **objective)
+    for n, (theta, peak) in enumerate(zip(thetas, peaks, strict=True)):
+        report("mode", len(peaks) + n, 2 * len(peaks), objective=-peak.value)
         if gaussian:
-            parts.append((thetas[i], peaks[i], peaks[i].log_evidence + WHOLE))
+            parts.append((theta, peak, peak.log_evidence + WHOLE))
             continue
-        found, gaussian = windows(posterior, thetas[i], peaks[i])
-        parts += [(thetas[i], peak, peak.log_evidence) for peak in found]
+        found, gaussian = windows(posterior, theta, peak)
+        parts += [(theta, part, part.log_evidence) for part in found]
     logs = np.array([log for *_, log in parts])
     parts = [part for part, log in zip(parts, logs, strict=True) if log > logs.max() - 2 * FAINT]
     theta, peak, logs = zip(*parts, strict=True)
-    mixture = Mixture(
-        np.array(theta).reshape(len(parts), k),
+    return Mixture(
+        np.array(theta).reshape(len(parts), thetas.shape[1]),
         np.array([p.w for p in peak]),
         np.array([p.chol for p in peak]),
         np.array(logs) - special.logsumexp(logs),
     )
-    trace = np.array([p.value for p in peaks])
+
+
+def worst_of(peaks: Sequence[Peak]) -> int:
+    """The worst result code."""
     codes = [p.code for p in peaks]
-    worst = optimize.MAX_STEPS if optimize.MAX_STEPS in codes else max(codes)
-    return Approximation(mixture, _coordinates(config, data, mixture, thetas[order[0]], peaks[order[0]]), trace, worst)
+    return optimize.MAX_STEPS if optimize.MAX_STEPS in codes else max(codes)
 
 
 def design(n_unknown: int, n: int = MOST_SCALES) -> Float[np.ndarray, "n K"]:
@@ -225,11 +246,17 @@ def posterior_draws(
     if n_checked < 2 * n and not judged:
         return u[:n], None
     smoothed = importance(config, data, mixture, u[:n_checked])
-    if n_checked < 2 * n or not smoothed.khat < USED:
-        return u[:n], smoothed
+    return resampled(u, smoothed, n, seed), smoothed
+
+
+def resampled(u: Float[np.ndarray, "m P"], smoothed: Psis, n: int, seed: np.random.Generator) -> np.ndarray:
+    """n of some candidates by the weights of the first of them, evenly; the first n where there are too few weights, or
+    where these have no mean."""
+    if len(smoothed.log_weights) < 2 * n or not smoothed.khat < USED:
+        return u[:n]
     edges = np.cumsum(np.exp(smoothed.log_weights))
     at = np.searchsorted(edges, (np.arange(n) + seed.random()) / n * edges[-1])
-    return u[seed.permutation(np.minimum(at, len(edges) - 1))], smoothed
+    return u[seed.permutation(np.minimum(at, len(edges) - 1))]
 
 
 def importance(config: ContextualConfig, data: Data, mixture: Mixture, u: Float[np.ndarray, "n P"]) -> Psis:

@@ -86,18 +86,19 @@ def read(
     return Gold(sample, chances is not None, compared, people)
 
 
-def selected(gold: Gold, rows: Bool[np.ndarray, " I"] | None = None) -> str | None:
+def selected(gold: Gold, rows: Bool[np.ndarray, " I"] | None = None, among: int = 1) -> str | None:
     """What of gold without chances differs from the other instances (Kolmogorov-Smirnov), None where nothing does.
 
     Args:
         rows: the instances of which gold is to be a random part; None for all.
+        among: how many such parts are compared: all comparisons together have the level ``UNLIKELY`` (Bonferroni).
     """
     known = gold.sample.known if rows is None else gold.sample.known[rows]
     if gold.given or known.all() or not known.any():
         return None
     for name, values in gold.known.items():
         values = values if rows is None else values[rows]
-        if assisted.same_distribution(values[known], values[~known]) < UNLIKELY:
+        if assisted.same_distribution(values[known], values[~known]) < UNLIKELY / (among * len(gold.known)):
             return name
     return None
 
@@ -137,7 +138,7 @@ def of_parts(
     refused = []
     for k, (rows, people) in enumerate(parts):
         sample = part(gold, rows, people)
-        chosen = sample is not None and selected(gold, rows) is not None
+        chosen = sample is not None and selected(gold, rows, len(parts)) is not None
         found.append(None if sample is None or chosen else assisted.estimates(sample, LEVEL)[1])
         refused += [k] if chosen else []
     return found, refused

@@ -33,11 +33,14 @@ from crowdjax.answers import (
     tally,
     votes_of,
 )
+from crowdjax.classes import column_of_values
 from crowdjax.columns import show
 from crowdjax.contextual import assisted
 from crowdjax.contextual import categories as model
 from crowdjax.contextual.context import RANK_KNOTS, Scale
 from crowdjax.contextual.functions import GP
+from crowdjax.facade import by_gold
+from crowdjax.facade.design import about_several
 from crowdjax.facade.fitted import Fitted, New
 from crowdjax.facade.prevalence import ALONE, ASSISTED, REACH, WEAKER
 from crowdjax.integrated import LEVEL
@@ -76,7 +79,7 @@ class CategoricalResult(Fitted):
             first.
         curves: class, score, mean, lower, upper: the share of each class by the (first) score.
         confusion: of the crowd: labeler (null), truth, label, probability, lower, upper.
-        labelers: labeler, n_labels, accuracy, lower, upper, and recall_CLASS of each class.
+        labelers: labeler, n_labels, accuracy, lower, upper; recall_CLASS, lower_CLASS and upper_CLASS of each class.
         prevalence: what ``prevalence.json`` holds: the headline, the shares, whether both constraints agree.
         fit: of ``crowdjax.contextual.categories``.
         scores, population, gold, weights: as they were given.
@@ -247,6 +250,7 @@ def fitted(
         more = "more draws (--draws) would help" if fit.method == "nuts" else (
             "up to 3000 instances NUTS takes its place (--inference nuts)")  # fmt: skip
         warnings.append(f"The posterior did not pass its check ({found}): intervals may be too narrow; {more}.")
+    warnings += about_several(given.names, given.scores)
     if fit.config.labelers == "global":
         warnings.append("Labelers are assumed to be alike: their table repeats the crowd's accuracy.")
     full = {
@@ -333,12 +337,12 @@ def _shares(fit, weaker, given: Given, probability) -> tuple[dict[str, Any], pa.
         agree = reach < REACH
     rows[ITEMS] = [(float(np.average(p, weights=weights)), None, None) for p in probability.T]
     rows[VOTES] = [(float(v), None, None) for v in by_vote]
-    first, by_gold = MODEL, _by_gold(fit, given)
-    rows |= by_gold
-    if by_gold and all(row[1] is not None for row in by_gold[ASSISTED]):
+    first, gold = MODEL, _by_gold(fit, given)
+    rows |= gold
+    if gold and all(row[1] is not None for row in gold[ASSISTED]):
         first = ASSISTED
-    elif by_gold:
-        missing = [show(c) for c, row in zip(classes, by_gold[ASSISTED], strict=True) if row[1] is None]
+    elif gold:
+        missing = [show(c) for c, row in zip(classes, gold[ASSISTED], strict=True) if row[1] is None]
         warnings.append(
             f"Gold is too little for an interval of {', '.join(missing[:5])}: the shares reported first are the "
             "model's. More gold drawn at random, or by chances that favour these classes, would do."
@@ -367,7 +371,7 @@ def _shares(fit, weaker, given: Given, probability) -> tuple[dict[str, Any], pa.
     rows = {first: rows.pop(first), **rows}
     flat = [(c, name, *map(_number, row)) for name, each in rows.items() for c, row in zip(classes, each, strict=True)]
     columns = dict(zip(("class", "method", "mean", "lower", "upper"), map(list, zip(*flat, strict=True)), strict=True))
-    columns["class"] = pa.array([c if isinstance(c, str) else str(c) for c in columns["class"]])
+    columns["class"] = column_of_values(classes).take(pa.array(np.tile(np.arange(len(classes)), len(rows))))
     order = sorted(range(len(classes)), key=lambda k: -rows[first][k][0])
     told = [f"{show(classes[k])} {100 * rows[first][k][0]:.3g} % ({interval(*rows[first][k][1:])})" for k in order]
     rest = f", and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
@@ -396,31 +400,27 @@ def _by_gold(fit, given: Given) -> dict[str, list[tuple]]:
     if given.gold is None or not np.isfinite(given.gold).any():
         return {}
     known = np.isfinite(given.gold)
-    if given.chances is None and not known.all():
-        share = votes_of(given.labels) / np.maximum(votes_of(given.labels).sum(1, keepdims=True), 1)
-        columns = [given.scores[:, 0], *share.T]
-        p = [assisted.same_distribution(c[known], c[~known]) for c in columns]
-        if min(p) < 0.001 / len(p):
-            return {}
     unseen = dataclasses.replace(given.labels, gold=None)
     predictions = model.class_probabilities(fit, unseen, given.scores)
     weights = np.ones(len(known)) if given.weights is None else given.weights
     at = None
     if given.population is not None:
         at = model.curves_of_classes(fit, given.scores).mean, model.shares(fit, *given.population).mean
-    n = int(known.sum())
-    chance = (
-        np.full(len(known), n / len(known)) if given.chances is None else
-        np.where(np.isnan(given.chances), 1, given.chances)
-    )  # fmt: skip
-    out: dict[str, list[tuple]] = {ALONE: [], ASSISTED: []}
+    chance = np.full(len(known), known.mean()) if given.chances is None else np.where(
+        np.isnan(given.chances), 1, given.chances)  # fmt: skip
+    samples = []
     for k in range(len(given.index.classes)):
         truth = np.where(known, given.gold == k, np.nan)
         function = None if at is None else (at[0][:, k], float(at[1][k]))
-        sample = assisted.Sample(truth, chance, weights, predictions[:, k], function)
-        for name, e in zip(out, assisted.estimates(sample, LEVEL), strict=True):
-            out[name].append((e.mean, e.lower, e.upper))
-    return out
+        samples.append(assisted.Sample(truth, chance, weights, predictions[:, k], function))
+    share = votes_of(given.labels) / np.maximum(votes_of(given.labels).sum(1, keepdims=True), 1)
+    compared = {"scores": given.scores[:, 0]} | {f"labels of {k}": column for k, column in enumerate(share.T)}
+    if by_gold.selected(by_gold.Gold(samples[0], given.chances is not None, compared, None)) is not None:
+        return {}
+    found = assisted.estimates_of_classes(samples, LEVEL)
+    return {
+        name: [(e.mean, e.lower, e.upper) for e in each] for name, each in zip((ALONE, ASSISTED), found, strict=True)
+    }
 
 
 def _labelers(fit, each: model.Shares, accuracy, index: LabelIndex) -> pa.Table:
@@ -430,8 +430,8 @@ def _labelers(fit, each: model.Shares, accuracy, index: LabelIndex) -> pa.Table:
     columns = {"labeler": io.ids(index, "labeler"), "n_labels": whole,
                "accuracy": accuracy.mean(0), "lower": lower, "upper": upper}  # fmt: skip
     for k, name in enumerate(index.classes):
-        for end, values in zip(("", "_lower", "_upper"), each, strict=True):
-            columns[f"recall_{name}{end}"] = values[:, k, k]
+        for end, values in zip(("recall", "lower", "upper"), each, strict=True):
+            columns[f"{end}_{name}"] = values[:, k, k]  # prefixes: no two classes give one name
     return pa.table(columns)
 
 
@@ -442,7 +442,8 @@ def _curves(fit, given: Given) -> pa.Table:
     x = fit.scale.even(low, high, GRID)
     at = np.c_[x, np.broadcast_to(np.median(given.scores[:, 1:], 0), (len(x), given.scores.shape[1] - 1))]
     found = model.curves_of_classes(fit, at, LEVEL)
-    names = [str(c) for c in given.index.classes for _ in x]
+    each = np.repeat(np.arange(len(given.index.classes)), len(x))
+    names = column_of_values(given.index.classes).take(pa.array(each))
     ends = dict(zip(("mean", "lower", "upper"), (v.T.ravel() for v in found), strict=True))
     return pa.table({"class": names, "score": np.tile(x, len(given.index.classes)), **ends})
 

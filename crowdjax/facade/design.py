@@ -25,6 +25,14 @@ def importance_of(values: Float[np.ndarray, "I C"], weights, people) -> Float[np
     return (count / n)[row]
 
 
+def about_several(names, values: Float[np.ndarray, "I C"]) -> list[str]:
+    """Where curves stand, of several scores."""
+    if len(names) < 2:
+        return []
+    at = ", ".join(f"{n} = {m:.4g}" for n, m in zip(names[1:], np.median(values[:, 1:], 0), strict=True))
+    return [f"Curves are along {names[0]}, with the other scores at their medians: {at}."]
+
+
 def scaled(config: ContextualConfig, labels: Labels, importance) -> ContextualConfig:
     """The settings with priors of the design: the prevalence's level around the share of positive labels, below it, as
     some of these are wrong; and labelers expected to be better at the class that is the more frequent by far.

@@ -157,7 +157,7 @@ class Fitted(Prediction):
 
         Args:
             table: labels, as in ``crowdjax.fit``; their values are those of the fit. Labelers that the fit has not
-                seen are taken to be what their features say or, without features, as the model says of anybody.
+                seen are assumed to be what their features say or, without features, as the model says of anybody.
             labeler_features: with a row for every labeler that the fit has not seen, where it used features.
             instance_features: with a row for every instance, where it used features.
             columns, form, missing, header: as in ``crowdjax.fit``.
@@ -186,7 +186,7 @@ class Fitted(Prediction):
         warnings += about_answers(new.posterior, labels_of_labelers(labels)[unseen], self.index.classes)
         if unseen.any() and "labeler" not in self.scaling:
             warnings.append(
-                f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are taken to be {self._unseen}."
+                f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are assumed to be {self._unseen}."
             )
         record = {
             "model": self.record["model"],

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crowdjax import io, stopping
-from crowdjax.answers import FitError, GoldRecord, answer_table, confusion_table, labeler_table
+from crowdjax.answers import (
+    FitError,
+    GoldRecord,
+    about_answers,
+    about_contradiction,
+    about_gold,
+    about_labels,
+    about_prior,
+    about_support,
+    answer_table,
+    confusion_table,
+    labeler_table,
+    labels_of_labelers,
+    support,
+)
 from crowdjax.labelers import LEVEL, Summary
-from crowdjax.labels import LabelIndex, Labels
+from crowdjax.labels import LabelIndex, Labels, Repeats
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 
 def tables_of(index: LabelIndex, n_labels, posterior, about: Summary, gold: GoldRecord | None = None) -> dict[str, Any]:
@@ -54,6 +71,33 @@ def record_of(
         "versions": {"jax": metadata.version("jax"), "numpy": np.__version__},
         "device": device or _device(),
     }
+
+
+def warnings_of_two(
+    triples: io.Triples,
+    labels: Labels,
+    posterior: Float[np.ndarray, "I 2"],
+    votes: Float[np.ndarray, "I 2"],
+    truth: Float[np.ndarray, " I"] | None,
+    class_prior,
+    repeats: Repeats,
+    of_fit: Sequence[str],
+) -> list[str]:
+    """What readers of a fit of two classes should know, one sentence each.
+
+    Args:
+        truth: known classes, NaN where unknown.
+        of_fit: what the fit itself has to say.
+    """
+    classes = triples.index.classes
+    return [
+        *about_labels(labels, triples, repeats),
+        *of_fit,
+        *about_answers(posterior, labels_of_labelers(labels), classes),
+        *about_support(support(votes, posterior, truth), classes, about_prior(class_prior)),
+        *about_gold(truth, classes),
+        *about_contradiction(truth, labels, classes),
+    ]
 
 
 def refuse_failed(found) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +24,6 @@ from jaxtyping import Float, PRNGKeyArray
 from crowdjax import factor, io, memory, minibatch, parallel, pieces, results, watch
 from crowdjax.answers import (
     about_answers,
-    about_contradiction,
-    about_gold,
-    about_labels,
     about_prior,
     about_support,
     agreement_of,
@@ -35,7 +32,6 @@ from crowdjax.answers import (
     confusion_table,
     gold_record,
     labeler_table,
-    labels_of_labelers,
     support,
     tally,
     votes_of,
@@ -45,7 +41,7 @@ from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.fit import about_marginal, read_features, taken
 from crowdjax.facade.fitted import read_fit
 from crowdjax.facade.large import Writer, write_parts
-from crowdjax.facade.outcome import outcome_of, record_of, refuse_failed, tables_of
+from crowdjax.facade.outcome import outcome_of, record_of, refuse_failed, tables_of, warnings_of_two
 from crowdjax.factor.intervals import labeler_intervals
 from crowdjax.labelers import LEVEL, Summary, is_rare
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
@@ -55,9 +51,6 @@ from crowdjax.observation.summaries import summary_of_counts
 from crowdjax.priors import SPLIT
 from crowdjax.roles import Opened, as_record
 from crowdjax.tables import Kind, as_arrow
-
-if TYPE_CHECKING:
-    pass
 
 NUMBERS = 14  # a factor's, in memory: mean, variance, estimate and gradient, and the five pairs of L-BFGS
 HINT = {
@@ -119,17 +112,9 @@ def fit(
     if name == "dawid-skene" and config.class_prior == "learn" and begin is None and is_rare(labels):
         found = _not_split(found, labels, built, key, settings, devices)
     posterior, counts = by_class(found.posterior), tally(labels, found.posterior)
-    warnings = [
-        *about_labels(labels, triples, repeats),
-        *of_copies,
-        *about(found),
-        *about_instances(labels, config, built, found),
-        *about_answers(posterior, labels_of_labelers(labels), index.classes),
-        *about_support(support(counts.votes, posterior, truth), index.classes, about_prior(config.class_prior)),
-        *about_gold(truth, index.classes),
-        *about_contradiction(truth, labels, index.classes),
-        *remarks,
-    ]
+    said = [*of_copies, *about(found), *about_instances(labels, config, built, found)]
+    warnings = warnings_of_two(triples, labels, posterior, counts.votes, truth, config.class_prior, repeats, said)
+    warnings += remarks
     estimates = parallel.summary(labels, built, found)
     n_labels = estimates.n_labels if labels.weight is not None else np.rint(estimates.n_labels).astype(np.int64)
     about_labelers = summary(built, found.weights, estimates, counts.agreement)

@@ -13,22 +13,14 @@ import numpy as np
 
 from crowdjax import io
 from crowdjax.answers import (
-    about_answers,
-    about_contradiction,
-    about_gold,
-    about_labels,
-    about_prior,
-    about_support,
     by_class,
     gold_record,
-    labels_of_labelers,
-    support,
     tally,
 )
 from crowdjax.facade.aggregation import Aggregation, about
 from crowdjax.facade.copies import heard
 from crowdjax.facade.fitted import refuse_counts
-from crowdjax.facade.outcome import record_of, refuse_failed, tables_of
+from crowdjax.facade.outcome import record_of, refuse_failed, tables_of, warnings_of_two
 from crowdjax.fits import Linear
 from crowdjax.host import two as host
 from crowdjax.labelers import is_rare
@@ -90,15 +82,8 @@ def fit(
         found = _not_split(found, labels, config, solver)
     ended = found.fit
     posterior, counts = by_class(ended.posterior), tally(labels, ended.posterior)
-    warnings = [
-        *about_labels(labels, triples, repeats),
-        *of_copies,
-        *about(ended),
-        *about_answers(posterior, labels_of_labelers(labels), index.classes),
-        *about_support(support(counts.votes, posterior, truth), index.classes, about_prior(config.class_prior)),
-        *about_gold(truth, index.classes),
-        *about_contradiction(truth, labels, index.classes),
-    ]
+    said = [*of_copies, *about(ended)]
+    warnings = warnings_of_two(triples, labels, posterior, counts.votes, truth, config.class_prior, repeats, said)
     n_labels = found.counts.sum(1)
     n_labels = n_labels if labels.weight is not None else np.rint(n_labels).astype(np.int64)
     about_labelers = host.summary(found, config, counts.agreement)

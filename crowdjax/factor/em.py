@@ -62,7 +62,7 @@ def em(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.L
 def labelers_at(objective: Objective, x, p):
     """x with the M-step in α, γ and logit π alone, at posteriors p: one pass over the labels.
 
-    What x says of the instances is taken to be the same for all, as it is at the prior means.
+    What x says of the instances is assumed to be the same for all, as it is at the prior means.
     """
     counts = tally(objective.labels, dtype=x.dtype) if objective.counts is None else objective.counts
     return _exact_m_step(objective, x, counts, tally(objective.labels, p), p)[0]

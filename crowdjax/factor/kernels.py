@@ -125,7 +125,7 @@ def tally(labels: Labels, p: Float[Array, " I"] | None = None, *, dtype=None) ->
 
 
 def discrimination(labels: Labels, factors: Factors) -> Float[Array, ""]:
-    """Σ c s over all labels: negative where the crowd as a whole is taken to be wrong."""
+    """Σ c s over all labels: negative where the crowd as a whole is assumed to be wrong."""
     alpha, beta = _columns(factors.alpha), _columns(factors.beta)
 
     def block(sums, xs, size):

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.special import expit
 
 from crowdjax.labels import Labels
-
-if TYPE_CHECKING:
-    pass
 
 
 def cells(labels: Labels) -> csr_array:

@@ -1,6 +1,6 @@
 """Where a score of the instances says that the classes meet.
 
-A classifier's score rises from the one class to the other. On some scale, which ranks find, it is taken to be normal
+A classifier's score rises from the one class to the other. On some scale, which ranks find, it is assumed to be normal
 within each class, and to say no more about an instance's labels than its class does:
 
     u_j = Φ⁻¹((rank_j - ½) / I)      u_j | z_j ~ N(m_z, s²)

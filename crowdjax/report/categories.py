@@ -13,7 +13,7 @@ from crowdjax.answers import Tally
 from crowdjax.report import classes, confusion, crowd, fit
 from crowdjax.report.document import Block, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
 from crowdjax.report.labelers import MOST as MOST_LABELERS
-from crowdjax.report.words import words_of
+from crowdjax.report.words import head, words_of
 
 MODEL = (
     "The shares of the classes and what the crowd makes of each are functions of the score. Labelers differ in how "
@@ -76,7 +76,7 @@ def _shares(table: pa.Table, prevalence: Mapping[str, Any], figures: Mapping[str
     ]
     ends = ("mean", "lower", "upper")
     rows = [
-        (r["class"], r["method"], tuple(np.nan if r[end] is None else r[end] for end in ends))
+        (str(r["class"]), r["method"], tuple(np.nan if r[end] is None else r[end] for end in ends))
         for r in table.to_pylist()
     ]
     columns = [Column("class", "id"), Column("estimate", "words"), Column("share", "interval")]
@@ -100,13 +100,12 @@ def _labelers(people: pa.Table, record: Mapping[str, Any]) -> list[Block]:
     """Labelers by their number of labels, with their accuracy and how often they recognise each class."""
     order = np.argsort(-people["n_labels"].to_numpy(), kind="stable")[:MOST_LABELERS]
     some = people.take(pa.array(order))
-    names = [name for name in some.column_names if name.startswith("recall_")]
-    names = [name for name in names if not name.endswith(("_lower", "_upper"))]
+    names = [str(c) for c in record["classes"]]
     of = lambda *ends: list(zip(*(some[end].to_pylist() for end in ends), strict=True))  # noqa: E731
     values = [some["labeler"].to_pylist(), some["n_labels"].to_pylist(), of("accuracy", "lower", "upper")]
-    values += [of(name, f"{name}_lower", f"{name}_upper") for name in names]
+    values += [of(*(f"{end}_{name}" for end in ("recall", "lower", "upper"))) for name in names]
     columns = [Column("labeler", "id"), Column("labels", "count"), Column("accuracy", "interval", (0.0, 1.0, 0.5))]
-    columns += [Column(name.removeprefix("recall_"), "interval") for name in names]
+    columns += [Column(head(name), "interval") for name in names]
     text = (
         "The accuracy of a labeler is the chance that its label is right, averaged over scores; under each class, how "
         f"often it recognises that class. Intervals hold {record['level']:.0%}."

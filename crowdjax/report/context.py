@@ -17,7 +17,7 @@ from crowdjax.report.fit import about, checks_in_order, columns
 
 FAMILY = {"gp": "a smooth curve (Gaussian process)", "linear": "a line on the logit scale", "constant": "a constant"}
 LEVELS = {
-    "global": "Labelers are taken to be alike.",
+    "global": "Labelers are assumed to be alike.",
     "offset": "Each labeler is better or worse than the crowd, and leans to yes or no, by the same amount at every "
     "score.",
     "function": "Each labeler has curves of its own.",
@@ -211,7 +211,7 @@ def _calibration(calibration: pa.Table, figures) -> list[Block]:
 
 def _labelers(people: pa.Table, figures, level: float) -> list[Block]:
     if "balanced_accuracy" not in people.column_names:
-        return [Prose(["Labelers are taken to be alike, so none can be told from another here."])]
+        return [Prose(["Labelers are assumed to be alike, so none can be told from another here."])]
     found = Interval(*(2 * people[f"balanced_accuracy{end}"].to_numpy() - 1 for end in ("", "_lower", "_upper")))
     text = "The curves of the labelers with most labels, the crowd's in black; the best two and the worst two by name."
     title = "Sensitivity and specificity of labelers over the score"
@@ -224,8 +224,8 @@ def _labelers(people: pa.Table, figures, level: float) -> list[Block]:
 def _words(record) -> str:
     config = record["config"]
     constraint = {
-        "ordered": "On every score, labels are taken to be better than guesses (sensitivity + specificity > 1).",
-        "both": "On every score, labelers are taken to be right more often than not in either class.",
+        "ordered": "On every score, labels are assumed to be better than guesses (sensitivity + specificity > 1).",
+        "both": "On every score, labelers are assumed to be right more often than not in either class.",
         "free": "Nothing but the priors says which class is which.",
     }[config["constraint"]]
     return (
