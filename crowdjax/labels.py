@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.abc
+import importlib.util
 import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -62,11 +64,40 @@ STATIC = {"static": True}  # what jit compiles for
 
 
 class Tree:
-    """A dataclass that is a pytree once JAX is there; its fields with the metadata ``STATIC`` are static under jit."""
+    """A dataclass that is a pytree as soon as JAX is imported, by whomever, before its first instance or after; fields
+    with the metadata ``STATIC`` are static under jit."""
 
     def __post_init__(self):
         if "jax" in sys.modules:
             register(type(self))
+        elif type(self) not in _waiting:
+            _waiting.add(type(self))
+            if not any(isinstance(finder, _AfterJax) for finder in sys.meta_path):
+                sys.meta_path.insert(0, _AfterJax())
+
+
+_waiting: set[type] = set()  # classes with instances that are older than JAX
+
+
+class _AfterJax(importlib.abc.MetaPathFinder):
+    """Registers the classes that wait when JAX has been imported: Python has no hook for that but the search for it."""
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != "jax":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec("jax")
+        if spec is None or spec.loader is None:
+            return spec
+        run = spec.loader.exec_module
+
+        def run_and_register(module):
+            run(module)
+            while _waiting:
+                register(_waiting.pop())
+
+        spec.loader.exec_module = run_and_register
+        return spec
 
 
 @functools.cache

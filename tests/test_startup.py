@@ -66,3 +66,26 @@ def test_tables_are_read_and_written_without_jax(module, tmp_path):
 
 def test_the_names_of_models_that_are_known_without_them_are_those_of_the_models():
     assert names() == NAMES
+
+
+def test_the_readmes_examples_run_in_an_interpreter_that_never_imported_jax():
+    """As a reader runs them: a fit that is older than JAX predicts and is a pytree."""
+    code = "import doctest, sys; assert 'jax' not in sys.modules; sys.exit(doctest.testfile('README.md', False)[0])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_fit_that_is_older_than_jax_is_a_pytree_whoever_imports_it():
+    code = """
+import sys, crowdjax
+labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
+result = crowdjax.fit(labels, model="dawid-skene")
+assert "jax" not in sys.modules
+fit = result.fit
+import jax
+assert jax.tree.leaves(fit)[0].shape and not any(type(f).__name__ == "_AfterJax" for f in sys.meta_path)
+found = crowdjax.look(result, labels)
+assert found.tables["instances"].num_rows == 2
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
