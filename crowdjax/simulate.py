@@ -398,8 +398,11 @@ class ScoredCrowd(NamedTuple):
         )
 
 
+Shape = Literal["linear", "concave", "convex"]
+
+
 def theodon_functions(
-    score: Float[Array, " n"], shape: Literal["linear", "concave", "convex"] = "linear", *, rare: bool = False
+    score: Float[Array, " n"], shape: Shape = "linear", *, rare: bool = False
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " n"]]:
     """(prevalence, sensitivity, specificity) over the score.
 
@@ -428,7 +431,7 @@ def theodon(
     per_instance: int,
     n_labelers: int,
     *,
-    shape: Literal["linear", "concave", "convex"] = "linear",
+    shape: Shape = "linear",
     rare: bool = False,
     population: int = 100_000,
 ) -> ScoredCrowd:
@@ -468,7 +471,7 @@ def theodon(
     return ScoredCrowd(score, truth, labeler, instance, label, weight, everyone)
 
 
-Scenario = Literal["plain", "poor", "shy", "rare"]
+Scenario = Literal["plain", "poor", "shy", "rare", Shape]
 # Accuracies at scores 0 and 1, linear in between: sensitivity rises, specificity falls.
 ACCURACIES = {
     "plain": ((0.70, 0.95), (0.97, 0.87)),
@@ -481,12 +484,14 @@ ACCURACIES = {
 def scenario_functions(
     score: Float[np.ndarray, " n"], scenario: Scenario
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """(prevalence, sensitivity, specificity) of a typical labeler over the score, in four scenarios.
+    """(prevalence, sensitivity, specificity) of a typical labeler over the score.
 
         plain  π = .03 + .6 s, rate .20      labelers are right more often than not, everywhere
         poor   π as in ``theodon``, rate .09 positives are missed and negatives mistaken
         shy    π = .02 + .58 s, rate .19     labelers miss more than half of the positives at low scores
         rare   π = .00001 + 6.4 s⁴, rate .001
+
+    and ``linear``, ``concave`` and ``convex`` as in ``theodon_functions``, rate .09.
 
     Example: shy labelers call few positives positive where the score is low
         >>> _, sensitivity, _ = scenario_functions(np.array([0.0, 1.0]), "shy")
@@ -494,6 +499,8 @@ def scenario_functions(
         [0.3, 0.85]
     """
     s = np.asarray(score, float)
+    if scenario not in ACCURACIES:
+        return tuple(np.asarray(v, float) for v in theodon_functions(s, scenario))
     prevalence = {
         "plain": 0.03 + 0.6 * s,
         "poor": 0.01 + 0.15 * s - 0.2 * s**2 + 0.8 * s**3,
@@ -513,6 +520,7 @@ class SampledCrowd(NamedTuple):
         rate: the share of positives in the population.
         offsets: of every labeler, on the logits of sensitivity and specificity, shape [W, 2].
         scenario: whose functions these are.
+        slopes: the same, times 2 s - 1.
 
     Example:
         >>> drawn = prevalence_crowd("poor", 0)
@@ -524,6 +532,7 @@ class SampledCrowd(NamedTuple):
     rate: float
     offsets: Float[np.ndarray, "W 2"]
     scenario: Scenario
+    slopes: Float[np.ndarray, "W 2"]
 
     @property
     def labels(self) -> Labels:
@@ -532,11 +541,15 @@ class SampledCrowd(NamedTuple):
 
     def functions(self, score: Float[np.ndarray, " n"]) -> Float[np.ndarray, "3 n"]:
         """Prevalence, and sensitivity and specificity of this crowd: of its labelers, in proportion to their labels."""
-        prevalence, *accuracy = scenario_functions(score, self.scenario)
         share = np.bincount(self.crowd.labeler, minlength=len(self.offsets)) / len(self.crowd.labeler)
-        logits = np.log(accuracy) - np.log1p(-np.array(accuracy))  # [2, n]
-        crowd = np.einsum("w,wkn->kn", share, 1 / (1 + np.exp(-logits - self.offsets[:, :, None])))
-        return np.stack([prevalence, *crowd])
+        crowd = np.einsum("w,wkn->kn", share, self.accuracies(score))
+        return np.stack([scenario_functions(score, self.scenario)[0], *crowd])
+
+    def accuracies(self, score: Float[np.ndarray, " n"]) -> Float[np.ndarray, "W 2 n"]:
+        """Every labeler's sensitivity and specificity."""
+        accuracy = np.array(scenario_functions(score, self.scenario)[1:])
+        own = self.offsets[:, :, None] + self.slopes[:, :, None] * (2 * np.asarray(score) - 1)
+        return 1 / (1 + np.exp(-np.log(accuracy) + np.log1p(-accuracy) - own))
 
     def gold(self, n: int, seed: int) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """(n instances to be checked, the chance of each), drawn by votes and weights.
@@ -571,12 +584,14 @@ def prevalence_crowd(
     n_labelers: int | None = None,
     population: int | None = None,
     spread: float = 0.4,
+    slope: float = 0.0,
 ) -> SampledCrowd:
     """A crowd that labels a sample of a population, for studies of the prevalence (``scenario_functions``).
 
     Scores are Beta(.8, 2) and every instance has the same chance of being sampled; in the scenario ``rare`` scores are
     Beta(.3, 10) and chances are in proportion to .001 + s², so that some 24 of 1000 sampled instances are positive.
-    Logits of sensitivity and specificity differ between labelers by N(0, spread²).
+    Logits of sensitivity and specificity differ between labelers by N(0, spread²), and by N(0, slope²) (2 s - 1): with
+    a slope every labeler has curves of its own.
 
     Args:
         per_instance: labels of each instance, by different labelers drawn at random.
@@ -598,15 +613,17 @@ def prevalence_crowd(
     sampled = rng.permutation(systematic(rng, chance, n_instances))
     score, truth = everyone[sampled], positive[sampled]
     offsets = spread * rng.standard_normal((n_labelers, 2))
+    slopes = slope * np.random.default_rng([seed, 19]).standard_normal((n_labelers, 2))
     labeler = rng.random((n_instances, n_labelers)).argsort(1)[:, :per_instance].ravel()
     instance = np.repeat(np.arange(n_instances), per_instance)
     _, sensitivity, specificity = scenario_functions(score[instance], scenario)
     right = np.where(truth[instance], sensitivity, specificity)
-    logit = np.log(right / (1 - right)) + offsets[labeler, np.where(truth[instance], 0, 1)]
+    which = labeler, np.where(truth[instance], 0, 1)
+    logit = np.log(right / (1 - right)) + offsets[which] + slopes[which] * (2 * score[instance] - 1)
     label = (rng.random(len(logit)) < 1 / (1 + np.exp(-logit))) == truth[instance]
     crowd = ScoredCrowd(score, truth.astype(np.int8), labeler, instance, label.astype(np.int8),
                         1 / chance[sampled], everyone)  # fmt: skip
-    return SampledCrowd(crowd, float(positive.mean()), offsets, scenario)
+    return SampledCrowd(crowd, float(positive.mean()), offsets, scenario, slopes)
 
 
 def systematic(rng: np.random.Generator, chance: Float[np.ndarray, " n"], size: int) -> Int[np.ndarray, " size"]:

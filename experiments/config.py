@@ -43,7 +43,6 @@ STUDIES = (
         "shares",
         "machines",
         "assisted",
-        "calibration",
         "sbc",
         "sparse",
     ),

@@ -13,12 +13,14 @@ import pytest
 from crowdjax import datasets, plots, simulate
 from crowdjax.factor import PRESETS, Solver, build, fit_jit
 from crowdjax.labels import InputError, Labels
+from experiments import config as configs
 from experiments import (
-    calibration,
     fig3,
     fig4,
     fitting,
+    headline,
     heldout,
+    maps,
     rare,
     runner,
     sbc,
@@ -27,7 +29,6 @@ from experiments import (
     theodon_public,
     theodon_sim,
 )
-from experiments import config as configs
 from experiments.__main__ import main
 from experiments.config import preset
 from experiments.fitting import Draws, drop, fit_all
@@ -334,19 +335,37 @@ def test_platt_and_isotonic_calibration_are_scikit_learns():
     score = rng.random(300).round(2)  # with ties
     vote = rng.choice([0, 0.5, 1], 300, p=[0.5, 0.1, 0.4]) * (rng.random(300) < score)
     new = np.linspace(score.min(), score.max(), 50)
-    found = calibration.on_votes(score, vote, new)
+    found = maps.learned(score, vote, new)
     twice, y = np.r_[score, score], np.r_[np.ones(300), np.zeros(300)]
     weight = np.r_[vote, 1 - vote]
     platt = LogisticRegression(C=1e9, tol=1e-8).fit(twice[:, None], y, sample_weight=weight)
-    np.testing.assert_allclose(found["Platt on votes"], platt.predict_proba(new[:, None])[:, 1], atol=1e-4)
+    np.testing.assert_allclose(found["Platt"], platt.predict_proba(new[:, None])[:, 1], atol=1e-4)
     isotonic = IsotonicRegression().fit(twice, y, sample_weight=weight)
-    np.testing.assert_allclose(found["isotonic on votes"], isotonic.predict(new), atol=1e-7)
+    np.testing.assert_allclose(found["isotonic"], isotonic.predict(new), atol=1e-7)
+
+
+def test_weights_of_calibration_are_scikit_learns_and_the_beta_map_bends_both_ways():
+    from scipy.special import expit
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(1)
+    score = rng.beta(0.8, 2, 20_000)
+    true = expit(-0.4 + 1.5 * np.log(score) - 0.4 * np.log1p(-score))  # a map of the family
+    target, weight = (rng.random(len(score)) < true) * 1.0, rng.choice([1.0, 5.0], len(score))
+    new = np.linspace(0.05, 0.95, 19)
+    found = maps.learned(score, target, new, weight)
+    platt = LogisticRegression(C=1e9, tol=1e-8).fit(score[:, None], target, sample_weight=weight)
+    np.testing.assert_allclose(found["Platt"], platt.predict_proba(new[:, None])[:, 1], atol=1e-4)
+    expected = expit(-0.4 + 1.5 * np.log(new) - 0.4 * np.log1p(-new))
+    assert abs(found["beta"] - expected).max() < 0.03 < abs(found["Platt"] - expected).max()
+    falling = maps.learned(score, (rng.random(len(score)) < 1 - score) * 1.0, new)["beta"]
+    assert np.ptp(falling) < 1e-6  # it never falls
 
 
 def test_an_even_vote_is_one_half():
     crowd = theodon_sim.crowds(0, 1, 200, 2, 4)[0]
     pairs = crowd.label.reshape(200, 2).sum(1)
-    np.testing.assert_array_equal(calibration.votes(crowd), pairs / 2)
+    np.testing.assert_array_equal(maps.votes(crowd), pairs / 2)
 
 
 def test_a_populations_table_has_its_prevalence_and_the_votes_are_mostly_error():
@@ -404,7 +423,6 @@ def test_small_runs_of_the_contextual_studies_end_in_a_report(tmp_path, scored_s
     tiny = {
         "theodon_public": ['contextual=["lr-lr"]', "n_draws=2", 'sets=["sp_amt"]', *laplace],
         "rare": ["n_instances=60", "population=2000", "n_repeats=2", 'models=["lr-lr"]', *laplace],
-        "calibration": ['shapes=["convex"]', "n_instances=60", "n_repeats=2", "n_new=500", "model=lr-lr", *laplace],
         "sbc": ["model=lr-lr", "n_instances=20", "n_repeats=3", "n_ranked=9", *short],
     }
     for name, overrides in tiny.items():
@@ -439,9 +457,13 @@ def test_a_small_run_of_the_headline_study_ends_in_a_report(tmp_path):
     small = ["n_instances=120", "n_repeats=1", "n_gold=[40]", 'scenarios=["plain"]']
     experiment = configs.load(next(p for p in CONFIGS if p.stem == "headline"), small)
     folder = runner.run(experiment, tmp_path).folder
-    found = pq.read_table(folder / "metrics.parquet").to_pandas().set_index("metric")["value"]
+    table = pq.read_table(folder / "metrics.parquet").to_pandas().set_index(["model", "metric"])["value"]
+    found = table[headline.OURS]
     assert 0 < found["lower"] < found["mean"] < found["upper"] < 1 and found["accuracy"] > 0.8
-    assert "| plain | 40 |" in (folder / "SUMMARY.md").read_text() and (folder / "headline.svg").is_file()
+    assert {"Platt on votes", "beta on gold", "isotonic on gold", "raw score"} < {
+        m for m, k in table.index if k == "ece"
+    }
+    assert "| plain | 2 | 40 |" in (folder / "SUMMARY.md").read_text() and (folder / "headline.svg").is_file()
 
 
 @pytest.mark.slow
