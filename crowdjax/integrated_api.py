@@ -121,9 +121,7 @@ class IntegratedAggregation(Fitted):
         """What the fit says of other labels."""
         rows = Features(**features)
         members = tuple(m._replace(parameters=parameters_for(m.parameters, known, rows)) for m in self.average.members)
-        found = integrated.of_average(
-            labels, self.average._replace(members=members), self.config, rows, self.calibration
-        )
+        found = integrated.of_average(labels, self.average._replace(members=members), rows, self.calibration)
         return New(by_class(found.probability), columns={"depends": np.asarray(found.depends)})
 
     def looked(self, key, labels: Labels, drawn, features, replicates: int) -> integrated.Look:
@@ -177,19 +175,20 @@ def fit(
     blind = dataclasses.replace(labels, gold=None)
     begin = None if start is None else continued(start, model, config, index, features, scaling)
 
-    def fitted(begin: integrated.Parameters | None) -> integrated.IntegratedFit:
+    def fitted(begin: integrated.Parameters | None, config: IntegratedConfig) -> integrated.IntegratedFit:
         return parallel.fit_integrated(
             blind, config, features=features, begin=begin, devices=devices, progress=progress
         )
 
-    if begin is None and model == "auto" and config.spread != 0 and integrated.pays(plan):
-        begin = integrated.first_at_votes(blind, config, features, 0.0)  # all fits of an average are one program
-    found = fitted(begin)
+    if model == "auto" and config.spread != 0 and integrated.pays(plan):
+        evenly = integrated.first_at_votes(blind, config, features, 0.0)  # all fits of an average are one program
+        begin = evenly if begin is None else begin._replace(prior_logit=evenly.prior_logit)
+    found = fitted(begin, config)
     refuse_failed(found)
     said = integrated.answer(
         labels, plan, boundary, features=features, scores=scores, fit=found, refit=fitted, posterior=posterior
     )
-    found, choice = said.fit, said.plan.boundary
+    found, config, choice = said.fit, said.plan.config, said.plan.boundary
     placed, calibration, answers, share = said.boundary, said.calibration, said.instances, said.positives
     warnings = [*remarks, *plan.reasons, *about_labels(labels, triples, repeats), *of_copies, *about_end(found)]
     depends = float(np.asarray(answers.depends).mean())
@@ -259,7 +258,9 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
     try:
         read, config = read_fit(folder, record), IntegratedConfig(**record["config"])
         choice, average = record["boundary"]["choice"], record.get("average")
-        weights = [(float(m["weight"]), m["boundary"]) for m in average["members"]] if average else []
+        weights = (
+            [(float(m["weight"]), m["boundary"], _spread(config, m)) for m in average["members"]] if average else []
+        )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{folder}: not a fit of crowdjax ({error!r:.100})") from None
     anyone, features = Labels.from_arrays([0], [0], [1], **read.sizes), Features(**read.blank)
@@ -274,12 +275,12 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
             return placed
 
         calibration = integrated.calibrate(jnp.full(1, 0.5)) if record.get("calibration") else None
-        members = tuple((found.parameters, at(choice)) for _, choice in weights)
+        members = tuple((found.parameters, at(choice)) for _, choice, _ in weights)
         return found, at(choice), calibration, *((members,) if average else ())
 
     found, boundary, calibration, *rest = results.load_arrays(folder / "fit.npz", jax.eval_shape(like, anyone))
     kept = rest[0] if average else ((found.parameters, boundary),)
-    of = zip(weights or [(1.0, choice)], kept, strict=True)
+    of = zip(weights or [(1.0, choice, config)], kept, strict=True)
     members = integrated.Average(
         tuple(integrated.Member(*w, *m) for w, m in of), float(average["votes"]) if average else 0.0
     )
@@ -305,7 +306,8 @@ def continued(
     if start.index.classes != index.classes:
         raise InputError("start: a fit of other classes; allowed: an earlier result with the same classes")
     names = [{side: s.names for side, s in of.items()} for of in (start.scaling, scaling)]
-    if start.config != config or names[0] != names[1]:
+    like = dataclasses.replace(start.config, spread=config.spread) if start.record.get("average") else start.config
+    if like != config or names[0] != names[1]:
         raise InputError("start: a fit with other settings or features; allowed: an earlier result with the same")
     known = io.positions(io.ids(index, "labeler"), io.ids(start.index, "labeler"))
     return parameters_for(start.fit.parameters, known, features)
@@ -328,10 +330,23 @@ def _about_average(average: integrated.Average) -> dict[str, Any] | None:
     if len(average.members) == 1 and not average.votes:
         return None
     members = [
-        {"weight": m.weight, "boundary": m.choice, "class_prior": float(jax.nn.sigmoid(m.parameters.prior_logit))}
+        {
+            "weight": m.weight,
+            "boundary": m.choice,
+            "class_prior": float(jax.nn.sigmoid(m.parameters.prior_logit)),
+            "spread": float(m.parameters.spread),
+        }
         for m in average.members
     ]
     return {"members": members, "votes": average.votes}
+
+
+def _spread(config: IntegratedConfig, member: dict[str, Any]) -> IntegratedConfig:
+    """The settings of a member of an average that was saved."""
+    learned = member.get("spread", 1.0) != 0
+    return (
+        config if learned == (config.spread != 0) else dataclasses.replace(config, spread="learn" if learned else 0.0)
+    )
 
 
 def _about_calibration(found: Calibration) -> dict[str, float]:

@@ -228,7 +228,7 @@ def with_gold(labels: Labels, truth, n: int, config: Config, name: str) -> list[
         gold = np.full(len(truth), -1, np.int8)
         gold[chosen] = truth[chosen] > 0
         found = own(dataclasses.replace(labels, gold=gold), SUBJECT, fit=fit)
-        raw = integrated.of_average(labels, found.average, found.plan.config)
+        raw = integrated.of_average(labels, found.average)
         rest = truth.copy()
         rest[chosen] = np.nan
         draws.append((np.asarray(found.instances.probability), np.asarray(raw.probability), rest))

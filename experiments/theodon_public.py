@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.csv
 from jaxtyping import Float, Int
 
+import crowdjax
 from crowdjax import datasets, io, plots
-from crowdjax.contextual import Inference, Scale, item_posteriors
+from crowdjax.contextual import ContextualConfig, Inference, Scale, item_posteriors
 from crowdjax.contextual.context import Transform
 from crowdjax.contextual.model import Constraint, Level
 from crowdjax.factor import Solver
@@ -28,6 +29,7 @@ from experiments.fitting import Draws, fit_all, size_of
 from experiments.tables import Report, markdown, names, rows, select
 from experiments.theodon_sim import Preset, fit_timed, interval, preset_of, size_of_fits
 
+DEFAULT = "default"  # crowdjax.context with no setting
 SCORED = ("sp_amt", "zencrowd", "sp", "medrel_cause", "medrel_treat")
 
 
@@ -39,7 +41,8 @@ class Config:
         sets: real sets with scores; those that are here are used.
         keep: labels of an item: one of these numbers, at random.
         n_draws: subsets of the labels.
-        contextual: presets of crowdjax.contextual; judged is the first.
+        contextual: presets of crowdjax.contextual, or ``default``, the command without settings, which those below do
+            not concern; judged is the first.
         models: the factor models besides, by name.
         labelers: how labelers differ.
         constraint: ordered (sensitivity + specificity > 1), both (each above one half) or free.
@@ -52,7 +55,7 @@ class Config:
     sets: tuple[Literal[SCORED], ...] = SCORED
     keep: tuple[int, ...] = (2, 3)
     n_draws: int = 20
-    contextual: tuple[Preset, ...] = ("theodon", "lr-lr", "constant-constant")
+    contextual: tuple[Preset | Literal[DEFAULT], ...] = ("theodon", "lr-lr", "constant-constant")
     models: dict[str, Model] = dataclasses.field(
         default_factory=lambda: {
             "Dawid-Skene": preset("dawid-skene"),
@@ -130,7 +133,8 @@ def size(config: Config, name: str, model: str) -> Size:
     scored = load(name)
     if model != OTHERS:
         n = len(scored.score)
-        return size_of_fits(n, max(config.keep), scored.n_labelers, preset_of(model, config), config.n_draws)
+        settings = ContextualConfig() if model == DEFAULT else preset_of(model, config)
+        return size_of_fits(n, max(config.keep), scored.n_labelers, settings, config.n_draws)
     blank = Draws(np.ones((config.n_draws, len(scored.label))))
     return size_of(scored.labels(np.arange(len(scored.label))), blank, config.models, config.solver)
 
@@ -152,12 +156,27 @@ def run_cell(config: Config, name: str, model: str) -> Tables:
 
 def contextual(config: Config, model: str, scored: Scored, draws) -> list[Float[np.ndarray, " I"]]:
     """The items' posteriors of every draw by a contextual model."""
+    if model == DEFAULT:
+        return [by_default(scored, at[weight > 0]) for at, weight in draws]
     scale = Scale.learn(scored.score, transform=config.transform)
     found = []
     for r, (at, weight) in enumerate(draws):
         labels = scored.labels(at, weight)
         fitted, _ = fit_timed(labels, scored.score, model, config, jax.random.key(r), scale)
         found.append(item_posteriors(fitted, labels, scored.score))
+    return found
+
+
+def by_default(scored: Scored, at: Int[np.ndarray, " n"]) -> Float[np.ndarray, " I"]:
+    """The items' probabilities by the command without settings."""
+    labeler, instance, label = (v[at] for v in scored[:3])
+    result = crowdjax.context(
+        {"labeler": labeler, "instance": instance, "label": label},
+        {"instance": np.arange(len(scored.score)), "score": scored.score},
+    )
+    found = np.full(len(scored.score), np.nan)
+    found[np.asarray(result.index.instances).astype(int)] = np.asarray(result.instances["probability"], float)
+    assert np.isfinite(found).all()
     return found
 
 
@@ -188,7 +207,9 @@ def report(config: Config, tables) -> Report:
     missing = [s for s in config.sets if s not in sets]
     text = (
         f"Of every item {' or '.join(map(str, config.keep))} labels, {config.n_draws} draws; contextual models by "
-        f"{config.inference.method}. " + (f"Not here, so skipped: {', '.join(missing)}. " if missing else "") + "\n\n"
+        f"{config.inference.method}, default: the command without settings. "
+        + (f"Not here, so skipped: {', '.join(missing)}. " if missing else "")
+        + "\n\n"
         "**AUC-PR against gold** (mean ± two standard errors over draws)\n\n"
         + table(lambda s, m: interval(get(s, m)), models)
         + f"\n\n**{mine} better by, in points of AUC-PR** (paired; ± two standard errors over draws)\n\n"

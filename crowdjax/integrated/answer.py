@@ -80,7 +80,7 @@ def answer(
     features: Features = Features(),
     scores: Float[np.ndarray, " I"] | None = None,
     fit: IntegratedFit | None = None,
-    refit: Callable[[Parameters], IntegratedFit] | None = None,
+    refit: Callable[[Parameters, IntegratedConfig], IntegratedFit] | None = None,
     level: float = LEVEL,
     posterior: Posterior | None = None,
 ) -> Answer:
@@ -96,7 +96,7 @@ def answer(
         features: of labelers and instances, standardised.
         scores: a number of each instance that rises or falls with the truth, NaN where there is none.
         fit: of these labels without their gold, where it was made before or elsewhere.
-        refit: a fit of the same labels from other parameters, where it is to be made elsewhere.
+        refit: a fit of the same labels from other parameters by other settings, where it is to be made elsewhere.
         level: of all intervals.
         posterior: of the labelers (:func:`labeler_draws`).
 
@@ -118,24 +118,25 @@ def answer(
     if plan.able is None:
         informing = labels if both_classes(labels) else blind  # gold of one class pushes the boundary away from it
         placed, calibration = _place(informing, plan._replace(boundary=choice), plan.boundary, fit, features, scores)
-        found = Averaged(Average((Member(1.0, choice, fit.parameters, placed),)), (fit,))
+        found = Averaged(Average((Member(1.0, choice, config, fit.parameters, placed),)), (fit,))
     else:
-        again = refit or (lambda begin: fit_jit(blind, config, features=features, begin=begin))
+        again = refit or (lambda begin, config: fit_jit(blind, config, features=features, begin=begin))
         found, calibration = averaged(blind, plan, fit, features, again), None
         if choice == "gold":
-            found, calibration = _by_gold(found, labels, config, features)
-        fit, choice, placed = found.fits[0], found.average.members[0].choice, found.average.members[0].boundary
+            found, calibration = _by_gold(found, labels, features)
+        first = found.average.members[0]
+        fit, choice, config, placed = found.fits[0], first.choice, first.config, first.boundary
     draws, how = labeler_draws(blind, fit, config, features, posterior)
     shares = np.asarray(shares_at(blind, fit, config, placed, features))
     return Answer(
-        plan._replace(boundary=choice),
+        plan._replace(config=config, boundary=choice),
         fit,
         placed,
         found.average,
         calibration,
-        of_average(labels, found.average, config, features, calibration),
+        of_average(labels, found.average, features, calibration),
         of_labelers(fit, config, placed, features, level, shares, draws),
-        positives_of(blind, found, config, features, level),
+        positives_of(blind, found, features, level),
         {**how, "doubt": DOUBT},
     )
 
@@ -222,9 +223,7 @@ def both_classes(labels: Labels, least: int = 1) -> bool:
     return bool(min((gold == 0).sum(), (gold == 1).sum()) >= least)
 
 
-def _by_gold(
-    found: Averaged, labels: Labels, config: IntegratedConfig, features: Features
-) -> tuple[Averaged, Calibration]:
+def _by_gold(found: Averaged, labels: Labels, features: Features) -> tuple[Averaged, Calibration]:
     """The average with its weights times the likelihood of gold, and the able's boundary moved by it; a calibration.
 
     Gold has no part in the fits, and in the weights it has little of each instance's own.
@@ -236,17 +235,19 @@ def _by_gold(
         at = member.boundary
         if member.choice == "able":
             points = candidates(at)
-            all_ = positives(blind, member.parameters, config, points, centers(member.parameters, features))
+            all_ = positives(blind, member.parameters, member.config, points, centers(member.parameters, features))
             at = informed(at, jnp.log(of_gold(all_[known], gold)).sum(0))
             member = member._replace(choice="gold", boundary=at)
-        p = of_instances(blind, member.parameters, config, at, features).probability[known]
+        p = of_instances(blind, member.parameters, member.config, at, features).probability[known]
         p = np.asarray(of_gold(p[:, None], gold))[:, 0]
         members, own, logs = [*members, member], [*own, p], [*logs, np.log(p).sum()]
     votes = np.asarray(of_gold(majority(blind)[known][:, None], gold))[:, 0]
     logs = np.array([*logs, np.log(votes).sum()])
     weights = np.array([*(m.weight for m in members), found.average.votes]) * np.exp(logs - logs.max())
     weights /= weights.sum()
-    order = np.argsort(-weights[:-1], kind="stable")
+    of = [member.config for member in members]
+    main = max(dict.fromkeys(of), key=lambda config: sum(w for w, c in zip(weights, of, strict=False) if c == config))
+    order = sorted(range(len(members)), key=lambda k: (of[k] != main, -weights[k]))
     average = Average(tuple(members[k]._replace(weight=float(weights[k])) for k in order), float(weights[-1]))
     truths = weights @ np.stack([*own, votes])
     return Averaged(average, tuple(found.fits[k] for k in order)), calibrate(jnp.asarray(truths))

@@ -9,11 +9,16 @@ several separate crowds  are fitted together; what they have in common is the po
 Labels do not identify the decision boundary. With many labelers the able ones place it (``able``); with few the
 clusters of instances do (``gap``), whose sizes the class prior has to learn:
 
-    p_j = λ p_j(able, π = ½) + (1-λ) [ (1-v) Σ_e w_e p_j(gap, π_e) + v votes_j ]
+    p_j = λ p_j(able, π = ½) + (1-λ) [ (1-v) ((1-u) Σ_e w_e p_j(gap, π_e) + u Σ_e w0_e p0_j(π_e)) + v votes_j ]
     logit π_e = e logit(share of positive labels),  e = 0, 1, 2         w_e ∝ exp(evidence_e - h [e > 0])
-    λ = (W - 15) / 25, within 0 and 1
+    λ = (W - 15) / 25, within 0 and 1                                   w0_e ∝ exp(evidence0_e)
 
     h = 5 (s - .3) / .1, within 0 and 5           s: the share of the labels that are for the class with fewer
+    u = ½ Σ_e exp(evidence0_e) / Σ_e [ exp(evidence0_e) + exp(evidence_e) ]
+
+Of the quantities with 0 all instances are equally clear (ρ = 0): Dawid and Skene's model with labelers from one
+population, which knows the class prior and is sure of itself, rightly so only where nothing lies between the classes.
+Labelers are described by the model of the higher evidence.
 
 W is the number of labelers. From 40 on nothing is averaged. Whether one class is rare, or the crowd has a bias, few
 labelers do not say: h leaves it to the evidence where few labels are for one class, and to π = ½ where both have many.
@@ -37,6 +42,7 @@ EXPONENTS = 0.0, 1.0, 2.0  # e: the class prior is σ(e logit(share of positive 
 PENALTY = 5.0  # h: nats of evidence that a class prior other than one half has to gain, at most
 EVEN = 0.3, 0.4  # share of the labels for the class with fewer: h is 0 up to the first, all from the second on
 VOTES = 0.1  # v
+MOST_CLEAR = 0.5  # u, where the evidence leaves no doubt
 GAP_SD = 0.5  # standard deviation of a boundary between the clusters
 
 

@@ -1,12 +1,14 @@
 """Posteriors averaged over what labels do not identify: the decision boundary and the class prior.
 
-    p_j = λ p_j(able, π = ½) + (1-λ) [ (1-v) Σ_e w_e p_j(gap, π_e) + v votes_j ]
+    p_j = λ p_j(able, π = ½) + (1-λ) [ (1-v) ((1-u) Σ_e w_e p_j(gap, π_e) + u Σ_e w0_e p0_j(π_e)) + v votes_j ]
 
-``integrated.auto`` says what these are and when λ is 1. Each π_e is a fit of its own.
+``integrated.auto`` says what these are and when λ is 1. Each π_e is a fit of its own, and so is each without anything
+between the classes (ρ = 0).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -25,7 +27,7 @@ from crowdjax.integrated.answers import (
     of_instances,
     positives_below,
 )
-from crowdjax.integrated.auto import EVEN, EXPONENTS, GAP_SD, PENALTY, VOTES, Plan
+from crowdjax.integrated.auto import EVEN, EXPONENTS, GAP_SD, MOST_CLEAR, PENALTY, VOTES, Plan
 from crowdjax.integrated.boundary import Boundary, Choice, around, place
 from crowdjax.integrated.fit import IntegratedFit, at_votes
 from crowdjax.integrated.gold import Calibration, calibrated
@@ -57,17 +59,18 @@ class Member(NamedTuple):
 
     Example:
         >>> Member._fields
-        ('weight', 'choice', 'parameters', 'boundary')
+        ('weight', 'choice', 'config', 'parameters', 'boundary')
     """
 
     weight: float
     choice: Choice
+    config: IntegratedConfig
     parameters: Parameters
     boundary: Boundary
 
 
 class Average(NamedTuple):
-    """Members, by weight, the one of most weight first; votes have what is left of 1.
+    """Members, by weight, but first those of the model that labelers are described by; votes have what is left of 1.
 
     Example:
         >>> Average((), 0.0).votes
@@ -106,50 +109,68 @@ def averaged(
     plan: Plan,
     fit: IntegratedFit,
     features: Features,
-    refit: Callable[[Parameters], IntegratedFit],
+    refit: Callable[[Parameters, IntegratedConfig], IntegratedFit],
 ) -> Averaged:
     """The average of a plan.
 
     Args:
         labels: without gold.
         fit: at a class prior of one half.
-        refit: the fit of the same labels from other parameters, whose class prior it keeps.
+        refit: the fit of the same labels from other parameters, whose class prior it keeps, by other settings.
 
     Example: three labelers, of whom one contradicts the others
         >>> from crowdjax.integrated import fit_jit, plan
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
-        >>> refit = lambda begin: fit_jit(labels, begin=begin)
+        >>> refit = lambda begin, config: fit_jit(labels, config, begin=begin)
         >>> found = averaged(labels, plan(labels), fit_jit(labels), Features(), refit)
         >>> found.average.members[0].choice, round(sum(m.weight for m in found.average.members), 2)
         ('gap', 0.9)
     """
     assert plan.able is not None
     able = place("able", fit.parameters.labelers, fit.counts)
-    gap = around(jnp.zeros_like(able.center), GAP_SD)
+    gap, nowhere = around(jnp.zeros_like(able.center), GAP_SD), around(jnp.zeros_like(able.center))
     share = share_of_labels(labels)
     logit = np.log(share) - np.log1p(-share)
-    fits = [fit]
-    for e in EXPONENTS[1:]:
-        fits.append(refit(first_at_votes(labels, plan.config, features, e * logit)))
+    config, clear = plan.config, dataclasses.replace(plan.config, spread=0.0)
+
+    def at_priors(config, exponents):
+        return [refit(first_at_votes(labels, config, features, e * logit), config) for e in exponents]
+
+    fits = [fit, *at_priors(config, EXPONENTS[1:])]
+    fits0 = at_priors(clear, EXPONENTS) if features.instance is None else []  # features say how clear instances are
+    evidence, evidence0 = _evidence(fits), _evidence(fits0)
     low, high = EVEN
     penalty = PENALTY * min(max((min(share, 1 - share) - low) / (high - low), 0.0), 1.0)
-    weights = np.array([float(f.objective) - penalty * (e > 0) for f, e in zip(fits, EXPONENTS, strict=True)])
-    weights = np.where(np.isfinite(weights), weights, -np.inf)
-    weights = np.exp(weights - weights.max())
-    weights /= weights.sum()
-    by_gap = (1 - plan.able) * (1 - VOTES) * weights
-    members = [(plan.able, "able", fit, able), *((w, "gap", f, gap) for w, f in zip(by_gap, fits, strict=True))]
-    members = sorted((m for m in members if m[0] >= LEAST), key=lambda m: -m[0])
+    weights = np.exp(_logs(evidence - penalty * (np.array(EXPONENTS) > 0)))
+    both = np.exp(_logs(np.r_[evidence, evidence0]))
+    share0 = float(both[len(fits) :].sum())
+    weights0 = np.exp(_logs(evidence0)) * MOST_CLEAR * share0
+    weights *= 1 - weights0.sum()
+    rest = (1 - plan.able) * (1 - VOTES)
+    members = [(plan.able, "able", config, fit, able)]
+    members += [(rest * w, "gap", config, f, gap) for w, f in zip(weights, fits, strict=True)]
+    members += [(rest * w, "gap", clear, f, nowhere) for w, f in zip(weights0, fits0, strict=True)]
+    main = clear if share0 > 0.5 else config
+    members = sorted((m for m in members if m[0] >= LEAST), key=lambda m: (m[2] != main, -m[0]))
     votes = (1 - plan.able) * VOTES
     scale = (1 - votes) / sum(m[0] for m in members)
-    kept = tuple(Member(float(w * scale), choice, f.parameters, at) for w, choice, f, at in members)
-    return Averaged(Average(kept, float(votes)), tuple(m[2] for m in members))
+    kept = tuple(Member(float(w * scale), choice, of, f.parameters, at) for w, choice, of, f, at in members)
+    return Averaged(Average(kept, float(votes)), tuple(m[3] for m in members))
+
+
+def _evidence(fits) -> Float[np.ndarray, " F"]:
+    found = np.array([float(f.objective) for f in fits])
+    return np.where(np.isfinite(found), found, -np.inf)
+
+
+def _logs(values: Float[np.ndarray, " F"]) -> Float[np.ndarray, " F"]:
+    """Logarithms of weights that add up to one."""
+    return values - np.logaddexp.reduce(values) if len(values) else values
 
 
 def of_average(
     labels: Labels,
     average: Average,
-    config: IntegratedConfig,
     features: Features = Features(),
     calibration: Calibration | None = None,
 ) -> InstanceAnswers:
@@ -160,16 +181,16 @@ def of_average(
     Example: one member
         >>> from crowdjax.integrated import around, start
         >>> labels, config = Labels.from_arrays([0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 0, 0]), IntegratedConfig(spread=0.0)
-        >>> average = Average((Member(1.0, "gap", start(config, 2), around(jnp.array(0.0))),))
-        >>> print("{:.2f} {:.2f}".format(*of_average(labels, average, config).probability))
+        >>> average = Average((Member(1.0, "gap", config, start(config, 2), around(jnp.array(0.0))),))
+        >>> print("{:.2f} {:.2f}".format(*of_average(labels, average).probability))
         0.88 0.12
     """
-    each = [of_instances(labels, m.parameters, config, m.boundary, features) for m in average.members]
+    each = [of_instances(labels, m.parameters, m.config, m.boundary, features) for m in average.members]
     each = [jax.tree.map(np.asarray, e) for e in each]
     if len(each) == 1 and not average.votes:
         only = average.members[0]
         return each[0] if calibration is None else of_instances(
-            labels, only.parameters, config, only.boundary, features, calibration
+            labels, only.parameters, only.config, only.boundary, features, calibration
         )  # fmt: skip
     weights = [m.weight for m in average.members]
     p = average.votes * np.asarray(votes_of(labels))
@@ -188,7 +209,6 @@ def of_average(
 def positives_of(
     labels: Labels,
     found: Averaged,
-    config: IntegratedConfig,
     features: Features = Features(),
     level: float = LEVEL,
 ) -> Interval:
@@ -197,14 +217,16 @@ def positives_of(
     Example: nobody disagrees
         >>> from crowdjax.integrated import fit_jit, plan
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 1, 0, 0, 0] * 2)
-        >>> refit = lambda begin: fit_jit(labels, begin=begin)
+        >>> refit = lambda begin, config: fit_jit(labels, config, begin=begin)
         >>> found = averaged(labels, plan(labels), fit_jit(labels), Features(), refit)
-        >>> 0.4 < positives_of(labels, found, plan(labels).config).mean < 0.6
+        >>> 0.4 < positives_of(labels, found).mean < 0.6
         True
     """
     total = sum(m.weight for m in found.average.members)
     mean, below = 0.0, 0.0
     for member, fit in zip(found.average.members, found.fits, strict=True):
-        of_one: tuple[float, Float[np.ndarray, " S"]] = positives_below(labels, fit, config, member.boundary, features)
+        of_one: tuple[float, Float[np.ndarray, " S"]] = positives_below(
+            labels, fit, member.config, member.boundary, features
+        )
         mean, below = mean + member.weight / total * of_one[0], below + member.weight / total * of_one[1]
     return at_level(mean, below, level)
