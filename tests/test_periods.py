@@ -502,3 +502,42 @@ def test_gold_that_was_selected_assists_nothing():
     found, refused = facade.by_gold.of_parts(gold, parts(cell))
     assert facade.by_gold.chosen_within(gold, cell) and refused == [1] and found[1] is None
     assert facade.by_gold.selected(gold._replace(given=True)) is None
+
+
+def calibrated(rng, shift=0.0, n=400, share=0.2, weighted=False):
+    """A sample whose truths have the chances that are predicted, on the logit scale off by ``shift``."""
+    f = rng.beta(1, 4, n)
+    z = (rng.random(n) < 1 / (1 + (1 - f) / f * np.exp(-shift))).astype(float)
+    chance = np.minimum(share * (0.4 + 3 * f) if weighted else np.full(n, share), 1)
+    z[rng.random(n) >= chance] = np.nan
+    return Sample(z, chance, np.ones(n), f)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gold_contradicts_right_predictions_no_more_often_than_its_level_says(weighted):
+    rng = np.random.default_rng(3)
+    p = np.array([assisted.gap(calibrated(rng, weighted=weighted)).p for _ in range(2000)])
+    for level in (0.05, 0.2, 0.5):
+        assert (p < level).mean() == pytest.approx(level, abs=4 * np.sqrt(level / 2000) + 0.01)
+    assert np.mean([assisted.gap(calibrated(rng, 1.0)).p < 0.05 for _ in range(300)]) > 0.9
+
+
+def test_a_mean_that_the_model_does_not_know_well_is_contradicted_less_and_little_gold_says_nothing():
+    rng = np.random.default_rng(4)
+    sample = calibrated(rng, 0.8)
+    known, f = sample.known, sample.predictions
+    error = np.sqrt((f[known] * (1 - f[known])).sum() / known.sum() ** 2 + 0.1**2)
+    expected = stats.norm.sf(abs((sample.gold - f)[known].mean()) / error) * 2
+    assert assisted.gap(sample, 0.1).p == pytest.approx(expected) and expected > assisted.gap(sample).p
+    assert assisted.gap(calibrated(rng, share=0.01)) is None
+
+
+def test_the_period_whose_predictions_are_off_is_named_and_no_other():
+    rng = np.random.default_rng(5)
+    each = [calibrated(rng, shift) for shift in (0, 0, 1.5, 0)]
+    whole = Sample(*(np.concatenate(column) for column in list(zip(*each, strict=True))[:4]))
+    gold = facade.by_gold.Gold(whole, True, {}, None)
+    cell = np.repeat(np.arange(4), 400)
+    parts = [(cell == k, None) for k in range(4)]
+    assert list(facade.by_gold.gaps(gold, parts, [0.01] * 4)) == [2]
+    assert facade.by_gold.gaps(gold, parts, [1.0] * 4) == {}

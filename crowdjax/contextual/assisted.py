@@ -199,6 +199,48 @@ class Sample(NamedTuple):
         return np.isfinite(self.gold)
 
 
+class Gap(NamedTuple):
+    """How far gold is from the predictions of its instances: the means of both, and a two-sided p-value.
+
+    Example:
+        >>> Gap._fields
+        ('gold', 'predicted', 'p')
+    """
+
+    gold: float
+    predicted: float
+    p: float
+
+
+def gap(sample: Sample, sd: float = 0.0) -> Gap | None:
+    """Whether predictions are right on average where gold was drawn; None where gold is too little to say.
+
+        D = Σ_G ω (z - f) / Σ_G ω      Var D = Σ_G ω² f (1 - f) / (Σ_G ω)² + sd²      ω = weight / chance
+
+    Too little: fewer than five effective gold labels of either class, counted by the predictions or by gold.
+
+    Args:
+        sd: of what the predictions' errors have in common: the posterior standard deviation of their mean.
+
+    Example: as many positives as predicted, and twice as many
+        >>> z = np.r_[np.ones(20), np.zeros(80)]
+        >>> [round(gap(Sample(z, np.ones(100), np.ones(100), np.full(100, f))).p, 3) for f in (0.2, 0.1)]
+        [1.0, 0.001]
+    """
+    from scipy.special import erfc
+
+    known = sample.known
+    z, f, weight = sample.gold[known], sample.predictions[known], sample.weight[known] / sample.chance[known]
+    if not weight.sum() > 0:
+        return None
+    weight = weight / weight.sum()
+    effective, means = 1 / (weight @ weight), (float(weight @ z), float(weight @ f))
+    if effective * max(means) < LEAST or effective * (1 - min(means)) < LEAST:
+        return None
+    error = np.sqrt(weight**2 @ (f * (1 - f)) + sd**2)
+    return Gap(*means, float(erfc(abs(means[0] - means[1]) / max(error, 1e-12) / np.sqrt(2))))
+
+
 class Assisted(NamedTuple):
     """An estimate of the prevalence with its interval, None where gold is too little for one.
 

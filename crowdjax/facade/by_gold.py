@@ -21,6 +21,7 @@ from crowdjax.contextual.assisted import Assisted, Change, Sample
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import Labels
 
+WRONG = 0.05  # level of the comparisons of gold with predictions, of all parts together
 UNLIKELY = 0.001  # p-value, below which gold is not a random part of what was labelled
 COLUMNS = ("assisted_mean", "assisted_lower", "assisted_upper", "n_gold_wanted")
 TYPES = dict.fromkeys(COLUMNS[:3], pa.float64()) | {COLUMNS[3]: pa.int64()}
@@ -142,6 +143,31 @@ def of_parts(
         found.append(None if sample is None or chosen else assisted.estimates(sample, LEVEL)[1])
         refused += [k] if chosen else []
     return found, refused
+
+
+def gaps(
+    gold: Gold,
+    parts: Sequence[tuple[Bool[np.ndarray, " I"], Bool[np.ndarray, " K"] | None]],
+    sd: Sequence[float],
+) -> dict[int, assisted.Gap]:
+    """The parts in which gold contradicts the predictions, at ``WRONG`` for all together (Holm 1979).
+
+    Args:
+        sd: of each part, as in ``assisted.gap``.
+    """
+    found = {}
+    for k, (rows, _) in enumerate(parts):
+        of_all = gold.sample
+        chance = of_all.chance[rows] if gold.given else np.ones(rows.sum())
+        sample = Sample(of_all.gold[rows], chance, of_all.weight[rows], of_all.predictions[rows])
+        found[k] = assisted.gap(sample, float(np.nan_to_num(sd[k])))
+    ordered = sorted((k for k, g in found.items() if g is not None), key=lambda k: found[k].p)
+    out = {}
+    for place, k in enumerate(ordered):
+        if found[k].p > WRONG / (len(ordered) - place):
+            break
+        out[k] = found[k]
+    return dict(sorted(out.items()))
 
 
 def chosen_within(gold: Gold, cell: Int[np.ndarray, " I"]) -> bool:

@@ -89,6 +89,7 @@ def prevalence(
 ) -> tuple[pa.Table, list[str]]:
     """(kind, mean, lower, upper, of, n_items, n_gold: the share of positives of each kind, by the model; with gold also
     assisted_mean, assisted_lower, assisted_upper, n_gold_wanted, as in ``periods``; sentences for the warnings)."""
+    sd: list[float] = []
     rows, of = [], "the labelled sample" if population is None and weights is None else "the population"
     for k, kind in enumerate(kinds):
         mine = np.isfinite(scores[:, k])
@@ -99,6 +100,7 @@ def prevalence(
             theirs = np.isfinite(population[0][:, k])
             draws = contextual.prevalence_draws(fit, population[0][theirs], population[1][theirs])
         band = (float(v) for v in contextual.band(draws, LEVEL))
+        sd.append(float(draws.std()))
         n_gold = 0 if gold is None else int(gold.sample.known[mine].sum())
         rows.append({"kind": kind, **dict(zip(Band._fields, band, strict=True)), "of": of,
                      "n_items": int(mine.sum()), "n_gold": n_gold})  # fmt: skip
@@ -106,7 +108,7 @@ def prevalence(
     if gold is not None:
         people_kind = None if population is None else gathered(population[0])[1]
         named = periods.Named([None], list(kinds), gathered(scores)[1])
-        found, said = periods.assisted_by_cell(gold, named, list(kinds), people_kind, unit="kind")
+        found, said = periods.assisted_by_cell(gold, named, list(kinds), people_kind, sd, unit="kind")
         for name, values in by_gold.columns(found).items():
             table = table.append_column(name, pa.array(values, by_gold.TYPES[name]))
     return table, said

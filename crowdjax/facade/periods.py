@@ -160,7 +160,9 @@ def tables(
     }
     out, warnings, estimates = {}, [], None
     if gold is not None:
-        estimates, said = assisted_by_cell(gold, named, groups, None if population is None else population[1])
+        estimates, said = assisted_by_cell(
+            gold, named, groups, None if population is None else population[1], prevalence[0].std(0).ravel()
+        )
         columns |= {name: pa.array(v, by_gold.TYPES[name]) for name, v in by_gold.columns(estimates).items()}
         warnings += said
     if cells.n_periods > 1:
@@ -187,9 +189,15 @@ def assisted_by_cell(
     named: Named,
     groups: Sequence,
     people_cell: Int[np.ndarray, " K"] | None,
+    sd: Sequence[float],
     unit: str = "group",
 ) -> tuple[list[assisted.Assisted | None], list[str]]:
-    """(the estimate of each row of the table of cells, in its order; sentences where gold is no random part)."""
+    """(the estimate of each row of the table of cells, in its order; sentences where gold is no random part, and where
+    it contradicts the model).
+
+    Args:
+        sd: the posterior standard deviation of the prevalence of each row.
+    """
     step, parts = named.cells.n_groups, []
     for t in range(named.cells.n_periods):
         for g in range(len(groups)):
@@ -200,12 +208,21 @@ def assisted_by_cell(
         each = "period" if named.cells.n_periods > 1 else unit
         return [None] * len(parts), [_chosen(f"the instances of each {each}")]
     found, refused = by_gold.of_parts(gold, parts)
-    names = []
-    for k in refused:
+
+    def name(k):
         time, group = named.times[k // len(groups)], groups[k % len(groups)]
         each = ([] if group is None else [f"{unit} {group!s}"]) + ([] if time is None else [f"period {when(time)}"])
-        names.append(" in ".join(each))
-    return found, [_chosen(f"the instances of {', '.join(names)}")] if names else []
+        return " in ".join(each)
+
+    said = [_chosen(f"the instances of {', '.join(map(name, refused))}")] if refused else []
+    usable = [k for k in range(len(parts)) if k not in refused]
+    wrong = by_gold.gaps(gold, [parts[k] for k in usable], [sd[k] for k in usable])
+    said += [
+        f"Gold contradicts the model in {name(usable[k])}: {g.gold:.1%} of the instances with gold are positive, where "
+        f"{g.predicted:.1%} are expected (p = {g.p:.2g}). The model is off there; estimates by gold are not."
+        for k, g in wrong.items()
+    ]
+    return found, said
 
 
 def _chosen(what: str) -> str:
