@@ -179,3 +179,41 @@ def test_a_class_prior_or_a_boundary_that_is_given_is_kept():
     assert crowdjax.fit(table).record["average"] is not None
     for given in ({"class_prior": 0.5}, {"class_prior": "learn"}, {"boundary": "able"}):
         assert crowdjax.fit(table, **given).record["average"] is None, given
+
+
+def coins(seed, n=250, n_labelers=8, per_instance=4, share=0.35):
+    """Labelers with two accuracies each, and instances that are all equally clear."""
+    rng = np.random.default_rng(seed)
+    truth, right = rng.random(n) < share, rng.uniform(0.65, 0.9, (n_labelers, 2))
+    who = rng.random((n, n_labelers)).argsort(1)[:, :per_instance]
+    label = np.where(rng.random(who.shape) < right[who, truth[:, None].astype(int)], truth[:, None], ~truth[:, None])
+    table = {"labeler": who.ravel(), "instance": np.repeat(np.arange(n), per_instance), "label": label.ravel() * 1}
+    return pd.DataFrame(table), truth, right @ [1 - truth.mean(), truth.mean()]
+
+
+def test_where_nothing_lies_between_the_classes_labelers_are_as_good_as_they_are(tmp_path):
+    """The integrated model alone calls them .05 worse than they are, and leaves the class prior at one half."""
+    error, gains = [], []
+    for seed in range(4):
+        table, truth, accuracy = coins(seed)
+        found = crowdjax.fit(table)
+        members = found.record["average"]["members"]
+        clear = sum(m["weight"] for m in members if m["spread"] == 0)
+        assert 0.2 < clear <= 0.45 + 1e-6 and sum(m["weight"] for m in members) == pytest.approx(0.9)
+        error.append(found.labelers["accuracy"].to_numpy() - accuracy[found.labelers["labeler"].to_numpy()])
+        p = found.instances["probability"].to_numpy()[np.argsort(found.instances["instance"].to_numpy())]
+        alone = crowdjax.fit(table, boundary="gap").instances
+        alone = alone["probability"].to_numpy()[np.argsort(alone["instance"].to_numpy())]
+        nll = lambda p, truth=truth: -np.log(np.where(truth, p, 1 - p)).mean()  # noqa: E731
+        gains.append(nll(alone) - nll(p))
+    assert abs(np.mean(error)) < 0.02 and np.mean(gains) > 0.02
+    found.save(tmp_path / "out")
+    again = crowdjax.load(tmp_path / "out")
+    np.testing.assert_allclose(again.predict(table).instances["probability"], p_of(found), atol=1e-6)
+    assert again.record["average"] == found.record["average"]
+    on = crowdjax.fit(table, start=again)
+    np.testing.assert_allclose(p_of(on), p_of(found), atol=2e-3)
+
+
+def p_of(result):
+    return result.instances["probability"].to_numpy()
