@@ -156,7 +156,7 @@ def find(source: str | os.PathLike, *endings: str) -> tuple[list[File], bool]:
 
     if not os.fspath(source):
         return [], False
-    system, path = _system(os.fspath(source))
+    system, path = system_of(os.fspath(source))
     file, kind = _found(system, path)
     if kind == fs.FileType.Directory:
         local = isinstance(system, fs.LocalFileSystem)
@@ -275,7 +275,7 @@ def _plain(file: File, kind) -> File:
     return file
 
 
-def _system(source: str):
+def system_of(source: str):
     """(file system, path on it)."""
     from pyarrow import ArrowInvalid, fs
 
