@@ -1,5 +1,5 @@
-"""The command line: ``crowdjax fit``, ``predict``, ``look``, ``context``, ``monitor``, ``plan``; ``convert``, ``describe``
-and ``data``.
+"""The command line: ``crowdjax fit``, ``predict``, ``look``, ``context``, ``monitor`` and ``plan``; ``convert``,
+``describe`` and ``data``.
 
 Exit status: 0 done, 1 the run failed or was stopped, 2 the input is wrong; the last two with one line on stderr and
 nothing half-written. ``monitor`` has two more: 3 done, and alerts were raised; 75 an input or the store does not answer

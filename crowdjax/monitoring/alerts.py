@@ -147,7 +147,7 @@ def _missing(cells: Sequence[Mapping[str, Any]], rules: Rules) -> Iterator[Alert
     at = [ordinal(time) for time in times]
     if len(times) > 2 and None not in at:
         steps = np.diff(np.asarray(at, float))
-        for k in np.flatnonzero(steps > GAP * np.median(steps)):
+        for k in np.flatnonzero(steps > GAP * np.percentile(steps, 50, method="lower")):
             text = f"No labels between {named[k]} and {named[k + 1]}: a period, or several, was left out."
             yield Alert("period_missing", CRITICAL, named[k + 1], *blank, text)
 
