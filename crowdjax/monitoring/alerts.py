@@ -218,8 +218,8 @@ def _rose(moves: Sequence[Mapping[str, Any]], rules: Rules) -> Iterator[Alert]:
         if p >= rules.sure:
             what, where = _where(row)
             text = (
-                f"Prevalence{where} rose by {points(difference, lower, upper)} points since {when(row['from'])}, with "
-                f"a probability {size(p)}."
+                f"Prevalence{where} rose: {points(difference, lower, upper)} points since {when(row['from'])}, a rise with a "
+                f"probability {size(p)}."
             )
             yield Alert("prevalence_rose", CRITICAL, when(row["to"]), what, difference, lower, upper, 0.0, p, text)
 
@@ -266,7 +266,7 @@ def _worse(people: pa.Table, rules: Rules) -> Iterator[Alert]:
                     value, lower, upper = (row[f"{name}{end}"] for end in ("", "_lower", "_upper"))
                     text = (
                         f"Labeler {who!s} got worse since {when(since['time'])}: {name} {value:.2f} ({lower:.2f} to "
-                        f"{upper:.2f}), then {since[name]:.2f}; it fell by more than {WORSE} with a probability "
+                        f"{upper:.2f}), and {since[name]:.2f} then; it fell by more than {WORSE} with a probability "
                         f"{size(p)}."
                     )
                     yield Alert("labeler_worse", WARNING, when(row["time"]), f"{who!s}/{name}", value, lower, upper,
