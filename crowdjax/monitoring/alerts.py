@@ -33,7 +33,7 @@ from crowdjax.context_api import ContextualResult
 from crowdjax.facade.periods import SHIFT, WORSE
 from crowdjax.facade.prevalence import ASSISTED
 from crowdjax.labels import InputError
-from crowdjax.report.amounts import interval, points, size, when
+from crowdjax.report.amounts import chance, interval, points, size, when
 from crowdjax.settings import number
 
 CRITICAL, WARNING = SEVERITIES = ("critical", "warning")
@@ -217,10 +217,8 @@ def _rose(moves: Sequence[Mapping[str, Any]], rules: Rules) -> Iterator[Alert]:
         difference, lower, upper, p = change_of(row)
         if p >= rules.sure:
             what, where = _where(row)
-            text = (
-                f"Prevalence{where} rose: {points(difference, lower, upper)} points since {when(row['from'])}, a rise with a "
-                f"probability {size(p)}."
-            )
+            change = points(difference, lower, upper)
+            text = f"Prevalence{where}: {change} points since {when(row['from'])}, {chance(p)}."
             yield Alert("prevalence_rose", CRITICAL, when(row["to"]), what, difference, lower, upper, 0.0, p, text)
 
 

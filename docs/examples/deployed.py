@@ -69,7 +69,7 @@ def monitor(*more: str) -> int:
     done = subprocess.run(command, capture_output=True, text=True)
     for line in done.stderr.splitlines():
         if "alert:" in line or "done before" in line or done.returncode in (1, 2, 75):
-            print(" ", re.sub("runs/[0-9a-f]+", "runs/RUN", line))
+            print(" ", re.sub("runs/[0-9a-f]+", "runs/RUN", line.partition(": When")[0]))
     return done.returncode
 
 
@@ -107,7 +107,9 @@ print("exit status", statuses["no answer"])
 os.environ["AWS_ENDPOINT_URL"] = f"http://{host}:{port}"
 
 print("\nin the store")
-for file in store.get_file_info(fs.FileSelector("crowd/monitoring", recursive=True)):
-    if file.is_file and "/result/" not in file.path:
-        print(" ", file.path.replace(latest["run"], "RUN"))
+names = [file.path for file in store.get_file_info(fs.FileSelector("crowd/monitoring", recursive=True)) if file.is_file]
+for name in names:
+    if "/result/" not in name and ("/runs/" not in name or latest["run"] in name):
+        print(" ", name.replace(latest["run"], "RUN"))
+print(" ", len({name.split("/")[3] for name in names if "/runs/" in name}), "runs, each with its result")
 server.stop()
