@@ -213,7 +213,7 @@ def test_weeks_in_a_bucket_to_files_there(bucket, fits):
     found = bucket.json(f"found/{latest['alerts']}")
     assert (found["period"], found["status"], found["alerts"]) == ("2026-W07", 0, [])
     assert found["metrics"]["prevalence"] == pytest.approx(table["prevalence"].iloc[-1])
-    assert found["inputs"]["files"] == 14 and found["inputs"]["inputs changed"].startswith("20")
+    assert found["inputs"]["files"] == 14 and found["inputs"]["changed"].startswith("20")
     record = bucket.json(f"found/{home}/done.json")
     assert set(record["files"]) | {"run.json", "done.json"} == {
         name.removeprefix(home + "/") for name in expected if name.startswith(home)
@@ -508,6 +508,24 @@ def test_gold_counts_where_it_has_an_interval_and_is_asked_for_where_not():
     table = metrics(result, alerts_of(result, Rules())).to_pandas()
     assert table["estimate"].tolist() == ["assisted by gold"] * 2 + ["model"]
     assert table["lower"].tolist()[:2] == [0.05, 0.05] and table["n_alerts"].tolist() == [0, 1, 1]
+
+
+def test_groups_have_alerts_and_metrics_of_their_own():
+    parts = {"north": [50, 50, 50], "south": [50, 50, 90], None: [100, 100, 140]}
+    found = [result_of(CALM["times"], [500 if group else 1000] * 3, n).tables for group, n in parts.items()]
+    tables = {}
+    for name in ("prevalence", "changes"):
+        each = [of[name].to_pandas().assign(group=group) for group, of in zip(parts, found, strict=True)]
+        tables[name] = pa.concat_tables([pa.Table.from_pandas(t).cast(found[0][name].schema) for t in each])
+    result = dataclasses.replace(result_of(**CALM), tables=tables)
+    raised = alerts_of(result, Rules())
+    rose = {(alert.period, alert.what) for alert in raised if alert.kind == "prevalence_rose"}
+    assert rose == {("2026-W03", "south"), ("2026-W03", "all")}
+    assert any("in group south" in alert.text for alert in raised)
+    table = metrics(result, raised).to_pandas()
+    assert table["group"].dropna().unique().tolist() == ["north", "south"] and len(table) == 9
+    of_all = table[table["group"].isna()]
+    assert of_all["n_alerts"].tolist() == [0, 0, len(raised)] and table["n_alerts"].notna().sum() == 3
 
 
 def test_a_result_without_periods_has_no_alerts():

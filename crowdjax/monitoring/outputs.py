@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -102,17 +103,23 @@ def page(result: ContextualResult, found: Mapping[str, Any], settings: Mapping[s
         Section("Over time", report.periods.section(cells, report.periods.figures(cells), level)),
         Section("Alerts of earlier periods", [Checks(earlier)] if earlier else []),
         Section("What the fit warns of", [Prose(found["warnings"])] if found["warnings"] else []),
-        Section("The run", [Facts({"Run": found["run"], **{k: str(v) for k, v in {**found["inputs"], **settings}.items()
-                                                            if not isinstance(v, Mapping)}})]),
-    ]  # fmt: skip
+        Section("The run", [Facts(_facts(found, settings))]),
+    ]
     record, row = result.record, found["metrics"] or {}
     counts = Counter(alert["severity"] for alert in found["alerts"])
     numbers = {f"{name} alerts": str(counts[name]) for name in SEVERITIES}
-    numbers["share of positives"] = f"{row['prevalence']:.1%}" if row else "–"
+    numbers["share of positives"] = "–" if math.isnan(row.get("prevalence", math.nan)) else f"{row['prevalence']:.1%}"
     numbers["items"] = f"{row['n_items']:,}" if row else "0"
     lead = f"{found['headline'][0].upper()}{found['headline'][1:]}."
     title = f"{found['period']}: {_words(len(found['alerts']))}"
     return Page("Monitoring", title, lead, numbers, sections, about(record))
+
+
+def _facts(found: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, str]:
+    """The run, its inputs, and the settings that were given."""
+    inputs = {f"Inputs: {name}": value for name, value in found["inputs"].items()}
+    given = {name: value for name, value in settings.items() if value not in (None, [])}
+    return {name: str(value) for name, value in {"Run": found["run"], **inputs, **given}.items()}
 
 
 def _words(n: int) -> str:

@@ -103,7 +103,7 @@ def monitor(
         _point(store, folder, document)
         return Outcome(document["status"], True, f"{store.place}/{folder}", document)
     every = [file for listed in found.values() for file in listed]
-    about = {"inputs changed": _changed(every), "files": len(every), "bytes": sum(file.size for file in every)}
+    about = {"changed": _changed(every), "files": len(every), "bytes": sum(file.size for file in every)}
     _put(store, f"{folder}/run.json", {"settings": said, "inputs": about, "sha256": inputs})
     tables = {name: source for name, source in given.items() if name not in ("labels", "scores")}
     result = context_api.context(
