@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from crowdjax import __version__
-from crowdjax.labels import InputError, one_line
+from crowdjax.labels import InputError, Unreachable, one_line
 
 LOG = logging.getLogger("crowdjax")
 TIMEOUT = 30.0  # seconds without an answer
@@ -115,17 +115,18 @@ def fetch(address: str) -> Fetched:
             if error.code in (301, 302, 303, 307, 308):
                 raise InputError(f"{path}: redirects without end, or to what is not HTTP; allowed: a file") from None
             gone = "no such file: " if error.code in (404, 410) else ""
-            raise InputError(f"{path}: {gone}the server answers {error.code} {_words(error.reason)}") from None
+            wrong = Unreachable if error.code == 429 or error.code >= 500 else InputError
+            raise wrong(f"{path}: {gone}the server answers {error.code} {_words(error.reason)}") from None
     except urllib.error.URLError as error:
         reason = error.reason
         if isinstance(reason, TimeoutError):
-            raise InputError(f"{path}: no answer within {TIMEOUT:g} seconds; try again") from None
+            raise Unreachable(f"{path}: no answer within {TIMEOUT:g} seconds; try again") from None
         text = one_line(reason) if isinstance(reason, BaseException) else _words(reason)
-        raise InputError(f"{path}: cannot be reached: {text}") from None
+        raise Unreachable(f"{path}: cannot be reached: {text}") from None
     except TimeoutError:
-        raise InputError(f"{path}: no answer within {TIMEOUT:g} seconds; {UNUSED}") from None
+        raise Unreachable(f"{path}: no answer within {TIMEOUT:g} seconds; {UNUSED}") from None
     except (http.client.HTTPException, ConnectionError) as error:
-        raise InputError(f"{path}: the transfer broke off: {one_line(error)}; {UNUSED}") from None
+        raise Unreachable(f"{path}: the transfer broke off: {one_line(error)}; {UNUSED}") from None
 
 
 def _received(path: str, response: http.client.HTTPResponse) -> Fetched:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from crowdjax import memory
 from crowdjax.extras import needed
-from crowdjax.labels import InputError, one_line
+from crowdjax.labels import InputError, Unreachable, one_line
 
 NOTHING = "no such file, or no way to it"
 CHUNK = 2**20  # bytes
 SMALLER = "allowed: a smaller table, or labels in Parquet, in pieces: minibatch=1_000_000 (--minibatch 1000000)"
 COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".br")
+# How file systems of pyarrow and fsspec say that a store does not answer, or not now.
+TEMPORARY = re.compile(
+    r"AWS Error (NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING)"
+    r"|HTTP status (429|5\d\d)|Status\((UNAVAILABLE|DEADLINE_EXCEEDED)|timed? ?out|could(n't| not) connect",
+    re.IGNORECASE,
+)
 
 
 @contextlib.contextmanager
@@ -26,7 +33,19 @@ def reading(place: str, kind: str):
     except (InputError, MemoryError):
         raise
     except Exception as error:  # readers and file systems of any make: each with exceptions of its own
-        raise InputError(f"{place}: cannot be read as {kind}: {one_line(error)}") from None
+        wrong = Unreachable if is_temporary(error) else InputError
+        raise wrong(f"{place}: cannot be read as {kind}: {one_line(error)}") from None
+
+
+def is_temporary(error: BaseException) -> bool:
+    """Whether the same call may succeed later: nobody answers, or a server is overloaded.
+
+    Example:
+        >>> is_temporary(ConnectionResetError()), is_temporary(OSError("AWS Error ACCESS_DENIED during PutObject"))
+        (True, False)
+    """
+    kind = isinstance(error, ConnectionError | TimeoutError) or re.search("connect|timeout", type(error).__name__, re.I)
+    return bool(kind or TEMPORARY.search(str(error)))
 
 
 class File(NamedTuple):
@@ -35,12 +54,14 @@ class File(NamedTuple):
     Attributes:
         version: tells its content from another of the same path and size: the time of the last change in nanoseconds
             since 1970, a hash, or what fsspec knows; None where nothing does.
+        folder: in which it was found; "" where its own path was given.
     """
 
     path: str
     size: int
     version: int | str | None
     system: Any
+    folder: str = ""
 
     @property
     def identity(self) -> list:
@@ -135,14 +156,14 @@ def find(source: str | os.PathLike, *endings: str) -> tuple[list[File], bool]:
 
     if not os.fspath(source):
         return [], False
-    system, path = _system(os.fspath(source))
+    system, path = system_of(os.fspath(source))
     file, kind = _found(system, path)
     if kind == fs.FileType.Directory:
         local = isinstance(system, fs.LocalFileSystem)
         every = system.get_file_info(_inside(path) if local else fs.FileSelector(path, recursive=True))
         every = sorted((f for f in every if f.type != fs.FileType.Directory), key=lambda f: f.path)
         files = [(_file(f, system), f.type) for f in every]
-        files = [_plain(file, kind) for file, kind in files if file.ending in endings]
+        files = [_plain(file, kind)._replace(folder=path) for file, kind in files if file.ending in endings]
         if local:
             _once([file.path for file in files], path)
         return files, True
@@ -167,17 +188,37 @@ def _file(found, system) -> File:
 
 
 def parquet_of(files: list[File]):
-    """A data set of Parquet files. Texts come as dictionaries, which a column that repeats a long one needs far less
-    memory for, and whose sizes are known before they are unpacked."""
+    """A data set of Parquet files; folders NAME=VALUE below the one that was given are a column, as other tools write
+    it. Texts come as dictionaries, which a column that repeats a long one needs far less memory for, and whose sizes
+    are known before they are unpacked."""
     from pyarrow import dataset, types  # takes pandas along, where that is installed
 
-    paths = [f.path for f in files]
-    plain = dataset.dataset(paths, format="parquet", filesystem=files[0].system)
+    plain = _dataset(files, dataset.ParquetFileFormat())
     texts = (types.is_string, types.is_large_string, types.is_binary)
     names = [f.name for f in plain.schema if any(is_type(f.type) for is_type in texts)]
     _refuse_other_schemas(plain, types)
-    form = dataset.ParquetFileFormat(dictionary_columns=names)
-    return dataset.dataset(paths, format=form, filesystem=files[0].system)
+    return _dataset(files, dataset.ParquetFileFormat(dictionary_columns=names))
+
+
+def _dataset(files: list[File], form):
+    from pyarrow import dataset
+
+    options, names = dataset.FileSystemFactoryOptions(), _keys(files[0])
+    for file in files[1:]:
+        if _keys(file) != names:
+            raise InputError(
+                f"{file.path}: other folders NAME=VALUE than {files[0].path}; allowed: the same names for all files"
+            )
+    if names and not {*names} & {*form.inspect(files[0].path, files[0].system).names}:  # which count where they have it
+        below = dataset.HivePartitioning.discover()
+        options = dataset.FileSystemFactoryOptions(partition_base_dir=files[0].folder, partitioning=below)
+    return dataset.FileSystemDatasetFactory(files[0].system, [f.path for f in files], form, options).finish()
+
+
+def _keys(file: File) -> list[str]:
+    """The names of the folders NAME=VALUE between a file and the folder that was given."""
+    folders = file.path.removeprefix(file.folder).split("/")[:-1] if file.folder else []
+    return [name for name, mark, _ in (folder.partition("=") for folder in folders) if mark]
 
 
 def _refuse_other_schemas(data, types) -> None:
@@ -234,7 +275,7 @@ def _plain(file: File, kind) -> File:
     return file
 
 
-def _system(source: str):
+def system_of(source: str):
     """(file system, path on it)."""
     from pyarrow import ArrowInvalid, fs
 

@@ -51,6 +51,15 @@ class InputError(ValueError):
     """
 
 
+class Unreachable(InputError):
+    """A store or a server that does not answer now: the same call may succeed later.
+
+    Example:
+        >>> issubclass(Unreachable, InputError)
+        True
+    """
+
+
 class LabelError(InputError):
     """A table or an array that cannot be read as labels; the message says which value, where, and what is allowed.
 

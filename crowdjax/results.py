@@ -166,8 +166,18 @@ def read_result(folder: str | os.PathLike, name: str = "fit.json") -> dict[str, 
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes a value as JSON: null for NaN, 'inf' for the infinite."""
-    Path(path).write_text(json.dumps(_plain(value), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    """Writes a value as :func:`json_text` has it."""
+    Path(path).write_text(json_text(value), encoding="utf-8")
+
+
+def json_text(value: Any) -> str:
+    """Return a value as JSON: null for NaN, 'inf' for the infinite.
+
+    Example:
+        >>> json_text([math.nan, np.float32(0.5)]).split()
+        ['[', 'null,', '0.5', ']']
+    """
+    return json.dumps(_plain(value), indent=2, allow_nan=False) + "\n"
 
 
 def sealed(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,21 @@ def test_language_models_as_labelers(run):
 
 
 @pytest.mark.slow
+def test_deployed(run, monkeypatch):
+    for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parents[1]))
+    found, printed = run("deployed")
+    statuses, kinds = found["statuses"], {(a["kind"], a["what"].partition("/")[0]) for a in found["found"]["alerts"]}
+    assert statuses["again"] == statuses["seven weeks"] and statuses["no answer"] == 75
+    assert statuses["eight weeks"] == 3 and {("prevalence_rose", "all"), ("labeler_worse", "bob")} <= kinds
+    rows = found["metrics"].to_pylist()
+    inside = [row["lower"] < share < row["upper"] for row, share in zip(rows, found["truth"], strict=True)]
+    assert sum(inside) >= 7  # of eight intervals of 95 %
+    assert_shown("deployed", printed)
+
+
+@pytest.mark.slow
 def test_many_devices(fresh_python):
     found = fresh_python(
         f"""

@@ -269,6 +269,76 @@ def test_a_file_that_changes_after_it_was_opened_is_refused(kind, change, place)
     assert "changed while it was read" in message and f"l.{kind}" in message
 
 
+def parquet(**columns) -> bytes:
+    out = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), out)
+    return out.getvalue().to_pybytes()
+
+
+@pytest.fixture
+def partitioned(place):
+    """(A folder's address, a function that writes a file of two rows into a folder below it)."""
+    folder, write = place
+
+    def add(name: str, **columns) -> None:
+        if "://" not in folder:
+            os.makedirs(os.path.dirname(f"{folder}/{name}"), exist_ok=True)
+        write(name, parquet(instance=["a", "b"], score=[0.1, 0.2], **columns))
+
+    return folder, add
+
+
+@pytest.mark.parametrize(
+    ("names", "values"),
+    [
+        (["week=2026-W05", "week=2026-W06"], ["2026-W05", "2026-W06"]),
+        (["week=5", "week=10"], [5, 10]),
+        (["week=2026-01-05", "week=2026-01-12"], ["2026-01-05", "2026-01-12"]),
+        (["week=a%20b", "week=%C3%A9"], ["a b", "é"]),
+        (["site=x/week=1", "site=y/week=2"], [1, 2]),
+    ],
+)
+def test_folders_of_a_name_and_a_value_are_a_column(names, values, partitioned):
+    from crowdjax.tables import open_table
+
+    folder, add = partitioned
+    for name in names:
+        add(f"{name}/part-0.parquet")
+    table = open_table(folder, "scores")
+    assert table.columns[:2] == ["instance", "score"] and "week" in table.columns[2:]
+    assert sorted(table.read(["week", "instance"])["week"].to_pylist()) == sorted(2 * values)
+    assert open_table(f"{folder}/{names[0]}", "scores").columns == ["instance", "score"]  # what was given is no part
+
+
+def test_a_column_of_the_files_own_counts(partitioned):
+    from crowdjax.tables import open_table
+
+    folder, add = partitioned
+    for week in (1, 2):
+        add(f"week={week}/part-0.parquet", week=["first", "second"])
+    assert open_table(folder, "scores").read(["week"])["week"].to_pylist() == ["first", "second"] * 2
+
+
+def test_folders_of_several_names_are_refused(partitioned):
+    from crowdjax.tables import open_table
+
+    folder, add = partitioned
+    add("week=1/part-0.parquet")
+    add("part-0.parquet")
+    assert "other folders NAME=VALUE" in line(lambda: open_table(folder, "scores"))
+
+
+def test_minibatches_have_the_column_too(place):
+    folder, write = place
+    for name in ("labeler=ann", "labeler=bob"):
+        if "://" not in folder:
+            os.makedirs(f"{folder}/{name}")
+        write(f"{name}/part-0.parquet", parquet(instance=["a", "b", "c"], label=[1, 0, 1]))
+    there = scan(folder, batch=2)
+    seen = [who for rows in there.rows() for who in rows.labeler.to_pylist()]
+    assert sorted(seen) == ["ann"] * 3 + ["bob"] * 3
+
+
 def test_a_file_that_changes_while_it_is_read_is_refused(place):
     folder, write = place
     write("l.csv", WHOLE)

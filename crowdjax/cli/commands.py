@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crowdjax.cli import data, models, planning
+from crowdjax.cli import data, models, monitoring, planning
 from crowdjax.cli.common import App
 
 HELP = """The truth behind labels from a crowd, how sure it is, and who is good at what.
@@ -11,6 +11,7 @@ Example: crowdjax fit labels.csv --out result
 """
 
 app = App(help=HELP, version=True)
-for command in (models.fit, models.predict, models.look, models.context, planning.plan, data.convert, data.describe):
+MODELS = models.fit, models.predict, models.look, models.context, monitoring.monitor, planning.plan
+for command in (*MODELS, data.convert, data.describe):
     app.command()(command)
 app.add_typer(data.sets, name="data")
