@@ -421,7 +421,16 @@ def test_a_rise_counts_from_the_probability_asked_for():
     assert ("prevalence_rose", "2026-W03", "all") in kinds(result, Rules(sure=p - 1e-9))
     assert not kinds(result, Rules(sure=p + 1e-9))
     fall = result_of(**CALM | {"positives": [300, 300, 100]})
-    assert "prevalence_rose" not in {kind for kind, *_ in kinds(fall)}
+    assert kinds(fall) == {("prevalence_fell", "2026-W03", "all"), ("calibration_drifted", "2026-W03", "all")}
+    (alert,) = (a for a in alerts_of(fall, Rules()) if a.kind == "prevalence_fell")
+    assert alert.severity == "warning" and alert.upper < alert.bound == 0 and "a fall with a probability" in alert.text
+
+
+def test_gold_that_contradicts_the_model_is_told():
+    result = result_of(**CALM)
+    cells = result.tables["prevalence"].append_column("gold_contradicts", pa.array([None, False, True]))
+    result = dataclasses.replace(result, tables=result.tables | {"prevalence": cells})
+    assert kinds(result) == {("gold_contradicts", "2026-W03", "all")}
 
 
 def test_the_limit_is_held_against_the_lower_end():

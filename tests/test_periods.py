@@ -539,5 +539,20 @@ def test_the_period_whose_predictions_are_off_is_named_and_no_other():
     gold = facade.by_gold.Gold(whole, True, {}, None)
     cell = np.repeat(np.arange(4), 400)
     parts = [(cell == k, None) for k in range(4)]
-    assert list(facade.by_gold.gaps(gold, parts, [0.01] * 4)) == [2]
-    assert facade.by_gold.gaps(gold, parts, [1.0] * 4) == {}
+    said = lambda sd: [wrong for _, wrong in facade.by_gold.gaps(gold, parts, [sd] * 4)]  # noqa: E731
+    assert said(0.01) == [False, False, True, False] and not any(said(1.0))
+
+
+def test_contradictions_are_holms():
+    """Closed testing by Bonferroni: rejected where every set of parts that has it is."""
+    rng = np.random.default_rng(6)
+    for _ in range(20):
+        whole = Sample(
+            *map(np.concatenate, list(zip(*(calibrated(rng, s) for s in (0, 0.5, 0.5, 0.8, 1)), strict=True))[:4])
+        )
+        parts = [(np.repeat(np.arange(5), 400) == k, None) for k in range(5)]
+        found = facade.by_gold.gaps(facade.by_gold.Gold(whole, True, {}, None), parts, [0.0] * 5)
+        p = [g.p for g, _ in found]
+        sets = [s for n in range(1, 6) for s in itertools.combinations(range(5), n)]
+        rejected = [all(min(p[m] for m in s) <= 0.05 / len(s) for s in sets if k in s) for k in range(5)]
+        assert [wrong for _, wrong in found] == rejected

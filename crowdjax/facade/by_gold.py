@@ -24,7 +24,8 @@ from crowdjax.labels import Labels
 WRONG = 0.05  # level of the comparisons of gold with predictions, of all parts together
 UNLIKELY = 0.001  # p-value, below which gold is not a random part of what was labelled
 COLUMNS = ("assisted_mean", "assisted_lower", "assisted_upper", "n_gold_wanted")
-TYPES = dict.fromkeys(COLUMNS[:3], pa.float64()) | {COLUMNS[3]: pa.int64()}
+CONTRADICTS = "gold_contradicts"
+TYPES = dict.fromkeys(COLUMNS[:3], pa.float64()) | {COLUMNS[3]: pa.int64(), CONTRADICTS: pa.bool_()}
 OF_CHANGES = ("assisted_difference", "assisted_lower", "assisted_upper", "assisted_p_increase")
 
 
@@ -149,25 +150,24 @@ def gaps(
     gold: Gold,
     parts: Sequence[tuple[Bool[np.ndarray, " I"], Bool[np.ndarray, " K"] | None]],
     sd: Sequence[float],
-) -> dict[int, assisted.Gap]:
-    """The parts in which gold contradicts the predictions, at ``WRONG`` for all together (Holm 1979).
+) -> list[tuple[assisted.Gap, bool] | None]:
+    """How far gold is from the predictions of each part, and whether it contradicts them, at ``WRONG`` for all together
+    (Holm 1979); None where gold is too little.
 
     Args:
         sd: of each part, as in ``assisted.gap``.
     """
-    found = {}
-    for k, (rows, _) in enumerate(parts):
+    found = []
+    for (rows, _), error in zip(parts, sd, strict=True):
         of_all = gold.sample
         chance = of_all.chance[rows] if gold.given else np.ones(rows.sum())
         sample = Sample(of_all.gold[rows], chance, of_all.weight[rows], of_all.predictions[rows])
-        found[k] = assisted.gap(sample, float(np.nan_to_num(sd[k])))
-    ordered = sorted((k for k, g in found.items() if g is not None), key=lambda k: found[k].p)
-    out = {}
-    for place, k in enumerate(ordered):
-        if found[k].p > WRONG / (len(ordered) - place):
-            break
-        out[k] = found[k]
-    return dict(sorted(out.items()))
+        found.append(assisted.gap(sample, float(np.nan_to_num(error))))
+    p = np.array([1.0 if g is None else g.p for g in found])
+    compared = sum(g is not None for g in found)
+    bounds = WRONG / np.maximum(compared - p.argsort(kind="stable").argsort(), 1)
+    below = p[p > bounds].min(initial=np.inf)  # the least p that is not small enough, and those above it, are not
+    return [None if g is None else (g, g.p < below) for g in found]
 
 
 def chosen_within(gold: Gold, cell: Int[np.ndarray, " I"]) -> bool:
@@ -186,12 +186,14 @@ def chosen_within(gold: Gold, cell: Int[np.ndarray, " I"]) -> bool:
     return selected(gold._replace(known=ranks)) is not None
 
 
-def columns(found: Sequence[Assisted | None]) -> dict[str, list[float | int | None]]:
-    """Columns of a table of cells: the estimates that have an interval, and how many gold labels one takes."""
+def columns(found: Sequence[Assisted | None], contradicted: Sequence[bool | None]) -> dict[str, list]:
+    """Columns of a table of cells: the estimates that have an interval, how many gold labels one takes, and whether
+    gold contradicts the model."""
     rows = [
         (None,) * 4 if e is None else (None if e.lower is None else e.mean, e.lower, e.upper, e.n_wanted) for e in found
     ]
-    return {name: list(values) for name, values in zip(COLUMNS, zip(*rows, strict=True), strict=True)}
+    of_gold = {name: list(values) for name, values in zip(COLUMNS, zip(*rows, strict=True), strict=True)}
+    return of_gold | {CONTRADICTS: list(contradicted)}
 
 
 def of_changes(found: Sequence[Change | None]) -> dict[str, list[float | None]]:

@@ -108,7 +108,7 @@ def prevalence(
     if gold is not None:
         people_kind = None if population is None else gathered(population[0])[1]
         named = periods.Named([None], list(kinds), gathered(scores)[1])
-        found, said = periods.assisted_by_cell(gold, named, list(kinds), people_kind, sd, unit="kind")
-        for name, values in by_gold.columns(found).items():
+        found, wrong, said = periods.assisted_by_cell(gold, named, list(kinds), people_kind, sd, unit="kind")
+        for name, values in by_gold.columns(found, wrong).items():
             table = table.append_column(name, pa.array(values, by_gold.TYPES[name]))
     return table, said

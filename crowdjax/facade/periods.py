@@ -160,10 +160,10 @@ def tables(
     }
     out, warnings, estimates = {}, [], None
     if gold is not None:
-        estimates, said = assisted_by_cell(
+        estimates, wrong, said = assisted_by_cell(
             gold, named, groups, None if population is None else population[1], prevalence[0].std(0).ravel()
         )
-        columns |= {name: pa.array(v, by_gold.TYPES[name]) for name, v in by_gold.columns(estimates).items()}
+        columns |= {name: pa.array(v, by_gold.TYPES[name]) for name, v in by_gold.columns(estimates, wrong).items()}
         warnings += said
     if cells.n_periods > 1:
         own = np.where(np.isnan(prevalence[0]), np.nan, shift)
@@ -191,9 +191,9 @@ def assisted_by_cell(
     people_cell: Int[np.ndarray, " K"] | None,
     sd: Sequence[float],
     unit: str = "group",
-) -> tuple[list[assisted.Assisted | None], list[str]]:
-    """(the estimate of each row of the table of cells, in its order; sentences where gold is no random part, and where
-    it contradicts the model).
+) -> tuple[list[assisted.Assisted | None], list[bool | None], list[str]]:
+    """(the estimate of each row of the table of cells, in its order; whether gold contradicts the model there, None
+    where it cannot tell; sentences where gold is no random part, and where it contradicts the model).
 
     Args:
         sd: the posterior standard deviation of the prevalence of each row.
@@ -206,7 +206,7 @@ def assisted_by_cell(
             parts.append(tuple(rows))
     if by_gold.chosen_within(gold, named.cell):
         each = "period" if named.cells.n_periods > 1 else unit
-        return [None] * len(parts), [_chosen(f"the instances of each {each}")]
+        return [None] * len(parts), [None] * len(parts), [_chosen(f"the instances of each {each}")]
     found, refused = by_gold.of_parts(gold, parts)
 
     def name(k):
@@ -216,13 +216,15 @@ def assisted_by_cell(
 
     said = [_chosen(f"the instances of {', '.join(map(name, refused))}")] if refused else []
     usable = [k for k in range(len(parts)) if k not in refused]
-    wrong = by_gold.gaps(gold, [parts[k] for k in usable], [sd[k] for k in usable])
+    compared = dict(zip(usable, by_gold.gaps(gold, [parts[k] for k in usable], [sd[k] for k in usable]), strict=True))
+    wrong = [None if (of := compared.get(k)) is None else of[1] for k in range(len(parts))]
     said += [
-        f"Gold contradicts the model in {name(usable[k])}: {g.gold:.1%} of the instances with gold are positive, where "
+        f"Gold contradicts the model in {name(k)}: {g.gold:.1%} of the instances with gold are positive, where "
         f"{g.predicted:.1%} are expected (p = {g.p:.2g}). The model is off there; estimates by gold are not."
-        for k, g in wrong.items()
+        for k, (g, contradicted) in ((k, of) for k, of in compared.items() if of is not None)
+        if contradicted
     ]
-    return found, said
+    return found, wrong, said
 
 
 def _chosen(what: str) -> str:

@@ -3,11 +3,13 @@
     kind                  severity   raised for a period where
     period_missing        critical   the expected period is not there, or periods before it were left out
     prevalence_rose       critical   P(rise since the period before) ≥ sure
+    prevalence_fell       warning    P(fall since the period before) ≥ sure
     prevalence_high       critical   the lower end of its interval is above the limit (of a limit given)
     calibration_drifted   warning    P(odds at the same score changed by more than a factor of 1.2) ≥ sure, since the
                                      period before, or since the first
     labeler_worse         warning    P(sensitivity or specificity fell by more than .05) ≥ sure, since the period
                                      before, or since the first
+    gold_contradicts      warning    gold and the model's predictions of the same items differ (5 % for all periods)
     few_items             warning    fewer items than a share of the median of the periods before
     little_gold           warning    gold is given, and too little of it for an interval
     unchecked             warning    the posterior did not pass its check (``prevalence["checked"]``)
@@ -37,6 +39,7 @@ from crowdjax.report.amounts import chance, interval, points, size, when
 from crowdjax.settings import number
 
 CRITICAL, WARNING = SEVERITIES = ("critical", "warning")
+OF_ONE_PERIOD = ("period_missing", "prevalence_rose", "prevalence_fell")
 GAP = 1.5  # usual steps from one period to the next, from which one was left out
 
 
@@ -101,7 +104,7 @@ class Alert(NamedTuple):
     @property
     def key(self) -> str:
         """The same for the same trouble in every run; with the period where the next period's is another one."""
-        own = (self.period,) if self.kind in ("period_missing", "prevalence_rose") else ()
+        own = (self.period,) if self.kind in OF_ONE_PERIOD else ()
         return "/".join((self.kind, self.what, *own))
 
     def record(self) -> dict[str, Any]:
@@ -119,7 +122,8 @@ def alerts_of(result: ContextualResult, rules: Rules) -> list[Alert]:
         raise InputError("time: a result without periods; needed: one of crowdjax.context(..., time=...)")
     cells, moves = (result.tables[name].to_pylist() for name in ("prevalence", "changes"))
     found = [*_missing(cells, rules), *_high(cells, rules), *_rose(moves, rules), *_few(cells, rules)]
-    found += [*_drifted(cells, moves, rules), *_gold(cells, result.record), *_of_fit(result)]
+    found += [*_drifted(cells, moves, rules), *_gold(cells, result.record), *_contradicted(cells)]
+    found += [*_of_fit(result)]
     if "labelers_by_period" in result.tables:
         found += _worse(result.tables["labelers_by_period"], rules)
     order = {when(row["time"]): -k for k, row in enumerate(cells)} | {str(rules.expect): -len(cells)}
@@ -215,11 +219,14 @@ def _high(cells: Sequence[Mapping[str, Any]], rules: Rules) -> Iterator[Alert]:
 def _rose(moves: Sequence[Mapping[str, Any]], rules: Rules) -> Iterator[Alert]:
     for row in moves:
         difference, lower, upper, p = change_of(row)
+        what, where = _where(row)
+        change = points(difference, lower, upper)
+        text = f"Prevalence{where}: {change} points since {when(row['from'])}, {chance(p)}."
+        at = when(row["to"]), what, difference, lower, upper, 0.0
         if p >= rules.sure:
-            what, where = _where(row)
-            change = points(difference, lower, upper)
-            text = f"Prevalence{where}: {change} points since {when(row['from'])}, {chance(p)}."
-            yield Alert("prevalence_rose", CRITICAL, when(row["to"]), what, difference, lower, upper, 0.0, p, text)
+            yield Alert("prevalence_rose", CRITICAL, *at, p, text)
+        elif 1 - p >= rules.sure:
+            yield Alert("prevalence_fell", WARNING, *at, 1 - p, text)
 
 
 def _few(cells: Sequence[Mapping[str, Any]], rules: Rules) -> Iterator[Alert]:
@@ -278,6 +285,14 @@ def _gold(cells: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> Iter
         if row["group"] is None and row["assisted_mean"] is None and wanted is not None and row["n_gold"] < wanted:
             text = f"Gold of {row['n_gold']} items is too little for an interval of its own: some {wanted} are wanted."
             yield Alert("little_gold", WARNING, when(row["time"]), "all", row["n_gold"], None, None, wanted, None, text)
+
+
+def _contradicted(cells: Sequence[Mapping[str, Any]]) -> Iterator[Alert]:
+    for row in cells:
+        if row.get("gold_contradicts"):
+            what, where = _where(row)
+            text = f"Gold contradicts the model{where}: its predictions of the items with gold are off."
+            yield Alert("gold_contradicts", WARNING, when(row["time"]), what, None, None, None, None, None, text)
 
 
 def _of_fit(result: ContextualResult) -> Iterator[Alert]:
