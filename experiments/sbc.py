@@ -1,13 +1,15 @@
 """Simulation-based calibration of the contextual model: parameters from the prior, labels from the parameters, and the
 rank of every true quantity among its posterior draws, which is uniform if inference is right.
 
-Quantities: the three functions at five scores, the hyperparameters, and the prevalence over the items' scores.
+Quantities: the three functions at five scores, the hyperparameters, and the prevalence over the items' scores. Of more
+than two classes: their shares at the scores and over the items', and each labeler's accuracy and recalls.
 Source: Talts, Betancourt, Simpson, Vehtari, Gelman 2018.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 
 from crowdjax import plots
-from crowdjax.contextual import PRESETS, Inference, Scale, fit, prepare_data
+from crowdjax.contextual import PRESETS, Inference, Scale, categories, fit, prepare_data
+from crowdjax.contextual.functions import prepare
 from crowdjax.contextual.inference import crowd_curves
 from crowdjax.contextual.model import (
     ContextualConfig,
@@ -24,6 +27,7 @@ from crowdjax.contextual.model import (
     coefficients,
     prevalence,
     prior_draws,
+    split,
     tables,
 )
 from crowdjax.labels import Labels
@@ -42,6 +46,8 @@ class Config:
     Attributes:
         model: a preset of crowdjax.contextual.
         labelers: how labelers differ.
+        n_classes: more than 2: the model of so many exclusive classes, as ``crowdjax.context`` fits it; ``model`` and
+            the sampler's settings but ``n_draws`` do not concern it.
         n_instances: items of every crowd.
         n_labelers: of every crowd; each judges every item.
         n_repeats: crowds.
@@ -53,6 +59,7 @@ class Config:
 
     model: Preset = "theodon"
     labelers: Level = "offset"
+    n_classes: int = 2
     n_instances: int = 100
     n_labelers: int = 5
     n_repeats: int = 200
@@ -99,6 +106,69 @@ def _model(config: Config) -> ContextualConfig:
 def run_cell(config: Config, start: int, end: int) -> Tables:
     """Repeats from ``start`` up to ``end``. Every labeler judges every item: the labels' pattern, and with it the
     program, is the same in all repeats."""
+    ranks, how = (_of_two if config.n_classes == 2 else _of_several)(config, start, end)
+    columns = {k: [row[k] for row in ranks] for k in ranks[0]}
+    measured = [row for k, v in columns.items() for row in rows(config.model, {"rank": v}, start=start, quantity=k)]
+    measured += rows(config.model, {k: [row[k] for row in how] for k in how[0]}, start=start, quantity=None)
+    return {"metrics": pa.Table.from_pylist(measured)}
+
+
+def _of_several(config: Config, start: int, end: int) -> tuple[list[dict[str, int]], list[dict[str, float]]]:
+    """Ranks and diagnostics of the model of K classes, by NUTS."""
+    n, w, k = config.n_instances, config.n_labelers, config.n_classes
+    model = categories.CategoricalConfig((0.0,) * k, labelers=config.labelers)
+    score, scale = np.linspace(0, 1, n), Scale.learn(np.linspace(0, 1, n))
+    labeler, instance = np.tile(np.arange(w), n), np.repeat(np.arange(n), w)
+    label = np.arange(n * w) % k  # the pattern alone counts
+    data = categories.prepare_categories(model, Labels.from_arrays(labeler, instance, label, n_values=k), scale(score))
+    shapes = categories.shapes_of(model, data)
+    basis = prepare(model.gp, scale(np.r_[SCORES, score]))
+    everyone, middle = np.arange(w), np.zeros(w, int) + SCORES.index(0.5)
+
+    @jax.jit
+    def judged(u, key):
+        v, (k_truth, k_label) = categories.values(model, split(u, shapes)), jax.random.split(key)
+        z = jax.random.categorical(k_truth, categories.class_logits(model, basis, v)[len(SCORES) :])
+        at = categories.said(model, basis, v, labeler, len(SCORES) + instance)
+        table = categories.confusion_at(model, v, at)[np.arange(n * w), z[instance]]
+        return jax.random.categorical(k_label, jnp.log(table))
+
+    @jax.jit
+    def quantities_of(u):
+        v = categories.values(model, split(u, shapes))
+        share = jax.nn.softmax(categories.class_logits(model, basis, v))
+        recall = jnp.diagonal(
+            categories.confusion_at(model, v, categories.said(model, basis, v, everyone, middle)), 0, 1, 2
+        )
+        found = {f"share of {c} at {s}": share[m, c] for m, s in enumerate(SCORES) for c in range(k)}
+        found |= {f"share of {c}": share[len(SCORES) :, c].mean() for c in range(k)}
+        found |= {f"recall of {c} by labeler 0": recall[0, c] for c in range(k)}
+        return found | {f"accuracy of labeler {i}": recall[i].mean() for i in range(w)}
+
+    ranks, how = [], []
+    for r in range(start, end):
+        key = jax.random.fold_in(jax.random.key(config.seed), r)
+        u = jax.random.normal(key, (sum(math.prod(s) for s in shapes.values()),), basis.x.dtype)
+        said = np.asarray(judged(u, jax.random.fold_in(key, 1)))
+        labels = Labels.from_arrays(labeler, instance, said, n_values=k)
+        found = categories.fit_categories(
+            labels,
+            score,
+            model,
+            jax.random.fold_in(key, 2),
+            n_draws=config.inference.n_draws,
+            method="nuts",
+            scale=scale,
+        )
+        pick = np.linspace(0, len(found.u) - 1, config.n_ranked).round().astype(int)
+        drawn, true = jax.lax.map(quantities_of, jnp.asarray(found.u[pick])), quantities_of(u)
+        ranks.append({name: int((np.asarray(v) < float(true[name])).sum()) for name, v in drawn.items()})
+        how.append({name: v for name, v in found.diagnostics.items() if name in ("rhat", "ess", "divergences", "khat")})
+    return ranks, how
+
+
+def _of_two(config: Config, start: int, end: int) -> tuple[list[dict[str, int]], list[dict[str, float]]]:
+    """Ranks and diagnostics of a preset."""
     model = _model(config)
     n, w = config.n_instances, config.n_labelers
     score = np.linspace(0, 1, n)
@@ -129,10 +199,7 @@ def run_cell(config: Config, start: int, end: int) -> Tables:
         true = quantities(model, at, share, jax.tree.map(lambda v: v[None], draw))
         ranks.append({k: int((v < true[k][0]).sum()) for k, v in drawn.items()})
         how.append({k: v for k, v in found.diagnostics.items() if not k.startswith("informed")})
-    columns = {k: [row[k] for row in ranks] for k in ranks[0]}
-    measured = [row for k, v in columns.items() for row in rows(config.model, {"rank": v}, start=start, quantity=k)]
-    measured += rows(config.model, {k: [row[k] for row in how] for k in how[0]}, start=start, quantity=None)
-    return {"metrics": pa.Table.from_pylist(measured)}
+    return ranks, how
 
 
 def uniform(ranks: np.ndarray, n_ranked: int, n_bins: int) -> float:
@@ -151,7 +218,8 @@ def report(config: Config, tables) -> Report:
     body = [[q, float(v.mean() / config.n_ranked), p[q]] for q, v in found.items()]
     how = [float(diagnostic(metrics, config.model, k)) for k in ("rhat", "ess", "divergences", "leapfrog_steps")]
     text = (
-        f"{config.model}, {config.n_instances} items judged by all of {config.n_labelers} labelers, "
+        f"{config.model if config.n_classes == 2 else f'{config.n_classes} classes'}, {config.n_instances} items judged "
+        f"by all of {config.n_labelers} labelers, "
         f"{config.n_repeats} repeats, {config.inference.method}; ranks among {config.n_ranked} draws. Of {len(p)} "
         f"quantities the least even is {least!r} with p = {p[least]:.4f}; with {len(p)} independent tests one expects "
         f"about {1 / len(p):.4f}. In the figure grey bands hold 99 % of the counts of uniform ranks.\n\n"

@@ -417,6 +417,18 @@ def test_every_draw_keeps_two_or_three_labels_of_an_item_in_one_shape(scored_set
 
 
 @pytest.mark.slow
+def test_a_small_run_of_the_calibration_of_three_classes_ends_in_a_report(tmp_path):
+    small = ["n_instances=20", "n_labelers=2", "n_repeats=2", "n_ranked=9", "inference.n_draws=20"]
+    experiment = configs.load(next(p for p in CONFIGS if p.stem == "sbc_classes"), small)
+    folder = runner.run(experiment, tmp_path).folder
+    ranks = pq.read_table(folder / "metrics.parquet").to_pandas().query("metric == 'rank'")
+    assert (
+        set(ranks["quantity"]) >= {"share of 2 at 0.9", "accuracy of labeler 1"} and ranks["value"].between(0, 9).all()
+    )
+    assert "3 classes" in (folder / "SUMMARY.md").read_text() and (folder / "sbc.svg").is_file()
+
+
+@pytest.mark.slow
 def test_small_runs_of_the_contextual_studies_end_in_a_report(tmp_path, scored_set):
     laplace = ["inference.method=laplace", "inference.n_draws=50"]
     short = ["inference.n_warmup=20", "inference.n_draws=20"]
