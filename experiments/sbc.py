@@ -218,8 +218,8 @@ def report(config: Config, tables) -> Report:
     body = [[q, float(v.mean() / config.n_ranked), p[q]] for q, v in found.items()]
     how = [float(diagnostic(metrics, config.model, k)) for k in ("rhat", "ess", "divergences", "leapfrog_steps")]
     text = (
-        f"{config.model if config.n_classes == 2 else f'{config.n_classes} classes'}, {config.n_instances} items judged "
-        f"by all of {config.n_labelers} labelers, "
+        f"{config.model if config.n_classes == 2 else f'{config.n_classes} classes'}, {config.n_instances} items "
+        f"judged by all of {config.n_labelers} labelers, "
         f"{config.n_repeats} repeats, {config.inference.method}; ranks among {config.n_ranked} draws. Of {len(p)} "
         f"quantities the least even is {least!r} with p = {p[least]:.4f}; with {len(p)} independent tests one expects "
         f"about {1 / len(p):.4f}. In the figure grey bands hold 99 % of the counts of uniform ranks.\n\n"
