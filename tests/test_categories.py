@@ -166,6 +166,8 @@ def test_shares_hold_the_truth_and_answers_beat_the_vote(tables, result):
     held = [row["lower"] <= np.mean(truth == row["class"]) <= row["upper"] for row in rows]
     assert len(rows) == 6 and sum(held) >= 5
     assert result.prevalence["method"] == "assisted by gold"
+    assert 0 < result.prevalence["n_gold_wanted"] <= result.record["n_gold"]
+    assert "'assisted by gold' is right by that design" in result.prevalence["trust"]
     votes = np.zeros((400, 3))
     np.add.at(votes, (labels["item"], [list(NAMES).index(v) for v in labels["label"]]), 1)
     answers = result.tables["instances"].to_pandas()
@@ -200,6 +202,7 @@ def test_gold_of_one_class_is_no_random_part_and_that_is_said(tables):
     known = np.flatnonzero(truth == "spam")[:40]
     result = crowdjax.context(labels, scores, gold={"item": known, "label": truth[known]}, **SIMPLE)
     assert result.prevalence["method"] == "model"
+    assert result.prevalence["n_gold_wanted"] is None and "only the model's estimates" in result.prevalence["trust"]
     assert any(w.startswith("Gold is no random part") for w in result.warnings)
 
 

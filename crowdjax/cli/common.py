@@ -378,7 +378,7 @@ def finish(result, out: Path, progress: Progress | None = None) -> None:
 
 
 def tell(result, out: Path) -> None:
-    """A few lines about a result, where somebody is looking."""
+    """A few lines about a result where somebody is looking; its headlines alone into a pipe or a file."""
     record = result.record
     sizes = ", ".join(f"{record['n_' + what]:,} {what}" for what in ("labels", "labelers", "instances"))
     done = record.get("result", "done")  # predictions and looks have nothing to converge
@@ -386,7 +386,11 @@ def tell(result, out: Path) -> None:
     LOG.info("%s", text, extra={"fields": {"event": "done", "seconds": round(record["seconds"], 3)}})
     for line in result.headlines:
         LOG.info("%s", line, extra={"fields": {"event": "found"}})
-    if not at_a_terminal() or logs.is_quiet():
+    if logs.is_quiet():
+        return
+    if not at_a_terminal():
+        for line in result.headlines:
+            typer.echo(line)
         return
     from rich.console import Console
 

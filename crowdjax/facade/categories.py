@@ -42,7 +42,7 @@ from crowdjax.contextual.functions import GP
 from crowdjax.facade import by_gold
 from crowdjax.facade.design import about_several
 from crowdjax.facade.fitted import Fitted, New
-from crowdjax.facade.prevalence import ALONE, ASSISTED, REACH, WEAKER
+from crowdjax.facade.prevalence import ALONE, ASSISTED, REACH, WEAKER, trust_of_gold
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex, Labels
 from crowdjax.report.amounts import interval
@@ -337,7 +337,7 @@ def _shares(fit, weaker, given: Given, probability) -> tuple[dict[str, Any], pa.
         agree = reach < REACH
     rows[ITEMS] = [(float(np.average(p, weights=weights)), None, None) for p in probability.T]
     rows[VOTES] = [(float(v), None, None) for v in by_vote]
-    first, gold = MODEL, _by_gold(fit, given)
+    first, (gold, wanted) = MODEL, _by_gold(fit, given)
     rows |= gold
     if gold and all(row[1] is not None for row in gold[ASSISTED]):
         first = ASSISTED
@@ -345,7 +345,7 @@ def _shares(fit, weaker, given: Given, probability) -> tuple[dict[str, Any], pa.
         missing = [show(c) for c, row in zip(classes, gold[ASSISTED], strict=True) if row[1] is None]
         warnings.append(
             f"Gold is too little for an interval of {', '.join(missing[:5])}: the shares reported first are the "
-            "model's. More gold drawn at random, or by chances that favour these classes, would do."
+            f"model's. Some {wanted} gold labels drawn at random, or fewer by chances that favour them, would do."
         )
     elif given.gold is not None and np.isfinite(given.gold).any():
         warnings.append(
@@ -386,6 +386,15 @@ def _shares(fit, weaker, given: Given, probability) -> tuple[dict[str, Any], pa.
         "checked": checked,
         "constraints_agree": agree,
         "reach": reach,
+        "n_gold_wanted": wanted,
+        "trust": trust_of_gold(
+            0 if given.gold is None else int(np.isfinite(given.gold).sum()),
+            wanted,
+            first == ASSISTED,
+            given.chances is not None,
+            not gold,
+            agree,
+        ),
     }  # fmt: skip
     return found, pa.table(columns), warnings
 
@@ -394,11 +403,11 @@ def _number(value) -> float | None:
     return None if value is None else float(value)
 
 
-def _by_gold(fit, given: Given) -> dict[str, list[tuple]]:
-    """Estimates that rest on the chances of gold, of each class against the others; none where gold is no random part
-    of the labelled instances."""
+def _by_gold(fit, given: Given) -> tuple[dict[str, list[tuple]], int | None]:
+    """(estimates that rest on the chances of gold, of each class against the others, none where gold is no random part
+    of the labelled instances; how many gold labels intervals of all classes take)."""
     if given.gold is None or not np.isfinite(given.gold).any():
-        return {}
+        return {}, None
     known = np.isfinite(given.gold)
     unseen = dataclasses.replace(given.labels, gold=None)
     predictions = model.class_probabilities(fit, unseen, given.scores)
@@ -416,11 +425,10 @@ def _by_gold(fit, given: Given) -> dict[str, list[tuple]]:
     share = votes_of(given.labels) / np.maximum(votes_of(given.labels).sum(1, keepdims=True), 1)
     compared = {"scores": given.scores[:, 0]} | {f"labels of {k}": column for k, column in enumerate(share.T)}
     if by_gold.selected(by_gold.Gold(samples[0], given.chances is not None, compared, None)) is not None:
-        return {}
+        return {}, None
     found = assisted.estimates_of_classes(samples, LEVEL)
-    return {
-        name: [(e.mean, e.lower, e.upper) for e in each] for name, each in zip((ALONE, ASSISTED), found, strict=True)
-    }
+    of = {name: [(e.mean, e.lower, e.upper) for e in each] for name, each in zip((ALONE, ASSISTED), found, strict=True)}
+    return of, max(e.n_wanted for e in found[1])
 
 
 def _labelers(fit, each: model.Shares, accuracy, index: LabelIndex) -> pa.Table:

@@ -12,7 +12,7 @@ a sentence where the weaker constraint says something else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -89,7 +89,14 @@ def summary(
         "constraints_agree": agree,
         "reach": reach,
         "estimates": estimates,
-        "trust": _trust(assisting, gold is not None and gold.given, doubt, agree),
+        "trust": trust_of_gold(
+            assisting[1]["n_gold"] if assisting else 0,
+            assisting[1]["n_gold_wanted"] if assisting else None,
+            bool(assisting) and assisting[1]["lower"] is not None,
+            gold is not None and gold.given,
+            doubt is not None,
+            agree,
+        ),
     }
     return found, warnings
 
@@ -185,21 +192,31 @@ def _undecided(strong: Mapping[str, Any], weak: Mapping[str, Any]) -> str:
     )
 
 
-def _trust(assisting: Sequence[Mapping[str, Any]], given: bool, doubt: str | None, agree: bool | None) -> str:
-    """Which estimate to trust, in words."""
-    if not assisting:
+def trust_of_gold(
+    n_gold: int, wanted: int | None, enough: bool, given: bool, selected: bool, agree: bool | None
+) -> str:
+    """Which estimate to trust, in words.
+
+    Args:
+        wanted: gold labels that an interval takes; None where nothing rests on gold.
+        enough: whether there are so many.
+        given: whether gold came with its chances.
+        selected: whether gold is no random part.
+        agree: whether the constraints do.
+    """
+    if not n_gold:
         return (
             "Without gold every estimate rests on the model: on labelers as the constraint has them"
             + ("" if agree is not False else ", which matters here")
             + ", and on errors that are independent given truth and score. Gold of instances drawn by known chances "
             "would check it."
         )
-    if assisting[1]["lower"] is None:
+    if not enough and not selected:
         return (
-            f"Gold is too little for an interval of its own ({assisting[1]['n_gold']} labels; some "
-            f"{assisting[1]['n_gold_wanted']} are wanted): the estimates rest on the model."
+            f"Gold is too little for an interval of its own ({n_gold} labels; some {wanted} are wanted): the estimates "
+            "rest on the model."
         )
-    if doubt is not None:
+    if selected:
         return "Gold was not drawn at random, so only the model's estimates count."
     design = "by the given chances" if given else "at random among the labelled instances"
     return (
