@@ -9,9 +9,11 @@ import dataclasses
 import json
 import time
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +34,7 @@ from crowdjax.answers import (
 from crowdjax.columns import listed
 from crowdjax.facade import many
 from crowdjax.facade.copies import Copies, heard
+from crowdjax.facade.fitted import itself
 from crowdjax.facade.models import MODELS
 from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of
 from crowdjax.facade.registry import Kind
@@ -146,7 +149,8 @@ def fit(
         warnings=warnings,
         started=started,
     )
-    return Result(told.tables, record, kind, found, index, scaling, model=built, tally=told.tally)
+    made, held = partial(itself, built), eqx.filter(built, eqx.is_array)
+    return Result(told.tables, record, kind, found, index, scaling, made=made, held=held, tally=told.tally)
 
 
 def _best(labels: Labels, model: Observation, start, solver: Solver, **how):
