@@ -19,24 +19,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from crowdjax import io, memory, optimize, outliers, spread, watch
-from crowdjax.answers import (
-    about_answers,
-    about_contradiction,
-    about_gold,
-    about_labels,
-    about_prior,
-    about_support,
-    gold_record,
-    labels_of_labelers,
-    support,
-    tally,
-)
+from crowdjax.answers import gold_record, labels_of_labelers, support, tally
 from crowdjax.columns import listed
 from crowdjax.facade import many
 from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.fitted import itself
 from crowdjax.facade.models import MODELS
-from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of
+from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of, warnings_of
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
 from crowdjax.labelers import LEVEL
@@ -119,16 +108,10 @@ def fit(
     refuse_failed(found)
     found = dataclasses.replace(found, posterior=answers(built, labels, found.posterior))
     told = _told(labels, built, found, index, truth)
+    cautions = built.cautions() if hasattr(built, "cautions") else ()
+    said = [*of_copies, *about_end(found), *cautions, *about_mode(labels, built, found.params)]
     warnings = [
-        *about_labels(labels, triples, repeats),
-        *of_copies,
-        *about_end(found),
-        *(built.cautions() if hasattr(built, "cautions") else ()),
-        *about_mode(labels, built, found.params),
-        *about_answers(told.posterior, labels_of_labelers(labels), index.classes),
-        *about_support(told.support, index.classes, about_prior(class_prior_of(built))),
-        *about_gold(truth, index.classes),
-        *about_contradiction(truth, labels, index.classes),
+        *warnings_of(triples, labels, told.posterior, told.support, truth, class_prior_of(built), repeats, said),
         *reasons,
         *remarks,
     ]

@@ -41,7 +41,7 @@ from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.fit import about_marginal, read_features, taken
 from crowdjax.facade.fitted import itself, read_fit
 from crowdjax.facade.large import Writer, write_parts
-from crowdjax.facade.outcome import outcome_of, record_of, refuse_failed, tables_of, warnings_of_two
+from crowdjax.facade.outcome import outcome_of, record_of, refuse_failed, tables_of, warnings_of
 from crowdjax.factor.intervals import labeler_intervals
 from crowdjax.labelers import LEVEL, Summary, is_rare
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
@@ -113,7 +113,8 @@ def fit(
         found = _not_split(found, labels, built, key, settings, devices)
     posterior, counts = by_class(found.posterior), tally(labels, found.posterior)
     said = [*of_copies, *about(found), *about_instances(labels, config, built, found)]
-    warnings = warnings_of_two(triples, labels, posterior, counts.votes, truth, config.class_prior, repeats, said)
+    supported = support(counts.votes, posterior, truth)
+    warnings = warnings_of(triples, labels, posterior, supported, truth, config.class_prior, repeats, said)
     warnings += remarks
     estimates = parallel.summary(labels, built, found)
     n_labels = estimates.n_labels if labels.weight is not None else np.rint(estimates.n_labels).astype(np.int64)

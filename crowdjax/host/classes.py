@@ -73,7 +73,9 @@ class Problem:
         of_labeler = self.cells.sum(0).reshape(self.shape[0], -1).sum(1)
         of = {name: of_labeler if name in self.labelers.of_labeler else of_labeler.sum() for name in self.names}
         spread = lambda n, size: np.broadcast_to(np.reshape(n, np.shape(n) + (1,) * (len(size) - np.ndim(n))), size)  # noqa: E731
-        return 1 + CURVATURE * self.flat({n: spread(of[n], size) for n, size in zip(self.names, self.sizes, strict=True)})
+        return 1 + CURVATURE * self.flat(
+            {n: spread(of[n], size) for n, size in zip(self.names, self.sizes, strict=True)}
+        )
 
     def m_step(self, params: Params, counts, points) -> Params:
         return params | self.labelers.step(params, counts) | self.prior.step(params, points)

@@ -277,8 +277,9 @@ class OfCoins:
             third = self._second_at(p[:, :, k] * g[:, :, k], x[:, k], mean[:, k])
             around = third - 2 * (covariance * v[:, None]) @ covariance
             out[:, :size, :size] += n[:, k, None, None] * (covariance + around / 2)
-            of_variance = np.einsum("wl,wlp,wlq->wpq", p[:, :, k], (x[:, k] - mean[:, None, k]) ** 2,
-                                    x[:, k] - mean[:, None, k])  # ∂(variance of x_p) / ∂w_q
+            of_variance = np.einsum(
+                "wl,wlp,wlq->wpq", p[:, :, k], (x[:, k] - mean[:, None, k]) ** 2, x[:, k] - mean[:, None, k]
+            )  # ∂(variance of x_p) / ∂w_q
             out[:, size:, :size] += n[:, k, None, None] * v[:, :, None] * of_variance / 2
             diagonal = np.diagonal(covariance, axis1=1, axis2=2) * v * n[:, k, None] / 2
             out[:, size + np.arange(size), size + np.arange(size)] += diagonal
@@ -342,7 +343,9 @@ class OfDawidSkene:
 
         def q(log_b):
             b, own, log_v = parts(log_b)
-            return (own * log_v).sum((0, 1)) - len(counts) * (b * log_softmax(log_b, 0)).sum(0) + self._about_b(log_b, n)
+            return (
+                (own * log_v).sum((0, 1)) - len(counts) * (b * log_softmax(log_b, 0)).sum(0) + self._about_b(log_b, n)
+            )
 
         b, own, log_v = parts(log_b)
         whole = b.sum(0)
