@@ -71,11 +71,12 @@ class Problem:
     def _metric(self) -> Float[np.ndarray, " P"]:
         """About how much the objective curves in each parameter: by the labels that it has a say in."""
         of_labeler = self.cells.sum(0).reshape(self.shape[0], -1).sum(1)
-        of = {name: of_labeler if name in self.labelers.of_labeler else of_labeler.sum() for name in self.names}
-        spread = lambda n, size: np.broadcast_to(np.reshape(n, np.shape(n) + (1,) * (len(size) - np.ndim(n))), size)  # noqa: E731
-        return 1 + CURVATURE * self.flat(
-            {n: spread(of[n], size) for n, size in zip(self.names, self.sizes, strict=True)}
-        )
+        each = []
+        for name, size in zip(self.names, self.sizes, strict=True):
+            own = name in self.labelers.of_labeler
+            n = of_labeler.reshape(-1, *(1,) * (len(size) - 1)) if own else of_labeler.sum()
+            each.append(np.broadcast_to(n, size).ravel())
+        return 1 + CURVATURE * np.concatenate(each)
 
     def m_step(self, params: Params, counts, points) -> Params:
         return params | self.labelers.step(params, counts) | self.prior.step(params, points)
