@@ -17,13 +17,13 @@ Everything here runs on the host (NumPy, SciPy) and draws nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import csr_array
-from scipy.special import gammaln
 
 from crowdjax.labels import Labels
 
@@ -146,10 +146,9 @@ def table_of(labels: Labels) -> tuple[Int[np.ndarray, " w"], Table]:
     """(labelers with enough labels to look at, their labels); repeated labels share the weight of one."""
     real = np.asarray(labels.counts) > 0
     labeler, instance, label = (np.asarray(v)[real] for v in (labels.labeler, labels.instance, labels.label))
-    _, which, times = np.unique(
-        instance.astype(np.int64) * labels.n_labelers + labeler, return_inverse=True, return_counts=True
-    )
-    share = 1 / times[which]
+    new = np.r_[True, (instance[1:] != instance[:-1]) | (labeler[1:] != labeler[:-1])][: len(labeler)]
+    which = np.cumsum(new) - 1  # labels are in order of instance and labeler
+    share = 1 / np.bincount(which)[which]
     n = np.round(np.bincount(labeler, share, minlength=labels.n_labelers))
     who = np.sort(np.argsort(-n, kind="stable")[:MOST_LABELERS])
     who = who[n[who] >= LEAST] if labels.n_values <= MOST_VALUES else who[:0]
@@ -157,8 +156,10 @@ def table_of(labels: Labels) -> tuple[Int[np.ndarray, " w"], Table]:
     row[who] = np.arange(len(who))
     kept = row[labeler] >= 0
     shape = (labels.n_instances, len(who) * labels.n_values)
-    column = row[labeler[kept]] * labels.n_values + label[kept].astype(np.int64)
-    ones = csr_array((share[kept].astype(np.float32), (instance[kept], column)), shape)
+    column = (row[labeler[kept]] * labels.n_values + label[kept]).astype(np.int32)
+    ends = np.r_[0, np.cumsum(np.bincount(instance[kept], minlength=shape[0]))].astype(np.int32)
+    ones = csr_array((share[kept].astype(np.float32), column, ends), shape)
+    ones.sum_duplicates()
     return who, Table(ones, len(who), labels.n_values)
 
 
@@ -211,7 +212,9 @@ def grow(close: Float[np.ndarray, "W W"], named: Sequence[int] = ()) -> list[lis
     left, out = close.copy(), []
     left[list(named)] = left[:, list(named)] = -np.inf
     while len(out) < MOST_GROUPS:
-        best = max((_from(left, seed) for seed in np.argsort(-left.max(1), kind="stable")[:200]), key=lambda g: g[0])
+        nearest = left.max(1)
+        seeds = [seed for seed in np.argsort(-nearest, kind="stable")[:200] if nearest[seed] > 0]
+        best = max((_from(left, seed) for seed in seeds), key=lambda g: g[0], default=(0.0, [0]))
         if best[0] <= penalty(len(close), len(best[1])):
             return out
         out.append(sorted(best[1]))
@@ -239,7 +242,7 @@ def penalty(n_labelers: int, size: int) -> float:
         66
     """
     n, g = n_labelers, size
-    return float(gammaln(n + 1) - gammaln(g + 1) - gammaln(n - g + 1) - np.log(LEVEL))
+    return math.lgamma(n + 1) - math.lgamma(g + 1) - math.lgamma(n - g + 1) - math.log(LEVEL)
 
 
 def judge(table: Table, members: list[int], bounds: Bounds, gold=None) -> Group | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.special import expit
 
 from crowdjax.labels import Labels
 
@@ -26,6 +25,17 @@ def cells(labels: Labels) -> csr_array:
     return csr_array((counts, column, np.r_[0, ends].astype(kind)), (labels.n_instances, width))
 
 
+def expit(t):
+    """σ(t), without overflow.
+
+    Example:
+        >>> float(expit(np.float64(-800.0))), float(expit(0.0))
+        (0.0, 0.5)
+    """
+    e = np.exp(-np.abs(t))
+    return np.where(np.asarray(t) < 0, e, 1.0) / (1 + e)
+
+
 def log_sigmoid(t):
     """log σ(t), exact in both tails.
 
@@ -34,6 +44,3 @@ def log_sigmoid(t):
         -800.0
     """
     return np.minimum(t, 0) - np.log1p(np.exp(-np.abs(t)))
-
-
-__all__ = ["cells", "expit", "log_sigmoid"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crowdjax.host.cells import expit
 from crowdjax.labelers import LEVEL, Ends, Summary, corrected, in_sd, summary_of_betas
 from crowdjax.priors import (
     EXPONENT,
@@ -260,7 +261,7 @@ class OfCoins:
         slopes = slopes / (chance * (1 - chance))[..., None]
         sd = np.sqrt(((slopes @ covariance) * slopes).sum(2))
         logit, z = np.log(chance) - np.log1p(-chance), in_sd(level)
-        cells: list[Any] = [1 / (1 + np.exp(-logit - move * sd)) for move in (0, -z, z)]
+        cells: list[Any] = [expit(logit + move * sd) for move in (0, -z, z)]
         accuracy, balanced = (tuple(cell[:, n] for cell in cells) for n in (0, 1))
         confusion: Ends = tuple(cell[:, 2:].reshape(-1, self.n, self.n) for cell in cells)  # pyright: ignore
         return Summary(accuracy, confusion, corrected(balanced, self.n))  # pyright: ignore[reportArgumentType]

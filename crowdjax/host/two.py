@@ -9,10 +9,10 @@ seem switched.
 
 from __future__ import annotations
 
+from math import lgamma
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import betaln
 
 from crowdjax.fits import FactorFit, Linear, Weights
 from crowdjax.host.anderson import Step, accelerate
@@ -79,7 +79,9 @@ class Problem:
                 value += float((-0.5 * (((v - mean) / sd) ** 2 + np.log(2 * np.pi * sd**2))).sum())
         if self.learn:
             a, b = BETA
-            value += float((a - 1) * log_sigmoid(at.eta) + (b - 1) * log_sigmoid(-at.eta) - betaln(a, b))
+            value += float(
+                (a - 1) * log_sigmoid(at.eta) + (b - 1) * log_sigmoid(-at.eta) + lgamma(a + b) - lgamma(a) - lgamma(b)
+            )
         return value
 
     def expect(self, at: At):
