@@ -12,16 +12,18 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float, Int
 
 from crowdjax import memory
 from crowdjax.files import reading
 from crowdjax.labels import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")

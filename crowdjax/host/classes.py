@@ -14,7 +14,7 @@ import numpy as np
 
 from crowdjax.fits import ObservationFit
 from crowdjax.host.anderson import Step, accelerate
-from crowdjax.host.cells import cells
+from crowdjax.host.cells import Cells
 from crowdjax.host.nominal import OF, Params, Prior
 from crowdjax.labelers import LEVEL, Summary
 from crowdjax.labels import Labels
@@ -35,7 +35,8 @@ class Problem:
 
     def __init__(self, labels: Labels, model: Nominal):
         k = labels.n_classes
-        self.cells, self.shape = cells(labels), (labels.n_labelers, labels.n_values, k)
+        found, self.shape = Cells(labels), (labels.n_labelers, labels.n_values, k)
+        self.cells, self.totals = found.matrix(), found.totals
         gold = None if labels.gold is None else np.asarray(labels.gold)
         self.known = None if gold is None or not (gold >= 0).any() else np.flatnonzero(gold >= 0)
         self.gold = None if self.known is None else gold[self.known]  # pyright: ignore[reportOptionalSubscript]
@@ -70,7 +71,7 @@ class Problem:
 
     def _metric(self) -> Float[np.ndarray, " P"]:
         """About how much the objective curves in each parameter: by the labels that it has a say in."""
-        of_labeler = self.cells.sum(0).reshape(self.shape[0], -1).sum(1)
+        of_labeler = self.totals.reshape(self.shape[0], -1).sum(1)
         each = []
         for name, size in zip(self.names, self.sizes, strict=True):
             own = name in self.labelers.of_labeler
