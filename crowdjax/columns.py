@@ -54,6 +54,8 @@ def look_alikes(ids: pa.Array) -> tuple[int, list[str]]:
     """
     if not pa.types.is_string(ids.type):
         return 0, []
+    if pc.utf8_trim_whitespace(ids).equals(ids) and pc.all(pc.string_is_ascii(ids)).as_py():  # each is its own form
+        return 0, []
     alike = pc.utf8_trim_whitespace(pc.utf8_normalize(ids, "NFKC"))
     more = len(ids) - pc.count_distinct(alike).as_py()
     if not more:
