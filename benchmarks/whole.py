@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -152,8 +153,18 @@ def timed(command: list[str], **environment: str) -> Took:
     start = time.perf_counter()
     quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, **quiet)
-    _, status, usage = os.wait4(process.pid, 0)
+    done, peak = 0, 0
+    while not done:  # what the kernel says of memory in the end counts this process, too, of which that one is made
+        peak = max(peak, memory(process.pid))
+        time.sleep(0.01)
+        done, status, usage = os.wait4(process.pid, os.WNOHANG)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return Took(usage.ru_utime + usage.ru_stime, time.perf_counter() - start, 1024.0 * usage.ru_maxrss)
+    return Took(usage.ru_utime + usage.ru_stime, time.perf_counter() - start, peak)
+
+
+def memory(pid: int) -> int:
+    """The most memory that a process has had so far, in bytes."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return 1024 * int(found[1]) if found else 0

@@ -212,8 +212,10 @@ def pairs(cells: Cells) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarray, "W 
     else:
         differ, agreed = _pairs_of_cells(cells, every)
         common = differ + agreed
-    own = 1.0 - np.eye(w)
-    return common * own, differ * own
+    common, differ = common.astype(np.float32), differ.astype(np.float32)
+    np.fill_diagonal(common, 0)
+    np.fill_diagonal(differ, 0)
+    return common, differ
 
 
 def _pairs_of_table(ones: csr_array, w: int, n_values: int):
@@ -263,10 +265,12 @@ def closeness(common, differ, shares: Float[np.ndarray, "W L"], fewer: float) ->
     q is how often its labelers disagree with anybody, of the two the one who does less; and not more than their shares
     of labels allow, by which those who always say the same are not close.
     """
-    rate = differ.sum(1) / np.maximum(common.sum(1), 1)
+    rate, shares = differ.sum(1) / np.maximum(common.sum(1), 1), shares.astype(common.dtype)
     q = np.minimum(np.minimum(rate[:, None], rate), 1 - shares @ shares.T)
-    q = np.clip(q, 1e-3, 1 - 1e-3)
-    out = differ * np.log(fewer) + (common - differ) * np.log((1 - fewer * q) / (1 - q))
+    np.clip(q, 1e-3, 1 - 1e-3, out=q)
+    out = np.log((1 - fewer * q) / (1 - q))
+    out *= common - differ
+    out += differ * common.dtype.type(np.log(fewer))
     np.fill_diagonal(out, 0)
     return out
 
