@@ -151,8 +151,9 @@ print(json.dumps(took))
 def timed(command: list[str], **environment: str) -> Took:
     """Runs a process; refuses one that failed."""
     start = time.perf_counter()
-    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, **quiet)
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     done, peak = 0, 0
     while not done:  # what the kernel says of memory in the end counts this process, too, of which that one is made
         peak = max(peak, memory(process.pid))

@@ -394,3 +394,26 @@ def _write_csv(table: pa.Table, out: Path, separator: str) -> int:
         for batch in table.to_batches(max_chunksize=2**14):
             rows.writerows(zip(*(map(inert, column.to_pylist()) for column in batch.columns), strict=True))
     return escaped
+
+
+class _NoPandas:
+    """What finds pandas nowhere (a finder of ``sys.meta_path``)."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "pandas":
+            raise ModuleNotFoundError("pandas", name="pandas")
+
+
+def without_pandas() -> None:
+    """Lets pyarrow look in vain for pandas, which its first array would import: .3 s of no use to a command.
+
+    What asks for pandas itself, as ``to_pandas``, finds it later.
+    """
+    if "pandas" in sys.modules:
+        return
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(_NoPandas)

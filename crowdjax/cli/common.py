@@ -205,36 +205,11 @@ def library(devices: int | None = None):
 def on_demand(devices: int | None = None):
     """(results, api); before JAX is first needed, the cache of compiled programs is switched on and the cores of a CPU
     become so many devices."""
-    _without_pandas()
-    from crowdjax import api, results
+    from crowdjax import api, results, tables
 
+    tables.without_pandas()
     programs.first(functools.partial(_start, devices))
     return results, api
-
-
-class _NoPandas:
-    """What finds pandas nowhere (a finder of ``sys.meta_path``)."""
-
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        if name == "pandas":
-            raise ModuleNotFoundError("pandas", name="pandas")
-
-
-def _without_pandas() -> None:
-    """Lets pyarrow look in vain for pandas, which its first array would import for no use of a command: .3 s of CPU.
-
-    What asks for pandas itself, as ``to_pandas``, finds it later.
-    """
-    if "pandas" in sys.modules:
-        return
-    sys.meta_path.insert(0, _NoPandas)
-    try:
-        import pyarrow as pa
-
-        pa.array([0])
-    finally:
-        sys.meta_path.remove(_NoPandas)
 
 
 def _start(devices: int | None) -> None:

@@ -51,7 +51,7 @@ class Problem:
     def _votes(self) -> Float[np.ndarray, "I K"]:
         """The share of each class in the votes of each instance; gold counts as all, no vote as one of each class."""
         k = self.shape[2]
-        votes = self.cells @ np.tile(np.eye(k), (self.shape[0], 1))
+        votes: np.ndarray = self.cells @ np.tile(np.eye(k), (self.shape[0], 1))
         number = votes.sum(1, keepdims=True)
         votes = np.where(number > 0, votes / np.where(number > 0, number, 1), 1 / k)
         if self.known is not None:
