@@ -15,11 +15,10 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp, softmax
 
 import crowdjax
-from crowdjax import factor, io, parallel, spread
+from crowdjax import factor, io, observation, parallel, spread
 from crowdjax.answers import tally
 from crowdjax.facade import host as on_host
 from crowdjax.facade import two
-from crowdjax.facade.models import MODELS
 from crowdjax.facade.presets import summary
 from crowdjax.host import classes
 from crowdjax.host import two as host
@@ -191,7 +190,10 @@ def test_a_fit_of_classes_on_the_host_is_that_of_jax(k, case, name):
     labels = Labels.from_arrays(**crowd_of(k, case))
     prior = tuple((np.arange(k) + 1.0) / (k * (k + 1) / 2)) if case == "weights" else "learn"
     prior = "uniform" if name == "majority" else prior
-    model, same = classes.MODELS[name](class_prior=prior), MODELS[name].model(class_prior=prior)
+    model, same = (
+        classes.MODELS[name](class_prior=prior),
+        getattr(observation, classes.MODELS[name].__name__)(class_prior=prior),
+    )
     solver = Solver(rtol=1e-13)
     theirs, ours = spread.fit(labels, same, None, solver, devices=1), classes.fit(labels, model, solver)
     assert ours.fit.params.keys() == theirs.params.keys()

@@ -52,7 +52,7 @@ class Problem:
         """The share of each class in the votes of each instance; gold counts as all, no vote as one of each class."""
         k = self.shape[2]
         votes: np.ndarray = self.cells @ np.tile(np.eye(k), (self.shape[0], 1))
-        number = votes.sum(1, keepdims=True)
+        number = np.sum(votes, axis=1, keepdims=True)
         votes = np.where(number > 0, votes / np.where(number > 0, number, 1), 1 / k)
         if self.known is not None:
             votes[self.known] = np.eye(k)[self.gold]
