@@ -129,6 +129,7 @@ def test_all_reductions_are_bincounts(ordered):
         np.testing.assert_allclose(found, np.bincount(index, values, 9), rtol=1e-4, atol=1e-4, err_msg=name)
 
 
+@pytest.mark.slow
 @of_the_peer
 def test_processes_and_calls_are_timed_in_turns_and_scored(monkeypatch):
     monkeypatch.setattr(whole, "CLASSES", (3,))

@@ -228,6 +228,7 @@ def test_the_objective_of_classes_is_that_of_their_formulas(name):
         assert -near.value < found.fit.objective
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("k", "model", "case"),
