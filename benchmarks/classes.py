@@ -62,14 +62,20 @@ def many(n: int) -> Iterator[Row]:
 
 
 def crowd(n: int, n_classes: int) -> Labels:
-    """The crowd of this size (``timing.power_law``) with labels of so many classes, six in ten right."""
+    """The labels of ``crowd_of``."""
+    return crowd_of(n, n_classes)[0]
+
+
+def crowd_of(n: int, n_classes: int) -> tuple[Labels, np.ndarray]:
+    """(labels of so many classes, six in ten right and the others by chance, by the crowd of this size
+    (``timing.power_law``); the truth of each instance)."""
     of = power_law(n)
     real, rng = of.real, np.random.default_rng(n_classes)
     labeler, instance = of.labeler[real], of.instance[real]
     truth = rng.integers(0, n_classes, of.n_instances)
     label = np.where(rng.random(n) < 0.6, truth[instance], rng.integers(0, n_classes, n))
     sizes = dict(n_labelers=of.n_labelers, n_instances=of.n_instances, n_values=n_classes)
-    return Labels.from_arrays(labeler, instance, label, **sizes)
+    return Labels.from_arrays(labeler, instance, label, **sizes), truth
 
 
 def numbers(labels: Labels, points: int):

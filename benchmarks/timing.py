@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import platform
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -84,5 +85,13 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
-        **{name: version(name) for name in ("jax", "jaxlib", "numpy", "crowd-kit")},
+        **{name: version(name) for name in ("jax", "jaxlib", "numpy", "scipy", "pandas", "pyarrow", "crowd-kit")},
+        "commit": commit(),
     }
+
+
+def commit() -> str:
+    """Which version of the source is measured; unknown outside of its repository."""
+    command = ["git", "-C", os.path.dirname(__file__), "describe", "--always", "--dirty"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"

@@ -8,12 +8,11 @@ import html
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
-from jaxtyping import Float, Int
 
 from crowdjax import io, outliers, results
 from crowdjax import summary as summaries
@@ -23,6 +22,9 @@ from crowdjax.files import reading
 from crowdjax.labelers import Ends, Interval, Summary, agreement_with_votes, crowd_of, kinds
 from crowdjax.labels import InputError, Labels, Repeats
 from crowdjax.tables import Kind
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 TREATMENT = {
     "count": "each counts as one more",

@@ -155,14 +155,14 @@ def fit(
     others = (factors, instances, solver, restarts, key, start, devices, boundary, posterior, truth, *given.values())
     opened = None
     if classes == "nominal" and seed is DEFAULT and all(v is None or v is gold for v in others):
-        from crowdjax.facade import two
+        from crowdjax.facade import host
 
-        config = two.config_of(model, class_prior)
-        if config is not None:
+        if host.may_take(model, class_prior):
             tables, triples = opened = io.read_all(table, columns, reading, given)
-            if two.takes(triples):
-                how = dict(repeats=repeats, copies=copies, kind=kind_of(table, triples.roles))
-                return two.fit(triples, model, config, tables, **how)  # pyright: ignore[reportArgumentType]
+            how = dict(repeats=repeats, copies=copies, kind=kind_of(table, triples.roles))
+            found = host.fit(triples, model, class_prior, tables, **how)
+            if found is not None:
+                return found
     from crowdjax import fitting
 
     return fitting.fit(

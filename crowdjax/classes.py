@@ -14,12 +14,11 @@ import collections
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Int
 
 from crowdjax.columns import (
     MISSING,
@@ -35,6 +34,9 @@ from crowdjax.columns import (
     word,
 )
 from crowdjax.labels import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
 
 SIGNS = {"0": 0, "0.0": 0, "1": 1, "+1": 1, "1.0": 1, "-1": -1, "-1.0": -1, "true": 1, "false": 0}
 ALPHABET = "0/1, -1/+1 or true/false"

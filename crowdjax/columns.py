@@ -12,16 +12,18 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float, Int
 
 from crowdjax import memory
 from crowdjax.files import reading
 from crowdjax.labels import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -51,6 +53,8 @@ def look_alikes(ids: pa.Array) -> tuple[int, list[str]]:
         (1, ['ann', 'ann '])
     """
     if not pa.types.is_string(ids.type):
+        return 0, []
+    if pc.utf8_trim_whitespace(ids).equals(ids) and pc.all(pc.string_is_ascii(ids)).as_py():  # each is its own form
         return 0, []
     alike = pc.utf8_trim_whitespace(pc.utf8_normalize(ids, "NFKC"))
     more = len(ids) - pc.count_distinct(alike).as_py()

@@ -17,21 +17,24 @@ Everything here runs on the host (NumPy, SciPy) and draws nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
-from scipy.sparse import csr_array
-from scipy.special import gammaln
 
 from crowdjax.labels import Labels
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+    from scipy.sparse import csr_array
 
 LEVEL = 0.02  # chance of a false alarm in an honest crowd, shared out over all groups that there could be
 LEAST = 20  # labels of a labeler, and pairs of labels in a group, from which it is looked at
 RATE = 0.16  # disagreements over pairs of labels, at most
 MOST_LABELERS, MOST_VALUES, MOST_GROUPS = 2000, 50, 12
 WORK, ENOUGH = 1e9, 2e5  # pairs of labels to count, about; labels to judge a group by
+PAIRS = 2_000_000  # of labels, that are added up at a time
 MISFIT = 0.005  # nats that a label of a real crowd gains by one more latent variable, whatever it means
 ROUNDS, FLOOR = 20, 0.1  # of EM; labels added to each cell of a confusion
 
@@ -67,6 +70,38 @@ class Group(NamedTuple):
     expected: float
 
 
+class Cells(NamedTuple):
+    """One label of each labeler on each instance, by instance and labeler, of repeated ones shares of it.
+
+    Attributes:
+        ends: where the labels of each instance begin and end.
+        column: labeler and value of each label, as one number.
+        share: of one label.
+
+    Example:
+        >>> Cells._fields[:3]
+        ('ends', 'column', 'share')
+    """
+
+    ends: Int[np.ndarray, " I1"]
+    column: Int[np.ndarray, " N"]
+    share: Float[np.ndarray, " N"]
+    n_labelers: int
+    n_values: int
+
+    def table(self) -> Table:
+        """The same as a sparse table."""
+        from scipy.sparse import csr_array  # slow to import, and of no use where no group is worth a look
+
+        shape = len(self.ends) - 1, self.n_labelers * self.n_values
+        return Table(csr_array((self.share, self.column, self.ends), shape), self.n_labelers, self.n_values)
+
+    def shares(self) -> Float[np.ndarray, "W L"]:
+        """The shares of each labeler's labels."""
+        n = np.bincount(self.column, self.share, self.n_labelers * self.n_values).reshape(self.n_labelers, -1)
+        return n / n.sum(1, keepdims=True)
+
+
 class Table(NamedTuple):
     """One label of each labeler on each instance, as a sparse table of ones: [I, W·L], columns by labeler and value."""
 
@@ -79,22 +114,22 @@ class Table(NamedTuple):
         columns = (np.asarray(labelers)[:, None] * self.n_values + np.arange(self.n_values)).ravel()
         return Table(self.ones[:, columns], len(labelers), self.n_values)
 
-    def shares(self) -> Float[np.ndarray, "W L"]:
-        """The shares of each labeler's labels."""
-        n = self.ones.sum(0).reshape(self.n_labelers, -1)
-        return n / n.sum(1, keepdims=True)
+    def cells(self) -> Cells:
+        """The same, label by label."""
+        ones = self.ones.sorted_indices()
+        return Cells(ones.indptr, ones.indices, ones.data, self.n_labelers, self.n_values)
 
     def judged(self) -> csr_array:
         """Who judged what: [I, W]."""
         columns = np.arange(self.ones.shape[1])
-        return self.ones @ csr_array((np.ones(len(columns)), (columns, columns // self.n_values)))
+        return self.ones @ type(self.ones)((np.ones(len(columns)), (columns, columns // self.n_values)))
 
     def once(self, labelers) -> Table:
         """The same table, where these labelers have one voice among them: 1 / (how many of them judged) each."""
         judged = np.diff(self.of(labelers).ones.indptr)
         of_group = np.isin(self.ones.indices // self.n_values, labelers)
         share = np.where(of_group, 1 / np.maximum(np.repeat(judged, np.diff(self.ones.indptr)), 1), 1)
-        ones = csr_array((self.ones.data * share, self.ones.indices, self.ones.indptr), self.ones.shape)
+        ones = type(self.ones)((self.ones.data * share, self.ones.indices, self.ones.indptr), self.ones.shape)
         return self._replace(ones=ones)
 
 
@@ -109,15 +144,16 @@ def groups(labels: Labels) -> tuple[Group, ...]:
         >>> groups(Labels.from_arrays(labeler, instance, label.ravel()))[0].labelers
         (7, 8, 9, 10, 11)
     """
-    who, table = table_of(labels)
+    who, cells = cells_of(labels)
     if len(who) < 3:
         return ()
-    counted, shares = pairs(table), table.shares()
+    counted, shares, table = pairs(cells), cells.shares(), None
     gold = None if labels.gold is None or labels.n_values != labels.n_classes else np.asarray(labels.gold)
     found: list[Group] = []
     for bounds in NEAR:
         named = [i for group in found for i in group.labelers]
         for members in grow(closeness(*counted, shares, bounds.close), named):
+            table = cells.table() if table is None else table
             group = judge(table, members, bounds, gold)
             if group:
                 found.append(group)
@@ -142,50 +178,85 @@ def once(labels: Labels, groups: Iterable[Sequence[int]]) -> Labels:
     return labels.with_weight(weight)
 
 
-def table_of(labels: Labels) -> tuple[Int[np.ndarray, " w"], Table]:
+def cells_of(labels: Labels) -> tuple[Int[np.ndarray, " w"], Cells]:
     """(labelers with enough labels to look at, their labels); repeated labels share the weight of one."""
     real = np.asarray(labels.counts) > 0
     labeler, instance, label = (np.asarray(v)[real] for v in (labels.labeler, labels.instance, labels.label))
-    _, which, times = np.unique(
-        instance.astype(np.int64) * labels.n_labelers + labeler, return_inverse=True, return_counts=True
-    )
-    share = 1 / times[which]
+    pair = np.r_[True, (instance[1:] != instance[:-1]) | (labeler[1:] != labeler[:-1])][: len(labeler)]
+    cell = pair | np.r_[True, label[1:] != label[:-1]][: len(labeler)]  # labels are in this order
+    times = np.bincount(np.cumsum(pair) - 1)[np.cumsum(pair)[cell] - 1]
+    share = np.diff(np.r_[np.flatnonzero(cell), len(cell)]) / times
+    labeler, instance, label = labeler[cell], instance[cell], label[cell]
     n = np.round(np.bincount(labeler, share, minlength=labels.n_labelers))
     who = np.sort(np.argsort(-n, kind="stable")[:MOST_LABELERS])
     who = who[n[who] >= LEAST] if labels.n_values <= MOST_VALUES else who[:0]
     row = np.full(labels.n_labelers, -1)
     row[who] = np.arange(len(who))
     kept = row[labeler] >= 0
-    shape = (labels.n_instances, len(who) * labels.n_values)
-    column = row[labeler[kept]] * labels.n_values + label[kept].astype(np.int64)
-    ones = csr_array((share[kept].astype(np.float32), (instance[kept], column)), shape)
-    return who, Table(ones, len(who), labels.n_values)
+    column = (row[labeler[kept]] * labels.n_values + label[kept]).astype(np.int32)
+    ends = np.r_[0, np.cumsum(np.bincount(instance[kept], minlength=labels.n_instances))].astype(np.int32)
+    return who, Cells(ends, column, share[kept].astype(np.float32), len(who), labels.n_values)
 
 
-def pairs(table: Table) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarray, "W W"]]:
+def pairs(cells: Cells) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarray, "W W"]]:
     """(instances that two labelers both judged, disagreements among these) of every pair.
 
     Of very large tables only some instances are counted, evenly.
     """
-    w, n_values = table.n_labelers, table.n_values
-    each = np.diff(table.ones.indptr).astype(float)
+    w, n_values, each = cells.n_labelers, cells.n_values, np.diff(cells.ends).astype(float)
     by_pair, by_table = (each**2).sum(), each.size * w * w * n_values / 100
-    ones = table.ones[:: int(np.ceil(min(by_pair, by_table) / WORK))]
+    every = int(np.ceil(min(by_pair, by_table) / WORK))
+    if by_table < by_pair:
+        common, agreed = _pairs_of_table(cells.table().ones[::every], w, n_values)
+        differ = common - agreed
+    else:
+        differ, agreed = _pairs_of_cells(cells, every)
+        common = differ + agreed
+    common, differ = common.astype(np.float32), differ.astype(np.float32)
+    np.fill_diagonal(common, 0)
+    np.fill_diagonal(differ, 0)
+    return common, differ
+
+
+def _pairs_of_table(ones: csr_array, w: int, n_values: int):
+    """(common, agreed) of all pairs, by the products of parts of a table that is nearly full."""
     common, agreed = np.zeros((w, w), np.float32), np.zeros((w, w), np.float32)
     step = max(1, int(2e7 / max(1, w * n_values)))
-    for start in range(0, ones.shape[0], step) if by_table < by_pair else ():
+    for start in range(0, ones.shape[0], step):
         part = ones[start : start + step].toarray().reshape(-1, w, n_values)
         for value in range(n_values):
             agreed += part[:, :, value].T @ part[:, :, value]
         judged = part.sum(2)
         common += judged.T @ judged
-    if by_table >= by_pair:
-        judged = table._replace(ones=ones).judged()
-        common = (judged.T @ judged).toarray()
-        agreed = sum((ones[:, v::n_values].T @ ones[:, v::n_values]).toarray() for v in range(n_values))
-    differ = common - agreed
-    own = 1.0 - np.eye(w)
-    return common * own, differ * own
+    return common, agreed
+
+
+def _pairs_of_cells(cells: Cells, every: int):
+    """(disagreements, agreements) of all pairs, label by label: each label with the next one on its instance, the one
+    after that, and so on.
+
+    Args:
+        every: every so many instances are counted.
+    """
+    w, each = cells.n_labelers, np.diff(cells.ends)
+    who, value = np.divmod(cells.column, cells.n_values)
+    end = np.repeat(cells.ends[1:], each)
+    left = np.flatnonzero(np.repeat(np.arange(len(each)) % every == 0, each))
+    counted, waiting, number = np.zeros(2 * w * w), [], 0
+    further = 0
+    while len(left):
+        further += 1
+        left = left[left + further < end[left]]
+        other = left + further
+        cell = 2 * (who[left] * w + who[other]) + (value[left] == value[other])
+        waiting.append((cell, cells.share[left] * cells.share[other]))
+        number += len(left)
+        if number > PAIRS or not len(left):
+            cell, share = (np.concatenate(part) for part in zip(*waiting, strict=True))
+            counted += np.bincount(cell, share, len(counted))
+            waiting, number = [], 0
+    differ, agreed = np.moveaxis(counted.reshape(w, w, 2), 2, 0)
+    return differ + differ.T, agreed + agreed.T
 
 
 def closeness(common, differ, shares: Float[np.ndarray, "W L"], fewer: float) -> Float[np.ndarray, "W W"]:
@@ -194,10 +265,12 @@ def closeness(common, differ, shares: Float[np.ndarray, "W L"], fewer: float) ->
     q is how often its labelers disagree with anybody, of the two the one who does less; and not more than their shares
     of labels allow, by which those who always say the same are not close.
     """
-    rate = differ.sum(1) / np.maximum(common.sum(1), 1)
+    rate, shares = differ.sum(1) / np.maximum(common.sum(1), 1), shares.astype(common.dtype)
     q = np.minimum(np.minimum(rate[:, None], rate), 1 - shares @ shares.T)
-    q = np.clip(q, 1e-3, 1 - 1e-3)
-    out = differ * np.log(fewer) + (common - differ) * np.log((1 - fewer * q) / (1 - q))
+    np.clip(q, 1e-3, 1 - 1e-3, out=q)
+    out = np.log((1 - fewer * q) / (1 - q))
+    out *= common - differ
+    out += differ * common.dtype.type(np.log(fewer))
     np.fill_diagonal(out, 0)
     return out
 
@@ -211,7 +284,9 @@ def grow(close: Float[np.ndarray, "W W"], named: Sequence[int] = ()) -> list[lis
     left, out = close.copy(), []
     left[list(named)] = left[:, list(named)] = -np.inf
     while len(out) < MOST_GROUPS:
-        best = max((_from(left, seed) for seed in np.argsort(-left.max(1), kind="stable")[:200]), key=lambda g: g[0])
+        nearest = left.max(1)
+        seeds = [seed for seed in np.argsort(-nearest, kind="stable")[:200] if nearest[seed] > 0]
+        best = max((_from(left, seed) for seed in seeds), key=lambda g: g[0], default=(0.0, [0]))
         if best[0] <= penalty(len(close), len(best[1])):
             return out
         out.append(sorted(best[1]))
@@ -239,7 +314,7 @@ def penalty(n_labelers: int, size: int) -> float:
         66
     """
     n, g = n_labelers, size
-    return float(gammaln(n + 1) - gammaln(g + 1) - gammaln(n - g + 1) - np.log(LEVEL))
+    return math.lgamma(n + 1) - math.lgamma(g + 1) - math.lgamma(n - g + 1) - math.log(LEVEL)
 
 
 def judge(table: Table, members: list[int], bounds: Bounds, gold=None) -> Group | None:
@@ -247,7 +322,7 @@ def judge(table: Table, members: list[int], bounds: Bounds, gold=None) -> Group 
     asked, n_labelers = np.diff(table.of(members).ones.indptr) > 1, len(members)
     asked[:: int(np.ceil(table.ones.nnz / ENOUGH))] = True  # of very large tables, the group's instances and some more
     table, gold = table._replace(ones=table.ones[asked]), None if gold is None else gold[asked]
-    common, differ = pairs(table.of(members))
+    common, differ = pairs(table.of(members).cells())
     if differ.sum() > RATE * common.sum():
         return None
     others = table.of(np.setdiff1d(np.arange(table.n_labelers), members))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crowdjax.labels import Tree
 
@@ -71,3 +71,30 @@ class FactorFit(Tree):
     n_steps: Int[Array, ""]
     history: Float[Array, " T"]
     switched: Bool[Array, ""]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ObservationFit(Tree):
+    """What a fit of an observation model found; it holds no data.
+
+    Attributes:
+        params: of the model.
+        posterior: P(z_j = k | labels).
+        objective: evidence + log prior, at the end.
+        log_likelihood: the evidence alone.
+        code: how it ended (``crowdjax.MEANING``).
+        n_steps: passes over the labels.
+        history: the objective after each pass, NaN after the last.
+
+    Example:
+        >>> [field.name for field in dataclasses.fields(ObservationFit)][:2]
+        ['params', 'posterior']
+    """
+
+    params: Any
+    posterior: Float[Array, "I K"]
+    objective: Float[Array, ""]
+    log_likelihood: Float[Array, ""]
+    code: Int[Array, ""]
+    n_steps: Int[Array, ""]
+    history: Float[Array, " max_steps"]

@@ -13,12 +13,11 @@ import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float, Int
 
 from crowdjax.classes import Classes, Distinct, Kind, classes_of, codes_of, distinct, two_of
 from crowdjax.columns import (
@@ -40,6 +39,9 @@ from crowdjax.formats import Form, Long, read_long
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.roles import Columns, Opened, as_record, by_table, named, open_as, paste, tell
 from crowdjax.settings import flag
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
 
 LOG = logging.getLogger("crowdjax")
 

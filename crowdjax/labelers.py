@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95  # of every interval of crowdjax, unless another is asked for
 RARE_VOTES = 0.3  # share of the labels for the rarer class, below which a fit may take the other class for both
+NEAR = 4  # steps from labeler to labeler that are tried before a search in the whole graph
 SPAM, EXPERT = 0.2, 0.6  # informedness of who is called a spammer, and an expert
 Ends = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, lower and upper end
 
@@ -112,17 +113,33 @@ def crowd_of(
         >>> crowd_of(np.array([0, 1, 2]), np.array([0, 1, 1]), 4, 2).tolist()
         [1, 0, 0, -1]
     """
+    judging = np.bincount(labeler, minlength=n_labelers) > 0
+    if _are_near(labeler, instance, judging, n_instances):
+        return np.where(judging, 0, -1)
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     shape = (n_labelers + n_instances,) * 2
     graph = coo_array((np.ones(len(labeler), np.int8), (labeler, n_labelers + instance)), shape)
     part = connected_components(graph, directed=False)[1][:n_labelers]
-    judging = np.bincount(labeler, minlength=n_labelers) > 0
     parts, sizes = np.unique(part[judging], return_counts=True)
     rank = np.full(shape[0], -1)
     rank[parts[np.argsort(-sizes, kind="stable")]] = np.arange(len(parts))
     return np.where(judging, rank[part], -1)
+
+
+def _are_near(labeler, instance, judging, n_instances: int) -> bool:
+    """Whether all labelers are within a few steps of the busiest one, as they are in most crowds."""
+    near = np.zeros_like(judging)
+    near[np.bincount(labeler).argmax() if len(labeler) else ()] = True
+    for _ in range(NEAR):
+        seen, reached = np.zeros(n_instances, bool), np.zeros_like(judging)
+        seen[instance[near[labeler]]] = True
+        reached[labeler[seen[instance]]] = True
+        if (reached == judging).all():
+            return True
+        near = reached
+    return False
 
 
 def agreement_with_votes(gold: Float[np.ndarray, " I"], labels: Labels) -> tuple[float, int, float]:

@@ -246,14 +246,17 @@ class Labels(Tree):
         if not counted.any():
             raise LabelError("no labels at all: every weight is 0; at least one judgement is needed")
 
-        if repeats in ("first", "last"):
-            order = _one_per_pair(labeler, instance, counted, repeats)
+        if repeats not in ("first", "last") and weight is None and n_instances * n_labelers * n_values < 2**63:
+            labeler, instance, code = _sorted(labeler, instance, code, n_labelers, n_values)
         else:
-            order = np.lexsort((code, labeler, instance))  # stable: equal triples keep their row order
-        labeler, instance, code = labeler[order], instance[order], code[order]
-        weight = None if weight is None else weight[order]
+            if repeats in ("first", "last"):
+                order = _one_per_pair(labeler, instance, counted, repeats)
+            else:
+                order = np.lexsort((code, labeler, instance))  # stable: equal triples keep their row order
+            labeler, instance, code, counted = (v[order] for v in (labeler, instance, code, counted))
+            weight = None if weight is None else weight[order]
         if repeats == "mean":
-            share = _share_of_pair(labeler, instance, counted[order])
+            share = _share_of_pair(labeler, instance, counted)
             if weight is not None:
                 weight = weight * share
             elif (share != 1).any():
@@ -402,6 +405,19 @@ def _indices(values, name: str, size: int | None) -> tuple[np.ndarray, int]:
     if size >= 2**31:
         raise LabelError(f"{name}: {size} of them; allowed: fewer than 2**31")
     return values.astype(np.int32), size
+
+
+def _sorted(labeler, instance, code, n_labelers: int, n_values: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Triples by instance, labeler and code: as one number each, which sort three times as fast."""
+    cell = (instance.astype(np.int64) * n_labelers + labeler) * n_values + code
+    cell.sort()
+    pair = cell // n_values
+    place = pair // n_labelers
+    return (
+        (pair - place * n_labelers).astype(labeler.dtype),
+        place.astype(instance.dtype),
+        (cell - pair * n_values).astype(code.dtype),
+    )
 
 
 def _same_pair(labeler: np.ndarray, instance: np.ndarray) -> np.ndarray:

@@ -8,12 +8,14 @@ for a missing value (-1, -99, 999, 9999), than a quarter of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from crowdjax.labels import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float
 
 CODES = (-1, -9, -99, -999, -9999, 99, 999, 9999, 99999)
 GAP, GAP_OF_CODES = 1.0, 0.25  # in ranges of the values inside

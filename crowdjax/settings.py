@@ -173,3 +173,32 @@ def _typed(key: Any) -> PRNGKeyArray:
         if (key.shape, key.dtype) == (like.shape, like.dtype):
             return jax.random.wrap_key_data(jnp.asarray(key))
     raise InputError(f"key: got {brief(key)}; allowed: one key of jax.random.key")
+
+
+def prior_of(class_prior, n_classes: int) -> dict[str, Any]:
+    """The setting ``class_prior`` of a model: a name, K numbers, or of two classes the chance of the second.
+
+    Example:
+        >>> prior_of(0.25, 2), prior_of(None, 3)
+        ({'class_prior': (0.75, 0.25)}, {})
+    """
+    if class_prior is None:
+        return {}
+    if isinstance(class_prior, str):
+        if class_prior not in ("learn", "free", "uniform", "logistic"):
+            raise InputError(
+                f"class_prior: got {class_prior!r}; allowed: learn, free, uniform, logistic, or a number for each class"
+            )
+        return {"class_prior": class_prior}
+    try:
+        given = np.asarray(class_prior, np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        given = np.zeros(0)
+    if given.size == 1 and np.ndim(class_prior) == 0 and n_classes == 2:
+        given = np.array([1 - given[0], given[0]])
+    if given.size != n_classes or not (given > 0).all() or abs(given.sum() - 1) > 1e-6:
+        raise InputError(
+            f"class_prior: got {brief(class_prior)}; allowed: {n_classes} positive numbers that add up to 1, in the "
+            "order of the classes, or learn, free, uniform, logistic"
+        )
+    return {"class_prior": tuple((given / given.sum()).tolist())}

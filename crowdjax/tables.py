@@ -17,9 +17,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import narwhals as nw
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
@@ -30,6 +29,9 @@ from crowdjax.columns import column_name, column_of, listed, refuse_bytes, refus
 from crowdjax.files import NOTHING, SMALLER, File, find, is_path, parquet_of, reading
 from crowdjax.labels import InputError, one_line
 from crowdjax.settings import brief
+
+if TYPE_CHECKING:
+    import narwhals as nw
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 PARQUET = (".parquet", ".pq")
@@ -216,6 +218,8 @@ def _open_csv(file: File, place: str, header: bool) -> Table:
 
 
 def _open_memory(source, place: str) -> Table:
+    import narwhals as nw  # of no use to tables on disk
+
     dataset = sys.modules.get("pyarrow.dataset")
     if dataset and isinstance(source, dataset.Dataset):  # on whatever file system
         return _open_dataset(source, place)
@@ -260,6 +264,8 @@ def _arrow(frame: nw.DataFrame, name: str, place: str) -> pa.ChunkedArray:
 
 def _plain_frame(source):
     """Give a pandas table text as names of its columns, the named levels of its index among them."""
+    import narwhals as nw
+
     if not nw.dependencies.is_pandas_dataframe(source):
         return source
     names = source.index.names
@@ -288,6 +294,10 @@ def kind_of(source, roles: Mapping[str, str] | None = None) -> Kind:
     """
     if isinstance(source, Mapping):
         return as_arrays
+    if isinstance(source, str | os.PathLike):
+        return as_arrow
+    import narwhals as nw
+
     if nw.dependencies.is_duckdb_relation(source):
         return functools.partial(_as_relation, source)
     if nw.dependencies.is_into_dataframe(source) or nw.dependencies.is_polars_lazyframe(source):
@@ -299,6 +309,8 @@ def kind_of(source, roles: Mapping[str, str] | None = None) -> Kind:
 
 def _types(source, roles: Mapping[str, str]) -> dict[str, Any]:
     """The types of the columns of these roles, as pandas or polars has them."""
+    import narwhals as nw
+
     if nw.dependencies.is_pandas_dataframe(source):
         levels = zip(source.index.names, map(source.index.get_level_values, range(source.index.nlevels)), strict=True)
         known = {column_name(n): v.dtype for n, v in levels if n is not None}
@@ -319,6 +331,8 @@ def as_arrays(table: pa.Table) -> dict[str, np.ndarray]:
 
 
 def _as_frame(backend: nw.Implementation, types: Mapping[str, Any], lazy: bool, table: pa.Table):
+    import narwhals as nw
+
     frame = nw.from_arrow(table, backend=backend).to_native()
     for name in types.keys() & {*table.column_names}:
         with contextlib.suppress(Exception):  # ids of no such type, as those of a folder that was read: they stay
@@ -380,3 +394,26 @@ def _write_csv(table: pa.Table, out: Path, separator: str) -> int:
         for batch in table.to_batches(max_chunksize=2**14):
             rows.writerows(zip(*(map(inert, column.to_pylist()) for column in batch.columns), strict=True))
     return escaped
+
+
+class _NoPandas:
+    """What finds pandas nowhere (a finder of ``sys.meta_path``)."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "pandas":
+            raise ModuleNotFoundError("pandas", name="pandas")
+
+
+def without_pandas() -> None:
+    """Lets pyarrow look in vain for pandas, which its first array would import: .3 s of no use to a command.
+
+    What asks for pandas itself, as ``to_pandas``, finds it later.
+    """
+    if "pandas" in sys.modules:
+        return
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pa.array([0])
+    finally:
+        sys.meta_path.remove(_NoPandas)

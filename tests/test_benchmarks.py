@@ -22,6 +22,7 @@ from benchmarks import (
     report,
     selftest,
     timing,
+    whole,
 )
 from benchmarks.timing import Row
 from crowdjax.factor import Factors, Solver, kernels
@@ -126,6 +127,21 @@ def test_all_reductions_are_bincounts(ordered):
         found = np.asarray(way(values, index))
         found = found[:, 1] if found.ndim > 1 else found
         np.testing.assert_allclose(found, np.bincount(index, values, 9), rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.slow
+@of_the_peer
+def test_processes_and_calls_are_timed_in_turns_and_scored(monkeypatch):
+    monkeypatch.setattr(whole, "CLASSES", (3,))
+    monkeypatch.setattr(whole, "REPEATS", {"dawid-skene": 1})
+    rows = {(row.name, row.unit): row.value for row in whole.run([3000])}
+    ours, theirs = (rows[f"{name}, K=3", "accuracy"] for name in ("dawid-skene, warm", whole.PEER))
+    assert min(ours, theirs) > 0.9
+    nll = "nats of NLL an instance"
+    assert rows["dawid-skene, warm, K=3", nll] < rows[f"{whole.PEER}, K=3", nll] + 0.1
+    for name in ("dawid-skene, cold", "dawid-skene, warm", "dawid-skene, first call", "dawid-skene, second call"):
+        assert rows[f"{name}, K=3", "s of CPU"] > 0
+    assert rows["dawid-skene, second call, K=3", "s of CPU"] < rows["dawid-skene, first call, K=3", "s of CPU"]
 
 
 @of_the_peer

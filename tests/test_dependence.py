@@ -45,8 +45,8 @@ def spread(seed, low, high, n):
 def test_pairs_are_counted_as_one_by_one(monkeypatch, n_labelers, per):
     monkeypatch.setattr(dependence, "LEAST", 1)
     _, labels = crowd(0, [0.7] * n_labelers, 120, k=3, per=per)
-    who, table = dependence.table_of(labels)
-    common, differ = dependence.pairs(table)
+    who, cells = dependence.cells_of(labels)
+    common, differ = dependence.pairs(cells)
     said: dict[int, dict[int, int]] = {int(w): {} for w in who}
     for w, j, value in zip(labels.labeler, labels.instance, labels.label, strict=True):
         said[int(w)][int(j)] = int(value)
@@ -58,14 +58,14 @@ def test_pairs_are_counted_as_one_by_one(monkeypatch, n_labelers, per):
 
 def test_repeated_labels_share_the_weight_of_one():
     twice = Labels.from_arrays(np.repeat([0, 1, 2], 40), np.tile(np.repeat(np.arange(20), 2), 3), np.tile([0, 1], 60))
-    common, differ = dependence.pairs(dependence.table_of(twice)[1])
+    common, differ = dependence.pairs(dependence.cells_of(twice)[1])
     np.testing.assert_allclose(common[0], [0, 20, 20])
     np.testing.assert_allclose(differ[0], [0, 10, 10])
 
 
 def test_expected_disagreements_are_those_of_the_formula():
     _, labels = crowd(1, [0.6, 0.8, 0.9], 60, k=3, per=2)
-    table = dependence.table_of(labels)[1]
+    table = dependence.cells_of(labels)[1].table()
     p = np.random.default_rng(0).dirichlet(np.ones(3), 60)
     counts = np.full((3, 3, 3), dependence.FLOOR)  # labeler, truth, label
     for w, j, value in zip(labels.labeler, labels.instance, labels.label, strict=True):
@@ -82,7 +82,7 @@ def test_the_likelihood_of_an_answer_of_its_own_is_no_less_than_without():
     """Where the answer is the truth the two are the same model."""
     for seed in range(5):
         _, labels = crowd(seed, spread(seed, 0.6, 0.9, 4), 100)
-        table = dependence.table_of(labels)[1]
+        table = dependence.cells_of(labels)[1].table()
         p = np.full((100, 2), 0.5)
         _, q = dependence.consensus(table)
         assert dependence.latent(table, p, q, True) > dependence.latent(table, p, q, False) - 0.5

@@ -1,6 +1,7 @@
 """Fits on the host equal those by JAX, and need none of it."""
 
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -11,16 +12,20 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from scipy.optimize import minimize
+from scipy.special import logsumexp, softmax
 
 import crowdjax
-from crowdjax import factor, io, parallel
+from crowdjax import factor, io, observation, parallel, spread
 from crowdjax.answers import tally
+from crowdjax.facade import host as on_host
 from crowdjax.facade import two
 from crowdjax.facade.presets import summary
+from crowdjax.host import classes
 from crowdjax.host import two as host
 from crowdjax.labels import Labels
+from crowdjax.observation import labeler_summary
 from crowdjax.priors import NAMES, PRESETS
-from crowdjax.stopping import FactorSolver
+from crowdjax.stopping import FactorSolver, Solver
 
 ROOT = Path(__file__).resolve().parents[1]
 LABELERS, INSTANCES, LABELS = 30, 400, 2500
@@ -93,7 +98,7 @@ def test_results_are_those_of_jax_but_for_rounding(case, model, monkeypatch, tmp
     there = np.isin(known["instance"], table["instance"]) & np.isfinite(known["label"])
     gold = {name: values[there].astype(int) for name, values in known.items()} if case == "gold" else None
     ours = crowdjax.fit(table, model, gold=gold)
-    monkeypatch.setattr(two, "config_of", lambda *settings: None)
+    monkeypatch.setattr(on_host, "may_take", lambda *settings: False)
     theirs = crowdjax.fit(table, model, gold=gold)
     assert type(ours) is type(theirs)
     assert ours.record.keys() == theirs.record.keys()
@@ -119,9 +124,10 @@ def test_results_are_those_of_jax_but_for_rounding(case, model, monkeypatch, tmp
     np.testing.assert_allclose(again[unknown], ours.tables["instances"]["probability"].to_numpy()[unknown], atol=1e-6)
 
 
-@pytest.mark.parametrize("model", host.MODELS)
-def test_the_command_from_a_table_to_results_imports_no_jax(model, tmp_path):
-    arrays = crowd("plain")
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("model", classes.MODELS)
+def test_the_command_from_a_table_to_results_imports_no_jax(model, k, tmp_path):
+    arrays = crowd("plain") if k == 2 else crowd_of(k, "plain")
     rows = zip(arrays["labeler"], arrays["instance"], arrays["label"], strict=True)
     text = "".join(f"{i},{j},{label}\n" for i, j, label in rows)
     (tmp_path / "labels.csv").write_text("labeler,instance,label\n" + text)
@@ -133,7 +139,7 @@ try:
     cli.main()
 except SystemExit as end:
     assert not end.code
-print([name for name in ("jax", "jaxlib", "equinox", "optax") if name in sys.modules])
+print([name for name in ("jax", "jaxlib", "equinox", "optax", "pandas") if name in sys.modules])
 """
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
@@ -147,6 +153,118 @@ def test_what_the_host_does_not_fit_goes_on_to_jax(monkeypatch):
     table = {"labeler": list("abcabc"), "instance": [1, 1, 1, 2, 2, 2], "label": list("xxyzzz")}
     reads, read = [], io.read_all
     monkeypatch.setattr(io, "read_all", lambda *settings: reads.append(1) or read(*settings))
-    assert crowdjax.fit(table, "dawid-skene").record["kind"] == "nominal"
+    monkeypatch.setattr(on_host, "MOST_NUMBERS", 3)
+    assert crowdjax.fit(table, "dawid-skene").record["device"] == jax.devices()[0].device_kind
     assert len(reads) == 1  # not once more
     assert {name for name in NAMES if two.config_of(name, None) is not None} == set(host.MODELS)
+    assert {name for name in NAMES if on_host.may_take(name, None)} == set(classes.MODELS)
+
+
+# K classes
+
+CASES_OF = ["plain", "rare", "gold", "gold of one class", "weights", "one label each"]
+
+
+def crowd_of(k: int, case: str) -> dict:
+    """As ``crowd``, of K classes; in the last case ten labelers have one label each."""
+    rng = np.random.default_rng(k)
+    share = np.where(np.arange(k) == k - 1, 0.05, 1.0) if case == "rare" else np.ones(k)
+    truth = rng.choice(k, INSTANCES, p=share / share.sum())
+    labeler, instance = rng.integers(0, LABELERS - 2, LABELS), rng.integers(0, INSTANCES - 3, LABELS)
+    if case == "one label each":
+        labeler = np.r_[np.arange(10), 10 + labeler[10:] % (LABELERS - 12)]
+    right = rng.random(LABELS) < rng.uniform(0.3, 0.9, LABELERS)[labeler]
+    label = np.where(right, truth[instance], rng.integers(0, k, LABELS))
+    known = rng.random(INSTANCES) < 0.2
+    gold = {"gold": np.where(known, truth, np.nan), "gold of one class": np.where(known & (truth == 1), 1, np.nan)}
+    weight = rng.integers(1, 4, LABELS).astype(float) if case == "weights" else None
+    sizes = dict(n_labelers=LABELERS, n_instances=INSTANCES, n_values=k)
+    return dict(labeler=labeler, instance=instance, label=label, weight=weight, gold=gold.get(case), **sizes)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("name", classes.MODELS)
+@pytest.mark.parametrize(("k", "case"), [(2, "plain"), *((3, case) for case in CASES_OF[1:]), (5, "rare")])
+def test_a_fit_of_classes_on_the_host_is_that_of_jax(k, case, name):
+    """Where both have gone as far as they can: of the whole and of half a last step rounding takes the better."""
+    labels = Labels.from_arrays(**crowd_of(k, case))
+    prior = tuple((np.arange(k) + 1.0) / (k * (k + 1) / 2)) if case == "weights" else "learn"
+    prior = "uniform" if name == "majority" else prior
+    model, same = (
+        classes.MODELS[name](class_prior=prior),
+        getattr(observation, classes.MODELS[name].__name__)(class_prior=prior),
+    )
+    solver = Solver(rtol=1e-13)
+    theirs, ours = spread.fit(labels, same, None, solver, devices=1), classes.fit(labels, model, solver)
+    assert ours.fit.params.keys() == theirs.params.keys()
+    for part, found in ours.fit.params.items():
+        np.testing.assert_allclose(found, theirs.params[part], atol=1e-6, err_msg=part)
+    np.testing.assert_allclose(ours.fit.posterior, theirs.posterior, atol=1e-6)
+    np.testing.assert_allclose(ours.fit.history[:5], theirs.history[:5], rtol=1e-9)
+    np.testing.assert_allclose(ours.fit.objective, theirs.objective, rtol=1e-11)
+    np.testing.assert_allclose(ours.fit.log_likelihood, theirs.log_likelihood, rtol=1e-8)
+    of_host, of_jax = classes.summary(ours, model), labeler_summary(labels, same, theirs)
+    for a, b in zip(of_host[:3], of_jax[:3], strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["one-coin", "dawid-skene", "biased-coin"])
+def test_the_objective_of_classes_is_that_of_their_formulas(name):
+    """Evidence by the sum over all classes, label by label; nowhere near is it higher."""
+    labels, model = Labels.from_arrays(**crowd_of(3, "plain")), classes.MODELS[name]()
+    problem, found = classes.Problem(labels, model), classes.fit(labels, model, Solver(rtol=1e-13))
+    table, log_pi = problem.labelers.table(found.fit.params), problem.prior.log_p(found.fit.params)
+    np.testing.assert_allclose(np.exp(log_pi).sum(), 1)
+    h = np.tile(log_pi, (INSTANCES, 1))
+    for i, j, label in zip(labels.labeler, labels.instance, labels.label, strict=True):
+        h[j] += table[i, label]
+    np.testing.assert_allclose(found.fit.log_likelihood, logsumexp(h, axis=1).sum())
+    np.testing.assert_allclose(found.fit.posterior, softmax(h, axis=1), atol=1e-12)
+    x, rng = problem.flat(found.fit.params), np.random.default_rng(0)
+    free = np.concatenate([np.full(int(np.prod(size)), name not in ("n", "middle", "classes"))
+                           for name, size in zip(problem.names, problem.sizes, strict=True)])  # fmt: skip
+    for _ in range(20):
+        near = problem.step(x + free * rng.normal(0, 1e-2, len(x)) / np.sqrt(problem.metric))
+        assert -near.value < found.fit.objective
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    ("k", "model", "case"),
+    [*((3, name, "gold") for name in classes.MODELS), (3, "dawid-skene", "plain"), (2, "biased-coin", "plain")],
+)
+def test_results_of_classes_are_those_of_jax_but_for_rounding(k, model, case, monkeypatch, tmp_path):
+    arrays = crowd_of(k, "gold")
+    table = {name: arrays[name] for name in ("labeler", "instance", "label")}
+    known = np.flatnonzero(np.isfinite(arrays["gold"]) & np.isin(np.arange(INSTANCES), table["instance"]))
+    gold = {"instance": known, "label": arrays["gold"][known].astype(int)} if case == "gold" else None
+    ours = crowdjax.fit(table, model, gold=gold)
+    monkeypatch.setattr(on_host, "may_take", lambda *settings: False)
+    theirs = crowdjax.fit(table, model, gold=gold)
+    assert (type(ours), ours.record.keys()) == (type(theirs), theirs.record.keys())
+    assert type(ours.model) is type(theirs.model)
+    loose = {"seconds", "objective", "log_likelihood", "class_shares"}
+    of = lambda result: json.loads(json.dumps({k: v for k, v in result.record.items() if k not in loose}))  # noqa: E731
+    assert of(ours) == of(theirs)
+    np.testing.assert_allclose(ours.record["class_shares"], theirs.record["class_shares"], atol=1e-6)
+    for name, expected in theirs.tables.items():
+        assert ours.tables[name].schema == expected.schema
+        for column in expected.column_names:
+            a, b = ours.tables[name][column].to_numpy(), expected[column].to_numpy()
+            if a.dtype.kind == "f":
+                np.testing.assert_allclose(a, b, atol=1e-6, err_msg=f"{name}.{column}")
+            else:
+                assert (a == b).all()
+    ours.save(tmp_path / "out", report=True)
+    theirs.save(tmp_path / "other", report=True)
+    files = [sorted(p.relative_to(tmp_path / out) for p in (tmp_path / out).rglob("*")) for out in ("out", "other")]
+    assert files[0] == files[1]
+    with np.load(tmp_path / "out" / "fit.npz") as a, np.load(tmp_path / "other" / "fit.npz") as b:
+        assert {k: v.shape for k, v in a.items()} == {k: v.shape for k, v in b.items()}
+    again = crowdjax.load(tmp_path / "out").predict(table).tables["instances"]["confidence"].to_numpy()
+    unknown = ~np.isin(np.unique(table["instance"]), known) if gold else slice(None)
+    np.testing.assert_allclose(again[unknown], ours.tables["instances"]["confidence"].to_numpy()[unknown], atol=1e-6)
+    monkeypatch.undo()
+    on = crowdjax.fit(table, model, gold=gold, start=ours)
+    np.testing.assert_allclose(on.record["objective"], ours.record["objective"], rtol=1e-6)

@@ -205,8 +205,9 @@ def library(devices: int | None = None):
 def on_demand(devices: int | None = None):
     """(results, api); before JAX is first needed, the cache of compiled programs is switched on and the cores of a CPU
     become so many devices."""
-    from crowdjax import api, results
+    from crowdjax import api, results, tables
 
+    tables.without_pandas()
     programs.first(functools.partial(_start, devices))
     return results, api
 

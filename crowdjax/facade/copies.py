@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
 
 from crowdjax import io
 from crowdjax.columns import listed
 from crowdjax.dependence import Group, groups, once
 from crowdjax.labels import InputError, Labels
 from crowdjax.priors import Copies
+
+if TYPE_CHECKING:
+    from jaxtyping import Int
 
 SHOWN = 3  # groups with a sentence of their own
 

@@ -9,31 +9,23 @@ import dataclasses
 import json
 import time
 from collections.abc import Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from crowdjax import io, memory, optimize, outliers, spread, watch
-from crowdjax.answers import (
-    about_answers,
-    about_contradiction,
-    about_gold,
-    about_labels,
-    about_prior,
-    about_support,
-    gold_record,
-    labels_of_labelers,
-    support,
-    tally,
-)
+from crowdjax.answers import gold_record, labels_of_labelers, support, tally
 from crowdjax.columns import listed
 from crowdjax.facade import many
 from crowdjax.facade.copies import Copies, heard
+from crowdjax.facade.fitted import itself
 from crowdjax.facade.models import MODELS
-from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of
+from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of, warnings_of
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
 from crowdjax.labelers import LEVEL
@@ -116,16 +108,10 @@ def fit(
     refuse_failed(found)
     found = dataclasses.replace(found, posterior=answers(built, labels, found.posterior))
     told = _told(labels, built, found, index, truth)
+    cautions = built.cautions() if hasattr(built, "cautions") else ()
+    said = [*of_copies, *about_end(found), *cautions, *about_mode(labels, built, found.params)]
     warnings = [
-        *about_labels(labels, triples, repeats),
-        *of_copies,
-        *about_end(found),
-        *(built.cautions() if hasattr(built, "cautions") else ()),
-        *about_mode(labels, built, found.params),
-        *about_answers(told.posterior, labels_of_labelers(labels), index.classes),
-        *about_support(told.support, index.classes, about_prior(class_prior_of(built))),
-        *about_gold(truth, index.classes),
-        *about_contradiction(truth, labels, index.classes),
+        *warnings_of(triples, labels, told.posterior, told.support, truth, class_prior_of(built), repeats, said),
         *reasons,
         *remarks,
     ]
@@ -146,7 +132,8 @@ def fit(
         warnings=warnings,
         started=started,
     )
-    return Result(told.tables, record, kind, found, index, scaling, model=built, tally=told.tally)
+    made, held = partial(itself, built), eqx.filter(built, eqx.is_array)
+    return Result(told.tables, record, kind, found, index, scaling, made=made, held=held, tally=told.tally)
 
 
 def _best(labels: Labels, model: Observation, start, solver: Solver, **how):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Int
 
 from crowdjax import io, memory, results
 from crowdjax.answers import (
@@ -33,7 +32,7 @@ from crowdjax.settings import whole
 from crowdjax.tables import kind_of
 
 if TYPE_CHECKING:
-    from jaxtyping import PRNGKeyArray
+    from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
     from crowdjax import report as reports
     from crowdjax.integrated.look import Look
@@ -243,6 +242,11 @@ class Fitted(Prediction):
         from crowdjax.facade.checks import check  # which knows results
 
         return check(self, table, **settings)
+
+
+def itself(model: Any) -> Any:
+    """The model: what makes one that is there already."""
+    return model
 
 
 class Read(NamedTuple):

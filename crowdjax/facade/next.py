@@ -11,13 +11,17 @@ instances the least sure come first.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float
 
 from crowdjax.answers import MOST_CLASSES, probabilities
 from crowdjax.columns import word
 from crowdjax.labels import InputError, LabelIndex
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
 
 LITTLE = 1e-6  # of a probability: gains below are rounding of float32
 

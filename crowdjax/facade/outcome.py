@@ -14,6 +14,7 @@ from crowdjax import io, stopping
 from crowdjax.answers import (
     FitError,
     GoldRecord,
+    Support,
     about_answers,
     about_contradiction,
     about_gold,
@@ -24,7 +25,6 @@ from crowdjax.answers import (
     confusion_table,
     labeler_table,
     labels_of_labelers,
-    support,
 )
 from crowdjax.labelers import LEVEL, Summary
 from crowdjax.labels import LabelIndex, Labels, Repeats
@@ -73,19 +73,21 @@ def record_of(
     }
 
 
-def warnings_of_two(
+def warnings_of(
     triples: io.Triples,
     labels: Labels,
-    posterior: Float[np.ndarray, "I 2"],
-    votes: Float[np.ndarray, "I 2"],
+    posterior,
+    supported: Support,
     truth: Float[np.ndarray, " I"] | None,
     class_prior,
     repeats: Repeats,
     of_fit: Sequence[str],
 ) -> list[str]:
-    """What readers of a fit of two classes should know, one sentence each.
+    """What readers of a fit should know, one sentence each.
 
     Args:
+        posterior: of the classes of each instance, or the likeliest classes and their probabilities.
+        supported: how the answers stand to the labels.
         truth: known classes, NaN where unknown.
         of_fit: what the fit itself has to say.
     """
@@ -94,7 +96,7 @@ def warnings_of_two(
         *about_labels(labels, triples, repeats),
         *of_fit,
         *about_answers(posterior, labels_of_labelers(labels), classes),
-        *about_support(support(votes, posterior, truth), classes, about_prior(class_prior)),
+        *about_support(supported, classes, about_prior(class_prior)),
         *about_gold(truth, classes),
         *about_contradiction(truth, labels, classes),
     ]

@@ -39,9 +39,9 @@ from crowdjax.answers import (
 from crowdjax.facade.aggregation import Aggregation, about
 from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.fit import about_marginal, read_features, taken
-from crowdjax.facade.fitted import read_fit
+from crowdjax.facade.fitted import itself, read_fit
 from crowdjax.facade.large import Writer, write_parts
-from crowdjax.facade.outcome import outcome_of, record_of, refuse_failed, tables_of, warnings_of_two
+from crowdjax.facade.outcome import outcome_of, record_of, refuse_failed, tables_of, warnings_of
 from crowdjax.factor.intervals import labeler_intervals
 from crowdjax.labelers import LEVEL, Summary, is_rare
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
@@ -113,7 +113,8 @@ def fit(
         found = _not_split(found, labels, built, key, settings, devices)
     posterior, counts = by_class(found.posterior), tally(labels, found.posterior)
     said = [*of_copies, *about(found), *about_instances(labels, config, built, found)]
-    warnings = warnings_of_two(triples, labels, posterior, counts.votes, truth, config.class_prior, repeats, said)
+    supported = support(counts.votes, posterior, truth)
+    warnings = warnings_of(triples, labels, posterior, supported, truth, config.class_prior, repeats, said)
     warnings += remarks
     estimates = parallel.summary(labels, built, found)
     n_labels = estimates.n_labels if labels.weight is not None else np.rint(estimates.n_labels).astype(np.int64)
@@ -138,7 +139,7 @@ def fit(
         started=started,
     )
     return Aggregation(
-        tables, record, kind, found, index, scaling, made=partial(_same, built), features=features, tally=counts
+        tables, record, kind, found, index, scaling, made=partial(itself, built), features=features, tally=counts
     )
 
 
@@ -273,12 +274,8 @@ def load(folder: Path, record: dict[str, Any]) -> Aggregation:
     found, features = results.load_arrays(folder / "fit.npz", shapes)
     model = build(config, anyone, features)
     return Aggregation(
-        read.tables, record, as_arrow, found, read.index, read.scaling, made=partial(_same, model), features=features
+        read.tables, record, as_arrow, found, read.index, read.scaling, made=partial(itself, model), features=features
     )
-
-
-def _same(model: factor.FactorModel) -> factor.FactorModel:
-    return model
 
 
 def _about_choice(found: factor.HeldOut) -> dict[str, Any]:

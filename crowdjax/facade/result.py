@@ -1,31 +1,28 @@
-"""The result of a fit of any registered model: tables in the user's words, and what can be done with them further."""
+"""The result of a fit of any registered model: tables in the user's words, and what can be done with them further;
+without JAX until it is asked for more than it holds."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from crowdjax import io, results
 from crowdjax.answers import MOST_CLASSES, Tally, shown
-from crowdjax.facade import many
-from crowdjax.facade.fitted import Fitted, New, read_fit
-from crowdjax.facade.models import MODELS
+from crowdjax.facade.fitted import Fitted, New, itself, read_fit
+from crowdjax.fits import ObservationFit
 from crowdjax.labels import InputError, LabelIndex, Labels
-from crowdjax.observation import Fit, Observation, Voted
-from crowdjax.observation.contract import Params, answers, leading
-from crowdjax.observation.factors import predict as predict_factors
-from crowdjax.observation.unseen import predict_new, rows_of_labelers
-from crowdjax.observation.voted import TOP, answer_voted
 from crowdjax.tables import as_arrow
 
 if TYPE_CHECKING:
     from crowdjax import report as reports
+    from crowdjax.facade.many import SparseTally
+    from crowdjax.observation import Observation
+    from crowdjax.observation.contract import Params
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
@@ -34,6 +31,8 @@ class Result(Fitted):
 
     Attributes:
         fit, model: of ``crowdjax.observation``.
+        made: makes the model, when it is first asked for.
+        held: the arrays that the model has of its own.
         tally: the labels, counted; None in a result that was loaded.
 
     Example:
@@ -44,8 +43,13 @@ class Result(Fitted):
         (['x', 'z'], ['x', 'x', 'x', 'y'])
     """
 
-    model: Observation
-    tally: Tally | many.SparseTally | None = None
+    made: Callable[[], Observation]
+    held: Any = None
+    tally: Tally | SparseTally | None = None
+
+    @functools.cached_property
+    def model(self) -> Observation:
+        return self.made()
 
     @property
     def confusion(self):
@@ -67,14 +71,26 @@ class Result(Fitted):
         """The report: a page of the fit, its labelers, their confusions and its instances (docs/reports.md)."""
         from crowdjax import report as reports
 
-        return reports.of_classes(self.record, self.tables, many.whole(self.tally), np.asarray(self.fit.history))
+        if isinstance(self.tally, Tally):
+            found = self.tally
+        else:
+            from crowdjax.facade import many
+
+            found = many.whole(self.tally)
+        return reports.of_classes(self.record, self.tables, found, np.asarray(self.fit.history))
 
     def arrays(self):
         """What ``fit.npz`` holds."""
-        return self.fit, eqx.filter(self.model, eqx.is_array)
+        return self.fit, self.held
 
     def answers_of(self, labels: Labels, known, features) -> New:
         """What the fit says of other labels."""
+        from crowdjax.observation import Voted
+        from crowdjax.observation.contract import answers
+        from crowdjax.observation.factors import predict as predict_factors
+        from crowdjax.observation.unseen import predict_new, rows_of_labelers
+        from crowdjax.observation.voted import answer_voted
+
         features = dict(features)
         if "labeler" in features:  # those of the fit keep what they had in it
             new = 0 if features["labeler"] is None else features["labeler"]
@@ -89,18 +105,26 @@ class Result(Fitted):
 
     def observed(self, part: Labels, drawn, replicates: int) -> tuple[Observation, Params]:
         """The model that speaks of labelers, and its parameters."""
+        from crowdjax.facade import many
+        from crowdjax.observation.contract import leading
+
         many.refuse(self.record["model"], self.model, "checks")
         model, fit = leading(self.model, self.fit)
         return model, fit.params
 
     def params_for(self, index: LabelIndex) -> Params:
         """The parameters for other labelers and instances, matched by id, to start a fit from."""
+        from crowdjax.observation.unseen import rows_of_labelers
+
         known = {side: io.positions(io.ids(index, side), io.ids(self.index, side)) for side in ("labeler", "instance")}
         return rows_of_labelers(self.model, self.fit.params, known["labeler"], known["instance"])
 
 
 def made_again(record: dict[str, Any], labels: Labels, features: dict[str, np.ndarray]) -> Observation:
     """The model of a record, for labels that may be others."""
+    from crowdjax.facade import many
+    from crowdjax.facade.models import MODELS
+
     name = record["model"]
     if name not in MODELS:
         raise InputError(
@@ -127,6 +151,13 @@ def _tuples(value):
 
 def load(folder: Path, record: dict[str, Any]) -> Result:
     """The result that :meth:`Result.save` wrote, its record being read."""
+    import equinox as eqx
+    import jax
+    import jax.numpy as jnp
+
+    from crowdjax.observation import Voted
+    from crowdjax.observation.voted import TOP
+
     try:
         read, steps = read_fit(folder, record), record["solver"]["max_steps"]
     except (KeyError, TypeError, ValueError, OSError) as error:
@@ -141,9 +172,10 @@ def load(folder: Path, record: dict[str, Any]) -> Result:
         number, whole, k = np.zeros(()), np.zeros((), int), anyone.n_classes
         p = np.zeros((anyone.n_instances, TOP if isinstance(model, Voted) else k), jax.dtypes.canonicalize_dtype(float))
         votes, posterior = (np.zeros((1, k), p.dtype), (p.astype(np.int32), p)) if isinstance(model, Voted) else (p, p)
-        return Fit(model.start(anyone, votes), posterior, number, number, whole, whole, np.zeros(steps))
+        return ObservationFit(model.start(anyone, votes), posterior, number, number, whole, whole, np.zeros(steps))
 
     shapes = jax.eval_shape(like), eqx.filter(model, eqx.is_array)
     found, arrays = results.load_arrays(folder / "fit.npz", shapes)
-    model = eqx.combine(jax.tree.map(jnp.asarray, arrays), model)
-    return Result(read.tables, record, as_arrow, found, read.index, read.scaling, model=model)
+    arrays = jax.tree.map(jnp.asarray, arrays)
+    made = functools.partial(itself, eqx.combine(arrays, model))
+    return Result(read.tables, record, as_arrow, found, read.index, read.scaling, made=made, held=arrays)

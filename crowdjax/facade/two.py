@@ -15,12 +15,13 @@ from crowdjax import io
 from crowdjax.answers import (
     by_class,
     gold_record,
+    support,
     tally,
 )
 from crowdjax.facade.aggregation import Aggregation, about
 from crowdjax.facade.copies import heard
 from crowdjax.facade.fitted import refuse_counts
-from crowdjax.facade.outcome import record_of, refuse_failed, tables_of, warnings_of_two
+from crowdjax.facade.outcome import record_of, refuse_failed, tables_of, warnings_of
 from crowdjax.fits import Linear
 from crowdjax.host import two as host
 from crowdjax.labelers import is_rare
@@ -32,8 +33,6 @@ from crowdjax.tables import Kind, as_arrow
 
 if TYPE_CHECKING:
     from crowdjax.factor import FactorModel
-
-MOST = 10_000_000  # labels; of more, a fit by JAX on all cores is faster
 
 
 def config_of(model, class_prior) -> FactorConfig | None:
@@ -52,11 +51,6 @@ def config_of(model, class_prior) -> FactorConfig | None:
         return dataclasses.replace(PRESETS[model], class_prior="learn") if learned else None
     real = isinstance(class_prior, Real) and not isinstance(class_prior, bool)
     return dataclasses.replace(PRESETS[model], class_prior=float(class_prior)) if real else None
-
-
-def takes(triples: io.Triples) -> bool:
-    """Whether these labels are of two classes, and not too many."""
-    return len(triples.index.classes) == 2 and triples.index.values is None and len(triples.label) <= MOST
 
 
 def fit(
@@ -83,7 +77,8 @@ def fit(
     ended = found.fit
     posterior, counts = by_class(ended.posterior), tally(labels, ended.posterior)
     said = [*of_copies, *about(ended)]
-    warnings = warnings_of_two(triples, labels, posterior, counts.votes, truth, config.class_prior, repeats, said)
+    supported = support(counts.votes, posterior, truth)
+    warnings = warnings_of(triples, labels, posterior, supported, truth, config.class_prior, repeats, said)
     n_labels = found.counts.sum(1)
     n_labels = n_labels if labels.weight is not None else np.rint(n_labels).astype(np.int64)
     about_labelers = host.summary(found, config, counts.agreement)

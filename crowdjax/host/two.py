@@ -9,14 +9,14 @@ seem switched.
 
 from __future__ import annotations
 
+from math import lgamma
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import betaln
 
 from crowdjax.fits import FactorFit, Linear, Weights
 from crowdjax.host.anderson import Step, accelerate
-from crowdjax.host.cells import cells, expit, log_sigmoid
+from crowdjax.host.cells import Cells, expit, log_sigmoid
 from crowdjax.labelers import Summary, intervals_of_two, summary_of_betas
 from crowdjax.labels import Labels
 from crowdjax.priors import BETA, FACTOR_LONGEST, FACTOR_NEAR, FACTOR_STEPS, FactorConfig
@@ -54,8 +54,8 @@ class Problem:
     """The labels and priors of one fit."""
 
     def __init__(self, labels: Labels, config: FactorConfig):
-        self.cells = cells(labels)
-        self.counts = self.cells.sum(0).reshape(-1, 2)
+        self.cells = Cells(labels)
+        self.counts = self.cells.totals.reshape(-1, 2)
         gold = None if labels.gold is None else np.asarray(labels.gold)
         self.gold = gold if gold is not None and (gold >= 0).any() else None
         self.learn = config.class_prior == "learn"
@@ -79,14 +79,16 @@ class Problem:
                 value += float((-0.5 * (((v - mean) / sd) ** 2 + np.log(2 * np.pi * sd**2))).sum())
         if self.learn:
             a, b = BETA
-            value += float((a - 1) * log_sigmoid(at.eta) + (b - 1) * log_sigmoid(-at.eta) - betaln(a, b))
+            value += float(
+                (a - 1) * log_sigmoid(at.eta) + (b - 1) * log_sigmoid(-at.eta) + lgamma(a + b) - lgamma(a) - lgamma(b)
+            )
         return value
 
     def expect(self, at: At):
         """(log p(labels), P(z_j = 1), labels of each labeler and value that are expected on positives)."""
         eta = at.eta * self.there
         plus, minus = (log_sigmoid(SIGNS * (at.gamma + s * at.alpha)[:, None]) for s in (1, -1))
-        t = eta + self.cells @ (plus - minus).ravel()
+        t = eta + self.cells.by_instance((plus - minus).ravel())
         p = expit(t)
         value = np.abs(t) / 2 + np.log1p(np.exp(-np.abs(t)))
         if self.gold is not None:
@@ -96,7 +98,7 @@ class Problem:
         return float(value + 0.5 * (self.counts * (plus + minus)).sum()), p, self.on_positives(p)
 
     def on_positives(self, p) -> Float[np.ndarray, "W 2"]:
-        return (self.cells.T @ p).reshape(-1, 2)
+        return self.cells.by_cell(p).reshape(-1, 2)
 
     def m_step(self, at: At, on_positives, p) -> tuple[At, Float[np.ndarray, " P"]]:
         """The maximum of Q + log prior by Newton's method, and the diagonal of the negative Hessian there."""
@@ -139,8 +141,8 @@ class Problem:
 
     def votes(self) -> Float[np.ndarray, " I"]:
         """The share of positives among each instance's labels, with one pseudo-count for either class; gold."""
-        width = self.cells.shape[1]
-        yes, all_ = self.cells @ np.tile([0.0, 1.0], width // 2), self.cells @ np.ones(width)
+        width = self.cells.width
+        yes, all_ = self.cells.by_instance(np.tile([0.0, 1.0], width // 2)), self.cells.by_instance(np.ones(width))
         share = (yes + 1) / (all_ + 2)
         return share if self.gold is None else np.where(self.gold < 0, share, self.gold)
 

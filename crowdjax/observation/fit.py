@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from crowdjax import optimize
 from crowdjax.directions import inner, lbfgs
+from crowdjax.fits import ObservationFit as Fit
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.bilinear import BilinearPass, bilinear_pass
 from crowdjax.observation.blocks import over_blocks
@@ -30,33 +31,6 @@ from crowdjax.stopping import Solver
 
 PLAIN = 1e-6  # least gain, in units of 1 + |objective|, that counts where EM is not accelerated
 CURVATURE = 0.25  # of a log-odds, per label, at most
-
-
-class Fit(eqx.Module):
-    """What a fit found; it holds no data.
-
-    Attributes:
-        params: of the model.
-        posterior: P(z_j = k | labels).
-        objective: evidence + log prior, at the end.
-        log_likelihood: the evidence alone.
-        code: how it ended (``crowdjax.optimize.MEANING``).
-        n_steps: passes over the labels.
-        history: the objective after each pass, NaN after the last.
-
-    Example:
-        >>> import dataclasses
-        >>> [field.name for field in dataclasses.fields(Fit)][:2]
-        ['params', 'posterior']
-    """
-
-    params: Params
-    posterior: Float[Array, "I K"]
-    objective: Float[Array, ""]
-    log_likelihood: Float[Array, ""]
-    code: Int[Array, ""]
-    n_steps: Int[Array, ""]
-    history: Float[Array, " max_steps"]
 
 
 def fit(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:

@@ -18,7 +18,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from crowdjax.labelers import LEVEL, Summary, corrected
+from crowdjax.labelers import LEVEL, Summary, corrected, in_sd, summary_of_betas
 from crowdjax.labels import Labels
 from crowdjax.observation.contract import Observation, Params
 from crowdjax.observation.fit import Fit, predict
@@ -57,24 +57,19 @@ def summary_of_counts(
     Args:
         counts, points: of a pass at ``params``; points summed over instances.
     """
-    from scipy import special  # slow to import
-
     static, arrays = _parts(model)
     params = jax.tree.map(jnp.asarray, params)
-    square = counts.shape[1] == model.class_of_point(params).shape[1]
-    tail = (1 - level) / 2
-
     if hasattr(model, "beta"):
-        pairs = [np.asarray(v, np.float64) for v in _betas(static, arrays, params, counts, points)]
-        ends = lambda a, b: (a / (a + b), special.betaincinv(a, b, tail), special.betaincinv(a, b, 1 - tail))  # noqa: E731
-        confusion, accuracy, balanced = (ends(*pairs[n : n + 2]) for n in (0, 2, 4))
-    else:
-        mean, sd = (np.asarray(v, np.float64) for v in _logits(static, arrays, params, counts, points))
-        z = special.ndtri(1 - tail)
-        cells = tuple(special.expit(mean + move * sd) for move in (0, -z, z))
-        shape = (len(counts), -1, counts.shape[1])
-        confusion = tuple(cell[:, 2:].reshape(shape) for cell in cells)
-        accuracy, balanced = (tuple(cell[:, n] for cell in cells) for n in (0, 1))
+        a, share = (np.asarray(v, np.float64) for v in _columns(static, arrays, params, counts, points))
+        return summary_of_betas(a, share, level)
+    square = counts.shape[1] == model.class_of_point(params).shape[1]
+    mean, sd = (np.asarray(v, np.float64) for v in _logits(static, arrays, params, counts, points))
+    from scipy.special import expit  # slow to import
+
+    cells = tuple(expit(mean + move * sd) for move in (0, -in_sd(level), in_sd(level)))
+    shape = (len(counts), -1, counts.shape[1])
+    confusion = tuple(cell[:, 2:].reshape(shape) for cell in cells)
+    accuracy, balanced = (tuple(cell[:, n] for cell in cells) for n in (0, 1))
     if not square:
         accuracy = balanced = tuple(np.full(len(counts), np.nan) for _ in range(3))
     return Summary(accuracy, confusion, corrected(balanced, counts.shape[1]))
@@ -98,23 +93,10 @@ def _shares(model: Observation, params: Params, points):
 
 
 @partial(jax.jit, static_argnums=0)
-def _betas(static, arrays, params, counts, points):
-    """The Beta of each cell [W, K, L], and those whose mean and variance are the accuracy's [W], and that of the mean
-    over classes [W]."""
+def _columns(static, arrays, params, counts, points):
+    """The parameters of the columns that are Dirichlet [W, K, L], and P(class) [K]."""
     model = eqx.combine(arrays, static)
-    a = model.beta(params, counts).swapaxes(1, 2)
-    whole = a.sum(2, keepdims=True)
-    share, _ = _shares(model, params, points)
-    n = min(a.shape[1:])
-    p = (a / whole)[:, jnp.arange(n), jnp.arange(n)]
-
-    def mixed(share):
-        variance = (share**2 * p * (1 - p) / (whole[:, :n, 0] + 1)).sum(1)
-        mean = p @ share
-        size = mean * (1 - mean) / variance - 1
-        return mean * size, (1 - mean) * size
-
-    return a, whole - a, *mixed(share[:n]), *mixed(jnp.full(n, 1 / n, share.dtype))
+    return model.beta(params, counts).swapaxes(1, 2), _shares(model, params, points)[0]
 
 
 @partial(jax.jit, static_argnums=0)

@@ -1,0 +1,175 @@
+"""Whole processes from a CSV to results, beside crowd-kit's Dawid-Skene, in turns: CPU, clock, memory, answers.
+
+    python -m benchmarks whole --sizes 1e4,1e6
+
+Crowds have 2, 5 and 10 classes, ten labels an instance and ids that are words. ``cold`` starts without compiled
+programs, ``warm`` with those of an earlier process; calls are the first and the second of one process, reading
+included. crowd-kit reads with pandas and writes Parquet, as we do. Times are medians; CPU counts all threads, the
+system's part too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from benchmarks.classes import crowd_of
+from benchmarks.timing import Row
+
+ROOT = Path(__file__).parent.parent
+CLASSES = (2, 5, 10)
+REPEATS = {"dawid-skene": 5, "auto": 1}  # turns of each model; compiling is what auto takes long for
+MOST = {"auto": 100_000}  # labels; a fit of more takes minutes
+PEER = "crowd-kit dawid-skene"
+
+
+class Took(NamedTuple):
+    """What a process took: seconds of CPU and of the clock, and the most memory in bytes."""
+
+    cpu: float
+    clock: float
+    peak: float
+
+
+def run(sizes: list[int]) -> Iterator[Row]:
+    for n in sizes:
+        for k in CLASSES:
+            with tempfile.TemporaryDirectory() as folder:
+                table = Path(folder) / "labels.csv"
+                truth = write(table, n, k)
+                for model, repeats in REPEATS.items():
+                    if n <= MOST.get(model, n):
+                        yield from processes(table, truth, n, k, model, repeats)
+                        yield from calls(table, n, k, model)
+
+
+def write(path: Path, n: int, k: int) -> np.ndarray:
+    """Writes the labels of a crowd in random order; returns the truth of each instance."""
+    labels, truth = crowd_of(n, k)
+    rows = np.random.default_rng(0).permutation(np.flatnonzero(labels.real))
+    names = {side: [f"{side[0]}{v}" for v in getattr(labels, side)[rows]] for side in ("labeler", "instance")}
+    pyarrow.csv.write_csv(
+        pa.table({"worker": names["labeler"], "task": names["instance"], "label": labels.label[rows]}), path
+    )
+    return truth
+
+
+def processes(table: Path, truth, n: int, k: int, model: str, repeats: int) -> Iterator[Row]:
+    """Our process, cold and warm, and crowd-kit's, in turns."""
+    ours, theirs = table.with_name("out"), table.with_name("peer.parquet")
+    fit = [sys.executable, "-m", "crowdjax", "fit", str(table), "--model", model, "--out", str(ours)]
+    took: dict[str, list[Took]] = {}
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as cache:
+            for kind in ("cold", "warm"):
+                took.setdefault(f"{model}, {kind}", []).append(timed(fit, CROWDJAX_CACHE=cache))
+        took.setdefault(PEER, []).append(timed([sys.executable, "-c", CROWD_KIT, str(table), str(theirs)]))
+    middle = {name: Took(*np.median(of, axis=0)) for name, of in took.items()}
+    for name, of in middle.items():
+        if name == PEER and model != next(iter(REPEATS)):
+            continue  # it is the same, and was measured beside the first
+        title = f"{name}, K={k}"
+        yield Row("whole", title, n, of.cpu, "s of CPU")
+        yield Row("whole", title, n, of.clock, "s")
+        yield Row("whole", title, n, of.peak / 2**20, "MiB at most")
+        if name != PEER:
+            yield Row("whole", title, n, middle[PEER].cpu / of.cpu, "x less CPU than crowd-kit")
+    answers = {f"{model}, warm": ours / "instances.parquet"} | ({PEER: theirs} if model == next(iter(REPEATS)) else {})
+    for name, path in answers.items():
+        accuracy, nll = scores(path, truth, k)
+        yield Row("whole", f"{name}, K={k}", n, accuracy, "accuracy")
+        yield Row("whole", f"{name}, K={k}", n, nll, "nats of NLL an instance")
+
+
+def scores(path: Path, truth, k: int) -> tuple[float, float]:
+    """(accuracy, mean -log P(truth)) of the answers in a file."""
+    table = pq.read_table(path)
+    ids = table["instance" if "instance" in table.column_names else "task"].to_pylist()
+    if "probability" in table.column_names:
+        yes = table["probability"].to_numpy()
+        p = np.stack([1 - yes, yes], 1)
+    else:
+        prefix = "p_" if "p_0" in table.column_names else ""
+        p = np.stack([table[f"{prefix}{c}"].to_numpy() for c in range(k)], 1)
+    known = truth[[int(name[1:]) for name in ids]]
+    chance = p[np.arange(len(p)), known]
+    return float((p.argmax(1) == known).mean()), float(-np.log(np.maximum(chance, 1e-10)).mean())
+
+
+def calls(table: Path, n: int, k: int, model: str) -> Iterator[Row]:
+    """The first and the second call of one process, ours and crowd-kit's."""
+    both = {model: CALLS} | ({PEER: CALLS_OF_PEER} if model == next(iter(REPEATS)) else {})
+    for name, code in both.items():
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(table), model], cwd=ROOT, check=True, capture_output=True, text=True
+        )
+        for which, (cpu, clock) in zip(("first", "second"), json.loads(done.stdout), strict=True):
+            yield Row("whole", f"{name}, {which} call, K={k}", n, cpu, "s of CPU")
+            yield Row("whole", f"{name}, {which} call, K={k}", n, clock, "s")
+
+
+CROWD_KIT = """
+import sys, pandas as pd
+from crowdkit.aggregation import DawidSkene
+found = DawidSkene(n_iter=100).fit(pd.read_csv(sys.argv[1]))
+found.probas_.rename(columns=str).reset_index().to_parquet(sys.argv[2])
+found.errors_.rename(columns=str).reset_index().to_parquet(sys.argv[2] + ".errors")
+"""
+
+CALLS = """
+import json, sys, time
+import crowdjax
+took = []
+for _ in range(2):
+    cpu, clock = time.process_time(), time.perf_counter()
+    crowdjax.fit(sys.argv[1], sys.argv[2])
+    took.append((time.process_time() - cpu, time.perf_counter() - clock))
+print(json.dumps(took))
+"""
+
+CALLS_OF_PEER = """
+import json, sys, time, pandas as pd
+from crowdkit.aggregation import DawidSkene
+took = []
+for _ in range(2):
+    cpu, clock = time.process_time(), time.perf_counter()
+    DawidSkene(n_iter=100).fit(pd.read_csv(sys.argv[1]))
+    took.append((time.process_time() - cpu, time.perf_counter() - clock))
+print(json.dumps(took))
+"""
+
+
+def timed(command: list[str], **environment: str) -> Took:
+    """Runs a process; refuses one that failed."""
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    done, peak = 0, 0
+    while not done:  # what the kernel says of memory in the end counts this process, too, of which that one is made
+        peak = max(peak, memory(process.pid))
+        time.sleep(0.01)
+        done, status, usage = os.wait4(process.pid, os.WNOHANG)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return Took(usage.ru_utime + usage.ru_stime, time.perf_counter() - start, peak)
+
+
+def memory(pid: int) -> int:
+    """The most memory that a process has had so far, in bytes."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return 1024 * int(found[1]) if found else 0

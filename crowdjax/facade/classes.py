@@ -1,0 +1,87 @@
+"""Fits of K classes on the host, without JAX: from labels that were read to the result of ``facade.fit``."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crowdjax import io
+from crowdjax.answers import gold_record, labels_of_labelers, support, tally
+from crowdjax.facade.copies import heard
+from crowdjax.facade.fitted import refuse_counts
+from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of, warnings_of
+from crowdjax.facade.result import Result
+from crowdjax.host import classes as host
+from crowdjax.labels import Repeats
+from crowdjax.priors import Copies
+from crowdjax.roles import Opened
+from crowdjax.settings import prior_of
+from crowdjax.stopping import Solver
+from crowdjax.tables import Kind, as_arrow
+
+if TYPE_CHECKING:
+    from crowdjax.observation import Observation
+
+
+def fit(
+    triples: io.Triples,
+    name: str,
+    class_prior,
+    given: Mapping[str, Opened | None],
+    *,
+    repeats: Repeats = "count",
+    copies: Copies = "warn",
+    kind: Kind = as_arrow,
+) -> Result:
+    """Fits as ``crowdjax.facade.fit``, whose arguments these are."""
+    started = time.perf_counter()
+    refuse_counts(triples, name, repeats)
+    index, solver = triples.index, Solver()
+    settings: dict[str, Any] = {} if class_prior is None else {"class_prior": _said(class_prior)}
+    model = host.MODELS[name](**prior_of(class_prior, len(index.classes)))
+    truth = io.truth_of(triples, given["gold"])
+    labels, record_of_copies, of_copies = heard(triples.labels(repeats=repeats, gold=truth), triples, copies)
+    mapping = io.mapping(triples, given)
+    found = host.fit(labels, model, solver)
+    refuse_failed(found.fit)
+    posterior, counts = found.fit.posterior, tally(labels, found.fit.posterior)
+    supported, said = support(counts.votes, posterior, truth), [*of_copies, *about_end(found.fit)]
+    warnings = warnings_of(triples, labels, posterior, supported, truth, model.class_prior, repeats, said)
+    tables = tables_of(index, labels_of_labelers(labels), posterior, host.summary(found, model), gold_record(labels))
+    record = record_of(
+        name,
+        found.fit,
+        labels,
+        index,
+        kind="nominal",
+        class_shares=posterior.mean(0).tolist(),
+        settings=settings,
+        repeats=repeats,
+        copies=record_of_copies,
+        columns=mapping,
+        solver=dataclasses.asdict(solver),
+        config={field.name: getattr(model, field.name) for field in dataclasses.fields(model)},
+        features={},
+        warnings=warnings,
+        started=started,
+        device="cpu",
+    )
+    made = partial(_model, name, model.class_prior)
+    return Result(tables, record, kind, found.fit, index, {}, made=made, tally=counts)
+
+
+def _model(name: str, class_prior) -> Observation:
+    """The observation model of these settings."""
+    from crowdjax.facade.models import MODELS
+
+    return MODELS[name].model(class_prior=class_prior)  # pyright: ignore[reportOptionalCall]
+
+
+def _said(value: Any) -> Any:
+    """A setting as a record keeps it."""
+    return np.asarray(value).tolist() if isinstance(value, np.ndarray | np.generic) else value
