@@ -24,6 +24,7 @@ import crowdjax
 from crowdjax import metrics as judged
 from crowdjax import plots
 from crowdjax.contextual import ContextualConfig, calibrate, functions, labeler_functions
+from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Level
 from crowdjax.simulate import SampledCrowd, Scenario, prevalence_crowd, scenario_functions
 from experiments import maps
@@ -48,6 +49,7 @@ class Config:
         per_instance: labels of every instance: one number for each kind, or several.
         slope: how much labelers' own curves differ (``simulate.prevalence_crowd``).
         labelers: how the model lets labelers differ; ``offset`` is the default command's.
+        inference: in place of the default command's.
         n_table: bins that the population's scores are summed up in.
         n_repeats: crowds of each kind.
         in_cell: crowds computed at a time.
@@ -60,6 +62,7 @@ class Config:
     per_instance: tuple[int, ...] = (2,)
     slope: float = 0.0
     labelers: Level = "offset"
+    inference: Method | None = None
     n_table: int = 500
     n_repeats: int = 50
     in_cell: int = 5
@@ -114,6 +117,7 @@ def measured(config: Config, drawn: SampledCrowd, n_gold: int, seed: int) -> dic
         population={"score": scores, "count": counts},
         gold=gold,
         labelers=config.labelers,
+        inference=config.inference,
     )
     seconds, found, true = perf_counter() - started, result.prevalence, drawn.rate
     estimates = {e["method"]: e for e in found["estimates"]}
@@ -226,7 +230,8 @@ def report(config: Config, tables) -> Report:
                 calibrated.append([scenario, per, n, model, *found, _error(gain)])
     text = (
         f"{config.n_instances} items; {config.n_repeats} crowds of each kind; the default command"
-        f"{'' if config.labelers == 'offset' else f', labelers {config.labelers}'}; labelers' own slopes "
+        f"{'' if config.labelers == 'offset' else f', labelers {config.labelers}'}"
+        f"{'' if config.inference is None else f', inference {config.inference}'}; labelers' own slopes "
         f"{config.slope:g}. Cover, width: of the headline's 95 % interval; says undecided: how often the page says "
         "that labels alone do not decide; bands: the share of scores at which the 95 % band holds the function, own: "
         "each labeler's; order: rank correlation of labelers over scores.\n\n"

@@ -31,7 +31,7 @@ from crowdjax.answers import (
 from crowdjax.classes import Classes, two_of
 from crowdjax.context_api import inputs, outputs
 from crowdjax.context_api.result import ContextualResult, load
-from crowdjax.contextual import ContextualConfig, Inference, Scale
+from crowdjax.contextual import ContextualConfig, Inference, Scale, subsample
 from crowdjax.contextual.agreement import agreement
 from crowdjax.contextual.context import Transform
 from crowdjax.contextual.functions import GP, Approximation, Combine, Family
@@ -49,7 +49,6 @@ from crowdjax.roles import Columns
 from crowdjax.settings import DEFAULT, Default, callback, flag, one_of, path_of, randomness, whole
 from crowdjax.tables import kind_of
 
-GOOD = 0.7  # Pareto k-hat, up to which an approximation is taken for the posterior
 WIDE = 2.0  # standard deviation of the bias's level under the weaker constraint: labelers may miss most positives
 BESIDE = Inference("laplace")  # of the fit under the weaker constraint
 
@@ -121,8 +120,8 @@ def context(
         combine: how several scores make a function: ``additive`` (a sum of a process for each, the default) or
             ``tensor`` (one process of all, up to three).
         inference: ``laplace``, ``nuts``, ``svi``, or settings of one's own; by default Laplace, and where its Pareto
-            k-hat is above .7 NUTS, up to 3000 instances and 20000 labels. Above, the result says that its range is not
-            checked.
+            k-hat is above .7 NUTS, up to 3000 instances and 20000 labels. Above, NUTS and Laplace are compared on a
+            stratified sub-sample (``contextual.subsample``); where they differ the range is said not to be checked.
         draws: posterior draws, of each chain; default 500.
         seed, key: one of them; by default seed 0.
         columns, form, positive, missing, header: how to read the tables, as in :func:`crowdjax.fit`. With several
@@ -258,10 +257,15 @@ def context(
 
     given_to = dict(scale=scale, importance=stands_for, cell=cell, mesh=mesh, progress=progress)
     fit = contextual.fit(labels, values, config, key, method, start=begin, prior=prior, **given_to)
-    if inference is None and fit.diagnostics["khat"] > GOOD and inputs.small(labels):
-        reason += f"; laplace had a Pareto k-hat of {fit.diagnostics['khat']:.2f}, above {GOOD}, so nuts"
+    if inference is None and fit.diagnostics["khat"] > inputs.GOOD and inputs.small(labels):
+        reason += f"; laplace had a Pareto k-hat of {fit.diagnostics['khat']:.2f}, above {inputs.GOOD}, so nuts"
         method = Inference("nuts") if draws is None else Inference("nuts", n_draws=draws)
         fit = contextual.fit(labels, values, config, key, method, prior=prior, **given_to)
+    compared_with = None
+    if inference is None and method.method == "laplace" and fit.diagnostics["khat"] > inputs.GOOD:  # too large for NUTS
+        compared_with = subsample.compare(labels, values, config, jax.random.fold_in(other, 2), method, prior=prior,
+                                          scale=scale, importance=stands_for, cell=cell, progress=progress)  # fmt: skip
+        reason += inputs.about_subsample(fit.diagnostics["khat"], compared_with)
     if not np.isfinite(fit.unconstrained).all():
         raise FitError(f"the fit failed: {method.method} ended at numbers that are not finite")
     probability = np.asarray(contextual.item_posteriors(fit, labels, values, cell=cell, mesh=mesh), np.float64)
@@ -275,7 +279,7 @@ def context(
     strata = None if strata[1] is None else strata
     assisting = by_gold.read(fit, labels, values, first, strata, sampling, people, chances, cell, people_cell, mesh)
     found, said_of_it = of_prevalence(
-        fit, weaker, labels, values, sampling, people, assisting, cell, people_cell, other, mesh
+        fit, weaker, labels, values, sampling, people, assisting, cell, people_cell, other, mesh, compared_with
     )
     remarks += said_of_it
     by_cell: dict[str, pa.Table] = {}
@@ -309,6 +313,7 @@ def context(
         "inference": method.method,
         "inference_reason": reason,
         "diagnostics": fit.diagnostics,
+        "subsample": None if compared_with is None else {**compared_with._asdict(), "agrees": compared_with.agrees},
         "stopped": "stopped" in fit.diagnostics,
         "n_labels": int((labels.counts > 0).sum()),
         "n_labelers": labels.n_labelers,
@@ -337,7 +342,7 @@ def context(
         "device": jax.devices()[0].device_kind,
         "warnings": [
             *about_labels(labels, triples, repeats),
-            *fit.warnings,
+            *inputs.about_check(fit.warnings, compared_with),
             *about_gold(truth, index.classes),
             *about_contradiction(truth, labels, index.classes),
             *remarks,

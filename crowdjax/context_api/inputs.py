@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -17,6 +17,7 @@ from crowdjax.contextual.context import Transform, is_separate
 from crowdjax.contextual.functions import GP, MAX_EXACT
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Level
+from crowdjax.contextual.subsample import Compared
 from crowdjax.facade import periods
 from crowdjax.labels import InputError, Labels
 from crowdjax.settings import whole
@@ -26,6 +27,7 @@ MOST_UNKNOWNS = 5000  # of the labelers: every method works with a dense Hessian
 MOST_BASIS = 1024  # eigenfunctions or inducing inputs of a process
 COMBINE = ("additive", "tensor")  # of several scores of an instance
 MOST_COMBINED = 3  # scores of one process
+GOOD = 0.7  # Pareto k-hat, up to which an approximation is taken for the posterior
 MOST_NUTS = {"instances": 3000, "labels": 20_000}  # up to which NUTS takes its place otherwise
 
 
@@ -136,6 +138,22 @@ def small(labels: Labels) -> bool:
     """Whether NUTS takes a minute or two, and no hours."""
     n_labels = int((labels.counts > 0).sum())
     return labels.n_instances <= MOST_NUTS["instances"] and n_labels <= MOST_NUTS["labels"]
+
+
+def about_subsample(khat: float, found: Compared) -> str:
+    """A sentence's part on the check of an approximation of many labels."""
+    so = "agrees" if found.agrees else "does not agree" if found.rhat <= 1.01 else "did not converge"
+    return (
+        f"; laplace had a Pareto k-hat of {khat:.2f}, above {GOOD:g}; nuts on {found.n} of the instances, drawn along "
+        f"the score, {so} (ends of the prevalence's interval differ by {found.ends:.2f} of its width)"
+    )
+
+
+def about_check(warnings: Sequence[str], found: Compared | None) -> list[str]:
+    """A fit's warnings: that of its k-hat goes where a sub-sample has answered it."""
+    if found is None or not found.agrees:
+        return [*warnings]
+    return [w for w in warnings if not w.startswith("Pareto k-hat is ")]
 
 
 def inference(inference: Method | Inference | None, draws: int | None) -> tuple[Inference, str]:

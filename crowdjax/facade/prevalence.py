@@ -23,6 +23,7 @@ from jaxtyping import Float, Int, PRNGKeyArray
 from crowdjax import contextual
 from crowdjax.answers import votes_of
 from crowdjax.contextual import Band, ContextualFit, assisted
+from crowdjax.contextual.subsample import Compared
 from crowdjax.facade import by_gold
 from crowdjax.facade.by_gold import Gold
 from crowdjax.integrated import LEVEL
@@ -47,6 +48,7 @@ def summary(
     people_cell: Int[np.ndarray, " K"] | None,
     key: PRNGKeyArray,
     mesh: Mesh | None,
+    subsample: Compared | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
     """(what ``prevalence.json`` holds, sentences for the warnings).
 
@@ -55,6 +57,7 @@ def summary(
         gold: with its chances and predictions; None without gold.
         cell: period and group of the instances, where there are some.
         people_cell: those of the population's rows.
+        subsample: what NUTS said of an approximation that did not pass its own check.
     """
     model = _by_model(fit, labels, scores, weights, population, cell, people_cell, key, mesh)
     assisting = _by_gold(gold, weights)
@@ -80,6 +83,7 @@ def summary(
             "--population). If instances were chosen by their score, it is not that of the population."
         )
     checked = not (fit.diagnostics.get("khat", 0.0) > 0.7 or fit.diagnostics.get("rhat", 1.0) > 1.01)
+    checked = checked or (subsample is not None and subsample.agrees)
     found = {
         **first,
         "level": LEVEL,
