@@ -48,6 +48,7 @@ def test_some_labels_are_those_of_the_rows():
     np.testing.assert_array_equal(np.asarray(few.gold) < 0, np.isnan(gold[rows]))
 
 
+@pytest.mark.slow
 def test_laplace_of_a_simple_model_agrees_with_nuts_and_one_that_is_too_narrow_does_not(monkeypatch):
     drawn = prevalence_crowd("plain", 5, n_instances=1500, per_instance=3)
     scores = drawn.crowd.score[:, None]
