@@ -26,6 +26,7 @@ import pyarrow.parquet
 
 from crowdjax import dialect, disk, excel, memory
 from crowdjax.columns import column_name, column_of, listed, refuse_bytes, refuse_large
+from crowdjax.extras import needed
 from crowdjax.files import NOTHING, SMALLER, File, find, is_path, parquet_of, reading
 from crowdjax.labels import InputError, one_line
 from crowdjax.settings import brief
@@ -217,8 +218,15 @@ def _open_csv(file: File, place: str, header: bool) -> Table:
     return Table(place, names, read_or_say_where, found.about, found.hint(names) if header else "", untyped=True)
 
 
+def _narwhals():
+    """Tables in memory, of whatever kind; of no use to tables on disk."""
+    with needed("tables in memory"):
+        import narwhals as nw
+    return nw
+
+
 def _open_memory(source, place: str) -> Table:
-    import narwhals as nw  # of no use to tables on disk
+    nw = _narwhals()
 
     dataset = sys.modules.get("pyarrow.dataset")
     if dataset and isinstance(source, dataset.Dataset):  # on whatever file system
@@ -264,7 +272,7 @@ def _arrow(frame: nw.DataFrame, name: str, place: str) -> pa.ChunkedArray:
 
 def _plain_frame(source):
     """Give a pandas table text as names of its columns, the named levels of its index among them."""
-    import narwhals as nw
+    nw = _narwhals()
 
     if not nw.dependencies.is_pandas_dataframe(source):
         return source
@@ -296,7 +304,7 @@ def kind_of(source, roles: Mapping[str, str] | None = None) -> Kind:
         return as_arrays
     if isinstance(source, str | os.PathLike):
         return as_arrow
-    import narwhals as nw
+    nw = _narwhals()
 
     if nw.dependencies.is_duckdb_relation(source):
         return functools.partial(_as_relation, source)
@@ -309,7 +317,7 @@ def kind_of(source, roles: Mapping[str, str] | None = None) -> Kind:
 
 def _types(source, roles: Mapping[str, str]) -> dict[str, Any]:
     """The types of the columns of these roles, as pandas or polars has them."""
-    import narwhals as nw
+    nw = _narwhals()
 
     if nw.dependencies.is_pandas_dataframe(source):
         levels = zip(source.index.names, map(source.index.get_level_values, range(source.index.nlevels)), strict=True)
@@ -331,7 +339,7 @@ def as_arrays(table: pa.Table) -> dict[str, np.ndarray]:
 
 
 def _as_frame(backend: nw.Implementation, types: Mapping[str, Any], lazy: bool, table: pa.Table):
-    import narwhals as nw
+    nw = _narwhals()
 
     frame = nw.from_arrow(table, backend=backend).to_native()
     for name in types.keys() & {*table.column_names}:

@@ -248,5 +248,7 @@ def report(config: Config, tables) -> Report:
 
 
 def _error(values: np.ndarray) -> str:
+    if not values.any():  # the subject itself
+        return "–"
     error = 2 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
     return f"{values.mean():+.4f} ± {error:.4f}"

@@ -145,7 +145,7 @@ def test_every_door_asks_for_room(monkeypatch, door):
     result, asked = crowdjax.fit(table, "majority"), []
     monkeypatch.setattr(memory, "room_for_programs", lambda: asked.append(door))
     calls = {
-        "fit": lambda: crowdjax.fit(table, "majority"),
+        "fit": lambda: crowdjax.fit(table, "glad"),  # majority compiles nothing
         "predict": lambda: result.predict(table),
         "look": lambda: crowdjax.look(result, table, replicates=19),
     }

@@ -211,8 +211,10 @@ def test_where_nothing_lies_between_the_classes_labelers_are_as_good_as_they_are
     again = crowdjax.load(tmp_path / "out")
     np.testing.assert_allclose(again.predict(table).instances["probability"], p_of(found), atol=1e-6)
     assert again.record["average"] == found.record["average"]
-    on = crowdjax.fit(table, start=again)
-    np.testing.assert_allclose(p_of(on), p_of(found), atol=2e-3)
+    on = crowdjax.fit(table, start=again)  # ρ of .7 or .9: the evidence is the same to .02
+    assert on.record["objective"] >= found.record["objective"] - 1e-3
+    weights = [[m["weight"] for m in r.record["average"]["members"] if m["spread"] == 0] for r in (on, found)]
+    np.testing.assert_allclose(*weights, atol=5e-3)
 
 
 def p_of(result):
