@@ -187,6 +187,16 @@ def _file(found, system) -> File:
     return File(found.path, found.size, version, system)
 
 
+def counting(files: list[File]) -> list[File]:
+    """Those of a folder's files that are read: Parquet, where there is any.
+
+    Example:
+        >>> [f.path for f in counting([File("a.csv", 1, None, None), File("b.parquet", 1, None, None)])]
+        ['b.parquet']
+    """
+    return [f for f in files if f.ending in ("parquet", "pq")] or files
+
+
 def parquet_of(files: list[File]):
     """A data set of Parquet files; folders NAME=VALUE below the one that was given are a column, as other tools write
     it. Texts come as dictionaries, which a column that repeats a long one needs far less memory for, and whose sizes

@@ -47,6 +47,18 @@ class Store(NamedTuple):
             if aside != whole:
                 self.system.move(aside, whole)
 
+    def remove(self, name: str) -> None:
+        """Remove an object; of a disk its folder as well, if nothing else is there.
+
+        Raises:
+            Unreachable, InputError: as :meth:`put`.
+        """
+        path = f"{self.path}/{name}"
+        with self._asked(f"{name} cannot be removed", "allowed: a folder or a bucket that can be written to"):
+            self.system.delete_file(path)
+            if self.system.type_name == "local" and not os.listdir(os.path.dirname(path)):
+                os.rmdir(os.path.dirname(path))
+
     def get(self, name: str) -> bytes | None:
         """Read an object; None where there is none.
 

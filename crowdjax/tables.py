@@ -27,7 +27,7 @@ import pyarrow.parquet
 from crowdjax import dialect, disk, excel, memory
 from crowdjax.columns import column_name, column_of, listed, refuse_bytes, refuse_large
 from crowdjax.extras import needed
-from crowdjax.files import NOTHING, SMALLER, File, find, is_path, parquet_of, reading
+from crowdjax.files import NOTHING, SMALLER, File, counting, find, is_path, parquet_of, reading
 from crowdjax.labels import InputError, one_line
 from crowdjax.settings import brief
 
@@ -108,11 +108,13 @@ def _open_files(files: list[File], folder: bool, place: str, sheet: str | None, 
     if not files:
         what = "a folder without *.parquet or *.csv files" if folder else NOTHING
         raise InputError(f"{place}: {what}; allowed: {FORMS}")
-    parquet = [f for f in files if f.ending in ("parquet", "pq")]
-    if parquet:
+    parquet = counting(files)
+    if parquet[0].ending in ("parquet", "pq"):
         if not header:
             raise InputError(f"{place}: Parquet names its columns; --no-header (header=False) is for CSV and Excel")
-        return _open_parquet(parquet, place)
+        others = [f.path.rpartition("/")[2] for f in files if f not in parquet]
+        left = f" (Parquet alone: {listed(others, 3)} not read)" if others else ""
+        return _open_parquet(parquet, place)._replace(about=left)
     if files[0].ending in ("json", "jsonl", "ndjson"):
         raise InputError(f"{place}: JSON, which only labels may come in; allowed: {FORMS}")
     if files[0].ending in ("xlsx", "xlsm"):

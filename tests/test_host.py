@@ -268,3 +268,21 @@ def test_results_of_classes_are_those_of_jax_but_for_rounding(k, model, case, mo
     monkeypatch.undo()
     on = crowdjax.fit(table, model, gold=gold, start=ours)
     np.testing.assert_allclose(on.record["objective"], ours.record["objective"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("weight", [1e12, 1e15])
+@pytest.mark.parametrize("name", ["one-coin", "biased-coin", "dawid-skene"])
+@pytest.mark.parametrize("third", ["x", "z"])
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_labels_of_enormous_weights_are_answered(weight, name, third):
+    table = {
+        "labeler": list("abc" * 3),
+        "instance": [1] * 3 + [2] * 3 + [3] * 3,
+        "label": list("xyyxyyx") + [third, "x"],
+    }
+    found = crowdjax.fit(table | {"weight": [weight] + [1.0] * 8}, name)
+    p = np.stack(
+        [found.instances[n] for n in found.instances if n.startswith("p_")] or [found.instances["probability"]]
+    )
+    assert np.isfinite(p).all() and (p >= 0).all() and (p <= 1).all()
+    assert np.isfinite(found.labelers["accuracy"]).all()

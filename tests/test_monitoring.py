@@ -372,6 +372,41 @@ def test_what_is_wrong_is_said_with_status_2(wrong, bucket, tmp_path, monkeypatc
     assert "latest.json" not in bucket.versions()
 
 
+def weeks_in(folder: Path) -> dict[str, Path]:
+    """Two weeks of labels and scores in folders of Parquet."""
+    for name, parts in (("labels", 0), ("scores", 1)):
+        for week in (1, 2):
+            at = folder / name / f"week=2026-W{week:02}"
+            at.mkdir(parents=True)
+            pq.write_table(pa.table(week_of(week)[parts]), at / "part.parquet")
+    return {name: folder / name for name in ("labels", "scores")}
+
+
+def test_an_output_among_the_inputs_is_refused_before_anything_is_written(tmp_path):
+    given = weeks_in(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    for out in (given["labels"] / "monitoring", given["scores"]):
+        with pytest.raises(InputError, match=r"within (labels|scores) .*allowed: a folder beside it"):
+            run.monitor(**given, out=out, time="week")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_wrong_inputs_leave_nothing(tmp_path):
+    given = weeks_in(tmp_path)
+    (given["labels"] / "week=2026-W02" / "more.parquet").write_bytes(b"PAR1")
+    with pytest.raises(InputError):
+        run.monitor(**given, out=tmp_path / "out", time="week")
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+
+
+def test_files_that_are_not_read_are_no_inputs(tmp_path, fits):
+    given = weeks_in(tmp_path)
+    first = run.monitor(**given, out=tmp_path / "out", time="week")
+    (given["labels"] / "notes.csv").write_text("a,b\n")
+    again = run.monitor(**given, out=tmp_path / "out", time="week")
+    assert again.done_before and again.folder == first.folder
+
+
 def test_one_period_is_too_few(bucket):
     bucket.add(1)
     done = call(bucket)

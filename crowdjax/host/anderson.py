@@ -94,7 +94,7 @@ def accelerate(
         gain = best.value - new.value
         code = RUNNING
         if n:
-            ratio = np.clip(gain / last, 0, SERIES)
+            ratio = np.clip(gain / last, 0, SERIES) if last else SERIES
             left = max(gain * ratio / (1 - ratio), PROMISED * 0.5 * float((new.metric * residual**2).sum()))
             code = CONVERGED if left <= rtol * (1 + abs(new.value)) else RUNNING
             last = gain

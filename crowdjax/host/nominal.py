@@ -255,6 +255,7 @@ class OfCoins:
         right, of_right = p[:, k, k], move[:, k, k]
         shares = points / points.sum()
         chance = np.stack([right @ shares, right.mean(1), *p.transpose(2, 1, 0).reshape(-1, len(p))], 1)
+        chance = np.clip(chance, np.finfo(float).eps, 1 - np.finfo(float).eps)  # of labels of enormous weights
         slopes = np.concatenate(
             [np.stack([shares @ of_right, of_right.mean(1)], 1), move.swapaxes(1, 2).reshape(len(p), self.n**2, -1)], 1
         )

@@ -93,6 +93,7 @@ def monitor(
     given = {"labels": labels, "scores": scores, "weights": weights, "population": population, "gold": gold}
     given = {name: path_of(name, source, "a path or URL") for name, source in given.items() if source is not None}
     store = open_store(out)
+    _refuse_inside(store, given)
     found = {name: _found(name, source) for name, source in given.items()}
     inputs = {name: _content(listed) for name, listed in found.items()}
     said = {"time": time, "seed": seed, **settings, **rules._asdict()}
@@ -106,9 +107,15 @@ def monitor(
     about = {"changed": _changed(every), "files": len(every), "bytes": sum(file.size for file in every)}
     _put(store, f"{folder}/run.json", {"settings": said, "inputs": about, "sha256": inputs})
     tables = {name: source for name, source in given.items() if name not in ("labels", "scores")}
-    result = context_api.context(
-        given["labels"], given["scores"], **tables, time=time, seed=seed, progress=progress, **settings
-    )
+    try:
+        result = context_api.context(
+            given["labels"], given["scores"], **tables, time=time, seed=seed, progress=progress, **settings
+        )
+    except Unreachable:
+        raise
+    except InputError:  # nothing that a later run could complete
+        store.remove(f"{folder}/run.json")
+        raise
     if {name: _identity(_found(name, source)) for name, source in given.items()} != {
         name: _identity(listed) for name, listed in found.items()
     }:
@@ -165,10 +172,23 @@ def _put(store: Store, name: str, value: Any) -> None:
 def _found(name: str, source: str) -> list[files.File]:
     place = f"{name} {source}"
     with files.reading(place, "a table"):
-        listed, _ = files.find(source, *TABLES, *JSON)
+        listed, folder = files.find(source, *TABLES, *JSON)
     if not listed:
-        raise InputError(f"{place}: {files.NOTHING}; allowed: CSV, Parquet, JSON, or a folder of one of them")
-    return listed
+        what = "a folder without *.parquet or *.csv files" if folder else files.NOTHING
+        raise InputError(f"{place}: {what}; allowed: CSV, Parquet, JSON, or a folder of one of them")
+    return files.counting(listed)
+
+
+def _refuse_inside(store: Store, given: Mapping[str, str]) -> None:
+    """Refuse an output among the inputs, which would change them with every run."""
+    for name, source in given.items():
+        with files.reading(f"{name} {source}", "a table"):
+            system, path = files.system_of(source)
+        home = path.rstrip("/")
+        if system == store.system and (store.path == home or store.path.startswith(home + "/")):
+            raise InputError(
+                f"--out {store.place}: within {name} {source}, of which it would be a part; allowed: a folder beside it"
+            )
 
 
 def _identity(listed: list[files.File]) -> list:
