@@ -21,6 +21,7 @@ from crowdjax.columns import listed, show, word
 from crowdjax.files import reading
 from crowdjax.labelers import Ends, Interval, Summary, agreement_with_votes, crowd_of, kinds
 from crowdjax.labels import InputError, Labels, Repeats
+from crowdjax.priors import FEW_LABELS
 from crowdjax.tables import Kind
 
 if TYPE_CHECKING:
@@ -584,6 +585,26 @@ def about_gold(
             more += f"{LEAST_GOLD} or more of each class do."
         return [only + more]
     return []
+
+
+def about_comparisons(labels: Labels, gold: Float[np.ndarray, " I"] | None = None) -> list[str]:
+    """That labels hardly compare labelers: fewer than 1.5 an instance, and no gold.
+
+    Example: everybody has instances of their own
+        >>> about_comparisons(Labels.from_arrays([0, 1, 2], [0, 1, 2], [1, 0, 1]))[0][:36]
+        '1.00 labels per instance cannot tell'
+        >>> about_comparisons(Labels.from_arrays([0, 1, 0, 1], [0, 0, 1, 1], [1, 0, 1, 1]))
+        []
+    """
+    counted = np.asarray(labels.counts) > 0
+    n = len(np.unique(np.asarray(labels.instance)[counted]))
+    known = gold is not None and np.isfinite(gold).any()
+    if known or not n or counted.sum() / n >= FEW_LABELS:
+        return []
+    return [
+        f"{counted.sum() / n:.2f} labels per instance cannot tell able labelers from others: their accuracies, and how "
+        "sure the answers are, rest on the model's priors. Gold labels, or more labels of each instance, would tell."
+    ]
 
 
 def about_contradiction(

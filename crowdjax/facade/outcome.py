@@ -16,6 +16,7 @@ from crowdjax.answers import (
     GoldRecord,
     Support,
     about_answers,
+    about_comparisons,
     about_contradiction,
     about_gold,
     about_labels,
@@ -92,9 +93,11 @@ def warnings_of(
         of_fit: what the fit itself has to say.
     """
     classes = triples.index.classes
+    compared = [] if any("labels per instance" in said for said in of_fit) else about_comparisons(labels, truth)
     return [
         *about_labels(labels, triples, repeats),
         *of_fit,
+        *compared,
         *about_answers(posterior, labels_of_labelers(labels), classes),
         *about_support(supported, classes, about_prior(class_prior)),
         *about_gold(truth, classes),
