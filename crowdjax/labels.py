@@ -1,7 +1,7 @@
 """Labels: the judgements of a crowd as sparse triples, and the host-side index of their ids.
 
 Everything here runs on the host (NumPy) and does not import JAX. What comes out is a pytree, which is registered with
-JAX once that is imported, and an argument of the kernels. Problems are refused here, at the door; the kernels do not
+JAX once that is imported, and an argument of the kernels. Wrong input is refused here; the kernels do not
 check again.
 
 Layout. Triples are sorted by instance and cut into ``n_blocks`` blocks of ``block_instances`` consecutive instances.

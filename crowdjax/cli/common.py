@@ -172,6 +172,12 @@ Truth = Annotated[
     str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="What the truth can be, if labels say more")
 ]
 Classes = Annotated[str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="nominal, ordinal or exchangeable")]
+OverScore = Annotated[
+    str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Over the score: gp, linear or constant")
+]
+LabelersDiffer = Annotated[
+    str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="global (alike), offset or function")
+]
 Missing = Annotated[
     str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Values that are no label: unsure,skip")
 ]

@@ -18,11 +18,13 @@ from crowdjax.cli.common import (
     Gold,
     InstanceFeatures,
     LabelerFeatures,
+    LabelersDiffer,
     LabelsArgument,
     Missing,
     NoHeader,
     Order,
     Out,
+    OverScore,
     Positive,
     Report,
     ScoreColumns,
@@ -251,16 +253,9 @@ def context(
         str | None,
         typer.Option(metavar="DIR", rich_help_panel=MODEL, help="Earlier result, of other instances, to go on from"),
     ] = None,
-    prevalence: Annotated[
-        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Over the score: gp, linear or constant")
-    ] = "gp",
-    accuracy: Annotated[
-        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Over the score: gp, linear or constant")
-    ] = "gp",
-    labelers: Annotated[
-        str,
-        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="global (alike), offset or function"),
-    ] = "offset",
+    prevalence: OverScore = "gp",
+    accuracy: OverScore = "gp",
+    labelers: LabelersDiffer = "offset",
     constraint: Annotated[
         str,
         typer.Option(

@@ -13,8 +13,10 @@ from crowdjax.cli.common import (
     Columns,
     From,
     Gold,
+    LabelersDiffer,
     LabelsArgument,
     Missing,
+    OverScore,
     Positive,
     ScoreColumns,
     at_a_terminal,
@@ -52,15 +54,9 @@ def monitor(
     group: Annotated[
         str | None, typer.Option(metavar="NAME", rich_help_panel=MODEL, help="Column of the scores: the group")
     ] = None,
-    prevalence: Annotated[
-        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Over the score: gp, linear or constant")
-    ] = "gp",
-    accuracy: Annotated[
-        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Over the score: gp, linear or constant")
-    ] = "gp",
-    labelers: Annotated[
-        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="global (alike), offset or function")
-    ] = "offset",
+    prevalence: OverScore = "gp",
+    accuracy: OverScore = "gp",
+    labelers: LabelersDiffer = "offset",
     inference: Annotated[
         str | None, typer.Option(metavar="NAME", rich_help_panel=MODEL, help="laplace, nuts or svi")
     ] = None,

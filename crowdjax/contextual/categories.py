@@ -16,7 +16,7 @@ At K = 2 both are the two-class model (``contextual.model``). The truth is summe
 The posterior is the mixture of Gaussians of ``contextual.nested``, with derivatives by automatic differentiation; where
 its Pareto k-hat is high, NUTS takes its place.
 
-Source: Nguyen, Ramakrishnan, Weinsberg 2022 (the post) for functions of a score with Gaussian-process priors; K
+Source: Nguyen, Ramakrishnan, Weinsberg 2022 for functions of a score with Gaussian-process priors; K
 classes, the parametrisation and the priors are ours (docs/contextual.md).
 """
 
