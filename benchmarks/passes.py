@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from benchmarks.timing import Row, copy_bandwidth, numpy_step, on_device, power_law, seconds
-from crowdjax import shards
+from crowdjax import layout
 from crowdjax.factor import Factors, curvature_pass, data_pass, e_step
 from crowdjax.factor.kernels import Pass, folded_pass, tally
 from crowdjax.labels import Labels
@@ -61,9 +61,9 @@ def size(tree) -> int:
 def on_all_devices(host: Labels, n_factors: int) -> Callable[[], Pass]:
     """A pass over labels that are cut by instance into a shard for each device."""
     n = jax.device_count()
-    mesh = Mesh(np.array(jax.devices()), (shards.AXIS,))
-    labels, _ = shards.cut(host, shards.plan(*shards.plan_of(host, n)))
-    own, shared = P(shards.AXIS), P()
+    mesh = Mesh(np.array(jax.devices()), (layout.AXIS,))
+    labels, _ = layout.cut(host, layout.plan(*layout.plan_of(host, n)))
+    own, shared = P(layout.AXIS), P()
     of_factors = Factors(shared, own, shared, own)
 
     def one(labels, factors):

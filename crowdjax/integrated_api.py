@@ -121,7 +121,9 @@ class IntegratedAggregation(Fitted):
         """What the fit says of other labels."""
         rows = Features(**features)
         members = tuple(m._replace(parameters=parameters_for(m.parameters, known, rows)) for m in self.average.members)
-        found = integrated.of_average(labels, self.average._replace(members=members), rows, self.calibration)
+        padded, room = integrated.with_room(labels)
+        average = room.average(self.average._replace(members=members))
+        found = room.instances_of(integrated.of_average(padded, average, room.features(rows, padded), self.calibration))
         return New(by_class(found.probability), columns={"depends": np.asarray(found.depends)})
 
     def looked(self, key, labels: Labels, drawn, features, replicates: int) -> integrated.Look:
@@ -172,22 +174,20 @@ def fit(
     mapping = io.mapping(triples, given)
     if scores is not None and choice != "score":
         remarks.append("The scores were left out: the model has nothing between the classes for them to place.")
-    blind = dataclasses.replace(labels, gold=None)
     begin = None if start is None else continued(start, model, config, index, features, scaling)
 
-    def fitted(begin: integrated.Parameters | None, config: IntegratedConfig) -> integrated.IntegratedFit:
-        return parallel.fit_integrated(
-            blind, config, features=features, begin=begin, devices=devices, progress=progress
-        )
+    fitted: list[integrated.IntegratedFit] = []
 
-    if model == "auto" and config.spread != 0 and integrated.pays(plan):
-        evenly = integrated.first_at_votes(blind, config, features, 0.0)  # all fits of an average are one program
-        begin = evenly if begin is None else begin._replace(prior_logit=evenly.prior_logit)
-    found = fitted(begin, config)
-    refuse_failed(found)
+    def fit_there(labels, config, **given) -> integrated.IntegratedFit:
+        fitted.append(parallel.fit_integrated(labels, config, devices=devices, progress=progress, **given))
+        if len(fitted) == 1:
+            refuse_failed(fitted[0])
+        return fitted[-1]
+
     said = integrated.answer(
-        labels, plan, boundary, features=features, scores=scores, fit=found, refit=fitted, posterior=posterior
-    )
+        labels, plan, boundary, features=features, scores=scores, begin=begin, fit=fit_there, posterior=posterior,
+        room=parallel.n_devices(np.count_nonzero(labels.real), devices) == 1,
+    )  # fmt: skip
     found, config, choice = said.fit, said.plan.config, said.plan.boundary
     placed, calibration, answers, share = said.boundary, said.calibration, said.instances, said.positives
     warnings = [*remarks, *plan.reasons, *about_labels(labels, triples, repeats), *of_copies, *about_end(found)]

@@ -36,7 +36,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from crowdjax import disk, likelihood, optimize, parallel, shards
+from crowdjax import disk, layout, likelihood, optimize, parallel
 from crowdjax.columns import encode
 from crowdjax.factor import FactorConfig, FactorModel, Factors, Fit, Linear, Solver, Weights, build
 from crowdjax.factor.fit import fit as fit_one
@@ -80,7 +80,7 @@ class Parts:
     labelers: np.ndarray
     n_labels: int
     n_instances: tuple[int, ...]
-    room: shards.Profile
+    room: layout.Profile
     n_values: int = 2
     n_classes: int = 2
     places: tuple[float, ...] | None = None
@@ -118,7 +118,7 @@ def deal(scan: Scan, folder: Path, size: int, repeats: Repeats = "count", progre
             _deal(scan, new, -(-scan.n_rows // size), repeats, progress)
     about = json.loads((folder / "parts.json").read_text(encoding="utf-8"))
     with np.load(folder / "room.npz") as file:
-        room = shards.Profile(*(file[name] for name in shards.Profile._fields))
+        room = layout.Profile(*(file[name] for name in layout.Profile._fields))
     labelers = pa.parquet.read_table(folder / "labelers.parquet")["labeler"].to_numpy()
     sizes = len(scan.classes.said), len(scan.classes.classes)
     return Parts(folder, labelers, about["n_labels"], tuple(about["n_instances"]), room, *sizes, scan.classes.places)
@@ -171,14 +171,14 @@ def _deal(scan: Scan, folder: Path, n_parts: int, repeats: Repeats, progress: Pr
                     arrays["weight"] = labels.weight.astype(np.float32)
                 np.savez(folder / f"{len(profiles)}.npz", **arrays)
                 pa.parquet.write_table(pa.table({"instance": instances}), folder / f"{len(profiles)}.parquet")
-                profiles.append(shards.plan_of(labels, 1)[1])
+                profiles.append(layout.plan_of(labels, 1)[1])
                 n_instances.append(len(instances))
                 n_labels += int(np.count_nonzero(labels.counts))
         (folder / f"{k}.arrow").unlink()
         progress("dealing", k + 1, n_parts)
     if not profiles:
         raise InputError(f"{scan.place}: every weight is 0; at least one judgement is needed")
-    np.savez(folder / "room.npz", **shards.widest(profiles)._asdict())
+    np.savez(folder / "room.npz", **layout.widest(profiles)._asdict())
     about = {"n_labels": n_labels, "n_instances": n_instances}
     (folder / "parts.json").write_text(json.dumps(about), encoding="utf-8")
 
@@ -230,7 +230,7 @@ def run(
     devices = parallel.n_devices(int(parts.room.n_labels), devices)
     room = parts.room
     if devices > 1:
-        room = shards.widest([shards.plan_of(parts.labels(k), devices)[1] for k in range(n)])
+        room = layout.widest([layout.plan_of(parts.labels(k), devices)[1] for k in range(n)])
     again = dataclasses.replace(solver, restarts=1)
     visit = functools.partial(parallel.run, _visit, key=key, devices=devices, room=room)
     while not state.converged(rtol) and state.visits < n * max_rounds:

@@ -35,23 +35,8 @@ from crowdjax.integrated.fit import stages as integrated_stages
 from crowdjax.integrated.model import Features as IntegratedFeatures
 from crowdjax.integrated.model import IntegratedConfig, Parameters
 from crowdjax.labels import InputError, Labels
-from crowdjax.shards import (
-    AXIS,
-    EXACT_FROM,
-    Plan,
-    Profile,
-    at_places,
-    cut,
-    cut_model,
-    cut_weights,
-    integrated_specs,
-    plan,
-    plan_of,
-    specs,
-    uncut,
-    weight_specs,
-    widest,
-)
+from crowdjax.layout import AXIS, EXACT_FROM, Plan, Profile, at_places, cut, plan, plan_of, widest
+from crowdjax.shards import cut_model, cut_weights, integrated_specs, specs, uncut, weight_specs
 
 __all__ = ["fit", "fit_integrated", "n_devices", "start", "summary", "union", "use_cores"]
 
@@ -341,7 +326,7 @@ def _agreed(edges, profile: Profile) -> Plan:
     if (everyones[:, 0] != first).any():
         raise InputError(f"n_labelers: {everyones[:, 0].tolist()} in the processes; allowed: the same in all (union)")
     common = Profile(first, second, third, np.array(widths))
-    return plan(edges, common, int(before))
+    return plan(edges, common, int(before), jax.process_count())
 
 
 def _on_mesh(parts, specs, mesh: Mesh):

@@ -17,10 +17,11 @@ from jax.sharding import PartitionSpec as P
 
 from crowdjax import optimize, parallel, watch
 from crowdjax.labels import Labels
+from crowdjax.layout import AXIS, at_places
 from crowdjax.observation.contract import Observation, Params
 from crowdjax.observation.fit import Fit, Solver, fit_jit, stages
 from crowdjax.observation.fit import fit as fit_one
-from crowdjax.shards import AXIS, at_places, spread_specs
+from crowdjax.shards import spread_specs
 
 
 def fit(

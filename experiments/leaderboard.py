@@ -219,7 +219,7 @@ def own(labels: Labels, method: str, **given) -> integrated.Answer:
 def with_gold(labels: Labels, truth, n: int, config: Config, name: str) -> list[dict]:
     """Rows of ``auto`` with n gold labels, of the same without their calibration, and of the same without gold, all on
     the instances that are not gold."""
-    without, fit = own(labels, SUBJECT), integrated.fit_jit(labels, integrated.plan(labels).config)
+    without = own(labels, SUBJECT)
     known = np.flatnonzero(~np.isnan(truth))
     rng = np.random.default_rng([config.seed, n])
     draws = []
@@ -227,7 +227,7 @@ def with_gold(labels: Labels, truth, n: int, config: Config, name: str) -> list[
         chosen = rng.choice(known, min(n, len(known) // 2), replace=False)
         gold = np.full(len(truth), -1, np.int8)
         gold[chosen] = truth[chosen] > 0
-        found = own(dataclasses.replace(labels, gold=gold), SUBJECT, fit=fit)
+        found = own(dataclasses.replace(labels, gold=gold), SUBJECT)
         raw = integrated.of_average(labels, found.average)
         rest = truth.copy()
         rest[chosen] = np.nan

@@ -66,13 +66,13 @@ def test_the_pass_on_all_devices_is_that_on_one(fresh_python):
 import jax
 import numpy as np
 from benchmarks.passes import on_all_devices
-from crowdjax import shards, simulate
+from crowdjax import layout, simulate
 from crowdjax.factor import Factors, data_pass
 
 host = simulate.power_law(3, 40_000, n_instances=900).labels()
 run = on_all_devices(host, 2)
 found, factors = run(), run.args[1]
-_, place = shards.cut(host, shards.plan(*shards.plan_of(host, 2)))
+_, place = layout.cut(host, layout.plan(*layout.plan_of(host, 2)))
 alpha, beta, gamma, prior_logit = map(np.asarray, factors)
 factors = Factors(alpha[: host.n_labelers], beta[place], gamma[: host.n_labelers], prior_logit[place])
 one = jax.jit(data_pass)(host, factors)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import ROOT
-from crowdjax import api, parallel, shards, simulate
+from crowdjax import api, layout, parallel, simulate
 from crowdjax.factor import PRESETS, Solver, build, fit_jit
 from crowdjax.labels import InputError, Labels
 
@@ -21,7 +21,7 @@ X64 = 'import jax; jax.config.update("jax_enable_x64", True)\n'  # for a process
 SETUP = """
 import dataclasses, json, sys
 import jax, numpy as np
-from crowdjax import parallel, shards, simulate
+from crowdjax import layout, parallel, simulate
 from crowdjax.factor import PRESETS, FactorConfig, Solver, build, fit_jit
 from crowdjax.labels import Labels
 
@@ -56,8 +56,8 @@ def test_shards_hold_every_label_once_and_count_from_zero():
     labels = simulate.power_law(0, 60_000).labels()
     real = labels.real
     for n in (1, 2, 3, 7):
-        plan = shards.plan(*shards.plan_of(labels, n))
-        parts, place = shards.cut(labels, plan)
+        plan = layout.plan(*layout.plan_of(labels, n))
+        parts, place = layout.cut(labels, plan)
         instance = parts.instance.reshape(n, -1)
         assert (np.diff(instance) >= 0).all() and instance.max() < plan.shard_instances == parts.n_instances
         here = parts.real
@@ -71,7 +71,7 @@ def test_shards_hold_every_label_once_and_count_from_zero():
 
 def test_every_shard_gets_an_instance_even_where_one_has_all_labels():
     labels = Labels.from_arrays(np.zeros(50, int), [0] * 47 + [1, 2, 3], np.ones(50, int))
-    edges, _ = shards.plan_of(labels, 4)
+    edges, _ = layout.plan_of(labels, 4)
     np.testing.assert_array_equal(edges, [0, 1, 2, 3, 4])
 
 

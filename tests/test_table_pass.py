@@ -263,20 +263,20 @@ jax.config.update("jax_enable_x64", True)
 import numpy as np
 from functools import partial
 from jax.sharding import Mesh, PartitionSpec as P
-from crowdjax import shards
+from crowdjax import layout
 from crowdjax.observation import evidence, table_pass
 from tests.test_table_pass import case, same
 
 one = case("five", weights=True, gold=True)
-shape, _ = parts = shards.plan_of(one.labels, 8)
-labels, place = shards.cut(one.labels, shards.plan(*parts))
+shape, _ = parts = layout.plan_of(one.labels, 8)
+labels, place = layout.cut(one.labels, layout.plan(*parts))
 extra = labels.n_labelers - one.table.shape[0]
 table = np.pad(one.table, ((0, extra), (0, 0), (0, 0)))
-own, alike = P(shards.AXIS), P()
+own, alike = P(layout.AXIS), P()
 
 @jax.jit
 @partial(
-    jax.shard_map, mesh=Mesh(np.array(jax.devices()), (shards.AXIS,)), check_vma=False,
+    jax.shard_map, mesh=Mesh(np.array(jax.devices()), (layout.AXIS,)), check_vma=False,
     in_specs=(jax.tree.map(lambda _: own, labels), alike), out_specs=((alike, alike, alike, alike), own),
 )
 def run(labels, table):

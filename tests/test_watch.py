@@ -65,7 +65,7 @@ def test_labels_go_to_the_device_once(watched, monkeypatch, case):
     """Every part of the fit gets the arrays that the first one got, however often a host looks."""
     seen, piece = [], watch._piece
     monkeypatch.setattr(watch, "_piece", lambda *args, **more: seen.append(args[3]) or piece(*args, **more))
-    monkeypatch.setattr("crowdjax.shards.EXACT_FROM", 1)
+    monkeypatch.setattr("crowdjax.layout.EXACT_FROM", 1)
     monkeypatch.setattr(parallel, "EXACT_FROM", 1)  # uncut, as a large set is
     labels = CROWD.labels()
     if case == "integrated":

@@ -20,8 +20,8 @@ from crowdjax.contextual.model import Level
 from crowdjax.contextual.subsample import Compared
 from crowdjax.facade import periods
 from crowdjax.labels import InputError, Labels
+from crowdjax.layout import AXIS
 from crowdjax.settings import whole
-from crowdjax.shards import AXIS
 
 MOST_UNKNOWNS = 5000  # of the labelers: every method works with a dense Hessian
 MOST_BASIS = 1024  # eigenfunctions or inducing inputs of a process

@@ -37,6 +37,7 @@ from crowdjax.integrated.gold import Calibration, calibrate, calibrated, of_gold
 from crowdjax.integrated.kernels import GridPass, axis_information, expectations, grid_pass, positives
 from crowdjax.integrated.look import Check, Look, School, look, replicate, residuals
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, labeler_means, start
+from crowdjax.integrated.room import of as with_room
 from crowdjax.integrated.score import normal_scores, score_log_likelihood
 from crowdjax.labelers import LEVEL, Interval, agreement_with_votes, crowd_of, kinds
 
@@ -113,5 +114,6 @@ __all__ = [
     "start",
     "verdicts",
     "weights_of_able",
+    "with_room",
     "without_own",
 ]

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from crowdjax.factor.kernels import majority
+from crowdjax.integrated import room as rooms
 from crowdjax.integrated.answers import (
     LEVEL,
     InstanceAnswers,
@@ -24,7 +24,17 @@ from crowdjax.integrated.answers import (
 )
 from crowdjax.integrated.auto import Plan
 from crowdjax.integrated.auto import plan as plan_of
-from crowdjax.integrated.average import Average, Averaged, Member, averaged, of_average, pays, positives_of
+from crowdjax.integrated.average import (
+    Average,
+    Averaged,
+    Member,
+    averaged,
+    first_at_votes,
+    of_average,
+    pays,
+    positives_of,
+    votes_of,
+)
 from crowdjax.integrated.axis import LARGEST, axis_draws, laplace_draws
 from crowdjax.integrated.boundary import Boundary, Choice, candidates, informed, place
 from crowdjax.integrated.draws import DOUBT, Draws, LabelerAnswers
@@ -79,10 +89,11 @@ def answer(
     *,
     features: Features = Features(),
     scores: Float[np.ndarray, " I"] | None = None,
-    fit: IntegratedFit | None = None,
-    refit: Callable[[Parameters, IntegratedConfig], IntegratedFit] | None = None,
+    begin: Parameters | None = None,
+    fit: Callable[..., IntegratedFit] = fit_jit,
     level: float = LEVEL,
     posterior: Posterior | None = None,
+    room: bool = True,
 ) -> Answer:
     """Fits the model, places the boundary, and answers for instances, labelers and the share of positives.
 
@@ -95,10 +106,11 @@ def answer(
         boundary: another choice of the boundary (:func:`choose`).
         features: of labelers and instances, standardised.
         scores: a number of each instance that rises or falls with the truth, NaN where there is none.
-        fit: of these labels without their gold, where it was made before or elsewhere.
-        refit: a fit of the same labels from other parameters by other settings, where it is to be made elsewhere.
+        begin: where the fit starts; by default from the majority vote.
+        fit: how to fit labels (without their gold); arguments are those of ``fit_jit``.
         level: of all intervals.
         posterior: of the labelers (:func:`labeler_draws`).
+        room: whether programs are compiled for the next of a few sizes (``integrated.room``), on one device.
 
     Raises:
         InputError: the boundary needs gold or scores that there are not; the posterior is not to be had.
@@ -111,33 +123,50 @@ def answer(
     """
     plan = plan_of(labels) if plan is None else plan
     choice, config = choose(labels, plan, boundary, scores), plan.config
+    n_instances, taken_out = labels.n_instances, None
+    if room and posterior != "exact":
+        labels, taken_out = rooms.of(labels)
+        features = taken_out.features(features, labels)
+        begin = None if begin is None else taken_out.parameters(begin)
     blind = dataclasses.replace(labels, gold=None)
-    fit = fit_jit(blind, config, features=features) if fit is None else fit
+    if plan.able is not None and config.spread != 0 and pays(plan):
+        evenly = first_at_votes(blind, config, features, 0.0)  # all fits of an average are one program
+        begin = evenly if begin is None else begin._replace(prior_logit=evenly.prior_logit)
+    found_by = partial(fit, blind, features=features)
+    first = found_by(config, begin=begin)
     if boundary is not None or scores is not None or not (plan.able is not None and pays(plan)):
         plan = plan._replace(able=None)
     if plan.able is None:
         informing = labels if both_classes(labels) else blind  # gold of one class pushes the boundary away from it
-        placed, calibration = _place(informing, plan._replace(boundary=choice), plan.boundary, fit, features, scores)
-        found = Averaged(Average((Member(1.0, choice, config, fit.parameters, placed),)), (fit,))
+        placed, calibration = _place(informing, plan._replace(boundary=choice), plan.boundary, first, features, scores)
+        found = Averaged(Average((Member(1.0, choice, config, first.parameters, placed),)), (first,))
     else:
-        again = refit or (lambda begin, config: fit_jit(blind, config, features=features, begin=begin))
-        found, calibration = averaged(blind, plan, fit, features, again), None
+        again = lambda begin, config: found_by(config, begin=begin)  # noqa: E731
+        found, calibration = averaged(blind, plan, first, features, again), None
         if choice == "gold":
             found, calibration = _by_gold(found, labels, features)
-        first = found.average.members[0]
-        fit, choice, config, placed = found.fits[0], first.choice, first.config, first.boundary
-    draws, how = labeler_draws(blind, fit, config, features, posterior)
-    shares = np.asarray(shares_at(blind, fit, config, placed, features))
-    return Answer(
+        member = found.average.members[0]
+        first, choice, config, placed = found.fits[0], member.choice, member.config, member.boundary
+    draws, how = labeler_draws(blind, first, config, features, posterior)
+    shares = np.asarray(shares_at(blind, first, config, placed, features))
+    said = Answer(
         plan._replace(config=config, boundary=choice),
-        fit,
+        first,
         placed,
         found.average,
         calibration,
         of_average(labels, found.average, features, calibration),
-        of_labelers(fit, config, placed, features, level, shares, draws),
+        of_labelers(first, config, placed, features, level, shares, draws, n_instances=n_instances),
         positives_of(blind, found, features, level),
         {**how, "doubt": DOUBT},
+    )
+    if taken_out is None:
+        return said
+    return said._replace(
+        fit=taken_out.fit_of(said.fit),
+        average=taken_out.average_of(said.average),
+        instances=taken_out.instances_of(said.instances),
+        labelers=taken_out.labelers_of(said.labelers),
     )
 
 
@@ -229,19 +258,19 @@ def _by_gold(found: Averaged, labels: Labels, features: Features) -> tuple[Avera
     Gold has no part in the fits, and in the weights it has little of each instance's own.
     """
     known = np.flatnonzero(np.asarray(labels.gold) >= 0)
-    blind, gold = dataclasses.replace(labels, gold=None), jnp.asarray(labels.gold)[known]
+    blind, gold = dataclasses.replace(labels, gold=None), np.asarray(labels.gold)[known]
     members, own, logs = [], [], []
     for member in found.average.members:
         at = member.boundary
         if member.choice == "able":
             points = candidates(at)
             all_ = positives(blind, member.parameters, member.config, points, centers(member.parameters, features))
-            at = informed(at, jnp.log(of_gold(all_[known], gold)).sum(0))
+            at = informed(at, np.log(of_gold(np.asarray(all_)[known], gold)).sum(0))
             member = member._replace(choice="gold", boundary=at)
-        p = of_instances(blind, member.parameters, member.config, at, features).probability[known]
-        p = np.asarray(of_gold(p[:, None], gold))[:, 0]
+        p = np.asarray(of_instances(blind, member.parameters, member.config, at, features).probability)[known]
+        p = of_gold(p[:, None], gold)[:, 0]
         members, own, logs = [*members, member], [*own, p], [*logs, np.log(p).sum()]
-    votes = np.asarray(of_gold(majority(blind)[known][:, None], gold))[:, 0]
+    votes = of_gold(np.asarray(votes_of(blind))[known][:, None], gold)[:, 0]
     logs = np.array([*logs, np.log(votes).sum()])
     weights = np.array([*(m.weight for m in members), found.average.votes]) * np.exp(logs - logs.max())
     weights /= weights.sum()
@@ -250,7 +279,7 @@ def _by_gold(found: Averaged, labels: Labels, features: Features) -> tuple[Avera
     order = sorted(range(len(members)), key=lambda k: (of[k] != main, -weights[k]))
     average = Average(tuple(members[k]._replace(weight=float(weights[k])) for k in order), float(weights[-1]))
     truths = weights @ np.stack([*own, votes])
-    return Averaged(average, tuple(found.fits[k] for k in order)), calibrate(jnp.asarray(truths))
+    return Averaged(average, tuple(found.fits[k] for k in order)), calibrate(truths)
 
 
 def _place(
@@ -266,12 +295,12 @@ def _place(
     own = None
     if labels.gold is not None:
         known = np.flatnonzero(np.asarray(labels.gold) >= 0)
-        own = of_gold(positive[known], jnp.asarray(labels.gold)[known])
+        own = of_gold(np.asarray(positive)[known], np.asarray(labels.gold)[known])
     if plan.boundary == "score":
-        has = np.flatnonzero(~np.isnan(scores))
-        gold = None if labels.gold is None else jnp.asarray(labels.gold)[has]
-        likelihood = score_log_likelihood(positive[has], normal_scores(scores[has]), gold)
+        ranked = np.full(labels.n_instances, np.nan)
+        ranked[: len(scores)][~np.isnan(scores)] = normal_scores(scores[~np.isnan(scores)])
+        likelihood = score_log_likelihood(positive, ranked, labels.gold)
     else:
-        likelihood = jnp.log(own).sum(0)
+        likelihood = np.log(own).sum(0)
     placed = informed(placed, likelihood)
     return placed, None if own is None else calibrate(without_own(placed, own))

@@ -114,6 +114,7 @@ def of_labelers(
     share: Float[np.ndarray, " C"] | float = 0.5,
     draws: Draws | None = None,
     doubt: float = DOUBT,
+    n_instances: int | None = None,
 ) -> LabelerAnswers:
     """Sensitivity and specificity of every labeler on the population of instances, with intervals of this level.
 
@@ -122,6 +123,7 @@ def of_labelers(
         draws: of the posterior (``axis_draws``, ``sample``); by default Laplace's.
         doubt: κ, of what labelers share and the model does not know (``integrated.draws``); 0 of crowds that are drawn
             from the model.
+        n_instances: how many of the features' rows are instances, by default all.
 
     Example: the third contradicts the others
         >>> from crowdjax.integrated import fit_jit
@@ -130,7 +132,8 @@ def of_labelers(
         >>> int(found.informedness.mean.argmin())
         2
     """
-    return of_draws(draws or laplace_draws(fit), fit.parameters, config, boundary, features, level, share, doubt)
+    draws = draws or laplace_draws(fit)
+    return of_draws(draws, fit.parameters, config, boundary, features, level, share, doubt, n_instances)
 
 
 def share_of_positives(
@@ -198,4 +201,6 @@ def _shares(labels, fit, config, boundary, features):
 
     found = expectations(labels, parameters, config, functions(None) if center is None else functions, center)
     p, slope = jnp.split(found, 2, axis=1)
-    return p.mean(0), (p * (1 - p)).mean(0) / labels.n_instances, slope.mean(0)
+    real = jnp.ones(len(p), p.dtype) if labels.shard is None else labels.shard.real.astype(p.dtype)
+    n = real.sum()
+    return real @ p / n, real @ (p * (1 - p)) / n**2, real @ slope / n

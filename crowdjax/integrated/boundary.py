@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,6 +100,7 @@ def around(center: Float[Array, ""], floor: float = 0.0) -> Boundary:
     return Boundary(center, center + sd * points, mass / mass.sum())
 
 
+@eqx.filter_jit
 def place(choice: Choice, labelers: Float[Array, "W K"], counts: Float[Array, " W"]) -> Boundary:
     """The boundary by a choice that needs labels alone: ``able``, ``unweighted`` or ``gap``.
 
@@ -118,6 +120,7 @@ def place(choice: Choice, labelers: Float[Array, "W K"], counts: Float[Array, " 
     return around(neutral_point(alpha, gamma, able))
 
 
+@jax.jit
 def candidates(prior: Boundary) -> Float[Array, " C"]:
     """Where ``informed`` looks: within four standard deviations of ``prior``, which are .3 at least.
 
@@ -129,6 +132,7 @@ def candidates(prior: Boundary) -> Float[Array, " C"]:
     return prior.center + sd * jnp.asarray(STEPS, prior.center.dtype)
 
 
+@jax.jit
 def informed(prior: Boundary, log_likelihood: Float[Array, " C"]) -> Boundary:
     """The boundary given gold labels or a score: ``prior``'s normal distribution, at least .3 wide, times their
     likelihood.

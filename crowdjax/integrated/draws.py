@@ -105,13 +105,13 @@ def chances(
     draws: Draws,
     config: IntegratedConfig,
     boundary: Float[Array, " S"],
-    center: Float[Array, " I"] | None = None,
+    center: Float[Array, " Q"] | None = None,
 ) -> tuple[Float[Array, "S W"], Float[Array, "S W"]]:
     """Sensitivity and specificity of every labeler in every draw, on the population of instances.
 
     Args:
         boundary: c of each draw.
-        center: m_j of the instances; None: 1 for all.
+        center: m_j that stand for those of the instances (:func:`stand_ins`); None: 1 for all.
 
     Example: a labeler whose answers do not depend on the instance
         >>> draws = Draws(jnp.zeros((1, 1, 2)), jnp.ones((1, 1)), jnp.ones(1), jnp.zeros(1))
@@ -121,8 +121,6 @@ def chances(
     design = jnp.asarray(config.design, draws.labelers.dtype)
     x = jnp.asarray(config.nodes, design.dtype)
     m = jnp.ones(1, design.dtype) if center is None else center
-    if center is not None:  # of the instances together quantiles say enough
-        m = jnp.quantile(center, (jnp.arange(QUANTILES, dtype=design.dtype) + 0.5) / QUANTILES)
 
     def one(draw):
         labelers, spread, prior_logit, c = draw
@@ -138,6 +136,18 @@ def chances(
     return jax.lax.map(one, given, batch_size=min(at_once, len(given[1])))
 
 
+def stand_ins(parameters: Parameters, features: Features, n_instances: int | None = None) -> np.ndarray | None:
+    """Quantiles of m_j, which say enough of the instances together; None without features. Host side.
+
+    Args:
+        n_instances: how many of the features' rows are instances, by default all.
+    """
+    center = centers(parameters, features)
+    if center is None:
+        return None
+    return np.quantile(np.asarray(center)[:n_instances], (np.arange(QUANTILES) + 0.5) / QUANTILES)
+
+
 def of_draws(
     draws: Draws,
     parameters: Parameters,
@@ -147,6 +157,7 @@ def of_draws(
     level: float,
     share: Float[np.ndarray, " C"] | float = 0.5,
     doubt: float = DOUBT,
+    n_instances: int | None = None,
 ) -> LabelerAnswers:
     """What draws say of every labeler: posterior means, intervals of equal tails, kinds. Host side.
 
@@ -154,9 +165,10 @@ def of_draws(
         level: of the intervals.
         share: of positive instances, at every point of the boundary or at all, by which accuracy weighs both classes.
         doubt: κ.
+        n_instances: how many of the features' rows are instances, by default all.
     """
     c = boundaries(boundary, len(np.asarray(draws.spread)))
-    sensitivity, specificity = doubted(*chances(draws, config, c, centers(parameters, features)), doubt)
+    sensitivity, specificity = doubted(*chances(draws, config, c, stand_ins(parameters, features, n_instances)), doubt)
     points = np.asarray(boundary.points, float)
     order, shares = np.argsort(points), np.broadcast_to(np.asarray(share, float), points.shape)
     positive = np.interp(c, points[order], shares[order])[:, None]

@@ -35,45 +35,49 @@ class Calibration(NamedTuple):
     mass: Float[Array, " K"]
 
 
-def of_gold(positive: Float[Array, "G C"], gold: Int8[Array, " G"]) -> Float[Array, "G C"]:
-    """P(z_j = gold_j | L_j, c) of every gold instance, kept off 0.
+def of_gold(positive: Float[np.ndarray, "G C"], gold: Int8[np.ndarray, " G"]) -> Float[np.ndarray, "G C"]:
+    """P(z_j = gold_j | L_j, c) of every gold instance, kept off 0. Host side.
 
     Args:
         positive: P(z_j = +1 | L_j, c) at every boundary c (``kernels.positives``).
         gold: codes of the truth.
 
     Example:
-        >>> print(of_gold(jnp.array([[0.75], [0.75]]), jnp.array([1, 0])).ravel())
+        >>> print(of_gold(np.array([[0.75], [0.75]]), np.array([1, 0])).ravel())
         [0.75 0.25]
     """
-    return jnp.clip(jnp.where(gold[:, None] > 0, positive, 1 - positive), CERTAIN, 1)
+    return np.clip(np.where(gold[:, None] > 0, positive, 1 - positive), CERTAIN, 1)
 
 
-def without_own(boundary: Boundary, right: Float[Array, "G C"]) -> Float[Array, " G"]:
-    """P(z_j = gold_j | L, the other gold labels): with j's own factor taken out of the boundary's distribution.
+def without_own(boundary: Boundary, right: Float[np.ndarray, "G C"]) -> Float[np.ndarray, " G"]:
+    """P(z_j = gold_j | L, the other gold labels): with j's own factor taken out of the boundary's distribution. Host
+    side.
 
     Example:
         >>> boundary = Boundary(jnp.array(0.0), jnp.array([-1.0, 1.0]), jnp.array([0.75, 0.25]))
-        >>> print(f"{without_own(boundary, jnp.array([[0.9, 0.3]]))[0]:.2f}")     # 1 / (.75 / .9 + .25 / .3)
+        >>> print(f"{without_own(boundary, np.array([[0.9, 0.3]]))[0]:.2f}")     # 1 / (.75 / .9 + .25 / .3)
         0.60
     """
-    return 1 / ((1 / right) @ boundary.mass)
+    return 1 / ((1 / right) @ np.asarray(boundary.mass))
 
 
-def calibrate(own: Float[Array, " G"]) -> Calibration:
-    """The slope's distribution, given the probabilities of the truths of gold instances (``without_own``).
+def calibrate(own: Float[np.ndarray, " G"]) -> Calibration:
+    """The slope's distribution, given the probabilities of the truths of gold instances (``without_own``). Host side.
 
     Example: being right less often than said flattens
-        >>> found = calibrate(jnp.array([0.99, 0.99, 0.01, 0.01]))
+        >>> found = calibrate(np.array([0.99, 0.99, 0.01, 0.01]))
         >>> bool(found.mass @ found.slopes < 1)
         True
     """
-    steps = jnp.asarray(STEPS, own.dtype)
-    slopes = jnp.exp(SLOPE_SD * steps)
-    fit = jax.nn.log_sigmoid(slopes * _logit(own)[:, None]).sum(0)
-    return Calibration(slopes, jax.nn.softmax(fit - 0.5 * steps**2))
+    slopes = np.exp(SLOPE_SD * STEPS)
+    p = np.clip(np.asarray(own, float), CERTAIN, 1 - CERTAIN)
+    fit = -np.logaddexp(0, -slopes * (np.log(p) - np.log1p(-p))[:, None]).sum(0) - 0.5 * STEPS**2
+    mass = np.exp(fit - fit.max())
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    return Calibration(slopes.astype(dtype), (mass / mass.sum()).astype(dtype))  # pyright: ignore[reportArgumentType]
 
 
+@jax.jit
 def calibrated(probability: Float[Array, " I"], calibration: Calibration) -> Float[Array, " I"]:
     """E[ σ(a logit p) ].
 

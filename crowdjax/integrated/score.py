@@ -34,14 +34,15 @@ def normal_scores(score: Float[np.ndarray, " I"]) -> Float[np.ndarray, " I"]:
     return np.asarray(ndtri(rank / len(rank)))
 
 
+@jax.jit
 def score_log_likelihood(
     positive: Float[Array, "I C"], u: Float[Array, " I"], gold: Int8[Array, " I"] | None = None
 ) -> Float[Array, " C"]:
-    """log P(u | L, c) for every boundary c, the classes' means and variance found by EM; gold counts too.
+    """log P(u | L, c) for every boundary c, the classes' means and variance found by EM; gold counts too. Compiled.
 
     Args:
         positive: P(z_j = +1 | L_j, c) (``kernels.positives``).
-        u: of ``normal_scores``.
+        u: of ``normal_scores``; NaN where there is none.
         gold: code of the truth, -1 where unknown.
 
     Example: a score that is the class, and boundaries that do and do not split by it
@@ -56,13 +57,16 @@ def score_log_likelihood(
         known = jnp.stack([gold == 1, gold == 0])[:, :, None]  # the class that it is not
         log_p = jnp.where(known, -jnp.inf, log_p)
     u = jnp.asarray(u, log_p.dtype)
+    has = (~jnp.isnan(u)).astype(u.dtype)
+    u, n_scores = jnp.nan_to_num(u), has.sum()
 
     def m_step(r):
         """Means [2, C] and variance [C] of the classes, given who is in them [2, I, C]."""
+        r = r * has[:, None]
         n = r.sum(1)
         mean = jnp.einsum("zic,i->zc", r, u) / jnp.maximum(n, 1)
         square = jnp.einsum("zic,i->zc", r, u * u)
-        variance = (square - n * mean**2).sum(0) / len(u)
+        variance = (square - n * mean**2).sum(0) / n_scores
         return mean, jnp.maximum(variance, 1e-3)
 
     def joint(mean, variance):
@@ -72,4 +76,4 @@ def score_log_likelihood(
         return jax.nn.softmax(joint(*m_step(r)), axis=0), None
 
     r, _ = jax.lax.scan(step, jnp.exp(log_p - jax.nn.logsumexp(log_p, axis=0)), length=EM_STEPS)
-    return jax.nn.logsumexp(joint(*m_step(r)), axis=0).sum(0)
+    return has @ jax.nn.logsumexp(joint(*m_step(r)), axis=0)
