@@ -38,6 +38,7 @@ from crowdjax.tables import kind_of
 CONTRACT = ("start", "table", "log_points", "class_of_point", "log_prior", "specs")  # of a model of one's own
 
 
+@memory.bounded
 def fit(
     table,
     model,
@@ -75,7 +76,6 @@ def fit(
     Args:
         opened: the tables besides the labels and the labels, where they were read already.
     """
-    memory.room_for_programs()
     reading = dict(
         form=form, positive=positive, order=order, truth=truth, missing=missing, header=header, classes=classes
     )
@@ -211,6 +211,7 @@ class Written(Printed):
         return tuple(self.record["warnings"])
 
 
+@memory.bounded
 def fit_large(
     table,
     out,
@@ -235,7 +236,6 @@ def fit_large(
     progress,
 ) -> Written:
     """:func:`crowdjax.api.fit_large`, whose arguments these are."""
-    memory.room_for_programs()
     table = path_of("labels", table, "with minibatches: a path or URL of Parquet")
     if isinstance(factors, str):
         raise InputError(f"factors: got {brief(factors)} with minibatches; allowed: a whole number from 1")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from crowdjax import programs
 from crowdjax.labels import InputError
@@ -15,6 +17,7 @@ from crowdjax.labels import InputError
 LESS = "smaller batches, fewer factors, replicates or processes, and 32-bit floats (JAX_ENABLE_X64=0) need less"
 GIB = 2**30
 MOST_MAPS = 0.5  # of the memory maps that a process may have; the rest is for the next fit
+MOST_OURS = 4000  # memory maps of our own programs, before another function makes some
 
 
 def is_full(error: BaseException) -> bool:
@@ -67,24 +70,58 @@ def refuse_host(n_bytes: float, what: str, less: str) -> None:
         raise InputError(f"{what} at least {n_bytes / GIB:.3g} GiB of memory, and {left / GIB:.3g} are left; {less}")
 
 
-def room_for_programs() -> None:
-    """Forgets compiled programs where they hold most of the memory maps that Linux allows a process.
+P = ParamSpec("P")
+R = TypeVar("R")
+_ours = {"maps": 0, "depth": 0}
 
-    A fit holds some 700 of 65,530, and labels of another size are another program: without this the ninetieth table
-    of a loop would end the process without a word.
+
+def bounded(function: Callable[P, R]) -> Callable[P, R]:
+    """Have a function that makes programs forget those of earlier calls where they hold many memory maps.
+
+    The programs of ``auto`` for one shape of labels hold some 1700, of the 65,530 that Linux allows a process; without
+    this a loop over tables of many sizes would end without a word. Programs of others are forgotten with ours (they
+    are then read from disk or made again), so only what our functions have added counts, short of half of what is
+    allowed.
 
     Example:
-        >>> room_for_programs()
+        >>> bounded(abs)(-1)
+        1
     """
-    programs.ready()
-    if "jax" not in sys.modules:
-        return
-    with contextlib.suppress(OSError, ValueError):
-        most = int(Path("/proc/sys/vm/max_map_count").read_text(encoding="ascii"))
-        with open("/proc/self/maps", "rb") as maps:
-            held = sum(1 for _ in maps)
-        if held > MOST_MAPS * most:
-            sys.modules["jax"].clear_caches()
+
+    @functools.wraps(function)
+    def within(*args: P.args, **kwargs: P.kwargs) -> R:
+        if _ours["depth"]:
+            return function(*args, **kwargs)
+        programs.ready()
+        before = _room()
+        _ours["depth"] += 1
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _ours["depth"] -= 1
+            _ours["maps"] += max(0, _held() - before)
+
+    return within
+
+
+def _room() -> int:
+    """Forgets programs where they hold too much; how many memory maps the process then has."""
+    held, most = _held(), 0
+    if "jax" in sys.modules:
+        with contextlib.suppress(OSError, ValueError):
+            most = int(Path("/proc/sys/vm/max_map_count").read_text(encoding="ascii"))
+    if most and (_ours["maps"] > MOST_OURS or held > MOST_MAPS * most):
+        sys.modules["jax"].clear_caches()
+        _ours["maps"] = 0
+        held = _held()
+    return held
+
+
+def _held() -> int:
+    """Memory maps of this process; 0 where nothing tells."""
+    with contextlib.suppress(OSError), open("/proc/self/maps", "rb") as maps:
+        return sum(1 for _ in maps)
+    return 0
 
 
 WIDTHS = {"BOOLEAN": 1 / 8, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOUBLE": 8}  # bytes; of texts, an index: 4

@@ -18,6 +18,7 @@ from jax.sharding import PartitionSpec as P
 from crowdjax import optimize, parallel, watch
 from crowdjax.labels import Labels
 from crowdjax.layout import AXIS, at_places
+from crowdjax.observation import room as rooms
 from crowdjax.observation.contract import Observation, Params
 from crowdjax.observation.fit import Fit, Solver, fit_jit, stages
 from crowdjax.observation.fit import fit as fit_one
@@ -52,7 +53,11 @@ def fit(
     n = parallel.n_devices(n_labels, devices)
     long = n_labels * labels.n_classes >= parallel.WATCHED_FROM
     if n == 1 and not long:
-        return jax.tree.map(np.asarray, fit_jit(labels, model, start, solver))
+        room = rooms.of(labels, model)
+        if room is None:
+            return jax.tree.map(np.asarray, fit_jit(labels, model, start, solver))
+        begin = None if start is None else room.params(model, start)
+        return room.fit_of(model, jax.tree.map(np.asarray, fit_jit(room.labels, model, begin, solver)))
     arrays, static = eqx.partition(model, eqx.is_array)
     settings, stopped, spread = (static, solver), False, None
     whole = lambda found: found  # noqa: E731

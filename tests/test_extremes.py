@@ -4,6 +4,7 @@ import contextlib
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -130,20 +131,33 @@ def test_ten_thousand_columns():
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="memory maps are limited on Linux")
-@pytest.mark.parametrize(("share", "kept"), [(0.0, 0), (1.0, 1)])
-def test_compiled_programs_are_forgotten_before_they_use_up_the_memory_maps(monkeypatch, share, kept):
+@pytest.mark.parametrize(
+    ("share", "ours", "kept"), [(0.0, 10**6, 0), (1.0, 10**6, 1), (1.0, -1, 0)], ids=["full", "room", "many of ours"]
+)
+def test_compiled_programs_are_forgotten_before_they_use_up_the_memory_maps(monkeypatch, share, ours, kept):
     monkeypatch.setattr(memory, "MOST_MAPS", share)
+    monkeypatch.setattr(memory, "MOST_OURS", ours)
     program = jax.jit(lambda x: x + 1)
     program(1.0)
-    memory.room_for_programs()
+    memory.bounded(lambda: None)()
     assert program._cache_size() == kept
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="memory maps are limited on Linux")
+def test_programs_of_others_do_not_count_as_ours(monkeypatch):
+    monkeypatch.setattr(memory, "_ours", {"maps": 0, "depth": 0})
+    jax.jit(lambda x: jnp.sort(x) @ jnp.tanh(x))(jnp.ones(7)).block_until_ready()
+    memory.bounded(lambda: memory.bounded(lambda: None)())()
+    assert memory._ours["maps"] < 5
+    memory.bounded(lambda: jax.jit(lambda x: jnp.sort(x) @ jnp.cosh(x))(jnp.ones(7)).block_until_ready())()
+    assert memory._ours["maps"] >= 5
 
 
 @pytest.mark.parametrize("door", ["fit", "predict", "look"])
 def test_every_door_asks_for_room(monkeypatch, door):
     table = {"labeler": list("abcabc"), "instance": [1, 1, 1, 2, 2, 2], "label": list("xxyzzz")}
     result, asked = crowdjax.fit(table, "majority"), []
-    monkeypatch.setattr(memory, "room_for_programs", lambda: asked.append(door))
+    monkeypatch.setattr(memory, "_room", lambda: asked.append(door) or 0)
     calls = {
         "fit": lambda: crowdjax.fit(table, "glad"),  # majority compiles nothing
         "predict": lambda: result.predict(table),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from crowdjax import memory
+from crowdjax import memory, spread
 from crowdjax.adapters.frames import Votes
 from crowdjax.answers import FitError
 from crowdjax.labels import Labels
@@ -17,7 +17,6 @@ from crowdjax.observation import (
     Params,
     Solver,
     factors,
-    fit_jit,
     predict_new,
     tally,
     vote_shares,
@@ -37,10 +36,10 @@ def labels_of(votes: Votes, gold: dict[str, np.ndarray] | None = None) -> Labels
     return Labels.from_arrays(votes.worker, votes.task, votes.label, gold=truth, **sizes)
 
 
+@memory.bounded
 def fit(labels: Labels, model: Observation, solver: Solver, start: Params | None = None) -> Fit:
     """The fit, if its answer is usable."""
-    memory.room_for_programs()
-    found = fit_jit(labels, model, start, solver)
+    found = spread.fit(labels, model, start, solver, devices=1)
     if int(found.code) > STOPPED or not np.isfinite(float(found.objective)):
         raise FitError(f"the fit failed: {MEANING[int(found.code)]}")
     return found
@@ -56,5 +55,5 @@ def start_at(labels: Labels, model, matrices: Float[np.ndarray, "W L K"], *, add
 
 def posterior(labels: Labels, model: Observation, params: Params, known: np.ndarray) -> Float[np.ndarray, "I K"]:
     """P(z_j = k | labels) of other instances, where labeler i is the known[i]-th of the fit; -1: one that is new."""
-    new = factors.predict if hasattr(model, "factors") else predict_new
-    return np.asarray(eqx.filter_jit(new)(labels, model, params, known).posterior, float)
+    new = eqx.filter_jit(factors.predict) if hasattr(model, "factors") else predict_new
+    return np.asarray(new(labels, model, params, known).posterior, float)

@@ -53,6 +53,7 @@ WIDE = 2.0  # standard deviation of the bias's level under the weaker constraint
 BESIDE = Inference("laplace")  # of the fit under the weaker constraint
 
 
+@memory.bounded
 def context(
     table,
     scores,
@@ -152,7 +153,6 @@ def context(
         >>> bool(result.prevalence["lower"] < 0.5 < result.prevalence["upper"]), len(result.calibration["score"])
         (True, 60)
     """
-    memory.room_for_programs()
     started = perf_counter()
     for name, word, allowed in (
         ("prevalence", prevalence, Family), ("accuracy", accuracy, Family), ("labelers", labelers, Level),

@@ -87,6 +87,7 @@ class LookResult(Prediction):
                 reports.write(self.page(), folder)
 
 
+@memory.bounded
 def check(
     result: Fitted,
     table,
@@ -112,7 +113,6 @@ def check(
     Raises:
         InputError: labelers or instances are not those of the fit; fewer than 19 replicates.
     """
-    memory.room_for_programs()
     started = time.perf_counter()
     replicates = whole("replicates", replicates, 19, or_else=f"since with fewer no p-value reaches {LEVEL}")
     seed = seed_of(seed)

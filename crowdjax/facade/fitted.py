@@ -141,6 +141,7 @@ class Fitted(Prediction):
 
                 reports.write(page, folder)
 
+    @memory.bounded
     def predict(
         self,
         table,
@@ -165,7 +166,6 @@ class Fitted(Prediction):
             InputError: as in ``crowdjax.fit``; a label is none of the fit's values; features are missing that the fit
                 used, or given and of no use to it.
         """
-        memory.room_for_programs()
         started = time.perf_counter()
         sources = {"labeler_features": labeler_features, "instance_features": instance_features}
         said, tables = self.open_tables(columns, **sources)

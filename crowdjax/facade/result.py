@@ -88,7 +88,8 @@ class Result(Fitted):
         from crowdjax.observation import Voted
         from crowdjax.observation.contract import answers
         from crowdjax.observation.factors import predict as predict_factors
-        from crowdjax.observation.unseen import predict_new, rows_of_labelers
+        from crowdjax.observation.room import predict_new
+        from crowdjax.observation.unseen import rows_of_labelers
         from crowdjax.observation.voted import answer_voted
 
         features = dict(features)

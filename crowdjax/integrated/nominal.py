@@ -138,6 +138,7 @@ class Nominal(eqx.Module):
     graded: bool = eqx.field(static=True, default=False)
 
     covaries = ("bias", "seen")  # in the order of the parameters
+    neutral = True
     accelerated = False  # Laplace's objective falls now and then by a little, which acceleration takes for a failure
 
     def renamed(self, order: Int[np.ndarray, " K"]) -> Nominal:
@@ -209,9 +210,11 @@ class Nominal(eqx.Module):
         return self._climb(params, counts, points, NEWTON_STEPS)
 
     def unseen(self, params):
-        """The arrays of a labeler who has not been met: the population's means."""
-        zero = jnp.zeros((), params["volume"].dtype)
-        return {"seen": params["mean_seen"], "bias": params["mean_bias"], "unknown": zero, "volume": zero}
+        """The arrays of a labeler who has not been met: those of the population, which add 0 to the log prior."""
+        sizes, log_variances = self._sizes(), params["log_variances"]
+        unknown = sizes * jnp.exp(log_variances)
+        volume = sizes @ log_variances + sizes.sum()
+        return {"seen": params["mean_seen"], "bias": params["mean_bias"], "unknown": unknown, "volume": volume}
 
     def covariance(self, params, counts: Float[Array, "W L G"]) -> Float[Array, "W P P"]:
         """Laplace's covariance of what ``covaries`` names, (b_i, A_i), given the population."""
@@ -278,6 +281,10 @@ class Nominal(eqx.Module):
         new = {**params, "seen": seen, "bias": bias, "unknown": unknown, "volume": volume}
         given = (counts.sum((1, 2)) > 0).astype(volume.dtype)
         new = self._population(new, given)
+        of_nobody = self.unseen(new)
+        held = {name: jnp.where(given.reshape((-1,) + (1,) * (new[name].ndim - 1)) > 0, new[name], value)
+                for name, value in of_nobody.items()}  # fmt: skip
+        new = {**new, **held}
         if not self.biased:
             return new
         pi = jnp.exp(self.log_classes(params))

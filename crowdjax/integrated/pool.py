@@ -48,6 +48,11 @@ class Pool(eqx.Module):
 
     accelerated = False  # steps of one member would be judged by the others'
 
+    @property
+    def neutral(self) -> bool:
+        """Where all members are."""
+        return all(getattr(model, "neutral", False) for model in self.members)
+
     def start(self, labels: Labels, votes: Float[Array, "I K"]):
         """Of each member the maximum of Q at the shares of votes."""
         return tuple(_at_votes(model, labels, votes) for model in self.members)

@@ -8,9 +8,10 @@ from crowdjax.observation.contract import Observation, Params, Pass
 from crowdjax.observation.fit import Fit, Solver, fit, fit_jit, predict
 from crowdjax.observation.graded import Graded
 from crowdjax.observation.nominal import BiasedCoin, ClassSkill, DawidSkene, Logistic, Majority, OneCoin
+from crowdjax.observation.room import predict_new
 from crowdjax.observation.summaries import labeler_summary
 from crowdjax.observation.table import evidence, table_pass, tally, vote_shares
-from crowdjax.observation.unseen import predict_new, rows_of_labelers
+from crowdjax.observation.unseen import rows_of_labelers
 from crowdjax.observation.voted import Voted, fit_voted, fit_voted_jit, voted_pass
 
 __all__ = [

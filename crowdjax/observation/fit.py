@@ -88,6 +88,24 @@ def predict(labels: Labels, model: Observation, params: Params) -> Pass | Biline
     return table_pass(labels, model.table(params), model.log_points(params), model.class_of_point(params))
 
 
+@partial(jax.jit, static_argnums=0)
+def _predict(static, arrays, labels, params):
+    return predict(labels, eqx.combine(arrays, static), params)
+
+
+def predict_jit(labels: Labels, model: Observation, params: Params) -> Pass | BilinearPass:
+    """:func:`predict`, compiled once for each shape and model.
+
+    Example:
+        >>> from crowdjax.observation import Majority
+        >>> labels = Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 2, 2], n_values=3)
+        >>> print(predict_jit(labels, Majority(), fit_jit(labels, Majority()).params).posterior.argmax(1))
+        [2]
+    """
+    arrays, static = eqx.partition(model, eqx.is_array)
+    return _predict(static, arrays, labels, params)
+
+
 def stages(labels: Labels, model: Observation, start: Params | None, solver: Solver) -> optimize.Staged:
     """A fit as its one stage, so that a host may watch it (``crowdjax.watch``)."""
     has_m_step = hasattr(model, "m_step")
@@ -103,6 +121,7 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
     first = jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), first)
     x0, unravel = ravel_pytree(first)
     scale = scale_of(labels, model, first)
+    metric = jnp.where(scale > 1, scale, 0)  # what no label tells has no say in the length of a step
 
     def at_votes(params: Params) -> Params:
         """The maximum of Q where the classes are the shares of votes."""
@@ -125,7 +144,7 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
         counts, points = _across(labels, model, params, found.counts, found.points)
         new = ravel_pytree(model.m_step(params, counts, points))[0]
         value = labels.across(found.value) + model.log_prior(params)
-        return optimize.Step(new, -value, scale * (x - new), found.posterior), scale
+        return optimize.Step(new, -value, scale * (x - new), found.posterior), metric
 
     def downhill(x):
         def local(x):

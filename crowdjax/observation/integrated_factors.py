@@ -74,6 +74,7 @@ class IntegratedFactor(eqx.Module):
     seed: UInt32[Array, ""] = eqx.field(default=0, converter=lambda seed: jnp.asarray(seed, jnp.uint32))
 
     covaries = ("w",)
+    neutral = True
     link: Literal["linear", "exp"] = eqx.field(static=True, default="linear", init=False)
 
     def __check_init__(self):

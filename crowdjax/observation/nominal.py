@@ -212,6 +212,7 @@ class Majority(priors.Majority, Nominal):
     """
 
     of_labeler = ("skill",)
+    neutral = True
 
     def start_labelers(self, labels):
         _as_many(labels, "majority")
@@ -285,6 +286,11 @@ class Coins(priors.Coins, Nominal):
     """
 
     of_labeler = ("w", "spread")
+
+    @property
+    def neutral(self) -> bool:
+        """Not where a population is learned: the steps to it would be shorter."""
+        return self.population == "fixed"
 
     def design(self, k: int) -> Design:
         """The logits."""
@@ -442,6 +448,7 @@ class DawidSkene(priors.DawidSkene, Nominal):
     """
 
     of_labeler = ("rows", "n")
+    neutral = True
 
     def start_labelers(self, labels):
         first = jnp.asarray(self.first(labels.n_values, labels.n_classes, labels.places), jnp.result_type(float))

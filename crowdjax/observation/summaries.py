@@ -20,8 +20,9 @@ from jaxtyping import Array, Float
 
 from crowdjax.labelers import LEVEL, Summary, corrected, in_sd, summary_of_betas
 from crowdjax.labels import Labels
+from crowdjax.observation import room as rooms
 from crowdjax.observation.contract import Observation, Params
-from crowdjax.observation.fit import Fit, predict
+from crowdjax.observation.fit import Fit, predict_jit
 
 PRECISION = jax.lax.Precision.HIGHEST
 
@@ -40,9 +41,12 @@ def labeler_summary(labels: Labels, model: Observation, fit: Fit, level: float =
         >>> bool(about.accuracy[0][2] < about.accuracy[1][0]), about.confusion[0].shape
         (True, (3, 3, 3))
     """
-    found = _predict(*_parts(model), labels, fit.params)
+    room = rooms.of(labels, model)
+    labels, params = (labels, fit.params) if room is None else (room.labels, room.params(model, fit.params))
+    found = predict_jit(labels, model, params)
     points = found.points if found.points.ndim == 1 else found.points.sum(0)
-    return summary_of_counts(model, fit.params, found.counts, points, level)
+    about = summary_of_counts(model, params, found.counts, points, level)
+    return about if room is None else room.summary_of(about)
 
 
 def summary_of_counts(
@@ -78,11 +82,6 @@ def summary_of_counts(
 def _parts(model: Observation):
     arrays, static = eqx.partition(model, eqx.is_array)
     return static, arrays
-
-
-@partial(jax.jit, static_argnums=0)
-def _predict(static, arrays, labels, params):
-    return predict(labels, eqx.combine(arrays, static), params)
 
 
 def _shares(model: Observation, params: Params, points):

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Int
 
-from crowdjax.labels import Labels
-from crowdjax.observation.contract import Observation, Params, Pass
-from crowdjax.observation.fit import predict
+from crowdjax.observation.contract import Observation, Params
 
 
 def rows_of_labelers(
     model: Observation, params: Params, labelers: Int[Any, " W"], instances: Int[Any, " I"] | None = None
 ) -> Params:
-    """Rearranges the rows of parameters, for any model, by its ``specs`` and ``unseen``.
+    """Rearranges the rows of parameters, for any model, by its ``specs`` and ``unseen``. Host side.
 
     Args:
         labelers: the row of each labeler in ``params``; -1: as the model's ``unseen(params)`` says of anybody, by
@@ -26,8 +24,8 @@ def rows_of_labelers(
     Example: the second labeler of a fit, and one who is new
         >>> from crowdjax.observation import Majority
         >>> labels, model = Labels.from_arrays([0, 1], [0, 0], [2, 2], n_values=3), Majority(skill=1.5)
-        >>> params = model.start(labels, jnp.ones((1, 3)) / 3) | {"skill": jnp.array([1.0, 2.0])}
-        >>> rows_of_labelers(model, params, jnp.array([1, -1]))["skill"].tolist()
+        >>> params = model.start(labels, np.ones((1, 3)) / 3) | {"skill": np.array([1.0, 2.0])}
+        >>> rows_of_labelers(model, params, np.array([1, -1]))["skill"].tolist()
         [2.0, 1.5]
     """
     rows = {"labeler": labelers, "instance": instances, None: None}
@@ -38,23 +36,10 @@ def rows_of_labelers(
     def arranged(path, value, row):
         if row is None:
             return value
-        row, value = jnp.asarray(row), jnp.asarray(value)
+        row, value = np.asarray(row), np.asarray(value)
         known = (row >= 0).reshape(row.shape + (1,) * (value.ndim - 1))
-        return jnp.where(known, value[jnp.maximum(row, 0)], fresh.get(path, value.mean(0)))
+        anybody = np.asarray(fresh[path], value.dtype) if path in fresh else value.mean(0)
+        return np.where(known, value[np.maximum(row, 0)], anybody)
 
     out = [arranged(path, value, rows[spec]) for (path, value), spec in zip(leaves, specs, strict=True)]
     return jax.tree.unflatten(structure, out)
-
-
-def predict_new(labels: Labels, model: Observation, params: Params, labelers: Int[Any, " W"]) -> Pass:
-    """A pass over labels whose labelers are those of a fit in another order, or have not been met.
-
-    Example:
-        >>> from crowdjax.observation import OneCoin, fit_jit
-        >>> old = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
-        >>> params = fit_jit(old, OneCoin()).params
-        >>> new = Labels.from_arrays([0, 1], [0, 0], [1, 0])
-        >>> predict_new(new, OneCoin(), params, jnp.array([0, 2])).posterior.argmax(1).tolist()
-        [1]
-    """
-    return predict(labels, model, rows_of_labelers(model, params, labelers))

@@ -102,6 +102,7 @@ class Plan(Printed):
                 pa.parquet.write_table(table, folder / f"{name}.parquet")
 
 
+@memory.bounded
 def plan(
     pilot: ContextualResult | str | os.PathLike | None = None,
     *,
@@ -158,7 +159,6 @@ def plan(
         >>> found.tables["designs"].column_names[:4]
         ['items', 'per_item', 'gold', 'labels']
     """
-    memory.room_for_programs()
     started = perf_counter()
     width, seed = _share("width", width), seed_of(seed)
     callback(progress)
