@@ -84,6 +84,10 @@ class Tree:
             if not any(isinstance(finder, _AfterJax) for finder in sys.meta_path):
                 sys.meta_path.insert(0, _AfterJax())
 
+    def __setstate__(self, state):  # what is read from a pickle is not initialised
+        self.__dict__.update(state)
+        Tree.__post_init__(self)
+
 
 _waiting: set[type] = set()  # classes with instances that are older than JAX
 

@@ -112,6 +112,8 @@ def _room() -> int:
             most = int(Path("/proc/sys/vm/max_map_count").read_text(encoding="ascii"))
     if most and (_ours["maps"] > MOST_OURS or held > MOST_MAPS * most):
         sys.modules["jax"].clear_caches()
+        if "crowdjax.stored" in sys.modules:
+            sys.modules["crowdjax.stored"].forget()
         _ours["maps"] = 0
         held = _held()
     return held

@@ -8,7 +8,6 @@ none. Programs that were not used for long go where the folder has more than ``M
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import tempfile
 from collections.abc import Callable
@@ -36,26 +35,31 @@ def ready() -> None:
     """Get JAX ready for programs: what was asked for by :func:`first`, then, once in a process, :func:`keep`."""
     while _first:
         _first.pop(0)()
-    _keep_once()
+    if not _in_use:
+        _in_use.append(keep())
 
 
-@functools.cache
-def _keep_once() -> None:
-    keep()
+_in_use: list[Path | None] = []
 
 
-def keep() -> None:
-    """Keep compiled programs in :func:`cache_folder`, unless JAX keeps them elsewhere or the folder cannot be written
-    to."""
+def in_use() -> Path | None:
+    """The folder that :func:`ready` has chosen; None where there is none, or before."""
+    return _in_use[0] if _in_use else None
+
+
+def keep() -> Path | None:
+    """Keep compiled programs in :func:`cache_folder`, and say where, unless JAX keeps them elsewhere or the folder
+    cannot be written to."""
     import jax
 
     folder = cache_folder()
     theirs = jax.config.jax_compilation_cache_dir is not None and "CROWDJAX_CACHE" not in os.environ
     if folder is None or theirs or not _is_writable(folder):
-        return
+        return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     shrink(folder)
+    return folder
 
 
 def shrink(folder: Path, most: int = MOST) -> None:

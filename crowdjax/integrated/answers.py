@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +27,7 @@ from crowdjax.integrated.kernels import expectations
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, class_logit
 from crowdjax.labelers import EXPERT, LEVEL, SPAM, Interval, in_sd, kinds  # noqa: F401
 from crowdjax.labels import Labels
+from crowdjax.stored import stored
 
 SHARES = np.linspace(0, 1, 4001)  # of positives, at which a distribution function is kept
 
@@ -66,7 +66,7 @@ def class_probability(
     return jax.nn.sigmoid(logit) @ boundary.mass
 
 
-@eqx.filter_jit
+@stored
 def of_instances(
     labels: Labels,
     parameters: Parameters,
@@ -187,7 +187,7 @@ def shares_at(
     return _shares(labels, fit, config, boundary, features)[0]
 
 
-@eqx.filter_jit
+@stored
 def _shares(labels, fit, config, boundary, features):
     """At every boundary: the expected share of positives, its variance, and how it falls as the boundary rises."""
     parameters = fit.parameters

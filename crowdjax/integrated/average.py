@@ -12,7 +12,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,10 +33,11 @@ from crowdjax.integrated.gold import Calibration, calibrated
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters
 from crowdjax.labelers import share_of_labels
 from crowdjax.labels import Labels
+from crowdjax.stored import stored
 
 LEAST = 1e-3  # weight of a member that is kept
 
-votes_of = eqx.filter_jit(majority)
+votes_of = stored(majority)
 
 
 def first_at_votes(labels: Labels, config: IntegratedConfig, features: Features, prior_logit: float) -> Parameters:
@@ -51,7 +51,7 @@ def first_at_votes(labels: Labels, config: IntegratedConfig, features: Features,
     return _first(labels, config, features, jnp.asarray(np.float64(prior_logit)))
 
 
-_first = eqx.filter_jit(at_votes)
+_first = stored(at_votes)
 
 
 class Member(NamedTuple):

@@ -11,7 +11,6 @@ origin of the axis is normal, by its information (``fit.shared``).
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +23,7 @@ from crowdjax.integrated.fit import IntegratedFit, laplace, log_population, newt
 from crowdjax.integrated.kernels import grid_pass, leave_one_out, missing_information
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, labeler_means
 from crowdjax.labels import Labels
+from crowdjax.stored import stored
 
 UNITS = np.linspace(-2.4, 2.4, 9)  # values of t, in standard deviations from its mode
 PASSES = 5  # over the labels, at each t
@@ -55,7 +55,7 @@ def moved(parameters: Parameters, by: Float[Array, "K K"]) -> Parameters:
     )
 
 
-@eqx.filter_jit
+@stored
 def axis_draws(labels: Labels, fit: IntegratedFit, config: IntegratedConfig, features: Features = Features()) -> Draws:
     """Weighted draws of the labelers' posterior, one factor: some hundred passes over the labels. Deterministic.
 
@@ -133,7 +133,7 @@ def axis_draws(labels: Labels, fit: IntegratedFit, config: IntegratedConfig, fea
     return Draws(w, weight, *_alike(fit.parameters, len(w)))
 
 
-@eqx.filter_jit
+@stored
 def laplace_draws(fit: IntegratedFit, n: int = LAPLACE) -> Draws:
     """Draws of normal distributions around the labelers' modes, by their covariances: no pass over the labels.
 

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+
+from crowdjax.stored import stored
 
 Choice = Literal["able", "gap", "unweighted", "gold", "score"]
 
@@ -100,7 +101,7 @@ def around(center: Float[Array, ""], floor: float = 0.0) -> Boundary:
     return Boundary(center, center + sd * points, mass / mass.sum())
 
 
-@eqx.filter_jit
+@stored
 def place(choice: Choice, labelers: Float[Array, "W K"], counts: Float[Array, " W"]) -> Boundary:
     """The boundary by a choice that needs labels alone: ``able``, ``unweighted`` or ``gap``.
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +26,7 @@ from crowdjax.factor.features import PRECISION
 from crowdjax.integrated.boundary import Boundary
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, class_logit, log_weights
 from crowdjax.labelers import EXPERT, SPAM, Interval
+from crowdjax.stored import stored
 
 DOUBT = 0.2  # κ
 CERTAIN = 1e-6  # chances are kept this far off 0 and 1
@@ -100,7 +100,7 @@ def boundaries(boundary: Boundary, n: int) -> Float[np.ndarray, " n"]:
     return points[np.minimum(np.searchsorted(np.cumsum(mass), u), len(points) - 1)]
 
 
-@eqx.filter_jit
+@stored
 def chances(
     draws: Draws,
     config: IntegratedConfig,

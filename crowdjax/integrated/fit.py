@@ -47,6 +47,7 @@ from crowdjax.integrated.model import (
 )
 from crowdjax.labels import Labels
 from crowdjax.segments import total
+from crowdjax.stored import stored
 
 NEWTON_STEPS = 2
 MOST_MISSING = 0.9
@@ -209,7 +210,7 @@ def at_votes(
     return first._replace(labelers=newton(first, counts, design, 4 * NEWTON_STEPS))
 
 
-@eqx.filter_jit
+@stored
 def fit_jit(
     labels: Labels,
     config: IntegratedConfig = IntegratedConfig(),

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +27,7 @@ from crowdjax.integrated.model import IntegratedConfig, Parameters, class_logit,
 from crowdjax.labels import Labels
 from crowdjax.observation.blocks import n_parts, over_blocks
 from crowdjax.segments import add_by, sum_by, total
+from crowdjax.stored import stored
 
 
 class GridPass(NamedTuple):
@@ -152,7 +152,7 @@ def draw_points(
     return _scan(labels, parameters, config, block, None, (center, uniform))[1]
 
 
-@eqx.filter_jit
+@stored
 def positives(
     labels: Labels,
     parameters: Parameters,

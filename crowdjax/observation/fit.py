@@ -9,8 +9,6 @@ labels he gave, anybody's from all of them.
 
 from __future__ import annotations
 
-from functools import partial
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -28,6 +26,7 @@ from crowdjax.observation.contract import Observation, Params, Pass
 from crowdjax.observation.table import evidence, table_pass, tally, vote_shares
 from crowdjax.segments import add_by, sum_by, total
 from crowdjax.stopping import Solver
+from crowdjax.stored import stored
 
 PLAIN = 1e-6  # least gain, in units of 1 + |objective|, that counts where EM is not accelerated
 CURVATURE = 0.25  # of a log-odds, per label, at most
@@ -54,7 +53,7 @@ def fit(labels: Labels, model: Observation, start: Params | None = None, solver:
     return stages(labels, model, start, solver).run()
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@stored
 def _run(static, solver, labels, arrays, start):
     return fit(labels, eqx.combine(arrays, static), start, solver)
 
@@ -88,7 +87,7 @@ def predict(labels: Labels, model: Observation, params: Params) -> Pass | Biline
     return table_pass(labels, model.table(params), model.log_points(params), model.class_of_point(params))
 
 
-@partial(jax.jit, static_argnums=0)
+@stored
 def _predict(static, arrays, labels, params):
     return predict(labels, eqx.combine(arrays, static), params)
 

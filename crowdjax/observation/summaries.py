@@ -9,8 +9,6 @@ curvature of Q in the labeler's own numbers, by the delta method on the logit.
 
 from __future__ import annotations
 
-from functools import partial
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -23,6 +21,7 @@ from crowdjax.labels import Labels
 from crowdjax.observation import room as rooms
 from crowdjax.observation.contract import Observation, Params
 from crowdjax.observation.fit import Fit, predict_jit
+from crowdjax.stored import stored
 
 PRECISION = jax.lax.Precision.HIGHEST
 
@@ -91,14 +90,14 @@ def _shares(model: Observation, params: Params, points):
     return of_class / of_class.sum(), joint / jnp.maximum(of_class, jnp.finfo(joint.dtype).tiny)
 
 
-@partial(jax.jit, static_argnums=0)
+@stored
 def _columns(static, arrays, params, counts, points):
     """The parameters of the columns that are Dirichlet [W, K, L], and P(class) [K]."""
     model = eqx.combine(arrays, static)
     return model.beta(params, counts).swapaxes(1, 2), _shares(model, params, points)[0]
 
 
-@partial(jax.jit, static_argnums=0)
+@stored
 def _logits(static, arrays, params, counts, points):
     """Logits of the accuracy, of the mean over classes and of the cells (class by class) and their standard deviations,
     each [W, 2 + K L]."""
