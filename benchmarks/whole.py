@@ -1,15 +1,16 @@
-"""Whole processes from a CSV to results, beside crowd-kit's Dawid-Skene, in turns: CPU, clock, memory, answers.
+"""Whole processes from a CSV to results, beside crowd-kit's, in turns: CPU, clock, memory, answers.
 
-    python -m benchmarks whole --sizes 1e4,1e6
+    python -m benchmarks whole --sizes 1e3,1e4,1e5,1e6
 
 Crowds have 2, 5 and 10 classes, ten labels an instance and ids that are words. ``cold`` starts without compiled
-programs, ``warm`` with those of an earlier process; calls are the first and the second of one process, reading
-included. crowd-kit reads with pandas and writes Parquet, as we do. Times are medians; CPU counts all threads, the
-system's part too.
+programs, ``warm`` with those of an earlier process; calls are of one process, reading included: the first, the second,
+and one of another table, with nine tenths of the rows. crowd-kit reads with pandas and writes Parquet, as we do. Times
+are medians; CPU counts all threads, the system's part too.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -31,9 +32,10 @@ from benchmarks.timing import Row
 
 ROOT = Path(__file__).parent.parent
 CLASSES = (2, 5, 10)
-REPEATS = {"dawid-skene": 5, "auto": 1}  # turns of each model; compiling is what auto takes long for
-MOST = {"auto": 100_000}  # labels; a fit of more takes minutes
-PEER = "crowd-kit dawid-skene"
+REPEATS = {"dawid-skene": 5, "glad": 1, "auto": 1}  # turns of each model; compiling is what some take long for
+MOST = {"crowd-kit glad": 10_000}  # labels; a fit of more takes minutes
+LONG = 5_000_000  # labels, from which on there is one turn
+PEERS = {"dawid-skene": "DawidSkene(n_iter=100)", "glad": "GLAD()"}  # of crowd-kit; GLAD's is of two classes
 
 
 class Took(NamedTuple):
@@ -51,9 +53,11 @@ def run(sizes: list[int]) -> Iterator[Row]:
                 table = Path(folder) / "labels.csv"
                 truth = write(table, n, k)
                 for model, repeats in REPEATS.items():
-                    if n <= MOST.get(model, n):
-                        yield from processes(table, truth, n, k, model, repeats)
-                        yield from calls(table, n, k, model)
+                    peer = f"crowd-kit {model}"
+                    there = model in PEERS and n <= MOST.get(peer, n) and (model != "glad" or k == 2)
+                    peer = peer if there else None
+                    yield from processes(table, truth, n, k, model, 1 if n >= LONG else repeats, peer)
+                    yield from calls(table, n, k, model, peer)
 
 
 def write(path: Path, n: int, k: int) -> np.ndarray:
@@ -67,7 +71,7 @@ def write(path: Path, n: int, k: int) -> np.ndarray:
     return truth
 
 
-def processes(table: Path, truth, n: int, k: int, model: str, repeats: int) -> Iterator[Row]:
+def processes(table: Path, truth, n: int, k: int, model: str, repeats: int, peer: str | None) -> Iterator[Row]:
     """Our process, cold and warm, and crowd-kit's, in turns."""
     ours, theirs = table.with_name("out"), table.with_name("peer.parquet")
     fit = [sys.executable, "-m", "crowdjax", "fit", str(table), "--model", model, "--out", str(ours)]
@@ -76,18 +80,18 @@ def processes(table: Path, truth, n: int, k: int, model: str, repeats: int) -> I
         with tempfile.TemporaryDirectory() as cache:
             for kind in ("cold", "warm"):
                 took.setdefault(f"{model}, {kind}", []).append(timed(fit, CROWDJAX_CACHE=cache))
-        took.setdefault(PEER, []).append(timed([sys.executable, "-c", CROWD_KIT, str(table), str(theirs)]))
+        if peer is not None:
+            code = CROWD_KIT.format(model=PEERS[model])
+            took.setdefault(peer, []).append(timed([sys.executable, "-c", code, str(table), str(theirs)]))
     middle = {name: Took(*np.median(of, axis=0)) for name, of in took.items()}
     for name, of in middle.items():
-        if name == PEER and model != next(iter(REPEATS)):
-            continue  # it is the same, and was measured beside the first
         title = f"{name}, K={k}"
         yield Row("whole", title, n, of.cpu, "s of CPU")
         yield Row("whole", title, n, of.clock, "s")
         yield Row("whole", title, n, of.peak / 2**20, "MiB at most")
-        if name != PEER:
-            yield Row("whole", title, n, middle[PEER].cpu / of.cpu, "x less CPU than crowd-kit")
-    answers = {f"{model}, warm": ours / "instances.parquet"} | ({PEER: theirs} if model == next(iter(REPEATS)) else {})
+        if peer not in (None, name):
+            yield Row("whole", title, n, middle[peer].cpu / of.cpu, "x less CPU than crowd-kit")
+    answers = {f"{model}, warm": ours / "instances.parquet"} | ({} if peer is None else {peer: theirs})
     for name, path in answers.items():
         accuracy, nll = scores(path, truth, k)
         yield Row("whole", f"{name}, K={k}", n, accuracy, "accuracy")
@@ -109,44 +113,47 @@ def scores(path: Path, truth, k: int) -> tuple[float, float]:
     return float((p.argmax(1) == known).mean()), float(-np.log(np.maximum(chance, 1e-10)).mean())
 
 
-def calls(table: Path, n: int, k: int, model: str) -> Iterator[Row]:
-    """The first and the second call of one process, ours and crowd-kit's."""
-    both = {model: CALLS} | ({PEER: CALLS_OF_PEER} if model == next(iter(REPEATS)) else {})
+def calls(table: Path, n: int, k: int, model: str, peer: str | None) -> Iterator[Row]:
+    """The first and the second call of one process, and one of another table, ours and crowd-kit's."""
+    other = table.with_name("other.csv")
+    with table.open() as rows, other.open("w") as some:
+        some.writelines(itertools.islice(rows, 1 + 9 * n // 10))
+    both = {model: CALLS} | ({} if peer is None else {peer: CALLS_OF_PEER.format(model=PEERS[model])})
     for name, code in both.items():
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(table), model], cwd=ROOT, check=True, capture_output=True, text=True
-        )
-        for which, (cpu, clock) in zip(("first", "second"), json.loads(done.stdout), strict=True):
+        command = [sys.executable, "-c", code, model, str(table), str(table), str(other)]
+        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        for which, (cpu, clock) in zip(("first", "second", "another"), json.loads(done.stdout), strict=True):
             yield Row("whole", f"{name}, {which} call, K={k}", n, cpu, "s of CPU")
             yield Row("whole", f"{name}, {which} call, K={k}", n, clock, "s")
 
 
 CROWD_KIT = """
 import sys, pandas as pd
-from crowdkit.aggregation import DawidSkene
-found = DawidSkene(n_iter=100).fit(pd.read_csv(sys.argv[1]))
+from crowdkit.aggregation import GLAD, DawidSkene
+found = {model}.fit(pd.read_csv(sys.argv[1]))
 found.probas_.rename(columns=str).reset_index().to_parquet(sys.argv[2])
-found.errors_.rename(columns=str).reset_index().to_parquet(sys.argv[2] + ".errors")
+about = found.errors_ if hasattr(found, "errors_") else found.alphas_.to_frame("alpha")
+about.rename(columns=str).reset_index().to_parquet(sys.argv[2] + ".labelers")
 """
 
 CALLS = """
 import json, sys, time
 import crowdjax
 took = []
-for _ in range(2):
+for table in sys.argv[2:]:
     cpu, clock = time.process_time(), time.perf_counter()
-    crowdjax.fit(sys.argv[1], sys.argv[2])
+    crowdjax.fit(table, sys.argv[1])
     took.append((time.process_time() - cpu, time.perf_counter() - clock))
 print(json.dumps(took))
 """
 
 CALLS_OF_PEER = """
 import json, sys, time, pandas as pd
-from crowdkit.aggregation import DawidSkene
+from crowdkit.aggregation import GLAD, DawidSkene
 took = []
-for _ in range(2):
+for table in sys.argv[2:]:
     cpu, clock = time.process_time(), time.perf_counter()
-    DawidSkene(n_iter=100).fit(pd.read_csv(sys.argv[1]))
+    {model}.fit(pd.read_csv(table))
     took.append((time.process_time() - cpu, time.perf_counter() - clock))
 print(json.dumps(took))
 """

@@ -99,14 +99,14 @@ def bounded(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         finally:
             _ours["depth"] -= 1
-            _ours["maps"] += max(0, _held() - before)
+            _ours["maps"] += max(0, memory_maps() - before)
 
     return within
 
 
 def _room() -> int:
     """Forgets programs where they hold too much; how many memory maps the process then has."""
-    held, most = _held(), 0
+    held, most = memory_maps(), 0
     if "jax" in sys.modules:
         with contextlib.suppress(OSError, ValueError):
             most = int(Path("/proc/sys/vm/max_map_count").read_text(encoding="ascii"))
@@ -115,12 +115,12 @@ def _room() -> int:
         if "crowdjax.stored" in sys.modules:
             sys.modules["crowdjax.stored"].forget()
         _ours["maps"] = 0
-        held = _held()
+        held = memory_maps()
     return held
 
 
-def _held() -> int:
-    """Memory maps of this process; 0 where nothing tells."""
+def memory_maps() -> int:
+    """How many memory maps this process has; 0 where nothing tells."""
     with contextlib.suppress(OSError), open("/proc/self/maps", "rb") as maps:
         return sum(1 for _ in maps)
     return 0

@@ -19,7 +19,7 @@ FLOORS = (
     {"labels"},
     {"segments", "directions", "stopping", "priors", "labelers", "fits"},
     {"programs"},
-    {"likelihood", "optimize", "memory", "settings", "extras", "outliers", "disk"},
+    {"likelihood", "optimize", "memory", "settings", "extras", "outliers", "disk", "layout", "stored"},
     {"watch"},
     {"host"},
     {"observation"},

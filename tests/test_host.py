@@ -224,7 +224,7 @@ def test_the_objective_of_classes_is_that_of_their_formulas(name):
     free = np.concatenate([np.full(int(np.prod(size)), name not in ("n", "middle", "classes"))
                            for name, size in zip(problem.names, problem.sizes, strict=True)])  # fmt: skip
     for _ in range(20):
-        near = problem.step(x + free * rng.normal(0, 1e-2, len(x)) / np.sqrt(problem.metric))
+        near = problem.step(x + free * rng.normal(0, 1e-2, len(x)) / np.sqrt(np.maximum(problem.metric, 1)))
         assert -near.value < found.fit.objective
 
 

@@ -77,7 +77,8 @@ class Problem:
             own = name in self.labelers.of_labeler
             n = of_labeler.reshape(-1, *(1,) * (len(size) - 1)) if own else of_labeler.sum()
             each.append(np.broadcast_to(n, size).ravel())
-        return 1 + CURVATURE * np.concatenate(each)
+        counts = np.concatenate(each)
+        return np.where(counts > 0, 1 + CURVATURE * counts, 0)  # what no label tells has no say
 
     def m_step(self, params: Params, counts, points) -> Params:
         return params | self.labelers.step(params, counts) | self.prior.step(params, points)

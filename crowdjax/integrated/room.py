@@ -79,7 +79,13 @@ class Room(NamedTuple):
 
 
 def of(labels: Labels) -> tuple[Labels, Room]:
-    """Labels with room, and how to take it out of answers (``layout.with_room``)."""
+    """Labels with room, and how to take it out of answers (``layout.with_room``).
+
+    Example:
+        >>> padded, room = of(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))
+        >>> padded.n_instances, room.n_instances
+        (512, 1)
+    """
     padded = with_room(labels)
     return padded, Room(padded.n_labelers, labels.n_labelers, labels.n_instances)
 
