@@ -4,7 +4,6 @@ import contextlib
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 import pytest
