@@ -121,7 +121,7 @@ def calls(table: Path, n: int, k: int, model: str, peer: str | None) -> Iterator
     both = {model: CALLS} | ({} if peer is None else {peer: CALLS_OF_PEER.format(model=PEERS[model])})
     for name, code in both.items():
         command = [sys.executable, "-c", code, model, str(table), str(table), str(other)]
-        done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=ROOT, env=installed(), check=True, capture_output=True, text=True)
         for which, (cpu, clock) in zip(("first", "second", "another"), json.loads(done.stdout), strict=True):
             yield Row("whole", f"{name}, {which} call, K={k}", n, cpu, "s of CPU")
             yield Row("whole", f"{name}, {which} call, K={k}", n, clock, "s")
@@ -163,7 +163,7 @@ def timed(command: list[str], **environment: str) -> Took:
     """Runs a process; refuses one that failed."""
     start = time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=ROOT, env=installed() | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     done, peak = 0, 0
     while not done:  # what the kernel says of memory in the end counts this process, too, of which that one is made
@@ -174,6 +174,11 @@ def timed(command: list[str], **environment: str) -> Took:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
     return Took(usage.ru_utime + usage.ru_stime, time.perf_counter() - start, peak)
+
+
+def installed() -> dict[str, str]:
+    """The environment, in which modules of a checkout are compiled once, as those that pip installs are."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def memory(pid: int) -> int:

@@ -94,21 +94,21 @@ def lbfgs(memory: int = 5, inner: Inner = inner) -> Rule:
         with_grad = jnp.where(known, with_grad, 0)
         count = state.count + good
 
-        # The two loops of the textbook, on inner products: few operations on long vectors.
+        # The two loops of the textbook, on inner products: few operations on long vectors. They are written out, so
+        # that a GPU has few programs to launch. The order from the newest pair to the oldest is its own inverse.
         newest_first = (count - 1 - jnp.arange(memory)) % memory
-
-        def forth(a, i):
-            return a.at[i].set(curvature[i] * (with_grad[i] - products[i] @ a)), None
-
-        def back(c, i):
-            return c.at[i].set(a[i] - curvature[i] * (with_scaled[i] + products[:, i] @ c)), None
-
-        none = jnp.zeros(memory, grad.dtype)
-        a, _ = jax.lax.scan(forth, none, newest_first)
-        scaled = (grad - a @ changes) / diagonal
+        ordered = products[newest_first][:, newest_first]
+        rho, right = curvature[newest_first], with_grad[newest_first]
+        a = []
+        for k in range(memory):
+            a.append(rho[k] * (right[k] - sum(ordered[k, m] * a[m] for m in range(k))))
+        scaled = (grad - jnp.stack(a)[newest_first] @ changes) / diagonal
         with_scaled, slope, steepest = inner((changes, scaled), (grad, scaled), (grad, grad / diagonal))
-        with_scaled = jnp.where(known, with_scaled, 0)
-        c, _ = jax.lax.scan(back, none, newest_first, reverse=True)
+        right = jnp.where(known, with_scaled, 0)[newest_first]
+        c: list[Array] = [jnp.zeros((), grad.dtype)] * memory
+        for k in reversed(range(memory)):
+            c[k] = a[k] - rho[k] * (right[k] + sum(ordered[m, k] * c[m] for m in range(k + 1, memory)))
+        c = jnp.stack(c)[newest_first]
         curvature, count = jnp.where(restart, 0, curvature), jnp.where(restart, 0, count)
         state = _Lbfgs(steps, changes, products, curvature, count, slope + c @ with_grad, steepest)
         return scaled + c @ steps, state
