@@ -249,9 +249,12 @@ def fit_large(
         return _fit_large_classes(
             scan, out, model, classes, general, solver, devices, seed, batch, repeats, max_rounds, rtol, progress
         )
+    if isinstance(model, str) and model in integrated_api.MODELS:
+        scan = pieces.scan(table, columns=columns, positive=positive, order=order, truth=truth, kind=classes)
+        return _fit_large_classes(
+            scan, out, model, classes, general, solver, devices, seed, batch, repeats, max_rounds, rtol, progress
+        )
     name, config = _config(model, factors, class_prior)
-    if name in integrated_api.MODELS:
-        raise InputError(f"model: got {name!r} with minibatches; allowed: {', '.join(factor.PRESETS)}")
     if config.class_prior == "logistic":
         raise InputError("class_prior: logistic needs instance features; allowed with minibatches: a number, learn")
     batch = whole("minibatch", batch, or_else="labels in memory at a time")

@@ -156,11 +156,11 @@ def _compute(experiment: Experiment, cells: list[Cell], folder: Path, jobs: int)
     return failed
 
 
+@memory.bounded
 def compute(task: Task) -> str | None:
     """Computes a cell and keeps its tables; what went wrong, if anything did."""
     experiment, cell, folder = task
     prepare_jax()
-    memory.room_for_programs()
     began = time.perf_counter()
     with telling(cell):
         LOG.info("%s", name_of(cell), extra={"fields": {"event": "began"}})

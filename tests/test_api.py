@@ -163,7 +163,7 @@ def test_features_of_no_use_are_refused_or_left_out(result):
     assert any("instance features were left out: dawid-skene" in w for w in fitted.warnings)
     assert fitted.instances["label"].equals(result.instances["label"])
     of_jax, of_host = (probabilities(found) for found in (fitted, result))  # with features JAX fits, in 32 bits
-    assert of_jax == pytest.approx(of_host, abs=1e-5)
+    assert of_jax == pytest.approx(of_host, abs=1e-4)  # where a fit stops, a relative gain of 1e-6, moves by rounding
 
 
 def test_gold_is_kept(result):

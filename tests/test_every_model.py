@@ -15,7 +15,6 @@ from crowdjax.labels import InputError
 from crowdjax.observation import Majority, OneCoin
 
 NOMINAL = [name for name, entry in MODELS.items() if "nominal" in entry.kinds]
-ADD_UP = [name for name in NOMINAL if name not in ("integrated", "auto")]  # no numbers by instance
 WORDS = np.array(["ant", "bee", "cat"])
 TOLERANCE = 2e-3  # of probabilities, where the same maximum is reached in float32 by another way
 
@@ -180,7 +179,7 @@ def test_it_can_be_looked_into(fits, name):
     assert len(found.record["checks"]) == 3 and found.tables["instances"].num_rows == len(TRUTH)
 
 
-@pytest.mark.parametrize("name", ADD_UP)
+@pytest.mark.parametrize("name", NOMINAL)
 def test_parts_are_the_whole(fits, name, tmp_path):
     pa.parquet.write_table(pa.table(TABLE), tmp_path / "labels.parquet")
     written = fit_large(tmp_path / "labels.parquet", tmp_path / "out", name, batch=120, max_rounds=100, rtol=1e-7)

@@ -24,7 +24,7 @@ from crowdjax.columns import listed
 from crowdjax.facade import many
 from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.fitted import itself
-from crowdjax.facade.models import MODELS
+from crowdjax.facade.models import MODELS, numbers_of
 from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of, warnings_of
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
@@ -92,7 +92,7 @@ def fit(
     settings = {key: _said(value) for key, value in settings.items() if value is not None}
     if isinstance(model, str):
         if MODELS[name].plan is not None:
-            plan, reasons = MODELS[name].plan(labels, classes)  # pyright: ignore[reportOptionalCall]
+            plan, reasons = MODELS[name].plan(numbers_of(labels), classes)  # pyright: ignore[reportOptionalCall]
             settings = {**settings, "plan": plan}
         built = _made(name, labels, classes, settings, features)
     else:

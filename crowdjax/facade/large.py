@@ -27,21 +27,26 @@ from crowdjax.answers import (
     votes_of,
 )
 from crowdjax.facade.fit import class_prior_of, config_of, refuse, refuse_large
-from crowdjax.facade.models import MODELS
+from crowdjax.facade.models import MODELS, Numbers
 from crowdjax.facade.outcome import about_end, outcome_of, refuse_failed
 from crowdjax.facade.registry import Kind
 from crowdjax.labelers import LEVEL
 from crowdjax.labels import InputError, Labels, Repeats
 from crowdjax.observation import Fit, Observation
-from crowdjax.observation.contract import answers
+from crowdjax.observation.contract import answers, leading
 from crowdjax.observation.rounds import run
 from crowdjax.observation.summaries import summary_of_counts
 from crowdjax.pieces import Scan
 from crowdjax.roles import as_record
 
+TWO_CLASSES = (
+    "In parts, two classes are fitted as any number of them is; crowdjax.fit, with all labels in memory, averages more "
+    "models where labelers are few."
+)
 
-def made(name: str, scan: Scan, classes: Kind, settings: dict[str, Any]) -> Observation:
-    """The model of a name for the labels of a table that is read in pieces.
+
+def made(name: str, scan: Scan, classes: Kind, settings: dict[str, Any]) -> Observation | None:
+    """The model of a name for the labels of a table that is read in pieces; None where their numbers decide.
 
     Raises:
         InputError: it is not for these classes, or has numbers of each instance, which parts cannot share.
@@ -52,16 +57,35 @@ def made(name: str, scan: Scan, classes: Kind, settings: dict[str, Any]) -> Obse
     chosen = {key: value for key, value in settings.items() if value is not None}
     entry = MODELS[name]
     model = entry.make(labels=anyone, classes=classes, features={}, **chosen) if entry.plan is None else None
-    if model is None or hasattr(model, "factors"):
-        able = ", ".join(e.name for e in MODELS.values() if e.plan is None)
-        held = "" if model is None else " and instances at their mode"
-        raise InputError(f"model: got {name}{held} with minibatches and these classes; allowed: {able}")
+    if hasattr(model, "factors"):
+        able = ", ".join(MODELS)
+        raise InputError(f"model: got {name} and instances at their mode with minibatches and these classes; allowed: "
+                         f"{able}")  # fmt: skip
     return model
 
 
+def planned(name: str, parts: minibatch.Parts, classes: Kind) -> tuple[Observation, dict[str, Any], tuple[str, ...]]:
+    """(the model that the numbers of all labels allow, its plan, why it is another than the usual one)."""
+    n_labels, seen, votes = 0, set(), 0
+    for k in range(len(parts)):
+        labels = parts.labels(k)
+        counted = np.asarray(labels.counts) > 0
+        n_labels += int(counted.sum())
+        seen |= set(np.unique(np.asarray(labels.labeler)[counted]).tolist())
+        label, counts = np.asarray(labels.label)[counted], np.asarray(labels.counts, np.float64)[counted]
+        votes = votes + np.bincount(label, counts, labels.n_values)
+    sizes, n_instances = (labels.n_values, labels.n_classes), max(sum(parts.n_instances), 1)
+    square = labels.n_values == labels.n_classes
+    order = lambda: np.argsort(-votes, kind="stable") if square else np.arange(labels.n_classes)  # noqa: E731
+    plan, reasons = MODELS[name].plan(Numbers(len(seen), n_labels / n_instances, *sizes, order), classes)  # pyright: ignore[reportOptionalCall]
+    anyone = Labels.from_arrays([0], [0], [0], n_values=sizes[0], n_classes=sizes[1], places=labels.places)
+    return MODELS[name].make(labels=anyone, classes=classes, features={}, plan=plan), {"plan": plan}, reasons
+
+
 def fit_parts(
-    scan: Scan, out: Path, state: Path, name: str, model: Observation, *, classes: Kind, settings: dict[str, Any],
-    batch: int, repeats: Repeats, max_rounds: int, rtol: float, progress: watch.Progress | None,
+    scan: Scan, out: Path, state: Path, name: str, model: Observation | None, *, classes: Kind,
+    settings: dict[str, Any], batch: int, repeats: Repeats, max_rounds: int, rtol: float,
+    progress: watch.Progress | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Fits and writes what ``Result.save`` writes; its state is claimed. Returns the record."""
     started = time.perf_counter()
@@ -71,6 +95,12 @@ def fit_parts(
     except InputError:
         shutil.rmtree(state)
         raise
+    reasons: tuple[str, ...] = ()
+    if model is None:
+        model, plan, reasons = planned(name, parts, classes)
+        settings = settings | plan
+        if len(scan.classes.classes) == 2 and classes == "nominal":
+            reasons = (*reasons, TWO_CLASSES)
     refuse_large(parts.labels(0), model, name)
     found_classes = scan.classes.classes
     total, ends = sum(parts.n_instances), np.cumsum(parts.n_instances)
@@ -96,7 +126,9 @@ def fit_parts(
         np.array(len(answer.history)), history,
     )  # fmt: skip
     refuse_failed(found)
-    about = summary_of_counts(model, answer.params, answer.counts, answer.points, LEVEL)
+    first, own = leading(model, found)
+    n_points = first.class_of_point(own.params).shape[0]  # of several models in one, those of the first come first
+    about = summary_of_counts(first, own.params, answer.counts[..., :n_points], answer.points[:n_points], LEVEL)
     labelers, n_labels = pa.array(parts.labelers), np.rint(answer.counts.sum((1, 2))).astype(np.int64)
     record = {
         "model": name,
@@ -121,6 +153,7 @@ def fit_parts(
         "device": jax.devices()[0].device_kind,
         "warnings": [
             *scan.classes.notes,
+            *reasons,
             *about_end(found),
             *about_answers(posterior, n_labels, found_classes),
             *about_support(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -122,30 +122,52 @@ add("dawid-skene", DawidSkene, rectangular=True)
 MODELS.add("graded", Graded, kinds=("ordinal",), rectangular=True)
 
 
-def plan_integrated(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
+class Numbers(NamedTuple):
+    """What a plan goes by: numbers of labels, and a function that orders the classes by their votes.
+
+    Example:
+        >>> numbers_of(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 2, 2], n_values=3))[:4]
+        (3, 3.0, 3, 3)
+    """
+
+    n_labelers: int
+    per_instance: float
+    n_values: int
+    n_classes: int
+    order: Callable[[], np.ndarray]
+
+
+def numbers_of(labels: Labels) -> Numbers:
+    """The numbers of labels in memory."""
+    counted = np.asarray(labels.counts) > 0
+    n_labelers, n_instances = (len(np.unique(np.asarray(v)[counted])) for v in (labels.labeler, labels.instance))
+    sizes = labels.n_values, labels.n_classes
+    return Numbers(n_labelers, float(counted.sum() / n_instances), *sizes, partial(by_votes, labels))
+
+
+def plan_integrated(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The form of the integrated model, and the order of the classes that its points are laid out in.
 
     Classes are taken by their votes: points treat them alike up to their number only, and names say nothing.
     """
-    form = classes if classes != "nominal" else "free" if labels.n_classes <= MOST_FREE else "skill"
-    order = np.arange(labels.n_classes) if form == "ordinal" else by_votes(labels)
-    per_class = POINTS if labels.n_classes <= 5 else POINTS_OF_MANY
+    form = classes if classes != "nominal" else "free" if numbers.n_classes <= MOST_FREE else "skill"
+    order = np.arange(numbers.n_classes) if form == "ordinal" else numbers.order()
+    per_class = POINTS if numbers.n_classes <= 5 else POINTS_OF_MANY
     return {"model": "integrated", "form": form, "order": order.tolist(), "per_class": per_class}, ()
 
 
-def plan_auto(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
+def plan_auto(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The model that the numbers of labels, labelers and classes allow, and why it is another than the integrated one.
 
     Example:
-        >>> plan_auto(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 2, 2], n_values=3), "nominal")[0]
+        >>> labels = Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 2, 2], n_values=3)
+        >>> plan_auto(numbers_of(labels), "nominal")[0]
         {'model': 'dawid-skene'}
     """
-    counted = np.asarray(labels.counts) > 0
-    n_labelers = len(np.unique(np.asarray(labels.labeler)[counted]))
-    square = labels.n_values == labels.n_classes
-    per_instance = counted.sum() / len(np.unique(np.asarray(labels.instance)[counted]))
+    n_labelers, per_instance, n_values, n_classes, _ = numbers
+    square = n_values == n_classes
     if classes == "ordinal":
-        return _guarded(labels, classes)
+        return _guarded(numbers, classes)
     if classes == "exchangeable":
         return {"model": "one-coin"}, ()
     if per_instance < FEW_LABELS and square:
@@ -160,24 +182,23 @@ def plan_auto(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str,
             "labelers from one population is used instead."
         )
         return {"model": "dawid-skene"}, (reason,)
-    if square and (labels.n_classes > MOST_BIASED or n_labelers * labels.n_classes**2 > MOST_CELLS):
+    if square and (n_classes > MOST_BIASED or n_labelers * n_classes**2 > MOST_CELLS):
         reason = (
-            f"The confusions of {n_labelers:,} labelers in {labels.n_classes} classes are too many to learn; labelers "
+            f"The confusions of {n_labelers:,} labelers in {n_classes} classes are too many to learn; labelers "
             "differ by a skill alone."
         )
         return {"model": "one-coin"}, (reason,)
-    if square and labels.n_classes > MOST_INTEGRATED:
+    if square and n_classes > MOST_INTEGRATED:
         reason = (
-            f"{labels.n_classes} classes are too many to learn who confuses what; labelers differ by a skill and by "
-            "biases."
+            f"{n_classes} classes are too many to learn who confuses what; labelers differ by a skill and by biases."
         )
         return {"model": "biased-coin"}, (reason,)
-    return _guarded(labels, classes)
+    return _guarded(numbers, classes)
 
 
-def _guarded(labels: Labels, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _guarded(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The integrated model, its answers averaged with those of a simpler one and with votes."""
-    plan, reasons = plan_integrated(labels, classes)
+    plan, reasons = plan_integrated(numbers, classes)
     return {**plan, "beside": "graded" if classes == "ordinal" else "dawid-skene"}, reasons
 
 

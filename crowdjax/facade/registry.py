@@ -26,8 +26,8 @@ class Entry:
         kinds: of classes that it is for.
         rectangular: whether labels may have other values than the classes.
         settings: names of settings of ``crowdjax.fit`` that it takes besides those of all models.
-        plan: (labels, kind of classes) -> (what to make, which becomes the setting ``plan`` and is kept in the record;
-            why, in sentences); None where there is nothing to choose.
+        plan: (``models.Numbers``, kind of classes) -> (what to make, which becomes the setting ``plan`` and is kept in
+            the record; why, in sentences); None where there is nothing to choose.
     """
 
     name: str

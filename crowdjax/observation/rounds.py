@@ -94,9 +94,8 @@ def run(
     """
     arrays, static = eqx.partition(model, eqx.is_array)
     counts, points = _total(_at_votes(part(k)) for k in range(n_parts))
-    sizes = dict(n_values=counts.shape[1], n_classes=len(points), n_labelers=len(counts), n_instances=1)
-    anyone = Labels.from_arrays([0], [0], [0], **sizes, places=part(0).places)
-    params = jax.tree.map(lambda v: jnp.asarray(v, counts.dtype), model.start(anyone, points[None]))
+    params = model.start(with_sums(counts, points, part(0)), jnp.diag(points))
+    params = jax.tree.map(lambda v: jnp.asarray(v, counts.dtype), params)
     by_instance = "instance" in jax.tree.leaves(model.specs(params))
     if by_instance or model.log_points(params).ndim != 1:
         raise InputError(f"minibatch: {type(model).__name__} has numbers of each instance; allowed: all in memory")
@@ -136,6 +135,25 @@ def run(
     objective = log_likelihood + float(model.log_prior(params))
     code = optimize.CONVERGED if small >= 2 else optimize.MAX_STEPS
     return Answer(params, objective, log_likelihood, code, np.array(history), counts, points)
+
+
+def with_sums(counts: Float[np.ndarray, "W L K"], points: Float[np.ndarray, " K"], like: Labels) -> Labels:
+    """Labels of K instances that ``tally`` with ``diag(points)`` gives these sums of, for a start without the labels.
+
+    Example:
+        >>> labels = Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 2, 0], n_values=3)
+        >>> counts, points = _at_votes(labels)
+        >>> found = tally(with_sums(counts, points, labels), jnp.diag(points))
+        >>> bool(jnp.allclose(found, counts))
+        True
+    """
+    counts, points = np.asarray(counts, np.float64), np.asarray(points, np.float64)
+    labeler, label, instance = np.nonzero(np.ones_like(counts))
+    weight = np.divide(counts, points, out=np.zeros_like(counts), where=points > 0)
+    sizes = dict(n_labelers=len(counts), n_instances=len(points), n_values=like.n_values, n_classes=like.n_classes)
+    order = np.argsort(instance, kind="stable")
+    rows = (v[order] for v in (labeler, instance, label))
+    return Labels.from_arrays(*rows, weight=weight.ravel()[order], **sizes, places=like.places)
 
 
 def _total(parts):
