@@ -385,6 +385,7 @@ def acceleration(
     max_steps: int,
     rtol: Float[Array, ""] | float = 1e-6,
     memory: int = MEMORY,
+    rise: float = 0.0,
 ) -> Loop:
     """Anderson's acceleration of a fixed-point iteration that lowers a value, as EM does; :func:`accelerate` runs it.
 
@@ -396,6 +397,8 @@ def acceleration(
         rtol: converged where what is left to gain seems less than ``rtol`` (1 + |value|): the geometric series of the
             last two gains, and five times what the step promises by the metric.
         memory: how many differences to combine.
+        rise: by how much, relative to 1 + |value|, a step may raise the value: where an iteration does not quite lower
+            it.
 
     Source: Walker and Ni 2011; Henderson and Varadhan 2019 (for EM, with restarts).
     """
@@ -421,7 +424,8 @@ def acceleration(
         new, metric = step(s.trial)
         first = s.n_steps == 0
         finite = jnp.isfinite(new.value) & jnp.isfinite(new.x).all()
-        accepted = finite & (first | (new.value <= s.step.value + noise * jnp.abs(s.step.value)))
+        most = s.step.value + noise * jnp.abs(s.step.value) + rise * (1 + jnp.abs(s.step.value))
+        accepted = finite & (first | (new.value <= most))
 
         residual = new.x - s.trial
         slot = (jnp.maximum(s.count, 1) - 1) % memory
