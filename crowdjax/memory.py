@@ -99,7 +99,7 @@ def bounded(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         finally:
             _ours["depth"] -= 1
-            _ours["maps"] += max(0, memory_maps() - before)
+            _ours["maps"] = max(0, _ours["maps"] + memory_maps() - before)  # what comes and goes is not counted
 
     return within
 

@@ -143,13 +143,15 @@ def test_compiled_programs_are_forgotten_before_they_use_up_the_memory_maps(monk
 
 
 def test_only_maps_that_our_functions_add_count_as_ours(monkeypatch):
-    held = iter([100, 130, 5000, 5010])  # before and after a call, and after somebody else's programs once more
+    held = iter([100, 130, 5000, 5010, 5010, 5005])  # before and after calls; somebody else's programs in between
     monkeypatch.setattr(memory, "_ours", {"maps": 0, "depth": 0})
     monkeypatch.setattr(memory, "memory_maps", lambda: next(held))
     memory.bounded(lambda: memory.bounded(lambda: None)())()
     assert memory._ours["maps"] == 30
     memory.bounded(lambda: None)()
     assert memory._ours["maps"] == 40
+    memory.bounded(lambda: None)()
+    assert memory._ours["maps"] == 35
 
 
 @pytest.mark.parametrize("door", ["fit", "predict", "look"])
