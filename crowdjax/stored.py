@@ -69,13 +69,14 @@ class Stored:
         arrays = list(map(_canonical, arrays))
         if key in self._loaded:
             program, skeleton = self._loaded[key]
-            return jax.tree.unflatten(skeleton, program(*arrays))
+            return jax.tree.unflatten(skeleton, program(*arrays)) if program else self._jitted(*args, **kwargs)
         path = folder / f"program-{_digest(self._function.__module__, self._name, *key, _made_with())}"
         try:
             program, skeleton = self._program(path, leaves, is_array, structure)
             found = jax.block_until_ready(program(*arrays))
         except jax.errors.JaxRuntimeError:  # it was damaged, or is of another kind of machine
             path.unlink(missing_ok=True)
+            self._loaded[key] = None, None
             return self._jitted(*args, **kwargs)
         self._loaded[key] = program, skeleton
         return jax.tree.unflatten(skeleton, found)
@@ -99,7 +100,8 @@ class Stored:
             found = self._made(leaves, is_array, structure)
             _write(path, found)
         payload, given, taken, skeleton = found
-        return deserialize_and_load(payload, given, taken), jax.tree.structure(skeleton)
+        program = deserialize_and_load(payload, given, taken, execution_devices=jax.devices()[:1])
+        return program, jax.tree.structure(skeleton)
 
     def _made(self, leaves, is_array, structure):
         from jax.experimental.serialize_executable import serialize

@@ -114,3 +114,17 @@ def test_a_fit_that_is_read_equals_the_one_that_was_made(folder):
     read = fit_jit(labels, DawidSkene())
     jax.tree.map(np.testing.assert_array_equal, made, read)
     assert type(read) is type(made)
+
+
+def test_one_of_several_devices_reads_it_too(fresh_python, tmp_path, monkeypatch):
+    monkeypatch.setenv("CROWDJAX_CACHE", str(tmp_path))
+    code = """
+import crowdjax, jax
+table = {"labeler": list("abcabc"), "instance": [1, 1, 1, 2, 2, 2], "label": [1, 1, 0, 0, 0, 1]}
+crowdjax.fit(table, "integrated")
+from crowdjax.integrated import fit_jit
+assert jax.device_count() == 2 and fit_jit._loaded and all(program for program, _ in fit_jit._loaded.values())
+"""
+    for _ in range(2):
+        fresh_python(code, devices=2)
+    assert files(tmp_path)
