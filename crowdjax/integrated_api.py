@@ -245,6 +245,7 @@ def fit(
         features=scaling,
         warnings=warnings,
         started=started,
+        devices=parallel.used(int(np.count_nonzero(labels.real)), devices),
     )
     return IntegratedAggregation(
         tables, record, kind, found, index, scaling, config=config, boundary=placed,

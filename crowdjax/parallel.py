@@ -95,6 +95,21 @@ def n_devices(n_labels: int, wanted: int | None = None) -> int:
     return max(1, min(there, n_labels // PAYS_FROM)) if wanted is None else wanted
 
 
+def used(n_labels: int, wanted: int | None = None) -> str:
+    """How many devices a fit of so many labels uses, and why, for its record.
+
+    Example:
+        >>> used(1000, 1) == f"1 of {jax.device_count()}, as asked"
+        True
+    """
+    n, there = n_devices(n_labels, wanted), jax.device_count()
+    if wanted is not None:
+        return f"{n} of {there}, as asked"
+    if there == 1:
+        return "the one device there is"
+    return f"all {there}" if n == there else f"{n} of {there}: one more pays from {(n + 1) * PAYS_FROM:,} labels on"
+
+
 def fit(
     labels: Labels,
     model: FactorModel,

@@ -70,6 +70,7 @@ def fit(
         warnings=warnings,
         started=started,
         device="cpu",
+        devices="none of JAX: this model and size are faster without",
     )
     made = partial(_model, name, model.class_prior)
     return Result(tables, record, kind, found.fit, index, {}, made=made, tally=counts)

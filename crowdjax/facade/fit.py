@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crowdjax import io, memory, optimize, outliers, spread, watch
+from crowdjax import io, memory, optimize, outliers, parallel, spread, watch
 from crowdjax.answers import gold_record, labels_of_labelers, support, tally
 from crowdjax.columns import listed
 from crowdjax.facade import many
@@ -131,6 +131,7 @@ def fit(
         features=scaling,
         warnings=warnings,
         started=started,
+        devices=parallel.used(int(np.count_nonzero(labels.real)), devices),
     )
     made, held = partial(itself, built), eqx.filter(built, eqx.is_array)
     return Result(told.tables, record, kind, found, index, scaling, made=made, held=held, tally=told.tally)

@@ -52,13 +52,15 @@ def record_of(
     *,
     features: Mapping[io.Key, io.Scaling],
     started: float,
+    devices: str,
     device: str | None = None,
     **more,
 ) -> dict[str, Any]:
     """The record of a fit: what all models say of it, and more.
 
     Args:
-        device: that it was made on; by default JAX's.
+        devices: how many it was made on, and why.
+        device: their kind; by default JAX's.
     """
     return {
         "model": name,
@@ -71,6 +73,7 @@ def record_of(
         "features": {side: dataclasses.asdict(s) for side, s in features.items()},
         "versions": {"jax": metadata.version("jax"), "numpy": np.__version__},
         "device": device or _device(),
+        "devices": devices,
     }
 
 

@@ -137,6 +137,7 @@ def fit(
         features=scaling,
         warnings=warnings,
         started=started,
+        devices=parallel.used(int(np.count_nonzero(labels.real)), devices),
     )
     return Aggregation(
         tables, record, kind, found, index, scaling, made=partial(itself, built), features=features, tally=counts

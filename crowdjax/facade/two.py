@@ -100,6 +100,7 @@ def fit(
         warnings=warnings,
         started=started,
         device="cpu",
+        devices="none of JAX: this model and size are faster without",
     )
     made = partial(_model, config, labels.n_labelers, labels.n_instances, truth)
     return Aggregation(tables, record, kind, ended, index, {}, made=made, features={}, tally=counts)

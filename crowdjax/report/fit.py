@@ -180,7 +180,8 @@ def of_fit(
 def about(record: Mapping[str, Any]) -> str:
     """The last line: what made the page."""
     versions = ", ".join(f"{k} {v}" for k, v in {"crowdjax": __version__, **record.get("versions", {})}.items())
-    device = f" On {record['device']}." if "device" in record else ""
+    devices = f" ({record['devices']})" if "devices" in record else ""
+    device = f" On {record['device']}{devices}." if "device" in record else ""
     return f"Made by {versions}.{device} How to read a report: docs/reports.md of crowdjax."
 
 
