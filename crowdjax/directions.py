@@ -105,10 +105,10 @@ def lbfgs(memory: int = 5, inner: Inner = inner) -> Rule:
         scaled = (grad - jnp.stack(a)[newest_first] @ changes) / diagonal
         with_scaled, slope, steepest = inner((changes, scaled), (grad, scaled), (grad, grad / diagonal))
         right = jnp.where(known, with_scaled, 0)[newest_first]
-        c: list[Array] = [jnp.zeros((), grad.dtype)] * memory
+        back: list[Array] = [jnp.zeros((), grad.dtype)] * memory
         for k in reversed(range(memory)):
-            c[k] = a[k] - rho[k] * (right[k] + sum(ordered[m, k] * c[m] for m in range(k + 1, memory)))
-        c = jnp.stack(c)[newest_first]
+            back[k] = a[k] - rho[k] * (right[k] + sum(ordered[m, k] * back[m] for m in range(k + 1, memory)))
+        c = jnp.stack(back)[newest_first]
         curvature, count = jnp.where(restart, 0, curvature), jnp.where(restart, 0, count)
         state = _Lbfgs(steps, changes, products, curvature, count, slope + c @ with_grad, steepest)
         return scaled + c @ steps, state

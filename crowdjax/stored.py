@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import functools
 import hashlib
+import importlib
 import os
 import pickle
 import platform
@@ -250,9 +251,7 @@ def _read(path: Path):
 def _lapack() -> None:
     """A program that was loaded and calls LAPACK needs it to be there first (jax-ml/jax#28908)."""
     with contextlib.suppress(ImportError, AttributeError):
-        from jaxlib import lapack
-
-        lapack._lapack.initialize()
+        importlib.import_module("jaxlib.lapack")._lapack.initialize()
 
 
 def _write(path: Path, found) -> None:

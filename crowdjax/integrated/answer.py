@@ -301,6 +301,7 @@ def _place(
         ranked[: len(scores)][~np.isnan(scores)] = normal_scores(scores[~np.isnan(scores)])
         likelihood = score_log_likelihood(positive, ranked, labels.gold)
     else:
+        assert own is not None
         likelihood = np.log(own).sum(0)
     placed = informed(placed, likelihood)
     return placed, None if own is None else calibrate(without_own(placed, own))

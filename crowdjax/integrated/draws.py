@@ -168,7 +168,8 @@ def of_draws(
         n_instances: how many of the features' rows are instances, by default all.
     """
     c = boundaries(boundary, len(np.asarray(draws.spread)))
-    sensitivity, specificity = doubted(*chances(draws, config, c, stand_ins(parameters, features, n_instances)), doubt)
+    plus, minus = chances(draws, config, c, stand_ins(parameters, features, n_instances))
+    sensitivity, specificity = doubted(plus, minus, doubt)
     points = np.asarray(boundary.points, float)
     order, shares = np.argsort(points), np.broadcast_to(np.asarray(share, float), points.shape)
     positive = np.interp(c, points[order], shares[order])[:, None]
