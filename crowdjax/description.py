@@ -11,7 +11,7 @@ import numpy as np
 from crowdjax import integrated, io, metrics
 from crowdjax.classes import is_alphabet
 from crowdjax.columns import listed, show
-from crowdjax.facade.models import plan_auto
+from crowdjax.facade.models import numbers_of, plan_auto
 from crowdjax.formats import Form
 from crowdjax.integrated.classes import looks_ordered
 from crowdjax.labels import Labels
@@ -140,7 +140,7 @@ def _similar(ids: np.ndarray) -> dict[str, Any]:
 def _auto(labels: Labels) -> tuple[str, tuple[str, ...]]:
     """What ``auto`` would fit, and why it is another than the integrated model."""
     if (labels.n_values, labels.n_classes) != (2, 2):
-        plan, reasons = plan_auto(labels, "nominal")
+        plan, reasons = plan_auto(numbers_of(labels), "nominal")
         return "the integrated model" if plan["model"] == "integrated" else plan["model"], reasons
     plan = integrated.plan(labels)
     if plan.config.spread == 0:

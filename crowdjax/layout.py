@@ -140,8 +140,8 @@ def with_room(labels: Labels) -> Labels:
 
     Example:
         >>> padded = with_room(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))
-        >>> padded.label[:4].tolist(), len(padded.label), padded.n_labelers, padded.shard.real.sum()
-        ([0, 1, 1, -1], 2048, 32, np.int64(1))
+        >>> padded.label[:4].tolist(), len(padded.label), padded.n_labelers, int(padded.shard.real.sum())
+        ([1, 1, 0, -1], 2048, 32, 1)
     """
     edges, profile = plan_of(labels, 1)
     if profile.n_labels >= EXACT_FROM:

@@ -13,7 +13,7 @@ import crowdjax
 from crowdjax.adapters import Aggregator
 from crowdjax.answers import MOST_CLASSES, about_support, support, votes_of
 from crowdjax.facade import many
-from crowdjax.facade.models import plan_auto
+from crowdjax.facade.models import numbers_of, plan_auto
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation import OneCoin, Voted
 
@@ -139,9 +139,9 @@ def test_an_estimator_has_probabilities_and_errors_of_all_labels():
 def test_auto_gives_labelers_a_skill_alone_where_their_confusions_are_too_many():
     label = np.arange(300)
     labels = Labels.from_arrays(label, label // 3, label, n_values=500)
-    assert plan_auto(labels, "nominal")[0] == {"model": "one-coin"}
+    assert plan_auto(numbers_of(labels), "nominal")[0] == {"model": "one-coin"}
     labels = Labels.from_arrays(label // 10, label // 3, label // 10, n_values=30)
-    assert plan_auto(labels, "nominal")[0] == {"model": "biased-coin"}
+    assert plan_auto(numbers_of(labels), "nominal")[0] == {"model": "biased-coin"}
 
 
 def test_a_few_classes_have_their_tables():

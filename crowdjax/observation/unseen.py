@@ -22,6 +22,7 @@ def rows_of_labelers(
         instances: the same of instances; None: they stay.
 
     Example: the second labeler of a fit, and one who is new
+        >>> from crowdjax.labels import Labels
         >>> from crowdjax.observation import Majority
         >>> labels, model = Labels.from_arrays([0, 1], [0, 0], [2, 2], n_values=3), Majority(skill=1.5)
         >>> params = model.start(labels, np.ones((1, 3)) / 3) | {"skill": np.array([1.0, 2.0])}
