@@ -22,6 +22,7 @@ import os
 import pickle
 import platform
 import stat
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +72,8 @@ class Stored:
         if key in self._loaded:
             program, skeleton = self._loaded[key]
             return jax.tree.unflatten(skeleton, program(*arrays)) if program else self._jitted(*args, **kwargs)
-        path = folder / f"program-{_digest(self._function.__module__, self._name, *key, _made_with())}"
+        made_with = _made_with(), _constants(self._function.__module__)
+        path = folder / f"program-{_digest(self._function.__module__, self._name, *key, *made_with)}"
         try:
             program, skeleton = self._program(path, leaves, is_array, structure)
             found = jax.block_until_ready(program(*arrays))
@@ -204,6 +206,24 @@ def _made_with() -> str:
         cpu = sorted({line for line in lines if line.startswith(wanted)})
         return repr((source.hexdigest(), *_versions(jaxlib), str(device.device_kind), cpu, _flags()))
     return repr((source.hexdigest(), *_versions(jaxlib), str(device.device_kind), platform.processor(), _flags()))
+
+
+def _constants(module: str) -> list:
+    """The constants of a module, and of all of ours that it takes something from, as they are now: who has set one
+    means it, in a new process too."""
+    found, left = {}, [module]
+    while left:
+        name = left.pop()
+        if name in found or not name.startswith("crowdjax") or name not in sys.modules:
+            continue
+        values = vars(sys.modules[name])
+        found[name] = [(k, _plain(v)) for k, v in sorted(values.items()) if k.isupper() and _is_known(v)]
+        left += [of for of in (getattr(v, "__module__", None) for v in values.values()) if isinstance(of, str)]
+    return sorted(found.items())
+
+
+def _plain(value):
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def _versions(jaxlib) -> tuple:

@@ -2,13 +2,14 @@
 
 import dataclasses
 import os
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crowdjax import programs
+from crowdjax import integrated, programs
 from crowdjax.integrated import IntegratedConfig
 from crowdjax.labels import Labels
 from crowdjax.observation import DawidSkene, fit_jit
@@ -63,6 +64,16 @@ def test_shapes_settings_and_types_are_programs_of_their_own(folder):
         assert function(X)["a"].dtype == np.float64
     assert len(files(folder)) == 6
     assert function(X)["a"].dtype == np.float32
+
+
+def test_a_constant_that_somebody_has_set_is_another_program(folder, monkeypatch):
+    labels = Labels.from_arrays([0, 1, 2] * 4, np.repeat(np.arange(4), 3), [1, 1, 0, 0, 0, 1] * 2)
+    integrated.fit_jit(labels)
+    first = files(folder)
+    forget()
+    monkeypatch.setattr(sys.modules["crowdjax.integrated.fit"], "MOST_MISSING", 0.5)
+    integrated.fit_jit(labels)
+    assert len(files(folder)) == len(first) + 1
 
 
 def test_classes_of_ones_own_are_not_stored(folder):
