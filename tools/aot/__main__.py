@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 DUMP = tempfile.TemporaryDirectory(prefix="aot-")
-FITS = ("dawid-skene", "glad", "factor")
+FITS = ("dawid-skene", "glad", "factor:1", "factor:3")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.aot")
     parser.add_argument("suite", choices=("passes", "integrated", "fits"))
     parser.add_argument("labels", type=float)
-    parser.add_argument("models", nargs="*", default=FITS, help="of fits: names of presets")
+    parser.add_argument("models", nargs="*", default=FITS, help="of fits: names of presets, factor:D")
     parser.add_argument("--chip", choices=("h100", "h200"), default="h100")
     parser.add_argument("--layout", choices=("triples", "rows", "repeatable"), default="rows")
     parser.add_argument("--all", action="store_true", help="a line per kernel")
@@ -65,7 +65,9 @@ def programs(suite: str, n: int, models, layout: str) -> Iterator[tuple]:
         if layout != "triples":
             labels = with_rows(labels, repeatable=layout == "repeatable")
         for name in models:
-            model, solver, key = build(PRESETS[name], labels), Solver(), jax.eval_shape(lambda: jax.random.key(0))
+            preset, _, n_factors = name.partition(":")
+            config = dataclasses.replace(PRESETS[preset], **({"n_factors": int(n_factors)} if n_factors else {}))
+            model, solver, key = build(config, labels), Solver(), jax.eval_shape(lambda: jax.random.key(0))
             yield f"fit {name}", lambda l, m, k, s=solver: fit(l, m, k, s), (labels, model, key)
         return
     labels = blocked(n)
