@@ -40,7 +40,8 @@ from crowdjax.shards import cut_model, cut_weights, integrated_specs, specs, unc
 
 __all__ = ["fit", "fit_integrated", "n_devices", "start", "summary", "union", "use_cores"]
 
-PAYS_FROM = 250_000  # labels per device; below, a fit is over before a second device has helped
+PAYS_FROM = 250_000  # labels per core; below, a fit is over before a second one has helped
+PAYS_FROM_GPU = 30_000_000  # of a GPU: a pass takes a millisecond by XLA's estimate, adding up over GPUs about .05
 WATCHED_FROM = 1_000_000  # labels x factors; below, a fit takes about a second
 
 
@@ -92,7 +93,11 @@ def n_devices(n_labels: int, wanted: int | None = None) -> int:
         raise InputError(f"devices: got {wanted}; allowed: 1 to {there}")
     if jax.process_count() > 1:
         return there
-    return max(1, min(there, n_labels // PAYS_FROM)) if wanted is None else wanted
+    return max(1, min(there, n_labels // _pays_from())) if wanted is None else wanted
+
+
+def _pays_from() -> int:
+    return PAYS_FROM if jax.default_backend() == "cpu" else PAYS_FROM_GPU
 
 
 def used(n_labels: int, wanted: int | None = None) -> str:
@@ -107,7 +112,7 @@ def used(n_labels: int, wanted: int | None = None) -> str:
         return f"{n} of {there}, as asked"
     if there == 1:
         return "the one device there is"
-    return f"all {there}" if n == there else f"{n} of {there}: one more pays from {(n + 1) * PAYS_FROM:,} labels on"
+    return f"all {there}" if n == there else f"{n} of {there}: one more pays from {(n + 1) * _pays_from():,} labels on"
 
 
 def fit(
