@@ -17,10 +17,10 @@ import crowdjax
 FLOORS = (
     {"atomics"},
     {"labels"},
-    {"segments", "directions", "stopping", "priors", "labelers", "fits"},
-    {"programs"},
+    {"segments", "stopping", "priors", "labelers", "fits"},
+    {"programs", "directions"},
     {"likelihood", "optimize", "memory", "settings", "extras", "outliers", "disk", "layout", "stored"},
-    {"watch"},
+    {"watch", "rows"},
     {"host"},
     {"observation"},
     {"factor", "contextual"},
