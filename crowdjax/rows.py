@@ -109,7 +109,7 @@ def instances_at_once(numbers: int) -> int:
 
     Example: two factors on 697 points
         >>> instances_at_once(697)
-        192570
+        192564
     """
     return BYTES_AT_ONCE // (4 * numbers)
 
