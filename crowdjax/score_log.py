@@ -94,8 +94,8 @@ def from_log(score, truth, weight=None, *, shape: Shape = "linear") -> ScoreLog:
         >>> bool(log.low >= 0 and log.high <= 100), bool(abs(log.prevalence(log.unit([30.0]))[0] - 0.3) < 0.03)
         (True, True)
 
-    Source: Meta, "Theodon" (2023), evaluation on simulated data: a Beta distribution from logged scores, a third-degree
-    polynomial of the empirical prevalence.
+    Source: Nguyen, Ramakrishnan and Weinsberg (2022), evaluation on simulated labels: a Beta distribution of logged
+    scores, a polynomial of third degree of the empirical prevalence.
     """
     score, truth = (np.asarray(v, float).reshape(-1) for v in (score, truth))
     weight = np.ones(len(score)) if weight is None else np.asarray(weight, float).reshape(-1)

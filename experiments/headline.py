@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from functools import partial
 from time import perf_counter
 
@@ -108,7 +107,6 @@ def run_cell(config: Config, scenario: Scenario, per: int, n_gold: int, start: i
     return {"metrics": pa.Table.from_pylist(found)}
 
 
-@functools.cache
 def of_log(path: str, shape: Scenario) -> ScoreLog:
     """What a table of scores and truths says, with accuracies of this shape."""
     try:
