@@ -28,9 +28,9 @@ instance j, given the labels: the mean over its posterior of the class. Then
 
 The vote takes u and v from the labels' agreement with it. In a model of one ability whose instance factors are
 positive (GLAD) chances rise with ability on every instance. Which class a tricky instance is of, free instance
-factors hardly say: z_j → -z_j, β_j → -β_j changes nothing but the prior of β_j. So accuracy is shown on plain and on special instances
-too. The generators' settings were written down before anything was fitted and are the only ones that were tried; what
-turns u and v was changed once, after a run of four crowds.
+factors hardly say: z_j → -z_j, β_j → -β_j changes nothing but the prior of β_j. So accuracy is shown on plain and on
+special instances too. The generators' settings were written down before anything was fitted and are the only ones
+that were tried; what turns u and v was changed once, after a run of four crowds.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ MEASURES = {
     "who": "who",
     "which": "which",
 }
-XLABEL = {"specialists": "share of species known: first family less the second"}
+XLABEL = {"specialists": "species known, first less second family"}
 INTEGRATED = {
     "integrated": IntegratedConfig(spread=0.9),
     "integrated, 2 factors": IntegratedConfig(spread=0.9, factors=2),
@@ -290,8 +290,8 @@ def report(config: Config, tables) -> Report:
         f"{config.held_out:.0%} of the labels are held out. Accuracy on all, on plain and on special instances, A0 and "
         "NLL are of the classes. *Held out*: mean log-likelihood of these labels. *Chances*: correlation of the "
         "estimated with the true chance of a right label. *Who*: correlation of the labelers' direction with how much "
-        "likelier they in truth agree with the model's answers on special instances than on others; *which*: area under "
-        "the ROC curve of the instances' direction for which are special (.5: nothing). Means over crowds ± standard "
+        "likelier they in truth agree with the model's answers on special instances than on others; *which*: area "
+        "under the ROC curve of the instances' direction for which are special (.5: nothing). Means over crowds ± standard "
         "errors; no class has to be named rightly for *held out*, *who* and *which*.\n\n" + "\n\n".join(parts) + "\n"
     )
     return Report(text, _figures(config, tables["curves"], kinds) | _recovered(found, kinds))
@@ -316,9 +316,7 @@ def _recovered(found, kinds) -> dict[str, object]:
         values = [[select(found, model=m, metric=metric, kind=k) for k in kinds] for m in models]
         mean = np.array([[v.mean() for v in row] for row in values])
         error = np.array([[v.std(ddof=1) / np.sqrt(len(v)) if len(v) > 1 else 0.0 for v in row] for row in values])
-        title = {"who": "Which labelers are better on special instances", "which": "Which instances are special"}[
-            metric
-        ]
+        title = {"who": "Who: directions of labelers", "which": "Which: directions of instances"}[metric]
         figures[metric] = plots.side_by_side(mean, 2 * error, models, kinds, title=title, xlabel=xlabel)
     return figures
 
@@ -340,6 +338,6 @@ def _figures(config: Config, curves, kinds) -> dict[str, object]:
             }
             x[kind] = np.array([r["differ"] for r in lines[TRUE]])
         xlabel = XLABEL.get(group[0], "ability of the labeler")
-        ylabel = "chance of a right label on special instances"
+        ylabel = "P(right), special instances"
         figures["_".join(("chances", group[0]))] = plots.curves(x, panels, xlabel=xlabel, ylabel=ylabel, ylim=(0, 1))
     return figures
