@@ -291,8 +291,10 @@ def report(config: Config, tables) -> Report:
         "NLL are of the classes. *Held out*: mean log-likelihood of these labels. *Chances*: correlation of the "
         "estimated with the true chance of a right label. *Who*: correlation of the labelers' direction with how much "
         "likelier they in truth agree with the model's answers on special instances than on others; *which*: area "
-        "under the ROC curve of the instances' direction for which are special (.5: nothing). Means over crowds ± standard "
-        "errors; no class has to be named rightly for *held out*, *who* and *which*.\n\n" + "\n\n".join(parts) + "\n"
+        "under the ROC curve of the instances' direction for which are special (.5: nothing). Means over crowds ± "
+        "standard errors; no class has to be named rightly for *held out*, *who* and *which*.\n\n"
+        + "\n\n".join(parts)
+        + "\n"
     )
     return Report(text, _figures(config, tables["curves"], kinds) | _recovered(found, kinds))
 
