@@ -57,7 +57,7 @@ KINDS: tuple[Kind, ...] = ("boundaries, smile", "boundaries, eyes", "guessing", 
 POSITIVES = 0.36  # of the real study's images
 CUT = norm.isf(POSITIVES)
 AGREEMENT = 0.8  # of two experts
-INTEGRATED = "integrated"
+VOTE, INTEGRATED = "majority vote", "integrated"
 WIDTH = 0.3  # of the kernel that smooths the true log odds of the figure, in standard deviations of the output
 
 
@@ -172,7 +172,7 @@ def size(config: Config, kind: Kind) -> Size:
     plain, told = _apart(config)
     found = size_of(simulate.grid(n, m), blank, told or plain, config.solver)
     restarts = sum(config.solver.restarts if m.config.n_factors > 1 else 1 for m in told.values())
-    n_plain = sum(name != "majority vote" for name in plain) + 1
+    n_plain = sum(name != VOTE for name in plain) + 1
     n_fits = (config.n_draws + config.n_crowds) * (n_plain + len(config.correlations) * restarts)
     return found._replace(fits=n_fits)
 
@@ -245,6 +245,8 @@ def report(config: Config, tables) -> Report:
         f"{config.n_basis} radial basis functions of the detector's output and a constant; labelers' are free.\n\n"
         + _verdict(config, metrics, kinds)
         + "\n\n"
+        + _gains(config, metrics, kinds)
+        + "\n\n"
         + "\n\n".join(parts)
         + "\n"
     )
@@ -308,23 +310,45 @@ def _verdict(config: Config, metrics, kinds) -> str:
     )
 
 
-def _curves(config: Config, metrics, kinds):
-    """Accuracy of the models with a detector over its correlation, and of the others as a level line."""
-    x = np.array(config.correlations)
+def _gain(metrics, model: str, against: str, over: str, kind: Kind, at: dict[str, float]) -> tuple[float, float]:
+    """Mean difference in accuracy of two models on the same crowds, and its standard error."""
+    own, other = (
+        select(metrics, model=name, metric="accuracy", kind=kind, over=over, **where)
+        for name, where in ((model, at), (against, {}))
+    )
+    return paired(own, other)[:2] if len(own) else (np.nan, np.nan)
 
-    over = names(metrics, "over")[-1]  # other crowds, where there are any
 
-    def line(kind, model, ats):
-        values = [select(metrics, kind=kind, over=over, model=model, metric="accuracy", **at) for at in ats]
-        error = [v.std(ddof=1) / np.sqrt(len(v)) if len(v) > 1 else 0.0 for v in values]
-        return np.array([v.mean() if len(v) else np.nan for v in values]), np.array(error)
-
-    told = _apart(config)[1]
-    panels = {}
+def _gains(config: Config, metrics, kinds) -> str:
+    """Differences over other crowds, by kind, model and detector."""
+    over, body = names(metrics, "over")[-1], []
+    against = [name for name in (config.baseline, VOTE) if name in config.models]
     for kind in kinds:
-        panels[kind] = {m: line(kind, m, [{"detector": r} for r in config.correlations]) for m in told}
-        panels[kind] |= {m: line(kind, m, [{}] * len(x)) for m in names(metrics, "model") if m not in told}
-    return plots.curves(x, panels, xlabel="correlation of the detector", ylabel="accuracy", ylim=(None, None))
+        for model in _apart(config)[1]:
+            line = [kind, model]
+            for name in against:
+                for r in config.correlations:
+                    mean, error = _gain(metrics, model, name, over, kind, {"detector": r})
+                    line.append(f"{mean:+.3f} ± {error:.3f}")
+            body.append(line)
+    header = ["kind", "model", *(f"less {name}, r = {r:g}" for name in against for r in config.correlations)]
+    return "**Accuracy less that of others on the same crowds**, mean ± standard error\n\n" + markdown(header, body)
+
+
+def _curves(config: Config, metrics, kinds):
+    """Accuracy less the baseline's over the detector's correlation; models without a detector are level."""
+    over, told = names(metrics, "over")[-1], _apart(config)[1]
+    settings = {m: [{"detector": r} for r in config.correlations] for m in told}
+    settings |= {m: [{}] * len(config.correlations) for m in (config.baseline, VOTE) if m in config.models}
+    panels = {
+        kind: {
+            model: tuple(np.array([_gain(metrics, model, config.baseline, over, kind, at) for at in ats]).T)
+            for model, ats in settings.items()
+        }
+        for kind in kinds
+    }
+    x, ylabel = np.array(config.correlations), f"accuracy less {config.baseline}'s"
+    return plots.curves(x, panels, xlabel="correlation of the detector", ylabel=ylabel, ylim=(None, None))
 
 
 def _factor(config: Config, tables):
