@@ -3,7 +3,7 @@
 Every model sees the same draws.
 
 The detector outputs that the paper's instance features were made of were never published, so instance factors are free
-here; ``fig4`` has a stand-in with a detector. Repeated judgements (729 of 1950) are counted or reduced to the first.
+here; ``detector`` has stand-ins with one. Repeated judgements (729 of 1950) are counted or reduced to the first.
 """
 
 from __future__ import annotations
