@@ -75,7 +75,8 @@ def size(config: Config) -> Size:
 
 
 def run_cell(config: Config) -> Tables:
-    largest, sizes = max(config.n_labelers), np.repeat(config.n_labelers, config.n_repeats)
+    # Repeat by repeat: the crowds of a repeat do not depend on how many repeats follow.
+    largest, sizes = max(config.n_labelers), np.tile(config.n_labelers, config.n_repeats)
     cells = simulate.grid(largest, config.n_instances)
     # Small crowds are large ones in which only the first labelers label: one program for all sizes.
     crowds = _crowds(config.seed, jnp.array(sizes), largest, config.n_instances, config.density)

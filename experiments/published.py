@@ -1,0 +1,127 @@
+"""Committed results: docs/results/NAME, small enough for the repository and complete enough to be made again.
+
+    SUMMARY.md  *.svg           what people read, made from the tables beside it
+    metrics.parquet  (others)   every value, rounded to as many bits as fit: ``LIMIT`` bytes for all tables together
+    config.json  config.toml    every setting; the config that was given, with its ``[rerun]``
+    environment.json            command, commit, versions, machine, date, seconds, and the bits that are kept
+
+The folder appears whole or not at all. ``experiments.repeat`` makes it again.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float
+
+from crowdjax import disk
+from crowdjax.labels import InputError
+from experiments import runner
+from experiments.cells import Tables
+from experiments.config import Experiment
+
+PLACE = runner.ROOT / "docs" / "results"
+LIMIT = 200_000  # bytes
+BITS = (23, 15, 11)  # of the mantissa: seven, five and nearly four decimal digits
+
+
+def publish(experiment: Experiment, out: Path, place: Path, config: Path) -> Path:
+    """Write a finished run as committed results, in place of earlier ones: all of their files or none.
+
+    Args:
+        out: where the folders of runs are.
+        place: the folder of the results.
+        config: the experiment's file, for the command that the summary names.
+
+    Raises:
+        InputError: no finished run, one whose commit is not known, tables that are too large, or ``place`` holds
+            something else.
+    """
+    folder = out / experiment.folder
+    if not runner.is_done(folder):
+        raise InputError(f"{folder}: no finished run of this config; run it first")
+    environment = runner.read_environment(folder)
+    commit = environment.get("commit", "unknown")
+    if "unknown" in commit:
+        raise InputError(f"{folder}: the commit that it was made from is not known; allowed: a run from a git checkout")
+    if place.exists() and not (place / "SUMMARY.md").is_file():
+        raise InputError(f"{place}: holds no SUMMARY.md; allowed: a new folder, or earlier results to replace")
+    path = config.resolve()
+    path = path.relative_to(runner.ROOT) if path.is_relative_to(runner.ROOT) else Path(path.name)
+    environment["command"] = shlex.join(["python", "-m", "experiments", "run", str(path), *experiment.overrides])
+    with disk.private(place) as home:
+        new = home / "new"
+        new.mkdir()
+        environment["bits"] = _write_tables(runner.read_tables(folder), new)
+        runner.write_summary(experiment, runner.read_tables(new), environment, new)
+        for picture in new.glob("*.png"):
+            picture.unlink()
+        (new / "config.json").write_text(json.dumps(experiment.resolved(), indent=2) + "\n", encoding="utf-8")
+        (new / "config.toml").write_text(experiment.source, encoding="utf-8")
+        (new / runner.LAST).write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
+        if place.exists():
+            disk.move(place, home / "earlier")
+        disk.move(new, place)
+    return place
+
+
+def rounded(tables: Tables, bits: int | None) -> Tables:
+    """Round measured values to so many bits of their mantissa; None leaves them as they are.
+
+    Measured are the values of ``metrics`` and every floating-point column of the other tables; settings stay.
+    """
+    if bits is None:
+        return tables
+    out = {}
+    for name, table in tables.items():
+        for k, column in enumerate(table.column_names):
+            if column in measured(name, table):
+                values = pa.array(round_bits(table[column].to_numpy(), bits))
+                table = table.set_column(k, column, values)
+        out[name] = table
+    return out
+
+
+def measured(name: str, table: pa.Table) -> list[str]:
+    """The columns of a table that hold measured values."""
+    if name == "metrics":
+        return ["value"]
+    return [column for column in table.column_names if pa.types.is_floating(table[column].type)]
+
+
+def round_bits(values: Float[np.ndarray, " N"], bits: int) -> Float[np.ndarray, " N"]:
+    """Round to the nearest number whose mantissa has so many bits: a relative error of at most 2^-(bits + 1).
+
+    Example:
+        >>> round_bits(np.array([1 / 3, np.nan]), 11)
+        array([0.33337402,        nan])
+    """
+    mantissa, exponent = np.frexp(np.asarray(values, float))
+    return np.ldexp(np.round(np.ldexp(mantissa, bits + 1)), exponent - bits - 1)
+
+
+def _write_tables(tables: Tables, folder: Path) -> int:
+    """Writes the tables with as many bits as fit; how many."""
+    sizes = {}
+    for bits in BITS:
+        for name, table in rounded(tables, bits).items():
+            floats = [c for c in table.column_names if pa.types.is_floating(table[c].type)]
+            pq.write_table(
+                table,
+                folder / f"{name}.parquet",
+                compression="zstd",
+                compression_level=19,
+                use_dictionary=[c for c in table.column_names if c not in floats],
+                column_encoding=dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
+                write_statistics=False,
+            )
+        sizes = {path.stem: path.stat().st_size for path in folder.glob("*.parquet")}
+        if sum(sizes.values()) <= LIMIT:
+            return bits
+    told = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+    raise InputError(f"{folder.name}: tables of {told} bytes; allowed: {LIMIT:,} together")
