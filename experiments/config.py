@@ -82,12 +82,16 @@ class Rerun:
     Attributes:
         cells: names of the cells to compute; empty: all.
         tolerance: by metric, how far a value may be off, absolute and relative to it.
+        switched: the share of a metric's values that may be off by more: fits that end at another optimum.
     """
 
     cells: tuple[str, ...] = ()
     tolerance: dict[str, float] = dataclasses.field(default_factory=dict)
+    switched: float = 0.0
 
     def __post_init__(self):
+        if not 0 <= self.switched < 1:
+            raise ValueError(f"switched: got {self.switched}; allowed: a share from 0 to less than 1")
         for metric, value in self.tolerance.items():
             if not 0 <= value < math.inf:
                 raise ValueError(f"tolerance: got {value} for {metric}; allowed: 0 or more")

@@ -1,8 +1,8 @@
 """Makes a finished run or committed results again from what their folder records, and compares every value.
 
 The same config, code, packages and machine give the same values to the last bit, but for times. Another machine rounds
-otherwise: the config's ``[rerun]`` says how far which metric may be off, and may name the cells that are enough. A
-value y in place of x is within the tolerance t where
+otherwise: the config's ``[rerun]`` says how far which metric may be off, which share of its values may be off by more,
+and which cells are enough. A value y in place of x is within the tolerance t where
 
     |y - x| ≤ t max(1, |x|)
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tempfile
 import time
 from collections import Counter
@@ -44,7 +45,8 @@ class Repeat(NamedTuple):
 
 
 class Line(NamedTuple):
-    """The values of one metric: how many, how many of them differ, by how much at most, and how many by too much."""
+    """The values of one metric: how many, how many of them differ, by how much at most; how many by more than the
+    tolerance, and how many may."""
 
     metric: str
     n: int
@@ -52,6 +54,13 @@ class Line(NamedTuple):
     largest: float
     tolerance: float
     beyond: int
+    allowed: int
+
+    @property
+    def verdict(self) -> str:
+        if self.beyond > self.allowed:
+            return f"{self.beyond} beyond, {self.allowed} allowed"
+        return f"within, {self.beyond} beyond" if self.beyond else "within" if self.differ else "same"
 
 
 def repeat(folder: Path, *, whole: bool = False, jobs: int = 1) -> Repeat:
@@ -83,7 +92,7 @@ def repeat(folder: Path, *, whole: bool = False, jobs: int = 1) -> Repeat:
     if failed:
         return Repeat(False, "\n".join(lines))
     part = bool(names)
-    same, said = compared(experiment.rerun.tolerance, before, after, part=part)
+    same, said = compared(experiment.rerun, before, after, part=part)
     lines += said
     if same and not part:
         lines.append(digits(experiment, folder, before, after))
@@ -132,11 +141,11 @@ def changes(then: dict, now: dict) -> list[str]:
     return [f"{name} was {before} and is {after}" for name, before, after in pairs if before != after]
 
 
-def compared(tolerance: dict[str, float], before: Tables, after: Tables, *, part: bool) -> tuple[bool, list[str]]:
+def compared(allowed: config.Rerun, before: Tables, after: Tables, *, part: bool) -> tuple[bool, list[str]]:
     """Compare all values; of a part, those of ``metrics`` whose settings it has.
 
     Returns:
-        whether all are within the tolerance, and a table of metrics with the values that are not.
+        whether as many as must be are within the tolerance, and a table of metrics with the values that are not.
     """
     names = ["metrics"] if part else sorted(before.keys() | after.keys())
     one, other = ({k: v for n in names if n in tables for k, v in flat(n, tables[n])} for tables in (before, after))
@@ -148,20 +157,18 @@ def compared(tolerance: dict[str, float], before: Tables, after: Tables, *, part
         x, y = one[key], other[key]
         equal = x == y or (x != x and y != y)
         off[key] = 0.0 if equal else abs(y - x) if np.isfinite(y - x) else np.inf
-        bounds[key] = tolerance.get(key[1], TOLERANCE) * max(1.0, abs(x) if np.isfinite(x) else 1.0)
+        bounds[key] = allowed.tolerance.get(key[1], TOLERANCE) * max(1.0, abs(x) if np.isfinite(x) else 1.0)
     beyond = [key for key in one if key in off and off[key] > bounds[key]]
     alone = [f"{told(key)}: {one[key]:.6g}, and now none" for key in one if key not in other]
     alone += [f"{told(key)}: none, and now {other[key]:.6g}" for key in other if key not in one]
     wrong = [f"{told(key)}: {one[key]:.6g}, and now {other[key]:.6g}" for key in beyond] + alone
-    body = [
-        [line.metric, line.n, line.differ, f"{line.largest:.2g}", f"{line.tolerance:g}", verdict(line)]
-        for line in summed(off, beyond, tolerance)
-    ]
+    found = summed(off, beyond, allowed)
+    body = [[v.metric, v.n, v.differ, f"{v.largest:.2g}", f"{v.tolerance:g}", v.verdict] for v in found]
     lines = ["", markdown(["metric", "values", "differ", "by at most", "tolerance", ""], body), "", *wrong[:SHOWN]]
     lines += [f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN)
     differ = sum(value > 0 for value in off.values())
     lines.append(f"{len(off)} values: {len(off) - differ} the same to the last bit, {len(wrong)} beyond the tolerance")
-    return not wrong, lines
+    return not alone and all(line.beyond <= line.allowed for line in found), lines
 
 
 def flat(name: str, table: pa.Table) -> list[tuple[tuple, float]]:
@@ -184,7 +191,7 @@ def flat(name: str, table: pa.Table) -> list[tuple[tuple, float]]:
     return found
 
 
-def summed(off: Values, beyond: list[tuple], tolerance: dict[str, float]) -> list[Line]:
+def summed(off: Values, beyond: list[tuple], allowed: config.Rerun) -> list[Line]:
     """The comparison metric by metric, in the order of their names."""
     groups: dict[str, list[tuple]] = {}
     for key in off:
@@ -195,15 +202,12 @@ def summed(off: Values, beyond: list[tuple], tolerance: dict[str, float]) -> lis
             len(keys),
             sum(off[key] > 0 for key in keys),
             max(off[key] for key in keys),
-            tolerance.get(metric, TOLERANCE),
+            allowed.tolerance.get(metric, TOLERANCE),
             sum(key[1] == metric for key in beyond),
+            math.floor(allowed.switched * len(keys)),
         )
         for metric, keys in sorted(groups.items())
     ]
-
-
-def verdict(line: Line) -> str:
-    return f"{line.beyond} beyond" if line.beyond else "within" if line.differ else "same"
 
 
 def told(key: tuple) -> str:

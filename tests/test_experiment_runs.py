@@ -253,7 +253,7 @@ def test_a_run_is_repeated_and_compared(here, capsys):
     assert main(["rerun", str(folder)]) == 1
     out = capsys.readouterr().out
     named = f"{first['metric']} (model vote, repeat 0, set duchenne): {first['value'] + 0.25:.6g}, and now "
-    assert f"| {first['metric']} | 3 | 1 | 0.25 | 1e-06 | 1 beyond |" in out and named in out
+    assert f"| {first['metric']} | 3 | 1 | 0.25 | 1e-06 | 1 beyond, 0 allowed |" in out and named in out
     assert f"{n} values: {n - 1} the same to the last bit, 1 beyond" in out
     source = folder / "config.toml"
     source.write_text("seed = 5\n" + source.read_text())
@@ -273,7 +273,42 @@ def test_a_value_may_be_off_as_far_as_its_config_says(here, capsys, off, status)
     changed(folder / "metrics.parquet", [row["metric"] for row in rows].index("accuracy"), off)
     capsys.readouterr()
     assert main(["rerun", str(folder)]) == status
-    assert f"| accuracy | 3 | 1 | {off:.2g} | 0.01 | {'1 beyond' if status else 'within'} |" in capsys.readouterr().out
+    assert (
+        f"| accuracy | 3 | 1 | {off:.2g} | 0.01 | {'1 beyond, 0 allowed' if status else 'within'} |"
+        in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(("switched", "status"), [(0.3, 1), (0.4, 0)])
+def test_a_share_of_the_values_may_be_those_of_another_optimum(here, capsys, switched, status):
+    """Three sets, so that one value is a third of them."""
+    with open("mine.toml", "a") as file:
+        file.write(f"[rerun]\nswitched = {switched}\n")
+    assert main(["run", "mine.toml"]) == 0
+    (folder,) = Path("runs").iterdir()
+    changed(folder / "metrics.parquet", 0, 0.2)
+    capsys.readouterr()
+    assert main(["rerun", str(folder)]) == status
+    assert f"| {'1 beyond, 0 allowed' if status else 'within, 1 beyond'} |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("tolerance = { nll = -1.0 }", "rerun.tolerance: got -1.0 for nll"),
+        ("switched = 1.0", "rerun.switched: got 1.0"),
+        ('cells = "ducks"', "rerun.cells: got 'ducks'"),
+        ("tolerences = {}", "rerun: unknown key 'tolerences'"),
+        ('cells = ["dukcs"]', "rerun.cells: no cell 'dukcs'; allowed: duchenne, bluebirds, ducks"),
+    ],
+)
+def test_what_is_wrong_about_a_rerun_is_told(here, capsys, settings, words):
+    assert main(["run", "mine.toml"]) == 0
+    (folder,) = Path("runs").iterdir()
+    with (folder / "config.toml").open("a") as file:
+        file.write(f"[rerun]\n{settings}\n")
+    assert main(["rerun", str(folder)]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_rows_that_are_gone_or_new_are_differences(here, capsys):
