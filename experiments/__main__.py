@@ -129,7 +129,7 @@ def report(
     """
     with errors():
         from experiments import config as configs
-        from experiments import runner
+        from experiments import published, runner
 
         overrides = [word for word in runs if "=" in word and not Path(word).exists()]
         paths = [Path(word) for word in runs if word not in overrides]
@@ -142,7 +142,10 @@ def report(
         if page is not None:
             raise InputError(f"--page: got {page} with one run; allowed: with several")
         run = paths[0]
-        done = runner.report_folder(run) if run.is_dir() else runner.report(configs.load(run, overrides), out)
+        if not run.is_dir():
+            done = runner.report(configs.load(run, overrides), out)
+        else:
+            done = published.renew(run) if published.is_committed(run) else runner.report_folder(run)
         print(done / "SUMMARY.md")
 
 

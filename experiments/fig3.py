@@ -75,7 +75,6 @@ def size(config: Config) -> Size:
 
 
 def run_cell(config: Config) -> Tables:
-    # Repeat by repeat: the crowds of a repeat do not depend on how many repeats follow.
     largest, sizes = max(config.n_labelers), np.tile(config.n_labelers, config.n_repeats)
     cells = simulate.grid(largest, config.n_instances)
     # Small crowds are large ones in which only the first labelers label: one program for all sizes.

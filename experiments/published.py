@@ -10,8 +10,10 @@ The folder appears whole or not at all. ``experiments.repeat`` makes it again.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +23,8 @@ from jaxtyping import Float
 
 from crowdjax import disk
 from crowdjax.labels import InputError
-from experiments import runner
+from experiments import config as configs
+from experiments import pages, runner
 from experiments.cells import Tables
 from experiments.config import Experiment
 
@@ -59,15 +62,48 @@ def publish(experiment: Experiment, out: Path, place: Path, config: Path) -> Pat
         new.mkdir()
         environment["bits"] = _write_tables(runner.read_tables(folder), new)
         runner.write_summary(experiment, runner.read_tables(new), environment, new)
-        for picture in new.glob("*.png"):
-            picture.unlink()
         (new / "config.json").write_text(json.dumps(experiment.resolved(), indent=2) + "\n", encoding="utf-8")
         (new / "config.toml").write_text(experiment.source, encoding="utf-8")
         (new / runner.LAST).write_text(json.dumps(environment, indent=2) + "\n", encoding="utf-8")
-        if place.exists():
-            disk.move(place, home / "earlier")
-        disk.move(new, place)
+        _replace(place, new, home)
     return place
+
+
+def is_committed(folder: Path) -> bool:
+    """Whether :func:`publish` wrote the folder."""
+    return runner.is_done(folder) and "bits" in runner.read_environment(folder)
+
+
+def renew(folder: Path) -> Path:
+    """Write summary and figures of committed results anew, from their tables: the study's words or figures changed."""
+    experiment, environment = recorded(folder)[0], runner.read_environment(folder)
+    with disk.private(folder) as home:
+        new = home / "new"
+        shutil.copytree(folder, new, ignore=shutil.ignore_patterns("*.svg"))
+        runner.write_summary(experiment, runner.read_tables(new), environment, new)
+        _replace(folder, new, home)
+    return folder
+
+
+def recorded(folder: Path) -> tuple[Experiment, list[str]]:
+    """The experiment of a finished run, and the real sets that it used and that are not here."""
+    run = pages.read(folder)
+    source = folder / "config.toml"
+    if not source.is_file():
+        raise InputError(f"{folder}: holds no config.toml; allowed: a run of a version that keeps it")
+    experiment = configs.load(source, run.environment.get("overrides", ()))
+    experiment = dataclasses.replace(experiment, name=run.config["name"])
+    settings = json.loads(json.dumps(experiment.resolved()))
+    for key in sorted((settings.keys() | run.config.keys()) - {"data"}):
+        if settings.get(key) != run.config.get(key):
+            then, now = run.config.get(key), settings.get(key)
+            raise InputError(f"{folder}: {key} was {then!r} and is {now!r} today; the run cannot be repeated")
+    there = run.config.get("data", [])
+    lost = [name for name in there if name not in settings["data"]]
+    new = [name for name in settings["data"] if name not in there]
+    if new and not experiment.rerun.cells:
+        raise InputError(f"{folder}: made without {', '.join(new)}, which are here today; the run cannot be repeated")
+    return experiment, lost
 
 
 def rounded(tables: Tables, bits: int | None) -> Tables:
@@ -125,3 +161,12 @@ def _write_tables(tables: Tables, folder: Path) -> int:
             return bits
     told = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
     raise InputError(f"{folder.name}: tables of {told} bytes; allowed: {LIMIT:,} together")
+
+
+def _replace(place: Path, new: Path, home: Path) -> None:
+    """Puts a folder in the place of what is there, without the figures that only a run keeps."""
+    for picture in new.glob("*.png"):
+        picture.unlink()
+    if place.exists():
+        disk.move(place, home / "earlier")
+    disk.move(new, place)

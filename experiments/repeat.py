@@ -9,8 +9,6 @@ and which cells are enough. A value y in place of x is within the tolerance t wh
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 import tempfile
 import time
@@ -24,9 +22,9 @@ import pyarrow.compute as pc
 
 from crowdjax import datasets
 from crowdjax.labels import InputError
-from experiments import config, pages, runner
+from experiments import config, runner
 from experiments.cells import Cell, Tables, name_of
-from experiments.published import measured, rounded
+from experiments.published import measured, recorded, rounded
 from experiments.tables import markdown
 
 TIMES = ("seconds",)  # metrics that are never compared
@@ -97,27 +95,6 @@ def repeat(folder: Path, *, whole: bool = False, jobs: int = 1) -> Repeat:
     if same and not part:
         lines.append(digits(experiment, folder, before, after))
     return Repeat(same, "\n".join(lines))
-
-
-def recorded(folder: Path) -> tuple[config.Experiment, list[str]]:
-    """The experiment of a finished run, and the real sets that it used and that are not here."""
-    run = pages.read(folder)
-    source = folder / "config.toml"
-    if not source.is_file():
-        raise InputError(f"{folder}: holds no config.toml; allowed: a run of a version that keeps it")
-    experiment = config.load(source, run.environment.get("overrides", ()))
-    experiment = dataclasses.replace(experiment, name=run.config["name"])
-    settings = json.loads(json.dumps(experiment.resolved()))
-    for key in sorted((settings.keys() | run.config.keys()) - {"data"}):
-        if settings.get(key) != run.config.get(key):
-            then, now = run.config.get(key), settings.get(key)
-            raise InputError(f"{folder}: {key} was {then!r} and is {now!r} today; the run cannot be repeated")
-    there = run.config.get("data", [])
-    lost = [name for name in there if name not in settings["data"]]
-    new = [name for name in settings["data"] if name not in there]
-    if new and not experiment.rerun.cells:
-        raise InputError(f"{folder}: made without {', '.join(new)}, which are here today; the run cannot be repeated")
-    return experiment, lost
 
 
 def chosen(folder: Path, experiment: config.Experiment, names: tuple[str, ...], lost: list[str]) -> list[Cell]:

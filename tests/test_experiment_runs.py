@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -419,6 +421,20 @@ def test_results_are_replaced_as_a_whole_or_not_at_all(here, committed, monkeypa
     monkeypatch.setattr(real, "report", usual)
     assert main(["publish", "mine.toml", "--to", "results/mine"]) == 0
     assert not old.exists() and os.listdir("results") == ["mine"]
+
+
+def test_words_and_figures_of_committed_results_are_made_anew_from_their_tables(here, committed, monkeypatch, capsys):
+    assert main(["publish", "mine.toml", "--to", "results/mine"]) == 0
+    kept = {f.name: f.read_bytes() for f in Path("results/mine").iterdir()}
+    usual = real.report
+    shutil.rmtree("runs")
+    monkeypatch.setattr(
+        real, "report", lambda *a: dataclasses.replace(found := usual(*a), text=found.text + "Other words.\n")
+    )
+    assert main(["report", "results/mine"]) == 0
+    now = {f.name: f.read_bytes() for f in Path("results/mine").iterdir()}
+    assert {name for name in kept.keys() | now.keys() if kept.get(name) != now.get(name)} == {"SUMMARY.md"}
+    assert b"Other words." in now["SUMMARY.md"] and os.listdir("results") == ["mine"]
 
 
 def test_what_is_no_committed_result_is_refused(here, committed, capsys):

@@ -96,7 +96,7 @@ def test_stale_numbers_and_settings_are_seen(tmp_path):
 
 @each()
 def test_cells_that_are_enough_for_a_rerun_are_cells(folder, data_dir):
-    experiment, lost = repeat.recorded(folder)
+    experiment, lost = published.recorded(folder)
     assert not lost
     cells = repeat.chosen(folder, experiment, experiment.rerun.cells, lost)
     assert len(cells) == (len(experiment.rerun.cells) or len(experiment.cells))
