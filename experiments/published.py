@@ -57,6 +57,7 @@ def publish(experiment: Experiment, out: Path, place: Path, config: Path) -> Pat
     path = config.resolve()
     path = path.relative_to(runner.ROOT) if path.is_relative_to(runner.ROOT) else Path(path.name)
     environment["command"] = shlex.join(["python", "-m", "experiments", "run", str(path), *experiment.overrides])
+    environment["overrides"] = experiment.overrides
     with disk.private(place) as home:
         new = home / "new"
         new.mkdir()
@@ -167,6 +168,12 @@ def _replace(place: Path, new: Path, home: Path) -> None:
     """Puts a folder in the place of what is there, without the figures that only a run keeps."""
     for picture in new.glob("*.png"):
         picture.unlink()
+    earlier = home / "earlier"
     if place.exists():
-        disk.move(place, home / "earlier")
-    disk.move(new, place)
+        disk.move(place, earlier)
+    try:
+        disk.move(new, place)
+    except BaseException:  # asked to stop, or the disk: what was there comes back
+        if earlier.exists() and not place.exists():
+            disk.move(earlier, place)
+        raise

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import tasks
 
-from crowdjax import datasets
+from crowdjax import datasets, disk
 from crowdjax.cli import logs
 from experiments import cells, estimate, published, real, runner, workers
 from experiments import config as configs
@@ -419,6 +419,18 @@ def test_results_are_replaced_as_a_whole_or_not_at_all(here, committed, monkeypa
     assert {f.name: f.read_bytes() for f in Path("results/mine").iterdir()} == before
     assert os.listdir("results") == ["mine"]
     monkeypatch.setattr(real, "report", usual)
+    move = disk.move
+
+    def stopped(source, place):
+        if source.name == "new":
+            raise KeyboardInterrupt
+        move(source, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "move", stopped)
+        assert main(["publish", "mine.toml", "--to", "results/mine"]) == 1
+    assert {f.name: f.read_bytes() for f in Path("results/mine").iterdir()} == before
+    assert os.listdir("results") == ["mine"]
     assert main(["publish", "mine.toml", "--to", "results/mine"]) == 0
     assert not old.exists() and os.listdir("results") == ["mine"]
 
