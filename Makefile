@@ -3,7 +3,8 @@
 #   make run     set-up, then configs/quickstart.toml to a report in runs/
 #   make test    set-up, then the test command of README.md
 #   make lint    set-up, then style and types
-#   make results set-up, then the full studies, their summaries and figures to docs/results/
+#   make results set-up, then the full studies, with all that makes them again to docs/results/
+#   make rerun   set-up, then the results of docs/results/ once more, compared: 1 where a value is beyond its tolerance
 #   make bench   set-up, then the measurements of speed to benchmarks/results/
 #   make fast    set-up, then the tests that take less than two seconds: minutes
 #   make slow    set-up, then the long tests
@@ -22,7 +23,7 @@ INSTALLED = .venv/installed
 STUDIES = specialist fig3 fig3_1000 fig4 detector interactions table1 heldout real leaderboard intervals look classes stress binary
 STUDIES += theodon_sim theodon_sim_nuts theodon_public theodon_public_both theodon_public_default rare rare_large headline headline_shapes headline_labels headline_curves headline_svi shares machines assisted sbc sbc_classes sparse  # of the contextual model: hours
 
-.PHONY: run test fast durations slow lint results bench docs examples fuzz faults mutation versions audit
+.PHONY: run test fast durations slow lint results rerun bench docs examples fuzz faults mutation versions audit
 
 run: $(INSTALLED)
 	$(VENV_PYTHON) -m experiments run configs/quickstart.toml
@@ -66,9 +67,13 @@ lint: $(INSTALLED)
 results: $(INSTALLED)
 	set -e; for study in $(STUDIES); do \
 		$(VENV_PYTHON) -m experiments run "configs/$$study.toml"; \
-		report=$$($(VENV_PYTHON) -m experiments report "configs/$$study.toml"); run=$$(dirname "$$report"); \
-		mkdir -p "docs/results/$$study"; cp "$$run"/SUMMARY.md "$$run"/*.svg "docs/results/$$study/"; \
+		$(VENV_PYTHON) -m experiments publish "configs/$$study.toml"; \
 	done
+
+rerun: $(INSTALLED)
+	status=0; for place in docs/results/*/config.toml; do \
+		echo "$$place"; $(VENV_PYTHON) -m experiments rerun "$$(dirname "$$place")" -q || status=1; \
+	done; exit $$status
 
 bench: $(INSTALLED)
 	$(VENV_PYTHON) -m benchmarks

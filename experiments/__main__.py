@@ -1,4 +1,5 @@
-"""``python -m experiments run|check|report CONFIG [--out runs] [key=value ...]``, ``init STUDY`` and ``list``.
+"""``python -m experiments run|check|report|publish CONFIG [--out runs] [key=value ...]``, ``rerun FOLDER``,
+``init STUDY`` and ``list``.
 
 Exit status: 0 done, 1 the run failed or was stopped, 2 the config or the input is wrong, with one line that says which
 value, where, and what is allowed.
@@ -128,7 +129,7 @@ def report(
     """
     with errors():
         from experiments import config as configs
-        from experiments import runner
+        from experiments import published, runner
 
         overrides = [word for word in runs if "=" in word and not Path(word).exists()]
         paths = [Path(word) for word in runs if word not in overrides]
@@ -141,29 +142,53 @@ def report(
         if page is not None:
             raise InputError(f"--page: got {page} with one run; allowed: with several")
         run = paths[0]
-        done = runner.report_folder(run) if run.is_dir() else runner.report(configs.load(run, overrides), out)
+        if not run.is_dir():
+            done = runner.report(configs.load(run, overrides), out)
+        else:
+            done = published.renew(run) if published.is_committed(run) else runner.report_folder(run)
         print(done / "SUMMARY.md")
 
 
 @app.command()
 def rerun(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run")],
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where the second run is kept; default: nowhere")
-    ] = None,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of committed results, or of a finished run")],
+    whole: Annotated[bool, typer.Option("--whole", help="Every cell, also where the config names a part")] = False,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that share the cells")] = 1,
 ) -> None:
-    """Repeat a run from what its folder records, and compare every value. Exit status 1 where any differs.
+    """Make results again from what their folder records, and compare every value with the tolerances of the config.
+    Exit status 1 where a value is beyond its tolerance.
 
-    Example: python -m experiments rerun runs/fig3-1a2b3c4d
+    Example: python -m experiments rerun docs/results/specialist
     """
     with errors():
         from experiments import repeat
 
-        found = repeat.repeat(run, out, jobs=jobs)
-        print("\n".join(found.lines))
+        found = repeat.repeat(folder, whole=whole, jobs=jobs)
+        print(found.text)
         if not found.same:
-            raise typer.Exit(fail(f"{run}: the second run differs", 1))
+            raise typer.Exit(fail(f"{folder}: the second run differs", 1))
+
+
+@app.command()
+def publish(
+    config: Config,
+    overrides: Overrides = None,
+    out: Out = Path("runs"),
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The folder of the results; default: docs/results/NAME")
+    ] = None,
+) -> None:
+    """Write a finished run as committed results: summary, figures, config, compact tables, commit, versions, machine.
+    Earlier ones are replaced as a whole or not at all.
+
+    Example: python -m experiments publish configs/fig3.toml
+    """
+    with errors():
+        from experiments import config as configs
+        from experiments import published
+
+        experiment = configs.load(config, overrides or [])
+        print(published.publish(experiment, out, to or published.PLACE / experiment.name, config))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,6 +6,8 @@ n_repeats = 10
 preset = "glad"
 labeler = [1.0, 1.0]
 covariates = []         # sides whose features the model gets: "labeler", "instance"
+[rerun]                 # how committed results are made again and compared (``Rerun``)
+tolerance = { correlation = 0.01 }
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import functools
 import hashlib
 import importlib
 import json
+import math
 import os
 import re
 import tomllib
@@ -73,6 +76,28 @@ def preset(name: str, *covariates: str, **changes) -> Model:
 
 
 @dataclasses.dataclass(frozen=True)
+class Rerun:
+    """How committed results are made again, and how far a value may be off; not part of what is run.
+
+    Attributes:
+        cells: names of the cells to compute; empty: all.
+        tolerance: by metric, how far a value may be off, absolute and relative to it.
+        switched: the share of a metric's values that may be off by more: fits that end at another optimum.
+    """
+
+    cells: tuple[str, ...] = ()
+    tolerance: dict[str, float] = dataclasses.field(default_factory=dict)
+    switched: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.switched < 1:
+            raise ValueError(f"switched: got {self.switched}; allowed: a share from 0 to less than 1")
+        for metric, value in self.tolerance.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"tolerance: got {value} for {metric}; allowed: 0 or more")
+
+
+@dataclasses.dataclass(frozen=True)
 class Experiment:
     """A study, its config and its name; the file's text and the overrides that they come from, to repeat a run."""
 
@@ -81,6 +106,7 @@ class Experiment:
     config: Any
     source: str = ""
     overrides: tuple[str, ...] = ()
+    rerun: Rerun = Rerun()
 
     @property
     def module(self):
@@ -151,11 +177,12 @@ def _cut(text: str) -> str:
 
 def _experiment(settings: dict[str, Any], stem: str) -> Experiment:
     name, study = settings.pop("name", stem), settings.pop("study", None)
+    rerun = structure(settings.pop("rerun", {}), Rerun, ("rerun",))
     if not (isinstance(name, str) and name and set(name) <= set(NAME)):
         raise Wrong(("name",), f"got {_shown(name)}; allowed: letters, digits, - and _")
     structure(study, Literal[STUDIES], ("study",))
     kind = importlib.import_module(f"experiments.{study}").Config
-    return Experiment(name, study, structure(settings, kind))
+    return Experiment(name, study, structure(settings, kind), rerun=rerun)
 
 
 def study_of(name: str) -> str:

@@ -1,15 +1,18 @@
-"""Repeats a finished run from what its folder records, and compares every value of every table.
+"""Makes a finished run or committed results again from what their folder records, and compares every value.
 
-The same config, packages and device give the same values to the last bit, but for times: rows whose metric is
-``seconds`` are left out. What is not the same as then (a package's version, the machine) is said.
+The same config, code, packages and machine give the same values to the last bit, but for times. Another machine rounds
+otherwise: the config's ``[rerun]`` says how far which metric may be off, which share of its values may be off by more,
+and which cells are enough. A value y in place of x is within the tolerance t where
+
+    |y - x| ≤ t max(1, |x|)
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import shlex
+import math
 import tempfile
+import time
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,93 +20,189 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from crowdjax import datasets
 from crowdjax.labels import InputError
-from experiments import config, pages, runner
+from experiments import config, runner
+from experiments.cells import Cell, Tables, name_of
+from experiments.published import measured, recorded, rounded
+from experiments.tables import markdown
 
-TIMES = ("seconds",)
+TIMES = ("seconds",)  # metrics that are never compared
+TOLERANCE = 1e-6  # of metrics for which the config has no other: rounding
 MACHINE = ("device", "processor", "cores", "python", "x64")
+SHOWN = 10  # values beyond the tolerance that are told one by one
+
+Values = dict[tuple, float]  # by (table, metric, settings)
 
 
 class Repeat(NamedTuple):
-    """Whether every value came back, and what there is to say, a line each."""
+    """Whether every value came back within its tolerance, and what there is to say."""
 
     same: bool
-    lines: tuple[str, ...]
+    text: str
 
 
-def repeat(folder: Path, out: Path | None = None, *, jobs: int = 1) -> Repeat:
-    """Runs the config of a run once more, and compares.
+class Line(NamedTuple):
+    """The values of one metric: how many, how many of them differ, by how much at most; how many by more than the
+    tolerance, and how many may."""
+
+    metric: str
+    n: int
+    differ: int
+    largest: float
+    tolerance: float
+    beyond: int
+    allowed: int
+
+    @property
+    def verdict(self) -> str:
+        if self.beyond > self.allowed:
+            return f"{self.beyond} beyond, {self.allowed} allowed"
+        return f"within, {self.beyond} beyond" if self.beyond else "within" if self.differ else "same"
+
+
+def repeat(folder: Path, *, whole: bool = False, jobs: int = 1) -> Repeat:
+    """Compute the cells of a run once more, and compare.
 
     Args:
-        folder: of a finished run.
-        out: where the folder of the second run is kept; by default nowhere.
+        folder: of a finished run, or of committed results.
+        whole: every cell, also where the config names some that are enough.
         jobs: how many processes share the cells.
 
     Raises:
-        InputError: no finished run, or one of a version that did not keep its config; its settings, or the real sets
-            that it used, are others today; ``out`` holds the run itself.
+        InputError: no finished run, or one of a version that did not keep its config; its settings are others today, or
+            real sets that it needs are not here.
     """
-    experiment = recorded(folder)
-    if out is not None and (out / experiment.folder).exists():
-        raise InputError(f"--out {out}: holds a run of this config already; allowed: another folder")
+    experiment, lost = recorded(folder)
+    names = () if whole else experiment.rerun.cells
+    cells = chosen(folder, experiment, names, lost)
+    before, then = runner.read_tables(folder), runner.read_environment(folder)
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
-        words = ["python", "-m", "experiments", "rerun", str(folder)]
-        done = runner.run(experiment, out or Path(temporary), command=shlex.join(words), jobs=jobs)
-        if done.failed:
-            cell, why = next(iter(done.failed.items()))
-            return Repeat(False, (f"{len(done.failed)} cells failed the second time; {cell}: {why}",))
-        then, now = (json.loads((f / runner.LAST).read_text(encoding="utf-8")) for f in (folder, done.folder))
-        before, after = runner.read_tables(folder), runner.read_tables(done.folder)
-    others = [*changes(then, now), *(f"table {name}: in one run only" for name in sorted(before.keys() ^ after.keys()))]
-    found = [difference(name, before[name], after[name]) for name in sorted(before.keys() & after.keys())]
-    same = before.keys() == after.keys() and all(line is None for line in found)
-    n_values = sum(table.num_rows * table.num_columns for table in before.values())
-    told = [f"the same: {n_values} values, to the last bit"] if same else filter(None, found)
-    return Repeat(same, (*others, *told))
+        failed = runner.compute_cells(experiment, cells, Path(temporary), jobs)
+        after = rounded(runner.read_cells(cells, Path(temporary))[0], then.get("bits"))
+    seconds = time.perf_counter() - began
+    lines = [
+        f"{len(cells)} of {len(experiment.cells)} cells in {seconds:.0f} s; all then in {then['seconds']} s",
+        *changes(then, runner.machine() | runner.source()),
+        *(f"failed: {name}: {why}" for name, why in failed.items()),
+    ]
+    if failed:
+        return Repeat(False, "\n".join(lines))
+    part = bool(names)
+    same, said = compared(experiment.rerun, before, after, part=part)
+    lines += said
+    if same and not part:
+        lines.append(digits(experiment, folder, before, after))
+    return Repeat(same, "\n".join(lines))
 
 
-def recorded(folder: Path) -> config.Experiment:
-    """The experiment of a finished run."""
-    run = pages.read(folder)
-    source = folder / "config.toml"
-    if not source.is_file():
-        raise InputError(f"{folder}: holds no config.toml; allowed: a run of a version that keeps it")
-    experiment = config.load(source, run.environment.get("overrides", ()))
-    experiment = dataclasses.replace(experiment, name=run.config["name"])
-    settings = json.loads(json.dumps(experiment.resolved()))
-    for key in sorted(settings.keys() | run.config.keys()):
-        if settings.get(key) != run.config.get(key):
-            then, now = run.config.get(key), settings.get(key)
-            raise InputError(f"{folder}: {key} was {then!r} and is {now!r} today; the run cannot be repeated")
-    return experiment
+def chosen(folder: Path, experiment: config.Experiment, names: tuple[str, ...], lost: list[str]) -> list[Cell]:
+    """The cells of these names, or all."""
+    where = f"of its real sets {', '.join(lost)} are not in {datasets.folder()} ({datasets.VARIABLE})"
+    if lost and not names:
+        raise InputError(f"{folder}: {where}; allowed: to rerun where they are")
+    cells = {name_of(cell): cell for cell in experiment.cells}
+    for name in names:
+        if name not in cells:
+            why = where if lost else f"allowed: {', '.join(cells)}"
+            raise InputError(f"{folder}: rerun.cells: no cell {name!r}; {why}")
+    return [cells[name] for name in names or cells]
 
 
 def changes(then: dict, now: dict) -> list[str]:
-    """What is another package or machine than then."""
-    pairs = [(key, then.get(key), now.get(key)) for key in MACHINE]
+    """What is another commit, package or machine than then."""
+    pairs = [(key, then.get(key), now.get(key)) for key in ("commit", *MACHINE)]
     names = sorted(then["versions"].keys() | now["versions"].keys())
     pairs += [(name, then["versions"].get(name), now["versions"].get(name)) for name in names]
     return [f"{name} was {before} and is {after}" for name, before, after in pairs if before != after]
 
 
-def difference(name: str, before: pa.Table, after: pa.Table) -> str | None:
-    """How one table differs from another, in words; None where it does not."""
-    before, after = without_times(before), without_times(after)
-    if before.column_names != after.column_names or len(before) != len(after):
-        return f"table {name}: other columns, or {len(after)} rows where there were {len(before)}"
-    for column in before.column_names:
-        a, b = (np.asarray(table[column]) for table in (before, after))
-        numbers = a.dtype.kind == b.dtype.kind == "f"
-        other = np.flatnonzero(~((a == b) | (np.isnan(a) & np.isnan(b)) if numbers else a == b))
-        if other.size:
-            k = other[0]
-            largest = f", by {np.nanmax(abs(a[other] - b[other])):.3g} at most" if numbers else ""
-            where = f"the first in row {k}, {a[k]} and now {b[k]}"
-            return f"table {name}: {column} differs in {other.size} of {len(a)} rows{largest}; {where}"
-    return None
+def compared(allowed: config.Rerun, before: Tables, after: Tables, *, part: bool) -> tuple[bool, list[str]]:
+    """Compare all values; of a part, those of ``metrics`` whose settings it has.
+
+    Returns:
+        whether as many as must be are within the tolerance, and a table of metrics with the values that are not.
+    """
+    names = ["metrics"] if part else sorted(before.keys() | after.keys())
+    one, other = ({k: v for n in names if n in tables for k, v in flat(n, tables[n])} for tables in (before, after))
+    if part:
+        settings = {key[2] for key in other}
+        one = {key: value for key, value in one.items() if key[2] in settings}
+    off, bounds = {}, {}
+    for key in one.keys() & other.keys():
+        x, y = one[key], other[key]
+        equal = x == y or (x != x and y != y)
+        off[key] = 0.0 if equal else abs(y - x) if np.isfinite(y - x) else np.inf
+        bounds[key] = allowed.tolerance.get(key[1], TOLERANCE) * max(1.0, abs(x) if np.isfinite(x) else 1.0)
+    beyond = [key for key in one if key in off and off[key] > bounds[key]]
+    alone = [f"{told(key)}: {one[key]:.6g}, and now none" for key in one if key not in other]
+    alone += [f"{told(key)}: none, and now {other[key]:.6g}" for key in other if key not in one]
+    wrong = [f"{told(key)}: {one[key]:.6g}, and now {other[key]:.6g}" for key in beyond] + alone
+    found = summed(off, beyond, allowed)
+    body = [[v.metric, v.n, v.differ, f"{v.largest:.2g}", f"{v.tolerance:g}", v.verdict] for v in found]
+    lines = ["", markdown(["metric", "values", "differ", "by at most", "tolerance", ""], body), "", *wrong[:SHOWN]]
+    lines += [f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN)
+    differ = sum(value > 0 for value in off.values())
+    lines.append(f"{len(off)} values: {len(off) - differ} the same to the last bit, {len(wrong)} beyond the tolerance")
+    return not alone and all(line.beyond <= line.allowed for line in found), lines
 
 
-def without_times(table: pa.Table) -> pa.Table:
-    if "metric" not in table.column_names:
-        return table
-    return table.filter(pc.invert(pc.is_in(table["metric"], pa.array(TIMES))))
+def flat(name: str, table: pa.Table) -> list[tuple[tuple, float]]:
+    """Every measured value by (table, metric, settings); rows with the same settings are numbered."""
+    columns = measured(name, table)
+    count: Counter[tuple] = Counter()
+    found = []
+    for n, row in enumerate(table.to_pylist()):
+        settings = {k: v for k, v in row.items() if k not in columns and v is not None}
+        metric = settings.pop("metric", None)
+        if metric in TIMES:
+            continue
+        settings |= {} if name == "metrics" else {"row": n}
+        for column in columns:
+            what = metric if name == "metrics" else f"{name}.{column}"
+            key = name, what, tuple(settings.items())
+            count[key] += 1
+            value = float("nan") if row[column] is None else row[column]
+            found.append((key if count[key] == 1 else (*key[:2], (*key[2], ("number", count[key]))), value))
+    return found
+
+
+def summed(off: Values, beyond: list[tuple], allowed: config.Rerun) -> list[Line]:
+    """The comparison metric by metric, in the order of their names."""
+    groups: dict[str, list[tuple]] = {}
+    for key in off:
+        groups.setdefault(key[1], []).append(key)
+    return [
+        Line(
+            metric,
+            len(keys),
+            sum(off[key] > 0 for key in keys),
+            max(off[key] for key in keys),
+            allowed.tolerance.get(metric, TOLERANCE),
+            sum(key[1] == metric for key in beyond),
+            math.floor(allowed.switched * len(keys)),
+        )
+        for metric, keys in sorted(groups.items())
+    ]
+
+
+def told(key: tuple) -> str:
+    """A value's name: its metric and settings."""
+    return f"{key[1]} ({', '.join(f'{name} {value}' for name, value in key[2])})"
+
+
+def digits(experiment: config.Experiment, folder: Path, before: Tables, after: Tables) -> str:
+    """Whether the summary would have the same digits, its times aside."""
+    text = experiment.module.report(experiment.config, with_times_of(before, after)).text
+    kept = (folder / "SUMMARY.md").read_text(encoding="utf-8").splitlines()
+    lines = [line for line in text.splitlines() if line not in kept]
+    return f"SUMMARY.md: {len(lines)} lines differ, {lines[0]!r}" if lines else "SUMMARY.md: every digit the same"
+
+
+def with_times_of(before: Tables, after: Tables) -> Tables:
+    """The tables of a second run with the times of the first."""
+    then, now = before["metrics"], after["metrics"]
+    times = pc.is_in(now["metric"], pa.array(TIMES))
+    values = pc.if_else(times, then["value"], now["value"])  # type: ignore[attr-defined]
+    return after | {"metrics": now.set_column(now.column_names.index("value"), "value", values)}

@@ -10,13 +10,16 @@ Without it the same command goes on with the cells that are missing.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import platform
 import re
 import shutil
+import subprocess
 import time
 import traceback
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -41,6 +44,7 @@ from experiments.tables import Report, markdown
 LOG = logging.getLogger("experiments")
 PACKAGES = ("jax", "jaxlib", "equinox", "optax", "numpy", "pyarrow", "matplotlib")
 LAST = "environment.json"
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Ran(NamedTuple):
@@ -81,7 +85,7 @@ def run(experiment: Experiment, out: Path, *, force: bool = False, command: str 
         _write_json(folder / "config.json", experiment.resolved())
         _write(folder / "config.toml", experiment.source)
         with heard(JsonLines(folder / "log.jsonl")):
-            failed = _compute(experiment, cells, folder, jobs)
+            failed = compute_cells(experiment, cells, folder, jobs)
             _finish(experiment, cells, folder, command, failed)
     return Ran(folder, False, failed)
 
@@ -114,8 +118,9 @@ def report(experiment: Experiment, out: Path) -> Path:
     folder = out / experiment.folder
     if not is_done(folder):
         raise InputError(f"{folder}: no finished run of this config; run it first")
-    tables = read_tables(folder)
-    _report(experiment, tables, json.loads((folder / LAST).read_text(encoding="utf-8")), folder, {})
+    tables, environment = read_tables(folder), read_environment(folder)
+    write_summary(experiment, tables, environment, folder)
+    _page(experiment, environment, folder)
     return folder
 
 
@@ -128,7 +133,7 @@ def _folders(cells: list[Cell], folder: Path) -> list[Path]:
     return [folder / "cells" / f"{k:03d}-{name}" for k, name in enumerate(plain)]
 
 
-def _compute(experiment: Experiment, cells: list[Cell], folder: Path, jobs: int) -> dict[str, str]:
+def compute_cells(experiment: Experiment, cells: list[Cell], folder: Path, jobs: int) -> dict[str, str]:
     """Computes the missing cells; what went wrong, by cell."""
     all_tasks = [Task(experiment, *pair) for pair in zip(cells, _folders(cells, folder), strict=True)]
     tasks = [task for task in all_tasks if not task.folder.is_dir()]
@@ -175,7 +180,8 @@ def compute(task: Task) -> str | None:
         with disk.folder(folder) as new:
             for name, table in tables.items():
                 pq.write_table(table, new / f"{name}.parquet")
-            _write_json(new / "cell.json", {"cell": name_of(cell), "seconds": seconds, "crowdjax": __version__})
+            made = {"cell": name_of(cell), "seconds": seconds, "crowdjax": __version__, **source()}
+            _write_json(new / "cell.json", made)
         sizes = {"labels": size.labels, "fits": size.fits}
         say(f"done: {name_of(cell)}: {seconds:.1f} s", event="done", seconds=seconds, **sizes)
     return None
@@ -204,24 +210,37 @@ def _clear(folder: Path, everything: bool) -> None:
 
 def _finish(experiment: Experiment, cells: list[Cell], folder: Path, command: str, failed: Mapping[str, str]) -> None:
     """Gathers the cells' tables; with all of them the run is done."""
-    kept = [cell for cell in _folders(cells, folder) if cell.is_dir()]
-    seconds = sum(json.loads((cell / "cell.json").read_text(encoding="utf-8"))["seconds"] for cell in kept)
+    tables, made = read_cells(cells, folder)
     environment = {
         "command": command,
         "overrides": experiment.overrides,
-        "seconds": round(seconds, 1),
+        "seconds": round(sum(cell["seconds"] for cell in made), 1),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        **_machine(),
+        "commit": ", ".join(dict.fromkeys(cell.get("commit") or "unknown" for cell in made)),
+        "changed": any(cell.get("changed", True) for cell in made),
+        **machine(),
     }
-    tables = gathered([read_tables(cell) for cell in kept])
     for name, table in tables.items():
         with disk.file(folder / f"{name}.parquet") as new:
             pq.write_table(table, new)
-    _report(experiment, tables, environment, folder, failed)
+    write_summary(experiment, tables, environment, folder, failed)
     if not failed:
+        _page(experiment, environment, folder)
         _write_json(folder / LAST, environment)
         shutil.rmtree(folder / "cells", ignore_errors=True)
     LOG.info("%s", folder, extra={"fields": {"event": "end", "failed": len(failed), "seconds": environment["seconds"]}})
+
+
+def read_cells(cells: list[Cell], folder: Path) -> tuple[Tables, list[dict[str, Any]]]:
+    """The tables of the cells that are computed, gathered; and what is recorded of each of them."""
+    kept = [cell for cell in _folders(cells, folder) if cell.is_dir()]
+    made = [json.loads((cell / "cell.json").read_text(encoding="utf-8")) for cell in kept]
+    return gathered([read_tables(cell) for cell in kept]), made
+
+
+def read_environment(folder: Path) -> dict[str, Any]:
+    """What is recorded of a finished run."""
+    return json.loads((folder / LAST).read_text(encoding="utf-8"))
 
 
 def read_tables(folder: Path) -> Tables:
@@ -229,7 +248,18 @@ def read_tables(folder: Path) -> Tables:
     return {file.stem: pq.read_table(file) for file in sorted(folder.glob("[!.]*.parquet"))}
 
 
-def _report(experiment: Experiment, tables: Tables, environment, folder: Path, failed: Mapping[str, str]) -> None:
+def _page(experiment: Experiment, environment, folder: Path) -> None:
+    _write(folder / "report.html", render(pages.of_run(pages.Run(folder, experiment.resolved(), environment))))
+
+
+def write_summary(
+    experiment: Experiment,
+    tables: Tables,
+    environment,
+    folder: Path,
+    failed: Mapping[str, str] = types.MappingProxyType({}),
+) -> None:
+    """Writes the figures and the summary."""
     found = _found(experiment, tables, failed)
     pictures = []
     for name, figure in found.figures.items():
@@ -238,6 +268,8 @@ def _report(experiment: Experiment, tables: Tables, environment, folder: Path, f
                 disk.move(picture, folder / picture.name)
         pictures.append(f"![{name}]({name}.svg)\n")
     versions = ", ".join(f"{name} {v}" for name, v in environment["versions"].items())
+    if "commit" in environment:
+        versions += f"; commit {environment['commit'][:10]}{' with changes' * environment['changed']}"
     text = f"""# {experiment.name}
 
 Generated by `{environment["command"]}` on {environment["date"][:10]} in {environment["seconds"]} s, on
@@ -247,8 +279,6 @@ Generated by `{environment["command"]}` on {environment["date"][:10]} in {enviro
 {found.text}
 {"".join(pictures)}"""
     _write(folder / "SUMMARY.md", text)
-    if not failed:
-        _write(folder / "report.html", render(pages.of_run(pages.Run(folder, experiment.resolved(), environment))))
 
 
 def report_folder(folder: Path) -> Path:
@@ -279,7 +309,23 @@ def _found(experiment: Experiment, tables: Tables, failed: Mapping[str, str]) ->
     return Report(f"{text}\n\n{part.text}", part.figures)
 
 
-def _machine() -> dict[str, Any]:
+@functools.cache
+def source() -> dict[str, Any]:
+    """The commit of the code, and whether it had been changed since; None where it is not known."""
+
+    def git(*words: str) -> str:
+        command = ["git", "--no-optional-locks", *words]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changes = git("status", "--porcelain", "--", "crowdjax", "experiments", "configs")
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(changes)}
+    except (OSError, subprocess.CalledProcessError):
+        return {"commit": None, "changed": None}
+
+
+def machine() -> dict[str, Any]:
+    """What a run is made on and with."""
     versions = {"crowdjax": __version__}
     for name in PACKAGES:
         try:

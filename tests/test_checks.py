@@ -179,23 +179,25 @@ def test_the_tests_of_the_readme_fail_with_any_of_their_lines(project):
         assert (make("test", project, Path(sys.executable)) == 0) == passes, lines
 
 
-@pytest.mark.parametrize(("target", "word"), [("results", "run"), ("results", "report"), ("examples", "a.py")])
+@pytest.mark.parametrize(
+    ("target", "word"), [("results", "run"), ("results", "publish"), ("rerun", "rerun"), ("examples", "a.py")]
+)
 def test_a_step_that_fails_fails_its_target(target, word, project):
     """What a step before it left must not stand in for what the failing one gives."""
     examples = project / "docs" / "examples"
     examples.mkdir()
     for name in ("a.py", "b.py"):
         (examples / name).touch()
-    run = project / "runs" / "x"
-    run.mkdir(parents=True)
-    for folder in (run, project):
-        for name in ("SUMMARY.md", "a.svg"):
-            (folder / name).touch()
-    python = interpreter(project, f'echo "{run}/report.html"')
+    for name in ("one", "other"):
+        folder = project / "docs" / "results" / name
+        folder.mkdir(parents=True)
+        (folder / "config.toml").touch()
+    python = interpreter(project, "true")
     makefile = (project / "Makefile").read_text().replace('"$(CURDIR)/$(VENV_PYTHON)"', "$(VENV_PYTHON)")
     (project / "Makefile").write_text(makefile)
     assert make(target, project, python) == 0
-    interpreter(project, f'case " $* " in *" {word} "*) exit 1;; esac\necho "{run}/report.html"')
+    one = "docs/results/one" if target == "rerun" else ""  # the first of two
+    interpreter(project, f'case " $* " in *" {word} {one}"*) exit 1;; esac')
     assert make(target, project, python) != 0
 
 

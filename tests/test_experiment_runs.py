@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import threading
 import time
@@ -18,9 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 import tasks
 
-from crowdjax import datasets
+from crowdjax import datasets, disk
 from crowdjax.cli import logs
-from experiments import cells, estimate, real, runner, workers
+from experiments import cells, estimate, published, real, runner, workers
 from experiments import config as configs
 from experiments.__main__ import main
 from experiments.tables import rows
@@ -231,22 +233,233 @@ def test_runs_without_any_data_are_refused_before_anything_is_written(here, monk
 # Repeating a run.
 
 
+def changed(path: Path, row: int, by: float) -> None:
+    """Changes one value of a table."""
+    table = pq.read_table(path)
+    value = table["value"].to_numpy().copy()
+    value[row] += by
+    pq.write_table(table.set_column(table.column_names.index("value"), "value", pa.array(value)), path)
+
+
 def test_a_run_is_repeated_and_compared(here, capsys):
-    """The same values; a value that was changed is found; a run that cannot be repeated is refused."""
+    """The same values; one that was changed is named, with how far it is off; what cannot be repeated is refused."""
     assert main(["run", "mine.toml"]) == 0
     folder = next(Path("runs").glob("mine-*"))
+    n = pq.read_metadata(folder / "metrics.parquet").num_rows
     capsys.readouterr()
     assert main(["rerun", str(folder)]) == 0
-    assert "values, to the last bit\n" in capsys.readouterr().out
-    path = folder / "metrics.parquet"
-    table = pq.read_table(path)
-    value = np.asarray(table["value"]).copy()
-    value[2] += 1e-9
-    pq.write_table(table.set_column(table.schema.get_field_index("value"), "value", pa.array(value)), path)
+    out = capsys.readouterr().out
+    assert f"{n} values: {n} the same to the last bit, 0 beyond" in out and "every digit the same" in out
+    first = pq.read_table(folder / "metrics.parquet").to_pylist()[0]
+    changed(folder / "metrics.parquet", 0, 0.25)
     assert main(["rerun", str(folder)]) == 1
-    assert "table metrics: value differs in 1 of" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    named = f"{first['metric']} (model vote, repeat 0, set duchenne): {first['value'] + 0.25:.6g}, and now "
+    assert f"| {first['metric']} | 3 | 1 | 0.25 | 1e-06 | 1 beyond, 0 allowed |" in out and named in out
+    assert f"{n} values: {n - 1} the same to the last bit, 1 beyond" in out
     source = folder / "config.toml"
     source.write_text("seed = 5\n" + source.read_text())
     assert main(["rerun", str(folder)]) == 2
     said = capsys.readouterr()
     assert said.out == "" and said.err.count("\n") == 1 and "seed was 0 and is 5 today" in said.err
+
+
+@pytest.mark.parametrize(("off", "status"), [(0.009, 0), (0.011, 1)])
+def test_a_value_may_be_off_as_far_as_its_config_says(here, capsys, off, status):
+    with open("mine.toml", "a") as file:
+        file.write("[rerun]\ntolerance = { accuracy = 0.01 }\n")
+    assert main(["run", "mine.toml"]) == 0
+    (folder,) = Path("runs").iterdir()
+    assert folder.name == experiment("rerun={}").folder  # not a setting of the run
+    rows = pq.read_table(folder / "metrics.parquet").to_pylist()
+    changed(folder / "metrics.parquet", [row["metric"] for row in rows].index("accuracy"), off)
+    capsys.readouterr()
+    assert main(["rerun", str(folder)]) == status
+    assert (
+        f"| accuracy | 3 | 1 | {off:.2g} | 0.01 | {'1 beyond, 0 allowed' if status else 'within'} |"
+        in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(("switched", "status"), [(0.3, 1), (0.4, 0)])
+def test_a_share_of_the_values_may_be_those_of_another_optimum(here, capsys, switched, status):
+    """Three sets, so that one value is a third of them."""
+    with open("mine.toml", "a") as file:
+        file.write(f"[rerun]\nswitched = {switched}\n")
+    assert main(["run", "mine.toml"]) == 0
+    (folder,) = Path("runs").iterdir()
+    changed(folder / "metrics.parquet", 0, 0.2)
+    capsys.readouterr()
+    assert main(["rerun", str(folder)]) == status
+    assert f"| {'1 beyond, 0 allowed' if status else 'within, 1 beyond'} |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("tolerance = { nll = -1.0 }", "rerun.tolerance: got -1.0 for nll"),
+        ("switched = 1.0", "rerun.switched: got 1.0"),
+        ('cells = "ducks"', "rerun.cells: got 'ducks'"),
+        ("tolerences = {}", "rerun: unknown key 'tolerences'"),
+        ('cells = ["dukcs"]', "rerun.cells: no cell 'dukcs'; allowed: duchenne, bluebirds, ducks"),
+    ],
+)
+def test_what_is_wrong_about_a_rerun_is_told(here, capsys, settings, words):
+    assert main(["run", "mine.toml"]) == 0
+    (folder,) = Path("runs").iterdir()
+    with (folder / "config.toml").open("a") as file:
+        file.write(f"[rerun]\n{settings}\n")
+    assert main(["rerun", str(folder)]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_rows_that_are_gone_or_new_are_differences(here, capsys):
+    assert main(["run", "mine.toml"]) == 0
+    (folder,) = Path("runs").iterdir()
+    table = pq.read_table(folder / "metrics.parquet")
+    capsys.readouterr()
+    more = pa.Table.from_pylist([table.to_pylist()[0] | {"metric": "other"}], table.schema)
+    for other, words in ((table[1:], ": none, and now "), (pa.concat_tables([table, more]), ", and now none")):
+        pq.write_table(other, folder / "metrics.parquet")
+        assert main(["rerun", str(folder)]) == 1
+        assert words in capsys.readouterr().out
+
+
+def test_the_cells_that_a_config_names_are_enough(here, capsys):
+    """Other cells are not computed, and their data are not needed; ``--whole`` computes all."""
+    with open("mine.toml", "a") as file:
+        file.write('[rerun]\ncells = ["bluebirds"]\n')
+    assert main(["run", "mine.toml"]) == 0
+    (folder,) = Path("runs").iterdir()
+    rows = pq.read_table(folder / "metrics.parquet").to_pylist()
+    n = len(rows) // 3
+    changed(folder / "metrics.parquet", 0, 0.1)
+    assert [row["set"] for row in rows[::n]] == list(SETS)
+    capsys.readouterr()
+    assert main(["rerun", str(folder), "--whole"]) == 1
+    assert "3 of 3 cells" in capsys.readouterr().out
+    (here / "data" / "ducks").rename(here / "ducks")
+    assert main(["rerun", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "1 of 2 cells" in out and f"{n} values: {n} the same" in out
+    assert main(["rerun", str(folder), "--whole"]) == 2
+    assert "of its real sets ducks are not in" in capsys.readouterr().err
+    (here / "data" / "bluebirds").rename(here / "bluebirds")
+    assert main(["rerun", str(folder)]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("\n") == 1
+    assert "no cell 'bluebirds'; of its real sets bluebirds, ducks are not in" in said.err
+
+
+# Committed results.
+
+
+@pytest.fixture
+def committed(here, monkeypatch):
+    """A finished run, made from a known commit."""
+    monkeypatch.setattr(runner, "source", lambda: {"commit": "a" * 40, "changed": False})
+    assert main(["run", "mine.toml"]) == 0
+    return next(Path("runs").iterdir())
+
+
+def test_results_are_published_with_all_that_makes_them_again(here, committed, capsys):
+    capsys.readouterr()
+    assert main(["publish", "mine.toml", "--to", "results/mine"]) == 0
+    assert capsys.readouterr().out == "results/mine\n"
+    files = {"SUMMARY.md", "config.json", "config.toml", "environment.json", "metrics.parquet", "real.svg"}
+    assert set(os.listdir("results/mine")) == files and os.listdir("results") == ["mine"]
+    environment = json.loads(Path("results/mine/environment.json").read_text())
+    assert environment["commit"] == "a" * 40 and environment["bits"] == published.BITS[0]
+    assert environment["command"] == "python -m experiments run mine.toml"
+    assert main(["rerun", "results/mine"]) == 0
+    assert "every digit the same" in capsys.readouterr().out
+    size = sum(f.stat().st_size for f in Path("results/mine").glob("*.parquet"))
+    assert size < (committed / "metrics.parquet").stat().st_size
+
+
+def test_large_tables_keep_fewer_bits_and_still_come_back(here, committed, capsys, monkeypatch):
+    rng = np.random.default_rng(0)
+    table = pa.Table.from_pylist(rows("vote", {"x": rng.normal(size=500)}))
+    sizes = {}
+    for bits in published.BITS:
+        monkeypatch.setattr(published, "BITS", (bits,))
+        folder = here / f"{bits}"
+        folder.mkdir()
+        published._write_tables({"metrics": table}, folder)
+        kept = pq.read_table(folder / "metrics.parquet")["value"].to_numpy()
+        assert (abs(kept / table["value"].to_numpy() - 1) <= 2.0 ** -(bits + 1)).all()
+        sizes[bits] = (folder / "metrics.parquet").stat().st_size
+    assert sorted(sizes.values(), reverse=True) == list(sizes.values())
+    monkeypatch.setattr(published, "BITS", tuple(sizes))
+    monkeypatch.setattr(published, "LIMIT", list(sizes.values())[1])
+    assert published._write_tables({"metrics": table}, folder) == list(sizes)[1]
+    monkeypatch.setattr(published, "BITS", (11,))
+    monkeypatch.setattr(published, "LIMIT", 10**6)
+    assert main(["publish", "mine.toml", "--to", "mine"]) == 0
+    capsys.readouterr()
+    assert main(["rerun", "mine"]) == 0
+    assert "0 beyond" in capsys.readouterr().out
+    monkeypatch.setattr(published, "LIMIT", 100)
+    assert main(["publish", "mine.toml", "--to", "mine"]) == 2
+    assert "allowed: 100 together" in capsys.readouterr().err
+
+
+def test_results_are_replaced_as_a_whole_or_not_at_all(here, committed, monkeypatch, capsys):
+    assert main(["publish", "mine.toml", "--to", "results/mine"]) == 0
+    old = Path("results/mine/old.svg")
+    old.write_text("of an earlier version")
+    before = {f.name: f.read_bytes() for f in Path("results/mine").iterdir()}
+    usual = real.report
+
+    def full(config, tables):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(real, "report", full)
+    assert main(["publish", "mine.toml", "--to", "results/mine"]) == 2
+    assert {f.name: f.read_bytes() for f in Path("results/mine").iterdir()} == before
+    assert os.listdir("results") == ["mine"]
+    monkeypatch.setattr(real, "report", usual)
+    move = disk.move
+
+    def stopped(source, place):
+        if source.name == "new":
+            raise KeyboardInterrupt
+        move(source, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "move", stopped)
+        assert main(["publish", "mine.toml", "--to", "results/mine"]) == 1
+    assert {f.name: f.read_bytes() for f in Path("results/mine").iterdir()} == before
+    assert os.listdir("results") == ["mine"]
+    assert main(["publish", "mine.toml", "--to", "results/mine"]) == 0
+    assert not old.exists() and os.listdir("results") == ["mine"]
+
+
+def test_words_and_figures_of_committed_results_are_made_anew_from_their_tables(here, committed, monkeypatch, capsys):
+    assert main(["publish", "mine.toml", "--to", "results/mine"]) == 0
+    kept = {f.name: f.read_bytes() for f in Path("results/mine").iterdir()}
+    usual = real.report
+    shutil.rmtree("runs")
+    monkeypatch.setattr(
+        real, "report", lambda *a: dataclasses.replace(found := usual(*a), text=found.text + "Other words.\n")
+    )
+    assert main(["report", "results/mine"]) == 0
+    now = {f.name: f.read_bytes() for f in Path("results/mine").iterdir()}
+    assert {name for name in kept.keys() | now.keys() if kept.get(name) != now.get(name)} == {"SUMMARY.md"}
+    assert b"Other words." in now["SUMMARY.md"] and os.listdir("results") == ["mine"]
+
+
+def test_what_is_no_committed_result_is_refused(here, committed, capsys):
+    (here / "other").mkdir()
+    (here / "other" / "thesis.tex").write_text("years of work")
+    path = committed / "environment.json"
+    known, unknown = json.loads(path.read_text()), {"commit": "unknown"}
+    for arguments, environment, words in (
+        (["seed=5", "--to", "new"], known, "no finished run of this config"),
+        (["--to", "new"], known | unknown, "the commit that it was made from is not known"),
+        (["--to", "other"], known, "other: holds no SUMMARY.md"),
+    ):
+        path.write_text(json.dumps(environment))
+        assert main(["publish", "mine.toml", *arguments]) == 2
+        assert words in capsys.readouterr().err
+    assert os.listdir("other") == ["thesis.tex"] and not Path("new").exists()

@@ -1,4 +1,4 @@
-"""Numbers in README and docs are those of the committed results, and the quick configs still give these."""
+"""Numbers in README and docs are those of the committed results; ``test_published.py`` makes these again."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from experiments.__main__ import main
 
 MARK = re.compile(r"^<!-- numbers of (\S+) -->\n((?:\|.*\n)+)", re.M)
 NUMBER = re.compile(r"(?<![\w.])[-−]?\d*\.\d+(?:e[-+]?\d+)?(?!\w)")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs" / "results" / "README.md"]
 
 
 def numbers(text: str) -> list[str]:
@@ -22,7 +22,7 @@ def numbers(text: str) -> list[str]:
 def tables():
     for page in PAGES:
         for k, (source, table) in enumerate(MARK.findall(page.read_text(encoding="utf-8"))):
-            yield pytest.param(source, table, id=f"{page.name} {k}")
+            yield pytest.param(source, table, id=f"{page.parent.name}/{page.name} {k}")
 
 
 @pytest.mark.parametrize(("source", "table"), list(tables()))
@@ -42,12 +42,10 @@ def test_a_stale_number_would_be_seen():
         test_every_number_of_a_table_is_in_its_source_rounded(source, table.replace(word, ".123456"))
 
 
-@pytest.mark.parametrize(
-    ("name", "atol"),
-    [("specialist", 0.002)] + [pytest.param(n, 0.02, marks=pytest.mark.slow) for n in ("fig3", "table1", "intervals")],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "atol"), [("intervals", 0.02)])
 def test_a_config_still_gives_its_committed_summary(name, atol, tmp_path, capsys):
-    """All numbers of its tables; figures are pictures of them."""
+    """All numbers of its tables, where results do not yet carry what ``rerun`` needs (``test_published.EARLIER``)."""
     assert main(["run", f"{ROOT}/configs/{name}.toml", "--out", str(tmp_path), "-q"]) == 0
     found = rows(capsys.readouterr().out)
     expected = rows(Path(ROOT / "docs" / "results" / name / "SUMMARY.md").read_text(encoding="utf-8"))
