@@ -207,7 +207,7 @@ def pairs(cells: Cells) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarray, "W 
     by_pair, by_table = (each**2).sum(), each.size * w * w * n_values / 100
     every = int(np.ceil(min(by_pair, by_table) / WORK))
     if by_table < by_pair:
-        common, agreed = _pairs_of_table(cells.table().ones[::every], w, n_values)
+        common, agreed = _pairs_of_table(cells, every)
         differ = common - agreed
     else:
         differ, agreed = _pairs_of_cells(cells, every)
@@ -218,12 +218,23 @@ def pairs(cells: Cells) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarray, "W 
     return common, differ
 
 
-def _pairs_of_table(ones: csr_array, w: int, n_values: int):
-    """(common, agreed) of all pairs, by the products of parts of a table that is nearly full."""
+def _pairs_of_table(cells: Cells, every: int):
+    """(common, agreed) of all pairs, by the products of parts of a table that is nearly full.
+
+    Args:
+        every: every so many instances are counted.
+    """
+    w, n_values = cells.n_labelers, cells.n_values
     common, agreed = np.zeros((w, w), np.float32), np.zeros((w, w), np.float32)
+    instances = np.arange(0, len(cells.ends) - 1, every)
     step = max(1, int(2e7 / max(1, w * n_values)))
-    for start in range(0, ones.shape[0], step):
-        part = ones[start : start + step].toarray().reshape(-1, w, n_values)
+    for start in range(0, len(instances), step):
+        at = instances[start : start + step]
+        each = np.diff(cells.ends)[at]
+        of = np.repeat(cells.ends[at] - np.r_[0, np.cumsum(each)[:-1]], each) + np.arange(each.sum())
+        part = np.zeros((len(at), w * n_values), np.float32)
+        part[np.repeat(np.arange(len(at)), each), cells.column[of]] = cells.share[of]
+        part = part.reshape(-1, w, n_values)
         for value in range(n_values):
             agreed += part[:, :, value].T @ part[:, :, value]
         judged = part.sum(2)

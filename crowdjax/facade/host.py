@@ -26,7 +26,7 @@ def may_take(model, class_prior) -> bool:
     """Whether there are labels that these settings fit on the host.
 
     Example:
-        >>> may_take("dawid-skene", None), may_take("one-coin", "logistic"), may_take("glad", None)
+        >>> may_take("dawid-skene", None), may_take("glad", "logistic"), may_take("factor", None)
         (True, False, False)
     """
     if not (isinstance(model, str) and model in MODELS):
