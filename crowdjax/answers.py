@@ -158,9 +158,9 @@ def votes_of(labels: Labels) -> Float[np.ndarray, "I L"]:
         >>> votes_of(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1])).tolist()
         [[1.0, 1.0], [0.0, 1.0]]
     """
-    n = labels.n_values
-    cell = n * labels.instance.astype(np.int64) + np.maximum(labels.label, 0)
-    return np.bincount(cell, labels.counts, n * labels.n_instances).reshape(-1, n)
+    n = labels.n_instances
+    cell = n * np.maximum(labels.label, 0).astype(np.int64) + labels.instance
+    return np.bincount(cell, labels.counts, n * labels.n_values).reshape(-1, n).T
 
 
 def tally(labels: Labels, posterior) -> Tally:
@@ -227,7 +227,7 @@ def by_class(posterior) -> Float[np.ndarray, "I K"]:
         [[0.75, 0.25]]
     """
     p = np.asarray(posterior, np.float64)
-    return np.stack([1 - p, p], 1) if p.ndim == 1 else p
+    return np.stack([1 - p, p]).T if p.ndim == 1 else p
 
 
 def _chosen(p: Float[np.ndarray, "I K"]) -> Int[np.ndarray, " I"]:
@@ -597,7 +597,7 @@ def about_comparisons(labels: Labels, gold: Float[np.ndarray, " I"] | None = Non
         []
     """
     counted = np.asarray(labels.counts) > 0
-    n = len(np.unique(np.asarray(labels.instance)[counted]))
+    n = np.count_nonzero(np.bincount(np.asarray(labels.instance)[counted]))
     known = gold is not None and np.isfinite(gold).any()
     if known or not n or counted.sum() / n >= FEW_LABELS:
         return []

@@ -34,7 +34,7 @@ LEAST = 20  # labels of a labeler, and pairs of labels in a group, from which it
 RATE = 0.16  # disagreements over pairs of labels, at most
 MOST_LABELERS, MOST_VALUES, MOST_GROUPS = 2000, 50, 12
 WORK, ENOUGH = 1e9, 2e5  # pairs of labels to count, about; labels to judge a group by
-PAIRS = 2_000_000  # of labels, that are added up at a time
+PAIRS, AT_ONCE = 2**20, 2**13  # of labels, that are added up at a time; labels whose numbers stay in the cache
 MISFIT = 0.005  # nats that a label of a real crowd gains by one more latent variable, whatever it means
 ROUNDS, FLOOR = 20, 0.1  # of EM; labels added to each cell of a confusion
 
@@ -243,29 +243,32 @@ def _pairs_of_table(cells: Cells, every: int):
 
 
 def _pairs_of_cells(cells: Cells, every: int):
-    """(disagreements, agreements) of all pairs, label by label: each label with the next one on its instance, the one
-    after that, and so on.
+    """(disagreements, agreements) of all pairs, label by label: those of instances with as many labels at once, each
+    label with the next one on its instance, the one after that, and so on.
 
     Args:
         every: every so many instances are counted.
     """
     w, each = cells.n_labelers, np.diff(cells.ends)
-    who, value = np.divmod(cells.column, cells.n_values)
-    end = np.repeat(cells.ends[1:], each)
-    left = np.flatnonzero(np.repeat(np.arange(len(each)) % every == 0, each))
-    counted, waiting, number = np.zeros(2 * w * w), [], 0
-    further = 0
-    while len(left):
-        further += 1
-        left = left[left + further < end[left]]
-        other = left + further
-        cell = 2 * (who[left] * w + who[other]) + (value[left] == value[other])
-        waiting.append((cell, cells.share[left] * cells.share[other]))
-        number += len(left)
-        if number > PAIRS or not len(left):
-            cell, share = (np.concatenate(part) for part in zip(*waiting, strict=True))
-            counted += np.bincount(cell, share, len(counted))
-            waiting, number = [], 0
+    who = cells.column // cells.n_values
+    value = cells.column - who * cells.n_values
+    use = np.arange(len(each)) % every == 0
+    counted, number = np.zeros(2 * w * w), 0
+    place, weight = np.empty(PAIRS, np.int64), np.empty(PAIRS)  # of pairs that wait to be counted
+    for n in np.flatnonzero(np.bincount(each[use], minlength=2)[2:]) + 2:
+        first, step = cells.ends[:-1][use & (each == n)], max(1, AT_ONCE // n)
+        for start in range(0, len(first), step):
+            of = first[start : start + step] + np.arange(n)[:, None]  # [n, instances]
+            row, column, said, share = 2 * w * who[of], 2 * who[of], value[of], cells.share[of]
+            for further in range(1, n):
+                cell = row[:-further] + column[further:] + (said[:-further] == said[further:])
+                if number + cell.size > PAIRS:
+                    counted += np.bincount(place[:number], weight[:number], len(counted))
+                    number = 0
+                at = slice(number, number + cell.size)
+                place[at], weight[at] = cell.ravel(), (share[:-further] * share[further:]).ravel()
+                number += cell.size
+    counted += np.bincount(place[:number], weight[:number], len(counted))
     differ, agreed = np.moveaxis(counted.reshape(w, w, 2), 2, 0)
     return differ + differ.T, agreed + agreed.T
 

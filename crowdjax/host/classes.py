@@ -181,7 +181,7 @@ def fit(labels: Labels, model: Nominal, solver: Solver) -> Found:
     q, counts, points = found.aux or (problem.votes, *problem.at_votes())
     ended = ObservationFit(
         params=params,
-        posterior=q,
+        posterior=np.asfortranarray(q),  # what follows goes by class: NumPy is slow along few numbers
         objective=np.asarray(-found.value),
         log_likelihood=np.asarray(-found.value - problem.log_prior(params)),
         code=np.asarray(found.code),
