@@ -28,7 +28,7 @@ RARELY = 100_000, 20, 100  # objects and generations after which cycles are look
 def main() -> None:
     """The console script.
 
-    A command imports thousands of objects that stay to its end. Python would look through them for cycles some twenty
+    A command imports thousands of objects that stay to its end. Python would look through them for cycles a hundred
     times meanwhile, and once more at the end, which takes longer than a small fit.
     """
     gc.set_threshold(*RARELY)

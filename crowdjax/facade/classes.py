@@ -49,7 +49,8 @@ def fit(
     mapping = io.mapping(triples, given)
     found = host.fit(labels, model, solver)
     refuse_failed(found.fit)
-    posterior, counts = found.fit.posterior, tally(labels, found.fit.posterior)
+    posterior, agreement = found.fit.posterior, None if name == "glad" else found.counts.swapaxes(1, 2)
+    counts = tally(labels, posterior, agreement)
     supported, said = support(counts.votes, posterior, truth), [*of_copies, *about_end(found.fit)]
     warnings = warnings_of(triples, labels, posterior, supported, truth, model.class_prior, repeats, said)
     tables = tables_of(index, labels_of_labelers(labels), posterior, host.summary(found, model), gold_record(labels))
