@@ -120,9 +120,15 @@ class Prediction(Printed):
             self.write_tables(folder)
 
     def write_tables(self, folder: Path) -> None:
-        """Writes every table to a Parquet file of its name."""
+        """Writes every table to a Parquet file of its name.
+
+        Words are written as a dictionary of them; numbers and the ids of rows, which hardly repeat, are larger so, and
+        take four times as long.
+        """
         for name, table in self.tables.items():
-            pa.parquet.write_table(table, folder / f"{name}.parquet")
+            words = [field.name for field in table.schema if not pa.types.is_floating(field.type)]
+            repeated = [word for word in words if word != name.removesuffix("s")]
+            pa.parquet.write_table(table, folder / f"{name}.parquet", use_dictionary=repeated)
 
 
 def read_tables(folder: Path, *names: str) -> dict[str, pa.Table]:
@@ -158,16 +164,17 @@ def votes_of(labels: Labels) -> Float[np.ndarray, "I L"]:
         >>> votes_of(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1])).tolist()
         [[1.0, 1.0], [0.0, 1.0]]
     """
-    n = labels.n_values
-    cell = n * labels.instance.astype(np.int64) + np.maximum(labels.label, 0)
-    return np.bincount(cell, labels.counts, n * labels.n_instances).reshape(-1, n)
+    n = labels.n_instances
+    cell = n * np.maximum(labels.label, 0).astype(np.int64) + labels.instance
+    return np.bincount(cell, labels.counts, n * labels.n_values).reshape(-1, n).T
 
 
-def tally(labels: Labels, posterior) -> Tally:
+def tally(labels: Labels, posterior, agreement: Float[np.ndarray, "W K L"] | None = None) -> Tally:
     """Counts the labels of a fit.
 
     Args:
         posterior: [I, K]; of two classes that of the positive one [I] as well.
+        agreement: of :func:`agreement_of`, where the fit has it.
 
     Example:
         >>> found = tally(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1]), [0.75, 1.0])
@@ -177,7 +184,8 @@ def tally(labels: Labels, posterior) -> Tally:
     real = np.asarray(labels.counts) > 0
     labeler, instance = np.asarray(labels.labeler)[real], np.asarray(labels.instance)[real]
     crowds = crowd_of(labeler, instance, labels.n_labelers, labels.n_instances).max(initial=-1) + 1
-    return Tally(votes_of(labels), agreement_of(labels, posterior), int(crowds))
+    agreement = agreement_of(labels, posterior) if agreement is None else agreement
+    return Tally(votes_of(labels), agreement, int(crowds))
 
 
 def agreement_of(labels: Labels, posterior) -> Float[np.ndarray, "W K L"]:
@@ -227,7 +235,7 @@ def by_class(posterior) -> Float[np.ndarray, "I K"]:
         [[0.75, 0.25]]
     """
     p = np.asarray(posterior, np.float64)
-    return np.stack([1 - p, p], 1) if p.ndim == 1 else p
+    return np.stack([1 - p, p]).T if p.ndim == 1 else p
 
 
 def _chosen(p: Float[np.ndarray, "I K"]) -> Int[np.ndarray, " I"]:
@@ -597,7 +605,7 @@ def about_comparisons(labels: Labels, gold: Float[np.ndarray, " I"] | None = Non
         []
     """
     counted = np.asarray(labels.counts) > 0
-    n = len(np.unique(np.asarray(labels.instance)[counted]))
+    n = np.count_nonzero(np.bincount(np.asarray(labels.instance)[counted]))
     known = gold is not None and np.isfinite(gold).any()
     if known or not n or counted.sum() / n >= FEW_LABELS:
         return []

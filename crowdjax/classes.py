@@ -570,13 +570,13 @@ def codes_of(column: pa.ChunkedArray, place: str, where: Where, values: Sequence
     leave = f"{allowed}; to leave empty labels out: missing=[''] (--missing '')"
     column, t = plain_column(column), pa.types
     refuse_where(pc.is_null(column, nan_is_null=True), column, place, where, leave)
-    if t.is_string(column.type):
-        refuse_where(pc.equal(pc.utf8_trim_whitespace(column), ""), column, place, where, leave)
     if t.is_nested(column.type):
         raise InputError(f"{place}: {first_of(column, where)}; allowed: {allowed}")
-    encoded = column.dictionary_encode().combine_chunks()
-    read = _reader(values)
-    found = np.array([read(v) for v in encoded.dictionary.to_pylist()], np.int32)
+    encoded, read = column.dictionary_encode().combine_chunks(), _reader(values)
+    known = encoded.dictionary.to_pylist()
+    if t.is_string(column.type) and not all(v.strip() for v in known):
+        refuse_where(pc.equal(pc.utf8_trim_whitespace(column), ""), column, place, where, leave)
+    found = np.array([read(v) for v in known], np.int32)
     indices = encoded.indices.to_numpy()
     codes = found[indices] if len(indices) else np.empty(0, np.int32)
     refuse_where(codes == NONE, column, place, where, allowed)

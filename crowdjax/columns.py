@@ -36,10 +36,14 @@ Where = str | Callable[[int], str]  # a column's name, or what says where the va
 
 def encode(column: pa.ChunkedArray, place: str, where: Where) -> tuple[Int[np.ndarray, " N"], pa.Array]:
     """(index of each id, the ids in sorted order, with their own type)."""
-    column = id_column(column, place, where)
+    column = plain_column(column)
+    full = pa.types.is_string(column.type) and not column.null_count
+    column = column if full else id_column(column, place, where)
     with reading(f"{place}: column {where!r}" if isinstance(where, str) else place, "ids"):  # some types have no order
         encoded = column.dictionary_encode().combine_chunks()
         order = pc.array_sort_indices(encoded.dictionary).to_numpy()
+    if full and pc.any(pc.is_in(encoded.dictionary, value_set=pa.array(MISSING))).as_py():
+        id_column(column, place, where)  # which says where
     rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
     return rank[encoded.indices.to_numpy()], encoded.dictionary.take(pa.array(order))

@@ -34,7 +34,7 @@ LEAST = 20  # labels of a labeler, and pairs of labels in a group, from which it
 RATE = 0.16  # disagreements over pairs of labels, at most
 MOST_LABELERS, MOST_VALUES, MOST_GROUPS = 2000, 50, 12
 WORK, ENOUGH = 1e9, 2e5  # pairs of labels to count, about; labels to judge a group by
-PAIRS = 2_000_000  # of labels, that are added up at a time
+PAIRS, AT_ONCE = 2**20, 2**13  # of labels, that are added up at a time; labels whose numbers stay in the cache
 MISFIT = 0.005  # nats that a label of a real crowd gains by one more latent variable, whatever it means
 ROUNDS, FLOOR = 20, 0.1  # of EM; labels added to each cell of a confusion
 
@@ -207,7 +207,7 @@ def pairs(cells: Cells) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarray, "W 
     by_pair, by_table = (each**2).sum(), each.size * w * w * n_values / 100
     every = int(np.ceil(min(by_pair, by_table) / WORK))
     if by_table < by_pair:
-        common, agreed = _pairs_of_table(cells.table().ones[::every], w, n_values)
+        common, agreed = _pairs_of_table(cells, every)
         differ = common - agreed
     else:
         differ, agreed = _pairs_of_cells(cells, every)
@@ -218,12 +218,23 @@ def pairs(cells: Cells) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarray, "W 
     return common, differ
 
 
-def _pairs_of_table(ones: csr_array, w: int, n_values: int):
-    """(common, agreed) of all pairs, by the products of parts of a table that is nearly full."""
+def _pairs_of_table(cells: Cells, every: int):
+    """(common, agreed) of all pairs, by the products of parts of a table that is nearly full.
+
+    Args:
+        every: every so many instances are counted.
+    """
+    w, n_values = cells.n_labelers, cells.n_values
     common, agreed = np.zeros((w, w), np.float32), np.zeros((w, w), np.float32)
+    instances = np.arange(0, len(cells.ends) - 1, every)
     step = max(1, int(2e7 / max(1, w * n_values)))
-    for start in range(0, ones.shape[0], step):
-        part = ones[start : start + step].toarray().reshape(-1, w, n_values)
+    for start in range(0, len(instances), step):
+        at = instances[start : start + step]
+        each = np.diff(cells.ends)[at]
+        of = np.repeat(cells.ends[at] - np.r_[0, np.cumsum(each)[:-1]], each) + np.arange(each.sum())
+        part = np.zeros((len(at), w * n_values), np.float32)
+        part[np.repeat(np.arange(len(at)), each), cells.column[of]] = cells.share[of]
+        part = part.reshape(-1, w, n_values)
         for value in range(n_values):
             agreed += part[:, :, value].T @ part[:, :, value]
         judged = part.sum(2)
@@ -232,29 +243,32 @@ def _pairs_of_table(ones: csr_array, w: int, n_values: int):
 
 
 def _pairs_of_cells(cells: Cells, every: int):
-    """(disagreements, agreements) of all pairs, label by label: each label with the next one on its instance, the one
-    after that, and so on.
+    """(disagreements, agreements) of all pairs, label by label: those of instances with as many labels at once, each
+    label with the next one on its instance, the one after that, and so on.
 
     Args:
         every: every so many instances are counted.
     """
     w, each = cells.n_labelers, np.diff(cells.ends)
-    who, value = np.divmod(cells.column, cells.n_values)
-    end = np.repeat(cells.ends[1:], each)
-    left = np.flatnonzero(np.repeat(np.arange(len(each)) % every == 0, each))
-    counted, waiting, number = np.zeros(2 * w * w), [], 0
-    further = 0
-    while len(left):
-        further += 1
-        left = left[left + further < end[left]]
-        other = left + further
-        cell = 2 * (who[left] * w + who[other]) + (value[left] == value[other])
-        waiting.append((cell, cells.share[left] * cells.share[other]))
-        number += len(left)
-        if number > PAIRS or not len(left):
-            cell, share = (np.concatenate(part) for part in zip(*waiting, strict=True))
-            counted += np.bincount(cell, share, len(counted))
-            waiting, number = [], 0
+    who = cells.column // cells.n_values
+    value = cells.column - who * cells.n_values
+    use = np.arange(len(each)) % every == 0
+    counted, number = np.zeros(2 * w * w), 0
+    place, weight = np.empty(PAIRS, np.int64), np.empty(PAIRS)  # of pairs that wait to be counted
+    for n in np.flatnonzero(np.bincount(each[use], minlength=2)[2:]) + 2:
+        first, step = cells.ends[:-1][use & (each == n)], max(1, AT_ONCE // n)
+        for start in range(0, len(first), step):
+            of = first[start : start + step] + np.arange(n)[:, None]  # [n, instances]
+            row, column, said, share = 2 * w * who[of], 2 * who[of], value[of], cells.share[of]
+            for further in range(1, n):
+                cell = row[:-further] + column[further:] + (said[:-further] == said[further:])
+                if number + cell.size > PAIRS:
+                    counted += np.bincount(place[:number], weight[:number], len(counted))
+                    number = 0
+                at = slice(number, number + cell.size)
+                place[at], weight[at] = cell.ravel(), (share[:-further] * share[further:]).ravel()
+                number += cell.size
+    counted += np.bincount(place[:number], weight[:number], len(counted))
     differ, agreed = np.moveaxis(counted.reshape(w, w, 2), 2, 0)
     return differ + differ.T, agreed + agreed.T
 

@@ -252,8 +252,9 @@ class Labels(Tree):
         if not counted.any():
             raise LabelError("no labels at all: every weight is 0; at least one judgement is needed")
 
-        if repeats not in ("first", "last") and weight is None and n_instances * n_labelers * n_values < 2**63:
-            labeler, instance, code = _sorted(labeler, instance, code, n_labelers, n_values)
+        sizes = n_instances, n_labelers, n_values
+        if repeats not in ("first", "last") and weight is None and sum(map(_bits, sizes)) <= 63:
+            labeler, instance, code = _sorted(labeler, instance, code, *sizes)
         else:
             if repeats in ("first", "last"):
                 order = _one_per_pair(labeler, instance, counted, repeats)
@@ -413,16 +414,24 @@ def _indices(values, name: str, size: int | None) -> tuple[np.ndarray, int]:
     return values.astype(np.int32), size
 
 
-def _sorted(labeler, instance, code, n_labelers: int, n_values: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Triples by instance, labeler and code: as one number each, which sort three times as fast."""
-    cell = (instance.astype(np.int64) * n_labelers + labeler) * n_values + code
+def _bits(n: int) -> int:
+    """The bits of an index below n."""
+    return max(n - 1, 0).bit_length()
+
+
+def _sorted(
+    labeler, instance, code, n_instances: int, n_labelers: int, n_values: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Triples by instance, labeler and code: as the bits of one number each, which sort three times as fast."""
+    of_labeler, of_code = _bits(n_labelers), _bits(n_values)
+    kind = np.uint32 if _bits(n_instances) + of_labeler + of_code <= 32 else np.int64  # shorter ones sort faster
+    cell = instance.astype(kind) << kind(of_labeler + of_code)
+    cell |= (labeler.astype(kind) << kind(of_code)) | code.astype(kind)
     cell.sort()
-    pair = cell // n_values
-    place = pair // n_labelers
     return (
-        (pair - place * n_labelers).astype(labeler.dtype),
-        place.astype(instance.dtype),
-        (cell - pair * n_values).astype(code.dtype),
+        (cell >> kind(of_code) & kind((1 << of_labeler) - 1)).astype(labeler.dtype),
+        (cell >> kind(of_labeler + of_code)).astype(instance.dtype),
+        (cell & kind((1 << of_code) - 1)).astype(code.dtype),
     )
 
 

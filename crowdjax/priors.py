@@ -8,6 +8,7 @@ take their numbers from here.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from numbers import Integral
 from typing import TYPE_CHECKING, Literal, get_args
@@ -107,11 +108,15 @@ Population = Literal["learn", "fixed"]
 PRETENDED = 4.0  # labelers whose skills are those of the settings, beside those of the data, in a learned population
 NEWTON_STEPS = 3  # of an M-step; EM makes many
 LONGEST = 2.0  # change of a log-odds in one of them
+STEP_PARTS = 1.0, 0.5, 0.1, 0.0  # of such a step, of which the best is taken
 PSEUDO_COUNTS = 4.0, 1.0  # on the diagonal of a confusion matrix and beside it, the middle of their prior
 FEW = 0.01  # pseudo-counts without pooling
 EXPONENT = 0.5, 0.5  # least and prior mean of e, and its prior standard deviation
 MOST, MANY = 3.0, 20  # of e; with more classes e is ½: few labels for each, and one class would take everything
 EXPONENT_STEPS = 5  # Newton's, of an M-step
+REACH = 3.5  # standard deviations to either side that the points of the first factor cover
+FURTHER = {2: 7, 3: 5}  # points of each further factor, by the number of factors
+FACTORS_FIRST, FACTORS_NEWTON = 6, 2  # steps of the M-step at the votes, and of others: EM makes many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,6 +226,74 @@ class BiasedCoin(Coins):
         eye = np.eye(k)
         x = np.concatenate([eye[:, :, None], np.repeat(eye[:, None], k, axis=1)], axis=2)
         return x, eye * np.log(k - 1), np.arange(k + 1) > 0
+
+
+class Factors:
+    """What labelers and instances are before any label, in models of factors whose instances are integrated out.
+
+    A labeler's numbers are normal; those of an instance take fixed values, the points of the integral: even steps for
+    the first factor, at the same places for either of two classes, Gauss and Hermite's for further ones.
+    """
+
+    n_factors: int
+    labeler: Gaussian
+    instance: Gaussian
+    bias: float | None
+    further: float
+    points: int
+    link: Link
+
+    def grid(self) -> tuple[Float[np.ndarray, "B D"], Float[np.ndarray, " B"]]:
+        """The values of an instance's factors, and their log probabilities."""
+        mean, sd = self.instance
+        step = 2 * REACH * sd / (self.points - 1)
+        lowest = np.round((mean - REACH * sd) / step - 0.5) + 0.5  # in steps: places are the same with either sign
+        first = step * (lowest + np.arange(self.points))
+        log_first = -0.5 * ((first - mean) / sd) ** 2
+        log_first -= np.log(np.exp(log_first).sum())
+        if self.link == "exp":
+            first = np.exp(first)
+        axes, logs = [first], [log_first]
+        if self.n_factors > 1:
+            x, weight = np.polynomial.hermite_e.hermegauss(FURTHER[self.n_factors])
+            axes += [self.further * x] * (self.n_factors - 1)
+            logs += [np.log(weight / weight.sum())] * (self.n_factors - 1)
+        every = lambda parts: np.array(list(itertools.product(*parts)))  # noqa: E731
+        return every(axes), every(logs).sum(1)
+
+    def prior(self, n_classes: int) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
+        """Means and standard deviations of w_i; a bias is in units of its standard deviation."""
+        n_biases = 0 if self.bias is None else n_classes - 1
+        first = np.arange(self.n_factors + n_biases) == 0
+        factors = np.arange(len(first)) < self.n_factors
+        sd = np.where(first, self.labeler[1], np.where(factors, self.further, 1.0))
+        return np.where(first, self.labeler[0], 0.0), sd
+
+
+@dataclasses.dataclass(frozen=True)
+class Glad(Nominal, Factors):
+    """The ability of a labeler times the easiness e^b of an instance: P(right) = σ(α_i e^b), b integrated out.
+
+    Attributes:
+        labeler, instance: mean and standard deviation of α_i and of b.
+        points: how many values of b.
+        rtol: gain, in units of 1 + |objective|, below which answers no longer move.
+        others: as in ``observation.integrated_factors``, whose defaults these are.
+
+    Example:
+        >>> Glad().grid()[0].shape, Glad().prior(2)
+        ((16, 1), (array([1.]), array([1.])))
+    """
+
+    n_factors: int = 1
+    labeler: Gaussian = (1.0, 1.0)
+    instance: Gaussian = (1.0, 1.0)
+    bias: float | None = None
+    further: float = 1.0
+    points: int = 16
+    rtol: float = 1e-6
+    restarts: int = 1
+    link: Link = dataclasses.field(default="exp", init=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -56,6 +56,28 @@ def test_pairs_are_counted_as_one_by_one(monkeypatch, n_labelers, per):
         assert (common[a, b], differ[a, b]) == (len(both), sum(one[j] != two[j] for j in both))
 
 
+@pytest.mark.parametrize(("n_labelers", "work"), [(8, 90), (120, 8000)], ids=["table", "label by label"])
+def test_pairs_of_some_instances_are_counted_whatever_their_numbers_of_labels(monkeypatch, n_labelers, work):
+    """Every so many instances, in small parts: labels in shares where a labeler repeats himself."""
+    for name, value in {"LEAST": 1, "WORK": work, "PAIRS": 2**9, "AT_ONCE": 40}.items():
+        monkeypatch.setattr(dependence, name, value)
+    rng = np.random.default_rng(0)
+    n, labeler = 1200, lambda n: rng.integers(0, n_labelers, n)
+    instance = (100 * rng.random(n) ** 2).astype(int)
+    cells = dependence.cells_of(Labels.from_arrays(labeler(n), instance, rng.integers(0, 3, n), n_values=3))[1]
+    each = np.diff(cells.ends).astype(float)
+    every = int(np.ceil(min((each**2).sum(), len(each) * n_labelers**2 * 3 / 100) / work))
+    assert every > 1 and len(np.unique(each)) > 10
+    share = np.zeros((len(each), n_labelers, 3))
+    share.reshape(len(each), -1)[np.repeat(np.arange(len(each)), each.astype(int)), cells.column] = cells.share
+    some = share[::every]
+    judged, agreed = some.sum(2).T @ some.sum(2), np.einsum("iwl,ivl->wv", some, some)
+    off = 1 - np.eye(n_labelers)
+    common, differ = dependence.pairs(cells)
+    np.testing.assert_allclose(common, judged * off, atol=1e-4)
+    np.testing.assert_allclose(differ, (judged - agreed) * off, atol=1e-4)
+
+
 def test_repeated_labels_share_the_weight_of_one():
     twice = Labels.from_arrays(np.repeat([0, 1, 2], 40), np.tile(np.repeat(np.arange(20), 2), 3), np.tile([0, 1], 60))
     common, differ = dependence.pairs(dependence.cells_of(twice)[1])

@@ -12,11 +12,11 @@ from jax.flatten_util import ravel_pytree
 from scipy.optimize import minimize
 
 import crowdjax
-from crowdjax import integrated, simulate
+from crowdjax import integrated, priors, simulate
 from crowdjax.api import fit_large
 from crowdjax.integrated import IntegratedConfig
 from crowdjax.labels import InputError, Labels
-from crowdjax.observation import DawidSkene, Solver, fit_jit, integrated_factors
+from crowdjax.observation import DawidSkene, Solver, fit_jit
 from crowdjax.observation.fit import predict
 from crowdjax.observation.integrated_factors import IntegratedFactor, IntegratedGlad, contrasts, falls
 
@@ -62,7 +62,7 @@ def dense(labels: Labels, alpha, gamma, log_prior, glad: bool, n: int = 241):
 @pytest.fixture
 def fine(x64, monkeypatch):
     """Points as far and as close as double precision asks for."""
-    monkeypatch.setattr(integrated_factors, "REACH", 7.5)
+    monkeypatch.setattr(priors, "REACH", 7.5)
     return dict(points=91, rtol=0.0)
 
 
@@ -147,8 +147,8 @@ def test_a_pass_of_three_classes_is_enumeration(fine):
 def test_two_factors_agree_with_a_finer_grid(monkeypatch):
     labels, _ = crowd(2, 2)
     found = fit_jit(labels, IntegratedFactor(n_factors=2, class_prior="uniform"))
-    monkeypatch.setattr(integrated_factors, "FURTHER", {2: 25})
-    monkeypatch.setattr(integrated_factors, "REACH", 5.0)
+    monkeypatch.setattr(priors, "FURTHER", {2: 25})
+    monkeypatch.setattr(priors, "REACH", 5.0)
     finer = predict(labels, IntegratedFactor(n_factors=2, class_prior="uniform", points=51), found.params)
     assert abs(found.posterior - finer.posterior).max() < 0.01
     assert abs(found.posterior - finer.posterior).mean() < 0.001

@@ -95,6 +95,19 @@ def test_row_order_of_other_pairs_is_irrelevant_to_first_and_last(repeats):
     assert make(np.arange(60)) == make(by_pair)
 
 
+@pytest.mark.parametrize("n_labelers", [5, 2**20], ids=["32 bits", "64 bits"])
+def test_triples_are_in_the_order_of_instances_labelers_and_labels(n_labelers):
+    rng = np.random.default_rng(0)
+    rows = np.stack([rng.integers(0, high, 500) for high in (2**14, n_labelers, 3)])
+    rows[:, :250] = rows[:, 250:]  # each twice
+    instance, labeler, label = rows
+    found = Labels.from_arrays(labeler, instance, label, n_values=3, n_labelers=n_labelers, n_instances=2**14)
+    real = np.asarray(found.label) >= 0
+    expected = rows[:, np.lexsort(rows[::-1])]
+    for values, of in zip((found.instance, found.labeler, found.label), expected, strict=True):
+        np.testing.assert_array_equal(np.asarray(values)[real], of)
+
+
 def degrees(kind: str) -> np.ndarray:
     """Labels per instance; the last instance always has some, so that sizes agree."""
     rng = np.random.default_rng(5)

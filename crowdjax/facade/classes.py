@@ -17,7 +17,7 @@ from crowdjax.facade.fitted import refuse_counts
 from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of, warnings_of
 from crowdjax.facade.result import Result
 from crowdjax.host import classes as host
-from crowdjax.labels import Repeats
+from crowdjax.labels import Labels, Repeats
 from crowdjax.priors import Copies
 from crowdjax.roles import Opened
 from crowdjax.settings import prior_of
@@ -49,7 +49,8 @@ def fit(
     mapping = io.mapping(triples, given)
     found = host.fit(labels, model, solver)
     refuse_failed(found.fit)
-    posterior, counts = found.fit.posterior, tally(labels, found.fit.posterior)
+    posterior, agreement = found.fit.posterior, None if name == "glad" else found.counts.swapaxes(1, 2)
+    counts = tally(labels, posterior, agreement)
     supported, said = support(counts.votes, posterior, truth), [*of_copies, *about_end(found.fit)]
     warnings = warnings_of(triples, labels, posterior, supported, truth, model.class_prior, repeats, said)
     tables = tables_of(index, labels_of_labelers(labels), posterior, host.summary(found, model), gold_record(labels))
@@ -72,15 +73,17 @@ def fit(
         device="cpu",
         devices="none of JAX: this model and size are faster without",
     )
-    made = partial(_model, name, model.class_prior)
-    return Result(tables, record, kind, found.fit, index, {}, made=made, tally=counts)
+    made = partial(_model, name, len(index.classes), settings)
+    held = {"seed": np.uint32(0)} if name == "glad" else None  # what the model of JAX has: its start draws nothing
+    return Result(tables, record, kind, found.fit, index, {}, made=made, held=held, tally=counts)
 
 
-def _model(name: str, class_prior) -> Observation:
+def _model(name: str, n_classes: int, settings: dict[str, Any]) -> Observation:
     """The observation model of these settings."""
     from crowdjax.facade.models import MODELS
 
-    return MODELS[name].model(class_prior=class_prior)  # pyright: ignore[reportOptionalCall]
+    labels = Labels.from_arrays([0], [0], [0], n_values=n_classes)
+    return MODELS[name].make(labels=labels, classes="nominal", features={}, **settings)
 
 
 def _said(value: Any) -> Any:

@@ -6,4 +6,5 @@ programs of JAX (``crowdjax.priors``, ``crowdjax.stopping``), whose fits these e
 
     crowdjax.factor, majority, one-coin and dawid-skene of two classes      ``two``
     crowdjax.observation, majority, coins and dawid-skene of K classes      ``classes``
+    crowdjax.observation, glad of K classes, instances integrated out       ``glad``
 """

@@ -25,9 +25,11 @@ from crowdjax.priors import (
     MOST,
     NEWTON_STEPS,
     PRETENDED,
+    STEP_PARTS,
     BiasedCoin,
     Coins,
     DawidSkene,
+    Glad,
     Majority,
     Nominal,
     OneCoin,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 Params = dict[str, np.ndarray]
-TRIED = np.array([1, 0.5, 0.1, 0])[:, None, None]  # parts of a step of Newton: the best one is taken
+TRIED = np.array(STEP_PARTS)[:, None, None]
 
 
 def log_softmax(x, axis: int = -1):
@@ -56,7 +58,7 @@ class Prior:
 
     def __init__(self, model: Nominal, n_classes: int):
         self.model, self.n = model, n_classes
-        self.by_exponent = model.class_prior == "learn" and n_classes > 2
+        self.by_exponent = model.class_prior == "learn" and (n_classes > 2 or isinstance(model, Glad))
         self.free = model.class_prior in ("learn", "free") and not self.by_exponent
         self.range = EXPONENT[0], MOST if n_classes <= MANY else EXPONENT[0]
 

@@ -15,7 +15,6 @@ either of two classes; those of factors 2 and 3 are Gauss and Hermite's. Source:
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from typing import Literal
 
 import equinox as eqx
@@ -28,18 +27,14 @@ from crowdjax.labels import InputError, Labels
 from crowdjax.observation.factors import JITTER
 from crowdjax.observation.nominal import Design, Nominal, log_shares
 from crowdjax.observation.table import table_pass, tally, vote_shares
-from crowdjax.priors import ClassPrior, Gaussian
+from crowdjax.priors import FACTORS_FIRST, FACTORS_NEWTON, FURTHER, LONGEST, STEP_PARTS, ClassPrior, Factors, Gaussian
+from crowdjax.priors import Glad as Defaults
 
 PRECISION = jax.lax.Precision.HIGHEST
-REACH = 3.5  # standard deviations to either side that the points of the first factor cover
-FURTHER = {2: 7, 3: 5}  # points of each further factor, by the number of factors
-MOST_FACTORS = 3
-FIRST_STEPS, NEWTON_STEPS = 6, 2  # of the M-step at the votes, and of others: EM makes many
-LONGEST = 2.0  # change of a labeler's numbers in one of them
-LENGTHS = (1.0, 0.5, 0.1, 0.0)  # of a step, of which the best is taken
+MOST_FACTORS = max(FURTHER)
 
 
-class IntegratedFactor(eqx.Module):
+class IntegratedFactor(eqx.Module, Factors):
     """D factors and biases of each labeler; the factors of instances are integrated out.
 
     Attributes:
@@ -63,13 +58,13 @@ class IntegratedFactor(eqx.Module):
     """
 
     n_factors: int = eqx.field(static=True, default=1)
-    labeler: Gaussian = eqx.field(static=True, default=(1.0, 1.0))
-    instance: Gaussian = eqx.field(static=True, default=(1.0, 1.0))
+    labeler: Gaussian = eqx.field(static=True, default=Defaults.labeler)
+    instance: Gaussian = eqx.field(static=True, default=Defaults.instance)
     bias: float | None = eqx.field(static=True, default=1.0)
-    further: float = eqx.field(static=True, default=1.0)
-    class_prior: ClassPrior = eqx.field(static=True, default="learn")
-    points: int = eqx.field(static=True, default=16)
-    rtol: float = eqx.field(static=True, default=1e-6)
+    further: float = eqx.field(static=True, default=Defaults.further)
+    class_prior: ClassPrior = eqx.field(static=True, default=Defaults.class_prior)
+    points: int = eqx.field(static=True, default=Defaults.points)
+    rtol: float = eqx.field(static=True, default=Defaults.rtol)
     restarts: int = eqx.field(static=True, default=1)
     seed: UInt32[Array, ""] = eqx.field(default=0, converter=lambda seed: jnp.asarray(seed, jnp.uint32))
 
@@ -93,24 +88,6 @@ class IntegratedFactor(eqx.Module):
         """The prior of the classes."""
         return Nominal(self.class_prior)
 
-    def grid(self) -> tuple[Float[np.ndarray, "B D"], Float[np.ndarray, " B"]]:
-        """(values of an instance's factors, their log probabilities)."""
-        mean, sd = self.instance
-        step = 2 * REACH * sd / (self.points - 1)
-        lowest = np.round((mean - REACH * sd) / step - 0.5) + 0.5  # in steps: places are the same with either sign
-        first = step * (lowest + np.arange(self.points))
-        log_first = -0.5 * ((first - mean) / sd) ** 2
-        log_first -= np.log(np.exp(log_first).sum())
-        if self.link == "exp":
-            first = np.exp(first)
-        axes, logs = [first], [log_first]
-        if self.n_factors > 1:
-            x, weight = np.polynomial.hermite_e.hermegauss(FURTHER[self.n_factors])
-            axes += [self.further * x] * (self.n_factors - 1)
-            logs += [np.log(weight / weight.sum())] * (self.n_factors - 1)
-        every = lambda parts: np.array(list(itertools.product(*parts)))  # noqa: E731
-        return every(axes), every(logs).sum(1)
-
     def design(self, n_classes: int) -> Design:
         """The logits of labels at points, linear in w_i: K × B points, those of the first class first."""
         beta, _ = self.grid()
@@ -120,14 +97,6 @@ class IntegratedFactor(eqx.Module):
             biases = contrasts(n_classes) * self.bias / np.sqrt(2)
             x = np.concatenate([x, np.broadcast_to(biases[:, None], (*own.shape, n_classes - 1))], axis=2)
         return Design(x, own * np.log(n_classes - 1))
-
-    def prior(self, n_classes: int) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
-        """Means and standard deviations of w_i; a bias is in units of its standard deviation."""
-        n_biases = 0 if self.bias is None else n_classes - 1
-        first = np.arange(self.n_factors + n_biases) == 0
-        factors = np.arange(len(first)) < self.n_factors
-        sd = np.where(first, self.labeler[1], np.where(factors, self.further, 1.0))
-        return np.where(first, self.labeler[0], 0.0), sd
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]):
         """The maximum of Q where the classes are the shares of votes, and values as before any label."""
@@ -145,7 +114,7 @@ class IntegratedFactor(eqx.Module):
         learned = self.class_prior == "learn"
         params |= log_shares(shares) if learned else self.classes.start_classes(labels, votes)
         weight = jnp.asarray(np.exp(self.grid()[1]), votes.dtype)
-        w = self._climb(params, (counts[..., None] * weight).reshape(n, k, -1), FIRST_STEPS)
+        w = self._climb(params, (counts[..., None] * weight).reshape(n, k, -1), FACTORS_FIRST)
         if self.n_factors > 1:
             noise = jax.random.normal(jax.random.key(self.seed), (n, self.n_factors - 1), w.dtype)
             w = w.at[:, 1 : self.n_factors].add(JITTER * noise)
@@ -168,7 +137,7 @@ class IntegratedFactor(eqx.Module):
 
     def m_step(self, params, counts, points):
         of_class = points.reshape(self._k(params), -1).sum(1) - params["known"]
-        return params | {"w": self._climb(params, counts, NEWTON_STEPS)} | self.classes.classes_step(params, of_class)
+        return params | {"w": self._climb(params, counts, FACTORS_NEWTON)} | self.classes.classes_step(params, of_class)
 
     def specs(self, params):
         return {name: "labeler" if name == "w" else None for name in params}
@@ -213,7 +182,7 @@ class IntegratedFactor(eqx.Module):
             curvature = design.hessian(log_p, counts) + jnp.diag(sd**-2.0)
             step = jnp.linalg.solve(curvature, gradient[..., None])[..., 0]
             step *= jnp.minimum(1, LONGEST / jnp.maximum(jnp.linalg.norm(step, axis=1, keepdims=True), LONGEST))
-            tried = w + jnp.asarray(LENGTHS, w.dtype)[:, None, None] * step
+            tried = w + jnp.asarray(STEP_PARTS, w.dtype)[:, None, None] * step
             best = jnp.argmax(jax.lax.map(q, tried), axis=0)
             return jnp.take_along_axis(tried, best[None, :, None], axis=0)[0]
 

@@ -39,6 +39,7 @@ from crowdjax.priors import (
     MOST,
     NEWTON_STEPS,
     PRETENDED,
+    STEP_PARTS,
 )
 
 PRECISION = jax.lax.Precision.HIGHEST
@@ -346,7 +347,7 @@ class Coins(priors.Coins, Nominal):
             hessian = design.hessian(log_p, counts) + jnp.diag(1 / variance)
             step = jnp.linalg.solve(hessian, jax.grad(lambda w: q(w, v).sum())(w)[..., None])[..., 0]
             step *= jnp.minimum(1, LONGEST / jnp.maximum(jnp.abs(step).max(1, keepdims=True), LONGEST))
-            tried = w + jnp.array([1, 0.5, 0.1, 0])[:, None, None] * step
+            tried = w + jnp.array(STEP_PARTS)[:, None, None] * step
             best = jnp.argmax(jax.vmap(q, (0, None))(tried, v), axis=0)
             w = jnp.take_along_axis(tried, best[None, :, None], axis=0)[0]
             if v is None:
@@ -504,7 +505,7 @@ class DawidSkene(priors.DawidSkene, Nominal):
         share = jnp.minimum(c * (b**2 / diagonal).sum(0), 0.9)
         step = (slope + b * c * (b * slope / diagonal).sum(0) / (1 - share)) / diagonal
         step = jnp.clip(step, -LONGEST, LONGEST)
-        tried = log_b + jnp.array([1, 0.5, 0.1, 0])[:, None, None] * step
+        tried = log_b + jnp.array(STEP_PARTS)[:, None, None] * step
         best = jnp.argmax(jax.vmap(q)(tried), axis=0)
         return jnp.take_along_axis(tried, best[None, None], axis=0)[0]
 
