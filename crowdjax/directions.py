@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
+
+from crowdjax.segments import in_blocks
 
 __all__ = ["conjugate_gradient", "inner", "lbfgs"]
 
@@ -37,7 +40,11 @@ def inner(*pairs: tuple[Float[Array, "... P"], Float[Array, " P"]]) -> tuple[Flo
         >>> [v.tolist() for v in inner((jnp.eye(2), jnp.array([1.0, 2.0])), (jnp.ones(2), jnp.ones(2)))]
         [[1.0, 2.0], 2.0]
     """
-    return tuple(jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST) for a, b in pairs)
+    if in_blocks():
+        return tuple(jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST) for a, b in pairs)
+    products = [jnp.atleast_2d(a * b) for a, b in pairs]  # a GPU adds all of them up in one go
+    sums = jnp.split(jnp.concatenate(products).sum(1), np.cumsum([len(v) for v in products])[:-1])
+    return tuple(v if a.ndim > 1 else v[0] for v, (a, _) in zip(sums, pairs, strict=True))
 
 
 class _Lbfgs(NamedTuple):

@@ -160,6 +160,7 @@ class Labels(Tree):
         places: of each value the class that it speaks for, as a code or between two; -1: for none. None: values are in
             the order of the classes, evenly, as grades are (static under jit).
         shard: where these are one device's part of a larger problem; ``None``: they are all there is.
+        rows: the same labels in a second layout, for a GPU (``crowdjax.rows``); ``None``: there is none.
 
     Example:
         >>> labels = Labels.from_arrays(labeler=[0, 1, 0], instance=[0, 0, 1], label=[1, 0, 1])
@@ -180,6 +181,7 @@ class Labels(Tree):
     n_classes: int = dataclasses.field(metadata=STATIC, default=2)
     places: tuple[float, ...] | None = dataclasses.field(metadata=STATIC, default=None)
     shard: Shard | None = None
+    rows: Any = None
 
     @classmethod
     def from_arrays(
@@ -312,7 +314,7 @@ class Labels(Tree):
 
     def with_weight(self, weight: Float[Array, " N"]) -> Labels:
         """The same triples with other multiplicities (shape and order of ``label``); traceable. Padding keeps 0."""
-        return dataclasses.replace(self, weight=weight * self.real)
+        return dataclasses.replace(self, weight=weight * self.real, rows=None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -81,6 +81,10 @@ class Loop(NamedTuple):
     """A solver that has not run: ``init`` and ``body`` of its while-loop, whose state has a ``code`` and ``n_steps``,
     and what the state says at the end.
 
+    Attributes:
+        renew: what is done to the state before steps 0, ``period``, 2 ``period``, ...; None: nothing. It is a part of
+            an outer loop: as a condition within the body a batch of members (vmap) would do it at every step.
+
     Example: two steps, then the rest
         >>> def halve(x, k): return Step(x / 2, (x**2).sum(), 2 * x, None)
         >>> loop = iteration(halve, jnp.array([8.0]), max_steps=50)
@@ -93,11 +97,26 @@ class Loop(NamedTuple):
     body: Callable[[Any], Any]
     solution: Callable[[Any], Solution]
     max_steps: int
+    renew: Callable[[Any], Any] | None = None
+    period: int = 1
 
     def advance(self, state: Any, until: Int[Array, ""] | int) -> Any:
         """The state once it has made ``until`` steps in all, or is done."""
         until = jnp.minimum(until, self.max_steps)
-        return jax.lax.while_loop(lambda s: (s.code == RUNNING) & (s.n_steps < until), self.body, state)
+
+        def goes_on(s):
+            return (s.code == RUNNING) & (s.n_steps < until)
+
+        if self.renew is None:
+            return jax.lax.while_loop(goes_on, self.body, state)
+        renew, period = self.renew, self.period
+
+        def steps(start):
+            start = jax.lax.cond(start.n_steps % period == 0, renew, lambda s: s, start)
+            same = lambda s: (s.n_steps == start.n_steps) | (s.n_steps % period != 0)  # noqa: E731
+            return jax.lax.while_loop(lambda s: goes_on(s) & same(s), self.body, start)
+
+        return jax.lax.while_loop(goes_on, steps, state)
 
     def run(self, limit: Int[Array, ""] | int | None = None) -> Solution:
         """All of it: at most ``limit`` steps (may be traced; 0 skips the work), by default ``max_steps``."""
@@ -151,6 +170,7 @@ class _State(NamedTuple):
     steepest: Array  # the gradient's inner product with gradient / diagonal
     step: Array
     diagonal: Array
+    coming: Array  # the diagonal at the next point, where it is renewed there
     rule: Any
     small: Array  # successive accepted steps with a small decrease
     backtracks: Array
@@ -184,11 +204,11 @@ def minimizer(
         max_steps: length of the history and most evaluations (static).
         rtol: converged after ``patience`` accepted steps in a row, each of which lowered the value by less than
             ``rtol`` (1 + |value|).
-        refresh: recompute the diagonal every so many steps; 0 never (under vmap both branches of a condition run).
+        refresh: recompute the diagonal every so many steps; 0: at the first alone.
     """
     shape = jax.eval_shape(objective, x0)
     dtype = shape[0].dtype
-    noise = 8 * jnp.finfo(dtype).eps
+    noise, period = 8 * jnp.finfo(dtype).eps, refresh or max_steps
 
     # The first step evaluates x0 itself: a zero direction from a value of +inf is always accepted.
     init = _State(
@@ -201,6 +221,7 @@ def minimizer(
         steepest=jnp.array(0, dtype),
         step=jnp.array(1, dtype),
         diagonal=jnp.ones_like(x0),
+        coming=jnp.ones_like(x0),
         rule=rule.init(x0),
         small=jnp.array(0),
         backtracks=jnp.array(0),
@@ -219,8 +240,7 @@ def minimizer(
         accepted = finite & (first | enough)
         tired = ~accepted & (s.backtracks + 1 >= MAX_BACKTRACKS)
         restart = tired & ~s.fresh  # anew with the preconditioned gradient
-        due = first | (s.n_steps % refresh == 0) if refresh else first
-        d = jax.lax.cond(accepted & due, diagonal, lambda x: s.diagonal, x)
+        d = jnp.where(accepted & (s.n_steps % period == 0), s.coming, s.diagonal)
 
         # A rejected point wastes this update; a condition around it would copy the memory of the rule at every step.
         upward, rule_state = rule.update(
@@ -253,6 +273,7 @@ def minimizer(
             steepest=steepest,
             step=jnp.where(accepted | restart, 1.0, s.step * shrink).astype(dtype),
             diagonal=d,
+            coming=s.coming,
             rule=rule_state,
             small=keep(small, s.small),
             backtracks=jnp.where(accepted | restart, 0, s.backtracks + 1),
@@ -265,7 +286,10 @@ def minimizer(
     def solution(end: _State) -> Solution:
         return Solution(end.x, end.value, end.grad, end.aux, _ended(end.code), end.n_steps, end.history)
 
-    return Loop(init, body, solution, max_steps)
+    def renew(s: _State) -> _State:
+        return s._replace(coming=diagonal(s.x + s.step * s.direction))
+
+    return Loop(init, body, solution, max_steps, renew, period)
 
 
 def minimize(objective, x0, rule, *, limit=None, **settings) -> Solution:

@@ -24,7 +24,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PRNGKeyArray
 
-from crowdjax import integrated, optimize, watch
+from crowdjax import integrated, optimize, rows, watch
 from crowdjax.factor import fit as fit_one
 from crowdjax.factor.fit import Fit, Solver, stages
 from crowdjax.factor.model import FactorModel, Weights
@@ -40,7 +40,8 @@ from crowdjax.shards import cut_model, cut_weights, integrated_specs, specs, unc
 
 __all__ = ["fit", "fit_integrated", "n_devices", "start", "summary", "union", "use_cores"]
 
-PAYS_FROM = 250_000  # labels per device; below, a fit is over before a second device has helped
+PAYS_FROM = 250_000  # labels per core; below, a fit is over before a second one has helped
+PAYS_FROM_GPU = 30_000_000  # of a GPU: a pass takes a millisecond by XLA's estimate, adding up over GPUs about .05
 WATCHED_FROM = 1_000_000  # labels x factors; below, a fit takes about a second
 
 
@@ -92,7 +93,11 @@ def n_devices(n_labels: int, wanted: int | None = None) -> int:
         raise InputError(f"devices: got {wanted}; allowed: 1 to {there}")
     if jax.process_count() > 1:
         return there
-    return max(1, min(there, n_labels // PAYS_FROM)) if wanted is None else wanted
+    return max(1, min(there, n_labels // _pays_from())) if wanted is None else wanted
+
+
+def _pays_from() -> int:
+    return PAYS_FROM if jax.default_backend() == "cpu" else PAYS_FROM_GPU
 
 
 def used(n_labels: int, wanted: int | None = None) -> str:
@@ -107,7 +112,7 @@ def used(n_labels: int, wanted: int | None = None) -> str:
         return f"{n} of {there}, as asked"
     if there == 1:
         return "the one device there is"
-    return f"all {there}" if n == there else f"{n} of {there}: one more pays from {(n + 1) * PAYS_FROM:,} labels on"
+    return f"all {there}" if n == there else f"{n} of {there}: one more pays from {(n + 1) * _pays_from():,} labels on"
 
 
 def fit(
@@ -144,7 +149,7 @@ def fit(
         return run(_fit_alone, labels, model, key, solver, start, devices=devices)[0]
     parts, mesh, whole = _laid_out(labels, model, start, devices)
     once = dataclasses.replace(solver, restarts=1)
-    spread = None if mesh is None else watch.Spread(mesh, AXIS, _given, _fit_specs)
+    spread = None if mesh is None or mesh.size == 1 else watch.Spread(mesh, AXIS, _given, _fit_specs)
     n = solver.restarts if start is None else 1
     best, n_steps, stopped = None, 0, False
     for r in range(n):
@@ -217,10 +222,15 @@ def _laid_out(labels: Labels, model: FactorModel, start: Weights | None, devices
     a mesh where one device has all, and nothing is to be gained from a shape that others share."""
     n_labels = np.count_nonzero(labels.real)
     if n_devices(n_labels, devices) == jax.process_count() == 1 and room is None and n_labels >= EXACT_FROM:
-        return jax.device_put((labels, model, start)), None, lambda found: found  # once, for however many programs
+        parts = rows.on_device(labels), *jax.device_put((model, start))  # once, for however many programs
+        return parts, None, lambda found: found
     mesh, plan, labels, place = _divide(labels, devices, room)
     parts = labels, cut_model(model, plan, place), None if start is None else cut_weights(start, plan, place)
-    return _on_mesh(parts, specs(*parts), mesh), mesh, lambda found: uncut(found, model, place)
+    parts = _on_mesh(parts, specs(*parts), mesh)
+    if mesh.size == 1:
+        labels, *others = parts
+        parts = rows.on_device(labels), *others
+    return parts, mesh, lambda found: uncut(found, model, place)
 
 
 def summary(labels: Labels, model: FactorModel, found: Fit) -> LabelerSummary:
@@ -239,6 +249,7 @@ def summary(labels: Labels, model: FactorModel, found: Fit) -> LabelerSummary:
         model, weights = cut_model(model, plan, place), cut_weights(found.weights, plan, place)
         posterior = at_places(np.asarray(found.posterior), place, len(labels.shard.rows))
         found = dataclasses.replace(found, weights=weights, posterior=posterior)
+    labels = rows.on_device(labels)
     return LabelerSummary(*(np.asarray(part)[:n] for part in labeler_summary(labels, model, found)))
 
 
@@ -285,8 +296,8 @@ def fit_integrated(
     if n_devices(np.count_nonzero(labels.real), devices) > 1:
         mesh, plan, labels, place = _divide(labels, devices)
         homes = (np.arange(n_labelers), plan.n_labelers), (place, len(labels.shard.rows))
-        rows = zip(features, homes, strict=True)
-        features = IntegratedFeatures(*(None if v is None else at_places(v, *home) for v, home in rows))
+        pairs = zip(features, homes, strict=True)
+        features = IntegratedFeatures(*(None if v is None else at_places(v, *home) for v, home in pairs))
         if begin is not None:
             rest = np.tile(begin.mean, (plan.n_labelers - n_labelers, 1))
             begin = begin._replace(labelers=np.concatenate([begin.labelers, rest]))
@@ -294,7 +305,8 @@ def fit_integrated(
         parts = _on_mesh(parts, integrated_specs(*parts), mesh)
         spread = watch.Spread(mesh, AXIS, integrated_specs, P)
     else:
-        parts = jax.device_put(parts)
+        labels, *others = parts
+        parts = rows.on_device(labels, lambda: len(config.nodes)), *jax.device_put(others)
     stopped = False
     if long:
         found, stopped = watch.run(integrated_stages, parts, config, spread, progress)

@@ -99,24 +99,30 @@ def as_svg(figure: Figure, name: str) -> str:
 
 @_styled
 def curves(
-    x: Float[np.ndarray, " X"],
+    x: Float[np.ndarray, " X"] | Mapping[str, Float[np.ndarray, " X"]],
     panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
     *,
     xlabel: str,
+    ylabel: str = "",
+    ylim: tuple[float | None, float | None] = (0, None),
 ) -> Figure:
     """One panel per measure: the mean of every model over x, with a band of two standard errors.
 
     Args:
+        x: the same for all panels, or one for each title.
         panels: title -> model -> (mean, standard error), each of shape [X].
+        ylim: the ends of the vertical axes; None: as far as the curves reach.
     """
-    figure, axes = _panels(len(panels), 3.6 * len(panels), 3.0)
+    figure, axes = _panels(len(panels), 3.0 * len(panels) + 1.4, 3.0)
     for ax, (title, models) in zip(axes, panels.items(), strict=True):
+        at = x[title] if isinstance(x, Mapping) else x
         for (name, (mean, error)), colour, marker in zip(models.items(), COLOURS, MARKERS, strict=False):
-            ax.fill_between(x, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.15, linewidth=0)
-            ax.plot(x, mean, color=colour, marker=marker, label=name)
-        ax.set(title=title, xlabel=xlabel, ylim=(0, None))
+            ax.fill_between(at, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.15, linewidth=0)
+            ax.plot(at, mean, color=colour, marker=marker, label=name)
+        ax.set(title=title, xlabel=xlabel, ylim=ylim)
         ax.margins(x=0.03)
-    axes[0].legend()
+    axes[0].set_ylabel(ylabel)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     return figure
 
 

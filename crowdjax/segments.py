@@ -78,9 +78,10 @@ def n_tables(n: int, size: int, columns: int = 1) -> int:
 
     Example: a thousand labelers with a million labels; the same for rows of 697 numbers, which are bounded by memory
         >>> n_tables(1_000_000, 1000), n_tables(1_000_000, 1000, 697), n_tables(1000, 100)
-        (62, 5, 1)
+        (32, 4, 1)
     """
-    return max(1, min(MOST_TABLES, n // (VALUES_PER_ROW * size), NUMBERS_PER_VALUE * n // (size * columns)))
+    most = max(1, min(MOST_TABLES, n // (VALUES_PER_ROW * size), NUMBERS_PER_VALUE * n // (size * columns)))
+    return 2 ** (most.bit_length() - 1)  # a label's table is found without a division
 
 
 def add_by(total: Float[Array, " K"], values: Float[Array, " N"], index: Int[Array, " N"], *, ordered: bool = False):
@@ -99,7 +100,7 @@ def add_by(total: Float[Array, " K"], values: Float[Array, " N"], index: Int[Arr
         return _scatter(total, values, index, ordered)
     # Shifted by one after each round: labels of one labeler often lie a fixed distance apart.
     place = jnp.arange(n, dtype=jnp.int32)
-    table = (place % tables + place // tables) % tables
+    table = (place + place // tables) % tables
     parts = _scatter(jnp.zeros((tables * size, *row), total.dtype), values, table * size + index, ordered)
     return total + parts.reshape(tables, size, *row).sum(0)
 
@@ -154,13 +155,16 @@ def _scatter(total, values, index, ordered: bool):
 
 
 def total(values: Float[Array, " N"]) -> Float[Array, ""]:
-    """The sum of all values, in two levels: a single running float32 sum of 1e6 terms loses digits.
+    """The sum of all values, in two levels: a single running float32 sum of 1e6 terms loses digits. A GPU sums by a
+    tree anyway.
 
     Example:
         >>> float(total(jnp.arange(5.0)))
         10.0
     """
     n = values.shape[0]
+    if not in_blocks():
+        return values.sum()
     width = max(1, int(n**0.5))
     rows = n // width
     return values[: rows * width].reshape(rows, width).sum(1).sum() + values[rows * width :].sum()

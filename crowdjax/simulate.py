@@ -19,14 +19,17 @@ from jaxtyping import Array, Float, Int, Int8, PRNGKeyArray
 from crowdjax.factor.features import PRECISION
 from crowdjax.factor.kernels import Factors
 from crowdjax.labels import Labels
+from crowdjax.score_log import ScoreLog, Shape, from_log
 
 __all__ = [
     "LargeCrowd",
     "SampledCrowd",
     "Scenario",
+    "ScoreLog",
     "ScoredCrowd",
     "Simulation",
     "coins",
+    "from_log",
     "grid",
     "judgements",
     "mixed",
@@ -398,9 +401,6 @@ class ScoredCrowd(NamedTuple):
         )
 
 
-Shape = Literal["linear", "concave", "convex"]
-
-
 def theodon_functions(
     score: Float[Array, " n"], shape: Shape = "linear", *, rare: bool = False
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " n"]]:
@@ -482,7 +482,7 @@ ACCURACIES = {
 
 
 def scenario_functions(
-    score: Float[np.ndarray, " n"], scenario: Scenario
+    score: Float[np.ndarray, " n"], scenario: Scenario | ScoreLog
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """(prevalence, sensitivity, specificity) of a typical labeler over the score.
 
@@ -491,7 +491,8 @@ def scenario_functions(
         shy    π = .02 + .58 s, rate .19     labelers miss more than half of the positives at low scores
         rare   π = .00001 + 6.4 s⁴, rate .001
 
-    and ``linear``, ``concave`` and ``convex`` as in ``theodon_functions``, rate .09.
+    and ``linear``, ``concave`` and ``convex`` as in ``theodon_functions``, rate .09; or what a log of scores says
+    (``from_log``), with accuracies as in ``theodon_functions``.
 
     Example: shy labelers call few positives positive where the score is low
         >>> _, sensitivity, _ = scenario_functions(np.array([0.0, 1.0]), "shy")
@@ -499,6 +500,9 @@ def scenario_functions(
         [0.3, 0.85]
     """
     s = np.asarray(score, float)
+    if isinstance(scenario, ScoreLog):
+        _, *accuracy = theodon_functions(s, scenario.shape)
+        return scenario.prevalence(s), *(np.asarray(v, float) for v in accuracy)
     if scenario not in ACCURACIES:
         return tuple(np.asarray(v, float) for v in theodon_functions(s, scenario))
     prevalence = {
@@ -531,7 +535,7 @@ class SampledCrowd(NamedTuple):
     crowd: ScoredCrowd
     rate: float
     offsets: Float[np.ndarray, "W 2"]
-    scenario: Scenario
+    scenario: Scenario | ScoreLog
     slopes: Float[np.ndarray, "W 2"]
 
     @property
@@ -576,7 +580,7 @@ class SampledCrowd(NamedTuple):
 
 
 def prevalence_crowd(
-    scenario: Scenario,
+    scenario: Scenario | ScoreLog,
     seed: int,
     *,
     n_instances: int = 1000,
@@ -594,6 +598,7 @@ def prevalence_crowd(
     a slope every labeler has curves of its own.
 
     Args:
+        scenario: a name, or a log of scores of one's own (``from_log``).
         per_instance: labels of each instance, by different labelers drawn at random.
         n_labelers: default: 10, or 5 in ``rare``.
         population: how many scores there are; default: 50 000, or 200 000 in ``rare``.
@@ -606,7 +611,8 @@ def prevalence_crowd(
     rare = scenario == "rare"
     n_labelers = n_labelers or (5 if rare else 10)
     n = population or (200_000 if rare else 50_000)
-    everyone = rng.beta(*((0.3, 10) if rare else (0.8, 2)), n)
+    own = isinstance(scenario, ScoreLog)
+    everyone = scenario.draw(rng, n) if own else rng.beta(*((0.3, 10) if rare else (0.8, 2)), n)
     positive = rng.random(n) < scenario_functions(everyone, scenario)[0]
     size = 0.001 + everyone**2 if rare else np.ones(n)
     chance = np.minimum(n_instances * size / size.sum(), 1)

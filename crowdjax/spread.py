@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from crowdjax import optimize, parallel, watch
+from crowdjax import optimize, parallel, rows, watch
 from crowdjax.labels import Labels
 from crowdjax.layout import AXIS, at_places
 from crowdjax.observation import room as rooms
@@ -52,18 +52,23 @@ def fit(
     n_labels = int(np.count_nonzero(np.asarray(labels.real)))
     n = parallel.n_devices(n_labels, devices)
     long = n_labels * labels.n_classes >= parallel.WATCHED_FROM
+
+    def placed(labels):
+        return rows.on_device(labels, lambda: _n_points(labels, model))
+
     if n == 1 and not long:
         room = rooms.of(labels, model)
         if room is None:
-            return jax.tree.map(np.asarray, fit_jit(labels, model, start, solver))
+            return jax.tree.map(np.asarray, fit_jit(placed(labels), model, start, solver))
         begin = None if start is None else room.params(model, start)
-        return room.fit_of(model, jax.tree.map(np.asarray, fit_jit(room.labels, model, begin, solver)))
+        return room.fit_of(model, jax.tree.map(np.asarray, fit_jit(placed(room.labels), model, begin, solver)))
     arrays, static = eqx.partition(model, eqx.is_array)
     settings, stopped, spread = (static, solver), False, None
     whole = lambda found: found  # noqa: E731
-    parts = labels, arrays, start
     if n > 1:
         parts, spread, whole = _laid_out(labels, model, arrays, start, devices)
+    else:
+        parts = placed(labels), arrays, start
     if long:
         found, stopped = watch.run(_staged, parts, settings, spread, progress)
     else:
@@ -71,6 +76,13 @@ def fit(
     found = whole(jax.tree.map(parallel._local if n > 1 else np.asarray, found))
     code = np.asarray(optimize.STOPPED) if stopped and found.code <= optimize.STOPPED else found.code
     return dataclasses.replace(found, code=code)
+
+
+def _n_points(labels: Labels, model: Observation) -> int:
+    if not hasattr(model, "class_of_point"):  # factors: a logarithm for each class
+        return labels.n_classes
+    votes = jax.ShapeDtypeStruct((labels.n_instances, labels.n_classes), jax.dtypes.canonicalize_dtype(float))
+    return jax.eval_shape(lambda v: model.class_of_point(model.start(labels, v)), votes).shape[0]
 
 
 def _staged(labels, arrays, start, settings):

@@ -47,7 +47,7 @@ class FactorSolver:
         start_steps: most passes of the M-step at the majority vote, for models where it takes more than one.
         rtol: stop after three steps in a row that each gain less than ``rtol`` (1 + |objective|).
         jitter: standard deviation of the random start of factors 2 to D; at exactly 0 they sit on a saddle.
-        refresh: renew the preconditioner every so many steps; 0 never (batches by vmap).
+        refresh: renew the preconditioner every so many steps; 0 never.
         restarts: starts of factors 2 to D to try; the best objective wins.
 
     Example:

@@ -37,7 +37,7 @@ from experiments.lines import lines
 
 STUDIES = (
     *("specialist", "fig3", "table1", "fig4", "real", "heldout", "leaderboard", "intervals", "verdicts"),
-    *("look", "classes", "stress", "binary"),
+    *("look", "classes", "stress", "binary", "detector", "interactions"),
     *(
         "theodon_sim",
         "theodon_public",

@@ -31,7 +31,7 @@ from crowdjax.factor import (
     majority,
     sweep,
 )
-from crowdjax.factor.fit import lower_sweep
+from crowdjax.factor.batches import lower_sweep
 from crowdjax.labels import Labels
 from experiments.cells import Size, say
 from experiments.config import Model

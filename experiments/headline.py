@@ -18,6 +18,7 @@ from functools import partial
 from time import perf_counter
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 import crowdjax
@@ -26,7 +27,8 @@ from crowdjax import plots
 from crowdjax.contextual import ContextualConfig, calibrate, functions, labeler_functions
 from crowdjax.contextual.inference import Method
 from crowdjax.contextual.model import Level
-from crowdjax.simulate import SampledCrowd, Scenario, prevalence_crowd, scenario_functions
+from crowdjax.labels import InputError, one_line
+from crowdjax.simulate import SampledCrowd, Scenario, ScoreLog, from_log, prevalence_crowd, scenario_functions
 from experiments import maps
 from experiments.cells import Cell, Size, Tables
 from experiments.rare import table
@@ -44,6 +46,9 @@ class Config:
 
     Attributes:
         scenarios: kinds of crowds.
+        log: a table of your own (CSV or Parquet) with the columns score, truth (empty where unknown) and, if you like,
+            weight: crowds then have its scores and prevalence (``simulate.from_log``), and ``scenarios`` are shapes of
+            the labelers' accuracies: linear, concave, convex.
         n_gold: how many instances get gold: one number for each kind, or several.
         n_instances: of every sample.
         per_instance: labels of every instance: one number for each kind, or several.
@@ -57,6 +62,7 @@ class Config:
     """
 
     scenarios: tuple[Scenario, ...] = ("plain", "poor", "shy", "rare")
+    log: str = ""
     n_gold: tuple[int, ...] = (0, 150)
     n_instances: int = 1000
     per_instance: tuple[int, ...] = (2,)
@@ -93,11 +99,23 @@ def run_cell(config: Config, scenario: Scenario, per: int, n_gold: int, start: i
     found: list[dict] = []
     for r in range(start, end):
         seed = config.seed * 100_000 + r
-        drawn = prevalence_crowd(scenario, seed, n_instances=config.n_instances, per_instance=per, slope=config.slope)
+        kind = of_log(config.log, scenario) if config.log else scenario
+        drawn = prevalence_crowd(kind, seed, n_instances=config.n_instances, per_instance=per, slope=config.slope)
         for model, values in measured(config, drawn, n_gold, seed).items():
             columns = {k: [v] for k, v in values.items()}
             found += rows(model, columns, start=r, scenario=scenario, per_instance=per, gold=n_gold)
     return {"metrics": pa.Table.from_pylist(found)}
+
+
+def of_log(path: str, shape: Scenario) -> ScoreLog:
+    """What a table of scores and truths says, with accuracies of this shape."""
+    try:
+        found = pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"log: {one_line(error)}") from None
+    if missing := {"score", "truth"} - set(found.columns):
+        raise InputError(f"log: {path} has no column {missing.pop()}; allowed: score, truth, weight")
+    return from_log(found["score"], found["truth"], found.get("weight"), shape=shape)
 
 
 def measured(config: Config, drawn: SampledCrowd, n_gold: int, seed: int) -> dict[str, dict[str, float]]:

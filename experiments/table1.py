@@ -1,30 +1,36 @@
-"""The paper's Table 1 on the real Duchenne labels: draws that each drop a fifth of the labels.
+"""Table 1 of Ruvolo, Whitehill, Movellan (2013) on the real Duchenne labels: draws that each drop a fifth of them.
 
-Every model sees the same draws.
+Every model sees the same draws. Repeated judgements (729 of 1950) are counted or reduced to the first.
 
-The detector outputs that the paper's instance features were made of were never published, so instance factors are free
-here; ``fig4`` has a stand-in with a detector. Repeated judgements (729 of 1950) are counted or reduced to the first.
+The detector outputs that the instance features of that study were made of were never published, so instance factors are
+free here. With first judgements there are features as well, made without the truth from labels that no model sees: the
+share of positive ones among an image's repeated judgements, x_j = (positive + ½) / (all + 1), in radial basis
+functions. They are judgements by the same people, so they say more of the vote than a detector would. ``detector`` has
+stand-ins for the detector.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from jaxtyping import Float
 
 from crowdjax import datasets, plots
-from crowdjax.factor import Solver
-from crowdjax.labels import Repeats
+from crowdjax.factor import Solver, rbf_basis
+from crowdjax.labels import Labels, Repeats
 from crowdjax.metrics import paired
 from experiments.cells import Cell, Size, Tables, present
 from experiments.config import Model, Set, preset
 from experiments.fitting import Draws, drop, fit_all, size_of
+from experiments.leaderboard import probabilities
 from experiments.tables import Report, markdown, names, scored, select
 
 
 def models() -> dict[str, Model]:
-    """The paper's five, and Dawid-Skene."""
+    """The five of that table, Dawid-Skene, and the same factors with features."""
     return {
         "majority vote": preset("majority"),
         "Dawid-Skene": preset("dawid-skene"),
@@ -32,6 +38,12 @@ def models() -> dict[str, Model]:
         "1 factor": preset("factor"),
         "2 factors": preset("factor", n_factors=2),
         "3 factors": preset("factor", n_factors=3),
+        **{
+            f"{d} factor{'s' * (d > 1)}, features": preset(
+                "factor", "instance", n_factors=d, deviation=0.0, features=1.0
+            )
+            for d in (1, 2, 3)
+        },
     }
 
 
@@ -44,7 +56,9 @@ class Config:
         treatments: what to do with repeated judgements.
         n_draws: subsets of the labels.
         dropped: the share of the labels that each goes without.
-        models: the models by name.
+        models: the factor models by name; those with instance features are given repeated judgements.
+        defaults: models of the command, beside them.
+        n_basis: radial basis functions of the share of positive judgements among the repeated ones.
         baseline: the model that others are compared with.
         seed: draws the subsets and starts.
         solver: how to fit.
@@ -55,6 +69,8 @@ class Config:
     n_draws: int = 100
     dropped: float = 0.2
     models: dict[str, Model] = dataclasses.field(default_factory=models)
+    defaults: tuple[Literal["integrated", "auto"], ...] = ("integrated", "auto")
+    n_basis: int = 8
     baseline: str = "GLAD"
     seed: int = 0
     solver: Solver = Solver(restarts=4, rtol=1e-5)
@@ -72,15 +88,46 @@ def cells(config: Config) -> list[Cell]:
 def size(config: Config, repeats: Repeats) -> Size:
     labels = datasets.load(config.data, repeats).labels
     blank = Draws(np.ones((config.n_draws, len(labels.label))))
-    return size_of(labels, blank, config.models, config.solver)
+    return size_of(labels, blank, plain(config.models), config.solver)
 
 
 def run_cell(config: Config, repeats: Repeats) -> Tables:
     labels, _, truth = datasets.load(config.data, repeats)
     weight = drop(config.seed, np.asarray(labels.counts), config.dropped, config.n_draws)
-    fitted = fit_all(labels, Draws(weight), config.models, config.solver, config.seed, f"table1, {repeats}")
-    found = [row for m, fit in fitted.items() for row in scored(m, fit.posterior, truth, repeats=repeats)]
+    models, draws = plain(config.models), Draws(weight)
+    if repeats == "first":
+        centers = np.linspace(0, 1, config.n_basis)
+        x = share_of_repeats(config.data)
+        basis = rbf_basis(x, centers=centers, width=1 / max(config.n_basis - 1, 1), constant=False)
+        models, draws = (
+            config.models,
+            Draws(weight, instance_features=np.broadcast_to(basis, (len(weight), *basis.shape))),
+        )
+    fitted = fit_all(labels, draws, models, config.solver, config.seed, f"table1, {repeats}")
+    posteriors = {m: fit.posterior for m, fit in fitted.items()}
+    for method in config.defaults:
+        posteriors[method] = np.stack([probabilities(labels.with_weight(w), method) for w in weight])
+    found = [row for m, p in posteriors.items() for row in scored(m, p, truth, repeats=repeats)]
     return {"metrics": pa.Table.from_pylist(found)}
+
+
+def plain(models: dict[str, Model]) -> dict[str, Model]:
+    """The models without features."""
+    return {name: model for name, model in models.items() if not model.covariates}
+
+
+def share_of_repeats(name: str) -> Float[np.ndarray, " I"]:
+    """x_j: the share of positive judgements among the repeated ones of each image, shrunk towards one half."""
+    counted, first = (tally_of(datasets.load(name, repeats).labels) for repeats in ("count", "first"))
+    positive, n = counted - first
+    return (positive + 0.5) / (n + 1)
+
+
+def tally_of(labels: Labels) -> Float[np.ndarray, "2 I"]:
+    """Positive and all judgements of each image."""
+    counts, label, instance = (np.asarray(v) for v in (labels.counts, labels.label, labels.instance))
+    of = lambda w: np.bincount(instance, w, minlength=labels.n_instances)  # noqa: E731
+    return np.stack([of(counts * (label == 1)), of(1.0 * counts)])
 
 
 def report(config: Config, tables) -> Report:
@@ -90,6 +137,7 @@ def report(config: Config, tables) -> Report:
         where = {"repeats": repeats}
         parts.append(f"**Repeated judgements: {repeats}**\n\n" + comparison(metrics, config.baseline, **where))
         accuracy = {m: select(metrics, model=m, metric="accuracy", **where) for m in names(metrics, "model")}
+        accuracy = {m: values for m, values in accuracy.items() if len(values)}
         figures[f"table1_{repeats}"] = plots.spread(
             accuracy, title=f"{config.data}, repeated judgements: {repeats}", xlabel="proportion correct"
         )
@@ -106,6 +154,8 @@ def comparison(metrics: pa.Table, baseline: str, **where) -> str:
     body = []
     for model in names(metrics, "model"):
         get = lambda metric, model=model: select(metrics, model=model, metric=metric, **where)  # noqa: E731
+        if not len(get("accuracy")):  # of another treatment
+            continue
         against = select(metrics, model=baseline, metric="accuracy", **where)
         wins = float("nan") if model == baseline else paired(get("accuracy"), against).wins
         spread = float(get("accuracy").std(ddof=1)) if len(against) > 1 else float("nan")

@@ -17,10 +17,10 @@ import crowdjax
 FLOORS = (
     {"atomics"},
     {"labels"},
-    {"segments", "directions", "stopping", "priors", "labelers", "fits"},
-    {"programs"},
+    {"segments", "stopping", "priors", "labelers", "fits", "score_log"},
+    {"programs", "directions"},
     {"likelihood", "optimize", "memory", "settings", "extras", "outliers", "disk", "layout", "stored"},
-    {"watch"},
+    {"watch", "rows"},
     {"host"},
     {"observation"},
     {"factor", "contextual"},
@@ -56,6 +56,7 @@ FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
 CORE = {"jax", "jaxlib", "equinox", "optax", "jaxtyping", "numpy"}
 BEYOND = {
     "contextual": {"numpyro", "scipy", "threadpoolctl"},
+    "score_log": {"scipy"},
     "observation": {"scipy"},
     "facade": {"pyarrow"},
     "dependence": {"scipy"},

@@ -135,7 +135,7 @@ def test_a_wrong_command_line_is_one_line_and_status_two(capsys, arguments):
 
 def test_every_setting_is_resolved():
     found = configs.load(next(p for p in CONFIGS if p.stem == "fig3"), ["n_repeats=7"]).resolved()
-    assert found["n_repeats"] == 7 and found["models"]["proposed"]["config"]["labeler"] == (1.0, 0.5)
+    assert found["n_repeats"] == 7 and found["models"]["features and priors"]["config"]["labeler"] == (1.0, 0.5)
     assert found["solver"]["method"] == "auto"
 
 
@@ -193,7 +193,7 @@ def test_what_needs_data_and_finds_none_is_skipped_by_name(finished):
     for part, name in (("table1", "duchenne"), ("real", "duchenne"), ("heldout", "ducks")):
         section = text.split(f"## {part}\n")[1].split("\n## ")[0]
         assert "**Skipped**" in section and name in section and datasets.VARIABLE in section
-    assert "| proposed" not in text.split("## table1")[1] and "recovered" in text
+    assert "| priors alone" not in text.split("## table1")[1] and "recovered" in text
 
 
 def test_a_finished_run_is_found_and_force_runs_it_again(finished):

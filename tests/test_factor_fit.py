@@ -380,6 +380,45 @@ def test_a_sweep_equals_its_members_alone(batch_size):
         np.testing.assert_allclose(found.posterior[k], alone.posterior, atol=1e-3)
 
 
+def test_members_that_are_done_leave_the_batch(monkeypatch):
+    """Nine members end after unlike numbers of steps, in batches that get smaller; each as it would alone."""
+    from crowdjax.factor import batches
+
+    labels, n = make_labels(), 9
+    model = build(FactorConfig(n_factors=3), labels)
+    weight = np.random.default_rng(7).integers(0, 3, (n, N)).astype(float)
+    members = {"weight": weight, "n": np.arange(n) % 3 + 1, "key": jax.random.split(KEY, n)}
+    sizes = []
+    part = batches._part
+
+    def counted(*args, rows=None, **given):
+        sizes.append(None if rows is None else len(rows))
+        return part(*args, rows=rows, **given)
+
+    monkeypatch.setattr(batches, "_part", counted)
+    monkeypatch.setattr(batches, "STEPS", 10)
+    solver = Solver(max_steps=400, rtol=1e-6)
+    found = sweep(member_of, (labels, model), members, solver, 9)
+    alone = sweep(member_of, (labels, model), members, solver, 1)
+    assert {9, 2} <= set(sizes)
+    assert len(set(np.asarray(alone.n_steps).tolist())) > 3
+    np.testing.assert_allclose(found.n_steps, alone.n_steps, atol=3)
+    np.testing.assert_array_equal(found.code, alone.code)
+    np.testing.assert_allclose(found.objective, alone.objective, rtol=1e-6)
+    parts = sweep(member_of, (labels, model), members, solver, 4)  # the last batch is filled up
+    np.testing.assert_allclose(parts.objective, alone.objective, rtol=1e-6)
+
+
+def test_restarts_of_a_batch_are_members_of_it():
+    labels = make_labels()
+    model = build(FactorConfig(n_factors=2), labels)
+    members = {"weight": np.ones((2, N)), "n": np.array([2, 2]), "key": jax.random.split(KEY, 2)}
+    solver = dataclasses.replace(EXACT, restarts=3)
+    batch, alone = (sweep(member_of, (labels, model), members, solver, size) for size in (6, 1))
+    np.testing.assert_allclose(batch.objective, alone.objective, rtol=1e-7)
+    np.testing.assert_allclose(batch.n_steps, alone.n_steps, rtol=0.05)
+
+
 def test_a_fit_is_traced_once_per_shape(monkeypatch):
     """Other labels, weights, priors, keys and starts of the same shapes reuse the program; another size does not."""
     traces = []

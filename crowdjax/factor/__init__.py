@@ -1,7 +1,8 @@
 """The latent-factor model (Ruvolo, Whitehill, Movellan) with GLAD and Dawid-Skene as configurations."""
 
+from crowdjax.factor.batches import sweep
 from crowdjax.factor.features import Features, Linear, rbf_basis
-from crowdjax.factor.fit import Fit, Solver, fit, fit_jit, sweep
+from crowdjax.factor.fit import Fit, Solver, fit, fit_jit
 from crowdjax.factor.heldout import HeldOut, choose_factors, folds, label_log_likelihood, with_count
 from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, e_step, evidence, expected_complete, majority
 from crowdjax.factor.model import FactorModel, Objective, Weights

@@ -15,17 +15,13 @@ Why: z → -z with α → -α explains the labels as well, and starting from the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
-from jax.sharding import Mesh
-from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from crowdjax import optimize
@@ -39,6 +35,8 @@ from crowdjax.labels import Labels, Shard
 from crowdjax.segments import total
 from crowdjax.stopping import START_RTOL
 from crowdjax.stopping import FactorSolver as Solver
+
+LOCK_STEP_TO = 10_000_000  # labels, of all restarts together
 
 
 def starting_weights(key: PRNGKeyArray, model: FactorModel, jitter: float, shard: Shard | None = None) -> Weights:
@@ -94,7 +92,8 @@ def fit(
     if start is not None or solver.restarts == 1:
         return _fit_once(labels, model, key, solver, start)
     keys = jax.vmap(lambda r: jax.random.fold_in(key, r))(jnp.arange(solver.restarts))
-    fits = jax.lax.map(lambda k: _fit_once(labels, model, k, solver, None), keys)
+    at_once = solver.restarts if _in_lock_step(labels, solver) else None
+    fits = jax.lax.map(lambda k: _fit_once(labels, model, k, solver, None), keys, batch_size=at_once)
     best = jnp.argmax(jnp.where(jnp.isfinite(fits.objective), fits.objective, -jnp.inf))
     chosen = jax.tree.map(lambda v: v[best], fits)
     return dataclasses.replace(chosen, n_steps=fits.n_steps.sum())
@@ -122,82 +121,9 @@ def fit_jit(
 _fit_jit = eqx.filter_jit(fit)
 
 
-def sweep(
-    make: Callable[[Any, Any], tuple[Labels, FactorModel, PRNGKeyArray]],
-    shared: Any,
-    members: Any,
-    solver: Solver = Solver(),
-    batch_size: int | None = None,
-) -> Fit:
-    """Fits many members in ONE program: repeats, factor counts, restarts, prior scales, folds.
-
-    Args:
-        make: (shared, member) -> (labels, model, key), traced once. A function at module level, so that equal sweeps
-            share one compiled program.
-        shared: what all members use, for instance the labels: arguments, never closed over.
-        members: a pytree whose leaves have a leading axis of length R: weights, factor counts, keys.
-        solver: for every member.
-        batch_size: how many members run in lock-step (vmap). By default 1 on a CPU, where short fits should not wait
-            for long ones, and all at once elsewhere.
-
-    Where this process has several devices each takes its share of the members; they do not wait for each other.
-
-    Returns:
-        a ``Fit`` whose leaves have the leading axis R. A member that failed is a row with its code.
-
-    Example: a bootstrap of two members over the weights of labels
-        >>> from crowdjax.factor import PRESETS, build
-        >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
-        >>> def make(shared, weight): return shared[0].with_weight(weight), shared[1], jax.random.key(0)
-        >>> shared = labels, build(PRESETS["dawid-skene"], labels)
-        >>> sweep(make, shared, np.array([[1.0] * 12, [2.0] * 12], np.float32)).posterior.shape
-        (2, 4)
-    """
-    return _sweep(make, shared, members, solver, *_lock_step(members, batch_size))
-
-
-def lower_sweep(
-    make: Callable[[Any, Any], tuple[Labels, FactorModel, PRNGKeyArray]],
-    shared: Any,
-    members: Any,
-    solver: Solver = Solver(),
-    batch_size: int | None = None,
-):
-    """The program of :func:`sweep`, lowered: compiled it says what memory it needs; a sweep finds it in the cache."""
-    return _sweep.lower(make, shared, members, solver, *_lock_step(members, batch_size))
-
-
-def _lock_step(members, batch_size: int | None) -> tuple[int, Mesh | None]:
-    """(how many members run in lock-step, over which devices)."""
-    n = jax.tree.leaves(members)[0].shape[0]
-    devices = jax.local_devices()[:n]
-    if batch_size is None:
-        batch_size = 1 if jax.default_backend() == "cpu" else n
-    return min(batch_size, n), Mesh(np.array(devices), ("members",)) if len(devices) > 1 else None
-
-
-@eqx.filter_jit
-def _sweep(make, shared, members, solver, batch_size, mesh):
-    if batch_size > 1:
-        solver = dataclasses.replace(solver, refresh=0)
-
-    def many(shared, members):
-        def one(member):
-            labels, model, key = make(shared, member)
-            return fit(labels, model, key, solver)
-
-        return jax.lax.map(one, members, batch_size=batch_size if batch_size > 1 else None)
-
-    if mesh is None:
-        return many(shared, members)
-    # every device gets every so manyth member: neighbours are alike, and so are their lengths
-    n = jax.tree.leaves(members)[0].shape[0]
-    each = -(-n // mesh.size)
-    order = jnp.arange(each * mesh.size).reshape(each, mesh.size).T.ravel()
-    spread = jax.tree.map(lambda v: v[jnp.minimum(order, n - 1)], members)
-    run = jax.shard_map(many, mesh=mesh, in_specs=(P(), P("members")), out_specs=P("members"), check_vma=False)
-    back = jnp.argsort(order)[:n]
-    return jax.tree.map(lambda v: v[back], run(shared, spread))
+def _in_lock_step(labels: Labels, solver: Solver) -> bool:
+    """Whether restarts take their steps together: on a GPU, which few labels do not keep busy."""
+    return jax.default_backend() != "cpu" and labels.label.shape[0] * solver.restarts <= LOCK_STEP_TO
 
 
 def _fit_once(labels, model, key, solver, start) -> Fit:

@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from crowdjax import likelihood
-from crowdjax.factor.fit import Solver, sweep
+from crowdjax.factor.batches import sweep
+from crowdjax.factor.fit import Solver
 from crowdjax.factor.kernels import Factors
 from crowdjax.factor.model import FactorModel
 from crowdjax.factor.presets import PRESETS, FactorConfig, build

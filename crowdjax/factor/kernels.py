@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float
 from crowdjax import likelihood
 from crowdjax.labels import Labels
 from crowdjax.observation.blocks import n_parts, over_blocks
-from crowdjax.segments import add_by, sum_by, total
+from crowdjax.segments import in_blocks, total
 
 SIGNS = np.array([-1, 1], np.int8)  # the labels, in the order of a tally's columns
 
@@ -78,24 +78,24 @@ def data_pass(
     dtype = factors.alpha.dtype
     alpha, beta, gamma = _columns(factors.alpha), _columns(factors.beta), factors.gamma
 
-    def block(sums, xs, size):
-        labeler, instance, label, counts, *beta, prior_logit, gold, held, start, part = xs
-        counts = jax.lax.optimization_barrier(counts)  # else XLA takes them for a mask, and logarithms are made twice
-        local = instance - start
-        a, b = [column[labeler] for column in alpha], [column[local] for column in beta]
+    def block(sums, here, *instances):
+        *beta, prior_logit, gold, held = instances
+        label = here.label
+        counts = here.counts
+        if in_blocks():  # else XLA takes them for a mask: logarithms are made twice
+            counts = jax.lax.optimization_barrier(counts)
+        a, b = [column[here.labeler] for column in alpha], [here.of(column) for column in beta]
         s = sum(x * y for x, y in zip(a, b, strict=True))
-        t = likelihood.per_triple(label, s, None if gamma is None else gamma[labeler])
+        t = likelihood.per_triple(label, s, None if gamma is None else gamma[here.labeler])
         # of ℓ⁺ and ℓ⁻ only the difference is needed by instance, their mean in total alone: one sum by instance less
-        odds = sum_by(counts * (t.log_plus - t.log_minus), local, size, ordered=True)
-        mean = 0.5 * (counts * (t.log_plus + t.log_minus)).sum()
-        value, p = _instances(odds, prior_logit, gold, held, use, labels.n_instances - start)
-        ds, dgamma = likelihood.gradients(label, t, p[local])
+        odds = here.sum(counts * (t.log_plus - t.log_minus))
+        mean = 0.5 * here.partial(counts * (t.log_plus + t.log_minus))
+        value, p = _instances(odds, prior_logit, gold, held, use, labels.n_instances - here.start, mean)
+        ds, dgamma = likelihood.gradients(label, t, here.of(p))
         ds = counts * ds
         to_labelers = [ds * y for y in b] + ([] if gamma is None else [counts * dgamma])
-        row = part * labels.n_labelers + labeler
-        sums = [add_by(sum_, v, row) for sum_, v in zip(sums, to_labelers, strict=True)]
-        to_instances = [sum_by(ds * x, local, size, ordered=True) for x in a]
-        return sums, (mean + value, p, to_instances)
+        sums = [here.add(sum_, v) for sum_, v in zip(sums, to_labelers, strict=True)]
+        return sums, (value, p, [here.sum(ds * x) for x in a])
 
     instances = (*beta, factors.prior_logit, labels.gold, given)
     sums, (value, p, dbeta) = over_blocks(block, labels, _tables(labels, factors), instances, dtype, n_parts(labels))
@@ -113,10 +113,8 @@ def tally(labels: Labels, p: Float[Array, " I"] | None = None, *, dtype=None) ->
     """The multiplicity of each labeler's labels -1 and +1; at posteriors p, that expected on positive instances."""
     dtype = dtype or (jnp.result_type(float) if p is None else p.dtype)
 
-    def block(sums, xs, size):
-        labeler, instance, label, counts, p, start, part = xs
-        slot = part * 2 * labels.n_labelers + 2 * labeler + (label > 0)
-        return add_by(sums, counts if p is None else counts * p[instance - start], slot), None
+    def block(sums, here, p):
+        return here.add_slots(sums, here.counts if p is None else here.counts * here.of(p)), None
 
     parts = n_parts(labels, 2)
     init = jnp.zeros(parts * 2 * labels.n_labelers, dtype)
@@ -128,10 +126,9 @@ def discrimination(labels: Labels, factors: Factors) -> Float[Array, ""]:
     """Σ c s over all labels: negative where the crowd as a whole is assumed to be wrong."""
     alpha, beta = _columns(factors.alpha), _columns(factors.beta)
 
-    def block(sums, xs, size):
-        labeler, instance, _, counts, *beta, start, _ = xs
-        s = sum(a[labeler] * b[instance - start] for a, b in zip(alpha, beta, strict=True))
-        return sums, (counts * s).sum()
+    def block(sums, here, *beta):
+        s = sum(a[here.labeler] * here.of(b) for a, b in zip(alpha, beta, strict=True))
+        return sums, here.total(here.counts * s)
 
     return total(over_blocks(block, labels, None, beta, factors.alpha.dtype)[1])
 
@@ -158,12 +155,10 @@ def folded_pass(
     t = folded_terms(factors)
     table = (t.log_plus - t.log_minus).ravel()
 
-    def block(sums, xs, size):
-        labeler, instance, label, counts, prior_logit, gold, held, start, part = xs
-        local, slot = instance - start, 2 * labeler + (label > 0)
-        odds = sum_by(counts * table[slot], local, size, ordered=True)
-        value, p = _instances(odds, prior_logit, gold, held, use, labels.n_instances - start)
-        return add_by(sums, counts * p[local], part * 2 * labels.n_labelers + slot), (value, p)
+    def block(sums, here, prior_logit, gold, held):
+        odds = here.sum_looked_up(table)
+        value, p = _instances(odds, prior_logit, gold, held, use, labels.n_instances - here.start)
+        return here.add_slots(sums, here.counts * here.of(p)), (value, p)
 
     parts = n_parts(labels, 2)
     init = jnp.zeros(parts * 2 * labels.n_labelers, dtype)
@@ -199,10 +194,12 @@ def _columns(rows: Float[Array, "n D"]) -> list[Float[Array, " n"]]:
     return [rows[:, d] for d in range(rows.shape[1])]
 
 
-def _instances(odds, prior_logit, gold, held, use, n):
-    """(value of the first n without Σ ½(ℓ⁺ + ℓ⁻), posterior) of instances, given ℓ⁺ - ℓ⁻: with t = logit π + ℓ⁺ - ℓ⁻
+def _instances(odds, prior_logit, gold, held, use, n, mean=0.0):
+    """(value of the first n, posterior) of instances, given ℓ⁺ - ℓ⁻: with t = logit π + ℓ⁺ - ℓ⁻
 
     log(π exp ℓ⁺ + (1-π) exp ℓ⁻) = ½(ℓ⁺ + ℓ⁻) + ½(log π + log(1-π)) + log(exp ½t + exp -½t)
+
+    mean: ½(ℓ⁺ + ℓ⁻) of each instance, or what it is in all.
     """
     t = prior_logit + odds
     p = likelihood.posterior(odds, 0, prior_logit, gold)
@@ -213,7 +210,8 @@ def _instances(odds, prior_logit, gold, held, use, n):
         p = jnp.where(use, held, p)
         value = jnp.where(use, (held - 0.5) * t, value)
     value += 0.5 * (jax.nn.log_sigmoid(prior_logit) + jax.nn.log_sigmoid(-prior_logit))
-    return total(jnp.where(jnp.arange(value.shape[0]) < n, value, 0)), p
+    alone, each = (0, value + mean) if jnp.ndim(mean) else (mean, value)
+    return alone + total(jnp.where(jnp.arange(value.shape[0]) < n, each, 0)), p
 
 
 def _tables(labels: Labels, factors: Factors) -> list[Float[Array, " K"]]:
@@ -242,16 +240,14 @@ def curvature_pass(labels: Labels, factors: Factors) -> Factors:
     dtype = factors.alpha.dtype
     alpha, beta, gamma = _columns(factors.alpha), _columns(factors.beta), factors.gamma
 
-    def block(sums, xs, size):
-        labeler, instance, label, counts, *beta, start, part = xs
-        local = instance - start
-        a, b = [column[labeler] for column in alpha], [column[local] for column in beta]
+    def block(sums, here, *beta):
+        a, b = [column[here.labeler] for column in alpha], [here.of(column) for column in beta]
         s = sum(x * y for x, y in zip(a, b, strict=True))
-        w = counts * likelihood.curvature(likelihood.per_triple(label, s, None if gamma is None else gamma[labeler]))
+        t = likelihood.per_triple(here.label, s, None if gamma is None else gamma[here.labeler])
+        w = here.counts * likelihood.curvature(t)
         to_labelers = [w * y * y for y in b] + ([] if gamma is None else [w])
-        row = part * labels.n_labelers + labeler
-        sums = [add_by(sum_, v, row) for sum_, v in zip(sums, to_labelers, strict=True)]
-        return sums, [sum_by(w * x * x, local, size, ordered=True) for x in a]
+        sums = [here.add(sum_, v) for sum_, v in zip(sums, to_labelers, strict=True)]
+        return sums, [here.sum(w * x * x) for x in a]
 
     sums, of_instance = over_blocks(block, labels, _tables(labels, factors), beta, dtype, n_parts(labels))
     of_labeler, of_bias = _of_tables(labels, factors, sums)
@@ -307,10 +303,8 @@ def majority(labels: Labels) -> Float[Array, " I"]:
         0.6 0.2
     """
 
-    def block(_, xs, size):
-        _, instance, label, counts, start, _ = xs
-        add = lambda v: sum_by(v, instance - start, size, ordered=True)  # noqa: E731
-        return None, (add(counts * (label > 0)), add(counts))
+    def block(_, here):
+        return None, (here.sum(here.counts * (here.label > 0)), here.sum(here.counts))
 
     _, (yes, all_) = over_blocks(block, labels, None, (), jnp.result_type(float))
     share = (yes + 1) / (all_ + 2)

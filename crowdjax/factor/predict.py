@@ -17,7 +17,7 @@ from crowdjax.factor.fit import Fit, Solver, fit_jit
 from crowdjax.factor.kernels import Factors
 from crowdjax.factor.model import FactorModel, Weights
 from crowdjax.labels import Labels
-from crowdjax.segments import sum_by
+from crowdjax.observation.blocks import n_parts, over_blocks
 
 
 class LabelerSummary(NamedTuple):
@@ -69,12 +69,20 @@ def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSumm
 
 def labeler_sums(labels: Labels, factors: Factors, posterior: Float[Array, " I"]) -> Float[Array, "4 W"]:
     """Per labeler Σ c p, Σ c (1-p), Σ c p σ(s + γ) and Σ c (1-p) σ(s - γ): what a summary is made of."""
-    i, j = labels.labeler, labels.instance
-    s = sum(factors.alpha[:, d][i] * factors.beta[:, d][j] for d in range(factors.alpha.shape[1]))
-    right_plus, right_minus = likelihood.sensitivity_specificity(s, 0.0 if factors.gamma is None else factors.gamma[i])
-    p, c = posterior[j], labels.counts
-    terms = (c * p, c * (1 - p), c * p * right_plus, c * (1 - p) * right_minus)
-    return labels.across(jnp.stack([sum_by(v, i, labels.n_labelers) for v in terms]))
+    alpha, beta = factors.alpha.T, factors.beta.T
+
+    def block(sums, here, p, *beta):
+        i, c, p = here.labeler, here.counts, here.of(p)
+        s = sum(a[i] * here.of(b) for a, b in zip(alpha, beta, strict=True))
+        gamma = 0.0 if factors.gamma is None else factors.gamma[i]
+        right_plus, right_minus = likelihood.sensitivity_specificity(s, gamma)
+        terms = (c * p, c * (1 - p), c * p * right_plus, c * (1 - p) * right_minus)
+        return [here.add(sum_, v) for sum_, v in zip(sums, terms, strict=True)], None
+
+    parts, dtype = n_parts(labels), posterior.dtype
+    init = [jnp.zeros(parts * labels.n_labelers, dtype)] * 4
+    sums, _ = over_blocks(block, labels, init, (posterior, *beta), dtype, parts)
+    return labels.across(jnp.stack([v.reshape(parts, -1).sum(0) for v in sums]))
 
 
 def dense_rows(features: Features, rows: Float[Array, "n F"] | None) -> Float[Array, "n F"]:

@@ -26,7 +26,7 @@ from crowdjax.factor.kernels import SIGNS
 from crowdjax.integrated.model import IntegratedConfig, Parameters, class_logit, log_weights
 from crowdjax.labels import Labels
 from crowdjax.observation.blocks import n_parts, over_blocks
-from crowdjax.segments import add_by, sum_by, total
+from crowdjax.segments import total
 from crowdjax.stored import stored
 
 
@@ -83,7 +83,7 @@ def grid_pass(
     if labels.shard is not None:
         real *= labels.shard.real
 
-    def block(sums, slot, local, counts, log_likelihood, instances, part):
+    def block(sums, here, log_likelihood, *instances):
         real, gold, vote, center = instances
         logw = prior(center)
         if vote is None:
@@ -92,7 +92,7 @@ def grid_pass(
             log_joint = jnp.logaddexp(logw[..., 0] + jnp.log1p(-vote)[:, None], logw[..., 1] + jnp.log(vote)[:, None])
         value = jax.nn.logsumexp(log_joint, axis=1)
         q = jnp.exp(log_joint - value[:, None])
-        by_labeler = add_by(sums[0], counts[:, None] * q[local], part * width + slot)
+        by_labeler = here.add_slots(sums[0], here.counts[..., None] * here.of(q))
         return (by_labeler, sums[1] + real @ q), (real * value, *_of_classes(parameters, config, q, gold, center))
 
     parts = n_parts(labels, 2 * len(x))
@@ -126,7 +126,7 @@ def expectations(
     prior = _prior(parameters, config)
     given = functions if callable(functions) else jnp.asarray(functions, parameters.labelers.dtype)
 
-    def block(sums, slot, local, counts, log_likelihood, instances, part):
+    def block(sums, here, log_likelihood, *instances):
         q = _posterior(prior, log_likelihood, instances[0])
         return sums, _average(q, given(instances[0]) if callable(given) else given)
 
@@ -144,7 +144,7 @@ def draw_points(
     prior = _prior(parameters, config)
     uniform = jax.random.uniform(key, (labels.n_instances,), parameters.labelers.dtype)
 
-    def block(sums, slot, local, counts, log_likelihood, instances, part):
+    def block(sums, here, log_likelihood, *instances):
         center, u = instances
         below = jnp.cumsum(_posterior(prior, log_likelihood, center), axis=1) < u[:, None]
         return sums, jnp.minimum(below.sum(1), below.shape[1] - 1)
@@ -192,11 +192,12 @@ def missing_information(
     k, m = np.triu_indices(once.shape[1])
     twice = once[:, k] * once[:, m]
 
-    def block(sums, slot, local, counts, log_likelihood, instances, part):
-        q, r = _posterior(prior, log_likelihood, instances[0])[local], slope[slot]
+    def block(sums, here, log_likelihood, *instances):
+        q, r = here.of(_posterior(prior, log_likelihood, instances[0])), slope[here.slot]
         first = jnp.matmul(q * r, once, precision=PRECISION)
         second = jnp.matmul(q * r * r, twice, precision=PRECISION)
-        return add_by(sums, counts[:, None] ** 2 * (second - first[:, k] * first[:, m]), slot // 2), None
+        lost = second - first[..., k] * first[..., m]
+        return here.add(sums, here.counts[..., None] ** 2 * lost), None
 
     sums = _scan(labels, parameters, config, block, jnp.zeros((labels.n_labelers, len(k)), once.dtype), (center,))[0]
     place = np.zeros((once.shape[1],) * 2, int)
@@ -245,7 +246,7 @@ def evidence(labels: Labels, parameters: Parameters, config: IntegratedConfig) -
     """log p(L | labelers), every x_j integrated out; gold plays no part, nor do features of instances."""
     prior = jax.nn.logsumexp(_prior(parameters, config)(None), axis=-1)
 
-    def block(sums, slot, local, counts, log_likelihood, instances, part):
+    def block(sums, here, log_likelihood, *instances):
         return sums, jax.nn.logsumexp(prior + log_likelihood, axis=1)
 
     return total(_scan(labels, parameters, config, block, None, ())[1])
@@ -269,13 +270,15 @@ def leave_one_out(
     once = labels.weight is None
     tables = jnp.exp(tables) if once else tables
 
-    def block(sums, slot, local, counts, log_likelihood, instances, part):
+    def block(sums, here, log_likelihood, *instances):
         log_q = log_likelihood + jnp.atleast_2d(jax.nn.logsumexp(prior(instances[0]), axis=-1))
-        q = jax.nn.softmax(log_q[local] - counts[:, None] * table[slot], axis=1)
+        counts, slot = here.counts, here.slot
+        q = jax.nn.softmax(here.of(log_q) - counts[..., None] * table[slot], axis=-1)
 
         def at(tables):
-            p = tables[slot] if once else jnp.exp(counts[:, None] * tables[slot])
-            return sum_by(jnp.where(counts > 0, jnp.log((q * p).sum(1)), 0), slot // 2, labels.n_labelers)
+            p = tables[slot] if once else jnp.exp(counts[..., None] * tables[slot])
+            each = jnp.where(counts > 0, jnp.log((q * p).sum(-1)), 0)
+            return here.add(jnp.zeros(labels.n_labelers, each.dtype), each)
 
         return sums + jax.lax.map(at, tables), None
 
@@ -321,18 +324,12 @@ def _clamped(parameters, config, logw, gold, boundary, center):
 
 
 def _scan(labels: Labels, parameters: Parameters, config: IntegratedConfig, block, sums, instances, parts: int = 1):
-    """Scans ``block`` (sums, slot, local, counts, ℓ_jg, instances, part) -> (sums, own) over the blocks of triples.
-
-    slot: row of a triple's labeler and label in the table; local: its instance within the block; part: which of so many
-    tables its sums go into.
-    """
+    """Scans ``block`` (sums, here, ℓ_jg, *instances) -> (sums, own) over the blocks of triples."""
     design = jnp.asarray(config.design, parameters.labelers.dtype)
     table = log_likelihood_table(parameters.labelers, design).reshape(-1, len(design))
 
-    def with_likelihood(sums, xs, size):
-        labeler, instance, label, counts, *instances, start, part = xs
-        local, slot = instance - start, 2 * labeler + (label > 0)
-        log_likelihood = sum_by(counts[:, None] * table[slot], local, size, ordered=True)
-        return block(sums, slot, local, counts, log_likelihood, instances, part)
+    def with_likelihood(sums, here, *instances):
+        log_likelihood = here.sum(here.counts[..., None] * table[here.slot])
+        return block(sums, here, log_likelihood, *instances)
 
     return over_blocks(with_likelihood, labels, sums, instances, design.dtype, parts)

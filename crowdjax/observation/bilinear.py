@@ -26,7 +26,7 @@ from jaxtyping import Array, Bool, Float
 from crowdjax.labels import Labels
 from crowdjax.likelihood import per_triple
 from crowdjax.observation.blocks import n_parts, over_blocks
-from crowdjax.segments import add_by, sum_by, total
+from crowdjax.segments import total
 
 
 class Factors(NamedTuple):
@@ -108,21 +108,19 @@ def bilinear_pass(
     flat = None if biases is None else biases.log_p.ravel()
     real = jnp.ones(labels.n_instances, dtype) if labels.shard is None else labels.shard.real.astype(dtype)
 
-    def block(sums, xs, size):
-        labeler, instance, label, counts, *beta, real, log_prior, gold, held, start, part = xs
-        local, code = instance - start, jnp.maximum(label, 0)
-        a, b = [column[labeler] for column in alpha], [column[local] for column in beta]
+    def block(sums, here, *instances):
+        *beta, real, log_prior, gold, held = instances
+        labeler, counts, code = here.labeler, here.counts, jnp.maximum(here.label, 0)
+        a, b = [column[labeler] for column in alpha], [here.of(column) for column in beta]
         s = sum((x * y for x, y in zip(a, b, strict=True)), jnp.asarray(factors.offset, dtype))
-        slot = local * n_classes + code
-        h = sum_by(counts * s, slot, size * n_classes).reshape(size, n_classes)
+        h = here.sum_classes(counts * s, code, n_classes)
         if biases is None:
             t = per_triple(1, s - np.log(n_classes - 1))
-            constant = (counts * (t.log_minus - np.log(n_classes - 1))).sum()
+            constant = here.total(counts * (t.log_minus - np.log(n_classes - 1)))
         else:
-            t = per_triple(1, logit[labeler] + s[:, None])
-            wrong = counts[:, None] * (t.log_minus - biases.log_rest[labeler])
-            h += sum_by(wrong, local, size, ordered=True)
-            constant = (counts * flat[labeler * n_classes + code]).sum()
+            t = per_triple(1, logit[labeler] + s[..., None])
+            h += here.sum(counts[..., None] * (t.log_minus - biases.log_rest[labeler]))
+            constant = here.total(counts * flat[here.slot])
         h += factors.log_prior if log_prior is None else log_prior
         clamped = h
         if gold is not None:
@@ -133,19 +131,18 @@ def bilinear_pass(
             value = jnp.where(use, (held * h).sum(1), value)
             q = jnp.where(use, held, q)
 
-        row = part * labels.n_labelers + labeler
-        chosen = q.ravel()[slot]
+        chosen = here.of_class(q, code)
         if biases is None:
             ds, to_bias = counts * (chosen - t.slope_minus), []
         else:
-            weight = counts[:, None] * q[local]
+            weight = counts[..., None] * here.of(q)
             right, rest = weight * t.slope_minus, weight * t.slope_plus
-            ds = counts * chosen - right.sum(1)
-            to_bias = [(jnp.concatenate([right, rest], axis=1), row), (counts, row * n_classes + code)]
-        to_labelers = [(ds * y, row) for y in b] + to_bias
-        tables = [add_by(sum_, *v) for sum_, v in zip(sums[0], to_labelers, strict=True)]
-        to_instances = [sum_by(ds * x, local, size, ordered=True) for x in a]
-        return (tables, sums[1] + real @ q), (constant + total(real * value), q, ds.sum(), to_instances)
+            ds = counts * chosen - right.sum(-1)
+            to_bias = [here.add(sums[0][-2], jnp.concatenate([right, rest], axis=-1))]
+            to_bias += [here.add_slots(sums[0][-1], counts)]
+        tables = [here.add(sum_, ds * y) for sum_, y in zip(sums[0], b, strict=False)] + to_bias
+        to_instances = [here.sum(ds * x) for x in a]
+        return (tables, sums[1] + real @ q), (constant + total(real * value), q, here.total(ds), to_instances)
 
     parts = n_parts(labels, 1 if biases is None else 2 * n_classes)
     width = parts * labels.n_labelers
@@ -189,9 +186,8 @@ def label_counts(labels: Labels, dtype=None) -> Float[Array, "W L"]:
     dtype = dtype or jnp.result_type(float)
     width = labels.n_labelers * labels.n_values
 
-    def block(sums, xs, size):
-        labeler, _, label, counts, _, part = xs
-        return add_by(sums, counts, part * width + labeler * labels.n_values + jnp.maximum(label, 0)), None
+    def block(sums, here):
+        return here.add_slots(sums, here.counts), None
 
     parts = n_parts(labels, labels.n_values)
     sums, _ = over_blocks(block, labels, jnp.zeros(parts * width, dtype), (), dtype, parts)
@@ -234,20 +230,18 @@ def curvature_pass(labels: Labels, factors: Factors) -> Factors:
     biases = None if factors.gamma is None else Biases.of(factors.gamma)
     logit = None if biases is None else biases.log_p - biases.log_rest
 
-    def block(sums, xs, size):
-        labeler, instance, _, counts, *beta, start, part = xs
-        local = instance - start
-        a, b = [column[labeler] for column in alpha], [column[local] for column in beta]
+    def block(sums, here, *beta):
+        labeler, counts = here.labeler, here.counts
+        a, b = [column[labeler] for column in alpha], [here.of(column) for column in beta]
         s = sum((x * y for x, y in zip(a, b, strict=True)), jnp.asarray(factors.offset, dtype))
         if logit is None:
             t = per_triple(1, s - np.log(n_classes - 1))
             w = counts * t.slope_plus * t.slope_minus
         else:
-            t = per_triple(1, logit[labeler] + s[:, None])
-            w = counts * (t.slope_plus * t.slope_minus).mean(1)
-        row = part * labels.n_labelers + labeler
-        sums = [add_by(sum_, w * y * y, row) for sum_, y in zip(sums, b, strict=True)]
-        return sums, [sum_by(w * x * x, local, size, ordered=True) for x in a]
+            t = per_triple(1, logit[labeler] + s[..., None])
+            w = counts * (t.slope_plus * t.slope_minus).mean(-1)
+        sums = [here.add(sum_, w * y * y) for sum_, y in zip(sums, b, strict=True)]
+        return sums, [here.sum(w * x * x) for x in a]
 
     parts = n_parts(labels)
     init = [jnp.zeros(parts * labels.n_labelers, dtype)] * len(alpha)

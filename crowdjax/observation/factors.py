@@ -38,7 +38,7 @@ from crowdjax.observation.blocks import n_parts, over_blocks
 from crowdjax.observation.contract import Params
 from crowdjax.observation.fit import Fit, Solver
 from crowdjax.observation.table import vote_shares
-from crowdjax.segments import add_by, total
+from crowdjax.segments import total
 
 Gaussian = tuple[float, float]  # mean, standard deviation
 ClassPrior = Literal["uniform", "learn", "logistic"] | tuple[float, ...]
@@ -562,13 +562,11 @@ def mean_table(labels: Labels, model: Factor, params: Params, posterior: Float[A
     biases = Biases.of(gamma)
     logit = biases.log_p - biases.log_rest
 
-    def block(sums, xs, size):
-        labeler, instance, _, counts, beta, q, start, part = xs
-        local = instance - start
-        s = factors.offset + (factors.alpha[labeler] * beta[local]).sum(1)
-        weight = counts[:, None] * q[local]
-        right = weight * per_triple(1, logit[labeler] + s[:, None]).slope_minus
-        return add_by(sums, jnp.concatenate([right, weight], axis=1), part * labels.n_labelers + labeler), None
+    def block(sums, here, beta, q):
+        s = factors.offset + (factors.alpha[here.labeler] * here.of(beta)).sum(-1)
+        weight = here.counts[..., None] * here.of(q)
+        right = weight * per_triple(1, logit[here.labeler] + s[..., None]).slope_minus
+        return here.add(sums, jnp.concatenate([right, weight], axis=-1)), None
 
     parts = n_parts(labels, 2 * n_classes)
     init = jnp.zeros((parts * labels.n_labelers, 2 * n_classes), dtype)

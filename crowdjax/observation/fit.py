@@ -24,7 +24,7 @@ from crowdjax.observation.bilinear import BilinearPass, bilinear_pass
 from crowdjax.observation.blocks import over_blocks
 from crowdjax.observation.contract import Observation, Params, Pass
 from crowdjax.observation.table import evidence, table_pass, tally, vote_shares
-from crowdjax.segments import add_by, sum_by, total
+from crowdjax.segments import total
 from crowdjax.stopping import Solver
 from crowdjax.stored import stored
 
@@ -219,9 +219,8 @@ def scale_of(labels: Labels, model: Observation, params: Params) -> Float[Array,
         [1.5, 1.5, 1.5, 1.5]
     """
 
-    def block(sums, xs, size):
-        labeler, instance, _, counts, start, _ = xs
-        return add_by(sums, counts, labeler), sum_by(counts, instance - start, size, ordered=True)
+    def block(sums, here):
+        return here.add(sums, here.counts), here.sum(here.counts)
 
     dtype = jnp.result_type(float)
     by_labeler, by_instance = over_blocks(block, labels, jnp.zeros(labels.n_labelers, dtype), (), dtype)

@@ -18,7 +18,7 @@ from crowdjax.labels import Labels
 from crowdjax.observation.blocks import n_parts, over_blocks
 from crowdjax.observation.contract import Pass
 from crowdjax.priors import classes_of_values
-from crowdjax.segments import add_rows, row_width, total
+from crowdjax.segments import row_width, total
 
 PRECISION = jax.lax.Precision.HIGHEST
 
@@ -54,16 +54,13 @@ def table_pass(
     classes = jnp.pad(class_of_point, (extra, (0, 0)))
     real = jnp.ones(labels.n_instances, dtype) if labels.shard is None else labels.shard.real.astype(dtype)
 
-    def block(sums, xs, size):
-        labeler, instance, label, counts, real, gold, own_prior, start, part = xs
-        local, slot = instance - start, jnp.where(label < 0, null, labeler * n_values + label)
-        weight = None if labels.weight is None else counts
-        h = jnp.broadcast_to(prior, (size, wide)) if own_prior is None else own_prior
-        h = add_rows(h, rows, slot, local, weight, ordered=True)
+    def block(sums, here, real, gold, own_prior):
+        h = jnp.broadcast_to(prior, (here.size, wide)) if own_prior is None else own_prior
+        h = here.sum_table(h, rows, here.null_slot)
         if gold is not None:
             h += jnp.where(gold[:, None] >= 0, known[jnp.maximum(gold, 0)], 0)
         value, q = _normalized(h)
-        tables = add_rows(sums[0], q, local, slot + part * (null + 1), weight)
+        tables = here.add_table(sums[0], q)
         posterior = jnp.matmul(q, classes, precision=PRECISION)
         if gold is not None:  # what is known is more than what points say
             sure = (gold[:, None] == jnp.arange(posterior.shape[1])).astype(dtype)
@@ -127,10 +124,8 @@ def tally(labels: Labels, q: Float[Array, "I G"]) -> Float[Array, "W L G"]:
     n_points, null = q.shape[1], labels.n_labelers * labels.n_values
     wide = row_width(n_points)
 
-    def block(sums, xs, size):
-        labeler, instance, label, counts, q, start, part = xs
-        slot = part * (null + 1) + jnp.where(label < 0, null, labeler * labels.n_values + label)
-        return add_rows(sums, q, instance - start, slot, None if labels.weight is None else counts), None
+    def block(sums, here, q):
+        return here.add_table(sums, q), None
 
     parts = n_parts(labels, labels.n_values * wide)
     init, q = jnp.zeros((parts * (null + 1), wide), q.dtype), jnp.pad(q, ((0, 0), (0, wide - n_points)))
@@ -154,10 +149,9 @@ def vote_shares(labels: Labels, dtype=None) -> Float[Array, "I K"]:
     of_value = classes_of_values(labels.n_values, labels.n_classes, labels.places)
     of_value = jnp.asarray(np.pad(of_value, ((0, 1), (0, wide - labels.n_classes))), dtype)  # the last row is padding's
 
-    def block(sums, xs, size):
-        _, instance, label, counts, start, _ = xs
-        weight, slot = None if labels.weight is None else counts, jnp.where(label < 0, labels.n_values, label)
-        votes = add_rows(jnp.zeros((size, wide), dtype), of_value, slot, instance - start, weight, ordered=True)
+    def block(sums, here):
+        value = jnp.where(here.label < 0, labels.n_values, here.label)
+        votes = here.sum_table(jnp.zeros((here.size, wide), dtype), of_value, value)
         return sums, votes[:, : labels.n_classes]
 
     _, votes = over_blocks(block, labels, None, (), dtype)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 DUMP = tempfile.TemporaryDirectory(prefix="aot-")
-FITS = ("dawid-skene", "glad", "factor")
+FITS = ("dawid-skene", "glad", "factor:1", "factor:3")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.aot")
     parser.add_argument("suite", choices=("passes", "integrated", "fits"))
     parser.add_argument("labels", type=float)
-    parser.add_argument("models", nargs="*", default=FITS, help="of fits: names of presets")
+    parser.add_argument("models", nargs="*", default=FITS, help="of fits: names of presets, factor:D")
     parser.add_argument("--chip", choices=("h100", "h200"), default="h100")
+    parser.add_argument("--layout", choices=("triples", "rows", "repeatable"), default="rows")
     parser.add_argument("--all", action="store_true", help="a line per kernel")
     given = parser.parse_args()
     parts = [f"--xla_dump_to={DUMP.name}", "--xla_dump_hlo_as_text", "--xla_gpu_collect_cost_model_stats=true"]
@@ -41,14 +43,14 @@ def main() -> None:
         dtype = jax.dtypes.canonicalize_dtype(v.dtype, allow_extended_dtype=True)
         return jax.ShapeDtypeStruct(v.shape, dtype, sharding=chip)
 
-    for name, function, arguments in programs(given.suite, int(given.labels), given.models):
+    for name, function, arguments in programs(given.suite, int(given.labels), given.models, given.layout):
         found = count(function, *jax.tree.map(shape, arguments), dump=Path(DUMP.name))
         print(f"{name}, {int(given.labels):,} labels: {found}", flush=True)
         for kernel in found.kernels if given.all else ():
             print(f"    {kernel.microseconds:10.1f} us  {kernel.loops or '':12} {kernel.name}")
 
 
-def programs(suite: str, n: int, models) -> Iterator[tuple]:
+def programs(suite: str, n: int, models, layout: str) -> Iterator[tuple]:
     """(name, function, arrays or shapes of its arguments)."""
     import jax
     import jax.numpy as jnp
@@ -56,18 +58,29 @@ def programs(suite: str, n: int, models) -> Iterator[tuple]:
     from crowdjax import integrated, simulate
     from crowdjax.factor import PRESETS, Solver, build, curvature_pass, data_pass, e_step, fit
     from crowdjax.factor.kernels import folded_pass, tally
+    from crowdjax.rows import instances_at_once, with_rows
 
     if suite == "fits":
         labels = simulate.power_law(0, n).labels()
+        if layout != "triples":
+            labels = with_rows(labels, repeatable=layout == "repeatable")
         for name in models:
-            model, solver, key = build(PRESETS[name], labels), Solver(), jax.eval_shape(lambda: jax.random.key(0))
+            preset, _, n_factors = name.partition(":")
+            config = dataclasses.replace(PRESETS[preset], **({"n_factors": int(n_factors)} if n_factors else {}))
+            model, solver, key = build(config, labels), Solver(), jax.eval_shape(lambda: jax.random.key(0))
             yield f"fit {name}", lambda l, m, k, s=solver: fit(l, m, k, s), (labels, model, key)
         return
     labels = blocked(n)
+    if layout != "triples" and suite != "integrated":
+        labels = dataclasses.replace(labels, rows=rows(labels, layout == "repeatable"))
     if suite == "integrated":
         for factors in (1, 2):
             config = integrated.IntegratedConfig(spread=0.9, factors=factors)
-            start = jax.eval_shape(lambda c=config: integrated.start(c, labels.n_labelers))
+            if layout != "triples":
+                at_once = instances_at_once(len(config.nodes))
+                labels = dataclasses.replace(labels, rows=rows(labels, layout == "repeatable", at_once))
+            n = labels.n_labelers
+            start = jax.eval_shape(lambda c=config, n=n: integrated.start(c, n))
             yield (
                 f"grid_pass, {factors} factor(s)",
                 lambda l, p, c=config: integrated.grid_pass(l, p, c),
@@ -98,6 +111,29 @@ def blocked(n: int, degree: int = 10, per: int = 1024):
         labeler=of(jnp.int32), instance=of(jnp.int32), label=of(jnp.int8), weight=None, gold=None,
         n_labelers=max(100, n // 1000), n_instances=n // degree, n_blocks=n_blocks, block_instances=per,
     )  # fmt: skip
+
+
+def rows(labels, repeatable: bool, at_once: int | None = None, group: int = 128):
+    """The shapes of the labels' rows (``crowdjax.rows``): one for each instance; a labeler has so many that groups of
+    the first level are nearly full."""
+    import jax
+    import jax.numpy as jnp
+
+    from crowdjax.rows import GROUP, Levels, Rows
+
+    n_blocks = 1 if at_once is None else -(-labels.n_instances // at_once)
+    size = -(-labels.n_instances // n_blocks)
+    of = lambda shape, dtype=jnp.int32: jax.ShapeDtypeStruct((n_blocks, *shape), dtype)  # noqa: E731
+    width, slots = len(labels.label) // (labels.n_blocks * labels.block_instances), 2 * labels.n_labelers
+    by_slot = None
+    if repeatable:
+        index, m = [], width * size
+        for c in (group, GROUP, GROUP):
+            m = m // c + slots
+            index.append(of((m, c)))
+        by_slot = Levels(tuple(index), of((slots,)))
+    labeler, label, slot = of((width, size)), of((width, size), jnp.int8), of((width, size))
+    return Rows(labeler, label, slot, None, None, None, by_slot, size, full=True)
 
 
 def factors_of(labels, d: int):

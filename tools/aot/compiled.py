@@ -39,12 +39,19 @@ class Counted(NamedTuple):
     atomics: int
     swaps: int
 
+    @property
+    def turn(self) -> int:
+        """Launches in a turn of the innermost loop, copies of single numbers left out."""
+        deepest = max((k.loops for k in self.kernels), key=len, default="")
+        return sum(k.loops == deepest and not k.name.startswith("copy") for k in self.kernels)
+
     def __str__(self) -> str:
         inside = sum(bool(k.loops) for k in self.kernels)
         estimate = sum(k.microseconds for k in self.kernels if not k.loops)
         of_loops = sum(k.microseconds for k in self.kernels if k.loops)
         return (
-            f"compiled in {self.compile_seconds:.1f} s; {len(self.kernels)} kernels, {inside} of them in loops; "
+            f"compiled in {self.compile_seconds:.1f} s; {len(self.kernels)} kernels, {inside} of them in loops, "
+            f"{self.turn} in a turn of the innermost; "
             f"{self.scans} scans; {self.atomics} atomic additions, {self.swaps} by compare-and-swap; "
             f"{self.temporary_mb:.0f} MB of temporaries; XLA's estimate {estimate:.0f} us and {of_loops:.0f} us a turn"
         )
