@@ -103,20 +103,26 @@ def curves(
     panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
     *,
     xlabel: str,
+    ylabel: str = "",
 ) -> Figure:
     """One panel per measure: the mean of every model over x, with a band of two standard errors.
 
     Args:
         panels: title -> model -> (mean, standard error), each of shape [X].
+        ylabel: of panels that all show the same measure, on one scale; the legend is then below them.
     """
-    figure, axes = _panels(len(panels), 3.6 * len(panels), 3.0)
+    figure, axes = _panels(len(panels), 3.6 * len(panels), 3.8 if ylabel else 3.0, sharey=bool(ylabel))
     for ax, (title, models) in zip(axes, panels.items(), strict=True):
         for (name, (mean, error)), colour, marker in zip(models.items(), COLOURS, MARKERS, strict=False):
             ax.fill_between(x, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.15, linewidth=0)
             ax.plot(x, mean, color=colour, marker=marker, label=name)
         ax.set(title=title, xlabel=xlabel, ylim=(0, None))
         ax.margins(x=0.03)
-    axes[0].legend()
+    axes[0].set_ylabel(ylabel)
+    if ylabel:
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    else:
+        axes[0].legend()
     return figure
 
 
