@@ -22,20 +22,19 @@ from jaxtyping import Float
 from scipy.special import expit
 
 from crowdjax import datasets, integrated, io, plots
-from crowdjax.factor import PRESETS, Factors, Solver, build, correctness, e_step, expected_factor, unseen_factors
-from crowdjax.integrated import IntegratedConfig
+from crowdjax.factor import PRESETS, Factors, Solver, build, correctness, expected_factor, unseen_factors
 from crowdjax.labels import Labels
 from crowdjax.metrics import correlation, mean_absolute_error
 from experiments import featured
 from experiments.cells import Cell, Size, Tables
 from experiments.config import Model, preset
 from experiments.fitting import Draws, fit_all, size_of
-from experiments.tables import Report, markdown, names, rows, scored, select
+from experiments.populations import POPULATION, populations
+from experiments.tables import Report, markdown, names, rows, scored, select, standard_error, with_error
 
 ABILITY, CLARITY, BIAS = (0.8, 0.5), 0.5, 0.3  # mean and standard deviation of a; of log b; of γ
 PRIOR, SEEN = "prior's mean", "mean of the seen"
 UNMOVED = "Dawid-Skene"  # the model that these two are of
-POPULATION = "learned population"
 VOTES, TRUTHS, BEST = "regression of votes", "regression of truths", "best by features"
 SIDES = ("labeler", "instance")
 POINTS = 31  # quantiles of a deviation, of the best prediction
@@ -204,32 +203,6 @@ def draw(config: Config, share: float, n_labelers: int, repeat: int) -> Crowd:
     )
     label = featured.answered(rng, featured.right(ability[here[0]], clarity[here[1]], bias[here[0]]), truth)
     return Crowd(label, truth, (x, y), chances, tuple(b.reshape(new, POINTS).mean(1) for b in best))
-
-
-def populations(labels: Labels, draws: Draws) -> dict:
-    """Fit Dawid and Skene's model with labelers of a learned population, which features move or do not, to every draw.
-
-        (α_i, γ_i) ~ N(μ + Mᵀx_i, Σ)
-
-    Returns:
-        by name: (parameters, factors, posteriors), each with a leading axis of draws.
-    """
-    config = IntegratedConfig(spread=0.0)
-    label = draws.label if draws.label is not None else np.tile(np.asarray(labels.label), (len(draws.weight), 1))
-
-    @jax.jit
-    @jax.vmap
-    def one(weight, label, x):
-        own = dataclasses.replace(labels, label=label).with_weight(weight)
-        parameters = integrated.fit(own, config, features=integrated.Features(labeler=x)).parameters
-        alpha, gamma = parameters.labelers.T
-        n = labels.n_instances
-        factors = Factors(alpha[:, None], jnp.ones((n, 1)), gamma, jnp.full(n, parameters.prior_logit))
-        return parameters, factors, e_step(own, factors)
-
-    given = {POPULATION: None, f"{POPULATION}, features": draws.labeler_features}
-    found = {name: one(jnp.asarray(draws.weight), jnp.asarray(label), x) for name, x in given.items()}
-    return {name: jax.tree.map(np.asarray, v) for name, v in found.items()}
 
 
 def _by_population(parameters, x) -> Float[np.ndarray, "R n"]:
@@ -501,7 +474,7 @@ def _about_crowds(config: Config, found: pa.Table) -> str:
                 values = [select(found, model=m, side=of, metric="mae", share=s, n_labelers=n) for m in models]
                 body.append([n, s, *(float(v.mean()) for v in values)])
                 gains.append(
-                    [n, s, *(_with_error(v - base(s, n)) for m, v in zip(models, values, strict=True) if m != SEEN)]
+                    [n, s, *(with_error(v - base(s, n)) for m, v in zip(models, values, strict=True) if m != SEEN)]
                 )
         text += f"\n\n**{of.capitalize()}s: mean absolute error of the chance of being right**\n\n"
         text += markdown(["labelers", "share", *models], body)
@@ -537,27 +510,20 @@ def _about_crowds(config: Config, found: pa.Table) -> str:
     )
 
 
-def _with_error(v: np.ndarray) -> str:
-    return f"{v.mean():+.3f} ± {v.std(ddof=1) / np.sqrt(len(v)):.3f}" if len(v) > 1 else f"{v.mean():+.3f}"
-
-
 def _curves(config: Config, found: pa.Table, of: str):
     panels = {}
     for n in config.n_labelers:
         at = dict(side=of, metric="mae", n_labelers=n)
         panels[f"{n} labelers in the fit"] = {
             m: tuple(
-                np.array([f(select(found, model=m, share=s, **at)) for s in config.shares]) for f in (np.mean, _error)
+                np.array([f(select(found, model=m, share=s, **at)) for s in config.shares])
+                for f in (np.mean, standard_error)
             )
             for m in SHOWN
             if len(select(found, model=m, **at))
         }
     xlabel = f"features' share of the variance ({of}s)"
     return plots.curves(np.array(config.shares), panels, xlabel=xlabel, ylabel="mean absolute error, P(right)")
-
-
-def _error(v: np.ndarray) -> float:
-    return float(v.std(ddof=1) / np.sqrt(len(v))) if len(v) > 1 else 0.0
 
 
 def _about_sets(found: pa.Table):
