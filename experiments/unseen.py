@@ -40,6 +40,7 @@ SIDES = ("labeler", "instance")
 POINTS = 31  # quantiles of a deviation, of the best prediction
 LEAST = 10  # labelers of a category of a real set
 SHOWN = (PRIOR, SEEN, VOTES, "factor, features", "factor, features only", POPULATION + ", features", BEST)
+DRAWN = ("Dawid-Skene, features", "factor, features only", POPULATION + ", features", VOTES)  # of real sets
 LABELERS = ("duchenne", "zencrowd", "medrel_cause", "medrel_treat")
 INSTANCES = ("zencrowd", "sp", "sp_amt", "medrel_cause", "medrel_treat")
 
@@ -539,22 +540,18 @@ def _about_sets(found: pa.Table):
         for name in names(part, "set"):
             get = lambda m, k, part=part, name=name: float(select(part, model=m, metric=k, set=name)[0])  # noqa: E731
             models = names(part.filter(pa.compute.equal(part["set"], name)), "model")
+            ranked = ["correlation"] * (of == "labeler")  # of labels of one instance the truth says more than features
             body = [
-                [
-                    m,
-                    get(m, "log loss"),
-                    f"{get(m, 'difference'):+.4f} ± {get(m, 'error'):.4f}",
-                    get(m, "mae"),
-                    get(m, "correlation"),
-                ]
+                [m, get(m, "log loss"), f"{get(m, 'difference'):+.4f} ± {get(m, 'error'):.4f}"]
+                + [get(m, k) for k in ("mae", *ranked)]
                 for m in models
             ]
             n, judged = int(get(SEEN, "clusters")), int(get(SEEN, "judged"))
             text += f"\n\n*{name}*: {n} {of}s with gold, {judged} labels of theirs\n\n"
-            text += markdown(["by", "log loss", "difference", "mean absolute error", "correlation"], body)
+            text += markdown(["by", "log loss", "difference", "mean absolute error", *ranked], body)
             at.append(f"{name}, {of}s")
-            for m in models:
-                if m not in (SEEN, PRIOR):
+            for m in DRAWN:
+                if m in models:
                     values.setdefault(m, {})[at[-1]] = get(m, "difference")
                     half.setdefault(m, {})[at[-1]] = 2 * get(m, "error")
     part = found.filter(pa.compute.equal(found["side"], "answers"))
@@ -568,5 +565,5 @@ def _about_sets(found: pa.Table):
     table = lambda of: np.array([[of[m].get(s, np.nan) for m in of] for s in at])  # noqa: E731
     if not at:
         return text, None
-    title, xlabel = "Held out", f"log loss less that by the {SEEN} (nats)"
+    title, xlabel = "Log loss against the mean's", "nats per label, ± 2 standard errors"
     return text, plots.side_by_side(table(values), table(half), at, list(values), title=title, xlabel=xlabel)
