@@ -59,7 +59,7 @@ class Config:
     n_labelers: int = 20
     n_noise: int = 3
     n_new: int = 1000
-    n_repeats: int = 30
+    n_repeats: int = 20
     models: dict[str, Model] = dataclasses.field(
         default_factory=lambda: {
             "majority vote": preset("majority"),

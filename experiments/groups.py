@@ -57,7 +57,7 @@ class Config:
     leans: tuple[float, ...] = (0.0, 0.5, 1.0, 1.5)
     records: tuple[float, ...] = (1.0, 0.9, 0.75)
     shown: float = 0.9
-    n_repeats: int = 30
+    n_repeats: int = 20
     models: dict[str, Model] = dataclasses.field(
         default_factory=lambda: {
             "majority vote": preset("majority"),
@@ -94,7 +94,7 @@ def size(config: Config, n_labelers: int) -> Size:
         np.ones((r, len(labels.label))), np.ones((r, len(labels.label)), np.int8), np.ones((r, n_labelers, 1))
     )
     found = size_of(labels, blank, config.models, config.solver)
-    return found._replace(fits=found.fits + 3 * r)
+    return found._replace(fits=2 * found.fits + 2 * r)
 
 
 def run_cell(config: Config, n_labelers: int) -> Tables:
@@ -104,12 +104,14 @@ def run_cell(config: Config, n_labelers: int) -> Tables:
     label = np.stack([c.label[at] for c in crowds])
     weight = np.tile(np.asarray(labels.counts, np.float32), (len(crowds), 1))
     record = np.stack([_standardised(c.record) for c in crowds])
-    draws = Draws(weight, label, record)
     shuffle = np.random.default_rng([config.seed, n_labelers, 1]).permutation(n_labelers)
-    fitted = fit_all(labels, draws, config.models, config.solver, config.seed, f"groups, {n_labelers}")
-    if ON in config.models:
-        shuffled = draws._replace(labeler_features=record[:, shuffle])
-        fitted[SHUFFLED] = fit_all(labels, shuffled, {ON: config.models[ON]}, config.solver, config.seed, SHUFFLED)[ON]
+    draws = Draws(weight, label, record)
+    both = Draws(*(np.concatenate(pair) for pair in zip(draws[:3], (weight, label, record[:, shuffle]), strict=True)))
+    fitted = fit_all(labels, both, config.models, config.solver, config.seed, f"groups, {n_labelers}")
+    half = lambda f, part: jax.tree.map(lambda v: v[part], f)  # noqa: E731
+    shuffled = half(fitted[ON], slice(len(crowds), None)) if ON in fitted else None
+    fitted = {k: half(f, slice(len(crowds))) for k, f in fitted.items()}
+    fitted |= {SHUFFLED: shuffled} if shuffled else {}
     learned = populations(labels, draws)
     answers = {k: f.posterior for k, f in fitted.items()} | {k: f.posterior for k, f in learned.items()}
     real = np.asarray(labels.counts) > 0
