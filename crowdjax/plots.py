@@ -120,7 +120,7 @@ def curves(
         ax.margins(x=0.03)
     axes[0].set_ylabel(ylabel)
     if ylabel:
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=1 + len(panels))
     else:
         axes[0].legend()
     return figure

@@ -186,7 +186,8 @@ def report(config: Config, tables) -> Report:
                 body = [[*at, *(gain(m, k, at) for m in others)] for at in every]
                 name = {"accuracy": "accuracy", "nll": "NLL", "auc": "AUC"}[k]
                 parts.append(
-                    f"**{JOINT}, less the others: {name}** ± standard error\n\n" + markdown([*head, *others], body)
+                    f"**{of.capitalize()}: {JOINT}, less the others: {name}** ± standard error\n\n"
+                    + markdown([*head, *others], body)
                 )
     figures = {}
     for of, metric, ylabel in (

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import expit, logit
 
-from experiments.peers import DIAGONAL, REST, Crowd, shares
+from experiments.peers import DIAGONAL, REST, Crowd, vote
 
 STEPS, NEAR = 50, 1e-8  # Newton's, and the longest after which it stops
 ROUNDS, STILL = 500, 1e-4  # of EM, and the largest change of a probability at which it stops
@@ -63,9 +63,12 @@ def predicted(x: Float[np.ndarray, "n F"], weights: Float[np.ndarray, " F+1"]) -
 
 
 def raykar(crowd: Crowd, x: Float[np.ndarray, "I F"]) -> Classified:
-    """Fit a classifier and every labeler's sensitivity and specificity by EM, started at the shares of votes.
+    """Fit a classifier and every labeler's sensitivity and specificity by EM.
 
         P(z_j = 1) = σ(w·x_j),  w ~ N(0, 1)      sens_i, spec_i ~ Beta(4, 1), the pseudo-counts of iBCC
+
+    The start is the votes with two pseudo-counts: at the votes themselves one label of each instance has labelers who
+    are never wrong, where EM stays.
 
     Source: Raykar et al., Learning from crowds, JMLR 2010, sections 2 and 3; Beta(4, 1) and N(0, 1) are ours.
 
@@ -78,7 +81,7 @@ def raykar(crowd: Crowd, x: Float[np.ndarray, "I F"]) -> Classified:
         (True, True)
     """
     n_labelers, n_instances = 1 + int(crowd.labeler.max()), len(crowd.truth)
-    p, w, yes = shares(crowd)[:, 1], np.zeros(1 + x.shape[1]), crowd.label == 1
+    p, w, yes = vote(crowd)[:, 1], np.zeros(1 + x.shape[1]), crowd.label == 1
     for _ in range(ROUNDS):
         w = logistic(x, p, w)
         of = p[crowd.instance]
