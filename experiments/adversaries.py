@@ -70,7 +70,7 @@ class Config:
     methods: tuple[Method, ...] = ("vote", "one-coin", "dawid-skene", "glad", "factor", "auto", "iBCC", "EBCC")
     with_gold: tuple[Method, ...] = ("dawid-skene", "auto")
     n_gold: tuple[int, ...] = (10, 50)
-    n_crowds: int = 8
+    n_crowds: int = 6
     restarts: int = 2
     seed: int = 0
 
