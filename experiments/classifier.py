@@ -26,7 +26,7 @@ from experiments import featured, peers
 from experiments.cells import Cell, Size, Tables
 from experiments.config import Model, preset
 from experiments.fitting import Draws, fit_all, size_of
-from experiments.peers import Crowd
+from experiments.peers import crowd_of
 from experiments.raykar import logistic, predicted, raykar
 from experiments.tables import Report, markdown, names, rows, scored, select, standard_error, with_error
 
@@ -111,8 +111,7 @@ def run_cell(config: Config, n_instances: int, per_instance: int) -> Tables:
     weights = {
         k: np.asarray(f.fit.weights.class_prior.dense)[..., 0] for k, f in fitted.items() if config.models[k].covariates
     }
-    real = np.asarray(labels.counts) > 0
-    told = [Crowd(*(v[real] for v in at), y[real].astype(int), c * 1, 2) for y, c in zip(label, truth, strict=True)]
+    told = [crowd_of(labels, y, c) for y, c in zip(label, truth, strict=True)]
     joint = [raykar(crowd, z) for crowd, z in zip(told, x, strict=True)]
     answers[RAYKAR], weights[RAYKAR] = np.stack([j.posterior for j in joint]), np.stack([j.weights for j in joint])
     votes = np.stack([peers.shares(crowd)[:, 1] for crowd in told])

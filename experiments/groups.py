@@ -25,7 +25,7 @@ from experiments import featured, peers
 from experiments.cells import Cell, Size, Tables
 from experiments.config import Model, preset
 from experiments.fitting import Draws, fit_all, size_of
-from experiments.peers import Crowd
+from experiments.peers import crowd_of
 from experiments.populations import populations
 from experiments.tables import Report, markdown, names, rows, scored, select, standard_error, with_error
 
@@ -106,7 +106,7 @@ def run_cell(config: Config, n_labelers: int) -> Tables:
     record = np.stack([_standardised(c.record) for c in crowds])
     shuffle = np.random.default_rng([config.seed, n_labelers, 1]).permutation(n_labelers)
     draws = Draws(weight, label, record)
-    both = Draws(*(np.concatenate(pair) for pair in zip(draws[:3], (weight, label, record[:, shuffle]), strict=True)))
+    both = Draws(np.tile(weight, (2, 1)), np.tile(label, (2, 1)), np.concatenate([record, record[:, shuffle]]))
     fitted = fit_all(labels, both, config.models, config.solver, config.seed, f"groups, {n_labelers}")
     half = lambda f, part: jax.tree.map(lambda v: v[part], f)  # noqa: E731
     shuffled = half(fitted[ON], slice(len(crowds), None)) if ON in fitted else None
@@ -114,13 +114,8 @@ def run_cell(config: Config, n_labelers: int) -> Tables:
     fitted |= {SHUFFLED: shuffled} if shuffled else {}
     learned = populations(labels, draws)
     answers = {k: f.posterior for k, f in fitted.items()} | {k: f.posterior for k, f in learned.items()}
-    real = np.asarray(labels.counts) > 0
-    answers["iBCC"] = np.stack(
-        [
-            peers.ibcc(Crowd(*(v[real] for v in at), y[real].astype(int), c.truth * 1, 2))[:, 1]
-            for y, c in zip(label, crowds, strict=True)
-        ]
-    )
+    told = [crowd_of(labels, y, c.truth) for y, c in zip(label, crowds, strict=True)]
+    answers["iBCC"] = np.stack([peers.ibcc(crowd)[:, 1] for crowd in told])
     factors = {k: f.factors for k, f in (fitted | learned).items() if f.factors is not None}
     chances = {k: np.mean(jax.jit(jax.vmap(correctness))(f), axis=3) for k, f in factors.items()}  # [2, R, W]
     truth, found = np.stack([c.truth for c in crowds]), []
