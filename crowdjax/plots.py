@@ -116,8 +116,10 @@ def curves(
         for (name, (mean, error)), colour, marker in zip(models.items(), COLOURS, MARKERS, strict=False):
             ax.fill_between(x, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.15, linewidth=0)
             ax.plot(x, mean, color=colour, marker=marker, label=name)
-        ax.set(title=title, xlabel=xlabel, ylim=(0, None))
+        ax.set(title=title, xlabel=xlabel)
         ax.margins(x=0.03)
+    for ax in axes:  # after all are drawn: it ends the scale's growth
+        ax.set_ylim(0, None)
     axes[0].set_ylabel(ylabel)
     if ylabel:
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=1 + len(panels))
