@@ -111,18 +111,26 @@ def curves(
     Args:
         x: the same for all panels, or one for each title.
         panels: title -> model -> (mean, standard error), each of shape [X].
+        ylabel: of panels that all show the same measure, on one scale; the legend is then below them.
         ylim: the ends of the vertical axes; None: as far as the curves reach.
     """
-    figure, axes = _panels(len(panels), 3.0 * len(panels) + 1.4, 3.0)
+    wide, high = (3.6 * len(panels), 3.8) if ylabel else (3.0 * len(panels) + 1.4, 3.0)
+    figure, axes = _panels(len(panels), wide, high, sharey=bool(ylabel))
     for ax, (title, models) in zip(axes, panels.items(), strict=True):
         at = x[title] if isinstance(x, Mapping) else x
         for (name, (mean, error)), colour, marker in zip(models.items(), COLOURS, MARKERS, strict=False):
             ax.fill_between(at, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.15, linewidth=0)
             ax.plot(at, mean, color=colour, marker=marker, label=name)
-        ax.set(title=title, xlabel=xlabel, ylim=ylim)
+        ax.set(title=title, xlabel=xlabel)
         ax.margins(x=0.03)
+    for ax in axes:  # after all are drawn: it ends the scale's growth
+        ax.set_ylim(ylim)
     axes[0].set_ylabel(ylabel)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    handles = axes[0].get_legend_handles_labels()
+    if ylabel:
+        figure.legend(*handles, loc="outside lower center", ncols=1 + len(panels))
+    else:
+        figure.legend(*handles, loc="outside right center")
     return figure
 
 

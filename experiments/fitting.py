@@ -203,7 +203,7 @@ def _problem(shared, which, draw) -> tuple[Labels, FactorModel]:
     mean, variance = jax.tree.map(lambda v: v[which], priors)
 
     def columns(features, x):
-        if features is None or x is None:
+        if features is None or x is None or features.n_columns == 1:  # a constant alone, whatever the features
             return features
         return Features(jnp.c_[jnp.ones(len(x)), x], features.n, features.identity)
 
@@ -212,6 +212,7 @@ def _problem(shared, which, draw) -> tuple[Labels, FactorModel]:
         labeler=columns(model.labeler, labeler),
         bias=columns(model.bias, labeler),
         instance=columns(model.instance, instance),
+        class_prior=columns(model.class_prior, instance),
         mean=mean,
         variance=variance,
     )

@@ -13,11 +13,12 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy import sparse
 from scipy.special import digamma, gammaln
 
 import crowdjax
+from crowdjax.labels import Labels
 
 OWN = ("majority", "one-coin", "biased-coin", "dawid-skene", "glad", "factor", "integrated", "auto")
 KIT = {"MajorityVote": "vote", "DawidSkene": "Dawid-Skene", "GLAD": "GLAD", "MACE": "MACE"}  # of crowd-kit
@@ -51,6 +52,19 @@ class Crowd(NamedTuple):
             return labels
         weight = np.repeat([1.0, 0.0], [len(self.label), more])
         return {k: np.append(v, np.repeat(v[:1], more)) for k, v in labels.items()} | {"weight": weight}
+
+
+def crowd_of(labels: Labels, label: Int[np.ndarray, " N"], truth: Bool[np.ndarray, " I"]) -> Crowd:
+    """One draw's labels of two classes, in the stored order of ``labels``, without padding.
+
+    Example:
+        >>> labels = Labels.from_arrays([0, 1], [0, 0], [1, 0])
+        >>> crowd_of(labels, np.asarray(labels.label), np.array([True])).label.tolist()
+        [1, 0]
+    """
+    real = np.asarray(labels.counts) > 0
+    labeler, instance = (np.asarray(v)[real] for v in (labels.labeler, labels.instance))
+    return Crowd(labeler, instance, np.asarray(label)[real].astype(int), truth.astype(int), 2)
 
 
 class Said(NamedTuple):

@@ -56,3 +56,23 @@ def markdown(header: Sequence[str], body: Iterable[Sequence[object]]) -> str:
     show = lambda v: ("–" if np.isnan(v) else f"{v:.3f}") if isinstance(v, float) else str(v)  # noqa: E731
     lines = [header, ["---"] * len(header), *body]
     return "\n".join("| " + " | ".join(show(v) for v in line) + " |" for line in lines)
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Compute the standard error of a mean over repeats; 0 of one value, which tells nothing of it.
+
+    Example:
+        >>> standard_error(np.array([0.0, 2.0]))
+        1.0
+    """
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+
+
+def with_error(values: np.ndarray) -> str:
+    """Write the mean of a difference over repeats with its standard error.
+
+    Example:
+        >>> with_error(np.array([0.0, 0.2]))
+        '+0.100 ± 0.100'
+    """
+    return f"{values.mean():+.3f} ± {standard_error(values):.3f}"
