@@ -47,9 +47,10 @@ def crowd(case: str) -> dict:
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("prior", ["learn", 0.3])
+@pytest.mark.parametrize(
+    ("case", "prior"), [*((case, "learn") for case in CASES), *((case, 0.3) for case in ("gold", "weights"))]
+)
 @pytest.mark.parametrize("name", host.MODELS)
-@pytest.mark.parametrize("case", CASES)
 def test_a_fit_on_the_host_is_that_of_jax(case, name, prior):
     if two.config_of(name, prior) is None:
         assert (name, prior) == ("majority", "learn")
@@ -184,7 +185,10 @@ def crowd_of(k: int, case: str) -> dict:
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", classes.MODELS)
-@pytest.mark.parametrize(("k", "case"), [(2, "plain"), *((3, case) for case in CASES_OF[1:]), (5, "rare")])
+@pytest.mark.parametrize(
+    ("k", "case"),
+    [(2, "plain"), *((3, case) for case in CASES_OF[1:]), pytest.param(5, "rare", marks=pytest.mark.slow)],
+)
 def test_a_fit_of_classes_on_the_host_is_that_of_jax(k, case, name):
     """Where both have gone as far as they can: of the whole and of half a last step rounding takes the better."""
     labels = Labels.from_arrays(**crowd_of(k, case))
