@@ -187,7 +187,10 @@ def crowd_of(k: int, case: str) -> dict:
 @pytest.mark.parametrize("name", classes.MODELS)
 @pytest.mark.parametrize(
     ("k", "case"),
-    [(2, "plain"), *((3, case) for case in CASES_OF[1:]), pytest.param(5, "rare", marks=pytest.mark.slow)],
+    [
+        *((3, case) for case in CASES_OF[1:]),
+        *(pytest.param(k, case, marks=pytest.mark.slow) for k, case in ((2, "plain"), (5, "rare"))),
+    ],
 )
 def test_a_fit_of_classes_on_the_host_is_that_of_jax(k, case, name):
     """Where both have gone as far as they can: of the whole and of half a last step rounding takes the better."""
