@@ -27,8 +27,8 @@ from crowdjax.host import two
 from crowdjax.labels import Labels
 from crowdjax.observation.integrated_factors import IntegratedFactor, IntegratedGlad
 
-SHORT = 1_000_000  # labels up to which a fit is timed several times; beyond, it is long enough for once or twice
-REPEATS = 5, 2
+SHORT = 1_000_000  # labels up to which a fit is timed several times; a longer one is timed once
+REPEATS = 5, 1
 
 
 class Found(NamedTuple):
