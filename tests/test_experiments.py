@@ -226,6 +226,7 @@ def one_study(tmp_path_factory):
     return experiment, out, runner.run(experiment, out)[0]
 
 
+@pytest.mark.long
 def test_force_runs_again_and_without_a_report_a_run_is_not_done(one_study, tmp_path, monkeypatch):
     experiment, out, _ = one_study
     shutil.copytree(out, tmp_path, dirs_exist_ok=True)
@@ -254,6 +255,7 @@ def test_a_report_without_a_run_is_refused(tmp_path, capsys):
 # Studies
 
 
+@pytest.mark.long
 def test_the_table_of_specialists_is_printed_and_recovered(one_study):
     metrics = pq.read_table(one_study[2] / "metrics.parquet")
     for model in ("printed", "recovered"):

@@ -46,6 +46,7 @@ def crowd(case: str) -> dict:
     return dict(labeler=labeler, instance=instance, label=label, weight=weight, gold=gold.get(case), **sizes)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("case", "prior"), [*((case, "learn") for case in CASES), *((case, 0.3) for case in ("gold", "weights"))]
@@ -183,6 +184,7 @@ def crowd_of(k: int, case: str) -> dict:
     return dict(labeler=labeler, instance=instance, label=label, weight=weight, gold=gold.get(case), **sizes)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("name", classes.MODELS)
 @pytest.mark.parametrize(

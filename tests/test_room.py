@@ -38,6 +38,7 @@ def assert_equal(one, other, tolerance: float = TOLERANCE):
             assert np.all(a == b)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("n_instances", "n_labelers", "given"),
     [
@@ -67,6 +68,7 @@ def test_what_auto_says_of_two_classes_does_not_depend_on_room(x64, n_instances,
     assert_equal([m.weight for m in with_room.average.members], [m.weight for m in without.average.members])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "make",
     [
@@ -119,6 +121,7 @@ def test_room_costs_an_eighth_of_the_labels_at_most():
         assert n <= layout.bucket(n) <= 1.5 * n
 
 
+@pytest.mark.long
 def test_tables_of_many_sizes_take_a_dozen_programs(monkeypatch):
     """Tables of 500 to 2000 labels: what the first compiles serves them all."""
     monkeypatch.setattr(memory, "MOST_OURS", 10**6)  # what other tests have compiled is of no account here
