@@ -40,7 +40,7 @@ durations: $(INSTALLED)
 	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --durations=0 | $(VENV_PYTHON) tests/measured.py
 
 slow: $(INSTALLED)
-	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m slow
+	XLA_FLAGS= $(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m slow
 
 fuzz: $(INSTALLED)
 	$(VENV_PYTHON) tests/fuzz.py --out docs/results/reliability/fuzz.json
