@@ -198,9 +198,11 @@ def report(config: Config, tables) -> Report:
 
 
 def _curves(config: Config, get, models, of: str, metric: str, ylabel: str):
+    # Features that say nothing may harm answers, and there is nothing to classify by.
+    shares = dict.fromkeys((config.shares[0], config.shares[-1]) if of == "labels" else config.shares[-2:])
     panels = {}
     for k in config.per_instance:
-        for share in dict.fromkeys((config.shares[0], config.shares[-1])):
+        for share in shares:
             values = {m: [1 - get(m, of, metric, (k, n, share)) for n in config.n_instances] for m in models}
             panels[f"{k} label{'s' * (k > 1)} of each, share {share}"] = {
                 m: (np.array([v.mean() for v in of]), np.array([standard_error(v) for v in of]))
