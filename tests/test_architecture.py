@@ -48,6 +48,7 @@ FLOORS = (
     {"planning", "monitoring"},
     {"loading"},
     {"cli"},
+    {"experiments"},
     {"__main__"},
 )
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
@@ -90,6 +91,7 @@ BEYOND = {
     "plots": {"matplotlib", "scipy"},
     "report": {"jinja2", "markupsafe", "pyarrow"},
     "cli": {"typer", "rich"},
+    "experiments": {"experiments"},
 }
 
 MODULES = {m.name: m for m in pkgutil.walk_packages(crowdjax.__path__, "crowdjax.")}
