@@ -3,7 +3,7 @@
     python tests/release.py [--only WORDS] [--folder FOLDER] [--out FILE]
 
 Both builds are of the files that git tracks, in two folders under two umasks: sdist and wheel must be the same bit for
-bit. Each environment gets the wheel's core and ``tests/smoke.py core``, then ``crowdjax[experiments]`` and ``extras``.
+bit. Each environment gets the wheel's core and ``tests/smoke.py core``, then those of the extra ``experiments`` and ``smoke.py extras``.
 Needs ``build`` and ``uv``; nothing is written into the checkout but FILE. Exit status 1 where something failed.
 """
 
@@ -54,8 +54,9 @@ def used(wheel: Path, python: str, choice: str, folder: Path) -> dict:
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "CROWDJAX_DATA")}
     env |= {"CROWDJAX_CACHE": str(folder / "cache")}
     subprocess.run([*uv, "venv", "--clear", "--quiet", "--python", python, str(folder / "env")], check=True)
-    for part, wanted in (("core", str(wheel)), ("extras", f"crowdjax[experiments] @ {wheel.as_uri()}")):
-        subprocess.run([*install, wanted], check=True)
+    requirements = ["--requirements", str(ROOT / "pyproject.toml")]  # by themselves: a wheel's own are not direct ones
+    for part, extra in (("core", []), ("extras", ["--extra", "experiments"])):
+        subprocess.run([*install, str(wheel), *requirements, *extra], check=True)
         command = [new, "-I", str(ROOT / "tests" / "smoke.py"), part, str(folder)]
         done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
         if done.returncode:
