@@ -3,8 +3,9 @@
     python tests/release.py [--only WORDS] [--folder FOLDER] [--out FILE]
 
 Both builds are of the files that git tracks, in two folders under two umasks: sdist and wheel must be the same bit for
-bit. Each environment gets the wheel's core and ``tests/smoke.py core``, then those of the extra ``experiments`` and ``smoke.py extras``.
-Needs ``build`` and ``uv``; nothing is written into the checkout but FILE. Exit status 1 where something failed.
+bit. Each environment gets the wheel with the requirements of its core and ``tests/smoke.py core``, then those of the
+extra ``experiments`` and ``tests/smoke.py extras``. Needs ``build`` and ``uv``. Nothing is written into the checkout
+but FILE. Exit status 1 where something failed.
 """
 
 from __future__ import annotations
