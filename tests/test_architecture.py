@@ -19,7 +19,7 @@ FLOORS = (
     {"labels"},
     {"segments", "stopping", "priors", "labelers", "fits", "score_log"},
     {"programs", "directions"},
-    {"likelihood", "optimize", "memory", "settings", "extras", "outliers", "disk", "layout", "stored"},
+    {"likelihood", "optimize", "memory", "settings", "extras", "renamed", "outliers", "disk", "layout", "stored"},
     {"watch", "rows"},
     {"host"},
     {"observation"},
