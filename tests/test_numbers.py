@@ -12,7 +12,7 @@ from experiments.__main__ import main
 MARK = re.compile(r"^<!-- numbers of (\S+) -->\n((?:\|.*\n)+)", re.M)
 NUMBER = re.compile(r"(?<![\w.])[-−]?\d*\.\d+(?:e[-+]?\d+)?(?!\w)")
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("research/*.md")), DOCS / "results" / "README.md"]
+PAGES = [ROOT / "README.md", *sorted([*DOCS.glob("*.md"), *DOCS.glob("research/*.md")]), DOCS / "results" / "README.md"]
 
 
 def numbers(text: str) -> list[str]:
