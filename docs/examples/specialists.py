@@ -57,5 +57,5 @@ for a, g, side in zip(alpha, gamma, school, strict=True):
 items = np.asarray(auto.fit.instances)
 axes.fill_between(auto.config.nodes, items / items.max() * 0.3, color="0.85", zorder=0)
 axes.axvline(float(auto.boundary.center), color="k", ls="--", lw=1)
-axes.set(xlim=(-3, 4), ylim=(0, 1), xlabel="where an item lies, x", ylabel="chance of saying yes")
+axes.set(xlim=(-3, 4), ylim=(0, 1), xlabel="position of the instance, x", ylabel="chance of saying yes")
 plots.save(figure, Path("specialists"))
