@@ -7,6 +7,7 @@ import re
 import pytest
 from test_examples import words
 
+import crowdjax
 from conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,3 +36,6 @@ def test_the_labels_that_the_readme_calls_true_are(pasted):
     instances = pasted[0]["result"].instances.to_pandas().set_index("instance")
     wrong = instances[instances["label"].str[0] != list(TRUTH)]
     assert wrong.index.tolist() == ["photo 14"] and wrong["confidence"].iloc[0] == pytest.approx(0.99, abs=0.005)
+    majority = crowdjax.fit("labels.csv", "majority", form="wide")
+    right = [label[0] == k for label, k in zip(majority.instances["label"].to_pylist(), TRUTH, strict=True)]
+    assert sum(right) == 14 and "3 of 16 instances are undecided" in majority.warnings[1]
