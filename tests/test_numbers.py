@@ -11,7 +11,8 @@ from experiments.__main__ import main
 
 MARK = re.compile(r"^<!-- numbers of (\S+) -->\n((?:\|.*\n)+)", re.M)
 NUMBER = re.compile(r"(?<![\w.])[-−]?\d*\.\d+(?:e[-+]?\d+)?(?!\w)")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "docs" / "results" / "README.md"]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted([*DOCS.glob("*.md"), *DOCS.glob("research/*.md")]), DOCS / "results" / "README.md"]
 
 
 def numbers(text: str) -> list[str]:

@@ -310,8 +310,8 @@ def test_a_page_of_a_million_instances_is_small():
 
 
 def test_the_calibration_that_is_quoted_is_the_one_that_was_measured():
-    """The table of docs/choosing.md, row by row."""
-    text = (Path(__file__).resolve().parents[1] / "docs" / "choosing.md").read_text(encoding="utf-8")
+    """The table of docs/research/choosing.md, row by row."""
+    text = (Path(__file__).resolve().parents[1] / "docs" / "research" / "choosing.md").read_text(encoding="utf-8")
     lines = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("| ")]
     rows = {cells[0].strip(): [c.strip() for c in cells] for cells in lines if len(cells) == 7}
     column = rows["method"].index("ECE")

@@ -115,7 +115,7 @@ def fit(
         >>> found.parameters.labelers[:, 0].argsort().tolist()[0]      # the third labeler contradicts the others
         2
 
-    Source: docs/choosing.md; for ``spread=0`` Dawid and Skene 1979 with labelers from one population.
+    Source: docs/research/choosing.md; for ``spread=0`` Dawid and Skene 1979 with labelers from one population.
     """
     return stages(labels, boundary, features, begin, config).run()
 

@@ -115,7 +115,7 @@ KINDS = {
     "so nothing is learned of a single class.",
 }
 
-# Calibration errors on real sets, the mean of docs/choosing.md ("Measured"), by model and number of factors.
+# Calibration errors on real sets, the mean of docs/research/choosing.md ("Measured"), by model and number of factors.
 MEASURED = {
     ("majority", 1): 0.159,
     ("dawid-skene", 1): 0.171,

@@ -37,7 +37,7 @@ PEOPLE = np.array(["ann", "bob", "cat", "dan", "eve", "fay"])
 
 
 def upload(week: int) -> float:
-    """Draw 300 items of a week by their scores, label each three times; the share of positives in the population."""
+    """Draw 300 instances of a week by score, label each three times; return the population's share of positives."""
     rng = np.random.default_rng([2, week])
     everyone = rng.beta(0.8, 4, 20_000)
     prevalence, _, _ = simulate.scenario_functions(everyone, "poor")

@@ -34,7 +34,7 @@ best = np.asarray(fits.objective).reshape(3, 3).argmax(1)  # of each number's st
 for n in range(3):
     print(f"factors: {n + 1}; accuracy {right[n, best[n]]:.3f} at the best start, {right[n].min():.3f} at the worst")
 
-# A gradient through the E-step: how the answer about an item depends on how able each labeler is.
+# A gradient through the E-step: how the result for an instance depends on how able each labeler is.
 three = jax.tree.map(lambda leaf: leaf[6 + best[2]], fits)
 factors = model.factors(three.weights)
 
@@ -46,10 +46,11 @@ def answer(alpha, item):
 
 doubtful = int(jnp.abs(three.posterior - 0.5).argmin())
 slope = np.asarray(jax.grad(answer)(factors.alpha, doubtful))
-print(f"item {doubtful}: P(smile) = {float(three.posterior[doubtful]):.2f}; most to gain or lose by labeler", end=" ")
+chance = float(three.posterior[doubtful])
+print(f"instance {doubtful}: P(smile) = {chance:.2f}; most to gain or lose by labeler", end=" ")
 print(f"{np.abs(slope[:, 0]).argmax()}: {slope[:, 0][np.abs(slope[:, 0]).argmax()]:+.2f} for one unit of ability")
 
-# Whom to ask next: how much one more label is expected to tell of an item, for every pair of labeler and item.
+# Whom to ask next: how much one more label is expected to tell of an instance, for every pair of labeler and instance.
 
 
 def entropy(p):
@@ -70,5 +71,5 @@ def information(factors, p):
 
 gain = np.asarray(information(factors, three.posterior))
 labeler, item = np.unravel_index(gain.argmax(), gain.shape)
-print(f"ask labeler {labeler} of item {item}: tells {gain[labeler, item]:.2f} of its", end=" ")
+print(f"ask labeler {labeler} of instance {item}: tells {gain[labeler, item]:.2f} of its", end=" ")
 print(f"{float(entropy(three.posterior)[item]):.2f} nats; a label drawn at random tells {gain.mean():.3f}")

@@ -1,8 +1,8 @@
 """# Aggregate your own labels
 
-A table with three columns is all there is: who said what of which item. What comes back is the probability of every
-item, what kind of labeler everyone is, and sentences about what not to trust. Here the table is simulated, so that the
-truth is known: 80 photos, five labels each by 14 people, of whom one answers at random and one says the opposite.
+A table with three columns is all there is: who said what of which instance. What comes back is the probability of every
+instance, what kind of labeler everyone is, and sentences about what not to trust. Here the table is simulated, so that
+the truth is known: 80 photos, five labels each by 14 people, of whom one answers at random and one says the opposite.
 """
 
 import tempfile

@@ -1,10 +1,11 @@
 """# Measuring prevalence with up-sampling
 
-How common is something rare? A random sample holds hardly any of it, so items that a classifier scores high are
-sampled more often, and labelled by people who err. The share of positive labels, even weighted back to the
-population, is then mostly the labelers' false alarms. The contextual model learns the prevalence as a function of the
-score, and how accurate the labelers are, and averages the first over the population. The crowd is simulated, so the
-truth is known.
+How common is something rare? A random sample holds hardly any of it, so instances that a classifier scores high are
+sampled more often, and labelled by people who err: here they miss most positives of low scores, and are misled by high
+ones. The share of positive labels, even weighted back to the population, is then mostly false alarms. The contextual
+model learns the prevalence, and how accurate labelers are, as functions of the score, and averages the first over the
+population. An expert's gold on 200 of the instances gives an estimate that does not rest on the model. The crowd is
+simulated, so the truth is known.
 """
 
 from pathlib import Path
@@ -16,24 +17,25 @@ from crowdjax import plots
 
 rng = np.random.default_rng(1)
 population = rng.beta(1, 5, 50_000)
-positive = rng.random(50_000) < 1 / (1 + np.exp(6 - 8 * population))
-drawn = rng.choice(50_000, 600, replace=False, p=(0.03 + population) / (0.03 + population).sum())
-truth = positive[drawn]
-right = rng.random((600, 3)) < np.where(truth, 0.8, 0.93)[:, None]
+positive = rng.random(50_000) < 1 / (1 + np.exp(5 - 8 * population))
+drawn = rng.choice(50_000, 1500, replace=False, p=(0.03 + population) / (0.03 + population).sum())
+score, truth = population[drawn], positive[drawn]
+sensitivity, specificity = 0.55 + 0.42 * score**0.5, 0.98 - 0.35 * score
+right = rng.random((1500, 3)) < np.where(truth, sensitivity, specificity)[:, None]
 labels = {
-    "labeler": np.tile(["ann", "bob", "cat"], 600),
-    "instance": np.repeat(np.arange(600), 3),
+    "labeler": np.tile(["ann", "bob", "cat"], 1500),
+    "instance": np.repeat(np.arange(1500), 3),
     "label": np.where(right, truth[:, None], ~truth[:, None]).astype(int).ravel(),
 }
-print(f"true prevalence {positive.mean():.4f}; among the 600 sampled {truth.mean():.4f}")
+known = rng.choice(1500, 200, replace=False)
+print(f"true prevalence {positive.mean():.4f}; among the 1500 sampled {truth.mean():.4f}")
 
 result = crowdjax.context(
     labels,
-    {"instance": np.arange(600), "score": population[drawn]},
+    {"instance": np.arange(1500), "score": score},
     population={"score": population},
-    weights={"instance": np.arange(600), "weight": 1 / (0.03 + population[drawn])},
-    prevalence="linear",
-    accuracy="constant",
+    weights={"instance": np.arange(1500), "weight": 1 / (0.03 + score)},
+    gold={"instance": known, "label": truth[known].astype(int)},
     labelers="global",
     inference="laplace",
 )

@@ -1,10 +1,10 @@
-"""# Specialists and tricky items
+"""# Specialists and tricky instances
 
-Fifty-three people said of 240 pictures whether they show a duck (Welinder and others 2010). Geese and grebes are no
+Fifty-three people said of 240 pictures whether they show a duck (Welinder et al. (2010)). Geese and grebes are no
 ducks, but many of the people take them for some: there are schools of thought, and tricky pictures. The model of Dawid
 and Skene, which knows two classes and nothing between them, does worse than a vote here. The integrated model gives
-every picture its own place, and a look inside finds the schools. The set is read from a local folder (`CROWDJAX_DATA`);
-where there is none, a crowd like it is simulated.
+every picture its own place, and a posterior predictive check finds the schools. The set is read from a local folder
+(`CROWDJAX_DATA`); where there is none, a crowd like it is simulated.
 """
 
 from pathlib import Path
@@ -44,10 +44,10 @@ for sentence in look.warnings:
     print("look:", sentence)
 school = np.asarray(look.labelers["school"])
 print("schools:", {int(side): int((school == side).sum()) for side in np.unique(school)})
-print("surprising items:", look.record["n_surprising"])
+print("surprising instances:", look.record["n_surprising"])
 
-# A line for every labeler: the chance of a yes to an item at x, blue and orange the two sides of the first school;
-# grey, where the items lie; dashed, where the classes are taken to meet.
+# A line for every labeler: the chance of a yes to an instance at x, blue and orange the two sides of the first school;
+# grey: distribution of the instances; dashed: decision boundary.
 alpha, gamma = np.asarray(auto.fit.parameters.labelers).T
 x, colour = np.linspace(-3, 4, 141), {1: plots.COLOURS[0], -1: plots.COLOURS[1]}
 plt.rcParams.update(plots.STYLE)
@@ -57,5 +57,5 @@ for a, g, side in zip(alpha, gamma, school, strict=True):
 items = np.asarray(auto.fit.instances)
 axes.fill_between(auto.config.nodes, items / items.max() * 0.3, color="0.85", zorder=0)
 axes.axvline(float(auto.boundary.center), color="k", ls="--", lw=1)
-axes.set(xlim=(-3, 4), ylim=(0, 1), xlabel="where an item lies, x", ylabel="chance of saying yes")
+axes.set(xlim=(-3, 4), ylim=(0, 1), xlabel="position of the instance, x", ylabel="chance of saying yes")
 plots.save(figure, Path("specialists"))
