@@ -207,7 +207,7 @@ def agreement_of(labels: Labels, posterior) -> Float[np.ndarray, "W K L"]:
 
 
 def counted(found: Tally | None) -> Tally:
-    """The tally, refused where there is none."""
+    """The tally, rejected where there is none."""
     if found is None:
         raise InputError(
             "report: the result was loaded, and labels are not kept; allowed: of a fit made in this session"

@@ -114,7 +114,7 @@ def fit(
             own; not for ``integrated`` and ``auto``.
         restarts: starts to take the best of, with two factors and more; default 4.
         seed, key: draw the starts of factors beyond the first, and the folds of ``factors="auto"``; one of them, by
-            default seed 0. Other fits draw nothing and refuse both.
+            default seed 0. Other fits draw nothing and reject both.
         columns: which column is which, where names differ: ``{"labeler": "who"}``, and of other tables
             ``{"gold.instance": "question", "scores.score": "p", "labeler_features.feature": ["age", "years"]}``
             (``docs/tables.md``).
@@ -175,7 +175,7 @@ def fit(
 
 
 def _refuse_words(model, repeats, copies, classes) -> None:
-    """Refuses words that no model knows, before anything slow is imported."""
+    """Reject words that no model knows, before anything slow is imported."""
     one_of("repeats", repeats, get_args(Repeats))
     one_of("copies", copies, get_args(Copies))
     one_of("classes", classes, get_args(Kind))

@@ -141,7 +141,7 @@ def conjugate_gradient(inner: Inner = inner) -> Rule:
         >>> step.tolist()
         [2.0]
 
-    Source: the paper, section 3.2; Nocedal and Wright, equation 5.44.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 3.2; Nocedal and Wright, equation 5.44.
     """
 
     def init(x):

@@ -76,7 +76,7 @@ class File(NamedTuple):
 
     @contextlib.contextmanager
     def stream(self):
-        """Its bytes in order, unpacked where the name says that they are packed; refused where it changed meanwhile."""
+        """Its bytes in order, unpacked where the name says that they are packed; rejected where it changed meanwhile."""
         import pyarrow as pa
 
         with (
@@ -88,7 +88,7 @@ class File(NamedTuple):
 
     @contextlib.contextmanager
     def steady(self):
-        """A block that reads the file; refuses one that is not, before or after, what was found."""
+        """A block that reads the file; rejects one that is not, before or after, what was found."""
         self._refuse_changed()
         try:
             yield

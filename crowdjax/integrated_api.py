@@ -368,7 +368,7 @@ def _read_score(source: Opened, instances: pa.Array) -> np.ndarray:
 
 
 def check(name: str, boundary, class_prior, solver=None, posterior=None) -> None:
-    """Refuses settings that the integrated model does not know."""
+    """Reject settings that the integrated model does not know."""
     if posterior is not None:
         one_of("posterior", posterior, get_args(Posterior))
     if boundary is not None:

@@ -90,7 +90,7 @@ class Triples:
 
     @property
     def words(self) -> tuple[Any, ...] | None:
-        """The two classes, where they are not 0 and 1; refuses more of them."""
+        """The two classes, where they are not 0 and 1; rejects more of them."""
         return two_of(Classes(self.index.classes, self.index.values), self.place)
 
 
@@ -426,7 +426,7 @@ def read_values(
 
     Args:
         source: a table as in :func:`read_labels`: a column of ids, the rest finite numbers. Columns of row numbers are
-            left aside; columns called label, truth or gold are refused unless they are named.
+            left aside; columns called label, truth or gold are rejected unless they are named.
         key: which ids: ``labeler`` or ``instance``.
         ids: those that must have a row each, for instance ``index.labelers``. Further rows are left aside.
         names: the columns to read, for instance ``["score"]``; by default features are all columns besides the ids, and

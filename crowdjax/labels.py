@@ -1,7 +1,7 @@
 """Labels: the judgements of a crowd as sparse triples, and the host-side index of their ids.
 
 Everything here runs on the host (NumPy) and does not import JAX. What comes out is a pytree, which is registered with
-JAX once that is imported, and an argument of the kernels. Wrong input is refused here; the kernels do not
+JAX once that is imported, and an argument of the kernels. Wrong input is rejected here; the kernels do not
 check again.
 
 Layout. Triples are sorted by instance and cut into ``n_blocks`` blocks of ``block_instances`` consecutive instances.
@@ -145,7 +145,7 @@ class Shard(Tree):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Labels(Tree):
-    """The judgements L_ij of labelers i on instances j, as sparse triples (the paper, section 2).
+    """The judgements L_ij of labelers i on instances j, as sparse triples (Ruvolo, Whitehill, Movellan (2013), section 2).
 
     Attributes:
         labeler: index of the labeler of each triple, in [0, n_labelers).

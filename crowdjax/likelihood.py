@@ -146,7 +146,7 @@ def posterior(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]
         >>> print(f"{posterior(jnp.log(0.8), jnp.log(0.2), 0.0):.2f}")
         0.80
 
-    Source: the paper, section 3.1.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 3.1.
     """
     p = jax.nn.sigmoid(prior_logit + log_plus - log_minus)
     return p if gold is None else jnp.where(gold < 0, p, gold.astype(p.dtype))
@@ -179,7 +179,7 @@ def evidence(labels: Labels, s, gamma, prior_logit) -> Float[Array, ""]:
         >>> print(f"{evidence(labels, 1.3862944, 0.0, 0.0):.4f}")      # log(½ .8² + ½ .2²)
         -1.0788
 
-    Source: the paper's equation 8 with p(W) taken out of the sum.
+    Source: Ruvolo, Whitehill, Movellan (2013), equation 8 with p(W) taken out of the sum.
     """
     log_plus, log_minus = instance_log_likelihood(labels, s, gamma)
     prior_logit = jnp.broadcast_to(jnp.asarray(prior_logit, log_plus.dtype), log_plus.shape)
@@ -195,7 +195,7 @@ def expected_log_likelihood(labels: Labels, s, gamma, prior_logit, p) -> Float[A
         >>> print(f"{expected_log_likelihood(labels, 1.3862944, 0.0, 0.0, jnp.ones(1)):.4f}")      # log ½ .8²
         -1.1394
 
-    Source: the paper's equation 10, with labels in {-1, +1}.
+    Source: Ruvolo, Whitehill, Movellan (2013), equation 10, with labels in {-1, +1}.
     """
     log_plus, log_minus = instance_log_likelihood(labels, s, gamma)
     plus = log_plus + jax.nn.log_sigmoid(prior_logit)
@@ -214,7 +214,7 @@ def gradients(label, t: PerTriple, p) -> tuple[Float[Array, " N"], Float[Array, 
         >>> [float(g[0]) for g in gradients(1, per_triple(jnp.ones(1), jnp.zeros(1)), 0.75)]
         [0.25, 0.5]
 
-    Source: the paper, section 3.2, in one pass (docs/models.md).
+    Source: Ruvolo, Whitehill, Movellan (2013), section 3.2, in one pass (docs/models.md).
     """
     plus = p * t.slope_plus
     minus = (1 - p) * t.slope_minus
@@ -238,7 +238,7 @@ def sensitivity_specificity(s, gamma):
         >>> print("{:.2f} {:.2f}".format(*sensitivity_specificity(1.0, 0.5)))
         0.82 0.62
 
-    Source: the paper, equations 2 and 3.
+    Source: Ruvolo, Whitehill, Movellan (2013), equations 2 and 3.
     """
     return jax.nn.sigmoid(s + gamma), jax.nn.sigmoid(s - gamma)
 

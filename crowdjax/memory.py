@@ -48,7 +48,7 @@ def available() -> int | None:
 
 
 def refuse_above(n_bytes: float, what: str) -> None:
-    """Refuses what cannot fit into the host's memory; a GPU says so by itself.
+    """Reject what cannot fit into the host's memory; a GPU says so by itself.
 
     Example:
         >>> refuse_above(1000, "a thousand bytes")
@@ -60,7 +60,7 @@ def refuse_above(n_bytes: float, what: str) -> None:
 
 
 def refuse_host(n_bytes: float, what: str, less: str) -> None:
-    """Refuses what is read or made on the host, whatever the device, and cannot fit into its memory.
+    """Reject what is read or made on the host, whatever the device, and cannot fit into its memory.
 
     Example:
         >>> refuse_host(1000, "a thousand bytes need", "allowed: fewer")
@@ -152,7 +152,7 @@ def parquet_size(metadata, columns: Sequence[str]) -> list[float]:
 
 
 def refuse_parquet(footers: Sequence, columns: Sequence[str], what: str, less: str, *, at_once: bool = True) -> None:
-    """Refuses columns of Parquet that cannot fit into memory, seen from the files' footers.
+    """Reject columns of Parquet that cannot fit into memory, seen from the files' footers.
 
     Args:
         footers: of the files (``pyarrow.parquet.FileMetaData``).

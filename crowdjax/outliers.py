@@ -108,7 +108,7 @@ def _sentence(place: str, name: str, odd: Odd, so: str) -> str:
 def refuse_other_unit(
     place: str, names: Sequence[str], sample: Float[np.ndarray, "I C"], others: Float[np.ndarray, "K C"]
 ) -> None:
-    """Refuse scores that hardly are of the sample's unit, or that the sample says nothing about.
+    """Reject scores that hardly are of the sample's unit, or that the sample says nothing about.
 
     Odd values aside, the sample's scores span at least 5 % of the central 99 % of the others, and the others, of whom
     most may well lie close together, span in all at least 5 % of the sample's central 99 %.

@@ -1,7 +1,7 @@
-"""Results on disk: a folder that appears whole or not at all, and is refused where it was changed.
+"""Results on disk: a folder that appears whole or not at all, and is rejected where it was changed.
 
 Its record (``fit.json``) lists every file in it with its SHA-256, and holds the SHA-256 of itself: a result that was
-changed is refused, and an earlier result, which may be replaced, is told from what somebody made or edited. With
+changed is rejected, and an earlier result, which may be replaced, is told from what somebody made or edited. With
 ``CROWDJAX_KEY`` set records are signed, too. Arrays are npz: reading executes nothing.
 
 A result at a new place is written beside it and renamed. At a place that is a folder already (an earlier result, an
@@ -45,7 +45,7 @@ ALLOWED = "allowed: a new or empty folder, or an earlier result to replace"
 
 
 def check_out(out: str | os.PathLike) -> Path:
-    """Refuse a folder that a result cannot be written to, by trying: call it before the work.
+    """Reject a folder that a result cannot be written to, by trying: call it before the work.
 
     What a killed process left there is put in order.
 
@@ -68,7 +68,7 @@ def check_out(out: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def writing(out: str | os.PathLike) -> Iterator[None]:
-    """What the file system refuses, a full disk for one, as one line."""
+    """What the file system rejects, a full disk for one, as one line."""
     try:
         yield
     except OSError as error:
@@ -254,7 +254,7 @@ def _name(path) -> str:
 
 
 def _place(out: str | os.PathLike) -> Path:
-    """The folder behind ``out``, links followed, there or to be; refused where something else is in the way."""
+    """The folder behind ``out``, links followed, there or to be; rejected where something else is in the way."""
     if "\0" in os.fspath(out):
         raise InputError(f"--out: a name with a zero character; {ALLOWED}")
     given = Path(out).absolute()
@@ -277,7 +277,7 @@ def _try(place: Path) -> None:
 
 
 def _refuse_loss(out: str | os.PathLike, place: Path) -> None:
-    """Refuses a folder with anything but a result as crowdjax wrote it."""
+    """Reject a folder with anything but a result as crowdjax wrote it."""
     known, files = _known(place), _files(place)
     if os.path.lexists(place / JOURNAL) and not disk.is_own_folder(place / JOURNAL):
         files = [JOURNAL]  # somebody else's: it is not finished
@@ -464,7 +464,7 @@ def _record(path: Path) -> dict[str, Any] | None:
 
 
 def _checked(path: Path) -> dict[str, Any]:
-    """A record, refused where it is none of this version, or is not what was written and signed."""
+    """A record, rejected where it is none of this version, or is not what was written and signed."""
     record = _record(path)
     if record is None:
         raise InputError(f"{path.parent}: no {path.name} of crowdjax; allowed: a folder that `crowdjax fit` wrote")

@@ -1,6 +1,6 @@
 """Which column of a table plays which role: as the user says, by the role's own name, or by one usual name for it.
 
-No role is guessed. What is not clear is refused, and the message ends with a line to paste. Once the user has named one
+No role is guessed. What is not clear is rejected, and the message ends with a line to paste. Once the user has named one
 role of a table, usual names do not count in that table any more: then each role needs its own name or the user's.
 Columns of row numbers (no name, ``index``, ``Unnamed: 0``, ``__index_level_0__``) play no role unless they are named.
 """
@@ -76,7 +76,7 @@ def by_table(columns: Columns | None, given: Collection[str]) -> dict[str, dict[
     """The user's columns, table by table: ``{"labeler": "who", "gold.instance": "q"}`` has two tables.
 
     Args:
-        given: the tables that there are; what is said of another is refused.
+        given: the tables that there are; what is said of another is rejected.
 
     Example:
         >>> by_table({"labeler": "who", "gold.instance": "q"}, ["labels", "gold"])

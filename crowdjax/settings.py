@@ -1,4 +1,4 @@
-"""Settings that users give: whole numbers, words, seeds and keys, each checked and refused in one line."""
+"""Settings that users give: whole numbers, words, seeds and keys, each checked and rejected in one line."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def judgements(key: PRNGKeyArray, factors: Factors, truth: Int8[Array, " I"]) ->
         >>> judgements(jax.random.key(0), factors, jnp.array([1, 0, 1], jnp.int8)).tolist()
         [1, 1, 0, 0, 1, 1]
 
-    Source: the paper, equation 1.
+    Source: Ruvolo, Whitehill, Movellan (2013), equation 1.
     """
     s = jnp.matmul(factors.beta, factors.alpha.T, precision=PRECISION)  # [I, W]
     logit = (2 * truth[:, None] - 1) * s + (0.0 if factors.gamma is None else factors.gamma)
@@ -136,7 +136,7 @@ def section4(
         >>> crowd.factors.alpha.shape, float(crowd.weight.reshape(20, 10)[:, 8:].sum())
         ((10, 1), 0.0)
 
-    Source: the paper, section 4.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 4.
     """
     k_labeler, k_instance, k_truth, k_label, k_asked = jax.random.split(key, 5)
 
@@ -170,7 +170,7 @@ def smile_factors(detector: Float[Array, " I"]) -> Float[Array, "I 3"]:
         >>> smile_factors(jnp.array([-1.0, 1.0]))[:, 1].round(1).tolist() == [-1.0, 1.0]
         True
 
-    Source: the paper, Figure 4; the shapes are ours.
+    Source: Ruvolo, Whitehill, Movellan (2013), Figure 4; the shapes are ours.
     """
     easy = 1.3 - jax.nn.sigmoid(4 * (detector - 0.3))
     side = jnp.tanh(2 * detector)
@@ -206,7 +206,7 @@ def smiles(
         >>> crowd.label.shape, crowd.factors.alpha.shape
         ((200,), (10, 3))
 
-    Source: the paper, section 5; the shapes are ours.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 5; the shapes are ours.
     """
     k_detector, k_alpha, k_bias, k_truth, k_label = jax.random.split(key, 5)
     detector = jax.random.normal(k_detector, (n_instances,))
@@ -278,7 +278,7 @@ def specialists(n_labelers: int = 1, n_instances: int = 1) -> Factors:
         >>> [[round(float(p), 2) for p in row] for row in correctness(specialists())[0]]
         [[0.95, 0.7], [0.8, 0.8]]
 
-    Source: the paper, section 2.1.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 2.1.
     """
     alpha = jnp.repeat(jnp.array([[0.848, 1.0], [1.386, 0.0]]), n_labelers, axis=0)
     beta = jnp.repeat(jnp.array([[1.0, 2.094], [1.0, 0.0]]), n_instances, axis=0)
@@ -418,7 +418,7 @@ def theodon_functions(
         >>> sensitivity.round(2).tolist() == specificity[::-1].round(2).tolist()
         True
 
-    Source: the post's evaluation; the constants are ours (docs/contextual.md).
+    Source: Nguyen, Ramakrishnan, Weinsberg (2022), evaluation; the constants are ours (docs/contextual.md).
     """
     h = {"linear": lambda s: s, "concave": jnp.sqrt, "convex": jnp.square}[shape]
     prevalence = 1e-4 + 0.8 * score**3 if rare else 0.01 + 0.15 * score - 0.2 * score**2 + 0.8 * score**3
@@ -450,7 +450,7 @@ def theodon(
         >>> crowd.labels(10).label.shape
         (300,)
 
-    Source: the post's evaluation; the constants are ours (docs/contextual.md).
+    Source: Nguyen, Ramakrishnan, Weinsberg (2022), evaluation; the constants are ours (docs/contextual.md).
     """
     k_score, k_sample, k_truth, k_labeler, k_label = jax.random.split(key, 5)
     if rare:

@@ -62,7 +62,7 @@ class Table(NamedTuple):
 
 
 def open_table(source, place: str, *, header: bool = True) -> Table:
-    """A path, a URL or a table in memory; refuses what cannot be read and columns that are there twice.
+    """A path, a URL or a table in memory; rejects what cannot be read and columns that are there twice.
 
     Args:
         header: whether the first line of a CSV or the first row of a sheet names the columns; if not, they are called
@@ -88,7 +88,7 @@ def open_table(source, place: str, *, header: bool = True) -> Table:
 
 
 def checked(table: Table) -> Table:
-    """The same table, which refuses names and cells of its columns that are too long for any use."""
+    """The same table, which rejects names and cells of its columns that are too long for any use."""
     for k, name in enumerate(table.columns):
         if len(name) > NAME:
             raise InputError(
@@ -261,7 +261,7 @@ def _open_memory(source, place: str) -> Table:
 def _arrow(frame: nw.DataFrame, name: str, place: str) -> pa.ChunkedArray:
     """A column of a data frame."""
     native = frame[name].to_native()
-    if str(getattr(native, "dtype", "")).lower() == "object":  # Python's own objects: of one type or refused
+    if str(getattr(native, "dtype", "")).lower() == "object":  # Python's own objects: of one type or rejected
         return pa.chunked_array([column_of(native.to_list(), place, name)])
     try:
         found = frame.select(name).to_arrow()[name]

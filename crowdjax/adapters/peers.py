@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(eq=False)
 class KOS(Settings):
-    """The messages of Karger, Oh and Shah between tasks and workers, for labels of two values A = ±1:
+    """The messages of Karger, Oh and Shah between instances and labelers, for labels of two values A = ±1:
 
         x_{j→i} = Σ_{i'≠i} A_i'j y_{i'→j}      y_{i→j} = Σ_{j'≠j} A_ij' x_{j'→i}      label_j = sign Σ_i A_ij y_{i→j}
 
@@ -26,7 +26,7 @@ class KOS(Settings):
     Attributes:
         n_iter: how many steps.
         random_state: seed of the start.
-        labels_: a Series ``agg_label`` by task; of a sum of 0 the lesser.
+        labels_: a Series ``agg_label`` by instance; of a sum of 0 the lesser.
         classes_: the labels in order.
 
     Example:
@@ -56,7 +56,7 @@ class KOS(Settings):
         for _ in range(self.n_iter):
             new = _from_others(votes.worker, sign * _from_others(votes.task, sign * y))
             size = abs(new).max()
-            if size == 0:  # no worker has a second task, or no task a second worker
+            if size == 0:  # no labeler has a second instance, or no instance a second labeler
                 break
             y = new / size
         total = np.bincount(votes.task, sign * y)
@@ -71,13 +71,13 @@ class KOS(Settings):
 
 
 def _from_others(index: np.ndarray, message: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-    """The sum of all other messages of the same task (worker)."""
+    """The sum of all other messages of the same instance (labeler)."""
     return np.bincount(index, message)[index] - message
 
 
 @dataclasses.dataclass(eq=False)
 class MACE(Settings):
-    """Multi-annotator competence estimation: a worker knows the label, or spams by a habit of his own.
+    """Multi-annotator competence estimation: a labeler knows the label, or spams by a habit of his own.
 
         P(label l | class k) = κ_i [l = k] + σ_i θ_il      σ_i + κ_i = 1, classes alike
 
@@ -91,9 +91,9 @@ class MACE(Settings):
         alpha, beta: prior counts of spamming and of knowing.
         random_state: seed of the first start; that of the next is one more.
         verbose: not used; nothing is printed.
-        labels_: a Series ``agg_label`` by task, in the order of their first rows.
-        probas_: a frame by task with a column for each label.
-        spamming_: [W, 2], σ_i and κ_i, workers in the order of their first rows.
+        labels_: a Series ``agg_label`` by instance, in the order of their first rows.
+        probas_: a frame by instance with a column for each label.
+        spamming_: [W, 2], σ_i and κ_i, labelers in the order of their first rows.
         thetas_: [W, K].
         classes_: the labels in order, as in the columns of ``thetas_``.
 

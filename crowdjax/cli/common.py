@@ -362,7 +362,7 @@ def note(sentences: Iterable[str]) -> None:
 
 
 def refuse_own(folder: Path, out: Path) -> None:
-    """Refuses to write what was made from a fit over the fit itself."""
+    """Reject to write what was made from a fit over the fit itself."""
     from crowdjax.labels import InputError
 
     if folder.exists() and out.exists() and folder.samefile(out):

@@ -356,7 +356,7 @@ def fitted_in(folder: Path):
 
 
 def _used(fitted, tables: dict[str, str | None]) -> dict[str, str]:
-    """The tables that were given, refused where the fit has no use for them or needs others."""
+    """The tables that were given, rejected where the fit has no use for them or needs others."""
     from crowdjax.labels import InputError
 
     given = {name: table for name, table in tables.items() if table is not None}
@@ -380,7 +380,7 @@ def _refuse_with_minibatch(tables: dict[str, str | None]) -> None:
 
 
 def _whole(given: str) -> int | str:
-    """A number of factors; text that is none goes on to be refused with what is allowed."""
+    """A number of factors; text that is none goes on to be rejected with what is allowed."""
     return int(given) if given.isdecimal() else given
 
 

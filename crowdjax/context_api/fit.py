@@ -414,7 +414,7 @@ def _continued(start, index: LabelIndex, identity: str, config: ContextualConfig
 
 
 def _before(previous, **others) -> ContextualResult | None:
-    """The earlier result, read where a folder is given; what is given beside it and has no sense there is refused."""
+    """The earlier result, read where a folder is given; what is given beside it and has no sense there is rejected."""
     if previous is None:
         return None
     for name, value in others.items():

@@ -105,7 +105,7 @@ def functions(fit: ContextualFit, scores, level: float = 0.95) -> Functions:
         >>> bool(low < high)
         True
 
-    Source: the post, "Theodon".
+    Source: Nguyen, Ramakrishnan, Weinsberg (2022), "Theodon".
     """
     return Functions(*(band(draws, level) for draws in function_draws(fit, scores)))
 
@@ -169,7 +169,7 @@ def calibrate(fit: ContextualFit, scores, cell=None, *, level: float = 0.95) -> 
         >>> bool(p.lower[0] < p.mean[0] < p.upper[0] < p.mean[1])
         True
 
-    Source: the post's third use.
+    Source: Nguyen, Ramakrishnan, Weinsberg (2022), third use.
     """
     return band(_prevalence(fit.config, in_cells(fit.bases(scores)[0], cell), fit.draws), level)
 
@@ -362,7 +362,7 @@ def population_prevalence(
         >>> bool(band.lower < band.mean < 0.5)
         True
 
-    Source: the post's second use.
+    Source: Nguyen, Ramakrishnan, Weinsberg (2022), second use.
     """
     return band(prevalence_draws(fit, scores, weights, key=key, n_draws=n_draws, cell=cell), level)
 

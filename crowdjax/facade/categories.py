@@ -183,7 +183,7 @@ class CategoricalResult(Fitted):
 
 
 def refuse(classes: Sequence[Any], **settings) -> None:
-    """Refuse settings that have no meaning with more than two classes, by their names."""
+    """Reject settings that have no meaning with more than two classes, by their names."""
     few = ", ".join(map(show, classes[:3])) + (", ..." if len(classes) > 3 else "")
     for name, given in settings.items():
         if given:

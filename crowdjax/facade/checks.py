@@ -184,7 +184,7 @@ def check(
 
 
 def _refuse_others(n_labels: np.ndarray, fitted: pa.Table) -> None:
-    """Refuse labels of which labelers have more or fewer than the fit knew."""
+    """Reject labels of which labelers have more or fewer than the fit knew."""
     other = np.flatnonzero(n_labels != fitted["n_labels"].to_numpy())
     if other.size:
         who, had = (fitted[name][int(other[0])].as_py() for name in ("labeler", "n_labels"))

@@ -163,7 +163,7 @@ def _told(labels: Labels, model: Observation, found, index: LabelIndex, truth) -
 
 
 def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]) -> None:
-    """Refuses what a model is not made for, naming the models that are."""
+    """Reject what a model is not made for, naming the models that are."""
     MODELS.refuse_kind(name, classes)
     entry = MODELS[name]
     if labels.n_values != labels.n_classes and not entry.rectangular:
@@ -177,7 +177,7 @@ def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]
 
 
 def refuse_large(labels: Labels, model: Observation, name: str) -> None:
-    """Refuses tables of confusions that memory does not hold."""
+    """Reject tables of confusions that memory does not hold."""
     if isinstance(model, Voted):
         return
     cells = labels.n_labelers * labels.n_values * labels.n_classes
@@ -192,7 +192,7 @@ def refuse_large(labels: Labels, model: Observation, name: str) -> None:
 
 
 def _refuse_settings(name: str, settings: Mapping[str, Any]) -> None:
-    """Refuses what a model of one's own has settings of its own for."""
+    """Reject what a model of one's own has settings of its own for."""
     for setting, value in settings.items():
         if value is not None and setting != "gold":
             raise InputError(f"{setting}: given with a model of one's own ({name}); set it there")

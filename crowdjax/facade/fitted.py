@@ -206,7 +206,7 @@ class Fitted(Prediction):
         return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
 
     def open_tables(self, columns: Columns | None, **sources):
-        """Open the tables of features for other labels; refuse those that the fit has no use for."""
+        """Open the tables of features for other labels; reject those that the fit has no use for."""
         for side in ("labeler", "instance"):
             if sources.get(f"{side}_features") is not None and side not in self.scaling:
                 raise InputError(f"{side} features: given, but the fit used none; leave them out or fit with them")
@@ -303,7 +303,7 @@ def discoveries(p: Float[np.ndarray, " I"]) -> Bool[np.ndarray, " I"]:
 
 
 def refuse_counts(triples: io.Triples, model: str, repeats: Repeats = "count") -> None:
-    """Refuse counts of labels, whose labelers nobody knows, in a model that tells labelers apart."""
+    """Reject counts of labels, whose labelers nobody knows, in a model that tells labelers apart."""
     if triples.anonymous and repeats != "count":
         raise InputError(f"repeats: got {repeats!r} with counts, which have no repeated labels; leave it out")
     if triples.anonymous and model != "majority":

@@ -173,6 +173,6 @@ def support_of(votes: Cells, codes, p, points: Float[np.ndarray, " K"], gold=Non
 
 
 def refuse(name: str, model: Observation, what: str) -> None:
-    """Refuses what needs the confusion of each labeler."""
+    """Reject what needs the confusion of each labeler."""
     if isinstance(model, Voted):
         raise InputError(f"{what}: given with model {name} and more than {MOST_CLASSES} classes; allowed with fewer")

@@ -139,7 +139,7 @@ def em_cg(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimiz
     Args:
         given, m_step: where ``m_step``, the posterior stays ``given``.
 
-    Source: the paper, sections 3.1 and 3.2 (equation 10), with the log prior that equation 9 drops.
+    Source: Ruvolo, Whitehill, Movellan (2013), sections 3.1 and 3.2 (equation 10), with the log prior that equation 9 drops.
     """
 
     def step(x, k):

@@ -1,4 +1,4 @@
-"""Features of labelers or instances, and the linear maps from weights to factors (the paper, section 2.2).
+"""Features of labelers or instances, and the linear maps from weights to factors (Ruvolo, Whitehill, Movellan (2013), section 2.2).
 
 A factor is Φ·W. Φ may have dense columns X, an identity part (one free weight per labeler or instance, never stored as
 a matrix), or both: [X, I] shrinks towards what the features say and deviates where the labels say so.
@@ -93,7 +93,7 @@ def rbf_basis(x, *, n_basis: int = 8, centers=None, width: float | None = None, 
         >>> rbf_basis([0.0, 1.0, 2.0], centers=[0.0, 2.0]).round(2).tolist()
         [[1.0, 0.61, 1.0], [0.88, 0.88, 1.0], [0.61, 1.0, 1.0]]
 
-    Source: the paper, section 5 and Figure 4 (the number of functions is not given there).
+    Source: Ruvolo, Whitehill, Movellan (2013), section 5 and Figure 4 (the number of functions is not given there).
     """
     x = np.asarray(x, dtype=np.float64).reshape(-1)
     centers = np.quantile(x, np.linspace(0.02, 0.98, n_basis)) if centers is None else np.asarray(centers, float)

@@ -32,7 +32,7 @@ class Factors(NamedTuple):
         >>> Factors(jnp.ones((3, 1)), jnp.ones((2, 1)), None, jnp.zeros(2)).alpha.shape
         (3, 1)
 
-    Source: the paper, equations 4-6.
+    Source: Ruvolo, Whitehill, Movellan (2013), equations 4-6.
     """
 
     alpha: Float[Array, "W D"]
@@ -73,7 +73,7 @@ def data_pass(
         >>> print(f"{found.value:.2f} {found.posterior[0]:.2f} {found.gradient.alpha[2, 0]:.2f}")
         -4.64 0.73 -0.92
 
-    Source: the paper, section 3, the truth summed out; docs/models.md, section 1.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 3, the truth summed out; docs/models.md, section 1.
     """
     dtype = factors.alpha.dtype
     alpha, beta, gamma = _columns(factors.alpha), _columns(factors.beta), factors.gamma
@@ -256,7 +256,7 @@ def curvature_pass(labels: Labels, factors: Factors) -> Factors:
 
 
 def e_step(labels: Labels, factors: Factors) -> Float[Array, " I"]:
-    """P(z_j = +1 | L_j, W), shape [I]; the paper, section 3.1.
+    """P(z_j = +1 | L_j, W), shape [I]; Ruvolo, Whitehill, Movellan (2013), section 3.1.
 
     Example: two votes against one
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])

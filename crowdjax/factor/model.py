@@ -4,7 +4,7 @@
     objective(W) = log p(L | W) + log p(W)                                   the log posterior, truths summed out
 
 A variance of 0 fixes a weight at its mean, an infinite one leaves it to the data. That is all the presets need: see
-``crowdjax.factor.presets``. Source: the paper, sections 2.2, 2.3 and 3 (equation 8 without its slip, docs/models.md).
+``crowdjax.factor.presets``. Source: Ruvolo, Whitehill, Movellan (2013), sections 2.2, 2.3 and 3 (equation 8 without its slip, docs/models.md).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FactorModel(eqx.Module):
         >>> model.with_factors(1).variance.labeler.free.tolist()
         [[1.0, 0.0]]
 
-    Source: the paper, section 2.2.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 2.2.
     """
 
     labeler: Features
@@ -151,7 +151,7 @@ class Objective(eqx.Module):
         >>> gradient.shape, posterior.shape        # three abilities, two β and the class prior, which is fixed
         ((6,), (2,))
 
-    Source: the paper, equations 8 and 9, with log p(W) kept (docs/models.md).
+    Source: Ruvolo, Whitehill, Movellan (2013), equations 8 and 9, with log p(W) kept (docs/models.md).
     """
 
     labels: Labels

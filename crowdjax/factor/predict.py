@@ -42,7 +42,7 @@ def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSumm
         specificity_i = Σ_j c (1-p_j) σ(s_ij - γ_i) / Σ_j c (1-p_j)
 
     with p the posterior and c the multiplicities; accuracy weighs both by what it judged. A labeler without judgements
-    gets the chances on an average instance. Source: the paper, equations 2 and 3.
+    gets the chances on an average instance. Source: Ruvolo, Whitehill, Movellan (2013), equations 2 and 3.
 
     Example: the third contradicts the others
         >>> from crowdjax.factor import PRESETS, build
@@ -105,7 +105,7 @@ def expected_factor(
         >>> expected_factor(phi, Linear(jnp.array([[1.0], [0.5]])), Linear(), jnp.array([[1.0, 2.0]]), 1).tolist()
         [[2.0]]
 
-    Source: the paper, section 2.2: the previously unseen labeler.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 2.2: the previously unseen labeler.
     """
     out = 0.0
     if features.dense is not None:
@@ -235,7 +235,7 @@ def correctness(factors: Factors) -> tuple[Float[Array, "W I"], Float[Array, "W 
         >>> [[round(float(p), 2) for p in row] for row in correctness(factors)[0]]
         [[0.95, 0.7], [0.8, 0.8]]
 
-    Source: the paper, equations 2 and 3.
+    Source: Ruvolo, Whitehill, Movellan (2013), equations 2 and 3.
     """
     s = jnp.matmul(factors.alpha, factors.beta.T, precision=PRECISION)
     gamma = 0.0 if factors.gamma is None else factors.gamma[:, None]

@@ -1,4 +1,4 @@
-"""Named models. Each is a configuration of the one factor model; none has code of its own (the paper, section 2.3).
+"""Named models. Each is a configuration of the one factor model; none has code of its own (Ruvolo, Whitehill, Movellan (2013), section 2.3).
 
 | preset | α | β | γ |
 |---|---|---|---|

@@ -53,7 +53,7 @@ def read(table: Table, columns: Columns | None) -> Long:
     if len(data) == 0:
         raise InputError(f"{table.place}: no labels at all; at least one row is needed")
     ids = id_column(data[key], table.place, key)
-    rows_of(ids, ids.combine_chunks().unique(), table.place, key)  # refuses an instance twice
+    rows_of(ids, ids.combine_chunks().unique(), table.place, key)  # rejects an instance twice
     n = []
     for name in labels:
         n.append(numbers(data[name], table.place, name, allowed))

@@ -111,7 +111,7 @@ def paste(columns: Mapping[str, str]) -> str:
 
 
 def only(columns: Columns | None, what: str, *allowed: str) -> dict[str, Any]:
-    """``columns``, refused where it names a role that an export leaves no choice of."""
+    """``columns``, rejected where it names a role that an export leaves no choice of."""
     for given, name in (columns or {}).items():
         if given not in allowed:
             raise InputError(f"columns: got {given!r} of {what}; allowed: {', '.join(allowed) or 'none'}")
@@ -168,7 +168,7 @@ def _ids(place: str, role: str, values: list, at: list[str]) -> pa.Array:
 
 
 def _gold(pairs: pa.Table, place: str) -> pa.Table | None:
-    """Each instance once; refuses two truths of one."""
+    """Each instance once; rejects two truths of one."""
     if not len(pairs):
         return None
     with reading(f"{place}: gold", "ids and labels"):
@@ -248,7 +248,7 @@ def text_column(table: Table, name: str) -> pa.ChunkedArray:
 
 
 def refuse_several(column: pa.ChunkedArray, mark: str, place: str, name: str) -> None:
-    """Refuses a cell of several choices, with ``mark`` between them."""
+    """Reject a cell of several choices, with ``mark`` between them."""
     column = plain_column(column)
     if pa.types.is_string(column.type):
         rows = np.flatnonzero(pc.fill_null(pc.match_substring(column, mark), False).to_numpy())

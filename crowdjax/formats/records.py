@@ -90,7 +90,7 @@ def _parse(text: str, place: str):
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; refuses a key that is there twice, whose first value would be lost."""
+    """An object; rejects a key that is there twice, whose first value would be lost."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -162,7 +162,7 @@ def _column(records: Records, name: str) -> pa.Array:
 
 
 def texts(values: list, at: list[str], place: str) -> pa.Array:
-    """Values as text, null where there is none; refuses two that differ and have one text, as 1 and "1".
+    """Values as text, null where there is none; rejects two that differ and have one text, as 1 and "1".
 
     Example:
         >>> texts([1, "a", None, 2.0], ["line 1"] * 4, "x").to_pylist()
@@ -206,7 +206,7 @@ def _text(value: Any, place: str) -> tuple[str, str]:
 
 
 def refuse_half(text: str, place: str) -> None:
-    """Refuses text with half a character, which no file can hold."""
+    """Reject text with half a character, which no file can hold."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -65,7 +65,7 @@ def read(table: Table, columns: Columns | None, rows: Literal["instance", "label
     if len(data) == 0:
         raise InputError(f"{table.place}: no labels at all; at least one row is needed")
     ids = id_column(data[key], table.place, key).combine_chunks()
-    rows_of(data[key], ids.unique(), table.place, key)  # refuses an id twice
+    rows_of(data[key], ids.unique(), table.place, key)  # rejects an id twice
     for name in names:
         if pa.types.is_nested(data[name].type):
             raise InputError(f"{table.place}: column {name!r} of type {str(data[name].type)[:40]}; allowed: labels")

@@ -180,7 +180,7 @@ def _found(name: str, source: str) -> list[files.File]:
 
 
 def _refuse_inside(store: Store, given: Mapping[str, str]) -> None:
-    """Refuse an output among the inputs, which would change them with every run."""
+    """Reject an output among the inputs, which would change them with every run."""
     for name, source in given.items():
         with files.reading(f"{name} {source}", "a table"):
             system, path = files.system_of(source)

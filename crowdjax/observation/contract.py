@@ -85,7 +85,7 @@ class Observation(Protocol):
 
 
 def refuse_faulty(labels: Labels, model: Observation) -> None:
-    """Refuses a model of one's own whose arrays have other shapes than these labels ask for; nothing is computed.
+    """Reject a model of one's own whose arrays have other shapes than these labels ask for; nothing is computed.
 
     Raises:
         InputError: which array, its shape, and the shape it should have.
