@@ -1,4 +1,4 @@
-"""Answers about instances as a table and a record, whatever model they come from, and what every reader should know."""
+"""The inferred classes of instances as a table and a record, whatever the model, and the warnings about them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TREATMENT = {
 }
 TIE = 1e-5  # probabilities this near one half are one half but for rounding
 CLEAR, LEAST_VOTES = 0.75, 3  # share of an instance's labels on one side, and how many labels, that make a clear vote
-AGAINST = 0.05  # share of answers against a clear vote, from which it is worth a sentence
+AGAINST = 0.05  # share of inferred classes against a clear vote, from which it is reported
 MANY = 10  # labels or instances, below which a class that is absent surprises nobody
 ENDS = ("", "_lower", "_upper")  # of a column with an interval
 CONTRADICTED = 0.01  # chance that gold agrees with votes as little, below which it is said
@@ -44,7 +44,7 @@ MOST_CLASSES, MOST_PROBABLE = 50, 5  # classes with a column each; beyond, how m
 
 
 class FitError(RuntimeError):
-    """The fit has no usable answer; the message says what happened.
+    """A fit without a usable result; the message says what happened.
 
     Example:
         >>> issubclass(FitError, RuntimeError)
@@ -53,15 +53,15 @@ class FitError(RuntimeError):
 
 
 def shown(name: str) -> Any:
-    """An attribute of a result: its table of this name, as the kind of table that the labels came in."""
+    """Return a property that converts a result's table of this name to the caller's dataframe library."""
     return functools.cached_property(lambda result: result.kind(result.tables[name]))
 
 
 class Printed:
-    """What prints itself as a summary, in a notebook as well."""
+    """Base class of results that print as their summary, in a notebook as well."""
 
     def summary(self) -> str:
-        """The result as text of at most 25 lines: what it is, whether it converged, warnings, the first rows."""
+        """Return the result as text of at most 25 lines: the model, convergence, warnings and the first rows."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -73,7 +73,7 @@ class Printed:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Prediction(Printed):
-    """Answers about instances. Printed it is its :meth:`summary`.
+    """Class probabilities of instances, as a table. Prints as its :meth:`summary`.
 
     Attributes:
         instances: a table of the kind that the labels came in (pandas for pandas, pyarrow for a path), see
@@ -96,26 +96,26 @@ class Prediction(Printed):
 
     instances = shown("instances")
     headlines: ClassVar[Sequence[str]] = ()  # what was found, a sentence each
-    _title = "Answers by a fit of"
+    _title = "Predictions of a fit of"
 
     def summary(self) -> str:
-        """The result as text of at most 25 lines: what it is, whether it converged, warnings, the first rows."""
+        """Return the result as text of at most 25 lines: the model, convergence, warnings and the first rows."""
         rows = {name: self.tables[name] for name in ("instances", "labelers") if name in self.tables}
         shown = {name: (table.slice(0, summaries.LINES), table.num_rows) for name, table in rows.items()}
         return summaries.text(f"{self._title} {self.record['model']}", self.record, shown, self._facts())
 
     def _facts(self) -> dict[str, str]:
-        """What the summary says besides the record."""
+        """Return the facts that the summary shows besides the record."""
         unseen = self.record.get("n_unseen_labelers")
         return {"unseen": f"{unseen:,} labelers are not in the fit"} if unseen else {}
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the answers should know, one sentence each."""
+        """The warnings that a reader of the result should know, one sentence each."""
         return tuple(self.record["warnings"])
 
     def save(self, out: str | os.PathLike) -> None:
-        """Writes the answers to a folder, which appears whole or not at all."""
+        """Write the result to a folder, which appears whole or not at all."""
         with results.new_result(out, self.record, "predict.json") as folder:
             self.write_tables(folder)
 
@@ -147,9 +147,9 @@ class Tally(NamedTuple):
 
     Attributes:
         votes: how many labels of each instance have each value, by their multiplicities.
-        agreement: how many labels of each labeler, by the class of the answer (each by its probability) and by the
-            value of the label.
-        n_crowds: parts of the crowd that have no instance in common.
+        agreement: how many labels of each labeler, by the inferred class (each by its probability) and by the value of
+            the label.
+        n_crowds: connected components: parts of the crowd that have no instance in common.
     """
 
     votes: Float[np.ndarray, "I L"]
@@ -158,7 +158,7 @@ class Tally(NamedTuple):
 
 
 def votes_of(labels: Labels) -> Float[np.ndarray, "I L"]:
-    """How many labels of each instance have each value, by their multiplicities.
+    """Count the labels of each instance by value, with their multiplicities.
 
     Example:
         >>> votes_of(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1])).tolist()
@@ -170,7 +170,7 @@ def votes_of(labels: Labels) -> Float[np.ndarray, "I L"]:
 
 
 def tally(labels: Labels, posterior, agreement: Float[np.ndarray, "W K L"] | None = None) -> Tally:
-    """Counts the labels of a fit.
+    """Count the labels of a fit.
 
     Args:
         posterior: [I, K]; of two classes that of the positive one [I] as well.
@@ -189,7 +189,7 @@ def tally(labels: Labels, posterior, agreement: Float[np.ndarray, "W K L"] | Non
 
 
 def agreement_of(labels: Labels, posterior) -> Float[np.ndarray, "W K L"]:
-    """How many labels of each labeler, by the class of the answer (each by its probability) and by their value.
+    """Count the labels of each labeler by the inferred class (each by its probability) and by their value.
 
     Example:
         >>> agreement_of(Labels.from_arrays([0, 1], [0, 0], [1, 0]), [0.75]).tolist()
@@ -207,7 +207,7 @@ def agreement_of(labels: Labels, posterior) -> Float[np.ndarray, "W K L"]:
 
 
 def counted(found: Tally | None) -> Tally:
-    """The tally, rejected where there is none."""
+    """Return the tally; raise where there is none."""
     if found is None:
         raise InputError(
             "report: the result was loaded, and labels are not kept; allowed: of a fit made in this session"
@@ -244,7 +244,7 @@ def _chosen(p: Float[np.ndarray, "I K"]) -> Int[np.ndarray, " I"]:
 
 
 def answer_table(ids: pa.Array, posterior, classes: Sequence[Any] | None = None, **scores) -> pa.Table:
-    """The table of answers, in the user's own values.
+    """Tabulate the inferred classes, in the user's own values.
 
         posterior [I]      instance, scores, probability (of the positive class), label
         posterior [I, 2]   instance, scores, label, confidence, probability
@@ -290,7 +290,7 @@ def _ranked(codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"], values: 
 
 
 def _top_table(ids: pa.Array, codes, p, classes: Sequence[Any]) -> pa.Table:
-    """The table of answers from the most probable classes and their probabilities, the likeliest first."""
+    """Tabulate the inferred classes from the most probable ones and their probabilities, the likeliest first."""
     values, p = column_of_values(classes), np.clip(np.asarray(p, np.float64), 0, 1)
     label = values.take(pa.array(chosen_of_top(codes, p)))
     return pa.table({"instance": ids, "label": label, "confidence": p[:, 0], **_ranked(codes, p, values)})
@@ -410,7 +410,7 @@ def _numbers(values) -> pa.Array:
 
 
 def label_type(classes: Sequence[Any] | None) -> pa.DataType:
-    """The type of the column ``label`` of answers."""
+    """Return the type of the column ``label`` of the table of instances."""
     return column_of_values((0, 1) if classes is None else classes).type
 
 
@@ -446,13 +446,13 @@ def about_labels(labels: Labels, triples: io.Triples, repeats: Repeats) -> list[
 
 
 class Support(NamedTuple):
-    """How answers stand to the labels they rest on: counts, which add up over parts of the instances.
+    """Counts of how inferred classes agree with their labels; they add up over parts of the instances.
 
     Attributes:
-        instances: how many answers.
-        answered: answers of each class.
+        instances: how many instances.
+        answered: instances inferred to be of each class.
         expected: Σ p of each class.
-        against: answers against a clear vote.
+        against: instances inferred against a clear vote.
         voted: instances whose most frequent label is of each class; () where labels are of other values.
         labels: how many labels have each value, by their multiplicities.
     """
@@ -472,12 +472,12 @@ class Support(NamedTuple):
 
 
 def support(votes: Float[np.ndarray, "I L"], posterior, gold: Float[np.ndarray, " I"] | None = None) -> Support:
-    """Compares answers with the votes of their instances.
+    """Compare the inferred classes with the votes of their instances.
 
     Args:
         gold: NaN where unknown; what is known is against no vote.
 
-    Example: one answer goes against three labels
+    Example: one inferred class goes against three labels
         >>> found = support(np.array([[3.0, 0.0], [1.0, 2.0]]), [0.75, 1.0])
         >>> found.answered, found.expected, found.against, found.voted, found.labels
         ((0, 2), (0.25, 1.75), 1, (1, 1), (4.0, 2.0))
@@ -501,7 +501,7 @@ def _tied(p: Float[np.ndarray, "I K"]) -> np.ndarray:
 
 
 def about_prior(class_prior: float | str | Sequence[float]) -> str:
-    """Why answers may go against their labels in a model with this class prior, and what to compare with.
+    """Say why inferred classes may go against their labels under this class prior, and what to compare with.
 
     Example:
         >>> "fixed (here at 0.5, 0.25, 0.25)" in about_prior((0.5, 0.25, 0.25)), "fixed" in about_prior("learn")
@@ -519,10 +519,10 @@ def about_prior(class_prior: float | str | Sequence[float]) -> str:
 
 
 def about_support(found: Support, classes: Sequence[Any] | None, advice: str) -> list[str]:
-    """What answers rest on besides their labels, where that is much.
+    """Warn where inferred classes rest on much besides their labels.
 
     Args:
-        advice: why answers may go against their labels, and what to compare with.
+        advice: why inferred classes may go against their labels, and what to compare with.
     """
     out, names = [], named(classes)
     two, total, most = len(names) == 2, sum(found.labels), max(found.labels)
@@ -648,7 +648,7 @@ def about_contradiction(
 
 
 def about_answers(posterior, n_labels: np.ndarray, classes: Sequence[Any] | None = None) -> list[str]:
-    """What answers and the numbers of labels of each labeler say themselves."""
+    """Return the warnings that follow from the probabilities and the numbers of labels of each labeler."""
     out = []
     single = np.count_nonzero(n_labels == 1)
     if single:

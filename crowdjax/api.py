@@ -1,4 +1,4 @@
-"""The facade: from a table of labels to answers in one call, and from a saved fit to answers about new labels.
+"""The facade: fit a table of labels in one call, and apply a saved fit to new labels.
 
     result = crowdjax.fit("labels.csv", model="dawid-skene")        result.instances, result.labelers, result.warnings
     result.save("out")        crowdjax.load("out").predict("more.csv").instances
@@ -82,7 +82,7 @@ def fit(
     Args:
         table: path or URL of CSV, Parquet or a folder of either, or of an export of Label Studio or Prodigy; or a
             pandas, polars, pyarrow or DuckDB table or a dict of arrays; with columns labeler, instance and label (see
-            ``crowdjax.io.read_labels``). The answers are tables of the same kind; for a path, pyarrow's.
+            ``crowdjax.io.read_labels``). The result has tables of the same kind; for a path, pyarrow's.
         model: the name of a preset (``crowdjax.factor.PRESETS``), or a configuration of one's own; ``integrated``
             (``crowdjax.integrated``); or ``auto``: that, or what the numbers of labels and labelers allow instead; for
             more than two classes a name in ``crowdjax.facade.models.MODELS``; or an observation model of one's own
@@ -93,7 +93,7 @@ def fit(
             ``factor``: the one of 0 (Dawid and Skene's model), 1, 2 and 3 that predicts held-out labels best
             (``crowdjax.factor.choose_factors``).
         instances: of the models ``factor`` and ``glad``, whether what instances have of their own is integrated out
-            (``integrate``) or at its likeliest values (``map``), as in the papers, which makes probabilities too sure.
+            (``integrate``) or at its likeliest values (``map``), as published, which makes probabilities too sure.
             By default ``integrate``, but ``map`` where features, ``class_prior="logistic"``, ``factors="auto"`` or more
             than three factors need it.
         labeler_features, instance_features: tables with a row for every labeler (instance) of the labels, numeric
@@ -108,7 +108,7 @@ def fit(
             integrated and auto see ``integrated``.
         repeats: ``count`` repeated judgements of a labeler on an instance, keep the ``first`` or the ``last``, or take
             their ``mean``.
-        copies: what to do with labelers who repeat one answer, right or wrong (``crowdjax.dependence``): ``warn``
+        copies: what to do with labelers who repeat one another's labels, right or wrong (``crowdjax.dependence``): ``warn``
             names them; ``once`` names them and counts each group as one labeler.
         solver: ``auto`` (the fastest; the default), ``em``, ``lbfgs``, ``em-cg``, ``em-bound``, or settings of one's
             own; not for ``integrated`` and ``auto``.
@@ -120,20 +120,20 @@ def fit(
             (``docs/tables.md``).
         form: ``wide`` for a table with a column for every labeler, ``wide-by-labeler`` with a row for every labeler,
             ``counts`` with a column for every label; exports are recognised.
-        positive: of labels in two words, which one stands for 1: ``"yes"``.
+        positive: the value to treat as positive when labels are words: ``"yes"``.
         order: the values of the labels in their order; of two the last is the positive one.
         truth: the values that the truth can be, where labels say more, as grades about a yes or no.
         missing: values that are no label, as ``["unsure"]``: their rows are left out.
         header: whether the first line of a CSV file names its columns; if not, they are called 1, 2, 3 and so on.
         start: an earlier result, to continue from; of two classes on the same labelers and instances.
-        devices: how many to use, of those that JAX has (``crowdjax.parallel.use_cores``); by default all that pay.
-        boundary: where the integrated model takes the classes to meet: ``able`` (where able labelers are at one half;
+        devices: number of JAX's devices to use (``crowdjax.parallel.use_cores``); by default as many as speed the fit up.
+        boundary: the integrated model's decision boundary: ``able`` (where able labelers are at one half;
             the default), ``gap``, ``unweighted``, ``gold`` (the default where there is gold) or ``score`` (the default
             where there are scores).
         posterior: how the integrated model of two classes finds what is known of labelers: ``axis``, quadrature (the
             default up to 100,000 labels); ``laplace``, normal distributions; ``exact``, Gibbs sampling.
-        progress: told how far a long fit is (``crowdjax.watch.Progress``); where it answers true the fit stops, and a
-            warning says so.
+        progress: callback (``crowdjax.watch.Progress``), called between blocks of steps of a long fit. Return True to
+            stop the fit; a warning then says so.
 
     Raises:
         InputError: the table or a setting is wrong; one line says which value, where, and what is allowed.
@@ -175,7 +175,7 @@ def fit(
 
 
 def _refuse_words(model, repeats, copies, classes) -> None:
-    """Reject words that no model knows, before anything slow is imported."""
+    """Reject settings that no model knows, before anything slow is imported."""
     one_of("repeats", repeats, get_args(Repeats))
     one_of("copies", copies, get_args(Copies))
     one_of("classes", classes, get_args(Kind))
@@ -218,7 +218,7 @@ def fit_large(
         out: folder for the result; its instances are in no particular order.
         batch: labels in memory at a time, about.
         max_rounds, rtol: the most rounds over all labels, and the gain of a round that counts as none.
-        progress: told how far it is; where it answers true the fit is interrupted (``crowdjax.watch.Progress``).
+        progress: callback (``crowdjax.watch.Progress``); return True to interrupt the fit.
         others: as in :func:`fit`.
 
     Raises:

@@ -5,7 +5,7 @@
     more                      numbers by size, text by the alphabet, categories as declared; or as the user says
 
 Values stay what they were: numbers numbers, text text (without the blanks around it). Text that is text only because
-its source has no types (CSV) counts as numbers where all of it is numbers. What may be a slip is rejected or said.
+its source has no types (CSV) counts as numbers where all of it is numbers. What may be a slip is rejected or reported.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ class _Values:
         return Classes(classes, values, (note,), places_of(classes, values, kind))
 
     def _refuse_truth(self, words: list[str], own, values: tuple[Any, ...], ordered: bool) -> None:
-        """Reject a truth that labels cannot speak of, or not in this order."""
+        """Reject truth values that the labels do not cover, or not in this order."""
         absent = [w for w in words if own[w] not in values]
         if absent and len(absent) < len(words):
             known = next(w for w in words if w not in absent)

@@ -1,4 +1,4 @@
-"""Columns of a table: ids, labels and numbers, each rejected in one line where it holds anything else.
+"""Columns of a table: read ids, labels and numbers, and reject anything else in one line.
 
 A message names the value, the place (table, column, row; the first row of data is row 1) and what is allowed.
 """
@@ -162,7 +162,7 @@ def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def id_column(column: pa.ChunkedArray, place: str, where: Where) -> pa.ChunkedArray:
-    """A column of ids; rejects missing ones, and whole numbers that were rounded to floats."""
+    """Read a column of ids; reject missing ones, and whole numbers that were rounded to floats."""
     t = pa.types
     column = plain_column(column)
     here = f"{place}: column {where!r}" if isinstance(where, str) else place
@@ -187,7 +187,7 @@ def id_column(column: pa.ChunkedArray, place: str, where: Where) -> pa.ChunkedAr
 
 
 def rows_of(column: pa.ChunkedArray, ids: np.ndarray | pa.Array, place: str, name: str) -> Int[np.ndarray, " N"]:
-    """Where each id of a key column is among ``ids``, -1 for those that are not; rejects an id that is there twice."""
+    """Return the position of each id of a key column in ``ids``, -1 where absent; reject an id that is there twice."""
     column, known = id_column(column, place, name), pa.array(ids)
     if column.type != known.type:
         column = _as_known(column, known.type, place, name)
@@ -204,7 +204,7 @@ def rows_of(column: pa.ChunkedArray, ids: np.ndarray | pa.Array, place: str, nam
 
 
 def _as_known(column: pa.ChunkedArray, kind: pa.DataType, place: str, name: str) -> pa.ChunkedArray:
-    """Ids with the type of those of the labels; rejected where the change would merge two or name another one."""
+    """Cast ids to the type of the labels' ids; reject a cast that would merge two or name another one."""
     t = pa.types
     allowed = f"ids of type {kind}, as in the labels"
     if t.is_timestamp(column.type) and t.is_timestamp(kind) and (column.type.tz is None) != (kind.tz is None):

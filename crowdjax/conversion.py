@@ -93,7 +93,7 @@ def _tidy(triples: io.Triples) -> pa.Table:
 
 
 def check_new(out: str | os.PathLike) -> Path:
-    """The path of a file to be; rejected where something is there or the ending is of no kind that can be written."""
+    """Return the path of a new file; reject one that exists or whose ending is of no kind that can be written."""
     path = Path(out)
     if path.suffix.lower() not in (*SEPARATORS, *PARQUET) or "://" in str(out):
         raise InputError(f"{out}: cannot be written; allowed: a file on this machine, {', '.join(SEPARATORS)}, "

@@ -1,4 +1,4 @@
-"""Labelers who do not answer by themselves: groups that repeat one hidden answer.
+"""Dependent labelers: find groups that repeat one hidden label.
 
     labels ─pairs─▶ closeness of pairs ─grow─▶ groups to look at ─judge─▶ Groups ─once─▶ weights
 
@@ -8,7 +8,7 @@ without the group, and two models of the group's labels are compared, given what
     alone    P(labels of the group | j) = Σ_k p_jk Π_i V_i[k, l_ij]
     copied   P(labels of the group | j) = Σ_k p_jk Σ_s C[k, s] Π_i V_i[s, l_ij]
 
-Each has its parameters at their maximum; the second has one answer s that all repeat, right or wrong. Where the others
+Each has its parameters at their maximum; the second has one label s that all repeat, right or wrong. Where the others
 know nothing (p_jk the same for all k) the two are alike, and experts among spammers raise no alarm. Each value of the
 labels is taken for a class.
 
@@ -42,7 +42,7 @@ ROUNDS, FLOOR = 20, 0.1  # of EM; labels added to each cell of a confusion
 class Bounds(NamedTuple):
     """What is near: disagreements over those expected, at most."""
 
-    close: float  # of a pair that is worth a look
+    close: float  # of a pair that is examined
     group: float
     member: float
 
@@ -51,7 +51,7 @@ NEAR = (Bounds(0.02, 0.1, 0.15), Bounds(0.25, 0.2, 0.35))  # identical but for s
 
 
 class Group(NamedTuple):
-    """Labelers who repeat one answer.
+    """A group of labelers who repeat one another's labels.
 
     Attributes:
         labelers: their indices.
@@ -91,7 +91,7 @@ class Cells(NamedTuple):
 
     def table(self) -> Table:
         """The same as a sparse table."""
-        from scipy.sparse import csr_array  # slow to import, and of no use where no group is worth a look
+        from scipy.sparse import csr_array  # slow to import, and of no use where no group is examined
 
         shape = len(self.ends) - 1, self.n_labelers * self.n_values
         return Table(csr_array((self.share, self.column, self.ends), shape), self.n_labelers, self.n_values)
@@ -134,7 +134,7 @@ class Table(NamedTuple):
 
 
 def groups(labels: Labels) -> tuple[Group, ...]:
-    """Find the groups of labelers who repeat one answer, right or wrong.
+    """Find the groups of labelers who repeat one another's labels, right or wrong.
 
     Example: five who repeat a coin, among seven who are right four times out of five
         >>> rng = np.random.default_rng(0)
@@ -332,7 +332,7 @@ def penalty(n_labelers: int, size: int) -> float:
 
 
 def judge(table: Table, members: list[int], bounds: Bounds, gold=None) -> Group | None:
-    """The group without those who are none of it, if it repeats one answer."""
+    """Return the group without labelers who do not belong to it, if its members repeat one label."""
     asked, n_labelers = np.diff(table.of(members).ones.indptr) > 1, len(members)
     asked[:: int(np.ceil(table.ones.nnz / ENOUGH))] = True  # of very large tables, the group's instances and some more
     table, gold = table._replace(ones=table.ones[asked]), None if gold is None else gold[asked]
@@ -357,10 +357,10 @@ def judge(table: Table, members: list[int], bounds: Bounds, gold=None) -> Group 
 
 
 def repeated(table: Table, members: list[int], gold=None) -> bool:
-    """Whether all labels are explained better by one answer that the group repeats than by the truth alone.
+    """Test whether one label that the group repeats explains its labels better than the truth alone.
 
     The others have one confusion matrix between them: with one each, a crowd that knows nothing finds a truth by
-    chance. A crowd in which everybody answers for himself may take the truth from the others or from the group,
+    chance. A crowd of independent labelers may take the truth from the others or from the group,
     whichever explains all labels better.
     """
     others = np.setdiff1d(np.arange(table.n_labelers), members)
@@ -399,7 +399,7 @@ def consensus(table: Table, gold=None, q=None, n_pooled: int = 0) -> tuple[float
 
 
 def expectation(table: Table, p: Float[np.ndarray, "I L"]) -> Float[np.ndarray, "W W"]:
-    """Disagreements expected of pairs that answer by themselves: Σ_j 1 - Σ_k p_jk Σ_l V_a[k, l] V_b[k, l]."""
+    """Return the disagreements expected of independent pairs: Σ_j 1 - Σ_k p_jk Σ_l V_a[k, l] V_b[k, l]."""
     w, n_values = table.n_labelers, table.n_values
     v = _confusions(table, p, FLOOR).reshape(w, n_values, n_values)  # labeler, label, truth
     judged = table.judged()
@@ -411,7 +411,7 @@ def expectation(table: Table, p: Float[np.ndarray, "I L"]) -> Float[np.ndarray, 
 
 
 def latent(table: Table, p, start, copied: bool) -> float:
-    """The log-likelihood of a group's labels at its maximum, with an answer s of its own or (C = 1) the truth."""
+    """The log-likelihood of a group's labels at its maximum, with a label s of its own or (C = 1) the truth."""
     q, prior = start, p
     for _ in range(ROUNDS):
         if copied:

@@ -17,7 +17,7 @@ from crowdjax.integrated.classes import looks_ordered
 from crowdjax.labels import Labels
 from crowdjax.roles import Columns, as_record, shown
 
-FEW = 5  # labels, below which always the same answer says nothing
+FEW = 5  # labels, below which always the same label says nothing
 SHOWN = 5  # examples
 MOST = 10  # values whose labels are counted
 

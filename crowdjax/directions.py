@@ -132,7 +132,7 @@ class _Conjugate(NamedTuple):
 
 
 def conjugate_gradient(inner: Inner = inner) -> Rule:
-    """Preconditioned nonlinear conjugate gradients with Polak and Ribière's β (never below 0), the paper's M-step.
+    """Preconditioned nonlinear conjugate gradients with Polak and Ribière's β (never below 0).
 
     Example: the first step is the gradient over the diagonal
         >>> x = jnp.array([2.0])

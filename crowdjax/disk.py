@@ -149,7 +149,7 @@ def is_own_folder(path: Path) -> bool:
 def _remove(folder: Path) -> None:
     try:
         shutil.rmtree(folder, ignore_errors=True)
-    except BaseException:  # asked to stop meanwhile: it goes all the same
+    except BaseException:  # stopped in between: the folder is removed all the same
         shutil.rmtree(folder, ignore_errors=True)
         raise
 

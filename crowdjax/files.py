@@ -17,7 +17,7 @@ NOTHING = "no such file, or no way to it"
 CHUNK = 2**20  # bytes
 SMALLER = "allowed: a smaller table, or labels in Parquet, in pieces: minibatch=1_000_000 (--minibatch 1000000)"
 COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".br")
-# How file systems of pyarrow and fsspec say that a store does not answer, or not now.
+# How file systems of pyarrow and fsspec say that a store does not respond, or not now.
 TEMPORARY = re.compile(
     r"AWS Error (NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING)"
     r"|HTTP status (429|5\d\d)|Status\((UNAVAILABLE|DEADLINE_EXCEEDED)|timed? ?out|could(n't| not) connect",
@@ -38,7 +38,7 @@ def reading(place: str, kind: str):
 
 
 def is_temporary(error: BaseException) -> bool:
-    """Whether the same call may succeed later: nobody answers, or a server is overloaded.
+    """Return whether the same call may succeed later: no server responds, or it is overloaded.
 
     Example:
         >>> is_temporary(ConnectionResetError()), is_temporary(OSError("AWS Error ACCESS_DENIED during PutObject"))
@@ -76,7 +76,7 @@ class File(NamedTuple):
 
     @contextlib.contextmanager
     def stream(self):
-        """Its bytes in order, unpacked where the name says that they are packed; rejected where it changed meanwhile."""
+        """Open its bytes in order, unpacked where the name says so; reject a file that changed while it was read."""
         import pyarrow as pa
 
         with (
@@ -88,7 +88,7 @@ class File(NamedTuple):
 
     @contextlib.contextmanager
     def steady(self):
-        """A block that reads the file; rejects one that is not, before or after, what was found."""
+        """Open a block that reads the file; reject a file that changed since it was found."""
         self._refuse_changed()
         try:
             yield
@@ -127,7 +127,7 @@ class _Bounded(io.RawIOBase):
         import pyarrow as pa
 
         self._stream, self._path, self._allocated = stream, path, pa.total_allocated_bytes
-        self._least = pa.total_allocated_bytes()  # what is not of this stream may be freed meanwhile
+        self._least = pa.total_allocated_bytes()  # what is not of this stream may be freed in between
 
     def readable(self) -> bool:
         return True

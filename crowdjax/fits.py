@@ -54,7 +54,7 @@ class FactorFit(Tree):
         history: objective after each pass of the stage that was kept, NaN beyond.
         switched: whether the first optimum had classes switched and the corrected one was better.
 
-    Example: a fit without an answer says why
+    Example: a fit without a result says why
         >>> import numpy as np
         >>> from crowdjax.stopping import MEANING, NONFINITE
         >>> weights, nan = Weights(None, None, None, None), np.array(np.nan)

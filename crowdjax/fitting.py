@@ -128,7 +128,7 @@ def fit(
 
 
 def _refuse_unknown(model) -> None:
-    """Reject what is no model, for labels of any number of classes."""
+    """Reject an unknown model, for labels of any number of classes."""
     if isinstance(model, type):
         raise InputError(f"model: got the class {model.__name__}; allowed: one made of it, {model.__name__}()")
     if not isinstance(model, str) and hasattr(model, "start") and not hasattr(model, "factors"):
@@ -207,7 +207,7 @@ class Written(Printed):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the answers should know, one sentence each."""
+        """Return the warnings that a reader of the result should know, one sentence each."""
         return tuple(self.record["warnings"])
 
 
@@ -380,7 +380,7 @@ def _devices(devices: int | None) -> int | None:
 
 
 def _randomness(name, config, restarts, seed, key, held_out=False, continued=False):
-    """(the seed, the key, whether the fit draws anything); rejects what a fit that draws nothing has no use for."""
+    """Return (seed, key, whether the fit draws); reject a seed or key that the fit does not use."""
     drawn = name not in integrated_api.MODELS and (held_out or (config.n_factors > 1 and not continued))
     given = {"seed": not isinstance(seed, Default), "key": key is not None}
     given["restarts"] = restarts is not None and whole("restarts", restarts) > 1

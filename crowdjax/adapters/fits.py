@@ -38,7 +38,7 @@ def labels_of(votes: Votes, gold: dict[str, np.ndarray] | None = None) -> Labels
 
 @memory.bounded
 def fit(labels: Labels, model: Observation, solver: Solver, start: Params | None = None) -> Fit:
-    """The fit, if its answer is usable."""
+    """Return the fit, if its result is usable."""
     found = spread.fit(labels, model, start, solver, devices=1)
     if int(found.code) > STOPPED or not np.isfinite(float(found.objective)):
         raise FitError(f"the fit failed: {MEANING[int(found.code)]}")

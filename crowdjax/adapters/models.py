@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 Strategy = Literal["assign", "addition"]
 Truths = dict[str, np.ndarray] | None
-HARDLY = 1e-5  # pseudo-count of each label in a matrix: .01 moves answers, 1e-8 takes many more steps
+HARDLY = 1e-5  # pseudo-count of each label in a matrix: .01 moves results, 1e-8 takes many more steps
 
 
 class Found(NamedTuple):
-    """A fit: what to keep as ``result_``, and its answers about instances and labelers."""
+    """A fit: what to keep as ``result_``, and its estimates for instances and labelers."""
 
     result: Any
     p: Float[np.ndarray, "I K"]
@@ -58,7 +58,7 @@ class Estimator(Settings):
 
         Raises:
             InputError: not such a frame, a value is missing, labels are all the same, or the model is not for so many.
-            FitError: the fit has no usable answer.
+            FitError: the fit has no usable result.
         """
         votes = read(data, by_id=self._by_id)
         self._describe(votes, self._found(votes, None if true_labels is None else known_truths(votes, true_labels)))
@@ -73,12 +73,12 @@ class Estimator(Settings):
         return self.fit(data, true_labels).probas_
 
     def predict(self, data: pd.DataFrame) -> pd.Series:
-        """Labels of other instances, labelers held at what the fit found; ones that it has not seen are taken as its prior
+        """Predict the labels of other instances, labelers held at their estimates; unseen ones are taken as its prior
         says."""
         return self._predicted(data).labels
 
     def predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Probabilities of other instances, as :meth:`predict`."""
+        """Predict the probabilities of the labels of other instances, as :meth:`predict`."""
         return self._predicted(data).probas
 
     def _settings(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Estimator(Settings):
         self.skills_, self.errors_ = by_worker(votes, found.right, "skill"), _errors(votes, found.given)
 
     def _predict(self, votes: Votes) -> Float[np.ndarray, "I K"]:
-        """Probabilities of other votes, whose labelers are numbered as in the fit."""
+        """Return the probabilities of other votes, whose labelers are numbered as in the fit."""
         return _probabilities(votes, self.result_.predict(votes.table))
 
     def _predicted(self, data: pd.DataFrame) -> Answers:
@@ -138,7 +138,7 @@ def _probabilities(votes: Votes, result) -> Float[np.ndarray, "I K"]:
 
 
 def _errors(votes: Votes, given: Float[np.ndarray, "W L K"]) -> pd.DataFrame:
-    """The chances of giving a label by labeler and label, a column for each true one."""
+    """Tabulate P(label | true label) by labeler and label, with a column for each true label."""
     import pandas as pd
 
     rows = pd.MultiIndex.from_product([votes.workers, votes.classes], names=["worker", "label"])
@@ -251,9 +251,9 @@ class Likelihood(Estimator):
 
 @dataclasses.dataclass(eq=False)
 class DawidSkene(Likelihood):
-    """The model of Dawid and Skene (1979): a matrix of chances for each labeler, the shares of the classes learned.
+    """The model of Dawid and Skene (1979): a confusion matrix for each labeler, the class prior learned.
 
-    The answers are those of the highest density, with more labels than two all but the highest likelihood: where
+    The estimates maximise the posterior density, with more than two labels all but the likelihood: where
     crowd-kit stops early, they differ. ``crowdjax.fit`` pools the labelers, which is better where each gave few labels.
 
     Attributes:
@@ -333,7 +333,7 @@ class DawidSkene(Likelihood):
 
 @dataclasses.dataclass(eq=False)
 class OneCoinDawidSkene(Likelihood):
-    """Every labeler has one chance of being right, whatever the truth; the shares of the classes are learned.
+    """The one-coin model: each labeler is right with one probability, whatever the truth; the class prior is learned.
 
     Attributes:
         n_iter: the most passes over the labels.
@@ -358,7 +358,7 @@ class OneCoinDawidSkene(Likelihood):
 
 @dataclasses.dataclass(eq=False)
 class GLAD(Likelihood):
-    """Labelers' abilities and instances' difficulties (Whitehill et al. 2009): P(right) = σ(α_i exp(b_j)), errors alike.
+    """GLAD, labelers' abilities and instances' difficulties (Whitehill et al. (2009)): P(right) = σ(α_i exp(b_j)).
 
     Attributes:
         n_iter: the most passes over the labels.

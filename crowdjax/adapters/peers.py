@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(eq=False)
 class KOS(Settings):
-    """The messages of Karger, Oh and Shah between instances and labelers, for labels of two values A = ±1:
+    """Message passing between instances and labelers (Karger, Oh and Shah 2014), for labels of two values A = ±1:
 
         x_{j→i} = Σ_{i'≠i} A_i'j y_{i'→j}      y_{i→j} = Σ_{j'≠j} A_ij' x_{j'→i}      label_j = sign Σ_i A_ij y_{i→j}
 
@@ -42,7 +42,7 @@ class KOS(Settings):
     random_state: int = 0
 
     def fit(self, data: pd.DataFrame) -> Self:
-        """Exchanges the messages, of a frame with columns task, worker and label.
+        """Exchange the messages, for a frame with columns task, worker and label.
 
         Raises:
             InputError: labels have more values than two.
@@ -71,13 +71,13 @@ class KOS(Settings):
 
 
 def _from_others(index: np.ndarray, message: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-    """The sum of all other messages of the same instance (labeler)."""
+    """Sum all other messages of the same instance (labeler)."""
     return np.bincount(index, message)[index] - message
 
 
 @dataclasses.dataclass(eq=False)
 class MACE(Settings):
-    """Multi-annotator competence estimation: a labeler knows the label, or spams by a habit of his own.
+    """Multi-annotator competence estimation: a labeler knows the label, or spams from a distribution of their own.
 
         P(label l | class k) = κ_i [l = k] + σ_i θ_il      σ_i + κ_i = 1, classes alike
 
@@ -118,7 +118,7 @@ class MACE(Settings):
     verbose: int = 0
 
     def fit(self, data: pd.DataFrame) -> Self:
-        """Fits the model to a frame with columns task, worker and label."""
+        """Fit the model to a frame with columns task, worker and label."""
         if self.method not in get_args(Literal["vb", "em"]):
             raise InputError(f"method: got {self.method!r}; allowed: vb, em")
         votes = read(data)

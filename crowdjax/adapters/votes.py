@@ -1,4 +1,4 @@
-"""Weighted votes: of the label that the weights of an instance's labelers add up to most for; methods differ in the weights.
+"""Weighted votes: the label with the largest sum of its labelers' weights wins; methods differ in the weights.
 
 | | weight of a labeler |
 |---|---|
@@ -28,14 +28,14 @@ Missing = Literal["error", "ignore", "value"]
 
 @dataclasses.dataclass(eq=False)
 class MajorityVote(Settings):
-    """The label that most labelers gave, or that the labelers' skills add up to most for. A tie goes to the least.
+    """Majority vote, or the label with the largest sum of its labelers' skills. A tie goes to the least label.
 
     Attributes:
         default_skill: of labelers without one, where ``on_missing_skill`` is ``value``.
         on_missing_skill: ``error``, ``ignore`` (their labels do not count) or ``value``.
         labels_: a Series ``agg_label`` by instance.
         probas_: a frame by instance with a column for each label: its share of the votes.
-        skills_: a Series ``skill`` by labeler: the share of his labels that are those of ``labels_``.
+        skills_: a Series ``skill`` by labeler: the share of the labeler's labels that are those of ``labels_``.
         classes_: the labels in order.
 
     Example:
@@ -82,11 +82,11 @@ class MajorityVote(Settings):
         return self.fit(data, skills).probas_
 
     def predict(self, data: pd.DataFrame) -> pd.Series:
-        """The majority's labels of other instances."""
+        """Predict the majority's labels of other instances."""
         return self._predicted(data).labels
 
     def predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """The shares of votes on other instances."""
+        """Return the shares of votes on other instances."""
         return self._predicted(data).probas
 
     def _predicted(self, data: pd.DataFrame) -> Answers:
@@ -97,8 +97,8 @@ class MajorityVote(Settings):
 class Skilled(Settings):
     """What weighted votes share whose weights are found by ``fit``; subclasses say how.
 
-    As in crowd-kit, ``predict`` weighs the votes of any instances, all of whose labelers were in the fit, and keeps what it
-    found in ``labels_`` and ``probas_``. An instance whose labelers' weights are all 0 gets plain votes.
+    As in crowd-kit, ``predict`` weighs the votes on any instances, all of whose labelers were in the fit, and keeps the
+    results in ``labels_`` and ``probas_``. An instance whose labelers' weights are all 0 gets plain votes.
 
     Attributes:
         skills_: a Series ``skill`` by labeler.
@@ -108,7 +108,7 @@ class Skilled(Settings):
     """
 
     def fit(self, data: pd.DataFrame) -> Self:
-        """Finds the weights, from a frame with columns task, worker and label."""
+        """Estimate the weights from a frame with columns task, worker and label."""
         votes = read(data, by_id=True)
         self.classes_, self.skills_ = votes.classes, by_worker(votes, self._weights(votes), "skill")
         self._apply(votes)
@@ -123,11 +123,11 @@ class Skilled(Settings):
         return self.fit(data).probas_
 
     def predict(self, data: pd.DataFrame) -> pd.Series:
-        """Labels of any instances of these labelers."""
+        """Predict the labels of any instances of these labelers."""
         return self._apply(self._others(data)).labels
 
     def predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Shares of the weights, of any instances of these labelers."""
+        """Return the shares of the weights for any instances of these labelers."""
         return self._apply(self._others(data)).probas
 
     def _others(self, data: pd.DataFrame) -> Votes:
@@ -197,7 +197,7 @@ class ZeroBasedSkill(Skilled):
 class GoldMajorityVote(Skilled):
     """Each vote counts by the share of the labeler's labels that are right on instances whose truth is known.
 
-    ``fit`` finds the skills of the labelers who judged such an instance; ``predict`` answers.
+    ``fit`` finds the skills of the labelers who judged such an instance; ``predict`` applies them.
 
     Example:
         >>> import pandas as pd
@@ -225,11 +225,11 @@ class GoldMajorityVote(Skilled):
         return self
 
     def fit_predict(self, data: pd.DataFrame, true_labels: pd.Series) -> pd.Series:  # type: ignore[override]
-        """:meth:`fit`, then :meth:`predict` of the same instances; every labeler must have judged one with a known truth."""
+        """Call :meth:`fit`, then :meth:`predict` on the same instances; every labeler needs one with a known truth."""
         return self.fit(data, true_labels).predict(data)
 
     def fit_predict_proba(self, data: pd.DataFrame, true_labels: pd.Series) -> pd.DataFrame:  # type: ignore[override]
-        """:meth:`fit`, then :meth:`predict_proba` of the same instances."""
+        """Call :meth:`fit`, then :meth:`predict_proba` on the same instances."""
         return self.fit(data, true_labels).predict_proba(data)
 
 
@@ -246,7 +246,7 @@ class MMSR(Skilled):
         n_iter: the most steps.
         tol: stop where the matrix changes by less.
         random_state: seed of the start.
-        probas_: the sums of the weights by label, over the sum of their sizes; below 0 where labelers count against one.
+        probas_: the sums of the weights by label, over the sum of their sizes; below 0 where votes count against a label.
         loss_history_: the change of the matrix in each step.
 
     Example: the third guesses
@@ -274,7 +274,7 @@ class MMSR(Skilled):
         return self.fit(data).scores_
 
     def predict_score(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Scores of any instances of these labelers."""
+        """Return the scores of any instances of these labelers."""
         return self.predict_proba(data)
 
     def _weights(self, votes):

@@ -276,7 +276,7 @@ def errors():
 
 @contextlib.contextmanager
 def libraries_to_the_log() -> Iterator[None]:
-    """Python's warnings, by which libraries speak to programmers, are told with ``-v`` only: what a reader of a result
+    """Show Python's warnings, which libraries address to programmers, with ``-v`` only: what a reader of a result
     should know is in the result's own warnings, which :func:`note` says."""
 
     def tell(message, category, filename, lineno, file=None, line=None) -> None:
@@ -362,7 +362,7 @@ def note(sentences: Iterable[str]) -> None:
 
 
 def refuse_own(folder: Path, out: Path) -> None:
-    """Reject to write what was made from a fit over the fit itself."""
+    """Reject an output that would replace the fit it was made from."""
     from crowdjax.labels import InputError
 
     if folder.exists() and out.exists() and folder.samefile(out):

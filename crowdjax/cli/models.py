@@ -58,7 +58,7 @@ def fit(
     ] = None,
     instances: Annotated[
         str | None,
-        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of factor, glad: integrate, or map as in the papers"),
+        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of factor, glad: integrate, or map as published"),
     ] = None,
     labeler_features: LabelerFeatures = None,
     instance_features: InstanceFeatures = None,
@@ -74,7 +74,7 @@ def fit(
     ] = None,
     repeats: Repeats = "count",
     copies: Annotated[
-        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Labelers who repeat one answer: warn, once")
+        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Labelers who repeat one another: warn, once")
     ] = "warn",
     solver: Annotated[
         str | None,
@@ -108,7 +108,7 @@ def fit(
         typer.Option(
             metavar="WORD",
             rich_help_panel=MODEL,
-            help="Classes meet at: able, gap, unweighted, gold or score",
+            help="Decision boundary: able, gap, unweighted, gold, score",
         ),
     ] = None,
     posterior: Annotated[
@@ -117,7 +117,7 @@ def fit(
     ] = None,
     report: Report = False,
 ) -> None:
-    """Fit a model to LABELS; write the answers, the labelers and the fit to a folder.
+    """Fit a model to LABELS; write instances, labelers and the fit to a folder.
 
     Example: crowdjax fit labels.csv --model glad --out result
     """
@@ -179,7 +179,7 @@ def predict(
 ) -> None:
     """Judge new instances by LABELS and the fit in DIR; write instances.parquet and predict.json to a folder.
 
-    Example: crowdjax predict result new.csv --out answers
+    Example: crowdjax predict result new.csv --out predictions
     """
     with errors():
         results, _ = library()
@@ -351,12 +351,12 @@ def fitted_in(folder: Path):
 
     found = loading.load(folder)
     if not hasattr(found, "predict"):
-        raise InputError(f"{folder}: answers of a fit; allowed: the folder of the fit")
+        raise InputError(f"{folder}: predictions of a fit; allowed: the folder of the fit")
     return found
 
 
 def _used(fitted, tables: dict[str, str | None]) -> dict[str, str]:
-    """The tables that were given, rejected where the fit has no use for them or needs others."""
+    """Return the tables that were given; reject those that the fit does not use, and missing ones."""
     from crowdjax.labels import InputError
 
     given = {name: table for name, table in tables.items() if table is not None}
@@ -380,7 +380,7 @@ def _refuse_with_minibatch(tables: dict[str, str | None]) -> None:
 
 
 def _whole(given: str) -> int | str:
-    """A number of factors; text that is none goes on to be rejected with what is allowed."""
+    """Parse a number of factors; other text is passed on, to be rejected with what is allowed."""
     return int(given) if given.isdecimal() else given
 
 

@@ -71,7 +71,7 @@ def monitor(
         float, typer.Option(metavar="P", rich_help_panel=RULES, help="Probability of a change that counts")
     ] = 0.95,
     least: Annotated[
-        float, typer.Option(metavar="P", rich_help_panel=RULES, help="Share of the usual items, below it: few")
+        float, typer.Option(metavar="P", rich_help_panel=RULES, help="Share of the usual instances, below it: few")
     ] = 0.5,
     expect: Annotated[
         str | None, typer.Option(metavar="PERIOD", rich_help_panel=RULES, help="The period that must be there")

@@ -25,11 +25,11 @@ PATIENCE = 2.0  # seconds before anything is shown
 
 
 class Progress:
-    """A ``crowdjax.watch.Progress``: shows and logs what it is told, and answers whether a signal asked to stop.
+    """Progress callback that shows and logs each block, and returns True once a signal asked to stop.
 
     Attributes:
         keeps: whether the run can return what it has; else the first signal is a KeyboardInterrupt.
-        stopped: whether an answer was true.
+        stopped: whether True was returned.
     """
 
     def __init__(self, show: bool, keeps: bool):

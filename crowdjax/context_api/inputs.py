@@ -55,7 +55,7 @@ def mesh(n_labels: int, devices: int | None) -> Mesh | None:
 
 
 def check_scores(names, values, transform: Transform, about: Callable[[int], str], *, vary: bool = True) -> None:
-    """Reject what ``Scale`` would, by the names that the user knows."""
+    """Reject what ``Scale`` rejects, by the names that the user knows."""
     for name, column in zip(names, values.T, strict=True):
         if vary and column.min() == column.max():
             raise InputError(
@@ -70,7 +70,7 @@ def check_scores(names, values, transform: Transform, about: Callable[[int], str
 
 
 def about_numbers(names, values, others, scale: Scale, place: str = "population") -> list[str]:
-    """What is odd about scores, and about others (with their counts), if any; rejects others of another unit. Of kinds:
+    """What is odd about scores, and about others (with their counts), if any; reject others of another unit. Of kinds:
     of each by itself."""
     if is_separate(values):
         out = []
@@ -95,7 +95,7 @@ def about_numbers(names, values, others, scale: Scale, place: str = "population"
 
 
 def processes(config: ContextualConfig, names, values, approximation, n_basis, combine) -> GP:
-    """How the Gaussian processes are represented; rejects what does not apply."""
+    """Return the representation of the Gaussian processes; reject settings that do not apply."""
     given = {"approximation": approximation, "n_basis": n_basis, "combine": combine}
     given = {name: setting for name, setting in given.items() if setting is not None}
     if given and "gp" not in (config.prevalence, config.accuracy):

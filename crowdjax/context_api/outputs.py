@@ -1,4 +1,4 @@
-"""The answers of a contextual fit as tables: curves, calibration and labelers, over scores of one or several kinds."""
+"""The results of a contextual fit as tables: curves, calibration and labelers, over scores of one or several kinds."""
 
 from __future__ import annotations
 

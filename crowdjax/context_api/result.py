@@ -1,4 +1,4 @@
-"""The result of the contextual model: its answers, figures and report, what can be asked of it, and how it is kept."""
+"""The result of the contextual model: tables, figures, report, queries and storage."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ LEAST_GOLD = 100  # with fewer, reliability is measured against the posteriors
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ContextualResult(Fitted):
-    """Answers about instances, labelers and the population; intervals hold 95 %.
+    """Estimates for instances, labelers and the population, with 95 % intervals.
 
     Attributes:
         instances: a table of the kind that the labels came in: instance, score, probability (of the truth being 1),
@@ -172,7 +172,7 @@ class ContextualResult(Fitted):
                 reports.write(self.page(figures), folder)
 
     def _inputs(self) -> dict[str, Any]:
-        """What the answers rest on besides the fit, for :func:`load`."""
+        """Return the arrays that the result needs besides the fit, for :func:`load`."""
         given = {"population": self.population, "gold": self.gold, "weights": self.weights}
         given |= {"cell": self.cell, "people_cell": self.people_cell}
         counts = self.tally._replace(n_crowds=np.array(self.tally.n_crowds))._asdict()

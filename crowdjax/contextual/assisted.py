@@ -245,7 +245,7 @@ class Assisted(NamedTuple):
     """An estimate of the prevalence with its interval, None where gold is too little for one.
 
     Attributes:
-        lam: λ of the items' predictions, and of the population's where there are any; () for gold alone.
+        lam: λ of the instances' predictions, and of the population's where there are any; () for gold alone.
         n_gold: gold labels.
         n_wanted: how many would be wanted for an interval; at most n_gold where there is one.
         df: degrees of freedom of the interval: effective gold labels of the rarer class.

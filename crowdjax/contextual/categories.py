@@ -471,7 +471,7 @@ def fit_categories(
         method: by default Laplace, and NUTS where its Pareto k-hat is above .7, up to 3000 instances and 20000 labels.
         scale: from scores to the context; by default learned from them.
         importance: how many of the population each instance stands for: the posterior does not depend on it.
-        progress: told how far it is; where it answers true the fit is interrupted.
+        progress: callback (``crowdjax.watch.Progress``); return True to interrupt the fit.
 
     Raises:
         LabelError: scores or labels are not those of the model.

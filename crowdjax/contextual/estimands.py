@@ -1,4 +1,4 @@
-"""What one wants to know from a fitted contextual model: functions, item posteriors, prevalence, calibration, labelers.
+"""Estimands of a fitted contextual model: functions, instances' posteriors, prevalence, calibration, labelers.
 
 Everything is computed per posterior draw and then summarised by its mean and an equal-tailed interval (``Band``).
 
@@ -308,7 +308,7 @@ def held_out_posteriors(
         n_draws: how many draws to average.
         mesh: devices, as in ``fit``.
 
-    Example: without gold these are the items' posteriors
+    Example: without gold these are the instances' posteriors
         >>> p, q = held_out_posteriors(found, labels, scores, 200), item_posteriors(found, labels, scores)
         >>> bool(np.allclose(p, q, atol=1e-5))
         True
@@ -397,7 +397,7 @@ def prevalence_draws(
     return np.asarray(_aggregate(fit.config, basis, draws, shares))
 
 
-MOST_ALIKE = 2048  # distinct inputs that are told apart; as many as a process of one column is evaluated at
+MOST_ALIKE = 2048  # distinct inputs that are kept apart; as many as a process of one column is evaluated at
 
 
 def _alike(x: Float[np.ndarray, "n C"], cell, weights: Float[np.ndarray, " n"]):
@@ -445,7 +445,7 @@ def item_prevalence(
     cell: Int[np.ndarray, " I"] | None = None,
     mesh: Mesh | None = None,
 ) -> Band:
-    """The same from the labelled instances' own truths: Σ ω z / Σ ω, z drawn from each draw's item posteriors, with the
+    """The same from the labelled instances' own truths: Σ ω z / Σ ω, z drawn from each draw's posteriors, with the
     sample reweighted by a Bayesian bootstrap. Leans less on the prevalence function, and is noisier where positives are
     rare and heavily weighted.
 

@@ -180,10 +180,10 @@ def fit(
         cell: period and group of every instance, where ``config.cells`` has them.
         mesh: devices that share the blocks of labels and add up what they find; by default one. Labels of one block
             stay on one.
-        progress: told how far it is, between compiled blocks of work (``crowdjax.watch.Progress``). Where it answers
-            true, NUTS ends with the draws it has and SVI with the quadratic it has.
+        progress: callback (``crowdjax.watch.Progress``), called between compiled blocks of steps. Return True to stop:
+            NUTS keeps the draws that it has, SVI its quadratic.
         prior: of an earlier fit, instead of the settings' (``contextual.earlier.carried``), with its scale.
-        judged: whether to measure what the labels told of each function, and to warn.
+        judged: whether to measure how much the labels inform each function, and to warn.
 
     Raises:
         LabelError: scores missing, not finite or constant; ``start`` is of another model.

@@ -10,7 +10,7 @@ The softplus keeps sensitivity + specificity > 1, without which the
 classes could be switched in every region of x. Families, labelers' level and constraint are settings; so are the
 baselines (``PRESETS``).
 
-Source: Nguyen, Ramakrishnan, Weinsberg 2022 (the post) for the functions of a score with Gaussian-process priors; the
+Source: Nguyen, Ramakrishnan, Weinsberg (2022) for the functions of a score with Gaussian-process priors; the
 parametrisation by s and γ, the priors and the labelers' levels are ours (docs/contextual.md).
 """
 
@@ -147,7 +147,7 @@ PRESETS = {
     "linear-constant": ContextualConfig("linear", "constant"),  # Raykar et al. 2010, one feature
     "gp-constant": ContextualConfig("gp", "constant"),  # Rodrigues et al. 2014
     "constant-linear": ContextualConfig("constant", "linear"),
-    "lr-lr": ContextualConfig("linear", "linear"),  # the post's strongest baseline
+    "lr-lr": ContextualConfig("linear", "linear"),  # strongest baseline of Nguyen, Ramakrishnan, Weinsberg (2022)
     "theodon": ContextualConfig("gp", "gp"),
 }
 

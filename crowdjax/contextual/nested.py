@@ -10,7 +10,7 @@ give its mean, its covariance and its evidence,
 
     log E_km = log p(L, ŵ_km | θ_k) - ½ ((t(ŵ_km) - t_m) / h)² - ½ log |A_km|,     posterior ≈ Σ_km E_km N(ŵ_km, A_km⁻¹)
 
-One Gaussian cannot follow the ridge along which prevalence, sensitivity and specificity change together where items
+One Gaussian cannot follow the ridge along which prevalence, sensitivity and specificity change together where instances
 have few labels; windows can.
 
 Source: nested Laplace after Rue, Martino and Chopin 2009; the windows are ours (docs/contextual.md).

@@ -34,7 +34,7 @@ def duchenne(folder: Path) -> Rows:
 
 
 def bluebirds(folder: Path) -> Rows:
-    """YAML: {worker: {image: bool}} and {image: bool}."""
+    """Read YAML: ``{worker: {image: bool}}`` and ``{image: bool}``."""
     judged, truth = (_yaml(folder / name) for name in ("labels.yaml", "gt.yaml"))
     labels = [(str(who), str(image), int(label)) for who, own in judged.items() for image, label in own.items()]
     return Rows(labels, [(str(image), int(label)) for image, label in truth.items()])
@@ -51,7 +51,7 @@ def ducks(folder: Path) -> Rows:
 
 
 def d_possent(folder: Path) -> Rows:
-    """CSV: item, worker, label; and item, truth."""
+    """Read CSV with columns item, worker, label; and one with columns item, truth."""
     files = ((folder / name).read_text().splitlines() for name in ("label.csv", "truth.csv"))
     (_, *judged), (_, *truth) = map(csv.reader, files)
     return Rows([(who, item, int(label)) for item, who, label in judged], [(item, int(label)) for item, label in truth])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Aggregation(Fitted):
-    """Answers about instances and labelers, and the fit behind them.
+    """Estimates for instances and labelers, and the fit behind them.
 
     Attributes:
         fit, model: of ``crowdjax.factor``.

@@ -71,7 +71,7 @@ class Given(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class CategoricalResult(Fitted):
-    """Answers about instances, labelers and the shares of K exclusive classes; intervals hold 95 %.
+    """Estimates for instances, labelers and the shares of K exclusive classes, with 95 % intervals.
 
     Attributes:
         instances: instance, score, label, confidence, p_CLASS of each class.
@@ -114,7 +114,7 @@ class CategoricalResult(Fitted):
         return {"shares": self.prevalence["headline"]}
 
     def page(self) -> reports.Page:
-        """The report: the classes' shares, the curves, the answers and the labelers (docs/reports.md)."""
+        """Return the report: class shares, curves, inferred classes and labelers (docs/reports.md)."""
         return reports.of_categories(self.record, self.tables, self.prevalence, self.tally, self.figures())
 
     def figures(self) -> dict[str, plots.Figure]:

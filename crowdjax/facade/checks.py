@@ -108,7 +108,7 @@ def check(
         instance_features: as in the fit, where the integrated model used any.
         table, columns, form, missing, header: the labels of that fit, as there.
         replicates: how many to draw; p-values are multiples of 1 / (1 + replicates).
-        seed: of the draws; the same seed gives the same answer.
+        seed: of the draws; the same seed gives the same result.
 
     Raises:
         InputError: labelers or instances are not those of the fit; fewer than 19 replicates.

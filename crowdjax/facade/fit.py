@@ -1,6 +1,6 @@
 """From labels that were read to a result, for any model that has a table of labelers: ``crowdjax.fit`` calls it.
 
-triples → labels → model → fit → answers of instances, of labelers, their confusion → Result
+triples → labels → model → fit → tables of instances, of labelers, their confusion → Result
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from crowdjax.settings import brief
 from crowdjax.tables import Kind as TableKind
 from crowdjax.tables import as_arrow
 
-CELL = 64  # bytes that a cell of all confusions takes: in a fit, and in the table of answers
+CELL = 64  # bytes that a cell of all confusions takes: in a fit, and in the table of confusions
 INFLATED = (
     "The fit has climbed by raising abilities: averaged over what instances may be, its labelers explain the labels "
     "worse than at the start. Take instances='integrate', without features of instances and with three factors at most."
@@ -152,7 +152,7 @@ def _best(labels: Labels, model: Observation, start, solver: Solver, **how):
 
 
 def _told(labels: Labels, model: Observation, found, index: LabelIndex, truth) -> many.Told:
-    """What is told of a fit: its tables, and what its sentences go by."""
+    """The tables of a fit, and the numbers that its warnings depend on."""
     if isinstance(model, Voted):
         return many.told(labels, model, found.params, index, truth)
     p, counts = found.posterior, tally(labels, found.posterior)
@@ -163,7 +163,7 @@ def _told(labels: Labels, model: Observation, found, index: LabelIndex, truth) -
 
 
 def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]) -> None:
-    """Reject what a model is not made for, naming the models that are."""
+    """Reject labels that a model does not support, naming the models that do."""
     MODELS.refuse_kind(name, classes)
     entry = MODELS[name]
     if labels.n_values != labels.n_classes and not entry.rectangular:
@@ -177,7 +177,7 @@ def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]
 
 
 def refuse_large(labels: Labels, model: Observation, name: str) -> None:
-    """Reject tables of confusions that memory does not hold."""
+    """Reject tables of confusions that do not fit into memory."""
     if isinstance(model, Voted):
         return
     cells = labels.n_labelers * labels.n_values * labels.n_classes
@@ -192,7 +192,7 @@ def refuse_large(labels: Labels, model: Observation, name: str) -> None:
 
 
 def _refuse_settings(name: str, settings: Mapping[str, Any]) -> None:
-    """Reject what a model of one's own has settings of its own for."""
+    """Reject arguments that a user's own model sets in its own configuration."""
     for setting, value in settings.items():
         if value is not None and setting != "gold":
             raise InputError(f"{setting}: given with a model of one's own ({name}); set it there")

@@ -55,7 +55,7 @@ class New(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Fitted(Prediction):
-    """A fit with its answers about instances and labelers.
+    """A fit with its estimates for instances and labelers.
 
     Attributes:
         labelers: a table of them, of the kind that the labels came in (``crowdjax.answers.labeler_table``).
@@ -219,11 +219,11 @@ class Fitted(Prediction):
 
     def next_labels(self, n: int = 100):
         """The instances to label next: those where one more label of an average labeler lowers the expected error of
-        the answers most (``crowdjax.facade.next``).
+        the inferred classes most (``crowdjax.facade.next``).
 
         Returns:
             A table of the kind that the labels came in: instance, label, confidence, and gain, by how much one more
-            label lowers the probability that the answer is wrong. Where no label would change the answer it is 0, and
+            label lowers the probability that the inferred class is wrong. Where no label would change it, it is 0, and
             the least sure come first.
 
         Raises:

@@ -1,6 +1,6 @@
 """Several kinds of judgements in one fit: each with functions of the score of its own, labelers in common.
 
-An instance is one item judged for one kind, as post 17 for spam. Its score goes to the column of its kind, NaN in the
+An instance is one post judged for one kind, as post 17 for spam. Its score goes to the column of its kind, NaN in the
 others, which is what a fit with ``GP(columns="separate")`` takes.
 """
 
@@ -26,7 +26,7 @@ def read(source, instances, column: str | None, **others) -> periods.Named | Non
     """The kinds, as groups, and that of every instance, from a column of the table of scores; None where none is named.
 
     Args:
-        others: settings that have no sense with kinds; rejected where they are given.
+        others: settings that do not apply with kinds; rejected where they are given.
     """
     if column is None:
         return None
@@ -58,7 +58,7 @@ def gathered(scores: Float[np.ndarray, "n V"]) -> tuple[Float[np.ndarray, "n 1"]
 
 
 def refuse_constant(scores: Float[np.ndarray, "n V"], kinds: Sequence) -> None:
-    """Reject a kind whose scores are all alike, by its name."""
+    """Reject a kind whose scores are all equal, by its name."""
     for kind, column in zip(kinds, scores.T, strict=True):
         low, high = np.nanmin(column), np.nanmax(column)
         if low == high:

@@ -1,4 +1,4 @@
-"""Fits of registered models to more labels than memory holds: parts on disk, rounds over them, answers part by part."""
+"""Fits of registered models to more labels than memory holds: parts on disk, rounds over them, results part by part."""
 
 from __future__ import annotations
 

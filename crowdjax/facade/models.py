@@ -197,7 +197,7 @@ def plan_auto(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tuple[st
 
 
 def _guarded(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The integrated model, its answers averaged with those of a simpler one and with votes."""
+    """The integrated model, averaged with a simpler one and with votes."""
     plan, reasons = plan_integrated(numbers, classes)
     return {**plan, "beside": "graded" if classes == "ordinal" else "dawid-skene"}, reasons
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def tables_of(index: LabelIndex, n_labels, posterior, about: Summary, gold: GoldRecord | None = None) -> dict[str, Any]:
-    """The tables of answers, whatever the model: of instances, labelers and their confusion."""
+    """The tables of a result, whatever the model: instances, labelers and their confusion."""
     ids = io.ids(index, "labeler")
     return {
         "instances": answer_table(io.ids(index, "instance"), posterior, index.classes),
@@ -91,7 +91,7 @@ def warnings_of(
 
     Args:
         posterior: of the classes of each instance, or the likeliest classes and their probabilities.
-        supported: how the answers stand to the labels.
+        supported: how the inferred classes agree with the labels.
         truth: known classes, NaN where unknown.
         of_fit: what the fit itself has to say.
     """
@@ -109,7 +109,7 @@ def warnings_of(
 
 
 def refuse_failed(found) -> None:
-    """Raises ``FitError`` where a fit has no usable answer."""
+    """Raise ``FitError`` where a fit has no usable result."""
     code = int(found.code)
     if code > stopping.STOPPED or not np.isfinite(float(found.objective)):
         raise FitError(f"the fit failed: {stopping.MEANING[code]}")

@@ -1,5 +1,5 @@
 """What a contextual fit says of labelers whose labels go together beyond truth and score, and of a score that is one
-labeler's own answer."""
+labeler's own label."""
 
 from __future__ import annotations
 

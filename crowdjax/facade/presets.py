@@ -251,7 +251,7 @@ def summary(
 
     Args:
         estimates: of ``factor.labeler_summary``.
-        agreement: labels by the class of the answer and by their value (``crowdjax.answers.tally``).
+        agreement: labels by the inferred class and by their value (``crowdjax.answers.tally``).
     """
     if not (model.labeler.fixed and model.bias is None):
         return labeler_intervals(model, weights, estimates, agreement.sum(2), LEVEL)
@@ -288,7 +288,7 @@ def _about_choice(found: factor.HeldOut) -> dict[str, Any]:
         "rule": "the fewest factors within one standard error of the best mean log-probability of a held-out label",
         "n_folds": factor.heldout.N_FOLDS,
         "heldout": [dict(zip(names, (n, *map(float, row)), strict=True)) for n, *row in zip(*columns, strict=True)],
-        "says": "how well labels are predicted; not where the classes meet, which labels do not identify",
+        "says": "how well labels are predicted; not the decision boundary, which labels do not identify",
     }
 
 

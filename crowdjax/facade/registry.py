@@ -101,7 +101,7 @@ class Registry(Mapping[str, Entry]):
         return [entry.name for entry in self._entries.values() if name in entry.settings]
 
     def refuse_kind(self, name: str, kind: Kind) -> None:
-        """Reject a model that is not for classes of this kind, naming those that are."""
+        """Reject a model that does not support classes of this kind, naming those that do."""
         if name in self and kind not in self[name].kinds:
             models = ", ".join(e.name for e in self._entries.values() if kind in e.kinds)
             own = min(self[name].kinds)
@@ -112,7 +112,7 @@ class Registry(Mapping[str, Entry]):
 
 
 def refuse_features(name: str, features: Mapping[str, Any], allowed: str = "models glad, factor") -> None:
-    """Reject features of labelers or instances that a model has no use for.
+    """Reject features of labelers or instances that a model does not use.
 
     Example:
         >>> refuse_features("graded", {"labeler": [[1.0]]})

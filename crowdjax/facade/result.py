@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Result(Fitted):
-    """Answers about instances, labelers and their confusions, and the fit behind them.
+    """Estimates for instances, labelers and their confusions, and the fit behind them.
 
     Attributes:
         fit, model: of ``crowdjax.observation``.

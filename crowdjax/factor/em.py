@@ -1,8 +1,8 @@
-"""Expectation-maximisation for the factor model: an exact M-step, the paper's conjugate gradients, a quadratic bound.
+"""Expectation-maximisation for the factor model: an exact M-step, conjugate gradients, a quadratic bound.
 
 All maximise the same objective as L-BFGS does. Where β is constant and labelers have weights of their own (Dawid and
 Skene's model, one coin) the M-step is exact and costs no pass over the labels, and acceleration makes it the fastest
-solver there is. The other two are here as the paper's method, as a check, and because the bound's curvature is a base
+solver there is. The other two are here as the published method, as a check, and because the bound's curvature is a base
 for posterior uncertainty; L-BFGS takes fewer passes (docs/performance.md).
 """
 
@@ -24,7 +24,7 @@ from crowdjax.labels import InputError, Labels
 from crowdjax.priors import FACTOR_LONGEST, FACTOR_NEAR, FACTOR_STEPS
 from crowdjax.segments import sum_by
 
-INNER_STEPS = 25  # of the conjugate gradients within one M-step; the paper gives no number
+INNER_STEPS = 25  # of the conjugate gradients within one M-step; no number is published
 
 
 def is_exact(model: FactorModel) -> bool:
@@ -139,7 +139,7 @@ def em_cg(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimiz
     Args:
         given, m_step: where ``m_step``, the posterior stays ``given``.
 
-    Source: Ruvolo, Whitehill, Movellan (2013), sections 3.1 and 3.2 (equation 10), with the log prior that equation 9 drops.
+    Source: Ruvolo, Whitehill, Movellan (2013), sections 3.1 and 3.2 (equation 10, with the log prior that 9 drops).
     """
 
     def step(x, k):

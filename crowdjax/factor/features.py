@@ -1,4 +1,6 @@
-"""Features of labelers or instances, and the linear maps from weights to factors (Ruvolo, Whitehill, Movellan (2013), section 2.2).
+"""Features of labelers or instances, and the linear maps from weights to factors.
+
+Source: Ruvolo, Whitehill, Movellan (2013), section 2.2.
 
 A factor is Φ·W. Φ may have dense columns X, an identity part (one free weight per labeler or instance, never stored as
 a matrix), or both: [X, I] shrinks towards what the features say and deviates where the labels say so.

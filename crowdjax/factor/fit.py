@@ -131,7 +131,7 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
 
 
 def stages(labels, model, key, start, solver) -> optimize.Staged:
-    """One start of :func:`fit` as its stages, so that a host may watch them (``crowdjax.watch``)."""
+    """Return one start of :func:`fit` as its stages, to run in blocks of steps (``crowdjax.watch``)."""
     objective = Objective(labels, model)
     continued = start is not None
     fresh, unravel = ravel_pytree(starting_weights(key, model, solver.jitter, labels.shard))

@@ -2,7 +2,7 @@
 
 ``data_pass`` is the kernel below every solver. It scans over the blocks of ``Labels``; temporaries stay as small as one
 block, and the gradient is written by hand (``likelihood.gradients``), so one pass gathers and scatters each triple
-once. ``e_step``, ``expected_complete`` (Q) and ``evidence`` are the views of it that the paper names.
+once. ``e_step``, ``expected_complete`` (Q) and ``evidence`` are the published views of it.
 
 Where β is the same for all instances a label's terms depend on its labeler and its value alone: ``folded_pass`` looks
 them up in a table of two rows per labeler, without any function per label.
@@ -283,7 +283,7 @@ def evidence(labels: Labels, factors: Factors) -> Float[Array, ""]:
 
 
 def expected_complete(labels: Labels, factors: Factors, p: Float[Array, " I"]) -> Float[Array, ""]:
-    """Q(W) at posteriors p: the paper's equation 10 plus the class prior's part.
+    """Evaluate Q(W) at posteriors p: equation 10 plus the class prior's part.
 
     Example: Q leaves out the posterior's entropy
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])

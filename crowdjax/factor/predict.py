@@ -229,7 +229,7 @@ def correctness(factors: Factors) -> tuple[Float[Array, "W I"], Float[Array, "W 
     Args:
         factors: α [W, D], β [I, D] and γ [W], of ``model.factors`` or of ``unseen_factors`` and ``expected_factor``.
 
-    Example: the paper's table of specialists and generalists (section 2.1)
+    Example: the published table of specialists and generalists (section 2.1)
         >>> import jax.numpy as jnp
         >>> factors = Factors(jnp.array([[0.848, 1], [1.386, 0]]), jnp.array([[1, 2.094], [1, 0]]), None, None)
         >>> [[round(float(p), 2) for p in row] for row in correctness(factors)[0]]

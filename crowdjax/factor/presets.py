@@ -1,4 +1,6 @@
-"""Named models. Each is a configuration of the one factor model; none has code of its own (Ruvolo, Whitehill, Movellan (2013), section 2.3).
+"""Named models: configurations of the one factor model, without code of their own.
+
+Source: Ruvolo, Whitehill, Movellan (2013), section 2.3.
 
 | preset | α | β | γ |
 |---|---|---|---|
@@ -6,7 +8,7 @@
 | one-coin | per labeler | 1, fixed | – |
 | dawid-skene | per labeler | 1, fixed | per labeler (exactly the two-coin model: sens = σ(α+γ), spec = σ(α-γ)) |
 | glad | per labeler, N(1, 1) | exp(b), b ~ N(1, 1) per instance | – |
-| glad-linear | per labeler | per instance, unconstrained (the paper's reading of GLAD) | – |
+| glad-linear | per labeler | per instance, unconstrained (their reading of GLAD) | – |
 | factor | per labeler, D of them | per instance, D of them | per labeler |
 """
 
