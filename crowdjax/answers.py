@@ -539,15 +539,15 @@ def about_support(found: Support, classes: Sequence[Any] | None, advice: str) ->
     rare = [name for name, n in zip(names, found.expected, strict=True) if n < 1]
     if not alike and found.instances >= MANY and rare:
         out.append(
-            f"Less than one of {found.instances} instances is expected to be {_either(rare)}: what is said of labelers "
-            "on such instances rests on the priors."
+            f"Less than one of {found.instances} instances is expected to be {_either(rare)}: estimates of labelers "
+            "on such instances rest on the priors."
         )
     if found.against > AGAINST * found.instances:
         k = 1 if two else int(np.argmax(np.abs(np.subtract(found.answered, found.voted))))
         out.append(
-            f"{found.against} of {found.instances} answers contradict at least three quarters of their instance's "
-            f"labels: {found.answered[k]} instances are answered {names[k]}, and of {found.voted[k]} most labels say "
-            f"so. {advice}"
+            f"{found.against} of {found.instances} inferred classes contradict at least three quarters of their "
+            f"instance's labels: {found.answered[k]} instances are inferred {names[k]}, and of {found.voted[k]} most "
+            f"labels say so. {advice}"
         )
     return out
 
@@ -611,7 +611,8 @@ def about_comparisons(labels: Labels, gold: Float[np.ndarray, " I"] | None = Non
         return []
     return [
         f"{counted.sum() / n:.2f} labels per instance cannot tell able labelers from others: their accuracies, and how "
-        "sure the answers are, rest on the model's priors. Gold labels, or more labels of each instance, would tell."
+        "certain the inferred classes are, rest on the model's priors. Gold labels, or more labels "
+        "of each instance, would tell."
     ]
 
 

@@ -108,7 +108,7 @@ def fit(
             integrated and auto see ``integrated``.
         repeats: ``count`` repeated judgements of a labeler on an instance, keep the ``first`` or the ``last``, or take
             their ``mean``.
-        copies: what to do with labelers who repeat one another's labels, right or wrong (``crowdjax.dependence``): ``warn``
+        copies: what to do with labelers who repeat one another, right or wrong (``crowdjax.dependence``): ``warn``
             names them; ``once`` names them and counts each group as one labeler.
         solver: ``auto`` (the fastest; the default), ``em``, ``lbfgs``, ``em-cg``, ``em-bound``, or settings of one's
             own; not for ``integrated`` and ``auto``.
@@ -126,7 +126,7 @@ def fit(
         missing: values that are no label, as ``["unsure"]``: their rows are left out.
         header: whether the first line of a CSV file names its columns; if not, they are called 1, 2, 3 and so on.
         start: an earlier result, to continue from; of two classes on the same labelers and instances.
-        devices: number of JAX's devices to use (``crowdjax.parallel.use_cores``); by default as many as speed the fit up.
+        devices: number of JAX's devices to use (``crowdjax.parallel.use_cores``); by default as many as pay off.
         boundary: the integrated model's decision boundary: ``able`` (where able labelers are at one half;
             the default), ``gap``, ``unweighted``, ``gold`` (the default where there is gold) or ``score`` (the default
             where there are scores).

@@ -170,7 +170,7 @@ def _text(found: Mapping[str, Any]) -> str:
         ("agreement", _agreement(found)),
         ("repeats", _about_repeats(found)),
         ("one label", f"{found['n_single']:,} of {found['n_instances']:,} instances have one label"),
-        ("one answer", _constant(found)),
+        ("one value", _constant(found)),
     ]
     for side, similar in found["similar_ids"].items():
         if similar["n"]:

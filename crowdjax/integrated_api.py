@@ -1,6 +1,6 @@
 """The facade of the integrated model: ``crowdjax.fit(table, model="integrated")`` and ``model="auto"``.
 
-It chooses (``integrated.plan``), fits, places the class boundary, and puts the answers, the labelers with their
+It chooses (``integrated.plan``), fits, places the class boundary, and puts the instances, the labelers with their
 intervals and the facts of the boundary into tables and a record.
 """
 
@@ -67,14 +67,14 @@ ELSEWHERE = (
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class IntegratedAggregation(Fitted):
-    """Answers of the integrated model about instances and labelers, and the fit behind them.
+    """Estimates of the integrated model for instances and labelers, and the fit behind them.
 
     Attributes:
         instances: instance, label, confidence, probability; ``depends``: whether the label would be another with the
             class boundary at 0, halfway between the clusters of instances.
         labelers: as of every model (``crowdjax.answers.labeler_table``), on the population of instances.
         fit, config, boundary: of ``crowdjax.integrated``.
-        average: the fits and boundaries of which answers about instances are the average.
+        average: the fits and boundaries that the probabilities of instances average.
         calibration: what gold says of the probabilities of the other instances; None without gold.
         tally: the labels, counted; None in a result that was loaded.
         position: where each instance is expected to lie on the model's axis; None in a result that was loaded.
@@ -194,13 +194,13 @@ def fit(
     depends = float(np.asarray(answers.depends).mean())
     if config.factors == 2:
         warnings.append(
-            "Labels hardly say which of two factors is the class; it is assumed to be what labelers answer to on "
+            "Labels hardly say which of two factors is the class; it is assumed to be what labelers respond to on "
             "average. Compare with one factor."
         )
     if depends >= DEPENDENT:
         warnings.append(
-            f"The label of {depends:.0%} of the instances depends on where the classes are taken to meet (boundary: "
-            f"{choice}), which labels alone do not say; gold labels would."
+            f"The label of {depends:.0%} of the instances would change under another plausible decision boundary "
+            f"({choice}), which labels alone do not identify; gold labels do."
         )
     probabilities, counts = by_class(answers.probability), tally(labels, answers.probability)
     warnings += about_answers(probabilities, labels_of_labelers(labels), index.classes)
@@ -327,7 +327,7 @@ def _weights(parameters, scaling) -> dict[str, dict[str, Any]]:
 
 
 def _about_average(average: integrated.Average) -> dict[str, Any] | None:
-    """Of which answers those about instances are the average; ``None`` of one."""
+    """Return the fits that the probabilities of instances average; ``None`` for a single one."""
     if len(average.members) == 1 and not average.votes:
         return None
     members = [

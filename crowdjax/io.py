@@ -58,7 +58,7 @@ class Triples:
         roles: which column plays which role.
         place: what to call the table in a message; where it is worth saying with how it was read.
         gold: the truths that an export of labels holds, columns instance and label; None where it holds none.
-        anonymous: whether these are counts of an item's labels, whose labelers nobody knows.
+        anonymous: whether these are counts of an instance's labels, whose labelers are unknown.
     """
 
     labeler: Int[np.ndarray, " N"]
@@ -268,10 +268,10 @@ def read_labels(
 
     Args:
         source: a path or URL of CSV, Excel, Parquet or a folder of CSV or Parquet, or of JSON; or a pandas, polars,
-            pyarrow or DuckDB table, or a dict of arrays. Columns labeler, instance, label (worker, annotator, rater,
-            task, item, question, response, answer, rating and others, and the same with id, are recognised:
-            ``docs/tables.md``) and, optionally, weight: a multiplicity. In a CSV file ids are text as written; empty,
-            NaN and nan count as missing. Other columns are left aside.
+            pyarrow or DuckDB table, or a dict of arrays. Columns labeler, instance, label (other usual names, as
+            ``worker``, ``task`` and ``answer``, and the same with ``id``, are recognised: ``docs/tables.md``) and,
+            optionally, weight: a multiplicity. In a CSV file ids are text as written; empty, NaN and nan count as
+            missing. Other columns are left aside.
         columns: which column is which, where names differ: ``{"labeler": "who"}``; of the gold table
             ``{"gold.instance": "question"}``.
         form: ``long``, ``wide`` (a column for every labeler, or a row), ``counts`` (of the labels of each instance) or

@@ -85,7 +85,7 @@ def of_two(accuracy: Ends, sensitivity: Ends, specificity: Ends, informedness: E
 def kinds(informedness: Interval, n_classes: int = 2) -> np.ndarray:
     """What each labeler is, by the interval of J_i, which is at least -1/(K-1). Host side.
 
-    spammer    all of it between -.2/(K-1) and .2: the answers hardly depend on the instance
+    spammer    all of it between -.2/(K-1) and .2: the labels hardly depend on the instance
     adversary  all of it below 0: wrong more often than right
     expert     all of it above .6
     unknown    0 is in it: too few labels to tell

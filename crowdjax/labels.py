@@ -52,7 +52,7 @@ class InputError(ValueError):
 
 
 class Unreachable(InputError):
-    """A store or a server that does not answer now: the same call may succeed later.
+    """A store or a server that does not respond now: the same call may succeed later.
 
     Example:
         >>> issubclass(Unreachable, InputError)
@@ -145,7 +145,9 @@ class Shard(Tree):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Labels(Tree):
-    """The judgements L_ij of labelers i on instances j, as sparse triples (Ruvolo, Whitehill, Movellan (2013), section 2).
+    """The judgements L_ij of labelers i on instances j, as sparse triples.
+
+    Source: Ruvolo, Whitehill, Movellan (2013), section 2.
 
     Attributes:
         labeler: index of the labeler of each triple, in [0, n_labelers).
@@ -283,7 +285,7 @@ class Labels(Tree):
 
     @property
     def sign(self) -> Int8[Array, " N"]:
-        """Labels of two values as -1 and +1, as the paper has them; 0 for padding."""
+        """Return labels of two values as -1 and +1, 0 for padding."""
         return (2 * self.label - 1) * self.real
 
     @property

@@ -1,7 +1,7 @@
 """The observation model that both systems share, in log space, with its gradients.
 
-The paper's equation 1 gives the chance that labeler i is right about instance j. With labels and truths in {-1, +1},
-which codes 0 and 1 stand for, it is (z² = 1)
+Equation 1 of Ruvolo, Whitehill, Movellan (2013) is the probability that labeler i is right about instance j. With
+labels and truths in {-1, +1}, which codes 0 and 1 stand for, it is (z² = 1)
 
     log p(L_ij | z_j) = log σ( L_ij (z_j s_ij + γ_ij) )            logit P(L_ij = +1 | z_j) = z_j s_ij + γ_ij
 

@@ -1,4 +1,4 @@
-"""What fits into memory, asked before it is used: a host that runs out ends a process without a word."""
+"""Check free memory before allocating; on Linux the kernel kills a process that exceeds it, without an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measures of how good answers are: of probabilities against truth, of estimates against true values, of paired runs.
+"""Metrics: of probabilities against truth, of estimates against true values, of paired runs.
 
 Plain functions on the host (NumPy, float64). Of two classes ``probability`` is P(z = +1), shape [I], and ``truth`` is
 -1/+1 or 0/1; of K classes ``probability`` is P(z = k), shape [I, K], and ``truth`` is 0 to K-1, or -1 where it is not
@@ -102,7 +102,7 @@ def per_class(
 ) -> Float[np.ndarray, " K"]:
     """A measure of two classes for each of K classes against the rest.
 
-    Example: what the classes are told apart by
+    Example: the separation of the classes
         >>> p = [[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.2, 0.3, 0.5], [0.4, 0.4, 0.2]]
         >>> per_class(auc_roc, p, [0, 1, 2, 2]).tolist()
         [1.0, 1.0, 0.75]
@@ -112,7 +112,7 @@ def per_class(
 
 
 def confusion(answer: Int[np.ndarray, " I"], truth: Truth, n_classes: int | None = None) -> Int[np.ndarray, "K K"]:
-    """How many instances of each class (rows) got each answer (columns).
+    """Count the instances of each class (rows) by inferred class (columns).
 
     Args:
         answer: the class that each instance is said to be of, 0 to K-1: ``probability.argmax(1)``.

@@ -1,6 +1,6 @@
 """Fits to more labels than fit into memory: read in pieces from Parquet, kept in parts on disk, fitted part by part.
 
-    instances are dealt to parts (``Parts``)  →  rounds over the parts (``rounds``)  →  one last pass for the answers
+    instances are dealt to parts (``Parts``)  →  rounds over the parts (``rounds``)  →  one last pass for the results
 
 A part holds all labels of its instances. A visit fits a part alone, by the ordinary fit, with what the other parts say
 of the labelers as its prior: each of them is remembered as a quadratic of the weights w that all parts share,
@@ -9,7 +9,7 @@ of the labelers as its prior: each of them is remembered as a quadratic of the w
 
 and a product of such terms and a Gaussian prior is a Gaussian prior. Where nothing moves any more the gradients of all
 parts and of the prior cancel: that is a maximum of the whole objective, whatever h. An instance's own weights are
-fitted in its part and kept there. The first round is a good answer already; each further one comes nearer.
+fitted in its part and kept there. The first round is a good estimate already; each further one comes nearer.
 
 Everything a visit leaves behind is written under a private name, flushed to the disk and renamed (``crowdjax.disk``). A
 fit that was stopped goes on from there and ends where it would have ended.
@@ -51,7 +51,7 @@ MOST_PARTS = 500  # a file of each is open while labels are dealt
 
 
 class Answer(NamedTuple):
-    """What is known after the last pass; the instances' answers are handed out part by part."""
+    """The result of the last pass; the instances' probabilities are returned part by part."""
 
     weights: Weights  # instances' own left out
     objective: float
@@ -218,7 +218,7 @@ def run(
     hand_out: Callable[[int, Fit], None],
     progress: Progress = silent,
 ) -> Answer:
-    """Fits part by part until a round gains less than ``rtol`` (1 + |objective|), then asks every part for its answers.
+    """Fit part by part until a round gains less than ``rtol`` (1 + |objective|), then collect every part's results.
 
     Args:
         folder: where the state is kept; what is there is gone on with.

@@ -191,7 +191,7 @@ def about_weights(place: str, weights: Float[np.ndarray, " n"] | None) -> list[s
 
     Example:
         >>> about_weights("weights", np.r_[np.ones(99), 999.0])
-        ['weights: one row of 100 has 999, 91% of all weight: the answers are little more than what that row says.']
+        ['weights: one row of 100 has 999, 91% of all weight: the result is little more than what that row says.']
     """
     if weights is None or np.count_nonzero(weights) < LEAST:
         return []
@@ -199,6 +199,6 @@ def about_weights(place: str, weights: Float[np.ndarray, " n"] | None) -> list[s
     if most <= HEAVY * total:
         return []
     return [
-        f"{place}: one row of {len(weights)} has {most:g}, {most / total:.0%} of all weight: the answers are little "
+        f"{place}: one row of {len(weights)} has {most:g}, {most / total:.0%} of all weight: the result is little "
         "more than what that row says."
     ]

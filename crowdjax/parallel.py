@@ -3,11 +3,11 @@
     found = parallel.fit(labels, model, key)          # the fit of factor.fit_jit, on every device there is
 
 Instances and what belongs to them live on one device each; weights of labelers, features and class prior on all. A pass
-adds up its sums per labeler over the devices (``Labels.across``), everything else stays where it is. Long fits are
-watched (``crowdjax.watch``): they say how far they are and can be stopped.
+adds up its sums per labeler over the devices (``Labels.across``), everything else stays where it is. Long fits
+run in blocks of steps (``crowdjax.watch``): they report progress and can be stopped.
 
 In a run of several processes (``start``) every process gives its own instances, with labelers indexed alike everywhere
-(``union``), and gets back the answers about its own instances. docs/clusters.md has worked examples.
+(``union``), and gets back the results for its own instances. docs/clusters.md has worked examples.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def fit(
         labels: of this process's instances, with the labelers of all.
         model: built for ``labels`` (``crowdjax.factor.build``); what it says of labelers is alike in every process.
         devices: how many; by default all that pay for so many labels.
-        progress: told how far a long fit is, in passes; where it answers true the fit stops, with the code ``STOPPED``.
-            Short fits, and those of several processes, do not ask.
+        progress: callback, called with the passes done. Return True to stop the fit, with the code ``STOPPED``. Not
+            called in short fits and those of several processes.
 
     Returns:
         the ``Fit``, as NumPy arrays; instances' weights and posteriors are those of this process.

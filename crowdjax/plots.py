@@ -168,7 +168,7 @@ def factor_over_feature(
     true: Callable[[Float[np.ndarray, " G"]], Float[np.ndarray, " G"]] | None = None,
     label: str = "feature",
 ) -> Figure:
-    """The paper's Figure 4: density of a feature with the basis functions, each as high as its weight; and the first
+    """Plot the density of a feature with the basis functions, each as high as its weight; and the first
     instance factor over the feature, one point per instance.
 
     Args:
@@ -660,7 +660,7 @@ def objective(history: Float[np.ndarray, " T"], *, title: str, xlabel: str) -> F
 
 @_styled
 def boundary(x: Float[np.ndarray, " I"], center: float, sd: float, *, title: str) -> Figure:
-    """Histogram of the instances along the model's axis, where the classes are taken to meet, and how sure that is."""
+    """Plot a histogram of the instances along the model's axis, with the decision boundary and its uncertainty."""
     figure, (ax,) = _panels(1, *PANEL)
     ax.axvspan(center - sd, center + sd, color=COLOURS[1], alpha=0.15, linewidth=0)
     ax.hist(x, bins=40, range=_span(x), color=COLOURS[0], alpha=0.85)

@@ -277,7 +277,7 @@ class Glad(Nominal, Factors):
     Attributes:
         labeler, instance: mean and standard deviation of α_i and of b.
         points: how many values of b.
-        rtol: gain, in units of 1 + |objective|, below which answers no longer move.
+        rtol: gain, in units of 1 + |objective|, below which results no longer move.
         others: as in ``observation.integrated_factors``, whose defaults these are.
 
     Example:

@@ -1,8 +1,8 @@
 """Results on disk: a folder that appears whole or not at all, and is rejected where it was changed.
 
 Its record (``fit.json``) lists every file in it with its SHA-256, and holds the SHA-256 of itself: a result that was
-changed is rejected, and an earlier result, which may be replaced, is told from what somebody made or edited. With
-``CROWDJAX_KEY`` set records are signed, too. Arrays are npz: reading executes nothing.
+changed is rejected, and an earlier result, which may be replaced, is distinguished from files made or edited by hand.
+With ``CROWDJAX_KEY`` set records are signed, too. Arrays are npz: reading executes nothing.
 
 A result at a new place is written beside it and renamed. At a place that is a folder already (an earlier result, an
 empty one, the root of a mounted volume, the working directory) it is written inside, under a private name, and renamed

@@ -1,6 +1,6 @@
 """Which column of a table plays which role: as the user says, by the role's own name, or by one usual name for it.
 
-No role is guessed. What is not clear is rejected, and the message ends with a line to paste. Once the user has named one
+No role is guessed. An unclear table is rejected with a message that ends with a line to paste. Once the user names one
 role of a table, usual names do not count in that table any more: then each role needs its own name or the user's.
 Columns of row numbers (no name, ``index``, ``Unnamed: 0``, ``__index_level_0__``) play no role unless they are named.
 """
@@ -25,11 +25,10 @@ LOG = logging.getLogger("crowdjax")
 NOTICE = 25  # the level of what is said without --verbose: between INFO and WARNING
 
 ALIASES = {
-    "labeler": "labeler labeller worker annotator rater coder judge assessor",
-    "instance": "instance task item question unit example hit",
-    "label": "label response judgement judgment answer rating choice vote annotation",
+    "labeler": ["labeler", "labeller", "worker", "annotator", "rater", "coder", "judge", "assessor"],
+    "instance": ["instance", "task", "item", "question", "unit", "example", "hit"],
+    "label": ["label", "response", "judgement", "judgment", "answer", "rating", "choice", "vote", "annotation"],
 }
-ALIASES = {role: names.split() for role, names in ALIASES.items()}
 ROW_NUMBERS = re.compile(r"|index|unnamed: \d+|level_\d+|__index_level_\d+__")
 TRUTHS = ("label", "truth", "gold")  # never a score or a feature unless they are named
 
@@ -250,7 +249,7 @@ def plain(name: str) -> str:
 
 
 def is_alias(name: str, role: str) -> bool:
-    """Whether a column of this name is usually of this role: worker, Worker ID and workerId are."""
+    """Return whether a column of this name usually has this role, as ``worker``, ``Worker ID`` and ``workerId``."""
     return plain(name).removesuffix("id" if role != "label" else "") in ALIASES.get(role, (role,))
 
 

@@ -119,7 +119,7 @@ def section4(
     density: float = 0.4,
     active: Int[Array, ""] | int | None = None,
 ) -> Simulation:
-    """The paper's simulation: one factor, no bias, labeler and instance factors linear in known features.
+    """Simulate one factor without bias, labelers' and instances' factors linear in known features.
 
         α_i = w_0 + Σ_k w_k x_ik      x_ik ~ N(0, spread²)    w_0 ~ N(1, spread²), w_k ~ N(0, spread²)    β_j likewise
 
@@ -188,7 +188,7 @@ def smiles(
     bias: float = 0.5,
     positives: float = 0.36,
 ) -> Simulation:
-    """A stand-in for the paper's smile study, whose detector outputs were never published (a reconstruction).
+    """Simulate a stand-in for the smile study of section 5, whose detector outputs were never published.
 
     Every labeler judges every instance. The instance factors are functions of a detector's output (``smile_factors``);
     the labelers' are free: α_1 ~ N(ability), α_2, α_3 ~ N(0, further²), γ ~ N(0, bias²). Labelers thus differ in what
@@ -271,7 +271,7 @@ def mixed(
 
 
 def specialists(n_labelers: int = 1, n_instances: int = 1) -> Factors:
-    """The factors of the paper's example: so many specialists, as many generalists, instances likewise.
+    """Return the factors of an example with so many specialists, as many generalists, and instances likewise.
 
     Example:
         >>> from crowdjax.factor import correctness
@@ -408,7 +408,8 @@ def theodon_functions(
 
         π = .01 + .15 s - .2 s² + .8 s³ (rare: .0001 + .8 s³)     sens = .6 + .35 h(s), spec = .6 + .35 h(1 - s)
 
-    with h(s) = s (linear), √s (concave, accurate) or s² (convex, inaccurate). Forms: the post's; numbers: ours.
+    with h(s) = s (linear), √s (concave, accurate) or s² (convex, inaccurate). The forms are published; the numbers are
+    ours.
 
     Args:
         score: in [0, 1], shape [n].

@@ -166,7 +166,7 @@ def quiz(
     difficulty: float = 1.0,
     lure: float = 1.0,
 ) -> ClassCrowd:
-    """A crowd that answers questions with K options, in any order: who knows the answer gives it, others guess.
+    """Simulate a crowd that chooses among K options in any order: labelers who know the class give it, others guess.
 
         P(i knows j) = σ(α_i - δ_j)      α_i ~ N(ability)      δ_j ~ N(0, difficulty²)
         P(i guesses l) = softmax_l(lure · t_jl)      t_jl ~ N(0, 1): some wrong options are tempting

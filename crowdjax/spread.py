@@ -1,4 +1,4 @@
-"""A fit of any observation model over one device or several, watched where it is long.
+"""Fit any observation model over one device or several, in blocks of steps where it is long.
 
 Labels are cut by instance (``crowdjax.shards``); so are parameters and data of a model that its ``specs`` and
 ``own_specs`` say are by instance. All others are on every device, and a pass adds its sums up.
@@ -38,7 +38,7 @@ def fit(
 
     Args:
         devices: how many; by default all that pay for so many labels.
-        progress: told how far a long fit is; where it answers true the fit stops, with the code ``STOPPED``.
+        progress: callback of a long fit; return True to stop the fit, with the code ``STOPPED``.
 
     Returns:
         The fit, as NumPy arrays.

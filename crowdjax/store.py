@@ -34,7 +34,7 @@ class Store(NamedTuple):
         """Write an object; an earlier one of this name is replaced.
 
         Raises:
-            Unreachable: the store does not answer now.
+            Unreachable: the store does not respond now.
             InputError: it does not let it be written.
         """
         whole = f"{self.path}/{name}"

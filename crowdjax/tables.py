@@ -296,7 +296,7 @@ def kind_of(source, roles: Mapping[str, str] | None = None) -> Kind:
 
     Args:
         roles: the columns of ``source`` whose types the columns of these names take in pandas and polars, so that the
-            answers merge onto ``source``.
+            result merges onto ``source``.
 
     Example:
         >>> kind_of({"labeler": ["a"]})(pa.table({"label": [1, 0]}))
@@ -353,9 +353,9 @@ def _as_frame(backend: nw.Implementation, types: Mapping[str, Any], lazy: bool, 
     return frame.lazy() if lazy else frame
 
 
-def _as_relation(source, answers: pa.Table):
-    """A relation in the database of another; DuckDB finds ``answers`` by its name."""
-    return source.query("given", "SELECT * FROM answers")
+def _as_relation(source, result: pa.Table):
+    """A relation in the database of another; DuckDB finds ``result`` by its name."""
+    return source.query("given", "SELECT * FROM result")
 
 
 # To files

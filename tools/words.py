@@ -53,9 +53,11 @@ PATTERNS = [
     (word, re.compile(rf"(?<![\w.=<%/-])(?:{word})(?![\w=(%/]|\.\w)", re.IGNORECASE), better)
     for word, better in BANNED.items()
 ]
-# Names of a user's columns, and of arguments and settings, are not prose; nor are titles.
-NAMES = re.compile(r"columns? (?:called )?\w+(?:(?:, | and |, and | or )\w+)*|^[ ]+\w+(?:, \w+)*:(?= )", re.MULTILINE)
-TITLES = re.compile("Budget-optimal task allocation|Multi-annotator competence estimation", re.IGNORECASE)
+# Names of columns, arguments and settings are not prose, nor are titles and values of a result.
+NAMES = re.compile(r"columns? (?:called )?\w+(?:(?:, | and |, and | or )\w+)*|^[ ]*\w+(?:, \w+)*:(?= )", re.MULTILINE)
+FIXED = re.compile(
+    "item posteriors|Budget-optimal task allocation|Multi-annotator competence estimation", re.IGNORECASE
+)
 CODE = re.compile(r"```.*?(?:```|\Z)|``.*?``|`[^`]*`|<!--.*?-->|\{[{%].*?[%}]\}|https?://\S+|'\w+'|\"\w+\"", re.DOTALL)
 DOCTEST = re.compile(r"^[ \t]*>>> .*(?:\n[ \t]*\S.*)*", re.MULTILINE)
 
@@ -72,7 +74,7 @@ class Finding(NamedTuple):
 
 def blanked(text: str) -> str:
     """Replace code by spaces, so that every other character keeps its place and line."""
-    for code in (DOCTEST, CODE, NAMES, TITLES):
+    for code in (DOCTEST, CODE, NAMES, FIXED):
         text = code.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
     return text
 

@@ -246,7 +246,7 @@ class MMSR(Skilled):
         n_iter: the most steps.
         tol: stop where the matrix changes by less.
         random_state: seed of the start.
-        probas_: the sums of the weights by label, over the sum of their sizes; below 0 where votes count against a label.
+        probas_: the sums of the weights by label, over the sum of their sizes; negative where votes count against it.
         loss_history_: the change of the matrix in each step.
 
     Example: the third guesses

@@ -2,7 +2,7 @@
 ``describe`` and ``data``.
 
 Exit status: 0 done, 1 the run failed or was stopped, 2 the input is wrong; the last two with one line on stderr and
-nothing half-written. ``monitor`` has two more: 3 done, and alerts were raised; 75 an input or the store does not respond
+nothing half-written. ``monitor`` has two more: 3 done, and alerts were raised; 75 an input or store does not respond
 now (EX_TEMPFAIL of sysexits.h). The commands need the extra ``cli`` and are imported when one is called.
 """
 

@@ -33,7 +33,7 @@ class Allocation(NamedTuple):
         population: instances of each stratum.
         prevalence: mean chance of being positive.
         items: how many to draw, whole numbers.
-        chance: items / population.
+        chance: ``items`` / ``population``.
 
     Example:
         >>> Allocation._fields

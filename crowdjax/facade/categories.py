@@ -1,4 +1,4 @@
-"""A contextual fit of K exclusive classes, from tables to answers: class shares, curves, the crowd's confusion.
+"""A contextual fit of K exclusive classes, from table to table: class shares, curves, the crowd's confusion.
 
 ``crowdjax.context`` comes here where labels say more than two classes. The share of every class is estimated by the
 model, under the weaker constraint beside it, and, where gold was drawn by known chances, by gold and by gold and the

@@ -173,7 +173,7 @@ def plan_auto(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tuple[st
     if per_instance < FEW_LABELS and square:
         reason = (
             f"{per_instance:.2f} labels per instance cannot tell able labelers from others; everybody counts the same, "
-            "and the answers are little more than the labels themselves."
+            "and the result is little more than the labels themselves."
         )
         return {"model": "majority"}, (reason,)
     if n_labelers <= FEW_LABELERS:

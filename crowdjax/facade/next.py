@@ -1,7 +1,7 @@
-"""Choose the instances to label next that lower the expected error most, from any fit's probabilities.
+"""Choose the instances whose next label lowers the expected error most, from any fit's probabilities.
 
-The inferred class of an instance with class probabilities p is the likeliest one, wrong with probability 1 - max p. One more
-label l of an average labeler, P(l | k) = C_kl, leaves the expected error
+The inferred class of an instance with class probabilities p is the likeliest one, wrong with probability 1 - max p. One
+more label l of an average labeler, P(l | k) = C_kl, leaves the expected error
 
     Σ_l P(l) (1 - max_k P(k | l)) = 1 - Σ_l max_k p_k C_kl                                                    (1)
 

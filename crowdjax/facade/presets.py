@@ -98,10 +98,10 @@ def fit(
     features, scaling, remarks = taken(read, left_out)
     if held_out:
         remarks.append(
-            f"Held-out labels chose {chosen} factors. They tell how well labels are predicted, not where the "
-            "classes meet, nor that the answers are right."
+            f"Held-out labels chose {chosen} factors. They tell how well labels are predicted, neither the "
+            "decision boundary nor that the inferred classes are right."
         )
-    if config.n_factors > 1 and not features:  # everybody has a number of his own for every factor
+    if config.n_factors > 1 and not features:  # each labeler and instance has a number for every factor
         numbers = NUMBERS * config.n_factors * (labels.n_labelers + labels.n_instances)
         memory.refuse_above(numbers * jnp.zeros(0).itemsize, f"factors: {config.n_factors:,} of everybody need")
     built = build(config, labels, features)

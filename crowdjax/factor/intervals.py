@@ -3,8 +3,8 @@
     logit sens_i = s_i + γ_i      logit spec_i = s_i - γ_i      s_i = α_i·β̄
 
 Laplace's covariance of (s_i, γ_i) is C_i = (Λ + n⁺ sens (1-sens) x⁺x⁺ᵀ + n⁻ spec (1-spec) x⁻x⁻ᵀ)⁻¹ with x^± = (1, ±1),
-Λ the precision of the prior, and n^± the numbers of labels on positives and on negatives that the posterior expects. The
-instances' own numbers and the truths are taken for known.
+Λ the precision of the prior, and n^± the numbers of labels on positives and on negatives that the posterior expects.
+The instances' own numbers and the truths are taken for known.
 """
 
 from __future__ import annotations

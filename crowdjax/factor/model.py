@@ -4,7 +4,8 @@
     objective(W) = log p(L | W) + log p(W)                                   the log posterior, truths summed out
 
 A variance of 0 fixes a weight at its mean, an infinite one leaves it to the data. That is all the presets need: see
-``crowdjax.factor.presets``. Source: Ruvolo, Whitehill, Movellan (2013), sections 2.2, 2.3 and 3 (equation 8 without its slip, docs/models.md).
+``crowdjax.factor.presets``. Source: Ruvolo, Whitehill, Movellan (2013), sections 2.2, 2.3 and 3 (equation 8
+corrected as in docs/models.md).
 """
 
 from __future__ import annotations

@@ -251,7 +251,7 @@ def summary(found: Found, config: FactorConfig, agreement: Float[np.ndarray, "W 
     """What a fit says of labelers, with intervals; of labelers who are all alike to the model, what is counted.
 
     Args:
-        agreement: labels by the class of the answer and by their value (``crowdjax.answers.tally``).
+        agreement: labels by the inferred class and by their value (``crowdjax.answers.tally``).
     """
     weights = found.fit.weights
     if weights.labeler.free is None:

@@ -1,4 +1,4 @@
-"""From labels to answers by the integrated model: fit → boundary → gold → answers, in one function.
+"""Apply the integrated model to labels: fit → decision boundary → gold → tables, in one function.
 
 ``crowdjax.fit(table, "auto")`` and the studies of it call this function: what is measured is what users get.
 """
@@ -53,13 +53,13 @@ Posterior = Literal["axis", "laplace", "exact"]
 
 
 class Answer(NamedTuple):
-    """What the model says of the labels.
+    """The results of the model for a set of labels.
 
     Attributes:
         plan: the settings of the model, and which boundary was taken.
-        fit: of the labels alone; of several the one whose answers weigh most.
+        fit: of the labels alone; of several the one with the largest weight.
         boundary: the decision boundary of that fit.
-        average: of which answers those about instances are the average.
+        average: the fits that the probabilities of instances average.
         calibration: what gold says of the probabilities of the other instances; None where gold placed no boundary.
         instances: calibrated; instances with gold have it.
         labelers: sensitivity, specificity, informedness and accuracy.
@@ -95,7 +95,7 @@ def answer(
     posterior: Posterior | None = None,
     room: bool = True,
 ) -> Answer:
-    """Fits the model, places the boundary, and answers for instances, labelers and the share of positives.
+    """Fit the model, place the boundary, and estimate instances, labelers and the share of positives.
 
     The labels alone place every x_j; gold of both classes, or scores, move the boundary between the classes and
     calibrate the probabilities. Host side, deterministic.

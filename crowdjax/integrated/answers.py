@@ -75,7 +75,7 @@ def of_instances(
     features: Features = Features(),
     calibration: Calibration | None = None,
 ) -> InstanceAnswers:
-    """Answers about the instances of any labels, given the labelers; those with gold get it.
+    """Infer the instances of any labels, given the labelers; those with gold get it.
 
     Args:
         calibration: what gold of these or other labels says of probabilities (``integrated.calibrate``).

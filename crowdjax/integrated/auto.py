@@ -92,7 +92,7 @@ def plan(labels: Labels, class_prior: float | str | None = None) -> Plan:
         able = None
         reasons.append(
             f"{per_instance:.2f} labels per instance cannot tell able labelers from others; their population is not "
-            "learned, and the answers are little more than the labels themselves."
+            "learned, and the result is little more than the labels themselves."
         )
     crowds = crowd_of(labeler, instance, labels.n_labelers, labels.n_instances).max() + 1
     if crowds > 1:

@@ -55,7 +55,7 @@ _first = stored(at_votes)
 
 
 class Member(NamedTuple):
-    """A fit's parameters and the boundary between the classes, with its choice and the weight of its answers.
+    """A fit's parameters and the boundary between the classes, with its choice and its weight in the average.
 
     Example:
         >>> Member._fields
@@ -94,7 +94,7 @@ class Averaged(NamedTuple):
 
 
 def pays(plan: Plan) -> bool:
-    """Whether more than one answer is to be averaged.
+    """Return whether more than one fit is to be averaged.
 
     Example:
         >>> from crowdjax.integrated.auto import plan
@@ -174,7 +174,7 @@ def of_average(
     features: Features = Features(),
     calibration: Calibration | None = None,
 ) -> InstanceAnswers:
-    """Answers about the instances of any labels; x_j is that of the first member.
+    """Infer the instances of any labels; x_j is that of the first member.
 
     An instance depends on the boundary where members say different classes with more than a tenth of the weight each.
 

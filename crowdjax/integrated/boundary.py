@@ -1,4 +1,4 @@
-"""Where the two classes meet on the axis of x: a choice that labels alone do not make.
+"""The decision boundary on the axis of x, which labels alone do not identify.
 
 x → x - c with γ → γ + α c explains every label as well, so the likelihood is nearly blind to the boundary c. A boundary
 is a named choice with an uncertainty, kept as a distribution over points of c:
@@ -38,7 +38,7 @@ NORMAL = np.polynomial.hermite_e.hermegauss(21)
 
 
 class Boundary(NamedTuple):
-    """A distribution over where the classes meet: its centre c, points and their probabilities.
+    """A distribution over the decision boundary: its centre c, points and their probabilities.
 
     Example:
         >>> Boundary(jnp.zeros(()), jnp.array([-1.0, 1.0]), jnp.array([0.5, 0.5])).mass.sum().item()

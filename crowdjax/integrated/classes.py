@@ -16,11 +16,11 @@ VOTES = 0.2  # part of a pool
 
 
 def pooled(labels: Labels, posterior: Float[np.ndarray, "I K"], part: float = VOTES) -> Float[np.ndarray, "I K"]:
-    """A linear pool of a model's answers and of votes.
+    """A linear pool of a model's probabilities and the shares of votes.
 
         (1 - part) p_jk + part (n_jk + 2/K) / (n_j + 2)
 
-    No model of labelers knows of errors that they share, and all are too sure of items where they do.
+    No model of labelers knows of errors that they share, and all are overconfident about instances where they do.
 
     Args:
         labels: n_jk of them are for class k; gold stays.

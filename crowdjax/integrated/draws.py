@@ -5,7 +5,7 @@
 
 Every draw s has a boundary c_s of its own, so that intervals hold what is not known of the boundary, and a verdict on a
 labeler is the share of the posterior in which it is true. Points of a lattice stand for random numbers wherever the
-posterior has a closed form: the same labels give the same answer.
+posterior has a closed form: the same labels give the same result.
 
 Real labelers share errors that the model takes for independent, and it is surer of them than gold allows. So intervals
 take how far a labeler is from guessing as known to a factor besides, which leaves who guesses where he is:
@@ -113,7 +113,7 @@ def chances(
         boundary: c of each draw.
         center: m_j that stand for those of the instances (:func:`stand_ins`); None: 1 for all.
 
-    Example: a labeler whose answers do not depend on the instance
+    Example: a labeler whose labels do not depend on the instance
         >>> draws = Draws(jnp.zeros((1, 1, 2)), jnp.ones((1, 1)), jnp.ones(1), jnp.zeros(1))
         >>> [round(v.item(), 3) for v in chances(draws, IntegratedConfig(), jnp.zeros(1))]
         [0.5, 0.5]
@@ -220,7 +220,7 @@ def interval(values: Float[np.ndarray, "S W"], weight: Float[np.ndarray, "S W"],
 def verdicts(informedness: Float[np.ndarray, "S W"], weight: Float[np.ndarray, "S W"]) -> np.ndarray:
     """What each labeler is called: what is true in 95 % of the posterior of J_i.
 
-    spammer    -.2 < J < .2: the answers hardly depend on the instance
+    spammer    -.2 < J < .2: the labels hardly depend on the instance
     adversary  J < 0: wrong more often than right
     expert     J > .6
     unknown    none of these, and not J > 0 either: too little is known to tell

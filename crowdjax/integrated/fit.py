@@ -8,7 +8,7 @@
 ρ is the one of a few values where the objective ends highest: its EM step is slow and ends where it started from.
 
 Two factors start from the fit of one. Labels hardly tell a turn of (x, y), so the mean of δ is held at 0: the class is
-what labelers answer to on average.
+what labelers respond to on average.
 
 The objective that stops it is Laplace's approximation of the log evidence of the hyperparameters,
 
@@ -123,7 +123,7 @@ def fit(
 def stages(
     labels: Labels, boundary, features: Features, begin: Parameters | None, config: IntegratedConfig
 ) -> optimize.Staged:
-    """:func:`fit` as its stages, one for every ρ to try, so that a host may watch them (``crowdjax.watch``)."""
+    """Return :func:`fit` as its stages, one for every ρ to try, to run in blocks of steps (``crowdjax.watch``)."""
     x = jnp.asarray(config.nodes, jnp.result_type(float))
     design = jnp.asarray(config.design, x.dtype)
     spreads = jnp.asarray(config.spreads, x.dtype)

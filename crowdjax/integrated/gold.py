@@ -1,4 +1,4 @@
-"""What known truths say of the other instances: where the classes meet, and how far probabilities are to be trusted.
+"""Use known truths to place the decision boundary and to calibrate the probabilities of the other instances.
 
     log P(gold | L, c) = Σ_j log P(z_j = gold_j | L_j, c)
     p_j'               = E[ σ(a logit p_j) ]          log a ~ N(0, .2²) times Π_j σ(a logit P(z_j = gold_j), without j)

@@ -1,4 +1,4 @@
-"""The integrated model of K classes: what an item shows is a point of a space, and is integrated out.
+"""The integrated model of K classes: an instance's position is a point of a space, and is integrated out.
 
     x_j | z_j = k ~ N(e_k, ρ² I)        y_j = Bᵀ x_j,  B [K, K-1] an orthonormal basis of contrasts
     P(L_ij = l | y_j) = softmax_l( B (A_i y_j + b_i) )
@@ -8,14 +8,15 @@ A_i says how a labeler sees every contrast of classes, b_i what he is inclined t
 across v in what they confuse: Ā, b̄, t and r are learned. s is not: with few labels per labeler it runs away (to 20 on
 the set labelme), since a labeler who is believed more makes himself right. Nothing here prefers a class: renaming
 classes turns B. Labels hardly tell a class prior from a bias of the whole crowd, so of the prior one number is learned,
-½ ≤ e ≤ 3 (``observation.nominal``). ρ gets smaller with K, so that an item shows its own class as often as with two.
+½ ≤ e ≤ 3 (``observation.nominal``). ρ decreases with K, so that an instance is as often nearest to its own
+class as with two.
 
 Narrower forms have A_i = a_i A, with a_i a number:
 
     skill          A = I, for many classes
     ordinal        x_j ∈ R, x | z = k ~ N(k, ρ²), classes at even distances around 0; logits a_i l x_j + b_il: who errs
                    errs by one grade
-    exchangeable   A = I, b_i = 0, e = 0: classes that mean nothing across items
+    exchangeable   A = I, b_i = 0, e = 0: classes that mean nothing across instances
 
 The integral over y is a sum over points: quasi-random normal ones, as many around each class, or a grid where y has one
 dimension. A fit is EM: w_i = (A_i, b_i) climbs by Newton steps, the population by modes and Laplace covariances.
@@ -69,7 +70,7 @@ def spread(n_classes: int, of_two: float = SPREAD) -> float:
 
 @cache
 def spread_of_grades(n_classes: int, of_two: float = SPREAD) -> float:
-    """ρ for K classes at a distance of 1 on a line: P(the nearest is the item's own) is that of ``spread``.
+    """ρ for K classes at a distance of 1 on a line: P(the nearest is the instance's own) is that of ``spread``.
 
     Example:
         >>> round(spread_of_grades(5, 0.8), 2), spread_of_grades(2, 0.8) == 0.4
@@ -123,7 +124,7 @@ class Nominal(eqx.Module):
         lines: what one unit of skill adds to the logits at each point, [G, L]; None in the free form.
         first: the prior means of A and b, flat.
         biased: whether labelers have biases; and classes shares (static).
-        graded: whether classes are in order: an answer is then the grade whose place is nearest to x + N(0, (.8 ρ)²),
+        graded: whether classes are in order: a label is then the grade whose place is nearest to x + N(0, (.8 ρ)²),
             whatever its share (static).
     """
 

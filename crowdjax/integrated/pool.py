@@ -1,4 +1,4 @@
-"""Models of the same labels whose answers are averaged, with votes beside them.
+"""Models of the same labels whose probabilities are averaged, together with votes.
 
     p_jk = (1 - v) Σ_m w_m P_m(z_j = k | labels) + v (votes' share, as ``integrated.classes.pooled`` has it)
 
@@ -31,7 +31,7 @@ class Pool(eqx.Module):
 
     Attributes:
         members: each has a table; the first speaks of labelers.
-        weights: of their answers (static).
+        weights: of their probabilities (static).
         votes: v (static).
 
     Example:

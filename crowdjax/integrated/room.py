@@ -1,7 +1,7 @@
 """Labels in a shape that tables of similar sizes share, so that one compiled program serves them all; and back.
 
 What is added counts for nothing: labels of weight 0, instances that are no instances (``labels.shard.real``), labelers
-without labels, whom the population does not see. Answers are those without it, to rounding (tests/test_room.py).
+without labels, whom the population does not see. Results are those without it, to rounding (tests/test_room.py).
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Room(NamedTuple):
 
 
 def of(labels: Labels) -> tuple[Labels, Room]:
-    """Labels with room, and how to take it out of answers (``layout.with_room``).
+    """Labels with padding, and how to take it out of results (``layout.with_room``).
 
     Example:
         >>> padded, room = of(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))

@@ -1,4 +1,4 @@
-"""Where a score of the instances says that the classes meet.
+"""Place the decision boundary from a score of the instances.
 
 A classifier's score rises from the one class to the other. On some scale, which ranks find, it is assumed to be normal
 within each class, and to say no more about an instance's labels than its class does:

@@ -9,8 +9,8 @@
                                      period before, or since the first
     labeler_worse         warning    P(sensitivity or specificity fell by more than .05) ≥ sure, since the period
                                      before, or since the first
-    gold_contradicts      warning    gold and the model's predictions of the same items differ (5 % for all periods)
-    few_items             warning    fewer items than a share of the median of the periods before
+    gold_contradicts      warning    gold and the model's predictions of the same instances differ (5 % for all periods)
+    few_items             warning    fewer instances than a share of the median of the periods before
     little_gold           warning    gold is given, and too little of it for an interval
     unchecked             warning    the posterior did not pass its check (``prevalence["checked"]``)
     undecided             warning    the prevalence rests on the constraint (``prevalence["constraints_agree"]``)
@@ -49,7 +49,7 @@ class Rules(NamedTuple):
     Attributes:
         sure: probability of a change from which it counts.
         limit: share of positives above which an interval counts; None: none.
-        least: share of the usual number of items, of the median of the periods before, below which a period has few.
+        least: share of the median number of instances of the periods before, below which a period has few.
         expect: the period that must be there, as text; None: whatever is.
 
     Example:
@@ -235,7 +235,7 @@ def _few(cells: Sequence[Mapping[str, Any]], rules: Rules) -> Iterator[Alert]:
     for k in range(1, len(counts)):
         bound = rules.least * float(np.median(counts[:k]))
         if counts[k] < bound:
-            text = f"Few items: {counts[k]:,}, where periods before had {np.median(counts[:k]):,.0f} (median)."
+            text = f"Few instances: {counts[k]:,}, where periods before had {np.median(counts[:k]):,.0f} (median)."
             yield Alert("few_items", WARNING, times[k], "all", counts[k], None, None, bound, None, text)
 
 
@@ -283,7 +283,7 @@ def _gold(cells: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> Iter
     for row in cells if record["n_gold"] else ():
         wanted = row.get("n_gold_wanted")
         if row["group"] is None and row["assisted_mean"] is None and wanted is not None and row["n_gold"] < wanted:
-            text = f"Gold of {row['n_gold']} items is too little for an interval of its own: some {wanted} are wanted."
+            text = f"Gold of {row['n_gold']} instances is too little for an interval; about {wanted} are needed."
             yield Alert("little_gold", WARNING, when(row["time"]), "all", row["n_gold"], None, None, wanted, None, text)
 
 
@@ -291,7 +291,7 @@ def _contradicted(cells: Sequence[Mapping[str, Any]]) -> Iterator[Alert]:
     for row in cells:
         if row.get("gold_contradicts"):
             what, where = _where(row)
-            text = f"Gold contradicts the model{where}: its predictions of the items with gold are off."
+            text = f"Gold contradicts the model{where}: its predictions of the instances with gold are off."
             yield Alert("gold_contradicts", WARNING, when(row["time"]), what, None, None, None, None, None, text)
 
 

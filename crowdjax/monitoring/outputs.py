@@ -109,7 +109,7 @@ def page(result: ContextualResult, found: Mapping[str, Any], settings: Mapping[s
     counts = Counter(alert["severity"] for alert in found["alerts"])
     numbers = {f"{name} alerts": str(counts[name]) for name in SEVERITIES}
     numbers["share of positives"] = "–" if math.isnan(row.get("prevalence", math.nan)) else f"{row['prevalence']:.1%}"
-    numbers["items"] = f"{row['n_items']:,}" if row else "0"
+    numbers["instances"] = f"{row['n_items']:,}" if row else "0"
     lead = f"{found['headline'][0].upper()}{found['headline'][1:]}."
     title = f"{found['period']}: {_words(len(found['alerts']))}"
     return Page("Monitoring", title, lead, numbers, sections, about(record))

@@ -82,11 +82,11 @@ def monitor(
         time: the column of the scores that holds the period of every instance.
         rules: when alerts are raised.
         seed, settings: as in :func:`crowdjax.context`.
-        progress: told how far the fit is.
+        progress: callback (``crowdjax.watch.Progress``).
 
     Raises:
         InputError: a table or a setting is wrong, or the store does not let it be written.
-        Unreachable: an input or the store does not answer now, or an input changed while it was read.
+        Unreachable: an input or the store does not respond now, or an input changed while it was read.
         FitError: the fit failed.
     """
     rules = (rules or Rules()).checked()

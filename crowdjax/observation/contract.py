@@ -32,7 +32,7 @@ class Observation(Protocol):
 
     in closed form or by Newton steps; a fit is then EM, accelerated. Without it a fit follows the gradient. It may also
     add ``answer(labels, posterior) -> posterior``: what it says of instances, where that is another thing; ``rtol``,
-    below which a gain changes no answer; ``rescaled(params, labels) -> labels``: how many labels tell each number,
+    below which a gain changes no result; ``rescaled(params, labels) -> labels``: how many labels tell each number,
     where these are not all that it has a say in; and ``neutral``, by which it says that labels are masked by
     ``labels.counts`` and instances by ``labels.shard``, and, if it is true, that labelers without labels change neither
     the fit nor its objective: its fits may then share programs (``observation.room``).

@@ -12,9 +12,9 @@ so that without biases a label is right with the chance σ(α_i·β_j), and erro
 Features x of labelers or instances are linear: α_i = w·(1, x_i) + own_i, with Gaussian weights and deviations.
 
 A fit is where the density of all parameters is highest. Few labels do not tell an instance's β_j, so the more the fit
-climbs the surer it is of its answers, and the less it should be (docs/models.md, section 3): where β_j has no features
-it is integrated out by default (``observation.integrated_factors``). Source: Whitehill et al.
-2009 (GLAD); Ruvolo, Whitehill and Movellan (factors).
+climbs the more certain its probabilities are, and the less they should be (docs/models.md, section 3): where β_j has no
+features it is integrated out by default (``observation.integrated_factors``). Source: Whitehill et al. 2009 (GLAD);
+Ruvolo, Whitehill and Movellan (factors).
 """
 
 from __future__ import annotations
@@ -307,7 +307,7 @@ def stages(
     *,
     rename: bool = True,
 ) -> optimize.Staged:
-    """A fit of a bilinear model as its stages, each of them L-BFGS, so that a host may watch it (``crowdjax.watch``).
+    """Return a fit of a bilinear model as its stages, each of them L-BFGS, to run in blocks of steps.
 
         0  M-step at the shares of votes            (skipped where a fit is continued)
         1  the objective, from there

@@ -7,7 +7,7 @@ A point is a class k and a value β of what an instance has of its own, so that 
     log p(labels | α, γ) = Σ_j log Σ_k π_k ∫ p(β) Π_i p(L_ij | k, β) dβ      w_i = (α_i, γ_i) ~ N(μ, diag σ²)
 
 Ten labels do not tell β_j. Where it is maximised too (``observation.factors``), labelers' abilities grow with the
-number of instances and answers get worse as the fit climbs (Neyman and Scott 1948); where it is integrated out, the
+number of instances and results get worse as the fit climbs (Neyman and Scott 1948); where it is integrated out, the
 labelers at their mode are consistent. The points of the first factor are even steps and lie at the same places for
 either of two classes; those of factors 2 and 3 are Gauss and Hermite's. Source: docs/models.md, section 3.
 """
@@ -46,7 +46,7 @@ class IntegratedFactor(eqx.Module, Factors):
             is one number (π_k ∝ (share of votes)^e) with two classes too, since labels hardly tell the share of a class
             from a bias of all labelers. Gold of one class, which was chosen by its class, has no part in it.
         points: how many values of the first factor.
-        rtol: gain, in units of 1 + |objective|, below which answers no longer move.
+        rtol: gain, in units of 1 + |objective|, below which results no longer move.
         restarts: starts that ``crowdjax.fit`` takes the best of, from two factors on.
         seed: of the random start of factors 2 and 3; at 0 they are on a saddle.
 

@@ -1,7 +1,7 @@
 """Labels of any classes in a shape that tables of similar sizes share, so that one compiled program serves them all.
 
 What is added counts for nothing: labels of weight 0, instances that are no instances (``labels.shard.real``) and, where
-a model is ``neutral``, labelers without labels. Answers are those without it, to rounding (tests/test_room.py).
+a model is ``neutral``, labelers without labels. Results are those without it, to rounding (tests/test_room.py).
 """
 
 from __future__ import annotations

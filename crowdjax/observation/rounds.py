@@ -30,7 +30,7 @@ from crowdjax.watch import Progress, silent
 
 
 class Answer(NamedTuple):
-    """What is known after the last pass; the instances' answers are handed out part by part.
+    """The result of the last pass; the instances' probabilities are returned part by part.
 
     Example:
         >>> Answer._fields[0]
@@ -73,7 +73,7 @@ def run(
     hand_out: Callable[[int, Float[Array, "I K"]], None],
     progress: Progress = silent,
 ) -> Answer:
-    """Fits until a round gains less than ``rtol`` (1 + |objective|), then asks every part for its answers.
+    """Fit until a round gains less than ``rtol`` (1 + |objective|), then collect every part's results.
 
     Args:
         part: k -> the labels of part k, with the labelers of all.

@@ -45,12 +45,12 @@ class Plan(Printed):
     """Designs and their expected widths; which scores to sample.
 
     Attributes:
-        designs: items, per_item, gold, labels, cost, width (expected, of the 95 % interval), error (its Monte Carlo
+        designs: ``items``, per_item, gold, labels, cost, width (expected, of the 95 % interval), error (its Monte Carlo
             standard error), held (how often the intervals held the rate that was simulated), by_gold (how often the
             headline was the estimate assisted by gold), simulated (null in ``held`` where only the power law says the
             width), meets, chosen.
-        allocation: lower, upper (edges of the score), population, prevalence, items, chance: the sample that the chosen
-            design draws, where sampling is ``optimal``; weights are 1 / chance.
+        allocation: lower, upper (edges of the score), population, prevalence, ``items``, chance: the sample that the
+            chosen design draws, where sampling is ``optimal``; weights are 1 / chance.
         record: what ``plan.json`` holds: what was asked and assumed, the sentence, warnings.
         kind: makes the tables that are shown.
 
@@ -84,11 +84,11 @@ class Plan(Printed):
         """The plan as text: the sentence, the designs, warnings."""
         lines = textwrap.wrap(self.sentence, 100)
         if "designs" in self.tables:
-            lines += ["", f"{'items':>8}{'per item':>10}{'gold':>6}{'cost':>9}{'width':>10}{'held':>6}"]
+            lines += ["", f"{'instances':>9}{'labels each':>13}{'gold':>6}{'cost':>9}{'width':>10}{'held':>6}"]
             for d in self.tables["designs"].to_pylist():
                 held = "" if d["held"] is None else f"{d['held']:.2f}"
                 lines.append(
-                    f"{d['items']:>8,}{d['per_item']:>10}{d['gold']:>6}{d['cost']:>9,.0f}{d['width']:>10.3g}{held:>6}"
+                    f"{d['items']:>9,}{d['per_item']:>13}{d['gold']:>6}{d['cost']:>9,.0f}{d['width']:>10.3g}{held:>6}"
                     + ("  chosen" if d["chosen"] else "  meets" if d["meets"] else "")
                 )
         for sentence in self.warnings:
@@ -147,7 +147,7 @@ def plan(
         replicates: crowds that are simulated of each number of instances.
         seed: of the simulation.
         columns: how to read the population's table, as in :func:`crowdjax.fit`.
-        progress: told how far it is; where it answers true the plan is interrupted.
+        progress: callback (``crowdjax.watch.Progress``); return True to interrupt the plan.
 
     Raises:
         InputError: a setting is wrong, is missing without a pilot, or was given beside one.
@@ -465,7 +465,7 @@ def following(result: Fitted, n: int) -> Plan:
     started = perf_counter()
     table = result.next_table(n)
     of = result.record
-    aim = "the prevalence" if of["model"] == "contextual" else "the answers"
+    aim = "the prevalence" if of["model"] == "contextual" else "the inferred classes"
     record = {
         "model": "plan",
         "sentence": f"The next {n:,} labels for {aim}, the most useful first.",

@@ -109,7 +109,7 @@ def simulate(
     seed: tuple[int, ...],
     told: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
-    """One crowd of n instances, fitted with each number of labels, and gold of each number.
+    """Simulate a crowd of n instances, fitted with each number of labels, and gold of each number.
 
     Args:
         told: called before each fit.

@@ -32,7 +32,7 @@ N_DRAWS = 400  # posterior draws of a pilot that crowds are made of
 
 
 class Truth(NamedTuple):
-    """The functions of one crowd at the population's rows: prevalence [K], sensitivity and specificity [W, K].
+    """Draw a crowd's functions at the population's rows: prevalence [K], sensitivity and specificity [W, K].
 
     Example:
         >>> Truth(np.array([0.5]), np.full((2, 1), 0.9), np.full((2, 1), 0.8)).sensitivity.shape

@@ -1,4 +1,4 @@
-"""The page of a contextual fit of K exclusive classes: their shares, by score too, the answers and the labelers."""
+"""The page of a contextual fit of K exclusive classes: shares, by score too, inferred classes and labelers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def of_categories(
         Section("Before you trust it", fit.trust(record["warnings"], [])),
         Section("Shares of the classes", _shares(tables["prevalence"], prevalence, figures)),
         Section("What was fitted", [Prose([MODEL]), Facts(_settings(record) | fit.columns(record))]),
-        Section("The answers", classes.answers_of(answers, chosen, tally, words)),
+        Section("Inferred classes", classes.answers_of(answers, chosen, tally, words)),
         Section("What the crowd confuses", confusion.of_crowd(tally, words)),
         Section("The labelers", _labelers(tables["labelers"], record)),
         Section("The labels", crowd.section(tables["labelers"], tally, yes=False)),

@@ -13,13 +13,13 @@ from crowdjax.report.words import Words, head, quoted
 
 MOST_CELLS = 6000  # of the table of labelers
 MOST_LABELERS = 500
-LEAST = 10  # labels on instances of a class, below which no mix-up is told
+LEAST = 10  # labels on instances of a class, below which no confusion is reported
 TOLD = 3  # mix-ups in a sentence
 REST = "the rest"
 
 
 def of_crowd(tally: Tally, words: Words) -> list[Block]:
-    """The confusion of all labels together, counted by the answers: a sentence, a figure and a table.
+    """Show the confusion of all labels together, counted by inferred class: a sentence, a figure and a table.
 
     Of the labels on instances of class k, each counted by its instance's probability of k, the share that says l.
     """
@@ -30,7 +30,7 @@ def of_crowd(tally: Tally, words: Words) -> list[Block]:
     classes, labels = [words.classes[k] for k in words.shown], _labels(words)
     drawn = plots.confusion(cells, classes, labels, titles=["All labels together"])
     caption = (
-        "Each row is a class of the truth, as the answers have it: of the labels on its instances, the share that says "
+        "Each row is an inferred class: of the labels on its instances, the share that says "
         "what the column says. An able crowd is dark on the diagonal."
     )
     columns = [Column("truth", "id"), Column("labels", "count"), *_columns(words)]
@@ -120,7 +120,7 @@ def _mix_ups(matrix: Float[np.ndarray, "K L"], n: Float[np.ndarray, " K"], words
     worst = np.argsort(-wrong, axis=None, kind="stable")[:TOLD]
     pairs = [(k, v) for k, v in zip(*np.unravel_index(worst, wrong.shape), strict=True) if wrong[k, v] >= 0.005]
     if not pairs:
-        return "Labels hardly ever contradict the answers."
+        return "Labels hardly ever contradict the inferred classes."
     told = [
         f"{wrong[k, v]:.0%} say {quoted(words.values[v])} where the truth is {quoted(words.classes[k])}"
         for k, v in pairs

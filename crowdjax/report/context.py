@@ -124,7 +124,7 @@ def of_context(
         Section("Kinds" if record.get("kinds") else "Periods and groups", periods.section(cells, figures, level)),
         Section("The calibrated score", _calibration(calibration, figures)),
         Section("The labelers", _labelers(people, figures, level)),
-        Section("The answers", instances.section(answers, tally)),
+        Section("Inferred classes", instances.section(answers, tally)),
         Section("The labels", crowd.section(people, tally)),
         Section("What was fitted", [Prose([_words(record)]), Facts(_settings(record) | columns(record))]),
     ]

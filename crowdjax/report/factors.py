@@ -52,7 +52,7 @@ def section(found: Factors | None, p: Float[np.ndarray, " I"]) -> list[Block]:
             "factors_labelers",
             plots.positions(people[some], found.share[:2], title="Labelers"),
             "Labelers in the first directions of the factors",
-            "Far out in a direction: this labeler's answers depend on it.",
+            "Far out in a direction: this labeler's labels depend on it.",
         ),
         Drawing(
             "factors_instances",

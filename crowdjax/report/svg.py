@@ -32,7 +32,7 @@ def inline(text: str, name: str, title: str) -> str:
 
     Args:
         name: put before the names inside; other figures of the page have others.
-        title: what a reader who does not see it is told.
+        title: the text for readers who do not see it.
     """
     root = ElementTree.fromstring(text)
     used = {m for e in root.iter() for v in e.attrib.values() for m in INTERNAL.findall(v)}
