@@ -243,6 +243,6 @@ def _comparable(crowds: list[int]) -> str:
         return "All labelers can be compared: instances that they share connect every two of them."
     sizes = ", ".join(f"{n:,}" for n in crowds[:SHOWN]) + (", ..." if len(crowds) > SHOWN else "")
     return (
-        f"Not all labelers can be compared: they fall into {len(crowds):,} crowds (of {sizes} labelers) that share no "
-        "instance."
+        f"Not all labelers can be compared: they fall into {len(crowds):,} connected components (of {sizes} "
+        "labelers) without a shared instance."
     )

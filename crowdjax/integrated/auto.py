@@ -97,7 +97,7 @@ def plan(labels: Labels, class_prior: float | str | None = None) -> Plan:
     crowds = crowd_of(labeler, instance, labels.n_labelers, labels.n_instances).max() + 1
     if crowds > 1:
         reasons.append(
-            f"The labels fall into {crowds} crowds that share no instance; nothing compares their labelers but the "
+            f"The labels fall into {crowds} connected components; nothing compares their labelers but the "
             "assumption that all come from one population."
         )
     return Plan(config, boundary, tuple(reasons), None if given else able)
