@@ -120,7 +120,7 @@ class Prediction(Printed):
             self.write_tables(folder)
 
     def write_tables(self, folder: Path) -> None:
-        """Writes every table to a Parquet file of its name.
+        """Write every table to a Parquet file of its name.
 
         Words are written as a dictionary of them; numbers and the ids of rows, which hardly repeat, are larger so, and
         take four times as long.
@@ -228,7 +228,7 @@ def probabilities(posterior) -> np.ndarray:
 
 
 def by_class(posterior) -> Float[np.ndarray, "I K"]:
-    """The probability of each class.
+    """Return the probability of each class.
 
     Example:
         >>> by_class([0.25]).tolist()
@@ -239,7 +239,7 @@ def by_class(posterior) -> Float[np.ndarray, "I K"]:
 
 
 def _chosen(p: Float[np.ndarray, "I K"]) -> Int[np.ndarray, " I"]:
-    """The most probable class; of those alike the first."""
+    """Return the most probable class; of those alike the first."""
     return np.argmax(p >= p.max(1, keepdims=True) - TIE, axis=1)
 
 
@@ -282,7 +282,7 @@ def answer_table(ids: pa.Array, posterior, classes: Sequence[Any] | None = None,
 
 
 def _ranked(codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"], values: pa.Array) -> dict[str, Any]:
-    """The columns of the most probable classes."""
+    """Return the columns of the most probable classes."""
     columns = {}
     for n in range(codes.shape[1]):
         columns |= {f"class_{n + 1}": values.take(pa.array(codes[:, n])), f"p_{n + 1}": p[:, n]}
@@ -297,7 +297,7 @@ def _top_table(ids: pa.Array, codes, p, classes: Sequence[Any]) -> pa.Table:
 
 
 def chosen_of_top(codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"]) -> Int[np.ndarray, " I"]:
-    """The class that is the label: the most probable one; of those alike the first.
+    """Return the class that is the label: the most probable one; of those alike the first.
 
     Example:
         >>> chosen_of_top(np.array([[2, 0], [1, 0]]), np.array([[0.5, 0.5], [0.75, 0.25]])).tolist()
@@ -338,8 +338,8 @@ def gold_record(labels: Labels) -> GoldRecord | None:
 def labeler_table(
     ids: pa.Array, n_labels: Int[np.ndarray, " W"], about: Summary, gold: GoldRecord | None = None
 ) -> pa.Table:
-    """The table of labelers, each measure with NAME_lower and NAME_upper: labeler, n_labels, accuracy (lower, upper),
-    kind, informedness; of two classes sensitivity and specificity too.
+    """Return the table of labelers, each measure with NAME_lower and NAME_upper: labeler, n_labels, accuracy (lower,
+    upper), kind, informedness; of two classes sensitivity and specificity too.
 
     Where truths are known, also what these say by themselves: gold_labels, how many labels are on them, and
     gold_accuracy, the share of these that is right; of two classes gold_positives, gold_sensitivity, gold_negatives and
@@ -368,7 +368,7 @@ def labeler_table(
 
 
 def _of_gold(gold: GoldRecord) -> dict[str, Any]:
-    """The columns of a gold record."""
+    """Return the columns of a gold record."""
     names = {"accuracy": ("labels", slice(None))}
     if gold.given.shape[1] == 2:
         names |= {"sensitivity": ("positives", slice(1, 2)), "specificity": ("negatives", slice(0, 1))}
@@ -415,7 +415,7 @@ def label_type(classes: Sequence[Any] | None) -> pa.DataType:
 
 
 def named(classes: Sequence[Any] | None) -> tuple[str, ...]:
-    """The classes for a message; of two the negative one first.
+    """Return the classes for a message; of two the negative one first.
 
     Example:
         >>> named(None), named((None, "duck")), named((1, 2, 3))
@@ -426,7 +426,7 @@ def named(classes: Sequence[Any] | None) -> tuple[str, ...]:
 
 
 def labels_of_labelers(labels: Labels) -> Int[np.ndarray, " W"]:
-    """How many labels each labeler gave."""
+    """Return how many labels each labeler gave."""
     return np.bincount(labels.labeler[labels.counts > 0], minlength=labels.n_labelers)
 
 

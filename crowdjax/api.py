@@ -77,7 +77,7 @@ def fit(
     posterior: Posterior | None = None,
     progress: watch.Progress | None = None,
 ) -> Aggregation | IntegratedAggregation | Result:
-    """Fits a model to a table of labels, of two classes or more.
+    """Fit a model to a table of labels, of two classes or more.
 
     Args:
         table: path or URL of CSV, Parquet or a folder of either, or of an export of Label Studio or Prodigy; or a
@@ -208,7 +208,7 @@ def fit_large(
     rtol: float = 1e-5,
     progress: watch.Progress | None = None,
 ) -> Written:
-    """Fits a model to more labels than memory holds (``crowdjax.minibatch``); writes what ``Aggregation.save`` writes.
+    """Fit a model to more labels than memory holds (``crowdjax.minibatch``); writes what ``Aggregation.save`` writes.
 
     Its state is kept beside ``out``, in a folder of that name with ``.state`` added, until the result is there: a call
     that was stopped goes on where it was when it is made again.
@@ -235,7 +235,7 @@ def fit_large(
 
 
 def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation | Result:
-    """The fit that ``Aggregation.save`` or ``crowdjax fit`` wrote; ``crowdjax.load`` reads other results too.
+    """Return the fit that ``Aggregation.save`` or ``crowdjax fit`` wrote; ``crowdjax.load`` reads other results too.
 
     Raises:
         InputError: there is none, it is not whole, or it was changed since.

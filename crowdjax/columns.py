@@ -35,7 +35,7 @@ Where = str | Callable[[int], str]  # a column's name, or what says where the va
 
 
 def encode(column: pa.ChunkedArray, place: str, where: Where) -> tuple[Int[np.ndarray, " N"], pa.Array]:
-    """(index of each id, the ids in sorted order, with their own type)."""
+    """Return (index of each id, the ids in sorted order, with their own type)."""
     column = plain_column(column)
     full = pa.types.is_string(column.type) and not column.null_count
     column = column if full else id_column(column, place, where)
@@ -50,7 +50,7 @@ def encode(column: pa.ChunkedArray, place: str, where: Where) -> tuple[Int[np.nd
 
 
 def look_alikes(ids: pa.Array) -> tuple[int, list[str]]:
-    """(how many ids are another one but for blanks around them or their Unicode form, two of them).
+    """Return (how many ids are another one but for blanks around them or their Unicode form, two of them).
 
     Example:
         >>> look_alikes(pa.array(["ann", "ann ", "bob"]))
@@ -101,7 +101,7 @@ def column_of(values, place: str, name: str) -> pa.Array:
 
 
 def column_name(name) -> str:
-    """The name of a column as text: 0 is 0, and of the levels of a pandas index the one that is not empty.
+    """Return the name of a column as text: 0 is 0, and of the levels of a pandas index the one that is not empty.
 
     Example:
         >>> column_name(0), column_name(("labeler", "")), column_name(("a", "b"))
@@ -114,7 +114,7 @@ def column_name(name) -> str:
 
 
 def refuse_mixed(values, place: str, name: str) -> None:
-    """Raises on the value of a column that is of another type than most are, or that cannot be kept."""
+    """Raise on the value of a column that is of another type than most are, or that cannot be kept."""
     kinds = [_kind(v) for v in values]
     seen = collections.Counter(k for k in kinds if k is not None)
     if len(seen) > 1:
@@ -286,7 +286,7 @@ def _number(value) -> float:
 
 
 def refuse_large(column: pa.ChunkedArray, place: str, where: Where) -> None:
-    """Raises on the first text of a column that is too long for an id or a label, and on a dictionary whose texts are
+    """Raise on the first text of a column that is too long for an id or a label, and on a dictionary whose texts are
     repeated more often than memory holds them."""
     t = pa.types
     packed = t.is_dictionary(column.type)
@@ -306,14 +306,14 @@ def refuse_large(column: pa.ChunkedArray, place: str, where: Where) -> None:
 
 
 def refuse_nested(values: Sequence, place: str, at: Callable[[int], str]) -> None:
-    """Raises on the first value of JSON that is a list or an object."""
+    """Raise on the first value of JSON that is a list or an object."""
     for k, value in enumerate(values):
         if isinstance(value, list | dict):
             raise InputError(f"{place}: {at(k)}: got {_begin(value)}; allowed: text, a number, true, false or null")
 
 
 def refuse_absent(missing: Int[np.ndarray, " m"], ids: np.ndarray, place: str, key: Key) -> None:
-    """Raises where ids have no row."""
+    """Raise where ids have no row."""
     if missing.size:
         raise InputError(
             f"{place}: no row for {key} {show(ids[missing[0]])} ({len(missing)} missing in all); "
@@ -322,7 +322,7 @@ def refuse_absent(missing: Int[np.ndarray, " m"], ids: np.ndarray, place: str, k
 
 
 def refuse_where(bad, column, place: str, where: Where, allowed: str) -> None:
-    """Raises on the first value of a column that is bad."""
+    """Raise on the first value of a column that is bad."""
     rows = np.flatnonzero(np.asarray(bad))
     if rows.size:
         raise _bad(column[int(rows[0])], place, where, int(rows[0]), allowed)
@@ -343,7 +343,7 @@ def first_of(column: pa.ChunkedArray, where: Where) -> str:
 
 
 def _begin(value) -> str:
-    """The beginning of a value that may be huge."""
+    """Return the beginning of a value that may be huge."""
     value = value.as_py() if isinstance(value, pa.Scalar) else value
     if isinstance(value, list | tuple):
         return f"a list of {len(value):,}"
@@ -361,7 +361,7 @@ def at(where: Where, row: int) -> str:
 
 
 def refuse_bytes(column: pa.ChunkedArray, place: str, name: str, path: str) -> None:
-    """Raises on the first bytes of a column that are no text in UTF-8; says how to mend the file at ``path``."""
+    """Raise on the first bytes of a column that are no text in UTF-8; says how to mend the file at ``path``."""
     for row, value in enumerate(column.to_pylist()):
         try:
             value.decode("utf-8")

@@ -51,7 +51,7 @@ def convert(
     source, out: str | os.PathLike, *, wide: bool = False, columns: Columns | None = None, form: Form | None = None,
     positive=None, order: Sequence[Any] | None = None, missing: Sequence[Any] = (), header: bool = True,
 ) -> tuple[str, ...]:  # fmt: skip
-    """Writes a table of labels in any form as a tidy one, or as a wide one, to a new file of CSV or Parquet.
+    """Write a table of labels in any form as a tidy one, or as a wide one, to a new file of CSV or Parquet.
 
     Args:
         source, columns, form, positive, order, missing, header: as ``table`` and they are in ``crowdjax.fit``.

@@ -44,7 +44,7 @@ def describe(
     order: Sequence[Any] | None = None, truth: Sequence[Any] | None = None, missing: Sequence[Any] = (),
     header: bool = True,
 ) -> Description:  # fmt: skip
-    """Describes a table of labels; nothing is fitted.
+    """Describe a table of labels; nothing is fitted.
 
     Agreement and Krippendorff's α (``metrics.krippendorff_alpha``) take the first judgement of a labeler on an
     instance; weights are left aside.
@@ -118,7 +118,8 @@ def _quartiles(counts) -> dict[str, float]:
 
 
 def _repeats(labeler, instance, label, n_instances: int):
-    """(rows of the first judgement of every labeler on every instance, share of the others that say the same)."""
+    """Return (rows of the first judgement of every labeler on every instance, share of the others that say the
+    same)."""
     pair = labeler.astype(np.int64) * n_instances + instance
     _, first, group = np.unique(pair, return_index=True, return_inverse=True)
     again = np.ones(len(pair), bool)
@@ -201,7 +202,7 @@ def _shares(found: Mapping[str, Any]) -> str:
 
 
 def _classes(found: Mapping[str, Any]) -> str:
-    """The classes in their order."""
+    """Return the classes in their order."""
     classes = found["classes"]
     return f"{len(classes):,}: {listed(map(show, classes))}"
 

@@ -34,7 +34,7 @@ class Rule(NamedTuple):
 
 
 def inner(*pairs: tuple[Float[Array, "... P"], Float[Array, " P"]]) -> tuple[Float[Array, "..."], ...]:
-    """The inner products of each pair: of two vectors, or of the rows of a matrix with a vector.
+    """Return the inner products of each pair: of two vectors, or of the rows of a matrix with a vector.
 
     Example:
         >>> [v.tolist() for v in inner((jnp.eye(2), jnp.array([1.0, 2.0])), (jnp.ones(2), jnp.ones(2)))]

@@ -138,7 +138,7 @@ def flush_one(path: Path) -> None:
 
 
 def is_own_folder(path: Path) -> bool:
-    """Whether there is a folder, not a link, that belongs to the user of this process."""
+    """Return whether there is a folder, not a link, that belongs to the user of this process."""
     try:
         found = path.lstat()
     except OSError:

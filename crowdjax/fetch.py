@@ -208,7 +208,7 @@ def _request(address: str) -> urllib.request.Request:
 
 
 def _shown(address: str) -> str:
-    """An address without what may be secret."""
+    """Return an address without what may be secret."""
     parts = urlsplit(address)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 

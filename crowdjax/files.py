@@ -105,11 +105,11 @@ class File(NamedTuple):
             raise InputError(f"{self.path}: changed while it was read ({self.size:,} bytes, {size}); read it again")
 
     def text(self) -> str:
-        """The whole of it as UTF-8, with or without a byte order mark."""
+        """Return the whole of it as UTF-8, with or without a byte order mark."""
         return self.content().decode("utf-8-sig")
 
     def content(self) -> bytes:
-        """The whole of it, unpacked where the name says that it is packed."""
+        """Return the whole of it, unpacked where the name says that it is packed."""
         pieces, size = [], 0
         with self.stream() as stream:
             while piece := stream.read(CHUNK):
@@ -144,7 +144,8 @@ def is_path(source) -> bool:
 
 
 def find(source: str | os.PathLike, *endings: str) -> tuple[list[File], bool]:
-    """(the file of that path or URL or, of a folder, those in it with such an ending, sorted; whether it is a folder).
+    """Return (the file of that path or URL or, of a folder, those in it with such an ending, sorted; whether it is a
+    folder).
 
     No file at all: there is none.
 
@@ -173,7 +174,7 @@ def find(source: str | os.PathLike, *endings: str) -> tuple[list[File], bool]:
 
 
 def _found(system, path: str) -> tuple[File, Any]:
-    """(the file of a path as it is now, its type)."""
+    """Return (the file of a path as it is now, its type)."""
     if hasattr(system, "handler"):
         system.handler.fs.invalidate_cache()
     found = system.get_file_info([path])[0]
@@ -226,13 +227,13 @@ def _dataset(files: list[File], form):
 
 
 def _keys(file: File) -> list[str]:
-    """The names of the folders NAME=VALUE between a file and the folder that was given."""
+    """Return the names of the folders NAME=VALUE between a file and the folder that was given."""
     folders = file.path.removeprefix(file.folder).split("/")[:-1] if file.folder else []
     return [name for name, mark, _ in (folder.partition("=") for folder in folders) if mark]
 
 
 def _refuse_other_schemas(data, types) -> None:
-    """Raises where files of a data set differ in columns or types: Arrow would leave columns out, or cast ids."""
+    """Raise where files of a data set differ in columns or types: Arrow would leave columns out, or cast ids."""
 
     def kinds(fragment) -> dict[str, str]:
         fields = fragment.physical_schema
@@ -256,8 +257,8 @@ def _refuse_other_schemas(data, types) -> None:
 
 
 def _inside(folder: str) -> list[str]:
-    """All paths in a folder and those below it, each folder once. pyarrow leaves out links to nowhere, and follows a
-    link to a folder above it forty times."""
+    """Return all paths in a folder and those below it, each folder once. pyarrow leaves out links to nowhere, and
+    follows a link to a folder above it forty times."""
     seen, paths = set(), []
     for where, below, names in os.walk(folder, followlinks=True):
         below[:] = [name for name in below if os.path.realpath(os.path.join(where, name)) not in seen]
@@ -286,7 +287,7 @@ def _plain(file: File, kind) -> File:
 
 
 def system_of(source: str):
-    """(file system, path on it)."""
+    """Return (file system, path on it)."""
     from pyarrow import ArrowInvalid, fs
 
     if "://" not in source:

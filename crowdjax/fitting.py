@@ -142,7 +142,8 @@ def _refuse_unknown(model) -> None:
 
 
 def _integrates(model, instances, tables, class_prior, factors) -> bool:
-    """Whether this is a model of factors whose instances are integrated out, a model of the registry for any classes.
+    """Return whether this is a model of factors whose instances are integrated out, a model of the registry for any
+    classes.
 
     Raises:
         InputError: other models have no use for ``instances``.
@@ -157,7 +158,7 @@ def _integrates(model, instances, tables, class_prior, factors) -> bool:
 
 
 def _may_be_binary(model, classes: Kind, class_prior, truth) -> bool:
-    """Whether these settings mean the models of two classes, if the labels turn out to have two."""
+    """Return whether these settings mean the models of two classes, if the labels turn out to have two."""
     known = (*factor.PRESETS, *integrated_api.MODELS)
     named = isinstance(model, str) and model in known
     prior = class_prior is None or isinstance(class_prior, str) or np.ndim(class_prior) == 0
@@ -200,7 +201,7 @@ class Written(Printed):
     record: dict[str, Any]
 
     def summary(self) -> str:
-        """The result as text of at most 25 lines: what it is, whether it converged, warnings, the first rows."""
+        """Return the result as text of at most 25 lines: what it is, whether it converged, warnings, the first rows."""
         rows = {name: _first_rows(self.folder / f"{name}.parquet") for name in ("instances", "labelers")}
         where = {"written to": str(self.folder)}
         return summaries.text(f"Fit of {self.record['model']}", self.record, rows, where)

@@ -100,7 +100,7 @@ class IntegratedAggregation(Fitted):
     _unseen = "average"
 
     def page(self) -> reports.Page:
-        """The report: a page of the fit, its labelers and its instances (docs/reports.md)."""
+        """Return the report: a page of the fit, its labelers and its instances (docs/reports.md)."""
         from crowdjax import report as reports
 
         return reports.of_fit(
@@ -148,7 +148,7 @@ def fit(
     progress: watch.Progress | None = None,
     kind: Kind = as_arrow,
 ) -> IntegratedAggregation:
-    """Fits; settings are those of ``crowdjax.fit``.
+    """Fit; settings are those of ``crowdjax.fit``.
 
     Args:
         triples: the labels, as ``io.read_triples`` read them.
@@ -255,7 +255,7 @@ def fit(
 
 
 def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
-    """The result that ``IntegratedAggregation.save`` wrote, its record being read."""
+    """Return the result that ``IntegratedAggregation.save`` wrote, its record being read."""
     try:
         read, config = read_fit(folder, record), IntegratedConfig(**record["config"])
         choice, average = record["boundary"]["choice"], record.get("average")
@@ -301,7 +301,7 @@ def parameters_for(parameters: integrated.Parameters, known, features: Features)
 def continued(
     start: Any, name: str, config: IntegratedConfig, index: LabelIndex, features: Features, scaling
 ) -> integrated.Parameters:
-    """The parameters of an earlier result; labelers are matched by id."""
+    """Return the parameters of an earlier result; labelers are matched by id."""
     if not isinstance(start, IntegratedAggregation) or start.record["model"] != name:
         raise InputError(f"start: a fit of another model; allowed: an earlier result of {name}")
     if start.index.classes != index.classes:
@@ -321,7 +321,7 @@ def unused(config: IntegratedConfig) -> dict[str, str]:
 
 
 def _weights(parameters, scaling) -> dict[str, dict[str, Any]]:
-    """The weights of standardised features by name: of instances, and (of α, of γ) of labelers."""
+    """Return the weights of standardised features by name: of instances, and (of α, of γ) of labelers."""
     found = {"labeler": parameters.labeler_weights, "instance": parameters.instance_weights}
     return {f"{side}_weights": dict(zip(s.names, found[side].tolist(), strict=True)) for side, s in scaling.items()}
 
@@ -343,7 +343,7 @@ def _about_average(average: integrated.Average) -> dict[str, Any] | None:
 
 
 def _spread(config: IntegratedConfig, member: dict[str, Any]) -> IntegratedConfig:
-    """The settings of a member of an average that was saved."""
+    """Return the settings of a member of an average that was saved."""
     learned = member.get("spread", 1.0) != 0
     return (
         config if learned == (config.spread != 0) else dataclasses.replace(config, spread="learn" if learned else 0.0)
@@ -356,7 +356,7 @@ def _about_calibration(found: Calibration) -> dict[str, float]:
 
 
 def _read_score(source: Opened, instances: pa.Array) -> np.ndarray:
-    """The score of every instance."""
+    """Return the score of every instance."""
     names, values = io.read_values(source, "instance", instances, kind="scores")
     if len(names) != 1:
         raise InputError(f"scores: columns {listed(names)}; allowed: one (--score-columns {names[0]})")

@@ -73,7 +73,7 @@ class Triples:
     anonymous: bool = False
 
     def labels(self, *, repeats: Repeats = "count", gold: Float[np.ndarray, " I"] | None = None) -> Labels:
-        """The triples sorted and laid out (``Labels.from_arrays``)."""
+        """Return the triples sorted and laid out (``Labels.from_arrays``)."""
         return Labels.from_arrays(
             self.labeler,
             self.instance,
@@ -95,7 +95,7 @@ class Triples:
 
 
 def read_all(table, columns: Columns | None, reading: Mapping[str, Any], given: Mapping[str, Any]):
-    """(the tables besides the labels, opened; the labels), as ``crowdjax.fit`` takes them."""
+    """Return (the tables besides the labels, opened; the labels), as ``crowdjax.fit`` takes them."""
     said, tables = open_tables(columns, **given)
     return tables, read_triples(table, columns=said, **reading)
 
@@ -113,7 +113,7 @@ def read_triples(
     classes: Kind | None = None,
     like: LabelIndex | None = None,
 ) -> Triples:
-    """The rows of a table of labels in the order of the table; see :func:`read_labels`.
+    """Return the rows of a table of labels in the order of the table; see :func:`read_labels`.
 
     Args:
         classes: the kind of the classes; of ``ordinal`` ones in text the order must be known.
@@ -170,7 +170,7 @@ def read_triples(
 
 
 def _distinct(long: Long, data: pa.Table, where: Mapping[str, Where]) -> Distinct:
-    """The distinct labels; counts of labels count as often as they say."""
+    """Return the distinct labels; counts of labels count as often as they say."""
     found = distinct(data["label"], long.place, where["label"])
     if not long.anonymous:
         return found
@@ -180,7 +180,7 @@ def _distinct(long: Long, data: pa.Table, where: Mapping[str, Where]) -> Distinc
 
 
 def _gold_of_export(long: Long, instances: pa.Array) -> pa.Table | None:
-    """The truths in an export of the instances that have labels."""
+    """Return the truths in an export of the instances that have labels."""
     if long.gold is None:
         return None
     gold = long.gold.filter(pc.is_in(long.gold["instance"].cast(instances.type), value_set=instances))
@@ -188,7 +188,7 @@ def _gold_of_export(long: Long, instances: pa.Array) -> pa.Table | None:
 
 
 def _values(missing) -> list:
-    """The values that are no label."""
+    """Return the values that are no label."""
     values = [missing] if isinstance(missing, str) else missing
     if values is None:
         return []
@@ -201,8 +201,8 @@ def _values(missing) -> list:
 
 
 def _without(data: pa.Table, where: Mapping[str, Where], missing: Sequence[Any]):
-    """(the rows whose label is none of these values, where they are, how many others there are, which values do not
-    occur)."""
+    """Return (the rows whose label is none of these values, where they are, how many others there are, which values do
+    not occur)."""
     gone = {word(v): v for v in missing}
     if not gone:
         return data, where, 0, []
@@ -222,7 +222,7 @@ def _without(data: pa.Table, where: Mapping[str, Where], missing: Sequence[Any])
 
 
 def ids(index: LabelIndex, side: Key) -> pa.Array:
-    """The ids of labelers or instances as a column, with the type that they came with.
+    """Return the ids of labelers or instances as a column, with the type that they came with.
 
     Example:
         >>> ids(LabelIndex(np.array(["ann", "bob"]), np.array([7, 9])), "instance").to_pylist()
@@ -242,7 +242,7 @@ def _index(labelers: pa.Array, instances: pa.Array, classes=(0, 1), values=None)
 def index_of(
     labelers: pa.Table, instances: pa.Table, classes: Sequence[Any] = (0, 1), values: Sequence[Any] | None = None
 ) -> LabelIndex:
-    """The index of a result that was saved, from its tables and its record.
+    """Return the index of a result that was saved, from its tables and its record.
 
     Example:
         >>> index_of(pa.table({"labeler": ["ann"]}), pa.table({"instance": [7]})).instances.tolist()
@@ -311,7 +311,7 @@ def read_labels(
 def open_tables(
     columns: Columns | None, *, known: Mapping[str, Sequence[str]] = MappingProxyType({}), **sources
 ) -> tuple[dict[str, Any], dict[str, Opened | None]]:
-    """Opens the tables besides the labels and finds the roles of their columns; nothing of them is read yet.
+    """Open the tables besides the labels and finds the roles of their columns; nothing of them is read yet.
 
     Args:
         columns: what the user says of all tables: ``{"labeler": "who", "gold.instance": "question"}``.
@@ -339,7 +339,8 @@ def open_tables(
 
 
 def mapping(triples: Triples, tables: Mapping[str, Opened | None]) -> dict[str, Any]:
-    """Which column plays which role in every table, for ``fit.json``; says it as well (a log record of level 25)."""
+    """Return which column plays which role in every table, for ``fit.json``; says it as well (a log record of level
+    25)."""
     tell(triples.place, triples.roles)
     out = {"labels": as_record(triples.roles)}
     for kind, opened in tables.items():
@@ -356,7 +357,8 @@ def _opened(source, kind: str, columns: Columns | None = None, *, place: str | N
 def read_gold(
     source, instances: np.ndarray | pa.Array, classes: Sequence[Any] | None = None, *, columns: Columns | None = None
 ) -> Float[np.ndarray, " I"]:
-    """The code of the known truth of each instance, NaN where unknown, from a table with columns instance and label.
+    """Return the code of the known truth of each instance, NaN where unknown, from a table with columns instance and
+    label.
 
     Args:
         classes: of the labels; by default 0 and 1.
@@ -381,8 +383,8 @@ def read_gold(
 def read_chances(
     source, instances: np.ndarray | pa.Array, *, columns: Columns | None = None
 ) -> Float[np.ndarray, " I"] | None:
-    """The chance that each gold instance was drawn for gold, given that it has labels, from the column ``chance`` of a
-    table of gold; NaN for the others, None without such a column.
+    """Return the chance that each gold instance was drawn for gold, given that it has labels, from the column
+    ``chance`` of a table of gold; NaN for the others, None without such a column.
 
     Example:
         >>> read_chances({"instance": ["q2"], "label": [1], "chance": [0.1]}, np.array(["q1", "q2"])).tolist()
@@ -402,8 +404,8 @@ def read_chances(
 
 
 def truth_of(triples: Triples, gold: Opened | None) -> Float[np.ndarray, " I"] | None:
-    """The known truth of the instances of labels: from the gold table or, without one, from the labels' own export;
-    None where there is neither."""
+    """Return the known truth of the instances of labels: from the gold table or, without one, from the labels' own
+    export; None where there is neither."""
     if gold is None and triples.gold is not None:
         gold = open_as("gold", triples.gold, place="gold of the export")
     return None if gold is None else read_gold(gold, ids(triples.index, "instance"), triples.index.classes)
@@ -475,7 +477,7 @@ def read_categories(
     kind: str = "scores",
     columns: Columns | None = None,
 ) -> tuple[list[Any], Int[np.ndarray, " n"]]:
-    """(the distinct values of a column in ascending order, which of them each instance has).
+    """Return (the distinct values of a column in ascending order, which of them each instance has).
 
     Args:
         source: a table of scores, or of a population (``kind``).
@@ -522,7 +524,8 @@ def read_categories(
 def read_weights(
     source, instances: np.ndarray | pa.Array, *, columns: Columns | None = None
 ) -> Float[np.ndarray, " I"]:
-    """The sampling weight of each instance, from a table with columns instance and weight and no other instances.
+    """Return the sampling weight of each instance, from a table with columns instance and weight and no other
+    instances.
 
     Example:
         >>> read_weights({"instance": ["b", "a"], "weight": [30, 2.5]}, np.array(["a", "b"])).tolist()
@@ -548,7 +551,8 @@ def read_weights(
 def read_population(
     source, names: Sequence[str], *, columns: Columns | None = None
 ) -> tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]]:
-    """(scores, counts) of a population's table: the columns ``names``, and weight or count, by default one per row.
+    """Return (scores, counts) of a population's table: the columns ``names``, and weight or count, by default one per
+    row.
 
     Example:
         >>> scores, counts = read_population({"score": [0.1, 0.9], "count": [1000, 20]}, ["score"])
@@ -592,7 +596,8 @@ class Scaling:
 
     @classmethod
     def of(cls, names: Sequence[str], values: Float[np.ndarray, "n F"]) -> Scaling:
-        """The scaling of the columns that vary; constant ones are left out, since the model has a constant of its own.
+        """Return the scaling of the columns that vary; constant ones are left out, since the model has a constant of
+        its own.
 
         Example:
             >>> scaling = Scaling.of(["age", "one"], np.array([[20.0, 1.0], [30.0, 1.0]]))
@@ -610,7 +615,7 @@ class Scaling:
         return cls(tuple(names[k] for k in keep), tuple(mean[keep].tolist()), tuple(sd[keep].tolist()))
 
     def apply(self, values: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "n F"]:
-        """The columns of ``names``, standardised."""
+        """Return the columns of ``names``, standardised."""
         return (values - np.array(self.mean)) / np.array(self.sd)
 
     def undo(self, values: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "n F"]:

@@ -35,7 +35,7 @@ MAX_PADDING = 1.25  # stored triples per real triple; blocks grow until they pad
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line, without control characters."""
+    """Return an error's message on one line, without control characters."""
     text = "".join(c if c.isprintable() else " " for c in str(error))
     return " ".join(text.split())[:200] or type(error).__name__
 
@@ -202,7 +202,7 @@ class Labels(Tree):
         repeats: Repeats = "count",
         blocks: bool = True,
     ) -> Labels:
-        """Sorts, checks and lays out triples given as integer indices.
+        """Sort, checks and lays out triples given as integer indices.
 
         Args:
             labeler, instance: integer indices from 0, shape [N].
@@ -316,7 +316,8 @@ class Labels(Tree):
         return self.shard is None or self.shard.axis is None
 
     def with_weight(self, weight: Float[Array, " N"]) -> Labels:
-        """The same triples with other multiplicities (shape and order of ``label``); traceable. Padding keeps 0."""
+        """Return the same triples with other multiplicities (shape and order of ``label``); traceable. Padding keeps
+        0."""
         return dataclasses.replace(self, weight=weight * self.real, rows=None)
 
 
@@ -417,7 +418,7 @@ def _indices(values, name: str, size: int | None) -> tuple[np.ndarray, int]:
 
 
 def _bits(n: int) -> int:
-    """The bits of an index below n."""
+    """Return the bits of an index below n."""
     return max(n - 1, 0).bit_length()
 
 
@@ -438,7 +439,7 @@ def _sorted(
 
 
 def _same_pair(labeler: np.ndarray, instance: np.ndarray) -> np.ndarray:
-    """Whether a sorted triple is by the same labeler on the same instance as the one before it."""
+    """Return whether a sorted triple is by the same labeler on the same instance as the one before it."""
     return np.r_[False, (labeler[1:] == labeler[:-1]) & (instance[1:] == instance[:-1])]
 
 
@@ -491,8 +492,8 @@ def _lay_out(labeler, instance, code, weight, gold, n_labelers, n_instances, blo
 
 
 def _block_shape(instance: np.ndarray, n_instances: int) -> tuple[int, int, int]:
-    """(instances per block, number of blocks, triples per block): the smallest blocks near the cache's size that pad
-    little. A few crowded instances make the blocks grow, in the end to a single flat one."""
+    """Return (instances per block, number of blocks, triples per block): the smallest blocks near the cache's size that
+    pad little. A few crowded instances make the blocks grow, in the end to a single flat one."""
     n = len(instance)
     per_block = 2 ** max(6, round(np.log2(LABELS_PER_BLOCK * n_instances / n)))
     while per_block < n_instances:

@@ -60,7 +60,7 @@ class PerTriple(NamedTuple):
 
 @jax.custom_jvp
 def _log_sigmoid(t):
-    """(log σ(t), σ(-t)) from one exponential and one logarithm; exact in both tails, also in float32."""
+    """Return (log σ(t), σ(-t)) from one exponential and one logarithm; exact in both tails, also in float32."""
     e = jnp.exp(-jnp.abs(t))
     return jnp.minimum(t, 0) - _log1p(e), jnp.where(t >= 0, e, 1) / (1 + e)
 
@@ -80,7 +80,7 @@ def _log1p(e):
 
 @_log_sigmoid.defjvp
 def _log_sigmoid_jvp(primals, tangents):
-    """The derivative of |t| at 0 is not the one that is meant: at t = 0 automatic gradients would be wrong."""
+    """Return the derivative of |t| at 0 is not the one that is meant: at t = 0 automatic gradients would be wrong."""
     (t,), (dt,) = primals, tangents
     log, slope = _log_sigmoid(t)
     return (log, slope), (slope * dt, -slope * (1 - slope) * dt)
@@ -92,7 +92,7 @@ def _signed(label, t):
 
 
 def per_triple(label: Int8[Array, " N"], s: Float[Array, " N"], gamma: Float[Array, " N"] | None = None) -> PerTriple:
-    """log p(L | z = +1) = log σ(L(γ + s)) and log p(L | z = -1) = log σ(L(γ - s)), with their slopes.
+    """Return log p(L | z = +1) = log σ(L(γ + s)) and log p(L | z = -1) = log σ(L(γ - s)), with their slopes.
 
     Labels are codes, L = ±1. Padding gets finite numbers; multiply by its multiplicity 0. Without γ the second is the
     first's mirror image: half the work.
@@ -113,7 +113,7 @@ def per_triple(label: Int8[Array, " N"], s: Float[Array, " N"], gamma: Float[Arr
 
 
 def instance_log_likelihood(labels: Labels, s, gamma) -> tuple[Float[Array, " I"], Float[Array, " I"]]:
-    """(ℓ^+, ℓ^-): the log-probability of each instance's labels under either truth.
+    """Return (ℓ^+, ℓ^-): the log-probability of each instance's labels under either truth.
 
     Args:
         labels: N stored triples of I instances.
@@ -135,7 +135,7 @@ def instance_log_likelihood(labels: Labels, s, gamma) -> tuple[Float[Array, " I"
 
 
 def posterior(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]:
-    """P(z_j = +1 | L): the E-step. σ(logit π_j + ℓ_j^+ - ℓ_j^-), or the gold label where there is one.
+    """Return P(z_j = +1 | L): the E-step. σ(logit π_j + ℓ_j^+ - ℓ_j^-), or the gold label where there is one.
 
     Args:
         log_plus, log_minus: ℓ^±, shape [I].
@@ -153,7 +153,8 @@ def posterior(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]
 
 
 def instance_evidence(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]:
-    """log p(L_j): the truth summed out, or fixed at the gold label (then log p(L_j, z_j = gold)). Shapes as above.
+    """Return log p(L_j): the truth summed out, or fixed at the gold label (then log p(L_j, z_j = gold)). Shapes as
+    above.
 
     Example:
         >>> print(f"{jnp.exp(instance_evidence(jnp.log(0.8), jnp.log(0.2), 0.0)):.2f}")     # ½ .8 + ½ .2
@@ -166,7 +167,7 @@ def instance_evidence(log_plus, log_minus, prior_logit, gold=None) -> Float[Arra
 
 
 def evidence(labels: Labels, s, gamma, prior_logit) -> Float[Array, ""]:
-    """log p(L) = Σ_j log( π_j exp ℓ_j^+ + (1 - π_j) exp ℓ_j^- ), differentiable in s, γ and logit π.
+    """Return log p(L) = Σ_j log( π_j exp ℓ_j^+ + (1 - π_j) exp ℓ_j^- ), differentiable in s, γ and logit π.
 
     Args:
         labels: N stored triples of I instances; known gold labels fix z_j.
@@ -204,7 +205,7 @@ def expected_log_likelihood(labels: Labels, s, gamma, prior_logit, p) -> Float[A
 
 
 def gradients(label, t: PerTriple, p) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
-    """(∂/∂s, ∂/∂γ) of Q per unit of multiplicity, given p = P(z = +1) of each triple's instance.
+    """Return (∂/∂s, ∂/∂γ) of Q per unit of multiplicity, given p = P(z = +1) of each triple's instance.
 
         ∂/∂s = p r⁺ - (1-p) r⁻      ∂/∂γ = p r⁺ + (1-p) r⁻      r^± = L σ(-L(γ ± s)) = y - σ(γ ± s)
 
@@ -232,7 +233,8 @@ def curvature(t: PerTriple) -> Float[Array, " N"]:
 
 
 def sensitivity_specificity(s, gamma):
-    """(σ(s + γ), σ(s - γ)): the chances of labelling a positive, and a negative, rightly. Any shapes that broadcast.
+    """Return (σ(s + γ), σ(s - γ)): the chances of labelling a positive, and a negative, rightly. Any shapes that
+    broadcast.
 
     Example:
         >>> print("{:.2f} {:.2f}".format(*sensitivity_specificity(1.0, 0.5)))
@@ -244,7 +246,7 @@ def sensitivity_specificity(s, gamma):
 
 
 def discrimination_bias(sensitivity, specificity):
-    """(s, γ) of given sensitivity and specificity; inverse of :func:`sensitivity_specificity`, shapes as there.
+    """Return (s, γ) of given sensitivity and specificity; inverse of :func:`sensitivity_specificity`, shapes as there.
 
     Example:
         >>> s, gamma = discrimination_bias(0.9, 0.7)

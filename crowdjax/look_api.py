@@ -9,7 +9,7 @@ from crowdjax.settings import brief
 
 
 def look(result: Fitted, table, **settings) -> LookResult:
-    """Compares the labels of a fit with replicates that the fitted model gives: ``result.checks(table)``.
+    """Compare the labels of a fit with replicates that the fitted model gives: ``result.checks(table)``.
 
     Args:
         result: of ``crowdjax.fit``, by any model; or loaded.

@@ -21,7 +21,7 @@ MOST_OURS = 4000  # memory maps of our own programs, before another function mak
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error says that the memory of the host or of a device is used up.
+    """Return whether an error says that the memory of the host or of a device is used up.
 
     Example:
         >>> is_full(MemoryError()), is_full(ValueError())
@@ -120,7 +120,7 @@ def _room() -> int:
 
 
 def memory_maps() -> int:
-    """How many memory maps this process has; 0 where nothing tells."""
+    """Return how many memory maps this process has; 0 where nothing tells."""
     with contextlib.suppress(OSError), open("/proc/self/maps", "rb") as maps:
         return sum(1 for _ in maps)
     return 0
@@ -130,7 +130,7 @@ WIDTHS = {"BOOLEAN": 1 / 8, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOU
 
 
 def parquet_size(metadata, columns: Sequence[str]) -> list[float]:
-    """The bytes that columns of Parquet need at least when they are read, one number for each row group.
+    """Return the bytes that columns of Parquet need at least when they are read, one number for each row group.
 
     Args:
         metadata: the footer of a file (``pyarrow.parquet.FileMetaData``).
@@ -167,7 +167,7 @@ def refuse_parquet(footers: Sequence, columns: Sequence[str], what: str, less: s
 
 
 def unpacked_size(path: str | os.PathLike) -> int:
-    """The bytes of a zip file's members when unpacked, as its directory says; zipfile unpacks no more than that.
+    """Return the bytes of a zip file's members when unpacked, as its directory says; zipfile unpacks no more than that.
 
     Raises:
         zipfile.BadZipFile: it is no zip file.

@@ -39,7 +39,7 @@ Truth = Shaped[np.ndarray, " I"]
 
 
 def accuracy(probability: Probability, truth: Truth) -> float:
-    """The share of instances whose most probable class is the true one.
+    """Return the share of instances whose most probable class is the true one.
 
     Of classes within ``TIE`` of the most probable one, a true one counts as one over their number: a probability of ½
     counts half.
@@ -58,7 +58,7 @@ def accuracy(probability: Probability, truth: Truth) -> float:
 
 
 def auc_roc(probability: Probability, truth: Truth) -> float:
-    """The chance that a random positive gets a higher probability than a random negative; a tie counts half.
+    """Return the chance that a random positive gets a higher probability than a random negative; a tie counts half.
 
     Of K classes: the mean over the classes, each against the rest, where it is defined (:func:`per_class`).
 
@@ -200,7 +200,7 @@ def mean_absolute_error(estimate, true) -> float:
 
 
 def coverage(lower, upper, true) -> float:
-    """The share of true values inside their intervals, ends included.
+    """Return the share of true values inside their intervals, ends included.
 
     Example:
         >>> coverage([0, 0], [1, 1], [0.5, 2])
@@ -254,7 +254,7 @@ class Paired(NamedTuple):
 
 
 def paired(values: Float[np.ndarray, " R"], against: Float[np.ndarray, " R"]) -> Paired:
-    """Compares two methods draw by draw, larger being better.
+    """Compare two methods draw by draw, larger being better.
 
     The standard error is that of independent draws; draws that share most of their labels are not, so it says how well
     the mean over such draws is known, not over new data.

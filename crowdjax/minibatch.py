@@ -89,7 +89,7 @@ class Parts:
         return len(self.n_instances)
 
     def labels(self, k: int) -> Labels:
-        """The labels of part k, of instances counted from 0."""
+        """Return the labels of part k, of instances counted from 0."""
         with np.load(self.folder / f"{k}.npz") as file:
             arrays = {"weight": None, "gold": None} | dict(file)
         n = self.n_instances[k]
@@ -99,19 +99,19 @@ class Parts:
         )  # fmt: skip
 
     def instances(self, k: int) -> pa.Array:
-        """The ids of the instances of part k."""
+        """Return the ids of the instances of part k."""
         return pa.parquet.read_table(self.folder / f"{k}.parquet")["instance"].combine_chunks()
 
 
 def check_size(scan: Scan, size: int) -> None:
-    """Raises ``InputError`` where parts of so many labels would be too many."""
+    """Raise ``InputError`` where parts of so many labels would be too many."""
     least = -(-scan.n_rows // MOST_PARTS)
     if size < least:
         raise InputError(f"minibatch: got {size}; allowed: at least {least}, for {scan.n_rows} labels")
 
 
 def deal(scan: Scan, folder: Path, size: int, repeats: Repeats = "count", progress: Progress = silent) -> Parts:
-    """Deals the rows of a table to parts of about ``size`` labels by the hash of their instance; in a folder, which
+    """Deal the rows of a table to parts of about ``size`` labels by the hash of their instance; in a folder, which
     appears whole or not at all. A folder that is there is what an earlier call made."""
     if not folder.exists():
         with disk.folder(folder) as new:
@@ -353,7 +353,7 @@ class _State:
         return np.where(moves, mean, self.mean), np.where(moves, variance, 0)
 
     def part(self, k: int, mean, variance) -> tuple[Labels, FactorModel]:
-        """The labels of part k and the model with another prior of the shared weights."""
+        """Return the labels of part k and the model with another prior of the shared weights."""
         labels = self.parts.labels(k)
         model = build(self.config, labels)
         return labels, dataclasses.replace(
@@ -370,7 +370,7 @@ class _State:
         return weights._replace(instance=Linear(None, free))
 
     def visited(self, k: int, found: Fit, more: _More) -> None:
-        """Takes a visit's result in, and writes it down."""
+        """Take a visit's result in, and writes it down."""
         n = len(self.parts.labelers)
         weights = _flat(found.weights)
         curved = _flat(_of_first(more.curved, n))
@@ -401,13 +401,13 @@ class _State:
         return float(self.history[-1]) if len(self.history) else None
 
     def converged(self, rtol: float) -> bool:
-        """Whether the last round gained little. With a single part a round is the fit itself."""
+        """Return whether the last round gained little. With a single part a round is the fit itself."""
         if len(self.parts) == 1:
             return len(self.history) > 0
         return len(self.history) > 1 and abs(self.history[-1] - self.history[-2]) <= rtol * (1 + abs(self.history[-1]))
 
     def log_prior(self) -> float:
-        """log p of the shared weights."""
+        """Return log p of the shared weights."""
         terms = self.model.log_priors(self._weights(self.weights, self.model.full(self.model.mean)))
         return float(sum(jax.tree.leaves(_shared(terms))))
 
@@ -416,7 +416,7 @@ class _State:
         return Answer(weights, objective, evidence, code, self.history, np.asarray(sums))
 
     def _weights(self, flat, like: Weights) -> Weights:
-        """The flat vector of shared weights in the structure of ``like``, whose instance side stays."""
+        """Return the flat vector of shared weights in the structure of ``like``, whose instance side stays."""
         arrays, tree = jax.tree.flatten(_shared(self.model.full(self.model.mean)))
         pieces = np.split(np.asarray(flat, jnp.result_type(float)), np.cumsum([v.size for v in arrays])[:-1])
         shaped = [v.reshape(a.shape) for v, a in zip(pieces, arrays, strict=True)]
@@ -424,18 +424,18 @@ class _State:
 
 
 def _shared(weights: Weights) -> Weights:
-    """The weights that all parts share: those of instances left out."""
+    """Return the weights that all parts share: those of instances left out."""
     return weights._replace(instance=None)
 
 
 def _of_first(weights: Weights, n: int) -> Weights:
-    """The weights of the first n labelers: without padding."""
+    """Return the weights of the first n labelers: without padding."""
     cut = lambda part: part if part is None or part.free is None else Linear(part.dense, part.free[:n])  # noqa: E731
     return weights._replace(labeler=cut(weights.labeler), bias=cut(weights.bias))
 
 
 def _flat(weights: Weights) -> Float[np.ndarray, " P"]:
-    """The shared weights as one vector of 64 bits."""
+    """Return the shared weights as one vector of 64 bits."""
     return np.concatenate([np.ravel(v) for v in jax.tree.leaves(_shared(weights))]).astype(np.float64)
 
 

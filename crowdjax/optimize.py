@@ -101,7 +101,7 @@ class Loop(NamedTuple):
     period: int = 1
 
     def advance(self, state: Any, until: Int[Array, ""] | int) -> Any:
-        """The state once it has made ``until`` steps in all, or is done."""
+        """Return the state once it has made ``until`` steps in all, or is done."""
         until = jnp.minimum(until, self.max_steps)
 
         def goes_on(s):
@@ -119,7 +119,7 @@ class Loop(NamedTuple):
         return jax.lax.while_loop(goes_on, steps, state)
 
     def run(self, limit: Int[Array, ""] | int | None = None) -> Solution:
-        """All of it: at most ``limit`` steps (may be traced; 0 skips the work), by default ``max_steps``."""
+        """Return all of it: at most ``limit`` steps (may be traced; 0 skips the work), by default ``max_steps``."""
         return self.solution(self.advance(self.init, self.max_steps if limit is None else limit))
 
 
@@ -151,7 +151,7 @@ class Staged(NamedTuple):
     end: Callable[[Any], Any]
 
     def run(self) -> Any:
-        """All stages in one program, with one copy of the objective."""
+        """Return all stages in one program, with one copy of the objective."""
 
         def stage(carry, k):
             carry = self.prepare(carry, k)
@@ -191,7 +191,7 @@ def minimizer(
     patience: int = 3,
     refresh: int = 10,
 ) -> Loop:
-    """Minimises ``objective`` from ``x0``; :func:`minimize` runs it.
+    """Minimise ``objective`` from ``x0``; :func:`minimize` runs it.
 
     Args:
         objective: x -> (value, gradient, anything). Called at one place of the program. Where points are spread over
@@ -293,7 +293,7 @@ def minimizer(
 
 
 def minimize(objective, x0, rule, *, limit=None, **settings) -> Solution:
-    """Runs :func:`minimizer`, whose arguments (and shapes) these are, for at most ``limit`` evaluations.
+    """Run :func:`minimizer`, whose arguments (and shapes) these are, for at most ``limit`` evaluations.
 
     Example:
         >>> from crowdjax.directions import lbfgs
@@ -340,7 +340,7 @@ def iteration(
     patience: int = 3,
     period: int = 1,
 ) -> Loop:
-    """Repeats ``x = step(x, k)`` until the value stops falling: EM and its relatives; :func:`iterate`
+    """Repeat ``x = step(x, k)`` until the value stops falling: EM and its relatives; :func:`iterate`
     runs it.
 
     Args:
@@ -378,7 +378,7 @@ def iteration(
 
 
 def iterate(step, x0, *, limit=None, **settings) -> Solution:
-    """Runs :func:`iteration`, whose arguments (and shapes) these are, for at most ``limit`` steps.
+    """Run :func:`iteration`, whose arguments (and shapes) these are, for at most ``limit`` steps.
 
     Example:
         >>> def halve(x, k): return Step(x / 2, (x**2).sum(), 2 * x, None)
@@ -495,7 +495,7 @@ def acceleration(
 
 
 def accelerate(step, x0, *, limit=None, **settings) -> Solution:
-    """Runs :func:`acceleration`, whose arguments (and shapes) these are, for at most ``limit`` steps.
+    """Run :func:`acceleration`, whose arguments (and shapes) these are, for at most ``limit`` steps.
 
     Example:
         >>> def halve(x): return Step(x / 2, (x**2).sum(), 2 * x, None), 0 * x + 2

@@ -41,7 +41,7 @@ class Odd(NamedTuple):
 
 
 def odd_values(values: Float[np.ndarray, " n"], *, codes_only: bool = False) -> list[Odd]:
-    """The odd values of a column.
+    """Return the odd values of a column.
 
     Args:
         codes_only: whether only codes for missing values are looked for: where ranks are used, no value is far off.
@@ -64,7 +64,7 @@ def odd_values(values: Float[np.ndarray, " n"], *, codes_only: bool = False) -> 
 
 
 def _first_odd(found: Float[np.ndarray, " n"], codes_only: bool) -> bool:
-    """Whether the first of sorted distinct values (rising or falling) is odd."""
+    """Return whether the first of sorted distinct values (rising or falling) is odd."""
     if len(found) <= LEAST:
         return False
     code = bool(np.isclose(found[0], CODES, rtol=1e-9).any())
@@ -139,7 +139,7 @@ def refuse_other_unit(
 
 
 def _middle(values: Float[np.ndarray, " n"]) -> float:
-    """The width of the central 99 %."""
+    """Return the width of the central 99 %."""
     return float(np.diff(np.quantile(values, [0.005, 0.995]))[0])
 
 

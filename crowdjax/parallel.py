@@ -46,7 +46,7 @@ WATCHED_FROM = 1_000_000  # labels x factors; below, a fit takes about a second
 
 
 def start(address: str | None = None, n_processes: int | None = None, process: int | None = None) -> None:
-    """Joins this process to a run of several; call it before anything else of JAX.
+    """Join this process to a run of several; call it before anything else of JAX.
 
     Args:
         address: ``host:port`` of process 0, reachable from all.
@@ -61,7 +61,7 @@ def start(address: str | None = None, n_processes: int | None = None, process: i
 
 
 def use_cores(n: int | None = None) -> None:
-    """Makes ``n`` CPU devices (default: one for each core this process may use) on a machine without accelerators.
+    """Make ``n`` CPU devices (default: one for each core this process may use) on a machine without accelerators.
 
     Call it before anything else of JAX. It leaves a count that was given otherwise (``jax_num_cpu_devices``, or the
     flag ``xla_force_host_platform_device_count``) as it is.
@@ -79,7 +79,7 @@ def use_cores(n: int | None = None) -> None:
 
 
 def n_devices(n_labels: int, wanted: int | None = None) -> int:
-    """How many devices to use: as many as wanted, or as pay for so many labels.
+    """Return how many devices to use: as many as wanted, or as pay for so many labels.
 
     Raises:
         InputError: more than there are.
@@ -101,7 +101,7 @@ def _pays_from() -> int:
 
 
 def used(n_labels: int, wanted: int | None = None) -> str:
-    """How many devices a fit of so many labels uses, and why, for its record.
+    """Return how many devices a fit of so many labels uses, and why, for its record.
 
     Example:
         >>> used(1000, 1) == f"1 of {jax.device_count()}, as asked"
@@ -125,7 +125,7 @@ def fit(
     devices: int | None = None,
     progress: watch.Progress | None = None,
 ) -> Fit:
-    """The fit of ``crowdjax.factor.fit_jit`` on several devices; arguments as there. Not to be traced.
+    """Return the fit of ``crowdjax.factor.fit_jit`` on several devices; arguments as there. Not to be traced.
 
     Args:
         labels: of this process's instances, with the labelers of all.
@@ -218,8 +218,8 @@ def _run(function, labels, model, start, key, impl, solver, mesh):
 
 
 def _laid_out(labels: Labels, model: FactorModel, start: Weights | None, devices: int | None, room=None):
-    """((labels, model, start) on their devices, the mesh, a function from a fit of them to one of the whole). Without
-    a mesh where one device has all, and nothing is to be gained from a shape that others share."""
+    """Return ((labels, model, start) on their devices, the mesh, a function from a fit of them to one of the whole).
+    Without a mesh where one device has all, and nothing is to be gained from a shape that others share."""
     n_labels = np.count_nonzero(labels.real)
     if n_devices(n_labels, devices) == jax.process_count() == 1 and room is None and n_labels >= EXACT_FROM:
         parts = rows.on_device(labels), *jax.device_put((model, start))  # once, for however many programs
@@ -276,7 +276,7 @@ def fit_integrated(
     devices: int | None = None,
     progress: watch.Progress | None = None,
 ) -> IntegratedFit:
-    """The fit of ``crowdjax.integrated.fit_jit`` on several devices; arguments as there. Not to be traced.
+    """Return the fit of ``crowdjax.integrated.fit_jit`` on several devices; arguments as there. Not to be traced.
 
     Args:
         labels: of this process's instances, with the labelers of all.
@@ -334,7 +334,7 @@ def _run_integrated(labels, boundary, features, begin, config, mesh):
 
 
 def _divide(labels: Labels, devices: int | None, room: Profile | None = None):
-    """(the mesh, the plan, the shards, where each instance is in them)."""
+    """Return (the mesh, the plan, the shards, where each instance is in them)."""
     n = n_devices(np.count_nonzero(labels.real), devices)
     mesh = Mesh(np.array(jax.devices()[:n]), (AXIS,))
     edges, profile = plan_of(labels, len(mesh.local_devices))
@@ -343,7 +343,7 @@ def _divide(labels: Labels, devices: int | None, room: Profile | None = None):
 
 
 def _agreed(edges, profile: Profile) -> Plan:
-    """The plan that all processes have in common."""
+    """Return the plan that all processes have in common."""
     if jax.process_count() == 1:
         return plan(edges, profile)
     mine = np.concatenate([np.ravel(v) for v in profile]).astype(np.int64)
@@ -357,7 +357,7 @@ def _agreed(edges, profile: Profile) -> Plan:
 
 
 def _on_mesh(parts, specs, mesh: Mesh):
-    """The parts on their devices."""
+    """Return the parts on their devices."""
     on_mesh = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs, is_leaf=lambda v: isinstance(v, P))
     return jax.tree.map(_put, parts, jax.tree.unflatten(jax.tree.structure(parts), jax.tree.leaves(on_mesh)))
 
@@ -380,7 +380,7 @@ def _local(array: Array) -> np.ndarray:
 
 
 def gather(values: np.ndarray) -> np.ndarray:
-    """An array from each process, stacked; every process gets all."""
+    """Return an array from each process, stacked; every process gets all."""
     if jax.process_count() == 1:
         return np.asarray(values)[None]
     as_bytes = np.ascontiguousarray(values).view(np.uint8)  # whatever the type: JAX would make it one of 32 bits
@@ -389,7 +389,7 @@ def gather(values: np.ndarray) -> np.ndarray:
 
 
 def union(ids: np.ndarray) -> np.ndarray:
-    """The sorted ids that any process has, for instance of labelers; every process gets the same.
+    """Return the sorted ids that any process has, for instance of labelers; every process gets the same.
 
     Example: in a single process these are its own
         >>> union(np.array(["bob", "ann", "bob"])).tolist()

@@ -79,7 +79,7 @@ def _any_glyph():
 
 
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    """Writes ``stem``.svg and ``stem``.png; no dates, no random names inside."""
+    """Write ``stem``.svg and ``stem``.png; no dates, no random names inside."""
     with _matplotlib().rc_context(STYLE), _any_glyph():
         svg, png = (stem.parent / f"{stem.name}.{kind}" for kind in ("svg", "png"))
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
@@ -339,8 +339,8 @@ def labeler_curves(
 def reliability(
     forecasts: Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]], *, ylabel: str, n_bins: int = 10
 ) -> Figure:
-    """The observed share of positives over the forecast probability, in bins of like counts, with two standard errors;
-    the legend gives each forecast's mean distance from the diagonal.
+    """Return the observed share of positives over the forecast probability, in bins of like counts, with two standard
+    errors; the legend gives each forecast's mean distance from the diagonal.
 
     Args:
         forecasts: name -> (probability, what was observed: 0, 1 or a probability).
@@ -546,7 +546,8 @@ def _along(ax: Axes, place: np.ndarray, ends: tuple[np.ndarray, ...], *, band: b
 
 
 def periods_span(panels, kind: str) -> tuple[float, float]:
-    """The ends of an axis that holds the intervals of all panels: from 0 for shares, with 1 within for ratios of odds.
+    """Return the ends of an axis that holds the intervals of all panels: from 0 for shares, with 1 within for ratios of
+    odds.
 
     Example:
         >>> periods_span([{"": (np.array([0.2]), np.array([0.1]), np.array([0.3]))}], "share")
@@ -624,7 +625,7 @@ def probabilities(
 def chances(
     sensitivity: Float[np.ndarray, " W"], specificity: Float[np.ndarray, " W"], kinds: Sequence[str], *, title: str
 ) -> Figure:
-    """Each labeler at its specificity and sensitivity, marked by kind; who guesses is on the dashed line.
+    """Return each labeler at its specificity and sensitivity, marked by kind; who guesses is on the dashed line.
 
     Args:
         kinds: of ``KINDS``.
@@ -771,7 +772,7 @@ def confusion(
 
 
 def _matrices_of(table: Any, classes: Sequence[Any], labels: Sequence[Any]) -> tuple[list[str], np.ndarray]:
-    """The confusion matrices of the first labelers of a table, and who they are."""
+    """Return the confusion matrices of the first labelers of a table, and who they are."""
     labeler, truth, label, p = (
         np.asarray(table[name]).tolist() for name in ("labeler", "truth", "label", "probability")
     )
@@ -849,14 +850,14 @@ def evenly(n: int, most: int) -> np.ndarray:
 
 
 def _span(values: np.ndarray) -> tuple[float, float]:
-    """The range of a histogram, with some room where all values are alike."""
+    """Return the range of a histogram, with some room where all values are alike."""
     low, high = float(values.min()), float(values.max())
     room = max(1e-3 * max(abs(low), abs(high), 1) - (high - low), 0)
     return low - room, high + room
 
 
 def _nice_top(largest: float) -> float:
-    """The end of an axis of probabilities that begins at 0: 1, or lower where all are far below."""
+    """Return the end of an axis of probabilities that begins at 0: 1, or lower where all are far below."""
     return 1.0 if largest > 0.45 else max(1.1 * largest, 1e-6)
 
 

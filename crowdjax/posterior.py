@@ -42,7 +42,7 @@ def to_arviz(
     labels: Labels | None = None,
     cell: Int[np.ndarray, " I"] | None = None,
 ) -> DataTree:
-    """The draws of a fit, for ``arviz_base``, ``arviz_stats`` and ``arviz_plots``.
+    """Return the draws of a fit, for ``arviz_base``, ``arviz_stats`` and ``arviz_plots``.
 
     Args:
         fit, index: what was fitted, and its ids.

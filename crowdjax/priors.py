@@ -190,7 +190,7 @@ class Coins(Nominal):
             raise InputError(f"skill and bias: got {self.skill}, {self.bias}; allowed: standard deviations above 0")
 
     def logits(self, k: int) -> tuple[Float[np.ndarray, "L K P"], Float[np.ndarray, "L K"], np.ndarray]:
-        """The logits η = offset + x w of labels l and classes k, and which of the P numbers w are biases."""
+        """Return the logits η = offset + x w of labels l and classes k, and which of the P numbers w are biases."""
         raise NotImplementedError
 
     def first(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -244,7 +244,7 @@ class Factors:
     link: Link
 
     def grid(self) -> tuple[Float[np.ndarray, "B D"], Float[np.ndarray, " B"]]:
-        """The values of an instance's factors, and their log probabilities."""
+        """Return the values of an instance's factors, and their log probabilities."""
         mean, sd = self.instance
         step = 2 * REACH * sd / (self.points - 1)
         lowest = np.round((mean - REACH * sd) / step - 0.5) + 0.5  # in steps: places are the same with either sign
@@ -319,7 +319,8 @@ class DawidSkene(Nominal):
             raise InputError(f"pooling: got {pooling!r}; allowed: learn, None, or two numbers above 0")
 
     def first(self, n_values: int, n_classes: int, places: tuple[float, ...] | None = None) -> Float[np.ndarray, "L K"]:
-        """The pseudo-counts of the settings; where they are learned, the middle of their prior, which nothing moves."""
+        """Return the pseudo-counts of the settings; where they are learned, the middle of their prior, which nothing
+        moves."""
         if self.pooling is None:
             return np.full((n_values, n_classes), FEW)
         diagonal, beside = PSEUDO_COUNTS if self.pooling == "learn" else self.pooling

@@ -43,7 +43,7 @@ _in_use: list[Path | None] = []
 
 
 def in_use() -> Path | None:
-    """The folder that :func:`ready` has chosen; None where there is none, or before."""
+    """Return the folder that :func:`ready` has chosen; None where there is none, or before."""
     return _in_use[0] if _in_use else None
 
 

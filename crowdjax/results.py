@@ -166,7 +166,7 @@ def read_result(folder: str | os.PathLike, name: str = "fit.json") -> dict[str, 
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes a value as :func:`json_text` has it."""
+    """Write a value as :func:`json_text` has it."""
     Path(path).write_text(json_text(value), encoding="utf-8")
 
 
@@ -198,12 +198,12 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def save_arrays(path: str | os.PathLike, tree: Any) -> None:
-    """Writes the leaves of a pytree as npz, named by their paths. No pickle."""
+    """Write the leaves of a pytree as npz, named by their paths. No pickle."""
     np.savez(path, **{".".join(p): np.asarray(leaf) for p, leaf in _leaves(tree)})
 
 
 def _leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The leaves of dicts, tuples, lists and dataclasses with their paths, as JAX has them; without JAX."""
+    """Return the leaves of dicts, tuples, lists and dataclasses with their paths, as JAX has them; without JAX."""
     if tree is None:
         return
     if dataclasses.is_dataclass(tree):
@@ -220,7 +220,8 @@ def _leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def load_arrays(path: str | os.PathLike, like: Any) -> Any:
-    """The pytree that :func:`save_arrays` wrote, in the structure and shapes of ``like`` (arrays or their shapes)."""
+    """Return the pytree that :func:`save_arrays` wrote, in the structure and shapes of ``like`` (arrays or their
+    shapes)."""
     try:
         memory.refuse_host(
             memory.unpacked_size(path), f"{path}: its arrays need", "allowed: a fit that fits into memory"
@@ -254,7 +255,7 @@ def _name(path) -> str:
 
 
 def _place(out: str | os.PathLike) -> Path:
-    """The folder behind ``out``, links followed, there or to be; rejected where something else is in the way."""
+    """Return the folder behind ``out``, links followed, there or to be; rejected where something else is in the way."""
     if "\0" in os.fspath(out):
         raise InputError(f"--out: a name with a zero character; {ALLOWED}")
     given = Path(out).absolute()
@@ -296,7 +297,7 @@ def _refuse_loss(out: str | os.PathLike, place: Path) -> None:
 
 
 def _known(place: Path) -> dict[str, Callable[[Path], bool]]:
-    """The files of the results in a folder: by name, what says whether one is as it was written."""
+    """Return the files of the results in a folder: by name, what says whether one is as it was written."""
     known: dict[str, Callable[[Path], bool]] = {}
     for name in RECORDS:
         record = _record(place / name)
@@ -311,7 +312,7 @@ def _is_of(digest: str, path: Path) -> bool:
 
 
 def _files(folder: Path) -> list[str]:
-    """All files in a folder and those below it, sorted, but for those that are not a result's or anybody's."""
+    """Return all files in a folder and those below it, sorted, but for those that are not a result's or anybody's."""
     files = []
     for where, below, names in os.walk(folder):
         if Path(where) == folder:
@@ -321,13 +322,15 @@ def _files(folder: Path) -> list[str]:
 
 
 def _is_passed_over(path: Path) -> bool:
-    """Whether something in a result's folder is a private folder of crowdjax, or of the file system of a volume."""
+    """Return whether something in a result's folder is a private folder of crowdjax, or of the file system of a
+    volume."""
     ours = path.name.startswith(f".{INSIDE}.") and disk.is_own_folder(path)
     return ours or (path.name == "lost+found" and path.is_dir() and os.path.ismount(path.parent))
 
 
 def _is_replaceable(path: Path) -> bool:
-    """Whether a file in a folder that can be written to is neither write-protected nor somebody else's to keep."""
+    """Return whether a file in a folder that can be written to is neither write-protected nor somebody else's to
+    keep."""
     if not hasattr(os, "geteuid") or os.geteuid() in (path.lstat().st_uid, 0):
         return os.access(path, os.W_OK) or path.is_symlink()
     folder = path.parent.stat()
@@ -372,7 +375,7 @@ def _alone(out: str | os.PathLike, place: Path) -> Iterator[None]:
 
 
 def _replace(home: Path, place: Path) -> None:
-    """Puts what is in a private folder, a record and files of it, into the place of an earlier result."""
+    """Put what is in a private folder, a record and files of it, into the place of an earlier result."""
     disk.flush(home)
     try:
         os.rename(home, place / JOURNAL)
@@ -421,8 +424,8 @@ def _finish(place: Path) -> None:
 
 
 def _is_left(journal: Path, place: Path) -> bool:
-    """Whether a journal holds what a stopped command leaves: a record whose files are all there, in the journal or
-    at their place already; or, where the record was moved last, no file any more."""
+    """Return whether a journal holds what a stopped command leaves: a record whose files are all there, in the journal
+    or at their place already; or, where the record was moved last, no file any more."""
     files = {path.relative_to(journal).as_posix() for path in journal.rglob("*") if not path.is_dir()}
     if not files:
         return True
@@ -441,7 +444,7 @@ def _is_left(journal: Path, place: Path) -> bool:
 
 
 def _key() -> bytes | None:
-    """The key that records are signed with, where there is one."""
+    """Return the key that records are signed with, where there is one."""
     key = os.environ.get(KEY)
     if key == "":
         raise InputError(f"{KEY}: empty; allowed: a secret of any length, or unset")
@@ -454,7 +457,7 @@ def _write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def _record(path: Path) -> dict[str, Any] | None:
-    """The JSON of a record; None where there is none, or it is not crowdjax's."""
+    """Return the JSON of a record; None where there is none, or it is not crowdjax's."""
     try:
         record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError, RecursionError):
@@ -479,7 +482,8 @@ def _checked(path: Path) -> dict[str, Any]:
 
 
 def _is_unchanged(path: Path) -> bool:
-    """Whether a record is as it was written; of format 1, which has no hash of itself, all are taken for that."""
+    """Return whether a record is as it was written; of format 1, which has no hash of itself, all are taken for
+    that."""
     record = _record(path)
     if record is None:
         return False
@@ -488,7 +492,7 @@ def _is_unchanged(path: Path) -> bool:
 
 
 def _has(record: Mapping[str, Any], seal: str) -> bool:
-    """Whether a record has the seal that its other fields give."""
+    """Return whether a record has the seal that its other fields give."""
     try:
         return hmac.compare_digest(str(record.get(seal)), sealed(record)[seal])
     except (ValueError, TypeError):  # numbers that crowdjax does not write, letters that no seal has

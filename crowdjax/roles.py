@@ -72,7 +72,7 @@ class Opened(NamedTuple):
 
 
 def by_table(columns: Columns | None, given: Collection[str]) -> dict[str, dict[str, Any]]:
-    """The user's columns, table by table: ``{"labeler": "who", "gold.instance": "q"}`` has two tables.
+    """Return the user's columns, table by table: ``{"labeler": "who", "gold.instance": "q"}`` has two tables.
 
     Args:
         given: the tables that there are; what is said of another is rejected.
@@ -100,7 +100,7 @@ def by_table(columns: Columns | None, given: Collection[str]) -> dict[str, dict[
 
 
 def open_as(kind: str, source, columns: Columns | None = None, *, place: str | None = None, known=()) -> Opened:
-    """Opens a table besides the labels and finds its roles.
+    """Open a table besides the labels and finds its roles.
 
     Args:
         columns: the user's names, by role.
@@ -119,7 +119,7 @@ def open_as(kind: str, source, columns: Columns | None = None, *, place: str | N
 
 
 def assign(table: Table, kind: str, columns: Columns, *, prefix: str | None = None) -> dict[str, str]:
-    """The column of each needed role and of the optional ones that are there.
+    """Return the column of each needed role and of the optional ones that are there.
 
     Raises:
         InputError: a name is not among the columns, a role is not clear, two roles have the same column.
@@ -170,7 +170,7 @@ def _recognised(table: Table, kind: str, columns: Columns) -> dict[str, str | No
 
 
 def _unclear(table: Table, kind: str, columns: Columns, found, missing: Sequence[str], prefix: str) -> str:
-    """The message about roles without a column."""
+    """Return the message about roles without a column."""
     what = " and ".join(f"no column {role!r}" for role in missing)
     why = ""
     usual = {role: n for role in missing for n in table.columns if is_alias(n, role) and n not in found.values()}
@@ -185,7 +185,7 @@ def _unclear(table: Table, kind: str, columns: Columns, found, missing: Sequence
 
 
 def _several(table: Table, kind: str, roles: Roles, wanted, known: Sequence[str]) -> tuple[str, ...]:
-    """The columns of the role that has one or more: numbers about labelers, instances or a population."""
+    """Return the columns of the role that has one or more: numbers about labelers, instances or a population."""
     role = SHAPES[kind].several
     prefix = f"{kind}."
     if wanted is not None:
@@ -232,7 +232,7 @@ def _several(table: Table, kind: str, roles: Roles, wanted, known: Sequence[str]
 
 
 def _is_numeric(table: Table, name: str) -> bool:
-    """Whether a column holds numbers, or text that is numbers throughout."""
+    """Return whether a column holds numbers, or text that is numbers throughout."""
     column, t = plain_column(table.read([name])[name]), pa.types
     if not t.is_string(column.type):
         return t.is_integer(column.type) or t.is_floating(column.type) or t.is_decimal(column.type)
@@ -254,12 +254,12 @@ def is_alias(name: str, role: str) -> bool:
 
 
 def is_row_number(name: str) -> bool:
-    """Whether a column of this name is the index of a data frame that was written along."""
+    """Return whether a column of this name is the index of a data frame that was written along."""
     return ROW_NUMBERS.fullmatch(name.strip().lower()) is not None
 
 
 def named(table: Table, name, role: str, prefix: str = "") -> str:
-    """The column that the user named."""
+    """Return the column that the user named."""
     if isinstance(name, list):
         raise InputError(f"{table.place}: columns {listed(name)} for {prefix}{role}; allowed: one")
     text = column_name(name)
@@ -271,7 +271,7 @@ def named(table: Table, name, role: str, prefix: str = "") -> str:
 
 
 def paste(kind: str, roles: Mapping[str, Any], prefix: str | None = None) -> str:
-    """The roles as an argument and as an option; ``?`` where nothing is known.
+    """Return the roles as an argument and as an option; ``?`` where nothing is known.
 
     Example:
         >>> paste("gold", {"instance": "q", "label": None})
@@ -295,7 +295,7 @@ def shell(text: str) -> str:
 
 
 def tell(place: str, roles: Mapping[str, Any]) -> None:
-    """Says which column plays which role."""
+    """Say which column plays which role."""
     fields = {"event": "columns", "table": place, "columns": as_record(roles)}
     LOG.log(NOTICE, "crowdjax: columns of %s: %s", place, shown(roles), extra={"fields": fields})
 

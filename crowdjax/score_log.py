@@ -59,7 +59,7 @@ class ScoreLog:
         return np.clip((np.asarray(score, float) - self.low) / (self.high - self.low), 0, 1)
 
     def prevalence(self, s: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """P(z = 1) at scores in [0, 1]."""
+        """Return P(z = 1) at scores in [0, 1]."""
         return np.clip(np.polynomial.polynomial.polyval(np.asarray(s, float), self.cubic), self.least, self.most)
 
     def draw(self, rng: np.random.Generator, n: int) -> Float[np.ndarray, " n"]:

@@ -34,7 +34,7 @@ BYTES_AT_ONCE = 2**19  # of looked-up rows, on a CPU: a part of its second-level
 
 
 def in_blocks() -> bool:
-    """Whether a pass goes over the blocks of the labels one by one (read where a program is traced).
+    """Return whether a pass goes over the blocks of the labels one by one (read where a program is traced).
 
     Example:
         >>> in_blocks() == (jax.default_backend() == "cpu")
@@ -106,7 +106,7 @@ def add_by(total: Float[Array, " K"], values: Float[Array, " N"], index: Int[Arr
 
 
 def row_width(n: int) -> int:
-    """How many numbers a row of n has where rows are looked up and added up: what is missing is filled up.
+    """Return how many numbers a row of n has where rows are looked up and added up: what is missing is filled up.
 
     Example: on a CPU four numbers are added at once
         >>> row_width(5), row_width(41)
@@ -155,8 +155,8 @@ def _scatter(total, values, index, ordered: bool):
 
 
 def total(values: Float[Array, " N"]) -> Float[Array, ""]:
-    """The sum of all values, in two levels: a single running float32 sum of 1e6 terms loses digits. A GPU sums by a
-    tree anyway.
+    """Return the sum of all values, in two levels: a single running float32 sum of 1e6 terms loses digits. A GPU sums
+    by a tree anyway.
 
     Example:
         >>> float(total(jnp.arange(5.0)))

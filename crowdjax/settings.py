@@ -144,7 +144,7 @@ def seed_of(value: Any) -> int:
 
 
 def randomness(seed: int | Default, key: PRNGKeyArray | None) -> tuple[int | None, PRNGKeyArray]:
-    """(the seed, None where a key was given; the key): seed 0 where neither was given.
+    """Return (the seed, None where a key was given; the key): seed 0 where neither was given.
 
     Example:
         >>> import jax
@@ -176,7 +176,7 @@ def _typed(key: Any) -> PRNGKeyArray:
 
 
 def prior_of(class_prior, n_classes: int) -> dict[str, Any]:
-    """The setting ``class_prior`` of a model: a name, K numbers, or of two classes the chance of the second.
+    """Return the setting ``class_prior`` of a model: a name, K numbers, or of two classes the chance of the second.
 
     Example:
         >>> prior_of(0.25, 2), prior_of(None, 3)

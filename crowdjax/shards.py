@@ -18,7 +18,7 @@ from crowdjax.layout import AXIS, Plan, at_places
 
 
 def cut_model(model: FactorModel, plan: Plan, place: Int[np.ndarray, " I"]) -> FactorModel:
-    """The model of the shards one after the other. Weights of padding are fixed, so no prior counts them."""
+    """Return the model of the shards one after the other. Weights of padding are fixed, so no prior counts them."""
     if model.class_prior.identity:
         raise ValueError("class_prior: a weight for every instance; allowed on several devices: features only")
     size = plan.shard_instances
@@ -97,7 +97,7 @@ def weight_specs() -> Weights:
 
 
 def specs(labels: Labels, model: FactorModel, start: Weights | None):
-    """Which arrays are spread over the devices, as prefixes of the trees."""
+    """Return which arrays are spread over the devices, as prefixes of the trees."""
     spread = spread_specs
     whole = jax.tree.map(lambda _: P(), model)
 
@@ -124,5 +124,5 @@ def integrated_specs(labels: Labels, boundary, features: IntegratedFeatures, beg
 
 
 def spread_specs(tree):
-    """Every array is spread over the devices."""
+    """Return every array is spread over the devices."""
     return jax.tree.map(lambda _: P(AXIS), tree)

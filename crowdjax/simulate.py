@@ -65,12 +65,13 @@ class Simulation(NamedTuple):
     instance_features: Float[Array, "I F2"] | None = None
 
     def on(self, grid: Labels) -> Labels:
-        """The labels as judgements on their grid."""
+        """Return the labels as judgements on their grid."""
         return dataclasses.replace(grid, label=self.label, weight=self.weight)
 
 
 def grid(n_labelers: int, n_instances: int) -> Labels:
-    """All W·I pairs of labelers and instances as triples in stored order, every label 1; a ``Simulation`` fills it.
+    """Return all W·I pairs of labelers and instances as triples in stored order, every label 1; a ``Simulation`` fills
+    it.
 
     Example:
         >>> cells = grid(2, 3)
@@ -163,8 +164,8 @@ def section4(
 
 
 def smile_factors(detector: Float[Array, " I"]) -> Float[Array, "I 3"]:
-    """The instance factors of ``smiles`` over a detector's output: low above the median (an exaggerated social smile
-    fools many), one that changes sign there, and one that sets middling outputs apart.
+    """Return the instance factors of ``smiles`` over a detector's output: low above the median (an exaggerated social
+    smile fools many), one that changes sign there, and one that sets middling outputs apart.
 
     Example: outputs far apart differ in the second factor
         >>> smile_factors(jnp.array([-1.0, 1.0]))[:, 1].round(1).tolist() == [-1.0, 1.0]
@@ -309,7 +310,7 @@ class LargeCrowd:
     chunk: int = 2**22
 
     def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """(labeler, instance, label) of at most ``chunk`` judgements at a time, instances in order."""
+        """Return (labeler, instance, label) of at most ``chunk`` judgements at a time, instances in order."""
         n_instances = len(self.truth)
         for k, start in enumerate(range(0, self.n_labels, self.chunk)):
             rng = np.random.default_rng([self.seed, 1, k])
@@ -321,7 +322,7 @@ class LargeCrowd:
             yield labeler, instance, (rng.random(len(row)) < yes).astype(np.int8)
 
     def labels(self) -> Labels:
-        """All of them."""
+        """Return all of them."""
         labeler, instance, label = (np.concatenate(parts) for parts in zip(*self.chunks(), strict=True))
         return Labels.from_arrays(
             labeler, instance, label, n_labelers=len(self.sensitivity), n_instances=len(self.truth)
@@ -404,7 +405,7 @@ class ScoredCrowd(NamedTuple):
 def theodon_functions(
     score: Float[Array, " n"], shape: Shape = "linear", *, rare: bool = False
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " n"]]:
-    """(prevalence, sensitivity, specificity) over the score.
+    """Return (prevalence, sensitivity, specificity) over the score.
 
         π = .01 + .15 s - .2 s² + .8 s³ (rare: .0001 + .8 s³)     sens = .6 + .35 h(s), spec = .6 + .35 h(1 - s)
 
@@ -436,7 +437,7 @@ def theodon(
     rare: bool = False,
     population: int = 100_000,
 ) -> ScoredCrowd:
-    """The contextual model's simulation: scores Beta(.8, 2), or Beta(.3, 8) for rare events.
+    """Return the contextual model's simulation: scores Beta(.8, 2), or Beta(.3, 8) for rare events.
 
     For rare events (about one in a thousand) instances are drawn from a population with chances in proportion to
     .01 + score, so that likely positives are over-represented; otherwise the sample is the population.
@@ -485,7 +486,7 @@ ACCURACIES = {
 def scenario_functions(
     score: Float[np.ndarray, " n"], scenario: Scenario | ScoreLog
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """(prevalence, sensitivity, specificity) of a typical labeler over the score.
+    """Return (prevalence, sensitivity, specificity) of a typical labeler over the score.
 
         plain  π = .03 + .6 s, rate .20      labelers are right more often than not, everywhere
         poor   π as in ``theodon``, rate .09 positives are missed and negatives mistaken
@@ -551,13 +552,13 @@ class SampledCrowd(NamedTuple):
         return np.stack([scenario_functions(score, self.scenario)[0], *crowd])
 
     def accuracies(self, score: Float[np.ndarray, " n"]) -> Float[np.ndarray, "W 2 n"]:
-        """Every labeler's sensitivity and specificity."""
+        """Return every labeler's sensitivity and specificity."""
         accuracy = np.array(scenario_functions(score, self.scenario)[1:])
         own = self.offsets[:, :, None] + self.slopes[:, :, None] * (2 * np.asarray(score) - 1)
         return 1 / (1 + np.exp(-np.log(accuracy) + np.log1p(-accuracy) - own))
 
     def gold(self, n: int, seed: int) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-        """(n instances to be checked, the chance of each), drawn by votes and weights.
+        """Return (n instances to be checked, the chance of each), drawn by votes and weights.
 
         Chances are in proportion to √(p(1 - p)), p = (positive labels + .1) / (labels + .5); where positives are
         ``rare``, to (share of positive labels + .05) w^¼.

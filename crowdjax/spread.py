@@ -104,7 +104,7 @@ def _run(parts, settings, spread):
 
 
 def _laid_out(labels: Labels, model: Observation, arrays, start, devices: int | None):
-    """((labels, arrays, start) on their devices, how they are spread, a fit of them -> one of the whole)."""
+    """Return ((labels, arrays, start) on their devices, how they are spread, a fit of them -> one of the whole)."""
     n_labelers = labels.n_labelers
     mesh, _, shards, place = parallel._divide(labels, devices)
     # Labelers are not padded: a population that is learnt from them would take padding for labelers.

@@ -143,7 +143,7 @@ def forget() -> None:
 
 
 def _usual(arrays) -> bool:
-    """Whether these are arrays of one CPU, outside of any trace and of debugging."""
+    """Return whether these are arrays of one CPU, outside of any trace and of debugging."""
     if jax.default_backend() != "cpu" or any(getattr(jax.config, name) for name in DEBUGGING):
         return False
     if any(isinstance(v, jax.core.Tracer) for v in arrays):
@@ -159,12 +159,12 @@ def _shape(array) -> tuple:
 
 
 def _canonical(array):
-    """An array as JAX would take it."""
+    """Return an array as JAX would take it."""
     return np.asarray(array, jax.dtypes.canonicalize_dtype(array.dtype)) if isinstance(array, np.ndarray) else array
 
 
 def _is_known(value) -> bool:
-    """Whether all that a program depends on besides arrays is of plain values and of classes of crowdjax."""
+    """Return whether all that a program depends on besides arrays is of plain values and of classes of crowdjax."""
     if isinstance(value, PLAIN + (jax.Array, np.ndarray)):
         return True
     if isinstance(value, dict):
@@ -190,7 +190,7 @@ _SETTINGS = (
 
 @functools.cache
 def _made_with() -> str:
-    """The source, the versions and the machine."""
+    """Return the source, the versions and the machine."""
     import jaxlib
 
     source = hashlib.sha256()
@@ -209,8 +209,8 @@ def _made_with() -> str:
 
 
 def _constants(module: str) -> list:
-    """The constants of a module, and of all of ours that it takes something from, as they are now: who has set one
-    means it, in a new process too."""
+    """Return the constants of a module, and of all of ours that it takes something from, as they are now: who has set
+    one means it, in a new process too."""
     found, left = {}, [module]
     while left:
         name = left.pop()

@@ -19,7 +19,7 @@ Rows = tuple[pa.Table, int]  # the first rows of a table, and how many there are
 
 
 def text(title: str, record: Mapping[str, Any], tables: Mapping[str, Rows], more: Mapping[str, str]) -> str:
-    """The text of a result, at most ``LINES`` lines of ``WIDTH`` characters.
+    """Return the text of a result, at most ``LINES`` lines of ``WIDTH`` characters.
 
     Args:
         title: what the result is.
@@ -52,7 +52,7 @@ def text(title: str, record: Mapping[str, Any], tables: Mapping[str, Rows], more
 
 
 def columns(record: Mapping[str, Any]) -> dict[str, str]:
-    """Which column of each table played which role, where the record says so.
+    """Return which column of each table played which role, where the record says so.
 
     Example:
         >>> columns({"columns": {"labels": {"labeler": "worker", "instance": "task"}}})
@@ -96,7 +96,7 @@ def _facts(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _warnings(sentences: Sequence[str]) -> list[str]:
-    """All of them where there is room, each shortened to its share of the lines."""
+    """Return all of them where there is room, each shortened to its share of the lines."""
     if not sentences:
         return [f"{'warnings':<{INDENT}}none"]
     shown = sentences if len(sentences) <= WARNINGS else sentences[: WARNINGS - 1]

@@ -88,7 +88,7 @@ def open_table(source, place: str, *, header: bool = True) -> Table:
 
 
 def checked(table: Table) -> Table:
-    """The same table, which rejects names and cells of its columns that are too long for any use."""
+    """Return the same table, which rejects names and cells of its columns that are too long for any use."""
     for k, name in enumerate(table.columns):
         if len(name) > NAME:
             raise InputError(
@@ -134,7 +134,7 @@ def _open_files(files: list[File], folder: bool, place: str, sheet: str | None, 
 
 
 def _sheet(source: str) -> tuple[str, str | None]:
-    """(the path, the sheet) of ``book.xlsx#sheet``."""
+    """Return (the path, the sheet) of ``book.xlsx#sheet``."""
     path, mark, sheet = source.rpartition("#")
     return (path, sheet) if mark and path.lower().endswith((".xlsx", ".xlsm")) else (source, None)
 
@@ -318,7 +318,7 @@ def kind_of(source, roles: Mapping[str, str] | None = None) -> Kind:
 
 
 def _types(source, roles: Mapping[str, str]) -> dict[str, Any]:
-    """The types of the columns of these roles, as pandas or polars has them."""
+    """Return the types of the columns of these roles, as pandas or polars has them."""
     nw = _narwhals()
 
     if nw.dependencies.is_pandas_dataframe(source):
@@ -416,7 +416,7 @@ class _NoPandas:
 
 
 def without_pandas() -> None:
-    """Lets pyarrow look in vain for pandas, which its first array would import: .3 s of no use to a command.
+    """Let pyarrow look in vain for pandas, which its first array would import: .3 s of no use to a command.
 
     What asks for pandas itself, as ``to_pandas``, finds it later.
     """

@@ -99,7 +99,7 @@ def run(
     progress: Progress | None = None,
     name: str = "fit",
 ) -> tuple[Any, bool]:
-    """(what ``make(*args, settings).run()`` returns, whether it was stopped before its end).
+    """Return (what ``make(*args, settings).run()`` returns, whether it was stopped before its end).
 
     Args:
         make: at module level, so that equal calls share their programs.

@@ -27,7 +27,7 @@ FLOOR = 1e-10  # least chance of a label in a matrix to start from
 
 
 def labels_of(votes: Votes, gold: dict[str, np.ndarray] | None = None) -> Labels:
-    """The votes as the kernels take them; gold clamps."""
+    """Return the votes as the kernels take them; gold clamps."""
     truth = None
     if gold is not None:
         truth = np.full(len(votes.tasks), np.nan)
@@ -54,6 +54,7 @@ def start_at(labels: Labels, model, matrices: Float[np.ndarray, "W L K"], *, add
 
 
 def posterior(labels: Labels, model: Observation, params: Params, known: np.ndarray) -> Float[np.ndarray, "I K"]:
-    """P(z_j = k | labels) of other instances, where labeler i is the known[i]-th of the fit; -1: one that is new."""
+    """Return P(z_j = k | labels) of other instances, where labeler i is the known[i]-th of the fit; -1: one that is
+    new."""
     new = eqx.filter_jit(factors.predict) if hasattr(model, "factors") else predict_new
     return np.asarray(new(labels, model, params, known).posterior, float)

@@ -56,7 +56,7 @@ class Settings:
     """What scikit-learn asks of an estimator whose settings are the fields of a dataclass."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The settings by name."""
+        """Return the settings by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # pyright: ignore
 
     def set_params(self, **settings) -> Self:
@@ -143,7 +143,7 @@ def _numbered(column: pd.Series, *, sort: bool = False) -> tuple[np.ndarray, pd.
 
 
 def shown(values: pd.Index, most: int = 4) -> str:
-    """The first of them, to be read."""
+    """Return the first of them, to be read."""
     return ", ".join(repr(v) for v in values[:most].tolist()) + ", ..." * (len(values) > most)
 
 

@@ -50,7 +50,7 @@ class Estimator(Settings):
     _by_id = False  # instances in the order of their ids; else of their first rows
 
     def fit(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> Self:
-        """Fits the model.
+        """Fit the model.
 
         Args:
             data: columns task, worker and label, a row for each judgement.
@@ -103,7 +103,7 @@ class Estimator(Settings):
         return Found(result, p, right, confusion.swapaxes(1, 2))
 
     def _describe(self, votes: Votes, found: Found) -> None:
-        """The attributes of a fit that succeeded."""
+        """Return the attributes of a fit that succeeded."""
         self.result_, self.classes_, self._workers = found.result, votes.classes, votes.workers
         self.labels_, self.probas_ = answers(votes, found.p)
         self.skills_, self.errors_ = by_worker(votes, found.right, "skill"), _errors(votes, found.given)
@@ -119,7 +119,7 @@ class Estimator(Settings):
 
 
 def _probabilities(votes: Votes, result) -> Float[np.ndarray, "I K"]:
-    """P(label | votes), of a fit or a prediction of ``crowdjax.fit``."""
+    """Return P(label | votes), of a fit or a prediction of ``crowdjax.fit``."""
     table = result.instances
     if len(votes.classes) == 2:
         p = np.asarray(table["probability"], float)
@@ -215,14 +215,14 @@ class Likelihood(Estimator):
     tol: float
 
     def _model(self, classes: pd.Index) -> Any:
-        """The model of ``crowdjax.observation``."""
+        """Return the model of ``crowdjax.observation``."""
         raise NotImplementedError
 
     def _found(self, votes, gold):
         return super()._found(votes, gold) if len(votes.classes) == 2 else self._observed(votes, gold)
 
     def _observed(self, votes: Votes, gold: Truths, start=None) -> Found:
-        """The fit by ``crowdjax.observation``."""
+        """Return the fit by ``crowdjax.observation``."""
         model = self._model(votes.classes)
         labels = fits.labels_of(votes, gold)
         start = None if start is None else start(labels, model)
@@ -274,7 +274,7 @@ class DawidSkene(Likelihood):
     initial_error_strategy: Strategy | None = None
 
     def fit(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> Self:
-        """Fits the model.
+        """Fit the model.
 
         Args:
             data: columns task, worker and label, a row for each judgement.

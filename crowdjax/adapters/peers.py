@@ -137,7 +137,7 @@ class MACE(Settings):
         return self.fit(data).probas_
 
     def _fit(self, votes: Votes, seed: int):
-        """(log p(labels), spamming, thetas, probabilities) from one start."""
+        """Return (log p(labels), spamming, thetas, probabilities) from one start."""
         n_workers, k = len(votes.workers), len(votes.classes)
         start = lambda n: np.random.RandomState(seed).uniform(1, 2 + self.default_noise, (n_workers, n))  # noqa: E731
         spamming, thetas = (x / x.sum(1, keepdims=True) for x in (start(2), start(k)))
@@ -151,7 +151,8 @@ class MACE(Settings):
         return value, spamming, thetas, p
 
     def _expect(self, votes: Votes, spamming: Float[np.ndarray, "W 2"], thetas: Float[np.ndarray, "W K"]):
-        """(log p(labels), probabilities of the classes, labels that were spam and known, labels that were spam)."""
+        """Return (log p(labels), probabilities of the classes, labels that were spam and known, labels that were
+        spam)."""
         n_workers, k = thetas.shape
         spam = spamming[votes.worker, 0] * thetas[votes.worker, votes.label]
         right = spam + spamming[votes.worker, 1]

@@ -51,7 +51,7 @@ class MajorityVote(Settings):
     on_missing_skill: Missing = "error"
 
     def fit(self, data: pd.DataFrame, skills: pd.Series | None = None) -> Self:
-        """Counts the votes.
+        """Count the votes.
 
         Args:
             data: columns task, worker and label.
@@ -207,7 +207,7 @@ class GoldMajorityVote(Skilled):
     """
 
     def fit(self, data: pd.DataFrame, true_labels: pd.Series) -> Self:  # type: ignore[override]
-        """Finds the skills.
+        """Find the skills.
 
         Args:
             data: columns task, worker and label.
@@ -288,7 +288,7 @@ class MMSR(Skilled):
         return np.log(p * (k - 1) / (1 - p))
 
     def _rank_one(self, c: Float[np.ndarray, "W W"], seen, least: float) -> tuple[Float[np.ndarray, " W"], list[float]]:
-        """The absolute skills u, c ≈ u vᵀ where seen, and how the product changed."""
+        """Return the absolute skills u, c ≈ u vᵀ where seen, and how the product changed."""
         rng = np.random.RandomState(self.random_state)
         u = v = rng.uniform(size=len(c))
         trimmed = max(int(seen.sum(0).min()) // 2 - 1, 0)
@@ -304,7 +304,7 @@ class MMSR(Skilled):
 
 
 def _agreements(votes: Votes) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarray, "W W"]]:
-    """How many labels two labelers share, and how many instances; 0 with oneself. Of repeats the last counts."""
+    """Return how many labels two labelers share, and how many instances; 0 with oneself. Of repeats the last counts."""
     from scipy.sparse import csr_array
 
     n_workers, n_tasks, k = len(votes.workers), len(votes.tasks), len(votes.classes)
@@ -344,7 +344,8 @@ def _signs(c: Float[np.ndarray, "W W"]) -> Float[np.ndarray, " W"]:
 
 
 def shares(votes: Votes, weights: Float[np.ndarray, " W"]) -> Float[np.ndarray, "I K"]:
-    """The sums of the weights by instance and label, over the sum of their sizes; plain votes where all are 0."""
+    """Return the sums of the weights by instance and label, over the sum of their sizes; plain votes where all are
+    0."""
     each = weights[votes.worker]
     size = np.bincount(votes.task, abs(each))
     empty = size == 0
@@ -353,7 +354,7 @@ def shares(votes: Votes, weights: Float[np.ndarray, " W"]) -> Float[np.ndarray, 
 
 
 def agreement(votes: Votes, p: Float[np.ndarray, "I K"]) -> Float[np.ndarray, " W"]:
-    """The share of each labeler's labels that are the most probable."""
+    """Return the share of each labeler's labels that are the most probable."""
     return votes.by_worker(p.argmax(1)[votes.task] == votes.label)
 
 
@@ -364,7 +365,7 @@ def weights_of(
     default_skill: float | None = None,
     least: float = 0,
 ) -> Float[np.ndarray, " W"]:
-    """The skills of the labelers, in order."""
+    """Return the skills of the labelers, in order."""
     if on_missing_skill not in get_args(Missing):
         allowed = ", ".join(get_args(Missing))
         raise InputError(f"on_missing_skill: got {on_missing_skill!r}; allowed: {allowed}")

@@ -103,7 +103,7 @@ def _or_version(
 
 
 def versions() -> str:
-    """The version of crowdjax, and in brackets those of Python and of what computes."""
+    """Return the version of crowdjax, and in brackets those of Python and of what computes."""
     from importlib import metadata
 
     from crowdjax import __version__
@@ -116,7 +116,7 @@ def versions() -> str:
 
 
 def _after_the_name(function):
-    """The command with two more options."""
+    """Return the command with two more options."""
 
     @functools.wraps(function)
     def command(context: typer.Context, verbose: bool, quiet: bool, **settings):
@@ -202,15 +202,15 @@ Out = Annotated[
 
 
 def library(devices: int | None = None):
-    """(results, api), with JAX made ready for the commands: at once."""
+    """Return (results, api), with JAX made ready for the commands: at once."""
     found = on_demand(devices)
     programs.ready()
     return found
 
 
 def on_demand(devices: int | None = None):
-    """(results, api); before JAX is first needed, the cache of compiled programs is switched on and the cores of a CPU
-    become so many devices."""
+    """Return (results, api); before JAX is first needed, the cache of compiled programs is switched on and the cores of
+    a CPU become so many devices."""
     from crowdjax import api, results, tables
 
     tables.without_pandas()
@@ -230,7 +230,7 @@ def _start(devices: int | None) -> None:
 
 
 def prepare_jax() -> None:
-    """Sets what a GPU's additions need, keeps compiled programs (``crowdjax.programs``), and reports those that take
+    """Set what a GPU's additions need, keeps compiled programs (``crowdjax.programs``), and reports those that take
     long. Before anything else of JAX."""
     from crowdjax import atomics
 
@@ -253,7 +253,7 @@ def _listen_to_compiling() -> None:
 
 @contextlib.contextmanager
 def errors():
-    """Turns what goes wrong into one line and an exit status."""
+    """Turn what goes wrong into one line and an exit status."""
     try:
         with libraries_to_the_log():
             yield
@@ -290,7 +290,7 @@ def libraries_to_the_log() -> Iterator[None]:
 
 
 def is_unwritable(error: Exception) -> bool:
-    """Whether it is the disk: full, or not to be written to."""
+    """Return whether it is the disk: full, or not to be written to."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -409,7 +409,7 @@ def tell(result, out: Path) -> None:
 
 
 def at_a_terminal() -> bool:
-    """Whether somebody is looking at what is printed."""
+    """Return whether somebody is looking at what is printed."""
     return sys.stdout.isatty()
 
 

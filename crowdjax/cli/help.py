@@ -38,7 +38,7 @@ class Command(Compact, typer.core.TyperCommand):
 
 
 def lines(command, ctx) -> Iterator[str]:
-    """The help of a command."""
+    """Return the help of a command."""
     text, example = parts(command.help)
     shown = [p for p in command.get_params(ctx) if not getattr(p, "hidden", False)]
     yield f"Usage: {ctx.command_path} {usage(command, shown)}"
@@ -65,12 +65,12 @@ def _panel(param) -> str:
 
 
 def summary(command) -> str:
-    """The first clause of a command's help."""
+    """Return the first clause of a command's help."""
     return re.split(r"[.;:](?: |$)", " ".join(parts(command.help)[0][:1]))[0]
 
 
 def parts(text: str | None) -> tuple[list[str], list[str]]:
-    """(paragraphs, the lines of the example) of a docstring."""
+    """Return (paragraphs, the lines of the example) of a docstring."""
     paragraphs = (text or "").strip().split("\n\n")
     example = paragraphs.pop().splitlines() if paragraphs[-1].startswith("Example:") else []
     return [" ".join(p.split()) for p in paragraphs if p.strip()], example
@@ -90,7 +90,7 @@ def usage(command, params) -> str:
 
 
 def row(param) -> tuple[str, str]:
-    """(name, help) of a parameter; a default that is not plain from the help is added."""
+    """Return (name, help) of a parameter; a default that is not plain from the help is added."""
     text = re.sub(r"(?<!\.)\.$", "", param.help or "")
     argument, flag = param.param_type_name == "argument", getattr(param, "is_flag", False)
     if isinstance(param.default, str | int | float | PurePath) and not flag and "default" not in text:

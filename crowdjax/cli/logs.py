@@ -79,5 +79,5 @@ def recorded() -> str:
 
 
 def is_quiet() -> bool:
-    """Whether only errors are to be said."""
+    """Return whether only errors are to be said."""
     return any(isinstance(handler, Spoken) and handler.level == QUIET for handler in LOGGERS[0].handlers)

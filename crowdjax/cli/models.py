@@ -345,7 +345,7 @@ def context(
 
 
 def fitted_in(folder: Path):
-    """The fit in a folder, whatever its model."""
+    """Return the fit in a folder, whatever its model."""
     from crowdjax import loading
     from crowdjax.labels import InputError
 

@@ -59,7 +59,8 @@ def plan(
         int, typer.Option(metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="Of the simulation")
     ] = 0,
 ) -> None:
-    """How many instances, labels and gold, and which scores to sample, for a wanted width; or which instances next.
+    """Return how many instances, labels and gold, and which scores to sample, for a wanted width; or which instances
+    next.
 
     Example: crowdjax plan result --width 0.05 --out plan
     """

@@ -61,7 +61,7 @@ class Progress:
             self._bar.stop()
 
     def _log(self) -> None:
-        """The end of a stage."""
+        """Return the end of a stage."""
         if self._stage:
             seconds = time.monotonic() - self._since
             fields = {"event": "stage", "stage": self._stage, "done": self._done, "seconds": round(seconds, 3)}
@@ -103,7 +103,7 @@ class Progress:
             raise KeyboardInterrupt
 
     def _listen(self, signals: socket.socket) -> None:
-        """Counts signals, in a thread of its own: a compiled program may keep Python waiting."""
+        """Count signals, in a thread of its own: a compiled program may keep Python waiting."""
         while number := signals.recv(1):
             self._asked += number[0] in SIGNALS
             if self._asked > 1:

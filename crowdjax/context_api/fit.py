@@ -88,7 +88,7 @@ def context(
     devices: int | None = None,
     progress: watch.Progress | None = None,
 ) -> ContextualResult | categories.CategoricalResult:
-    """Fits prevalence, sensitivity and specificity as functions of a score to a table of labels.
+    """Fit prevalence, sensitivity and specificity as functions of a score to a table of labels.
 
     Args:
         table: labels, as in :func:`crowdjax.fit`. Of more than two classes the shares are functions of the score
@@ -381,7 +381,7 @@ MOST_BASIS_OF_CLASSES = 64  # each class has a process of its own
 
 
 def _read(triples: io.Triples, given, gold, repeats: Repeats, transform: Transform, labelers: Level):
-    """The tables of a fit of more than two classes."""
+    """Return the tables of a fit of more than two classes."""
     inputs.refuse_counts(triples, labelers)
     index, instances = triples.index, io.ids(triples.index, "instance")
     truth = io.truth_of(triples, given["gold"])
@@ -398,7 +398,7 @@ def _read(triples: io.Triples, given, gold, repeats: Repeats, transform: Transfo
 
 
 def _continued(start, index: LabelIndex, identity: str, config: ContextualConfig, transform: Transform):
-    """(the fit to go on from, its scale)."""
+    """Return (the fit to go on from, its scale)."""
     if not isinstance(start, ContextualResult):
         raise InputError(f"start: got {type(start).__name__}; allowed: an earlier result of crowdjax.context")
     same = all(np.array_equal(getattr(start.index, side), getattr(index, side)) for side in ("labelers", "instances"))

@@ -45,7 +45,7 @@ def digest(labels: Labels, scores: Float[np.ndarray, "I C"], named: periods.Name
 
 
 def mesh(n_labels: int, devices: int | None) -> Mesh | None:
-    """The devices of this process that a fit of so many labels uses."""
+    """Return the devices of this process that a fit of so many labels uses."""
     n = (
         1
         if jax.process_count() > 1
@@ -135,7 +135,7 @@ def check_size(config: ContextualConfig, labels: Labels, n_columns: int) -> None
 
 
 def small(labels: Labels) -> bool:
-    """Whether NUTS takes a minute or two, and no hours."""
+    """Return whether NUTS takes a minute or two, and no hours."""
     n_labels = int((labels.counts > 0).sum())
     return labels.n_instances <= MOST_NUTS["instances"] and n_labels <= MOST_NUTS["labels"]
 
@@ -157,7 +157,7 @@ def about_check(warnings: Sequence[str], found: Compared | None) -> list[str]:
 
 
 def inference(inference: Method | Inference | None, draws: int | None) -> tuple[Inference, str]:
-    """(the settings, why these)."""
+    """Return (the settings, why these)."""
     reason = "as asked for" if inference is not None else "by default"
     if not isinstance(inference, Inference):
         inference = Inference(inference or "laplace")

@@ -47,7 +47,7 @@ class Allocation(NamedTuple):
     chance: Float[np.ndarray, " K"]
 
     def stratum(self, scores) -> Int[np.ndarray, " n"]:
-        """The stratum of each score; scores beyond the edges are of the outer ones.
+        """Return the stratum of each score; scores beyond the edges are of the outer ones.
 
         Example:
             >>> allocate([0.1, 0.2, 0.8, 0.9], np.ones(4), [0.1, 0.1, 0.9, 0.9], 2).stratum([-1, 9]).tolist()[0]

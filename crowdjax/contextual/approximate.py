@@ -147,8 +147,8 @@ def ascend(
 
 @eqx.filter_jit
 def _expectations(config, batch, factor, q: Coordinates, key, n_pairs: int):
-    """The ELBO, and the slope at m and the curvature of the labels' log-likelihood in the mean over draws of q, in
-    pairs of opposite noise; θ is taken as normal, log Z in Laplace's approximation."""
+    """Return the ELBO, and the slope at m and the curvature of the labels' log-likelihood in the mean over draws of q,
+    in pairs of opposite noise; θ is taken as normal, log Z in Laplace's approximation."""
     point = q.labels.point
     k, n_rest = len(q.centre), given(config, batch, q.labels, q.centre).mean.shape[0]
     noise = jax.random.normal(key, (n_pairs, k + n_rest), point.dtype)

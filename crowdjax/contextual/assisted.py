@@ -39,7 +39,7 @@ class Difference(NamedTuple):
 
 
 def same_distribution(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " m"]) -> float:
-    """Returns the p-value that two samples are of one distribution (Kolmogorov-Smirnov).
+    """Return the p-value that two samples are of one distribution (Kolmogorov-Smirnov).
 
     Example: gold of the highest scores only is no random part
         >>> same_distribution(np.linspace(0.8, 1, 50), np.linspace(0, 1, 100)) < 1e-3
@@ -111,7 +111,7 @@ def stratified(
     *,
     lam: Float[np.ndarray, " H"] | None = None,
 ) -> tuple[float, float, Float[np.ndarray, " H"]]:
-    """(mean, variance, λ of each stratum) where gold is a simple random sample of each stratum.
+    """Return (mean, variance, λ of each stratum) where gold is a simple random sample of each stratum.
 
         θ = Σ_h W_h [λ_h F_h + mean_h(z - λ_h f)]        V = Σ_h W_h² (1 - n_h/N_h) s²_h / n_h        W_h = N_h / N
 
@@ -213,7 +213,7 @@ class Gap(NamedTuple):
 
 
 def gap(sample: Sample, sd: float = 0.0) -> Gap | None:
-    """Whether predictions are right on average where gold was drawn; None where gold is too little to say.
+    """Return whether predictions are right on average where gold was drawn; None where gold is too little to say.
 
         D = Σ_G ω (z - f) / Σ_G ω      Var D = Σ_G ω² f (1 - f) / (Σ_G ω)² + sd²      ω = weight / chance
 
@@ -271,7 +271,7 @@ class Assisted(NamedTuple):
 
 
 def estimates(sample: Sample, level: float = 0.95) -> tuple[Assisted, Assisted]:
-    """The prevalence from gold alone, and from gold and predictions.
+    """Return the prevalence from gold alone, and from gold and predictions.
 
         θ_λ = z̄_G + λ_1 (f̄_S - f̄_G) + λ_2 (π̄_U - π̄_S)
 
@@ -307,8 +307,8 @@ def estimates(sample: Sample, level: float = 0.95) -> tuple[Assisted, Assisted]:
 
 
 def estimates_of_classes(samples: Sequence[Sample], level: float = 0.95) -> tuple[list[Assisted], list[Assisted]]:
-    """The shares of exclusive classes from gold alone, and from gold and predictions: :func:`estimates` with one λ for
-    all classes, which minimises the sum of their variances, so that the shares add up to one.
+    """Return the shares of exclusive classes from gold alone, and from gold and predictions: :func:`estimates` with one
+    λ for all classes, which minimises the sum of their variances, so that the shares add up to one.
 
     Args:
         samples: one for each class, of the same instances: gold and predictions of the class against the others, the
@@ -338,7 +338,7 @@ def estimates_of_classes(samples: Sequence[Sample], level: float = 0.95) -> tupl
 
 
 def linear(sample: Sample):
-    """(z̄_G, its shares [I], shares of the contrasts [I, K], the contrasts [K]) of :func:`estimates`."""
+    """Return (z̄_G, its shares [I], shares of the contrasts [I, K], the contrasts [K]) of :func:`estimates`."""
     w = sample.weight / sample.weight.sum()
     omega = np.where(sample.known, sample.weight / sample.chance, 0.0)
     omega = omega / omega.sum()
@@ -472,7 +472,8 @@ def change(before: Assisted, after: Assisted) -> Change | None:
 def bootstrap(
     sample: Sample, lam: tuple[float, ...], seed: int, *, n_replicates: int = 2000, level: float = 0.95
 ) -> tuple[float, float]:
-    """The percentile interval of θ_λ by resampling sample and gold together, in two strata: with gold and without.
+    """Return the percentile interval of θ_λ by resampling sample and gold together, in two strata: with gold and
+    without.
 
     It undercovers where gold positives are few (docs/contextual.md); :func:`estimates` has the interval to report.
 

@@ -81,7 +81,7 @@ class Own(NamedTuple):
 
 
 def expand(config: ContextualConfig, data: Data, theta: Float[Array, " K"], y: Float[Array, " Q"]) -> Expansion:
-    """The expansion at coefficients y (``coordinates.coefficients_of``), scales and length-scales θ being given.
+    """Return the expansion at coefficients y (``coordinates.coefficients_of``), scales and length-scales θ being given.
 
     Args:
         theta: matters for inducing inputs only.
@@ -146,7 +146,7 @@ PAIRS = ((0, 1, 2), (1, 3, 4), (2, 4, 5))  # columns of Sums.curvature
 
 
 def _named(config, data: Data, theta, y):
-    """(coefficients by name; of all but length-scales, their places in y)."""
+    """Return (coefficients by name; of all but length-scales, their places in y)."""
     width = size_of(config, data) - len(theta)
     c = coefficients_at(config, data, jnp.concatenate([theta, jnp.zeros(width, y.dtype)]))
     seen = {name: value for name, value in c.items() if not name.endswith("_length")}
@@ -157,7 +157,7 @@ def _named(config, data: Data, theta, y):
 
 
 def _function(config, data: Data, name: str, c):
-    """(the function at the distinct inputs [B], its derivative by the coefficients of ``PARTS`` [B, F])."""
+    """Return (the function at the distinct inputs [B], its derivative by the coefficients of ``PARTS`` [B, F])."""
     own = of_function(name, c)
     parts = {key: own[key] for key in PARTS if key in own}
     flat, unravel = ravel_pytree(tuple(parts.values()))
@@ -186,7 +186,7 @@ def _own(config, data: Data, c) -> Own | None:
 
 
 def _whole(config, data: Data, v, own: Own | None, shift) -> Sums:
-    """The sums over some blocks, with a leading axis of 1 for the devices."""
+    """Return the sums over some blocks, with a leading axis of 1 for the devices."""
     n = data.labels.n_blocks
     if n == 1 or not in_blocks():
         return jax.tree.map(lambda x: x[None], _sums(config, data, v, own, shift))
@@ -258,7 +258,8 @@ def _sums(config, data: Data, v: Float[Array, "3 B"], own: Own | None, shift: Fl
 
 
 def _cells(config, label, a, g):
-    """log p(label | truth) under either truth, [N], and its derivatives: first (a, g), second (aa, ag, gg), [N, ..]."""
+    """Return log p(label | truth) under either truth, [N], and its derivatives: first (a, g), second (aa, ag, gg), [N,
+    ..]."""
     logits = _logits(config.constraint, a, g)
     (plus, *_), (minus, *_) = logits
     t = likelihood.per_triple(label, (plus - minus) / 2, (plus + minus) / 2)
@@ -272,8 +273,8 @@ def _cells(config, label, a, g):
 
 
 def _logits(constraint, a, g):
-    """The logit of the label 1 under either truth (``model.constrained``): its value, its derivatives by a and g, and
-    its second ones, aa, ag, gg."""
+    """Return the logit of the label 1 under either truth (``model.constrained``): its value, its derivatives by a and
+    g, and its second ones, aa, ag, gg."""
     if not isinstance(constraint, str):
         both, ordered = _logits("both", a, g), _logits("ordered", a, g)
         return jax.tree.map(lambda x, y: jnp.where(constraint, x, y), both, ordered)

@@ -102,7 +102,7 @@ def _grid(dims: int) -> np.ndarray:
 
 
 def _fitted_line(dims: int) -> tuple[np.ndarray, np.ndarray]:
-    """The grid of shape [G, D], and the matrix [1 + D, G] from values on it to their least-squares line."""
+    """Return the grid of shape [G, D], and the matrix [1 + D, G] from values on it to their least-squares line."""
     grid = _grid(dims)
     return grid, np.linalg.pinv(np.c_[np.ones(len(grid)), grid])
 
@@ -143,7 +143,7 @@ class Hilbert(eqx.Module):
         return cls(jnp.asarray(features, x.dtype), jnp.asarray(omega, x.dtype), boundary, n_basis)
 
     def with_nothing(self) -> Hilbert:
-        """The same with one more input, where every function is zero."""
+        """Return the same with one more input, where every function is zero."""
         return dataclasses.replace(self, features=jnp.pad(self.features, ((0, 1), (0, 0))))
 
     @property
@@ -160,7 +160,7 @@ class Hilbert(eqx.Module):
         return amplitude * jnp.exp(self.log_colour(length)) * white
 
     def log_colour(self, length: Float[Array, " D"]) -> Float[Array, " M"]:
-        """The logarithm of the root of the spectral density at amplitude 1."""
+        """Return the logarithm of the root of the spectral density at amplitude 1."""
         wide = 0.5 * jnp.log(jnp.sqrt(2 * jnp.pi) * length[:, None])
         return (wide - (length[:, None] * self.omega) ** 2 / 4).sum(0)
 
@@ -230,7 +230,7 @@ class Basis(eqx.Module):
 
 
 def prepare(gp: GP, x, *, increasing: bool = False, anchors=None) -> Basis:
-    """Prepares inputs x of shape [n, C] (host side). Inducing inputs are chosen from them, or given: one array of shape
+    """Prepare inputs x of shape [n, C] (host side). Inducing inputs are chosen from them, or given: one array of shape
     [M, D] for each term.
 
     Processes are evaluated once for each distinct input. Where a column has more than 2048 of them, at 2048 evenly
@@ -281,7 +281,7 @@ def evaluate(function: Function, basis: Basis, c: dict[str, Array]) -> Float[Arr
 
 
 def tabulate(function: Function, basis: Basis, c: dict[str, Array]) -> tuple[Array, ...]:
-    """The costly part of f, once for all inputs: each term at its distinct inputs, or the path of an increasing
+    """Return the costly part of f, once for all inputs: each term at its distinct inputs, or the path of an increasing
     function at its knots."""
     if function.family != "gp":
         return ()
@@ -310,7 +310,7 @@ def _terms(terms, c) -> tuple[Array, ...]:
 
 
 def _basis(x: np.ndarray, n_terms: int, term, at_knots) -> Basis:
-    """The basis at x: ``term(t, distinct inputs)`` makes each term."""
+    """Return the basis at x: ``term(t, distinct inputs)`` makes each term."""
     terms, rows = [], []
     for t, part in enumerate(_parts(x, n_terms)):
         distinct, row = _distinct(part)
@@ -320,7 +320,7 @@ def _basis(x: np.ndarray, n_terms: int, term, at_knots) -> Basis:
 
 
 def _separate(gp: GP, x: Float[np.ndarray, "n C"]) -> Basis:
-    """The basis where each input has one column: the others' terms are zero there."""
+    """Return the basis where each input has one column: the others' terms are zero there."""
     has = ~np.isnan(x)
     terms, rows = [], []
     for c in range(x.shape[1]):
@@ -334,7 +334,7 @@ def _separate(gp: GP, x: Float[np.ndarray, "n C"]) -> Basis:
 
 
 def _distinct(part: Float[np.ndarray, "n D"]) -> tuple[np.ndarray, np.ndarray]:
-    """(distinct inputs [K, D], the row of each input among them); a grid where a column has too many."""
+    """Return (distinct inputs [K, D], the row of each input among them); a grid where a column has too many."""
     if part.shape[1] > 1:
         distinct, row = np.unique(part, axis=0, return_inverse=True)
         return distinct, row.reshape(-1).astype(np.int32)
@@ -347,7 +347,7 @@ def _distinct(part: Float[np.ndarray, "n D"]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _parts(x, n_terms: int):
-    """The columns that each term sees: all of them, or one each."""
+    """Return the columns that each term sees: all of them, or one each."""
     return [x] if n_terms == 1 else [x[:, i : i + 1] for i in range(n_terms)]
 
 
@@ -358,8 +358,8 @@ def _knots(x, terms) -> Knots:
 
 
 def _inducing_inputs(gp: GP, x: np.ndarray) -> np.ndarray:
-    """All distinct inputs and a grid (exact); half at quantiles, half evenly spaced (one column); or points far from
-    each other (several)."""
+    """Return all distinct inputs and a grid (exact); half at quantiles, half evenly spaced (one column); or points far
+    from each other (several)."""
     distinct = np.unique(x, axis=0)
     if gp.approximation == "exact":
         if len(distinct) > MAX_EXACT:

@@ -142,11 +142,11 @@ class ContextualFit:
         return self.unconstrained.shape[0] * self.unconstrained.shape[1]
 
     def bases(self, scores) -> tuple[Basis, Basis | None]:
-        """The functions' bases at scores of shape [n] or [n, C]."""
+        """Return the functions' bases at scores of shape [n] or [n, C]."""
         return bases(self.config, self.scale(scores), self.anchors or None)
 
     def bases_of_inputs(self) -> tuple[Basis, Basis | None]:
-        """The functions' bases at ``inputs``."""
+        """Return the functions' bases at ``inputs``."""
         return bases(self.config, self.inputs, self.anchors or None)
 
 
@@ -166,7 +166,7 @@ def fit(
     judged: bool = True,
     prior: Prior | None = None,
 ) -> ContextualFit:
-    """Fits the contextual model.
+    """Fit the contextual model.
 
     Args:
         labels: the judgements, with gold where known.
@@ -249,7 +249,7 @@ NOTHING = {
 
 
 def _infer(config, data: Data, inference: Inference, key, start: ContextualFit | None, progress, importance, judged):
-    """(draws [chains, S, P], coordinates, where the sampler stands, diagnostics, trace)."""
+    """Return (draws [chains, S, P], coordinates, where the sampler stands, diagnostics, trace)."""
     report, ask = watch.or_interrupt(progress, NOTHING[inference.method]), progress or watch.silent
     if inference.method == "laplace":
         return _laplace(config, data, inference, key, importance, report, judged)
@@ -276,7 +276,7 @@ def _infer(config, data: Data, inference: Inference, key, start: ContextualFit |
 
 
 def _laplace(config, data: Data, inference: Inference, key, importance, report, judged: bool):
-    """The same by the nested approximation."""
+    """Return the same by the nested approximation."""
     weights = None
     if importance is not None:
         row = np.asarray(data.bins.row)[: len(importance)]
@@ -301,7 +301,7 @@ def _resampled(draws, smoothed: Psis, key):
 
 
 def _nuts(config, data, inference: Inference, coordinates, key, earlier: ContextualFit | None, ask):
-    """(draws, where the sampler stands, diagnostics), of all draws where chains go on."""
+    """Return (draws, where the sampler stands, diagnostics), of all draws where chains go on."""
     i = inference
     settings = nuts.Settings(i.n_warmup, i.n_draws, i.n_chains, i.n_thin, i.target_accept, i.max_depth)
     if earlier is None:
@@ -333,7 +333,8 @@ def _values(config, data, u):
 
 @eqx.filter_jit
 def crowd_curves(config, basis, labeler_basis, draws, share: Float[Array, " W"]) -> Curves:
-    """The three functions of every draw, shape [S, n]; sensitivity and specificity averaged over labelers by share."""
+    """Return the three functions of every draw, shape [S, n]; sensitivity and specificity averaged over labelers by
+    share."""
     labelers = jnp.arange(1 if config.labelers == "global" else len(share))
     share = jnp.ones(1) if config.labelers == "global" else jnp.asarray(share / share.sum())
 
@@ -436,7 +437,8 @@ def identification(config: ContextualConfig, labels: Labels, informed: dict[str,
 
 
 def _still_climbing(trace: np.ndarray) -> bool:
-    """Whether the last fifth of the ELBO's estimates lies above the fifth before by more than noise and half a nat."""
+    """Return whether the last fifth of the ELBO's estimates lies above the fifth before by more than noise and half a
+    nat."""
     n = len(trace) // 5
     if n < 3:
         return True
@@ -502,7 +504,7 @@ _PLAIN = ("unconstrained", "labels_per_labeler", "inputs", "trace")
 
 
 def load(folder: str | os.PathLike) -> ContextualFit:
-    """Reads what :func:`save` wrote; executes nothing.
+    """Read what :func:`save` wrote; executes nothing.
 
     Raises:
         InputError: there is no fit, or it was changed since it was written.

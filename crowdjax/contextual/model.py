@@ -113,8 +113,8 @@ class ContextualConfig:
             raise ValueError(f"labeler_gp: approximation {self.labeler_gp.approximation!r}; allowed: hsgp")
 
     def traced(self) -> ContextualConfig:
-        """The same for compiled programs: numbers of priors, and whether the constraint is ``both`` or ``ordered``, are
-        arrays, so that fits which differ in them share programs.
+        """Return the same for compiled programs: numbers of priors, and whether the constraint is ``both`` or
+        ``ordered``, are arrays, so that fits which differ in them share programs.
 
         Example:
             >>> bool(ContextualConfig(constraint="both").traced().constraint)
@@ -200,7 +200,8 @@ class Data(eqx.Module):
 
 
 def bases(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors=None) -> tuple[Basis, Basis | None]:
-    """The bases of the shared functions and of the labelers' own at inputs x. ``anchors``: inducing inputs to keep."""
+    """Return the bases of the shared functions and of the labelers' own at inputs x. ``anchors``: inducing inputs to
+    keep."""
     own = prepare(config.labeler_gp, x) if config.labelers == "function" else None
     return prepare(config.gp, x, increasing=config.increasing, anchors=anchors), own
 
@@ -214,7 +215,7 @@ def prepare_data(
     cell: Int[np.ndarray, " I"] | None = None,
     prior: Prior | None = None,
 ) -> Data:
-    """Puts labels and context together (host side).
+    """Put labels and context together (host side).
 
     Args:
         labels: of I instances.
@@ -253,12 +254,12 @@ def prepare_data(
 
 
 def anchors_of(basis: Basis) -> tuple[np.ndarray, ...] | None:
-    """The inducing inputs of each term, where there are any."""
+    """Return the inducing inputs of each term, where there are any."""
     return tuple(np.asarray(t.z) for t in basis.terms if isinstance(t, Inducing)) or None
 
 
 def _bins(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors) -> Bins:
-    """The distinct inputs; where there are too many, the centres of a grid's cells."""
+    """Return the distinct inputs; where there are too many, the centres of a grid's cells."""
     if config.gp.columns == "separate":
         return _separate_bins(config, x)
     distinct, row = np.unique(x, axis=0, return_inverse=True)
@@ -294,7 +295,7 @@ def _separate_bins(config: ContextualConfig, x: Float[np.ndarray, "n C"]) -> Bin
 
 
 def _filled(labels: Labels, n: int) -> Labels:
-    """The labels with empty blocks at the end, so that n devices have as many each; gold of every slot."""
+    """Return the labels with empty blocks at the end, so that n devices have as many each; gold of every slot."""
     size, width = labels.block_instances, labels.label.shape[0] // labels.n_blocks
     more = -labels.n_blocks % n
     n_blocks = labels.n_blocks + more
@@ -337,7 +338,7 @@ def _specs(data: Data) -> Data:
 def sites(
     config: ContextualConfig, n_labelers: int, basis: Basis, labeler_basis: Basis | None
 ) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of everything unknown but the truth; scales and length-scales (``SCALES``) first."""
+    """Return the names and shapes of everything unknown but the truth; scales and length-scales (``SCALES``) first."""
     n_columns, n_terms = basis.x.shape[1], len(basis.terms)
     scales, rest = {}, {}
     for name, function in config.functions.items():
@@ -367,19 +368,19 @@ SCALES = ("_amplitude", "_length", "_scale")
 
 
 def n_scales(shapes: dict[str, tuple[int, ...]]) -> int:
-    """How many entries of u are scales and length-scales: they come first."""
+    """Return how many entries of u are scales and length-scales: they come first."""
     return sum(math.prod(shape) for name, shape in shapes.items() if name.endswith(SCALES))
 
 
 def split(u: Float[Array, " P"], shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
-    """The entries of u by site."""
+    """Return the entries of u by site."""
     ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
     parts = jnp.split(u, ends[:-1])
     return {name: part.reshape(shape) for part, (name, shape) in zip(parts, shapes.items(), strict=True)}
 
 
 def values(config: ContextualConfig, white: dict[str, Array]) -> dict[str, Array]:
-    """The sites' values, given standard normals of the same shapes: their priors in one place.
+    """Return the sites' values, given standard normals of the same shapes: their priors in one place.
 
     Weights and offsets stay white; ``coefficients`` gives them their scales.
     """
@@ -411,14 +412,14 @@ DRIFT = 0.2  # of τ_d: HalfNormal
 
 
 def half_normal(z: Array, scale: float) -> Array:
-    """The quantile of HalfNormal(scale) that z is of N(0, 1). A logarithm's tail towards zero would be exponential,
-    which samplers and Gaussian approximations bear badly."""
+    """Return the quantile of HalfNormal(scale) that z is of N(0, 1). A logarithm's tail towards zero would be
+    exponential, which samplers and Gaussian approximations bear badly."""
     quantile = jnp.clip(jax.scipy.special.ndtr(z), 1e-12, 1 - 1e-6)  # float32 would say 0 or infinity beyond
     return scale * jnp.sqrt(2.0) * jax.scipy.special.erfinv(quantile)
 
 
 def model(config: ContextualConfig, data: Data):
-    """The NumPyro model: sites ``NAME_white`` ~ N(0, 1), their values, and the labels' evidence as a factor.
+    """Return the NumPyro model: sites ``NAME_white`` ~ N(0, 1), their values, and the labels' evidence as a factor.
 
     Args:
         config: the model's settings.
@@ -444,7 +445,7 @@ def model(config: ContextualConfig, data: Data):
 
 
 def shapes_of(config: ContextualConfig, data: Data) -> dict[str, tuple[int, ...]]:
-    """The sites of a model of these data."""
+    """Return the sites of a model of these data."""
     return sites(config, data.labels.n_labelers, data.basis, data.labeler_basis)
 
 
@@ -477,7 +478,7 @@ def coefficients(config: ContextualConfig, basis: Basis, labeler_basis: Basis | 
 
 
 def of_one(name: str, function: Function, basis: Basis, draw) -> dict[str, Array]:
-    """The coefficients of one function (``functions.evaluate``)."""
+    """Return the coefficients of one function (``functions.evaluate``)."""
     value = of_function(name, draw)
     out = {key: value[key] for key in ("mean", "slope", "length") if key in value}
     if function.family == "gp":
@@ -493,12 +494,12 @@ def of_function(name: str, values: dict[str, Array]) -> dict[str, Array]:
 
 
 def tables(config: ContextualConfig, basis: Basis, c: dict[str, Array]) -> dict[str, tuple[Array, ...]]:
-    """The three functions' tables (``functions.tabulate``)."""
+    """Return the three functions' tables (``functions.tabulate``)."""
     return {name: tabulate(function, basis, of_function(name, c)) for name, function in config.functions.items()}
 
 
 def constrained(constraint: Constraint | Bool[Array, ""], a, g):
-    """(s, γ) of the unconstrained accuracy a and bias g, elementwise.
+    """Return (s, γ) of the unconstrained accuracy a and bias g, elementwise.
 
     Example:
         >>> s, gamma = constrained("both", jnp.array(0.5), jnp.array(-3.0))
@@ -517,7 +518,7 @@ def constrained(constraint: Constraint | Bool[Array, ""], a, g):
 
 
 def accuracy_bias(config: ContextualConfig, basis, labeler_basis, c, table, labeler, row):
-    """(s, γ) for pairs (labeler, row of the bases), each of shape [N], given coefficients and tables."""
+    """Return (s, γ) for pairs (labeler, row of the bases), each of shape [N], given coefficients and tables."""
     both = []
     for side, name in enumerate(("accuracy", "bias")):
         value = look_up(config.functions[name], basis, of_function(name, c), table[name])[row]
@@ -544,7 +545,7 @@ def prevalence_logit(config: ContextualConfig, basis: Basis, c, table) -> Float[
 
 
 def in_cell(shift: Float[Array, " C"], cell: Int[Array, " n"]) -> Float[Array, " n"]:
-    """The shift of each cell; none in the cell -1, which is not known: there the mean cell stands."""
+    """Return the shift of each cell; none in the cell -1, which is not known: there the mean cell stands."""
     return jnp.append(shift, 0)[cell]
 
 
@@ -562,7 +563,7 @@ class Curves(NamedTuple):
 
 
 def prevalence(config: ContextualConfig, basis: Basis, draw) -> Float[Array, " n"]:
-    """π(x) of one draw."""
+    """Return π(x) of one draw."""
     function = config.functions["prevalence"]
     r = evaluate(function, basis, of_one("prevalence", function, basis, draw))
     if basis.cell is not None and "shift_scale" in draw:
@@ -584,7 +585,7 @@ def curves(
 
 
 def triples(config: ContextualConfig, data: Data, c, table):
-    """(s, γ) of every triple, and logit π of every instance."""
+    """Return (s, γ) of every triple, and logit π of every instance."""
     labels = data.labels
     s, gamma = accuracy_bias(config, data.basis, data.labeler_basis, c, table, labels.labeler, labels.instance)
     return s, gamma, prevalence_logit(config, data.basis, c, table)[: labels.n_instances]
@@ -609,8 +610,8 @@ def on_devices(function, data: Data, *alike):
 
 
 def block_log_likelihoods(config: ContextualConfig, data: Data, c: dict[str, Array]) -> Float[Array, " n_blocks"]:
-    """log p(L | functions) of each block, given coefficients. Blocks are computed again in the backward pass, so that
-    memory stays small."""
+    """Return log p(L | functions) of each block, given coefficients. Blocks are computed again in the backward pass, so
+    that memory stays small."""
     return on_devices(partial(_of_blocks, config), data, c)[: data.n_blocks]
 
 
@@ -628,7 +629,7 @@ def _of_blocks(config: ContextualConfig, data: Data, c: dict[str, Array]) -> Flo
 
 
 def log_likelihood(config: ContextualConfig, data: Data, draw: dict[str, Array]) -> Float[Array, ""]:
-    """log p(L | functions), given the sites' values."""
+    """Return log p(L | functions), given the sites' values."""
     return block_log_likelihoods(config, data, coefficients(config, data.basis, data.labeler_basis, draw)).sum()
 
 
@@ -674,13 +675,13 @@ def blocks(data: Data, index: Int[Array, " B"]) -> Data:
 
 
 def draw_at(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict[str, Array]:
-    """The sites' values (one draw) of standard normals u."""
+    """Return the sites' values (one draw) of standard normals u."""
     u = u if data.prior is None else of_prior(data.prior, u)
     return values(config, split(u, shapes_of(config, data)))
 
 
 def of_prior(prior: Prior, v: Float[Array, " M"]) -> Float[Array, " P"]:
-    """(θ, w) of standard normals v, w having the prior of an earlier fit."""
+    """Return (θ, w) of standard normals v, w having the prior of an earlier fit."""
     return jnp.concatenate([prior.theta, prior.mean + jnp.matmul(prior.root, v, precision=PRECISION)])
 
 
@@ -700,8 +701,8 @@ def labels_see(c: dict[str, Array]) -> Float[Array, " Q"]:
 
 
 def block_values(config: ContextualConfig, data: Data, theta, y: Float[Array, " Q"]) -> Float[Array, " n_blocks"]:
-    """log p(L | y) of each block. θ matters for inducing inputs only: their values say the rest of the function up
-    to its length-scale."""
+    """Return log p(L | y) of each block. θ matters for inducing inputs only: their values say the rest of the function
+    up to its length-scale."""
     width = size_of(config, data) - len(theta)
     c = coefficients_at(config, data, jnp.concatenate([theta, jnp.zeros(width, y.dtype)]))
     seen = {name: value for name, value in c.items() if not name.endswith("_length")}
@@ -732,6 +733,6 @@ def _prior_draws(config, shapes: tuple, key, n: int, dtype):
 
 
 def log_density(config: ContextualConfig, data: Data, u: Float[Array, " P"], scale: float = 1.0) -> Float[Array, ""]:
-    """log p(L, u) up to a constant: the density that every method of inference works on. ``scale`` multiplies the
-    evidence, for minibatches."""
+    """Return log p(L, u) up to a constant: the density that every method of inference works on. ``scale`` multiplies
+    the evidence, for minibatches."""
     return -0.5 * (u**2).sum() + scale * log_likelihood(config, data, draw_at(config, data, u))

@@ -56,7 +56,8 @@ def sample(
     ask: Progress,
     earlier: Sampler | None = None,
 ):
-    """(draws u [chains, S, P], where the sampler stands, diagnostics); where ``ask`` says so it stops with fewer draws.
+    """Return (draws u [chains, S, P], where the sampler stands, diagnostics); where ``ask`` says so it stops with fewer
+    draws.
 
     Args:
         density: log p(data, u) up to a constant, a pytree such as ``jax.tree_util.Partial(log_density, config)``.
@@ -102,7 +103,7 @@ def sample(
 
 
 def _blocks(n: int, kept: bool):
-    """(transitions between two reports, whether they are kept)."""
+    """Return (transitions between two reports, whether they are kept)."""
     alone = min(n, 0 if kept else 1)
     return [(size, kept) for size in [alone, *(min(BLOCK, n - k) for k in range(alone, n, BLOCK))] if size]
 
@@ -122,7 +123,7 @@ def in_threads(run, density, data, affine, adapt, states, n):
 
 @eqx.filter_jit
 def vmapped(density, data, affine, adapt, states, n):
-    """The same in one program."""
+    """Return the same in one program."""
     return jax.vmap(lambda state: _transitions(density, data, affine, adapt, state, n))(states)
 
 
@@ -147,7 +148,7 @@ def _kernel(density, data, affine: Affine, adapt):
 
 @eqx.filter_jit
 def start(density, data, affine, adapt, begin: Sampler, keys):
-    """The states of all chains; ``adapt``: (transitions of warm-up, aimed-at acceptance, most doublings)."""
+    """Return the states of all chains; ``adapt``: (transitions of warm-up, aimed-at acceptance, most doublings)."""
     init, _ = _kernel(density, data, affine, adapt)
     return jax.vmap(init)(begin.position, keys, begin.step_size, begin.inverse_mass)
 

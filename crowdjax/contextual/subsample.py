@@ -62,7 +62,7 @@ def stratified(scores: Float[np.ndarray, "I C"], n: int, rng: np.random.Generato
 
 
 def some(labels: Labels, rows: Int[np.ndarray, " n"]) -> Labels:
-    """The labels of some instances, numbered anew; labelers keep their numbers.
+    """Return the labels of some instances, numbered anew; labelers keep their numbers.
 
     Example:
         >>> few = some(Labels.from_arrays([0, 1, 2], [0, 1, 2], [1, 0, 1]), np.array([0, 2]))
@@ -102,7 +102,7 @@ def compare(
     progress: watch.Progress | None = None,
     n: int | None = None,
 ) -> Compared:
-    """Fits a sub-sample by ``inference`` and by NUTS.
+    """Fit a sub-sample by ``inference`` and by NUTS.
 
     Args:
         labels, scores, config, scale, importance, cell, prior: as in ``contextual.fit``.

@@ -101,12 +101,12 @@ def cache() -> Path:
 
 
 def available() -> tuple[str, ...]:
-    """The names of the binary sets with truth that are here, in the order of ``BINARY``."""
+    """Return the names of the binary sets with truth that are here, in the order of ``BINARY``."""
     return tuple(name for name in BINARY if (home := _home(name)) and (home / "truth.csv").is_file())
 
 
 def listed() -> list[Set]:
-    """Every set that is known or in the local folder."""
+    """Return every set that is known or in the local folder."""
     local = sorted(p.name for p in folder().glob("*") if _labels(p)) if folder().is_dir() else []
     return [Set(name, known().get(name), _home(name)) for name in dict.fromkeys([*known(), *local])]
 
@@ -160,13 +160,14 @@ def load(name: str, repeats: Repeats = "count", *, download: bool = False) -> Da
 
 
 def scores(name: str, instances: np.ndarray) -> Float[np.ndarray, " I"] | None:
-    """The score of every instance in ``scores.csv`` (instance, score), NaN where it has none; None without the file."""
+    """Return the score of every instance in ``scores.csv`` (instance, score), NaN where it has none; None without the
+    file."""
     file = folder() / name / "scores.csv"
     return _column(file, "score", instances) if file.is_file() else None
 
 
 def _home(name: str) -> Path | None:
-    """The folder of a set: the local one, else that of the cache if it is as it was written."""
+    """Return the folder of a set: the local one, else that of the cache if it is as it was written."""
     if _labels(folder() / name):
         return folder() / name
     try:
@@ -177,7 +178,7 @@ def _home(name: str) -> Path | None:
 
 
 def _fetched(name: str) -> Path:
-    """The folder of a set in the cache, after fetching it."""
+    """Return the folder of a set in the cache, after fetching it."""
     entry = known().get(name)
     if entry is None or not entry.files:
         raise MissingData(f"data set {name}: local only, and not here; needed: a folder of sets, named by ${VARIABLE}")
@@ -196,7 +197,7 @@ def _labels(home: Path) -> Path | None:
 
 
 def _truth(home: Path, instances: np.ndarray) -> Float[np.ndarray, " I"]:
-    """The truths of the instances that have labels; a set may know more."""
+    """Return the truths of the instances that have labels; a set may know more."""
     label = _column(home / "truth.csv", "label", instances)
     return np.where(np.isnan(label), np.nan, np.where(label == 1, 1.0, -1.0))
 

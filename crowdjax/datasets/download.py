@@ -21,7 +21,7 @@ class DownloadError(RuntimeError):
 
 
 def fetch(name: str, entry: Entry) -> Rows:
-    """The judgements and truths of a public set.
+    """Return the judgements and truths of a public set.
 
     Raises:
         InputError: the extra ``download`` is not installed.

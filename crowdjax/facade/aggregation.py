@@ -48,13 +48,13 @@ class Aggregation(Fitted):
         return self.made()
 
     def on_device(self) -> factor.Fit:
-        """The fit, in the floats that JAX computes with."""
+        """Return the fit, in the floats that JAX computes with."""
         import jax
 
         return jax.tree.map(jax.numpy.asarray, self.fit)
 
     def page(self) -> reports.Page:
-        """The report: a page of the fit, its labelers and its instances (docs/reports.md)."""
+        """Return the report: a page of the fit, its labelers and its instances (docs/reports.md)."""
         from crowdjax import report as reports
 
         own = self.record["config"]["n_factors"] > 1 or self.record["config"]["instance"][1] > 0
@@ -92,7 +92,7 @@ class Aggregation(Fitted):
         return New(by_class(found.posterior), outcome_of(found), about(found))
 
     def observed(self, part, drawn, replicates) -> tuple[Observed, factor.Weights]:
-        """The model and its weights, as an observation model of two classes."""
+        """Return the model and its weights, as an observation model of two classes."""
         from crowdjax.factor.observed import Observed
 
         return Observed(self.model), self.on_device().weights

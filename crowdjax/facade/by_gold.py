@@ -106,7 +106,8 @@ def selected(gold: Gold, rows: Bool[np.ndarray, " I"] | None = None, among: int 
 
 
 def part(gold: Gold, rows: Bool[np.ndarray, " I"], people: Bool[np.ndarray, " K"] | None) -> Sample | None:
-    """The sample of some of the instances, as if there were no others; None where no gold or no population counts.
+    """Return the sample of some of the instances, as if there were no others; None where no gold or no population
+    counts.
 
     Args:
         people: the population's rows that belong to it.
@@ -128,7 +129,8 @@ def of_parts(
     gold: Gold,
     parts: Sequence[tuple[Bool[np.ndarray, " I"], Bool[np.ndarray, " K"] | None]],
 ) -> tuple[list[Assisted | None], list[int]]:
-    """(the assisted estimate of each part, None where it has no gold; the parts whose gold was selected, without one).
+    """Return (the assisted estimate of each part, None where it has no gold; the parts whose gold was selected, without
+    one).
 
     Parts that do not overlap have independent samples, up to the predictions' common errors, which count only in so far
     as gold and the others differ by chance: λ (f̄_S - f̄_G).
@@ -171,7 +173,7 @@ def gaps(
 
 
 def chosen_within(gold: Gold, cell: Int[np.ndarray, " I"]) -> bool:
-    """Whether gold without chances differs from the other instances of its cells, over all cells together.
+    """Return whether gold without chances differs from the other instances of its cells, over all cells together.
 
     Ranks within the cells, ties at random, are compared: they do not depend on how much gold a cell has.
     """

@@ -69,7 +69,7 @@ def fit(
     progress: watch.Progress | None = None,
     kind: TableKind = as_arrow,
 ) -> Result:
-    """Fits; settings are those of ``crowdjax.fit``.
+    """Fit; settings are those of ``crowdjax.fit``.
 
     Args:
         triples: the labels, as ``io.read_triples`` read them.
@@ -138,7 +138,7 @@ def fit(
 
 
 def _best(labels: Labels, model: Observation, start, solver: Solver, **how):
-    """The fit; of a model that starts at random, the best of its starts. A fit that is stopped is the last."""
+    """Return the fit; of a model that starts at random, the best of its starts. A fit that is stopped is the last."""
     starts = model.starts() if start is None and hasattr(model, "starts") else [model]
     fits = []
     for one in starts:
@@ -152,7 +152,7 @@ def _best(labels: Labels, model: Observation, start, solver: Solver, **how):
 
 
 def _told(labels: Labels, model: Observation, found, index: LabelIndex, truth) -> many.Told:
-    """The tables of a fit, and the numbers that its warnings depend on."""
+    """Return the tables of a fit, and the numbers that its warnings depend on."""
     if isinstance(model, Voted):
         return many.told(labels, model, found.params, index, truth)
     p, counts = found.posterior, tally(labels, found.posterior)
@@ -207,13 +207,13 @@ Features = Mapping[io.Key, tuple[np.ndarray, io.Scaling, tuple[str, ...]]]
 
 
 def read_features(index: LabelIndex, given: Mapping[str, Opened | None]) -> Features:
-    """The features of labelers and instances, of those that there are (``io.read_features``)."""
+    """Return the features of labelers and instances, of those that there are (``io.read_features``)."""
     sources = {side: given.get(f"{side}_features") for side in ("labeler", "instance")}
     return {s: io.read_features(source, s, io.ids(index, s)) for s, source in sources.items() if source is not None}
 
 
 def taken(read: Features, left_out: Mapping[str, str] = MappingProxyType({})):
-    """(standardised features by side, their scaling, what to say of them).
+    """Return (standardised features by side, their scaling, what to say of them).
 
     Args:
         left_out: by side, why a model has no use for them.
@@ -234,7 +234,7 @@ DRAWN = ("restarts", "seed")  # settings of a fit's draws, of which a start has 
 
 
 def continued(start: Result, name: str, index, config: Mapping[str, Any]) -> Any:
-    """The parameters of an earlier result; its rows are matched by id.
+    """Return the parameters of an earlier result; its rows are matched by id.
 
     Args:
         config: of the model that is to be fitted, which is that of the start.
@@ -265,7 +265,7 @@ def about_mode(labels: Labels, model: Observation, params) -> list[str]:
 
 
 def about_marginal(labels: Labels, glad: bool, priors: Mapping[str, Any], alpha, gamma) -> list[str]:
-    """The sentence where labelers explain the labels worse than at the start, once instances are integrated out.
+    """Return the sentence where labelers explain the labels worse than at the start, once instances are integrated out.
 
     Args:
         priors: of the labelers and instances, those of ``IntegratedFactor``.
@@ -276,7 +276,7 @@ def about_marginal(labels: Labels, glad: bool, priors: Mapping[str, Any], alpha,
 
 
 def config_of(model: Observation) -> dict[str, Any]:
-    """The settings of a model, without its arrays; of several in one, those of each."""
+    """Return the settings of a model, without its arrays; of several in one, those of each."""
     model = model.model if isinstance(model, Voted) else model
     fields = dataclasses.fields(model)  # type: ignore[arg-type]
     values = {field.name: getattr(model, field.name) for field in fields}
@@ -295,7 +295,7 @@ def _plain(value: Any) -> Any:
 
 
 def class_prior_of(model: Observation) -> str | tuple[float, ...]:
-    """The class prior of a model, by its setting; ``learn`` where it has none.
+    """Return the class prior of a model, by its setting; ``learn`` where it has none.
 
     Example:
         >>> from crowdjax.observation import DawidSkene, Voted, OneCoin

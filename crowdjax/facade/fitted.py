@@ -76,7 +76,7 @@ class Fitted(Prediction):
     _unseen = "as its prior says"
 
     def page(self) -> reports.Page:
-        """The report (docs/reports.md).
+        """Return the report (docs/reports.md).
 
         Raises:
             InputError: the result was loaded; a report needs the labels' counts, which are not kept.
@@ -99,7 +99,7 @@ class Fitted(Prediction):
         raise NotImplementedError
 
     def observed(self, part: Labels, drawn: Int[np.ndarray, " n"], replicates: int) -> tuple[Any, Any]:
-        """(an observation model, its parameters or so many draws of them), which give replicates of the labels.
+        """Return (an observation model, its parameters or so many draws of them), which give replicates of the labels.
 
         Args:
             part: the labels of some instances.
@@ -127,7 +127,7 @@ class Fitted(Prediction):
         return Look(found.checks, (), found.surprise, discoveries(found.surprise))
 
     def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
-        """Writes every table, ``fit.json`` and ``fit.npz``; ``crowdjax.load`` reads them.
+        """Write every table, ``fit.json`` and ``fit.npz``; ``crowdjax.load`` reads them.
 
         Args:
             report: whether to write ``report.html`` and ``figures`` as well (:meth:`page`).
@@ -153,7 +153,7 @@ class Fitted(Prediction):
         missing: Sequence[Any] = (),
         header: bool = True,
     ) -> Prediction:
-        """The truth of new instances from their labels, the labelers held at what the fit found.
+        """Return the truth of new instances from their labels, the labelers held at what the fit found.
 
         Args:
             table: labels, as in ``crowdjax.fit``; their values are those of the fit. Labelers that the fit has not
@@ -214,12 +214,12 @@ class Fitted(Prediction):
         return io.open_tables(columns, known=names, **sources)
 
     def next_table(self, n: int) -> pa.Table:
-        """The table behind :meth:`next_labels`."""
+        """Return the table behind :meth:`next_labels`."""
         return next_instances(self.tables, self.index, whole("next", n))
 
     def next_labels(self, n: int = 100):
-        """The instances to label next: those where one more label of an average labeler lowers the expected error of
-        the inferred classes most (``crowdjax.facade.next``).
+        """Return the instances to label next: those where one more label of an average labeler lowers the expected
+        error of the inferred classes most (``crowdjax.facade.next``).
 
         Returns:
             A table of the kind that the labels came in: instance, label, confidence, and gain, by how much one more
@@ -245,7 +245,7 @@ class Fitted(Prediction):
 
 
 def itself(model: Any) -> Any:
-    """The model: what makes one that is there already."""
+    """Return the model: what makes one that is there already."""
     return model
 
 
@@ -289,7 +289,7 @@ def read_fit(folder: Path, record: Mapping[str, Any]) -> Read:
 
 
 def discoveries(p: Float[np.ndarray, " I"]) -> Bool[np.ndarray, " I"]:
-    """Which p-values are discoveries where a share of 5 % of them may be false (Benjamini and Hochberg 1995).
+    """Return which p-values are discoveries where a share of 5 % of them may be false (Benjamini and Hochberg 1995).
 
     Example:
         >>> discoveries(np.array([0.001, 0.04, 0.9])).tolist()

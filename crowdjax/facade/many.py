@@ -69,7 +69,7 @@ class Cells(NamedTuple):
 
     @classmethod
     def of(cls, row, column, value, shape: tuple[int, int]) -> Cells:
-        """The sums of values by cell."""
+        """Return the sums of values by cell."""
         cell, place = np.unique(np.asarray(row, np.int64) * shape[1] + column, return_inverse=True)
         return cls(*np.divmod(cell, shape[1]), np.bincount(place, value, len(cell)), shape)
 
@@ -89,14 +89,15 @@ class SparseTally(NamedTuple):
 
 
 def whole(found: Tally | SparseTally | None) -> Tally:
-    """The tally that a report takes."""
+    """Return the tally that a report takes."""
     if isinstance(found, SparseTally):
         return Tally(found.votes.dense(), found.agreement.dense()[None], found.n_crowds)
     return counted(found)
 
 
 def of_many(model: Observation, labels: Labels) -> Observation:
-    """The model as it is fitted to these labels: a coin of more than 50 classes knows those that were voted for alone.
+    """Return the model as it is fitted to these labels: a coin of more than 50 classes knows those that were voted for
+    alone.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -131,7 +132,7 @@ def told(labels: Labels, model: Voted, params, index: LabelIndex, gold: Float[np
 
 
 def sparse_tally(labels: Labels, codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"]) -> SparseTally:
-    """The labels of a fit, counted.
+    """Return the labels of a fit, counted.
 
     Args:
         codes, p: the likeliest classes of each instance and their probabilities.

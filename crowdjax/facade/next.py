@@ -46,7 +46,7 @@ def expected_gain(p: Float[np.ndarray, "I K"], confusion: Float[np.ndarray, "K L
 
 
 def mean_confusion(confusion: pa.Table, labelers: pa.Table, index: LabelIndex) -> Float[np.ndarray, "K L"]:
-    """The confusion of an average labeler: that of each, by how many labels there are of them.
+    """Return the confusion of an average labeler: that of each, by how many labels there are of them.
 
     Args:
         confusion, labelers: the tables of a result.
@@ -67,7 +67,7 @@ def class_probabilities(instances: pa.Table, index: LabelIndex) -> Float[np.ndar
 
 
 def next_instances(tables: dict[str, pa.Table], index: LabelIndex, n: int) -> pa.Table:
-    """The table of the n instances to label next: instance, label, confidence, gain.
+    """Return the table of the n instances to label next: instance, label, confidence, gain.
 
     Args:
         tables: of a result.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def tables_of(index: LabelIndex, n_labels, posterior, about: Summary, gold: GoldRecord | None = None) -> dict[str, Any]:
-    """The tables of a result, whatever the model: instances, labelers and their confusion."""
+    """Return the tables of a result, whatever the model: instances, labelers and their confusion."""
     ids = io.ids(index, "labeler")
     return {
         "instances": answer_table(io.ids(index, "instance"), posterior, index.classes),
@@ -56,7 +56,7 @@ def record_of(
     device: str | None = None,
     **more,
 ) -> dict[str, Any]:
-    """The record of a fit: what all models say of it, and more.
+    """Return the record of a fit: what all models say of it, and more.
 
     Args:
         devices: how many it was made on, and why.

@@ -18,7 +18,7 @@ MISPLACED = 0.01  # labels on the wrong side of a cut, over those of the rarer v
 
 
 def record(found: Sequence[Pair], labelers: Sequence[Any]) -> dict[str, Any]:
-    """How many pairs were compared, and those that fail."""
+    """Return how many pairs were compared, and those that fail."""
     failed = [one for one in found if one.p <= LEVEL]
     named = [{**one._asdict(), "labelers": [str(labelers[i]) for i in one.labelers]} for one in failed]
     return {"n_pairs": len(found), "level": LEVEL, "pairs": named}

@@ -76,7 +76,7 @@ def fit(
     progress: watch.Progress | None = None,
     kind: Kind = as_arrow,
 ) -> Aggregation:
-    """Fits; settings are those of ``crowdjax.fit``, checked.
+    """Fit; settings are those of ``crowdjax.fit``, checked.
 
     Args:
         held_out: whether held-out labels choose the number of factors.
@@ -145,7 +145,8 @@ def fit(
 
 
 def _not_split(found: factor.Fit, labels: Labels, model: factor.FactorModel, key, settings, devices) -> factor.Fit:
-    """The fit, or the one that starts where labelers have no biases, unless the first is better by ``SPLIT`` nats.
+    """Return the fit, or the one that starts where labelers have no biases, unless the first is better by ``SPLIT``
+    nats.
 
     Where one class is rare, its labels are mostly errors, and a split of the frequent class in two may explain these
     about as well. Without biases there is no such split.
@@ -165,7 +166,7 @@ def fit_parts(
     settings: dict[str, Any], *, batch: int, repeats: Repeats, key: PRNGKeyArray, devices: int | None, max_rounds: int,
     rtol: float, progress: watch.Progress | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Fits labels in parts and writes what ``Aggregation.save`` writes; its state is claimed. Returns the record."""
+    """Fit labels in parts and writes what ``Aggregation.save`` writes; its state is claimed. Returns the record."""
     started = time.perf_counter()
     report = watch.or_interrupt(progress, "stopped; the same call goes on from there")
     try:
@@ -262,7 +263,7 @@ def summary(
 
 
 def load(folder: Path, record: dict[str, Any]) -> Aggregation:
-    """The result that ``Aggregation.save`` wrote, its record being read."""
+    """Return the result that ``Aggregation.save`` wrote, its record being read."""
     try:
         read = read_fit(folder, record)
         config = factor.FactorConfig(**{k: _number_or_pair(v) for k, v in record["config"].items()})
@@ -293,14 +294,14 @@ def _about_choice(found: factor.HeldOut) -> dict[str, Any]:
 
 
 def _uses(config: factor.FactorConfig, side: io.Key) -> bool:
-    """Whether a model has anything that features of this side can explain: a part that is not fixed."""
+    """Return whether a model has anything that features of this side can explain: a part that is not fixed."""
     if side == "labeler":
         return config.labeler[1] > 0 or (config.bias is not None and config.bias[1] > 0)
     return config.instance[1] > 0 or config.class_prior == "logistic"
 
 
 def build(config: factor.FactorConfig, labels: Labels, features: Mapping[io.Key, np.ndarray]) -> factor.FactorModel:
-    """The model of these settings."""
+    """Return the model of these settings."""
     try:
         return factor.build(
             config, labels, labeler_features=features.get("labeler"), instance_features=features.get("instance")
@@ -310,8 +311,8 @@ def build(config: factor.FactorConfig, labels: Labels, features: Mapping[io.Key,
 
 
 def _continued(start: Aggregation, model: factor.FactorModel, index: LabelIndex) -> factor.Weights:
-    """The weights of an earlier result, rows matched by id; those of labelers and instances it has not met are at the
-    prior's mean."""
+    """Return the weights of an earlier result, rows matched by id; those of labelers and instances it has not met are
+    at the prior's mean."""
     mean, old = model.full(model.mean), start.fit.weights
     known = {side: io.positions(io.ids(index, side), io.ids(start.index, side)) for side in ("labeler", "instance")}
     sides = factor.Weights("labeler", "instance", "labeler", "instance")
@@ -340,7 +341,7 @@ def _number_or_pair(value):
 
 
 def _fit_like(model: factor.FactorModel, n_instances: int, solver: factor.Solver) -> factor.Fit:
-    """The structure and shapes of a fit."""
+    """Return the structure and shapes of a fit."""
     number, whole = np.zeros(()), np.zeros((), int)
     return factor.Fit(
         weights=model.full(model.mean),

@@ -52,7 +52,7 @@ class Previous(NamedTuple):
 def of(
     earlier, asked: ContextualConfig, transform: str, names: Sequence[str], index: LabelIndex, identity: str
 ) -> Previous:
-    """Checks that an earlier result can be gone on from.
+    """Check that an earlier result can be gone on from.
 
     Args:
         earlier: a contextual result.

@@ -64,7 +64,7 @@ class Registry(Mapping[str, Entry]):
         plan=None,
         model: type | None = None,
     ) -> None:
-        """Adds a model, or replaces the one of its name.
+        """Add a model, or replaces the one of its name.
 
         Args:
             make: its class, whose fields are the settings, or a function as ``Entry.make``.
@@ -93,11 +93,11 @@ class Registry(Mapping[str, Entry]):
         return len(self._entries)
 
     def name_of(self, model: Any) -> str:
-        """The name of a model that was made by hand: of its entry, or of its class."""
+        """Return the name of a model that was made by hand: of its entry, or of its class."""
         return next((e.name for e in self._entries.values() if e.model is type(model)), type(model).__name__)
 
     def with_setting(self, name: str) -> list[str]:
-        """The models that take a setting."""
+        """Return the models that take a setting."""
         return [entry.name for entry in self._entries.values() if name in entry.settings]
 
     def refuse_kind(self, name: str, kind: Kind) -> None:

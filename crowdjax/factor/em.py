@@ -28,14 +28,14 @@ INNER_STEPS = 25  # of the conjugate gradients within one M-step; no number is p
 
 
 def is_exact(model: FactorModel) -> bool:
-    """Whether ``em`` applies: one factor, β constant, α and γ each labeler's own, one class prior for all."""
+    """Return whether ``em`` applies: one factor, β constant, α and γ each labeler's own, one class prior for all."""
     return model.constant_beta and has_start(model)
 
 
 def has_start(model: FactorModel) -> bool:
-    """Whether a fit starts from ``labelers_at``: one factor, weights of labelers' own, one class prior for all, and β
-    constant, or no γ and no instance features. In the others all weights must take part in the start (fits from the
-    labelers alone ended lower, docs/performance.md)."""
+    """Return whether a fit starts from ``labelers_at``: one factor, weights of labelers' own, one class prior for all,
+    and β constant, or no γ and no instance features. In the others all weights must take part in the start (fits from
+    the labelers alone ended lower, docs/performance.md)."""
     own = [model.labeler, *([] if model.bias is None else [model.bias])]
     simple = model.constant_beta or (model.bias is None and model.instance.dense is None)
     single = model.n_factors == 1 and model.class_prior.n_columns == 1
@@ -60,7 +60,7 @@ def em(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.L
 
 
 def labelers_at(objective: Objective, x, p):
-    """x with the M-step in α, γ and logit π alone, at posteriors p: one pass over the labels.
+    """Return x with the M-step in α, γ and logit π alone, at posteriors p: one pass over the labels.
 
     What x says of the instances is assumed to be the same for all, as it is at the prior means.
     """
@@ -69,7 +69,7 @@ def labelers_at(objective: Objective, x, p):
 
 
 def _exact_m_step(objective: Objective, x, counts, on_positives, p):
-    """(x with the α, γ and logit π that maximise Q + log prior, the diagonal of its negative Hessian there).
+    """Return (x with the α, γ and logit π that maximise Q + log prior, the diagonal of its negative Hessian there).
 
     Per labeler a problem in (α, γ), solved by Newton's method from x: with n± the labels of the labeler on positive and
     negative instances, k± those among them that are +1, and η± = γ ± αβ,
@@ -126,7 +126,7 @@ def _columns(weights: Weights) -> list:
 
 
 def _put(weights: Weights, columns: list):
-    """The flat vector of weights with these α, γ and logit π."""
+    """Return the flat vector of weights with these α, γ and logit π."""
     alpha, gamma, eta = columns
     bias = None if weights.bias is None else Linear(None, gamma[:, None])
     parts = dict(labeler=Linear(None, alpha[:, None]), bias=bias, class_prior=Linear(eta.reshape(1, 1)))
@@ -198,7 +198,8 @@ def em_bound(objective: Objective, x, given, m_step, *, max_steps, rtol) -> opti
 
 
 def bound_curvature(labels: Labels, factors: Factors, p: Float[Array, " I"]) -> dict[str, Float[Array, "n D D"]]:
-    """The bound's curvature in every row of α, β, γ and logit π: H = Σ c A v vᵀ with A = p ω(γ+s) + (1-p) ω(γ-s)."""
+    """Return the bound's curvature in every row of α, β, γ and logit π: H = Σ c A v vᵀ with A = p ω(γ+s) + (1-p)
+    ω(γ-s)."""
     i, j = labels.labeler, labels.instance
     n_factors = factors.alpha.shape[1]
     a = [factors.alpha[:, d][i] for d in range(n_factors)]

@@ -35,17 +35,17 @@ class Features(eqx.Module):
 
     @classmethod
     def free(cls, n: int) -> Features:
-        """Φ = I: every labeler (instance) has its own weight."""
+        """Return Φ = I: every labeler (instance) has its own weight."""
         return cls(None, n, True)
 
     @classmethod
     def constant(cls, n: int, *, fixed: bool = False) -> Features:
-        """Φ = a column of ones: one weight shared by all, which is known (its variance 0) where ``fixed``."""
+        """Return Φ = a column of ones: one weight shared by all, which is known (its variance 0) where ``fixed``."""
         return cls(np.ones((n, 1)), n, False, fixed)
 
     @classmethod
     def columns(cls, dense, *, identity: bool = False) -> Features:
-        """Φ = X, or [X, I] with ``identity``. X is finite, of shape [n, F]; raises ``ValueError`` otherwise."""
+        """Return Φ = X, or [X, I] with ``identity``. X is finite, of shape [n, F]; raises ``ValueError`` otherwise."""
         dense = np.asarray(dense, dtype=np.float64)
         if dense.ndim != 2 or not np.isfinite(dense).all():
             raise ValueError(
@@ -65,21 +65,21 @@ class Features(eqx.Module):
         return Linear(dense, free)
 
     def apply(self, weights: Linear) -> Float[Array, "n D"]:
-        """Φ W, shape [n, D]; equations 4-6."""
+        """Return Φ W, shape [n, D]; equations 4-6."""
         if self.dense is None:
             return weights.free
         out = jnp.matmul(jnp.asarray(self.dense, weights.dense.dtype), weights.dense, precision=PRECISION)
         return out if weights.free is None else out + weights.free
 
     def transpose(self, values: Float[Array, "n D"]) -> Linear:
-        """Φᵀ v: the gradient with respect to the weights, given the one with respect to the factors."""
+        """Return Φᵀ v: the gradient with respect to the weights, given the one with respect to the factors."""
         dense = None
         if self.dense is not None:
             dense = jnp.matmul(jnp.asarray(self.dense, values.dtype).T, values, precision=PRECISION)
         return Linear(dense, values if self.identity else None)
 
     def squared(self) -> Features:
-        """Φ with squared entries: maps the diagonal of a Hessian of the factors to one of the weights."""
+        """Return Φ with squared entries: maps the diagonal of a Hessian of the factors to one of the weights."""
         return Features(None if self.dense is None else self.dense**2, self.n, self.identity)
 
 

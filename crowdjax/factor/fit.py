@@ -40,9 +40,9 @@ LOCK_STEP_TO = 10_000_000  # labels, of all restarts together
 
 
 def starting_weights(key: PRNGKeyArray, model: FactorModel, jitter: float, shard: Shard | None = None) -> Weights:
-    """The prior means, with random α and β of factors 2 to D. Factor d is drawn with ``fold_in(key, d)``, so that the
-    number of factors does not change the draw; weights that are fixed stay. A shard's instances get what they would get
-    in the whole problem."""
+    """Return the prior means, with random α and β of factors 2 to D. Factor d is drawn with ``fold_in(key, d)``, so
+    that the number of factors does not change the draw; weights that are fixed stay. A shard's instances get what they
+    would get in the whole problem."""
     mean, variance = model.full(model.mean), model.full(model.variance)
 
     def draw(side: int, part, spread):
@@ -72,7 +72,7 @@ def fit(
     solver: Solver = Solver(),
     start: Weights | None = None,
 ) -> Fit:
-    """Fits the model: a pure function of its arguments; jit it, vmap it, or call ``fit_jit``.
+    """Fit the model: a pure function of its arguments; jit it, vmap it, or call ``fit_jit``.
 
     Args:
         labels: the judgements, with gold where known.
@@ -122,7 +122,7 @@ _fit_jit = eqx.filter_jit(fit)
 
 
 def _in_lock_step(labels: Labels, solver: Solver) -> bool:
-    """Whether restarts take their steps together: on a GPU, which few labels do not keep busy."""
+    """Return whether restarts take their steps together: on a GPU, which few labels do not keep busy."""
     return jax.default_backend() != "cpu" and labels.label.shape[0] * solver.restarts <= LOCK_STEP_TO
 
 
@@ -218,7 +218,7 @@ def stages(labels, model, key, start, solver) -> optimize.Staged:
 def unswitch(
     labels: Labels, model: FactorModel, factors: Factors, votes: Float[Array, " I"], p: Float[Array, " I"]
 ) -> tuple[Float[Array, " I"], Bool[Array, ""]]:
-    """(posterior with switched parts put right, whether any part was switched).
+    """Return (posterior with switched parts put right, whether any part was switched).
 
     The whole crowd counts as switched where Σ c s < 0, or where the posterior agrees with the majority vote on less
     than half of the instances. A region - the support of one instance feature, |Φβ| says how much an instance belongs

@@ -20,7 +20,7 @@ from crowdjax.labelers import Summary, intervals_of_two
 def labeler_intervals(
     model: FactorModel, weights: Weights, summary: LabelerSummary, number: Float[np.ndarray, "W 2"], level: float
 ) -> Summary:
-    """The summary of labelers with intervals; none where a model learns nothing of a labeler's own.
+    """Return the summary of labelers with intervals; none where a model learns nothing of a labeler's own.
 
     Args:
         summary: of ``labeler_summary``: the estimates.

@@ -110,7 +110,8 @@ def data_pass(
 
 
 def tally(labels: Labels, p: Float[Array, " I"] | None = None, *, dtype=None) -> Float[Array, "W 2"]:
-    """The multiplicity of each labeler's labels -1 and +1; at posteriors p, that expected on positive instances."""
+    """Return the multiplicity of each labeler's labels -1 and +1; at posteriors p, that expected on positive
+    instances."""
     dtype = dtype or (jnp.result_type(float) if p is None else p.dtype)
 
     def block(sums, here, p):
@@ -123,7 +124,7 @@ def tally(labels: Labels, p: Float[Array, " I"] | None = None, *, dtype=None) ->
 
 
 def discrimination(labels: Labels, factors: Factors) -> Float[Array, ""]:
-    """Σ c s over all labels: negative where the crowd as a whole is assumed to be wrong."""
+    """Return Σ c s over all labels: negative where the crowd as a whole is assumed to be wrong."""
     alpha, beta = _columns(factors.alpha), _columns(factors.beta)
 
     def block(sums, here, *beta):
@@ -176,7 +177,8 @@ def folded_pass(
 
 
 def folded_terms(factors: Factors) -> likelihood.PerTriple:
-    """The terms of a label -1 and of a label +1 of each labeler, [W, 2], where β is the same for all instances."""
+    """Return the terms of a label -1 and of a label +1 of each labeler, [W, 2], where β is the same for all
+    instances."""
     s = (factors.alpha * factors.beta[0]).sum(1, keepdims=True)
     return likelihood.per_triple(np.arange(2), s, None if factors.gamma is None else factors.gamma[:, None])
 
@@ -190,12 +192,12 @@ def folded_curvature(counts: Float[Array, "W 2"], factors: Factors) -> Factors:
 
 
 def _columns(rows: Float[Array, "n D"]) -> list[Float[Array, " n"]]:
-    """The columns of a factor: a gather per column is 5-10x faster than gathering rows."""
+    """Return the columns of a factor: a gather per column is 5-10x faster than gathering rows."""
     return [rows[:, d] for d in range(rows.shape[1])]
 
 
 def _instances(odds, prior_logit, gold, held, use, n, mean=0.0):
-    """(value of the first n, posterior) of instances, given ℓ⁺ - ℓ⁻: with t = logit π + ℓ⁺ - ℓ⁻
+    """Return (value of the first n, posterior) of instances, given ℓ⁺ - ℓ⁻: with t = logit π + ℓ⁺ - ℓ⁻
 
     log(π exp ℓ⁺ + (1-π) exp ℓ⁻) = ½(ℓ⁺ + ℓ⁻) + ½(log π + log(1-π)) + log(exp ½t + exp -½t)
 
@@ -221,15 +223,15 @@ def _tables(labels: Labels, factors: Factors) -> list[Float[Array, " K"]]:
 
 
 def _of_tables(labels: Labels, factors: Factors, tables: list[Float[Array, " K"]]):
-    """(the sums [W, D] of the factors, those [W] of the bias or None)."""
+    """Return (the sums [W, D] of the factors, those [W] of the bias or None)."""
     sums = [table.reshape(-1, labels.n_labelers).sum(0) for table in tables]
     n_factors = factors.alpha.shape[1]
     return jnp.stack(sums[:n_factors], axis=1), None if factors.gamma is None else sums[-1]
 
 
 def curvature_pass(labels: Labels, factors: Factors) -> Factors:
-    """The diagonal that preconditions the solvers: Σ c w β² for α, Σ c w α² for β, Σ c w for γ, π(1-π) for logit π,
-    with w = ½(σ'(γ+s) + σ'(γ-s)). Shapes as the factors.
+    """Return the diagonal that preconditions the solvers: Σ c w β² for α, Σ c w α² for β, Σ c w for γ, π(1-π) for logit
+    π, with w = ½(σ'(γ+s) + σ'(γ-s)). Shapes as the factors.
 
     Example: a labeler of two labels, at s = 1 and γ = 0
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
@@ -256,7 +258,7 @@ def curvature_pass(labels: Labels, factors: Factors) -> Factors:
 
 
 def e_step(labels: Labels, factors: Factors) -> Float[Array, " I"]:
-    """P(z_j = +1 | L_j, W), shape [I]; Ruvolo, Whitehill, Movellan (2013), section 3.1.
+    """Return P(z_j = +1 | L_j, W), shape [I]; Ruvolo, Whitehill, Movellan (2013), section 3.1.
 
     Example: two votes against one
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
@@ -269,7 +271,8 @@ def e_step(labels: Labels, factors: Factors) -> Float[Array, " I"]:
 
 @jax.custom_vjp
 def evidence(labels: Labels, factors: Factors) -> Float[Array, ""]:
-    """log p(L | W) with the truth summed out; reverse-mode differentiable in the factors at the cost of one pass.
+    """Return log p(L | W) with the truth summed out; reverse-mode differentiable in the factors at the cost of one
+    pass.
 
     The labels and their multiplicities are constants here: differentiate ``data_pass(...).value`` in those.
 
@@ -295,7 +298,7 @@ def expected_complete(labels: Labels, factors: Factors, p: Float[Array, " I"]) -
 
 
 def majority(labels: Labels) -> Float[Array, " I"]:
-    """The share of +1 among each instance's labels, with one pseudo-count for either class; gold where known.
+    """Return the share of +1 among each instance's labels, with one pseudo-count for either class; gold where known.
 
     Example: two votes for and one against; none for and three against
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 0])

@@ -62,7 +62,8 @@ class FactorModel(eqx.Module):
         return self.instance.fixed
 
     def with_factors(self, n: Int[Array, ""] | int) -> FactorModel:
-        """The same model with only the first ``n`` factors (may be traced): weights of the others are fixed at 0."""
+        """Return the same model with only the first ``n`` factors (may be traced): weights of the others are fixed at
+        0."""
 
         def mask(prior: Weights) -> Weights:
             keep = lambda v: jnp.where(jnp.arange(self.n_factors) < n, v, 0)  # noqa: E731
@@ -98,7 +99,7 @@ class FactorModel(eqx.Module):
         return Weights(*(fill(getattr(self, side), part, width) for side, part, width in parts))
 
     def factors(self, weights: Weights) -> Factors:
-        """α, β, γ and logit π of given weights (equations 4-6)."""
+        """Return α, β, γ and logit π of given weights (equations 4-6)."""
         beta = self.instance.apply(weights.instance)
         return Factors(
             alpha=self.labeler.apply(weights.labeler),
@@ -108,7 +109,7 @@ class FactorModel(eqx.Module):
         )
 
     def pull_back(self, factors: Factors, gradient: Factors) -> Weights:
-        """The gradient in the weights, given the one in the factors (chain rule through link and features)."""
+        """Return the gradient in the weights, given the one in the factors (chain rule through link and features)."""
         beta = gradient.beta * factors.beta if self.link == "exp" else gradient.beta
         return Weights(
             self.labeler.transpose(gradient.alpha),
@@ -118,11 +119,12 @@ class FactorModel(eqx.Module):
         )
 
     def log_prior(self, weights: Weights) -> Float[Array, ""]:
-        """log p(W): Gaussian densities of the weights that are neither fixed nor free of a prior, and Beta of π."""
+        """Return log p(W): Gaussian densities of the weights that are neither fixed nor free of a prior, and Beta of
+        π."""
         return sum(jax.tree.leaves(self.log_priors(weights)))
 
     def log_priors(self, weights: Weights) -> Weights:
-        """The terms of log p(W) by kind of weight; Beta of π with those of the class prior's dense weights."""
+        """Return the terms of log p(W) by kind of weight; Beta of π with those of the class prior's dense weights."""
 
         def density(w, mean, variance):
             proper = (variance > 0) & jnp.isfinite(variance)
@@ -240,7 +242,7 @@ class Objective(eqx.Module):
         return self.labels.across(tuple(u + v for u, v in zip(shared, own, strict=True)))
 
     def log_prior(self, weights: Weights) -> Float[Array, ""]:
-        """log p(W), of all shards."""
+        """Return log p(W), of all shards."""
         return self.labels.across(self._log_prior(weights))
 
     def _log_prior(self, weights: Weights) -> Float[Array, ""]:
@@ -257,5 +259,5 @@ class Objective(eqx.Module):
 
 
 def _apart(weights: Weights):
-    """(the weights without instances' own, instances' own)."""
+    """Return (the weights without instances' own, instances' own)."""
     return weights._replace(instance=weights.instance._replace(free=None)), weights.instance.free

@@ -97,8 +97,8 @@ def dense_rows(features: Features, rows: Float[Array, "n F"] | None) -> Float[Ar
 def expected_factor(
     features: Features, weights: Linear, mean: Linear, rows: Float[Array, "n F"] | None, n: int
 ) -> Float[Array, "n D"]:
-    """The factor of n unseen labelers (instances): their rows of Φ's dense columns (default: the average row) times the
-    weights, plus the prior mean of their own weight.
+    """Return the factor of n unseen labelers (instances): their rows of Φ's dense columns (default: the average row)
+    times the weights, plus the prior mean of their own weight.
 
     Example: a constant and one feature, with weights 1 and ½, at 2
         >>> phi = Features.columns([[1.0, 0.0], [1.0, 1.0]])
@@ -122,7 +122,7 @@ def unseen_factors(
     known: Int[Array, " W2"],
     labeler_rows: Float[Array, "W2 F"] | None = None,
 ) -> tuple[Float[Array, "W2 D"], Float[Array, " W2"] | None]:
-    """(α, γ) of labelers of which some are known and the rest are not.
+    """Return (α, γ) of labelers of which some are known and the rest are not.
 
     Args:
         known: index of each labeler in the fit, -1 for one that the fit has never seen.
@@ -158,7 +158,7 @@ def predict(
     instance_rows: Float[Array, "I2 F"] | None = None,
     solver: Solver = Solver(),
 ) -> Fit:
-    """The posterior of new instances from new labels, the labelers held at what the fit found.
+    """Return the posterior of new instances from new labels, the labelers held at what the fit found.
 
     The new instances' own weights (where the model has them) are fitted under their priors, from the prior means. The
     labels of the fit get the fit's posterior back, except where an instance's weights have several optima and the fit
@@ -186,7 +186,7 @@ def predict(
     n = labels.n_instances
 
     def instance_side(features: Features, part: Linear, mean: Linear, variance: Linear):
-        """The dense weights fixed at the fit's, the identity part with its prior."""
+        """Return the dense weights fixed at the fit's, the identity part with its prior."""
         dense = None
         if features.dense is not None:
             dense = jnp.broadcast_to(dense_rows(features, instance_rows), (n, features.n_columns))
@@ -222,7 +222,7 @@ def predict(
 
 
 def correctness(factors: Factors) -> tuple[Float[Array, "W I"], Float[Array, "W I"]]:
-    """(P1, P0): the chance that each labeler is right on each instance, if its truth is +1 and if it is -1.
+    """Return (P1, P0): the chance that each labeler is right on each instance, if its truth is +1 and if it is -1.
 
         P1 = σ(α βᵀ + γ eᵀ)        P0 = σ(α βᵀ - γ eᵀ)
 

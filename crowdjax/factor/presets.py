@@ -33,7 +33,7 @@ def build(
     labeler_features=None,
     instance_features=None,
 ) -> FactorModel:
-    """The model of a config for the labelers and instances of ``labels``.
+    """Return the model of a config for the labelers and instances of ``labels``.
 
     Args:
         labeler_features, instance_features: standardised columns, shape [W, F] and [I, F']; a constant is added here.
@@ -115,7 +115,7 @@ def _side(n, columns, mean, sd, config):
 
 
 def _class_prior(config, labels, columns):
-    """Φπ, means, standard deviations and Beta of the class prior.
+    """Return Φπ, means, standard deviations and Beta of the class prior.
 
     Gold of one class was chosen by its class: it says nothing of how frequent the class is. Its rows are 0.
     """

@@ -32,7 +32,7 @@ Form = Literal[
 
 
 def read_long(source, *, form: Form | None = None, columns: Columns | None = None, header: bool = True) -> Long:
-    """The judgements of a table of labels in any form.
+    """Return the judgements of a table of labels in any form.
 
     Args:
         source: what :func:`crowdjax.tables.open_table` opens; or JSON or JSONL by path, or as a list of dicts.

@@ -19,7 +19,7 @@ EVERYONE = "everyone"  # the labeler of all counts
 
 
 def read(table: Table, columns: Columns | None) -> Long:
-    """The labels of a table of counts: one row for each count above 0, with the count as its weight.
+    """Return the labels of a table of counts: one row for each count above 0, with the count as its weight.
 
     Args:
         columns: ``instance``: the column that names the instances; ``label``: those with counts (by default all others

@@ -47,7 +47,7 @@ def to_long(
     place: str, judgements: Sequence[Judgement], roles: Mapping[str, str], *, question=None, notes: Iterable[str] = (),
     empty: str = EMPTY,
 ) -> Long:  # fmt: skip
-    """The answers to one question as a long table; gold apart.
+    """Return the answers to one question as a long table; gold apart.
 
     Args:
         question: which; by default the only one.
@@ -83,7 +83,7 @@ def to_long(
 
 
 def chosen(place: str, found: Iterable[str], given) -> str | None:
-    """The question that is meant, of those found."""
+    """Return the question that is meant, of those found."""
     names = sorted(found, key=str)
     if not names:
         return None
@@ -134,7 +134,7 @@ def field(of: Any, key: str) -> Any:
 
 
 def members(of: Any, key: str) -> list:
-    """The list of a key, empty where there is none; a ValueError where it is no list."""
+    """Return the list of a key, empty where there is none; a ValueError where it is no list."""
     found = of.get(key) if isinstance(of, dict) else field(of, key)
     if found is not None and not isinstance(found, list):
         raise ValueError(f"{key!r}: got {brief(found)}; needed: a list")
@@ -142,7 +142,7 @@ def members(of: Any, key: str) -> list:
 
 
 def _label(answer: Any, place: str) -> str | None:
-    """The word of an answer, None where there is none."""
+    """Return the word of an answer, None where there is none."""
     if isinstance(answer, list):
         if len(answer) > 1:
             some = ", ".join(map(brief, answer[:3])) + (", ..." if len(answer) > 3 else "")
@@ -168,7 +168,7 @@ def _ids(place: str, role: str, values: list, at: list[str]) -> pa.Array:
 
 
 def _gold(pairs: pa.Table, place: str) -> pa.Table | None:
-    """Each instance once; rejects two truths of one."""
+    """Return each instance once; rejects two truths of one."""
     if not len(pairs):
         return None
     with reading(f"{place}: gold", "ids and labels"):
@@ -231,7 +231,7 @@ def columns_to_long(
 
 
 def is_missing(column: pa.ChunkedArray) -> np.ndarray:
-    """Which values are none: null, NaN and, of text, what stands for them."""
+    """Return which values are none: null, NaN and, of text, what stands for them."""
     column = plain_column(column)
     missing = column.is_null(nan_is_null=True).to_numpy()
     if pa.types.is_string(column.type):
@@ -258,5 +258,5 @@ def refuse_several(column: pa.ChunkedArray, mark: str, place: str, name: str) ->
 
 
 def given_or(table: Table, columns: Mapping[str, Any], role: str, name: str = "") -> str:
-    """The column that plays a role: as given, or the one that the export has for it."""
+    """Return the column that plays a role: as given, or the one that the export has for it."""
     return named(table, columns.get(role, name), role)

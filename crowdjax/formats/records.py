@@ -34,7 +34,8 @@ class Records(NamedTuple):
 
 
 def load(source, place: str) -> Records | None:
-    """The records of JSON or JSONL, of a folder of them or of a list of dicts; None where the source is none of these.
+    """Return the records of JSON or JSONL, of a folder of them or of a list of dicts; None where the source is none of
+    these.
 
     In a folder that has CSV or Parquet too, these are what counts.
     """
@@ -64,7 +65,7 @@ def load(source, place: str) -> Records | None:
 
 
 def _read(text: str, by_lines: bool, place: str, inside: str) -> list[tuple[Any, str]]:
-    """(record, where it is) of everything in a file."""
+    """Return (record, where it is) of everything in a file."""
     if by_lines:
         lines = [(f"line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
         found = [(_parse(line, f"{place}: {inside}{at}"), at) for at, line in lines]
@@ -90,7 +91,7 @@ def _parse(text: str, place: str):
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; rejects a key that is there twice, whose first value would be lost."""
+    """Return an object; rejects a key that is there twice, whose first value would be lost."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -134,7 +135,7 @@ def _checked(place: str, rows: list[tuple[Any, str, str]]) -> Records:
 
 
 def as_table(records: Records) -> Table:
-    """The records as a table with a column for every key."""
+    """Return the records as a table with a column for every key."""
     names = list(dict.fromkeys(key for row in records.rows for key in row))
     for name in names:
         refuse_half(name, f"{records.place}: a key")
@@ -192,7 +193,7 @@ def texts(values: list, at: list[str], place: str) -> pa.Array:
 
 
 def _text(value: Any, place: str) -> tuple[str, str]:
-    """(a value as text, what kind of value it is)."""
+    """Return (a value as text, what kind of value it is)."""
     if isinstance(value, str):
         return value, "text"
     if isinstance(value, dict | list | tuple | set):

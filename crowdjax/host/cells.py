@@ -66,7 +66,7 @@ class Cells:
         return self.summed(cell, None, len(self.each) * self.n_values).reshape(-1, self.n_values)
 
     def matrix(self) -> csr_array:
-        """The multiplicities, [I, C]."""
+        """Return the multiplicities, [I, C]."""
         return self._sparse(self.column, self.width)
 
     @functools.cached_property
@@ -89,7 +89,7 @@ class Cells:
         return np.stack(each)
 
     def summed(self, slot: Int[np.ndarray, " N"], values: Float[np.ndarray, " N"] | None, n: int):
-        """The sums [n] of the values of labels (None: 1), with their multiplicities, by slot."""
+        """Return the sums [n] of the values of labels (None: 1), with their multiplicities, by slot."""
         weight = self.counts if values is None else values if self.counts is None else values * self.counts
         return np.bincount(slot, weight, n).astype(np.float64)
 
@@ -103,7 +103,7 @@ class Cells:
 
 
 def expit(t):
-    """σ(t), without overflow.
+    """Return σ(t), without overflow.
 
     Example:
         >>> float(expit(np.float64(-800.0))), float(expit(0.0))
@@ -114,7 +114,7 @@ def expit(t):
 
 
 def log_sigmoid(t):
-    """log σ(t), exact in both tails.
+    """Return log σ(t), exact in both tails.
 
     Example:
         >>> float(log_sigmoid(np.float64(-800.0)))

@@ -51,7 +51,8 @@ class Problem:
         self.metric = self._metric()
 
     def _votes(self, votes: Float[np.ndarray, "I K"]) -> Float[np.ndarray, "I K"]:
-        """The share of each class in the votes of each instance; gold counts as all, no vote as one of each class."""
+        """Return the share of each class in the votes of each instance; gold counts as all, no vote as one of each
+        class."""
         k = self.shape[2]
         number = np.sum(votes, axis=1, keepdims=True)
         votes = np.where(number > 0, votes / np.where(number > 0, number, 1), 1 / k)
@@ -64,15 +65,15 @@ class Problem:
         self.cells = found.matrix()
 
     def first(self) -> Params:
-        """The parameters before the M-step at the votes."""
+        """Return the parameters before the M-step at the votes."""
         return self.labelers.start() | self.prior.start(self.votes.sum(0))
 
     def begin(self, first: Params) -> Params:
-        """The M-step at the votes."""
+        """Return the M-step at the votes."""
         return self.m_step(first, *self.at_votes())
 
     def at_votes(self) -> tuple[np.ndarray, np.ndarray]:
-        """The sufficient statistics where the shares of votes are the classes' chances."""
+        """Return the sufficient statistics where the shares of votes are the classes' chances."""
         return self.tally(self.votes), self.votes.sum(0)
 
     def tally(self, q: Float[np.ndarray, "I K"]) -> Float[np.ndarray, "W L K"]:
@@ -104,7 +105,7 @@ class Problem:
         return self.labelers.log_prior(params) + self.prior.log_prior(params)
 
     def expect(self, params: Params):
-        """(log p(labels), P(z_j = k | labels) [I, K], the sufficient statistics: of labelers, of classes)."""
+        """Return (log p(labels), P(z_j = k | labels) [I, K], the sufficient statistics: of labelers, of classes)."""
         h = self.cells @ self.labelers.table(params).reshape(-1, self.shape[2]) + self.prior.log_p(params)
         at_gold = None if self.known is None else h[self.known, self.gold]
         h = np.ascontiguousarray(h.T)  # [K, I]: NumPy is slow along few numbers
@@ -135,7 +136,7 @@ def labelers_of(model: Nominal, n_labelers: int, n_classes: int):
 
 
 def problem_of(labels: Labels, model: Nominal) -> Problem:
-    """The problem of a model.
+    """Return the problem of a model.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0])
@@ -163,7 +164,7 @@ class Found(NamedTuple):
 
 
 def fit(labels: Labels, model: Nominal, solver: Solver) -> Found:
-    """The fit of ``crowdjax.observation.fit`` for the models of this file.
+    """Return the fit of ``crowdjax.observation.fit`` for the models of this file.
 
     Args:
         labels: whose values are the classes.

@@ -61,7 +61,7 @@ class OfGlad:
         return {"w": alpha[:, None]}
 
     def _curvature(self, right, n) -> Float[np.ndarray, " W"]:
-        """-∂²(Q + log prior) / ∂α²."""
+        """Return -∂²(Q + log prior) / ∂α²."""
         return (n * right * (1 - right)) @ self.beta**2 + self.sd**-2.0
 
     def summary(self, params: Params, counts, points: Float[np.ndarray, "K B"], level: float = LEVEL) -> Summary:
@@ -163,7 +163,7 @@ class Problem(classes.Problem):
         return value, q, counts, points
 
     def _clamp(self, h: Float[np.ndarray, "K B I"], start: int) -> None:
-        """Takes the classes that gold denies from instances, the first of which is ``start``."""
+        """Take the classes that gold denies from instances, the first of which is ``start``."""
         if self.known is None:
             return
         here = slice(*np.searchsorted(self.known, [start, start + h.shape[2]]))

@@ -43,7 +43,7 @@ TRIED = np.array(STEP_PARTS)[:, None, None]
 
 
 def log_softmax(x, axis: int = -1):
-    """x - log Σ exp x.
+    """Return x - log Σ exp x.
 
     Example:
         >>> np.exp(log_softmax(np.array([1.0, 1.0]))).tolist()
@@ -63,7 +63,7 @@ class Prior:
         self.range = EXPONENT[0], MOST if n_classes <= MANY else EXPONENT[0]
 
     def start(self, votes: Float[np.ndarray, " K"]) -> Params:
-        """The parameters to start from.
+        """Return the parameters to start from.
 
         Args:
             votes: for each class, summed over instances.
@@ -75,7 +75,7 @@ class Prior:
         return {"classes": np.log(self.model.class_prior) if known else np.zeros(self.n)}
 
     def log_p(self, params: Params) -> Float[np.ndarray, " K"]:
-        """log π."""
+        """Return log π."""
         return log_softmax(np.clip(params.get("exponent", 1.0), *self.range) * params["classes"]
                            if self.by_exponent else params["classes"])  # fmt: skip
 
@@ -86,7 +86,7 @@ class Prior:
         return float(self.log_p(params).sum()) if self.free else 0.0
 
     def step(self, params: Params, points: Float[np.ndarray, " K"]) -> Params:
-        """The M-step from the expected instances of each class."""
+        """Return the M-step from the expected instances of each class."""
         if self.by_exponent:
             return {"exponent": self._exponent(params, points)}
         return {"classes": np.log((points + 1) / (points + 1).sum())} if self.free else {}
@@ -136,7 +136,7 @@ class OfMajority:
 
 
 def coin_table(right: Float[np.ndarray, " W"], wrong: Float[np.ndarray, " W"], n: int) -> Float[np.ndarray, "W K K"]:
-    """log P(label | class) of coins, from the logs of P(right) and of P(any one wrong label).
+    """Return log P(label | class) of coins, from the logs of P(right) and of P(any one wrong label).
 
     Example:
         >>> np.exp(coin_table(np.log([0.75]), np.log([0.125]), 3))[0, :, 0].round(3).tolist()
@@ -175,7 +175,7 @@ class OfCoins:
         return np.matmul(p.transpose(2, 0, 1), x.reshape(self.shape).transpose(1, 0, 2)).transpose(1, 0, 2)
 
     def _curvature(self, p) -> Float[np.ndarray, "W K P"]:
-        """-∂² log p / ∂w_p² at class k: the variance of x over labels."""
+        """Return -∂² log p / ∂w_p² at class k: the variance of x over labels."""
         return self._mean(p, self.x**2) - self._mean(p, self.x) ** 2
 
     def _expected(self, w, v) -> Float[np.ndarray, "W L K"]:
@@ -195,14 +195,15 @@ class OfCoins:
         return -float(kl.sum() + PRETENDED * pretended.sum()) / 2
 
     def _own(self, counts) -> np.ndarray:
-        """The counts by the labels and classes of the logits."""
+        """Return the counts by the labels and classes of the logits."""
         if not self.one:
             return counts
         right, total = np.trace(counts, axis1=1, axis2=2), counts.sum((1, 2))
         return np.stack([right, total - right], axis=1)[:, :, None]
 
     def _slopes(self, counts, p, v):
-        """(the slope of Σ counts E log p in w [W, P], what curves in it beside p [W, L, K], E x at each class)."""
+        """Return (the slope of Σ counts E log p in w [W, P], what curves in it beside p [W, L, K], E x at each
+        class)."""
         n, mean = counts.sum(1), self._mean(p, self.x)
         square = (v @ (self.x**2).T).reshape(p.shape)
         across = np.matmul((v[:, None] * mean).transpose(1, 0, 2), self.x.reshape(self.shape).transpose(1, 2, 0))
@@ -212,7 +213,7 @@ class OfCoins:
         return residual.reshape(len(p), -1) @ self.x, g, mean
 
     def _second(self, weight, mean, n) -> Float[np.ndarray, "W P P"]:
-        """Σ_lk weight (x - mean)(x - mean)ᵀ where Σ_l weight_lk is n_k, and Σ_l weight_lk x_lk is n_k mean_k."""
+        """Return Σ_lk weight (x - mean)(x - mean)ᵀ where Σ_l weight_lk is n_k, and Σ_l weight_lk x_lk is n_k mean_k."""
         size = self.shape[2]
         square = (weight.reshape(len(weight), -1) @ self.pairs).reshape(-1, size, size)
         return square - np.matmul((n[:, :, None] * mean).swapaxes(1, 2), mean)
@@ -297,7 +298,7 @@ class OfCoins:
 
     @staticmethod
     def _second_at(weight: Float[np.ndarray, "W L"], x: Float[np.ndarray, "L P"], mean) -> Float[np.ndarray, "W P P"]:
-        """Σ_l weight_l (x_l - mean)(x_l - mean)ᵀ."""
+        """Return Σ_l weight_l (x_l - mean)(x_l - mean)ᵀ."""
         centred = x - mean[:, None]
         return np.matmul((centred * weight[..., None]).swapaxes(1, 2), centred)
 

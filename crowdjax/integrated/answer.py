@@ -212,7 +212,7 @@ def labeler_draws(
 
 
 def choose(labels: Labels, plan: Plan, boundary: Choice | None = None, scores=None) -> Choice:
-    """The boundary that is taken: the one asked for, else by scores, by gold of both classes, or the plan's.
+    """Return the boundary that is taken: the one asked for, else by scores, by gold of both classes, or the plan's.
 
     Where ρ = 0 there is nothing between the classes for gold or scores to place, and the plan's is taken.
 
@@ -242,7 +242,7 @@ def choose(labels: Labels, plan: Plan, boundary: Choice | None = None, scores=No
 
 
 def both_classes(labels: Labels, least: int = 1) -> bool:
-    """Whether gold labels of both classes are known, so many of each at least.
+    """Return whether gold labels of both classes are known, so many of each at least.
 
     Example:
         >>> both_classes(Labels.from_arrays([0, 1], [0, 1], [1, 0], gold=[1, np.nan]))
@@ -253,7 +253,8 @@ def both_classes(labels: Labels, least: int = 1) -> bool:
 
 
 def _by_gold(found: Averaged, labels: Labels, features: Features) -> tuple[Averaged, Calibration]:
-    """The average with its weights times the likelihood of gold, and the able's boundary moved by it; a calibration.
+    """Return the average with its weights times the likelihood of gold, and the able's boundary moved by it; a
+    calibration.
 
     Gold has no part in the fits, and in the weights it has little of each instance's own.
     """
@@ -285,7 +286,7 @@ def _by_gold(found: Averaged, labels: Labels, features: Features) -> tuple[Avera
 def _place(
     labels: Labels, plan: Plan, usual: Choice, fit: IntegratedFit, features: Features, scores
 ) -> tuple[Boundary, Calibration | None]:
-    """The boundary, and what gold says of probabilities; gold and scores move the usual boundary."""
+    """Return the boundary, and what gold says of probabilities; gold and scores move the usual boundary."""
     parameters = fit.parameters
     placed = place(usual if plan.boundary in INFORMED else plan.boundary, parameters.labelers, fit.counts)
     if plan.boundary not in INFORMED:

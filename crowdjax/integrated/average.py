@@ -111,7 +111,7 @@ def averaged(
     features: Features,
     refit: Callable[[Parameters, IntegratedConfig], IntegratedFit],
 ) -> Averaged:
-    """The average of a plan.
+    """Return the average of a plan.
 
     Args:
         labels: without gold.
@@ -212,7 +212,8 @@ def positives_of(
     features: Features = Features(),
     level: float = LEVEL,
 ) -> Interval:
-    """The share of positives among the instances, by all members (``integrated.share_of_positives`` is that of one).
+    """Return the share of positives among the instances, by all members (``integrated.share_of_positives`` is that of
+    one).
 
     Example: nobody disagrees
         >>> from crowdjax.integrated import fit_jit, plan

@@ -34,7 +34,8 @@ LAPLACE = 256  # points of Laplace's posterior
 
 
 def has_axis(config: IntegratedConfig) -> bool:
-    """Whether the unit of the axis is learned with the population, so that there is something to average over."""
+    """Return whether the unit of the axis is learned with the population, so that there is something to average
+    over."""
     return config.hierarchy and config.spread != 0
 
 
@@ -71,7 +72,7 @@ def axis_draws(labels: Labels, fit: IntegratedFit, config: IntegratedConfig, fea
     center, seen = centers(fit.parameters, features), fit.counts > 0
 
     def at(parameters: Parameters):
-        """The modes of the labelers, and Laplace's log evidence of the population."""
+        """Return the modes of the labelers, and Laplace's log evidence of the population."""
 
         def step(w, _):
             given = parameters._replace(labelers=w)
@@ -152,7 +153,7 @@ def laplace_draws(fit: IntegratedFit, n: int = LAPLACE) -> Draws:
 
 
 def _origin_sd(axis: Float[Array, "2 2"]) -> Float[Array, ""]:
-    """The standard deviation of the axis' origin where its unit is known."""
+    """Return the standard deviation of the axis' origin where its unit is known."""
     return jnp.sqrt(jnp.maximum(axis[1, 1] - axis[0, 1] ** 2 / jnp.maximum(axis[0, 0], 1e-12), 0))
 
 

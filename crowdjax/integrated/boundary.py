@@ -51,7 +51,7 @@ class Boundary(NamedTuple):
 
 
 def weights_of_able(alpha: Float[Array, " W"], counts: Float[Array, " W"]) -> Float[Array, " W"]:
-    """w_i = n_i / (n_i + 20) max(α_i, 0)^k for the largest k that leaves a crowd.
+    """Return w_i = n_i / (n_i + 20) max(α_i, 0)^k for the largest k that leaves a crowd.
 
     Example:
         >>> w = weights_of_able(jnp.array([2.0] * 12 + [0.1] * 12), jnp.full(24, 20.0))
@@ -68,7 +68,7 @@ def weights_of_able(alpha: Float[Array, " W"], counts: Float[Array, " W"]) -> Fl
 def neutral_point(
     alpha: Float[Array, " W"], gamma: Float[Array, " W"], weights: Float[Array, " W"]
 ) -> Float[Array, ""]:
-    """The c in [-5, 5] where Σ_i w_i (σ(α_i c + γ_i) - ½) = 0, by bisection; labelers with α_i < 0 do not count.
+    """Return the c in [-5, 5] where Σ_i w_i (σ(α_i c + γ_i) - ½) = 0, by bisection; labelers with α_i < 0 do not count.
 
     Example: who is at one half at -½ and who is at ½ meet at 0
         >>> abs(neutral_point(jnp.ones(2), jnp.array([0.5, -0.5]), jnp.ones(2)).item()) < 1e-6
@@ -103,7 +103,7 @@ def around(center: Float[Array, ""], floor: float = 0.0) -> Boundary:
 
 @stored
 def place(choice: Choice, labelers: Float[Array, "W K"], counts: Float[Array, " W"]) -> Boundary:
-    """The boundary by a choice that needs labels alone: ``able``, ``unweighted`` or ``gap``.
+    """Return the boundary by a choice that needs labels alone: ``able``, ``unweighted`` or ``gap``.
 
     Args:
         labelers: (α_i, …, γ_i).
@@ -135,7 +135,7 @@ def candidates(prior: Boundary) -> Float[Array, " C"]:
 
 @jax.jit
 def informed(prior: Boundary, log_likelihood: Float[Array, " C"]) -> Boundary:
-    """The boundary given gold labels or a score: ``prior``'s normal distribution, at least .3 wide, times their
+    """Return the boundary given gold labels or a score: ``prior``'s normal distribution, at least .3 wide, times their
     likelihood.
 
     Args:

@@ -100,7 +100,7 @@ def fit(
     features: Features = Features(),
     begin: Parameters | None = None,
 ) -> IntegratedFit:
-    """Fits the model: a pure function of its arguments; jit it, vmap it, or call ``fit_jit``.
+    """Fit the model: a pure function of its arguments; jit it, vmap it, or call ``fit_jit``.
 
     Args:
         labels: the judgements; gold clamps the side of the boundary that an instance is on.
@@ -270,7 +270,7 @@ def with_second(parameters: Parameters) -> Parameters:
 def newton(
     parameters: Parameters, counts: Float[Array, "W 2 G"], design, n_steps: int, features: Features = Features()
 ) -> Float[Array, "W K"]:
-    """w_i after so many damped Newton steps on the expected log posterior of each labeler."""
+    """Return w_i after so many damped Newton steps on the expected log posterior of each labeler."""
     precision, means = jnp.linalg.inv(parameters.covariance), labeler_means(parameters, features)
 
     def value(w):
@@ -299,7 +299,7 @@ def scores(w: Float[Array, "W K"], design: Float[Array, "G K"]) -> Float[Array, 
 def information(
     counts: Float[Array, "W 2 G"], p: Float[Array, "W G"], design: Float[Array, "G K"]
 ) -> Float[Array, "W K K"]:
-    """Σ_g n_g σ'(η_g) φ_g φ_gᵀ of each labeler, x being known."""
+    """Return Σ_g n_g σ'(η_g) φ_g φ_gᵀ of each labeler, x being known."""
     n, k = design.shape
     products = (design[:, :, None] * design[:, None]).reshape(n, k * k)
     return ((counts.sum(1) * p * (1 - p)) @ products).reshape(-1, k, k)
@@ -312,7 +312,8 @@ def laplace(parameters: Parameters, counts, design) -> Float[Array, "W K K"]:
 
 
 def observed(complete: Float[Array, "W K K"], missing: Float[Array, "W K K"]) -> Float[Array, "W K K"]:
-    """(V_i⁻¹ - missing information)⁻¹; of no labeler is more than ``MOST_MISSING`` of the information missing."""
+    """Return (V_i⁻¹ - missing information)⁻¹; of no labeler is more than ``MOST_MISSING`` of the information
+    missing."""
     root = jnp.linalg.cholesky(complete)
     largest = jnp.linalg.eigvalsh(jnp.swapaxes(root, 1, 2) @ missing @ root)[:, -1]
     part = jnp.minimum(1, MOST_MISSING / jnp.maximum(largest, MOST_MISSING))
@@ -338,7 +339,7 @@ def shared(
 
 
 def moved_by_axis(parameters: Parameters) -> Float[np.ndarray, "K 2"]:
-    """Which of a labeler's weights move with the axis' unit and origin: α and γ."""
+    """Return which of a labeler's weights move with the axis' unit and origin: α and γ."""
     k = parameters.labelers.shape[1]
     return np.eye(k, dtype=parameters.labelers.dtype)[:, [0, k - 1]]
 
@@ -346,7 +347,8 @@ def moved_by_axis(parameters: Parameters) -> Float[np.ndarray, "K 2"]:
 def population(
     parameters: Parameters, covariance, counts, config: IntegratedConfig, features: Features = Features()
 ) -> Parameters:
-    """μ, M and Σ at their modes given the labelers' modes and covariances; labelers without labels do not count."""
+    """Return μ, M and Σ at their modes given the labelers' modes and covariances; labelers without labels do not
+    count."""
     if not config.hierarchy:  # Σ stays in the prior's unit
         return parameters
     w, seen = parameters.labelers, (counts.sum((1, 2)) > 0).astype(covariance.dtype)
@@ -360,7 +362,7 @@ def population(
 def regress(
     parameters: Parameters, seen: Float[Array, " W"], precision, features: Features, config: IntegratedConfig
 ) -> Parameters:
-    """μ and M at their mode: w_i on (1, g_i), errors having this precision; μ ~ N((1, 0), I), M ~ N(0, s² I)."""
+    """Return μ and M at their mode: w_i on (1, g_i), errors having this precision; μ ~ N((1, 0), I), M ~ N(0, s² I)."""
     w = parameters.labelers
     g = jnp.zeros((len(w), 0), w.dtype) if features.labeler is None else jnp.asarray(features.labeler, w.dtype)
     design = jnp.concatenate([jnp.ones((len(w), 1), w.dtype), g], axis=1)
@@ -384,14 +386,14 @@ def cluster_weights(parameters: Parameters, labels: Labels, aligned, features: F
 
 
 def positives(labels: Labels, parameters: Parameters, e: GridPass, x, config: IntegratedConfig) -> Float[Array, ""]:
-    """How many instances are expected to be positive."""
+    """Return how many instances are expected to be positive."""
     if e.positive is not None:
         return labels.across(total(e.positive if labels.shard is None else e.positive * labels.shard.real))
     return e.instances @ jax.nn.sigmoid(class_logit(config, x, parameters.spread, parameters.prior_logit))
 
 
 def class_prior(parameters: Parameters, positive, n_instances, config: IntegratedConfig) -> Parameters:
-    """π at its mode given how many instances are expected to be positive, under Beta(2, 2)."""
+    """Return π at its mode given how many instances are expected to be positive, under Beta(2, 2)."""
     if config.class_prior != "learn":
         return parameters
     share = (positive + 1) / (n_instances + 2)
@@ -414,7 +416,7 @@ def respread(parameters: Parameters, spread: Float[Array, ""]) -> Parameters:
 def log_population(
     parameters: Parameters, covariance, counts, config: IntegratedConfig, features: Features = Features()
 ) -> Float[Array, ""]:
-    """Σ_i ( log N(α_i, γ_i | μ, Σ) + ½ log|2π V_i| ) + log p(μ, Σ, π, M, w), without constants."""
+    """Return Σ_i ( log N(α_i, γ_i | μ, Σ) + ½ log|2π V_i| ) + log p(μ, Σ, π, M, w), without constants."""
     seen = (counts.sum((1, 2)) > 0).astype(covariance.dtype)
     precision = jnp.linalg.inv(parameters.covariance)
     gap = parameters.labelers - labeler_means(parameters, features)

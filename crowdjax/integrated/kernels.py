@@ -47,7 +47,7 @@ class GridPass(NamedTuple):
 
 
 def log_likelihood_table(labelers: Float[Array, "W K"], design: Float[Array, "G K"]) -> Float[Array, "W 2 G"]:
-    """log σ(± w_i·φ_g) of a label -1 and a label +1."""
+    """Return log σ(± w_i·φ_g) of a label -1 and a label +1."""
     eta = jnp.matmul(labelers, design.T, precision=PRECISION)
     return jax.nn.log_sigmoid(eta[:, None] * SIGNS[:, None].astype(eta.dtype))
 
@@ -110,7 +110,7 @@ def expectations(
     functions: Float[Array, "G K"] | Callable[[Float[Array, " n"]], Float[Array, "n G K"]],
     center: Float[Array, " I"] | None = None,
 ) -> Float[Array, "I K"]:
-    """E[f_k(x_j) | L] of every instance, for functions given by their values at the points. Gold plays no part.
+    """Return E[f_k(x_j) | L] of every instance, for functions given by their values at the points. Gold plays no part.
 
     Args:
         functions: values at the points; or, with features of instances, a function that gives them for some m_j.
@@ -160,7 +160,7 @@ def positives(
     boundaries: Float[Array, " C"],
     center: Float[Array, " I"] | None = None,
 ) -> Float[Array, "I C"]:
-    """P(z_j = +1 | L_j, c) of every instance with the classes meeting at c, for every boundary c: I × C numbers.
+    """Return P(z_j = +1 | L_j, c) of every instance with the classes meeting at c, for every boundary c: I × C numbers.
 
     Example: the higher the boundary, the fewer positives
         >>> from crowdjax.integrated import start
@@ -243,7 +243,7 @@ def axis_information(
 
 
 def evidence(labels: Labels, parameters: Parameters, config: IntegratedConfig) -> Float[Array, ""]:
-    """log p(L | labelers), every x_j integrated out; gold plays no part, nor do features of instances."""
+    """Return log p(L | labelers), every x_j integrated out; gold plays no part, nor do features of instances."""
     prior = jax.nn.logsumexp(_prior(parameters, config)(None), axis=-1)
 
     def block(sums, here, log_likelihood, *instances):
@@ -259,7 +259,8 @@ def leave_one_out(
     w: Float[Array, "S W K"],
     center: Float[Array, " I"] | None = None,
 ) -> Float[Array, "S W"]:
-    """Σ_j log Σ_g q_j∖i(g) σ(L_ij w_is·φ_g)^c_ij: each labeler's log-likelihood at other weights, all others held.
+    """Return Σ_j log Σ_g q_j∖i(g) σ(L_ij w_is·φ_g)^c_ij: each labeler's log-likelihood at other weights, all others
+    held.
 
     q_j∖i is the posterior of x_j without labeler i's label.
     """
@@ -286,7 +287,7 @@ def leave_one_out(
 
 
 def _prior(parameters: Parameters, config: IntegratedConfig):
-    """log p(x_g, z) as a function of m_j: [I_b, G, 2]; [G, 2] for None, where all are alike."""
+    """Return log p(x_g, z) as a function of m_j: [I_b, G, 2]; [G, 2] for None, where all are alike."""
     alike = log_weights(config, parameters.spread, parameters.prior_logit)
     return lambda m: alike if m is None else log_weights(config, parameters.spread, parameters.prior_logit, m)
 
@@ -297,12 +298,12 @@ def _posterior(prior, log_likelihood: Float[Array, "I_b G"], center) -> Float[Ar
 
 
 def _average(q: Float[Array, "I_b G"], values: Float[Array, "*n G K"]) -> Float[Array, "I_b K"]:
-    """Σ_g q_jg f_k(x_g), for values that are alike for all instances, or each one's own."""
+    """Return Σ_g q_jg f_k(x_g), for values that are alike for all instances, or each one's own."""
     return jnp.einsum("jg,gk->jk" if values.ndim == 2 else "jg,jgk->jk", q, values, precision=PRECISION)
 
 
 def _of_classes(parameters: Parameters, config: IntegratedConfig, q, gold, center):
-    """(P(z_j = +1), E[z_j x_j]) of a block, where its instances differ before any label."""
+    """Return (P(z_j = +1), E[z_j x_j]) of a block, where its instances differ before any label."""
     if center is None:
         return ()
     x = jnp.asarray(config.nodes, q.dtype)
@@ -313,7 +314,7 @@ def _of_classes(parameters: Parameters, config: IntegratedConfig, q, gold, cente
 
 
 def _clamped(parameters, config, logw, gold, boundary, center):
-    """log p(x_g) of each instance of a block, [I_b, G]; of one with gold log p(x_g, z = gold)."""
+    """Return log p(x_g) of each instance of a block, [I_b, G]; of one with gold log p(x_g, z = gold)."""
     free = jnp.atleast_2d(jax.nn.logsumexp(logw, axis=-1))
     if gold is None:
         return free

@@ -167,7 +167,7 @@ def look(
     features: Features = Features(),
     replicates: int = 99,
 ) -> Look:
-    """Compares the labels with replicates, one after the other. Host side; deterministic for a key.
+    """Compare the labels with replicates, one after the other. Host side; deterministic for a key.
 
     Args:
         labels: those of the fit; gold plays no part.
@@ -236,7 +236,7 @@ def _among_equals(observed, drawn, n_labels) -> Float[np.ndarray, " I"]:
 
 
 def _busiest(labels: Labels):
-    """(labelers among whom schools are looked for, their triples, how many instances two have in common)."""
+    """Return (labelers among whom schools are looked for, their triples, how many instances two have in common)."""
     real = np.asarray(labels.counts) > 0
     n = np.bincount(np.asarray(labels.labeler)[real], minlength=labels.n_labelers)
     rows = np.sort(np.argsort(-n, kind="stable")[:BUSIEST])
@@ -250,7 +250,7 @@ def _busiest(labels: Labels):
 
 
 def _directions(rows, chosen, where, shape, common, found: Residuals, vectors: bool = True):
-    """(eigenvalues from the largest, eigenvectors, labelers) of the correlations of residuals."""
+    """Return (eigenvalues from the largest, eigenvectors, labelers) of the correlations of residuals."""
 
     def products(values):
         table = sparse.csr_matrix((np.asarray(values, float)[chosen], where), shape)

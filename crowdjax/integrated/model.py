@@ -150,7 +150,7 @@ class Features(NamedTuple):
 
 
 def labeler_means(parameters: Parameters, features: Features) -> Float[Array, " K"] | Float[Array, "W K"]:
-    """μ + Mᵀg_i, what is expected of each labeler before any label; μ without features.
+    """Return μ + Mᵀg_i, what is expected of each labeler before any label; μ without features.
 
     Example:
         >>> features = Features(labeler=jnp.array([[-1.0], [2.0]]))
@@ -186,7 +186,7 @@ def signed_centers(parameters: Parameters, features: Features) -> Float[Array, "
 
 
 def start(config: IntegratedConfig, n_labelers: int, features: Features = Features()) -> Parameters:
-    """The parameters before any label is seen: every labeler at the prior's mean, weights of features 0.
+    """Return the parameters before any label is seen: every labeler at the prior's mean, weights of features 0.
 
     Example: either class is as likely
         >>> float(start(IntegratedConfig(), 3).prior_logit)
@@ -207,7 +207,7 @@ def start(config: IntegratedConfig, n_labelers: int, features: Features = Featur
 
 
 def log_weights(config: IntegratedConfig, spread, prior_logit, center=1.0) -> Float[Array, "*n G 2"]:
-    """log of p(x_g, z) times the distance of the points, for z = -1 and +1: a trapezoidal rule's weights.
+    """Return log of p(x_g, z) times the distance of the points, for z = -1 and +1: a trapezoidal rule's weights.
 
     Args:
         center: m, of shape [*n].

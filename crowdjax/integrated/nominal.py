@@ -53,7 +53,7 @@ BATCH = 64  # labelers whose curvatures are made at once
 
 @cache
 def spread(n_classes: int, of_two: float = SPREAD) -> float:
-    """ρ for K classes: P(the largest x_k is the class's own) is that of two classes at -1 and 1 with ``of_two``.
+    """Return ρ for K classes: P(the largest x_k is the class's own) is that of two classes at -1 and 1 with ``of_two``.
 
     Example:
         >>> [round(spread(k, 0.8), 3) for k in (2, 3, 4, 5, 10)]
@@ -70,7 +70,7 @@ def spread(n_classes: int, of_two: float = SPREAD) -> float:
 
 @cache
 def spread_of_grades(n_classes: int, of_two: float = SPREAD) -> float:
-    """ρ for K classes at a distance of 1 on a line: P(the nearest is the instance's own) is that of ``spread``.
+    """Return ρ for K classes at a distance of 1 on a line: P(the nearest is the instance's own) is that of ``spread``.
 
     Example:
         >>> round(spread_of_grades(5, 0.8), 2), spread_of_grades(2, 0.8) == 0.4
@@ -98,7 +98,8 @@ def basis(n: int) -> Float[np.ndarray, "n n-1"]:
 
 
 def sobol(n_classes: int, per_class: int, seed: int, rho: float) -> Float[np.ndarray, "G K"]:
-    """x_g, as many around each class: the same scrambled Sobol points of the normal, centred, turned with the classes.
+    """Return x_g, as many around each class: the same scrambled Sobol points of the normal, centred, turned with the
+    classes.
 
     Example:
         >>> x = sobol(3, 16, 0, 0.4)
@@ -143,7 +144,8 @@ class Nominal(eqx.Module):
     accelerated = False  # Laplace's objective falls now and then by a little, which acceleration takes for a failure
 
     def renamed(self, order: Int[np.ndarray, " K"]) -> Nominal:
-        """The same with what lies around the n-th class around the n-th of ``order``, so that names do not matter."""
+        """Return the same with what lies around the n-th class around the n-th of ``order``, so that names do not
+        matter."""
         k = len(order)
         turn = basis(k).T @ np.eye(k)[np.argsort(order)].T @ basis(k) if self.y.shape[1] > 1 else np.eye(1)
         place = np.argsort(order)
@@ -153,7 +155,7 @@ class Nominal(eqx.Module):
         return dataclasses.replace(self, y=y, lines=lines if lines is not None else self.lines, given=given)
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]):
-        """The maximum of Q where the classes are the shares of votes."""
+        """Return the maximum of Q where the classes are the shares of votes."""
         n, dtype = labels.n_labelers, jnp.result_type(float)
         real = votes if labels.shard is None else votes * labels.shard.real[:, None]
         counts, items = labels.across((tally(labels, votes), real.sum(0)))
@@ -176,14 +178,14 @@ class Nominal(eqx.Module):
         return jax.nn.log_softmax(self._logits(params["seen"], params["bias"]), axis=1)
 
     def log_classes(self, params) -> Float[Array, " K"]:
-        """log π."""
+        """Return log π."""
         return log_power(params) if self.biased else jax.nn.log_softmax(params["classes"])
 
     def log_points(self, params):
         return jnp.log(self.given @ jnp.exp(self.log_classes(params)))
 
     def class_of_point(self, params, boundary=0.0):
-        """P(class | y), where the classes have moved by ``boundary`` [D]."""
+        """Return P(class | y), where the classes have moved by ``boundary`` [D]."""
         y = self.y - boundary
         if self.graded:
             between = (self.centers[1:, 0] + self.centers[:-1, 0]) / 2
@@ -211,7 +213,8 @@ class Nominal(eqx.Module):
         return self._climb(params, counts, points, NEWTON_STEPS)
 
     def unseen(self, params):
-        """The arrays of a labeler who has not been met: those of the population, which add 0 to the log prior."""
+        """Return the arrays of a labeler who has not been met: those of the population, which add 0 to the log
+        prior."""
         sizes, log_variances = self._sizes(), params["log_variances"]
         unknown = sizes * jnp.exp(log_variances)
         volume = sizes @ log_variances + sizes.sum()
@@ -310,7 +313,7 @@ class Nominal(eqx.Module):
         return {**params, "log_variances": jnp.log(variances)}
 
     def _sizes(self) -> Float[Array, " 3"]:
-        """How many numbers of a labeler are skill, confusions and bias."""
+        """Return how many numbers of a labeler are skill, confusions and bias."""
         return jnp.array([1.0, len(self.first[0]) - 1.0, len(self.first[1])])
 
     def _prior_variances(self) -> Float[Array, " 3"]:
@@ -325,7 +328,8 @@ class Nominal(eqx.Module):
 
 
 def inverse(a: Float[Array, "P P"]) -> tuple[Float[Array, "P P"], Float[Array, ""]]:
-    """The inverse of a positive definite matrix and the log of its determinant, by Gauss and Jordan; of many by vmap.
+    """Return the inverse of a positive definite matrix and the log of its determinant, by Gauss and Jordan; of many by
+    vmap.
 
     The usual solvers take a hundred times as long for many matrices of 50 rows, where threads wait for each other.
 
@@ -361,7 +365,7 @@ def nominal(
     per_class: int = PER_CLASS,
     of_two: float = SPREAD,
 ) -> Nominal:
-    """The model with its points.
+    """Return the model with its points.
 
     Args:
         n_values: how many values a label has; by default as many as classes.

@@ -92,11 +92,11 @@ class Pool(eqx.Module):
         return tuple(model.unseen(own) if hasattr(model, "unseen") else {} for model, own in both)
 
     def answer(self, labels: Labels, posterior: Float[np.ndarray, "I K"]) -> Float[np.ndarray, "I K"]:
-        """The posterior, pooled with votes."""
+        """Return the posterior, pooled with votes."""
         return pooled(labels, posterior, self.votes)
 
     def leading(self, fit: Any) -> tuple[Observation, Any]:
-        """The first member and its fit."""
+        """Return the first member and its fit."""
         return self.members[0], dataclasses.replace(fit, params=fit.params[0])
 
     def _joined(self, name: str, params) -> Array:

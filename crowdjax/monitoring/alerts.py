@@ -63,7 +63,7 @@ class Rules(NamedTuple):
     expect: str | None = None
 
     def checked(self) -> Rules:
-        """The same.
+        """Return the same.
 
         Raises:
             InputError: a number is none that is allowed.
@@ -113,7 +113,7 @@ class Alert(NamedTuple):
 
 
 def alerts_of(result: ContextualResult, rules: Rules) -> list[Alert]:
-    """All alerts of a result with periods, of every period, the severest of the latest period first.
+    """Return all alerts of a result with periods, of every period, the severest of the latest period first.
 
     Raises:
         InputError: the result has no periods.
@@ -131,7 +131,7 @@ def alerts_of(result: ContextualResult, rules: Rules) -> list[Alert]:
 
 
 def latest(cells: pa.Table, rules: Rules) -> str:
-    """The period that a run is about: the latest, or the expected one that is not there.
+    """Return the period that a run is about: the latest, or the expected one that is not there.
 
     Example:
         >>> latest(pa.table({"time": [1, 2]}), Rules()), latest(pa.table({"time": [1, 2]}), Rules(expect="3"))
@@ -179,12 +179,12 @@ def ordinal(period: Any) -> float | None:
 
 
 def _where(row: Mapping[str, Any]) -> tuple[str, str]:
-    """(what a row is of, the same in a sentence)."""
+    """Return (what a row is of, the same in a sentence)."""
     return ("all", "") if row["group"] is None else (str(row["group"]), f" in group {row['group']!s}")
 
 
 def share_of(row: Mapping[str, Any]) -> tuple[float, float, float]:
-    """(mean, lower, upper) of a row of cells: assisted by gold where that has an interval, else the model's.
+    """Return (mean, lower, upper) of a row of cells: assisted by gold where that has an interval, else the model's.
 
     Example:
         >>> share_of({"mean": 0.2, "lower": 0.1, "upper": 0.3, "assisted_mean": None})
@@ -195,7 +195,7 @@ def share_of(row: Mapping[str, Any]) -> tuple[float, float, float]:
 
 
 def change_of(row: Mapping[str, Any]) -> tuple[float, float, float, float]:
-    """(difference, lower, upper, probability of a rise) of a row of changes, by the same rule.
+    """Return (difference, lower, upper, probability of a rise) of a row of changes, by the same rule.
 
     Example:
         >>> change_of({"difference": 0.1, "lower": 0.0, "upper": 0.2, "p_increase": 0.97})
@@ -240,7 +240,7 @@ def _few(cells: Sequence[Mapping[str, Any]], rules: Rules) -> Iterator[Alert]:
 
 
 def _drifted(cells, moves, rules: Rules) -> Iterator[Alert]:
-    """The calibration's steps, and where there is none in a period its distance from the first one."""
+    """Return the calibration's steps, and where there is none in a period its distance from the first one."""
     stepped, first = set(), when(cells[0]["time"])
     rows = [(row, row["to"], when(row["from"])) for row in moves] + [(row, row["time"], first) for row in cells]
     for row, time, since in rows:

@@ -86,7 +86,7 @@ def document(
 
 
 def page(result: ContextualResult, found: Mapping[str, Any], settings: Mapping[str, Any]) -> Page:
-    """The page for monitoring: alerts first, then the periods, what else the fit says, and what was run.
+    """Return the page for monitoring: alerts first, then the periods, what else the fit says, and what was run.
 
     Args:
         found: what ``alerts.json`` holds.
@@ -116,7 +116,7 @@ def page(result: ContextualResult, found: Mapping[str, Any], settings: Mapping[s
 
 
 def _facts(found: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, str]:
-    """The run, its inputs, and the settings that were given."""
+    """Return the run, its inputs, and the settings that were given."""
     inputs = {f"Inputs: {name}": value for name, value in found["inputs"].items()}
     given = {name: value for name, value in settings.items() if value not in (None, [])}
     return {name: str(value) for name, value in {"Run": found["run"], **inputs, **given}.items()}

@@ -136,7 +136,7 @@ def monitor(
 
 
 def _files(result, metrics: pa.Table, document: Mapping[str, Any], page: bytes):
-    """(name, content) of every file of a run."""
+    """Return (name, content) of every file of a run."""
     with tempfile.TemporaryDirectory() as home:
         result.save(Path(home) / "result")
         for path in sorted(Path(home).rglob("*")):
@@ -196,8 +196,8 @@ def _identity(listed: list[files.File]) -> list:
 
 
 def _content(listed: list[files.File]) -> list[list[str]]:
-    """The SHA-256 of every file with the folder below the given one that it is in: a table that was written again
-    alike is the same table, whatever its files are called and whenever they were written."""
+    """Return the SHA-256 of every file with the folder below the given one that it is in: a table that was written
+    again alike is the same table, whatever its files are called and whenever they were written."""
     out = []
     for file in listed:
         digest = hashlib.sha256()

@@ -104,16 +104,16 @@ class Flat(NamedTuple):
         return add_rows(init, table, slot, self.local, weight, ordered=True)
 
     def add(self, sums, values):
-        """``sums`` by labeler, [parts·W, ...], and these values of labels."""
+        """Return ``sums`` by labeler, [parts·W, ...], and these values of labels."""
         return add_by(sums, values, self.part * self.n_labelers + self.labeler)
 
     def add_slots(self, sums, values):
-        """``sums`` by labeler and value, [parts·W·L, ...], and these values of labels, 0 for padding."""
+        """Return ``sums`` by labeler and value, [parts·W·L, ...], and these values of labels, 0 for padding."""
         return add_by(sums, values, self.part * self.n_labelers * self.n_values + self.slot)
 
     def add_table(self, sums, q):
-        """``sums`` [parts·(W·L + 1), G], whose last row is for padding, and the rows of instances q [size, G] of the
-        labels, by multiplicity."""
+        """Return ``sums`` [parts·(W·L + 1), G], whose last row is for padding, and the rows of instances q [size, G] of
+        the labels, by multiplicity."""
         place = self.null_slot + self.part * (self.n_labelers * self.n_values + 1)
         return add_rows(sums, q, self.local, place, self.counts if self.weighted else None)
 

@@ -64,19 +64,19 @@ class Observation(Protocol):
         ...
 
     def table(self, params: Params) -> Float[Array, "W L G"]:
-        """log p(label l | labeler i, point g)."""
+        """Return log p(label l | labeler i, point g)."""
         ...
 
     def log_points(self, params: Params) -> Float[Array, " G"] | Float[Array, "I G"]:
-        """The log prior of the points, of all instances alike or of each."""
+        """Return the log prior of the points, of all instances alike or of each."""
         ...
 
     def class_of_point(self, params: Params) -> Float[Array, "G K"]:
-        """P(class k | point g): the identity where points are classes."""
+        """Return P(class k | point g): the identity where points are classes."""
         ...
 
     def log_prior(self, params: Params) -> Float[Array, ""]:
-        """log p(params), up to a constant."""
+        """Return log p(params), up to a constant."""
         ...
 
     def specs(self, params: Params) -> Any:
@@ -164,7 +164,7 @@ def answers(model: Any, labels: Labels, posterior: Any) -> Any:
 
 
 def leading(model: Any, fit: Any) -> tuple[Any, Any]:
-    """The model that speaks of labelers, and its fit: of several in one (``integrated.pool``) the first.
+    """Return the model that speaks of labelers, and its fit: of several in one (``integrated.pool``) the first.
 
     Example:
         >>> leading("model", "fit")

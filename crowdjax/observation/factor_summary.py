@@ -49,7 +49,7 @@ def factor_summary(labels: Labels, model: Factor, fit: Fit, level: float = LEVEL
 
 @partial(jax.jit, static_argnums=0)
 def _cells(static, arrays, labels, params, posterior):
-    """P(label | class) [W, L, K], the variance of its logit, and the shares of the classes."""
+    """Return P(label | class) [W, L, K], the variance of its logit, and the shares of the classes."""
     model = eqx.combine(arrays, static)
     factors = model.factors(params)
     curved = curvature_pass(labels, factors)

@@ -120,7 +120,7 @@ class Factor(eqx.Module):
             raise InputError("class_prior: logistic needs features of instances; allowed without: uniform, learn")
 
     def start(self, labels: Labels, votes: Float[Array, "I K"], key: PRNGKeyArray | None = None):
-        """The means of the priors, but for random numbers in factors 2 to D, of which each has its own."""
+        """Return the means of the priors, but for random numbers in factors 2 to D, of which each has its own."""
         k = labels.n_classes
         if labels.n_values != k:
             raise InputError(f"labels: {labels.n_values} values for {k} classes; allowed with factors: as many")
@@ -151,7 +151,7 @@ class Factor(eqx.Module):
         return sides | {"classes": {"logits": jnp.asarray(logits)}}
 
     def factors(self, params) -> Factors:
-        """α, β, γ and the class prior at these parameters."""
+        """Return α, β, γ and the class prior at these parameters."""
         classes = params["classes"]
         if "logits" in classes:
             logits = classes["logits"]
@@ -167,7 +167,7 @@ class Factor(eqx.Module):
         )
 
     def prior(self):
-        """The Gaussian of every parameter."""
+        """Return the Gaussian of every parameter."""
         first = np.arange(self.n_factors) == 0
 
         def side(features, gaussian, further, scale=1.0):
@@ -195,7 +195,7 @@ class Factor(eqx.Module):
         return out | {"classes": {kind: Normal(0.0, sd)}}
 
     def log_density(self, params):
-        """The log prior of every number, up to constants, as the parameters."""
+        """Return the log prior of every number, up to constants, as the parameters."""
         terms = jax.tree.map(lambda p, x: -0.5 * ((x - p.mean) / p.sd) ** 2, self.prior(), params, is_leaf=_is_normal)
         if self.class_prior == "learn":
             terms["classes"] = jax.tree.map(jax.nn.log_softmax, params["classes"])
@@ -235,7 +235,7 @@ class Factor(eqx.Module):
         return *(side for side, columns in each.items() if columns is not None), None
 
     def starts(self) -> list[Factor]:
-        """The same model with a seed for every start; one where nothing is drawn."""
+        """Return the same model with a seed for every start; one where nothing is drawn."""
         if self.n_factors == 1:
             return [self]
         seeds = np.random.SeedSequence(int(self.seed)).generate_state(self.restarts)
@@ -291,7 +291,7 @@ def _with_constant(columns: Float[Array, "n F"]) -> Float[Array, "n F+1"]:
 
 
 def _linear(features: Float[Array, "n F"] | None, part) -> Float[Array, "n D"]:
-    """The constant and the features, times their weights, and what each row has of its own."""
+    """Return the constant and the features, times their weights, and what each row has of its own."""
     if "columns" not in part:
         return part["own"]
     out = jnp.matmul(_with_constant(features), part["columns"], precision=PRECISION)
@@ -401,7 +401,7 @@ def stages(
 
 
 def renamed(labels: Labels, votes: Float[Array, "I K"], q: Float[Array, "I K"]):
-    """(posteriors with the classes named as agrees best with the votes, whether that moves many instances).
+    """Return (posteriors with the classes named as agrees best with the votes, whether that moves many instances).
 
     Example: two classes that have changed places
         >>> votes = jnp.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
@@ -433,7 +433,7 @@ class _Sharded:
         return jax.tree.unflatten(structure, [instance(v) if own else other(v) for own, v in pairs])
 
     def once(self, tree):
-        """Counts what all shards have on the first alone, and no instances of padding."""
+        """Count what all shards have on the first alone, and no instances of padding."""
         shard = self.labels.shard
         if shard is None:
             return tree
@@ -458,7 +458,7 @@ class _Sharded:
 
 
 def restarts(labels: Labels, model: Factor, key: PRNGKeyArray, n: int, solver: Solver = Solver()) -> Fit:
-    """The best of n fits whose factors 2 to D start at random; jit it.
+    """Return the best of n fits whose factors 2 to D start at random; jit it.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 2], n_values=3)
@@ -497,7 +497,7 @@ class _Held(eqx.Module):
 
 
 def predict(labels: Labels, model: Factor, params: Params, known: Int[Array, " W2"], solver: Solver = Solver()) -> Fit:
-    """The classes of new instances from their labels, the labelers held at what a fit found.
+    """Return the classes of new instances from their labels, the labelers held at what a fit found.
 
     What an instance has of its own is found anew, from the prior means. A labeler that the fit has not seen is as his
     features or the prior say.
@@ -540,7 +540,7 @@ def _predict(labels, model, start, solver):
 
 
 def mean_table(labels: Labels, model: Factor, params: Params, posterior: Float[Array, "I K"]) -> Float[Array, "W L K"]:
-    """P(label l | class k) of each labeler, on average over the instances of class k that he labeled.
+    """Return P(label l | class k) of each labeler, on average over the instances of class k that he labeled.
 
     Of a class of which he labeled none: on an average instance.
 

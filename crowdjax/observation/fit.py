@@ -33,7 +33,7 @@ CURVATURE = 0.25  # of a log-odds, per label, at most
 
 
 def fit(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:
-    """Fits a model to labels; pure, so that it may be vmapped (over weights, starts or arrays of the model).
+    """Fit a model to labels; pure, so that it may be vmapped (over weights, starts or arrays of the model).
 
     Args:
         labels: of K classes and L values; gold clamps.
@@ -123,7 +123,7 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
     metric = jnp.where(scale > 1, scale, 0)  # what no label tells has no say in the length of a step
 
     def at_votes(params: Params) -> Params:
-        """The maximum of Q where the classes are the shares of votes."""
+        """Return the maximum of Q where the classes are the shares of votes."""
         of_point = model.class_of_point(params)
         if of_point.shape[0] != of_point.shape[1]:  # points are not the classes: the first pass says where they are
             return params
@@ -200,8 +200,8 @@ def _points(labels: Labels, q: Float[Array, "I G"], log_points) -> Float[Array, 
 
 
 def _across(labels: Labels, model: Observation, params: Params, counts, points):
-    """The sufficient statistics of all shards; what is of each instance stays where it is, or is summed by the model's
-    ``gather``."""
+    """Return the sufficient statistics of all shards; what is of each instance stays where it is, or is summed by the
+    model's ``gather``."""
     if hasattr(model, "gather"):
         points = model.gather(params, points)
     elif points.ndim > 1:
@@ -235,7 +235,7 @@ def scale_of(labels: Labels, model: Observation, params: Params) -> Float[Array,
 
 
 def m_step(model: Observation, params: Params, counts: Float[Array, "W L G"], points: Float[Array, " G"]) -> Params:
-    """The maximum of Q: the model's own M-step, or by L-BFGS where it has none.
+    """Return the maximum of Q: the model's own M-step, or by L-BFGS where it has none.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -259,7 +259,7 @@ def _spread(n: Float[Array, "*rows"], value: Array) -> Array:
 
 
 def _maximize_q(model: Observation, params: Params, counts, points, scale) -> Params:
-    """The maximum of Q at given counts, by L-BFGS; it takes no pass over the labels."""
+    """Return the maximum of Q at given counts, by L-BFGS; it takes no pass over the labels."""
     x0, unravel = ravel_pytree(params)
 
     def q(x):

@@ -89,7 +89,7 @@ class IntegratedFactor(eqx.Module, Factors):
         return Nominal(self.class_prior)
 
     def design(self, n_classes: int) -> Design:
-        """The logits of labels at points, linear in w_i: K × B points, those of the first class first."""
+        """Return the logits of labels at points, linear in w_i: K × B points, those of the first class first."""
         beta, _ = self.grid()
         own = np.repeat(np.eye(n_classes), len(beta), axis=1)  # [L, G]: whether a label is the point's class
         x = own[:, :, None] * np.tile(beta, (n_classes, 1))
@@ -99,7 +99,7 @@ class IntegratedFactor(eqx.Module, Factors):
         return Design(x, own * np.log(n_classes - 1))
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]):
-        """The maximum of Q where the classes are the shares of votes, and values as before any label."""
+        """Return the maximum of Q where the classes are the shares of votes, and values as before any label."""
         k, n = labels.n_classes, labels.n_labelers
         if labels.n_values != k:
             raise InputError(f"labels: {labels.n_values} values for {k} classes; allowed with factors: as many")
@@ -143,7 +143,7 @@ class IntegratedFactor(eqx.Module, Factors):
         return {name: "labeler" if name == "w" else None for name in params}
 
     def rescaled(self, params, labels):
-        """How many labels tell each number: of e the fewer the more alike the votes are."""
+        """Return how many labels tell each number: of e the fewer the more alike the votes are."""
         if "exponent" not in params:
             return labels
         return labels | {"exponent": labels["exponent"] * params["classes"].var()}
@@ -158,7 +158,7 @@ class IntegratedFactor(eqx.Module, Factors):
         return jnp.linalg.inv(design.hessian(design.log_p(params["w"]), counts) + jnp.diag(sd**-2.0))
 
     def starts(self) -> list[IntegratedFactor]:
-        """The same model with a seed for every start; one where nothing is drawn."""
+        """Return the same model with a seed for every start; one where nothing is drawn."""
         if self.n_factors == 1:
             return [self]
         seeds = np.random.SeedSequence(int(self.seed)).generate_state(self.restarts)
@@ -219,7 +219,7 @@ def contrasts(n: int) -> Float[np.ndarray, "n n-1"]:
 
 @eqx.filter_jit
 def falls(labels: Labels, model: IntegratedFactor, alpha: Float[Array, "W D"], gamma: Float[Array, "W K"] | None):
-    """Whether labelers explain the labels worse, instances being integrated out, than after one step of EM.
+    """Return whether labelers explain the labels worse, instances being integrated out, than after one step of EM.
 
     Of a fit with instances at their mode that says whether it has climbed by inflating abilities.
 

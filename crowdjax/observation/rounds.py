@@ -157,7 +157,7 @@ def with_sums(counts: Float[np.ndarray, "W L K"], points: Float[np.ndarray, " K"
 
 
 def _total(parts):
-    """The sums of pytrees."""
+    """Return the sums of pytrees."""
     first, *others = parts
     for other in others:
         first = jax.tree.map(jnp.add, first, other)
@@ -172,7 +172,7 @@ def _read(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def _write(folder: Path, **arrays: np.ndarray) -> None:
-    """Writes the state; it appears whole or not at all."""
+    """Write the state; it appears whole or not at all."""
     folder.mkdir(exist_ok=True)
     with disk.file(folder / "state.npz") as new, open(new, "wb") as file:
         np.savez(file, **arrays)

@@ -55,7 +55,7 @@ def summary_of_counts(
     points: Float[Array, " G"],
     level: float = LEVEL,
 ) -> Summary:
-    """The same from sufficient statistics, as a fit of labels in parts leaves them.
+    """Return the same from sufficient statistics, as a fit of labels in parts leaves them.
 
     Args:
         counts, points: of a pass at ``params``; points summed over instances.
@@ -84,7 +84,7 @@ def _parts(model: Observation):
 
 
 def _shares(model: Observation, params: Params, points):
-    """P(class k) [K], and P(point g | class k) [G, K]."""
+    """Return P(class k) [K], and P(point g | class k) [G, K]."""
     joint = points[:, None] * model.class_of_point(params)
     of_class = joint.sum(0)
     return of_class / of_class.sum(), joint / jnp.maximum(of_class, jnp.finfo(joint.dtype).tiny)
@@ -92,7 +92,7 @@ def _shares(model: Observation, params: Params, points):
 
 @stored
 def _columns(static, arrays, params, counts, points):
-    """The parameters of the columns that are Dirichlet [W, K, L], and P(class) [K]."""
+    """Return the parameters of the columns that are Dirichlet [W, K, L], and P(class) [K]."""
     model = eqx.combine(arrays, static)
     return model.beta(params, counts).swapaxes(1, 2), _shares(model, params, points)[0]
 

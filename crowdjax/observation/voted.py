@@ -151,7 +151,7 @@ def voted_pass(
 def top_classes(
     labels: Labels, found: VotedPass, log_prior: Float[Array, " K"], first: Int[Array, " N"], n: int = TOP
 ) -> tuple[Int[Array, "I n"], Float[Array, "I n"]]:
-    """The n likeliest classes of each instance and their probabilities, also of classes that nobody voted for.
+    """Return the n likeliest classes of each instance and their probabilities, also of classes that nobody voted for.
 
     The classes in order of their prior have ranks. The class that is number c among those without a vote has the least
     rank r with r = c + the number of classes voted for of a rank up to r.
@@ -201,7 +201,7 @@ def top_classes(
 
 
 def vote_counts(labels: Labels, first: Int[Array, " N"], dtype=None) -> tuple[Float[Array, " W"], Float[Array, " K"]]:
-    """(right [W], points [K]) where the classes of an instance are the shares of its votes; sums of this shard.
+    """Return (right [W], points [K]) where the classes of an instance are the shares of its votes; sums of this shard.
 
     As ``vote_shares``: gold counts as all votes, no vote as one of each class.
 
@@ -289,7 +289,7 @@ class Voted:
         return lambda params, counts: counts + jnp.exp(self.table(params))
 
     def m_step(self, params, counts: Float[Array, "W 2 1"], points: Float[Array, " K"]):
-        """The M-step from how many labels are right and wrong."""
+        """Return the M-step from how many labels are right and wrong."""
         new = self.model.coin_step(params, counts[:, 0, 0], counts.sum((1, 2)))
         return params | new | self.model.classes_step(params, points)
 
@@ -299,7 +299,7 @@ class Voted:
         return voted_pass(labels, right, wrong, self.model.log_points(params), first)
 
     def stages(self, labels: Labels, start: Params | None, solver: Solver) -> optimize.Staged:
-        """The EM of ``crowdjax.observation.fit`` as its one stage."""
+        """Return the EM of ``crowdjax.observation.fit`` as its one stage."""
         if solver.method == "lbfgs":
             raise InputError("method: got 'lbfgs'; allowed with so many classes: auto, em")
         first = first_votes(labels)
@@ -362,7 +362,7 @@ class Voted:
 
 
 def fit_voted(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:
-    """Fits a coin to labels of many classes by the EM of ``crowdjax.observation.fit``.
+    """Fit a coin to labels of many classes by the EM of ``crowdjax.observation.fit``.
 
     Args:
         labels: of K classes and as many values; gold clamps.

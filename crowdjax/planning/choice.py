@@ -81,7 +81,7 @@ class Plan(Printed):
         return tuple(self.record["warnings"])
 
     def summary(self) -> str:
-        """The plan as text: the sentence, the designs, warnings."""
+        """Return the plan as text: the sentence, the designs, warnings."""
         lines = textwrap.wrap(self.sentence, 100)
         if "designs" in self.tables:
             lines += ["", f"{'instances':>9}{'labels each':>13}{'gold':>6}{'cost':>9}{'width':>10}{'held':>6}"]
@@ -228,7 +228,7 @@ def plan(
 def cheapest(
     found: dict[tuple[int, int], Law], width: float, gold_cost: float, items: Sequence[int], most: float
 ) -> Design | None:
-    """The design of the least cost whose expected width is the wanted one, or None.
+    """Return the design of the least cost whose expected width is the wanted one, or None.
 
     Numbers of instances are those of the power law, from the fewest simulated to ``BEYOND`` times the most, with two
     digits.
@@ -454,7 +454,7 @@ def _warnings(table: pa.Table, best: Design | None, items, sampling: str, confir
 
 
 def following(result: Fitted, n: int) -> Plan:
-    """Which instances to label next, as a plan with the one table ``next`` (``result.next_labels``).
+    """Return which instances to label next, as a plan with the one table ``next`` (``result.next_labels``).
 
     Args:
         result: of any fit.

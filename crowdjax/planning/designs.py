@@ -92,8 +92,8 @@ class Setting:
 def setting_for(
     world: World, config: ContextualConfig, transform: Transform, sampling: Sampling, room: tuple[int, int], seed: int
 ) -> Setting:
-    """The setting with the scale and the priors (``scaled``) that a fit learns from its labels: those of one large
-    crowd in place of each its own."""
+    """Return the setting with the scale and the priors (``scaled``) that a fit learns from its labels: those of one
+    large crowd in place of each its own."""
     n = int(min(SAMPLE, world.counts.sum()))
     drawn = crowd(world, n, 1, sampling, np.random.default_rng(seed))
     config = scaled(config, _labels(drawn, 1, (n, 1), 0), drawn.weight)
@@ -156,8 +156,8 @@ def _fitted(world: World, setting: Setting, drawn: Crowd, k: int, gold: Sequence
 
 
 def _labels(drawn: Crowd, k: int, room: tuple[int, int], n_rows: int) -> Labels:
-    """The first k labels of every instance. Weights of 0 fill the room: other labels, instances that there are not, and
-    one instance of each of the population's rows, so that as many scores differ in every crowd."""
+    """Return the first k labels of every instance. Weights of 0 fill the room: other labels, instances that there are
+    not, and one instance of each of the population's rows, so that as many scores differ in every crowd."""
     n, most = drawn.label.shape
     shape = (room[0] + n_rows, room[1])
     labeler, label, weight = (np.zeros(shape, t) for t in (np.int64, np.int8, np.float64))
@@ -173,7 +173,7 @@ def _labels(drawn: Crowd, k: int, room: tuple[int, int], n_rows: int) -> Labels:
 
 
 def _assisted(f, w, g: int, drawn: Crowd, function, of_model, rng) -> tuple[float, float, float]:
-    """(width, whether it held the rate, whether gold gave an interval), with gold drawn once."""
+    """Return (width, whether it held the rate, whether gold gave an interval), with gold drawn once."""
     chance = assisted.gold_chances(f, w, g)
     gold = np.full(len(f), np.nan)
     known = systematic(rng, chance, g)
@@ -209,7 +209,7 @@ class Law(NamedTuple):
     centre: float
 
     def width(self, n: float) -> float:
-        """The expected width with n instances: of a lognormal, exp(mean + variance / 2)."""
+        """Return the expected width with n instances: of a lognormal, exp(mean + variance / 2)."""
         return float(np.exp(self.level + self.slope * np.log(n / self.centre) + self.spread**2 / 2))
 
     def error(self, n: float) -> float:
@@ -218,7 +218,7 @@ class Law(NamedTuple):
         return self.width(n) * self.spread * float(np.sqrt(1 / self.n_fits + far))
 
     def items(self, width: float) -> float:
-        """How many instances have this width; infinite where more of them do not narrow it."""
+        """Return how many instances have this width; infinite where more of them do not narrow it."""
         if self.slope > FLAT:
             return np.inf if self.width(self.centre) > width else 1.0
         return float(np.round(self.centre * np.exp(np.log(width / self.width(self.centre)) / self.slope), 6))
@@ -246,7 +246,7 @@ def law(outcomes: Sequence[Outcome]) -> Law:
 
 
 def laws(outcomes: Sequence[Outcome]) -> dict[tuple[int, int], Law]:
-    """The law of each number of labels and of gold, ``(per_item, gold)``."""
+    """Return the law of each number of labels and of gold, ``(per_item, gold)``."""
     groups: dict[tuple[int, int], list[Outcome]] = {}
     for o in outcomes:
         groups.setdefault((o.design.per_item, o.design.gold), []).append(o)

@@ -73,7 +73,7 @@ class World:
     weighted: bool
 
     def allocation(self, n: int) -> Allocation:
-        """The optimal allocation of n instances to strata of the score, by the mean prevalence."""
+        """Return the optimal allocation of n instances to strata of the score, by the mean prevalence."""
         return contextual.allocate(self.scores[:, 0], self.counts, self.mean, n)
 
 
@@ -158,7 +158,7 @@ def from_pilot(
     size: float | None = None,
     seed: int = 0,
 ) -> World:
-    """The world of a contextual fit: its posterior mean functions, given the rate where it is known.
+    """Return the world of a contextual fit: its posterior mean functions, given the rate where it is known.
 
     Means and not draws: with them widths of crowds differ less, so that fewer are needed.
 
@@ -237,7 +237,7 @@ def from_assumptions(
     population: tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]] | None = None,
     size: float = 100_000,
 ) -> World:
-    """The world of stated assumptions.
+    """Return the world of stated assumptions.
 
     The logit of the prevalence is a line in the normal score Φ⁻¹(rank) of the score, whose level and slope give the
     rate and the AUC. Labelers' logits of sensitivity and specificity differ by N(0, spread²).
@@ -279,7 +279,7 @@ def from_assumptions(
 
 
 def auc_of(prevalence: Float[np.ndarray, " K"], counts: Float[np.ndarray, " K"]) -> float:
-    """P(a positive has a higher prevalence than a negative), ties counted half.
+    """Return P(a positive has a higher prevalence than a negative), ties counted half.
 
     Example:
         >>> auc_of(np.array([0.0, 1.0]), np.ones(2)), auc_of(np.array([0.5, 0.5]), np.ones(2))
@@ -292,7 +292,7 @@ def auc_of(prevalence: Float[np.ndarray, " K"], counts: Float[np.ndarray, " K"])
 
 
 def _shifted(logit: Float[np.ndarray, " K"], counts: Float[np.ndarray, " K"], rate: float) -> Float[np.ndarray, " K"]:
-    """The prevalence whose logit is shifted so that its mean is the rate."""
+    """Return the prevalence whose logit is shifted so that its mean is the rate."""
     low, high = -logit.max() - 40, 40 - logit.min()
     for _ in range(100):
         middle = (low + high) / 2

@@ -20,7 +20,7 @@ def digits(low: float, high: float) -> int:
 
 
 def interval(low: float, high: float) -> str:
-    """An interval of a share.
+    """Return an interval of a share.
 
     Example:
         >>> interval(0.15, 0.25), interval(0.0011, 0.0013)
@@ -55,7 +55,7 @@ def probability(p: float) -> str:
 
 
 def size(p: float) -> str:
-    """The same of a large one, in a sentence.
+    """Return the same of a large one, in a sentence.
 
     Example:
         >>> size(0.97), size(1.0)

@@ -28,7 +28,7 @@ def of_categories(
     tally: Tally,
     figures: Mapping[str, plots.Figure],
 ) -> Page:
-    """The page of a contextual fit of K classes.
+    """Return the page of a contextual fit of K classes.
 
     Args:
         record, tables, prevalence: of the result (``facade.categories``).

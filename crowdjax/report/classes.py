@@ -27,7 +27,7 @@ FAR = 0.1  # difference between the inferred class shares and those of the votes
 def of_classes(
     record: Mapping[str, Any], tables: Mapping[str, pa.Table], tally: Tally, history: Float[np.ndarray, " T"]
 ) -> Page:
-    """The page of a fit of any number of classes.
+    """Return the page of a fit of any number of classes.
 
     Args:
         record, tables: of the result; of the tables instances, labelers and confusion.
@@ -66,7 +66,7 @@ def of_classes(
 
 
 def model_in_words(record: Mapping[str, Any]) -> tuple[str, str]:
-    """The name of the model, and what it takes to be so.
+    """Return the name of the model, and what it takes to be so.
 
     Example:
         >>> model_in_words({"model": "mine", "kind": "nominal"})
@@ -78,7 +78,7 @@ def model_in_words(record: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def answer_codes(answers: pa.Table, words: Words) -> Int[np.ndarray, " I"]:
-    """The code of each instance's class."""
+    """Return the code of each instance's class."""
     code = {word: k for k, word in enumerate(words.classes)}
     return np.array([code[str(value)] for value in answers["label"].to_pylist()], int)
 
@@ -93,7 +93,7 @@ def against_votes(chosen: Int[np.ndarray, " I"], tally: Tally, words: Words) -> 
 
 
 def _confused(tables: Mapping[str, pa.Table], people: pa.Table, words: Words, level: float) -> list[Block]:
-    """The confusion of each labeler, where the accuracy does not say it all."""
+    """Return the confusion of each labeler, where the accuracy does not say it all."""
     return confusion.of_labelers(tables["confusion"], people, words, level) if "confusion" in tables else []
 
 
@@ -213,7 +213,7 @@ def answers_of(answers: pa.Table, chosen, tally: Tally, words: Words) -> list[Bl
 
 
 def _probabilities(answers: pa.Table, words: Words, rows) -> Float[np.ndarray, "n K"] | None:
-    """The probabilities of all classes of some instances; None where the table has only some."""
+    """Return the probabilities of all classes of some instances; None where the table has only some."""
     some = answers.take(pa.array(rows))
     if "probability" in some.column_names:
         p = some["probability"].to_numpy()
@@ -223,7 +223,7 @@ def _probabilities(answers: pa.Table, words: Words, rows) -> Float[np.ndarray, "
 
 
 def _likeliest(answers: pa.Table) -> list[list[tuple[str, float]]]:
-    """The likeliest classes of each instance, where a table has no others."""
+    """Return the likeliest classes of each instance, where a table has no others."""
     ranks = [name.removeprefix("class_") for name in answers.column_names if name.startswith("class_")]
     pairs = [zip(*(answers[f"{part}_{k}"].to_pylist() for part in ("class", "p")), strict=True) for k in ranks]
     return [[(str(word), p) for word, p in row] for row in zip(*pairs, strict=True)]
@@ -241,7 +241,7 @@ def _others(likely: Iterable[tuple[str, float]], own: str) -> str:
 
 
 def _votes(votes: Float[np.ndarray, " L"], words: Words) -> str:
-    """An instance's labels in words, the most frequent first.
+    """Return an instance's labels in words, the most frequent first.
 
     Example:
         >>> _votes(np.array([1.0, 0.0, 2.5]), Words([], ["cat", "dog", "cow"], *[np.array([])] * 3)).split()

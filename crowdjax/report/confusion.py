@@ -47,7 +47,7 @@ def of_crowd(tally: Tally, words: Words) -> list[Block]:
 
 
 def of_labelers(confusion: pa.Table, people: pa.Table, words: Words, level: float) -> list[Block]:
-    """The confusion of each labeler, as the model has it: figures of those with most labels, and a table."""
+    """Return the confusion of each labeler, as the model has it: figures of those with most labels, and a table."""
     most = min(MOST_LABELERS, max(1, MOST_CELLS // (len(words.shown) * len(words.said))))
     order = np.argsort(-people["n_labels"].to_numpy(), kind="stable")[:most]
     ids = people["labeler"].take(pa.array(order))
@@ -81,7 +81,7 @@ def of_labelers(confusion: pa.Table, people: pa.Table, words: Words, level: floa
 
 
 def cells_of(confusion: pa.Table, labelers: pa.ChunkedArray, words: Words) -> Float[np.ndarray, "W k l 3"]:
-    """(probability, lower, upper) of the classes and labels that are shown, NaN where the table has none."""
+    """Return (probability, lower, upper) of the classes and labels that are shown, NaN where the table has none."""
     wanted = {
         "labeler": labelers.to_pylist(),
         "truth": [words.classes[k] for k in words.shown],
@@ -113,7 +113,7 @@ def left_out(words: Words) -> list[str]:
 
 
 def _mix_ups(matrix: Float[np.ndarray, "K L"], n: Float[np.ndarray, " K"], words: Words) -> str:
-    """The most frequent errors, in a sentence."""
+    """Return the most frequent errors, in a sentence."""
     wrong = np.where(n[:, None] >= LEAST, np.nan_to_num(matrix), 0)
     square = np.flatnonzero(words.value_of >= 0)
     wrong[square, words.value_of[square]] = 0
@@ -129,7 +129,7 @@ def _mix_ups(matrix: Float[np.ndarray, "K L"], n: Float[np.ndarray, " K"], words
 
 
 def _labels(words: Words) -> list[str]:
-    """The heads of the columns of a matrix."""
+    """Return the heads of the columns of a matrix."""
     said = [words.values[v] for v in words.said]
     return said + [REST] * (len(said) < len(words.values))
 

@@ -104,7 +104,7 @@ def of_context(
     figures: Mapping[str, plots.Figure],
     cells: Mapping[str, pa.Table],
 ) -> Page:
-    """The page of a contextual fit.
+    """Return the page of a contextual fit.
 
     Args:
         record, answers, people, calibration, prevalence: of the result; ``answers`` are its instances.
@@ -152,7 +152,7 @@ def _votes(prevalence) -> Mapping[str, Any]:
 
 
 def _inference(record) -> list[Block]:
-    """The diagnostics, each with what is good and what it means."""
+    """Return the diagnostics, each with what is good and what it means."""
     rows = []
     for d in DIAGNOSTICS:
         if d.name in record["diagnostics"]:

@@ -15,7 +15,7 @@ from crowdjax.report.labelers import FEW
 
 
 def section(labelers: pa.Table, tally: Tally, *, yes: bool = True) -> list[Block]:
-    """How many labels instances and labelers have: figures and facts.
+    """Return how many labels instances and labelers have: figures and facts.
 
     Args:
         yes: whether to say how many labels are positive.
@@ -47,7 +47,7 @@ def checks(labelers: pa.Table, instances: pa.Table, tally: Tally) -> list[Check]
 
 
 def checks_of_classes(labelers: pa.Table, tally: Tally, confidence, against) -> list[Check]:
-    """The same of any number of classes.
+    """Return the same of any number of classes.
 
     Args:
         confidence: the probability of each instance's inferred class.

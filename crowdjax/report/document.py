@@ -122,5 +122,5 @@ class Page:
     about: str
 
     def drawings(self) -> list[Drawing]:
-        """All figures of the page, in order."""
+        """Return all figures of the page, in order."""
         return [d for s in self.sections for b in s.blocks if isinstance(b, Figures) for d in b.drawings]

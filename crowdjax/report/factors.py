@@ -23,7 +23,7 @@ class Factors(NamedTuple):
 
 
 def directions(alpha: Float[np.ndarray, "W D"], beta: Float[np.ndarray, "I D"]) -> Factors:
-    """The singular value decomposition α βᵀ = U S Vᵀ without the product, by Q R of either side.
+    """Return the singular value decomposition α βᵀ = U S Vᵀ without the product, by Q R of either side.
 
     What comes out is U √S, V √S, and S² over its sum. α R, β R⁻ᵀ give the same, so this is what there is to see of
     factors. In each direction the labelers' mean is positive.

@@ -144,7 +144,7 @@ def of_fit(
     factors: Factors | None = None,
     positions: Float[np.ndarray, " I"] | None = None,
 ) -> Page:
-    """The page of a fit by any model.
+    """Return the page of a fit by any model.
 
     Args:
         record, answers, people: ``record``, ``instances`` and ``labelers`` of the result.
@@ -178,7 +178,7 @@ def of_fit(
 
 
 def about(record: Mapping[str, Any]) -> str:
-    """The last line: what made the page."""
+    """Return the last line: what made the page."""
     versions = ", ".join(f"{k} {v}" for k, v in {"crowdjax": __version__, **record.get("versions", {})}.items())
     devices = f" ({record['devices']})" if "devices" in record else ""
     device = f" On {record['device']}{devices}." if "device" in record else ""
@@ -186,12 +186,12 @@ def about(record: Mapping[str, Any]) -> str:
 
 
 def columns(record: Mapping[str, Any]) -> dict[str, str]:
-    """Which column of each table played which role, where the record says so."""
+    """Return which column of each table played which role, where the record says so."""
     return {f"Columns of {table}": roles for table, roles in summary.columns(record).items()}
 
 
 def _model(record) -> tuple[str, str]:
-    """The name of the model, and the model in words."""
+    """Return the name of the model, and the model in words."""
     model, n = record["model"], record["n_factors"]
     name, words = MODELS.get("integrated" if model == "auto" else model, MODELS["custom"])
     if model == "auto":
@@ -215,7 +215,7 @@ def lead(record) -> str:
 
 
 def trust(warnings: Sequence[str], checks: Sequence[Check]) -> list[Block]:
-    """The verdict, and what it rests on."""
+    """Return the verdict, and what it rests on."""
     in_order = checks_in_order(warnings, checks)
     return [Prose([verdict(in_order)]), Checks(in_order)]
 
@@ -233,7 +233,8 @@ def verdict(checks: Sequence[Check]) -> str:
 
 
 def checks_in_order(warnings: Sequence[str], checks: Sequence[Check]) -> list[Check]:
-    """The fit's own warnings, then what asks for care, then the rest, with what the fit only says of its labels."""
+    """Return the fit's own warnings, then what asks for care, then the rest, with what the fit only says of its
+    labels."""
     said = [s for s in warnings if not tells_classes(s)]
     read = [Check("note", "How the labels were read", s) for s in warnings if tells_classes(s)]
     rest = sorted([*read, *checks], key=lambda check: ("care", "note", "good").index(check.status))

@@ -32,7 +32,7 @@ POLICY = (
 
 
 def write(page: Page, folder: str | os.PathLike) -> None:
-    """Writes ``report.html`` into a folder, and into ``figures`` in it those figures, as SVG and PNG, that it lacks."""
+    """Write ``report.html`` into a folder, and into ``figures`` in it those figures, as SVG and PNG, that it lacks."""
     folder = Path(folder)
     (folder / "report.html").write_text(render(page), encoding="utf-8")
     for drawing in page.drawings():
@@ -43,7 +43,7 @@ def write(page: Page, folder: str | os.PathLike) -> None:
 
 
 def render(page: Page) -> str:
-    """The page as text.
+    """Return the page as text.
 
     Example:
         >>> from crowdjax.report.document import Column, Section, Table

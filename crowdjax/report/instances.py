@@ -16,7 +16,7 @@ CONTESTED = 1 / 3  # share of an instance's labels on the smaller side, from whi
 
 
 def entropy(p: Float[np.ndarray, " I"]) -> Float[np.ndarray, " I"]:
-    """-p log₂ p - (1-p) log₂(1-p), in bits: 1 where nothing is known, 0 where all is.
+    """Return -p log₂ p - (1-p) log₂(1-p), in bits: 1 where nothing is known, 0 where all is.
 
     Example:
         >>> entropy(np.array([0.5, 1.0, 0.0])).tolist()
@@ -27,7 +27,7 @@ def entropy(p: Float[np.ndarray, " I"]) -> Float[np.ndarray, " I"]:
 
 
 def contested(votes: Float[np.ndarray, "I L"]) -> np.ndarray:
-    """Which instances have at least a third of their labels against the most frequent one."""
+    """Return which instances have at least a third of their labels against the most frequent one."""
     n = votes.sum(1)
     return n - votes.max(1) >= CONTESTED * np.maximum(n, 1e-12)
 

@@ -119,7 +119,7 @@ def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "")
 
 
 def tell(kind: np.ndarray) -> str:
-    """How many labelers are called what, in a sentence."""
+    """Return how many labelers are called what, in a sentence."""
     names = {"adversary": "adversaries", "unknown": "unknown", "ordinary": "ordinary", "few labels": "with few labels"}
     found = [(k, int((kind == k).sum())) for k in plots.KINDS]
     return (

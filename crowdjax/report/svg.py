@@ -23,7 +23,7 @@ INTERNAL = re.compile(r"url\(#([^)]+)\)")
 
 
 def inline(text: str, name: str, title: str) -> str:
-    """An SVG document as an element of an HTML page.
+    """Return an SVG document as an element of an HTML page.
 
     Greys become steps between the page's ink and its paper (``--g0`` to ``--g9``), the colours of ``plots`` the page's
     (``--c0`` ...), white backgrounds go, and text takes the page's font. Elements and attributes that figures have no

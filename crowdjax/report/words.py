@@ -39,7 +39,7 @@ class Words(NamedTuple):
 
 
 def words_of(record: Mapping[str, Any], tally: Tally) -> Words:
-    """The words of a fit: at most ``MOST`` classes and values are shown, those most frequent.
+    """Return the words of a fit: at most ``MOST`` classes and values are shown, those most frequent.
 
     Example:
         >>> record = {"classes": list("abc"), "values": list("abc?"), "class_shares": [0.5, 0.1, 0.4]}
@@ -56,7 +56,7 @@ def words_of(record: Mapping[str, Any], tally: Tally) -> Words:
 
 
 def frequent(share: Float[np.ndarray, " n"], most: int) -> Int[np.ndarray, " m"]:
-    """Which have the largest shares, in their own order.
+    """Return which have the largest shares, in their own order.
 
     Example:
         >>> frequent(np.array([0.1, 0.5, 0.4]), 2).tolist()
