@@ -132,7 +132,7 @@ class Prediction(Printed):
 
 
 def read_tables(folder: Path, *names: str) -> dict[str, pa.Table]:
-    """Tables of a result that was saved."""
+    """Read the tables of a saved result."""
     paths = {name: folder / f"{name}.parquet" for name in names}
 
     def read(path: Path) -> pa.Table:
@@ -216,7 +216,7 @@ def counted(found: Tally | None) -> Tally:
 
 
 def probabilities(posterior) -> np.ndarray:
-    """Posteriors as float64; rounding leads neither past 0 and 1 nor away from a tie.
+    """Convert posteriors to float64; rounding leads neither past 0 and 1 nor away from a tie.
 
     Of two classes the probability of the positive one, [I]; of more that of each, [I, K].
     """
@@ -319,7 +319,7 @@ class GoldRecord(NamedTuple):
 
 
 def gold_record(labels: Labels) -> GoldRecord | None:
-    """What known truths say of each labeler by themselves; None without gold, or where labels are not the classes.
+    """Summarise each labeler by the known truths alone; None without gold, or where labels are not the classes.
 
     Example:
         >>> gold_record(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1], gold=[1, np.nan])).right.tolist()
@@ -382,7 +382,7 @@ def _of_gold(gold: GoldRecord) -> dict[str, Any]:
 
 
 def confusion_table(ids: pa.Array, classes: Sequence[Any], values: Sequence[Any] | None, confusion: Ends) -> pa.Table:
-    """What each labeler says of instances of each class: labeler, truth, label, probability, lower, upper.
+    """Tabulate each labeler's confusion matrix: labeler, truth, label, probability, lower, upper.
 
     Args:
         values: of labels; by default the classes.
@@ -431,7 +431,7 @@ def labels_of_labelers(labels: Labels) -> Int[np.ndarray, " W"]:
 
 
 def about_labels(labels: Labels, triples: io.Triples, repeats: Repeats) -> list[str]:
-    """What was left out of the labels, and what was done with repeated judgements, if there are any."""
+    """Report the labels that were left out, and how repeated judgements were treated, if there are any."""
     n = len(triples.label) if triples.weight is None else np.count_nonzero(triples.weight)
     real = labels.counts > 0
     labeler, instance = labels.labeler[real], labels.instance[real]
@@ -553,14 +553,14 @@ def about_support(found: Support, classes: Sequence[Any] | None, advice: str) ->
 
 
 def _either(names: Sequence[str]) -> str:
-    """One of several names, for a message."""
+    """Return one of several names, for a message."""
     return names[0] if len(names) == 1 else f"one of {listed(names, 5)}"
 
 
 def about_gold(
     gold: Float[np.ndarray, " I"] | None, classes: Sequence[Any] | None, placing: bool = False, placed: bool = False
 ) -> list[str]:
-    """What gold labels cannot say, being of one class or nearly so, or without some class.
+    """Warn where gold labels are of one class, nearly so, or lack a class.
 
     Args:
         gold: codes, NaN (or -1) where unknown.
@@ -596,7 +596,7 @@ def about_gold(
 
 
 def about_comparisons(labels: Labels, gold: Float[np.ndarray, " I"] | None = None) -> list[str]:
-    """That labels hardly compare labelers: fewer than 1.5 an instance, and no gold.
+    """Warn that labels hardly compare labelers: fewer than 1.5 an instance, and no gold.
 
     Example: everybody has instances of their own
         >>> about_comparisons(Labels.from_arrays([0, 1, 2], [0, 1, 2], [1, 0, 1]))[0][:36]
@@ -619,7 +619,7 @@ def about_comparisons(labels: Labels, gold: Float[np.ndarray, " I"] | None = Non
 def about_contradiction(
     gold: Float[np.ndarray, " I"] | None, labels: Labels, classes: Sequence[Any] | None
 ) -> list[str]:
-    """That gold labels and the labels of their instances contradict each other, where they do so beyond chance.
+    """Warn that gold labels and the labels of their instances contradict each other, where they do so beyond chance.
 
     Args:
         gold: codes, NaN (or -1) where unknown.

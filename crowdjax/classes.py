@@ -393,7 +393,7 @@ class _Values:
         return f"{text}; if all are classes {_order([w if self.own[w] is None else self.own[w] for w in every])}"
 
     def _raw(self, w: str) -> Any:
-        """A value of the column that is this word."""
+        """Return a value of the column that is this word."""
         return next(v for v in self.found.counts if v is not None and word(v) == w)
 
     def _at(self, w: str) -> str:
@@ -479,7 +479,7 @@ def _own_values(words: Iterable[str], kind: pa.DataType, untyped: bool) -> dict[
 
 
 def _number(text: str) -> int | float:
-    """A number from text, whole where it is."""
+    """Return a number from text, whole where it is."""
     try:
         return int(text)
     except ValueError:
@@ -539,7 +539,7 @@ def is_alphabet(classes: Sequence[Any]) -> bool:
 
 
 def two_of(found: Classes, place: str) -> tuple[Any, ...] | None:
-    """Two classes for a model of two; None where they are 0 and 1.
+    """Return the two classes of a binary model; None where they are 0 and 1.
 
     Raises:
         InputError: there are more, or labels say more.
@@ -557,7 +557,7 @@ def two_of(found: Classes, place: str) -> tuple[Any, ...] | None:
 
 
 def codes_of(column: pa.ChunkedArray, place: str, where: Where, values: Sequence[Any]) -> Int[np.ndarray, " N"]:
-    """A column of labels, or of known classes, as codes: which of ``values`` each is.
+    """Encode a column of labels, or of known classes, as positions in ``values``.
 
     Raises:
         InputError: a value is missing, or none of these; its row is named.
@@ -615,7 +615,7 @@ def _reader(values: Sequence[Any]) -> Callable[[Any], int]:
 
 
 def column_of_values(values: Sequence[Any]) -> pa.Array:
-    """Values of classes as a column of their own type: 0 and 1 of 8 bits.
+    """Return the values of classes as a column of their own type: 0 and 1 of 8 bits.
 
     Example:
         >>> str(column_of_values((0, 1)).type), str(column_of_values(("no", "yes")).type)

@@ -72,7 +72,7 @@ def look_alikes(ids: pa.Array) -> tuple[int, list[str]]:
 
 
 def column_of(values, place: str, name: str) -> pa.Array:
-    """A column from values in memory: of one type, as they are.
+    """Make a column from values in memory: of one type, as they are.
 
     Raises:
         InputError: values of several types, or text that is no text; the row is named.
@@ -154,7 +154,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column without a dictionary, and text of one type only."""
+    """Return a column without a dictionary, and text of one type only."""
     t = pa.types
     if t.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -230,7 +230,7 @@ def _group(kind: pa.DataType) -> str:
 
 
 def word(value) -> str:
-    """A label as a word: 1 for 1.0, true for True, text without the blanks around it."""
+    """Convert a label to a word: 1 for 1.0, true for True, text without the blanks around it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float | decimal.Decimal) and value % 1 == 0:
@@ -239,14 +239,14 @@ def word(value) -> str:
 
 
 def pasted(value: str) -> str:
-    """A value to type on a command line; ? where nobody would type it."""
+    """Quote a value for a command line; ? where nobody would type it."""
     return shlex.quote(value) if len(value) <= 60 and value.isprintable() else "?"
 
 
 def numbers(
     column: pa.ChunkedArray, place: str, name: str, allowed: str, about: Callable[[int], str] | None = None
 ) -> Float[np.ndarray, " N"]:
-    """A column of finite numbers; text is read as a number only where all of it is."""
+    """Read a column of finite numbers; text is read as a number only where all of it is."""
     t = pa.types
     about = about or (lambda row: f"row {row + 1}")
     column = plain_column(column)
@@ -270,7 +270,7 @@ def numbers(
 
 
 def multiplicities(column: pa.ChunkedArray, place: str, name: str) -> Float[np.ndarray, " N"]:
-    """A column of weights."""
+    """Read a column of weights."""
     weights = numbers(column, place, name, "a finite number >= 0")
     refuse_where(weights < 0, weights, place, name, "a finite number >= 0")
     return weights
@@ -333,7 +333,7 @@ def _bad(value, place: str, where: Where, row: int, allowed: str) -> InputError:
 
 
 def first_of(column: pa.ChunkedArray, where: Where) -> str:
-    """A column of a type that is not allowed, and its first value."""
+    """Return a column's disallowed type and its first value."""
     rows = np.flatnonzero(column.is_valid())
     kind = f"of type {_short(str(column.type), 40)}"
     got = f"got {_begin(column[int(rows[0])])}" if rows.size else "got nothing"
@@ -371,7 +371,7 @@ def refuse_bytes(column: pa.ChunkedArray, place: str, name: str, path: str) -> N
 
 
 def listed(names, most: int = 20) -> str:
-    """Names for a message: the first of them, each of one short piece.
+    """List names for a message: the first of them, each of one short piece.
 
     Example:
         >>> listed(["label", "x" * 50], most=1), listed([])
@@ -385,7 +385,7 @@ def listed(names, most: int = 20) -> str:
 
 
 def show(value) -> str:
-    """A value for a message: short, on one line, text in quotes."""
+    """Format a value for a message: short, on one line, text in quotes."""
     value = value.as_py() if isinstance(value, pa.Scalar) else value
     value = value.item() if isinstance(value, np.generic) else value
     if value is None or value == "":

@@ -26,7 +26,8 @@ def tidy(
     table, *, columns: Columns | None = None, form: Form | None = None, positive=None,
     order: Sequence[Any] | None = None, missing: Sequence[Any] = (), header: bool = True,
 ):  # fmt: skip
-    """A table of labels in any form as labeler, instance, label (of two classes 0 or 1) and, if any, weight.
+    """Convert a table of labels of any form to columns labeler, instance, label (of two classes 0 or 1) and, if any,
+    weight.
 
     Ids keep their type, rows their order (of a wide table: labeler by labeler). What comes back is a table of the kind
     that was given.

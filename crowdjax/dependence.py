@@ -120,7 +120,7 @@ class Table(NamedTuple):
         return Cells(ones.indptr, ones.indices, ones.data, self.n_labelers, self.n_values)
 
     def judged(self) -> csr_array:
-        """Who judged what: [I, W]."""
+        """Mark who judged what: [I, W]."""
         columns = np.arange(self.ones.shape[1])
         return self.ones @ type(self.ones)((np.ones(len(columns)), (columns, columns // self.n_values)))
 
@@ -274,7 +274,8 @@ def _pairs_of_cells(cells: Cells, every: int):
 
 
 def closeness(common, differ, shares: Float[np.ndarray, "W L"], fewer: float) -> Float[np.ndarray, "W W"]:
-    """How much likelier the disagreements of a pair are if they are few: log Bin(d | n, q fewer) - log Bin(d | n, q).
+    """Return how much likelier the disagreements of a pair are if they are few: log Bin(d | n, q fewer) - log Bin(d |
+    n, q).
 
     q is how often its labelers disagree with anybody, of the two the one who does less; and not more than their shares
     of labels allow, by which those who always say the same are not close.
@@ -290,7 +291,8 @@ def closeness(common, differ, shares: Float[np.ndarray, "W L"], fewer: float) ->
 
 
 def grow(close: Float[np.ndarray, "W W"], named: Sequence[int] = ()) -> list[list[int]]:
-    """Groups of labelers close to each other, no labeler in two: from every labeler the next closest, while any is.
+    """Grow groups of labelers close to each other, no labeler in two: from every labeler the next closest, while any
+    is.
 
     Args:
         named: labelers to leave out.
@@ -374,7 +376,8 @@ def repeated(table: Table, members: list[int], gold=None) -> bool:
 
 
 def slack(n_labels: float, n_values: int) -> float:
-    """How much a crowd gains by a truth of its own where there is none: for its confusion matrix, and for each label.
+    """Return how much a crowd gains by a truth of its own where there is none: for its confusion matrix, and for each
+    label.
 
     Example:
         >>> slack(1000, 2)

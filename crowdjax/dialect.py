@@ -37,7 +37,7 @@ class Dialect(NamedTuple):
     about: str
 
     def hint(self, names: Sequence[str]) -> str:
-        """What to do where the first line seems to hold data in place of names; else empty."""
+        """Suggest what to do where the first line seems to hold data in place of names; else empty."""
         rows = self.records[1:]
         again = any(cell and any(k < len(row) and row[k] == cell for row in rows) for k, cell in enumerate(names))
         if not names or not (again or any(map(_is_number, names))):

@@ -58,7 +58,7 @@ class _Lbfgs(NamedTuple):
 
 
 def lbfgs(memory: int = 5, inner: Inner = inner) -> Rule:
-    """L-BFGS with a given diagonal as its first Hessian, as an optax transformation: gradient -> H⁻¹ gradient.
+    """Build L-BFGS with a given diagonal as its first Hessian, as an optax transformation: gradient -> H⁻¹ gradient.
 
     Like ``optax.scale_by_lbfgs``, which can scale its first Hessian by a number only. Pairs of negative
     curvature are left out.
@@ -132,7 +132,7 @@ class _Conjugate(NamedTuple):
 
 
 def conjugate_gradient(inner: Inner = inner) -> Rule:
-    """Preconditioned nonlinear conjugate gradients with Polak and Ribière's β (never below 0).
+    """Build preconditioned nonlinear conjugate gradients with Polak and Ribière's β (never below 0).
 
     Example: the first step is the gradient over the diagonal
         >>> x = jnp.array([2.0])

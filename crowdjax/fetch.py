@@ -65,7 +65,7 @@ class Fetched:
         return _Reader(self)
 
     def part(self, start: int, size: int) -> bytes:
-        """Up to ``size`` bytes from ``start`` on."""
+        """Return up to ``size`` bytes from ``start`` on."""
         with self._lock:
             self._content.seek(start)
             return self._content.read(size)

@@ -27,7 +27,7 @@ TEMPORARY = re.compile(
 
 @contextlib.contextmanager
 def reading(place: str, kind: str):
-    """Whatever a reader raises, as one line."""
+    """Raise whatever a reader raises as one line."""
     try:
         yield
     except (InputError, MemoryError):
@@ -189,7 +189,7 @@ def _file(found, system) -> File:
 
 
 def counting(files: list[File]) -> list[File]:
-    """Those of a folder's files that are read: Parquet, where there is any.
+    """Return those of a folder's files that are read: Parquet, where there is any.
 
     Example:
         >>> [f.path for f in counting([File("a.csv", 1, None, None), File("b.parquet", 1, None, None)])]
@@ -199,9 +199,9 @@ def counting(files: list[File]) -> list[File]:
 
 
 def parquet_of(files: list[File]):
-    """A data set of Parquet files; folders NAME=VALUE below the one that was given are a column, as other tools write
-    it. Texts come as dictionaries, which a column that repeats a long one needs far less memory for, and whose sizes
-    are known before they are unpacked."""
+    """Open a data set of Parquet files; folders NAME=VALUE below the one that was given are a column, as other tools
+    write it. Texts come as dictionaries, which a column that repeats a long one needs far less memory for, and whose
+    sizes are known before they are unpacked."""
     from pyarrow import dataset, types  # takes pandas along, where that is installed
 
     plain = _dataset(files, dataset.ParquetFileFormat())
@@ -277,7 +277,7 @@ def _once(paths: list[str], folder: str) -> None:
 
 
 def _plain(file: File, kind) -> File:
-    """A file that can be read from its beginning as often as is asked."""
+    """Return a file that can be read from its beginning as often as is asked."""
     from pyarrow import fs
 
     if kind != fs.FileType.File:

@@ -71,7 +71,7 @@ def fit(
     progress,
     opened=None,
 ):
-    """:func:`crowdjax.api.fit`, whose arguments these are.
+    """Implement :func:`crowdjax.api.fit`, whose arguments these are.
 
     Args:
         opened: the tables besides the labels and the labels, where they were read already.
@@ -168,7 +168,7 @@ def _may_be_binary(model, classes: Kind, class_prior, truth) -> bool:
 
 def _fit_classes(table, tables, triples: io.Triples, model, *, solver, devices, progress, classes, repeats, copies,
                  start, seed, **settings) -> Result:  # fmt: skip
-    """:func:`fit` by a model of the registry, for any number of classes."""
+    """Return :func:`fit` by a model of the registry, for any number of classes."""
     if isinstance(model, factor.FactorConfig) or (isinstance(model, str) and model not in MODELS):
         got = model if isinstance(model, str) else "a configuration of two classes"
         what = f"labels of {len(triples.index.classes)} classes" if classes == "nominal" else f"classes {classes!r}"
@@ -236,7 +236,7 @@ def fit_large(
     rtol,
     progress,
 ) -> Written:
-    """:func:`crowdjax.api.fit_large`, whose arguments these are."""
+    """Implement :func:`crowdjax.api.fit_large`, whose arguments these are."""
     table = path_of("labels", table, "with minibatches: a path or URL of Parquet")
     if isinstance(factors, str):
         raise InputError(f"factors: got {brief(factors)} with minibatches; allowed: a whole number from 1")
@@ -285,7 +285,7 @@ def fit_large(
 def _fit_large_classes(
     scan, out, model, classes: Kind, settings, solver, devices, seed, batch, repeats, max_rounds, rtol, progress
 ) -> Written:
-    """:func:`fit_large` by a model of the registry, for any number of classes."""
+    """Return :func:`fit_large` by a model of the registry, for any number of classes."""
     if not isinstance(model, str) or model not in MODELS:
         raise InputError(f"model: got {brief(model)} with these classes; allowed: {', '.join(MODELS)}")
     if solver is not None:
@@ -317,7 +317,7 @@ def _first_rows(path: Path) -> summaries.Rows:
 
 
 def load(folder):
-    """:func:`crowdjax.api.load`."""
+    """Implement :func:`crowdjax.api.load`."""
     programs.ready()
     folder = Path(path_of("folder", folder, "that of a result"))
     record = results.read_result(folder)

@@ -113,12 +113,12 @@ class IntegratedAggregation(Fitted):
         )
 
     def arrays(self):
-        """What ``fit.npz`` holds."""
+        """Return the content of ``fit.npz``."""
         members = tuple((m.parameters, m.boundary) for m in self.average.members)
         return self.fit, self.boundary, self.calibration, *((members,) if self.record.get("average") else ())
 
     def answers_of(self, labels: Labels, known, features) -> New:
-        """What the fit says of other labels."""
+        """Infer the instances of other labels."""
         rows = Features(**features)
         members = tuple(m._replace(parameters=parameters_for(m.parameters, known, rows)) for m in self.average.members)
         padded, room = integrated.with_room(labels)
@@ -127,7 +127,7 @@ class IntegratedAggregation(Fitted):
         return New(by_class(found.probability), columns={"depends": np.asarray(found.depends)})
 
     def looked(self, key, labels: Labels, drawn, features, replicates: int) -> integrated.Look:
-        """What the fit misses of its labels, and which labelers think alike."""
+        """Run posterior predictive checks of the fit on its labels, and which labelers think alike."""
         parameters = jax.tree.map(np.asarray, self.fit.parameters)
         return integrated.look(key, labels, parameters, self.config, Features(instance=features), replicates)
 
@@ -292,7 +292,7 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
 
 
 def parameters_for(parameters: integrated.Parameters, known, features: Features) -> integrated.Parameters:
-    """Parameters for other labelers, by the row of each in the fit; -1: what is expected of the labeler."""
+    """Return parameters for other labelers, by the row of each in the fit; -1: what is expected of the labeler."""
     parameters = jax.tree.map(np.asarray, parameters)
     expected = np.asarray(integrated.labeler_means(parameters, features))
     return parameters._replace(labelers=np.where((known >= 0)[:, None], parameters.labelers[known], expected))
@@ -315,7 +315,7 @@ def continued(
 
 
 def unused(config: IntegratedConfig) -> dict[str, str]:
-    """Why the model has no use for features, by their side."""
+    """Explain why the model does not use features, by their side."""
     labeler = {} if config.hierarchy else {"labeler": "the labelers' population is not learned."}
     return labeler | ({} if config.spread != 0 else {"instance": "all instances are equally clear."})
 

@@ -264,7 +264,7 @@ def read_labels(
     repeats: Repeats = "count",
     gold=None,
 ) -> tuple[Labels, LabelIndex]:
-    """Labels from a table, and the ids behind their indices.
+    """Read labels from a table, and the ids behind their indices.
 
     Args:
         source: a path or URL of CSV, Excel, Parquet or a folder of CSV or Parquet, or of JSON; or a pandas, polars,
@@ -424,7 +424,7 @@ def read_values(
     place: str | None = None,
     columns: Columns | None = None,
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "n F"]]:
-    """Numeric columns about each of the given labelers or instances: features or scores.
+    """Read numeric columns about each of the given labelers or instances: features or scores.
 
     Args:
         source: a table as in :func:`read_labels`: a column of ids, the rest finite numbers. Columns of row numbers are
@@ -577,7 +577,7 @@ def read_population(
 
 
 def positions(ids: np.ndarray | pa.Array, known: np.ndarray | pa.Array) -> Int[np.ndarray, " n"]:
-    """Where each id is among the known ones, -1 for those that are not.
+    """Return the position of each id among the known ones, -1 for those that are not.
 
     Example:
         >>> positions(np.array(["b", "x"]), np.array(["a", "b"])).tolist()
@@ -619,14 +619,14 @@ class Scaling:
         return (values - np.array(self.mean)) / np.array(self.sd)
 
     def undo(self, values: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "n F"]:
-        """Standardised columns in their own units."""
+        """Convert standardised columns to their own units."""
         return values * np.array(self.sd) + np.array(self.mean)
 
 
 def read_features(
     source, key: Key, ids: np.ndarray | pa.Array, scaling: Scaling | None = None
 ) -> tuple[Float[np.ndarray, "n F"], Scaling, tuple[str, ...]]:
-    """Standardised features: (values, their scaling, the constant columns that were left out).
+    """Read standardised features: (values, their scaling, the constant columns that were left out).
 
     Args:
         source, key, ids: as in :func:`read_values`.
@@ -644,7 +644,7 @@ def read_features(
 def read_new_features(
     source, key: Key, ids: np.ndarray | pa.Array, scaling: Scaling, needed=True
 ) -> Float[np.ndarray, "n F"] | None:
-    """Features of new labelers or instances of a fit that used some; 0 where not ``needed``, None where none are.
+    """Read features of new labelers or instances of a fit that used some; 0 where not ``needed``, None where none are.
 
     Raises:
         InputError: as in :func:`read_values`; some are needed and there is no table.

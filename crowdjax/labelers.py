@@ -83,7 +83,7 @@ def of_two(accuracy: Ends, sensitivity: Ends, specificity: Ends, informedness: E
 
 
 def kinds(informedness: Interval, n_classes: int = 2) -> np.ndarray:
-    """What each labeler is, by the interval of J_i, which is at least -1/(K-1). Host side.
+    """Classify each labeler by the interval of J_i, which is at least -1/(K-1). Host side.
 
     spammer    all of it between -.2/(K-1) and .2: the labels hardly depend on the instance
     adversary  all of it below 0: wrong more often than right
@@ -173,7 +173,7 @@ def agreement_with_votes(gold: Float[np.ndarray, " I"], labels: Labels) -> tuple
 
 
 def in_sd(level: float) -> float:
-    """Half of a normal interval of this level, in standard deviations.
+    """Return half of a normal interval of this level, in standard deviations.
 
     Example:
         >>> round(in_sd(0.95), 2)

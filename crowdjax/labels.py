@@ -294,7 +294,7 @@ class Labels(Tree):
         return None if self.gold is None else (2 * self.gold - 1) * (self.gold >= 0)
 
     def across(self, sums):
-        """Sums over these instances, a pytree of arrays of one type, added up over all shards in one go."""
+        """All-reduce per-shard sums, a pytree of arrays of one type, over the device mesh in one collective."""
         if self._alone:
             return sums
         import jax
@@ -304,7 +304,7 @@ class Labels(Tree):
         return unravel(jax.lax.psum(flat, self.shard.axis))
 
     def once(self, value: Float[Array, ""]) -> Float[Array, ""]:
-        """What every shard has alike, for a sum ``across`` them: itself on the first, 0 on the others."""
+        """Mask a replicated value so that summing over shards counts it once: unchanged on shard 0, zero elsewhere."""
         if self._alone:
             return value
         import jax
@@ -346,7 +346,7 @@ class LabelIndex:
 
 
 def codes(values, name: str, n_values: int = 2, rows=None) -> Int[np.ndarray, " N"]:
-    """Labels as codes 0 to n_values - 1 in the smallest type; two values may also be -1/+1 or booleans.
+    """Encode labels as codes 0 to n_values - 1 in the smallest type; two values may also be -1/+1 or booleans.
 
     Args:
         rows: the rows that the values come from, by default all.
@@ -381,7 +381,7 @@ def codes(values, name: str, n_values: int = 2, rows=None) -> Int[np.ndarray, " 
 
 
 def gold_codes(gold, n_instances: int, n_classes: int = 2) -> Int[np.ndarray, " I"]:
-    """Known classes as codes, -1 where unknown (NaN)."""
+    """Encode known classes as codes, -1 where unknown (NaN)."""
     gold = np.asarray(gold, dtype=np.float64).reshape(-1)
     if len(gold) != n_instances:
         raise LabelError(f"gold: {len(gold)} entries for {n_instances} instances; one each, NaN where unknown")
@@ -453,7 +453,8 @@ def _one_per_pair(labeler, instance, counted, repeats) -> np.ndarray:
 
 
 def _share_of_pair(labeler, instance, counted) -> np.ndarray:
-    """One over the number of judgements that count and that the labeler of a sorted triple gave on its instance."""
+    """Return one over the number of judgements that count and that the labeler of a sorted triple gave on its
+    instance."""
     group = np.cumsum(~_same_pair(labeler, instance)) - 1
     return (1.0 / np.maximum(np.bincount(group, counted), 1))[group]
 

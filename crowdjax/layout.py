@@ -68,7 +68,7 @@ class Profile(NamedTuple):
 
 
 def _real(labels: Labels):
-    """A function that takes the padding out of an array of triples."""
+    """Return a function that takes the padding out of an array of triples."""
     real = np.asarray(labels.real)
     return np.asarray if real.all() else lambda values: np.asarray(values)[real]
 
@@ -85,7 +85,7 @@ def plan_of(labels: Labels, n_shards: int) -> tuple[Int[np.ndarray, " S+1"], Pro
 
 
 def widest(profiles: list[Profile]) -> Profile:
-    """What all parts have room in."""
+    """Return the sizes that all parts fit into."""
     return Profile(*(np.stack(sizes).max(0) for sizes in zip(*profiles, strict=True)))
 
 
@@ -190,7 +190,7 @@ def cut(labels: Labels, plan: Plan) -> tuple[Labels, Int[np.ndarray, " I"]]:
 
 
 def at_places(rows, place, total: int, fill=0) -> np.ndarray:
-    """Rows at their places among ``total``, ``fill`` elsewhere."""
+    """Put rows at their places among ``total``, ``fill`` elsewhere."""
     rows = np.asarray(rows)
     out = np.full((total, *rows.shape[1:]), fill, rows.dtype)
     out[place] = rows

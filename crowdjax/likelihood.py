@@ -188,7 +188,7 @@ def evidence(labels: Labels, s, gamma, prior_logit) -> Float[Array, ""]:
 
 
 def expected_log_likelihood(labels: Labels, s, gamma, prior_logit, p) -> Float[Array, ""]:
-    """Q = Σ_j p_j (log π_j + ℓ_j^+) + (1 - p_j)(log(1 - π_j) + ℓ_j^-) for given posteriors p, shape [I].
+    """Compute Q = Σ_j p_j (log π_j + ℓ_j^+) + (1 - p_j)(log(1 - π_j) + ℓ_j^-) for given posteriors p, shape [I].
 
     Example:
         >>> from crowdjax.labels import Labels
@@ -223,7 +223,7 @@ def gradients(label, t: PerTriple, p) -> tuple[Float[Array, " N"], Float[Array, 
 
 
 def curvature(t: PerTriple) -> Float[Array, " N"]:
-    """w = ½(σ'(γ+s) + σ'(γ-s)) per triple: what the diagonal preconditioner is made of.
+    """Compute w = ½(σ'(γ+s) + σ'(γ-s)) per triple, the terms of the diagonal preconditioner.
 
     Example:
         >>> curvature(per_triple(jnp.ones(1), jnp.zeros(1))).tolist()

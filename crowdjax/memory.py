@@ -31,7 +31,8 @@ def is_full(error: BaseException) -> bool:
 
 
 def available() -> int | None:
-    """Bytes that the host has left, as Linux says, within the limit of a container; None where nothing tells.
+    """Return the bytes of memory that the host has left, as Linux reports, within the limit of a container; None where
+    nothing tells.
 
     Example:
         >>> available() is None or available() > 0
@@ -76,7 +77,7 @@ _ours = {"maps": 0, "depth": 0}
 
 
 def bounded(function: Callable[P, R]) -> Callable[P, R]:
-    """Have a function that makes programs forget those of earlier calls where they hold many memory maps.
+    """Make a function that compiles programs forget those of earlier calls where they hold many memory maps.
 
     The programs of ``auto`` for one shape of labels hold some 1700, of the 65,530 that Linux allows a process; without
     this a loop over tables of many sizes would end without a word. Programs of others are forgotten with ours (they

@@ -100,7 +100,7 @@ def auc_pr(probability: Probability, truth: Truth) -> float:
 def per_class(
     measure: Callable[[np.ndarray, np.ndarray], float], probability: Float[np.ndarray, "I K"], truth: Truth
 ) -> Float[np.ndarray, " K"]:
-    """A measure of two classes for each of K classes against the rest.
+    """Apply a measure of two classes for each of K classes against the rest.
 
     Example: the separation of the classes
         >>> p = [[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.2, 0.3, 0.5], [0.4, 0.4, 0.2]]
@@ -131,7 +131,7 @@ def confusion(answer: Int[np.ndarray, " I"], truth: Truth, n_classes: int | None
 
 
 def nll(probability: Probability, truth: Truth, eps: float = EPS) -> float:
-    """Mean negative log-probability of the truth, in nats; probabilities are clipped to [eps, 1 - eps].
+    """Compute the mean negative log-probability of the truth, in nats; probabilities are clipped to [eps, 1 - eps].
 
     Example:
         >>> round(nll([0.5, 1.0], [1, 0]), 2)       # (log 2 + log 1e6) / 2
@@ -142,7 +142,7 @@ def nll(probability: Probability, truth: Truth, eps: float = EPS) -> float:
 
 
 def brier(probability: Probability, truth: Truth) -> float:
-    """Mean squared difference of probability and truth (0 or 1), of K classes summed over the classes.
+    """Compute the mean squared difference of probability and truth (0 or 1), of K classes summed over the classes.
 
     K = 2 classes of shape [I, 2] therefore give twice what P(z = +1) gives.
 
@@ -157,7 +157,8 @@ def brier(probability: Probability, truth: Truth) -> float:
 
 
 def ece(probability: Probability, truth: Truth, n_bins: int = ECE_BINS) -> float:
-    """Expected calibration error: |mean probability - share of positives| averaged over the instances' bins.
+    """Compute the expected calibration error: |mean probability - share of positives| averaged over the instances'
+    bins.
 
     The bins are ``n_bins`` intervals of P(z = +1) of equal width, [0, 1/n), ..., [(n-1)/n, 1]. Of K classes they are
     intervals of the greatest probability, and the positives are the instances of which that class (of several, the
@@ -177,7 +178,7 @@ def ece(probability: Probability, truth: Truth, n_bins: int = ECE_BINS) -> float
 
 
 def correlation(estimate, true) -> float:
-    """Pearson's correlation of two arrays of one shape; NaN where either is constant.
+    """Compute Pearson's correlation of two arrays of one shape; NaN where either is constant.
 
     Example:
         >>> round(correlation([1, 2, 3], [2, 4, 7]), 4)
@@ -190,7 +191,7 @@ def correlation(estimate, true) -> float:
 
 
 def mean_absolute_error(estimate, true) -> float:
-    """Mean absolute difference of two arrays of one shape.
+    """Compute the mean absolute difference of two arrays of one shape.
 
     Example:
         >>> mean_absolute_error([1, 2], [1, 4])
@@ -211,7 +212,8 @@ def coverage(lower, upper, true) -> float:
 
 
 def krippendorff_alpha(unit: Int[np.ndarray, " N"], value: Shaped[np.ndarray, " N"]) -> float:
-    """Krippendorff's α of nominal values: 1 where all values of a unit agree, 0 where they do as by chance.
+    """Compute Krippendorff's α of nominal values: 1 where all values of an instance agree, 0 where they do as by
+    chance.
 
         α = 1 - (n - 1) Σ_u Σ_{c≠k} n_uc n_uk / (m_u - 1)  /  Σ_{c≠k} n_c n_k
 

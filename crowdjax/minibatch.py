@@ -184,14 +184,14 @@ def _deal(scan: Scan, folder: Path, n_parts: int, repeats: Repeats, progress: Pr
 
 
 def _codes(ids: pa.ChunkedArray, known: dict[Any, int]) -> Int[np.ndarray, " n"]:
-    """A number for each id, in the order in which they were first seen; new ones are added to ``known``."""
+    """Return a number for each id, in the order in which they were first seen; new ones are added to ``known``."""
     encoded = ids.dictionary_encode().combine_chunks()
     codes = [known.setdefault(v, len(known)) for v in encoded.dictionary.to_pylist()]
     return np.array(codes, np.int32)[encoded.indices.to_numpy()]
 
 
 def _hashes(ids: pa.Array) -> Int[np.ndarray, " n"]:
-    """A number for each id that is the same in every run."""
+    """Return a number for each id that is the same in every run."""
     return np.array([zlib.crc32(str(v).encode()) for v in ids.to_pylist()], np.int64)
 
 
@@ -290,8 +290,8 @@ def _visit(labels: Labels, model: FactorModel, key, solver: Solver, start) -> tu
 
 
 def _curvature(labels: Labels, model: FactorModel, factors: Factors, p) -> Weights:
-    """A diagonal that is at least the curvature of log p(L) in the shared weights: of the complete-data likelihood, the
-    sums of the rows' absolute values, labeler by labeler (a matrix in α_i and γ_i)."""
+    """Return a diagonal that is at least the curvature of log p(L) in the shared weights: of the complete-data
+    likelihood, the sums of the rows' absolute values, labeler by labeler (a matrix in α_i and γ_i)."""
     i, j, c = labels.labeler, labels.instance, labels.counts
     n_factors = factors.alpha.shape[1]
     b = [factors.beta[:, d][j] for d in range(n_factors)]
@@ -335,12 +335,12 @@ class _State:
         self.history = saved["history"] if saved else np.zeros(0)
 
     def own(self, k: int) -> dict[str, np.ndarray] | None:
-        """What the last visit of part k left, if there was one."""
+        """Return what the last visit of part k left, if there was one."""
         round_ = (self.visits - 1 - k) // len(self.parts)
         return None if round_ < 0 else _read(self.folder / f"{k}-{round_}.npz")
 
     def prior_of_others(self, k: int, known) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of the prior times the terms of all parts but k; weights that are fixed stay so."""
+        """Return mean and variance of the prior times the terms of all parts but k; weights that are fixed stay so."""
         linear, curved = self.terms
         if known is not None:
             linear, curved = linear - known["linear"], np.maximum(curved - known["curved"], 0)
@@ -361,7 +361,7 @@ class _State:
         )
 
     def start(self, k: int, known) -> Weights:
-        """Where a visit starts: the shared weights, and instances' own as they were, or at their prior mean."""
+        """Return the start of a visit: the shared weights, and instances' own as they were, or at their prior mean."""
         weights = self._weights(self.weights, self.model.mean)
         if self.model.instance.dense is not None:
             return weights._replace(instance=self.model.full(self.model.mean).instance)

@@ -411,7 +411,8 @@ def acceleration(
     memory: int = MEMORY,
     rise: float = 0.0,
 ) -> Loop:
-    """Anderson's acceleration of a fixed-point iteration that lowers a value, as EM does; :func:`accelerate` runs it.
+    """Build Anderson's acceleration of a fixed-point iteration that lowers a value, as EM does; :func:`accelerate` runs
+    it.
 
     The next point is the combination of the last images whose residuals, in the metric, come nearest to cancelling.
     Where that raises the value, the last image itself is next, and the memory starts anew.

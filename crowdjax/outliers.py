@@ -81,7 +81,7 @@ NEAREST = "It counts as a score at the end of the scale"
 def about_columns(
     place: str, names: Sequence[str], values: Float[np.ndarray, "n C"], *, codes_only: bool = False, so: str = FARTHEST
 ) -> list[str]:
-    """A sentence for every odd value of some columns.
+    """Return a sentence for every odd value of some columns.
 
     Args:
         so: what follows from it.
@@ -153,7 +153,7 @@ def about_others(
     *,
     codes_only: bool = False,
 ) -> list[str]:
-    """What is odd in the scores of a sample and of others, and which share of these lies beyond the sample's.
+    """Warn of odd scores in a sample and in others, and return which share of these lies beyond the sample's.
 
     Args:
         place: who the others are.
@@ -187,7 +187,7 @@ def about_others(
 
 
 def about_weights(place: str, weights: Float[np.ndarray, " n"] | None) -> list[str]:
-    """A sentence where one weight outweighs all others together.
+    """Warn where one weight outweighs all others together.
 
     Example:
         >>> about_weights("weights", np.r_[np.ones(99), 999.0])

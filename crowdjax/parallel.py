@@ -191,7 +191,7 @@ def run(
     devices: int | None = None,
     room: Profile | None = None,
 ):
-    """What ``function`` returns, run on all shards at once and compiled once per shape.
+    """Run ``function`` on all shards at once, compiled once per shape; return what it returns.
 
     Args:
         function: (labels, model, key, solver, start) -> (``Fit`` of a shard, anything that is alike on all shards). At
@@ -234,7 +234,7 @@ def _laid_out(labels: Labels, model: FactorModel, start: Weights | None, devices
 
 
 def summary(labels: Labels, model: FactorModel, found: Fit) -> LabelerSummary:
-    """``crowdjax.factor.labeler_summary`` by a program that tables of similar sizes share; NumPy arrays.
+    """Run ``crowdjax.factor.labeler_summary`` by a program that tables of similar sizes share; NumPy arrays.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)

@@ -194,7 +194,7 @@ class Coins(Nominal):
         raise NotImplementedError
 
     def first(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Means [P], variances [G] and the groups [P] that share one, of the settings."""
+        """Return means [P], variances [G] and the groups [P] that share one, of the settings."""
         group = self.logits(k)[2].astype(int)
         mean = np.where(group == 0, self.skill[0], 0.0)
         return mean, np.array([self.skill[1] ** 2, self.bias**2 / 2])[: group.max() + 1], group
@@ -262,7 +262,7 @@ class Factors:
         return every(axes), every(logs).sum(1)
 
     def prior(self, n_classes: int) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
-        """Means and standard deviations of w_i; a bias is in units of its standard deviation."""
+        """Return means and standard deviations of w_i; a bias is in units of its standard deviation."""
         n_biases = 0 if self.bias is None else n_classes - 1
         first = np.arange(self.n_factors + n_biases) == 0
         factors = np.arange(len(first)) < self.n_factors
@@ -330,7 +330,7 @@ class DawidSkene(Nominal):
 def classes_of_values(
     n_values: int, n_classes: int, places: tuple[float, ...] | None = None
 ) -> Float[np.ndarray, "L K"]:
-    """How much each value of a label speaks for each class; the identity where values are classes.
+    """Return how much each value of a label speaks for each class; the identity where values are classes.
 
     Args:
         places: of ``Labels``: the class that each value speaks for, or between two; -1: for all alike.

@@ -68,7 +68,7 @@ def check_out(out: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def writing(out: str | os.PathLike) -> Iterator[None]:
-    """What the file system rejects, a full disk for one, as one line."""
+    """Raise what the file system rejects, as a full disk, as one line."""
     try:
         yield
     except OSError as error:
@@ -356,7 +356,7 @@ def _appear(out: str | os.PathLike, home: Path, place: Path) -> None:
 
 @contextlib.contextmanager
 def _taken_as_exists() -> Iterator[None]:
-    """A folder that is in the way of another is there, whatever a system calls it."""
+    """Return a folder that is in the way of another is there, whatever a system calls it."""
     try:
         yield
     except OSError as error:
@@ -467,7 +467,7 @@ def _record(path: Path) -> dict[str, Any] | None:
 
 
 def _checked(path: Path) -> dict[str, Any]:
-    """A record, rejected where it is none of this version, or is not what was written and signed."""
+    """Return a record, rejected where it is none of this version, or is not what was written and signed."""
     record = _record(path)
     if record is None:
         raise InputError(f"{path.parent}: no {path.name} of crowdjax; allowed: a folder that `crowdjax fit` wrote")

@@ -244,7 +244,7 @@ def _is_numeric(table: Table, name: str) -> bool:
 
 
 def plain(name: str) -> str:
-    """A column's name in lower case, without blanks, ``_`` and ``-``."""
+    """Convert a column's name to lower case, without blanks, ``_`` and ``-``."""
     return "".join(c for c in name.lower() if c not in "_- ")
 
 
@@ -290,7 +290,7 @@ def _few(name) -> list[str]:
 
 
 def shell(text: str) -> str:
-    """Text as a shell takes it, in quotes where it needs some."""
+    """Quote text for a shell, in quotes where it needs some."""
     return text if re.fullmatch(r"[\w.,=?:/@%+-]+", text) else shlex.quote(text)
 
 
@@ -301,7 +301,7 @@ def tell(place: str, roles: Mapping[str, Any]) -> None:
 
 
 def shown(roles: Mapping[str, Any]) -> str:
-    """Roles on a line.
+    """Format roles on one line.
 
     Example:
         >>> shown({"instance": "id", "score": ("a", "b")})
@@ -312,5 +312,5 @@ def shown(roles: Mapping[str, Any]) -> str:
 
 
 def as_record(roles: Mapping[str, Any]) -> dict[str, Any]:
-    """Roles for ``fit.json``."""
+    """Convert roles for ``fit.json``."""
     return {role: names if isinstance(names, str) else list(names) for role, names in roles.items()}

@@ -105,7 +105,7 @@ class Rows(Tree):
 
 
 def instances_at_once(numbers: int) -> int:
-    """Instances in a block of a model that has so many numbers of each, as a grid has points.
+    """Return the number of instances in a block, for a model with so many numbers of each, as a grid has points.
 
     Example: two factors on 697 points
         >>> instances_at_once(697)
@@ -191,7 +191,7 @@ def with_rows(labels: Labels, *, repeatable: bool = False, at_once: int | None =
 
 
 def _width(degree: Int[Array, "B J"]) -> int:
-    """Labels in a row: the width that costs least."""
+    """Return labels in a row: the width that costs least."""
     most = int(degree.max())
     widths = sorted({w for w in WIDTHS if w < most} | {most}) if most <= WIDTHS[-1] else WIDTHS
     costs = [int(_n_rows(degree, w).sum(1).max()) * (w + (0 if w >= most else PER_ROW)) for w in widths]
@@ -199,7 +199,7 @@ def _width(degree: Int[Array, "B J"]) -> int:
 
 
 def _group(counts: Int[Array, "B S"]) -> int:
-    """Values in a group of the first level: those that cost least."""
+    """Return values in a group of the first level: those that cost least."""
     costs = [int((-(-counts // c)).sum(1).max()) * (c + PER_ROW) for c in GROUPS]
     return GROUPS[int(np.argmin(costs))]
 

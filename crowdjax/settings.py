@@ -32,7 +32,7 @@ DEFAULT = Default.DEFAULT
 
 
 def brief(value: Any) -> str:
-    """A value in a message: on one line, and cut where it is long.
+    """Format a value for a message: on one line, and cut where it is long.
 
     Example:
         >>> brief(np.int64(3)), brief("a"), brief(np.zeros(1000))[:12]
@@ -162,7 +162,7 @@ def randomness(seed: int | Default, key: PRNGKeyArray | None) -> tuple[int | Non
 
 
 def _typed(key: Any) -> PRNGKeyArray:
-    """A key of ``jax.random.key``; one of ``jax.random.PRNGKey`` as such."""
+    """Return a key of ``jax.random.key``; one of ``jax.random.PRNGKey`` as such."""
     import jax
     import jax.numpy as jnp
 

@@ -59,7 +59,7 @@ def cut_model(model: FactorModel, plan: Plan, place: Int[np.ndarray, " I"]) -> F
 
 
 def cut_weights(weights: Weights, plan: Plan, place: Int[np.ndarray, " I"]) -> Weights:
-    """Weights to start from, as the shards have them."""
+    """Cut the weights to start from, as the shards have them."""
 
     def fill(part: Linear | None, place, total: int):
         return part if part is None or part.free is None else Linear(part.dense, at_places(part.free, place, total))
@@ -75,7 +75,7 @@ def cut_weights(weights: Weights, plan: Plan, place: Int[np.ndarray, " I"]) -> W
 
 
 def uncut(found: Fit, model: FactorModel, place: Int[np.ndarray, " I"]) -> Fit:
-    """A fit of the shards as one of the whole, without padding."""
+    """Join a fit of the shards to one of the whole, without padding."""
 
     def only(part: Linear | None, rows) -> Linear | None:
         return part if part is None or part.free is None else Linear(part.dense, part.free[rows])
@@ -92,7 +92,7 @@ def uncut(found: Fit, model: FactorModel, place: Int[np.ndarray, " I"]) -> Fit:
 
 
 def weight_specs() -> Weights:
-    """Instances' own weights are spread over the devices, all others are on each."""
+    """Spread instances' own weights over the devices, and put all others on each."""
     return Weights(P(), Linear(P(), P(AXIS)), P(), P())
 
 

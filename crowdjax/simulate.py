@@ -84,7 +84,7 @@ def grid(n_labelers: int, n_instances: int) -> Labels:
 
 
 def judgements(key: PRNGKeyArray, factors: Factors, truth: Int8[Array, " I"]) -> Int8[Array, " W*I"]:
-    """A label of every labeler on every instance, in the order of ``grid``.
+    """Simulate a label of every labeler on every instance, in the order of ``grid``.
 
         logit P(L_ij = +1 | z_j) = z_j α_i·β_j + γ_i
 
@@ -101,7 +101,7 @@ def judgements(key: PRNGKeyArray, factors: Factors, truth: Int8[Array, " I"]) ->
 
 
 def coins(key: PRNGKeyArray, n: int, p: float = 0.5) -> Int8[Array, " n"]:
-    """n truths, 1 with probability p.
+    """Simulate n truths, 1 with probability p.
 
     Example:
         >>> coins(jax.random.key(0), 3, p=1.0).tolist()
@@ -237,7 +237,7 @@ def mixed(
     spammers: float = 0.0,
     adversaries: float = 0.0,
 ) -> Simulation:
-    """A crowd of able labelers, spammers and adversaries on instances that are more or less clear.
+    """Simulate a crowd of able labelers, spammers and adversaries on instances that are more or less clear.
 
         logit P(L_ij = +1 | z_j) = z_j κ_i α_i β_j + γ_i
         α_i ~ N(ability)      γ_i ~ N(bias)      β_j ~ exp(N(0, clarity²))      κ_i = 1, 0 (spammer) or -1 (adversary)
@@ -339,7 +339,7 @@ def power_law(
     ability: tuple[float, float] = (1.0, 0.7),
     bias: float = 0.5,
 ) -> LargeCrowd:
-    """A crowd in which labeler k gives judgements in proportion to 1/(k + 1)^exponent, for benchmarks.
+    """Simulate a crowd in which labeler k gives judgements in proportion to 1/(k + 1)^exponent, for benchmarks.
 
     Labelers are two-coin: s ~ N(ability), γ ~ N(0, bias²). Instances get n_labels / n_instances judgements each (whole
     numbers, as even as can be); a busy labeler may judge one twice. Truths are fair coins.
@@ -396,7 +396,7 @@ class ScoredCrowd(NamedTuple):
     population: Float[Array, " K"]
 
     def labels(self, n_labelers: int) -> Labels:
-        """As judgements of so many labelers."""
+        """Return the labels as judgements of so many labelers."""
         return Labels.from_arrays(
             self.labeler, self.instance, self.label, n_labelers=n_labelers, n_instances=len(self.score)
         )
@@ -546,7 +546,8 @@ class SampledCrowd(NamedTuple):
         return self.crowd.labels(len(self.offsets))
 
     def functions(self, score: Float[np.ndarray, " n"]) -> Float[np.ndarray, "3 n"]:
-        """Prevalence, and sensitivity and specificity of this crowd: of its labelers, in proportion to their labels."""
+        """Return prevalence, and sensitivity and specificity of this crowd: of its labelers, in proportion to their
+        labels."""
         share = np.bincount(self.crowd.labeler, minlength=len(self.offsets)) / len(self.crowd.labeler)
         crowd = np.einsum("w,wkn->kn", share, self.accuracies(score))
         return np.stack([scenario_functions(score, self.scenario)[0], *crowd])
@@ -592,7 +593,7 @@ def prevalence_crowd(
     spread: float = 0.4,
     slope: float = 0.0,
 ) -> SampledCrowd:
-    """A crowd that labels a sample of a population, for studies of the prevalence (``scenario_functions``).
+    """Return a crowd that labels a sample of a population, for studies of the prevalence (``scenario_functions``).
 
     Scores are Beta(.8, 2) and every instance has the same chance of being sampled; in the scenario ``rare`` scores are
     Beta(.3, 10) and chances are in proportion to .001 + s², so that some 24 of 1000 sampled instances are positive.

@@ -34,7 +34,7 @@ def fit(
     devices: int | None = None,
     progress: watch.Progress | None = None,
 ) -> Fit:
-    """``observation.fit_jit`` on several devices; arguments as there. Not to be traced.
+    """Return ``observation.fit_jit`` on several devices; arguments as there. Not to be traced.
 
     Args:
         devices: how many; by default all that pay for so many labels.
@@ -136,7 +136,7 @@ def _laid_out(labels: Labels, model: Observation, arrays, start, devices: int | 
 
 
 def _places(specs: Any, values: Any) -> Any:
-    """``"instance"`` as spread over the devices, all else as on each, in the structure of the values."""
+    """Return ``"instance"`` as spread over the devices, all else as on each, in the structure of the values."""
     leaves = jax.tree.leaves(specs, is_leaf=lambda v: v is None)
     return jax.tree.unflatten(jax.tree.structure(values), [P(AXIS) if v == "instance" else P() for v in leaves])
 

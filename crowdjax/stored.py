@@ -269,7 +269,7 @@ def _read(path: Path):
 
 @functools.cache
 def _lapack() -> None:
-    """A program that was loaded and calls LAPACK needs it to be there first (jax-ml/jax#28908)."""
+    """Return a program that was loaded and calls LAPACK needs it to be there first (jax-ml/jax#28908)."""
     with contextlib.suppress(ImportError, AttributeError):
         importlib.import_module("jaxlib.lapack")._lapack.initialize()
 

@@ -107,7 +107,7 @@ def _warnings(sentences: Sequence[str]) -> list[str]:
 
 
 def _wrapped(line: str, most: int, indent: str) -> list[str]:
-    """Text on at most so many lines; all of it on one line of characters that print."""
+    """Return text on at most so many lines; all of it on one line of characters that print."""
     start = line[: len(line) - len(line.lstrip())]
     settings = dict(initial_indent=start, subsequent_indent=indent, max_lines=most, placeholder=" ...")
     return textwrap.wrap(_printable(line.strip()), WIDTH, **settings)
@@ -128,7 +128,7 @@ def _rows(table: pa.Table) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    """A value as it is shown: floats with three digits behind the point, or three that mean something."""
+    """Return a value as it is shown: floats with three digits behind the point, or three that mean something."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     if isinstance(value, float):

@@ -62,7 +62,7 @@ class Table(NamedTuple):
 
 
 def open_table(source, place: str, *, header: bool = True) -> Table:
-    """A path, a URL or a table in memory; rejects what cannot be read and columns that are there twice.
+    """Return a path, a URL or a table in memory; rejects what cannot be read and columns that are there twice.
 
     Args:
         header: whether the first line of a CSV or the first row of a sheet names the columns; if not, they are called
@@ -221,7 +221,7 @@ def _open_csv(file: File, place: str, header: bool) -> Table:
 
 
 def _narwhals():
-    """Tables in memory, of whatever kind; of no use to tables on disk."""
+    """Return tables in memory, of whatever kind; of no use to tables on disk."""
     with needed("tables in memory"):
         import narwhals as nw
     return nw
@@ -259,7 +259,7 @@ def _open_memory(source, place: str) -> Table:
 
 
 def _arrow(frame: nw.DataFrame, name: str, place: str) -> pa.ChunkedArray:
-    """A column of a data frame."""
+    """Return a column of a data frame."""
     native = frame[name].to_native()
     if str(getattr(native, "dtype", "")).lower() == "object":  # Python's own objects: of one type or rejected
         return pa.chunked_array([column_of(native.to_list(), place, name)])
@@ -354,7 +354,7 @@ def _as_frame(backend: nw.Implementation, types: Mapping[str, Any], lazy: bool, 
 
 
 def _as_relation(source, result: pa.Table):
-    """A relation in the database of another; DuckDB finds ``result`` by its name."""
+    """Return a relation in the database of another; DuckDB finds ``result`` by its name."""
     return source.query("given", "SELECT * FROM result")
 
 

@@ -152,7 +152,7 @@ def run(
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 4), donate_argnames="state")
 def _piece(make, settings, spread, args, name, *, carry=None, state=None, k=0, until=0):
-    """One part of the fit."""
+    """Return one part of the fit."""
 
     def one(args, carry, state, k, until):
         staged = make(*args, settings)

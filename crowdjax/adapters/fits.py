@@ -46,7 +46,8 @@ def fit(labels: Labels, model: Observation, solver: Solver, start: Params | None
 
 
 def start_at(labels: Labels, model, matrices: Float[np.ndarray, "W L K"], *, add: bool):
-    """Parameters of Dawid and Skene's model to start from: these matrices, or these counts and those of the votes."""
+    """Return parameters of Dawid and Skene's model to start from: these matrices, or these counts and those of the
+    votes."""
     votes = eqx.filter_jit(vote_shares)(labels)
     counts = matrices + eqx.filter_jit(tally)(labels, votes) if add else matrices
     shares = votes.mean(0)

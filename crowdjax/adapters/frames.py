@@ -148,7 +148,7 @@ def shown(values: pd.Index, most: int = 4) -> str:
 
 
 def series(given, name: str, of: str) -> pd.Series:
-    """What was given, if it is a Series with one entry for each."""
+    """Check that the argument is a Series with one entry for each."""
     import pandas as pd
 
     if not (isinstance(given, pd.Series) and given.index.is_unique):

@@ -65,11 +65,11 @@ class Estimator(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> pd.Series:
-        """:meth:`fit`, then ``labels_``."""
+        """Call :meth:`fit`, then ``labels_``."""
         return self.fit(data, true_labels).labels_
 
     def fit_predict_proba(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> pd.DataFrame:
-        """:meth:`fit`, then ``probas_``."""
+        """Call :meth:`fit`, then ``probas_``."""
         return self.fit(data, true_labels).probas_
 
     def predict(self, data: pd.DataFrame) -> pd.Series:
@@ -289,11 +289,11 @@ class DawidSkene(Likelihood):
         return super().fit(data, true_labels)
 
     def fit_predict(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> pd.Series:
-        """:meth:`fit`, then ``labels_``."""
+        """Call :meth:`fit`, then ``labels_``."""
         return self.fit(data, true_labels, initial_error).labels_
 
     def fit_predict_proba(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> pd.DataFrame:
-        """:meth:`fit`, then ``probas_``."""
+        """Call :meth:`fit`, then ``probas_``."""
         return self.fit(data, true_labels, initial_error).probas_
 
     def _checked(self, errors: pd.DataFrame | None) -> pd.DataFrame | None:

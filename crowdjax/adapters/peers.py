@@ -66,7 +66,7 @@ class KOS(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame) -> pd.Series:
-        """:meth:`fit`, then ``labels_``."""
+        """Call :meth:`fit`, then ``labels_``."""
         return self.fit(data).labels_
 
 
@@ -129,11 +129,11 @@ class MACE(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame) -> pd.Series:
-        """:meth:`fit`, then ``labels_``."""
+        """Call :meth:`fit`, then ``labels_``."""
         return self.fit(data).labels_
 
     def fit_predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """:meth:`fit`, then ``probas_``."""
+        """Call :meth:`fit`, then ``probas_``."""
         return self.fit(data).probas_
 
     def _fit(self, votes: Votes, seed: int):

@@ -74,11 +74,11 @@ class MajorityVote(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame, skills: pd.Series | None = None) -> pd.Series:
-        """:meth:`fit`, then ``labels_``."""
+        """Call :meth:`fit`, then ``labels_``."""
         return self.fit(data, skills).labels_
 
     def fit_predict_proba(self, data: pd.DataFrame, skills: pd.Series | None = None) -> pd.DataFrame:
-        """:meth:`fit`, then ``probas_``: the shares of votes."""
+        """Call :meth:`fit`, then ``probas_``: the shares of votes."""
         return self.fit(data, skills).probas_
 
     def predict(self, data: pd.DataFrame) -> pd.Series:
@@ -115,11 +115,11 @@ class Skilled(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame) -> pd.Series:
-        """:meth:`fit`, then ``labels_``."""
+        """Call :meth:`fit`, then ``labels_``."""
         return self.fit(data).labels_
 
     def fit_predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """:meth:`fit`, then ``probas_``."""
+        """Call :meth:`fit`, then ``probas_``."""
         return self.fit(data).probas_
 
     def predict(self, data: pd.DataFrame) -> pd.Series:
@@ -270,7 +270,7 @@ class MMSR(Skilled):
         return self.probas_
 
     def fit_predict_score(self, data: pd.DataFrame) -> pd.DataFrame:
-        """:meth:`fit`, then ``scores_``."""
+        """Call :meth:`fit`, then ``scores_``."""
         return self.fit(data).scores_
 
     def predict_score(self, data: pd.DataFrame) -> pd.DataFrame:

@@ -69,7 +69,7 @@ class App(typer.Typer):
 
 @contextlib.contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does: with one line, and nothing half-written."""
+    """End a command on SIGTERM as on Ctrl-C: with one line, and nothing half-written."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -295,7 +295,7 @@ def is_unwritable(error: Exception) -> bool:
 
 
 def unforeseen(error: Exception) -> str:
-    """What went wrong that nobody told in a line of its own: its kind and message; of memory, what needs less."""
+    """Describe an unexpected error in one line: its kind and message; of memory, what needs less."""
     from crowdjax.labels import one_line
     from crowdjax.memory import LESS, is_full
 
@@ -306,7 +306,7 @@ def unforeseen(error: Exception) -> str:
 
 
 def columns_of(given: str | None, score_columns: str | None = None) -> dict[str, str | list[str]] | None:
-    """``labeler=worker,gold.instance=task`` as a dict; the names of a role that is there several times as a list.
+    """Parse ``labeler=worker,gold.instance=task`` to a dict; the names of a role that is there several times as a list.
 
     A comma separates where a role follows it, so that names may hold commas.
     """
@@ -332,7 +332,7 @@ def columns_of(given: str | None, score_columns: str | None = None) -> dict[str,
 def reading_of(
     columns: str | None, form: str | None, missing: str | None, no_header: bool, score_columns: str | None = None
 ) -> dict:
-    """How to read tables, as the library's functions take it."""
+    """Return the settings for reading tables, as the library's functions take them."""
     return dict(
         columns=columns_of(columns, score_columns),
         form=form,
@@ -342,7 +342,7 @@ def reading_of(
 
 
 def values_of(given: str | None) -> list[str | int] | None:
-    """``low,high`` as a list; whole numbers where all of it is.
+    """Parse ``low,high`` to a list; whole numbers where all of it is.
 
     Example:
         >>> values_of("low,high"), values_of("-1,0,1"), values_of("007,1")
@@ -355,8 +355,8 @@ def values_of(given: str | None) -> list[str | int] | None:
 
 
 def note(sentences: Iterable[str]) -> None:
-    """What a reader of a result should know: a line each on stderr, whether that is a terminal or a file; ``-q`` alone
-    silences them."""
+    """Print what a reader of a result should know: a line each on stderr, whether that is a terminal or a file; ``-q``
+    alone silences them."""
     for sentence in sentences:
         LOG.warning("crowdjax: note: %s", on_a_line(sentence), extra={"fields": {"event": "note"}})
 
@@ -370,8 +370,8 @@ def refuse_own(folder: Path, out: Path) -> None:
 
 
 def finish(result, out: Path, progress: Progress | None = None) -> None:
-    """After a result was saved: its warnings on stderr, its log into its folder, a few lines where somebody is looking;
-    exit status 1 if its fit was stopped before it converged."""
+    """Report a saved result: its warnings on stderr, its log in its folder, a few lines on a terminal. Exit status 1 if
+    its fit was stopped before it converged."""
     from crowdjax import results
 
     note(result.warnings)
@@ -385,7 +385,7 @@ def finish(result, out: Path, progress: Progress | None = None) -> None:
 
 
 def tell(result, out: Path) -> None:
-    """A few lines about a result where somebody is looking; its headlines alone into a pipe or a file."""
+    """Print a few lines about a result to a terminal; to a pipe or a file its headlines alone."""
     record = result.record
     sizes = ", ".join(f"{record['n_' + what]:,} {what}" for what in ("labels", "labelers", "instances"))
     done = record.get("result", "done")  # predictions and looks have nothing to converge
@@ -419,5 +419,5 @@ def fail(text: str, status: int) -> int:
 
 
 def on_a_line(text: str) -> str:
-    """Text on one line, a blank for whatever a terminal might obey."""
+    """Return the text on one line, with a blank for whatever a terminal might obey."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -77,7 +77,7 @@ def parts(text: str | None) -> tuple[list[str], list[str]]:
 
 
 def usage(command, params) -> str:
-    """What must be given, and that there is more."""
+    """Return the usage line: required arguments, and that there are options."""
     words = []
     for param in params:
         name = metavar(param)
@@ -104,7 +104,7 @@ def metavar(param) -> str:
 
 
 def table(rows: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
-    """Names and what they mean in two columns."""
+    """Lay out names and their meanings in two columns."""
     second = len(INDENT) + width + len(INDENT)
     for name, text in rows:
         wrapped = textwrap.wrap(text, WIDTH - second) or [""]

@@ -206,7 +206,7 @@ def look(
     no_header: NoHeader = False,
     report: Report = False,
 ) -> None:
-    """What the fit in DIR misses in its LABELS, and who is who: look.json, labelers.parquet, instances.parquet.
+    """Check the fit in DIR against its LABELS; write look.json, labelers.parquet and instances.parquet.
 
     Example: crowdjax look result labels.csv --out seen
     """
@@ -385,7 +385,7 @@ def _whole(given: str) -> int | str:
 
 
 def _prior(given: str | None) -> float | list[float] | str | None:
-    """A number, or one for each class; a word stays one."""
+    """Return a number, or one for each class; a word stays one."""
     if given is None:
         return None
     try:

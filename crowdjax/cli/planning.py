@@ -102,7 +102,7 @@ def _folder_of(folder: Path | None) -> Path:
 
 
 def _numbers(name: str, given: str | None) -> float | list[float] | None:
-    """A number, or two with a comma between."""
+    """Return a number, or two with a comma between."""
     from crowdjax.labels import InputError
 
     if given is None:

@@ -53,7 +53,7 @@ class Progress:
         return self.stopped
 
     def close(self) -> None:
-        """Nothing is shown any more."""
+        """Stop showing progress."""
         self._timer.cancel()
         if self._timer.is_alive():
             self._timer.join(1.0)  # it may be about to show the bar
@@ -115,7 +115,7 @@ class Progress:
 
 @contextlib.contextmanager
 def progress_bar(keeps: bool = True) -> Iterator[Progress]:
-    """What to tell how far a run is. It is shown on a terminal, from the third second on."""
+    """Yield a progress callback, shown on a terminal from the third second on."""
     progress = Progress(sys.stderr.isatty() and not logs.is_quiet(), keeps)
     try:
         with _listening(progress):

@@ -38,7 +38,7 @@ def refuse_counts(triples: io.Triples, labelers: Level) -> None:
 
 
 def digest(labels: Labels, scores: Float[np.ndarray, "I C"], named: periods.Named | None) -> str:
-    """Of what a fit rests on: labels, gold, scores, and the periods and groups of instances."""
+    """Hash what a fit rests on: labels, gold, scores, and the periods and groups of instances."""
     cells = () if named is None else (named.cell, np.frombuffer(repr((named.times, named.groups)).encode(), np.uint8))
     parts = (labels.labeler, labels.instance, labels.label, labels.counts, labels.gold, scores, *cells)
     return hashlib.sha256(b"".join(b"-" if p is None else np.ascontiguousarray(p).tobytes() for p in parts)).hexdigest()
@@ -70,7 +70,7 @@ def check_scores(names, values, transform: Transform, about: Callable[[int], str
 
 
 def about_numbers(names, values, others, scale: Scale, place: str = "population") -> list[str]:
-    """What is odd about scores, and about others (with their counts), if any; reject others of another unit. Of kinds:
+    """Warn of odd scores, and odd ones of the population (with their counts); reject others of another unit. Of kinds:
     of each by itself."""
     if is_separate(values):
         out = []
@@ -141,7 +141,7 @@ def small(labels: Labels) -> bool:
 
 
 def about_subsample(khat: float, found: Compared) -> str:
-    """A sentence's part on the check of an approximation of many labels."""
+    """Return the part of a sentence on the check of an approximation of many labels."""
     so = "agrees" if found.agrees else "does not agree" if found.rhat <= 1.01 else "did not converge"
     return (
         f"; laplace had a Pareto k-hat of {khat:.2f}, above {GOOD:g}; nuts on {found.n} of the instances, drawn along "
@@ -150,7 +150,7 @@ def about_subsample(khat: float, found: Compared) -> str:
 
 
 def about_check(warnings: Sequence[str], found: Compared | None) -> list[str]:
-    """A fit's warnings: that of its k-hat goes where a sub-sample has answered it."""
+    """Return a fit's warnings, without that of its k-hat where a sub-sample has settled it."""
     if found is None or not found.agrees:
         return [*warnings]
     return [w for w in warnings if not w.startswith("Pareto k-hat is ")]

@@ -63,7 +63,7 @@ def curves(fit: ContextualFit, scores, population, of_kinds=None) -> pa.Table:
 
 
 def calibration(fit: ContextualFit, names, scores, population, of_kinds=None) -> pa.Table:
-    """At the distinct scores, thinned evenly."""
+    """Tabulate the calibration at the distinct scores, thinned evenly."""
     rows = all_scores(scores, population)
     if of_kinds is not None:
         score, kind = kinds.gathered(rows)

@@ -345,7 +345,7 @@ class ContextualResult(Fitted):
         return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
 
     def checks(self, table, *, scores=None, columns: Columns | None = None, **settings) -> LookResult:
-        """What the fit misses: its labels beside replicates, each of another posterior draw
+        """Run posterior predictive checks: compare the labels with replicates, each of another posterior draw
         (``crowdjax.facade.checks.check``).
 
         Args:

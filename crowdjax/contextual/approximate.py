@@ -40,7 +40,7 @@ CANDIDATE_WORK = 4e10  # candidates for θ times (number of unknowns)³
 def draw(
     config: ContextualConfig, data: Data, q: Coordinates, n: int, key: PRNGKeyArray, report: Progress
 ) -> tuple[Float[np.ndarray, "n P"], Psis, float]:
-    """n draws u of q, their smoothed weights towards the posterior, and k-hat of the draws of θ."""
+    """Draw n times u from q; return them, their smoothed weights towards the posterior, and k-hat of the draws of θ."""
     keys = jax.random.split(key, 4)
     k, size = len(q.centre), len(q.labels.point)
     report("draws", 0, 2)
@@ -75,7 +75,7 @@ def _widths(config, data, q: Coordinates):
 
 
 def _systematic(key, log_weights, n: int) -> np.ndarray:
-    """n indices in proportion to the weights, evenly: index i about n w_i times; in random order."""
+    """Return n indices in proportion to the weights, evenly: index i about n w_i times; in random order."""
     place, order = jax.random.split(key)
     edges = np.cumsum(np.exp(log_weights))
     at = (np.arange(n) + float(jax.random.uniform(place))) / n * edges[-1]
@@ -118,7 +118,7 @@ def ascend(
     n_batch: int,
     ask: Progress,
 ) -> tuple[Coordinates, Float[np.ndarray, " T"]]:
-    """SVI from q: (the coordinates at the end, the ELBO's estimate before each step).
+    """Run SVI from q; return (the coordinates at the end, the ELBO's estimate before each step).
 
     Step t moves λ and H by 2 / (t + 3) of the way to their means over q: all steps then weigh about alike at the end,
     early ones less. Where ``ask`` says so it ends there.

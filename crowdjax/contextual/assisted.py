@@ -62,7 +62,7 @@ def difference(
     variance_f: float = 0.0,
     size: float | None = None,
 ) -> Difference:
-    """Estimates a mean from gold labels drawn with known chances and from predictions.
+    """Estimate a mean from gold labels drawn with known chances and from predictions.
 
         V(λ) = λ² V_F + Σ_G (1 - ψ) (ω (e - ē) / N)²        e = z - λ f        λ* = clip(C_zf / (C_ff + V_F), 0, 1)
 
@@ -143,7 +143,7 @@ def two_samples(
     *,
     lam: float | None = None,
 ) -> Difference:
-    """Estimates a mean from a random sample with gold and another, independent one with predictions only.
+    """Estimate a mean from a random sample with gold and another, independent one with predictions only.
 
         θ_λ = λ mean(f') + mean(z - λ f)      V = λ² var(f')/N + var(z - λ f)/n      λ* = Cov(z, f) / ((1 + n/N) Var f)
 
@@ -355,7 +355,7 @@ def linear(sample: Sample):
 
 
 def _least(shares: Float[np.ndarray, " I"], contrasts: Float[np.ndarray, "I K"]) -> Float[np.ndarray, " K"]:
-    """λ in [0, 1]^K of the least Σ (shares + contrasts λ)², by turns."""
+    """Return λ in [0, 1]^K of the least Σ (shares + contrasts λ)², by turns."""
     lam, square = np.zeros(contrasts.shape[1]), (contrasts**2).sum(0)
     for _ in range(100 if len(lam) > 1 else 1):
         for k in np.flatnonzero(square > 0):
@@ -367,7 +367,7 @@ def _least(shares: Float[np.ndarray, " I"], contrasts: Float[np.ndarray, "I K"])
 def gold_chances(
     predictions: Float[np.ndarray, " I"], weight: Float[np.ndarray, " I"], n: int, least: float = 0.2
 ) -> Float[np.ndarray, " I"]:
-    """Chances to draw n gold labels with, in proportion to √(f (1 - f)) w^¼: instances in doubt, of all weights.
+    """Return chances to draw n gold labels with, in proportion to √(f (1 - f)) w^¼: instances in doubt, of all weights.
 
     A share ``least`` of the gold is drawn from all instances alike, as predictions may be wrong where they are sure.
     Of known predictions the least variance would take w in place of w^¼; f is too high where hardly anything is
@@ -395,7 +395,7 @@ def gold_chances(
 
 
 def effective(sample: Sample) -> tuple[float, float]:
-    """Effective gold negatives and positives, (Σω)²/Σω² each.
+    """Return effective gold negatives and positives, (Σω)²/Σω² each.
 
     Example:
         >>> gold = np.array([1, 1, 0, np.nan])

@@ -122,8 +122,8 @@ class CategoricalConfig:
 
 
 def contrasts(n_classes: int) -> Float[np.ndarray, "K K-1"]:
-    """Columns whose combinations by independent N(0, σ²) add up to zero over the classes and differ between any two
-    by N(0, σ²): Helmert's, over √2.
+    """Return columns whose combinations by independent N(0, σ²) add up to zero over the classes and differ between any
+    two by N(0, σ²): Helmert's, over √2.
 
     Example:
         >>> q = contrasts(4)
@@ -237,7 +237,7 @@ def values(config: CategoricalConfig, white: dict[str, Array]) -> dict[str, Arra
 
 
 def function_at(config: CategoricalConfig, name: str, basis: Basis, v: dict[str, Array]) -> Float[Array, "n m"]:
-    """One of the functions at the prepared inputs: m columns, contrasts of r and γ, or a itself."""
+    """Return one of the functions at the prepared inputs: m columns, contrasts of r and γ, or a itself."""
     function, n = config.functions[name]
 
     def one(k):
@@ -285,7 +285,7 @@ def confusion_of(config: CategoricalConfig, v: dict[str, Array]) -> Float[Array,
 
 
 def said(config: CategoricalConfig, basis: Basis, v: dict[str, Array], labeler, row) -> Said:
-    """What decides the labels of pairs (labeler, row of the basis); ``labeler`` -1: of the crowd's mean."""
+    """Return the log-odds of the labels of pairs (labeler, row of the basis); ``labeler`` -1: of the crowd's mean."""
     k, dtype = config.n_classes, basis.x.dtype
     q = jnp.asarray(contrasts(k), dtype)
     a = function_at(config, "accuracy", basis, v)[row]  # [n, 1], or one for each class
@@ -308,7 +308,7 @@ def said(config: CategoricalConfig, basis: Basis, v: dict[str, Array], labeler, 
 
 
 def centred(config: CategoricalConfig, white: Array) -> Array:
-    """Offsets that add up to zero over the labelers fitted: the shared functions are those of the crowd."""
+    """Return offsets that add up to zero over the labelers fitted: the shared functions are those of the crowd."""
     return white - white.mean(0) if config.centred else white
 
 
@@ -598,7 +598,7 @@ class Shares(NamedTuple):
 
 
 def _draws(fit: CategoricalFit, basis: Basis, function, *arrays):
-    """``function(values of a draw, *arrays)`` of every draw."""
+    """Return ``function(values of a draw, *arrays)`` of every draw."""
     shapes = tuple(sites(fit.config, len(fit.labels_per_labeler), basis).items())
     return np.asarray(_each(fit.config, shapes, function, jnp.asarray(fit.u), basis, *arrays), np.float64)
 
@@ -681,7 +681,7 @@ def with_labelers(fit: CategoricalFit, known: Int[np.ndarray, " W"], seed: int) 
 
 
 def _confusions(config, v, basis, labeler):
-    """[W, K, K]: P(L | z) of labelers, averaged over inputs by the class's share there."""
+    """Return [W, K, K]: P(L | z) of labelers, averaged over inputs by the class's share there."""
     pi = jnp.exp(class_logits(config, basis, v))
     n, w = pi.shape[0], labeler.shape[0]
     at = said(config, basis, v, jnp.repeat(labeler, n), jnp.tile(jnp.arange(n), w))

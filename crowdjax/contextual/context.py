@@ -110,7 +110,7 @@ class Scale:
         return Scale(self.transform, self.low[k : k + 1], self.high[k : k + 1], knots)
 
     def even(self, low: float, high: float, n: int) -> Float[np.ndarray, " n"]:
-        """At most n scores from low to high, evenly spaced on the scale (ranks: by the score)."""
+        """Return at most n scores from low to high, evenly spaced on the scale (ranks: by the score)."""
         if self.transform == "logit":
             start, end = logit(np.array([[low, high]]))[0]
             x = 1 / (1 + np.exp(-np.linspace(start, end, n)))
@@ -143,7 +143,7 @@ def _ends(column: Float[np.ndarray, " n"]) -> tuple[float, float]:
 
 
 def as_columns(scores, n_columns: int | None = None) -> np.ndarray:
-    """Scores as finite float64 of shape [n, C]; raises ``LabelError`` otherwise."""
+    """Return the scores as finite float64 of shape [n, C]; raise ``LabelError`` otherwise."""
     columns = np.asarray(scores)
     if columns.dtype.kind not in "iufb":
         raise LabelError(f"score: values of type {columns.dtype}; allowed: finite numbers")

@@ -175,7 +175,7 @@ STILL = 0.1  # posterior standard deviations of θ
 
 
 def some_blocks(data: Data, n_labels: float) -> tuple[Data, float]:
-    """Evenly spaced blocks with about so many labels, and what their evidence counts for."""
+    """Return evenly spaced blocks with about so many labels, and what their evidence counts for."""
     n_blocks = data.n_blocks
     n = int(np.clip(np.ceil(n_labels * data.labels.n_blocks / data.labels.label.shape[0]), 1, n_blocks))
     if n == n_blocks:

@@ -17,7 +17,7 @@ class Psis(NamedTuple):
 
 
 def pareto_smooth(log_ratios: Float[np.ndarray, " S"]) -> Psis:
-    """Pareto-smoothed importance sampling.
+    """Smooth importance weights by a generalised Pareto tail.
 
     The largest min(S/5, 3√S) ratios are replaced by quantiles of a generalised Pareto distribution fitted to them.
 

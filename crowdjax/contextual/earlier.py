@@ -92,7 +92,7 @@ def shrunk(z: Float[np.ndarray, "S M"]) -> Float[np.ndarray, "M M"]:
 
 
 def places(shapes: dict[str, tuple[int, ...]]) -> dict[str, Int[np.ndarray, "..."]]:
-    """Where in w each site is that is not a scale."""
+    """Return the position in w of each site that is not a scale."""
     out, start = {}, 0
     for name, shape in shapes.items():
         if not name.endswith(SCALES):

@@ -93,7 +93,7 @@ def band(draws: Float[np.ndarray, "S *n"], level: float = 0.95) -> Band:  # noqa
 
 
 def functions(fit: ContextualFit, scores, level: float = 0.95) -> Functions:
-    """Prevalence, and the crowd's sensitivity and specificity, at given scores.
+    """Evaluate the prevalence, and the crowd's sensitivity and specificity, at given scores.
 
     The crowd's are averaged over labelers in proportion to their judgements.
 
@@ -180,7 +180,7 @@ def _prevalence(config, basis: Basis, draws) -> Float[np.ndarray, "S n"]:
 
 
 def _some(fit: ContextualFit, n: int):
-    """At most n of the fit's draws, evenly spaced."""
+    """Return at most n of the fit's draws, evenly spaced."""
     step = max(1, -(-fit.n_draws // n))
     return {name: values[::step] for name, values in fit.draws.items()}
 
@@ -224,7 +224,7 @@ def _affordable(n_draws: int, labels: Labels) -> int:
 
 
 def _of_instances(what, config, data, draw):
-    """``what(ℓ⁺, ℓ⁻, logit π, gold)`` of every instance."""
+    """Return ``what(ℓ⁺, ℓ⁻, logit π, gold)`` of every instance."""
 
     def of_part(part, c):
         s, gamma, prior = triples(config, part, c, tables(config, part.basis, c))
@@ -535,7 +535,7 @@ def _labeler_averages(config, basis, labeler_basis, draws, labelers):
 
 
 def sampling_weights(scores, edges, counts) -> Float[np.ndarray, " I"]:
-    """Weights of instances drawn at random within strata of the score: population count over sample count.
+    """Compute the weights of instances drawn at random within strata of the score: population count over sample count.
 
     Args:
         scores: of the sampled instances, shape [I].
@@ -571,7 +571,7 @@ def sampling_weights(scores, edges, counts) -> Float[np.ndarray, " I"]:
 
 
 def inclusion_weights(probability) -> Float[np.ndarray, " I"]:
-    """Weights of instances that were each drawn with a known probability: its inverse.
+    """Compute the weights of instances that were each drawn with a known probability: its inverse.
 
     Args:
         probability: above 0, at most 1, shape [I].
@@ -591,7 +591,7 @@ def inclusion_weights(probability) -> Float[np.ndarray, " I"]:
 
 
 def check_weights(weights, n: int, *, allow_zero: bool = False) -> Float[np.ndarray, " n"]:
-    """Weights as float64, one per row, positive and finite; raises ``LabelError`` otherwise.
+    """Return the weights as float64, one per row, positive and finite; raise ``LabelError`` otherwise.
 
     Args:
         weights: shape [n]; None: one each.

@@ -96,7 +96,7 @@ class Function:
 
 
 def _grid(dims: int) -> np.ndarray:
-    """Evenly spaced points of [-1, 1]^D, where lines are fitted."""
+    """Return evenly spaced points of [-1, 1]^D, where lines are fitted."""
     axis = np.linspace(-1, 1, 65 if dims == 1 else max(3, round(512 ** (1 / dims))))
     return np.stack(np.meshgrid(*[axis] * dims, indexing="ij"), -1).reshape(-1, dims)
 
@@ -108,7 +108,8 @@ def _fitted_line(dims: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def frequencies(dims: int, n_basis: int, boundary: float) -> Float[np.ndarray, "D M"]:
-    """Roots of the eigenvalues of the Laplacian on [-c, c]^D, of all combinations of the first n_basis of each column.
+    """Return roots of the eigenvalues of the Laplacian on [-c, c]^D, of all combinations of the first n_basis of each
+    column.
 
     Example:
         >>> frequencies(2, 3, np.pi / 2).tolist()
@@ -119,7 +120,7 @@ def frequencies(dims: int, n_basis: int, boundary: float) -> Float[np.ndarray, "
 
 
 def eigenfunctions(x: Float[np.ndarray, "K D"], omega, boundary: float) -> Float[np.ndarray, "K M"]:
-    """Π_d c^(-½) sin(ω_d (x_d + c)): on the host, where it takes no compiler.
+    """Return Π_d c^(-½) sin(ω_d (x_d + c)): on the host, where it takes no compiler.
 
     Source: Solin and Särkkä 2020, eq. 56.
     """
@@ -155,8 +156,8 @@ class Hilbert(eqx.Module):
         return self.omega.shape[0]
 
     def colour(self, amplitude, length: Float[Array, " D"], white: Float[Array, "*S M"]) -> Float[Array, "*S M"]:
-        """White weights times the square root of the spectral density, a Π_d (√(2π) ℓ_d)^½ exp(-ℓ_d² ω_d² / 4), in
-        closed form: the root of the density itself has no gradient in float32 once the density underflows."""
+        """Return white weights times the square root of the spectral density, a Π_d (√(2π) ℓ_d)^½ exp(-ℓ_d² ω_d² / 4),
+        in closed form: the root of the density itself has no gradient in float32 once the density underflows."""
         return amplitude * jnp.exp(self.log_colour(length)) * white
 
     def log_colour(self, length: Float[Array, " D"]) -> Float[Array, " M"]:
@@ -183,7 +184,7 @@ class Inducing(eqx.Module):
         return self.z.shape[1]
 
     def root(self, length) -> Float[Array, "M M"]:
-        """chol K(z, z) at amplitude 1."""
+        """Return chol K(z, z) at amplitude 1."""
         m = self.n_weights
         jitter = 20 * m * jnp.finfo(self.x.dtype).eps  # the rounding error of a sum of m ones, and some
         return jnp.linalg.cholesky(_correlation(self.z, self.z, length) + jitter * jnp.eye(m, dtype=self.x.dtype))
@@ -269,8 +270,8 @@ def prepare(gp: GP, x, *, increasing: bool = False, anchors=None) -> Basis:
 
 
 def evaluate(function: Function, basis: Basis, c: dict[str, Array]) -> Float[Array, " n"]:
-    """f at the prepared inputs, given its coefficients: ``mean`` [], ``slope`` [C], ``coefficients`` [T, M] (white
-    weights after :meth:`Hilbert.colour`) and ``length`` [C], as far as its family has them.
+    """Evaluate f at the prepared inputs, given its coefficients: ``mean`` [], ``slope`` [C], ``coefficients`` [T, M]
+    (white weights after :meth:`Hilbert.colour`) and ``length`` [C], as far as its family has them.
 
     Example:
         >>> basis = prepare(GP(), np.array([[-1.0], [1.0]]))
@@ -293,7 +294,7 @@ def tabulate(function: Function, basis: Basis, c: dict[str, Array]) -> tuple[Arr
 
 
 def look_up(function: Function, basis: Basis, c: dict[str, Array], table: tuple[Array, ...]) -> Float[Array, " n"]:
-    """f at the prepared inputs, given its table."""
+    """Look up f at the prepared inputs, given its table."""
     if function.family == "constant":
         return jnp.broadcast_to(c["mean"], basis.x.shape[:1])
     if function.increasing and table:

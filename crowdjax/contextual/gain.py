@@ -74,7 +74,7 @@ def reduction(prevalence: Float[np.ndarray, " S"], q: Float[np.ndarray, "S I"]) 
 
 
 def batch(prevalence: Float[np.ndarray, " S"], q: Float[np.ndarray, "S I"], n: int) -> Batch:
-    """n labels, each where it narrows the prevalence most given those before it; an instance may come up again.
+    """Choose n labels, each where it narrows the prevalence most given those before it; an instance may come up again.
 
     Covariances of draws are updated by their square root (Potter): with φ = q_j - q̄_j, a = φᵀφ/S, r = E q_j (1 - q_j),
 

@@ -236,7 +236,7 @@ def fit(
 
 
 def representatives(x: Float[np.ndarray, "I C"], size: int = 64) -> Float[np.ndarray, "Q C"]:
-    """Rows of x at evenly spaced quantiles of its first column: they stand for the instances' distribution."""
+    """Return rows of x at evenly spaced quantiles of its first column, which represent the instances' distribution."""
     order = np.argsort(x[:, 0], kind="stable")
     return x[order[((np.arange(size) + 0.5) / size * len(x)).astype(int)]]
 
@@ -411,7 +411,7 @@ def _warnings(fit: ContextualFit, labels: Labels) -> tuple[str, ...]:
 
 
 def identification(config: ContextualConfig, labels: Labels, informed: dict[str, float]) -> list[str]:
-    """What the labels cannot tell, in sentences."""
+    """Warn of what the labels do not identify."""
     out = []
     counts = np.bincount(labels.instance, weights=labels.counts > 0, minlength=labels.n_instances)
     most, gold = counts.max(), labels.gold is not None and np.any(np.asarray(labels.gold) >= 0)

@@ -117,12 +117,12 @@ def _libraries() -> ThreadpoolController:
 
 
 def few_threads(size: int):
-    """A context in which the host's dense algebra of so many unknowns has as many threads as it can use."""
+    """Limit the host's linear algebra to as many threads as so many unknowns can use."""
     return contextlib.nullcontext() if size >= MANY else _libraries().limit(limits=1, user_api="blas")
 
 
 def climb(posterior: Posterior, theta, w, window: tuple[float, float] | None = None) -> Peak:
-    """Newton's method to the mode of log p(L, w | θ).
+    """Find, by Newton's method, the mode of log p(L, w | θ).
 
     Args:
         w: where to start, shape [M].

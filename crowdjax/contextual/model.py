@@ -276,7 +276,8 @@ def _bins(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors) -> Bin
 
 
 def _separate_bins(config: ContextualConfig, x: Float[np.ndarray, "n C"]) -> Bins:
-    """Those of inputs that have one column each: the column, and where it has too many values the cell of a grid."""
+    """Return those of inputs that have one column each: the column, and where it has too many values the cell of a
+    grid."""
     column = np.isfinite(x).argmax(1)
     rows, distinct, before = np.zeros(len(x), np.int32), [], 0
     for c in range(x.shape[1]):
@@ -419,7 +420,7 @@ def half_normal(z: Array, scale: float) -> Array:
 
 
 def model(config: ContextualConfig, data: Data):
-    """Return the NumPyro model: sites ``NAME_white`` ~ N(0, 1), their values, and the labels' evidence as a factor.
+    """Define the NumPyro model: sites ``NAME_white`` ~ N(0, 1), their values, and the labels' evidence as a factor.
 
     Args:
         config: the model's settings.
@@ -450,8 +451,8 @@ def shapes_of(config: ContextualConfig, data: Data) -> dict[str, tuple[int, ...]
 
 
 def coefficients(config: ContextualConfig, basis: Basis, labeler_basis: Basis | None, draw) -> dict[str, Array]:
-    """What the likelihood sees of the sites' values: weights and offsets times their scales. Affine in all sites but
-    scales and length-scales; of those, only inducing inputs need to know a length-scale again."""
+    """Return what the likelihood depends on: weights and offsets times their scales. Affine in all sites but scales and
+    length-scales; of those, only inducing inputs need to know a length-scale again."""
     out = {}
     for name, function in config.functions.items():
         out |= {f"{name}_{key}": value for key, value in of_one(name, function, basis, draw).items()}
@@ -489,7 +490,7 @@ def of_one(name: str, function: Function, basis: Basis, draw) -> dict[str, Array
 
 
 def of_function(name: str, values: dict[str, Array]) -> dict[str, Array]:
-    """Those of one function, without the prefix ``name_``."""
+    """Return the values of one function, without the prefix ``name_``."""
     return {key.removeprefix(f"{name}_"): value for key, value in values.items() if key.startswith(f"{name}_")}
 
 
@@ -574,7 +575,8 @@ def prevalence(config: ContextualConfig, basis: Basis, draw) -> Float[Array, " n
 def curves(
     config: ContextualConfig, basis: Basis, labeler_basis: Basis | None, draw, labelers: Int[Array, " W"]
 ) -> Curves:
-    """Prevalence, and sensitivity and specificity of each of the given labelers (shape [W, n]), of one draw."""
+    """Evaluate the prevalence, and sensitivity and specificity of each of the given labelers (shape [W, n]), of one
+    draw."""
     n, w = basis.x.shape[0], len(labelers)
     row = jnp.tile(jnp.arange(n), w)
     c = coefficients(config, basis, labeler_basis, draw)
@@ -592,7 +594,8 @@ def triples(config: ContextualConfig, data: Data, c, table):
 
 
 def on_devices(function, data: Data, *alike):
-    """``function(part of the data, *alike)`` on every device of the mesh: rows of the results one after the other."""
+    """Run ``function(part of the data, *alike)`` on every device of the mesh: rows of the results one after the
+    other."""
     if data.mesh is None:
         return function(data, *alike)
     (axis,) = data.mesh.axis_names
@@ -634,7 +637,7 @@ def log_likelihood(config: ContextualConfig, data: Data, draw: dict[str, Array])
 
 
 def blocks(data: Data, index: Int[Array, " B"]) -> Data:
-    """Some blocks of consecutive instances as data of their own (the indices may be traced): a minibatch.
+    """Select blocks of consecutive instances as data of their own (the indices may be traced): a minibatch.
 
     The evidence of B blocks drawn at random, times n_blocks / B, is an unbiased estimate of the whole.
     """
@@ -686,17 +689,17 @@ def of_prior(prior: Prior, v: Float[Array, " M"]) -> Float[Array, " P"]:
 
 
 def coefficients_at(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict[str, Array]:
-    """:func:`coefficients` of standard normals u."""
+    """Return :func:`coefficients` at standard normals u."""
     return coefficients(config, data.basis, data.labeler_basis, draw_at(config, data, u))
 
 
 def coefficients_of(config: ContextualConfig, data: Data, theta, w) -> Float[Array, " Q"]:
-    """y = y₀ + R(θ) w as a vector: all that the labels see, but for the length-scales of inducing inputs."""
+    """Return y = y₀ + R(θ) w as a vector: all that the labels see, but for the length-scales of inducing inputs."""
     return labels_see(coefficients_at(config, data, jnp.concatenate([theta, w])))
 
 
 def labels_see(c: dict[str, Array]) -> Float[Array, " Q"]:
-    """Coefficients as a vector, without length-scales."""
+    """Return the coefficients as a vector, without length-scales."""
     return ravel_pytree({name: value for name, value in c.items() if not name.endswith("_length")})[0]
 
 
@@ -710,19 +713,19 @@ def block_values(config: ContextualConfig, data: Data, theta, y: Float[Array, " 
 
 
 def size_of(config: ContextualConfig, data: Data) -> int:
-    """P, the number of unknowns."""
+    """Return P, the number of unknowns."""
     if data.prior is not None:
         return len(data.prior.mean)
     return sum(math.prod(shape) for shape in shapes_of(config, data).values())
 
 
 def scales_of(config: ContextualConfig, data: Data) -> int:
-    """K, how many of them are scales and length-scales: they come first. An earlier fit's are held."""
+    """Return K, how many of them are scales and length-scales: they come first. An earlier fit's are held."""
     return 0 if data.prior is not None else n_scales(shapes_of(config, data))
 
 
 def prior_draws(config: ContextualConfig, n_labelers: int, basis: Basis, labeler_basis: Basis | None, key, n: int):
-    """n draws of all sites from the prior, each of shape [n, ...]."""
+    """Draw all sites n times from the prior, each of shape [n, ...]."""
     return _prior_draws(config, tuple(sites(config, n_labelers, basis, labeler_basis).items()), key, n, basis.x.dtype)
 
 

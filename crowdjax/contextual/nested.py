@@ -156,7 +156,7 @@ def worst_of(peaks: Sequence[Peak]) -> int:
 
 
 def design(n_unknown: int, n: int = MOST_SCALES) -> Float[np.ndarray, "n K"]:
-    """Points spread evenly over N(0, I): the middle, and Sobol's through the normal quantile.
+    """Spread points evenly over N(0, I): the middle, and Sobol's through the normal quantile.
 
     Example:
         >>> design(2, 4).shape, design(0).shape
@@ -206,7 +206,7 @@ LEAST_SPREAD = 0.1  # of θ, which the design knows at a few points only; a prio
 
 
 def draw(mixture: Mixture, n: int, seed: np.random.Generator) -> Float[np.ndarray, "n P"]:
-    """n draws u = (θ, w), each component about as often as its weight says, in random order."""
+    """Draw n times u = (θ, w), each component about as often as its weight says, in random order."""
     p = np.exp(mixture.log_weights)
     edges = np.cumsum(p) / p.sum()
     which = np.minimum(np.searchsorted(edges, (np.arange(n) + seed.random()) / n), len(p) - 1)
@@ -251,8 +251,8 @@ def posterior_draws(
 
 
 def resampled(u: Float[np.ndarray, "m P"], smoothed: Psis, n: int, seed: np.random.Generator) -> np.ndarray:
-    """n of some candidates by the weights of the first of them, evenly; the first n where there are too few weights, or
-    where these have no mean."""
+    """Resample n of some candidates by the weights of the first of them, evenly; the first n where there are too few
+    weights, or where these have no mean."""
     if len(smoothed.log_weights) < 2 * n or not smoothed.khat < USED:
         return u[:n]
     edges = np.cumsum(np.exp(smoothed.log_weights))
@@ -261,7 +261,7 @@ def resampled(u: Float[np.ndarray, "m P"], smoothed: Psis, n: int, seed: np.rand
 
 
 def importance(config: ContextualConfig, data: Data, mixture: Mixture, u: Float[np.ndarray, "n P"]) -> Psis:
-    """Smoothed weights of draws of the mixture towards the posterior."""
+    """Return the smoothed weights of draws of the mixture towards the posterior."""
     k, dtype = mixture.theta.shape[1], data.basis.x.dtype
     values = np.asarray(_values(config, data, jnp.asarray(u, dtype), k), np.float64).sum(1)
     return pareto_smooth(values - 0.5 * (u[:, k:] ** 2).sum(1) - log_density(mixture, u))

@@ -109,8 +109,8 @@ def _blocks(n: int, kept: bool):
 
 
 def in_threads(run, density, data, affine, adapt, states, n):
-    """n <= BLOCK transitions of every chain: the states, and (u, whether it diverged, acceptance, leapfrog steps) of
-    each. ``run``: ``map``, or that of a pool of threads."""
+    """Make n <= BLOCK transitions of every chain: the states, and (u, whether it diverged, acceptance, leapfrog steps)
+    of each. ``run``: ``map``, or that of a pool of threads."""
     wide = jax.config.jax_enable_x64
 
     def one(chain):
@@ -159,7 +159,8 @@ def _alone(density, data, affine, adapt, state, n):
 
 
 def _transitions(density, data, affine, adapt, state, n):
-    """n <= BLOCK transitions of one chain; rows beyond n are zero. n is no constant: one program for all blocks."""
+    """Return n <= BLOCK transitions of one chain; rows beyond n are zero. n is no constant: one program for all
+    blocks."""
     begin, step = _kernel(density, data, affine, adapt)
     begin(state.z, state.rng_key, state.adapt_state.step_size, state.adapt_state.inverse_mass_matrix)  # sets up step
 

@@ -84,7 +84,7 @@ class Contextual(eqx.Module):
         return jax.nn.log_sigmoid(jnp.stack([-r, r], 1))
 
     def class_of_point(self, params: Params) -> Float[Array, "2 2"]:
-        """Points are classes."""
+        """Return the class of each point: points are classes."""
         return jnp.eye(2)
 
     def log_prior(self, params: Params) -> Float[Array, ""]:
@@ -92,7 +92,7 @@ class Contextual(eqx.Module):
         return -0.5 * sum((u**2).sum() for u in params.values())
 
     def specs(self, params: Params) -> dict[str, None]:
-        """No array is by instance, and none has labelers first."""
+        """Return None for every array: none is by instance, and none has labelers first."""
         return dict.fromkeys(params)
 
     def evidence(self, labels: Labels, params: Params) -> Float[Array, ""]:

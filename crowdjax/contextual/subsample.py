@@ -48,7 +48,8 @@ class Compared(NamedTuple):
 
 
 def stratified(scores: Float[np.ndarray, "I C"], n: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
-    """n rows at equal steps along the first score, ties in random order: each hundredth of the scores has its share.
+    """Sample n rows at equal steps along the first score, ties in random order: each hundredth of the scores has its
+    share.
 
     Example:
         >>> rows = stratified(np.arange(100.0)[:, None], 10, np.random.default_rng(0))

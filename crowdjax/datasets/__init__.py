@@ -90,13 +90,13 @@ class Set:
 
 
 def folder() -> Path:
-    """Where the sets are looked for."""
+    """Return the folder that is searched for sets."""
     given = os.environ.get(VARIABLE)
     return Path(given) if given else Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def cache() -> Path:
-    """Where sets are kept that were fetched: in the user's cache folder."""
+    """Return the folder of downloaded sets, in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowdjax" / "data"
 
 
@@ -112,7 +112,7 @@ def listed() -> list[Set]:
 
 
 def get(name: str, out: str | os.PathLike | None = None) -> Set:
-    """A set, fetched where it is public and not here; with ``out``, its labels and truth copied to that folder.
+    """Get a set, downloaded where it is public and not here; with ``out``, its labels and truth copied to that folder.
 
     Raises:
         InputError: there is no set of this name; something else is in the way of ``out``.
@@ -137,7 +137,7 @@ def get(name: str, out: str | os.PathLike | None = None) -> Set:
 
 
 def load(name: str, repeats: Repeats = "count", *, download: bool = False) -> Dataset:
-    """One binary set.
+    """Load a binary set.
 
     Args:
         repeats: what to do with several judgements of one labeler on one instance, see ``Labels.from_arrays``.
@@ -203,7 +203,7 @@ def _truth(home: Path, instances: np.ndarray) -> Float[np.ndarray, " I"]:
 
 
 def _column(file: Path, column: str, instances: np.ndarray) -> Float[np.ndarray, " I"]:
-    """A column of numbers in the order of the instances, NaN where they have no row."""
+    """Return a column of numbers in the order of the instances, NaN where they have no row."""
     text = pyarrow.csv.ConvertOptions(column_types={"instance": pyarrow.string()})
     table = pyarrow.csv.read_csv(file, convert_options=text)
     row = io.positions(instances, np.array(table["instance"].to_pylist()))

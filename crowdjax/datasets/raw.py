@@ -19,14 +19,14 @@ class Rows(NamedTuple):
     truth: list[tuple[str, int]]
 
     def tables(self) -> dict[str, pa.Table]:
-        """As ``labels`` and ``truth``."""
+        """Return the tables ``labels`` and ``truth``."""
         names = {"labels": ("labeler", "instance", "label"), "truth": ("instance", "label")}
         columns = {"labels": zip(*self.labels, strict=True), "truth": zip(*self.truth, strict=True)}
         return {part: pa.table(dict(zip(names[part], map(pa.array, columns[part]), strict=True))) for part in names}
 
 
 def duchenne(folder: Path) -> Rows:
-    """Lines ``image worker label`` and ``image label``; only the images that have truth."""
+    """Read lines ``image worker label`` and ``image label``; only the images that have truth."""
     truth = [(image, int(label)) for image, label in _fields(folder / "groundtruth.txt")]
     known = {image for image, _ in truth}
     judged = _fields(folder / "mturklabels.txt")
@@ -41,7 +41,8 @@ def bluebirds(folder: Path) -> Rows:
 
 
 def ducks(folder: Path) -> Rows:
-    """Lines ``image worker label`` by number after a line of sizes; YAML of the numbers behind ids, and of species."""
+    """Read lines ``image worker label`` by number after a line of sizes; YAML of the numbers behind ids, and of
+    species."""
     worker, image = ({k: str(i) for i, k in _yaml(folder / "map.yaml")[part].items()} for part in ("wkr", "img"))
     birds = _yaml(folder / "classes.yaml")
     ducks = [birds["species"][name] for name in ("Mallard", "American Black Duck")]

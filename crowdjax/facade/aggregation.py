@@ -70,11 +70,11 @@ class Aggregation(Fitted):
         )
 
     def arrays(self):
-        """What ``fit.npz`` holds."""
+        """Return the content of ``fit.npz``."""
         return self.fit, self.features
 
     def answers_of(self, labels: Labels, known, features) -> New:
-        """What the fit says of other labels."""
+        """Infer the instances of other labels."""
         from crowdjax import factor
 
         needed = {"labeler": known < 0, "instance": np.ones(labels.n_instances, bool)}  # with the model's constant
@@ -99,7 +99,7 @@ class Aggregation(Fitted):
 
 
 def about(found: factor.Fit) -> list[str]:
-    """What a fit itself says: how it ended, and whether classes were switched."""
+    """Report how a fit ended, and whether classes were switched."""
     out = about_end(found)
     if bool(found.switched):
         out.append("The first solution had classes switched; the corrected one explains the labels better and is kept.")

@@ -152,7 +152,7 @@ class CategoricalResult(Fitted):
                 reports.write(self.page(), folder)
 
     def arrays(self) -> dict[str, Any]:
-        """What ``fit.npz`` holds."""
+        """Return the content of ``fit.npz``."""
         scale = {k: v for k in ("low", "high", "knots") if (v := getattr(self.fit.scale, k)) is not None}
         found = {"u": self.fit.u, "labels_per_labeler": self.fit.labels_per_labeler, "trace": self.fit.trace}
         return found | {"scale": scale, "scores": self.scores, **self.tally._replace(
@@ -172,7 +172,7 @@ class CategoricalResult(Fitted):
         return _predicted(self, table, scores, columns, dict(form=form, missing=missing, header=header))
 
     def checks(self, table, **settings):
-        """Not of this model yet.
+        """Raise: this model has no posterior predictive checks yet.
 
         Raises:
             InputError: always; ``crowdjax.fit`` has checks of K classes.

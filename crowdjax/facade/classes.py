@@ -87,5 +87,5 @@ def _model(name: str, n_classes: int, settings: dict[str, Any]) -> Observation:
 
 
 def _said(value: Any) -> Any:
-    """A setting as a record keeps it."""
+    """Return a setting as a record keeps it."""
     return np.asarray(value).tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -55,7 +55,7 @@ def heard(labels: Labels, triples: io.Triples, copies: Copies) -> Heard:
 
 
 def heard_again(labels: Labels, known: Int[np.ndarray, " W"], record: Mapping[str, Any]) -> Labels:
-    """Other labels, the groups of a fit counted as one voice where the fit did so.
+    """Weight other labels: the groups of a fit count as one labeler where the fit did so.
 
     Args:
         known: which labeler of the fit each is, -1 for others.

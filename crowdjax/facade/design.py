@@ -26,7 +26,7 @@ def importance_of(values: Float[np.ndarray, "I C"], weights, people) -> Float[np
 
 
 def about_several(names, values: Float[np.ndarray, "I C"]) -> list[str]:
-    """Where curves stand, of several scores."""
+    """Say at which values of the other scores curves are drawn."""
     if len(names) < 2:
         return []
     at = ", ".join(f"{n} = {m:.4g}" for n, m in zip(names[1:], np.median(values[:, 1:], 0), strict=True))

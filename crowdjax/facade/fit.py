@@ -256,7 +256,7 @@ def continued(start: Result, name: str, index, config: Mapping[str, Any]) -> Any
 
 
 def about_mode(labels: Labels, model: Observation, params) -> list[str]:
-    """What to say of a fit of one factor with instances at their mode: whether it has climbed where it should not."""
+    """Warn where a fit of one factor with instances at their mode has climbed to overconfident values."""
     if not isinstance(model, Factor) or model.n_factors > 1 or model.own_specs() != (None,):
         return []
     found = model.factors(params)
@@ -284,7 +284,7 @@ def config_of(model: Observation) -> dict[str, Any]:
 
 
 def _said(value: Any) -> Any:
-    """A setting as a record keeps it."""
+    """Return a setting as a record keeps it."""
     return np.asarray(value).tolist() if isinstance(value, np.ndarray | np.generic | jax.Array) else value
 
 

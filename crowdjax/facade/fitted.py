@@ -84,13 +84,13 @@ class Fitted(Prediction):
         raise NotImplementedError
 
     def arrays(self) -> Any:
-        """What ``fit.npz`` holds: a pytree of arrays."""
+        """Return the content of ``fit.npz``: a pytree of arrays."""
         raise NotImplementedError
 
     def answers_of(
         self, labels: Labels, known: Int[np.ndarray, " W"], features: Mapping[io.Key, Float[np.ndarray, "n F"] | None]
     ) -> New:
-        """What the fit says of other labels.
+        """Infer the instances of other labels.
 
         Args:
             known: which labeler of the fit each is, -1 for others.
@@ -110,7 +110,7 @@ class Fitted(Prediction):
     def looked(
         self, key: PRNGKeyArray, labels: Labels, drawn: Int[np.ndarray, " n"], features, replicates: int
     ) -> Look:
-        """What the fit misses of its labels.
+        """Run posterior predictive checks of the fit on its labels.
 
         Args:
             labels: of some instances.
@@ -238,7 +238,8 @@ class Fitted(Prediction):
         return self.kind(self.next_table(n))
 
     def checks(self, table, **settings) -> Prediction:
-        """What the fit misses: its labels beside replicates that it would give (``crowdjax.facade.checks.check``)."""
+        """Run posterior predictive checks: compare the labels with replicates that the fit would give
+        (``crowdjax.facade.checks.check``)."""
         from crowdjax.facade.checks import check  # which knows results
 
         return check(self, table, **settings)

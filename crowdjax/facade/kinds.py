@@ -67,7 +67,7 @@ def refuse_constant(scores: Float[np.ndarray, "n V"], kinds: Sequence) -> None:
 
 
 def curves(fit: ContextualFit, scores: Float[np.ndarray, "n V"], kinds: Sequence, n: int) -> pa.Table:
-    """kind, quantity, score, mean, lower, upper: the functions of each kind over its scores."""
+    """Tabulate kind, quantity, score, mean, lower, upper: the functions of each kind over its scores."""
     tables = []
     for k, kind in enumerate(kinds):
         low, high = np.clip([np.nanmin(scores[:, k]), np.nanmax(scores[:, k])], *fit.scale.ends[:, k])

@@ -149,7 +149,7 @@ def sparse_tally(labels: Labels, codes: Int[np.ndarray, "I n"], p: Float[np.ndar
 
 
 def support_of(votes: Cells, codes, p, points: Float[np.ndarray, " K"], gold=None) -> Support:
-    """As ``crowdjax.answers.support``.
+    """Compute ``crowdjax.answers.support``.
 
     Example: one inferred class goes against three labels
         >>> votes = Cells.of(np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([3.0, 1.0, 2.0]), (2, 2))

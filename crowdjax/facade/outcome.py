@@ -87,7 +87,7 @@ def warnings_of(
     repeats: Repeats,
     of_fit: Sequence[str],
 ) -> list[str]:
-    """What readers of a fit should know, one sentence each.
+    """Return the warnings for readers of a fit, one sentence each.
 
     Args:
         posterior: of the classes of each instance, or the likeliest classes and their probabilities.
@@ -116,13 +116,13 @@ def refuse_failed(found) -> None:
 
 
 def about_end(found) -> list[str]:
-    """What to say where a fit did not converge."""
+    """Warn where a fit did not converge."""
     code = int(found.code)
     return [] if code == stopping.CONVERGED else [f"The fit did not converge: {stopping.MEANING[code]}."]
 
 
 def outcome_of(found) -> dict[str, Any]:
-    """How a fit ended, for the record."""
+    """Return how a fit ended, for the record."""
     code = int(found.code)
     return {
         "objective": float(found.objective),
@@ -134,7 +134,7 @@ def outcome_of(found) -> dict[str, Any]:
 
 
 def outcome(found, labels: Labels) -> dict[str, Any]:
-    """How a fit ended and how large its labels were, for the record."""
+    """Return how a fit ended and how large its labels were, for the record."""
     return {
         **outcome_of(found),
         "n_labels": int((np.asarray(labels.counts) > 0).sum()),

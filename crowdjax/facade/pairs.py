@@ -25,7 +25,7 @@ def record(found: Sequence[Pair], labelers: Sequence[Any]) -> dict[str, Any]:
 
 
 def about(found: Sequence[Pair], labelers: Sequence[Any], by_gold: bool) -> list[str]:
-    """What to say of pairs that agree more, or less, than truth and score explain.
+    """Warn of pairs that agree more, or less, than truth and score explain.
 
     Args:
         by_gold: whether the reported prevalence is right by gold's chances.
@@ -58,7 +58,7 @@ def about(found: Sequence[Pair], labelers: Sequence[Any], by_gold: bool) -> list
 
 
 def about_cuts(labels: Labels, scores: Float[np.ndarray, "I C"], names: Sequence[str], labelers) -> list[str]:
-    """That a labeler's labels are a score cut in two, as where its confidence is the score.
+    """Warn that a labeler's labels are a score cut in two, as where its confidence is the score.
 
     Example:
         >>> labels = Labels.from_arrays(np.zeros(100, int), np.arange(100), np.arange(100) >= 60)

@@ -55,7 +55,7 @@ class Named(NamedTuple):
 
 
 def read(scores, instances, time: str | None, group: str | None) -> Named | None:
-    """Periods and groups from columns of the table of scores; None where neither is named."""
+    """Read periods and groups from columns of the table of scores; None where neither is named."""
     if time is None and group is None:
         return None
     found = {}
@@ -280,8 +280,8 @@ def _share(true: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
 
 def about_calibration(cells: pa.Table, moves: pa.Table) -> list[str]:
-    """Sentences on scores that mean something else than they did: since the period before or, where that is in no one
-    step, from the first to the one that is farthest from it; of a group only where it is not so of all together.
+    """Warn of scores whose meaning has changed: since the period before or, where that is in no one step, from the
+    first to the one that is farthest from it; of a group only where it is not so of all together.
 
     Args:
         cells, moves: the tables ``prevalence`` and ``changes``.
@@ -324,7 +324,7 @@ def _columns(prefix: str, found: Band, names: Sequence[str]) -> dict[str, np.nda
 
 
 def _labelers(fit: ContextualFit, named: Named, index: LabelIndex) -> tuple[pa.Table, list[str]]:
-    """Labelers' sensitivity and specificity in every period, and who got worse."""
+    """Return labelers' sensitivity and specificity in every period, and who got worse."""
     sensitivity, specificity = contextual.labelers_by_period(fit)  # [S, T, W]
     n_periods, n_labelers = sensitivity.shape[1:]
     columns = {

@@ -248,7 +248,7 @@ def summary(
     estimates: factor.LabelerSummary,
     agreement: Float[np.ndarray, "W 2 2"],
 ) -> Summary:
-    """What a fit says of labelers, with intervals; of labelers who are all alike to the model, what is counted.
+    """Summarise a fit's labelers, with intervals; where the model takes all labelers for equal, by counts.
 
     Args:
         estimates: of ``factor.labeler_summary``.
@@ -334,7 +334,7 @@ def _continued(start: Aggregation, model: factor.FactorModel, index: LabelIndex)
 
 
 def _number_or_pair(value):
-    """A setting as it was before JSON: pairs are tuples, infinite numbers are numbers."""
+    """Return a setting as it was before JSON: pairs are tuples, infinite numbers are numbers."""
     if isinstance(value, list):
         return tuple(map(_number_or_pair, value))
     return float(value) if value in ("inf", "-inf") else value
@@ -356,7 +356,7 @@ def _fit_like(model: factor.FactorModel, n_instances: int, solver: factor.Solver
 
 
 def about_instances(labels: Labels, config: factor.FactorConfig, model: factor.FactorModel, found) -> list[str]:
-    """What to say where every instance has numbers of its own, which are at their mode."""
+    """Warn where every instance has parameters of its own that are at their mode."""
     if not model.instance.identity or not 0 < config.instance[1] < np.inf:
         return []
     priors = dict(

@@ -172,7 +172,7 @@ def _by_gold(gold: Gold | None, weights) -> list[dict[str, Any]]:
 
 
 def _doubt(gold: Gold | None) -> str | None:
-    """A sentence where gold without chances is no random part of the labelled instances."""
+    """Return a sentence where gold without chances is no random part of the labelled instances."""
     name = None if gold is None else by_gold.selected(gold)
     return None if name is None else (
         f"Gold is no random part of the labelled instances: its {name} differ from those of the others, and no "

@@ -80,11 +80,11 @@ class Result(Fitted):
         return reports.of_classes(self.record, self.tables, found, np.asarray(self.fit.history))
 
     def arrays(self):
-        """What ``fit.npz`` holds."""
+        """Return the content of ``fit.npz``."""
         return self.fit, self.held
 
     def answers_of(self, labels: Labels, known, features) -> New:
-        """What the fit says of other labels."""
+        """Infer the instances of other labels."""
         from crowdjax.observation import Voted
         from crowdjax.observation.contract import answers
         from crowdjax.observation.factors import predict as predict_factors
@@ -144,7 +144,7 @@ def made_again(record: dict[str, Any], labels: Labels, features: dict[str, np.nd
 
 
 def _tuples(value):
-    """A setting as it was before JSON: pairs are tuples, infinite numbers are numbers."""
+    """Return a setting as it was before JSON: pairs are tuples, infinite numbers are numbers."""
     if isinstance(value, list):
         return tuple(map(_tuples, value))
     return float(value) if value in ("inf", "-inf") else value

@@ -43,7 +43,7 @@ def has_start(model: FactorModel) -> bool:
 
 
 def em(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.Loop:
-    """EM with an exact M-step and Anderson's acceleration, for models that are ``is_exact``.
+    """Run EM with an exact M-step and Anderson's acceleration, for models that are ``is_exact``.
 
     Args:
         given, m_step: not used; an M-step at given posteriors is ``labelers_at``.
@@ -119,7 +119,7 @@ def _exact_m_step(objective: Objective, x, counts, on_positives, p):
 
 
 def _columns(weights: Weights) -> list:
-    """[α, γ, logit π] of a model that ``has_start``; γ = 0 where there is none."""
+    """Return [α, γ, logit π] of a model that ``has_start``; γ = 0 where there is none."""
     alpha = weights.labeler.free[:, 0]
     gamma = jnp.zeros_like(alpha) if weights.bias is None else weights.bias.free[:, 0]
     return [alpha, gamma, weights.class_prior.dense[0, 0]]
@@ -134,7 +134,7 @@ def _put(weights: Weights, columns: list):
 
 
 def em_cg(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.Loop:
-    """EM: the E-step's posterior, then Q(W) + log p(W) raised by at most 25 steps of conjugate gradients.
+    """Run EM: the E-step's posterior, then Q(W) + log p(W) raised by at most 25 steps of conjugate gradients.
 
     Args:
         given, m_step: where ``m_step``, the posterior stays ``given``.
@@ -158,7 +158,8 @@ def em_cg(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimiz
 
 
 def em_bound(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.Loop:
-    """EM by a quadratic lower bound of log σ: every block of weights in turn gets its weighted least squares solution.
+    """Run EM by a quadratic lower bound of log σ: every block of weights in turn gets its weighted least squares
+    solution.
 
         log σ(Lη) >= ½ L η - ½ ω(η*) η² + const,      ω(η) = tanh(η/2) / 2η,      equality at η = η*
 
@@ -232,12 +233,12 @@ def _has(features: Features, part: str) -> bool:
 
 
 def _solve_free(features, curved, g, precision, free):
-    """One small system per labeler or instance; fixed weights get the identity and do not move."""
+    """Return one small system per labeler or instance; fixed weights get the identity and do not move."""
     return jnp.linalg.solve(_fenced(curved, precision, free), jnp.where(free, g, 0)[..., None])[..., 0]
 
 
 def _solve_dense(features, curved, g, precision, free, across):
-    """One system for the F·D weights of the dense columns: Σ_n X_n X_nᵀ ⊗ H_n."""
+    """Return one system for the F·D weights of the dense columns: Σ_n X_n X_nᵀ ⊗ H_n."""
     rows = jnp.asarray(features.dense, g.dtype)
     size = g.size
     h = across(jnp.einsum("nf,nde,ng->fdge", rows, curved, rows, precision=PRECISION)).reshape(size, size)
@@ -254,7 +255,7 @@ def _fenced(h, precision, free):
 
 
 def _only(delta, side: str, part: str, weights: Weights):
-    """A flat vector that is ``delta`` in one block of the weights and zero elsewhere."""
+    """Return a flat vector that is ``delta`` in one block of the weights and zero elsewhere."""
     zero = jax.tree.map(jnp.zeros_like, weights)
     block = getattr(zero, side)._replace(**{part: delta})
     return ravel_pytree(zero._replace(**{side: block}))[0]

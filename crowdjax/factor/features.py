@@ -59,7 +59,7 @@ class Features(eqx.Module):
         return 0 if self.dense is None else self.dense.shape[-1]
 
     def like(self, dense_value, free_value, n_factors: int) -> Linear:
-        """A ``Linear`` of this Φ's shape filled with given values (broadcast along rows)."""
+        """Return a ``Linear`` of this Φ's shape filled with given values (broadcast along rows)."""
         dense = None if self.dense is None else jnp.broadcast_to(dense_value, (self.n_columns, n_factors))
         free = jnp.broadcast_to(free_value, (self.n, n_factors)) if self.identity else None
         return Linear(dense, free)
@@ -84,7 +84,7 @@ class Features(eqx.Module):
 
 
 def rbf_basis(x, *, n_basis: int = 8, centers=None, width: float | None = None, constant: bool = True) -> np.ndarray:
-    """Gaussian bumps exp(-(x - c)²/2w²) over a variable, and a constant column: shape [n, n_basis + constant].
+    """Return Gaussian bumps exp(-(x - c)²/2w²) over a variable, and a constant column: shape [n, n_basis + constant].
 
     Args:
         x: the variable, for instance a detector's output; shape [n].

@@ -106,7 +106,7 @@ def fit_jit(
     solver: Solver = Solver(),
     start: Weights | None = None,
 ) -> Fit:
-    """:func:`fit`, compiled: traces once per shape and solver, however its arguments are passed.
+    """Run :func:`fit`, compiled once per shape and solver, however its arguments are passed.
 
     Example:
         >>> from crowdjax.factor import PRESETS, build

@@ -161,7 +161,7 @@ def _compare(counts, by_instance: Float[np.ndarray, "M I"], n_labels: float) -> 
 
 
 def with_count(config: FactorConfig, n: int) -> FactorConfig:
-    """``config`` with n factors; with none Dawid and Skene's model, or without bias the one-coin model.
+    """Return ``config`` with n factors; with none Dawid and Skene's model, or without bias the one-coin model.
 
     Example:
         >>> with_count(PRESETS["factor"], 0) == PRESETS["dawid-skene"]

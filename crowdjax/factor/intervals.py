@@ -41,7 +41,7 @@ def labeler_intervals(
 
 
 def _own_variances(model: FactorModel, beta: Float[np.ndarray, " D"]):
-    """Prior variances of s_i and of γ_i by what a labeler has of his own; 0 where he has nothing."""
+    """Return prior variances of s_i and of γ_i by what a labeler has of his own; 0 where he has nothing."""
 
     def own(part):
         return np.zeros((1, 1)) if part is None or part.free is None else np.asarray(part.free, np.float64)

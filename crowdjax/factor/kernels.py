@@ -52,7 +52,7 @@ class Pass(NamedTuple):
 def data_pass(
     labels: Labels, factors: Factors, given: Float[Array, " I"] | None = None, use: Bool[Array, ""] | bool = True
 ) -> Pass:
-    """Value and gradients of the evidence, or of Q at given posteriors, in one pass.
+    """Compute the value and gradients of the evidence, or of Q at given posteriors, in one pass.
 
         s_ij = Σ_d α_id β_jd      evidence = Σ_j log Σ_z p(z) Π_i p(L_ij | z)      Q: likelihood.expected_log_likelihood
 
@@ -141,7 +141,7 @@ def folded_pass(
     given: Float[Array, " I"] | None = None,
     use: Bool[Array, ""] | bool = True,
 ) -> tuple[Pass, Float[Array, "W 2"]]:
-    """``data_pass`` where β is the same for all instances, as in Dawid and Skene's model: half the time.
+    """Run ``data_pass`` where β is the same for all instances, as in Dawid and Skene's model: half the time.
 
     Args:
         counts: ``tally(labels)``.
@@ -184,7 +184,7 @@ def folded_terms(factors: Factors) -> likelihood.PerTriple:
 
 
 def folded_curvature(counts: Float[Array, "W 2"], factors: Factors) -> Factors:
-    """``curvature_pass`` where β is the same for all instances, from ``tally(labels)`` alone; 0 for β."""
+    """Run ``curvature_pass`` where β is the same for all instances, from ``tally(labels)`` alone; 0 for β."""
     w = (counts * likelihood.curvature(folded_terms(factors))).sum(1)
     pi = jax.nn.sigmoid(factors.prior_logit)
     of_bias = None if factors.gamma is None else w

@@ -74,7 +74,7 @@ class FactorModel(eqx.Module):
         return dataclasses.replace(self, mean=mask(self.mean), variance=mask(self.variance))
 
     def only(self, prior: Weights) -> Weights:
-        """Prior means or variances of the weights that there are, not broadcast."""
+        """Return prior means or variances of the weights that there are, not broadcast."""
 
         def pick(features: Features | None, part: Linear | None):
             if features is None:
@@ -85,7 +85,7 @@ class FactorModel(eqx.Module):
         return jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), Weights(*sides))
 
     def full(self, prior: Weights) -> Weights:
-        """Prior means or variances broadcast to the shapes of the weights."""
+        """Return prior means or variances broadcast to the shapes of the weights."""
 
         def fill(features: Features | None, part: Linear | None, width: int):
             if features is None:
@@ -178,12 +178,12 @@ class Objective(eqx.Module):
         self.counts = tally(labels, dtype=x.dtype) if model.constant_beta else None
 
     def __call__(self, x, given=None, use=True):
-        """-(evidence + log prior), or -(Q + log prior) at ``given`` posteriors; its gradient; the posterior."""
+        """Return -(evidence + log prior), or -(Q + log prior) at ``given`` posteriors; its gradient; the posterior."""
         return self.expect(x, given, use)[:3]
 
     def expect(self, x, given=None, use=True):
-        """What a call returns, and the labels -1 and +1 of each labeler that are expected on positive instances (this
-        shard's), where β is constant."""
+        """Return what a call returns, and the labels -1 and +1 of each labeler that are expected on positive instances
+        (this shard's), where β is constant."""
         weights = self.unravel(x)
         factors = self.model.factors(weights)
         if self.model.constant_beta:
@@ -211,7 +211,7 @@ class Objective(eqx.Module):
         return -value, down, out.posterior, on_positives
 
     def diagonal(self, x):
-        """Positive diagonal of a Hessian bound: prior precision + Φ²ᵀ (curvature of the factors)."""
+        """Return positive diagonal of a Hessian bound: prior precision + Φ²ᵀ (curvature of the factors)."""
         model, weights = self.model, self.unravel(x)
         factors = model.factors(weights)
         curved = folded_curvature(self.counts, factors) if model.constant_beta else curvature_pass(self.labels, factors)
@@ -232,7 +232,7 @@ class Objective(eqx.Module):
         return ravel_pytree(jax.tree.map(positive, curved, self.precision, self.moves))[0]
 
     def inner(self, *pairs):
-        """``directions.inner`` of vectors of weights, over all shards."""
+        """Compute ``directions.inner`` of vectors of weights, over all shards."""
         if self.labels.shard is None or self.labels.shard.axis is None:
             return inner(*pairs)
         start, end = self.own

@@ -36,7 +36,7 @@ class LabelerSummary(NamedTuple):
 
 @jax.jit
 def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSummary:
-    """How good each labeler is, averaged over the instances it judged.
+    """Summarise how good each labeler is, averaged over the instances it judged.
 
         sensitivity_i = Σ_j c p_j σ(s_ij + γ_i) / Σ_j c p_j
         specificity_i = Σ_j c (1-p_j) σ(s_ij - γ_i) / Σ_j c (1-p_j)
@@ -68,7 +68,7 @@ def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSumm
 
 
 def labeler_sums(labels: Labels, factors: Factors, posterior: Float[Array, " I"]) -> Float[Array, "4 W"]:
-    """Per labeler Σ c p, Σ c (1-p), Σ c p σ(s + γ) and Σ c (1-p) σ(s - γ): what a summary is made of."""
+    """Return per labeler Σ c p, Σ c (1-p), Σ c p σ(s + γ) and Σ c (1-p) σ(s - γ): what a summary is made of."""
     alpha, beta = factors.alpha.T, factors.beta.T
 
     def block(sums, here, p, *beta):
@@ -86,7 +86,8 @@ def labeler_sums(labels: Labels, factors: Factors, posterior: Float[Array, " I"]
 
 
 def dense_rows(features: Features, rows: Float[Array, "n F"] | None) -> Float[Array, "n F"]:
-    """Rows of Φ's dense columns: the given ones, or the average row. A part that is a constant alone takes that."""
+    """Return the rows of Φ's dense columns: the given ones, or the average row. A part that is a constant alone takes
+    that."""
     if features.n_columns == 1:
         return jnp.ones((1, 1))
     if rows is None:

@@ -97,9 +97,9 @@ def _table(columns, n: int, name: str) -> np.ndarray | None:
 
 
 def _side(n, columns, mean, sd, config):
-    """Features and priors of one side: where the standard deviation is 0, a constant alone, whatever the columns (in
-    ``dawid-skene`` instance features serve the class prior only); else a free weight each; or constant, columns and a
-    deviation each."""
+    """Return features and priors of one side: where the standard deviation is 0, a constant alone, whatever the columns
+    (in ``dawid-skene`` instance features serve the class prior only); else a free weight each; or constant, columns and
+    a deviation each."""
     if (sd == 0).all():
         return Features.constant(n, fixed=True), Linear(mean, None), Linear(sd, None)
     if columns is None:
@@ -134,7 +134,7 @@ def _class_prior(config, labels, columns):
 
 
 def _counting(labels: Labels) -> np.ndarray:
-    """1 for the instances that the class prior is learned from, 0 for others."""
+    """Return 1 for the instances that the class prior is learned from, 0 for others."""
     n = np.ones(labels.n_instances)
     if labels.gold is None or isinstance(labels.gold, jax.core.Tracer):
         return n

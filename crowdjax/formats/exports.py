@@ -61,7 +61,7 @@ EXPORTS = (
 
 
 def open_export(source, place: str) -> Records | Lines | None:
-    """What is no table: JSON, or GLAD's lines; None otherwise."""
+    """Open a source that is no table: JSON, or GLAD's lines; None otherwise."""
     return load(source, place) or glad.load(source, place)
 
 

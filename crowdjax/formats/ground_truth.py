@@ -98,7 +98,7 @@ def _content(answer: dict[str, Any]) -> dict[str, Any]:
 
 
 def content(found: Any) -> dict[str, Any]:
-    """What a form says, as an object or as its text, by the names of its inputs.
+    """Return a form's content, as an object or as its text, by the names of its inputs.
 
     Example:
         >>> content('{"is it?": {"label": "yes"}, "sure": {"on": true}, "size": {"big": false, "small": true}}')

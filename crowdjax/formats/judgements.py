@@ -95,7 +95,7 @@ def chosen(place: str, found: Iterable[str], given) -> str | None:
 
 
 def paste(columns: Mapping[str, str]) -> str:
-    """What to give for ``columns``, in Python and on the command line where it can be said there.
+    """Suggest a value for ``columns``, in Python and on the command line where it can be said there.
 
     Example:
         >>> paste({"label": "is it?"})
@@ -111,7 +111,7 @@ def paste(columns: Mapping[str, str]) -> str:
 
 
 def only(columns: Columns | None, what: str, *allowed: str) -> dict[str, Any]:
-    """``columns``, rejected where it names a role that an export leaves no choice of."""
+    """Return ``columns``; reject it where it names a role that an export leaves no choice of."""
     for given, name in (columns or {}).items():
         if given not in allowed:
             raise InputError(f"columns: got {given!r} of {what}; allowed: {', '.join(allowed) or 'none'}")
@@ -125,7 +125,7 @@ def nothing(place: str, notes: Sequence[str]) -> InputError:
 
 
 def field(of: Any, key: str) -> Any:
-    """A key's value; a ValueError where there is none."""
+    """Return a key's value; a ValueError where there is none."""
     if not isinstance(of, dict):
         raise ValueError(f"got {brief(of)}; needed: an object with {key!r}")
     if of.get(key) is None:
@@ -195,7 +195,7 @@ def columns_to_long(
     table: Table, names: Mapping[str, str], left: Mapping[str, Any], *, gold: pa.Table | None = None,
     label: pa.ChunkedArray | None = None, notes: Iterable[str] = (),
 ) -> Long:  # fmt: skip
-    """Columns of an export as a long table.
+    """Convert columns of an export to a long table.
 
     Args:
         names: of the columns, by role.
@@ -240,7 +240,7 @@ def is_missing(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def text_column(table: Table, name: str) -> pa.ChunkedArray:
-    """A column as text in lower case, "" where it has nothing."""
+    """Return a column as text in lower case, "" where it has nothing."""
     column = table.read([name])[name]
     with reading(f"{table.place}: column {name!r}", "text"):
         text = plain_column(column).cast(pa.string())

@@ -95,7 +95,7 @@ def _rejected(table: Table) -> np.ndarray:
 
 
 def _alike(table: Table) -> list[str]:
-    """A sentence about inputs that several HITs have."""
+    """Return a sentence about inputs that several HITs have."""
     inputs = [n for n in table.columns if n.startswith(INPUT)]
     if not inputs:
         return []
@@ -112,7 +112,7 @@ def _alike(table: Table) -> list[str]:
 
 
 def _groups(table: Table, answers: Sequence[str]) -> dict[str, list[str]]:
-    """Columns of buttons, by what is before the choice."""
+    """Return columns of buttons, by what is before the choice."""
     by_name: dict[str, list[str]] = {}
     for name in answers:
         by_name.setdefault(name.rpartition(".")[0], []).append(name)

@@ -111,7 +111,7 @@ def _refuse_surrogates(row: Any, place: str) -> None:
 
 
 def brief(value: Any) -> str:
-    """A value of JSON for a message.
+    """Format a value of JSON for a message.
 
     Example:
         >>> brief("duck"), brief({"a": {}, "b": 1}), brief([1])
@@ -143,7 +143,8 @@ def as_table(records: Records) -> Table:
 
 
 def _column(records: Records, name: str) -> pa.Array:
-    """Values of one type as they are, of several, or too large for any, as text: of values that differ, texts that do.
+    """Return values of one type as they are, of several, or too large for any, as text: of values that differ, texts
+    that do.
 
     Lists are taken where they hold nothing nested.
     """
@@ -163,7 +164,7 @@ def _column(records: Records, name: str) -> pa.Array:
 
 
 def texts(values: list, at: list[str], place: str) -> pa.Array:
-    """Values as text, null where there is none; rejects two that differ and have one text, as 1 and "1".
+    """Convert values to text, null where there is none; reject two that differ and have one text, as 1 and "1".
 
     Example:
         >>> texts([1, "a", None, 2.0], ["line 1"] * 4, "x").to_pylist()

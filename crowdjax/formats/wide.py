@@ -100,8 +100,8 @@ def read(table: Table, columns: Columns | None, rows: Literal["instance", "label
 
 
 def kind_of_cells(data: pa.Table) -> Literal["labels", "counts"] | None:
-    """What the cells of these columns look like: counts (whole numbers, some above 1, hardly any empty), labels (few
-    values, all short) or None, neither.
+    """Classify the cells of these columns: counts (whole numbers, some above 1, hardly any empty), labels (few values,
+    all short) or None, neither.
 
     Example:
         >>> kind_of_cells(pa.table({"a": ["yes", ""], "b": ["no", "yes"]})), kind_of_cells(pa.table({"a": ["1.37"]}))

@@ -53,15 +53,15 @@ class Cells:
         self.totals: Float[np.ndarray, " C"] = self.summed(self.column, None, self.width)
 
     def by_instance(self, of_cell: Float[np.ndarray, " C"]) -> Float[np.ndarray, " I"]:
-        """Of each instance the sum of the numbers of its labels' cells."""
+        """Sum over each instance the numbers of its labels' cells."""
         return self.summed(self.instance, of_cell[self.column], len(self.each))
 
     def by_cell(self, of_instance: Float[np.ndarray, " I"]) -> Float[np.ndarray, " C"]:
-        """Of each cell the sum of the numbers of its labels' instances."""
+        """Sum over each cell the numbers of its labels' instances."""
         return self.summed(self.column, np.repeat(of_instance, self.each), self.width)
 
     def votes(self) -> Float[np.ndarray, "I L"]:
-        """How often each instance has each label."""
+        """Count how often each instance has each label."""
         cell = self.instance * self.n_values + self.label
         return self.summed(cell, None, len(self.each) * self.n_values).reshape(-1, self.n_values)
 
@@ -75,14 +75,14 @@ class Cells:
         return None if len(self.labeler) < SPARSE_FROM else self._sparse(self.labeler, self.n_labelers)
 
     def rows_by_instance(self, of_labeler: Float[np.ndarray, "B W"]) -> Float[np.ndarray, "B I"]:
-        """Of each instance the sum of the columns of its labels' labelers."""
+        """Sum over each instance the columns of its labels' labelers."""
         if self._of_labelers is not None:
             return (self._of_labelers @ of_labeler.T).T
         each = [self.summed(self.instance, row[self.labeler], len(self.each)) for row in of_labeler]
         return np.stack(each)
 
     def rows_by_labeler(self, of_instance: Float[np.ndarray, "B I"]) -> Float[np.ndarray, "B W"]:
-        """Of each labeler the sum of the columns of his labels' instances."""
+        """Sum over each labeler the columns of its labels' instances."""
         if self._of_labelers is not None:
             return (self._of_labelers.T @ of_instance.T).T
         each = [self.summed(self.labeler, np.repeat(row, self.each), self.n_labelers) for row in of_instance]

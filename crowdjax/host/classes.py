@@ -61,7 +61,7 @@ class Problem:
         return votes
 
     def lay_out(self, found: Cells) -> None:
-        """What the sums of every pass go by."""
+        """Lay out the indices that the sums of every pass use."""
         self.cells = found.matrix()
 
     def first(self) -> Params:
@@ -127,7 +127,7 @@ class Problem:
 
 
 def labelers_of(model: Nominal, n_labelers: int, n_classes: int):
-    """What a model has of labelers: their table or their abilities, log prior, M-step and summary."""
+    """Return a model's description of labelers: their table or their abilities, log prior, M-step and summary."""
     if isinstance(model, Glad):
         from crowdjax.host.glad import OfGlad
 
@@ -193,6 +193,6 @@ def fit(labels: Labels, model: Nominal, solver: Solver) -> Found:
 
 
 def summary(found: Found, model: Nominal, level: float = LEVEL) -> Summary:
-    """What a fit says of labelers, with intervals (``crowdjax.observation.labeler_summary``)."""
+    """Summarise a fit's labelers, with intervals (``crowdjax.observation.labeler_summary``)."""
     n_classes = found.fit.posterior.shape[1]
     return labelers_of(model, len(found.counts), n_classes).summary(found.fit.params, found.counts, found.points, level)

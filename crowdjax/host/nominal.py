@@ -80,7 +80,7 @@ class Prior:
                            if self.by_exponent else params["classes"])  # fmt: skip
 
     def log_prior(self, params: Params) -> float:
-        """Its log density."""
+        """Return the log prior density."""
         if self.by_exponent:
             return -0.5 * float(((params["exponent"] - EXPONENT[0]) / EXPONENT[1]) ** 2)
         return float(self.log_p(params).sum()) if self.free else 0.0
@@ -219,7 +219,7 @@ class OfCoins:
         return square - np.matmul((n[:, :, None] * mean).swapaxes(1, 2), mean)
 
     def step(self, params: Params, counts: Float[np.ndarray, "W L K"]) -> Params:
-        """Newton's steps in w_i (none that lowers Q), the v_i that is best there, then the population that is."""
+        """Take Newton's steps in w_i (none that lowers Q), the v_i that is best there, then the population that is."""
         counts = self._own(counts)
         mean, variance = params["mean"], np.exp(params["variance"])[self.group]
         w, v, n = params["w"], np.exp(params["spread"]), counts.sum(1)
@@ -246,7 +246,8 @@ class OfCoins:
         return {"w": w, "spread": np.log(v), "mean": mean, "variance": np.log(variance)}
 
     def summary(self, params: Params, counts, points, level: float = LEVEL) -> Summary:
-        """By the curvature of Q in a labeler's own w and log v, and the delta method on the logit."""
+        """Summarise labelers by the curvature of Q in a labeler's own w and log v, and the delta method on the
+        logit."""
         p = np.exp(self._log_p(params["w"]))
         covariance = self._covariance(params, self._own(counts), p)
         move = p[..., None] * (self.x.reshape(self.shape) - self._mean(p, self.x)[:, None])  # ∂p / ∂w, [W, L, K, P]
@@ -337,7 +338,8 @@ class OfDawidSkene:
         return {"rows": np.log(counts + np.exp(log_b)), "b": log_b, "n": n}
 
     def _newton(self, log_b, counts, n) -> Float[np.ndarray, "L K"]:
-        """A step in log b that does not lower Q at the best V; its Hessian is a diagonal and c b bᵀ, for each class."""
+        """Return a step in log b that does not lower Q at the best V; its Hessian is a diagonal and c b bᵀ, for each
+        class."""
         total = counts.sum(1)
 
         def parts(log_b):

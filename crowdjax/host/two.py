@@ -248,7 +248,7 @@ def _at(weights: Weights) -> At:
 
 
 def summary(found: Found, config: FactorConfig, agreement: Float[np.ndarray, "W 2 2"]) -> Summary:
-    """What a fit says of labelers, with intervals; of labelers who are all alike to the model, what is counted.
+    """Summarise a fit's labelers, with intervals; where the model takes all labelers for equal, by counts.
 
     Args:
         agreement: labels by the inferred class and by their value (``crowdjax.answers.tally``).

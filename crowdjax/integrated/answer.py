@@ -177,7 +177,7 @@ def labeler_draws(
     features: Features = Features(),
     posterior: Posterior | None = None,
 ) -> tuple[Draws, dict[str, Any]]:
-    """Weighted draws of the labelers' posterior, and how they were made. Host side, deterministic.
+    """Draw weighted samples of the labelers' posterior, and how they were made. Host side, deterministic.
 
         axis       quadrature for each labeler, averaged over the unit of the axis (``integrated.axis``): the default
         laplace    normal distributions around the modes: the default of large labels, and of two factors

@@ -116,7 +116,8 @@ def of_labelers(
     doubt: float = DOUBT,
     n_instances: int | None = None,
 ) -> LabelerAnswers:
-    """Sensitivity and specificity of every labeler on the population of instances, with intervals of this level.
+    """Return the sensitivity and specificity of every labeler on the population of instances, with intervals of this
+    level.
 
     Args:
         share: of positive instances, at every point of the boundary or at all, by which accuracy weighs both classes.
@@ -190,7 +191,8 @@ def shares_at(
 
 @stored
 def _shares(labels, fit, config, boundary, features):
-    """At every boundary: the expected share of positives, its variance, and how it falls as the boundary rises."""
+    """Return at every boundary: the expected share of positives, its variance, and how it falls as the boundary
+    rises."""
     parameters = fit.parameters
     x, center = jnp.asarray(config.nodes, parameters.labelers.dtype)[:, None], centers(parameters, features)
 

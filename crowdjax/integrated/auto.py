@@ -64,7 +64,7 @@ class Plan(NamedTuple):
 
 
 def plan(labels: Labels, class_prior: float | str | None = None) -> Plan:
-    """How to fit these labels, by their numbers alone; host side, deterministic.
+    """Plan how to fit these labels, by their numbers alone; host side, deterministic.
 
     Example:
         >>> found = plan(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))

@@ -41,7 +41,7 @@ votes_of = stored(majority)
 
 
 def first_at_votes(labels: Labels, config: IntegratedConfig, features: Features, prior_logit: float) -> Parameters:
-    """``at_votes``, compiled: one program for all class priors.
+    """Run ``at_votes``, compiled: one program for all class priors.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])

@@ -40,7 +40,7 @@ def has_axis(config: IntegratedConfig) -> bool:
 
 
 def moved(parameters: Parameters, by: Float[Array, "K K"]) -> Parameters:
-    """Labelers and their population with A w for w.
+    """Return labelers and their population with A w for w.
 
     Example:
         >>> from crowdjax.integrated.model import start
@@ -58,7 +58,7 @@ def moved(parameters: Parameters, by: Float[Array, "K K"]) -> Parameters:
 
 @stored
 def axis_draws(labels: Labels, fit: IntegratedFit, config: IntegratedConfig, features: Features = Features()) -> Draws:
-    """Weighted draws of the labelers' posterior, one factor: some hundred passes over the labels. Deterministic.
+    """Draw weighted samples of the labelers' posterior, one factor: some hundred passes over the labels. Deterministic.
 
     Example: three labelers, of whom one contradicts the others
         >>> from crowdjax.integrated import fit_jit
@@ -88,7 +88,7 @@ def axis_draws(labels: Labels, fit: IntegratedFit, config: IntegratedConfig, fea
         return jnp.diag(jnp.ones(2, design.dtype).at[0].set(jnp.exp(t)))
 
     def along(units):
-        """At every t, from the lowest upwards."""
+        """Return at every t, from the lowest upwards."""
 
         def step(carry, t):
             parameters, last = carry
@@ -136,7 +136,7 @@ def axis_draws(labels: Labels, fit: IntegratedFit, config: IntegratedConfig, fea
 
 @stored
 def laplace_draws(fit: IntegratedFit, n: int = LAPLACE) -> Draws:
-    """Draws of normal distributions around the labelers' modes, by their covariances: no pass over the labels.
+    """Draw from normal distributions around the labelers' modes, by their covariances: no pass over the labels.
 
     Example:
         >>> from crowdjax.integrated import fit_jit

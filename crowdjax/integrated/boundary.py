@@ -89,7 +89,7 @@ def neutral_point(
 
 
 def around(center: Float[Array, ""], floor: float = 0.0) -> Boundary:
-    """N(c, (.75 c)²), its standard deviation at least ``floor``, at the points of Gauss and Hermite.
+    """Return N(c, (.75 c)²), its standard deviation at least ``floor``, at the points of Gauss and Hermite.
 
     Example:
         >>> found = around(jnp.array(2.0))
@@ -123,7 +123,7 @@ def place(choice: Choice, labelers: Float[Array, "W K"], counts: Float[Array, " 
 
 @jax.jit
 def candidates(prior: Boundary) -> Float[Array, " C"]:
-    """Where ``informed`` looks: within four standard deviations of ``prior``, which are .3 at least.
+    """Return the points that ``informed`` tries: within four standard deviations of ``prior``, which are .3 at least.
 
     Example: of a boundary at 0, whose own uncertainty is none
         >>> print(f"{candidates(around(jnp.array(0.0))).max():.2f}")

@@ -16,7 +16,7 @@ VOTES = 0.2  # part of a pool
 
 
 def pooled(labels: Labels, posterior: Float[np.ndarray, "I K"], part: float = VOTES) -> Float[np.ndarray, "I K"]:
-    """A linear pool of a model's probabilities and the shares of votes.
+    """Pool linearly a model's probabilities and the shares of votes.
 
         (1 - part) p_jk + part (n_jk + 2/K) / (n_j + 2)
 

@@ -62,7 +62,7 @@ def sample(
     n_sweeps: int = SWEEPS,
     n_warmup: int = WARMUP,
 ) -> Chain:
-    """Draws from the posterior of the model with one factor, ρ > 0 and no features.
+    """Draw from the posterior of the model with one factor, ρ > 0 and no features.
 
     Args:
         begin: the parameters of a fit, in whose orientation of the classes the chain stays.
@@ -111,7 +111,7 @@ def log_joint(labels: Labels, parameters: Parameters, config: IntegratedConfig) 
 
 
 def axis_move(key, labels: Labels, parameters: Parameters, value, config: IntegratedConfig):
-    """A Metropolis step on the unit and the origin of x, which moves every parameter that depends on them.
+    """Make a Metropolis step on the unit and the origin of x, which moves every parameter that depends on them.
 
     Returns parameters, value, and whether the step was accepted.
     """

@@ -195,7 +195,7 @@ def stages(
 
 
 def curvature(parameters: Parameters, covariance, counts, n_instances) -> Parameters:
-    """About how much the objective curves in each parameter: the metric of EM's acceleration.
+    """Estimate how much the objective curves in each parameter: the metric of EM's acceleration.
 
     Labelers without labels, and what is not learned, have no say.
     """
@@ -218,7 +218,8 @@ def curvature(parameters: Parameters, covariance, counts, n_instances) -> Parame
 def at_votes(
     labels: Labels, config: IntegratedConfig, features: Features = Features(), prior_logit: Array | None = None
 ) -> Parameters:
-    """Where a fit of one factor starts: labelers at their modes if the shares of votes were the classes' chances.
+    """Return the start of a fit of one factor: labelers at their modes if the shares of votes were the classes'
+    chances.
 
     Args:
         prior_logit: logit π; by default that of the config.
@@ -244,7 +245,7 @@ def fit_jit(
     features: Features = Features(),
     begin: Parameters | None = None,
 ) -> IntegratedFit:
-    """:func:`fit`, compiled: traces once per shape and config.
+    """Run :func:`fit`, compiled once per shape and config.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
@@ -255,7 +256,7 @@ def fit_jit(
 
 
 def with_second(parameters: Parameters) -> Parameters:
-    """Parameters with one factor as a start with two: δ_i drawn from N(0, .5), always alike."""
+    """Return parameters with one factor as a start with two: δ_i drawn from N(0, .5), always alike."""
     zero = lambda v, axis: jnp.insert(v, 1, 0, axis=axis)  # noqa: E731
     delta = np.random.default_rng(0).normal(0, 0.7, len(parameters.labelers))
     weights = parameters.labeler_weights
@@ -292,7 +293,7 @@ def newton(
 
 
 def scores(w: Float[Array, "W K"], design: Float[Array, "G K"]) -> Float[Array, "W G"]:
-    """η_ig = w_i·φ_g."""
+    """Return η_ig = w_i·φ_g."""
     return jnp.matmul(w, design.T, precision=PRECISION)
 
 
@@ -306,7 +307,7 @@ def information(
 
 
 def laplace(parameters: Parameters, counts, design) -> Float[Array, "W K K"]:
-    """V_i = (Σ⁻¹ + information)⁻¹, the covariance of w_i at the population μ, Σ."""
+    """Return V_i = (Σ⁻¹ + information)⁻¹, the covariance of w_i at the population μ, Σ."""
     p = jax.nn.sigmoid(scores(parameters.labelers, design))
     return inverse(information(counts, p, design) + jnp.linalg.inv(parameters.covariance))
 
@@ -323,7 +324,8 @@ def observed(complete: Float[Array, "W K K"], missing: Float[Array, "W K K"]) ->
 def shared(
     labels: Labels, parameters: Parameters, counts, config: IntegratedConfig, center: Float[Array, " I"] | None = None
 ) -> Float[Array, "2 2"]:
-    """Covariance of the axis' log unit and origin: the labelers' common uncertainty, which V_i, the others held, lacks.
+    """Return covariance of the axis' log unit and origin: the labelers' common uncertainty, which V_i, the others held,
+    lacks.
 
     A learned population moves with the axis and tells of it no more than the prior of μ, about 1; a given one tells
     Σ_i α_i² Σ⁻¹. With ρ = 0 the axis is known.
@@ -375,7 +377,7 @@ def regress(
 
 
 def cluster_weights(parameters: Parameters, labels: Labels, aligned, features: Features) -> Parameters:
-    """w at the mode of Σ_j E[log p(x_j | z_j)] + log p(w): 1 + w·f_j, with its sign, nearest to E[z_j x_j]."""
+    """Return w at the mode of Σ_j E[log p(x_j | z_j)] + log p(w): 1 + w·f_j, with its sign, nearest to E[z_j x_j]."""
     if features.instance is None:
         return parameters
     f, sign = jnp.asarray(features.instance, aligned.dtype), jnp.sign(signed_centers(parameters, features))
@@ -401,7 +403,7 @@ def class_prior(parameters: Parameters, positive, n_instances, config: Integrate
 
 
 def respread(parameters: Parameters, spread: Float[Array, ""]) -> Parameters:
-    """Other parameters with this ρ: α in the new unit of x, in which x has the variance 1 + ρ²."""
+    """Convert parameters to this ρ: α in the new unit of x, in which x has the variance 1 + ρ²."""
     unit = jnp.sqrt((1 + parameters.spread**2) / (1 + spread**2))
     scale = jnp.ones_like(parameters.mean).at[0].set(unit)
     return parameters._replace(
@@ -433,7 +435,7 @@ def log_population(
 
 
 def inverse(a: Float[Array, "*n K K"]) -> Float[Array, "*n K K"]:
-    """Inverses of small matrices; of 2 by 2 by their adjugates."""
+    """Invert small matrices; of 2 by 2 by their adjugates."""
     if a.shape[-1] != 2:
         return jnp.linalg.inv(a)
     det = a[..., 0, 0] * a[..., 1, 1] - a[..., 0, 1] * a[..., 1, 0]

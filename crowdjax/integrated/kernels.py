@@ -60,7 +60,7 @@ def grid_pass(
     boundary: Float[Array, ""] | float = 0.0,
     center: Float[Array, " I"] | None = None,
 ) -> GridPass:
-    """One E-step: the posterior of every x_j at the current parameters, summed up.
+    """Make one E-step: the posterior of every x_j at the current parameters, summed up.
 
     Args:
         labels: N stored triples; gold clamps the side of the boundary that x_j is on.
@@ -140,7 +140,7 @@ def draw_points(
     config: IntegratedConfig,
     center: Float[Array, " I"] | None = None,
 ) -> Int[Array, " I"]:
-    """A point of every instance, drawn from its posterior q_j; gold plays no part."""
+    """Draw a point of every instance from its posterior q_j; gold plays no part."""
     prior = _prior(parameters, config)
     uniform = jax.random.uniform(key, (labels.n_instances,), parameters.labelers.dtype)
 
@@ -181,7 +181,8 @@ def positives(
 def missing_information(
     labels: Labels, parameters: Parameters, config: IntegratedConfig, center: Float[Array, " I"] | None = None
 ) -> Float[Array, "W K K"]:
-    """What is lost of each labeler's information because x_j is not known (Louis 1982): Σ_j Cov_q(score of L_ij).
+    """Return how much of each labeler's information is lost because x_j is not known (Louis 1982): Σ_j Cov_q(score of
+    L_ij).
 
     score of L_ij at φ_g = c_ij L_ij σ(-L_ij w_i·φ_g) φ_g
     """
@@ -208,7 +209,8 @@ def missing_information(
 def axis_information(
     labels: Labels, parameters: Parameters, config: IntegratedConfig, center: Float[Array, " I"] | None = None
 ) -> Float[Array, "2 2"]:
-    """How well the instances tell the unit and the origin of the axis of x, for labelers that all move with it.
+    """Return how well the instances determine the unit and the origin of the axis of x, for labelers that all move with
+    it.
 
     α_i e^t and γ_i + α_i c explain the labels as well, were it not for the instances' population p(x). With
     f_j(t, c) = log p((x_j - c) e^-t) - t, by Louis 1982, at t = c = 0,

@@ -94,7 +94,7 @@ class Look(NamedTuple):
 def residuals(
     labels: Labels, parameters: Parameters, config: IntegratedConfig, center: Float[Array, " I"] | None = None
 ) -> Residuals:
-    """What the labels leave unexplained at the posterior means of φ(x_j). Every stored triple counts once.
+    """Compute the residuals of the labels at the posterior means of φ(x_j). Every stored triple counts once.
 
     Example: two labelers who differ on an instance leave it surprising, on the next they agree
         >>> from crowdjax.integrated import start
@@ -127,8 +127,8 @@ def replicate(
     *,
     given: bool = False,
 ) -> Labels:
-    """Labels of the same labelers on the same instances as the model would give them, x_j drawn from the population, or
-    from its posterior ``given`` these labels.
+    """Draw labels of the same labelers on the same instances as the model would give them, x_j drawn from the
+    population, or from its posterior ``given`` these labels.
 
     Example: of the same labelers on the same instances
         >>> from crowdjax.integrated import start
@@ -267,7 +267,7 @@ def _directions(rows, chosen, where, shape, common, found: Residuals, vectors: b
 
 
 def _sides(vector, rows, n_labelers: int) -> Int[np.ndarray, " W"]:
-    """+1 for the larger side, -1 for the other, 0 for who has no part in it."""
+    """Return +1 for the larger side, -1 for the other, 0 for who has no part in it."""
     member = abs(vector) >= MEMBER / np.sqrt(len(vector))
     side = np.sign(vector) * member
     side *= 1 if (side > 0).sum() >= (side < 0).sum() else -1

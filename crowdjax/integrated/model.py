@@ -165,7 +165,7 @@ def labeler_means(parameters: Parameters, features: Features) -> Float[Array, " 
 
 
 def centers(parameters: Parameters, features: Features) -> Float[Array, " I"] | None:
-    """m_j = |1 + w·f_j|, how far from 0 the clusters of each instance are; None, for 1, without features.
+    """Return m_j = |1 + w·f_j|, how far from 0 the clusters of each instance are; None, for 1, without features.
 
     Example:
         >>> features = Features(instance=jnp.array([[0.0], [2.0]]))
@@ -178,7 +178,7 @@ def centers(parameters: Parameters, features: Features) -> Float[Array, " I"] | 
 
 
 def signed_centers(parameters: Parameters, features: Features) -> Float[Array, " I"] | None:
-    """1 + w·f_j."""
+    """Return 1 + w·f_j."""
     if features.instance is None:
         return None
     f = jnp.asarray(features.instance, parameters.mean.dtype)
@@ -232,7 +232,7 @@ def log_weights(config: IntegratedConfig, spread, prior_logit, center=1.0) -> Fl
 
 
 def class_logit(config: IntegratedConfig, x, spread, prior_logit, boundary=0.0, center=1.0):
-    """logit P(z = +1 | x) = logit π + 2 m (x - c) / ρ², the class boundary being at c; ±∞ with ρ = 0."""
+    """Return logit P(z = +1 | x) = logit π + 2 m (x - c) / ρ², the class boundary being at c; ±∞ with ρ = 0."""
     if config.spread == 0:
         return jnp.where(x > boundary, jnp.inf, -jnp.inf)
     return prior_logit + 2 * center * (x - boundary) / spread**2

@@ -87,7 +87,7 @@ def spread_of_grades(n_classes: int, of_two: float = SPREAD) -> float:
 
 @cache
 def basis(n: int) -> Float[np.ndarray, "n n-1"]:
-    """n-1 orthonormal contrasts of n things, Helmert's.
+    """Return n-1 orthonormal contrasts of n things, Helmert's.
 
     Example:
         >>> (basis(3).T @ np.ones(3)).round(9).tolist(), (basis(3).T @ basis(3)).round(9).tolist()
@@ -196,7 +196,7 @@ class Nominal(eqx.Module):
         return jax.nn.softmax(self.log_classes(params) + near, axis=1)
 
     def log_prior(self, params):
-        """Laplace's log evidence of the population, less that of the labels, up to a constant."""
+        """Return Laplace's log evidence of the population, less that of the labels, up to a constant."""
         variances, at_first, sizes = jnp.exp(params["log_variances"]), self._prior_variances(), self._sizes()
         of_labelers = (self._squares(params) + params["unknown"]) @ (1 / variances) - params["volume"]
         of_labelers += sizes @ params["log_variances"]
@@ -221,7 +221,7 @@ class Nominal(eqx.Module):
         return {"seen": params["mean_seen"], "bias": params["mean_bias"], "unknown": unknown, "volume": volume}
 
     def covariance(self, params, counts: Float[Array, "W L G"]) -> Float[Array, "W P P"]:
-        """Laplace's covariance of what ``covaries`` names, (b_i, A_i), given the population."""
+        """Return Laplace's covariance of what ``covaries`` names, (b_i, A_i), given the population."""
         own, m = (params["seen"], params["bias"], counts), params["seen"].shape[1]
         order = np.r_[m : m + params["bias"].shape[1], :m]
         return jax.lax.map(lambda o: inverse(self._newton(params, *o)[1])[0][order][:, order], own, batch_size=BATCH)
@@ -296,7 +296,7 @@ class Nominal(eqx.Module):
         return {**new, "exponent": exponent_step(params, items, EM_LENGTH)}
 
     def _population(self, params, given):
-        """Means and variances of the population, from the modes of its labelers and what is unknown of them."""
+        """Return means and variances of the population, from the modes of its labelers and what is unknown of them."""
         n, unit = given.sum(), _unit(params)
         skill, confusion, own = jnp.exp(params["log_variances"])
         first, first_bias = self.first

@@ -54,11 +54,11 @@ class Pool(eqx.Module):
         return all(getattr(model, "neutral", False) for model in self.members)
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]):
-        """Of each member the maximum of Q at the shares of votes."""
+        """Return for each member the maximum of Q at the shares of votes."""
         return tuple(_at_votes(model, labels, votes) for model in self.members)
 
     def predict(self, labels: Labels, params) -> Pass:
-        """A pass of each member; the evidence is the sum of theirs."""
+        """Run a pass of each member; the evidence is the sum of theirs."""
         passes = [
             table_pass(labels, model.table(own), model.log_points(own), model.class_of_point(own))
             for model, own in zip(self.members, params, strict=True)

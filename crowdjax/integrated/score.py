@@ -62,7 +62,7 @@ def score_log_likelihood(
     u, n_scores = jnp.nan_to_num(u), has.sum()
 
     def m_step(r):
-        """Means [2, C] and variance [C] of the classes, given who is in them [2, I, C]."""
+        """Return means [2, C] and variance [C] of the classes, given who is in them [2, I, C]."""
         r = r * has[:, None]
         n = r.sum(1)
         mean = jnp.einsum("zic,i->zc", r, u) / jnp.maximum(n, 1)

@@ -108,7 +108,7 @@ class Alert(NamedTuple):
         return "/".join((self.kind, self.what, *own))
 
     def record(self) -> dict[str, Any]:
-        """What ``alerts.json`` holds of it."""
+        """Return the entry of ``alerts.json``."""
         return {"key": self.key, **self._asdict()}
 
 
@@ -157,8 +157,8 @@ def _missing(cells: Sequence[Mapping[str, Any]], rules: Rules) -> Iterator[Alert
 
 
 def ordinal(period: Any) -> float | None:
-    """Where a period lies: a number itself; the day of a date, of the text of one, of a month or of an ISO week; None
-    of other text.
+    """Return a period's position in time: a number itself; the day of a date, of the text of one, of a month or of an
+    ISO week; None of other text.
 
     Example:
         >>> ordinal("2026-W02") - ordinal("2026-W01"), ordinal("2026-03-01") - ordinal("2026-02"), ordinal("spring")

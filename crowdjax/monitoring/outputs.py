@@ -23,7 +23,7 @@ CHANGES = ("change", "change_lower", "change_upper", "p_increase")
 
 
 def metrics(result: ContextualResult, found: Sequence[Alert]) -> pa.Table:
-    """One row for every period and, where there are groups, group (null: all together).
+    """Tabulate one row for every period and, where there are groups, group (null: all together).
 
     Returns:
         period, group, prevalence, lower, upper, estimate (``model`` or ``assisted by gold``), n_items, n_gold, change,
@@ -59,8 +59,8 @@ def metrics(result: ContextualResult, found: Sequence[Alert]) -> pa.Table:
 def document(
     result: ContextualResult, found: Sequence[Alert], rules: Rules, run: str, inputs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What ``alerts.json`` holds: alerts of the latest period (``alerts``) and of those before (``earlier``), its
-    numbers, and which exit status follows.
+    """Return the content of ``alerts.json``: alerts of the latest period (``alerts``) and of those before
+    (``earlier``), its numbers, and which exit status follows.
 
     Args:
         run: the name of the run.

@@ -76,7 +76,8 @@ class Biases(NamedTuple):
 
     @classmethod
     def of(cls, gamma: Float[Array, "W K"]) -> Biases:
-        """Of γ; of the likeliest label the rest is summed up, since 1 - p would be 0 where p is nearly 1."""
+        """Return the probabilities at γ; sum up the others for the likeliest label, since 1 - p would be 0 where p is
+        nearly 1."""
         log_p = jax.nn.log_softmax(gamma, axis=1)
         top = jnp.arange(gamma.shape[1]) == log_p.argmax(1, keepdims=True)
         others = jax.nn.logsumexp(jnp.where(top, -jnp.inf, log_p), axis=1, keepdims=True)
@@ -86,7 +87,7 @@ class Biases(NamedTuple):
 def bilinear_pass(
     labels: Labels, factors: Factors, given: Float[Array, "I K"] | None = None, use: Bool[Array, ""] | bool = True
 ) -> BilinearPass:
-    """Evidence, posteriors and all gradients at given factors, in one pass; sums of this shard.
+    """Compute evidence, posteriors and all gradients at given factors, in one pass; sums of this shard.
 
     Args:
         labels: N stored triples of W labelers and I instances, whose values are the classes; gold clamps.

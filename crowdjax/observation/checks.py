@@ -143,7 +143,8 @@ def _replicate(static, key, labels, arrays, params, posterior) -> _Statistics:
 def replicate(
     key: PRNGKeyArray, labels: Labels, model: Observation, params: Params, point: Int[Array, " I"]
 ) -> Int[Array, " N"]:
-    """Labels as the model would give them at a point of each instance, for the pairs of ``labels``; -1 in the padding.
+    """Draw labels as the model would give them at a point of each instance, for the pairs of ``labels``; -1 in the
+    padding.
 
     Example:
         >>> from crowdjax.observation import Majority, vote_shares

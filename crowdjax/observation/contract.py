@@ -56,7 +56,7 @@ class Observation(Protocol):
     """
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]) -> Params:
-        """Parameters to start from, with their final shapes.
+        """Return parameters to start from, with their final shapes.
 
         Args:
             votes: the share of each class in the votes of each instance (``crowdjax.observation.table.vote_shares``).
@@ -80,7 +80,7 @@ class Observation(Protocol):
         ...
 
     def specs(self, params: Params) -> Any:
-        """What the first axis of each array runs over: ``"labeler"``, ``"instance"`` or None."""
+        """Name what the first axis of each array runs over: ``"labeler"``, ``"instance"`` or None."""
         ...
 
 
@@ -153,7 +153,7 @@ labels, points]
 
 
 def answers(model: Any, labels: Labels, posterior: Any) -> Any:
-    """What a model says of instances: its ``answer``, by default the posterior.
+    """Return a model's ``answer`` for instances, by default the posterior.
 
     Example:
         >>> from crowdjax.observation import Majority

@@ -17,7 +17,7 @@ from crowdjax.observation.fit import Fit
 
 
 def factor_summary(labels: Labels, model: Factor, fit: Fit, level: float = LEVEL) -> Summary:
-    """How good each labeler is on the instances that he labeled.
+    """Summarise how good each labeler is on the instances that it labeled.
 
     Intervals are Laplace's in the labeler's own factors and biases, at the mean instance, by the delta method on the
     logit; the instances' factors and classes are taken for known.

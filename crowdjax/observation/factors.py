@@ -205,7 +205,7 @@ class Factor(eqx.Module):
         return sum(total(v.ravel()) for v in jax.tree.leaves(self.log_density(params)))
 
     def diagonal(self, params, curved: Factors):
-        """About how much the evidence curves in every number, given how much it does in the factors."""
+        """Estimate how much the evidence curves in every number, given how much it does in the factors."""
 
         def pull(name, features, c):
             each = {"own": lambda: c, "logits": lambda: c}
@@ -222,7 +222,7 @@ class Factor(eqx.Module):
         return of_data
 
     def precision(self, params):
-        """How much the log prior curves in every number."""
+        """Return how much the log prior curves in every number."""
         return jax.tree.map(lambda p, x: p.sd**-2.0 + 0 * x, self.prior(), params, is_leaf=_is_normal)
 
     def specs(self, params):
@@ -230,7 +230,7 @@ class Factor(eqx.Module):
         return {name: {kind: own(name, kind) for kind in part} for name, part in params.items()}
 
     def own_specs(self):
-        """What the rows of the features run over, of those there are."""
+        """Name what the rows of the features run over, where there are any."""
         each = {"labeler": self.labeler_features, "instance": self.instance_features}
         return *(side for side, columns in each.items() if columns is not None), None
 
@@ -242,7 +242,7 @@ class Factor(eqx.Module):
         return [dataclasses.replace(self, seed=seed) for seed in (self.seed, *seeds[1:])]
 
     def unseen(self, params):
-        """What a labeler has of his own who has not been met: the means of the prior."""
+        """Return the parameters of an unseen labeler: the means of the prior."""
         own = {
             name: part["own"].mean
             for name, part in self.prior().items()
@@ -251,13 +251,13 @@ class Factor(eqx.Module):
         return {name: {"own": jnp.asarray(mean, jnp.result_type(float))} for name, mean in own.items()}
 
     def cautions(self) -> list[str]:
-        """What to say of a fit."""
+        """Return the warnings about a fit."""
         if self.instance_features is not None and not self.deviation:
             return []
         return [AT_MODE]
 
     def stages(self, labels: Labels, start: Params | None, solver: Solver, key: PRNGKeyArray | None = None):
-        """A fit as its stages (``crowdjax.observation.fit.stages`` calls it)."""
+        """Return a fit as its stages (``crowdjax.observation.fit.stages`` calls it)."""
         return stages(labels, self, start, solver, key)
 
 
@@ -441,7 +441,7 @@ class _Sharded:
         return self._map(tree, mask, self.labels.once)
 
     def total(self, value, tree):
-        """A value and what is not of each instance, added up."""
+        """Sum a value and what does not belong to each instance."""
         if self.labels.shard is None:
             return value, tree
         shared = [v for own, v in zip(self.of_instance, jax.tree.leaves(tree), strict=True) if not own]
@@ -450,7 +450,7 @@ class _Sharded:
         return value, self._map(tree, lambda v: v, lambda v: next(shared))
 
     def inner(self, like):
-        """``directions.inner`` of vectors of parameters."""
+        """Compute ``directions.inner`` of vectors of parameters."""
         if self.labels.shard is None:
             return inner
         counted, _ = ravel_pytree(self._map(like, jnp.ones_like, lambda v: self.labels.once(jnp.ones_like(v))))

@@ -59,7 +59,7 @@ def _run(static, solver, labels, arrays, start):
 
 
 def fit_jit(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:
-    """:func:`fit`, compiled once for each shape, model and solver.
+    """Run :func:`fit`, compiled once for each shape, model and solver.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -72,7 +72,7 @@ def fit_jit(labels: Labels, model: Observation, start: Params | None = None, sol
 
 
 def predict(labels: Labels, model: Observation, params: Params) -> Pass | BilinearPass:
-    """One pass at given parameters, of labels that may be others than those of the fit.
+    """Run one pass at given parameters, of labels that may be others than those of the fit.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -93,7 +93,7 @@ def _predict(static, arrays, labels, params):
 
 
 def predict_jit(labels: Labels, model: Observation, params: Params) -> Pass | BilinearPass:
-    """:func:`predict`, compiled once for each shape and model.
+    """Run :func:`predict`, compiled once for each shape and model.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -194,7 +194,7 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
 
 
 def _points(labels: Labels, q: Float[Array, "I G"], log_points) -> Float[Array, " G"] | Float[Array, "I G"]:
-    """Expected instances at the points, or of each instance where its prior is its own, as a pass gives them."""
+    """Return expected instances at the points, or of each instance where its prior is its own, as a pass gives them."""
     q = q if labels.shard is None else q * labels.shard.real[:, None]
     return q.sum(0) if log_points.ndim == 1 else q
 
@@ -210,7 +210,7 @@ def _across(labels: Labels, model: Observation, params: Params, counts, points):
 
 
 def scale_of(labels: Labels, model: Observation, params: Params) -> Float[Array, " P"]:
-    """About how much the objective curves in each parameter: by the labels that it has a say in.
+    """Estimate how much the objective curves in each parameter, by the labels that depend on it.
 
     Example: a labeler of two labels
         >>> from crowdjax.observation import Majority
@@ -254,7 +254,7 @@ def m_step(model: Observation, params: Params, counts: Float[Array, "W L G"], po
 
 
 def _spread(n: Float[Array, "*rows"], value: Array) -> Array:
-    """A number of each row, for every number of the row."""
+    """Return a number of each row, for every number of the row."""
     return jnp.broadcast_to(n.reshape(n.shape + (1,) * (value.ndim - n.ndim)), value.shape)
 
 

@@ -149,11 +149,11 @@ class IntegratedFactor(eqx.Module, Factors):
         return labels | {"exponent": labels["exponent"] * params["classes"].var()}
 
     def unseen(self, params):
-        """A labeler who has not been met: the means of the prior."""
+        """Return the parameters of an unseen labeler: the means of the prior."""
         return {"w": jnp.asarray(self.prior(self._k(params))[0], params["w"].dtype)}
 
     def covariance(self, params, counts: Float[Array, "W L G"]) -> Float[Array, "W P P"]:
-        """Laplace's covariance of w_i, the expected counts being known."""
+        """Return Laplace's covariance of w_i, the expected counts being known."""
         design, (_, sd) = self.design(self._k(params)), self.prior(self._k(params))
         return jnp.linalg.inv(design.hessian(design.log_p(params["w"]), counts) + jnp.diag(sd**-2.0))
 
@@ -207,7 +207,7 @@ class IntegratedGlad(IntegratedFactor):
 
 
 def contrasts(n: int) -> Float[np.ndarray, "n n-1"]:
-    """n-1 orthonormal contrasts of n things, Helmert's; of two the second less the first.
+    """Return n-1 orthonormal contrasts of n things, Helmert's; of two the second less the first.
 
     Example:
         >>> contrasts(2).round(3).tolist()

@@ -234,7 +234,8 @@ class Majority(priors.Majority, Nominal):
         return {}
 
     def beta(self, params, counts):
-        """What the labels say beside one label in each class, P(label | class) being the same for all before."""
+        """Return the counts of the labels plus one label in each class, P(label | class) being the same for all
+        before."""
         return counts + jnp.exp(self.table(params))
 
     def unseen(self, params):
@@ -265,7 +266,7 @@ class Design(eqx.Module):
         return square - jnp.einsum("wk,wkp,wkq->wpq", n, mean, mean, precision=PRECISION)
 
     def expected(self, w, v=None) -> Float[Array, "W L K"]:
-        """E log p where w ~ N(w, v), to second order."""
+        """Return E log p where w ~ N(w, v), to second order."""
         log_p = self.log_p(w)
         if v is None:
             return log_p
@@ -299,7 +300,7 @@ class Coins(priors.Coins, Nominal):
         return Design(*self.logits(k)[:2])
 
     def _population(self, params):
-        """Means and variances of w_i, each [P]."""
+        """Return means and variances of w_i, each [P]."""
         mean, variance, group = self.first(params["classes"].shape[0])
         if self.population == "fixed":
             return jnp.asarray(mean), jnp.asarray(variance[group])
@@ -490,7 +491,8 @@ class DawidSkene(priors.DawidSkene, Nominal):
         return counts + jnp.exp(params["b"])
 
     def _newton(self, log_b, counts, n, first):
-        """A step in log b that does not lower Q at the best V; its Hessian is a diagonal and c b bᵀ, for each class."""
+        """Return a step in log b that does not lower Q at the best V; its Hessian is a diagonal and c b bᵀ, for each
+        class."""
 
         def q(log_b):
             b = jnp.exp(log_b)
@@ -559,7 +561,7 @@ class Logistic(eqx.Module):
         return {"labelers": self.model.specs(params["labelers"]), "weights": None}
 
     def own_specs(self):
-        """What the first axis of its own arrays runs over."""
+        """Name what the first axis of its own arrays runs over."""
         return {"features": "instance"}
 
     def gather(self, params, points: Float[Array, "I K"]):
@@ -570,7 +572,7 @@ class Logistic(eqx.Module):
         return dict(zip(("slope", "square"), sums, strict=True))
 
     def m_step(self, params, counts, sums):
-        """One step in the weights, on a bound of the curvature: it never lowers Q."""
+        """Make one step in the weights, on a bound of the curvature: it never lowers Q."""
         weights = params["weights"]
         curvature = sums["square"] / 2 + 2 / self.sd**2 * jnp.eye(len(weights))
         step = jnp.linalg.solve(curvature, sums["slope"] - 2 / self.sd**2 * weights)

@@ -138,7 +138,8 @@ def run(
 
 
 def with_sums(counts: Float[np.ndarray, "W L K"], points: Float[np.ndarray, " K"], like: Labels) -> Labels:
-    """Labels of K instances that ``tally`` with ``diag(points)`` gives these sums of, for a start without the labels.
+    """Make labels of K instances that ``tally`` with ``diag(points)`` gives these sums of, for a start without the
+    labels.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 2, 0], n_values=3)

@@ -27,7 +27,7 @@ PRECISION = jax.lax.Precision.HIGHEST
 
 
 def labeler_summary(labels: Labels, model: Observation, fit: Fit, level: float = LEVEL) -> Summary:
-    """How good each labeler is, of the labels of a fit.
+    """Summarise how good each labeler is, from the labels of a fit.
 
     Args:
         level: of the intervals.

@@ -29,7 +29,7 @@ def table_pass(
     log_points: Float[Array, " G"] | Float[Array, "I G"],
     class_of_point: Float[Array, "G K"],
 ) -> Pass:
-    """Evidence, posteriors and sufficient statistics at a table; sums of this shard.
+    """Compute evidence, posteriors and sufficient statistics at a table; sums of this shard.
 
     Args:
         labels: N stored triples of W labelers and I instances; gold clamps.

@@ -55,7 +55,8 @@ class VotedPass(NamedTuple):
 
 
 def first_votes(labels: Labels) -> Int[Array, " N"]:
-    """Of each label the first one of the same class on the same instance. Where that is itself it stands for all.
+    """Return for each label the first one of the same class on the same instance. Where that is itself it stands for
+    all.
 
     It depends on no parameter: a fit finds it once. Every instance has twice as many places as labels; a class goes to
     one of them by chance, and where two meet, the one whose label comes first is served. The others try again.
@@ -95,7 +96,7 @@ def voted_pass(
     log_prior: Float[Array, " K"],
     first: Int[Array, " N"] | None = None,
 ) -> VotedPass:
-    """Evidence, posteriors and sufficient statistics of coins, as ``table_pass`` gives them.
+    """Compute evidence, posteriors and sufficient statistics of coins, as ``table_pass`` gives them.
 
     Args:
         labels: N stored triples of W labelers and I instances; gold clamps.
@@ -255,7 +256,7 @@ class Voted:
             raise InputError(f"{name}: no coin; allowed with so many classes: majority, one-coin")
 
     def start(self, labels: Labels, votes: Float[Array, "_ K"]) -> Params:
-        """Parameters to start from.
+        """Return parameters to start from.
 
         Args:
             votes: the share of each class in the votes, of each instance of all shards or summed over them.
@@ -294,7 +295,7 @@ class Voted:
         return params | new | self.model.classes_step(params, points)
 
     def at(self, labels: Labels, params, first: Int[Array, " N"]) -> VotedPass:
-        """A pass at these parameters."""
+        """Run a pass at these parameters."""
         right, wrong = self.model.coin(params)
         return voted_pass(labels, right, wrong, self.model.log_points(params), first)
 
@@ -386,7 +387,7 @@ def fit_voted(labels: Labels, model: Observation, start: Params | None = None, s
 
 @partial(jax.jit, static_argnames=("model", "solver"))
 def fit_voted_jit(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:
-    """:func:`fit_voted`, compiled once for each shape, model and solver.
+    """Run :func:`fit_voted`, compiled once for each shape, model and solver.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -418,7 +419,7 @@ class Answer(NamedTuple):
 
 @partial(jax.jit, static_argnums=1)
 def answer_voted(labels: Labels, model: Voted, params: Params) -> Answer:
-    """One pass at given parameters, of labels that may be others than those of the fit.
+    """Run one pass at given parameters, of labels that may be others than those of the fit.
 
     Example:
         >>> from crowdjax.observation import Majority

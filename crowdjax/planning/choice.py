@@ -374,7 +374,7 @@ def _wholes(name: str, values: Any, least: int) -> list[int]:
 
 
 def _table(outcomes: list[Outcome], found: dict[tuple[int, int], Law], best: Design | None, width, cost) -> pa.Table:
-    """A row for each design simulated, and one for the design chosen; the cheapest first."""
+    """Return a row for each design simulated, and one for the design chosen; the cheapest first."""
     by_design: dict[Design, list[Outcome]] = {}
     for o in outcomes:
         by_design.setdefault(o.design, []).append(o)

@@ -46,7 +46,7 @@ class Design(NamedTuple):
     gold: int
 
     def cost(self, gold_cost: float) -> float:
-        """Labels, a gold label counting as so many."""
+        """Return the cost in labels, a gold label counting as so many."""
         return self.items * self.per_item + gold_cost * self.gold
 
 
@@ -213,7 +213,7 @@ class Law(NamedTuple):
         return float(np.exp(self.level + self.slope * np.log(n / self.centre) + self.spread**2 / 2))
 
     def error(self, n: float) -> float:
-        """Its standard error, from the number of crowds."""
+        """Return its standard error, from the number of crowds."""
         far = np.log(n / self.centre) ** 2 / self.square if self.square > 0 else 0.0
         return self.width(n) * self.spread * float(np.sqrt(1 / self.n_fits + far))
 

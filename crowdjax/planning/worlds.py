@@ -302,8 +302,8 @@ def _shifted(logit: Float[np.ndarray, " K"], counts: Float[np.ndarray, " K"], ra
 
 
 def _compressed(scores: Float[np.ndarray, "K C"], counts: Float[np.ndarray, " K"]):
-    """At most ``MOST_PEOPLE`` rows: of more, one stands for each step of the distribution by the first score. Steps are
-    taken half by the population, half by the score itself, so that rare high scores are not lost."""
+    """Return at most ``MOST_PEOPLE`` rows: of more, one stands for each step of the distribution by the first score.
+    Steps are taken half by the population, half by the score itself, so that rare high scores are not lost."""
     scores, counts = scores[counts > 0], counts[counts > 0]
     if len(scores) <= MOST_PEOPLE:
         return scores, counts

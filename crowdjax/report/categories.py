@@ -97,7 +97,7 @@ def _settings(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _labelers(people: pa.Table, record: Mapping[str, Any]) -> list[Block]:
-    """Labelers by their number of labels, with their accuracy and how often they recognise each class."""
+    """Return labelers by their number of labels, with their accuracy and how often they recognise each class."""
     order = np.argsort(-people["n_labels"].to_numpy(), kind="stable")[:MOST_LABELERS]
     some = people.take(pa.array(order))
     names = [str(c) for c in record["classes"]]

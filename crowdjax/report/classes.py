@@ -253,7 +253,7 @@ def _votes(votes: Float[np.ndarray, " L"], words: Words) -> str:
 
 
 def _labelers(people: pa.Table, record, words: Words) -> list[Block]:
-    """Labelers with their accuracy: a figure and a table."""
+    """Return labelers with their accuracy: a figure and a table."""
     data = {name: people[name].to_pylist() for name in people.column_names}
     found, lower, upper = (np.asarray(data[name], float) for name in ("accuracy", "lower", "upper"))
     n, most = np.asarray(data["n_labels"], float), int(np.argmax(record["class_shares"]))

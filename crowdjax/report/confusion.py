@@ -103,7 +103,7 @@ def _places(column: pa.ChunkedArray, words: list[str]) -> np.ndarray:
 
 
 def left_out(words: Words) -> list[str]:
-    """A sentence where not all classes or labels are shown."""
+    """Return a sentence where not all classes or labels are shown."""
     said = []
     if len(words.shown) < len(words.classes):
         said.append(f"{len(words.shown)} most frequent of {len(words.classes):,} classes")

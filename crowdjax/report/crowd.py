@@ -64,7 +64,7 @@ def _of_labels(labelers: pa.Table, tally: Tally) -> list[Check]:
 
 
 def spread(n: Float[np.ndarray, " n"]) -> str:
-    """Mean and range in a few words.
+    """Format mean and range in a few words.
 
     Example:
         >>> spread(np.array([1.0, 2.0, 6.0])), spread(np.array([40.0, 40.0]))

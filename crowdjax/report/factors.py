@@ -42,7 +42,8 @@ def directions(alpha: Float[np.ndarray, "W D"], beta: Float[np.ndarray, "I D"]) 
 
 
 def section(found: Factors | None, p: Float[np.ndarray, " I"]) -> list[Block]:
-    """Figures of labelers and of instances, these coloured by their probabilities; nothing without factors."""
+    """Build the figures of labelers and of instances, these coloured by their probabilities; nothing without
+    factors."""
     if found is None:
         return []
     people, things = found.labelers[:, :2], found.instances[:, :2]

@@ -58,13 +58,13 @@ def informedness(tally: Tally, level: float = LEVEL) -> Interval:
 
 
 def called(n_labels: Float[np.ndarray, " W"], found: Interval, kind: np.ndarray | None = None) -> np.ndarray:
-    """What each labeler is called: its kind, by the interval (``crowdjax.integrated.kinds``) where it is not known
-    otherwise, or ``few labels``."""
+    """Name each labeler's kind, by the interval (``crowdjax.integrated.kinds``) where it is not known otherwise, or
+    ``few labels``."""
     return np.where(np.asarray(n_labels) < FEW, "few labels", kinds(found) if kind is None else kind)
 
 
 def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "") -> list[Block]:
-    """Rule, figure and table.
+    """Build the section on labelers: rule, figure and table.
 
     Args:
         labelers: of a result; columns labeler, n_labels, sensitivity, specificity, and perhaps accuracy and rank, and

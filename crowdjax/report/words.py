@@ -66,7 +66,7 @@ def frequent(share: Float[np.ndarray, " n"], most: int) -> Int[np.ndarray, " m"]
 
 
 def head(word: str) -> str:
-    """A word at the head of a column, cut where it is long.
+    """Format a word for the head of a column, cut where it is long.
 
     Example:
         >>> head("a class that is described at some length")
@@ -76,7 +76,7 @@ def head(word: str) -> str:
 
 
 def inline(word: str) -> str:
-    """A word in a line; a mark after one that is written from right to left keeps what follows in its place.
+    """Format a word for a line; a mark after one that is written from right to left keeps what follows in its place.
 
     Example:
         >>> inline("cat"), inline("שלום")[-1]
@@ -87,7 +87,7 @@ def inline(word: str) -> str:
 
 
 def quoted(word: str) -> str:
-    """A word in a sentence.
+    """Quote a word in a sentence.
 
     Example:
         >>> quoted("cat")
