@@ -405,7 +405,7 @@ def confusion_table(ids: pa.Array, classes: Sequence[Any], values: Sequence[Any]
 
 
 def _numbers(values) -> pa.Array:
-    """Numbers as float64, null where there is none."""
+    """Convert numbers to float64, null where there is none."""
     return pa.array(np.asarray(values, np.float64), from_pandas=True)
 
 
@@ -496,7 +496,7 @@ def support(votes: Float[np.ndarray, "I L"], posterior, gold: Float[np.ndarray, 
 
 
 def _tied(p: Float[np.ndarray, "I K"]) -> np.ndarray:
-    """Where two classes or more are the most probable."""
+    """Return where two classes or more are the most probable."""
     return (p >= p.max(1, keepdims=True) - TIE).sum(1) > 1
 
 

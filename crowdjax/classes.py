@@ -402,7 +402,7 @@ class _Values:
     # What is said
 
     def _notes(self, values: tuple[Any, ...]) -> list[str]:
-        """What to say of classes that the user has not listed."""
+        """Report the classes that the user has not listed."""
         if len(values) == 2:
             other, positive = values
             return [
@@ -488,7 +488,7 @@ def _number(text: str) -> int | float:
 
 
 def _fold(text: str) -> Any:
-    """What writing alone does not change: case, blanks, the Unicode form of letters, how a number is written."""
+    """Normalise what writing does not change: case, blanks, the Unicode form of letters, how a number is written."""
     if NUMBER.fullmatch(text):
         return _number(text)
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
@@ -520,7 +520,7 @@ def _some(values: Iterable[Any], most: int = 12) -> str:
 
 
 def _order(values: Sequence[Any]) -> str:
-    """What to give for ``order``, in Python and on the command line; nothing to type where that is too much."""
+    """Suggest a value for ``order``, in Python and on the command line; nothing to type where that is too much."""
     values = [*values]
     option = pasted(",".join(map(word, values)))
     if len(values) > 12 or option == "?":

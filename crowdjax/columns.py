@@ -132,7 +132,7 @@ def refuse_mixed(values, place: str, name: str) -> None:
 
 
 def _kind(value) -> str | None:
-    """What a value is, in words; None for a missing one."""
+    """Describe a value in words; None for a missing one."""
     if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
         return None
     kinds = {str: "text", bytes: "bytes", bool: "true or false", np.bool_: "true or false"}
@@ -223,7 +223,7 @@ def _as_known(column: pa.ChunkedArray, kind: pa.DataType, place: str, name: str)
 
 
 def _group(kind: pa.DataType) -> str:
-    """What ids of these types are, so that those of one group may be the same."""
+    """Return the kind of ids of these types, so that those of one group may be the same."""
     t = pa.types
     groups = (("a number", (t.is_integer, t.is_floating, t.is_decimal)), ("a time", (t.is_temporal,)))
     return next((name for name, tests in groups if any(test(kind) for test in tests)), str(kind))

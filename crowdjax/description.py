@@ -129,7 +129,7 @@ def _repeats(labeler, instance, label, n_instances: int):
 
 
 def _similar(ids: np.ndarray) -> dict[str, Any]:
-    """Ids that differ only in case or white space."""
+    """Return ids that differ only in case or white space."""
     groups: dict[str, list[str]] = {}
     for name in ids.tolist():
         if isinstance(name, str):
@@ -139,7 +139,7 @@ def _similar(ids: np.ndarray) -> dict[str, Any]:
 
 
 def _auto(labels: Labels) -> tuple[str, tuple[str, ...]]:
-    """What ``auto`` would fit, and why it is another than the integrated model."""
+    """Return what ``auto`` would fit, and why it differs from the integrated model."""
     if (labels.n_values, labels.n_classes) != (2, 2):
         plan, reasons = plan_auto(numbers_of(labels), "nominal")
         return "the integrated model" if plan["model"] == "integrated" else plan["model"], reasons
@@ -191,7 +191,7 @@ def _text(found: Mapping[str, Any]) -> str:
 
 
 def _shares(found: Mapping[str, Any]) -> str:
-    """How often labels have each value; of two the positive one."""
+    """Count how often labels have each value; of two the positive one."""
     if found["share_positive"] is not None:
         words = found["words"]
         meaning = f" (positive: {words['positive']!r})" if words else ""

@@ -90,7 +90,7 @@ def _first_record(text: str) -> str:
 
 
 def _encoding(head: bytes) -> str | None:
-    """UTF-16 or UTF-32 by its mark or by where its zeros are; None for anything else."""
+    """Recognise UTF-16 or UTF-32 by its mark or by where its zeros are; None for anything else."""
     for mark, name in MARKS:
         if head.startswith(mark):
             return name

@@ -218,7 +218,7 @@ def _words(text) -> str:
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """What opens HTTP and HTTPS, by the proxies that the environment names, and no other scheme."""
+    """Build the opener of HTTP and HTTPS, by the proxies that the environment names, and no other scheme."""
     opener, u = urllib.request.OpenerDirector(), urllib.request
     kinds = u.ProxyHandler, u.HTTPHandler, u.HTTPSHandler, u.HTTPRedirectHandler, u.HTTPErrorProcessor
     for kind in (*kinds, u.HTTPDefaultErrorHandler, u.UnknownHandler):

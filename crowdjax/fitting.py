@@ -208,7 +208,7 @@ class Written(Printed):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Return the warnings that a reader of the result should know, one sentence each."""
+        """The warnings that a reader of the result should know, one sentence each."""
         return tuple(self.record["warnings"])
 
 

@@ -285,7 +285,7 @@ class Labels(Tree):
 
     @property
     def sign(self) -> Int8[Array, " N"]:
-        """Return labels of two values as -1 and +1, 0 for padding."""
+        """Labels of two values as -1 and +1, 0 for padding."""
         return (2 * self.label - 1) * self.real
 
     @property
@@ -425,7 +425,7 @@ def _bits(n: int) -> int:
 def _sorted(
     labeler, instance, code, n_instances: int, n_labelers: int, n_values: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Triples by instance, labeler and code: as the bits of one number each, which sort three times as fast."""
+    """Sort triples by instance, labeler and code: as the bits of one number each, which sort three times as fast."""
     of_labeler, of_code = _bits(n_labelers), _bits(n_values)
     kind = np.uint32 if _bits(n_instances) + of_labeler + of_code <= 32 else np.int64  # shorter ones sort faster
     cell = instance.astype(kind) << kind(of_labeler + of_code)
@@ -444,7 +444,7 @@ def _same_pair(labeler: np.ndarray, instance: np.ndarray) -> np.ndarray:
 
 
 def _one_per_pair(labeler, instance, counted, repeats) -> np.ndarray:
-    """Of each (instance, labeler) pair the first or last row of the input that counts, in sorted order."""
+    """Find for each (instance, labeler) pair the first or last row of the input that counts, in sorted order."""
     by_row = np.lexsort((np.arange(len(labeler)), labeler, instance))
     by_row = by_row[counted[by_row]]
     repeated = _same_pair(labeler[by_row], instance[by_row])

@@ -66,7 +66,7 @@ def _log_sigmoid(t):
 
 
 def _log1p(e):
-    """log(1+e) for e in [0, 1]. In float32 as 2 artanh(e / (2+e)), whose series takes a third of the time of
+    """Return log(1+e) for e in [0, 1]. In float32 as 2 artanh(e / (2+e)), whose series takes a third of the time of
     ``jnp.log1p`` on a CPU (docs/performance.md); its rest after seven terms is below rounding."""
     if e.dtype != jnp.float32:
         return jnp.log1p(e)
@@ -87,7 +87,8 @@ def _log_sigmoid_jvp(primals, tangents):
 
 
 def _signed(label, t):
-    """L t of a label's code: t of a 1, -t of a 0 (of padding, something finite); a choice of the two takes longer."""
+    """Return L t of a label's code: t of a 1, -t of a 0 (of padding, something finite); a choice of the two takes
+    longer."""
     return (2 * jnp.asarray(label, t.dtype) - 1) * t
 
 

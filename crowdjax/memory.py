@@ -106,7 +106,7 @@ def bounded(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _room() -> int:
-    """Forgets programs where they hold too much; how many memory maps the process then has."""
+    """Forget programs where they hold too much; return how many memory maps the process then has."""
     held, most = memory_maps(), 0
     if "jax" in sys.modules:
         with contextlib.suppress(OSError, ValueError):

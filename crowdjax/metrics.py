@@ -281,7 +281,7 @@ BINARY = {
 
 
 def _known(probability, truth):
-    """Probabilities and truths (booleans, or classes of K) of the instances whose truth is known."""
+    """Return probabilities and truths (booleans, or classes of K) of the instances whose truth is known."""
     p, y = np.asarray(probability, float), np.asarray(truth, float).ravel()
     of_classes = p.ndim == 2
     p = p if of_classes else p.ravel()
@@ -299,7 +299,7 @@ def _same_length(a, truth):
 
 
 def _true(values, y):
-    """What is said of the true class, [I] or [I, K]."""
+    """Return the values of the true class, [I] or [I, K]."""
     return np.where(y, values, 1 - values) if values.ndim == 1 else values[np.arange(len(y)), y]
 
 

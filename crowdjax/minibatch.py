@@ -447,6 +447,6 @@ def _read(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def _write(path: Path, **arrays) -> None:
-    """Arrays to a file that appears whole or not at all."""
+    """Write arrays to a file that appears whole or not at all."""
     with disk.file(path) as new, open(new, "wb") as file:
         np.savez(file, **arrays)

@@ -363,14 +363,14 @@ def _on_mesh(parts, specs, mesh: Mesh):
 
 
 def _put(values, sharding: NamedSharding) -> Array:
-    """This process's part of an array, or all of what every process has alike, on its devices."""
+    """Return this process's part of an array, or all of what every process has alike, on its devices."""
     values = np.asarray(values)
     values = values.astype(jax.dtypes.canonicalize_dtype(values.dtype))
     return jax.make_array_from_process_local_data(sharding, values)
 
 
 def _local(array: Array) -> np.ndarray:
-    """What this process has of an array."""
+    """Return what this process has of an array."""
     shards = {str(s.index): s for s in array.addressable_shards}  # one of those that are alike
     shards = sorted(shards.values(), key=lambda s: (s.index[0].start or 0) if s.index else 0)
     return np.concatenate([s.data for s in shards]) if array.ndim else np.asarray(shards[0].data)

@@ -71,7 +71,7 @@ def _panels(n: int, width: float, height: float, **kwargs) -> tuple[Figure, Sequ
 
 @contextlib.contextmanager
 def _any_glyph():
-    """Signs of names that the font lacks are drawn as boxes, and no more is said of it."""
+    """Draw characters that the font lacks as boxes, without a warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"(?s)Glyph .* missing from font", UserWarning)
         warnings.filterwarnings("ignore", "Matplotlib currently does not support", UserWarning)

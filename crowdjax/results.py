@@ -267,7 +267,7 @@ def _place(out: str | os.PathLike) -> Path:
 
 
 def _try(place: Path) -> None:
-    """Does what a result at a place will need: a file is written and flushed, a folder of its name renamed."""
+    """Try what a result at a place will need: a file is written and flushed, a folder of its name renamed."""
     there = place if place.is_dir() else next(p for p in place.parents if p.exists())
     inside = place.relative_to(there) if there != place else Path(INSIDE)
     beside = there / inside.parts[0]
@@ -341,7 +341,7 @@ def _is_replaceable(path: Path) -> bool:
 
 
 def _appear(out: str | os.PathLike, home: Path, place: Path) -> None:
-    """Brings the result in a private folder to its place."""
+    """Bring the result in a private folder to its place."""
     disk.flush(home)
     if not place.is_dir():
         with contextlib.suppress(FileExistsError), _taken_as_exists():  # another process was first
@@ -367,7 +367,7 @@ def _taken_as_exists() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone(out: str | os.PathLike, place: Path) -> Iterator[None]:
-    """Keeps other processes from replacing the result at a place; waits for one that does so."""
+    """Keep other processes from replacing the result at a place; wait for one that does so."""
     with disk.locked(place, disk.WAIT) as free:
         if free is False:
             raise InputError(f"--out {out}: another process writes there; wait for it to end, or give another --out")
@@ -388,15 +388,15 @@ def _replace(home: Path, place: Path) -> None:
 
 
 def _put_in_order(out: str | os.PathLike, place: Path) -> None:
-    """Finishes what a killed process was doing at a place; waits for one that is alive."""
+    """Finish what a killed process was doing at a place; wait for one that is alive."""
     if (place / JOURNAL).is_dir():
         with _alone(out, place):
             _finish(place)
 
 
 def _finish(place: Path) -> None:
-    """Moves the files of a result that counts, but is not yet at its place, to their names. It can be stopped and
-    called again as often as need be."""
+    """Move the files of a result that counts, but is not yet at its place, to their names. It can be stopped and called
+    again as often as need be."""
     journal = place / JOURNAL
     if not disk.is_own_folder(journal):
         return
@@ -505,7 +505,7 @@ def _sha256(path: Path) -> str:
 
 
 def _plain(value):
-    """What JSON can hold: numbers instead of arrays, null for NaN, 'inf' for the infinite."""
+    """Return what JSON can hold: numbers instead of arrays, null for NaN, 'inf' for the infinite."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

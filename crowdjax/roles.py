@@ -161,7 +161,8 @@ def assign(table: Table, kind: str, columns: Columns, *, prefix: str | None = No
 
 
 def _recognised(table: Table, kind: str, columns: Columns) -> dict[str, str | None]:
-    """What is clear of the needed roles: the user's names, own names and single usual names; None for the others."""
+    """Return what is clear of the needed roles: the user's names, own names and single usual names; None for the
+    others."""
     out: dict[str, str | None] = {}
     for role in SHAPES[kind].needed:
         names = [column_name(columns[role])] if role in columns else [n for n in table.columns if is_alias(n, role)]

@@ -636,7 +636,8 @@ def prevalence_crowd(
 
 
 def systematic(rng: np.random.Generator, chance: Float[np.ndarray, " n"], size: int) -> Int[np.ndarray, " size"]:
-    """So many rows, each with its chance (they add up to size), none twice: equal steps along rows in random order.
+    """Draw so many rows, each with its chance (they add up to size), none twice: equal steps along rows in random
+    order.
 
     Example:
         >>> systematic(np.random.default_rng(0), np.array([1.0, 0.0, 0.5, 0.5]), 2).tolist().count(0)

@@ -54,7 +54,7 @@ class ClassCrowd(NamedTuple):
     label: Int[Array, " N"]
 
     def labels(self) -> Labels:
-        """As judgements."""
+        """Return the labels as judgements."""
         n_labelers, n_classes, n_values = self.confusion.shape
         sizes = dict(n_labelers=n_labelers, n_instances=len(self.truth), n_values=n_values, n_classes=n_classes)
         return Labels.from_arrays(*(np.asarray(a) for a in (self.labeler, self.instance, self.label)), **sizes)

@@ -85,7 +85,7 @@ class Stored:
         return jax.tree.unflatten(skeleton, found)
 
     def lower(self, *args, **kwargs):
-        """What ``equinox.filter_jit`` lowers."""
+        """Return what ``equinox.filter_jit`` lowers."""
         return self._jitted.lower(*args, **kwargs)
 
     def __get__(self, instance, owner=None):
@@ -178,7 +178,7 @@ def _is_known(value) -> bool:
 
 
 def _setting() -> tuple:
-    """What a program depends on of the settings of JAX, as they are in this thread."""
+    """Return what a program depends on of the settings of JAX, as they are in this thread."""
     return tuple(getattr(jax.config, name) for name in _SETTINGS)
 
 
@@ -231,14 +231,14 @@ def _versions(jaxlib) -> tuple:
 
 
 def _flags() -> tuple:
-    """What changes programs besides."""
+    """Return what changes programs besides."""
     names = [n for n in os.environ if n.startswith(("XLA_", "JAX_")) and "CACHE" not in n]
     return jax.default_backend(), jax.device_count(), *((n, os.environ[n]) for n in sorted(names))
 
 
 @contextlib.contextmanager
 def _uncached():
-    """Without JAX's own cache on disk."""
+    """Disable JAX's own cache on disk."""
     from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
     was = jax.config.jax_enable_compilation_cache
@@ -256,7 +256,7 @@ def _digest(*parts) -> str:
 
 
 def _read(path: Path):
-    """What :func:`_write` wrote, where it is the user's own; None where there is nothing that can be read."""
+    """Return what :func:`_write` wrote, where it is the user's own; None where there is nothing that can be read."""
     with contextlib.suppress(Exception):  # whatever a damaged pickle raises: the program is made again
         at = os.stat(path)
         if hasattr(os, "getuid") and (at.st_uid != os.getuid() or at.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):

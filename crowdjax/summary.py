@@ -114,7 +114,7 @@ def _wrapped(line: str, most: int, indent: str) -> list[str]:
 
 
 def _rows(table: pa.Table) -> list[str]:
-    """Aligned rows under their names, as many columns as have room."""
+    """Lay out aligned rows under their names, as many columns as have room."""
     cells = []
     for name in table.column_names:
         values = table[name].to_pylist()

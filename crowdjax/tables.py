@@ -292,7 +292,8 @@ Kind = Callable[[pa.Table], Any]
 
 
 def kind_of(source, roles: Mapping[str, str] | None = None) -> Kind:
-    """What makes a table of pyarrow one of the kind of ``source``; for paths, and kinds that cannot be made, pyarrow.
+    """Return a function that converts a pyarrow table to the kind of ``source``; for paths, and kinds that cannot be
+    made, pyarrow.
 
     Args:
         roles: the columns of ``source`` whose types the columns of these names take in pandas and polars, so that the

@@ -187,5 +187,5 @@ def _piece(make, settings, spread, args, name, *, carry=None, state=None, k=0, u
 
 
 def _of_first_device(stacked: Array) -> np.ndarray:
-    """What the first device says; whatever a decision rests on is alike on all."""
+    """Return the value of the first device; whatever a decision rests on is equal on all."""
     return np.asarray(stacked.addressable_data(0))[0]

@@ -69,7 +69,7 @@ class Settings:
         return self
 
     def _fitted(self, attribute: str) -> Any:
-        """What a fit found."""
+        """Return what a fit found."""
         if not hasattr(self, attribute):
             raise InputError(f"{type(self).__name__}: not fitted yet; call fit first")
         return getattr(self, attribute)

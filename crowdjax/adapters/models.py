@@ -82,11 +82,11 @@ class Estimator(Settings):
         return self._predicted(data).probas
 
     def _settings(self) -> dict[str, Any]:
-        """What to ask of ``crowdjax.fit``."""
+        """Return the arguments of ``crowdjax.fit``."""
         raise NotImplementedError
 
     def _found(self, votes: Votes, gold: Truths) -> Found:
-        """What ``crowdjax.fit`` finds."""
+        """Return what ``crowdjax.fit`` finds."""
         result = api.fit(votes.table, gold=gold, **self._settings())
         p, right = _probabilities(votes, result), np.asarray(result.labelers["accuracy"], float)
         if len(votes.classes) == 2:

@@ -165,7 +165,7 @@ class MACE(Settings):
         return value.sum(), p, knowing, habits
 
     def _normalised(self, counts):
-        """Shares of the counts, or what stands for them where they are those of a Dirichlet."""
+        """Return the shares of the counts, or what stands for them where they are those of a Dirichlet."""
         if self.method == "em":
             return counts / counts.sum(1, keepdims=True)
         from scipy.special import digamma

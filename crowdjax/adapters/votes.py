@@ -319,8 +319,8 @@ def _agreements(votes: Votes) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarra
 
 
 def _trimmed_mean(c, u, now, seen, n: int, least: float) -> Float[np.ndarray, " W"]:
-    """Of each column the mean of c / u where seen, without the n greatest of those above ``now`` and the n least of
-    those below; as it is now where nothing is left, and not 0 by a single one."""
+    """Return for each column the mean of c / u where seen, without the n greatest of those above ``now`` and the n
+    least of those below; as it is now where nothing is left, and not 0 by a single one."""
     use = seen & (u > 0)[:, None]
     quotient = np.sort(np.where(use, c / np.where(u > 0, u, 1)[:, None], np.inf), axis=0)
     rank, number = np.arange(len(c))[:, None], use.sum(0)
@@ -334,7 +334,7 @@ def _trimmed_mean(c, u, now, seen, n: int, least: float) -> Float[np.ndarray, " 
 
 
 def _signs(c: Float[np.ndarray, "W W"]) -> Float[np.ndarray, " W"]:
-    """Who is better than chance: the larger of two groups of labelers, most agreement being within them.
+    """Find who is better than chance: the larger of two groups of labelers, most agreement being within them.
 
     Source: Kunegis et al. 2010, Spectral analysis of signed graphs (the least eigenvector of their Laplacian).
     """

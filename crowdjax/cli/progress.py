@@ -98,7 +98,7 @@ class Progress:
         )
 
     def _first(self, *_) -> None:
-        """What Python does at a signal, as soon as it is its turn."""
+        """Handle a signal as soon as Python gets to it."""
         if not (self.keeps and self._stage):
             raise KeyboardInterrupt
 

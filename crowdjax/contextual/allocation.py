@@ -128,7 +128,7 @@ def neyman(
 
 
 def _whole(share: Float[np.ndarray, " K"], n: int, least, most) -> Int[np.ndarray, " K"]:
-    """Whole numbers of sum n near the shares, each within its bounds: the largest remainders are rounded up."""
+    """Return whole numbers of sum n near the shares, each within its bounds: the largest remainders are rounded up."""
     items = np.clip(np.floor(share), least, most)
     while items.sum() != n:
         step = 1 if items.sum() < n else -1

@@ -65,7 +65,7 @@ def draw(
 
 
 def _widths(config, data, q: Coordinates):
-    """How wide log p(θ) is to either side of its mode along each column of the root, in units of it (Rue et al.,
+    """Return how wide log p(θ) is to either side of its mode along each column of the root, in units of it (Rue et al.,
     section 6.5): from what it has lost at a distance of two."""
     k = len(q.centre)
     steps = 2 * jnp.concatenate([jnp.zeros((1, k), q.root.dtype), q.root.T, -q.root.T])
@@ -90,8 +90,8 @@ def _log_p(config, data, q: Quadratic, theta):
 
 @eqx.filter_jit
 def _draws(config, data, q: Coordinates, theta, key):
-    """u of each θ, and log p(L | y) less the quadratic. Differences are taken block by block: the sum itself is too
-    large for them in float32."""
+    """Return u of each θ, and log p(L | y) less the quadratic. Differences are taken block by block: the sum itself is
+    too large for them in float32."""
     at_point = block_values(config, data, q.centre, q.labels.point)
 
     def one(theta, key):

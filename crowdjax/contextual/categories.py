@@ -274,7 +274,7 @@ class Said(NamedTuple):
 
 
 def confusion_of(config: CategoricalConfig, v: dict[str, Array]) -> Float[Array, "K K"]:
-    """C, with -inf on the diagonal: its labels have a probability of their own."""
+    """Return C, with -inf on the diagonal: its labels have a probability of their own."""
     k = config.n_classes
     dtype = v["accuracy_mean"].dtype
     out = jnp.where(jnp.eye(k, dtype=bool), -jnp.inf, jnp.zeros((k, k), dtype))
@@ -569,7 +569,8 @@ def _log_likelihoods(config, data, u):
 
 
 def _affine(mixture: Mixture, dtype) -> Affine:
-    """u = mean + root v with the mean and the covariance of the mixture, θ's widened by what a few points miss."""
+    """Return u = mean + root v with the mean and the covariance of the mixture, θ's widened by what a few points
+    miss."""
     p, k = np.exp(mixture.log_weights), mixture.theta.shape[1]
     centres = np.concatenate([mixture.theta, mixture.mean], 1)
     mean = p @ centres

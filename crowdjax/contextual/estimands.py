@@ -219,7 +219,7 @@ MOST_WORK, FEWEST = 5e7, 50  # labels times draws; draws
 
 
 def _affordable(n_draws: int, labels: Labels) -> int:
-    """So many draws, or fewer where there are many labels."""
+    """Return the number of draws, fewer where there are many labels."""
     return max(min(n_draws, FEWEST), min(n_draws, int(MOST_WORK / max(len(labels.label), 1))))
 
 

@@ -171,7 +171,7 @@ def _function(config, data: Data, name: str, c):
 
 
 def _own(config, data: Data, c) -> Own | None:
-    """What labelers add; of positions instead of coefficients: where they are in y."""
+    """Return what labelers add; of positions instead of coefficients: where they are in y."""
     if config.labelers == "global":
         return None
     coefficients = c["labeler_offset"].reshape(2, -1, 1)  # by labeler; where they drift, by labeler and period
@@ -202,8 +202,9 @@ def _whole(config, data: Data, v, own: Own | None, shift) -> Sums:
 
 
 def _sums(config, data: Data, v: Float[Array, "3 B"], own: Own | None, shift: Float[Array, " C"] | None) -> Sums:
-    """Of all labels at once. Columns of ``labelers``: first derivatives by what the labeler adds to a and g; its mixed
-    second derivatives with r, a, g (twice three); its second derivatives aa, ag, gg at the truth's posterior."""
+    """Differentiate for all labels at once. Columns of ``labelers``: first derivatives by what the labeler adds to a
+    and g; its mixed second derivatives with r, a, g (twice three); its second derivatives aa, ag, gg at the truth's
+    posterior."""
     labels, bin_of = data.labels, data.bins.row
     instance, n, c = labels.instance, data.bins.row.shape[0], labels.counts
     labeler, bin_ = jnp.asarray(labels.labeler), bin_of[labels.instance]

@@ -347,7 +347,7 @@ def crowd_curves(config, basis, labeler_basis, draws, share: Float[Array, " W"])
 
 
 def _informed(fit: ContextualFit) -> dict[str, float]:
-    """How much the labels told about each function: 1 - posterior variance / prior variance, averaged over the
+    """Return how much the labels inform each function: 1 - posterior variance / prior variance, averaged over the
     instances' quantiles."""
     basis, own = fit.bases_of_inputs()
     share = jnp.asarray(fit.labels_per_labeler)
@@ -360,7 +360,7 @@ def _informed(fit: ContextualFit) -> dict[str, float]:
 
 
 def _warnings(fit: ContextualFit, labels: Labels) -> tuple[str, ...]:
-    """Sentences, each with what is wrong and what to do."""
+    """Return sentences, each with what is wrong and what to do."""
     d, config, out = fit.diagnostics, fit.config, []
     if "stopped" in d:
         asked, what = (
@@ -495,7 +495,7 @@ def save(fit: ContextualFit, folder: str | os.PathLike) -> None:
 
 
 def _digest(settings: dict, arrays: bytes) -> str:
-    """Of the settings, but for the digest itself, and of the file of arrays."""
+    """Hash the settings, but for the digest itself, and the file of arrays."""
     plain = {k: v for k, v in settings.items() if k != "sha256"}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode() + arrays).hexdigest()
 

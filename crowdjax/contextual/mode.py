@@ -81,7 +81,7 @@ class Posterior:
 
 
 def _level(weights, r, basis):
-    """t = logit Σ ω σ(r), its gradient and its Hessian, r being linear with derivative ``basis`` [B, M]."""
+    """Return t = logit Σ ω σ(r), its gradient and its Hessian, r being linear with derivative ``basis`` [B, M]."""
     pi, other = special.expit(r), special.expit(-r)
     mean, rest = weights @ pi, weights @ other
     used = np.flatnonzero(basis.any(0))

@@ -317,7 +317,7 @@ def _filled(labels: Labels, n: int) -> Labels:
 
 
 def _specs(data: Data) -> Data:
-    """What of the data is shared out over the mesh: all rows of triples and instances."""
+    """Return what of the data is distributed over the mesh: all rows of triples and instances."""
     (axis,) = data.mesh.axis_names
     by_row, whole = (lambda tree, spec=spec: jax.tree.map(lambda _: spec, tree) for spec in (P(axis), P()))
 
@@ -539,8 +539,8 @@ def accuracy_bias(config: ContextualConfig, basis, labeler_basis, c, table, labe
 
 
 def prevalence_logit(config: ContextualConfig, basis: Basis, c, table) -> Float[Array, " n"]:
-    """r(x), the logit of the prevalence, shifted by the inputs' cells where they have some; given coefficients and
-    tables."""
+    """Return r(x), the logit of the prevalence, shifted by the inputs' cells where they have some; given coefficients
+    and tables."""
     r = look_up(config.functions["prevalence"], basis, of_function("prevalence", c), table["prevalence"])
     return r if basis.cell is None or "shift" not in c else r + in_cell(c["shift"], basis.cell)
 

@@ -128,7 +128,7 @@ def vmapped(density, data, affine, adapt, states, n):
 
 
 def _kernel(density, data, affine: Affine, adapt):
-    """NumPyro's NUTS on v: (begin(v, key, step_size, inverse_mass), step)."""
+    """Build NumPyro's NUTS on v: (begin(v, key, step_size, inverse_mass), step)."""
     warmup, target_accept, max_depth = adapt
     init, step = hmc(potential_fn=lambda v: -density(data, affine(v)), algo="NUTS")
 

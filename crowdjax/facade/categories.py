@@ -444,7 +444,7 @@ def _labelers(fit, each: model.Shares, accuracy, index: LabelIndex) -> pa.Table:
 
 
 def _curves(fit, given: Given) -> pa.Table:
-    """class, score, mean, lower, upper along the first score, the others at their medians."""
+    """Tabulate class, score, mean, lower, upper along the first score, the others at their medians."""
     first = given.scores[:, 0] if given.population is None else np.r_[given.scores[:, 0], given.population[0][:, 0]]
     low, high = np.clip([first.min(), first.max()], *fit.scale.ends[:, 0])
     x = fit.scale.even(low, high, GRID)

@@ -308,7 +308,7 @@ def about_calibration(cells: pa.Table, moves: pa.Table) -> list[str]:
 
 
 def _meaning(row: Mapping[str, Any], before: float) -> str:
-    """What the same scores mean now, by the example of scores that meant the share of positives before."""
+    """Say what the same scores mean now, by the example of scores that meant the share of positives before."""
     odds = before / (1 - before)
     now, low, high = (v * odds / (1 + v * odds) for v in (row[f"odds_ratio{end}"] for end in ("", "_lower", "_upper")))
     where = "" if row["group"] is None else f"in group {row['group']!s} "

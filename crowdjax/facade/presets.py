@@ -281,7 +281,7 @@ def load(folder: Path, record: dict[str, Any]) -> Aggregation:
 
 
 def _about_choice(found: factor.HeldOut) -> dict[str, Any]:
-    """What held-out labels said of every number of factors, for the record."""
+    """Return what held-out labels said of every number of factors, for the record."""
     columns = (found.n_factors, found.log_likelihood, found.difference, found.standard_error)
     names = ("n_factors", "log_likelihood", "difference", "standard_error")
     return {

@@ -222,7 +222,7 @@ def bound_curvature(labels: Labels, factors: Factors, p: Float[Array, " I"]) -> 
 
 
 def _omega(eta):
-    """tanh(η/2) / 2η, and its limit ¼ at 0."""
+    """Return tanh(η/2) / 2η, and its limit ¼ at 0."""
     small = jnp.abs(eta) < 1e-3
     safe = jnp.where(small, 1.0, eta)
     return jnp.where(small, 0.25 - eta**2 / 48, jnp.tanh(safe / 2) / (2 * safe))
@@ -246,7 +246,7 @@ def _solve_dense(features, curved, g, precision, free, across):
 
 
 def _fenced(h, precision, free):
-    """H + diag(precision), with the rows and columns of fixed weights replaced by the identity's."""
+    """Return H + diag(precision), with the rows and columns of fixed weights replaced by the identity's."""
     both = free[..., :, None] & free[..., None, :]
     eye = jnp.eye(h.shape[-1], dtype=h.dtype)
     tiny = jnp.finfo(h.dtype).tiny ** 0.5  # a free weight without data or prior stays where it is

@@ -242,7 +242,7 @@ def unswitch(
 
 
 def _lbfgs(objective: Objective, x, given, m_step, *, max_steps, rtol, refresh) -> optimize.Loop:
-    """L-BFGS on the objective itself, or on Q at ``given`` posteriors where ``m_step``."""
+    """Run L-BFGS on the objective itself, or on Q at ``given`` posteriors where ``m_step``."""
     return optimize.minimizer(
         lambda x: objective(x, given, m_step),
         x,

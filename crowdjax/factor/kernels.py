@@ -217,7 +217,7 @@ def _instances(odds, prior_logit, gold, held, use, n, mean=0.0):
 
 
 def _tables(labels: Labels, factors: Factors) -> list[Float[Array, " K"]]:
-    """Empty tables for sums by labeler: of every factor and of the bias."""
+    """Make empty tables for sums by labeler: of every factor and of the bias."""
     n = factors.alpha.shape[1] + (factors.gamma is not None)
     return [jnp.zeros(n_parts(labels) * labels.n_labelers, factors.alpha.dtype)] * n
 

@@ -246,13 +246,13 @@ class Objective(eqx.Module):
         return self.labels.across(self._log_prior(weights))
 
     def _log_prior(self, weights: Weights) -> Float[Array, ""]:
-        """This shard's part of log p(W)."""
+        """Return this shard's part of log p(W)."""
         shared, own = _apart(self.model.log_priors(weights))
         shared = self.labels.once(sum(jax.tree.leaves(shared)))
         return shared if own is None else shared + own
 
     def _across(self, weights: Weights, value=0.0) -> tuple[Weights, Float[Array, ""]]:
-        """Sums over instances, by the weights that they belong to, and a value, added up over all shards."""
+        """Return sums over instances, by the weights that they belong to, and a value, added up over all shards."""
         shared, own = _apart(weights)
         shared, value = self.labels.across((shared, value))
         return shared._replace(instance=shared.instance._replace(free=own)), value

@@ -81,7 +81,7 @@ def build(
 
 
 def _table(columns, n: int, name: str) -> np.ndarray | None:
-    """Feature columns as finite numbers [n, F]."""
+    """Read feature columns as finite numbers [n, F]."""
     if columns is None:
         return None
     columns = np.asarray(columns)

@@ -80,7 +80,7 @@ def _read(table: Table, columns: Columns | None, hint: bool) -> Long:
 
 
 def _other_form(table: Table) -> str:
-    """What to say where the table is of another form, seen from its cells: counts or labels in every column but one."""
+    """Suggest another form of the table, seen from its cells: counts or labels in every column but one."""
     if any(is_alias(n, role) for n in table.columns for role in ("label",)) or not 3 <= len(table.columns) <= 2000:
         return ""
     kinds = ("instance", "labeler")

@@ -112,7 +112,7 @@ def content(found: Any) -> dict[str, Any]:
 
 
 def _choice(value: Any) -> Any:
-    """What an input says: of a classifier its label or labels, of a group of buttons those that are on."""
+    """Return what an input says: of a classifier its label or labels, of a group of buttons those that are on."""
     if not isinstance(value, dict) or not value:
         return value or None if isinstance(value, dict) else value
     for key in ("label", "labels"):

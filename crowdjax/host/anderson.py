@@ -106,7 +106,7 @@ def accelerate(
 
 
 def _weights(changes, residual, metric) -> Float[np.ndarray, " m"]:
-    """Of past residuals, the combination that comes nearest to this one in the metric."""
+    """Find, of past residuals, the combination that comes nearest to this one in the metric."""
     scaled = changes * metric
     gram = scaled @ changes.T
     size = np.sqrt(np.maximum(np.diag(gram), TINY))

@@ -88,7 +88,7 @@ class Problem:
         return {name: part.reshape(size) for name, part, size in parts}
 
     def _metric(self) -> Float[np.ndarray, " P"]:
-        """About how much the objective curves in each parameter: by the labels that it has a say in."""
+        """Estimate how much the objective curves in each parameter, by the labels that depend on it."""
         of_labeler = self.totals.reshape(self.shape[0], -1).sum(1)
         each = []
         for name, size in zip(self.names, self.sizes, strict=True):

@@ -171,7 +171,7 @@ class OfCoins:
         return log_softmax((w @ self.x.T).reshape(-1, *self.shape[:2]) + self.offset, axis=1)
 
     def _mean(self, p, x) -> Float[np.ndarray, "W K P"]:
-        """E x over the labels, at each class."""
+        """Return E x over the labels, at each class."""
         return np.matmul(p.transpose(2, 0, 1), x.reshape(self.shape).transpose(1, 0, 2)).transpose(1, 0, 2)
 
     def _curvature(self, p) -> Float[np.ndarray, "W K P"]:
@@ -179,7 +179,7 @@ class OfCoins:
         return self._mean(p, self.x**2) - self._mean(p, self.x) ** 2
 
     def _expected(self, w, v) -> Float[np.ndarray, "W L K"]:
-        """E log p where w ~ N(w, v), to second order."""
+        """Return E log p where w ~ N(w, v), to second order."""
         log_p = self._log_p(w)
         return log_p - 0.5 * (self._curvature(np.exp(log_p)) @ v[:, :, None]).swapaxes(1, 2)
 
@@ -327,7 +327,7 @@ class OfDawidSkene:
         return float(of_columns + self._about_b(log_b, params["n"]).sum())
 
     def _about_b(self, log_b: Float[np.ndarray, "L K"], n: Float[np.ndarray, "W K"]) -> Float[np.ndarray, " K"]:
-        """What the objective has of b alone, by class."""
+        """Return the objective's terms in b alone, by class."""
         prior = PRETENDED * (self.middle * log_b - np.exp(log_b)).sum(0)
         return prior - (len(log_b) - 1) / 2 * np.log1p(n / np.exp(log_b).sum(0)).sum(0)
 

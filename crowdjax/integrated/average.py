@@ -164,7 +164,7 @@ def _evidence(fits) -> Float[np.ndarray, " F"]:
 
 
 def _logs(values: Float[np.ndarray, " F"]) -> Float[np.ndarray, " F"]:
-    """Logarithms of weights that add up to one."""
+    """Return the logarithms of weights that add up to one."""
     return values - np.logaddexp.reduce(values) if len(values) else values
 
 

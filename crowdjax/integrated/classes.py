@@ -40,7 +40,7 @@ def pooled(labels: Labels, posterior: Float[np.ndarray, "I K"], part: float = VO
 
 
 def _spoken(labels: Labels) -> Float[np.ndarray, "N K"]:
-    """What each label says for each class."""
+    """Return what each label says for each class."""
     of_value = classes_of_values(labels.n_values, labels.n_classes, labels.places)
     return np.asarray(labels.counts, np.float64)[:, None] * of_value[np.maximum(np.asarray(labels.label), 0)]
 

@@ -295,7 +295,7 @@ def _prior(parameters: Parameters, config: IntegratedConfig):
 
 
 def _posterior(prior, log_likelihood: Float[Array, "I_b G"], center) -> Float[Array, "I_b G"]:
-    """q_j over the points; gold plays no part."""
+    """Return q_j over the points; gold plays no part."""
     return jax.nn.softmax(jax.nn.logsumexp(prior(center), axis=-1) + log_likelihood, axis=1)
 
 
@@ -327,7 +327,7 @@ def _clamped(parameters, config, logw, gold, boundary, center):
 
 
 def _scan(labels: Labels, parameters: Parameters, config: IntegratedConfig, block, sums, instances, parts: int = 1):
-    """Scans ``block`` (sums, here, ℓ_jg, *instances) -> (sums, own) over the blocks of triples."""
+    """Scan ``block`` (sums, here, ℓ_jg, *instances) -> (sums, own) over the blocks of triples."""
     design = jnp.asarray(config.design, parameters.labelers.dtype)
     table = log_likelihood_table(parameters.labelers, design).reshape(-1, len(design))
 

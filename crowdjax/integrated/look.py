@@ -151,7 +151,8 @@ _residuals = eqx.filter_jit(residuals)
 
 @eqx.filter_jit
 def _of_replicates(key, labels, parameters, config, center):
-    """Residuals of a replicate at the instances' own x_j, with the statistics of the votes of one at new x_j."""
+    """Compute the residuals of a replicate at the instances' own x_j, with the statistics of the votes of one at new
+    x_j."""
     given, anew = (
         residuals(replicate(k, labels, parameters, config, center, given=given), parameters, config, center)
         for k, given in zip(jax.random.split(key), (True, False), strict=True)
@@ -226,7 +227,7 @@ def _two_sided(observed, drawn) -> float:
 
 
 def _among_equals(observed, drawn, n_labels) -> Float[np.ndarray, " I"]:
-    """p-values of instances among the replicates of all instances with as many labels."""
+    """Return p-values of instances among the replicates of all instances with as many labels."""
     p = np.ones(len(observed))
     for n in np.unique(n_labels[n_labels > 0]):
         here = n_labels == n

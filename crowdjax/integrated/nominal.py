@@ -235,7 +235,7 @@ class Nominal(eqx.Module):
         return jnp.einsum("le,...ed,gd->...lg", self.of_label, a, self.y, precision=PRECISION) + biases[..., None]
 
     def _newton(self, params, seen, bias, counts):
-        """Gradient and curvature of one labeler's part of Q in w = (A, b), [P] and [P, P]."""
+        """Return gradient and curvature of one labeler's part of Q in w = (A, b), [P] and [P, P]."""
         p, total = jax.nn.softmax(self._logits(seen, bias), axis=0), counts.sum(0)
         residual = counts - total * p
         skill, confusion, own = jnp.exp(-params["log_variances"])
@@ -320,7 +320,7 @@ class Nominal(eqx.Module):
         return jnp.array([len(self.first[0]) ** 0.5 * SKILL**2, CONFUSION**2, BIAS**2])
 
     def _squares(self, params) -> Float[Array, "W 3"]:
-        """Squared distances of each labeler from the population: in skill, in confusions, in bias."""
+        """Return squared distances of each labeler from the population: in skill, in confusions, in bias."""
         gap = params["seen"] - params["mean_seen"]
         along = gap @ _unit(params)
         across = ((gap - along[:, None] * _unit(params)) ** 2).sum(1)
@@ -351,7 +351,7 @@ def inverse(a: Float[Array, "P P"]) -> tuple[Float[Array, "P P"], Float[Array, "
 
 
 def _unit(params) -> Float[Array, " M"]:
-    """v, the direction of the crowd's skill."""
+    """Return v, the direction of the crowd's skill."""
     return params["mean_seen"] / jnp.linalg.norm(params["mean_seen"])
 
 

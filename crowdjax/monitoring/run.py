@@ -219,6 +219,6 @@ def _digest(value: Any) -> str:
 
 
 def _changed(listed: list[files.File]) -> str | None:
-    """When the inputs last changed, where their file systems say so."""
+    """Return when the inputs last changed, where their file systems say so."""
     times = [file.version for file in listed if isinstance(file.version, int)]
     return datetime.fromtimestamp(max(times) / 1e9, UTC).isoformat(timespec="seconds") if times else None

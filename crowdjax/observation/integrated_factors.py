@@ -168,7 +168,7 @@ class IntegratedFactor(eqx.Module, Factors):
         return params["classes"].shape[0]
 
     def _climb(self, params, counts: Float[Array, "W L G"], n_steps: int) -> Float[Array, "W P"]:
-        """Newton's steps in w_i, of which none lowers Q."""
+        """Take Newton's steps in w_i, of which none lowers Q."""
         design, (mean, sd) = self.design(self._k(params)), self.prior(self._k(params))
         x = jnp.asarray(design.x, params["w"].dtype)
 

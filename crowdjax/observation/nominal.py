@@ -336,7 +336,7 @@ class Coins(priors.Coins, Nominal):
         return self._step(params, counts, self.design(params["classes"].shape[0]))
 
     def _step(self, params, counts, design: Design):
-        """Newton's steps in w_i (none that lowers Q), the v_i that is best there, then the population that is."""
+        """Take Newton's steps in w_i (none that lowers Q), the v_i that is best there, then the population that is."""
         mean, variance = self._population(params)
 
         def q(w, v):
@@ -474,7 +474,7 @@ class DawidSkene(priors.DawidSkene, Nominal):
         return of_columns + self._about_b(log_b, n, middle).sum()
 
     def _about_b(self, log_b: Float[Array, "L K"], n: Float[Array, "W K"], first) -> Float[Array, " K"]:
-        """What the objective has of b alone, by class."""
+        """Return the objective's terms in b alone, by class."""
         prior = PRETENDED * (first * log_b - jnp.exp(log_b)).sum(0)
         return prior - (log_b.shape[0] - 1) / 2 * jnp.log1p(n / jnp.exp(log_b).sum(0)).sum(0)
 

@@ -99,8 +99,8 @@ def _columns(static, arrays, params, counts, points):
 
 @stored
 def _logits(static, arrays, params, counts, points):
-    """Logits of the accuracy, of the mean over classes and of the cells (class by class) and their standard deviations,
-    each [W, 2 + K L]."""
+    """Return logits of the accuracy, of the mean over classes and of the cells (class by class) and their standard
+    deviations, each [W, 2 + K L]."""
     model = eqx.combine(arrays, static)
     share, of_class = _shares(model, params, points)
     leaves, structure = jax.tree.flatten(params)
@@ -115,7 +115,7 @@ def _logits(static, arrays, params, counts, points):
     covariance = model.covariance(params, counts) if known else jnp.zeros(len(counts))
 
     def of_one(row, counts, covariance):
-        """Curvature, logits and their slopes, of one labeler."""
+        """Return curvature, logits and their slopes, of one labeler."""
         at = [leaf[row][None] if spec == "labeler" else leaf for leaf, spec in zip(leaves, specs, strict=True)]
         own = [at[n] for n in mine]
         x0, unravel = ravel_pytree(own)

@@ -246,7 +246,7 @@ def cheapest(
 
 
 def _two_digits(n: float) -> int:
-    """Rounded up to two digits, from one hundred on."""
+    """Round up to two digits, from one hundred on."""
     step = 10 ** max(int(np.floor(np.log10(n))) - 1, 0)
     return int(np.ceil(n / step - 1e-9)) * step
 
@@ -363,7 +363,7 @@ def _accuracy(name: str, value: Any) -> tuple[float, float]:
 
 
 def _wholes(name: str, values: Any, least: int) -> list[int]:
-    """Whole numbers, ascending, each once."""
+    """Return whole numbers, ascending, each once."""
     values = [values] if np.ndim(values) == 0 else list(values)
     if not values:
         raise InputError(f"{name}: none; allowed: one or more whole numbers from {least}")
@@ -427,7 +427,7 @@ def _sentence(table: pa.Table, best: Design | None, width: float, rate: float, c
 
 
 def _more_gold(d: dict[str, Any], width: float) -> int:
-    """How much gold has the width, if it falls as one over the root of it."""
+    """Return how much gold has the width, if it falls as one over the root of it."""
     return _two_digits(d["gold"] * (d["width"] / width) ** 2)
 
 

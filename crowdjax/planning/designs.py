@@ -123,7 +123,7 @@ def simulate(
 
 
 def _fitted(world: World, setting: Setting, drawn: Crowd, k: int, gold: Sequence[int], rng) -> list[Outcome]:
-    """Outcomes for the first k labels of every instance."""
+    """Return outcomes for the first k labels of every instance."""
     n, n_rows = len(drawn.row), len(world.counts)
     labels = _labels(drawn, k, setting.room, n_rows)
     empty = np.zeros(setting.room[0] - n, int)

@@ -138,7 +138,8 @@ def crowd(world: World, n: int, k: int, sampling: Sampling, rng: np.random.Gener
 
 
 def _systematic_counts(rng: np.random.Generator, expected: Float[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:
-    """How often each row is drawn, of the given expectations, whose sum is whole: equal steps in random order."""
+    """Return how often each row is drawn, of the given expectations, whose sum is whole: equal steps in random
+    order."""
     order = rng.permutation(len(expected))
     ends = np.r_[0, np.cumsum(expected[order])]
     ends *= round(ends[-1]) / ends[-1]
@@ -208,7 +209,8 @@ def from_pilot(
 
 
 def _near(rates: Float[np.ndarray, " S"], rate: float) -> Float[np.ndarray, " S"]:
-    """How often to take each draw, where the rate is known: the posterior given the rate, by a kernel on its logit.
+    """Return how often to take each draw, where the rate is known: the posterior given the rate, by a kernel on its
+    logit.
 
     The rate and the labelers' accuracy go together in the posterior: the labels of draws of another rate would not be
     those that were seen. A rate beyond all draws is of another population, of which they say alike.

@@ -58,7 +58,7 @@ def of_categories(
 
 
 def _shares(table: pa.Table, prevalence: Mapping[str, Any], figures: Mapping[str, plots.Figure]) -> list[Block]:
-    """What to report, and every other estimate."""
+    """Return what to report, and every other estimate."""
     level = f"{prevalence['level']:.0%}"
     drawings = [
         Drawing(

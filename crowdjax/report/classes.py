@@ -177,7 +177,7 @@ def _classes(record, chosen, tally: Tally, words: Words) -> list[Block]:
 
 
 def _values(tally: Tally, words: Words) -> Table:
-    """What labels say, where that is not the classes."""
+    """Return what labels say, where that is not the classes."""
     total, share = tally.votes.sum(0), _vote_shares(tally)
     rows = [(words.values[v], float(total[v]), float(share[v])) for v in frequent(share, MOST_CLASSES)]
     columns = [Column("label", "id"), Column("labels", "count"), Column("share", "share")]

@@ -96,7 +96,7 @@ def cells_of(confusion: pa.Table, labelers: pa.ChunkedArray, words: Words) -> Fl
 
 
 def _places(column: pa.ChunkedArray, words: list[str]) -> np.ndarray:
-    """Where each value of a column is among some words; -1 where it is not."""
+    """Return where each value of a column is among some words; -1 where it is not."""
     coded = column.combine_chunks().dictionary_encode()
     place = {word: k for k, word in enumerate(words)}
     return np.array([place.get(str(v), -1) for v in coded.dictionary.to_pylist()], int)[coded.indices.to_numpy()]
@@ -139,7 +139,7 @@ def _columns(words: Words) -> list[Column]:
 
 
 def _with_rest(cells: Float[np.ndarray, "*n k l"], words: Words) -> Float[np.ndarray, "*n k m"]:
-    """Cells with a column for the labels that are not shown, where there are any."""
+    """Return cells with a column for the labels that are not shown, where there are any."""
     if len(words.said) == len(words.values):
         return cells
     return np.concatenate([cells, np.clip(1 - cells.sum(-1, keepdims=True), 0, 1)], -1)

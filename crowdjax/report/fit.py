@@ -307,14 +307,14 @@ def _settings(record) -> dict[str, str]:
 
 
 def _informedness(people: pa.Table, tally: Tally, level: float) -> tuple[Interval, str]:
-    """Informedness with intervals of this level, and how they were made."""
+    """Return informedness with intervals of this level, and how they were made."""
     if "informedness" not in people.column_names:
         return labelers.informedness(tally, level), labelers.COUNTED
     return Interval(*(people[f"informedness{end}"].to_numpy() for end in ("", "_lower", "_upper"))), ""
 
 
 def _doubt(record) -> str:
-    """What intervals of labelers hold besides the labels' own uncertainty."""
+    """Say what intervals of labelers include besides the labels' own uncertainty."""
     kappa = record.get("posterior", {}).get("doubt")
     if not kappa:
         return ""

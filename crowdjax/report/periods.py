@@ -150,7 +150,7 @@ def _trust(cells: pa.Table, unit: str) -> list[str]:
 
 
 def _unit(cells: pa.Table) -> str:
-    """What the rows of a result without periods are: groups or kinds."""
+    """Name the rows of a result without periods: groups or kinds."""
     return "kind" if "kind" in cells.column_names else "group"
 
 
@@ -338,7 +338,8 @@ class Fall(NamedTuple):
 
 
 def _falls(people: pa.Table) -> list[Fall]:
-    """For each labeler its likeliest fall, from a period to the next or from the first to the last; likeliest first."""
+    """Find for each labeler its likeliest fall, from a period to the next or from the first to the last; likeliest
+    first."""
     labelers = people["labeler"].to_pylist()
     n = len(dict.fromkeys(labelers))
     last = people.num_rows // n - 1
