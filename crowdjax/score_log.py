@@ -74,9 +74,9 @@ def from_log(score, truth, weight=None, *, shape: Shape = "linear") -> ScoreLog:
     the instances whose truth is known. The cubic is clipped at half an instance of the log.
 
     Args:
-        score: one for each instance, in any units.
+        score: [n], in any units.
         truth: 0 or 1, NaN where nobody checked, shape as ``score``.
-        weight: one over the chance that the instance is in the log; default: all alike.
+        weight: [n], one over the probability that the instance is in the log; default: all equal.
         shape: of the labelers' accuracies (``ScoreLog``).
 
     Returns:

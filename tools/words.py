@@ -56,7 +56,8 @@ PATTERNS = [
 # Names of columns, arguments and settings are not prose, nor are titles and values of a result.
 NAMES = re.compile(r"columns? (?:called )?\w+(?:(?:, | and |, and | or )\w+)*|^[ ]*\w+(?:, \w+)*:(?= )", re.MULTILINE)
 FIXED = re.compile(
-    "item posteriors|Budget-optimal task allocation|Multi-annotator competence estimation", re.IGNORECASE
+    "item posteriors|worker agreement with aggregate|Budget-optimal task allocation|Multi-annotator competence estimation",
+    re.IGNORECASE,
 )
 CODE = re.compile(r"```.*?(?:```|\Z)|``.*?``|`[^`]*`|<!--.*?-->|\{[{%].*?[%}]\}|https?://\S+|'\w+'|\"\w+\"", re.DOTALL)
 DOCTEST = re.compile(r"^[ \t]*>>> .*(?:\n[ \t]*\S.*)*", re.MULTILINE)

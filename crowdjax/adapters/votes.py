@@ -144,7 +144,7 @@ class Skilled(Settings):
 
 @dataclasses.dataclass(eq=False)
 class Wawa(Skilled):
-    """Labeler agreement with the aggregate: each vote counts by the share of the labeler's that the majority shares.
+    """Worker agreement with aggregate: each vote counts by the share of the labeler's that the majority shares.
 
     Example: the third contradicts the others twice
         >>> import pandas as pd

@@ -84,9 +84,7 @@ def about(found: tuple[Group, ...], names: list[list[str]], copies: Copies) -> l
         for group, of in zip(found[:SHOWN], names, strict=False)
     ]
     if len(found) > SHOWN:
-        out.append(
-            f"{len(found) - SHOWN} further groups of labelers seem to repeat one another; the record has them."
-        )
+        out.append(f"{len(found) - SHOWN} further groups of labelers seem to repeat one another; the record has them.")
     return out
 
 

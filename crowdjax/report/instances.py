@@ -59,12 +59,8 @@ def section(instances: pa.Table, tally: Tally) -> list[Block]:
     columns.append(Column("remark"))
     values.append([", ".join(remark) for remark in remarks])
     rows = list(zip(*values, strict=True))
-    note = (
-        f"The {len(rows):,} least certain of {len(p):,}; all are in instances.parquet."
-        if len(rows) < len(p)
-        else ""
-    )
-    drawn = plots.probabilities(p, title="Answers")
+    note = f"The {len(rows):,} least certain of {len(p):,}; all are in instances.parquet." if len(rows) < len(p) else ""
+    drawn = plots.probabilities(p, title="Inferred classes")
     caption = "How many instances got which probability. What is near the dashed line could be either."
     return [
         Figures([Drawing("probabilities", drawn, "Histogram of the probabilities of all instances", caption)]),
