@@ -44,7 +44,7 @@ MOST_CLASSES, MOST_PROBABLE = 50, 5  # classes with a column each; beyond, how m
 
 
 class FitError(RuntimeError):
-    """A fit without a usable result; the message says what happened.
+    """The error of a fit without a usable result; the message says what happened.
 
     Example:
         >>> issubclass(FitError, RuntimeError)
@@ -143,7 +143,7 @@ def read_tables(folder: Path, *names: str) -> dict[str, pa.Table]:
 
 
 class Tally(NamedTuple):
-    """The labels of a fit, counted: what a report needs of them, since a result holds no labels.
+    """Counts of a fit's labels that a report needs, since a result holds no labels.
 
     Attributes:
         votes: how many labels of each instance have each value, by their multiplicities.

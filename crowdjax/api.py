@@ -235,7 +235,7 @@ def fit_large(
 
 
 def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation | Result:
-    """Return the fit that ``Aggregation.save`` or ``crowdjax fit`` wrote; ``crowdjax.load`` reads other results too.
+    """Load the fit that ``Aggregation.save`` or ``crowdjax fit`` wrote; ``crowdjax.load`` reads other results too.
 
     Raises:
         InputError: there is none, it is not whole, or it was changed since.

@@ -75,7 +75,7 @@ class Classes(NamedTuple):
 
     @property
     def said(self) -> tuple[Any, ...]:
-        """What a label may say."""
+        """The values that a label may have."""
         return self.classes if self.values is None else self.values
 
 

@@ -34,7 +34,7 @@ UNUSED = "nothing of it is used or kept; try again"
 
 
 class Fetched:
-    """A file that was fetched, as the file system of fsspec that ``pyarrow.fs.FSSpecHandler`` asks for.
+    """A downloaded file, as the file system of fsspec that ``pyarrow.fs.FSSpecHandler`` asks for.
 
     Attributes:
         path: its address, without a password and without the query.

@@ -65,12 +65,12 @@ class File(NamedTuple):
 
     @property
     def identity(self) -> list:
-        """What tells it from another file without reading it."""
+        """The properties that distinguish it from another file without reading it."""
         return [self.path, self.size, self.version]
 
     @property
     def ending(self) -> str:
-        """In lower case and without the dot: csv of labels.csv and of labels.csv.gz."""
+        """The ending, in lower case and without the dot: csv of labels.csv and of labels.csv.gz."""
         endings = [e for e in PurePosixPath(self.path.partition("?")[0].lower()).suffixes if e not in COMPRESSED]
         return endings[-1][1:] if endings else ""
 

@@ -195,7 +195,7 @@ def _fit_classes(table, tables, triples: io.Triples, model, *, solver, devices, 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Written(Printed):
-    """A result that is on disk only; :func:`load` reads it. Printed it is its :meth:`summary`."""
+    """A result that is on disk only; :func:`load` reads it. Prints as its :meth:`summary`."""
 
     folder: Path
     record: dict[str, Any]

@@ -90,7 +90,7 @@ class Triples:
 
     @property
     def words(self) -> tuple[Any, ...] | None:
-        """The two classes, where they are not 0 and 1; rejects more of them."""
+        """The two classes, where they are not 0 and 1; raises for more of them."""
         return two_of(Classes(self.index.classes, self.index.values), self.place)
 
 

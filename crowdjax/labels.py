@@ -41,7 +41,7 @@ def one_line(error: BaseException) -> str:
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; one line that says which value, where, and what is allowed.
+    """The error of unusable input; one line that says which value, where, and what is allowed.
 
     Example:
         >>> Labels.from_arrays([0], [0], [2])
@@ -52,7 +52,7 @@ class InputError(ValueError):
 
 
 class Unreachable(InputError):
-    """A store or a server that does not respond now: the same call may succeed later.
+    """The error of a store or server that does not respond now: the same call may succeed later.
 
     Example:
         >>> issubclass(Unreachable, InputError)
@@ -61,7 +61,8 @@ class Unreachable(InputError):
 
 
 class LabelError(InputError):
-    """A table or an array that cannot be read as labels; the message says which value, where, and what is allowed.
+    """The error of a table or array that cannot be read as labels; the message says which value, where, and what is
+    allowed.
 
     Example:
         >>> issubclass(LabelError, InputError)
@@ -125,7 +126,7 @@ def register(cls: type) -> None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shard(Tree):
-    """Which instances of a larger problem a device has, inside ``shard_map`` over ``axis`` (``crowdjax.parallel``).
+    """The instances of a larger problem that a device has, inside ``shard_map`` over ``axis`` (``crowdjax.parallel``).
 
     Attributes:
         rows: where each instance is in the whole problem; past the end for the padding that gives shards their shape.

@@ -23,7 +23,7 @@ WIDTHS = np.arange(6, 32)  # blocks of 2^6, 2^7, ... instances are considered
 
 
 class Plan(NamedTuple):
-    """The shape of every shard, and which instances go where.
+    """The shape of every shard, and the shard of every instance.
 
     Attributes:
         edges: instances edges[k] to edges[k + 1] are shard k's; shape [S + 1].
@@ -53,13 +53,13 @@ class Plan(NamedTuple):
 
     @property
     def place(self) -> Int[np.ndarray, " I"]:
-        """Where each instance goes in the concatenated shards."""
+        """The position of each instance in the concatenated shards."""
         shard = np.repeat(np.arange(self.n_shards), np.diff(self.edges))
         return np.arange(len(shard)) - self.edges[shard] + shard * self.shard_instances
 
 
 class Profile(NamedTuple):
-    """What a plan is made of: sizes of the largest part. The elementwise maximum of several is theirs in common."""
+    """Upper bounds on the sizes of a shard; take the elementwise maximum to find a layout that fits several."""
 
     n_labelers: int
     n_labels: int

@@ -242,8 +242,8 @@ def krippendorff_alpha(unit: Int[np.ndarray, " N"], value: Shaped[np.ndarray, " 
 
 
 class Paired(NamedTuple):
-    """How one method compares with another on the same draws: mean of the differences, its standard error, and the
-    share of draws on which it wins (a tie counts half).
+    """A paired comparison of two methods on the same draws: mean of the differences, its standard error, and the share
+    of draws on which it wins (a tie counts half).
 
     Example:
         >>> Paired(0.1, 0.05, 0.8).wins

@@ -397,7 +397,7 @@ class _State:
 
     @property
     def objective(self) -> float | None:
-        """After the last whole round."""
+        """The objective after the last whole round."""
         return float(self.history[-1]) if len(self.history) else None
 
     def converged(self, rtol: float) -> bool:

@@ -60,7 +60,7 @@ MAX_BACKTRACKS = 12
 
 
 class Solution(NamedTuple):
-    """Where a minimisation ended: point, value, gradient, what the objective returned besides, and how it went.
+    """The end of a minimisation: point, value, gradient, the objective's other output, and convergence.
 
     Example: its result code in words
         >>> zero = jnp.zeros(())
@@ -78,8 +78,8 @@ class Solution(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """A solver that has not run: ``init`` and ``body`` of its while-loop, whose state has a ``code`` and ``n_steps``,
-    and what the state says at the end.
+    """A solver: ``init`` and ``body`` of its while-loop, whose state has a ``code`` and ``n_steps``, and what the state
+    says at the end.
 
     Attributes:
         renew: what is done to the state before steps 0, ``period``, 2 ``period``, ...; None: nothing. It is a part of
@@ -309,7 +309,7 @@ def _ended(code):
 
 
 class Step(NamedTuple):
-    """One step of a fixed-point iteration from x: where it leads, and the value, gradient and the rest AT x.
+    """One step of a fixed-point iteration from x: the next point, and the value, gradient and the rest AT x.
 
     Example: half the way to 0, at which x² is looked at
         >>> Step(jnp.array(1.0), jnp.array(4.0), jnp.array(4.0), None).value.item()

@@ -27,7 +27,7 @@ HEAVY = 0.5  # share of all weight on one row, from which it is worth a sentence
 
 
 class Odd(NamedTuple):
-    """A value that is out of line, in how many rows, and the range of the others.
+    """An outlying value, the number of its rows, and the range of the others.
 
     Example:
         >>> odd_values(np.r_[np.linspace(0, 1, 50), 999, 999])

@@ -79,7 +79,7 @@ def use_cores(n: int | None = None) -> None:
 
 
 def n_devices(n_labels: int, wanted: int | None = None) -> int:
-    """Return how many devices to use: as many as wanted, or as pay for so many labels.
+    """Return the number of devices to use: as many as wanted, or as speed up a fit of so many labels.
 
     Raises:
         InputError: more than there are.
@@ -125,7 +125,7 @@ def fit(
     devices: int | None = None,
     progress: watch.Progress | None = None,
 ) -> Fit:
-    """Return the fit of ``crowdjax.factor.fit_jit`` on several devices; arguments as there. Not to be traced.
+    """Run ``crowdjax.factor.fit_jit`` on several devices; arguments as there. Not to be traced.
 
     Args:
         labels: of this process's instances, with the labelers of all.
@@ -276,7 +276,7 @@ def fit_integrated(
     devices: int | None = None,
     progress: watch.Progress | None = None,
 ) -> IntegratedFit:
-    """Return the fit of ``crowdjax.integrated.fit_jit`` on several devices; arguments as there. Not to be traced.
+    """Run ``crowdjax.integrated.fit_jit`` on several devices; arguments as there. Not to be traced.
 
     Args:
         labels: of this process's instances, with the labelers of all.

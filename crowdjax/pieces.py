@@ -33,7 +33,7 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """A table of labels that is read in pieces, as often as is asked.
+    """A table of labels that is read in pieces, any number of times.
 
     Attributes:
         n_rows: of the whole table.

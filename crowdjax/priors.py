@@ -41,7 +41,7 @@ PRIORS = f"a number from {RAREST:g} to 1 - {RAREST:g}"
 
 @dataclasses.dataclass(frozen=True)
 class FactorConfig:
-    """What distinguishes one factor model from another, frozen and hashable.
+    """Settings of a factor model, frozen and hashable.
 
     Attributes:
         n_factors: D, how many factors.
@@ -121,7 +121,7 @@ FACTORS_FIRST, FACTORS_NEWTON = 6, 2  # steps of the M-step at the votes, and of
 
 @dataclasses.dataclass(frozen=True)
 class Nominal:
-    """What all models of classes share: a prior of the classes (``crowdjax.observation.nominal``).
+    """Base class of models of classes: a prior of the classes (``crowdjax.observation.nominal``).
 
     Attributes:
         class_prior: ``learn``, ``free``, ``uniform``, or K probabilities.
@@ -163,7 +163,7 @@ class Majority(Nominal):
 
 @dataclasses.dataclass(frozen=True)
 class Coins(Nominal):
-    """What coins share: w_i ~ N(μ, σ²), with one σ for all skills and one for all biases.
+    """Base class of the coins: w_i ~ N(μ, σ²), with one σ for all skills and one for all biases.
 
     Attributes:
         skill: mean and standard deviation of skills.
@@ -229,7 +229,7 @@ class BiasedCoin(Coins):
 
 
 class Factors:
-    """What labelers and instances are before any label, in models of factors whose instances are integrated out.
+    """The priors of labelers and instances, in models of factors whose instances are integrated out.
 
     A labeler's numbers are normal; those of an instance take fixed values, the points of the integral: even steps for
     the first factor, at the same places for either of two classes, Gauss and Hermite's for further ones.

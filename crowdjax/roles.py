@@ -60,7 +60,7 @@ SHAPES = {
 
 
 class Opened(NamedTuple):
-    """A table whose columns have roles and that is not yet read."""
+    """A table whose columns have roles, not yet read."""
 
     kind: str
     table: Table

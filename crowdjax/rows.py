@@ -37,7 +37,7 @@ PER_ROW = 3  # what a row costs beside its labels, in labels
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Levels(Tree):
-    """How values [M] are added up in slots [S] without atomics.
+    """The layout that adds values [M] up in slots [S] without atomics.
 
     Attributes:
         index: of each level the places [R, C] in the level below; what is past its end counts for nothing.

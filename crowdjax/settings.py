@@ -20,7 +20,7 @@ LARGEST_SEED = 2**32 - 1
 
 
 class Default(enum.Enum):
-    """Stands for an argument that was not given, where None is not a value of it."""
+    """The placeholder of an argument that was not given, where None is a value."""
 
     DEFAULT = "default"
 

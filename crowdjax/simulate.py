@@ -47,7 +47,7 @@ __all__ = [
 
 
 class Simulation(NamedTuple):
-    """One simulated crowd on a grid: its labels, truths and factors, and what a model may know of either side.
+    """One simulated crowd on a grid: labels, truths, factors and features.
 
     Labels and truths are codes, here and in the other crowds.
 
@@ -437,7 +437,7 @@ def theodon(
     rare: bool = False,
     population: int = 100_000,
 ) -> ScoredCrowd:
-    """Return the contextual model's simulation: scores Beta(.8, 2), or Beta(.3, 8) for rare events.
+    """Simulate the contextual model: scores Beta(.8, 2), or Beta(.3, 8) for rare events.
 
     For rare events (about one in a thousand) instances are drawn from a population with chances in proportion to
     .01 + score, so that likely positives are over-represented; otherwise the sample is the population.
@@ -542,7 +542,7 @@ class SampledCrowd(NamedTuple):
 
     @property
     def labels(self) -> Labels:
-        """As judgements of its labelers."""
+        """The labels as judgements of its labelers."""
         return self.crowd.labels(len(self.offsets))
 
     def functions(self, score: Float[np.ndarray, " n"]) -> Float[np.ndarray, "3 n"]:
@@ -593,7 +593,7 @@ def prevalence_crowd(
     spread: float = 0.4,
     slope: float = 0.0,
 ) -> SampledCrowd:
-    """Return a crowd that labels a sample of a population, for studies of the prevalence (``scenario_functions``).
+    """Simulate a crowd that labels a sample of a population, for studies of the prevalence (``scenario_functions``).
 
     Scores are Beta(.8, 2) and every instance has the same chance of being sampled; in the scenario ``rare`` scores are
     Beta(.3, 10) and chances are in proportion to .001 + s², so that some 24 of 1000 sampled instances are positive.

@@ -75,7 +75,7 @@ def nominal(
     clarity: float = 0.0,
     looks: float = 0.0,
 ) -> ClassCrowd:
-    """Return a crowd that names classes.
+    """Simulate a crowd that names classes.
 
         P(L_ij = l | z_j) = softmax_l(γ_il + α_i β_j x_jl')      x_j = e_{z_j} + looks · N(0, I)
         α_i ~ max(N(ability), 0)      γ_i ~ N(shared, bias² I)      β_j = exp(clarity · N(0, 1))
@@ -123,8 +123,7 @@ def graded(
     prevalence: tuple[float, ...] | None = None,
     looks: float = 0.0,
 ) -> ClassCrowd:
-    """Return a crowd that grades: a labeler cuts what he sees, the class and his noise, where he thinks that grades
-    meet.
+    """Simulate a crowd that grades: a labeler cuts the class plus noise at thresholds of their own.
 
         P(L_ij <= l) = Φ((c_l + b_i + d_il - x_j) / s_i)       x_j = z_j + looks · N(0, 1)
         log s_i ~ N(noise)      b_i ~ N(0, bias²): lenient or strict      d_il ~ N(0, bias²/4), then in order

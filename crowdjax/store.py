@@ -20,7 +20,7 @@ RENAMED = ("local", "hdfs", "subtree")  # file systems of pyarrow where a file i
 
 
 class Store(NamedTuple):
-    """A folder.
+    """A folder of a store.
 
     Attributes:
         place: what it is called in messages; nothing secret of a URL is in it.

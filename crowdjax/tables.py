@@ -44,7 +44,7 @@ FORMS = "CSV, Excel, Parquet or a folder of Parquet or of CSV"
 
 
 class Table(NamedTuple):
-    """A table that is known by its column names and not yet read.
+    """A table with known column names, not yet read.
 
     Attributes:
         columns: the names, as text, without blanks around them.

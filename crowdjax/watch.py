@@ -72,7 +72,7 @@ def or_interrupt(progress: Progress | None, message: str = "stopped") -> Progres
 
 
 class Spread(NamedTuple):
-    """Over which devices the arguments are spread, and how: functions of the arguments, and of nothing.
+    """The devices over which arguments are spread, and how: functions of the arguments, and of nothing.
 
     Attributes:
         axis: of the mesh.

@@ -55,10 +55,13 @@ PATTERNS = [
 ]
 # Names of columns, arguments and settings are not prose, nor are titles and values of a result.
 NAMES = re.compile(r"columns? (?:called )?\w+(?:(?:, | and |, and | or )\w+)*|^[ ]*\w+(?:, \w+)*:(?= )", re.MULTILINE)
-FIXED = re.compile(
-    "item posteriors|worker agreement with aggregate|Budget-optimal task allocation|Multi-annotator competence estimation",
-    re.IGNORECASE,
+FIXED = (
+    "item posteriors",
+    "worker agreement with aggregate",
+    "budget-optimal task allocation",
+    "multi-annotator competence estimation",
 )
+TITLES = re.compile("|".join(FIXED), re.IGNORECASE)
 CODE = re.compile(r"```.*?(?:```|\Z)|``.*?``|`[^`]*`|<!--.*?-->|\{[{%].*?[%}]\}|https?://\S+|'\w+'|\"\w+\"", re.DOTALL)
 DOCTEST = re.compile(r"^[ \t]*>>> .*(?:\n[ \t]*\S.*)*", re.MULTILINE)
 
@@ -75,7 +78,7 @@ class Finding(NamedTuple):
 
 def blanked(text: str) -> str:
     """Replace code by spaces, so that every other character keeps its place and line."""
-    for code in (DOCTEST, CODE, NAMES, FIXED):
+    for code in (DOCTEST, CODE, NAMES, TITLES):
         text = code.sub(lambda match: re.sub(r"[^\n]", " ", match[0]), text)
     return text
 
@@ -92,10 +95,10 @@ def found(text: str, path: str, first_line: int = 1) -> Iterator[Finding]:
 
 
 def literal(node: ast.Constant | ast.JoinedStr) -> str:
-    """Return the text of a string literal, with a no-break mark for each value that is filled in."""
+    """Return the text of a string literal, with a mark for each value that is filled in."""
     if isinstance(node, ast.Constant):
-        return node.value
-    return "".join(part.value if isinstance(part, ast.Constant) else "`…`" for part in node.values)
+        return str(node.value)
+    return "".join(str(part.value) if isinstance(part, ast.Constant) else "`…`" for part in node.values)
 
 
 def strings(tree: ast.AST) -> Iterator[tuple[str, int]]:

@@ -30,7 +30,7 @@ class Votes:
 
     @property
     def table(self) -> dict[str, np.ndarray]:
-        """As ``crowdjax.fit`` takes them."""
+        """The votes in the form that ``crowdjax.fit`` takes."""
         return {"labeler": self.worker, "instance": self.task, "label": self.label}
 
     def sums(self, each: Float[np.ndarray, " N"] | None = None) -> Float[np.ndarray, "I K"]:
@@ -53,7 +53,7 @@ class Answers(NamedTuple):
 
 
 class Settings:
-    """What scikit-learn asks of an estimator whose settings are the fields of a dataclass."""
+    """The settings protocol of scikit-learn's estimators, over the fields of a dataclass."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the settings by name."""

@@ -36,7 +36,7 @@ class Found(NamedTuple):
 
 
 class Estimator(Settings):
-    """What all estimators here have in common; subclasses are dataclasses whose fields are the settings.
+    """Base class of the estimators; subclasses are dataclasses whose fields are the settings.
 
     Attributes:
         labels_: a Series ``agg_label`` by instance: the most probable label; of several the least.
@@ -200,7 +200,7 @@ class Factor(Estimator):
 
 
 class Likelihood(Estimator):
-    """What the models of crowd-kit share: a log-density that is climbed in passes over the labels.
+    """Base class of crowd-kit's models, which maximise a log-density in passes over the labels.
 
     Two labels are fitted as ``crowdjax.fit`` does, more by ``crowdjax.observation``, whose ``Fit`` is ``result_`` then.
 

@@ -95,7 +95,7 @@ class MajorityVote(Settings):
 
 
 class Skilled(Settings):
-    """What weighted votes share whose weights are found by ``fit``; subclasses say how.
+    """Base class of weighted votes whose weights ``fit`` estimates; subclasses say how.
 
     As in crowd-kit, ``predict`` weighs the votes on any instances, all of whose labelers were in the fit, and keeps the
     results in ``labels_`` and ``probas_``. An instance whose labelers' weights are all 0 gets plain votes.
@@ -161,7 +161,7 @@ class Wawa(Skilled):
 
 @dataclasses.dataclass(eq=False)
 class ZeroBasedSkill(Skilled):
-    """Each vote counts by the share of the labeler's labels that are those of the vote so weighted, found step by step:
+    """Weighted vote, iterated: each vote counts by the share of the labeler's labels that agree with the weighted vote:
 
         skill += rate (share of his labels that are the vote's - skill)      from 1/K + eps
 
@@ -195,7 +195,8 @@ class ZeroBasedSkill(Skilled):
 
 @dataclasses.dataclass(eq=False)
 class GoldMajorityVote(Skilled):
-    """Each vote counts by the share of the labeler's labels that are right on instances whose truth is known.
+    """Weighted vote: each vote counts by the share of the labeler's labels that are right on instances whose truth is
+    known.
 
     ``fit`` finds the skills of the labelers who judged such an instance; ``predict`` applies them.
 

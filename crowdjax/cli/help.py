@@ -19,7 +19,7 @@ LAST = ("verbose", "quiet", "help")  # of every command, on one line
 
 
 class Compact:
-    """Mixed into commands and groups of commands."""
+    """Mixin of commands and groups of commands that prints compact help."""
 
     def format_help(self, ctx, formatter) -> None:
         formatter.write("\n".join(lines(self, ctx)) + "\n")

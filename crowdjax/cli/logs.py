@@ -21,7 +21,7 @@ VERBOSE, NOTICE, QUIET = logging.INFO, 25, logging.ERROR
 
 
 class Spoken(logging.Handler):
-    """A line on stderr for each event; with ``-v`` it begins with the seconds since the command began."""
+    """Handler that prints each event to stderr; with ``-v`` it begins with the seconds since the command began."""
 
     def __init__(self, level: int):
         super().__init__(level)

@@ -128,7 +128,7 @@ class ContextualResult(Fitted):
         return [*found, *([f"latest period: {latest}"] if latest else [])]
 
     def page(self, figures: Mapping[str, plots.Figure] | None = None) -> reports.Page:
-        """Return the report: a page of the functions, the labelers and the instances (docs/reports.md).
+        """Build the report: a page of the functions, the labelers and the instances (docs/reports.md).
 
         Args:
             figures: :meth:`figures`, if they are drawn already.
@@ -179,7 +179,7 @@ class ContextualResult(Fitted):
         return {"scores": self.scores, **counts, **{k: v for k, v in given.items() if v is not None}}
 
     def figures(self) -> dict[str, plots.Figure]:
-        """Return the functions over the scores' density, reliability before and after calibration, the estimates of the
+        """Plot the functions over the scores' density, reliability before and after calibration, the estimates of the
         prevalence, the labelers' own curves where they differ, and what there is over time and by group."""
         forecasts, observed = self._forecasts()
         drawn, each = {}, {}
@@ -275,7 +275,7 @@ class ContextualResult(Fitted):
         missing: Sequence[Any] = (),
         header: bool = True,
     ) -> Prediction:
-        """Return the truth of new instances from their labels and scores, by the posterior of the fit.
+        """Infer the truth of new instances from their labels and scores, by the posterior of the fit.
 
         Args:
             table: labels, as in :func:`context`; their values are those of the fit. A labeler whom the fit has not met
@@ -378,7 +378,7 @@ class ContextualResult(Fitted):
         return kinds.spread(values, code, len(known))
 
     def next_table(self, n: int) -> pa.Table:
-        """Return the instances to label next, in this order: those whose next labels narrow the prevalence most
+        """Rank the instances to label next: those whose next labels narrow the prevalence most
         (``crowdjax.contextual.gain``). An instance may come up again.
 
         The labels there are count by their votes, as if all were of average labelers. Gold needs no label.
@@ -458,7 +458,7 @@ class ContextualResult(Fitted):
 
 
 def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
-    """Return the result that ``ContextualResult.save`` wrote, its record being read."""
+    """Load the result that ``ContextualResult.save`` wrote, its record being read."""
     try:
         by_cell = record.get("time") is not None or record.get("group") is not None
         more = [n for n in CELL_TABLES if (folder / f"{n}.parquet").is_file()]

@@ -40,7 +40,7 @@ N_DRAWS = 100
 
 
 class Pair(NamedTuple):
-    """Two labelers beside what the fit expects of them.
+    """The agreement of two labelers, observed and as the fit expects it.
 
     Attributes:
         labelers: their indices.

@@ -26,7 +26,7 @@ LITTLE = 1e-9  # of the largest deviation: none is 0
 
 
 class Allocation(NamedTuple):
-    """Strata of the score, and the sample that each is to give.
+    """Strata of the score, and the sample size of each.
 
     Attributes:
         edges: K + 1, increasing; a score belongs to [edge_k, edge_k+1), the last edge included.

@@ -200,7 +200,7 @@ class Sample(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """How far gold is from the predictions of its instances: the means of both, and a two-sided p-value.
+    """The difference of gold from the predictions of its instances: the means of both, and a two-sided p-value.
 
     Example:
         >>> Gap._fields
@@ -266,7 +266,7 @@ class Assisted(NamedTuple):
 
     @property
     def width(self) -> float:
-        """Of the interval; infinite without one."""
+        """Width of the interval; infinite without one."""
         return np.inf if self.lower is None or self.upper is None else self.upper - self.lower
 
 

@@ -52,7 +52,7 @@ TANGENTS = 16  # columns of a Hessian at a time
 
 @dataclasses.dataclass(frozen=True)
 class CategoricalConfig:
-    """What distinguishes one model of K classes from another, frozen and hashable.
+    """Settings of a contextual model of K classes, frozen and hashable.
 
     Attributes:
         log_shares: about where the classes' shares are, before any label: shape [K], up to a constant.
@@ -265,8 +265,8 @@ PRECISION = jax.lax.Precision.HIGHEST
 
 
 class Said(NamedTuple):
-    """What decides labels of n pairs (labeler, input): the logit that a label is right, of each class [n, K], leanings
-    γ [n, K], and log Σ_{l≠z} exp(γ_l + C_zl) [n, K]."""
+    """The terms that decide the labels of n pairs (labeler, input): the logit that a label is right, of each class [n,
+    K], leanings γ [n, K], and log Σ_{l≠z} exp(γ_l + C_zl) [n, K]."""
 
     margin: Float[Array, "n K"]
     leaning: Float[Array, "n K"]
@@ -445,7 +445,7 @@ class CategoricalFit:
 
     @property
     def checked(self) -> bool:
-        """Whether the diagnostics let its intervals pass."""
+        """Whether the intervals pass the diagnostics."""
         d = self.diagnostics
         return d["rhat"] <= 1.01 if self.method == "nuts" else d["khat"] <= GOOD
 

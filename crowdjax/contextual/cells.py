@@ -67,12 +67,12 @@ class Cells:
 
     @property
     def walk(self) -> Float[np.ndarray, "T m"]:
-        """From unit steps to a centred walk over the periods."""
+        """The matrix from unit steps to a centred walk over the periods."""
         return _centred(np.tril(np.ones((self.n_periods, self.n_periods)))[:, 1:])
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """What the shift is the sum of."""
+        """The terms of the shift."""
         walk = self.walk
         groups = _centred(np.eye(self.n_groups))
         out = []

@@ -122,7 +122,7 @@ def function_draws(fit: ContextualFit, scores) -> Curves:
 
 
 def labeler_functions(fit: ContextualFit, scores, labelers: Int[np.ndarray, " W"], level: float = 0.95) -> Functions:
-    """Return the same for given labelers (indices): sensitivity and specificity of shape [W, n].
+    """Evaluate the functions of given labelers (indices): sensitivity and specificity of shape [W, n].
 
     Args:
         scores: where to look, shape [n] or [n, C].
@@ -158,7 +158,7 @@ def _labeler_curves(config, basis, labeler_basis, draws, labelers):
 
 
 def calibrate(fit: ContextualFit, scores, cell=None, *, level: float = 0.95) -> Band:
-    """Return the classifier's scores as probabilities: E[π(s) | labels], with its band; shape [n].
+    """Calibrate the classifier's scores to probabilities: E[π(s) | labels], with its band; shape [n].
 
     Args:
         scores: shape [n] or [n, C].
@@ -446,9 +446,9 @@ def item_prevalence(
     cell: Int[np.ndarray, " I"] | None = None,
     mesh: Mesh | None = None,
 ) -> Band:
-    """Return the same from the labelled instances' own truths: Σ ω z / Σ ω, z drawn from each draw's posteriors, with
-    the sample reweighted by a Bayesian bootstrap. Leans less on the prevalence function, and is noisier where positives
-    are rare and heavily weighted.
+    """Estimate the prevalence from the labelled instances' own truths: Σ ω z / Σ ω, z drawn from each draw's
+    posteriors, with the sample reweighted by a Bayesian bootstrap. Leans less on the prevalence function, and is
+    noisier where positives are rare and heavily weighted.
 
     Args:
         labels, scores: of the labelled instances, shape [I] or [I, C].

@@ -60,7 +60,7 @@ class Expansion(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What one pass adds up: by block, by input (first and second derivatives in r, a, g), by labeler and input (see
+    """Sums of one pass: by block, by input (first and second derivatives in r, a, g), by labeler and input (see
     ``_sums``), over instances the products of what labelers add; by cell and input the first derivative in r and its
     second ones with r, a, g, and by cell and labeler those of r with what the labeler adds."""
 
@@ -74,7 +74,7 @@ class Sums(NamedTuple):
 
 
 class Own(NamedTuple):
-    """What labelers add to a and g: coefficients [2, W, O] of features [B, O] of the input (1 for an offset)."""
+    """Labelers' terms in a and g: coefficients [2, W, O] of features [B, O] of the input (1 for an offset)."""
 
     coefficients: Float[Array, "2 W O"]
     features: Float[Array, "B O"]

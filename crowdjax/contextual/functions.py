@@ -43,7 +43,7 @@ MAX_EXACT = 1000
 
 @dataclasses.dataclass(frozen=True)
 class GP:
-    """How Gaussian processes are represented; one for all functions of a model.
+    """The representation of Gaussian processes, one for all functions of a model.
 
     Attributes:
         approximation: ``hsgp``, ``inducing`` or ``exact`` (at most 1000 distinct inputs).
@@ -206,7 +206,7 @@ def _correlation(a, b, length):
 
 
 class Knots(eqx.Module):
-    """Where each input lies between the knots of an increasing function, and the terms at those knots."""
+    """The position of each input between the knots of an increasing function, and the terms at those knots."""
 
     terms: tuple[Hilbert | Inducing, ...]
     index: Int[Array, " n"]
@@ -226,7 +226,7 @@ class Basis(eqx.Module):
 
     @property
     def n_lengths(self) -> int:
-        """How many length-scales a process has."""
+        """The number of length-scales of a process."""
         return sum(term.n_lengths for term in self.terms)
 
 

@@ -54,7 +54,7 @@ Method = Literal["nuts", "svi", "laplace"]
 
 @dataclasses.dataclass(frozen=True)
 class Inference:
-    """How to fit; frozen and hashable.
+    """Settings of the inference, frozen and hashable.
 
     Attributes:
         method: ``nuts`` (the reference), ``svi`` or ``laplace``.
@@ -138,7 +138,7 @@ class ContextualFit:
 
     @property
     def n_draws(self) -> int:
-        """S, of all chains."""
+        """S, the number of draws of all chains."""
         return self.unconstrained.shape[0] * self.unconstrained.shape[1]
 
     def bases(self, scores) -> tuple[Basis, Basis | None]:

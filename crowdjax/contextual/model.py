@@ -58,7 +58,7 @@ AT_ONCE = 1024  # blocks, where they are not taken one by one
 
 @dataclasses.dataclass(frozen=True)
 class ContextualConfig:
-    """What distinguishes one contextual model from another, frozen and hashable.
+    """Settings of a contextual model, frozen and hashable.
 
     Attributes:
         prevalence, accuracy: families of r, and of a and g: ``constant``, ``linear`` or ``gp``.
@@ -161,8 +161,8 @@ class Bins(eqx.Module):
 
 
 class Prior(NamedTuple):
-    """What an earlier fit leaves to the next one (``contextual.earlier``): scales and length-scales θ are held, and
-    w = mean + root v, v ~ N(0, I), takes the place of w ~ N(0, I).
+    """The prior that an earlier fit leaves to the next one (``contextual.earlier``): scales and length-scales θ are
+    held, and w = mean + root v, v ~ N(0, I), takes the place of w ~ N(0, I).
 
     Example:
         >>> Prior(np.zeros(2), np.zeros(3), np.eye(3)).root.shape
@@ -179,7 +179,7 @@ MOST_BINS_OF_SEVERAL = 2048
 
 
 class Data(eqx.Module):
-    """What the model is conditioned on: the labels and the context of every instance, prepared.
+    """The data that the model is conditioned on: labels and the context of every instance, prepared.
 
     The bases have a row for every instance slot of the labels' layout (n_blocks × block_instances); slots beyond
     n_instances hold no labels and add nothing to the evidence. On a mesh the labels' blocks are shared out over its
@@ -195,7 +195,7 @@ class Data(eqx.Module):
 
     @property
     def n_blocks(self) -> int:
-        """How many blocks hold instances."""
+        """The number of blocks that hold instances."""
         return -(-self.labels.n_instances // self.labels.block_instances)
 
 

@@ -36,7 +36,7 @@ class Settings(NamedTuple):
 
 
 class Sampler(NamedTuple):
-    """Where each chain stands: enough to go on without warm-up."""
+    """The state of each chain, enough to continue without warm-up."""
 
     position: Float[Array, "chains P"]
     step_size: Float[Array, " chains"]

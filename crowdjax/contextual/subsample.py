@@ -29,7 +29,7 @@ MOST_SHIFT, MOST_ENDS = 0.5, 0.25
 
 
 class Compared(NamedTuple):
-    """What a sub-sample says of an approximation; ``rhat`` is that of NUTS.
+    """The comparison of an approximation with a sub-sample; ``rhat`` is that of NUTS.
 
     Example:
         >>> Compared(1000, 0.1, 0.05, 1.002).agrees, Compared(1000, 0.1, 0.4, 1.002).agrees
@@ -43,7 +43,7 @@ class Compared(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether the approximation is taken for the posterior: NUTS converged, and both are alike."""
+        """Whether the approximation is accepted: NUTS converged, and both agree."""
         return self.rhat <= 1.01 and self.shift <= MOST_SHIFT and self.ends <= MOST_ENDS
 
 

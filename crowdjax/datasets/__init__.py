@@ -57,7 +57,7 @@ RECORD = "data.json"
 
 
 class MissingData(InputError):
-    """A set that is not on this machine; the message says where it was looked for."""
+    """The error of a set that is not on this machine; the message says where it was searched."""
 
 
 class Dataset(NamedTuple):
@@ -70,7 +70,7 @@ class Dataset(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Set:
-    """A label set and where it is; ``str`` says it, with licence and citation.
+    """A label set and its location; ``str`` shows both, with licence and citation.
 
     Attributes:
         entry: None for a folder beside the known ones.

@@ -17,7 +17,7 @@ TIMEOUT = 30.0  # seconds without a response
 
 
 class DownloadError(RuntimeError):
-    """A set that could not be fetched; the message says what happened."""
+    """The error of a failed download; the message says what happened."""
 
 
 def fetch(name: str, entry: Entry) -> Rows:

@@ -43,7 +43,7 @@ SAID = {
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LookResult(Prediction):
-    """What looking inside found.
+    """The result of a posterior predictive check.
 
     Attributes:
         instances: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd),

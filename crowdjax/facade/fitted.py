@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 
 class New(NamedTuple):
-    """What a fit says of new instances: posteriors, as ``answer_table`` takes them, and what else the record, the
-    warnings and the table have to say.
+    """Inferred new instances: posteriors, as ``answer_table`` takes them, and what else the record, the warnings and
+    the table have to say.
 
     Example:
         >>> New(np.array([[0.2, 0.8]])).columns
@@ -251,7 +251,7 @@ def itself(model: Any) -> Any:
 
 
 class Read(NamedTuple):
-    """What every fit has on disk: its tables, index and scaling.
+    """The parts that every fit has on disk: tables, index and scaling.
 
     Example:
         >>> Read._fields
@@ -264,12 +264,12 @@ class Read(NamedTuple):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many labelers and instances there are, as ``Labels.from_arrays`` takes them."""
+        """The numbers of labelers and instances, as ``Labels.from_arrays`` takes them."""
         return dict(n_labelers=len(self.index.labelers), n_instances=len(self.index.instances))
 
     @property
     def blank(self) -> dict[io.Key, np.ndarray]:
-        """Features of the shapes that the fit had."""
+        """Empty features of the shapes that the fit had."""
         sizes = self.sizes
         return {side: np.zeros((sizes[f"n_{side}s"], len(s.names))) for side, s in self.scaling.items()}
 

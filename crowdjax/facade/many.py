@@ -81,7 +81,7 @@ class Cells(NamedTuple):
 
 
 class SparseTally(NamedTuple):
-    """As ``Tally``, by cells; agreement is that of all labelers together, by the likeliest classes."""
+    """A ``Tally`` by cells; agreement is that of all labelers together, by the likeliest classes."""
 
     votes: Cells
     agreement: Cells

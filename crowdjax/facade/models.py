@@ -124,7 +124,7 @@ MODELS.add("graded", Graded, kinds=("ordinal",), rectangular=True)
 
 
 class Numbers(NamedTuple):
-    """What a plan goes by: numbers of labels, and a function that orders the classes by their votes.
+    """The inputs of a plan: numbers of labels, and a function that orders the classes by their votes.
 
     Example:
         >>> numbers_of(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 2, 2], n_values=3))[:4]

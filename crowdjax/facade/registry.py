@@ -17,7 +17,7 @@ from crowdjax.settings import one_of
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What the library knows of a model.
+    """The registry's entry of a model.
 
     Attributes:
         name: what users call it.

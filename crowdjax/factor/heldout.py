@@ -33,7 +33,7 @@ COUNTS = (0, 1, 2, 3)  # numbers of factors to choose from
 
 
 class HeldOut(NamedTuple):
-    """How well every number of factors predicts held-out labels, and the one that is chosen.
+    """The held-out likelihood of every number of factors, and the chosen one.
 
     Attributes:
         n_factors: the numbers of factors; 0 is Dawid and Skene's model, whose instances are all alike.

@@ -26,7 +26,7 @@ SIGNS = np.array([-1, 1], np.int8)  # the labels, in the order of a tally's colu
 
 
 class Factors(NamedTuple):
-    """α [W, D], β [I, D], γ [W] (None: no bias) and logit π [I]: what the data see of the weights.
+    """The parameters of the likelihood: α [W, D], β [I, D], γ [W] (None: no bias) and logit π [I].
 
     Example: three labelers, two instances, one factor, no bias, either class as likely
         >>> Factors(jnp.ones((3, 1)), jnp.ones((2, 1)), None, jnp.zeros(2)).alpha.shape
@@ -42,7 +42,7 @@ class Factors(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What one pass over the triples returns. ``gradient`` has the shape of the factors it is the gradient in."""
+    """The result of one pass over the triples. ``gradient`` has the shape of the factors it is the gradient in."""
 
     value: Float[Array, ""]
     posterior: Float[Array, " I"]

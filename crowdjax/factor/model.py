@@ -29,7 +29,7 @@ from crowdjax.segments import total
 
 
 class FactorModel(eqx.Module):
-    """Features and priors: what a fit needs besides the labels. All arrays may be batched by vmap.
+    """Features and priors of a fit. All arrays may be batched by vmap.
 
     Attributes:
         labeler, instance, bias, class_prior: Φα, Φβ, Φγ (None: no bias), Φπ.

@@ -31,7 +31,7 @@ from crowdjax.tables import Table
 
 
 class Export(NamedTuple):
-    """A form of labels: what it is called, as what it is opened, how it is recognised and read."""
+    """A form of labels: its name, how it is opened, recognised and read."""
 
     form: str
     kind: type

@@ -27,7 +27,7 @@ EMPTY = "Annotations without an answer"
 
 
 class Judgement(NamedTuple):
-    """What somebody said about an instance.
+    """A labeler's judgement of an instance.
 
     Attributes:
         labeler, instance: ids as the export has them.

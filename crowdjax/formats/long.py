@@ -12,7 +12,7 @@ from crowdjax.columns import Where
 
 
 class Long(NamedTuple):
-    """Judgements, one a row.
+    """Judgements, one per row.
 
     Attributes:
         place: what to call the source in a message.

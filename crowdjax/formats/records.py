@@ -23,8 +23,8 @@ SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half a character: only what esca
 
 
 class Records(NamedTuple):
-    """Objects of JSON; ``at`` says where each of them is, ``files`` in which file ("" where in none)
-    and ``folder`` whether a folder of them was given."""
+    """Objects of JSON; ``at`` is the place of each, ``files`` its file ("" where in none) and ``folder`` whether a
+    folder of them was given."""
 
     place: str
     rows: list[dict[str, Any]]

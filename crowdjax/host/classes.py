@@ -151,7 +151,7 @@ def problem_of(labels: Labels, model: Nominal) -> Problem:
 
 
 class Found(NamedTuple):
-    """A fit, and what a summary of labelers takes: the sufficient statistics at its parameters.
+    """A fit, and the input of a summary of labelers: the sufficient statistics at its parameters.
 
     Example:
         >>> Found._fields

@@ -110,7 +110,7 @@ class Prior:
 
 
 class OfMajority:
-    """Nothing of the labelers is learnt."""
+    """Labelers of majority vote, of which nothing is learnt."""
 
     of_labeler = ("skill",)
 

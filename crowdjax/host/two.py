@@ -155,7 +155,7 @@ class Problem:
 
 
 class Found(NamedTuple):
-    """A fit, and what a summary of labelers takes: the labels of each labeler, and those expected on positives.
+    """A fit, and the input of a summary of labelers: the labels of each labeler, and those expected on positives.
 
     Example:
         >>> Found._fields

@@ -35,7 +35,7 @@ WARMUP, SWEEPS = 250, 1000
 
 
 class Chain(NamedTuple):
-    """What the sampler drew, and how well it moved.
+    """The draws of the sampler, and how well it moved.
 
     Attributes:
         draws: of the labelers, all of one weight.

@@ -59,7 +59,7 @@ STEP_LENGTHS = (1.0, 0.5, 0.2, 0.05, 0.0)  # a Newton step is the best of these 
 
 
 class IntegratedFit(eqx.Module):
-    """A fitted model: what was found and how it went. Holds no data.
+    """A fitted integrated model: estimates and convergence. Holds no data.
 
     Attributes:
         parameters: labelers (α_i, γ_i), their population μ, Σ, and ρ and logit π of the instances.

@@ -31,7 +31,7 @@ from crowdjax.stored import stored
 
 
 class GridPass(NamedTuple):
-    """What one pass returns: log p(L | labelers), the statistic n of every labeler for its labels -1 and +1, and the
+    """The result of one pass: log p(L | labelers), the statistic n of every labeler for its labels -1 and +1, and the
     expected number of instances at every point; with features of instances P(z_j = +1) and E[z_j x_j] as well.
 
     Example: without features of instances
@@ -160,7 +160,7 @@ def positives(
     boundaries: Float[Array, " C"],
     center: Float[Array, " I"] | None = None,
 ) -> Float[Array, "I C"]:
-    """Return P(z_j = +1 | L_j, c) of every instance with the classes meeting at c, for every boundary c: I × C numbers.
+    """Return P(z_j = +1 | L_j, c) of every instance, for every decision boundary c: I × C numbers.
 
     Example: the higher the boundary, the fewer positives
         >>> from crowdjax.integrated import start

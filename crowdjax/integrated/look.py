@@ -77,8 +77,8 @@ class School(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What looking inside found: checks, schools (strongest first), each instance's p-value of its surprise, and
-    whether it is among the surprising ones at a share of false discoveries of 5 %.
+    """The result of a posterior predictive check: checks, schools (strongest first), each instance's p-value of its
+    surprise, and whether it is among the surprising ones at a share of false discoveries of 5 %.
 
     Example:
         >>> Look((), (), np.array([0.001, 0.5]), np.array([True, False])).surprising.tolist()

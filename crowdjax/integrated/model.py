@@ -114,7 +114,7 @@ class IntegratedConfig:
 
 
 class Parameters(NamedTuple):
-    """What is learned: labelers, the population they come from, and the population of the instances.
+    """The learned parameters: labelers, the population they come from, and the population of the instances.
 
     Attributes:
         labelers: w_i = (α_i, γ_i), with two factors (α_i, δ_i, γ_i).

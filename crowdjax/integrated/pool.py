@@ -50,7 +50,7 @@ class Pool(eqx.Module):
 
     @property
     def neutral(self) -> bool:
-        """Where all members are."""
+        """Whether all members are neutral."""
         return all(getattr(model, "neutral", False) for model in self.members)
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]):

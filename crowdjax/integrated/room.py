@@ -24,7 +24,7 @@ from crowdjax.layout import with_room
 
 
 class Room(NamedTuple):
-    """The sizes with what was added, and without.
+    """The sizes with padding, and without.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0])

@@ -44,7 +44,7 @@ GAP = 1.5  # usual steps from one period to the next, from which one was left ou
 
 
 class Rules(NamedTuple):
-    """When alerts are raised.
+    """The rules by which alerts are raised.
 
     Attributes:
         sure: probability of a change from which it counts.
@@ -76,7 +76,7 @@ class Rules(NamedTuple):
 
 
 class Alert(NamedTuple):
-    """One thing to look at.
+    """An alert: one finding to examine.
 
     Attributes:
         kind, severity: as in the table of ``crowdjax.monitoring.alerts``.
@@ -103,7 +103,7 @@ class Alert(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The same for the same trouble in every run; with the period where the next period's is another one."""
+        """The identity of the alert in every run; with the period where the next period's is another alert."""
         own = (self.period,) if self.kind in OF_ONE_PERIOD else ()
         return "/".join((self.kind, self.what, *own))
 

@@ -30,7 +30,7 @@ from crowdjax.segments import total
 
 
 class Factors(NamedTuple):
-    """What the labels see of a bilinear model: factors, biases, and a log prior of the classes.
+    """The parameters of a bilinear model's likelihood: factors, biases, and a log prior of the classes.
 
     Attributes:
         alpha, beta: of the labelers and of the instances.
@@ -51,7 +51,7 @@ class Factors(NamedTuple):
 
 
 class BilinearPass(NamedTuple):
-    """What one pass over the labels gives: sums over the instances of this shard.
+    """The result of one pass over the labels: sums over the instances of this shard.
 
     Attributes:
         value: the evidence, or Q at given posteriors.

@@ -62,12 +62,12 @@ class Flat(NamedTuple):
 
     @property
     def slot(self):
-        """The place of each label's (labeler, value) in a table [W·L]; padding has some slot or other."""
+        """The position of each label's (labeler, value) in a table [W·L]; padding has an arbitrary one."""
         return self.labeler * self.n_values + jnp.maximum(self.label, 0)
 
     @property
     def null_slot(self):
-        """The same in a table [W·L + 1], whose last place is that of padding."""
+        """The position in a table [W·L + 1], whose last place is that of padding."""
         return jnp.where(self.label < 0, self.n_labelers * self.n_values, self.slot)
 
     def of(self, column):

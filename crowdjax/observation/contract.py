@@ -174,7 +174,7 @@ def leading(model: Any, fit: Any) -> tuple[Any, Any]:
 
 
 class Pass(NamedTuple):
-    """What one pass over the labels gives: sums over the instances of this shard.
+    """The result of one pass over the labels: sums over the instances of this shard.
 
     Attributes:
         value: Σ_j log Σ_g exp h_jg, the evidence.

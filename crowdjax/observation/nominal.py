@@ -47,7 +47,7 @@ PRECISION = jax.lax.Precision.HIGHEST
 
 @dataclasses.dataclass(frozen=True)
 class Nominal(priors.Nominal):
-    """What all models of classes share: points are classes, and a prior of the classes.
+    """Base class of models of classes: points are classes, and a prior of the classes.
 
         learn    π_k ∝ (share of votes for k)^e,   e ~ N(½, ½²), ½ ≤ e ≤ 3;   of two classes as free, above 20 e = ½
         free     π ~ Dir(2, .., 2)
@@ -275,7 +275,7 @@ class Design(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Coins(priors.Coins, Nominal):
-    """What coins share: w_i ~ N(μ, σ²), with one σ for all skills and one for all biases.
+    """Base class of the coins: w_i ~ N(μ, σ²), with one σ for all skills and one for all biases.
 
     Attributes:
         skill: mean and standard deviation of skills.
@@ -292,7 +292,7 @@ class Coins(priors.Coins, Nominal):
 
     @property
     def neutral(self) -> bool:
-        """Not where a population is learned: the steps to it would be shorter."""
+        """Whether unlabeled labelers change nothing: not where a population is learned."""
         return self.population == "fixed"
 
     def design(self, k: int) -> Design:

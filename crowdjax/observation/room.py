@@ -22,7 +22,7 @@ from crowdjax.observation.unseen import rows_of_labelers
 
 
 class Room(NamedTuple):
-    """Labels with what was added, and the sizes without.
+    """Padded labels, and the sizes without padding.
 
     Example:
         >>> from crowdjax.observation import DawidSkene

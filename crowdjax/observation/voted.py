@@ -33,7 +33,7 @@ TOP = 5  # classes of each instance that a fit tells the probabilities of
 
 
 class VotedPass(NamedTuple):
-    """What one pass gives: sums over the instances of this shard, and what is of each label and instance.
+    """The result of one pass: sums over the instances of this shard, and values of each label and instance.
 
     Attributes:
         value: the evidence.
@@ -232,7 +232,7 @@ def vote_counts(labels: Labels, first: Int[Array, " N"], dtype=None) -> tuple[Fl
 
 @dataclasses.dataclass(frozen=True)
 class Voted:
-    """A coin whose passes are :func:`voted_pass`: what ``crowdjax.fit`` makes of majority and one-coin of many classes.
+    """A coin whose passes are :func:`voted_pass`, used by ``crowdjax.fit`` for majority and one-coin of many classes.
 
     Its parameters are those of the coin. As a table it has one point and two labels, right and wrong: what it says of
     labelers. A fit's posterior is (classes [I, 5], probabilities [I, 5]), the likeliest first.
@@ -284,7 +284,7 @@ class Voted:
 
     @property
     def beta(self):
-        """As the coin's, where it has one: what the labels say beside one label."""
+        """The coin's pseudo-counts, where it has any."""
         if not hasattr(self.model, "beta"):
             raise AttributeError("beta")
         return lambda params, counts: counts + jnp.exp(self.table(params))
@@ -399,7 +399,7 @@ def fit_voted_jit(labels: Labels, model: Observation, start: Params | None = Non
 
 
 class Answer(NamedTuple):
-    """What a pass at given parameters says: of instances, of labelers and of classes.
+    """The result of a pass at given parameters: instances, labelers and classes.
 
     Attributes:
         classes, p: the five likeliest classes of each instance and their probabilities.

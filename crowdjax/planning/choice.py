@@ -67,17 +67,17 @@ class Plan(Printed):
 
     @property
     def sentence(self) -> str:
-        """What to do, in words."""
+        """The recommendation, in words."""
         return self.record["sentence"]
 
     @property
     def headlines(self) -> tuple[str, ...]:
-        """What commands say at the end."""
+        """The sentences that commands print at the end."""
         return (self.sentence,)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the plan should know, one sentence each."""
+        """The warnings that a reader of the plan should know, one sentence each."""
         return tuple(self.record["warnings"])
 
     def summary(self) -> str:

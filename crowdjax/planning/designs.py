@@ -34,7 +34,7 @@ SAMPLE = 5000  # instances from whose labels scale and priors are learned
 
 
 class Design(NamedTuple):
-    """Instances, labels of each, and how many instances have gold.
+    """The numbers of instances, of labels of each, and of gold labels.
 
     Example:
         >>> Design(1000, 2, 100).cost(5.0)
@@ -51,7 +51,7 @@ class Design(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came out for a design on one simulated crowd.
+    """The outcome of a design on one simulated crowd.
 
     Attributes:
         width: of the headline's 95 % interval.
@@ -71,7 +71,7 @@ class Outcome(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """How the crowds are sampled and fitted, alike for all of them, so that they are one compiled program.
+    """The settings by which all crowds are sampled and fitted, so that they share one compiled program.
 
     Attributes:
         config, scale: of the fits.

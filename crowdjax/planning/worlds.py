@@ -32,7 +32,7 @@ N_DRAWS = 400  # posterior draws of a pilot that crowds are made of
 
 
 class Truth(NamedTuple):
-    """Draw a crowd's functions at the population's rows: prevalence [K], sensitivity and specificity [W, K].
+    """A crowd's functions at the population's rows: prevalence [K], sensitivity and specificity [W, K].
 
     Example:
         >>> Truth(np.array([0.5]), np.full((2, 1), 0.9), np.full((2, 1), 0.8)).sensitivity.shape
@@ -46,7 +46,7 @@ class Truth(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class World:
-    """A population, and what draws the functions of a crowd that labels it.
+    """A population, and the sampler of the functions of a crowd that labels it.
 
     Attributes:
         scores: rows of the population, shape [K, C]; [:, 0] is the score that sampling goes by.
@@ -78,7 +78,7 @@ class World:
 
 
 class Crowd(NamedTuple):
-    """Labels of a sample: k of each of n instances, and what is true.
+    """Labels of a sample, k of each of n instances, and the truth.
 
     Attributes:
         row: the population's row of each instance, shape [n].

@@ -27,7 +27,7 @@ ROWS = 200  # of the table of the calibrated score
 
 
 class Diagnostic(NamedTuple):
-    """A number of ``fit.json``: what it is called, how it is shown, what is good, whether it is, and what it says."""
+    """A number of ``fit.json``: its name, format, limit, verdict and meaning."""
 
     name: str
     called: str

@@ -327,7 +327,7 @@ def _cells(cells: pa.Table, level: float) -> Table:
 
 
 class Fall(NamedTuple):
-    """A labeler's likeliest fall: which labeler (row), what fell, from which period to which (rows), how likely."""
+    """A labeler's likeliest decline: the labeler (row), what fell, from which period to which (rows), how likely."""
 
     labeler: Any
     row: int

@@ -16,7 +16,7 @@ HEAD = 24  # characters of a word at the head of a column
 
 
 class Words(NamedTuple):
-    """The classes, the values of labels, and what a page shows of them.
+    """The classes, the values of labels, and those that a page shows.
 
     Attributes:
         classes: the words of the classes.
@@ -34,7 +34,7 @@ class Words(NamedTuple):
 
     @property
     def square(self) -> bool:
-        """Whether labels say the classes and nothing else."""
+        """Whether the values of labels are the classes."""
         return self.classes == self.values
 
 
