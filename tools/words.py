@@ -19,10 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-FOREIGN = (
-    "crowdjax",
-    "formats",
-)  # readers of other tools' exports name those tools' own fields: tasks, workers, answers
+FOREIGN = ("crowdjax", "formats")  # readers of exports name the fields of other tools: tasks, workers, answers
 FOREIGN_WORDS = ("items?", "tasks?", "workers?", "annotators?", "raters?", "answers?")
 RESULT_OF_A_STUDY = ("docs", "results")  # records what was printed, in the words of that day
 SUFFIXES = (".py", ".md", ".jinja")
@@ -37,15 +34,16 @@ BANNED = {
     r"workers?": "labeler",
     r"annotators?": "labeler",
     r"raters?": "labeler",
-    r"(?:where )?(?:the )?(?:two )?classes (?:are taken to |to )?meet": "decision boundary",
+    r"(?:where )?(?:the )?(?:two )?classes (?:are taken to |to )?meet(?:ing)?": "decision boundary",
     r"(?:a|the|this|that|one|each|every) looks?(?! (?:like|at))": "posterior predictive check",
     r"watch(?:e[sd]|ing)?": "blocks of steps, progress callback",
     r"told of": "passed, recorded, reported",
     r"(?:is|are|was|what it is) told": "is given, is reported",
-    r"meanwhile": "while it runs, in the meantime of a named step",
+    r"meanwhile": "while it runs",
     r"asked before": "checked before",
     r"answers?": "result, response",
     r"one crowd": "connected component",
+    r"crowds? (?:that|which) shares? no": "connected component",
     r"(?:at|of) the door": "on input",
     r"refus(?:e|es|ed|al|ing)": "rejected",
 }

@@ -139,7 +139,7 @@ def _level(context: typer.Context, verbose: bool, quiet: bool) -> int:
 
 
 TABLES, MODEL, FITTING = "Tables", "Model", "Fitting"  # headings of a command's help
-LABELS = "Path or URL: CSV, Parquet, folder of it, or an export"
+LABELS = "Path or URL: CSV, Parquet, a folder of them, an export"
 LabelsArgument = Annotated[str, typer.Argument(metavar="LABELS", help=LABELS)]
 LabelerFeatures = Annotated[
     str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Labeler, numeric columns")
@@ -148,7 +148,7 @@ InstanceFeatures = Annotated[
     str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Instance, numeric columns")
 ]
 Gold = Annotated[
-    str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Known truth: instance, label (chance)")
+    str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Known truth: instance, label (and chance)")
 ]
 Columns = Annotated[
     str | None,
@@ -162,14 +162,14 @@ From = Annotated[
 ]
 Positive = Annotated[
     str | None,
-    typer.Option(metavar="V", rich_help_panel=TABLES, help="Of two values of labels, the positive one"),
+    typer.Option(metavar="V", rich_help_panel=TABLES, help="Value to treat as positive when labels are words"),
 ]
 Order = Annotated[
     str | None,
-    typer.Option(metavar="V,V", rich_help_panel=TABLES, help="The values of labels in their order: low,high"),
+    typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Label values in order, as low,high"),
 ]
 Truth = Annotated[
-    str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="What the truth can be, if labels say more")
+    str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Values of the truth, if labels have more")
 ]
 Classes = Annotated[str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="nominal, ordinal or exchangeable")]
 OverScore = Annotated[
@@ -179,13 +179,13 @@ LabelersDiffer = Annotated[
     str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="global (alike), offset or function")
 ]
 Missing = Annotated[
-    str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Values that are no label: unsure,skip")
+    str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Values that are no label, as unsure,skip")
 ]
 NoHeader = Annotated[
-    bool, typer.Option("--no-header", rich_help_panel=TABLES, help="LABELS name no columns: they are 1, 2, 3, ...")
+    bool, typer.Option("--no-header", rich_help_panel=TABLES, help="LABELS have no header; columns are 1, 2, 3, ...")
 ]
 ScoreColumns = Annotated[
-    str | None, typer.Option(metavar="A,B", rich_help_panel=TABLES, help="Columns of the scores' table that are scores")
+    str | None, typer.Option(metavar="A,B", rich_help_panel=TABLES, help="Score columns in the table of scores")
 ]
 Report = Annotated[bool, typer.Option("--report", help="Also write report.html, a page to read, print and send")]
 
@@ -197,7 +197,7 @@ def _folder(text: str) -> Path:
 
 
 Out = Annotated[
-    Path, typer.Option(metavar="DIR", parser=_folder, help="Result's folder; an earlier result there is replaced")
+    Path, typer.Option(metavar="DIR", parser=_folder, help="Folder of the result; replaces an earlier result")
 ]
 
 
