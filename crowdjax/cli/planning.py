@@ -66,7 +66,7 @@ def plan(
         int, typer.Option(metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="Seed of the simulation")
     ] = 0,
 ) -> None:
-    """Plan the numbers of instances, labels and gold labels, and which scores to sample; or which instances to label next.
+    """Plan the numbers of instances, labels and gold labels, and the scores to sample; or the instances to label next.
 
     Example: crowdjax plan result --width 0.05 --out plan
     """
