@@ -2,7 +2,7 @@
 #
 #   make run     set-up, then configs/quickstart.toml to a report in runs/
 #   make test    set-up, then the test command of README.md
-#   make lint    set-up, then style and types
+#   make lint    set-up, then style, types and words
 #   make results set-up, then the full studies, with all that makes them again to docs/results/
 #   make rerun   set-up, then the results of docs/results/ once more, compared: 1 where a value is beyond its tolerance
 #   make bench   set-up, then the measurements of speed to benchmarks/results/
@@ -69,6 +69,7 @@ lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check --exclude '*.md' .
 	$(VENV_PYTHON) -m pyright --pythonpath $(VENV_PYTHON)
+	$(VENV_PYTHON) -m tools.words crowdjax
 
 results: $(INSTALLED)
 	set -e; for study in $(STUDIES); do \

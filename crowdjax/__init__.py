@@ -48,7 +48,7 @@ HOMES = {
 
 
 def __getattr__(name: str):
-    """The facades, imported when first asked for; ``import crowdjax`` itself imports and starts nothing."""
+    """Return the facades, imported when first asked for; ``import crowdjax`` itself imports and starts nothing."""
     if name in __all__:
         home = next((home for home, names in HOMES.items() if name in names), "api")
         with extras.needed(f"crowdjax.{name}"):

@@ -1,4 +1,4 @@
-"""Answers about instances as a table and a record, whatever model they come from, and what every reader should know."""
+"""The inferred classes of instances as a table and a record, whatever the model, and the warnings about them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TREATMENT = {
 }
 TIE = 1e-5  # probabilities this near one half are one half but for rounding
 CLEAR, LEAST_VOTES = 0.75, 3  # share of an instance's labels on one side, and how many labels, that make a clear vote
-AGAINST = 0.05  # share of answers against a clear vote, from which it is worth a sentence
+AGAINST = 0.05  # share of inferred classes against a clear vote, from which it is reported
 MANY = 10  # labels or instances, below which a class that is absent surprises nobody
 ENDS = ("", "_lower", "_upper")  # of a column with an interval
 CONTRADICTED = 0.01  # chance that gold agrees with votes as little, below which it is said
@@ -44,7 +44,7 @@ MOST_CLASSES, MOST_PROBABLE = 50, 5  # classes with a column each; beyond, how m
 
 
 class FitError(RuntimeError):
-    """The fit has no usable answer; the message says what happened.
+    """The error of a fit without a usable result; the message says what happened.
 
     Example:
         >>> issubclass(FitError, RuntimeError)
@@ -53,15 +53,15 @@ class FitError(RuntimeError):
 
 
 def shown(name: str) -> Any:
-    """An attribute of a result: its table of this name, as the kind of table that the labels came in."""
+    """Return a property that converts a result's table of this name to the caller's dataframe library."""
     return functools.cached_property(lambda result: result.kind(result.tables[name]))
 
 
 class Printed:
-    """What prints itself as a summary, in a notebook as well."""
+    """Base class of results that print as their summary, in a notebook as well."""
 
     def summary(self) -> str:
-        """The result as text of at most 25 lines: what it is, whether it converged, warnings, the first rows."""
+        """Return the result as text of at most 25 lines: the model, convergence, warnings and the first rows."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -73,7 +73,7 @@ class Printed:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Prediction(Printed):
-    """Answers about instances. Printed it is its :meth:`summary`.
+    """Class probabilities of instances, as a table. Prints as its :meth:`summary`.
 
     Attributes:
         instances: a table of the kind that the labels came in (pandas for pandas, pyarrow for a path), see
@@ -96,31 +96,31 @@ class Prediction(Printed):
 
     instances = shown("instances")
     headlines: ClassVar[Sequence[str]] = ()  # what was found, a sentence each
-    _title = "Answers by a fit of"
+    _title = "Predictions of a fit of"
 
     def summary(self) -> str:
-        """The result as text of at most 25 lines: what it is, whether it converged, warnings, the first rows."""
+        """Return the result as text of at most 25 lines: the model, convergence, warnings and the first rows."""
         rows = {name: self.tables[name] for name in ("instances", "labelers") if name in self.tables}
         shown = {name: (table.slice(0, summaries.LINES), table.num_rows) for name, table in rows.items()}
         return summaries.text(f"{self._title} {self.record['model']}", self.record, shown, self._facts())
 
     def _facts(self) -> dict[str, str]:
-        """What the summary says besides the record."""
+        """Return the facts that the summary shows besides the record."""
         unseen = self.record.get("n_unseen_labelers")
         return {"unseen": f"{unseen:,} labelers are not in the fit"} if unseen else {}
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the answers should know, one sentence each."""
+        """The warnings that a reader of the result should know, one sentence each."""
         return tuple(self.record["warnings"])
 
     def save(self, out: str | os.PathLike) -> None:
-        """Writes the answers to a folder, which appears whole or not at all."""
+        """Write the result to a folder, which appears whole or not at all."""
         with results.new_result(out, self.record, "predict.json") as folder:
             self.write_tables(folder)
 
     def write_tables(self, folder: Path) -> None:
-        """Writes every table to a Parquet file of its name.
+        """Write every table to a Parquet file of its name.
 
         Words are written as a dictionary of them; numbers and the ids of rows, which hardly repeat, are larger so, and
         take four times as long.
@@ -132,7 +132,7 @@ class Prediction(Printed):
 
 
 def read_tables(folder: Path, *names: str) -> dict[str, pa.Table]:
-    """Tables of a result that was saved."""
+    """Read the tables of a saved result."""
     paths = {name: folder / f"{name}.parquet" for name in names}
 
     def read(path: Path) -> pa.Table:
@@ -143,13 +143,13 @@ def read_tables(folder: Path, *names: str) -> dict[str, pa.Table]:
 
 
 class Tally(NamedTuple):
-    """The labels of a fit, counted: what a report needs of them, since a result holds no labels.
+    """Counts of a fit's labels that a report needs, since a result holds no labels.
 
     Attributes:
         votes: how many labels of each instance have each value, by their multiplicities.
-        agreement: how many labels of each labeler, by the class of the answer (each by its probability) and by the
-            value of the label.
-        n_crowds: parts of the crowd that have no instance in common.
+        agreement: how many labels of each labeler, by the inferred class (each by its probability) and by the value of
+            the label.
+        n_crowds: connected components: parts of the crowd that have no instance in common.
     """
 
     votes: Float[np.ndarray, "I L"]
@@ -158,7 +158,7 @@ class Tally(NamedTuple):
 
 
 def votes_of(labels: Labels) -> Float[np.ndarray, "I L"]:
-    """How many labels of each instance have each value, by their multiplicities.
+    """Count the labels of each instance by value, with their multiplicities.
 
     Example:
         >>> votes_of(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1])).tolist()
@@ -170,7 +170,7 @@ def votes_of(labels: Labels) -> Float[np.ndarray, "I L"]:
 
 
 def tally(labels: Labels, posterior, agreement: Float[np.ndarray, "W K L"] | None = None) -> Tally:
-    """Counts the labels of a fit.
+    """Count the labels of a fit.
 
     Args:
         posterior: [I, K]; of two classes that of the positive one [I] as well.
@@ -189,7 +189,7 @@ def tally(labels: Labels, posterior, agreement: Float[np.ndarray, "W K L"] | Non
 
 
 def agreement_of(labels: Labels, posterior) -> Float[np.ndarray, "W K L"]:
-    """How many labels of each labeler, by the class of the answer (each by its probability) and by their value.
+    """Count the labels of each labeler by the inferred class (each by its probability) and by their value.
 
     Example:
         >>> agreement_of(Labels.from_arrays([0, 1], [0, 0], [1, 0]), [0.75]).tolist()
@@ -207,7 +207,7 @@ def agreement_of(labels: Labels, posterior) -> Float[np.ndarray, "W K L"]:
 
 
 def counted(found: Tally | None) -> Tally:
-    """The tally, refused where there is none."""
+    """Return the tally; raise where there is none."""
     if found is None:
         raise InputError(
             "report: the result was loaded, and labels are not kept; allowed: of a fit made in this session"
@@ -216,7 +216,7 @@ def counted(found: Tally | None) -> Tally:
 
 
 def probabilities(posterior) -> np.ndarray:
-    """Posteriors as float64; rounding leads neither past 0 and 1 nor away from a tie.
+    """Convert posteriors to float64; rounding leads neither past 0 and 1 nor away from a tie.
 
     Of two classes the probability of the positive one, [I]; of more that of each, [I, K].
     """
@@ -228,7 +228,7 @@ def probabilities(posterior) -> np.ndarray:
 
 
 def by_class(posterior) -> Float[np.ndarray, "I K"]:
-    """The probability of each class.
+    """Return the probability of each class.
 
     Example:
         >>> by_class([0.25]).tolist()
@@ -239,12 +239,12 @@ def by_class(posterior) -> Float[np.ndarray, "I K"]:
 
 
 def _chosen(p: Float[np.ndarray, "I K"]) -> Int[np.ndarray, " I"]:
-    """The most probable class; of those alike the first."""
+    """Return the most probable class; of those alike the first."""
     return np.argmax(p >= p.max(1, keepdims=True) - TIE, axis=1)
 
 
 def answer_table(ids: pa.Array, posterior, classes: Sequence[Any] | None = None, **scores) -> pa.Table:
-    """The table of answers, in the user's own values.
+    """Tabulate the inferred classes, in the user's own values.
 
         posterior [I]      instance, scores, probability (of the positive class), label
         posterior [I, 2]   instance, scores, label, confidence, probability
@@ -282,7 +282,7 @@ def answer_table(ids: pa.Array, posterior, classes: Sequence[Any] | None = None,
 
 
 def _ranked(codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"], values: pa.Array) -> dict[str, Any]:
-    """The columns of the most probable classes."""
+    """Return the columns of the most probable classes."""
     columns = {}
     for n in range(codes.shape[1]):
         columns |= {f"class_{n + 1}": values.take(pa.array(codes[:, n])), f"p_{n + 1}": p[:, n]}
@@ -290,14 +290,14 @@ def _ranked(codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"], values: 
 
 
 def _top_table(ids: pa.Array, codes, p, classes: Sequence[Any]) -> pa.Table:
-    """The table of answers from the most probable classes and their probabilities, the likeliest first."""
+    """Tabulate the inferred classes from the most probable ones and their probabilities, the likeliest first."""
     values, p = column_of_values(classes), np.clip(np.asarray(p, np.float64), 0, 1)
     label = values.take(pa.array(chosen_of_top(codes, p)))
     return pa.table({"instance": ids, "label": label, "confidence": p[:, 0], **_ranked(codes, p, values)})
 
 
 def chosen_of_top(codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"]) -> Int[np.ndarray, " I"]:
-    """The class that is the label: the most probable one; of those alike the first.
+    """Return the class that is the label: the most probable one; of those alike the first.
 
     Example:
         >>> chosen_of_top(np.array([[2, 0], [1, 0]]), np.array([[0.5, 0.5], [0.75, 0.25]])).tolist()
@@ -319,7 +319,7 @@ class GoldRecord(NamedTuple):
 
 
 def gold_record(labels: Labels) -> GoldRecord | None:
-    """What known truths say of each labeler by themselves; None without gold, or where labels are not the classes.
+    """Summarise each labeler by the known truths alone; None without gold, or where labels are not the classes.
 
     Example:
         >>> gold_record(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1], gold=[1, np.nan])).right.tolist()
@@ -338,8 +338,8 @@ def gold_record(labels: Labels) -> GoldRecord | None:
 def labeler_table(
     ids: pa.Array, n_labels: Int[np.ndarray, " W"], about: Summary, gold: GoldRecord | None = None
 ) -> pa.Table:
-    """The table of labelers, each measure with NAME_lower and NAME_upper: labeler, n_labels, accuracy (lower, upper),
-    kind, informedness; of two classes sensitivity and specificity too.
+    """Return the table of labelers, each measure with NAME_lower and NAME_upper: labeler, n_labels, accuracy (lower,
+    upper), kind, informedness; of two classes sensitivity and specificity too.
 
     Where truths are known, also what these say by themselves: gold_labels, how many labels are on them, and
     gold_accuracy, the share of these that is right; of two classes gold_positives, gold_sensitivity, gold_negatives and
@@ -368,7 +368,7 @@ def labeler_table(
 
 
 def _of_gold(gold: GoldRecord) -> dict[str, Any]:
-    """The columns of a gold record."""
+    """Return the columns of a gold record."""
     names = {"accuracy": ("labels", slice(None))}
     if gold.given.shape[1] == 2:
         names |= {"sensitivity": ("positives", slice(1, 2)), "specificity": ("negatives", slice(0, 1))}
@@ -382,7 +382,7 @@ def _of_gold(gold: GoldRecord) -> dict[str, Any]:
 
 
 def confusion_table(ids: pa.Array, classes: Sequence[Any], values: Sequence[Any] | None, confusion: Ends) -> pa.Table:
-    """What each labeler says of instances of each class: labeler, truth, label, probability, lower, upper.
+    """Tabulate each labeler's confusion matrix: labeler, truth, label, probability, lower, upper.
 
     Args:
         values: of labels; by default the classes.
@@ -405,17 +405,17 @@ def confusion_table(ids: pa.Array, classes: Sequence[Any], values: Sequence[Any]
 
 
 def _numbers(values) -> pa.Array:
-    """Numbers as float64, null where there is none."""
+    """Convert numbers to float64, null where there is none."""
     return pa.array(np.asarray(values, np.float64), from_pandas=True)
 
 
 def label_type(classes: Sequence[Any] | None) -> pa.DataType:
-    """The type of the column ``label`` of answers."""
+    """Return the type of the column ``label`` of the table of instances."""
     return column_of_values((0, 1) if classes is None else classes).type
 
 
 def named(classes: Sequence[Any] | None) -> tuple[str, ...]:
-    """The classes for a message; of two the negative one first.
+    """Return the classes for a message; of two the negative one first.
 
     Example:
         >>> named(None), named((None, "duck")), named((1, 2, 3))
@@ -426,12 +426,12 @@ def named(classes: Sequence[Any] | None) -> tuple[str, ...]:
 
 
 def labels_of_labelers(labels: Labels) -> Int[np.ndarray, " W"]:
-    """How many labels each labeler gave."""
+    """Return how many labels each labeler gave."""
     return np.bincount(labels.labeler[labels.counts > 0], minlength=labels.n_labelers)
 
 
 def about_labels(labels: Labels, triples: io.Triples, repeats: Repeats) -> list[str]:
-    """What was left out of the labels, and what was done with repeated judgements, if there are any."""
+    """Report the labels that were left out, and how repeated judgements were treated, if there are any."""
     n = len(triples.label) if triples.weight is None else np.count_nonzero(triples.weight)
     real = labels.counts > 0
     labeler, instance = labels.labeler[real], labels.instance[real]
@@ -446,13 +446,13 @@ def about_labels(labels: Labels, triples: io.Triples, repeats: Repeats) -> list[
 
 
 class Support(NamedTuple):
-    """How answers stand to the labels they rest on: counts, which add up over parts of the instances.
+    """Counts of how inferred classes agree with their labels; they add up over parts of the instances.
 
     Attributes:
-        instances: how many answers.
-        answered: answers of each class.
+        instances: how many instances.
+        answered: instances inferred to be of each class.
         expected: Σ p of each class.
-        against: answers against a clear vote.
+        against: instances inferred against a clear vote.
         voted: instances whose most frequent label is of each class; () where labels are of other values.
         labels: how many labels have each value, by their multiplicities.
     """
@@ -472,12 +472,12 @@ class Support(NamedTuple):
 
 
 def support(votes: Float[np.ndarray, "I L"], posterior, gold: Float[np.ndarray, " I"] | None = None) -> Support:
-    """Compares answers with the votes of their instances.
+    """Compare the inferred classes with the votes of their instances.
 
     Args:
         gold: NaN where unknown; what is known is against no vote.
 
-    Example: one answer goes against three labels
+    Example: one inferred class goes against three labels
         >>> found = support(np.array([[3.0, 0.0], [1.0, 2.0]]), [0.75, 1.0])
         >>> found.answered, found.expected, found.against, found.voted, found.labels
         ((0, 2), (0.25, 1.75), 1, (1, 1), (4.0, 2.0))
@@ -496,12 +496,12 @@ def support(votes: Float[np.ndarray, "I L"], posterior, gold: Float[np.ndarray, 
 
 
 def _tied(p: Float[np.ndarray, "I K"]) -> np.ndarray:
-    """Where two classes or more are the most probable."""
+    """Return where two classes or more are the most probable."""
     return (p >= p.max(1, keepdims=True) - TIE).sum(1) > 1
 
 
 def about_prior(class_prior: float | str | Sequence[float]) -> str:
-    """Why answers may go against their labels in a model with this class prior, and what to compare with.
+    """Say why inferred classes may go against their labels under this class prior, and what to compare with.
 
     Example:
         >>> "fixed (here at 0.5, 0.25, 0.25)" in about_prior((0.5, 0.25, 0.25)), "fixed" in about_prior("learn")
@@ -519,10 +519,10 @@ def about_prior(class_prior: float | str | Sequence[float]) -> str:
 
 
 def about_support(found: Support, classes: Sequence[Any] | None, advice: str) -> list[str]:
-    """What answers rest on besides their labels, where that is much.
+    """Warn where inferred classes rest on much besides their labels.
 
     Args:
-        advice: why answers may go against their labels, and what to compare with.
+        advice: why inferred classes may go against their labels, and what to compare with.
     """
     out, names = [], named(classes)
     two, total, most = len(names) == 2, sum(found.labels), max(found.labels)
@@ -539,28 +539,28 @@ def about_support(found: Support, classes: Sequence[Any] | None, advice: str) ->
     rare = [name for name, n in zip(names, found.expected, strict=True) if n < 1]
     if not alike and found.instances >= MANY and rare:
         out.append(
-            f"Less than one of {found.instances} instances is expected to be {_either(rare)}: what is said of labelers "
-            "on such instances rests on the priors."
+            f"Less than one of {found.instances} instances is expected to be {_either(rare)}: estimates of labelers "
+            "on such instances rest on the priors."
         )
     if found.against > AGAINST * found.instances:
         k = 1 if two else int(np.argmax(np.abs(np.subtract(found.answered, found.voted))))
         out.append(
-            f"{found.against} of {found.instances} answers contradict at least three quarters of their instance's "
-            f"labels: {found.answered[k]} instances are answered {names[k]}, and of {found.voted[k]} most labels say "
-            f"so. {advice}"
+            f"{found.against} of {found.instances} inferred classes contradict at least three quarters of their "
+            f"instance's labels: {found.answered[k]} instances are inferred {names[k]}, and of {found.voted[k]} most "
+            f"labels say so. {advice}"
         )
     return out
 
 
 def _either(names: Sequence[str]) -> str:
-    """One of several names, for a message."""
+    """Return one of several names, for a message."""
     return names[0] if len(names) == 1 else f"one of {listed(names, 5)}"
 
 
 def about_gold(
     gold: Float[np.ndarray, " I"] | None, classes: Sequence[Any] | None, placing: bool = False, placed: bool = False
 ) -> list[str]:
-    """What gold labels cannot say, being of one class or nearly so, or without some class.
+    """Warn where gold labels are of one class, nearly so, or lack a class.
 
     Args:
         gold: codes, NaN (or -1) where unknown.
@@ -596,7 +596,7 @@ def about_gold(
 
 
 def about_comparisons(labels: Labels, gold: Float[np.ndarray, " I"] | None = None) -> list[str]:
-    """That labels hardly compare labelers: fewer than 1.5 an instance, and no gold.
+    """Warn that labels hardly compare labelers: fewer than 1.5 an instance, and no gold.
 
     Example: everybody has instances of their own
         >>> about_comparisons(Labels.from_arrays([0, 1, 2], [0, 1, 2], [1, 0, 1]))[0][:36]
@@ -611,14 +611,15 @@ def about_comparisons(labels: Labels, gold: Float[np.ndarray, " I"] | None = Non
         return []
     return [
         f"{counted.sum() / n:.2f} labels per instance cannot tell able labelers from others: their accuracies, and how "
-        "sure the answers are, rest on the model's priors. Gold labels, or more labels of each instance, would tell."
+        "certain the inferred classes are, rest on the model's priors. Gold labels, or more labels "
+        "of each instance, would tell."
     ]
 
 
 def about_contradiction(
     gold: Float[np.ndarray, " I"] | None, labels: Labels, classes: Sequence[Any] | None
 ) -> list[str]:
-    """That gold labels and the labels of their instances contradict each other, where they do so beyond chance.
+    """Warn that gold labels and the labels of their instances contradict each other, where they do so beyond chance.
 
     Args:
         gold: codes, NaN (or -1) where unknown.
@@ -648,7 +649,7 @@ def about_contradiction(
 
 
 def about_answers(posterior, n_labels: np.ndarray, classes: Sequence[Any] | None = None) -> list[str]:
-    """What answers and the numbers of labels of each labeler say themselves."""
+    """Return the warnings that follow from the probabilities and the numbers of labels of each labeler."""
     out = []
     single = np.count_nonzero(n_labels == 1)
     if single:

@@ -1,4 +1,4 @@
-"""The facade: from a table of labels to answers in one call, and from a saved fit to answers about new labels.
+"""The facade: fit a table of labels in one call, and apply a saved fit to new labels.
 
     result = crowdjax.fit("labels.csv", model="dawid-skene")        result.instances, result.labelers, result.warnings
     result.save("out")        crowdjax.load("out").predict("more.csv").instances
@@ -77,12 +77,12 @@ def fit(
     posterior: Posterior | None = None,
     progress: watch.Progress | None = None,
 ) -> Aggregation | IntegratedAggregation | Result:
-    """Fits a model to a table of labels, of two classes or more.
+    """Fit a model to a table of labels, of two classes or more.
 
     Args:
         table: path or URL of CSV, Parquet or a folder of either, or of an export of Label Studio or Prodigy; or a
             pandas, polars, pyarrow or DuckDB table or a dict of arrays; with columns labeler, instance and label (see
-            ``crowdjax.io.read_labels``). The answers are tables of the same kind; for a path, pyarrow's.
+            ``crowdjax.io.read_labels``). The result has tables of the same kind; for a path, pyarrow's.
         model: the name of a preset (``crowdjax.factor.PRESETS``), or a configuration of one's own; ``integrated``
             (``crowdjax.integrated``); or ``auto``: that, or what the numbers of labels and labelers allow instead; for
             more than two classes a name in ``crowdjax.facade.models.MODELS``; or an observation model of one's own
@@ -93,7 +93,7 @@ def fit(
             ``factor``: the one of 0 (Dawid and Skene's model), 1, 2 and 3 that predicts held-out labels best
             (``crowdjax.factor.choose_factors``).
         instances: of the models ``factor`` and ``glad``, whether what instances have of their own is integrated out
-            (``integrate``) or at its likeliest values (``map``), as in the papers, which makes probabilities too sure.
+            (``integrate``) or at its likeliest values (``map``), as published, which makes probabilities too sure.
             By default ``integrate``, but ``map`` where features, ``class_prior="logistic"``, ``factors="auto"`` or more
             than three factors need it.
         labeler_features, instance_features: tables with a row for every labeler (instance) of the labels, numeric
@@ -108,32 +108,32 @@ def fit(
             integrated and auto see ``integrated``.
         repeats: ``count`` repeated judgements of a labeler on an instance, keep the ``first`` or the ``last``, or take
             their ``mean``.
-        copies: what to do with labelers who repeat one answer, right or wrong (``crowdjax.dependence``): ``warn``
+        copies: what to do with labelers who repeat one another, right or wrong (``crowdjax.dependence``): ``warn``
             names them; ``once`` names them and counts each group as one labeler.
         solver: ``auto`` (the fastest; the default), ``em``, ``lbfgs``, ``em-cg``, ``em-bound``, or settings of one's
             own; not for ``integrated`` and ``auto``.
         restarts: starts to take the best of, with two factors and more; default 4.
         seed, key: draw the starts of factors beyond the first, and the folds of ``factors="auto"``; one of them, by
-            default seed 0. Other fits draw nothing and refuse both.
+            default seed 0. Other fits draw nothing and reject both.
         columns: which column is which, where names differ: ``{"labeler": "who"}``, and of other tables
             ``{"gold.instance": "question", "scores.score": "p", "labeler_features.feature": ["age", "years"]}``
             (``docs/tables.md``).
         form: ``wide`` for a table with a column for every labeler, ``wide-by-labeler`` with a row for every labeler,
             ``counts`` with a column for every label; exports are recognised.
-        positive: of labels in two words, which one stands for 1: ``"yes"``.
+        positive: the value to treat as positive when labels are words: ``"yes"``.
         order: the values of the labels in their order; of two the last is the positive one.
         truth: the values that the truth can be, where labels say more, as grades about a yes or no.
         missing: values that are no label, as ``["unsure"]``: their rows are left out.
         header: whether the first line of a CSV file names its columns; if not, they are called 1, 2, 3 and so on.
         start: an earlier result, to continue from; of two classes on the same labelers and instances.
-        devices: how many to use, of those that JAX has (``crowdjax.parallel.use_cores``); by default all that pay.
-        boundary: where the integrated model takes the classes to meet: ``able`` (where able labelers are at one half;
+        devices: number of JAX's devices to use (``crowdjax.parallel.use_cores``); by default as many as pay off.
+        boundary: the integrated model's decision boundary: ``able`` (where able labelers are at one half;
             the default), ``gap``, ``unweighted``, ``gold`` (the default where there is gold) or ``score`` (the default
             where there are scores).
         posterior: how the integrated model of two classes finds what is known of labelers: ``axis``, quadrature (the
             default up to 100,000 labels); ``laplace``, normal distributions; ``exact``, Gibbs sampling.
-        progress: told how far a long fit is (``crowdjax.watch.Progress``); where it answers true the fit stops, and a
-            warning says so.
+        progress: callback (``crowdjax.watch.Progress``), called between blocks of steps of a long fit. Return True to
+            stop the fit; a warning then says so.
 
     Raises:
         InputError: the table or a setting is wrong; one line says which value, where, and what is allowed.
@@ -175,7 +175,7 @@ def fit(
 
 
 def _refuse_words(model, repeats, copies, classes) -> None:
-    """Refuses words that no model knows, before anything slow is imported."""
+    """Reject settings that no model knows, before anything slow is imported."""
     one_of("repeats", repeats, get_args(Repeats))
     one_of("copies", copies, get_args(Copies))
     one_of("classes", classes, get_args(Kind))
@@ -208,7 +208,7 @@ def fit_large(
     rtol: float = 1e-5,
     progress: watch.Progress | None = None,
 ) -> Written:
-    """Fits a model to more labels than memory holds (``crowdjax.minibatch``); writes what ``Aggregation.save`` writes.
+    """Fit a model to more labels than memory holds (``crowdjax.minibatch``); writes what ``Aggregation.save`` writes.
 
     Its state is kept beside ``out``, in a folder of that name with ``.state`` added, until the result is there: a call
     that was stopped goes on where it was when it is made again.
@@ -218,7 +218,7 @@ def fit_large(
         out: folder for the result; its instances are in no particular order.
         batch: labels in memory at a time, about.
         max_rounds, rtol: the most rounds over all labels, and the gain of a round that counts as none.
-        progress: told how far it is; where it answers true the fit is interrupted (``crowdjax.watch.Progress``).
+        progress: callback (``crowdjax.watch.Progress``); return True to interrupt the fit.
         others: as in :func:`fit`.
 
     Raises:
@@ -235,7 +235,7 @@ def fit_large(
 
 
 def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation | Result:
-    """The fit that ``Aggregation.save`` or ``crowdjax fit`` wrote; ``crowdjax.load`` reads other results too.
+    """Load the fit that ``Aggregation.save`` or ``crowdjax fit`` wrote; ``crowdjax.load`` reads other results too.
 
     Raises:
         InputError: there is none, it is not whole, or it was changed since.

@@ -23,7 +23,7 @@ PLUGINS = ("jax-cuda12-plugin", "jax-cuda13-plugin")
 
 
 def use_native() -> None:
-    """Sets the flag in ``XLA_FLAGS`` where this jaxlib needs it and JAX may find a GPU; other flags stay as they are.
+    """Set the flag in ``XLA_FLAGS`` where this jaxlib needs it and JAX may find a GPU; other flags stay as they are.
 
     Call it before anything else of JAX.
 
@@ -36,7 +36,7 @@ def use_native() -> None:
 
 
 def warn_if_emulated() -> None:
-    """Warns, once, where sums by index run on a GPU with such a jaxlib and without the flag.
+    """Warn, once, where sums by index run on a GPU with such a jaxlib and without the flag.
 
     Example: nothing to warn of on a CPU
         >>> warn_if_emulated()
@@ -62,7 +62,7 @@ def _is_emulated() -> bool:
 
 
 def _may_have_gpu() -> bool:
-    """Whether JAX's build for NVIDIA GPUs is here and not ruled out (``JAX_PLATFORMS``)."""
+    """Return whether JAX's build for NVIDIA GPUs is here and not ruled out (``JAX_PLATFORMS``)."""
     platforms = jax.config.jax_platforms or "cuda"
     return any(name in platforms for name in ("cuda", "gpu")) and any(_is_installed(name) for name in PLUGINS)
 

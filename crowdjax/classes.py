@@ -5,7 +5,7 @@
     more                      numbers by size, text by the alphabet, categories as declared; or as the user says
 
 Values stay what they were: numbers numbers, text text (without the blanks around it). Text that is text only because
-its source has no types (CSV) counts as numbers where all of it is numbers. What may be a slip is refused or said.
+its source has no types (CSV) counts as numbers where all of it is numbers. What may be a slip is rejected or reported.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Classes(NamedTuple):
 
     @property
     def said(self) -> tuple[Any, ...]:
-        """What a label may say."""
+        """The values that a label may have."""
         return self.classes if self.values is None else self.values
 
 
@@ -96,7 +96,7 @@ class Distinct(NamedTuple):
 
 
 def distinct(column: pa.ChunkedArray, place: str, where: Where) -> Distinct:
-    """The distinct values of a column of labels.
+    """Return the distinct values of a column of labels.
 
     Raises:
         InputError: they are lists, dates or other values that no label is.
@@ -130,7 +130,7 @@ def classes_of(
     known: Iterable[Any] = (),
     missing: bool = True,
 ) -> Classes:
-    """The classes that labels stand for.
+    """Return the classes that labels stand for.
 
     Args:
         positive: of two values, the one that is positive.
@@ -181,7 +181,7 @@ class _Values:
         self.own = _own_values(self.counts, found.kind, untyped)
 
     def alone(self, kind: Kind | None) -> Classes:
-        """The classes where the user says nothing of them."""
+        """Return the classes where the user says nothing of them."""
         words = [*self.counts]
         signs = {SIGNS.get(w.lower()) for w in words}
         if None not in signs:
@@ -199,7 +199,7 @@ class _Values:
         return Classes(values, None, tuple(self._notes(values)))
 
     def two(self, positive: str) -> tuple[Any, Any]:
-        """The two classes by the positive one; the other is None where it does not occur."""
+        """Return the two classes by the positive one; the other is None where it does not occur."""
         words = [*self.counts]
         if len(words) > 2:
             usual = sorted(words, key=lambda w: -self.counts[w])[:2]
@@ -216,7 +216,7 @@ class _Values:
         return (None if other is None else self.own[other], self.own[positive])
 
     def as_said(self, order: list[Any] | None, truth: list[Any] | None, kind: Kind | None = None) -> Classes:
-        """The classes as the user lists them, or the values of labels, or both."""
+        """Return the classes as the user lists them, or the values of labels, or both."""
         words = [*self.counts]
         truth_words = [word(v) for v in truth or ()]
         if order is not None:
@@ -251,7 +251,7 @@ class _Values:
         return Classes(classes, values, (note,), places_of(classes, values, kind))
 
     def _refuse_truth(self, words: list[str], own, values: tuple[Any, ...], ordered: bool) -> None:
-        """Refuses a truth that labels cannot speak of, or not in this order."""
+        """Reject truth values that the labels do not cover, or not in this order."""
         absent = [w for w in words if own[w] not in values]
         if absent and len(absent) < len(words):
             known = next(w for w in words if w not in absent)
@@ -272,7 +272,7 @@ class _Values:
     # Order
 
     def _in_order(self, words: Sequence[str]) -> tuple[Any, ...]:
-        """The values in the order that goes without saying."""
+        """Return the values in the order that goes without saying."""
         declared = [word(v) for v in self.found.ordered]
         if declared:
             ordered = sorted(words, key=declared.index)
@@ -291,7 +291,8 @@ class _Values:
         return all(NUMBER.fullmatch(w) for w in words)
 
     def _listed(self, name: str, given: Sequence[Any]) -> tuple[Any, ...]:
-        """The values that the user lists, as the labels have them; those that do not occur with the labels' type."""
+        """Return the values that the user lists, as the labels have them; those that do not occur with the labels'
+        type."""
         words = [word(v) for v in given]
         own = _own_values([*self.counts, *words], self.found.kind, self.untyped)
         for w in words:
@@ -303,10 +304,10 @@ class _Values:
             raise InputError(f"{name}: {show(again)} is there twice; allowed: each value once")
         return values
 
-    # What is refused
+    # What is rejected
 
     def _refuse_unordered(self, kind: Kind | None, values: tuple[Any, ...]) -> None:
-        """Raises on text that is to be in an order which nobody has said."""
+        """Raise on text that is to be in an order which nobody has said."""
         if kind == "ordinal" and len(values) > 2 and not _are_numbers(values) and not self.found.ordered:
             raise InputError(
                 f"{self.place}: classes in order, and the labels are {_some(values)}, in no order that is known; "
@@ -314,7 +315,7 @@ class _Values:
             )
 
     def _refuse_others(self, listed: Sequence[str], values: tuple[Any, ...]) -> None:
-        """Raises on a value that the user's order lacks."""
+        """Raise on a value that the user's order lacks."""
         odd = [w for w in self.counts if self.own[w] not in values and w not in listed and self.counts[w]]
         if not odd:
             return
@@ -325,7 +326,7 @@ class _Values:
         )
 
     def _refuse_signs(self) -> None:
-        """Raises on labels that may be 0 and 1, or -1 and 1, or all three."""
+        """Raise on labels that may be 0 and 1, or -1 and 1, or all three."""
         minus, zero = (next(w for w in self.counts if SIGNS.get(w.lower()) == s) for s in (-1, 0))
         every = sorted({SIGNS[w.lower()] for w in self.counts})
         raise InputError(
@@ -334,7 +335,7 @@ class _Values:
         )
 
     def _refuse_slips(self, words: list[str], mixed: bool = True) -> None:
-        """Raises on values that are hardly those of labels: written in two ways, of two kinds, or too many."""
+        """Raise on values that are hardly those of labels: written in two ways, of two kinds, or too many."""
         n, labels = len(words), self.total
         fractions = self._numbers(words) and any(_number(w) % 1 for w in words)
         if n > MOST or n > max(FEW, labels / 2) or (fractions and n > FRACTIONS):
@@ -364,7 +365,8 @@ class _Values:
             raise InputError(self._odd(negative, [w for w in words if w not in negative], None))
 
     def _odd(self, odd: list[str], usual: list[str], positive: str | None, alike: str | None = None) -> str:
-        """The message about values of which some are odd among the others: how often and where the first of them is."""
+        """Return the message about values of which some are odd among the others: how often and where the first of them
+        is."""
         counts, few = self.counts, 5
         odd = sorted(odd, key=lambda w: counts[w])
         others = ", ".join(f"{show(w)} ({counts[w]:,})" for w in sorted(usual, key=lambda w: -counts[w])[:few])
@@ -391,7 +393,7 @@ class _Values:
         return f"{text}; if all are classes {_order([w if self.own[w] is None else self.own[w] for w in every])}"
 
     def _raw(self, w: str) -> Any:
-        """A value of the column that is this word."""
+        """Return a value of the column that is this word."""
         return next(v for v in self.found.counts if v is not None and word(v) == w)
 
     def _at(self, w: str) -> str:
@@ -400,7 +402,7 @@ class _Values:
     # What is said
 
     def _notes(self, values: tuple[Any, ...]) -> list[str]:
-        """What to say of classes that the user has not listed."""
+        """Report the classes that the user has not listed."""
         if len(values) == 2:
             other, positive = values
             return [
@@ -424,7 +426,7 @@ class _Values:
         return n
 
     def _counted(self, values: tuple[Any, ...]) -> str:
-        """The values with their counts where there are few, else their number."""
+        """Return the values with their counts where there are few, else their number."""
         n = self._each(values)
         if len(values) > COUNTED:
             ends = f"{show(values[0])} to {show(values[-1])}"
@@ -434,7 +436,7 @@ class _Values:
 
 
 def tells_classes(note: str) -> bool:
-    """Whether a note only tells which classes there are: that is no reason to doubt a fit.
+    """Return whether a note only tells which classes there are: that is no reason to doubt a fit.
 
     Example:
         >>> tells_classes("Classes: 'cat' (9 labels), 'dog' (8)."), tells_classes("The class 'dgo' occurs once.")
@@ -444,7 +446,7 @@ def tells_classes(note: str) -> bool:
 
 
 def places_of(classes: Sequence[Any], values: Sequence[Any] | None, kind: Kind | None) -> tuple[float, ...] | None:
-    """The class that each value of a label speaks for, as a code; -1: for none.
+    """Return the class that each value of a label speaks for, as a code; -1: for none.
 
     None, by their place, where the classes are in order or values are other words or numbers than classes. Else a value
     that is a class speaks for it, a number between two of these for both, and what else there is for none.
@@ -464,7 +466,7 @@ def places_of(classes: Sequence[Any], values: Sequence[Any] | None, kind: Kind |
 
 
 def _own_values(words: Iterable[str], kind: pa.DataType, untyped: bool) -> dict[str, Any]:
-    """The user's own value of each word: of the type of the column; None for what is none of it."""
+    """Return the user's own value of each word: of the type of the column; None for what is none of it."""
     t, words = pa.types, [*words]
     if t.is_boolean(kind):
         return {w: {"true": True, "false": False}.get(w.lower()) for w in words}
@@ -477,7 +479,7 @@ def _own_values(words: Iterable[str], kind: pa.DataType, untyped: bool) -> dict[
 
 
 def _number(text: str) -> int | float:
-    """A number from text, whole where it is."""
+    """Return a number from text, whole where it is."""
     try:
         return int(text)
     except ValueError:
@@ -486,14 +488,14 @@ def _number(text: str) -> int | float:
 
 
 def _fold(text: str) -> Any:
-    """What writing alone does not change: case, blanks, the Unicode form of letters, how a number is written."""
+    """Normalise what writing does not change: case, blanks, the Unicode form of letters, how a number is written."""
     if NUMBER.fullmatch(text):
         return _number(text)
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _given(name: str, values) -> list[Any] | None:
-    """The values of ``order`` or ``truth``."""
+    """Return the values of ``order`` or ``truth``."""
     if values is None:
         return None
     if isinstance(values, str | bytes | Mapping | Set) or not isinstance(values, Iterable):
@@ -518,7 +520,7 @@ def _some(values: Iterable[Any], most: int = 12) -> str:
 
 
 def _order(values: Sequence[Any]) -> str:
-    """What to give for ``order``, in Python and on the command line; nothing to type where that is too much."""
+    """Suggest a value for ``order``, in Python and on the command line; nothing to type where that is too much."""
     values = [*values]
     option = pasted(",".join(map(word, values)))
     if len(values) > 12 or option == "?":
@@ -527,7 +529,7 @@ def _order(values: Sequence[Any]) -> str:
 
 
 def is_alphabet(classes: Sequence[Any]) -> bool:
-    """Whether classes are 0 and 1 as numbers, which labels may write as -1/+1 and true/false too.
+    """Return whether classes are 0 and 1 as numbers, which labels may write as -1/+1 and true/false too.
 
     Example:
         >>> is_alphabet((0, 1)), is_alphabet((False, True)), is_alphabet(("no", "yes"))
@@ -537,7 +539,7 @@ def is_alphabet(classes: Sequence[Any]) -> bool:
 
 
 def two_of(found: Classes, place: str) -> tuple[Any, ...] | None:
-    """Two classes for a model of two; None where they are 0 and 1.
+    """Return the two classes of a binary model; None where they are 0 and 1.
 
     Raises:
         InputError: there are more, or labels say more.
@@ -555,7 +557,7 @@ def two_of(found: Classes, place: str) -> tuple[Any, ...] | None:
 
 
 def codes_of(column: pa.ChunkedArray, place: str, where: Where, values: Sequence[Any]) -> Int[np.ndarray, " N"]:
-    """A column of labels, or of known classes, as codes: which of ``values`` each is.
+    """Encode a column of labels, or of known classes, as positions in ``values``.
 
     Raises:
         InputError: a value is missing, or none of these; its row is named.
@@ -594,7 +596,7 @@ NONE = -2  # what is no value
 
 
 def _reader(values: Sequence[Any]) -> Callable[[Any], int]:
-    """Which of these values a raw one is, NONE for none of them; -1 of the alphabet stays -1."""
+    """Return which of these values a raw one is, NONE for none of them; -1 of the alphabet stays -1."""
     if is_alphabet(values):
         return lambda v: SIGNS.get(word(v).lower(), NONE)
     if all(isinstance(v, bool) for v in values):
@@ -613,7 +615,7 @@ def _reader(values: Sequence[Any]) -> Callable[[Any], int]:
 
 
 def column_of_values(values: Sequence[Any]) -> pa.Array:
-    """Values of classes as a column of their own type: 0 and 1 of 8 bits.
+    """Return the values of classes as a column of their own type: 0 and 1 of 8 bits.
 
     Example:
         >>> str(column_of_values((0, 1)).type), str(column_of_values(("no", "yes")).type)

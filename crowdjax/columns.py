@@ -1,4 +1,4 @@
-"""Columns of a table: ids, labels and numbers, each refused in one line where it holds anything else.
+"""Columns of a table: read ids, labels and numbers, and reject anything else in one line.
 
 A message names the value, the place (table, column, row; the first row of data is row 1) and what is allowed.
 """
@@ -35,7 +35,7 @@ Where = str | Callable[[int], str]  # a column's name, or what says where the va
 
 
 def encode(column: pa.ChunkedArray, place: str, where: Where) -> tuple[Int[np.ndarray, " N"], pa.Array]:
-    """(index of each id, the ids in sorted order, with their own type)."""
+    """Return (index of each id, the ids in sorted order, with their own type)."""
     column = plain_column(column)
     full = pa.types.is_string(column.type) and not column.null_count
     column = column if full else id_column(column, place, where)
@@ -50,7 +50,7 @@ def encode(column: pa.ChunkedArray, place: str, where: Where) -> tuple[Int[np.nd
 
 
 def look_alikes(ids: pa.Array) -> tuple[int, list[str]]:
-    """(how many ids are another one but for blanks around them or their Unicode form, two of them).
+    """Return (how many ids are another one but for blanks around them or their Unicode form, two of them).
 
     Example:
         >>> look_alikes(pa.array(["ann", "ann ", "bob"]))
@@ -72,7 +72,7 @@ def look_alikes(ids: pa.Array) -> tuple[int, list[str]]:
 
 
 def column_of(values, place: str, name: str) -> pa.Array:
-    """A column from values in memory: of one type, as they are.
+    """Make a column from values in memory: of one type, as they are.
 
     Raises:
         InputError: values of several types, or text that is no text; the row is named.
@@ -101,7 +101,7 @@ def column_of(values, place: str, name: str) -> pa.Array:
 
 
 def column_name(name) -> str:
-    """The name of a column as text: 0 is 0, and of the levels of a pandas index the one that is not empty.
+    """Return the name of a column as text: 0 is 0, and of the levels of a pandas index the one that is not empty.
 
     Example:
         >>> column_name(0), column_name(("labeler", "")), column_name(("a", "b"))
@@ -114,7 +114,7 @@ def column_name(name) -> str:
 
 
 def refuse_mixed(values, place: str, name: str) -> None:
-    """Raises on the value of a column that is of another type than most are, or that cannot be kept."""
+    """Raise on the value of a column that is of another type than most are, or that cannot be kept."""
     kinds = [_kind(v) for v in values]
     seen = collections.Counter(k for k in kinds if k is not None)
     if len(seen) > 1:
@@ -132,7 +132,7 @@ def refuse_mixed(values, place: str, name: str) -> None:
 
 
 def _kind(value) -> str | None:
-    """What a value is, in words; None for a missing one."""
+    """Describe a value in words; None for a missing one."""
     if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
         return None
     kinds = {str: "text", bytes: "bytes", bool: "true or false", np.bool_: "true or false"}
@@ -154,7 +154,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column without a dictionary, and text of one type only."""
+    """Return a column without a dictionary, and text of one type only."""
     t = pa.types
     if t.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -162,7 +162,7 @@ def plain_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def id_column(column: pa.ChunkedArray, place: str, where: Where) -> pa.ChunkedArray:
-    """A column of ids; refuses missing ones, and whole numbers that were rounded to floats."""
+    """Read a column of ids; reject missing ones, and whole numbers that were rounded to floats."""
     t = pa.types
     column = plain_column(column)
     here = f"{place}: column {where!r}" if isinstance(where, str) else place
@@ -187,7 +187,7 @@ def id_column(column: pa.ChunkedArray, place: str, where: Where) -> pa.ChunkedAr
 
 
 def rows_of(column: pa.ChunkedArray, ids: np.ndarray | pa.Array, place: str, name: str) -> Int[np.ndarray, " N"]:
-    """Where each id of a key column is among ``ids``, -1 for those that are not; refuses an id that is there twice."""
+    """Return the position of each id of a key column in ``ids``, -1 where absent; reject an id that is there twice."""
     column, known = id_column(column, place, name), pa.array(ids)
     if column.type != known.type:
         column = _as_known(column, known.type, place, name)
@@ -204,7 +204,7 @@ def rows_of(column: pa.ChunkedArray, ids: np.ndarray | pa.Array, place: str, nam
 
 
 def _as_known(column: pa.ChunkedArray, kind: pa.DataType, place: str, name: str) -> pa.ChunkedArray:
-    """Ids with the type of those of the labels; refused where the change would merge two or name another one."""
+    """Cast ids to the type of the labels' ids; reject a cast that would merge two or name another one."""
     t = pa.types
     allowed = f"ids of type {kind}, as in the labels"
     if t.is_timestamp(column.type) and t.is_timestamp(kind) and (column.type.tz is None) != (kind.tz is None):
@@ -223,14 +223,14 @@ def _as_known(column: pa.ChunkedArray, kind: pa.DataType, place: str, name: str)
 
 
 def _group(kind: pa.DataType) -> str:
-    """What ids of these types are, so that those of one group may be the same."""
+    """Return the kind of ids of these types, so that those of one group may be the same."""
     t = pa.types
     groups = (("a number", (t.is_integer, t.is_floating, t.is_decimal)), ("a time", (t.is_temporal,)))
     return next((name for name, tests in groups if any(test(kind) for test in tests)), str(kind))
 
 
 def word(value) -> str:
-    """A label as a word: 1 for 1.0, true for True, text without the blanks around it."""
+    """Convert a label to a word: 1 for 1.0, true for True, text without the blanks around it."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float | decimal.Decimal) and value % 1 == 0:
@@ -239,14 +239,14 @@ def word(value) -> str:
 
 
 def pasted(value: str) -> str:
-    """A value to type on a command line; ? where nobody would type it."""
+    """Quote a value for a command line; ? where nobody would type it."""
     return shlex.quote(value) if len(value) <= 60 and value.isprintable() else "?"
 
 
 def numbers(
     column: pa.ChunkedArray, place: str, name: str, allowed: str, about: Callable[[int], str] | None = None
 ) -> Float[np.ndarray, " N"]:
-    """A column of finite numbers; text is read as a number only where all of it is."""
+    """Read a column of finite numbers; text is read as a number only where all of it is."""
     t = pa.types
     about = about or (lambda row: f"row {row + 1}")
     column = plain_column(column)
@@ -270,7 +270,7 @@ def numbers(
 
 
 def multiplicities(column: pa.ChunkedArray, place: str, name: str) -> Float[np.ndarray, " N"]:
-    """A column of weights."""
+    """Read a column of weights."""
     weights = numbers(column, place, name, "a finite number >= 0")
     refuse_where(weights < 0, weights, place, name, "a finite number >= 0")
     return weights
@@ -286,7 +286,7 @@ def _number(value) -> float:
 
 
 def refuse_large(column: pa.ChunkedArray, place: str, where: Where) -> None:
-    """Raises on the first text of a column that is too long for an id or a label, and on a dictionary whose texts are
+    """Raise on the first text of a column that is too long for an id or a label, and on a dictionary whose texts are
     repeated more often than memory holds them."""
     t = pa.types
     packed = t.is_dictionary(column.type)
@@ -306,14 +306,14 @@ def refuse_large(column: pa.ChunkedArray, place: str, where: Where) -> None:
 
 
 def refuse_nested(values: Sequence, place: str, at: Callable[[int], str]) -> None:
-    """Raises on the first value of JSON that is a list or an object."""
+    """Raise on the first value of JSON that is a list or an object."""
     for k, value in enumerate(values):
         if isinstance(value, list | dict):
             raise InputError(f"{place}: {at(k)}: got {_begin(value)}; allowed: text, a number, true, false or null")
 
 
 def refuse_absent(missing: Int[np.ndarray, " m"], ids: np.ndarray, place: str, key: Key) -> None:
-    """Raises where ids have no row."""
+    """Raise where ids have no row."""
     if missing.size:
         raise InputError(
             f"{place}: no row for {key} {show(ids[missing[0]])} ({len(missing)} missing in all); "
@@ -322,7 +322,7 @@ def refuse_absent(missing: Int[np.ndarray, " m"], ids: np.ndarray, place: str, k
 
 
 def refuse_where(bad, column, place: str, where: Where, allowed: str) -> None:
-    """Raises on the first value of a column that is bad."""
+    """Raise on the first value of a column that is bad."""
     rows = np.flatnonzero(np.asarray(bad))
     if rows.size:
         raise _bad(column[int(rows[0])], place, where, int(rows[0]), allowed)
@@ -333,7 +333,7 @@ def _bad(value, place: str, where: Where, row: int, allowed: str) -> InputError:
 
 
 def first_of(column: pa.ChunkedArray, where: Where) -> str:
-    """A column of a type that is not allowed, and its first value."""
+    """Return a column's disallowed type and its first value."""
     rows = np.flatnonzero(column.is_valid())
     kind = f"of type {_short(str(column.type), 40)}"
     got = f"got {_begin(column[int(rows[0])])}" if rows.size else "got nothing"
@@ -343,7 +343,7 @@ def first_of(column: pa.ChunkedArray, where: Where) -> str:
 
 
 def _begin(value) -> str:
-    """The beginning of a value that may be huge."""
+    """Return the beginning of a value that may be huge."""
     value = value.as_py() if isinstance(value, pa.Scalar) else value
     if isinstance(value, list | tuple):
         return f"a list of {len(value):,}"
@@ -361,7 +361,7 @@ def at(where: Where, row: int) -> str:
 
 
 def refuse_bytes(column: pa.ChunkedArray, place: str, name: str, path: str) -> None:
-    """Raises on the first bytes of a column that are no text in UTF-8; says how to mend the file at ``path``."""
+    """Raise on the first bytes of a column that are no text in UTF-8; says how to mend the file at ``path``."""
     for row, value in enumerate(column.to_pylist()):
         try:
             value.decode("utf-8")
@@ -371,7 +371,7 @@ def refuse_bytes(column: pa.ChunkedArray, place: str, name: str, path: str) -> N
 
 
 def listed(names, most: int = 20) -> str:
-    """Names for a message: the first of them, each of one short piece.
+    """List names for a message: the first of them, each of one short piece.
 
     Example:
         >>> listed(["label", "x" * 50], most=1), listed([])
@@ -385,7 +385,7 @@ def listed(names, most: int = 20) -> str:
 
 
 def show(value) -> str:
-    """A value for a message: short, on one line, text in quotes."""
+    """Format a value for a message: short, on one line, text in quotes."""
     value = value.as_py() if isinstance(value, pa.Scalar) else value
     value = value.item() if isinstance(value, np.generic) else value
     if value is None or value == "":

@@ -26,7 +26,8 @@ def tidy(
     table, *, columns: Columns | None = None, form: Form | None = None, positive=None,
     order: Sequence[Any] | None = None, missing: Sequence[Any] = (), header: bool = True,
 ):  # fmt: skip
-    """A table of labels in any form as labeler, instance, label (of two classes 0 or 1) and, if any, weight.
+    """Convert a table of labels of any form to columns labeler, instance, label (of two classes 0 or 1) and, if any,
+    weight.
 
     Ids keep their type, rows their order (of a wide table: labeler by labeler). What comes back is a table of the kind
     that was given.
@@ -51,7 +52,7 @@ def convert(
     source, out: str | os.PathLike, *, wide: bool = False, columns: Columns | None = None, form: Form | None = None,
     positive=None, order: Sequence[Any] | None = None, missing: Sequence[Any] = (), header: bool = True,
 ) -> tuple[str, ...]:  # fmt: skip
-    """Writes a table of labels in any form as a tidy one, or as a wide one, to a new file of CSV or Parquet.
+    """Write a table of labels in any form as a tidy one, or as a wide one, to a new file of CSV or Parquet.
 
     Args:
         source, columns, form, positive, order, missing, header: as ``table`` and they are in ``crowdjax.fit``.
@@ -93,7 +94,7 @@ def _tidy(triples: io.Triples) -> pa.Table:
 
 
 def check_new(out: str | os.PathLike) -> Path:
-    """The path of a file to be; refused where something is there or the ending is of no kind that can be written."""
+    """Return the path of a new file; reject one that exists or whose ending is of no kind that can be written."""
     path = Path(out)
     if path.suffix.lower() not in (*SEPARATORS, *PARQUET) or "://" in str(out):
         raise InputError(f"{out}: cannot be written; allowed: a file on this machine, {', '.join(SEPARATORS)}, "

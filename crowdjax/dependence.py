@@ -1,4 +1,4 @@
-"""Labelers who do not answer by themselves: groups that repeat one hidden answer.
+"""Dependent labelers: find groups that repeat one hidden label.
 
     labels ─pairs─▶ closeness of pairs ─grow─▶ groups to look at ─judge─▶ Groups ─once─▶ weights
 
@@ -8,7 +8,7 @@ without the group, and two models of the group's labels are compared, given what
     alone    P(labels of the group | j) = Σ_k p_jk Π_i V_i[k, l_ij]
     copied   P(labels of the group | j) = Σ_k p_jk Σ_s C[k, s] Π_i V_i[s, l_ij]
 
-Each has its parameters at their maximum; the second has one answer s that all repeat, right or wrong. Where the others
+Each has its parameters at their maximum; the second has one label s that all repeat, right or wrong. Where the others
 know nothing (p_jk the same for all k) the two are alike, and experts among spammers raise no alarm. Each value of the
 labels is taken for a class.
 
@@ -42,7 +42,7 @@ ROUNDS, FLOOR = 20, 0.1  # of EM; labels added to each cell of a confusion
 class Bounds(NamedTuple):
     """What is near: disagreements over those expected, at most."""
 
-    close: float  # of a pair that is worth a look
+    close: float  # of a pair that is examined
     group: float
     member: float
 
@@ -51,7 +51,7 @@ NEAR = (Bounds(0.02, 0.1, 0.15), Bounds(0.25, 0.2, 0.35))  # identical but for s
 
 
 class Group(NamedTuple):
-    """Labelers who repeat one answer.
+    """A group of labelers who repeat one another's labels.
 
     Attributes:
         labelers: their indices.
@@ -90,14 +90,14 @@ class Cells(NamedTuple):
     n_values: int
 
     def table(self) -> Table:
-        """The same as a sparse table."""
-        from scipy.sparse import csr_array  # slow to import, and of no use where no group is worth a look
+        """Return the same as a sparse table."""
+        from scipy.sparse import csr_array  # slow to import, and of no use where no group is examined
 
         shape = len(self.ends) - 1, self.n_labelers * self.n_values
         return Table(csr_array((self.share, self.column, self.ends), shape), self.n_labelers, self.n_values)
 
     def shares(self) -> Float[np.ndarray, "W L"]:
-        """The shares of each labeler's labels."""
+        """Return the shares of each labeler's labels."""
         n = np.bincount(self.column, self.share, self.n_labelers * self.n_values).reshape(self.n_labelers, -1)
         return n / n.sum(1, keepdims=True)
 
@@ -110,22 +110,22 @@ class Table(NamedTuple):
     n_values: int
 
     def of(self, labelers) -> Table:
-        """The labels of some labelers."""
+        """Return the labels of some labelers."""
         columns = (np.asarray(labelers)[:, None] * self.n_values + np.arange(self.n_values)).ravel()
         return Table(self.ones[:, columns], len(labelers), self.n_values)
 
     def cells(self) -> Cells:
-        """The same, label by label."""
+        """Return the same, label by label."""
         ones = self.ones.sorted_indices()
         return Cells(ones.indptr, ones.indices, ones.data, self.n_labelers, self.n_values)
 
     def judged(self) -> csr_array:
-        """Who judged what: [I, W]."""
+        """Mark who judged what: [I, W]."""
         columns = np.arange(self.ones.shape[1])
         return self.ones @ type(self.ones)((np.ones(len(columns)), (columns, columns // self.n_values)))
 
     def once(self, labelers) -> Table:
-        """The same table, where these labelers have one voice among them: 1 / (how many of them judged) each."""
+        """Return the same table, where these labelers have one voice among them: 1 / (how many of them judged) each."""
         judged = np.diff(self.of(labelers).ones.indptr)
         of_group = np.isin(self.ones.indices // self.n_values, labelers)
         share = np.where(of_group, 1 / np.maximum(np.repeat(judged, np.diff(self.ones.indptr)), 1), 1)
@@ -134,7 +134,7 @@ class Table(NamedTuple):
 
 
 def groups(labels: Labels) -> tuple[Group, ...]:
-    """Find the groups of labelers who repeat one answer, right or wrong.
+    """Find the groups of labelers who repeat one another's labels, right or wrong.
 
     Example: five who repeat a coin, among seven who are right four times out of five
         >>> rng = np.random.default_rng(0)
@@ -179,7 +179,7 @@ def once(labels: Labels, groups: Iterable[Sequence[int]]) -> Labels:
 
 
 def cells_of(labels: Labels) -> tuple[Int[np.ndarray, " w"], Cells]:
-    """(labelers with enough labels to look at, their labels); repeated labels share the weight of one."""
+    """Return (labelers with enough labels to look at, their labels); repeated labels share the weight of one."""
     real = np.asarray(labels.counts) > 0
     labeler, instance, label = (np.asarray(v)[real] for v in (labels.labeler, labels.instance, labels.label))
     pair = np.r_[True, (instance[1:] != instance[:-1]) | (labeler[1:] != labeler[:-1])][: len(labeler)]
@@ -199,7 +199,7 @@ def cells_of(labels: Labels) -> tuple[Int[np.ndarray, " w"], Cells]:
 
 
 def pairs(cells: Cells) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarray, "W W"]]:
-    """(instances that two labelers both judged, disagreements among these) of every pair.
+    """Return (instances that two labelers both judged, disagreements among these) of every pair.
 
     Of very large tables only some instances are counted, evenly.
     """
@@ -219,7 +219,7 @@ def pairs(cells: Cells) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarray, "W 
 
 
 def _pairs_of_table(cells: Cells, every: int):
-    """(common, agreed) of all pairs, by the products of parts of a table that is nearly full.
+    """Return (common, agreed) of all pairs, by the products of parts of a table that is nearly full.
 
     Args:
         every: every so many instances are counted.
@@ -243,8 +243,8 @@ def _pairs_of_table(cells: Cells, every: int):
 
 
 def _pairs_of_cells(cells: Cells, every: int):
-    """(disagreements, agreements) of all pairs, label by label: those of instances with as many labels at once, each
-    label with the next one on its instance, the one after that, and so on.
+    """Return (disagreements, agreements) of all pairs, label by label: those of instances with as many labels at once,
+    each label with the next one on its instance, the one after that, and so on.
 
     Args:
         every: every so many instances are counted.
@@ -274,7 +274,8 @@ def _pairs_of_cells(cells: Cells, every: int):
 
 
 def closeness(common, differ, shares: Float[np.ndarray, "W L"], fewer: float) -> Float[np.ndarray, "W W"]:
-    """How much likelier the disagreements of a pair are if they are few: log Bin(d | n, q fewer) - log Bin(d | n, q).
+    """Return how much likelier the disagreements of a pair are if they are few: log Bin(d | n, q fewer) - log Bin(d |
+    n, q).
 
     q is how often its labelers disagree with anybody, of the two the one who does less; and not more than their shares
     of labels allow, by which those who always say the same are not close.
@@ -290,7 +291,8 @@ def closeness(common, differ, shares: Float[np.ndarray, "W L"], fewer: float) ->
 
 
 def grow(close: Float[np.ndarray, "W W"], named: Sequence[int] = ()) -> list[list[int]]:
-    """Groups of labelers close to each other, no labeler in two: from every labeler the next closest, while any is.
+    """Grow groups of labelers close to each other, no labeler in two: from every labeler the next closest, while any
+    is.
 
     Args:
         named: labelers to leave out.
@@ -309,7 +311,7 @@ def grow(close: Float[np.ndarray, "W W"], named: Sequence[int] = ()) -> list[lis
 
 
 def _from(close, seed: int) -> tuple[float, list[int]]:
-    """(the sum of closeness of all pairs of a group, the group that grows from one labeler)."""
+    """Return (the sum of closeness of all pairs of a group, the group that grows from one labeler)."""
     members, gain, total = [int(seed)], close[seed].copy(), 0.0
     gain[seed] = -np.inf
     while gain[new := int(gain.argmax())] > 0:
@@ -321,7 +323,7 @@ def _from(close, seed: int) -> tuple[float, list[int]]:
 
 
 def penalty(n_labelers: int, size: int) -> float:
-    """The log of how many groups of this size there could be, over the level: what evidence has to exceed.
+    """Return the log of how many groups of this size there could be, over the level: what evidence has to exceed.
 
     Example:
         >>> round(float(np.exp(penalty(12, 2)) * LEVEL))
@@ -332,7 +334,7 @@ def penalty(n_labelers: int, size: int) -> float:
 
 
 def judge(table: Table, members: list[int], bounds: Bounds, gold=None) -> Group | None:
-    """The group without those who are none of it, if it repeats one answer."""
+    """Return the group without labelers who do not belong to it, if its members repeat one label."""
     asked, n_labelers = np.diff(table.of(members).ones.indptr) > 1, len(members)
     asked[:: int(np.ceil(table.ones.nnz / ENOUGH))] = True  # of very large tables, the group's instances and some more
     table, gold = table._replace(ones=table.ones[asked]), None if gold is None else gold[asked]
@@ -357,10 +359,10 @@ def judge(table: Table, members: list[int], bounds: Bounds, gold=None) -> Group 
 
 
 def repeated(table: Table, members: list[int], gold=None) -> bool:
-    """Whether all labels are explained better by one answer that the group repeats than by the truth alone.
+    """Test whether one label that the group repeats explains its labels better than the truth alone.
 
     The others have one confusion matrix between them: with one each, a crowd that knows nothing finds a truth by
-    chance. A crowd in which everybody answers for himself may take the truth from the others or from the group,
+    chance. A crowd of independent labelers may take the truth from the others or from the group,
     whichever explains all labels better.
     """
     others = np.setdiff1d(np.arange(table.n_labelers), members)
@@ -374,7 +376,8 @@ def repeated(table: Table, members: list[int], gold=None) -> bool:
 
 
 def slack(n_labels: float, n_values: int) -> float:
-    """How much a crowd gains by a truth of its own where there is none: for its confusion matrix, and for each label.
+    """Return how much a crowd gains by a truth of its own where there is none: for its confusion matrix, and for each
+    label.
 
     Example:
         >>> slack(1000, 2)
@@ -384,7 +387,7 @@ def slack(n_labels: float, n_values: int) -> float:
 
 
 def consensus(table: Table, gold=None, q=None, n_pooled: int = 0) -> tuple[float, Float[np.ndarray, "I L"]]:
-    """(log-likelihood, P(value of the truth | labels)) by Dawid and Skene's model, its EM started at the votes.
+    """Return (log-likelihood, P(value of the truth | labels)) by Dawid and Skene's model, its EM started at the votes.
 
     Args:
         n_pooled: so many labelers, the first, have one confusion matrix between them.
@@ -399,7 +402,7 @@ def consensus(table: Table, gold=None, q=None, n_pooled: int = 0) -> tuple[float
 
 
 def expectation(table: Table, p: Float[np.ndarray, "I L"]) -> Float[np.ndarray, "W W"]:
-    """Disagreements expected of pairs that answer by themselves: Σ_j 1 - Σ_k p_jk Σ_l V_a[k, l] V_b[k, l]."""
+    """Return the disagreements expected of independent pairs: Σ_j 1 - Σ_k p_jk Σ_l V_a[k, l] V_b[k, l]."""
     w, n_values = table.n_labelers, table.n_values
     v = _confusions(table, p, FLOOR).reshape(w, n_values, n_values)  # labeler, label, truth
     judged = table.judged()
@@ -411,7 +414,7 @@ def expectation(table: Table, p: Float[np.ndarray, "I L"]) -> Float[np.ndarray, 
 
 
 def latent(table: Table, p, start, copied: bool) -> float:
-    """The log-likelihood of a group's labels at its maximum, with an answer s of its own or (C = 1) the truth."""
+    """Return the log-likelihood of a group's labels at its maximum, with a label s of its own or (C = 1) the truth."""
     q, prior = start, p
     for _ in range(ROUNDS):
         if copied:
@@ -423,20 +426,20 @@ def latent(table: Table, p, start, copied: bool) -> float:
 
 
 def _votes(table: Table) -> Float[np.ndarray, "I L"]:
-    """The shares of values in an instance's labels, and a little of each."""
+    """Return the shares of values in an instance's labels, and a little of each."""
     votes = table.ones @ np.tile(np.eye(table.n_values), (table.n_labelers, 1)) + 0.1
     return votes / votes.sum(1, keepdims=True)
 
 
 def _confusions(table: Table, q, floor: float, n_pooled: int = 0) -> Float[np.ndarray, "WL K"]:
-    """P(label | labeler, truth), rows by labeler and label."""
+    """Return P(label | labeler, truth), rows by labeler and label."""
     counts = (table.ones.T @ q).reshape(table.n_labelers, table.n_values, q.shape[1]) + floor
     counts[:n_pooled] = counts[:n_pooled].sum(0)
     return (counts / counts.sum(1, keepdims=True)).reshape(-1, q.shape[1])
 
 
 def _normal(log) -> tuple[Float[np.ndarray, " I"], Float[np.ndarray, "I K"]]:
-    """(log Σ_k exp, the shares of each k)."""
+    """Return (log Σ_k exp, the shares of each k)."""
     log = np.asfortranarray(log)
     top = log.max(1)
     p = np.exp(log - top[:, None])

@@ -17,7 +17,7 @@ from crowdjax.integrated.classes import looks_ordered
 from crowdjax.labels import Labels
 from crowdjax.roles import Columns, as_record, shown
 
-FEW = 5  # labels, below which always the same answer says nothing
+FEW = 5  # labels, below which always the same label says nothing
 SHOWN = 5  # examples
 MOST = 10  # values whose labels are counted
 
@@ -44,7 +44,7 @@ def describe(
     order: Sequence[Any] | None = None, truth: Sequence[Any] | None = None, missing: Sequence[Any] = (),
     header: bool = True,
 ) -> Description:  # fmt: skip
-    """Describes a table of labels; nothing is fitted.
+    """Describe a table of labels; nothing is fitted.
 
     Agreement and Krippendorff's α (``metrics.krippendorff_alpha``) take the first judgement of a labeler on an
     instance; weights are left aside.
@@ -118,7 +118,8 @@ def _quartiles(counts) -> dict[str, float]:
 
 
 def _repeats(labeler, instance, label, n_instances: int):
-    """(rows of the first judgement of every labeler on every instance, share of the others that say the same)."""
+    """Return (rows of the first judgement of every labeler on every instance, share of the others that say the
+    same)."""
     pair = labeler.astype(np.int64) * n_instances + instance
     _, first, group = np.unique(pair, return_index=True, return_inverse=True)
     again = np.ones(len(pair), bool)
@@ -128,7 +129,7 @@ def _repeats(labeler, instance, label, n_instances: int):
 
 
 def _similar(ids: np.ndarray) -> dict[str, Any]:
-    """Ids that differ only in case or white space."""
+    """Return ids that differ only in case or white space."""
     groups: dict[str, list[str]] = {}
     for name in ids.tolist():
         if isinstance(name, str):
@@ -138,7 +139,7 @@ def _similar(ids: np.ndarray) -> dict[str, Any]:
 
 
 def _auto(labels: Labels) -> tuple[str, tuple[str, ...]]:
-    """What ``auto`` would fit, and why it is another than the integrated model."""
+    """Return what ``auto`` would fit, and why it differs from the integrated model."""
     if (labels.n_values, labels.n_classes) != (2, 2):
         plan, reasons = plan_auto(numbers_of(labels), "nominal")
         return "the integrated model" if plan["model"] == "integrated" else plan["model"], reasons
@@ -170,7 +171,7 @@ def _text(found: Mapping[str, Any]) -> str:
         ("agreement", _agreement(found)),
         ("repeats", _about_repeats(found)),
         ("one label", f"{found['n_single']:,} of {found['n_instances']:,} instances have one label"),
-        ("one answer", _constant(found)),
+        ("one value", _constant(found)),
     ]
     for side, similar in found["similar_ids"].items():
         if similar["n"]:
@@ -190,7 +191,7 @@ def _text(found: Mapping[str, Any]) -> str:
 
 
 def _shares(found: Mapping[str, Any]) -> str:
-    """How often labels have each value; of two the positive one."""
+    """Count how often labels have each value; of two the positive one."""
     if found["share_positive"] is not None:
         words = found["words"]
         meaning = f" (positive: {words['positive']!r})" if words else ""
@@ -201,7 +202,7 @@ def _shares(found: Mapping[str, Any]) -> str:
 
 
 def _classes(found: Mapping[str, Any]) -> str:
-    """The classes in their order."""
+    """Return the classes in their order."""
     classes = found["classes"]
     return f"{len(classes):,}: {listed(map(show, classes))}"
 
@@ -243,6 +244,6 @@ def _comparable(crowds: list[int]) -> str:
         return "All labelers can be compared: instances that they share connect every two of them."
     sizes = ", ".join(f"{n:,}" for n in crowds[:SHOWN]) + (", ..." if len(crowds) > SHOWN else "")
     return (
-        f"Not all labelers can be compared: they fall into {len(crowds):,} crowds (of {sizes} labelers) that share no "
-        "instance."
+        f"Not all labelers can be compared: they fall into {len(crowds):,} connected components (of {sizes} "
+        "labelers) without a shared instance."
     )

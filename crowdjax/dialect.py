@@ -37,7 +37,7 @@ class Dialect(NamedTuple):
     about: str
 
     def hint(self, names: Sequence[str]) -> str:
-        """What to do where the first line seems to hold data in place of names; else empty."""
+        """Suggest what to do where the first line seems to hold data in place of names; else empty."""
         rows = self.records[1:]
         again = any(cell and any(k < len(row) and row[k] == cell for row in rows) for k, cell in enumerate(names))
         if not names or not (again or any(map(_is_number, names))):
@@ -51,7 +51,7 @@ class Dialect(NamedTuple):
 
 
 def of(head: bytes, usual: str) -> Dialect:
-    """The dialect of a file that begins so.
+    """Return the dialect of a file that begins so.
 
     Args:
         usual: the separator that the file's name promises; another one counts only where this one does not fit.
@@ -78,7 +78,7 @@ def of(head: bytes, usual: str) -> Dialect:
 
 
 def _first_record(text: str) -> str:
-    """The first record that is not empty; a line's end within quotes does not end it."""
+    """Return the first record that is not empty; a line's end within quotes does not end it."""
     text = text.lstrip("\r\n")
     quoted = False
     for k, c in enumerate(text):
@@ -90,7 +90,7 @@ def _first_record(text: str) -> str:
 
 
 def _encoding(head: bytes) -> str | None:
-    """UTF-16 or UTF-32 by its mark or by where its zeros are; None for anything else."""
+    """Recognise UTF-16 or UTF-32 by its mark or by where its zeros are; None for anything else."""
     for mark, name in MARKS:
         if head.startswith(mark):
             return name
@@ -103,7 +103,8 @@ def _encoding(head: bytes) -> str | None:
 
 
 def _records(text: str, separator: str) -> list[list[str]]:
-    """The cells of the first records; what is in quotes is one cell. The last record may be cut off and is left out."""
+    """Return the cells of the first records; what is in quotes is one cell. The last record may be cut off and is left
+    out."""
     records: list[list[str]] = [[""]]
     quoted = False
     for c in text:

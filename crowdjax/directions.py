@@ -34,7 +34,7 @@ class Rule(NamedTuple):
 
 
 def inner(*pairs: tuple[Float[Array, "... P"], Float[Array, " P"]]) -> tuple[Float[Array, "..."], ...]:
-    """The inner products of each pair: of two vectors, or of the rows of a matrix with a vector.
+    """Return the inner products of each pair: of two vectors, or of the rows of a matrix with a vector.
 
     Example:
         >>> [v.tolist() for v in inner((jnp.eye(2), jnp.array([1.0, 2.0])), (jnp.ones(2), jnp.ones(2)))]
@@ -58,7 +58,7 @@ class _Lbfgs(NamedTuple):
 
 
 def lbfgs(memory: int = 5, inner: Inner = inner) -> Rule:
-    """L-BFGS with a given diagonal as its first Hessian, as an optax transformation: gradient -> H⁻¹ gradient.
+    """Build L-BFGS with a given diagonal as its first Hessian, as an optax transformation: gradient -> H⁻¹ gradient.
 
     Like ``optax.scale_by_lbfgs``, which can scale its first Hessian by a number only. Pairs of negative
     curvature are left out.
@@ -132,7 +132,7 @@ class _Conjugate(NamedTuple):
 
 
 def conjugate_gradient(inner: Inner = inner) -> Rule:
-    """Preconditioned nonlinear conjugate gradients with Polak and Ribière's β (never below 0), the paper's M-step.
+    """Build preconditioned nonlinear conjugate gradients with Polak and Ribière's β (never below 0).
 
     Example: the first step is the gradient over the diagonal
         >>> x = jnp.array([2.0])
@@ -141,7 +141,7 @@ def conjugate_gradient(inner: Inner = inner) -> Rule:
         >>> step.tolist()
         [2.0]
 
-    Source: the paper, section 3.2; Nocedal and Wright, equation 5.44.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 3.2; Nocedal and Wright, equation 5.44.
     """
 
     def init(x):

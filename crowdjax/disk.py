@@ -138,7 +138,7 @@ def flush_one(path: Path) -> None:
 
 
 def is_own_folder(path: Path) -> bool:
-    """Whether there is a folder, not a link, that belongs to the user of this process."""
+    """Return whether there is a folder, not a link, that belongs to the user of this process."""
     try:
         found = path.lstat()
     except OSError:
@@ -149,7 +149,7 @@ def is_own_folder(path: Path) -> bool:
 def _remove(folder: Path) -> None:
     try:
         shutil.rmtree(folder, ignore_errors=True)
-    except BaseException:  # asked to stop meanwhile: it goes all the same
+    except BaseException:  # stopped in between: the folder is removed all the same
         shutil.rmtree(folder, ignore_errors=True)
         raise
 

@@ -17,7 +17,7 @@ from crowdjax.labels import InputError
 def open_sheet(
     file: File, place: str, sheet: str | None, header: bool
 ) -> tuple[list[str], Callable[[list[str]], pa.Table], str]:
-    """(the names of the columns, what reads some of them, which sheet it is) of a workbook.
+    """Return (the names of the columns, what reads some of them, which sheet it is) of a workbook.
 
     Args:
         sheet: its name; may be left out where only one sheet holds anything.
@@ -52,7 +52,7 @@ def open_sheet(
 
 
 def _trimmed(values) -> list[list]:
-    """The rows of a sheet without empty ones, each without empty cells at its end."""
+    """Return the rows of a sheet without empty ones, each without empty cells at its end."""
     rows = []
     for row in values:
         cells = [None if isinstance(v, str) and not v.strip() else v for v in row]

@@ -27,7 +27,7 @@ ALONE = ("pandas",)  # in no extra: who has a frame has it
 
 
 def missing(error: BaseException, what: str = "", package: str | None = None) -> str | None:
-    """The line about an import that failed; None where it is no package of ours.
+    """Return the line about an import that failed; None where it is no package of ours.
 
     Args:
         error: the ImportError.

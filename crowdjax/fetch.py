@@ -26,7 +26,7 @@ from crowdjax import __version__
 from crowdjax.labels import InputError, Unreachable, one_line
 
 LOG = logging.getLogger("crowdjax")
-TIMEOUT = 30.0  # seconds without an answer
+TIMEOUT = 30.0  # seconds without a response
 CHUNK = 2**20
 ROOM = 0.9  # of the free space for temporary files: what a download may take
 PAGES = (b"<!doctype html", b"<html")
@@ -34,7 +34,7 @@ UNUSED = "nothing of it is used or kept; try again"
 
 
 class Fetched:
-    """A file that was fetched, as the file system of fsspec that ``pyarrow.fs.FSSpecHandler`` asks for.
+    """A downloaded file, as the file system of fsspec that ``pyarrow.fs.FSSpecHandler`` asks for.
 
     Attributes:
         path: its address, without a password and without the query.
@@ -65,7 +65,7 @@ class Fetched:
         return _Reader(self)
 
     def part(self, start: int, size: int) -> bytes:
-        """Up to ``size`` bytes from ``start`` on."""
+        """Return up to ``size`` bytes from ``start`` on."""
         with self._lock:
             self._content.seek(start)
             return self._content.read(size)
@@ -101,14 +101,14 @@ def fetch(address: str) -> Fetched:
     """Fetch the file at an address.
 
     Raises:
-        InputError: it cannot be reached, it answers with an error or with a web page, the transfer breaks off, or its
+        InputError: it cannot be reached, it responds with an error or with a web page, the transfer breaks off, or its
             length is not the one that was announced.
     """
     path = _shown(address)
     try:
         with _OPENER.open(_request(address), timeout=TIMEOUT) as response:
             if response.status != http.client.OK:
-                raise InputError(f"{path}: the server answers {response.status} {response.reason}; allowed: 200 OK")
+                raise InputError(f"{path}: the server responds {response.status} {response.reason}; allowed: 200 OK")
             return _received(path, response)
     except urllib.error.HTTPError as error:
         with error:
@@ -116,21 +116,21 @@ def fetch(address: str) -> Fetched:
                 raise InputError(f"{path}: redirects without end, or to what is not HTTP; allowed: a file") from None
             gone = "no such file: " if error.code in (404, 410) else ""
             wrong = Unreachable if error.code == 429 or error.code >= 500 else InputError
-            raise wrong(f"{path}: {gone}the server answers {error.code} {_words(error.reason)}") from None
+            raise wrong(f"{path}: {gone}the server responds {error.code} {_words(error.reason)}") from None
     except urllib.error.URLError as error:
         reason = error.reason
         if isinstance(reason, TimeoutError):
-            raise Unreachable(f"{path}: no answer within {TIMEOUT:g} seconds; try again") from None
+            raise Unreachable(f"{path}: no response within {TIMEOUT:g} seconds; try again") from None
         text = one_line(reason) if isinstance(reason, BaseException) else _words(reason)
         raise Unreachable(f"{path}: cannot be reached: {text}") from None
     except TimeoutError:
-        raise Unreachable(f"{path}: no answer within {TIMEOUT:g} seconds; {UNUSED}") from None
+        raise Unreachable(f"{path}: no response within {TIMEOUT:g} seconds; {UNUSED}") from None
     except (http.client.HTTPException, ConnectionError) as error:
         raise Unreachable(f"{path}: the transfer broke off: {one_line(error)}; {UNUSED}") from None
 
 
 def _received(path: str, response: http.client.HTTPResponse) -> Fetched:
-    """The body of an answer, checked against the length that was announced."""
+    """Read the body of a response, checked against the length that was announced."""
     announced = None if response.chunked else response.length
     packed = (response.headers.get("Content-Encoding") or "identity").lower()
     if packed not in ("identity", "gzip", "x-gzip"):
@@ -208,7 +208,7 @@ def _request(address: str) -> urllib.request.Request:
 
 
 def _shown(address: str) -> str:
-    """An address without what may be secret."""
+    """Return an address without what may be secret."""
     parts = urlsplit(address)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
@@ -218,7 +218,7 @@ def _words(text) -> str:
 
 
 def _opener() -> urllib.request.OpenerDirector:
-    """What opens HTTP and HTTPS, by the proxies that the environment names, and no other scheme."""
+    """Build the opener of HTTP and HTTPS, by the proxies that the environment names, and no other scheme."""
     opener, u = urllib.request.OpenerDirector(), urllib.request
     kinds = u.ProxyHandler, u.HTTPHandler, u.HTTPSHandler, u.HTTPRedirectHandler, u.HTTPErrorProcessor
     for kind in (*kinds, u.HTTPDefaultErrorHandler, u.UnknownHandler):

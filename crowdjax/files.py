@@ -17,7 +17,7 @@ NOTHING = "no such file, or no way to it"
 CHUNK = 2**20  # bytes
 SMALLER = "allowed: a smaller table, or labels in Parquet, in pieces: minibatch=1_000_000 (--minibatch 1000000)"
 COMPRESSED = (".gz", ".bz2", ".zst", ".lz4", ".br")
-# How file systems of pyarrow and fsspec say that a store does not answer, or not now.
+# How file systems of pyarrow and fsspec say that a store does not respond, or not now.
 TEMPORARY = re.compile(
     r"AWS Error (NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE|INTERNAL_FAILURE|REQUEST_TIMEOUT|THROTTLING)"
     r"|HTTP status (429|5\d\d)|Status\((UNAVAILABLE|DEADLINE_EXCEEDED)|timed? ?out|could(n't| not) connect",
@@ -27,7 +27,7 @@ TEMPORARY = re.compile(
 
 @contextlib.contextmanager
 def reading(place: str, kind: str):
-    """Whatever a reader raises, as one line."""
+    """Raise whatever a reader raises as one line."""
     try:
         yield
     except (InputError, MemoryError):
@@ -38,7 +38,7 @@ def reading(place: str, kind: str):
 
 
 def is_temporary(error: BaseException) -> bool:
-    """Whether the same call may succeed later: nobody answers, or a server is overloaded.
+    """Return whether the same call may succeed later: no server responds, or it is overloaded.
 
     Example:
         >>> is_temporary(ConnectionResetError()), is_temporary(OSError("AWS Error ACCESS_DENIED during PutObject"))
@@ -65,18 +65,18 @@ class File(NamedTuple):
 
     @property
     def identity(self) -> list:
-        """What tells it from another file without reading it."""
+        """The properties that distinguish it from another file without reading it."""
         return [self.path, self.size, self.version]
 
     @property
     def ending(self) -> str:
-        """In lower case and without the dot: csv of labels.csv and of labels.csv.gz."""
+        """The ending, in lower case and without the dot: csv of labels.csv and of labels.csv.gz."""
         endings = [e for e in PurePosixPath(self.path.partition("?")[0].lower()).suffixes if e not in COMPRESSED]
         return endings[-1][1:] if endings else ""
 
     @contextlib.contextmanager
     def stream(self):
-        """Its bytes in order, unpacked where the name says that they are packed; refused where it changed meanwhile."""
+        """Open its bytes in order, unpacked where the name says so; reject a file that changed while it was read."""
         import pyarrow as pa
 
         with (
@@ -88,7 +88,7 @@ class File(NamedTuple):
 
     @contextlib.contextmanager
     def steady(self):
-        """A block that reads the file; refuses one that is not, before or after, what was found."""
+        """Open a block that reads the file; reject a file that changed since it was found."""
         self._refuse_changed()
         try:
             yield
@@ -105,11 +105,11 @@ class File(NamedTuple):
             raise InputError(f"{self.path}: changed while it was read ({self.size:,} bytes, {size}); read it again")
 
     def text(self) -> str:
-        """The whole of it as UTF-8, with or without a byte order mark."""
+        """Return the whole of it as UTF-8, with or without a byte order mark."""
         return self.content().decode("utf-8-sig")
 
     def content(self) -> bytes:
-        """The whole of it, unpacked where the name says that it is packed."""
+        """Return the whole of it, unpacked where the name says that it is packed."""
         pieces, size = [], 0
         with self.stream() as stream:
             while piece := stream.read(CHUNK):
@@ -127,7 +127,7 @@ class _Bounded(io.RawIOBase):
         import pyarrow as pa
 
         self._stream, self._path, self._allocated = stream, path, pa.total_allocated_bytes
-        self._least = pa.total_allocated_bytes()  # what is not of this stream may be freed meanwhile
+        self._least = pa.total_allocated_bytes()  # what is not of this stream may be freed in between
 
     def readable(self) -> bool:
         return True
@@ -144,7 +144,8 @@ def is_path(source) -> bool:
 
 
 def find(source: str | os.PathLike, *endings: str) -> tuple[list[File], bool]:
-    """(the file of that path or URL or, of a folder, those in it with such an ending, sorted; whether it is a folder).
+    """Return (the file of that path or URL or, of a folder, those in it with such an ending, sorted; whether it is a
+    folder).
 
     No file at all: there is none.
 
@@ -173,7 +174,7 @@ def find(source: str | os.PathLike, *endings: str) -> tuple[list[File], bool]:
 
 
 def _found(system, path: str) -> tuple[File, Any]:
-    """(the file of a path as it is now, its type)."""
+    """Return (the file of a path as it is now, its type)."""
     if hasattr(system, "handler"):
         system.handler.fs.invalidate_cache()
     found = system.get_file_info([path])[0]
@@ -188,7 +189,7 @@ def _file(found, system) -> File:
 
 
 def counting(files: list[File]) -> list[File]:
-    """Those of a folder's files that are read: Parquet, where there is any.
+    """Return those of a folder's files that are read: Parquet, where there is any.
 
     Example:
         >>> [f.path for f in counting([File("a.csv", 1, None, None), File("b.parquet", 1, None, None)])]
@@ -198,9 +199,9 @@ def counting(files: list[File]) -> list[File]:
 
 
 def parquet_of(files: list[File]):
-    """A data set of Parquet files; folders NAME=VALUE below the one that was given are a column, as other tools write
-    it. Texts come as dictionaries, which a column that repeats a long one needs far less memory for, and whose sizes
-    are known before they are unpacked."""
+    """Open a data set of Parquet files; folders NAME=VALUE below the one that was given are a column, as other tools
+    write it. Texts come as dictionaries, which a column that repeats a long one needs far less memory for, and whose
+    sizes are known before they are unpacked."""
     from pyarrow import dataset, types  # takes pandas along, where that is installed
 
     plain = _dataset(files, dataset.ParquetFileFormat())
@@ -226,13 +227,13 @@ def _dataset(files: list[File], form):
 
 
 def _keys(file: File) -> list[str]:
-    """The names of the folders NAME=VALUE between a file and the folder that was given."""
+    """Return the names of the folders NAME=VALUE between a file and the folder that was given."""
     folders = file.path.removeprefix(file.folder).split("/")[:-1] if file.folder else []
     return [name for name, mark, _ in (folder.partition("=") for folder in folders) if mark]
 
 
 def _refuse_other_schemas(data, types) -> None:
-    """Raises where files of a data set differ in columns or types: Arrow would leave columns out, or cast ids."""
+    """Raise where files of a data set differ in columns or types: Arrow would leave columns out, or cast ids."""
 
     def kinds(fragment) -> dict[str, str]:
         fields = fragment.physical_schema
@@ -256,8 +257,8 @@ def _refuse_other_schemas(data, types) -> None:
 
 
 def _inside(folder: str) -> list[str]:
-    """All paths in a folder and those below it, each folder once. pyarrow leaves out links to nowhere, and follows a
-    link to a folder above it forty times."""
+    """Return all paths in a folder and those below it, each folder once. pyarrow leaves out links to nowhere, and
+    follows a link to a folder above it forty times."""
     seen, paths = set(), []
     for where, below, names in os.walk(folder, followlinks=True):
         below[:] = [name for name in below if os.path.realpath(os.path.join(where, name)) not in seen]
@@ -276,7 +277,7 @@ def _once(paths: list[str], folder: str) -> None:
 
 
 def _plain(file: File, kind) -> File:
-    """A file that can be read from its beginning as often as is asked."""
+    """Return a file that can be read from its beginning as often as is asked."""
     from pyarrow import fs
 
     if kind != fs.FileType.File:
@@ -286,7 +287,7 @@ def _plain(file: File, kind) -> File:
 
 
 def system_of(source: str):
-    """(file system, path on it)."""
+    """Return (file system, path on it)."""
     from pyarrow import ArrowInvalid, fs
 
     if "://" not in source:

@@ -42,7 +42,7 @@ class Weights(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FactorFit(Tree):
-    """A fitted model: what was found and how it went. Holds no data.
+    """A fitted factor model: estimates and convergence. Holds no data.
 
     Attributes:
         weights: where the objective is largest.
@@ -54,7 +54,7 @@ class FactorFit(Tree):
         history: objective after each pass of the stage that was kept, NaN beyond.
         switched: whether the first optimum had classes switched and the corrected one was better.
 
-    Example: a fit without an answer says why
+    Example: a fit without a result says why
         >>> import numpy as np
         >>> from crowdjax.stopping import MEANING, NONFINITE
         >>> weights, nan = Weights(None, None, None, None), np.array(np.nan)
@@ -75,7 +75,7 @@ class FactorFit(Tree):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ObservationFit(Tree):
-    """What a fit of an observation model found; it holds no data.
+    """A fitted observation model; it holds no data.
 
     Attributes:
         params: of the model.

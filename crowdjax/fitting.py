@@ -71,7 +71,7 @@ def fit(
     progress,
     opened=None,
 ):
-    """:func:`crowdjax.api.fit`, whose arguments these are.
+    """Implement :func:`crowdjax.api.fit`, whose arguments these are.
 
     Args:
         opened: the tables besides the labels and the labels, where they were read already.
@@ -128,7 +128,7 @@ def fit(
 
 
 def _refuse_unknown(model) -> None:
-    """Refuses what is no model, for labels of any number of classes."""
+    """Reject an unknown model, for labels of any number of classes."""
     if isinstance(model, type):
         raise InputError(f"model: got the class {model.__name__}; allowed: one made of it, {model.__name__}()")
     if not isinstance(model, str) and hasattr(model, "start") and not hasattr(model, "factors"):
@@ -142,7 +142,8 @@ def _refuse_unknown(model) -> None:
 
 
 def _integrates(model, instances, tables, class_prior, factors) -> bool:
-    """Whether this is a model of factors whose instances are integrated out, a model of the registry for any classes.
+    """Return whether this is a model of factors whose instances are integrated out, a model of the registry for any
+    classes.
 
     Raises:
         InputError: other models have no use for ``instances``.
@@ -157,7 +158,7 @@ def _integrates(model, instances, tables, class_prior, factors) -> bool:
 
 
 def _may_be_binary(model, classes: Kind, class_prior, truth) -> bool:
-    """Whether these settings mean the models of two classes, if the labels turn out to have two."""
+    """Return whether these settings mean the models of two classes, if the labels turn out to have two."""
     known = (*factor.PRESETS, *integrated_api.MODELS)
     named = isinstance(model, str) and model in known
     prior = class_prior is None or isinstance(class_prior, str) or np.ndim(class_prior) == 0
@@ -167,7 +168,7 @@ def _may_be_binary(model, classes: Kind, class_prior, truth) -> bool:
 
 def _fit_classes(table, tables, triples: io.Triples, model, *, solver, devices, progress, classes, repeats, copies,
                  start, seed, **settings) -> Result:  # fmt: skip
-    """:func:`fit` by a model of the registry, for any number of classes."""
+    """Return :func:`fit` by a model of the registry, for any number of classes."""
     if isinstance(model, factor.FactorConfig) or (isinstance(model, str) and model not in MODELS):
         got = model if isinstance(model, str) else "a configuration of two classes"
         what = f"labels of {len(triples.index.classes)} classes" if classes == "nominal" else f"classes {classes!r}"
@@ -194,20 +195,20 @@ def _fit_classes(table, tables, triples: io.Triples, model, *, solver, devices, 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Written(Printed):
-    """A result that is on disk only; :func:`load` reads it. Printed it is its :meth:`summary`."""
+    """A result that is on disk only; :func:`load` reads it. Prints as its :meth:`summary`."""
 
     folder: Path
     record: dict[str, Any]
 
     def summary(self) -> str:
-        """The result as text of at most 25 lines: what it is, whether it converged, warnings, the first rows."""
+        """Return the result as text of at most 25 lines: what it is, whether it converged, warnings, the first rows."""
         rows = {name: _first_rows(self.folder / f"{name}.parquet") for name in ("instances", "labelers")}
         where = {"written to": str(self.folder)}
         return summaries.text(f"Fit of {self.record['model']}", self.record, rows, where)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the answers should know, one sentence each."""
+        """The warnings that a reader of the result should know, one sentence each."""
         return tuple(self.record["warnings"])
 
 
@@ -235,7 +236,7 @@ def fit_large(
     rtol,
     progress,
 ) -> Written:
-    """:func:`crowdjax.api.fit_large`, whose arguments these are."""
+    """Implement :func:`crowdjax.api.fit_large`, whose arguments these are."""
     table = path_of("labels", table, "with minibatches: a path or URL of Parquet")
     if isinstance(factors, str):
         raise InputError(f"factors: got {brief(factors)} with minibatches; allowed: a whole number from 1")
@@ -284,7 +285,7 @@ def fit_large(
 def _fit_large_classes(
     scan, out, model, classes: Kind, settings, solver, devices, seed, batch, repeats, max_rounds, rtol, progress
 ) -> Written:
-    """:func:`fit_large` by a model of the registry, for any number of classes."""
+    """Return :func:`fit_large` by a model of the registry, for any number of classes."""
     if not isinstance(model, str) or model not in MODELS:
         raise InputError(f"model: got {brief(model)} with these classes; allowed: {', '.join(MODELS)}")
     if solver is not None:
@@ -316,7 +317,7 @@ def _first_rows(path: Path) -> summaries.Rows:
 
 
 def load(folder):
-    """:func:`crowdjax.api.load`."""
+    """Implement :func:`crowdjax.api.load`."""
     programs.ready()
     folder = Path(path_of("folder", folder, "that of a result"))
     record = results.read_result(folder)
@@ -380,7 +381,7 @@ def _devices(devices: int | None) -> int | None:
 
 
 def _randomness(name, config, restarts, seed, key, held_out=False, continued=False):
-    """(the seed, the key, whether the fit draws anything); refuses what a fit that draws nothing has no use for."""
+    """Return (seed, key, whether the fit draws); reject a seed or key that the fit does not use."""
     drawn = name not in integrated_api.MODELS and (held_out or (config.n_factors > 1 and not continued))
     given = {"seed": not isinstance(seed, Default), "key": key is not None}
     given["restarts"] = restarts is not None and whole("restarts", restarts) > 1

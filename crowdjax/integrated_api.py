@@ -1,6 +1,6 @@
 """The facade of the integrated model: ``crowdjax.fit(table, model="integrated")`` and ``model="auto"``.
 
-It chooses (``integrated.plan``), fits, places the class boundary, and puts the answers, the labelers with their
+It chooses (``integrated.plan``), fits, places the class boundary, and puts the instances, the labelers with their
 intervals and the facts of the boundary into tables and a record.
 """
 
@@ -67,14 +67,14 @@ ELSEWHERE = (
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class IntegratedAggregation(Fitted):
-    """Answers of the integrated model about instances and labelers, and the fit behind them.
+    """Estimates of the integrated model for instances and labelers, and the fit behind them.
 
     Attributes:
         instances: instance, label, confidence, probability; ``depends``: whether the label would be another with the
             class boundary at 0, halfway between the clusters of instances.
         labelers: as of every model (``crowdjax.answers.labeler_table``), on the population of instances.
         fit, config, boundary: of ``crowdjax.integrated``.
-        average: the fits and boundaries of which answers about instances are the average.
+        average: the fits and boundaries that the probabilities of instances average.
         calibration: what gold says of the probabilities of the other instances; None without gold.
         tally: the labels, counted; None in a result that was loaded.
         position: where each instance is expected to lie on the model's axis; None in a result that was loaded.
@@ -100,7 +100,7 @@ class IntegratedAggregation(Fitted):
     _unseen = "average"
 
     def page(self) -> reports.Page:
-        """The report: a page of the fit, its labelers and its instances (docs/reports.md)."""
+        """Return the report: a page of the fit, its labelers and its instances (docs/reports.md)."""
         from crowdjax import report as reports
 
         return reports.of_fit(
@@ -113,12 +113,12 @@ class IntegratedAggregation(Fitted):
         )
 
     def arrays(self):
-        """What ``fit.npz`` holds."""
+        """Return the content of ``fit.npz``."""
         members = tuple((m.parameters, m.boundary) for m in self.average.members)
         return self.fit, self.boundary, self.calibration, *((members,) if self.record.get("average") else ())
 
     def answers_of(self, labels: Labels, known, features) -> New:
-        """What the fit says of other labels."""
+        """Infer the instances of other labels."""
         rows = Features(**features)
         members = tuple(m._replace(parameters=parameters_for(m.parameters, known, rows)) for m in self.average.members)
         padded, room = integrated.with_room(labels)
@@ -127,7 +127,7 @@ class IntegratedAggregation(Fitted):
         return New(by_class(found.probability), columns={"depends": np.asarray(found.depends)})
 
     def looked(self, key, labels: Labels, drawn, features, replicates: int) -> integrated.Look:
-        """What the fit misses of its labels, and which labelers think alike."""
+        """Run posterior predictive checks of the fit on its labels, and which labelers think alike."""
         parameters = jax.tree.map(np.asarray, self.fit.parameters)
         return integrated.look(key, labels, parameters, self.config, Features(instance=features), replicates)
 
@@ -148,7 +148,7 @@ def fit(
     progress: watch.Progress | None = None,
     kind: Kind = as_arrow,
 ) -> IntegratedAggregation:
-    """Fits; settings are those of ``crowdjax.fit``.
+    """Fit; settings are those of ``crowdjax.fit``.
 
     Args:
         triples: the labels, as ``io.read_triples`` read them.
@@ -194,13 +194,13 @@ def fit(
     depends = float(np.asarray(answers.depends).mean())
     if config.factors == 2:
         warnings.append(
-            "Labels hardly say which of two factors is the class; it is assumed to be what labelers answer to on "
+            "Labels hardly say which of two factors is the class; it is assumed to be what labelers respond to on "
             "average. Compare with one factor."
         )
     if depends >= DEPENDENT:
         warnings.append(
-            f"The label of {depends:.0%} of the instances depends on where the classes are taken to meet (boundary: "
-            f"{choice}), which labels alone do not say; gold labels would."
+            f"The label of {depends:.0%} of the instances would change under another plausible decision boundary "
+            f"({choice}), which labels alone do not identify; gold labels do."
         )
     probabilities, counts = by_class(answers.probability), tally(labels, answers.probability)
     warnings += about_answers(probabilities, labels_of_labelers(labels), index.classes)
@@ -255,7 +255,7 @@ def fit(
 
 
 def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
-    """The result that ``IntegratedAggregation.save`` wrote, its record being read."""
+    """Return the result that ``IntegratedAggregation.save`` wrote, its record being read."""
     try:
         read, config = read_fit(folder, record), IntegratedConfig(**record["config"])
         choice, average = record["boundary"]["choice"], record.get("average")
@@ -292,7 +292,7 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
 
 
 def parameters_for(parameters: integrated.Parameters, known, features: Features) -> integrated.Parameters:
-    """Parameters for other labelers, by the row of each in the fit; -1: what is expected of the labeler."""
+    """Return parameters for other labelers, by the row of each in the fit; -1: what is expected of the labeler."""
     parameters = jax.tree.map(np.asarray, parameters)
     expected = np.asarray(integrated.labeler_means(parameters, features))
     return parameters._replace(labelers=np.where((known >= 0)[:, None], parameters.labelers[known], expected))
@@ -301,7 +301,7 @@ def parameters_for(parameters: integrated.Parameters, known, features: Features)
 def continued(
     start: Any, name: str, config: IntegratedConfig, index: LabelIndex, features: Features, scaling
 ) -> integrated.Parameters:
-    """The parameters of an earlier result; labelers are matched by id."""
+    """Return the parameters of an earlier result; labelers are matched by id."""
     if not isinstance(start, IntegratedAggregation) or start.record["model"] != name:
         raise InputError(f"start: a fit of another model; allowed: an earlier result of {name}")
     if start.index.classes != index.classes:
@@ -315,19 +315,19 @@ def continued(
 
 
 def unused(config: IntegratedConfig) -> dict[str, str]:
-    """Why the model has no use for features, by their side."""
+    """Explain why the model does not use features, by their side."""
     labeler = {} if config.hierarchy else {"labeler": "the labelers' population is not learned."}
     return labeler | ({} if config.spread != 0 else {"instance": "all instances are equally clear."})
 
 
 def _weights(parameters, scaling) -> dict[str, dict[str, Any]]:
-    """The weights of standardised features by name: of instances, and (of α, of γ) of labelers."""
+    """Return the weights of standardised features by name: of instances, and (of α, of γ) of labelers."""
     found = {"labeler": parameters.labeler_weights, "instance": parameters.instance_weights}
     return {f"{side}_weights": dict(zip(s.names, found[side].tolist(), strict=True)) for side, s in scaling.items()}
 
 
 def _about_average(average: integrated.Average) -> dict[str, Any] | None:
-    """Of which answers those about instances are the average; ``None`` of one."""
+    """Return the fits that the probabilities of instances average; ``None`` for a single one."""
     if len(average.members) == 1 and not average.votes:
         return None
     members = [
@@ -343,7 +343,7 @@ def _about_average(average: integrated.Average) -> dict[str, Any] | None:
 
 
 def _spread(config: IntegratedConfig, member: dict[str, Any]) -> IntegratedConfig:
-    """The settings of a member of an average that was saved."""
+    """Return the settings of a member of an average that was saved."""
     learned = member.get("spread", 1.0) != 0
     return (
         config if learned == (config.spread != 0) else dataclasses.replace(config, spread="learn" if learned else 0.0)
@@ -356,7 +356,7 @@ def _about_calibration(found: Calibration) -> dict[str, float]:
 
 
 def _read_score(source: Opened, instances: pa.Array) -> np.ndarray:
-    """The score of every instance."""
+    """Return the score of every instance."""
     names, values = io.read_values(source, "instance", instances, kind="scores")
     if len(names) != 1:
         raise InputError(f"scores: columns {listed(names)}; allowed: one (--score-columns {names[0]})")
@@ -368,7 +368,7 @@ def _read_score(source: Opened, instances: pa.Array) -> np.ndarray:
 
 
 def check(name: str, boundary, class_prior, solver=None, posterior=None) -> None:
-    """Refuses settings that the integrated model does not know."""
+    """Reject settings that the integrated model does not know."""
     if posterior is not None:
         one_of("posterior", posterior, get_args(Posterior))
     if boundary is not None:

@@ -58,7 +58,7 @@ class Triples:
         roles: which column plays which role.
         place: what to call the table in a message; where it is worth saying with how it was read.
         gold: the truths that an export of labels holds, columns instance and label; None where it holds none.
-        anonymous: whether these are counts of an item's labels, whose labelers nobody knows.
+        anonymous: whether these are counts of an instance's labels, whose labelers are unknown.
     """
 
     labeler: Int[np.ndarray, " N"]
@@ -73,7 +73,7 @@ class Triples:
     anonymous: bool = False
 
     def labels(self, *, repeats: Repeats = "count", gold: Float[np.ndarray, " I"] | None = None) -> Labels:
-        """The triples sorted and laid out (``Labels.from_arrays``)."""
+        """Return the triples sorted and laid out (``Labels.from_arrays``)."""
         return Labels.from_arrays(
             self.labeler,
             self.instance,
@@ -90,12 +90,12 @@ class Triples:
 
     @property
     def words(self) -> tuple[Any, ...] | None:
-        """The two classes, where they are not 0 and 1; refuses more of them."""
+        """The two classes, where they are not 0 and 1; raises for more of them."""
         return two_of(Classes(self.index.classes, self.index.values), self.place)
 
 
 def read_all(table, columns: Columns | None, reading: Mapping[str, Any], given: Mapping[str, Any]):
-    """(the tables besides the labels, opened; the labels), as ``crowdjax.fit`` takes them."""
+    """Return (the tables besides the labels, opened; the labels), as ``crowdjax.fit`` takes them."""
     said, tables = open_tables(columns, **given)
     return tables, read_triples(table, columns=said, **reading)
 
@@ -113,7 +113,7 @@ def read_triples(
     classes: Kind | None = None,
     like: LabelIndex | None = None,
 ) -> Triples:
-    """The rows of a table of labels in the order of the table; see :func:`read_labels`.
+    """Return the rows of a table of labels in the order of the table; see :func:`read_labels`.
 
     Args:
         classes: the kind of the classes; of ``ordinal`` ones in text the order must be known.
@@ -170,7 +170,7 @@ def read_triples(
 
 
 def _distinct(long: Long, data: pa.Table, where: Mapping[str, Where]) -> Distinct:
-    """The distinct labels; counts of labels count as often as they say."""
+    """Return the distinct labels; counts of labels count as often as they say."""
     found = distinct(data["label"], long.place, where["label"])
     if not long.anonymous:
         return found
@@ -180,7 +180,7 @@ def _distinct(long: Long, data: pa.Table, where: Mapping[str, Where]) -> Distinc
 
 
 def _gold_of_export(long: Long, instances: pa.Array) -> pa.Table | None:
-    """The truths in an export of the instances that have labels."""
+    """Return the truths in an export of the instances that have labels."""
     if long.gold is None:
         return None
     gold = long.gold.filter(pc.is_in(long.gold["instance"].cast(instances.type), value_set=instances))
@@ -188,7 +188,7 @@ def _gold_of_export(long: Long, instances: pa.Array) -> pa.Table | None:
 
 
 def _values(missing) -> list:
-    """The values that are no label."""
+    """Return the values that are no label."""
     values = [missing] if isinstance(missing, str) else missing
     if values is None:
         return []
@@ -201,8 +201,8 @@ def _values(missing) -> list:
 
 
 def _without(data: pa.Table, where: Mapping[str, Where], missing: Sequence[Any]):
-    """(the rows whose label is none of these values, where they are, how many others there are, which values do not
-    occur)."""
+    """Return (the rows whose label is none of these values, where they are, how many others there are, which values do
+    not occur)."""
     gone = {word(v): v for v in missing}
     if not gone:
         return data, where, 0, []
@@ -222,7 +222,7 @@ def _without(data: pa.Table, where: Mapping[str, Where], missing: Sequence[Any])
 
 
 def ids(index: LabelIndex, side: Key) -> pa.Array:
-    """The ids of labelers or instances as a column, with the type that they came with.
+    """Return the ids of labelers or instances as a column, with the type that they came with.
 
     Example:
         >>> ids(LabelIndex(np.array(["ann", "bob"]), np.array([7, 9])), "instance").to_pylist()
@@ -242,7 +242,7 @@ def _index(labelers: pa.Array, instances: pa.Array, classes=(0, 1), values=None)
 def index_of(
     labelers: pa.Table, instances: pa.Table, classes: Sequence[Any] = (0, 1), values: Sequence[Any] | None = None
 ) -> LabelIndex:
-    """The index of a result that was saved, from its tables and its record.
+    """Return the index of a result that was saved, from its tables and its record.
 
     Example:
         >>> index_of(pa.table({"labeler": ["ann"]}), pa.table({"instance": [7]})).instances.tolist()
@@ -264,14 +264,14 @@ def read_labels(
     repeats: Repeats = "count",
     gold=None,
 ) -> tuple[Labels, LabelIndex]:
-    """Labels from a table, and the ids behind their indices.
+    """Read labels from a table, and the ids behind their indices.
 
     Args:
         source: a path or URL of CSV, Excel, Parquet or a folder of CSV or Parquet, or of JSON; or a pandas, polars,
-            pyarrow or DuckDB table, or a dict of arrays. Columns labeler, instance, label (worker, annotator, rater,
-            task, item, question, response, answer, rating and others, and the same with id, are recognised:
-            ``docs/tables.md``) and, optionally, weight: a multiplicity. In a CSV file ids are text as written; empty,
-            NaN and nan count as missing. Other columns are left aside.
+            pyarrow or DuckDB table, or a dict of arrays. Columns labeler, instance, label (other usual names, as
+            ``worker``, ``task`` and ``answer``, and the same with ``id``, are recognised: ``docs/tables.md``) and,
+            optionally, weight: a multiplicity. In a CSV file ids are text as written; empty, NaN and nan count as
+            missing. Other columns are left aside.
         columns: which column is which, where names differ: ``{"labeler": "who"}``; of the gold table
             ``{"gold.instance": "question"}``.
         form: ``long``, ``wide`` (a column for every labeler, or a row), ``counts`` (of the labels of each instance) or
@@ -311,7 +311,7 @@ def read_labels(
 def open_tables(
     columns: Columns | None, *, known: Mapping[str, Sequence[str]] = MappingProxyType({}), **sources
 ) -> tuple[dict[str, Any], dict[str, Opened | None]]:
-    """Opens the tables besides the labels and finds the roles of their columns; nothing of them is read yet.
+    """Open the tables besides the labels and finds the roles of their columns; nothing of them is read yet.
 
     Args:
         columns: what the user says of all tables: ``{"labeler": "who", "gold.instance": "question"}``.
@@ -339,7 +339,8 @@ def open_tables(
 
 
 def mapping(triples: Triples, tables: Mapping[str, Opened | None]) -> dict[str, Any]:
-    """Which column plays which role in every table, for ``fit.json``; says it as well (a log record of level 25)."""
+    """Return which column plays which role in every table, for ``fit.json``; says it as well (a log record of level
+    25)."""
     tell(triples.place, triples.roles)
     out = {"labels": as_record(triples.roles)}
     for kind, opened in tables.items():
@@ -356,7 +357,8 @@ def _opened(source, kind: str, columns: Columns | None = None, *, place: str | N
 def read_gold(
     source, instances: np.ndarray | pa.Array, classes: Sequence[Any] | None = None, *, columns: Columns | None = None
 ) -> Float[np.ndarray, " I"]:
-    """The code of the known truth of each instance, NaN where unknown, from a table with columns instance and label.
+    """Return the code of the known truth of each instance, NaN where unknown, from a table with columns instance and
+    label.
 
     Args:
         classes: of the labels; by default 0 and 1.
@@ -381,8 +383,8 @@ def read_gold(
 def read_chances(
     source, instances: np.ndarray | pa.Array, *, columns: Columns | None = None
 ) -> Float[np.ndarray, " I"] | None:
-    """The chance that each gold instance was drawn for gold, given that it has labels, from the column ``chance`` of a
-    table of gold; NaN for the others, None without such a column.
+    """Return the chance that each gold instance was drawn for gold, given that it has labels, from the column
+    ``chance`` of a table of gold; NaN for the others, None without such a column.
 
     Example:
         >>> read_chances({"instance": ["q2"], "label": [1], "chance": [0.1]}, np.array(["q1", "q2"])).tolist()
@@ -402,8 +404,8 @@ def read_chances(
 
 
 def truth_of(triples: Triples, gold: Opened | None) -> Float[np.ndarray, " I"] | None:
-    """The known truth of the instances of labels: from the gold table or, without one, from the labels' own export;
-    None where there is neither."""
+    """Return the known truth of the instances of labels: from the gold table or, without one, from the labels' own
+    export; None where there is neither."""
     if gold is None and triples.gold is not None:
         gold = open_as("gold", triples.gold, place="gold of the export")
     return None if gold is None else read_gold(gold, ids(triples.index, "instance"), triples.index.classes)
@@ -422,11 +424,11 @@ def read_values(
     place: str | None = None,
     columns: Columns | None = None,
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "n F"]]:
-    """Numeric columns about each of the given labelers or instances: features or scores.
+    """Read numeric columns about each of the given labelers or instances: features or scores.
 
     Args:
         source: a table as in :func:`read_labels`: a column of ids, the rest finite numbers. Columns of row numbers are
-            left aside; columns called label, truth or gold are refused unless they are named.
+            left aside; columns called label, truth or gold are rejected unless they are named.
         key: which ids: ``labeler`` or ``instance``.
         ids: those that must have a row each, for instance ``index.labelers``. Further rows are left aside.
         names: the columns to read, for instance ``["score"]``; by default features are all columns besides the ids, and
@@ -475,7 +477,7 @@ def read_categories(
     kind: str = "scores",
     columns: Columns | None = None,
 ) -> tuple[list[Any], Int[np.ndarray, " n"]]:
-    """(the distinct values of a column in ascending order, which of them each instance has).
+    """Return (the distinct values of a column in ascending order, which of them each instance has).
 
     Args:
         source: a table of scores, or of a population (``kind``).
@@ -522,7 +524,8 @@ def read_categories(
 def read_weights(
     source, instances: np.ndarray | pa.Array, *, columns: Columns | None = None
 ) -> Float[np.ndarray, " I"]:
-    """The sampling weight of each instance, from a table with columns instance and weight and no other instances.
+    """Return the sampling weight of each instance, from a table with columns instance and weight and no other
+    instances.
 
     Example:
         >>> read_weights({"instance": ["b", "a"], "weight": [30, 2.5]}, np.array(["a", "b"])).tolist()
@@ -548,7 +551,8 @@ def read_weights(
 def read_population(
     source, names: Sequence[str], *, columns: Columns | None = None
 ) -> tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]]:
-    """(scores, counts) of a population's table: the columns ``names``, and weight or count, by default one per row.
+    """Return (scores, counts) of a population's table: the columns ``names``, and weight or count, by default one per
+    row.
 
     Example:
         >>> scores, counts = read_population({"score": [0.1, 0.9], "count": [1000, 20]}, ["score"])
@@ -573,7 +577,7 @@ def read_population(
 
 
 def positions(ids: np.ndarray | pa.Array, known: np.ndarray | pa.Array) -> Int[np.ndarray, " n"]:
-    """Where each id is among the known ones, -1 for those that are not.
+    """Return the position of each id among the known ones, -1 for those that are not.
 
     Example:
         >>> positions(np.array(["b", "x"]), np.array(["a", "b"])).tolist()
@@ -592,7 +596,8 @@ class Scaling:
 
     @classmethod
     def of(cls, names: Sequence[str], values: Float[np.ndarray, "n F"]) -> Scaling:
-        """The scaling of the columns that vary; constant ones are left out, since the model has a constant of its own.
+        """Return the scaling of the columns that vary; constant ones are left out, since the model has a constant of
+        its own.
 
         Example:
             >>> scaling = Scaling.of(["age", "one"], np.array([[20.0, 1.0], [30.0, 1.0]]))
@@ -610,18 +615,18 @@ class Scaling:
         return cls(tuple(names[k] for k in keep), tuple(mean[keep].tolist()), tuple(sd[keep].tolist()))
 
     def apply(self, values: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "n F"]:
-        """The columns of ``names``, standardised."""
+        """Return the columns of ``names``, standardised."""
         return (values - np.array(self.mean)) / np.array(self.sd)
 
     def undo(self, values: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "n F"]:
-        """Standardised columns in their own units."""
+        """Convert standardised columns to their own units."""
         return values * np.array(self.sd) + np.array(self.mean)
 
 
 def read_features(
     source, key: Key, ids: np.ndarray | pa.Array, scaling: Scaling | None = None
 ) -> tuple[Float[np.ndarray, "n F"], Scaling, tuple[str, ...]]:
-    """Standardised features: (values, their scaling, the constant columns that were left out).
+    """Read standardised features: (values, their scaling, the constant columns that were left out).
 
     Args:
         source, key, ids: as in :func:`read_values`.
@@ -639,7 +644,7 @@ def read_features(
 def read_new_features(
     source, key: Key, ids: np.ndarray | pa.Array, scaling: Scaling, needed=True
 ) -> Float[np.ndarray, "n F"] | None:
-    """Features of new labelers or instances of a fit that used some; 0 where not ``needed``, None where none are.
+    """Read features of new labelers or instances of a fit that used some; 0 where not ``needed``, None where none are.
 
     Raises:
         InputError: as in :func:`read_values`; some are needed and there is no table.

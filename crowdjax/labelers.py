@@ -57,7 +57,7 @@ class Summary(NamedTuple):
 
 
 def corrected(balanced: Ends, n_classes: int) -> Ends:
-    """The mean over classes of the chance to be right, as informedness: 0 is a guess, 1 always right.
+    """Return the mean over classes of the chance to be right, as informedness: 0 is a guess, 1 always right.
 
     Example:
         >>> [round(float(v), 2) for v in corrected((np.array(0.75), np.array(0.5), np.array(1.0)), 2)]
@@ -67,7 +67,7 @@ def corrected(balanced: Ends, n_classes: int) -> Ends:
 
 
 def of_two(accuracy: Ends, sensitivity: Ends, specificity: Ends, informedness: Ends, kind=None) -> Summary:
-    """The summary of labelers who say one of two classes.
+    """Return the summary of labelers who say one of two classes.
 
     Example:
         >>> ends = tuple(np.array([v]) for v in (0.8, 0.7, 0.9))
@@ -83,9 +83,9 @@ def of_two(accuracy: Ends, sensitivity: Ends, specificity: Ends, informedness: E
 
 
 def kinds(informedness: Interval, n_classes: int = 2) -> np.ndarray:
-    """What each labeler is, by the interval of J_i, which is at least -1/(K-1). Host side.
+    """Classify each labeler by the interval of J_i, which is at least -1/(K-1). Host side.
 
-    spammer    all of it between -.2/(K-1) and .2: the answers hardly depend on the instance
+    spammer    all of it between -.2/(K-1) and .2: the labels hardly depend on the instance
     adversary  all of it below 0: wrong more often than right
     expert     all of it above .6
     unknown    0 is in it: too few labels to tell
@@ -106,8 +106,8 @@ def crowd_of(
     n_labelers: int,
     n_instances: int,
 ) -> Int[np.ndarray, " W"]:
-    """Which of the connected parts of the graph of labelers and instances each labeler is in: 0 for the part of most
-    labelers, then 1, ...; -1 for labelers without labels.
+    """Return which of the connected parts of the graph of labelers and instances each labeler is in: 0 for the part of
+    most labelers, then 1, ...; -1 for labelers without labels.
 
     Example:
         >>> crowd_of(np.array([0, 1, 2]), np.array([0, 1, 1]), 4, 2).tolist()
@@ -129,7 +129,7 @@ def crowd_of(
 
 
 def _are_near(labeler, instance, judging, n_instances: int) -> bool:
-    """Whether all labelers are within a few steps of the busiest one, as they are in most crowds."""
+    """Return whether all labelers are within a few steps of the busiest one, as they are in most crowds."""
     near = np.zeros_like(judging)
     near[np.bincount(labeler).argmax() if len(labeler) else ()] = True
     for _ in range(NEAR):
@@ -143,8 +143,8 @@ def _are_near(labeler, instance, judging, n_instances: int) -> bool:
 
 
 def agreement_with_votes(gold: Float[np.ndarray, " I"], labels: Labels) -> tuple[float, int, float]:
-    """How many gold labels agree with the most frequent label of their instance, a tie counting in part; of how many;
-    the chance of so few, would one in K agree. Host side.
+    """Return how many gold labels agree with the most frequent label of their instance, a tie counting in part; of how
+    many; the chance of so few, would one in K agree. Host side.
 
     Args:
         gold: codes, NaN (or -1) where unknown.
@@ -173,7 +173,7 @@ def agreement_with_votes(gold: Float[np.ndarray, " I"], labels: Labels) -> tuple
 
 
 def in_sd(level: float) -> float:
-    """Half of a normal interval of this level, in standard deviations.
+    """Return half of a normal interval of this level, in standard deviations.
 
     Example:
         >>> round(in_sd(0.95), 2)
@@ -186,7 +186,7 @@ FLAT, FIXED = 1e6, 1e-12  # variances beyond which a prior says nothing, or all
 
 
 def intervals_of_two(chances, number: Float[np.ndarray, "W 2"], variances, level: float = LEVEL) -> Summary:
-    """The summary of labelers who say one of two classes, by Laplace's covariance of (s_i, γ_i).
+    """Return the summary of labelers who say one of two classes, by Laplace's covariance of (s_i, γ_i).
 
     Args:
         chances: sensitivity, specificity and accuracy, each [W].
@@ -231,7 +231,7 @@ def intervals_of_two(chances, number: Float[np.ndarray, "W 2"], variances, level
 
 
 def summary_of_betas(a: Float[np.ndarray, "W K L"], share: Float[np.ndarray, " K"], level: float = LEVEL) -> Summary:
-    """The summary of labelers whose columns P(label | class) are Dirichlet.
+    """Return the summary of labelers whose columns P(label | class) are Dirichlet.
 
     Args:
         a: parameters of the columns, by class and label.
@@ -268,7 +268,7 @@ def summary_of_betas(a: Float[np.ndarray, "W K L"], share: Float[np.ndarray, " K
 
 
 def share_of_labels(labels: Labels) -> float:
-    """The share of positive labels, half a label of each class added.
+    """Return the share of positive labels, half a label of each class added.
 
     Example:
         >>> share_of_labels(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))
@@ -279,7 +279,7 @@ def share_of_labels(labels: Labels) -> float:
 
 
 def is_rare(labels: Labels) -> bool:
-    """Whether one of two classes has so few labels that a fit may take the other for both.
+    """Return whether one of two classes has so few labels that a fit may take the other for both.
 
     Example:
         >>> is_rare(Labels.from_arrays(range(10), [0] * 10, [1] * 9 + [0]))

@@ -1,7 +1,7 @@
 """Labels: the judgements of a crowd as sparse triples, and the host-side index of their ids.
 
 Everything here runs on the host (NumPy) and does not import JAX. What comes out is a pytree, which is registered with
-JAX once that is imported, and an argument of the kernels. Wrong input is refused here; the kernels do not
+JAX once that is imported, and an argument of the kernels. Wrong input is rejected here; the kernels do not
 check again.
 
 Layout. Triples are sorted by instance and cut into ``n_blocks`` blocks of ``block_instances`` consecutive instances.
@@ -35,13 +35,13 @@ MAX_PADDING = 1.25  # stored triples per real triple; blocks grow until they pad
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message on one line, without control characters."""
+    """Return an error's message on one line, without control characters."""
     text = "".join(c if c.isprintable() else " " for c in str(error))
     return " ".join(text.split())[:200] or type(error).__name__
 
 
 class InputError(ValueError):
-    """What the user gave cannot be used; one line that says which value, where, and what is allowed.
+    """The error of unusable input; one line that says which value, where, and what is allowed.
 
     Example:
         >>> Labels.from_arrays([0], [0], [2])
@@ -52,7 +52,7 @@ class InputError(ValueError):
 
 
 class Unreachable(InputError):
-    """A store or a server that does not answer now: the same call may succeed later.
+    """The error of a store or server that does not respond now: the same call may succeed later.
 
     Example:
         >>> issubclass(Unreachable, InputError)
@@ -61,7 +61,8 @@ class Unreachable(InputError):
 
 
 class LabelError(InputError):
-    """A table or an array that cannot be read as labels; the message says which value, where, and what is allowed.
+    """The error of a table or array that cannot be read as labels; the message says which value, where, and what is
+    allowed.
 
     Example:
         >>> issubclass(LabelError, InputError)
@@ -125,7 +126,7 @@ def register(cls: type) -> None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shard(Tree):
-    """Which instances of a larger problem a device has, inside ``shard_map`` over ``axis`` (``crowdjax.parallel``).
+    """The instances of a larger problem that a device has, inside ``shard_map`` over ``axis`` (``crowdjax.parallel``).
 
     Attributes:
         rows: where each instance is in the whole problem; past the end for the padding that gives shards their shape.
@@ -145,7 +146,9 @@ class Shard(Tree):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Labels(Tree):
-    """The judgements L_ij of labelers i on instances j, as sparse triples (the paper, section 2).
+    """The judgements L_ij of labelers i on instances j, as sparse triples.
+
+    Source: Ruvolo, Whitehill, Movellan (2013), section 2.
 
     Attributes:
         labeler: index of the labeler of each triple, in [0, n_labelers).
@@ -200,7 +203,7 @@ class Labels(Tree):
         repeats: Repeats = "count",
         blocks: bool = True,
     ) -> Labels:
-        """Sorts, checks and lays out triples given as integer indices.
+        """Sort, checks and lays out triples given as integer indices.
 
         Args:
             labeler, instance: integer indices from 0, shape [N].
@@ -283,7 +286,7 @@ class Labels(Tree):
 
     @property
     def sign(self) -> Int8[Array, " N"]:
-        """Labels of two values as -1 and +1, as the paper has them; 0 for padding."""
+        """Labels of two values as -1 and +1, 0 for padding."""
         return (2 * self.label - 1) * self.real
 
     @property
@@ -292,7 +295,7 @@ class Labels(Tree):
         return None if self.gold is None else (2 * self.gold - 1) * (self.gold >= 0)
 
     def across(self, sums):
-        """Sums over these instances, a pytree of arrays of one type, added up over all shards in one go."""
+        """All-reduce per-shard sums, a pytree of arrays of one type, over the device mesh in one collective."""
         if self._alone:
             return sums
         import jax
@@ -302,7 +305,7 @@ class Labels(Tree):
         return unravel(jax.lax.psum(flat, self.shard.axis))
 
     def once(self, value: Float[Array, ""]) -> Float[Array, ""]:
-        """What every shard has alike, for a sum ``across`` them: itself on the first, 0 on the others."""
+        """Mask a replicated value so that summing over shards counts it once: unchanged on shard 0, zero elsewhere."""
         if self._alone:
             return value
         import jax
@@ -314,7 +317,8 @@ class Labels(Tree):
         return self.shard is None or self.shard.axis is None
 
     def with_weight(self, weight: Float[Array, " N"]) -> Labels:
-        """The same triples with other multiplicities (shape and order of ``label``); traceable. Padding keeps 0."""
+        """Return the same triples with other multiplicities (shape and order of ``label``); traceable. Padding keeps
+        0."""
         return dataclasses.replace(self, weight=weight * self.real, rows=None)
 
 
@@ -343,7 +347,7 @@ class LabelIndex:
 
 
 def codes(values, name: str, n_values: int = 2, rows=None) -> Int[np.ndarray, " N"]:
-    """Labels as codes 0 to n_values - 1 in the smallest type; two values may also be -1/+1 or booleans.
+    """Encode labels as codes 0 to n_values - 1 in the smallest type; two values may also be -1/+1 or booleans.
 
     Args:
         rows: the rows that the values come from, by default all.
@@ -378,7 +382,7 @@ def codes(values, name: str, n_values: int = 2, rows=None) -> Int[np.ndarray, " 
 
 
 def gold_codes(gold, n_instances: int, n_classes: int = 2) -> Int[np.ndarray, " I"]:
-    """Known classes as codes, -1 where unknown (NaN)."""
+    """Encode known classes as codes, -1 where unknown (NaN)."""
     gold = np.asarray(gold, dtype=np.float64).reshape(-1)
     if len(gold) != n_instances:
         raise LabelError(f"gold: {len(gold)} entries for {n_instances} instances; one each, NaN where unknown")
@@ -415,14 +419,14 @@ def _indices(values, name: str, size: int | None) -> tuple[np.ndarray, int]:
 
 
 def _bits(n: int) -> int:
-    """The bits of an index below n."""
+    """Return the bits of an index below n."""
     return max(n - 1, 0).bit_length()
 
 
 def _sorted(
     labeler, instance, code, n_instances: int, n_labelers: int, n_values: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Triples by instance, labeler and code: as the bits of one number each, which sort three times as fast."""
+    """Sort triples by instance, labeler and code: as the bits of one number each, which sort three times as fast."""
     of_labeler, of_code = _bits(n_labelers), _bits(n_values)
     kind = np.uint32 if _bits(n_instances) + of_labeler + of_code <= 32 else np.int64  # shorter ones sort faster
     cell = instance.astype(kind) << kind(of_labeler + of_code)
@@ -436,12 +440,12 @@ def _sorted(
 
 
 def _same_pair(labeler: np.ndarray, instance: np.ndarray) -> np.ndarray:
-    """Whether a sorted triple is by the same labeler on the same instance as the one before it."""
+    """Return whether a sorted triple is by the same labeler on the same instance as the one before it."""
     return np.r_[False, (labeler[1:] == labeler[:-1]) & (instance[1:] == instance[:-1])]
 
 
 def _one_per_pair(labeler, instance, counted, repeats) -> np.ndarray:
-    """Of each (instance, labeler) pair the first or last row of the input that counts, in sorted order."""
+    """Find for each (instance, labeler) pair the first or last row of the input that counts, in sorted order."""
     by_row = np.lexsort((np.arange(len(labeler)), labeler, instance))
     by_row = by_row[counted[by_row]]
     repeated = _same_pair(labeler[by_row], instance[by_row])
@@ -450,7 +454,8 @@ def _one_per_pair(labeler, instance, counted, repeats) -> np.ndarray:
 
 
 def _share_of_pair(labeler, instance, counted) -> np.ndarray:
-    """One over the number of judgements that count and that the labeler of a sorted triple gave on its instance."""
+    """Return one over the number of judgements that count and that the labeler of a sorted triple gave on its
+    instance."""
     group = np.cumsum(~_same_pair(labeler, instance)) - 1
     return (1.0 / np.maximum(np.bincount(group, counted), 1))[group]
 
@@ -489,8 +494,8 @@ def _lay_out(labeler, instance, code, weight, gold, n_labelers, n_instances, blo
 
 
 def _block_shape(instance: np.ndarray, n_instances: int) -> tuple[int, int, int]:
-    """(instances per block, number of blocks, triples per block): the smallest blocks near the cache's size that pad
-    little. A few crowded instances make the blocks grow, in the end to a single flat one."""
+    """Return (instances per block, number of blocks, triples per block): the smallest blocks near the cache's size that
+    pad little. A few crowded instances make the blocks grow, in the end to a single flat one."""
     n = len(instance)
     per_block = 2 ** max(6, round(np.log2(LABELS_PER_BLOCK * n_instances / n)))
     while per_block < n_instances:

@@ -23,7 +23,7 @@ WIDTHS = np.arange(6, 32)  # blocks of 2^6, 2^7, ... instances are considered
 
 
 class Plan(NamedTuple):
-    """The shape of every shard, and which instances go where.
+    """The shape of every shard, and the shard of every instance.
 
     Attributes:
         edges: instances edges[k] to edges[k + 1] are shard k's; shape [S + 1].
@@ -53,13 +53,13 @@ class Plan(NamedTuple):
 
     @property
     def place(self) -> Int[np.ndarray, " I"]:
-        """Where each instance goes in the concatenated shards."""
+        """The position of each instance in the concatenated shards."""
         shard = np.repeat(np.arange(self.n_shards), np.diff(self.edges))
         return np.arange(len(shard)) - self.edges[shard] + shard * self.shard_instances
 
 
 class Profile(NamedTuple):
-    """What a plan is made of: sizes of the largest part. The elementwise maximum of several is theirs in common."""
+    """Upper bounds on the sizes of a shard; take the elementwise maximum to find a layout that fits several."""
 
     n_labelers: int
     n_labels: int
@@ -68,13 +68,13 @@ class Profile(NamedTuple):
 
 
 def _real(labels: Labels):
-    """A function that takes the padding out of an array of triples."""
+    """Return a function that takes the padding out of an array of triples."""
     real = np.asarray(labels.real)
     return np.asarray if real.all() else lambda values: np.asarray(values)[real]
 
 
 def plan_of(labels: Labels, n_shards: int) -> tuple[Int[np.ndarray, " S+1"], Profile]:
-    """(edges of n shards of about as many labels each, the profile of the largest)."""
+    """Return (edges of n shards of about as many labels each, the profile of the largest)."""
     per_instance = np.bincount(_real(labels)(labels.instance), minlength=labels.n_instances)
     work = np.r_[0, np.cumsum(per_instance + 1)]
     edges = np.searchsorted(work, np.arange(n_shards + 1) * (work[-1] / n_shards))
@@ -85,7 +85,7 @@ def plan_of(labels: Labels, n_shards: int) -> tuple[Int[np.ndarray, " S+1"], Pro
 
 
 def widest(profiles: list[Profile]) -> Profile:
-    """What all parts have room in."""
+    """Return the sizes that all parts fit into."""
     return Profile(*(np.stack(sizes).max(0) for sizes in zip(*profiles, strict=True)))
 
 
@@ -96,7 +96,7 @@ def _profile(n_labelers: int, per_instance: Int[np.ndarray, " I"]) -> Profile:
 
 
 def plan(edges, profile: Profile, before: int = 0, n_processes: int = 1) -> Plan:
-    """The smallest blocks near the cache's size that pad little, as ``Labels.from_arrays`` has them."""
+    """Return the smallest blocks near the cache's size that pad little, as ``Labels.from_arrays`` has them."""
     n_labels, n = int(profile.n_labels), max(1, int(profile.n_instances))
     up = (lambda v, least=1, coarse_to=0: v) if n_labels >= EXACT_FROM else bucket
     layout = 1, up(n, LEAST["instances"]), up(max(1, n_labels), LEAST["labels"])
@@ -116,7 +116,7 @@ def plan(edges, profile: Profile, before: int = 0, n_processes: int = 1) -> Plan
 
 
 def bucket(n: int, least: int = 1, coarse_to: int = COARSE_TO) -> int:
-    """The next size that programs are compiled for: two of them between powers of 2, from 8192 on eight.
+    """Return the next size that programs are compiled for: two of them between powers of 2, from 8192 on eight.
 
     A pass over a small table costs nothing beside compiling, and the programs of every new size leave some 1700 memory
     mappings, of the 65,530 that Linux allows.
@@ -136,7 +136,8 @@ def bucket(n: int, least: int = 1, coarse_to: int = COARSE_TO) -> int:
 
 
 def with_room(labels: Labels) -> Labels:
-    """The labels in the next shape that programs are compiled for, on one device; those of large sets as they are.
+    """Return the labels in the next shape that programs are compiled for, on one device; those of large sets as they
+    are.
 
     Example:
         >>> padded = with_room(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))
@@ -150,8 +151,8 @@ def with_room(labels: Labels) -> Labels:
 
 
 def cut(labels: Labels, plan: Plan) -> tuple[Labels, Int[np.ndarray, " I"]]:
-    """(the shards one after the other, where each instance is in them). Every shard is laid out alike and counts its
-    instances from 0; what it lacks is padding."""
+    """Return (the shards one after the other, where each instance is in them). Every shard is laid out alike and counts
+    its instances from 0; what it lacks is padding."""
     size, width, per_block = plan.shard_instances, plan.block_labels, plan.block_instances
     place, real = plan.place, _real(labels)
     instance = real(labels.instance)
@@ -189,7 +190,7 @@ def cut(labels: Labels, plan: Plan) -> tuple[Labels, Int[np.ndarray, " I"]]:
 
 
 def at_places(rows, place, total: int, fill=0) -> np.ndarray:
-    """Rows at their places among ``total``, ``fill`` elsewhere."""
+    """Put rows at their places among ``total``, ``fill`` elsewhere."""
     rows = np.asarray(rows)
     out = np.full((total, *rows.shape[1:]), fill, rows.dtype)
     out[place] = rows

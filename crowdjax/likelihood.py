@@ -1,7 +1,7 @@
 """The observation model that both systems share, in log space, with its gradients.
 
-The paper's equation 1 gives the chance that labeler i is right about instance j. With labels and truths in {-1, +1},
-which codes 0 and 1 stand for, it is (z² = 1)
+Equation 1 of Ruvolo, Whitehill, Movellan (2013) is the probability that labeler i is right about instance j. With
+labels and truths in {-1, +1}, which codes 0 and 1 stand for, it is (z² = 1)
 
     log p(L_ij | z_j) = log σ( L_ij (z_j s_ij + γ_ij) )            logit P(L_ij = +1 | z_j) = z_j s_ij + γ_ij
 
@@ -60,13 +60,13 @@ class PerTriple(NamedTuple):
 
 @jax.custom_jvp
 def _log_sigmoid(t):
-    """(log σ(t), σ(-t)) from one exponential and one logarithm; exact in both tails, also in float32."""
+    """Return (log σ(t), σ(-t)) from one exponential and one logarithm; exact in both tails, also in float32."""
     e = jnp.exp(-jnp.abs(t))
     return jnp.minimum(t, 0) - _log1p(e), jnp.where(t >= 0, e, 1) / (1 + e)
 
 
 def _log1p(e):
-    """log(1+e) for e in [0, 1]. In float32 as 2 artanh(e / (2+e)), whose series takes a third of the time of
+    """Return log(1+e) for e in [0, 1]. In float32 as 2 artanh(e / (2+e)), whose series takes a third of the time of
     ``jnp.log1p`` on a CPU (docs/performance.md); its rest after seven terms is below rounding."""
     if e.dtype != jnp.float32:
         return jnp.log1p(e)
@@ -80,19 +80,20 @@ def _log1p(e):
 
 @_log_sigmoid.defjvp
 def _log_sigmoid_jvp(primals, tangents):
-    """The derivative of |t| at 0 is not the one that is meant: at t = 0 automatic gradients would be wrong."""
+    """Return the derivative of |t| at 0 is not the one that is meant: at t = 0 automatic gradients would be wrong."""
     (t,), (dt,) = primals, tangents
     log, slope = _log_sigmoid(t)
     return (log, slope), (slope * dt, -slope * (1 - slope) * dt)
 
 
 def _signed(label, t):
-    """L t of a label's code: t of a 1, -t of a 0 (of padding, something finite); a choice of the two takes longer."""
+    """Return L t of a label's code: t of a 1, -t of a 0 (of padding, something finite); a choice of the two takes
+    longer."""
     return (2 * jnp.asarray(label, t.dtype) - 1) * t
 
 
 def per_triple(label: Int8[Array, " N"], s: Float[Array, " N"], gamma: Float[Array, " N"] | None = None) -> PerTriple:
-    """log p(L | z = +1) = log σ(L(γ + s)) and log p(L | z = -1) = log σ(L(γ - s)), with their slopes.
+    """Return log p(L | z = +1) = log σ(L(γ + s)) and log p(L | z = -1) = log σ(L(γ - s)), with their slopes.
 
     Labels are codes, L = ±1. Padding gets finite numbers; multiply by its multiplicity 0. Without γ the second is the
     first's mirror image: half the work.
@@ -113,7 +114,7 @@ def per_triple(label: Int8[Array, " N"], s: Float[Array, " N"], gamma: Float[Arr
 
 
 def instance_log_likelihood(labels: Labels, s, gamma) -> tuple[Float[Array, " I"], Float[Array, " I"]]:
-    """(ℓ^+, ℓ^-): the log-probability of each instance's labels under either truth.
+    """Return (ℓ^+, ℓ^-): the log-probability of each instance's labels under either truth.
 
     Args:
         labels: N stored triples of I instances.
@@ -135,7 +136,7 @@ def instance_log_likelihood(labels: Labels, s, gamma) -> tuple[Float[Array, " I"
 
 
 def posterior(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]:
-    """P(z_j = +1 | L): the E-step. σ(logit π_j + ℓ_j^+ - ℓ_j^-), or the gold label where there is one.
+    """Return P(z_j = +1 | L): the E-step. σ(logit π_j + ℓ_j^+ - ℓ_j^-), or the gold label where there is one.
 
     Args:
         log_plus, log_minus: ℓ^±, shape [I].
@@ -146,14 +147,15 @@ def posterior(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]
         >>> print(f"{posterior(jnp.log(0.8), jnp.log(0.2), 0.0):.2f}")
         0.80
 
-    Source: the paper, section 3.1.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 3.1.
     """
     p = jax.nn.sigmoid(prior_logit + log_plus - log_minus)
     return p if gold is None else jnp.where(gold < 0, p, gold.astype(p.dtype))
 
 
 def instance_evidence(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]:
-    """log p(L_j): the truth summed out, or fixed at the gold label (then log p(L_j, z_j = gold)). Shapes as above.
+    """Return log p(L_j): the truth summed out, or fixed at the gold label (then log p(L_j, z_j = gold)). Shapes as
+    above.
 
     Example:
         >>> print(f"{jnp.exp(instance_evidence(jnp.log(0.8), jnp.log(0.2), 0.0)):.2f}")     # ½ .8 + ½ .2
@@ -166,7 +168,7 @@ def instance_evidence(log_plus, log_minus, prior_logit, gold=None) -> Float[Arra
 
 
 def evidence(labels: Labels, s, gamma, prior_logit) -> Float[Array, ""]:
-    """log p(L) = Σ_j log( π_j exp ℓ_j^+ + (1 - π_j) exp ℓ_j^- ), differentiable in s, γ and logit π.
+    """Return log p(L) = Σ_j log( π_j exp ℓ_j^+ + (1 - π_j) exp ℓ_j^- ), differentiable in s, γ and logit π.
 
     Args:
         labels: N stored triples of I instances; known gold labels fix z_j.
@@ -179,7 +181,7 @@ def evidence(labels: Labels, s, gamma, prior_logit) -> Float[Array, ""]:
         >>> print(f"{evidence(labels, 1.3862944, 0.0, 0.0):.4f}")      # log(½ .8² + ½ .2²)
         -1.0788
 
-    Source: the paper's equation 8 with p(W) taken out of the sum.
+    Source: Ruvolo, Whitehill, Movellan (2013), equation 8 with p(W) taken out of the sum.
     """
     log_plus, log_minus = instance_log_likelihood(labels, s, gamma)
     prior_logit = jnp.broadcast_to(jnp.asarray(prior_logit, log_plus.dtype), log_plus.shape)
@@ -187,7 +189,7 @@ def evidence(labels: Labels, s, gamma, prior_logit) -> Float[Array, ""]:
 
 
 def expected_log_likelihood(labels: Labels, s, gamma, prior_logit, p) -> Float[Array, ""]:
-    """Q = Σ_j p_j (log π_j + ℓ_j^+) + (1 - p_j)(log(1 - π_j) + ℓ_j^-) for given posteriors p, shape [I].
+    """Compute Q = Σ_j p_j (log π_j + ℓ_j^+) + (1 - p_j)(log(1 - π_j) + ℓ_j^-) for given posteriors p, shape [I].
 
     Example:
         >>> from crowdjax.labels import Labels
@@ -195,7 +197,7 @@ def expected_log_likelihood(labels: Labels, s, gamma, prior_logit, p) -> Float[A
         >>> print(f"{expected_log_likelihood(labels, 1.3862944, 0.0, 0.0, jnp.ones(1)):.4f}")      # log ½ .8²
         -1.1394
 
-    Source: the paper's equation 10, with labels in {-1, +1}.
+    Source: Ruvolo, Whitehill, Movellan (2013), equation 10, with labels in {-1, +1}.
     """
     log_plus, log_minus = instance_log_likelihood(labels, s, gamma)
     plus = log_plus + jax.nn.log_sigmoid(prior_logit)
@@ -204,7 +206,7 @@ def expected_log_likelihood(labels: Labels, s, gamma, prior_logit, p) -> Float[A
 
 
 def gradients(label, t: PerTriple, p) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
-    """(∂/∂s, ∂/∂γ) of Q per unit of multiplicity, given p = P(z = +1) of each triple's instance.
+    """Return (∂/∂s, ∂/∂γ) of Q per unit of multiplicity, given p = P(z = +1) of each triple's instance.
 
         ∂/∂s = p r⁺ - (1-p) r⁻      ∂/∂γ = p r⁺ + (1-p) r⁻      r^± = L σ(-L(γ ± s)) = y - σ(γ ± s)
 
@@ -214,7 +216,7 @@ def gradients(label, t: PerTriple, p) -> tuple[Float[Array, " N"], Float[Array, 
         >>> [float(g[0]) for g in gradients(1, per_triple(jnp.ones(1), jnp.zeros(1)), 0.75)]
         [0.25, 0.5]
 
-    Source: the paper, section 3.2, in one pass (docs/models.md).
+    Source: Ruvolo, Whitehill, Movellan (2013), section 3.2, in one pass (docs/models.md).
     """
     plus = p * t.slope_plus
     minus = (1 - p) * t.slope_minus
@@ -222,7 +224,7 @@ def gradients(label, t: PerTriple, p) -> tuple[Float[Array, " N"], Float[Array, 
 
 
 def curvature(t: PerTriple) -> Float[Array, " N"]:
-    """w = ½(σ'(γ+s) + σ'(γ-s)) per triple: what the diagonal preconditioner is made of.
+    """Compute w = ½(σ'(γ+s) + σ'(γ-s)) per triple, the terms of the diagonal preconditioner.
 
     Example:
         >>> curvature(per_triple(jnp.ones(1), jnp.zeros(1))).tolist()
@@ -232,19 +234,20 @@ def curvature(t: PerTriple) -> Float[Array, " N"]:
 
 
 def sensitivity_specificity(s, gamma):
-    """(σ(s + γ), σ(s - γ)): the chances of labelling a positive, and a negative, rightly. Any shapes that broadcast.
+    """Return (σ(s + γ), σ(s - γ)): the chances of labelling a positive, and a negative, rightly. Any shapes that
+    broadcast.
 
     Example:
         >>> print("{:.2f} {:.2f}".format(*sensitivity_specificity(1.0, 0.5)))
         0.82 0.62
 
-    Source: the paper, equations 2 and 3.
+    Source: Ruvolo, Whitehill, Movellan (2013), equations 2 and 3.
     """
     return jax.nn.sigmoid(s + gamma), jax.nn.sigmoid(s - gamma)
 
 
 def discrimination_bias(sensitivity, specificity):
-    """(s, γ) of given sensitivity and specificity; inverse of :func:`sensitivity_specificity`, shapes as there.
+    """Return (s, γ) of given sensitivity and specificity; inverse of :func:`sensitivity_specificity`, shapes as there.
 
     Example:
         >>> s, gamma = discrimination_bias(0.9, 0.7)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def load(folder: str | os.PathLike) -> Prediction | Plan:
-    """Reads a result that was saved: of a fit, a contextual fit, a prediction, a look or a plan.
+    """Load a saved result: of a fit, a contextual fit, a prediction, a posterior predictive check or a plan.
 
     Returns:
         What ``save`` was called on: ``Aggregation``, ``IntegratedAggregation``, ``ContextualResult``, ``Prediction``,

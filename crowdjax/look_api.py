@@ -9,14 +9,14 @@ from crowdjax.settings import brief
 
 
 def look(result: Fitted, table, **settings) -> LookResult:
-    """Compares the labels of a fit with replicates that the fitted model gives: ``result.checks(table)``.
+    """Compare the labels of a fit with replicates that the fitted model gives: ``result.checks(table)``.
 
     Args:
         result: of ``crowdjax.fit``, by any model; or loaded.
         table: the labels of that fit.
         settings: columns, form, missing, header as in ``crowdjax.fit``; instance_features as in the fit, where it used
             any; replicates: how many to draw (99; p-values are multiples of 1 / (1 + replicates)); seed: of the draws
-            (0; the same seed gives the same answer).
+            (0; the same seed gives the same result).
 
     Raises:
         InputError: labelers or instances are not those of the fit; fewer than 19 replicates.

@@ -1,4 +1,4 @@
-"""What fits into memory, asked before it is used: a host that runs out ends a process without a word."""
+"""Check free memory before allocating; on Linux the kernel kills a process that exceeds it, without an error."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_OURS = 4000  # memory maps of our own programs, before another function mak
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an error says that the memory of the host or of a device is used up.
+    """Return whether an error says that the memory of the host or of a device is used up.
 
     Example:
         >>> is_full(MemoryError()), is_full(ValueError())
@@ -31,7 +31,8 @@ def is_full(error: BaseException) -> bool:
 
 
 def available() -> int | None:
-    """Bytes that the host has left, as Linux says, within the limit of a container; None where nothing tells.
+    """Return the bytes of memory that the host has left, as Linux reports, within the limit of a container; None where
+    nothing tells.
 
     Example:
         >>> available() is None or available() > 0
@@ -48,7 +49,7 @@ def available() -> int | None:
 
 
 def refuse_above(n_bytes: float, what: str) -> None:
-    """Refuses what cannot fit into the host's memory; a GPU says so by itself.
+    """Reject what cannot fit into the host's memory; a GPU says so by itself.
 
     Example:
         >>> refuse_above(1000, "a thousand bytes")
@@ -60,7 +61,7 @@ def refuse_above(n_bytes: float, what: str) -> None:
 
 
 def refuse_host(n_bytes: float, what: str, less: str) -> None:
-    """Refuses what is read or made on the host, whatever the device, and cannot fit into its memory.
+    """Reject what is read or made on the host, whatever the device, and cannot fit into its memory.
 
     Example:
         >>> refuse_host(1000, "a thousand bytes need", "allowed: fewer")
@@ -76,7 +77,7 @@ _ours = {"maps": 0, "depth": 0}
 
 
 def bounded(function: Callable[P, R]) -> Callable[P, R]:
-    """Have a function that makes programs forget those of earlier calls where they hold many memory maps.
+    """Make a function that compiles programs forget those of earlier calls where they hold many memory maps.
 
     The programs of ``auto`` for one shape of labels hold some 1700, of the 65,530 that Linux allows a process; without
     this a loop over tables of many sizes would end without a word. Programs of others are forgotten with ours (they
@@ -105,7 +106,7 @@ def bounded(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def _room() -> int:
-    """Forgets programs where they hold too much; how many memory maps the process then has."""
+    """Forget programs where they hold too much; return how many memory maps the process then has."""
     held, most = memory_maps(), 0
     if "jax" in sys.modules:
         with contextlib.suppress(OSError, ValueError):
@@ -120,7 +121,7 @@ def _room() -> int:
 
 
 def memory_maps() -> int:
-    """How many memory maps this process has; 0 where nothing tells."""
+    """Return how many memory maps this process has; 0 where nothing tells."""
     with contextlib.suppress(OSError), open("/proc/self/maps", "rb") as maps:
         return sum(1 for _ in maps)
     return 0
@@ -130,7 +131,7 @@ WIDTHS = {"BOOLEAN": 1 / 8, "INT32": 4, "INT64": 8, "INT96": 8, "FLOAT": 4, "DOU
 
 
 def parquet_size(metadata, columns: Sequence[str]) -> list[float]:
-    """The bytes that columns of Parquet need at least when they are read, one number for each row group.
+    """Return the bytes that columns of Parquet need at least when they are read, one number for each row group.
 
     Args:
         metadata: the footer of a file (``pyarrow.parquet.FileMetaData``).
@@ -152,7 +153,7 @@ def parquet_size(metadata, columns: Sequence[str]) -> list[float]:
 
 
 def refuse_parquet(footers: Sequence, columns: Sequence[str], what: str, less: str, *, at_once: bool = True) -> None:
-    """Refuses columns of Parquet that cannot fit into memory, seen from the files' footers.
+    """Reject columns of Parquet that cannot fit into memory, seen from the files' footers.
 
     Args:
         footers: of the files (``pyarrow.parquet.FileMetaData``).
@@ -167,7 +168,7 @@ def refuse_parquet(footers: Sequence, columns: Sequence[str], what: str, less: s
 
 
 def unpacked_size(path: str | os.PathLike) -> int:
-    """The bytes of a zip file's members when unpacked, as its directory says; zipfile unpacks no more than that.
+    """Return the bytes of a zip file's members when unpacked, as its directory says; zipfile unpacks no more than that.
 
     Raises:
         zipfile.BadZipFile: it is no zip file.

@@ -1,4 +1,4 @@
-"""Measures of how good answers are: of probabilities against truth, of estimates against true values, of paired runs.
+"""Metrics: of probabilities against truth, of estimates against true values, of paired runs.
 
 Plain functions on the host (NumPy, float64). Of two classes ``probability`` is P(z = +1), shape [I], and ``truth`` is
 -1/+1 or 0/1; of K classes ``probability`` is P(z = k), shape [I, K], and ``truth`` is 0 to K-1, or -1 where it is not
@@ -39,7 +39,7 @@ Truth = Shaped[np.ndarray, " I"]
 
 
 def accuracy(probability: Probability, truth: Truth) -> float:
-    """The share of instances whose most probable class is the true one.
+    """Return the share of instances whose most probable class is the true one.
 
     Of classes within ``TIE`` of the most probable one, a true one counts as one over their number: a probability of ½
     counts half.
@@ -58,7 +58,7 @@ def accuracy(probability: Probability, truth: Truth) -> float:
 
 
 def auc_roc(probability: Probability, truth: Truth) -> float:
-    """The chance that a random positive gets a higher probability than a random negative; a tie counts half.
+    """Return the chance that a random positive gets a higher probability than a random negative; a tie counts half.
 
     Of K classes: the mean over the classes, each against the rest, where it is defined (:func:`per_class`).
 
@@ -100,9 +100,9 @@ def auc_pr(probability: Probability, truth: Truth) -> float:
 def per_class(
     measure: Callable[[np.ndarray, np.ndarray], float], probability: Float[np.ndarray, "I K"], truth: Truth
 ) -> Float[np.ndarray, " K"]:
-    """A measure of two classes for each of K classes against the rest.
+    """Apply a measure of two classes for each of K classes against the rest.
 
-    Example: what the classes are told apart by
+    Example: the separation of the classes
         >>> p = [[0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.2, 0.3, 0.5], [0.4, 0.4, 0.2]]
         >>> per_class(auc_roc, p, [0, 1, 2, 2]).tolist()
         [1.0, 1.0, 0.75]
@@ -112,7 +112,7 @@ def per_class(
 
 
 def confusion(answer: Int[np.ndarray, " I"], truth: Truth, n_classes: int | None = None) -> Int[np.ndarray, "K K"]:
-    """How many instances of each class (rows) got each answer (columns).
+    """Count the instances of each class (rows) by inferred class (columns).
 
     Args:
         answer: the class that each instance is said to be of, 0 to K-1: ``probability.argmax(1)``.
@@ -131,7 +131,7 @@ def confusion(answer: Int[np.ndarray, " I"], truth: Truth, n_classes: int | None
 
 
 def nll(probability: Probability, truth: Truth, eps: float = EPS) -> float:
-    """Mean negative log-probability of the truth, in nats; probabilities are clipped to [eps, 1 - eps].
+    """Compute the mean negative log-probability of the truth, in nats; probabilities are clipped to [eps, 1 - eps].
 
     Example:
         >>> round(nll([0.5, 1.0], [1, 0]), 2)       # (log 2 + log 1e6) / 2
@@ -142,7 +142,7 @@ def nll(probability: Probability, truth: Truth, eps: float = EPS) -> float:
 
 
 def brier(probability: Probability, truth: Truth) -> float:
-    """Mean squared difference of probability and truth (0 or 1), of K classes summed over the classes.
+    """Compute the mean squared difference of probability and truth (0 or 1), of K classes summed over the classes.
 
     K = 2 classes of shape [I, 2] therefore give twice what P(z = +1) gives.
 
@@ -157,7 +157,8 @@ def brier(probability: Probability, truth: Truth) -> float:
 
 
 def ece(probability: Probability, truth: Truth, n_bins: int = ECE_BINS) -> float:
-    """Expected calibration error: |mean probability - share of positives| averaged over the instances' bins.
+    """Compute the expected calibration error: |mean probability - share of positives| averaged over the instances'
+    bins.
 
     The bins are ``n_bins`` intervals of P(z = +1) of equal width, [0, 1/n), ..., [(n-1)/n, 1]. Of K classes they are
     intervals of the greatest probability, and the positives are the instances of which that class (of several, the
@@ -177,7 +178,7 @@ def ece(probability: Probability, truth: Truth, n_bins: int = ECE_BINS) -> float
 
 
 def correlation(estimate, true) -> float:
-    """Pearson's correlation of two arrays of one shape; NaN where either is constant.
+    """Compute Pearson's correlation of two arrays of one shape; NaN where either is constant.
 
     Example:
         >>> round(correlation([1, 2, 3], [2, 4, 7]), 4)
@@ -190,7 +191,7 @@ def correlation(estimate, true) -> float:
 
 
 def mean_absolute_error(estimate, true) -> float:
-    """Mean absolute difference of two arrays of one shape.
+    """Compute the mean absolute difference of two arrays of one shape.
 
     Example:
         >>> mean_absolute_error([1, 2], [1, 4])
@@ -200,7 +201,7 @@ def mean_absolute_error(estimate, true) -> float:
 
 
 def coverage(lower, upper, true) -> float:
-    """The share of true values inside their intervals, ends included.
+    """Return the share of true values inside their intervals, ends included.
 
     Example:
         >>> coverage([0, 0], [1, 1], [0.5, 2])
@@ -211,7 +212,8 @@ def coverage(lower, upper, true) -> float:
 
 
 def krippendorff_alpha(unit: Int[np.ndarray, " N"], value: Shaped[np.ndarray, " N"]) -> float:
-    """Krippendorff's α of nominal values: 1 where all values of a unit agree, 0 where they do as by chance.
+    """Compute Krippendorff's α of nominal values: 1 where all values of an instance agree, 0 where they do as by
+    chance.
 
         α = 1 - (n - 1) Σ_u Σ_{c≠k} n_uc n_uk / (m_u - 1)  /  Σ_{c≠k} n_c n_k
 
@@ -240,8 +242,8 @@ def krippendorff_alpha(unit: Int[np.ndarray, " N"], value: Shaped[np.ndarray, " 
 
 
 class Paired(NamedTuple):
-    """How one method compares with another on the same draws: mean of the differences, its standard error, and the
-    share of draws on which it wins (a tie counts half).
+    """A paired comparison of two methods on the same draws: mean of the differences, its standard error, and the share
+    of draws on which it wins (a tie counts half).
 
     Example:
         >>> Paired(0.1, 0.05, 0.8).wins
@@ -254,7 +256,7 @@ class Paired(NamedTuple):
 
 
 def paired(values: Float[np.ndarray, " R"], against: Float[np.ndarray, " R"]) -> Paired:
-    """Compares two methods draw by draw, larger being better.
+    """Compare two methods draw by draw, larger being better.
 
     The standard error is that of independent draws; draws that share most of their labels are not, so it says how well
     the mean over such draws is known, not over new data.
@@ -279,7 +281,7 @@ BINARY = {
 
 
 def _known(probability, truth):
-    """Probabilities and truths (booleans, or classes of K) of the instances whose truth is known."""
+    """Return probabilities and truths (booleans, or classes of K) of the instances whose truth is known."""
     p, y = np.asarray(probability, float), np.asarray(truth, float).ravel()
     of_classes = p.ndim == 2
     p = p if of_classes else p.ravel()
@@ -297,7 +299,7 @@ def _same_length(a, truth):
 
 
 def _true(values, y):
-    """What is said of the true class, [I] or [I, K]."""
+    """Return the values of the true class, [I] or [I, K]."""
     return np.where(y, values, 1 - values) if values.ndim == 1 else values[np.arange(len(y)), y]
 
 

@@ -1,6 +1,6 @@
 """Fits to more labels than fit into memory: read in pieces from Parquet, kept in parts on disk, fitted part by part.
 
-    instances are dealt to parts (``Parts``)  →  rounds over the parts (``rounds``)  →  one last pass for the answers
+    instances are dealt to parts (``Parts``)  →  rounds over the parts (``rounds``)  →  one last pass for the results
 
 A part holds all labels of its instances. A visit fits a part alone, by the ordinary fit, with what the other parts say
 of the labelers as its prior: each of them is remembered as a quadratic of the weights w that all parts share,
@@ -9,7 +9,7 @@ of the labelers as its prior: each of them is remembered as a quadratic of the w
 
 and a product of such terms and a Gaussian prior is a Gaussian prior. Where nothing moves any more the gradients of all
 parts and of the prior cancel: that is a maximum of the whole objective, whatever h. An instance's own weights are
-fitted in its part and kept there. The first round is a good answer already; each further one comes nearer.
+fitted in its part and kept there. The first round is a good estimate already; each further one comes nearer.
 
 Everything a visit leaves behind is written under a private name, flushed to the disk and renamed (``crowdjax.disk``). A
 fit that was stopped goes on from there and ends where it would have ended.
@@ -51,7 +51,7 @@ MOST_PARTS = 500  # a file of each is open while labels are dealt
 
 
 class Answer(NamedTuple):
-    """What is known after the last pass; the instances' answers are handed out part by part."""
+    """The result of the last pass; the instances' probabilities are returned part by part."""
 
     weights: Weights  # instances' own left out
     objective: float
@@ -89,7 +89,7 @@ class Parts:
         return len(self.n_instances)
 
     def labels(self, k: int) -> Labels:
-        """The labels of part k, of instances counted from 0."""
+        """Return the labels of part k, of instances counted from 0."""
         with np.load(self.folder / f"{k}.npz") as file:
             arrays = {"weight": None, "gold": None} | dict(file)
         n = self.n_instances[k]
@@ -99,19 +99,19 @@ class Parts:
         )  # fmt: skip
 
     def instances(self, k: int) -> pa.Array:
-        """The ids of the instances of part k."""
+        """Return the ids of the instances of part k."""
         return pa.parquet.read_table(self.folder / f"{k}.parquet")["instance"].combine_chunks()
 
 
 def check_size(scan: Scan, size: int) -> None:
-    """Raises ``InputError`` where parts of so many labels would be too many."""
+    """Raise ``InputError`` where parts of so many labels would be too many."""
     least = -(-scan.n_rows // MOST_PARTS)
     if size < least:
         raise InputError(f"minibatch: got {size}; allowed: at least {least}, for {scan.n_rows} labels")
 
 
 def deal(scan: Scan, folder: Path, size: int, repeats: Repeats = "count", progress: Progress = silent) -> Parts:
-    """Deals the rows of a table to parts of about ``size`` labels by the hash of their instance; in a folder, which
+    """Deal the rows of a table to parts of about ``size`` labels by the hash of their instance; in a folder, which
     appears whole or not at all. A folder that is there is what an earlier call made."""
     if not folder.exists():
         with disk.folder(folder) as new:
@@ -184,14 +184,14 @@ def _deal(scan: Scan, folder: Path, n_parts: int, repeats: Repeats, progress: Pr
 
 
 def _codes(ids: pa.ChunkedArray, known: dict[Any, int]) -> Int[np.ndarray, " n"]:
-    """A number for each id, in the order in which they were first seen; new ones are added to ``known``."""
+    """Return a number for each id, in the order in which they were first seen; new ones are added to ``known``."""
     encoded = ids.dictionary_encode().combine_chunks()
     codes = [known.setdefault(v, len(known)) for v in encoded.dictionary.to_pylist()]
     return np.array(codes, np.int32)[encoded.indices.to_numpy()]
 
 
 def _hashes(ids: pa.Array) -> Int[np.ndarray, " n"]:
-    """A number for each id that is the same in every run."""
+    """Return a number for each id that is the same in every run."""
     return np.array([zlib.crc32(str(v).encode()) for v in ids.to_pylist()], np.int64)
 
 
@@ -218,7 +218,7 @@ def run(
     hand_out: Callable[[int, Fit], None],
     progress: Progress = silent,
 ) -> Answer:
-    """Fits part by part until a round gains less than ``rtol`` (1 + |objective|), then asks every part for its answers.
+    """Fit part by part until a round gains less than ``rtol`` (1 + |objective|), then collect every part's results.
 
     Args:
         folder: where the state is kept; what is there is gone on with.
@@ -290,8 +290,8 @@ def _visit(labels: Labels, model: FactorModel, key, solver: Solver, start) -> tu
 
 
 def _curvature(labels: Labels, model: FactorModel, factors: Factors, p) -> Weights:
-    """A diagonal that is at least the curvature of log p(L) in the shared weights: of the complete-data likelihood, the
-    sums of the rows' absolute values, labeler by labeler (a matrix in α_i and γ_i)."""
+    """Return a diagonal that is at least the curvature of log p(L) in the shared weights: of the complete-data
+    likelihood, the sums of the rows' absolute values, labeler by labeler (a matrix in α_i and γ_i)."""
     i, j, c = labels.labeler, labels.instance, labels.counts
     n_factors = factors.alpha.shape[1]
     b = [factors.beta[:, d][j] for d in range(n_factors)]
@@ -335,12 +335,12 @@ class _State:
         self.history = saved["history"] if saved else np.zeros(0)
 
     def own(self, k: int) -> dict[str, np.ndarray] | None:
-        """What the last visit of part k left, if there was one."""
+        """Return what the last visit of part k left, if there was one."""
         round_ = (self.visits - 1 - k) // len(self.parts)
         return None if round_ < 0 else _read(self.folder / f"{k}-{round_}.npz")
 
     def prior_of_others(self, k: int, known) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance of the prior times the terms of all parts but k; weights that are fixed stay so."""
+        """Return mean and variance of the prior times the terms of all parts but k; weights that are fixed stay so."""
         linear, curved = self.terms
         if known is not None:
             linear, curved = linear - known["linear"], np.maximum(curved - known["curved"], 0)
@@ -353,7 +353,7 @@ class _State:
         return np.where(moves, mean, self.mean), np.where(moves, variance, 0)
 
     def part(self, k: int, mean, variance) -> tuple[Labels, FactorModel]:
-        """The labels of part k and the model with another prior of the shared weights."""
+        """Return the labels of part k and the model with another prior of the shared weights."""
         labels = self.parts.labels(k)
         model = build(self.config, labels)
         return labels, dataclasses.replace(
@@ -361,7 +361,7 @@ class _State:
         )
 
     def start(self, k: int, known) -> Weights:
-        """Where a visit starts: the shared weights, and instances' own as they were, or at their prior mean."""
+        """Return the start of a visit: the shared weights, and instances' own as they were, or at their prior mean."""
         weights = self._weights(self.weights, self.model.mean)
         if self.model.instance.dense is not None:
             return weights._replace(instance=self.model.full(self.model.mean).instance)
@@ -370,7 +370,7 @@ class _State:
         return weights._replace(instance=Linear(None, free))
 
     def visited(self, k: int, found: Fit, more: _More) -> None:
-        """Takes a visit's result in, and writes it down."""
+        """Take a visit's result in, and writes it down."""
         n = len(self.parts.labelers)
         weights = _flat(found.weights)
         curved = _flat(_of_first(more.curved, n))
@@ -397,17 +397,17 @@ class _State:
 
     @property
     def objective(self) -> float | None:
-        """After the last whole round."""
+        """The objective after the last whole round."""
         return float(self.history[-1]) if len(self.history) else None
 
     def converged(self, rtol: float) -> bool:
-        """Whether the last round gained little. With a single part a round is the fit itself."""
+        """Return whether the last round gained little. With a single part a round is the fit itself."""
         if len(self.parts) == 1:
             return len(self.history) > 0
         return len(self.history) > 1 and abs(self.history[-1] - self.history[-2]) <= rtol * (1 + abs(self.history[-1]))
 
     def log_prior(self) -> float:
-        """log p of the shared weights."""
+        """Return log p of the shared weights."""
         terms = self.model.log_priors(self._weights(self.weights, self.model.full(self.model.mean)))
         return float(sum(jax.tree.leaves(_shared(terms))))
 
@@ -416,7 +416,7 @@ class _State:
         return Answer(weights, objective, evidence, code, self.history, np.asarray(sums))
 
     def _weights(self, flat, like: Weights) -> Weights:
-        """The flat vector of shared weights in the structure of ``like``, whose instance side stays."""
+        """Return the flat vector of shared weights in the structure of ``like``, whose instance side stays."""
         arrays, tree = jax.tree.flatten(_shared(self.model.full(self.model.mean)))
         pieces = np.split(np.asarray(flat, jnp.result_type(float)), np.cumsum([v.size for v in arrays])[:-1])
         shaped = [v.reshape(a.shape) for v, a in zip(pieces, arrays, strict=True)]
@@ -424,18 +424,18 @@ class _State:
 
 
 def _shared(weights: Weights) -> Weights:
-    """The weights that all parts share: those of instances left out."""
+    """Return the weights that all parts share: those of instances left out."""
     return weights._replace(instance=None)
 
 
 def _of_first(weights: Weights, n: int) -> Weights:
-    """The weights of the first n labelers: without padding."""
+    """Return the weights of the first n labelers: without padding."""
     cut = lambda part: part if part is None or part.free is None else Linear(part.dense, part.free[:n])  # noqa: E731
     return weights._replace(labeler=cut(weights.labeler), bias=cut(weights.bias))
 
 
 def _flat(weights: Weights) -> Float[np.ndarray, " P"]:
-    """The shared weights as one vector of 64 bits."""
+    """Return the shared weights as one vector of 64 bits."""
     return np.concatenate([np.ravel(v) for v in jax.tree.leaves(_shared(weights))]).astype(np.float64)
 
 
@@ -447,6 +447,6 @@ def _read(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def _write(path: Path, **arrays) -> None:
-    """Arrays to a file that appears whole or not at all."""
+    """Write arrays to a file that appears whole or not at all."""
     with disk.file(path) as new, open(new, "wb") as file:
         np.savez(file, **arrays)

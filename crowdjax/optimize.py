@@ -1,7 +1,7 @@
 """One loop driver for every solver: jitted, vmappable, with history, convergence on the objective and result codes.
 
 A solver is a ``Loop``: where it starts, one step, and what its end says. It runs to its end in one program
-(``minimize``, ``iterate``, ``accelerate``), or some steps at a time, where a host watches it (``crowdjax.watch``).
+(``minimize``, ``iterate``, ``accelerate``), or in blocks of steps from the host (``crowdjax.watch``).
 
 ``minimizer`` is a while-loop whose body evaluates the objective at ONE trial point, so a program holds one copy of the
 objective. The direction comes from an optax transformation (``crowdjax.directions``) that is preconditioned by a
@@ -60,7 +60,7 @@ MAX_BACKTRACKS = 12
 
 
 class Solution(NamedTuple):
-    """Where a minimisation ended: point, value, gradient, what the objective returned besides, and how it went.
+    """The end of a minimisation: point, value, gradient, the objective's other output, and convergence.
 
     Example: its result code in words
         >>> zero = jnp.zeros(())
@@ -78,8 +78,8 @@ class Solution(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """A solver that has not run: ``init`` and ``body`` of its while-loop, whose state has a ``code`` and ``n_steps``,
-    and what the state says at the end.
+    """A solver: ``init`` and ``body`` of its while-loop, whose state has a ``code`` and ``n_steps``, and what the state
+    says at the end.
 
     Attributes:
         renew: what is done to the state before steps 0, ``period``, 2 ``period``, ...; None: nothing. It is a part of
@@ -101,7 +101,7 @@ class Loop(NamedTuple):
     period: int = 1
 
     def advance(self, state: Any, until: Int[Array, ""] | int) -> Any:
-        """The state once it has made ``until`` steps in all, or is done."""
+        """Return the state once it has made ``until`` steps in all, or is done."""
         until = jnp.minimum(until, self.max_steps)
 
         def goes_on(s):
@@ -119,7 +119,7 @@ class Loop(NamedTuple):
         return jax.lax.while_loop(goes_on, steps, state)
 
     def run(self, limit: Int[Array, ""] | int | None = None) -> Solution:
-        """All of it: at most ``limit`` steps (may be traced; 0 skips the work), by default ``max_steps``."""
+        """Return all of it: at most ``limit`` steps (may be traced; 0 skips the work), by default ``max_steps``."""
         return self.solution(self.advance(self.init, self.max_steps if limit is None else limit))
 
 
@@ -133,7 +133,7 @@ class Staged(NamedTuple):
         limit: (carry, k) -> most steps of stage k.
         loop: (carry, k) -> its ``Loop``.
         close: (carry, k, its ``Solution``) -> carry.
-        code: carry -> the result code, RUNNING while there is no answer yet.
+        code: carry -> the result code, RUNNING until it ends.
         end: carry -> the result.
 
     Example: ``crowdjax.watch.run`` has one of a single stage
@@ -151,7 +151,7 @@ class Staged(NamedTuple):
     end: Callable[[Any], Any]
 
     def run(self) -> Any:
-        """All stages in one program, with one copy of the objective."""
+        """Return all stages in one program, with one copy of the objective."""
 
         def stage(carry, k):
             carry = self.prepare(carry, k)
@@ -191,7 +191,7 @@ def minimizer(
     patience: int = 3,
     refresh: int = 10,
 ) -> Loop:
-    """Minimises ``objective`` from ``x0``; :func:`minimize` runs it.
+    """Minimise ``objective`` from ``x0``; :func:`minimize` runs it.
 
     Args:
         objective: x -> (value, gradient, anything). Called at one place of the program. Where points are spread over
@@ -293,7 +293,7 @@ def minimizer(
 
 
 def minimize(objective, x0, rule, *, limit=None, **settings) -> Solution:
-    """Runs :func:`minimizer`, whose arguments (and shapes) these are, for at most ``limit`` evaluations.
+    """Run :func:`minimizer`, whose arguments (and shapes) these are, for at most ``limit`` evaluations.
 
     Example:
         >>> from crowdjax.directions import lbfgs
@@ -309,7 +309,7 @@ def _ended(code):
 
 
 class Step(NamedTuple):
-    """One step of a fixed-point iteration from x: where it leads, and the value, gradient and the rest AT x.
+    """One step of a fixed-point iteration from x: the next point, and the value, gradient and the rest AT x.
 
     Example: half the way to 0, at which x² is looked at
         >>> Step(jnp.array(1.0), jnp.array(4.0), jnp.array(4.0), None).value.item()
@@ -340,7 +340,7 @@ def iteration(
     patience: int = 3,
     period: int = 1,
 ) -> Loop:
-    """Repeats ``x = step(x, k)`` until the value stops falling: EM and its relatives; :func:`iterate`
+    """Repeat ``x = step(x, k)`` until the value stops falling: EM and its relatives; :func:`iterate`
     runs it.
 
     Args:
@@ -378,7 +378,7 @@ def iteration(
 
 
 def iterate(step, x0, *, limit=None, **settings) -> Solution:
-    """Runs :func:`iteration`, whose arguments (and shapes) these are, for at most ``limit`` steps.
+    """Run :func:`iteration`, whose arguments (and shapes) these are, for at most ``limit`` steps.
 
     Example:
         >>> def halve(x, k): return Step(x / 2, (x**2).sum(), 2 * x, None)
@@ -411,7 +411,8 @@ def acceleration(
     memory: int = MEMORY,
     rise: float = 0.0,
 ) -> Loop:
-    """Anderson's acceleration of a fixed-point iteration that lowers a value, as EM does; :func:`accelerate` runs it.
+    """Build Anderson's acceleration of a fixed-point iteration that lowers a value, as EM does; :func:`accelerate` runs
+    it.
 
     The next point is the combination of the last images whose residuals, in the metric, come nearest to cancelling.
     Where that raises the value, the last image itself is next, and the memory starts anew.
@@ -495,7 +496,7 @@ def acceleration(
 
 
 def accelerate(step, x0, *, limit=None, **settings) -> Solution:
-    """Runs :func:`acceleration`, whose arguments (and shapes) these are, for at most ``limit`` steps.
+    """Run :func:`acceleration`, whose arguments (and shapes) these are, for at most ``limit`` steps.
 
     Example:
         >>> def halve(x): return Step(x / 2, (x**2).sum(), 2 * x, None), 0 * x + 2

@@ -27,7 +27,7 @@ HEAVY = 0.5  # share of all weight on one row, from which it is worth a sentence
 
 
 class Odd(NamedTuple):
-    """A value that is out of line, in how many rows, and the range of the others.
+    """An outlying value, the number of its rows, and the range of the others.
 
     Example:
         >>> odd_values(np.r_[np.linspace(0, 1, 50), 999, 999])
@@ -41,7 +41,7 @@ class Odd(NamedTuple):
 
 
 def odd_values(values: Float[np.ndarray, " n"], *, codes_only: bool = False) -> list[Odd]:
-    """The odd values of a column.
+    """Return the odd values of a column.
 
     Args:
         codes_only: whether only codes for missing values are looked for: where ranks are used, no value is far off.
@@ -64,7 +64,7 @@ def odd_values(values: Float[np.ndarray, " n"], *, codes_only: bool = False) -> 
 
 
 def _first_odd(found: Float[np.ndarray, " n"], codes_only: bool) -> bool:
-    """Whether the first of sorted distinct values (rising or falling) is odd."""
+    """Return whether the first of sorted distinct values (rising or falling) is odd."""
     if len(found) <= LEAST:
         return False
     code = bool(np.isclose(found[0], CODES, rtol=1e-9).any())
@@ -81,7 +81,7 @@ NEAREST = "It counts as a score at the end of the scale"
 def about_columns(
     place: str, names: Sequence[str], values: Float[np.ndarray, "n C"], *, codes_only: bool = False, so: str = FARTHEST
 ) -> list[str]:
-    """A sentence for every odd value of some columns.
+    """Return a sentence for every odd value of some columns.
 
     Args:
         so: what follows from it.
@@ -108,7 +108,7 @@ def _sentence(place: str, name: str, odd: Odd, so: str) -> str:
 def refuse_other_unit(
     place: str, names: Sequence[str], sample: Float[np.ndarray, "I C"], others: Float[np.ndarray, "K C"]
 ) -> None:
-    """Refuse scores that hardly are of the sample's unit, or that the sample says nothing about.
+    """Reject scores that hardly are of the sample's unit, or that the sample says nothing about.
 
     Odd values aside, the sample's scores span at least 5 % of the central 99 % of the others, and the others, of whom
     most may well lie close together, span in all at least 5 % of the sample's central 99 %.
@@ -139,7 +139,7 @@ def refuse_other_unit(
 
 
 def _middle(values: Float[np.ndarray, " n"]) -> float:
-    """The width of the central 99 %."""
+    """Return the width of the central 99 %."""
     return float(np.diff(np.quantile(values, [0.005, 0.995]))[0])
 
 
@@ -153,7 +153,7 @@ def about_others(
     *,
     codes_only: bool = False,
 ) -> list[str]:
-    """What is odd in the scores of a sample and of others, and which share of these lies beyond the sample's.
+    """Warn of odd scores in a sample and in others, and return which share of these lies beyond the sample's.
 
     Args:
         place: who the others are.
@@ -187,11 +187,11 @@ def about_others(
 
 
 def about_weights(place: str, weights: Float[np.ndarray, " n"] | None) -> list[str]:
-    """A sentence where one weight outweighs all others together.
+    """Warn where one weight outweighs all others together.
 
     Example:
         >>> about_weights("weights", np.r_[np.ones(99), 999.0])
-        ['weights: one row of 100 has 999, 91% of all weight: the answers are little more than what that row says.']
+        ['weights: one row of 100 has 999, 91% of all weight: the result is little more than what that row says.']
     """
     if weights is None or np.count_nonzero(weights) < LEAST:
         return []
@@ -199,6 +199,6 @@ def about_weights(place: str, weights: Float[np.ndarray, " n"] | None) -> list[s
     if most <= HEAVY * total:
         return []
     return [
-        f"{place}: one row of {len(weights)} has {most:g}, {most / total:.0%} of all weight: the answers are little "
+        f"{place}: one row of {len(weights)} has {most:g}, {most / total:.0%} of all weight: the result is little "
         "more than what that row says."
     ]

@@ -3,11 +3,11 @@
     found = parallel.fit(labels, model, key)          # the fit of factor.fit_jit, on every device there is
 
 Instances and what belongs to them live on one device each; weights of labelers, features and class prior on all. A pass
-adds up its sums per labeler over the devices (``Labels.across``), everything else stays where it is. Long fits are
-watched (``crowdjax.watch``): they say how far they are and can be stopped.
+adds up its sums per labeler over the devices (``Labels.across``), everything else stays where it is. Long fits
+run in blocks of steps (``crowdjax.watch``): they report progress and can be stopped.
 
 In a run of several processes (``start``) every process gives its own instances, with labelers indexed alike everywhere
-(``union``), and gets back the answers about its own instances. docs/clusters.md has worked examples.
+(``union``), and gets back the results for its own instances. docs/clusters.md has worked examples.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WATCHED_FROM = 1_000_000  # labels x factors; below, a fit takes about a second
 
 
 def start(address: str | None = None, n_processes: int | None = None, process: int | None = None) -> None:
-    """Joins this process to a run of several; call it before anything else of JAX.
+    """Join this process to a run of several; call it before anything else of JAX.
 
     Args:
         address: ``host:port`` of process 0, reachable from all.
@@ -61,7 +61,7 @@ def start(address: str | None = None, n_processes: int | None = None, process: i
 
 
 def use_cores(n: int | None = None) -> None:
-    """Makes ``n`` CPU devices (default: one for each core this process may use) on a machine without accelerators.
+    """Make ``n`` CPU devices (default: one for each core this process may use) on a machine without accelerators.
 
     Call it before anything else of JAX. It leaves a count that was given otherwise (``jax_num_cpu_devices``, or the
     flag ``xla_force_host_platform_device_count``) as it is.
@@ -79,7 +79,7 @@ def use_cores(n: int | None = None) -> None:
 
 
 def n_devices(n_labels: int, wanted: int | None = None) -> int:
-    """How many devices to use: as many as wanted, or as pay for so many labels.
+    """Return the number of devices to use: as many as wanted, or as speed up a fit of so many labels.
 
     Raises:
         InputError: more than there are.
@@ -101,7 +101,7 @@ def _pays_from() -> int:
 
 
 def used(n_labels: int, wanted: int | None = None) -> str:
-    """How many devices a fit of so many labels uses, and why, for its record.
+    """Return how many devices a fit of so many labels uses, and why, for its record.
 
     Example:
         >>> used(1000, 1) == f"1 of {jax.device_count()}, as asked"
@@ -125,14 +125,14 @@ def fit(
     devices: int | None = None,
     progress: watch.Progress | None = None,
 ) -> Fit:
-    """The fit of ``crowdjax.factor.fit_jit`` on several devices; arguments as there. Not to be traced.
+    """Run ``crowdjax.factor.fit_jit`` on several devices; arguments as there. Not to be traced.
 
     Args:
         labels: of this process's instances, with the labelers of all.
         model: built for ``labels`` (``crowdjax.factor.build``); what it says of labelers is alike in every process.
         devices: how many; by default all that pay for so many labels.
-        progress: told how far a long fit is, in passes; where it answers true the fit stops, with the code ``STOPPED``.
-            Short fits, and those of several processes, do not ask.
+        progress: callback, called with the passes done. Return True to stop the fit, with the code ``STOPPED``. Not
+            called in short fits and those of several processes.
 
     Returns:
         the ``Fit``, as NumPy arrays; instances' weights and posteriors are those of this process.
@@ -191,7 +191,7 @@ def run(
     devices: int | None = None,
     room: Profile | None = None,
 ):
-    """What ``function`` returns, run on all shards at once and compiled once per shape.
+    """Run ``function`` on all shards at once, compiled once per shape; return what it returns.
 
     Args:
         function: (labels, model, key, solver, start) -> (``Fit`` of a shard, anything that is alike on all shards). At
@@ -218,8 +218,8 @@ def _run(function, labels, model, start, key, impl, solver, mesh):
 
 
 def _laid_out(labels: Labels, model: FactorModel, start: Weights | None, devices: int | None, room=None):
-    """((labels, model, start) on their devices, the mesh, a function from a fit of them to one of the whole). Without
-    a mesh where one device has all, and nothing is to be gained from a shape that others share."""
+    """Return ((labels, model, start) on their devices, the mesh, a function from a fit of them to one of the whole).
+    Without a mesh where one device has all, and nothing is to be gained from a shape that others share."""
     n_labels = np.count_nonzero(labels.real)
     if n_devices(n_labels, devices) == jax.process_count() == 1 and room is None and n_labels >= EXACT_FROM:
         parts = rows.on_device(labels), *jax.device_put((model, start))  # once, for however many programs
@@ -234,7 +234,7 @@ def _laid_out(labels: Labels, model: FactorModel, start: Weights | None, devices
 
 
 def summary(labels: Labels, model: FactorModel, found: Fit) -> LabelerSummary:
-    """``crowdjax.factor.labeler_summary`` by a program that tables of similar sizes share; NumPy arrays.
+    """Run ``crowdjax.factor.labeler_summary`` by a program that tables of similar sizes share; NumPy arrays.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
@@ -276,7 +276,7 @@ def fit_integrated(
     devices: int | None = None,
     progress: watch.Progress | None = None,
 ) -> IntegratedFit:
-    """The fit of ``crowdjax.integrated.fit_jit`` on several devices; arguments as there. Not to be traced.
+    """Run ``crowdjax.integrated.fit_jit`` on several devices; arguments as there. Not to be traced.
 
     Args:
         labels: of this process's instances, with the labelers of all.
@@ -334,7 +334,7 @@ def _run_integrated(labels, boundary, features, begin, config, mesh):
 
 
 def _divide(labels: Labels, devices: int | None, room: Profile | None = None):
-    """(the mesh, the plan, the shards, where each instance is in them)."""
+    """Return (the mesh, the plan, the shards, where each instance is in them)."""
     n = n_devices(np.count_nonzero(labels.real), devices)
     mesh = Mesh(np.array(jax.devices()[:n]), (AXIS,))
     edges, profile = plan_of(labels, len(mesh.local_devices))
@@ -343,7 +343,7 @@ def _divide(labels: Labels, devices: int | None, room: Profile | None = None):
 
 
 def _agreed(edges, profile: Profile) -> Plan:
-    """The plan that all processes have in common."""
+    """Return the plan that all processes have in common."""
     if jax.process_count() == 1:
         return plan(edges, profile)
     mine = np.concatenate([np.ravel(v) for v in profile]).astype(np.int64)
@@ -357,20 +357,20 @@ def _agreed(edges, profile: Profile) -> Plan:
 
 
 def _on_mesh(parts, specs, mesh: Mesh):
-    """The parts on their devices."""
+    """Return the parts on their devices."""
     on_mesh = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs, is_leaf=lambda v: isinstance(v, P))
     return jax.tree.map(_put, parts, jax.tree.unflatten(jax.tree.structure(parts), jax.tree.leaves(on_mesh)))
 
 
 def _put(values, sharding: NamedSharding) -> Array:
-    """This process's part of an array, or all of what every process has alike, on its devices."""
+    """Return this process's part of an array, or all of what every process has alike, on its devices."""
     values = np.asarray(values)
     values = values.astype(jax.dtypes.canonicalize_dtype(values.dtype))
     return jax.make_array_from_process_local_data(sharding, values)
 
 
 def _local(array: Array) -> np.ndarray:
-    """What this process has of an array."""
+    """Return what this process has of an array."""
     shards = {str(s.index): s for s in array.addressable_shards}  # one of those that are alike
     shards = sorted(shards.values(), key=lambda s: (s.index[0].start or 0) if s.index else 0)
     return np.concatenate([s.data for s in shards]) if array.ndim else np.asarray(shards[0].data)
@@ -380,7 +380,7 @@ def _local(array: Array) -> np.ndarray:
 
 
 def gather(values: np.ndarray) -> np.ndarray:
-    """An array from each process, stacked; every process gets all."""
+    """Return an array from each process, stacked; every process gets all."""
     if jax.process_count() == 1:
         return np.asarray(values)[None]
     as_bytes = np.ascontiguousarray(values).view(np.uint8)  # whatever the type: JAX would make it one of 32 bits
@@ -389,7 +389,7 @@ def gather(values: np.ndarray) -> np.ndarray:
 
 
 def union(ids: np.ndarray) -> np.ndarray:
-    """The sorted ids that any process has, for instance of labelers; every process gets the same.
+    """Return the sorted ids that any process has, for instance of labelers; every process gets the same.
 
     Example: in a single process these are its own
         >>> union(np.array(["bob", "ann", "bob"])).tolist()

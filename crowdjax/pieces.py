@@ -33,7 +33,7 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Scan:
-    """A table of labels that is read in pieces, as often as is asked.
+    """A table of labels that is read in pieces, any number of times.
 
     Attributes:
         n_rows: of the whole table.
@@ -55,7 +55,8 @@ def scan(
     source, *, columns: Columns | None = None, positive=None, order: Sequence[Any] | None = None,
     truth: Sequence[Any] | None = None, kind: Kind | None = None, batch: int = 2**18,
 ) -> Scan:  # fmt: skip
-    """The rows of Parquet too large for memory, in pieces, in the order of the files' names; checked as they are read.
+    """Return the rows of Parquet too large for memory, in pieces, in the order of the files' names; checked as they are
+    read.
 
     Args:
         source: a Parquet file or a folder of them: a path, or a URL that pyarrow or fsspec knows (``s3://...``).
@@ -82,7 +83,7 @@ def scan(
         )
 
     def raw(names: list[str]) -> Iterator[tuple[str, pa.RecordBatch]]:
-        """(where a piece is, the piece); what is read has to be what was found."""
+        """Return (where a piece is, the piece); what is read has to be what was found."""
         before, few = 0, dict(batch_readahead=1, fragment_readahead=1, use_threads=False)
         with contextlib.ExitStack() as stack:
             for file in files:
@@ -126,7 +127,7 @@ def scan(
 
 
 def _parquet_at(source: str, place: str) -> list[File]:
-    """The files of Parquet at a path or URL."""
+    """Return the files of Parquet at a path or URL."""
     files = [f for f in find(source, "parquet", "pq")[0] if f.ending in ("parquet", "pq")]
     if not files:
         raise InputError(f"{place}: no *.parquet there; allowed with minibatches: a Parquet file or a folder of them")

@@ -71,7 +71,7 @@ def _panels(n: int, width: float, height: float, **kwargs) -> tuple[Figure, Sequ
 
 @contextlib.contextmanager
 def _any_glyph():
-    """Signs of names that the font lacks are drawn as boxes, and no more is said of it."""
+    """Draw characters that the font lacks as boxes, without a warning."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"(?s)Glyph .* missing from font", UserWarning)
         warnings.filterwarnings("ignore", "Matplotlib currently does not support", UserWarning)
@@ -79,7 +79,7 @@ def _any_glyph():
 
 
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    """Writes ``stem``.svg and ``stem``.png; no dates, no random names inside."""
+    """Write ``stem``.svg and ``stem``.png; no dates, no random names inside."""
     with _matplotlib().rc_context(STYLE), _any_glyph():
         svg, png = (stem.parent / f"{stem.name}.{kind}" for kind in ("svg", "png"))
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
@@ -88,7 +88,7 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
 
 
 def as_svg(figure: Figure, name: str) -> str:
-    """A figure as SVG whose text is text; names inside differ between figures of different names."""
+    """Render a figure as SVG whose text is text; names inside differ between figures of different names."""
     import io
 
     buffer = io.StringIO()
@@ -106,7 +106,7 @@ def curves(
     ylabel: str = "",
     ylim: tuple[float | None, float | None] = (0, None),
 ) -> Figure:
-    """One panel per measure: the mean of every model over x, with a band of two standard errors.
+    """Plot one panel per measure: the mean of every model over x, with a band of two standard errors.
 
     Args:
         x: the same for all panels, or one for each title.
@@ -136,7 +136,7 @@ def curves(
 
 @_styled
 def spread(values: Mapping[str, Float[np.ndarray, " R"]], *, title: str, xlabel: str) -> Figure:
-    """One row per model: every draw as a dot, the mean as a bar with its value."""
+    """Plot one row per model: every draw as a dot, the mean as a bar with its value."""
     figure, (ax,) = _panels(1, 5.4, 0.6 + 0.42 * len(values))
     rng = np.random.default_rng(0)
     for row, v in enumerate(values.values()):
@@ -168,7 +168,7 @@ def factor_over_feature(
     true: Callable[[Float[np.ndarray, " G"]], Float[np.ndarray, " G"]] | None = None,
     label: str = "feature",
 ) -> Figure:
-    """The paper's Figure 4: density of a feature with the basis functions, each as high as its weight; and the first
+    """Plot the density of a feature with the basis functions, each as high as its weight; and the first
     instance factor over the feature, one point per instance.
 
     Args:
@@ -201,7 +201,7 @@ def factor_over_feature(
 
 @_styled
 def dots(values: Float[np.ndarray, "K M"], rows: Sequence[str], columns: Sequence[str], *, title: str) -> Figure:
-    """One row per set, one marker per model; NaN leaves a marker out."""
+    """Plot one row per set, one marker per model; NaN leaves a marker out."""
     figure, (ax,) = _panels(1, 6.4, 0.9 + 0.34 * len(rows))
     for m, name in enumerate(columns):
         ax.scatter(
@@ -224,7 +224,8 @@ def dots(values: Float[np.ndarray, "K M"], rows: Sequence[str], columns: Sequenc
 def differences(
     panels: Mapping[str, Float[np.ndarray, "K M"]], rows: Sequence[str], columns: Sequence[str], *, highlight: str
 ) -> Figure:
-    """One panel per measure: a row per set, a marker per model at its difference from a baseline; NaN leaves it out.
+    """Plot one panel per measure: a row per set, a marker per model at its difference from a baseline; NaN leaves it
+    out.
 
     The axes are linear within ± .1 and logarithmic beyond, so that small differences and disasters are both seen.
 
@@ -254,7 +255,7 @@ def differences(
 
 @_styled
 def matrices(tables: Mapping[str, Float[np.ndarray, "A B"]], rows: Sequence[str], columns: Sequence[str]) -> Figure:
-    """Small tables of probabilities side by side, shaded from ½ to 1."""
+    """Plot small tables of probabilities side by side, shaded from ½ to 1."""
     figure, axes = _panels(len(tables), 0.8 + 2.0 * len(tables), 1.9, sharey=True)
     for ax, (title, table) in zip(axes, tables.items(), strict=True):
         ax.imshow(table, cmap="Blues", vmin=0.5, vmax=1.1, aspect="auto")
@@ -277,7 +278,7 @@ def bands(
     xlabel: str,
     xscale: str = "linear",
 ) -> Figure:
-    """One panel per function: its mean with a band, over the density of the scores.
+    """Plot one panel per function: its mean with a band, over the density of the scores.
 
     Args:
         x: increasing; where the functions were evaluated.
@@ -316,7 +317,7 @@ def labeler_curves(
     xlabel: str,
     xscale: str = "linear",
 ) -> Figure:
-    """One panel per measure: a line for each labeler, the crowd in black, and some labelers in colour, by name.
+    """Plot one panel per measure: a line for each labeler, the crowd in black, and some labelers in colour, by name.
 
     Args:
         x: increasing; where the functions were evaluated.
@@ -339,8 +340,8 @@ def labeler_curves(
 def reliability(
     forecasts: Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]], *, ylabel: str, n_bins: int = 10
 ) -> Figure:
-    """The observed share of positives over the forecast probability, in bins of like counts, with two standard errors;
-    the legend gives each forecast's mean distance from the diagonal.
+    """Return the observed share of positives over the forecast probability, in bins of like counts, with two standard
+    errors; the legend gives each forecast's mean distance from the diagonal.
 
     Args:
         forecasts: name -> (probability, what was observed: 0, 1 or a probability).
@@ -365,7 +366,7 @@ def reliability(
 
 @_styled
 def intervals(rows: Mapping[str, tuple[float, float, float]], *, title: str, xlabel: str) -> Figure:
-    """One row per estimate: (value, lower, upper) as a dot with its interval; NaN leaves the interval out."""
+    """Plot one row per estimate: (value, lower, upper) as a dot with its interval; NaN leaves the interval out."""
     figure, (ax,) = _panels(1, 6.0, 0.9 + 0.36 * len(rows))
     for row, (value, lower, upper) in enumerate(rows.values()):
         colour = COLOURS[0] if np.isfinite(lower) else "#757575"
@@ -387,7 +388,7 @@ def known_functions(
     *,
     xlabel: str,
 ) -> Figure:
-    """One panel per function: what generated the labels as a dashed line, and every model's mean with its band.
+    """Plot one panel per function: what generated the labels as a dashed line, and every model's mean with its band.
 
     Args:
         panels: title -> (x, true function, model -> (mean, lower, upper)), each of shape [X].
@@ -405,7 +406,7 @@ def known_functions(
 
 @_styled
 def ranks(values: Mapping[str, Float[np.ndarray, " R"]], *, n_bins: int = 10) -> Figure:
-    """One panel per quantity: histogram of its ranks (in 0 to 1), over the band that holds 99 % of the counts of
+    """Plot one panel per quantity: histogram of its ranks (in 0 to 1), over the band that holds 99 % of the counts of
     uniform ones."""
     from scipy.stats import binom
 
@@ -434,7 +435,7 @@ def side_by_side(
     title: str,
     xlabel: str,
 ) -> Figure:
-    """One row per model, one marker per run with its interval; NaN leaves a marker, or an interval, out.
+    """Plot one row per model, one marker per run with its interval; NaN leaves a marker, or an interval, out.
 
     Args:
         half: half the length of the intervals.
@@ -533,7 +534,7 @@ def over_time(
 
 
 def _along(ax: Axes, place: np.ndarray, ends: tuple[np.ndarray, ...], *, band: bool, color: str, **look) -> None:
-    """One series: marks with their intervals, or with a band, where a period alone keeps its interval."""
+    """Return one series: marks with their intervals, or with a band, where a period alone keeps its interval."""
     mean, lower, upper = ends
     many = len(place) > MOST_MARKS
     beside = np.isfinite(np.pad(mean, 1, constant_values=np.nan))
@@ -546,7 +547,8 @@ def _along(ax: Axes, place: np.ndarray, ends: tuple[np.ndarray, ...], *, band: b
 
 
 def periods_span(panels, kind: str) -> tuple[float, float]:
-    """The ends of an axis that holds the intervals of all panels: from 0 for shares, with 1 within for ratios of odds.
+    """Return the ends of an axis that holds the intervals of all panels: from 0 for shares, with 1 within for ratios of
+    odds.
 
     Example:
         >>> periods_span([{"": (np.array([0.2]), np.array([0.1]), np.array([0.3]))}], "share")
@@ -579,7 +581,8 @@ MOST_BARS = 40  # of a histogram of whole numbers with a bar for each
 
 @_styled
 def counts(values: Float[np.ndarray, " n"], *, title: str, xlabel: str, ylabel: str) -> Figure:
-    """Histogram of numbers of labels: a bar for each number where there are few, else bins that widen with it."""
+    """Plot a histogram of numbers of labels: a bar for each number where there are few, else bins that widen with
+    it."""
     from matplotlib import ticker
 
     figure, (ax,) = _panels(1, *PANEL)
@@ -610,7 +613,7 @@ def probabilities(
     xlabel: str = "probability of being positive",
     ylabel: str = "instances",
 ) -> Figure:
-    """Histogram of probabilities in twenty bins."""
+    """Plot a histogram of probabilities in twenty bins."""
     figure, (ax,) = _panels(1, *PANEL)
     ax.hist(p, bins=20, range=(0, 1), color=COLOURS[0], alpha=0.85, rwidth=0.94)
     ax.axvline(0.5, color="#757575", linewidth=0.8, linestyle="--")
@@ -624,7 +627,7 @@ def probabilities(
 def chances(
     sensitivity: Float[np.ndarray, " W"], specificity: Float[np.ndarray, " W"], kinds: Sequence[str], *, title: str
 ) -> Figure:
-    """Each labeler at its specificity and sensitivity, marked by kind; who guesses is on the dashed line.
+    """Return each labeler at its specificity and sensitivity, marked by kind; who guesses is on the dashed line.
 
     Args:
         kinds: of ``KINDS``.
@@ -644,7 +647,7 @@ def chances(
 
 @_styled
 def objective(history: Float[np.ndarray, " T"], *, title: str, xlabel: str) -> Figure:
-    """How far the objective is below its highest value after each step, on a logarithmic scale."""
+    """Plot how far the objective is below its highest value after each step, on a logarithmic scale."""
     from matplotlib import ticker
 
     figure, (ax,) = _panels(1, *PANEL)
@@ -660,7 +663,7 @@ def objective(history: Float[np.ndarray, " T"], *, title: str, xlabel: str) -> F
 
 @_styled
 def boundary(x: Float[np.ndarray, " I"], center: float, sd: float, *, title: str) -> Figure:
-    """Histogram of the instances along the model's axis, where the classes are taken to meet, and how sure that is."""
+    """Plot a histogram of the instances along the model's axis, with the decision boundary and its uncertainty."""
     figure, (ax,) = _panels(1, *PANEL)
     ax.axvspan(center - sd, center + sd, color=COLOURS[1], alpha=0.15, linewidth=0)
     ax.hist(x, bins=40, range=_span(x), color=COLOURS[0], alpha=0.85)
@@ -680,7 +683,7 @@ def positions(
     title: str,
     colour: Float[np.ndarray, " n"] | None = None,
 ) -> Figure:
-    """Points in the first two directions of a factorisation; of one direction, a histogram.
+    """Plot points in the first two directions of a factorisation; of one direction, a histogram.
 
     Args:
         share: of the sum of squares that each direction explains.
@@ -771,7 +774,7 @@ def confusion(
 
 
 def _matrices_of(table: Any, classes: Sequence[Any], labels: Sequence[Any]) -> tuple[list[str], np.ndarray]:
-    """The confusion matrices of the first labelers of a table, and who they are."""
+    """Return the confusion matrices of the first labelers of a table, and who they are."""
     labeler, truth, label, p = (
         np.asarray(table[name]).tolist() for name in ("labeler", "truth", "label", "probability")
     )
@@ -838,8 +841,8 @@ def accuracies(
 
 
 def evenly(n: int, most: int) -> np.ndarray:
-    """At most so many of n rows, evenly spaced, with the first and the last: what is drawn of more points than a figure
-    needs.
+    """Return at most so many of n rows, evenly spaced, with the first and the last: what is drawn of more points than a
+    figure needs.
 
     Example:
         >>> evenly(9, 3).tolist(), evenly(2, 3).tolist()
@@ -849,19 +852,19 @@ def evenly(n: int, most: int) -> np.ndarray:
 
 
 def _span(values: np.ndarray) -> tuple[float, float]:
-    """The range of a histogram, with some room where all values are alike."""
+    """Return the range of a histogram, with some room where all values are alike."""
     low, high = float(values.min()), float(values.max())
     room = max(1e-3 * max(abs(low), abs(high), 1) - (high - low), 0)
     return low - room, high + room
 
 
 def _nice_top(largest: float) -> float:
-    """The end of an axis of probabilities that begins at 0: 1, or lower where all are far below."""
+    """Return the end of an axis of probabilities that begins at 0: 1, or lower where all are far below."""
     return 1.0 if largest > 0.45 else max(1.1 * largest, 1e-6)
 
 
 def short(name: str, length: int = 18) -> str:
-    """A name that fits into a legend: cut, without control characters, and no mathematics.
+    """Shorten a name to fit into a legend: cut, without control characters, and no mathematics.
 
     Example:
         >>> short("labeler number 1000000"), short("$x$")

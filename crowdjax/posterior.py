@@ -42,7 +42,7 @@ def to_arviz(
     labels: Labels | None = None,
     cell: Int[np.ndarray, " I"] | None = None,
 ) -> DataTree:
-    """The draws of a fit, for ``arviz_base``, ``arviz_stats`` and ``arviz_plots``.
+    """Return the draws of a fit, for ``arviz_base``, ``arviz_stats`` and ``arviz_plots``.
 
     Args:
         fit, index: what was fitted, and its ids.
@@ -86,7 +86,7 @@ def to_arviz(
 
 
 def dims_of(site: str) -> list[str]:
-    """What an unknown of the model is over, besides chains and draws.
+    """Name the dimensions of an unknown of the model, besides chains and draws.
 
     Example:
         >>> dims_of("prevalence_weights"), dims_of("labeler_offset")

@@ -41,7 +41,7 @@ PRIORS = f"a number from {RAREST:g} to 1 - {RAREST:g}"
 
 @dataclasses.dataclass(frozen=True)
 class FactorConfig:
-    """What distinguishes one factor model from another, frozen and hashable.
+    """Settings of a factor model, frozen and hashable.
 
     Attributes:
         n_factors: D, how many factors.
@@ -121,7 +121,7 @@ FACTORS_FIRST, FACTORS_NEWTON = 6, 2  # steps of the M-step at the votes, and of
 
 @dataclasses.dataclass(frozen=True)
 class Nominal:
-    """What all models of classes share: a prior of the classes (``crowdjax.observation.nominal``).
+    """Base class of models of classes: a prior of the classes (``crowdjax.observation.nominal``).
 
     Attributes:
         class_prior: ``learn``, ``free``, ``uniform``, or K probabilities.
@@ -163,7 +163,7 @@ class Majority(Nominal):
 
 @dataclasses.dataclass(frozen=True)
 class Coins(Nominal):
-    """What coins share: w_i ~ N(μ, σ²), with one σ for all skills and one for all biases.
+    """Base class of the coins: w_i ~ N(μ, σ²), with one σ for all skills and one for all biases.
 
     Attributes:
         skill: mean and standard deviation of skills.
@@ -190,11 +190,11 @@ class Coins(Nominal):
             raise InputError(f"skill and bias: got {self.skill}, {self.bias}; allowed: standard deviations above 0")
 
     def logits(self, k: int) -> tuple[Float[np.ndarray, "L K P"], Float[np.ndarray, "L K"], np.ndarray]:
-        """The logits η = offset + x w of labels l and classes k, and which of the P numbers w are biases."""
+        """Return the logits η = offset + x w of labels l and classes k, and which of the P numbers w are biases."""
         raise NotImplementedError
 
     def first(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Means [P], variances [G] and the groups [P] that share one, of the settings."""
+        """Return means [P], variances [G] and the groups [P] that share one, of the settings."""
         group = self.logits(k)[2].astype(int)
         mean = np.where(group == 0, self.skill[0], 0.0)
         return mean, np.array([self.skill[1] ** 2, self.bias**2 / 2])[: group.max() + 1], group
@@ -229,7 +229,7 @@ class BiasedCoin(Coins):
 
 
 class Factors:
-    """What labelers and instances are before any label, in models of factors whose instances are integrated out.
+    """The priors of labelers and instances, in models of factors whose instances are integrated out.
 
     A labeler's numbers are normal; those of an instance take fixed values, the points of the integral: even steps for
     the first factor, at the same places for either of two classes, Gauss and Hermite's for further ones.
@@ -244,7 +244,7 @@ class Factors:
     link: Link
 
     def grid(self) -> tuple[Float[np.ndarray, "B D"], Float[np.ndarray, " B"]]:
-        """The values of an instance's factors, and their log probabilities."""
+        """Return the values of an instance's factors, and their log probabilities."""
         mean, sd = self.instance
         step = 2 * REACH * sd / (self.points - 1)
         lowest = np.round((mean - REACH * sd) / step - 0.5) + 0.5  # in steps: places are the same with either sign
@@ -262,7 +262,7 @@ class Factors:
         return every(axes), every(logs).sum(1)
 
     def prior(self, n_classes: int) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
-        """Means and standard deviations of w_i; a bias is in units of its standard deviation."""
+        """Return means and standard deviations of w_i; a bias is in units of its standard deviation."""
         n_biases = 0 if self.bias is None else n_classes - 1
         first = np.arange(self.n_factors + n_biases) == 0
         factors = np.arange(len(first)) < self.n_factors
@@ -277,7 +277,7 @@ class Glad(Nominal, Factors):
     Attributes:
         labeler, instance: mean and standard deviation of α_i and of b.
         points: how many values of b.
-        rtol: gain, in units of 1 + |objective|, below which answers no longer move.
+        rtol: gain, in units of 1 + |objective|, below which results no longer move.
         others: as in ``observation.integrated_factors``, whose defaults these are.
 
     Example:
@@ -319,7 +319,8 @@ class DawidSkene(Nominal):
             raise InputError(f"pooling: got {pooling!r}; allowed: learn, None, or two numbers above 0")
 
     def first(self, n_values: int, n_classes: int, places: tuple[float, ...] | None = None) -> Float[np.ndarray, "L K"]:
-        """The pseudo-counts of the settings; where they are learned, the middle of their prior, which nothing moves."""
+        """Return the pseudo-counts of the settings; where they are learned, the middle of their prior, which nothing
+        moves."""
         if self.pooling is None:
             return np.full((n_values, n_classes), FEW)
         diagonal, beside = PSEUDO_COUNTS if self.pooling == "learn" else self.pooling
@@ -329,7 +330,7 @@ class DawidSkene(Nominal):
 def classes_of_values(
     n_values: int, n_classes: int, places: tuple[float, ...] | None = None
 ) -> Float[np.ndarray, "L K"]:
-    """How much each value of a label speaks for each class; the identity where values are classes.
+    """Return how much each value of a label speaks for each class; the identity where values are classes.
 
     Args:
         places: of ``Labels``: the class that each value speaks for, or between two; -1: for all alike.

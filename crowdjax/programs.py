@@ -19,7 +19,8 @@ _first: list[Callable[[], None]] = []
 
 
 def cache_folder() -> Path | None:
-    """Where compiled programs are kept: $CROWDJAX_CACHE, or the user's cache folder; None where that is 0 or off."""
+    """Return the folder of compiled programs: $CROWDJAX_CACHE, or the user's cache folder; None where that is 0 or
+    off."""
     given = os.environ.get("CROWDJAX_CACHE")
     if given is not None:
         return None if given.lower() in OFF else Path(given)
@@ -27,7 +28,7 @@ def cache_folder() -> Path | None:
 
 
 def first(action: Callable[[], None]) -> None:
-    """Have something done before the first program is made."""
+    """Run a function before the first program is compiled."""
     _first.append(action)
 
 
@@ -43,7 +44,7 @@ _in_use: list[Path | None] = []
 
 
 def in_use() -> Path | None:
-    """The folder that :func:`ready` has chosen; None where there is none, or before."""
+    """Return the folder that :func:`ready` has chosen; None where there is none, or before."""
     return _in_use[0] if _in_use else None
 
 

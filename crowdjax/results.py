@@ -1,8 +1,8 @@
-"""Results on disk: a folder that appears whole or not at all, and is refused where it was changed.
+"""Results on disk: a folder that appears whole or not at all, and is rejected where it was changed.
 
 Its record (``fit.json``) lists every file in it with its SHA-256, and holds the SHA-256 of itself: a result that was
-changed is refused, and an earlier result, which may be replaced, is told from what somebody made or edited. With
-``CROWDJAX_KEY`` set records are signed, too. Arrays are npz: reading executes nothing.
+changed is rejected, and an earlier result, which may be replaced, is distinguished from files made or edited by hand.
+With ``CROWDJAX_KEY`` set records are signed, too. Arrays are npz: reading executes nothing.
 
 A result at a new place is written beside it and renamed. At a place that is a folder already (an earlier result, an
 empty one, the root of a mounted volume, the working directory) it is written inside, under a private name, and renamed
@@ -45,7 +45,7 @@ ALLOWED = "allowed: a new or empty folder, or an earlier result to replace"
 
 
 def check_out(out: str | os.PathLike) -> Path:
-    """Refuse a folder that a result cannot be written to, by trying: call it before the work.
+    """Reject a folder that a result cannot be written to, by trying: call it before the work.
 
     What a killed process left there is put in order.
 
@@ -68,7 +68,7 @@ def check_out(out: str | os.PathLike) -> Path:
 
 @contextlib.contextmanager
 def writing(out: str | os.PathLike) -> Iterator[None]:
-    """What the file system refuses, a full disk for one, as one line."""
+    """Raise what the file system rejects, as a full disk, as one line."""
     try:
         yield
     except OSError as error:
@@ -166,7 +166,7 @@ def read_result(folder: str | os.PathLike, name: str = "fit.json") -> dict[str, 
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes a value as :func:`json_text` has it."""
+    """Write a value as :func:`json_text` has it."""
     Path(path).write_text(json_text(value), encoding="utf-8")
 
 
@@ -198,12 +198,12 @@ def sealed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def save_arrays(path: str | os.PathLike, tree: Any) -> None:
-    """Writes the leaves of a pytree as npz, named by their paths. No pickle."""
+    """Write the leaves of a pytree as npz, named by their paths. No pickle."""
     np.savez(path, **{".".join(p): np.asarray(leaf) for p, leaf in _leaves(tree)})
 
 
 def _leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The leaves of dicts, tuples, lists and dataclasses with their paths, as JAX has them; without JAX."""
+    """Return the leaves of dicts, tuples, lists and dataclasses with their paths, as JAX has them; without JAX."""
     if tree is None:
         return
     if dataclasses.is_dataclass(tree):
@@ -220,7 +220,8 @@ def _leaves(tree: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def load_arrays(path: str | os.PathLike, like: Any) -> Any:
-    """The pytree that :func:`save_arrays` wrote, in the structure and shapes of ``like`` (arrays or their shapes)."""
+    """Return the pytree that :func:`save_arrays` wrote, in the structure and shapes of ``like`` (arrays or their
+    shapes)."""
     try:
         memory.refuse_host(
             memory.unpacked_size(path), f"{path}: its arrays need", "allowed: a fit that fits into memory"
@@ -254,7 +255,7 @@ def _name(path) -> str:
 
 
 def _place(out: str | os.PathLike) -> Path:
-    """The folder behind ``out``, links followed, there or to be; refused where something else is in the way."""
+    """Return the folder behind ``out``, links followed, there or to be; rejected where something else is in the way."""
     if "\0" in os.fspath(out):
         raise InputError(f"--out: a name with a zero character; {ALLOWED}")
     given = Path(out).absolute()
@@ -266,7 +267,7 @@ def _place(out: str | os.PathLike) -> Path:
 
 
 def _try(place: Path) -> None:
-    """Does what a result at a place will need: a file is written and flushed, a folder of its name renamed."""
+    """Try what a result at a place will need: a file is written and flushed, a folder of its name renamed."""
     there = place if place.is_dir() else next(p for p in place.parents if p.exists())
     inside = place.relative_to(there) if there != place else Path(INSIDE)
     beside = there / inside.parts[0]
@@ -277,7 +278,7 @@ def _try(place: Path) -> None:
 
 
 def _refuse_loss(out: str | os.PathLike, place: Path) -> None:
-    """Refuses a folder with anything but a result as crowdjax wrote it."""
+    """Reject a folder with anything but a result as crowdjax wrote it."""
     known, files = _known(place), _files(place)
     if os.path.lexists(place / JOURNAL) and not disk.is_own_folder(place / JOURNAL):
         files = [JOURNAL]  # somebody else's: it is not finished
@@ -296,7 +297,7 @@ def _refuse_loss(out: str | os.PathLike, place: Path) -> None:
 
 
 def _known(place: Path) -> dict[str, Callable[[Path], bool]]:
-    """The files of the results in a folder: by name, what says whether one is as it was written."""
+    """Return the files of the results in a folder: by name, what says whether one is as it was written."""
     known: dict[str, Callable[[Path], bool]] = {}
     for name in RECORDS:
         record = _record(place / name)
@@ -311,7 +312,7 @@ def _is_of(digest: str, path: Path) -> bool:
 
 
 def _files(folder: Path) -> list[str]:
-    """All files in a folder and those below it, sorted, but for those that are not a result's or anybody's."""
+    """Return all files in a folder and those below it, sorted, but for those that are not a result's or anybody's."""
     files = []
     for where, below, names in os.walk(folder):
         if Path(where) == folder:
@@ -321,13 +322,15 @@ def _files(folder: Path) -> list[str]:
 
 
 def _is_passed_over(path: Path) -> bool:
-    """Whether something in a result's folder is a private folder of crowdjax, or of the file system of a volume."""
+    """Return whether something in a result's folder is a private folder of crowdjax, or of the file system of a
+    volume."""
     ours = path.name.startswith(f".{INSIDE}.") and disk.is_own_folder(path)
     return ours or (path.name == "lost+found" and path.is_dir() and os.path.ismount(path.parent))
 
 
 def _is_replaceable(path: Path) -> bool:
-    """Whether a file in a folder that can be written to is neither write-protected nor somebody else's to keep."""
+    """Return whether a file in a folder that can be written to is neither write-protected nor somebody else's to
+    keep."""
     if not hasattr(os, "geteuid") or os.geteuid() in (path.lstat().st_uid, 0):
         return os.access(path, os.W_OK) or path.is_symlink()
     folder = path.parent.stat()
@@ -338,7 +341,7 @@ def _is_replaceable(path: Path) -> bool:
 
 
 def _appear(out: str | os.PathLike, home: Path, place: Path) -> None:
-    """Brings the result in a private folder to its place."""
+    """Bring the result in a private folder to its place."""
     disk.flush(home)
     if not place.is_dir():
         with contextlib.suppress(FileExistsError), _taken_as_exists():  # another process was first
@@ -353,7 +356,7 @@ def _appear(out: str | os.PathLike, home: Path, place: Path) -> None:
 
 @contextlib.contextmanager
 def _taken_as_exists() -> Iterator[None]:
-    """A folder that is in the way of another is there, whatever a system calls it."""
+    """Return a folder that is in the way of another is there, whatever a system calls it."""
     try:
         yield
     except OSError as error:
@@ -364,7 +367,7 @@ def _taken_as_exists() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone(out: str | os.PathLike, place: Path) -> Iterator[None]:
-    """Keeps other processes from replacing the result at a place; waits for one that does so."""
+    """Keep other processes from replacing the result at a place; wait for one that does so."""
     with disk.locked(place, disk.WAIT) as free:
         if free is False:
             raise InputError(f"--out {out}: another process writes there; wait for it to end, or give another --out")
@@ -372,7 +375,7 @@ def _alone(out: str | os.PathLike, place: Path) -> Iterator[None]:
 
 
 def _replace(home: Path, place: Path) -> None:
-    """Puts what is in a private folder, a record and files of it, into the place of an earlier result."""
+    """Put what is in a private folder, a record and files of it, into the place of an earlier result."""
     disk.flush(home)
     try:
         os.rename(home, place / JOURNAL)
@@ -385,15 +388,15 @@ def _replace(home: Path, place: Path) -> None:
 
 
 def _put_in_order(out: str | os.PathLike, place: Path) -> None:
-    """Finishes what a killed process was doing at a place; waits for one that is alive."""
+    """Finish what a killed process was doing at a place; wait for one that is alive."""
     if (place / JOURNAL).is_dir():
         with _alone(out, place):
             _finish(place)
 
 
 def _finish(place: Path) -> None:
-    """Moves the files of a result that counts, but is not yet at its place, to their names. It can be stopped and
-    called again as often as need be."""
+    """Move the files of a result that counts, but is not yet at its place, to their names. It can be stopped and called
+    again as often as need be."""
     journal = place / JOURNAL
     if not disk.is_own_folder(journal):
         return
@@ -421,8 +424,8 @@ def _finish(place: Path) -> None:
 
 
 def _is_left(journal: Path, place: Path) -> bool:
-    """Whether a journal holds what a stopped command leaves: a record whose files are all there, in the journal or
-    at their place already; or, where the record was moved last, no file any more."""
+    """Return whether a journal holds what a stopped command leaves: a record whose files are all there, in the journal
+    or at their place already; or, where the record was moved last, no file any more."""
     files = {path.relative_to(journal).as_posix() for path in journal.rglob("*") if not path.is_dir()}
     if not files:
         return True
@@ -441,7 +444,7 @@ def _is_left(journal: Path, place: Path) -> bool:
 
 
 def _key() -> bytes | None:
-    """The key that records are signed with, where there is one."""
+    """Return the key that records are signed with, where there is one."""
     key = os.environ.get(KEY)
     if key == "":
         raise InputError(f"{KEY}: empty; allowed: a secret of any length, or unset")
@@ -454,7 +457,7 @@ def _write_record(path: Path, record: Mapping[str, Any]) -> None:
 
 
 def _record(path: Path) -> dict[str, Any] | None:
-    """The JSON of a record; None where there is none, or it is not crowdjax's."""
+    """Return the JSON of a record; None where there is none, or it is not crowdjax's."""
     try:
         record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError, RecursionError):
@@ -464,7 +467,7 @@ def _record(path: Path) -> dict[str, Any] | None:
 
 
 def _checked(path: Path) -> dict[str, Any]:
-    """A record, refused where it is none of this version, or is not what was written and signed."""
+    """Return a record, rejected where it is none of this version, or is not what was written and signed."""
     record = _record(path)
     if record is None:
         raise InputError(f"{path.parent}: no {path.name} of crowdjax; allowed: a folder that `crowdjax fit` wrote")
@@ -479,7 +482,8 @@ def _checked(path: Path) -> dict[str, Any]:
 
 
 def _is_unchanged(path: Path) -> bool:
-    """Whether a record is as it was written; of format 1, which has no hash of itself, all are taken for that."""
+    """Return whether a record is as it was written; of format 1, which has no hash of itself, all are taken for
+    that."""
     record = _record(path)
     if record is None:
         return False
@@ -488,7 +492,7 @@ def _is_unchanged(path: Path) -> bool:
 
 
 def _has(record: Mapping[str, Any], seal: str) -> bool:
-    """Whether a record has the seal that its other fields give."""
+    """Return whether a record has the seal that its other fields give."""
     try:
         return hmac.compare_digest(str(record.get(seal)), sealed(record)[seal])
     except (ValueError, TypeError):  # numbers that crowdjax does not write, letters that no seal has
@@ -501,7 +505,7 @@ def _sha256(path: Path) -> str:
 
 
 def _plain(value):
-    """What JSON can hold: numbers instead of arrays, null for NaN, 'inf' for the infinite."""
+    """Return what JSON can hold: numbers instead of arrays, null for NaN, 'inf' for the infinite."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -1,6 +1,6 @@
 """Which column of a table plays which role: as the user says, by the role's own name, or by one usual name for it.
 
-No role is guessed. What is not clear is refused, and the message ends with a line to paste. Once the user has named one
+No role is guessed. An unclear table is rejected with a message that ends with a line to paste. Once the user names one
 role of a table, usual names do not count in that table any more: then each role needs its own name or the user's.
 Columns of row numbers (no name, ``index``, ``Unnamed: 0``, ``__index_level_0__``) play no role unless they are named.
 """
@@ -25,11 +25,10 @@ LOG = logging.getLogger("crowdjax")
 NOTICE = 25  # the level of what is said without --verbose: between INFO and WARNING
 
 ALIASES = {
-    "labeler": "labeler labeller worker annotator rater coder judge assessor",
-    "instance": "instance task item question unit example hit",
-    "label": "label response judgement judgment answer rating choice vote annotation",
+    "labeler": ["labeler", "labeller", "worker", "annotator", "rater", "coder", "judge", "assessor"],
+    "instance": ["instance", "task", "item", "question", "unit", "example", "hit"],
+    "label": ["label", "response", "judgement", "judgment", "answer", "rating", "choice", "vote", "annotation"],
 }
-ALIASES = {role: names.split() for role, names in ALIASES.items()}
 ROW_NUMBERS = re.compile(r"|index|unnamed: \d+|level_\d+|__index_level_\d+__")
 TRUTHS = ("label", "truth", "gold")  # never a score or a feature unless they are named
 
@@ -61,7 +60,7 @@ SHAPES = {
 
 
 class Opened(NamedTuple):
-    """A table whose columns have roles and that is not yet read."""
+    """A table whose columns have roles, not yet read."""
 
     kind: str
     table: Table
@@ -73,10 +72,10 @@ class Opened(NamedTuple):
 
 
 def by_table(columns: Columns | None, given: Collection[str]) -> dict[str, dict[str, Any]]:
-    """The user's columns, table by table: ``{"labeler": "who", "gold.instance": "q"}`` has two tables.
+    """Return the user's columns, table by table: ``{"labeler": "who", "gold.instance": "q"}`` has two tables.
 
     Args:
-        given: the tables that there are; what is said of another is refused.
+        given: the tables that there are; what is said of another is rejected.
 
     Example:
         >>> by_table({"labeler": "who", "gold.instance": "q"}, ["labels", "gold"])
@@ -101,7 +100,7 @@ def by_table(columns: Columns | None, given: Collection[str]) -> dict[str, dict[
 
 
 def open_as(kind: str, source, columns: Columns | None = None, *, place: str | None = None, known=()) -> Opened:
-    """Opens a table besides the labels and finds its roles.
+    """Open a table besides the labels and finds its roles.
 
     Args:
         columns: the user's names, by role.
@@ -120,7 +119,7 @@ def open_as(kind: str, source, columns: Columns | None = None, *, place: str | N
 
 
 def assign(table: Table, kind: str, columns: Columns, *, prefix: str | None = None) -> dict[str, str]:
-    """The column of each needed role and of the optional ones that are there.
+    """Return the column of each needed role and of the optional ones that are there.
 
     Raises:
         InputError: a name is not among the columns, a role is not clear, two roles have the same column.
@@ -162,7 +161,8 @@ def assign(table: Table, kind: str, columns: Columns, *, prefix: str | None = No
 
 
 def _recognised(table: Table, kind: str, columns: Columns) -> dict[str, str | None]:
-    """What is clear of the needed roles: the user's names, own names and single usual names; None for the others."""
+    """Return what is clear of the needed roles: the user's names, own names and single usual names; None for the
+    others."""
     out: dict[str, str | None] = {}
     for role in SHAPES[kind].needed:
         names = [column_name(columns[role])] if role in columns else [n for n in table.columns if is_alias(n, role)]
@@ -171,7 +171,7 @@ def _recognised(table: Table, kind: str, columns: Columns) -> dict[str, str | No
 
 
 def _unclear(table: Table, kind: str, columns: Columns, found, missing: Sequence[str], prefix: str) -> str:
-    """The message about roles without a column."""
+    """Return the message about roles without a column."""
     what = " and ".join(f"no column {role!r}" for role in missing)
     why = ""
     usual = {role: n for role in missing for n in table.columns if is_alias(n, role) and n not in found.values()}
@@ -186,7 +186,7 @@ def _unclear(table: Table, kind: str, columns: Columns, found, missing: Sequence
 
 
 def _several(table: Table, kind: str, roles: Roles, wanted, known: Sequence[str]) -> tuple[str, ...]:
-    """The columns of the role that has one or more: numbers about labelers, instances or a population."""
+    """Return the columns of the role that has one or more: numbers about labelers, instances or a population."""
     role = SHAPES[kind].several
     prefix = f"{kind}."
     if wanted is not None:
@@ -233,7 +233,7 @@ def _several(table: Table, kind: str, roles: Roles, wanted, known: Sequence[str]
 
 
 def _is_numeric(table: Table, name: str) -> bool:
-    """Whether a column holds numbers, or text that is numbers throughout."""
+    """Return whether a column holds numbers, or text that is numbers throughout."""
     column, t = plain_column(table.read([name])[name]), pa.types
     if not t.is_string(column.type):
         return t.is_integer(column.type) or t.is_floating(column.type) or t.is_decimal(column.type)
@@ -245,22 +245,22 @@ def _is_numeric(table: Table, name: str) -> bool:
 
 
 def plain(name: str) -> str:
-    """A column's name in lower case, without blanks, ``_`` and ``-``."""
+    """Convert a column's name to lower case, without blanks, ``_`` and ``-``."""
     return "".join(c for c in name.lower() if c not in "_- ")
 
 
 def is_alias(name: str, role: str) -> bool:
-    """Whether a column of this name is usually of this role: worker, Worker ID and workerId are."""
+    """Return whether a column of this name usually has this role, as ``worker``, ``Worker ID`` and ``workerId``."""
     return plain(name).removesuffix("id" if role != "label" else "") in ALIASES.get(role, (role,))
 
 
 def is_row_number(name: str) -> bool:
-    """Whether a column of this name is the index of a data frame that was written along."""
+    """Return whether a column of this name is the index of a data frame that was written along."""
     return ROW_NUMBERS.fullmatch(name.strip().lower()) is not None
 
 
 def named(table: Table, name, role: str, prefix: str = "") -> str:
-    """The column that the user named."""
+    """Return the column that the user named."""
     if isinstance(name, list):
         raise InputError(f"{table.place}: columns {listed(name)} for {prefix}{role}; allowed: one")
     text = column_name(name)
@@ -272,7 +272,7 @@ def named(table: Table, name, role: str, prefix: str = "") -> str:
 
 
 def paste(kind: str, roles: Mapping[str, Any], prefix: str | None = None) -> str:
-    """The roles as an argument and as an option; ``?`` where nothing is known.
+    """Return the roles as an argument and as an option; ``?`` where nothing is known.
 
     Example:
         >>> paste("gold", {"instance": "q", "label": None})
@@ -291,18 +291,18 @@ def _few(name) -> list[str]:
 
 
 def shell(text: str) -> str:
-    """Text as a shell takes it, in quotes where it needs some."""
+    """Quote text for a shell, in quotes where it needs some."""
     return text if re.fullmatch(r"[\w.,=?:/@%+-]+", text) else shlex.quote(text)
 
 
 def tell(place: str, roles: Mapping[str, Any]) -> None:
-    """Says which column plays which role."""
+    """Say which column plays which role."""
     fields = {"event": "columns", "table": place, "columns": as_record(roles)}
     LOG.log(NOTICE, "crowdjax: columns of %s: %s", place, shown(roles), extra={"fields": fields})
 
 
 def shown(roles: Mapping[str, Any]) -> str:
-    """Roles on a line.
+    """Format roles on one line.
 
     Example:
         >>> shown({"instance": "id", "score": ("a", "b")})
@@ -313,5 +313,5 @@ def shown(roles: Mapping[str, Any]) -> str:
 
 
 def as_record(roles: Mapping[str, Any]) -> dict[str, Any]:
-    """Roles for ``fit.json``."""
+    """Convert roles for ``fit.json``."""
     return {role: names if isinstance(names, str) else list(names) for role, names in roles.items()}

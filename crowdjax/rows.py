@@ -37,7 +37,7 @@ PER_ROW = 3  # what a row costs beside its labels, in labels
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Levels(Tree):
-    """How values [M] are added up in slots [S] without atomics.
+    """The layout that adds values [M] up in slots [S] without atomics.
 
     Attributes:
         index: of each level the places [R, C] in the level below; what is past its end counts for nothing.
@@ -56,13 +56,13 @@ class Levels(Tree):
         return jax.tree.map(lambda v: v[k], self)
 
     def sum(self, values: Array) -> Array:
-        """The sums [S, ...] of values [M, ...]."""
+        """Return the sums [S, ...] of values [M, ...]."""
         for index in self.index:
             values = _take(values, index).sum(1)
         return _take(values, self.place)
 
     def sum_of(self, source: Array, rows: Int[Array, " M"], weight: Array | None = None) -> Array:
-        """The sums [S, ...] of ``weight[m] * source[rows[m]]``, which are looked up where they are added up."""
+        """Return the sums [S, ...] of ``weight[m] * source[rows[m]]``, which are looked up where they are added up."""
         index, end = self.index[0], rows.shape[0]
         at = rows[jnp.minimum(index, end - 1)]
         shares = index < end if weight is None else _take(weight, index)
@@ -105,7 +105,7 @@ class Rows(Tree):
 
 
 def instances_at_once(numbers: int) -> int:
-    """Instances in a block of a model that has so many numbers of each, as a grid has points.
+    """Return the number of instances in a block, for a model with so many numbers of each, as a grid has points.
 
     Example: two factors on 697 points
         >>> instances_at_once(697)
@@ -115,7 +115,7 @@ def instances_at_once(numbers: int) -> int:
 
 
 def on_device(labels: Labels, numbers: Callable[[], int] = lambda: 1) -> Labels:
-    """The labels on the device: on a GPU with rows, if there are many or sums shall be repeatable; host side.
+    """Return the labels on the device: on a GPU with rows, if there are many or sums shall be repeatable; host side.
 
     Args:
         numbers: how many a model needs for each instance, as a grid has points.
@@ -132,7 +132,8 @@ def on_device(labels: Labels, numbers: Callable[[], int] = lambda: 1) -> Labels:
 
 
 def is_repeatable() -> bool:
-    """Whether fits on a GPU shall give the same bits in every run: the environment says ``CROWDJAX_REPEATABLE=1``.
+    """Return whether fits on a GPU shall give the same bits in every run: the environment says
+    ``CROWDJAX_REPEATABLE=1``.
 
     Example:
         >>> is_repeatable()
@@ -142,7 +143,8 @@ def is_repeatable() -> bool:
 
 
 def with_rows(labels: Labels, *, repeatable: bool = False, at_once: int | None = None) -> Labels:
-    """The labels with ``rows``, which are made on the device; a few numbers are read by the host. Not to be traced.
+    """Return the labels with ``rows``, which are made on the device; a few numbers are read by the host. Not to be
+    traced.
 
     Args:
         repeatable: whether sums by labeler go without atomics, for 8 bytes a label more.
@@ -189,7 +191,7 @@ def with_rows(labels: Labels, *, repeatable: bool = False, at_once: int | None =
 
 
 def _width(degree: Int[Array, "B J"]) -> int:
-    """Labels in a row: the width that costs least."""
+    """Return labels in a row: the width that costs least."""
     most = int(degree.max())
     widths = sorted({w for w in WIDTHS if w < most} | {most}) if most <= WIDTHS[-1] else WIDTHS
     costs = [int(_n_rows(degree, w).sum(1).max()) * (w + (0 if w >= most else PER_ROW)) for w in widths]
@@ -197,7 +199,7 @@ def _width(degree: Int[Array, "B J"]) -> int:
 
 
 def _group(counts: Int[Array, "B S"]) -> int:
-    """Values in a group of the first level: those that cost least."""
+    """Return values in a group of the first level: those that cost least."""
     costs = [int((-(-counts // c)).sum(1).max()) * (c + PER_ROW) for c in GROUPS]
     return GROUPS[int(np.argmin(costs))]
 
@@ -207,7 +209,8 @@ def _n_rows(degree, width: int):
 
 
 def _rows_of(degree: Int[Array, "B J"], width: int):
-    """(places [B, C, R] among the labels in order, the instance [B, R] of each row or None where it has one each)."""
+    """Return (places [B, C, R] among the labels in order, the instance [B, R] of each row or None where it has one
+    each)."""
     n_blocks, size = degree.shape
     n = _n_rows(degree, width)
     end = int(degree.sum())
@@ -230,7 +233,7 @@ def _rows_of(degree: Int[Array, "B J"], width: int):
 
 
 def levels_of(counts: Int[Array, "B S"], order: Int[Array, "B M"], group: int) -> Levels:
-    """The levels of a sum: ``counts`` values of each slot, which are at ``order`` one slot after the other.
+    """Return the levels of a sum: ``counts`` values of each slot, which are at ``order`` one slot after the other.
 
     Args:
         group: values in a group of the first level.

@@ -59,7 +59,7 @@ class ScoreLog:
         return np.clip((np.asarray(score, float) - self.low) / (self.high - self.low), 0, 1)
 
     def prevalence(self, s: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """P(z = 1) at scores in [0, 1]."""
+        """Return P(z = 1) at scores in [0, 1]."""
         return np.clip(np.polynomial.polynomial.polyval(np.asarray(s, float), self.cubic), self.least, self.most)
 
     def draw(self, rng: np.random.Generator, n: int) -> Float[np.ndarray, " n"]:
@@ -74,9 +74,9 @@ def from_log(score, truth, weight=None, *, shape: Shape = "linear") -> ScoreLog:
     the instances whose truth is known. The cubic is clipped at half an instance of the log.
 
     Args:
-        score: one for each instance, in any units.
+        score: [n], in any units.
         truth: 0 or 1, NaN where nobody checked, shape as ``score``.
-        weight: one over the chance that the instance is in the log; default: all alike.
+        weight: [n], one over the probability that the instance is in the log; default: all equal.
         shape: of the labelers' accuracies (``ScoreLog``).
 
     Returns:

@@ -34,7 +34,7 @@ BYTES_AT_ONCE = 2**19  # of looked-up rows, on a CPU: a part of its second-level
 
 
 def in_blocks() -> bool:
-    """Whether a pass goes over the blocks of the labels one by one (read where a program is traced).
+    """Return whether a pass goes over the blocks of the labels one by one (read where a program is traced).
 
     Example:
         >>> in_blocks() == (jax.default_backend() == "cpu")
@@ -44,7 +44,8 @@ def in_blocks() -> bool:
 
 
 def sum_by(values: Float[Array, " N"], index: Int[Array, " N"], size: int, *, ordered: bool = False):
-    """``out[k] = sum of values[n] over index[n] == k``, shape [size] (rows of values: rows of sums).
+    """Sum values by index: ``out[k] = sum of values[n] over index[n] == k``, shape [size] (rows of values: rows of
+    sums).
 
     Args:
         values: what to add.
@@ -61,7 +62,7 @@ def sum_by(values: Float[Array, " N"], index: Int[Array, " N"], size: int, *, or
 
 
 def sum_many(values: Float[Array, " N"], index: Int[Array, " N"], size: int) -> Float[Array, " K"]:
-    """:func:`sum_by` of many unordered values, in two levels: a running float32 sum of 1e6 terms loses digits.
+    """Apply :func:`sum_by` to many unordered values, in two levels: a running float32 sum of 1e6 terms loses digits.
 
     Example:
         >>> sum_many(jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 2, 0]), 3).tolist()
@@ -74,7 +75,8 @@ def sum_many(values: Float[Array, " N"], index: Int[Array, " N"], size: int) -> 
 
 
 def n_tables(n: int, size: int, columns: int = 1) -> int:
-    """In how many partial tables of ``size`` rows of ``columns`` numbers n unordered values are gathered on a GPU.
+    """Return in how many partial tables of ``size`` rows of ``columns`` numbers n unordered values are gathered on a
+    GPU.
 
     Example: a thousand labelers with a million labels; the same for rows of 697 numbers, which are bounded by memory
         >>> n_tables(1_000_000, 1000), n_tables(1_000_000, 1000, 697), n_tables(1000, 100)
@@ -85,7 +87,7 @@ def n_tables(n: int, size: int, columns: int = 1) -> int:
 
 
 def add_by(total: Float[Array, " K"], values: Float[Array, " N"], index: Int[Array, " N"], *, ordered: bool = False):
-    """``total`` plus the sums of ``values`` by ``index``; the running form of :func:`sum_by` inside a scan.
+    """Add to ``total`` the sums of ``values`` by ``index``; the running form of :func:`sum_by` inside a scan.
 
     Example:
         >>> add_by(jnp.ones(2), jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 1, 1])).tolist()
@@ -106,7 +108,7 @@ def add_by(total: Float[Array, " K"], values: Float[Array, " N"], index: Int[Arr
 
 
 def row_width(n: int) -> int:
-    """How many numbers a row of n has where rows are looked up and added up: what is missing is filled up.
+    """Return how many numbers a row of n has where rows are looked up and added up: what is missing is filled up.
 
     Example: on a CPU four numbers are added at once
         >>> row_width(5), row_width(41)
@@ -124,7 +126,7 @@ def add_rows(
     *,
     ordered: bool = False,
 ) -> Float[Array, "K G"]:
-    """``total[index[n]] += weight[n] * source[rows[n]]``: rows of one table added up in another.
+    """Add rows: ``total[index[n]] += weight[n] * source[rows[n]]``: rows of one table added up in another.
 
     Args:
         rows, index: in range.
@@ -155,8 +157,8 @@ def _scatter(total, values, index, ordered: bool):
 
 
 def total(values: Float[Array, " N"]) -> Float[Array, ""]:
-    """The sum of all values, in two levels: a single running float32 sum of 1e6 terms loses digits. A GPU sums by a
-    tree anyway.
+    """Return the sum of all values, in two levels: a single running float32 sum of 1e6 terms loses digits. A GPU sums
+    by a tree anyway.
 
     Example:
         >>> float(total(jnp.arange(5.0)))

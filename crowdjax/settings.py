@@ -1,4 +1,4 @@
-"""Settings that users give: whole numbers, words, seeds and keys, each checked and refused in one line."""
+"""Settings that users give: whole numbers, words, seeds and keys, each checked and rejected in one line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGEST_SEED = 2**32 - 1
 
 
 class Default(enum.Enum):
-    """Stands for an argument that was not given, where None is not a value of it."""
+    """The placeholder of an argument that was not given, where None is a value."""
 
     DEFAULT = "default"
 
@@ -32,7 +32,7 @@ DEFAULT = Default.DEFAULT
 
 
 def brief(value: Any) -> str:
-    """A value in a message: on one line, and cut where it is long.
+    """Format a value for a message: on one line, and cut where it is long.
 
     Example:
         >>> brief(np.int64(3)), brief("a"), brief(np.zeros(1000))[:12]
@@ -144,7 +144,7 @@ def seed_of(value: Any) -> int:
 
 
 def randomness(seed: int | Default, key: PRNGKeyArray | None) -> tuple[int | None, PRNGKeyArray]:
-    """(the seed, None where a key was given; the key): seed 0 where neither was given.
+    """Return (the seed, None where a key was given; the key): seed 0 where neither was given.
 
     Example:
         >>> import jax
@@ -162,7 +162,7 @@ def randomness(seed: int | Default, key: PRNGKeyArray | None) -> tuple[int | Non
 
 
 def _typed(key: Any) -> PRNGKeyArray:
-    """A key of ``jax.random.key``; one of ``jax.random.PRNGKey`` as such."""
+    """Return a key of ``jax.random.key``; one of ``jax.random.PRNGKey`` as such."""
     import jax
     import jax.numpy as jnp
 
@@ -176,7 +176,7 @@ def _typed(key: Any) -> PRNGKeyArray:
 
 
 def prior_of(class_prior, n_classes: int) -> dict[str, Any]:
-    """The setting ``class_prior`` of a model: a name, K numbers, or of two classes the chance of the second.
+    """Return the setting ``class_prior`` of a model: a name, K numbers, or of two classes the chance of the second.
 
     Example:
         >>> prior_of(0.25, 2), prior_of(None, 3)

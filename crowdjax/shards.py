@@ -18,7 +18,7 @@ from crowdjax.layout import AXIS, Plan, at_places
 
 
 def cut_model(model: FactorModel, plan: Plan, place: Int[np.ndarray, " I"]) -> FactorModel:
-    """The model of the shards one after the other. Weights of padding are fixed, so no prior counts them."""
+    """Return the model of the shards one after the other. Weights of padding are fixed, so no prior counts them."""
     if model.class_prior.identity:
         raise ValueError("class_prior: a weight for every instance; allowed on several devices: features only")
     size = plan.shard_instances
@@ -59,7 +59,7 @@ def cut_model(model: FactorModel, plan: Plan, place: Int[np.ndarray, " I"]) -> F
 
 
 def cut_weights(weights: Weights, plan: Plan, place: Int[np.ndarray, " I"]) -> Weights:
-    """Weights to start from, as the shards have them."""
+    """Cut the weights to start from, as the shards have them."""
 
     def fill(part: Linear | None, place, total: int):
         return part if part is None or part.free is None else Linear(part.dense, at_places(part.free, place, total))
@@ -75,7 +75,7 @@ def cut_weights(weights: Weights, plan: Plan, place: Int[np.ndarray, " I"]) -> W
 
 
 def uncut(found: Fit, model: FactorModel, place: Int[np.ndarray, " I"]) -> Fit:
-    """A fit of the shards as one of the whole, without padding."""
+    """Join a fit of the shards to one of the whole, without padding."""
 
     def only(part: Linear | None, rows) -> Linear | None:
         return part if part is None or part.free is None else Linear(part.dense, part.free[rows])
@@ -92,12 +92,12 @@ def uncut(found: Fit, model: FactorModel, place: Int[np.ndarray, " I"]) -> Fit:
 
 
 def weight_specs() -> Weights:
-    """Instances' own weights are spread over the devices, all others are on each."""
+    """Spread instances' own weights over the devices, and put all others on each."""
     return Weights(P(), Linear(P(), P(AXIS)), P(), P())
 
 
 def specs(labels: Labels, model: FactorModel, start: Weights | None):
-    """Which arrays are spread over the devices, as prefixes of the trees."""
+    """Return which arrays are spread over the devices, as prefixes of the trees."""
     spread = spread_specs
     whole = jax.tree.map(lambda _: P(), model)
 
@@ -124,5 +124,5 @@ def integrated_specs(labels: Labels, boundary, features: IntegratedFeatures, beg
 
 
 def spread_specs(tree):
-    """Every array is spread over the devices."""
+    """Return every array is spread over the devices."""
     return jax.tree.map(lambda _: P(AXIS), tree)

@@ -47,7 +47,7 @@ __all__ = [
 
 
 class Simulation(NamedTuple):
-    """One simulated crowd on a grid: its labels, truths and factors, and what a model may know of either side.
+    """One simulated crowd on a grid: labels, truths, factors and features.
 
     Labels and truths are codes, here and in the other crowds.
 
@@ -65,12 +65,13 @@ class Simulation(NamedTuple):
     instance_features: Float[Array, "I F2"] | None = None
 
     def on(self, grid: Labels) -> Labels:
-        """The labels as judgements on their grid."""
+        """Return the labels as judgements on their grid."""
         return dataclasses.replace(grid, label=self.label, weight=self.weight)
 
 
 def grid(n_labelers: int, n_instances: int) -> Labels:
-    """All W·I pairs of labelers and instances as triples in stored order, every label 1; a ``Simulation`` fills it.
+    """Return all W·I pairs of labelers and instances as triples in stored order, every label 1; a ``Simulation`` fills
+    it.
 
     Example:
         >>> cells = grid(2, 3)
@@ -83,7 +84,7 @@ def grid(n_labelers: int, n_instances: int) -> Labels:
 
 
 def judgements(key: PRNGKeyArray, factors: Factors, truth: Int8[Array, " I"]) -> Int8[Array, " W*I"]:
-    """A label of every labeler on every instance, in the order of ``grid``.
+    """Simulate a label of every labeler on every instance, in the order of ``grid``.
 
         logit P(L_ij = +1 | z_j) = z_j α_i·β_j + γ_i
 
@@ -92,7 +93,7 @@ def judgements(key: PRNGKeyArray, factors: Factors, truth: Int8[Array, " I"]) ->
         >>> judgements(jax.random.key(0), factors, jnp.array([1, 0, 1], jnp.int8)).tolist()
         [1, 1, 0, 0, 1, 1]
 
-    Source: the paper, equation 1.
+    Source: Ruvolo, Whitehill, Movellan (2013), equation 1.
     """
     s = jnp.matmul(factors.beta, factors.alpha.T, precision=PRECISION)  # [I, W]
     logit = (2 * truth[:, None] - 1) * s + (0.0 if factors.gamma is None else factors.gamma)
@@ -100,7 +101,7 @@ def judgements(key: PRNGKeyArray, factors: Factors, truth: Int8[Array, " I"]) ->
 
 
 def coins(key: PRNGKeyArray, n: int, p: float = 0.5) -> Int8[Array, " n"]:
-    """n truths, 1 with probability p.
+    """Simulate n truths, 1 with probability p.
 
     Example:
         >>> coins(jax.random.key(0), 3, p=1.0).tolist()
@@ -119,7 +120,7 @@ def section4(
     density: float = 0.4,
     active: Int[Array, ""] | int | None = None,
 ) -> Simulation:
-    """The paper's simulation: one factor, no bias, labeler and instance factors linear in known features.
+    """Simulate one factor without bias, labelers' and instances' factors linear in known features.
 
         α_i = w_0 + Σ_k w_k x_ik      x_ik ~ N(0, spread²)    w_0 ~ N(1, spread²), w_k ~ N(0, spread²)    β_j likewise
 
@@ -136,7 +137,7 @@ def section4(
         >>> crowd.factors.alpha.shape, float(crowd.weight.reshape(20, 10)[:, 8:].sum())
         ((10, 1), 0.0)
 
-    Source: the paper, section 4.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 4.
     """
     k_labeler, k_instance, k_truth, k_label, k_asked = jax.random.split(key, 5)
 
@@ -163,14 +164,14 @@ def section4(
 
 
 def smile_factors(detector: Float[Array, " I"]) -> Float[Array, "I 3"]:
-    """The instance factors of ``smiles`` over a detector's output: low above the median (an exaggerated social smile
-    fools many), one that changes sign there, and one that sets middling outputs apart.
+    """Return the instance factors of ``smiles`` over a detector's output: low above the median (an exaggerated social
+    smile fools many), one that changes sign there, and one that sets middling outputs apart.
 
     Example: outputs far apart differ in the second factor
         >>> smile_factors(jnp.array([-1.0, 1.0]))[:, 1].round(1).tolist() == [-1.0, 1.0]
         True
 
-    Source: the paper, Figure 4; the shapes are ours.
+    Source: Ruvolo, Whitehill, Movellan (2013), Figure 4; the shapes are ours.
     """
     easy = 1.3 - jax.nn.sigmoid(4 * (detector - 0.3))
     side = jnp.tanh(2 * detector)
@@ -188,7 +189,7 @@ def smiles(
     bias: float = 0.5,
     positives: float = 0.36,
 ) -> Simulation:
-    """A stand-in for the paper's smile study, whose detector outputs were never published (a reconstruction).
+    """Simulate a stand-in for the smile study of section 5, whose detector outputs were never published.
 
     Every labeler judges every instance. The instance factors are functions of a detector's output (``smile_factors``);
     the labelers' are free: α_1 ~ N(ability), α_2, α_3 ~ N(0, further²), γ ~ N(0, bias²). Labelers thus differ in what
@@ -206,7 +207,7 @@ def smiles(
         >>> crowd.label.shape, crowd.factors.alpha.shape
         ((200,), (10, 3))
 
-    Source: the paper, section 5; the shapes are ours.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 5; the shapes are ours.
     """
     k_detector, k_alpha, k_bias, k_truth, k_label = jax.random.split(key, 5)
     detector = jax.random.normal(k_detector, (n_instances,))
@@ -236,7 +237,7 @@ def mixed(
     spammers: float = 0.0,
     adversaries: float = 0.0,
 ) -> Simulation:
-    """A crowd of able labelers, spammers and adversaries on instances that are more or less clear.
+    """Simulate a crowd of able labelers, spammers and adversaries on instances that are more or less clear.
 
         logit P(L_ij = +1 | z_j) = z_j κ_i α_i β_j + γ_i
         α_i ~ N(ability)      γ_i ~ N(bias)      β_j ~ exp(N(0, clarity²))      κ_i = 1, 0 (spammer) or -1 (adversary)
@@ -271,14 +272,14 @@ def mixed(
 
 
 def specialists(n_labelers: int = 1, n_instances: int = 1) -> Factors:
-    """The factors of the paper's example: so many specialists, as many generalists, instances likewise.
+    """Return the factors of an example with so many specialists, as many generalists, and instances likewise.
 
     Example:
         >>> from crowdjax.factor import correctness
         >>> [[round(float(p), 2) for p in row] for row in correctness(specialists())[0]]
         [[0.95, 0.7], [0.8, 0.8]]
 
-    Source: the paper, section 2.1.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 2.1.
     """
     alpha = jnp.repeat(jnp.array([[0.848, 1.0], [1.386, 0.0]]), n_labelers, axis=0)
     beta = jnp.repeat(jnp.array([[1.0, 2.094], [1.0, 0.0]]), n_instances, axis=0)
@@ -309,7 +310,7 @@ class LargeCrowd:
     chunk: int = 2**22
 
     def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """(labeler, instance, label) of at most ``chunk`` judgements at a time, instances in order."""
+        """Return (labeler, instance, label) of at most ``chunk`` judgements at a time, instances in order."""
         n_instances = len(self.truth)
         for k, start in enumerate(range(0, self.n_labels, self.chunk)):
             rng = np.random.default_rng([self.seed, 1, k])
@@ -321,7 +322,7 @@ class LargeCrowd:
             yield labeler, instance, (rng.random(len(row)) < yes).astype(np.int8)
 
     def labels(self) -> Labels:
-        """All of them."""
+        """Return all of them."""
         labeler, instance, label = (np.concatenate(parts) for parts in zip(*self.chunks(), strict=True))
         return Labels.from_arrays(
             labeler, instance, label, n_labelers=len(self.sensitivity), n_instances=len(self.truth)
@@ -338,7 +339,7 @@ def power_law(
     ability: tuple[float, float] = (1.0, 0.7),
     bias: float = 0.5,
 ) -> LargeCrowd:
-    """A crowd in which labeler k gives judgements in proportion to 1/(k + 1)^exponent, for benchmarks.
+    """Simulate a crowd in which labeler k gives judgements in proportion to 1/(k + 1)^exponent, for benchmarks.
 
     Labelers are two-coin: s ~ N(ability), γ ~ N(0, bias²). Instances get n_labels / n_instances judgements each (whole
     numbers, as even as can be); a busy labeler may judge one twice. Truths are fair coins.
@@ -395,7 +396,7 @@ class ScoredCrowd(NamedTuple):
     population: Float[Array, " K"]
 
     def labels(self, n_labelers: int) -> Labels:
-        """As judgements of so many labelers."""
+        """Return the labels as judgements of so many labelers."""
         return Labels.from_arrays(
             self.labeler, self.instance, self.label, n_labelers=n_labelers, n_instances=len(self.score)
         )
@@ -404,11 +405,12 @@ class ScoredCrowd(NamedTuple):
 def theodon_functions(
     score: Float[Array, " n"], shape: Shape = "linear", *, rare: bool = False
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " n"]]:
-    """(prevalence, sensitivity, specificity) over the score.
+    """Return (prevalence, sensitivity, specificity) over the score.
 
         π = .01 + .15 s - .2 s² + .8 s³ (rare: .0001 + .8 s³)     sens = .6 + .35 h(s), spec = .6 + .35 h(1 - s)
 
-    with h(s) = s (linear), √s (concave, accurate) or s² (convex, inaccurate). Forms: the post's; numbers: ours.
+    with h(s) = s (linear), √s (concave, accurate) or s² (convex, inaccurate). The forms are published; the numbers are
+    ours.
 
     Args:
         score: in [0, 1], shape [n].
@@ -418,7 +420,7 @@ def theodon_functions(
         >>> sensitivity.round(2).tolist() == specificity[::-1].round(2).tolist()
         True
 
-    Source: the post's evaluation; the constants are ours (docs/contextual.md).
+    Source: Nguyen, Ramakrishnan, Weinsberg (2022), evaluation; the constants are ours (docs/contextual.md).
     """
     h = {"linear": lambda s: s, "concave": jnp.sqrt, "convex": jnp.square}[shape]
     prevalence = 1e-4 + 0.8 * score**3 if rare else 0.01 + 0.15 * score - 0.2 * score**2 + 0.8 * score**3
@@ -435,7 +437,7 @@ def theodon(
     rare: bool = False,
     population: int = 100_000,
 ) -> ScoredCrowd:
-    """The contextual model's simulation: scores Beta(.8, 2), or Beta(.3, 8) for rare events.
+    """Simulate the contextual model: scores Beta(.8, 2), or Beta(.3, 8) for rare events.
 
     For rare events (about one in a thousand) instances are drawn from a population with chances in proportion to
     .01 + score, so that likely positives are over-represented; otherwise the sample is the population.
@@ -450,7 +452,7 @@ def theodon(
         >>> crowd.labels(10).label.shape
         (300,)
 
-    Source: the post's evaluation; the constants are ours (docs/contextual.md).
+    Source: Nguyen, Ramakrishnan, Weinsberg (2022), evaluation; the constants are ours (docs/contextual.md).
     """
     k_score, k_sample, k_truth, k_labeler, k_label = jax.random.split(key, 5)
     if rare:
@@ -484,7 +486,7 @@ ACCURACIES = {
 def scenario_functions(
     score: Float[np.ndarray, " n"], scenario: Scenario | ScoreLog
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """(prevalence, sensitivity, specificity) of a typical labeler over the score.
+    """Return (prevalence, sensitivity, specificity) of a typical labeler over the score.
 
         plain  π = .03 + .6 s, rate .20      labelers are right more often than not, everywhere
         poor   π as in ``theodon``, rate .09 positives are missed and negatives mistaken
@@ -540,23 +542,24 @@ class SampledCrowd(NamedTuple):
 
     @property
     def labels(self) -> Labels:
-        """As judgements of its labelers."""
+        """The labels as judgements of its labelers."""
         return self.crowd.labels(len(self.offsets))
 
     def functions(self, score: Float[np.ndarray, " n"]) -> Float[np.ndarray, "3 n"]:
-        """Prevalence, and sensitivity and specificity of this crowd: of its labelers, in proportion to their labels."""
+        """Return prevalence, and sensitivity and specificity of this crowd: of its labelers, in proportion to their
+        labels."""
         share = np.bincount(self.crowd.labeler, minlength=len(self.offsets)) / len(self.crowd.labeler)
         crowd = np.einsum("w,wkn->kn", share, self.accuracies(score))
         return np.stack([scenario_functions(score, self.scenario)[0], *crowd])
 
     def accuracies(self, score: Float[np.ndarray, " n"]) -> Float[np.ndarray, "W 2 n"]:
-        """Every labeler's sensitivity and specificity."""
+        """Return every labeler's sensitivity and specificity."""
         accuracy = np.array(scenario_functions(score, self.scenario)[1:])
         own = self.offsets[:, :, None] + self.slopes[:, :, None] * (2 * np.asarray(score) - 1)
         return 1 / (1 + np.exp(-np.log(accuracy) + np.log1p(-accuracy) - own))
 
     def gold(self, n: int, seed: int) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-        """(n instances to be checked, the chance of each), drawn by votes and weights.
+        """Return (n instances to be checked, the chance of each), drawn by votes and weights.
 
         Chances are in proportion to √(p(1 - p)), p = (positive labels + .1) / (labels + .5); where positives are
         ``rare``, to (share of positive labels + .05) w^¼.
@@ -590,7 +593,7 @@ def prevalence_crowd(
     spread: float = 0.4,
     slope: float = 0.0,
 ) -> SampledCrowd:
-    """A crowd that labels a sample of a population, for studies of the prevalence (``scenario_functions``).
+    """Simulate a crowd that labels a sample of a population, for studies of the prevalence (``scenario_functions``).
 
     Scores are Beta(.8, 2) and every instance has the same chance of being sampled; in the scenario ``rare`` scores are
     Beta(.3, 10) and chances are in proportion to .001 + s², so that some 24 of 1000 sampled instances are positive.
@@ -633,7 +636,8 @@ def prevalence_crowd(
 
 
 def systematic(rng: np.random.Generator, chance: Float[np.ndarray, " n"], size: int) -> Int[np.ndarray, " size"]:
-    """So many rows, each with its chance (they add up to size), none twice: equal steps along rows in random order.
+    """Draw so many rows, each with its chance (they add up to size), none twice: equal steps along rows in random
+    order.
 
     Example:
         >>> systematic(np.random.default_rng(0), np.array([1.0, 0.0, 0.5, 0.5]), 2).tolist().count(0)

@@ -54,7 +54,7 @@ class ClassCrowd(NamedTuple):
     label: Int[Array, " N"]
 
     def labels(self) -> Labels:
-        """As judgements."""
+        """Return the labels as judgements."""
         n_labelers, n_classes, n_values = self.confusion.shape
         sizes = dict(n_labelers=n_labelers, n_instances=len(self.truth), n_values=n_values, n_classes=n_classes)
         return Labels.from_arrays(*(np.asarray(a) for a in (self.labeler, self.instance, self.label)), **sizes)
@@ -75,7 +75,7 @@ def nominal(
     clarity: float = 0.0,
     looks: float = 0.0,
 ) -> ClassCrowd:
-    """A crowd that names classes.
+    """Simulate a crowd that names classes.
 
         P(L_ij = l | z_j) = softmax_l(γ_il + α_i β_j x_jl')      x_j = e_{z_j} + looks · N(0, I)
         α_i ~ max(N(ability), 0)      γ_i ~ N(shared, bias² I)      β_j = exp(clarity · N(0, 1))
@@ -123,7 +123,7 @@ def graded(
     prevalence: tuple[float, ...] | None = None,
     looks: float = 0.0,
 ) -> ClassCrowd:
-    """A crowd that grades: a labeler cuts what he sees, the class and his noise, where he thinks that grades meet.
+    """Simulate a crowd that grades: a labeler cuts the class plus noise at thresholds of their own.
 
         P(L_ij <= l) = Φ((c_l + b_i + d_il - x_j) / s_i)       x_j = z_j + looks · N(0, 1)
         log s_i ~ N(noise)      b_i ~ N(0, bias²): lenient or strict      d_il ~ N(0, bias²/4), then in order
@@ -166,7 +166,7 @@ def quiz(
     difficulty: float = 1.0,
     lure: float = 1.0,
 ) -> ClassCrowd:
-    """A crowd that answers questions with K options, in any order: who knows the answer gives it, others guess.
+    """Simulate a crowd that chooses among K options in any order: labelers who know the class give it, others guess.
 
         P(i knows j) = σ(α_i - δ_j)      α_i ~ N(ability)      δ_j ~ N(0, difficulty²)
         P(i guesses l) = softmax_l(lure · t_jl)      t_jl ~ N(0, 1): some wrong options are tempting
@@ -194,7 +194,7 @@ def _truth(key, n_instances, n_classes, prevalence) -> Int[Array, " I"]:
 
 
 def _crowd(key, truth, n_classes, chance: Float[Array, "I W L"], per_instance: int) -> ClassCrowd:
-    """Labels drawn by their chances, of so many labelers for each instance."""
+    """Return labels drawn by their chances, of so many labelers for each instance."""
     k_asked, k_label = jax.random.split(key)
     n_instances, n_labelers, _ = chance.shape
     labeler = jnp.argsort(jax.random.uniform(k_asked, (n_instances, n_labelers)), axis=1)[:, :per_instance]

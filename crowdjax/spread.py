@@ -1,4 +1,4 @@
-"""A fit of any observation model over one device or several, watched where it is long.
+"""Fit any observation model over one device or several, in blocks of steps where it is long.
 
 Labels are cut by instance (``crowdjax.shards``); so are parameters and data of a model that its ``specs`` and
 ``own_specs`` say are by instance. All others are on every device, and a pass adds its sums up.
@@ -34,11 +34,11 @@ def fit(
     devices: int | None = None,
     progress: watch.Progress | None = None,
 ) -> Fit:
-    """``observation.fit_jit`` on several devices; arguments as there. Not to be traced.
+    """Return ``observation.fit_jit`` on several devices; arguments as there. Not to be traced.
 
     Args:
         devices: how many; by default all that pay for so many labels.
-        progress: told how far a long fit is; where it answers true the fit stops, with the code ``STOPPED``.
+        progress: callback of a long fit; return True to stop the fit, with the code ``STOPPED``.
 
     Returns:
         The fit, as NumPy arrays.
@@ -104,7 +104,7 @@ def _run(parts, settings, spread):
 
 
 def _laid_out(labels: Labels, model: Observation, arrays, start, devices: int | None):
-    """((labels, arrays, start) on their devices, how they are spread, a fit of them -> one of the whole)."""
+    """Return ((labels, arrays, start) on their devices, how they are spread, a fit of them -> one of the whole)."""
     n_labelers = labels.n_labelers
     mesh, _, shards, place = parallel._divide(labels, devices)
     # Labelers are not padded: a population that is learnt from them would take padding for labelers.
@@ -136,7 +136,7 @@ def _laid_out(labels: Labels, model: Observation, arrays, start, devices: int | 
 
 
 def _places(specs: Any, values: Any) -> Any:
-    """``"instance"`` as spread over the devices, all else as on each, in the structure of the values."""
+    """Return ``"instance"`` as spread over the devices, all else as on each, in the structure of the values."""
     leaves = jax.tree.leaves(specs, is_leaf=lambda v: v is None)
     return jax.tree.unflatten(jax.tree.structure(values), [P(AXIS) if v == "instance" else P() for v in leaves])
 

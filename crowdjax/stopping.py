@@ -11,13 +11,13 @@ from typing import Literal, get_args
 
 from crowdjax.labels import InputError
 
-# Result codes, one per member of a batch. What is > STOPPED has no usable answer.
+# Result codes, one per member of a batch. Codes > STOPPED have no usable result.
 RUNNING, CONVERGED, MAX_STEPS, STALLED, STOPPED, NONFINITE = range(6)
 MEANING = {
     RUNNING: "still running",
     CONVERGED: "converged",
     MAX_STEPS: "stopped at the maximum number of steps before converging; raise max_steps or continue from this fit",
-    STALLED: "stopped where rounding hides any further gain; the answer is usable, x64 goes further",
+    STALLED: "stopped where rounding hides any further gain; the result is usable, x64 goes further",
     STOPPED: "stopped on request before converging; continue from this fit",
     NONFINITE: "the objective is not finite; look for extreme features, weights or prior variances",
 }
@@ -36,7 +36,7 @@ FactorMethod = Literal["auto", "em", "lbfgs", "em-cg", "em-bound"]
 
 @dataclasses.dataclass(frozen=True)
 class FactorSolver:
-    """How to fit; frozen and hashable, static under jit.
+    """Settings of the fit of a factor model; frozen and hashable, static under jit.
 
     Attributes:
         method: ``lbfgs`` on the marginal objective; ``em``: accelerated EM with an exact M-step, for models whose β
@@ -76,7 +76,7 @@ class FactorSolver:
 
 @dataclasses.dataclass(frozen=True)
 class Solver:
-    """How a fit is found, frozen and hashable.
+    """Settings of the fit of an observation model, frozen and hashable.
 
     Attributes:
         method: ``em`` (needs the model's ``m_step``), ``lbfgs``, or ``auto``: EM where there is an M-step.

@@ -20,7 +20,7 @@ RENAMED = ("local", "hdfs", "subtree")  # file systems of pyarrow where a file i
 
 
 class Store(NamedTuple):
-    """A folder.
+    """A folder of a store.
 
     Attributes:
         place: what it is called in messages; nothing secret of a URL is in it.
@@ -34,7 +34,7 @@ class Store(NamedTuple):
         """Write an object; an earlier one of this name is replaced.
 
         Raises:
-            Unreachable: the store does not answer now.
+            Unreachable: the store does not respond now.
             InputError: it does not let it be written.
         """
         whole = f"{self.path}/{name}"

@@ -85,7 +85,7 @@ class Stored:
         return jax.tree.unflatten(skeleton, found)
 
     def lower(self, *args, **kwargs):
-        """What ``equinox.filter_jit`` lowers."""
+        """Return what ``equinox.filter_jit`` lowers."""
         return self._jitted.lower(*args, **kwargs)
 
     def __get__(self, instance, owner=None):
@@ -143,7 +143,7 @@ def forget() -> None:
 
 
 def _usual(arrays) -> bool:
-    """Whether these are arrays of one CPU, outside of any trace and of debugging."""
+    """Return whether these are arrays of one CPU, outside of any trace and of debugging."""
     if jax.default_backend() != "cpu" or any(getattr(jax.config, name) for name in DEBUGGING):
         return False
     if any(isinstance(v, jax.core.Tracer) for v in arrays):
@@ -159,12 +159,12 @@ def _shape(array) -> tuple:
 
 
 def _canonical(array):
-    """An array as JAX would take it."""
+    """Return an array as JAX would take it."""
     return np.asarray(array, jax.dtypes.canonicalize_dtype(array.dtype)) if isinstance(array, np.ndarray) else array
 
 
 def _is_known(value) -> bool:
-    """Whether all that a program depends on besides arrays is of plain values and of classes of crowdjax."""
+    """Return whether all that a program depends on besides arrays is of plain values and of classes of crowdjax."""
     if isinstance(value, PLAIN + (jax.Array, np.ndarray)):
         return True
     if isinstance(value, dict):
@@ -178,7 +178,7 @@ def _is_known(value) -> bool:
 
 
 def _setting() -> tuple:
-    """What a program depends on of the settings of JAX, as they are in this thread."""
+    """Return what a program depends on of the settings of JAX, as they are in this thread."""
     return tuple(getattr(jax.config, name) for name in _SETTINGS)
 
 
@@ -190,7 +190,7 @@ _SETTINGS = (
 
 @functools.cache
 def _made_with() -> str:
-    """The source, the versions and the machine."""
+    """Return the source, the versions and the machine."""
     import jaxlib
 
     source = hashlib.sha256()
@@ -209,8 +209,8 @@ def _made_with() -> str:
 
 
 def _constants(module: str) -> list:
-    """The constants of a module, and of all of ours that it takes something from, as they are now: who has set one
-    means it, in a new process too."""
+    """Return the constants of a module, and of all of ours that it takes something from, as they are now: who has set
+    one means it, in a new process too."""
     found, left = {}, [module]
     while left:
         name = left.pop()
@@ -231,14 +231,14 @@ def _versions(jaxlib) -> tuple:
 
 
 def _flags() -> tuple:
-    """What changes programs besides."""
+    """Return what changes programs besides."""
     names = [n for n in os.environ if n.startswith(("XLA_", "JAX_")) and "CACHE" not in n]
     return jax.default_backend(), jax.device_count(), *((n, os.environ[n]) for n in sorted(names))
 
 
 @contextlib.contextmanager
 def _uncached():
-    """Without JAX's own cache on disk."""
+    """Disable JAX's own cache on disk."""
     from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
     was = jax.config.jax_enable_compilation_cache
@@ -256,7 +256,7 @@ def _digest(*parts) -> str:
 
 
 def _read(path: Path):
-    """What :func:`_write` wrote, where it is the user's own; None where there is nothing that can be read."""
+    """Return what :func:`_write` wrote, where it is the user's own; None where there is nothing that can be read."""
     with contextlib.suppress(Exception):  # whatever a damaged pickle raises: the program is made again
         at = os.stat(path)
         if hasattr(os, "getuid") and (at.st_uid != os.getuid() or at.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
@@ -269,7 +269,7 @@ def _read(path: Path):
 
 @functools.cache
 def _lapack() -> None:
-    """A program that was loaded and calls LAPACK needs it to be there first (jax-ml/jax#28908)."""
+    """Return a program that was loaded and calls LAPACK needs it to be there first (jax-ml/jax#28908)."""
     with contextlib.suppress(ImportError, AttributeError):
         importlib.import_module("jaxlib.lapack")._lapack.initialize()
 

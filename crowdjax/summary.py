@@ -19,7 +19,7 @@ Rows = tuple[pa.Table, int]  # the first rows of a table, and how many there are
 
 
 def text(title: str, record: Mapping[str, Any], tables: Mapping[str, Rows], more: Mapping[str, str]) -> str:
-    """The text of a result, at most ``LINES`` lines of ``WIDTH`` characters.
+    """Return the text of a result, at most ``LINES`` lines of ``WIDTH`` characters.
 
     Args:
         title: what the result is.
@@ -52,7 +52,7 @@ def text(title: str, record: Mapping[str, Any], tables: Mapping[str, Rows], more
 
 
 def columns(record: Mapping[str, Any]) -> dict[str, str]:
-    """Which column of each table played which role, where the record says so.
+    """Return which column of each table played which role, where the record says so.
 
     Example:
         >>> columns({"columns": {"labels": {"labeler": "worker", "instance": "task"}}})
@@ -96,7 +96,7 @@ def _facts(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _warnings(sentences: Sequence[str]) -> list[str]:
-    """All of them where there is room, each shortened to its share of the lines."""
+    """Return all of them where there is room, each shortened to its share of the lines."""
     if not sentences:
         return [f"{'warnings':<{INDENT}}none"]
     shown = sentences if len(sentences) <= WARNINGS else sentences[: WARNINGS - 1]
@@ -107,14 +107,14 @@ def _warnings(sentences: Sequence[str]) -> list[str]:
 
 
 def _wrapped(line: str, most: int, indent: str) -> list[str]:
-    """Text on at most so many lines; all of it on one line of characters that print."""
+    """Return text on at most so many lines; all of it on one line of characters that print."""
     start = line[: len(line) - len(line.lstrip())]
     settings = dict(initial_indent=start, subsequent_indent=indent, max_lines=most, placeholder=" ...")
     return textwrap.wrap(_printable(line.strip()), WIDTH, **settings)
 
 
 def _rows(table: pa.Table) -> list[str]:
-    """Aligned rows under their names, as many columns as have room."""
+    """Lay out aligned rows under their names, as many columns as have room."""
     cells = []
     for name in table.column_names:
         values = table[name].to_pylist()
@@ -128,7 +128,7 @@ def _rows(table: pa.Table) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    """A value as it is shown: floats with three digits behind the point, or three that mean something."""
+    """Return a value as it is shown: floats with three digits behind the point, or three that mean something."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     if isinstance(value, float):

@@ -44,7 +44,7 @@ FORMS = "CSV, Excel, Parquet or a folder of Parquet or of CSV"
 
 
 class Table(NamedTuple):
-    """A table that is known by its column names and not yet read.
+    """A table with known column names, not yet read.
 
     Attributes:
         columns: the names, as text, without blanks around them.
@@ -62,7 +62,7 @@ class Table(NamedTuple):
 
 
 def open_table(source, place: str, *, header: bool = True) -> Table:
-    """A path, a URL or a table in memory; refuses what cannot be read and columns that are there twice.
+    """Return a path, a URL or a table in memory; rejects what cannot be read and columns that are there twice.
 
     Args:
         header: whether the first line of a CSV or the first row of a sheet names the columns; if not, they are called
@@ -88,7 +88,7 @@ def open_table(source, place: str, *, header: bool = True) -> Table:
 
 
 def checked(table: Table) -> Table:
-    """The same table, which refuses names and cells of its columns that are too long for any use."""
+    """Return the same table, which rejects names and cells of its columns that are too long for any use."""
     for k, name in enumerate(table.columns):
         if len(name) > NAME:
             raise InputError(
@@ -134,7 +134,7 @@ def _open_files(files: list[File], folder: bool, place: str, sheet: str | None, 
 
 
 def _sheet(source: str) -> tuple[str, str | None]:
-    """(the path, the sheet) of ``book.xlsx#sheet``."""
+    """Return (the path, the sheet) of ``book.xlsx#sheet``."""
     path, mark, sheet = source.rpartition("#")
     return (path, sheet) if mark and path.lower().endswith((".xlsx", ".xlsm")) else (source, None)
 
@@ -221,7 +221,7 @@ def _open_csv(file: File, place: str, header: bool) -> Table:
 
 
 def _narwhals():
-    """Tables in memory, of whatever kind; of no use to tables on disk."""
+    """Return tables in memory, of whatever kind; of no use to tables on disk."""
     with needed("tables in memory"):
         import narwhals as nw
     return nw
@@ -259,9 +259,9 @@ def _open_memory(source, place: str) -> Table:
 
 
 def _arrow(frame: nw.DataFrame, name: str, place: str) -> pa.ChunkedArray:
-    """A column of a data frame."""
+    """Return a column of a data frame."""
     native = frame[name].to_native()
-    if str(getattr(native, "dtype", "")).lower() == "object":  # Python's own objects: of one type or refused
+    if str(getattr(native, "dtype", "")).lower() == "object":  # Python's own objects: of one type or rejected
         return pa.chunked_array([column_of(native.to_list(), place, name)])
     try:
         found = frame.select(name).to_arrow()[name]
@@ -292,11 +292,12 @@ Kind = Callable[[pa.Table], Any]
 
 
 def kind_of(source, roles: Mapping[str, str] | None = None) -> Kind:
-    """What makes a table of pyarrow one of the kind of ``source``; for paths, and kinds that cannot be made, pyarrow.
+    """Return a function that converts a pyarrow table to the kind of ``source``; for paths, and kinds that cannot be
+    made, pyarrow.
 
     Args:
         roles: the columns of ``source`` whose types the columns of these names take in pandas and polars, so that the
-            answers merge onto ``source``.
+            result merges onto ``source``.
 
     Example:
         >>> kind_of({"labeler": ["a"]})(pa.table({"label": [1, 0]}))
@@ -318,7 +319,7 @@ def kind_of(source, roles: Mapping[str, str] | None = None) -> Kind:
 
 
 def _types(source, roles: Mapping[str, str]) -> dict[str, Any]:
-    """The types of the columns of these roles, as pandas or polars has them."""
+    """Return the types of the columns of these roles, as pandas or polars has them."""
     nw = _narwhals()
 
     if nw.dependencies.is_pandas_dataframe(source):
@@ -353,9 +354,9 @@ def _as_frame(backend: nw.Implementation, types: Mapping[str, Any], lazy: bool, 
     return frame.lazy() if lazy else frame
 
 
-def _as_relation(source, answers: pa.Table):
-    """A relation in the database of another; DuckDB finds ``answers`` by its name."""
-    return source.query("given", "SELECT * FROM answers")
+def _as_relation(source, result: pa.Table):
+    """Return a relation in the database of another; DuckDB finds ``result`` by its name."""
+    return source.query("given", "SELECT * FROM result")
 
 
 # To files
@@ -416,7 +417,7 @@ class _NoPandas:
 
 
 def without_pandas() -> None:
-    """Lets pyarrow look in vain for pandas, which its first array would import: .3 s of no use to a command.
+    """Let pyarrow look in vain for pandas, which its first array would import: .3 s of no use to a command.
 
     What asks for pandas itself, as ``to_pandas``, finds it later.
     """

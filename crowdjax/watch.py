@@ -1,4 +1,6 @@
-"""A long fit some steps at a time: a host sees how far it is and may stop it; what it finds is what one program finds.
+"""Run a fit in blocks of steps from the host, to report progress and allow stopping.
+
+The result is that of the single compiled program.
 
 The fit is an ``optimize.Staged``. Its parts (a stage's beginning, some of its steps, its end) are programs of their
 own, of which one holds the objective, and the state of its loop goes from call to call in place. Between calls the host
@@ -23,14 +25,14 @@ from crowdjax import optimize
 
 __all__ = ["Progress", "Spread", "run"]
 
-PERIOD = 0.3  # seconds between two looks, about
+PERIOD = 0.3  # seconds between two calls, about
 
 
 @runtime_checkable
 class Progress(Protocol):
-    """Told how far a fit is; an answer that is true asks it to stop there.
+    """Progress callback, called between compiled blocks of steps. Return True to stop the fit.
 
-    Example: asks after ten passes
+    Example: stop after ten passes
         >>> def impatient(stage, done, total, *, objective=None): return done >= 10
         >>> isinstance(impatient, Progress)
         True
@@ -40,14 +42,14 @@ class Progress(Protocol):
 
 
 def silent(stage: str, done: int, total: int, *, objective: float | None = None) -> None:
-    """A progress that tells nobody."""
+    """Ignore the progress."""
 
 
 def or_interrupt(progress: Progress | None, message: str = "stopped") -> Progress:
-    """The same for a run that has nothing to return before its end: where the answer is true it is interrupted.
+    """Return a callback for a run that has no result before its end: it interrupts the run instead of stopping it.
 
     Raises:
-        KeyboardInterrupt: when told after that.
+        KeyboardInterrupt: where ``progress`` returns True.
 
     Example:
         >>> told = or_interrupt(lambda stage, done, total: done == 2)
@@ -70,7 +72,7 @@ def or_interrupt(progress: Progress | None, message: str = "stopped") -> Progres
 
 
 class Spread(NamedTuple):
-    """Over which devices the arguments are spread, and how: functions of the arguments, and of nothing.
+    """The devices over which arguments are spread, and how: functions of the arguments, and of nothing.
 
     Attributes:
         axis: of the mesh.
@@ -97,7 +99,7 @@ def run(
     progress: Progress | None = None,
     name: str = "fit",
 ) -> tuple[Any, bool]:
-    """(what ``make(*args, settings).run()`` returns, whether it was stopped before its end).
+    """Return (what ``make(*args, settings).run()`` returns, whether it was stopped before its end).
 
     Args:
         make: at module level, so that equal calls share their programs.
@@ -150,7 +152,7 @@ def run(
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 4), donate_argnames="state")
 def _piece(make, settings, spread, args, name, *, carry=None, state=None, k=0, until=0):
-    """One part of the fit."""
+    """Return one part of the fit."""
 
     def one(args, carry, state, k, until):
         staged = make(*args, settings)
@@ -185,5 +187,5 @@ def _piece(make, settings, spread, args, name, *, carry=None, state=None, k=0, u
 
 
 def _of_first_device(stacked: Array) -> np.ndarray:
-    """What the first device says; whatever a decision rests on is alike on all."""
+    """Return the value of the first device; whatever a decision rests on is equal on all."""
     return np.asarray(stacked.addressable_data(0))[0]

@@ -137,7 +137,7 @@ def test_other_mistakes_are_refused(frame, fitted):
     vote, some = adapters.MajorityVote(), pd.Series({"w1": 1.0})
     one = frame.head(1).assign(worker="w0", label="boat")
     mistakes = [
-        (lambda: vote.fit(frame, some), "none for worker"),
+        (lambda: vote.fit(frame, some), "none for labeler"),
         (lambda: adapters.MajorityVote(on_missing_skill="value").fit(frame, some), "default_skill: got None"),
         (
             lambda: adapters.MajorityVote(on_missing_skill="ignore").fit(pd.concat([frame, one.assign(task=-1)]), some),
@@ -147,7 +147,7 @@ def test_other_mistakes_are_refused(frame, fitted):
         (lambda: vote.fit(frame, [1.0]), "skills: got list"),
         (lambda: vote.fit(frame, pd.concat([some, some])), "names one twice"),
         (lambda: vote.fit(frame, -some), "got -1.0; allowed: finite, 0 or more"),
-        (lambda: vote.fit(frame, some.astype(str).replace("1.0", "good")), "none for worker"),
+        (lambda: vote.fit(frame, some.astype(str).replace("1.0", "good")), "none for labeler"),
         (lambda: adapters.Auto().fit(frame, ["ship"]), "true_labels: got list"),
         (lambda: adapters.GLAD().predict(frame), "GLAD: not fitted"),
         (lambda: adapters.Auto().set_params(factors=2), "got factors; allowed: boundary"),

@@ -164,7 +164,7 @@ def test_mistakes_are_refused_in_one_line(frame, fitted):
     mistakes = [
         (lambda: adapters.DawidSkene().fit(frame, initial_error=fitted.errors_), "got None with initial_error"),
         (lambda: start.fit(frame, initial_error=fitted.errors_.reset_index()), "a MultiIndex"),
-        (lambda: start.fit(frame, initial_error=fitted.errors_.iloc[:8]), "initial_error: none of worker"),
+        (lambda: start.fit(frame, initial_error=fitted.errors_.iloc[:8]), "initial_error: none of labeler"),
         (lambda: start.fit(frame, initial_error=-fitted.errors_), "a number below 0"),
         (lambda: fitted.predict(frame.assign(label="elk")), "'elk'; allowed: 'cat', 'cow'"),
         (lambda: adapters.GLAD(labels_priors=pd.Series({"cat": 1.0})).fit(frame), "labels_priors: allowed"),

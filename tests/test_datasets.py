@@ -132,7 +132,7 @@ def test_loading_fetches_only_if_asked(nowhere, source):
         ("other", "not the file that is on record (SHA-256 differs)"),
         ("cut", "the transfer broke off"),
         ("404", "404 Not Found"),
-        ("hang", "no answer within 0.2 seconds"),
+        ("hang", "no response within 0.2 seconds"),
     ],
 )
 def test_a_source_that_fails_is_status_1_and_leaves_nothing(answer, words, nowhere, source, monkeypatch):

@@ -1,4 +1,4 @@
-"""Labelers who repeat one answer: pairs counted, power where some copy, no alarm where none do, one voice in a fit."""
+"""Labelers who repeat one another: pairs counted, power where some copy, no alarm where none do, one voice in a fit."""
 
 import itertools
 
@@ -13,7 +13,7 @@ from crowdjax.labels import InputError, Labels
 
 
 def crowd(seed, skill, n, *, k=2, per=None, copies=0, source="coin", rate=1.0, misread=0.0, prior=None):
-    """(truth, labels) of labelers who are right with their skill; the first ``copies`` repeat one answer at a rate.
+    """(truth, labels) of labelers who are right with their skill; the first ``copies`` repeat one another at a rate.
 
     Args:
         skill: of each labeler; of 1 / k they guess, and of None they always say the same.
@@ -182,7 +182,7 @@ def test_copies_that_count_once_do_not_lead_the_fit(model):
     once = crowdjax.fit(as_table(labels, NAMES), model, copies="once")
     right = lambda result: float((np.asarray(result.instances["label"]) == truth).mean())  # noqa: E731
     assert right(told) < 0.75 and right(once) >= 0.88
-    said = "5 labelers seem to repeat one answer: w00, w01, w02, w03, w04."
+    said = "5 labelers seem to repeat one another: w00, w01, w02, w03, w04."
     assert sum(w.startswith(said) and "copies='once'" in w for w in told.warnings) == 1
     assert sum(w.startswith(said) and "They count as one labeler." in w for w in once.warnings) == 1
     assert once.record["copies"]["groups"][0]["names"] == NAMES[:5]
@@ -205,7 +205,7 @@ def test_an_honest_crowd_is_fitted_alike_either_way():
     _, labels = crowd(5, spread(5, 0.65, 0.9, 8), 60)
     warn, once = (crowdjax.fit(as_table(labels), copies=copies) for copies in ("warn", "once"))
     assert warn.record["objective"] == once.record["objective"]
-    assert not any("repeat one answer" in w for w in (*warn.warnings, *once.warnings))
+    assert not any("repeat one another" in w for w in (*warn.warnings, *once.warnings))
 
 
 def test_what_is_refused():

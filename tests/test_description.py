@@ -88,7 +88,7 @@ def test_what_is_odd_is_said():
     assert found.record["similar_ids"]["labelers"] == {"n": 1, "examples": [["Ann ", "ann"]]}
     text = str(found)
     for words in (
-        "they fall into 3 crowds (of 3, 1, 1 labelers) that share no instance",
+        "they fall into 3 connected components (of 3, 1, 1 labelers) without a shared instance",
         "'Ann ' and 'ann'",
         "'Q0' and 'q0'",
         "3 of 3 labelers with 5 labels or more always give the same: 'Ann ' (5 times 1)",

@@ -151,7 +151,7 @@ def test_the_facade_fits_what_was_chosen_and_says_so(tmp_path, monkeypatch):
     record = result.record["factors"]
     assert record["chosen"] == result.record["n_factors"] == 0
     assert record["heldout"][1] == {"n_factors": 1, "log_likelihood": -0.6, "difference": -0.1, "standard_error": 0.02}
-    assert "not where the classes meet" in record["says"]
+    assert "not the decision boundary" in record["says"]
     assert any("Held-out labels chose 0 factors" in sentence for sentence in result.warnings)
     assert any("instance features were left out" in sentence for sentence in result.warnings)
     result.save(tmp_path / "out")

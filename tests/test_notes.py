@@ -108,12 +108,12 @@ SCENES: dict[str, tuple[dict[str, pd.DataFrame | list], tuple[Step, ...]]] = {
     ),
     "few labels": (
         {"labels.csv": ALONE},
-        (AUTO._replace(words=("1.00 labels per instance cannot tell", "fall into 30 crowds")),),
+        (AUTO._replace(words=("1.00 labels per instance cannot tell", "fall into 30 connected components")),),
     ),
     "an integrated fit": (
         {},
         (
-            AUTO._replace(words=("instances depends on",)),
+            AUTO._replace(words=("would change under another plausible decision boundary",)),
             Step("predict out alone.csv --out new", "new/predict.json", ("22 of 30 labelers are not in the fit",)),
         ),
     ),

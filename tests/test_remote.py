@@ -112,9 +112,9 @@ BROKEN = {
     ),
     "no gzip": (functools.partial(send, Content_Encoding="gzip"), "not the gzip it is said to be"),
     "other encoding": (functools.partial(send, Content_Encoding="br"), "'br'; allowed: as it is, or gzip"),
-    "404": (functools.partial(send, status=404), "no such file: the server answers 404 Not Found"),
-    "500": (functools.partial(send, status=500), "the server answers 500 Internal Server Error"),
-    "206": (functools.partial(send, status=206), "the server answers 206 Partial Content"),
+    "404": (functools.partial(send, status=404), "no such file: the server responds 404 Not Found"),
+    "500": (functools.partial(send, status=500), "the server responds 500 Internal Server Error"),
+    "206": (functools.partial(send, status=206), "the server responds 206 Partial Content"),
     "loop": (functools.partial(send, body=b"", status=302, Location="/l.csv"), "redirects without end"),
     "to a file": (functools.partial(send, body=b"", status=302, Location="file:///etc/hostname"), "what is not HTTP"),
     "page": (functools.partial(send, body=b"\n<!DOCTYPE html><html>log in", Content_Type="text/html"), "a web page"),
@@ -201,7 +201,7 @@ def test_silence_ends_with_a_line(server, monkeypatch):
         released.wait(20)
 
     server.answer = answer
-    assert "no answer within 0.2 seconds" in line(lambda: crowdjax.tidy(f"{server.address}/l.csv"))
+    assert "no response within 0.2 seconds" in line(lambda: crowdjax.tidy(f"{server.address}/l.csv"))
     released.set()
 
 

@@ -270,12 +270,12 @@ def test_what_speaks_against_a_fit_comes_first(result):
     checks = report.of_fit(record, answers, people, apart, np.array([-1.0])).sections[0].blocks[-1].checks
     assert checks[0] == ("care", "The fit warns", "The fit did not converge: it was stopped.")
     said = {check.title: check.status for check in checks}
-    assert said["2 separate crowds"] == said["1.0 labels per instance"] == "care"
+    assert said["2 connected components"] == said["1.0 labels per instance"] == "care"
     assert "The fit converged" not in said
     order = [check.status for check in checks]
     assert order == sorted(order, key=("care", "note", "good").index)
     usual = {check.title: check.status for check in result.page().sections[0].blocks[-1].checks}
-    assert usual["One crowd"] == usual["The fit converged"] == "good"
+    assert usual["All labelers are connected"] == usual["The fit converged"] == "good"
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_a_page_of_a_million_instances_is_small():
     parsed = Parsed(text)
     assert len(parsed.table("Instances")) == instances.MOST and len(parsed.table("Labelers")) == labelers.MOST
     words = parsed.words(parsed.root)
-    assert "The 300 least sure of 1,000,000" in words and "instances.parquet" in words
+    assert "The 300 least certain of 1,000,000" in words and "instances.parquet" in words
     assert "The first 500 of 20,000" in words and "labelers.parquet" in words
 
 

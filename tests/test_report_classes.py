@@ -104,7 +104,7 @@ def test_what_the_classes_are_is_no_reason_to_doubt_a_fit(made):
     plain, told = (parsed((record | {"warnings": notes}, *rest)) for notes in ([], ["Classes: 'ant' (9 labels)."]))
     assert len(asked(told)) == len(asked(plain))
     assert "How the labels were readClasses: 'ant' (9 labels)." in [told.words(item)[4:] for item in told.all("li")]
-    checks = [report.Check("good", "One crowd", "")]
+    checks = [report.Check("good", "All labelers are connected", "")]
     assert verdict(checks_in_order(["Classes: 'ant'.", "Labels are 1, 2; the truth is 1."], checks)).startswith("No")
     assert not verdict(checks_in_order(["The fit did not converge."], checks)).startswith("No check")
 
@@ -256,7 +256,7 @@ def test_class_shares_far_from_the_votes_ask_for_care(made):
     record, *rest = made
     checks = report.of_classes(record | {"class_shares": [0.0, 0.0, 0.0, 1.0]}, *rest).sections[0].blocks[-1].checks
     (found,) = [check for check in checks if "class shares" in check.title]
-    assert found.status == "care" and "“wolf” differs most: 100.0% of the answers" in found.text
+    assert found.status == "care" and "“wolf” differs most: 100.0% of the instances" in found.text
 
 
 def test_every_model_is_told_in_words():

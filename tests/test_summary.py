@@ -74,7 +74,7 @@ def test_a_fit_that_did_not_converge_says_why(majority):
 def test_answers_say_who_is_unseen(majority):
     found = majority.predict(TABLE | {"labeler": TABLE["labeler"] + 1})
     lines = prints(found)
-    assert lines[0].startswith("Answers by a fit of majority: ")
+    assert lines[0].startswith("Predictions of a fit of majority: ")
     assert "unseen      1 labelers are not in the fit" in lines
     assert found.warnings[-1] in " ".join(" ".join(lines).split())
 
@@ -146,7 +146,7 @@ def test_a_million_instances_are_no_slower():
     began = time.perf_counter()
     lines = prints(Prediction(tables, record, as_arrow))
     assert time.perf_counter() - began < 0.5
-    assert lines[0] == "Answers by a fit of glad: 5,000,000 labels, 9 labelers, 1,000,000 instances"
+    assert lines[0] == "Predictions of a fit of glad: 5,000,000 labels, 9 labelers, 1,000,000 instances"
 
 
 def test_missing_and_tiny_numbers_are_shown_as_such():

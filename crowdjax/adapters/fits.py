@@ -27,7 +27,7 @@ FLOOR = 1e-10  # least chance of a label in a matrix to start from
 
 
 def labels_of(votes: Votes, gold: dict[str, np.ndarray] | None = None) -> Labels:
-    """The votes as the kernels take them; gold clamps."""
+    """Return the votes as the kernels take them; gold clamps."""
     truth = None
     if gold is not None:
         truth = np.full(len(votes.tasks), np.nan)
@@ -38,7 +38,7 @@ def labels_of(votes: Votes, gold: dict[str, np.ndarray] | None = None) -> Labels
 
 @memory.bounded
 def fit(labels: Labels, model: Observation, solver: Solver, start: Params | None = None) -> Fit:
-    """The fit, if its answer is usable."""
+    """Return the fit, if its result is usable."""
     found = spread.fit(labels, model, start, solver, devices=1)
     if int(found.code) > STOPPED or not np.isfinite(float(found.objective)):
         raise FitError(f"the fit failed: {MEANING[int(found.code)]}")
@@ -46,7 +46,8 @@ def fit(labels: Labels, model: Observation, solver: Solver, start: Params | None
 
 
 def start_at(labels: Labels, model, matrices: Float[np.ndarray, "W L K"], *, add: bool):
-    """Parameters of Dawid and Skene's model to start from: these matrices, or these counts and those of the votes."""
+    """Return parameters of Dawid and Skene's model to start from: these matrices, or these counts and those of the
+    votes."""
     votes = eqx.filter_jit(vote_shares)(labels)
     counts = matrices + eqx.filter_jit(tally)(labels, votes) if add else matrices
     shares = votes.mean(0)
@@ -54,6 +55,7 @@ def start_at(labels: Labels, model, matrices: Float[np.ndarray, "W L K"], *, add
 
 
 def posterior(labels: Labels, model: Observation, params: Params, known: np.ndarray) -> Float[np.ndarray, "I K"]:
-    """P(z_j = k | labels) of other instances, where labeler i is the known[i]-th of the fit; -1: one that is new."""
+    """Return P(z_j = k | labels) of other instances, where labeler i is the known[i]-th of the fit; -1: one that is
+    new."""
     new = eqx.filter_jit(factors.predict) if hasattr(model, "factors") else predict_new
     return np.asarray(new(labels, model, params, known).posterior, float)

@@ -1,4 +1,4 @@
-"""Frames of task, worker and label as numbers, and answers about their tasks as a Series and a frame."""
+"""Convert frames of ``task``, ``worker`` and ``label`` to numbers, and results to a Series and a frame."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ class Votes:
 
     @property
     def table(self) -> dict[str, np.ndarray]:
-        """As ``crowdjax.fit`` takes them."""
+        """The votes in the form that ``crowdjax.fit`` takes."""
         return {"labeler": self.worker, "instance": self.task, "label": self.label}
 
     def sums(self, each: Float[np.ndarray, " N"] | None = None) -> Float[np.ndarray, "I K"]:
-        """What is said of each row, added up by task and label; by default how many there are."""
+        """Sum a value of each row by instance and label; by default count the rows."""
         shape = len(self.tasks), len(self.classes)
         slot = self.task * shape[1] + self.label
         return np.bincount(slot, each, shape[0] * shape[1]).reshape(shape)
 
     def by_worker(self, each: Float[np.ndarray, " N"]) -> Float[np.ndarray, " W"]:
-        """What is said of each row, its mean by worker."""
+        """Average a value of each row by labeler."""
         n = len(self.workers)
         return np.bincount(self.worker, each, n) / np.bincount(self.worker, minlength=n)
 
 
 class Answers(NamedTuple):
-    """A label for every task, and the probabilities of all."""
+    """The label of every instance, and the probabilities of all labels."""
 
     labels: pd.Series
     probas: pd.DataFrame
 
 
 class Settings:
-    """What scikit-learn asks of an estimator whose settings are the fields of a dataclass."""
+    """The settings protocol of scikit-learn's estimators, over the fields of a dataclass."""
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The settings by name."""
+        """Return the settings by name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # pyright: ignore
 
     def set_params(self, **settings) -> Self:
-        """Changes settings; refuses names that are none."""
+        """Change settings; reject unknown names."""
         known = self.get_params()
         for name, value in settings.items():
             if name not in known:
@@ -69,14 +69,14 @@ class Settings:
         return self
 
     def _fitted(self, attribute: str) -> Any:
-        """What a fit found."""
+        """Return what a fit found."""
         if not hasattr(self, attribute):
             raise InputError(f"{type(self).__name__}: not fitted yet; call fit first")
         return getattr(self, attribute)
 
 
 def answers(votes: Votes, p: Float[np.ndarray, "I K"]) -> Answers:
-    """The answers about tasks whose labels have the probabilities p; of labels as probable, the least."""
+    """Return the most probable label of each instance under the probabilities p; of equally probable ones the least."""
     import pandas as pd
 
     tasks = votes.tasks.rename("task")
@@ -85,7 +85,7 @@ def answers(votes: Votes, p: Float[np.ndarray, "I K"]) -> Answers:
 
 
 def by_worker(votes: Votes, values: np.ndarray, name: str) -> pd.Series:
-    """A Series of this name by worker."""
+    """Return a Series of this name by labeler."""
     import pandas as pd
 
     return pd.Series(values, votes.workers.rename("worker"), name=name)
@@ -94,7 +94,7 @@ def by_worker(votes: Votes, values: np.ndarray, name: str) -> pd.Series:
 def read(
     data: pd.DataFrame, *, by_id: bool = False, workers: pd.Index | None = None, classes: pd.Index | None = None
 ) -> Votes:
-    """The rows of a frame by number; workers beyond those given are numbered after them."""
+    """Number the rows of a frame; labelers beyond those given are numbered after them."""
     with needed("crowdjax.adapters"):
         import pandas as pd
 
@@ -143,12 +143,12 @@ def _numbered(column: pd.Series, *, sort: bool = False) -> tuple[np.ndarray, pd.
 
 
 def shown(values: pd.Index, most: int = 4) -> str:
-    """The first of them, to be read."""
+    """Return the first of them, to be read."""
     return ", ".join(repr(v) for v in values[:most].tolist()) + ", ..." * (len(values) > most)
 
 
 def series(given, name: str, of: str) -> pd.Series:
-    """What was given, if it is a Series with one entry for each."""
+    """Check that the argument is a Series with one entry for each."""
     import pandas as pd
 
     if not (isinstance(given, pd.Series) and given.index.is_unique):
@@ -158,7 +158,7 @@ def series(given, name: str, of: str) -> pd.Series:
 
 
 def known_truths(votes: Votes, true_labels: pd.Series) -> dict[str, np.ndarray] | None:
-    """The truths of tasks in the frame; None where there are none."""
+    """Return the known truths of the frame's instances; None where there are none."""
     true_labels = series(true_labels, "true_labels", "task")
     known = true_labels[true_labels.index.isin(votes.tasks)].dropna()
     label = votes.classes.get_indexer(known)

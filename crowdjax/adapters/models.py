@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 Strategy = Literal["assign", "addition"]
 Truths = dict[str, np.ndarray] | None
-HARDLY = 1e-5  # pseudo-count of each label in a matrix: .01 moves answers, 1e-8 takes many more steps
+HARDLY = 1e-5  # pseudo-count of each label in a matrix: .01 moves results, 1e-8 takes many more steps
 
 
 class Found(NamedTuple):
-    """A fit: what to keep as ``result_``, and its answers about tasks and workers."""
+    """A fit: what to keep as ``result_``, and its estimates for instances and labelers."""
 
     result: Any
     p: Float[np.ndarray, "I K"]
@@ -36,57 +36,57 @@ class Found(NamedTuple):
 
 
 class Estimator(Settings):
-    """What all estimators here have in common; subclasses are dataclasses whose fields are the settings.
+    """Base class of the estimators; subclasses are dataclasses whose fields are the settings.
 
     Attributes:
-        labels_: a Series ``agg_label`` by task: the most probable label; of several the least.
-        probas_: a frame by task with a column for each label; rows add up to 1.
-        skills_: a Series ``skill`` by worker: the chance of being right, over the tasks that the worker judged.
-        errors_: a frame by (worker, label given) with a column for each true label: the chances of giving it.
+        labels_: a Series ``agg_label`` by instance: the most probable label; of several the least.
+        probas_: a frame by instance with a column for each label; rows add up to 1.
+        skills_: a Series ``skill`` by labeler: the chance of being right, over the instances that the labeler judged.
+        errors_: a frame by (labeler, label given) with a column for each true label: the chances of giving it.
         classes_: the labels in order.
-        result_: what ``crowdjax.fit`` returned, by number of worker and task.
+        result_: what ``crowdjax.fit`` returned, by number of labeler and instance.
     """
 
-    _by_id = False  # tasks in the order of their ids; else of their first rows
+    _by_id = False  # instances in the order of their ids; else of their first rows
 
     def fit(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> Self:
-        """Fits the model.
+        """Fit the model.
 
         Args:
             data: columns task, worker and label, a row for each judgement.
-            true_labels: the label of some tasks, where known, by task.
+            true_labels: the label of some instances, where known, by instance.
 
         Raises:
             InputError: not such a frame, a value is missing, labels are all the same, or the model is not for so many.
-            FitError: the fit has no usable answer.
+            FitError: the fit has no usable result.
         """
         votes = read(data, by_id=self._by_id)
         self._describe(votes, self._found(votes, None if true_labels is None else known_truths(votes, true_labels)))
         return self
 
     def fit_predict(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> pd.Series:
-        """:meth:`fit`, then ``labels_``."""
+        """Call :meth:`fit`, then ``labels_``."""
         return self.fit(data, true_labels).labels_
 
     def fit_predict_proba(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> pd.DataFrame:
-        """:meth:`fit`, then ``probas_``."""
+        """Call :meth:`fit`, then ``probas_``."""
         return self.fit(data, true_labels).probas_
 
     def predict(self, data: pd.DataFrame) -> pd.Series:
-        """Labels of other tasks, workers held at what the fit found; ones that it has not seen are taken as its prior
+        """Predict the labels of other instances, labelers held at their estimates; unseen ones are taken as its prior
         says."""
         return self._predicted(data).labels
 
     def predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Probabilities of other tasks, as :meth:`predict`."""
+        """Predict the probabilities of the labels of other instances, as :meth:`predict`."""
         return self._predicted(data).probas
 
     def _settings(self) -> dict[str, Any]:
-        """What to ask of ``crowdjax.fit``."""
+        """Return the arguments of ``crowdjax.fit``."""
         raise NotImplementedError
 
     def _found(self, votes: Votes, gold: Truths) -> Found:
-        """What ``crowdjax.fit`` finds."""
+        """Return what ``crowdjax.fit`` finds."""
         result = api.fit(votes.table, gold=gold, **self._settings())
         p, right = _probabilities(votes, result), np.asarray(result.labelers["accuracy"], float)
         if len(votes.classes) == 2:
@@ -103,13 +103,13 @@ class Estimator(Settings):
         return Found(result, p, right, confusion.swapaxes(1, 2))
 
     def _describe(self, votes: Votes, found: Found) -> None:
-        """The attributes of a fit that succeeded."""
+        """Return the attributes of a fit that succeeded."""
         self.result_, self.classes_, self._workers = found.result, votes.classes, votes.workers
         self.labels_, self.probas_ = answers(votes, found.p)
         self.skills_, self.errors_ = by_worker(votes, found.right, "skill"), _errors(votes, found.given)
 
     def _predict(self, votes: Votes) -> Float[np.ndarray, "I K"]:
-        """Probabilities of other votes, whose workers are numbered as in the fit."""
+        """Return the probabilities of other votes, whose labelers are numbered as in the fit."""
         return _probabilities(votes, self.result_.predict(votes.table))
 
     def _predicted(self, data: pd.DataFrame) -> Answers:
@@ -119,7 +119,7 @@ class Estimator(Settings):
 
 
 def _probabilities(votes: Votes, result) -> Float[np.ndarray, "I K"]:
-    """P(label | votes), of a fit or a prediction of ``crowdjax.fit``."""
+    """Return P(label | votes), of a fit or a prediction of ``crowdjax.fit``."""
     table = result.instances
     if len(votes.classes) == 2:
         p = np.asarray(table["probability"], float)
@@ -138,7 +138,7 @@ def _probabilities(votes: Votes, result) -> Float[np.ndarray, "I K"]:
 
 
 def _errors(votes: Votes, given: Float[np.ndarray, "W L K"]) -> pd.DataFrame:
-    """The chances of giving a label by worker and label, a column for each true one."""
+    """Tabulate P(label | true label) by labeler and label, with a column for each true label."""
     import pandas as pd
 
     rows = pd.MultiIndex.from_product([votes.workers, votes.classes], names=["worker", "label"])
@@ -200,14 +200,14 @@ class Factor(Estimator):
 
 
 class Likelihood(Estimator):
-    """What the models of crowd-kit share: a log-density that is climbed in passes over the labels.
+    """Base class of crowd-kit's models, which maximise a log-density in passes over the labels.
 
     Two labels are fitted as ``crowdjax.fit`` does, more by ``crowdjax.observation``, whose ``Fit`` is ``result_`` then.
 
     Attributes:
         n_iter: the most passes over the labels.
         tol: stop where steps gain less than this share of the log-density.
-        priors_: a Series ``prior`` by label: the share of each among the tasks.
+        priors_: a Series ``prior`` by label: the share of each among the instances.
         loss_history_: what is climbed, after each pass, over the number of labels.
     """
 
@@ -215,14 +215,14 @@ class Likelihood(Estimator):
     tol: float
 
     def _model(self, classes: pd.Index) -> Any:
-        """The model of ``crowdjax.observation``."""
+        """Return the model of ``crowdjax.observation``."""
         raise NotImplementedError
 
     def _found(self, votes, gold):
         return super()._found(votes, gold) if len(votes.classes) == 2 else self._observed(votes, gold)
 
     def _observed(self, votes: Votes, gold: Truths, start=None) -> Found:
-        """The fit by ``crowdjax.observation``."""
+        """Return the fit by ``crowdjax.observation``."""
         model = self._model(votes.classes)
         labels = fits.labels_of(votes, gold)
         start = None if start is None else start(labels, model)
@@ -251,17 +251,17 @@ class Likelihood(Estimator):
 
 @dataclasses.dataclass(eq=False)
 class DawidSkene(Likelihood):
-    """The model of Dawid and Skene (1979): a matrix of chances for each worker, the shares of the classes learned.
+    """The model of Dawid and Skene (1979): a confusion matrix for each labeler, the class prior learned.
 
-    The answers are those of the highest density, with more labels than two all but the highest likelihood: where
-    crowd-kit stops early, they differ. ``crowdjax.fit`` pools the workers, which is better where each gave few labels.
+    The estimates maximise the posterior density, with more than two labels all but the likelihood: where
+    crowd-kit stops early, they differ. ``crowdjax.fit`` pools the labelers, which is better where each gave few labels.
 
     Attributes:
         n_iter: the most passes over the labels.
         tol: stop where steps gain less than this share of the log-density.
         initial_error_strategy: of matrices to start from: ``assign`` them, or the ``addition`` of their counts to those
             of the votes.
-        priors_: a Series ``prior`` by label: the share of each among the tasks.
+        priors_: a Series ``prior`` by label: the share of each among the instances.
         loss_history_: what is climbed, after each pass, over the number of labels.
 
     Example:
@@ -274,13 +274,13 @@ class DawidSkene(Likelihood):
     initial_error_strategy: Strategy | None = None
 
     def fit(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> Self:
-        """Fits the model.
+        """Fit the model.
 
         Args:
             data: columns task, worker and label, a row for each judgement.
-            true_labels: the label of some tasks, where known, by task.
-            initial_error: chances, or counts, to start from: rows by worker and label given, a column for each true
-                label. To ``assign`` it must have all workers.
+            true_labels: the label of some instances, where known, by instance.
+            initial_error: chances, or counts, to start from: rows by labeler and label given, a column for each true
+                label. To ``assign`` it must have all labelers.
 
         Raises:
             InputError: as in :meth:`Estimator.fit`; not such a frame of chances.
@@ -289,11 +289,11 @@ class DawidSkene(Likelihood):
         return super().fit(data, true_labels)
 
     def fit_predict(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> pd.Series:
-        """:meth:`fit`, then ``labels_``."""
+        """Call :meth:`fit`, then ``labels_``."""
         return self.fit(data, true_labels, initial_error).labels_
 
     def fit_predict_proba(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> pd.DataFrame:
-        """:meth:`fit`, then ``probas_``."""
+        """Call :meth:`fit`, then ``probas_``."""
         return self.fit(data, true_labels, initial_error).probas_
 
     def _checked(self, errors: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -304,7 +304,7 @@ class DawidSkene(Likelihood):
             raise InputError(f"initial_error_strategy: got {got!r} with initial_error; allowed: {allowed}")
         if list(getattr(getattr(errors, "index", None), "names", [])) != ["worker", "label"]:
             raise InputError(
-                "initial_error: allowed: a frame by worker and label (a MultiIndex), columns by true label"
+                "initial_error: allowed: a frame by labeler and label (a MultiIndex), columns by true label"
             )
         return errors
 
@@ -323,7 +323,7 @@ class DawidSkene(Likelihood):
         errors, rows = self._start, pd.MultiIndex.from_product([votes.workers, votes.classes])
         absent = votes.workers[~votes.workers.isin(errors.index.get_level_values(0))]
         if len(absent) and not add:
-            raise InputError(f"initial_error: none of worker {absent[0]}; allowed with assign: those of all workers")
+            raise InputError(f"initial_error: none of labeler {absent[0]}; allowed with assign: those of all labelers")
         matrices = errors.reindex(index=rows, columns=votes.classes, fill_value=0).to_numpy(float)
         matrices = matrices.reshape(len(votes.workers), -1, len(votes.classes))
         if not (matrices >= 0).all():
@@ -333,12 +333,12 @@ class DawidSkene(Likelihood):
 
 @dataclasses.dataclass(eq=False)
 class OneCoinDawidSkene(Likelihood):
-    """Every worker has one chance of being right, whatever the truth; the shares of the classes are learned.
+    """The one-coin model: each labeler is right with one probability, whatever the truth; the class prior is learned.
 
     Attributes:
         n_iter: the most passes over the labels.
         tol: stop where steps gain less than this share of the log-density.
-        priors_: a Series ``prior`` by label: the share of each among the tasks.
+        priors_: a Series ``prior`` by label: the share of each among the instances.
         loss_history_: what is climbed, after each pass, over the number of labels.
 
     Example:
@@ -358,7 +358,7 @@ class OneCoinDawidSkene(Likelihood):
 
 @dataclasses.dataclass(eq=False)
 class GLAD(Likelihood):
-    """Workers' abilities and tasks' difficulties (Whitehill et al. 2009): P(right) = σ(α_i exp(b_j)), errors alike.
+    """GLAD, labelers' abilities and instances' difficulties (Whitehill et al. (2009)): P(right) = σ(α_i exp(b_j)).
 
     Attributes:
         n_iter: the most passes over the labels.
@@ -367,8 +367,8 @@ class GLAD(Likelihood):
         labels_priors: a Series, the chances of the labels; by default all alike.
         alphas_priors_mean, betas_priors_mean: not taken; the means are 1.
         m_step_max_iter, m_step_tol: not used; there is no M-step, all is climbed at once.
-        alphas_: a Series ``alpha`` by worker.
-        betas_: a Series ``beta`` by task: b_j.
+        alphas_: a Series ``alpha`` by labeler.
+        betas_: a Series ``beta`` by instance: b_j.
         priors_: a Series ``prior`` by label: ``labels_priors``.
         loss_history_: what is climbed, after each pass, over the number of labels.
 

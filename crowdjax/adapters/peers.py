@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(eq=False)
 class KOS(Settings):
-    """The messages of Karger, Oh and Shah between tasks and workers, for labels of two values A = ±1:
+    """Message passing between instances and labelers (Karger, Oh and Shah 2014), for labels of two values A = ±1:
 
         x_{j→i} = Σ_{i'≠i} A_i'j y_{i'→j}      y_{i→j} = Σ_{j'≠j} A_ij' x_{j'→i}      label_j = sign Σ_i A_ij y_{i→j}
 
@@ -26,7 +26,7 @@ class KOS(Settings):
     Attributes:
         n_iter: how many steps.
         random_state: seed of the start.
-        labels_: a Series ``agg_label`` by task; of a sum of 0 the lesser.
+        labels_: a Series ``agg_label`` by instance; of a sum of 0 the lesser.
         classes_: the labels in order.
 
     Example:
@@ -42,7 +42,7 @@ class KOS(Settings):
     random_state: int = 0
 
     def fit(self, data: pd.DataFrame) -> Self:
-        """Exchanges the messages, of a frame with columns task, worker and label.
+        """Exchange the messages, for a frame with columns task, worker and label.
 
         Raises:
             InputError: labels have more values than two.
@@ -56,7 +56,7 @@ class KOS(Settings):
         for _ in range(self.n_iter):
             new = _from_others(votes.worker, sign * _from_others(votes.task, sign * y))
             size = abs(new).max()
-            if size == 0:  # no worker has a second task, or no task a second worker
+            if size == 0:  # no labeler has a second instance, or no instance a second labeler
                 break
             y = new / size
         total = np.bincount(votes.task, sign * y)
@@ -66,18 +66,18 @@ class KOS(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame) -> pd.Series:
-        """:meth:`fit`, then ``labels_``."""
+        """Call :meth:`fit`, then ``labels_``."""
         return self.fit(data).labels_
 
 
 def _from_others(index: np.ndarray, message: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
-    """The sum of all other messages of the same task (worker)."""
+    """Sum all other messages of the same instance (labeler)."""
     return np.bincount(index, message)[index] - message
 
 
 @dataclasses.dataclass(eq=False)
 class MACE(Settings):
-    """Multi-annotator competence estimation: a worker knows the label, or spams by a habit of his own.
+    """Multi-annotator competence estimation: a labeler knows the label, or spams from a distribution of their own.
 
         P(label l | class k) = κ_i [l = k] + σ_i θ_il      σ_i + κ_i = 1, classes alike
 
@@ -91,9 +91,9 @@ class MACE(Settings):
         alpha, beta: prior counts of spamming and of knowing.
         random_state: seed of the first start; that of the next is one more.
         verbose: not used; nothing is printed.
-        labels_: a Series ``agg_label`` by task, in the order of their first rows.
-        probas_: a frame by task with a column for each label.
-        spamming_: [W, 2], σ_i and κ_i, workers in the order of their first rows.
+        labels_: a Series ``agg_label`` by instance, in the order of their first rows.
+        probas_: a frame by instance with a column for each label.
+        spamming_: [W, 2], σ_i and κ_i, labelers in the order of their first rows.
         thetas_: [W, K].
         classes_: the labels in order, as in the columns of ``thetas_``.
 
@@ -118,7 +118,7 @@ class MACE(Settings):
     verbose: int = 0
 
     def fit(self, data: pd.DataFrame) -> Self:
-        """Fits the model to a frame with columns task, worker and label."""
+        """Fit the model to a frame with columns task, worker and label."""
         if self.method not in get_args(Literal["vb", "em"]):
             raise InputError(f"method: got {self.method!r}; allowed: vb, em")
         votes = read(data)
@@ -129,15 +129,15 @@ class MACE(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame) -> pd.Series:
-        """:meth:`fit`, then ``labels_``."""
+        """Call :meth:`fit`, then ``labels_``."""
         return self.fit(data).labels_
 
     def fit_predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """:meth:`fit`, then ``probas_``."""
+        """Call :meth:`fit`, then ``probas_``."""
         return self.fit(data).probas_
 
     def _fit(self, votes: Votes, seed: int):
-        """(log p(labels), spamming, thetas, probabilities) from one start."""
+        """Return (log p(labels), spamming, thetas, probabilities) from one start."""
         n_workers, k = len(votes.workers), len(votes.classes)
         start = lambda n: np.random.RandomState(seed).uniform(1, 2 + self.default_noise, (n_workers, n))  # noqa: E731
         spamming, thetas = (x / x.sum(1, keepdims=True) for x in (start(2), start(k)))
@@ -151,7 +151,8 @@ class MACE(Settings):
         return value, spamming, thetas, p
 
     def _expect(self, votes: Votes, spamming: Float[np.ndarray, "W 2"], thetas: Float[np.ndarray, "W K"]):
-        """(log p(labels), probabilities of the classes, labels that were spam and known, labels that were spam)."""
+        """Return (log p(labels), probabilities of the classes, labels that were spam and known, labels that were
+        spam)."""
         n_workers, k = thetas.shape
         spam = spamming[votes.worker, 0] * thetas[votes.worker, votes.label]
         right = spam + spamming[votes.worker, 1]
@@ -164,7 +165,7 @@ class MACE(Settings):
         return value.sum(), p, knowing, habits
 
     def _normalised(self, counts):
-        """Shares of the counts, or what stands for them where they are those of a Dirichlet."""
+        """Return the shares of the counts, or what stands for them where they are those of a Dirichlet."""
         if self.method == "em":
             return counts / counts.sum(1, keepdims=True)
         from scipy.special import digamma

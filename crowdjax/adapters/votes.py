@@ -1,12 +1,12 @@
-"""Weighted votes: of the label that the weights of a task's workers add up to most for; methods differ in the weights.
+"""Weighted votes: the label with the largest sum of its labelers' weights wins; methods differ in the weights.
 
-| | weight of a worker |
+| | weight of a labeler |
 |---|---|
 | MajorityVote | 1, or what is given |
 | Wawa | share of his labels that are the majority's |
 | ZeroBasedSkill | share of his labels that are those of the weighted vote itself, step by step |
 | GoldMajorityVote | share of his labels that are right where the truth is known |
-| MMSR | log-odds of being right, from how often workers agree with each other |
+| MMSR | log-odds of being right, from how often labelers agree with each other |
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Missing = Literal["error", "ignore", "value"]
 
 @dataclasses.dataclass(eq=False)
 class MajorityVote(Settings):
-    """The label that most workers gave, or that the workers' skills add up to most for. A tie goes to the least.
+    """Majority vote, or the label with the largest sum of its labelers' skills. A tie goes to the least label.
 
     Attributes:
-        default_skill: of workers without one, where ``on_missing_skill`` is ``value``.
+        default_skill: of labelers without one, where ``on_missing_skill`` is ``value``.
         on_missing_skill: ``error``, ``ignore`` (their labels do not count) or ``value``.
-        labels_: a Series ``agg_label`` by task.
-        probas_: a frame by task with a column for each label: its share of the votes.
-        skills_: a Series ``skill`` by worker: the share of his labels that are those of ``labels_``.
+        labels_: a Series ``agg_label`` by instance.
+        probas_: a frame by instance with a column for each label: its share of the votes.
+        skills_: a Series ``skill`` by labeler: the share of the labeler's labels that are those of ``labels_``.
         classes_: the labels in order.
 
     Example:
@@ -51,14 +51,14 @@ class MajorityVote(Settings):
     on_missing_skill: Missing = "error"
 
     def fit(self, data: pd.DataFrame, skills: pd.Series | None = None) -> Self:
-        """Counts the votes.
+        """Count the votes.
 
         Args:
             data: columns task, worker and label.
-            skills: the weight of each worker's vote, by worker.
+            skills: the weight of each labeler's vote, by labeler.
 
         Raises:
-            InputError: not such a frame; a worker without a skill; a task without a worker that has one.
+            InputError: not such a frame; a labeler without a skill; an instance without a labeler that has one.
         """
         votes = read(data)
         weights = np.ones(len(votes.workers))
@@ -66,7 +66,7 @@ class MajorityVote(Settings):
             weights = weights_of(votes.workers, skills, self.on_missing_skill, self.default_skill)
             empty = np.flatnonzero(np.bincount(votes.task, weights[votes.worker]) <= 0)
             if empty.size:
-                raise InputError(f"skills: those of the workers on task {votes.tasks[empty[0]]!s} add up to 0")
+                raise InputError(f"skills: those of the labelers on instance {votes.tasks[empty[0]]!s} add up to 0")
         self.result_, self.classes_ = None, votes.classes
         p = shares(votes, weights)
         self.labels_, self.probas_ = answers(votes, p)
@@ -74,19 +74,19 @@ class MajorityVote(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame, skills: pd.Series | None = None) -> pd.Series:
-        """:meth:`fit`, then ``labels_``."""
+        """Call :meth:`fit`, then ``labels_``."""
         return self.fit(data, skills).labels_
 
     def fit_predict_proba(self, data: pd.DataFrame, skills: pd.Series | None = None) -> pd.DataFrame:
-        """:meth:`fit`, then ``probas_``: the shares of votes."""
+        """Call :meth:`fit`, then ``probas_``: the shares of votes."""
         return self.fit(data, skills).probas_
 
     def predict(self, data: pd.DataFrame) -> pd.Series:
-        """The majority's labels of other tasks."""
+        """Predict the majority's labels of other instances."""
         return self._predicted(data).labels
 
     def predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """The shares of votes on other tasks."""
+        """Return the shares of votes on other instances."""
         return self._predicted(data).probas
 
     def _predicted(self, data: pd.DataFrame) -> Answers:
@@ -95,39 +95,39 @@ class MajorityVote(Settings):
 
 
 class Skilled(Settings):
-    """What weighted votes share whose weights are found by ``fit``; subclasses say how.
+    """Base class of weighted votes whose weights ``fit`` estimates; subclasses say how.
 
-    As in crowd-kit, ``predict`` weighs the votes of any tasks, all of whose workers were in the fit, and keeps what it
-    found in ``labels_`` and ``probas_``. A task whose workers' weights are all 0 gets plain votes.
+    As in crowd-kit, ``predict`` weighs the votes on any instances, all of whose labelers were in the fit, and keeps the
+    results in ``labels_`` and ``probas_``. An instance whose labelers' weights are all 0 gets plain votes.
 
     Attributes:
-        skills_: a Series ``skill`` by worker.
-        labels_: a Series ``agg_label`` by task.
-        probas_: a frame by task with a column for each label: its share of the weights.
+        skills_: a Series ``skill`` by labeler.
+        labels_: a Series ``agg_label`` by instance.
+        probas_: a frame by instance with a column for each label: its share of the weights.
         classes_: the labels in order.
     """
 
     def fit(self, data: pd.DataFrame) -> Self:
-        """Finds the weights, from a frame with columns task, worker and label."""
+        """Estimate the weights from a frame with columns task, worker and label."""
         votes = read(data, by_id=True)
         self.classes_, self.skills_ = votes.classes, by_worker(votes, self._weights(votes), "skill")
         self._apply(votes)
         return self
 
     def fit_predict(self, data: pd.DataFrame) -> pd.Series:
-        """:meth:`fit`, then ``labels_``."""
+        """Call :meth:`fit`, then ``labels_``."""
         return self.fit(data).labels_
 
     def fit_predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """:meth:`fit`, then ``probas_``."""
+        """Call :meth:`fit`, then ``probas_``."""
         return self.fit(data).probas_
 
     def predict(self, data: pd.DataFrame) -> pd.Series:
-        """Labels of any tasks of these workers."""
+        """Predict the labels of any instances of these labelers."""
         return self._apply(self._others(data)).labels
 
     def predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Shares of the weights, of any tasks of these workers."""
+        """Return the shares of the weights for any instances of these labelers."""
         return self._apply(self._others(data)).probas
 
     def _others(self, data: pd.DataFrame) -> Votes:
@@ -144,7 +144,7 @@ class Skilled(Settings):
 
 @dataclasses.dataclass(eq=False)
 class Wawa(Skilled):
-    """Worker agreement with the aggregate: each vote counts by the share of the worker's that the majority shares.
+    """Worker agreement with aggregate: each vote counts by the share of the labeler's that the majority shares.
 
     Example: the third contradicts the others twice
         >>> import pandas as pd
@@ -161,7 +161,7 @@ class Wawa(Skilled):
 
 @dataclasses.dataclass(eq=False)
 class ZeroBasedSkill(Skilled):
-    """Each vote counts by the share of the worker's labels that are those of the vote so weighted, found step by step:
+    """Weighted vote, iterated: each vote counts by the share of the labeler's labels that agree with the weighted vote:
 
         skill += rate (share of his labels that are the vote's - skill)      from 1/K + eps
 
@@ -195,9 +195,10 @@ class ZeroBasedSkill(Skilled):
 
 @dataclasses.dataclass(eq=False)
 class GoldMajorityVote(Skilled):
-    """Each vote counts by the share of the worker's labels that are right on tasks whose truth is known.
+    """Weighted vote: each vote counts by the share of the labeler's labels that are right on instances whose truth is
+    known.
 
-    ``fit`` finds the skills of the workers who judged such a task; ``predict`` answers.
+    ``fit`` finds the skills of the labelers who judged such an instance; ``predict`` applies them.
 
     Example:
         >>> import pandas as pd
@@ -207,17 +208,17 @@ class GoldMajorityVote(Skilled):
     """
 
     def fit(self, data: pd.DataFrame, true_labels: pd.Series) -> Self:  # type: ignore[override]
-        """Finds the skills.
+        """Find the skills.
 
         Args:
             data: columns task, worker and label.
-            true_labels: the label of some tasks, by task.
+            true_labels: the label of some instances, by instance.
         """
         votes = read(data, by_id=True)
         truth = series(true_labels, "true_labels", "task").reindex(votes.tasks)
         known = truth.notna().to_numpy()[votes.task]
         if not known.any():
-            raise InputError("true_labels: of no task in data; allowed: the labels of some tasks, by task")
+            raise InputError("true_labels: of no instance in data; allowed: the labels of some instances, by instance")
         right = votes.classes[votes.label] == truth.to_numpy()[votes.task]
         n = np.bincount(votes.worker, known)
         share = np.bincount(votes.worker, known & right) / np.maximum(n, 1)
@@ -225,28 +226,28 @@ class GoldMajorityVote(Skilled):
         return self
 
     def fit_predict(self, data: pd.DataFrame, true_labels: pd.Series) -> pd.Series:  # type: ignore[override]
-        """:meth:`fit`, then :meth:`predict` of the same tasks; every worker must have judged one with a known truth."""
+        """Call :meth:`fit`, then :meth:`predict` on the same instances; every labeler needs one with a known truth."""
         return self.fit(data, true_labels).predict(data)
 
     def fit_predict_proba(self, data: pd.DataFrame, true_labels: pd.Series) -> pd.DataFrame:  # type: ignore[override]
-        """:meth:`fit`, then :meth:`predict_proba` of the same tasks."""
+        """Call :meth:`fit`, then :meth:`predict_proba` on the same instances."""
         return self.fit(data, true_labels).predict_proba(data)
 
 
 @dataclasses.dataclass(eq=False)
 class MMSR(Skilled):
-    """Matrix mean-subsequence-reduced: workers' chances of being right from how often they agree, robustly.
+    """Matrix mean-subsequence-reduced: labelers' chances of being right from how often they agree, robustly.
 
-        E[(K C - 1) / (K - 1)] = s sᵀ      C: how often two workers agree      P(right) = s (K-1)/K + 1/K
+        E[(K C - 1) / (K - 1)] = s sᵀ      C: how often two labelers agree      P(right) = s (K-1)/K + 1/K
 
     A matrix of rank one is fitted to what is observed, in each step without the F greatest and F least quotients; a
-    vote counts by log((K-1) P / (1-P)), which is below 0 for a worker who is wrong more often than by guessing.
+    vote counts by log((K-1) P / (1-P)), which is below 0 for a labeler who is wrong more often than by guessing.
 
     Attributes:
         n_iter: the most steps.
         tol: stop where the matrix changes by less.
         random_state: seed of the start.
-        probas_: the sums of the weights by label, over the sum of their sizes; below 0 where workers count against one.
+        probas_: the sums of the weights by label, over the sum of their sizes; negative where votes count against it.
         loss_history_: the change of the matrix in each step.
 
     Example: the third guesses
@@ -270,11 +271,11 @@ class MMSR(Skilled):
         return self.probas_
 
     def fit_predict_score(self, data: pd.DataFrame) -> pd.DataFrame:
-        """:meth:`fit`, then ``scores_``."""
+        """Call :meth:`fit`, then ``scores_``."""
         return self.fit(data).scores_
 
     def predict_score(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Scores of any tasks of these workers."""
+        """Return the scores of any instances of these labelers."""
         return self.predict_proba(data)
 
     def _weights(self, votes):
@@ -288,7 +289,7 @@ class MMSR(Skilled):
         return np.log(p * (k - 1) / (1 - p))
 
     def _rank_one(self, c: Float[np.ndarray, "W W"], seen, least: float) -> tuple[Float[np.ndarray, " W"], list[float]]:
-        """The absolute skills u, c ≈ u vᵀ where seen, and how the product changed."""
+        """Return the absolute skills u, c ≈ u vᵀ where seen, and how the product changed."""
         rng = np.random.RandomState(self.random_state)
         u = v = rng.uniform(size=len(c))
         trimmed = max(int(seen.sum(0).min()) // 2 - 1, 0)
@@ -304,7 +305,7 @@ class MMSR(Skilled):
 
 
 def _agreements(votes: Votes) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarray, "W W"]]:
-    """How many labels two workers share, and how many tasks; 0 with oneself. Of repeats the last counts."""
+    """Return how many labels two labelers share, and how many instances; 0 with oneself. Of repeats the last counts."""
     from scipy.sparse import csr_array
 
     n_workers, n_tasks, k = len(votes.workers), len(votes.tasks), len(votes.classes)
@@ -319,8 +320,8 @@ def _agreements(votes: Votes) -> tuple[Float[np.ndarray, "W W"], Float[np.ndarra
 
 
 def _trimmed_mean(c, u, now, seen, n: int, least: float) -> Float[np.ndarray, " W"]:
-    """Of each column the mean of c / u where seen, without the n greatest of those above ``now`` and the n least of
-    those below; as it is now where nothing is left, and not 0 by a single one."""
+    """Return for each column the mean of c / u where seen, without the n greatest of those above ``now`` and the n
+    least of those below; as it is now where nothing is left, and not 0 by a single one."""
     use = seen & (u > 0)[:, None]
     quotient = np.sort(np.where(use, c / np.where(u > 0, u, 1)[:, None], np.inf), axis=0)
     rank, number = np.arange(len(c))[:, None], use.sum(0)
@@ -334,7 +335,7 @@ def _trimmed_mean(c, u, now, seen, n: int, least: float) -> Float[np.ndarray, " 
 
 
 def _signs(c: Float[np.ndarray, "W W"]) -> Float[np.ndarray, " W"]:
-    """Who is better than chance: the larger of two groups of workers, most agreement being within them.
+    """Find who is better than chance: the larger of two groups of labelers, most agreement being within them.
 
     Source: Kunegis et al. 2010, Spectral analysis of signed graphs (the least eigenvector of their Laplacian).
     """
@@ -344,7 +345,8 @@ def _signs(c: Float[np.ndarray, "W W"]) -> Float[np.ndarray, " W"]:
 
 
 def shares(votes: Votes, weights: Float[np.ndarray, " W"]) -> Float[np.ndarray, "I K"]:
-    """The sums of the weights by task and label, over the sum of their sizes; plain votes where all are 0."""
+    """Return the sums of the weights by instance and label, over the sum of their sizes; plain votes where all are
+    0."""
     each = weights[votes.worker]
     size = np.bincount(votes.task, abs(each))
     empty = size == 0
@@ -353,7 +355,7 @@ def shares(votes: Votes, weights: Float[np.ndarray, " W"]) -> Float[np.ndarray, 
 
 
 def agreement(votes: Votes, p: Float[np.ndarray, "I K"]) -> Float[np.ndarray, " W"]:
-    """The share of each worker's labels that are the most probable."""
+    """Return the share of each labeler's labels that are the most probable."""
     return votes.by_worker(p.argmax(1)[votes.task] == votes.label)
 
 
@@ -364,7 +366,7 @@ def weights_of(
     default_skill: float | None = None,
     least: float = 0,
 ) -> Float[np.ndarray, " W"]:
-    """The skills of the workers, in order."""
+    """Return the skills of the labelers, in order."""
     if on_missing_skill not in get_args(Missing):
         allowed = ", ".join(get_args(Missing))
         raise InputError(f"on_missing_skill: got {on_missing_skill!r}; allowed: {allowed}")
@@ -376,7 +378,7 @@ def weights_of(
         raise InputError(f"skills: got {weights[wrong][0]}; allowed: finite, 0 or more")
     missing = np.isnan(weights)
     if missing.any() and on_missing_skill == "error":
-        raise InputError(f"skills: none for worker {workers[missing.argmax()]!s}; allowed: one for every worker")
+        raise InputError(f"skills: none for labeler {workers[missing.argmax()]!s}; allowed: one for every labeler")
     fill = default_skill if on_missing_skill == "value" else 0.0
     if fill is None:
         raise InputError("default_skill: got None with on_missing_skill 'value'; allowed: a number")

@@ -2,7 +2,7 @@
 ``describe`` and ``data``.
 
 Exit status: 0 done, 1 the run failed or was stopped, 2 the input is wrong; the last two with one line on stderr and
-nothing half-written. ``monitor`` has two more: 3 done, and alerts were raised; 75 an input or the store does not answer
+nothing half-written. ``monitor`` has two more: 3 done, and alerts were raised; 75 an input or store does not respond
 now (EX_TEMPFAIL of sysexits.h). The commands need the extra ``cli`` and are imported when one is called.
 """
 
@@ -26,10 +26,10 @@ RARELY = 100_000, 20, 100  # objects and generations after which cycles are look
 
 
 def main() -> None:
-    """The console script.
+    """Return the console script.
 
-    A command imports thousands of objects that stay to its end. Python would look through them for cycles a hundred
-    times meanwhile, and once more at the end, which takes longer than a small fit.
+    A command imports thousands of objects that stay to its end. Python would search them for cycles a hundred
+    times in between, and once more at the end, which takes longer than a small fit.
     """
     gc.set_threshold(*RARELY)
     atexit.register(gc.freeze)

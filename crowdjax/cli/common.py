@@ -69,7 +69,7 @@ class App(typer.Typer):
 
 @contextlib.contextmanager
 def sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM ends a command as Ctrl-C does: with one line, and nothing half-written."""
+    """End a command on SIGTERM as on Ctrl-C: with one line, and nothing half-written."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -103,7 +103,7 @@ def _or_version(
 
 
 def versions() -> str:
-    """The version of crowdjax, and in brackets those of Python and of what computes."""
+    """Return the version of crowdjax, and in brackets those of Python and of what computes."""
     from importlib import metadata
 
     from crowdjax import __version__
@@ -116,7 +116,7 @@ def versions() -> str:
 
 
 def _after_the_name(function):
-    """The command with two more options."""
+    """Return the command with two more options."""
 
     @functools.wraps(function)
     def command(context: typer.Context, verbose: bool, quiet: bool, **settings):
@@ -139,7 +139,7 @@ def _level(context: typer.Context, verbose: bool, quiet: bool) -> int:
 
 
 TABLES, MODEL, FITTING = "Tables", "Model", "Fitting"  # headings of a command's help
-LABELS = "Path or URL: CSV, Parquet, folder of it, or an export"
+LABELS = "Path or URL: CSV, Parquet, a folder of them, an export"
 LabelsArgument = Annotated[str, typer.Argument(metavar="LABELS", help=LABELS)]
 LabelerFeatures = Annotated[
     str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Labeler, numeric columns")
@@ -148,7 +148,7 @@ InstanceFeatures = Annotated[
     str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Instance, numeric columns")
 ]
 Gold = Annotated[
-    str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Known truth: instance, label (chance)")
+    str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Known truth: instance, label (and chance)")
 ]
 Columns = Annotated[
     str | None,
@@ -162,14 +162,14 @@ From = Annotated[
 ]
 Positive = Annotated[
     str | None,
-    typer.Option(metavar="V", rich_help_panel=TABLES, help="Of two values of labels, the positive one"),
+    typer.Option(metavar="V", rich_help_panel=TABLES, help="Value to treat as positive when labels are words"),
 ]
 Order = Annotated[
     str | None,
-    typer.Option(metavar="V,V", rich_help_panel=TABLES, help="The values of labels in their order: low,high"),
+    typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Label values in order, as low,high"),
 ]
 Truth = Annotated[
-    str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="What the truth can be, if labels say more")
+    str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Values of the truth, if labels have more")
 ]
 Classes = Annotated[str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="nominal, ordinal or exchangeable")]
 OverScore = Annotated[
@@ -179,13 +179,13 @@ LabelersDiffer = Annotated[
     str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="global (alike), offset or function")
 ]
 Missing = Annotated[
-    str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Values that are no label: unsure,skip")
+    str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Values that are no label, as unsure,skip")
 ]
 NoHeader = Annotated[
-    bool, typer.Option("--no-header", rich_help_panel=TABLES, help="LABELS name no columns: they are 1, 2, 3, ...")
+    bool, typer.Option("--no-header", rich_help_panel=TABLES, help="LABELS have no header; columns are 1, 2, 3, ...")
 ]
 ScoreColumns = Annotated[
-    str | None, typer.Option(metavar="A,B", rich_help_panel=TABLES, help="Columns of the scores' table that are scores")
+    str | None, typer.Option(metavar="A,B", rich_help_panel=TABLES, help="Score columns in the table of scores")
 ]
 Report = Annotated[bool, typer.Option("--report", help="Also write report.html, a page to read, print and send")]
 
@@ -197,20 +197,20 @@ def _folder(text: str) -> Path:
 
 
 Out = Annotated[
-    Path, typer.Option(metavar="DIR", parser=_folder, help="Result's folder; an earlier result there is replaced")
+    Path, typer.Option(metavar="DIR", parser=_folder, help="Folder of the result; replaces an earlier result")
 ]
 
 
 def library(devices: int | None = None):
-    """(results, api), with JAX made ready for the commands: at once."""
+    """Return (results, api), with JAX made ready for the commands: at once."""
     found = on_demand(devices)
     programs.ready()
     return found
 
 
 def on_demand(devices: int | None = None):
-    """(results, api); before JAX is first needed, the cache of compiled programs is switched on and the cores of a CPU
-    become so many devices."""
+    """Return (results, api); before JAX is first needed, the cache of compiled programs is switched on and the cores of
+    a CPU become so many devices."""
     from crowdjax import api, results, tables
 
     tables.without_pandas()
@@ -230,7 +230,7 @@ def _start(devices: int | None) -> None:
 
 
 def prepare_jax() -> None:
-    """Sets what a GPU's additions need, keeps compiled programs (``crowdjax.programs``), and reports those that take
+    """Set what a GPU's additions need, keeps compiled programs (``crowdjax.programs``), and reports those that take
     long. Before anything else of JAX."""
     from crowdjax import atomics
 
@@ -253,7 +253,7 @@ def _listen_to_compiling() -> None:
 
 @contextlib.contextmanager
 def errors():
-    """Turns what goes wrong into one line and an exit status."""
+    """Turn what goes wrong into one line and an exit status."""
     try:
         with libraries_to_the_log():
             yield
@@ -276,7 +276,7 @@ def errors():
 
 @contextlib.contextmanager
 def libraries_to_the_log() -> Iterator[None]:
-    """Python's warnings, by which libraries speak to programmers, are told with ``-v`` only: what a reader of a result
+    """Show Python's warnings, which libraries address to programmers, with ``-v`` only: what a reader of a result
     should know is in the result's own warnings, which :func:`note` says."""
 
     def tell(message, category, filename, lineno, file=None, line=None) -> None:
@@ -290,12 +290,12 @@ def libraries_to_the_log() -> Iterator[None]:
 
 
 def is_unwritable(error: Exception) -> bool:
-    """Whether it is the disk: full, or not to be written to."""
+    """Return whether it is the disk: full, or not to be written to."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def unforeseen(error: Exception) -> str:
-    """What went wrong that nobody told in a line of its own: its kind and message; of memory, what needs less."""
+    """Describe an unexpected error in one line: its kind and message; of memory, what needs less."""
     from crowdjax.labels import one_line
     from crowdjax.memory import LESS, is_full
 
@@ -306,7 +306,7 @@ def unforeseen(error: Exception) -> str:
 
 
 def columns_of(given: str | None, score_columns: str | None = None) -> dict[str, str | list[str]] | None:
-    """``labeler=worker,gold.instance=task`` as a dict; the names of a role that is there several times as a list.
+    """Parse ``labeler=worker,gold.instance=task`` to a dict; the names of a role that is there several times as a list.
 
     A comma separates where a role follows it, so that names may hold commas.
     """
@@ -332,7 +332,7 @@ def columns_of(given: str | None, score_columns: str | None = None) -> dict[str,
 def reading_of(
     columns: str | None, form: str | None, missing: str | None, no_header: bool, score_columns: str | None = None
 ) -> dict:
-    """How to read tables, as the library's functions take it."""
+    """Return the settings for reading tables, as the library's functions take them."""
     return dict(
         columns=columns_of(columns, score_columns),
         form=form,
@@ -342,7 +342,7 @@ def reading_of(
 
 
 def values_of(given: str | None) -> list[str | int] | None:
-    """``low,high`` as a list; whole numbers where all of it is.
+    """Parse ``low,high`` to a list; whole numbers where all of it is.
 
     Example:
         >>> values_of("low,high"), values_of("-1,0,1"), values_of("007,1")
@@ -355,14 +355,14 @@ def values_of(given: str | None) -> list[str | int] | None:
 
 
 def note(sentences: Iterable[str]) -> None:
-    """What a reader of a result should know: a line each on stderr, whether that is a terminal or a file; ``-q`` alone
-    silences them."""
+    """Print what a reader of a result should know: a line each on stderr, whether that is a terminal or a file; ``-q``
+    alone silences them."""
     for sentence in sentences:
         LOG.warning("crowdjax: note: %s", on_a_line(sentence), extra={"fields": {"event": "note"}})
 
 
 def refuse_own(folder: Path, out: Path) -> None:
-    """Refuses to write what was made from a fit over the fit itself."""
+    """Reject an output that would replace the fit it was made from."""
     from crowdjax.labels import InputError
 
     if folder.exists() and out.exists() and folder.samefile(out):
@@ -370,8 +370,8 @@ def refuse_own(folder: Path, out: Path) -> None:
 
 
 def finish(result, out: Path, progress: Progress | None = None) -> None:
-    """After a result was saved: its warnings on stderr, its log into its folder, a few lines where somebody is looking;
-    exit status 1 if its fit was stopped before it converged."""
+    """Report a saved result: its warnings on stderr, its log in its folder, a few lines on a terminal. Exit status 1 if
+    its fit was stopped before it converged."""
     from crowdjax import results
 
     note(result.warnings)
@@ -385,7 +385,7 @@ def finish(result, out: Path, progress: Progress | None = None) -> None:
 
 
 def tell(result, out: Path) -> None:
-    """A few lines about a result where somebody is looking; its headlines alone into a pipe or a file."""
+    """Print a few lines about a result to a terminal; to a pipe or a file its headlines alone."""
     record = result.record
     sizes = ", ".join(f"{record['n_' + what]:,} {what}" for what in ("labels", "labelers", "instances"))
     done = record.get("result", "done")  # predictions and looks have nothing to converge
@@ -409,7 +409,7 @@ def tell(result, out: Path) -> None:
 
 
 def at_a_terminal() -> bool:
-    """Whether somebody is looking at what is printed."""
+    """Return whether somebody is looking at what is printed."""
     return sys.stdout.isatty()
 
 
@@ -419,5 +419,5 @@ def fail(text: str, status: int) -> int:
 
 
 def on_a_line(text: str) -> str:
-    """Text on one line, a blank for whatever a terminal might obey."""
+    """Return the text on one line, with a blank for whatever a terminal might obey."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -25,7 +25,7 @@ from crowdjax.cli.common import (
     values_of,
 )  # fmt: skip
 
-SETS = """Real label sets: what there is, and where to get it.
+SETS = """List and get real label sets.
 
 Example: crowdjax data get bluebirds --out bluebirds
 """
@@ -44,7 +44,7 @@ def convert(
     order: Order = None,
     wide: Annotated[bool, typer.Option("--wide", help="Write a column for every labeler")] = False,
 ) -> None:
-    """Turn labels of any form into a tidy table, labeler, instance, label (of two classes 0 or 1); or a wide one.
+    """Convert labels of any form to a tidy table (labeler, instance, label; of two classes 0 or 1), or to a wide one.
 
     Example: crowdjax convert wide.csv labels.parquet --from wide
     """
@@ -69,7 +69,7 @@ def describe(
     order: Order = None,
     truth: Truth = None,
 ) -> None:
-    """Say what LABELS are like: sizes, repeats, agreement, who can be compared, what model they allow.
+    """Describe LABELS: sizes, repeats, agreement, connected components, and the models that they allow.
 
     Example: crowdjax describe labels.csv
     """
@@ -88,7 +88,7 @@ def describe(
 
 @sets.command("list")
 def list_sets() -> None:
-    """List the sets: what they are, where they are, licence and citation.
+    """List the sets, with their location, licence and citation.
 
     Example: crowdjax data list
     """
@@ -105,7 +105,7 @@ def get(
         Path | None, typer.Option(metavar="DIR", help="Folder for labels, truth, licence and citation")
     ] = None,
 ) -> None:
-    """Find a set here, or download it; say where it is, its licence and its citation.
+    """Find a set here, or download it; print its location, licence and citation.
 
     Example: crowdjax data get bluebirds
     """

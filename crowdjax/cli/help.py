@@ -19,7 +19,7 @@ LAST = ("verbose", "quiet", "help")  # of every command, on one line
 
 
 class Compact:
-    """Mixed into commands and groups of commands."""
+    """Mixin of commands and groups of commands that prints compact help."""
 
     def format_help(self, ctx, formatter) -> None:
         formatter.write("\n".join(lines(self, ctx)) + "\n")
@@ -38,7 +38,7 @@ class Command(Compact, typer.core.TyperCommand):
 
 
 def lines(command, ctx) -> Iterator[str]:
-    """The help of a command."""
+    """Return the help of a command."""
     text, example = parts(command.help)
     shown = [p for p in command.get_params(ctx) if not getattr(p, "hidden", False)]
     yield f"Usage: {ctx.command_path} {usage(command, shown)}"
@@ -65,19 +65,19 @@ def _panel(param) -> str:
 
 
 def summary(command) -> str:
-    """The first clause of a command's help."""
+    """Return the first clause of a command's help."""
     return re.split(r"[.;:](?: |$)", " ".join(parts(command.help)[0][:1]))[0]
 
 
 def parts(text: str | None) -> tuple[list[str], list[str]]:
-    """(paragraphs, the lines of the example) of a docstring."""
+    """Return (paragraphs, the lines of the example) of a docstring."""
     paragraphs = (text or "").strip().split("\n\n")
     example = paragraphs.pop().splitlines() if paragraphs[-1].startswith("Example:") else []
     return [" ".join(p.split()) for p in paragraphs if p.strip()], example
 
 
 def usage(command, params) -> str:
-    """What must be given, and that there is more."""
+    """Return the usage line: required arguments, and that there are options."""
     words = []
     for param in params:
         name = metavar(param)
@@ -90,7 +90,7 @@ def usage(command, params) -> str:
 
 
 def row(param) -> tuple[str, str]:
-    """(name, help) of a parameter; a default that is not plain from the help is added."""
+    """Return (name, help) of a parameter; a default that is not plain from the help is added."""
     text = re.sub(r"(?<!\.)\.$", "", param.help or "")
     argument, flag = param.param_type_name == "argument", getattr(param, "is_flag", False)
     if isinstance(param.default, str | int | float | PurePath) and not flag and "default" not in text:
@@ -104,7 +104,7 @@ def metavar(param) -> str:
 
 
 def table(rows: Iterable[tuple[str, str]], width: int) -> Iterator[str]:
-    """Names and what they mean in two columns."""
+    """Lay out names and their meanings in two columns."""
     second = len(INDENT) + width + len(INDENT)
     for name, text in rows:
         wrapped = textwrap.wrap(text, WIDTH - second) or [""]

@@ -21,7 +21,7 @@ VERBOSE, NOTICE, QUIET = logging.INFO, 25, logging.ERROR
 
 
 class Spoken(logging.Handler):
-    """A line on stderr for each event; with ``-v`` it begins with the seconds since the command began."""
+    """Handler that prints each event to stderr; with ``-v`` it begins with the seconds since the command began."""
 
     def __init__(self, level: int):
         super().__init__(level)
@@ -34,7 +34,7 @@ class Spoken(logging.Handler):
 
 
 class JsonLines(logging.Handler):
-    """A JSON object for each event, as it happens, in a file that may be read meanwhile, or in a list."""
+    """Handler that writes a JSON object for each event as it happens, to a file or a list."""
 
     def __init__(self, to: Path | list[str]):
         super().__init__()
@@ -52,7 +52,7 @@ class JsonLines(logging.Handler):
 
 @contextlib.contextmanager
 def heard(handler: logging.Handler) -> Iterator[None]:
-    """Everything that is told meanwhile goes to the handler."""
+    """Pass every log record emitted inside the block to the handler."""
     before = [log.level for log in LOGGERS]
     for log in LOGGERS:
         log.setLevel(VERBOSE)
@@ -67,17 +67,17 @@ def heard(handler: logging.Handler) -> Iterator[None]:
 
 @contextlib.contextmanager
 def said(level: int) -> Iterator[None]:
-    """What is told meanwhile is said on stderr as far as the level lets it, and with ``-v`` recorded."""
+    """Print the log records emitted inside the block to stderr, by level; with ``-v`` record them as well."""
     with heard(Spoken(level)), heard(JsonLines([])) if level == VERBOSE else contextlib.nullcontext():
         yield
 
 
 def recorded() -> str:
-    """What :func:`said` recorded so far; empty without ``-v``."""
+    """Return what :func:`said` recorded so far; empty without ``-v``."""
     lists = [h.to for h in LOGGERS[0].handlers if isinstance(h, JsonLines) and isinstance(h.to, list)]
     return "".join(sum(lists, []))
 
 
 def is_quiet() -> bool:
-    """Whether only errors are to be said."""
+    """Return whether only errors are to be said."""
     return any(isinstance(handler, Spoken) and handler.level == QUIET for handler in LOGGERS[0].handlers)

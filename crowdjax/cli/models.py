@@ -43,7 +43,8 @@ Repeats = Annotated[
     str, typer.Option(metavar="WORD", rich_help_panel=TABLES, help="Repeated judgements: count, first, last, mean")
 ]
 Devices = Annotated[
-    int | None, typer.Option(metavar="N", rich_help_panel=MODEL, min=1, help="Devices or cores; default: all that pay")
+    int | None,
+    typer.Option(metavar="N", rich_help_panel=MODEL, min=1, help="Number of devices; default: as many as pay off"),
 ]
 MODELS = "auto (default), majority, one-coin, biased-coin, class-skill, dawid-skene, glad, factor, graded, integrated"
 
@@ -58,14 +59,14 @@ def fit(
     ] = None,
     instances: Annotated[
         str | None,
-        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of factor, glad: integrate, or map as in the papers"),
+        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of factor and glad: integrate, or map as published"),
     ] = None,
     labeler_features: LabelerFeatures = None,
     instance_features: InstanceFeatures = None,
     gold: Gold = None,
     scores: Annotated[
         str | None,
-        typer.Option(metavar="T", rich_help_panel=TABLES, help="Instance, score: where integrated parts the classes"),
+        typer.Option(metavar="T", rich_help_panel=TABLES, help="Instance, score: places the decision boundary"),
     ] = None,
     score_columns: ScoreColumns = None,
     class_prior: Annotated[
@@ -74,7 +75,7 @@ def fit(
     ] = None,
     repeats: Repeats = "count",
     copies: Annotated[
-        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Labelers who repeat one answer: warn, once")
+        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Labelers who copy one another: warn, or once")
     ] = "warn",
     solver: Annotated[
         str | None,
@@ -82,12 +83,12 @@ def fit(
     ] = None,
     restarts: Annotated[
         int | None,
-        typer.Option(metavar="N", rich_help_panel=MODEL, help="With 2 factors or more: starts; default 4"),
+        typer.Option(metavar="N", rich_help_panel=MODEL, help="Number of starts, with 2 factors or more; default 4"),
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="With 2 factors or more: draws the starts"
+            metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="Seed of the starts, with 2 factors or more"
         ),
     ] = None,
     columns: Columns = None,
@@ -108,16 +109,16 @@ def fit(
         typer.Option(
             metavar="WORD",
             rich_help_panel=MODEL,
-            help="Classes meet at: able, gap, unweighted, gold or score",
+            help="Decision boundary: able, gap, unweighted, gold, score",
         ),
     ] = None,
     posterior: Annotated[
         str | None,
-        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of labelers: axis, laplace or exact"),
+        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Posterior of labelers: axis, laplace or exact"),
     ] = None,
     report: Report = False,
 ) -> None:
-    """Fit a model to LABELS; write the answers, the labelers and the fit to a folder.
+    """Fit a model to LABELS; write instances, labelers and the fit to a folder.
 
     Example: crowdjax fit labels.csv --model glad --out result
     """
@@ -177,9 +178,9 @@ def predict(
     missing: Missing = None,
     no_header: NoHeader = False,
 ) -> None:
-    """Judge new instances by LABELS and the fit in DIR; write instances.parquet and predict.json to a folder.
+    """Infer new instances from LABELS and the fit in DIR; write instances.parquet and predict.json to a folder.
 
-    Example: crowdjax predict result new.csv --out answers
+    Example: crowdjax predict result new.csv --out predictions
     """
     with errors():
         results, _ = library()
@@ -194,19 +195,19 @@ def predict(
 
 
 def look(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A fit")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that crowdjax fit or context wrote")],
     labels: LabelsArgument,
     out: Out,
     instance_features: InstanceFeatures = None,
-    replicates: Annotated[int, typer.Option(metavar="N", help="Sets of labels that the model gives; 19 or more")] = 99,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Of the replicates")] = 0,
+    replicates: Annotated[int, typer.Option(metavar="N", help="Replicated label sets, 19 or more")] = 99,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of the replicates")] = 0,
     columns: Columns = None,
     form: From = None,
     missing: Missing = None,
     no_header: NoHeader = False,
     report: Report = False,
 ) -> None:
-    """What the fit in DIR misses in its LABELS, and who is who: look.json, labelers.parquet, instances.parquet.
+    """Check the fit in DIR against its LABELS; write look.json, labelers.parquet and instances.parquet.
 
     Example: crowdjax look result labels.csv --out seen
     """
@@ -226,7 +227,7 @@ def look(
 
 def context(
     labels: LabelsArgument,
-    scores: Annotated[str, typer.Option(metavar="T", help="Instance, score; others by --score-columns")],
+    scores: Annotated[str, typer.Option(metavar="T", help="Instance, score; more by --score-columns")],
     out: Out,
     score_columns: ScoreColumns = None,
     weights: Annotated[
@@ -247,11 +248,11 @@ def context(
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option(metavar="NAME", rich_help_panel=MODEL, help="Column of the scores: what it is judged for"),
+        typer.Option(metavar="NAME", rich_help_panel=MODEL, help="Column of the scores: what instances are judged for"),
     ] = None,
     previous: Annotated[
         str | None,
-        typer.Option(metavar="DIR", rich_help_panel=MODEL, help="Earlier result, of other instances, to go on from"),
+        typer.Option(metavar="DIR", rich_help_panel=MODEL, help="Earlier result on other instances, to continue from"),
     ] = None,
     prevalence: OverScore = "gp",
     accuracy: OverScore = "gp",
@@ -272,11 +273,13 @@ def context(
     ] = "identity",
     approximation: Annotated[
         str | None,
-        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of the processes: hsgp, inducing, exact"),
+        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of Gaussian processes: hsgp, inducing, exact"),
     ] = None,
     n_basis: Annotated[
         int | None,
-        typer.Option("--n-basis", metavar="N", rich_help_panel=MODEL, help="Basis functions of each; default 32"),
+        typer.Option(
+            "--n-basis", metavar="N", rich_help_panel=MODEL, help="Basis functions of each process; default 32"
+        ),
     ] = None,
     combine: Annotated[
         str | None, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Several scores: additive or tensor")
@@ -287,13 +290,13 @@ def context(
     ] = None,
     draws: Annotated[
         int | None,
-        typer.Option(metavar="N", rich_help_panel=MODEL, help="Posterior draws, of each chain; default 500"),
+        typer.Option(metavar="N", rich_help_panel=MODEL, help="Posterior draws of each chain; default 500"),
     ] = None,
     repeats: Repeats = "count",
     devices: Devices = None,
     seed: Annotated[
         int,
-        typer.Option(metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="Draws chains and samples"),
+        typer.Option(metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="Seed of chains and samples"),
     ] = 0,
     columns: Columns = None,
     form: From = None,
@@ -345,18 +348,18 @@ def context(
 
 
 def fitted_in(folder: Path):
-    """The fit in a folder, whatever its model."""
+    """Return the fit in a folder, whatever its model."""
     from crowdjax import loading
     from crowdjax.labels import InputError
 
     found = loading.load(folder)
     if not hasattr(found, "predict"):
-        raise InputError(f"{folder}: answers of a fit; allowed: the folder of the fit")
+        raise InputError(f"{folder}: predictions of a fit; allowed: the folder of the fit")
     return found
 
 
 def _used(fitted, tables: dict[str, str | None]) -> dict[str, str]:
-    """The tables that were given, refused where the fit has no use for them or needs others."""
+    """Return the tables that were given; reject those that the fit does not use, and missing ones."""
     from crowdjax.labels import InputError
 
     given = {name: table for name, table in tables.items() if table is not None}
@@ -380,12 +383,12 @@ def _refuse_with_minibatch(tables: dict[str, str | None]) -> None:
 
 
 def _whole(given: str) -> int | str:
-    """A number of factors; text that is none goes on to be refused with what is allowed."""
+    """Parse a number of factors; other text is passed on, to be rejected with what is allowed."""
     return int(given) if given.isdecimal() else given
 
 
 def _prior(given: str | None) -> float | list[float] | str | None:
-    """A number, or one for each class; a word stays one."""
+    """Return a number, or one for each class; a word stays one."""
     if given is None:
         return None
     try:

@@ -61,20 +61,20 @@ def monitor(
         str | None, typer.Option(metavar="NAME", rich_help_panel=MODEL, help="laplace, nuts or svi")
     ] = None,
     seed: Annotated[
-        int, typer.Option(metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="Of the draws")
+        int, typer.Option(metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="Seed of the draws")
     ] = 0,
     limit: Annotated[
         float | None,
-        typer.Option(metavar="P", rich_help_panel=RULES, help="Prevalence that no interval may lie above"),
+        typer.Option(metavar="P", rich_help_panel=RULES, help="Prevalence; an interval above it is an alert"),
     ] = None,
     sure: Annotated[
-        float, typer.Option(metavar="P", rich_help_panel=RULES, help="Probability of a change that counts")
+        float, typer.Option(metavar="P", rich_help_panel=RULES, help="Probability from which a change is an alert")
     ] = 0.95,
     least: Annotated[
-        float, typer.Option(metavar="P", rich_help_panel=RULES, help="Share of the usual items, below it: few")
+        float, typer.Option(metavar="P", rich_help_panel=RULES, help="Share of the usual instances; below it, an alert")
     ] = 0.5,
     expect: Annotated[
-        str | None, typer.Option(metavar="PERIOD", rich_help_panel=RULES, help="The period that must be there")
+        str | None, typer.Option(metavar="PERIOD", rich_help_panel=RULES, help="Period that must be present")
     ] = None,
 ) -> None:
     """Fit all periods; write results, alerts and a page to a store, once for the same inputs and settings.

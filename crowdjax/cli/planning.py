@@ -16,28 +16,33 @@ ASSUMED = "Assumptions, without DIR"
 
 def plan(
     out: Out,
-    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="A pilot: what crowdjax context wrote")] = None,
-    width: Annotated[float | None, typer.Option(metavar="P", help="Wanted, of the 95 % interval")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="A pilot: a folder that crowdjax context wrote")
+    ] = None,
+    width: Annotated[float | None, typer.Option(metavar="P", help="Wanted width of the 95 % interval")] = None,
     following: Annotated[
-        int | None, typer.Option("--next", metavar="N", help="Of any fit in DIR: the next N instances to label")
+        int | None, typer.Option("--next", metavar="N", help="The next N instances to label, by any fit in DIR")
     ] = None,
     rate: Annotated[float | None, typer.Option(metavar="P", help="Share of positives; default: the pilot's")] = None,
-    auc: Annotated[float | None, typer.Option(metavar="P", rich_help_panel=ASSUMED, help="Of the score")] = None,
+    auc: Annotated[float | None, typer.Option(metavar="P", rich_help_panel=ASSUMED, help="AUC of the score")] = None,
     sensitivity: Annotated[
-        str | None, typer.Option(metavar="P", rich_help_panel=ASSUMED, help="Or P,P: at the lowest and highest score")
+        str | None,
+        typer.Option(metavar="P", rich_help_panel=ASSUMED, help="P; or P,P at the lowest and the highest score"),
     ] = None,
     specificity: Annotated[
-        str | None, typer.Option(metavar="P", rich_help_panel=ASSUMED, help="Or P,P, as well")
+        str | None, typer.Option(metavar="P", rich_help_panel=ASSUMED, help="P; or P,P, likewise")
     ] = None,
     spread: Annotated[
-        float | None, typer.Option(metavar="X", rich_help_panel=ASSUMED, help="Of labelers' logits; default .4")
+        float | None, typer.Option(metavar="X", rich_help_panel=ASSUMED, help="Spread of labelers' logits; default .4")
     ] = None,
     population: Annotated[
-        str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="How many there are; or a table of scores")
+        str | None,
+        typer.Option(metavar="T", rich_help_panel=TABLES, help="Size of the population, or a table of its scores"),
     ] = None,
     columns: Columns = None,
     labelers: Annotated[
-        int | None, typer.Option(metavar="N", rich_help_panel=MODEL, help="Default: the pilot's, or 10")
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=MODEL, help="Number of labelers; default: the pilot's, or 10"),
     ] = None,
     sampling: Annotated[
         str | None, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="optimal, random or pilot")
@@ -46,20 +51,22 @@ def plan(
         str, typer.Option(metavar="N,N", rich_help_panel=MODEL, help="Numbers of instances to simulate")
     ] = "500,1000,2000",
     per_item: Annotated[
-        str, typer.Option("--per-item", metavar="N,N", rich_help_panel=MODEL, help="Labels of each")
+        str, typer.Option("--per-item", metavar="N,N", rich_help_panel=MODEL, help="Labels of each instance")
     ] = "1,2,3",
-    gold: Annotated[str, typer.Option(metavar="N,N", rich_help_panel=MODEL, help="Gold labels")] = "0,100,200",
+    gold: Annotated[
+        str, typer.Option(metavar="N,N", rich_help_panel=MODEL, help="Numbers of gold labels")
+    ] = "0,100,200",
     gold_cost: Annotated[
-        float, typer.Option("--gold-cost", metavar="X", rich_help_panel=MODEL, help="Labels that one of gold costs")
+        float, typer.Option("--gold-cost", metavar="X", rich_help_panel=MODEL, help="Cost of a gold label, in labels")
     ] = 5.0,
     replicates: Annotated[
-        int, typer.Option(metavar="N", rich_help_panel=MODEL, help="Crowds of each number of instances")
+        int, typer.Option(metavar="N", rich_help_panel=MODEL, help="Simulated crowds for each number of instances")
     ] = 3,
     seed: Annotated[
-        int, typer.Option(metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="Of the simulation")
+        int, typer.Option(metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="Seed of the simulation")
     ] = 0,
 ) -> None:
-    """How many instances, labels and gold, and which scores to sample, for a wanted width; or which instances next.
+    """Plan the numbers of instances, labels and gold labels, and the scores to sample; or the instances to label next.
 
     Example: crowdjax plan result --width 0.05 --out plan
     """
@@ -101,7 +108,7 @@ def _folder_of(folder: Path | None) -> Path:
 
 
 def _numbers(name: str, given: str | None) -> float | list[float] | None:
-    """A number, or two with a comma between."""
+    """Return a number, or two with a comma between."""
     from crowdjax.labels import InputError
 
     if given is None:

@@ -25,11 +25,11 @@ PATIENCE = 2.0  # seconds before anything is shown
 
 
 class Progress:
-    """A ``crowdjax.watch.Progress``: shows and logs what it is told, and answers whether a signal asked to stop.
+    """Progress callback that shows and logs each block, and returns True once a signal asked to stop.
 
     Attributes:
         keeps: whether the run can return what it has; else the first signal is a KeyboardInterrupt.
-        stopped: whether an answer was true.
+        stopped: whether True was returned.
     """
 
     def __init__(self, show: bool, keeps: bool):
@@ -53,7 +53,7 @@ class Progress:
         return self.stopped
 
     def close(self) -> None:
-        """Nothing is shown any more."""
+        """Stop showing progress."""
         self._timer.cancel()
         if self._timer.is_alive():
             self._timer.join(1.0)  # it may be about to show the bar
@@ -61,7 +61,7 @@ class Progress:
             self._bar.stop()
 
     def _log(self) -> None:
-        """The end of a stage."""
+        """Return the end of a stage."""
         if self._stage:
             seconds = time.monotonic() - self._since
             fields = {"event": "stage", "stage": self._stage, "done": self._done, "seconds": round(seconds, 3)}
@@ -98,12 +98,12 @@ class Progress:
         )
 
     def _first(self, *_) -> None:
-        """What Python does at a signal, as soon as it is its turn."""
+        """Handle a signal as soon as Python gets to it."""
         if not (self.keeps and self._stage):
             raise KeyboardInterrupt
 
     def _listen(self, signals: socket.socket) -> None:
-        """Counts signals, in a thread of its own: a compiled program may keep Python waiting."""
+        """Count signals, in a thread of its own: a compiled program may keep Python waiting."""
         while number := signals.recv(1):
             self._asked += number[0] in SIGNALS
             if self._asked > 1:
@@ -115,7 +115,7 @@ class Progress:
 
 @contextlib.contextmanager
 def progress_bar(keeps: bool = True) -> Iterator[Progress]:
-    """What to tell how far a run is. It is shown on a terminal, from the third second on."""
+    """Yield a progress callback, shown on a terminal from the third second on."""
     progress = Progress(sys.stderr.isatty() and not logs.is_quiet(), keeps)
     try:
         with _listening(progress):

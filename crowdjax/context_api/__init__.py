@@ -8,8 +8,8 @@
 It reads (``crowdjax.io``), fits and summarises (``crowdjax.contextual``) and draws (``crowdjax.plots``).
 
     inputs     settings and scores, checked
-    fit        context: read, fit, answer
-    outputs    tables of answers
+    fit        context: read, fit, summarise
+    outputs    tables of results
     result     what comes out, and what can be asked of it
 """
 

@@ -88,7 +88,7 @@ def context(
     devices: int | None = None,
     progress: watch.Progress | None = None,
 ) -> ContextualResult | categories.CategoricalResult:
-    """Fits prevalence, sensitivity and specificity as functions of a score to a table of labels.
+    """Fit prevalence, sensitivity and specificity as functions of a score to a table of labels.
 
     Args:
         table: labels, as in :func:`crowdjax.fit`. Of more than two classes the shares are functions of the score
@@ -111,7 +111,7 @@ def context(
             dates, text), and its group; a population's table has them too. The prevalence then changes by period and
             group, each leaning on its neighbours, and labelers may drift over the periods (``cells``, ``changes``,
             ``labelers_by_period``).
-        kind: a column of the scores' table, and of a population's: what an instance is judged for, where items are
+        kind: a column of the scores' table, and of a population's: what an instance is judged for, where posts are
             judged for several things. Each kind has functions of its own; labelers are common to all. Not with time,
             group, previous, several scores, inducing inputs or labelers ``function``.
         transform: of the scores before all else: ``identity``, ``logit`` (they are probabilities) or ``rank``.
@@ -134,8 +134,8 @@ def context(
             the prior of this fit. Settings of the functions are its own.
         devices: how many share the labels and add up what they find; by default all that pay. Labels of one block (up
             to 32768) stay on one.
-        progress: told how far it is (``crowdjax.watch.Progress``). Where it answers true NUTS ends with the draws it
-            has, SVI with the steps it has done; before these, and with Laplace, the fit is interrupted.
+        progress: callback (``crowdjax.watch.Progress``). Return True to stop: NUTS keeps the draws that it has, SVI the
+            steps that it has done; before these, and with Laplace, the fit is interrupted.
 
     Raises:
         InputError: a table or a setting is wrong; one line says which value, where, and what is allowed.
@@ -381,7 +381,7 @@ MOST_BASIS_OF_CLASSES = 64  # each class has a process of its own
 
 
 def _read(triples: io.Triples, given, gold, repeats: Repeats, transform: Transform, labelers: Level):
-    """The tables of a fit of more than two classes."""
+    """Return the tables of a fit of more than two classes."""
     inputs.refuse_counts(triples, labelers)
     index, instances = triples.index, io.ids(triples.index, "instance")
     truth = io.truth_of(triples, given["gold"])
@@ -398,7 +398,7 @@ def _read(triples: io.Triples, given, gold, repeats: Repeats, transform: Transfo
 
 
 def _continued(start, index: LabelIndex, identity: str, config: ContextualConfig, transform: Transform):
-    """(the fit to go on from, its scale)."""
+    """Return (the fit to go on from, its scale)."""
     if not isinstance(start, ContextualResult):
         raise InputError(f"start: got {type(start).__name__}; allowed: an earlier result of crowdjax.context")
     same = all(np.array_equal(getattr(start.index, side), getattr(index, side)) for side in ("labelers", "instances"))
@@ -414,7 +414,7 @@ def _continued(start, index: LabelIndex, identity: str, config: ContextualConfig
 
 
 def _before(previous, **others) -> ContextualResult | None:
-    """The earlier result, read where a folder is given; what is given beside it and has no sense there is refused."""
+    """Return the earlier result, read where a folder is given; reject settings that do not apply beside it."""
     if previous is None:
         return None
     for name, value in others.items():

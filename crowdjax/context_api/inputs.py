@@ -38,14 +38,14 @@ def refuse_counts(triples: io.Triples, labelers: Level) -> None:
 
 
 def digest(labels: Labels, scores: Float[np.ndarray, "I C"], named: periods.Named | None) -> str:
-    """Of what a fit rests on: labels, gold, scores, and the periods and groups of instances."""
+    """Hash what a fit rests on: labels, gold, scores, and the periods and groups of instances."""
     cells = () if named is None else (named.cell, np.frombuffer(repr((named.times, named.groups)).encode(), np.uint8))
     parts = (labels.labeler, labels.instance, labels.label, labels.counts, labels.gold, scores, *cells)
     return hashlib.sha256(b"".join(b"-" if p is None else np.ascontiguousarray(p).tobytes() for p in parts)).hexdigest()
 
 
 def mesh(n_labels: int, devices: int | None) -> Mesh | None:
-    """The devices of this process that a fit of so many labels uses."""
+    """Return the devices of this process that a fit of so many labels uses."""
     n = (
         1
         if jax.process_count() > 1
@@ -55,7 +55,7 @@ def mesh(n_labels: int, devices: int | None) -> Mesh | None:
 
 
 def check_scores(names, values, transform: Transform, about: Callable[[int], str], *, vary: bool = True) -> None:
-    """Refuses what ``Scale`` would, by the names that the user knows."""
+    """Reject what ``Scale`` rejects, by the names that the user knows."""
     for name, column in zip(names, values.T, strict=True):
         if vary and column.min() == column.max():
             raise InputError(
@@ -70,7 +70,7 @@ def check_scores(names, values, transform: Transform, about: Callable[[int], str
 
 
 def about_numbers(names, values, others, scale: Scale, place: str = "population") -> list[str]:
-    """What is odd about scores, and about others (with their counts), if any; refuses others of another unit. Of kinds:
+    """Warn of odd scores, and odd ones of the population (with their counts); reject others of another unit. Of kinds:
     of each by itself."""
     if is_separate(values):
         out = []
@@ -95,7 +95,7 @@ def about_numbers(names, values, others, scale: Scale, place: str = "population"
 
 
 def processes(config: ContextualConfig, names, values, approximation, n_basis, combine) -> GP:
-    """How the Gaussian processes are represented; refuses what does not apply."""
+    """Return the representation of the Gaussian processes; reject settings that do not apply."""
     given = {"approximation": approximation, "n_basis": n_basis, "combine": combine}
     given = {name: setting for name, setting in given.items() if setting is not None}
     if given and "gp" not in (config.prevalence, config.accuracy):
@@ -135,13 +135,13 @@ def check_size(config: ContextualConfig, labels: Labels, n_columns: int) -> None
 
 
 def small(labels: Labels) -> bool:
-    """Whether NUTS takes a minute or two, and no hours."""
+    """Return whether NUTS takes a minute or two, and no hours."""
     n_labels = int((labels.counts > 0).sum())
     return labels.n_instances <= MOST_NUTS["instances"] and n_labels <= MOST_NUTS["labels"]
 
 
 def about_subsample(khat: float, found: Compared) -> str:
-    """A sentence's part on the check of an approximation of many labels."""
+    """Return the part of a sentence on the check of an approximation of many labels."""
     so = "agrees" if found.agrees else "does not agree" if found.rhat <= 1.01 else "did not converge"
     return (
         f"; laplace had a Pareto k-hat of {khat:.2f}, above {GOOD:g}; nuts on {found.n} of the instances, drawn along "
@@ -150,14 +150,14 @@ def about_subsample(khat: float, found: Compared) -> str:
 
 
 def about_check(warnings: Sequence[str], found: Compared | None) -> list[str]:
-    """A fit's warnings: that of its k-hat goes where a sub-sample has answered it."""
+    """Return a fit's warnings, without that of its k-hat where a sub-sample has settled it."""
     if found is None or not found.agrees:
         return [*warnings]
     return [w for w in warnings if not w.startswith("Pareto k-hat is ")]
 
 
 def inference(inference: Method | Inference | None, draws: int | None) -> tuple[Inference, str]:
-    """(the settings, why these)."""
+    """Return (the settings, why these)."""
     reason = "as asked for" if inference is not None else "by default"
     if not isinstance(inference, Inference):
         inference = Inference(inference or "laplace")

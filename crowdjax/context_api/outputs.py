@@ -1,4 +1,4 @@
-"""The answers of a contextual fit as tables: curves, calibration and labelers, over scores of one or several kinds."""
+"""The results of a contextual fit as tables: curves, calibration and labelers, over scores of one or several kinds."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def said_of(fit: ContextualFit) -> str:
 
 
 def along_first(x: Float[np.ndarray, " X"], scores: Float[np.ndarray, "I C"]) -> Float[np.ndarray, "X C"]:
-    """x as the first score, the others at their medians."""
+    """Return x as the first score, the others at their medians."""
     return np.c_[x, np.broadcast_to(np.median(scores[:, 1:], 0), (len(x), scores.shape[1] - 1))]
 
 
@@ -37,7 +37,7 @@ def all_scores(scores, population) -> Float[np.ndarray, "n C"]:
 
 
 def separate(named: periods.Named, column, values, people, population):
-    """(scores of the instances, and the population with its counts, each score in the column of its kind)."""
+    """Return (scores of the instances, and the population with its counts, each score in the column of its kind)."""
     values = kinds.spread(values, named.cell, len(named.groups))
     kinds.refuse_constant(values, named.groups)
     if people is not None:
@@ -47,7 +47,7 @@ def separate(named: periods.Named, column, values, people, population):
 
 
 def first_score(scores: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "n C"]:
-    """The scores by the names that the user knows: of kinds the only one of each row."""
+    """Return the scores by the names that the user knows: of kinds the only one of each row."""
     return kinds.gathered(scores)[0] if is_separate(scores) else scores
 
 
@@ -63,7 +63,7 @@ def curves(fit: ContextualFit, scores, population, of_kinds=None) -> pa.Table:
 
 
 def calibration(fit: ContextualFit, names, scores, population, of_kinds=None) -> pa.Table:
-    """At the distinct scores, thinned evenly."""
+    """Tabulate the calibration at the distinct scores, thinned evenly."""
     rows = all_scores(scores, population)
     if of_kinds is not None:
         score, kind = kinds.gathered(rows)
@@ -78,7 +78,7 @@ def calibration(fit: ContextualFit, names, scores, population, of_kinds=None) ->
 
 
 def score_columns(names, values, of_kinds=None) -> dict[str, Any]:
-    """The first score as score, others as score_NAME; of kinds the kind and its score."""
+    """Return the first score as score, others as score_NAME; of kinds the kind and its score."""
     if of_kinds is not None:
         score, kind = kinds.gathered(values)
         return {"kind": pa.array([of_kinds[k] for k in kind]), "score": score[:, 0]}

@@ -1,4 +1,4 @@
-"""The result of the contextual model: its answers, figures and report, what can be asked of it, and how it is kept."""
+"""The result of the contextual model: tables, figures, report, queries and storage."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ LEAST_GOLD = 100  # with fewer, reliability is measured against the posteriors
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ContextualResult(Fitted):
-    """Answers about instances, labelers and the population; intervals hold 95 %.
+    """Estimates for instances, labelers and the population, with 95 % intervals.
 
     Attributes:
         instances: a table of the kind that the labels came in: instance, score, probability (of the truth being 1),
@@ -128,7 +128,7 @@ class ContextualResult(Fitted):
         return [*found, *([f"latest period: {latest}"] if latest else [])]
 
     def page(self, figures: Mapping[str, plots.Figure] | None = None) -> reports.Page:
-        """The report: a page of the functions, the labelers and the instances (docs/reports.md).
+        """Build the report: a page of the functions, the labelers and the instances (docs/reports.md).
 
         Args:
             figures: :meth:`figures`, if they are drawn already.
@@ -151,7 +151,7 @@ class ContextualResult(Fitted):
         )
 
     def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
-        """Writes tables, ``prevalence.json``, ``fit.json``, the fit and the figures (SVG and PNG) to a folder, which
+        """Write tables, ``prevalence.json``, ``fit.json``, the fit and the figures (SVG and PNG) to a folder, which
         appears whole or not at all.
 
         Args:
@@ -172,14 +172,14 @@ class ContextualResult(Fitted):
                 reports.write(self.page(figures), folder)
 
     def _inputs(self) -> dict[str, Any]:
-        """What the answers rest on besides the fit, for :func:`load`."""
+        """Return the arrays that the result needs besides the fit, for :func:`load`."""
         given = {"population": self.population, "gold": self.gold, "weights": self.weights}
         given |= {"cell": self.cell, "people_cell": self.people_cell}
         counts = self.tally._replace(n_crowds=np.array(self.tally.n_crowds))._asdict()
         return {"scores": self.scores, **counts, **{k: v for k, v in given.items() if v is not None}}
 
     def figures(self) -> dict[str, plots.Figure]:
-        """The functions over the scores' density, reliability before and after calibration, the estimates of the
+        """Plot the functions over the scores' density, reliability before and after calibration, the estimates of the
         prevalence, the labelers' own curves where they differ, and what there is over time and by group."""
         forecasts, observed = self._forecasts()
         drawn, each = {}, {}
@@ -200,11 +200,12 @@ class ContextualResult(Fitted):
         return drawn | each | reports.periods.figures(self.tables)
 
     def _kinds(self) -> Sequence[int | None]:
-        """The kinds by number; [None] of a fit without."""
+        """Return the kinds by number; [None] of a fit without."""
         return [None] if self.record.get("kinds") is None else range(len(self.record["kinds"]))
 
     def _functions(self, kind: int | None) -> tuple[np.ndarray, dict[str, tuple], dict[str, tuple], dict[str, Any]]:
-        """(scores, title -> (mean, lower, upper), densities of scores, settings of the axis), to draw functions."""
+        """Return (scores, title -> (mean, lower, upper), densities of scores, settings of the axis), to draw
+        functions."""
         table, column = self.tables["curves"], kind or 0
         if kind is not None:
             table = table.filter(pc.equal(table["kind"], pa.scalar(self.record["kinds"][kind], table["kind"].type)))
@@ -226,7 +227,7 @@ class ContextualResult(Fitted):
         return x, curves, densities, axis
 
     def to_arviz(self, table=None, *, columns: Columns | None = None) -> posterior.DataTree:
-        """The posterior draws as ArviZ takes them, chains × draws (the extra ``arviz``).
+        """Return the posterior draws as ArviZ takes them, chains × draws (the extra ``arviz``).
 
         ``posterior`` holds prevalence_curve, sensitivity_curve and specificity_curve over score, prevalence (of the
         population, as in ``prevalence``), and the model's own unknowns. SVI and Laplace give one chain, and
@@ -257,7 +258,7 @@ class ContextualResult(Fitted):
         )
 
     def _labels(self, table, columns) -> Labels:
-        """The labels of the fit, read once more."""
+        """Return the labels of the fit, read once more."""
         triples = io.read_triples(table, columns=columns, like=self.index)
         for side in ("labelers", "instances"):
             if not np.array_equal(getattr(triples.index, side), getattr(self.index, side)):
@@ -274,7 +275,7 @@ class ContextualResult(Fitted):
         missing: Sequence[Any] = (),
         header: bool = True,
     ) -> Prediction:
-        """The truth of new instances from their labels and scores, by the posterior of the fit.
+        """Infer the truth of new instances from their labels and scores, by the posterior of the fit.
 
         Args:
             table: labels, as in :func:`context`; their values are those of the fit. A labeler whom the fit has not met
@@ -344,7 +345,7 @@ class ContextualResult(Fitted):
         return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
 
     def checks(self, table, *, scores=None, columns: Columns | None = None, **settings) -> LookResult:
-        """What the fit misses: its labels beside replicates, each of another posterior draw
+        """Run posterior predictive checks: compare the labels with replicates, each of another posterior draw
         (``crowdjax.facade.checks.check``).
 
         Args:
@@ -364,7 +365,7 @@ class ContextualResult(Fitted):
         return check(self, table, columns=said, **settings)
 
     def _by_kind(self, source, instances, values: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "n C"]:
-        """The scores as the fit takes them: each in the column of its kind, where there are kinds."""
+        """Return the scores as the fit takes them: each in the column of its kind, where there are kinds."""
         known = self.record.get("kinds")
         if known is None:
             return values
@@ -377,7 +378,7 @@ class ContextualResult(Fitted):
         return kinds.spread(values, code, len(known))
 
     def next_table(self, n: int) -> pa.Table:
-        """The instances to label next, in this order: those whose next labels narrow the prevalence most
+        """Rank the instances to label next: those whose next labels narrow the prevalence most
         (``crowdjax.contextual.gain``). An instance may come up again.
 
         The labels there are count by their votes, as if all were of average labelers. Gold needs no label.
@@ -408,7 +409,7 @@ class ContextualResult(Fitted):
         return table.append_column("gain", pa.array(before - found.left)).append_column("left", pa.array(found.left))
 
     def observed(self, part: Labels, drawn: np.ndarray, n: int) -> tuple[contextual.Contextual, list]:
-        """(the model of some of the instances, n draws of its parameters): what checks compare labels with."""
+        """Return (the model of some of the instances, n draws of its parameters): what checks compare labels with."""
         data = contextual.prepare_data(
             self.fit.config,
             part,
@@ -424,7 +425,7 @@ class ContextualResult(Fitted):
     def _labeler_curves(
         self, x: Float[np.ndarray, " X"], crowd: Mapping[str, tuple], axis: Mapping[str, Any], kind: int | None
     ) -> plots.Figure:
-        """The labelers with most labels; of these, the two best and the two worst by name."""
+        """Return the labelers with most labels; of these, the two best and the two worst by name."""
         most = np.argsort(-self.fit.labels_per_labeler, kind="stable")[:MOST_LINES]
         rank = self.tables["labelers"]["rank"].to_numpy()[most]
         best = np.argsort(rank, kind="stable")
@@ -440,8 +441,8 @@ class ContextualResult(Fitted):
         return plots.labeler_curves(x, panels, names, **axis)
 
     def _forecasts(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], str]:
-        """The score as it is (if it is a probability) and calibrated, each with the truth: gold where there is enough,
-        else the instances' posteriors."""
+        """Return the score as it is (if it is a probability) and calibrated, each with the truth: gold where there is
+        enough, else the instances' posteriors."""
         known = np.zeros(0, int) if self.gold is None else np.flatnonzero(np.isfinite(self.gold))
         gold = len(known) >= LEAST_GOLD
         known = known if gold else np.arange(len(self.scores))
@@ -457,7 +458,7 @@ class ContextualResult(Fitted):
 
 
 def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
-    """The result that ``ContextualResult.save`` wrote, its record being read."""
+    """Load the result that ``ContextualResult.save`` wrote, its record being read."""
     try:
         by_cell = record.get("time") is not None or record.get("group") is not None
         more = [n for n in CELL_TABLES if (folder / f"{n}.parquet").is_file()]

@@ -40,7 +40,7 @@ N_DRAWS = 100
 
 
 class Pair(NamedTuple):
-    """Two labelers beside what the fit expects of them.
+    """The agreement of two labelers, observed and as the fit expects it.
 
     Attributes:
         labelers: their indices.
@@ -111,19 +111,19 @@ def agreement(fit: ContextualFit, labels: Labels, scores, *, cell=None, n_draws:
 
 @eqx.filter_jit
 def _seen(config, data, draw):
-    """(s, γ of every stored triple [N], logit π of every instance [I]) at a draw."""
+    """Return (s, γ of every stored triple [N], logit π of every instance [I]) at a draw."""
     c = coefficients(config, data.basis, data.labeler_basis, draw)
     return triples(config, data, c, tables(config, data.basis, c))
 
 
 def _log_ratio(bias, accuracy):
-    """log σ(bias + accuracy) / σ(bias - accuracy): of a label's chances under both classes."""
+    """Return log σ(bias + accuracy) / σ(bias - accuracy): of a label's chances under both classes."""
     return np.logaddexp(0, accuracy - bias) - np.logaddexp(0, -accuracy - bias)
 
 
 def pairs_of(labels: Labels):
-    """(rows of the first and the second label of every pair of labels of an instance by different labelers, which pair
-    of labelers it is, the pairs of labelers [P, 2]), of labelers with enough in common."""
+    """Return (rows of the first and the second label of every pair of labels of an instance by different labelers,
+    which pair of labelers it is, the pairs of labelers [P, 2]), of labelers with enough in common."""
     labeler, instance = np.asarray(labels.labeler), np.asarray(labels.instance)
     real = np.flatnonzero(np.asarray(labels.counts) > 0)
     real = real[np.lexsort((labeler[real], instance[real]))]
@@ -146,7 +146,7 @@ def pairs_of(labels: Labels):
 
 
 def moments(a: Float[np.ndarray, "n 2"], b: Float[np.ndarray, "n 2"], pi: Float[np.ndarray, " n"], said_a, said_b):
-    """(r_a r_b less its mean, its variance, its third central moment) of each pair of labels.
+    """Return (r_a r_b less its mean, its variance, its third central moment) of each pair of labels.
 
     Args:
         a, b: P(label 1 | class 0), P(label 1 | class 1) of both labels.
@@ -164,7 +164,7 @@ def moments(a: Float[np.ndarray, "n 2"], b: Float[np.ndarray, "n 2"], pi: Float[
     mean_a, mean_b = (weight * a).sum(1), (weight * b).sum(1)
 
     def power(n: int):
-        """E[(r_a r_b)^n], the labels independent given the class."""
+        """Return E[(r_a r_b)^n], the labels independent given the class."""
         of = [p * (1 - m[:, None]) ** n + (1 - p) * (-m[:, None]) ** n for p, m in ((a, mean_a), (b, mean_b))]
         return (weight * of[0] * of[1]).sum(1)
 
@@ -174,7 +174,7 @@ def moments(a: Float[np.ndarray, "n 2"], b: Float[np.ndarray, "n 2"], pi: Float[
 
 
 def tails(total: Float[np.ndarray, " P"], variance: Float[np.ndarray, " P"], third: Float[np.ndarray, " P"]):
-    """(P(at most), P(at least) the sum), by a Pearson type III distribution of the same three moments.
+    """Return (P(at most), P(at least) the sum), by a Pearson type III distribution of the same three moments.
 
     A shifted gamma distribution of shape 4 / skewness².
     """

@@ -26,14 +26,14 @@ LITTLE = 1e-9  # of the largest deviation: none is 0
 
 
 class Allocation(NamedTuple):
-    """Strata of the score, and the sample that each is to give.
+    """Strata of the score, and the sample size of each.
 
     Attributes:
         edges: K + 1, increasing; a score belongs to [edge_k, edge_k+1), the last edge included.
         population: instances of each stratum.
         prevalence: mean chance of being positive.
         items: how many to draw, whole numbers.
-        chance: items / population.
+        chance: ``items`` / ``population``.
 
     Example:
         >>> Allocation._fields
@@ -47,7 +47,7 @@ class Allocation(NamedTuple):
     chance: Float[np.ndarray, " K"]
 
     def stratum(self, scores) -> Int[np.ndarray, " n"]:
-        """The stratum of each score; scores beyond the edges are of the outer ones.
+        """Return the stratum of each score; scores beyond the edges are of the outer ones.
 
         Example:
             >>> allocate([0.1, 0.2, 0.8, 0.9], np.ones(4), [0.1, 0.1, 0.9, 0.9], 2).stratum([-1, 9]).tolist()[0]
@@ -128,7 +128,7 @@ def neyman(
 
 
 def _whole(share: Float[np.ndarray, " K"], n: int, least, most) -> Int[np.ndarray, " K"]:
-    """Whole numbers of sum n near the shares, each within its bounds: the largest remainders are rounded up."""
+    """Return whole numbers of sum n near the shares, each within its bounds: the largest remainders are rounded up."""
     items = np.clip(np.floor(share), least, most)
     while items.sum() != n:
         step = 1 if items.sum() < n else -1

@@ -40,7 +40,7 @@ CANDIDATE_WORK = 4e10  # candidates for θ times (number of unknowns)³
 def draw(
     config: ContextualConfig, data: Data, q: Coordinates, n: int, key: PRNGKeyArray, report: Progress
 ) -> tuple[Float[np.ndarray, "n P"], Psis, float]:
-    """n draws u of q, their smoothed weights towards the posterior, and k-hat of the draws of θ."""
+    """Draw n times u from q; return them, their smoothed weights towards the posterior, and k-hat of the draws of θ."""
     keys = jax.random.split(key, 4)
     k, size = len(q.centre), len(q.labels.point)
     report("draws", 0, 2)
@@ -65,7 +65,7 @@ def draw(
 
 
 def _widths(config, data, q: Coordinates):
-    """How wide log p(θ) is to either side of its mode along each column of the root, in units of it (Rue et al.,
+    """Return how wide log p(θ) is to either side of its mode along each column of the root, in units of it (Rue et al.,
     section 6.5): from what it has lost at a distance of two."""
     k = len(q.centre)
     steps = 2 * jnp.concatenate([jnp.zeros((1, k), q.root.dtype), q.root.T, -q.root.T])
@@ -75,7 +75,7 @@ def _widths(config, data, q: Coordinates):
 
 
 def _systematic(key, log_weights, n: int) -> np.ndarray:
-    """n indices in proportion to the weights, evenly: index i about n w_i times; in random order."""
+    """Return n indices in proportion to the weights, evenly: index i about n w_i times; in random order."""
     place, order = jax.random.split(key)
     edges = np.cumsum(np.exp(log_weights))
     at = (np.arange(n) + float(jax.random.uniform(place))) / n * edges[-1]
@@ -90,8 +90,8 @@ def _log_p(config, data, q: Quadratic, theta):
 
 @eqx.filter_jit
 def _draws(config, data, q: Coordinates, theta, key):
-    """u of each θ, and log p(L | y) less the quadratic. Differences are taken block by block: the sum itself is too
-    large for them in float32."""
+    """Return u of each θ, and log p(L | y) less the quadratic. Differences are taken block by block: the sum itself is
+    too large for them in float32."""
     at_point = block_values(config, data, q.centre, q.labels.point)
 
     def one(theta, key):
@@ -118,7 +118,7 @@ def ascend(
     n_batch: int,
     ask: Progress,
 ) -> tuple[Coordinates, Float[np.ndarray, " T"]]:
-    """SVI from q: (the coordinates at the end, the ELBO's estimate before each step).
+    """Run SVI from q; return (the coordinates at the end, the ELBO's estimate before each step).
 
     Step t moves λ and H by 2 / (t + 3) of the way to their means over q: all steps then weigh about alike at the end,
     early ones less. Where ``ask`` says so it ends there.
@@ -147,8 +147,8 @@ def ascend(
 
 @eqx.filter_jit
 def _expectations(config, batch, factor, q: Coordinates, key, n_pairs: int):
-    """The ELBO, and the slope at m and the curvature of the labels' log-likelihood in the mean over draws of q, in
-    pairs of opposite noise; θ is taken as normal, log Z in Laplace's approximation."""
+    """Return the ELBO, and the slope at m and the curvature of the labels' log-likelihood in the mean over draws of q,
+    in pairs of opposite noise; θ is taken as normal, log Z in Laplace's approximation."""
     point = q.labels.point
     k, n_rest = len(q.centre), given(config, batch, q.labels, q.centre).mean.shape[0]
     noise = jax.random.normal(key, (n_pairs, k + n_rest), point.dtype)

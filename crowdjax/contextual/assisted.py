@@ -39,7 +39,7 @@ class Difference(NamedTuple):
 
 
 def same_distribution(a: Float[np.ndarray, " n"], b: Float[np.ndarray, " m"]) -> float:
-    """Returns the p-value that two samples are of one distribution (Kolmogorov-Smirnov).
+    """Return the p-value that two samples are of one distribution (Kolmogorov-Smirnov).
 
     Example: gold of the highest scores only is no random part
         >>> same_distribution(np.linspace(0.8, 1, 50), np.linspace(0, 1, 100)) < 1e-3
@@ -62,7 +62,7 @@ def difference(
     variance_f: float = 0.0,
     size: float | None = None,
 ) -> Difference:
-    """Estimates a mean from gold labels drawn with known chances and from predictions.
+    """Estimate a mean from gold labels drawn with known chances and from predictions.
 
         V(λ) = λ² V_F + Σ_G (1 - ψ) (ω (e - ē) / N)²        e = z - λ f        λ* = clip(C_zf / (C_ff + V_F), 0, 1)
 
@@ -111,7 +111,7 @@ def stratified(
     *,
     lam: Float[np.ndarray, " H"] | None = None,
 ) -> tuple[float, float, Float[np.ndarray, " H"]]:
-    """(mean, variance, λ of each stratum) where gold is a simple random sample of each stratum.
+    """Return (mean, variance, λ of each stratum) where gold is a simple random sample of each stratum.
 
         θ = Σ_h W_h [λ_h F_h + mean_h(z - λ_h f)]        V = Σ_h W_h² (1 - n_h/N_h) s²_h / n_h        W_h = N_h / N
 
@@ -143,7 +143,7 @@ def two_samples(
     *,
     lam: float | None = None,
 ) -> Difference:
-    """Estimates a mean from a random sample with gold and another, independent one with predictions only.
+    """Estimate a mean from a random sample with gold and another, independent one with predictions only.
 
         θ_λ = λ mean(f') + mean(z - λ f)      V = λ² var(f')/N + var(z - λ f)/n      λ* = Cov(z, f) / ((1 + n/N) Var f)
 
@@ -200,7 +200,7 @@ class Sample(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """How far gold is from the predictions of its instances: the means of both, and a two-sided p-value.
+    """The difference of gold from the predictions of its instances: the means of both, and a two-sided p-value.
 
     Example:
         >>> Gap._fields
@@ -213,7 +213,7 @@ class Gap(NamedTuple):
 
 
 def gap(sample: Sample, sd: float = 0.0) -> Gap | None:
-    """Whether predictions are right on average where gold was drawn; None where gold is too little to say.
+    """Return whether predictions are right on average where gold was drawn; None where gold is too little to say.
 
         D = Σ_G ω (z - f) / Σ_G ω      Var D = Σ_G ω² f (1 - f) / (Σ_G ω)² + sd²      ω = weight / chance
 
@@ -245,7 +245,7 @@ class Assisted(NamedTuple):
     """An estimate of the prevalence with its interval, None where gold is too little for one.
 
     Attributes:
-        lam: λ of the items' predictions, and of the population's where there are any; () for gold alone.
+        lam: λ of the instances' predictions, and of the population's where there are any; () for gold alone.
         n_gold: gold labels.
         n_wanted: how many would be wanted for an interval; at most n_gold where there is one.
         df: degrees of freedom of the interval: effective gold labels of the rarer class.
@@ -266,12 +266,12 @@ class Assisted(NamedTuple):
 
     @property
     def width(self) -> float:
-        """Of the interval; infinite without one."""
+        """Width of the interval; infinite without one."""
         return np.inf if self.lower is None or self.upper is None else self.upper - self.lower
 
 
 def estimates(sample: Sample, level: float = 0.95) -> tuple[Assisted, Assisted]:
-    """The prevalence from gold alone, and from gold and predictions.
+    """Return the prevalence from gold alone, and from gold and predictions.
 
         θ_λ = z̄_G + λ_1 (f̄_S - f̄_G) + λ_2 (π̄_U - π̄_S)
 
@@ -307,8 +307,8 @@ def estimates(sample: Sample, level: float = 0.95) -> tuple[Assisted, Assisted]:
 
 
 def estimates_of_classes(samples: Sequence[Sample], level: float = 0.95) -> tuple[list[Assisted], list[Assisted]]:
-    """The shares of exclusive classes from gold alone, and from gold and predictions: :func:`estimates` with one λ for
-    all classes, which minimises the sum of their variances, so that the shares add up to one.
+    """Return the shares of exclusive classes from gold alone, and from gold and predictions: :func:`estimates` with one
+    λ for all classes, which minimises the sum of their variances, so that the shares add up to one.
 
     Args:
         samples: one for each class, of the same instances: gold and predictions of the class against the others, the
@@ -338,7 +338,7 @@ def estimates_of_classes(samples: Sequence[Sample], level: float = 0.95) -> tupl
 
 
 def linear(sample: Sample):
-    """(z̄_G, its shares [I], shares of the contrasts [I, K], the contrasts [K]) of :func:`estimates`."""
+    """Return (z̄_G, its shares [I], shares of the contrasts [I, K], the contrasts [K]) of :func:`estimates`."""
     w = sample.weight / sample.weight.sum()
     omega = np.where(sample.known, sample.weight / sample.chance, 0.0)
     omega = omega / omega.sum()
@@ -355,7 +355,7 @@ def linear(sample: Sample):
 
 
 def _least(shares: Float[np.ndarray, " I"], contrasts: Float[np.ndarray, "I K"]) -> Float[np.ndarray, " K"]:
-    """λ in [0, 1]^K of the least Σ (shares + contrasts λ)², by turns."""
+    """Return λ in [0, 1]^K of the least Σ (shares + contrasts λ)², by turns."""
     lam, square = np.zeros(contrasts.shape[1]), (contrasts**2).sum(0)
     for _ in range(100 if len(lam) > 1 else 1):
         for k in np.flatnonzero(square > 0):
@@ -367,7 +367,7 @@ def _least(shares: Float[np.ndarray, " I"], contrasts: Float[np.ndarray, "I K"])
 def gold_chances(
     predictions: Float[np.ndarray, " I"], weight: Float[np.ndarray, " I"], n: int, least: float = 0.2
 ) -> Float[np.ndarray, " I"]:
-    """Chances to draw n gold labels with, in proportion to √(f (1 - f)) w^¼: instances in doubt, of all weights.
+    """Return chances to draw n gold labels with, in proportion to √(f (1 - f)) w^¼: instances in doubt, of all weights.
 
     A share ``least`` of the gold is drawn from all instances alike, as predictions may be wrong where they are sure.
     Of known predictions the least variance would take w in place of w^¼; f is too high where hardly anything is
@@ -395,7 +395,7 @@ def gold_chances(
 
 
 def effective(sample: Sample) -> tuple[float, float]:
-    """Effective gold negatives and positives, (Σω)²/Σω² each.
+    """Return effective gold negatives and positives, (Σω)²/Σω² each.
 
     Example:
         >>> gold = np.array([1, 1, 0, np.nan])
@@ -472,7 +472,8 @@ def change(before: Assisted, after: Assisted) -> Change | None:
 def bootstrap(
     sample: Sample, lam: tuple[float, ...], seed: int, *, n_replicates: int = 2000, level: float = 0.95
 ) -> tuple[float, float]:
-    """The percentile interval of θ_λ by resampling sample and gold together, in two strata: with gold and without.
+    """Return the percentile interval of θ_λ by resampling sample and gold together, in two strata: with gold and
+    without.
 
     It undercovers where gold positives are few (docs/contextual.md); :func:`estimates` has the interval to report.
 

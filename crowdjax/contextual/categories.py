@@ -52,7 +52,7 @@ TANGENTS = 16  # columns of a Hessian at a time
 
 @dataclasses.dataclass(frozen=True)
 class CategoricalConfig:
-    """What distinguishes one model of K classes from another, frozen and hashable.
+    """Settings of a contextual model of K classes, frozen and hashable.
 
     Attributes:
         log_shares: about where the classes' shares are, before any label: shape [K], up to a constant.
@@ -122,8 +122,8 @@ class CategoricalConfig:
 
 
 def contrasts(n_classes: int) -> Float[np.ndarray, "K K-1"]:
-    """Columns whose combinations by independent N(0, σ²) add up to zero over the classes and differ between any two
-    by N(0, σ²): Helmert's, over √2.
+    """Return columns whose combinations by independent N(0, σ²) add up to zero over the classes and differ between any
+    two by N(0, σ²): Helmert's, over √2.
 
     Example:
         >>> q = contrasts(4)
@@ -185,7 +185,7 @@ GRID = 128  # cells of [0, 1] to which contexts are rounded for the level
 
 
 def sites(config: CategoricalConfig, n_labelers: int, basis: Basis) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of everything unknown but the truth; scales and length-scales first."""
+    """Return the names and shapes of everything unknown but the truth; scales and length-scales first."""
     n_columns, n_terms, n_classes = basis.x.shape[1], len(basis.terms), config.n_classes
     scales, rest = {}, {}
     for name, (function, n) in config.functions.items():
@@ -208,12 +208,12 @@ def sites(config: CategoricalConfig, n_labelers: int, basis: Basis) -> dict[str,
 
 
 def shapes_of(config: CategoricalConfig, data: CategoricalData) -> dict[str, tuple[int, ...]]:
-    """The sites of a model of these data."""
+    """Return the sites of a model of these data."""
     return sites(config, data.labels.n_labelers, data.basis)
 
 
 def values(config: CategoricalConfig, white: dict[str, Array]) -> dict[str, Array]:
-    """The sites' values, given standard normals: weights, offsets and confusions stay white."""
+    """Return the sites' values, given standard normals: weights, offsets and confusions stay white."""
     out = {}
     for name, z in white.items():
         owner, _, kind = name.rpartition("_")
@@ -237,7 +237,7 @@ def values(config: CategoricalConfig, white: dict[str, Array]) -> dict[str, Arra
 
 
 def function_at(config: CategoricalConfig, name: str, basis: Basis, v: dict[str, Array]) -> Float[Array, "n m"]:
-    """One of the functions at the prepared inputs: m columns, contrasts of r and γ, or a itself."""
+    """Return one of the functions at the prepared inputs: m columns, contrasts of r and γ, or a itself."""
     function, n = config.functions[name]
 
     def one(k):
@@ -254,7 +254,7 @@ def function_at(config: CategoricalConfig, name: str, basis: Basis, v: dict[str,
 
 
 def class_logits(config: CategoricalConfig, basis: Basis, v: dict[str, Array]) -> Float[Array, "n K"]:
-    """log π(x)."""
+    """Return log π(x)."""
     q = jnp.asarray(contrasts(config.n_classes), basis.x.dtype)
     level = jnp.asarray(config.log_shares, basis.x.dtype)
     r = jnp.matmul(function_at(config, "prevalence", basis, v), q.T, precision=PRECISION)
@@ -265,8 +265,8 @@ PRECISION = jax.lax.Precision.HIGHEST
 
 
 class Said(NamedTuple):
-    """What decides labels of n pairs (labeler, input): the logit that a label is right, of each class [n, K], leanings
-    γ [n, K], and log Σ_{l≠z} exp(γ_l + C_zl) [n, K]."""
+    """The terms that decide the labels of n pairs (labeler, input): the logit that a label is right, of each class [n,
+    K], leanings γ [n, K], and log Σ_{l≠z} exp(γ_l + C_zl) [n, K]."""
 
     margin: Float[Array, "n K"]
     leaning: Float[Array, "n K"]
@@ -274,7 +274,7 @@ class Said(NamedTuple):
 
 
 def confusion_of(config: CategoricalConfig, v: dict[str, Array]) -> Float[Array, "K K"]:
-    """C, with -inf on the diagonal: its labels have a probability of their own."""
+    """Return C, with -inf on the diagonal: its labels have a probability of their own."""
     k = config.n_classes
     dtype = v["accuracy_mean"].dtype
     out = jnp.where(jnp.eye(k, dtype=bool), -jnp.inf, jnp.zeros((k, k), dtype))
@@ -285,7 +285,7 @@ def confusion_of(config: CategoricalConfig, v: dict[str, Array]) -> Float[Array,
 
 
 def said(config: CategoricalConfig, basis: Basis, v: dict[str, Array], labeler, row) -> Said:
-    """What decides the labels of pairs (labeler, row of the basis); ``labeler`` -1: of the crowd's mean."""
+    """Return the log-odds of the labels of pairs (labeler, row of the basis); ``labeler`` -1: of the crowd's mean."""
     k, dtype = config.n_classes, basis.x.dtype
     q = jnp.asarray(contrasts(k), dtype)
     a = function_at(config, "accuracy", basis, v)[row]  # [n, 1], or one for each class
@@ -308,17 +308,17 @@ def said(config: CategoricalConfig, basis: Basis, v: dict[str, Array], labeler, 
 
 
 def centred(config: CategoricalConfig, white: Array) -> Array:
-    """Offsets that add up to zero over the labelers fitted: the shared functions are those of the crowd."""
+    """Return offsets that add up to zero over the labelers fitted: the shared functions are those of the crowd."""
     return white - white.mean(0) if config.centred else white
 
 
 def beside_mean(offsets: Float[Array, "W m"]) -> Float[Array, "W+1 m"]:
-    """The offsets, and after them those of the crowd's mean: none."""
+    """Return the offsets, and after them those of the crowd's mean: none."""
     return jnp.concatenate([offsets, jnp.zeros((1, offsets.shape[1]), offsets.dtype)])
 
 
 def label_log_probability(config: CategoricalConfig, v, at: Said, label: Int[Array, " n"]) -> Float[Array, "n K"]:
-    """log P(L = label | z) of each class z."""
+    """Return log P(L = label | z) of each class z."""
     code = jnp.maximum(label, 0)
     c = jnp.where(jnp.isfinite(confusion_of(config, v)), confusion_of(config, v), 0)
     wrong = jnp.take_along_axis(at.leaning, code[:, None], 1) + c[:, code].T - at.others
@@ -327,7 +327,7 @@ def label_log_probability(config: CategoricalConfig, v, at: Said, label: Int[Arr
 
 
 def confusion_at(config: CategoricalConfig, v, at: Said) -> Float[Array, "n K K"]:
-    """P(L = l | z) of each pair: [n, z, l]."""
+    """Return P(L = l | z) of each pair: [n, z, l]."""
     each = [
         label_log_probability(config, v, at, jnp.full(at.margin.shape[0], label, jnp.int32))
         for label in range(config.n_classes)
@@ -336,7 +336,7 @@ def confusion_at(config: CategoricalConfig, v, at: Said) -> Float[Array, "n K K"
 
 
 def instance_logits(config: CategoricalConfig, data: CategoricalData, v: dict[str, Array]) -> Float[Array, "I K"]:
-    """log π(x_j) + Σ_i log P(L_ij | z) of each class; known truths are certain."""
+    """Return log π(x_j) + Σ_i log P(L_ij | z) of each class; known truths are certain."""
     labels = data.labels
     at = said(config, data.basis, v, labels.labeler, labels.instance)
     each = label_log_probability(config, v, at, labels.label) * labels.counts[:, None].astype(at.margin.dtype)
@@ -350,13 +350,13 @@ def instance_logits(config: CategoricalConfig, data: CategoricalData, v: dict[st
 
 
 def log_likelihood(config: CategoricalConfig, data: CategoricalData, u: Float[Array, " P"]) -> Float[Array, ""]:
-    """log p(L | functions), the truth summed out, of standard normals u."""
+    """Return log p(L | functions), the truth summed out, of standard normals u."""
     v = values(config, split(u, shapes_of(config, data)))
     return jax.nn.logsumexp(instance_logits(config, data, v), axis=-1).sum()
 
 
 def log_density(config: CategoricalConfig, data: CategoricalData, u: Float[Array, " P"]) -> Float[Array, ""]:
-    """log p(L, u) up to a constant."""
+    """Return log p(L, u) up to a constant."""
     return log_likelihood(config, data, u) - 0.5 * (u**2).sum()
 
 
@@ -365,7 +365,7 @@ def log_density(config: CategoricalConfig, data: CategoricalData, u: Float[Array
 
 @eqx.filter_jit
 def _expanded(config, data, theta, w, which):
-    """(log likelihood, gradient and Hessian in w; logit of the population's share of a class, the same)."""
+    """Return (log likelihood, gradient and Hessian in w; logit of the population's share of a class, the same)."""
     evidence = lambda w: log_likelihood(config, data, jnp.concatenate([theta, w]))  # noqa: E731
 
     def level(w):
@@ -432,12 +432,12 @@ class CategoricalFit:
     trace: Float[np.ndarray, " T"]
 
     def shapes(self, n_labelers: int) -> dict[str, tuple[int, ...]]:
-        """The sites, with so many labelers."""
+        """Return the sites, with so many labelers."""
         x = self.scale(np.broadcast_to(self.scale.ends.mean(0), (1, len(self.scale.low))))
         return sites(self.config, n_labelers, prepare(self.config.gp, x))
 
     def parts(self, n_labelers: int) -> dict[str, np.ndarray]:
-        """The draws by site, each of shape [S, ...]."""
+        """Return the draws by site, each of shape [S, ...]."""
         shapes = self.shapes(n_labelers)
         ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])[:-1]
         each = np.split(self.u, ends, axis=1)
@@ -445,7 +445,7 @@ class CategoricalFit:
 
     @property
     def checked(self) -> bool:
-        """Whether the diagnostics let its intervals pass."""
+        """Whether the intervals pass the diagnostics."""
         d = self.diagnostics
         return d["rhat"] <= 1.01 if self.method == "nuts" else d["khat"] <= GOOD
 
@@ -462,7 +462,7 @@ def fit_categories(
     importance: Float[np.ndarray, " I"] | None = None,
     progress: watch.Progress | None = None,
 ) -> CategoricalFit:
-    """Fits the contextual model of K classes.
+    """Fit the contextual model of K classes.
 
     Args:
         labels: the judgements, their values the classes, with gold where known.
@@ -471,7 +471,7 @@ def fit_categories(
         method: by default Laplace, and NUTS where its Pareto k-hat is above .7, up to 3000 instances and 20000 labels.
         scale: from scores to the context; by default learned from them.
         importance: how many of the population each instance stands for: the posterior does not depend on it.
-        progress: told how far it is; where it answers true the fit is interrupted.
+        progress: callback (``crowdjax.watch.Progress``); return True to interrupt the fit.
 
     Raises:
         LabelError: scores or labels are not those of the model.
@@ -526,7 +526,7 @@ NUTS = {"warmup": 400, "thin": 3, "accept": 0.9, "depth": 7}
 
 
 def _mixture(config: CategoricalConfig, data: CategoricalData, report: watch.Progress):
-    """(the mixture, the log posterior at each mode, the worst result code)."""
+    """Return (the mixture, the log posterior at each mode, the worst result code)."""
     shapes = shapes_of(config, data)
     k = n_scales(shapes)
     size = sum(int(np.prod(shape)) for shape in shapes.values()) - k
@@ -543,7 +543,7 @@ def _mixture(config: CategoricalConfig, data: CategoricalData, report: watch.Pro
 
 
 def _least_known(config: CategoricalConfig, data: CategoricalData, theta, peak) -> int:
-    """The class whose share the labels leave widest, in logits at the mode: the posterior is cut along it."""
+    """Return the class whose share the labels leave widest, in logits at the mode: the posterior is cut along it."""
     if config.n_classes == 2:
         return 1
     wide = []
@@ -554,7 +554,7 @@ def _least_known(config: CategoricalConfig, data: CategoricalData, theta, peak) 
 
 
 def _weighted(config, data, mixture: Mixture, n: int, rng):
-    """(n draws, resampled by their weights where these can be used; the smoothed weights)."""
+    """Return (n draws, resampled by their weights where these can be used; the smoothed weights)."""
     n_checked = int(np.clip(CHECKED / max(data.labels.label.shape[0], 1), 100, CANDIDATES))
     u = draw(mixture, max(n, n_checked), rng)
     k = mixture.theta.shape[1]
@@ -569,7 +569,8 @@ def _log_likelihoods(config, data, u):
 
 
 def _affine(mixture: Mixture, dtype) -> Affine:
-    """u = mean + root v with the mean and the covariance of the mixture, θ's widened by what a few points miss."""
+    """Return u = mean + root v with the mean and the covariance of the mixture, θ's widened by what a few points
+    miss."""
     p, k = np.exp(mixture.log_weights), mixture.theta.shape[1]
     centres = np.concatenate([mixture.theta, mixture.mean], 1)
     mean = p @ centres
@@ -598,7 +599,7 @@ class Shares(NamedTuple):
 
 
 def _draws(fit: CategoricalFit, basis: Basis, function, *arrays):
-    """``function(values of a draw, *arrays)`` of every draw."""
+    """Return ``function(values of a draw, *arrays)`` of every draw."""
     shapes = tuple(sites(fit.config, len(fit.labels_per_labeler), basis).items())
     return np.asarray(_each(fit.config, shapes, function, jnp.asarray(fit.u), basis, *arrays), np.float64)
 
@@ -618,7 +619,7 @@ def _shares_at(config, v, basis):
 
 
 def share_draws(fit: CategoricalFit, scores, counts=None) -> Float[np.ndarray, "S K"]:
-    """Every posterior draw of the classes' shares in a population.
+    """Return every posterior draw of the classes' shares in a population.
 
     Args:
         scores: of the population's rows, shape [n] or [n, C].
@@ -633,17 +634,17 @@ def share_draws(fit: CategoricalFit, scores, counts=None) -> Float[np.ndarray, "
 
 
 def shares(fit: CategoricalFit, scores, counts=None, level: float = 0.95) -> Shares:
-    """The classes' shares in a population, as :func:`share_draws`."""
+    """Return the classes' shares in a population, as :func:`share_draws`."""
     return _summary(share_draws(fit, scores, counts), level)
 
 
 def curves_of_classes(fit: CategoricalFit, scores, level: float = 0.95) -> Shares:
-    """π(x) at given scores: mean and interval, each of shape [n, K]."""
+    """Return π(x) at given scores: mean and interval, each of shape [n, K]."""
     return _summary(_draws(fit, prepare(fit.config.gp, fit.scale(scores)), _shares_at), level)
 
 
 def class_probabilities(fit: CategoricalFit, labels: Labels, scores) -> Float[np.ndarray, "I K"]:
-    """P(z_j | labels, score), averaged over the posterior's draws."""
+    """Return P(z_j | labels, score), averaged over the posterior's draws."""
     data = prepare_categories(fit.config, labels, fit.scale(scores))
     u = jnp.asarray(fit.u)
     return np.asarray(_posteriors(fit.config, data, u), np.float64)
@@ -662,7 +663,8 @@ def _posteriors(config, data, u):
 
 
 def with_labelers(fit: CategoricalFit, known: Int[np.ndarray, " W"], seed: int) -> CategoricalFit:
-    """The fit for other labelers: those of the fit by their index, and -1 for others, who are drawn from its crowd."""
+    """Return the fit for other labelers: those of the fit by their index, and -1 for others, who are drawn from its
+    crowd."""
     config, n = fit.config, len(fit.labels_per_labeler)
     counts = np.where(known < 0, 0, fit.labels_per_labeler[known])
     if config.labelers == "global":
@@ -680,7 +682,7 @@ def with_labelers(fit: CategoricalFit, known: Int[np.ndarray, " W"], seed: int) 
 
 
 def _confusions(config, v, basis, labeler):
-    """[W, K, K]: P(L | z) of labelers, averaged over inputs by the class's share there."""
+    """Return [W, K, K]: P(L | z) of labelers, averaged over inputs by the class's share there."""
     pi = jnp.exp(class_logits(config, basis, v))
     n, w = pi.shape[0], labeler.shape[0]
     at = said(config, basis, v, jnp.repeat(labeler, n), jnp.tile(jnp.arange(n), w))
@@ -689,7 +691,7 @@ def _confusions(config, v, basis, labeler):
 
 
 def confusions(fit: CategoricalFit, scores, level: float = 0.95) -> tuple[Shares, Shares, Float[np.ndarray, "S W"]]:
-    """(confusion of every labeler [W, K, K], of the crowd [K, K], draws of every labeler's accuracy [S, W]).
+    """Return (confusion of every labeler [W, K, K], of the crowd [K, K], draws of every labeler's accuracy [S, W]).
 
     P(L = l | z) is averaged over the instances' scores by the class's share there, the crowd's over labelers by their
     judgements, accuracy over classes by their shares.

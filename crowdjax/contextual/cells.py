@@ -55,24 +55,24 @@ class Cells:
         return self.n_periods * self.n_groups
 
     def of(self, period: Int[np.ndarray, " n"] | None, group: Int[np.ndarray, " n"] | None) -> Int[np.ndarray, " n"]:
-        """The cells of instances, given the period and the group of each (None: there is one)."""
+        """Return the cells of instances, given the period and the group of each (None: there is one)."""
         given = period if period is not None else group
         zero = np.zeros(len(given), np.int32)
         period, group = (zero if v is None else np.asarray(v, np.int32) for v in (period, group))
         return period * self.n_groups + group
 
     def period(self, cell: Int[Array, " n"]) -> Int[Array, " n"]:
-        """The period of each cell; -1, of a cell that is not known, stays."""
+        """Return the period of each cell; -1, of a cell that is not known, stays."""
         return cell // self.n_groups
 
     @property
     def walk(self) -> Float[np.ndarray, "T m"]:
-        """From unit steps to a centred walk over the periods."""
+        """The matrix from unit steps to a centred walk over the periods."""
         return _centred(np.tril(np.ones((self.n_periods, self.n_periods)))[:, 1:])
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """What the shift is the sum of."""
+        """The terms of the shift."""
         walk = self.walk
         groups = _centred(np.eye(self.n_groups))
         out = []
@@ -85,7 +85,7 @@ class Cells:
         return tuple(out)
 
     def shift(self, scale: Float[Array, " P"], weights: Float[Array, " m"]) -> Float[Array, " C"]:
-        """The shift of every cell, given the parts' scales and their weights one after the other."""
+        """Return the shift of every cell, given the parts' scales and their weights one after the other."""
         ends = np.cumsum([part.matrix.shape[1] for part in self.parts])[:-1]
         return sum(
             s * jnp.matmul(jnp.asarray(part.matrix, weights.dtype), w, precision=jax.lax.Precision.HIGHEST)

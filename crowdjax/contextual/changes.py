@@ -126,8 +126,8 @@ def _sums(config, basis, draws, weights, sets, cells, n: int, key):
 
 
 def shift_draws(fit: ContextualFit) -> Float[np.ndarray, "S C"]:
-    """The shift of the logit of the prevalence in every cell, in every posterior draw: by how much the same score means
-    more there than in the mean cell.
+    """Return the shift of the logit of the prevalence in every cell, in every posterior draw: by how much the same
+    score means more there than in the mean cell.
 
     Raises:
         ValueError: the fit knows of no cells.

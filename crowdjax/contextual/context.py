@@ -83,7 +83,7 @@ class Scale:
         return cls(transform, low - margin, high + margin)
 
     def __call__(self, scores) -> Float[np.ndarray, "n C"]:
-        """x in [-1, 1], shape [n, C]."""
+        """Return x in [-1, 1], shape [n, C]."""
         columns = as_columns(scores, len(self.low))
         if self.knots is not None:
             columns = np.stack([_distribution(x, k) for x, k in zip(columns.T, self.knots, strict=True)], 1)
@@ -105,12 +105,12 @@ class Scale:
         return np.clip(1 / (1 + np.exp(-ends)), LEAST_SHARE, 1 - LEAST_SHARE) if self.transform == "logit" else ends
 
     def column(self, k: int) -> Scale:
-        """The map of one column."""
+        """Return the map of one column."""
         knots = None if self.knots is None else self.knots[k : k + 1]
         return Scale(self.transform, self.low[k : k + 1], self.high[k : k + 1], knots)
 
     def even(self, low: float, high: float, n: int) -> Float[np.ndarray, " n"]:
-        """At most n scores from low to high, evenly spaced on the scale (ranks: by the score)."""
+        """Return at most n scores from low to high, evenly spaced on the scale (ranks: by the score)."""
         if self.transform == "logit":
             start, end = logit(np.array([[low, high]]))[0]
             x = 1 / (1 + np.exp(-np.linspace(start, end, n)))
@@ -119,7 +119,7 @@ class Scale:
         return np.unique(np.clip(x, low, high))
 
     def beyond(self, scores) -> Bool[np.ndarray, "n C"]:
-        """Which scores lie beyond the ends of the scale, where the functions stay as they are there.
+        """Return which scores lie beyond the ends of the scale, where the functions stay as they are there.
 
         Example:
             >>> Scale.learn([0.2, 0.4, 0.6]).beyond([0.1, 0.3]).ravel().tolist()
@@ -133,7 +133,8 @@ class Scale:
 
 
 def _ends(column: Float[np.ndarray, " n"]) -> tuple[float, float]:
-    """The lowest and highest score, but for odd values, and no farther from the central range than a part of it."""
+    """Return the lowest and highest score, but for odd values, and no farther from the central range than a part of
+    it."""
     column = np.sort(column[~np.isin(column, [odd.value for odd in odd_values(column)])])
     tail = int(np.ceil(TAIL * len(column))) if len(column) >= LEAST_ROWS else 0
     low, high = column[tail], column[-1 - tail]
@@ -142,7 +143,7 @@ def _ends(column: Float[np.ndarray, " n"]) -> tuple[float, float]:
 
 
 def as_columns(scores, n_columns: int | None = None) -> np.ndarray:
-    """Scores as finite float64 of shape [n, C]; raises ``LabelError`` otherwise."""
+    """Return the scores as finite float64 of shape [n, C]; raise ``LabelError`` otherwise."""
     columns = np.asarray(scores)
     if columns.dtype.kind not in "iufb":
         raise LabelError(f"score: values of type {columns.dtype}; allowed: finite numbers")
@@ -160,7 +161,7 @@ def as_columns(scores, n_columns: int | None = None) -> np.ndarray:
 
 
 def is_separate(columns: Float[np.ndarray, "n C"]) -> Bool[np.ndarray, ""] | bool:
-    """Whether every row has one finite column, of several, and NaN in the others: scores of several kinds.
+    """Return whether every row has one finite column, of several, and NaN in the others: scores of several kinds.
 
     Example:
         >>> bool(is_separate(np.array([[0.1, np.nan], [np.nan, 0.7]]))), bool(is_separate(np.array([[0.1], [np.nan]])))
@@ -171,7 +172,7 @@ def is_separate(columns: Float[np.ndarray, "n C"]) -> Bool[np.ndarray, ""] | boo
 
 
 def logit(columns: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "n C"]:
-    """The logit of scores in [0, 1], 0 and 1 taken as 1e-6 and 1 - 1e-6.
+    """Return the logit of scores in [0, 1], 0 and 1 taken as 1e-6 and 1 - 1e-6.
 
     Raises:
         LabelError: a score is outside [0, 1].
@@ -191,7 +192,7 @@ def logit(columns: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "n C"]:
 
 
 def _distribution(x: np.ndarray, knots: np.ndarray) -> np.ndarray:
-    """The share of scores below x, ties counted half."""
+    """Return the share of scores below x, ties counted half."""
     share = np.linspace(0, 1, len(knots))
     distinct = np.unique(knots)
     left = np.searchsorted(knots, distinct, side="left")

@@ -66,7 +66,7 @@ class Given(NamedTuple):
 
 @jax.custom_jvp
 def _factor(a: Float[Array, "M M"]):
-    """(Cholesky factor, taken as constant; half the log determinant) of a positive definite matrix."""
+    """Return (Cholesky factor, taken as constant; half the log determinant) of a positive definite matrix."""
     chol = jnp.linalg.cholesky(a)
     return chol, jnp.log(jnp.diag(chol)).sum()
 
@@ -79,7 +79,7 @@ def _factor_jvp(at, change):
 
 
 def given(config: ContextualConfig, data: Data, q: Quadratic, theta: Float[Array, " K"]) -> Given:
-    """The distribution of w given θ, and that of θ, whose gradient is right to first order only."""
+    """Return the distribution of w given θ, and that of θ, whose gradient is right to first order only."""
     still = jax.lax.stop_gradient
     width = size_of(config, data) - len(theta)
     of_w = partial(coefficients_of, config, data, theta)
@@ -113,7 +113,7 @@ class Affine(NamedTuple):
 
 @eqx.filter_jit
 def affine(config: ContextualConfig, data: Data, q: Coordinates) -> Affine:
-    """The affine map of θ̂'s coordinates."""
+    """Return the affine map of θ̂'s coordinates."""
     k = len(q.centre)
     g = given(config, data, q.labels, q.centre)
     eye = jnp.eye(len(g.mean), dtype=g.mean.dtype)
@@ -140,7 +140,7 @@ SOME_LABELS = 50_000  # labels for the first rounds, where there are more
 def find_coordinates(
     config: ContextualConfig, data: Data, report: Progress = silent, start: Coordinates | None = None
 ) -> Found:
-    """Alternates between w at its mode given θ, the quadratic there, and θ at the mode of its own posterior."""
+    """Alternate between w at its mode given θ, the quadratic there, and θ at the mode of its own posterior."""
     with few_threads(size_of(config, data)):
         return _find(config, data, report, start)
 
@@ -175,7 +175,7 @@ STILL = 0.1  # posterior standard deviations of θ
 
 
 def some_blocks(data: Data, n_labels: float) -> tuple[Data, float]:
-    """Evenly spaced blocks with about so many labels, and what their evidence counts for."""
+    """Return evenly spaced blocks with about so many labels, and what their evidence counts for."""
     n_blocks = data.n_blocks
     n = int(np.clip(np.ceil(n_labels * data.labels.n_blocks / data.labels.label.shape[0]), 1, n_blocks))
     if n == n_blocks:
@@ -185,14 +185,14 @@ def some_blocks(data: Data, n_labels: float) -> tuple[Data, float]:
 
 
 def quadratic(config: ContextualConfig, data: Data, theta, w, factor: float = 1.0) -> Quadratic:
-    """The second-order expansion of ``factor`` log p(L | y) around y of (θ, w), negative curvatures cut off."""
+    """Return the second-order expansion of ``factor`` log p(L | y) around y of (θ, w), negative curvatures cut off."""
     at, y, _ = expanded(config, data, theta, w)
     information = positive(factor * np.asarray(at.information, np.float64))
     return Quadratic(y, factor * at.slope, jnp.asarray(information, y.dtype))
 
 
 def positive(hessian: np.ndarray) -> np.ndarray:
-    """The nearest positive semi-definite matrix."""
+    """Return the nearest positive semi-definite matrix."""
     eigenvalues, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
     return (vectors * np.maximum(eigenvalues, 0)) @ vectors.T
 
@@ -203,7 +203,8 @@ DIFFERENCE = 0.1  # of θ, for its Hessian
 
 
 def scales(config: ContextualConfig, data: Data, q: Quadratic, theta: Float[Array, " K"]):
-    """The mode of log p(θ), and the root of the inverse of its negative Hessian there; host side, few unknowns."""
+    """Return the mode of log p(θ), and the root of the inverse of its negative Hessian there; host side, few
+    unknowns."""
     if not len(theta):
         return theta, jnp.zeros((0, 0), theta.dtype)
 

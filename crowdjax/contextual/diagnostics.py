@@ -17,7 +17,7 @@ class Psis(NamedTuple):
 
 
 def pareto_smooth(log_ratios: Float[np.ndarray, " S"]) -> Psis:
-    """Pareto-smoothed importance sampling.
+    """Smooth importance weights by a generalised Pareto tail.
 
     The largest min(S/5, 3√S) ratios are replaced by quantiles of a generalised Pareto distribution fitted to them.
 
@@ -52,7 +52,7 @@ def pareto_smooth(log_ratios: Float[np.ndarray, " S"]) -> Psis:
 
 
 def _fit_pareto(x: np.ndarray) -> tuple[float, float]:
-    """(k, σ) of a generalised Pareto distribution, x sorted (Zhang and Stephens 2009), k shrunk towards ½."""
+    """Return (k, σ) of a generalised Pareto distribution, x sorted (Zhang and Stephens 2009), k shrunk towards ½."""
     n = len(x)
     m = 30 + int(np.sqrt(n))
     quartile = x[int(n / 4 + 0.5) - 1]
@@ -66,8 +66,8 @@ def _fit_pareto(x: np.ndarray) -> tuple[float, float]:
 
 
 def chain_diagnostics(draws: Float[np.ndarray, "chains S P"]) -> dict[str, float]:
-    """The worst split R-hat and the smallest effective sample size over P quantities; quantities that never vary are
-    left out."""
+    """Return the worst split R-hat and the smallest effective sample size over P quantities; quantities that never vary
+    are left out."""
     draws = np.asarray(draws, np.float64)
     varies = draws.std((0, 1)) > 0
     draws = draws[:, :, varies]

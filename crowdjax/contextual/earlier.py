@@ -43,7 +43,7 @@ LEAST = 1e-12  # of a weight's prior variance, the largest being about 1: the fu
 
 
 def carried(fit: ContextualFit, known: Int[np.ndarray, " W"], step: float = STEP) -> Prior:
-    """The prior of the next fit, of the same settings and scale.
+    """Return the prior of the next fit, of the same settings and scale.
 
     Args:
         fit: the earlier one, without periods and groups, its processes by ``hsgp``.
@@ -76,7 +76,7 @@ def carried(fit: ContextualFit, known: Int[np.ndarray, " W"], step: float = STEP
 
 
 def shrunk(z: Float[np.ndarray, "S M"]) -> Float[np.ndarray, "M M"]:
-    """The covariance of draws of mean zero, shrunk towards I by the share of its distance from I that is noise.
+    """Return the covariance of draws of mean zero, shrunk towards I by the share of its distance from I that is noise.
 
     Example: of few draws of a standard normal nothing else is left
         >>> bool(np.abs(shrunk(np.random.default_rng(0).normal(size=(40, 60))) - np.eye(60)).max() < 0.1)
@@ -92,7 +92,7 @@ def shrunk(z: Float[np.ndarray, "S M"]) -> Float[np.ndarray, "M M"]:
 
 
 def places(shapes: dict[str, tuple[int, ...]]) -> dict[str, Int[np.ndarray, "..."]]:
-    """Where in w each site is that is not a scale."""
+    """Return the position in w of each site that is not a scale."""
     out, start = {}, 0
     for name, shape in shapes.items():
         if not name.endswith(SCALES):
@@ -102,7 +102,7 @@ def places(shapes: dict[str, tuple[int, ...]]) -> dict[str, Int[np.ndarray, "...
 
 
 def _at_one_scale(fit: ContextualFit, shapes):
-    """(θ, w of every draw that says at θ what it says, the precision of its prior).
+    """Return (θ, w of every draw that says at θ what it says, the precision of its prior).
 
     Lengths are the draws' shortest: a longer one's weights are those of a shorter one, less at high frequencies.
     """
@@ -134,13 +134,13 @@ def _at_one_scale(fit: ContextualFit, shapes):
 
 
 def _scales_at(fit: ContextualFit, theta, shapes):
-    """The scales and length-scales of θ."""
+    """Return the scales and length-scales of θ."""
     scales = {name: shape for name, shape in shapes.items() if name.endswith(SCALES)}
     return values(fit.config, split(theta, scales)) if scales else {}
 
 
 def _log_colour(draws, owner: str, terms) -> Float[np.ndarray, "S ..."]:
-    """log of what the white weights are multiplied with, [S, T, m], or of labelers [S, 2, T, 1, m]."""
+    """Return log of what the white weights are multiplied with, [S, T, m], or of labelers [S, 2, T, 1, m]."""
     amplitude, length = draws[f"{owner}_amplitude"], draws[f"{owner}_length"]
     if owner == "labeler":
         by_side = [_log_colour({"d_amplitude": np.repeat(amplitude[:, [s]], len(terms), 1), "d_length": length[:, s]},
@@ -152,7 +152,7 @@ def _log_colour(draws, owner: str, terms) -> Float[np.ndarray, "S ..."]:
 
 
 def _to_the_next(fit, before, after, theta, known, step: float):
-    """(from w to the next fit's w, what is added to its covariance)."""
+    """Return (from w to the next fit's w, what is added to its covariance)."""
     old, new = places(before), places(after)
     scales, config = _scales_at(fit, theta, before), fit.config
     size = sum(at.size for at in new.values())

@@ -1,4 +1,4 @@
-"""What one wants to know from a fitted contextual model: functions, item posteriors, prevalence, calibration, labelers.
+"""Estimands of a fitted contextual model: functions, instances' posteriors, prevalence, calibration, labelers.
 
 Everything is computed per posterior draw and then summarised by its mean and an equal-tailed interval (``Band``).
 
@@ -81,7 +81,7 @@ class LabelerTable(NamedTuple):
 
 
 def band(draws: Float[np.ndarray, "S *n"], level: float = 0.95) -> Band:  # noqa: F821 - a shape
-    """Summarises draws along their first axis.
+    """Summarise draws along their first axis.
 
     Example:
         >>> band(np.arange(101.0), 0.9).upper.item()
@@ -93,7 +93,7 @@ def band(draws: Float[np.ndarray, "S *n"], level: float = 0.95) -> Band:  # noqa
 
 
 def functions(fit: ContextualFit, scores, level: float = 0.95) -> Functions:
-    """Prevalence, and the crowd's sensitivity and specificity, at given scores.
+    """Evaluate the prevalence, and the crowd's sensitivity and specificity, at given scores.
 
     The crowd's are averaged over labelers in proportion to their judgements.
 
@@ -105,14 +105,14 @@ def functions(fit: ContextualFit, scores, level: float = 0.95) -> Functions:
         >>> bool(low < high)
         True
 
-    Source: the post, "Theodon".
+    Source: Nguyen, Ramakrishnan, Weinsberg (2022), "Theodon".
     """
     return Functions(*(band(draws, level) for draws in function_draws(fit, scores)))
 
 
 def function_draws(fit: ContextualFit, scores) -> Curves:
-    """Every posterior draw of prevalence and of the crowd's sensitivity and specificity, each of shape [S, n], at given
-    scores, shape [n] or [n, C].
+    """Return every posterior draw of prevalence and of the crowd's sensitivity and specificity, each of shape [S, n],
+    at given scores, shape [n] or [n, C].
 
     Example:
         >>> function_draws(found, [0.1, 0.9]).specificity.shape
@@ -122,7 +122,7 @@ def function_draws(fit: ContextualFit, scores) -> Curves:
 
 
 def labeler_functions(fit: ContextualFit, scores, labelers: Int[np.ndarray, " W"], level: float = 0.95) -> Functions:
-    """The same for given labelers (indices): sensitivity and specificity of shape [W, n].
+    """Evaluate the functions of given labelers (indices): sensitivity and specificity of shape [W, n].
 
     Args:
         scores: where to look, shape [n] or [n, C].
@@ -143,7 +143,7 @@ def labeler_functions(fit: ContextualFit, scores, labelers: Int[np.ndarray, " W"
 
 
 def labeler_draws(fit: ContextualFit, scores, labelers: Int[np.ndarray, " W"]) -> Curves:
-    """Every posterior draw of prevalence [S, n], and of given labelers' sensitivity and specificity [S, W, n].
+    """Return every posterior draw of prevalence [S, n], and of given labelers' sensitivity and specificity [S, W, n].
 
     Example:
         >>> labeler_draws(found, [0.1, 0.9], np.array([0, 2])).specificity.shape
@@ -158,7 +158,7 @@ def _labeler_curves(config, basis, labeler_basis, draws, labelers):
 
 
 def calibrate(fit: ContextualFit, scores, cell=None, *, level: float = 0.95) -> Band:
-    """The classifier's scores as probabilities: E[π(s) | labels], with its band; shape [n].
+    """Calibrate the classifier's scores to probabilities: E[π(s) | labels], with its band; shape [n].
 
     Args:
         scores: shape [n] or [n, C].
@@ -169,7 +169,7 @@ def calibrate(fit: ContextualFit, scores, cell=None, *, level: float = 0.95) -> 
         >>> bool(p.lower[0] < p.mean[0] < p.upper[0] < p.mean[1])
         True
 
-    Source: the post's third use.
+    Source: Nguyen, Ramakrishnan, Weinsberg (2022), third use.
     """
     return band(_prevalence(fit.config, in_cells(fit.bases(scores)[0], cell), fit.draws), level)
 
@@ -180,13 +180,13 @@ def _prevalence(config, basis: Basis, draws) -> Float[np.ndarray, "S n"]:
 
 
 def _some(fit: ContextualFit, n: int):
-    """At most n of the fit's draws, evenly spaced."""
+    """Return at most n of the fit's draws, evenly spaced."""
     step = max(1, -(-fit.n_draws // n))
     return {name: values[::step] for name, values in fit.draws.items()}
 
 
 def thinned(fit: ContextualFit, n: int) -> ContextualFit:
-    """The fit with at most n of its draws, evenly spaced.
+    """Return the fit with at most n of its draws, evenly spaced.
 
     Example:
         >>> function_draws(thinned(found, 100), [0.1]).prevalence.shape
@@ -198,7 +198,7 @@ def thinned(fit: ContextualFit, n: int) -> ContextualFit:
 def item_posteriors(
     fit: ContextualFit, labels: Labels, scores, n_draws: int = 200, *, cell=None, mesh: Mesh | None = None
 ) -> Float[np.ndarray, " I"]:
-    """P(z_j = +1 | all labels): each draw's posterior of the instance given its labels, averaged over draws.
+    """Return P(z_j = +1 | all labels): each draw's posterior of the instance given its labels, averaged over draws.
 
     Args:
         labels: of the fit, or new ones of the same labelers; gold labels give 0 or 1.
@@ -219,12 +219,12 @@ MOST_WORK, FEWEST = 5e7, 50  # labels times draws; draws
 
 
 def _affordable(n_draws: int, labels: Labels) -> int:
-    """So many draws, or fewer where there are many labels."""
+    """Return the number of draws, fewer where there are many labels."""
     return max(min(n_draws, FEWEST), min(n_draws, int(MOST_WORK / max(len(labels.label), 1))))
 
 
 def _of_instances(what, config, data, draw):
-    """``what(ℓ⁺, ℓ⁻, logit π, gold)`` of every instance."""
+    """Return ``what(ℓ⁺, ℓ⁻, logit π, gold)`` of every instance."""
 
     def of_part(part, c):
         s, gamma, prior = triples(config, part, c, tables(config, part.basis, c))
@@ -238,7 +238,7 @@ _posterior = partial(_of_instances, likelihood.posterior)
 
 
 def with_labelers(fit: ContextualFit, known: Int[np.ndarray, " W"], key: PRNGKeyArray) -> ContextualFit:
-    """The fit of other labelers: those of the fit in another order, and some whom it has not met.
+    """Return the fit of other labelers: those of the fit in another order, and some whom it has not met.
 
     A labeler who is new is drawn from the crowd's distribution, in every posterior draw anew: e ~ N(0, τ²), and d the
     same.
@@ -266,7 +266,8 @@ def with_labelers(fit: ContextualFit, known: Int[np.ndarray, " W"], key: PRNGKey
 
 
 def log_likelihood_draws(fit: ContextualFit, labels: Labels, scores, cell=None) -> Float[np.ndarray, "S I"]:
-    """log p(L_j) of every instance's labels in every posterior draw, the truth summed out; fixed at gold where known.
+    """Return log p(L_j) of every instance's labels in every posterior draw, the truth summed out; fixed at gold where
+    known.
 
     Args:
         labels: of the fit, or new ones of the same labelers.
@@ -295,7 +296,7 @@ def _mean_posterior(config, data, draws):
 def held_out_posteriors(
     fit: ContextualFit, labels: Labels, scores, n_draws: int = 500, *, cell=None, mesh: Mesh | None = None
 ) -> Float[np.ndarray, " I"]:
-    """P(z_j = +1 | all labels, the gold of all instances but j): predictions that have not seen their own gold.
+    """Return P(z_j = +1 | all labels, the gold of all instances but j): predictions that have not seen their own gold.
 
     Draws are reweighted by 1 / P(z_j | labels of j, draw), which takes the gold of j out of their posterior. What that
     leaves of the truth which was seen is the harmonic mean over draws:
@@ -308,7 +309,7 @@ def held_out_posteriors(
         n_draws: how many draws to average.
         mesh: devices, as in ``fit``.
 
-    Example: without gold these are the items' posteriors
+    Example: without gold these are the instances' posteriors
         >>> p, q = held_out_posteriors(found, labels, scores, 200), item_posteriors(found, labels, scores)
         >>> bool(np.allclose(p, q, atol=1e-5))
         True
@@ -325,7 +326,7 @@ def held_out_posteriors(
 @eqx.filter_jit
 def _mean_held_out(config, data, draws):
     def of_truth(log_plus, log_minus, prior, gold):
-        """The posterior where the truth is unknown, else one over that of the truth: 1 + the odds against it."""
+        """Return the posterior where the truth is unknown, else one over that of the truth: 1 + the odds against it."""
         logit = prior + log_plus - log_minus
         p = jax.nn.sigmoid(logit)
         return p if gold is None else jnp.where(gold < 0, p, 1 + jnp.exp(jnp.where(gold > 0, -logit, logit)))
@@ -346,7 +347,7 @@ def population_prevalence(
     level: float = 0.95,
     cell: Int[np.ndarray, " n"] | None = None,
 ) -> Band:
-    """Σ ω π(x) / Σ ω over a population given by scores and weights.
+    """Return Σ ω π(x) / Σ ω over a population given by scores and weights.
 
     Args:
         scores, weights: either the population's score table (weights: counts; the better choice), or the labelled
@@ -362,7 +363,7 @@ def population_prevalence(
         >>> bool(band.lower < band.mean < 0.5)
         True
 
-    Source: the post's second use.
+    Source: Nguyen, Ramakrishnan, Weinsberg (2022), second use.
     """
     return band(prevalence_draws(fit, scores, weights, key=key, n_draws=n_draws, cell=cell), level)
 
@@ -376,7 +377,7 @@ def prevalence_draws(
     n_draws: int | None = None,
     cell: Int[np.ndarray, " n"] | None = None,
 ) -> Float[np.ndarray, " S"]:
-    """The draws behind :func:`population_prevalence`: all, or so many of them, evenly spaced.
+    """Return the draws behind :func:`population_prevalence`: all, or so many of them, evenly spaced.
 
     Args:
         scores, weights, key: as there, shape [n].
@@ -397,12 +398,12 @@ def prevalence_draws(
     return np.asarray(_aggregate(fit.config, basis, draws, shares))
 
 
-MOST_ALIKE = 2048  # distinct inputs that are told apart; as many as a process of one column is evaluated at
+MOST_ALIKE = 2048  # distinct inputs that are kept apart; as many as a process of one column is evaluated at
 
 
 def _alike(x: Float[np.ndarray, "n C"], cell, weights: Float[np.ndarray, " n"]):
-    """(inputs, cells, Σ ω, Σ ω²) of groups of inputs that are alike and in one cell. Where there are too many distinct
-    ones, those in a cell of a fine grid count as their mean."""
+    """Return (inputs, cells, Σ ω, Σ ω²) of groups of inputs that are alike and in one cell. Where there are too many
+    distinct ones, those in a cell of a fine grid count as their mean."""
     columns = np.nan_to_num(x, nan=2.0)  # NaN: a column that an input does not have
     flat = columns[:, 0] if x.shape[1] == 1 else columns  # a row of one number sorts faster as a number
     distinct, group = np.unique(flat, axis=0, return_inverse=True)
@@ -421,13 +422,13 @@ def _alike(x: Float[np.ndarray, "n C"], cell, weights: Float[np.ndarray, " n"]):
 
 
 def in_cells(basis: Basis, cell) -> Basis:
-    """The inputs in the given cells (None: in the mean one)."""
+    """Return the inputs in the given cells (None: in the mean one)."""
     return basis if cell is None else dataclasses.replace(basis, cell=jnp.asarray(cell, jnp.int32))
 
 
 @eqx.filter_jit
 def _aggregate(config, basis, draws, shares):
-    """Σ share π(x) of every draw; shares alike for all draws, [B], or each draw's own, [S, B]."""
+    """Return Σ share π(x) of every draw; shares alike for all draws, [B], or each draw's own, [S, B]."""
 
     each = jax.lax.map(lambda draw: prevalence(config, basis, draw), draws)  # [S, B]
     return (each * shares).sum(1)
@@ -445,9 +446,9 @@ def item_prevalence(
     cell: Int[np.ndarray, " I"] | None = None,
     mesh: Mesh | None = None,
 ) -> Band:
-    """The same from the labelled instances' own truths: Σ ω z / Σ ω, z drawn from each draw's item posteriors, with the
-    sample reweighted by a Bayesian bootstrap. Leans less on the prevalence function, and is noisier where positives are
-    rare and heavily weighted.
+    """Estimate the prevalence from the labelled instances' own truths: Σ ω z / Σ ω, z drawn from each draw's
+    posteriors, with the sample reweighted by a Bayesian bootstrap. Leans less on the prevalence function, and is
+    noisier where positives are rare and heavily weighted.
 
     Args:
         labels, scores: of the labelled instances, shape [I] or [I, C].
@@ -479,7 +480,7 @@ def _drawn_prevalence(config, data, draws, weights, key):
 
 
 def labeler_table(fit: ContextualFit, level: float = 0.95, n_draws: int = 400) -> LabelerTable:
-    """Every labeler's sensitivity and specificity over the labelled instances' scores, and its rank.
+    """Return every labeler's sensitivity and specificity over the labelled instances' scores, and its rank.
 
     Per draw, sensitivity is averaged over scores in proportion to π(x), specificity to 1 - π(x): the chances of being
     right about a positive and about a negative instance.
@@ -500,7 +501,7 @@ def labeler_table(fit: ContextualFit, level: float = 0.95, n_draws: int = 400) -
 def labelers_by_period(
     fit: ContextualFit, n_draws: int = 400
 ) -> tuple[Float[np.ndarray, "S T W"], Float[np.ndarray, "S T W"]]:
-    """(sensitivity, specificity) of every labeler in every period of a fit with drift, averaged as in
+    """Return (sensitivity, specificity) of every labeler in every period of a fit with drift, averaged as in
     :func:`labeler_table`, in each of so many draws.
 
     Raises:
@@ -534,7 +535,7 @@ def _labeler_averages(config, basis, labeler_basis, draws, labelers):
 
 
 def sampling_weights(scores, edges, counts) -> Float[np.ndarray, " I"]:
-    """Weights of instances drawn at random within strata of the score: population count over sample count.
+    """Compute the weights of instances drawn at random within strata of the score: population count over sample count.
 
     Args:
         scores: of the sampled instances, shape [I].
@@ -570,7 +571,7 @@ def sampling_weights(scores, edges, counts) -> Float[np.ndarray, " I"]:
 
 
 def inclusion_weights(probability) -> Float[np.ndarray, " I"]:
-    """Weights of instances that were each drawn with a known probability: its inverse.
+    """Compute the weights of instances that were each drawn with a known probability: its inverse.
 
     Args:
         probability: above 0, at most 1, shape [I].
@@ -590,7 +591,7 @@ def inclusion_weights(probability) -> Float[np.ndarray, " I"]:
 
 
 def check_weights(weights, n: int, *, allow_zero: bool = False) -> Float[np.ndarray, " n"]:
-    """Weights as float64, one per row, positive and finite; raises ``LabelError`` otherwise.
+    """Return the weights as float64, one per row, positive and finite; raise ``LabelError`` otherwise.
 
     Args:
         weights: shape [n]; None: one each.

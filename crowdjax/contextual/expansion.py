@@ -60,7 +60,7 @@ class Expansion(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """What one pass adds up: by block, by input (first and second derivatives in r, a, g), by labeler and input (see
+    """Sums of one pass: by block, by input (first and second derivatives in r, a, g), by labeler and input (see
     ``_sums``), over instances the products of what labelers add; by cell and input the first derivative in r and its
     second ones with r, a, g, and by cell and labeler those of r with what the labeler adds."""
 
@@ -74,14 +74,14 @@ class Sums(NamedTuple):
 
 
 class Own(NamedTuple):
-    """What labelers add to a and g: coefficients [2, W, O] of features [B, O] of the input (1 for an offset)."""
+    """Labelers' terms in a and g: coefficients [2, W, O] of features [B, O] of the input (1 for an offset)."""
 
     coefficients: Float[Array, "2 W O"]
     features: Float[Array, "B O"]
 
 
 def expand(config: ContextualConfig, data: Data, theta: Float[Array, " K"], y: Float[Array, " Q"]) -> Expansion:
-    """The expansion at coefficients y (``coordinates.coefficients_of``), scales and length-scales θ being given.
+    """Return the expansion at coefficients y (``coordinates.coefficients_of``), scales and length-scales θ being given.
 
     Args:
         theta: matters for inducing inputs only.
@@ -146,7 +146,7 @@ PAIRS = ((0, 1, 2), (1, 3, 4), (2, 4, 5))  # columns of Sums.curvature
 
 
 def _named(config, data: Data, theta, y):
-    """(coefficients by name; of all but length-scales, their places in y)."""
+    """Return (coefficients by name; of all but length-scales, their places in y)."""
     width = size_of(config, data) - len(theta)
     c = coefficients_at(config, data, jnp.concatenate([theta, jnp.zeros(width, y.dtype)]))
     seen = {name: value for name, value in c.items() if not name.endswith("_length")}
@@ -157,7 +157,7 @@ def _named(config, data: Data, theta, y):
 
 
 def _function(config, data: Data, name: str, c):
-    """(the function at the distinct inputs [B], its derivative by the coefficients of ``PARTS`` [B, F])."""
+    """Return (the function at the distinct inputs [B], its derivative by the coefficients of ``PARTS`` [B, F])."""
     own = of_function(name, c)
     parts = {key: own[key] for key in PARTS if key in own}
     flat, unravel = ravel_pytree(tuple(parts.values()))
@@ -171,7 +171,7 @@ def _function(config, data: Data, name: str, c):
 
 
 def _own(config, data: Data, c) -> Own | None:
-    """What labelers add; of positions instead of coefficients: where they are in y."""
+    """Return what labelers add; of positions instead of coefficients: where they are in y."""
     if config.labelers == "global":
         return None
     coefficients = c["labeler_offset"].reshape(2, -1, 1)  # by labeler; where they drift, by labeler and period
@@ -186,7 +186,7 @@ def _own(config, data: Data, c) -> Own | None:
 
 
 def _whole(config, data: Data, v, own: Own | None, shift) -> Sums:
-    """The sums over some blocks, with a leading axis of 1 for the devices."""
+    """Return the sums over some blocks, with a leading axis of 1 for the devices."""
     n = data.labels.n_blocks
     if n == 1 or not in_blocks():
         return jax.tree.map(lambda x: x[None], _sums(config, data, v, own, shift))
@@ -202,8 +202,9 @@ def _whole(config, data: Data, v, own: Own | None, shift) -> Sums:
 
 
 def _sums(config, data: Data, v: Float[Array, "3 B"], own: Own | None, shift: Float[Array, " C"] | None) -> Sums:
-    """Of all labels at once. Columns of ``labelers``: first derivatives by what the labeler adds to a and g; its mixed
-    second derivatives with r, a, g (twice three); its second derivatives aa, ag, gg at the truth's posterior."""
+    """Differentiate for all labels at once. Columns of ``labelers``: first derivatives by what the labeler adds to a
+    and g; its mixed second derivatives with r, a, g (twice three); its second derivatives aa, ag, gg at the truth's
+    posterior."""
     labels, bin_of = data.labels, data.bins.row
     instance, n, c = labels.instance, data.bins.row.shape[0], labels.counts
     labeler, bin_ = jnp.asarray(labels.labeler), bin_of[labels.instance]
@@ -258,7 +259,8 @@ def _sums(config, data: Data, v: Float[Array, "3 B"], own: Own | None, shift: Fl
 
 
 def _cells(config, label, a, g):
-    """log p(label | truth) under either truth, [N], and its derivatives: first (a, g), second (aa, ag, gg), [N, ..]."""
+    """Return log p(label | truth) under either truth, [N], and its derivatives: first (a, g), second (aa, ag, gg), [N,
+    ..]."""
     logits = _logits(config.constraint, a, g)
     (plus, *_), (minus, *_) = logits
     t = likelihood.per_triple(label, (plus - minus) / 2, (plus + minus) / 2)
@@ -272,8 +274,8 @@ def _cells(config, label, a, g):
 
 
 def _logits(constraint, a, g):
-    """The logit of the label 1 under either truth (``model.constrained``): its value, its derivatives by a and g, and
-    its second ones, aa, ag, gg."""
+    """Return the logit of the label 1 under either truth (``model.constrained``): its value, its derivatives by a and
+    g, and its second ones, aa, ag, gg."""
     if not isinstance(constraint, str):
         both, ordered = _logits("both", a, g), _logits("ordered", a, g)
         return jax.tree.map(lambda x, y: jnp.where(constraint, x, y), both, ordered)

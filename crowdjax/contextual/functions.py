@@ -43,7 +43,7 @@ MAX_EXACT = 1000
 
 @dataclasses.dataclass(frozen=True)
 class GP:
-    """How Gaussian processes are represented; one for all functions of a model.
+    """The representation of Gaussian processes, one for all functions of a model.
 
     Attributes:
         approximation: ``hsgp``, ``inducing`` or ``exact`` (at most 1000 distinct inputs).
@@ -96,19 +96,20 @@ class Function:
 
 
 def _grid(dims: int) -> np.ndarray:
-    """Evenly spaced points of [-1, 1]^D, where lines are fitted."""
+    """Return evenly spaced points of [-1, 1]^D, where lines are fitted."""
     axis = np.linspace(-1, 1, 65 if dims == 1 else max(3, round(512 ** (1 / dims))))
     return np.stack(np.meshgrid(*[axis] * dims, indexing="ij"), -1).reshape(-1, dims)
 
 
 def _fitted_line(dims: int) -> tuple[np.ndarray, np.ndarray]:
-    """The grid of shape [G, D], and the matrix [1 + D, G] from values on it to their least-squares line."""
+    """Return the grid of shape [G, D], and the matrix [1 + D, G] from values on it to their least-squares line."""
     grid = _grid(dims)
     return grid, np.linalg.pinv(np.c_[np.ones(len(grid)), grid])
 
 
 def frequencies(dims: int, n_basis: int, boundary: float) -> Float[np.ndarray, "D M"]:
-    """Roots of the eigenvalues of the Laplacian on [-c, c]^D, of all combinations of the first n_basis of each column.
+    """Return roots of the eigenvalues of the Laplacian on [-c, c]^D, of all combinations of the first n_basis of each
+    column.
 
     Example:
         >>> frequencies(2, 3, np.pi / 2).tolist()
@@ -119,7 +120,7 @@ def frequencies(dims: int, n_basis: int, boundary: float) -> Float[np.ndarray, "
 
 
 def eigenfunctions(x: Float[np.ndarray, "K D"], omega, boundary: float) -> Float[np.ndarray, "K M"]:
-    """Π_d c^(-½) sin(ω_d (x_d + c)): on the host, where it takes no compiler.
+    """Return Π_d c^(-½) sin(ω_d (x_d + c)): on the host, where it takes no compiler.
 
     Source: Solin and Särkkä 2020, eq. 56.
     """
@@ -143,7 +144,7 @@ class Hilbert(eqx.Module):
         return cls(jnp.asarray(features, x.dtype), jnp.asarray(omega, x.dtype), boundary, n_basis)
 
     def with_nothing(self) -> Hilbert:
-        """The same with one more input, where every function is zero."""
+        """Return the same with one more input, where every function is zero."""
         return dataclasses.replace(self, features=jnp.pad(self.features, ((0, 1), (0, 0))))
 
     @property
@@ -155,12 +156,12 @@ class Hilbert(eqx.Module):
         return self.omega.shape[0]
 
     def colour(self, amplitude, length: Float[Array, " D"], white: Float[Array, "*S M"]) -> Float[Array, "*S M"]:
-        """White weights times the square root of the spectral density, a Π_d (√(2π) ℓ_d)^½ exp(-ℓ_d² ω_d² / 4), in
-        closed form: the root of the density itself has no gradient in float32 once the density underflows."""
+        """Return white weights times the square root of the spectral density, a Π_d (√(2π) ℓ_d)^½ exp(-ℓ_d² ω_d² / 4),
+        in closed form: the root of the density itself has no gradient in float32 once the density underflows."""
         return amplitude * jnp.exp(self.log_colour(length)) * white
 
     def log_colour(self, length: Float[Array, " D"]) -> Float[Array, " M"]:
-        """The logarithm of the root of the spectral density at amplitude 1."""
+        """Return the logarithm of the root of the spectral density at amplitude 1."""
         wide = 0.5 * jnp.log(jnp.sqrt(2 * jnp.pi) * length[:, None])
         return (wide - (length[:, None] * self.omega) ** 2 / 4).sum(0)
 
@@ -183,7 +184,7 @@ class Inducing(eqx.Module):
         return self.z.shape[1]
 
     def root(self, length) -> Float[Array, "M M"]:
-        """chol K(z, z) at amplitude 1."""
+        """Return chol K(z, z) at amplitude 1."""
         m = self.n_weights
         jitter = 20 * m * jnp.finfo(self.x.dtype).eps  # the rounding error of a sum of m ones, and some
         return jnp.linalg.cholesky(_correlation(self.z, self.z, length) + jitter * jnp.eye(m, dtype=self.x.dtype))
@@ -205,7 +206,7 @@ def _correlation(a, b, length):
 
 
 class Knots(eqx.Module):
-    """Where each input lies between the knots of an increasing function, and the terms at those knots."""
+    """The position of each input between the knots of an increasing function, and the terms at those knots."""
 
     terms: tuple[Hilbert | Inducing, ...]
     index: Int[Array, " n"]
@@ -225,12 +226,12 @@ class Basis(eqx.Module):
 
     @property
     def n_lengths(self) -> int:
-        """How many length-scales a process has."""
+        """The number of length-scales of a process."""
         return sum(term.n_lengths for term in self.terms)
 
 
 def prepare(gp: GP, x, *, increasing: bool = False, anchors=None) -> Basis:
-    """Prepares inputs x of shape [n, C] (host side). Inducing inputs are chosen from them, or given: one array of shape
+    """Prepare inputs x of shape [n, C] (host side). Inducing inputs are chosen from them, or given: one array of shape
     [M, D] for each term.
 
     Processes are evaluated once for each distinct input. Where a column has more than 2048 of them, at 2048 evenly
@@ -269,8 +270,8 @@ def prepare(gp: GP, x, *, increasing: bool = False, anchors=None) -> Basis:
 
 
 def evaluate(function: Function, basis: Basis, c: dict[str, Array]) -> Float[Array, " n"]:
-    """f at the prepared inputs, given its coefficients: ``mean`` [], ``slope`` [C], ``coefficients`` [T, M] (white
-    weights after :meth:`Hilbert.colour`) and ``length`` [C], as far as its family has them.
+    """Evaluate f at the prepared inputs, given its coefficients: ``mean`` [], ``slope`` [C], ``coefficients`` [T, M]
+    (white weights after :meth:`Hilbert.colour`) and ``length`` [C], as far as its family has them.
 
     Example:
         >>> basis = prepare(GP(), np.array([[-1.0], [1.0]]))
@@ -281,7 +282,7 @@ def evaluate(function: Function, basis: Basis, c: dict[str, Array]) -> Float[Arr
 
 
 def tabulate(function: Function, basis: Basis, c: dict[str, Array]) -> tuple[Array, ...]:
-    """The costly part of f, once for all inputs: each term at its distinct inputs, or the path of an increasing
+    """Return the costly part of f, once for all inputs: each term at its distinct inputs, or the path of an increasing
     function at its knots."""
     if function.family != "gp":
         return ()
@@ -293,7 +294,7 @@ def tabulate(function: Function, basis: Basis, c: dict[str, Array]) -> tuple[Arr
 
 
 def look_up(function: Function, basis: Basis, c: dict[str, Array], table: tuple[Array, ...]) -> Float[Array, " n"]:
-    """f at the prepared inputs, given its table."""
+    """Look up f at the prepared inputs, given its table."""
     if function.family == "constant":
         return jnp.broadcast_to(c["mean"], basis.x.shape[:1])
     if function.increasing and table:
@@ -310,7 +311,7 @@ def _terms(terms, c) -> tuple[Array, ...]:
 
 
 def _basis(x: np.ndarray, n_terms: int, term, at_knots) -> Basis:
-    """The basis at x: ``term(t, distinct inputs)`` makes each term."""
+    """Return the basis at x: ``term(t, distinct inputs)`` makes each term."""
     terms, rows = [], []
     for t, part in enumerate(_parts(x, n_terms)):
         distinct, row = _distinct(part)
@@ -320,7 +321,7 @@ def _basis(x: np.ndarray, n_terms: int, term, at_knots) -> Basis:
 
 
 def _separate(gp: GP, x: Float[np.ndarray, "n C"]) -> Basis:
-    """The basis where each input has one column: the others' terms are zero there."""
+    """Return the basis where each input has one column: the others' terms are zero there."""
     has = ~np.isnan(x)
     terms, rows = [], []
     for c in range(x.shape[1]):
@@ -334,7 +335,7 @@ def _separate(gp: GP, x: Float[np.ndarray, "n C"]) -> Basis:
 
 
 def _distinct(part: Float[np.ndarray, "n D"]) -> tuple[np.ndarray, np.ndarray]:
-    """(distinct inputs [K, D], the row of each input among them); a grid where a column has too many."""
+    """Return (distinct inputs [K, D], the row of each input among them); a grid where a column has too many."""
     if part.shape[1] > 1:
         distinct, row = np.unique(part, axis=0, return_inverse=True)
         return distinct, row.reshape(-1).astype(np.int32)
@@ -347,7 +348,7 @@ def _distinct(part: Float[np.ndarray, "n D"]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _parts(x, n_terms: int):
-    """The columns that each term sees: all of them, or one each."""
+    """Return the columns that each term sees: all of them, or one each."""
     return [x] if n_terms == 1 else [x[:, i : i + 1] for i in range(n_terms)]
 
 
@@ -358,8 +359,8 @@ def _knots(x, terms) -> Knots:
 
 
 def _inducing_inputs(gp: GP, x: np.ndarray) -> np.ndarray:
-    """All distinct inputs and a grid (exact); half at quantiles, half evenly spaced (one column); or points far from
-    each other (several)."""
+    """Return all distinct inputs and a grid (exact); half at quantiles, half evenly spaced (one column); or points far
+    from each other (several)."""
     distinct = np.unique(x, axis=0)
     if gp.approximation == "exact":
         if len(distinct) > MAX_EXACT:

@@ -39,7 +39,7 @@ def posteriors_by_votes(
     specificity: Float[np.ndarray, "S I"],
     votes: Float[np.ndarray, "I 2"],
 ) -> Float[np.ndarray, "S I"]:
-    """P(z = 1 | votes) in each draw, as if every label were of the average labeler.
+    """Return P(z = 1 | votes) in each draw, as if every label were of the average labeler.
 
         logit p = logit π + n₁ log(a / (1 - b)) + n₀ log((1 - a) / b)
 
@@ -58,7 +58,7 @@ def posteriors_by_votes(
 
 
 def reduction(prevalence: Float[np.ndarray, " S"], q: Float[np.ndarray, "S I"]) -> Float[np.ndarray, " I"]:
-    """The variance of the prevalence that one more label of each instance takes away, equation (1).
+    """Return the variance of the prevalence that one more label of each instance takes away, equation (1).
 
     Args:
         prevalence: P of every draw.
@@ -74,7 +74,7 @@ def reduction(prevalence: Float[np.ndarray, " S"], q: Float[np.ndarray, "S I"]) 
 
 
 def batch(prevalence: Float[np.ndarray, " S"], q: Float[np.ndarray, "S I"], n: int) -> Batch:
-    """n labels, each where it narrows the prevalence most given those before it; an instance may come up again.
+    """Choose n labels, each where it narrows the prevalence most given those before it; an instance may come up again.
 
     Covariances of draws are updated by their square root (Potter): with φ = q_j - q̄_j, a = φᵀφ/S, r = E q_j (1 - q_j),
 

@@ -54,7 +54,7 @@ Method = Literal["nuts", "svi", "laplace"]
 
 @dataclasses.dataclass(frozen=True)
 class Inference:
-    """How to fit; frozen and hashable.
+    """Settings of the inference, frozen and hashable.
 
     Attributes:
         method: ``nuts`` (the reference), ``svi`` or ``laplace``.
@@ -138,15 +138,15 @@ class ContextualFit:
 
     @property
     def n_draws(self) -> int:
-        """S, of all chains."""
+        """S, the number of draws of all chains."""
         return self.unconstrained.shape[0] * self.unconstrained.shape[1]
 
     def bases(self, scores) -> tuple[Basis, Basis | None]:
-        """The functions' bases at scores of shape [n] or [n, C]."""
+        """Return the functions' bases at scores of shape [n] or [n, C]."""
         return bases(self.config, self.scale(scores), self.anchors or None)
 
     def bases_of_inputs(self) -> tuple[Basis, Basis | None]:
-        """The functions' bases at ``inputs``."""
+        """Return the functions' bases at ``inputs``."""
         return bases(self.config, self.inputs, self.anchors or None)
 
 
@@ -166,7 +166,7 @@ def fit(
     judged: bool = True,
     prior: Prior | None = None,
 ) -> ContextualFit:
-    """Fits the contextual model.
+    """Fit the contextual model.
 
     Args:
         labels: the judgements, with gold where known.
@@ -180,10 +180,10 @@ def fit(
         cell: period and group of every instance, where ``config.cells`` has them.
         mesh: devices that share the blocks of labels and add up what they find; by default one. Labels of one block
             stay on one.
-        progress: told how far it is, between compiled blocks of work (``crowdjax.watch.Progress``). Where it answers
-            true, NUTS ends with the draws it has and SVI with the quadratic it has.
+        progress: callback (``crowdjax.watch.Progress``), called between compiled blocks of steps. Return True to stop:
+            NUTS keeps the draws that it has, SVI its quadratic.
         prior: of an earlier fit, instead of the settings' (``contextual.earlier.carried``), with its scale.
-        judged: whether to measure what the labels told of each function, and to warn.
+        judged: whether to measure how much the labels inform each function, and to warn.
 
     Raises:
         LabelError: scores missing, not finite or constant; ``start`` is of another model.
@@ -236,7 +236,7 @@ def fit(
 
 
 def representatives(x: Float[np.ndarray, "I C"], size: int = 64) -> Float[np.ndarray, "Q C"]:
-    """Rows of x at evenly spaced quantiles of its first column: they stand for the instances' distribution."""
+    """Return rows of x at evenly spaced quantiles of its first column, which represent the instances' distribution."""
     order = np.argsort(x[:, 0], kind="stable")
     return x[order[((np.arange(size) + 0.5) / size * len(x)).astype(int)]]
 
@@ -249,7 +249,7 @@ NOTHING = {
 
 
 def _infer(config, data: Data, inference: Inference, key, start: ContextualFit | None, progress, importance, judged):
-    """(draws [chains, S, P], coordinates, where the sampler stands, diagnostics, trace)."""
+    """Return (draws [chains, S, P], coordinates, where the sampler stands, diagnostics, trace)."""
     report, ask = watch.or_interrupt(progress, NOTHING[inference.method]), progress or watch.silent
     if inference.method == "laplace":
         return _laplace(config, data, inference, key, importance, report, judged)
@@ -276,7 +276,7 @@ def _infer(config, data: Data, inference: Inference, key, start: ContextualFit |
 
 
 def _laplace(config, data: Data, inference: Inference, key, importance, report, judged: bool):
-    """The same by the nested approximation."""
+    """Return the same by the nested approximation."""
     weights = None
     if importance is not None:
         row = np.asarray(data.bins.row)[: len(importance)]
@@ -301,7 +301,7 @@ def _resampled(draws, smoothed: Psis, key):
 
 
 def _nuts(config, data, inference: Inference, coordinates, key, earlier: ContextualFit | None, ask):
-    """(draws, where the sampler stands, diagnostics), of all draws where chains go on."""
+    """Return (draws, where the sampler stands, diagnostics), of all draws where chains go on."""
     i = inference
     settings = nuts.Settings(i.n_warmup, i.n_draws, i.n_chains, i.n_thin, i.target_accept, i.max_depth)
     if earlier is None:
@@ -333,7 +333,8 @@ def _values(config, data, u):
 
 @eqx.filter_jit
 def crowd_curves(config, basis, labeler_basis, draws, share: Float[Array, " W"]) -> Curves:
-    """The three functions of every draw, shape [S, n]; sensitivity and specificity averaged over labelers by share."""
+    """Return the three functions of every draw, shape [S, n]; sensitivity and specificity averaged over labelers by
+    share."""
     labelers = jnp.arange(1 if config.labelers == "global" else len(share))
     share = jnp.ones(1) if config.labelers == "global" else jnp.asarray(share / share.sum())
 
@@ -346,7 +347,7 @@ def crowd_curves(config, basis, labeler_basis, draws, share: Float[Array, " W"])
 
 
 def _informed(fit: ContextualFit) -> dict[str, float]:
-    """How much the labels told about each function: 1 - posterior variance / prior variance, averaged over the
+    """Return how much the labels inform each function: 1 - posterior variance / prior variance, averaged over the
     instances' quantiles."""
     basis, own = fit.bases_of_inputs()
     share = jnp.asarray(fit.labels_per_labeler)
@@ -359,7 +360,7 @@ def _informed(fit: ContextualFit) -> dict[str, float]:
 
 
 def _warnings(fit: ContextualFit, labels: Labels) -> tuple[str, ...]:
-    """Sentences, each with what is wrong and what to do."""
+    """Return sentences, each with what is wrong and what to do."""
     d, config, out = fit.diagnostics, fit.config, []
     if "stopped" in d:
         asked, what = (
@@ -410,7 +411,7 @@ def _warnings(fit: ContextualFit, labels: Labels) -> tuple[str, ...]:
 
 
 def identification(config: ContextualConfig, labels: Labels, informed: dict[str, float]) -> list[str]:
-    """What the labels cannot tell, in sentences."""
+    """Warn of what the labels do not identify."""
     out = []
     counts = np.bincount(labels.instance, weights=labels.counts > 0, minlength=labels.n_instances)
     most, gold = counts.max(), labels.gold is not None and np.any(np.asarray(labels.gold) >= 0)
@@ -436,7 +437,8 @@ def identification(config: ContextualConfig, labels: Labels, informed: dict[str,
 
 
 def _still_climbing(trace: np.ndarray) -> bool:
-    """Whether the last fifth of the ELBO's estimates lies above the fifth before by more than noise and half a nat."""
+    """Return whether the last fifth of the ELBO's estimates lies above the fifth before by more than noise and half a
+    nat."""
     n = len(trace) // 5
     if n < 3:
         return True
@@ -493,7 +495,7 @@ def save(fit: ContextualFit, folder: str | os.PathLike) -> None:
 
 
 def _digest(settings: dict, arrays: bytes) -> str:
-    """Of the settings, but for the digest itself, and of the file of arrays."""
+    """Hash the settings, but for the digest itself, and the file of arrays."""
     plain = {k: v for k, v in settings.items() if k != "sha256"}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode() + arrays).hexdigest()
 
@@ -502,7 +504,7 @@ _PLAIN = ("unconstrained", "labels_per_labeler", "inputs", "trace")
 
 
 def load(folder: str | os.PathLike) -> ContextualFit:
-    """Reads what :func:`save` wrote; executes nothing.
+    """Read what :func:`save` wrote; executes nothing.
 
     Raises:
         InputError: there is no fit, or it was changed since it was written.

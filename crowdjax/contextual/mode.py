@@ -42,7 +42,7 @@ class At(NamedTuple):
 
 @eqx.filter_jit
 def expanded(config: ContextualConfig, data: Data, theta, w):
-    """(the expansion in the coefficients y of (θ, w), y, its derivative by w)."""
+    """Return (the expansion in the coefficients y of (θ, w), y, its derivative by w)."""
     y, push = jax.linearize(lambda w: coefficients_of(config, data, theta, w), w)
     return expand(config, data, theta, y), y, jax.vmap(push, out_axes=1)(jnp.eye(len(w), dtype=w.dtype))
 
@@ -81,7 +81,7 @@ class Posterior:
 
 
 def _level(weights, r, basis):
-    """t = logit Σ ω σ(r), its gradient and its Hessian, r being linear with derivative ``basis`` [B, M]."""
+    """Return t = logit Σ ω σ(r), its gradient and its Hessian, r being linear with derivative ``basis`` [B, M]."""
     pi, other = special.expit(r), special.expit(-r)
     mean, rest = weights @ pi, weights @ other
     used = np.flatnonzero(basis.any(0))
@@ -117,12 +117,12 @@ def _libraries() -> ThreadpoolController:
 
 
 def few_threads(size: int):
-    """A context in which the host's dense algebra of so many unknowns has as many threads as it can use."""
+    """Limit the host's linear algebra to as many threads as so many unknowns can use."""
     return contextlib.nullcontext() if size >= MANY else _libraries().limit(limits=1, user_api="blas")
 
 
 def climb(posterior: Posterior, theta, w, window: tuple[float, float] | None = None) -> Peak:
-    """Newton's method to the mode of log p(L, w | θ).
+    """Find, by Newton's method, the mode of log p(L, w | θ).
 
     Args:
         w: where to start, shape [M].
@@ -171,7 +171,7 @@ LEAST_CURVATURE = 0.3  # of a direction without a maximum; a priori 1
 
 
 def _seen(at: At, window):
-    """(value, slope, precision) with the window."""
+    """Return (value, slope, precision) with the window."""
     if window is None:
         return at.value, at.slope, at.precision
     d, k = at.level - window[0], 1 / window[1] ** 2
@@ -180,7 +180,8 @@ def _seen(at: At, window):
 
 
 def _root(precision: Float[np.ndarray, "M M"]) -> Float[np.ndarray, "M M"]:
-    """The Cholesky factor; of the nearest matrix that curves down in every direction, where this one does not."""
+    """Return the Cholesky factor; of the nearest matrix that curves down in every direction, where this one does
+    not."""
     try:
         return np.linalg.cholesky(precision)
     except np.linalg.LinAlgError:

@@ -10,7 +10,7 @@ The softplus keeps sensitivity + specificity > 1, without which the
 classes could be switched in every region of x. Families, labelers' level and constraint are settings; so are the
 baselines (``PRESETS``).
 
-Source: Nguyen, Ramakrishnan, Weinsberg 2022 (the post) for the functions of a score with Gaussian-process priors; the
+Source: Nguyen, Ramakrishnan, Weinsberg (2022) for the functions of a score with Gaussian-process priors; the
 parametrisation by s and γ, the priors and the labelers' levels are ours (docs/contextual.md).
 """
 
@@ -58,7 +58,7 @@ AT_ONCE = 1024  # blocks, where they are not taken one by one
 
 @dataclasses.dataclass(frozen=True)
 class ContextualConfig:
-    """What distinguishes one contextual model from another, frozen and hashable.
+    """Settings of a contextual model, frozen and hashable.
 
     Attributes:
         prevalence, accuracy: families of r, and of a and g: ``constant``, ``linear`` or ``gp``.
@@ -113,8 +113,8 @@ class ContextualConfig:
             raise ValueError(f"labeler_gp: approximation {self.labeler_gp.approximation!r}; allowed: hsgp")
 
     def traced(self) -> ContextualConfig:
-        """The same for compiled programs: numbers of priors, and whether the constraint is ``both`` or ``ordered``, are
-        arrays, so that fits which differ in them share programs.
+        """Return the same for compiled programs: numbers of priors, and whether the constraint is ``both`` or
+        ``ordered``, are arrays, so that fits which differ in them share programs.
 
         Example:
             >>> bool(ContextualConfig(constraint="both").traced().constraint)
@@ -147,7 +147,7 @@ PRESETS = {
     "linear-constant": ContextualConfig("linear", "constant"),  # Raykar et al. 2010, one feature
     "gp-constant": ContextualConfig("gp", "constant"),  # Rodrigues et al. 2014
     "constant-linear": ContextualConfig("constant", "linear"),
-    "lr-lr": ContextualConfig("linear", "linear"),  # the post's strongest baseline
+    "lr-lr": ContextualConfig("linear", "linear"),  # strongest baseline of Nguyen, Ramakrishnan, Weinsberg (2022)
     "theodon": ContextualConfig("gp", "gp"),
 }
 
@@ -161,8 +161,8 @@ class Bins(eqx.Module):
 
 
 class Prior(NamedTuple):
-    """What an earlier fit leaves to the next one (``contextual.earlier``): scales and length-scales θ are held, and
-    w = mean + root v, v ~ N(0, I), takes the place of w ~ N(0, I).
+    """The prior that an earlier fit leaves to the next one (``contextual.earlier``): scales and length-scales θ are
+    held, and w = mean + root v, v ~ N(0, I), takes the place of w ~ N(0, I).
 
     Example:
         >>> Prior(np.zeros(2), np.zeros(3), np.eye(3)).root.shape
@@ -179,7 +179,7 @@ MOST_BINS_OF_SEVERAL = 2048
 
 
 class Data(eqx.Module):
-    """What the model is conditioned on: the labels and the context of every instance, prepared.
+    """The data that the model is conditioned on: labels and the context of every instance, prepared.
 
     The bases have a row for every instance slot of the labels' layout (n_blocks × block_instances); slots beyond
     n_instances hold no labels and add nothing to the evidence. On a mesh the labels' blocks are shared out over its
@@ -195,12 +195,13 @@ class Data(eqx.Module):
 
     @property
     def n_blocks(self) -> int:
-        """How many blocks hold instances."""
+        """The number of blocks that hold instances."""
         return -(-self.labels.n_instances // self.labels.block_instances)
 
 
 def bases(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors=None) -> tuple[Basis, Basis | None]:
-    """The bases of the shared functions and of the labelers' own at inputs x. ``anchors``: inducing inputs to keep."""
+    """Return the bases of the shared functions and of the labelers' own at inputs x. ``anchors``: inducing inputs to
+    keep."""
     own = prepare(config.labeler_gp, x) if config.labelers == "function" else None
     return prepare(config.gp, x, increasing=config.increasing, anchors=anchors), own
 
@@ -214,7 +215,7 @@ def prepare_data(
     cell: Int[np.ndarray, " I"] | None = None,
     prior: Prior | None = None,
 ) -> Data:
-    """Puts labels and context together (host side).
+    """Put labels and context together (host side).
 
     Args:
         labels: of I instances.
@@ -253,12 +254,12 @@ def prepare_data(
 
 
 def anchors_of(basis: Basis) -> tuple[np.ndarray, ...] | None:
-    """The inducing inputs of each term, where there are any."""
+    """Return the inducing inputs of each term, where there are any."""
     return tuple(np.asarray(t.z) for t in basis.terms if isinstance(t, Inducing)) or None
 
 
 def _bins(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors) -> Bins:
-    """The distinct inputs; where there are too many, the centres of a grid's cells."""
+    """Return the distinct inputs; where there are too many, the centres of a grid's cells."""
     if config.gp.columns == "separate":
         return _separate_bins(config, x)
     distinct, row = np.unique(x, axis=0, return_inverse=True)
@@ -275,7 +276,8 @@ def _bins(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors) -> Bin
 
 
 def _separate_bins(config: ContextualConfig, x: Float[np.ndarray, "n C"]) -> Bins:
-    """Those of inputs that have one column each: the column, and where it has too many values the cell of a grid."""
+    """Return those of inputs that have one column each: the column, and where it has too many values the cell of a
+    grid."""
     column = np.isfinite(x).argmax(1)
     rows, distinct, before = np.zeros(len(x), np.int32), [], 0
     for c in range(x.shape[1]):
@@ -294,7 +296,7 @@ def _separate_bins(config: ContextualConfig, x: Float[np.ndarray, "n C"]) -> Bin
 
 
 def _filled(labels: Labels, n: int) -> Labels:
-    """The labels with empty blocks at the end, so that n devices have as many each; gold of every slot."""
+    """Return the labels with empty blocks at the end, so that n devices have as many each; gold of every slot."""
     size, width = labels.block_instances, labels.label.shape[0] // labels.n_blocks
     more = -labels.n_blocks % n
     n_blocks = labels.n_blocks + more
@@ -315,7 +317,7 @@ def _filled(labels: Labels, n: int) -> Labels:
 
 
 def _specs(data: Data) -> Data:
-    """What of the data is shared out over the mesh: all rows of triples and instances."""
+    """Return what of the data is distributed over the mesh: all rows of triples and instances."""
     (axis,) = data.mesh.axis_names
     by_row, whole = (lambda tree, spec=spec: jax.tree.map(lambda _: spec, tree) for spec in (P(axis), P()))
 
@@ -337,7 +339,7 @@ def _specs(data: Data) -> Data:
 def sites(
     config: ContextualConfig, n_labelers: int, basis: Basis, labeler_basis: Basis | None
 ) -> dict[str, tuple[int, ...]]:
-    """The names and shapes of everything unknown but the truth; scales and length-scales (``SCALES``) first."""
+    """Return the names and shapes of everything unknown but the truth; scales and length-scales (``SCALES``) first."""
     n_columns, n_terms = basis.x.shape[1], len(basis.terms)
     scales, rest = {}, {}
     for name, function in config.functions.items():
@@ -367,19 +369,19 @@ SCALES = ("_amplitude", "_length", "_scale")
 
 
 def n_scales(shapes: dict[str, tuple[int, ...]]) -> int:
-    """How many entries of u are scales and length-scales: they come first."""
+    """Return how many entries of u are scales and length-scales: they come first."""
     return sum(math.prod(shape) for name, shape in shapes.items() if name.endswith(SCALES))
 
 
 def split(u: Float[Array, " P"], shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
-    """The entries of u by site."""
+    """Return the entries of u by site."""
     ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
     parts = jnp.split(u, ends[:-1])
     return {name: part.reshape(shape) for part, (name, shape) in zip(parts, shapes.items(), strict=True)}
 
 
 def values(config: ContextualConfig, white: dict[str, Array]) -> dict[str, Array]:
-    """The sites' values, given standard normals of the same shapes: their priors in one place.
+    """Return the sites' values, given standard normals of the same shapes: their priors in one place.
 
     Weights and offsets stay white; ``coefficients`` gives them their scales.
     """
@@ -411,14 +413,14 @@ DRIFT = 0.2  # of τ_d: HalfNormal
 
 
 def half_normal(z: Array, scale: float) -> Array:
-    """The quantile of HalfNormal(scale) that z is of N(0, 1). A logarithm's tail towards zero would be exponential,
-    which samplers and Gaussian approximations bear badly."""
+    """Return the quantile of HalfNormal(scale) that z is of N(0, 1). A logarithm's tail towards zero would be
+    exponential, which samplers and Gaussian approximations bear badly."""
     quantile = jnp.clip(jax.scipy.special.ndtr(z), 1e-12, 1 - 1e-6)  # float32 would say 0 or infinity beyond
     return scale * jnp.sqrt(2.0) * jax.scipy.special.erfinv(quantile)
 
 
 def model(config: ContextualConfig, data: Data):
-    """The NumPyro model: sites ``NAME_white`` ~ N(0, 1), their values, and the labels' evidence as a factor.
+    """Define the NumPyro model: sites ``NAME_white`` ~ N(0, 1), their values, and the labels' evidence as a factor.
 
     Args:
         config: the model's settings.
@@ -444,13 +446,13 @@ def model(config: ContextualConfig, data: Data):
 
 
 def shapes_of(config: ContextualConfig, data: Data) -> dict[str, tuple[int, ...]]:
-    """The sites of a model of these data."""
+    """Return the sites of a model of these data."""
     return sites(config, data.labels.n_labelers, data.basis, data.labeler_basis)
 
 
 def coefficients(config: ContextualConfig, basis: Basis, labeler_basis: Basis | None, draw) -> dict[str, Array]:
-    """What the likelihood sees of the sites' values: weights and offsets times their scales. Affine in all sites but
-    scales and length-scales; of those, only inducing inputs need to know a length-scale again."""
+    """Return what the likelihood depends on: weights and offsets times their scales. Affine in all sites but scales and
+    length-scales; of those, only inducing inputs need to know a length-scale again."""
     out = {}
     for name, function in config.functions.items():
         out |= {f"{name}_{key}": value for key, value in of_one(name, function, basis, draw).items()}
@@ -477,7 +479,7 @@ def coefficients(config: ContextualConfig, basis: Basis, labeler_basis: Basis | 
 
 
 def of_one(name: str, function: Function, basis: Basis, draw) -> dict[str, Array]:
-    """The coefficients of one function (``functions.evaluate``)."""
+    """Return the coefficients of one function (``functions.evaluate``)."""
     value = of_function(name, draw)
     out = {key: value[key] for key in ("mean", "slope", "length") if key in value}
     if function.family == "gp":
@@ -488,17 +490,17 @@ def of_one(name: str, function: Function, basis: Basis, draw) -> dict[str, Array
 
 
 def of_function(name: str, values: dict[str, Array]) -> dict[str, Array]:
-    """Those of one function, without the prefix ``name_``."""
+    """Return the values of one function, without the prefix ``name_``."""
     return {key.removeprefix(f"{name}_"): value for key, value in values.items() if key.startswith(f"{name}_")}
 
 
 def tables(config: ContextualConfig, basis: Basis, c: dict[str, Array]) -> dict[str, tuple[Array, ...]]:
-    """The three functions' tables (``functions.tabulate``)."""
+    """Return the three functions' tables (``functions.tabulate``)."""
     return {name: tabulate(function, basis, of_function(name, c)) for name, function in config.functions.items()}
 
 
 def constrained(constraint: Constraint | Bool[Array, ""], a, g):
-    """(s, γ) of the unconstrained accuracy a and bias g, elementwise.
+    """Return (s, γ) of the unconstrained accuracy a and bias g, elementwise.
 
     Example:
         >>> s, gamma = constrained("both", jnp.array(0.5), jnp.array(-3.0))
@@ -517,7 +519,7 @@ def constrained(constraint: Constraint | Bool[Array, ""], a, g):
 
 
 def accuracy_bias(config: ContextualConfig, basis, labeler_basis, c, table, labeler, row):
-    """(s, γ) for pairs (labeler, row of the bases), each of shape [N], given coefficients and tables."""
+    """Return (s, γ) for pairs (labeler, row of the bases), each of shape [N], given coefficients and tables."""
     both = []
     for side, name in enumerate(("accuracy", "bias")):
         value = look_up(config.functions[name], basis, of_function(name, c), table[name])[row]
@@ -537,14 +539,14 @@ def accuracy_bias(config: ContextualConfig, basis, labeler_basis, c, table, labe
 
 
 def prevalence_logit(config: ContextualConfig, basis: Basis, c, table) -> Float[Array, " n"]:
-    """r(x), the logit of the prevalence, shifted by the inputs' cells where they have some; given coefficients and
-    tables."""
+    """Return r(x), the logit of the prevalence, shifted by the inputs' cells where they have some; given coefficients
+    and tables."""
     r = look_up(config.functions["prevalence"], basis, of_function("prevalence", c), table["prevalence"])
     return r if basis.cell is None or "shift" not in c else r + in_cell(c["shift"], basis.cell)
 
 
 def in_cell(shift: Float[Array, " C"], cell: Int[Array, " n"]) -> Float[Array, " n"]:
-    """The shift of each cell; none in the cell -1, which is not known: there the mean cell stands."""
+    """Return the shift of each cell; none in the cell -1, which is not known: there the mean cell stands."""
     return jnp.append(shift, 0)[cell]
 
 
@@ -562,7 +564,7 @@ class Curves(NamedTuple):
 
 
 def prevalence(config: ContextualConfig, basis: Basis, draw) -> Float[Array, " n"]:
-    """π(x) of one draw."""
+    """Return π(x) of one draw."""
     function = config.functions["prevalence"]
     r = evaluate(function, basis, of_one("prevalence", function, basis, draw))
     if basis.cell is not None and "shift_scale" in draw:
@@ -573,7 +575,8 @@ def prevalence(config: ContextualConfig, basis: Basis, draw) -> Float[Array, " n
 def curves(
     config: ContextualConfig, basis: Basis, labeler_basis: Basis | None, draw, labelers: Int[Array, " W"]
 ) -> Curves:
-    """Prevalence, and sensitivity and specificity of each of the given labelers (shape [W, n]), of one draw."""
+    """Evaluate the prevalence, and sensitivity and specificity of each of the given labelers (shape [W, n]), of one
+    draw."""
     n, w = basis.x.shape[0], len(labelers)
     row = jnp.tile(jnp.arange(n), w)
     c = coefficients(config, basis, labeler_basis, draw)
@@ -584,14 +587,15 @@ def curves(
 
 
 def triples(config: ContextualConfig, data: Data, c, table):
-    """(s, γ) of every triple, and logit π of every instance."""
+    """Return (s, γ) of every triple, and logit π of every instance."""
     labels = data.labels
     s, gamma = accuracy_bias(config, data.basis, data.labeler_basis, c, table, labels.labeler, labels.instance)
     return s, gamma, prevalence_logit(config, data.basis, c, table)[: labels.n_instances]
 
 
 def on_devices(function, data: Data, *alike):
-    """``function(part of the data, *alike)`` on every device of the mesh: rows of the results one after the other."""
+    """Run ``function(part of the data, *alike)`` on every device of the mesh: rows of the results one after the
+    other."""
     if data.mesh is None:
         return function(data, *alike)
     (axis,) = data.mesh.axis_names
@@ -609,8 +613,8 @@ def on_devices(function, data: Data, *alike):
 
 
 def block_log_likelihoods(config: ContextualConfig, data: Data, c: dict[str, Array]) -> Float[Array, " n_blocks"]:
-    """log p(L | functions) of each block, given coefficients. Blocks are computed again in the backward pass, so that
-    memory stays small."""
+    """Return log p(L | functions) of each block, given coefficients. Blocks are computed again in the backward pass, so
+    that memory stays small."""
     return on_devices(partial(_of_blocks, config), data, c)[: data.n_blocks]
 
 
@@ -628,12 +632,12 @@ def _of_blocks(config: ContextualConfig, data: Data, c: dict[str, Array]) -> Flo
 
 
 def log_likelihood(config: ContextualConfig, data: Data, draw: dict[str, Array]) -> Float[Array, ""]:
-    """log p(L | functions), given the sites' values."""
+    """Return log p(L | functions), given the sites' values."""
     return block_log_likelihoods(config, data, coefficients(config, data.basis, data.labeler_basis, draw)).sum()
 
 
 def blocks(data: Data, index: Int[Array, " B"]) -> Data:
-    """Some blocks of consecutive instances as data of their own (the indices may be traced): a minibatch.
+    """Select blocks of consecutive instances as data of their own (the indices may be traced): a minibatch.
 
     The evidence of B blocks drawn at random, times n_blocks / B, is an unbiased estimate of the whole.
     """
@@ -674,34 +678,34 @@ def blocks(data: Data, index: Int[Array, " B"]) -> Data:
 
 
 def draw_at(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict[str, Array]:
-    """The sites' values (one draw) of standard normals u."""
+    """Return the sites' values (one draw) of standard normals u."""
     u = u if data.prior is None else of_prior(data.prior, u)
     return values(config, split(u, shapes_of(config, data)))
 
 
 def of_prior(prior: Prior, v: Float[Array, " M"]) -> Float[Array, " P"]:
-    """(θ, w) of standard normals v, w having the prior of an earlier fit."""
+    """Return (θ, w) of standard normals v, w having the prior of an earlier fit."""
     return jnp.concatenate([prior.theta, prior.mean + jnp.matmul(prior.root, v, precision=PRECISION)])
 
 
 def coefficients_at(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict[str, Array]:
-    """:func:`coefficients` of standard normals u."""
+    """Return :func:`coefficients` at standard normals u."""
     return coefficients(config, data.basis, data.labeler_basis, draw_at(config, data, u))
 
 
 def coefficients_of(config: ContextualConfig, data: Data, theta, w) -> Float[Array, " Q"]:
-    """y = y₀ + R(θ) w as a vector: all that the labels see, but for the length-scales of inducing inputs."""
+    """Return y = y₀ + R(θ) w as a vector: all that the labels see, but for the length-scales of inducing inputs."""
     return labels_see(coefficients_at(config, data, jnp.concatenate([theta, w])))
 
 
 def labels_see(c: dict[str, Array]) -> Float[Array, " Q"]:
-    """Coefficients as a vector, without length-scales."""
+    """Return the coefficients as a vector, without length-scales."""
     return ravel_pytree({name: value for name, value in c.items() if not name.endswith("_length")})[0]
 
 
 def block_values(config: ContextualConfig, data: Data, theta, y: Float[Array, " Q"]) -> Float[Array, " n_blocks"]:
-    """log p(L | y) of each block. θ matters for inducing inputs only: their values say the rest of the function up
-    to its length-scale."""
+    """Return log p(L | y) of each block. θ matters for inducing inputs only: their values say the rest of the function
+    up to its length-scale."""
     width = size_of(config, data) - len(theta)
     c = coefficients_at(config, data, jnp.concatenate([theta, jnp.zeros(width, y.dtype)]))
     seen = {name: value for name, value in c.items() if not name.endswith("_length")}
@@ -709,19 +713,19 @@ def block_values(config: ContextualConfig, data: Data, theta, y: Float[Array, " 
 
 
 def size_of(config: ContextualConfig, data: Data) -> int:
-    """P, the number of unknowns."""
+    """Return P, the number of unknowns."""
     if data.prior is not None:
         return len(data.prior.mean)
     return sum(math.prod(shape) for shape in shapes_of(config, data).values())
 
 
 def scales_of(config: ContextualConfig, data: Data) -> int:
-    """K, how many of them are scales and length-scales: they come first. An earlier fit's are held."""
+    """Return K, how many of them are scales and length-scales: they come first. An earlier fit's are held."""
     return 0 if data.prior is not None else n_scales(shapes_of(config, data))
 
 
 def prior_draws(config: ContextualConfig, n_labelers: int, basis: Basis, labeler_basis: Basis | None, key, n: int):
-    """n draws of all sites from the prior, each of shape [n, ...]."""
+    """Draw all sites n times from the prior, each of shape [n, ...]."""
     return _prior_draws(config, tuple(sites(config, n_labelers, basis, labeler_basis).items()), key, n, basis.x.dtype)
 
 
@@ -732,6 +736,6 @@ def _prior_draws(config, shapes: tuple, key, n: int, dtype):
 
 
 def log_density(config: ContextualConfig, data: Data, u: Float[Array, " P"], scale: float = 1.0) -> Float[Array, ""]:
-    """log p(L, u) up to a constant: the density that every method of inference works on. ``scale`` multiplies the
-    evidence, for minibatches."""
+    """Return log p(L, u) up to a constant: the density that every method of inference works on. ``scale`` multiplies
+    the evidence, for minibatches."""
     return -0.5 * (u**2).sum() + scale * log_likelihood(config, data, draw_at(config, data, u))

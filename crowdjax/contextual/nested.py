@@ -10,7 +10,7 @@ give its mean, its covariance and its evidence,
 
     log E_km = log p(L, ŵ_km | θ_k) - ½ ((t(ŵ_km) - t_m) / h)² - ½ log |A_km|,     posterior ≈ Σ_km E_km N(ŵ_km, A_km⁻¹)
 
-One Gaussian cannot follow the ridge along which prevalence, sensitivity and specificity change together where items
+One Gaussian cannot follow the ridge along which prevalence, sensitivity and specificity change together where instances
 have few labels; windows can.
 
 Source: nested Laplace after Rue, Martino and Chopin 2009; the windows are ours (docs/contextual.md).
@@ -74,7 +74,7 @@ class Approximation(NamedTuple):
 
 
 def approximate(config: ContextualConfig, data: Data, weights=None, report: Progress = silent) -> Approximation:
-    """The mixture that stands for the posterior.
+    """Return the mixture that stands for the posterior.
 
     Args:
         weights: of the distinct inputs (``data.bins``) in the mean prevalence, shape [B]; None: alike.
@@ -117,14 +117,14 @@ def _approximate(config: ContextualConfig, data: Data, weights, report: Progress
 
 
 def likely(peaks: Sequence[Peak]) -> Int[np.ndarray, " n"]:
-    """The peaks whose evidence counts beside the best one's, the best first."""
+    """Return the peaks whose evidence counts beside the best one's, the best first."""
     evidence = np.array([p.log_evidence for p in peaks])
     order = np.argsort(-evidence)
     return order[evidence[order] > evidence.max() - FAINT]
 
 
 def mixture_of(posterior, thetas: Float[np.ndarray, "n K"], peaks: Sequence[Peak], report: Progress) -> Mixture:
-    """The mixture around some peaks, each cut into windows until one is a Gaussian's.
+    """Return the mixture around some peaks, each cut into windows until one is a Gaussian's.
 
     Args:
         posterior: gives ``mode.At`` at (θ, w), as :class:`crowdjax.contextual.mode.Posterior` does.
@@ -150,13 +150,13 @@ def mixture_of(posterior, thetas: Float[np.ndarray, "n K"], peaks: Sequence[Peak
 
 
 def worst_of(peaks: Sequence[Peak]) -> int:
-    """The worst result code."""
+    """Return the worst result code."""
     codes = [p.code for p in peaks]
     return optimize.MAX_STEPS if optimize.MAX_STEPS in codes else max(codes)
 
 
 def design(n_unknown: int, n: int = MOST_SCALES) -> Float[np.ndarray, "n K"]:
-    """Points spread evenly over N(0, I): the middle, and Sobol's through the normal quantile.
+    """Spread points evenly over N(0, I): the middle, and Sobol's through the normal quantile.
 
     Example:
         >>> design(2, 4).shape, design(0).shape
@@ -169,7 +169,8 @@ def design(n_unknown: int, n: int = MOST_SCALES) -> Float[np.ndarray, "n K"]:
 
 
 def windows(posterior: Posterior, theta, peak: Peak) -> tuple[list[Peak], bool]:
-    """(the peak's neighbourhood cut along t, from it outwards until nothing is left; whether it is a Gaussian's)."""
+    """Return (the peak's neighbourhood cut along t, from it outwards until nothing is left; whether it is a
+    Gaussian's)."""
     direction = cho_solve((peak.chol, True), peak.at.level_slope)
     h = SPACING * np.sqrt(direction @ peak.at.level_slope)
     level = peak.at.level
@@ -191,7 +192,7 @@ def windows(posterior: Posterior, theta, peak: Peak) -> tuple[list[Peak], bool]:
 
 
 def _coordinates(config, data: Data, mixture: Mixture, theta, peak: Peak) -> Coordinates:
-    """The quadratic at a mode, with the mean and the spread of θ in the mixture."""
+    """Return the quadratic at a mode, with the mean and the spread of θ in the mixture."""
     dtype = data.basis.x.dtype
     q = quadratic(config, data, jnp.asarray(theta, dtype), jnp.asarray(peak.w, dtype))
     p = np.exp(mixture.log_weights)
@@ -205,7 +206,7 @@ LEAST_SPREAD = 0.1  # of θ, which the design knows at a few points only; a prio
 
 
 def draw(mixture: Mixture, n: int, seed: np.random.Generator) -> Float[np.ndarray, "n P"]:
-    """n draws u = (θ, w), each component about as often as its weight says, in random order."""
+    """Draw n times u = (θ, w), each component about as often as its weight says, in random order."""
     p = np.exp(mixture.log_weights)
     edges = np.cumsum(p) / p.sum()
     which = np.minimum(np.searchsorted(edges, (np.arange(n) + seed.random()) / n), len(p) - 1)
@@ -219,7 +220,7 @@ def draw(mixture: Mixture, n: int, seed: np.random.Generator) -> Float[np.ndarra
 
 
 def log_density(mixture: Mixture, u: Float[np.ndarray, "n P"]) -> Float[np.ndarray, " n"]:
-    """log q(θ, w) of draws, up to a constant: of w by all components at the draw's θ."""
+    """Return log q(θ, w) of draws, up to a constant: of w by all components at the draw's θ."""
     k = mixture.theta.shape[1]
     norm = mixture.log_weights + np.log(np.einsum("cii->ci", mixture.chol)).sum(1)
     out = np.full(len(u), -np.inf)
@@ -234,7 +235,7 @@ def log_density(mixture: Mixture, u: Float[np.ndarray, "n P"]) -> Float[np.ndarr
 def posterior_draws(
     config: ContextualConfig, data: Data, mixture: Mixture, n: int, seed: np.random.Generator, judged: bool = True
 ) -> tuple[Float[np.ndarray, "n P"], Psis | None]:
-    """(n draws of the posterior, the smoothed weights that lead from the mixture to it).
+    """Return (n draws of the posterior, the smoothed weights that lead from the mixture to it).
 
     Candidates of the mixture are resampled by their weights, evenly, where there are at least twice as many as draws
     and their k-hat is below 1; otherwise the draws are the mixture's, and without weights where nobody asks for them
@@ -250,8 +251,8 @@ def posterior_draws(
 
 
 def resampled(u: Float[np.ndarray, "m P"], smoothed: Psis, n: int, seed: np.random.Generator) -> np.ndarray:
-    """n of some candidates by the weights of the first of them, evenly; the first n where there are too few weights, or
-    where these have no mean."""
+    """Resample n of some candidates by the weights of the first of them, evenly; the first n where there are too few
+    weights, or where these have no mean."""
     if len(smoothed.log_weights) < 2 * n or not smoothed.khat < USED:
         return u[:n]
     edges = np.cumsum(np.exp(smoothed.log_weights))
@@ -260,7 +261,7 @@ def resampled(u: Float[np.ndarray, "m P"], smoothed: Psis, n: int, seed: np.rand
 
 
 def importance(config: ContextualConfig, data: Data, mixture: Mixture, u: Float[np.ndarray, "n P"]) -> Psis:
-    """Smoothed weights of draws of the mixture towards the posterior."""
+    """Return the smoothed weights of draws of the mixture towards the posterior."""
     k, dtype = mixture.theta.shape[1], data.basis.x.dtype
     values = np.asarray(_values(config, data, jnp.asarray(u, dtype), k), np.float64).sum(1)
     return pareto_smooth(values - 0.5 * (u[:, k:] ** 2).sum(1) - log_density(mixture, u))

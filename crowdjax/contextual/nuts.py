@@ -36,7 +36,7 @@ class Settings(NamedTuple):
 
 
 class Sampler(NamedTuple):
-    """Where each chain stands: enough to go on without warm-up."""
+    """The state of each chain, enough to continue without warm-up."""
 
     position: Float[Array, "chains P"]
     step_size: Float[Array, " chains"]
@@ -56,7 +56,8 @@ def sample(
     ask: Progress,
     earlier: Sampler | None = None,
 ):
-    """(draws u [chains, S, P], where the sampler stands, diagnostics); where ``ask`` says so it stops with fewer draws.
+    """Return (draws u [chains, S, P], where the sampler stands, diagnostics); where ``ask`` says so it stops with fewer
+    draws.
 
     Args:
         density: log p(data, u) up to a constant, a pytree such as ``jax.tree_util.Partial(log_density, config)``.
@@ -102,14 +103,14 @@ def sample(
 
 
 def _blocks(n: int, kept: bool):
-    """(transitions between two reports, whether they are kept)."""
+    """Return (transitions between two reports, whether they are kept)."""
     alone = min(n, 0 if kept else 1)
     return [(size, kept) for size in [alone, *(min(BLOCK, n - k) for k in range(alone, n, BLOCK))] if size]
 
 
 def in_threads(run, density, data, affine, adapt, states, n):
-    """n <= BLOCK transitions of every chain: the states, and (u, whether it diverged, acceptance, leapfrog steps) of
-    each. ``run``: ``map``, or that of a pool of threads."""
+    """Make n <= BLOCK transitions of every chain: the states, and (u, whether it diverged, acceptance, leapfrog steps)
+    of each. ``run``: ``map``, or that of a pool of threads."""
     wide = jax.config.jax_enable_x64
 
     def one(chain):
@@ -122,12 +123,12 @@ def in_threads(run, density, data, affine, adapt, states, n):
 
 @eqx.filter_jit
 def vmapped(density, data, affine, adapt, states, n):
-    """The same in one program."""
+    """Return the same in one program."""
     return jax.vmap(lambda state: _transitions(density, data, affine, adapt, state, n))(states)
 
 
 def _kernel(density, data, affine: Affine, adapt):
-    """NumPyro's NUTS on v: (begin(v, key, step_size, inverse_mass), step)."""
+    """Build NumPyro's NUTS on v: (begin(v, key, step_size, inverse_mass), step)."""
     warmup, target_accept, max_depth = adapt
     init, step = hmc(potential_fn=lambda v: -density(data, affine(v)), algo="NUTS")
 
@@ -147,7 +148,7 @@ def _kernel(density, data, affine: Affine, adapt):
 
 @eqx.filter_jit
 def start(density, data, affine, adapt, begin: Sampler, keys):
-    """The states of all chains; ``adapt``: (transitions of warm-up, aimed-at acceptance, most doublings)."""
+    """Return the states of all chains; ``adapt``: (transitions of warm-up, aimed-at acceptance, most doublings)."""
     init, _ = _kernel(density, data, affine, adapt)
     return jax.vmap(init)(begin.position, keys, begin.step_size, begin.inverse_mass)
 
@@ -158,7 +159,8 @@ def _alone(density, data, affine, adapt, state, n):
 
 
 def _transitions(density, data, affine, adapt, state, n):
-    """n <= BLOCK transitions of one chain; rows beyond n are zero. n is no constant: one program for all blocks."""
+    """Return n <= BLOCK transitions of one chain; rows beyond n are zero. n is no constant: one program for all
+    blocks."""
     begin, step = _kernel(density, data, affine, adapt)
     begin(state.z, state.rng_key, state.adapt_state.step_size, state.adapt_state.inverse_mass_matrix)  # sets up step
 

@@ -29,7 +29,7 @@ MOST_SHIFT, MOST_ENDS = 0.5, 0.25
 
 
 class Compared(NamedTuple):
-    """What a sub-sample says of an approximation; ``rhat`` is that of NUTS.
+    """The comparison of an approximation with a sub-sample; ``rhat`` is that of NUTS.
 
     Example:
         >>> Compared(1000, 0.1, 0.05, 1.002).agrees, Compared(1000, 0.1, 0.4, 1.002).agrees
@@ -43,12 +43,13 @@ class Compared(NamedTuple):
 
     @property
     def agrees(self) -> bool:
-        """Whether the approximation is taken for the posterior: NUTS converged, and both are alike."""
+        """Whether the approximation is accepted: NUTS converged, and both agree."""
         return self.rhat <= 1.01 and self.shift <= MOST_SHIFT and self.ends <= MOST_ENDS
 
 
 def stratified(scores: Float[np.ndarray, "I C"], n: int, rng: np.random.Generator) -> Int[np.ndarray, " n"]:
-    """n rows at equal steps along the first score, ties in random order: each hundredth of the scores has its share.
+    """Sample n rows at equal steps along the first score, ties in random order: each hundredth of the scores has its
+    share.
 
     Example:
         >>> rows = stratified(np.arange(100.0)[:, None], 10, np.random.default_rng(0))
@@ -62,7 +63,7 @@ def stratified(scores: Float[np.ndarray, "I C"], n: int, rng: np.random.Generato
 
 
 def some(labels: Labels, rows: Int[np.ndarray, " n"]) -> Labels:
-    """The labels of some instances, numbered anew; labelers keep their numbers.
+    """Return the labels of some instances, numbered anew; labelers keep their numbers.
 
     Example:
         >>> few = some(Labels.from_arrays([0, 1, 2], [0, 1, 2], [1, 0, 1]), np.array([0, 2]))
@@ -102,7 +103,7 @@ def compare(
     progress: watch.Progress | None = None,
     n: int | None = None,
 ) -> Compared:
-    """Fits a sub-sample by ``inference`` and by NUTS.
+    """Fit a sub-sample by ``inference`` and by NUTS.
 
     Args:
         labels, scores, config, scale, importance, cell, prior: as in ``contextual.fit``.

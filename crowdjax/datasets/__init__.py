@@ -57,7 +57,7 @@ RECORD = "data.json"
 
 
 class MissingData(InputError):
-    """A set that is not on this machine; the message says where it was looked for."""
+    """The error of a set that is not on this machine; the message says where it was searched."""
 
 
 class Dataset(NamedTuple):
@@ -70,7 +70,7 @@ class Dataset(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Set:
-    """A label set and where it is; ``str`` says it, with licence and citation.
+    """A label set and its location; ``str`` shows both, with licence and citation.
 
     Attributes:
         entry: None for a folder beside the known ones.
@@ -90,29 +90,29 @@ class Set:
 
 
 def folder() -> Path:
-    """Where the sets are looked for."""
+    """Return the folder that is searched for sets."""
     given = os.environ.get(VARIABLE)
     return Path(given) if given else Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def cache() -> Path:
-    """Where sets are kept that were fetched: in the user's cache folder."""
+    """Return the folder of downloaded sets, in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowdjax" / "data"
 
 
 def available() -> tuple[str, ...]:
-    """The names of the binary sets with truth that are here, in the order of ``BINARY``."""
+    """Return the names of the binary sets with truth that are here, in the order of ``BINARY``."""
     return tuple(name for name in BINARY if (home := _home(name)) and (home / "truth.csv").is_file())
 
 
 def listed() -> list[Set]:
-    """Every set that is known or in the local folder."""
+    """Return every set that is known or in the local folder."""
     local = sorted(p.name for p in folder().glob("*") if _labels(p)) if folder().is_dir() else []
     return [Set(name, known().get(name), _home(name)) for name in dict.fromkeys([*known(), *local])]
 
 
 def get(name: str, out: str | os.PathLike | None = None) -> Set:
-    """A set, fetched where it is public and not here; with ``out``, its labels and truth copied to that folder.
+    """Get a set, downloaded where it is public and not here; with ``out``, its labels and truth copied to that folder.
 
     Raises:
         InputError: there is no set of this name; something else is in the way of ``out``.
@@ -137,7 +137,7 @@ def get(name: str, out: str | os.PathLike | None = None) -> Set:
 
 
 def load(name: str, repeats: Repeats = "count", *, download: bool = False) -> Dataset:
-    """One binary set.
+    """Load a binary set.
 
     Args:
         repeats: what to do with several judgements of one labeler on one instance, see ``Labels.from_arrays``.
@@ -160,13 +160,14 @@ def load(name: str, repeats: Repeats = "count", *, download: bool = False) -> Da
 
 
 def scores(name: str, instances: np.ndarray) -> Float[np.ndarray, " I"] | None:
-    """The score of every instance in ``scores.csv`` (instance, score), NaN where it has none; None without the file."""
+    """Return the score of every instance in ``scores.csv`` (instance, score), NaN where it has none; None without the
+    file."""
     file = folder() / name / "scores.csv"
     return _column(file, "score", instances) if file.is_file() else None
 
 
 def _home(name: str) -> Path | None:
-    """The folder of a set: the local one, else that of the cache if it is as it was written."""
+    """Return the folder of a set: the local one, else that of the cache if it is as it was written."""
     if _labels(folder() / name):
         return folder() / name
     try:
@@ -177,7 +178,7 @@ def _home(name: str) -> Path | None:
 
 
 def _fetched(name: str) -> Path:
-    """The folder of a set in the cache, after fetching it."""
+    """Return the folder of a set in the cache, after fetching it."""
     entry = known().get(name)
     if entry is None or not entry.files:
         raise MissingData(f"data set {name}: local only, and not here; needed: a folder of sets, named by ${VARIABLE}")
@@ -196,13 +197,13 @@ def _labels(home: Path) -> Path | None:
 
 
 def _truth(home: Path, instances: np.ndarray) -> Float[np.ndarray, " I"]:
-    """The truths of the instances that have labels; a set may know more."""
+    """Return the truths of the instances that have labels; a set may know more."""
     label = _column(home / "truth.csv", "label", instances)
     return np.where(np.isnan(label), np.nan, np.where(label == 1, 1.0, -1.0))
 
 
 def _column(file: Path, column: str, instances: np.ndarray) -> Float[np.ndarray, " I"]:
-    """A column of numbers in the order of the instances, NaN where they have no row."""
+    """Return a column of numbers in the order of the instances, NaN where they have no row."""
     text = pyarrow.csv.ConvertOptions(column_types={"instance": pyarrow.string()})
     table = pyarrow.csv.read_csv(file, convert_options=text)
     row = io.positions(instances, np.array(table["instance"].to_pylist()))

@@ -13,15 +13,15 @@ from crowdjax.labels import one_line
 
 SOURCE = "https://raw.githubusercontent.com"
 VARIABLE = "CROWDJAX_SOURCE"  # a mirror: the same paths under another address
-TIMEOUT = 30.0  # seconds without an answer
+TIMEOUT = 30.0  # seconds without a response
 
 
 class DownloadError(RuntimeError):
-    """A set that could not be fetched; the message says what happened."""
+    """The error of a failed download; the message says what happened."""
 
 
 def fetch(name: str, entry: Entry) -> Rows:
-    """The judgements and truths of a public set.
+    """Return the judgements and truths of a public set.
 
     Raises:
         InputError: the extra ``download`` is not installed.
@@ -47,7 +47,7 @@ def _retrieve(pooch, name: str, address: str, file: File, folder: str) -> None:
         pooch.retrieve(address, f"sha256:{file.sha256}", fname=file.name, path=folder, downloader=fetcher)
         return
     except exceptions.Timeout:
-        reason = f"no answer within {TIMEOUT:g} seconds"
+        reason = f"no response within {TIMEOUT:g} seconds"
     except (exceptions.ChunkedEncodingError, exceptions.ContentDecodingError):
         reason = "the transfer broke off"
     except exceptions.HTTPError as error:

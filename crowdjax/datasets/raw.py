@@ -19,14 +19,14 @@ class Rows(NamedTuple):
     truth: list[tuple[str, int]]
 
     def tables(self) -> dict[str, pa.Table]:
-        """As ``labels`` and ``truth``."""
+        """Return the tables ``labels`` and ``truth``."""
         names = {"labels": ("labeler", "instance", "label"), "truth": ("instance", "label")}
         columns = {"labels": zip(*self.labels, strict=True), "truth": zip(*self.truth, strict=True)}
         return {part: pa.table(dict(zip(names[part], map(pa.array, columns[part]), strict=True))) for part in names}
 
 
 def duchenne(folder: Path) -> Rows:
-    """Lines ``image worker label`` and ``image label``; only the images that have truth."""
+    """Read lines ``image worker label`` and ``image label``; only the images that have truth."""
     truth = [(image, int(label)) for image, label in _fields(folder / "groundtruth.txt")]
     known = {image for image, _ in truth}
     judged = _fields(folder / "mturklabels.txt")
@@ -34,14 +34,15 @@ def duchenne(folder: Path) -> Rows:
 
 
 def bluebirds(folder: Path) -> Rows:
-    """YAML: {worker: {image: bool}} and {image: bool}."""
+    """Read YAML: ``{worker: {image: bool}}`` and ``{image: bool}``."""
     judged, truth = (_yaml(folder / name) for name in ("labels.yaml", "gt.yaml"))
     labels = [(str(who), str(image), int(label)) for who, own in judged.items() for image, label in own.items()]
     return Rows(labels, [(str(image), int(label)) for image, label in truth.items()])
 
 
 def ducks(folder: Path) -> Rows:
-    """Lines ``image worker label`` by number after a line of sizes; YAML of the numbers behind ids, and of species."""
+    """Read lines ``image worker label`` by number after a line of sizes; YAML of the numbers behind ids, and of
+    species."""
     worker, image = ({k: str(i) for i, k in _yaml(folder / "map.yaml")[part].items()} for part in ("wkr", "img"))
     birds = _yaml(folder / "classes.yaml")
     ducks = [birds["species"][name] for name in ("Mallard", "American Black Duck")]
@@ -51,7 +52,7 @@ def ducks(folder: Path) -> Rows:
 
 
 def d_possent(folder: Path) -> Rows:
-    """CSV: item, worker, label; and item, truth."""
+    """Read CSV with columns item, worker, label; and one with columns item, truth."""
     files = ((folder / name).read_text().splitlines() for name in ("label.csv", "truth.csv"))
     (_, *judged), (_, *truth) = map(csv.reader, files)
     return Rows([(who, item, int(label)) for item, who, label in judged], [(item, int(label)) for item, label in truth])

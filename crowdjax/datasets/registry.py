@@ -41,7 +41,7 @@ class Entry:
 
 @functools.cache
 def known() -> dict[str, Entry]:
-    """Every set by name.
+    """Return every set by name.
 
     Example:
         >>> known()["bluebirds"].repository

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Aggregation(Fitted):
-    """Answers about instances and labelers, and the fit behind them.
+    """Estimates for instances and labelers, and the fit behind them.
 
     Attributes:
         fit, model: of ``crowdjax.factor``.
@@ -48,13 +48,13 @@ class Aggregation(Fitted):
         return self.made()
 
     def on_device(self) -> factor.Fit:
-        """The fit, in the floats that JAX computes with."""
+        """Return the fit, in the floats that JAX computes with."""
         import jax
 
         return jax.tree.map(jax.numpy.asarray, self.fit)
 
     def page(self) -> reports.Page:
-        """The report: a page of the fit, its labelers and its instances (docs/reports.md)."""
+        """Return the report: a page of the fit, its labelers and its instances (docs/reports.md)."""
         from crowdjax import report as reports
 
         own = self.record["config"]["n_factors"] > 1 or self.record["config"]["instance"][1] > 0
@@ -70,11 +70,11 @@ class Aggregation(Fitted):
         )
 
     def arrays(self):
-        """What ``fit.npz`` holds."""
+        """Return the content of ``fit.npz``."""
         return self.fit, self.features
 
     def answers_of(self, labels: Labels, known, features) -> New:
-        """What the fit says of other labels."""
+        """Infer the instances of other labels."""
         from crowdjax import factor
 
         needed = {"labeler": known < 0, "instance": np.ones(labels.n_instances, bool)}  # with the model's constant
@@ -92,14 +92,14 @@ class Aggregation(Fitted):
         return New(by_class(found.posterior), outcome_of(found), about(found))
 
     def observed(self, part, drawn, replicates) -> tuple[Observed, factor.Weights]:
-        """The model and its weights, as an observation model of two classes."""
+        """Return the model and its weights, as an observation model of two classes."""
         from crowdjax.factor.observed import Observed
 
         return Observed(self.model), self.on_device().weights
 
 
 def about(found: factor.Fit) -> list[str]:
-    """What a fit itself says: how it ended, and whether classes were switched."""
+    """Report how a fit ended, and whether classes were switched."""
     out = about_end(found)
     if bool(found.switched):
         out.append("The first solution had classes switched; the corrected one explains the labels better and is kept.")

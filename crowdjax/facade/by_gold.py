@@ -58,7 +58,7 @@ def read(
     people_cell: Int[np.ndarray, " K"] | None,
     mesh: Mesh | None,
 ) -> Gold | None:
-    """Gold with held-out predictions; None where no truth is known.
+    """Read gold with held-out predictions; None where no truth is known.
 
     Args:
         first: the first score of each instance.
@@ -89,7 +89,7 @@ def read(
 
 
 def selected(gold: Gold, rows: Bool[np.ndarray, " I"] | None = None, among: int = 1) -> str | None:
-    """What of gold without chances differs from the other instances (Kolmogorov-Smirnov), None where nothing does.
+    """Test whether gold without chances differs from the other instances (Kolmogorov-Smirnov), None where nothing does.
 
     Args:
         rows: the instances of which gold is to be a random part; None for all.
@@ -106,7 +106,8 @@ def selected(gold: Gold, rows: Bool[np.ndarray, " I"] | None = None, among: int 
 
 
 def part(gold: Gold, rows: Bool[np.ndarray, " I"], people: Bool[np.ndarray, " K"] | None) -> Sample | None:
-    """The sample of some of the instances, as if there were no others; None where no gold or no population counts.
+    """Return the sample of some of the instances, as if there were no others; None where no gold or no population
+    counts.
 
     Args:
         people: the population's rows that belong to it.
@@ -128,7 +129,8 @@ def of_parts(
     gold: Gold,
     parts: Sequence[tuple[Bool[np.ndarray, " I"], Bool[np.ndarray, " K"] | None]],
 ) -> tuple[list[Assisted | None], list[int]]:
-    """(the assisted estimate of each part, None where it has no gold; the parts whose gold was selected, without one).
+    """Return (the assisted estimate of each part, None where it has no gold; the parts whose gold was selected, without
+    one).
 
     Parts that do not overlap have independent samples, up to the predictions' common errors, which count only in so far
     as gold and the others differ by chance: λ (f̄_S - f̄_G).
@@ -151,8 +153,8 @@ def gaps(
     parts: Sequence[tuple[Bool[np.ndarray, " I"], Bool[np.ndarray, " K"] | None]],
     sd: Sequence[float],
 ) -> list[tuple[assisted.Gap, bool] | None]:
-    """How far gold is from the predictions of each part, and whether it contradicts them, at ``WRONG`` for all together
-    (Holm 1979); None where gold is too little.
+    """Measure how far gold is from the predictions of each part, and whether it contradicts them, at ``WRONG`` for all
+    together (Holm 1979); None where gold is too little.
 
     Args:
         sd: of each part, as in ``assisted.gap``.
@@ -171,7 +173,7 @@ def gaps(
 
 
 def chosen_within(gold: Gold, cell: Int[np.ndarray, " I"]) -> bool:
-    """Whether gold without chances differs from the other instances of its cells, over all cells together.
+    """Return whether gold without chances differs from the other instances of its cells, over all cells together.
 
     Ranks within the cells, ties at random, are compared: they do not depend on how much gold a cell has.
     """
@@ -187,8 +189,8 @@ def chosen_within(gold: Gold, cell: Int[np.ndarray, " I"]) -> bool:
 
 
 def columns(found: Sequence[Assisted | None], contradicted: Sequence[bool | None]) -> dict[str, list]:
-    """Columns of a table of cells: the estimates that have an interval, how many gold labels one takes, and whether
-    gold contradicts the model."""
+    """Return the columns of a table of cells: the estimates that have an interval, how many gold labels one takes, and
+    whether gold contradicts the model."""
     rows = [
         (None,) * 4 if e is None else (None if e.lower is None else e.mean, e.lower, e.upper, e.n_wanted) for e in found
     ]
@@ -197,6 +199,6 @@ def columns(found: Sequence[Assisted | None], contradicted: Sequence[bool | None
 
 
 def of_changes(found: Sequence[Change | None]) -> dict[str, list[float | None]]:
-    """Columns of a table of changes."""
+    """Return columns of a table of changes."""
     rows = [(None,) * 4 if c is None else tuple(c) for c in found]
     return {name: list(values) for name, values in zip(OF_CHANGES, zip(*rows, strict=True), strict=True)}

@@ -1,4 +1,4 @@
-"""A contextual fit of K exclusive classes, from tables to answers: class shares, curves, the crowd's confusion.
+"""A contextual fit of K exclusive classes, from table to table: class shares, curves, the crowd's confusion.
 
 ``crowdjax.context`` comes here where labels say more than two classes. The share of every class is estimated by the
 model, under the weaker constraint beside it, and, where gold was drawn by known chances, by gold and by gold and the
@@ -71,7 +71,7 @@ class Given(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class CategoricalResult(Fitted):
-    """Answers about instances, labelers and the shares of K exclusive classes; intervals hold 95 %.
+    """Estimates for instances, labelers and the shares of K exclusive classes, with 95 % intervals.
 
     Attributes:
         instances: instance, score, label, confidence, p_CLASS of each class.
@@ -114,11 +114,11 @@ class CategoricalResult(Fitted):
         return {"shares": self.prevalence["headline"]}
 
     def page(self) -> reports.Page:
-        """The report: the classes' shares, the curves, the answers and the labelers (docs/reports.md)."""
+        """Return the report: class shares, curves, inferred classes and labelers (docs/reports.md)."""
         return reports.of_categories(self.record, self.tables, self.prevalence, self.tally, self.figures())
 
     def figures(self) -> dict[str, plots.Figure]:
-        """The shares with their intervals, and the most frequent classes' curves by the score."""
+        """Return the shares with their intervals, and the most frequent classes' curves by the score."""
         rows, classes = self.tables["prevalence"].to_pylist(), list(map(str, self.record["classes"]))
         first = {str(row["class"]): row for row in rows if row["method"] == self.prevalence["method"]}
         ends = {n: tuple(np.nan if first[n][e] is None else first[n][e] for e in ("mean", "lower", "upper"))
@@ -135,7 +135,7 @@ class CategoricalResult(Fitted):
         }
 
     def save(self, out, *, report: bool = False) -> None:
-        """Writes tables, ``prevalence.json``, ``fit.json``, ``fit.npz`` and the figures to a folder, which appears
+        """Write tables, ``prevalence.json``, ``fit.json``, ``fit.npz`` and the figures to a folder, which appears
         whole or not at all; ``crowdjax.load`` reads it.
 
         Args:
@@ -152,14 +152,14 @@ class CategoricalResult(Fitted):
                 reports.write(self.page(), folder)
 
     def arrays(self) -> dict[str, Any]:
-        """What ``fit.npz`` holds."""
+        """Return the content of ``fit.npz``."""
         scale = {k: v for k in ("low", "high", "knots") if (v := getattr(self.fit.scale, k)) is not None}
         found = {"u": self.fit.u, "labels_per_labeler": self.fit.labels_per_labeler, "trace": self.fit.trace}
         return found | {"scale": scale, "scores": self.scores, **self.tally._replace(
             n_crowds=np.array(self.tally.n_crowds))._asdict()}  # fmt: skip
 
     def predict(self, table, scores, *, columns=None, form=None, missing=(), header=True):
-        """The class of new instances from their labels and scores, by the posterior of the fit.
+        """Return the class of new instances from their labels and scores, by the posterior of the fit.
 
         Args:
             table: labels, as in ``crowdjax.context``; their values are the classes of the fit. A labeler whom the fit
@@ -172,7 +172,7 @@ class CategoricalResult(Fitted):
         return _predicted(self, table, scores, columns, dict(form=form, missing=missing, header=header))
 
     def checks(self, table, **settings):
-        """Not of this model yet.
+        """Raise: this model has no posterior predictive checks yet.
 
         Raises:
             InputError: always; ``crowdjax.fit`` has checks of K classes.
@@ -183,7 +183,7 @@ class CategoricalResult(Fitted):
 
 
 def refuse(classes: Sequence[Any], **settings) -> None:
-    """Refuse settings that have no meaning with more than two classes, by their names."""
+    """Reject settings that have no meaning with more than two classes, by their names."""
     few = ", ".join(map(show, classes[:3])) + (", ..." if len(classes) > 3 else "")
     for name, given in settings.items():
         if given:
@@ -205,7 +205,7 @@ def fitted(
     progress,
     started: float,
 ) -> CategoricalResult:
-    """The result of tables that were read.
+    """Return the result of tables that were read.
 
     Args:
         config: families, labelers and constraint of ``contextual.categories.CategoricalConfig``.
@@ -305,8 +305,8 @@ def fitted(
 
 
 def _level(labels: Labels, importance) -> tuple[float, ...]:
-    """The log shares of the classes among labels, weighted as the population is, rounded, so that label sets of one
-    kind share compiled programs."""
+    """Return the log shares of the classes among labels, weighted as the population is, rounded, so that label sets of
+    one kind share compiled programs."""
     votes = votes_of(labels)
     counted = votes.sum(1) > 0
     weight = None if importance is None or not importance[counted].sum() > 0 else importance[counted]
@@ -319,7 +319,7 @@ def _score_columns(names: Sequence[str], values: Float[np.ndarray, "n C"]) -> di
 
 
 def _shares(fit, weaker, given: Given, probability) -> tuple[dict[str, Any], pa.Table, list[str]]:
-    """(what ``prevalence.json`` holds, every estimate, sentences for the warnings)."""
+    """Return (what ``prevalence.json`` holds, every estimate, sentences for the warnings)."""
     classes, labels = given.index.classes, given.labels
     over = given.population if given.population is not None else (given.scores, given.weights)
     strong = model.shares(fit, *over, level=LEVEL)
@@ -404,8 +404,8 @@ def _number(value) -> float | None:
 
 
 def _by_gold(fit, given: Given) -> tuple[dict[str, list[tuple]], int | None]:
-    """(estimates that rest on the chances of gold, of each class against the others, none where gold is no random part
-    of the labelled instances; how many gold labels intervals of all classes take)."""
+    """Return (estimates that rest on the chances of gold, of each class against the others, none where gold is no
+    random part of the labelled instances; how many gold labels intervals of all classes take)."""
     if given.gold is None or not np.isfinite(given.gold).any():
         return {}, None
     known = np.isfinite(given.gold)
@@ -444,7 +444,7 @@ def _labelers(fit, each: model.Shares, accuracy, index: LabelIndex) -> pa.Table:
 
 
 def _curves(fit, given: Given) -> pa.Table:
-    """class, score, mean, lower, upper along the first score, the others at their medians."""
+    """Tabulate class, score, mean, lower, upper along the first score, the others at their medians."""
     first = given.scores[:, 0] if given.population is None else np.r_[given.scores[:, 0], given.population[0][:, 0]]
     low, high = np.clip([first.min(), first.max()], *fit.scale.ends[:, 0])
     x = fit.scale.even(low, high, GRID)
@@ -494,7 +494,7 @@ def _predicted(result: CategoricalResult, table, scores, columns, reading):
 
 
 def load(folder: Path, record: dict[str, Any]) -> CategoricalResult:
-    """The result that ``CategoricalResult.save`` wrote, its record being read."""
+    """Return the result that ``CategoricalResult.save`` wrote, its record being read."""
     try:
         tables = read_tables(folder, "instances", "labelers", "confusion", "prevalence", "curves")
         prevalence = json.loads((folder / "prevalence.json").read_text(encoding="utf-8"))

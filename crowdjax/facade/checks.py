@@ -43,7 +43,7 @@ SAID = {
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class LookResult(Prediction):
-    """What looking inside found.
+    """The result of a posterior predictive check.
 
     Attributes:
         instances: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd),
@@ -72,11 +72,11 @@ class LookResult(Prediction):
         return {"checks": checks, "surprising": looked}
 
     def page(self) -> reports.Page:
-        """The report: a page of what was found (docs/reports.md)."""
+        """Return the report: a page of what was found (docs/reports.md)."""
         return reports.of_look(self.record, self.tables["labelers"], self.tables["instances"])
 
     def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
-        """Writes ``look.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder, all or nothing.
+        """Write ``look.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder, all or nothing.
 
         Args:
             report: whether to write ``report.html`` as well (:meth:`page`).
@@ -100,7 +100,7 @@ def check(
     replicates: int = 99,
     seed: int = 0,
 ) -> LookResult:
-    """Compares the labels of a fit with replicates that the fitted model gives (``crowdjax.observation.checks``, or
+    """Compare the labels of a fit with replicates that the fitted model gives (``crowdjax.observation.checks``, or
     ``crowdjax.integrated.look`` for the integrated model of two classes, whose labelers may be of several schools).
 
     Args:
@@ -108,7 +108,7 @@ def check(
         instance_features: as in the fit, where the integrated model used any.
         table, columns, form, missing, header: the labels of that fit, as there.
         replicates: how many to draw; p-values are multiples of 1 / (1 + replicates).
-        seed: of the draws; the same seed gives the same answer.
+        seed: of the draws; the same seed gives the same result.
 
     Raises:
         InputError: labelers or instances are not those of the fit; fewer than 19 replicates.
@@ -184,7 +184,7 @@ def check(
 
 
 def _refuse_others(n_labels: np.ndarray, fitted: pa.Table) -> None:
-    """Refuse labels of which labelers have more or fewer than the fit knew."""
+    """Reject labels of which labelers have more or fewer than the fit knew."""
     other = np.flatnonzero(n_labels != fitted["n_labels"].to_numpy())
     if other.size:
         who, had = (fitted[name][int(other[0])].as_py() for name in ("labeler", "n_labels"))
@@ -195,7 +195,7 @@ def _refuse_others(n_labels: np.ndarray, fitted: pa.Table) -> None:
 
 
 def _schools(found: Look, n_labelers: int) -> np.ndarray:
-    """The strongest school that each labeler belongs to, with the sign of its side."""
+    """Return the strongest school that each labeler belongs to, with the sign of its side."""
     out = np.zeros(n_labelers, np.int64)
     for k, school in enumerate(found.schools, 1):
         out = np.where(out == 0, k * school.side, out)
@@ -203,7 +203,7 @@ def _schools(found: Look, n_labelers: int) -> np.ndarray:
 
 
 def part_of(labels: Labels, seed: int) -> tuple[Labels, np.ndarray]:
-    """(the labels of as many instances, drawn at random, as have ``MOST_LABELS``, which instances these are)."""
+    """Return (the labels of as many instances, drawn at random, as have ``MOST_LABELS``, which instances these are)."""
     real, n = np.asarray(labels.counts) > 0, labels.n_instances
     if real.sum() <= MOST_LABELS:
         return labels, np.arange(n)
@@ -225,7 +225,7 @@ def part_of(labels: Labels, seed: int) -> tuple[Labels, np.ndarray]:
 
 
 def at_places(places: np.ndarray, values: np.ndarray, n: int) -> pa.Array:
-    """The values at their places, null elsewhere."""
+    """Return the values at their places, null elsewhere."""
     out, missing = np.zeros(n, values.dtype), np.ones(n, bool)
     out[places], missing[places] = values, False
     return pa.array(out, mask=missing)

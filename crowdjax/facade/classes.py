@@ -38,7 +38,7 @@ def fit(
     copies: Copies = "warn",
     kind: Kind = as_arrow,
 ) -> Result:
-    """Fits as ``crowdjax.facade.fit``, whose arguments these are."""
+    """Fit as ``crowdjax.facade.fit``, whose arguments these are."""
     started = time.perf_counter()
     refuse_counts(triples, name, repeats)
     index, solver = triples.index, Solver()
@@ -79,7 +79,7 @@ def fit(
 
 
 def _model(name: str, n_classes: int, settings: dict[str, Any]) -> Observation:
-    """The observation model of these settings."""
+    """Return the observation model of these settings."""
     from crowdjax.facade.models import MODELS
 
     labels = Labels.from_arrays([0], [0], [0], n_values=n_classes)
@@ -87,5 +87,5 @@ def _model(name: str, n_classes: int, settings: dict[str, Any]) -> Observation:
 
 
 def _said(value: Any) -> Any:
-    """A setting as a record keeps it."""
+    """Return a setting as a record keeps it."""
     return np.asarray(value).tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -1,4 +1,4 @@
-"""Groups of labelers who repeat one answer (``crowdjax.dependence``), as a fit treats them and tells of them."""
+"""Groups of labelers who repeat one another (``crowdjax.dependence``): how a fit weights and reports them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = 3  # groups with a sentence of their own
 
 
 class Heard(NamedTuple):
-    """Labels as a fit takes them, with the record and the warnings of groups who repeat one answer.
+    """Labels as a fit weights them, with the record and the warnings of groups who repeat one another.
 
     Example:
         >>> Heard(None, {"treatment": "warn", "groups": []}, []).warnings
@@ -33,7 +33,7 @@ class Heard(NamedTuple):
 
 
 def heard(labels: Labels, triples: io.Triples, copies: Copies) -> Heard:
-    """Look for groups who repeat one answer, and count each as one voice where that is wanted.
+    """Find groups of labelers who repeat one another, and count each as one labeler where that is wanted.
 
     Raises:
         InputError: the labels are counts, whose labelers nobody knows, and copies are to count once.
@@ -55,7 +55,7 @@ def heard(labels: Labels, triples: io.Triples, copies: Copies) -> Heard:
 
 
 def heard_again(labels: Labels, known: Int[np.ndarray, " W"], record: Mapping[str, Any]) -> Labels:
-    """Other labels, the groups of a fit counted as one voice where the fit did so.
+    """Weight other labels: the groups of a fit count as one labeler where the fit did so.
 
     Args:
         known: which labeler of the fit each is, -1 for others.
@@ -68,25 +68,23 @@ def heard_again(labels: Labels, known: Int[np.ndarray, " W"], record: Mapping[st
 
 
 def about(found: tuple[Group, ...], names: list[list[str]], copies: Copies) -> list[str]:
-    """What to say of groups who repeat one answer.
+    """Warn of groups of labelers who repeat one another.
 
     Example:
         >>> about((Group((0, 1), 90, 0, 28.4),), [["ann", "bob"]], "once")[0].split(". ")
         ... # doctest: +NORMALIZE_WHITESPACE
-        ['2 labelers seem to repeat one answer: ann, bob',
+        ['2 labelers seem to repeat one another: ann, bob',
          'Of 90 pairs of their labels on the same instance 0 differ; about 28 would if each answered for itself',
          'They count as one labeler.']
     """
     out = [
-        f"{len(of)} labelers seem to repeat one answer: {listed(of, 5)}. Of {group.common:,} pairs of their labels on "
+        f"{len(of)} labelers seem to repeat one another: {listed(of, 5)}. Of {group.common:,} pairs of their labels on "
         f"the same instance {group.disagreements:,} differ; about {group.expected:,.0f} would if each answered for "
         f"itself. {SAID[copies]}"
         for group, of in zip(found[:SHOWN], names, strict=False)
     ]
     if len(found) > SHOWN:
-        out.append(
-            f"{len(found) - SHOWN} further groups of labelers seem to repeat one answer each; the record has them."
-        )
+        out.append(f"{len(found) - SHOWN} further groups of labelers seem to repeat one another; the record has them.")
     return out
 
 

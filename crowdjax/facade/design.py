@@ -13,8 +13,8 @@ from crowdjax.labels import Labels
 
 
 def importance_of(values: Float[np.ndarray, "I C"], weights, people) -> Float[np.ndarray, " I"] | None:
-    """How many instances of the population each labelled one stands for: its weight, or its share of those that are
-    nearest to it by the score."""
+    """Return how many instances of the population each labelled one stands for: its weight, or its share of those that
+    are nearest to it by the score."""
     if weights is not None:
         return weights
     if people is None or values.shape[1] > 1:
@@ -26,7 +26,7 @@ def importance_of(values: Float[np.ndarray, "I C"], weights, people) -> Float[np
 
 
 def about_several(names, values: Float[np.ndarray, "I C"]) -> list[str]:
-    """Where curves stand, of several scores."""
+    """Say at which values of the other scores curves are drawn."""
     if len(names) < 2:
         return []
     at = ", ".join(f"{n} = {m:.4g}" for n, m in zip(names[1:], np.median(values[:, 1:], 0), strict=True))
@@ -34,8 +34,8 @@ def about_several(names, values: Float[np.ndarray, "I C"]) -> list[str]:
 
 
 def scaled(config: ContextualConfig, labels: Labels, importance) -> ContextualConfig:
-    """The settings with priors of the design: the prevalence's level around the share of positive labels, below it, as
-    some of these are wrong; and labelers expected to be better at the class that is the more frequent by far.
+    """Return the settings with priors of the design: the prevalence's level around the share of positive labels, below
+    it, as some of these are wrong; and labelers expected to be better at the class that is the more frequent by far.
 
     Levels are rounded, so that label sets of one kind share compiled programs.
     """

@@ -1,6 +1,6 @@
 """From labels that were read to a result, for any model that has a table of labelers: ``crowdjax.fit`` calls it.
 
-triples → labels → model → fit → answers of instances, of labelers, their confusion → Result
+triples → labels → model → fit → tables of instances, of labelers, their confusion → Result
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from crowdjax.settings import brief
 from crowdjax.tables import Kind as TableKind
 from crowdjax.tables import as_arrow
 
-CELL = 64  # bytes that a cell of all confusions takes: in a fit, and in the table of answers
+CELL = 64  # bytes that a cell of all confusions takes: in a fit, and in the table of confusions
 INFLATED = (
     "The fit has climbed by raising abilities: averaged over what instances may be, its labelers explain the labels "
     "worse than at the start. Take instances='integrate', without features of instances and with three factors at most."
@@ -69,7 +69,7 @@ def fit(
     progress: watch.Progress | None = None,
     kind: TableKind = as_arrow,
 ) -> Result:
-    """Fits; settings are those of ``crowdjax.fit``.
+    """Fit; settings are those of ``crowdjax.fit``.
 
     Args:
         triples: the labels, as ``io.read_triples`` read them.
@@ -138,7 +138,7 @@ def fit(
 
 
 def _best(labels: Labels, model: Observation, start, solver: Solver, **how):
-    """The fit; of a model that starts at random, the best of its starts. A fit that is stopped is the last."""
+    """Return the fit; of a model that starts at random, the best of its starts. A fit that is stopped is the last."""
     starts = model.starts() if start is None and hasattr(model, "starts") else [model]
     fits = []
     for one in starts:
@@ -152,7 +152,7 @@ def _best(labels: Labels, model: Observation, start, solver: Solver, **how):
 
 
 def _told(labels: Labels, model: Observation, found, index: LabelIndex, truth) -> many.Told:
-    """What is told of a fit: its tables, and what its sentences go by."""
+    """Return the tables of a fit, and the numbers that its warnings depend on."""
     if isinstance(model, Voted):
         return many.told(labels, model, found.params, index, truth)
     p, counts = found.posterior, tally(labels, found.posterior)
@@ -163,7 +163,7 @@ def _told(labels: Labels, model: Observation, found, index: LabelIndex, truth) -
 
 
 def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]) -> None:
-    """Refuses what a model is not made for, naming the models that are."""
+    """Reject labels that a model does not support, naming the models that do."""
     MODELS.refuse_kind(name, classes)
     entry = MODELS[name]
     if labels.n_values != labels.n_classes and not entry.rectangular:
@@ -177,7 +177,7 @@ def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]
 
 
 def refuse_large(labels: Labels, model: Observation, name: str) -> None:
-    """Refuses tables of confusions that memory does not hold."""
+    """Reject tables of confusions that do not fit into memory."""
     if isinstance(model, Voted):
         return
     cells = labels.n_labelers * labels.n_values * labels.n_classes
@@ -192,7 +192,7 @@ def refuse_large(labels: Labels, model: Observation, name: str) -> None:
 
 
 def _refuse_settings(name: str, settings: Mapping[str, Any]) -> None:
-    """Refuses what a model of one's own has settings of its own for."""
+    """Reject arguments that a user's own model sets in its own configuration."""
     for setting, value in settings.items():
         if value is not None and setting != "gold":
             raise InputError(f"{setting}: given with a model of one's own ({name}); set it there")
@@ -207,13 +207,13 @@ Features = Mapping[io.Key, tuple[np.ndarray, io.Scaling, tuple[str, ...]]]
 
 
 def read_features(index: LabelIndex, given: Mapping[str, Opened | None]) -> Features:
-    """The features of labelers and instances, of those that there are (``io.read_features``)."""
+    """Return the features of labelers and instances, of those that there are (``io.read_features``)."""
     sources = {side: given.get(f"{side}_features") for side in ("labeler", "instance")}
     return {s: io.read_features(source, s, io.ids(index, s)) for s, source in sources.items() if source is not None}
 
 
 def taken(read: Features, left_out: Mapping[str, str] = MappingProxyType({})):
-    """(standardised features by side, their scaling, what to say of them).
+    """Return (standardised features by side, their scaling, what to say of them).
 
     Args:
         left_out: by side, why a model has no use for them.
@@ -234,7 +234,7 @@ DRAWN = ("restarts", "seed")  # settings of a fit's draws, of which a start has 
 
 
 def continued(start: Result, name: str, index, config: Mapping[str, Any]) -> Any:
-    """The parameters of an earlier result; its rows are matched by id.
+    """Return the parameters of an earlier result; its rows are matched by id.
 
     Args:
         config: of the model that is to be fitted, which is that of the start.
@@ -256,7 +256,7 @@ def continued(start: Result, name: str, index, config: Mapping[str, Any]) -> Any
 
 
 def about_mode(labels: Labels, model: Observation, params) -> list[str]:
-    """What to say of a fit of one factor with instances at their mode: whether it has climbed where it should not."""
+    """Warn where a fit of one factor with instances at their mode has climbed to overconfident values."""
     if not isinstance(model, Factor) or model.n_factors > 1 or model.own_specs() != (None,):
         return []
     found = model.factors(params)
@@ -265,7 +265,7 @@ def about_mode(labels: Labels, model: Observation, params) -> list[str]:
 
 
 def about_marginal(labels: Labels, glad: bool, priors: Mapping[str, Any], alpha, gamma) -> list[str]:
-    """The sentence where labelers explain the labels worse than at the start, once instances are integrated out.
+    """Return the sentence where labelers explain the labels worse than at the start, once instances are integrated out.
 
     Args:
         priors: of the labelers and instances, those of ``IntegratedFactor``.
@@ -276,7 +276,7 @@ def about_marginal(labels: Labels, glad: bool, priors: Mapping[str, Any], alpha,
 
 
 def config_of(model: Observation) -> dict[str, Any]:
-    """The settings of a model, without its arrays; of several in one, those of each."""
+    """Return the settings of a model, without its arrays; of several in one, those of each."""
     model = model.model if isinstance(model, Voted) else model
     fields = dataclasses.fields(model)  # type: ignore[arg-type]
     values = {field.name: getattr(model, field.name) for field in fields}
@@ -284,7 +284,7 @@ def config_of(model: Observation) -> dict[str, Any]:
 
 
 def _said(value: Any) -> Any:
-    """A setting as a record keeps it."""
+    """Return a setting as a record keeps it."""
     return np.asarray(value).tolist() if isinstance(value, np.ndarray | np.generic | jax.Array) else value
 
 
@@ -295,7 +295,7 @@ def _plain(value: Any) -> Any:
 
 
 def class_prior_of(model: Observation) -> str | tuple[float, ...]:
-    """The class prior of a model, by its setting; ``learn`` where it has none.
+    """Return the class prior of a model, by its setting; ``learn`` where it has none.
 
     Example:
         >>> from crowdjax.observation import DawidSkene, Voted, OneCoin

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 
 class New(NamedTuple):
-    """What a fit says of new instances: posteriors, as ``answer_table`` takes them, and what else the record, the
-    warnings and the table have to say.
+    """Inferred new instances: posteriors, as ``answer_table`` takes them, and what else the record, the warnings and
+    the table have to say.
 
     Example:
         >>> New(np.array([[0.2, 0.8]])).columns
@@ -55,7 +55,7 @@ class New(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Fitted(Prediction):
-    """A fit with its answers about instances and labelers.
+    """A fit with its estimates for instances and labelers.
 
     Attributes:
         labelers: a table of them, of the kind that the labels came in (``crowdjax.answers.labeler_table``).
@@ -76,7 +76,7 @@ class Fitted(Prediction):
     _unseen = "as its prior says"
 
     def page(self) -> reports.Page:
-        """The report (docs/reports.md).
+        """Return the report (docs/reports.md).
 
         Raises:
             InputError: the result was loaded; a report needs the labels' counts, which are not kept.
@@ -84,13 +84,13 @@ class Fitted(Prediction):
         raise NotImplementedError
 
     def arrays(self) -> Any:
-        """What ``fit.npz`` holds: a pytree of arrays."""
+        """Return the content of ``fit.npz``: a pytree of arrays."""
         raise NotImplementedError
 
     def answers_of(
         self, labels: Labels, known: Int[np.ndarray, " W"], features: Mapping[io.Key, Float[np.ndarray, "n F"] | None]
     ) -> New:
-        """What the fit says of other labels.
+        """Infer the instances of other labels.
 
         Args:
             known: which labeler of the fit each is, -1 for others.
@@ -99,7 +99,7 @@ class Fitted(Prediction):
         raise NotImplementedError
 
     def observed(self, part: Labels, drawn: Int[np.ndarray, " n"], replicates: int) -> tuple[Any, Any]:
-        """(an observation model, its parameters or so many draws of them), which give replicates of the labels.
+        """Return (an observation model, its parameters or so many draws of them), which give replicates of the labels.
 
         Args:
             part: the labels of some instances.
@@ -110,7 +110,7 @@ class Fitted(Prediction):
     def looked(
         self, key: PRNGKeyArray, labels: Labels, drawn: Int[np.ndarray, " n"], features, replicates: int
     ) -> Look:
-        """What the fit misses of its labels.
+        """Run posterior predictive checks of the fit on its labels.
 
         Args:
             labels: of some instances.
@@ -127,7 +127,7 @@ class Fitted(Prediction):
         return Look(found.checks, (), found.surprise, discoveries(found.surprise))
 
     def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
-        """Writes every table, ``fit.json`` and ``fit.npz``; ``crowdjax.load`` reads them.
+        """Write every table, ``fit.json`` and ``fit.npz``; ``crowdjax.load`` reads them.
 
         Args:
             report: whether to write ``report.html`` and ``figures`` as well (:meth:`page`).
@@ -153,7 +153,7 @@ class Fitted(Prediction):
         missing: Sequence[Any] = (),
         header: bool = True,
     ) -> Prediction:
-        """The truth of new instances from their labels, the labelers held at what the fit found.
+        """Return the truth of new instances from their labels, the labelers held at what the fit found.
 
         Args:
             table: labels, as in ``crowdjax.fit``; their values are those of the fit. Labelers that the fit has not
@@ -206,7 +206,7 @@ class Fitted(Prediction):
         return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
 
     def open_tables(self, columns: Columns | None, **sources):
-        """Open the tables of features for other labels; refuse those that the fit has no use for."""
+        """Open the tables of features for other labels; reject those that the fit has no use for."""
         for side in ("labeler", "instance"):
             if sources.get(f"{side}_features") is not None and side not in self.scaling:
                 raise InputError(f"{side} features: given, but the fit used none; leave them out or fit with them")
@@ -214,16 +214,16 @@ class Fitted(Prediction):
         return io.open_tables(columns, known=names, **sources)
 
     def next_table(self, n: int) -> pa.Table:
-        """The table behind :meth:`next_labels`."""
+        """Return the table behind :meth:`next_labels`."""
         return next_instances(self.tables, self.index, whole("next", n))
 
     def next_labels(self, n: int = 100):
-        """The instances to label next: those where one more label of an average labeler lowers the expected error of
-        the answers most (``crowdjax.facade.next``).
+        """Return the instances to label next: those where one more label of an average labeler lowers the expected
+        error of the inferred classes most (``crowdjax.facade.next``).
 
         Returns:
             A table of the kind that the labels came in: instance, label, confidence, and gain, by how much one more
-            label lowers the probability that the answer is wrong. Where no label would change the answer it is 0, and
+            label lowers the probability that the inferred class is wrong. Where no label would change it, it is 0, and
             the least sure come first.
 
         Raises:
@@ -238,19 +238,20 @@ class Fitted(Prediction):
         return self.kind(self.next_table(n))
 
     def checks(self, table, **settings) -> Prediction:
-        """What the fit misses: its labels beside replicates that it would give (``crowdjax.facade.checks.check``)."""
+        """Run posterior predictive checks: compare the labels with replicates that the fit would give
+        (``crowdjax.facade.checks.check``)."""
         from crowdjax.facade.checks import check  # which knows results
 
         return check(self, table, **settings)
 
 
 def itself(model: Any) -> Any:
-    """The model: what makes one that is there already."""
+    """Return the model: what makes one that is there already."""
     return model
 
 
 class Read(NamedTuple):
-    """What every fit has on disk: its tables, index and scaling.
+    """The parts that every fit has on disk: tables, index and scaling.
 
     Example:
         >>> Read._fields
@@ -263,12 +264,12 @@ class Read(NamedTuple):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many labelers and instances there are, as ``Labels.from_arrays`` takes them."""
+        """The numbers of labelers and instances, as ``Labels.from_arrays`` takes them."""
         return dict(n_labelers=len(self.index.labelers), n_instances=len(self.index.instances))
 
     @property
     def blank(self) -> dict[io.Key, np.ndarray]:
-        """Features of the shapes that the fit had."""
+        """Empty features of the shapes that the fit had."""
         sizes = self.sizes
         return {side: np.zeros((sizes[f"n_{side}s"], len(s.names))) for side, s in self.scaling.items()}
 
@@ -289,7 +290,7 @@ def read_fit(folder: Path, record: Mapping[str, Any]) -> Read:
 
 
 def discoveries(p: Float[np.ndarray, " I"]) -> Bool[np.ndarray, " I"]:
-    """Which p-values are discoveries where a share of 5 % of them may be false (Benjamini and Hochberg 1995).
+    """Return which p-values are discoveries where a share of 5 % of them may be false (Benjamini and Hochberg 1995).
 
     Example:
         >>> discoveries(np.array([0.001, 0.04, 0.9])).tolist()
@@ -303,7 +304,7 @@ def discoveries(p: Float[np.ndarray, " I"]) -> Bool[np.ndarray, " I"]:
 
 
 def refuse_counts(triples: io.Triples, model: str, repeats: Repeats = "count") -> None:
-    """Refuse counts of labels, whose labelers nobody knows, in a model that tells labelers apart."""
+    """Reject counts of labels, whose labelers nobody knows, in a model that tells labelers apart."""
     if triples.anonymous and repeats != "count":
         raise InputError(f"repeats: got {repeats!r} with counts, which have no repeated labels; leave it out")
     if triples.anonymous and model != "majority":

@@ -24,7 +24,7 @@ MOST_BIASED = 10  # classes of the biased coin, a step of which takes the cube o
 
 
 def may_take(model, class_prior) -> bool:
-    """Whether there are labels that these settings fit on the host.
+    """Return whether there are labels that these settings fit on the host.
 
     Example:
         >>> may_take("dawid-skene", None), may_take("glad", "logistic"), may_take("factor", None)
@@ -38,7 +38,7 @@ def may_take(model, class_prior) -> bool:
 
 
 def fit(triples: io.Triples, model: str, class_prior, given, **how: Any) -> Aggregation | Result | None:
-    """The fit on the host, of settings that :func:`may_take` lets pass; None where these labels are JAX's."""
+    """Return the fit on the host, of settings that :func:`may_take` lets pass; None where these labels are JAX's."""
     index, n = triples.index, len(triples.index.classes)
     if index.values is not None or len(triples.label) > (MOST_OF_GLAD if model == "glad" else MOST):
         return None
@@ -54,6 +54,6 @@ def fit(triples: io.Triples, model: str, class_prior, given, **how: Any) -> Aggr
 
 
 def _is_numbers(class_prior) -> bool:
-    """Whether a class prior is a number, or several."""
+    """Return whether a class prior is a number, or several."""
     several = class_prior if isinstance(class_prior, list | tuple | np.ndarray) else [class_prior]
     return all(isinstance(v, Real) and not isinstance(v, bool) for v in several)

@@ -1,6 +1,6 @@
 """Several kinds of judgements in one fit: each with functions of the score of its own, labelers in common.
 
-An instance is one item judged for one kind, as post 17 for spam. Its score goes to the column of its kind, NaN in the
+An instance is one post judged for one kind, as post 17 for spam. Its score goes to the column of its kind, NaN in the
 others, which is what a fit with ``GP(columns="separate")`` takes.
 """
 
@@ -23,10 +23,11 @@ MOST = 20  # kinds: each has some hundred unknowns
 
 
 def read(source, instances, column: str | None, **others) -> periods.Named | None:
-    """The kinds, as groups, and that of every instance, from a column of the table of scores; None where none is named.
+    """Return the kinds, as groups, and that of every instance, from a column of the table of scores; None where none is
+    named.
 
     Args:
-        others: settings that have no sense with kinds; refused where they are given.
+        others: settings that do not apply with kinds; rejected where they are given.
     """
     if column is None:
         return None
@@ -40,7 +41,7 @@ def read(source, instances, column: str | None, **others) -> periods.Named | Non
 
 
 def spread(score: Float[np.ndarray, "n 1"], kind: Int[np.ndarray, " n"], n_kinds: int) -> Float[np.ndarray, "n V"]:
-    """Each score in the column of its kind, NaN in the others.
+    """Return each score in the column of its kind, NaN in the others.
 
     Example:
         >>> spread(np.array([[0.1], [0.9]]), np.array([1, 0]), 2).tolist()
@@ -52,13 +53,13 @@ def spread(score: Float[np.ndarray, "n 1"], kind: Int[np.ndarray, " n"], n_kinds
 
 
 def gathered(scores: Float[np.ndarray, "n V"]) -> tuple[Float[np.ndarray, "n 1"], Int[np.ndarray, " n"]]:
-    """(each row's score, its kind): what ``spread`` was given."""
+    """Return (each row's score, its kind): what ``spread`` was given."""
     kind = np.isfinite(scores).argmax(1)
     return scores[np.arange(len(scores)), kind][:, None], kind
 
 
 def refuse_constant(scores: Float[np.ndarray, "n V"], kinds: Sequence) -> None:
-    """Refuses a kind whose scores are all alike, by its name."""
+    """Reject a kind whose scores are all equal, by its name."""
     for kind, column in zip(kinds, scores.T, strict=True):
         low, high = np.nanmin(column), np.nanmax(column)
         if low == high:
@@ -66,7 +67,7 @@ def refuse_constant(scores: Float[np.ndarray, "n V"], kinds: Sequence) -> None:
 
 
 def curves(fit: ContextualFit, scores: Float[np.ndarray, "n V"], kinds: Sequence, n: int) -> pa.Table:
-    """kind, quantity, score, mean, lower, upper: the functions of each kind over its scores."""
+    """Tabulate kind, quantity, score, mean, lower, upper: the functions of each kind over its scores."""
     tables = []
     for k, kind in enumerate(kinds):
         low, high = np.clip([np.nanmin(scores[:, k]), np.nanmax(scores[:, k])], *fit.scale.ends[:, k])
@@ -87,8 +88,9 @@ def prevalence(
     gold: by_gold.Gold | None,
     key: PRNGKeyArray,
 ) -> tuple[pa.Table, list[str]]:
-    """(kind, mean, lower, upper, of, n_items, n_gold: the share of positives of each kind, by the model; with gold also
-    assisted_mean, assisted_lower, assisted_upper, n_gold_wanted, as in ``periods``; sentences for the warnings)."""
+    """Return (kind, mean, lower, upper, of, n_items, n_gold: the share of positives of each kind, by the model; with
+    gold also assisted_mean, assisted_lower, assisted_upper, n_gold_wanted, as in ``periods``; sentences for the
+    warnings)."""
     sd: list[float] = []
     rows, of = [], "the labelled sample" if population is None and weights is None else "the population"
     for k, kind in enumerate(kinds):

@@ -1,4 +1,4 @@
-"""Fits of registered models to more labels than memory holds: parts on disk, rounds over them, answers part by part."""
+"""Fits of registered models to more labels than memory holds: parts on disk, rounds over them, results part by part."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ TWO_CLASSES = (
 
 
 def made(name: str, scan: Scan, classes: Kind, settings: dict[str, Any]) -> Observation | None:
-    """The model of a name for the labels of a table that is read in pieces; None where their numbers decide.
+    """Return the model of a name for the labels of a table that is read in pieces; None where their numbers decide.
 
     Raises:
         InputError: it is not for these classes, or has numbers of each instance, which parts cannot share.
@@ -65,7 +65,7 @@ def made(name: str, scan: Scan, classes: Kind, settings: dict[str, Any]) -> Obse
 
 
 def planned(name: str, parts: minibatch.Parts, classes: Kind) -> tuple[Observation, dict[str, Any], tuple[str, ...]]:
-    """(the model that the numbers of all labels allow, its plan, why it is another than the usual one)."""
+    """Return (the model that the numbers of all labels allow, its plan, why it is another than the usual one)."""
     n_labels, seen, votes = 0, set(), 0
     for k in range(len(parts)):
         labels = parts.labels(k)
@@ -87,7 +87,7 @@ def fit_parts(
     settings: dict[str, Any], batch: int, repeats: Repeats, max_rounds: int, rtol: float,
     progress: watch.Progress | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Fits and writes what ``Result.save`` writes; its state is claimed. Returns the record."""
+    """Fit and writes what ``Result.save`` writes; its state is claimed. Returns the record."""
     started = time.perf_counter()
     report = watch.or_interrupt(progress, "stopped; the same call goes on from there")
     try:
@@ -170,7 +170,7 @@ def fit_parts(
 
 
 def write_parts(out: Path, state: Path, record: dict[str, Any], tables: dict[str, pa.Table], arrays) -> None:
-    """Writes a result whose instances are in the folder of its state already, and removes that."""
+    """Write a result whose instances are in the folder of its state already, and removes that."""
     with results.new_result(out, record) as folder:
         shutil.copy(state / "instances.parquet", folder / "instances.parquet")
         for title, table in tables.items():

@@ -1,8 +1,8 @@
-"""Fits of many classes without K × K numbers for each labeler: which they are, and what is told of them.
+"""Fits of many classes without K × K numbers for each labeler: which they are, and what they report.
 
     more than 50 classes, majority and one-coin        ``crowdjax.observation.voted``
 
-Of an instance the five most probable classes are told; of a labeler the accuracy. A confusion table would say no more:
+An instance has its five most probable classes, a labeler the accuracy. A confusion table would say no more:
 a label is right with that chance, and errors fall on all other classes alike.
 """
 
@@ -37,14 +37,14 @@ from crowdjax.observation.voted import answer_voted
 
 
 class Told(NamedTuple):
-    """What is told of a fit.
+    """The tables and counts that a fit reports.
 
     Attributes:
         tables: of instances, labelers and, where it says more, their confusion.
         tally: the labels, counted.
-        support: how the answers stand to them.
+        support: how the inferred classes agree with them.
         posterior: of the classes of each instance, or the likeliest classes and their probabilities.
-        shares: of the classes among the answers.
+        shares: of the inferred classes.
     """
 
     tables: dict[str, pa.Table]
@@ -69,7 +69,7 @@ class Cells(NamedTuple):
 
     @classmethod
     def of(cls, row, column, value, shape: tuple[int, int]) -> Cells:
-        """The sums of values by cell."""
+        """Return the sums of values by cell."""
         cell, place = np.unique(np.asarray(row, np.int64) * shape[1] + column, return_inverse=True)
         return cls(*np.divmod(cell, shape[1]), np.bincount(place, value, len(cell)), shape)
 
@@ -81,7 +81,7 @@ class Cells(NamedTuple):
 
 
 class SparseTally(NamedTuple):
-    """As ``Tally``, by cells; agreement is that of all labelers together, by the likeliest classes."""
+    """A ``Tally`` by cells; agreement is that of all labelers together, by the likeliest classes."""
 
     votes: Cells
     agreement: Cells
@@ -89,14 +89,15 @@ class SparseTally(NamedTuple):
 
 
 def whole(found: Tally | SparseTally | None) -> Tally:
-    """The tally that a report takes."""
+    """Return the tally that a report takes."""
     if isinstance(found, SparseTally):
         return Tally(found.votes.dense(), found.agreement.dense()[None], found.n_crowds)
     return counted(found)
 
 
 def of_many(model: Observation, labels: Labels) -> Observation:
-    """The model as it is fitted to these labels: a coin of more than 50 classes knows those that were voted for alone.
+    """Return the model as it is fitted to these labels: a coin of more than 50 classes knows those that were voted for
+    alone.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -107,7 +108,7 @@ def of_many(model: Observation, labels: Labels) -> Observation:
 
 
 def told(labels: Labels, model: Voted, params, index: LabelIndex, gold: Float[np.ndarray, " I"] | None) -> Told:
-    """What is told of a fit whose passes know the classes voted for.
+    """Return the report of a fit whose passes know the classes voted for.
 
     Args:
         params: of the fit.
@@ -131,7 +132,7 @@ def told(labels: Labels, model: Voted, params, index: LabelIndex, gold: Float[np
 
 
 def sparse_tally(labels: Labels, codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"]) -> SparseTally:
-    """The labels of a fit, counted.
+    """Return the labels of a fit, counted.
 
     Args:
         codes, p: the likeliest classes of each instance and their probabilities.
@@ -148,9 +149,9 @@ def sparse_tally(labels: Labels, codes: Int[np.ndarray, "I n"], p: Float[np.ndar
 
 
 def support_of(votes: Cells, codes, p, points: Float[np.ndarray, " K"], gold=None) -> Support:
-    """As ``crowdjax.answers.support``.
+    """Compute ``crowdjax.answers.support``.
 
-    Example: one answer goes against three labels
+    Example: one inferred class goes against three labels
         >>> votes = Cells.of(np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([3.0, 1.0, 2.0]), (2, 2))
         >>> found = support_of(votes, np.array([[1], [1]]), np.array([[0.75], [1.0]]), np.array([0.25, 1.75]))
         >>> found.answered, found.against, found.voted, found.labels
@@ -173,6 +174,6 @@ def support_of(votes: Cells, codes, p, points: Float[np.ndarray, " K"], gold=Non
 
 
 def refuse(name: str, model: Observation, what: str) -> None:
-    """Refuses what needs the confusion of each labeler."""
+    """Reject options that need the confusion of each labeler."""
     if isinstance(model, Voted):
         raise InputError(f"{what}: given with model {name} and more than {MOST_CLASSES} classes; allowed with fewer")

@@ -39,7 +39,7 @@ MOST_FREE = 10  # classes with which a labeler may confuse any two in his own wa
 
 
 def add(name: str, model: type, *, kinds=("nominal",), rectangular=False) -> None:
-    """Adds a model of a table whose class prior is the users' to choose."""
+    """Add a model of a table whose class prior is the users' to choose."""
 
     def make(*, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], class_prior=None) -> Observation:
         if classes == "exchangeable" and class_prior not in (None, "uniform"):
@@ -60,7 +60,7 @@ def add(name: str, model: type, *, kinds=("nominal",), rectangular=False) -> Non
 
 
 def add_factors(name: str, at_mode: type, integrated: type, *, settings=()) -> None:
-    """Adds a model of factors, whose instances are integrated out, or at their mode, which features may explain."""
+    """Add a model of factors, whose instances are integrated out, or at their mode, which features may explain."""
 
     def make(*, labels, classes: Kind, features: Mapping[str, np.ndarray], class_prior=None, instances=None, **drawn):
         more = prior_of(class_prior, labels.n_classes) | _drawn(**drawn)
@@ -72,7 +72,8 @@ def add_factors(name: str, at_mode: type, integrated: type, *, settings=()) -> N
 
 
 def integrates(instances: str | None, features: Mapping[str, Any], class_prior, factors) -> bool:
-    """Whether a model of factors integrates its instances out, which it does unless another setting needs their mode.
+    """Return whether a model of factors integrates its instances out, which it does unless another setting needs their
+    mode.
 
     Example:
         >>> integrates(None, {}, None, 2), integrates("map", {}, None, None), integrates(None, {}, "logistic", None)
@@ -91,7 +92,7 @@ def integrates(instances: str | None, features: Mapping[str, Any], class_prior, 
 
 
 def _drawn(factors=None, restarts=None, seed=None) -> dict[str, int]:
-    """The settings of a model of factors, those of their random starts from two on."""
+    """Return the settings of a model of factors, those of their random starts from two on."""
     if factors == "auto":
         raise InputError("factors: got 'auto' with more than two classes; allowed: a whole number from 1")
     n = 1 if factors is None else whole("factors", factors)
@@ -105,7 +106,7 @@ def _drawn(factors=None, restarts=None, seed=None) -> dict[str, int]:
 
 
 def names() -> tuple[str, ...]:
-    """All that ``model`` of ``crowdjax.fit`` may say, for labels of two classes or more.
+    """Return all that ``model`` of ``crowdjax.fit`` may say, for labels of two classes or more.
 
     Example:
         >>> names()[:4], "graded" in names()
@@ -123,7 +124,7 @@ MODELS.add("graded", Graded, kinds=("ordinal",), rectangular=True)
 
 
 class Numbers(NamedTuple):
-    """What a plan goes by: numbers of labels, and a function that orders the classes by their votes.
+    """The inputs of a plan: numbers of labels, and a function that orders the classes by their votes.
 
     Example:
         >>> numbers_of(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 2, 2], n_values=3))[:4]
@@ -138,7 +139,7 @@ class Numbers(NamedTuple):
 
 
 def numbers_of(labels: Labels) -> Numbers:
-    """The numbers of labels in memory."""
+    """Return the numbers of labels in memory."""
     counted = np.asarray(labels.counts) > 0
     n_labelers, n_instances = (len(np.unique(np.asarray(v)[counted])) for v in (labels.labeler, labels.instance))
     sizes = labels.n_values, labels.n_classes
@@ -146,7 +147,7 @@ def numbers_of(labels: Labels) -> Numbers:
 
 
 def plan_integrated(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The form of the integrated model, and the order of the classes that its points are laid out in.
+    """Return the form of the integrated model, and the order of the classes that its points are laid out in.
 
     Classes are taken by their votes: points treat them alike up to their number only, and names say nothing.
     """
@@ -157,7 +158,8 @@ def plan_integrated(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tu
 
 
 def plan_auto(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The model that the numbers of labels, labelers and classes allow, and why it is another than the integrated one.
+    """Return the model that the numbers of labels, labelers and classes allow, and why it is another than the
+    integrated one.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 2, 2], n_values=3)
@@ -173,7 +175,7 @@ def plan_auto(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tuple[st
     if per_instance < FEW_LABELS and square:
         reason = (
             f"{per_instance:.2f} labels per instance cannot tell able labelers from others; everybody counts the same, "
-            "and the answers are little more than the labels themselves."
+            "and the result is little more than the labels themselves."
         )
         return {"model": "majority"}, (reason,)
     if n_labelers <= FEW_LABELERS:
@@ -197,13 +199,13 @@ def plan_auto(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tuple[st
 
 
 def _guarded(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The integrated model, its answers averaged with those of a simpler one and with votes."""
+    """Return the integrated model, averaged with a simpler one and with votes."""
     plan, reasons = plan_integrated(numbers, classes)
     return {**plan, "beside": "graded" if classes == "ordinal" else "dawid-skene"}, reasons
 
 
 def by_votes(labels: Labels) -> np.ndarray:
-    """The classes from the most voted to the least; equals by how their votes gather in labelers and instances.
+    """Return the classes from the most voted to the least; equals by how their votes gather in labelers and instances.
 
     What decides is the same whatever labelers, instances and classes are called.
 
@@ -217,7 +219,7 @@ def by_votes(labels: Labels) -> np.ndarray:
     label, counts = np.asarray(labels.label)[real], np.asarray(labels.counts, np.float64)[real]
 
     def gathered(of: np.ndarray) -> np.ndarray:
-        """How many labels of the same class the same labeler gave, or the same instance has, for each label."""
+        """Return how many labels of the same class the same labeler gave, or the same instance has, for each label."""
         _, cell = np.unique(np.asarray(of)[real].astype(np.int64) * labels.n_classes + label, return_inverse=True)
         return np.bincount(cell, counts)[cell]
 
@@ -230,7 +232,7 @@ def by_votes(labels: Labels) -> np.ndarray:
 def make_planned(
     *, name: str, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], plan: dict[str, Any]
 ) -> Observation:
-    """The model of a plan."""
+    """Return the model of a plan."""
     refuse_features(f"{name} of more than two classes", features)
     if plan["model"] != "integrated":
         return MODELS[plan["model"]].make(labels=labels, classes=classes, features=features)

@@ -1,12 +1,12 @@
-"""Which instances to label next for the least expected error of the labels, from any fit's answers.
+"""Choose the instances whose next label lowers the expected error most, from any fit's probabilities.
 
-The answer for an instance with class probabilities p is the likeliest class, wrong with probability 1 - max p. One more
-label l of an average labeler, P(l | k) = C_kl, leaves the expected error
+The inferred class of an instance with class probabilities p is the likeliest one, wrong with probability 1 - max p. One
+more label l of an average labeler, P(l | k) = C_kl, leaves the expected error
 
     Σ_l P(l) (1 - max_k P(k | l)) = 1 - Σ_l max_k p_k C_kl                                                    (1)
 
-so that it is worth Σ_l max_k p_k C_kl - max_k p_k. That is 0 where no label would change the answer; among such
-instances the least sure come first.
+so that it is worth Σ_l max_k p_k C_kl - max_k p_k. That is 0 where no label would change the inferred class; among
+such instances the least certain come first.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ LITTLE = 1e-6  # of a probability: gains below are rounding of float32
 
 
 def expected_gain(p: Float[np.ndarray, "I K"], confusion: Float[np.ndarray, "K L"]) -> Float[np.ndarray, " I"]:
-    """By how much one more label lowers the expected error of each answer, equation (1).
+    """Return how much one more label lowers the expected error of each inferred class, equation (1).
 
     Args:
         p: class probabilities.
         confusion: P(label | class) of an average labeler.
 
-    Example: a labeler who is right in four of five cases changes no answer that is surer than that
+    Example: a labeler who is right in four of five cases changes no class that is more certain than that
         >>> coin = np.array([[0.8, 0.2], [0.2, 0.8]])
         >>> expected_gain(np.array([[0.5, 0.5], [0.9, 0.1]]), coin).round(6).tolist()
         [0.3, 0.0]
@@ -46,7 +46,7 @@ def expected_gain(p: Float[np.ndarray, "I K"], confusion: Float[np.ndarray, "K L
 
 
 def mean_confusion(confusion: pa.Table, labelers: pa.Table, index: LabelIndex) -> Float[np.ndarray, "K L"]:
-    """The confusion of an average labeler: that of each, by how many labels there are of them.
+    """Return the confusion of an average labeler: that of each, by how many labels there are of them.
 
     Args:
         confusion, labelers: the tables of a result.
@@ -59,7 +59,7 @@ def mean_confusion(confusion: pa.Table, labelers: pa.Table, index: LabelIndex) -
 
 
 def class_probabilities(instances: pa.Table, index: LabelIndex) -> Float[np.ndarray, "I K"]:
-    """The probability of each class, from the table of answers."""
+    """Return the probability of each class, from the table of instances."""
     if "probability" in instances.column_names:
         positive = probabilities(instances["probability"].to_numpy())
         return np.stack([1 - positive, positive], 1)
@@ -67,7 +67,7 @@ def class_probabilities(instances: pa.Table, index: LabelIndex) -> Float[np.ndar
 
 
 def next_instances(tables: dict[str, pa.Table], index: LabelIndex, n: int) -> pa.Table:
-    """The table of the n instances to label next: instance, label, confidence, gain.
+    """Return the table of the n instances to label next: instance, label, confidence, gain.
 
     Args:
         tables: of a result.

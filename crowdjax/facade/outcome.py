@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def tables_of(index: LabelIndex, n_labels, posterior, about: Summary, gold: GoldRecord | None = None) -> dict[str, Any]:
-    """The tables of answers, whatever the model: of instances, labelers and their confusion."""
+    """Return the tables of a result, whatever the model: instances, labelers and their confusion."""
     ids = io.ids(index, "labeler")
     return {
         "instances": answer_table(io.ids(index, "instance"), posterior, index.classes),
@@ -56,7 +56,7 @@ def record_of(
     device: str | None = None,
     **more,
 ) -> dict[str, Any]:
-    """The record of a fit: what all models say of it, and more.
+    """Return the record of a fit: what all models say of it, and more.
 
     Args:
         devices: how many it was made on, and why.
@@ -87,11 +87,11 @@ def warnings_of(
     repeats: Repeats,
     of_fit: Sequence[str],
 ) -> list[str]:
-    """What readers of a fit should know, one sentence each.
+    """Return the warnings for readers of a fit, one sentence each.
 
     Args:
         posterior: of the classes of each instance, or the likeliest classes and their probabilities.
-        supported: how the answers stand to the labels.
+        supported: how the inferred classes agree with the labels.
         truth: known classes, NaN where unknown.
         of_fit: what the fit itself has to say.
     """
@@ -109,20 +109,20 @@ def warnings_of(
 
 
 def refuse_failed(found) -> None:
-    """Raises ``FitError`` where a fit has no usable answer."""
+    """Raise ``FitError`` where a fit has no usable result."""
     code = int(found.code)
     if code > stopping.STOPPED or not np.isfinite(float(found.objective)):
         raise FitError(f"the fit failed: {stopping.MEANING[code]}")
 
 
 def about_end(found) -> list[str]:
-    """What to say where a fit did not converge."""
+    """Warn where a fit did not converge."""
     code = int(found.code)
     return [] if code == stopping.CONVERGED else [f"The fit did not converge: {stopping.MEANING[code]}."]
 
 
 def outcome_of(found) -> dict[str, Any]:
-    """How a fit ended, for the record."""
+    """Return how a fit ended, for the record."""
     code = int(found.code)
     return {
         "objective": float(found.objective),
@@ -134,7 +134,7 @@ def outcome_of(found) -> dict[str, Any]:
 
 
 def outcome(found, labels: Labels) -> dict[str, Any]:
-    """How a fit ended and how large its labels were, for the record."""
+    """Return how a fit ended and how large its labels were, for the record."""
     return {
         **outcome_of(found),
         "n_labels": int((np.asarray(labels.counts) > 0).sum()),

@@ -1,5 +1,5 @@
 """What a contextual fit says of labelers whose labels go together beyond truth and score, and of a score that is one
-labeler's own answer."""
+labeler's own label."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MISPLACED = 0.01  # labels on the wrong side of a cut, over those of the rarer v
 
 
 def record(found: Sequence[Pair], labelers: Sequence[Any]) -> dict[str, Any]:
-    """How many pairs were compared, and those that fail."""
+    """Return how many pairs were compared, and those that fail."""
     failed = [one for one in found if one.p <= LEVEL]
     named = [{**one._asdict(), "labelers": [str(labelers[i]) for i in one.labelers]} for one in failed]
     return {"n_pairs": len(found), "level": LEVEL, "pairs": named}
 
 
 def about(found: Sequence[Pair], labelers: Sequence[Any], by_gold: bool) -> list[str]:
-    """What to say of pairs that agree more, or less, than truth and score explain.
+    """Warn of pairs that agree more, or less, than truth and score explain.
 
     Args:
         by_gold: whether the reported prevalence is right by gold's chances.
@@ -58,7 +58,7 @@ def about(found: Sequence[Pair], labelers: Sequence[Any], by_gold: bool) -> list
 
 
 def about_cuts(labels: Labels, scores: Float[np.ndarray, "I C"], names: Sequence[str], labelers) -> list[str]:
-    """That a labeler's labels are a score cut in two, as where its confidence is the score.
+    """Warn that a labeler's labels are a score cut in two, as where its confidence is the score.
 
     Example:
         >>> labels = Labels.from_arrays(np.zeros(100, int), np.arange(100), np.arange(100) >= 60)

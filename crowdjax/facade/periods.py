@@ -55,7 +55,7 @@ class Named(NamedTuple):
 
 
 def read(scores, instances, time: str | None, group: str | None) -> Named | None:
-    """Periods and groups from columns of the table of scores; None where neither is named."""
+    """Read periods and groups from columns of the table of scores; None where neither is named."""
     if time is None and group is None:
         return None
     found = {}
@@ -77,8 +77,8 @@ def read(scores, instances, time: str | None, group: str | None) -> Named | None
 
 
 def of_others(source, instances, record, table: pa.Table | None) -> Int[np.ndarray, " n"] | None:
-    """The cells of new instances by the columns that a fit had; -1 where a value is none of the fit's; None of a fit
-    without such columns.
+    """Return the cells of new instances by the columns that a fit had; -1 where a value is none of the fit's; None of a
+    fit without such columns.
 
     Args:
         record, table: of the fit: its record and its table of cells.
@@ -94,12 +94,12 @@ def of_others(source, instances, record, table: pa.Table | None) -> Int[np.ndarr
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
-    """The periods or groups of a table of cells, in their order; [None] where there is one without a name."""
+    """Return the periods or groups of a table of cells, in their order; [None] where there is one without a name."""
     return [value for value in dict.fromkeys(column.to_pylist()) if value is not None] or [None]
 
 
 def of_population(source, named: Named, time: str | None, group: str | None) -> Int[np.ndarray, " K"]:
-    """The cells of a population's rows.
+    """Return the cells of a population's rows.
 
     Raises:
         InputError: a column is missing, or a value is none of the labelled instances'.
@@ -129,7 +129,7 @@ def tables(
     gold: by_gold.Gold | None,
     key: PRNGKeyArray,
 ) -> tuple[dict[str, pa.Table], list[str]]:
-    """(the tables by name, sentences for the warnings).
+    """Return (the tables by name, sentences for the warnings).
 
     Args:
         weights: sampling weights of the instances.
@@ -192,8 +192,8 @@ def assisted_by_cell(
     sd: Sequence[float],
     unit: str = "group",
 ) -> tuple[list[assisted.Assisted | None], list[bool | None], list[str]]:
-    """(the estimate of each row of the table of cells, in its order; whether gold contradicts the model there, None
-    where it cannot tell; sentences where gold is no random part, and where it contradicts the model).
+    """Return (the estimate of each row of the table of cells, in its order; whether gold contradicts the model there,
+    None where it cannot tell; sentences where gold is no random part, and where it contradicts the model).
 
     Args:
         sd: the posterior standard deviation of the prevalence of each row.
@@ -235,8 +235,8 @@ def _chosen(what: str) -> str:
 
 
 def _by_cell(fit, cells: Cells, scores, cell, weights, key=None) -> Float[np.ndarray, "3 S T G"]:
-    """The prevalence of the inputs of each cell, as they are, as if they were of the period before, and of the one
-    after; of all groups together last, where there are several periods and groups."""
+    """Return the prevalence of the inputs of each cell, as they are, as if they were of the period before, and of the
+    one after; of all groups together last, where there are several periods and groups."""
     step = cells.n_groups
     at = [cell, cell - step, np.where(cell + step < len(cells), cell + step, -1)]
     found = changes.sums(fit, scores, cell, len(cells), [np.maximum(c, -1) for c in at], weights, key=key)
@@ -249,7 +249,7 @@ def _by_cell(fit, cells: Cells, scores, cell, weights, key=None) -> Float[np.nda
 
 
 def _changes(prevalence: Float[np.ndarray, "3 S T G"], step: Float[np.ndarray, "S U G"], time, group) -> pa.Table:
-    """Each period against the one before.
+    """Return each period against the one before.
 
     Args:
         step: by how much the logit at the same score moved.
@@ -267,21 +267,21 @@ def _changes(prevalence: Float[np.ndarray, "3 S T G"], step: Float[np.ndarray, "
 
 
 def _shifted(draws: Float[np.ndarray, "S T G"]) -> dict[str, np.ndarray]:
-    """The ratio of the odds of a positive at the same score, and the probability that it is more than ``SHIFT`` or less
-    than its inverse, from draws of its logarithm."""
+    """Return the ratio of the odds of a positive at the same score, and the probability that it is more than ``SHIFT``
+    or less than its inverse, from draws of its logarithm."""
     found = Band(*map(np.exp, contextual.band(draws, LEVEL)))
     ratio = _columns("", found, names=("odds_ratio", "odds_ratio_lower", "odds_ratio_upper"))
     return ratio | {"p_shifted": _share(np.abs(draws) > np.log(SHIFT), draws)}
 
 
 def _share(true: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """The share of draws in which something is true; NaN where there is nothing."""
+    """Return the share of draws in which something is true; NaN where there is nothing."""
     return np.where(np.isnan(draws).any(0), np.nan, true.mean(0)).ravel()
 
 
 def about_calibration(cells: pa.Table, moves: pa.Table) -> list[str]:
-    """Sentences on scores that mean something else than they did: since the period before or, where that is in no one
-    step, from the first to the one that is farthest from it; of a group only where it is not so of all together.
+    """Warn of scores whose meaning has changed: since the period before or, where that is in no one step, from the
+    first to the one that is farthest from it; of a group only where it is not so of all together.
 
     Args:
         cells, moves: the tables ``prevalence`` and ``changes``.
@@ -308,7 +308,7 @@ def about_calibration(cells: pa.Table, moves: pa.Table) -> list[str]:
 
 
 def _meaning(row: Mapping[str, Any], before: float) -> str:
-    """What the same scores mean now, by the example of scores that meant the share of positives before."""
+    """Say what the same scores mean now, by the example of scores that meant the share of positives before."""
     odds = before / (1 - before)
     now, low, high = (v * odds / (1 + v * odds) for v in (row[f"odds_ratio{end}"] for end in ("", "_lower", "_upper")))
     where = "" if row["group"] is None else f"in group {row['group']!s} "
@@ -324,7 +324,7 @@ def _columns(prefix: str, found: Band, names: Sequence[str]) -> dict[str, np.nda
 
 
 def _labelers(fit: ContextualFit, named: Named, index: LabelIndex) -> tuple[pa.Table, list[str]]:
-    """Labelers' sensitivity and specificity in every period, and who got worse."""
+    """Return labelers' sensitivity and specificity in every period, and who got worse."""
     sensitivity, specificity = contextual.labelers_by_period(fit)  # [S, T, W]
     n_periods, n_labelers = sensitivity.shape[1:]
     columns = {

@@ -76,7 +76,7 @@ def fit(
     progress: watch.Progress | None = None,
     kind: Kind = as_arrow,
 ) -> Aggregation:
-    """Fits; settings are those of ``crowdjax.fit``, checked.
+    """Fit; settings are those of ``crowdjax.fit``, checked.
 
     Args:
         held_out: whether held-out labels choose the number of factors.
@@ -98,10 +98,10 @@ def fit(
     features, scaling, remarks = taken(read, left_out)
     if held_out:
         remarks.append(
-            f"Held-out labels chose {chosen} factors. They tell how well labels are predicted, not where the "
-            "classes meet, nor that the answers are right."
+            f"Held-out labels chose {chosen} factors. They tell how well labels are predicted, neither the "
+            "decision boundary nor that the inferred classes are right."
         )
-    if config.n_factors > 1 and not features:  # everybody has a number of his own for every factor
+    if config.n_factors > 1 and not features:  # each labeler and instance has a number for every factor
         numbers = NUMBERS * config.n_factors * (labels.n_labelers + labels.n_instances)
         memory.refuse_above(numbers * jnp.zeros(0).itemsize, f"factors: {config.n_factors:,} of everybody need")
     built = build(config, labels, features)
@@ -145,7 +145,8 @@ def fit(
 
 
 def _not_split(found: factor.Fit, labels: Labels, model: factor.FactorModel, key, settings, devices) -> factor.Fit:
-    """The fit, or the one that starts where labelers have no biases, unless the first is better by ``SPLIT`` nats.
+    """Return the fit, or the one that starts where labelers have no biases, unless the first is better by ``SPLIT``
+    nats.
 
     Where one class is rare, its labels are mostly errors, and a split of the frequent class in two may explain these
     about as well. Without biases there is no such split.
@@ -165,7 +166,7 @@ def fit_parts(
     settings: dict[str, Any], *, batch: int, repeats: Repeats, key: PRNGKeyArray, devices: int | None, max_rounds: int,
     rtol: float, progress: watch.Progress | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Fits labels in parts and writes what ``Aggregation.save`` writes; its state is claimed. Returns the record."""
+    """Fit labels in parts and writes what ``Aggregation.save`` writes; its state is claimed. Returns the record."""
     started = time.perf_counter()
     report = watch.or_interrupt(progress, "stopped; the same call goes on from there")
     try:
@@ -247,11 +248,11 @@ def summary(
     estimates: factor.LabelerSummary,
     agreement: Float[np.ndarray, "W 2 2"],
 ) -> Summary:
-    """What a fit says of labelers, with intervals; of labelers who are all alike to the model, what is counted.
+    """Summarise a fit's labelers, with intervals; where the model takes all labelers for equal, by counts.
 
     Args:
         estimates: of ``factor.labeler_summary``.
-        agreement: labels by the class of the answer and by their value (``crowdjax.answers.tally``).
+        agreement: labels by the inferred class and by their value (``crowdjax.answers.tally``).
     """
     if not (model.labeler.fixed and model.bias is None):
         return labeler_intervals(model, weights, estimates, agreement.sum(2), LEVEL)
@@ -262,7 +263,7 @@ def summary(
 
 
 def load(folder: Path, record: dict[str, Any]) -> Aggregation:
-    """The result that ``Aggregation.save`` wrote, its record being read."""
+    """Return the result that ``Aggregation.save`` wrote, its record being read."""
     try:
         read = read_fit(folder, record)
         config = factor.FactorConfig(**{k: _number_or_pair(v) for k, v in record["config"].items()})
@@ -280,7 +281,7 @@ def load(folder: Path, record: dict[str, Any]) -> Aggregation:
 
 
 def _about_choice(found: factor.HeldOut) -> dict[str, Any]:
-    """What held-out labels said of every number of factors, for the record."""
+    """Return what held-out labels said of every number of factors, for the record."""
     columns = (found.n_factors, found.log_likelihood, found.difference, found.standard_error)
     names = ("n_factors", "log_likelihood", "difference", "standard_error")
     return {
@@ -288,19 +289,19 @@ def _about_choice(found: factor.HeldOut) -> dict[str, Any]:
         "rule": "the fewest factors within one standard error of the best mean log-probability of a held-out label",
         "n_folds": factor.heldout.N_FOLDS,
         "heldout": [dict(zip(names, (n, *map(float, row)), strict=True)) for n, *row in zip(*columns, strict=True)],
-        "says": "how well labels are predicted; not where the classes meet, which labels do not identify",
+        "says": "how well labels are predicted; not the decision boundary, which labels do not identify",
     }
 
 
 def _uses(config: factor.FactorConfig, side: io.Key) -> bool:
-    """Whether a model has anything that features of this side can explain: a part that is not fixed."""
+    """Return whether a model has anything that features of this side can explain: a part that is not fixed."""
     if side == "labeler":
         return config.labeler[1] > 0 or (config.bias is not None and config.bias[1] > 0)
     return config.instance[1] > 0 or config.class_prior == "logistic"
 
 
 def build(config: factor.FactorConfig, labels: Labels, features: Mapping[io.Key, np.ndarray]) -> factor.FactorModel:
-    """The model of these settings."""
+    """Return the model of these settings."""
     try:
         return factor.build(
             config, labels, labeler_features=features.get("labeler"), instance_features=features.get("instance")
@@ -310,8 +311,8 @@ def build(config: factor.FactorConfig, labels: Labels, features: Mapping[io.Key,
 
 
 def _continued(start: Aggregation, model: factor.FactorModel, index: LabelIndex) -> factor.Weights:
-    """The weights of an earlier result, rows matched by id; those of labelers and instances it has not met are at the
-    prior's mean."""
+    """Return the weights of an earlier result, rows matched by id; those of labelers and instances it has not met are
+    at the prior's mean."""
     mean, old = model.full(model.mean), start.fit.weights
     known = {side: io.positions(io.ids(index, side), io.ids(start.index, side)) for side in ("labeler", "instance")}
     sides = factor.Weights("labeler", "instance", "labeler", "instance")
@@ -333,14 +334,14 @@ def _continued(start: Aggregation, model: factor.FactorModel, index: LabelIndex)
 
 
 def _number_or_pair(value):
-    """A setting as it was before JSON: pairs are tuples, infinite numbers are numbers."""
+    """Return a setting as it was before JSON: pairs are tuples, infinite numbers are numbers."""
     if isinstance(value, list):
         return tuple(map(_number_or_pair, value))
     return float(value) if value in ("inf", "-inf") else value
 
 
 def _fit_like(model: factor.FactorModel, n_instances: int, solver: factor.Solver) -> factor.Fit:
-    """The structure and shapes of a fit."""
+    """Return the structure and shapes of a fit."""
     number, whole = np.zeros(()), np.zeros((), int)
     return factor.Fit(
         weights=model.full(model.mean),
@@ -355,7 +356,7 @@ def _fit_like(model: factor.FactorModel, n_instances: int, solver: factor.Solver
 
 
 def about_instances(labels: Labels, config: factor.FactorConfig, model: factor.FactorModel, found) -> list[str]:
-    """What to say where every instance has numbers of its own, which are at their mode."""
+    """Warn where every instance has parameters of its own that are at their mode."""
     if not model.instance.identity or not 0 < config.instance[1] < np.inf:
         return []
     priors = dict(

@@ -50,7 +50,7 @@ def summary(
     mesh: Mesh | None,
     subsample: Compared | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
-    """(what ``prevalence.json`` holds, sentences for the warnings).
+    """Return (what ``prevalence.json`` holds, sentences for the warnings).
 
     Args:
         weaker: the fit under the weaker constraint; None where there is none.
@@ -113,7 +113,7 @@ def _estimate(method: str, band, what: str) -> dict[str, Any]:
 def _by_model(
     fit: ContextualFit, labels: Labels, scores, weights, population, cell, people_cell, key, mesh: Mesh | None
 ) -> list[dict[str, Any]]:
-    """The model's estimates, the best first, and the vote share."""
+    """Return the model's estimates, the best first, and the vote share."""
     out = []
     first, second = jax.random.split(key)
     by = "labelled instances, each with " + ("its sampling weight" if weights is not None else "the same weight")
@@ -139,7 +139,8 @@ def _by_model(
 def _weaker(
     fit: ContextualFit, weaker: ContextualFit, scores, weights, population, cell, people_cell
 ) -> tuple[Band, float]:
-    """(the prevalence under the weaker constraint, how far its interval reaches beyond the model's, which counts 1)."""
+    """Return (the prevalence under the weaker constraint, how far its interval reaches beyond the model's, which counts
+    1)."""
     over = population if population is not None else (scores, weights)
     at = cell if population is None else people_cell
     strong, weak = (contextual.prevalence_draws(f, *over, cell=at) for f in (fit, weaker))
@@ -149,7 +150,8 @@ def _weaker(
 
 
 def _by_gold(gold: Gold | None, weights) -> list[dict[str, Any]]:
-    """The estimates that rest on the chances of gold: from gold alone, and assisted by the model's predictions."""
+    """Return the estimates that rest on the chances of gold: from gold alone, and assisted by the model's
+    predictions."""
     if gold is None:
         return []
     by = "chances of gold" + ("" if gold.given else " (the same for all)")
@@ -170,7 +172,7 @@ def _by_gold(gold: Gold | None, weights) -> list[dict[str, Any]]:
 
 
 def _doubt(gold: Gold | None) -> str | None:
-    """A sentence where gold without chances is no random part of the labelled instances."""
+    """Return a sentence where gold without chances is no random part of the labelled instances."""
     name = None if gold is None else by_gold.selected(gold)
     return None if name is None else (
         f"Gold is no random part of the labelled instances: its {name} differ from those of the others, and no "
@@ -199,7 +201,7 @@ def _undecided(strong: Mapping[str, Any], weak: Mapping[str, Any]) -> str:
 def trust_of_gold(
     n_gold: int, wanted: int | None, enough: bool, given: bool, selected: bool, agree: bool | None
 ) -> str:
-    """Which estimate to trust, in words.
+    """Return which estimate to trust, in words.
 
     Args:
         wanted: gold labels that an interval takes; None where nothing rests on gold.

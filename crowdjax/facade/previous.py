@@ -36,11 +36,11 @@ class Previous(NamedTuple):
         return self.fit.scale
 
     def prior(self, fit: ContextualFit) -> Prior:
-        """What one of the two fits leaves to the next."""
+        """Return the prior that one of the two fits leaves to the next."""
         return carried(fit, self.known)
 
     def about(self, earlier: Any) -> dict[str, Any]:
-        """For the record."""
+        """Return the entry for the record."""
         return {
             "labels_sha256": earlier.record.get("labels_sha256"),
             "n_labels": earlier.record["n_labels"],
@@ -52,7 +52,7 @@ class Previous(NamedTuple):
 def of(
     earlier, asked: ContextualConfig, transform: str, names: Sequence[str], index: LabelIndex, identity: str
 ) -> Previous:
-    """Checks that an earlier result can be gone on from.
+    """Check that an earlier result can be gone on from.
 
     Args:
         earlier: a contextual result.
@@ -86,7 +86,7 @@ def of(
 
 
 def warnings(earlier, found: Previous, index: LabelIndex) -> list[str]:
-    """What to say: instances that both have, and labelers of whom nobody was known."""
+    """Warn of instances that both fits have, and where no labeler was known."""
     out = []
     twice = int((io.positions(io.ids(index, "instance"), io.ids(earlier.index, "instance")) >= 0).sum())
     if twice:

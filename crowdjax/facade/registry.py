@@ -17,7 +17,7 @@ from crowdjax.settings import one_of
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """What the library knows of a model.
+    """The registry's entry of a model.
 
     Attributes:
         name: what users call it.
@@ -64,7 +64,7 @@ class Registry(Mapping[str, Entry]):
         plan=None,
         model: type | None = None,
     ) -> None:
-        """Adds a model, or replaces the one of its name.
+        """Add a model, or replaces the one of its name.
 
         Args:
             make: its class, whose fields are the settings, or a function as ``Entry.make``.
@@ -93,15 +93,15 @@ class Registry(Mapping[str, Entry]):
         return len(self._entries)
 
     def name_of(self, model: Any) -> str:
-        """The name of a model that was made by hand: of its entry, or of its class."""
+        """Return the name of a model that was made by hand: of its entry, or of its class."""
         return next((e.name for e in self._entries.values() if e.model is type(model)), type(model).__name__)
 
     def with_setting(self, name: str) -> list[str]:
-        """The models that take a setting."""
+        """Return the models that take a setting."""
         return [entry.name for entry in self._entries.values() if name in entry.settings]
 
     def refuse_kind(self, name: str, kind: Kind) -> None:
-        """Refuses a model that is not for classes of this kind, naming those that are."""
+        """Reject a model that does not support classes of this kind, naming those that do."""
         if name in self and kind not in self[name].kinds:
             models = ", ".join(e.name for e in self._entries.values() if kind in e.kinds)
             own = min(self[name].kinds)
@@ -112,7 +112,7 @@ class Registry(Mapping[str, Entry]):
 
 
 def refuse_features(name: str, features: Mapping[str, Any], allowed: str = "models glad, factor") -> None:
-    """Refuses features of labelers or instances that a model has no use for.
+    """Reject features of labelers or instances that a model does not use.
 
     Example:
         >>> refuse_features("graded", {"labeler": [[1.0]]})

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Result(Fitted):
-    """Answers about instances, labelers and their confusions, and the fit behind them.
+    """Estimates for instances, labelers and their confusions, and the fit behind them.
 
     Attributes:
         fit, model: of ``crowdjax.observation``.
@@ -68,7 +68,7 @@ class Result(Fitted):
     _confusion = shown("confusion")
 
     def page(self) -> reports.Page:
-        """The report: a page of the fit, its labelers, their confusions and its instances (docs/reports.md)."""
+        """Return the report: a page of the fit, its labelers, their confusions and its instances (docs/reports.md)."""
         from crowdjax import report as reports
 
         if isinstance(self.tally, Tally):
@@ -80,11 +80,11 @@ class Result(Fitted):
         return reports.of_classes(self.record, self.tables, found, np.asarray(self.fit.history))
 
     def arrays(self):
-        """What ``fit.npz`` holds."""
+        """Return the content of ``fit.npz``."""
         return self.fit, self.held
 
     def answers_of(self, labels: Labels, known, features) -> New:
-        """What the fit says of other labels."""
+        """Infer the instances of other labels."""
         from crowdjax.observation import Voted
         from crowdjax.observation.contract import answers
         from crowdjax.observation.factors import predict as predict_factors
@@ -105,7 +105,7 @@ class Result(Fitted):
         return New(answers(model, labels, found.posterior))
 
     def observed(self, part: Labels, drawn, replicates: int) -> tuple[Observation, Params]:
-        """The model that speaks of labelers, and its parameters."""
+        """Return the model that speaks of labelers, and its parameters."""
         from crowdjax.facade import many
         from crowdjax.observation.contract import leading
 
@@ -114,7 +114,7 @@ class Result(Fitted):
         return model, fit.params
 
     def params_for(self, index: LabelIndex) -> Params:
-        """The parameters for other labelers and instances, matched by id, to start a fit from."""
+        """Return the parameters for other labelers and instances, matched by id, to start a fit from."""
         from crowdjax.observation.unseen import rows_of_labelers
 
         known = {side: io.positions(io.ids(index, side), io.ids(self.index, side)) for side in ("labeler", "instance")}
@@ -122,7 +122,7 @@ class Result(Fitted):
 
 
 def made_again(record: dict[str, Any], labels: Labels, features: dict[str, np.ndarray]) -> Observation:
-    """The model of a record, for labels that may be others."""
+    """Return the model of a record, for labels that may be others."""
     from crowdjax.facade import many
     from crowdjax.facade.models import MODELS
 
@@ -144,14 +144,14 @@ def made_again(record: dict[str, Any], labels: Labels, features: dict[str, np.nd
 
 
 def _tuples(value):
-    """A setting as it was before JSON: pairs are tuples, infinite numbers are numbers."""
+    """Return a setting as it was before JSON: pairs are tuples, infinite numbers are numbers."""
     if isinstance(value, list):
         return tuple(map(_tuples, value))
     return float(value) if value in ("inf", "-inf") else value
 
 
 def load(folder: Path, record: dict[str, Any]) -> Result:
-    """The result that :meth:`Result.save` wrote, its record being read."""
+    """Return the result that :meth:`Result.save` wrote, its record being read."""
     import equinox as eqx
     import jax
     import jax.numpy as jnp

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def config_of(model, class_prior) -> FactorConfig | None:
-    """The configuration of a model that is fitted on the host; None where these settings ask for another.
+    """Return the configuration of a model that is fitted on the host; None where these settings ask for another.
 
     Example:
         >>> config_of("one-coin", None).class_prior, config_of("majority", "learn"), config_of("glad", None)
@@ -63,7 +63,7 @@ def fit(
     copies: Copies = "warn",
     kind: Kind = as_arrow,
 ) -> Aggregation:
-    """Fits as ``crowdjax.facade.presets.fit``, whose arguments these are."""
+    """Fit as ``crowdjax.facade.presets.fit``, whose arguments these are."""
     started = time.perf_counter()
     refuse_counts(triples, name, repeats)
     index, solver = triples.index, FactorSolver()
@@ -119,7 +119,7 @@ def _not_split(found: host.Found, labels: Labels, config: FactorConfig, solver: 
 
 
 def _model(config: FactorConfig, n_labelers: int, n_instances: int, gold) -> FactorModel:
-    """The factor model of these settings."""
+    """Return the factor model of these settings."""
     from crowdjax.factor import build
 
     sizes = dict(n_labelers=n_labelers, n_instances=n_instances)

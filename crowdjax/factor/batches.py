@@ -77,8 +77,8 @@ def sweep(make: Make, shared: Any, members: Any, solver: Solver = Solver(), batc
 
 
 def lower_sweep(make: Make, shared: Any, members: Any, solver: Solver = Solver(), batch_size: int | None = None):
-    """The program of :func:`sweep` on a CPU, lowered: compiled it says what memory it needs; a sweep finds it in the
-    cache."""
+    """Return the program of :func:`sweep` on a CPU, lowered: compiled it says what memory it needs; a sweep finds it in
+    the cache."""
     return _one_program.lower(make, shared, members, solver, *_lock_step(make, shared, members, batch_size))
 
 
@@ -87,7 +87,7 @@ def _length(members) -> int:
 
 
 def _lock_step(make, shared, members, batch_size: int | None) -> tuple[int, Mesh | None]:
-    """(how many members run in lock-step, over which devices)."""
+    """Return (how many members run in lock-step, over which devices)."""
     n = _length(members)
     devices = jax.local_devices()[:n]
     if batch_size is None:
@@ -96,7 +96,7 @@ def _lock_step(make, shared, members, batch_size: int | None) -> tuple[int, Mesh
 
 
 def _fitting(make, shared, members, device) -> int:
-    """How many members fit into the device's memory."""
+    """Return how many members fit into the device's memory."""
     member = jax.tree.map(lambda v: v[0], members)
     labels, model, _ = jax.eval_shape(make, shared, member)
     n_parameters = sum(v.size for v in jax.tree.leaves(model.mean))
@@ -127,7 +127,7 @@ def _one_program(make, shared, members, solver, batch_size, mesh):
 
 
 def _batch(make, shared, members, restart, solver) -> Fit:
-    """The fits of a batch, which the host drives: what :func:`fit` finds."""
+    """Return the fits of a batch, which the host drives: what :func:`fit` finds."""
 
     def part(name, **given) -> Any:
         return _part(make, solver, name, shared, members, restart, **given)
@@ -149,7 +149,7 @@ def _batch(make, shared, members, restart, solver) -> Fit:
 
 @eqx.filter_jit(donate="none")
 def _part(make, solver, name, shared, members, restart, *, carry=None, state=None, limit=None, k=0, rows=None, until=0):
-    """One part of the fits of a batch (``crowdjax.watch`` has the same of one fit)."""
+    """Return one part of the fits of a batch (``crowdjax.watch`` has the same of one fit)."""
     once = dataclasses.replace(solver, restarts=1)
 
     def staged(member, restart):

@@ -1,8 +1,8 @@
-"""Expectation-maximisation for the factor model: an exact M-step, the paper's conjugate gradients, a quadratic bound.
+"""Expectation-maximisation for the factor model: an exact M-step, conjugate gradients, a quadratic bound.
 
 All maximise the same objective as L-BFGS does. Where β is constant and labelers have weights of their own (Dawid and
 Skene's model, one coin) the M-step is exact and costs no pass over the labels, and acceleration makes it the fastest
-solver there is. The other two are here as the paper's method, as a check, and because the bound's curvature is a base
+solver there is. The other two are here as the published method, as a check, and because the bound's curvature is a base
 for posterior uncertainty; L-BFGS takes fewer passes (docs/performance.md).
 """
 
@@ -24,18 +24,18 @@ from crowdjax.labels import InputError, Labels
 from crowdjax.priors import FACTOR_LONGEST, FACTOR_NEAR, FACTOR_STEPS
 from crowdjax.segments import sum_by
 
-INNER_STEPS = 25  # of the conjugate gradients within one M-step; the paper gives no number
+INNER_STEPS = 25  # of the conjugate gradients within one M-step; no number is published
 
 
 def is_exact(model: FactorModel) -> bool:
-    """Whether ``em`` applies: one factor, β constant, α and γ each labeler's own, one class prior for all."""
+    """Return whether ``em`` applies: one factor, β constant, α and γ each labeler's own, one class prior for all."""
     return model.constant_beta and has_start(model)
 
 
 def has_start(model: FactorModel) -> bool:
-    """Whether a fit starts from ``labelers_at``: one factor, weights of labelers' own, one class prior for all, and β
-    constant, or no γ and no instance features. In the others all weights must take part in the start (fits from the
-    labelers alone ended lower, docs/performance.md)."""
+    """Return whether a fit starts from ``labelers_at``: one factor, weights of labelers' own, one class prior for all,
+    and β constant, or no γ and no instance features. In the others all weights must take part in the start (fits from
+    the labelers alone ended lower, docs/performance.md)."""
     own = [model.labeler, *([] if model.bias is None else [model.bias])]
     simple = model.constant_beta or (model.bias is None and model.instance.dense is None)
     single = model.n_factors == 1 and model.class_prior.n_columns == 1
@@ -43,7 +43,7 @@ def has_start(model: FactorModel) -> bool:
 
 
 def em(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.Loop:
-    """EM with an exact M-step and Anderson's acceleration, for models that are ``is_exact``.
+    """Run EM with an exact M-step and Anderson's acceleration, for models that are ``is_exact``.
 
     Args:
         given, m_step: not used; an M-step at given posteriors is ``labelers_at``.
@@ -60,7 +60,7 @@ def em(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.L
 
 
 def labelers_at(objective: Objective, x, p):
-    """x with the M-step in α, γ and logit π alone, at posteriors p: one pass over the labels.
+    """Return x with the M-step in α, γ and logit π alone, at posteriors p: one pass over the labels.
 
     What x says of the instances is assumed to be the same for all, as it is at the prior means.
     """
@@ -69,7 +69,7 @@ def labelers_at(objective: Objective, x, p):
 
 
 def _exact_m_step(objective: Objective, x, counts, on_positives, p):
-    """(x with the α, γ and logit π that maximise Q + log prior, the diagonal of its negative Hessian there).
+    """Return (x with the α, γ and logit π that maximise Q + log prior, the diagonal of its negative Hessian there).
 
     Per labeler a problem in (α, γ), solved by Newton's method from x: with n± the labels of the labeler on positive and
     negative instances, k± those among them that are +1, and η± = γ ± αβ,
@@ -119,14 +119,14 @@ def _exact_m_step(objective: Objective, x, counts, on_positives, p):
 
 
 def _columns(weights: Weights) -> list:
-    """[α, γ, logit π] of a model that ``has_start``; γ = 0 where there is none."""
+    """Return [α, γ, logit π] of a model that ``has_start``; γ = 0 where there is none."""
     alpha = weights.labeler.free[:, 0]
     gamma = jnp.zeros_like(alpha) if weights.bias is None else weights.bias.free[:, 0]
     return [alpha, gamma, weights.class_prior.dense[0, 0]]
 
 
 def _put(weights: Weights, columns: list):
-    """The flat vector of weights with these α, γ and logit π."""
+    """Return the flat vector of weights with these α, γ and logit π."""
     alpha, gamma, eta = columns
     bias = None if weights.bias is None else Linear(None, gamma[:, None])
     parts = dict(labeler=Linear(None, alpha[:, None]), bias=bias, class_prior=Linear(eta.reshape(1, 1)))
@@ -134,12 +134,12 @@ def _put(weights: Weights, columns: list):
 
 
 def em_cg(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.Loop:
-    """EM: the E-step's posterior, then Q(W) + log p(W) raised by at most 25 steps of conjugate gradients.
+    """Run EM: the E-step's posterior, then Q(W) + log p(W) raised by at most 25 steps of conjugate gradients.
 
     Args:
         given, m_step: where ``m_step``, the posterior stays ``given``.
 
-    Source: the paper, sections 3.1 and 3.2 (equation 10), with the log prior that equation 9 drops.
+    Source: Ruvolo, Whitehill, Movellan (2013), sections 3.1 and 3.2 (equation 10, with the log prior that 9 drops).
     """
 
     def step(x, k):
@@ -158,7 +158,8 @@ def em_cg(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimiz
 
 
 def em_bound(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.Loop:
-    """EM by a quadratic lower bound of log σ: every block of weights in turn gets its weighted least squares solution.
+    """Run EM by a quadratic lower bound of log σ: every block of weights in turn gets its weighted least squares
+    solution.
 
         log σ(Lη) >= ½ L η - ½ ω(η*) η² + const,      ω(η) = tanh(η/2) / 2η,      equality at η = η*
 
@@ -198,7 +199,8 @@ def em_bound(objective: Objective, x, given, m_step, *, max_steps, rtol) -> opti
 
 
 def bound_curvature(labels: Labels, factors: Factors, p: Float[Array, " I"]) -> dict[str, Float[Array, "n D D"]]:
-    """The bound's curvature in every row of α, β, γ and logit π: H = Σ c A v vᵀ with A = p ω(γ+s) + (1-p) ω(γ-s)."""
+    """Return the bound's curvature in every row of α, β, γ and logit π: H = Σ c A v vᵀ with A = p ω(γ+s) + (1-p)
+    ω(γ-s)."""
     i, j = labels.labeler, labels.instance
     n_factors = factors.alpha.shape[1]
     a = [factors.alpha[:, d][i] for d in range(n_factors)]
@@ -220,7 +222,7 @@ def bound_curvature(labels: Labels, factors: Factors, p: Float[Array, " I"]) -> 
 
 
 def _omega(eta):
-    """tanh(η/2) / 2η, and its limit ¼ at 0."""
+    """Return tanh(η/2) / 2η, and its limit ¼ at 0."""
     small = jnp.abs(eta) < 1e-3
     safe = jnp.where(small, 1.0, eta)
     return jnp.where(small, 0.25 - eta**2 / 48, jnp.tanh(safe / 2) / (2 * safe))
@@ -231,12 +233,12 @@ def _has(features: Features, part: str) -> bool:
 
 
 def _solve_free(features, curved, g, precision, free):
-    """One small system per labeler or instance; fixed weights get the identity and do not move."""
+    """Return one small system per labeler or instance; fixed weights get the identity and do not move."""
     return jnp.linalg.solve(_fenced(curved, precision, free), jnp.where(free, g, 0)[..., None])[..., 0]
 
 
 def _solve_dense(features, curved, g, precision, free, across):
-    """One system for the F·D weights of the dense columns: Σ_n X_n X_nᵀ ⊗ H_n."""
+    """Return one system for the F·D weights of the dense columns: Σ_n X_n X_nᵀ ⊗ H_n."""
     rows = jnp.asarray(features.dense, g.dtype)
     size = g.size
     h = across(jnp.einsum("nf,nde,ng->fdge", rows, curved, rows, precision=PRECISION)).reshape(size, size)
@@ -244,7 +246,7 @@ def _solve_dense(features, curved, g, precision, free, across):
 
 
 def _fenced(h, precision, free):
-    """H + diag(precision), with the rows and columns of fixed weights replaced by the identity's."""
+    """Return H + diag(precision), with the rows and columns of fixed weights replaced by the identity's."""
     both = free[..., :, None] & free[..., None, :]
     eye = jnp.eye(h.shape[-1], dtype=h.dtype)
     tiny = jnp.finfo(h.dtype).tiny ** 0.5  # a free weight without data or prior stays where it is
@@ -253,7 +255,7 @@ def _fenced(h, precision, free):
 
 
 def _only(delta, side: str, part: str, weights: Weights):
-    """A flat vector that is ``delta`` in one block of the weights and zero elsewhere."""
+    """Return a flat vector that is ``delta`` in one block of the weights and zero elsewhere."""
     zero = jax.tree.map(jnp.zeros_like, weights)
     block = getattr(zero, side)._replace(**{part: delta})
     return ravel_pytree(zero._replace(**{side: block}))[0]

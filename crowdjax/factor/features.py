@@ -1,4 +1,6 @@
-"""Features of labelers or instances, and the linear maps from weights to factors (the paper, section 2.2).
+"""Features of labelers or instances, and the linear maps from weights to factors.
+
+Source: Ruvolo, Whitehill, Movellan (2013), section 2.2.
 
 A factor is Φ·W. Φ may have dense columns X, an identity part (one free weight per labeler or instance, never stored as
 a matrix), or both: [X, I] shrinks towards what the features say and deviates where the labels say so.
@@ -33,17 +35,17 @@ class Features(eqx.Module):
 
     @classmethod
     def free(cls, n: int) -> Features:
-        """Φ = I: every labeler (instance) has its own weight."""
+        """Return Φ = I: every labeler (instance) has its own weight."""
         return cls(None, n, True)
 
     @classmethod
     def constant(cls, n: int, *, fixed: bool = False) -> Features:
-        """Φ = a column of ones: one weight shared by all, which is known (its variance 0) where ``fixed``."""
+        """Return Φ = a column of ones: one weight shared by all, which is known (its variance 0) where ``fixed``."""
         return cls(np.ones((n, 1)), n, False, fixed)
 
     @classmethod
     def columns(cls, dense, *, identity: bool = False) -> Features:
-        """Φ = X, or [X, I] with ``identity``. X is finite, of shape [n, F]; raises ``ValueError`` otherwise."""
+        """Return Φ = X, or [X, I] with ``identity``. X is finite, of shape [n, F]; raises ``ValueError`` otherwise."""
         dense = np.asarray(dense, dtype=np.float64)
         if dense.ndim != 2 or not np.isfinite(dense).all():
             raise ValueError(
@@ -57,32 +59,32 @@ class Features(eqx.Module):
         return 0 if self.dense is None else self.dense.shape[-1]
 
     def like(self, dense_value, free_value, n_factors: int) -> Linear:
-        """A ``Linear`` of this Φ's shape filled with given values (broadcast along rows)."""
+        """Return a ``Linear`` of this Φ's shape filled with given values (broadcast along rows)."""
         dense = None if self.dense is None else jnp.broadcast_to(dense_value, (self.n_columns, n_factors))
         free = jnp.broadcast_to(free_value, (self.n, n_factors)) if self.identity else None
         return Linear(dense, free)
 
     def apply(self, weights: Linear) -> Float[Array, "n D"]:
-        """Φ W, shape [n, D]; equations 4-6."""
+        """Return Φ W, shape [n, D]; equations 4-6."""
         if self.dense is None:
             return weights.free
         out = jnp.matmul(jnp.asarray(self.dense, weights.dense.dtype), weights.dense, precision=PRECISION)
         return out if weights.free is None else out + weights.free
 
     def transpose(self, values: Float[Array, "n D"]) -> Linear:
-        """Φᵀ v: the gradient with respect to the weights, given the one with respect to the factors."""
+        """Return Φᵀ v: the gradient with respect to the weights, given the one with respect to the factors."""
         dense = None
         if self.dense is not None:
             dense = jnp.matmul(jnp.asarray(self.dense, values.dtype).T, values, precision=PRECISION)
         return Linear(dense, values if self.identity else None)
 
     def squared(self) -> Features:
-        """Φ with squared entries: maps the diagonal of a Hessian of the factors to one of the weights."""
+        """Return Φ with squared entries: maps the diagonal of a Hessian of the factors to one of the weights."""
         return Features(None if self.dense is None else self.dense**2, self.n, self.identity)
 
 
 def rbf_basis(x, *, n_basis: int = 8, centers=None, width: float | None = None, constant: bool = True) -> np.ndarray:
-    """Gaussian bumps exp(-(x - c)²/2w²) over a variable, and a constant column: shape [n, n_basis + constant].
+    """Return Gaussian bumps exp(-(x - c)²/2w²) over a variable, and a constant column: shape [n, n_basis + constant].
 
     Args:
         x: the variable, for instance a detector's output; shape [n].
@@ -93,7 +95,7 @@ def rbf_basis(x, *, n_basis: int = 8, centers=None, width: float | None = None, 
         >>> rbf_basis([0.0, 1.0, 2.0], centers=[0.0, 2.0]).round(2).tolist()
         [[1.0, 0.61, 1.0], [0.88, 0.88, 1.0], [0.61, 1.0, 1.0]]
 
-    Source: the paper, section 5 and Figure 4 (the number of functions is not given there).
+    Source: Ruvolo, Whitehill, Movellan (2013), section 5 and Figure 4 (the number of functions is not given there).
     """
     x = np.asarray(x, dtype=np.float64).reshape(-1)
     centers = np.quantile(x, np.linspace(0.02, 0.98, n_basis)) if centers is None else np.asarray(centers, float)

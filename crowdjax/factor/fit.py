@@ -46,7 +46,7 @@ def fit(
     solver: Solver = Solver(),
     start: Weights | None = None,
 ) -> Fit:
-    """Fits the model: a pure function of its arguments; jit it, vmap it, or call ``fit_jit``.
+    """Fit the model: a pure function of its arguments; jit it, vmap it, or call ``fit_jit``.
 
     Args:
         labels: the judgements, with gold where known.
@@ -80,7 +80,7 @@ def fit_jit(
     solver: Solver = Solver(),
     start: Weights | None = None,
 ) -> Fit:
-    """:func:`fit`, compiled: traces once per shape and solver, however its arguments are passed.
+    """Run :func:`fit`, compiled once per shape and solver, however its arguments are passed.
 
     Example:
         >>> from crowdjax.factor import PRESETS, build
@@ -96,7 +96,7 @@ _fit_jit = eqx.filter_jit(fit)
 
 
 def _in_lock_step(labels: Labels, solver: Solver) -> bool:
-    """Whether restarts take their steps together: on a GPU, which few labels do not keep busy."""
+    """Return whether restarts take their steps together: on a GPU, which few labels do not keep busy."""
     return jax.default_backend() != "cpu" and labels.label.shape[0] * solver.restarts <= LOCK_STEP_TO
 
 
@@ -105,7 +105,7 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
 
 
 def stages(labels, model, key, start, solver) -> optimize.Staged:
-    """One start of :func:`fit` as its stages, so that a host may watch them (``crowdjax.watch``)."""
+    """Return one start of :func:`fit` as its stages, to run in blocks of steps (``crowdjax.watch``)."""
     objective = Objective(labels, model)
     continued = start is not None
     fresh, unravel = ravel_pytree(model.start(key, solver.jitter, labels.shard))
@@ -192,7 +192,7 @@ def stages(labels, model, key, start, solver) -> optimize.Staged:
 def unswitch(
     labels: Labels, model: FactorModel, factors: Factors, votes: Float[Array, " I"], p: Float[Array, " I"]
 ) -> tuple[Float[Array, " I"], Bool[Array, ""]]:
-    """(posterior with switched parts put right, whether any part was switched).
+    """Return (posterior with switched parts put right, whether any part was switched).
 
     The whole crowd counts as switched where Σ c s < 0, or where the posterior agrees with the majority vote on less
     than half of the instances. A region - the support of one instance feature, |Φβ| says how much an instance belongs
@@ -216,7 +216,7 @@ def unswitch(
 
 
 def _lbfgs(objective: Objective, x, given, m_step, *, max_steps, rtol, refresh) -> optimize.Loop:
-    """L-BFGS on the objective itself, or on Q at ``given`` posteriors where ``m_step``."""
+    """Run L-BFGS on the objective itself, or on Q at ``given`` posteriors where ``m_step``."""
     return optimize.minimizer(
         lambda x: objective(x, given, m_step),
         x,

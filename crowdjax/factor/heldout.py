@@ -5,7 +5,7 @@ Labels are cut into folds; each is predicted from a fit to the others. With p_j 
     log p(L_ij | training) = log Σ_z p(z_j) p(L_ij | z_j, W)            logit P(L_ij = +1 | z) = z α_i·β_j + γ_i
 
 Every held-out label is scored on its own; W is the fit's, not integrated over. What this cannot tell is where the two
-classes meet, nor whether the answers are right: docs/models.md, "Reading held-out labels".
+classes part, nor whether the inferred classes are right: docs/models.md, "Reading held-out labels".
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COUNTS = (0, 1, 2, 3)  # numbers of factors to choose from
 
 
 class HeldOut(NamedTuple):
-    """How well every number of factors predicts held-out labels, and the one that is chosen.
+    """The held-out likelihood of every number of factors, and the chosen one.
 
     Attributes:
         n_factors: the numbers of factors; 0 is Dawid and Skene's model, whose instances are all alike.
@@ -55,7 +55,7 @@ class HeldOut(NamedTuple):
 
 
 def folds(labels: Labels, n_folds: int = N_FOLDS, seed: int = 0) -> Int[np.ndarray, " N"]:
-    """The fold of every stored triple; what one labeler said of one instance stays together. Host side.
+    """Return the fold of every stored triple; what one labeler said of one instance stays together. Host side.
 
     Example:
         >>> folds(Labels.from_arrays([0, 0, 1, 1], [0, 0, 0, 1], [1, 0, 1, 1]), 3).tolist()
@@ -68,7 +68,7 @@ def folds(labels: Labels, n_folds: int = N_FOLDS, seed: int = 0) -> Int[np.ndarr
 
 
 def label_log_likelihood(labels: Labels, factors: Factors, posterior: Float[Array, " I"]) -> Float[Array, " N"]:
-    """log Σ_z p(z_j) p(L_ij | z_j) of every stored triple on its own, from a fit that has not seen it.
+    """Return log Σ_z p(z_j) p(L_ij | z_j) of every stored triple on its own, from a fit that has not seen it.
 
     Args:
         labels: N stored triples; their multiplicities play no part.
@@ -99,7 +99,7 @@ def choose_factors(
     n_folds: int = N_FOLDS,
     seed: int = 0,
 ) -> HeldOut:
-    """The number of factors by held-out labels: folds x numbers of factors x restarts are one program.
+    """Return the number of factors by held-out labels: folds x numbers of factors x restarts are one program.
 
     Every label is held out once. Fewer factors are kept unless more predict better by a standard error of the paired
     difference: a factor that does not pay only costs what instances and labelers have labels for.
@@ -147,7 +147,7 @@ def choose_factors(
 
 
 def _compare(counts, by_instance: Float[np.ndarray, "M I"], n_labels: float) -> HeldOut:
-    """The choice, given the log-likelihood of every instance's labels when they were held out.
+    """Return the choice, given the log-likelihood of every instance's labels when they were held out.
 
     A sum over I instances of differences d_j has the variance I Var(d_j).
     """
@@ -161,7 +161,7 @@ def _compare(counts, by_instance: Float[np.ndarray, "M I"], n_labels: float) -> 
 
 
 def with_count(config: FactorConfig, n: int) -> FactorConfig:
-    """``config`` with n factors; with none Dawid and Skene's model, or without bias the one-coin model.
+    """Return ``config`` with n factors; with none Dawid and Skene's model, or without bias the one-coin model.
 
     Example:
         >>> with_count(PRESETS["factor"], 0) == PRESETS["dawid-skene"]
@@ -177,7 +177,8 @@ def with_count(config: FactorConfig, n: int) -> FactorConfig:
 
 
 def _candidate(config: FactorConfig, n: int, most: int, labels: Labels, columns) -> FactorModel:
-    """The model with n factors in the arrays of one with ``most``: a variance of 0 fixes what it does without."""
+    """Return the model with n factors in the arrays of one with ``most``: a variance of 0 fixes what it does
+    without."""
     if n > 0:
         return build(dataclasses.replace(config, n_factors=most), labels, **columns).with_factors(n)
     at_one = 1.0 if config.link == "linear" else 0.0
@@ -213,7 +214,7 @@ def _keys(key, fold, restart):
 
 @jax.jit
 def _by_instance(shared, model, held, weights, posterior) -> Float[Array, "K I"]:
-    """The log-likelihood of every instance's held-out labels, for each fit."""
+    """Return the log-likelihood of every instance's held-out labels, for each fit."""
     labels, _, _, fold = shared
 
     def one(which, held, weights, posterior):

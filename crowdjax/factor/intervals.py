@@ -3,8 +3,8 @@
     logit sens_i = s_i + γ_i      logit spec_i = s_i - γ_i      s_i = α_i·β̄
 
 Laplace's covariance of (s_i, γ_i) is C_i = (Λ + n⁺ sens (1-sens) x⁺x⁺ᵀ + n⁻ spec (1-spec) x⁻x⁻ᵀ)⁻¹ with x^± = (1, ±1),
-Λ the precision of the prior, and n^± the numbers of labels on positives and on negatives that the answers expect. The
-instances' own numbers and the truths are taken for known.
+Λ the precision of the prior, and n^± the numbers of labels on positives and on negatives that the posterior expects.
+The instances' own numbers and the truths are taken for known.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from crowdjax.labelers import Summary, intervals_of_two
 def labeler_intervals(
     model: FactorModel, weights: Weights, summary: LabelerSummary, number: Float[np.ndarray, "W 2"], level: float
 ) -> Summary:
-    """The summary of labelers with intervals; none where a model learns nothing of a labeler's own.
+    """Return the summary of labelers with intervals; none where a model learns nothing of a labeler's own.
 
     Args:
         summary: of ``labeler_summary``: the estimates.
@@ -41,7 +41,7 @@ def labeler_intervals(
 
 
 def _own_variances(model: FactorModel, beta: Float[np.ndarray, " D"]):
-    """Prior variances of s_i and of γ_i by what a labeler has of his own; 0 where he has nothing."""
+    """Return prior variances of s_i and of γ_i by what a labeler has of his own; 0 where he has nothing."""
 
     def own(part):
         return np.zeros((1, 1)) if part is None or part.free is None else np.asarray(part.free, np.float64)

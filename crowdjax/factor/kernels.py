@@ -2,7 +2,7 @@
 
 ``data_pass`` is the kernel below every solver. It scans over the blocks of ``Labels``; temporaries stay as small as one
 block, and the gradient is written by hand (``likelihood.gradients``), so one pass gathers and scatters each triple
-once. ``e_step``, ``expected_complete`` (Q) and ``evidence`` are the views of it that the paper names.
+once. ``e_step``, ``expected_complete`` (Q) and ``evidence`` are the published views of it.
 
 Where β is the same for all instances a label's terms depend on its labeler and its value alone: ``folded_pass`` looks
 them up in a table of two rows per labeler, without any function per label.
@@ -26,13 +26,13 @@ SIGNS = np.array([-1, 1], np.int8)  # the labels, in the order of a tally's colu
 
 
 class Factors(NamedTuple):
-    """α [W, D], β [I, D], γ [W] (None: no bias) and logit π [I]: what the data see of the weights.
+    """The parameters of the likelihood: α [W, D], β [I, D], γ [W] (None: no bias) and logit π [I].
 
     Example: three labelers, two instances, one factor, no bias, either class as likely
         >>> Factors(jnp.ones((3, 1)), jnp.ones((2, 1)), None, jnp.zeros(2)).alpha.shape
         (3, 1)
 
-    Source: the paper, equations 4-6.
+    Source: Ruvolo, Whitehill, Movellan (2013), equations 4-6.
     """
 
     alpha: Float[Array, "W D"]
@@ -42,7 +42,7 @@ class Factors(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """What one pass over the triples returns. ``gradient`` has the shape of the factors it is the gradient in."""
+    """The result of one pass over the triples. ``gradient`` has the shape of the factors it is the gradient in."""
 
     value: Float[Array, ""]
     posterior: Float[Array, " I"]
@@ -52,7 +52,7 @@ class Pass(NamedTuple):
 def data_pass(
     labels: Labels, factors: Factors, given: Float[Array, " I"] | None = None, use: Bool[Array, ""] | bool = True
 ) -> Pass:
-    """Value and gradients of the evidence, or of Q at given posteriors, in one pass.
+    """Compute the value and gradients of the evidence, or of Q at given posteriors, in one pass.
 
         s_ij = Σ_d α_id β_jd      evidence = Σ_j log Σ_z p(z) Π_i p(L_ij | z)      Q: likelihood.expected_log_likelihood
 
@@ -73,7 +73,7 @@ def data_pass(
         >>> print(f"{found.value:.2f} {found.posterior[0]:.2f} {found.gradient.alpha[2, 0]:.2f}")
         -4.64 0.73 -0.92
 
-    Source: the paper, section 3, the truth summed out; docs/models.md, section 1.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 3, the truth summed out; docs/models.md, section 1.
     """
     dtype = factors.alpha.dtype
     alpha, beta, gamma = _columns(factors.alpha), _columns(factors.beta), factors.gamma
@@ -110,7 +110,8 @@ def data_pass(
 
 
 def tally(labels: Labels, p: Float[Array, " I"] | None = None, *, dtype=None) -> Float[Array, "W 2"]:
-    """The multiplicity of each labeler's labels -1 and +1; at posteriors p, that expected on positive instances."""
+    """Return the multiplicity of each labeler's labels -1 and +1; at posteriors p, that expected on positive
+    instances."""
     dtype = dtype or (jnp.result_type(float) if p is None else p.dtype)
 
     def block(sums, here, p):
@@ -123,7 +124,7 @@ def tally(labels: Labels, p: Float[Array, " I"] | None = None, *, dtype=None) ->
 
 
 def discrimination(labels: Labels, factors: Factors) -> Float[Array, ""]:
-    """Σ c s over all labels: negative where the crowd as a whole is assumed to be wrong."""
+    """Return Σ c s over all labels: negative where the crowd as a whole is assumed to be wrong."""
     alpha, beta = _columns(factors.alpha), _columns(factors.beta)
 
     def block(sums, here, *beta):
@@ -140,7 +141,7 @@ def folded_pass(
     given: Float[Array, " I"] | None = None,
     use: Bool[Array, ""] | bool = True,
 ) -> tuple[Pass, Float[Array, "W 2"]]:
-    """``data_pass`` where β is the same for all instances, as in Dawid and Skene's model: half the time.
+    """Run ``data_pass`` where β is the same for all instances, as in Dawid and Skene's model: half the time.
 
     Args:
         counts: ``tally(labels)``.
@@ -176,13 +177,14 @@ def folded_pass(
 
 
 def folded_terms(factors: Factors) -> likelihood.PerTriple:
-    """The terms of a label -1 and of a label +1 of each labeler, [W, 2], where β is the same for all instances."""
+    """Return the terms of a label -1 and of a label +1 of each labeler, [W, 2], where β is the same for all
+    instances."""
     s = (factors.alpha * factors.beta[0]).sum(1, keepdims=True)
     return likelihood.per_triple(np.arange(2), s, None if factors.gamma is None else factors.gamma[:, None])
 
 
 def folded_curvature(counts: Float[Array, "W 2"], factors: Factors) -> Factors:
-    """``curvature_pass`` where β is the same for all instances, from ``tally(labels)`` alone; 0 for β."""
+    """Run ``curvature_pass`` where β is the same for all instances, from ``tally(labels)`` alone; 0 for β."""
     w = (counts * likelihood.curvature(folded_terms(factors))).sum(1)
     pi = jax.nn.sigmoid(factors.prior_logit)
     of_bias = None if factors.gamma is None else w
@@ -190,12 +192,12 @@ def folded_curvature(counts: Float[Array, "W 2"], factors: Factors) -> Factors:
 
 
 def _columns(rows: Float[Array, "n D"]) -> list[Float[Array, " n"]]:
-    """The columns of a factor: a gather per column is 5-10x faster than gathering rows."""
+    """Return the columns of a factor: a gather per column is 5-10x faster than gathering rows."""
     return [rows[:, d] for d in range(rows.shape[1])]
 
 
 def _instances(odds, prior_logit, gold, held, use, n, mean=0.0):
-    """(value of the first n, posterior) of instances, given ℓ⁺ - ℓ⁻: with t = logit π + ℓ⁺ - ℓ⁻
+    """Return (value of the first n, posterior) of instances, given ℓ⁺ - ℓ⁻: with t = logit π + ℓ⁺ - ℓ⁻
 
     log(π exp ℓ⁺ + (1-π) exp ℓ⁻) = ½(ℓ⁺ + ℓ⁻) + ½(log π + log(1-π)) + log(exp ½t + exp -½t)
 
@@ -215,21 +217,21 @@ def _instances(odds, prior_logit, gold, held, use, n, mean=0.0):
 
 
 def _tables(labels: Labels, factors: Factors) -> list[Float[Array, " K"]]:
-    """Empty tables for sums by labeler: of every factor and of the bias."""
+    """Make empty tables for sums by labeler: of every factor and of the bias."""
     n = factors.alpha.shape[1] + (factors.gamma is not None)
     return [jnp.zeros(n_parts(labels) * labels.n_labelers, factors.alpha.dtype)] * n
 
 
 def _of_tables(labels: Labels, factors: Factors, tables: list[Float[Array, " K"]]):
-    """(the sums [W, D] of the factors, those [W] of the bias or None)."""
+    """Return (the sums [W, D] of the factors, those [W] of the bias or None)."""
     sums = [table.reshape(-1, labels.n_labelers).sum(0) for table in tables]
     n_factors = factors.alpha.shape[1]
     return jnp.stack(sums[:n_factors], axis=1), None if factors.gamma is None else sums[-1]
 
 
 def curvature_pass(labels: Labels, factors: Factors) -> Factors:
-    """The diagonal that preconditions the solvers: Σ c w β² for α, Σ c w α² for β, Σ c w for γ, π(1-π) for logit π,
-    with w = ½(σ'(γ+s) + σ'(γ-s)). Shapes as the factors.
+    """Return the diagonal that preconditions the solvers: Σ c w β² for α, Σ c w α² for β, Σ c w for γ, π(1-π) for logit
+    π, with w = ½(σ'(γ+s) + σ'(γ-s)). Shapes as the factors.
 
     Example: a labeler of two labels, at s = 1 and γ = 0
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
@@ -256,7 +258,7 @@ def curvature_pass(labels: Labels, factors: Factors) -> Factors:
 
 
 def e_step(labels: Labels, factors: Factors) -> Float[Array, " I"]:
-    """P(z_j = +1 | L_j, W), shape [I]; the paper, section 3.1.
+    """Return P(z_j = +1 | L_j, W), shape [I]; Ruvolo, Whitehill, Movellan (2013), section 3.1.
 
     Example: two votes against one
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
@@ -304,7 +306,7 @@ def _evidence_jvp(primals, tangents):
 
 
 def expected_complete(labels: Labels, factors: Factors, p: Float[Array, " I"]) -> Float[Array, ""]:
-    """Q(W) at posteriors p: the paper's equation 10 plus the class prior's part.
+    """Evaluate Q(W) at posteriors p: equation 10 plus the class prior's part.
 
     Example: Q leaves out the posterior's entropy
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
@@ -316,7 +318,7 @@ def expected_complete(labels: Labels, factors: Factors, p: Float[Array, " I"]) -
 
 
 def majority(labels: Labels) -> Float[Array, " I"]:
-    """The share of +1 among each instance's labels, with one pseudo-count for either class; gold where known.
+    """Return the share of +1 among each instance's labels, with one pseudo-count for either class; gold where known.
 
     Example: two votes for and one against; none for and three against
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 0])

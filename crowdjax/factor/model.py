@@ -4,7 +4,8 @@
     objective(W) = log p(L | W) + log p(W)                                   the log posterior, truths summed out
 
 A variance of 0 fixes a weight at its mean, an infinite one leaves it to the data. That is all the presets need: see
-``crowdjax.factor.presets``. Source: the paper, sections 2.2, 2.3 and 3 (equation 8 without its slip, docs/models.md).
+``crowdjax.factor.presets``. Source: Ruvolo, Whitehill, Movellan (2013), sections 2.2, 2.3 and 3 (equation 8
+corrected as in docs/models.md).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from crowdjax.segments import total
 
 
 class FactorModel(eqx.Module):
-    """Features and priors: what a fit needs besides the labels. All arrays may be batched by vmap.
+    """Features and priors of a fit. All arrays may be batched by vmap.
 
     Attributes:
         labeler, instance, bias, class_prior: Φα, Φβ, Φγ (None: no bias), Φπ.
@@ -42,7 +43,7 @@ class FactorModel(eqx.Module):
         >>> model.with_factors(1).variance.labeler.free.tolist()
         [[1.0, 0.0]]
 
-    Source: the paper, section 2.2.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 2.2.
     """
 
     labeler: Features
@@ -61,7 +62,8 @@ class FactorModel(eqx.Module):
         return self.instance.fixed
 
     def with_factors(self, n: Int[Array, ""] | int) -> FactorModel:
-        """The same model with only the first ``n`` factors (may be traced): weights of the others are fixed at 0."""
+        """Return the same model with only the first ``n`` factors (may be traced): weights of the others are fixed at
+        0."""
 
         def mask(prior: Weights) -> Weights:
             keep = lambda v: jnp.where(jnp.arange(self.n_factors) < n, v, 0)  # noqa: E731
@@ -72,7 +74,7 @@ class FactorModel(eqx.Module):
         return dataclasses.replace(self, mean=mask(self.mean), variance=mask(self.variance))
 
     def only(self, prior: Weights) -> Weights:
-        """Prior means or variances of the weights that there are, not broadcast."""
+        """Return prior means or variances of the weights that there are, not broadcast."""
 
         def pick(features: Features | None, part: Linear | None):
             if features is None:
@@ -83,7 +85,7 @@ class FactorModel(eqx.Module):
         return jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), Weights(*sides))
 
     def full(self, prior: Weights) -> Weights:
-        """Prior means or variances broadcast to the shapes of the weights."""
+        """Return prior means or variances broadcast to the shapes of the weights."""
 
         def fill(features: Features | None, part: Linear | None, width: int):
             if features is None:
@@ -131,7 +133,7 @@ class FactorModel(eqx.Module):
         )
 
     def factors(self, weights: Weights) -> Factors:
-        """α, β, γ and logit π of given weights (equations 4-6)."""
+        """Return α, β, γ and logit π of given weights (equations 4-6)."""
         beta = self.instance.apply(weights.instance)
         return Factors(
             alpha=self.labeler.apply(weights.labeler),
@@ -141,7 +143,7 @@ class FactorModel(eqx.Module):
         )
 
     def pull_back(self, factors: Factors, gradient: Factors) -> Weights:
-        """The gradient in the weights, given the one in the factors (chain rule through link and features)."""
+        """Return the gradient in the weights, given the one in the factors (chain rule through link and features)."""
         beta = gradient.beta * factors.beta if self.link == "exp" else gradient.beta
         return Weights(
             self.labeler.transpose(gradient.alpha),
@@ -151,11 +153,12 @@ class FactorModel(eqx.Module):
         )
 
     def log_prior(self, weights: Weights) -> Float[Array, ""]:
-        """log p(W): Gaussian densities of the weights that are neither fixed nor free of a prior, and Beta of π."""
+        """Return log p(W): Gaussian densities of the weights that are neither fixed nor free of a prior, and Beta of
+        π."""
         return sum(jax.tree.leaves(self.log_priors(weights)))
 
     def log_priors(self, weights: Weights) -> Weights:
-        """The terms of log p(W) by kind of weight; Beta of π with those of the class prior's dense weights."""
+        """Return the terms of log p(W) by kind of weight; Beta of π with those of the class prior's dense weights."""
 
         def density(w, mean, variance):
             proper = (variance > 0) & jnp.isfinite(variance)
@@ -185,7 +188,7 @@ class Objective(eqx.Module):
         >>> gradient.shape, posterior.shape        # three abilities, two β and the class prior, which is fixed
         ((6,), (2,))
 
-    Source: the paper, equations 8 and 9, with log p(W) kept (docs/models.md).
+    Source: Ruvolo, Whitehill, Movellan (2013), equations 8 and 9, with log p(W) kept (docs/models.md).
     """
 
     labels: Labels
@@ -209,12 +212,12 @@ class Objective(eqx.Module):
         self.counts = tally(labels, dtype=x.dtype) if model.constant_beta else None
 
     def __call__(self, x, given=None, use=True):
-        """-(evidence + log prior), or -(Q + log prior) at ``given`` posteriors; its gradient; the posterior."""
+        """Return -(evidence + log prior), or -(Q + log prior) at ``given`` posteriors; its gradient; the posterior."""
         return self.expect(x, given, use)[:3]
 
     def expect(self, x, given=None, use=True):
-        """What a call returns, and the labels -1 and +1 of each labeler that are expected on positive instances (this
-        shard's), where β is constant."""
+        """Return what a call returns, and the labels -1 and +1 of each labeler that are expected on positive instances
+        (this shard's), where β is constant."""
         weights = self.unravel(x)
         factors = self.model.factors(weights)
         if self.model.constant_beta:
@@ -242,7 +245,7 @@ class Objective(eqx.Module):
         return -value, down, out.posterior, on_positives
 
     def diagonal(self, x):
-        """Positive diagonal of a Hessian bound: prior precision + Φ²ᵀ (curvature of the factors)."""
+        """Return positive diagonal of a Hessian bound: prior precision + Φ²ᵀ (curvature of the factors)."""
         model, weights = self.model, self.unravel(x)
         factors = model.factors(weights)
         curved = folded_curvature(self.counts, factors) if model.constant_beta else curvature_pass(self.labels, factors)
@@ -263,7 +266,7 @@ class Objective(eqx.Module):
         return ravel_pytree(jax.tree.map(positive, curved, self.precision, self.moves))[0]
 
     def inner(self, *pairs):
-        """``directions.inner`` of vectors of weights, over all shards."""
+        """Compute ``directions.inner`` of vectors of weights, over all shards."""
         if self.labels.shard is None or self.labels.shard.axis is None:
             return inner(*pairs)
         start, end = self.own
@@ -273,17 +276,17 @@ class Objective(eqx.Module):
         return self.labels.across(tuple(u + v for u, v in zip(shared, own, strict=True)))
 
     def log_prior(self, weights: Weights) -> Float[Array, ""]:
-        """log p(W), of all shards."""
+        """Return log p(W), of all shards."""
         return self.labels.across(self._log_prior(weights))
 
     def _log_prior(self, weights: Weights) -> Float[Array, ""]:
-        """This shard's part of log p(W)."""
+        """Return this shard's part of log p(W)."""
         shared, own = _apart(self.model.log_priors(weights))
         shared = self.labels.once(sum(jax.tree.leaves(shared)))
         return shared if own is None else shared + own
 
     def _across(self, weights: Weights, value=0.0) -> tuple[Weights, Float[Array, ""]]:
-        """Sums over instances, by the weights that they belong to, and a value, added up over all shards."""
+        """Return sums over instances, by the weights that they belong to, and a value, added up over all shards."""
         shared, own = _apart(weights)
         shared, value = self.labels.across((shared, value))
         return shared._replace(instance=shared.instance._replace(free=own)), value
@@ -333,5 +336,5 @@ def _named(weights: Weights):
 
 
 def _apart(weights: Weights):
-    """(the weights without instances' own, instances' own)."""
+    """Return (the weights without instances' own, instances' own)."""
     return weights._replace(instance=weights.instance._replace(free=None)), weights.instance.free

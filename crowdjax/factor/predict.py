@@ -36,13 +36,13 @@ class LabelerSummary(NamedTuple):
 
 @jax.jit
 def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSummary:
-    """How good each labeler is, averaged over the instances it judged.
+    """Summarise how good each labeler is, averaged over the instances it judged.
 
         sensitivity_i = Σ_j c p_j σ(s_ij + γ_i) / Σ_j c p_j
         specificity_i = Σ_j c (1-p_j) σ(s_ij - γ_i) / Σ_j c (1-p_j)
 
     with p the posterior and c the multiplicities; accuracy weighs both by what it judged. A labeler without judgements
-    gets the chances on an average instance. Source: the paper, equations 2 and 3.
+    gets the chances on an average instance. Source: Ruvolo, Whitehill, Movellan (2013), equations 2 and 3.
 
     Example: the third contradicts the others
         >>> from crowdjax.factor import PRESETS, build
@@ -68,7 +68,7 @@ def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSumm
 
 
 def labeler_sums(labels: Labels, factors: Factors, posterior: Float[Array, " I"]) -> Float[Array, "4 W"]:
-    """Per labeler Σ c p, Σ c (1-p), Σ c p σ(s + γ) and Σ c (1-p) σ(s - γ): what a summary is made of."""
+    """Return per labeler Σ c p, Σ c (1-p), Σ c p σ(s + γ) and Σ c (1-p) σ(s - γ): what a summary is made of."""
     alpha, beta = factors.alpha.T, factors.beta.T
 
     def block(sums, here, p, *beta):
@@ -86,7 +86,8 @@ def labeler_sums(labels: Labels, factors: Factors, posterior: Float[Array, " I"]
 
 
 def dense_rows(features: Features, rows: Float[Array, "n F"] | None) -> Float[Array, "n F"]:
-    """Rows of Φ's dense columns: the given ones, or the average row. A part that is a constant alone takes that."""
+    """Return the rows of Φ's dense columns: the given ones, or the average row. A part that is a constant alone takes
+    that."""
     if features.n_columns == 1:
         return jnp.ones((1, 1))
     if rows is None:
@@ -97,15 +98,15 @@ def dense_rows(features: Features, rows: Float[Array, "n F"] | None) -> Float[Ar
 def expected_factor(
     features: Features, weights: Linear, mean: Linear, rows: Float[Array, "n F"] | None, n: int
 ) -> Float[Array, "n D"]:
-    """The factor of n unseen labelers (instances): their rows of Φ's dense columns (default: the average row) times the
-    weights, plus the prior mean of their own weight.
+    """Return the factor of n unseen labelers (instances): their rows of Φ's dense columns (default: the average row)
+    times the weights, plus the prior mean of their own weight.
 
     Example: a constant and one feature, with weights 1 and ½, at 2
         >>> phi = Features.columns([[1.0, 0.0], [1.0, 1.0]])
         >>> expected_factor(phi, Linear(jnp.array([[1.0], [0.5]])), Linear(), jnp.array([[1.0, 2.0]]), 1).tolist()
         [[2.0]]
 
-    Source: the paper, section 2.2: the previously unseen labeler.
+    Source: Ruvolo, Whitehill, Movellan (2013), section 2.2: the previously unseen labeler.
     """
     out = 0.0
     if features.dense is not None:
@@ -122,7 +123,7 @@ def unseen_factors(
     known: Int[Array, " W2"],
     labeler_rows: Float[Array, "W2 F"] | None = None,
 ) -> tuple[Float[Array, "W2 D"], Float[Array, " W2"] | None]:
-    """(α, γ) of labelers of which some are known and the rest are not.
+    """Return (α, γ) of labelers of which some are known and the rest are not.
 
     Args:
         known: index of each labeler in the fit, -1 for one that the fit has never seen.
@@ -158,7 +159,7 @@ def predict(
     instance_rows: Float[Array, "I2 F"] | None = None,
     solver: Solver = Solver(),
 ) -> Fit:
-    """The posterior of new instances from new labels, the labelers held at what the fit found.
+    """Return the posterior of new instances from new labels, the labelers held at what the fit found.
 
     The new instances' own weights (where the model has them) are fitted under their priors, from the prior means. The
     labels of the fit get the fit's posterior back, except where an instance's weights have several optima and the fit
@@ -186,7 +187,7 @@ def predict(
     n = labels.n_instances
 
     def instance_side(features: Features, part: Linear, mean: Linear, variance: Linear):
-        """The dense weights fixed at the fit's, the identity part with its prior."""
+        """Return the dense weights fixed at the fit's, the identity part with its prior."""
         dense = None
         if features.dense is not None:
             dense = jnp.broadcast_to(dense_rows(features, instance_rows), (n, features.n_columns))
@@ -222,20 +223,20 @@ def predict(
 
 
 def correctness(factors: Factors) -> tuple[Float[Array, "W I"], Float[Array, "W I"]]:
-    """(P1, P0): the chance that each labeler is right on each instance, if its truth is +1 and if it is -1.
+    """Return (P1, P0): the chance that each labeler is right on each instance, if its truth is +1 and if it is -1.
 
         P1 = σ(α βᵀ + γ eᵀ)        P0 = σ(α βᵀ - γ eᵀ)
 
     Args:
         factors: α [W, D], β [I, D] and γ [W], of ``model.factors`` or of ``unseen_factors`` and ``expected_factor``.
 
-    Example: the paper's table of specialists and generalists (section 2.1)
+    Example: the published table of specialists and generalists (section 2.1)
         >>> import jax.numpy as jnp
         >>> factors = Factors(jnp.array([[0.848, 1], [1.386, 0]]), jnp.array([[1, 2.094], [1, 0]]), None, None)
         >>> [[round(float(p), 2) for p in row] for row in correctness(factors)[0]]
         [[0.95, 0.7], [0.8, 0.8]]
 
-    Source: the paper, equations 2 and 3.
+    Source: Ruvolo, Whitehill, Movellan (2013), equations 2 and 3.
     """
     s = jnp.matmul(factors.alpha, factors.beta.T, precision=PRECISION)
     gamma = 0.0 if factors.gamma is None else factors.gamma[:, None]

@@ -1,4 +1,6 @@
-"""Named models. Each is a configuration of the one factor model; none has code of its own (the paper, section 2.3).
+"""Named models: configurations of the one factor model, without code of their own.
+
+Source: Ruvolo, Whitehill, Movellan (2013), section 2.3.
 
 | preset | α | β | γ |
 |---|---|---|---|
@@ -6,7 +8,7 @@
 | one-coin | per labeler | 1, fixed | – |
 | dawid-skene | per labeler | 1, fixed | per labeler (exactly the two-coin model: sens = σ(α+γ), spec = σ(α-γ)) |
 | glad | per labeler, N(1, 1) | exp(b), b ~ N(1, 1) per instance | – |
-| glad-linear | per labeler | per instance, unconstrained (the paper's reading of GLAD) | – |
+| glad-linear | per labeler | per instance, unconstrained (their reading of GLAD) | – |
 | factor | per labeler, D of them | per instance, D of them | per labeler |
 """
 
@@ -31,7 +33,7 @@ def build(
     labeler_features=None,
     instance_features=None,
 ) -> FactorModel:
-    """The model of a config for the labelers and instances of ``labels``.
+    """Return the model of a config for the labelers and instances of ``labels``.
 
     Args:
         labeler_features, instance_features: standardised columns, shape [W, F] and [I, F']; a constant is added here.
@@ -79,7 +81,7 @@ def build(
 
 
 def _table(columns, n: int, name: str) -> np.ndarray | None:
-    """Feature columns as finite numbers [n, F]."""
+    """Read feature columns as finite numbers [n, F]."""
     if columns is None:
         return None
     columns = np.asarray(columns)
@@ -95,9 +97,9 @@ def _table(columns, n: int, name: str) -> np.ndarray | None:
 
 
 def _side(n, columns, mean, sd, config):
-    """Features and priors of one side: where the standard deviation is 0, a constant alone, whatever the columns (in
-    ``dawid-skene`` instance features serve the class prior only); else a free weight each; or constant, columns and a
-    deviation each."""
+    """Return features and priors of one side: where the standard deviation is 0, a constant alone, whatever the columns
+    (in ``dawid-skene`` instance features serve the class prior only); else a free weight each; or constant, columns and
+    a deviation each."""
     if (sd == 0).all():
         return Features.constant(n, fixed=True), Linear(mean, None), Linear(sd, None)
     if columns is None:
@@ -113,7 +115,7 @@ def _side(n, columns, mean, sd, config):
 
 
 def _class_prior(config, labels, columns):
-    """Φπ, means, standard deviations and Beta of the class prior.
+    """Return Φπ, means, standard deviations and Beta of the class prior.
 
     Gold of one class was chosen by its class: it says nothing of how frequent the class is. Its rows are 0.
     """
@@ -132,7 +134,7 @@ def _class_prior(config, labels, columns):
 
 
 def _counting(labels: Labels) -> np.ndarray:
-    """1 for the instances that the class prior is learned from, 0 for others."""
+    """Return 1 for the instances that the class prior is learned from, 0 for others."""
     n = np.ones(labels.n_instances)
     if labels.gold is None or isinstance(labels.gold, jax.core.Tracer):
         return n

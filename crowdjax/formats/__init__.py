@@ -32,7 +32,7 @@ Form = Literal[
 
 
 def read_long(source, *, form: Form | None = None, columns: Columns | None = None, header: bool = True) -> Long:
-    """The judgements of a table of labels in any form.
+    """Return the judgements of a table of labels in any form.
 
     Args:
         source: what :func:`crowdjax.tables.open_table` opens; or JSON or JSONL by path, or as a list of dicts.
@@ -80,7 +80,7 @@ def _read(table: Table, columns: Columns | None, hint: bool) -> Long:
 
 
 def _other_form(table: Table) -> str:
-    """What to say where the table is of another form, seen from its cells: counts or labels in every column but one."""
+    """Suggest another form of the table, seen from its cells: counts or labels in every column but one."""
     if any(is_alias(n, role) for n in table.columns for role in ("label",)) or not 3 <= len(table.columns) <= 2000:
         return ""
     kinds = ("instance", "labeler")

@@ -29,12 +29,12 @@ WORKER, UNIT, TAINTED, GOLD = "_worker_id", "_unit_id", "_tainted", "_gold"
 
 
 def is_export(table: Table) -> bool:
-    """Whether there are units and workers."""
+    """Return whether there are units and workers."""
     return {WORKER, UNIT} <= {*table.columns}
 
 
 def read(table: Table, columns: Columns | None) -> Long:
-    """The labels of a report.
+    """Return the labels of a report.
 
     Args:
         columns: ``label``: the question's column; ``instance``: a column in place of _unit_id.
@@ -63,7 +63,7 @@ def read(table: Table, columns: Columns | None) -> Long:
 
 
 def _question(table: Table, names: dict[str, str]) -> str:
-    """The one question with a column of right answers."""
+    """Return the one question with a column of right answers."""
     asked = [n for n in table.columns if f"{n}{GOLD}" in table.columns and not n.startswith("_") and n != "orig_"]
     if len(asked) == 1:
         return asked[0]

@@ -26,12 +26,12 @@ DRAFTS, BARE = "Responses that are drafts or discarded", "Records without a resp
 
 
 def is_export(records: Records) -> bool:
-    """Whether there are records with responses, or with the annotation of an agent."""
+    """Return whether there are records with responses, or with the annotation of an agent."""
     return any({"fields", "responses"} <= {*row} or {*OLD} <= {*row} for row in records.rows)
 
 
 def read(records: Records, columns: Columns | None) -> Long:
-    """The labels of an export as JSON.
+    """Return the labels of an export as JSON.
 
     Args:
         columns: ``label``: the question; ``instance``: a key of a record, of its fields or of its metadata.
@@ -58,7 +58,7 @@ def read(records: Records, columns: Columns | None) -> Long:
 
 
 def _responses(row: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any], Any]]:
-    """(who, answers by question, status) of every response to a record."""
+    """Return (who, answers by question, status) of every response to a record."""
     if {*OLD} <= {*row}:
         if row["annotation"] is not None:
             yield field(row, "annotation_agent"), {"annotation": row["annotation"]}, row.get("status")
@@ -87,7 +87,7 @@ def _responses(row: dict[str, Any]) -> Iterator[tuple[Any, dict[str, Any], Any]]
 
 
 def _counts(status: Any) -> bool:
-    """Whether a response of this status is a label."""
+    """Return whether a response of this status is a label."""
     if status is None or (isinstance(status, str) and status.lower() in ANSWERED):
         return True
     if isinstance(status, str) and status.lower() in DROPPED:
@@ -103,7 +103,7 @@ def _instance(row: dict[str, Any], key: str) -> Any:
 
 
 def is_flat(table: Table) -> bool:
-    """Whether this is the flat table."""
+    """Return whether this is the flat table."""
     return bool(_questions(table))
 
 
@@ -113,7 +113,7 @@ def _questions(table: Table) -> list[str]:
 
 
 def read_flat(table: Table, columns: Columns | None) -> Long:
-    """The labels of the flat table, whose cells are lists: a response of every user.
+    """Return the labels of the flat table, whose cells are lists: a response of every user.
 
     Args:
         columns: ``label``: the question; ``instance``: a column in place of id.

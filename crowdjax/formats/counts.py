@@ -19,7 +19,7 @@ EVERYONE = "everyone"  # the labeler of all counts
 
 
 def read(table: Table, columns: Columns | None) -> Long:
-    """The labels of a table of counts: one row for each count above 0, with the count as its weight.
+    """Return the labels of a table of counts: one row for each count above 0, with the count as its weight.
 
     Args:
         columns: ``instance``: the column that names the instances; ``label``: those with counts (by default all others
@@ -53,7 +53,7 @@ def read(table: Table, columns: Columns | None) -> Long:
     if len(data) == 0:
         raise InputError(f"{table.place}: no labels at all; at least one row is needed")
     ids = id_column(data[key], table.place, key)
-    rows_of(ids, ids.combine_chunks().unique(), table.place, key)  # refuses an instance twice
+    rows_of(ids, ids.combine_chunks().unique(), table.place, key)  # rejects an instance twice
     n = []
     for name in labels:
         n.append(numbers(data[name], table.place, name, allowed))

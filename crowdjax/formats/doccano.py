@@ -23,7 +23,7 @@ EVERYBODY = "all"  # the file of a project in which everybody sees the labels of
 
 
 def is_export(records: Records) -> bool:
-    """Whether records have an id and labels and nobody who gave them; in a file of its own, a list of labels."""
+    """Return whether records have an id and labels and nobody who gave them; in a file of its own, a list of labels."""
     if _is_old(records):
         return True
     names = {name for row in records.rows for name in row}
@@ -46,7 +46,7 @@ def _labels(row: dict[str, Any]) -> Any:
 
 
 def read(records: Records, columns: Columns | None) -> Long:
-    """The labels of a folder.
+    """Return the labels of a folder.
 
     Args:
         columns: ``instance``: a key in place of id, as text.

@@ -31,7 +31,7 @@ from crowdjax.tables import Table
 
 
 class Export(NamedTuple):
-    """A form of labels: what it is called, as what it is opened, how it is recognised and read."""
+    """A form of labels: its name, how it is opened, recognised and read."""
 
     form: str
     kind: type
@@ -61,12 +61,12 @@ EXPORTS = (
 
 
 def open_export(source, place: str) -> Records | Lines | None:
-    """What is no table: JSON, or GLAD's lines; None otherwise."""
+    """Open a source that is no table: JSON, or GLAD's lines; None otherwise."""
     return load(source, place) or glad.load(source, place)
 
 
 def read_export(opened, form: str | None, columns: Columns | None) -> Long | None:
-    """The labels of an export, None where it is none.
+    """Return the labels of an export, None where it is none.
 
     Args:
         form: which export it is; by default recognised.
@@ -78,7 +78,7 @@ def read_export(opened, form: str | None, columns: Columns | None) -> Long | Non
 
 
 def refuse_form(place: str, form: str | None) -> None:
-    """Raises where a form was given that the source does not have."""
+    """Raise where a form was given that the source does not have."""
     has = [e.has for e in EXPORTS if e.form == form]
     if has:
         raise InputError(f"{place}: not an export of {form}; needed: {' or '.join(has)}")

@@ -28,7 +28,8 @@ class Lines(NamedTuple):
 
 
 def load(source, place: str) -> Lines | None:
-    """The lines of a file that begins as GLAD's do and whose name is none of a table's; None of anything else."""
+    """Return the lines of a file that begins as GLAD's do and whose name is none of a table's; None of anything
+    else."""
     if not is_path(source) or File(os.fspath(source), 0, None, None).ending in (*TABLES, *JSON):
         return None
     place = f"{place} {source}"
@@ -44,12 +45,12 @@ def load(source, place: str) -> Lines | None:
 
 
 def is_export(text: Lines) -> bool:
-    """Whether the first line is four numbers, the last one a chance."""
+    """Return whether the first line is four numbers, the last one a chance."""
     return FIRST.fullmatch(text.lines[0]) is not None
 
 
 def read(text: Lines, columns: Columns | None) -> Long:
-    """The labels of the file, whose sizes must be those of its first line."""
+    """Return the labels of the file, whose sizes must be those of its first line."""
     only(columns, "GLAD's text")
     n_labels, n_labelers, n_images, prior = FIRST.fullmatch(text.lines[0]).groups()
     found: list[Judgement] = []

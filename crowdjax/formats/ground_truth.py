@@ -25,7 +25,7 @@ KINDS = ("responses of workers", "requests of consolidation", "manifests")
 
 
 def is_export(records: Records) -> bool:
-    """Whether there are answers with workers."""
+    """Return whether there are answers with workers."""
     return any(_kind(row) is not None for row in records.rows)
 
 
@@ -41,7 +41,7 @@ def _kind(row: dict[str, Any]) -> str | None:
 
 
 def read(records: Records, columns: Columns | None) -> Long:
-    """The labels of a file or a folder of files.
+    """Return the labels of a file or a folder of files.
 
     Args:
         columns: ``label``: the question, by the name of its input on the page.
@@ -72,7 +72,7 @@ def _role(kind: str | None) -> str:
 
 
 def _object(row: dict[str, Any], file: str) -> tuple[Any, list]:
-    """(the instance, the answers about it)."""
+    """Return (the instance, the answers about it)."""
     if "datasetObjectId" in row:
         return field(row, "datasetObjectId"), members(row, "annotations")
     jobs = [name for name, value in row.items() if isinstance(value, dict) and ALL in value]
@@ -92,13 +92,13 @@ def _object(row: dict[str, Any], file: str) -> tuple[Any, list]:
 
 
 def _content(answer: dict[str, Any]) -> dict[str, Any]:
-    """The answers of a worker by question."""
+    """Return the answers of a worker by question."""
     found = answer["answerContent"] if "answerContent" in answer else field(field(answer, "annotationData"), "content")
     return content(found)
 
 
 def content(found: Any) -> dict[str, Any]:
-    """What a form says, as an object or as its text, by the names of its inputs.
+    """Return a form's content, as an object or as its text, by the names of its inputs.
 
     Example:
         >>> content('{"is it?": {"label": "yes"}, "sure": {"on": true}, "size": {"big": false, "small": true}}')
@@ -112,7 +112,7 @@ def content(found: Any) -> dict[str, Any]:
 
 
 def _choice(value: Any) -> Any:
-    """What an input says: of a classifier its label or labels, of a group of buttons those that are on."""
+    """Return what an input says: of a classifier its label or labels, of a group of buttons those that are on."""
     if not isinstance(value, dict) or not value:
         return value or None if isinstance(value, dict) else value
     for key in ("label", "labels"):

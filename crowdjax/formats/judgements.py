@@ -27,7 +27,7 @@ EMPTY = "Annotations without an answer"
 
 
 class Judgement(NamedTuple):
-    """What somebody said about an instance.
+    """A labeler's judgement of an instance.
 
     Attributes:
         labeler, instance: ids as the export has them.
@@ -47,7 +47,7 @@ def to_long(
     place: str, judgements: Sequence[Judgement], roles: Mapping[str, str], *, question=None, notes: Iterable[str] = (),
     empty: str = EMPTY,
 ) -> Long:  # fmt: skip
-    """The answers to one question as a long table; gold apart.
+    """Return the answers to one question as a long table; gold apart.
 
     Args:
         question: which; by default the only one.
@@ -83,7 +83,7 @@ def to_long(
 
 
 def chosen(place: str, found: Iterable[str], given) -> str | None:
-    """The question that is meant, of those found."""
+    """Return the question that is meant, of those found."""
     names = sorted(found, key=str)
     if not names:
         return None
@@ -95,7 +95,7 @@ def chosen(place: str, found: Iterable[str], given) -> str | None:
 
 
 def paste(columns: Mapping[str, str]) -> str:
-    """What to give for ``columns``, in Python and on the command line where it can be said there.
+    """Suggest a value for ``columns``, in Python and on the command line where it can be said there.
 
     Example:
         >>> paste({"label": "is it?"})
@@ -111,7 +111,7 @@ def paste(columns: Mapping[str, str]) -> str:
 
 
 def only(columns: Columns | None, what: str, *allowed: str) -> dict[str, Any]:
-    """``columns``, refused where it names a role that an export leaves no choice of."""
+    """Return ``columns``; reject it where it names a role that an export leaves no choice of."""
     for given, name in (columns or {}).items():
         if given not in allowed:
             raise InputError(f"columns: got {given!r} of {what}; allowed: {', '.join(allowed) or 'none'}")
@@ -125,7 +125,7 @@ def nothing(place: str, notes: Sequence[str]) -> InputError:
 
 
 def field(of: Any, key: str) -> Any:
-    """A key's value; a ValueError where there is none."""
+    """Return a key's value; a ValueError where there is none."""
     if not isinstance(of, dict):
         raise ValueError(f"got {brief(of)}; needed: an object with {key!r}")
     if of.get(key) is None:
@@ -134,7 +134,7 @@ def field(of: Any, key: str) -> Any:
 
 
 def members(of: Any, key: str) -> list:
-    """The list of a key, empty where there is none; a ValueError where it is no list."""
+    """Return the list of a key, empty where there is none; a ValueError where it is no list."""
     found = of.get(key) if isinstance(of, dict) else field(of, key)
     if found is not None and not isinstance(found, list):
         raise ValueError(f"{key!r}: got {brief(found)}; needed: a list")
@@ -142,7 +142,7 @@ def members(of: Any, key: str) -> list:
 
 
 def _label(answer: Any, place: str) -> str | None:
-    """The word of an answer, None where there is none."""
+    """Return the word of an answer, None where there is none."""
     if isinstance(answer, list):
         if len(answer) > 1:
             some = ", ".join(map(brief, answer[:3])) + (", ..." if len(answer) > 3 else "")
@@ -168,7 +168,7 @@ def _ids(place: str, role: str, values: list, at: list[str]) -> pa.Array:
 
 
 def _gold(pairs: pa.Table, place: str) -> pa.Table | None:
-    """Each instance once; refuses two truths of one."""
+    """Return each instance once; rejects two truths of one."""
     if not len(pairs):
         return None
     with reading(f"{place}: gold", "ids and labels"):
@@ -195,7 +195,7 @@ def columns_to_long(
     table: Table, names: Mapping[str, str], left: Mapping[str, Any], *, gold: pa.Table | None = None,
     label: pa.ChunkedArray | None = None, notes: Iterable[str] = (),
 ) -> Long:  # fmt: skip
-    """Columns of an export as a long table.
+    """Convert columns of an export to a long table.
 
     Args:
         names: of the columns, by role.
@@ -231,7 +231,7 @@ def columns_to_long(
 
 
 def is_missing(column: pa.ChunkedArray) -> np.ndarray:
-    """Which values are none: null, NaN and, of text, what stands for them."""
+    """Return which values are none: null, NaN and, of text, what stands for them."""
     column = plain_column(column)
     missing = column.is_null(nan_is_null=True).to_numpy()
     if pa.types.is_string(column.type):
@@ -240,7 +240,7 @@ def is_missing(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def text_column(table: Table, name: str) -> pa.ChunkedArray:
-    """A column as text in lower case, "" where it has nothing."""
+    """Return a column as text in lower case, "" where it has nothing."""
     column = table.read([name])[name]
     with reading(f"{table.place}: column {name!r}", "text"):
         text = plain_column(column).cast(pa.string())
@@ -248,7 +248,7 @@ def text_column(table: Table, name: str) -> pa.ChunkedArray:
 
 
 def refuse_several(column: pa.ChunkedArray, mark: str, place: str, name: str) -> None:
-    """Refuses a cell of several choices, with ``mark`` between them."""
+    """Reject a cell of several choices, with ``mark`` between them."""
     column = plain_column(column)
     if pa.types.is_string(column.type):
         rows = np.flatnonzero(pc.fill_null(pc.match_substring(column, mark), False).to_numpy())
@@ -258,5 +258,5 @@ def refuse_several(column: pa.ChunkedArray, mark: str, place: str, name: str) ->
 
 
 def given_or(table: Table, columns: Mapping[str, Any], role: str, name: str = "") -> str:
-    """The column that plays a role: as given, or the one that the export has for it."""
+    """Return the column that plays a role: as given, or the one that the export has for it."""
     return named(table, columns.get(role, name), role)

@@ -30,17 +30,17 @@ BESIDES = ("id", "created_at", "updated_at", "agreement", "history", *OWN)
 
 
 def is_export(records: Records) -> bool:
-    """Whether there are tasks with annotations."""
+    """Return whether there are tasks with annotations."""
     return any(part in row for row in records.rows for part in ANNOTATIONS)
 
 
 def is_flat(table: Table) -> bool:
-    """Whether this is JSON-MIN or CSV."""
+    """Return whether this is JSON-MIN or CSV."""
     return {*OWN} <= {*table.columns}
 
 
 def read(records: Records, columns: Columns | None) -> Long:
-    """The labels of a JSON export.
+    """Return the labels of a JSON export.
 
     Args:
         columns: ``label``: which question, by the name of its control tag, where there are several; ``instance``: a key
@@ -90,7 +90,7 @@ def _instance(task: dict[str, Any], key: str | None) -> Any:
 
 
 def read_flat(table: Table, columns: Columns | None) -> Long:
-    """The labels of a JSON-MIN or CSV export.
+    """Return the labels of a JSON-MIN or CSV export.
 
     Args:
         columns: ``label``: the column with the choices, where its name does not say so; ``instance`` and ``labeler`` in

@@ -18,12 +18,12 @@ from crowdjax.roles import Columns
 
 
 def is_export(records: Records) -> bool:
-    """Whether there are data rows with projects."""
+    """Return whether there are data rows with projects."""
     return any({"data_row", "projects"} <= {*row} for row in records.rows)
 
 
 def read(records: Records, columns: Columns | None) -> Long:
-    """The labels of an export.
+    """Return the labels of an export.
 
     Args:
         columns: ``label``: the question, by the value of its classification; ``instance``: a key of data_row, such as
@@ -52,7 +52,7 @@ def read(records: Records, columns: Columns | None) -> Long:
 
 
 def _answers(label: Any) -> tuple[dict[str, Any], int]:
-    """(the answers to the classifications of a label, how many more there are within these)."""
+    """Return (the answers to the classifications of a label, how many more there are within these)."""
     annotations = label.get("annotations") if isinstance(label, dict) else field(label, "annotations")
     answers: dict[str, Any] = {}
     within = 0

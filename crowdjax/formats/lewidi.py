@@ -20,12 +20,12 @@ OWN = ("annotations", "annotators")
 
 
 def is_export(records: Records) -> bool:
-    """Whether this is an object of instances with annotations and annotators."""
+    """Return whether this is an object of instances with annotations and annotators."""
     return all(row and all(isinstance(v, dict) and {*OWN} <= {*v} for v in row.values()) for row in records.rows)
 
 
 def read(records: Records, columns: Columns | None) -> Long:
-    """The labels of one file, or of several (train, dev, ...) with different instances."""
+    """Return the labels of one file, or of several (train, dev, ...) with different instances."""
     only(columns, "LeWiDi's JSON")
     several = len(set(records.files)) > 1
     found: list[Judgement] = []

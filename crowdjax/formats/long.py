@@ -12,7 +12,7 @@ from crowdjax.columns import Where
 
 
 class Long(NamedTuple):
-    """Judgements, one a row.
+    """Judgements, one per row.
 
     Attributes:
         place: what to call the source in a message.
@@ -42,5 +42,5 @@ class Long(NamedTuple):
 
 
 def left_out(count: int, what: str) -> list[str]:
-    """A sentence about what was left out, if anything was."""
+    """Report what was left out, if anything was."""
     return [f"{what}, left out: {count:,}."] if count else []

@@ -43,12 +43,12 @@ BUTTONS = ("true", "false", "")
 
 
 def is_export(table: Table) -> bool:
-    """Whether there are HITs, workers and the state of assignments."""
+    """Return whether there are HITs, workers and the state of assignments."""
     return {*OWN} <= {*table.columns}
 
 
 def read(table: Table, columns: Columns | None) -> Long:
-    """The labels of a batch.
+    """Return the labels of a batch.
 
     Args:
         columns: ``label``: which answer; ``instance`` and ``labeler``: columns in place of HITId and WorkerId.
@@ -95,7 +95,7 @@ def _rejected(table: Table) -> np.ndarray:
 
 
 def _alike(table: Table) -> list[str]:
-    """A sentence about inputs that several HITs have."""
+    """Return a sentence about inputs that several HITs have."""
     inputs = [n for n in table.columns if n.startswith(INPUT)]
     if not inputs:
         return []
@@ -112,7 +112,7 @@ def _alike(table: Table) -> list[str]:
 
 
 def _groups(table: Table, answers: Sequence[str]) -> dict[str, list[str]]:
-    """Columns of buttons, by what is before the choice."""
+    """Return columns of buttons, by what is before the choice."""
     by_name: dict[str, list[str]] = {}
     for name in answers:
         by_name.setdefault(name.rpartition(".")[0], []).append(name)
@@ -126,7 +126,7 @@ def _groups(table: Table, answers: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _picked(table: Table, group: str, members: list[str]) -> pa.ChunkedArray:
-    """Which button of a group is on."""
+    """Return which button of a group is on."""
     on = np.stack([pc.equal(text_column(table, m), "true").to_numpy() for m in members])
     several = np.flatnonzero(on.sum(0) > 1)
     if several.size:
@@ -137,7 +137,7 @@ def _picked(table: Table, group: str, members: list[str]) -> pa.ChunkedArray:
 
 
 def _unpacked(column: pa.ChunkedArray, place: str, name: str) -> pa.ChunkedArray:
-    """The labels of a column whose cells are lists in JSON, as those of a multiple choice are."""
+    """Return the labels of a column whose cells are lists in JSON, as those of a multiple choice are."""
     if not name.endswith(".labels") or not pa.types.is_string(column.type):
         return column
     found: list = []
@@ -152,7 +152,7 @@ def _unpacked(column: pa.ChunkedArray, place: str, name: str) -> pa.ChunkedArray
 
 
 def _of_forms(table: Table, names: dict[str, str], question, rejected: np.ndarray, notes: list[str]) -> Long:
-    """The labels of forms in JSON."""
+    """Return the labels of forms in JSON."""
     data = table.read(list(dict.fromkeys([*names.values(), TASK_ANSWERS])))
     found: list[Judgement] = []
     ids = zip(*(data[names[role]].to_pylist() for role in ("labeler", "instance")), strict=True)

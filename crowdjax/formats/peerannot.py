@@ -20,7 +20,7 @@ NAME = "answers"
 
 
 def is_export(records: Records) -> bool:
-    """Whether these are whole numbers by instance and labeler in a file of peerannot's name."""
+    """Return whether these are whole numbers by instance and labeler in a file of peerannot's name."""
     return all(posixpath.basename(file).startswith(NAME) for file in records.files) and all(
         row and all(isinstance(of, dict) and all(type(v) is int for v in of.values()) for of in row.values())
         for row in records.rows
@@ -28,7 +28,7 @@ def is_export(records: Records) -> bool:
 
 
 def read(records: Records, columns: Columns | None) -> Long:
-    """The labels of a file, or of several with different instances."""
+    """Return the labels of a file, or of several with different instances."""
     only(columns, "peerannot's answers")
     found: list[Judgement] = []
     bare = 0

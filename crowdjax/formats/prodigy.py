@@ -23,13 +23,13 @@ LABELER = ("_annotator_id", "_session_id")
 
 
 def is_export(records: Records) -> bool:
-    """Whether these are answers to tasks."""
+    """Return whether these are answers to tasks."""
     first = records.rows[0]
     return first.get("answer") in ANSWERS and ("_task_hash" in first or "_input_hash" in first)
 
 
 def read(records: Records, columns: Columns | None) -> Long:
-    """The labels of an export.
+    """Return the labels of an export.
 
     Args:
         columns: ``instance`` and ``labeler``: keys in place of the task and the annotator; ``label``: which label is
@@ -77,13 +77,13 @@ def _options(row: dict[str, Any]) -> list:
 
 
 def _asked(row: dict[str, Any]) -> str:
-    """The label that a task asks about; text of one that is no text."""
+    """Return the label that a task asks about; text of one that is no text."""
     label = row.get("label")
     return brief(label) if isinstance(label, dict | list) else word(label)
 
 
 def _label(row: dict[str, Any], place: str) -> Any:
-    """The label that an answer gives, None where it gives none."""
+    """Return the label that an answer gives, None where it gives none."""
     answer, options = row["answer"], _options(row)
     if not options:
         return {"accept": "1", "reject": "0", "ignore": None}[answer]

@@ -23,8 +23,8 @@ SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")  # half a character: only what esca
 
 
 class Records(NamedTuple):
-    """Objects of JSON; ``at`` says where each of them is, ``files`` in which file ("" where in none)
-    and ``folder`` whether a folder of them was given."""
+    """Objects of JSON; ``at`` is the place of each, ``files`` its file ("" where in none) and ``folder`` whether a
+    folder of them was given."""
 
     place: str
     rows: list[dict[str, Any]]
@@ -34,7 +34,8 @@ class Records(NamedTuple):
 
 
 def load(source, place: str) -> Records | None:
-    """The records of JSON or JSONL, of a folder of them or of a list of dicts; None where the source is none of these.
+    """Return the records of JSON or JSONL, of a folder of them or of a list of dicts; None where the source is none of
+    these.
 
     In a folder that has CSV or Parquet too, these are what counts.
     """
@@ -64,7 +65,7 @@ def load(source, place: str) -> Records | None:
 
 
 def _read(text: str, by_lines: bool, place: str, inside: str) -> list[tuple[Any, str]]:
-    """(record, where it is) of everything in a file."""
+    """Return (record, where it is) of everything in a file."""
     if by_lines:
         lines = [(f"line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
         found = [(_parse(line, f"{place}: {inside}{at}"), at) for at, line in lines]
@@ -90,7 +91,7 @@ def _parse(text: str, place: str):
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object; refuses a key that is there twice, whose first value would be lost."""
+    """Return an object; rejects a key that is there twice, whose first value would be lost."""
     found = dict(pairs)
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
@@ -110,7 +111,7 @@ def _refuse_surrogates(row: Any, place: str) -> None:
 
 
 def brief(value: Any) -> str:
-    """A value of JSON for a message.
+    """Format a value of JSON for a message.
 
     Example:
         >>> brief("duck"), brief({"a": {}, "b": 1}), brief([1])
@@ -134,7 +135,7 @@ def _checked(place: str, rows: list[tuple[Any, str, str]]) -> Records:
 
 
 def as_table(records: Records) -> Table:
-    """The records as a table with a column for every key."""
+    """Return the records as a table with a column for every key."""
     names = list(dict.fromkeys(key for row in records.rows for key in row))
     for name in names:
         refuse_half(name, f"{records.place}: a key")
@@ -142,7 +143,8 @@ def as_table(records: Records) -> Table:
 
 
 def _column(records: Records, name: str) -> pa.Array:
-    """Values of one type as they are, of several, or too large for any, as text: of values that differ, texts that do.
+    """Return values of one type as they are, of several, or too large for any, as text: of values that differ, texts
+    that do.
 
     Lists are taken where they hold nothing nested.
     """
@@ -162,7 +164,7 @@ def _column(records: Records, name: str) -> pa.Array:
 
 
 def texts(values: list, at: list[str], place: str) -> pa.Array:
-    """Values as text, null where there is none; refuses two that differ and have one text, as 1 and "1".
+    """Convert values to text, null where there is none; reject two that differ and have one text, as 1 and "1".
 
     Example:
         >>> texts([1, "a", None, 2.0], ["line 1"] * 4, "x").to_pylist()
@@ -192,7 +194,7 @@ def texts(values: list, at: list[str], place: str) -> pa.Array:
 
 
 def _text(value: Any, place: str) -> tuple[str, str]:
-    """(a value as text, what kind of value it is)."""
+    """Return (a value as text, what kind of value it is)."""
     if isinstance(value, str):
         return value, "text"
     if isinstance(value, dict | list | tuple | set):
@@ -206,7 +208,7 @@ def _text(value: Any, place: str) -> tuple[str, str]:
 
 
 def refuse_half(text: str, place: str) -> None:
-    """Refuses text with half a character, which no file can hold."""
+    """Reject text with half a character, which no file can hold."""
     try:
         text.encode()
     except UnicodeEncodeError:

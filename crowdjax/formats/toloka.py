@@ -25,12 +25,12 @@ OTHERS = ("rejected", "skipped", "expired", "active")
 
 
 def is_export(table: Table) -> bool:
-    """Whether there are workers and outputs."""
+    """Return whether there are workers and outputs."""
     return WORKER in table.columns and any(n.startswith(OUTPUT) for n in table.columns)
 
 
 def read(table: Table, columns: Columns | None) -> Long:
-    """The labels of assignments.
+    """Return the labels of assignments.
 
     Args:
         columns: ``label``: which output; ``instance``: which input; with or without what is before the colon.

@@ -20,7 +20,7 @@ MOST_VALUES, MOST_LENGTH = 20, 40  # of cells that look like labels
 
 
 def read(table: Table, columns: Columns | None, rows: Literal["instance", "labeler"] = "instance") -> Long:
-    """The labels of a wide table, column by column.
+    """Return the labels of a wide table, column by column.
 
     Args:
         columns: with a row for every instance ``instance``: the column that names them; ``labeler``: the columns with
@@ -65,7 +65,7 @@ def read(table: Table, columns: Columns | None, rows: Literal["instance", "label
     if len(data) == 0:
         raise InputError(f"{table.place}: no labels at all; at least one row is needed")
     ids = id_column(data[key], table.place, key).combine_chunks()
-    rows_of(data[key], ids.unique(), table.place, key)  # refuses an id twice
+    rows_of(data[key], ids.unique(), table.place, key)  # rejects an id twice
     for name in names:
         if pa.types.is_nested(data[name].type):
             raise InputError(f"{table.place}: column {name!r} of type {str(data[name].type)[:40]}; allowed: labels")
@@ -100,8 +100,8 @@ def read(table: Table, columns: Columns | None, rows: Literal["instance", "label
 
 
 def kind_of_cells(data: pa.Table) -> Literal["labels", "counts"] | None:
-    """What the cells of these columns look like: counts (whole numbers, some above 1, hardly any empty), labels (few
-    values, all short) or None, neither.
+    """Classify the cells of these columns: counts (whole numbers, some above 1, hardly any empty), labels (few values,
+    all short) or None, neither.
 
     Example:
         >>> kind_of_cells(pa.table({"a": ["yes", ""], "b": ["no", "yes"]})), kind_of_cells(pa.table({"a": ["1.37"]}))
@@ -125,7 +125,7 @@ def kind_of_cells(data: pa.Table) -> Literal["labels", "counts"] | None:
 
 
 def _words(column: pa.ChunkedArray) -> pa.Array:
-    """The labels of a labeler as words, null where there is none."""
+    """Return the labels of a labeler as words, null where there is none."""
     encoded = plain_column(column).dictionary_encode().combine_chunks()
     words = [None if v is None or v != v else word(v) for v in encoded.dictionary.to_pylist()]
     words = pa.array([None if w in MISSING else w for w in words], pa.string())
@@ -133,7 +133,7 @@ def _words(column: pa.ChunkedArray) -> pa.Array:
 
 
 def widen(table: pa.Table) -> pa.Table:
-    """The wide table of a tidy one (labeler, instance, label): instances and labelers in sorted order.
+    """Return the wide table of a tidy one (labeler, instance, label): instances and labelers in sorted order.
 
     Raises:
         InputError: a labeler judged an instance twice, or there are weights: a wide table has no room for either.

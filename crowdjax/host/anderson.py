@@ -27,7 +27,7 @@ EPS, TINY = np.finfo(float).eps, np.finfo(float).tiny
 
 
 class Step(NamedTuple):
-    """One step from x: where it leads, the value and the rest AT x, and a positive diagonal for the metric.
+    """One step from x: the next point, the value and the rest AT x, and a positive diagonal for the metric.
 
     Example:
         >>> Step(np.array([1.0]), 4.0, None, np.array([2.0])).value
@@ -41,7 +41,7 @@ class Step(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """Where an iteration ended, as ``crowdjax.optimize.Solution``.
+    """The end of an iteration, as ``crowdjax.optimize.Solution``.
 
     Example:
         >>> Solution._fields[:2]
@@ -106,7 +106,7 @@ def accelerate(
 
 
 def _weights(changes, residual, metric) -> Float[np.ndarray, " m"]:
-    """Of past residuals, the combination that comes nearest to this one in the metric."""
+    """Find, of past residuals, the combination that comes nearest to this one in the metric."""
     scaled = changes * metric
     gram = scaled @ changes.T
     size = np.sqrt(np.maximum(np.diag(gram), TINY))

@@ -53,20 +53,20 @@ class Cells:
         self.totals: Float[np.ndarray, " C"] = self.summed(self.column, None, self.width)
 
     def by_instance(self, of_cell: Float[np.ndarray, " C"]) -> Float[np.ndarray, " I"]:
-        """Of each instance the sum of the numbers of its labels' cells."""
+        """Sum over each instance the numbers of its labels' cells."""
         return self.summed(self.instance, of_cell[self.column], len(self.each))
 
     def by_cell(self, of_instance: Float[np.ndarray, " I"]) -> Float[np.ndarray, " C"]:
-        """Of each cell the sum of the numbers of its labels' instances."""
+        """Sum over each cell the numbers of its labels' instances."""
         return self.summed(self.column, np.repeat(of_instance, self.each), self.width)
 
     def votes(self) -> Float[np.ndarray, "I L"]:
-        """How often each instance has each label."""
+        """Count how often each instance has each label."""
         cell = self.instance * self.n_values + self.label
         return self.summed(cell, None, len(self.each) * self.n_values).reshape(-1, self.n_values)
 
     def matrix(self) -> csr_array:
-        """The multiplicities, [I, C]."""
+        """Return the multiplicities, [I, C]."""
         return self._sparse(self.column, self.width)
 
     @functools.cached_property
@@ -75,21 +75,21 @@ class Cells:
         return None if len(self.labeler) < SPARSE_FROM else self._sparse(self.labeler, self.n_labelers)
 
     def rows_by_instance(self, of_labeler: Float[np.ndarray, "B W"]) -> Float[np.ndarray, "B I"]:
-        """Of each instance the sum of the columns of its labels' labelers."""
+        """Sum over each instance the columns of its labels' labelers."""
         if self._of_labelers is not None:
             return (self._of_labelers @ of_labeler.T).T
         each = [self.summed(self.instance, row[self.labeler], len(self.each)) for row in of_labeler]
         return np.stack(each)
 
     def rows_by_labeler(self, of_instance: Float[np.ndarray, "B I"]) -> Float[np.ndarray, "B W"]:
-        """Of each labeler the sum of the columns of his labels' instances."""
+        """Sum over each labeler the columns of its labels' instances."""
         if self._of_labelers is not None:
             return (self._of_labelers.T @ of_instance.T).T
         each = [self.summed(self.labeler, np.repeat(row, self.each), self.n_labelers) for row in of_instance]
         return np.stack(each)
 
     def summed(self, slot: Int[np.ndarray, " N"], values: Float[np.ndarray, " N"] | None, n: int):
-        """The sums [n] of the values of labels (None: 1), with their multiplicities, by slot."""
+        """Return the sums [n] of the values of labels (None: 1), with their multiplicities, by slot."""
         weight = self.counts if values is None else values if self.counts is None else values * self.counts
         return np.bincount(slot, weight, n).astype(np.float64)
 
@@ -103,7 +103,7 @@ class Cells:
 
 
 def expit(t):
-    """σ(t), without overflow.
+    """Return σ(t), without overflow.
 
     Example:
         >>> float(expit(np.float64(-800.0))), float(expit(0.0))
@@ -114,7 +114,7 @@ def expit(t):
 
 
 def log_sigmoid(t):
-    """log σ(t), exact in both tails.
+    """Return log σ(t), exact in both tails.
 
     Example:
         >>> float(log_sigmoid(np.float64(-800.0)))

@@ -51,7 +51,8 @@ class Problem:
         self.metric = self._metric()
 
     def _votes(self, votes: Float[np.ndarray, "I K"]) -> Float[np.ndarray, "I K"]:
-        """The share of each class in the votes of each instance; gold counts as all, no vote as one of each class."""
+        """Return the share of each class in the votes of each instance; gold counts as all, no vote as one of each
+        class."""
         k = self.shape[2]
         number = np.sum(votes, axis=1, keepdims=True)
         votes = np.where(number > 0, votes / np.where(number > 0, number, 1), 1 / k)
@@ -60,19 +61,19 @@ class Problem:
         return votes
 
     def lay_out(self, found: Cells) -> None:
-        """What the sums of every pass go by."""
+        """Lay out the indices that the sums of every pass use."""
         self.cells = found.matrix()
 
     def first(self) -> Params:
-        """The parameters before the M-step at the votes."""
+        """Return the parameters before the M-step at the votes."""
         return self.labelers.start() | self.prior.start(self.votes.sum(0))
 
     def begin(self, first: Params) -> Params:
-        """The M-step at the votes."""
+        """Return the M-step at the votes."""
         return self.m_step(first, *self.at_votes())
 
     def at_votes(self) -> tuple[np.ndarray, np.ndarray]:
-        """The sufficient statistics where the shares of votes are the classes' chances."""
+        """Return the sufficient statistics where the shares of votes are the classes' chances."""
         return self.tally(self.votes), self.votes.sum(0)
 
     def tally(self, q: Float[np.ndarray, "I K"]) -> Float[np.ndarray, "W L K"]:
@@ -87,7 +88,7 @@ class Problem:
         return {name: part.reshape(size) for name, part, size in parts}
 
     def _metric(self) -> Float[np.ndarray, " P"]:
-        """About how much the objective curves in each parameter: by the labels that it has a say in."""
+        """Estimate how much the objective curves in each parameter, by the labels that depend on it."""
         of_labeler = self.totals.reshape(self.shape[0], -1).sum(1)
         each = []
         for name, size in zip(self.names, self.sizes, strict=True):
@@ -104,7 +105,7 @@ class Problem:
         return self.labelers.log_prior(params) + self.prior.log_prior(params)
 
     def expect(self, params: Params):
-        """(log p(labels), P(z_j = k | labels) [I, K], the sufficient statistics: of labelers, of classes)."""
+        """Return (log p(labels), P(z_j = k | labels) [I, K], the sufficient statistics: of labelers, of classes)."""
         h = self.cells @ self.labelers.table(params).reshape(-1, self.shape[2]) + self.prior.log_p(params)
         at_gold = None if self.known is None else h[self.known, self.gold]
         h = np.ascontiguousarray(h.T)  # [K, I]: NumPy is slow along few numbers
@@ -126,7 +127,7 @@ class Problem:
 
 
 def labelers_of(model: Nominal, n_labelers: int, n_classes: int):
-    """What a model has of labelers: their table or their abilities, log prior, M-step and summary."""
+    """Return a model's description of labelers: their table or their abilities, log prior, M-step and summary."""
     if isinstance(model, Glad):
         from crowdjax.host.glad import OfGlad
 
@@ -135,7 +136,7 @@ def labelers_of(model: Nominal, n_labelers: int, n_classes: int):
 
 
 def problem_of(labels: Labels, model: Nominal) -> Problem:
-    """The problem of a model.
+    """Return the problem of a model.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0])
@@ -150,7 +151,7 @@ def problem_of(labels: Labels, model: Nominal) -> Problem:
 
 
 class Found(NamedTuple):
-    """A fit, and what a summary of labelers takes: the sufficient statistics at its parameters.
+    """A fit, and the input of a summary of labelers: the sufficient statistics at its parameters.
 
     Example:
         >>> Found._fields
@@ -163,7 +164,7 @@ class Found(NamedTuple):
 
 
 def fit(labels: Labels, model: Nominal, solver: Solver) -> Found:
-    """The fit of ``crowdjax.observation.fit`` for the models of this file.
+    """Return the fit of ``crowdjax.observation.fit`` for the models of this file.
 
     Args:
         labels: whose values are the classes.
@@ -192,6 +193,6 @@ def fit(labels: Labels, model: Nominal, solver: Solver) -> Found:
 
 
 def summary(found: Found, model: Nominal, level: float = LEVEL) -> Summary:
-    """What a fit says of labelers, with intervals (``crowdjax.observation.labeler_summary``)."""
+    """Summarise a fit's labelers, with intervals (``crowdjax.observation.labeler_summary``)."""
     n_classes = found.fit.posterior.shape[1]
     return labelers_of(model, len(found.counts), n_classes).summary(found.fit.params, found.counts, found.points, level)

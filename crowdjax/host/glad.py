@@ -45,7 +45,7 @@ class OfGlad:
         return -0.5 * float((((params["w"] - self.mean) / self.sd) ** 2).sum())
 
     def step(self, params: Params, counts: Float[np.ndarray, "W 1+B"], n_steps: int = FACTORS_NEWTON) -> Params:
-        """Newton's steps in α_i, of which none lowers Q."""
+        """Take Newton's steps in α_i, of which none lowers Q."""
         alpha, r, n = params["w"][:, 0], counts[:, 0], counts[:, 1:]
 
         def q(alpha):
@@ -61,11 +61,11 @@ class OfGlad:
         return {"w": alpha[:, None]}
 
     def _curvature(self, right, n) -> Float[np.ndarray, " W"]:
-        """-∂²(Q + log prior) / ∂α²."""
+        """Return -∂²(Q + log prior) / ∂α²."""
         return (n * right * (1 - right)) @ self.beta**2 + self.sd**-2.0
 
     def summary(self, params: Params, counts, points: Float[np.ndarray, "K B"], level: float = LEVEL) -> Summary:
-        """By the curvature of Q in α_i, and the delta method on the logit."""
+        """Summarise labelers by the curvature of Q in α_i, and the delta method on the logit."""
         right = expit(params["w"] * self.beta)
         sd = self._curvature(right, counts[:, 1:]) ** -0.5
         of_class = points.sum(1)
@@ -101,7 +101,7 @@ class Problem(classes.Problem):
         self.offset = (own - every) * np.log(self.shape[2] - 1.0)
 
     def first(self) -> Params:
-        """Gold of one class, which was chosen by its class, has no part in the prior of classes."""
+        """Start from the votes. Gold of one class, which was chosen by its class, has no part in the class prior."""
         k = self.shape[2]
         known = np.zeros(k) if self.gold is None else np.bincount(self.gold, minlength=k).astype(np.float64)
         known = known if np.count_nonzero(known) == 1 else np.zeros(k)
@@ -117,7 +117,7 @@ class Problem(classes.Problem):
         return np.c_[r, n[:, None] * weight], self.votes.sum(0)[:, None] * weight
 
     def of_labels(self, of_class: Float[np.ndarray, "K I"]) -> Float[np.ndarray, " W"]:
-        """Of each labeler the sum of what the instances have of the classes that he said."""
+        """Sum over each labeler the instances' values of the classes that the labeler gave."""
         return self.cells.summed(self.labeler, of_class.ravel()[self.slot], self.shape[0])
 
     def _metric(self) -> Float[np.ndarray, " P"]:
@@ -163,7 +163,7 @@ class Problem(classes.Problem):
         return value, q, counts, points
 
     def _clamp(self, h: Float[np.ndarray, "K B I"], start: int) -> None:
-        """Takes the classes that gold denies from instances, the first of which is ``start``."""
+        """Take the classes that gold denies from instances, the first of which is ``start``."""
         if self.known is None:
             return
         here = slice(*np.searchsorted(self.known, [start, start + h.shape[2]]))

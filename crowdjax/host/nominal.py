@@ -43,7 +43,7 @@ TRIED = np.array(STEP_PARTS)[:, None, None]
 
 
 def log_softmax(x, axis: int = -1):
-    """x - log Σ exp x.
+    """Return x - log Σ exp x.
 
     Example:
         >>> np.exp(log_softmax(np.array([1.0, 1.0]))).tolist()
@@ -63,7 +63,7 @@ class Prior:
         self.range = EXPONENT[0], MOST if n_classes <= MANY else EXPONENT[0]
 
     def start(self, votes: Float[np.ndarray, " K"]) -> Params:
-        """The parameters to start from.
+        """Return the parameters to start from.
 
         Args:
             votes: for each class, summed over instances.
@@ -75,18 +75,18 @@ class Prior:
         return {"classes": np.log(self.model.class_prior) if known else np.zeros(self.n)}
 
     def log_p(self, params: Params) -> Float[np.ndarray, " K"]:
-        """log π."""
+        """Return log π."""
         return log_softmax(np.clip(params.get("exponent", 1.0), *self.range) * params["classes"]
                            if self.by_exponent else params["classes"])  # fmt: skip
 
     def log_prior(self, params: Params) -> float:
-        """Its log density."""
+        """Return the log prior density."""
         if self.by_exponent:
             return -0.5 * float(((params["exponent"] - EXPONENT[0]) / EXPONENT[1]) ** 2)
         return float(self.log_p(params).sum()) if self.free else 0.0
 
     def step(self, params: Params, points: Float[np.ndarray, " K"]) -> Params:
-        """The M-step from the expected instances of each class."""
+        """Return the M-step from the expected instances of each class."""
         if self.by_exponent:
             return {"exponent": self._exponent(params, points)}
         return {"classes": np.log((points + 1) / (points + 1).sum())} if self.free else {}
@@ -110,7 +110,7 @@ class Prior:
 
 
 class OfMajority:
-    """Nothing of the labelers is learnt."""
+    """Labelers of majority vote, of which nothing is learnt."""
 
     of_labeler = ("skill",)
 
@@ -136,7 +136,7 @@ class OfMajority:
 
 
 def coin_table(right: Float[np.ndarray, " W"], wrong: Float[np.ndarray, " W"], n: int) -> Float[np.ndarray, "W K K"]:
-    """log P(label | class) of coins, from the logs of P(right) and of P(any one wrong label).
+    """Return log P(label | class) of coins, from the logs of P(right) and of P(any one wrong label).
 
     Example:
         >>> np.exp(coin_table(np.log([0.75]), np.log([0.125]), 3))[0, :, 0].round(3).tolist()
@@ -171,15 +171,15 @@ class OfCoins:
         return log_softmax((w @ self.x.T).reshape(-1, *self.shape[:2]) + self.offset, axis=1)
 
     def _mean(self, p, x) -> Float[np.ndarray, "W K P"]:
-        """E x over the labels, at each class."""
+        """Return E x over the labels, at each class."""
         return np.matmul(p.transpose(2, 0, 1), x.reshape(self.shape).transpose(1, 0, 2)).transpose(1, 0, 2)
 
     def _curvature(self, p) -> Float[np.ndarray, "W K P"]:
-        """-∂² log p / ∂w_p² at class k: the variance of x over labels."""
+        """Return -∂² log p / ∂w_p² at class k: the variance of x over labels."""
         return self._mean(p, self.x**2) - self._mean(p, self.x) ** 2
 
     def _expected(self, w, v) -> Float[np.ndarray, "W L K"]:
-        """E log p where w ~ N(w, v), to second order."""
+        """Return E log p where w ~ N(w, v), to second order."""
         log_p = self._log_p(w)
         return log_p - 0.5 * (self._curvature(np.exp(log_p)) @ v[:, :, None]).swapaxes(1, 2)
 
@@ -195,14 +195,15 @@ class OfCoins:
         return -float(kl.sum() + PRETENDED * pretended.sum()) / 2
 
     def _own(self, counts) -> np.ndarray:
-        """The counts by the labels and classes of the logits."""
+        """Return the counts by the labels and classes of the logits."""
         if not self.one:
             return counts
         right, total = np.trace(counts, axis1=1, axis2=2), counts.sum((1, 2))
         return np.stack([right, total - right], axis=1)[:, :, None]
 
     def _slopes(self, counts, p, v):
-        """(the slope of Σ counts E log p in w [W, P], what curves in it beside p [W, L, K], E x at each class)."""
+        """Return (the slope of Σ counts E log p in w [W, P], what curves in it beside p [W, L, K], E x at each
+        class)."""
         n, mean = counts.sum(1), self._mean(p, self.x)
         square = (v @ (self.x**2).T).reshape(p.shape)
         across = np.matmul((v[:, None] * mean).transpose(1, 0, 2), self.x.reshape(self.shape).transpose(1, 2, 0))
@@ -212,13 +213,13 @@ class OfCoins:
         return residual.reshape(len(p), -1) @ self.x, g, mean
 
     def _second(self, weight, mean, n) -> Float[np.ndarray, "W P P"]:
-        """Σ_lk weight (x - mean)(x - mean)ᵀ where Σ_l weight_lk is n_k, and Σ_l weight_lk x_lk is n_k mean_k."""
+        """Return Σ_lk weight (x - mean)(x - mean)ᵀ where Σ_l weight_lk is n_k, and Σ_l weight_lk x_lk is n_k mean_k."""
         size = self.shape[2]
         square = (weight.reshape(len(weight), -1) @ self.pairs).reshape(-1, size, size)
         return square - np.matmul((n[:, :, None] * mean).swapaxes(1, 2), mean)
 
     def step(self, params: Params, counts: Float[np.ndarray, "W L K"]) -> Params:
-        """Newton's steps in w_i (none that lowers Q), the v_i that is best there, then the population that is."""
+        """Take Newton's steps in w_i (none that lowers Q), the v_i that is best there, then the population that is."""
         counts = self._own(counts)
         mean, variance = params["mean"], np.exp(params["variance"])[self.group]
         w, v, n = params["w"], np.exp(params["spread"]), counts.sum(1)
@@ -245,7 +246,8 @@ class OfCoins:
         return {"w": w, "spread": np.log(v), "mean": mean, "variance": np.log(variance)}
 
     def summary(self, params: Params, counts, points, level: float = LEVEL) -> Summary:
-        """By the curvature of Q in a labeler's own w and log v, and the delta method on the logit."""
+        """Summarise labelers by the curvature of Q in a labeler's own w and log v, and the delta method on the
+        logit."""
         p = np.exp(self._log_p(params["w"]))
         covariance = self._covariance(params, self._own(counts), p)
         move = p[..., None] * (self.x.reshape(self.shape) - self._mean(p, self.x)[:, None])  # ∂p / ∂w, [W, L, K, P]
@@ -297,7 +299,7 @@ class OfCoins:
 
     @staticmethod
     def _second_at(weight: Float[np.ndarray, "W L"], x: Float[np.ndarray, "L P"], mean) -> Float[np.ndarray, "W P P"]:
-        """Σ_l weight_l (x_l - mean)(x_l - mean)ᵀ."""
+        """Return Σ_l weight_l (x_l - mean)(x_l - mean)ᵀ."""
         centred = x - mean[:, None]
         return np.matmul((centred * weight[..., None]).swapaxes(1, 2), centred)
 
@@ -325,7 +327,7 @@ class OfDawidSkene:
         return float(of_columns + self._about_b(log_b, params["n"]).sum())
 
     def _about_b(self, log_b: Float[np.ndarray, "L K"], n: Float[np.ndarray, "W K"]) -> Float[np.ndarray, " K"]:
-        """What the objective has of b alone, by class."""
+        """Return the objective's terms in b alone, by class."""
         prior = PRETENDED * (self.middle * log_b - np.exp(log_b)).sum(0)
         return prior - (len(log_b) - 1) / 2 * np.log1p(n / np.exp(log_b).sum(0)).sum(0)
 
@@ -336,7 +338,8 @@ class OfDawidSkene:
         return {"rows": np.log(counts + np.exp(log_b)), "b": log_b, "n": n}
 
     def _newton(self, log_b, counts, n) -> Float[np.ndarray, "L K"]:
-        """A step in log b that does not lower Q at the best V; its Hessian is a diagonal and c b bᵀ, for each class."""
+        """Return a step in log b that does not lower Q at the best V; its Hessian is a diagonal and c b bᵀ, for each
+        class."""
         total = counts.sum(1)
 
         def parts(log_b):

@@ -72,7 +72,7 @@ class Problem:
         self.precision = tuple(1 / sd**2 if 0 < sd < np.inf else 0.0 for sd in self.sd) + (0.0,)
 
     def log_prior(self, at: At) -> float:
-        """log p(α, γ, η)."""
+        """Return log p(α, γ, η)."""
         value = 0.0
         for v, mean, sd in zip(at[:2], self.mean[:2], self.sd, strict=True):
             if 0 < sd < np.inf:
@@ -85,7 +85,7 @@ class Problem:
         return value
 
     def expect(self, at: At):
-        """(log p(labels), P(z_j = 1), labels of each labeler and value that are expected on positives)."""
+        """Return (log p(labels), P(z_j = 1), labels of each labeler and value that are expected on positives)."""
         eta = at.eta * self.there
         plus, minus = (log_sigmoid(SIGNS * (at.gamma + s * at.alpha)[:, None]) for s in (1, -1))
         t = eta + self.cells.by_instance((plus - minus).ravel())
@@ -101,7 +101,7 @@ class Problem:
         return self.cells.by_cell(p).reshape(-1, 2)
 
     def m_step(self, at: At, on_positives, p) -> tuple[At, Float[np.ndarray, " P"]]:
-        """The maximum of Q + log prior by Newton's method, and the diagonal of the negative Hessian there."""
+        """Return the maximum of Q + log prior by Newton's method, and the diagonal of the negative Hessian there."""
         n_plus, (k_minus, k_plus) = on_positives.sum(1), ((self.counts - on_positives)[:, 1], on_positives[:, 1])
         n_minus = self.counts.sum(1) - n_plus
         yes, n = p @ self.there, self.there.sum()
@@ -140,14 +140,14 @@ class Problem:
         return Step(new.flat(), -(value + self.log_prior(at)), (p, on_positives), metric)
 
     def votes(self) -> Float[np.ndarray, " I"]:
-        """The share of positives among each instance's labels, with one pseudo-count for either class; gold."""
+        """Return the share of positives among each instance's labels, with one pseudo-count for either class; gold."""
         width = self.cells.width
         yes, all_ = self.cells.by_instance(np.tile([0.0, 1.0], width // 2)), self.cells.by_instance(np.ones(width))
         share = (yes + 1) / (all_ + 2)
         return share if self.gold is None else np.where(self.gold < 0, share, self.gold)
 
     def switched(self, at: At, votes, p):
-        """(posterior with switched classes put right, whether they were switched)."""
+        """Return (posterior with switched classes put right, whether they were switched)."""
         agreement = np.where(votes == 0.5, 0.5, (p > 0.5) == (votes > 0.5))
         flip = (self.counts.sum(1) @ at.alpha < 0) | (agreement.sum() - 0.5 * len(p) < 0)
         flip = np.broadcast_to(flip, p.shape) if self.gold is None else flip & (self.gold < 0)
@@ -155,7 +155,7 @@ class Problem:
 
 
 class Found(NamedTuple):
-    """A fit, and what a summary of labelers takes: the labels of each labeler, and those expected on positives.
+    """A fit, and the input of a summary of labelers: the labels of each labeler, and those expected on positives.
 
     Example:
         >>> Found._fields
@@ -168,7 +168,7 @@ class Found(NamedTuple):
 
 
 def fit(labels: Labels, config: FactorConfig, solver: FactorSolver, start: Weights | None = None) -> Found:
-    """The fit of ``crowdjax.factor.fit`` for the models of this file.
+    """Return the fit of ``crowdjax.factor.fit`` for the models of this file.
 
     Args:
         start: weights to continue from; by default the M-step at the votes.
@@ -215,7 +215,7 @@ def fit(labels: Labels, config: FactorConfig, solver: FactorSolver, start: Weigh
 
 
 def _known(problem: Problem, config: FactorConfig, solver: FactorSolver) -> Found:
-    """The fit of a model that learns nothing: a pass where it starts, and one at the end."""
+    """Return the fit of a model that learns nothing: a pass where it starts, and one at the end."""
     value, p, on_positives = problem.expect(problem.mean)
     objective, history = value + problem.log_prior(problem.mean), np.full(solver.max_steps, np.nan)
     history[0] = objective
@@ -234,7 +234,7 @@ def _known(problem: Problem, config: FactorConfig, solver: FactorSolver) -> Foun
 
 
 def _weights(at: At, config: FactorConfig) -> Weights:
-    """The parameters in the form of the factor model."""
+    """Return the parameters in the form of the factor model."""
     known = lambda v: Linear(np.full((1, 1), v), None)  # noqa: E731
     labeler = Linear(None, at.alpha[:, None]) if config.labeler[1] > 0 else known(at.alpha[0])
     bias = None if config.bias is None else Linear(None, at.gamma[:, None])
@@ -248,10 +248,10 @@ def _at(weights: Weights) -> At:
 
 
 def summary(found: Found, config: FactorConfig, agreement: Float[np.ndarray, "W 2 2"]) -> Summary:
-    """What a fit says of labelers, with intervals; of labelers who are all alike to the model, what is counted.
+    """Summarise a fit's labelers, with intervals; where the model takes all labelers for equal, by counts.
 
     Args:
-        agreement: labels by the class of the answer and by their value (``crowdjax.answers.tally``).
+        agreement: labels by the inferred class and by their value (``crowdjax.answers.tally``).
     """
     weights = found.fit.weights
     if weights.labeler.free is None:

@@ -1,4 +1,4 @@
-"""From labels to answers by the integrated model: fit → boundary → gold → answers, in one function.
+"""Apply the integrated model to labels: fit → decision boundary → gold → tables, in one function.
 
 ``crowdjax.fit(table, "auto")`` and the studies of it call this function: what is measured is what users get.
 """
@@ -54,13 +54,13 @@ Posterior = Literal["axis", "laplace", "exact"]
 
 
 class Answer(NamedTuple):
-    """What the model says of the labels.
+    """The results of the model for a set of labels.
 
     Attributes:
         plan: the settings of the model, and which boundary was taken.
-        fit: of the labels alone; of several the one whose answers weigh most.
+        fit: of the labels alone; of several the one with the largest weight.
         boundary: the decision boundary of that fit.
-        average: of which answers those about instances are the average.
+        average: the fits that the probabilities of instances average.
         calibration: what gold says of the probabilities of the other instances; None where gold placed no boundary.
         instances: calibrated; instances with gold have it.
         labelers: sensitivity, specificity, informedness and accuracy.
@@ -96,7 +96,7 @@ def answer(
     posterior: Posterior | None = None,
     room: bool = True,
 ) -> Answer:
-    """Fits the model, places the boundary, and answers for instances, labelers and the share of positives.
+    """Fit the model, place the boundary, and estimate instances, labelers and the share of positives.
 
     The labels alone place every x_j; gold of both classes, or scores, move the boundary between the classes and
     calibrate the probabilities. Host side, deterministic.
@@ -180,7 +180,7 @@ def labeler_draws(
     features: Features = Features(),
     posterior: Posterior | None = None,
 ) -> tuple[Draws, dict[str, Any]]:
-    """Weighted draws of the labelers' posterior, and how they were made. Host side, deterministic.
+    """Draw weighted samples of the labelers' posterior, and how they were made. Host side, deterministic.
 
         axis       quadrature for each labeler, averaged over the unit of the axis (``integrated.axis``): the default
         laplace    normal distributions around the modes: the default of large labels, and of two factors
@@ -215,7 +215,7 @@ def labeler_draws(
 
 
 def choose(labels: Labels, plan: Plan, boundary: Choice | None = None, scores=None) -> Choice:
-    """The boundary that is taken: the one asked for, else by scores, by gold of both classes, or the plan's.
+    """Return the boundary that is taken: the one asked for, else by scores, by gold of both classes, or the plan's.
 
     Where ρ = 0 there is nothing between the classes for gold or scores to place, and the plan's is taken.
 
@@ -245,7 +245,7 @@ def choose(labels: Labels, plan: Plan, boundary: Choice | None = None, scores=No
 
 
 def both_classes(labels: Labels, least: int = 1) -> bool:
-    """Whether gold labels of both classes are known, so many of each at least.
+    """Return whether gold labels of both classes are known, so many of each at least.
 
     Example:
         >>> both_classes(Labels.from_arrays([0, 1], [0, 1], [1, 0], gold=[1, np.nan]))
@@ -256,7 +256,8 @@ def both_classes(labels: Labels, least: int = 1) -> bool:
 
 
 def _by_gold(found: Averaged, labels: Labels, features: Features) -> tuple[Averaged, Calibration]:
-    """The average with its weights times the likelihood of gold, and the able's boundary moved by it; a calibration.
+    """Return the average with its weights times the likelihood of gold, and the able's boundary moved by it; a
+    calibration.
 
     Gold has no part in the fits, and in the weights it has little of each instance's own.
     """
@@ -301,7 +302,7 @@ def _of_known(
 def _place(
     labels: Labels, plan: Plan, usual: Choice, fit: IntegratedFit, features: Features, scores
 ) -> tuple[Boundary, Calibration | None]:
-    """The boundary, and what gold says of probabilities; gold and scores move the usual boundary."""
+    """Return the boundary, and what gold says of probabilities; gold and scores move the usual boundary."""
     parameters = fit.parameters
     placed = place(usual if plan.boundary in INFORMED else plan.boundary, parameters.labelers, fit.counts)
     if plan.boundary not in INFORMED:

@@ -51,7 +51,7 @@ class InstanceAnswers(NamedTuple):
 def class_probability(
     config: IntegratedConfig, parameters: Parameters, boundary: Boundary, center: Float[Array, " n"] | None = None
 ) -> Float[Array, "*n G"]:
-    """P(z = +1 | x_g), averaged over the boundary's distribution; for every m_j, where they differ.
+    """Return P(z = +1 | x_g), averaged over the boundary's distribution; for every m_j, where they differ.
 
     Example: halfway between the clusters
         >>> from crowdjax.integrated import start
@@ -75,7 +75,7 @@ def of_instances(
     features: Features = Features(),
     calibration: Calibration | None = None,
 ) -> InstanceAnswers:
-    """Answers about the instances of any labels, given the labelers; those with gold get it.
+    """Infer the instances of any labels, given the labelers; those with gold get it.
 
     Args:
         calibration: what gold of these or other labels says of probabilities (``integrated.calibrate``).
@@ -116,7 +116,8 @@ def of_labelers(
     doubt: float = DOUBT,
     n_instances: int | None = None,
 ) -> LabelerAnswers:
-    """Sensitivity and specificity of every labeler on the population of instances, with intervals of this level.
+    """Return the sensitivity and specificity of every labeler on the population of instances, with intervals of this
+    level.
 
     Args:
         share: of positive instances, at every point of the boundary or at all, by which accuracy weighs both classes.
@@ -144,8 +145,8 @@ def share_of_positives(
     features: Features = Features(),
     level: float = LEVEL,
 ) -> Interval:
-    """The share of positives among the instances: over the boundary's distribution, and at each boundary as the sum of
-    so many coins, by an axis whose origin is known to its standard deviation. Host side.
+    """Return the share of positives among the instances: over the boundary's distribution, and at each boundary as the
+    sum of so many coins, by an axis whose origin is known to its standard deviation. Host side.
 
         Var[share | c] = Σ_j p_j (1 - p_j) / I² + (∂share/∂c)² Var[origin]          p_j = P(z_j = +1 | L, c)
 
@@ -162,7 +163,8 @@ def share_of_positives(
 def positives_below(
     labels: Labels, fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary, features: Features = Features()
 ) -> tuple[float, Float[np.ndarray, " S"]]:
-    """The mean of the share of positives, and its distribution function at ``SHARES`` (:func:`share_of_positives`)."""
+    """Return the mean of the share of positives, and its distribution function at ``SHARES``
+    (:func:`share_of_positives`)."""
     mean, variance, slope = map(np.asarray, _shares(labels, fit, config, boundary, features))
     sd = np.sqrt(np.maximum(variance + slope**2 * float(fit.axis[1, 1]), 1e-12))
     mass = np.asarray(boundary.mass, float)
@@ -170,7 +172,7 @@ def positives_below(
 
 
 def at_level(mean: float, below: Float[np.ndarray, " S"], level: float) -> Interval:
-    """The interval of this level of a share with this distribution function at ``SHARES``.
+    """Return the interval of this level of a share with this distribution function at ``SHARES``.
 
     Example:
         >>> at_level(0.5, SHARES, 0.9)
@@ -183,13 +185,14 @@ def at_level(mean: float, below: Float[np.ndarray, " S"], level: float) -> Inter
 def shares_at(
     labels: Labels, fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary, features: Features = Features()
 ) -> Float[Array, " C"]:
-    """The expected share of positives at every point of the boundary."""
+    """Return the expected share of positives at every point of the boundary."""
     return _shares(labels, fit, config, boundary, features)[0]
 
 
 @stored
 def _shares(labels, fit, config, boundary, features):
-    """At every boundary: the expected share of positives, its variance, and how it falls as the boundary rises."""
+    """Return at every boundary: the expected share of positives, its variance, and how it falls as the boundary
+    rises."""
     parameters = fit.parameters
     x, center = jnp.asarray(config.nodes, parameters.labelers.dtype)[:, None], centers(parameters, features)
 

@@ -64,7 +64,7 @@ class Plan(NamedTuple):
 
 
 def plan(labels: Labels, class_prior: float | str | None = None) -> Plan:
-    """How to fit these labels, by their numbers alone; host side, deterministic.
+    """Plan how to fit these labels, by their numbers alone; host side, deterministic.
 
     Example:
         >>> found = plan(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))
@@ -92,12 +92,12 @@ def plan(labels: Labels, class_prior: float | str | None = None) -> Plan:
         able = None
         reasons.append(
             f"{per_instance:.2f} labels per instance cannot tell able labelers from others; their population is not "
-            "learned, and the answers are little more than the labels themselves."
+            "learned, and the result is little more than the labels themselves."
         )
     crowds = crowd_of(labeler, instance, labels.n_labelers, labels.n_instances).max() + 1
     if crowds > 1:
         reasons.append(
-            f"The labels fall into {crowds} crowds that share no instance; nothing compares their labelers but the "
+            f"The labels fall into {crowds} connected components; nothing compares their labelers but the "
             "assumption that all come from one population."
         )
     return Plan(config, boundary, tuple(reasons), None if given else able)

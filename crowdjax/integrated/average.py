@@ -41,7 +41,7 @@ votes_of = stored(majority)
 
 
 def first_at_votes(labels: Labels, config: IntegratedConfig, features: Features, prior_logit: float) -> Parameters:
-    """``at_votes``, compiled: one program for all class priors.
+    """Run ``at_votes``, compiled: one program for all class priors.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
@@ -55,7 +55,7 @@ _first = stored(at_votes)
 
 
 class Member(NamedTuple):
-    """A fit's parameters and the boundary between the classes, with its choice and the weight of its answers.
+    """A fit's parameters and the boundary between the classes, with its choice and its weight in the average.
 
     Example:
         >>> Member._fields
@@ -94,7 +94,7 @@ class Averaged(NamedTuple):
 
 
 def pays(plan: Plan) -> bool:
-    """Whether more than one answer is to be averaged.
+    """Return whether more than one fit is to be averaged.
 
     Example:
         >>> from crowdjax.integrated.auto import plan
@@ -111,7 +111,7 @@ def averaged(
     features: Features,
     refit: Callable[[Parameters, IntegratedConfig], IntegratedFit],
 ) -> Averaged:
-    """The average of a plan.
+    """Return the average of a plan.
 
     Args:
         labels: without gold.
@@ -164,7 +164,7 @@ def _evidence(fits) -> Float[np.ndarray, " F"]:
 
 
 def _logs(values: Float[np.ndarray, " F"]) -> Float[np.ndarray, " F"]:
-    """Logarithms of weights that add up to one."""
+    """Return the logarithms of weights that add up to one."""
     return values - np.logaddexp.reduce(values) if len(values) else values
 
 
@@ -174,7 +174,7 @@ def of_average(
     features: Features = Features(),
     calibration: Calibration | None = None,
 ) -> InstanceAnswers:
-    """Answers about the instances of any labels; x_j is that of the first member.
+    """Infer the instances of any labels; x_j is that of the first member.
 
     An instance depends on the boundary where members say different classes with more than a tenth of the weight each.
 
@@ -212,7 +212,8 @@ def positives_of(
     features: Features = Features(),
     level: float = LEVEL,
 ) -> Interval:
-    """The share of positives among the instances, by all members (``integrated.share_of_positives`` is that of one).
+    """Return the share of positives among the instances, by all members (``integrated.share_of_positives`` is that of
+    one).
 
     Example: nobody disagrees
         >>> from crowdjax.integrated import fit_jit, plan

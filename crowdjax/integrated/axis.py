@@ -34,12 +34,13 @@ LAPLACE = 256  # points of Laplace's posterior
 
 
 def has_axis(config: IntegratedConfig) -> bool:
-    """Whether the unit of the axis is learned with the population, so that there is something to average over."""
+    """Return whether the unit of the axis is learned with the population, so that there is something to average
+    over."""
     return config.hierarchy and config.spread != 0
 
 
 def moved(parameters: Parameters, by: Float[Array, "K K"]) -> Parameters:
-    """Labelers and their population with A w for w.
+    """Return labelers and their population with A w for w.
 
     Example:
         >>> from crowdjax.integrated.model import start
@@ -57,7 +58,7 @@ def moved(parameters: Parameters, by: Float[Array, "K K"]) -> Parameters:
 
 @stored
 def axis_draws(labels: Labels, fit: IntegratedFit, config: IntegratedConfig, features: Features = Features()) -> Draws:
-    """Weighted draws of the labelers' posterior, one factor: some hundred passes over the labels. Deterministic.
+    """Draw weighted samples of the labelers' posterior, one factor: some hundred passes over the labels. Deterministic.
 
     Example: three labelers, of whom one contradicts the others
         >>> from crowdjax.integrated import fit_jit
@@ -71,7 +72,7 @@ def axis_draws(labels: Labels, fit: IntegratedFit, config: IntegratedConfig, fea
     center, seen = centers(fit.parameters, features), fit.counts > 0
 
     def at(parameters: Parameters):
-        """The modes of the labelers, and Laplace's log evidence of the population."""
+        """Return the modes of the labelers, and Laplace's log evidence of the population."""
 
         def step(w, _):
             given = parameters._replace(labelers=w)
@@ -87,7 +88,7 @@ def axis_draws(labels: Labels, fit: IntegratedFit, config: IntegratedConfig, fea
         return jnp.diag(jnp.ones(2, design.dtype).at[0].set(jnp.exp(t)))
 
     def along(units):
-        """At every t, from the lowest upwards."""
+        """Return at every t, from the lowest upwards."""
 
         def step(carry, t):
             parameters, last = carry
@@ -135,7 +136,7 @@ def axis_draws(labels: Labels, fit: IntegratedFit, config: IntegratedConfig, fea
 
 @stored
 def laplace_draws(fit: IntegratedFit, n: int = LAPLACE) -> Draws:
-    """Draws of normal distributions around the labelers' modes, by their covariances: no pass over the labels.
+    """Draw from normal distributions around the labelers' modes, by their covariances: no pass over the labels.
 
     Example:
         >>> from crowdjax.integrated import fit_jit
@@ -152,7 +153,7 @@ def laplace_draws(fit: IntegratedFit, n: int = LAPLACE) -> Draws:
 
 
 def _origin_sd(axis: Float[Array, "2 2"]) -> Float[Array, ""]:
-    """The standard deviation of the axis' origin where its unit is known."""
+    """Return the standard deviation of the axis' origin where its unit is known."""
     return jnp.sqrt(jnp.maximum(axis[1, 1] - axis[0, 1] ** 2 / jnp.maximum(axis[0, 0], 1e-12), 0))
 
 

@@ -1,4 +1,4 @@
-"""Where the two classes meet on the axis of x: a choice that labels alone do not make.
+"""The decision boundary on the axis of x, which labels alone do not identify.
 
 x → x - c with γ → γ + α c explains every label as well, so the likelihood is nearly blind to the boundary c. A boundary
 is a named choice with an uncertainty, kept as a distribution over points of c:
@@ -38,7 +38,7 @@ NORMAL = np.polynomial.hermite_e.hermegauss(21)
 
 
 class Boundary(NamedTuple):
-    """A distribution over where the classes meet: its centre c, points and their probabilities.
+    """A distribution over the decision boundary: its centre c, points and their probabilities.
 
     Example:
         >>> Boundary(jnp.zeros(()), jnp.array([-1.0, 1.0]), jnp.array([0.5, 0.5])).mass.sum().item()
@@ -51,7 +51,7 @@ class Boundary(NamedTuple):
 
 
 def weights_of_able(alpha: Float[Array, " W"], counts: Float[Array, " W"]) -> Float[Array, " W"]:
-    """w_i = n_i / (n_i + 20) max(α_i, 0)^k for the largest k that leaves a crowd.
+    """Return w_i = n_i / (n_i + 20) max(α_i, 0)^k for the largest k that leaves a crowd.
 
     Example:
         >>> w = weights_of_able(jnp.array([2.0] * 12 + [0.1] * 12), jnp.full(24, 20.0))
@@ -68,7 +68,7 @@ def weights_of_able(alpha: Float[Array, " W"], counts: Float[Array, " W"]) -> Fl
 def neutral_point(
     alpha: Float[Array, " W"], gamma: Float[Array, " W"], weights: Float[Array, " W"]
 ) -> Float[Array, ""]:
-    """The c in [-5, 5] where Σ_i w_i (σ(α_i c + γ_i) - ½) = 0, by bisection; labelers with α_i < 0 do not count.
+    """Return the c in [-5, 5] where Σ_i w_i (σ(α_i c + γ_i) - ½) = 0, by bisection; labelers with α_i < 0 do not count.
 
     Example: who is at one half at -½ and who is at ½ meet at 0
         >>> abs(neutral_point(jnp.ones(2), jnp.array([0.5, -0.5]), jnp.ones(2)).item()) < 1e-6
@@ -89,7 +89,7 @@ def neutral_point(
 
 
 def around(center: Float[Array, ""], floor: float = 0.0) -> Boundary:
-    """N(c, (.75 c)²), its standard deviation at least ``floor``, at the points of Gauss and Hermite.
+    """Return N(c, (.75 c)²), its standard deviation at least ``floor``, at the points of Gauss and Hermite.
 
     Example:
         >>> found = around(jnp.array(2.0))
@@ -103,7 +103,7 @@ def around(center: Float[Array, ""], floor: float = 0.0) -> Boundary:
 
 @stored
 def place(choice: Choice, labelers: Float[Array, "W K"], counts: Float[Array, " W"]) -> Boundary:
-    """The boundary by a choice that needs labels alone: ``able``, ``unweighted`` or ``gap``.
+    """Return the boundary by a choice that needs labels alone: ``able``, ``unweighted`` or ``gap``.
 
     Args:
         labelers: (α_i, …, γ_i).
@@ -123,7 +123,7 @@ def place(choice: Choice, labelers: Float[Array, "W K"], counts: Float[Array, " 
 
 @jax.jit
 def candidates(prior: Boundary) -> Float[Array, " C"]:
-    """Where ``informed`` looks: within four standard deviations of ``prior``, which are .3 at least.
+    """Return the points that ``informed`` tries: within four standard deviations of ``prior``, which are .3 at least.
 
     Example: of a boundary at 0, whose own uncertainty is none
         >>> print(f"{candidates(around(jnp.array(0.0))).max():.2f}")
@@ -135,7 +135,7 @@ def candidates(prior: Boundary) -> Float[Array, " C"]:
 
 @jax.jit
 def informed(prior: Boundary, log_likelihood: Float[Array, " C"]) -> Boundary:
-    """The boundary given gold labels or a score: ``prior``'s normal distribution, at least .3 wide, times their
+    """Return the boundary given gold labels or a score: ``prior``'s normal distribution, at least .3 wide, times their
     likelihood.
 
     Args:

@@ -16,11 +16,11 @@ VOTES = 0.2  # part of a pool
 
 
 def pooled(labels: Labels, posterior: Float[np.ndarray, "I K"], part: float = VOTES) -> Float[np.ndarray, "I K"]:
-    """A linear pool of a model's answers and of votes.
+    """Pool linearly a model's probabilities and the shares of votes.
 
         (1 - part) p_jk + part (n_jk + 2/K) / (n_j + 2)
 
-    No model of labelers knows of errors that they share, and all are too sure of items where they do.
+    No model of labelers knows of errors that they share, and all are overconfident about instances where they do.
 
     Args:
         labels: n_jk of them are for class k; gold stays.
@@ -40,14 +40,14 @@ def pooled(labels: Labels, posterior: Float[np.ndarray, "I K"], part: float = VO
 
 
 def _spoken(labels: Labels) -> Float[np.ndarray, "N K"]:
-    """What each label says for each class."""
+    """Return what each label says for each class."""
     of_value = classes_of_values(labels.n_values, labels.n_classes, labels.places)
     return np.asarray(labels.counts, np.float64)[:, None] * of_value[np.maximum(np.asarray(labels.label), 0)]
 
 
 def looks_ordered(labels: Labels, seed: int = 0) -> bool:
-    """Whether classes, in the order of their codes, look like grades: votes about one instance that disagree are for
-    neighbours.
+    """Return whether classes, in the order of their codes, look like grades: votes about one instance that disagree are
+    for neighbours.
 
         T = Σ_ab D_ab |a - b| / Σ_ab E_ab |a - b|
 

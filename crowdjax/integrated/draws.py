@@ -5,7 +5,7 @@
 
 Every draw s has a boundary c_s of its own, so that intervals hold what is not known of the boundary, and a verdict on a
 labeler is the share of the posterior in which it is true. Points of a lattice stand for random numbers wherever the
-posterior has a closed form: the same labels give the same answer.
+posterior has a closed form: the same labels give the same result.
 
 Real labelers share errors that the model takes for independent, and it is surer of them than gold allows. So intervals
 take how far a labeler is from guessing as known to a factor besides, which leaves who guesses where he is:
@@ -73,7 +73,7 @@ class LabelerAnswers(NamedTuple):
 
 
 def lattice(n: int, dimensions: int) -> Float[np.ndarray, "n d"]:
-    """n points that fill the unit cube evenly: u_nk = ½ + n φ^-k mod 1, φ^(d+1) = φ + 1 (Roberts 2018).
+    """Return n points that fill the unit cube evenly: u_nk = ½ + n φ^-k mod 1, φ^(d+1) = φ + 1 (Roberts 2018).
 
     Example:
         >>> bool(abs(lattice(400, 3).mean(0) - 0.5).max() < 0.02)
@@ -86,7 +86,7 @@ def lattice(n: int, dimensions: int) -> Float[np.ndarray, "n d"]:
 
 
 def boundaries(boundary: Boundary, n: int) -> Float[np.ndarray, " n"]:
-    """n points of the boundary, each as often as it is probable, in an order that no other draw follows.
+    """Return n points of the boundary, each as often as it is probable, in an order that no other draw follows.
 
     Example:
         >>> from crowdjax.integrated.boundary import around
@@ -107,13 +107,13 @@ def chances(
     boundary: Float[Array, " S"],
     center: Float[Array, " Q"] | None = None,
 ) -> tuple[Float[Array, "S W"], Float[Array, "S W"]]:
-    """Sensitivity and specificity of every labeler in every draw, on the population of instances.
+    """Return sensitivity and specificity of every labeler in every draw, on the population of instances.
 
     Args:
         boundary: c of each draw.
         center: m_j that stand for those of the instances (:func:`stand_ins`); None: 1 for all.
 
-    Example: a labeler whose answers do not depend on the instance
+    Example: a labeler whose labels do not depend on the instance
         >>> draws = Draws(jnp.zeros((1, 1, 2)), jnp.ones((1, 1)), jnp.ones(1), jnp.zeros(1))
         >>> [round(v.item(), 3) for v in chances(draws, IntegratedConfig(), jnp.zeros(1))]
         [0.5, 0.5]
@@ -137,7 +137,7 @@ def chances(
 
 
 def stand_ins(parameters: Parameters, features: Features, n_instances: int | None = None) -> np.ndarray | None:
-    """Quantiles of m_j, which say enough of the instances together; None without features. Host side.
+    """Return quantiles of m_j, which represent the instances; None without features. Host side.
 
     Args:
         n_instances: how many of the features' rows are instances, by default all.
@@ -159,7 +159,7 @@ def of_draws(
     doubt: float = DOUBT,
     n_instances: int | None = None,
 ) -> LabelerAnswers:
-    """What draws say of every labeler: posterior means, intervals of equal tails, kinds. Host side.
+    """Summarise the draws of every labeler: posterior means, intervals of equal tails, kinds. Host side.
 
     Args:
         level: of the intervals.
@@ -182,7 +182,8 @@ def of_draws(
 def doubted(
     sensitivity: Float[np.ndarray, "S W"], specificity: Float[np.ndarray, "S W"], doubt: float = DOUBT
 ) -> tuple[Float[np.ndarray, "S W"], ...]:
-    """Sensitivities and specificities with s = ½ (logit sens + logit spec) times exp(κ ε), ε even over the draws.
+    """Return sensitivities and specificities with s = ½ (logit sens + logit spec) times exp(κ ε), ε even over the
+    draws.
 
     Example: a guesser stays one
         >>> found = doubted(np.full((99, 2), [0.3, 0.9]), np.full((99, 2), [0.7, 0.9]))
@@ -198,7 +199,7 @@ def doubted(
 
 
 def interval(values: Float[np.ndarray, "S W"], weight: Float[np.ndarray, "S W"], level: float) -> Interval:
-    """Mean and ends of equal tails of weighted draws.
+    """Return the mean and ends of equal tails of weighted draws.
 
     Example:
         >>> found = interval(np.arange(101.0)[:, None], np.full((101, 1), 1 / 101), 0.8)
@@ -218,9 +219,9 @@ def interval(values: Float[np.ndarray, "S W"], weight: Float[np.ndarray, "S W"],
 
 
 def verdicts(informedness: Float[np.ndarray, "S W"], weight: Float[np.ndarray, "S W"]) -> np.ndarray:
-    """What each labeler is called: what is true in 95 % of the posterior of J_i.
+    """Classify each labeler by the 95 % interval of J_i.
 
-    spammer    -.2 < J < .2: the answers hardly depend on the instance
+    spammer    -.2 < J < .2: the labels hardly depend on the instance
     adversary  J < 0: wrong more often than right
     expert     J > .6
     unknown    none of these, and not J > 0 either: too little is known to tell

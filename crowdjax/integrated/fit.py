@@ -8,7 +8,7 @@
 ρ is the one of a few values where the objective ends highest: its EM step is slow and ends where it started from.
 
 Two factors start from the fit of one. Labels hardly tell a turn of (x, y), so the mean of δ is held at 0: the class is
-what labelers answer to on average.
+what labelers respond to on average.
 
 The objective that stops it is Laplace's approximation of the log evidence of the hyperparameters,
 
@@ -59,7 +59,7 @@ STEP_LENGTHS = (1.0, 0.5, 0.2, 0.05, 0.0)  # a Newton step is the best of these 
 
 
 class IntegratedFit(eqx.Module):
-    """A fitted model: what was found and how it went. Holds no data.
+    """A fitted integrated model: estimates and convergence. Holds no data.
 
     Attributes:
         parameters: labelers (α_i, γ_i), their population μ, Σ, and ρ and logit π of the instances.
@@ -100,7 +100,7 @@ def fit(
     features: Features = Features(),
     begin: Parameters | None = None,
 ) -> IntegratedFit:
-    """Fits the model: a pure function of its arguments; jit it, vmap it, or call ``fit_jit``.
+    """Fit the model: a pure function of its arguments; jit it, vmap it, or call ``fit_jit``.
 
     Args:
         labels: the judgements; gold clamps the side of the boundary that an instance is on.
@@ -123,7 +123,7 @@ def fit(
 def stages(
     labels: Labels, boundary, features: Features, begin: Parameters | None, config: IntegratedConfig
 ) -> optimize.Staged:
-    """:func:`fit` as its stages, one for every ρ to try, so that a host may watch them (``crowdjax.watch``)."""
+    """Return :func:`fit` as its stages, one for every ρ to try, to run in blocks of steps (``crowdjax.watch``)."""
     x = jnp.asarray(config.nodes, jnp.result_type(float))
     design = jnp.asarray(config.design, x.dtype)
     spreads = jnp.asarray(config.spreads, x.dtype)
@@ -195,7 +195,7 @@ def stages(
 
 
 def curvature(parameters: Parameters, covariance, counts, n_instances) -> Parameters:
-    """About how much the objective curves in each parameter: the metric of EM's acceleration.
+    """Estimate how much the objective curves in each parameter: the metric of EM's acceleration.
 
     Labelers without labels, and what is not learned, have no say.
     """
@@ -218,7 +218,8 @@ def curvature(parameters: Parameters, covariance, counts, n_instances) -> Parame
 def at_votes(
     labels: Labels, config: IntegratedConfig, features: Features = Features(), prior_logit: Array | None = None
 ) -> Parameters:
-    """Where a fit of one factor starts: labelers at their modes if the shares of votes were the classes' chances.
+    """Return the start of a fit of one factor: labelers at their modes if the shares of votes were the classes'
+    chances.
 
     Args:
         prior_logit: logit π; by default that of the config.
@@ -244,7 +245,7 @@ def fit_jit(
     features: Features = Features(),
     begin: Parameters | None = None,
 ) -> IntegratedFit:
-    """:func:`fit`, compiled: traces once per shape and config.
+    """Run :func:`fit`, compiled once per shape and config.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
@@ -255,7 +256,7 @@ def fit_jit(
 
 
 def with_second(parameters: Parameters) -> Parameters:
-    """Parameters with one factor as a start with two: δ_i drawn from N(0, .5), always alike."""
+    """Return parameters with one factor as a start with two: δ_i drawn from N(0, .5), always alike."""
     zero = lambda v, axis: jnp.insert(v, 1, 0, axis=axis)  # noqa: E731
     delta = np.random.default_rng(0).normal(0, 0.7, len(parameters.labelers))
     weights = parameters.labeler_weights
@@ -270,7 +271,7 @@ def with_second(parameters: Parameters) -> Parameters:
 def newton(
     parameters: Parameters, counts: Float[Array, "W 2 G"], design, n_steps: int, features: Features = Features()
 ) -> Float[Array, "W K"]:
-    """w_i after so many damped Newton steps on the expected log posterior of each labeler."""
+    """Return w_i after so many damped Newton steps on the expected log posterior of each labeler."""
     precision, means = jnp.linalg.inv(parameters.covariance), labeler_means(parameters, features)
 
     def value(w):
@@ -292,27 +293,28 @@ def newton(
 
 
 def scores(w: Float[Array, "W K"], design: Float[Array, "G K"]) -> Float[Array, "W G"]:
-    """η_ig = w_i·φ_g."""
+    """Return η_ig = w_i·φ_g."""
     return jnp.matmul(w, design.T, precision=PRECISION)
 
 
 def information(
     counts: Float[Array, "W 2 G"], p: Float[Array, "W G"], design: Float[Array, "G K"]
 ) -> Float[Array, "W K K"]:
-    """Σ_g n_g σ'(η_g) φ_g φ_gᵀ of each labeler, x being known."""
+    """Return Σ_g n_g σ'(η_g) φ_g φ_gᵀ of each labeler, x being known."""
     n, k = design.shape
     products = (design[:, :, None] * design[:, None]).reshape(n, k * k)
     return ((counts.sum(1) * p * (1 - p)) @ products).reshape(-1, k, k)
 
 
 def laplace(parameters: Parameters, counts, design) -> Float[Array, "W K K"]:
-    """V_i = (Σ⁻¹ + information)⁻¹, the covariance of w_i at the population μ, Σ."""
+    """Return V_i = (Σ⁻¹ + information)⁻¹, the covariance of w_i at the population μ, Σ."""
     p = jax.nn.sigmoid(scores(parameters.labelers, design))
     return inverse(information(counts, p, design) + jnp.linalg.inv(parameters.covariance))
 
 
 def observed(complete: Float[Array, "W K K"], missing: Float[Array, "W K K"]) -> Float[Array, "W K K"]:
-    """(V_i⁻¹ - missing information)⁻¹; of no labeler is more than ``MOST_MISSING`` of the information missing."""
+    """Return (V_i⁻¹ - missing information)⁻¹; of no labeler is more than ``MOST_MISSING`` of the information
+    missing."""
     root = jnp.linalg.cholesky(complete)
     largest = jnp.linalg.eigvalsh(jnp.swapaxes(root, 1, 2) @ missing @ root)[:, -1]
     part = jnp.minimum(1, MOST_MISSING / jnp.maximum(largest, MOST_MISSING))
@@ -322,7 +324,8 @@ def observed(complete: Float[Array, "W K K"], missing: Float[Array, "W K K"]) ->
 def shared(
     labels: Labels, parameters: Parameters, counts, config: IntegratedConfig, center: Float[Array, " I"] | None = None
 ) -> Float[Array, "2 2"]:
-    """Covariance of the axis' log unit and origin: the labelers' common uncertainty, which V_i, the others held, lacks.
+    """Return covariance of the axis' log unit and origin: the labelers' common uncertainty, which V_i, the others held,
+    lacks.
 
     A learned population moves with the axis and tells of it no more than the prior of μ, about 1; a given one tells
     Σ_i α_i² Σ⁻¹. With ρ = 0 the axis is known.
@@ -338,7 +341,7 @@ def shared(
 
 
 def moved_by_axis(parameters: Parameters) -> Float[np.ndarray, "K 2"]:
-    """Which of a labeler's weights move with the axis' unit and origin: α and γ."""
+    """Return which of a labeler's weights move with the axis' unit and origin: α and γ."""
     k = parameters.labelers.shape[1]
     return np.eye(k, dtype=parameters.labelers.dtype)[:, [0, k - 1]]
 
@@ -346,7 +349,8 @@ def moved_by_axis(parameters: Parameters) -> Float[np.ndarray, "K 2"]:
 def population(
     parameters: Parameters, covariance, counts, config: IntegratedConfig, features: Features = Features()
 ) -> Parameters:
-    """μ, M and Σ at their modes given the labelers' modes and covariances; labelers without labels do not count."""
+    """Return μ, M and Σ at their modes given the labelers' modes and covariances; labelers without labels do not
+    count."""
     if not config.hierarchy:  # Σ stays in the prior's unit
         return parameters
     w, seen = parameters.labelers, (counts.sum((1, 2)) > 0).astype(covariance.dtype)
@@ -360,7 +364,7 @@ def population(
 def regress(
     parameters: Parameters, seen: Float[Array, " W"], precision, features: Features, config: IntegratedConfig
 ) -> Parameters:
-    """μ and M at their mode: w_i on (1, g_i), errors having this precision; μ ~ N((1, 0), I), M ~ N(0, s² I)."""
+    """Return μ and M at their mode: w_i on (1, g_i), errors having this precision; μ ~ N((1, 0), I), M ~ N(0, s² I)."""
     w = parameters.labelers
     g = jnp.zeros((len(w), 0), w.dtype) if features.labeler is None else jnp.asarray(features.labeler, w.dtype)
     design = jnp.concatenate([jnp.ones((len(w), 1), w.dtype), g], axis=1)
@@ -373,7 +377,7 @@ def regress(
 
 
 def cluster_weights(parameters: Parameters, labels: Labels, aligned, features: Features) -> Parameters:
-    """w at the mode of Σ_j E[log p(x_j | z_j)] + log p(w): 1 + w·f_j, with its sign, nearest to E[z_j x_j]."""
+    """Return w at the mode of Σ_j E[log p(x_j | z_j)] + log p(w): 1 + w·f_j, with its sign, nearest to E[z_j x_j]."""
     if features.instance is None:
         return parameters
     f, sign = jnp.asarray(features.instance, aligned.dtype), jnp.sign(signed_centers(parameters, features))
@@ -384,14 +388,14 @@ def cluster_weights(parameters: Parameters, labels: Labels, aligned, features: F
 
 
 def positives(labels: Labels, parameters: Parameters, e: GridPass, x, config: IntegratedConfig) -> Float[Array, ""]:
-    """How many instances are expected to be positive."""
+    """Return how many instances are expected to be positive."""
     if e.positive is not None:
         return labels.across(total(e.positive if labels.shard is None else e.positive * labels.shard.real))
     return e.instances @ jax.nn.sigmoid(class_logit(config, x, parameters.spread, parameters.prior_logit))
 
 
 def class_prior(parameters: Parameters, positive, n_instances, config: IntegratedConfig) -> Parameters:
-    """π at its mode given how many instances are expected to be positive, under Beta(2, 2)."""
+    """Return π at its mode given how many instances are expected to be positive, under Beta(2, 2)."""
     if config.class_prior != "learn":
         return parameters
     share = (positive + 1) / (n_instances + 2)
@@ -399,7 +403,7 @@ def class_prior(parameters: Parameters, positive, n_instances, config: Integrate
 
 
 def respread(parameters: Parameters, spread: Float[Array, ""]) -> Parameters:
-    """Other parameters with this ρ: α in the new unit of x, in which x has the variance 1 + ρ²."""
+    """Convert parameters to this ρ: α in the new unit of x, in which x has the variance 1 + ρ²."""
     unit = jnp.sqrt((1 + parameters.spread**2) / (1 + spread**2))
     scale = jnp.ones_like(parameters.mean).at[0].set(unit)
     return parameters._replace(
@@ -414,7 +418,7 @@ def respread(parameters: Parameters, spread: Float[Array, ""]) -> Parameters:
 def log_population(
     parameters: Parameters, covariance, counts, config: IntegratedConfig, features: Features = Features()
 ) -> Float[Array, ""]:
-    """Σ_i ( log N(α_i, γ_i | μ, Σ) + ½ log|2π V_i| ) + log p(μ, Σ, π, M, w), without constants."""
+    """Return Σ_i ( log N(α_i, γ_i | μ, Σ) + ½ log|2π V_i| ) + log p(μ, Σ, π, M, w), without constants."""
     seen = (counts.sum((1, 2)) > 0).astype(covariance.dtype)
     precision = jnp.linalg.inv(parameters.covariance)
     gap = parameters.labelers - labeler_means(parameters, features)
@@ -431,7 +435,7 @@ def log_population(
 
 
 def inverse(a: Float[Array, "*n K K"]) -> Float[Array, "*n K K"]:
-    """Inverses of small matrices; of 2 by 2 by their adjugates."""
+    """Invert small matrices; of 2 by 2 by their adjugates."""
     if a.shape[-1] != 2:
         return jnp.linalg.inv(a)
     det = a[..., 0, 0] * a[..., 1, 1] - a[..., 0, 1] * a[..., 1, 0]

@@ -1,4 +1,4 @@
-"""What known truths say of the other instances: where the classes meet, and how far probabilities are to be trusted.
+"""Use known truths to place the decision boundary and to calibrate the probabilities of the other instances.
 
     log P(gold | L, c) = Σ_j log P(z_j = gold_j | L_j, c)
     p_j'               = E[ σ(a logit p_j) ]          log a ~ N(0, .2²) times Π_j σ(a logit P(z_j = gold_j), without j)
@@ -36,7 +36,7 @@ class Calibration(NamedTuple):
 
 
 def of_gold(positive: Float[np.ndarray, "G C"], gold: Int8[np.ndarray, " G"]) -> Float[np.ndarray, "G C"]:
-    """P(z_j = gold_j | L_j, c) of every gold instance, kept off 0. Host side.
+    """Return P(z_j = gold_j | L_j, c) of every gold instance, kept off 0. Host side.
 
     Args:
         positive: P(z_j = +1 | L_j, c) at every boundary c (``kernels.positives``).
@@ -50,8 +50,8 @@ def of_gold(positive: Float[np.ndarray, "G C"], gold: Int8[np.ndarray, " G"]) ->
 
 
 def without_own(boundary: Boundary, right: Float[np.ndarray, "G C"]) -> Float[np.ndarray, " G"]:
-    """P(z_j = gold_j | L, the other gold labels): with j's own factor taken out of the boundary's distribution. Host
-    side.
+    """Return P(z_j = gold_j | L, the other gold labels): with j's own factor taken out of the boundary's distribution.
+    Host side.
 
     Example:
         >>> boundary = Boundary(jnp.array(0.0), jnp.array([-1.0, 1.0]), jnp.array([0.75, 0.25]))
@@ -62,7 +62,8 @@ def without_own(boundary: Boundary, right: Float[np.ndarray, "G C"]) -> Float[np
 
 
 def calibrate(own: Float[np.ndarray, " G"]) -> Calibration:
-    """The slope's distribution, given the probabilities of the truths of gold instances (``without_own``). Host side.
+    """Return the slope's distribution, given the probabilities of the truths of gold instances (``without_own``). Host
+    side.
 
     Example: being right less often than said flattens
         >>> found = calibrate(np.array([0.99, 0.99, 0.01, 0.01]))
@@ -79,7 +80,7 @@ def calibrate(own: Float[np.ndarray, " G"]) -> Calibration:
 
 @jax.jit
 def calibrated(probability: Float[Array, " I"], calibration: Calibration) -> Float[Array, " I"]:
-    """E[ σ(a logit p) ].
+    """Return E[ σ(a logit p) ].
 
     Example: half the slope halves the logit
         >>> print(f"{calibrated(jnp.array([0.9]), Calibration(jnp.array([0.5]), jnp.ones(1)))[0]:.2f}")

@@ -31,7 +31,7 @@ from crowdjax.stored import stored
 
 
 class GridPass(NamedTuple):
-    """What one pass returns: log p(L | labelers), the statistic n of every labeler for its labels -1 and +1, and the
+    """The result of one pass: log p(L | labelers), the statistic n of every labeler for its labels -1 and +1, and the
     expected number of instances at every point; with features of instances P(z_j = +1) and E[z_j x_j] as well.
 
     Example: without features of instances
@@ -47,7 +47,7 @@ class GridPass(NamedTuple):
 
 
 def log_likelihood_table(labelers: Float[Array, "W K"], design: Float[Array, "G K"]) -> Float[Array, "W 2 G"]:
-    """log σ(± w_i·φ_g) of a label -1 and a label +1."""
+    """Return log σ(± w_i·φ_g) of a label -1 and a label +1."""
     eta = jnp.matmul(labelers, design.T, precision=PRECISION)
     return jax.nn.log_sigmoid(eta[:, None] * SIGNS[:, None].astype(eta.dtype))
 
@@ -60,7 +60,7 @@ def grid_pass(
     boundary: Float[Array, ""] | float = 0.0,
     center: Float[Array, " I"] | None = None,
 ) -> GridPass:
-    """One E-step: the posterior of every x_j at the current parameters, summed up.
+    """Make one E-step: the posterior of every x_j at the current parameters, summed up.
 
     Args:
         labels: N stored triples; gold clamps the side of the boundary that x_j is on.
@@ -110,7 +110,7 @@ def expectations(
     functions: Float[Array, "G K"] | Callable[[Float[Array, " n"]], Float[Array, "n G K"]],
     center: Float[Array, " I"] | None = None,
 ) -> Float[Array, "I K"]:
-    """E[f_k(x_j) | L] of every instance, for functions given by their values at the points. Gold plays no part.
+    """Return E[f_k(x_j) | L] of every instance, for functions given by their values at the points. Gold plays no part.
 
     Args:
         functions: values at the points; or, with features of instances, a function that gives them for some m_j.
@@ -140,7 +140,7 @@ def draw_points(
     config: IntegratedConfig,
     center: Float[Array, " I"] | None = None,
 ) -> Int[Array, " I"]:
-    """A point of every instance, drawn from its posterior q_j; gold plays no part."""
+    """Draw a point of every instance from its posterior q_j; gold plays no part."""
     prior = _prior(parameters, config)
     uniform = jax.random.uniform(key, (labels.n_instances,), parameters.labelers.dtype)
 
@@ -160,7 +160,7 @@ def positives(
     boundaries: Float[Array, " C"],
     center: Float[Array, " I"] | None = None,
 ) -> Float[Array, "I C"]:
-    """P(z_j = +1 | L_j, c) of every instance with the classes meeting at c, for every boundary c: I × C numbers.
+    """Return P(z_j = +1 | L_j, c) of every instance, for every decision boundary c: I × C numbers.
 
     Example: the higher the boundary, the fewer positives
         >>> from crowdjax.integrated import start
@@ -181,7 +181,8 @@ def positives(
 def missing_information(
     labels: Labels, parameters: Parameters, config: IntegratedConfig, center: Float[Array, " I"] | None = None
 ) -> Float[Array, "W K K"]:
-    """What is lost of each labeler's information because x_j is not known (Louis 1982): Σ_j Cov_q(score of L_ij).
+    """Return how much of each labeler's information is lost because x_j is not known (Louis 1982): Σ_j Cov_q(score of
+    L_ij).
 
     score of L_ij at φ_g = c_ij L_ij σ(-L_ij w_i·φ_g) φ_g
     """
@@ -208,7 +209,8 @@ def missing_information(
 def axis_information(
     labels: Labels, parameters: Parameters, config: IntegratedConfig, center: Float[Array, " I"] | None = None
 ) -> Float[Array, "2 2"]:
-    """How well the instances tell the unit and the origin of the axis of x, for labelers that all move with it.
+    """Return how well the instances determine the unit and the origin of the axis of x, for labelers that all move with
+    it.
 
     α_i e^t and γ_i + α_i c explain the labels as well, were it not for the instances' population p(x). With
     f_j(t, c) = log p((x_j - c) e^-t) - t, by Louis 1982, at t = c = 0,
@@ -243,7 +245,7 @@ def axis_information(
 
 
 def evidence(labels: Labels, parameters: Parameters, config: IntegratedConfig) -> Float[Array, ""]:
-    """log p(L | labelers), every x_j integrated out; gold plays no part, nor do features of instances."""
+    """Return log p(L | labelers), every x_j integrated out; gold plays no part, nor do features of instances."""
     prior = jax.nn.logsumexp(_prior(parameters, config)(None), axis=-1)
 
     def block(sums, here, log_likelihood, *instances):
@@ -259,7 +261,8 @@ def leave_one_out(
     w: Float[Array, "S W K"],
     center: Float[Array, " I"] | None = None,
 ) -> Float[Array, "S W"]:
-    """Σ_j log Σ_g q_j∖i(g) σ(L_ij w_is·φ_g)^c_ij: each labeler's log-likelihood at other weights, all others held.
+    """Return Σ_j log Σ_g q_j∖i(g) σ(L_ij w_is·φ_g)^c_ij: each labeler's log-likelihood at other weights, all others
+    held.
 
     q_j∖i is the posterior of x_j without labeler i's label.
     """
@@ -286,23 +289,23 @@ def leave_one_out(
 
 
 def _prior(parameters: Parameters, config: IntegratedConfig):
-    """log p(x_g, z) as a function of m_j: [I_b, G, 2]; [G, 2] for None, where all are alike."""
+    """Return log p(x_g, z) as a function of m_j: [I_b, G, 2]; [G, 2] for None, where all are alike."""
     alike = log_weights(config, parameters.spread, parameters.prior_logit)
     return lambda m: alike if m is None else log_weights(config, parameters.spread, parameters.prior_logit, m)
 
 
 def _posterior(prior, log_likelihood: Float[Array, "I_b G"], center) -> Float[Array, "I_b G"]:
-    """q_j over the points; gold plays no part."""
+    """Return q_j over the points; gold plays no part."""
     return jax.nn.softmax(jax.nn.logsumexp(prior(center), axis=-1) + log_likelihood, axis=1)
 
 
 def _average(q: Float[Array, "I_b G"], values: Float[Array, "*n G K"]) -> Float[Array, "I_b K"]:
-    """Σ_g q_jg f_k(x_g), for values that are alike for all instances, or each one's own."""
+    """Return Σ_g q_jg f_k(x_g), for values that are alike for all instances, or each one's own."""
     return jnp.einsum("jg,gk->jk" if values.ndim == 2 else "jg,jgk->jk", q, values, precision=PRECISION)
 
 
 def _of_classes(parameters: Parameters, config: IntegratedConfig, q, gold, center):
-    """(P(z_j = +1), E[z_j x_j]) of a block, where its instances differ before any label."""
+    """Return (P(z_j = +1), E[z_j x_j]) of a block, where its instances differ before any label."""
     if center is None:
         return ()
     x = jnp.asarray(config.nodes, q.dtype)
@@ -313,7 +316,7 @@ def _of_classes(parameters: Parameters, config: IntegratedConfig, q, gold, cente
 
 
 def _clamped(parameters, config, logw, gold, boundary, center):
-    """log p(x_g) of each instance of a block, [I_b, G]; of one with gold log p(x_g, z = gold)."""
+    """Return log p(x_g) of each instance of a block, [I_b, G]; of one with gold log p(x_g, z = gold)."""
     free = jnp.atleast_2d(jax.nn.logsumexp(logw, axis=-1))
     if gold is None:
         return free
@@ -324,7 +327,7 @@ def _clamped(parameters, config, logw, gold, boundary, center):
 
 
 def _scan(labels: Labels, parameters: Parameters, config: IntegratedConfig, block, sums, instances, parts: int = 1):
-    """Scans ``block`` (sums, here, ℓ_jg, *instances) -> (sums, own) over the blocks of triples."""
+    """Scan ``block`` (sums, here, ℓ_jg, *instances) -> (sums, own) over the blocks of triples."""
     design = jnp.asarray(config.design, parameters.labelers.dtype)
     table = log_likelihood_table(parameters.labelers, design).reshape(-1, len(design))
 

@@ -77,8 +77,8 @@ class School(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What looking inside found: checks, schools (strongest first), each instance's p-value of its surprise, and
-    whether it is among the surprising ones at a share of false discoveries of 5 %.
+    """The result of a posterior predictive check: checks, schools (strongest first), each instance's p-value of its
+    surprise, and whether it is among the surprising ones at a share of false discoveries of 5 %.
 
     Example:
         >>> Look((), (), np.array([0.001, 0.5]), np.array([True, False])).surprising.tolist()
@@ -94,7 +94,7 @@ class Look(NamedTuple):
 def residuals(
     labels: Labels, parameters: Parameters, config: IntegratedConfig, center: Float[Array, " I"] | None = None
 ) -> Residuals:
-    """What the labels leave unexplained at the posterior means of φ(x_j). Every stored triple counts once.
+    """Compute the residuals of the labels at the posterior means of φ(x_j). Every stored triple counts once.
 
     Example: two labelers who differ on an instance leave it surprising, on the next they agree
         >>> from crowdjax.integrated import start
@@ -127,8 +127,8 @@ def replicate(
     *,
     given: bool = False,
 ) -> Labels:
-    """Labels of the same labelers on the same instances as the model would give them, x_j drawn from the population, or
-    from its posterior ``given`` these labels.
+    """Draw labels of the same labelers on the same instances as the model would give them, x_j drawn from the
+    population, or from its posterior ``given`` these labels.
 
     Example: of the same labelers on the same instances
         >>> from crowdjax.integrated import start
@@ -151,7 +151,8 @@ _residuals = eqx.filter_jit(residuals)
 
 @eqx.filter_jit
 def _of_replicates(key, labels, parameters, config, center):
-    """Residuals of a replicate at the instances' own x_j, with the statistics of the votes of one at new x_j."""
+    """Compute the residuals of a replicate at the instances' own x_j, with the statistics of the votes of one at new
+    x_j."""
     given, anew = (
         residuals(replicate(k, labels, parameters, config, center, given=given), parameters, config, center)
         for k, given in zip(jax.random.split(key), (True, False), strict=True)
@@ -167,7 +168,7 @@ def look(
     features: Features = Features(),
     replicates: int = 99,
 ) -> Look:
-    """Compares the labels with replicates, one after the other. Host side; deterministic for a key.
+    """Compare the labels with replicates, one after the other. Host side; deterministic for a key.
 
     Args:
         labels: those of the fit; gold plays no part.
@@ -226,7 +227,7 @@ def _two_sided(observed, drawn) -> float:
 
 
 def _among_equals(observed, drawn, n_labels) -> Float[np.ndarray, " I"]:
-    """p-values of instances among the replicates of all instances with as many labels."""
+    """Return p-values of instances among the replicates of all instances with as many labels."""
     p = np.ones(len(observed))
     for n in np.unique(n_labels[n_labels > 0]):
         here = n_labels == n
@@ -236,7 +237,7 @@ def _among_equals(observed, drawn, n_labels) -> Float[np.ndarray, " I"]:
 
 
 def _busiest(labels: Labels):
-    """(labelers among whom schools are looked for, their triples, how many instances two have in common)."""
+    """Return (labelers among whom schools are looked for, their triples, how many instances two have in common)."""
     real = np.asarray(labels.counts) > 0
     n = np.bincount(np.asarray(labels.labeler)[real], minlength=labels.n_labelers)
     rows = np.sort(np.argsort(-n, kind="stable")[:BUSIEST])
@@ -250,7 +251,7 @@ def _busiest(labels: Labels):
 
 
 def _directions(rows, chosen, where, shape, common, found: Residuals, vectors: bool = True):
-    """(eigenvalues from the largest, eigenvectors, labelers) of the correlations of residuals."""
+    """Return (eigenvalues from the largest, eigenvectors, labelers) of the correlations of residuals."""
 
     def products(values):
         table = sparse.csr_matrix((np.asarray(values, float)[chosen], where), shape)
@@ -267,7 +268,7 @@ def _directions(rows, chosen, where, shape, common, found: Residuals, vectors: b
 
 
 def _sides(vector, rows, n_labelers: int) -> Int[np.ndarray, " W"]:
-    """+1 for the larger side, -1 for the other, 0 for who has no part in it."""
+    """Return +1 for the larger side, -1 for the other, 0 for who has no part in it."""
     member = abs(vector) >= MEMBER / np.sqrt(len(vector))
     side = np.sign(vector) * member
     side *= 1 if (side > 0).sum() >= (side < 0).sum() else -1

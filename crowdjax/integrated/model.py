@@ -114,7 +114,7 @@ class IntegratedConfig:
 
 
 class Parameters(NamedTuple):
-    """What is learned: labelers, the population they come from, and the population of the instances.
+    """The learned parameters: labelers, the population they come from, and the population of the instances.
 
     Attributes:
         labelers: w_i = (α_i, γ_i), with two factors (α_i, δ_i, γ_i).
@@ -150,7 +150,7 @@ class Features(NamedTuple):
 
 
 def labeler_means(parameters: Parameters, features: Features) -> Float[Array, " K"] | Float[Array, "W K"]:
-    """μ + Mᵀg_i, what is expected of each labeler before any label; μ without features.
+    """Return μ + Mᵀg_i, what is expected of each labeler before any label; μ without features.
 
     Example:
         >>> features = Features(labeler=jnp.array([[-1.0], [2.0]]))
@@ -165,7 +165,7 @@ def labeler_means(parameters: Parameters, features: Features) -> Float[Array, " 
 
 
 def centers(parameters: Parameters, features: Features) -> Float[Array, " I"] | None:
-    """m_j = |1 + w·f_j|, how far from 0 the clusters of each instance are; None, for 1, without features.
+    """Return m_j = |1 + w·f_j|, how far from 0 the clusters of each instance are; None, for 1, without features.
 
     Example:
         >>> features = Features(instance=jnp.array([[0.0], [2.0]]))
@@ -178,7 +178,7 @@ def centers(parameters: Parameters, features: Features) -> Float[Array, " I"] | 
 
 
 def signed_centers(parameters: Parameters, features: Features) -> Float[Array, " I"] | None:
-    """1 + w·f_j."""
+    """Return 1 + w·f_j."""
     if features.instance is None:
         return None
     f = jnp.asarray(features.instance, parameters.mean.dtype)
@@ -186,7 +186,7 @@ def signed_centers(parameters: Parameters, features: Features) -> Float[Array, "
 
 
 def start(config: IntegratedConfig, n_labelers: int, features: Features = Features()) -> Parameters:
-    """The parameters before any label is seen: every labeler at the prior's mean, weights of features 0.
+    """Return the parameters before any label is seen: every labeler at the prior's mean, weights of features 0.
 
     Example: either class is as likely
         >>> float(start(IntegratedConfig(), 3).prior_logit)
@@ -207,7 +207,7 @@ def start(config: IntegratedConfig, n_labelers: int, features: Features = Featur
 
 
 def log_weights(config: IntegratedConfig, spread, prior_logit, center=1.0) -> Float[Array, "*n G 2"]:
-    """log of p(x_g, z) times the distance of the points, for z = -1 and +1: a trapezoidal rule's weights.
+    """Return log of p(x_g, z) times the distance of the points, for z = -1 and +1: a trapezoidal rule's weights.
 
     Args:
         center: m, of shape [*n].
@@ -232,7 +232,7 @@ def log_weights(config: IntegratedConfig, spread, prior_logit, center=1.0) -> Fl
 
 
 def class_logit(config: IntegratedConfig, x, spread, prior_logit, boundary=0.0, center=1.0):
-    """logit P(z = +1 | x) = logit π + 2 m (x - c) / ρ², the class boundary being at c; ±∞ with ρ = 0."""
+    """Return logit P(z = +1 | x) = logit π + 2 m (x - c) / ρ², the class boundary being at c; ±∞ with ρ = 0."""
     if config.spread == 0:
         return jnp.where(x > boundary, jnp.inf, -jnp.inf)
     return prior_logit + 2 * center * (x - boundary) / spread**2

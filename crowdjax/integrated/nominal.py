@@ -1,4 +1,4 @@
-"""The integrated model of K classes: what an item shows is a point of a space, and is integrated out.
+"""The integrated model of K classes: an instance's position is a point of a space, and is integrated out.
 
     x_j | z_j = k ~ N(e_k, ρ² I)        y_j = Bᵀ x_j,  B [K, K-1] an orthonormal basis of contrasts
     P(L_ij = l | y_j) = softmax_l( B (A_i y_j + b_i) )
@@ -8,14 +8,15 @@ A_i says how a labeler sees every contrast of classes, b_i what he is inclined t
 across v in what they confuse: Ā, b̄, t and r are learned. s is not: with few labels per labeler it runs away (to 20 on
 the set labelme), since a labeler who is believed more makes himself right. Nothing here prefers a class: renaming
 classes turns B. Labels hardly tell a class prior from a bias of the whole crowd, so of the prior one number is learned,
-½ ≤ e ≤ 3 (``observation.nominal``). ρ gets smaller with K, so that an item shows its own class as often as with two.
+½ ≤ e ≤ 3 (``observation.nominal``). ρ decreases with K, so that an instance is as often nearest to its own
+class as with two.
 
 Narrower forms have A_i = a_i A, with a_i a number:
 
     skill          A = I, for many classes
     ordinal        x_j ∈ R, x | z = k ~ N(k, ρ²), classes at even distances around 0; logits a_i l x_j + b_il: who errs
                    errs by one grade
-    exchangeable   A = I, b_i = 0, e = 0: classes that mean nothing across items
+    exchangeable   A = I, b_i = 0, e = 0: classes that mean nothing across instances
 
 The integral over y is a sum over points: quasi-random normal ones, as many around each class, or a grid where y has one
 dimension. A fit is EM: w_i = (A_i, b_i) climbs by Newton steps, the population by modes and Laplace covariances.
@@ -52,7 +53,7 @@ BATCH = 64  # labelers whose curvatures are made at once
 
 @cache
 def spread(n_classes: int, of_two: float = SPREAD) -> float:
-    """ρ for K classes: P(the largest x_k is the class's own) is that of two classes at -1 and 1 with ``of_two``.
+    """Return ρ for K classes: P(the largest x_k is the class's own) is that of two classes at -1 and 1 with ``of_two``.
 
     Example:
         >>> [round(spread(k, 0.8), 3) for k in (2, 3, 4, 5, 10)]
@@ -69,7 +70,7 @@ def spread(n_classes: int, of_two: float = SPREAD) -> float:
 
 @cache
 def spread_of_grades(n_classes: int, of_two: float = SPREAD) -> float:
-    """ρ for K classes at a distance of 1 on a line: P(the nearest is the item's own) is that of ``spread``.
+    """Return ρ for K classes at a distance of 1 on a line: P(the nearest is the instance's own) is that of ``spread``.
 
     Example:
         >>> round(spread_of_grades(5, 0.8), 2), spread_of_grades(2, 0.8) == 0.4
@@ -86,7 +87,7 @@ def spread_of_grades(n_classes: int, of_two: float = SPREAD) -> float:
 
 @cache
 def basis(n: int) -> Float[np.ndarray, "n n-1"]:
-    """n-1 orthonormal contrasts of n things, Helmert's.
+    """Return n-1 orthonormal contrasts of n things, Helmert's.
 
     Example:
         >>> (basis(3).T @ np.ones(3)).round(9).tolist(), (basis(3).T @ basis(3)).round(9).tolist()
@@ -97,7 +98,8 @@ def basis(n: int) -> Float[np.ndarray, "n n-1"]:
 
 
 def sobol(n_classes: int, per_class: int, seed: int, rho: float) -> Float[np.ndarray, "G K"]:
-    """x_g, as many around each class: the same scrambled Sobol points of the normal, centred, turned with the classes.
+    """Return x_g, as many around each class: the same scrambled Sobol points of the normal, centred, turned with the
+    classes.
 
     Example:
         >>> x = sobol(3, 16, 0, 0.4)
@@ -123,7 +125,7 @@ class Nominal(eqx.Module):
         lines: what one unit of skill adds to the logits at each point, [G, L]; None in the free form.
         first: the prior means of A and b, flat.
         biased: whether labelers have biases; and classes shares (static).
-        graded: whether classes are in order: an answer is then the grade whose place is nearest to x + N(0, (.8 ρ)²),
+        graded: whether classes are in order: a label is then the grade whose place is nearest to x + N(0, (.8 ρ)²),
             whatever its share (static).
     """
 
@@ -142,7 +144,8 @@ class Nominal(eqx.Module):
     accelerated = False  # Laplace's objective falls now and then by a little, which acceleration takes for a failure
 
     def renamed(self, order: Int[np.ndarray, " K"]) -> Nominal:
-        """The same with what lies around the n-th class around the n-th of ``order``, so that names do not matter."""
+        """Return the same with what lies around the n-th class around the n-th of ``order``, so that names do not
+        matter."""
         k = len(order)
         turn = basis(k).T @ np.eye(k)[np.argsort(order)].T @ basis(k) if self.y.shape[1] > 1 else np.eye(1)
         place = np.argsort(order)
@@ -152,7 +155,7 @@ class Nominal(eqx.Module):
         return dataclasses.replace(self, y=y, lines=lines if lines is not None else self.lines, given=given)
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]):
-        """The maximum of Q where the classes are the shares of votes."""
+        """Return the maximum of Q where the classes are the shares of votes."""
         n, dtype = labels.n_labelers, jnp.result_type(float)
         real = votes if labels.shard is None else votes * labels.shard.real[:, None]
         counts, items = labels.across((tally(labels, votes), real.sum(0)))
@@ -175,14 +178,14 @@ class Nominal(eqx.Module):
         return jax.nn.log_softmax(self._logits(params["seen"], params["bias"]), axis=1)
 
     def log_classes(self, params) -> Float[Array, " K"]:
-        """log π."""
+        """Return log π."""
         return log_power(params) if self.biased else jax.nn.log_softmax(params["classes"])
 
     def log_points(self, params):
         return jnp.log(self.given @ jnp.exp(self.log_classes(params)))
 
     def class_of_point(self, params, boundary=0.0):
-        """P(class | y), where the classes have moved by ``boundary`` [D]."""
+        """Return P(class | y), where the classes have moved by ``boundary`` [D]."""
         y = self.y - boundary
         if self.graded:
             between = (self.centers[1:, 0] + self.centers[:-1, 0]) / 2
@@ -193,7 +196,7 @@ class Nominal(eqx.Module):
         return jax.nn.softmax(self.log_classes(params) + near, axis=1)
 
     def log_prior(self, params):
-        """Laplace's log evidence of the population, less that of the labels, up to a constant."""
+        """Return Laplace's log evidence of the population, less that of the labels, up to a constant."""
         variances, at_first, sizes = jnp.exp(params["log_variances"]), self._prior_variances(), self._sizes()
         of_labelers = (self._squares(params) + params["unknown"]) @ (1 / variances) - params["volume"]
         of_labelers += sizes @ params["log_variances"]
@@ -210,14 +213,15 @@ class Nominal(eqx.Module):
         return self._climb(params, counts, points, NEWTON_STEPS)
 
     def unseen(self, params):
-        """The arrays of a labeler who has not been met: those of the population, which add 0 to the log prior."""
+        """Return the arrays of a labeler who has not been met: those of the population, which add 0 to the log
+        prior."""
         sizes, log_variances = self._sizes(), params["log_variances"]
         unknown = sizes * jnp.exp(log_variances)
         volume = sizes @ log_variances + sizes.sum()
         return {"seen": params["mean_seen"], "bias": params["mean_bias"], "unknown": unknown, "volume": volume}
 
     def covariance(self, params, counts: Float[Array, "W L G"]) -> Float[Array, "W P P"]:
-        """Laplace's covariance of what ``covaries`` names, (b_i, A_i), given the population."""
+        """Return Laplace's covariance of what ``covaries`` names, (b_i, A_i), given the population."""
         own, m = (params["seen"], params["bias"], counts), params["seen"].shape[1]
         order = np.r_[m : m + params["bias"].shape[1], :m]
         return jax.lax.map(lambda o: inverse(self._newton(params, *o)[1])[0][order][:, order], own, batch_size=BATCH)
@@ -231,7 +235,7 @@ class Nominal(eqx.Module):
         return jnp.einsum("le,...ed,gd->...lg", self.of_label, a, self.y, precision=PRECISION) + biases[..., None]
 
     def _newton(self, params, seen, bias, counts):
-        """Gradient and curvature of one labeler's part of Q in w = (A, b), [P] and [P, P]."""
+        """Return gradient and curvature of one labeler's part of Q in w = (A, b), [P] and [P, P]."""
         p, total = jax.nn.softmax(self._logits(seen, bias), axis=0), counts.sum(0)
         residual = counts - total * p
         skill, confusion, own = jnp.exp(-params["log_variances"])
@@ -292,7 +296,7 @@ class Nominal(eqx.Module):
         return {**new, "exponent": exponent_step(params, items, EM_LENGTH)}
 
     def _population(self, params, given):
-        """Means and variances of the population, from the modes of its labelers and what is unknown of them."""
+        """Return means and variances of the population, from the modes of its labelers and what is unknown of them."""
         n, unit = given.sum(), _unit(params)
         skill, confusion, own = jnp.exp(params["log_variances"])
         first, first_bias = self.first
@@ -309,14 +313,14 @@ class Nominal(eqx.Module):
         return {**params, "log_variances": jnp.log(variances)}
 
     def _sizes(self) -> Float[Array, " 3"]:
-        """How many numbers of a labeler are skill, confusions and bias."""
+        """Return how many numbers of a labeler are skill, confusions and bias."""
         return jnp.array([1.0, len(self.first[0]) - 1.0, len(self.first[1])])
 
     def _prior_variances(self) -> Float[Array, " 3"]:
         return jnp.array([len(self.first[0]) ** 0.5 * SKILL**2, CONFUSION**2, BIAS**2])
 
     def _squares(self, params) -> Float[Array, "W 3"]:
-        """Squared distances of each labeler from the population: in skill, in confusions, in bias."""
+        """Return squared distances of each labeler from the population: in skill, in confusions, in bias."""
         gap = params["seen"] - params["mean_seen"]
         along = gap @ _unit(params)
         across = ((gap - along[:, None] * _unit(params)) ** 2).sum(1)
@@ -324,7 +328,8 @@ class Nominal(eqx.Module):
 
 
 def inverse(a: Float[Array, "P P"]) -> tuple[Float[Array, "P P"], Float[Array, ""]]:
-    """The inverse of a positive definite matrix and the log of its determinant, by Gauss and Jordan; of many by vmap.
+    """Return the inverse of a positive definite matrix and the log of its determinant, by Gauss and Jordan; of many by
+    vmap.
 
     The usual solvers take a hundred times as long for many matrices of 50 rows, where threads wait for each other.
 
@@ -346,7 +351,7 @@ def inverse(a: Float[Array, "P P"]) -> tuple[Float[Array, "P P"], Float[Array, "
 
 
 def _unit(params) -> Float[Array, " M"]:
-    """v, the direction of the crowd's skill."""
+    """Return v, the direction of the crowd's skill."""
     return params["mean_seen"] / jnp.linalg.norm(params["mean_seen"])
 
 
@@ -360,7 +365,7 @@ def nominal(
     per_class: int = PER_CLASS,
     of_two: float = SPREAD,
 ) -> Nominal:
-    """The model with its points.
+    """Return the model with its points.
 
     Args:
         n_values: how many values a label has; by default as many as classes.

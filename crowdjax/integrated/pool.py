@@ -1,4 +1,4 @@
-"""Models of the same labels whose answers are averaged, with votes beside them.
+"""Models of the same labels whose probabilities are averaged, together with votes.
 
     p_jk = (1 - v) Σ_m w_m P_m(z_j = k | labels) + v (votes' share, as ``integrated.classes.pooled`` has it)
 
@@ -31,7 +31,7 @@ class Pool(eqx.Module):
 
     Attributes:
         members: each has a table; the first speaks of labelers.
-        weights: of their answers (static).
+        weights: of their probabilities (static).
         votes: v (static).
 
     Example:
@@ -50,15 +50,15 @@ class Pool(eqx.Module):
 
     @property
     def neutral(self) -> bool:
-        """Where all members are."""
+        """Whether all members are neutral."""
         return all(getattr(model, "neutral", False) for model in self.members)
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]):
-        """Of each member the maximum of Q at the shares of votes."""
+        """Return for each member the maximum of Q at the shares of votes."""
         return tuple(_at_votes(model, labels, votes) for model in self.members)
 
     def predict(self, labels: Labels, params) -> Pass:
-        """A pass of each member; the evidence is the sum of theirs."""
+        """Run a pass of each member; the evidence is the sum of theirs."""
         passes = [
             table_pass(labels, model.table(own), model.log_points(own), model.class_of_point(own))
             for model, own in zip(self.members, params, strict=True)
@@ -92,11 +92,11 @@ class Pool(eqx.Module):
         return tuple(model.unseen(own) if hasattr(model, "unseen") else {} for model, own in both)
 
     def answer(self, labels: Labels, posterior: Float[np.ndarray, "I K"]) -> Float[np.ndarray, "I K"]:
-        """The posterior, pooled with votes."""
+        """Return the posterior, pooled with votes."""
         return pooled(labels, posterior, self.votes)
 
     def leading(self, fit: Any) -> tuple[Observation, Any]:
-        """The first member and its fit."""
+        """Return the first member and its fit."""
         return self.members[0], dataclasses.replace(fit, params=fit.params[0])
 
     def _joined(self, name: str, params) -> Array:

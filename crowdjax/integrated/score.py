@@ -1,4 +1,4 @@
-"""Where a score of the instances says that the classes meet.
+"""Place the decision boundary from a score of the instances.
 
 A classifier's score rises from the one class to the other. On some scale, which ranks find, it is assumed to be normal
 within each class, and to say no more about an instance's labels than its class does:
@@ -23,7 +23,7 @@ LEAST = 1e-6  # probabilities are kept off 0
 
 
 def normal_scores(score: Float[np.ndarray, " I"]) -> Float[np.ndarray, " I"]:
-    """Φ⁻¹((rank - ½) / I), ties at their mean rank. Host side.
+    """Return Φ⁻¹((rank - ½) / I), ties at their mean rank. Host side.
 
     Example:
         >>> normal_scores(np.array([0.9, 0.1, 0.2])).round(2).tolist()
@@ -38,7 +38,8 @@ def normal_scores(score: Float[np.ndarray, " I"]) -> Float[np.ndarray, " I"]:
 def score_log_likelihood(
     positive: Float[Array, "I C"], u: Float[Array, " I"], gold: Int8[Array, " I"] | None = None
 ) -> Float[Array, " C"]:
-    """log P(u | L, c) for every boundary c, the classes' means and variance found by EM; gold counts too. Compiled.
+    """Return log P(u | L, c) for every boundary c, the classes' means and variance found by EM; gold counts too.
+    Compiled.
 
     Args:
         positive: P(z_j = +1 | L_j, c) (``kernels.positives``).
@@ -61,7 +62,7 @@ def score_log_likelihood(
     u, n_scores = jnp.nan_to_num(u), has.sum()
 
     def m_step(r):
-        """Means [2, C] and variance [C] of the classes, given who is in them [2, I, C]."""
+        """Return means [2, C] and variance [C] of the classes, given who is in them [2, I, C]."""
         r = r * has[:, None]
         n = r.sum(1)
         mean = jnp.einsum("zic,i->zc", r, u) / jnp.maximum(n, 1)

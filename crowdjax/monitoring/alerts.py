@@ -9,8 +9,8 @@
                                      period before, or since the first
     labeler_worse         warning    P(sensitivity or specificity fell by more than .05) ≥ sure, since the period
                                      before, or since the first
-    gold_contradicts      warning    gold and the model's predictions of the same items differ (5 % for all periods)
-    few_items             warning    fewer items than a share of the median of the periods before
+    gold_contradicts      warning    gold and the model's predictions of the same instances differ (5 % for all periods)
+    few_items             warning    fewer instances than a share of the median of the periods before
     little_gold           warning    gold is given, and too little of it for an interval
     unchecked             warning    the posterior did not pass its check (``prevalence["checked"]``)
     undecided             warning    the prevalence rests on the constraint (``prevalence["constraints_agree"]``)
@@ -44,12 +44,12 @@ GAP = 1.5  # usual steps from one period to the next, from which one was left ou
 
 
 class Rules(NamedTuple):
-    """When alerts are raised.
+    """The rules by which alerts are raised.
 
     Attributes:
         sure: probability of a change from which it counts.
         limit: share of positives above which an interval counts; None: none.
-        least: share of the usual number of items, of the median of the periods before, below which a period has few.
+        least: share of the median number of instances of the periods before, below which a period has few.
         expect: the period that must be there, as text; None: whatever is.
 
     Example:
@@ -63,7 +63,7 @@ class Rules(NamedTuple):
     expect: str | None = None
 
     def checked(self) -> Rules:
-        """The same.
+        """Return the same.
 
         Raises:
             InputError: a number is none that is allowed.
@@ -76,7 +76,7 @@ class Rules(NamedTuple):
 
 
 class Alert(NamedTuple):
-    """One thing to look at.
+    """An alert: one finding to examine.
 
     Attributes:
         kind, severity: as in the table of ``crowdjax.monitoring.alerts``.
@@ -103,17 +103,17 @@ class Alert(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The same for the same trouble in every run; with the period where the next period's is another one."""
+        """The identity of the alert in every run; with the period where the next period's is another alert."""
         own = (self.period,) if self.kind in OF_ONE_PERIOD else ()
         return "/".join((self.kind, self.what, *own))
 
     def record(self) -> dict[str, Any]:
-        """What ``alerts.json`` holds of it."""
+        """Return the entry of ``alerts.json``."""
         return {"key": self.key, **self._asdict()}
 
 
 def alerts_of(result: ContextualResult, rules: Rules) -> list[Alert]:
-    """All alerts of a result with periods, of every period, the severest of the latest period first.
+    """Return all alerts of a result with periods, of every period, the severest of the latest period first.
 
     Raises:
         InputError: the result has no periods.
@@ -131,7 +131,7 @@ def alerts_of(result: ContextualResult, rules: Rules) -> list[Alert]:
 
 
 def latest(cells: pa.Table, rules: Rules) -> str:
-    """The period that a run is about: the latest, or the expected one that is not there.
+    """Return the period that a run is about: the latest, or the expected one that is not there.
 
     Example:
         >>> latest(pa.table({"time": [1, 2]}), Rules()), latest(pa.table({"time": [1, 2]}), Rules(expect="3"))
@@ -157,8 +157,8 @@ def _missing(cells: Sequence[Mapping[str, Any]], rules: Rules) -> Iterator[Alert
 
 
 def ordinal(period: Any) -> float | None:
-    """Where a period lies: a number itself; the day of a date, of the text of one, of a month or of an ISO week; None
-    of other text.
+    """Return a period's position in time: a number itself; the day of a date, of the text of one, of a month or of an
+    ISO week; None of other text.
 
     Example:
         >>> ordinal("2026-W02") - ordinal("2026-W01"), ordinal("2026-03-01") - ordinal("2026-02"), ordinal("spring")
@@ -179,12 +179,12 @@ def ordinal(period: Any) -> float | None:
 
 
 def _where(row: Mapping[str, Any]) -> tuple[str, str]:
-    """(what a row is of, the same in a sentence)."""
+    """Return (what a row is of, the same in a sentence)."""
     return ("all", "") if row["group"] is None else (str(row["group"]), f" in group {row['group']!s}")
 
 
 def share_of(row: Mapping[str, Any]) -> tuple[float, float, float]:
-    """(mean, lower, upper) of a row of cells: assisted by gold where that has an interval, else the model's.
+    """Return (mean, lower, upper) of a row of cells: assisted by gold where that has an interval, else the model's.
 
     Example:
         >>> share_of({"mean": 0.2, "lower": 0.1, "upper": 0.3, "assisted_mean": None})
@@ -195,7 +195,7 @@ def share_of(row: Mapping[str, Any]) -> tuple[float, float, float]:
 
 
 def change_of(row: Mapping[str, Any]) -> tuple[float, float, float, float]:
-    """(difference, lower, upper, probability of a rise) of a row of changes, by the same rule.
+    """Return (difference, lower, upper, probability of a rise) of a row of changes, by the same rule.
 
     Example:
         >>> change_of({"difference": 0.1, "lower": 0.0, "upper": 0.2, "p_increase": 0.97})
@@ -235,12 +235,12 @@ def _few(cells: Sequence[Mapping[str, Any]], rules: Rules) -> Iterator[Alert]:
     for k in range(1, len(counts)):
         bound = rules.least * float(np.median(counts[:k]))
         if counts[k] < bound:
-            text = f"Few items: {counts[k]:,}, where periods before had {np.median(counts[:k]):,.0f} (median)."
+            text = f"Few instances: {counts[k]:,}, where periods before had {np.median(counts[:k]):,.0f} (median)."
             yield Alert("few_items", WARNING, times[k], "all", counts[k], None, None, bound, None, text)
 
 
 def _drifted(cells, moves, rules: Rules) -> Iterator[Alert]:
-    """The calibration's steps, and where there is none in a period its distance from the first one."""
+    """Return the calibration's steps, and where there is none in a period its distance from the first one."""
     stepped, first = set(), when(cells[0]["time"])
     rows = [(row, row["to"], when(row["from"])) for row in moves] + [(row, row["time"], first) for row in cells]
     for row, time, since in rows:
@@ -283,7 +283,7 @@ def _gold(cells: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> Iter
     for row in cells if record["n_gold"] else ():
         wanted = row.get("n_gold_wanted")
         if row["group"] is None and row["assisted_mean"] is None and wanted is not None and row["n_gold"] < wanted:
-            text = f"Gold of {row['n_gold']} items is too little for an interval of its own: some {wanted} are wanted."
+            text = f"Gold of {row['n_gold']} instances is too little for an interval; about {wanted} are needed."
             yield Alert("little_gold", WARNING, when(row["time"]), "all", row["n_gold"], None, None, wanted, None, text)
 
 
@@ -291,7 +291,7 @@ def _contradicted(cells: Sequence[Mapping[str, Any]]) -> Iterator[Alert]:
     for row in cells:
         if row.get("gold_contradicts"):
             what, where = _where(row)
-            text = f"Gold contradicts the model{where}: its predictions of the items with gold are off."
+            text = f"Gold contradicts the model{where}: its predictions of the instances with gold are off."
             yield Alert("gold_contradicts", WARNING, when(row["time"]), what, None, None, None, None, None, text)
 
 

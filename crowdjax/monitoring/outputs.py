@@ -23,7 +23,7 @@ CHANGES = ("change", "change_lower", "change_upper", "p_increase")
 
 
 def metrics(result: ContextualResult, found: Sequence[Alert]) -> pa.Table:
-    """One row for every period and, where there are groups, group (null: all together).
+    """Tabulate one row for every period and, where there are groups, group (null: all together).
 
     Returns:
         period, group, prevalence, lower, upper, estimate (``model`` or ``assisted by gold``), n_items, n_gold, change,
@@ -59,8 +59,8 @@ def metrics(result: ContextualResult, found: Sequence[Alert]) -> pa.Table:
 def document(
     result: ContextualResult, found: Sequence[Alert], rules: Rules, run: str, inputs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What ``alerts.json`` holds: alerts of the latest period (``alerts``) and of those before (``earlier``), its
-    numbers, and which exit status follows.
+    """Return the content of ``alerts.json``: alerts of the latest period (``alerts``) and of those before
+    (``earlier``), its numbers, and which exit status follows.
 
     Args:
         run: the name of the run.
@@ -86,7 +86,7 @@ def document(
 
 
 def page(result: ContextualResult, found: Mapping[str, Any], settings: Mapping[str, Any]) -> Page:
-    """The page for monitoring: alerts first, then the periods, what else the fit says, and what was run.
+    """Return the page for monitoring: alerts first, then the periods, what else the fit says, and what was run.
 
     Args:
         found: what ``alerts.json`` holds.
@@ -109,14 +109,14 @@ def page(result: ContextualResult, found: Mapping[str, Any], settings: Mapping[s
     counts = Counter(alert["severity"] for alert in found["alerts"])
     numbers = {f"{name} alerts": str(counts[name]) for name in SEVERITIES}
     numbers["share of positives"] = "–" if math.isnan(row.get("prevalence", math.nan)) else f"{row['prevalence']:.1%}"
-    numbers["items"] = f"{row['n_items']:,}" if row else "0"
+    numbers["instances"] = f"{row['n_items']:,}" if row else "0"
     lead = f"{found['headline'][0].upper()}{found['headline'][1:]}."
     title = f"{found['period']}: {_words(len(found['alerts']))}"
     return Page("Monitoring", title, lead, numbers, sections, about(record))
 
 
 def _facts(found: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, str]:
-    """The run, its inputs, and the settings that were given."""
+    """Return the run, its inputs, and the settings that were given."""
     inputs = {f"Inputs: {name}": value for name, value in found["inputs"].items()}
     given = {name: value for name, value in settings.items() if value not in (None, [])}
     return {name: str(value) for name, value in {"Run": found["run"], **inputs, **given}.items()}

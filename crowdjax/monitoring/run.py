@@ -40,7 +40,7 @@ LATEST, PAGE, DONE = "latest.json", "index.html", "done.json"
 
 
 class Outcome(NamedTuple):
-    """What a run came to.
+    """The outcome of a run.
 
     Attributes:
         status: the exit status: 0 nothing to report, 3 alerts of the latest period.
@@ -82,11 +82,11 @@ def monitor(
         time: the column of the scores that holds the period of every instance.
         rules: when alerts are raised.
         seed, settings: as in :func:`crowdjax.context`.
-        progress: told how far the fit is.
+        progress: callback (``crowdjax.watch.Progress``).
 
     Raises:
         InputError: a table or a setting is wrong, or the store does not let it be written.
-        Unreachable: an input or the store does not answer now, or an input changed while it was read.
+        Unreachable: an input or the store does not respond now, or an input changed while it was read.
         FitError: the fit failed.
     """
     rules = (rules or Rules()).checked()
@@ -136,7 +136,7 @@ def monitor(
 
 
 def _files(result, metrics: pa.Table, document: Mapping[str, Any], page: bytes):
-    """(name, content) of every file of a run."""
+    """Return (name, content) of every file of a run."""
     with tempfile.TemporaryDirectory() as home:
         result.save(Path(home) / "result")
         for path in sorted(Path(home).rglob("*")):
@@ -180,7 +180,7 @@ def _found(name: str, source: str) -> list[files.File]:
 
 
 def _refuse_inside(store: Store, given: Mapping[str, str]) -> None:
-    """Refuse an output among the inputs, which would change them with every run."""
+    """Reject an output among the inputs, which would change them with every run."""
     for name, source in given.items():
         with files.reading(f"{name} {source}", "a table"):
             system, path = files.system_of(source)
@@ -196,8 +196,8 @@ def _identity(listed: list[files.File]) -> list:
 
 
 def _content(listed: list[files.File]) -> list[list[str]]:
-    """The SHA-256 of every file with the folder below the given one that it is in: a table that was written again
-    alike is the same table, whatever its files are called and whenever they were written."""
+    """Return the SHA-256 of every file with the folder below the given one that it is in: a table that was written
+    again alike is the same table, whatever its files are called and whenever they were written."""
     out = []
     for file in listed:
         digest = hashlib.sha256()
@@ -219,6 +219,6 @@ def _digest(value: Any) -> str:
 
 
 def _changed(listed: list[files.File]) -> str | None:
-    """When the inputs last changed, where their file systems say so."""
+    """Return when the inputs last changed, where their file systems say so."""
     times = [file.version for file in listed if isinstance(file.version, int)]
     return datetime.fromtimestamp(max(times) / 1e9, UTC).isoformat(timespec="seconds") if times else None

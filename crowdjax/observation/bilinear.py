@@ -30,7 +30,7 @@ from crowdjax.segments import total
 
 
 class Factors(NamedTuple):
-    """What the labels see of a bilinear model: factors, biases, and a log prior of the classes.
+    """The parameters of a bilinear model's likelihood: factors, biases, and a log prior of the classes.
 
     Attributes:
         alpha, beta: of the labelers and of the instances.
@@ -51,7 +51,7 @@ class Factors(NamedTuple):
 
 
 class BilinearPass(NamedTuple):
-    """What one pass over the labels gives: sums over the instances of this shard.
+    """The result of one pass over the labels: sums over the instances of this shard.
 
     Attributes:
         value: the evidence, or Q at given posteriors.
@@ -76,7 +76,8 @@ class Biases(NamedTuple):
 
     @classmethod
     def of(cls, gamma: Float[Array, "W K"]) -> Biases:
-        """Of γ; of the likeliest label the rest is summed up, since 1 - p would be 0 where p is nearly 1."""
+        """Return the probabilities at γ; sum up the others for the likeliest label, since 1 - p would be 0 where p is
+        nearly 1."""
         log_p = jax.nn.log_softmax(gamma, axis=1)
         top = jnp.arange(gamma.shape[1]) == log_p.argmax(1, keepdims=True)
         others = jax.nn.logsumexp(jnp.where(top, -jnp.inf, log_p), axis=1, keepdims=True)
@@ -86,7 +87,7 @@ class Biases(NamedTuple):
 def bilinear_pass(
     labels: Labels, factors: Factors, given: Float[Array, "I K"] | None = None, use: Bool[Array, ""] | bool = True
 ) -> BilinearPass:
-    """Evidence, posteriors and all gradients at given factors, in one pass; sums of this shard.
+    """Compute evidence, posteriors and all gradients at given factors, in one pass; sums of this shard.
 
     Args:
         labels: N stored triples of W labelers and I instances, whose values are the classes; gold clamps.
@@ -164,8 +165,8 @@ def bilinear_pass(
 
 
 def _expected(biases: Biases, right: Float[Array, "W K"], rest: Float[Array, "W K"]) -> Float[Array, "W K"]:
-    """How many labels of each value are expected, where ``right`` are on instances of their class, and ``rest`` are on
-    those of each class and wrong."""
+    """Return how many labels of each value are expected, where ``right`` are on instances of their class, and ``rest``
+    are on those of each class and wrong."""
     n = right.shape[1]
     share = rest * jnp.exp(-biases.log_rest)  # of a wrong label l given class k: p_il / (1 - p_ik)
     others = jnp.matmul(share, 1 - jnp.eye(n, dtype=right.dtype), precision=jax.lax.Precision.HIGHEST)
@@ -177,7 +178,7 @@ def _columns(rows: Float[Array, "n D"]) -> list[Float[Array, " n"]]:
 
 
 def label_counts(labels: Labels, dtype=None) -> Float[Array, "W L"]:
-    """How many labels of each value a labeler gave; of this shard.
+    """Return how many labels of each value a labeler gave; of this shard.
 
     Example:
         >>> label_counts(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1])).tolist()
@@ -196,7 +197,8 @@ def label_counts(labels: Labels, dtype=None) -> Float[Array, "W L"]:
 
 @jax.custom_jvp
 def evidence(labels: Labels, factors: Factors) -> Float[Array, ""]:
-    """log p(labels): the value of :func:`bilinear_pass`, whose gradients and directional derivatives take one pass too.
+    """Return log p(labels): the value of :func:`bilinear_pass`, whose gradients and directional derivatives take one
+    pass too.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1], [0, 0], [2, 1], n_values=3)
@@ -215,9 +217,9 @@ def _evidence_jvp(primals, tangents):
 
 
 def curvature_pass(labels: Labels, factors: Factors) -> Factors:
-    """The diagonal that preconditions a fit: Σ c w β² for α and Σ c w α² for β, where w is ρ_k (1 - ρ_k), on average
-    over the classes; for γ and the class prior the variance of a label and of a class. Shapes as the factors, of this
-    shard.
+    """Return the diagonal that preconditions a fit: Σ c w β² for α and Σ c w α² for β, where w is ρ_k (1 - ρ_k), on
+    average over the classes; for γ and the class prior the variance of a label and of a class. Shapes as the factors,
+    of this shard.
 
     Example: a labeler of two labels, at s = 1 and two classes
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])

@@ -20,8 +20,9 @@ NUMBERS_PER_LABEL = 1  # at most, of all these tables together: each is taken in
 
 
 def n_parts(labels: Labels, columns: int = 1) -> int:
-    """In how many tables the sums by labeler are gathered, one block of labels after the other, before they are added
-    up: a running float32 sum of 1e6 terms loses digits. Where tables would be large no labeler has that many labels.
+    """Return the number of tables that gather the sums by labeler, one block of labels after the other, before they are
+    added up: a running float32 sum of 1e6 terms loses digits. Where tables would be large no labeler has that many
+    labels.
 
     One where all blocks are taken at once: there ``segments.add_by`` spreads the labels.
 
@@ -61,59 +62,60 @@ class Flat(NamedTuple):
 
     @property
     def slot(self):
-        """The place of each label's (labeler, value) in a table [W·L]; padding has some slot or other."""
+        """The position of each label's (labeler, value) in a table [W·L]; padding has an arbitrary one."""
         return self.labeler * self.n_values + jnp.maximum(self.label, 0)
 
     @property
     def null_slot(self):
-        """The same in a table [W·L + 1], whose last place is that of padding."""
+        """The position in a table [W·L + 1], whose last place is that of padding."""
         return jnp.where(self.label < 0, self.n_labelers * self.n_values, self.slot)
 
     def of(self, column):
-        """Values of instances [size, ...], looked up for each label."""
+        """Look up values of instances [size, ...] for each label."""
         return column[self.local]
 
     def of_class(self, table, code):
-        """Values [size, K] of each label's instance and a class."""
+        """Look up values [size, K] of each label's instance and a class."""
         return table.ravel()[self.local * table.shape[1] + code]
 
     def sum(self, values):
-        """Values of labels, added up by instance: [size, ...]."""
+        """Sum values of labels by instance: [size, ...]."""
         return sum_by(values, self.local, self.size, ordered=True)
 
     def total(self, values):
-        """Values of labels, added up."""
+        """Sum values of labels."""
         return values.sum()
 
     def partial(self, values):
-        """Sums of values of labels that add up to their total: by instance [size] where that is cheap, else one."""
+        """Return sums of values of labels that add up to their total: by instance [size] where that is cheap, else
+        one."""
         return values.sum()
 
     def sum_classes(self, values, code, n_classes: int):
-        """Values of labels, added up by instance and class: [size, K]."""
+        """Sum values of labels by instance and class: [size, K]."""
         slot = self.local * n_classes + code
         return sum_by(values, slot, self.size * n_classes).reshape(self.size, n_classes)
 
     def sum_looked_up(self, table):
-        """What labels look up in a table [W·L], by multiplicity, added up by instance: [size]."""
+        """Sum by instance what labels look up in a table [W·L], by multiplicity: [size]."""
         return self.sum(self.counts * table[self.slot])
 
     def sum_table(self, init, table, slot):
-        """``init`` [size, G] and the rows [M, G] of a table that the instance's labels look up, by multiplicity."""
+        """Add to ``init`` [size, G] the rows [M, G] of a table that the instance's labels look up, by multiplicity."""
         weight = self.counts if self.weighted else None
         return add_rows(init, table, slot, self.local, weight, ordered=True)
 
     def add(self, sums, values):
-        """``sums`` by labeler, [parts·W, ...], and these values of labels."""
+        """Return ``sums`` by labeler, [parts·W, ...], and these values of labels."""
         return add_by(sums, values, self.part * self.n_labelers + self.labeler)
 
     def add_slots(self, sums, values):
-        """``sums`` by labeler and value, [parts·W·L, ...], and these values of labels, 0 for padding."""
+        """Return ``sums`` by labeler and value, [parts·W·L, ...], and these values of labels, 0 for padding."""
         return add_by(sums, values, self.part * self.n_labelers * self.n_values + self.slot)
 
     def add_table(self, sums, q):
-        """``sums`` [parts·(W·L + 1), G], whose last row is for padding, and the rows of instances q [size, G] of the
-        labels, by multiplicity."""
+        """Return ``sums`` [parts·(W·L + 1), G], whose last row is for padding, and the rows of instances q [size, G] of
+        the labels, by multiplicity."""
         place = self.null_slot + self.part * (self.n_labelers * self.n_values + 1)
         return add_rows(sums, q, self.local, place, self.counts if self.weighted else None)
 
@@ -205,7 +207,7 @@ def _flat(values):
 
 
 def over_blocks(block, labels: Labels, sums, instances, dtype, parts: int = 1):
-    """Scans ``block`` over the blocks of the labels.
+    """Scan ``block`` over the blocks of the labels.
 
     Args:
         block: (sums, here, *instances) -> (sums, the block's own results, among them arrays by instance).
@@ -254,7 +256,7 @@ def over_blocks(block, labels: Labels, sums, instances, dtype, parts: int = 1):
 
 
 def _blocked(values, n_blocks: int, n: int):
-    """[m, ...] -> [n_blocks, n, ...], padded at the end."""
+    """Return [m, ...] -> [n_blocks, n, ...], padded at the end."""
     if values is None:
         return None
     missing = n_blocks * n - values.shape[0]

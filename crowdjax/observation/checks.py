@@ -74,7 +74,7 @@ class _Statistics(NamedTuple):
 def checks(
     key: PRNGKeyArray, labels: Labels, model: Observation, params: Params | Sequence[Params], replicates: int = 99
 ) -> Found:
-    """Compares labels with replicates of a model that has a table of labelers, factors, or a row for every label.
+    """Compare labels with replicates of a model that has a table of labelers, factors, or a row for every label.
 
     Args:
         labels: of the fit; every stored triple counts once.
@@ -121,13 +121,13 @@ def _check(name: str, observed: Float[np.ndarray, " R"], drawn: Float[np.ndarray
 
 @partial(jax.jit, static_argnums=0)
 def _observe(static, labels, arrays, params):
-    """(the statistics of the labels, the log posterior of the points)."""
+    """Return (the statistics of the labels, the log posterior of the points)."""
     return _statistics(labels, labels.label, eqx.combine(arrays, static), params)
 
 
 @partial(jax.jit, static_argnums=0)
 def _replicate(static, key, labels, arrays, params, posterior) -> _Statistics:
-    """The statistics of one replicate: of the population's points, and of the instances' own."""
+    """Return the statistics of one replicate: of the population's points, and of the instances' own."""
     model = eqx.combine(arrays, static)
     of_points, of_labels = jax.random.split(key)
     prior = jnp.broadcast_to(_Labelers(labels, model, params).log_points, posterior.shape)
@@ -143,7 +143,8 @@ def _replicate(static, key, labels, arrays, params, posterior) -> _Statistics:
 def replicate(
     key: PRNGKeyArray, labels: Labels, model: Observation, params: Params, point: Int[Array, " I"]
 ) -> Int[Array, " N"]:
-    """Labels as the model would give them at a point of each instance, for the pairs of ``labels``; -1 in the padding.
+    """Draw labels as the model would give them at a point of each instance, for the pairs of ``labels``; -1 in the
+    padding.
 
     Example:
         >>> from crowdjax.observation import Majority, vote_shares

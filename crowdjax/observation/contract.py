@@ -32,7 +32,7 @@ class Observation(Protocol):
 
     in closed form or by Newton steps; a fit is then EM, accelerated. Without it a fit follows the gradient. It may also
     add ``answer(labels, posterior) -> posterior``: what it says of instances, where that is another thing; ``rtol``,
-    below which a gain changes no answer; ``rescaled(params, labels) -> labels``: how many labels tell each number,
+    below which a gain changes no result; ``rescaled(params, labels) -> labels``: how many labels tell each number,
     where these are not all that it has a say in; and ``neutral``, by which it says that labels are masked by
     ``labels.counts`` and instances by ``labels.shard``, and, if it is true, that labelers without labels change neither
     the fit nor its objective: its fits may then share programs (``observation.room``).
@@ -56,7 +56,7 @@ class Observation(Protocol):
     """
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]) -> Params:
-        """Parameters to start from, with their final shapes.
+        """Return parameters to start from, with their final shapes.
 
         Args:
             votes: the share of each class in the votes of each instance (``crowdjax.observation.table.vote_shares``).
@@ -64,28 +64,28 @@ class Observation(Protocol):
         ...
 
     def table(self, params: Params) -> Float[Array, "W L G"]:
-        """log p(label l | labeler i, point g)."""
+        """Return log p(label l | labeler i, point g)."""
         ...
 
     def log_points(self, params: Params) -> Float[Array, " G"] | Float[Array, "I G"]:
-        """The log prior of the points, of all instances alike or of each."""
+        """Return the log prior of the points, of all instances alike or of each."""
         ...
 
     def class_of_point(self, params: Params) -> Float[Array, "G K"]:
-        """P(class k | point g): the identity where points are classes."""
+        """Return P(class k | point g): the identity where points are classes."""
         ...
 
     def log_prior(self, params: Params) -> Float[Array, ""]:
-        """log p(params), up to a constant."""
+        """Return log p(params), up to a constant."""
         ...
 
     def specs(self, params: Params) -> Any:
-        """What the first axis of each array runs over: ``"labeler"``, ``"instance"`` or None."""
+        """Name what the first axis of each array runs over: ``"labeler"``, ``"instance"`` or None."""
         ...
 
 
 def refuse_faulty(labels: Labels, model: Observation) -> None:
-    """Refuses a model of one's own whose arrays have other shapes than these labels ask for; nothing is computed.
+    """Reject a model of one's own whose arrays have other shapes than these labels ask for; nothing is computed.
 
     Raises:
         InputError: which array, its shape, and the shape it should have.
@@ -153,7 +153,7 @@ labels, points]
 
 
 def answers(model: Any, labels: Labels, posterior: Any) -> Any:
-    """What a model says of instances: its ``answer``, by default the posterior.
+    """Return a model's ``answer`` for instances, by default the posterior.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -164,7 +164,7 @@ def answers(model: Any, labels: Labels, posterior: Any) -> Any:
 
 
 def leading(model: Any, fit: Any) -> tuple[Any, Any]:
-    """The model that speaks of labelers, and its fit: of several in one (``integrated.pool``) the first.
+    """Return the model that speaks of labelers, and its fit: of several in one (``integrated.pool``) the first.
 
     Example:
         >>> leading("model", "fit")
@@ -174,7 +174,7 @@ def leading(model: Any, fit: Any) -> tuple[Any, Any]:
 
 
 class Pass(NamedTuple):
-    """What one pass over the labels gives: sums over the instances of this shard.
+    """The result of one pass over the labels: sums over the instances of this shard.
 
     Attributes:
         value: Σ_j log Σ_g exp h_jg, the evidence.

@@ -17,7 +17,7 @@ from crowdjax.observation.fit import Fit
 
 
 def factor_summary(labels: Labels, model: Factor, fit: Fit, level: float = LEVEL) -> Summary:
-    """How good each labeler is on the instances that he labeled.
+    """Summarise how good each labeler is on the instances that it labeled.
 
     Intervals are Laplace's in the labeler's own factors and biases, at the mean instance, by the delta method on the
     logit; the instances' factors and classes are taken for known.
@@ -49,7 +49,7 @@ def factor_summary(labels: Labels, model: Factor, fit: Fit, level: float = LEVEL
 
 @partial(jax.jit, static_argnums=0)
 def _cells(static, arrays, labels, params, posterior):
-    """P(label | class) [W, L, K], the variance of its logit, and the shares of the classes."""
+    """Return P(label | class) [W, L, K], the variance of its logit, and the shares of the classes."""
     model = eqx.combine(arrays, static)
     factors = model.factors(params)
     curved = curvature_pass(labels, factors)

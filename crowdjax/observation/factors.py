@@ -12,9 +12,9 @@ so that without biases a label is right with the chance σ(α_i·β_j), and erro
 Features x of labelers or instances are linear: α_i = w·(1, x_i) + own_i, with Gaussian weights and deviations.
 
 A fit is where the density of all parameters is highest. Few labels do not tell an instance's β_j, so the more the fit
-climbs the surer it is of its answers, and the less it should be (docs/models.md, section 3): where β_j has no features
-it is integrated out by default (``observation.integrated_factors``). Source: Whitehill et al.
-2009 (GLAD); Ruvolo, Whitehill and Movellan (factors).
+climbs the more certain its probabilities are, and the less they should be (docs/models.md, section 3): where β_j has no
+features it is integrated out by default (``observation.integrated_factors``). Source: Whitehill et al. 2009 (GLAD);
+Ruvolo, Whitehill and Movellan (factors).
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Factor(eqx.Module):
             raise InputError("class_prior: logistic needs features of instances; allowed without: uniform, learn")
 
     def start(self, labels: Labels, votes: Float[Array, "I K"], key: PRNGKeyArray | None = None):
-        """The means of the priors, but for random numbers in factors 2 to D, of which each has its own."""
+        """Return the means of the priors, but for random numbers in factors 2 to D, of which each has its own."""
         k = labels.n_classes
         if labels.n_values != k:
             raise InputError(f"labels: {labels.n_values} values for {k} classes; allowed with factors: as many")
@@ -151,7 +151,7 @@ class Factor(eqx.Module):
         return sides | {"classes": {"logits": jnp.asarray(logits)}}
 
     def factors(self, params) -> Factors:
-        """α, β, γ and the class prior at these parameters."""
+        """Return α, β, γ and the class prior at these parameters."""
         classes = params["classes"]
         if "logits" in classes:
             logits = classes["logits"]
@@ -167,7 +167,7 @@ class Factor(eqx.Module):
         )
 
     def prior(self):
-        """The Gaussian of every parameter."""
+        """Return the Gaussian of every parameter."""
         first = np.arange(self.n_factors) == 0
 
         def side(features, gaussian, further, scale=1.0):
@@ -195,7 +195,7 @@ class Factor(eqx.Module):
         return out | {"classes": {kind: Normal(0.0, sd)}}
 
     def log_density(self, params):
-        """The log prior of every number, up to constants, as the parameters."""
+        """Return the log prior of every number, up to constants, as the parameters."""
         terms = jax.tree.map(lambda p, x: -0.5 * ((x - p.mean) / p.sd) ** 2, self.prior(), params, is_leaf=_is_normal)
         if self.class_prior == "learn":
             terms["classes"] = jax.tree.map(jax.nn.log_softmax, params["classes"])
@@ -205,7 +205,7 @@ class Factor(eqx.Module):
         return sum(total(v.ravel()) for v in jax.tree.leaves(self.log_density(params)))
 
     def diagonal(self, params, curved: Factors):
-        """About how much the evidence curves in every number, given how much it does in the factors."""
+        """Estimate how much the evidence curves in every number, given how much it does in the factors."""
 
         def pull(name, features, c):
             each = {"own": lambda: c, "logits": lambda: c}
@@ -222,7 +222,7 @@ class Factor(eqx.Module):
         return of_data
 
     def precision(self, params):
-        """How much the log prior curves in every number."""
+        """Return how much the log prior curves in every number."""
         return jax.tree.map(lambda p, x: p.sd**-2.0 + 0 * x, self.prior(), params, is_leaf=_is_normal)
 
     def specs(self, params):
@@ -230,19 +230,19 @@ class Factor(eqx.Module):
         return {name: {kind: own(name, kind) for kind in part} for name, part in params.items()}
 
     def own_specs(self):
-        """What the rows of the features run over, of those there are."""
+        """Name what the rows of the features run over, where there are any."""
         each = {"labeler": self.labeler_features, "instance": self.instance_features}
         return *(side for side, columns in each.items() if columns is not None), None
 
     def starts(self) -> list[Factor]:
-        """The same model with a seed for every start; one where nothing is drawn."""
+        """Return the same model with a seed for every start; one where nothing is drawn."""
         if self.n_factors == 1:
             return [self]
         seeds = np.random.SeedSequence(int(self.seed)).generate_state(self.restarts)
         return [dataclasses.replace(self, seed=seed) for seed in (self.seed, *seeds[1:])]
 
     def unseen(self, params):
-        """What a labeler has of his own who has not been met: the means of the prior."""
+        """Return the parameters of an unseen labeler: the means of the prior."""
         own = {
             name: part["own"].mean
             for name, part in self.prior().items()
@@ -251,13 +251,13 @@ class Factor(eqx.Module):
         return {name: {"own": jnp.asarray(mean, jnp.result_type(float))} for name, mean in own.items()}
 
     def cautions(self) -> list[str]:
-        """What to say of a fit."""
+        """Return the warnings about a fit."""
         if self.instance_features is not None and not self.deviation:
             return []
         return [AT_MODE]
 
     def stages(self, labels: Labels, start: Params | None, solver: Solver, key: PRNGKeyArray | None = None):
-        """A fit as its stages (``crowdjax.observation.fit.stages`` calls it)."""
+        """Return a fit as its stages (``crowdjax.observation.fit.stages`` calls it)."""
         return stages(labels, self, start, solver, key)
 
 
@@ -291,7 +291,7 @@ def _with_constant(columns: Float[Array, "n F"]) -> Float[Array, "n F+1"]:
 
 
 def _linear(features: Float[Array, "n F"] | None, part) -> Float[Array, "n D"]:
-    """The constant and the features, times their weights, and what each row has of its own."""
+    """Return the constant and the features, times their weights, and what each row has of its own."""
     if "columns" not in part:
         return part["own"]
     out = jnp.matmul(_with_constant(features), part["columns"], precision=PRECISION)
@@ -307,7 +307,7 @@ def stages(
     *,
     rename: bool = True,
 ) -> optimize.Staged:
-    """A fit of a bilinear model as its stages, each of them L-BFGS, so that a host may watch it (``crowdjax.watch``).
+    """Return a fit of a bilinear model as its stages, each of them L-BFGS, to run in blocks of steps.
 
         0  M-step at the shares of votes            (skipped where a fit is continued)
         1  the objective, from there
@@ -401,7 +401,7 @@ def stages(
 
 
 def renamed(labels: Labels, votes: Float[Array, "I K"], q: Float[Array, "I K"]):
-    """(posteriors with the classes named as agrees best with the votes, whether that moves many instances).
+    """Return (posteriors with the classes named as agrees best with the votes, whether that moves many instances).
 
     Example: two classes that have changed places
         >>> votes = jnp.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
@@ -433,7 +433,7 @@ class _Sharded:
         return jax.tree.unflatten(structure, [instance(v) if own else other(v) for own, v in pairs])
 
     def once(self, tree):
-        """Counts what all shards have on the first alone, and no instances of padding."""
+        """Count what all shards have on the first alone, and no instances of padding."""
         shard = self.labels.shard
         if shard is None:
             return tree
@@ -441,7 +441,7 @@ class _Sharded:
         return self._map(tree, mask, self.labels.once)
 
     def total(self, value, tree):
-        """A value and what is not of each instance, added up."""
+        """Sum a value and what does not belong to each instance."""
         if self.labels.shard is None:
             return value, tree
         shared = [v for own, v in zip(self.of_instance, jax.tree.leaves(tree), strict=True) if not own]
@@ -450,7 +450,7 @@ class _Sharded:
         return value, self._map(tree, lambda v: v, lambda v: next(shared))
 
     def inner(self, like):
-        """``directions.inner`` of vectors of parameters."""
+        """Compute ``directions.inner`` of vectors of parameters."""
         if self.labels.shard is None:
             return inner
         counted, _ = ravel_pytree(self._map(like, jnp.ones_like, lambda v: self.labels.once(jnp.ones_like(v))))
@@ -458,7 +458,7 @@ class _Sharded:
 
 
 def restarts(labels: Labels, model: Factor, key: PRNGKeyArray, n: int, solver: Solver = Solver()) -> Fit:
-    """The best of n fits whose factors 2 to D start at random; jit it.
+    """Return the best of n fits whose factors 2 to D start at random; jit it.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 2], n_values=3)
@@ -497,7 +497,7 @@ class _Held(eqx.Module):
 
 
 def predict(labels: Labels, model: Factor, params: Params, known: Int[Array, " W2"], solver: Solver = Solver()) -> Fit:
-    """The classes of new instances from their labels, the labelers held at what a fit found.
+    """Return the classes of new instances from their labels, the labelers held at what a fit found.
 
     What an instance has of its own is found anew, from the prior means. A labeler that the fit has not seen is as his
     features or the prior say.
@@ -540,7 +540,7 @@ def _predict(labels, model, start, solver):
 
 
 def mean_table(labels: Labels, model: Factor, params: Params, posterior: Float[Array, "I K"]) -> Float[Array, "W L K"]:
-    """P(label l | class k) of each labeler, on average over the instances of class k that he labeled.
+    """Return P(label l | class k) of each labeler, on average over the instances of class k that he labeled.
 
     Of a class of which he labeled none: on an average instance.
 

@@ -33,7 +33,7 @@ CURVATURE = 0.25  # of a log-odds, per label, at most
 
 
 def fit(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:
-    """Fits a model to labels; pure, so that it may be vmapped (over weights, starts or arrays of the model).
+    """Fit a model to labels; pure, so that it may be vmapped (over weights, starts or arrays of the model).
 
     Args:
         labels: of K classes and L values; gold clamps.
@@ -59,7 +59,7 @@ def _run(static, solver, labels, arrays, start):
 
 
 def fit_jit(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:
-    """:func:`fit`, compiled once for each shape, model and solver.
+    """Run :func:`fit`, compiled once for each shape, model and solver.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -72,7 +72,7 @@ def fit_jit(labels: Labels, model: Observation, start: Params | None = None, sol
 
 
 def predict(labels: Labels, model: Observation, params: Params) -> Pass | BilinearPass:
-    """One pass at given parameters, of labels that may be others than those of the fit.
+    """Run one pass at given parameters, of labels that may be others than those of the fit.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -93,7 +93,7 @@ def _predict(static, arrays, labels, params):
 
 
 def predict_jit(labels: Labels, model: Observation, params: Params) -> Pass | BilinearPass:
-    """:func:`predict`, compiled once for each shape and model.
+    """Run :func:`predict`, compiled once for each shape and model.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -106,7 +106,7 @@ def predict_jit(labels: Labels, model: Observation, params: Params) -> Pass | Bi
 
 
 def stages(labels: Labels, model: Observation, start: Params | None, solver: Solver) -> optimize.Staged:
-    """A fit as its one stage, so that a host may watch it (``crowdjax.watch``)."""
+    """Return a fit as its one stage, to run in blocks of steps (``crowdjax.watch``)."""
     has_m_step = hasattr(model, "m_step")
     if solver.method == "em" and not has_m_step:
         raise InputError("method: em needs a model with an m_step; allowed: auto, lbfgs")
@@ -123,7 +123,7 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
     metric = jnp.where(scale > 1, scale, 0)  # what no label tells has no say in the length of a step
 
     def at_votes(params: Params) -> Params:
-        """The maximum of Q where the classes are the shares of votes."""
+        """Return the maximum of Q where the classes are the shares of votes."""
         of_point = model.class_of_point(params)
         if of_point.shape[0] != of_point.shape[1]:  # points are not the classes: the first pass says where they are
             return params
@@ -194,14 +194,14 @@ def stages(labels: Labels, model: Observation, start: Params | None, solver: Sol
 
 
 def _points(labels: Labels, q: Float[Array, "I G"], log_points) -> Float[Array, " G"] | Float[Array, "I G"]:
-    """Expected instances at the points, or of each instance where its prior is its own, as a pass gives them."""
+    """Return expected instances at the points, or of each instance where its prior is its own, as a pass gives them."""
     q = q if labels.shard is None else q * labels.shard.real[:, None]
     return q.sum(0) if log_points.ndim == 1 else q
 
 
 def _across(labels: Labels, model: Observation, params: Params, counts, points):
-    """The sufficient statistics of all shards; what is of each instance stays where it is, or is summed by the model's
-    ``gather``."""
+    """Return the sufficient statistics of all shards; what is of each instance stays where it is, or is summed by the
+    model's ``gather``."""
     if hasattr(model, "gather"):
         points = model.gather(params, points)
     elif points.ndim > 1:
@@ -210,7 +210,7 @@ def _across(labels: Labels, model: Observation, params: Params, counts, points):
 
 
 def scale_of(labels: Labels, model: Observation, params: Params) -> Float[Array, " P"]:
-    """About how much the objective curves in each parameter: by the labels that it has a say in.
+    """Estimate how much the objective curves in each parameter, by the labels that depend on it.
 
     Example: a labeler of two labels
         >>> from crowdjax.observation import Majority
@@ -235,7 +235,7 @@ def scale_of(labels: Labels, model: Observation, params: Params) -> Float[Array,
 
 
 def m_step(model: Observation, params: Params, counts: Float[Array, "W L G"], points: Float[Array, " G"]) -> Params:
-    """The maximum of Q: the model's own M-step, or by L-BFGS where it has none.
+    """Return the maximum of Q: the model's own M-step, or by L-BFGS where it has none.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -254,12 +254,12 @@ def m_step(model: Observation, params: Params, counts: Float[Array, "W L G"], po
 
 
 def _spread(n: Float[Array, "*rows"], value: Array) -> Array:
-    """A number of each row, for every number of the row."""
+    """Return a number of each row, for every number of the row."""
     return jnp.broadcast_to(n.reshape(n.shape + (1,) * (value.ndim - n.ndim)), value.shape)
 
 
 def _maximize_q(model: Observation, params: Params, counts, points, scale) -> Params:
-    """The maximum of Q at given counts, by L-BFGS; it takes no pass over the labels."""
+    """Return the maximum of Q at given counts, by L-BFGS; it takes no pass over the labels."""
     x0, unravel = ravel_pytree(params)
 
     def q(x):

@@ -1,4 +1,4 @@
-"""Graded answers: L grades about K classes in order, as labels 1 to 5 about a truth of yes or no.
+"""Graded labels: L grades about K classes in order, as labels 1 to 5 about a truth of yes or no.
 
     P(L_ij <= m | z_j = k) = σ(e^{s_i} c_m + b_i - a_i z_k)      z_k = k - (K-1)/2,   c_0 < c_1 < ... common to all
 
@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from crowdjax.labels import Labels
 
 Gaussian = tuple[float, float]  # mean, standard deviation
-FAR = 40.0  # a cut beyond which nobody answers
+FAR = 40.0  # a cut beyond which no label lies
 
 
 @dataclasses.dataclass(frozen=True)

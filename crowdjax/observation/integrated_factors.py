@@ -7,7 +7,7 @@ A point is a class k and a value β of what an instance has of its own, so that 
     log p(labels | α, γ) = Σ_j log Σ_k π_k ∫ p(β) Π_i p(L_ij | k, β) dβ      w_i = (α_i, γ_i) ~ N(μ, diag σ²)
 
 Ten labels do not tell β_j. Where it is maximised too (``observation.factors``), labelers' abilities grow with the
-number of instances and answers get worse as the fit climbs (Neyman and Scott 1948); where it is integrated out, the
+number of instances and results get worse as the fit climbs (Neyman and Scott 1948); where it is integrated out, the
 labelers at their mode are consistent. The points of the first factor are even steps and lie at the same places for
 either of two classes; those of factors 2 and 3 are Gauss and Hermite's. Source: docs/models.md, section 3.
 """
@@ -46,7 +46,7 @@ class IntegratedFactor(eqx.Module, Factors):
             is one number (π_k ∝ (share of votes)^e) with two classes too, since labels hardly tell the share of a class
             from a bias of all labelers. Gold of one class, which was chosen by its class, has no part in it.
         points: how many values of the first factor.
-        rtol: gain, in units of 1 + |objective|, below which answers no longer move.
+        rtol: gain, in units of 1 + |objective|, below which results no longer move.
         restarts: starts that ``crowdjax.fit`` takes the best of, from two factors on.
         seed: of the random start of factors 2 and 3; at 0 they are on a saddle.
 
@@ -89,7 +89,7 @@ class IntegratedFactor(eqx.Module, Factors):
         return Nominal(self.class_prior)
 
     def design(self, n_classes: int) -> Design:
-        """The logits of labels at points, linear in w_i: K × B points, those of the first class first."""
+        """Return the logits of labels at points, linear in w_i: K × B points, those of the first class first."""
         beta, _ = self.grid()
         own = np.repeat(np.eye(n_classes), len(beta), axis=1)  # [L, G]: whether a label is the point's class
         x = own[:, :, None] * np.tile(beta, (n_classes, 1))
@@ -99,7 +99,7 @@ class IntegratedFactor(eqx.Module, Factors):
         return Design(x, own * np.log(n_classes - 1))
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]):
-        """The maximum of Q where the classes are the shares of votes, and values as before any label."""
+        """Return the maximum of Q where the classes are the shares of votes, and values as before any label."""
         k, n = labels.n_classes, labels.n_labelers
         if labels.n_values != k:
             raise InputError(f"labels: {labels.n_values} values for {k} classes; allowed with factors: as many")
@@ -143,22 +143,22 @@ class IntegratedFactor(eqx.Module, Factors):
         return {name: "labeler" if name == "w" else None for name in params}
 
     def rescaled(self, params, labels):
-        """How many labels tell each number: of e the fewer the more alike the votes are."""
+        """Return how many labels tell each number: of e the fewer the more alike the votes are."""
         if "exponent" not in params:
             return labels
         return labels | {"exponent": labels["exponent"] * params["classes"].var()}
 
     def unseen(self, params):
-        """A labeler who has not been met: the means of the prior."""
+        """Return the parameters of an unseen labeler: the means of the prior."""
         return {"w": jnp.asarray(self.prior(self._k(params))[0], params["w"].dtype)}
 
     def covariance(self, params, counts: Float[Array, "W L G"]) -> Float[Array, "W P P"]:
-        """Laplace's covariance of w_i, the expected counts being known."""
+        """Return Laplace's covariance of w_i, the expected counts being known."""
         design, (_, sd) = self.design(self._k(params)), self.prior(self._k(params))
         return jnp.linalg.inv(design.hessian(design.log_p(params["w"]), counts) + jnp.diag(sd**-2.0))
 
     def starts(self) -> list[IntegratedFactor]:
-        """The same model with a seed for every start; one where nothing is drawn."""
+        """Return the same model with a seed for every start; one where nothing is drawn."""
         if self.n_factors == 1:
             return [self]
         seeds = np.random.SeedSequence(int(self.seed)).generate_state(self.restarts)
@@ -168,7 +168,7 @@ class IntegratedFactor(eqx.Module, Factors):
         return params["classes"].shape[0]
 
     def _climb(self, params, counts: Float[Array, "W L G"], n_steps: int) -> Float[Array, "W P"]:
-        """Newton's steps in w_i, of which none lowers Q."""
+        """Take Newton's steps in w_i, of which none lowers Q."""
         design, (mean, sd) = self.design(self._k(params)), self.prior(self._k(params))
         x = jnp.asarray(design.x, params["w"].dtype)
 
@@ -207,7 +207,7 @@ class IntegratedGlad(IntegratedFactor):
 
 
 def contrasts(n: int) -> Float[np.ndarray, "n n-1"]:
-    """n-1 orthonormal contrasts of n things, Helmert's; of two the second less the first.
+    """Return n-1 orthonormal contrasts of n things, Helmert's; of two the second less the first.
 
     Example:
         >>> contrasts(2).round(3).tolist()
@@ -219,7 +219,7 @@ def contrasts(n: int) -> Float[np.ndarray, "n n-1"]:
 
 @eqx.filter_jit
 def falls(labels: Labels, model: IntegratedFactor, alpha: Float[Array, "W D"], gamma: Float[Array, "W K"] | None):
-    """Whether labelers explain the labels worse, instances being integrated out, than after one step of EM.
+    """Return whether labelers explain the labels worse, instances being integrated out, than after one step of EM.
 
     Of a fit with instances at their mode that says whether it has climbed by inflating abilities.
 

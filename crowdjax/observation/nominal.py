@@ -47,7 +47,7 @@ PRECISION = jax.lax.Precision.HIGHEST
 
 @dataclasses.dataclass(frozen=True)
 class Nominal(priors.Nominal):
-    """What all models of classes share: points are classes, and a prior of the classes.
+    """Base class of models of classes: points are classes, and a prior of the classes.
 
         learn    π_k ∝ (share of votes for k)^e,   e ~ N(½, ½²), ½ ≤ e ≤ 3;   of two classes as free, above 20 e = ½
         free     π ~ Dir(2, .., 2)
@@ -71,7 +71,7 @@ that add up to 1
         return self.start_labelers(labels) | self.start_classes(labels, votes)
 
     def start_classes(self, labels: Labels, votes: Float[Array, "I K"]):
-        """The logits of π, or those that e multiplies."""
+        """Return the logits of π, or those that e multiplies."""
         k = labels.n_classes
         if isinstance(self.class_prior, tuple):
             if len(self.class_prior) != k:
@@ -125,12 +125,12 @@ that add up to 1
         return {}
 
     def unseen(self, params) -> dict:
-        """The arrays by labeler, of one who has not been met."""
+        """Return the arrays by labeler, of one who has not been met."""
         return {}
 
 
 def log_shares(votes: Float[Array, " K"]) -> dict[str, Array]:
-    """The parameters of π ∝ (share of votes)^e: the logs of the shares, and e where it starts.
+    """Return the parameters of π ∝ (share of votes)^e: the logs of the shares, and e where it starts.
 
     Example:
         >>> start = log_shares(jnp.array([8.0, 1.0, 1.0]))
@@ -142,25 +142,25 @@ def log_shares(votes: Float[Array, " K"]) -> dict[str, Array]:
 
 
 def log_power(params) -> Float[Array, " K"]:
-    """log π of the parameters that ``log_shares`` starts; an e below ½ counts as ½, one above 3 as 3."""
+    """Return log π of the parameters that ``log_shares`` starts; an e below ½ counts as ½, one above 3 as 3."""
     (least, most), e = _range(params["classes"].shape[0]), params["exponent"]
     e = jnp.where(e > least, jnp.where(e < most, e, most), least)
     return jax.nn.log_softmax(e * jax.lax.stop_gradient(params["classes"]))
 
 
 def _range(n_classes: int) -> tuple[float, float]:
-    """The least and the most that e may be."""
+    """Return the least and the most that e may be."""
     return EXPONENT[0], MOST if n_classes <= MANY else EXPONENT[0]
 
 
 def log_prior_of_exponent(params) -> Float[Array, ""]:
-    """log p(e), up to a constant."""
+    """Return log p(e), up to a constant."""
     mean, sd = EXPONENT
     return -0.5 * ((params["exponent"] - mean) / sd) ** 2
 
 
 def exponent_step(params, items: Float[Array, " K"], length: float = 1.0) -> Float[Array, ""]:
-    """The maximum in ½ ≤ e ≤ 3 of Σ_k items_k log π_k + log p(e), by steps of Newton that do not lower it.
+    """Return the maximum in ½ ≤ e ≤ 3 of Σ_k items_k log π_k + log p(e), by steps of Newton that do not lower it.
 
     Args:
         items: expected instances of each class.
@@ -194,7 +194,7 @@ def exponent_step(params, items: Float[Array, " K"], length: float = 1.0) -> Flo
 
 
 def coin_table(right: Float[Array, " W"], wrong: Float[Array, " W"], n: int) -> Float[Array, "W K K"]:
-    """log P(label | class) of coins, from the logs of P(right) and of P(any one wrong label).
+    """Return log P(label | class) of coins, from the logs of P(right) and of P(any one wrong label).
 
     Example:
         >>> print(jnp.exp(coin_table(jnp.log(jnp.array([0.75])), jnp.log(jnp.array([0.125])), 3))[0, :, 0])
@@ -220,7 +220,8 @@ class Majority(priors.Majority, Nominal):
         return {"skill": jnp.full(labels.n_labelers, self.skill)}
 
     def coin(self, params):
-        """log P(right) and log P(any one wrong label) of each labeler: all that a pass over many classes needs."""
+        """Return log P(right) and log P(any one wrong label) of each labeler: all that a pass over many classes
+        needs."""
         skill = jax.lax.stop_gradient(params["skill"])
         n = params["classes"].shape[0]
         return jax.nn.log_sigmoid(skill), jax.nn.log_sigmoid(-skill) - jnp.log(n - 1.0)
@@ -229,11 +230,12 @@ class Majority(priors.Majority, Nominal):
         return coin_table(*self.coin(params), params["classes"].shape[0])
 
     def coin_step(self, params, right, total) -> dict:
-        """The M-step in the labelers from how many of their labels are right."""
+        """Return the M-step in the labelers from how many of their labels are right."""
         return {}
 
     def beta(self, params, counts):
-        """What the labels say beside one label in each class, P(label | class) being the same for all before."""
+        """Return the counts of the labels plus one label in each class, P(label | class) being the same for all
+        before."""
         return counts + jnp.exp(self.table(params))
 
     def unseen(self, params):
@@ -251,20 +253,20 @@ class Design(eqx.Module):
         return jax.nn.log_softmax(eta, axis=1)
 
     def curvature(self, log_p) -> Float[Array, "W K P"]:
-        """-∂² log p / ∂w_p² at class k: the variance of x over labels."""
+        """Return -∂² log p / ∂w_p² at class k: the variance of x over labels."""
         p = jnp.exp(log_p)
         mean, square = (jnp.einsum("wlk,lkp->wkp", p, x, precision=PRECISION) for x in (self.x, self.x**2))
         return square - mean**2
 
     def hessian(self, log_p, counts) -> Float[Array, "W P P"]:
-        """-∂² Σ counts log p / ∂w ∂wᵀ."""
+        """Return -∂² Σ counts log p / ∂w ∂wᵀ."""
         p, n = jnp.exp(log_p), counts.sum(1)
         mean = jnp.einsum("wlk,lkp->wkp", p, self.x, precision=PRECISION)
         square = jnp.einsum("wlk,lkp,lkq->wpq", n[:, None] * p, self.x, self.x, precision=PRECISION)
         return square - jnp.einsum("wk,wkp,wkq->wpq", n, mean, mean, precision=PRECISION)
 
     def expected(self, w, v=None) -> Float[Array, "W L K"]:
-        """E log p where w ~ N(w, v), to second order."""
+        """Return E log p where w ~ N(w, v), to second order."""
         log_p = self.log_p(w)
         if v is None:
             return log_p
@@ -273,7 +275,7 @@ class Design(eqx.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Coins(priors.Coins, Nominal):
-    """What coins share: w_i ~ N(μ, σ²), with one σ for all skills and one for all biases.
+    """Base class of the coins: w_i ~ N(μ, σ²), with one σ for all skills and one for all biases.
 
     Attributes:
         skill: mean and standard deviation of skills.
@@ -290,15 +292,15 @@ class Coins(priors.Coins, Nominal):
 
     @property
     def neutral(self) -> bool:
-        """Not where a population is learned: the steps to it would be shorter."""
+        """Whether unlabeled labelers change nothing: not where a population is learned."""
         return self.population == "fixed"
 
     def design(self, k: int) -> Design:
-        """The logits."""
+        """Return the logits."""
         return Design(*self.logits(k)[:2])
 
     def _population(self, params):
-        """Means and variances of w_i, each [P]."""
+        """Return means and variances of w_i, each [P]."""
         mean, variance, group = self.first(params["classes"].shape[0])
         if self.population == "fixed":
             return jnp.asarray(mean), jnp.asarray(variance[group])
@@ -334,7 +336,7 @@ class Coins(priors.Coins, Nominal):
         return self._step(params, counts, self.design(params["classes"].shape[0]))
 
     def _step(self, params, counts, design: Design):
-        """Newton's steps in w_i (none that lowers Q), the v_i that is best there, then the population that is."""
+        """Take Newton's steps in w_i (none that lowers Q), the v_i that is best there, then the population that is."""
         mean, variance = self._population(params)
 
         def q(w, v):
@@ -381,7 +383,8 @@ class OneCoin(priors.OneCoin, Coins):
     """
 
     def coin(self, params):
-        """log P(right) and log P(any one wrong label) of each labeler: all that a pass over many classes needs."""
+        """Return log P(right) and log P(any one wrong label) of each labeler: all that a pass over many classes
+        needs."""
         k = params["classes"].shape[0]
         right, wrong = self.design(k).expected(params["w"], self._v(params))[:, :, 0].T
         return right, wrong - jnp.log(k - 1.0)
@@ -393,7 +396,7 @@ class OneCoin(priors.OneCoin, Coins):
         return self.coin_step(params, jnp.trace(counts, axis1=1, axis2=2), counts.sum((1, 2)))
 
     def coin_step(self, params, right: Float[Array, " W"], total: Float[Array, " W"]) -> dict:
-        """The M-step in the labelers from how many of their labels are right."""
+        """Return the M-step in the labelers from how many of their labels are right."""
         counts = jnp.stack([right, total - right], axis=1)[:, :, None]
         return self._step(params, counts, self.design(params["classes"].shape[0]))
 
@@ -471,7 +474,7 @@ class DawidSkene(priors.DawidSkene, Nominal):
         return of_columns + self._about_b(log_b, n, middle).sum()
 
     def _about_b(self, log_b: Float[Array, "L K"], n: Float[Array, "W K"], first) -> Float[Array, " K"]:
-        """What the objective has of b alone, by class."""
+        """Return the objective's terms in b alone, by class."""
         prior = PRETENDED * (first * log_b - jnp.exp(log_b)).sum(0)
         return prior - (log_b.shape[0] - 1) / 2 * jnp.log1p(n / jnp.exp(log_b).sum(0)).sum(0)
 
@@ -484,11 +487,12 @@ class DawidSkene(priors.DawidSkene, Nominal):
         return {"rows": jnp.log(counts + jnp.exp(log_b)), "b": log_b, "n": n}
 
     def beta(self, params, counts):
-        """The columns of pseudo-counts and counts: V_ik ~ Dir(of them) where the classes are known."""
+        """Return the columns of pseudo-counts and counts: V_ik ~ Dir(of them) where the classes are known."""
         return counts + jnp.exp(params["b"])
 
     def _newton(self, log_b, counts, n, first):
-        """A step in log b that does not lower Q at the best V; its Hessian is a diagonal and c b bᵀ, for each class."""
+        """Return a step in log b that does not lower Q at the best V; its Hessian is a diagonal and c b bᵀ, for each
+        class."""
 
         def q(log_b):
             b = jnp.exp(log_b)
@@ -557,18 +561,18 @@ class Logistic(eqx.Module):
         return {"labelers": self.model.specs(params["labelers"]), "weights": None}
 
     def own_specs(self):
-        """What the first axis of its own arrays runs over."""
+        """Name what the first axis of its own arrays runs over."""
         return {"features": "instance"}
 
     def gather(self, params, points: Float[Array, "I K"]):
-        """The sums over instances that its M-step needs in place of the points."""
+        """Return the sums over instances that its M-step needs in place of the points."""
         n = points.sum(1, keepdims=True)  # 0 where a shard is padded
         errors = points - n * jnp.exp(self.log_points(params))
         sums = (jnp.matmul(self.features.T, right, precision=PRECISION) for right in (errors, n * self.features))
         return dict(zip(("slope", "square"), sums, strict=True))
 
     def m_step(self, params, counts, sums):
-        """One step in the weights, on a bound of the curvature: it never lowers Q."""
+        """Make one step in the weights, on a bound of the curvature: it never lowers Q."""
         weights = params["weights"]
         curvature = sums["square"] / 2 + 2 / self.sd**2 * jnp.eye(len(weights))
         step = jnp.linalg.solve(curvature, sums["slope"] - 2 / self.sd**2 * weights)

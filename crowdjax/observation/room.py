@@ -1,7 +1,7 @@
 """Labels of any classes in a shape that tables of similar sizes share, so that one compiled program serves them all.
 
 What is added counts for nothing: labels of weight 0, instances that are no instances (``labels.shard.real``) and, where
-a model is ``neutral``, labelers without labels. Answers are those without it, to rounding (tests/test_room.py).
+a model is ``neutral``, labelers without labels. Results are those without it, to rounding (tests/test_room.py).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from crowdjax.observation.unseen import rows_of_labelers
 
 
 class Room(NamedTuple):
-    """Labels with what was added, and the sizes without.
+    """Padded labels, and the sizes without padding.
 
     Example:
         >>> from crowdjax.observation import DawidSkene
@@ -36,12 +36,12 @@ class Room(NamedTuple):
     n_instances: int
 
     def params(self, model: Observation, given: Params) -> Params:
-        """Parameters with rows for the labelers that were added: nobody that the model has met."""
+        """Return parameters with rows for the labelers that were added: nobody that the model has met."""
         known = np.arange(self.labels.n_labelers)
         return rows_of_labelers(model, given, np.where(known < self.n_labelers, known, -1))
 
     def fit_of(self, model: Observation, found: Any) -> Any:
-        """Only what is of the labelers and instances that there are."""
+        """Keep only what belongs to the labelers and instances that there are."""
         sizes = {"labeler": self.n_labelers, "instance": self.n_instances, None: None}
         specs = jax.tree.leaves(model.specs(found.params), is_leaf=lambda spec: spec is None)
         leaves, structure = jax.tree.flatten(found.params)
@@ -50,12 +50,12 @@ class Room(NamedTuple):
         return dataclasses.replace(found, params=params, posterior=found.posterior[: self.n_instances])
 
     def summary_of(self, found: Summary) -> Summary:
-        """Only the labelers that there are."""
+        """Keep only the labelers that there are."""
         return jax.tree.map(lambda v: v[: self.n_labelers], found)
 
 
 def of(labels: Labels, model: Observation) -> Room | None:
-    """Labels with room for what the model lets be added (``layout.with_room``); None where it lets nothing.
+    """Pad labels with what the model allows to be added (``layout.with_room``); None where it lets nothing.
 
     Models of one's own are not asked to be ready for it: those with the attribute ``neutral`` are.
     """
@@ -69,7 +69,7 @@ def of(labels: Labels, model: Observation) -> Room | None:
 
 
 def predict_new(labels: Labels, model: Observation, params: Params, labelers: Int[Any, " W"]) -> Pass:
-    """A pass over labels whose labelers are those of a fit in another order, or have not been met.
+    """Run a pass over labels whose labelers are those of a fit in another order, or unseen.
 
     Host side.
 

@@ -30,7 +30,7 @@ from crowdjax.watch import Progress, silent
 
 
 class Answer(NamedTuple):
-    """What is known after the last pass; the instances' answers are handed out part by part.
+    """The result of the last pass; the instances' probabilities are returned part by part.
 
     Example:
         >>> Answer._fields[0]
@@ -73,7 +73,7 @@ def run(
     hand_out: Callable[[int, Float[Array, "I K"]], None],
     progress: Progress = silent,
 ) -> Answer:
-    """Fits until a round gains less than ``rtol`` (1 + |objective|), then asks every part for its answers.
+    """Fit until a round gains less than ``rtol`` (1 + |objective|), then collect every part's results.
 
     Args:
         part: k -> the labels of part k, with the labelers of all.
@@ -138,7 +138,8 @@ def run(
 
 
 def with_sums(counts: Float[np.ndarray, "W L K"], points: Float[np.ndarray, " K"], like: Labels) -> Labels:
-    """Labels of K instances that ``tally`` with ``diag(points)`` gives these sums of, for a start without the labels.
+    """Make labels of K instances that ``tally`` with ``diag(points)`` gives these sums of, for a start without the
+    labels.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 2, 0], n_values=3)
@@ -157,7 +158,7 @@ def with_sums(counts: Float[np.ndarray, "W L K"], points: Float[np.ndarray, " K"
 
 
 def _total(parts):
-    """The sums of pytrees."""
+    """Return the sums of pytrees."""
     first, *others = parts
     for other in others:
         first = jax.tree.map(jnp.add, first, other)
@@ -172,7 +173,7 @@ def _read(path: Path) -> dict[str, np.ndarray] | None:
 
 
 def _write(folder: Path, **arrays: np.ndarray) -> None:
-    """Writes the state; it appears whole or not at all."""
+    """Write the state; it appears whole or not at all."""
     folder.mkdir(exist_ok=True)
     with disk.file(folder / "state.npz") as new, open(new, "wb") as file:
         np.savez(file, **arrays)

@@ -27,7 +27,7 @@ PRECISION = jax.lax.Precision.HIGHEST
 
 
 def labeler_summary(labels: Labels, model: Observation, fit: Fit, level: float = LEVEL) -> Summary:
-    """How good each labeler is, of the labels of a fit.
+    """Summarise how good each labeler is, from the labels of a fit.
 
     Args:
         level: of the intervals.
@@ -55,7 +55,7 @@ def summary_of_counts(
     points: Float[Array, " G"],
     level: float = LEVEL,
 ) -> Summary:
-    """The same from sufficient statistics, as a fit of labels in parts leaves them.
+    """Return the same from sufficient statistics, as a fit of labels in parts leaves them.
 
     Args:
         counts, points: of a pass at ``params``; points summed over instances.
@@ -84,7 +84,7 @@ def _parts(model: Observation):
 
 
 def _shares(model: Observation, params: Params, points):
-    """P(class k) [K], and P(point g | class k) [G, K]."""
+    """Return P(class k) [K], and P(point g | class k) [G, K]."""
     joint = points[:, None] * model.class_of_point(params)
     of_class = joint.sum(0)
     return of_class / of_class.sum(), joint / jnp.maximum(of_class, jnp.finfo(joint.dtype).tiny)
@@ -92,15 +92,15 @@ def _shares(model: Observation, params: Params, points):
 
 @stored
 def _columns(static, arrays, params, counts, points):
-    """The parameters of the columns that are Dirichlet [W, K, L], and P(class) [K]."""
+    """Return the parameters of the columns that are Dirichlet [W, K, L], and P(class) [K]."""
     model = eqx.combine(arrays, static)
     return model.beta(params, counts).swapaxes(1, 2), _shares(model, params, points)[0]
 
 
 @stored
 def _logits(static, arrays, params, counts, points):
-    """Logits of the accuracy, of the mean over classes and of the cells (class by class) and their standard deviations,
-    each [W, 2 + K L]."""
+    """Return logits of the accuracy, of the mean over classes and of the cells (class by class) and their standard
+    deviations, each [W, 2 + K L]."""
     model = eqx.combine(arrays, static)
     share, of_class = _shares(model, params, points)
     leaves, structure = jax.tree.flatten(params)
@@ -115,7 +115,7 @@ def _logits(static, arrays, params, counts, points):
     covariance = model.covariance(params, counts) if known else jnp.zeros(len(counts))
 
     def of_one(row, counts, covariance):
-        """Curvature, logits and their slopes, of one labeler."""
+        """Return curvature, logits and their slopes, of one labeler."""
         at = [leaf[row][None] if spec == "labeler" else leaf for leaf, spec in zip(leaves, specs, strict=True)]
         own = [at[n] for n in mine]
         x0, unravel = ravel_pytree(own)

@@ -29,7 +29,7 @@ def table_pass(
     log_points: Float[Array, " G"] | Float[Array, "I G"],
     class_of_point: Float[Array, "G K"],
 ) -> Pass:
-    """Evidence, posteriors and sufficient statistics at a table; sums of this shard.
+    """Compute evidence, posteriors and sufficient statistics at a table; sums of this shard.
 
     Args:
         labels: N stored triples of W labelers and I instances; gold clamps.
@@ -76,7 +76,7 @@ def table_pass(
 
 
 def _normalized(h: Float[Array, "I G"]):
-    """(logsumexp, softmax) of rows, for one exponential each."""
+    """Return (logsumexp, softmax) of rows, for one exponential each."""
     top = h.max(1)
     top = jnp.where(jnp.isfinite(top), top, 0)
     e = jnp.exp(h - top[:, None])
@@ -85,14 +85,15 @@ def _normalized(h: Float[Array, "I G"]):
 
 
 def _counts(tables, labels: Labels, parts: int, n_points: int) -> Float[Array, "W L G"]:
-    """The sums by labeler and label, without the rows of padding and the columns that were filled up."""
+    """Return the sums by labeler and label, without the rows of padding and the columns that were filled up."""
     tables = tables.reshape(parts, -1, tables.shape[1]).sum(0)
     return tables[:-1, :n_points].reshape(labels.n_labelers, labels.n_values, n_points)
 
 
 @jax.custom_jvp
 def evidence(labels, table, log_points, class_of_point) -> Float[Array, ""]:
-    """log p(labels): the value of :func:`table_pass`, whose gradients and directional derivatives take one pass too.
+    """Return log p(labels): the value of :func:`table_pass`, whose gradients and directional derivatives take one pass
+    too.
 
     The gradient in the table is ``counts``, the one in ``log_points`` is ``points``; ``class_of_point`` counts for gold
     alone and is taken as given.
@@ -114,7 +115,7 @@ def _evidence_jvp(primals, tangents):
 
 
 def tally(labels: Labels, q: Float[Array, "I G"]) -> Float[Array, "W L G"]:
-    """n[i,l,g] at given posteriors of the points; sums of this shard.
+    """Return n[i,l,g] at given posteriors of the points; sums of this shard.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1])
@@ -134,7 +135,8 @@ def tally(labels: Labels, q: Float[Array, "I G"]) -> Float[Array, "W L G"]:
 
 
 def vote_shares(labels: Labels, dtype=None) -> Float[Array, "I K"]:
-    """The share of each class in the votes of each instance; gold counts as all of them, no vote as one of each class.
+    """Return the share of each class in the votes of each instance; gold counts as all of them, no vote as one of each
+    class.
 
     Where labels have more values than the truth has classes, a value counts for the two classes at its place, as grades
     do, or for all alike (``Labels.places``).

@@ -14,7 +14,7 @@ from crowdjax.observation.contract import Observation, Params
 def rows_of_labelers(
     model: Observation, params: Params, labelers: Int[Any, " W"], instances: Int[Any, " I"] | None = None
 ) -> Params:
-    """Rearranges the rows of parameters, for any model, by its ``specs`` and ``unseen``. Host side.
+    """Rearrange the rows of parameters, for any model, by its ``specs`` and ``unseen``. Host side.
 
     Args:
         labelers: the row of each labeler in ``params``; -1: as the model's ``unseen(params)`` says of anybody, by

@@ -45,12 +45,12 @@ class Plan(Printed):
     """Designs and their expected widths; which scores to sample.
 
     Attributes:
-        designs: items, per_item, gold, labels, cost, width (expected, of the 95 % interval), error (its Monte Carlo
+        designs: ``items``, per_item, gold, labels, cost, width (expected, of the 95 % interval), error (its Monte Carlo
             standard error), held (how often the intervals held the rate that was simulated), by_gold (how often the
             headline was the estimate assisted by gold), simulated (null in ``held`` where only the power law says the
             width), meets, chosen.
-        allocation: lower, upper (edges of the score), population, prevalence, items, chance: the sample that the chosen
-            design draws, where sampling is ``optimal``; weights are 1 / chance.
+        allocation: lower, upper (edges of the score), population, prevalence, ``items``, chance: the sample that the
+            chosen design draws, where sampling is ``optimal``; weights are 1 / chance.
         record: what ``plan.json`` holds: what was asked and assumed, the sentence, warnings.
         kind: makes the tables that are shown.
 
@@ -67,28 +67,28 @@ class Plan(Printed):
 
     @property
     def sentence(self) -> str:
-        """What to do, in words."""
+        """The recommendation, in words."""
         return self.record["sentence"]
 
     @property
     def headlines(self) -> tuple[str, ...]:
-        """What commands say at the end."""
+        """The sentences that commands print at the end."""
         return (self.sentence,)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader of the plan should know, one sentence each."""
+        """The warnings that a reader of the plan should know, one sentence each."""
         return tuple(self.record["warnings"])
 
     def summary(self) -> str:
-        """The plan as text: the sentence, the designs, warnings."""
+        """Return the plan as text: the sentence, the designs, warnings."""
         lines = textwrap.wrap(self.sentence, 100)
         if "designs" in self.tables:
-            lines += ["", f"{'items':>8}{'per item':>10}{'gold':>6}{'cost':>9}{'width':>10}{'held':>6}"]
+            lines += ["", f"{'instances':>9}{'labels each':>13}{'gold':>6}{'cost':>9}{'width':>10}{'held':>6}"]
             for d in self.tables["designs"].to_pylist():
                 held = "" if d["held"] is None else f"{d['held']:.2f}"
                 lines.append(
-                    f"{d['items']:>8,}{d['per_item']:>10}{d['gold']:>6}{d['cost']:>9,.0f}{d['width']:>10.3g}{held:>6}"
+                    f"{d['items']:>9,}{d['per_item']:>13}{d['gold']:>6}{d['cost']:>9,.0f}{d['width']:>10.3g}{held:>6}"
                     + ("  chosen" if d["chosen"] else "  meets" if d["meets"] else "")
                 )
         for sentence in self.warnings:
@@ -147,7 +147,7 @@ def plan(
         replicates: crowds that are simulated of each number of instances.
         seed: of the simulation.
         columns: how to read the population's table, as in :func:`crowdjax.fit`.
-        progress: told how far it is; where it answers true the plan is interrupted.
+        progress: callback (``crowdjax.watch.Progress``); return True to interrupt the plan.
 
     Raises:
         InputError: a setting is wrong, is missing without a pilot, or was given beside one.
@@ -228,7 +228,7 @@ def plan(
 def cheapest(
     found: dict[tuple[int, int], Law], width: float, gold_cost: float, items: Sequence[int], most: float
 ) -> Design | None:
-    """The design of the least cost whose expected width is the wanted one, or None.
+    """Return the design of the least cost whose expected width is the wanted one, or None.
 
     Numbers of instances are those of the power law, from the fewest simulated to ``BEYOND`` times the most, with two
     digits.
@@ -246,7 +246,7 @@ def cheapest(
 
 
 def _two_digits(n: float) -> int:
-    """Rounded up to two digits, from one hundred on."""
+    """Round up to two digits, from one hundred on."""
     step = 10 ** max(int(np.floor(np.log10(n))) - 1, 0)
     return int(np.ceil(n / step - 1e-9)) * step
 
@@ -363,7 +363,7 @@ def _accuracy(name: str, value: Any) -> tuple[float, float]:
 
 
 def _wholes(name: str, values: Any, least: int) -> list[int]:
-    """Whole numbers, ascending, each once."""
+    """Return whole numbers, ascending, each once."""
     values = [values] if np.ndim(values) == 0 else list(values)
     if not values:
         raise InputError(f"{name}: none; allowed: one or more whole numbers from {least}")
@@ -374,7 +374,7 @@ def _wholes(name: str, values: Any, least: int) -> list[int]:
 
 
 def _table(outcomes: list[Outcome], found: dict[tuple[int, int], Law], best: Design | None, width, cost) -> pa.Table:
-    """A row for each design simulated, and one for the design chosen; the cheapest first."""
+    """Return a row for each design simulated, and one for the design chosen; the cheapest first."""
     by_design: dict[Design, list[Outcome]] = {}
     for o in outcomes:
         by_design.setdefault(o.design, []).append(o)
@@ -427,7 +427,7 @@ def _sentence(table: pa.Table, best: Design | None, width: float, rate: float, c
 
 
 def _more_gold(d: dict[str, Any], width: float) -> int:
-    """How much gold has the width, if it falls as one over the root of it."""
+    """Return how much gold has the width, if it falls as one over the root of it."""
     return _two_digits(d["gold"] * (d["width"] / width) ** 2)
 
 
@@ -454,7 +454,7 @@ def _warnings(table: pa.Table, best: Design | None, items, sampling: str, confir
 
 
 def following(result: Fitted, n: int) -> Plan:
-    """Which instances to label next, as a plan with the one table ``next`` (``result.next_labels``).
+    """Return which instances to label next, as a plan with the one table ``next`` (``result.next_labels``).
 
     Args:
         result: of any fit.
@@ -465,7 +465,7 @@ def following(result: Fitted, n: int) -> Plan:
     started = perf_counter()
     table = result.next_table(n)
     of = result.record
-    aim = "the prevalence" if of["model"] == "contextual" else "the answers"
+    aim = "the prevalence" if of["model"] == "contextual" else "the inferred classes"
     record = {
         "model": "plan",
         "sentence": f"The next {n:,} labels for {aim}, the most useful first.",

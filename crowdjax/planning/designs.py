@@ -34,7 +34,7 @@ SAMPLE = 5000  # instances from whose labels scale and priors are learned
 
 
 class Design(NamedTuple):
-    """Instances, labels of each, and how many instances have gold.
+    """The numbers of instances, of labels of each, and of gold labels.
 
     Example:
         >>> Design(1000, 2, 100).cost(5.0)
@@ -46,12 +46,12 @@ class Design(NamedTuple):
     gold: int
 
     def cost(self, gold_cost: float) -> float:
-        """Labels, a gold label counting as so many."""
+        """Return the cost in labels, a gold label counting as so many."""
         return self.items * self.per_item + gold_cost * self.gold
 
 
 class Outcome(NamedTuple):
-    """What came out for a design on one simulated crowd.
+    """The outcome of a design on one simulated crowd.
 
     Attributes:
         width: of the headline's 95 % interval.
@@ -71,7 +71,7 @@ class Outcome(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """How the crowds are sampled and fitted, alike for all of them, so that they are one compiled program.
+    """The settings by which all crowds are sampled and fitted, so that they share one compiled program.
 
     Attributes:
         config, scale: of the fits.
@@ -92,8 +92,8 @@ class Setting:
 def setting_for(
     world: World, config: ContextualConfig, transform: Transform, sampling: Sampling, room: tuple[int, int], seed: int
 ) -> Setting:
-    """The setting with the scale and the priors (``scaled``) that a fit learns from its labels: those of one large
-    crowd in place of each its own."""
+    """Return the setting with the scale and the priors (``scaled``) that a fit learns from its labels: those of one
+    large crowd in place of each its own."""
     n = int(min(SAMPLE, world.counts.sum()))
     drawn = crowd(world, n, 1, sampling, np.random.default_rng(seed))
     config = scaled(config, _labels(drawn, 1, (n, 1), 0), drawn.weight)
@@ -109,7 +109,7 @@ def simulate(
     seed: tuple[int, ...],
     told: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
-    """One crowd of n instances, fitted with each number of labels, and gold of each number.
+    """Simulate a crowd of n instances, fitted with each number of labels, and gold of each number.
 
     Args:
         told: called before each fit.
@@ -123,7 +123,7 @@ def simulate(
 
 
 def _fitted(world: World, setting: Setting, drawn: Crowd, k: int, gold: Sequence[int], rng) -> list[Outcome]:
-    """Outcomes for the first k labels of every instance."""
+    """Return outcomes for the first k labels of every instance."""
     n, n_rows = len(drawn.row), len(world.counts)
     labels = _labels(drawn, k, setting.room, n_rows)
     empty = np.zeros(setting.room[0] - n, int)
@@ -156,8 +156,8 @@ def _fitted(world: World, setting: Setting, drawn: Crowd, k: int, gold: Sequence
 
 
 def _labels(drawn: Crowd, k: int, room: tuple[int, int], n_rows: int) -> Labels:
-    """The first k labels of every instance. Weights of 0 fill the room: other labels, instances that there are not, and
-    one instance of each of the population's rows, so that as many scores differ in every crowd."""
+    """Return the first k labels of every instance. Weights of 0 fill the room: other labels, instances that there are
+    not, and one instance of each of the population's rows, so that as many scores differ in every crowd."""
     n, most = drawn.label.shape
     shape = (room[0] + n_rows, room[1])
     labeler, label, weight = (np.zeros(shape, t) for t in (np.int64, np.int8, np.float64))
@@ -173,7 +173,7 @@ def _labels(drawn: Crowd, k: int, room: tuple[int, int], n_rows: int) -> Labels:
 
 
 def _assisted(f, w, g: int, drawn: Crowd, function, of_model, rng) -> tuple[float, float, float]:
-    """(width, whether it held the rate, whether gold gave an interval), with gold drawn once."""
+    """Return (width, whether it held the rate, whether gold gave an interval), with gold drawn once."""
     chance = assisted.gold_chances(f, w, g)
     gold = np.full(len(f), np.nan)
     known = systematic(rng, chance, g)
@@ -209,16 +209,16 @@ class Law(NamedTuple):
     centre: float
 
     def width(self, n: float) -> float:
-        """The expected width with n instances: of a lognormal, exp(mean + variance / 2)."""
+        """Return the expected width with n instances: of a lognormal, exp(mean + variance / 2)."""
         return float(np.exp(self.level + self.slope * np.log(n / self.centre) + self.spread**2 / 2))
 
     def error(self, n: float) -> float:
-        """Its standard error, from the number of crowds."""
+        """Return its standard error, from the number of crowds."""
         far = np.log(n / self.centre) ** 2 / self.square if self.square > 0 else 0.0
         return self.width(n) * self.spread * float(np.sqrt(1 / self.n_fits + far))
 
     def items(self, width: float) -> float:
-        """How many instances have this width; infinite where more of them do not narrow it."""
+        """Return how many instances have this width; infinite where more of them do not narrow it."""
         if self.slope > FLAT:
             return np.inf if self.width(self.centre) > width else 1.0
         return float(np.round(self.centre * np.exp(np.log(width / self.width(self.centre)) / self.slope), 6))
@@ -246,7 +246,7 @@ def law(outcomes: Sequence[Outcome]) -> Law:
 
 
 def laws(outcomes: Sequence[Outcome]) -> dict[tuple[int, int], Law]:
-    """The law of each number of labels and of gold, ``(per_item, gold)``."""
+    """Return the law of each number of labels and of gold, ``(per_item, gold)``."""
     groups: dict[tuple[int, int], list[Outcome]] = {}
     for o in outcomes:
         groups.setdefault((o.design.per_item, o.design.gold), []).append(o)

@@ -32,7 +32,7 @@ N_DRAWS = 400  # posterior draws of a pilot that crowds are made of
 
 
 class Truth(NamedTuple):
-    """The functions of one crowd at the population's rows: prevalence [K], sensitivity and specificity [W, K].
+    """A crowd's functions at the population's rows: prevalence [K], sensitivity and specificity [W, K].
 
     Example:
         >>> Truth(np.array([0.5]), np.full((2, 1), 0.9), np.full((2, 1), 0.8)).sensitivity.shape
@@ -46,7 +46,7 @@ class Truth(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class World:
-    """A population, and what draws the functions of a crowd that labels it.
+    """A population, and the sampler of the functions of a crowd that labels it.
 
     Attributes:
         scores: rows of the population, shape [K, C]; [:, 0] is the score that sampling goes by.
@@ -73,12 +73,12 @@ class World:
     weighted: bool
 
     def allocation(self, n: int) -> Allocation:
-        """The optimal allocation of n instances to strata of the score, by the mean prevalence."""
+        """Return the optimal allocation of n instances to strata of the score, by the mean prevalence."""
         return contextual.allocate(self.scores[:, 0], self.counts, self.mean, n)
 
 
 class Crowd(NamedTuple):
-    """Labels of a sample: k of each of n instances, and what is true.
+    """Labels of a sample, k of each of n instances, and the truth.
 
     Attributes:
         row: the population's row of each instance, shape [n].
@@ -138,7 +138,8 @@ def crowd(world: World, n: int, k: int, sampling: Sampling, rng: np.random.Gener
 
 
 def _systematic_counts(rng: np.random.Generator, expected: Float[np.ndarray, " K"]) -> Int[np.ndarray, " K"]:
-    """How often each row is drawn, of the given expectations, whose sum is whole: equal steps in random order."""
+    """Return how often each row is drawn, of the given expectations, whose sum is whole: equal steps in random
+    order."""
     order = rng.permutation(len(expected))
     ends = np.r_[0, np.cumsum(expected[order])]
     ends *= round(ends[-1]) / ends[-1]
@@ -158,7 +159,7 @@ def from_pilot(
     size: float | None = None,
     seed: int = 0,
 ) -> World:
-    """The world of a contextual fit: its posterior mean functions, given the rate where it is known.
+    """Return the world of a contextual fit: its posterior mean functions, given the rate where it is known.
 
     Means and not draws: with them widths of crowds differ less, so that fewer are needed.
 
@@ -208,7 +209,8 @@ def from_pilot(
 
 
 def _near(rates: Float[np.ndarray, " S"], rate: float) -> Float[np.ndarray, " S"]:
-    """How often to take each draw, where the rate is known: the posterior given the rate, by a kernel on its logit.
+    """Return how often to take each draw, where the rate is known: the posterior given the rate, by a kernel on its
+    logit.
 
     The rate and the labelers' accuracy go together in the posterior: the labels of draws of another rate would not be
     those that were seen. A rate beyond all draws is of another population, of which they say alike.
@@ -237,7 +239,7 @@ def from_assumptions(
     population: tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]] | None = None,
     size: float = 100_000,
 ) -> World:
-    """The world of stated assumptions.
+    """Return the world of stated assumptions.
 
     The logit of the prevalence is a line in the normal score Φ⁻¹(rank) of the score, whose level and slope give the
     rate and the AUC. Labelers' logits of sensitivity and specificity differ by N(0, spread²).
@@ -279,7 +281,7 @@ def from_assumptions(
 
 
 def auc_of(prevalence: Float[np.ndarray, " K"], counts: Float[np.ndarray, " K"]) -> float:
-    """P(a positive has a higher prevalence than a negative), ties counted half.
+    """Return P(a positive has a higher prevalence than a negative), ties counted half.
 
     Example:
         >>> auc_of(np.array([0.0, 1.0]), np.ones(2)), auc_of(np.array([0.5, 0.5]), np.ones(2))
@@ -292,7 +294,7 @@ def auc_of(prevalence: Float[np.ndarray, " K"], counts: Float[np.ndarray, " K"])
 
 
 def _shifted(logit: Float[np.ndarray, " K"], counts: Float[np.ndarray, " K"], rate: float) -> Float[np.ndarray, " K"]:
-    """The prevalence whose logit is shifted so that its mean is the rate."""
+    """Return the prevalence whose logit is shifted so that its mean is the rate."""
     low, high = -logit.max() - 40, 40 - logit.min()
     for _ in range(100):
         middle = (low + high) / 2
@@ -302,8 +304,8 @@ def _shifted(logit: Float[np.ndarray, " K"], counts: Float[np.ndarray, " K"], ra
 
 
 def _compressed(scores: Float[np.ndarray, "K C"], counts: Float[np.ndarray, " K"]):
-    """At most ``MOST_PEOPLE`` rows: of more, one stands for each step of the distribution by the first score. Steps are
-    taken half by the population, half by the score itself, so that rare high scores are not lost."""
+    """Return at most ``MOST_PEOPLE`` rows: of more, one stands for each step of the distribution by the first score.
+    Steps are taken half by the population, half by the score itself, so that rare high scores are not lost."""
     scores, counts = scores[counts > 0], counts[counts > 0]
     if len(scores) <= MOST_PEOPLE:
         return scores, counts

@@ -10,7 +10,7 @@ SURE, LIKELY = 0.975, 0.9  # probabilities, from which a change is said to be th
 
 
 def digits(low: float, high: float) -> int:
-    """Decimals of percentages that tell two shares apart.
+    """Return the decimals of percentages that distinguish two shares.
 
     Example:
         >>> digits(0.15, 0.25), digits(0.0011, 0.0013)
@@ -20,7 +20,7 @@ def digits(low: float, high: float) -> int:
 
 
 def interval(low: float, high: float) -> str:
-    """An interval of a share.
+    """Return an interval of a share.
 
     Example:
         >>> interval(0.15, 0.25), interval(0.0011, 0.0013)
@@ -31,7 +31,7 @@ def interval(low: float, high: float) -> str:
 
 
 def points(change: float, low: float, high: float) -> str:
-    """A change of a share in percentage points, with its interval; a dash where there is none.
+    """Format a change of a share in percentage points, with its interval; a dash where there is none.
 
     Example:
         >>> points(0.1, 0.02, 0.18), points(-0.0031, -0.0052, -0.001), points(math.nan, math.nan, math.nan)
@@ -45,7 +45,7 @@ def points(change: float, low: float, high: float) -> str:
 
 
 def probability(p: float) -> str:
-    """A probability that was counted among draws; none is certain.
+    """Format a probability that was counted among draws; none is certain.
 
     Example:
         >>> probability(1.0), probability(0.314), probability(math.nan)
@@ -55,7 +55,7 @@ def probability(p: float) -> str:
 
 
 def size(p: float) -> str:
-    """The same of a large one, in a sentence.
+    """Return the same of a large one, in a sentence.
 
     Example:
         >>> size(0.97), size(1.0)
@@ -65,7 +65,7 @@ def size(p: float) -> str:
 
 
 def chance(p_increase: float) -> str:
-    """How likely a rise or a fall is, whichever is the likelier.
+    """Format the probability of a rise or a fall, whichever is likelier.
 
     Example:
         >>> chance(0.998), chance(0.12)
@@ -76,7 +76,7 @@ def chance(p_increase: float) -> str:
 
 
 def verdict(p_increase: float) -> str:
-    """A change in a word or two.
+    """Describe a change in a word or two.
 
     Example:
         >>> [verdict(p) for p in (0.99, 0.95, 0.5, 0.06, 0.01, math.nan)]
@@ -90,7 +90,7 @@ def verdict(p_increase: float) -> str:
 
 
 def when(value: Any) -> str:
-    """A period's name: dates without a clock at midnight, whole numbers without a point.
+    """Format a period's name: dates without a clock at midnight, whole numbers without a point.
 
     Example:
         >>> when(datetime.datetime(2026, 1, 5)), when(3.0), when("week 2")

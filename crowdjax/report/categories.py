@@ -1,4 +1,4 @@
-"""The page of a contextual fit of K exclusive classes: their shares, by score too, the answers and the labelers."""
+"""The page of a contextual fit of K exclusive classes: shares, by score too, inferred classes and labelers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def of_categories(
     tally: Tally,
     figures: Mapping[str, plots.Figure],
 ) -> Page:
-    """The page of a contextual fit of K classes.
+    """Return the page of a contextual fit of K classes.
 
     Args:
         record, tables, prevalence: of the result (``facade.categories``).
@@ -42,7 +42,7 @@ def of_categories(
         Section("Before you trust it", fit.trust(record["warnings"], [])),
         Section("Shares of the classes", _shares(tables["prevalence"], prevalence, figures)),
         Section("What was fitted", [Prose([MODEL]), Facts(_settings(record) | fit.columns(record))]),
-        Section("The answers", classes.answers_of(answers, chosen, tally, words)),
+        Section("Inferred classes", classes.answers_of(answers, chosen, tally, words)),
         Section("What the crowd confuses", confusion.of_crowd(tally, words)),
         Section("The labelers", _labelers(tables["labelers"], record)),
         Section("The labels", crowd.section(tables["labelers"], tally, yes=False)),
@@ -58,7 +58,7 @@ def of_categories(
 
 
 def _shares(table: pa.Table, prevalence: Mapping[str, Any], figures: Mapping[str, plots.Figure]) -> list[Block]:
-    """What to report, and every other estimate."""
+    """Return what to report, and every other estimate."""
     level = f"{prevalence['level']:.0%}"
     drawings = [
         Drawing(
@@ -97,7 +97,7 @@ def _settings(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _labelers(people: pa.Table, record: Mapping[str, Any]) -> list[Block]:
-    """Labelers by their number of labels, with their accuracy and how often they recognise each class."""
+    """Return labelers by their number of labels, with their accuracy and how often they recognise each class."""
     order = np.argsort(-people["n_labels"].to_numpy(), kind="stable")[:MOST_LABELERS]
     some = people.take(pa.array(order))
     names = [str(c) for c in record["classes"]]

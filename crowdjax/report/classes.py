@@ -1,4 +1,4 @@
-"""The page of a fit of any number of classes: whether to trust it, the classes, the answers, and who confuses what."""
+"""The page of a fit of any number of classes: whether to trust it, class shares, inferred classes and confusions."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from crowdjax.report.labelers import MOST as MOST_LABELERS
 from crowdjax.report.words import Words, frequent, head, inline, quoted, words_of
 
 MOST_CLASSES = 100  # in the table of class shares
-OTHERS = 3  # classes besides the answer that are told of an instance
-FAR = 0.1  # of the class shares of the answers from those of the votes, from which it is worth a note
+OTHERS = 3  # classes besides the inferred one that are shown for an instance
+FAR = 0.1  # difference between the inferred class shares and those of the votes, from which it is noted
 
 
 def of_classes(
     record: Mapping[str, Any], tables: Mapping[str, pa.Table], tally: Tally, history: Float[np.ndarray, " T"]
 ) -> Page:
-    """The page of a fit of any number of classes.
+    """Return the page of a fit of any number of classes.
 
     Args:
         record, tables: of the result; of the tables instances, labelers and confusion.
@@ -49,7 +49,7 @@ def of_classes(
         Section("Before you trust it", fit.trust(record["warnings"], checks)),
         Section("What was fitted", [Prose([f"{name}. {said}"]), Facts(_settings(record) | fit.columns(record))]),
         Section("The classes", _classes(record, chosen, tally, words)),
-        Section("The answers", answers_of(answers, chosen, tally, words)),
+        Section("Inferred classes", answers_of(answers, chosen, tally, words)),
         Section("What the crowd confuses", confusion.of_crowd(tally, words)),
         Section("The labelers", _labelers(people, record, words)),
         Section("What each labeler confuses", _confused(tables, people, words, record["level"])),
@@ -66,7 +66,7 @@ def of_classes(
 
 
 def model_in_words(record: Mapping[str, Any]) -> tuple[str, str]:
-    """The name of the model, and what it takes to be so.
+    """Return the name of the model, and what it takes to be so.
 
     Example:
         >>> model_in_words({"model": "mine", "kind": "nominal"})
@@ -78,13 +78,13 @@ def model_in_words(record: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def answer_codes(answers: pa.Table, words: Words) -> Int[np.ndarray, " I"]:
-    """The code of each instance's class."""
+    """Return the code of each instance's class."""
     code = {word: k for k, word in enumerate(words.classes)}
     return np.array([code[str(value)] for value in answers["label"].to_pylist()], int)
 
 
 def against_votes(chosen: Int[np.ndarray, " I"], tally: Tally, words: Words) -> np.ndarray:
-    """Which answers have fewer labels than another class has; labels that are no class are no votes."""
+    """Mark inferred classes with fewer labels than another class has; labels that are no class are no votes."""
     own, classes = words.value_of[chosen], words.value_of[words.value_of >= 0]
     if not classes.size:
         return np.zeros(len(chosen), bool)
@@ -93,7 +93,7 @@ def against_votes(chosen: Int[np.ndarray, " I"], tally: Tally, words: Words) -> 
 
 
 def _confused(tables: Mapping[str, pa.Table], people: pa.Table, words: Words, level: float) -> list[Block]:
-    """The confusion of each labeler, where the accuracy does not say it all."""
+    """Return the confusion of each labeler, where the accuracy does not say it all."""
     return confusion.of_labelers(tables["confusion"], people, words, level) if "confusion" in tables else []
 
 
@@ -125,28 +125,28 @@ def _vote_shares(tally: Tally) -> Float[np.ndarray, " L"]:
 
 
 def _shares_alike(record, tally: Tally, words: Words) -> list[Check]:
-    """Whether the answers' class shares are those of the votes."""
+    """Check whether the inferred class shares are those of the votes."""
     if not words.square:
         return []
     answers, votes = np.asarray(record["class_shares"]), _vote_shares(tally)
     far, k = abs(answers - votes).sum() / 2, int(abs(answers - votes).argmax())
     text = (
-        f"{quoted(words.classes[k])} differs most: {answers[k]:.1%} of the answers, {votes[k]:.1%} of the votes. Able "
-        "labelers' classes gain, and those that a crowd says too often lose. A class may also have been taken for "
+        f"{quoted(words.classes[k])} differs most: {answers[k]:.1%} of the instances, {votes[k]:.1%} of the votes. "
+        "Able labelers' classes gain, and those that a crowd says too often lose. A class may also have been taken for "
         "another; a few known truths (the option gold) tell."
     )
     if far < FAR:
-        return [Check("good", "The answers' class shares are near those of the votes", text)]
+        return [Check("good", "The inferred class shares are near those of the votes", text)]
     status = "care" if far > 2 * FAR else "note"
-    return [Check(status, f"{far:.0%} of the class shares are others than those of the votes", text)]
+    return [Check(status, f"{far:.0%} of the class shares differ from those of the votes", text)]
 
 
 def _classes(record, chosen, tally: Tally, words: Words) -> list[Block]:
-    """Shares of the classes among answers and votes."""
+    """Show the shares of the classes among inferred classes and votes."""
     n = np.bincount(chosen, minlength=len(words.classes))
     shares, votes = np.asarray(record["class_shares"]), _vote_shares(tally)
     votes = np.where(words.value_of < 0, 0, votes[words.value_of])
-    panels = {"answers": shares[words.shown], "votes": votes[words.shown]}
+    panels = {"inferred": shares[words.shown], "votes": votes[words.shown]}
     drawn = plots.shares(panels, [words.classes[k] for k in words.shown], title="Shares of the classes")
     caption = "Where the two are apart, the model takes some labelers' word for more than others'."
     rows = frequent(shares, MOST_CLASSES)
@@ -159,7 +159,7 @@ def _classes(record, chosen, tally: Tally, words: Words) -> list[Block]:
     values = [(words.classes[k], int(n[k]), float(shares[k]), float(votes[k])) for k in rows]
     note = f"The {len(rows):,} most frequent of {len(n):,} classes." if len(rows) < len(n) else ""
     few = len(words.shown) < len(words.classes)
-    drawing = Drawing("class_shares", drawn, "Shares of the classes among answers and votes", caption)
+    drawing = Drawing("class_shares", drawn, "Shares of the classes, inferred and among the votes", caption)
     out = [
         *([Prose(confusion.left_out(words))] if few else []),
         Figures([drawing]),
@@ -177,7 +177,7 @@ def _classes(record, chosen, tally: Tally, words: Words) -> list[Block]:
 
 
 def _values(tally: Tally, words: Words) -> Table:
-    """What labels say, where that is not the classes."""
+    """Return what labels say, where that is not the classes."""
     total, share = tally.votes.sum(0), _vote_shares(tally)
     rows = [(words.values[v], float(total[v]), float(share[v])) for v in frequent(share, MOST_CLASSES)]
     columns = [Column("label", "id"), Column("labels", "count"), Column("share", "share")]
@@ -185,7 +185,7 @@ def _values(tally: Tally, words: Words) -> Table:
 
 
 def answers_of(answers: pa.Table, chosen, tally: Tally, words: Words) -> list[Block]:
-    """How sure the answers are, and those least sure, with their probabilities and votes."""
+    """Show how certain the inferred classes are, and the least certain, with their probabilities and votes."""
     confidence = answers["confidence"].to_numpy()
     order = np.lexsort((-tally.votes.sum(1), confidence.round(3)))[:MOST_INSTANCES]
     against, p = against_votes(chosen, tally, words)[order], _probabilities(answers, words, order)
@@ -203,17 +203,17 @@ def answers_of(answers: pa.Table, chosen, tally: Tally, words: Words) -> list[Bl
         columns.append(Column("other classes", "words"))
         values.append([_others(row, words.classes[k]) for row, k in zip(likely, chosen[order], strict=True)])
     n = len(chosen)
-    note = f"The {len(order):,} least sure of {n:,}; all answers are in instances.parquet." if len(order) < n else ""
+    note = f"The {len(order):,} least certain of {n:,}; all are in instances.parquet." if len(order) < n else ""
     drawn = plots.probabilities(confidence, title="Confidence", xlabel="probability of the class answered")
     caption = "How many instances got which confidence. Left of the dashed line no class has half of the probability."
     return [
-        Figures([Drawing("confidence", drawn, "Histogram of the confidence in the answers", caption)]),
+        Figures([Drawing("confidence", drawn, "Histogram of the probability of the inferred class", caption)]),
         Table("Instances: the least sure first", columns, list(zip(*values, strict=True)), note, True),
     ]
 
 
 def _probabilities(answers: pa.Table, words: Words, rows) -> Float[np.ndarray, "n K"] | None:
-    """The probabilities of all classes of some instances; None where the table has only some."""
+    """Return the probabilities of all classes of some instances; None where the table has only some."""
     some = answers.take(pa.array(rows))
     if "probability" in some.column_names:
         p = some["probability"].to_numpy()
@@ -223,14 +223,14 @@ def _probabilities(answers: pa.Table, words: Words, rows) -> Float[np.ndarray, "
 
 
 def _likeliest(answers: pa.Table) -> list[list[tuple[str, float]]]:
-    """The likeliest classes of each instance, where a table has no others."""
+    """Return the likeliest classes of each instance, where a table has no others."""
     ranks = [name.removeprefix("class_") for name in answers.column_names if name.startswith("class_")]
     pairs = [zip(*(answers[f"{part}_{k}"].to_pylist() for part in ("class", "p")), strict=True) for k in ranks]
     return [[(str(word), p) for word, p in row] for row in zip(*pairs, strict=True)]
 
 
 def _others(likely: Iterable[tuple[str, float]], own: str) -> str:
-    """The likeliest classes besides the answer, with their probabilities.
+    """Return the likeliest classes besides the inferred one, with their probabilities.
 
     Example:
         >>> _others([("cat", 0.3), ("dog", 0.69), ("cow", 0.001), ("ape", 0.009)], "dog").split()
@@ -241,7 +241,7 @@ def _others(likely: Iterable[tuple[str, float]], own: str) -> str:
 
 
 def _votes(votes: Float[np.ndarray, " L"], words: Words) -> str:
-    """An instance's labels in words, the most frequent first.
+    """Return an instance's labels in words, the most frequent first.
 
     Example:
         >>> _votes(np.array([1.0, 0.0, 2.5]), Words([], ["cat", "dog", "cow"], *[np.array([])] * 3)).split()
@@ -253,7 +253,7 @@ def _votes(votes: Float[np.ndarray, " L"], words: Words) -> str:
 
 
 def _labelers(people: pa.Table, record, words: Words) -> list[Block]:
-    """Labelers with their accuracy: a figure and a table."""
+    """Return labelers with their accuracy: a figure and a table."""
     data = {name: people[name].to_pylist() for name in people.column_names}
     found, lower, upper = (np.asarray(data[name], float) for name in ("accuracy", "lower", "upper"))
     n, most = np.asarray(data["n_labels"], float), int(np.argmax(record["class_shares"]))

@@ -13,13 +13,13 @@ from crowdjax.report.words import Words, head, quoted
 
 MOST_CELLS = 6000  # of the table of labelers
 MOST_LABELERS = 500
-LEAST = 10  # labels on instances of a class, below which no mix-up is told
+LEAST = 10  # labels on instances of a class, below which no confusion is reported
 TOLD = 3  # mix-ups in a sentence
 REST = "the rest"
 
 
 def of_crowd(tally: Tally, words: Words) -> list[Block]:
-    """The confusion of all labels together, counted by the answers: a sentence, a figure and a table.
+    """Show the confusion of all labels together, counted by inferred class: a sentence, a figure and a table.
 
     Of the labels on instances of class k, each counted by its instance's probability of k, the share that says l.
     """
@@ -30,7 +30,7 @@ def of_crowd(tally: Tally, words: Words) -> list[Block]:
     classes, labels = [words.classes[k] for k in words.shown], _labels(words)
     drawn = plots.confusion(cells, classes, labels, titles=["All labels together"])
     caption = (
-        "Each row is a class of the truth, as the answers have it: of the labels on its instances, the share that says "
+        "Each row is an inferred class: of the labels on its instances, the share that says "
         "what the column says. An able crowd is dark on the diagonal."
     )
     columns = [Column("truth", "id"), Column("labels", "count"), *_columns(words)]
@@ -47,7 +47,7 @@ def of_crowd(tally: Tally, words: Words) -> list[Block]:
 
 
 def of_labelers(confusion: pa.Table, people: pa.Table, words: Words, level: float) -> list[Block]:
-    """The confusion of each labeler, as the model has it: figures of those with most labels, and a table."""
+    """Return the confusion of each labeler, as the model has it: figures of those with most labels, and a table."""
     most = min(MOST_LABELERS, max(1, MOST_CELLS // (len(words.shown) * len(words.said))))
     order = np.argsort(-people["n_labels"].to_numpy(), kind="stable")[:most]
     ids = people["labeler"].take(pa.array(order))
@@ -81,7 +81,7 @@ def of_labelers(confusion: pa.Table, people: pa.Table, words: Words, level: floa
 
 
 def cells_of(confusion: pa.Table, labelers: pa.ChunkedArray, words: Words) -> Float[np.ndarray, "W k l 3"]:
-    """(probability, lower, upper) of the classes and labels that are shown, NaN where the table has none."""
+    """Return (probability, lower, upper) of the classes and labels that are shown, NaN where the table has none."""
     wanted = {
         "labeler": labelers.to_pylist(),
         "truth": [words.classes[k] for k in words.shown],
@@ -96,14 +96,14 @@ def cells_of(confusion: pa.Table, labelers: pa.ChunkedArray, words: Words) -> Fl
 
 
 def _places(column: pa.ChunkedArray, words: list[str]) -> np.ndarray:
-    """Where each value of a column is among some words; -1 where it is not."""
+    """Return where each value of a column is among some words; -1 where it is not."""
     coded = column.combine_chunks().dictionary_encode()
     place = {word: k for k, word in enumerate(words)}
     return np.array([place.get(str(v), -1) for v in coded.dictionary.to_pylist()], int)[coded.indices.to_numpy()]
 
 
 def left_out(words: Words) -> list[str]:
-    """A sentence where not all classes or labels are shown."""
+    """Return a sentence where not all classes or labels are shown."""
     said = []
     if len(words.shown) < len(words.classes):
         said.append(f"{len(words.shown)} most frequent of {len(words.classes):,} classes")
@@ -113,14 +113,14 @@ def left_out(words: Words) -> list[str]:
 
 
 def _mix_ups(matrix: Float[np.ndarray, "K L"], n: Float[np.ndarray, " K"], words: Words) -> str:
-    """The most frequent errors, in a sentence."""
+    """Return the most frequent errors, in a sentence."""
     wrong = np.where(n[:, None] >= LEAST, np.nan_to_num(matrix), 0)
     square = np.flatnonzero(words.value_of >= 0)
     wrong[square, words.value_of[square]] = 0
     worst = np.argsort(-wrong, axis=None, kind="stable")[:TOLD]
     pairs = [(k, v) for k, v in zip(*np.unravel_index(worst, wrong.shape), strict=True) if wrong[k, v] >= 0.005]
     if not pairs:
-        return "Labels hardly ever contradict the answers."
+        return "Labels hardly ever contradict the inferred classes."
     told = [
         f"{wrong[k, v]:.0%} say {quoted(words.values[v])} where the truth is {quoted(words.classes[k])}"
         for k, v in pairs
@@ -129,7 +129,7 @@ def _mix_ups(matrix: Float[np.ndarray, "K L"], n: Float[np.ndarray, " K"], words
 
 
 def _labels(words: Words) -> list[str]:
-    """The heads of the columns of a matrix."""
+    """Return the heads of the columns of a matrix."""
     said = [words.values[v] for v in words.said]
     return said + [REST] * (len(said) < len(words.values))
 
@@ -139,7 +139,7 @@ def _columns(words: Words) -> list[Column]:
 
 
 def _with_rest(cells: Float[np.ndarray, "*n k l"], words: Words) -> Float[np.ndarray, "*n k m"]:
-    """Cells with a column for the labels that are not shown, where there are any."""
+    """Return cells with a column for the labels that are not shown, where there are any."""
     if len(words.said) == len(words.values):
         return cells
     return np.concatenate([cells, np.clip(1 - cells.sum(-1, keepdims=True), 0, 1)], -1)

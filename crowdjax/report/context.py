@@ -27,7 +27,7 @@ ROWS = 200  # of the table of the calibrated score
 
 
 class Diagnostic(NamedTuple):
-    """A number of ``fit.json``: what it is called, how it is shown, what is good, whether it is, and what it says."""
+    """A number of ``fit.json``: its name, format, limit, verdict and meaning."""
 
     name: str
     called: str
@@ -104,7 +104,7 @@ def of_context(
     figures: Mapping[str, plots.Figure],
     cells: Mapping[str, pa.Table],
 ) -> Page:
-    """The page of a contextual fit.
+    """Return the page of a contextual fit.
 
     Args:
         record, answers, people, calibration, prevalence: of the result; ``answers`` are its instances.
@@ -124,7 +124,7 @@ def of_context(
         Section("Kinds" if record.get("kinds") else "Periods and groups", periods.section(cells, figures, level)),
         Section("The calibrated score", _calibration(calibration, figures)),
         Section("The labelers", _labelers(people, figures, level)),
-        Section("The answers", instances.section(answers, tally)),
+        Section("Inferred classes", instances.section(answers, tally)),
         Section("The labels", crowd.section(people, tally)),
         Section("What was fitted", [Prose([_words(record)]), Facts(_settings(record) | columns(record))]),
     ]
@@ -152,7 +152,7 @@ def _votes(prevalence) -> Mapping[str, Any]:
 
 
 def _inference(record) -> list[Block]:
-    """The diagnostics, each with what is good and what it means."""
+    """Return the diagnostics, each with what is good and what it means."""
     rows = []
     for d in DIAGNOSTICS:
         if d.name in record["diagnostics"]:

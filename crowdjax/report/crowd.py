@@ -15,7 +15,7 @@ from crowdjax.report.labelers import FEW
 
 
 def section(labelers: pa.Table, tally: Tally, *, yes: bool = True) -> list[Block]:
-    """How many labels instances and labelers have: figures and facts.
+    """Return how many labels instances and labelers have: figures and facts.
 
     Args:
         yes: whether to say how many labels are positive.
@@ -40,18 +40,18 @@ def section(labelers: pa.Table, tally: Tally, *, yes: bool = True) -> list[Block
 
 
 def checks(labelers: pa.Table, instances: pa.Table, tally: Tally) -> list[Check]:
-    """What the labels and the answers say for a result, or against it."""
+    """Check what the labels and the inferred classes say for a result, or against it."""
     p, (low, high) = instances["probability"].to_numpy(), UNSURE
     unsure = _unsure((p > low) & (p < high), f"Their probability is between {low} and {high}.")
     return [*_of_labels(labelers, tally), unsure, _against(against_votes(p, tally.votes))]
 
 
 def checks_of_classes(labelers: pa.Table, tally: Tally, confidence, against) -> list[Check]:
-    """The same of any number of classes.
+    """Return the same of any number of classes.
 
     Args:
-        confidence: the probability of each instance's answer.
-        against: which answers differ from what most labels of their instance say.
+        confidence: the probability of each instance's inferred class.
+        against: which inferred classes differ from what most labels of their instance say.
     """
     sure = UNSURE[1]
     unsure = _unsure(confidence < sure, f"The probability of their class is below {sure}.")
@@ -59,12 +59,12 @@ def checks_of_classes(labelers: pa.Table, tally: Tally, confidence, against) -> 
 
 
 def _of_labels(labelers: pa.Table, tally: Tally) -> list[Check]:
-    """What the labels say, whatever the answers."""
+    """Check what the labels say, whatever is inferred from them."""
     return [_connected(tally), _labels(tally.votes), _few(labelers), _contested(tally.votes)]
 
 
 def spread(n: Float[np.ndarray, " n"]) -> str:
-    """Mean and range in a few words.
+    """Format mean and range in a few words.
 
     Example:
         >>> spread(np.array([1.0, 2.0, 6.0])), spread(np.array([40.0, 40.0]))
@@ -76,11 +76,11 @@ def spread(n: Float[np.ndarray, " n"]) -> str:
 
 def _connected(tally: Tally) -> Check:
     if tally.n_crowds == 1:
-        return Check("good", "One crowd", "Labelers are compared with each other by way of instances that they share.")
+        return Check("good", "All labelers are connected", "Shared instances compare them, directly or through others.")
     return Check(
         "care",
-        f"{tally.n_crowds:,} separate crowds",
-        "Between these parts no instance has labels from two of them. Nothing in the labels compares a labeler of one "
+        f"{tally.n_crowds:,} connected components",
+        "No instance has labels from two of these parts of the crowd. Nothing in the labels compares a labeler of one "
         "part with a labeler of another, nor the difficulty of their instances.",
     )
 
@@ -91,7 +91,7 @@ def _labels(votes) -> Check:
     title = f"{mean:.1f} labels per instance"
     if mean < FEW_LABELS:
         return Check(
-            "care", title, "Too few to tell able labelers from others: the answers are little more than the labels."
+            "care", title, "Too few to tell able labelers from others: the result is little more than the labels."
         )
     if single > 0.05:
         text = f"{single:.0%} of the instances have a single label, which nothing contradicts or supports."
@@ -103,9 +103,9 @@ def _few(labelers: pa.Table) -> Check:
     n = labelers["n_labels"].to_numpy().astype(float)
     few, theirs = (n < FEW).sum(), n[n < FEW].sum() / n.sum()
     title = f"{few:,} of {len(n):,} labelers have fewer than {FEW} labels"
-    text = f"They gave {theirs:.1%} of all labels. What is said of them is mostly what the model assumes of anybody."
+    text = f"They gave {theirs:.1%} of all labels. Their estimates are mostly what the model assumes of any labeler."
     if not few:
-        return Check("good", f"Every labeler has {FEW} labels or more", "So each of them can be judged by what it did.")
+        return Check("good", f"Every labeler has {FEW} labels or more", "Each can be judged by their own labels.")
     return Check("care" if theirs > 0.5 else "note" if theirs > 0.1 else "good", title, text)
 
 
@@ -122,9 +122,9 @@ def _contested(votes) -> Check:
 
 def _unsure(unsure, which: str) -> Check:
     share = unsure.mean()
-    text = f"{which} The table of instances begins with them; more labels, or an expert's answer, help most there."
+    text = f"{which} The table of instances begins with them; more labels, or an expert's label, help most there."
     return Check(
-        "care" if share > 0.4 else "note" if share > 0.1 else "good", f"{share:.0%} of the answers are unsure", text
+        "care" if share > 0.4 else "note" if share > 0.1 else "good", f"{share:.0%} of instances are uncertain", text
     )
 
 
@@ -136,6 +136,6 @@ def _against(against) -> Check:
     )
     return Check(
         "care" if share > 0.2 else "note" if share > 0.05 else "good",
-        f"{share:.0%} of the answers go against the votes",
+        f"{share:.0%} of the inferred classes go against the votes",
         text,
     )

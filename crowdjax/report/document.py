@@ -29,7 +29,7 @@ class Column(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows under columns, with a caption that says what they are and, where something is left out, a note.
+    """Rows under columns, with a caption and, where rows are left out, a note.
 
     Attributes:
         search: whether a box to filter the rows is worth its place.
@@ -77,7 +77,7 @@ class Facts:
 
 
 class Check(NamedTuple):
-    """One thing that speaks for a result or against it: its verdict, what it is, and why."""
+    """A check that speaks for a result or against it: verdict, title and reason."""
 
     status: Status
     title: str
@@ -86,7 +86,7 @@ class Check(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Checks:
-    """Things to know before a result is trusted."""
+    """The checks of a result."""
 
     checks: Sequence[Check]
     block: ClassVar[str] = "checks"
@@ -104,7 +104,7 @@ class Section(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Page:
-    """A page.
+    """A report page.
 
     Attributes:
         kind: what sort of page it is, in a few words above the title.
@@ -122,5 +122,5 @@ class Page:
     about: str
 
     def drawings(self) -> list[Drawing]:
-        """All figures of the page, in order."""
+        """Return all figures of the page, in order."""
         return [d for s in self.sections for b in s.blocks if isinstance(b, Figures) for d in b.drawings]

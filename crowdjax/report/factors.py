@@ -23,7 +23,7 @@ class Factors(NamedTuple):
 
 
 def directions(alpha: Float[np.ndarray, "W D"], beta: Float[np.ndarray, "I D"]) -> Factors:
-    """The singular value decomposition α βᵀ = U S Vᵀ without the product, by Q R of either side.
+    """Return the singular value decomposition α βᵀ = U S Vᵀ without the product, by Q R of either side.
 
     What comes out is U √S, V √S, and S² over its sum. α R, β R⁻ᵀ give the same, so this is what there is to see of
     factors. In each direction the labelers' mean is positive.
@@ -42,7 +42,8 @@ def directions(alpha: Float[np.ndarray, "W D"], beta: Float[np.ndarray, "I D"]) 
 
 
 def section(found: Factors | None, p: Float[np.ndarray, " I"]) -> list[Block]:
-    """Figures of labelers and of instances, these coloured by their probabilities; nothing without factors."""
+    """Build the figures of labelers and of instances, these coloured by their probabilities; nothing without
+    factors."""
     if found is None:
         return []
     people, things = found.labelers[:, :2], found.instances[:, :2]
@@ -52,7 +53,7 @@ def section(found: Factors | None, p: Float[np.ndarray, " I"]) -> list[Block]:
             "factors_labelers",
             plots.positions(people[some], found.share[:2], title="Labelers"),
             "Labelers in the first directions of the factors",
-            "Far out in a direction: this labeler's answers depend on it.",
+            "Far out in a direction: this labeler's labels depend on it.",
         ),
         Drawing(
             "factors_instances",

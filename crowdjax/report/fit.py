@@ -1,4 +1,4 @@
-"""The page of a fit: what was fitted, whether it can be trusted and why, the labels, the answers and the labelers."""
+"""The page of a fit: what was fitted, whether to trust it and why, labels, inferred classes and labelers."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ MODELS = {
     ),
     "factor": (
         "Latent-factor model",
-        "Labelers and instances have hidden traits (factors). How a labeler's meet an instance's decides the chance of "
-        "a right label; besides, each labeler leans towards yes or no.",
+        "Labelers and instances have hidden traits (factors). How a labeler's match an instance's decides the chance "
+        "of a right label; in addition each labeler leans towards yes or no.",
     ),
     "integrated": (
         "Integrated model",
         "Each instance has a hidden position between clearly negative and clearly positive, which is averaged over "
-        "instead of guessed. Labelers come from one population that is learned: who gave few labels is judged by what "
-        "labelers are like. Where the two classes meet is a choice of its own.",
+        "instead of guessed. Labelers come from one population that is learned: those with few labels are judged by "
+        "what labelers are like. The decision boundary is a choice of its own.",
     ),
     "custom": ("A configuration of one's own", "Its settings are in fit.json."),
 }
@@ -111,8 +111,8 @@ OF_CLASSES = MODELS | {
 KINDS = {
     "nominal": "",
     "ordinal": "The classes are in an order, from first to last.",
-    "exchangeable": "The names of the classes mean nothing from one instance to the next, as of the answers of a quiz, "
-    "so nothing is learned of a single class.",
+    "exchangeable": "The names of the classes mean nothing from one instance to the next, as in a quiz, so "
+    "nothing is learned of a single class.",
 }
 
 # Calibration errors on real sets, the mean of docs/research/choosing.md ("Measured"), by model and number of factors.
@@ -127,10 +127,10 @@ MEASURED = {
     ("auto", 1): 0.105,
 }
 SURE = (
-    "Labelers share errors that the model takes for independent, and then the answers look surer than they are. Take "
+    "Labelers share errors that the model takes for independent, and then the probabilities are overconfident. Take "
     "the order of the probabilities more seriously than their size."
 )
-DEPENDENT = 0.05  # share of answers, from which the fit itself warns that they depend on the boundary
+DEPENDENT = 0.05  # share of instances, from which the fit itself warns that they depend on the boundary
 
 
 def of_fit(
@@ -144,7 +144,7 @@ def of_fit(
     factors: Factors | None = None,
     positions: Float[np.ndarray, " I"] | None = None,
 ) -> Page:
-    """The page of a fit by any model.
+    """Return the page of a fit by any model.
 
     Args:
         record, answers, people: ``record``, ``instances`` and ``labelers`` of the result.
@@ -162,9 +162,9 @@ def of_fit(
         Section("Before you trust it", trust(record["warnings"], checks)),
         Section("What was fitted", [Prose([f"{name}. {words}"]), Facts(_settings(record) | columns(record))]),
         Section("The labels", crowd.section(people, tally)),
-        Section("The answers", instances.section(answers, tally)),
+        Section("Inferred classes", instances.section(answers, tally)),
         Section("The labelers", labelers.section(people, found, level, how=how or _doubt(record))),
-        Section("Where the classes meet", _meeting(record, positions)),
+        Section("Decision boundary", _meeting(record, positions)),
         Section("Factors", of_factors(factors, answers["probability"].to_numpy())),
         Section("How the fit went", course(history)),
     ]
@@ -178,7 +178,7 @@ def of_fit(
 
 
 def about(record: Mapping[str, Any]) -> str:
-    """The last line: what made the page."""
+    """Return the last line: what made the page."""
     versions = ", ".join(f"{k} {v}" for k, v in {"crowdjax": __version__, **record.get("versions", {})}.items())
     devices = f" ({record['devices']})" if "devices" in record else ""
     device = f" On {record['device']}{devices}." if "device" in record else ""
@@ -186,12 +186,12 @@ def about(record: Mapping[str, Any]) -> str:
 
 
 def columns(record: Mapping[str, Any]) -> dict[str, str]:
-    """Which column of each table played which role, where the record says so."""
+    """Return which column of each table played which role, where the record says so."""
     return {f"Columns of {table}": roles for table, roles in summary.columns(record).items()}
 
 
 def _model(record) -> tuple[str, str]:
-    """The name of the model, and the model in words."""
+    """Return the name of the model, and the model in words."""
     model, n = record["model"], record["n_factors"]
     name, words = MODELS.get("integrated" if model == "auto" else model, MODELS["custom"])
     if model == "auto":
@@ -215,7 +215,7 @@ def lead(record) -> str:
 
 
 def trust(warnings: Sequence[str], checks: Sequence[Check]) -> list[Block]:
-    """The verdict, and what it rests on."""
+    """Return the verdict, and what it rests on."""
     in_order = checks_in_order(warnings, checks)
     return [Prose([verdict(in_order)]), Checks(in_order)]
 
@@ -223,17 +223,18 @@ def trust(warnings: Sequence[str], checks: Sequence[Check]) -> list[Block]:
 def verdict(checks: Sequence[Check]) -> str:
     if any(check.status == "care" for check in checks):
         return (
-            "The answers rest on what is listed here. Read what is marked with care first: it says where they may be "
-            "wrong and what would help."
+            "The result rests on what is listed here. Read what is marked with care first: it says where the "
+            "result may be wrong and what would help."
         )
     return (
-        "No check asks for care. That is as much as labels alone can say: they do not tell what all labelers miss, nor "
-        "where the classes meet."
+        "No check asks for care. That is as much as labels alone can say: they show neither what all labelers miss nor "
+        "the decision boundary."
     )
 
 
 def checks_in_order(warnings: Sequence[str], checks: Sequence[Check]) -> list[Check]:
-    """The fit's own warnings, then what asks for care, then the rest, with what the fit only says of its labels."""
+    """Return the fit's own warnings, then what asks for care, then the rest, with what the fit only says of its
+    labels."""
     said = [s for s in warnings if not tells_classes(s)]
     read = [Check("note", "How the labels were read", s) for s in warnings if tells_classes(s)]
     rest = sorted([*read, *checks], key=lambda check: ("care", "note", "good").index(check.status))
@@ -249,15 +250,15 @@ def of_the_fit(record, switched: bool | None) -> list[Check]:
         which = (
             "The first solution had the classes switched; the corrected one explains the labels better and is kept."
             if switched
-            else "The fit looks whether it ended with the classes switched, and finds that it did not."
+            else "The fit checked whether it ended with the classes switched, and found that it did not."
         )
         basis = "That the crowd is right more often than wrong is an assumption: no label can tell."
         out.append(Check("note" if switched else "good", "The classes are the right way round", f"{which} {basis}"))
     if "boundary" in record and record["boundary"]["share_depending"] < DEPENDENT:
         text = (
-            "Where the two classes meet is a choice, since labels hardly say it. Few answers would be others elsewhere."
+            "The decision boundary is a choice, since labels hardly identify it. Another one would change few classes."
         )
-        out.append(Check("good", "The answers hardly depend on where the classes meet", text))
+        out.append(Check("good", "The inferred classes hardly depend on the decision boundary", text))
     return out
 
 
@@ -273,7 +274,7 @@ def _calibration(record) -> Check:
         why = "Known truths were given, and the probabilities of the other instances are adjusted to them."
         return Check("good", "Probabilities are calibrated by known truths", why)
     gold = " Fifty known truths (the option gold) lowered it to 0.08." if model == "auto" else ""
-    return Check("note", "Probabilities are too sure, more often than not", f"{measured}{SURE}{gold}")
+    return Check("note", "Probabilities are overconfident, more often than not", f"{measured}{SURE}{gold}")
 
 
 def _settings(record) -> dict[str, str]:
@@ -306,14 +307,14 @@ def _settings(record) -> dict[str, str]:
 
 
 def _informedness(people: pa.Table, tally: Tally, level: float) -> tuple[Interval, str]:
-    """Informedness with intervals of this level, and how they were made."""
+    """Return informedness with intervals of this level, and how they were made."""
     if "informedness" not in people.column_names:
         return labelers.informedness(tally, level), labelers.COUNTED
     return Interval(*(people[f"informedness{end}"].to_numpy() for end in ("", "_lower", "_upper"))), ""
 
 
 def _doubt(record) -> str:
-    """What intervals of labelers hold besides the labels' own uncertainty."""
+    """Say what intervals of labelers include besides the labels' own uncertainty."""
     kappa = record.get("posterior", {}).get("doubt")
     if not kappa:
         return ""
@@ -331,8 +332,8 @@ def _meeting(record, positions) -> list[Block]:
     text = (
         "Instances lie between clearly negative (about −1) and clearly positive (about +1). The boundary is a choice "
         f"that labels hardly inform: “{at['choice']}” puts it at {at['center']:.2f}, give or take {at['sd']:.2f}, and "
-        f"the probabilities carry that doubt. Halfway between the clusters, at 0, {at['share_depending']:.0%} of the "
-        "answers would be others; known truths (the option gold) settle it."
+        f"the probabilities carry that doubt. With a boundary halfway between the clusters, at 0, "
+        f"{at['share_depending']:.0%} of the inferred classes would differ; known truths (the option gold) settle it."
     )
     drawn = plots.boundary(positions, at["center"], at["sd"], title="Instances and the boundary")
     caption = "Where the instances are expected to lie; the band is the boundary's uncertainty."

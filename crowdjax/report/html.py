@@ -32,7 +32,7 @@ POLICY = (
 
 
 def write(page: Page, folder: str | os.PathLike) -> None:
-    """Writes ``report.html`` into a folder, and into ``figures`` in it those figures, as SVG and PNG, that it lacks."""
+    """Write ``report.html`` into a folder, and into ``figures`` in it those figures, as SVG and PNG, that it lacks."""
     folder = Path(folder)
     (folder / "report.html").write_text(render(page), encoding="utf-8")
     for drawing in page.drawings():
@@ -43,7 +43,7 @@ def write(page: Page, folder: str | os.PathLike) -> None:
 
 
 def render(page: Page) -> str:
-    """The page as text.
+    """Return the page as text.
 
     Example:
         >>> from crowdjax.report.document import Column, Section, Table
@@ -84,19 +84,19 @@ def _template():
 
 
 def drawn(drawing: Drawing) -> str:
-    """A figure as an element of the page."""
+    """Render a figure as an element of the page."""
     figure = drawing.figure
     text = figure if isinstance(figure, str) else plots.as_svg(figure, drawing.name)
     return svg.inline(text, anchor(drawing.name), fit_for_text(drawing.title))
 
 
 def fit_for_text(value: str) -> str:
-    """Text that HTML may hold: control characters are shown as U+FFFD."""
+    """Return text that HTML may hold: control characters are shown as U+FFFD."""
     return UNFIT.sub("\ufffd", value)
 
 
 def cut(value: Any) -> str:
-    """A name, cut where it is very long.
+    """Return a name, cut where it is very long.
 
     Example:
         >>> len(cut("x" * 1000))
@@ -107,7 +107,7 @@ def cut(value: Any) -> str:
 
 
 def anchor(title: str) -> str:
-    """A title as the name of a place in the page.
+    """Convert a title to the name of a place in the page.
 
     Example:
         >>> anchor("Where the classes meet")
@@ -117,7 +117,7 @@ def anchor(title: str) -> str:
 
 
 def shown(value: Any, kind: str) -> str:
-    """A number with the digits that mean something; a dash where there is none.
+    """Format a number with the digits that mean something; a dash where there is none.
 
     Example:
         >>> [shown(0.98765, "share"), shown(0.99996, "share"), shown(1234, "count"), shown(-3.14159e-7, "number")]
@@ -144,7 +144,7 @@ def shown(value: Any, kind: str) -> str:
 
 
 def exact(value: Any, kind: str) -> str:
-    """What a cell is sorted by: six digits of a number; nothing where there is none.
+    """Return the sort key of a cell: six digits of a number; nothing where there is none.
 
     Example:
         >>> exact("−0.25 ± 0.1", "written"), exact((0.5, 0, 1), "interval"), exact(None, "share")
@@ -159,7 +159,7 @@ def exact(value: Any, kind: str) -> str:
 
 
 def place(span: tuple[float, float, float], value: tuple[float, float, float]) -> str:
-    """Where an interval begins, ends and has its mean along its scale, and where the mark is, in per cent."""
+    """Return where an interval begins, ends and has its mean along its scale, and where the mark is, in per cent."""
     low, high, mark = span
     at = [min(1, max(0, (v - low) / (high - low))) for v in (value[1], value[2], value[0], mark)]
     return ";".join(f"--{name}:{100 * v:.1f}%" for name, v in zip("abmo", at, strict=True))

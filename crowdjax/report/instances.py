@@ -1,4 +1,4 @@
-"""The section on instances: how sure the answers are, and the instances that most deserve another look."""
+"""The section on instances: how certain the inferred classes are, and the instances to label again first."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from crowdjax.answers import Tally
 from crowdjax.report.document import Block, Column, Drawing, Figures, Table
 
 MOST = 300  # instances in a table
-UNSURE = (0.2, 0.8)  # probabilities between which an answer counts as unsure
+UNSURE = (0.2, 0.8)  # probabilities between which an inferred class counts as uncertain
 CONTESTED = 1 / 3  # share of an instance's labels on the smaller side, from which it counts as contested
 
 
 def entropy(p: Float[np.ndarray, " I"]) -> Float[np.ndarray, " I"]:
-    """-p log₂ p - (1-p) log₂(1-p), in bits: 1 where nothing is known, 0 where all is.
+    """Return -p log₂ p - (1-p) log₂(1-p), in bits: 1 where nothing is known, 0 where all is.
 
     Example:
         >>> entropy(np.array([0.5, 1.0, 0.0])).tolist()
@@ -27,18 +27,18 @@ def entropy(p: Float[np.ndarray, " I"]) -> Float[np.ndarray, " I"]:
 
 
 def contested(votes: Float[np.ndarray, "I L"]) -> np.ndarray:
-    """Which instances have at least a third of their labels against the most frequent one."""
+    """Return which instances have at least a third of their labels against the most frequent one."""
     n = votes.sum(1)
     return n - votes.max(1) >= CONTESTED * np.maximum(n, 1e-12)
 
 
 def against_votes(p: Float[np.ndarray, " I"], votes: Float[np.ndarray, "I 2"]) -> np.ndarray:
-    """Which answers differ from what most labels of their instance say."""
+    """Mark inferred classes that differ from what most labels of their instance say."""
     return (p - 0.5) * (votes[:, 1] - votes[:, 0]) < 0
 
 
 def section(instances: pa.Table, tally: Tally) -> list[Block]:
-    """Figure and table: the least sure answers first, the more contested of those alike before the others."""
+    """Show a figure and a table of instances, least certain first; of equal ones the most contested first."""
     p, votes = instances["probability"].to_numpy(), tally.votes
     doubt, against = entropy(p), against_votes(p, votes)
     split = votes.min(1) / np.maximum(votes.sum(1), 1e-12)
@@ -59,12 +59,8 @@ def section(instances: pa.Table, tally: Tally) -> list[Block]:
     columns.append(Column("remark"))
     values.append([", ".join(remark) for remark in remarks])
     rows = list(zip(*values, strict=True))
-    note = (
-        f"The {len(rows):,} least sure of {len(p):,}; all answers are in instances.parquet."
-        if len(rows) < len(p)
-        else ""
-    )
-    drawn = plots.probabilities(p, title="Answers")
+    note = f"The {len(rows):,} least certain of {len(p):,}; all are in instances.parquet." if len(rows) < len(p) else ""
+    drawn = plots.probabilities(p, title="Inferred classes")
     caption = "How many instances got which probability. What is near the dashed line could be either."
     return [
         Figures([Drawing("probabilities", drawn, "Histogram of the probabilities of all instances", caption)]),

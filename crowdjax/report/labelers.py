@@ -24,21 +24,21 @@ SHARES = ("gold_sensitivity", "gold_specificity")
 FLAGGED = ("adversary", "spammer")
 
 RULE = (
-    "Informedness is sensitivity + specificity − 1: 1 for a labeler who is always right, 0 for one who answers without "
-    "looking, −1 for one who always says the opposite. What a labeler is called is true with {level:.0%}, never by the "
-    "estimate alone: a spammer's is within ±{spam}, an adversary's below 0, an expert's above {expert}; where it may "
+    "Informedness is sensitivity + specificity − 1: 1 for a labeler who is always right, 0 for one who labels without "
+    "looking, −1 for one who always says the opposite. A verdict holds with {level:.0%}, never by the estimate alone: "
+    " a spammer's is within ±{spam}, an adversary's below 0, an expert's above {expert}; where it may "
     "be below as well as above 0 the labeler is unknown, and all others are ordinary. With fewer than {few} labels "
     "nobody is called anything."
 )
 COUNTED = (
-    "This model gives no intervals, so informedness is counted: of a labeler's labels on instances that the answers "
-    "call positive (each instance by its probability) the share that says yes, and on the others the share that says "
-    "no, both with a uniform prior. A labeler's own labels helped to make the answers, which flatters those with few."
+    "This model gives no intervals, so informedness is counted: of a labeler's labels on instances inferred "
+    "positive (each instance by its probability) the share that says yes, and on the others the share that says no, "
+    "both with a uniform prior. A labeler's own labels helped to infer the classes, which flatters those with few."
 )
 
 
 def informedness(tally: Tally, level: float = LEVEL) -> Interval:
-    """J_i of each labeler by its agreement with the answers, with an interval.
+    """Estimate J_i of each labeler from the agreement with the inferred classes, with an interval.
 
         sens_i ~ Beta(1 + hits, 1 + misses)    spec_i ~ Beta(1 + rejections, 1 + false alarms)    J = sens + spec - 1
 
@@ -58,13 +58,13 @@ def informedness(tally: Tally, level: float = LEVEL) -> Interval:
 
 
 def called(n_labels: Float[np.ndarray, " W"], found: Interval, kind: np.ndarray | None = None) -> np.ndarray:
-    """What each labeler is called: its kind, by the interval (``crowdjax.integrated.kinds``) where it is not known
-    otherwise, or ``few labels``."""
+    """Name each labeler's kind, by the interval (``crowdjax.integrated.kinds``) where it is not known otherwise, or
+    ``few labels``."""
     return np.where(np.asarray(n_labels) < FEW, "few labels", kinds(found) if kind is None else kind)
 
 
 def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "") -> list[Block]:
-    """Rule, figure and table.
+    """Build the section on labelers: rule, figure and table.
 
     Args:
         labelers: of a result; columns labeler, n_labels, sensitivity, specificity, and perhaps accuracy and rank, and
@@ -119,7 +119,7 @@ def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "")
 
 
 def tell(kind: np.ndarray) -> str:
-    """How many labelers are called what, in a sentence."""
+    """Return how many labelers are called what, in a sentence."""
     names = {"adversary": "adversaries", "unknown": "unknown", "ordinary": "ordinary", "few labels": "with few labels"}
     found = [(k, int((kind == k).sum())) for k in plots.KINDS]
     return (

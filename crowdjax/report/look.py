@@ -1,4 +1,4 @@
-"""The page of a look inside a fit: what the model misses in its labels, who thinks alike, what surprises it."""
+"""The page of a posterior predictive check: what the model misses in its labels, schools, surprising instances."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEANING = {
 
 
 def of_look(record: Mapping[str, Any], people: pa.Table, things: pa.Table) -> Page:
-    """The page of a look: ``record``, ``labelers`` and ``instances`` of a ``LookResult``."""
+    """Build the page of a posterior predictive check from ``record``, ``labelers`` and ``instances``."""
     failed = [check for check in record["checks"] if check["failed"]]
     checks = [
         Check(
@@ -53,7 +53,8 @@ def of_look(record: Mapping[str, Any], people: pa.Table, things: pa.Table) -> Pa
         Section("Who thinks alike", _schools(record, people)),
         Section("What surprises the fit", _surprises(things)),
     ]
-    return Page("Report of a look inside", f"Inside a fit of {record['model']}", lead, numbers, sections, about(record))
+    title = "Posterior predictive check"
+    return Page(title, f"{title} of {record['model']}", lead, numbers, sections, about(record))
 
 
 def _schools(record, people: pa.Table) -> list:

@@ -63,12 +63,12 @@ def headline(tables: Mapping[str, pa.Table]) -> str | None:
 
 
 def _share(row: Mapping[str, Any], assisted: bool) -> tuple[float, ...]:
-    """(mean, lower, upper) of a row of the cells; NaN where it has none assisted by gold."""
+    """Return (mean, lower, upper) of a row of the cells; NaN where it has none assisted by gold."""
     return _numbers(row, [f"assisted_{end}" if assisted else end for end in ("mean", "lower", "upper")])
 
 
 def _change(row: Mapping[str, Any], assisted: bool) -> tuple[float, ...]:
-    """The same of a row of the changes."""
+    """Return the same of a row of the changes."""
     return _numbers(row, [f"assisted_{end}" if assisted else end for end in ("difference", "lower", "upper")])
 
 
@@ -81,7 +81,7 @@ def _numbers(row: Mapping[str, Any], names: Sequence[str]) -> tuple[float, ...]:
 
 
 def figures(tables: Mapping[str, pa.Table]) -> dict[str, plots.Figure]:
-    """The figures of a result with periods or groups, by the names of their files."""
+    """Return the figures of a result with periods or groups, by the names of their files."""
     cells, moves = tables.get("prevalence"), tables.get("changes")
     if cells is None:
         return {}
@@ -137,7 +137,7 @@ ALONE = {
 
 
 def _trust(cells: pa.Table, unit: str) -> list[str]:
-    """Which of the two estimates to trust; nothing without gold."""
+    """Return which of the two estimates to trust; nothing without gold."""
     if "assisted_mean" not in cells.column_names:
         return []
     if cells["assisted_mean"].null_count == cells.num_rows:
@@ -150,7 +150,7 @@ def _trust(cells: pa.Table, unit: str) -> list[str]:
 
 
 def _unit(cells: pa.Table) -> str:
-    """What the rows of a result without periods are: groups or kinds."""
+    """Name the rows of a result without periods: groups or kinds."""
     return "kind" if "kind" in cells.column_names else "group"
 
 
@@ -171,7 +171,7 @@ def _times(table: pa.Table) -> list[str]:
 
 
 def _names(table: pa.Table) -> list[Any]:
-    """The groups, all together (None) first; of very many, those with most instances."""
+    """Return the groups, all together (None) first; of very many, those with most instances."""
     names = list(dict.fromkeys(table["group"].to_pylist()))
     if len(names) > MOST_GROUPS + 1:
         data = zip(table["group"].to_pylist(), table["n_items"].to_pylist(), strict=True)
@@ -184,7 +184,7 @@ def _names(table: pa.Table) -> list[Any]:
 
 
 def _series(table: pa.Table, group: Any, name: str) -> Series:
-    """(mean, lower, upper) of a group's rows."""
+    """Return (mean, lower, upper) of a group's rows."""
     rows = np.array([found == group for found in table["group"].to_pylist()])
     plain = name in ("mean", "difference")
     ends = (name, "lower", "upper") if plain else (name, f"{name}_lower", f"{name}_upper")
@@ -199,7 +199,7 @@ def _groups(cells: pa.Table) -> dict[str, Series]:
 
 
 def _of_all(cells: pa.Table) -> np.ndarray | None:
-    """The means of all groups together, where there are several."""
+    """Return the means of all groups together, where there are several."""
     return _series(cells, None, "mean")[0] if len(_names(cells)) > 1 else None
 
 
@@ -214,7 +214,7 @@ def _by_one(cells: pa.Table, unit: str) -> plots.Figure:
 
 
 def _prevalence(cells: pa.Table, drawn: Mapping[str, plots.Figure], level: float) -> list[Drawing]:
-    """The figure, or where there are groups a panel for each, so that they can be read on a phone."""
+    """Return the figure, or where there are groups a panel for each, so that they can be read on a phone."""
     found, title = _groups(cells), "Share of positives over time"
     if len(found) == 1:
         caption = (
@@ -266,7 +266,7 @@ def _moved(moves: pa.Table, drawn: Mapping[str, plots.Figure], level: float) -> 
 
 
 def _changes(moves: pa.Table, level: float) -> Table:
-    """The latest first, of all groups together before each."""
+    """Return the latest first, of all groups together before each."""
     grouped = any(g is not None for g in moves["group"].to_pylist())
     columns = [Column("period", "id"), *([Column("group")] if grouped else []), Column("in a word", "tag")]
     columns += [Column("change", "written"), Column("P(rise)", "written")]
@@ -327,7 +327,7 @@ def _cells(cells: pa.Table, level: float) -> Table:
 
 
 class Fall(NamedTuple):
-    """A labeler's likeliest fall: which labeler (row), what fell, from which period to which (rows), how likely."""
+    """A labeler's likeliest decline: the labeler (row), what fell, from which period to which (rows), how likely."""
 
     labeler: Any
     row: int
@@ -338,7 +338,8 @@ class Fall(NamedTuple):
 
 
 def _falls(people: pa.Table) -> list[Fall]:
-    """For each labeler its likeliest fall, from a period to the next or from the first to the last; likeliest first."""
+    """Find for each labeler its likeliest fall, from a period to the next or from the first to the last; likeliest
+    first."""
     labelers = people["labeler"].to_pylist()
     n = len(dict.fromkeys(labelers))
     last = people.num_rows // n - 1

@@ -23,7 +23,7 @@ INTERNAL = re.compile(r"url\(#([^)]+)\)")
 
 
 def inline(text: str, name: str, title: str) -> str:
-    """An SVG document as an element of an HTML page.
+    """Return an SVG document as an element of an HTML page.
 
     Greys become steps between the page's ink and its paper (``--g0`` to ``--g9``), the colours of ``plots`` the page's
     (``--c0`` ...), white backgrounds go, and text takes the page's font. Elements and attributes that figures have no
@@ -32,7 +32,7 @@ def inline(text: str, name: str, title: str) -> str:
 
     Args:
         name: put before the names inside; other figures of the page have others.
-        title: what a reader who does not see it is told.
+        title: the text for readers who do not see it.
     """
     root = ElementTree.fromstring(text)
     used = {m for e in root.iter() for v in e.attrib.values() for m in INTERNAL.findall(v)}

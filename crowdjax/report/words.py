@@ -16,7 +16,7 @@ HEAD = 24  # characters of a word at the head of a column
 
 
 class Words(NamedTuple):
-    """The classes, the values of labels, and what a page shows of them.
+    """The classes, the values of labels, and those that a page shows.
 
     Attributes:
         classes: the words of the classes.
@@ -34,12 +34,12 @@ class Words(NamedTuple):
 
     @property
     def square(self) -> bool:
-        """Whether labels say the classes and nothing else."""
+        """Whether the values of labels are the classes."""
         return self.classes == self.values
 
 
 def words_of(record: Mapping[str, Any], tally: Tally) -> Words:
-    """The words of a fit: at most ``MOST`` classes and values are shown, those most frequent.
+    """Return the words of a fit: at most ``MOST`` classes and values are shown, those most frequent.
 
     Example:
         >>> record = {"classes": list("abc"), "values": list("abc?"), "class_shares": [0.5, 0.1, 0.4]}
@@ -56,7 +56,7 @@ def words_of(record: Mapping[str, Any], tally: Tally) -> Words:
 
 
 def frequent(share: Float[np.ndarray, " n"], most: int) -> Int[np.ndarray, " m"]:
-    """Which have the largest shares, in their own order.
+    """Return which have the largest shares, in their own order.
 
     Example:
         >>> frequent(np.array([0.1, 0.5, 0.4]), 2).tolist()
@@ -66,7 +66,7 @@ def frequent(share: Float[np.ndarray, " n"], most: int) -> Int[np.ndarray, " m"]
 
 
 def head(word: str) -> str:
-    """A word at the head of a column, cut where it is long.
+    """Format a word for the head of a column, cut where it is long.
 
     Example:
         >>> head("a class that is described at some length")
@@ -76,7 +76,7 @@ def head(word: str) -> str:
 
 
 def inline(word: str) -> str:
-    """A word in a line; a mark after one that is written from right to left keeps what follows in its place.
+    """Format a word for a line; a mark after one that is written from right to left keeps what follows in its place.
 
     Example:
         >>> inline("cat"), inline("שלום")[-1]
@@ -87,7 +87,7 @@ def inline(word: str) -> str:
 
 
 def quoted(word: str) -> str:
-    """A word in a sentence.
+    """Quote a word in a sentence.
 
     Example:
         >>> quoted("cat")
