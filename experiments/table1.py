@@ -29,7 +29,7 @@ from experiments.tables import Report, markdown, names, scored, select
 
 
 def models() -> dict[str, Model]:
-    """The five of that table, Dawid-Skene, and the same factors with features."""
+    """The five of that table, and Dawid-Skene."""
     return {
         "majority vote": preset("majority"),
         "Dawid-Skene": preset("dawid-skene"),
@@ -37,13 +37,16 @@ def models() -> dict[str, Model]:
         "1 factor": preset("factor"),
         "2 factors": preset("factor", n_factors=2),
         "3 factors": preset("factor", n_factors=3),
-        **{
-            f"{d} factor{'s' * (d > 1)}, features": preset(
-                "factor", "instance", n_factors=d, deviation=0.0, features=1.0
-            )
-            for d in (1, 2, 3)
-        },
     }
+
+
+def with_features() -> dict[str, Model]:
+    """The same, and the factors with features."""
+    featured = {
+        f"{d} factor{'s' * (d > 1)}, features": preset("factor", "instance", n_factors=d, deviation=0.0, features=1.0)
+        for d in (1, 2, 3)
+    }
+    return models() | featured
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Config:
     treatments: tuple[Repeats, ...] = ("count", "first")
     n_draws: int = 100
     dropped: float = 0.2
-    models: dict[str, Model] = dataclasses.field(default_factory=models)
+    models: dict[str, Model] = dataclasses.field(default_factory=with_features)
     defaults: tuple[Literal["integrated", "auto"], ...] = ("integrated", "auto")
     n_basis: int = 8
     baseline: str = "GLAD"
