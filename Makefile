@@ -10,6 +10,7 @@
 #   make slow    set-up, then the long tests
 #   make durations  set-up, then all tests once more, to measure which are long
 #   make fuzz, faults, mutation, versions, audit    what docs/reliability.md reports
+#   make release set-up, then sdist and wheel built twice, and the wheel used in new environments: docs/policy.md
 #   make docs    set-up, then the documentation to site/; a warning is an error
 #   make examples  set-up, then the scripts of docs/examples/: what they print and draw, beside them
 #
@@ -20,11 +21,11 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV_PYTHON = .venv/bin/python
 INSTALLED = .venv/installed
 
-STUDIES = quickstart specialist fig3 fig3_1000 fig4 detector interactions table1 heldout real leaderboard intervals look classes stress binary
+STUDIES = specialist fig3 fig3_1000 fig4 detector interactions table1 heldout real leaderboard intervals look classes stress binary
 STUDIES += unseen groups adversaries classifier
 STUDIES += theodon_sim theodon_sim_nuts theodon_public theodon_public_both theodon_public_default rare rare_large headline headline_shapes headline_labels headline_curves headline_svi shares machines assisted sbc sbc_classes sparse  # of the contextual model: hours
 
-.PHONY: run test fast durations slow lint results rerun bench docs examples fuzz faults mutation versions audit
+.PHONY: run test fast durations slow lint results rerun bench docs examples fuzz faults mutation versions release audit
 
 run: $(INSTALLED)
 	$(VENV_PYTHON) -m experiments run configs/quickstart.toml
@@ -40,7 +41,7 @@ durations: $(INSTALLED)
 	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile --durations=0 | $(VENV_PYTHON) tests/measured.py
 
 slow: $(INSTALLED)
-	$(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m slow
+	XLA_FLAGS= $(VENV_PYTHON) -m pytest -n 2 --dist loadfile -m slow
 
 fuzz: $(INSTALLED)
 	$(VENV_PYTHON) tests/fuzz.py --out docs/results/reliability/fuzz.json
@@ -55,6 +56,10 @@ mutation: $(INSTALLED)
 versions: $(INSTALLED)
 	$(VENV_PYTHON) -m pip install --quiet --constraint constraints.txt uv
 	$(VENV_PYTHON) tests/versions.py --out docs/results/reliability/versions.json
+
+release: $(INSTALLED)
+	$(VENV_PYTHON) -m pip install --quiet --constraint constraints.txt build uv
+	$(VENV_PYTHON) tests/release.py --out docs/results/reliability/wheel.json
 
 audit: $(INSTALLED)
 	$(VENV_PYTHON) -m pip install --quiet pip-audit
@@ -90,5 +95,5 @@ examples: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }
 	$(VENV_PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
-	$(VENV_PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[all]'
+	$(VENV_PYTHON) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(INSTALLED)

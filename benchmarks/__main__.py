@@ -3,8 +3,8 @@
     python -m benchmarks [SUITE ...] [--sizes 1e4,1e5,1e6,1e7] [--out benchmarks/results/NAME]
 
 Suites: passes, classes, reductions, fits, batches, contextual, integrated, processes; without a name all. ``whole``,
-``tables``, ``minibatch`` and ``inference`` run only where they are named, ``self-test`` times nothing. Only ratios
-within one run count: the NumPy step and the bandwidth of a copy are taken in the same process.
+``tables``, ``minibatch``, ``inference`` and ``large`` run only where they are named, ``self-test`` times nothing. Only
+ratios within one run count: the NumPy step and the bandwidth of a copy are taken in the same process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.timing import machine
 from crowdjax import atomics, parallel
 
 SUITES = ("passes", "classes", "reductions", "fits", "batches", "contextual", "integrated", "processes")
-BY_NAME = ("minibatch", "inference", "whole", "tables")  # long
+BY_NAME = ("minibatch", "inference", "whole", "tables", "large")  # long
 NAMES = ", ".join((*SUITES, *BY_NAME, "self-test"))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from crowdjax.look_api import LookResult, look
     from crowdjax.planning import Plan, plan
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Aggregation",
     "CategoricalResult",

@@ -643,7 +643,7 @@ def about_contradiction(
     return [
         f"{round(n - agreeing)} of {n} gold labels contradict the most frequent label of their "
         f"instance. Either the classes of the gold labels are exchanged{where}, or most labelers "
-        "are wrong, and then gold is what decides."
+        "are wrong: then dawid-skene, whose fit gold decides, is the model (auto and integrated fit labels alone)."
     ]
 
 

@@ -11,3 +11,7 @@ A study is a module with
 
 A study that is one vmapped program is one cell, ``()``.
 """
+
+from pathlib import Path
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"

@@ -18,16 +18,16 @@ import typer
 
 from crowdjax.cli.common import App, errors, fail
 from crowdjax.labels import InputError
+from experiments import CONFIGS
 
 HELP = """Experiments from TOML configs, into a folder of data, figures and a summary.
 
 Example: python -m experiments run configs/specialist.toml
 """
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file, for instance configs/quickstart.toml")]
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file, or a name that list prints: quickstart")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Settings to change")]
 Out = Annotated[Path, typer.Option(metavar="DIR", help="Where the folders of runs are")]
 BEGAN, PATIENCE = time.monotonic(), 13.0  # seconds for a check
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 app = App(help=HELP)
 
@@ -191,10 +191,10 @@ def publish(
         print(published.publish(experiment, out, to or published.PLACE / experiment.name, config))
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, prog_name: str = "python -m experiments") -> int:
     """Runs a command line; returns the exit status."""
     try:
-        typer.main.get_command(app).main(arguments, prog_name="python -m experiments")
+        typer.main.get_command(app).main(arguments, prog_name=prog_name)
     except SystemExit as end:
         return int(end.code or 0)
     return 0

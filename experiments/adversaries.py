@@ -23,6 +23,7 @@ from experiments.stress import BASELINE, TOLERATED, Method, kind_of, score
 from experiments.tables import Report, markdown, names, rows, select, standard_error
 from experiments.troubles import Trouble, draw
 
+SHOWN = ("vote", "dawid-skene", "glad", "auto", "iBCC", "dawid-skene, 50 gold", "auto, 50 gold")  # in the figure
 FLIPPED = 0.5  # accuracy below which a crowd's answers are the wrong way round
 
 
@@ -172,7 +173,7 @@ def report(config: Config, tables) -> Report:
         )
     parts.append(_flips(config, get, methods, kinds))
     parts.append(_warnings(config, warned, get, methods, kinds))
-    shown = [m for m in methods if m != "EBCC"]
+    shown = [m for m in methods if m in SHOWN]
     panels = {
         kind: {
             m: (np.array([get(m, "accuracy", kind, s).mean() for s in config.shares]),

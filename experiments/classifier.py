@@ -198,11 +198,14 @@ def report(config: Config, tables) -> Report:
 
 
 def _curves(config: Config, get, models, of: str, metric: str, ylabel: str):
-    share, panels = config.shares[-1], {}
+    # Features that say nothing may harm answers, and there is nothing to classify by.
+    shares = dict.fromkeys((config.shares[0], config.shares[-1]) if of == "labels" else config.shares[-2:])
+    panels = {}
     for k in config.per_instance:
-        values = {m: [1 - get(m, of, metric, (k, n, share)) for n in config.n_instances] for m in models}
-        panels[f"{k} label{'s' * (k > 1)} of each"] = {
-            m: (np.array([v.mean() for v in of]), np.array([standard_error(v) for v in of])) for m, of in values.items()
-        }
-    xlabel = f"instances with labels (share {share})"
-    return plots.curves(np.array(config.n_instances), panels, xlabel=xlabel, ylabel=ylabel)
+        for share in shares:
+            values = {m: [1 - get(m, of, metric, (k, n, share)) for n in config.n_instances] for m in models}
+            panels[f"{k} label{'s' * (k > 1)} of each, share {share}"] = {
+                m: (np.array([v.mean() for v in of]), np.array([standard_error(v) for v in of]))
+                for m, of in values.items()
+            }
+    return plots.curves(np.array(config.n_instances), panels, xlabel="instances with labels", ylabel=ylabel)

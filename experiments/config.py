@@ -33,6 +33,7 @@ import cattrs
 from crowdjax.datasets import BINARY
 from crowdjax.factor import PRESETS, FactorConfig
 from crowdjax.labels import InputError
+from experiments import CONFIGS
 from experiments.lines import lines
 
 STUDIES = (
@@ -141,8 +142,13 @@ class Wrong(Exception):
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """The experiment of a TOML file. Raises ``InputError`` with one line for whatever is wrong: which setting, on which
-    line or in which override, and what is allowed."""
+    """The experiment of a TOML file, or of a config that comes along, by its name (``quickstart``).
+
+    Raises:
+        InputError: one line for whatever is wrong: which setting, on which line or in which override, what is allowed.
+    """
+    if not os.path.lexists(path) and str(path) in {known.stem for known in CONFIGS.glob("*.toml")}:
+        path = CONFIGS / f"{path}.toml"
     if os.path.lexists(path) and not path.is_file():
         raise InputError(f"{path}: no file; allowed: a TOML file of configs/")
     try:

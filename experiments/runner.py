@@ -311,7 +311,12 @@ def _found(experiment: Experiment, tables: Tables, failed: Mapping[str, str]) ->
 
 @functools.cache
 def source() -> dict[str, Any]:
-    """The commit of the code, and whether it had been changed since; None where it is not known."""
+    """The commit of the code, and whether it had been changed since; None where it is not known.
+
+    An installed crowdjax may lie within a repository that is not its own.
+    """
+    if not (ROOT / ".git").exists():
+        return {"commit": None, "changed": None}
 
     def git(*words: str) -> str:
         command = ["git", "--no-optional-locks", *words]

@@ -25,7 +25,6 @@ from crowdjax.metrics import paired
 from experiments.cells import Cell, Size, Tables, present
 from experiments.config import Model, Set, preset
 from experiments.fitting import Draws, drop, fit_all, size_of
-from experiments.leaderboard import probabilities
 from experiments.tables import Report, markdown, names, scored, select
 
 
@@ -92,6 +91,8 @@ def size(config: Config, repeats: Repeats) -> Size:
 
 
 def run_cell(config: Config, repeats: Repeats) -> Tables:
+    from experiments.leaderboard import probabilities  # which imports ``real``, and that these models
+
     labels, _, truth = datasets.load(config.data, repeats)
     weight = drop(config.seed, np.asarray(labels.counts), config.dropped, config.n_draws)
     models, draws = plain(config.models), Draws(weight)

@@ -21,6 +21,7 @@ collect_ignore = ["fixtures"]  # files that tests read
 SLOW = 6  # seconds in durations.txt, some three on a quiet machine
 IN_EVERY_RUN = "tests/test_every_model.py"  # what is true of every model is slow from MOST seconds on alone
 MOST = 20
+IN_THE_FAST_LANE = "[dawid-skene]"  # of these the one model that is not long
 
 hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("reproducible")
@@ -33,13 +34,26 @@ def durations() -> dict[str, float]:
     return {name: float(seconds) for seconds, name in pairs}
 
 
+def shared(item) -> set[tuple[str, str]]:
+    """What a test shares with others of its file, fits above all: its module-scoped fixtures as (file, name)."""
+    known = getattr(item, "_fixtureinfo", None)
+    if known is None:
+        return set()
+    file = item.nodeid.split("::")[0]
+    definitions = {name: known.name2fixturedefs.get(name) for name in known.argnames}
+    return {(file, name) for name, of in definitions.items() if of and of[-1].scope == "module"}
+
+
 def pytest_collection_modifyitems(items):
     measured = durations()
+    # Whoever comes first pays for what is shared: without those who were measured another one would.
+    paid = {part for item in items if item.nodeid in measured for part in shared(item)}
     for item in items:
         seconds = measured.get(item.nodeid, 0.0)
-        if seconds:
+        of_all = item.nodeid.startswith(IN_EVERY_RUN)
+        if IN_THE_FAST_LANE not in item.nodeid if of_all else seconds or paid & shared(item):
             item.add_marker("long")
-        if seconds >= (MOST if item.nodeid.startswith(IN_EVERY_RUN) else SLOW):
+        if seconds >= (MOST if of_all else SLOW):
             item.add_marker("slow")
         if "data_dir" in getattr(item, "fixturenames", ()):
             item.add_marker("real_data")

@@ -19,7 +19,7 @@ FLOORS = (
     {"labels"},
     {"segments", "stopping", "priors", "labelers", "fits", "score_log"},
     {"programs", "directions"},
-    {"likelihood", "optimize", "memory", "settings", "extras", "outliers", "disk", "layout", "stored"},
+    {"likelihood", "optimize", "memory", "settings", "extras", "renamed", "outliers", "disk", "layout", "stored"},
     {"watch", "rows"},
     {"host"},
     {"observation"},
@@ -48,6 +48,7 @@ FLOORS = (
     {"planning", "monitoring"},
     {"loading"},
     {"cli"},
+    {"experiments"},
     {"__main__"},
 )
 FLOOR = {name: level for level, names in enumerate(FLOORS) for name in names}
@@ -90,6 +91,7 @@ BEYOND = {
     "plots": {"matplotlib", "scipy"},
     "report": {"jinja2", "markupsafe", "pyarrow"},
     "cli": {"typer", "rich"},
+    "experiments": {"experiments"},
 }
 
 MODULES = {m.name: m for m in pkgutil.walk_packages(crowdjax.__path__, "crowdjax.")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import os
 import re
@@ -154,9 +155,14 @@ def absent_names(source: str) -> list[str]:
 
 def has(module, name: str) -> bool:
     """Whether a module has a name, or imports it for annotations only."""
-    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
-    imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
-    return hasattr(module, name) or name in imported
+    return hasattr(module, name) or name in imported(module.__file__)
+
+
+@functools.cache
+def imported(path: str) -> set[str]:
+    """The names that a module imports from others."""
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    return {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
 
 
 @pytest.mark.parametrize("path", PYTHON_FILES, ids=lambda p: p.relative_to(ROOT).as_posix())

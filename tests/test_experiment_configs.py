@@ -268,3 +268,15 @@ def test_a_template_goes_to_the_terminal_or_to_a_new_file(tmp_path, capsys, monk
         error = capsys.readouterr().err
         assert error.count("\n") == 1 and words in error
     assert (tmp_path / "there.toml").read_text() == "mine"
+
+
+def test_every_study_can_be_the_first_that_is_imported(fresh_python):
+    """No circle of imports: each is imported where no other has been."""
+    code = f"""
+import importlib, sys
+for study in {STUDIES!r}:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "experiments"]:
+        del sys.modules[name]
+    importlib.import_module("experiments." + study)
+"""
+    assert fresh_python(code) == ""

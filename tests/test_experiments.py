@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -217,11 +218,20 @@ def test_a_report_is_written_anew_from_the_tables_with_the_same_bytes(finished, 
     assert {name: (folder / name).read_bytes() for name in before} == before
 
 
-def test_force_runs_again_and_without_a_report_a_run_is_not_done(tmp_path, monkeypatch):
-    experiment = configs.load(
-        next(p for p in CONFIGS if p.stem == "specialist"), ["n_labelers=2", "n_instances=20", "n_repeats=2"]
-    )
-    folder, _, _ = runner.run(experiment, tmp_path)
+@pytest.fixture(scope="module")
+def one_study(tmp_path_factory):
+    """A tiny run of one study: (the experiment, where it was asked to be, its folder)."""
+    out, settings = tmp_path_factory.mktemp("one"), [s.removeprefix("specialist.") for s in TINY[:3]]
+    experiment = configs.load(next(p for p in CONFIGS if p.stem == "specialist"), settings)
+    return experiment, out, runner.run(experiment, out)[0]
+
+
+@pytest.mark.long
+def test_force_runs_again_and_without_a_report_a_run_is_not_done(one_study, tmp_path, monkeypatch):
+    experiment, out, _ = one_study
+    shutil.copytree(out, tmp_path, dirs_exist_ok=True)
+    folder, again, _ = runner.run(experiment, tmp_path)
+    assert again
     (folder / "old").touch()
 
     def fail(*_):
@@ -245,14 +255,15 @@ def test_a_report_without_a_run_is_refused(tmp_path, capsys):
 # Studies
 
 
-def test_the_table_of_specialists_is_printed_and_recovered(finished):
-    metrics = pq.read_table(finished[2] / "metrics.parquet")
+@pytest.mark.long
+def test_the_table_of_specialists_is_printed_and_recovered(one_study):
+    metrics = pq.read_table(one_study[2] / "metrics.parquet")
     for model in ("printed", "recovered"):
-        assert select(metrics, study="specialist", model=model, metric="largest_error")[0] < 1e-3
+        assert select(metrics, model=model, metric="largest_error")[0] < 1e-3
     for a, labeler in enumerate(specialist.ROWS):
         for b, instance in enumerate(specialist.COLUMNS):
             where = {"model": "recovered", "metric": "p_correct", "labelers": labeler, "instances": instance}
-            assert select(metrics, study="specialist", **where)[0] == pytest.approx(specialist.PAPER[a, b], abs=1e-3)
+            assert select(metrics, **where)[0] == pytest.approx(specialist.PAPER[a, b], abs=1e-3)
 
 
 @pytest.mark.slow

@@ -10,9 +10,10 @@ import oracles
 import pytest
 from jax.flatten_util import ravel_pytree
 from scipy.special import expit
+from scipy.stats import norm
 
-from crowdjax.factor import PRESETS, FactorConfig, Solver, build, fit_jit, majority, sweep
-from crowdjax.labels import Labels
+from crowdjax.factor import PRESETS, FactorConfig, Solver, build, fit_jit, log_posterior, majority, sweep
+from crowdjax.labels import InputError, Labels
 from crowdjax.optimize import CONVERGED, MAX_STEPS, NONFINITE, STALLED
 from crowdjax.simulate import power_law
 
@@ -26,6 +27,7 @@ RNG = np.random.default_rng(41)
 WEIGHT = RNG.choice([0.5, 1.0, 2.0], N)
 LABELER_FEATURES, INSTANCE_FEATURES = RNG.normal(size=(W, 2)), TRUTH[:, None] + RNG.normal(size=(I, 1))
 GOLD = np.where(np.arange(I) % 5 == 0, TRUTH, 0)
+GOLD_OR_NAN = np.where(GOLD == 0, np.nan, GOLD)
 EXACT = Solver(rtol=1e-15, max_steps=1000)
 KEY = jax.random.key(3)
 
@@ -447,3 +449,50 @@ def test_labelers_are_what_the_fit_says():
     p = np.asarray(found.posterior)
     share = (table.plus @ p) / ((table.plus + table.minus) @ p)  # maximum likelihood; the prior shrinks a little
     assert np.corrcoef(expit(alpha + gamma), share)[0, 1] > 0.95
+
+
+# What a solver or a sampler of one's own starts from and climbs.
+
+
+@pytest.mark.parametrize("name", ["dawid-skene", "glad", "factor"])
+def test_the_log_posterior_is_the_dense_objective_and_its_derivatives_leave_fixed_weights_alone(name):
+    """The value from dense tables and SciPy's normal densities, at a start with two factors where the model has any."""
+    labels, table = make_labels(gold=GOLD_OR_NAN), make_crowd(gold=GOLD)
+    model = build(dataclasses.replace(PRESETS[name], class_prior=0.3), labels)
+    weights = model.start(KEY)
+    f = model.factors(weights)
+    dense = oracles.pass_over(table, *(None if v is None else np.asarray(v) for v in f))[0]
+    means, variances = (jax.tree.leaves(model.full(prior)) for prior in (model.mean, model.variance))
+    for w, mean, variance in zip(jax.tree.leaves(weights), means, variances, strict=True):
+        proper = (np.asarray(variance) > 0) & np.isfinite(variance)
+        dense += norm.logpdf(w, mean, np.sqrt(np.where(proper, variance, 1)))[proper].sum()
+    value, gradient = jax.jit(jax.value_and_grad(log_posterior, 2))(labels, model, weights)
+    np.testing.assert_allclose(value, dense, rtol=1e-10)
+    fixed = np.concatenate([np.ravel(variance) == 0 for variance in variances])
+    assert fixed.any() and (flat(gradient)[fixed] == 0).all() and (flat(gradient)[~fixed] != 0).any()
+    direction = jax.tree.map(lambda w: jnp.asarray(np.random.default_rng(5).normal(size=w.shape)), weights)
+    slope = jax.jit(lambda w, d: jax.jvp(lambda w: log_posterior(labels, model, w), (w,), (d,))[1])(weights, direction)
+    np.testing.assert_allclose(slope, flat(gradient) @ flat(direction), rtol=1e-10)
+
+
+def test_a_fit_stands_still_where_the_log_posterior_does():
+    labels = make_labels()
+    model = build(PRESETS["dawid-skene"], labels)
+    found = fitted(labels, model)
+    value, gradient = jax.value_and_grad(log_posterior, 2)(labels, model, found.weights)
+    np.testing.assert_allclose(value, found.objective, rtol=1e-12)
+    assert np.abs(flat(gradient)).max() < 1e-5 * N
+
+
+def test_weights_of_another_crowd_are_refused_by_name_and_shape():
+    labels = make_labels()
+    model, other = build(PRESETS["factor"], labels), build(PRESETS["dawid-skene"], labels)
+    weights = model.start(KEY)
+    less = weights._replace(instance=weights.instance._replace(free=weights.instance.free[1:]))
+    n = PRESETS["factor"].n_factors
+    with pytest.raises(
+        InputError, match=rf"^weights.instance.free: got \({I - 1}, {n}\); allowed: the shape \({I}, {n}\)$"
+    ):
+        log_posterior(labels, model, less)
+    with pytest.raises(InputError, match=r"^weights"):
+        log_posterior(labels, model, other.start(KEY))

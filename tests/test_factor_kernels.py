@@ -139,6 +139,35 @@ def test_gradients_equal_finite_differences_of_the_dense_evidence(x64, layout):
     np.testing.assert_allclose(found.beta, beta, atol=1e-6)
 
 
+def test_a_directional_derivative_of_evidence_is_right_in_forward_mode(x64, layout):
+    """Along a random direction: a difference of the dense evidence, and reverse mode's gradient times the direction."""
+    labels, table = crowd(layout)
+    rng = np.random.default_rng(23)
+    direction = jax.tree.map(lambda v: jnp.asarray(rng.normal(size=v.shape)), factors())
+    of = lambda f: evidence(labels, f)  # noqa: E731
+    value, slope = jax.jit(lambda f, d: jax.jvp(of, (f,), (d,)))(factors(), direction)
+    at = lambda t: pass_over(table, *(np.asarray(v + t * d) for v, d in zip(factors(), direction, strict=True)))[0]  # noqa: E731
+    np.testing.assert_allclose(value, at(0), rtol=1e-12)
+    np.testing.assert_allclose(slope, (at(1e-5) - at(-1e-5)) / 2e-5, rtol=1e-7)
+    reverse = jax.jit(jax.grad(of))(factors())
+    expected = sum((np.asarray(g) * d).sum() for g, d in zip(reverse, direction, strict=True))
+    np.testing.assert_allclose(slope, expected, rtol=1e-12)
+
+
+def test_forward_mode_gives_the_gradient_without_a_bias_and_one_pass_suffices_for_either_mode(x64, layout):
+    """``jax.jacfwd`` equals the dense gradient; a derivative scatters no more often than the pass alone."""
+    labels, table = crowd(layout)
+    f = factors(1, bias=False)
+    of = lambda f: evidence(labels, f)  # noqa: E731
+    forward = jax.jit(jax.jacfwd(lambda a: of(f._replace(alpha=a))))(f.alpha)
+    close(forward, dense(table, f)[2][0], 1e-11)
+    scatters = lambda made: str(made).count("scatter-add[")  # noqa: E731
+    alone = scatters(jax.make_jaxpr(lambda f: data_pass(labels, f))(f))
+    assert alone > 0
+    assert scatters(jax.make_jaxpr(lambda f: jax.jvp(of, (f,), (f,)))(f)) == alone
+    assert scatters(jax.make_jaxpr(jax.value_and_grad(of))(f)) == alone
+
+
 def test_second_derivatives_through_evidence(x64, layout):
     """A Hessian-vector product in α (for Laplace approximations) equals differences of the dense gradient."""
     labels, table = crowd(layout)

@@ -1,7 +1,6 @@
 """Fits on the host equal those by JAX, and need none of it."""
 
 import dataclasses
-import itertools
 import json
 import os
 import subprocess
@@ -49,10 +48,12 @@ def crowd(case: str) -> dict:
     return dict(labeler=labeler, instance=instance, label=label, weight=weight, gold=gold.get(case), **sizes)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("prior", ["learn", 0.3])
+@pytest.mark.parametrize(
+    ("case", "prior"), [*((case, "learn") for case in CASES), *((case, 0.3) for case in ("gold", "weights"))]
+)
 @pytest.mark.parametrize("name", host.MODELS)
-@pytest.mark.parametrize("case", CASES)
 def test_a_fit_on_the_host_is_that_of_jax(case, name, prior):
     if two.config_of(name, prior) is None:
         assert (name, prior) == ("majority", "learn")
@@ -189,15 +190,18 @@ def crowd_of(k: int, case: str) -> dict:
 OF_JAX = {"glad": IntegratedGlad} | {
     n: getattr(observation, m.__name__) for n, m in classes.MODELS.items() if n != "glad"
 }
-KINDS = [(2, "plain"), *((3, case) for case in CASES_OF[1:]), (5, "rare")]
-FITS = [*itertools.product(classes.MODELS, KINDS), *(("glad", (2, case)) for case in CASES_OF[1:])]
+FITS = [
+    *(pytest.param(name, k, case) for name in classes.MODELS for k, case in ((3, case) for case in CASES_OF[1:])),
+    *(pytest.param(name, *of, marks=pytest.mark.slow) for name in classes.MODELS for of in ((2, "plain"), (5, "rare"))),
+    *(pytest.param("glad", 2, case) for case in CASES_OF[1:]),
+]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize(("name", "kind"), FITS)
-def test_a_fit_of_classes_on_the_host_is_that_of_jax(name, kind):
+@pytest.mark.parametrize(("name", "k", "case"), FITS)
+def test_a_fit_of_classes_on_the_host_is_that_of_jax(name, k, case):
     """Where both have gone as far as they can: of the whole and of half a last step rounding takes the better."""
-    k, case = kind
     labels = Labels.from_arrays(**crowd_of(k, case))
     prior = tuple(((np.arange(k) + 1.0) / (k * (k + 1) / 2)).tolist()) if case == "weights" else "learn"
     prior = "uniform" if name == "majority" else prior

@@ -255,6 +255,7 @@ def test_the_count_finds_a_scan_over_the_labels(given, gpu):
     assert operations(lambda x: x.labels.labeler.sum() + jnp.asarray(table), shapes(given))["constant bytes"] == 80_000
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", KERNELS)
 def test_a_kernel_gives_the_same_with_all_blocks_at_once(x64, given, monkeypatch, name):
     kernel, _ = KERNELS[name]

@@ -38,11 +38,17 @@ def assert_equal(one, other, tolerance: float = TOLERANCE):
             assert np.all(a == b)
 
 
-@pytest.mark.parametrize(("n_instances", "n_labelers"), [(15, 5), (120, 12), (700, 50)])
-@pytest.mark.parametrize("given", ["labels", "features", "gold", "scores", "features and gold"])
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("n_instances", "n_labelers", "given"),
+    [
+        (15, 5, "labels"),
+        pytest.param(120, 12, "labels", marks=pytest.mark.slow),
+        pytest.param(700, 50, "labels", marks=pytest.mark.slow),
+        *((120, 12, given) for given in ("features", "gold", "scores", "features and gold")),
+    ],
+)
 def test_what_auto_says_of_two_classes_does_not_depend_on_room(x64, n_instances, n_labelers, given):
-    if n_instances != 120 and given != "labels":
-        pytest.skip("one size tells")
     rng, labels, more = np.random.default_rng(1), crowd(n_labelers, n_instances, n_labelers), {}
     if "gold" in given:
         gold = np.full(n_instances, -1, np.int8)
@@ -62,6 +68,7 @@ def test_what_auto_says_of_two_classes_does_not_depend_on_room(x64, n_instances,
     assert_equal([m.weight for m in with_room.average.members], [m.weight for m in without.average.members])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "make",
     [
@@ -114,6 +121,7 @@ def test_room_costs_an_eighth_of_the_labels_at_most():
         assert n <= layout.bucket(n) <= 1.5 * n
 
 
+@pytest.mark.long
 def test_tables_of_many_sizes_take_a_dozen_programs(monkeypatch):
     """Tables of 500 to 2000 labels: what the first compiles serves them all."""
     monkeypatch.setattr(memory, "MOST_OURS", 10**6)  # what other tests have compiled is of no account here

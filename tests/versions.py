@@ -35,7 +35,7 @@ def installed(folder: Path, python: str, how: list[str]) -> str:
     subprocess.run([*uv, "venv", "--clear", "--quiet", "--python", python, str(folder)], check=True)
     new = str(folder / "bin" / "python")
     subprocess.run(
-        [*uv, "pip", "install", "--quiet", "--python", new, *how, "--editable", ".[all]"], cwd=ROOT, check=True
+        [*uv, "pip", "install", "--quiet", "--python", new, *how, "--editable", ".[dev]"], cwd=ROOT, check=True
     )
     return new
 

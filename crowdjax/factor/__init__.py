@@ -5,7 +5,7 @@ from crowdjax.factor.features import Features, Linear, rbf_basis
 from crowdjax.factor.fit import Fit, Solver, fit, fit_jit
 from crowdjax.factor.heldout import HeldOut, choose_factors, folds, label_log_likelihood, with_count
 from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, e_step, evidence, expected_complete, majority
-from crowdjax.factor.model import FactorModel, Objective, Weights
+from crowdjax.factor.model import FactorModel, Objective, Weights, log_posterior
 from crowdjax.factor.predict import (
     LabelerSummary,
     correctness,
@@ -43,6 +43,7 @@ __all__ = [
     "folds",
     "label_log_likelihood",
     "labeler_summary",
+    "log_posterior",
     "majority",
     "predict",
     "rbf_basis",

@@ -27,42 +27,16 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 from crowdjax import optimize
 from crowdjax.directions import lbfgs
 from crowdjax.factor.em import em, em_bound, em_cg, has_start, is_exact, labelers_at
-from crowdjax.factor.features import PRECISION, Linear
+from crowdjax.factor.features import PRECISION
 from crowdjax.factor.kernels import Factors, discrimination, majority
 from crowdjax.factor.model import FactorModel, Objective, Weights
 from crowdjax.fits import FactorFit as Fit
-from crowdjax.labels import Labels, Shard
+from crowdjax.labels import Labels
 from crowdjax.segments import total
 from crowdjax.stopping import START_RTOL
 from crowdjax.stopping import FactorSolver as Solver
 
 LOCK_STEP_TO = 10_000_000  # labels, of all restarts together
-
-
-def starting_weights(key: PRNGKeyArray, model: FactorModel, jitter: float, shard: Shard | None = None) -> Weights:
-    """The prior means, with random α and β of factors 2 to D. Factor d is drawn with ``fold_in(key, d)``, so that the
-    number of factors does not change the draw; weights that are fixed stay. A shard's instances get what they would get
-    in the whole problem."""
-    mean, variance = model.full(model.mean), model.full(model.variance)
-
-    def draw(side: int, part, spread):
-        def moved(n, leaf, var):
-            whole = side == n == 1 and shard is not None  # instances' own weights
-            columns = [leaf[:, :1]]
-            for d in range(1, model.n_factors):
-                of_column = jax.random.fold_in(jax.random.fold_in(key, d), 2 * side + n)
-                noise = jax.random.normal(of_column, (shard.n_instances,) if whole else leaf.shape[:1])
-                noise = noise.at[shard.rows].get(mode="fill", fill_value=0) if whole else noise
-                columns.append(jnp.where(var[:, d] > 0, leaf[:, d] + jitter * noise, leaf[:, d])[:, None])
-            return jnp.concatenate(columns, axis=1).astype(leaf.dtype)
-
-        return Linear(
-            *(None if w is None else moved(n, w, v) for n, (w, v) in enumerate(zip(part, spread, strict=True)))
-        )
-
-    return mean._replace(
-        labeler=draw(0, mean.labeler, variance.labeler), instance=draw(1, mean.instance, variance.instance)
-    )
 
 
 def fit(
@@ -134,7 +108,7 @@ def stages(labels, model, key, start, solver) -> optimize.Staged:
     """One start of :func:`fit` as its stages, so that a host may watch them (``crowdjax.watch``)."""
     objective = Objective(labels, model)
     continued = start is not None
-    fresh, unravel = ravel_pytree(starting_weights(key, model, solver.jitter, labels.shard))
+    fresh, unravel = ravel_pytree(model.start(key, solver.jitter, labels.shard))
     one_pass = has_start(model)
     x0 = ravel_pytree(start)[0] if continued else fresh
     method = solver.method

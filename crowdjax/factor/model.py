@@ -16,13 +16,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from crowdjax.directions import inner
 from crowdjax.factor.features import Features, Linear
-from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, folded_curvature, folded_pass, tally
+from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, evidence, folded_curvature, folded_pass, tally
 from crowdjax.fits import Weights
-from crowdjax.labels import Labels
+from crowdjax.labels import InputError, Labels, Shard
 from crowdjax.priors import Link
 from crowdjax.segments import total
 
@@ -95,6 +95,40 @@ class FactorModel(eqx.Module):
         widths = Weights(self.n_factors, self.n_factors, 1, 1)
         parts = zip(Weights._fields, self.only(prior), widths, strict=True)
         return Weights(*(fill(getattr(self, side), part, width) for side, part, width in parts))
+
+    def start(self, key: PRNGKeyArray, jitter: float = 0.5, shard: Shard | None = None) -> Weights:
+        """Give weights to start from: the prior means, with random α and β of factors 2 to D.
+
+        Args:
+            key: draws factor d by ``fold_in(key, d)``, so that the number of factors does not change the draw.
+            jitter: the standard deviation of the draws. Weights that are fixed stay.
+            shard: of labels that are a shard; its instances get what they would get in the whole problem.
+
+        Example: an able crowd, and a second factor of which nothing is known
+            >>> from crowdjax.factor import FactorConfig, build
+            >>> model = build(FactorConfig(n_factors=2), Labels.from_arrays([0, 1], [0, 0], [1, 0]))
+            >>> model.start(jax.random.key(0), jitter=0.0).labeler.free.tolist()
+            [[1.0, 0.0], [1.0, 0.0]]
+        """
+        mean, variance = self.full(self.mean), self.full(self.variance)
+
+        def draw(side: int, part, spread):
+            def moved(n, leaf, var):
+                whole = side == n == 1 and shard is not None  # instances' own weights
+                columns = [leaf[:, :1]]
+                for d in range(1, self.n_factors):
+                    of_column = jax.random.fold_in(jax.random.fold_in(key, d), 2 * side + n)
+                    noise = jax.random.normal(of_column, (shard.n_instances,) if whole else leaf.shape[:1])
+                    noise = noise.at[shard.rows].get(mode="fill", fill_value=0) if whole else noise
+                    columns.append(jnp.where(var[:, d] > 0, leaf[:, d] + jitter * noise, leaf[:, d])[:, None])
+                return jnp.concatenate(columns, axis=1).astype(leaf.dtype)
+
+            pairs = enumerate(zip(part, spread, strict=True))
+            return Linear(*(None if w is None else moved(n, w, v) for n, (w, v) in pairs))
+
+        return mean._replace(
+            labeler=draw(0, mean.labeler, variance.labeler), instance=draw(1, mean.instance, variance.instance)
+        )
 
     def factors(self, weights: Weights) -> Factors:
         """α, β, γ and logit π of given weights (equations 4-6)."""
@@ -253,6 +287,49 @@ class Objective(eqx.Module):
         shared, own = _apart(weights)
         shared, value = self.labels.across((shared, value))
         return shared._replace(instance=shared.instance._replace(free=own)), value
+
+
+def log_posterior(labels: Labels, model: FactorModel, weights: Weights) -> Float[Array, ""]:
+    """Compute the unnormalised log posterior of the weights, with the truth summed out.
+
+        log p(W | L) = log p(L | W) + log p(W) + const.
+
+    For a solver or a sampler of one's own (docs/jax.md); ``fit`` climbs the same function. It is differentiable in the
+    weights in reverse and in forward mode, in one pass over the labels each. Weights of variance 0 are fixed: their
+    derivatives are 0.
+
+    Args:
+        labels: N stored triples of W labelers and I instances.
+        model: features and priors.
+        weights: with the shapes of ``model.start(key)``.
+
+    Returns:
+        a scalar, in nats.
+
+    Raises:
+        InputError: a weight is missing or has another shape.
+
+    Example: one step up the gradient
+        >>> from crowdjax.factor import PRESETS, build
+        >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
+        >>> model = build(PRESETS["glad-linear"], labels)
+        >>> weights = model.start(jax.random.key(0))
+        >>> value, gradient = jax.value_and_grad(log_posterior, 2)(labels, model, weights)
+        >>> higher = jax.tree.map(lambda w, g: w + 0.1 * g, weights, gradient)
+        >>> bool(log_posterior(labels, model, higher) > value)
+        True
+    """
+    expected = {name: leaf.shape for name, leaf in _named(jax.eval_shape(model.full, model.mean))}
+    found = {name: jnp.shape(leaf) for name, leaf in _named(weights)}
+    for name in expected | found:
+        if expected.get(name) != found.get(name):
+            raise InputError(f"weights{name}: got {found.get(name)}; allowed: the shape {expected.get(name)}")
+    free = jax.tree.map(lambda w, v: jnp.where(v > 0, w, jax.lax.stop_gradient(w)), weights, model.only(model.variance))
+    return evidence(labels, model.factors(free)) + model.log_prior(free)
+
+
+def _named(weights: Weights):
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(weights)[0]]
 
 
 def _apart(weights: Weights):

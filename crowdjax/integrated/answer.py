@@ -36,7 +36,7 @@ from crowdjax.integrated.average import (
     votes_of,
 )
 from crowdjax.integrated.axis import LARGEST, axis_draws, laplace_draws
-from crowdjax.integrated.boundary import Boundary, Choice, candidates, informed, place
+from crowdjax.integrated.boundary import Boundary, Choice, around, candidates, informed, place
 from crowdjax.integrated.draws import DOUBT, Draws, LabelerAnswers
 from crowdjax.integrated.exact import sample, split_r_hat
 from crowdjax.integrated.fit import IntegratedFit, fit_jit
@@ -44,6 +44,7 @@ from crowdjax.integrated.gold import Calibration, calibrate, of_gold, without_ow
 from crowdjax.integrated.kernels import positives
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers
 from crowdjax.integrated.score import normal_scores, score_log_likelihood
+from crowdjax.integrated.turned import is_turned, turned, turned_average
 from crowdjax.labelers import Interval
 from crowdjax.labels import InputError, Labels
 
@@ -137,6 +138,8 @@ def answer(
     if boundary is not None or scores is not None or not (plan.able is not None and pays(plan)):
         plan = plan._replace(able=None)
     if plan.able is None:
+        if both_classes(labels, LEAST_GOLD) and is_turned(_of_known(blind, labels, first.parameters, config, features)):
+            first = turned(first)
         informing = labels if both_classes(labels) else blind  # gold of one class pushes the boundary away from it
         placed, calibration = _place(informing, plan._replace(boundary=choice), plan.boundary, first, features, scores)
         found = Averaged(Average((Member(1.0, choice, config, first.parameters, placed),)), (first,))
@@ -259,6 +262,9 @@ def _by_gold(found: Averaged, labels: Labels, features: Features) -> tuple[Avera
     """
     known = np.flatnonzero(np.asarray(labels.gold) >= 0)
     blind, gold = dataclasses.replace(labels, gold=None), np.asarray(labels.gold)[known]
+    said = np.asarray(of_average(blind, found.average, features).probability)[known]
+    if is_turned(of_gold(said[:, None], gold)[:, 0]):
+        found = turned_average(found)
     members, own, logs = [], [], []
     for member in found.average.members:
         at = member.boundary
@@ -280,6 +286,16 @@ def _by_gold(found: Averaged, labels: Labels, features: Features) -> tuple[Avera
     average = Average(tuple(members[k]._replace(weight=float(weights[k])) for k in order), float(weights[-1]))
     truths = weights @ np.stack([*own, votes])
     return Averaged(average, tuple(found.fits[k] for k in order)), calibrate(truths)
+
+
+def _of_known(
+    blind: Labels, labels: Labels, parameters: Parameters, config: IntegratedConfig, features: Features
+) -> Float[np.ndarray, " J"]:
+    """P(z_j = gold_j) of the instances with gold, by a fit that is blind to it, with the boundary at 0."""
+    known = np.flatnonzero(np.asarray(labels.gold) >= 0)
+    at = around(np.zeros((), np.asarray(parameters.labelers).dtype))
+    said = np.asarray(of_instances(blind, parameters, config, at, features).probability)[known]
+    return of_gold(said[:, None], np.asarray(labels.gold)[known])[:, 0]
 
 
 def _place(
