@@ -8,12 +8,15 @@ none. Programs that were not used for long go where the folder has more than ``M
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-MOST = 2**30  # bytes of a cache folder
+MOST = 2**30  # bytes of all programs in a cache folder
+OURS = ("program-*", "*-cache", "*-atime")  # names of files with programs; the folder may hold others
 OFF = ("", "0", "off", "none")
 _first: list[Callable[[], None]] = []
 
@@ -22,9 +25,13 @@ def cache_folder() -> Path | None:
     """Return the folder of compiled programs: $CROWDJAX_CACHE, or the user's cache folder; None where that is 0 or
     off."""
     given = os.environ.get("CROWDJAX_CACHE")
-    if given is not None:
-        return None if given.lower() in OFF else Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowdjax"
+    if given is not None and given.lower() in OFF:
+        return None
+    with contextlib.suppress(RuntimeError, OSError):  # a user without a home, a working directory that is gone
+        if given is not None:
+            return Path(given).absolute()
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowdjax"
+    return None
 
 
 def first(action: Callable[[], None]) -> None:
@@ -49,24 +56,32 @@ def in_use() -> Path | None:
 
 
 def keep() -> Path | None:
-    """Keep compiled programs in :func:`cache_folder`, and say where, unless JAX keeps them elsewhere or the folder
-    cannot be written to."""
+    """Keep compiled programs in :func:`cache_folder`, unless JAX keeps them elsewhere or the folder cannot be written
+    to. Return the folder, or None where ``crowdjax.stored`` may not read what it would write there."""
     import jax
 
     folder = cache_folder()
     theirs = jax.config.jax_compilation_cache_dir is not None and "CROWDJAX_CACHE" not in os.environ
-    if folder is None or theirs or not _is_writable(folder):
+    at = None if folder is None or theirs else _written(folder)
+    if folder is None or at is None:
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     shrink(folder)
-    return folder
+    return folder if is_own(at) else None
+
+
+def is_own(at: os.stat_result) -> bool:
+    """Whether a file is the user's and no one else may write to it; on a file server it may be neither."""
+    return not hasattr(os, "getuid") or (at.st_uid == os.getuid() and not at.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def shrink(folder: Path, most: int = MOST) -> None:
     """Remove the programs that were not used for longest where all have more than so many bytes, down to half of it."""
-    found = []
-    for file in os.scandir(folder):
+    found, files = [], []
+    with contextlib.suppress(OSError):  # a folder that may be written to and not be listed
+        files = [file for file in os.scandir(folder) if any(fnmatch.fnmatchcase(file.name, name) for name in OURS)]
+    for file in files:
         with contextlib.suppress(OSError):  # another process was first
             if file.is_file(follow_symlinks=False):
                 at = file.stat()
@@ -82,9 +97,10 @@ def shrink(folder: Path, most: int = MOST) -> None:
             total -= size
 
 
-def _is_writable(folder: Path) -> bool:
+def _written(folder: Path) -> os.stat_result | None:
+    """What a file says that is written to the folder, which is made; None where that cannot be."""
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    return False
+        with tempfile.TemporaryFile(dir=folder) as file:
+            return os.fstat(file.fileno())
+    return None

@@ -7,8 +7,8 @@ of crowdjax, the versions of JAX, the processor and the settings of JAX. Where o
 unusual (a model of one's own, several devices, a trace within a trace, a debugging setting), the function is compiled
 as ``equinox.filter_jit`` compiles it.
 
-Programs are pickles, so they are read only from a folder that is the user's own (``crowdjax.programs``), which no one
-else may write to.
+Programs are pickles behind their checksum. They are read only from files that are the user's own, which no one else
+may write to (the folder: ``crowdjax.programs``); a file that is damaged is made again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import importlib
 import os
 import pickle
 import platform
-import stat
 import sys
 import tempfile
 from collections.abc import Callable
@@ -37,6 +36,7 @@ from crowdjax import programs
 PLAIN = (bool, int, float, str, bytes, complex, type(None), np.generic)
 DEBUGGING = ("jax_disable_jit", "jax_debug_nans", "jax_debug_infs", "jax_check_tracer_leaks")
 SIZE = 12  # of a file's name, in bytes of the digest
+CHECKSUM = 32  # bytes at the start of a file
 WITHOUT_PROGRAMS = (  # rooms that no program here is made from
     "adapters", "cli", "context_api", "contextual", "datasets", "facade", "formats", "monitoring", "planning", "report",
 )  # fmt: skip
@@ -77,8 +77,9 @@ class Stored:
         try:
             program, skeleton = self._program(path, leaves, is_array, structure)
             found = jax.block_until_ready(program(*arrays))
-        except jax.errors.JaxRuntimeError:  # it was damaged, or is of another kind of machine
-            path.unlink(missing_ok=True)
+        except jax.errors.JaxRuntimeError:  # it is of another kind of machine
+            with contextlib.suppress(OSError):
+                path.unlink()
             self._loaded[key] = None, None
             return self._jitted(*args, **kwargs)
         self._loaded[key] = program, skeleton
@@ -257,19 +258,24 @@ def _digest(*parts) -> str:
 
 def _read(path: Path):
     """Return what :func:`_write` wrote, where it is the user's own; None where there is nothing that can be read."""
-    with contextlib.suppress(Exception):  # whatever a damaged pickle raises: the program is made again
-        at = os.stat(path)
-        if hasattr(os, "getuid") and (at.st_uid != os.getuid() or at.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+    with contextlib.suppress(Exception), open(path, "rb") as file:
+        if not programs.is_own(os.fstat(file.fileno())):
             return None
-        found = pickle.loads(path.read_bytes())
-        _lapack()
-        return found
+        checksum, data = file.read(CHECKSUM), file.read()
+        if _checksum(data) == checksum:
+            found = pickle.loads(data)
+            _lapack()
+            return found
     return None
+
+
+def _checksum(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
 
 
 @functools.cache
 def _lapack() -> None:
-    """Return a program that was loaded and calls LAPACK needs it to be there first (jax-ml/jax#28908)."""
+    """Initialise LAPACK, which a loaded program that calls it does not do itself (jax-ml/jax#28908)."""
     with contextlib.suppress(ImportError, AttributeError):
         importlib.import_module("jaxlib.lapack")._lapack.initialize()
 
@@ -278,6 +284,10 @@ def _write(path: Path, found) -> None:
     with contextlib.suppress(OSError, pickle.PicklingError, AttributeError, TypeError):
         data = pickle.dumps(found)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix="program-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.replace(name, path)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(_checksum(data) + data)
+            os.replace(name, path)
+        finally:  # of a disk that is full nothing is left behind
+            with contextlib.suppress(OSError):
+                os.unlink(name)

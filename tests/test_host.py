@@ -343,3 +343,27 @@ def test_labels_of_enormous_weights_are_answered(weight, name, third):
     )
     assert np.isfinite(p).all() and (p >= 0).all() and (p <= 1).all()
     assert np.isfinite(found.labelers["accuracy"]).all()
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("name", ["biased-coin", "glad"])
+def test_of_a_class_that_no_instance_has_both_say_what_the_prior_says(name, n_classes):
+    """All gold is of one class: there is nothing to count of the others, and nobody is called an adversary for it."""
+    rng = np.random.default_rng(2)
+    instance, labeler = np.repeat(np.arange(40), 4), np.tile(np.arange(8), 20)
+    label = np.where(rng.random(160) < 0.7, 1, rng.integers(0, n_classes, 160))
+    sizes = dict(n_labelers=8, n_instances=40, n_values=n_classes)
+    labels = Labels.from_arrays(labeler, instance, label, gold=np.ones(40), **sizes)
+    model = classes.MODELS[name]()
+    ours = classes.fit(labels, model, Solver())
+    theirs = IntegratedGlad() if name == "glad" else observation.BiasedCoin()
+    of_host = classes.summary(ours, model)
+    of_jax = labeler_summary(labels, theirs, observation.fit_jit(labels, theirs))
+    for a, b in zip(jax.tree.leaves(of_host), jax.tree.leaves(of_jax), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    np.testing.assert_allclose(of_host.confusion[0].sum(2), 1, atol=1e-9)
+    if name == "glad":
+        beta, log_weight = model.grid()
+        right = np.exp(log_weight + log_expit(ours.fit.params["w"] * beta[:, 0])).sum(1)
+        np.testing.assert_allclose(of_host.confusion[0][:, 0, 0], right, atol=1e-9)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 from crowdjax import programs
@@ -12,7 +13,7 @@ from crowdjax import programs
 ROOT = Path(__file__).resolve().parents[1]
 FIT = """
 import jax, crowdjax
-crowdjax.fit({"labeler": list("abcabc"), "instance": [1, 1, 1, 2, 2, 2], "label": list("xxyzzz")}, "glad")
+crowdjax.fit({"labeler": list("abcabc"), "instance": [1, 1, 1, 2, 2, 2], "label": list("xxyzzz")}, "class-skill")
 print(jax.config.jax_compilation_cache_dir)
 """
 
@@ -56,3 +57,51 @@ def test_the_oldest_programs_go_where_all_take_too_much(tmp_path):
     assert len(os.listdir(tmp_path)) == 4
     programs.shrink(tmp_path, 399)
     assert sorted(os.listdir(tmp_path)) == ["3-cache"]
+
+
+def test_only_programs_go(tmp_path):
+    theirs = ["labels.csv", "my-cache-of-labels", ".bashrc"]
+    for name in [*theirs, "program-00", "jit_fit-00-cache", "jit_fit-00-atime"]:
+        (tmp_path / name).write_bytes(bytes(100))
+    programs.shrink(tmp_path, 0)
+    assert sorted(os.listdir(tmp_path)) == sorted(theirs)
+
+
+def test_a_folder_that_cannot_be_listed_is_left_alone(tmp_path, monkeypatch):
+    def refuse(_):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    programs.shrink(tmp_path, 0)
+
+
+def test_a_user_without_a_home_keeps_none(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("CROWDJAX_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert programs.cache_folder() is None
+
+
+def test_a_relative_folder_stays_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CROWDJAX_CACHE", "cache")
+    assert programs.cache_folder() == tmp_path / "cache"
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owner")
+def test_programs_are_not_written_where_files_are_of_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("CROWDJAX_CACHE", str(tmp_path))
+    names = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
+    was = {name: getattr(jax.config, name) for name in names}
+    mine = os.getuid()
+    try:
+        assert programs.keep() == tmp_path
+        monkeypatch.setattr(os, "getuid", lambda: mine + 1)
+        assert programs.keep() is None
+        assert jax.config.jax_compilation_cache_dir == str(tmp_path)
+    finally:
+        for name, value in was.items():
+            jax.config.update(name, value)

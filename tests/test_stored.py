@@ -1,7 +1,9 @@
 """Programs that are read from disk are those that were written, and only where nothing else can be meant."""
 
 import dataclasses
+import errno
 import os
+import pickle
 import sys
 
 import jax
@@ -91,17 +93,49 @@ def test_inside_a_trace_it_is_a_function(folder):
     np.testing.assert_allclose(jax.jit(lambda x: function(x)["a"])(X), function(X)["a"], rtol=1e-6)
 
 
-@pytest.mark.parametrize("damage", ["cut", "nonsense", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "nonsense", "empty", "another pickle", "a byte"])
 def test_a_damaged_file_is_made_again(folder, damage):
     function, traced = counted()
     expected = function(X)["a"]
     (path,) = files(folder)
     data = path.read_bytes()
-    path.write_bytes({"cut": data[: len(data) // 2], "nonsense": b"nonsense", "empty": b""}[damage])
+    wrong = data[:-99] + bytes([data[-99] ^ 1]) + data[-98:]
+    damaged = {"cut": data[: len(data) // 2], "nonsense": b"nonsense", "empty": b"", "a byte": wrong}
+    path.write_bytes(damaged.get(damage, pickle.dumps(1)))
     forget()
     np.testing.assert_array_equal(function(X)["a"], expected)
     assert len(traced) == 2
-    assert path.read_bytes() != data[: len(data) // 2]
+    forget()
+    np.testing.assert_array_equal(function(X)["a"], expected)
+    assert len(traced) == 2
+
+
+def test_nothing_is_left_of_a_file_that_cannot_be_written(folder, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    function, traced = counted()
+    function(X)
+    assert len(traced) == 1
+    assert not files(folder)
+
+
+def test_a_program_that_fails_is_compiled_anew_in_a_folder_that_cannot_be_written(folder, monkeypatch):
+    function, _ = counted()
+    expected = function(X)["a"]
+    forget()
+
+    def fail(*_, **__):
+        raise jax.errors.JaxRuntimeError("of another machine")
+
+    def refuse(*_, **__):
+        raise PermissionError
+
+    monkeypatch.setattr("jax.experimental.serialize_executable.deserialize_and_load", fail)
+    monkeypatch.setattr(os, "unlink", refuse)
+    monkeypatch.setattr(type(folder), "unlink", refuse)
+    np.testing.assert_allclose(function(X)["a"], expected, rtol=1e-6)
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owner")

@@ -69,7 +69,10 @@ class OfGlad:
         right = expit(params["w"] * self.beta)
         sd = self._curvature(right, counts[:, 1:]) ** -0.5
         of_class = points.sum(1)
-        at = points / np.maximum(of_class, np.finfo(float).tiny)[:, None]  # P(β | class)
+        is_empty = (of_class < np.finfo(float).tiny)[:, None]
+        at = np.where(
+            is_empty, np.exp(self.log_weight), points / np.where(is_empty, 1, of_class[:, None])
+        )  # P(β | class)
         share = of_class / of_class.sum()
         p, move = right @ at.T, (right * (1 - right) * self.beta) @ at.T  # to be right in each class [W, K], its slope
         cells = [np.stack([of @ share, of.mean(1)], 1) for of in (p, move)]

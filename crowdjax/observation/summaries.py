@@ -84,10 +84,15 @@ def _parts(model: Observation):
 
 
 def _shares(model: Observation, params: Params, points):
-    """Return P(class k) [K], and P(point g | class k) [G, K]."""
-    joint = points[:, None] * model.class_of_point(params)
+    """Return P(class k) [K], and P(point g | class k) [G, K]: the prior's for a class that no instance has."""
+    of_point, log_points = model.class_of_point(params), model.log_points(params)
+    if log_points.ndim > 1:  # of each instance
+        log_points = jax.nn.logsumexp(log_points, axis=0)
+    joint = points[:, None] * of_point
     of_class = joint.sum(0)
-    return of_class / of_class.sum(), joint / jnp.maximum(of_class, jnp.finfo(joint.dtype).tiny)
+    is_empty = of_class < jnp.finfo(joint.dtype).tiny
+    prior = jax.nn.softmax(jnp.log(of_point) + log_points[:, None], axis=0)
+    return of_class / of_class.sum(), jnp.where(is_empty, prior, joint / jnp.where(is_empty, 1, of_class))
 
 
 @stored
