@@ -470,6 +470,8 @@ def test_the_log_posterior_is_the_dense_objective_and_its_derivatives_leave_fixe
     np.testing.assert_allclose(value, dense, rtol=1e-10)
     fixed = np.concatenate([np.ravel(variance) == 0 for variance in variances])
     assert fixed.any() and (flat(gradient)[fixed] == 0).all() and (flat(gradient)[~fixed] != 0).any()
+    moved = jax.tree.map(lambda w, v: jnp.where(v == 0, w + 1, w), weights, model.full(model.variance))
+    assert log_posterior(labels, model, moved) == pytest.approx(float(value), rel=1e-12)
     direction = jax.tree.map(lambda w: jnp.asarray(np.random.default_rng(5).normal(size=w.shape)), weights)
     slope = jax.jit(lambda w, d: jax.jvp(lambda w: log_posterior(labels, model, w), (w,), (d,))[1])(weights, direction)
     np.testing.assert_allclose(slope, flat(gradient) @ flat(direction), rtol=1e-10)

@@ -298,8 +298,8 @@ def log_posterior(labels: Labels, model: FactorModel, weights: Weights) -> Float
         log p(W | L) = log p(L | W) + log p(W) + const.
 
     For a solver or a sampler of one's own (docs/jax.md); ``fit`` climbs the same function. It is differentiable in the
-    weights in reverse and in forward mode, in one pass over the labels each. Weights of variance 0 are fixed: their
-    derivatives are 0.
+    weights in reverse and in forward mode, in one pass over the labels each. Weights of variance 0 are
+    fixed at their means, whatever is given: their derivatives are 0.
 
     Args:
         labels: N stored triples of W labelers and I instances.
@@ -327,8 +327,9 @@ def log_posterior(labels: Labels, model: FactorModel, weights: Weights) -> Float
     for name in expected | found:
         if expected.get(name) != found.get(name):
             raise InputError(f"weights{name}: got {found.get(name)}; allowed: the shape {expected.get(name)}")
-    free = jax.tree.map(lambda w, v: jnp.where(v > 0, w, jax.lax.stop_gradient(w)), weights, model.only(model.variance))
-    return evidence(labels, model.factors(free)) + model.log_prior(free)
+    mean, variance = model.only(model.mean), model.only(model.variance)
+    at = jax.tree.map(lambda w, m, v: jnp.where(v > 0, w, m), weights, mean, variance)
+    return evidence(labels, model.factors(at)) + model.log_prior(at)
 
 
 def _named(weights: Weights):
