@@ -208,7 +208,7 @@ def fit_large(
     rtol: float = 1e-5,
     progress: watch.Progress | None = None,
 ) -> Written:
-    """Fit a model to more labels than memory holds (``crowdjax.minibatch``); writes what ``Aggregation.save`` writes.
+    """Fit a model to more labels than memory holds (``crowdjax.minibatch``); write what ``Aggregation.save`` writes.
 
     Its state is kept beside ``out``, in a folder of that name with ``.state`` added, until the result is there: a call
     that was stopped goes on where it was when it is made again.

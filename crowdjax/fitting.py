@@ -168,7 +168,7 @@ def _may_be_binary(model, classes: Kind, class_prior, truth) -> bool:
 
 def _fit_classes(table, tables, triples: io.Triples, model, *, solver, devices, progress, classes, repeats, copies,
                  start, seed, **settings) -> Result:  # fmt: skip
-    """Return :func:`fit` by a model of the registry, for any number of classes."""
+    """Run :func:`fit` by a model of the registry, for any number of classes."""
     if isinstance(model, factor.FactorConfig) or (isinstance(model, str) and model not in MODELS):
         got = model if isinstance(model, str) else "a configuration of two classes"
         what = f"labels of {len(triples.index.classes)} classes" if classes == "nominal" else f"classes {classes!r}"
@@ -285,7 +285,7 @@ def fit_large(
 def _fit_large_classes(
     scan, out, model, classes: Kind, settings, solver, devices, seed, batch, repeats, max_rounds, rtol, progress
 ) -> Written:
-    """Return :func:`fit_large` by a model of the registry, for any number of classes."""
+    """Run :func:`fit_large` by a model of the registry, for any number of classes."""
     if not isinstance(model, str) or model not in MODELS:
         raise InputError(f"model: got {brief(model)} with these classes; allowed: {', '.join(MODELS)}")
     if solver is not None:
