@@ -58,7 +58,13 @@ def shown(name: str) -> Any:
 
 
 class Printed:
-    """Base class of results that print as their summary, in a notebook as well."""
+    """Base class of results that print as their summary, in a notebook as well.
+
+    Attributes:
+        headlines: what was found, a sentence each.
+    """
+
+    headlines: ClassVar[Sequence[str]] = ()
 
     def summary(self) -> str:
         """Return the result as text of at most 25 lines: the model, convergence, warnings and the first rows."""
@@ -95,7 +101,6 @@ class Prediction(Printed):
     kind: Kind
 
     instances = shown("instances")
-    headlines: ClassVar[Sequence[str]] = ()  # what was found, a sentence each
     _title = "Predictions of a fit of"
 
     def summary(self) -> str:
