@@ -124,5 +124,5 @@ def integrated_specs(labels: Labels, boundary, features: IntegratedFeatures, beg
 
 
 def spread_specs(tree):
-    """Return every array is spread over the devices."""
+    """Return specs that spread every array over the devices, by its first axis."""
     return jax.tree.map(lambda _: P(AXIS), tree)

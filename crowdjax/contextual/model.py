@@ -276,8 +276,8 @@ def _bins(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors) -> Bin
 
 
 def _separate_bins(config: ContextualConfig, x: Float[np.ndarray, "n C"]) -> Bins:
-    """Return those of inputs that have one column each: the column, and where it has too many values the cell of a
-    grid."""
+    """Return the bins of inputs with one column each: its distinct values, or the cells of a grid where there are too
+    many."""
     column = np.isfinite(x).argmax(1)
     rows, distinct, before = np.zeros(len(x), np.int32), [], 0
     for c in range(x.shape[1]):
