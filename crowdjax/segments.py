@@ -29,6 +29,7 @@ __all__ = ["add_by", "add_rows", "in_blocks", "n_tables", "row_width", "sum_by",
 MOST_TABLES = 64  # partial tables that a sum by index is gathered in
 VALUES_PER_ROW = 16  # at least, of all partial tables together: so they fit a GPU's second-level cache up to 1e8 labels
 NUMBERS_PER_VALUE = 4  # at most, of all partial tables together: what they take of memory
+ROUND = 128  # labels, after which neighbours go one table further
 WIDE = 32  # numbers from which a row need not be filled up
 BYTES_AT_ONCE = 2**19  # of looked-up rows, on a CPU: a part of its second-level cache
 
@@ -100,9 +101,9 @@ def add_by(total: Float[Array, " K"], values: Float[Array, " N"], index: Int[Arr
     tables = 1 if ordered else n_tables(n, size, math.prod(row))
     if tables == 1:
         return _scatter(total, values, index, ordered)
-    # Shifted by one after each round: labels of one labeler often lie a fixed distance apart.
+    # Shifted by one after each ROUND: labels of one labeler often lie a fixed distance apart.
     place = jnp.arange(n, dtype=jnp.int32)
-    table = (place + place // tables) % tables
+    table = (place + place // ROUND) % tables
     parts = _scatter(jnp.zeros((tables * size, *row), total.dtype), values, table * size + index, ordered)
     return total + parts.reshape(tables, size, *row).sum(0)
 

@@ -160,7 +160,7 @@ def test_every_door_asks_for_room(monkeypatch, door):
     result, asked = crowdjax.fit(table, "majority"), []
     monkeypatch.setattr(memory, "_room", lambda: asked.append(door) or 0)
     calls = {
-        "fit": lambda: crowdjax.fit(table, "glad"),  # majority compiles nothing
+        "fit": lambda: crowdjax.fit(table, "class-skill"),  # the host fits majority and GLAD
         "predict": lambda: result.predict(table),
         "look": lambda: crowdjax.look(result, table, replicates=19),
     }

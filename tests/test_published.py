@@ -31,7 +31,6 @@ EARLIER = {
     **dict.fromkeys(["headline_labels", "leaderboard", "rare", "stress"], "twenty to thirty minutes"),
     **dict.fromkeys(["classes", "headline", "machines", "theodon_public", "theodon_sim_nuts"], "under an hour"),
     **dict.fromkeys(["headline_shapes", "shares", "theodon_public_default"], "about an hour"),
-    **dict.fromkeys(["classifier"], "made beside this form"),
 }
 WHOLE = [path for path in RESULTS if path.name not in EARLIER]
 FILES = {"SUMMARY.md", "config.json", "config.toml", "environment.json", "metrics.parquet"}

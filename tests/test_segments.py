@@ -71,7 +71,7 @@ def test_on_a_gpu_a_labelers_labels_go_to_all_tables_evenly_and_neighbours_to_di
     index = np.where(np.arange(n) % distance == 0, 0, np.arange(n) % size)
     found = slots(jnp.ones(n), jnp.asarray(index), size)
     tables = segments.n_tables(n, size)
-    assert tables == 62 and (found % size == index).all()
+    assert tables == 32 and (found % size == index).all()
     table = found // size
     assert (np.diff(table) != 0).mean() > 0.98
     of_busiest = np.bincount(table[index == 0], minlength=tables)

@@ -150,7 +150,7 @@ class IntegratedFactor(eqx.Module, Factors):
 
     def unseen(self, params):
         """Return the parameters of an unseen labeler: the means of the prior."""
-        return {"w": jnp.asarray(self.prior(self._k(params))[0], params["w"].dtype)}
+        return {"w": jnp.asarray(self.prior(self._k(params))[0], jax.dtypes.canonicalize_dtype(params["w"].dtype))}
 
     def covariance(self, params, counts: Float[Array, "W L G"]) -> Float[Array, "W P P"]:
         """Return Laplace's covariance of w_i, the expected counts being known."""
