@@ -49,6 +49,7 @@ def test_a_rare_class_that_is_made_up_of_the_frequent_one_is_a_warning(model, po
     assert (learned.instances["label"] == truth).mean() > 0.98 and not said(learned, CONTRADICT)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("positives", [1, 2, 5, 10])
 @pytest.mark.parametrize("model", ["auto", "dawid-skene", "one-coin"])
 def test_a_rare_class_is_found_by_default(model, positives):

@@ -382,6 +382,7 @@ def test_a_sweep_equals_its_members_alone(batch_size):
         np.testing.assert_allclose(found.posterior[k], alone.posterior, atol=1e-3)
 
 
+@pytest.mark.long
 def test_members_that_are_done_leave_the_batch(monkeypatch):
     """Nine members end after unlike numbers of steps, in batches that get smaller; each as it would alone."""
     from crowdjax.factor import batches
@@ -411,6 +412,7 @@ def test_members_that_are_done_leave_the_batch(monkeypatch):
     np.testing.assert_allclose(parts.objective, alone.objective, rtol=1e-6)
 
 
+@pytest.mark.long
 def test_restarts_of_a_batch_are_members_of_it():
     labels = make_labels()
     model = build(FactorConfig(n_factors=2), labels)

@@ -200,6 +200,7 @@ def test_a_classifier_in_many_fits_is_the_one_of_each_alone(crowd):
         assert np.mean((found.posterior[r] > 0.5) == truth[r]) > 0.85
 
 
+@pytest.mark.long
 def test_populations_are_fitted_as_one_alone_and_answer_by_bayes_rule(crowd):
     labels, draws, _ = crowd
     found = populations(labels, draws)[f"{POPULATION}, features"]

@@ -345,6 +345,7 @@ def test_labels_of_enormous_weights_are_answered(weight, name, third):
     assert np.isfinite(found.labelers["accuracy"]).all()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("name", ["biased-coin", "glad"])

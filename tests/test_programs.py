@@ -27,6 +27,7 @@ def fitted(**env: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.long
 def test_programs_are_kept_and_a_folder_that_cannot_be_is_none(tmp_path):
     folder = tmp_path / "cache"
     assert fitted(CROWDJAX_CACHE=str(folder)) == str(folder)
@@ -44,6 +45,7 @@ def test_keeping_is_switched_off(word, monkeypatch):
     assert programs.cache_folder() is None
 
 
+@pytest.mark.long
 def test_who_keeps_them_elsewhere_does_so(tmp_path):
     assert fitted(JAX_COMPILATION_CACHE_DIR=str(tmp_path / "theirs"), HOME=str(tmp_path)) == str(tmp_path / "theirs")
     assert not (tmp_path / ".cache").exists()

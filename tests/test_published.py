@@ -112,6 +112,7 @@ def test_cells_that_are_enough_for_a_rerun_are_cells_of_the_study(folder, data_d
     assert set(experiment.rerun.cells) <= set(names) and len(set(names)) == len(names)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "folder",
     [pytest.param(f, marks=() if f.name in QUICK else pytest.mark.slow, id=f.name) for f in WHOLE],
@@ -178,6 +179,7 @@ DRAWS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("draws", DRAWS.values(), ids=DRAWS)
 def test_the_draws_of_a_repeat_do_not_depend_on_how_many_follow(draws):
     """A longer study begins with the crowds of a shorter one."""

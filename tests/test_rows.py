@@ -90,6 +90,7 @@ def in_rows(x: Given, **how) -> Given:
     return x._replace(labels=with_rows(x.labels, **how), classes=with_rows(x.classes, **how))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", [{}, dict(repeatable=True), dict(repeatable=True, at_once=300)], ids=str)
 @pytest.mark.parametrize("name", OVER_BLOCKS)
 def test_a_kernel_gives_the_same_by_rows(x64, given, monkeypatch, name, how):
@@ -121,6 +122,7 @@ OF_TWO = ("dawid-skene", "glad", "two factors", "integrated")
 CLASSES = {"dawid-skene": DawidSkene(), "glad": Glad(), "one-coin": OneCoin(), "skill": ClassSkill()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at_once", [2**29, 2**13], ids=["whole", "in blocks"])
 @pytest.mark.parametrize(
     "name", ["dawid-skene", "glad", "two factors", "integrated", *(f"{k}, K = 3" for k in CLASSES)]

@@ -161,6 +161,7 @@ def test_a_fit_that_is_read_equals_the_one_that_was_made(folder):
     assert type(read) is type(made)
 
 
+@pytest.mark.long
 def test_one_of_several_devices_reads_it_too(fresh_python, tmp_path, monkeypatch):
     monkeypatch.setenv("CROWDJAX_CACHE", str(tmp_path))
     code = """

@@ -29,6 +29,7 @@ def crowd(share: float, n_labelers: int = 12, n_instances: int = 150, seed: int 
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("factors", [1, 2])
 def test_the_mirror_image_says_the_same_of_labels(x64, factors):
     _, table, _ = crowd(0.5)
@@ -44,6 +45,7 @@ def test_the_mirror_image_says_the_same_of_labels(x64, factors):
     np.testing.assert_array_equal(again.covariance, fit.covariance)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("model", ["auto", "integrated"])
 @pytest.mark.parametrize("n_labelers", [12, 48])
 def test_gold_turns_a_crowd_round(model, n_labelers):

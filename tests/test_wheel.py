@@ -77,6 +77,7 @@ def test_it_runs_from_anywhere(installed, tmp_path):
     ]
 
 
+@pytest.mark.long
 def test_its_studies_run_by_name_beside_a_package_of_the_same_name(installed, tmp_path):
     """``experiments`` in the working directory is the user's own; a repository around it is not asked for a commit."""
     (tmp_path / "experiments").mkdir()
