@@ -2,7 +2,7 @@
 
 The two examples of factors beyond ability of Ruvolo, Whitehill, Movellan (2013), introduction. Generators are none
 of the models that are fitted. Labelers have an ability t_i ~ U(0, 1), or know some kinds of things; a share of the
-instances is special, and nobody is told which:
+instances is special; no model knows which:
 
     misled        On plain instances the surface shows the class; a tricky one shows the other class. A labeler
                   notices the surface with probability √t, sees through it with t⁴, and else guesses: right with ½ +
@@ -48,9 +48,10 @@ from crowdjax import metrics, plots, simulate
 from crowdjax.factor import Solver, correctness
 from crowdjax.integrated import IntegratedConfig
 from experiments.cells import Cell, Size, Tables
-from experiments.config import Model, preset
+from experiments.config import Model
 from experiments.fitting import Draws, drop, fit_all, size_of
 from experiments.integrating import fit_integrated
+from experiments.table1 import models
 from experiments.tables import Report, markdown, names, rows, select
 
 Kind = Literal["misled", "overthought", "specialists"]
@@ -101,16 +102,7 @@ class Config:
     tricky: float = 0.25
     n_repeats: int = 50
     held_out: float = 0.2
-    models: dict[str, Model] = dataclasses.field(
-        default_factory=lambda: {
-            "majority vote": preset("majority"),
-            "Dawid-Skene": preset("dawid-skene"),
-            "GLAD": preset("glad"),
-            "1 factor": preset("factor"),
-            "2 factors": preset("factor", n_factors=2),
-            "3 factors": preset("factor", n_factors=3),
-        }
-    )
+    models: dict[str, Model] = dataclasses.field(default_factory=models)
     integrated: bool = True
     shown: tuple[str, ...] = ("GLAD", "2 factors", "integrated, 2 factors")
     seed: int = 0

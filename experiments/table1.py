@@ -29,7 +29,7 @@ from experiments.tables import Report, markdown, names, scored, select
 
 
 def models() -> dict[str, Model]:
-    """The five of that table, and Dawid-Skene."""
+    """Return the five models of that table, and Dawid-Skene."""
     return {
         "majority vote": preset("majority"),
         "Dawid-Skene": preset("dawid-skene"),
@@ -41,7 +41,7 @@ def models() -> dict[str, Model]:
 
 
 def with_features() -> dict[str, Model]:
-    """The same, and the factors with features."""
+    """Return the same, and the factors with features."""
     featured = {
         f"{d} factor{'s' * (d > 1)}, features": preset("factor", "instance", n_factors=d, deviation=0.0, features=1.0)
         for d in (1, 2, 3)
