@@ -147,7 +147,7 @@ def with_rows(labels: Labels, *, repeatable: bool = False, at_once: int | None =
     traced.
 
     Args:
-        repeatable: whether sums by labeler go without atomics, for 8 bytes a label more.
+        repeatable: whether sums by labeler go without atomics, for some 5 bytes a label more.
         at_once: instances in a block, at most; None: all.
 
     Example:
