@@ -1,7 +1,7 @@
 """One loop driver for every solver: jitted, vmappable, with history, convergence on the objective and result codes.
 
 A solver is a ``Loop``: where it starts, one step, and what its end says. It runs to its end in one program
-(``minimize``, ``iterate``, ``accelerate``), or in blocks of steps from the host (``crowdjax.watch``).
+(``minimize``, ``iterate``, ``accelerate``), or in blocks of steps from the host (``crowdjax.drive``).
 
 ``minimizer`` is a while-loop whose body evaluates the objective at ONE trial point, so a program holds one copy of the
 objective. The direction comes from an optax transformation (``crowdjax.directions``) that is preconditioned by a
@@ -136,7 +136,7 @@ class Staged(NamedTuple):
         code: carry -> the result code, RUNNING until it ends.
         end: carry -> the result.
 
-    Example: ``crowdjax.watch.run`` has one of a single stage
+    Example: ``crowdjax.drive.run`` has one of a single stage
         >>> Staged._fields[:2]
         ('first', 'numbers')
     """

@@ -31,7 +31,7 @@ from scipy.optimize import minimize
 
 from crowdjax.contextual.mode import Posterior, climb, expanded, few_threads
 from crowdjax.contextual.model import ContextualConfig, Data, blocks, coefficients_of, scales_of, size_of
-from crowdjax.watch import Progress, silent
+from crowdjax.drive import Progress, silent
 
 PRECISION = jax.lax.Precision.HIGHEST
 

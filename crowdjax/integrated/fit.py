@@ -123,7 +123,7 @@ def fit(
 def stages(
     labels: Labels, boundary, features: Features, begin: Parameters | None, config: IntegratedConfig
 ) -> optimize.Staged:
-    """Return :func:`fit` as its stages, one for every ρ to try, to run in blocks of steps (``crowdjax.watch``)."""
+    """Return :func:`fit` as its stages, one for every ρ to try, to run in blocks of steps (``crowdjax.drive``)."""
     x = jnp.asarray(config.nodes, jnp.result_type(float))
     design = jnp.asarray(config.design, x.dtype)
     spreads = jnp.asarray(config.spreads, x.dtype)

@@ -39,7 +39,7 @@ print("accuracy:", {model: round(value, 3) for model, value in accuracy.items()}
 
 # What does the fit miss, and who thinks alike? Labels are compared with labels as the fitted model would give them.
 auto = fits["auto"]
-look = crowdjax.look(auto, table, replicates=39)
+look = crowdjax.check(auto, table, replicates=39)
 for sentence in look.warnings:
     print("look:", sentence)
 school = np.asarray(look.labelers["school"])
