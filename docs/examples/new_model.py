@@ -42,7 +42,10 @@ class Thresholds:
         return {name: "labeler" if name in ("a", "b", "s") else None for name in params}
 
 
+# %% [markdown]
 # 40 people with thresholds that are none of the model's; some use hardly anything but 1 and 5.
+
+# %%
 rng = np.random.default_rng(0)
 safe = rng.random(800) < 0.4
 ends = np.where(rng.random((40, 1)) < 0.25, 0.1, 1.0)
@@ -52,6 +55,7 @@ felt = np.where(safe, 0.8, -0.8)[item] + rng.uniform(0.6, 1.6, 40)[who] * rng.no
 grade = 1 + (felt[:, None] > cuts[who]).sum(1)
 table = {"labeler": who, "instance": item, "label": grade}
 
+# %%
 fits = {"thresholds": crowdjax.fit(table, model=Thresholds(), truth=[False, True])}
 for middle in (2.5, 3.5):  # what one does without: cut the scale in the middle
     cut = table | {"label": (grade > middle) + 0}
