@@ -18,6 +18,7 @@ from test_examples import words
 from conftest import ROOT
 from tools import notebooks
 from tools.notebooks import FENCE, FOLDER, NOTEBOOKS, Source, notebook
+from tools.words import findings
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,9 @@ def shown(source: Source) -> str:
     return "\n".join(want for block in wants for want in block)
 
 
-def test_every_notebook_has_a_tutorial():
-    assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(NOTEBOOKS)
+def test_every_notebook_has_a_tutorial_and_is_listed():
+    listed = re.findall(r"^\| \[(\w+)\]", (ROOT / "docs" / "notebooks.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == set(NOTEBOOKS) == set(listed)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -66,6 +68,14 @@ def test_links_of_a_notebook_lead_to_files(name):
     made = notebook(NOTEBOOKS[name])
     text = "\n\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
     assert broken_links(FOLDER / f"{name}.ipynb", text) == []
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_the_text_of_a_notebook_has_the_words_of_the_field(name, tmp_path):
+    text = tmp_path / "text.md"
+    cells = [cell.source for cell in notebook(NOTEBOOKS[name]).cells if cell.cell_type == "markdown"]
+    text.write_text("\n\n".join(cells), encoding="utf-8")
+    assert [str(found) for found in findings(text)] == []
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -33,7 +33,7 @@ if importlib.util.find_spec("crowdjax") is None:
 """
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$\n?", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
-IMAGE = re.compile(r"^!\[[^\]]*\]\([^)]*\)\n?", re.MULTILINE)
+ELSEWHERE = re.compile(r"^(?:!\[[^\]]*\]\([^)]*\)|\[Open as a notebook\].*)\n?", re.MULTILINE)  # only for the page
 
 
 class Source(NamedTuple):
@@ -95,7 +95,7 @@ def page_cells(source: Source) -> list[NotebookNode]:
         if block and not code:  # shown, not run
             prose += "" if source.pasted and (block[1] == "text" or "pip install" in block[2]) else block[0]
         if code or not block:
-            prose = re.sub(r"\n{3,}", "\n\n", IMAGE.sub("", prose)).strip()
+            prose = re.sub(r"\n{3,}", "\n\n", ELSEWHERE.sub("", prose)).strip()
             cells += [new_markdown_cell(prose)] if prose else []
             cells, prose = [*cells, *map(new_code_cell, code)], ""
     return cells

@@ -2,8 +2,8 @@
 
 Behind the facade are plain functions of arrays: un-jitted, differentiable, without data of their own. This script uses
 them in jitted code of its own: a sweep fits many members in one program, a gradient goes through the E-step, and a
-question that no facade answers, whom to ask next, takes a few lines. The crowd judges smiles; what makes one hard to
-judge changes with the output of a detector, which everyone may see.
+question that goes beyond the facade, whom to ask next, takes a few lines. The crowd judges smiles; what makes one hard
+to judge changes with the output of a detector, which everyone may see.
 """
 
 import jax

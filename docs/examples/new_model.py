@@ -1,6 +1,6 @@
 """# A model of your own
 
-People answer "is it safe?" on a scale from 1 to 5, each with thresholds of his own. A model of that is one class; fits,
+People grade from 1 to 5 how safe something is, each with thresholds of their own. A model of that is one class; fits,
 gold, weights, devices, prediction, intervals and files come with the contract (`crowdjax.observation.Observation`).
 
     P(grade <= m | class k) = σ(e^{s_i} c_m + b_i - a_i z_k)      z = -1/2, +1/2      c_0 < c_1 < ... common to all
