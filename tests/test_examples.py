@@ -125,6 +125,20 @@ def test_language_models_as_labelers(run):
 
 
 @pytest.mark.slow
+def test_week_by_week(run):
+    found, printed = run("weeks")
+    assert found["again"].done_before and found["again"].status == 0 and not found["outcome"].done_before
+    alerts = {(a["kind"], a["what"].partition("/")[0], a["period"]) for a in found["outcome"].document["alerts"]}
+    kinds = {"prevalence_rose": "all", "calibration_drifted": "all", "labeler_worse": "bob"}
+    assert found["outcome"].status == 3 and alerts == {(kind, who, "2026-W04") for kind, who in kinds.items()}
+    weeks = found["weeks"]
+    assert ((weeks["lower"] < weeks["truth"]) & (weeks["truth"] < weeks["upper"])).sum() >= 3  # of four of 95 %
+    specificity = found["by_week"].set_index(["labeler", "time"])["specificity"]
+    assert specificity["bob", "2026-W04"] < specificity.drop(("bob", "2026-W04")).min() - 0.1
+    assert_shown("weeks", printed)
+
+
+@pytest.mark.slow
 def test_deployed(run, monkeypatch):
     for name in ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
         monkeypatch.setenv(name, "")

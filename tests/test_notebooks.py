@@ -138,8 +138,8 @@ def test_a_notebook_runs(name, kernel, tmp_path):
         for output in cell.outputs
     ]
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
-    figures = [output for output in outputs if "image/png" in output.get("data", {})]
-    assert len(figures) == (name == "prevalence")
+    figures = [output for output in outputs if "image/svg+xml" in output.get("data", {})]
+    assert len(figures) == (name in ("prevalence", "weeks"))
     printed = "\n".join(
         output.text if output.output_type == "stream" else output.data["text/plain"]
         for output in outputs

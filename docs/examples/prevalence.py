@@ -54,7 +54,9 @@ for warning in result.warnings:
 # Prevalence, sensitivity and specificity over the score, with bands of 95 %.
 
 # %%
-plots.save(result.figures()["functions"], Path("prevalence"))
+figure, _ = plots.save(result.figures()["functions"], Path("prevalence"))
 
 # %% active="ipynb"
-# result.figures()["functions"]
+# from IPython.display import SVG
+#
+# SVG(figure)

@@ -108,3 +108,8 @@ print(weeks[["period", "prevalence", "lower", "upper", "truth"]].round(3).to_str
 result = crowdjax.load(folder / "result")
 by_week = result.tables["labelers_by_period"].to_pandas()
 print(by_week.pivot(index="labeler", columns="time", values="specificity").round(2).to_string())
+
+# %% active="ipynb"
+# from IPython.display import SVG
+#
+# SVG(folder / "result" / "figures" / "prevalence_over_time.svg")
