@@ -13,6 +13,7 @@
 #   make release set-up, then sdist and wheel built twice, and the wheel used in new environments: docs/policy.md
 #   make docs    set-up, then the documentation to site/; a warning is an error
 #   make examples  set-up, then the scripts of docs/examples/: what they print and draw, beside them
+#   make notebooks set-up, then docs/notebooks/ from the tutorials
 #
 # PYTHON=python3.12 chooses the interpreter; by default the first of the list below that is new enough.
 
@@ -25,7 +26,7 @@ STUDIES = specialist fig3 fig3_1000 fig4 detector interactions table1 heldout re
 STUDIES += unseen groups adversaries classifier
 STUDIES += theodon_sim theodon_sim_nuts theodon_public theodon_public_both theodon_public_default rare rare_large headline headline_shapes headline_labels headline_curves headline_svi shares machines assisted sbc sbc_classes sparse  # of the contextual model: hours
 
-.PHONY: run test fast durations slow lint results rerun bench docs examples fuzz faults mutation versions release audit
+.PHONY: run test fast durations slow lint results rerun bench docs examples fuzz faults mutation notebooks versions release audit
 
 run: $(INSTALLED)
 	$(VENV_PYTHON) -m experiments run configs/quickstart.toml
@@ -92,6 +93,9 @@ examples: $(INSTALLED)
 	set -e; cd docs/examples; for script in *.py; do \
 		"$(CURDIR)/$(VENV_PYTHON)" "$$script" > "$${script%.py}.txt"; \
 	done
+
+notebooks: $(INSTALLED)
+	$(VENV_PYTHON) -m tools.notebooks
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python >= 3.11 found; name one: make PYTHON=/path/to/python"; exit 1; }

@@ -7,17 +7,21 @@ MkDocs calls the functions, griffe the class. Nothing is run here: a script's ou
 from __future__ import annotations
 
 import re
+import sys
+from itertools import groupby
 from pathlib import Path
 
 import griffe
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
-EXAMPLE = """{text}
+sys.path.insert(0, str(ROOT))  # mkdocs loads this file by its path
 
-```python
-{code}
-```
+from tools.notebooks import NOTEBOOKS, script_cells  # noqa: E402
+
+EXAMPLE = """{title}
+
+{text}
 
 It prints, by `make examples`:
 
@@ -44,13 +48,24 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def example(script: Path) -> str:
-    """The page of a script: its docstring, its code, what it printed, and its figure if it has one."""
-    text, code = re.fullmatch(r'"""(.*?)"""\n(.*)', script.read_text(encoding="utf-8"), re.DOTALL).groups()
-    page = EXAMPLE.format(
-        text=text.strip(), code=code.strip(), printed=script.with_suffix(".txt").read_text(encoding="utf-8").strip()
-    )
+    """The page of a script: its text and code cell by cell, what it printed, and its figure if it has one."""
+    title, text = script_text(script)
+    if script.stem in NOTEBOOKS:
+        text = f"[Open as a notebook](../notebooks/{script.stem}.ipynb)\n\n{text}"
+    printed = script.with_suffix(".txt").read_text(encoding="utf-8").strip()
+    page = EXAMPLE.format(title=title, text=text, printed=printed)
     figure = script.with_suffix(".svg")
     return page + (f"\n![What it draws]({figure.name})\n" if figure.exists() else "")
+
+
+def script_text(script: Path) -> tuple[str, str]:
+    """The heading of a script, and its cells as Markdown without those that only a notebook has."""
+    cells = [cell for cell in script_cells(script) if cell.metadata.get("active") != "ipynb"]
+    title, _, text = cells[0].source.partition("\n")
+    for is_code, group in groupby(cells[1:], lambda cell: cell.cell_type == "code"):
+        joined = "\n\n".join(cell.source for cell in group)
+        text += f"\n\n```python\n{joined}\n```" if is_code else f"\n\n{joined}"
+    return title, text.strip()
 
 
 class Docstrings(griffe.Extension):

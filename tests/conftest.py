@@ -19,7 +19,8 @@ from crowdjax.labels import Labels
 ROOT = Path(__file__).resolve().parents[1]
 collect_ignore = ["fixtures"]  # files that tests read
 SLOW = 6  # seconds in durations.txt, some three on a quiet machine
-IN_EVERY_RUN = "tests/test_every_model.py"  # what is true of every model is slow from MOST seconds on alone
+# What is true of every model and notebook is slow from MOST seconds on alone.
+IN_EVERY_RUN = ("tests/test_every_model.py", "tests/test_notebooks.py::test_a_notebook_runs")
 MOST = 20
 IN_THE_FAST_LANE = "[dawid-skene]"  # of these the one model that is not long
 

@@ -65,7 +65,8 @@ def test_a_model_of_ones_own(run):
     found, printed = run("new_model")
     right = {name: np.mean(np.asarray(fit.instances["label"]) == found["safe"]) for name, fit in found["fits"].items()}
     assert right["thresholds"] > max(right["above 2.5"], right["above 3.5"]) + 0.03
-    assert len((EXAMPLES / "new_model.py").read_text(encoding="utf-8").splitlines()) <= 60
+    code = [line.strip() for line in (EXAMPLES / "new_model.py").read_text(encoding="utf-8").splitlines()]
+    assert sum(bool(line) and not line.startswith("#") for line in code) <= 50
     assert_shown("new_model", printed)
 
 
@@ -121,6 +122,20 @@ def test_language_models_as_labelers(run):
     alone = next(e for e in first["estimates"] if e["method"].startswith("gold alone"))
     assert first["upper"] - first["lower"] < 0.6 * (alone["upper"] - alone["lower"])
     assert_shown("machines", printed)
+
+
+@pytest.mark.slow
+def test_week_by_week(run):
+    found, printed = run("weeks")
+    assert found["again"].done_before and found["again"].status == 0 and not found["outcome"].done_before
+    alerts = {(a["kind"], a["what"].partition("/")[0], a["period"]) for a in found["outcome"].document["alerts"]}
+    kinds = {"prevalence_rose": "all", "calibration_drifted": "all", "labeler_worse": "bob"}
+    assert found["outcome"].status == 3 and alerts == {(kind, who, "2026-W04") for kind, who in kinds.items()}
+    weeks = found["weeks"]
+    assert ((weeks["lower"] < weeks["truth"]) & (weeks["truth"] < weeks["upper"])).sum() >= 3  # of four of 95 %
+    specificity = found["by_week"].set_index(["labeler", "time"])["specificity"]
+    assert specificity["bob", "2026-W04"] < specificity.drop(("bob", "2026-W04")).min() - 0.1
+    assert_shown("weeks", printed)
 
 
 @pytest.mark.slow

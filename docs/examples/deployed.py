@@ -1,6 +1,6 @@
 """# Deployed: from a store of objects to alerts, every week
 
-Items are drawn by a classifier's score, people label them, and labels, scores and sampling weights are written to a
+Instances are drawn by a classifier's score, people label them, and labels, scores and sampling weights are written to a
 store of objects every week. A scheduler then calls one command, which fits all weeks so far and writes results, a page
 and the alerts of the latest week back ([Monitoring](../monitoring.md)). Here the store is a server of S3's protocol on
 this machine, from the package moto. The crowd is simulated: in the eighth week positives become more frequent, and bob

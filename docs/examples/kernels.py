@@ -2,8 +2,8 @@
 
 Behind the facade are plain functions of arrays: un-jitted, differentiable, without data of their own. This script uses
 them in jitted code of its own: a sweep fits many members in one program, a gradient goes through the E-step, and a
-question that no facade answers, whom to ask next, takes a few lines. The crowd judges smiles; what makes one hard to
-judge changes with the output of a detector, which everyone may see.
+question that goes beyond the facade, whom to ask next, takes a few lines. The crowd judges smiles; what makes one hard
+to judge changes with the output of a detector, which everyone may see.
 """
 
 import jax
@@ -19,9 +19,11 @@ bumps = factor.rbf_basis(crowd.instance_features[:, 0], constant=False)
 config = factor.FactorConfig(n_factors=3, features=1.0, deviation=0.0)
 model = factor.build(config, labels, instance_features=bumps)
 
+# %% [markdown]
 # A sweep: one to three factors, three starts each, in one program. Labels and model are arguments, never closed over.
 
 
+# %%
 def make(shared, member):
     labels, model = shared
     return labels, model.with_factors(member["factors"]), member["key"]
@@ -34,7 +36,10 @@ best = np.asarray(fits.objective).reshape(3, 3).argmax(1)  # of each number's st
 for n in range(3):
     print(f"factors: {n + 1}; accuracy {right[n, best[n]]:.3f} at the best start, {right[n].min():.3f} at the worst")
 
+# %% [markdown]
 # A gradient through the E-step: how the result for an instance depends on how able each labeler is.
+
+# %%
 three = jax.tree.map(lambda leaf: leaf[6 + best[2]], fits)
 factors = model.factors(three.weights)
 
@@ -50,9 +55,11 @@ chance = float(three.posterior[doubtful])
 print(f"instance {doubtful}: P(smile) = {chance:.2f}; most to gain or lose by labeler", end=" ")
 print(f"{np.abs(slope[:, 0]).argmax()}: {slope[:, 0][np.abs(slope[:, 0]).argmax()]:+.2f} for one unit of ability")
 
+# %% [markdown]
 # Whom to ask next: how much one more label is expected to tell of an instance, for every pair of labeler and instance.
 
 
+# %%
 def entropy(p):
     p = jnp.clip(p, 1e-6, 1 - 1e-6)
     return -(p * jnp.log(p) + (1 - p) * jnp.log1p(-p))

@@ -36,13 +36,19 @@ labels = {
 scores = {"instance": messages, "score": score}
 print(f"true share {truth.mean():.3f}; gpt says {said['gpt'].mean():.3f}, claude {said['claude'].mean():.3f}")
 
+# %% [markdown]
 # Without gold everything rests on labelers who err independently.
+
+# %%
 alone = crowdjax.context(labels, scores, inference="laplace")
 print("without gold:", alone.prevalence["headline"])
 for warning in alone.warnings:
     print("warning:", warning)
 
+# %% [markdown]
 # Gold: more of what somebody calls a violation, every message with a chance that is written down.
+
+# %%
 some_yes = (said["gpt"] + said["claude"]) / 2 + 0.15
 chance = 120 * some_yes / some_yes.sum()
 drawn = rng.random(n) < chance

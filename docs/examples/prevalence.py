@@ -30,6 +30,11 @@ labels = {
 known = rng.choice(1500, 200, replace=False)
 print(f"true prevalence {positive.mean():.4f}; among the 1500 sampled {truth.mean():.4f}")
 
+# %% [markdown]
+# The population's scores say what the prevalence is averaged over, and gold of instances drawn at random assists the
+# estimate.
+
+# %%
 result = crowdjax.context(
     labels,
     {"instance": np.arange(1500), "score": score},
@@ -45,4 +50,13 @@ for estimate in result.prevalence["estimates"]:
 for warning in result.warnings:
     print("warning:", warning)
 
-plots.save(result.figures()["functions"], Path("prevalence"))
+# %% [markdown]
+# Prevalence, sensitivity and specificity over the score, with bands of 95 %.
+
+# %%
+figure, _ = plots.save(result.figures()["functions"], Path("prevalence"))
+
+# %% active="ipynb"
+# from IPython.display import SVG
+#
+# SVG(figure)
