@@ -1,8 +1,8 @@
 """# Aggregate your own labels
 
-A table with three columns is all there is: who said what of which instance. What comes back is the probability of every
-instance, what kind of labeler everyone is, and sentences about what not to trust. Here the table is simulated, so that
-the truth is known: 80 photos, five labels each by 14 people, of whom one answers at random and one says the opposite.
+The input is a table with three columns: labeler, instance and label. The result has the class of every instance with
+its probability, the kind of every labeler, and warnings about what not to trust. Here the table is simulated, so that
+the truth is known: 80 photos, five labels each by 14 people. One of them guesses, and one says the opposite.
 """
 
 import tempfile
@@ -24,15 +24,15 @@ rows = [
 folder = Path(tempfile.mkdtemp())
 pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
 
-# One call; `auto` takes the integrated model wherever the labels allow it. The same from the shell:
-#     crowdjax fit labels.csv --model auto --out answers
+# One call; `auto` uses the integrated model wherever the labels allow it. The same from the shell:
+#     crowdjax fit labels.csv --model auto --out result
 result = crowdjax.fit(folder / "labels.csv", "auto")
-result.save(folder / "answers")
+result.save(folder / "result")
 
-photos = pd.read_parquet(folder / "answers" / "instances.parquet")
+photos = pd.read_parquet(folder / "result" / "instances.parquet")
 print(photos.round(3).head().to_string(index=False), "\n")
 
-people = pd.read_parquet(folder / "answers" / "labelers.parquet").sort_values("informedness")
+people = pd.read_parquet(folder / "result" / "labelers.parquet").sort_values("informedness")
 columns = ["labeler", "n_labels", "accuracy", "informedness_lower", "informedness_upper", "kind"]
 print(people[columns].round(2).to_string(index=False), "\n")
 
@@ -46,7 +46,7 @@ accuracy = {
 }
 print("accuracy:", {name: round(float(value), 3) for name, value in accuracy.items()})
 
-# New photos are judged with what is known of the people: two of them against the one who says the opposite.
+# The fit judges new photos by what it learned about the people: two of them against the one who says the opposite.
 new = pd.DataFrame({"worker": ["p00", "p01", "opp"], "task": "photo 80", "label": [1, 1, 0]})
-later = crowdjax.load(folder / "answers").predict(new)
+later = crowdjax.load(folder / "result").predict(new)
 print("photo 80:", np.asarray(later.instances["probability"]).round(2))
