@@ -5,42 +5,42 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from crowdjax import extras
+from crowdjax import extras, renamed
 
 if TYPE_CHECKING:
     from crowdjax.api import Aggregation, FitError, InputError, IntegratedAggregation, Prediction, fit
+    from crowdjax.check_api import CheckResult, check
     from crowdjax.context_api import CategoricalResult, ContextualResult, context
     from crowdjax.conversion import convert, tidy
     from crowdjax.description import Description, describe
     from crowdjax.loading import load
-    from crowdjax.look_api import LookResult, look
     from crowdjax.planning import Plan, plan
 
 __version__ = "0.2.0"
 __all__ = [
     "Aggregation",
     "CategoricalResult",
+    "CheckResult",
     "ContextualResult",
     "Description",
     "FitError",
     "InputError",
     "IntegratedAggregation",
-    "LookResult",
     "Plan",
     "Prediction",
+    "check",
     "context",
     "convert",
     "describe",
     "fit",
     "load",
-    "look",
     "plan",
     "tidy",
 ]
 HOMES = {
     "context_api": ("CategoricalResult", "ContextualResult", "context"),
     "loading": ("load",),
-    "look_api": ("LookResult", "look"),
+    "check_api": ("CheckResult", "check"),
     "planning": ("Plan", "plan"),
     "conversion": ("convert", "tidy"),
     "description": ("Description", "describe"),
@@ -53,4 +53,4 @@ def __getattr__(name: str):
         home = next((home for home, names in HOMES.items() if name in names), "api")
         with extras.needed(f"crowdjax.{name}"):
             return getattr(importlib.import_module(f"crowdjax.{home}"), name)
-    raise AttributeError(f"module 'crowdjax' has no attribute {name!r}")
+    return renamed.renamed("crowdjax", {"look": "check", "LookResult": "CheckResult"}, gone="0.4")(name)

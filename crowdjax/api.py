@@ -15,17 +15,17 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from crowdjax import io, results
-from crowdjax.answers import FitError, Prediction
+from crowdjax import io, saving
 from crowdjax.labels import InputError, Repeats
 from crowdjax.priors import NAMES, Copies, Kind
+from crowdjax.result import FitError, Prediction
 from crowdjax.settings import DEFAULT, Default, callback, one_of
 from crowdjax.tables import kind_of
 
 if TYPE_CHECKING:
     from jaxtyping import PRNGKeyArray
 
-    from crowdjax import factor, watch
+    from crowdjax import drive, factor
     from crowdjax.facade.aggregation import Aggregation
     from crowdjax.facade.result import Result
     from crowdjax.fitting import Written
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from crowdjax.roles import Columns
     from crowdjax.stopping import FactorMethod as Method
 
-__all__ = ["Aggregation", "FitError", "InputError", "IntegratedAggregation", "Prediction", "fit", "load", "results"]
+__all__ = ["Aggregation", "FitError", "InputError", "IntegratedAggregation", "Prediction", "fit", "load", "saving"]
 HOMES = {"Aggregation": "facade.aggregation", "IntegratedAggregation": "integrated_api", "Written": "fitting"}
 
 
@@ -75,7 +75,7 @@ def fit(
     devices: int | None = None,
     boundary: Choice | None = None,
     posterior: Posterior | None = None,
-    progress: watch.Progress | None = None,
+    progress: drive.Progress | None = None,
 ) -> Aggregation | IntegratedAggregation | Result:
     """Fit a model to a table of labels, of two classes or more.
 
@@ -132,7 +132,7 @@ def fit(
             where there are scores).
         posterior: how the integrated model of two classes finds what is known of labelers: ``axis``, quadrature (the
             default up to 100,000 labels); ``laplace``, normal distributions; ``exact``, Gibbs sampling.
-        progress: callback (``crowdjax.watch.Progress``), called between blocks of steps of a long fit. Return True to
+        progress: callback (``crowdjax.drive.Progress``), called between blocks of steps of a long fit. Return True to
             stop the fit; a warning then says so.
 
     Raises:
@@ -206,7 +206,7 @@ def fit_large(
     devices: int | None = None,
     max_rounds: int = 20,
     rtol: float = 1e-5,
-    progress: watch.Progress | None = None,
+    progress: drive.Progress | None = None,
 ) -> Written:
     """Fit a model to more labels than memory holds (``crowdjax.minibatch``); write what ``Aggregation.save`` writes.
 
@@ -218,7 +218,7 @@ def fit_large(
         out: folder for the result; its instances are in no particular order.
         batch: labels in memory at a time, about.
         max_rounds, rtol: the most rounds over all labels, and the gain of a round that counts as none.
-        progress: callback (``crowdjax.watch.Progress``); return True to interrupt the fit.
+        progress: callback (``crowdjax.drive.Progress``); return True to interrupt the fit.
         others: as in :func:`fit`.
 
     Raises:

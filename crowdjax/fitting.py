@@ -11,12 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from crowdjax import factor, integrated_api, io, memory, minibatch, parallel, pieces, programs, results
+from crowdjax import factor, integrated_api, io, memory, minibatch, parallel, programs, saving, scan
 from crowdjax import summary as summaries
-from crowdjax.answers import (
-    Prediction,
-    Printed,
-)
 from crowdjax.facade import fit as facade_fit
 from crowdjax.facade import large, presets
 from crowdjax.facade.aggregation import Aggregation
@@ -30,6 +26,7 @@ from crowdjax.files import reading
 from crowdjax.labels import InputError, Repeats
 from crowdjax.observation import Solver
 from crowdjax.priors import LEARNED
+from crowdjax.result import Prediction, Printed
 from crowdjax.settings import Default, brief, callback, number, one_of, path_of, randomness, whole
 from crowdjax.stopping import FactorMethod as Method
 from crowdjax.stopping import Method as Methods
@@ -246,14 +243,14 @@ def fit_large(
     general = dict(factors=factors, instances=instances, class_prior=class_prior, restarts=restarts)
     integrated = _integrates(model, instances, {}, class_prior, factors)
     if integrated or not _may_be_binary(model, classes, class_prior, truth):
-        scan = pieces.scan(table, columns=columns, positive=positive, order=order, truth=truth, kind=classes)
+        pieces = scan.scan(table, columns=columns, positive=positive, order=order, truth=truth, kind=classes)
         return _fit_large_classes(
-            scan, out, model, classes, general, solver, devices, seed, batch, repeats, max_rounds, rtol, progress
+            pieces, out, model, classes, general, solver, devices, seed, batch, repeats, max_rounds, rtol, progress
         )
     if isinstance(model, str) and model in integrated_api.MODELS:
-        scan = pieces.scan(table, columns=columns, positive=positive, order=order, truth=truth, kind=classes)
+        pieces = scan.scan(table, columns=columns, positive=positive, order=order, truth=truth, kind=classes)
         return _fit_large_classes(
-            scan, out, model, classes, general, solver, devices, seed, batch, repeats, max_rounds, rtol, progress
+            pieces, out, model, classes, general, solver, devices, seed, batch, repeats, max_rounds, rtol, progress
         )
     name, config = _config(model, factors, class_prior)
     if config.class_prior == "logistic":
@@ -264,26 +261,28 @@ def fit_large(
     of_seed, key, drawn = _randomness(name, config, restarts, seed, None)
     asked, solver = solver, _with_restarts(solver, restarts, config, drawn)
     devices = _devices(devices)
-    out = results.check_out(out)
-    scan = pieces.scan(table, columns=columns, positive=positive, order=order, truth=truth, kind=classes)
-    if len(scan.classes.classes) > 2 or scan.classes.values is not None:
+    out = saving.check_out(out)
+    pieces = scan.scan(table, columns=columns, positive=positive, order=order, truth=truth, kind=classes)
+    if len(pieces.classes.classes) > 2 or pieces.classes.values is not None:
         return _fit_large_classes(
-            scan, out, model, classes, general, asked, devices, seed, batch, repeats, max_rounds, rtol, progress
+            pieces, out, model, classes, general, asked, devices, seed, batch, repeats, max_rounds, rtol, progress
         )
-    minibatch.check_size(scan, batch)
+    minibatch.check_size(pieces, batch)
     state = out.absolute().with_name(out.absolute().name + ".state")
     settings = dict(config=dataclasses.asdict(config), solver=dataclasses.asdict(solver), seed=of_seed)
-    kept = dict(settings, table=scan.identity, batch=batch, repeats=repeats, rounds=[max_rounds, rtol], labels="codes")
-    with results.claim(state, kept):
+    kept = dict(
+        settings, table=pieces.identity, batch=batch, repeats=repeats, rounds=[max_rounds, rtol], labels="codes"
+    )
+    with saving.claim(state, kept):
         record = presets.fit_parts(
-            scan, out, state, name, config, solver, settings, batch=batch, repeats=repeats, key=key, devices=devices,
+            pieces, out, state, name, config, solver, settings, batch=batch, repeats=repeats, key=key, devices=devices,
             max_rounds=max_rounds, rtol=rtol, progress=progress,
         )  # fmt: skip
     return Written(out, record)
 
 
 def _fit_large_classes(
-    scan, out, model, classes: Kind, settings, solver, devices, seed, batch, repeats, max_rounds, rtol, progress
+    pieces, out, model, classes: Kind, settings, solver, devices, seed, batch, repeats, max_rounds, rtol, progress
 ) -> Written:
     """Run :func:`fit_large` by a model of the registry, for any number of classes."""
     if not isinstance(model, str) or model not in MODELS:
@@ -297,14 +296,14 @@ def _fit_large_classes(
     batch = whole("minibatch", batch, or_else="labels in memory at a time")
     max_rounds, rtol = whole("max_rounds", max_rounds), number("rtol", rtol, 0, "a number from 0")
     callback(progress)
-    out = results.check_out(out)
-    minibatch.check_size(scan, batch)
-    built = large.made(model, scan, classes, settings)
+    out = saving.check_out(out)
+    minibatch.check_size(pieces, batch)
+    built = large.made(model, pieces, classes, settings)
     state = out.absolute().with_name(out.absolute().name + ".state")
-    kept = dict(model=model, kind=classes, settings=settings, table=scan.identity, batch=batch, repeats=repeats)
-    with results.claim(state, kept | {"rounds": [max_rounds, rtol]}):
+    kept = dict(model=model, kind=classes, settings=settings, table=pieces.identity, batch=batch, repeats=repeats)
+    with saving.claim(state, kept | {"rounds": [max_rounds, rtol]}):
         record = large.fit_parts(
-            scan, out, state, model, built, classes=classes, settings=settings, batch=batch, repeats=repeats,
+            pieces, out, state, model, built, classes=classes, settings=settings, batch=batch, repeats=repeats,
             max_rounds=max_rounds, rtol=rtol, progress=progress,
         )  # fmt: skip
     return Written(out, record)
@@ -320,15 +319,15 @@ def load(folder):
     """Implement :func:`crowdjax.api.load`."""
     programs.ready()
     folder = Path(path_of("folder", folder, "that of a result"))
-    record = results.read_result(folder)
-    if "kind" in record:
-        return load_classes(folder, record)
-    if record.get("model") in integrated_api.MODELS:
-        return integrated_api.load(folder, record)
+    record = saving.read_result(folder)
     if record.get("model") == "contextual":
         raise InputError(
             f"{folder}: a contextual fit; allowed: a fit of {', '.join((*factor.PRESETS, *integrated_api.MODELS))}"
         )
+    if "kind" in record:
+        return load_classes(folder, record)
+    if record.get("model") in integrated_api.MODELS:
+        return integrated_api.load(folder, record)
     return presets.load(folder, record)
 
 

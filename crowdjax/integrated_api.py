@@ -18,21 +18,15 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from crowdjax import integrated, io, outliers, parallel, results, watch
-from crowdjax.answers import (
-    Tally,
-    about_answers,
+from crowdjax import drive, integrated, io, outliers, parallel, saving
+from crowdjax.cautions import (
+    about_classes,
     about_contradiction,
     about_gold,
     about_labels,
     about_prior,
     about_support,
-    by_class,
-    counted,
-    gold_record,
-    labels_of_labelers,
     support,
-    tally,
 )
 from crowdjax.columns import listed
 from crowdjax.facade.copies import Copies, heard
@@ -50,6 +44,7 @@ from crowdjax.integrated import (
 )
 from crowdjax.labelers import of_two
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
+from crowdjax.result import Tally, by_class, counted, gold_record, labels_of_labelers, tally
 from crowdjax.roles import Opened
 from crowdjax.settings import one_of
 from crowdjax.tables import Kind, as_arrow
@@ -72,7 +67,7 @@ class IntegratedAggregation(Fitted):
     Attributes:
         instances: instance, label, confidence, probability; ``depends``: whether the label would be another with the
             class boundary at 0, halfway between the clusters of instances.
-        labelers: as of every model (``crowdjax.answers.labeler_table``), on the population of instances.
+        labelers: as of every model (``crowdjax.result.labeler_table``), on the population of instances.
         fit, config, boundary: of ``crowdjax.integrated``.
         average: the fits and boundaries that the probabilities of instances average.
         calibration: what gold says of the probabilities of the other instances; None without gold.
@@ -126,10 +121,10 @@ class IntegratedAggregation(Fitted):
         found = room.instances_of(integrated.of_average(padded, average, room.features(rows, padded), self.calibration))
         return New(by_class(found.probability), columns={"depends": np.asarray(found.depends)})
 
-    def looked(self, key, labels: Labels, drawn, features, replicates: int) -> integrated.Look:
+    def looked(self, key, labels: Labels, drawn, features, replicates: int) -> integrated.Checks:
         """Run posterior predictive checks of the fit on its labels, and which labelers think alike."""
         parameters = jax.tree.map(np.asarray, self.fit.parameters)
-        return integrated.look(key, labels, parameters, self.config, Features(instance=features), replicates)
+        return integrated.check(key, labels, parameters, self.config, Features(instance=features), replicates)
 
 
 def fit(
@@ -145,7 +140,7 @@ def fit(
     copies: Copies = "warn",
     start: IntegratedAggregation | None = None,
     devices: int | None = None,
-    progress: watch.Progress | None = None,
+    progress: drive.Progress | None = None,
     kind: Kind = as_arrow,
 ) -> IntegratedAggregation:
     """Fit; settings are those of ``crowdjax.fit``.
@@ -203,7 +198,7 @@ def fit(
             f"({choice}), which labels alone do not identify; gold labels do."
         )
     probabilities, counts = by_class(answers.probability), tally(labels, answers.probability)
-    warnings += about_answers(probabilities, labels_of_labelers(labels), index.classes)
+    warnings += about_classes(probabilities, labels_of_labelers(labels), index.classes)
     advice = about_prior(plan.config.class_prior) if config.spread == 0 else ELSEWHERE
     warnings += about_support(support(counts.votes, probabilities, truth), index.classes, advice)
     warnings += about_gold(truth, index.classes, config.spread != 0, choice == "gold")
@@ -279,7 +274,7 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
         members = tuple((found.parameters, at(choice)) for _, choice, _ in weights)
         return found, at(choice), calibration, *((members,) if average else ())
 
-    found, boundary, calibration, *rest = results.load_arrays(folder / "fit.npz", jax.eval_shape(like, anyone))
+    found, boundary, calibration, *rest = saving.load_arrays(folder / "fit.npz", jax.eval_shape(like, anyone))
     kept = rest[0] if average else ((found.parameters, boundary),)
     of = zip(weights or [(1.0, choice, config)], kept, strict=True)
     members = integrated.Average(

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crowdjax import api, results
-from crowdjax.answers import Prediction, read_tables
+from crowdjax import api, saving
 from crowdjax.labels import InputError
+from crowdjax.result import Prediction, read_tables
 from crowdjax.settings import path_of
 from crowdjax.tables import as_arrow
 
@@ -21,7 +21,7 @@ def load(folder: str | os.PathLike) -> Prediction | Plan:
 
     Returns:
         What ``save`` was called on: ``Aggregation``, ``IntegratedAggregation``, ``ContextualResult``, ``Prediction``,
-        ``LookResult`` or ``Plan``. Its tables are pyarrow's.
+        ``CheckResult`` or ``Plan``. Its tables are pyarrow's.
 
     Raises:
         InputError: there is none, it is not whole, or it was changed since.
@@ -40,20 +40,21 @@ def load(folder: str | os.PathLike) -> Prediction | Plan:
     if "\0" in str(folder) or len(folder.name) > 255:
         raise InputError(f"folder: got a name that no folder has, {str(folder)[:40]!r}; allowed: a folder of a result")
     if (folder / "predict.json").is_file():
-        record = results.read_result(folder, "predict.json")
+        record = saving.read_result(folder, "predict.json")
         return Prediction(read_tables(folder, "instances"), record, as_arrow)
-    if (folder / "look.json").is_file():
-        record = results.read_result(folder, "look.json")
-        from crowdjax import look_api
+    for name in ("check.json", "look.json"):  # look: of crowdjax 0.1
+        if (folder / name).is_file():
+            record = saving.read_result(folder, name)
+            from crowdjax import check_api
 
-        return look_api.LookResult(read_tables(folder, "instances", "labelers"), record, as_arrow)
+            return check_api.CheckResult(read_tables(folder, "instances", "labelers"), record, as_arrow)
     if (folder / "plan.json").is_file():
-        record = results.read_result(folder, "plan.json")
+        record = saving.read_result(folder, "plan.json")
         from crowdjax import planning
 
         names = [Path(file).stem for file in record["files"] if file.endswith(".parquet")]
         return planning.Plan(read_tables(folder, *names), record, as_arrow)
-    record = results.read_result(folder)
+    record = saving.read_result(folder)
     if record.get("model") == "contextual" and len(record.get("classes") or ()) > 2:
         from crowdjax.facade import categories
 

@@ -38,14 +38,14 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from crowdjax import disk, layout, likelihood, optimize, parallel
 from crowdjax.columns import encode
+from crowdjax.drive import Progress, silent
 from crowdjax.factor import FactorConfig, FactorModel, Factors, Fit, Linear, Solver, Weights, build
 from crowdjax.factor.fit import fit as fit_one
 from crowdjax.factor.model import Objective
 from crowdjax.factor.predict import labeler_sums
 from crowdjax.labels import InputError, Labels, Repeats
-from crowdjax.pieces import Scan
+from crowdjax.scan import Scan
 from crowdjax.segments import sum_by
-from crowdjax.watch import Progress, silent
 
 MOST_PARTS = 500  # a file of each is open while labels are dealt
 

@@ -1,7 +1,7 @@
 """One loop driver for every solver: jitted, vmappable, with history, convergence on the objective and result codes.
 
 A solver is a ``Loop``: where it starts, one step, and what its end says. It runs to its end in one program
-(``minimize``, ``iterate``, ``accelerate``), or in blocks of steps from the host (``crowdjax.watch``).
+(``minimize``, ``iterate``, ``accelerate``), or in blocks of steps from the host (``crowdjax.drive``).
 
 ``minimizer`` is a while-loop whose body evaluates the objective at ONE trial point, so a program holds one copy of the
 objective. The direction comes from an optax transformation (``crowdjax.directions``) that is preconditioned by a
@@ -136,7 +136,7 @@ class Staged(NamedTuple):
         code: carry -> the result code, RUNNING until it ends.
         end: carry -> the result.
 
-    Example: ``crowdjax.watch.run`` has one of a single stage
+    Example: ``crowdjax.drive.run`` has one of a single stage
         >>> Staged._fields[:2]
         ('first', 'numbers')
     """
@@ -232,14 +232,18 @@ def minimizer(
     )
 
     def body(s: _State) -> _State:
+        # One evaluation a turn, whether it ends a line search or only shortens its step: a nested loop for the search
+        # would compile the objective twice, and under vmap every member would wait for the longest search.
         x = s.x + s.step * s.direction
         value, grad, aux = objective(x)
         finite = jnp.isfinite(value) & jnp.isfinite(grad).all()
         first = s.n_steps == 0
+        # Armijo's condition; near the minimum the decrease that it asks for drowns in the value's rounding
         enough = value <= s.value + ARMIJO * s.step * s.slope + noise * jnp.abs(s.value)
         accepted = finite & (first | enough)
         tired = ~accepted & (s.backtracks + 1 >= MAX_BACKTRACKS)
         restart = tired & ~s.fresh  # anew with the preconditioned gradient
+        # A new diagonal counts from an accepted point on: within a line search the direction must stay what it was.
         d = jnp.where(accepted & (s.n_steps % period == 0), s.coming, s.diagonal)
 
         # A rejected point wastes this update; a condition around it would copy the memory of the rule at every step.
@@ -251,16 +255,18 @@ def minimizer(
         at = keep(grad, s.grad)
         plain = -at / d
         slope = -rule_state.slope
-        descends = slope < 0
+        descends = slope < 0  # else what the rule has learnt is of no use: the preconditioned gradient always descends
         direction = jnp.where(accepted & descends, -update, jnp.where(accepted | restart, plain, s.direction))
         steepest = keep(rule_state.steepest, s.steepest)
         slope = jnp.where(accepted & descends, slope, jnp.where(accepted | restart, -steepest, s.slope))
 
         small = jnp.where(~first & (s.value - value <= rtol * (1 + jnp.abs(value))), s.small + 1, 0)
+        # Several small decreases in a row: one alone may be a short step on the way. A slope of 0 is a zero gradient.
         done = accepted & ((small >= patience) | (slope >= 0))
         code = jnp.where(done, CONVERGED, jnp.where(tired & s.fresh, STALLED, RUNNING))
+        # The parabola through the value and the slope at the last point and the value at the rejected one
         excess = value - s.value - s.step * s.slope
-        best = -s.slope * s.step / (2 * excess)  # of the parabola, as a fraction of the step
+        best = -s.slope * s.step / (2 * excess)  # its minimum, as a fraction of the step
         shrink = jnp.where(jnp.isfinite(best), jnp.clip(best, 0.1, 0.5), 0.1)
         value = keep(value, s.value)
         return _State(
@@ -452,6 +458,8 @@ def acceleration(
         most = s.step.value + noise * jnp.abs(s.step.value) + rise * (1 + jnp.abs(s.step.value))
         accepted = finite & (first | (new.value <= most))
 
+        # Solve min |residual - Σ weight_m changes_m| in the metric. Images, not points, are combined: each is a whole
+        # step of EM, so that the combination is one as well where the iteration is linear.
         residual = new.x - s.trial
         slot = (jnp.maximum(s.count, 1) - 1) % memory
         put = lambda all, v: all.at[slot].set(jnp.where(s.count > 0, v, 0))  # noqa: E731
@@ -459,6 +467,7 @@ def acceleration(
         changes = put(s.changes, residual - (s.step.x - s.x))
         known = (jnp.arange(memory) < s.count)[:, None]
         scaled = jnp.where(known, changes, 0) * metric
+        # Differences shrink by orders of magnitude from turn to turn; normalised, the ridge weighs on all alike.
         gram = jnp.matmul(scaled, changes.T, precision=jax.lax.Precision.HIGHEST)
         size = jnp.sqrt(jnp.maximum(jnp.diag(gram), jnp.finfo(dtype).tiny))
         ridge = RIDGE * jnp.finfo(dtype).eps * jnp.eye(memory, dtype=dtype)
@@ -466,6 +475,8 @@ def acceleration(
         weight = jnp.linalg.solve(gram / size / size[:, None] + ridge, against) / size
         combined = new.x - jnp.where(known[:, 0], weight, 0) @ moves
 
+        # Gains fall like a geometric series, of which the tail is left. Acceleration makes them irregular: what one
+        # more step promises by the metric must be small too.
         gain = s.step.value - new.value
         ratio = jnp.clip(gain / s.gain, 0, SERIES)
         promised = 0.5 * (metric * residual**2).sum()
@@ -475,6 +486,7 @@ def acceleration(
         code = jnp.where(accepted & done, CONVERGED, jnp.where(tired, STALLED, RUNNING))
         keep = lambda a, b: jax.tree.map(lambda a, b: jnp.where(accepted, a, b), a, b)  # noqa: E731
         at = keep(new, s.step)
+        # A rejected combination costs one evaluation: the next point is the last image, which EM cannot have raised.
         return _Accelerated(
             trial=jnp.where(accepted, combined, s.step.x),
             x=keep(s.trial, s.x),

@@ -4,7 +4,7 @@
 
 Instances and what belongs to them live on one device each; weights of labelers, features and class prior on all. A pass
 adds up its sums per labeler over the devices (``Labels.across``), everything else stays where it is. Long fits
-run in blocks of steps (``crowdjax.watch``): they report progress and can be stopped.
+run in blocks of steps (``crowdjax.drive``): they report progress and can be stopped.
 
 In a run of several processes (``start``) every process gives its own instances, with labelers indexed alike everywhere
 (``union``), and gets back the results for its own instances. docs/clusters.md has worked examples.
@@ -24,7 +24,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PRNGKeyArray
 
-from crowdjax import integrated, optimize, rows, watch
+from crowdjax import drive, integrated, optimize, rows
 from crowdjax.factor import fit as fit_one
 from crowdjax.factor.fit import Fit, Solver, stages
 from crowdjax.factor.model import FactorModel, Weights
@@ -123,7 +123,7 @@ def fit(
     start: Weights | None = None,
     *,
     devices: int | None = None,
-    progress: watch.Progress | None = None,
+    progress: drive.Progress | None = None,
 ) -> Fit:
     """Run ``crowdjax.factor.fit_jit`` on several devices; arguments as there. Not to be traced.
 
@@ -149,14 +149,14 @@ def fit(
         return run(_fit_alone, labels, model, key, solver, start, devices=devices)[0]
     parts, mesh, whole = _laid_out(labels, model, start, devices)
     once = dataclasses.replace(solver, restarts=1)
-    spread = None if mesh is None or mesh.size == 1 else watch.Spread(mesh, AXIS, _given, _fit_specs)
+    spread = None if mesh is None or mesh.size == 1 else drive.Spread(mesh, AXIS, _given, _fit_specs)
     n = solver.restarts if start is None else 1
     best, n_steps, stopped = None, 0, False
     for r in range(n):
         of_start = jax.random.fold_in(key, r) if n > 1 else key
         data, settings = _key_data(of_start, mesh), (once, jax.random.key_impl(key))
         name = "fit" if n == 1 else f"fit, start {r + 1} of {n}"
-        found, stopped = watch.run(_staged, (*parts, data), settings, spread, progress, name)
+        found, stopped = drive.run(_staged, (*parts, data), settings, spread, progress, name)
         found = whole(jax.tree.map(_local if mesh else np.asarray, found))
         n_steps += found.n_steps
         if best is None or not best.objective >= found.objective:  # or it is not finite
@@ -274,7 +274,7 @@ def fit_integrated(
     begin: Parameters | None = None,
     *,
     devices: int | None = None,
-    progress: watch.Progress | None = None,
+    progress: drive.Progress | None = None,
 ) -> IntegratedFit:
     """Run ``crowdjax.integrated.fit_jit`` on several devices; arguments as there. Not to be traced.
 
@@ -303,13 +303,13 @@ def fit_integrated(
             begin = begin._replace(labelers=np.concatenate([begin.labelers, rest]))
         parts = labels, parts[1], features, begin
         parts = _on_mesh(parts, integrated_specs(*parts), mesh)
-        spread = watch.Spread(mesh, AXIS, integrated_specs, P)
+        spread = drive.Spread(mesh, AXIS, integrated_specs, P)
     else:
         labels, *others = parts
         parts = rows.on_device(labels, lambda: len(config.nodes)), *jax.device_put(others)
     stopped = False
     if long:
-        found, stopped = watch.run(integrated_stages, parts, config, spread, progress)
+        found, stopped = drive.run(integrated_stages, parts, config, spread, progress)
     else:
         found = (
             integrated.fit_jit(parts[0], config, *parts[1:]) if mesh is None else _run_integrated(*parts, config, mesh)

@@ -113,7 +113,7 @@ def callback(progress: Any) -> None:
         >>> callback(None)
     """
     if progress is not None and not callable(progress):
-        raise InputError(f"progress: got {brief(progress)}; allowed: a function (crowdjax.watch.Progress), or None")
+        raise InputError(f"progress: got {brief(progress)}; allowed: a function (crowdjax.drive.Progress), or None")
 
 
 def path_of(name: str, value: Any, allowed: str = "a path") -> str:

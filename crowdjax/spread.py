@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from crowdjax import optimize, parallel, rows, watch
+from crowdjax import drive, optimize, parallel, rows
 from crowdjax.labels import Labels
 from crowdjax.layout import AXIS, at_places
 from crowdjax.observation import room as rooms
@@ -32,7 +32,7 @@ def fit(
     solver: Solver = Solver(),
     *,
     devices: int | None = None,
-    progress: watch.Progress | None = None,
+    progress: drive.Progress | None = None,
 ) -> Fit:
     """Return ``observation.fit_jit`` on several devices; arguments as there. Not to be traced.
 
@@ -70,7 +70,7 @@ def fit(
     else:
         parts = placed(labels), arrays, start
     if long:
-        found, stopped = watch.run(_staged, parts, settings, spread, progress)
+        found, stopped = drive.run(_staged, parts, settings, spread, progress)
     else:
         found = _run(parts, settings, spread)
     found = whole(jax.tree.map(parallel._local if n > 1 else np.asarray, found))
@@ -132,7 +132,7 @@ def _laid_out(labels: Labels, model: Observation, arrays, start, devices: int | 
         )
         return dataclasses.replace(found, params=params, posterior=jax.tree.map(lambda v: v[place], found.posterior))
 
-    return parts, watch.Spread(mesh, AXIS, given, _Found(of_params)), whole
+    return parts, drive.Spread(mesh, AXIS, given, _Found(of_params)), whole
 
 
 def _places(specs: Any, values: Any) -> Any:

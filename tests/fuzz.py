@@ -142,7 +142,7 @@ def kinds() -> list[Kind]:
                 if sealed:
                     record = json.loads(saved["fit.json"])
                     record["files"][name] = hashlib.sha256(content[name]).hexdigest()
-                    content["fit.json"] = json.dumps(api.results.sealed(record)).encode()
+                    content["fit.json"] = json.dumps(api.saving.sealed(record)).encode()
                 for other, of_other in content.items():
                     (folder / other).write_bytes(of_other)
                 return api.load(folder)

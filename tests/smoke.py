@@ -14,6 +14,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import metadata
 from pathlib import Path
 
 ACCURACY = 0.9, 0.8, 0.7, 0.85, 0.2  # of the labelers of a crowd; the last one contradicts
@@ -42,6 +43,8 @@ def core(folder: Path) -> dict[str, float]:
     from crowdjax.labels import Labels
 
     assert Path(crowdjax.__file__).is_relative_to(sys.prefix), crowdjax.__file__
+    links = re.findall(r"\]\((?!#)([^)\s]+)\)", metadata("crowdjax")["Description"] or "")
+    assert links and all(link.startswith("https://") for link in links), "links of README.md that an index page breaks"
     triples, truth, _ = crowd()
     labels = Labels.from_arrays(*triples)
     fit = factor.fit_jit(labels, factor.build(factor.PRESETS["dawid-skene"], labels), jax.random.key(0))

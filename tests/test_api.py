@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import crowdjax
-from crowdjax import api, factor, results
+from crowdjax import api, factor, saving
 
 W, I = 8, 30
 INFORMED = [f"informedness{end}" for end in ("", "_lower", "_upper")]
@@ -245,10 +245,10 @@ def test_a_tampered_fit_is_refused(result, tmp_path):
     (out / "fit.json").write_text(json.dumps({**record, "config": {"n_factors": 2}}))
     with pytest.raises(crowdjax.InputError, match="changed since it was written"):
         crowdjax.load(out)
-    (out / "fit.json").write_text(json.dumps(results.sealed({**record, "config": {"n_factors": 2}})))
+    (out / "fit.json").write_text(json.dumps(saving.sealed({**record, "config": {"n_factors": 2}})))
     with pytest.raises(crowdjax.InputError, match=r"fit\.npz: array"):
         crowdjax.load(out)
-    (out / "fit.json").write_text(json.dumps(results.sealed({k: v for k, v in record.items() if k != "solver"})))
+    (out / "fit.json").write_text(json.dumps(saving.sealed({k: v for k, v in record.items() if k != "solver"})))
     with pytest.raises(crowdjax.InputError, match="not a fit of crowdjax"):
         crowdjax.load(out)
     result.predict(TABLE).save(tmp_path / "prediction")

@@ -17,23 +17,14 @@ from typer.testing import CliRunner
 
 import crowdjax
 from crowdjax import io
-from crowdjax.answers import (
-    about_answers,
-    about_gold,
-    about_support,
-    answer_table,
-    confusion_table,
-    labeler_table,
-    support,
-    tally,
-    votes_of,
-)
+from crowdjax.cautions import about_classes, about_gold, about_support, support
 from crowdjax.cli import app
 from crowdjax.columns import word
 from crowdjax.labelers import Summary
 from crowdjax.labels import Labels
 from crowdjax.observation import vote_shares
-from crowdjax.pieces import scan
+from crowdjax.result import class_table, confusion_table, labeler_table, tally, votes_of
+from crowdjax.scan import scan
 
 
 def table(labels, kind=dict):
@@ -345,19 +336,19 @@ NAMES = ("a", "b", "c")
 def test_answers_are_in_the_users_values():
     p = np.array([[0.2, 0.5, 0.3], [0.4, 0.2, 0.4], [1 / 3] * 3])
     for classes, kind in ((NAMES, pa.string()), ((1, 2, 3), pa.int64()), ((0.5, 1.0, 1.5), pa.float64())):
-        found = answer_table(pa.array(["q", "r", "s"]), p, classes)
+        found = class_table(pa.array(["q", "r", "s"]), p, classes)
         assert found.column_names == ["instance", "label", "confidence", *(f"p_{word(c)}" for c in classes)]
         assert found["label"].type == kind and found["label"].to_pylist() == [classes[1], classes[0], classes[0]]
         np.testing.assert_array_equal(np.stack([found[f"p_{word(c)}"] for c in classes], 1), p)
-    two = answer_table(pa.array([1, 2]), p[:2, :2] / p[:2, :2].sum(1, keepdims=True), (False, True))
+    two = class_table(pa.array([1, 2]), p[:2, :2] / p[:2, :2].sum(1, keepdims=True), (False, True))
     assert two.column_names == ["instance", "label", "confidence", "probability"]
     assert two["label"].to_pylist() == [True, False]
-    assert answer_table(pa.array([1]), [0.7]).column_names == ["instance", "probability", "label"]
+    assert class_table(pa.array([1]), [0.7]).column_names == ["instance", "probability", "label"]
 
 
 def test_of_many_classes_the_five_most_probable_are_told():
     p = np.random.default_rng(0).dirichlet(np.ones(60), 4)
-    found = answer_table(pa.array(range(4)), p, [f"c{k}" for k in range(60)])
+    found = class_table(pa.array(range(4)), p, [f"c{k}" for k in range(60)])
     pairs = [name for n in range(1, 6) for name in (f"class_{n}", f"p_{n}")]
     assert found.column_names == ["instance", "label", "confidence", *pairs]
     for j, n in itertools.product(range(4), range(5)):
@@ -421,7 +412,7 @@ def test_what_gold_and_ties_cannot_say_is_said_in_the_classes():
         "No gold label is 'c': they say nothing of labelers on such instances."
     ]
     assert about_gold(np.array([0, 1, 2]), NAMES) == about_gold(np.array([nan]), NAMES) == about_gold(None, NAMES) == []
-    assert about_answers(np.array([[0.4, 0.4, 0.2], [0.6, 0.2, 0.2]]), np.array([2, 2]), NAMES) == [
+    assert about_classes(np.array([[0.4, 0.4, 0.2], [0.6, 0.2, 0.2]]), np.array([2, 2]), NAMES) == [
         "1 of 2 instances are undecided between classes that are equally probable; their label says the first of these."
     ]
 

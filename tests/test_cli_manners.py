@@ -100,13 +100,13 @@ def call(*arguments: str):
         ("python -m experiments", "list"),
         ("python -m experiments", "init"),
         pytest.param(("crowdjax", "predict"), marks=pytest.mark.slow),
-        pytest.param(("crowdjax", "look"), marks=pytest.mark.slow),
+        pytest.param(("crowdjax", "check"), marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )
 def test_the_example_of_a_help_works(here, words):
     (here / "wide.csv").write_text("instance,ann,bob\nq1,1,0\nq2,,1\n")
-    if words[-1] in ("predict", "look"):
+    if words[-1] in ("predict", "check"):
         assert call("fit", "labels.csv", "--model", "auto", "--out", "result").exit_code == 0
     example = help_of(words)[-1].removeprefix(f"Example: {words[0]} ")
     found = CliRunner().invoke(APPS[words[0]], shlex.split(example))
@@ -280,7 +280,7 @@ def interrupted_when(told) -> threading.Thread:
 
 def test_a_stopped_fit_is_saved_and_is_status_1(here, monkeypatch):
     monkeypatch.setattr("crowdjax.parallel.WATCHED_FROM", 1)  # every fit is long,
-    monkeypatch.setattr("crowdjax.watch.PERIOD", 0)  # and a host looks after each step
+    monkeypatch.setattr("crowdjax.drive.PERIOD", 0)  # and a host looks after each step
     crowd = simulate.power_law(3, 3000, n_labelers=30, n_instances=600)
     rows = (f"{i},{j},{y}\n" for chunk in crowd.chunks() for i, j, y in zip(*chunk, strict=True))
     (here / "labels.csv").write_text("labeler,instance,label\n" + "".join(rows))

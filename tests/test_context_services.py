@@ -222,7 +222,7 @@ def test_replicates_have_the_labelers_sensitivity_at_every_score(result):
 
 
 def test_checks_let_a_good_fit_pass_and_see_labelers_who_copy(result):
-    found = crowdjax.look(result, TABLE, replicates=19)
+    found = crowdjax.check(result, TABLE, replicates=19)
     assert [check["name"] for check in found.record["checks"]] == ["label shares", "vote counts", "agreement"]
     assert not any(check["failed"] for check in found.record["checks"]) and found.record["n_looked_at"] == N
     assert "sensitivity_upper" in found.tables["labelers"].column_names
@@ -240,11 +240,11 @@ def test_checks_let_a_good_fit_pass_and_see_labelers_who_copy(result):
 def test_checks_take_what_was_fitted_and_nothing_else(result):
     less = {name: values[3:] for name, values in TABLE.items()}
     with pytest.raises(InputError, match="the instances are not those of the fit"):
-        crowdjax.look(result, less)
+        crowdjax.check(result, less)
     with pytest.raises(InputError, match="scores: not those of the fit"):
         result.checks(TABLE, scores=SCORES | {"score": SCORES["score"][::-1]})
     with pytest.raises(InputError, match="instance features: given, but the fit used none"):
-        crowdjax.look(result, TABLE, instance_features=SCORES)
+        crowdjax.check(result, TABLE, instance_features=SCORES)
     with pytest.raises(InputError, match="19"):
         result.checks(TABLE, replicates=5)
 
@@ -393,9 +393,9 @@ def test_commands_predict_and_look_by_a_contextual_fit(result, tmp_path, monkeyp
     done = call("predict", "fit", "labels.csv", "--scores", "scores.csv", "--out", "new")
     assert done.exit_code == 0, done.output
     np.testing.assert_allclose(probability(crowdjax.load("new")), probability(typed), atol=1e-6)
-    done = call("look", "fit", "labels.csv", "--replicates", "19", "--out", "seen", "--report")
+    done = call("check", "fit", "labels.csv", "--replicates", "19", "--out", "seen", "--report")
     assert done.exit_code == 0, done.output
-    assert len(json.loads((tmp_path / "seen" / "look.json").read_text())["checks"]) == 3
+    assert len(json.loads((tmp_path / "seen" / "check.json").read_text())["checks"]) == 3
     for arguments, words in (
         (["fit", "labels.csv"], "scores: none given with a fit of the contextual model"),
         (

@@ -175,7 +175,7 @@ def test_labelers_have_confusions_that_add_up_and_intervals_that_hold_them(fits,
 
 @pytest.mark.parametrize("name", NOMINAL)
 def test_it_can_be_looked_into(fits, name):
-    found = crowdjax.look(fits(name), TABLE, replicates=19)
+    found = crowdjax.check(fits(name), TABLE, replicates=19)
     assert len(found.record["checks"]) == 3 and found.tables["instances"].num_rows == len(TRUTH)
 
 
@@ -279,7 +279,7 @@ def test_a_model_made_by_hand_is_for_its_classes_alone():
 def test_checks_take_the_labels_that_were_fitted(fits):
     fewer = {key: values[:-1] for key, values in TABLE.items()}
     with pytest.raises(InputError, match=r"labels: \d+ of labeler \d, and the fit had \d+"):
-        crowdjax.look(fits("one-coin"), fewer, replicates=19)
+        crowdjax.check(fits("one-coin"), fewer, replicates=19)
 
 
 def test_minibatches_refuse_what_they_do_not_use(tmp_path):
@@ -359,4 +359,4 @@ def test_checks_of_a_fit_by_minibatches_say_why_not(tmp_path):
     pa.parquet.write_table(pa.table(TABLE), tmp_path / "labels.parquet")
     fit_large(tmp_path / "labels.parquet", tmp_path / "out", "majority", batch=120)
     with pytest.raises(InputError, match="checks: of a fit by minibatches"):
-        crowdjax.look(crowdjax.load(tmp_path / "out"), TABLE, replicates=19)
+        crowdjax.check(crowdjax.load(tmp_path / "out"), TABLE, replicates=19)

@@ -154,7 +154,7 @@ def test_only_maps_that_our_functions_add_count_as_ours(monkeypatch):
     assert memory._ours["maps"] == 35
 
 
-@pytest.mark.parametrize("door", ["fit", "predict", "look"])
+@pytest.mark.parametrize("door", ["fit", "predict", "check"])
 def test_every_door_asks_for_room(monkeypatch, door):
     table = {"labeler": list("abcabc"), "instance": [1, 1, 1, 2, 2, 2], "label": list("xxyzzz")}
     result, asked = crowdjax.fit(table, "majority"), []
@@ -162,7 +162,7 @@ def test_every_door_asks_for_room(monkeypatch, door):
     calls = {
         "fit": lambda: crowdjax.fit(table, "class-skill"),  # the host fits majority and GLAD
         "predict": lambda: result.predict(table),
-        "look": lambda: crowdjax.look(result, table, replicates=19),
+        "check": lambda: crowdjax.check(result, table, replicates=19),
     }
     calls[door]()
     assert asked == [door]

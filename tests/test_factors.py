@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from test_bilinear import dense, joint, log_p
 
 import crowdjax
-from crowdjax import optimize, watch
+from crowdjax import drive, optimize
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.bilinear import Factors, bilinear_pass
 from crowdjax.observation.factors import Factor, Glad, mean_table, predict, renamed, restarts, stages
@@ -242,7 +242,7 @@ def test_a_host_may_stop_a_fit():
 
     seen = []
     progress = lambda stage, done, total, *, objective=None: seen.append(done) or len(seen) > 1  # noqa: E731
-    found, stopped = watch.run(make, (labels,), Solver(), None, progress)
+    found, stopped = drive.run(make, (labels,), Solver(), None, progress)
     assert stopped
     assert seen
     assert np.isfinite(found.posterior).all()

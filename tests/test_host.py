@@ -17,7 +17,6 @@ from scipy.stats import norm
 
 import crowdjax
 from crowdjax import factor, io, observation, parallel, spread
-from crowdjax.answers import tally
 from crowdjax.facade import host as on_host
 from crowdjax.facade import two
 from crowdjax.facade.presets import summary
@@ -27,6 +26,7 @@ from crowdjax.labels import Labels
 from crowdjax.observation import labeler_summary
 from crowdjax.observation.integrated_factors import IntegratedGlad
 from crowdjax.priors import NAMES, PRESETS, Glad
+from crowdjax.result import tally
 from crowdjax.stopping import FactorSolver, Solver
 
 ROOT = Path(__file__).resolve().parents[1]

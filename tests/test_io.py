@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from crowdjax import io, results
+from crowdjax import io, saving
 from crowdjax.labels import InputError
 
 TABLE = {"labeler": ["b", "a", "a", "c"], "instance": ["q2", "q1", "q2", "q1"], "label": [1, 0, 1, 1]}
@@ -333,26 +333,26 @@ def test_columns_of_scores_can_be_chosen():
 
 
 def make_result(out, value=1.0):
-    with results.new_result(out, {"value": value, "none": float("nan"), "huge": np.float32(np.inf)}) as folder:
-        results.save_arrays(folder / "fit.npz", {"x": np.arange(3.0)})
+    with saving.new_result(out, {"value": value, "none": float("nan"), "huge": np.float32(np.inf)}) as folder:
+        saving.save_arrays(folder / "fit.npz", {"x": np.arange(3.0)})
 
 
 def test_a_result_appears_whole_and_replaces_only_results(tmp_path):
     out = tmp_path / "deep" / "out"
     make_result(out)
-    assert results.read_result(out)["value"] == 1.0
+    assert saving.read_result(out)["value"] == 1.0
     assert json.loads((out / "fit.json").read_text())["none"] is None
     make_result(out, 2.0)
-    assert results.read_result(out)["value"] == 2.0
+    assert saving.read_result(out)["value"] == 2.0
     assert os.listdir(out.parent) == ["out"]
     (out / "notes.txt").write_text("mine")
     refused(lambda: make_result(out, 3.0), "notes.txt", "allowed")
-    assert results.read_result(out)["value"] == 2.0
+    assert saving.read_result(out)["value"] == 2.0
 
 
 def test_a_failing_result_leaves_nothing(tmp_path):
     def fail():
-        with results.new_result(tmp_path / "out", {}) as folder:
+        with saving.new_result(tmp_path / "out", {}) as folder:
             (folder / "half").write_text("half")
             raise KeyError
 
@@ -366,43 +366,43 @@ def test_out_that_is_somebody_elses_is_refused(tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "fit.json").write_text("{}")
     (tmp_path / "empty").mkdir()
-    refused(lambda: results.check_out(tmp_path / "file"), "a file")
-    refused(lambda: results.check_out(tmp_path / "file" / "below"), "file")
-    refused(lambda: results.check_out(tmp_path / "full"), "fit.json")
-    assert results.check_out(tmp_path / "empty") == tmp_path / "empty"
+    refused(lambda: saving.check_out(tmp_path / "file"), "a file")
+    refused(lambda: saving.check_out(tmp_path / "file" / "below"), "file")
+    refused(lambda: saving.check_out(tmp_path / "full"), "fit.json")
+    assert saving.check_out(tmp_path / "empty") == tmp_path / "empty"
 
 
 def test_tampered_and_foreign_results_are_refused(tmp_path):
     out = tmp_path / "out"
     make_result(out)
-    refused(lambda: results.read_result(tmp_path), "no fit.json")
+    refused(lambda: saving.read_result(tmp_path), "no fit.json")
     data = (out / "fit.npz").read_bytes()
     (out / "fit.npz").write_bytes(data[:-1] + b"x")
-    refused(lambda: results.read_result(out), "fit.npz", "changed")
+    refused(lambda: saving.read_result(out), "fit.npz", "changed")
     for flag in (0x01, 0x40):  # of a zip: said to be encrypted
         marked = bytearray(data)
         marked[data.rindex(b"PK\x01\x02") + 8] |= flag
         marked[6] |= flag
         (out / "fit.npz").write_bytes(marked)
-        refused(lambda: results.load_arrays(out / "fit.npz", {"x": np.arange(3.0)}), "not the arrays of a fit")
+        refused(lambda: saving.load_arrays(out / "fit.npz", {"x": np.arange(3.0)}), "not the arrays of a fit")
     (out / "fit.npz").unlink()
-    refused(lambda: results.read_result(out), "fit.npz", "missing")
+    refused(lambda: saving.read_result(out), "fit.npz", "missing")
 
 
 def test_arrays_come_back_and_others_are_refused(tmp_path):
     path = tmp_path / "a.npz"
     tree = {"x": np.arange(3.0), "y": (np.array(2), None)}
-    results.save_arrays(path, tree)
-    back = results.load_arrays(path, tree)
+    saving.save_arrays(path, tree)
+    back = saving.load_arrays(path, tree)
     np.testing.assert_array_equal(back["x"], tree["x"])
     assert back["y"][0] == 2
     assert back["y"][1] is None
-    refused(lambda: results.load_arrays(path, {"x": np.zeros(4), "y": (np.array(2), None)}), "array x")
-    refused(lambda: results.load_arrays(path, {"x": np.zeros(3)}), "unexpected array y.0")
+    refused(lambda: saving.load_arrays(path, {"x": np.zeros(4), "y": (np.array(2), None)}), "array x")
+    refused(lambda: saving.load_arrays(path, {"x": np.zeros(3)}), "unexpected array y.0")
     np.savez(path, x=np.array([print], dtype=object))
-    refused(lambda: results.load_arrays(path, {"x": np.zeros(1)}), "a.npz")
+    refused(lambda: saving.load_arrays(path, {"x": np.zeros(1)}), "a.npz")
     path.write_bytes(b"nonsense")
-    refused(lambda: results.load_arrays(path, tree), "a.npz")
+    refused(lambda: saving.load_arrays(path, tree), "a.npz")
 
 
 @pytest.mark.parametrize("name", ["bluebirds", "hcb", "zencrowd", "duchenne"])

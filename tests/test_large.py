@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import crowdjax
-from crowdjax import InputError, io, memory, results
+from crowdjax import InputError, io, memory, saving
 from crowdjax.columns import LONGEST
-from crowdjax.pieces import scan
+from crowdjax.scan import scan
 
 MIB = 2**20
 N = 200_000
@@ -143,7 +143,7 @@ def test_arrays_of_a_fit_are_measured_before_they_are_unpacked(place, free):
     assert (place / "fit.npz").stat().st_size < MIB
     assert memory.unpacked_size(place / "fit.npz") == pytest.approx(8e7, abs=500)
     free(7 * 10**7)
-    message = line(lambda: results.load_arrays(place / "fit.npz", {"a": np.zeros(3)}))
+    message = line(lambda: saving.load_arrays(place / "fit.npz", {"a": np.zeros(3)}))
     assert "its arrays need at least" in message
 
 

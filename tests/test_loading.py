@@ -78,7 +78,7 @@ def test_predictions_and_looks_come_back(tmp_path):
     table = {"labeler": np.tile(np.arange(8), 30), "instance": np.repeat(np.arange(30), 8)}
     table["label"] = (truth ^ (rng.random(240) < 0.2)).astype(int)
     fitted = crowdjax.fit(table, "auto")
-    found = {"prediction": fitted.predict(table), "look": crowdjax.look(fitted, table, replicates=19)}
+    found = {"prediction": fitted.predict(table), "checks": crowdjax.check(fitted, table, replicates=19)}
     for name, saved in found.items():
         saved.save(tmp_path / name)
         back = crowdjax.load(tmp_path / name)

@@ -11,11 +11,12 @@ import pytest
 
 import crowdjax
 from crowdjax.adapters import Aggregator
-from crowdjax.answers import MOST_CLASSES, about_support, support, votes_of
+from crowdjax.cautions import about_support, support
 from crowdjax.facade import many
 from crowdjax.facade.models import numbers_of, plan_auto
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation import OneCoin, Voted
+from crowdjax.result import MOST_CLASSES, votes_of
 
 K = 60
 TOLERANCE = 1e-3  # of probabilities, where the same maximum is reached in float32 by another way
@@ -123,7 +124,7 @@ def test_what_needs_a_confusion_says_so(fits):
     with pytest.raises(InputError, match="confusion: not made by one-coin with more than 50 classes"):
         fits["one-coin"].confusion  # noqa: B018
     with pytest.raises(InputError, match="checks: given with model one-coin and more than 50 classes"):
-        crowdjax.look(fits["one-coin"], TABLE)
+        crowdjax.check(fits["one-coin"], TABLE)
     with pytest.raises(InputError, match="lbfgs"):
         crowdjax.fit(TABLE, "one-coin", order=ORDER, solver="lbfgs")
 

@@ -17,7 +17,7 @@ from conftest import ROOT
 from crowdjax import api, minibatch, simulate
 from crowdjax.factor import FactorConfig, Solver
 from crowdjax.labels import InputError
-from crowdjax.pieces import scan
+from crowdjax.scan import scan
 
 N, W, I = 12_000, 37, 1200  # 37 labelers: their tables get padded
 BATCH = 3000

@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from werkzeug.serving import make_server
 
 import crowdjax
-from crowdjax import cli, results, simulate
+from crowdjax import cli, saving, simulate
 from crowdjax.labels import InputError, Unreachable
 from crowdjax.monitoring import Rules, alerts_of, metrics, run
 from crowdjax.monitoring.alerts import ordinal
@@ -143,7 +143,7 @@ def call(bucket: Bucket, *more: str, out: str | None = None):
 
 class Shares(crowdjax.ContextualResult):
     def save(self, out, *, report=False):
-        with results.new_result(out, self.record) as folder:
+        with saving.new_result(out, self.record) as folder:
             self.write_tables(folder)
 
 

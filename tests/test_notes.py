@@ -122,8 +122,8 @@ SCENES: dict[str, tuple[dict[str, pd.DataFrame | list], tuple[Step, ...]]] = {
         (
             AUTO,
             Step(
-                "look out labels.csv --replicates 19 --out seen",
-                "seen/look.json",
+                "check out labels.csv --replicates 19 --out seen",
+                "seen/check.json",
                 ("Labelers agree more than the instances' classes explain", "there are schools of thought"),
             ),
         ),
@@ -238,7 +238,7 @@ def test_every_warning_is_on_stderr_once_and_quiet_silences_it(name, here):
 def test_a_fit_that_is_stopped_says_so_before_its_last_line(here, monkeypatch):
     write({"labels.csv": plus(TABLE, VISITOR)})
     monkeypatch.setattr("crowdjax.parallel.WATCHED_FROM", 1)  # every fit is long,
-    monkeypatch.setattr("crowdjax.watch.PERIOD", 0)  # and a host looks after each step
+    monkeypatch.setattr("crowdjax.drive.PERIOD", 0)  # and a host looks after each step
     usual = bars.Progress.__call__
 
     def asked(progress, *now, **more):

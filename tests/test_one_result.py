@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import crowdjax
-from crowdjax import results
+from crowdjax import saving
 from crowdjax.facade.fitted import Fitted
 
 W, I = 9, 60
@@ -128,9 +128,9 @@ def test_results_of_before_are_read_and_predict(fits, name, tmp_path):
     """They had words for classes, and no confusions."""
     result = fits(name)
     record = {key: value for key, value in result.record.items() if key not in ("classes", "values")}
-    with results.new_result(tmp_path / "old", record | {"words": ["no", "yes"]}) as folder:
+    with saving.new_result(tmp_path / "old", record | {"words": ["no", "yes"]}) as folder:
         result.write_tables(folder)
         (folder / "confusion.parquet").unlink()
-        results.save_arrays(folder / "fit.npz", result.arrays())
+        saving.save_arrays(folder / "fit.npz", result.arrays())
     old = crowdjax.load(tmp_path / "old")
     assert old.predict(TABLE).tables["instances"].equals(result.predict(TABLE).tables["instances"])

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from conftest import ROOT
-from crowdjax import api, describe, io, memory, pieces
+from crowdjax import api, describe, io, memory, scan
 from crowdjax.cli.common import unforeseen
 from crowdjax.labels import InputError
 from experiments import config as configs
@@ -38,7 +38,7 @@ def run(*words: str, largest: int | None = None, module: str = "crowdjax.cli") -
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("read", [io.read_labels, describe, pieces.scan])
+@pytest.mark.parametrize("read", [io.read_labels, describe, scan.scan])
 @pytest.mark.parametrize("name", ["pipe", "nowhere", "circle", "/dev/zero", "/dev/null", "", "labels.csv/labels.csv"])
 def test_what_is_no_file_is_refused_at_once(here, name, read):
     os.mkfifo("pipe")
@@ -111,7 +111,7 @@ def test_a_config_or_a_record_that_is_a_pipe_is_refused_at_once(here):
 def test_an_out_that_cannot_be_is_refused_before_the_work(here, out):
     os.symlink("nothing", "gone")
     with pytest.raises(InputError, match="--out"):
-        api.results.check_out(out)
+        api.saving.check_out(out)
     assert sorted(os.listdir()) == ["gone", "labels.csv"]
 
 
@@ -146,7 +146,7 @@ def test_a_full_disk_keeps_the_earlier_result(here, more):
     assert status == 2 and said.count("\n") == 1 and "File too large" in said and "Traceback" not in said
     assert {path.name: path.read_bytes() for path in Path("out").iterdir()} == before
     assert [name for name in os.listdir() if name.startswith(".out")] == []
-    assert api.load("out").record["class_prior"] == 0.5
+    assert api.load("out").record["class_prior"] == "learn"
     status, said = run(*words, "--class-prior", "0.4")
     assert status == 0, said
     assert api.load("out").record["class_prior"] == 0.4
@@ -199,6 +199,6 @@ def test_a_record_cannot_be_made_to_point_elsewhere(here):
     api.fit("labels.csv", "majority").save("out")
     record = json.loads(Path("out/fit.json").read_text())
     record["files"]["../labels.csv"] = "0" * 64
-    Path("out/fit.json").write_text(json.dumps(api.results.sealed(record)))
+    Path("out/fit.json").write_text(json.dumps(api.saving.sealed(record)))
     with pytest.raises(InputError, match=r"labels.csv: not a file of this result"):
         api.load("out")

@@ -25,7 +25,7 @@ RESULTS = sorted(path.parent for path in published.PLACE.glob("*/SUMMARY.md"))
 # Made before results carried what makes them again. Each leaves this list when it is run and published anew.
 EARLIER = {
     **dict.fromkeys(["headline_curves", "headline_svi", "theodon_public_both"], "three minutes on two quiet cores"),
-    **dict.fromkeys(["heldout", "look", "leaderboard_parts"], "one to four minutes on two quiet cores"),
+    **dict.fromkeys(["heldout", "checks", "leaderboard_parts"], "one to four minutes on two quiet cores"),
     **dict.fromkeys(["rare_large", "verdicts", "intervals"], "six to nine minutes on two quiet cores"),
     **dict.fromkeys(["assisted", "binary", "sbc", "sbc_classes", "theodon_sim"], "a quarter of an hour"),
     **dict.fromkeys(["headline_labels", "leaderboard", "rare", "stress"], "twenty to thirty minutes"),

@@ -20,7 +20,7 @@ import pytest
 
 import crowdjax
 from crowdjax import InputError, fetch, files
-from crowdjax.pieces import scan
+from crowdjax.scan import scan
 
 ROWS = [f"w{k % 5},q{k // 5},{k % 2}" for k in range(100)]
 WHOLE = "\n".join(["labeler,instance,label", *ROWS, ""]).encode()

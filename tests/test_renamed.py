@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import types
 import warnings
 
 import pytest
+from typer.testing import CliRunner
 
-from crowdjax import renamed, simulate
+from crowdjax import renamed, simulate, watch
+from crowdjax.cli import app
 
 OLD = {"draw_labels": "labels_of", "pictures": "crowdjax.simulate.smiles"}
 
@@ -50,3 +53,30 @@ def test_new_names_do_not_warn_and_unknown_ones_are_unknown(module):
         with pytest.raises(AttributeError, match="module 'crowd_of_old' has no attribute 'nothing'"):
             module.nothing  # noqa: B018
         assert not hasattr(module, "__path__")  # which importlib asks of every module
+
+
+MOVED = [
+    ("crowdjax.look", "crowdjax.check"),
+    ("crowdjax.LookResult", "crowdjax.CheckResult"),
+    ("crowdjax.integrated.look", "crowdjax.integrated.check"),
+    ("crowdjax.integrated.Look", "crowdjax.integrated.Checks"),
+    ("crowdjax.integrated.LabelerAnswers", "crowdjax.integrated.LabelerSummary"),
+    ("crowdjax.integrated.InstanceAnswers", "crowdjax.integrated.InstanceSummary"),
+    *((f"crowdjax.watch.{name}", f"crowdjax.drive.{name}") for name in watch.NAMES),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED)
+def test_names_of_version_0_1_work_and_warn(old, new):
+    """Those that docs/policy.md promises: of ``crowdjax`` and of the modules in the reference."""
+    (home, _, name), (place, _, other) = old.rpartition("."), new.rpartition(".")
+    with pytest.warns(DeprecationWarning, match=f"^{re.escape(old)} is now {re.escape(new)}; "):
+        found = getattr(importlib.import_module(home), name)
+    assert found is getattr(importlib.import_module(place), other)
+
+
+def test_the_command_of_version_0_1_works_and_warns():
+    """``crowdjax look`` is ``crowdjax check``, and help shows only the new name."""
+    done = CliRunner().invoke(app, ["look", "nowhere", "labels.csv", "--out", "seen"])
+    assert done.exit_code == 2 and "crowdjax look is now crowdjax check" in done.stderr
+    assert "look" not in CliRunner().invoke(app, ["--help"]).stdout.split()

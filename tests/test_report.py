@@ -19,11 +19,11 @@ from typer.testing import CliRunner
 
 import crowdjax
 from crowdjax import plots, report
-from crowdjax.answers import Tally, tally
 from crowdjax.cli import app
 from crowdjax.io import read_labels
 from crowdjax.labels import InputError
 from crowdjax.report import factors, fit, instances, labelers, svg
+from crowdjax.result import Tally, tally
 
 ODD = (
     *("<script>alert(1)</script>", '" onload="alert(1)', "{{ page }} {% x %}", "$\\frac{1}{0$", "👩‍👩‍👧 🎉", "שלום"),
@@ -431,7 +431,7 @@ def test_a_contextual_fit_has_a_page(contextual, tmp_path):
 
 @pytest.mark.slow
 def test_a_look_has_a_page(of_auto, tmp_path):
-    found = crowdjax.look(of_auto, crowd(), replicates=19)
+    found = crowdjax.check(of_auto, crowd(), replicates=19)
     found.save(tmp_path / "look", report=True)
     parsed = Parsed((tmp_path / "look" / "report.html").read_text(encoding="utf-8"))
     assert parsed.references() == []

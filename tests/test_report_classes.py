@@ -10,9 +10,9 @@ import scipy.stats
 from pages import Parsed
 
 from crowdjax import plots, report
-from crowdjax.answers import Tally
 from crowdjax.report import svg
 from crowdjax.report.fit import checks_in_order, verdict
+from crowdjax.result import Tally
 
 ANIMALS = ["cat", "dog", "fox", "wolf"]
 ODD = ["<script>alert(1)</script>", '" onload="alert(1)', "$\\frac{1}{0$", "שלום", "x" * 300]

@@ -84,7 +84,7 @@ assert "jax" not in sys.modules
 fit = result.fit
 import jax
 assert jax.tree.leaves(fit)[0].shape and not any(type(f).__name__ == "_AfterJax" for f in sys.meta_path)
-found = crowdjax.look(result, labels)
+found = crowdjax.check(result, labels)
 assert found.tables["instances"].num_rows == 2
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=300)

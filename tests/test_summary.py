@@ -12,9 +12,9 @@ import pytest
 
 import crowdjax
 from crowdjax import api, summary
-from crowdjax.answers import Prediction
+from crowdjax.check_api import CheckResult
 from crowdjax.context_api import ContextualResult
-from crowdjax.look_api import LookResult
+from crowdjax.result import Prediction
 from crowdjax.tables import as_arrow
 
 W, I = 8, 30
@@ -100,9 +100,9 @@ def test_a_look_and_a_contextual_fit_say_what_they_found():
     checks = [{"name": "agreement", "failed": True}, {"name": "schools", "failed": False}]
     sizes = {"n_labels": 9, "n_labelers": 3, "n_instances": 3}
     about = {"model": "auto", **sizes, "checks": checks, "n_surprising": 2, "n_looked_at": 3, "warnings": ["Odd."]}
-    lines = prints(LookResult({"instances": pa.table({"instance": ["a"]})}, about | {"replicates": 99}, as_arrow))
+    lines = prints(CheckResult({"instances": pa.table({"instance": ["a"]})}, about | {"replicates": 99}, as_arrow))
     assert lines[:4] == [
-        "Look inside a fit of auto: 9 labels, 3 labelers, 3 instances",
+        "Posterior predictive checks of auto: 9 labels, 3 labelers, 3 instances",
         "settings    replicates 99",
         "checks      1 of 2 failed: agreement",
         "surprising  2 of 3 instances looked at",

@@ -212,7 +212,7 @@ def test_gold_and_predictions_are_read_in_the_same_words(tmp_path):
 
 
 def test_minibatches_know_words(tmp_path):
-    from crowdjax.pieces import scan
+    from crowdjax.scan import scan
 
     pd.DataFrame(WORDS).to_parquet(tmp_path / "t.parquet")
     pieces = scan(tmp_path / "t.parquet", positive="yes", batch=1)

@@ -9,7 +9,6 @@ from jaxtyping import Float
 
 from crowdjax import memory, spread
 from crowdjax.adapters.frames import Votes
-from crowdjax.answers import FitError
 from crowdjax.labels import Labels
 from crowdjax.observation import (
     Fit,
@@ -22,6 +21,7 @@ from crowdjax.observation import (
     vote_shares,
 )
 from crowdjax.optimize import MEANING, STOPPED
+from crowdjax.result import FitError
 
 FLOOR = 1e-10  # least chance of a label in a matrix to start from
 

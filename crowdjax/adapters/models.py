@@ -11,12 +11,12 @@ from jaxtyping import Float
 from crowdjax import api, factor
 from crowdjax.adapters import fits
 from crowdjax.adapters.frames import Answers, Settings, Votes, answers, by_worker, known_truths, read, series
-from crowdjax.answers import MOST_CLASSES
 from crowdjax.facade.registry import Kind
 from crowdjax.integrated import Choice
 from crowdjax.labels import InputError, Repeats
 from crowdjax.observation import Fit, Solver, nominal
 from crowdjax.observation.factors import Glad
+from crowdjax.result import MOST_CLASSES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,4 +1,4 @@
-"""The command line: ``crowdjax fit``, ``predict``, ``look``, ``context``, ``monitor`` and ``plan``; ``convert``,
+"""The command line: ``crowdjax fit``, ``predict``, ``check``, ``context``, ``monitor`` and ``plan``; ``convert``,
 ``describe`` and ``data``.
 
 Exit status: 0 done, 1 the run failed or was stopped, 2 the input is wrong; the last two with one line on stderr and

@@ -11,7 +11,7 @@ Example: crowdjax fit labels.csv --out result
 """
 
 app = App(help=HELP, version=True)
-MODELS = models.fit, models.predict, models.look, models.context, monitoring.monitor, planning.plan
+MODELS = models.fit, models.predict, models.check, models.context, monitoring.monitor, planning.plan
 for command in (*MODELS, data.convert, data.describe):
     app.command()(command)
 app.add_typer(data.sets, name="data")

@@ -33,9 +33,18 @@ SEPARATED = re.compile(r",(?=\s*[A-Za-z_.]+\s*=)")  # the commas of --columns
 WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)", re.ASCII)
 LONG = 0.5  # seconds of compiling that are worth telling
 
+RENAMED = {"look": "check"}  # commands of crowdjax 0.1
+
 
 class Group(Compact, typer.core.TyperGroup):
     """A group of commands; usage errors, too, are one line on stderr and exit status 2."""
+
+    def get_command(self, ctx: typer.Context, cmd_name: str):
+        new = RENAMED.get(cmd_name)
+        if new is None:
+            return super().get_command(ctx, cmd_name)
+        print(f"crowdjax {cmd_name} is now crowdjax {new}; the old name is gone in crowdjax 0.4", file=sys.stderr)
+        return super().get_command(ctx, new)
 
     def main(self, *args, standalone_mode: bool = True, **extra):
         if not standalone_mode:
@@ -202,20 +211,20 @@ Out = Annotated[
 
 
 def library(devices: int | None = None):
-    """Return (results, api), with JAX made ready for the commands: at once."""
+    """Return (saving, api), with JAX made ready for the commands: at once."""
     found = on_demand(devices)
     programs.ready()
     return found
 
 
 def on_demand(devices: int | None = None):
-    """Return (results, api); before JAX is first needed, the cache of compiled programs is switched on and the cores of
+    """Return (saving, api); before JAX is first needed, the cache of compiled programs is switched on and the cores of
     a CPU become so many devices."""
-    from crowdjax import api, results, tables
+    from crowdjax import api, saving, tables
 
     tables.without_pandas()
     programs.first(functools.partial(_start, devices))
-    return results, api
+    return saving, api
 
 
 def _start(devices: int | None) -> None:
@@ -372,13 +381,13 @@ def refuse_own(folder: Path, out: Path) -> None:
 def finish(result, out: Path, progress: Progress | None = None) -> None:
     """Report a saved result: its warnings on stderr, its log in its folder, a few lines on a terminal. Exit status 1 if
     its fit was stopped before it converged."""
-    from crowdjax import results
+    from crowdjax import saving
 
     note(result.warnings)
     tell(result, out)
     log = logs.recorded()
     if log:
-        results.add_file(out, "log.jsonl", log)
+        saving.add_file(out, "log.jsonl", log)
     ended = result.record.get("converged", not result.record.get("stopped", False))
     if progress is not None and progress.stopped and not ended:
         raise typer.Exit(fail(f"stopped before the fit converged; what it has is in {out}", 1))

@@ -1,4 +1,4 @@
-"""The commands on models: ``crowdjax fit``, ``predict``, ``look`` and ``context``, thin wrappers of the facades."""
+"""The commands on models: ``crowdjax fit``, ``predict``, ``check`` and ``context``, thin wrappers of the facades."""
 
 from __future__ import annotations
 
@@ -123,8 +123,8 @@ def fit(
     Example: crowdjax fit labels.csv --model glad --out result
     """
     with errors():
-        results, api = on_demand(devices)
-        results.check_out(out)
+        saving, api = on_demand(devices)
+        saving.check_out(out)
         settings = dict(
             factors=None if factors is None else _whole(factors),
             instances=instances,
@@ -183,9 +183,9 @@ def predict(
     Example: crowdjax predict result new.csv --out predictions
     """
     with errors():
-        results, _ = library()
+        saving, _ = library()
         refuse_own(folder, out)
-        results.check_out(out)
+        saving.check_out(out)
         tables = dict(labeler_features=labeler_features, instance_features=instance_features, scores=scores)
         with progress_bar():
             fitted = fitted_in(folder)
@@ -194,7 +194,7 @@ def predict(
         finish(result, out)
 
 
-def look(
+def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that crowdjax fit or context wrote")],
     labels: LabelsArgument,
     out: Out,
@@ -207,20 +207,20 @@ def look(
     no_header: NoHeader = False,
     report: Report = False,
 ) -> None:
-    """Check the fit in DIR against its LABELS; write look.json, labelers.parquet and instances.parquet.
+    """Check the fit in DIR against its LABELS; write check.json, labelers.parquet and instances.parquet.
 
-    Example: crowdjax look result labels.csv --out seen
+    Example: crowdjax check result labels.csv --out seen
     """
     with errors():
-        results, _ = library()
-        from crowdjax import look_api
+        saving, _ = library()
+        from crowdjax import check_api
 
         refuse_own(folder, out)
-        results.check_out(out)
+        saving.check_out(out)
         settings = dict(instance_features=instance_features, replicates=replicates, seed=seed)
         reading = reading_of(columns, form, missing, no_header)
         with progress_bar():
-            result = look_api.look(fitted_in(folder), labels, **settings, **reading)
+            result = check_api.check(fitted_in(folder), labels, **settings, **reading)
         result.save(out, report=report)
         finish(result, out)
 
@@ -310,10 +310,10 @@ def context(
     Example: crowdjax context labels.csv --scores scores.csv --out result
     """
     with errors():
-        results, _ = library(devices)
+        saving, _ = library(devices)
         from crowdjax import context_api
 
-        results.check_out(out)
+        saving.check_out(out)
         with progress_bar() as progress:
             result = context_api.context(
                 labels,

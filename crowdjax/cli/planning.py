@@ -71,14 +71,14 @@ def plan(
     Example: crowdjax plan result --width 0.05 --out plan
     """
     with errors():
-        results, _ = library()
+        saving, _ = library()
         from crowdjax import planning
         from crowdjax.cli.common import columns_of
         from crowdjax.labels import InputError
 
         if folder is not None:
             refuse_own(folder, out)
-        results.check_out(out)
+        saving.check_out(out)
         if (width is None) == (following is None):
             raise InputError("--width, --next: one of them is needed, and not both")
         if following is not None:

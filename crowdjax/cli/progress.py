@@ -1,7 +1,7 @@
 """How far a long run is, for who is looking; and how Ctrl-C and SIGTERM stop it.
 
 The first signal asks. Where a run can return what it has, its next report is answered true
-(``crowdjax.watch.Progress``); where there is nothing to keep yet it ends at once. The second signal does not ask: it
+(``crowdjax.drive.Progress``); where there is nothing to keep yet it ends at once. The second signal does not ask: it
 ends the process, whatever that is doing.
 """
 

@@ -19,15 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
-from crowdjax import contextual, io, memory, outliers, results, watch
-from crowdjax.answers import (
-    FitError,
-    about_contradiction,
-    about_gold,
-    about_labels,
-    answer_table,
-    tally,
-)
+from crowdjax import contextual, drive, io, memory, outliers, saving
+from crowdjax.cautions import about_contradiction, about_gold, about_labels
 from crowdjax.classes import Classes, two_of
 from crowdjax.context_api import inputs, outputs
 from crowdjax.context_api.result import ContextualResult, load
@@ -45,6 +38,7 @@ from crowdjax.facade.prevalence import summary as of_prevalence
 from crowdjax.formats import Form
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex, Repeats
+from crowdjax.result import FitError, class_table, tally
 from crowdjax.roles import Columns
 from crowdjax.settings import DEFAULT, Default, callback, flag, one_of, path_of, randomness, whole
 from crowdjax.tables import kind_of
@@ -86,7 +80,7 @@ def context(
     start: ContextualResult | None = None,
     previous: ContextualResult | str | os.PathLike | None = None,
     devices: int | None = None,
-    progress: watch.Progress | None = None,
+    progress: drive.Progress | None = None,
 ) -> ContextualResult | categories.CategoricalResult:
     """Fit prevalence, sensitivity and specificity as functions of a score to a table of labels.
 
@@ -134,7 +128,7 @@ def context(
             the prior of this fit. Settings of the functions are its own.
         devices: how many share the labels and add up what they find; by default all that pay. Labels of one block (up
             to 32768) stay on one.
-        progress: callback (``crowdjax.watch.Progress``). Return True to stop: NUTS keeps the draws that it has, SVI the
+        progress: callback (``crowdjax.drive.Progress``). Return True to stop: NUTS keeps the draws that it has, SVI the
             steps that it has done; before these, and with Laplace, the fit is interrupted.
 
     Raises:
@@ -350,7 +344,7 @@ def context(
     }
     result = ContextualResult(
         tables={
-            "instances": answer_table(
+            "instances": class_table(
                 instances, probability, index.classes, **outputs.score_columns(names, values, record["kinds"])
             ),
             "curves": outputs.curves(fit, values, people, record["kinds"]),
@@ -423,7 +417,7 @@ def _before(previous, **others) -> ContextualResult | None:
     if isinstance(previous, ContextualResult):
         return previous
     folder = Path(path_of("previous", previous, "a folder of a result of crowdjax context"))
-    record = results.read_result(folder)
+    record = saving.read_result(folder)
     if record.get("model") != "contextual":
         raise InputError(f"previous: {folder} holds a result of {record.get('model')!r}; allowed: of crowdjax context")
     return load(folder, record)

@@ -18,27 +18,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 from jaxtyping import Float, Int
 
-from crowdjax import contextual, io, plots, posterior, results
+from crowdjax import contextual, io, plots, posterior, saving
 from crowdjax import report as reports
-from crowdjax.answers import (
-    Prediction,
-    Tally,
-    about_answers,
-    about_labels,
-    answer_table,
-    labels_of_labelers,
-    read_tables,
-    shown,
-)
+from crowdjax.cautions import about_classes, about_labels
 from crowdjax.context_api import inputs, outputs
 from crowdjax.contextual import Band, ContextualFit, Functions, gain
 from crowdjax.facade import kinds, periods
-from crowdjax.facade.checks import LookResult, check
+from crowdjax.facade.checks import CheckResult, check
 from crowdjax.facade.fitted import Fitted
 from crowdjax.facade.prevalence import ASSISTED
 from crowdjax.formats import Form
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex, Labels
+from crowdjax.result import Prediction, Tally, class_table, labels_of_labelers, read_tables, shown
 from crowdjax.roles import Columns
 from crowdjax.settings import whole
 from crowdjax.tables import as_arrow, kind_of
@@ -157,10 +149,10 @@ class ContextualResult(Fitted):
         Args:
             report: whether to write ``report.html`` as well (:meth:`page`).
         """
-        with results.new_result(out, self.record) as folder:
+        with saving.new_result(out, self.record) as folder:
             self.write_tables(folder)
-            results.write_json(folder / "prevalence.json", self.prevalence)
-            results.save_arrays(folder / "inputs.npz", self._inputs())
+            saving.write_json(folder / "prevalence.json", self.prevalence)
+            saving.save_arrays(folder / "inputs.npz", self._inputs())
             contextual.save(self.fit, folder)
             if self.weaker is not None:
                 contextual.save(self.weaker, folder / WEAKER)
@@ -316,7 +308,7 @@ class ContextualResult(Fitted):
         cell = periods.of_others(given["scores"], instances, self.record, self.tables.get("prevalence"))
         probability = np.asarray(contextual.item_posteriors(fit, labels, values, cell=cell), np.float64)
         warnings = about_labels(labels, triples, self.record["repeats"])
-        warnings += about_answers(probability, labels_of_labelers(labels)[known < 0], self.index.classes)
+        warnings += about_classes(probability, labels_of_labelers(labels)[known < 0], self.index.classes)
         if cell is not None and (cell < 0).any():
             warnings.append(
                 f"{(cell < 0).sum()} of {len(cell)} instances are of a period or group that is not in the fit; they are"
@@ -341,10 +333,10 @@ class ContextualResult(Fitted):
             "warnings": warnings,
         }
         columns_ = outputs.score_columns(names, values, self.record.get("kinds"))
-        answers = answer_table(instances, probability, self.index.classes, **columns_)
+        answers = class_table(instances, probability, self.index.classes, **columns_)
         return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
 
-    def checks(self, table, *, scores=None, columns: Columns | None = None, **settings) -> LookResult:
+    def checks(self, table, *, scores=None, columns: Columns | None = None, **settings) -> CheckResult:
         """Run posterior predictive checks: compare the labels with replicates, each of another posterior draw
         (``crowdjax.facade.checks.check``).
 
@@ -484,7 +476,7 @@ def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
         **({"cell": np.zeros(n, np.int32)} if by_cell else {}),
         **({"people_cell": np.zeros(people, np.int32)} if by_cell and people is not None else {}),
     }
-    found = results.load_arrays(folder / "inputs.npz", like)
+    found = saving.load_arrays(folder / "inputs.npz", like)
     fit = contextual.load(folder)
     return ContextualResult(
         tables=tables,

@@ -31,7 +31,7 @@ from crowdjax.contextual.coordinates import (
 from crowdjax.contextual.diagnostics import Psis, pareto_smooth
 from crowdjax.contextual.expansion import expand
 from crowdjax.contextual.model import ContextualConfig, Data, block_values, blocks, coefficients_of
-from crowdjax.watch import Progress
+from crowdjax.drive import Progress
 
 FREEDOM = 7.0  # degrees of freedom of the t-distribution for θ
 CANDIDATE_WORK = 4e10  # candidates for θ times (number of unknowns)³

@@ -33,7 +33,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from scipy.linalg import solve_triangular
 
-from crowdjax import watch
+from crowdjax import drive
 from crowdjax.contextual import nuts
 from crowdjax.contextual.context import Scale
 from crowdjax.contextual.coordinates import Affine
@@ -460,7 +460,7 @@ def fit_categories(
     method: Literal["laplace", "nuts"] | None = None,
     scale: Scale | None = None,
     importance: Float[np.ndarray, " I"] | None = None,
-    progress: watch.Progress | None = None,
+    progress: drive.Progress | None = None,
 ) -> CategoricalFit:
     """Fit the contextual model of K classes.
 
@@ -471,7 +471,7 @@ def fit_categories(
         method: by default Laplace, and NUTS where its Pareto k-hat is above .7, up to 3000 instances and 20000 labels.
         scale: from scores to the context; by default learned from them.
         importance: how many of the population each instance stands for: the posterior does not depend on it.
-        progress: callback (``crowdjax.watch.Progress``); return True to interrupt the fit.
+        progress: callback (``crowdjax.drive.Progress``); return True to interrupt the fit.
 
     Raises:
         LabelError: scores or labels are not those of the model.
@@ -490,7 +490,7 @@ def fit_categories(
     """
     scale = scale or Scale.learn(scores)
     data = prepare_categories(config, labels, scale(scores), importance)
-    report = watch.or_interrupt(progress, "stopped before there was anything to return")
+    report = drive.or_interrupt(progress, "stopped before there was anything to return")
     size = sum(int(np.prod(shape)) for shape in shapes_of(config, data).values())
     rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     with few_threads(size):
@@ -525,7 +525,7 @@ def fit_categories(
 NUTS = {"warmup": 400, "thin": 3, "accept": 0.9, "depth": 7}
 
 
-def _mixture(config: CategoricalConfig, data: CategoricalData, report: watch.Progress):
+def _mixture(config: CategoricalConfig, data: CategoricalData, report: drive.Progress):
     """Return (the mixture, the log posterior at each mode, the worst result code)."""
     shapes = shapes_of(config, data)
     k = n_scales(shapes)

@@ -31,7 +31,7 @@ from scipy.optimize import minimize
 
 from crowdjax.contextual.mode import Posterior, climb, expanded, few_threads
 from crowdjax.contextual.model import ContextualConfig, Data, blocks, coefficients_of, scales_of, size_of
-from crowdjax.watch import Progress, silent
+from crowdjax.drive import Progress, silent
 
 PRECISION = jax.lax.Precision.HIGHEST
 
@@ -80,6 +80,9 @@ def _factor_jvp(at, change):
 
 def given(config: ContextualConfig, data: Data, q: Quadratic, theta: Float[Array, " K"]) -> Given:
     """Return the distribution of w given θ, and that of θ, whose gradient is right to first order only."""
+    # Given θ the coefficients y = of_w(w) are affine in w ~ N(0, I), and q is quadratic in y: w's posterior is a
+    # Gaussian with precision a = I + Aᵀ R A. Its mean is a Newton step from 0; the derivative with respect to θ goes
+    # through the value alone, since the value is at its maximum in w.
     still = jax.lax.stop_gradient
     width = size_of(config, data) - len(theta)
     of_w = partial(coefficients_of, config, data, theta)

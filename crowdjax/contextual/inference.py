@@ -27,7 +27,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from crowdjax import disk, optimize, watch
+from crowdjax import disk, drive, optimize
 from crowdjax.contextual import approximate, nested, nuts
 from crowdjax.contextual.cells import Cells
 from crowdjax.contextual.context import Scale
@@ -162,7 +162,7 @@ def fit(
     importance: Float[np.ndarray, " I"] | None = None,
     cell: Int[np.ndarray, " I"] | None = None,
     mesh: Mesh | None = None,
-    progress: watch.Progress | None = None,
+    progress: drive.Progress | None = None,
     judged: bool = True,
     prior: Prior | None = None,
 ) -> ContextualFit:
@@ -180,7 +180,7 @@ def fit(
         cell: period and group of every instance, where ``config.cells`` has them.
         mesh: devices that share the blocks of labels and add up what they find; by default one. Labels of one block
             stay on one.
-        progress: callback (``crowdjax.watch.Progress``), called between compiled blocks of steps. Return True to stop:
+        progress: callback (``crowdjax.drive.Progress``), called between compiled blocks of steps. Return True to stop:
             NUTS keeps the draws that it has, SVI its quadratic.
         prior: of an earlier fit, instead of the settings' (``contextual.earlier.carried``), with its scale.
         judged: whether to measure how much the labels inform each function, and to warn.
@@ -250,7 +250,7 @@ NOTHING = {
 
 def _infer(config, data: Data, inference: Inference, key, start: ContextualFit | None, progress, importance, judged):
     """Return (draws [chains, S, P], coordinates, where the sampler stands, diagnostics, trace)."""
-    report, ask = watch.or_interrupt(progress, NOTHING[inference.method]), progress or watch.silent
+    report, ask = drive.or_interrupt(progress, NOTHING[inference.method]), progress or drive.silent
     if inference.method == "laplace":
         return _laplace(config, data, inference, key, importance, report, judged)
     goes_on = start is not None and inference.method == "nuts" and start.inference.method == "nuts"
@@ -266,7 +266,7 @@ def _infer(config, data: Data, inference: Inference, key, start: ContextualFit |
         config, data, coordinates, key, inference.n_steps, inference.n_particles, inference.n_batch, ask
     )
     if len(trace) < inference.n_steps:
-        diagnostics["stopped"], report = len(trace), watch.silent
+        diagnostics["stopped"], report = len(trace), drive.silent
     found, again = jax.random.split(jax.random.fold_in(key, 1))
     draws, smoothed, khat_scales = approximate.draw(config, data, coordinates, inference.n_draws, found, report)
     diagnostics |= _quality(smoothed) | {"khat_scales": khat_scales}

@@ -42,7 +42,7 @@ from crowdjax.contextual.model import (
     scales_of,
     size_of,
 )
-from crowdjax.watch import Progress, silent
+from crowdjax.drive import Progress, silent
 
 MOST_SCALES = 64  # θ of the design
 WORK, LABELS_WORK = 2e10, 6e6  # of a design: its points times (number of unknowns)³, and times labels

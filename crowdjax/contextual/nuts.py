@@ -20,7 +20,7 @@ from numpyro.infer.hmc import hmc
 
 from crowdjax.contextual.coordinates import Affine
 from crowdjax.contextual.diagnostics import chain_diagnostics
-from crowdjax.watch import Progress
+from crowdjax.drive import Progress
 
 
 class Settings(NamedTuple):

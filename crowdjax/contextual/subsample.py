@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
-from crowdjax import watch
+from crowdjax import drive
 from crowdjax.contextual.context import Scale
 from crowdjax.contextual.estimands import band, prevalence_draws
 from crowdjax.contextual.inference import Inference, fit
@@ -100,7 +100,7 @@ def compare(
     importance: Float[np.ndarray, " I"] | None = None,
     cell: Int[np.ndarray, " I"] | None = None,
     prior=None,
-    progress: watch.Progress | None = None,
+    progress: drive.Progress | None = None,
     n: int | None = None,
 ) -> Compared:
     """Fit a sub-sample by ``inference`` and by NUTS.

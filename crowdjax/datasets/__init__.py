@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.csv
 from jaxtyping import Float
 
-from crowdjax import io, results
+from crowdjax import io, saving
 from crowdjax.datasets.download import DownloadError, fetch
 from crowdjax.datasets.registry import Entry, known
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
@@ -123,13 +123,13 @@ def get(name: str, out: str | os.PathLike | None = None) -> Set:
     if name not in sets:
         raise InputError(f"data set: got {name!r}; allowed: {', '.join(sets)}")
     if out is not None:
-        results.check_out(out)
+        saving.check_out(out)
     found = sets[name]
     home = found.where or _fetched(name)
     if out is None:
         return dataclasses.replace(found, where=home)
     about = {"name": name, **({} if found.entry is None else dataclasses.asdict(found.entry)), "files": {}}
-    with results.new_result(out, about, RECORD) as new:
+    with saving.new_result(out, about, RECORD) as new:
         for file in (home / f for f in ("labels.csv", "labels.parquet", "truth.csv")):
             if file.is_file():
                 shutil.copy(file, new)
@@ -171,7 +171,7 @@ def _home(name: str) -> Path | None:
     if _labels(folder() / name):
         return folder() / name
     try:
-        results.read_result(cache() / name, RECORD)
+        saving.read_result(cache() / name, RECORD)
     except InputError:
         return None
     return cache() / name
@@ -185,7 +185,7 @@ def _fetched(name: str) -> Path:
     rows = fetch(name, entry)
     if _home(name) is None:  # what is there is nobody's own: a copy that was damaged
         shutil.rmtree(cache() / name, ignore_errors=True)
-    with results.new_result(cache() / name, {"name": name, **dataclasses.asdict(entry)}, RECORD) as new:
+    with saving.new_result(cache() / name, {"name": name, **dataclasses.asdict(entry)}, RECORD) as new:
         for part, table in rows.tables().items():
             write(table, new / f"{part}.csv")
     return cache() / name

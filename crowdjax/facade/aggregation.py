@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crowdjax import io
-from crowdjax.answers import Tally, by_class, counted
 from crowdjax.facade.fitted import Fitted, New
 from crowdjax.facade.outcome import about_end, outcome_of, refuse_failed
 from crowdjax.labels import Labels
+from crowdjax.result import Tally, by_class, counted
 
 if TYPE_CHECKING:
     from crowdjax import factor

@@ -15,11 +15,11 @@ from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int
 
 from crowdjax import contextual
-from crowdjax.answers import votes_of
 from crowdjax.contextual import ContextualFit, assisted
 from crowdjax.contextual.assisted import Assisted, Change, Sample
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import Labels
+from crowdjax.result import votes_of
 
 WRONG = 0.05  # level of the comparisons of gold with predictions, of all parts together
 UNLIKELY = 0.001  # p-value, below which gold is not a random part of what was labelled

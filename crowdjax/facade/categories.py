@@ -19,20 +19,9 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from crowdjax import io, outliers, plots, results
+from crowdjax import io, outliers, plots, saving
 from crowdjax import report as reports
-from crowdjax.answers import (
-    Tally,
-    about_contradiction,
-    about_gold,
-    about_labels,
-    answer_table,
-    confusion_table,
-    read_tables,
-    shown,
-    tally,
-    votes_of,
-)
+from crowdjax.cautions import about_contradiction, about_gold, about_labels
 from crowdjax.classes import column_of_values
 from crowdjax.columns import show
 from crowdjax.contextual import assisted
@@ -46,6 +35,7 @@ from crowdjax.facade.prevalence import ALONE, ASSISTED, REACH, WEAKER, trust_of_
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex, Labels
 from crowdjax.report.amounts import interval
+from crowdjax.result import Tally, class_table, confusion_table, read_tables, shown, tally, votes_of
 from crowdjax.tables import Kind, as_arrow
 
 GRID = 101  # scores at which the curves are given
@@ -141,10 +131,10 @@ class CategoricalResult(Fitted):
         Args:
             report: whether to write ``report.html`` as well (:meth:`page`).
         """
-        with results.new_result(out, self.record) as folder:
+        with saving.new_result(out, self.record) as folder:
             self.write_tables(folder)
-            results.write_json(folder / "prevalence.json", self.prevalence)
-            results.save_arrays(folder / "fit.npz", self.arrays())
+            saving.write_json(folder / "prevalence.json", self.prevalence)
+            saving.save_arrays(folder / "fit.npz", self.arrays())
             (folder / "figures").mkdir()
             for name, figure in self.figures().items():
                 plots.save(figure, folder / "figures" / name)
@@ -283,7 +273,7 @@ def fitted(
     }
     result = CategoricalResult(
         tables={
-            "instances": answer_table(
+            "instances": class_table(
                 io.ids(index, "instance"), probability, classes, **_score_columns(given.names, given.scores)
             ),
             "labelers": _labelers(fit, each, accuracy, index),
@@ -457,7 +447,8 @@ def _curves(fit, given: Given) -> pa.Table:
 
 
 def _predicted(result: CategoricalResult, table, scores, columns, reading):
-    from crowdjax.answers import Prediction, about_answers, labels_of_labelers
+    from crowdjax.cautions import about_classes
+    from crowdjax.result import Prediction, labels_of_labelers
     from crowdjax.tables import kind_of
 
     started, names = perf_counter(), result.record["scores"]
@@ -469,7 +460,7 @@ def _predicted(result: CategoricalResult, table, scores, columns, reading):
     fit = model.with_labelers(result.fit, known, int(result.record["seed"] or 0))
     new = New(model.class_probabilities(fit, labels, values))
     warnings = about_labels(labels, triples, result.record["repeats"])
-    warnings += about_answers(new.posterior, labels_of_labelers(labels)[known < 0], result.index.classes)
+    warnings += about_classes(new.posterior, labels_of_labelers(labels)[known < 0], result.index.classes)
     unseen = (known < 0) & (fit.config.labelers != "global")
     if unseen.any():
         warnings.append(f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are drawn from its crowd.")
@@ -489,7 +480,7 @@ def _predicted(result: CategoricalResult, table, scores, columns, reading):
         "seconds": perf_counter() - started,
         "warnings": warnings,
     }
-    answers = answer_table(instances, new.posterior, result.index.classes, **_score_columns(names, values))
+    answers = class_table(instances, new.posterior, result.index.classes, **_score_columns(names, values))
     return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
 
 
@@ -514,7 +505,7 @@ def load(folder: Path, record: dict[str, Any]) -> CategoricalResult:
             "agreement": np.zeros((w, k, k)),
             "n_crowds": np.zeros((), int),
         }
-        arrays = results.load_arrays(folder / "fit.npz", like)
+        arrays = saving.load_arrays(folder / "fit.npz", like)
         fit = model.CategoricalFit(
             settings,
             Scale(record["transform"], **arrays["scale"]),

@@ -1,4 +1,4 @@
-"""What a fit misses in its labels: results of looking inside, and the look at fits of registered models."""
+"""Posterior predictive checks: what a fitted model, of any kind, misses in its labels."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import jax
 import numpy as np
 import pyarrow as pa
 
-from crowdjax import io, memory, results
+from crowdjax import io, memory, saving
 from crowdjax import report as reports
-from crowdjax.answers import Prediction, labels_of_labelers, shown
 from crowdjax.facade.fitted import Fitted
 from crowdjax.formats import Form
-from crowdjax.integrated.look import Look
+from crowdjax.integrated.checks import Checks
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.checks import LEVEL
+from crowdjax.result import Prediction, labels_of_labelers, shown
 from crowdjax.roles import Columns
 from crowdjax.settings import seed_of, whole
 from crowdjax.tables import kind_of
@@ -42,13 +42,13 @@ SAID = {
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
-class LookResult(Prediction):
+class CheckResult(Prediction):
     """The result of a posterior predictive check.
 
     Attributes:
         instances: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd),
             surprising; null for instances that were not looked at.
-        record: what ``look.json`` holds: checks, schools, settings, warnings.
+        record: what ``check.json`` holds: checks, schools, settings, warnings.
         labelers: labeler, n_labels, informedness with its interval and kind, as in the fit; school: 0 for none, k
             and -k for the two sides of the k-th.
 
@@ -57,13 +57,13 @@ class LookResult(Prediction):
         >>> rng = np.random.default_rng(0)
         >>> table = {"labeler": np.tile(np.arange(8), 30), "instance": np.repeat(np.arange(30), 8)}
         >>> table["label"] = (np.repeat(rng.integers(0, 2, 30), 8) ^ (rng.random(240) < 0.2)).astype(int)
-        >>> found = crowdjax.look(crowdjax.fit(table, "auto"), table, replicates=19)
+        >>> found = crowdjax.check(crowdjax.fit(table, "auto"), table, replicates=19)
         >>> found.record["n_looked_at"], [check["name"] for check in found.record["checks"]][:2]
         (30, ['share of yes', 'vote counts'])
     """
 
     labelers = shown("labelers")
-    _title = "Look inside a fit of"
+    _title = "Posterior predictive checks of"
 
     def _facts(self) -> dict[str, str]:
         failed = [check["name"] for check in self.record["checks"] if check["failed"]]
@@ -73,15 +73,15 @@ class LookResult(Prediction):
 
     def page(self) -> reports.Page:
         """Return the report: a page of what was found (docs/reports.md)."""
-        return reports.of_look(self.record, self.tables["labelers"], self.tables["instances"])
+        return reports.of_check(self.record, self.tables["labelers"], self.tables["instances"])
 
     def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
-        """Write ``look.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder, all or nothing.
+        """Write ``check.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder, all or nothing.
 
         Args:
             report: whether to write ``report.html`` as well (:meth:`page`).
         """
-        with results.new_result(out, self.record, "look.json") as folder:
+        with saving.new_result(out, self.record, "check.json") as folder:
             self.write_tables(folder)
             if report:
                 reports.write(self.page(), folder)
@@ -99,9 +99,9 @@ def check(
     header: bool = True,
     replicates: int = 99,
     seed: int = 0,
-) -> LookResult:
+) -> CheckResult:
     """Compare the labels of a fit with replicates that the fitted model gives (``crowdjax.observation.checks``, or
-    ``crowdjax.integrated.look`` for the integrated model of two classes, whose labelers may be of several schools).
+    ``crowdjax.integrated.check`` for the integrated model of two classes, whose labelers may be of several schools).
 
     Args:
         result: of any model.
@@ -180,7 +180,7 @@ def check(
             "surprising": at_places(drawn, found.surprising, labels.n_instances),
         }
     )
-    return LookResult({"instances": instances, "labelers": labelers}, record, kind_of(table, triples.roles))
+    return CheckResult({"instances": instances, "labelers": labelers}, record, kind_of(table, triples.roles))
 
 
 def _refuse_others(n_labels: np.ndarray, fitted: pa.Table) -> None:
@@ -194,7 +194,7 @@ def _refuse_others(n_labels: np.ndarray, fitted: pa.Table) -> None:
         )
 
 
-def _schools(found: Look, n_labelers: int) -> np.ndarray:
+def _schools(found: Checks, n_labelers: int) -> np.ndarray:
     """Return the strongest school that each labeler belongs to, with the sign of its side."""
     out = np.zeros(n_labelers, np.int64)
     for k, school in enumerate(found.schools, 1):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crowdjax import io
-from crowdjax.answers import gold_record, labels_of_labelers, support, tally
+from crowdjax.cautions import support
 from crowdjax.facade.copies import heard
 from crowdjax.facade.fitted import refuse_counts
 from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of, warnings_of
@@ -19,6 +19,7 @@ from crowdjax.facade.result import Result
 from crowdjax.host import classes as host
 from crowdjax.labels import Labels, Repeats
 from crowdjax.priors import Copies
+from crowdjax.result import gold_record, labels_of_labelers, tally
 from crowdjax.roles import Opened
 from crowdjax.settings import prior_of
 from crowdjax.stopping import Solver

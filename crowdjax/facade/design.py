@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 from jaxtyping import Float
 
-from crowdjax.answers import votes_of
 from crowdjax.contextual import ContextualConfig
 from crowdjax.labels import Labels
+from crowdjax.result import votes_of
 
 
 def importance_of(values: Float[np.ndarray, "I C"], weights, people) -> Float[np.ndarray, " I"] | None:

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crowdjax import io, memory, optimize, outliers, parallel, spread, watch
-from crowdjax.answers import gold_record, labels_of_labelers, support, tally
+from crowdjax import drive, io, memory, optimize, outliers, parallel, spread
+from crowdjax.cautions import support
 from crowdjax.columns import listed
 from crowdjax.facade import many
 from crowdjax.facade.copies import Copies, heard
@@ -37,6 +37,7 @@ from crowdjax.observation.factors import Factor, Glad
 from crowdjax.observation.integrated_factors import IntegratedFactor, IntegratedGlad, falls
 from crowdjax.observation.nominal import Coins
 from crowdjax.observation.summaries import labeler_summary
+from crowdjax.result import gold_record, labels_of_labelers, tally
 from crowdjax.roles import Opened
 from crowdjax.settings import brief
 from crowdjax.tables import Kind as TableKind
@@ -66,7 +67,7 @@ def fit(
     solver: Solver,
     start: Result | None = None,
     devices: int | None = None,
-    progress: watch.Progress | None = None,
+    progress: drive.Progress | None = None,
     kind: TableKind = as_arrow,
 ) -> Result:
     """Fit; settings are those of ``crowdjax.fit``.

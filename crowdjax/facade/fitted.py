@@ -12,21 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from crowdjax import io, memory, results
-from crowdjax.answers import (
-    Prediction,
-    about_answers,
-    about_labels,
-    answer_table,
-    labels_of_labelers,
-    read_tables,
-    shown,
-)
+from crowdjax import io, memory, saving
+from crowdjax.cautions import about_classes, about_labels
 from crowdjax.classes import places_of
 from crowdjax.facade.copies import heard_again
 from crowdjax.facade.next import next_instances
 from crowdjax.formats import Form
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
+from crowdjax.result import Prediction, class_table, labels_of_labelers, read_tables, shown
 from crowdjax.roles import Columns
 from crowdjax.settings import whole
 from crowdjax.tables import kind_of
@@ -35,11 +28,11 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
     from crowdjax import report as reports
-    from crowdjax.integrated.look import Look
+    from crowdjax.integrated.checks import Checks
 
 
 class New(NamedTuple):
-    """Inferred new instances: posteriors, as ``answer_table`` takes them, and what else the record, the warnings and
+    """Inferred new instances: posteriors, as ``class_table`` takes them, and what else the record, the warnings and
     the table have to say.
 
     Example:
@@ -58,7 +51,7 @@ class Fitted(Prediction):
     """A fit with its estimates for instances and labelers.
 
     Attributes:
-        labelers: a table of them, of the kind that the labels came in (``crowdjax.answers.labeler_table``).
+        labelers: a table of them, of the kind that the labels came in (``crowdjax.result.labeler_table``).
         confusion: labeler, truth, label, probability with its interval.
         fit: parameters, and how the fit went; rows are in the order of ``index``.
         index: the ids of labelers and instances, the classes and the values of labels.
@@ -72,7 +65,7 @@ class Fitted(Prediction):
     labelers = shown("labelers")
     confusion = shown("confusion")
     _title = "Fit of"
-    schooled = False  # whether checks look for schools of labelers
+    schooled = False  # whether checks search for schools of labelers
     _unseen = "as its prior says"
 
     def page(self) -> reports.Page:
@@ -109,7 +102,7 @@ class Fitted(Prediction):
 
     def looked(
         self, key: PRNGKeyArray, labels: Labels, drawn: Int[np.ndarray, " n"], features, replicates: int
-    ) -> Look:
+    ) -> Checks:
         """Run posterior predictive checks of the fit on its labels.
 
         Args:
@@ -120,11 +113,11 @@ class Fitted(Prediction):
         model, params = self.observed(labels, drawn, replicates)
         if len(drawn) < len(self.index.instances) and hasattr(model, "factors"):
             raise InputError(f"labels: {self.record['n_labels']:,}; allowed with model {self.record['model']}: 200,000")
-        from crowdjax.integrated.look import Look
+        from crowdjax.integrated.checks import Checks
         from crowdjax.observation.checks import checks
 
         found = checks(key, labels, model, params, replicates)
-        return Look(found.checks, (), found.surprise, discoveries(found.surprise))
+        return Checks(found.checks, (), found.surprise, discoveries(found.surprise))
 
     def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
         """Write every table, ``fit.json`` and ``fit.npz``; ``crowdjax.load`` reads them.
@@ -133,9 +126,9 @@ class Fitted(Prediction):
             report: whether to write ``report.html`` and ``figures`` as well (:meth:`page`).
         """
         page = self.page() if report else None
-        with results.new_result(out, self.record) as folder:
+        with saving.new_result(out, self.record) as folder:
             self.write_tables(folder)
-            results.save_arrays(folder / "fit.npz", self.arrays())
+            saving.save_arrays(folder / "fit.npz", self.arrays())
             if page is not None:
                 from crowdjax import report as reports
 
@@ -182,7 +175,7 @@ class Fitted(Prediction):
         mapping = io.mapping(triples, tables)
         new = self.answers_of(labels, known, features)
         warnings = [*about_labels(labels, triples, repeats), *new.warnings]
-        warnings += about_answers(new.posterior, labels_of_labelers(labels)[unseen], self.index.classes)
+        warnings += about_classes(new.posterior, labels_of_labelers(labels)[unseen], self.index.classes)
         if unseen.any() and "labeler" not in self.scaling:
             warnings.append(
                 f"{unseen.sum()} of {len(unseen)} labelers are not in the fit; they are assumed to be {self._unseen}."
@@ -200,7 +193,7 @@ class Fitted(Prediction):
             "columns": mapping,
             "warnings": warnings,
         }
-        answers = answer_table(io.ids(triples.index, "instance"), new.posterior, self.index.classes)
+        answers = class_table(io.ids(triples.index, "instance"), new.posterior, self.index.classes)
         for name, values in new.columns.items():
             answers = answers.append_column(name, pa.array(values))
         return Prediction({"instances": answers}, record, kind_of(table, triples.roles))

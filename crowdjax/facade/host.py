@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crowdjax import io
-from crowdjax.answers import MOST_CLASSES
 from crowdjax.facade import classes, two
 from crowdjax.host.classes import MODELS
 from crowdjax.host.two import MODELS as OF_TWO
+from crowdjax.result import MOST_CLASSES
 
 if TYPE_CHECKING:
     from crowdjax.facade.aggregation import Aggregation

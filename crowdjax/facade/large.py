@@ -15,17 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from crowdjax import minibatch, results, watch
-from crowdjax.answers import (
-    about_answers,
-    about_prior,
-    about_support,
-    answer_table,
-    confusion_table,
-    labeler_table,
-    support,
-    votes_of,
-)
+from crowdjax import drive, minibatch, saving
+from crowdjax.cautions import about_classes, about_prior, about_support, support
 from crowdjax.facade.fit import class_prior_of, config_of, refuse, refuse_large
 from crowdjax.facade.models import MODELS, Numbers
 from crowdjax.facade.outcome import about_end, outcome_of, refuse_failed
@@ -36,8 +27,9 @@ from crowdjax.observation import Fit, Observation
 from crowdjax.observation.contract import answers, leading
 from crowdjax.observation.rounds import run
 from crowdjax.observation.summaries import summary_of_counts
-from crowdjax.pieces import Scan
+from crowdjax.result import class_table, confusion_table, labeler_table, votes_of
 from crowdjax.roles import as_record
+from crowdjax.scan import Scan
 
 TWO_CLASSES = (
     "In parts, two classes are fitted as any number of them is; crowdjax.fit, with all labels in memory, averages more "
@@ -85,11 +77,11 @@ def planned(name: str, parts: minibatch.Parts, classes: Kind) -> tuple[Observati
 def fit_parts(
     scan: Scan, out: Path, state: Path, name: str, model: Observation | None, *, classes: Kind,
     settings: dict[str, Any], batch: int, repeats: Repeats, max_rounds: int, rtol: float,
-    progress: watch.Progress | None,
+    progress: drive.Progress | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Fit and writes what ``Result.save`` writes; its state is claimed. Returns the record."""
     started = time.perf_counter()
-    report = watch.or_interrupt(progress, "stopped; the same call goes on from there")
+    report = drive.or_interrupt(progress, "stopped; the same call goes on from there")
     try:
         parts = minibatch.deal(scan, state / "parts", batch, repeats, report)
     except InputError:
@@ -113,7 +105,7 @@ def fit_parts(
             labels = parts.labels(k)
             posterior[rows] = answers(model, labels, found)
             supported.append(support(votes_of(labels), posterior[rows]))
-            writer.write(answer_table(parts.instances(k), posterior[rows], found_classes))
+            writer.write(class_table(parts.instances(k), posterior[rows], found_classes))
 
         answer = run(
             parts.labels, len(parts), model, state / "rounds", max_rounds=max_rounds, rtol=rtol, hand_out=hand_out,
@@ -155,7 +147,7 @@ def fit_parts(
             *scan.classes.notes,
             *reasons,
             *about_end(found),
-            *about_answers(posterior, n_labels, found_classes),
+            *about_classes(posterior, n_labels, found_classes),
             *about_support(
                 functools.reduce(operator.add, supported), found_classes, about_prior(class_prior_of(model))
             ),
@@ -171,11 +163,11 @@ def fit_parts(
 
 def write_parts(out: Path, state: Path, record: dict[str, Any], tables: dict[str, pa.Table], arrays) -> None:
     """Write a result whose instances are in the folder of its state already, and removes that."""
-    with results.new_result(out, record) as folder:
+    with saving.new_result(out, record) as folder:
         shutil.copy(state / "instances.parquet", folder / "instances.parquet")
         for title, table in tables.items():
             pa.parquet.write_table(table, folder / f"{title}.parquet")
-        results.save_arrays(folder / "fit.npz", arrays)
+        saving.save_arrays(folder / "fit.npz", arrays)
     shutil.rmtree(state)
 
 

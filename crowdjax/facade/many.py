@@ -15,25 +15,23 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 
 from crowdjax import io, memory
-from crowdjax.answers import (
-    CLEAR,
-    LEAST_VOTES,
-    MOST_CLASSES,
-    TIE,
-    Support,
-    Tally,
-    answer_table,
-    chosen_of_top,
-    counted,
-    gold_record,
-    labeler_table,
-    labels_of_labelers,
-)
+from crowdjax.cautions import CLEAR, LEAST_VOTES, Support
 from crowdjax.labelers import LEVEL, Summary, corrected, crowd_of
 from crowdjax.labels import InputError, LabelIndex, Labels
 from crowdjax.observation import Observation, Voted
 from crowdjax.observation.summaries import summary_of_counts
 from crowdjax.observation.voted import answer_voted
+from crowdjax.result import (
+    MOST_CLASSES,
+    TIE,
+    Tally,
+    chosen_of_top,
+    class_table,
+    counted,
+    gold_record,
+    labeler_table,
+    labels_of_labelers,
+)
 
 
 class Told(NamedTuple):
@@ -122,7 +120,7 @@ def told(labels: Labels, model: Voted, params, index: LabelIndex, gold: Float[np
     about = Summary(accuracy, about.confusion, corrected(accuracy, labels.n_classes))
     votes, agreement, n_crowds = sparse_tally(labels, codes, p)
     tables = {
-        "instances": answer_table(io.ids(index, "instance"), (codes, p), index.classes),
+        "instances": class_table(io.ids(index, "instance"), (codes, p), index.classes),
         "labelers": labeler_table(io.ids(index, "labeler"), labels_of_labelers(labels), about, gold_record(labels)),
     }
     return Told(
@@ -149,7 +147,7 @@ def sparse_tally(labels: Labels, codes: Int[np.ndarray, "I n"], p: Float[np.ndar
 
 
 def support_of(votes: Cells, codes, p, points: Float[np.ndarray, " K"], gold=None) -> Support:
-    """Compute ``crowdjax.answers.support``.
+    """Compute ``crowdjax.result.support``.
 
     Example: one inferred class goes against three labels
         >>> votes = Cells.of(np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([3.0, 1.0, 2.0]), (2, 2))

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from crowdjax.answers import MOST_CLASSES, probabilities
 from crowdjax.columns import word
 from crowdjax.labels import InputError, LabelIndex
+from crowdjax.result import MOST_CLASSES, probabilities
 
 if TYPE_CHECKING:
     from jaxtyping import Float

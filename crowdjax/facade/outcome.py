@@ -11,24 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crowdjax import io, stopping
-from crowdjax.answers import (
-    FitError,
-    GoldRecord,
+from crowdjax.cautions import (
     Support,
-    about_answers,
+    about_classes,
     about_comparisons,
     about_contradiction,
     about_gold,
     about_labels,
     about_prior,
     about_support,
-    answer_table,
-    confusion_table,
-    labeler_table,
-    labels_of_labelers,
 )
 from crowdjax.labelers import LEVEL, Summary
 from crowdjax.labels import LabelIndex, Labels, Repeats
+from crowdjax.result import FitError, GoldRecord, class_table, confusion_table, labeler_table, labels_of_labelers
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -38,7 +33,7 @@ def tables_of(index: LabelIndex, n_labels, posterior, about: Summary, gold: Gold
     """Return the tables of a result, whatever the model: instances, labelers and their confusion."""
     ids = io.ids(index, "labeler")
     return {
-        "instances": answer_table(io.ids(index, "instance"), posterior, index.classes),
+        "instances": class_table(io.ids(index, "instance"), posterior, index.classes),
         "labelers": labeler_table(ids, n_labels, about, gold),
         "confusion": confusion_table(ids, index.classes, index.values, about.confusion),
     }
@@ -101,7 +96,7 @@ def warnings_of(
         *about_labels(labels, triples, repeats),
         *of_fit,
         *compared,
-        *about_answers(posterior, labels_of_labelers(labels), classes),
+        *about_classes(posterior, labels_of_labelers(labels), classes),
         *about_support(supported, classes, about_prior(class_prior)),
         *about_gold(truth, classes),
         *about_contradiction(truth, labels, classes),

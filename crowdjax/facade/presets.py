@@ -21,21 +21,8 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float, PRNGKeyArray
 
-from crowdjax import factor, io, memory, minibatch, parallel, pieces, results, watch
-from crowdjax.answers import (
-    about_answers,
-    about_prior,
-    about_support,
-    agreement_of,
-    answer_table,
-    by_class,
-    confusion_table,
-    gold_record,
-    labeler_table,
-    support,
-    tally,
-    votes_of,
-)
+from crowdjax import drive, factor, io, memory, minibatch, parallel, saving
+from crowdjax.cautions import about_classes, about_prior, about_support, support
 from crowdjax.facade.aggregation import Aggregation, about
 from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.fit import about_marginal, read_features, taken
@@ -49,7 +36,18 @@ from crowdjax.observation import Majority
 from crowdjax.observation.factors import AT_MODE
 from crowdjax.observation.summaries import summary_of_counts
 from crowdjax.priors import SPLIT
+from crowdjax.result import (
+    agreement_of,
+    by_class,
+    class_table,
+    confusion_table,
+    gold_record,
+    labeler_table,
+    tally,
+    votes_of,
+)
 from crowdjax.roles import Opened, as_record
+from crowdjax.scan import Scan
 from crowdjax.tables import Kind, as_arrow
 
 NUMBERS = 14  # a factor's, in memory: mean, variance, estimate and gradient, and the five pairs of L-BFGS
@@ -73,7 +71,7 @@ def fit(
     copies: Copies = "warn",
     start: Aggregation | None = None,
     devices: int | None = None,
-    progress: watch.Progress | None = None,
+    progress: drive.Progress | None = None,
     kind: Kind = as_arrow,
 ) -> Aggregation:
     """Fit; settings are those of ``crowdjax.fit``, checked.
@@ -162,13 +160,13 @@ def _not_split(found: factor.Fit, labels: Labels, model: factor.FactorModel, key
 
 
 def fit_parts(
-    scan: pieces.Scan, out: Path, state: Path, name: str, config: factor.FactorConfig, solver: factor.Solver,
+    scan: Scan, out: Path, state: Path, name: str, config: factor.FactorConfig, solver: factor.Solver,
     settings: dict[str, Any], *, batch: int, repeats: Repeats, key: PRNGKeyArray, devices: int | None, max_rounds: int,
-    rtol: float, progress: watch.Progress | None,
+    rtol: float, progress: drive.Progress | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Fit labels in parts and writes what ``Aggregation.save`` writes; its state is claimed. Returns the record."""
     started = time.perf_counter()
-    report = watch.or_interrupt(progress, "stopped; the same call goes on from there")
+    report = drive.or_interrupt(progress, "stopped; the same call goes on from there")
     try:
         parts = minibatch.deal(scan, state / "parts", batch, repeats, report)
     except InputError:
@@ -188,7 +186,7 @@ def fit_parts(
                 own[rows] = found.weights.instance.free
             supported.append(support(votes_of(labels), found.posterior))
             agreement[:] += agreement_of(labels, found.posterior)
-            writer.write(answer_table(parts.instances(k), by_class(found.posterior), classes))
+            writer.write(class_table(parts.instances(k), by_class(found.posterior), classes))
 
         answer = minibatch.run(
             parts, config, state / "rounds", key, solver, max_rounds=max_rounds, rtol=rtol, devices=devices,
@@ -230,7 +228,7 @@ def fit_parts(
             *scan.classes.notes,
             *about(found),
             *([AT_MODE] if own is not None else []),
-            *about_answers(posterior, np.rint(estimates.n_labels), classes),
+            *about_classes(posterior, np.rint(estimates.n_labels), classes),
             *about_support(functools.reduce(operator.add, supported), classes, about_prior(config.class_prior)),
         ],
     }
@@ -252,7 +250,7 @@ def summary(
 
     Args:
         estimates: of ``factor.labeler_summary``.
-        agreement: labels by the inferred class and by their value (``crowdjax.answers.tally``).
+        agreement: labels by the inferred class and by their value (``crowdjax.result.tally``).
     """
     if not (model.labeler.fixed and model.bias is None):
         return labeler_intervals(model, weights, estimates, agreement.sum(2), LEVEL)
@@ -273,7 +271,7 @@ def load(folder: Path, record: dict[str, Any]) -> Aggregation:
     anyone = Labels.from_arrays([0], [0], [1], **read.sizes)
     like = build(config, anyone, read.blank)
     shapes = _fit_like(like, anyone.n_instances, solver), read.blank
-    found, features = results.load_arrays(folder / "fit.npz", shapes)
+    found, features = saving.load_arrays(folder / "fit.npz", shapes)
     model = build(config, anyone, features)
     return Aggregation(
         read.tables, record, as_arrow, found, read.index, read.scaling, made=partial(itself, model), features=features

@@ -21,7 +21,6 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from crowdjax import contextual
-from crowdjax.answers import votes_of
 from crowdjax.contextual import Band, ContextualFit, assisted
 from crowdjax.contextual.subsample import Compared
 from crowdjax.facade import by_gold
@@ -29,6 +28,7 @@ from crowdjax.facade.by_gold import Gold
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import Labels
 from crowdjax.report.amounts import interval
+from crowdjax.result import votes_of
 
 WEAKER = "weaker constraint"
 ASSISTED = "assisted by gold"

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crowdjax import io, results
-from crowdjax.answers import MOST_CLASSES, Tally, shown
+from crowdjax import io, saving
 from crowdjax.facade.fitted import Fitted, New, itself, read_fit
 from crowdjax.fits import ObservationFit
 from crowdjax.labels import InputError, LabelIndex, Labels
+from crowdjax.result import MOST_CLASSES, Tally, shown
 from crowdjax.tables import as_arrow
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def load(folder: Path, record: dict[str, Any]) -> Result:
         return ObservationFit(model.start(anyone, votes), posterior, number, number, whole, whole, np.zeros(steps))
 
     shapes = jax.eval_shape(like), eqx.filter(model, eqx.is_array)
-    found, arrays = results.load_arrays(folder / "fit.npz", shapes)
+    found, arrays = saving.load_arrays(folder / "fit.npz", shapes)
     arrays = jax.tree.map(jnp.asarray, arrays)
     made = functools.partial(itself, eqx.combine(arrays, model))
     return Result(read.tables, record, as_arrow, found, read.index, read.scaling, made=made, held=arrays)

@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crowdjax import io
-from crowdjax.answers import (
-    by_class,
-    gold_record,
-    support,
-    tally,
-)
+from crowdjax.cautions import support
 from crowdjax.facade.aggregation import Aggregation, about
 from crowdjax.facade.copies import heard
 from crowdjax.facade.fitted import refuse_counts
@@ -27,6 +22,7 @@ from crowdjax.host import two as host
 from crowdjax.labelers import is_rare
 from crowdjax.labels import Labels, Repeats
 from crowdjax.priors import LEARNED, PRESETS, SPLIT, Copies, FactorConfig
+from crowdjax.result import by_class, gold_record, tally
 from crowdjax.roles import Opened
 from crowdjax.stopping import FactorSolver
 from crowdjax.tables import Kind, as_arrow

@@ -149,7 +149,7 @@ def _batch(make, shared, members, restart, solver) -> Fit:
 
 @eqx.filter_jit(donate="none")
 def _part(make, solver, name, shared, members, restart, *, carry=None, state=None, limit=None, k=0, rows=None, until=0):
-    """Return one part of the fits of a batch (``crowdjax.watch`` has the same of one fit)."""
+    """Return one part of the fits of a batch (``crowdjax.drive`` has the same of one fit)."""
     once = dataclasses.replace(solver, restarts=1)
 
     def staged(member, restart):

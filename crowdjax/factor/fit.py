@@ -105,7 +105,7 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
 
 
 def stages(labels, model, key, start, solver) -> optimize.Staged:
-    """Return one start of :func:`fit` as its stages, to run in blocks of steps (``crowdjax.watch``)."""
+    """Return one start of :func:`fit` as its stages, to run in blocks of steps (``crowdjax.drive``)."""
     objective = Objective(labels, model)
     continued = start is not None
     fresh, unravel = ravel_pytree(model.start(key, solver.jitter, labels.shard))

@@ -251,7 +251,7 @@ def summary(found: Found, config: FactorConfig, agreement: Float[np.ndarray, "W 
     """Summarise a fit's labelers, with intervals; where the model takes all labelers for equal, by counts.
 
     Args:
-        agreement: labels by the inferred class and by their value (``crowdjax.answers.tally``).
+        agreement: labels by the inferred class and by their value (``crowdjax.result.tally``).
     """
     weights = found.fit.weights
     if weights.labeler.free is None:

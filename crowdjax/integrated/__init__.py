@@ -1,13 +1,6 @@
 """The factor model, its instance factor integrated out: labelers from a learned population, a named class boundary."""
 
 from crowdjax.integrated.answer import Answer, Posterior, answer, both_classes, choose, labeler_draws
-from crowdjax.integrated.answers import (
-    InstanceAnswers,
-    class_probability,
-    of_instances,
-    of_labelers,
-    share_of_positives,
-)
 from crowdjax.integrated.auto import Plan, plan
 from crowdjax.integrated.average import (
     Average,
@@ -30,16 +23,24 @@ from crowdjax.integrated.boundary import (
     place,
     weights_of_able,
 )
-from crowdjax.integrated.draws import Draws, LabelerAnswers, boundaries, chances, doubted, interval, verdicts
+from crowdjax.integrated.checks import Check, Checks, School, check, replicate, residuals
+from crowdjax.integrated.draws import Draws, LabelerSummary, boundaries, chances, doubted, interval, verdicts
 from crowdjax.integrated.exact import Chain, sample
 from crowdjax.integrated.fit import IntegratedFit, at_votes, fit, fit_jit
 from crowdjax.integrated.gold import Calibration, calibrate, calibrated, of_gold, without_own
 from crowdjax.integrated.kernels import GridPass, axis_information, expectations, grid_pass, positives
-from crowdjax.integrated.look import Check, Look, School, look, replicate, residuals
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, labeler_means, start
 from crowdjax.integrated.room import of as with_room
 from crowdjax.integrated.score import normal_scores, score_log_likelihood
+from crowdjax.integrated.summaries import (
+    InstanceSummary,
+    class_probability,
+    of_instances,
+    of_labelers,
+    share_of_positives,
+)
 from crowdjax.labelers import LEVEL, Interval, agreement_with_votes, crowd_of, kinds
+from crowdjax.renamed import renamed
 
 __all__ = [
     "LEVEL",
@@ -50,16 +51,16 @@ __all__ = [
     "Calibration",
     "Chain",
     "Check",
+    "Checks",
     "Choice",
     "Draws",
     "Features",
     "GridPass",
-    "InstanceAnswers",
+    "InstanceSummary",
     "IntegratedConfig",
     "IntegratedFit",
     "Interval",
-    "LabelerAnswers",
-    "Look",
+    "LabelerSummary",
     "Member",
     "Parameters",
     "Plan",
@@ -79,6 +80,7 @@ __all__ = [
     "candidates",
     "centers",
     "chances",
+    "check",
     "choose",
     "class_probability",
     "crowd_of",
@@ -94,7 +96,6 @@ __all__ = [
     "labeler_draws",
     "labeler_means",
     "laplace_draws",
-    "look",
     "neutral_point",
     "normal_scores",
     "of_average",
@@ -117,3 +118,11 @@ __all__ = [
     "with_room",
     "without_own",
 ]
+
+OLD = {
+    "look": "check",
+    "Look": "Checks",
+    "InstanceAnswers": "InstanceSummary",
+    "LabelerAnswers": "LabelerSummary",
+}
+__getattr__ = renamed(__name__, OLD, gone="0.4")

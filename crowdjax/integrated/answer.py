@@ -15,13 +15,6 @@ import numpy as np
 from jaxtyping import Float
 
 from crowdjax.integrated import room as rooms
-from crowdjax.integrated.answers import (
-    LEVEL,
-    InstanceAnswers,
-    of_instances,
-    of_labelers,
-    shares_at,
-)
 from crowdjax.integrated.auto import Plan
 from crowdjax.integrated.auto import plan as plan_of
 from crowdjax.integrated.average import (
@@ -37,13 +30,20 @@ from crowdjax.integrated.average import (
 )
 from crowdjax.integrated.axis import LARGEST, axis_draws, laplace_draws
 from crowdjax.integrated.boundary import Boundary, Choice, around, candidates, informed, place
-from crowdjax.integrated.draws import DOUBT, Draws, LabelerAnswers
+from crowdjax.integrated.draws import DOUBT, Draws, LabelerSummary
 from crowdjax.integrated.exact import sample, split_r_hat
 from crowdjax.integrated.fit import IntegratedFit, fit_jit
 from crowdjax.integrated.gold import Calibration, calibrate, of_gold, without_own
 from crowdjax.integrated.kernels import positives
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers
 from crowdjax.integrated.score import normal_scores, score_log_likelihood
+from crowdjax.integrated.summaries import (
+    LEVEL,
+    InstanceSummary,
+    of_instances,
+    of_labelers,
+    shares_at,
+)
 from crowdjax.integrated.turned import is_turned, turned, turned_average
 from crowdjax.labelers import Interval
 from crowdjax.labels import InputError, Labels
@@ -77,8 +77,8 @@ class Answer(NamedTuple):
     boundary: Boundary
     average: Average
     calibration: Calibration | None
-    instances: InstanceAnswers
-    labelers: LabelerAnswers
+    instances: InstanceSummary
+    labelers: LabelerSummary
     positives: Interval
     posterior: dict[str, Any]
 

@@ -18,19 +18,19 @@ import numpy as np
 from jaxtyping import Float
 
 from crowdjax.factor.kernels import majority
-from crowdjax.integrated.answers import (
-    LEVEL,
-    InstanceAnswers,
-    Interval,
-    at_level,
-    of_instances,
-    positives_below,
-)
 from crowdjax.integrated.auto import EVEN, EXPONENTS, GAP_SD, MOST_CLEAR, PENALTY, VOTES, Plan
 from crowdjax.integrated.boundary import Boundary, Choice, around, place
 from crowdjax.integrated.fit import IntegratedFit, at_votes
 from crowdjax.integrated.gold import Calibration, calibrated
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters
+from crowdjax.integrated.summaries import (
+    LEVEL,
+    InstanceSummary,
+    Interval,
+    at_level,
+    of_instances,
+    positives_below,
+)
 from crowdjax.labelers import share_of_labels
 from crowdjax.labels import Labels
 from crowdjax.stored import stored
@@ -173,7 +173,7 @@ def of_average(
     average: Average,
     features: Features = Features(),
     calibration: Calibration | None = None,
-) -> InstanceAnswers:
+) -> InstanceSummary:
     """Infer the instances of any labels; x_j is that of the first member.
 
     An instance depends on the boundary where members say different classes with more than a tenth of the weight each.

@@ -55,13 +55,13 @@ class Draws(NamedTuple):
     prior_logit: Float[Array, " S"]
 
 
-class LabelerAnswers(NamedTuple):
+class LabelerSummary(NamedTuple):
     """Chances of labelling a positive, and a negative, rightly; informedness, their sum less 1; accuracy, the chance of
     labelling any instance rightly; and what each labeler is called.
 
     Example:
         >>> chances = Interval(0.8, 0.7, 0.9), Interval(0.7, 0.5, 0.9)
-        >>> LabelerAnswers(*chances, Interval(0.5, 0.3, 0.7), Interval(0.75, 0.6, 0.9)).informedness.mean
+        >>> LabelerSummary(*chances, Interval(0.5, 0.3, 0.7), Interval(0.75, 0.6, 0.9)).informedness.mean
         0.5
     """
 
@@ -158,7 +158,7 @@ def of_draws(
     share: Float[np.ndarray, " C"] | float = 0.5,
     doubt: float = DOUBT,
     n_instances: int | None = None,
-) -> LabelerAnswers:
+) -> LabelerSummary:
     """Summarise the draws of every labeler: posterior means, intervals of equal tails, kinds. Host side.
 
     Args:
@@ -176,7 +176,7 @@ def of_draws(
     informedness, weight = sensitivity + specificity - 1, np.asarray(draws.weight)
     accuracy = positive * sensitivity + (1 - positive) * specificity
     about = [interval(v, weight, level) for v in (sensitivity, specificity, informedness, accuracy)]
-    return LabelerAnswers(*about, kind=verdicts(informedness, weight))
+    return LabelerSummary(*about, kind=verdicts(informedness, weight))
 
 
 def doubted(

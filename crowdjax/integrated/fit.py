@@ -123,7 +123,7 @@ def fit(
 def stages(
     labels: Labels, boundary, features: Features, begin: Parameters | None, config: IntegratedConfig
 ) -> optimize.Staged:
-    """Return :func:`fit` as its stages, one for every ρ to try, to run in blocks of steps (``crowdjax.watch``)."""
+    """Return :func:`fit` as its stages, one for every ρ to try, to run in blocks of steps (``crowdjax.drive``)."""
     x = jnp.asarray(config.nodes, jnp.result_type(float))
     design = jnp.asarray(config.design, x.dtype)
     spreads = jnp.asarray(config.spreads, x.dtype)
@@ -137,6 +137,9 @@ def stages(
     flat, unravel = ravel_pytree(begin)
 
     def step(flat):
+        # One pass over the labels gives the value at these parameters and the counts of all M-steps. These follow in
+        # the order in which they depend on each other: labelers given the population, the population given its
+        # labelers (by the covariance at the new ones), the class prior, the weights of copies.
         parameters = unravel(flat)
         e = grid_pass(labels, parameters, config, boundary=boundary, center=centers(parameters, features))
         covariance = laplace(parameters, e.counts, design)
@@ -165,6 +168,9 @@ def stages(
         covariance, counts, instances, evidence = best.aux
         parameters = unravel(best.x)
         center = centers(parameters, features)
+        # EM's covariance takes positions x_j as known. Two things are missing. Each x_j is inferred from the very
+        # labels that it explains (the observed information, Louis 1982). And a stretch or shift of the axis moves all
+        # labelers together, which no labeler's own block shows: it is added along the direction that moves them.
         covariance = observed(covariance, missing_information(labels, parameters, config, center))
         axis, moved = shared(labels, parameters, counts, config, center), moved_by_axis(parameters)
         return IntegratedFit(

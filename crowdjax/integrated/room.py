@@ -13,11 +13,11 @@ import jax
 import numpy as np
 from jaxtyping import Float
 
-from crowdjax.integrated.answers import InstanceAnswers
 from crowdjax.integrated.average import Average
-from crowdjax.integrated.draws import LabelerAnswers
+from crowdjax.integrated.draws import LabelerSummary
 from crowdjax.integrated.fit import IntegratedFit
 from crowdjax.integrated.model import Features, Parameters
+from crowdjax.integrated.summaries import InstanceSummary
 from crowdjax.labelers import Interval
 from crowdjax.labels import Labels
 from crowdjax.layout import with_room
@@ -63,15 +63,15 @@ class Room(NamedTuple):
         cut = {name: np.asarray(getattr(found, name))[: self.n_labelers] for name in ("covariance", "counts")}
         return dataclasses.replace(found, parameters=self._only(found.parameters), **cut)
 
-    def instances_of(self, found: InstanceAnswers) -> InstanceAnswers:
+    def instances_of(self, found: InstanceSummary) -> InstanceSummary:
         """Keep only the instances that there are."""
-        return InstanceAnswers(*(np.asarray(v)[: self.n_instances] for v in found))
+        return InstanceSummary(*(np.asarray(v)[: self.n_instances] for v in found))
 
-    def labelers_of(self, found: LabelerAnswers) -> LabelerAnswers:
+    def labelers_of(self, found: LabelerSummary) -> LabelerSummary:
         """Keep only the labelers that there are."""
         *about, kind = found
         only = (Interval(*(np.asarray(v)[: self.n_labelers] for v in interval)) for interval in about)
-        return LabelerAnswers(*only, kind=None if kind is None else kind[: self.n_labelers])
+        return LabelerSummary(*only, kind=None if kind is None else kind[: self.n_labelers])
 
     def _only(self, given: Parameters) -> Parameters:
         given = jax.tree.map(np.asarray, given)

@@ -26,12 +26,12 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from crowdjax import __version__, context_api, files, report, results, watch
-from crowdjax.answers import FitError
+from crowdjax import __version__, context_api, drive, files, report, saving
 from crowdjax.formats.records import JSON, TABLES
 from crowdjax.labels import InputError, Unreachable
 from crowdjax.monitoring import outputs
 from crowdjax.monitoring.alerts import Rules, alerts_of
+from crowdjax.result import FitError
 from crowdjax.settings import path_of
 from crowdjax.store import Store, open_store
 
@@ -70,7 +70,7 @@ def monitor(
     gold: str | os.PathLike | None = None,
     rules: Rules | None = None,
     seed: int = 0,
-    progress: watch.Progress | None = None,
+    progress: drive.Progress | None = None,
     **settings: Any,
 ) -> Outcome:
     """Fit the labels of all periods so far, and write results, metrics, alerts and a page to a folder or a store.
@@ -82,7 +82,7 @@ def monitor(
         time: the column of the scores that holds the period of every instance.
         rules: when alerts are raised.
         seed, settings: as in :func:`crowdjax.context`.
-        progress: callback (``crowdjax.watch.Progress``).
+        progress: callback (``crowdjax.drive.Progress``).
 
     Raises:
         InputError: a table or a setting is wrong, or the store does not let it be written.
@@ -146,7 +146,7 @@ def _files(result, metrics: pa.Table, document: Mapping[str, Any], page: bytes):
     pq.write_table(metrics, table)
     yield "metrics.parquet", table.getvalue()
     yield PAGE, page
-    yield "alerts.json", results.json_text(document).encode()
+    yield "alerts.json", saving.json_text(document).encode()
 
 
 def _point(store: Store, folder: str, document: Mapping[str, Any]) -> None:
@@ -166,7 +166,7 @@ def _point(store: Store, folder: str, document: Mapping[str, Any]) -> None:
 
 
 def _put(store: Store, name: str, value: Any) -> None:
-    store.put(name, results.json_text(value).encode())
+    store.put(name, saving.json_text(value).encode())
 
 
 def _found(name: str, source: str) -> list[files.File]:

@@ -106,7 +106,7 @@ def predict_jit(labels: Labels, model: Observation, params: Params) -> Pass | Bi
 
 
 def stages(labels: Labels, model: Observation, start: Params | None, solver: Solver) -> optimize.Staged:
-    """Return a fit as its one stage, to run in blocks of steps (``crowdjax.watch``)."""
+    """Return a fit as its one stage, to run in blocks of steps (``crowdjax.drive``)."""
     has_m_step = hasattr(model, "m_step")
     if solver.method == "em" and not has_m_step:
         raise InputError("method: em needs a model with an m_step; allowed: auto, lbfgs")

@@ -22,11 +22,11 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from crowdjax import disk, optimize
+from crowdjax.drive import Progress, silent
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.contract import Observation, Params, Pass
 from crowdjax.observation.fit import m_step, predict
 from crowdjax.observation.table import tally, vote_shares
-from crowdjax.watch import Progress, silent
 
 
 class Answer(NamedTuple):

@@ -18,8 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from crowdjax import context_api, io, memory, results, watch
-from crowdjax.answers import Printed, shown
+from crowdjax import context_api, drive, io, memory, saving
 from crowdjax.context_api import ContextualResult
 from crowdjax.contextual import ContextualConfig
 from crowdjax.facade.categories import CategoricalResult
@@ -29,6 +28,7 @@ from crowdjax.labels import InputError
 from crowdjax.planning import designs, worlds
 from crowdjax.planning.designs import Design, Law, Outcome
 from crowdjax.planning.worlds import Sampling, World
+from crowdjax.result import Printed, shown
 from crowdjax.roles import Columns
 from crowdjax.settings import brief, callback, one_of, seed_of, whole
 from crowdjax.tables import Kind, as_arrow
@@ -97,7 +97,7 @@ class Plan(Printed):
 
     def save(self, out: str | os.PathLike) -> None:
         """Write ``plan.json`` and a Parquet file of every table to a folder, which appears whole or not at all."""
-        with results.new_result(out, self.record, "plan.json") as folder:
+        with saving.new_result(out, self.record, "plan.json") as folder:
             for name, table in self.tables.items():
                 pa.parquet.write_table(table, folder / f"{name}.parquet")
 
@@ -122,7 +122,7 @@ def plan(
     replicates: int = 3,
     seed: int = 0,
     columns: Columns | None = None,
-    progress: watch.Progress | None = None,
+    progress: drive.Progress | None = None,
 ) -> Plan:
     """Plan how many instances to label, with how many labels each and how much gold, for a wanted width.
 
@@ -147,7 +147,7 @@ def plan(
         replicates: crowds that are simulated of each number of instances.
         seed: of the simulation.
         columns: how to read the population's table, as in :func:`crowdjax.fit`.
-        progress: callback (``crowdjax.watch.Progress``); return True to interrupt the plan.
+        progress: callback (``crowdjax.drive.Progress``); return True to interrupt the plan.
 
     Raises:
         InputError: a setting is wrong, is missing without a pilot, or was given beside one.
@@ -181,7 +181,7 @@ def plan(
     _check_designs(n_items, ks, world, n_labelers)
     room = n_items[-1], ks[-1]
     setting = designs.setting_for(world, config, transform, _sampling(sampling, world), room, seed)
-    told, outcomes = watch.or_interrupt(progress, "stopped: a plan has nothing to return before its end"), []
+    told, outcomes = drive.or_interrupt(progress, "stopped: a plan has nothing to return before its end"), []
     total = len(n_items) * len(ks) * replicates
     done = iter(range(total + len(ks) * replicates + 1))
     report = lambda: told("designs", min(next(done), total), total)  # noqa: E731
@@ -261,7 +261,7 @@ def _pilot(pilot) -> ContextualResult:
         raise InputError(f"pilot: a fit of {len(pilot.record['classes'])} classes; allowed: of two")
     if not isinstance(pilot, str | os.PathLike):
         raise InputError(f"pilot: got {brief(pilot)}; allowed: a result of crowdjax.context, or its folder")
-    record = results.read_result(pilot)
+    record = saving.read_result(pilot)
     if record.get("model") != "contextual":
         raise InputError(
             f"pilot: {pilot}: a fit of {record.get('model')}; allowed: one of crowdjax.context; which instances to "

@@ -8,6 +8,7 @@ them.
 """
 
 from crowdjax.report.categories import of_categories
+from crowdjax.report.checks import of_check
 from crowdjax.report.classes import of_classes
 from crowdjax.report.context import of_context
 from crowdjax.report.document import (
@@ -25,7 +26,6 @@ from crowdjax.report.document import (
 from crowdjax.report.factors import directions
 from crowdjax.report.fit import of_fit
 from crowdjax.report.html import render, write
-from crowdjax.report.look import of_look
 
 __all__ = [
     "Check",
@@ -40,10 +40,10 @@ __all__ = [
     "Table",
     "directions",
     "of_categories",
+    "of_check",
     "of_classes",
     "of_context",
     "of_fit",
-    "of_look",
     "render",
     "write",
 ]

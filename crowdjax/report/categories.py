@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from crowdjax import plots
-from crowdjax.answers import Tally
 from crowdjax.report import classes, confusion, crowd, fit
 from crowdjax.report.document import Block, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
 from crowdjax.report.labelers import MOST as MOST_LABELERS
 from crowdjax.report.words import head, words_of
+from crowdjax.result import Tally
 
 MODEL = (
     "The shares of the classes and what the crowd makes of each are functions of the score. Labelers differ in how "

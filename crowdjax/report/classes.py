@@ -10,7 +10,6 @@ import pyarrow as pa
 from jaxtyping import Float, Int
 
 from crowdjax import plots
-from crowdjax.answers import Tally
 from crowdjax.columns import listed
 from crowdjax.report import confusion, crowd, fit
 from crowdjax.report.document import Block, Check, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
@@ -18,6 +17,7 @@ from crowdjax.report.instances import MOST as MOST_INSTANCES
 from crowdjax.report.labelers import FEW, FLAGGED
 from crowdjax.report.labelers import MOST as MOST_LABELERS
 from crowdjax.report.words import Words, frequent, head, inline, quoted, words_of
+from crowdjax.result import Tally
 
 MOST_CLASSES = 100  # in the table of class shares
 OTHERS = 3  # classes besides the inferred one that are shown for an instance

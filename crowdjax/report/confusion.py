@@ -7,9 +7,9 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from crowdjax import plots
-from crowdjax.answers import Tally
 from crowdjax.report.document import Block, Column, Drawing, Figures, Prose, Table
 from crowdjax.report.words import Words, head, quoted
+from crowdjax.result import Tally
 
 MOST_CELLS = 6000  # of the table of labelers
 MOST_LABELERS = 500

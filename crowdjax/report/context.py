@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from crowdjax import plots
-from crowdjax.answers import Tally
 from crowdjax.labelers import Interval
 from crowdjax.report import crowd, instances, labelers, periods
 from crowdjax.report.document import Block, Checks, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
 from crowdjax.report.fit import about, checks_in_order, columns
+from crowdjax.result import Tally
 
 FAMILY = {"gp": "a smooth curve (Gaussian process)", "linear": "a line on the logit scale", "constant": "a constant"}
 LEVELS = {

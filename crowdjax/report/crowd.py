@@ -7,11 +7,11 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from crowdjax import plots
-from crowdjax.answers import Tally
 from crowdjax.priors import FEW_LABELS
 from crowdjax.report.document import Block, Check, Drawing, Facts, Figures
 from crowdjax.report.instances import UNSURE, against_votes, contested
 from crowdjax.report.labelers import FEW
+from crowdjax.result import Tally
 
 
 def section(labelers: pa.Table, tally: Tally, *, yes: bool = True) -> list[Block]:

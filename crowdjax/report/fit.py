@@ -10,13 +10,13 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from crowdjax import __version__, plots, summary
-from crowdjax.answers import Tally
 from crowdjax.classes import tells_classes
 from crowdjax.labelers import Interval
 from crowdjax.report import crowd, instances, labelers
 from crowdjax.report.document import Block, Check, Checks, Drawing, Facts, Figures, Page, Prose, Section
 from crowdjax.report.factors import Factors
 from crowdjax.report.factors import section as of_factors
+from crowdjax.result import Tally
 
 MODELS = {
     "majority": (

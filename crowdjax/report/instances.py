@@ -7,8 +7,8 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from crowdjax import plots
-from crowdjax.answers import Tally
 from crowdjax.report.document import Block, Column, Drawing, Figures, Table
+from crowdjax.result import Tally
 
 MOST = 300  # instances in a table
 UNSURE = (0.2, 0.8)  # probabilities between which an inferred class counts as uncertain

@@ -7,9 +7,9 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from crowdjax import plots
-from crowdjax.answers import Tally
 from crowdjax.labelers import EXPERT, LEVEL, SPAM, Interval, in_sd, kinds
 from crowdjax.report.document import Block, Column, Drawing, Figures, Prose, Table
+from crowdjax.result import Tally
 
 FEW = 10  # labels, below which nobody is called anything
 MOST = 500  # labelers in a table

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from crowdjax.answers import Tally
+from crowdjax.result import Tally
 
 MOST = 10  # classes, up to which a page shows all of them
 HEAD = 24  # characters of a word at the head of a column

@@ -39,7 +39,7 @@ print("accuracy:", {model: round(value, 3) for model, value in accuracy.items()}
 
 # Posterior predictive checks: compare the labels with labels drawn from the fitted model, and find the schools.
 auto = fits["auto"]
-look = crowdjax.look(auto, table, replicates=39)
+look = crowdjax.check(auto, table, replicates=39)
 for sentence in look.warnings:
     print("check:", sentence)
 school = np.asarray(look.labelers["school"])

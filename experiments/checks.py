@@ -54,7 +54,7 @@ def run_cell(config: Config, name: str) -> Tables:
     found = []
     labels, _, _ = datasets.load(name, config.repeats)
     said = integrated.answer(labels)
-    seen = integrated.look(
+    seen = integrated.check(
         jax.random.key(config.seed), labels, said.fit.parameters, said.plan.config, replicates=config.replicates
     )
     for check in seen.checks:
@@ -66,7 +66,7 @@ def run_cell(config: Config, name: str) -> Tables:
     found += rows("labelers", counts | {"schools": [len(seen.schools)]}, set=name)
     found += rows("sides", {"labelers": sides}, set=name)
     found += rows("instances", {"surprising": [seen.surprising.mean()]}, set=name)
-    say(f"look, {name}: " + ", ".join(f"{c.name} {c.p:.2f}" for c in seen.checks))
+    say(f"checks, {name}: " + ", ".join(f"{c.name} {c.p:.2f}" for c in seen.checks))
     return {"metrics": pa.Table.from_pylist(found)}
 
 
@@ -92,4 +92,4 @@ def report(config: Config, tables) -> Report:
         + (f"\n\nNot here, so skipped: {', '.join(missing)}." if missing else "")
         + "\n"
     )
-    return Report(text, {"look": plots.dots(p, sets, checks, title="p-values of what the model may miss")})
+    return Report(text, {"checks": plots.dots(p, sets, checks, title="p-values of what the model may miss")})

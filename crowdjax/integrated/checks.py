@@ -76,12 +76,12 @@ class School(NamedTuple):
     side: Int[np.ndarray, " W"]
 
 
-class Look(NamedTuple):
+class Checks(NamedTuple):
     """The result of a posterior predictive check: checks, schools (strongest first), each instance's p-value of its
     surprise, and whether it is among the surprising ones at a share of false discoveries of 5 %.
 
     Example:
-        >>> Look((), (), np.array([0.001, 0.5]), np.array([True, False])).surprising.tolist()
+        >>> Checks((), (), np.array([0.001, 0.5]), np.array([True, False])).surprising.tolist()
         [True, False]
     """
 
@@ -160,14 +160,14 @@ def _of_replicates(key, labels, parameters, config, center):
     return given._replace(share_of_yes=anew.share_of_yes, fifths=anew.fifths)
 
 
-def look(
+def check(
     key: PRNGKeyArray,
     labels: Labels,
     parameters: Parameters,
     config: IntegratedConfig,
     features: Features = Features(),
     replicates: int = 99,
-) -> Look:
+) -> Checks:
     """Compare the labels with replicates, one after the other. Host side; deterministic for a key.
 
     Args:
@@ -178,7 +178,7 @@ def look(
     Example:
         >>> from crowdjax.integrated import start
         >>> labels, config = Labels.from_arrays([0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 0, 0]), IntegratedConfig(spread=0.0)
-        >>> found = look(jax.random.key(0), labels, start(config, 2), config, replicates=3)
+        >>> found = check(jax.random.key(0), labels, start(config, 2), config, replicates=3)
         >>> [check.name for check in found.checks]
         ['share of yes', 'vote counts', 'agreement', 'schools']
     """
@@ -210,7 +210,7 @@ def look(
     threshold = float(np.quantile(largest, 1 - LEVEL))
     p = _among_equals(found.surprise, np.array(surprises), n_labels)
     kept = [k for k in range(len(strength)) if strength[k] > threshold] if checks[-1].p <= LEVEL else []
-    return Look(
+    return Checks(
         checks,
         tuple(School(float(strength[k]), threshold, _sides(vectors[:, k], rows, labels.n_labelers)) for k in kept),
         p,

@@ -35,7 +35,7 @@ from crowdjax.labels import InputError, one_line
 from crowdjax.settings import path_of
 
 LOG = logging.getLogger("crowdjax")
-RECORDS = ("fit.json", "predict.json", "look.json", "plan.json", "data.json")
+RECORDS = ("fit.json", "predict.json", "check.json", "look.json", "plan.json", "data.json")  # look: of crowdjax 0.1
 FORMAT = 2  # 1 had no hash of the record
 JOURNAL = ".crowdjax.whole"
 INSIDE = "crowdjax"  # what private folders inside a result are named after

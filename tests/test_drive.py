@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_parallel import SETUP, X64
 
-from crowdjax import api, integrated, parallel, simulate, watch
+from crowdjax import api, drive, integrated, parallel, simulate
 from crowdjax.factor import PRESETS, Solver, build, fit_jit
 from crowdjax.optimize import CONVERGED, STOPPED
 
@@ -18,7 +18,7 @@ CROWD = simulate.power_law(3, 6000, n_labelers=30, n_instances=600)
 def watched(monkeypatch):
     """Every fit is long, and a host looks after each step."""
     monkeypatch.setattr(parallel, "WATCHED_FROM", 1)
-    monkeypatch.setattr("crowdjax.watch.PERIOD", 0)
+    monkeypatch.setattr("crowdjax.drive.PERIOD", 0)
 
 
 class Looks:
@@ -63,8 +63,8 @@ def test_the_integrated_fit_too(x64, watched):
 @pytest.mark.parametrize("case", ["factor", "restarts", "integrated"])
 def test_labels_go_to_the_device_once(watched, monkeypatch, case):
     """Every part of the fit gets the arrays that the first one got, however often a host looks."""
-    seen, piece = [], watch._piece
-    monkeypatch.setattr(watch, "_piece", lambda *args, **more: seen.append(args[3]) or piece(*args, **more))
+    seen, piece = [], drive._piece
+    monkeypatch.setattr(drive, "_piece", lambda *args, **more: seen.append(args[3]) or piece(*args, **more))
     monkeypatch.setattr("crowdjax.layout.EXACT_FROM", 1)
     monkeypatch.setattr(parallel, "EXACT_FROM", 1)  # uncut, as a large set is
     labels = CROWD.labels()

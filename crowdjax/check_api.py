@@ -1,14 +1,14 @@
-"""The facade of looking inside: ``crowdjax.look(result, table)`` says who is who and what the fit misses."""
+"""The facade of posterior predictive checks: ``crowdjax.check(result, table)``, what a fit misses in its labels."""
 
 from __future__ import annotations
 
-from crowdjax.facade.checks import LookResult
+from crowdjax.facade.checks import CheckResult
 from crowdjax.facade.fitted import Fitted
 from crowdjax.labels import InputError
 from crowdjax.settings import brief
 
 
-def look(result: Fitted, table, **settings) -> LookResult:
+def check(result: Fitted, table, **settings) -> CheckResult:
     """Compare the labels of a fit with replicates that the fitted model gives: ``result.checks(table)``.
 
     Args:
@@ -26,10 +26,10 @@ def look(result: Fitted, table, **settings) -> LookResult:
         >>> rng = np.random.default_rng(0)
         >>> table = {"labeler": np.tile(np.arange(8), 30), "instance": np.repeat(np.arange(30), 8)}
         >>> table["label"] = (np.repeat(rng.integers(0, 2, 30), 8) ^ (rng.random(240) < 0.2)).astype(int)
-        >>> found = look(crowdjax.fit(table, "auto"), table, replicates=19)
+        >>> found = check(crowdjax.fit(table, "auto"), table, replicates=19)
         >>> found.labelers["kind"].tolist().count("adversary")
         0
     """
     if not isinstance(result, Fitted):
-        raise InputError(f"look: got {brief(result)}; allowed: a fit, of crowdjax.fit or crowdjax.load")
+        raise InputError(f"check: got {brief(result)}; allowed: a fit, of crowdjax.fit or crowdjax.load")
     return result.checks(table, **settings)

@@ -15,7 +15,7 @@ from scipy.stats import binom, norm
 import crowdjax
 from crowdjax import cli, integrated
 from crowdjax.facade import checks
-from crowdjax.integrated import IntegratedConfig, Interval, kinds, look, replicate, residuals, start
+from crowdjax.integrated import IntegratedConfig, Interval, check, kinds, replicate, residuals, start
 from crowdjax.integrated.kernels import draw_points
 from crowdjax.labels import InputError, Labels
 
@@ -40,7 +40,7 @@ def crowd(seed, second=None):
 def looked(seed, second=None, replicates=39):
     labels = crowd(seed, second)
     found = integrated.fit_jit(labels, CONFIG)
-    return look(jax.random.key(seed), labels, found.parameters, CONFIG, replicates=replicates)
+    return check(jax.random.key(seed), labels, found.parameters, CONFIG, replicates=replicates)
 
 
 def test_residuals_are_those_of_a_dense_sum_over_the_points(x64):
@@ -128,7 +128,7 @@ def test_an_instance_whose_labelers_all_go_against_their_habit_is_surprising():
     drawn = replicate(jax.random.key(0), crowd(3), parameters, CONFIG)
     against = (habit < 0)[np.asarray(drawn.labeler)].astype(int)
     odd = dataclasses.replace(drawn, label=np.where(np.asarray(drawn.instance) == 7, against, drawn.label))
-    seen = look(jax.random.key(1), odd, parameters, CONFIG, replicates=39)
+    seen = check(jax.random.key(1), odd, parameters, CONFIG, replicates=39)
     assert np.flatnonzero(seen.surprising).tolist() == [7]
 
 
@@ -166,20 +166,20 @@ def table():
 
 def test_the_facade_says_it_in_sentences_and_files(table, tmp_path):
     result = crowdjax.fit(table, "auto")
-    found = crowdjax.look(result, table, replicates=39)
+    found = crowdjax.check(result, table, replicates=39)
     assert found.labelers["labeler"].tolist() == result.labelers["labeler"].tolist()
     assert any("schools of thought" in sentence for sentence in found.warnings)
-    again = crowdjax.look(result, table, replicates=39)
+    again = crowdjax.check(result, table, replicates=39)
     assert again.record["checks"] == found.record["checks"]
     found.save(tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "look.json").read_text())["schools"]
+    assert json.loads((tmp_path / "out" / "check.json").read_text())["schools"]
     sides = pa.parquet.read_table(tmp_path / "out" / "labelers.parquet")["school"].to_numpy()
     assert {1, -1} <= set(sides)
 
 
 def test_of_many_labels_a_part_is_looked_at(table, monkeypatch):
     monkeypatch.setattr(checks, "MOST_LABELS", 800)
-    found = crowdjax.look(crowdjax.fit(table, "auto"), table, replicates=19)
+    found = crowdjax.check(crowdjax.fit(table, "auto"), table, replicates=19)
     assert found.record["n_looked_at"] == 100
     assert found.tables["instances"]["surprise"].null_count == found.tables["instances"]["surprising"].null_count == 100
     assert "100 of 200 instances" in found.warnings[-1]
@@ -188,7 +188,7 @@ def test_of_many_labels_a_part_is_looked_at(table, monkeypatch):
 def test_a_terminal_is_told_of_fits_predictions_and_looks(table, tmp_path, capsys, monkeypatch):
     result = crowdjax.fit(table, "auto")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    for told in (result, result.predict(table), crowdjax.look(result, table, replicates=19)):
+    for told in (result, result.predict(table), crowdjax.check(result, table, replicates=19)):
         cli.common.tell(told, tmp_path)
         assert "1,600 labels" in capsys.readouterr().out
 
@@ -197,10 +197,10 @@ def test_the_facade_refuses_what_is_not_of_the_fit(table):
     result = crowdjax.fit(table, "auto")
     other = table | {"instance": table["instance"] + 1}
     with pytest.raises(InputError, match="instances are not those of the fit"):
-        crowdjax.look(result, other)
+        crowdjax.check(result, other)
     with pytest.raises(InputError, match="replicates: got 5"):
-        crowdjax.look(result, table, replicates=5)
-    with pytest.raises(InputError, match="look: got "):
-        crowdjax.look(table, table)
+        crowdjax.check(result, table, replicates=5)
+    with pytest.raises(InputError, match="check: got "):
+        crowdjax.check(table, table)
     with pytest.raises(InputError, match="instance features: given, but the fit used none"):
-        crowdjax.look(result, table, instance_features={"instance": table["instance"], "f": table["instance"]})
+        crowdjax.check(result, table, instance_features={"instance": table["instance"], "f": table["instance"]})

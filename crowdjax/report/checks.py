@@ -21,7 +21,7 @@ MEANING = {
 }
 
 
-def of_look(record: Mapping[str, Any], people: pa.Table, things: pa.Table) -> Page:
+def of_check(record: Mapping[str, Any], people: pa.Table, things: pa.Table) -> Page:
     """Build the page of a posterior predictive check from ``record``, ``labelers`` and ``instances``."""
     failed = [check for check in record["checks"] if check["failed"]]
     checks = [

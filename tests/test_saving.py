@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from crowdjax import disk, results
+from crowdjax import disk, saving
 from crowdjax.labels import InputError
 
 root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs to be root")
@@ -21,7 +21,7 @@ PLACES = ("new", "earlier", "other", "link", "here", "empty")
 
 
 def make(out, value: int, *, figures: bool = True, name: str = "fit.json") -> None:
-    with results.new_result(out, {"value": value, "classes": ["no", "yes"]}, name) as folder:
+    with saving.new_result(out, {"value": value, "classes": ["no", "yes"]}, name) as folder:
         (folder / "table").write_text(f"table {value}")
         if figures:
             (folder / "figures").mkdir()
@@ -30,9 +30,9 @@ def make(out, value: int, *, figures: bool = True, name: str = "fit.json") -> No
 
 def value(out) -> int | None:
     """The value of the result at a place, every file of it checked; None where there is nothing."""
-    if not any((Path(out) / name).exists() for name in results.RECORDS) and not (Path(out) / results.JOURNAL).exists():
+    if not any((Path(out) / name).exists() for name in saving.RECORDS) and not (Path(out) / saving.JOURNAL).exists():
         return None
-    found = results.read_result(out)["value"]
+    found = saving.read_result(out)["value"]
     assert (Path(out) / "table").read_text() == f"table {found}"
     return found
 
@@ -48,7 +48,7 @@ def hidden(*folders) -> list[str]:
 @pytest.fixture(autouse=True)
 def there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(results.KEY, raising=False)
+    monkeypatch.delenv(saving.KEY, raising=False)
     return tmp_path
 
 
@@ -77,7 +77,7 @@ def prepared(kind: str, monkeypatch) -> str:
 def test_a_result_is_written_to_every_kind_of_place(kind, there, monkeypatch):
     out = prepared(kind, monkeypatch)
     before = Path(out).stat().st_ino if Path(out).exists() else None
-    assert results.check_out(out) == Path(out)
+    assert saving.check_out(out) == Path(out)
     make(out, 2, figures=False)
     assert value(out) == 2
     assert sorted(contents(out)) == ["fit.json", "table"]
@@ -95,7 +95,7 @@ def test_a_place_that_cannot_be_is_refused_before_the_work_and_left_alone(there,
     Path("file").write_text("mine")
     os.symlink("file", "tofile")
     with pytest.raises(InputError, match=r"--out .*allowed:"):
-        results.check_out(out)
+        saving.check_out(out)
     assert sorted(os.listdir()) == ["circle", "file", "nowhere", "tofile"]
 
 
@@ -108,7 +108,7 @@ def test_a_place_that_cannot_be_is_refused_before_the_work_and_left_alone(there,
         ("fit.json", None, "was changed since"),
     ],
 )
-@pytest.mark.parametrize("write", [results.check_out, lambda out: make(out, 2)])
+@pytest.mark.parametrize("write", [saving.check_out, lambda out: make(out, 2)])
 def test_what_somebody_made_or_edited_is_never_lost(file, text, why, write):
     make("out", 1)
     path = Path("out", file)
@@ -123,7 +123,7 @@ def test_what_is_edited_during_the_work_is_not_lost(there):
     make("out", 1)
 
     def work():
-        with results.new_result("out", {"value": 2}) as folder:
+        with saving.new_result("out", {"value": 2}) as folder:
             (folder / "table").write_text("table 2")
             Path("out/table").write_text("edited meanwhile")
 
@@ -154,7 +154,7 @@ def test_a_folder_that_may_not_be_written_to_is_refused_before_the_work(there):
         os.seteuid(65534)
         for out in ("out", "new", "sticky"):
             with pytest.raises(InputError, match=r"ermission denied|which may not be replaced"):
-                results.check_out(out)
+                saving.check_out(out)
     finally:
         os.seteuid(0)
     assert (value("out"), value("sticky"), value("new")) == (1, 1, None)
@@ -194,7 +194,7 @@ def test_a_volume_takes_a_result(there):
         try:
             Path("full/fills").write_bytes(bytes(4096))
             with pytest.raises(InputError, match="cannot be written: No space left"):
-                results.check_out("full/out")  # before the work
+                saving.check_out("full/out")  # before the work
         finally:
             subprocess.run(["umount", "full"], check=True)
     finally:
@@ -275,9 +275,9 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_result(kind, look, there
 def test_a_kill_while_a_file_is_added_leaves_both_or_neither(there):
     make("out", 1)
     seen = set()
-    for _ in every_kill(lambda: results.add_file("out", "log.jsonl", "{}")):
+    for _ in every_kill(lambda: saving.add_file("out", "log.jsonl", "{}")):
         assert value("out") == 1
-        files = results.read_result("out")["files"]
+        files = saving.read_result("out")["files"]
         assert ("log.jsonl" in files) == Path("out/log.jsonl").exists()
         seen.add("log.jsonl" in files)
         make("out", 1)
@@ -323,7 +323,7 @@ def test_everything_is_flushed_before_a_renaming_is_relied_on(monkeypatch):
     assert Path.cwd().name in events[last:]
     events.clear()
     make("out", 2)
-    whole = max(i for i, event in enumerate(events) if isinstance(event, tuple) and event[1] == results.JOURNAL)
+    whole = max(i for i, event in enumerate(events) if isinstance(event, tuple) and event[1] == saving.JOURNAL)
     assert {"table", "one", "figures", "fit.json", "result"} <= {e for e in events[:whole] if isinstance(e, str)}
     assert events[whole + 1] == "out"
     record = events.index(("fit.json", "fit.json"), whole)
@@ -413,12 +413,12 @@ def test_links_and_folders_of_others_are_not_taken_for_left_overs(there):
 def test_a_result_that_another_user_prepared_is_not_taken_in():
     make("other", 7)
     make("out", 1)
-    os.mkdir(f"out/{results.JOURNAL}")
-    os.rename("other", f"out/{results.JOURNAL}/result")
-    os.chown(f"out/{results.JOURNAL}", 65534, 65534)
+    os.mkdir(f"out/{saving.JOURNAL}")
+    os.rename("other", f"out/{saving.JOURNAL}/result")
+    os.chown(f"out/{saving.JOURNAL}", 65534, 65534)
     assert value("out") == 1
-    with pytest.raises(InputError, match=f"holds {results.JOURNAL}, which is not crowdjax's"):
-        results.check_out("out")
+    with pytest.raises(InputError, match=f"holds {saving.JOURNAL}, which is not crowdjax's"):
+        saving.check_out("out")
 
 
 @pytest.mark.parametrize("kind", ["new", "earlier"])
@@ -457,11 +457,11 @@ def test_a_place_that_another_process_has_is_refused(monkeypatch):
 
 def test_a_state_is_one_process_s_at_a_time_and_one_fit_s():
     other = pytest.raises(InputError, match="another process works there")
-    with results.claim("s", {"seed": 1}), other, results.claim("s", {"seed": 1}):
+    with saving.claim("s", {"seed": 1}), other, saving.claim("s", {"seed": 1}):
         pass
-    with results.claim("s", {"seed": 1}):
+    with saving.claim("s", {"seed": 1}):
         assert os.listdir("s") == ["settings.json"]
-    with pytest.raises(InputError, match="not the state of a fit of these labels"), results.claim("s", {"seed": 2}):
+    with pytest.raises(InputError, match="not the state of a fit of these labels"), saving.claim("s", {"seed": 2}):
         pass
 
 
@@ -473,57 +473,57 @@ def change(path="out/fit.json", **fields):
     Path(path).write_text(json.dumps(record | fields))
 
 
-@pytest.mark.parametrize("name", ["fit.json", "predict.json", "look.json"])
+@pytest.mark.parametrize("name", ["fit.json", "predict.json", "check.json"])
 def test_a_record_that_was_changed_is_refused(name):
     make("out", 1, name=name)
-    assert results.read_result("out", name)["classes"] == ["no", "yes"]
+    assert saving.read_result("out", name)["classes"] == ["no", "yes"]
     change(f"out/{name}", classes=["yes", "no"])
     with pytest.raises(InputError, match=f"{name}: changed since it was written"):
-        results.read_result("out", name)
+        saving.read_result("out", name)
 
 
 def test_a_record_without_its_hash_is_refused_and_one_of_format_1_has_none():
     make("out", 1)
     change(sha256=None)
     with pytest.raises(InputError, match="changed since"):
-        results.read_result("out")
+        saving.read_result("out")
     change(crowdjax={"version": "0.1.0", "format": 1})
-    assert results.read_result("out")["value"] == 1
+    assert saving.read_result("out")["value"] == 1
     make("out", 2)  # and may be replaced
     change(crowdjax={"version": "9", "format": 3})
     with pytest.raises(InputError, match="format 3; allowed: 1, 2"):
-        results.read_result("out")
+        saving.read_result("out")
     with pytest.raises(InputError, match=r"holds fit\.json, which was changed"):
-        results.check_out("out")
+        saving.check_out("out")
 
 
 def test_with_a_key_only_what_it_signed_is_read(monkeypatch):
     make("plain", 1)
-    monkeypatch.setenv(results.KEY, "a secret")
+    monkeypatch.setenv(saving.KEY, "a secret")
     make("out", 1)
-    results.add_file("out", "log.jsonl", "{}")
+    saving.add_file("out", "log.jsonl", "{}")
     assert value("out") == 1
-    with pytest.raises(InputError, match=f"not signed with the key in {results.KEY}"):
-        results.read_result("plain")
-    monkeypatch.delenv(results.KEY)
+    with pytest.raises(InputError, match=f"not signed with the key in {saving.KEY}"):
+        saving.read_result("plain")
+    monkeypatch.delenv(saving.KEY)
     forged = json.loads(Path("out/fit.json").read_text()) | {"classes": ["yes", "no"]}
-    Path("out/fit.json").write_text(json.dumps(results.sealed(forged) | {"hmac": forged["hmac"]}))
-    assert results.read_result("out")["classes"] == ["yes", "no"]  # the plain hash guards against accidents only
-    monkeypatch.setenv(results.KEY, "a secret")
+    Path("out/fit.json").write_text(json.dumps(saving.sealed(forged) | {"hmac": forged["hmac"]}))
+    assert saving.read_result("out")["classes"] == ["yes", "no"]  # the plain hash guards against accidents only
+    monkeypatch.setenv(saving.KEY, "a secret")
     with pytest.raises(InputError, match="not signed with the key"):
-        results.read_result("out")
+        saving.read_result("out")
     forged["crowdjax"]["format"] = 1
     Path("out/fit.json").write_text(json.dumps(forged))
     with pytest.raises(InputError, match="not signed with the key"):
-        results.read_result("out")
-    monkeypatch.setenv(results.KEY, "")
-    with pytest.raises(InputError, match=f"{results.KEY}: empty; allowed"):
-        results.check_out("new")
+        saving.read_result("out")
+    monkeypatch.setenv(saving.KEY, "")
+    with pytest.raises(InputError, match=f"{saving.KEY}: empty; allowed"):
+        saving.check_out("new")
 
 
 def test_a_file_is_not_added_to_a_record_that_was_changed():
     make("out", 1)
     change(classes=["yes", "no"])
     with pytest.raises(InputError, match="changed since"):
-        results.add_file("out", "log.jsonl", "{}")
+        saving.add_file("out", "log.jsonl", "{}")
     assert not Path("out/log.jsonl").exists()

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float
 
 from crowdjax.integrated.axis import laplace_draws
 from crowdjax.integrated.boundary import Boundary, around
-from crowdjax.integrated.draws import DOUBT, Draws, LabelerAnswers, of_draws
+from crowdjax.integrated.draws import DOUBT, Draws, LabelerSummary, of_draws
 from crowdjax.integrated.fit import IntegratedFit
 from crowdjax.integrated.gold import Calibration, calibrated
 from crowdjax.integrated.kernels import expectations
@@ -32,12 +32,12 @@ from crowdjax.stored import stored
 SHARES = np.linspace(0, 1, 4001)  # of positives, at which a distribution function is kept
 
 
-class InstanceAnswers(NamedTuple):
+class InstanceSummary(NamedTuple):
     """P(z_j = +1), the same with the boundary at 0, whether the class differs between the two, and x_j's posterior mean
     and standard deviation.
 
     Example: an instance whose class depends on the boundary
-        >>> InstanceAnswers(*np.array([[0.6], [0.4], [True], [0.1], [0.7]])).depends.astype(bool).tolist()
+        >>> InstanceSummary(*np.array([[0.6], [0.4], [True], [0.1], [0.7]])).depends.astype(bool).tolist()
         [True]
     """
 
@@ -74,7 +74,7 @@ def of_instances(
     boundary: Boundary,
     features: Features = Features(),
     calibration: Calibration | None = None,
-) -> InstanceAnswers:
+) -> InstanceSummary:
     """Infer the instances of any labels, given the labelers; those with gold get it.
 
     Args:
@@ -102,7 +102,7 @@ def of_instances(
         gold = jnp.asarray(labels.gold)
         p, at_zero = (jnp.where(gold < 0, v, gold.astype(p.dtype)) for v in (p, at_zero))
         depends &= gold < 0
-    return InstanceAnswers(p, at_zero, depends, mean, jnp.sqrt(jnp.maximum(square - mean**2, 0)))
+    return InstanceSummary(p, at_zero, depends, mean, jnp.sqrt(jnp.maximum(square - mean**2, 0)))
 
 
 def of_labelers(
@@ -115,7 +115,7 @@ def of_labelers(
     draws: Draws | None = None,
     doubt: float = DOUBT,
     n_instances: int | None = None,
-) -> LabelerAnswers:
+) -> LabelerSummary:
     """Return the sensitivity and specificity of every labeler on the population of instances, with intervals of this
     level.
 
