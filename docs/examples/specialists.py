@@ -39,12 +39,12 @@ print("accuracy:", {model: round(value, 3) for model, value in accuracy.items()}
 
 # Posterior predictive checks: compare the labels with labels drawn from the fitted model, and find the schools.
 auto = fits["auto"]
-look = crowdjax.check(auto, table, replicates=39)
-for sentence in look.warnings:
+found = crowdjax.check(auto, table, replicates=39)
+for sentence in found.warnings:
     print("check:", sentence)
-school = np.asarray(look.labelers["school"])
+school = np.asarray(found.labelers["school"])
 print("schools:", {int(side): int((school == side).sum()) for side in np.unique(school)})
-print("surprising instances:", look.record["n_surprising"])
+print("surprising instances:", found.record["n_surprising"])
 
 # Each line is one labeler's probability of a yes at x; blue and orange: the two sides of the first school; grey:
 # distribution of the instances; dashed: decision boundary.
