@@ -47,11 +47,11 @@ def test_compose_the_kernels(run):
     found, printed = run("kernels")
     one, two, three = (found["right"][n, found["best"][n]] for n in range(3))
     assert one < two < three
-    alpha, item, answer = found["factors"].alpha, found["doubtful"], found["answer"]
+    alpha, doubtful, probability = found["factors"].alpha, found["doubtful"], found["probability"]
     for i in (0, 11):  # the gradient is what central differences say
-        up, down = (float(answer(alpha.at[i, 0].add(step), item)) for step in (0.05, -0.05))
+        up, down = (float(probability(alpha.at[i, 0].add(step), doubtful)) for step in (0.05, -0.05))
         assert found["slope"][i, 0] == pytest.approx((up - down) / 0.1, abs=2e-3)
-    i, j = found["labeler"], found["item"]
+    i, j = found["labeler"], found["instance"]
     s = float(alpha[i] @ found["factors"].beta[j])
     gamma, p = float(found["factors"].gamma[i]), float(found["three"].posterior[j])
     right = 1 / (1 + np.exp(-s - gamma)), 1 / (1 + np.exp(-s + gamma))
@@ -145,7 +145,7 @@ def test_deployed(run, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parents[1]))
     found, printed = run("deployed")
     statuses, kinds = found["statuses"], {(a["kind"], a["what"].partition("/")[0]) for a in found["found"]["alerts"]}
-    assert statuses["again"] == statuses["seven weeks"] and statuses["no answer"] == 75
+    assert statuses["again"] == statuses["seven weeks"] and statuses["not available"] == 75
     assert statuses["eight weeks"] == 3 and {("prevalence_rose", "all"), ("labeler_worse", "bob")} <= kinds
     rows = found["metrics"].to_pylist()
     inside = [row["lower"] < share < row["upper"] for row, share in zip(rows, found["truth"], strict=True)]

@@ -58,6 +58,7 @@ FIXED = (
     "worker agreement with aggregate",
     "budget-optimal task allocation",
     "multi-annotator competence estimation",
+    "crowdsourcing tasks via latent factor models",
 )
 TITLES = re.compile("|".join(FIXED), re.IGNORECASE)
 CODE = re.compile(r"```.*?(?:```|\Z)|``.*?``|`[^`]*`|<!--.*?-->|\{[{%].*?[%}]\}|https?://\S+|'\w+'|\"\w+\"", re.DOTALL)

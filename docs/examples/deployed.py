@@ -1,10 +1,10 @@
-"""# Deployed: from a store of objects to alerts, every week
+"""# Deployed: from an object store to alerts, every week
 
-Instances are drawn by a classifier's score, people label them, and labels, scores and sampling weights are written to a
-store of objects every week. A scheduler then calls one command, which fits all weeks so far and writes results, a page
-and the alerts of the latest week back ([Monitoring](../monitoring.md)). Here the store is a server of S3's protocol on
-this machine, from the package moto. The crowd is simulated: in the eighth week positives become more frequent, and bob
-errs more from the fourth on.
+Instances are sampled by a classifier's score and labelled by people. Every week their labels, scores and sampling
+weights are written to an object store. A scheduler then calls one command, which fits all weeks so far and writes
+results, a page and the alerts of the latest week back ([Monitoring](../monitoring.md)). Here the store is a local
+server with the S3 protocol, from the package moto. The crowd is simulated: in the eighth week positives become more
+frequent, and bob errs more from the fourth week on.
 """
 
 import io
@@ -63,7 +63,7 @@ def upload(week: int) -> float:
 
 
 def monitor(*more: str) -> int:
-    """What a scheduler calls."""
+    """Run the command of the scheduler; print its alerts and return its exit status."""
     words = ["s3://crowd/labels", "--scores", "s3://crowd/scores", "--weights", "s3://crowd/weights", "--time", "week"]
     command = [sys.executable, "-m", "crowdjax", "monitor", *words, "--out", "s3://crowd/monitoring", *more]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -87,26 +87,26 @@ print("the same again")
 statuses["again"] = monitor()
 print("exit status", statuses["again"])
 truth.append(upload(8))
-print("the eighth week has come, and no prevalence above 5 % is allowed")
+print("the eighth week, with a limit of 5 % for the prevalence")
 statuses["eight weeks"] = monitor("--limit", "0.05", "--expect", "2026-W08")
 print("exit status", statuses["eight weeks"])
 
 latest = json.loads(read("latest.json"))
 found = json.loads(read(latest["alerts"]))
 metrics = pq.read_table(io.BytesIO(read(latest["metrics"])))
-print("\nweek       share of positives     in truth")
+print("\nweek       share of positives     true share")
 for row, share in zip(metrics.to_pylist(), truth, strict=True):
     print(f"{row['period']}   {row['prevalence']:.3f} ({row['lower']:.3f} to {row['upper']:.3f})   {share:.3f}")
-print("\nthe first alert, as a machine reads it")
+print("\nthe first alert in alerts.json")
 print(json.dumps(found["alerts"][0], indent=1))
 
 os.environ["AWS_ENDPOINT_URL"] = "http://127.0.0.1:1"
-print("\nthe store does not answer")
-statuses["no answer"] = monitor()
-print("exit status", statuses["no answer"])
+print("\nthe store is not available")
+statuses["not available"] = monitor()
+print("exit status", statuses["not available"])
 os.environ["AWS_ENDPOINT_URL"] = f"http://{host}:{port}"
 
-print("\nin the store")
+print("\nfiles in the store")
 names = [file.path for file in store.get_file_info(fs.FileSelector("crowd/monitoring", recursive=True)) if file.is_file]
 for name in names:
     if "/result/" not in name and ("/runs/" not in name or latest["run"] in name):

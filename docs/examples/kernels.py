@@ -1,9 +1,9 @@
 """# Compose the kernels
 
-Behind the facade are plain functions of arrays: un-jitted, differentiable, without data of their own. This script uses
-them in jitted code of its own: a sweep fits many members in one program, a gradient goes through the E-step, and a
-question that goes beyond the facade, whom to ask next, takes a few lines. The crowd judges smiles; what makes one hard
-to judge changes with the output of a detector, which everyone may see.
+The facade is built from plain functions of arrays: un-jitted, differentiable, without data of their own. This script
+uses them in jitted code of its own. A sweep fits many members in one program, and a gradient goes through the E-step.
+A few lines choose which labeler to ask next, for which no facade has a function. The crowd judges smiles; what makes a
+smile hard to judge changes with the output of a detector, which is given as a feature.
 """
 
 import jax
@@ -32,7 +32,7 @@ def make(shared, member):
 members = {"factors": jnp.repeat(jnp.arange(1, 4), 3), "key": jax.random.split(jax.random.key(1), 9)}
 fits = factor.sweep(make, (labels, model), members, factor.Solver(method="lbfgs", max_steps=200))
 right = np.asarray(((fits.posterior > 0.5) == (crowd.truth > 0)).mean(1), float).reshape(3, 3)
-best = np.asarray(fits.objective).reshape(3, 3).argmax(1)  # of each number's starts
+best = np.asarray(fits.objective).reshape(3, 3).argmax(1)  # the best start of each number of factors
 for n in range(3):
     print(f"factors: {n + 1}; accuracy {right[n, best[n]]:.3f} at the best start, {right[n].min():.3f} at the worst")
 
@@ -45,18 +45,18 @@ factors = model.factors(three.weights)
 
 
 @jax.jit
-def answer(alpha, item):
-    return factor.e_step(labels, factors._replace(alpha=alpha))[item]
+def probability(alpha, instance):
+    return factor.e_step(labels, factors._replace(alpha=alpha))[instance]
 
 
 doubtful = int(jnp.abs(three.posterior - 0.5).argmin())
-slope = np.asarray(jax.grad(answer)(factors.alpha, doubtful))
+slope = np.asarray(jax.grad(probability)(factors.alpha, doubtful))
 chance = float(three.posterior[doubtful])
-print(f"instance {doubtful}: P(smile) = {chance:.2f}; most to gain or lose by labeler", end=" ")
+print(f"instance {doubtful}: P(smile) = {chance:.2f}; most sensitive to labeler", end=" ")
 print(f"{np.abs(slope[:, 0]).argmax()}: {slope[:, 0][np.abs(slope[:, 0]).argmax()]:+.2f} for one unit of ability")
 
 # %% [markdown]
-# Whom to ask next: how much one more label is expected to tell of an instance, for every pair of labeler and instance.
+# Which label to ask for next: the expected information of one more label, for every pair of labeler and instance.
 
 
 # %%
@@ -72,11 +72,11 @@ def information(factors, p):
         yes = p * sensitivity + (1 - p) * (1 - specificity)
         return entropy(yes) - p * entropy(sensitivity) - (1 - p) * entropy(specificity)
 
-    by_item = jax.vmap(of_pair, (None, None, 0, 0))
-    return jax.vmap(by_item, (0, 0, None, None))(factors.alpha, factors.gamma, factors.beta, p)
+    by_instance = jax.vmap(of_pair, (None, None, 0, 0))
+    return jax.vmap(by_instance, (0, 0, None, None))(factors.alpha, factors.gamma, factors.beta, p)
 
 
 gain = np.asarray(information(factors, three.posterior))
-labeler, item = np.unravel_index(gain.argmax(), gain.shape)
-print(f"ask labeler {labeler} of instance {item}: tells {gain[labeler, item]:.2f} of its", end=" ")
-print(f"{float(entropy(three.posterior)[item]):.2f} nats; a label drawn at random tells {gain.mean():.3f}")
+labeler, instance = np.unravel_index(gain.argmax(), gain.shape)
+print(f"ask labeler {labeler} about instance {instance}: the label gives {gain[labeler, instance]:.2f} of its", end=" ")
+print(f"{float(entropy(three.posterior)[instance]):.2f} nats; a label drawn at random gives {gain.mean():.3f}")

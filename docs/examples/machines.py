@@ -1,9 +1,9 @@
 """# Language models as labelers
 
-Two language models label 800 messages, two people check 160 of them, and an expert gives the truth of 120, drawn by
-known chances. The question is which share of the messages violates a policy. The score is the confidence of a third,
-smaller model: the confidence of `gpt` itself would be its label once more. `gpt` and `claude` misread the same
-messages. Without gold the fit has what they share for the truth, so that it is the people who seem to agree too much;
+Two language models label 800 messages, two people check 160 of them, and an expert gives the truth of 120, drawn with
+known probabilities. The aim is to estimate the share of the messages that violates a policy. The score is the
+confidence of a third, smaller model: the confidence of `gpt` itself would repeat its label. `gpt` and `claude` misread
+the same messages. Without gold the fit takes their shared errors for the truth, so the people seem to agree too much;
 with gold it names the two models. The messages are simulated, so the truth is known.
 """
 
@@ -37,7 +37,7 @@ scores = {"instance": messages, "score": score}
 print(f"true share {truth.mean():.3f}; gpt says {said['gpt'].mean():.3f}, claude {said['claude'].mean():.3f}")
 
 # %% [markdown]
-# Without gold everything rests on labelers who err independently.
+# Without gold the estimate assumes that labelers err independently.
 
 # %%
 alone = crowdjax.context(labels, scores, inference="laplace")
@@ -46,7 +46,7 @@ for warning in alone.warnings:
     print("warning:", warning)
 
 # %% [markdown]
-# Gold: more of what somebody calls a violation, every message with a chance that is written down.
+# Gold: messages that a model calls a violation are more likely to be drawn; every probability is recorded.
 
 # %%
 some_yes = (said["gpt"] + said["claude"]) / 2 + 0.15

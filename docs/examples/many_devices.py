@@ -1,8 +1,8 @@
 """# Many devices
 
-One fit over several devices: labels are cut by instance, each device passes over its share, and what the shares say of
-the labelers is added up. The answers are those of one device but for rounding. Four devices that share this machine's
-CPU stand in for four GPUs, so nothing gets faster here; with real ones, leave out `use_cores`.
+One fit runs on several devices: labels are cut by instance, each device passes over its share, and the sums by labeler
+are added up over the devices. The result is that of one device, except for rounding. Four devices that share this
+machine's CPU stand in for four GPUs, so nothing gets faster here; with real GPUs, leave out `use_cores`.
 """
 
 import jax
@@ -24,7 +24,7 @@ for n, fit in fits.items():
 apart = np.abs(fits[1].posterior - fits[every].posterior).max()
 print(f"largest difference of a probability: {apart:.0e}")
 
-# Many small fits share the devices without being cut: each takes its members of a sweep.
+# Many small fits share the devices without being cut: each device fits some members of a sweep.
 
 
 def make(shared, member):

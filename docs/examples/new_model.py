@@ -1,7 +1,7 @@
 """# A model of your own
 
-People grade from 1 to 5 how safe something is, each with thresholds of their own. A model of that is one class; fits,
-gold, weights, devices, prediction, intervals and files come with the contract (`crowdjax.observation.Observation`).
+People rate "is it safe?" from 1 to 5, each with their own thresholds. A model of these labels is one class; fits, gold,
+weights, devices, prediction, intervals and files come with the contract (`crowdjax.observation.Observation`).
 
     P(grade <= m | class k) = σ(e^{s_i} c_m + b_i - a_i z_k)      z = -1/2, +1/2      c_0 < c_1 < ... common to all
 """
@@ -43,21 +43,21 @@ class Thresholds:
 
 
 # %% [markdown]
-# 40 people with thresholds that are none of the model's; some use hardly anything but 1 and 5.
+# 40 people whose thresholds do not follow the model; some use hardly any grades but 1 and 5.
 
 # %%
 rng = np.random.default_rng(0)
 safe = rng.random(800) < 0.4
 ends = np.where(rng.random((40, 1)) < 0.25, 0.1, 1.0)
 cuts = np.sort(ends * np.linspace(-1.2, 1.2, 4) + rng.normal(0, 0.4, (40, 1)) + rng.normal(0, 0.2, (40, 4)))
-item, who = np.repeat(np.arange(800), 5), np.concatenate([rng.permutation(40)[:5] for _ in safe])
-felt = np.where(safe, 0.8, -0.8)[item] + rng.uniform(0.6, 1.6, 40)[who] * rng.normal(size=4000)
+instance, who = np.repeat(np.arange(800), 5), np.concatenate([rng.permutation(40)[:5] for _ in safe])
+felt = np.where(safe, 0.8, -0.8)[instance] + rng.uniform(0.6, 1.6, 40)[who] * rng.normal(size=4000)
 grade = 1 + (felt[:, None] > cuts[who]).sum(1)
-table = {"labeler": who, "instance": item, "label": grade}
+table = {"labeler": who, "instance": instance, "label": grade}
 
 # %%
 fits = {"thresholds": crowdjax.fit(table, model=Thresholds(), truth=[False, True])}
-for middle in (2.5, 3.5):  # what one does without: cut the scale in the middle
+for middle in (2.5, 3.5):  # without such a model: cut the scale in the middle
     cut = table | {"label": (grade > middle) + 0}
     fits[f"above {middle}"] = crowdjax.fit(cut, model="dawid-skene", class_prior="learn")
 for name, fit in fits.items():

@@ -1,8 +1,8 @@
 """# Aggregate your own labels
 
-A table with three columns is all there is: who said what of which instance. What comes back is the probability of every
-instance, what kind of labeler everyone is, and sentences about what not to trust. Here the table is simulated, so that
-the truth is known: 80 photos, five labels each by 14 people, of whom one guesses and one says the opposite.
+The input is a table with three columns: labeler, instance and label. The result has the class of every instance with
+its probability, the kind of every labeler, and warnings about what not to trust. Here the table is simulated, so that
+the truth is known: 80 photos, five labels each by 14 people. One of them guesses, and one says the opposite.
 """
 
 import tempfile
@@ -25,7 +25,7 @@ folder = Path(tempfile.mkdtemp())
 pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
 
 # %% [markdown]
-# One call; `auto` takes the integrated model wherever the labels allow it. The same from the shell:
+# One call; `auto` uses the integrated model wherever the labels allow it. The same from the shell:
 #
 #     crowdjax fit labels.csv --model auto --out result
 
@@ -58,7 +58,7 @@ accuracy = {
 print("accuracy:", {name: round(float(value), 3) for name, value in accuracy.items()})
 
 # %% [markdown]
-# New photos are judged with what is known of the people: two of them against the one who says the opposite.
+# The fit judges new photos by what it learned about the people: two of them against the one who says the opposite.
 
 # %%
 new = pd.DataFrame({"worker": ["p00", "p01", "opp"], "task": "photo 80", "label": [1, 1, 0]})

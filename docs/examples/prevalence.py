@@ -1,11 +1,11 @@
 """# Measuring prevalence with up-sampling
 
-How common is something rare? A random sample holds hardly any of it, so instances that a classifier scores high are
-sampled more often, and labelled by people who err: here they miss most positives of low scores, and are misled by high
-ones. The share of positive labels, even weighted back to the population, is then mostly false alarms. The contextual
-model learns the prevalence, and how accurate labelers are, as functions of the score, and averages the first over the
-population. An expert's gold on 200 of the instances gives an estimate that does not rest on the model. The crowd is
-simulated, so the truth is known.
+How common is something rare? A random sample holds hardly any positives, so instances with a high classifier score are
+sampled more often. The people who label them err: here they miss most positives with low scores, and high scores
+mislead them. Most of the positive labels are then false alarms, even if they are weighted back to the population. The
+contextual model learns the prevalence and the labelers' accuracy as functions of the score, and averages the
+prevalence over the population. An expert's gold on 200 of the instances gives an estimate that is valid even if the
+model is wrong. The crowd is simulated, so the truth is known.
 """
 
 from pathlib import Path

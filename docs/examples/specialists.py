@@ -1,10 +1,10 @@
 """# Specialists and tricky instances
 
-Fifty-three people said of 240 pictures whether they show a duck (Welinder et al. (2010)). Geese and grebes are no
-ducks, but many of the people take them for some: there are schools of thought, and tricky pictures. The model of Dawid
-and Skene, which knows two classes and nothing between them, does worse than a vote here. The integrated model gives
-every picture its own place, and a posterior predictive check finds the schools. The set is read from a local folder
-(`CROWDJAX_DATA`); where there is none, a crowd like it is simulated.
+Fifty-three people judged whether 240 pictures show a duck (Welinder et al. (2010)). Geese and grebes are not ducks, but
+many of the people take them for ducks: there are schools of labelers, and tricky pictures. The model of Dawid and
+Skene, in which all pictures of a class are equally clear, does worse than majority vote here. The integrated model
+gives every picture a position of its own, and a posterior predictive check finds the schools. The set is read from a
+local folder (`CROWDJAX_DATA`); without one, a similar crowd is simulated.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ if "ducks" in datasets.available():
 else:
     name, rng = "a simulated crowd", np.random.default_rng(0)
     kind = rng.choice(["duck", "goose", "other"], 200, p=[0.4, 0.3, 0.3])
-    yes = {"duck": (0.85, 0.9), "goose": (0.7, 0.1), "other": (0.1, 0.05)}  # of people who take geese for ducks, or not
+    yes = {"duck": (0.85, 0.9), "goose": (0.7, 0.1), "other": (0.1, 0.05)}  # people who take geese for ducks, others
     chance = np.array([yes[k] for k in kind]).repeat([30, 10], axis=1)
     instance, labeler = np.divmod(np.arange(chance.size), 40)
     label = (rng.random(chance.size) < chance.ravel()).astype(int)
@@ -37,17 +37,17 @@ for model, fit in fits.items():
     accuracy[model] = float((np.asarray(fit.instances["label"]) == truth).mean())
 print("accuracy:", {model: round(value, 3) for model, value in accuracy.items()})
 
-# What does the fit miss, and who thinks alike? Labels are compared with labels as the fitted model would give them.
+# Posterior predictive checks: compare the labels with labels drawn from the fitted model, and find the schools.
 auto = fits["auto"]
-look = crowdjax.check(auto, table, replicates=39)
-for sentence in look.warnings:
-    print("look:", sentence)
-school = np.asarray(look.labelers["school"])
+found = crowdjax.check(auto, table, replicates=39)
+for sentence in found.warnings:
+    print("check:", sentence)
+school = np.asarray(found.labelers["school"])
 print("schools:", {int(side): int((school == side).sum()) for side in np.unique(school)})
-print("surprising instances:", look.record["n_surprising"])
+print("surprising instances:", found.record["n_surprising"])
 
-# A line for every labeler: the chance of a yes to an instance at x, blue and orange the two sides of the first school;
-# grey: distribution of the instances; dashed: decision boundary.
+# Each line is one labeler's probability of a yes at x; blue and orange: the two sides of the first school; grey:
+# distribution of the instances; dashed: decision boundary.
 alpha, gamma = np.asarray(auto.fit.parameters.labelers).T
 x, colour = np.linspace(-3, 4, 141), {1: plots.COLOURS[0], -1: plots.COLOURS[1]}
 plt.rcParams.update(plots.STYLE)
