@@ -472,7 +472,7 @@ addEventListener("load", () => setTimeout(() => {
   out.overflow = root.scrollWidth - root.clientWidth;
   const table = [...frame.querySelectorAll("table")].find(t => t.caption.textContent.startsWith("Labelers"));
   const head = [...table.tHead.rows[0].cells].find(c => c.textContent.startsWith("labels"));
-  const column = () => [...table.tBodies[0].rows].map(r => Number(r.cells[2].dataset.v));
+  const column = () => [...table.tBodies[0].rows].map(r => Number(r.cells[head.cellIndex].dataset.v));
   head.querySelector("button").click();
   out.first = [head.getAttribute("aria-sort"), column()];
   head.querySelector("button").click();
