@@ -21,8 +21,9 @@ import crowdjax
 from crowdjax import plots, report
 from crowdjax.cli import app
 from crowdjax.io import read_labels
+from crowdjax.labelers import Interval
 from crowdjax.labels import InputError
-from crowdjax.report import factors, fit, instances, labelers, svg
+from crowdjax.report import factors, fit, gold, instances, labelers, svg
 from crowdjax.result import Tally, tally
 
 ODD = (
@@ -108,6 +109,15 @@ def test_a_page_can_be_read_without_a_mouse_or_eyes_or_a_script(page):
     assert all(r.get("aria-label") or r.get("aria-labelledby") in ids for r in regions)
     assert all(s.get("role") == "img" and s.get("aria-label") for s in page.all("svg"))
     assert "<button" not in page.text.replace(page.all("script")[0].text, "")  # none that would do nothing
+
+
+def test_nothing_wide_is_outside_of_a_region_that_scrolls(page):
+    """Tables and drawings are the only content that can be wider than a phone."""
+    inside = {id(e) for r in page.all("div") if "scroll" in (r.get("class") or "").split() for e in r.iter()}
+    wide = [*page.all("table"), *page.all("svg")]
+    assert wide and all(id(e) in inside for e in wide)
+    style = page.all("style")[0].text
+    assert "overflow-x: auto" in re.search(r"^\.scroll \{([^}]*)\}", style, re.MULTILINE)[1]
 
 
 def test_a_page_has_rules_for_phones_dark_and_print(page):
@@ -201,6 +211,51 @@ def test_the_instance_table_begins_with_the_least_sure_and_has_the_votes(result,
         assert float(row["entropy, bits="]) == pytest.approx(entropy, rel=1e-4, abs=1e-9)
     doubt = np.array([float(row["entropy, bits="]) for row in rows])
     assert (np.diff(doubt) <= 1e-3).all()
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_gold_stands_beside_the_model(n_classes):
+    """Counted with pandas; intervals are those of scipy."""
+    table = crowd()
+    table["label"] = (table["label"] + (table["instance"].str[1:].astype(int) % (n_classes - 1))) % n_classes
+    truth = pd.DataFrame({"instance": [f"q{j:03}" for j in range(0, 120, 4)]})
+    truth["label"] = table.groupby("instance")["label"].agg(lambda v: v.mode()[0])[truth["instance"]].to_numpy()
+    rows = Parsed(report.render(crowdjax.fit(table, "dawid-skene", gold=truth).page())).table("Labelers")
+    known = table.merge(truth, on="instance", suffixes=("", "_true"))
+    right = known.assign(right=known["label"] == known["label_true"]).groupby("labeler")["right"].agg(["sum", "count"])
+    for row in rows:
+        k, n = right.loc[row["labeler"]]
+        interval = scipy.stats.binomtest(int(k), int(n)).proportion_ci(method="wilson")
+        shown = [float(v) for v in re.findall(r"[\d.]+", row["accuracy on gold"])]
+        np.testing.assert_allclose(shown, [k / n, *interval], atol=0.0051)
+        assert int(row["labels on gold"]) == n
+
+
+def test_gold_that_contradicts_the_model_asks_for_care():
+    """40 labelers of accuracy .8 ± .02: gold drawn at .8 is within the limits, gold drawn at .6 is not."""
+    rng, n = np.random.default_rng(0), np.full(40, 50)
+    people = {"accuracy": np.full(40, 0.8), "lower": np.full(40, 0.76), "upper": np.full(40, 0.84), "gold_labels": n}
+    status = {}
+    for p in (0.8, 0.6):
+        found = pa.table(people | {"gold_accuracy": rng.binomial(50, p, 40) / 50})
+        (check,) = gold.checks(found, 0.95)
+        status[p] = check.status
+    assert status == {0.8: "good", 0.6: "care"}
+    assert (
+        gold.checks(pa.table(people | {"gold_accuracy": np.full(40, 1.0), "gold_labels": np.full(40, 4)}), 0.95) == []
+    )
+
+
+def test_a_verdict_has_its_probability():
+    """Of draws from a normal posterior of informedness."""
+    mean, sd = np.array([0.05, -0.3, 0.75, 0.3, 0.1]), np.array([0.06, 0.1, 0.05, 0.1, 0.2])
+    kind = np.array(["spammer", "adversary", "expert", "ordinary", "unknown"])
+    found = Interval(mean, *(scipy.stats.norm(mean, sd).ppf(q) for q in (0.025, 0.975)))
+    draws = mean + sd * np.random.default_rng(0).normal(size=(100_000, 5))
+    wanted = [abs(draws[:, 0]) < 0.2, draws[:, 1] < 0, draws[:, 2] > 0.6, draws[:, 3] > 0, draws[:, 4] > 0]
+    np.testing.assert_allclose(
+        labelers.sureness(kind, found, 0.95), np.mean(wanted, 1), atol=0.006
+    )  # 4 standard errors
 
 
 def test_flags_follow_the_rule_and_two_labels_are_no_ground_for_one(result, of_auto, page):
@@ -472,7 +527,7 @@ addEventListener("load", () => setTimeout(() => {
   out.overflow = root.scrollWidth - root.clientWidth;
   const table = [...frame.querySelectorAll("table")].find(t => t.caption.textContent.startsWith("Labelers"));
   const head = [...table.tHead.rows[0].cells].find(c => c.textContent.startsWith("labels"));
-  const column = () => [...table.tBodies[0].rows].map(r => Number(r.cells[2].dataset.v));
+  const column = () => [...table.tBodies[0].rows].map(r => Number(r.cells[head.cellIndex].dataset.v));
   head.querySelector("button").click();
   out.first = [head.getAttribute("aria-sort"), column()];
   head.querySelector("button").click();

@@ -11,10 +11,11 @@ from jaxtyping import Float, Int
 
 from crowdjax import plots
 from crowdjax.columns import listed
-from crowdjax.report import confusion, crowd, fit
+from crowdjax.labelers import Interval
+from crowdjax.report import confusion, crowd, fit, gold
 from crowdjax.report.document import Block, Check, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
 from crowdjax.report.instances import MOST as MOST_INSTANCES
-from crowdjax.report.labelers import FEW, FLAGGED
+from crowdjax.report.labelers import FEW, FLAGGED, SURENESS, forest, sureness
 from crowdjax.report.labelers import MOST as MOST_LABELERS
 from crowdjax.report.words import Words, frequent, head, inline, quoted, words_of
 from crowdjax.result import Tally
@@ -42,6 +43,7 @@ def of_classes(
     checks = [
         *fit.of_the_fit(record, None),
         *_shares_alike(record, tally, words),
+        *gold.checks(people, record["level"]),
         *crowd.checks_of_classes(people, tally, confidence, against_votes(chosen, tally, words)),
         Check("note", "Probabilities are too sure, more often than not", fit.SURE),
     ]
@@ -153,18 +155,23 @@ def _classes(record, chosen, tally: Tally, words: Words) -> list[Block]:
     columns = [
         Column("class", "id"),
         Column("instances", "count"),
-        Column("share", "share"),
+        Column("share", "interval"),
         Column("share of votes", "share"),
     ]
-    values = [(words.classes[k], int(n[k]), float(shares[k]), float(votes[k])) for k in rows]
-    note = f"The {len(rows):,} most frequent of {len(n):,} classes." if len(rows) < len(n) else ""
+    ends = np.stack(gold.share(shares * len(chosen), np.full(len(shares), len(chosen)), record["level"]), 1)
+    values = [(words.classes[k], int(n[k]), tuple(ends[k].tolist()), float(votes[k])) for k in rows]
+    note = (
+        f"Intervals hold {record['level']:.0%}; they take the {len(chosen):,} instances as a random sample, and the "
+        "labelers as fitted."
+    )
+    note += f" The {len(rows):,} most frequent of {len(n):,} classes." if len(rows) < len(n) else ""
     few = len(words.shown) < len(words.classes)
     drawing = Drawing("class_shares", drawn, "Shares of the classes, inferred and among the votes", caption)
     out = [
         *([Prose(confusion.left_out(words))] if few else []),
         Figures([drawing]),
         Table(
-            "Classes: how many instances are answered so, their share by probability, and the share of votes",
+            "Classes: instances with this inferred class, its share by probability, and its share of the votes",
             columns,
             values,
             note,
@@ -191,9 +198,11 @@ def answers_of(answers: pa.Table, chosen, tally: Tally, words: Words) -> list[Bl
     against, p = against_votes(chosen, tally, words)[order], _probabilities(answers, words, order)
     columns = [Column("instance", "id"), Column("class"), Column("confidence", "share")]
     values = [answers["instance"].take(pa.array(order)).to_pylist(), [head(words.classes[k]) for k in chosen[order]]]
-    columns += [Column("votes", "words"), Column("remark", "tag")]
+    columns.append(Column("votes", "words"))
     values += [confidence[order].tolist(), [_votes(row, words) for row in tally.votes[order]]]
-    values.append(["against the votes" if it else "" for it in against])
+    if against.any():
+        columns.append(Column("remark", "tag"))
+        values.append(["against the votes" if it else "" for it in against])
     if p is not None and len(words.shown) == len(words.classes):
         columns += [Column(head(f"p_{word}"), "share") for word in words.classes]
         values += p.T.tolist()
@@ -204,7 +213,7 @@ def answers_of(answers: pa.Table, chosen, tally: Tally, words: Words) -> list[Bl
         values.append([_others(row, words.classes[k]) for row, k in zip(likely, chosen[order], strict=True)])
     n = len(chosen)
     note = f"The {len(order):,} least certain of {n:,}; all are in instances.parquet." if len(order) < n else ""
-    drawn = plots.probabilities(confidence, title="Confidence", xlabel="probability of the class answered")
+    drawn = plots.probabilities(confidence, title="Confidence", xlabel="probability of the inferred class")
     caption = "How many instances got which confidence. Left of the dashed line no class has half of the probability."
     return [
         Figures([Drawing("confidence", drawn, "Histogram of the probability of the inferred class", caption)]),
@@ -262,19 +271,31 @@ def _labelers(people: pa.Table, record, words: Words) -> list[Block]:
     order = np.lexsort((-n, ~np.isin(called, FLAGGED)))[:MOST_LABELERS]
     columns, values = [Column("labeler", "id"), Column("labels", "count")], [data["labeler"], data["n_labels"]]
     known = np.isfinite(found)
+    span = (0.0, 1.0, chance)
     if known.any():
-        columns.append(
-            Column("accuracy", "interval", (0.0, 1.0, chance) if np.isfinite(found + lower + upper).all() else None)
-        )
+        columns.append(Column("accuracy", "interval", span if np.isfinite(found + lower + upper).all() else None))
         values.append(list(zip(found, lower, upper, strict=True)))
+        more, theirs = gold.column(people, "accuracy", record["level"], span)
+        columns += more
+        values += theirs
     if "kind" in data:
         columns.insert(1, Column("called", "tag"))
         values.insert(1, called.tolist())
+        if "informedness_lower" in data:
+            informed = Interval(*(np.asarray(data[f"informedness{end}"], float) for end in ("", "_lower", "_upper")))
+            columns.insert(2, Column("P(called)", "share"))
+            values.insert(2, sureness(called, informed, record["level"], len(words.classes)).tolist())
     for name in ("sensitivity", "specificity"):
         if name in data:
             ends = (np.asarray(data[name + end], float).tolist() for end in ("", "_lower", "_upper"))
             columns.append(Column(name, "interval"))
             values.append(list(zip(*ends, strict=True)))
+            more, theirs = gold.column(people, name, record["level"])
+            columns += more
+            values += theirs
+    if "gold_labels" in data:
+        columns.append(Column("labels on gold", "count"))
+        values.append(data["gold_labels"])
     rows = [tuple(column[i] for column in values) for i in order]
     left = len(n) - len(rows)
     note = f"The first {len(rows):,} of {len(n):,}; all are in labelers.parquet." if left else ""
@@ -284,21 +305,16 @@ def _labelers(people: pa.Table, record, words: Words) -> list[Block]:
         f"always says {quoted(words.classes[most])}, the most frequent class, is right {chance:.0%} of the time: the "
         "dashed line, and the mark in the table."
     )
+    said = [text]
     if "kind" in data:
-        text += f" What a labeler is called goes by intervals; with fewer than {FEW} labels nobody is called anything."
+        said.append(
+            f"A labeler is called something by its interval, never by the estimate alone; with fewer than {FEW} labels "
+            "nobody is called anything. " + SURENESS
+        )
     table = Table(f"Labelers: {flagged}by number of labels", columns, rows, note, True)
     if not known.any():
         return [
             Prose(["Labels are not the classes here, so a labeler has no accuracy; its confusion is below."]),
             table,
         ]
-    names = [name for name, is_known in zip(data["labeler"], known, strict=True) if is_known]
-    drawn = plots.accuracies(found[known], lower[known], upper[known], names, title="Labelers", chance=chance)
-    caption = "Labelers by their accuracy, the best at the top, with intervals."
-    if len(n) > plots.MOST_LINES:
-        caption += f" {plots.MOST_LINES:,} of {len(n):,} are drawn, evenly."
-    return [
-        Prose([text]),
-        Figures([Drawing("labelers_accuracy", drawn, "Accuracy of the labelers with intervals", caption)]),
-        table,
-    ]
+    return [Prose(said), Figures([forest(people, chance)]), table]

@@ -132,7 +132,7 @@ def of_context(
         "labels": f"{record['n_labels']:,}",
         "labelers": f"{record['n_labelers']:,}",
         "instances": f"{record['n_instances']:,}",
-        "share of positives": f"{prevalence['mean']:.1%}",
+        f"share of positives ({level:.0%} interval)": _interval(prevalence),
     }
     lead = (
         f"How the share of positives and the accuracy of {record['n_labelers']:,} labelers change with "

@@ -130,6 +130,8 @@ def _unsure(unsure, which: str) -> Check:
 
 def _against(against) -> Check:
     share = against.mean()
+    if not share:
+        return Check("good", "No inferred class goes against the votes", "The model and the majority agree everywhere.")
     text = (
         "There the model trusts a minority of labelers more than the rest, by what they did elsewhere. Where it does "
         "so often, a few known truths are worth having: they tell which of the two is right."

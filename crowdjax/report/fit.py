@@ -12,7 +12,7 @@ from jaxtyping import Float
 from crowdjax import __version__, plots, summary
 from crowdjax.classes import tells_classes
 from crowdjax.labelers import Interval
-from crowdjax.report import crowd, instances, labelers
+from crowdjax.report import crowd, gold, instances, labelers
 from crowdjax.report.document import Block, Check, Checks, Drawing, Facts, Figures, Page, Prose, Section
 from crowdjax.report.factors import Factors
 from crowdjax.report.factors import section as of_factors
@@ -157,13 +157,18 @@ def of_fit(
     name, words = _model(record)
     level = record["level"]
     found, how = _informedness(people, tally, level)
-    checks = [*of_the_fit(record, switched), *crowd.checks(people, answers, tally), _calibration(record)]
+    of_crowd = [*gold.checks(people, level), *crowd.checks(people, answers, tally)]
+    checks = [*of_the_fit(record, switched), *of_crowd, _calibration(record)]
+    positive = float(answers["probability"].to_numpy().mean())
     sections = [
         Section("Before you trust it", trust(record["warnings"], checks)),
         Section("What was fitted", [Prose([f"{name}. {words}"]), Facts(_settings(record) | columns(record))]),
         Section("The labels", crowd.section(people, tally)),
         Section("Inferred classes", instances.section(answers, tally)),
-        Section("The labelers", labelers.section(people, found, level, how=how or _doubt(record))),
+        Section(
+            "The labelers",
+            labelers.section(people, found, level, how=how or _doubt(record), chance=max(positive, 1 - positive)),
+        ),
         Section("Decision boundary", _meeting(record, positions)),
         Section("Factors", of_factors(factors, answers["probability"].to_numpy())),
         Section("How the fit went", course(history)),
@@ -172,7 +177,8 @@ def of_fit(
         "labels": f"{record['n_labels']:,}",
         "labelers": f"{record['n_labelers']:,}",
         "instances": f"{record['n_instances']:,}",
-        "answered positive": f"{(answers['probability'].to_numpy() > 0.5).mean():.1%}",
+        "inferred positive": f"{(answers['probability'].to_numpy() > 0.5).mean():.1%}",
+        **_positives(record),
     }
     return Page("Report of a fit", name, lead(record), numbers, sections, about(record))
 
@@ -298,12 +304,16 @@ def _settings(record) -> dict[str, str]:
         "Passes over the labels": f"{record['n_iterations']:,}",
         "Time": f"{record['seconds']:.1f} s",
     }
-    if record.get("positives"):
-        share = record["positives"]
-        facts["Share of positives"] = (
-            f"{share['mean']:.1%} ({share['lower']:.1%} to {share['upper']:.1%}, {share['level']:.0%} interval)"
-        )
     return {name: str(value) for name, value in facts.items() if value is not None}
+
+
+def _positives(record) -> dict[str, str]:
+    """Return the share of positives with its interval, where the fit has one."""
+    share = record.get("positives")
+    if not share:
+        return {}
+    name = f"share of positives ({share['level']:.0%} interval)"
+    return {name: f"{share['mean']:.1%} ({share['lower']:.1%} to {share['upper']:.1%})"}
 
 
 def _informedness(people: pa.Table, tally: Tally, level: float) -> tuple[Interval, str]:

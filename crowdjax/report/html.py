@@ -76,6 +76,7 @@ def _template():
         "drawn": lambda drawing: Markup(drawn(drawing)),
         "exact": exact,
         "shown": shown,
+        "steady": steady,
     }
     style, script = (Markup((own / name).read_text(encoding="utf-8").strip()) for name in ("style.css", "page.js"))
     policy = POLICY.format(script=b64encode(sha256(script.encode()).digest()).decode())
@@ -93,6 +94,16 @@ def drawn(drawing: Drawing) -> str:
 def fit_for_text(value: str) -> str:
     """Return text that HTML may hold: control characters are shown as U+FFFD."""
     return UNFIT.sub("\ufffd", value)
+
+
+def steady(sentence: str) -> str:
+    """Return a sentence in which a quoted name that is written from right to left does not move what follows it.
+
+    Example:
+        >>> steady("'א' (3)")[3] == "\\u200e", steady("'a' (3)")
+        (True, "'a' (3)")
+    """
+    return re.sub("([\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc][^\\s\\w]*)(?=\\s|$)", "\\1\u200e", sentence)
 
 
 def cut(value: Any) -> str:

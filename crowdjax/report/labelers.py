@@ -5,30 +5,29 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
+from scipy import stats
 
 from crowdjax import plots
 from crowdjax.labelers import EXPERT, LEVEL, SPAM, Interval, in_sd, kinds
+from crowdjax.report import gold
 from crowdjax.report.document import Block, Column, Drawing, Figures, Prose, Table
 from crowdjax.result import Tally
 
 FEW = 10  # labels, below which nobody is called anything
 MOST = 500  # labelers in a table
 MOST_POINTS = 1500  # labelers in a figure
-GOLD = {
-    "gold_positives": "known positives",
-    "gold_sensitivity": "of these right",
-    "gold_negatives": "known negatives",
-    "gold_specificity": "of these right ",
-}
-SHARES = ("gold_sensitivity", "gold_specificity")
 FLAGGED = ("adversary", "spammer")
 
 RULE = (
     "Informedness is sensitivity + specificity − 1: 1 for a labeler who is always right, 0 for one who labels without "
-    "looking, −1 for one who always says the opposite. A verdict holds with {level:.0%}, never by the estimate alone: "
-    " a spammer's is within ±{spam}, an adversary's below 0, an expert's above {expert}; where it may "
-    "be below as well as above 0 the labeler is unknown, and all others are ordinary. With fewer than {few} labels "
-    "nobody is called anything."
+    "looking, −1 for one who always says the opposite. A verdict is true with {level:.0%}, never by the estimate "
+    "alone: a spammer's informedness is within ±{spam}, an adversary's below 0, an expert's above {expert}. A labeler "
+    "whose informedness may be below as well as above 0 is unknown, and all others are ordinary. With fewer than {few} "
+    "labels nobody is called anything."
+)
+SURENESS = (
+    "P(called) is the probability, by the interval taken as normal, that informedness is where the verdict puts it; "
+    "for ordinary and unknown labelers, that it is above 0."
 )
 COUNTED = (
     "This model gives no intervals, so informedness is counted: of a labeler's labels on instances inferred "
@@ -63,7 +62,30 @@ def called(n_labels: Float[np.ndarray, " W"], found: Interval, kind: np.ndarray 
     return np.where(np.asarray(n_labels) < FEW, "few labels", kinds(found) if kind is None else kind)
 
 
-def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "") -> list[Block]:
+def sureness(kind: np.ndarray, found: Interval, level: float, n_classes: int = 2) -> Float[np.ndarray, " W"]:
+    """Return the probability that informedness is where each verdict puts it, by the interval taken as normal; that it
+    is above 0 of ordinary and unknown labelers; NaN of those with few labels.
+
+    Example:
+        >>> found = Interval(*np.array([[0.1, -0.4], [0.0, -0.6], [0.2, -0.2]]))
+        >>> sureness(np.array(["spammer", "adversary"]), found, 0.95).round(3).tolist()
+        [0.975, 1.0]
+    """
+    mean, lower, upper = (np.asarray(v, float) for v in found)
+    below = lambda x: stats.norm.cdf(x, mean, np.maximum((upper - lower) / (2 * in_sd(level)), 1e-9))  # noqa: E731
+    above = 1 - below(0)
+    of = {
+        "spammer": below(SPAM) - below(-SPAM / max(n_classes - 1, 1)),
+        "adversary": 1 - above,
+        "expert": 1 - below(EXPERT),
+        "ordinary": above,
+        "unknown": above,
+    }
+    told = np.select([kind == name for name in of], list(of.values()), np.nan)
+    return np.clip(told, 1e-9, 1 - 1e-9)  # none is certain
+
+
+def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "", chance: float = 0.5) -> list[Block]:
     """Build the section on labelers: rule, figure and table.
 
     Args:
@@ -72,26 +94,39 @@ def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "")
         found: informedness, in the order of the table.
         level: of its intervals.
         how: what is to be said of how they were made.
+        chance: the accuracy of a labeler who always names the more frequent class.
     """
     data = {name: labelers[name].to_pylist() for name in labelers.column_names}
     known = data.get("kind", [None])
     told = None if None in known else np.array(known)
     kind = called(labelers["n_labels"].to_numpy(), found, told)
     informed = list(zip(*(np.asarray(v, float).tolist() for v in found), strict=True))
-    columns = [Column("labeler", "id"), Column("called", "tag"), Column("labels", "count")]
+    columns = [
+        Column("labeler", "id"),
+        Column("called", "tag"),
+        Column("P(called)", "share"),
+        Column("labels", "count"),
+    ]
     columns.append(Column("informedness", "interval", (-1.0, 1.0, 0.0)))
-    values = [data["labeler"], kind.tolist(), data["n_labels"], informed]
-    for name in ("sensitivity", "specificity", "accuracy"):
-        if f"{name}_lower" in data:
+    values = [data["labeler"], kind.tolist(), sureness(kind, found, level).tolist(), data["n_labels"], informed]
+    ends = {
+        name: [name + end for end in ("", "_lower", "_upper")] for name in ("sensitivity", "specificity", "accuracy")
+    }
+    if "lower" in data:
+        ends["accuracy"] = ["accuracy", "lower", "upper"]
+    for name, own in ends.items():
+        if {*own} <= {*data}:
             columns.append(Column(name, "interval"))
-            values.append(list(zip(*(data[name + end] for end in ("", "_lower", "_upper")), strict=True)))
+            values.append(list(zip(*(np.asarray(data[end], float).tolist() for end in own), strict=True)))
         elif name in data:
             columns.append(Column(name, "share"))
             values.append(data[name])
-    for name, title in GOLD.items():
-        if name in data:
-            columns.append(Column(title, "share" if name in SHARES else "count"))
-            values.append([np.nan if v is None else v for v in data[name]])
+        more, theirs = gold.column(labelers, name, level)
+        columns += more
+        values += theirs
+    if "gold_labels" in data:
+        columns.append(Column("labels on gold", "count"))
+        values.append(data["gold_labels"])
     if "rank" in data:
         columns.append(Column("rank, from best"))
         values.append(
@@ -109,13 +144,35 @@ def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "")
         + (f" {len(some):,} of {len(order):,} are drawn." if len(some) < len(order) else "")
     )
     rule = RULE.format(level=level, spam=SPAM, expert=EXPERT, few=FEW)
+    drawings = [Drawing("labelers_chances", figure, "Sensitivity and specificity of the labelers", caption)]
+    if {"accuracy", "lower", "upper"} <= {*data}:
+        drawings.append(forest(labelers, chance))
     return [
-        Prose([tell(kind), rule, *([how] if how else [])]),
-        Figures([Drawing("labelers_chances", figure, "Sensitivity and specificity of the labelers", caption)]),
+        Prose([tell(kind), rule, SURENESS, *([how] if how else [])]),
+        Figures(drawings),
         Table(
             "Labelers: those called spammers or adversaries first, then by number of labels", columns, rows, note, True
         ),
     ]
+
+
+def forest(labelers: pa.Table, chance: float) -> Drawing:
+    """Draw the accuracies of a table of labelers with their intervals.
+
+    Args:
+        chance: the accuracy of a labeler who always names the most frequent class.
+    """
+    found, lower, upper = (np.asarray(labelers[end].to_numpy(), float) for end in ("accuracy", "lower", "upper"))
+    known = np.isfinite(found)
+    names = labelers["labeler"].filter(pa.array(known)).to_pylist()
+    drawn = plots.accuracies(found[known], lower[known], upper[known], names, title="Labelers", chance=chance)
+    caption = (
+        "Labelers by their accuracy, the best at the top, with intervals. The dashed line is the accuracy of always "
+        "naming the most frequent class."
+    )
+    if known.sum() > plots.MOST_LINES:
+        caption += f" {plots.MOST_LINES:,} of {known.sum():,} are drawn, evenly."
+    return Drawing("labelers_accuracy", drawn, "Accuracy of the labelers with intervals", caption)
 
 
 def tell(kind: np.ndarray) -> str:

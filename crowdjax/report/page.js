@@ -17,8 +17,8 @@ for (const table of document.querySelectorAll("table")) {
   heads.forEach((head, k) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.append(...head.childNodes);
-    head.append(button);
+    button.setAttribute("aria-label", `Sort by ${head.textContent.trim()}`);
+    head.append("\u00a0", button);  // the words stay outside: a browser prints no button on a table's later pages
     button.addEventListener("click", () => {
       const number = body.rows[0].cells[k].dataset.v !== undefined;
       const first = number ? "descending" : "ascending", other = number ? "ascending" : "descending";
