@@ -19,9 +19,9 @@ from crowdjax.labels import Labels
 ROOT = Path(__file__).resolve().parents[1]
 collect_ignore = ["fixtures"]  # files that tests read
 SLOW = 6  # seconds in durations.txt, some three on a quiet machine
-# What is true of every model and notebook is slow from MOST seconds on alone.
-IN_EVERY_RUN = ("tests/test_every_model.py", "tests/test_notebooks.py::test_a_notebook_runs")
+IN_EVERY_RUN = "tests/test_every_model.py"  # what is true of every model is slow from MOST seconds on alone
 MOST = 20
+NEVER_SLOW = "tests/test_notebooks.py"  # a change runs every notebook, however long it takes
 IN_THE_FAST_LANE = "[dawid-skene]"  # of these the one model that is not long
 
 hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=None)
@@ -54,7 +54,7 @@ def pytest_collection_modifyitems(items):
         of_all = item.nodeid.startswith(IN_EVERY_RUN)
         if IN_THE_FAST_LANE not in item.nodeid if of_all else seconds or paid & shared(item):
             item.add_marker("long")
-        if seconds >= (MOST if of_all else SLOW):
+        if seconds >= (MOST if of_all else SLOW) and not item.nodeid.startswith(NEVER_SLOW):
             item.add_marker("slow")
         if "data_dir" in getattr(item, "fixturenames", ()):
             item.add_marker("real_data")

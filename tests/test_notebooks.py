@@ -124,6 +124,7 @@ The [end](other.md#a).
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NOTEBOOKS)
 def test_a_notebook_runs(name, kernel, tmp_path):
     """In an empty folder it prints what the tutorials show, numbers apart, and nothing on stderr."""
