@@ -248,7 +248,7 @@ def with_gold(labels: Labels, truth, n: int, config: Config, name: str) -> list[
 def with_score(labels: Labels, truth, score, name: str) -> list[dict]:
     """Rows of ``auto`` with the boundary by a score (NaN where an instance has none), and of the same without."""
     without = own(labels, SUBJECT)
-    found = own(labels, SUBJECT, scores=score, fit=without.fit)
+    found = own(labels, SUBJECT, scores=score)
     methods = {f"{SUBJECT} with a score": found, SUBJECT: without}
     rows = [
         scored(method, np.asarray(said.instances.probability)[None], truth, set=name, condition="score")

@@ -10,7 +10,7 @@ import pytest
 
 import crowdjax
 from conftest import ROOT
-from experiments.leaderboard import MEASURES, SUBJECT, Config, by_group, in_pairs, own, report, summary
+from experiments.leaderboard import MEASURES, SUBJECT, Config, by_group, in_pairs, own, report, summary, with_score
 from experiments.tables import scored
 
 SETS = ["ducks", "hcb", "trec2011"]
@@ -88,3 +88,15 @@ def test_users_get_with_gold_what_the_leaderboard_measures(real_set):
     found = crowdjax.fit(table, "auto", gold={"instance": chosen, "label": gold[chosen]})
     assert measured.plan.boundary == found.record["boundary"]["choice"] == "gold"
     np.testing.assert_allclose(found.instances["probability"], measured.instances.probability, atol=1e-6)
+
+
+def test_users_get_with_a_score_what_the_leaderboard_measures(real_set):
+    labels, truth, *_ = real_set("bluebirds")
+    score = np.where(truth > 0, 1.0, -1.0) + np.random.default_rng(0).normal(size=labels.n_instances)
+    rows = with_score(labels, truth, score, "bluebirds")
+    measured = {row["model"]: row["value"] for row in rows if row["metric"] == "nll"}
+    table = {"labeler": labels.labeler, "instance": labels.instance, "label": labels.label}
+    scores = {"instance": np.arange(labels.n_instances), "score": score}
+    found = crowdjax.fit(table, "auto", scores=scores).instances["probability"]
+    mine = next(row["value"] for row in scored("auto with a score", found[None], truth) if row["metric"] == "nll")
+    assert measured["auto with a score"] == pytest.approx(mine, abs=1e-4) != measured["auto"]
