@@ -43,7 +43,7 @@ def of_classes(
         *fit.of_the_fit(record, None),
         *_shares_alike(record, tally, words),
         *crowd.checks_of_classes(people, tally, confidence, against_votes(chosen, tally, words)),
-        Check("note", "Probabilities are too sure, more often than not", fit.SURE),
+        Check("note", "Probabilities are overconfident, more often than not", fit.SURE),
     ]
     sections = [
         Section("Before you trust it", fit.trust(record["warnings"], checks)),
