@@ -70,7 +70,7 @@ lint: $(INSTALLED)
 	$(VENV_PYTHON) -m ruff check .
 	$(VENV_PYTHON) -m ruff format --check --exclude '*.md' .
 	$(VENV_PYTHON) -m pyright --pythonpath $(VENV_PYTHON)
-	$(VENV_PYTHON) -m tools.words crowdjax
+	$(VENV_PYTHON) -m tools.words crowdjax README.md docs CONTRIBUTING.md CHANGELOG.md mkdocs.yml
 
 results: $(INSTALLED)
 	set -e; for study in $(STUDIES); do \

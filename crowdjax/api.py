@@ -93,15 +93,15 @@ def fit(
             ``factor``: the one of 0 (Dawid and Skene's model), 1, 2 and 3 that predicts held-out labels best
             (``crowdjax.factor.choose_factors``).
         instances: of the models ``factor`` and ``glad``, whether what instances have of their own is integrated out
-            (``integrate``) or at its likeliest values (``map``), as published, which makes probabilities too sure.
+            (``integrate``) or at its likeliest values (``map``), as published, which makes probabilities overconfident.
             By default ``integrate``, but ``map`` where features, ``class_prior="logistic"``, ``factors="auto"`` or more
             than three factors need it.
         labeler_features, instance_features: tables with a row for every labeler (instance) of the labels, numeric
             columns; they are standardised here, and constant columns are left out with a warning.
         gold: a table with the known truth of some instances: instance, label. In the integrated model it places the
-            class boundary and calibrates the probabilities of the other instances.
+            decision boundary and calibrates the probabilities of the other instances.
         scores: a table with a row for every instance: instance, and one number that rises or falls with the truth. It
-            places the integrated model's class boundary.
+            places the integrated model's decision boundary.
         class_prior: P(truth = 1): a number, ``learn``, or ``logistic`` in the instance features. Of more classes: a
             number for each, ``uniform``, ``learn`` or ``logistic``. The default is the model's: learned in the coins,
             class-skill, dawid-skene, glad and factor, even in majority and where ``instances`` are at their mode; of

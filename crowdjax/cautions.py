@@ -26,7 +26,7 @@ TREATMENT = {
 CLEAR, LEAST_VOTES = 0.75, 3  # share of an instance's labels on one side, and how many labels, that make a clear vote
 AGAINST = 0.05  # share of inferred classes against a clear vote, from which it is reported
 MANY = 10  # labels or instances, below which a class that is absent surprises nobody
-CONTRADICTED = 0.01  # chance that gold agrees with votes as little, below which it is said
+CONTRADICTED = 0.01  # chance that gold agrees with votes as little, below which it is reported
 LEAST_GOLD = 5  # gold labels of a class, below which they say little of it
 
 
@@ -128,8 +128,8 @@ def about_support(found: Support, classes: Sequence[Any] | None, advice: str) ->
         k = len(names) - 1 - found.labels[::-1].index(most)
         absent, other = (names[1 - k], "the other") if two else (f"not {names[k]}", "the others")
         out.append(
-            f"{all_} {names[k]}. Labels of one class say nothing of {other}: the probabilities, and what is said "
-            f"of labelers on instances that are {absent}, rest on the priors."
+            f"{all_} {names[k]}. Labels of one class say nothing of {other}: the probabilities, and the "
+            f"estimates of labelers on instances that are {absent}, rest on the priors."
         )
     rare = [name for name, n in zip(names, found.expected, strict=True) if n < 1]
     if not alike and found.instances >= MANY and rare:
@@ -173,7 +173,7 @@ def about_gold(
             f"All {n} gold labels are {names[frequent]}: they fix these instances and say nothing of labelers on "
             f"instances that are {others}."
         )
-        more = " They neither place the class boundary nor calibrate the probabilities; gold of both classes does."
+        more = " They neither place the decision boundary nor calibrate the probabilities; gold of both classes does."
         return [said + more * placing]
     if absent:
         return [f"No gold label is {_either([names[k] for k in absent])}: they say nothing of labelers on such "
@@ -182,9 +182,11 @@ def about_gold(
     if placing and few < LEAST_GOLD:
         only = f"Only {few} of {n} gold labels {'is' if few == 1 else 'are'} {names[rare]}: "
         if placed:
-            more = f"the class boundary that they place is little known; {LEAST_GOLD} or more of each class tell more."
+            more = (
+                f"the decision boundary that they place is little known; {LEAST_GOLD} or more of each class tell more."
+            )
         else:
-            more = "they neither place the class boundary nor calibrate the probabilities; "
+            more = "they neither place the decision boundary nor calibrate the probabilities; "
             more += f"{LEAST_GOLD} or more of each class do."
         return [only + more]
     return []
@@ -248,7 +250,7 @@ def about_classes(posterior, n_labels: np.ndarray, classes: Sequence[Any] | None
     out = []
     single = np.count_nonzero(n_labels == 1)
     if single:
-        out.append(f"{single} of {len(n_labels)} labelers gave one label; what is said of them is mostly prior.")
+        out.append(f"{single} of {len(n_labels)} labelers gave one label; their estimates are mostly prior.")
     p = by_class(probabilities(posterior[1] if isinstance(posterior, tuple) else posterior))
     ties = np.count_nonzero(tied(p))
     if ties and p.shape[1] == 2:

@@ -399,7 +399,7 @@ class _Values:
     def _at(self, w: str) -> str:
         return self.found.at(self._raw(w)) if self.counts[w] else f"column {w!r}"
 
-    # What is said
+    # Notes
 
     def _notes(self, values: tuple[Any, ...]) -> list[str]:
         """Report the classes that the user has not listed."""

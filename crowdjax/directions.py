@@ -42,7 +42,7 @@ def inner(*pairs: tuple[Float[Array, "... P"], Float[Array, " P"]]) -> tuple[Flo
     """
     if in_blocks():
         return tuple(jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST) for a, b in pairs)
-    products = [jnp.atleast_2d(a * b) for a, b in pairs]  # a GPU adds all of them up in one go
+    products = [jnp.atleast_2d(a * b) for a, b in pairs]  # a GPU adds all of them up at once
     sums = jnp.split(jnp.concatenate(products).sum(1), np.cumsum([len(v) for v in products])[:-1])
     return tuple(v if a.ndim > 1 else v[0] for v, (a, _) in zip(sums, pairs, strict=True))
 
@@ -65,7 +65,7 @@ def lbfgs(memory: int = 5, inner: Inner = inner) -> Rule:
 
     Args:
         memory: how many pairs to keep.
-        inner: inner products, as :func:`inner`; summed over all devices in one go.
+        inner: inner products, as :func:`inner`; summed over all devices together.
 
     Example: the first step is the gradient over the diagonal
         >>> x = jnp.array([2.0])

@@ -163,7 +163,7 @@ def _received(path: str, response: http.client.HTTPResponse) -> Fetched:
     except BaseException as error:
         content.close()
         if isinstance(error, zlib.error):
-            raise InputError(f"{path}: a broken download, not the gzip it is said to be; {UNUSED}") from None
+            raise InputError(f"{path}: a broken download, not gzip as its header claims; {UNUSED}") from None
         if isinstance(error, OSError) and not isinstance(error, TimeoutError | ConnectionError):
             raise InputError(f"{path}: no room for it in {tempfile.gettempdir()}: {one_line(error)}") from None
         raise

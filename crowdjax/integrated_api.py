@@ -1,6 +1,6 @@
 """The facade of the integrated model: ``crowdjax.fit(table, model="integrated")`` and ``model="auto"``.
 
-It chooses (``integrated.plan``), fits, places the class boundary, and puts the instances, the labelers with their
+It chooses (``integrated.plan``), fits, places the decision boundary, and puts the instances, the labelers with their
 intervals and the facts of the boundary into tables and a record.
 """
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 MODELS = ("integrated", "auto")
 DEPENDENT = 0.05  # share of instances whose class depends on the boundary, from which it is worth a sentence
 ELSEWHERE = (
-    "Most labelers may be wrong there in the same way, or the class boundary lies elsewhere; compare with model "
+    "Most labelers may be wrong there in the same way, or the decision boundary lies elsewhere; compare with model "
     "'majority', or give gold labels."
 )
 
@@ -66,7 +66,7 @@ class IntegratedAggregation(Fitted):
 
     Attributes:
         instances: instance, label, confidence, probability; ``depends``: whether the label would be another with the
-            class boundary at 0, halfway between the clusters of instances.
+            decision boundary at 0, halfway between the clusters of instances.
         labelers: as of every model (``crowdjax.result.labeler_table``), on the population of instances.
         fit, config, boundary: of ``crowdjax.integrated``.
         average: the fits and boundaries that the probabilities of instances average.

@@ -1,4 +1,4 @@
-"""What is said of labelers whatever the model, and what labels say without one; on the host, without JAX.
+"""Estimates of labelers, with a model and from labels alone; on the host, without JAX.
 
 informedness = (mean chance over classes that a label is right - 1/K) / (1 - 1/K)      0: a guess; 1: always right
 """

@@ -80,7 +80,7 @@ def bounded(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function that compiles programs forget those of earlier calls where they hold many memory maps.
 
     The programs of ``auto`` for one shape of labels hold some 1700, of the 65,530 that Linux allows a process; without
-    this a loop over tables of many sizes would end without a word. Programs of others are forgotten with ours (they
+    this a loop over tables of many sizes would end without an error. Programs of others are forgotten with ours (they
     are then read from disk or made again), so only what our functions have added counts, short of half of what is
     allowed.
 

@@ -115,7 +115,7 @@ def confusion(answer: Int[np.ndarray, " I"], truth: Truth, n_classes: int | None
     """Count the instances of each class (rows) by inferred class (columns).
 
     Args:
-        answer: the class that each instance is said to be of, 0 to K-1: ``probability.argmax(1)``.
+        answer: the inferred class of each instance, 0 to K-1: ``probability.argmax(1)``.
         truth: 0 to K-1; -1 or NaN where it is not known.
         n_classes: K; by default one more than the largest class.
 

@@ -22,7 +22,7 @@ from crowdjax.labels import InputError
 from crowdjax.tables import Table, open_table
 
 LOG = logging.getLogger("crowdjax")
-NOTICE = 25  # the level of what is said without --verbose: between INFO and WARNING
+NOTICE = 25  # the level of messages without --verbose: between INFO and WARNING
 
 ALIASES = {
     "labeler": ["labeler", "labeller", "worker", "annotator", "rater", "coder", "judge", "assessor"],
@@ -75,7 +75,7 @@ def by_table(columns: Columns | None, given: Collection[str]) -> dict[str, dict[
     """Return the user's columns, table by table: ``{"labeler": "who", "gold.instance": "q"}`` has two tables.
 
     Args:
-        given: the tables that there are; what is said of another is rejected.
+        given: the tables that there are; columns of another are rejected.
 
     Example:
         >>> by_table({"labeler": "who", "gold.instance": "q"}, ["labels", "gold"])

@@ -24,7 +24,7 @@ from experiments.tables import Report, markdown, names, rows, select, standard_e
 from experiments.troubles import Trouble, draw
 
 SHOWN = ("vote", "dawid-skene", "glad", "auto", "iBCC", "dawid-skene, 50 gold", "auto, 50 gold")  # in the figure
-FLIPPED = 0.5  # accuracy below which a crowd's answers are the wrong way round
+FLIPPED = 0.5  # accuracy below which a crowd's inferred classes are inverted
 
 
 @dataclasses.dataclass(frozen=True)

@@ -224,5 +224,5 @@ def test_labelers_known_from_the_fit_are_not_said_to_be_mostly_prior():
     fitted = crowdjax.fit(TABLE | {"labeler": list("abab")}, "one-coin")
     new = {"labeler": ["a", "x"], "instance": ["n", "n"], "label": [1, 1]}
     assert [w for w in fitted.predict(new).warnings if "gave one label" in w] == [
-        "1 of 1 labelers gave one label; what is said of them is mostly prior."
+        "1 of 1 labelers gave one label; their estimates are mostly prior."
     ]

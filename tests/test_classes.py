@@ -385,7 +385,7 @@ def test_what_answers_rest_on_is_said_in_the_classes():
     votes = np.tile([[4.0, 0, 0]], (10, 1))
     certain = np.eye(3)[np.zeros(10, int)]
     assert about_support(support(votes, certain), NAMES, "") == [
-        "All 40 labels are 'a'. Labels of one class say nothing of the others: the probabilities, and what is said of "
+        "All 40 labels are 'a'. Labels of one class say nothing of the others: the probabilities, and the estimates of "
         "labelers on instances that are not 'a', rest on the priors."
     ]
     votes[:5] = [0, 4, 0]

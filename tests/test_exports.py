@@ -98,7 +98,7 @@ EXPECTED = {
         [("A1WORKER", "3HIT1", "duck"), ("A2WORKER", "3HIT1", "goose"), ("A2WORKER", "3HIT2", "duck")],
         {},
         [
-            "2 HITs have only 1 different input; each HIT is an instance, unless the input is said to be: "
+            "2 HITs have only 1 different input; each HIT is an instance, unless you name the input: "
             "columns={'instance': 'Input.text'} (--columns instance=Input.text).",
             "Annotations without an answer, left out: 1.",
         ],

@@ -1,4 +1,4 @@
-"""The class boundary: the choices against direct root finding and dense sums."""
+"""The decision boundary: the choices against direct root finding and dense sums."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ BROKEN = {
         functools.partial(send, body=gzip.compress(WHOLE)[:100], Content_Encoding="gzip"),
         "gzip that ends after 100 bytes",
     ),
-    "no gzip": (functools.partial(send, Content_Encoding="gzip"), "not the gzip it is said to be"),
+    "no gzip": (functools.partial(send, Content_Encoding="gzip"), "not gzip as its header claims"),
     "other encoding": (functools.partial(send, Content_Encoding="br"), "'br'; allowed: as it is, or gzip"),
     "404": (functools.partial(send, status=404), "no such file: the server responds 404 Not Found"),
     "500": (functools.partial(send, status=500), "the server responds 500 Internal Server Error"),

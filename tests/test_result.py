@@ -155,7 +155,9 @@ def test_gold_of_one_class_places_no_boundary_and_is_refused_where_it_is_asked_t
     few = np.r_[known, np.flatnonzero(truth == 0)[:2]]
     found = crowdjax.fit(table, "auto", gold={"instance": few, "label": truth[few]})
     assert found.record["boundary"]["choice"] != "gold" and said(found, "Only 2 of 42 gold labels are 0")
-    assert said(found, "neither place the class boundary nor calibrate the probabilities; 5 or more of each class do")
+    assert said(
+        found, "neither place the decision boundary nor calibrate the probabilities; 5 or more of each class do"
+    )
     asked = crowdjax.fit(table, "auto", gold={"instance": few, "label": truth[few]}, boundary="gold")
     assert asked.record["boundary"]["choice"] == "gold"
 

@@ -1,8 +1,9 @@
-"""The checker of words finds what public text may not say, and only there; the library passes it."""
+"""The checker of words finds what public text may not say, and only there; the library and its docs pass it."""
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,13 @@ PLANTED = [  # (word, line, text)
     ("meanwhile", 1, "x = 'it runs meanwhile'"),
     ("one crowd", 1, '"""Labels of one crowd."""'),
     ("refused", 1, '"""Text that is refused."""'),
+    ("class boundary", 1, '"""Place the class boundary."""'),
+    ("wrong way round", 1, '"""Classes the wrong way round."""'),
+    ("too sure", 2, "x = 1\n# probabilities are too sure"),
+    ("is said", 1, '"""Text that is said."""'),
+    ("in one go", 1, '"""Write it in one go."""'),
+    ("without a word", 1, '"""It ends without a word."""'),
+    ("over-confident", 1, '"""Probabilities are over-confident."""'),
 ]
 ALLOWED = [
     '"""Read ``worker`` and `task`, in a table with columns task, worker and label."""',
@@ -59,12 +67,14 @@ def test_recorded_results_are_not_read_and_the_exit_status_says_whether_there_is
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    for folder in ("docs/results", "docs/api"):
+    for folder in ("docs/results", "docs/results/study", "docs/api"):
         os.makedirs(folder)
         Path(folder, "page.md").write_text("one crowd\n", encoding="utf-8")
     assert words.main(["docs"]) == 1
-    assert capsys.readouterr().out == "docs/api/page.md:1: one crowd -> connected component\n"
-    Path("docs/api/page.md").write_text("a connected component\n", encoding="utf-8")
+    checked = ("docs/api/page.md", "docs/results/page.md")
+    assert capsys.readouterr().out == "".join(f"{path}:1: one crowd -> connected component\n" for path in checked)
+    for path in checked:
+        Path(path).write_text("a connected component\n", encoding="utf-8")
     assert words.main(["docs"]) == 0
 
 
@@ -76,6 +86,14 @@ def test_readers_of_exports_may_name_their_tools_fields_and_nothing_else(tmp_pat
     assert sorted(f.word for f in words.findings(path)) == ["refused", "the paper"]
 
 
-def test_the_library_passes(monkeypatch):
+def checked_by_make_lint() -> list[str]:
+    """The files and folders that ``make lint`` checks."""
+    (step,) = re.findall(r"-m tools\.words (.*)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    return step.split()
+
+
+def test_what_make_lint_checks_passes_and_includes_the_library_and_the_docs(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    assert [str(f) for path in words.files(Path("crowdjax")) for f in words.findings(path)] == []
+    places = checked_by_make_lint()
+    assert {"crowdjax", "README.md", "docs", "CONTRIBUTING.md", "CHANGELOG.md"} <= set(places)
+    assert words.main(places) == 0, capsys.readouterr().out

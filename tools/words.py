@@ -1,11 +1,12 @@
 """Find the words that the project's public text does not use, and name the ones to use instead.
 
-    python -m tools.words crowdjax README.md docs
+    python -m tools.words crowdjax README.md docs CONTRIBUTING.md CHANGELOG.md mkdocs.yml
 
 Public text is what a reader sees: in Python the docstrings, the comments and the string literals of more than one
 word (messages, help, the report's text); in Markdown and Jinja all of it. Code is left out: spans in backticks, fenced
-blocks, doctests, quoted names such as 'worker', which may be columns of a user's table, and docs/results/, which
-records what was printed. Prints one line per finding, ``file:line: word -> better``, and exits with 1 if there is one.
+blocks, doctests, and quoted names such as 'worker', which may be columns of a user's table. So are the folders of
+docs/results/, which record what was printed. Prints one line per finding, ``file:line: word -> better``, and exits
+with 1 if there is one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import NamedTuple
 
 FOREIGN = ("crowdjax", "formats")  # readers of exports name the fields of other tools: tasks, workers, answers
 FOREIGN_WORDS = ("items?", "tasks?", "workers?", "annotators?", "raters?", "answers?")
-RESULT_OF_A_STUDY = ("docs", "results")  # records what was printed, in the words of that day
+RESULTS = ("docs", "results")  # its folders record what was printed, in the words of that day
 SUFFIXES = (".py", ".md", ".jinja")
 
 # what is not written -> what is written instead
@@ -46,6 +47,14 @@ BANNED = {
     r"crowds? (?:that|which) shares? no": "connected component",
     r"(?:at|of) the door": "on input",
     r"refus(?:e|es|ed|al|ing)": "rejected",
+    r"class(?:es')? boundar(?:y|ies)": "decision boundary",
+    r"(?:right|wrong) way round": "inverted",
+    r"too sure": "overconfident",
+    r"(?:is|are|was|were) said|said to be": "is reported, is called",
+    r"in one go": "at once, together, atomically",
+    r"without a word": "without an error, silently",
+    r"(?:so many|some) (?:steps|passes) at a time": "in blocks of steps",
+    r"over-confident": "overconfident",
 }
 PATTERNS = [
     (word, re.compile(rf"(?<![\w.=<%/-])(?:{word})(?![\w=(%/]|\.\w)", re.IGNORECASE), better)
@@ -55,6 +64,7 @@ PATTERNS = [
 NAMES = re.compile(r"columns? (?:called )?\w+(?:(?:, | and |, and | or )\w+)*|^[ ]*\w+(?:, \w+)*:(?= )", re.MULTILINE)
 FIXED = (
     "item posteriors",
+    "item response",
     "worker agreement with aggregate",
     "budget-optimal task allocation",
     "multi-annotator competence estimation",
@@ -128,7 +138,7 @@ def files(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
     under = [path for path in place.rglob("*") if path.suffix in SUFFIXES]
-    return sorted(path for path in under if path.parts[:2] != RESULT_OF_A_STUDY)
+    return sorted(path for path in under if path.parts[:2] != RESULTS or len(path.parts) == 3)
 
 
 def main(places: list[str]) -> int:

@@ -116,7 +116,7 @@ def context(
             ``tensor`` (one process of all, up to three).
         inference: ``laplace``, ``nuts``, ``svi``, or settings of one's own; by default Laplace, and where its Pareto
             k-hat is above .7 NUTS, up to 3000 instances and 20000 labels. Above, NUTS and Laplace are compared on a
-            stratified sub-sample (``contextual.subsample``); where they differ the range is said not to be checked.
+            stratified sub-sample (``contextual.subsample``); where they differ the range is reported as not checked.
         draws: posterior draws, of each chain; default 500.
         seed, key: one of them; by default seed 0.
         columns, form, positive, missing, header: how to read the tables, as in :func:`crowdjax.fit`. With several

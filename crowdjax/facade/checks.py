@@ -36,8 +36,8 @@ SAID = {
     "schools": "Some labelers think alike where others do not: there are schools of thought (p = {p:.2f}).",
     "label shares": "The labels are shared out over their values otherwise than the model expects (p = {p:.2f}).",
     "vote counts": "Instances' votes agree more, or less, than the model expects (p = {p:.2f}).",
-    "agreement": "Labelers agree more than the instances' classes explain: they share errors that the model takes for "
-    "independent, and its probabilities are too sure (p = {p:.2f}).",
+    "agreement": "Labelers agree more than the instances' classes explain: they share errors that the model assumes "
+    "to be independent, and its probabilities are overconfident (p = {p:.2f}).",
 }
 
 

@@ -45,11 +45,11 @@ def about(found: Sequence[Pair], labelers: Sequence[Any], by_gold: bool) -> list
     )
     more = f"; {len(failed) - SHOWN} further pairs (fit.json has them)" if len(failed) > SHOWN else ""
     so = (
-        "The prevalence is right by gold's chances all the same; probabilities of instances are too sure."
+        "The prevalence is right by gold's chances all the same; probabilities of instances are overconfident."
         if by_gold
         else "The model takes errors as independent: its interval of the prevalence is likely too narrow, which way it "
-        "is off cannot be told from labels, and probabilities of instances are too sure. Gold of instances drawn with "
-        "known chances (--gold) would settle the prevalence."
+        "is off cannot be told from labels, and probabilities of instances are overconfident. Gold of instances drawn "
+        "with known chances (--gold) would settle the prevalence."
     )
     return [
         f"Labelers agree otherwise than truth and score explain: {what}{more}. Some share errors, these or the others "

@@ -33,7 +33,10 @@ from crowdjax.report.amounts import interval, size, when
 
 MOST = 300  # cells
 MOST_DRIFTS = 1000  # unknowns of labelers who drift: two for each labeler and period
-WORSE, SURE = 0.05, 0.95  # a fall of sensitivity or specificity that counts, and the probability of it that is said
+WORSE, SURE = (
+    0.05,
+    0.95,
+)  # a fall of sensitivity or specificity that counts, and the probability from which it is reported
 SHIFT = 1.2  # factor of the odds at the same score, from which a change of the calibration counts
 
 

@@ -6,7 +6,7 @@
     counts        a row for every instance, a column for every label: how many labelers gave it
     label-studio and others: the exports of annotation tools, see ``exports``
 
-Exports are recognised by what only they have. Wide tables and counts are not: they must be said to be.
+Exports are recognised by what only they have. Wide tables and counts are not: the user has to declare them.
 """
 
 from __future__ import annotations

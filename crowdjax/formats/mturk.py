@@ -108,7 +108,7 @@ def _alike(table: Table) -> list[str]:
         return []
     say = f": {paste({'instance': inputs[0]})}" if len(inputs) == 1 else ""
     what = f"{n_hits:,} HITs have only {n_inputs:,} different input{'s' if n_inputs > 1 else ''}"
-    return [f"{what}; each HIT is an instance, unless the input is said to be{say}."]
+    return [f"{what}; each HIT is an instance, unless you name the input{say}."]
 
 
 def _groups(table: Table, answers: Sequence[str]) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""The factor model, its instance factor integrated out: labelers from a learned population, a named class boundary."""
+"""The factor model with its instance factor integrated out, a learned population, and a named decision boundary."""
 
 from crowdjax.integrated.answer import Answer, Posterior, answer, both_classes, choose, labeler_draws
 from crowdjax.integrated.auto import Plan, plan

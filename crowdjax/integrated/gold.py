@@ -3,8 +3,8 @@
     log P(gold | L, c) = Σ_j log P(z_j = gold_j | L_j, c)
     p_j'               = E[ σ(a logit p_j) ]          log a ~ N(0, .2²) times Π_j σ(a logit P(z_j = gold_j), without j)
 
-Gold places the boundary too, so a is learned from what is said of each gold instance by the boundary of the others. One
-half stays one half: no label changes.
+Gold places the boundary too, so a is learned from the probability of each gold instance at the boundary of the others.
+One half stays one half: no label changes.
 """
 
 from __future__ import annotations

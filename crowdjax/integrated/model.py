@@ -232,7 +232,7 @@ def log_weights(config: IntegratedConfig, spread, prior_logit, center=1.0) -> Fl
 
 
 def class_logit(config: IntegratedConfig, x, spread, prior_logit, boundary=0.0, center=1.0):
-    """Return logit P(z = +1 | x) = logit π + 2 m (x - c) / ρ², the class boundary being at c; ±∞ with ρ = 0."""
+    """Return logit P(z = +1 | x) = logit π + 2 m (x - c) / ρ², the decision boundary being at c; ±∞ with ρ = 0."""
     if config.spread == 0:
         return jnp.where(x > boundary, jnp.inf, -jnp.inf)
     return prior_logit + 2 * center * (x - boundary) / spread**2

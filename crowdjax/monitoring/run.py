@@ -1,6 +1,6 @@
 """A run: inputs → fit → the store, once for each inputs and settings; stopped anywhere, the next run completes it.
 
-    OUT/latest.json                the run that counts; replaced last, in one go
+    OUT/latest.json                the run that counts; replaced last, atomically
     OUT/index.html                 its page
     OUT/runs/RUN/run.json          settings and inputs; written before the fit, which tries the store
     OUT/runs/RUN/result/...        what ``crowdjax context --out`` writes

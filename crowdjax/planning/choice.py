@@ -370,7 +370,7 @@ def _wholes(name: str, values: Any, least: int) -> list[int]:
     return sorted({whole(name, v, least) for v in values})
 
 
-# What is said
+# Sentences
 
 
 def _table(outcomes: list[Outcome], found: dict[tuple[int, int], Law], best: Design | None, width, cost) -> pa.Table:

@@ -6,7 +6,7 @@ import datetime
 import math
 from typing import Any
 
-SURE, LIKELY = 0.975, 0.9  # probabilities, from which a change is said to be there, or to be likely
+SURE, LIKELY = 0.975, 0.9  # probabilities, from which a change is reported, or reported as likely
 
 
 def digits(low: float, high: float) -> int:

@@ -16,7 +16,7 @@ MEANING = {
     "share of yes": "whether the crowd says yes as often as the model makes it",
     "label shares": "whether every value is given as often as the model makes it",
     "vote counts": "whether the instances' votes are spread as the model spreads them",
-    "agreement": "whether labelers agree more than the instances explain, which makes probabilities too sure",
+    "agreement": "whether labelers agree more than the instances explain, which makes probabilities overconfident",
     "schools": "whether groups of labelers read the instances another way than the others",
 }
 

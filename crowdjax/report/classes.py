@@ -45,7 +45,7 @@ def of_classes(
         *_shares_alike(record, tally, words),
         *gold.checks(people, record["level"]),
         *crowd.checks_of_classes(people, tally, confidence, against_votes(chosen, tally, words)),
-        Check("note", "Probabilities are too sure, more often than not", fit.SURE),
+        Check("note", "Probabilities are overconfident, more often than not", fit.SURE),
     ]
     sections = [
         Section("Before you trust it", fit.trust(record["warnings"], checks)),

@@ -259,7 +259,7 @@ def of_the_fit(record, switched: bool | None) -> list[Check]:
             else "The fit checked whether it ended with the classes switched, and found that it did not."
         )
         basis = "That the crowd is right more often than wrong is an assumption: no label can tell."
-        out.append(Check("note" if switched else "good", "The classes are the right way round", f"{which} {basis}"))
+        out.append(Check("note" if switched else "good", "The classes are not inverted", f"{which} {basis}"))
     if "boundary" in record and record["boundary"]["share_depending"] < DEPENDENT:
         text = (
             "The decision boundary is a choice, since labels hardly identify it. Another one would change few classes."
@@ -329,9 +329,9 @@ def _doubt(record) -> str:
     if not kappa:
         return ""
     return (
-        "Intervals and verdicts hold the class boundary's uncertainty, and that how far a labeler is from guessing is "
-        f"known to some {kappa:.0%} at best: on real sets with known truth labelers share errors, and the model alone "
-        "is surer of them than gold allows."
+        "Intervals and verdicts include the uncertainty of the decision boundary. They also allow for an error of some "
+        f"{kappa:.0%} in how far a labeler is from guessing: on real sets with known truth labelers share errors, and "
+        "the model alone is more certain of them than gold allows."
     )
 
 

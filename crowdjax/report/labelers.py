@@ -1,4 +1,4 @@
-"""The section on labelers: who is good at what, who guesses, who says the opposite, and by what rule that is said."""
+"""The section on labelers: who is good at what, who guesses, who says the opposite, and the rule behind it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ MOST_GROUPS = 11  # panels of groups, those with most instances
 MOST_ROWS = 30  # groups of a figure without periods
 MOST_LABELERS = 6  # panels of labelers, those likeliest to have got worse
 MOST_LISTED = 500  # labelers in a table
-SURE = 0.95  # probability, from which a labeler is said to have got worse
+SURE = 0.95  # probability, from which a labeler is reported to have got worse
 
 Series = tuple[np.ndarray, np.ndarray, np.ndarray]
 
