@@ -42,11 +42,11 @@ class Progress(Protocol):
 
 
 def silent(stage: str, done: int, total: int, *, objective: float | None = None) -> None:
-    """Ignore the progress."""
+    """Do nothing: the progress callback that reports nothing and never stops a fit."""
 
 
 def or_interrupt(progress: Progress | None, message: str = "stopped") -> Progress:
-    """Return a callback for a run that has no result before its end: it interrupts the run instead of stopping it.
+    """Build a progress callback for a run without a partial result: a stop raises ``KeyboardInterrupt``.
 
     Raises:
         KeyboardInterrupt: where ``progress`` returns True.
@@ -72,7 +72,7 @@ def or_interrupt(progress: Progress | None, message: str = "stopped") -> Progres
 
 
 class Spread(NamedTuple):
-    """The devices over which arguments are spread, and how: functions of the arguments, and of nothing.
+    """How arguments and results are sharded over the devices of a mesh.
 
     Attributes:
         axis: of the mesh.
@@ -99,7 +99,8 @@ def run(
     progress: Progress | None = None,
     name: str = "fit",
 ) -> tuple[Any, bool]:
-    """Return (what ``make(*args, settings).run()`` returns, whether it was stopped before its end).
+    """Run the stages ``make(*args, settings)`` in blocks of steps; return (their result, whether ``progress`` stopped
+    them early).
 
     Args:
         make: at module level, so that equal calls share their programs.

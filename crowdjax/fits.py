@@ -42,7 +42,7 @@ class Weights(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FactorFit(Tree):
-    """A fitted factor model: estimates and convergence. Holds no data.
+    """A fitted factor model: weights, posteriors and convergence. Holds no labels.
 
     Attributes:
         weights: where the objective is largest.
@@ -75,7 +75,7 @@ class FactorFit(Tree):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ObservationFit(Tree):
-    """A fitted observation model; it holds no data.
+    """A fitted observation model: parameters, posteriors and convergence. Holds no labels.
 
     Attributes:
         params: of the model.

@@ -60,7 +60,7 @@ MAX_BACKTRACKS = 12
 
 
 class Solution(NamedTuple):
-    """The end of a minimisation: point, value, gradient, the objective's other output, and convergence.
+    """The result of a minimisation: point, value, gradient, the objective's auxiliary output, result code and history.
 
     Example: its result code in words
         >>> zero = jnp.zeros(())
@@ -78,8 +78,8 @@ class Solution(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """A solver: ``init`` and ``body`` of its while-loop, whose state has a ``code`` and ``n_steps``, and what the state
-    says at the end.
+    """A solver as a while-loop: the initial state, the body, and the ``Solution`` read from the final state. Every
+    state has a ``code`` and ``n_steps``.
 
     Attributes:
         renew: what is done to the state before steps 0, ``period``, 2 ``period``, ...; None: nothing. It is a part of
@@ -101,7 +101,7 @@ class Loop(NamedTuple):
     period: int = 1
 
     def advance(self, state: Any, until: Int[Array, ""] | int) -> Any:
-        """Return the state once it has made ``until`` steps in all, or is done."""
+        """Run the loop until it has made ``until`` steps in all or has ended; return its state."""
         until = jnp.minimum(until, self.max_steps)
 
         def goes_on(s):
@@ -119,12 +119,14 @@ class Loop(NamedTuple):
         return jax.lax.while_loop(goes_on, steps, state)
 
     def run(self, limit: Int[Array, ""] | int | None = None) -> Solution:
-        """Return all of it: at most ``limit`` steps (may be traced; 0 skips the work), by default ``max_steps``."""
+        """Run the loop to its end, for at most ``limit`` steps (may be traced; 0 skips the work; default
+        ``max_steps``), and return the ``Solution``.
+        """
         return self.solution(self.advance(self.init, self.max_steps if limit is None else limit))
 
 
 class Staged(NamedTuple):
-    """A fit in stages, each of them a ``Loop``; a carry goes from one to the next.
+    """A fit as a sequence of stages, each a ``Loop``; a carry passes from one stage to the next.
 
     Attributes:
         first: the carry before the first stage.
@@ -151,7 +153,7 @@ class Staged(NamedTuple):
     end: Callable[[Any], Any]
 
     def run(self) -> Any:
-        """Return all stages in one program, with one copy of the objective."""
+        """Run all stages in one program that holds one copy of the objective, and return the result."""
 
         def stage(carry, k):
             carry = self.prepare(carry, k)
@@ -191,7 +193,7 @@ def minimizer(
     patience: int = 3,
     refresh: int = 10,
 ) -> Loop:
-    """Minimise ``objective`` from ``x0``; :func:`minimize` runs it.
+    """Build a line-search minimiser of ``objective`` from ``x0``; :func:`minimize` runs it.
 
     Args:
         objective: x -> (value, gradient, anything). Called at one place of the program. Where points are spread over
@@ -299,7 +301,7 @@ def minimizer(
 
 
 def minimize(objective, x0, rule, *, limit=None, **settings) -> Solution:
-    """Run :func:`minimizer`, whose arguments (and shapes) these are, for at most ``limit`` evaluations.
+    """Run :func:`minimizer` for at most ``limit`` evaluations of the objective; other arguments and shapes as there.
 
     Example:
         >>> from crowdjax.directions import lbfgs
@@ -315,7 +317,7 @@ def _ended(code):
 
 
 class Step(NamedTuple):
-    """One step of a fixed-point iteration from x: the next point, and the value, gradient and the rest AT x.
+    """The output of one fixed-point step from x: the next point, and the value, gradient and auxiliary output at x.
 
     Example: half the way to 0, at which x² is looked at
         >>> Step(jnp.array(1.0), jnp.array(4.0), jnp.array(4.0), None).value.item()
@@ -346,8 +348,7 @@ def iteration(
     patience: int = 3,
     period: int = 1,
 ) -> Loop:
-    """Repeat ``x = step(x, k)`` until the value stops falling: EM and its relatives; :func:`iterate`
-    runs it.
+    """Build the loop ``x = step(x, k)``, repeated until the value stops falling, as in EM; :func:`iterate` runs it.
 
     Args:
         step: (x, number of the step) -> ``Step``.
@@ -384,7 +385,7 @@ def iteration(
 
 
 def iterate(step, x0, *, limit=None, **settings) -> Solution:
-    """Run :func:`iteration`, whose arguments (and shapes) these are, for at most ``limit`` steps.
+    """Run :func:`iteration` for at most ``limit`` steps; other arguments and shapes as there.
 
     Example:
         >>> def halve(x, k): return Step(x / 2, (x**2).sum(), 2 * x, None)
@@ -508,7 +509,7 @@ def acceleration(
 
 
 def accelerate(step, x0, *, limit=None, **settings) -> Solution:
-    """Run :func:`acceleration`, whose arguments (and shapes) these are, for at most ``limit`` steps.
+    """Run :func:`acceleration` for at most ``limit`` steps; other arguments and shapes as there.
 
     Example:
         >>> def halve(x): return Step(x / 2, (x**2).sum(), 2 * x, None), 0 * x + 2

@@ -36,7 +36,7 @@ FactorMethod = Literal["auto", "em", "lbfgs", "em-cg", "em-bound"]
 
 @dataclasses.dataclass(frozen=True)
 class FactorSolver:
-    """Settings of the fit of a factor model; frozen and hashable, static under jit.
+    """Settings of the solver of a factor model: method, limits and tolerance. Frozen and hashable, static under jit.
 
     Attributes:
         method: ``lbfgs`` on the marginal objective; ``em``: accelerated EM with an exact M-step, for models whose β
@@ -76,7 +76,7 @@ class FactorSolver:
 
 @dataclasses.dataclass(frozen=True)
 class Solver:
-    """Settings of the fit of an observation model, frozen and hashable.
+    """Settings of the solver of an observation model: method, limit and tolerance. Frozen and hashable.
 
     Attributes:
         method: ``em`` (needs the model's ``m_step``), ``lbfgs``, or ``auto``: EM where there is an M-step.

@@ -1,4 +1,4 @@
-"""The models behind the faces of crowd-kit and scikit-learn: a data frame in, a Series out.
+"""Estimators with the interface of crowd-kit and scikit-learn: a data frame in, a Series out.
 
     from crowdjax.adapters import DawidSkene          # in place of: from crowdkit.aggregation import DawidSkene
     DawidSkene().fit_predict(frame)                   # columns task, worker, label -> a Series of labels by instance

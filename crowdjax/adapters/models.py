@@ -27,7 +27,7 @@ HARDLY = 1e-5  # pseudo-count of each label in a matrix: .01 moves results, 1e-8
 
 
 class Found(NamedTuple):
-    """A fit: what to keep as ``result_``, and its estimates for instances and labelers."""
+    """A fit for ``result_``, with its estimates for instances and labelers."""
 
     result: Any
     p: Float[np.ndarray, "I K"]
@@ -50,7 +50,7 @@ class Estimator(Settings):
     _by_id = False  # instances in the order of their ids; else of their first rows
 
     def fit(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> Self:
-        """Fit the model.
+        """Fit the model to a frame of labels.
 
         Args:
             data: columns task, worker and label, a row for each judgement.
@@ -65,20 +65,21 @@ class Estimator(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> pd.Series:
-        """Call :meth:`fit`, then ``labels_``."""
+        """Fit the model and return ``labels_``."""
         return self.fit(data, true_labels).labels_
 
     def fit_predict_proba(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> pd.DataFrame:
-        """Call :meth:`fit`, then ``probas_``."""
+        """Fit the model and return ``probas_``."""
         return self.fit(data, true_labels).probas_
 
     def predict(self, data: pd.DataFrame) -> pd.Series:
-        """Predict the labels of other instances, labelers held at their estimates; unseen ones are taken as its prior
-        says."""
+        """Predict the labels of other instances with the labelers fixed at their estimates; an unseen labeler takes the
+        prior's values.
+        """
         return self._predicted(data).labels
 
     def predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Predict the probabilities of the labels of other instances, as :meth:`predict`."""
+        """Predict the probabilities of the labels of other instances, under the assumptions of :meth:`predict`."""
         return self._predicted(data).probas
 
     def _settings(self) -> dict[str, Any]:
@@ -147,7 +148,8 @@ def _errors(votes: Votes, given: Float[np.ndarray, "W L K"]) -> pd.DataFrame:
 
 @dataclasses.dataclass(eq=False)
 class Aggregator(Estimator):
-    """Any model of :func:`crowdjax.fit`; the settings are those of its arguments that are no tables.
+    """Estimator for any model of :func:`crowdjax.fit`; its settings are the arguments of that function that are not
+    tables.
 
     Example:
         >>> Aggregator("factor", factors=2).set_params(seed=1).get_params()["seed"]
@@ -169,7 +171,7 @@ class Aggregator(Estimator):
 
 @dataclasses.dataclass(eq=False)
 class Auto(Estimator):
-    """The model ``auto``: the integrated model wherever the labels allow it. See :func:`crowdjax.fit`.
+    """Estimator for the model ``auto``: the integrated model wherever the labels allow it. See :func:`crowdjax.fit`.
 
     Example:
         >>> Auto(boundary="unweighted").get_params()
@@ -184,7 +186,8 @@ class Auto(Estimator):
 
 @dataclasses.dataclass(eq=False)
 class Factor(Estimator):
-    """The latent-factor model, with so many factors (``auto``: as held-out labels say). See :func:`crowdjax.fit`.
+    """Estimator for the latent-factor model with a given number of factors, or ``auto`` to choose it by held-out
+    labels. See :func:`crowdjax.fit`.
 
     Example:
         >>> Factor(2).set_params(seed=1)
@@ -251,7 +254,7 @@ class Likelihood(Estimator):
 
 @dataclasses.dataclass(eq=False)
 class DawidSkene(Likelihood):
-    """The model of Dawid and Skene (1979): a confusion matrix for each labeler, the class prior learned.
+    """Dawid and Skene's (1979) model: a confusion matrix for each labeler and a learned class prior.
 
     The estimates maximise the posterior density, with more than two labels all but the likelihood: where
     crowd-kit stops early, they differ. ``crowdjax.fit`` pools the labelers, which is better where each gave few labels.
@@ -274,7 +277,7 @@ class DawidSkene(Likelihood):
     initial_error_strategy: Strategy | None = None
 
     def fit(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> Self:
-        """Fit the model.
+        """Fit the model to a frame of labels.
 
         Args:
             data: columns task, worker and label, a row for each judgement.
@@ -289,11 +292,11 @@ class DawidSkene(Likelihood):
         return super().fit(data, true_labels)
 
     def fit_predict(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> pd.Series:
-        """Call :meth:`fit`, then ``labels_``."""
+        """Fit the model and return ``labels_``."""
         return self.fit(data, true_labels, initial_error).labels_
 
     def fit_predict_proba(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> pd.DataFrame:
-        """Call :meth:`fit`, then ``probas_``."""
+        """Fit the model and return ``probas_``."""
         return self.fit(data, true_labels, initial_error).probas_
 
     def _checked(self, errors: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -358,7 +361,8 @@ class OneCoinDawidSkene(Likelihood):
 
 @dataclasses.dataclass(eq=False)
 class GLAD(Likelihood):
-    """GLAD, labelers' abilities and instances' difficulties (Whitehill et al. (2009)): P(right) = σ(α_i exp(b_j)).
+    """GLAD (Whitehill et al. (2009)): P(right) = σ(α_i exp(b_j)), with abilities of labelers and difficulties of
+    instances.
 
     Attributes:
         n_iter: the most passes over the labels.

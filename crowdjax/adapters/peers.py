@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(eq=False)
 class KOS(Settings):
-    """Message passing between instances and labelers (Karger, Oh and Shah 2014), for labels of two values A = ±1:
+    """KOS message passing between instances and labelers (Karger, Oh and Shah 2014), for labels of two values A = ±1:
 
         x_{j→i} = Σ_{i'≠i} A_i'j y_{i'→j}      y_{i→j} = Σ_{j'≠j} A_ij' x_{j'→i}      label_j = sign Σ_i A_ij y_{i→j}
 
@@ -42,7 +42,7 @@ class KOS(Settings):
     random_state: int = 0
 
     def fit(self, data: pd.DataFrame) -> Self:
-        """Exchange the messages, for a frame with columns task, worker and label.
+        """Run the message passing on a frame with columns task, worker and label.
 
         Raises:
             InputError: labels have more values than two.
@@ -66,7 +66,7 @@ class KOS(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame) -> pd.Series:
-        """Call :meth:`fit`, then ``labels_``."""
+        """Run :meth:`fit` and return ``labels_``."""
         return self.fit(data).labels_
 
 
@@ -77,7 +77,8 @@ def _from_others(index: np.ndarray, message: Float[np.ndarray, " N"]) -> Float[n
 
 @dataclasses.dataclass(eq=False)
 class MACE(Settings):
-    """Multi-annotator competence estimation: a labeler knows the label, or spams from a distribution of their own.
+    """MACE, multi-annotator competence estimation: a labeler gives the true label, or spams from a distribution of the
+    labeler's own.
 
         P(label l | class k) = κ_i [l = k] + σ_i θ_il      σ_i + κ_i = 1, classes alike
 
@@ -129,11 +130,11 @@ class MACE(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame) -> pd.Series:
-        """Call :meth:`fit`, then ``labels_``."""
+        """Fit the model and return ``labels_``."""
         return self.fit(data).labels_
 
     def fit_predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Call :meth:`fit`, then ``probas_``."""
+        """Fit the model and return ``probas_``."""
         return self.fit(data).probas_
 
     def _fit(self, votes: Votes, seed: int):

@@ -34,7 +34,7 @@ VECTORS = 24  # of the length of a member's parameters, that its solver holds
 
 
 def sweep(make: Make, shared: Any, members: Any, solver: Solver = Solver(), batch_size: int | None = None) -> Fit:
-    """Fit many members of one shape by programs that all of them share.
+    """Fit many problems of one shape (the members of a batch) with shared compiled programs.
 
     Args:
         make: (shared, member) -> (labels, model, key), traced once. A function at module level, so that equal sweeps
@@ -77,8 +77,9 @@ def sweep(make: Make, shared: Any, members: Any, solver: Solver = Solver(), batc
 
 
 def lower_sweep(make: Make, shared: Any, members: Any, solver: Solver = Solver(), batch_size: int | None = None):
-    """Return the program of :func:`sweep` on a CPU, lowered: compiled it says what memory it needs; a sweep finds it in
-    the cache."""
+    """Lower the program of :func:`sweep` on a CPU; compiled, it reports the memory it needs, and a later sweep finds it
+    in the cache.
+    """
     return _one_program.lower(make, shared, members, solver, *_lock_step(make, shared, members, batch_size))
 
 

@@ -33,7 +33,7 @@ COUNTS = (0, 1, 2, 3)  # numbers of factors to choose from
 
 
 class HeldOut(NamedTuple):
-    """The held-out likelihood of every number of factors, and the chosen one.
+    """The held-out log-likelihood of each number of factors, and the chosen number.
 
     Attributes:
         n_factors: the numbers of factors; 0 is Dawid and Skene's model, whose instances are all alike.
@@ -55,7 +55,7 @@ class HeldOut(NamedTuple):
 
 
 def folds(labels: Labels, n_folds: int = N_FOLDS, seed: int = 0) -> Int[np.ndarray, " N"]:
-    """Return the fold of every stored triple; what one labeler said of one instance stays together. Host side.
+    """Assign every stored triple to a fold; repeated judgements of one labeler on one instance share one. Host side.
 
     Example:
         >>> folds(Labels.from_arrays([0, 0, 1, 1], [0, 0, 0, 1], [1, 0, 1, 1]), 3).tolist()
@@ -68,7 +68,7 @@ def folds(labels: Labels, n_folds: int = N_FOLDS, seed: int = 0) -> Int[np.ndarr
 
 
 def label_log_likelihood(labels: Labels, factors: Factors, posterior: Float[Array, " I"]) -> Float[Array, " N"]:
-    """Return log Σ_z p(z_j) p(L_ij | z_j) of every stored triple on its own, from a fit that has not seen it.
+    """Compute log Σ_z p(z_j) p(L_ij | z_j) of every stored triple by itself, from a fit that has not seen it.
 
     Args:
         labels: N stored triples; their multiplicities play no part.
@@ -99,7 +99,8 @@ def choose_factors(
     n_folds: int = N_FOLDS,
     seed: int = 0,
 ) -> HeldOut:
-    """Return the number of factors by held-out labels: folds x numbers of factors x restarts are one program.
+    """Choose the number of factors by cross-validation over labels; folds × numbers of factors × restarts run in one
+    program.
 
     Every label is held out once. Fewer factors are kept unless more predict better by a standard error of the paired
     difference: a factor that does not pay only costs what instances and labelers have labels for.
@@ -161,7 +162,8 @@ def _compare(counts, by_instance: Float[np.ndarray, "M I"], n_labels: float) -> 
 
 
 def with_count(config: FactorConfig, n: int) -> FactorConfig:
-    """Return ``config`` with n factors; with none Dawid and Skene's model, or without bias the one-coin model.
+    """Set the number of factors of a configuration to n; 0 gives Dawid and Skene's model or, without bias, the one-coin
+    model.
 
     Example:
         >>> with_count(PRESETS["factor"], 0) == PRESETS["dawid-skene"]

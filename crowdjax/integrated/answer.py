@@ -54,7 +54,7 @@ Posterior = Literal["axis", "laplace", "exact"]
 
 
 class Answer(NamedTuple):
-    """The results of the model for a set of labels.
+    """The estimates of the integrated model for a set of labels.
 
     Attributes:
         plan: the settings of the model, and which boundary was taken.
@@ -180,7 +180,7 @@ def labeler_draws(
     features: Features = Features(),
     posterior: Posterior | None = None,
 ) -> tuple[Draws, dict[str, Any]]:
-    """Draw weighted samples of the labelers' posterior, and how they were made. Host side, deterministic.
+    """Draw weighted samples of the labelers' posterior, and record the method. Host side, deterministic.
 
         axis       quadrature for each labeler, averaged over the unit of the axis (``integrated.axis``): the default
         laplace    normal distributions around the modes: the default of large labels, and of two factors
@@ -215,7 +215,7 @@ def labeler_draws(
 
 
 def choose(labels: Labels, plan: Plan, boundary: Choice | None = None, scores=None) -> Choice:
-    """Return the boundary that is taken: the one asked for, else by scores, by gold of both classes, or the plan's.
+    """Choose the decision boundary: the one asked for, else by scores, by gold of both classes, or as planned.
 
     Where ρ = 0 there is nothing between the classes for gold or scores to place, and the plan's is taken.
 
@@ -245,7 +245,7 @@ def choose(labels: Labels, plan: Plan, boundary: Choice | None = None, scores=No
 
 
 def both_classes(labels: Labels, least: int = 1) -> bool:
-    """Return whether gold labels of both classes are known, so many of each at least.
+    """Test whether at least ``least`` gold labels of each class are known.
 
     Example:
         >>> both_classes(Labels.from_arrays([0, 1], [0, 1], [1, 0], gold=[1, np.nan]))

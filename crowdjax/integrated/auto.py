@@ -47,7 +47,7 @@ GAP_SD = 0.5  # standard deviation of a boundary between the clusters
 
 
 class Plan(NamedTuple):
-    """The model, the boundary, and in plain sentences why, where it is not the usual one.
+    """The planned model and boundary, with reasons in plain sentences where the model is not the usual one.
 
     ``able`` is the weight of the boundary by the able labelers, by the number of labelers, from 0 to 1; ``None``: the
     boundary is the one named, and nothing is averaged.
@@ -64,7 +64,7 @@ class Plan(NamedTuple):
 
 
 def plan(labels: Labels, class_prior: float | str | None = None) -> Plan:
-    """Plan how to fit these labels, by their numbers alone; host side, deterministic.
+    """Choose the model and the boundary for these labels from their numbers alone; host side, deterministic.
 
     Example:
         >>> found = plan(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))

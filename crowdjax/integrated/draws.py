@@ -37,7 +37,7 @@ AT_ONCE = 2**21  # numbers of a table in a loop over draws
 
 
 class Draws(NamedTuple):
-    """S draws of all labelers and of what they share.
+    """S posterior draws of all labelers and of the parameters they share.
 
     Attributes:
         labelers: w_i = (α_i, γ_i).
@@ -56,8 +56,8 @@ class Draws(NamedTuple):
 
 
 class LabelerSummary(NamedTuple):
-    """Chances of labelling a positive, and a negative, rightly; informedness, their sum less 1; accuracy, the chance of
-    labelling any instance rightly; and what each labeler is called.
+    """Each labeler's sensitivity, specificity, informedness (their sum less 1) and accuracy with intervals, and its
+    kind.
 
     Example:
         >>> chances = Interval(0.8, 0.7, 0.9), Interval(0.7, 0.5, 0.9)
@@ -73,7 +73,7 @@ class LabelerSummary(NamedTuple):
 
 
 def lattice(n: int, dimensions: int) -> Float[np.ndarray, "n d"]:
-    """Return n points that fill the unit cube evenly: u_nk = ½ + n φ^-k mod 1, φ^(d+1) = φ + 1 (Roberts 2018).
+    """Compute n points that fill the unit cube evenly: u_nk = ½ + n φ^-k mod 1, φ^(d+1) = φ + 1 (Roberts 2018).
 
     Example:
         >>> bool(abs(lattice(400, 3).mean(0) - 0.5).max() < 0.02)
@@ -86,7 +86,7 @@ def lattice(n: int, dimensions: int) -> Float[np.ndarray, "n d"]:
 
 
 def boundaries(boundary: Boundary, n: int) -> Float[np.ndarray, " n"]:
-    """Return n points of the boundary, each as often as it is probable, in an order that no other draw follows.
+    """Draw n boundaries: each point in proportion to its probability, in an order independent of the other draws.
 
     Example:
         >>> from crowdjax.integrated.boundary import around
@@ -107,7 +107,7 @@ def chances(
     boundary: Float[Array, " S"],
     center: Float[Array, " Q"] | None = None,
 ) -> tuple[Float[Array, "S W"], Float[Array, "S W"]]:
-    """Return sensitivity and specificity of every labeler in every draw, on the population of instances.
+    """Compute the sensitivity and specificity of every labeler in every draw, over the population of instances.
 
     Args:
         boundary: c of each draw.
@@ -137,7 +137,7 @@ def chances(
 
 
 def stand_ins(parameters: Parameters, features: Features, n_instances: int | None = None) -> np.ndarray | None:
-    """Return quantiles of m_j, which represent the instances; None without features. Host side.
+    """Compute quantiles of m_j that represent the instances; None without features. Host side.
 
     Args:
         n_instances: how many of the features' rows are instances, by default all.
@@ -159,7 +159,7 @@ def of_draws(
     doubt: float = DOUBT,
     n_instances: int | None = None,
 ) -> LabelerSummary:
-    """Summarise the draws of every labeler: posterior means, intervals of equal tails, kinds. Host side.
+    """Summarise the draws of every labeler: posterior means, equal-tailed intervals and kinds. Host side.
 
     Args:
         level: of the intervals.
@@ -182,8 +182,8 @@ def of_draws(
 def doubted(
     sensitivity: Float[np.ndarray, "S W"], specificity: Float[np.ndarray, "S W"], doubt: float = DOUBT
 ) -> tuple[Float[np.ndarray, "S W"], ...]:
-    """Return sensitivities and specificities with s = ½ (logit sens + logit spec) times exp(κ ε), ε even over the
-    draws.
+    """Widen sensitivities and specificities: s = ½ (logit sens + logit spec) is multiplied by exp(κ ε), with ε spread
+    evenly over the draws.
 
     Example: a guesser stays one
         >>> found = doubted(np.full((99, 2), [0.3, 0.9]), np.full((99, 2), [0.7, 0.9]))
@@ -199,7 +199,7 @@ def doubted(
 
 
 def interval(values: Float[np.ndarray, "S W"], weight: Float[np.ndarray, "S W"], level: float) -> Interval:
-    """Return the mean and ends of equal tails of weighted draws.
+    """Compute the weighted mean and equal-tailed interval of draws.
 
     Example:
         >>> found = interval(np.arange(101.0)[:, None], np.full((101, 1), 1 / 101), 0.8)
@@ -219,7 +219,7 @@ def interval(values: Float[np.ndarray, "S W"], weight: Float[np.ndarray, "S W"],
 
 
 def verdicts(informedness: Float[np.ndarray, "S W"], weight: Float[np.ndarray, "S W"]) -> np.ndarray:
-    """Classify each labeler by the 95 % interval of J_i.
+    """Classify each labeler by the 95 % interval of informedness J_i.
 
     spammer    -.2 < J < .2: the labels hardly depend on the instance
     adversary  J < 0: wrong more often than right
