@@ -46,7 +46,7 @@ WATCHED_FROM = 1_000_000  # labels x factors; below, a fit takes about a second
 
 
 def start(address: str | None = None, n_processes: int | None = None, process: int | None = None) -> None:
-    """Join this process to a run of several; call it before anything else of JAX.
+    """Join this process to a run of several processes; call it before any other use of JAX.
 
     Args:
         address: ``host:port`` of process 0, reachable from all.
@@ -79,7 +79,7 @@ def use_cores(n: int | None = None) -> None:
 
 
 def n_devices(n_labels: int, wanted: int | None = None) -> int:
-    """Return the number of devices to use: as many as wanted, or as speed up a fit of so many labels.
+    """Choose the number of devices: ``wanted``, or as many as speed up a fit of so many labels.
 
     Raises:
         InputError: more than there are.
@@ -101,7 +101,7 @@ def _pays_from() -> int:
 
 
 def used(n_labels: int, wanted: int | None = None) -> str:
-    """Return how many devices a fit of so many labels uses, and why, for its record.
+    """Choose the number of devices for a fit of so many labels, with the reason for its record.
 
     Example:
         >>> used(1000, 1) == f"1 of {jax.device_count()}, as asked"
@@ -125,7 +125,7 @@ def fit(
     devices: int | None = None,
     progress: drive.Progress | None = None,
 ) -> Fit:
-    """Run ``crowdjax.factor.fit_jit`` on several devices; arguments as there. Not to be traced.
+    """Fit the factor model on several devices: ``crowdjax.factor.fit_jit``, arguments as there. Not to be traced.
 
     Args:
         labels: of this process's instances, with the labelers of all.
@@ -234,7 +234,8 @@ def _laid_out(labels: Labels, model: FactorModel, start: Weights | None, devices
 
 
 def summary(labels: Labels, model: FactorModel, found: Fit) -> LabelerSummary:
-    """Run ``crowdjax.factor.labeler_summary`` by a program that tables of similar sizes share; NumPy arrays.
+    """Compute ``crowdjax.factor.labeler_summary`` by a program that tables of similar sizes share; returns NumPy
+    arrays.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
@@ -276,7 +277,8 @@ def fit_integrated(
     devices: int | None = None,
     progress: drive.Progress | None = None,
 ) -> IntegratedFit:
-    """Run ``crowdjax.integrated.fit_jit`` on several devices; arguments as there. Not to be traced.
+    """Fit the integrated model on several devices: ``crowdjax.integrated.fit_jit``, arguments as there. Not to be
+    traced.
 
     Args:
         labels: of this process's instances, with the labelers of all.
@@ -380,7 +382,7 @@ def _local(array: Array) -> np.ndarray:
 
 
 def gather(values: np.ndarray) -> np.ndarray:
-    """Return an array from each process, stacked; every process gets all."""
+    """Collect an array from each process, stacked; every process gets all."""
     if jax.process_count() == 1:
         return np.asarray(values)[None]
     as_bytes = np.ascontiguousarray(values).view(np.uint8)  # whatever the type: JAX would make it one of 32 bits
@@ -389,7 +391,7 @@ def gather(values: np.ndarray) -> np.ndarray:
 
 
 def union(ids: np.ndarray) -> np.ndarray:
-    """Return the sorted ids that any process has, for instance of labelers; every process gets the same.
+    """Compute the sorted union of the ids of all processes, for instance of labelers; every process gets the same.
 
     Example: in a single process these are its own
         >>> union(np.array(["bob", "ann", "bob"])).tolist()

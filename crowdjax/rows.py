@@ -37,7 +37,7 @@ PER_ROW = 3  # what a row costs beside its labels, in labels
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Levels(Tree):
-    """The layout that adds values [M] up in slots [S] without atomics.
+    """A layout for adding values [M] into slots [S] without atomics: a tree of sums, level by level.
 
     Attributes:
         index: of each level the places [R, C] in the level below; what is past its end counts for nothing.
@@ -56,13 +56,13 @@ class Levels(Tree):
         return jax.tree.map(lambda v: v[k], self)
 
     def sum(self, values: Array) -> Array:
-        """Return the sums [S, ...] of values [M, ...]."""
+        """Sum values [M, ...] by slot: [S, ...]."""
         for index in self.index:
             values = _take(values, index).sum(1)
         return _take(values, self.place)
 
     def sum_of(self, source: Array, rows: Int[Array, " M"], weight: Array | None = None) -> Array:
-        """Return the sums [S, ...] of ``weight[m] * source[rows[m]]``, which are looked up where they are added up."""
+        """Sum ``weight[m] * source[rows[m]]`` by slot, [S, ...]; rows are gathered where they are added."""
         index, end = self.index[0], rows.shape[0]
         at = rows[jnp.minimum(index, end - 1)]
         shares = index < end if weight is None else _take(weight, index)
@@ -105,7 +105,8 @@ class Rows(Tree):
 
 
 def instances_at_once(numbers: int) -> int:
-    """Return the number of instances in a block, for a model with so many numbers of each, as a grid has points.
+    """Choose the number of instances in a block for a model that needs ``numbers`` values for each, such as grid
+    points.
 
     Example: two factors on 697 points
         >>> instances_at_once(697)
@@ -115,7 +116,7 @@ def instances_at_once(numbers: int) -> int:
 
 
 def on_device(labels: Labels, numbers: Callable[[], int] = lambda: 1) -> Labels:
-    """Return the labels on the device: on a GPU with rows, if there are many or sums shall be repeatable; host side.
+    """Move labels to the device; on a GPU add rows if there are many labels or sums must be repeatable. Host side.
 
     Args:
         numbers: how many a model needs for each instance, as a grid has points.
@@ -132,8 +133,7 @@ def on_device(labels: Labels, numbers: Callable[[], int] = lambda: 1) -> Labels:
 
 
 def is_repeatable() -> bool:
-    """Return whether fits on a GPU shall give the same bits in every run: the environment says
-    ``CROWDJAX_REPEATABLE=1``.
+    """Test whether fits on a GPU must give the same bits in every run: the environment has ``CROWDJAX_REPEATABLE=1``.
 
     Example:
         >>> is_repeatable()
@@ -143,8 +143,7 @@ def is_repeatable() -> bool:
 
 
 def with_rows(labels: Labels, *, repeatable: bool = False, at_once: int | None = None) -> Labels:
-    """Return the labels with ``rows``, which are made on the device; a few numbers are read by the host. Not to be
-    traced.
+    """Add ``rows`` to labels, built on the device; the host reads a few numbers. Not to be traced.
 
     Args:
         repeatable: whether sums by labeler go without atomics, for some 5 bytes a label more.
@@ -233,7 +232,7 @@ def _rows_of(degree: Int[Array, "B J"], width: int):
 
 
 def levels_of(counts: Int[Array, "B S"], order: Int[Array, "B M"], group: int) -> Levels:
-    """Return the levels of a sum: ``counts`` values of each slot, which are at ``order`` one slot after the other.
+    """Build the levels of a sum of ``counts`` values for each slot, stored at ``order`` slot by slot.
 
     Args:
         group: values in a group of the first level.

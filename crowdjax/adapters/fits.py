@@ -46,7 +46,9 @@ def fit(labels: Labels, model: Observation, solver: Solver, start: Params | None
 
 
 def start_at(labels: Labels, model, matrices: Float[np.ndarray, "W L K"], *, add: bool):
-    """Build initial parameters of Dawid and Skene's model: these matrices, or these counts added to those of the votes."""
+    """Build initial parameters of Dawid and Skene's model: these matrices, or these counts added to the votes'
+    counts.
+    """
     votes = eqx.filter_jit(vote_shares)(labels)
     counts = matrices + eqx.filter_jit(tally)(labels, votes) if add else matrices
     shares = votes.mean(0)

@@ -26,7 +26,7 @@ LITTLE = 1e-9  # of the largest deviation: none is 0
 
 
 class Allocation(NamedTuple):
-    """Strata of the score, and the sample size of each.
+    """Strata of the score, with the sample size of each.
 
     Attributes:
         edges: K + 1, increasing; a score belongs to [edge_k, edge_k+1), the last edge included.
@@ -47,7 +47,7 @@ class Allocation(NamedTuple):
     chance: Float[np.ndarray, " K"]
 
     def stratum(self, scores) -> Int[np.ndarray, " n"]:
-        """Return the stratum of each score; scores beyond the edges are of the outer ones.
+        """Find the stratum of each score; scores beyond the edges belong to the outermost strata.
 
         Example:
             >>> allocate([0.1, 0.2, 0.8, 0.9], np.ones(4), [0.1, 0.1, 0.9, 0.9], 2).stratum([-1, 9]).tolist()[0]
@@ -57,7 +57,7 @@ class Allocation(NamedTuple):
 
 
 def allocate(scores, counts, prevalence, n: int, *, least: float = LEAST, n_strata: int = N_STRATA) -> Allocation:
-    """Share n instances out over strata of the score.
+    """Allocate a sample of n instances to strata of the score (Neyman's allocation within bounds).
 
     Strata are cut at equal steps of the mean of two distributions of the population: as it is, and by √(f (1 - f)), so
     that they are narrow where the population is and where positives are.

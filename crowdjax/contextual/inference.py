@@ -54,7 +54,7 @@ Method = Literal["nuts", "svi", "laplace"]
 
 @dataclasses.dataclass(frozen=True)
 class Inference:
-    """Settings of the inference, frozen and hashable.
+    """Settings of the posterior inference: method, draws and steps. Frozen and hashable.
 
     Attributes:
         method: ``nuts`` (the reference), ``svi`` or ``laplace``.
@@ -99,7 +99,7 @@ class Inference:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ContextualFit:
-    """A fitted contextual model. Holds no labels.
+    """A fitted contextual model: posterior draws and diagnostics. Holds no labels.
 
     Attributes:
         config, inference: as asked for.
@@ -138,15 +138,15 @@ class ContextualFit:
 
     @property
     def n_draws(self) -> int:
-        """S, the number of draws of all chains."""
+        """The number of draws S of all chains."""
         return self.unconstrained.shape[0] * self.unconstrained.shape[1]
 
     def bases(self, scores) -> tuple[Basis, Basis | None]:
-        """Return the functions' bases at scores of shape [n] or [n, C]."""
+        """Compute the functions' bases at scores of shape [n] or [n, C]."""
         return bases(self.config, self.scale(scores), self.anchors or None)
 
     def bases_of_inputs(self) -> tuple[Basis, Basis | None]:
-        """Return the functions' bases at ``inputs``."""
+        """Compute the functions' bases at ``inputs``."""
         return bases(self.config, self.inputs, self.anchors or None)
 
 
@@ -166,7 +166,7 @@ def fit(
     judged: bool = True,
     prior: Prior | None = None,
 ) -> ContextualFit:
-    """Fit the contextual model.
+    """Fit the contextual model to labels and scores by Laplace, SVI or NUTS.
 
     Args:
         labels: the judgements, with gold where known.
@@ -236,7 +236,7 @@ def fit(
 
 
 def representatives(x: Float[np.ndarray, "I C"], size: int = 64) -> Float[np.ndarray, "Q C"]:
-    """Return rows of x at evenly spaced quantiles of its first column, which represent the instances' distribution."""
+    """Select rows of x at evenly spaced quantiles of its first column, to represent the instances' distribution."""
     order = np.argsort(x[:, 0], kind="stable")
     return x[order[((np.arange(size) + 0.5) / size * len(x)).astype(int)]]
 
@@ -333,8 +333,9 @@ def _values(config, data, u):
 
 @eqx.filter_jit
 def crowd_curves(config, basis, labeler_basis, draws, share: Float[Array, " W"]) -> Curves:
-    """Return the three functions of every draw, shape [S, n]; sensitivity and specificity averaged over labelers by
-    share."""
+    """Compute the three functions of every draw, shape [S, n]; sensitivity and specificity are averaged over labelers
+    by share.
+    """
     labelers = jnp.arange(1 if config.labelers == "global" else len(share))
     share = jnp.ones(1) if config.labelers == "global" else jnp.asarray(share / share.sum())
 
@@ -411,7 +412,7 @@ def _warnings(fit: ContextualFit, labels: Labels) -> tuple[str, ...]:
 
 
 def identification(config: ContextualConfig, labels: Labels, informed: dict[str, float]) -> list[str]:
-    """Warn of what the labels do not identify."""
+    """Warn of parameters that the labels do not identify."""
     out = []
     counts = np.bincount(labels.instance, weights=labels.counts > 0, minlength=labels.n_instances)
     most, gold = counts.max(), labels.gold is not None and np.any(np.asarray(labels.gold) >= 0)
@@ -451,7 +452,7 @@ def _still_climbing(trace: np.ndarray) -> bool:
 
 
 def save(fit: ContextualFit, folder: str | os.PathLike) -> None:
-    """Write ``contextual.json`` (settings, diagnostics, warnings) and ``contextual.npz`` (arrays) to a folder.
+    """Save a fit to a folder as ``contextual.json`` (settings, diagnostics, warnings) and ``contextual.npz`` (arrays).
 
     An earlier fit there is replaced. Its arrays have another name, which ``contextual.json`` holds: either fit is whole
     at any moment.
@@ -504,7 +505,7 @@ _PLAIN = ("unconstrained", "labels_per_labeler", "inputs", "trace")
 
 
 def load(folder: str | os.PathLike) -> ContextualFit:
-    """Read what :func:`save` wrote; executes nothing.
+    """Load a fit that :func:`save` wrote; executes no code from the files.
 
     Raises:
         InputError: there is no fit, or it was changed since it was written.

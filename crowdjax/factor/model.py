@@ -143,7 +143,7 @@ class FactorModel(eqx.Module):
         )
 
     def pull_back(self, factors: Factors, gradient: Factors) -> Weights:
-        """Compute the gradient in the weights from the gradient in the factors (chain rule through link and features)."""
+        """Compute the gradient in the weights from the one in the factors (chain rule through link and features)."""
         beta = gradient.beta * factors.beta if self.link == "exp" else gradient.beta
         return Weights(
             self.labeler.transpose(gradient.alpha),

@@ -87,7 +87,7 @@ def labeler_sums(labels: Labels, factors: Factors, posterior: Float[Array, " I"]
 
 
 def dense_rows(features: Features, rows: Float[Array, "n F"] | None) -> Float[Array, "n F"]:
-    """Select rows of Φ's dense columns; by default the average row. A part that is a constant alone uses that constant."""
+    """Select rows of Φ's dense columns; by default the average row. A part with only a constant uses that constant."""
     if features.n_columns == 1:
         return jnp.ones((1, 1))
     if rows is None:

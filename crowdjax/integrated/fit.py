@@ -354,7 +354,7 @@ def moved_by_axis(parameters: Parameters) -> Float[np.ndarray, "K 2"]:
 def population(
     parameters: Parameters, covariance, counts, config: IntegratedConfig, features: Features = Features()
 ) -> Parameters:
-    """Compute the modes of μ, M and Σ given the labelers' modes and covariances; labelers without labels do not count."""
+    """Compute the modes of μ, M and Σ given labelers' modes and covariances; labelers without labels do not count."""
     if not config.hierarchy:  # Σ stays in the prior's unit
         return parameters
     w, seen = parameters.labelers, (counts.sum((1, 2)) > 0).astype(covariance.dtype)

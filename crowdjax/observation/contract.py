@@ -1,4 +1,4 @@
-"""The contract: what a model of labels says, and what one pass over the labels gives back.
+"""The interface of observation models: what a model of labels defines, and what one pass over the labels returns.
 
 A model gives, for every labeler i, a table of the log-probabilities of labels l at latent points g, and a log prior of
 the points. Points are classes (majority, coins, Dawid and Skene), or classes times a grid (integrated models):
@@ -24,7 +24,8 @@ Params = Any  # a pytree of arrays
 
 @runtime_checkable
 class Observation(Protocol):
-    """A model of labels: a frozen dataclass (static under jit) or an ``equinox.Module`` (its arrays are data).
+    """Base class of observation models: a frozen dataclass (static under jit) or an ``equinox.Module`` (its arrays are
+    data).
 
     A model may add ``m_step(params, counts, points) -> params``, the exact maximum of
 
@@ -56,7 +57,7 @@ class Observation(Protocol):
     """
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]) -> Params:
-        """Return parameters to start from, with their final shapes.
+        """Build initial parameters with their final shapes.
 
         Args:
             votes: the share of each class in the votes of each instance (``crowdjax.observation.table.vote_shares``).
@@ -64,19 +65,19 @@ class Observation(Protocol):
         ...
 
     def table(self, params: Params) -> Float[Array, "W L G"]:
-        """Return log p(label l | labeler i, point g)."""
+        """Compute log p(label l | labeler i, point g)."""
         ...
 
     def log_points(self, params: Params) -> Float[Array, " G"] | Float[Array, "I G"]:
-        """Return the log prior of the points, of all instances alike or of each."""
+        """Compute the log prior of the points, shared by all instances or one for each."""
         ...
 
     def class_of_point(self, params: Params) -> Float[Array, "G K"]:
-        """Return P(class k | point g): the identity where points are classes."""
+        """Compute P(class k | point g): the identity where points are classes."""
         ...
 
     def log_prior(self, params: Params) -> Float[Array, ""]:
-        """Return log p(params), up to a constant."""
+        """Compute log p(params), up to a constant."""
         ...
 
     def specs(self, params: Params) -> Any:
@@ -85,7 +86,7 @@ class Observation(Protocol):
 
 
 def refuse_faulty(labels: Labels, model: Observation) -> None:
-    """Reject a model of one's own whose arrays have other shapes than these labels ask for; nothing is computed.
+    """Reject a user's model whose arrays do not have the shapes that these labels need; evaluates shapes only.
 
     Raises:
         InputError: which array, its shape, and the shape it should have.
@@ -153,7 +154,7 @@ labels, points]
 
 
 def answers(model: Any, labels: Labels, posterior: Any) -> Any:
-    """Return a model's ``answer`` for instances, by default the posterior.
+    """Apply a model's ``answer`` to the posterior of instances; without one, return the posterior.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -164,7 +165,7 @@ def answers(model: Any, labels: Labels, posterior: Any) -> Any:
 
 
 def leading(model: Any, fit: Any) -> tuple[Any, Any]:
-    """Return the model that speaks of labelers, and its fit: of several in one (``integrated.pool``) the first.
+    """Select the model that describes labelers, and its fit: of a pool (``integrated.pool``) the first member.
 
     Example:
         >>> leading("model", "fit")
