@@ -1,4 +1,4 @@
-"""The facade of posterior predictive checks: ``crowdjax.check(result, table)``, what a fit misses in its labels."""
+"""Posterior predictive checks in one call: ``crowdjax.check(result, table)``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from crowdjax.settings import brief
 
 
 def check(result: Fitted, table, **settings) -> CheckResult:
-    """Compare the labels of a fit with replicates that the fitted model gives: ``result.checks(table)``.
+    """Run posterior predictive checks of a fit: compare its labels with replicates drawn from the fitted model. Same as
+    ``result.checks(table)``.
 
     Args:
         result: of ``crowdjax.fit``, by any model; or loaded.

@@ -64,8 +64,8 @@ def lbfgs(memory: int = 5, inner: Inner = inner) -> Rule:
     curvature are left out.
 
     Args:
-        memory: how many pairs to keep.
-        inner: inner products, as :func:`inner`; summed over all devices in one go.
+        memory: number of pairs to keep.
+        inner: inner products, as :func:`inner`; over several devices, summed in one collective.
 
     Example: the first step is the gradient over the diagonal
         >>> x = jnp.array([2.0])

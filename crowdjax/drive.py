@@ -49,7 +49,7 @@ def or_interrupt(progress: Progress | None, message: str = "stopped") -> Progres
     """Build a progress callback for a run without a partial result: a stop raises ``KeyboardInterrupt``.
 
     Raises:
-        KeyboardInterrupt: where ``progress`` returns True.
+        KeyboardInterrupt: ``progress`` returned True.
 
     Example:
         >>> told = or_interrupt(lambda stage, done, total: done == 2)
@@ -75,9 +75,9 @@ class Spread(NamedTuple):
     """How arguments and results are sharded over the devices of a mesh.
 
     Attributes:
-        axis: of the mesh.
-        given: arguments -> their PartitionSpecs.
-        found: () -> the PartitionSpecs of the result.
+        axis: name of the mesh axis.
+        given: function: arguments -> their PartitionSpecs.
+        found: function without arguments: -> the PartitionSpecs of the result.
 
     Example: everything on every device
         >>> mesh = Mesh(np.array(jax.devices()[:1]), ("devices",))
@@ -103,10 +103,10 @@ def run(
     them early).
 
     Args:
-        make: at module level, so that equal calls share their programs.
+        make: function that builds a ``Staged``; at module level, so that equal calls share their programs.
         args: pytrees of arrays.
         settings: hashable, static under jit.
-        progress: its ``total`` is the most steps that the stage may take. There is a step whatever it says.
+        progress: callback; its ``total`` is the largest number of steps of the stage. At least one step is made.
 
     Example: one stage that halves x
         >>> def halve(x, k): return optimize.Step(x / 2, (x**2).sum(), 2 * x, None)

@@ -155,17 +155,16 @@ class Labels(Tree):
     Attributes:
         labeler: index of the labeler of each triple, in [0, n_labelers).
         instance: index of the instance, in [0, n_instances), non-decreasing.
-        label: the code of the label, in [0, n_values): which of the values it is; -1 marks padding.
-        weight: multiplicity of the judgement; ``None`` means one each. 0 leaves a judgement out.
-        gold: the code of the known class of each instance, in [0, n_classes), -1 where unknown; ``None`` where there
-            is none at all.
+        label: code of the label, in [0, n_values); -1 marks padding.
+        weight: multiplicity of the judgement; ``None``: one each. A weight of 0 leaves a judgement out.
+        gold: code of the known class of each instance, in [0, n_classes), -1 where unknown; ``None`` without any gold.
         n_labelers, n_instances: sizes (static under jit).
-        n_values, n_classes: L, how many values a label has, and K, how many classes the truth has (static under jit).
+        n_values, n_classes: L, the number of values of a label, and K, the number of classes (static under jit).
         n_blocks, block_instances: the layout, see the module's docstring (static under jit).
-        places: of each value the class that it speaks for, as a code or between two; -1: for none. None: values are in
-            the order of the classes, evenly, as grades are (static under jit).
-        shard: where these are one device's part of a larger problem; ``None``: they are all there is.
-        rows: the same labels in a second layout, for a GPU (``crowdjax.rows``); ``None``: there is none.
+        places: the class that each value stands for, as a code or between two codes; -1: none. ``None``: values are
+            evenly spaced over the classes in their order, as grades are (static under jit).
+        shard: set where these labels are one device's part of a larger problem; ``None``: they are the whole problem.
+        rows: the same labels in a second layout, for a GPU (``crowdjax.rows``); ``None`` without one.
 
     Example:
         >>> labels = Labels.from_arrays(labeler=[0, 1, 0], instance=[0, 0, 1], label=[1, 0, 1])
@@ -211,18 +210,18 @@ class Labels(Tree):
             labeler, instance: integer indices from 0, shape [N].
             label: codes 0 to n_values - 1, shape [N]; two values may also be -1/+1 or booleans.
             weight: multiplicities >= 0, shape [N].
-            gold: known class per instance, shape [I], as ``label``; NaN where unknown.
-            n_labelers, n_instances: sizes; by default one more than the largest index.
-            n_values: L, how many values a label has.
-            n_classes: K, how many classes the truth has; by default as many as values.
-            places: the class that each value speaks for; -1: for none.
-            repeats: what to do with several judgements of one labeler on one instance: ``count`` them all, keep the
-                ``first`` or the ``last`` row, or let them share one judgement's weight (``mean``).
-            blocks: ``False`` forces the flat layout (needed where the triples themselves are vmapped over).
+            gold: known class of each instance, coded as ``label``, shape [I]; NaN where unknown.
+            n_labelers, n_instances: W and I; default: one more than the largest index.
+            n_values: L, the number of values of a label.
+            n_classes: K, the number of classes of the truth; default: the number of values.
+            places: the class that each value stands for, shape [L]; -1 for none.
+            repeats: repeated judgements of one labeler on one instance: ``count`` them all, keep the ``first`` or the
+                ``last`` row, or let them share one judgement's weight (``mean``).
+            blocks: ``False`` forces the flat layout, which is needed to vmap over the triples.
 
         Raises:
-            LabelError: lengths differ, an index is negative or too large, a label is outside its alphabet, a weight is
-                negative or above 1e30, nothing is left.
+            LabelError: lengths differ, an index is negative or too large, a label is not one of the codes, a weight is
+                negative or above 1e30, or no triples are left.
 
         Example: two judgements of one pair, of which the last counts; and three classes
             >>> Labels.from_arrays([0, 0], [0, 0], [1, 0], repeats="last").label.tolist()
@@ -329,11 +328,11 @@ class LabelIndex:
     values of the label codes.
 
     Attributes:
-        classes: the K classes of the truth in the user's own values, in order; of two the last is the positive one.
-        values: the L values of labels; None: they are the classes.
-        places: the class that each value speaks for (``Labels``).
-        columns: the same as columns of pyarrow (``"labeler"``, ``"instance"``), with types that NumPy lacks, as times
-            with a zone; None where they were made by hand.
+        classes: the K classes of the truth in the user's values, in order; of two, the last is the positive one.
+        values: the L values of labels; None: the same as the classes.
+        places: the class that each value stands for (``Labels``).
+        columns: the ids as pyarrow columns (``"labeler"``, ``"instance"``), with types that NumPy lacks, such as times
+            with a zone; None for an index built by hand.
 
     Example:
         >>> LabelIndex(np.array(["ann", "bob"]), np.array([7, 9])).instances.tolist()
@@ -352,10 +351,10 @@ def codes(values, name: str, n_values: int = 2, rows=None) -> Int[np.ndarray, " 
     """Encode labels as codes 0 to n_values - 1 in the smallest type; two values may also be -1/+1 or booleans.
 
     Args:
-        rows: the rows that the values come from, by default all.
+        rows: rows that the values come from, for messages; default: all.
 
     Raises:
-        LabelError: anything else, naming its row.
+        LabelError: a value is not allowed; the message names its row.
 
     Example:
         >>> codes([-1, 1, 1], "label").tolist(), codes([0, 2], "label", 3).tolist()

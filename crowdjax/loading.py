@@ -1,4 +1,4 @@
-"""Saved results of every kind: what they are is found by their records."""
+"""Loading saved results of every kind; their records say which kind they are."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def load(folder: str | os.PathLike) -> Prediction | Plan:
-    """Load a saved result: of a fit, a contextual fit, a prediction, a posterior predictive check or a plan.
+    """Load a saved result: a fit, a contextual fit, a prediction, a posterior predictive check or a plan.
 
     Returns:
         What ``save`` was called on: ``Aggregation``, ``IntegratedAggregation``, ``ContextualResult``, ``Prediction``,
         ``CheckResult`` or ``Plan``. Its tables are pyarrow's.
 
     Raises:
-        InputError: there is none, it is not whole, or it was changed since.
+        InputError: the folder has no result, or the result is incomplete or was changed after it was saved.
 
     Example:
         >>> import tempfile

@@ -82,8 +82,8 @@ class Loop(NamedTuple):
     state has a ``code`` and ``n_steps``.
 
     Attributes:
-        renew: what is done to the state before steps 0, ``period``, 2 ``period``, ...; None: nothing. It is a part of
-            an outer loop: as a condition within the body a batch of members (vmap) would do it at every step.
+        renew: function applied to the state before steps 0, ``period``, 2 ``period``, ...; None: nothing. It runs in an
+            outer loop: as a condition within the body, a batch of members (vmap) would run it at every step.
 
     Example: two steps, then the rest
         >>> def halve(x, k): return Step(x / 2, (x**2).sum(), 2 * x, None)
@@ -129,10 +129,10 @@ class Staged(NamedTuple):
     """A fit as a sequence of stages, each a ``Loop``; a carry passes from one stage to the next.
 
     Attributes:
-        first: the carry before the first stage.
-        numbers: of the stages, in order.
-        prepare: (carry, k) -> the carry that stage k starts from.
-        limit: (carry, k) -> most steps of stage k.
+        first: carry before the first stage.
+        numbers: numbers of the stages, in order.
+        prepare: (carry, k) -> carry with which stage k starts.
+        limit: (carry, k) -> largest number of steps of stage k.
         loop: (carry, k) -> its ``Loop``.
         close: (carry, k, its ``Solution``) -> carry.
         code: carry -> the result code, RUNNING until it ends.
@@ -199,14 +199,14 @@ def minimizer(
         objective: x -> (value, gradient, anything). Called at one place of the program. Where points are spread over
             devices the value is not finite wherever some device's part of the gradient is not.
         rule: optax transformation: gradient -> ascent direction, with the extra arguments ``before`` (the last accepted
-            point and its gradient; x0 and 0 at first), ``diagonal``, ``accepted`` (else the point is no step: nothing
-            may be learnt from it) and ``restart`` (all that was learnt is void). Its state has ``slope`` and
-            ``steepest``, the gradient's inner products with the direction and with gradient / diagonal.
+            point and its gradient; x0 and 0 at first), ``diagonal``, ``accepted`` (if False, the point was rejected and
+            must not update the state) and ``restart`` (reset the state). Its state has ``slope`` and ``steepest``, the
+            gradient's inner products with the direction and with gradient / diagonal.
         diagonal: x -> positive diagonal of a Hessian bound, the preconditioner.
-        max_steps: length of the history and most evaluations (static).
-        rtol: converged after ``patience`` accepted steps in a row, each of which lowered the value by less than
-            ``rtol`` (1 + |value|).
-        refresh: recompute the diagonal every so many steps; 0: at the first alone.
+        max_steps: largest number of evaluations, and the length of the history (static).
+        rtol: relative tolerance: the loop has converged after ``patience`` accepted steps in a row that each lowered
+            the value by less than ``rtol`` (1 + |value|).
+        refresh: number of steps after which the diagonal is recomputed; 0: only at the first step.
     """
     shape = jax.eval_shape(objective, x0)
     dtype = shape[0].dtype
@@ -352,7 +352,7 @@ def iteration(
 
     Args:
         step: (x, number of the step) -> ``Step``.
-        period: how many steps make a round (blocks of a blockwise step); small gains count only for whole rounds.
+        period: number of steps in a round (the blocks of a blockwise step); convergence is judged over whole rounds.
         others: as in ``minimizer``.
 
     """
@@ -426,11 +426,12 @@ def acceleration(
 
     Args:
         step: x -> (``Step``, a positive diagonal that approximates the Hessian: the metric).
-        rtol: converged where what is left to gain seems less than ``rtol`` (1 + |value|): the geometric series of the
-            last two gains, and five times what the step promises by the metric.
-        memory: how many differences to combine.
-        rise: by how much, relative to 1 + |value|, a step may raise the value: where an iteration does not quite lower
-            it.
+        rtol: relative tolerance: converged where the estimated remaining gain is less than ``rtol`` (1 + |value|). The
+            estimate is the geometric series of the last two gains, and five times the gain that the step predicts by
+            the metric.
+        memory: number of differences to combine.
+        rise: rise of the value that a step may cause, relative to 1 + |value|, for iterations that are not quite
+            monotone.
 
     Source: Walker and Ni 2011; Henderson and Varadhan 2019 (for EM, with restarts).
     """

@@ -44,15 +44,15 @@ class FactorConfig:
     """Settings of a factor model: priors, link and class prior. Frozen and hashable.
 
     Attributes:
-        n_factors: D, how many factors.
-        labeler: mean and standard deviation of the first factor's α: with features those of the constant column,
-            without of every labeler's own weight.
-        instance: the same of β, and of every instance's own weight.
-        bias: the same of γ; None: no γ.
-        further: standard deviation of α and β of factors 2 to D, whose means are 0.
-        features: standard deviation of the weights of (standardised) feature columns, whose means are 0.
-        deviation: standard deviation of the own weights that labelers (instances) keep beside features; 0: none.
-        link: β = its linear form, or the exponential of it.
+        n_factors: D, the number of factors.
+        labeler: prior mean and standard deviation of the first factor's α: of the constant column's weight with
+            features, of every labeler's own weight without.
+        instance: prior mean and standard deviation of β, and of every instance's own weight.
+        bias: prior mean and standard deviation of γ; None: no γ.
+        further: prior standard deviation of α and β of factors 2 to D; their means are 0.
+        features: prior standard deviation of the weights of (standardised) feature columns; their means are 0.
+        deviation: prior standard deviation of the own weights that labelers (instances) have beside features; 0: none.
+        link: link of β: ``linear`` or ``exp``.
         class_prior: P(z = +1): a number, ``learn`` (Beta(2, 2) prior) or ``logistic`` in the instance features.
 
     Example:
@@ -279,9 +279,9 @@ class Glad(Nominal, Factors):
     """The ability of a labeler times the easiness e^b of an instance: P(right) = σ(α_i e^b), b integrated out.
 
     Attributes:
-        labeler, instance: mean and standard deviation of α_i and of b.
-        points: how many values of b.
-        rtol: gain, in units of 1 + |objective|, below which results no longer move.
+        labeler, instance: prior mean and standard deviation of α_i and of b.
+        points: number of quadrature points for b.
+        rtol: gain, in units of 1 + |objective|, below which results no longer change.
         others: as in ``observation.integrated_factors``, whose defaults these are.
 
     Example:
@@ -305,7 +305,8 @@ class DawidSkene(Nominal):
     """A confusion matrix for each labeler, with pseudo-counts shared by all labelers.
 
     Attributes:
-        pooling: ``learn``; the pseudo-counts b themselves, on the diagonal and beside it; or None: hardly any, 0.01.
+        pooling: ``learn`` the pseudo-counts; two numbers, the pseudo-counts on the diagonal and beside it; or None:
+            0.01 each, which is hardly a prior.
 
     Example:
         >>> DawidSkene(pooling=(4.0, 1.0)).first(2, 2).tolist()
@@ -336,7 +337,7 @@ def classes_of_values(
     """Compute how much each value of a label counts for each class, [L, K]; the identity where values are classes.
 
     Args:
-        places: of ``Labels``: the class that each value speaks for, or between two; -1: for all alike.
+        places: see ``Labels``: the class that each value stands for, or a point between two; -1: all classes equally.
 
     Example: three grades of two classes; three classes, and one value that is none of them
         >>> classes_of_values(3, 2).tolist()

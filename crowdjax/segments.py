@@ -49,8 +49,8 @@ def sum_by(values: Float[Array, " N"], index: Int[Array, " N"], size: int, *, or
     values.
 
     Args:
-        values: what to add.
-        index: in [0, size).
+        values: values to add, shape [N] or [N, G].
+        index: segment of each value, in [0, size), shape [N].
         size: number of segments.
         ordered: whether ``index`` never decreases (true for the instance side of ``Labels``).
 
@@ -131,7 +131,7 @@ def add_rows(
 
     Args:
         rows, index: in range.
-        weight: None: one each.
+        weight: multiplier of each row; None: 1.
         ordered: whether ``index`` never decreases.
 
     Example:

@@ -46,7 +46,7 @@ LEAST_GOLD = 100  # with fewer, reliability is measured against the posteriors
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ContextualResult(Fitted):
-    """Estimates for instances, labelers and the population, with 95 % intervals.
+    """The result of a contextual fit: estimates for instances, labelers and the population, with 95 % intervals.
 
     Attributes:
         instances: a table of the kind that the labels came in: instance, score, probability (of the truth being 1),
@@ -108,7 +108,7 @@ class ContextualResult(Fitted):
 
     @property
     def headlines(self) -> Sequence[str]:
-        """The prevalence in a sentence and, with periods, the latest one's and its change."""
+        """The prevalence in a sentence and, with periods, that of the latest period and its change."""
         found = [f"prevalence: {self.prevalence['headline']}"] if "headline" in self.prevalence else []
         latest = reports.periods.headline(self.tables)
         each = self.tables["prevalence"].to_pylist() if self.record.get("kinds") else []
@@ -120,7 +120,7 @@ class ContextualResult(Fitted):
         return [*found, *([f"latest period: {latest}"] if latest else [])]
 
     def page(self, figures: Mapping[str, plots.Figure] | None = None) -> reports.Page:
-        """Build the report: a page of the functions, the labelers and the instances (docs/reports.md).
+        """Build the HTML report on the functions, the labelers and the instances (docs/reports.md).
 
         Args:
             figures: :meth:`figures`, if they are drawn already.
@@ -143,7 +143,7 @@ class ContextualResult(Fitted):
         )
 
     def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
-        """Write tables, ``prevalence.json``, ``fit.json``, the fit and the figures (SVG and PNG) to a folder, which
+        """Save tables, ``prevalence.json``, ``fit.json``, the fit and the figures (SVG and PNG) to a folder; the folder
         appears whole or not at all.
 
         Args:
@@ -171,8 +171,9 @@ class ContextualResult(Fitted):
         return {"scores": self.scores, **counts, **{k: v for k, v in given.items() if v is not None}}
 
     def figures(self) -> dict[str, plots.Figure]:
-        """Plot the functions over the scores' density, reliability before and after calibration, the estimates of the
-        prevalence, the labelers' own curves where they differ, and what there is over time and by group."""
+        """Draw the figures: functions over the scores' density, reliability before and after calibration, prevalence
+        estimates, labelers' own curves, and estimates over time and by group, as far as the fit has them.
+        """
         forecasts, observed = self._forecasts()
         drawn, each = {}, {}
         for kind in self._kinds():
@@ -219,7 +220,7 @@ class ContextualResult(Fitted):
         return x, curves, densities, axis
 
     def to_arviz(self, table=None, *, columns: Columns | None = None) -> posterior.DataTree:
-        """Return the posterior draws as ArviZ takes them, chains × draws (the extra ``arviz``).
+        """Convert the posterior draws to ArviZ's format, chains × draws (needs the extra ``arviz``).
 
         ``posterior`` holds prevalence_curve, sensitivity_curve and specificity_curve over score, prevalence (of the
         population, as in ``prevalence``), and the model's own unknowns. SVI and Laplace give one chain, and
@@ -337,7 +338,7 @@ class ContextualResult(Fitted):
         return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
 
     def checks(self, table, *, scores=None, columns: Columns | None = None, **settings) -> CheckResult:
-        """Run posterior predictive checks: compare the labels with replicates, each of another posterior draw
+        """Run posterior predictive checks: compare the labels with replicates, each from another posterior draw
         (``crowdjax.facade.checks.check``).
 
         Args:
@@ -370,7 +371,7 @@ class ContextualResult(Fitted):
         return kinds.spread(values, code, len(known))
 
     def next_table(self, n: int) -> pa.Table:
-        """Rank the instances to label next: those whose next labels narrow the prevalence most
+        """Rank the instances to label next by how much a further label narrows the prevalence
         (``crowdjax.contextual.gain``). An instance may come up again.
 
         The labels there are count by their votes, as if all were of average labelers. Gold needs no label.
@@ -401,7 +402,7 @@ class ContextualResult(Fitted):
         return table.append_column("gain", pa.array(before - found.left)).append_column("left", pa.array(found.left))
 
     def observed(self, part: Labels, drawn: np.ndarray, n: int) -> tuple[contextual.Contextual, list]:
-        """Return (the model of some of the instances, n draws of its parameters): what checks compare labels with."""
+        """Build the observation model of some of the instances, and draw n values of its parameters, for checks."""
         data = contextual.prepare_data(
             self.fit.config,
             part,
@@ -450,7 +451,7 @@ class ContextualResult(Fitted):
 
 
 def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
-    """Load the result that ``ContextualResult.save`` wrote, its record being read."""
+    """Load a result that ``ContextualResult.save`` wrote, given its record."""
     try:
         by_cell = record.get("time") is not None or record.get("group") is not None
         more = [n for n in CELL_TABLES if (folder / f"{n}.parquet").is_file()]

@@ -412,7 +412,7 @@ def _warnings(fit: ContextualFit, labels: Labels) -> tuple[str, ...]:
 
 
 def identification(config: ContextualConfig, labels: Labels, informed: dict[str, float]) -> list[str]:
-    """Warn of parameters that the labels do not identify."""
+    """List warnings about functions that the labels do not identify."""
     out = []
     counts = np.bincount(labels.instance, weights=labels.counts > 0, minlength=labels.n_instances)
     most, gold = counts.max(), labels.gold is not None and np.any(np.asarray(labels.gold) >= 0)

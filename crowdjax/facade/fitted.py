@@ -1,4 +1,6 @@
-"""What results of every fit share: predictions, checks, a page, and a folder that ``crowdjax.load`` reads."""
+"""Methods shared by the results of every fit: predictions, checks, report, and saving to a folder that
+``crowdjax.load`` reads.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,7 @@ if TYPE_CHECKING:
 
 
 class New(NamedTuple):
-    """Inferred new instances: posteriors, as ``class_table`` takes them, and what else the record, the warnings and
-    the table have to say.
+    """Inferred new instances: posteriors for ``class_table``, and additions to the record, the warnings and the table.
 
     Example:
         >>> New(np.array([[0.2, 0.8]])).columns
@@ -48,7 +49,7 @@ class New(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Fitted(Prediction):
-    """A fit with its estimates for instances and labelers.
+    """Base class of fitted results: estimates for instances and labelers, and the fit.
 
     Attributes:
         labelers: a table of them, of the kind that the labels came in (``crowdjax.result.labeler_table``).
@@ -69,7 +70,7 @@ class Fitted(Prediction):
     _unseen = "as its prior says"
 
     def page(self) -> reports.Page:
-        """Return the report (docs/reports.md).
+        """Build the HTML report (docs/reports.md).
 
         Raises:
             InputError: the result was loaded; a report needs the labels' counts, which are not kept.
@@ -77,7 +78,7 @@ class Fitted(Prediction):
         raise NotImplementedError
 
     def arrays(self) -> Any:
-        """Return the content of ``fit.npz``: a pytree of arrays."""
+        """Collect the arrays of ``fit.npz`` as a pytree."""
         raise NotImplementedError
 
     def answers_of(
@@ -92,7 +93,8 @@ class Fitted(Prediction):
         raise NotImplementedError
 
     def observed(self, part: Labels, drawn: Int[np.ndarray, " n"], replicates: int) -> tuple[Any, Any]:
-        """Return (an observation model, its parameters or so many draws of them), which give replicates of the labels.
+        """Build an observation model with its parameters, or draws of them, from which replicates of the labels are
+        drawn.
 
         Args:
             part: the labels of some instances.
@@ -120,7 +122,7 @@ class Fitted(Prediction):
         return Checks(found.checks, (), found.surprise, discoveries(found.surprise))
 
     def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
-        """Write every table, ``fit.json`` and ``fit.npz``; ``crowdjax.load`` reads them.
+        """Save every table, ``fit.json`` and ``fit.npz`` to a folder; ``crowdjax.load`` reads it.
 
         Args:
             report: whether to write ``report.html`` and ``figures`` as well (:meth:`page`).
@@ -146,7 +148,7 @@ class Fitted(Prediction):
         missing: Sequence[Any] = (),
         header: bool = True,
     ) -> Prediction:
-        """Return the truth of new instances from their labels, the labelers held at what the fit found.
+        """Infer the truth of new instances from their labels, with the labelers fixed at their fitted values.
 
         Args:
             table: labels, as in ``crowdjax.fit``; their values are those of the fit. Labelers that the fit has not
@@ -199,7 +201,7 @@ class Fitted(Prediction):
         return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
 
     def open_tables(self, columns: Columns | None, **sources):
-        """Open the tables of features for other labels; reject those that the fit has no use for."""
+        """Open the tables of features for other labels; reject features that the fit does not use."""
         for side in ("labeler", "instance"):
             if sources.get(f"{side}_features") is not None and side not in self.scaling:
                 raise InputError(f"{side} features: given, but the fit used none; leave them out or fit with them")
@@ -207,12 +209,12 @@ class Fitted(Prediction):
         return io.open_tables(columns, known=names, **sources)
 
     def next_table(self, n: int) -> pa.Table:
-        """Return the table behind :meth:`next_labels`."""
+        """Rank the instances to label next; :meth:`next_labels` shows this table."""
         return next_instances(self.tables, self.index, whole("next", n))
 
     def next_labels(self, n: int = 100):
-        """Return the instances to label next: those where one more label of an average labeler lowers the expected
-        error of the inferred classes most (``crowdjax.facade.next``).
+        """Rank the instances to label next by how much one more label of an average labeler lowers the expected error
+        of the inferred classes (``crowdjax.facade.next``).
 
         Returns:
             A table of the kind that the labels came in: instance, label, confidence, and gain, by how much one more
@@ -231,20 +233,21 @@ class Fitted(Prediction):
         return self.kind(self.next_table(n))
 
     def checks(self, table, **settings) -> Prediction:
-        """Run posterior predictive checks: compare the labels with replicates that the fit would give
-        (``crowdjax.facade.checks.check``)."""
+        """Run posterior predictive checks: compare the labels with replicates drawn from the fit
+        (``crowdjax.facade.checks.check``).
+        """
         from crowdjax.facade.checks import check  # which knows results
 
         return check(self, table, **settings)
 
 
 def itself(model: Any) -> Any:
-    """Return the model: what makes one that is there already."""
+    """Return the model unchanged: the factory of a model that exists already."""
     return model
 
 
 class Read(NamedTuple):
-    """The parts that every fit has on disk: tables, index and scaling.
+    """The files that every saved fit has: tables, index and scaling.
 
     Example:
         >>> Read._fields
@@ -257,12 +260,12 @@ class Read(NamedTuple):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The numbers of labelers and instances, as ``Labels.from_arrays`` takes them."""
+        """The numbers of labelers and instances, as arguments of ``Labels.from_arrays``."""
         return dict(n_labelers=len(self.index.labelers), n_instances=len(self.index.instances))
 
     @property
     def blank(self) -> dict[io.Key, np.ndarray]:
-        """Empty features of the shapes that the fit had."""
+        """Features of zeros in the shapes that the fit had."""
         sizes = self.sizes
         return {side: np.zeros((sizes[f"n_{side}s"], len(s.names))) for side, s in self.scaling.items()}
 
@@ -283,7 +286,7 @@ def read_fit(folder: Path, record: Mapping[str, Any]) -> Read:
 
 
 def discoveries(p: Float[np.ndarray, " I"]) -> Bool[np.ndarray, " I"]:
-    """Return which p-values are discoveries where a share of 5 % of them may be false (Benjamini and Hochberg 1995).
+    """Mark the p-values that are discoveries at a false discovery rate of 5 % (Benjamini and Hochberg 1995).
 
     Example:
         >>> discoveries(np.array([0.001, 0.04, 0.9])).tolist()
@@ -297,7 +300,7 @@ def discoveries(p: Float[np.ndarray, " I"]) -> Bool[np.ndarray, " I"]:
 
 
 def refuse_counts(triples: io.Triples, model: str, repeats: Repeats = "count") -> None:
-    """Reject counts of labels, whose labelers nobody knows, in a model that tells labelers apart."""
+    """Reject counts of labels, whose labelers are unknown, for a model that distinguishes labelers."""
     if triples.anonymous and repeats != "count":
         raise InputError(f"repeats: got {repeats!r} with counts, which have no repeated labels; leave it out")
     if triples.anonymous and model != "majority":

@@ -1,4 +1,4 @@
-"""The registry: what each model is, and what it can be used for. Everything else follows from its entry.
+"""The registry of models: what each model is and what it can be used for.
 
 MODELS.add("graded", Graded, kinds={"ordinal"}, rectangular=True)       # a model of one's own has a name then
 """
@@ -17,7 +17,7 @@ from crowdjax.settings import one_of
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """The registry's entry of a model.
+    """A model's entry in the registry.
 
     Attributes:
         name: what users call it.
@@ -40,7 +40,7 @@ class Entry:
 
 
 class Registry(Mapping[str, Entry]):
-    """Models by name.
+    """The registered models by name.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -64,7 +64,7 @@ class Registry(Mapping[str, Entry]):
         plan=None,
         model: type | None = None,
     ) -> None:
-        """Add a model, or replaces the one of its name.
+        """Add a model, or replace the one with its name.
 
         Args:
             make: its class, whose fields are the settings, or a function as ``Entry.make``.
@@ -93,11 +93,11 @@ class Registry(Mapping[str, Entry]):
         return len(self._entries)
 
     def name_of(self, model: Any) -> str:
-        """Return the name of a model that was made by hand: of its entry, or of its class."""
+        """Find the name of a model that the user built: that of its entry, or of its class."""
         return next((e.name for e in self._entries.values() if e.model is type(model)), type(model).__name__)
 
     def with_setting(self, name: str) -> list[str]:
-        """Return the models that take a setting."""
+        """List the models that take a setting."""
         return [entry.name for entry in self._entries.values() if name in entry.settings]
 
     def refuse_kind(self, name: str, kind: Kind) -> None:

@@ -111,8 +111,7 @@ def log_joint(labels: Labels, parameters: Parameters, config: IntegratedConfig) 
 
 
 def axis_move(key, labels: Labels, parameters: Parameters, value, config: IntegratedConfig):
-    """Make a Metropolis step in the unit and the origin of x, which moves every parameter that depends on them. Return
-    parameters, value, and whether the step was accepted.
+    """Make a Metropolis step in the unit and the origin of x, which moves every parameter that depends on them.
 
     Returns parameters, value, and whether the step was accepted.
     """
@@ -122,7 +121,9 @@ def axis_move(key, labels: Labels, parameters: Parameters, value, config: Integr
 
 
 def spread_move(key, labels: Labels, parameters: Parameters, value, config: IntegratedConfig):
-    """Propose a neighbouring value of ρ, each with the same prior probability; x keeps its variance."""
+    """Make a Metropolis step to a neighbouring value of ρ, all values having the same prior probability; x keeps its
+    variance.
+    """
     k_step, k_accept = jax.random.split(key)
     spreads = jnp.asarray(SPREADS, parameters.spread.dtype)
     at = jnp.argmin(abs(spreads - parameters.spread))

@@ -1,4 +1,5 @@
-"""Monitoring: labels of all periods so far to a prevalence, labelers and alerts of the latest, in a store of objects.
+"""Monitoring: from the labels of all periods so far to prevalence, labelers and alerts of the latest period, in an
+object store.
 
     outcome = monitor("s3://bucket/labels", "s3://bucket/scores", out="s3://bucket/monitoring", time="week")
     outcome.status, outcome.document["alerts"]

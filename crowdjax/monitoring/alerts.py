@@ -44,7 +44,7 @@ GAP = 1.5  # usual steps from one period to the next, from which one was left ou
 
 
 class Rules(NamedTuple):
-    """The rules by which alerts are raised.
+    """Thresholds of the rules that raise alerts.
 
     Attributes:
         sure: probability of a change from which it counts.
@@ -63,7 +63,7 @@ class Rules(NamedTuple):
     expect: str | None = None
 
     def checked(self) -> Rules:
-        """Return the same.
+        """Check the rules and return them.
 
         Raises:
             InputError: a number is none that is allowed.
@@ -103,17 +103,20 @@ class Alert(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The identity of the alert in every run; with the period where the next period's is another alert."""
+        """An identifier of the alert that stays the same over runs; it includes the period where the next period's is
+        another alert.
+        """
         own = (self.period,) if self.kind in OF_ONE_PERIOD else ()
         return "/".join((self.kind, self.what, *own))
 
     def record(self) -> dict[str, Any]:
-        """Return the entry of ``alerts.json``."""
+        """Build the entry of ``alerts.json``."""
         return {"key": self.key, **self._asdict()}
 
 
 def alerts_of(result: ContextualResult, rules: Rules) -> list[Alert]:
-    """Return all alerts of a result with periods, of every period, the severest of the latest period first.
+    """Find all alerts of a result with periods, for every period; those of the latest period come first, most severe
+    first.
 
     Raises:
         InputError: the result has no periods.
@@ -131,7 +134,7 @@ def alerts_of(result: ContextualResult, rules: Rules) -> list[Alert]:
 
 
 def latest(cells: pa.Table, rules: Rules) -> str:
-    """Return the period that a run is about: the latest, or the expected one that is not there.
+    """Find the period that a run is about: the latest, or the expected one if that is missing.
 
     Example:
         >>> latest(pa.table({"time": [1, 2]}), Rules()), latest(pa.table({"time": [1, 2]}), Rules(expect="3"))
@@ -157,8 +160,8 @@ def _missing(cells: Sequence[Mapping[str, Any]], rules: Rules) -> Iterator[Alert
 
 
 def ordinal(period: Any) -> float | None:
-    """Return a period's position in time: a number itself; the day of a date, of the text of one, of a month or of an
-    ISO week; None of other text.
+    """Convert a period to its position in time: a number itself; the day of a date, of its text, of a month or of an
+    ISO week; None for other text.
 
     Example:
         >>> ordinal("2026-W02") - ordinal("2026-W01"), ordinal("2026-03-01") - ordinal("2026-02"), ordinal("spring")
@@ -184,7 +187,7 @@ def _where(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def share_of(row: Mapping[str, Any]) -> tuple[float, float, float]:
-    """Return (mean, lower, upper) of a row of cells: assisted by gold where that has an interval, else the model's.
+    """Select (mean, lower, upper) of a row of cells: assisted by gold where that has an interval, else the model's.
 
     Example:
         >>> share_of({"mean": 0.2, "lower": 0.1, "upper": 0.3, "assisted_mean": None})
@@ -195,7 +198,7 @@ def share_of(row: Mapping[str, Any]) -> tuple[float, float, float]:
 
 
 def change_of(row: Mapping[str, Any]) -> tuple[float, float, float, float]:
-    """Return (difference, lower, upper, probability of a rise) of a row of changes, by the same rule.
+    """Select (difference, lower, upper, probability of a rise) of a row of changes, by the same rule.
 
     Example:
         >>> change_of({"difference": 0.1, "lower": 0.0, "upper": 0.2, "p_increase": 0.97})

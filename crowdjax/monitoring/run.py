@@ -40,7 +40,7 @@ LATEST, PAGE, DONE = "latest.json", "index.html", "done.json"
 
 
 class Outcome(NamedTuple):
-    """The outcome of a run.
+    """The outcome of a monitoring run.
 
     Attributes:
         status: the exit status: 0 nothing to report, 3 alerts of the latest period.
