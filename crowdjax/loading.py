@@ -38,7 +38,9 @@ def load(folder: str | os.PathLike) -> Prediction | Plan:
     """
     folder = Path(path_of("folder", folder, "a folder of a result"))
     if "\0" in str(folder) or len(folder.name) > 255:
-        raise InputError(f"folder: got a name that no folder has, {str(folder)[:40]!r}; allowed: a folder of a result")
+        raise InputError(
+            f"folder: got {str(folder)[:40]!r}, which cannot be the name of a folder; allowed: the folder of a result"
+        )
     if (folder / "predict.json").is_file():
         record = saving.read_result(folder, "predict.json")
         return Prediction(read_tables(folder, "instances"), record, as_arrow)

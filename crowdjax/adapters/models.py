@@ -326,7 +326,7 @@ class DawidSkene(Likelihood):
         errors, rows = self._start, pd.MultiIndex.from_product([votes.workers, votes.classes])
         absent = votes.workers[~votes.workers.isin(errors.index.get_level_values(0))]
         if len(absent) and not add:
-            raise InputError(f"initial_error: none of labeler {absent[0]}; allowed with assign: those of all labelers")
+            raise InputError(f"initial_error: none of labeler {absent[0]}; allowed with assign: rows for every labeler")
         matrices = errors.reindex(index=rows, columns=votes.classes, fill_value=0).to_numpy(float)
         matrices = matrices.reshape(len(votes.workers), -1, len(votes.classes))
         if not (matrices >= 0).all():
@@ -395,7 +395,7 @@ class GLAD(Likelihood):
     def _found(self, votes, gold):
         for name in ("alphas_priors_mean", "betas_priors_mean"):
             if getattr(self, name) is not None:
-                raise InputError(f"{name}: allowed: None; the means are 1")
+                raise InputError(f"{name}: cannot be set; allowed: None (the means are 1)")
         return super()._found(votes, gold) if self.labels_priors is None else self._observed(votes, gold)
 
     def _prior(self, classes: pd.Index) -> np.ndarray:

@@ -221,7 +221,9 @@ class GoldMajorityVote(Skilled):
         truth = series(true_labels, "true_labels", "task").reindex(votes.tasks)
         known = truth.notna().to_numpy()[votes.task]
         if not known.any():
-            raise InputError("true_labels: of no instance in data; allowed: the labels of some instances, by instance")
+            raise InputError(
+                "true_labels: none is of an instance in data; allowed: the labels of some of its instances, by instance"
+            )
         right = votes.classes[votes.label] == truth.to_numpy()[votes.task]
         n = np.bincount(votes.worker, known)
         share = np.bincount(votes.worker, known & right) / np.maximum(n, 1)

@@ -403,12 +403,12 @@ def _continued(start, index: LabelIndex, identity: str, config: ContextualConfig
     same = all(np.array_equal(getattr(start.index, side), getattr(index, side)) for side in ("labelers", "instances"))
     if not same or start.record.get("labels_sha256") != identity:
         raise InputError(
-            "start: a fit of other labels, gold or scores, periods or groups; allowed: an earlier result of the same"
+            "start: a fit of other labels, gold, scores, periods or groups; allowed: a result of the same inputs"
         )
     if (start.fit.config, start.fit.scale.transform) != (config, transform):
-        raise InputError("start: a fit with other settings of the functions or the transform; allowed: with the same")
+        raise InputError("start: a fit with other settings of the functions or another transform; allowed: the same")
     if start.fit.prior is not None:
-        raise InputError("start: a fit that went on from an earlier result; allowed: one without previous=")
+        raise InputError("start: a fit that continued from an earlier result; allowed: a fit without previous=")
     return start.fit, start.fit.scale
 
 
@@ -418,7 +418,7 @@ def _before(previous, **others) -> ContextualResult | None:
         return None
     for name, value in others.items():
         if value is not None:
-            raise InputError(f"{name}: given with previous, whose fit has its own; allowed: one of them")
+            raise InputError(f"{name}: given with previous, which has its own; allowed: one of them")
     if isinstance(previous, ContextualResult):
         return previous
     folder = Path(path_of("previous", previous, "a folder of a result of crowdjax context"))

@@ -33,7 +33,7 @@ MOST_NUTS = {"instances": 3000, "labels": 20_000}  # up to which NUTS takes its 
 
 def refuse_counts(triples: io.Triples, labelers: Level) -> None:
     if triples.anonymous and labelers != "global":
-        raise InputError(f"labelers: got {labelers!r} with counts, whose labelers nobody knows; allowed with counts: "
+        raise InputError(f"labelers: got {labelers!r} with counts, whose labelers are unknown; allowed with counts: "
                          "global (--labelers global)")  # fmt: skip
 
 

@@ -234,7 +234,7 @@ class ContextualResult(Fitted):
             InputError: arviz-base is not installed; the labels are not those of the fit.
         """
         if self.record.get("kinds") is not None:
-            raise InputError("to_arviz: of a fit by kinds, whose functions have several scores; use result.fit.draws")
+            raise InputError("to_arviz: a fit with kinds, whose functions have several scores; use result.fit.draws")
         x = np.unique(self.tables["curves"]["score"].to_numpy())
         population, key, cell = self.population, None, self.people_cell
         if population is None:
@@ -382,7 +382,7 @@ class ContextualResult(Fitted):
         """
         whole("next", n, 1, MOST_NEXT)
         if self.record.get("kinds") is not None:
-            raise InputError("next: of a fit by kinds, whose prevalences are several; allowed: of a fit of one of them")
+            raise InputError("next: a fit with kinds, which has several prevalences; allowed: a fit of one kind")
         fit = contextual.thinned(self.fit, max(2, int(MOST_CELLS / len(self.scores))))
         over, cell = self.population, self.people_cell
         if over is None:
@@ -393,7 +393,7 @@ class ContextualResult(Fitted):
         known = np.zeros(len(self.scores), bool) if self.gold is None else np.isfinite(self.gold)
         open_ = np.flatnonzero(~known)
         if not open_.size:
-            raise InputError("next: every instance has gold; allowed: where the truth of some is unknown")
+            raise InputError("next: every instance has gold; allowed: a fit in which some have none")
         q = (p * sensitivity + (1 - p) * (1 - specificity))[:, open_]
         found = gain.batch(prevalence, q, n)
         rows = open_[found.instance]
@@ -465,7 +465,7 @@ def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{folder}: not a contextual fit of crowdjax ({error!r:.100})") from None
     if not (folder / "inputs.npz").is_file():
-        raise InputError(f"{folder}: written by an earlier version, without inputs.npz; allowed: a fit made anew")
+        raise InputError(f"{folder}: written by an earlier version, without inputs.npz; fit again")
     like = {
         "scores": np.zeros((n, columns)),
         "votes": np.zeros((n, 2)),

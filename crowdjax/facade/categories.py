@@ -169,7 +169,7 @@ class CategoricalResult(Fitted):
             InputError: always; ``crowdjax.fit`` has checks of K classes.
         """
         raise InputError(
-            "checks: of a contextual fit of more than two classes; allowed: of two, or of crowdjax.fit (crowdjax fit)"
+            "checks: a contextual fit of more than two classes; allowed: two classes, or a fit of crowdjax.fit"
         )
 
 
@@ -178,7 +178,9 @@ def refuse(classes: Sequence[Any], **settings) -> None:
     few = ", ".join(map(show, classes[:3])) + (", ..." if len(classes) > 3 else "")
     for name, given in settings.items():
         if given:
-            raise InputError(f"{name}: given with {len(classes)} classes ({few}); allowed with two: leave it out")
+            raise InputError(
+                f"{name}: given with {len(classes)} classes ({few}); allowed with two classes only; leave it out"
+            )
 
 
 def fitted(

@@ -125,7 +125,7 @@ def check(
         )
     triples = io.read_triples(table, columns=said, form=form, missing=missing, header=header, like=result.index)
     if "minibatch" in result.record:
-        raise InputError("checks: of a fit by minibatches, whose instances are in another order; allowed: a fit of all "
+        raise InputError("checks: a fit by minibatches, whose instances are in another order; allowed: a fit of all "
                          "labels at once")  # fmt: skip
     for side in ("labelers", "instances"):
         if not np.array_equal(getattr(triples.index, side), getattr(result.index, side)):

@@ -36,10 +36,10 @@ def heard(labels: Labels, triples: io.Triples, copies: Copies) -> Heard:
     """Find groups of labelers who repeat one another, and count each as one labeler where that is wanted.
 
     Raises:
-        InputError: the labels are counts, whose labelers nobody knows, and copies are to count once.
+        InputError: the labels are counts, whose labelers are unknown, and copies are to count once.
     """
     if triples.anonymous and copies == "once":
-        raise InputError("copies: got 'once' with counts, whose labelers nobody knows; allowed with counts: 'warn'")
+        raise InputError("copies: got 'once' with counts, whose labelers are unknown; allowed with counts: 'warn'")
     found = () if triples.anonymous else groups(labels)
     names = [[str(name) for name in triples.index.labelers[list(group.labelers)]] for group in found]
     record = {

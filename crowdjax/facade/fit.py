@@ -102,7 +102,7 @@ def fit(
     built = many.of_many(built, labels)
     refuse_large(labels, built, name)
     if start is not None and (settings or {}).keys() & {"restarts", "seed"}:
-        raise InputError("restarts, seed: given with a start, whose fit draws nothing; leave them out")
+        raise InputError("restarts, seed: given with a start, from which the fit is deterministic; leave them out")
     begin = None if start is None else continued(start, name, index, config_of(built))
     mapping = io.mapping(triples, given)
     found = _best(labels, built, begin, solver, devices=devices, progress=progress)
@@ -196,7 +196,7 @@ def _refuse_settings(name: str, settings: Mapping[str, Any]) -> None:
     """Reject arguments that a user's own model sets in its own configuration."""
     for setting, value in settings.items():
         if value is not None and setting != "gold":
-            raise InputError(f"{setting}: given with a model of one's own ({name}); set it there")
+            raise InputError(f"{setting}: given with a model object ({name}); set it in the model")
 
 
 def _made(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any], features) -> Observation:

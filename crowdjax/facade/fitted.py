@@ -304,5 +304,5 @@ def refuse_counts(triples: io.Triples, model: str, repeats: Repeats = "count") -
     if triples.anonymous and repeats != "count":
         raise InputError(f"repeats: got {repeats!r} with counts, which have no repeated labels; leave it out")
     if triples.anonymous and model != "majority":
-        raise InputError(f"model: got {model} with counts, whose labelers nobody knows; allowed with counts: majority "
+        raise InputError(f"model: got {model} with counts, whose labelers are unknown; allowed with counts: majority "
                          "(--model majority)")  # fmt: skip

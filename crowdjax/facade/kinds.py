@@ -33,7 +33,9 @@ def read(source, instances, column: str | None, **others) -> periods.Named | Non
         return None
     for name, value in others.items():
         if value:
-            raise InputError(f"{name}: given with kind, where every kind has a function of one score; allowed without")
+            raise InputError(
+                f"{name}: given with kind, where every kind has a function of one score; allowed without kind"
+            )
     values, code = io.read_categories(source, column, instances)
     if not 2 <= len(values) <= MOST:
         raise InputError(f"kind: column {column!r} has {len(values)} values; allowed: 2 to {MOST}")

@@ -43,7 +43,7 @@ def add(name: str, model: type, *, kinds=("nominal",), rectangular=False) -> Non
 
     def make(*, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], class_prior=None) -> Observation:
         if classes == "exchangeable" and class_prior not in (None, "uniform"):
-            raise InputError("class_prior: given with exchangeable classes, which are alike; leave it out")
+            raise InputError("class_prior: given with exchangeable classes, which are equally probable; leave it out")
         if classes == "exchangeable":
             class_prior = "uniform"
         logistic = isinstance(class_prior, str) and class_prior == "logistic"
@@ -102,7 +102,7 @@ def _drawn(factors=None, restarts=None, seed=None) -> dict[str, int]:
         return {"n_factors": n, "restarts": restarts or RESTARTS, "seed": seed_of(seed or 0)}
     if seed is not None or (restarts or 1) > 1:
         what = "restarts" if seed is None else "seed"
-        raise InputError(f"{what}: given with one factor, whose fit draws nothing; allowed with factors=2 and more")
+        raise InputError(f"{what}: given with one factor, whose fit is deterministic; allowed with factors=2 or more")
     return {} if factors is None else {"n_factors": n}
 
 

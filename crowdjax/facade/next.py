@@ -80,7 +80,7 @@ def next_instances(tables: dict[str, pa.Table], index: LabelIndex, n: int) -> pa
     if n > instances.num_rows:
         raise InputError(f"next: got {n}; allowed: 1 to {instances.num_rows}, the instances")
     if "confusion" not in tables:
-        raise InputError(f"next: of a fit without confusions; allowed: of up to {MOST_CLASSES} classes")
+        raise InputError(f"next: a fit without confusion matrices; allowed: a fit of up to {MOST_CLASSES} classes")
     p = class_probabilities(instances, index)
     gain = expected_gain(p, mean_confusion(tables["confusion"], tables["labelers"], index))
     order = np.lexsort((p.max(1), -gain))[:n]

@@ -66,13 +66,18 @@ def of(
         InputError: it cannot.
     """
     if earlier.record.get("labels_sha256") == identity:
-        raise InputError("previous: the result of these very labels, which would count twice; allowed: of other labels")
+        raise InputError(
+            "previous: a result of the same labels, which would count twice; allowed: a result of other labels"
+        )
     if earlier.record.get("time") is not None or earlier.record.get("group") is not None:
-        raise InputError("previous: a result by time or group; allowed: one without, a batch a period")
+        raise InputError("previous: a result with time or group; allowed: a result without, one batch per period")
     if list(earlier.record["scores"]) != list(names):
-        raise InputError(f"previous: of the scores {', '.join(earlier.record['scores'])}; got {', '.join(names)}")
+        were = ", ".join(earlier.record["scores"])
+        raise InputError(f"previous: a result with scores {were}; got {', '.join(names)}; allowed: the same")
     if tuple(earlier.index.classes) != tuple(index.classes):
-        raise InputError(f"previous: of the classes {earlier.index.classes}; got {index.classes}")
+        raise InputError(
+            f"previous: a result with classes {earlier.index.classes}; got {index.classes}; allowed: the same"
+        )
     config, scale = earlier.fit.config, earlier.fit.scale
     if config.gp.approximation != "hsgp":
         raise InputError(f"previous: a result with approximation {config.gp.approximation!r}; allowed: hsgp")

@@ -118,9 +118,9 @@ def refuse_features(name: str, features: Mapping[str, Any], allowed: str = "mode
         >>> refuse_features("graded", {"labeler": [[1.0]]})
         Traceback (most recent call last):
         ...
-        crowdjax.labels.InputError: labeler features: given with model graded, which has no use for them; allowed \
+        crowdjax.labels.InputError: labeler features: given with model graded, which does not use them; allowed \
 with models glad, factor
     """
     if features:
         side = min(features, key=lambda side: side != "labeler")
-        raise InputError(f"{side} features: given with model {name}, which has no use for them; allowed with {allowed}")
+        raise InputError(f"{side} features: given with model {name}, which does not use them; allowed with {allowed}")

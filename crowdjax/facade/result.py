@@ -63,7 +63,7 @@ class Result(Fitted):
         if "confusion" not in self.tables:
             raise InputError(
                 f"confusion: not made by {self.record['model']} with more than {MOST_CLASSES} classes; a label is "
-                "right with the labeler's accuracy, and errors fall on all other classes alike"
+                "right with the labeler's accuracy, and errors fall on all other classes equally"
             )
         return self._confusion
 

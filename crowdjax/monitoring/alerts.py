@@ -122,7 +122,7 @@ def alerts_of(result: ContextualResult, rules: Rules) -> list[Alert]:
         InputError: the result has no periods.
     """
     if "changes" not in result.tables:
-        raise InputError("time: a result without periods; needed: one of crowdjax.context(..., time=...)")
+        raise InputError("time: a result without periods; needed: a result of crowdjax.context(..., time=...)")
     cells, moves = (result.tables[name].to_pylist() for name in ("prevalence", "changes"))
     found = [*_missing(cells, rules), *_high(cells, rules), *_rose(moves, rules), *_few(cells, rules)]
     found += [*_drifted(cells, moves, rules), *_gold(cells, result.record), *_contradicted(cells)]

@@ -119,9 +119,9 @@ def monitor(
     if {name: _identity(_found(name, source)) for name, source in given.items()} != {
         name: _identity(listed) for name, listed in found.items()
     }:
-        raise Unreachable(f"{labels}: an input changed while it was read; nothing of it is used, run it again")
+        raise Unreachable(f"{labels}: an input changed while it was read; nothing was written; run it again")
     if result.record["stopped"]:
-        raise FitError("stopped before the fit ended; nothing of it is written")
+        raise FitError("stopped before the fit ended; no result was written")
     raised = alerts_of(result, rules)
     document = outputs.document(result, raised, rules, run, about)
     page = report.render(outputs.page(result, document, said)).encode()

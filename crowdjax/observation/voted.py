@@ -246,7 +246,7 @@ class Voted:
         >>> Voted(BiasedCoin())
         Traceback (most recent call last):
         ...
-        crowdjax.labels.InputError: BiasedCoin: no coin; allowed with so many classes: majority, one-coin
+        crowdjax.labels.InputError: BiasedCoin: not a coin model; allowed with so many classes: majority, one-coin
     """
 
     model: Any
@@ -254,7 +254,7 @@ class Voted:
     def __post_init__(self):
         if not hasattr(self.model, "coin_step"):
             name = type(self.model).__name__
-            raise InputError(f"{name}: no coin; allowed with so many classes: majority, one-coin")
+            raise InputError(f"{name}: not a coin model; allowed with so many classes: majority, one-coin")
 
     def start(self, labels: Labels, votes: Float[Array, "_ K"]) -> Params:
         """Build initial parameters.

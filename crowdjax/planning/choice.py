@@ -262,27 +262,26 @@ def _pilot(pilot) -> ContextualResult:
     if isinstance(pilot, ContextualResult):
         return pilot
     if isinstance(pilot, CategoricalResult):
-        raise InputError(f"pilot: a fit of {len(pilot.record['classes'])} classes; allowed: of two")
+        raise InputError(f"pilot: a fit of {len(pilot.record['classes'])} classes; allowed: a fit of two classes")
     if not isinstance(pilot, str | os.PathLike):
         raise InputError(f"pilot: got {brief(pilot)}; allowed: a result of crowdjax.context, or its folder")
     record = saving.read_result(pilot)
     if record.get("model") != "contextual":
         raise InputError(
-            f"pilot: {pilot}: a fit of {record.get('model')}; allowed: one of crowdjax.context; which instances to "
-            "label next any fit says (--next)"
+            f"pilot: {pilot}: a fit of {record.get('model')}; allowed: a fit of crowdjax.context (--next takes any fit)"
         )
     if len(record.get("classes") or ()) > 2:
-        raise InputError(f"pilot: {pilot}: a fit of {len(record['classes'])} classes; allowed: of two")
+        raise InputError(f"pilot: {pilot}: a fit of {len(record['classes'])} classes; allowed: a fit of two classes")
     return context_api.load(Path(pilot), record)
 
 
 def _of_pilot(found: ContextualResult, rate, labelers: int, population, seed: int) -> tuple[World, dict[str, Any]]:
     if found.record.get("kinds") is not None:
-        raise InputError("pilot: a fit by kinds, whose prevalences are several; allowed: a fit of one of them")
+        raise InputError("pilot: a fit with kinds, which has several prevalences; allowed: a fit of one kind")
     if population is not None and (found.population is not None or not isinstance(population, int)):
         raise InputError(
-            "population: given beside a pilot; allowed: how many instances there are, where the pilot has no table of "
-            "them"
+            "population: given beside a pilot; allowed: the number of instances, where the pilot has no table of the "
+            "population"
         )
     size = None if population is None else whole("population", population)
     world = worlds.from_pilot(
@@ -306,7 +305,9 @@ def _assumed(rate, assumed: dict[str, Any], labelers: int, population, columns) 
         raise InputError(f"auc: got {brief(auc)}; allowed: .5 to below 1")
     pairs = [_accuracy(name, assumed[name]) for name in ("sensitivity", "specificity")]
     if np.add(pairs[0], pairs[1]).min() <= 1:
-        raise InputError("sensitivity, specificity: of sum 1 or less; allowed: better than chance, of sum above 1")
+        raise InputError(
+            "sensitivity, specificity: their sum is 1 or less, no better than chance; allowed: a sum above 1"
+        )
     spread = DEFAULT_SPREAD if spread is None else _positive("spread", spread, zero=True)
     table, size = None, DEFAULT_SIZE
     if isinstance(population, int) and not isinstance(population, bool):
@@ -343,7 +344,7 @@ def _check_designs(items, per_item, world: World, labelers: int) -> None:
 def _refuse_beside_pilot(settings: dict[str, Any]) -> None:
     for name, value in settings.items():
         if value is not None:
-            raise InputError(f"{name}: given beside a pilot, which says it; allowed: one of them")
+            raise InputError(f"{name}: given beside a pilot, which determines it; allowed: one of them")
 
 
 def _share(name: str, value: Any) -> float:
