@@ -13,11 +13,11 @@ def check(result: Fitted, table, **settings) -> CheckResult:
     ``result.checks(table)``.
 
     Args:
-        result: of ``crowdjax.fit``, by any model; or loaded.
+        result: a result of ``crowdjax.fit`` by any model, or one that was loaded.
         table: the labels of that fit.
         settings: columns, form, missing, header as in ``crowdjax.fit``; instance_features as in the fit, where it used
-            any; replicates: how many to draw (99; p-values are multiples of 1 / (1 + replicates)); seed: of the draws
-            (0; the same seed gives the same result).
+            any; replicates: number of replicates (default 99; p-values are multiples of 1 / (1 + replicates)); seed:
+            seed of the draws (default 0; the same seed gives the same result).
 
     Raises:
         InputError: labelers or instances are not those of the fit; fewer than 19 replicates.

@@ -55,7 +55,8 @@ def convert(
     """Convert a table of labels of any form to a new CSV or Parquet file, tidy or wide.
 
     Args:
-        source, columns, form, positive, order, missing, header: as ``table`` and they are in ``crowdjax.fit``.
+        source: the labels, as ``table`` in ``crowdjax.fit``.
+        columns, form, positive, order, missing, header: as in ``crowdjax.fit``.
         out: ends in .csv, .tsv, .parquet or .pq.
         wide: a column for every labeler and a row for every instance.
 
@@ -63,7 +64,7 @@ def convert(
         What was left out or changed, one sentence each.
 
     Raises:
-        InputError: as in ``crowdjax.fit``; the file is there already or cannot be written.
+        InputError: as in ``crowdjax.fit``; or the file exists already or cannot be written.
 
     Example:
         >>> import tempfile

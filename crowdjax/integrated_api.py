@@ -65,14 +65,15 @@ class IntegratedAggregation(Fitted):
     """The result of a fit of the integrated model to two classes: estimates for instances and labelers, and the fit.
 
     Attributes:
-        instances: instance, label, confidence, probability; ``depends``: whether the label would be another with the
-            class boundary at 0, halfway between the clusters of instances.
-        labelers: as of every model (``crowdjax.result.labeler_table``), on the population of instances.
-        fit, config, boundary: of ``crowdjax.integrated``.
-        average: the fits and boundaries that the probabilities of instances average.
-        calibration: what gold says of the probabilities of the other instances; None without gold.
-        tally: the labels, counted; None in a result that was loaded.
-        position: where each instance is expected to lie on the model's axis; None in a result that was loaded.
+        instances: table with columns instance, label, confidence, probability and ``depends``: whether the label would
+            change with the decision boundary at 0, halfway between the clusters of instances.
+        labelers: table of labelers, as for every model (``crowdjax.result.labeler_table``), over the population of
+            instances.
+        fit, config, boundary: objects of ``crowdjax.integrated``.
+        average: the fits and boundaries over which the probabilities of instances are averaged.
+        calibration: the calibration of the other instances' probabilities by gold; None without gold.
+        tally: counts of the labels; None in a loaded result.
+        position: posterior mean of each instance's position on the model's axis; None in a loaded result.
 
     Example:
         >>> import numpy as np, crowdjax
@@ -148,7 +149,7 @@ def fit(
     Args:
         triples: the labels, as ``io.read_triples`` read them.
         given: the tables gold, scores, labeler_features and instance_features, as ``io.open_tables`` opened them.
-        kind: of the tables to show.
+        kind: kind of dataframe for the result's tables.
     """
     started = time.perf_counter()
     index = triples.index

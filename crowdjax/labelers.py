@@ -42,9 +42,9 @@ class Summary(NamedTuple):
     Attributes:
         accuracy: weighted by the shares of classes in the posterior; NaN where labels are not the classes.
         confusion: P(label | class).
-        informedness: the mean over classes of the chance to be right, on a scale where 0 is a guess and 1 always right;
-            NaN where labels are not the classes.
-        kind: what each labeler is called, where the posterior itself tells; otherwise intervals do.
+        informedness: mean over classes of the probability of being right, rescaled so that 0 is a guess and 1 always
+            right; NaN where labels are not the classes.
+        kind: kind of each labeler, where the posterior itself gives it; otherwise intervals do.
 
     Example:
         >>> Summary._fields
@@ -191,8 +191,8 @@ def intervals_of_two(chances, number: Float[np.ndarray, "W 2"], variances, level
 
     Args:
         chances: sensitivity, specificity and accuracy, each [W].
-        number: expected labels of each labeler on negatives and on positives.
-        variances: of the priors of s_i and of γ_i; 0 where a labeler has nothing of his own.
+        number: expected number of each labeler's labels on negatives and on positives.
+        variances: prior variances of s_i and of γ_i; 0 where a labeler has no parameter of its own.
 
     Example: more labels say more
         >>> found = intervals_of_two([np.full(2, 0.8)] * 3, np.array([[4, 4], [400, 400]]), (4.0, 4.0))

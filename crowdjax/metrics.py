@@ -116,9 +116,9 @@ def confusion(answer: Int[np.ndarray, " I"], truth: Truth, n_classes: int | None
     """Count the instances of each true class (rows) by inferred class (columns).
 
     Args:
-        answer: the class that each instance is said to be of, 0 to K-1: ``probability.argmax(1)``.
-        truth: 0 to K-1; -1 or NaN where it is not known.
-        n_classes: K; by default one more than the largest class.
+        answer: inferred class of each instance, 0 to K-1: ``probability.argmax(1)``.
+        truth: true class, 0 to K-1; -1 or NaN where unknown.
+        n_classes: K; default: one more than the largest class.
 
     Example:
         >>> confusion([0, 2, 2, 1], [0, 1, 2, -1]).tolist()

@@ -49,9 +49,9 @@ def start(address: str | None = None, n_processes: int | None = None, process: i
     """Join this process to a run of several processes; call it before any other use of JAX.
 
     Args:
-        address: ``host:port`` of process 0, reachable from all.
-        n_processes, process: how many there are, and which of them this is, from 0. Under SLURM or Open MPI all three
-            may be left out.
+        address: ``host:port`` of process 0, reachable from all processes.
+        n_processes, process: number of processes, and the index of this one, from 0. Under SLURM or Open MPI all three
+            arguments may be left out.
 
     Example:
         >>> start("10.0.0.1:12345", 2, 0)  # doctest: +SKIP
@@ -67,7 +67,7 @@ def use_cores(n: int | None = None) -> None:
     flag ``xla_force_host_platform_device_count``) as it is.
 
     Raises:
-        RuntimeError: JAX has started its devices already.
+        RuntimeError: JAX has already initialised its devices.
 
     Example:
         >>> use_cores(4)  # doctest: +SKIP
@@ -82,7 +82,7 @@ def n_devices(n_labels: int, wanted: int | None = None) -> int:
     """Choose the number of devices: ``wanted``, or as many as speed up a fit of so many labels.
 
     Raises:
-        InputError: more than there are.
+        InputError: more devices are wanted than there are.
 
     Example:
         >>> n_devices(1000)        # too few labels for more than one device
@@ -128,9 +128,9 @@ def fit(
     """Fit the factor model on several devices: ``crowdjax.factor.fit_jit``, arguments as there. Not to be traced.
 
     Args:
-        labels: of this process's instances, with the labelers of all.
-        model: built for ``labels`` (``crowdjax.factor.build``); what it says of labelers is alike in every process.
-        devices: how many; by default all that pay for so many labels.
+        labels: labels of this process's instances, with labelers indexed alike in all processes.
+        model: model built for ``labels`` (``crowdjax.factor.build``); its labeler part is the same in every process.
+        devices: number of devices; default: as many as speed up a fit of so many labels.
         progress: callback, called with the passes done. Return True to stop the fit, with the code ``STOPPED``. Not
             called in short fits and those of several processes.
 
@@ -281,8 +281,8 @@ def fit_integrated(
     traced.
 
     Args:
-        labels: of this process's instances, with the labelers of all.
-        devices: how many; by default all that pay for so many labels.
+        labels: labels of this process's instances, with labelers indexed alike in all processes.
+        devices: number of devices; default: as many as speed up a fit of so many labels.
         progress: as in :func:`fit`.
 
     Returns:

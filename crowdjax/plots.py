@@ -172,7 +172,7 @@ def factor_over_feature(
     instance factor, one point per instance.
 
     Args:
-        true: what the average labeler's discrimination is, where it is known.
+        true: the average labeler's true discrimination, where known.
     """
     from scipy.stats import gaussian_kde
 
@@ -440,7 +440,7 @@ def side_by_side(
     """Plot one row per model, one marker per run with its interval; NaN leaves a marker, or an interval, out.
 
     Args:
-        half: half the length of the intervals.
+        half: half the width of the intervals.
     """
     figure, (ax,) = _panels(1, 4.2, 1.2 + (0.2 + 0.12 * len(columns)) * len(rows))
     offsets = (np.arange(len(columns)) - (len(columns) - 1) / 2) * 0.7 / max(len(columns), 1)
@@ -479,7 +479,7 @@ def over_time(
     """Plot estimates with intervals over periods: one panel for each title, series side by side.
 
     Args:
-        times: the periods' names; as many are written as have room, the last among them.
+        times: names of the periods; as many are written as there is room for, always including the last.
         panels: title -> series -> (mean, lower, upper), each of shape [T]; NaN leaves a period out.
         kind: of ``PERIODS``: shares and changes of them as fractions, ratios of odds on a logarithmic axis.
         beside: means drawn as a grey line in every panel, to compare with.
@@ -823,7 +823,7 @@ def accuracies(
 
     Args:
         lower, upper: ends of the intervals; NaN leaves them out.
-        chance: the accuracy of a labeler who does not look, a dashed line.
+        chance: accuracy of a labeler who guesses, drawn as a dashed line.
     """
     order = np.argsort(-found, kind="stable")
     order = order[evenly(len(order), MOST_LINES)]

@@ -49,7 +49,7 @@ class Printed:
     """Base class of results that print as their summary, in a notebook as well.
 
     Attributes:
-        headlines: what was found, a sentence each.
+        headlines: the main findings, a sentence each.
     """
 
     headlines: ClassVar[Sequence[str]] = ()
@@ -70,11 +70,11 @@ class Prediction(Printed):
     """Predicted class probabilities of instances, as a table. Prints as its :meth:`summary`.
 
     Attributes:
-        instances: a table of the kind that the labels came in (pandas for pandas, pyarrow for a path), see
+        instances: table of instances, of the kind that the labels came in (pandas for pandas, pyarrow for a path); see
             :func:`class_table`.
-        tables: this and all others as pyarrow, by name.
-        record: what ``fit.json`` (``predict.json``) holds: sizes, objective, settings, versions.
-        kind: makes the tables that are shown.
+        tables: this and all other tables as pyarrow, by name.
+        record: the content of ``fit.json`` (``predict.json``): sizes, objective, settings, versions.
+        kind: kind of dataframe for the tables shown.
 
     Example:
         >>> import crowdjax
@@ -139,10 +139,10 @@ class Tally(NamedTuple):
     """Counts of a fit's labels for reports, since a result holds no labels.
 
     Attributes:
-        votes: how many labels of each instance have each value, by their multiplicities.
-        agreement: how many labels of each labeler, by the inferred class (each by its probability) and by the value of
+        votes: number of labels of each instance with each value, by multiplicity.
+        agreement: number of labels of each labeler, by inferred class (each weighted by its probability) and value of
             the label.
-        n_crowds: connected components: parts of the crowd that have no instance in common.
+        n_crowds: number of connected components: groups of labelers and instances without labels between them.
     """
 
     votes: Float[np.ndarray, "I L"]
@@ -166,8 +166,8 @@ def tally(labels: Labels, posterior, agreement: Float[np.ndarray, "W K L"] | Non
     """Count the labels of a fit.
 
     Args:
-        posterior: [I, K]; of two classes that of the positive one [I] as well.
-        agreement: of :func:`agreement_of`, where the fit has it.
+        posterior: posterior, shape [I, K]; for two classes that of the positive one, shape [I], is enough.
+        agreement: counts from :func:`agreement_of`, where the fit has them.
 
     Example:
         >>> found = tally(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1]), [0.75, 1.0])
@@ -247,8 +247,8 @@ def class_table(ids: pa.Array, posterior, classes: Sequence[Any] | None = None, 
         (codes, p)         the same from the most probable classes alone and their probabilities, the likeliest first
 
     Args:
-        classes: in their order; by default 0 and 1. Of classes that are equally probable the first is the label.
-        scores: columns to put after instance.
+        classes: classes in order; default 0 and 1. A tie goes to the first class.
+        scores: columns to insert after instance.
 
     Example:
         >>> class_table(pa.array(["q1", "q2"]), [0.9, 0.5], ("no", "yes"))["label"].to_pylist()
@@ -379,7 +379,7 @@ def confusion_table(ids: pa.Array, classes: Sequence[Any], values: Sequence[Any]
     """Tabulate each labeler's confusion matrix: labeler, truth, label, probability, lower, upper.
 
     Args:
-        values: of labels; by default the classes.
+        values: values of labels; default: the classes.
         confusion: P(label | truth), [W, K, L] each.
 
     Example:

@@ -119,7 +119,7 @@ def on_device(labels: Labels, numbers: Callable[[], int] = lambda: 1) -> Labels:
     """Move labels to the device; on a GPU add rows if there are many labels or sums must be repeatable. Host side.
 
     Args:
-        numbers: how many a model needs for each instance, as a grid has points.
+        numbers: how many values a model needs for each instance, such as grid points.
 
     Example: on a CPU they are as they were
         >>> on_device(Labels.from_arrays([0], [0], [1])).rows is None
@@ -146,8 +146,8 @@ def with_rows(labels: Labels, *, repeatable: bool = False, at_once: int | None =
     """Add ``rows`` to labels, built on the device; the host reads a few numbers. Not to be traced.
 
     Args:
-        repeatable: whether sums by labeler go without atomics, for some 5 bytes a label more.
-        at_once: instances in a block, at most; None: all.
+        repeatable: whether sums by labeler avoid atomics, at about 5 bytes per label more.
+        at_once: largest number of instances in a block; None: all.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1])

@@ -126,8 +126,8 @@ def section4(
         α_i = w_0 + Σ_k w_k x_ik      x_ik ~ N(0, spread²)    w_0 ~ N(1, spread²), w_k ~ N(0, spread²)    β_j likewise
 
     Args:
-        density: the chance that a labeler labels an instance.
-        active: only the first so many labelers label anything (may be traced: one program for all sizes of crowd).
+        density: probability that a labeler labels an instance.
+        active: number of labelers who give labels, the first ones (may be traced: one program for all sizes of crowd).
 
     Returns:
         features without their constant column; truths are fair coins.
@@ -197,8 +197,8 @@ def smiles(
     they are good at, not only in how good they are.
 
     Args:
-        ability: mean and standard deviation.
-        positives: the chance that a truth is 1 (.36 of the real study's are).
+        ability: mean and standard deviation of α_1.
+        positives: probability that a truth is 1 (.36 in the real study).
 
     Returns:
         a simulation whose one instance feature is the detector's output, ~ N(0, 1).
@@ -244,11 +244,11 @@ def mixed(
         α_i ~ N(ability)      γ_i ~ N(bias)      β_j ~ exp(N(0, clarity²))      κ_i = 1, 0 (spammer) or -1 (adversary)
 
     Args:
-        per_instance: each instance is judged by so many labelers, chosen at random (may be traced).
-        active: only the first so many labelers label anything (may be traced).
-        ability, bias: mean and standard deviation; the mean of ``bias`` is what the whole crowd shares.
-        positives: the chance that a truth is 1.
-        spammers, adversaries: chances that a labeler is one.
+        per_instance: number of labelers of each instance, chosen at random (may be traced).
+        active: number of labelers who give labels, the first ones (may be traced).
+        ability, bias: mean and standard deviation; the mean of ``bias`` is shared by the whole crowd.
+        positives: probability that a truth is 1.
+        spammers, adversaries: probabilities that a labeler is one.
 
     Example:
         >>> import jax
@@ -295,7 +295,7 @@ class LargeCrowd:
     Attributes:
         truth: 0 or 1.
         sensitivity, specificity: of every labeler; labeler 0 is the busiest.
-        popularity: cumulated chances that a judgement is of labeler 0, 1, ...
+        popularity: cumulative probabilities that a judgement is by labeler 0, 1, ...
 
     Example: the same labels, whatever the chunks
         >>> crowd = power_law(0, 100)
@@ -347,8 +347,8 @@ def power_law(
     numbers, as even as can be); a busy labeler may judge one twice. Truths are fair coins.
 
     Args:
-        n_labelers: default: one per 1000 labels, at least 5.
-        n_instances: default: one per 10 labels.
+        n_labelers: W; default: one per 1000 labels, at least 5.
+        n_instances: I; default: one per 10 labels.
 
     Example:
         >>> crowd = power_law(0, 10_000)
@@ -446,8 +446,8 @@ def theodon(
     .01 + score, so that likely positives are over-represented; otherwise the sample is the population.
 
     Args:
-        per_instance: labels of each instance, by different labelers drawn at random.
-        population: how many scores the rare design samples from.
+        per_instance: number of labels of each instance, by different labelers drawn at random.
+        population: number of scores from which the rare design samples.
 
     Example:
         >>> import jax
@@ -528,9 +528,9 @@ class SampledCrowd(NamedTuple):
         crowd: labels, scores and truths of the sampled instances, their sampling weights (one over the chance of being
             sampled) and the population's scores.
         rate: the share of positives in the population.
-        offsets: of every labeler, on the logits of sensitivity and specificity, shape [W, 2].
-        scenario: whose functions these are.
-        slopes: the same, times 2 s - 1.
+        offsets: offsets of every labeler on the logits of sensitivity and specificity, shape [W, 2].
+        scenario: the scenario of the functions.
+        slopes: slopes of every labeler on these logits, times 2 s - 1; shape [W, 2].
 
     Example:
         >>> drawn = prevalence_crowd("poor", 0)
@@ -607,10 +607,10 @@ def prevalence_crowd(
     a slope every labeler has curves of its own.
 
     Args:
-        scenario: a name, or a log of scores of one's own (``from_log``).
-        per_instance: labels of each instance, by different labelers drawn at random.
-        n_labelers: default: 10, or 5 in ``rare``.
-        population: how many scores there are; default: 50 000, or 200 000 in ``rare``.
+        scenario: a name, or your own log of scores (``from_log``).
+        per_instance: number of labels of each instance, by different labelers drawn at random.
+        n_labelers: number of labelers; default: 10, or 5 in ``rare``.
+        population: number of instances in the population; default: 50 000, or 200 000 in ``rare``.
 
     Example: the same again
         >>> bool((prevalence_crowd("rare", 3).crowd.label == prevalence_crowd("rare", 3).crowd.label).all())

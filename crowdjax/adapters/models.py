@@ -39,10 +39,12 @@ class Estimator(Settings):
     """Base class of the estimators; subclasses are dataclasses whose fields are the settings.
 
     Attributes:
-        labels_: a Series ``agg_label`` by instance: the most probable label; of several the least.
+        labels_: a Series ``agg_label`` by instance: the most probable label; a tie goes to the least.
         probas_: a frame by instance with a column for each label; rows add up to 1.
-        skills_: a Series ``skill`` by labeler: the chance of being right, over the instances that the labeler judged.
-        errors_: a frame by (labeler, label given) with a column for each true label: the chances of giving it.
+        skills_: a Series ``skill`` by labeler: the probability of being right, over the instances that the labeler
+            judged.
+        errors_: a frame by (labeler, label given) with a column for each true label: the probability of giving that
+            label.
         classes_: the labels in order.
         result_: what ``crowdjax.fit`` returned, by number of labeler and instance.
     """
@@ -53,11 +55,12 @@ class Estimator(Settings):
         """Fit the model to a frame of labels.
 
         Args:
-            data: columns task, worker and label, a row for each judgement.
-            true_labels: the label of some instances, where known, by instance.
+            data: a frame with columns task, worker and label, one row for each judgement.
+            true_labels: a Series with the true label of some instances, by instance.
 
         Raises:
-            InputError: not such a frame, a value is missing, labels are all the same, or the model is not for so many.
+            InputError: the frame lacks a column or has missing values, all labels are equal, or the model does not
+                support this number of labels.
             FitError: the fit has no usable result.
         """
         votes = read(data, by_id=self._by_id)
@@ -208,10 +211,10 @@ class Likelihood(Estimator):
     Two labels are fitted as ``crowdjax.fit`` does, more by ``crowdjax.observation``, whose ``Fit`` is ``result_`` then.
 
     Attributes:
-        n_iter: the most passes over the labels.
+        n_iter: largest number of passes over the labels.
         tol: stop where steps gain less than this share of the log-density.
         priors_: a Series ``prior`` by label: the share of each among the instances.
-        loss_history_: what is climbed, after each pass, over the number of labels.
+        loss_history_: log-density per label after each pass.
     """
 
     n_iter: int
@@ -260,12 +263,12 @@ class DawidSkene(Likelihood):
     crowd-kit stops early, they differ. ``crowdjax.fit`` pools the labelers, which is better where each gave few labels.
 
     Attributes:
-        n_iter: the most passes over the labels.
+        n_iter: largest number of passes over the labels.
         tol: stop where steps gain less than this share of the log-density.
-        initial_error_strategy: of matrices to start from: ``assign`` them, or the ``addition`` of their counts to those
-            of the votes.
+        initial_error_strategy: use of ``initial_error``: ``assign`` takes its matrices as the start, ``addition`` adds
+            its counts to those of the votes.
         priors_: a Series ``prior`` by label: the share of each among the instances.
-        loss_history_: what is climbed, after each pass, over the number of labels.
+        loss_history_: log-density per label after each pass.
 
     Example:
         >>> DawidSkene(50).get_params()
@@ -280,13 +283,13 @@ class DawidSkene(Likelihood):
         """Fit the model to a frame of labels.
 
         Args:
-            data: columns task, worker and label, a row for each judgement.
-            true_labels: the label of some instances, where known, by instance.
-            initial_error: chances, or counts, to start from: rows by labeler and label given, a column for each true
-                label. To ``assign`` it must have all labelers.
+            data: a frame with columns task, worker and label, one row for each judgement.
+            true_labels: a Series with the true label of some instances, by instance.
+            initial_error: probabilities, or counts, to start from: rows by labeler and label given, one column for each
+                true label. With ``assign`` it needs all labelers.
 
         Raises:
-            InputError: as in :meth:`Estimator.fit`; not such a frame of chances.
+            InputError: as in :meth:`Estimator.fit`; or ``initial_error`` is not such a frame.
         """
         self._start = self._checked(initial_error)
         return super().fit(data, true_labels)
@@ -339,10 +342,10 @@ class OneCoinDawidSkene(Likelihood):
     """The one-coin model: each labeler is right with one probability, whatever the truth; the class prior is learned.
 
     Attributes:
-        n_iter: the most passes over the labels.
+        n_iter: largest number of passes over the labels.
         tol: stop where steps gain less than this share of the log-density.
         priors_: a Series ``prior`` by label: the share of each among the instances.
-        loss_history_: what is climbed, after each pass, over the number of labels.
+        loss_history_: log-density per label after each pass.
 
     Example:
         >>> OneCoinDawidSkene(n_iter=50)
@@ -365,16 +368,16 @@ class GLAD(Likelihood):
     instances.
 
     Attributes:
-        n_iter: the most passes over the labels.
+        n_iter: largest number of passes over the labels.
         tol: stop where steps gain less than this share of the log-density.
         silent: not used; nothing is printed.
-        labels_priors: a Series, the chances of the labels; by default all alike.
-        alphas_priors_mean, betas_priors_mean: not taken; the means are 1.
-        m_step_max_iter, m_step_tol: not used; there is no M-step, all is climbed at once.
+        labels_priors: a Series of the labels' prior probabilities; default: equal.
+        alphas_priors_mean, betas_priors_mean: cannot be set; the means are 1.
+        m_step_max_iter, m_step_tol: not used; there is no M-step, all parameters are optimised together.
         alphas_: a Series ``alpha`` by labeler.
         betas_: a Series ``beta`` by instance: b_j.
         priors_: a Series ``prior`` by label: ``labels_priors``.
-        loss_history_: what is climbed, after each pass, over the number of labels.
+        loss_history_: log-density per label after each pass.
 
     Example:
         >>> GLAD(50).n_iter

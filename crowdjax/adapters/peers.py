@@ -24,9 +24,9 @@ class KOS(Settings):
     Messages start at N(1, 1) and are scaled in every step.
 
     Attributes:
-        n_iter: how many steps.
-        random_state: seed of the start.
-        labels_: a Series ``agg_label`` by instance; of a sum of 0 the lesser.
+        n_iter: number of steps.
+        random_state: seed of the initial messages.
+        labels_: a Series ``agg_label`` by instance; a sum of 0 gives the lesser label.
         classes_: the labels in order.
 
     Example:
@@ -45,7 +45,7 @@ class KOS(Settings):
         """Run the message passing on a frame with columns task, worker and label.
 
         Raises:
-            InputError: labels have more values than two.
+            InputError: labels have more than two values.
         """
         votes = read(data, by_id=True)
         if len(votes.classes) != 2:
@@ -85,9 +85,9 @@ class MACE(Settings):
     Fitted by EM, or by variational Bayes with κ_i, σ_i ~ Beta and θ_i ~ Dir(10), from several starts; the best counts.
 
     Attributes:
-        n_restarts, n_iter: starts, and steps of each.
+        n_restarts, n_iter: number of starts, and of steps from each.
         method: ``vb`` or ``em``.
-        smoothing: of ``em``, added to each count; the default of crowd-kit, .01 / K, where None.
+        smoothing: for ``em``: pseudo-count added to each count; None: crowd-kit's default, .01 / K.
         default_noise: the starts are uniform in [1, 2 + noise] before they are normalised.
         alpha, beta: prior counts of spamming and of knowing.
         random_state: seed of the first start; that of the next is one more.

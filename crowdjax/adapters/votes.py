@@ -32,7 +32,7 @@ class MajorityVote(Settings):
     least label.
 
     Attributes:
-        default_skill: of labelers without one, where ``on_missing_skill`` is ``value``.
+        default_skill: skill of labelers without one, where ``on_missing_skill`` is ``value``.
         on_missing_skill: ``error``, ``ignore`` (their labels do not count) or ``value``.
         labels_: a Series ``agg_label`` by instance.
         probas_: a frame by instance with a column for each label: its share of the votes.
@@ -55,11 +55,12 @@ class MajorityVote(Settings):
         """Count the votes of a frame, each weighted by its labeler's skill.
 
         Args:
-            data: columns task, worker and label.
-            skills: the weight of each labeler's vote, by labeler.
+            data: a frame with columns task, worker and label.
+            skills: a Series with the weight of each labeler's vote, by labeler.
 
         Raises:
-            InputError: not such a frame; a labeler without a skill; an instance without a labeler that has one.
+            InputError: the frame lacks a column or has missing values, a labeler has no skill, or no labeler of an
+                instance has one.
         """
         votes = read(data)
         weights = np.ones(len(votes.workers))
@@ -169,9 +170,10 @@ class ZeroBasedSkill(Skilled):
         skill += rate (share of his labels that are the vote's - skill)      from 1/K + eps
 
     Attributes:
-        n_iter: how many steps.
-        lr_init, lr_steps_to_reduce, lr_reduce_factor: the rate, and how it falls: by the factor, every so many steps.
-        eps: by how much the first skills are above chance.
+        n_iter: number of steps.
+        lr_init, lr_steps_to_reduce, lr_reduce_factor: initial learning rate, and the factor by which it falls after
+            every ``lr_steps_to_reduce`` steps.
+        eps: excess of the initial skills over chance.
 
     Example:
         >>> import pandas as pd
@@ -214,8 +216,8 @@ class GoldMajorityVote(Skilled):
         """Estimate each labeler's skill from the instances with known truth.
 
         Args:
-            data: columns task, worker and label.
-            true_labels: the label of some instances, by instance.
+            data: a frame with columns task, worker and label.
+            true_labels: a Series with the true label of some instances, by instance.
         """
         votes = read(data, by_id=True)
         truth = series(true_labels, "true_labels", "task").reindex(votes.tasks)
@@ -253,9 +255,9 @@ class MMSR(Skilled):
     vote counts by log((K-1) P / (1-P)), which is below 0 for a labeler who is wrong more often than by guessing.
 
     Attributes:
-        n_iter: the most steps.
-        tol: stop where the matrix changes by less.
-        random_state: seed of the start.
+        n_iter: largest number of steps.
+        tol: stop where the matrix changes by less than this.
+        random_state: seed of the initial matrix.
         probas_: the sums of the weights by label, over the sum of their sizes; negative where votes count against it.
         loss_history_: the change of the matrix in each step.
 

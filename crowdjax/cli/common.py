@@ -219,8 +219,8 @@ def library(devices: int | None = None):
 
 
 def on_demand(devices: int | None = None):
-    """Return the modules (saving, api), with JAX prepared on first use: the compilation cache is switched on and the cores
-    of a CPU become ``devices`` devices."""
+    """Return the modules (saving, api), with JAX prepared on first use: the compilation cache is switched on, and the
+    cores of a CPU become ``devices`` devices."""
     from crowdjax import api, saving, tables
 
     tables.without_pandas()

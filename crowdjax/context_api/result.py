@@ -49,23 +49,23 @@ class ContextualResult(Fitted):
     """The result of a contextual fit: estimates for instances, labelers and the population, with 95 % intervals.
 
     Attributes:
-        instances: a table of the kind that the labels came in: instance, score, probability (of the truth being 1),
-            label. Scores beyond the first are columns score_NAME.
-        curves: quantity (prevalence, and sensitivity and specificity of the crowd), score, mean, lower, upper.
-        labelers: labeler, n_labels; sensitivity, specificity and, where labelers differ, balanced_accuracy and rank,
-            each with NAME_lower and NAME_upper.
-        calibration: score, probability, lower, upper, at scores that occur.
-        prevalence: mean, lower, upper, level, method; ``estimates`` has every way to estimate it.
+        instances: table of instances, of the kind that the labels came in: instance, score, probability (that the truth
+            is 1), label. Scores beyond the first are columns score_NAME.
+        curves: table: quantity (prevalence, sensitivity or specificity of the crowd), score, mean, lower, upper.
+        labelers: table: labeler, n_labels, sensitivity and specificity; where labelers differ also balanced_accuracy
+            and rank; each measure with NAME_lower and NAME_upper.
+        calibration: table: score, probability, lower, upper, at observed scores.
+        prevalence: dict: mean, lower, upper, level, method; ``estimates`` has every estimate.
         tables: these four as pyarrow, by name.
-        record: what ``fit.json`` holds: diagnostics, settings, sizes, warnings.
-        fit: of ``crowdjax.contextual``; its rows are in the order of ``index``.
+        record: the content of ``fit.json``: diagnostics, settings, sizes, warnings.
+        fit: the ``ContextualFit``; its rows are in the order of ``index``.
         index: the ids of labelers and instances, and the two classes.
-        scores: of the instances, shape [I, C].
-        population: (scores [K, C], counts [K]), where given.
+        scores: scores of the instances, shape [I, C].
+        population: (scores [K, C], counts [K]) of the population; None where not given.
         gold: code of the truth, NaN where unknown, shape [I]; None without gold.
-        tally: the labels, counted.
-        weights: how many instances of the population each stands for, shape [I]; None where not given.
-        weaker: the fit under the weaker constraint beside it; None without.
+        tally: counts of the labels.
+        weights: number of instances of the population that each instance represents, shape [I]; None where not given.
+        weaker: the second fit, under the weaker constraint; None without one.
         cell, people_cell: period and group of the instances, shape [I], and of the population's rows, shape [K]; None
             without ``time`` and ``group``. With them there are the
             tables ``cells`` (prevalence.parquet), ``changes`` and ``labelers_by_period`` (``facade.periods``).
@@ -227,8 +227,8 @@ class ContextualResult(Fitted):
         ``attrs["chains"]`` says so.
 
         Args:
-            table, columns: the labels of the fit, as in :func:`context`: then ``log_likelihood`` holds that of each
-                instance's labels, the truth summed out.
+            table, columns: the labels of the fit, as in :func:`context`; with them, ``log_likelihood`` holds log
+                p(labels) of each instance, the truth summed out.
 
         Raises:
             InputError: arviz-base is not installed; the labels are not those of the fit.
@@ -271,13 +271,13 @@ class ContextualResult(Fitted):
         """Infer the truth of new instances from their labels and scores, by the posterior of the fit.
 
         Args:
-            table: labels, as in :func:`context`; their values are those of the fit. A labeler whom the fit has not met
-                is drawn from the crowd's distribution.
-            scores: a table with a row for every instance and the score columns of the fit.
+            table: labels, as in :func:`context`; their values are those of the fit. A labeler who is not in the fit is
+                drawn from the crowd's distribution.
+            scores: a table with one row for every instance and the score columns of the fit.
             columns, form, missing, header: as in :func:`context`.
 
         Raises:
-            InputError: as in :func:`context`; a label is none of the fit's values.
+            InputError: as in :func:`context`, or a label has a value that the fit does not have.
 
         Example:
             >>> import crowdjax
@@ -346,7 +346,7 @@ class ContextualResult(Fitted):
             scores: those of the fit, by default as the result holds them.
 
         Raises:
-            InputError: as there; the scores are not those of the fit.
+            InputError: as there, or the scores are not those of the fit.
         """
         names = self.record["scores"]
         said, given = io.open_tables(columns, known={"scores": names}, scores=scores)
@@ -374,11 +374,11 @@ class ContextualResult(Fitted):
         """Rank the instances to label next by how much a further label narrows the prevalence
         (``crowdjax.contextual.gain``). An instance may come up again.
 
-        The labels there are count by their votes, as if all were of average labelers. Gold needs no label.
+        Existing labels count as votes, as if all were from average labelers. Instances with gold are left out.
 
         Returns:
-            instance, score, probability, gain: the share of the prevalence's variance that this label takes away, and
-            left: the share that is left after it.
+            A table: instance, score, probability, gain (the share of the prevalence's variance that this label removes)
+            and left (the share that remains after it).
         """
         whole("next", n, 1, MOST_NEXT)
         if self.record.get("kinds") is not None:

@@ -29,11 +29,11 @@ class Allocation(NamedTuple):
     """Strata of the score, with the sample size of each.
 
     Attributes:
-        edges: K + 1, increasing; a score belongs to [edge_k, edge_k+1), the last edge included.
-        population: instances of each stratum.
-        prevalence: mean chance of being positive.
-        items: how many to draw, whole numbers.
-        chance: ``items`` / ``population``.
+        edges: the K + 1 increasing edges; a score belongs to [edge_k, edge_k+1), the last edge included.
+        population: number of instances in each stratum.
+        prevalence: mean probability of being positive in each stratum.
+        items: number of instances to draw from each stratum.
+        chance: inclusion probability, ``items`` / ``population``.
 
     Example:
         >>> Allocation._fields
@@ -63,14 +63,14 @@ def allocate(scores, counts, prevalence, n: int, *, least: float = LEAST, n_stra
     that they are narrow where the population is and where positives are.
 
     Args:
-        scores, counts: the population's, and how many instances have each, shape [n].
-        prevalence: f, the chance of being positive at each, shape [n].
-        n: instances to label, at most the population.
-        least: the least share of what a sample at random would have, above 0.
-        n_strata: at most so many.
+        scores, counts: scores of the population and the number of instances with each, shape [n].
+        prevalence: f, the probability of being positive at each score, shape [n].
+        n: number of instances to label, at most the population's size.
+        least: smallest share, above 0, of the sample size that a stratum would get by simple random sampling.
+        n_strata: largest number of strata.
 
     Raises:
-        InputError: more instances than the population has, or fewer than strata.
+        InputError: n exceeds the population's size or is below the number of strata.
 
     Example: one in ten is positive above one half, hardly any below; most of the sample comes from above
         >>> score = np.linspace(0, 1, 1001)

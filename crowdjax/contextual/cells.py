@@ -38,7 +38,7 @@ class Cells:
     """The periods and groups that shift the prevalence; cell = period * n_groups + group.
 
     Attributes:
-        step, spread, own_step: scales of the walk's steps, of groups, and of the steps of a group's own walk.
+        step, spread, own_step: prior scales of the walk's steps, of the groups, and of the steps of a group's own walk.
 
     Example: three weeks of two sites
         >>> [part.name for part in Cells(3, 2).parts], Cells(3, 2).of(np.array([2]), np.array([1])).tolist()

@@ -46,9 +46,9 @@ def carried(fit: ContextualFit, known: Int[np.ndarray, " W"], step: float = STEP
     """Build the prior of the next fit, of the same settings and scale, from an earlier fit's posterior.
 
     Args:
-        fit: the earlier one, without periods and groups, its processes by ``hsgp``.
-        known: the row in it of each labeler of the next fit, -1 for one who is new.
-        step: of the prevalence's level since.
+        fit: the earlier fit, without periods and groups, with ``hsgp`` processes.
+        known: row in it of each labeler of the next fit, -1 for a new one.
+        step: standard deviation of the change of the prevalence's level since then.
 
     Example: the next batch has one of the labelers and two new ones
         >>> prior = carried(found, np.array([1, -1, -1]))

@@ -98,7 +98,7 @@ def functions(fit: ContextualFit, scores, level: float = 0.95) -> Functions:
     The crowd's are averaged over labelers in proportion to their judgements.
 
     Args:
-        scores: where to look, shape [n] or [n, C].
+        scores: scores at which to evaluate, shape [n] or [n, C].
 
     Example: positives are more common at higher scores
         >>> low, high = functions(found, [0.1, 0.9]).prevalence.mean
@@ -125,11 +125,11 @@ def labeler_functions(fit: ContextualFit, scores, labelers: Int[np.ndarray, " W"
     """Evaluate the sensitivity and specificity of given labelers, of shape [W, n], at given scores.
 
     Args:
-        scores: where to look, shape [n] or [n, C].
+        scores: scores at which to evaluate, shape [n] or [n, C].
         labelers: indices, shape [W].
 
     Raises:
-        LabelError: an index that is none.
+        LabelError: an index is not one of the labelers.
 
     Example:
         >>> labeler_functions(found, [0.1, 0.9], np.array([0, 2])).sensitivity.mean.shape
@@ -162,7 +162,7 @@ def calibrate(fit: ContextualFit, scores, cell=None, *, level: float = 0.95) -> 
 
     Args:
         scores: shape [n] or [n, C].
-        cell: of each, shape [n]; None: the mean cell.
+        cell: cell of each score, shape [n]; None: the mean cell.
 
     Example:
         >>> p = calibrate(found, [0.1, 0.9])
@@ -201,9 +201,9 @@ def item_posteriors(
     """Compute P(z_j = +1 | all labels): the instance's posterior given its labels, averaged over posterior draws.
 
     Args:
-        labels: of the fit, or new ones of the same labelers; gold labels give 0 or 1.
-        scores: of their instances, shape [I] or [I, C].
-        n_draws: how many draws to average.
+        labels: labels of the fit, or new ones of the same labelers; gold gives 0 or 1.
+        scores: scores of their instances, shape [I] or [I, C].
+        n_draws: number of posterior draws to average.
         mesh: devices, as in ``fit``.
 
     Example:
@@ -244,8 +244,8 @@ def with_labelers(fit: ContextualFit, known: Int[np.ndarray, " W"], key: PRNGKey
     same.
 
     Args:
-        known: the row of each labeler in the fit, -1 for one who is new.
-        key: draws the new ones.
+        known: row of each labeler in the fit, -1 for a new one.
+        key: random key for the new labelers.
 
     Example: labels of two who are new say less than those of two who are known
         >>> other = with_labelers(found, np.array([2, -1]), jax.random.key(0))
@@ -270,8 +270,8 @@ def log_likelihood_draws(fit: ContextualFit, labels: Labels, scores, cell=None) 
     is known.
 
     Args:
-        labels: of the fit, or new ones of the same labelers.
-        scores: of their instances, shape [I] or [I, C].
+        labels: labels of the fit, or new ones of the same labelers.
+        scores: scores of their instances, shape [I] or [I, C].
 
     Example:
         >>> log_likelihood_draws(found, labels, scores).shape
@@ -304,9 +304,9 @@ def held_out_posteriors(
         P(z_j = gold_j | all else) = 1 / mean_s 1 / P(z_j = gold_j | labels of j, draw s)
 
     Args:
-        labels: of the fit.
-        scores: of their instances, shape [I] or [I, C].
-        n_draws: how many draws to average.
+        labels: labels of the fit.
+        scores: scores of their instances, shape [I] or [I, C].
+        n_draws: number of posterior draws to average.
         mesh: devices, as in ``fit``.
 
     Example: without gold these are the instances' posteriors
@@ -350,10 +350,10 @@ def population_prevalence(
     """Estimate the prevalence Σ ω π(x) / Σ ω of a population given by scores and weights, with an interval.
 
     Args:
-        scores, weights: either the population's score table (weights: counts; the better choice), or the labelled
-            instances' scores with their sampling weights; shape [n]. Weights default to one each.
-        key: where the scores are a sample, whose own variation the interval should hold as well: each draw then
-            reweights the sample by a Bayesian bootstrap. Leave out for a population table.
+        scores, weights: scores of the population with counts as weights (the better choice), or of the labelled
+            instances with their sampling weights; shape [n]. Weights default to one each.
+        key: random key, where the scores are a sample whose sampling variation the interval should include: each draw
+            then reweights the sample by a Bayesian bootstrap. Leave it out for a population table.
 
     Raises:
         LabelError: a weight is not positive and finite (counts may be 0), or the lengths differ.
@@ -451,8 +451,8 @@ def item_prevalence(
     positives are rare and heavily weighted.
 
     Args:
-        labels, scores: of the labelled instances, shape [I] or [I, C].
-        weights: their sampling weights, shape [I]; default: one each.
+        labels, scores: labels, and scores of their instances, shape [I] or [I, C].
+        weights: sampling weights of the instances, shape [I]; default: one each.
         mesh: devices, as in ``fit``.
 
     Example:
@@ -574,10 +574,10 @@ def inclusion_weights(probability) -> Float[np.ndarray, " I"]:
     """Compute sampling weights from known inclusion probabilities: the inverse of each.
 
     Args:
-        probability: above 0, at most 1, shape [I].
+        probability: inclusion probabilities above 0 and at most 1, shape [I].
 
     Raises:
-        LabelError: another number.
+        LabelError: a probability outside this range.
 
     Example:
         >>> inclusion_weights([0.5, 0.01]).tolist()

@@ -47,10 +47,11 @@ class GP:
 
     Attributes:
         approximation: ``hsgp``, ``inducing`` or ``exact`` (at most 1000 distinct inputs).
-        n_basis: M, per column (for ``tensor`` M^C eigenfunctions) or number of inducing inputs.
+        n_basis: number of basis functions M per column (for ``tensor`` M^C eigenfunctions), or number of inducing
+            inputs.
         boundary: c of the Hilbert-space basis.
         columns: ``additive``, ``tensor`` or, by ``hsgp``, ``separate``.
-        log_length: mean and standard deviation of log ℓ; by default ℓ = .5, 95 % in .23 to 1.1.
+        log_length: prior mean and standard deviation of log ℓ; default: ℓ = .5, with 95 % between .23 and 1.1.
 
     Example:
         >>> GP().valid_lengths

@@ -67,11 +67,11 @@ class ContextualConfig:
         increasing: whether the prevalence may only rise with the score (one column).
         prevalence_mean, prevalence_slope: of the priors N(mean) of r's level and N(0, slope²) of its slope, wide enough
             for rates from one in a hundred thousand to nearly all.
-        accuracy_mean, bias_mean: of the priors of the levels of a and g.
-        gp: how the Gaussian processes are represented.
-        labeler_gp: the same for d_i, whose amplitude is HalfNormal(½).
+        accuracy_mean, bias_mean: means of the priors of the levels of a and g.
+        gp: representation of the Gaussian processes.
+        labeler_gp: representation of d_i, whose amplitude is HalfNormal(½).
         offset_scale: τ ~ HalfNormal(offset_scale).
-        cells: periods and groups, by which the prevalence is shifted; None: there are none.
+        cells: periods and groups that shift the prevalence; None for none.
         drift: whether labelers' offsets walk over the periods, by steps N(0, τ_d²), τ_d ~ HalfNormal(.2).
 
     Example:
@@ -221,9 +221,9 @@ def prepare_data(
     Args:
         labels: of I instances.
         x: the context in [-1, 1], one row per instance.
-        mesh: devices to share the blocks of labels; None: the first. There are no more of them than blocks.
-        cell: of each instance, where the settings have cells (``cells.Cells.of``); None: the mean cell.
-        prior: of an earlier fit; None: the settings'.
+        mesh: devices that share the blocks of labels, at most one per block; None: the first device.
+        cell: cell of each instance, where the settings have cells (``cells.Cells.of``); None: the mean cell.
+        prior: prior that an earlier fit left; None: the prior of the settings.
 
     Raises:
         LabelError: the numbers of instances differ.

@@ -38,9 +38,9 @@ class Contextual(eqx.Module):
     """The contextual model of given instances as an observation model.
 
     Attributes:
-        config: which functions there are (static under jit).
-        basis, labeler_basis: the instances' scores, prepared: those of ``prepare_data``.
-        n_instances: how many of their rows are instances.
+        config: settings of the functions (static under jit).
+        basis, labeler_basis: prepared scores of the instances, from ``prepare_data``.
+        n_instances: number of their rows that are instances.
 
     Example: the density that every method of inference works on
         >>> from crowdjax.contextual.model import log_density, prepare_data

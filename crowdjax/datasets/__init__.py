@@ -75,8 +75,8 @@ class Set:
     """A label set's description and location; ``str`` shows both, with licence and citation.
 
     Attributes:
-        entry: None for a folder beside the known ones.
-        where: its folder; None where it is not here.
+        entry: the registry's entry; None for an unknown folder among the local sets.
+        where: its folder; None if it is not on this machine.
     """
 
     name: str
@@ -118,9 +118,9 @@ def get(name: str, out: str | os.PathLike | None = None) -> Set:
     that folder.
 
     Raises:
-        InputError: there is no set of this name; something else is in the way of ``out``.
-        MissingData: it is local only and not here.
-        DownloadError: it could not be fetched; nothing was written.
+        InputError: there is no set of this name, or ``out`` cannot be written or holds other files.
+        MissingData: the set is not public and not on this machine.
+        DownloadError: the download failed; nothing was written.
     """
     sets = {found.name: found for found in listed()}
     if name not in sets:
@@ -143,13 +143,13 @@ def load(name: str, repeats: Repeats = "count", *, download: bool = False) -> Da
     """Load a binary label set by name.
 
     Args:
-        repeats: what to do with several judgements of one labeler on one instance, see ``Labels.from_arrays``.
-        download: whether to fetch it, where it is public and not here.
+        repeats: treatment of repeated judgements of one labeler on one instance, see ``Labels.from_arrays``.
+        download: whether to download the set if it is public and not on this machine.
 
     Raises:
         InputError: there is no set of this name.
-        MissingData: it is not on this machine.
-        DownloadError: it could not be fetched.
+        MissingData: the set is not on this machine.
+        DownloadError: the download failed.
     """
     if name not in BINARY:
         raise InputError(f"data set: got {name!r}; allowed: {', '.join(BINARY)}")

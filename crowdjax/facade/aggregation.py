@@ -26,10 +26,10 @@ class Aggregation(Fitted):
     """The result of a fit to two classes: estimates for instances and labelers, and the fit.
 
     Attributes:
-        fit, model: of ``crowdjax.factor``.
-        made: makes the model, when it is first asked for.
+        fit, model: objects of ``crowdjax.factor``.
+        made: function that builds the model on first use.
         features: standardised features of labelers and of instances, where there are any.
-        tally: the labels, counted; None in a result that was loaded.
+        tally: counts of the labels; None in a loaded result.
 
     Example:
         >>> import crowdjax

@@ -65,16 +65,17 @@ class CategoricalResult(Fitted):
     95 % intervals.
 
     Attributes:
-        instances: instance, score, label, confidence, p_CLASS of each class.
-        prevalence_of_classes: class, method, mean, lower, upper, what: every estimate of every share, the one to report
-            first.
-        curves: class, score, mean, lower, upper: the share of each class by the (first) score.
-        confusion: of the crowd: labeler (null), truth, label, probability, lower, upper.
-        labelers: labeler, n_labels, accuracy, lower, upper; recall_CLASS, lower_CLASS and upper_CLASS of each class.
-        prevalence: what ``prevalence.json`` holds: the headline, the shares, whether both constraints agree.
-        fit: of ``crowdjax.contextual.categories``.
-        scores, population, gold, weights: as they were given.
-        tally: the labels, counted.
+        instances: table: instance, score, label, confidence, and p_CLASS of each class.
+        prevalence_of_classes: table of all estimates of the class shares: class, method, mean, lower, upper, what; the
+            one to report comes first.
+        curves: table: class, score, mean, lower, upper: the share of each class as a function of the (first) score.
+        confusion: table of the crowd's confusion matrix: labeler (null), truth, label, probability, lower, upper.
+        labelers: table: labeler, n_labels, accuracy, lower, upper; recall_CLASS, lower_CLASS and upper_CLASS of each
+            class.
+        prevalence: the content of ``prevalence.json``: the headline, the shares, whether both constraints agree.
+        fit: the fit of ``crowdjax.contextual.categories``.
+        scores, population, gold, weights: as given to the fit.
+        tally: counts of the labels.
 
     Example:
         >>> import crowdjax
@@ -153,12 +154,12 @@ class CategoricalResult(Fitted):
         """Infer the class of new instances from their labels and scores, by the posterior of the fit.
 
         Args:
-            table: labels, as in ``crowdjax.context``; their values are the classes of the fit. A labeler whom the fit
-                has not met is drawn from its crowd.
-            scores: a table with a row for every instance and the score columns of the fit.
+            table: labels, as in ``crowdjax.context``; their values are the classes of the fit. A labeler who is not in
+                the fit is drawn from its crowd.
+            scores: a table with one row for every instance and the score columns of the fit.
 
         Raises:
-            InputError: as in ``crowdjax.context``; a label is none of the classes.
+            InputError: as in ``crowdjax.context``, or a label is not one of the classes.
         """
         return _predicted(self, table, scores, columns, dict(form=form, missing=missing, header=header))
 

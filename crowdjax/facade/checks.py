@@ -46,11 +46,11 @@ class CheckResult(Prediction):
     """The result of posterior predictive checks: statistics, and tables of instances and labelers.
 
     Attributes:
-        instances: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd),
-            surprising; null for instances that were not looked at.
-        record: what ``check.json`` holds: checks, schools, settings, warnings.
-        labelers: labeler, n_labels, informedness with its interval and kind, as in the fit; school: 0 for none, k
-            and -k for the two sides of the k-th.
+        instances: table: instance, n_labels, surprise (p-value: the probability, under the model, of labels at least as
+            unusual), surprising; null for instances that were not checked.
+        record: the content of ``check.json``: checks, schools, settings, warnings.
+        labelers: table: labeler, n_labels, informedness with its interval and kind, as in the fit; school: 0 for none,
+            k and -k for the two sides of school k.
 
     Example:
         >>> import numpy as np, crowdjax
@@ -106,11 +106,11 @@ def check(
     ``crowdjax.integrated.check``).
 
     Args:
-        result: of any model.
-        instance_features: as in the fit, where the integrated model used any.
-        table, columns, form, missing, header: the labels of that fit, as there.
-        replicates: how many to draw; p-values are multiples of 1 / (1 + replicates).
-        seed: of the draws; the same seed gives the same result.
+        result: result of a fit of any model.
+        instance_features: table of features, where the integrated model used any.
+        table, columns, form, missing, header: the labels of the fit and how to read them, as in the fit.
+        replicates: number of replicates; p-values are multiples of 1 / (1 + replicates).
+        seed: seed of the draws; the same seed gives the same result.
 
     Raises:
         InputError: labelers or instances are not those of the fit; fewer than 19 replicates.

@@ -52,11 +52,11 @@ class Fitted(Prediction):
     """Base class of fitted results: estimates for instances and labelers, and the fit.
 
     Attributes:
-        labelers: a table of them, of the kind that the labels came in (``crowdjax.result.labeler_table``).
-        confusion: labeler, truth, label, probability with its interval.
-        fit: parameters, and how the fit went; rows are in the order of ``index``.
+        labelers: table of labelers, of the kind that the labels came in (``crowdjax.result.labeler_table``).
+        confusion: table: labeler, truth, label, probability with its interval.
+        fit: parameters and convergence; rows are in the order of ``index``.
         index: the ids of labelers and instances, the classes and the values of labels.
-        scaling: how features of labelers and instances were standardised, where there are any.
+        scaling: standardisation of the features of labelers and instances, where there are any.
     """
 
     fit: Any
@@ -73,7 +73,7 @@ class Fitted(Prediction):
         """Build the HTML report (docs/reports.md).
 
         Raises:
-            InputError: the result was loaded; a report needs the labels' counts, which are not kept.
+            InputError: the result was loaded; a report needs counts of the labels, which are not saved.
         """
         raise NotImplementedError
 
@@ -87,8 +87,8 @@ class Fitted(Prediction):
         """Infer the instances of other labels.
 
         Args:
-            known: which labeler of the fit each is, -1 for others.
-            features: standardised; rows of labelers that the fit knows are 0.
+            known: row of each labeler in the fit, -1 for other labelers.
+            features: standardised features; rows of labelers in the fit are 0.
         """
         raise NotImplementedError
 
@@ -97,8 +97,8 @@ class Fitted(Prediction):
         drawn.
 
         Args:
-            part: the labels of some instances.
-            drawn: which these are.
+            part: labels of some of the instances.
+            drawn: indices of these instances.
         """
         raise NotImplementedError
 
@@ -108,9 +108,9 @@ class Fitted(Prediction):
         """Run posterior predictive checks of the fit on its labels.
 
         Args:
-            labels: of some instances.
-            drawn: which these are.
-            features: of these instances, standardised, where the fit used any and has not kept them.
+            labels: labels of some of the instances.
+            drawn: indices of these instances.
+            features: standardised features of these instances, where the fit used features and has not kept them.
         """
         model, params = self.observed(labels, drawn, replicates)
         if len(drawn) < len(self.index.instances) and hasattr(model, "factors"):
@@ -151,15 +151,15 @@ class Fitted(Prediction):
         """Infer the truth of new instances from their labels, with the labelers fixed at their fitted values.
 
         Args:
-            table: labels, as in ``crowdjax.fit``; their values are those of the fit. Labelers that the fit has not
-                seen are assumed to be what their features say or, without features, as the model says of anybody.
-            labeler_features: with a row for every labeler that the fit has not seen, where it used features.
-            instance_features: with a row for every instance, where it used features.
+            table: labels, as in ``crowdjax.fit``; their values are those of the fit. A labeler who is not in the fit is
+                described by its features or, without features, by the model's prior or population.
+            labeler_features: a table with one row for every labeler who is not in the fit, where the fit used features.
+            instance_features: a table with one row for every instance, where the fit used features.
             columns, form, missing, header: as in ``crowdjax.fit``.
 
         Raises:
-            InputError: as in ``crowdjax.fit``; a label is none of the fit's values; features are missing that the fit
-                used, or given and of no use to it.
+            InputError: as in ``crowdjax.fit``; a label has a value that the fit does not have; features that the fit
+                used are missing, or features that it does not use are given.
         """
         started = time.perf_counter()
         sources = {"labeler_features": labeler_features, "instance_features": instance_features}
@@ -222,7 +222,7 @@ class Fitted(Prediction):
             the least sure come first.
 
         Raises:
-            InputError: n is more than there are instances; the fit has more than 50 classes.
+            InputError: n exceeds the number of instances, or the fit has more than 50 classes.
 
         Example: two labels against one leave more doubt than three that agree
             >>> import crowdjax

@@ -20,12 +20,12 @@ class Entry:
     """A model's entry in the registry.
 
     Attributes:
-        name: what users call it.
+        name: the name that users give.
         make: (labels=, classes=, features=, settings of the user) -> the model.
-        model: its class.
-        kinds: of classes that it is for.
+        model: the model's class.
+        kinds: kinds of classes that the model supports.
         rectangular: whether labels may have other values than the classes.
-        settings: names of settings of ``crowdjax.fit`` that it takes besides those of all models.
+        settings: names of the settings of ``crowdjax.fit`` that the model takes in addition to those of all models.
         plan: (``models.Numbers``, kind of classes) -> (what to make, which becomes the setting ``plan`` and is kept in
             the record; why, in sentences); None where there is nothing to choose.
     """
@@ -67,10 +67,10 @@ class Registry(Mapping[str, Entry]):
         """Add a model, or replace the one with its name.
 
         Args:
-            make: its class, whose fields are the settings, or a function as ``Entry.make``.
+            make: the model's class, whose fields are the settings, or a function as ``Entry.make``.
 
         Raises:
-            InputError: a kind of classes that there is not.
+            InputError: an unknown kind of classes.
         """
         for kind in kinds:
             one_of("kinds", kind, get_args(Kind))

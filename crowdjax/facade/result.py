@@ -31,10 +31,10 @@ class Result(Fitted):
     """The result of a fit of a registered model: estimates for instances and labelers, confusion matrices, and the fit.
 
     Attributes:
-        fit, model: of ``crowdjax.observation``.
-        made: makes the model, when it is first asked for.
-        held: the arrays that the model has of its own.
-        tally: the labels, counted; None in a result that was loaded.
+        fit, model: objects of ``crowdjax.observation``.
+        made: function that builds the model on first use.
+        held: arrays that belong to the model itself.
+        tally: counts of the labels; None in a loaded result.
 
     Example:
         >>> import crowdjax
@@ -58,7 +58,8 @@ class Result(Fitted):
         """The labelers' confusion matrices as a table of the kind that the labels came in.
 
         Raises:
-            InputError: majority or one-coin of more than 50 classes, whose accuracy says it all.
+            InputError: majority or one-coin with more than 50 classes, whose confusion follows from the labeler's
+                accuracy.
         """
         if "confusion" not in self.tables:
             raise InputError(

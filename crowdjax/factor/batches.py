@@ -37,12 +37,12 @@ def sweep(make: Make, shared: Any, members: Any, solver: Solver = Solver(), batc
     """Fit many problems of one shape (the members of a batch) with shared compiled programs.
 
     Args:
-        make: (shared, member) -> (labels, model, key), traced once. A function at module level, so that equal sweeps
+        make: function (shared, member) -> (labels, model, key), traced once; at module level, so that equal sweeps
             share their programs.
-        shared: what all members use, for instance the labels: arguments, never closed over.
+        shared: data that all members use, for instance the labels; an argument, never closed over.
         members: a pytree whose leaves have a leading axis of length R: weights, factor counts, keys.
-        solver: for every member.
-        batch_size: how many members run in lock-step (vmap). By default 1 on a CPU, and elsewhere as many as fit into
+        solver: settings of the solver, for every member.
+        batch_size: number of members that run in lock-step (vmap). Default: 1 on a CPU, elsewhere as many as fit into
             half of the device's memory.
 
     Where this process has several devices each takes its share of the members; they do not wait for each other.

@@ -89,7 +89,7 @@ def rbf_basis(x, *, n_basis: int = 8, centers=None, width: float | None = None, 
     Args:
         x: the variable, for instance a detector's output; shape [n].
         centers: shape [n_basis]; default: at evenly spaced quantiles of x.
-        width: default: the median distance between neighbouring centers.
+        width: common width w; default: the median distance between neighbouring centers.
 
     Example:
         >>> rbf_basis([0.0, 1.0, 2.0], centers=[0.0, 2.0]).round(2).tolist()

@@ -51,9 +51,9 @@ def fit(
     Args:
         labels: the judgements, with gold where known.
         model: features and priors (``crowdjax.factor.build``).
-        key: draws the start of factors 2 to D.
-        solver: how to fit, and how many restarts to take the best of.
-        start: weights to continue from; by default the M-step at the majority vote. Restarts do not apply then.
+        key: random key for the start of factors 2 to D.
+        solver: settings of the solver, with the number of restarts.
+        start: weights to continue from; default: the M-step at the majority vote. Restarts do not apply with a start.
 
     Example:
         >>> import jax

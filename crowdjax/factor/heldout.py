@@ -71,7 +71,7 @@ def label_log_likelihood(labels: Labels, factors: Factors, posterior: Float[Arra
     """Compute log Σ_z p(z_j) p(L_ij | z_j) of every stored triple by itself, from a fit that has not seen it.
 
     Args:
-        labels: N stored triples; their multiplicities play no part.
+        labels: N stored triples; their multiplicities are not used.
         factors: α, β, γ of the fit (``model.factors``).
         posterior: P(z_j = +1 | training labels).
 
@@ -106,16 +106,16 @@ def choose_factors(
     difference: a factor that does not pay only costs what instances and labelers have labels for.
 
     Args:
-        labels: the judgements; gold stays where it is.
-        config: the model; its number of factors is what is looked for.
-        key: draws the starts of factors 2 to D; default by ``seed``.
-        solver: for every fit; restarts are for models of two factors and more, the best objective is kept.
-        features: standardised columns, ``labeler`` and ``instance``.
+        labels: the judgements; gold is kept in every fold.
+        config: the configuration of the model; its number of factors is replaced.
+        key: random key for the starts of factors 2 to D; default: from ``seed``.
+        solver: settings of every fit; restarts apply to two factors or more, the best objective is kept.
+        features: standardised feature columns, by ``labeler`` and ``instance``.
         counts: numbers of factors to compare, ascending.
-        n_folds, seed: the folds.
+        n_folds, seed: number of folds, and the seed of their assignment.
 
     Raises:
-        InputError: fewer judgements than folds.
+        InputError: there are fewer judgements than folds.
 
     Example:
         >>> rng = np.random.default_rng(0)

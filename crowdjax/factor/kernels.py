@@ -59,9 +59,9 @@ def data_pass(
     Args:
         labels: N stored triples, W labelers, I instances.
         factors: α, β, γ and logit π.
-        given: posteriors P(z = +1) to hold fixed: the value is then Q and its gradients. ``None``: the evidence, at
-            whose own posterior the gradients of Q are its own.
-        use: whether ``given`` counts (may be traced, so that one program serves both).
+        given: posteriors P(z = +1) to hold fixed, for the value of Q and its gradients. ``None``: the evidence, whose
+            gradients are those of Q at its own posterior.
+        use: whether ``given`` is used (may be traced, so that one program serves both).
 
     Returns:
         the value (without priors of weights), the posterior that was used, and the gradients.

@@ -308,7 +308,7 @@ def log_posterior(labels: Labels, model: FactorModel, weights: Weights) -> Float
     Args:
         labels: N stored triples of W labelers and I instances.
         model: features and priors.
-        weights: with the shapes of ``model.start(key)``.
+        weights: weights with the shapes of ``model.start(key)``.
 
     Returns:
         a scalar, in nats.

@@ -126,8 +126,8 @@ def unseen_factors(
     """Compute (α, γ) of labelers of whom some are in the fit and others are new.
 
     Args:
-        known: index of each labeler in the fit, -1 for one that the fit has never seen.
-        labeler_rows: their rows of Φα's dense columns, constant included; default: the fit's average row.
+        known: index of each labeler in the fit, -1 for an unseen one.
+        labeler_rows: the labelers' rows of Φα's dense columns, constant included; default: the fit's average row.
 
     Example: a labeler that the fit knows, and one that it expects to be as the prior says
         >>> from crowdjax.factor import PRESETS, build
@@ -166,8 +166,8 @@ def predict(
     ended in another one. Each new instance is judged by the given labels alone.
 
     Args:
-        labels: W2 labelers, I2 instances, all indexed anew.
-        model, fit: what was fitted.
+        labels: labels of W2 labelers and I2 instances, indexed anew.
+        model, fit: the fitted model and its fit.
         known: index of each of the W2 labelers in the fit, -1 for unseen ones.
         labeler_rows, instance_rows: rows of the dense columns of Φα and Φβ, constants included; default: averages.
 

@@ -115,9 +115,10 @@ def averaged(
     """Fit the members of a plan's average and weight them.
 
     Args:
-        labels: without gold.
-        fit: at a class prior of one half.
-        refit: the fit of the same labels from other parameters, whose class prior it keeps, by other settings.
+        labels: the labels, without gold.
+        fit: a fit at class prior ½.
+        refit: function that fits the same labels from other parameters, whose class prior it keeps, with other
+            settings.
 
     Example: three labelers, of whom one contradicts the others
         >>> from crowdjax.integrated import fit_jit, plan

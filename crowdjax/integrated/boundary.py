@@ -107,7 +107,7 @@ def place(choice: Choice, labelers: Float[Array, "W K"], counts: Float[Array, " 
 
     Args:
         labelers: (α_i, …, γ_i).
-        counts: how many labels each gave.
+        counts: number of labels of each labeler, shape [W].
 
     Example: labelers who say yes too often put it below 0
         >>> found = place("unweighted", jnp.array([[1.0, 0.5], [1.0, 0.5]]), jnp.array([9.0, 9.0]))
@@ -140,7 +140,7 @@ def informed(prior: Boundary, log_likelihood: Float[Array, " C"]) -> Boundary:
     times their likelihood.
 
     Args:
-        prior: of ``place``.
+        prior: distribution of the boundary before gold or scores, from ``place``.
         log_likelihood: log P(gold | L, c) at ``candidates(prior)``.
 
     Example: gold that prefers higher boundaries

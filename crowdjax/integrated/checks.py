@@ -174,9 +174,9 @@ def check(
     """Compare statistics of the labels with those of replicates. Host side; deterministic for a key.
 
     Args:
-        labels: those of the fit; gold plays no part.
-        parameters, config, features: of the fit.
-        replicates: how many; p-values are multiples of 1 / (1 + replicates).
+        labels: the labels of the fit; gold is not used.
+        parameters, config, features: those of the fit.
+        replicates: number of replicates; p-values are multiples of 1 / (1 + replicates).
 
     Example:
         >>> from crowdjax.integrated import start

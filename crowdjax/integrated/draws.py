@@ -41,7 +41,7 @@ class Draws(NamedTuple):
 
     Attributes:
         labelers: w_i = (α_i, γ_i).
-        weight: of each draw, for each labeler; adds up to 1 over the draws.
+        weight: weight of each draw for each labeler; adds up to 1 over the draws.
         spread, prior_logit: ρ and logit π.
 
     Example:
@@ -110,8 +110,8 @@ def chances(
     """Compute the sensitivity and specificity of every labeler in every draw, over the population of instances.
 
     Args:
-        boundary: c of each draw.
-        center: m_j that stand for those of the instances (:func:`stand_ins`); None: 1 for all.
+        boundary: c of each draw, shape [S].
+        center: values of m_j that represent the instances (:func:`stand_ins`); None: 1 for all.
 
     Example: a labeler whose labels do not depend on the instance
         >>> draws = Draws(jnp.zeros((1, 1, 2)), jnp.ones((1, 1)), jnp.ones(1), jnp.zeros(1))
@@ -140,7 +140,7 @@ def stand_ins(parameters: Parameters, features: Features, n_instances: int | Non
     """Compute quantiles of m_j that represent the instances; None without features. Host side.
 
     Args:
-        n_instances: how many of the features' rows are instances, by default all.
+        n_instances: number of the features' rows that are instances; default: all.
     """
     center = centers(parameters, features)
     if center is None:
@@ -162,10 +162,11 @@ def of_draws(
     """Summarise the draws of every labeler: posterior means, equal-tailed intervals and kinds. Host side.
 
     Args:
-        level: of the intervals.
-        share: of positive instances, at every point of the boundary or at all, by which accuracy weighs both classes.
+        level: level of the intervals.
+        share: share of positive instances, at every point of the boundary or one for all; accuracy weights both classes
+            by it.
         doubt: κ.
-        n_instances: how many of the features' rows are instances, by default all.
+        n_instances: number of the features' rows that are instances; default: all.
     """
     c = boundaries(boundary, len(np.asarray(draws.spread)))
     plus, minus = chances(draws, config, c, stand_ins(parameters, features, n_instances))

@@ -38,9 +38,9 @@ class Chain(NamedTuple):
     """The draws of the Gibbs sampler, and its acceptance rates.
 
     Attributes:
-        draws: of the labelers, all of one weight.
+        draws: draws of the labelers, with equal weights.
         mean, covariance: μ and Σ of every draw.
-        accepted: shares of the moves of the axis, and of the labelers, that were accepted.
+        accepted: acceptance rates of the moves of the axis and of the labelers.
 
     Example:
         >>> Chain._fields
@@ -65,7 +65,7 @@ def sample(
     """Draw from the exact posterior of the model with one factor, ρ > 0 and no features, by Gibbs sampling.
 
     Args:
-        begin: the parameters of a fit, in whose orientation of the classes the chain stays.
+        begin: parameters of a fit; the chain stays in its orientation of the classes.
 
     Example: two labelers who agree are more probably able than the one who contradicts them
         >>> from crowdjax.integrated import fit_jit

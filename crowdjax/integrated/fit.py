@@ -66,12 +66,12 @@ class IntegratedFit(eqx.Module):
         covariance: Laplace's covariance of (α_i, γ_i) given the population, by the observed information, and what the
             labelers share: α_i² times ``axis``.
         axis: covariance of the log of the unit and of the origin of x, ``kernels.axis_information`` inverted.
-        counts: how many labels each labeler gave, with multiplicity.
-        instances: how many instances are expected at each point of x.
-        objective: Laplace's log evidence of μ, Σ, ρ and π, see the module.
+        counts: number of labels of each labeler, with multiplicity, shape [W].
+        instances: expected number of instances at every point of x.
+        objective: Laplace's approximation of the log evidence of μ, Σ, ρ and π; see the module.
         log_likelihood: log p(L | labelers), every x_j integrated out.
         code: result code (``crowdjax.optimize.MEANING``).
-        n_steps: passes over the labels, the start included.
+        n_steps: number of passes over the labels, the start included.
         history: objective after each pass, NaN beyond.
 
     Example:
@@ -103,11 +103,11 @@ def fit(
     """Fit the integrated model to labels by EM: a pure function of its arguments. Jit it, vmap it, or call ``fit_jit``.
 
     Args:
-        labels: the judgements; gold clamps the side of the boundary that an instance is on.
+        labels: the judgements; gold restricts an instance to its side of the boundary.
         config: the model's settings (static).
-        boundary: where the classes of gold labels meet, a scalar.
-        features: of labelers and instances, standardised; those of instances need ρ > 0.
-        begin: where to start; by default from the majority vote.
+        boundary: the decision boundary that gold refers to, a scalar.
+        features: standardised features of labelers and instances; features of instances need ρ > 0.
+        begin: initial parameters; default: from the majority vote.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)

@@ -40,7 +40,7 @@ def of_gold(positive: Float[np.ndarray, "G C"], gold: Int8[np.ndarray, " G"]) ->
 
     Args:
         positive: P(z_j = +1 | L_j, c) at every boundary c (``kernels.positives``).
-        gold: codes of the truth.
+        gold: codes of the truth, -1 where unknown, shape [I].
 
     Example:
         >>> print(of_gold(np.array([[0.75], [0.75]]), np.array([1, 0])).ravel())

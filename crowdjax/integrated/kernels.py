@@ -63,10 +63,11 @@ def grid_pass(
     """Run the E-step: compute the posterior of every x_j at the current parameters, and the sufficient statistics.
 
     Args:
-        labels: N stored triples; gold clamps the side of the boundary that x_j is on.
+        labels: N stored triples; gold restricts x_j to its side of the boundary.
         parameters, config: of the model.
-        votes: P(z_j = +1) to start from instead of what the labelers say: q_j is then a mixture of the two components.
-        boundary: where the classes of gold labels meet.
+        votes: P(z_j = +1) to start from instead of the labelers' parameters: q_j is then a mixture of the two
+            components.
+        boundary: the decision boundary that gold refers to.
         center: m_j; None: 1 for all.
 
     Example: every label is somewhere on the grid, and so is every instance
@@ -113,7 +114,8 @@ def expectations(
     """Compute E[f_k(x_j) | L] of every instance, for functions given by their values at the points. Gold is not used.
 
     Args:
-        functions: values at the points; or, with features of instances, a function that gives them for some m_j.
+        functions: values of the functions at the points; or, with features of instances, a callable that computes them
+            for given m_j.
         center: m_j; None: 1 for all.
 
     Example: the posterior means of x of an instance with a vote for, and of one with a vote against

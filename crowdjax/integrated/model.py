@@ -49,14 +49,14 @@ class IntegratedConfig:
     """Settings of the integrated model and of its fit. Frozen and hashable: static under jit.
 
     Attributes:
-        spread: ρ: ``learn`` (the value in ``SPREADS`` of the highest evidence), a number from .3 to 1.5, or 0: x_j is
-            -1 or 1 (Dawid and Skene).
+        spread: ρ: ``learn`` (the value in ``SPREADS`` with the highest evidence), a number from .3 to 1.5, or 0 for x_j
+            = ±1 (Dawid and Skene).
         class_prior: π: a number between 0 and 1, or ``learn`` (Beta(2, 2) prior).
-        hierarchy: whether μ and Σ are learned; otherwise they stay at the prior's (1, 0) and identity.
-        factors: 1 or 2.
-        points, reach: the integral over x is a sum over so many equidistant points of [-reach, reach].
-        max_steps: most passes over the labels, for every ρ.
-        rtol: stop after three passes in a row that each gain less than ``rtol`` (1 + |objective|).
+        hierarchy: whether μ and Σ are learned; otherwise they stay at the prior's (1, 0) and the identity.
+        factors: number of factors, 1 or 2.
+        points, reach: the integral over x is a sum over ``points`` equidistant points of [-reach, reach].
+        max_steps: largest number of passes over the labels, for every ρ.
+        rtol: relative tolerance: stop after three passes in a row that each gain less than ``rtol`` (1 + |objective|).
 
     Example:
         >>> IntegratedConfig(spread=0.0).nodes.tolist()

@@ -370,12 +370,12 @@ def nominal(
     """Build the integrated model of K classes with its points.
 
     Args:
-        n_values: how many values a label has; by default as many as classes.
-        form: see the module.
-        places: of ``Labels``.
-        seed: of the scrambling of the points.
-        per_class: points around each class.
-        of_two: ρ of two classes at -1 and 1 of which this ρ is the like.
+        n_values: L, the number of values of a label; default: the number of classes.
+        form: one of the forms described in the module.
+        places: see ``Labels``.
+        seed: seed of the scrambling of the points.
+        per_class: number of points around each class.
+        of_two: ρ of two classes at -1 and 1, to which the ρ of K classes corresponds.
 
     Example:
         >>> nominal(4).y.shape, nominal(5, form="ordinal").y.shape

@@ -78,7 +78,7 @@ def of_instances(
     """Infer the instances of any labels given the labelers; those with gold get their gold.
 
     Args:
-        calibration: what gold of these or other labels says of probabilities (``integrated.calibrate``).
+        calibration: the calibration of probabilities by gold of these or other labels (``integrated.calibrate``).
 
     Example:
         >>> from crowdjax.integrated import start
@@ -119,11 +119,12 @@ def of_labelers(
     """Estimate the sensitivity and specificity of every labeler over the population of instances, with intervals.
 
     Args:
-        share: of positive instances, at every point of the boundary or at all, by which accuracy weighs both classes.
-        draws: of the posterior (``axis_draws``, ``sample``); by default Laplace's.
-        doubt: κ, of what labelers share and the model does not know (``integrated.draws``); 0 of crowds that are drawn
-            from the model.
-        n_instances: how many of the features' rows are instances, by default all.
+        share: share of positive instances, at every point of the boundary or one for all; accuracy weights both classes
+            by it.
+        draws: posterior draws of the labelers (``axis_draws``, ``sample``); default: Laplace's.
+        doubt: κ, the scale of errors that labelers share and the model does not represent (``integrated.draws``); 0 for
+            labels simulated from the model.
+        n_instances: number of the features' rows that are instances; default: all.
 
     Example: the third contradicts the others
         >>> from crowdjax.integrated import fit_jit

@@ -47,10 +47,10 @@ class Rules(NamedTuple):
     """Thresholds of the rules that raise alerts.
 
     Attributes:
-        sure: probability of a change from which it counts.
-        limit: share of positives above which an interval counts; None: none.
-        least: share of the median number of instances of the periods before, below which a period has few.
-        expect: the period that must be there, as text; None: whatever is.
+        sure: probability of a change at which an alert is raised.
+        limit: share of positives; an interval above it raises an alert; None: no limit.
+        least: fraction of the median number of instances of the earlier periods, below which a period raises an alert.
+        expect: the period that must be present, as text; None: no such period.
 
     Example:
         >>> Rules(limit=0.02).sure
@@ -66,7 +66,7 @@ class Rules(NamedTuple):
         """Check the rules and return them.
 
         Raises:
-            InputError: a number is none that is allowed.
+            InputError: a number is outside its range.
         """
         for name, most in (("sure", 1.0), ("limit", 1.0), ("least", 1.0)):
             value = getattr(self, name)
@@ -80,10 +80,11 @@ class Alert(NamedTuple):
 
     Attributes:
         kind, severity: as in the table of ``crowdjax.monitoring.alerts``.
-        period: in which; what: of what (a labeler, a group, "all").
-        value, lower, upper: what was measured, and its interval; bound: what it was held against. None: no number.
-        probability: of the change, where the rule is about one.
-        text: all of it in a sentence.
+        period: the period of the finding; what: its subject (a labeler, a group, "all").
+        value, lower, upper: the estimate and its interval; bound: the value it was compared with. None where there is
+            no number.
+        probability: probability of the change, where the rule is about one.
+        text: the alert in a sentence.
 
     Example:
         >>> Alert("few_items", "warning", "2026-W05", "all", 3, None, None, 50.0, None, "").key

@@ -60,7 +60,7 @@ class Observation(Protocol):
         """Build initial parameters with their final shapes.
 
         Args:
-            votes: the share of each class in the votes of each instance (``crowdjax.observation.table.vote_shares``).
+            votes: share of each class in the votes of each instance (``crowdjax.observation.table.vote_shares``).
         """
         ...
 
@@ -89,7 +89,7 @@ def refuse_faulty(labels: Labels, model: Observation) -> None:
     """Reject a user's model whose arrays do not have the shapes that these labels need; evaluates shapes only.
 
     Raises:
-        InputError: which array, its shape, and the shape it should have.
+        InputError: names the array, its shape, and the shape it should have.
 
     Example:
         >>> from crowdjax.observation import Majority

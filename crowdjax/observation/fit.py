@@ -37,12 +37,12 @@ def fit(labels: Labels, model: Observation, start: Params | None = None, solver:
     arrays.
 
     Args:
-        labels: of K classes and L values; gold clamps.
+        labels: labels of K classes and L values; gold fixes the class of its instance.
         model: a frozen dataclass or an ``equinox.Module``.
-        start: parameters to continue from; by default the maximum of Q at the shares of votes.
+        start: initial parameters; default: the maximum of Q at the vote shares.
 
     Raises:
-        InputError: EM is asked for and the model has no M-step.
+        InputError: ``em`` is requested for a model without an M-step.
 
     Example: the third labeler contradicts the others
         >>> from crowdjax.observation import OneCoin

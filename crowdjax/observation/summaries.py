@@ -30,7 +30,7 @@ def labeler_summary(labels: Labels, model: Observation, fit: Fit, level: float =
     """Estimate each labeler's accuracy, confusion and informedness, with intervals, from the labels of a fit.
 
     Args:
-        level: of the intervals.
+        level: level of the intervals.
 
     Example: the first of three agrees with one other on each instance, the third with nobody
         >>> from crowdjax.observation import OneCoin, fit_jit

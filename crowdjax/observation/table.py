@@ -33,7 +33,7 @@ def table_pass(
     shard.
 
     Args:
-        labels: N stored triples of W labelers and I instances; gold clamps.
+        labels: N stored triples of W labelers and I instances; gold fixes the class of its instance.
         table: log p(label l | labeler i, point g).
         log_points: the log prior of the points.
         class_of_point: P(class k | point g).

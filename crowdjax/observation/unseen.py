@@ -18,9 +18,9 @@ def rows_of_labelers(
     Host side.
 
     Args:
-        labelers: the row of each labeler in ``params``; -1: as the model's ``unseen(params)`` says of anybody, by
-            default the mean of all.
-        instances: the same of instances; None: they stay.
+        labelers: row of each labeler in ``params``; -1 for an unseen one, which gets the values of the model's
+            ``unseen(params)``, by default the mean of all.
+        instances: row of each instance, likewise; None: instances stay as they are.
 
     Example: the second labeler of a fit, and one who is new
         >>> from crowdjax.labels import Labels

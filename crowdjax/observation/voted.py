@@ -99,7 +99,7 @@ def voted_pass(
     """Compute evidence, posteriors and sufficient statistics of coin models with many classes, as ``table_pass`` does.
 
     Args:
-        labels: N stored triples of W labelers and I instances; gold clamps.
+        labels: N stored triples of W labelers and I instances; gold fixes the class of its instance.
         right, wrong: log P(the right label) and log P(any one wrong label) of each labeler.
         log_prior: log π.
         first: of :func:`first_votes`.
@@ -367,14 +367,14 @@ def fit_voted(labels: Labels, model: Observation, start: Params | None = None, s
     """Fit a coin model to labels of many classes by the EM of ``crowdjax.observation.fit``.
 
     Args:
-        labels: of K classes and as many values; gold clamps.
-        model: one with ``coin`` and ``coin_step``: majority, one-coin.
+        labels: labels of K classes and K values; gold fixes the class of its instance.
+        model: a coin model, one with ``coin`` and ``coin_step``: majority, one-coin.
 
     Returns:
         the same as ``fit``, but for the posterior: (classes [I, 5], probabilities [I, 5]), the likeliest first.
 
     Raises:
-        InputError: the model is no coin, or the solver not EM.
+        InputError: the model is not a coin model, or the solver is not EM.
 
     Example: the third labeler contradicts the others
         >>> from crowdjax.observation import OneCoin

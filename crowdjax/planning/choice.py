@@ -52,8 +52,8 @@ class Plan(Printed):
             width), meets, chosen.
         allocation: lower, upper (edges of the score), population, prevalence, ``items``, chance: the sample that the
             chosen design draws, where sampling is ``optimal``; weights are 1 / chance.
-        record: what ``plan.json`` holds: what was asked and assumed, the sentence, warnings.
-        kind: makes the tables that are shown.
+        record: the content of ``plan.json``: arguments, assumptions, the sentence and the warnings.
+        kind: kind of dataframe for the tables shown.
 
     Example: see :func:`plan`.
         >>> Plan({}, {"sentence": "none", "warnings": []}, as_arrow).sentence
@@ -462,7 +462,7 @@ def following(result: Fitted, n: int) -> Plan:
     """Rank the instances to label next, as a plan with the one table ``next`` (``result.next_labels``).
 
     Args:
-        result: of any fit.
+        result: the result of any fit.
 
     Raises:
         InputError: as there.
