@@ -3,8 +3,8 @@
     result = crowdjax.fit("labels.csv", model="dawid-skene")        result.instances, result.labelers, result.warnings
     result.save("out")        crowdjax.load("out").predict("more.csv").instances
 
-What takes long to import is imported by the call that needs it (``crowdjax.fitting``), so that ``import crowdjax.api``
-takes no longer than ``import jax``. Researchers who fit many times call ``crowdjax.factor`` itself.
+Slow imports are made by the calls that need them (``crowdjax.fitting``), so that ``import crowdjax.api`` takes no
+longer than ``import jax``. For many fits call ``crowdjax.factor`` directly.
 """
 
 from __future__ import annotations
@@ -212,8 +212,8 @@ def fit_large(
 ) -> Written:
     """Fit a model to more labels than memory holds (``crowdjax.minibatch``), and save the result to ``out``.
 
-    Its state is kept beside ``out``, in a folder of that name with ``.state`` added, until the result is there: a call
-    that was stopped goes on where it was when it is made again.
+    The state of the fit is kept beside ``out``, in a folder of that name with ``.state`` added, until the result is
+    written: repeat a call that was stopped, and it continues from there.
 
     Args:
         table: a Parquet file or a folder of them: a path, or a URL that pyarrow or fsspec can read.

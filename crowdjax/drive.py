@@ -1,10 +1,10 @@
 """Run a fit in blocks of steps from the host, to report progress and allow stopping.
 
-The result is that of the single compiled program.
+The result is the same as that of the single compiled program.
 
-The fit is an ``optimize.Staged``. Its parts (a stage's beginning, some of its steps, its end) are programs of their
-own, of which one holds the objective, and the state of its loop goes from call to call in place. Between calls the host
-calls ``progress``. On several devices every array of that state is stacked by device.
+The fit is an ``optimize.Staged``. The start of a stage, a block of its steps and its end are separate programs, of
+which one holds the objective; the loop's state is donated from call to call. Between calls the host calls ``progress``.
+On several devices every array of that state is stacked by device.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Reading tables: labels, gold, features and scores from CSV, Parquet or any data frame.
 
-Everything a user hands over passes this door. What is wrong raises ``InputError``, one line that names the value, the
-place (table, column, row; the first row of data is row 1) and what is allowed.
+All user input is validated here. Invalid input raises ``InputError``: one line that names the value, the place (table,
+column, row; the first row of data is row 1) and what is allowed.
 
-Ids are read as they are: from CSV as text (007 stays 007), from Parquet and data frames with their own type. They are
-indexed in sorted order, so the order of rows and the names of ids change no result.
+Ids keep their type: ids in CSV are text (007 stays 007), ids in Parquet and data frames have the column's type. They
+are indexed in sorted order, so results do not depend on the order of rows or on the names of ids.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ class Triples:
     """The rows of a table of labels: indices into ``index``, codes, and multiplicities (None: one each).
 
     Attributes:
-        label: which of the values of ``index`` each label is.
-        notes: what was left out and what is odd, one sentence each.
-        roles: which column plays which role.
-        place: what to call the table in a message; where it is worth saying with how it was read.
+        label: code of each label, an index into the values of ``index``.
+        notes: rows left out and oddities of the table, one sentence each.
+        roles: the column of each role.
+        place: name of the table in messages, with the way it was read where that matters.
         gold: the truths that an export of labels holds, columns instance and label; None where it holds none.
         anonymous: whether these are counts of an instance's labels, whose labelers are unknown.
     """
@@ -322,7 +322,7 @@ def open_tables(
             are named.
 
     Returns:
-        (what the user says of the labels, the tables by kind).
+        (the user's columns of the labels, the tables by kind).
 
     Example:
         >>> said = {"gold.instance": "q", "label": "y"}
@@ -484,7 +484,7 @@ def read_categories(
     Args:
         source: a table of scores, or of a population (``kind``).
         instances: whose rows are read, in this order; None: all rows, as of a population.
-        known: the values to look for, instead of those that occur; a row with another has -1.
+        known: the values to use instead of those that occur; a row with another value has -1.
 
     Raises:
         InputError: there is no such column, a value is missing or infinite, or values are not numbers, dates or text.
@@ -649,7 +649,7 @@ def read_new_features(
     fit without.
 
     Raises:
-        InputError: as in :func:`read_values`; some are needed and there is no table.
+        InputError: as in :func:`read_values`; features are needed and no table is given.
     """
     needed = np.broadcast_to(needed, len(ids))
     if not needed.any():

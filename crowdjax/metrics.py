@@ -1,9 +1,9 @@
 """Metrics of probabilities against truth, of estimates against true values, and of paired runs.
 
-Plain functions on the host (NumPy, float64). Of two classes ``probability`` is P(z = +1), shape [I], and ``truth`` is
--1/+1 or 0/1; of K classes ``probability`` is P(z = k), shape [I, K], and ``truth`` is 0 to K-1, or -1 where it is not
-known. NaN is not known in either. Instances whose truth is not known are left out. A measure that is not defined (no
-positives, a constant) is NaN.
+Plain functions on the host (NumPy, float64). For two classes ``probability`` is P(z = +1), shape [I], and ``truth`` is
+-1/+1 or 0/1; for K classes ``probability`` is P(z = k), shape [I, K], and ``truth`` is 0 to K-1, or -1 where unknown.
+NaN means unknown in both. Instances with unknown truth are left out. A metric that is undefined (no positives, a
+constant) is NaN.
 """
 
 from __future__ import annotations

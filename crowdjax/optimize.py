@@ -1,13 +1,13 @@
 """One loop driver for every solver: jitted, vmappable, with history, convergence on the objective and result codes.
 
-A solver is a ``Loop``: where it starts, one step, and what its end says. It runs to its end in one program
-(``minimize``, ``iterate``, ``accelerate``), or in blocks of steps from the host (``crowdjax.drive``).
+A solver is a ``Loop``: the initial state, the body of a while-loop, and the ``Solution`` of the final state. It runs as
+one program (``minimize``, ``iterate``, ``accelerate``), or in blocks of steps from the host (``crowdjax.drive``).
 
 ``minimizer`` is a while-loop whose body evaluates the objective at ONE trial point, so a program holds one copy of the
 objective. The direction comes from an optax transformation (``crowdjax.directions``) that is preconditioned by a
 diagonal; the step is halved by quadratic interpolation until the objective falls enough (Armijo). Under vmap, members
-that are done keep their state until the last one is. Whatever a decision rests on is a value of the objective or an
-inner product: where points are spread over devices all decide alike.
+that have converged keep their state until all have. All decisions depend on objective values and inner products alone,
+so devices that share a point take the same decisions.
 """
 
 from __future__ import annotations

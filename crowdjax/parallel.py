@@ -2,12 +2,12 @@
 
     found = parallel.fit(labels, model, key)          # the fit of factor.fit_jit, on every device there is
 
-Instances and what belongs to them live on one device each; weights of labelers, features and class prior on all. A pass
-adds up its sums per labeler over the devices (``Labels.across``), everything else stays where it is. Long fits
-run in blocks of steps (``crowdjax.drive``): they report progress and can be stopped.
+Instances and their arrays live on one device each; weights of labelers, features and class prior on all. A pass sums
+its results per labeler over the devices (``Labels.across``); everything else stays local. Long fits run in blocks of
+steps (``crowdjax.drive``): they report progress and can be stopped.
 
-In a run of several processes (``start``) every process gives its own instances, with labelers indexed alike everywhere
-(``union``), and gets back the results for its own instances. docs/clusters.md has worked examples.
+In a run of several processes (``start``) every process passes its own instances, with the same index of labelers
+(``union``), and gets the results of its own instances. docs/clusters.md has worked examples.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the smallest models are: their settings, priors, start values and sufficient statistics' weights; without JAX.
 
-``FactorConfig`` says which factor model of two classes it is, ``Nominal`` and its kinds which model of K classes. The
-programs of JAX (``crowdjax.factor``, ``crowdjax.observation.nominal``) and the fits on the host (``crowdjax.host``)
-take their numbers from here.
+``FactorConfig`` configures the factor models of two classes, ``Nominal`` and its subclasses the models of K classes.
+The programs of JAX (``crowdjax.factor``, ``crowdjax.observation.nominal``) and the fits on the host (``crowdjax.host``)
+share the numbers defined here.
 """
 
 from __future__ import annotations
@@ -168,8 +168,8 @@ class Coins(Nominal):
     Attributes:
         skill: mean and standard deviation of skills.
         bias: standard deviation of γ_il - γ_ik, whose mean is 0.
-        population: ``fixed``: these are those of the population, and w_i is at its highest density; ``learn``: those of
-            four labelers that it starts with, and w_i ~ N(m_i, v_i).
+        population: ``fixed``: the population has these values, and w_i is at its mode; ``learn``: the population
+            is learned, starting from these values with the weight of four labelers, and w_i ~ N(m_i, v_i).
 
     Example:
         >>> Coins(population="free")
@@ -235,8 +235,8 @@ class BiasedCoin(Coins):
 class Factors:
     """The priors of labelers and instances, in models of factors whose instances are integrated out.
 
-    A labeler's numbers are normal; those of an instance take fixed values, the points of the integral: even steps for
-    the first factor, at the same places for either of two classes, Gauss and Hermite's for further ones.
+    A labeler's parameters are normal; those of an instance take the points of the integral as values: an even grid for
+    the first factor, the same for either of two classes, and Gauss-Hermite points for further factors.
     """
 
     n_factors: int

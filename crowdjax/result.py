@@ -115,7 +115,7 @@ class Prediction(Printed):
     def write_tables(self, folder: Path) -> None:
         """Write every table to a Parquet file under its name.
 
-        Words are written as a dictionary of them; numbers and the ids of rows, which hardly repeat, are larger so, and
+        Text is written with dictionary encoding; numbers and row ids, which hardly repeat, would be larger with it and
         take four times as long.
         """
         for name, table in self.tables.items():

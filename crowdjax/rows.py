@@ -2,11 +2,11 @@
 
 Labels [C, R] hold C labels of one instance in each of R rows (padding: label -1), so that an instance's values are
 looked up once for a row, neighbouring threads read neighbouring rows, and a sum by instance is a sum over C. Instances
-with more labels have several rows, whose sums are added up in a second step.
+with more than C labels have several rows, whose sums are added in a second step.
 
 Sums by labeler are atomic additions, in an order that differs from run to run. With ``repeatable`` the labels are also
-listed by (labeler, value): sums then go by levels. Each level gathers the values below it in groups of one slot, so
-many at a time, until one group is left for each slot: no atomics, and the same bits in every run.
+listed by (labeler, value), and sums go level by level: each level adds groups of values of one slot, until one value is
+left for each slot. That needs no atomics and gives the same bits in every run.
 
 Blocks of instances bound the temporaries of models that need many numbers for each instance.
 """

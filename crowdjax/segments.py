@@ -1,13 +1,13 @@
 """Sums over triples per instance and per labeler: the only place where a reduction strategy is chosen.
 
 On a CPU a plain scatter-add is the fastest reduction for both sides, and a pass goes block by block, so that its
-temporaries stay in the cache (docs/performance.md). A kernel with a function for each label adds one column at a time:
-rows of two or three columns are slower. Rows that are only looked up and added up (``add_rows``) are filled up to a
-multiple of four numbers, which are added at once, and taken so many at a time that they stay in the cache.
+temporaries stay in the cache (docs/performance.md). A kernel that evaluates a function for each label adds one column
+at a time, as rows of two or three columns are slower. Rows that are only gathered and added (``add_rows``) are padded
+to a multiple of four numbers, which are added at once, and processed in chunks that fit into the cache.
 
-On other devices all blocks are taken at once: ten thousand labels are too few for one launch. There additions to the
-same address wait for each other, and the busiest labeler may have a tenth of all labels: so neighbouring values go into
-different partial tables, which are added up at the end.
+On other devices all blocks are processed at once, as ten thousand labels are too few for one launch. Additions to the
+same address are serialised there, and the busiest labeler may have a tenth of all labels: so neighbouring values go
+into different partial tables, which are added at the end.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 | | weight of a labeler |
 |---|---|
-| MajorityVote | 1, or what is given |
-| Wawa | share of his labels that are the majority's |
-| ZeroBasedSkill | share of his labels that are those of the weighted vote itself, step by step |
-| GoldMajorityVote | share of his labels that are right where the truth is known |
+| MajorityVote | 1, or the skill that is given |
+| Wawa | share of the labeler's labels that agree with the majority |
+| ZeroBasedSkill | share of the labeler's labels that agree with the weighted vote itself, iterated |
+| GoldMajorityVote | share of the labeler's labels on gold instances that are right |
 | MMSR | log-odds of being right, from how often labelers agree with each other |
 """
 
@@ -167,7 +167,7 @@ class ZeroBasedSkill(Skilled):
     """Iterated weighted vote: each vote is weighted by the share of the labeler's labels that agree with the weighted
     vote:
 
-        skill += rate (share of his labels that are the vote's - skill)      from 1/K + eps
+        skill += rate (share of labels that agree with the vote - skill)     from 1/K + eps
 
     Attributes:
         n_iter: number of steps.

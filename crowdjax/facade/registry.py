@@ -1,6 +1,6 @@
 """The registry of models: what each model is and what it can be used for.
 
-MODELS.add("graded", Graded, kinds={"ordinal"}, rectangular=True)       # a model of one's own has a name then
+MODELS.add("graded", Graded, kinds={"ordinal"}, rectangular=True)       # registers your own model under a name
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Many fits at once: repeats, factor counts, restarts, prior scales, folds.
 
-On a CPU members are fitted one after the other, in one program: short fits do not wait for long ones. Elsewhere a batch
-of them takes each step together (vmap), as many as the device's memory holds. Members that are done leave: every so
-many steps the host asks who goes on, and where those are a quarter of the batch or less the next steps are of a smaller
-batch. A member's steps are the same in any batch, on any device, up to rounding.
+On a CPU members are fitted one after the other, in one program, so that short fits do not wait for long ones. Elsewhere
+a batch of as many members as the device's memory holds takes each step together (vmap). Members that have converged
+leave: every few steps the host checks which members continue, and where they are a quarter of the batch or fewer, the
+next steps run in a smaller batch. A member's steps are the same in any batch, on any device, up to rounding.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Labels are cut into folds; each is predicted from a fit to the others. With p_j 
 
     log p(L_ij | training) = log Σ_z p(z_j) p(L_ij | z_j, W)            logit P(L_ij = +1 | z) = z α_i·β_j + γ_i
 
-Every held-out label is scored on its own; W is the fit's, not integrated over. What this cannot tell is where the two
-classes part, nor whether the inferred classes are right: docs/models.md, "Reading held-out labels".
+Every held-out label is scored by itself; W is the fit's, not integrated over. Held-out labels do not show where the
+decision boundary is, nor whether the inferred classes are right: docs/models.md, "Reading held-out labels".
 """
 
 from __future__ import annotations

@@ -16,12 +16,13 @@ clusters of instances do (``gap``), whose sizes the class prior has to learn:
     h = 5 (s - .3) / .1, within 0 and 5           s: the share of the labels that are for the class with fewer
     u = ½ Σ_e exp(evidence0_e) / Σ_e [ exp(evidence0_e) + exp(evidence_e) ]
 
-Of the quantities with 0 all instances are equally clear (ρ = 0): Dawid and Skene's model with labelers from one
-population, which knows the class prior and is sure of itself, rightly so only where nothing lies between the classes.
-Labelers are described by the model of the higher evidence.
+Quantities with the index 0 are those with ρ = 0, where all instances are equally clear: Dawid and Skene's model with
+labelers from one population, which determines the class prior and is certain of it, but rightly so only where no
+instances lie between the classes. Labelers are described by the model of the higher evidence.
 
-W is the number of labelers. From 40 on nothing is averaged. Whether one class is rare, or the crowd has a bias, few
-labelers do not say: h leaves it to the evidence where few labels are for one class, and to π = ½ where both have many.
+W is the number of labelers. From 40 labelers on nothing is averaged. Few labelers do not show whether one class is rare
+or the crowd is biased: h leaves the choice to the evidence where few labels are for one class, and to π = ½ where both
+have many.
 """
 
 from __future__ import annotations

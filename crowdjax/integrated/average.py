@@ -2,8 +2,7 @@
 
     p_j = λ p_j(able, π = ½) + (1-λ) [ (1-v) ((1-u) Σ_e w_e p_j(gap, π_e) + u Σ_e w0_e p0_j(π_e)) + v votes_j ]
 
-``integrated.auto`` says what these are and when λ is 1. Each π_e is a fit of its own, and so is each without anything
-between the classes (ρ = 0).
+``integrated.auto`` defines these terms and λ. There is one fit for each π_e, and one for each with ρ = 0.
 """
 
 from __future__ import annotations

@@ -15,11 +15,11 @@ the statistics are
     schools        largest eigenvalue of  Σ_j e_ij e_kj / sqrt(Σ_j v_ij v_kj)  of the busiest labelers, i ≠ k
     surprise of j  -Σ_i log P(L_ij | m_ij), among instances with as many labels
 
-The first two are about the population of instances, and x_j is drawn from it. For the others x_j comes from its own
-posterior: a population that is not quite the model's is then no alarm about pairs of labelers.
+The first two concern the population of instances, and x_j is drawn from it. For the others x_j is drawn from its own
+posterior, so that a population which is slightly misspecified raises no alarm about pairs of labelers.
 
-p = (1 + #{T(replicate) ≥ T(labels)}) / (1 + replicates), twice the smaller tail for the share of yes. Labelers are at
-their estimates, which the labels have shaped: p tends to be too large.
+p = (1 + #{T(replicate) ≥ T(labels)}) / (1 + replicates), twice the smaller tail for the share of yes. Labelers are
+fixed at their estimates, which were fitted to the same labels, so p tends to be too large.
 
 Source: Gelman, Meng and Stern 1996 (posterior predictive assessment); Benjamini and Hochberg 1995.
 """

@@ -3,12 +3,13 @@
     sens_i(s) = Σ_g P(x_g | z = +1; c_s) σ(w_is·φ_g)      P(x_g | z = +1; c) ∝ p(x_g) σ(logit π + 2 (x_g - c) / ρ²)
     spec_i(s) likewise                                     J_i = sens_i + spec_i - 1
 
-Every draw s has a boundary c_s of its own, so that intervals hold what is not known of the boundary, and a verdict on a
-labeler is the share of the posterior in which it is true. Points of a lattice stand for random numbers wherever the
-posterior has a closed form: the same labels give the same result.
+Every draw s has its own boundary c_s, so that intervals include the uncertainty of the boundary, and the probability of
+a verdict on a labeler is the share of draws in which it is true. Lattice points replace random numbers wherever the
+posterior has a closed form, so the same labels give the same result.
 
-Real labelers share errors that the model takes for independent, and it is surer of them than gold allows. So intervals
-take how far a labeler is from guessing as known to a factor besides, which leaves who guesses where he is:
+Real labelers share errors that the model takes for independent, and the model is more certain of labelers than gold
+warrants. Intervals therefore also treat a labeler's distance from guessing as known only up to a random factor, which
+leaves a labeler who guesses unchanged:
 
     sens = σ(s + γ), spec = σ(s - γ)      s → s exp(κ ε),  ε ~ N(0, 1)      κ = .2 by ``configs/verdicts.toml``
 """

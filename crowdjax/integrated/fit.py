@@ -5,10 +5,10 @@
     population  μ, Σ from the labelers' modes and Laplace covariances V_i; π from the instances' posteriors
     features    M with μ, by the regression of the labelers' modes; w by that of E[z_j x_j] on f_j (least squares)
 
-ρ is the one of a few values where the objective ends highest: its EM step is slow and ends where it started from.
+ρ is the one of a few values with the highest final objective: an EM step in ρ is so slow that it ends near its start.
 
-Two factors start from the fit of one. Labels hardly tell a turn of (x, y), so the mean of δ is held at 0: the class is
-what labelers respond to on average.
+Two factors start from the fit of one. Labels hardly determine a rotation of (x, y), so the mean of δ is held at 0: the
+class is what labelers respond to on average.
 
 The objective that stops it is Laplace's approximation of the log evidence of the hyperparameters,
 

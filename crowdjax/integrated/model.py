@@ -15,7 +15,7 @@ with weights w, M ~ N(0, ``FEATURE_SD``²) of standardised features. A sign of 1
 an instance, hence |·|. The points stay where they are; only their weights differ from instance to instance, and they
 reach far enough for m_j up to about 5 - 3ρ: beyond, an instance counts as less likely than it is.
 
-With two factors a label depends on something besides, of which the class is independent:
+With two factors a label also depends on a second coordinate, which is independent of the class:
 
     logit P(L_ij = +1 | x_j, y_j) = α_i x_j + δ_i y_j + γ_i        y_j ~ N(0, 1)        (α_i, δ_i, γ_i) ~ N(μ, Σ)
 

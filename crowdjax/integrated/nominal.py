@@ -4,12 +4,12 @@
     P(L_ij = l | y_j) = softmax_l( B (A_i y_j + b_i) )
     A_i ~ N(Ā, s² v vᵀ + t² (I - v vᵀ)),  v = vec Ā / |Ā|        b_i ~ N(b̄, r² I)        π_k ∝ (share of votes)^e
 
-A_i says how a labeler sees every contrast of classes, b_i what he is inclined to say. Along v labelers differ in skill,
-across v in what they confuse: Ā, b̄, t and r are learned. s is not: with few labels per labeler it runs away (to 20 on
-the set labelme), since a labeler who is believed more makes himself right. Nothing here prefers a class: renaming
-classes turns B. Labels hardly tell a class prior from a bias of the whole crowd, so of the prior one number is learned,
-½ ≤ e ≤ 3 (``observation.nominal``). ρ decreases with K, so that an instance is as often nearest to its own
-class as with two.
+A_i is a labeler's response to every contrast of classes, b_i a bias towards labels. Along v labelers differ in skill,
+across v in what they confuse: Ā, b̄, t and r are learned. s is not: with few labels per labeler it diverges (to 20 on
+the set labelme), since giving a labeler more weight makes that labeler appear more accurate. No class is preferred:
+renaming classes rotates B. Labels hardly distinguish a class prior from a bias of the whole crowd, so one number of the
+prior is learned, ½ ≤ e ≤ 3 (``observation.nominal``). ρ decreases with K, so that an instance is nearest to its own
+class as often as with two classes.
 
 Narrower forms have A_i = a_i A, with a_i a number:
 

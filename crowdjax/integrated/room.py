@@ -1,7 +1,7 @@
 """Labels in a shape that tables of similar sizes share, so that one compiled program serves them all; and back.
 
-What is added counts for nothing: labels of weight 0, instances that are no instances (``labels.shard.real``), labelers
-without labels, whom the population does not see. Results are those without it, to rounding (tests/test_room.py).
+Padding does not change results but for rounding (tests/test_room.py): it has labels of weight 0, padding instances
+(``labels.shard.real``), and labelers without labels, which the population ignores.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     p_j      = E[ σ(logit π + 2 (x_j - c) / ρ²) | L ]           over x_j's posterior and the boundary's distribution
     sens_i   = E[ σ(α_i x + γ_i) | z = +1 ]                     over the population of instances; spec_i likewise
-    J_i      = sens_i + spec_i - 1                              informedness (Youden's index): 0 of who guesses
+    J_i      = sens_i + spec_i - 1                              informedness (Youden's index): 0 for a guess
     share(c) = mean_j E[ σ(logit π + 2 (x_j - c) / ρ²) | L ]
 
-The boundary's uncertainty is what makes p_j, and intervals of labelers, honest: the labels hardly say where it is.
+The boundary's uncertainty is included in p_j and in the intervals of labelers, since the labels hardly determine the
+boundary.
 """
 
 from __future__ import annotations

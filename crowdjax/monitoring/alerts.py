@@ -1,4 +1,4 @@
-"""Alerts of a contextual fit over periods: what somebody should look at, from the result's tables and flags alone.
+"""Alerts of a contextual fit over periods: findings to examine, from the result's tables and flags alone.
 
     kind                  severity   raised for a period where
     period_missing        critical   the expected period is not there, or periods before it were left out
@@ -16,8 +16,8 @@
     undecided             warning    the prevalence rests on the constraint (``prevalence["constraints_agree"]``)
     labelers_together     warning    pairs of labelers agree otherwise than truth and score explain
 
-Rules that look at several periods are applied to all; the last three are of the fit, and so of its latest period. An
-alert stays raised as long as its rule is met; ``key`` tells whether it is the same as before.
+Rules over several periods are applied to all of them; the last three are about the fit, and so about its latest period.
+An alert stays raised as long as its rule is met; ``key`` identifies it from run to run.
 """
 
 from __future__ import annotations

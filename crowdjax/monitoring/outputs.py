@@ -65,7 +65,7 @@ def document(
 
     Args:
         run: the name of the run.
-        inputs: what the record says of the inputs.
+        inputs: the inputs' entry of the record.
     """
     period = latest(result.tables["prevalence"], rules)
     now = [alert.record() for alert in found if alert.period == period]

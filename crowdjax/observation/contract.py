@@ -24,19 +24,21 @@ Params = Any  # a pytree of arrays
 
 @runtime_checkable
 class Observation(Protocol):
-    """Base class of observation models: a frozen dataclass (static under jit) or an ``equinox.Module`` (its arrays are
-    data).
+    """Protocol of observation models: frozen dataclasses (static under jit) or ``equinox.Module`` (arrays are data).
 
     A model may add ``m_step(params, counts, points) -> params``, the exact maximum of
 
         Q(params) = Σ counts · table + Σ points · log_points + log_prior
 
-    in closed form or by Newton steps; a fit is then EM, accelerated. Without it a fit follows the gradient. It may also
-    add ``answer(labels, posterior) -> posterior``: what it says of instances, where that is another thing; ``rtol``,
-    below which a gain changes no result; ``rescaled(params, labels) -> labels``: how many labels tell each number,
-    where these are not all that it has a say in; and ``neutral``, by which it says that labels are masked by
-    ``labels.counts`` and instances by ``labels.shard``, and, if it is true, that labelers without labels change neither
-    the fit nor its objective: its fits may then share programs (``observation.room``).
+    in closed form or by Newton steps; a fit then runs accelerated EM, and otherwise follows the gradient. Further
+    optional members are
+
+        answer(labels, posterior) -> posterior    the posterior to report, where it is not the model's own
+        rescaled(params, labels) -> labels        corrects the numbers of labels by which parameters are scaled
+        rtol                                      gain below which results no longer change
+        neutral                                   the model masks padding by ``labels.counts`` and ``labels.shard``; if
+                                                  true, labelers without labels change neither the fit nor its
+                                                  objective, and fits share programs (``observation.room``)
 
     In place of a table a model may have ``factors(params)`` (``bilinear.Factors``) or, where labels depend on more than
     the labeler and the point, ``rows(params, labels)``, [N, L, G]: log p(label l | triple n, point g). Such a model has

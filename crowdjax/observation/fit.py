@@ -2,9 +2,9 @@
 
     objective(params) = evidence(table, log_points) + log_prior(params)
 
-It starts with the maximum of Q at the shares of votes, which takes no pass over the labels. EM is accelerated
-(Anderson); the gradient goes to L-BFGS. Both know each parameter's scale from ``specs``: a labeler's from how many
-labels he gave, anybody's from all of them.
+A fit starts at the maximum of Q at the vote shares, which takes no pass over the labels. EM is accelerated (Anderson);
+otherwise the gradient goes to L-BFGS. Both scale each parameter by ``specs``: a labeler's parameters by the number of
+that labeler's labels, shared ones by the number of all labels.
 """
 
 from __future__ import annotations

@@ -282,8 +282,8 @@ class Coins(priors.Coins, Nominal):
     Attributes:
         skill: mean and standard deviation of skills.
         bias: standard deviation of γ_il - γ_ik, whose mean is 0.
-        population: ``fixed``: these are those of the population, and w_i is at its highest density; ``learn``: those of
-            four labelers that it starts with, and w_i ~ N(m_i, v_i).
+        population: ``fixed``: the population has these values, and w_i is at its mode; ``learn``: the population
+            is learned, starting from these values with the weight of four labelers, and w_i ~ N(m_i, v_i).
 
     Example: with two classes, the model of Dawid and Skene as it was before
         >>> BiasedCoin(class_prior="uniform", skill=(1.0, 2.0), bias=2.0, population="fixed").skill
@@ -445,7 +445,7 @@ class DawidSkene(priors.DawidSkene, Nominal):
     among few counts for too much: NLL .58 in place of .40 on the set web, 1.44 in place of 1.05 on music_genre.)
 
     Attributes:
-        pooling: ``learn``; the pseudo-counts b themselves, on the diagonal and beside it; or None: hardly any, 0.01.
+        pooling: ``learn`` the pseudo-counts; two numbers, those on the diagonal and beside it; or None: 0.01 each.
 
     Example:
         >>> DawidSkene(pooling=(4.0, 1.0)).pooling

@@ -1,7 +1,7 @@
 """Labels of any classes in a shape that tables of similar sizes share, so that one compiled program serves them all.
 
-What is added counts for nothing: labels of weight 0, instances that are no instances (``labels.shard.real``) and, where
-a model is ``neutral``, labelers without labels. Results are those without it, to rounding (tests/test_room.py).
+Padding does not change results but for rounding (tests/test_room.py): it has labels of weight 0, padding instances
+(``labels.shard.real``) and, where a model is ``neutral``, labelers without labels.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Room(NamedTuple):
 def of(labels: Labels, model: Observation) -> Room | None:
     """Pad labels as far as the model allows (``layout.with_room``); None where it allows none.
 
-    Models of one's own are not asked to be ready for it: those with the attribute ``neutral`` are.
+    Labels are padded for models with the attribute ``neutral`` only; your own model needs no support for padding.
     """
     if labels.shard is not None or not hasattr(model, "neutral"):
         return None

@@ -39,7 +39,7 @@ class VotedPass(NamedTuple):
         value: the evidence.
         own: P(z_j = L_n | labels) of each label's own class, 0 for padding.
         rest: P(z_j = k | labels) / π_k of a class k without a vote; 0 where there is none or gold is known.
-        right: Σ_n c_n own_n of each labeler: how many of his labels are right.
+        right: Σ_n c_n own_n of each labeler: expected number of right labels.
         points: expected instances of each class.
 
     Example:
@@ -58,8 +58,9 @@ def first_votes(labels: Labels) -> Int[Array, " N"]:
     """Find for each label the first label of the same class on the same instance; a label that finds itself represents
     its class.
 
-    It depends on no parameter: a fit finds it once. Every instance has twice as many places as labels; a class goes to
-    one of them by chance, and where two meet, the one whose label comes first is served. The others try again.
+    The result depends on no parameter, so a fit computes it once, by hashing: every instance has twice as many slots as
+    labels; a class is assigned to a random slot, and on a collision the class whose label comes first keeps the slot.
+    The others try again.
 
     Example:
         >>> first_votes(Labels.from_arrays([0, 1, 2, 0], [0, 0, 0, 1], [4, 7, 4, 4], n_values=9)).tolist()
@@ -235,8 +236,8 @@ class Voted:
     """A coin model with :func:`voted_pass` as its pass, used by ``crowdjax.fit`` for majority and one-coin with many
     classes.
 
-    Its parameters are those of the coin. As a table it has one point and two labels, right and wrong: what it says of
-    labelers. A fit's posterior is (classes [I, 5], probabilities [I, 5]), the likeliest first.
+    Parameters are those of the coin. For its table, which describes labelers, it has one point and two labels, right
+    and wrong. A fit's posterior is (classes [I, 5], probabilities [I, 5]), most probable first.
 
     Attributes:
         model: a coin: one with ``coin`` and ``coin_step``.
