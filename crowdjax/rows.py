@@ -53,6 +53,7 @@ class Levels(Tree):
     place: Int[Array, "*B S"]
 
     def on_block(self, k: int) -> Levels:
+        """Select the layout of block k."""
         return jax.tree.map(lambda v: v[k], self)
 
     def sum(self, values: Array) -> Array:
@@ -101,6 +102,7 @@ class Rows(Tree):
 
     @property
     def n_blocks(self) -> int:
+        """The number of blocks."""
         return self.label.shape[0]
 
 

@@ -32,6 +32,7 @@ MOST_NUTS = {"instances": 3000, "labels": 20_000}  # up to which NUTS takes its 
 
 
 def refuse_counts(triples: io.Triples, labelers: Level) -> None:
+    """Reject counts of labels, whose labelers are unknown, for a fit that distinguishes labelers."""
     if triples.anonymous and labelers != "global":
         raise InputError(f"labelers: got {labelers!r} with counts, whose labelers are unknown; allowed with counts: "
                          "global (--labelers global)")  # fmt: skip
@@ -127,6 +128,7 @@ def processes(config: ContextualConfig, names, values, approximation, n_basis, c
 
 
 def check_size(config: ContextualConfig, labels: Labels, n_columns: int) -> None:
+    """Reject a fit whose labelers have more unknowns than ``MOST_UNKNOWNS``."""
     own = {"global": 0, "offset": 2, "function": 2 + 2 * config.labeler_gp.n_basis * n_columns}[config.labelers]
     if own * labels.n_labelers > MOST_UNKNOWNS:
         raise InputError(

@@ -21,6 +21,7 @@ MOST_CALIBRATION = 1000  # rows of the calibration table
 
 
 def said_of(fit: ContextualFit) -> str:
+    """Describe the inference of a fit and its diagnostics in a phrase."""
     d = fit.diagnostics
     if fit.inference.method == "nuts":
         return f"nuts with R-hat {d['rhat']:.3f}, ESS {d['ess']:.0f}, {d['divergences']:.0f} divergences"
@@ -33,6 +34,7 @@ def along_first(x: Float[np.ndarray, " X"], scores: Float[np.ndarray, "I C"]) ->
 
 
 def all_scores(scores, population) -> Float[np.ndarray, "n C"]:
+    """Concatenate the scores of the instances and of the population."""
     return scores if population is None else np.r_[scores, population[0]]
 
 
@@ -52,6 +54,7 @@ def first_score(scores: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "n C"]:
 
 
 def curves(fit: ContextualFit, scores, population, of_kinds=None) -> pa.Table:
+    """Tabulate prevalence, sensitivity and specificity over the scores, with intervals."""
     if of_kinds is not None:
         return kinds.curves(fit, all_scores(scores, population), of_kinds, GRID)
     first = all_scores(scores, population)[:, 0]
@@ -86,6 +89,7 @@ def score_columns(names, values, of_kinds=None) -> dict[str, Any]:
 
 
 def of_labelers(fit: ContextualFit, labels: Labels, index: LabelIndex) -> pa.Table:
+    """Tabulate each labeler's estimates with intervals."""
     found = contextual.labeler_table(fit, LEVEL)
     n = found.n_labels if labels.weight is not None else np.rint(found.n_labels).astype(np.int64)
     bands = {"sensitivity": found.sensitivity, "specificity": found.specificity}

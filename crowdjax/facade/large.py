@@ -185,6 +185,7 @@ class Writer:
         return self
 
     def write(self, table: pa.Table) -> None:
+        """Append a table, cast to the schema of the first."""
         if self.file is None:
             self.file = pa.parquet.ParquetWriter(self.path, table.schema)
         self.file.write_table(table.cast(self.file.schema))

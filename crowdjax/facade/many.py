@@ -72,6 +72,7 @@ class Cells(NamedTuple):
         return cls(*np.divmod(cell, shape[1]), np.bincount(place, value, len(cell)), shape)
 
     def dense(self) -> Float[np.ndarray, "m n"]:
+        """Convert to a dense array; raise where it does not fit into memory."""
         memory.refuse_host(4 * np.prod(self.shape, dtype=float), "report: the votes need", "allowed: fewer classes")
         out = np.zeros(self.shape, np.float32)
         out[self.row, self.column] = self.value

@@ -51,6 +51,7 @@ class Named(NamedTuple):
 
     @property
     def cells(self) -> Cells:
+        """The settings of the cells: numbers of periods and groups."""
         return Cells(len(self.times), len(self.groups))
 
 
