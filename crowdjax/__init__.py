@@ -48,7 +48,9 @@ HOMES = {
 
 
 def __getattr__(name: str):
-    """Return the facades, imported when first asked for; ``import crowdjax`` itself imports and starts nothing."""
+    """Import a public name from its module on first access; ``import crowdjax`` itself imports nothing and starts
+    nothing.
+    """
     if name in __all__:
         home = next((home for home, names in HOMES.items() if name in names), "api")
         with extras.needed(f"crowdjax.{name}"):

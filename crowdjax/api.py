@@ -3,8 +3,8 @@
     result = crowdjax.fit("labels.csv", model="dawid-skene")        result.instances, result.labelers, result.warnings
     result.save("out")        crowdjax.load("out").predict("more.csv").instances
 
-What takes long to import is imported by the call that needs it (``crowdjax.fitting``), so that ``import crowdjax.api``
-takes no longer than ``import jax``. Researchers who fit many times call ``crowdjax.factor`` itself.
+Slow imports are made by the calls that need them (``crowdjax.fitting``), so that ``import crowdjax.api`` takes no
+longer than ``import jax``. For many fits call ``crowdjax.factor`` directly.
 """
 
 from __future__ import annotations
@@ -80,64 +80,66 @@ def fit(
     """Fit a model to a table of labels, of two classes or more.
 
     Args:
-        table: path or URL of CSV, Parquet or a folder of either, or of an export of Label Studio or Prodigy; or a
-            pandas, polars, pyarrow or DuckDB table or a dict of arrays; with columns labeler, instance and label (see
-            ``crowdjax.io.read_labels``). The result has tables of the same kind; for a path, pyarrow's.
-        model: the name of a preset (``crowdjax.factor.PRESETS``), or a configuration of one's own; ``integrated``
-            (``crowdjax.integrated``); or ``auto``: that, or what the numbers of labels and labelers allow instead; for
-            more than two classes a name in ``crowdjax.facade.models.MODELS``; or an observation model of one's own
-            (``crowdjax.observation.Observation``), for any number of classes.
-        classes: ``nominal``; ``ordinal``: in an order, as grades are; ``exchangeable``: their names mean nothing from
-            one instance to the next, as the options of a quiz.
+        table: the labels: a path or URL of CSV, Parquet or a folder of either, or of an export of a labelling tool such
+            as Label Studio or Prodigy; or a pandas, polars, pyarrow or DuckDB table or a dict of arrays. Columns
+            labeler, instance and label (see ``crowdjax.io.read_labels``). The result has tables of the same kind; for a
+            path, pyarrow's.
+        model: ``auto``, which takes ``integrated`` (``crowdjax.integrated``) where the numbers of labels and labelers
+            allow it and a simpler model otherwise; the name of a preset of two classes (``crowdjax.factor.PRESETS``) or
+            of a model of more classes (``crowdjax.facade.models.MODELS``); a ``FactorConfig``; or your own observation
+            model (``crowdjax.observation.Observation``), for any number of classes.
+        classes: ``nominal``; ``ordinal``, for classes with an order such as grades; or ``exchangeable``, for classes
+            whose names mean nothing across instances, such as the options of a quiz.
         factors: number of factors, for the models ``factor`` and ``integrated`` (1 or 2); default 1. ``auto``, for
-            ``factor``: the one of 0 (Dawid and Skene's model), 1, 2 and 3 that predicts held-out labels best
+            ``factor`` only, chooses among 0 (Dawid and Skene's model), 1, 2 and 3 by the likelihood of held-out labels
             (``crowdjax.factor.choose_factors``).
-        instances: of the models ``factor`` and ``glad``, whether what instances have of their own is integrated out
-            (``integrate``) or at its likeliest values (``map``), as published, which makes probabilities overconfident.
-            By default ``integrate``, but ``map`` where features, ``class_prior="logistic"``, ``factors="auto"`` or more
-            than three factors need it.
-        labeler_features, instance_features: tables with a row for every labeler (instance) of the labels, numeric
-            columns; they are standardised here, and constant columns are left out with a warning.
-        gold: a table with the known truth of some instances: instance, label. In the integrated model it places the
-            decision boundary and calibrates the probabilities of the other instances.
-        scores: a table with a row for every instance: instance, and one number that rises or falls with the truth. It
-            places the integrated model's decision boundary.
-        class_prior: P(truth = 1): a number, ``learn``, or ``logistic`` in the instance features. Of more classes: a
-            number for each, ``uniform``, ``learn`` or ``logistic``. The default is the model's: learned in the coins,
-            class-skill, dawid-skene, glad and factor, even in majority and where ``instances`` are at their mode; of
-            integrated and auto see ``integrated``.
-        repeats: ``count`` repeated judgements of a labeler on an instance, keep the ``first`` or the ``last``, or take
-            their ``mean``.
-        copies: what to do with labelers who repeat one another, right or wrong (``crowdjax.dependence``): ``warn``
-            names them; ``once`` names them and counts each group as one labeler.
-        solver: ``auto`` (the fastest; the default), ``em``, ``lbfgs``, ``em-cg``, ``em-bound``, or settings of one's
-            own; not for ``integrated`` and ``auto``.
-        restarts: starts to take the best of, with two factors and more; default 4.
-        seed, key: draw the starts of factors beyond the first, and the folds of ``factors="auto"``; one of them, by
-            default seed 0. Other fits draw nothing and reject both.
-        columns: which column is which, where names differ: ``{"labeler": "who"}``, and of other tables
+        instances: treatment of the instances' own parameters in the models ``factor`` and ``glad``: ``integrate`` them
+            out, or fix them at their mode (``map``) as published, which makes probabilities overconfident. Default
+            ``integrate``, but ``map`` where features, ``class_prior="logistic"``, ``factors="auto"`` or more than three
+            factors need it.
+        labeler_features, instance_features: tables with one row for every labeler (instance) of the labels and numeric
+            columns. Columns are standardised; constant columns are left out with a warning.
+        gold: a table with the known truth of some instances: columns instance and label. In the integrated model gold
+            places the decision boundary and calibrates the probabilities of the other instances.
+        scores: a table with a row for every instance: instance, and one number that rises or falls with the truth.
+            Scores place the integrated model's decision boundary.
+        class_prior: P(truth = 1): a number, ``learn``, or ``logistic`` in the instance features. For more than two
+            classes: K probabilities, ``uniform``, ``learn`` or ``logistic``. Default by model: learned in the coins,
+            class-skill, dawid-skene, glad and factor; equal probabilities in majority and where ``instances`` are at
+            their mode; for integrated and auto see ``crowdjax.integrated``.
+        repeats: repeated judgements of a labeler on an instance: ``count`` them all, keep the ``first`` or the
+            ``last``, or take their ``mean``.
+        copies: labelers who repeat one another's labels, right or wrong (``crowdjax.dependence``): ``warn`` names them;
+            ``once`` names them and counts each group as one labeler.
+        solver: ``auto`` (the fastest that applies; the default), ``em``, ``lbfgs``, ``em-cg``, ``em-bound``, or a
+            settings object (``crowdjax.factor.Solver`` or ``crowdjax.observation.Solver``); not for ``integrated`` and
+            ``auto``.
+        restarts: number of random starts, of which the best fit is kept; for two factors or more, default 4.
+        seed, key: give one of them (default seed 0) to draw the starts of factors beyond the first and the folds of
+            ``factors="auto"``. Fits without random draws reject both.
+        columns: names of columns that differ from the defaults: ``{"labeler": "who"}``, and for other tables
             ``{"gold.instance": "question", "scores.score": "p", "labeler_features.feature": ["age", "years"]}``
             (``docs/tables.md``).
-        form: ``wide`` for a table with a column for every labeler, ``wide-by-labeler`` with a row for every labeler,
-            ``counts`` with a column for every label; exports are recognised.
-        positive: the value to treat as positive when labels are words: ``"yes"``.
-        order: the values of the labels in their order; of two the last is the positive one.
-        truth: the values that the truth can be, where labels say more, as grades about a yes or no.
-        missing: values that are no label, as ``["unsure"]``: their rows are left out.
-        header: whether the first line of a CSV file names its columns; if not, they are called 1, 2, 3 and so on.
-        start: an earlier result, to continue from; of two classes on the same labelers and instances.
-        devices: number of JAX's devices to use (``crowdjax.parallel.use_cores``); by default as many as pay off.
-        boundary: the integrated model's decision boundary: ``able`` (where able labelers are at one half;
-            the default), ``gap``, ``unweighted``, ``gold`` (the default where there is gold) or ``score`` (the default
-            where there are scores).
-        posterior: how the integrated model of two classes finds what is known of labelers: ``axis``, quadrature (the
-            default up to 100,000 labels); ``laplace``, normal distributions; ``exact``, Gibbs sampling.
+        form: ``wide`` for a table with one column per labeler, ``wide-by-labeler`` with one row per labeler, ``counts``
+            with one column per label; exports are recognised.
+        positive: the value to treat as positive where labels are words, such as ``"yes"``.
+        order: the values of the labels in ascending order; of two, the last is the positive one.
+        truth: the values that the truth can have, where labels have more, such as grades given to a yes/no question.
+        missing: values that are not labels, such as ``["unsure"]``; their rows are left out.
+        header: whether the first line of a CSV file has the column names; if not, columns are called 1, 2, 3 and so on.
+        start: an earlier result to continue from; for two classes it must have the same labelers and instances.
+        devices: number of JAX devices to use (``crowdjax.parallel.use_cores``); default: as many as speed the fit up.
+        boundary: how to place the integrated model's decision boundary: ``able`` (the point at which able labelers give
+            either label with probability ½; the default), ``gap``, ``unweighted``, ``gold`` (the default with gold) or
+            ``score`` (the default with scores).
+        posterior: method for the labelers' posterior in the integrated model of two classes: ``axis``, quadrature (the
+            default up to 100,000 labels); ``laplace``, normal approximations; ``exact``, Gibbs sampling.
         progress: callback (``crowdjax.drive.Progress``), called between blocks of steps of a long fit. Return True to
-            stop the fit; a warning then says so.
+            stop the fit; the result then has a warning that says so.
 
     Raises:
-        InputError: the table or a setting is wrong; one line says which value, where, and what is allowed.
-        FitError: the fit failed.
+        InputError: the table or a setting is invalid; a one-line message says which value, where, and what is allowed.
+        FitError: the fit has no usable result.
 
     Example:
         >>> import crowdjax
@@ -208,21 +210,22 @@ def fit_large(
     rtol: float = 1e-5,
     progress: drive.Progress | None = None,
 ) -> Written:
-    """Fit a model to more labels than memory holds (``crowdjax.minibatch``); write what ``Aggregation.save`` writes.
+    """Fit a model to more labels than memory holds (``crowdjax.minibatch``), and save the result to ``out``.
 
-    Its state is kept beside ``out``, in a folder of that name with ``.state`` added, until the result is there: a call
-    that was stopped goes on where it was when it is made again.
+    The state of the fit is kept beside ``out``, in a folder of that name with ``.state`` added, until the result is
+    written: repeat a call that was stopped, and it continues from there.
 
     Args:
-        table: a Parquet file or a folder of them; a path, or a URL that pyarrow or fsspec knows.
-        out: folder for the result; its instances are in no particular order.
-        batch: labels in memory at a time, about.
-        max_rounds, rtol: the most rounds over all labels, and the gain of a round that counts as none.
+        table: a Parquet file or a folder of them: a path, or a URL that pyarrow or fsspec can read.
+        out: folder for the result; the order of its instances is arbitrary.
+        batch: approximate number of labels in memory at a time.
+        max_rounds, rtol: the largest number of rounds over all labels, and the relative gain of a round at which the
+            fit stops.
         progress: callback (``crowdjax.drive.Progress``); return True to interrupt the fit.
         others: as in :func:`fit`.
 
     Raises:
-        InputError, FitError: as in :func:`fit`; the state is of another fit.
+        InputError, FitError: as in :func:`fit`; also where the saved state belongs to another fit.
     """
     from crowdjax import fitting
 
@@ -235,10 +238,10 @@ def fit_large(
 
 
 def load(folder: str | os.PathLike) -> Aggregation | IntegratedAggregation | Result:
-    """Load the fit that ``Aggregation.save`` or ``crowdjax fit`` wrote; ``crowdjax.load`` reads other results too.
+    """Load a fit that ``Aggregation.save`` or ``crowdjax fit`` wrote; ``crowdjax.load`` loads other results too.
 
     Raises:
-        InputError: there is none, it is not whole, or it was changed since.
+        InputError: the folder has no result, or the result is incomplete or was changed after it was saved.
 
     Example:
         >>> import tempfile

@@ -1,4 +1,4 @@
-"""The facade of posterior predictive checks: ``crowdjax.check(result, table)``, what a fit misses in its labels."""
+"""Posterior predictive checks in one call: ``crowdjax.check(result, table)``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from crowdjax.settings import brief
 
 
 def check(result: Fitted, table, **settings) -> CheckResult:
-    """Compare the labels of a fit with replicates that the fitted model gives: ``result.checks(table)``.
+    """Run posterior predictive checks of a fit: compare its labels with replicates drawn from the fitted model. Same as
+    ``result.checks(table)``.
 
     Args:
-        result: of ``crowdjax.fit``, by any model; or loaded.
+        result: a result of ``crowdjax.fit`` by any model, or one that was loaded.
         table: the labels of that fit.
         settings: columns, form, missing, header as in ``crowdjax.fit``; instance_features as in the fit, where it used
-            any; replicates: how many to draw (99; p-values are multiples of 1 / (1 + replicates)); seed: of the draws
-            (0; the same seed gives the same result).
+            any; replicates: number of replicates (default 99; p-values are multiples of 1 / (1 + replicates)); seed:
+            seed of the draws (default 0; the same seed gives the same result).
 
     Raises:
         InputError: labelers or instances are not those of the fit; fewer than 19 replicates.

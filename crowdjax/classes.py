@@ -256,11 +256,13 @@ class _Values:
         if absent and len(absent) < len(words):
             known = next(w for w in words if w not in absent)
             raise InputError(
-                f"truth: got {show(absent[0])}, which is no label, beside {show(known)}, which is one; allowed: values "
-                f"of labels ({_some(values)}), or names that are none of them"
+                f"truth: got {show(absent[0])}, which is not a label value, and {show(known)}, which is; allowed: only "
+                f"label values ({_some(values)}), or only names that are not"
             )
         if len(words) > len(values):
-            raise InputError(f"truth: got {len(words)} values, and labels have {len(values)}; allowed: at most as many")
+            raise InputError(
+                f"truth: got {len(words)} values, but labels have {len(values)}; allowed: at most {len(values)}"
+            )
         places = [values.index(own[w]) for w in words] if not absent else []
         if ordered and places != sorted(places):
             right = ", ".join(repr(values[k]) for k in sorted(places))
@@ -310,8 +312,8 @@ class _Values:
         """Raise on text that is to be in an order which nobody has said."""
         if kind == "ordinal" and len(values) > 2 and not _are_numbers(values) and not self.found.ordered:
             raise InputError(
-                f"{self.place}: classes in order, and the labels are {_some(values)}, in no order that is known; "
-                f"{_order(values)}, in their order"
+                f"{self.place}: classes are ordinal, but the order of the labels {_some(values)} is unknown; "
+                f"{_order(values)}, in ascending order"
             )
 
     def _refuse_others(self, listed: Sequence[str], values: tuple[Any, ...]) -> None:

@@ -1,4 +1,4 @@
-"""Labels from any form to a tidy table, labeler, instance, label; and tables to files."""
+"""Conversion of labels from any form to a tidy table (labeler, instance, label), and of tables to files."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def tidy(
     table, *, columns: Columns | None = None, form: Form | None = None, positive=None,
     order: Sequence[Any] | None = None, missing: Sequence[Any] = (), header: bool = True,
 ):  # fmt: skip
-    """Convert a table of labels of any form to columns labeler, instance, label (of two classes 0 or 1) and, if any,
-    weight.
+    """Convert a table of labels of any form to a tidy one: columns labeler, instance, label (0 or 1 for two classes)
+    and, if any, weight.
 
     Ids keep their type, rows their order (of a wide table: labeler by labeler). What comes back is a table of the kind
     that was given.
@@ -52,10 +52,11 @@ def convert(
     source, out: str | os.PathLike, *, wide: bool = False, columns: Columns | None = None, form: Form | None = None,
     positive=None, order: Sequence[Any] | None = None, missing: Sequence[Any] = (), header: bool = True,
 ) -> tuple[str, ...]:  # fmt: skip
-    """Write a table of labels in any form as a tidy one, or as a wide one, to a new file of CSV or Parquet.
+    """Convert a table of labels of any form to a new CSV or Parquet file, tidy or wide.
 
     Args:
-        source, columns, form, positive, order, missing, header: as ``table`` and they are in ``crowdjax.fit``.
+        source: the labels, as ``table`` in ``crowdjax.fit``.
+        columns, form, positive, order, missing, header: as in ``crowdjax.fit``.
         out: ends in .csv, .tsv, .parquet or .pq.
         wide: a column for every labeler and a row for every instance.
 
@@ -63,7 +64,7 @@ def convert(
         What was left out or changed, one sentence each.
 
     Raises:
-        InputError: as in ``crowdjax.fit``; the file is there already or cannot be written.
+        InputError: as in ``crowdjax.fit``; or the file exists already or cannot be written.
 
     Example:
         >>> import tempfile
@@ -94,7 +95,7 @@ def _tidy(triples: io.Triples) -> pa.Table:
 
 
 def check_new(out: str | os.PathLike) -> Path:
-    """Return the path of a new file; reject one that exists or whose ending is of no kind that can be written."""
+    """Check the path of a new file and return it; reject one that exists or has an unknown ending."""
     path = Path(out)
     if path.suffix.lower() not in (*SEPARATORS, *PARQUET) or "://" in str(out):
         raise InputError(f"{out}: cannot be written; allowed: a file on this machine, {', '.join(SEPARATORS)}, "

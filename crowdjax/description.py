@@ -1,4 +1,6 @@
-"""What a table of labels is like: sizes, repeats, agreement, who can be compared, and what model the crowd allows."""
+"""Descriptions of a table of labels: sizes, repeats, agreement, connected components, and the models that the crowd
+allows.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ MOST = 10  # values whose labels are counted
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What was found, as numbers (``record``) and as text (``str``).
+    """A description of a table of labels, as numbers (``record``) and as text (``str``).
 
     Example:
         >>> labels = {"labeler": ["ann", "bob"], "instance": ["q1", "q1"], "label": [1, 0]}
@@ -44,7 +46,7 @@ def describe(
     order: Sequence[Any] | None = None, truth: Sequence[Any] | None = None, missing: Sequence[Any] = (),
     header: bool = True,
 ) -> Description:  # fmt: skip
-    """Describe a table of labels; nothing is fitted.
+    """Describe a table of labels without fitting a model: sizes, repeats, agreement, and the models that it allows.
 
     Agreement and Krippendorff's α (``metrics.krippendorff_alpha``) take the first judgement of a labeler on an
     instance; weights are left aside.

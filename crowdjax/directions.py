@@ -22,7 +22,7 @@ Inner = Callable[..., tuple[Array, ...]]
 
 
 class Rule(NamedTuple):
-    """A transformation of gradients as ``optax.GradientTransformationExtraArgs``: its state, and gradient -> direction.
+    """An ``optax.GradientTransformationExtraArgs`` that maps a gradient to a search direction.
 
     Example:
         >>> Rule(lambda x: None, lambda gradient, state, x, **more: (gradient, state)).update(2.0, None, 1.0)
@@ -34,7 +34,7 @@ class Rule(NamedTuple):
 
 
 def inner(*pairs: tuple[Float[Array, "... P"], Float[Array, " P"]]) -> tuple[Float[Array, "..."], ...]:
-    """Return the inner products of each pair: of two vectors, or of the rows of a matrix with a vector.
+    """Compute the inner product of each pair: of two vectors, or of every row of a matrix with a vector.
 
     Example:
         >>> [v.tolist() for v in inner((jnp.eye(2), jnp.array([1.0, 2.0])), (jnp.ones(2), jnp.ones(2)))]
@@ -64,8 +64,8 @@ def lbfgs(memory: int = 5, inner: Inner = inner) -> Rule:
     curvature are left out.
 
     Args:
-        memory: how many pairs to keep.
-        inner: inner products, as :func:`inner`; summed over all devices together.
+        memory: number of pairs to keep.
+        inner: inner products, as :func:`inner`; over several devices, summed in one collective operation.
 
     Example: the first step is the gradient over the diagonal
         >>> x = jnp.array([2.0])

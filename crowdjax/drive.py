@@ -1,10 +1,10 @@
 """Run a fit in blocks of steps from the host, to report progress and allow stopping.
 
-The result is that of the single compiled program.
+The result is the same as that of the single compiled program.
 
-The fit is an ``optimize.Staged``. Its parts (a stage's beginning, some of its steps, its end) are programs of their
-own, of which one holds the objective, and the state of its loop goes from call to call in place. Between calls the host
-calls ``progress``. On several devices every array of that state is stacked by device.
+The fit is an ``optimize.Staged``. The start of a stage, a block of its steps and its end are separate programs, of
+which one holds the objective; the loop's state is donated from call to call. Between calls the host calls ``progress``.
+On several devices every array of that state is stacked by device.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ class Progress(Protocol):
 
 
 def silent(stage: str, done: int, total: int, *, objective: float | None = None) -> None:
-    """Ignore the progress."""
+    """Do nothing: the progress callback that reports nothing and never stops a fit."""
 
 
 def or_interrupt(progress: Progress | None, message: str = "stopped") -> Progress:
-    """Return a callback for a run that has no result before its end: it interrupts the run instead of stopping it.
+    """Build a progress callback for a run without a partial result: a stop raises ``KeyboardInterrupt``.
 
     Raises:
-        KeyboardInterrupt: where ``progress`` returns True.
+        KeyboardInterrupt: ``progress`` returned True.
 
     Example:
         >>> told = or_interrupt(lambda stage, done, total: done == 2)
@@ -72,12 +72,12 @@ def or_interrupt(progress: Progress | None, message: str = "stopped") -> Progres
 
 
 class Spread(NamedTuple):
-    """The devices over which arguments are spread, and how: functions of the arguments, and of nothing.
+    """How arguments and results are sharded over the devices of a mesh.
 
     Attributes:
-        axis: of the mesh.
-        given: arguments -> their PartitionSpecs.
-        found: () -> the PartitionSpecs of the result.
+        axis: name of the mesh axis.
+        given: function: arguments -> their PartitionSpecs.
+        found: function without arguments: -> the PartitionSpecs of the result.
 
     Example: everything on every device
         >>> mesh = Mesh(np.array(jax.devices()[:1]), ("devices",))
@@ -99,13 +99,14 @@ def run(
     progress: Progress | None = None,
     name: str = "fit",
 ) -> tuple[Any, bool]:
-    """Return (what ``make(*args, settings).run()`` returns, whether it was stopped before its end).
+    """Run the stages ``make(*args, settings)`` in blocks of steps; return (their result, whether ``progress`` stopped
+    them early).
 
     Args:
-        make: at module level, so that equal calls share their programs.
+        make: function that builds a ``Staged``; at module level, so that equal calls share their programs.
         args: pytrees of arrays.
         settings: hashable, static under jit.
-        progress: its ``total`` is the most steps that the stage may take. There is a step whatever it says.
+        progress: callback; its ``total`` is the largest number of steps of the stage. At least one step is made.
 
     Example: one stage that halves x
         >>> def halve(x, k): return optimize.Step(x / 2, (x**2).sum(), 2 * x, None)

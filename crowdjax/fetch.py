@@ -113,7 +113,9 @@ def fetch(address: str) -> Fetched:
     except urllib.error.HTTPError as error:
         with error:
             if error.code in (301, 302, 303, 307, 308):
-                raise InputError(f"{path}: redirects without end, or to what is not HTTP; allowed: a file") from None
+                raise InputError(
+                    f"{path}: too many redirects, or one away from HTTP; allowed: the address of a file"
+                ) from None
             gone = "no such file: " if error.code in (404, 410) else ""
             wrong = Unreachable if error.code == 429 or error.code >= 500 else InputError
             raise wrong(f"{path}: {gone}the server responds {error.code} {_words(error.reason)}") from None
@@ -134,7 +136,7 @@ def _received(path: str, response: http.client.HTTPResponse) -> Fetched:
     announced = None if response.chunked else response.length
     packed = (response.headers.get("Content-Encoding") or "identity").lower()
     if packed not in ("identity", "gzip", "x-gzip"):
-        raise InputError(f"{path}: sent in the encoding {packed!r:.40}; allowed: as it is, or gzip")
+        raise InputError(f"{path}: sent in the encoding {packed!r:.40}; allowed: no encoding, or gzip")
     unpacker = zlib.decompressobj(31) if packed != "identity" and not path.endswith(".gz") else None
     room = int(ROOM * shutil.disk_usage(tempfile.gettempdir()).free)
     _refuse_large(path, announced or 0, room)

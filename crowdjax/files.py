@@ -272,7 +272,7 @@ def _once(paths: list[str], folder: str) -> None:
     seen = set()
     for path in paths:
         if os.path.realpath(path) in seen:
-            raise InputError(f"{path}: a link to what is in {folder} anyway; allowed: everything once")
+            raise InputError(f"{path}: a link to what is in {folder} already; allowed: each file once")
         seen.add(os.path.realpath(path))
 
 

@@ -42,17 +42,17 @@ class Weights(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FactorFit(Tree):
-    """A fitted factor model: estimates and convergence. Holds no data.
+    """A fitted factor model: weights, posteriors and convergence. Holds no labels.
 
     Attributes:
-        weights: where the objective is largest.
+        weights: weights at the largest objective.
         posterior: P(z_j = +1 | L, W).
         objective: log p(L | W) + log p(W).
         log_likelihood: log p(L | W).
-        code: result code (``crowdjax.MEANING``).
-        n_steps: passes over the data, the start included; for ``em-cg`` rounds of EM.
-        history: objective after each pass of the stage that was kept, NaN beyond.
-        switched: whether the first optimum had classes switched and the corrected one was better.
+        code: result code (``crowdjax.optimize.MEANING``).
+        n_steps: number of passes over the labels, the start included; for ``em-cg`` rounds of EM.
+        history: objective after each pass of the stage that was kept, NaN after the last.
+        switched: whether the first optimum had the classes switched and the corrected one was better.
 
     Example: a fit without a result says why
         >>> import numpy as np
@@ -75,15 +75,15 @@ class FactorFit(Tree):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ObservationFit(Tree):
-    """A fitted observation model; it holds no data.
+    """A fitted observation model: parameters, posteriors and convergence. Holds no labels.
 
     Attributes:
-        params: of the model.
+        params: parameters of the model.
         posterior: P(z_j = k | labels).
         objective: evidence + log prior, at the end.
-        log_likelihood: the evidence alone.
-        code: how it ended (``crowdjax.MEANING``).
-        n_steps: passes over the labels.
+        log_likelihood: log evidence.
+        code: result code (``crowdjax.optimize.MEANING``).
+        n_steps: number of passes over the labels.
         history: the objective after each pass, NaN after the last.
 
     Example:

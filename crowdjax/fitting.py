@@ -91,7 +91,7 @@ def fit(
     name, config = _config(model, factors, class_prior)
     held_out = isinstance(factors, str)  # factors="auto"
     if held_out and start is not None:
-        raise InputError("start: given with factors 'auto'; allowed: with the number of factors of the earlier result")
+        raise InputError("start: given with factors 'auto'; allowed: the number of factors of the earlier result")
     if start is not None and not isinstance(start, Prediction):
         raise InputError(f"start: got {type(start).__name__}; allowed: a result, from fit or load")
     of_seed, key, drawn = _randomness(name, config, restarts, seed, key, held_out, start is not None)
@@ -127,7 +127,7 @@ def fit(
 def _refuse_unknown(model) -> None:
     """Reject an unknown model, for labels of any number of classes."""
     if isinstance(model, type):
-        raise InputError(f"model: got the class {model.__name__}; allowed: one made of it, {model.__name__}()")
+        raise InputError(f"model: got the class {model.__name__}; allowed: an instance of it, {model.__name__}()")
     if not isinstance(model, str) and hasattr(model, "start") and not hasattr(model, "factors"):
         absent = [name for name in CONTRACT if not hasattr(model, name)]
         if absent:
@@ -390,8 +390,8 @@ def _randomness(name, config, restarts, seed, key, held_out=False, continued=Fal
         one = " of one factor" if name in ("factor", "custom") else ""
         why = "a start" if continued else f"model {name}{one}"
         raise InputError(
-            f"{what}: given with {why}, whose fit draws nothing; allowed: with two factors or more (model factor, or a "
-            "configuration), or factors 'auto'"
+            f"{what}: given with {why}, whose fit is deterministic; allowed with two factors or more (model factor, or "
+            "a configuration), or factors 'auto'"
         )
     return seed if drawn else None, key, drawn
 
@@ -402,5 +402,5 @@ def _with_restarts(solver, restarts, config, drawn: bool) -> factor.Solver:
             one_of("solver", solver, get_args(Method))
         solver = factor.Solver(method=solver or "auto", restarts=4 if drawn else 1)
     if not drawn and solver.restarts > 1:
-        raise InputError(f"restarts: got {solver.restarts} for a fit that draws nothing; allowed: 1")
+        raise InputError(f"restarts: got {solver.restarts} for a fit that is deterministic; allowed: 1")
     return solver if restarts is None else dataclasses.replace(solver, restarts=whole("restarts", restarts))

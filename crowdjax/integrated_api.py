@@ -62,17 +62,18 @@ ELSEWHERE = (
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class IntegratedAggregation(Fitted):
-    """Estimates of the integrated model for instances and labelers, and the fit behind them.
+    """The result of a fit of the integrated model to two classes: estimates for instances and labelers, and the fit.
 
     Attributes:
-        instances: instance, label, confidence, probability; ``depends``: whether the label would be another with the
-            decision boundary at 0, halfway between the clusters of instances.
-        labelers: as of every model (``crowdjax.result.labeler_table``), on the population of instances.
-        fit, config, boundary: of ``crowdjax.integrated``.
-        average: the fits and boundaries that the probabilities of instances average.
-        calibration: what gold says of the probabilities of the other instances; None without gold.
-        tally: the labels, counted; None in a result that was loaded.
-        position: where each instance is expected to lie on the model's axis; None in a result that was loaded.
+        instances: table with columns instance, label, confidence, probability and ``depends``: whether the label would
+            change with the decision boundary at 0, halfway between the clusters of instances.
+        labelers: table of labelers, as for every model (``crowdjax.result.labeler_table``), over the population of
+            instances.
+        fit, config, boundary: objects of ``crowdjax.integrated``.
+        average: the fits and boundaries over which the probabilities of instances are averaged.
+        calibration: the calibration of the other instances' probabilities by gold; None without gold.
+        tally: counts of the labels; None in a loaded result.
+        position: posterior mean of each instance's position on the model's axis; None in a loaded result.
 
     Example:
         >>> import numpy as np, crowdjax
@@ -95,7 +96,7 @@ class IntegratedAggregation(Fitted):
     _unseen = "average"
 
     def page(self) -> reports.Page:
-        """Return the report: a page of the fit, its labelers and its instances (docs/reports.md)."""
+        """Build the HTML report on the fit, its labelers and its instances (docs/reports.md)."""
         from crowdjax import report as reports
 
         return reports.of_fit(
@@ -108,7 +109,7 @@ class IntegratedAggregation(Fitted):
         )
 
     def arrays(self):
-        """Return the content of ``fit.npz``."""
+        """Collect the arrays of ``fit.npz``."""
         members = tuple((m.parameters, m.boundary) for m in self.average.members)
         return self.fit, self.boundary, self.calibration, *((members,) if self.record.get("average") else ())
 
@@ -122,7 +123,7 @@ class IntegratedAggregation(Fitted):
         return New(by_class(found.probability), columns={"depends": np.asarray(found.depends)})
 
     def looked(self, key, labels: Labels, drawn, features, replicates: int) -> integrated.Checks:
-        """Run posterior predictive checks of the fit on its labels, and which labelers think alike."""
+        """Run posterior predictive checks of the fit on its labels, and find labelers who err together."""
         parameters = jax.tree.map(np.asarray, self.fit.parameters)
         return integrated.check(key, labels, parameters, self.config, Features(instance=features), replicates)
 
@@ -143,12 +144,12 @@ def fit(
     progress: drive.Progress | None = None,
     kind: Kind = as_arrow,
 ) -> IntegratedAggregation:
-    """Fit; settings are those of ``crowdjax.fit``.
+    """Fit the integrated model to labels that were read; settings as in ``crowdjax.fit``.
 
     Args:
         triples: the labels, as ``io.read_triples`` read them.
         given: the tables gold, scores, labeler_features and instance_features, as ``io.open_tables`` opened them.
-        kind: of the tables to show.
+        kind: kind of dataframe for the result's tables.
     """
     started = time.perf_counter()
     index = triples.index
@@ -250,7 +251,7 @@ def fit(
 
 
 def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
-    """Return the result that ``IntegratedAggregation.save`` wrote, its record being read."""
+    """Load a result that ``IntegratedAggregation.save`` wrote, given its record."""
     try:
         read, config = read_fit(folder, record), IntegratedConfig(**record["config"])
         choice, average = record["boundary"]["choice"], record.get("average")
@@ -287,7 +288,9 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
 
 
 def parameters_for(parameters: integrated.Parameters, known, features: Features) -> integrated.Parameters:
-    """Return parameters for other labelers, by the row of each in the fit; -1: what is expected of the labeler."""
+    """Rearrange parameters for other labelers, given the row of each in the fit; -1, an unseen labeler, gets the prior
+    mean.
+    """
     parameters = jax.tree.map(np.asarray, parameters)
     expected = np.asarray(integrated.labeler_means(parameters, features))
     return parameters._replace(labelers=np.where((known >= 0)[:, None], parameters.labelers[known], expected))
@@ -296,7 +299,7 @@ def parameters_for(parameters: integrated.Parameters, known, features: Features)
 def continued(
     start: Any, name: str, config: IntegratedConfig, index: LabelIndex, features: Features, scaling
 ) -> integrated.Parameters:
-    """Return the parameters of an earlier result; labelers are matched by id."""
+    """Build initial parameters from an earlier result; labelers are matched by id."""
     if not isinstance(start, IntegratedAggregation) or start.record["model"] != name:
         raise InputError(f"start: a fit of another model; allowed: an earlier result of {name}")
     if start.index.classes != index.classes:
@@ -363,7 +366,7 @@ def _read_score(source: Opened, instances: pa.Array) -> np.ndarray:
 
 
 def check(name: str, boundary, class_prior, solver=None, posterior=None) -> None:
-    """Reject settings that the integrated model does not know."""
+    """Reject settings that the integrated model does not support."""
     if posterior is not None:
         one_of("posterior", posterior, get_args(Posterior))
     if boundary is not None:

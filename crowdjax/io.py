@@ -1,10 +1,10 @@
-"""Tables in: labels, gold, features and scores from CSV, Parquet or any data frame.
+"""Reading tables: labels, gold, features and scores from CSV, Parquet or any data frame.
 
-Everything a user hands over passes this door. What is wrong raises ``InputError``, one line that names the value, the
-place (table, column, row; the first row of data is row 1) and what is allowed.
+All user input is validated here. Invalid input raises ``InputError``: one line that names the value, the place (table,
+column, row; the first row of data is row 1) and what is allowed.
 
-Ids are read as they are: from CSV as text (007 stays 007), from Parquet and data frames with their own type. They are
-indexed in sorted order, so the order of rows and the names of ids change no result.
+Ids keep their type: ids in CSV are text (007 stays 007), ids in Parquet and data frames have the column's type. They
+are indexed in sorted order, so results do not depend on the order of rows or on the names of ids.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ LOG = logging.getLogger("crowdjax")
 
 @dataclasses.dataclass(frozen=True)
 class Triples:
-    """The rows of a table of labels: indices into ``index``, codes, multiplicities (None: one each).
+    """The rows of a table of labels: indices into ``index``, codes, and multiplicities (None: one each).
 
     Attributes:
-        label: which of the values of ``index`` each label is.
-        notes: what was left out and what is odd, one sentence each.
-        roles: which column plays which role.
-        place: what to call the table in a message; where it is worth saying with how it was read.
+        label: code of each label, an index into the values of ``index``.
+        notes: rows left out and oddities of the table, one sentence each.
+        roles: the column of each role.
+        place: name of the table in messages, with the way it was read where that matters.
         gold: the truths that an export of labels holds, columns instance and label; None where it holds none.
         anonymous: whether these are counts of an instance's labels, whose labelers are unknown.
     """
@@ -73,7 +73,7 @@ class Triples:
     anonymous: bool = False
 
     def labels(self, *, repeats: Repeats = "count", gold: Float[np.ndarray, " I"] | None = None) -> Labels:
-        """Return the triples sorted and laid out (``Labels.from_arrays``)."""
+        """Build the ``Labels`` of the triples (``Labels.from_arrays``)."""
         return Labels.from_arrays(
             self.labeler,
             self.instance,
@@ -90,12 +90,12 @@ class Triples:
 
     @property
     def words(self) -> tuple[Any, ...] | None:
-        """The two classes, where they are not 0 and 1; raises for more of them."""
+        """The two classes where they are not 0 and 1; raises for more than two."""
         return two_of(Classes(self.index.classes, self.index.values), self.place)
 
 
 def read_all(table, columns: Columns | None, reading: Mapping[str, Any], given: Mapping[str, Any]):
-    """Return (the tables besides the labels, opened; the labels), as ``crowdjax.fit`` takes them."""
+    """Open the tables other than the labels and read the labels, as for ``crowdjax.fit``; return (tables, labels)."""
     said, tables = open_tables(columns, **given)
     return tables, read_triples(table, columns=said, **reading)
 
@@ -113,7 +113,7 @@ def read_triples(
     classes: Kind | None = None,
     like: LabelIndex | None = None,
 ) -> Triples:
-    """Return the rows of a table of labels in the order of the table; see :func:`read_labels`.
+    """Read the rows of a table of labels in the order of the table; see :func:`read_labels`.
 
     Args:
         classes: the kind of the classes; of ``ordinal`` ones in text the order must be known.
@@ -222,7 +222,7 @@ def _without(data: pa.Table, where: Mapping[str, Where], missing: Sequence[Any])
 
 
 def ids(index: LabelIndex, side: Key) -> pa.Array:
-    """Return the ids of labelers or instances as a column, with the type that they came with.
+    """Build a column of the ids of labelers or instances, with their original type.
 
     Example:
         >>> ids(LabelIndex(np.array(["ann", "bob"]), np.array([7, 9])), "instance").to_pylist()
@@ -242,7 +242,7 @@ def _index(labelers: pa.Array, instances: pa.Array, classes=(0, 1), values=None)
 def index_of(
     labelers: pa.Table, instances: pa.Table, classes: Sequence[Any] = (0, 1), values: Sequence[Any] | None = None
 ) -> LabelIndex:
-    """Return the index of a result that was saved, from its tables and its record.
+    """Build the index of a saved result from its tables and its record.
 
     Example:
         >>> index_of(pa.table({"labeler": ["ann"]}), pa.table({"instance": [7]})).instances.tolist()
@@ -264,30 +264,31 @@ def read_labels(
     repeats: Repeats = "count",
     gold=None,
 ) -> tuple[Labels, LabelIndex]:
-    """Read labels from a table, and the ids behind their indices.
+    """Read labels from a table; return them with the index of ids.
 
     Args:
-        source: a path or URL of CSV, Excel, Parquet or a folder of CSV or Parquet, or of JSON; or a pandas, polars,
-            pyarrow or DuckDB table, or a dict of arrays. Columns labeler, instance, label (other usual names, as
+        source: a path or URL of CSV, Excel, Parquet, JSON or a folder of CSV or Parquet; or a pandas, polars, pyarrow
+            or DuckDB table, or a dict of arrays. Columns labeler, instance, label (other usual names, such as
             ``worker``, ``task`` and ``answer``, and the same with ``id``, are recognised: ``docs/tables.md``) and,
             optionally, weight: a multiplicity. In a CSV file ids are text as written; empty, NaN and nan count as
-            missing. Other columns are left aside.
-        columns: which column is which, where names differ: ``{"labeler": "who"}``; of the gold table
+            missing. Other columns are ignored.
+        columns: names of columns that differ from the defaults: ``{"labeler": "who"}``; for the gold table
             ``{"gold.instance": "question"}``.
-        form: ``long``, ``wide`` (a column for every labeler, or a row), ``counts`` (of the labels of each instance) or
-            an export. By default exports are recognised, all else is assumed to be long.
-        positive: of two values of labels, the positive one; by default what the words say (no, yes), or the last.
-        order: all values of labels in their order, of which any number is allowed; by default numbers by size, text by
-            the alphabet, categories as declared. 0/1, -1/+1 and true/false are the classes 0 and 1.
-        truth: the values that the truth can be, in their order, where labels say more (grades, ``unsure``).
-        missing: values that are no label, as ``["unsure"]``; their rows are left out.
-        header: whether the first line of a CSV file names the columns; if not, they are called 1, 2, 3 and so on.
-        repeats: what to do with several labels of one labeler on one instance, see ``Labels.from_arrays``.
-        gold: a table with columns instance and label: the truth where it is known.
+        form: ``long``, ``wide`` (one column per labeler), ``wide-by-labeler`` (one row per labeler), ``counts``
+            (numbers of each label by instance) or an export. By default exports are recognised and everything else is
+            read as long.
+        positive: the positive one of two label values; default: by the meaning of the words (no, yes), else the last.
+        order: all label values in ascending order, of which there may be any number; default: numbers by size, text
+            alphabetically, categories as declared. 0/1, -1/+1 and true/false are the classes 0 and 1.
+        truth: the values that the truth can have, in ascending order, where labels have more (grades, ``unsure``).
+        missing: values that are not labels, such as ``["unsure"]``; their rows are left out.
+        header: whether the first line of a CSV file has the column names; if not, columns are called 1, 2, 3 and so on.
+        repeats: treatment of repeated labels of one labeler on one instance, see ``Labels.from_arrays``.
+        gold: a table with columns instance and label: the truth of some instances.
 
     Raises:
-        InputError: a column is missing or there twice, a value is missing or outside its alphabet, there are no rows,
-            the file cannot be read, gold names an instance without labels.
+        InputError: a column is missing or occurs twice, a value is missing or not allowed, the table has no rows, the
+            file cannot be read, or gold names an instance without labels.
 
     Example:
         >>> table = {"worker": ["ann", "bob", "ann"], "task": ["q1", "q1", "q2"], "label": ["yes", "no", "yes"]}
@@ -311,17 +312,17 @@ def read_labels(
 def open_tables(
     columns: Columns | None, *, known: Mapping[str, Sequence[str]] = MappingProxyType({}), **sources
 ) -> tuple[dict[str, Any], dict[str, Opened | None]]:
-    """Open the tables besides the labels and finds the roles of their columns; nothing of them is read yet.
+    """Open the tables other than the labels and find the roles of their columns; no rows are read yet.
 
     Args:
-        columns: what the user says of all tables: ``{"labeler": "who", "gold.instance": "question"}``.
-        known: the names of the scores or features that a table must have, by its kind.
+        columns: the user's names of the columns of all tables: ``{"labeler": "who", "gold.instance": "question"}``.
+        known: names of the scores or features that a table must have, by its kind.
         sources: the tables by their kind (``roles.SHAPES``): gold, scores, weights, population, labeler_features,
             instance_features; None where there is none. The population's columns are those of the scores, unless they
             are named.
 
     Returns:
-        (what the user says of the labels, the tables by kind).
+        (the user's columns of the labels, the tables by kind).
 
     Example:
         >>> said = {"gold.instance": "q", "label": "y"}
@@ -339,8 +340,7 @@ def open_tables(
 
 
 def mapping(triples: Triples, tables: Mapping[str, Opened | None]) -> dict[str, Any]:
-    """Return which column plays which role in every table, for ``fit.json``; says it as well (a log record of level
-    25)."""
+    """Record which column plays which role in every table, for ``fit.json``; also logged (level 25)."""
     tell(triples.place, triples.roles)
     out = {"labels": as_record(triples.roles)}
     for kind, opened in tables.items():
@@ -357,12 +357,12 @@ def _opened(source, kind: str, columns: Columns | None = None, *, place: str | N
 def read_gold(
     source, instances: np.ndarray | pa.Array, classes: Sequence[Any] | None = None, *, columns: Columns | None = None
 ) -> Float[np.ndarray, " I"]:
-    """Return the code of the known truth of each instance, NaN where unknown, from a table with columns instance and
+    """Read the code of the known truth of each instance, NaN where unknown, from a table with columns instance and
     label.
 
     Args:
-        classes: of the labels; by default 0 and 1.
-        columns: which column is which, where names differ: ``{"instance": "question"}``.
+        classes: the classes of the labels; default 0 and 1.
+        columns: names of columns that differ from the defaults: ``{"instance": "question"}``.
 
     Example:
         >>> read_gold({"instance": ["q2"], "label": [True]}, np.array(["q1", "q2"])).tolist()
@@ -383,8 +383,8 @@ def read_gold(
 def read_chances(
     source, instances: np.ndarray | pa.Array, *, columns: Columns | None = None
 ) -> Float[np.ndarray, " I"] | None:
-    """Return the chance that each gold instance was drawn for gold, given that it has labels, from the column
-    ``chance`` of a table of gold; NaN for the others, None without such a column.
+    """Read the probability that each gold instance was drawn for gold, given that it has labels, from the column
+    ``chance`` of a gold table; NaN for instances without gold, None without such a column.
 
     Example:
         >>> read_chances({"instance": ["q2"], "label": [1], "chance": [0.1]}, np.array(["q1", "q2"])).tolist()
@@ -404,8 +404,9 @@ def read_chances(
 
 
 def truth_of(triples: Triples, gold: Opened | None) -> Float[np.ndarray, " I"] | None:
-    """Return the known truth of the instances of labels: from the gold table or, without one, from the labels' own
-    export; None where there is neither."""
+    """Read the known truth of the instances: from the gold table or, without one, from the export that holds the
+    labels; None where neither has it.
+    """
     if gold is None and triples.gold is not None:
         gold = open_as("gold", triples.gold, place="gold of the export")
     return None if gold is None else read_gold(gold, ids(triples.index, "instance"), triples.index.classes)
@@ -424,24 +425,24 @@ def read_values(
     place: str | None = None,
     columns: Columns | None = None,
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "n F"]]:
-    """Read numeric columns about each of the given labelers or instances: features or scores.
+    """Read numeric columns (features or scores) for given labelers or instances.
 
     Args:
-        source: a table as in :func:`read_labels`: a column of ids, the rest finite numbers. Columns of row numbers are
-            left aside; columns called label, truth or gold are rejected unless they are named.
-        key: which ids: ``labeler`` or ``instance``.
-        ids: those that must have a row each, for instance ``index.labelers``. Further rows are left aside.
-        names: the columns to read, for instance ``["score"]``; by default features are all columns besides the ids, and
-            scores are the column ``score`` or the only numeric one.
+        source: a table as in :func:`read_labels`: a column of ids, and finite numbers in the others. Columns of row
+            numbers are ignored; columns called label, truth or gold are rejected unless they are named.
+        key: the kind of ids: ``labeler`` or ``instance``.
+        ids: the ids, each of which needs one row, for instance ``index.labelers``. Other rows are ignored.
+        names: the columns to read, for instance ``["score"]``; default: all columns but the ids for features, the
+            column ``score`` or else the only numeric column for scores.
         kind: ``scores`` or, the default, features.
-        place: what to call the table in a message, unless it has a path.
-        columns: which column is which: ``{"labeler": "who", "feature": ["age", "years"]}``.
+        place: name of the table in messages, if it has no path.
+        columns: names of columns: ``{"labeler": "who", "feature": ["age", "years"]}``.
 
     Returns:
         (names of the columns, values of shape [n, F] in the order of ``ids``).
 
     Raises:
-        InputError: an id has no row or two, a value is text or missing or not finite, a column is missing.
+        InputError: an id has no row or two, a value is text, missing or not finite, or a column is missing.
 
     Example:
         >>> read_values({"labeler": ["b", "a"], "age": [30, 20]}, "labeler", np.array(["a", "b"]))[1].tolist()
@@ -477,12 +478,13 @@ def read_categories(
     kind: str = "scores",
     columns: Columns | None = None,
 ) -> tuple[list[Any], Int[np.ndarray, " n"]]:
-    """Return (the distinct values of a column in ascending order, which of them each instance has).
+    """Read a categorical column; return its distinct values in ascending order and the value's position for each
+    instance.
 
     Args:
         source: a table of scores, or of a population (``kind``).
         instances: whose rows are read, in this order; None: all rows, as of a population.
-        known: the values to look for, instead of those that occur; a row with another has -1.
+        known: the values to use instead of those that occur; a row with another value has -1.
 
     Raises:
         InputError: there is no such column, a value is missing or infinite, or values are not numbers, dates or text.
@@ -524,8 +526,7 @@ def read_categories(
 def read_weights(
     source, instances: np.ndarray | pa.Array, *, columns: Columns | None = None
 ) -> Float[np.ndarray, " I"]:
-    """Return the sampling weight of each instance, from a table with columns instance and weight and no other
-    instances.
+    """Read the sampling weight of each instance, from a table with columns instance and weight and no other instances.
 
     Example:
         >>> read_weights({"instance": ["b", "a"], "weight": [30, 2.5]}, np.array(["a", "b"])).tolist()
@@ -551,7 +552,7 @@ def read_weights(
 def read_population(
     source, names: Sequence[str], *, columns: Columns | None = None
 ) -> tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]]:
-    """Return (scores, counts) of a population's table: the columns ``names``, and weight or count, by default one per
+    """Read (scores, counts) from a population's table: the columns ``names``, and weight or count, by default one per
     row.
 
     Example:
@@ -577,7 +578,7 @@ def read_population(
 
 
 def positions(ids: np.ndarray | pa.Array, known: np.ndarray | pa.Array) -> Int[np.ndarray, " n"]:
-    """Return the position of each id among the known ones, -1 for those that are not.
+    """Find the position of each id among the known ones, -1 for unknown ids.
 
     Example:
         >>> positions(np.array(["b", "x"]), np.array(["a", "b"])).tolist()
@@ -588,7 +589,7 @@ def positions(ids: np.ndarray | pa.Array, known: np.ndarray | pa.Array) -> Int[n
 
 @dataclasses.dataclass(frozen=True)
 class Scaling:
-    """Names, means and standard deviations of feature columns, kept so that new rows are standardised alike."""
+    """Names, means and standard deviations of feature columns, kept to standardise new rows in the same way."""
 
     names: tuple[str, ...]
     mean: tuple[float, ...]
@@ -596,8 +597,8 @@ class Scaling:
 
     @classmethod
     def of(cls, names: Sequence[str], values: Float[np.ndarray, "n F"]) -> Scaling:
-        """Return the scaling of the columns that vary; constant ones are left out, since the model has a constant of
-        its own.
+        """Compute the scaling of the columns that vary; constant columns are left out, since the model has a constant
+        of its own.
 
         Example:
             >>> scaling = Scaling.of(["age", "one"], np.array([[20.0, 1.0], [30.0, 1.0]]))
@@ -615,11 +616,11 @@ class Scaling:
         return cls(tuple(names[k] for k in keep), tuple(mean[keep].tolist()), tuple(sd[keep].tolist()))
 
     def apply(self, values: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "n F"]:
-        """Return the columns of ``names``, standardised."""
+        """Select the columns of ``names`` and standardise them."""
         return (values - np.array(self.mean)) / np.array(self.sd)
 
     def undo(self, values: Float[np.ndarray, "n F"]) -> Float[np.ndarray, "n F"]:
-        """Convert standardised columns to their own units."""
+        """Convert standardised columns back to their own units."""
         return values * np.array(self.sd) + np.array(self.mean)
 
 
@@ -644,10 +645,11 @@ def read_features(
 def read_new_features(
     source, key: Key, ids: np.ndarray | pa.Array, scaling: Scaling, needed=True
 ) -> Float[np.ndarray, "n F"] | None:
-    """Read features of new labelers or instances of a fit that used some; 0 where not ``needed``, None where none are.
+    """Read features of new labelers or instances for a fit that used features; zeros where not ``needed``, None for a
+    fit without.
 
     Raises:
-        InputError: as in :func:`read_values`; some are needed and there is no table.
+        InputError: as in :func:`read_values`; features are needed and no table is given.
     """
     needed = np.broadcast_to(needed, len(ids))
     if not needed.any():

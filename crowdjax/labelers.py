@@ -1,4 +1,4 @@
-"""Estimates of labelers, with a model and from labels alone; on the host, without JAX.
+"""Summaries of labelers for every model, and statistics of labels that need no model; on the host, without JAX.
 
 informedness = (mean chance over classes that a label is right - 1/K) / (1 - 1/K)      0: a guess; 1: always right
 """
@@ -23,7 +23,7 @@ Ends = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, lower and upper end
 
 
 class Interval(NamedTuple):
-    """An estimate with the ends of its interval.
+    """An estimate and the lower and upper end of its interval.
 
     Example:
         >>> Interval(0.8, 0.7, 0.9).lower
@@ -36,14 +36,15 @@ class Interval(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """Accuracy [W], confusion [W, K, L] and informedness [W] of labelers: mean, lower and upper end of each.
+    """Estimates of labelers with intervals (mean, lower, upper): accuracy [W], confusion [W, K, L] and informedness
+    [W].
 
     Attributes:
         accuracy: weighted by the shares of classes in the posterior; NaN where labels are not the classes.
         confusion: P(label | class).
-        informedness: the mean over classes of the chance to be right, on a scale where 0 is a guess and 1 always right;
-            NaN where labels are not the classes.
-        kind: what each labeler is called, where the posterior itself tells; otherwise intervals do.
+        informedness: mean over classes of the probability of being right, rescaled so that 0 is a guess and 1 always
+            right; NaN where labels are not the classes.
+        kind: kind of each labeler, where the posterior itself gives it; otherwise intervals do.
 
     Example:
         >>> Summary._fields
@@ -57,7 +58,7 @@ class Summary(NamedTuple):
 
 
 def corrected(balanced: Ends, n_classes: int) -> Ends:
-    """Return the mean over classes of the chance to be right, as informedness: 0 is a guess, 1 always right.
+    """Rescale the mean over classes of the chance to be right to informedness: 0 is a guess, 1 always right.
 
     Example:
         >>> [round(float(v), 2) for v in corrected((np.array(0.75), np.array(0.5), np.array(1.0)), 2)]
@@ -67,7 +68,7 @@ def corrected(balanced: Ends, n_classes: int) -> Ends:
 
 
 def of_two(accuracy: Ends, sensitivity: Ends, specificity: Ends, informedness: Ends, kind=None) -> Summary:
-    """Return the summary of labelers who say one of two classes.
+    """Build the summary of labelers who give one of two classes.
 
     Example:
         >>> ends = tuple(np.array([v]) for v in (0.8, 0.7, 0.9))
@@ -106,7 +107,7 @@ def crowd_of(
     n_labelers: int,
     n_instances: int,
 ) -> Int[np.ndarray, " W"]:
-    """Return which of the connected parts of the graph of labelers and instances each labeler is in: 0 for the part of
+    """Find the connected component of the graph of labelers and instances that each labeler is in: 0 for the one of
     most labelers, then 1, ...; -1 for labelers without labels.
 
     Example:
@@ -143,8 +144,8 @@ def _are_near(labeler, instance, judging, n_instances: int) -> bool:
 
 
 def agreement_with_votes(gold: Float[np.ndarray, " I"], labels: Labels) -> tuple[float, int, float]:
-    """Return how many gold labels agree with the most frequent label of their instance, a tie counting in part; of how
-    many; the chance of so few, would one in K agree. Host side.
+    """Compare gold with the majority vote: the number of gold labels that agree with it (a tie counts in part), the
+    number compared, and the probability of so few if one in K agreed. Host side.
 
     Args:
         gold: codes, NaN (or -1) where unknown.
@@ -173,7 +174,7 @@ def agreement_with_votes(gold: Float[np.ndarray, " I"], labels: Labels) -> tuple
 
 
 def in_sd(level: float) -> float:
-    """Return half of a normal interval of this level, in standard deviations.
+    """Compute half the width of a normal interval of this level, in standard deviations.
 
     Example:
         >>> round(in_sd(0.95), 2)
@@ -186,12 +187,12 @@ FLAT, FIXED = 1e6, 1e-12  # variances beyond which a prior says nothing, or all
 
 
 def intervals_of_two(chances, number: Float[np.ndarray, "W 2"], variances, level: float = LEVEL) -> Summary:
-    """Return the summary of labelers who say one of two classes, by Laplace's covariance of (s_i, γ_i).
+    """Summarise labelers who give one of two classes, with intervals from Laplace's covariance of (s_i, γ_i).
 
     Args:
         chances: sensitivity, specificity and accuracy, each [W].
-        number: expected labels of each labeler on negatives and on positives.
-        variances: of the priors of s_i and of γ_i; 0 where a labeler has nothing of his own.
+        number: expected number of each labeler's labels on negatives and on positives.
+        variances: prior variances of s_i and of γ_i; 0 where a labeler has no parameter of its own.
 
     Example: more labels say more
         >>> found = intervals_of_two([np.full(2, 0.8)] * 3, np.array([[4, 4], [400, 400]]), (4.0, 4.0))
@@ -231,7 +232,7 @@ def intervals_of_two(chances, number: Float[np.ndarray, "W 2"], variances, level
 
 
 def summary_of_betas(a: Float[np.ndarray, "W K L"], share: Float[np.ndarray, " K"], level: float = LEVEL) -> Summary:
-    """Return the summary of labelers whose columns P(label | class) are Dirichlet.
+    """Summarise labelers whose columns P(label | class) have Dirichlet posteriors.
 
     Args:
         a: parameters of the columns, by class and label.
@@ -268,7 +269,7 @@ def summary_of_betas(a: Float[np.ndarray, "W K L"], share: Float[np.ndarray, " K
 
 
 def share_of_labels(labels: Labels) -> float:
-    """Return the share of positive labels, half a label of each class added.
+    """Compute the share of positive labels, with half a pseudo-count for each class.
 
     Example:
         >>> share_of_labels(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))
@@ -279,7 +280,7 @@ def share_of_labels(labels: Labels) -> float:
 
 
 def is_rare(labels: Labels) -> bool:
-    """Return whether one of two classes has so few labels that a fit may take the other for both.
+    """Test whether one of two classes has so few labels that a fit may mistake it for the other.
 
     Example:
         >>> is_rare(Labels.from_arrays(range(10), [0] * 10, [1] * 9 + [0]))

@@ -35,13 +35,13 @@ MAX_PADDING = 1.25  # stored triples per real triple; blocks grow until they pad
 
 
 def one_line(error: BaseException) -> str:
-    """Return an error's message on one line, without control characters."""
+    """Convert an error's message to one line without control characters."""
     text = "".join(c if c.isprintable() else " " for c in str(error))
     return " ".join(text.split())[:200] or type(error).__name__
 
 
 class InputError(ValueError):
-    """The error of unusable input; one line that says which value, where, and what is allowed.
+    """Exception for invalid input: a one-line message that names the value, its place, and what is allowed.
 
     Example:
         >>> Labels.from_arrays([0], [0], [2])
@@ -52,7 +52,7 @@ class InputError(ValueError):
 
 
 class Unreachable(InputError):
-    """The error of a store or server that does not respond now: the same call may succeed later.
+    """Exception for a store or server that does not respond now; the same call may succeed later.
 
     Example:
         >>> issubclass(Unreachable, InputError)
@@ -61,7 +61,7 @@ class Unreachable(InputError):
 
 
 class LabelError(InputError):
-    """The error of a table or array that cannot be read as labels; the message says which value, where, and what is
+    """Exception for a table or array that cannot be read as labels; the message names the value, its place, and what is
     allowed.
 
     Example:
@@ -74,8 +74,9 @@ STATIC = {"static": True}  # what jit compiles for
 
 
 class Tree:
-    """A dataclass that is a pytree as soon as JAX is imported, by whomever, before its first instance or after; fields
-    with the metadata ``STATIC`` are static under jit."""
+    """Base class of dataclasses that are pytrees: registered with JAX once JAX is imported, before or after their first
+    instance; fields with the metadata ``STATIC`` are static under jit.
+    """
 
     def __post_init__(self):
         if "jax" in sys.modules:
@@ -116,7 +117,7 @@ class _AfterJax(importlib.abc.MetaPathFinder):
 
 @functools.cache
 def register(cls: type) -> None:
-    """Make a dataclass known to JAX as a pytree."""
+    """Register a dataclass with JAX as a pytree."""
     import jax
 
     static = {field.name: "static" in field.metadata for field in dataclasses.fields(cls)}
@@ -126,7 +127,8 @@ def register(cls: type) -> None:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shard(Tree):
-    """The instances of a larger problem that a device has, inside ``shard_map`` over ``axis`` (``crowdjax.parallel``).
+    """The part of a larger problem's instances that is on one device, inside ``shard_map`` over ``axis``
+    (``crowdjax.parallel``).
 
     Attributes:
         rows: where each instance is in the whole problem; past the end for the padding that gives shards their shape.
@@ -140,30 +142,29 @@ class Shard(Tree):
 
     @property
     def real(self) -> Bool[Array, " I"]:
-        """Which instances are no padding."""
+        """Boolean mask of the instances that are not padding, shape [I]."""
         return self.rows < self.n_instances
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Labels(Tree):
-    """The judgements L_ij of labelers i on instances j, as sparse triples.
+    """The judgements L_ij of labelers i on instances j, as sparse triples (labeler, instance, label).
 
     Source: Ruvolo, Whitehill, Movellan (2013), section 2.
 
     Attributes:
         labeler: index of the labeler of each triple, in [0, n_labelers).
         instance: index of the instance, in [0, n_instances), non-decreasing.
-        label: the code of the label, in [0, n_values): which of the values it is; -1 marks padding.
-        weight: multiplicity of the judgement; ``None`` means one each. 0 leaves a judgement out.
-        gold: the code of the known class of each instance, in [0, n_classes), -1 where unknown; ``None`` where there
-            is none at all.
+        label: code of the label, in [0, n_values); -1 marks padding.
+        weight: multiplicity of the judgement; ``None``: one each. A weight of 0 leaves a judgement out.
+        gold: code of the known class of each instance, in [0, n_classes), -1 where unknown; ``None`` without any gold.
         n_labelers, n_instances: sizes (static under jit).
-        n_values, n_classes: L, how many values a label has, and K, how many classes the truth has (static under jit).
+        n_values, n_classes: L, the number of values of a label, and K, the number of classes (static under jit).
         n_blocks, block_instances: the layout, see the module's docstring (static under jit).
-        places: of each value the class that it speaks for, as a code or between two; -1: for none. None: values are in
-            the order of the classes, evenly, as grades are (static under jit).
-        shard: where these are one device's part of a larger problem; ``None``: they are all there is.
-        rows: the same labels in a second layout, for a GPU (``crowdjax.rows``); ``None``: there is none.
+        places: the class that each value stands for, as a code or between two codes; -1: none. ``None``: values are
+            evenly spaced over the classes in their order, as grades are (static under jit).
+        shard: set where these labels are one device's part of a larger problem; ``None``: they are the whole problem.
+        rows: the same labels in a second layout, for a GPU (``crowdjax.rows``); ``None`` without one.
 
     Example:
         >>> labels = Labels.from_arrays(labeler=[0, 1, 0], instance=[0, 0, 1], label=[1, 0, 1])
@@ -203,24 +204,24 @@ class Labels(Tree):
         repeats: Repeats = "count",
         blocks: bool = True,
     ) -> Labels:
-        """Sort, checks and lays out triples given as integer indices.
+        """Validate triples given as integer indices, sort them by instance and pad them to blocks.
 
         Args:
             labeler, instance: integer indices from 0, shape [N].
             label: codes 0 to n_values - 1, shape [N]; two values may also be -1/+1 or booleans.
             weight: multiplicities >= 0, shape [N].
-            gold: known class per instance, shape [I], as ``label``; NaN where unknown.
-            n_labelers, n_instances: sizes; by default one more than the largest index.
-            n_values: L, how many values a label has.
-            n_classes: K, how many classes the truth has; by default as many as values.
-            places: the class that each value speaks for; -1: for none.
-            repeats: what to do with several judgements of one labeler on one instance: ``count`` them all, keep the
-                ``first`` or the ``last`` row, or let them share one judgement's weight (``mean``).
-            blocks: ``False`` forces the flat layout (needed where the triples themselves are vmapped over).
+            gold: known class of each instance, coded as ``label``, shape [I]; NaN where unknown.
+            n_labelers, n_instances: W and I; default: one more than the largest index.
+            n_values: L, the number of values of a label.
+            n_classes: K, the number of classes of the truth; default: the number of values.
+            places: the class that each value stands for, shape [L]; -1 for none.
+            repeats: repeated judgements of one labeler on one instance: ``count`` them all, keep the ``first`` or the
+                ``last`` row, or let them share one judgement's weight (``mean``).
+            blocks: ``False`` forces the flat layout, which is needed to vmap over the triples.
 
         Raises:
-            LabelError: lengths differ, an index is negative or too large, a label is outside its alphabet, a weight is
-                negative or above 1e30, nothing is left.
+            LabelError: lengths differ, an index is negative or too large, a label is not one of the codes, a weight is
+                negative or above 1e30, or no triples are left.
 
         Example: two judgements of one pair, of which the last counts; and three classes
             >>> Labels.from_arrays([0, 0], [0, 0], [1, 0], repeats="last").label.tolist()
@@ -276,22 +277,22 @@ class Labels(Tree):
 
     @property
     def real(self) -> Bool[Array, " N"]:
-        """Which stored triples are no padding."""
+        """Boolean mask of the stored triples that are not padding."""
         return self.label >= 0
 
     @property
     def counts(self) -> Float[Array, " N"]:
-        """The multiplicity c of every stored triple, 0 for padding."""
+        """The multiplicity c of every stored triple; 0 for padding."""
         return self.real.astype(np.int8) if self.weight is None else self.weight
 
     @property
     def sign(self) -> Int8[Array, " N"]:
-        """Labels of two values as -1 and +1, 0 for padding."""
+        """Labels of two values as -1 and +1; 0 for padding."""
         return (2 * self.label - 1) * self.real
 
     @property
     def gold_sign(self) -> Int8[Array, " I"] | None:
-        """Known truths of two classes as -1 and +1, 0 where unknown; ``None`` where there is none at all."""
+        """Gold of two classes as -1 and +1, 0 where unknown, shape [I]; ``None`` without any gold."""
         return None if self.gold is None else (2 * self.gold - 1) * (self.gold >= 0)
 
     def across(self, sums):
@@ -317,21 +318,21 @@ class Labels(Tree):
         return self.shard is None or self.shard.axis is None
 
     def with_weight(self, weight: Float[Array, " N"]) -> Labels:
-        """Return the same triples with other multiplicities (shape and order of ``label``); traceable. Padding keeps
-        0."""
+        """Replace the multiplicities by an array of the shape and order of ``label``; traceable. Padding keeps 0."""
         return dataclasses.replace(self, weight=weight * self.real, rows=None)
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelIndex:
-    """The ids behind the indices: ``labelers[i]`` and ``instances[j]``, sorted; and the values behind the codes.
+    """The user's ids and values for the integer indices: ``labelers[i]``, ``instances[j]`` (both sorted), and the
+    values of the label codes.
 
     Attributes:
-        classes: the K classes of the truth in the user's own values, in order; of two the last is the positive one.
-        values: the L values of labels; None: they are the classes.
-        places: the class that each value speaks for (``Labels``).
-        columns: the same as columns of pyarrow (``"labeler"``, ``"instance"``), with types that NumPy lacks, as times
-            with a zone; None where they were made by hand.
+        classes: the K classes of the truth in the user's values, in order; of two, the last is the positive one.
+        values: the L values of labels; None: the same as the classes.
+        places: the class that each value stands for (``Labels``).
+        columns: the ids as pyarrow columns (``"labeler"``, ``"instance"``), with types that NumPy lacks, such as times
+            with a zone; None for an index built by hand.
 
     Example:
         >>> LabelIndex(np.array(["ann", "bob"]), np.array([7, 9])).instances.tolist()
@@ -350,10 +351,10 @@ def codes(values, name: str, n_values: int = 2, rows=None) -> Int[np.ndarray, " 
     """Encode labels as codes 0 to n_values - 1 in the smallest type; two values may also be -1/+1 or booleans.
 
     Args:
-        rows: the rows that the values come from, by default all.
+        rows: rows that the values come from, for messages; default: all.
 
     Raises:
-        LabelError: anything else, naming its row.
+        LabelError: a value is not allowed; the message names its row.
 
     Example:
         >>> codes([-1, 1, 1], "label").tolist(), codes([0, 2], "label", 3).tolist()
@@ -382,7 +383,7 @@ def codes(values, name: str, n_values: int = 2, rows=None) -> Int[np.ndarray, " 
 
 
 def gold_codes(gold, n_instances: int, n_classes: int = 2) -> Int[np.ndarray, " I"]:
-    """Encode known classes as codes, -1 where unknown (NaN)."""
+    """Encode gold as class codes, -1 where unknown (NaN)."""
     gold = np.asarray(gold, dtype=np.float64).reshape(-1)
     if len(gold) != n_instances:
         raise LabelError(f"gold: {len(gold)} entries for {n_instances} instances; one each, NaN where unknown")

@@ -44,7 +44,7 @@ __all__ = [
 
 
 class PerTriple(NamedTuple):
-    """log p(L | z = ±1) of each triple, and the slopes σ(-L(z s + γ)) that its gradients are made of.
+    """Log-likelihoods log p(L | z = ±1) of each triple, and the slopes σ(-L(z s + γ)) that give their gradients.
 
     Example: the slope of log σ(t) at t = 1, of the label +1 and the truth +1
         >>> t = per_triple(jnp.ones(1), jnp.ones(1))
@@ -93,7 +93,8 @@ def _signed(label, t):
 
 
 def per_triple(label: Int8[Array, " N"], s: Float[Array, " N"], gamma: Float[Array, " N"] | None = None) -> PerTriple:
-    """Return log p(L | z = +1) = log σ(L(γ + s)) and log p(L | z = -1) = log σ(L(γ - s)), with their slopes.
+    """Compute log p(L | z = +1) = log σ(L(γ + s)) and log p(L | z = -1) = log σ(L(γ - s)) of each triple, with their
+    slopes.
 
     Labels are codes, L = ±1. Padding gets finite numbers; multiply by its multiplicity 0. Without γ the second is the
     first's mirror image: half the work.
@@ -114,7 +115,7 @@ def per_triple(label: Int8[Array, " N"], s: Float[Array, " N"], gamma: Float[Arr
 
 
 def instance_log_likelihood(labels: Labels, s, gamma) -> tuple[Float[Array, " I"], Float[Array, " I"]]:
-    """Return (ℓ^+, ℓ^-): the log-probability of each instance's labels under either truth.
+    """Compute ℓ^+ and ℓ^-: the log-probability of each instance's labels given z = +1 and given z = -1, shape [I] each.
 
     Args:
         labels: N stored triples of I instances.
@@ -136,7 +137,7 @@ def instance_log_likelihood(labels: Labels, s, gamma) -> tuple[Float[Array, " I"
 
 
 def posterior(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]:
-    """Return P(z_j = +1 | L): the E-step. σ(logit π_j + ℓ_j^+ - ℓ_j^-), or the gold label where there is one.
+    """Compute the E-step P(z_j = +1 | L) = σ(logit π_j + ℓ_j^+ - ℓ_j^-); 0 or 1 where gold is known.
 
     Args:
         log_plus, log_minus: ℓ^±, shape [I].
@@ -154,8 +155,7 @@ def posterior(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]
 
 
 def instance_evidence(log_plus, log_minus, prior_logit, gold=None) -> Float[Array, " I"]:
-    """Return log p(L_j): the truth summed out, or fixed at the gold label (then log p(L_j, z_j = gold)). Shapes as
-    above.
+    """Compute log p(L_j) with the truth summed out or, where gold is known, log p(L_j, z_j = gold). Shapes as above.
 
     Example:
         >>> print(f"{jnp.exp(instance_evidence(jnp.log(0.8), jnp.log(0.2), 0.0)):.2f}")     # ½ .8 + ½ .2
@@ -168,7 +168,8 @@ def instance_evidence(log_plus, log_minus, prior_logit, gold=None) -> Float[Arra
 
 
 def evidence(labels: Labels, s, gamma, prior_logit) -> Float[Array, ""]:
-    """Return log p(L) = Σ_j log( π_j exp ℓ_j^+ + (1 - π_j) exp ℓ_j^- ), differentiable in s, γ and logit π.
+    """Compute the log evidence log p(L) = Σ_j log( π_j exp ℓ_j^+ + (1 - π_j) exp ℓ_j^- ), differentiable in s, γ and
+    logit π.
 
     Args:
         labels: N stored triples of I instances; known gold labels fix z_j.
@@ -206,7 +207,7 @@ def expected_log_likelihood(labels: Labels, s, gamma, prior_logit, p) -> Float[A
 
 
 def gradients(label, t: PerTriple, p) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
-    """Return (∂/∂s, ∂/∂γ) of Q per unit of multiplicity, given p = P(z = +1) of each triple's instance.
+    """Compute (∂/∂s, ∂/∂γ) of Q per unit of multiplicity, given p = P(z = +1) of each triple's instance.
 
         ∂/∂s = p r⁺ - (1-p) r⁻      ∂/∂γ = p r⁺ + (1-p) r⁻      r^± = L σ(-L(γ ± s)) = y - σ(γ ± s)
 
@@ -224,7 +225,7 @@ def gradients(label, t: PerTriple, p) -> tuple[Float[Array, " N"], Float[Array, 
 
 
 def curvature(t: PerTriple) -> Float[Array, " N"]:
-    """Compute w = ½(σ'(γ+s) + σ'(γ-s)) per triple, the terms of the diagonal preconditioner.
+    """Compute w = ½(σ'(γ+s) + σ'(γ-s)) per triple, from which the solvers' diagonal preconditioner is summed.
 
     Example:
         >>> curvature(per_triple(jnp.ones(1), jnp.zeros(1))).tolist()
@@ -234,8 +235,7 @@ def curvature(t: PerTriple) -> Float[Array, " N"]:
 
 
 def sensitivity_specificity(s, gamma):
-    """Return (σ(s + γ), σ(s - γ)): the chances of labelling a positive, and a negative, rightly. Any shapes that
-    broadcast.
+    """Compute sensitivity σ(s + γ) and specificity σ(s - γ) from discrimination and bias. Any shapes that broadcast.
 
     Example:
         >>> print("{:.2f} {:.2f}".format(*sensitivity_specificity(1.0, 0.5)))
@@ -247,7 +247,7 @@ def sensitivity_specificity(s, gamma):
 
 
 def discrimination_bias(sensitivity, specificity):
-    """Return (s, γ) of given sensitivity and specificity; inverse of :func:`sensitivity_specificity`, shapes as there.
+    """Compute (s, γ) from sensitivity and specificity: the inverse of :func:`sensitivity_specificity`, shapes as there.
 
     Example:
         >>> s, gamma = discrimination_bias(0.9, 0.7)

@@ -1,4 +1,4 @@
-"""Saved results of every kind: what they are is found by their records."""
+"""Loading saved results of every kind; their records say which kind they are."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def load(folder: str | os.PathLike) -> Prediction | Plan:
-    """Load a saved result: of a fit, a contextual fit, a prediction, a posterior predictive check or a plan.
+    """Load a saved result: a fit, a contextual fit, a prediction, a posterior predictive check or a plan.
 
     Returns:
         What ``save`` was called on: ``Aggregation``, ``IntegratedAggregation``, ``ContextualResult``, ``Prediction``,
         ``CheckResult`` or ``Plan``. Its tables are pyarrow's.
 
     Raises:
-        InputError: there is none, it is not whole, or it was changed since.
+        InputError: the folder has no result, or the result is incomplete or was changed after it was saved.
 
     Example:
         >>> import tempfile
@@ -38,7 +38,9 @@ def load(folder: str | os.PathLike) -> Prediction | Plan:
     """
     folder = Path(path_of("folder", folder, "a folder of a result"))
     if "\0" in str(folder) or len(folder.name) > 255:
-        raise InputError(f"folder: got a name that no folder has, {str(folder)[:40]!r}; allowed: a folder of a result")
+        raise InputError(
+            f"folder: got {str(folder)[:40]!r}, which cannot be the name of a folder; allowed: the folder of a result"
+        )
     if (folder / "predict.json").is_file():
         record = saving.read_result(folder, "predict.json")
         return Prediction(read_tables(folder, "instances"), record, as_arrow)

@@ -1,9 +1,9 @@
-"""Metrics: of probabilities against truth, of estimates against true values, of paired runs.
+"""Metrics of probabilities against truth, of estimates against true values, and of paired runs.
 
-Plain functions on the host (NumPy, float64). Of two classes ``probability`` is P(z = +1), shape [I], and ``truth`` is
--1/+1 or 0/1; of K classes ``probability`` is P(z = k), shape [I, K], and ``truth`` is 0 to K-1, or -1 where it is not
-known. NaN is not known in either. Instances whose truth is not known are left out. A measure that is not defined (no
-positives, a constant) is NaN.
+Plain functions on the host (NumPy, float64). For two classes ``probability`` is P(z = +1), shape [I], and ``truth`` is
+-1/+1 or 0/1; for K classes ``probability`` is P(z = k), shape [I, K], and ``truth`` is 0 to K-1, or -1 where unknown.
+NaN means unknown in both. Instances with unknown truth are left out. A metric that is undefined (no positives, a
+constant) is NaN.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Truth = Shaped[np.ndarray, " I"]
 
 
 def accuracy(probability: Probability, truth: Truth) -> float:
-    """Return the share of instances whose most probable class is the true one.
+    """Compute the share of instances whose most probable class is the true one.
 
     Of classes within ``TIE`` of the most probable one, a true one counts as one over their number: a probability of ½
     counts half.
@@ -58,7 +58,7 @@ def accuracy(probability: Probability, truth: Truth) -> float:
 
 
 def auc_roc(probability: Probability, truth: Truth) -> float:
-    """Return the chance that a random positive gets a higher probability than a random negative; a tie counts half.
+    """Compute the probability that a random positive is ranked above a random negative (AUC-ROC); a tie counts half.
 
     Of K classes: the mean over the classes, each against the rest, where it is defined (:func:`per_class`).
 
@@ -78,7 +78,8 @@ def auc_roc(probability: Probability, truth: Truth) -> float:
 
 
 def auc_pr(probability: Probability, truth: Truth) -> float:
-    """Average precision: Σ_k (recall_k - recall_{k-1}) precision_k over the distinct probabilities, from the top.
+    """Compute the average precision Σ_k (recall_k - recall_{k-1}) precision_k over the distinct probabilities, in
+    descending order.
 
     Of K classes: the mean over the classes, each against the rest, where it is defined (:func:`per_class`).
 
@@ -112,12 +113,12 @@ def per_class(
 
 
 def confusion(answer: Int[np.ndarray, " I"], truth: Truth, n_classes: int | None = None) -> Int[np.ndarray, "K K"]:
-    """Count the instances of each class (rows) by inferred class (columns).
+    """Count the instances of each true class (rows) by inferred class (columns).
 
     Args:
-        answer: the inferred class of each instance, 0 to K-1: ``probability.argmax(1)``.
-        truth: 0 to K-1; -1 or NaN where it is not known.
-        n_classes: K; by default one more than the largest class.
+        answer: inferred class of each instance, 0 to K-1: ``probability.argmax(1)``.
+        truth: true class, 0 to K-1; -1 or NaN where unknown.
+        n_classes: K; default: one more than the largest class.
 
     Example:
         >>> confusion([0, 2, 2, 1], [0, 1, 2, -1]).tolist()
@@ -142,7 +143,8 @@ def nll(probability: Probability, truth: Truth, eps: float = EPS) -> float:
 
 
 def brier(probability: Probability, truth: Truth) -> float:
-    """Compute the mean squared difference of probability and truth (0 or 1), of K classes summed over the classes.
+    """Compute the Brier score: the mean squared difference of probability and truth (0 or 1); for K classes summed over
+    the classes.
 
     K = 2 classes of shape [I, 2] therefore give twice what P(z = +1) gives.
 
@@ -201,7 +203,7 @@ def mean_absolute_error(estimate, true) -> float:
 
 
 def coverage(lower, upper, true) -> float:
-    """Return the share of true values inside their intervals, ends included.
+    """Compute the share of true values inside their intervals, ends included.
 
     Example:
         >>> coverage([0, 0], [1, 1], [0.5, 2])
@@ -242,8 +244,8 @@ def krippendorff_alpha(unit: Int[np.ndarray, " N"], value: Shaped[np.ndarray, " 
 
 
 class Paired(NamedTuple):
-    """A paired comparison of two methods on the same draws: mean of the differences, its standard error, and the share
-    of draws on which it wins (a tie counts half).
+    """A paired comparison of two methods on the same draws: the mean difference, its standard error, and the share of
+    draws won (a tie counts half).
 
     Example:
         >>> Paired(0.1, 0.05, 0.8).wins
@@ -256,7 +258,8 @@ class Paired(NamedTuple):
 
 
 def paired(values: Float[np.ndarray, " R"], against: Float[np.ndarray, " R"]) -> Paired:
-    """Compare two methods draw by draw, larger being better.
+    """Compare two methods draw by draw, where larger is better: the mean difference, its standard error and the share
+    of wins.
 
     The standard error is that of independent draws; draws that share most of their labels are not, so it says how well
     the mean over such draws is known, not over new data.

@@ -1,13 +1,13 @@
 """One loop driver for every solver: jitted, vmappable, with history, convergence on the objective and result codes.
 
-A solver is a ``Loop``: where it starts, one step, and what its end says. It runs to its end in one program
-(``minimize``, ``iterate``, ``accelerate``), or in blocks of steps from the host (``crowdjax.drive``).
+A solver is a ``Loop``: the initial state, the body of a while-loop, and the ``Solution`` of the final state. It runs as
+one program (``minimize``, ``iterate``, ``accelerate``), or in blocks of steps from the host (``crowdjax.drive``).
 
 ``minimizer`` is a while-loop whose body evaluates the objective at ONE trial point, so a program holds one copy of the
 objective. The direction comes from an optax transformation (``crowdjax.directions``) that is preconditioned by a
 diagonal; the step is halved by quadratic interpolation until the objective falls enough (Armijo). Under vmap, members
-that are done keep their state until the last one is. Whatever a decision rests on is a value of the objective or an
-inner product: where points are spread over devices all decide alike.
+that have converged keep their state until all have. All decisions depend on objective values and inner products alone,
+so devices that share a point take the same decisions.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ MAX_BACKTRACKS = 12
 
 
 class Solution(NamedTuple):
-    """The end of a minimisation: point, value, gradient, the objective's other output, and convergence.
+    """The result of a minimisation: point, value, gradient, the objective's auxiliary output, result code and history.
 
     Example: its result code in words
         >>> zero = jnp.zeros(())
@@ -78,12 +78,12 @@ class Solution(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """A solver: ``init`` and ``body`` of its while-loop, whose state has a ``code`` and ``n_steps``, and what the state
-    says at the end.
+    """A solver as a while-loop: the initial state, the body, and the ``Solution`` read from the final state. Every
+    state has a ``code`` and ``n_steps``.
 
     Attributes:
-        renew: what is done to the state before steps 0, ``period``, 2 ``period``, ...; None: nothing. It is a part of
-            an outer loop: as a condition within the body a batch of members (vmap) would do it at every step.
+        renew: function applied to the state before steps 0, ``period``, 2 ``period``, ...; None: nothing. It runs in an
+            outer loop: as a condition within the body, a batch of members (vmap) would run it at every step.
 
     Example: two steps, then the rest
         >>> def halve(x, k): return Step(x / 2, (x**2).sum(), 2 * x, None)
@@ -101,7 +101,7 @@ class Loop(NamedTuple):
     period: int = 1
 
     def advance(self, state: Any, until: Int[Array, ""] | int) -> Any:
-        """Return the state once it has made ``until`` steps in all, or is done."""
+        """Run the loop until it has made ``until`` steps in all or has ended; return its state."""
         until = jnp.minimum(until, self.max_steps)
 
         def goes_on(s):
@@ -119,18 +119,20 @@ class Loop(NamedTuple):
         return jax.lax.while_loop(goes_on, steps, state)
 
     def run(self, limit: Int[Array, ""] | int | None = None) -> Solution:
-        """Return all of it: at most ``limit`` steps (may be traced; 0 skips the work), by default ``max_steps``."""
+        """Run the loop to its end, for at most ``limit`` steps (may be traced; 0 skips the work; default
+        ``max_steps``), and return the ``Solution``.
+        """
         return self.solution(self.advance(self.init, self.max_steps if limit is None else limit))
 
 
 class Staged(NamedTuple):
-    """A fit in stages, each of them a ``Loop``; a carry goes from one to the next.
+    """A fit as a sequence of stages, each a ``Loop``; a carry passes from one stage to the next.
 
     Attributes:
-        first: the carry before the first stage.
-        numbers: of the stages, in order.
-        prepare: (carry, k) -> the carry that stage k starts from.
-        limit: (carry, k) -> most steps of stage k.
+        first: carry before the first stage.
+        numbers: numbers of the stages, in order.
+        prepare: (carry, k) -> carry with which stage k starts.
+        limit: (carry, k) -> largest number of steps of stage k.
         loop: (carry, k) -> its ``Loop``.
         close: (carry, k, its ``Solution``) -> carry.
         code: carry -> the result code, RUNNING until it ends.
@@ -151,7 +153,7 @@ class Staged(NamedTuple):
     end: Callable[[Any], Any]
 
     def run(self) -> Any:
-        """Return all stages in one program, with one copy of the objective."""
+        """Run all stages in one program that holds one copy of the objective, and return the result."""
 
         def stage(carry, k):
             carry = self.prepare(carry, k)
@@ -191,20 +193,20 @@ def minimizer(
     patience: int = 3,
     refresh: int = 10,
 ) -> Loop:
-    """Minimise ``objective`` from ``x0``; :func:`minimize` runs it.
+    """Build a line-search minimiser of ``objective`` from ``x0``; :func:`minimize` runs it.
 
     Args:
         objective: x -> (value, gradient, anything). Called at one place of the program. Where points are spread over
             devices the value is not finite wherever some device's part of the gradient is not.
         rule: optax transformation: gradient -> ascent direction, with the extra arguments ``before`` (the last accepted
-            point and its gradient; x0 and 0 at first), ``diagonal``, ``accepted`` (else the point is no step: nothing
-            may be learnt from it) and ``restart`` (all that was learnt is void). Its state has ``slope`` and
-            ``steepest``, the gradient's inner products with the direction and with gradient / diagonal.
+            point and its gradient; x0 and 0 at first), ``diagonal``, ``accepted`` (if False, the point was rejected and
+            must not update the state) and ``restart`` (reset the state). Its state has ``slope`` and ``steepest``, the
+            gradient's inner products with the direction and with gradient / diagonal.
         diagonal: x -> positive diagonal of a Hessian bound, the preconditioner.
-        max_steps: length of the history and most evaluations (static).
-        rtol: converged after ``patience`` accepted steps in a row, each of which lowered the value by less than
-            ``rtol`` (1 + |value|).
-        refresh: recompute the diagonal every so many steps; 0: at the first alone.
+        max_steps: largest number of evaluations, and the length of the history (static).
+        rtol: relative tolerance: the loop has converged after ``patience`` accepted steps in a row that each lowered
+            the value by less than ``rtol`` (1 + |value|).
+        refresh: number of steps after which the diagonal is recomputed; 0: only at the first step.
     """
     shape = jax.eval_shape(objective, x0)
     dtype = shape[0].dtype
@@ -299,7 +301,7 @@ def minimizer(
 
 
 def minimize(objective, x0, rule, *, limit=None, **settings) -> Solution:
-    """Run :func:`minimizer`, whose arguments (and shapes) these are, for at most ``limit`` evaluations.
+    """Run :func:`minimizer` for at most ``limit`` evaluations of the objective; other arguments and shapes as there.
 
     Example:
         >>> from crowdjax.directions import lbfgs
@@ -315,7 +317,7 @@ def _ended(code):
 
 
 class Step(NamedTuple):
-    """One step of a fixed-point iteration from x: the next point, and the value, gradient and the rest AT x.
+    """The output of one fixed-point step from x: the next point, and the value, gradient and auxiliary output at x.
 
     Example: half the way to 0, at which x² is looked at
         >>> Step(jnp.array(1.0), jnp.array(4.0), jnp.array(4.0), None).value.item()
@@ -346,12 +348,11 @@ def iteration(
     patience: int = 3,
     period: int = 1,
 ) -> Loop:
-    """Repeat ``x = step(x, k)`` until the value stops falling: EM and its relatives; :func:`iterate`
-    runs it.
+    """Build the loop ``x = step(x, k)``, repeated until the value stops falling, as in EM; :func:`iterate` runs it.
 
     Args:
         step: (x, number of the step) -> ``Step``.
-        period: how many steps make a round (blocks of a blockwise step); small gains count only for whole rounds.
+        period: number of steps in a round (the blocks of a blockwise step); convergence is judged over whole rounds.
         others: as in ``minimizer``.
 
     """
@@ -384,7 +385,7 @@ def iteration(
 
 
 def iterate(step, x0, *, limit=None, **settings) -> Solution:
-    """Run :func:`iteration`, whose arguments (and shapes) these are, for at most ``limit`` steps.
+    """Run :func:`iteration` for at most ``limit`` steps; other arguments and shapes as there.
 
     Example:
         >>> def halve(x, k): return Step(x / 2, (x**2).sum(), 2 * x, None)
@@ -425,11 +426,12 @@ def acceleration(
 
     Args:
         step: x -> (``Step``, a positive diagonal that approximates the Hessian: the metric).
-        rtol: converged where what is left to gain seems less than ``rtol`` (1 + |value|): the geometric series of the
-            last two gains, and five times what the step promises by the metric.
-        memory: how many differences to combine.
-        rise: by how much, relative to 1 + |value|, a step may raise the value: where an iteration does not quite lower
-            it.
+        rtol: relative tolerance: converged where the estimated remaining gain is less than ``rtol`` (1 + |value|). The
+            estimate is the geometric series of the last two gains, and five times the gain that the step predicts by
+            the metric.
+        memory: number of differences to combine.
+        rise: rise of the value that a step may cause, relative to 1 + |value|, for iterations that are not quite
+            monotone.
 
     Source: Walker and Ni 2011; Henderson and Varadhan 2019 (for EM, with restarts).
     """
@@ -508,7 +510,7 @@ def acceleration(
 
 
 def accelerate(step, x0, *, limit=None, **settings) -> Solution:
-    """Run :func:`acceleration`, whose arguments (and shapes) these are, for at most ``limit`` steps.
+    """Run :func:`acceleration` for at most ``limit`` steps; other arguments and shapes as there.
 
     Example:
         >>> def halve(x): return Step(x / 2, (x**2).sum(), 2 * x, None), 0 * x + 2

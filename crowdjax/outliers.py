@@ -108,20 +108,20 @@ def _sentence(place: str, name: str, odd: Odd, so: str) -> str:
 def refuse_other_unit(
     place: str, names: Sequence[str], sample: Float[np.ndarray, "I C"], others: Float[np.ndarray, "K C"]
 ) -> None:
-    """Reject scores that hardly are of the sample's unit, or that the sample says nothing about.
+    """Reject scores that seem to be in another unit than the sample's, or that lie far outside its range.
 
     Odd values aside, the sample's scores span at least 5 % of the central 99 % of the others, and the others, of whom
     most may well lie close together, span in all at least 5 % of the sample's central 99 %.
 
     Raises:
-        InputError: they do not; it names both ranges.
+        InputError: the spans are smaller; the message names both ranges.
 
     Example: shares here, percents there
         >>> one, hundred = np.linspace(0, 1, 50)[:, None], np.linspace(0, 100, 50)[:, None]
         >>> refuse_other_unit("population", ["p"], one, hundred)
         Traceback (most recent call last):
         ...
-        crowdjax.labels.InputError: population: column 'p' is 0 to 100, that of the labelled instances 0 to 1; ...
+        crowdjax.labels.InputError: population: column 'p' is from 0 to 100, and from 0 to 1 in the labelled ...
     """
     for name, own, other in zip(names, sample.T, others.T, strict=True):
         strange = [odd.value for odd in odd_values(np.r_[own, other])]
@@ -131,10 +131,10 @@ def refuse_other_unit(
         few = len(np.unique(other)) < LEAST  # they may well lie close together
         if np.ptp(own) < OTHER_UNIT * _middle(other) or (not few and np.ptp(other) < OTHER_UNIT * _middle(own)):
             raise InputError(
-                f"{place}: column {name!r} is {other.min():g} to {other.max():g}, that of the labelled instances "
-                f"{own.min():g} to {own.max():g}; allowed: scores of one unit (a share and a percentage?); if they "
-                "are, label instances over more of the range, or give only the part of the population that the "
-                "labelled ones stand for"
+                f"{place}: column {name!r} is from {other.min():g} to {other.max():g}, and from {own.min():g} to "
+                f"{own.max():g} in the labelled instances; allowed: scores in one unit (is one a share, the other a "
+                "percentage?). If the unit is the same, label instances over more of the range, or give only the part "
+                "of the population that the labelled instances represent"
             )
 
 

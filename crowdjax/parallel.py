@@ -2,12 +2,12 @@
 
     found = parallel.fit(labels, model, key)          # the fit of factor.fit_jit, on every device there is
 
-Instances and what belongs to them live on one device each; weights of labelers, features and class prior on all. A pass
-adds up its sums per labeler over the devices (``Labels.across``), everything else stays where it is. Long fits
-run in blocks of steps (``crowdjax.drive``): they report progress and can be stopped.
+Instances and their arrays live on one device each; weights of labelers, features and class prior on all. A pass sums
+its results per labeler over the devices (``Labels.across``); everything else stays local. Long fits run in blocks of
+steps (``crowdjax.drive``): they report progress and can be stopped.
 
-In a run of several processes (``start``) every process gives its own instances, with labelers indexed alike everywhere
-(``union``), and gets back the results for its own instances. docs/clusters.md has worked examples.
+In a run of several processes (``start``) every process passes its own instances, with the same index of labelers
+(``union``), and gets the results of its own instances. docs/clusters.md has worked examples.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ WATCHED_FROM = 1_000_000  # labels x factors; below, a fit takes about a second
 
 
 def start(address: str | None = None, n_processes: int | None = None, process: int | None = None) -> None:
-    """Join this process to a run of several; call it before anything else of JAX.
+    """Join this process to a run of several processes; call it before any other use of JAX.
 
     Args:
-        address: ``host:port`` of process 0, reachable from all.
-        n_processes, process: how many there are, and which of them this is, from 0. Under SLURM or Open MPI all three
-            may be left out.
+        address: ``host:port`` of process 0, reachable from all processes.
+        n_processes, process: number of processes, and the index of this one, from 0. Under SLURM or Open MPI all three
+            arguments may be left out.
 
     Example:
         >>> start("10.0.0.1:12345", 2, 0)  # doctest: +SKIP
@@ -67,7 +67,7 @@ def use_cores(n: int | None = None) -> None:
     flag ``xla_force_host_platform_device_count``) as it is.
 
     Raises:
-        RuntimeError: JAX has started its devices already.
+        RuntimeError: JAX has already initialised its devices.
 
     Example:
         >>> use_cores(4)  # doctest: +SKIP
@@ -79,10 +79,10 @@ def use_cores(n: int | None = None) -> None:
 
 
 def n_devices(n_labels: int, wanted: int | None = None) -> int:
-    """Return the number of devices to use: as many as wanted, or as speed up a fit of so many labels.
+    """Choose the number of devices: ``wanted``, or as many as speed up a fit of so many labels.
 
     Raises:
-        InputError: more than there are.
+        InputError: more devices are wanted than there are.
 
     Example:
         >>> n_devices(1000)        # too few labels for more than one device
@@ -101,7 +101,7 @@ def _pays_from() -> int:
 
 
 def used(n_labels: int, wanted: int | None = None) -> str:
-    """Return how many devices a fit of so many labels uses, and why, for its record.
+    """Choose the number of devices for a fit of so many labels, with the reason for its record.
 
     Example:
         >>> used(1000, 1) == f"1 of {jax.device_count()}, as asked"
@@ -125,12 +125,12 @@ def fit(
     devices: int | None = None,
     progress: drive.Progress | None = None,
 ) -> Fit:
-    """Run ``crowdjax.factor.fit_jit`` on several devices; arguments as there. Not to be traced.
+    """Fit the factor model on several devices: ``crowdjax.factor.fit_jit``, arguments as there. Not to be traced.
 
     Args:
-        labels: of this process's instances, with the labelers of all.
-        model: built for ``labels`` (``crowdjax.factor.build``); what it says of labelers is alike in every process.
-        devices: how many; by default all that pay for so many labels.
+        labels: labels of this process's instances, with labelers indexed alike in all processes.
+        model: model built for ``labels`` (``crowdjax.factor.build``); its labeler part is the same in every process.
+        devices: number of devices; default: as many as speed up a fit of so many labels.
         progress: callback, called with the passes done. Return True to stop the fit, with the code ``STOPPED``. Not
             called in short fits and those of several processes.
 
@@ -234,7 +234,8 @@ def _laid_out(labels: Labels, model: FactorModel, start: Weights | None, devices
 
 
 def summary(labels: Labels, model: FactorModel, found: Fit) -> LabelerSummary:
-    """Run ``crowdjax.factor.labeler_summary`` by a program that tables of similar sizes share; NumPy arrays.
+    """Compute ``crowdjax.factor.labeler_summary`` by a program that tables of similar sizes share; returns NumPy
+    arrays.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
@@ -276,11 +277,12 @@ def fit_integrated(
     devices: int | None = None,
     progress: drive.Progress | None = None,
 ) -> IntegratedFit:
-    """Run ``crowdjax.integrated.fit_jit`` on several devices; arguments as there. Not to be traced.
+    """Fit the integrated model on several devices: ``crowdjax.integrated.fit_jit``, arguments as there. Not to be
+    traced.
 
     Args:
-        labels: of this process's instances, with the labelers of all.
-        devices: how many; by default all that pay for so many labels.
+        labels: labels of this process's instances, with labelers indexed alike in all processes.
+        devices: number of devices; default: as many as speed up a fit of so many labels.
         progress: as in :func:`fit`.
 
     Returns:
@@ -380,7 +382,7 @@ def _local(array: Array) -> np.ndarray:
 
 
 def gather(values: np.ndarray) -> np.ndarray:
-    """Return an array from each process, stacked; every process gets all."""
+    """Collect an array from each process, stacked; every process gets all."""
     if jax.process_count() == 1:
         return np.asarray(values)[None]
     as_bytes = np.ascontiguousarray(values).view(np.uint8)  # whatever the type: JAX would make it one of 32 bits
@@ -389,7 +391,7 @@ def gather(values: np.ndarray) -> np.ndarray:
 
 
 def union(ids: np.ndarray) -> np.ndarray:
-    """Return the sorted ids that any process has, for instance of labelers; every process gets the same.
+    """Compute the sorted union of the ids of all processes, for instance of labelers; every process gets the same.
 
     Example: in a single process these are its own
         >>> union(np.array(["bob", "ann", "bob"])).tolist()

@@ -79,7 +79,7 @@ def _any_glyph():
 
 
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    """Write ``stem``.svg and ``stem``.png; no dates, no random names inside."""
+    """Write a figure to ``stem``.svg and ``stem``.png, without dates or random names in the files."""
     with _matplotlib().rc_context(STYLE), _any_glyph():
         svg, png = (stem.parent / f"{stem.name}.{kind}" for kind in ("svg", "png"))
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
@@ -88,7 +88,7 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
 
 
 def as_svg(figure: Figure, name: str) -> str:
-    """Render a figure as SVG whose text is text; names inside differ between figures of different names."""
+    """Render a figure as SVG with text kept as text; ids inside are unique to ``name``."""
     import io
 
     buffer = io.StringIO()
@@ -136,7 +136,7 @@ def curves(
 
 @_styled
 def spread(values: Mapping[str, Float[np.ndarray, " R"]], *, title: str, xlabel: str) -> Figure:
-    """Plot one row per model: every draw as a dot, the mean as a bar with its value."""
+    """Plot one row per model: every draw as a dot, and the mean as a bar with its value."""
     figure, (ax,) = _panels(1, 5.4, 0.6 + 0.42 * len(values))
     rng = np.random.default_rng(0)
     for row, v in enumerate(values.values()):
@@ -168,11 +168,11 @@ def factor_over_feature(
     true: Callable[[Float[np.ndarray, " G"]], Float[np.ndarray, " G"]] | None = None,
     label: str = "feature",
 ) -> Figure:
-    """Plot the density of a feature with the basis functions, each as high as its weight; and the first
-    instance factor over the feature, one point per instance.
+    """Plot two panels over a feature: its density with the basis functions scaled by their weights, and the first
+    instance factor, one point per instance.
 
     Args:
-        true: what the average labeler's discrimination is, where it is known.
+        true: the average labeler's true discrimination, where known.
     """
     from scipy.stats import gaussian_kde
 
@@ -317,7 +317,8 @@ def labeler_curves(
     xlabel: str,
     xscale: str = "linear",
 ) -> Figure:
-    """Plot one panel per measure: a line for each labeler, the crowd in black, and some labelers in colour, by name.
+    """Plot one panel per measure: one line per labeler, the crowd in black, and selected labelers in colour with their
+    names.
 
     Args:
         x: increasing; where the functions were evaluated.
@@ -340,8 +341,8 @@ def labeler_curves(
 def reliability(
     forecasts: Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]], *, ylabel: str, n_bins: int = 10
 ) -> Figure:
-    """Return the observed share of positives over the forecast probability, in bins of like counts, with two standard
-    errors; the legend gives each forecast's mean distance from the diagonal.
+    """Plot a reliability diagram: the observed share of positives over the forecast probability, in bins of like
+    counts, with two standard errors; the legend gives each forecast's mean distance from the diagonal.
 
     Args:
         forecasts: name -> (probability, what was observed: 0, 1 or a probability).
@@ -388,7 +389,7 @@ def known_functions(
     *,
     xlabel: str,
 ) -> Figure:
-    """Plot one panel per function: what generated the labels as a dashed line, and every model's mean with its band.
+    """Plot one panel per function: the true function as a dashed line, and every model's mean with its band.
 
     Args:
         panels: title -> (x, true function, model -> (mean, lower, upper)), each of shape [X].
@@ -406,8 +407,9 @@ def known_functions(
 
 @_styled
 def ranks(values: Mapping[str, Float[np.ndarray, " R"]], *, n_bins: int = 10) -> Figure:
-    """Plot one panel per quantity: histogram of its ranks (in 0 to 1), over the band that holds 99 % of the counts of
-    uniform ones."""
+    """Plot one panel per quantity: the histogram of its ranks (in 0 to 1), over the band that holds 99 % of the counts
+    of uniform ranks.
+    """
     from scipy.stats import binom
 
     n_columns = 4
@@ -438,7 +440,7 @@ def side_by_side(
     """Plot one row per model, one marker per run with its interval; NaN leaves a marker, or an interval, out.
 
     Args:
-        half: half the length of the intervals.
+        half: half the width of the intervals.
     """
     figure, (ax,) = _panels(1, 4.2, 1.2 + (0.2 + 0.12 * len(columns)) * len(rows))
     offsets = (np.arange(len(columns)) - (len(columns) - 1) / 2) * 0.7 / max(len(columns), 1)
@@ -474,10 +476,10 @@ def over_time(
     span: tuple[float, float] | None = None,
     small: bool = False,
 ) -> Figure:
-    """Draw estimates with intervals over periods, one panel for each title, series side by side.
+    """Plot estimates with intervals over periods: one panel for each title, series side by side.
 
     Args:
-        times: the periods' names; as many are written as have room, the last among them.
+        times: names of the periods; as many are written as there is room for, always including the last.
         panels: title -> series -> (mean, lower, upper), each of shape [T]; NaN leaves a period out.
         kind: of ``PERIODS``: shares and changes of them as fractions, ratios of odds on a logarithmic axis.
         beside: means drawn as a grey line in every panel, to compare with.
@@ -547,8 +549,8 @@ def _along(ax: Axes, place: np.ndarray, ends: tuple[np.ndarray, ...], *, band: b
 
 
 def periods_span(panels, kind: str) -> tuple[float, float]:
-    """Return the ends of an axis that holds the intervals of all panels: from 0 for shares, with 1 within for ratios of
-    odds.
+    """Compute the limits of a vertical axis that holds the intervals of all panels: from 0 for shares, including 1 for
+    odds ratios.
 
     Example:
         >>> periods_span([{"": (np.array([0.2]), np.array([0.1]), np.array([0.3]))}], "share")
@@ -581,8 +583,7 @@ MOST_BARS = 40  # of a histogram of whole numbers with a bar for each
 
 @_styled
 def counts(values: Float[np.ndarray, " n"], *, title: str, xlabel: str, ylabel: str) -> Figure:
-    """Plot a histogram of numbers of labels: a bar for each number where there are few, else bins that widen with
-    it."""
+    """Plot a histogram of numbers of labels: one bar per number where there are few, else bins of growing width."""
     from matplotlib import ticker
 
     figure, (ax,) = _panels(1, *PANEL)
@@ -627,7 +628,7 @@ def probabilities(
 def chances(
     sensitivity: Float[np.ndarray, " W"], specificity: Float[np.ndarray, " W"], kinds: Sequence[str], *, title: str
 ) -> Figure:
-    """Return each labeler at its specificity and sensitivity, marked by kind; who guesses is on the dashed line.
+    """Plot each labeler's sensitivity over specificity, marked by kind; labelers who guess lie on the dashed line.
 
     Args:
         kinds: of ``KINDS``.
@@ -683,7 +684,7 @@ def positions(
     title: str,
     colour: Float[np.ndarray, " n"] | None = None,
 ) -> Figure:
-    """Plot points in the first two directions of a factorisation; of one direction, a histogram.
+    """Plot a scatter of the first two directions of a factorisation; for one direction, a histogram.
 
     Args:
         share: of the sum of squares that each direction explains.
@@ -716,7 +717,7 @@ NUMBERED = 12  # classes, up to which a cell has its number and an axis the name
 def confusion(
     found: Any, classes: Sequence[Any], labels: Sequence[Any] | None = None, *, titles: Sequence[str] = ()
 ) -> Figure:
-    """Draw confusion matrices: P(label | truth), a row for each class, the darker the more.
+    """Plot confusion matrices: P(label | truth), one row for each true class, darker for higher probabilities.
 
     Args:
         found: one matrix [K, L]; several [P, K, L]; or the table ``confusion`` of a result (labeler, truth, label,
@@ -789,7 +790,7 @@ def _matrices_of(table: Any, classes: Sequence[Any], labels: Sequence[Any]) -> t
 
 @_styled
 def shares(panels: Mapping[str, Float[np.ndarray, " K"]], classes: Sequence[Any], *, title: str) -> Figure:
-    """Draw shares of the classes by several counts: a row for each class, a marker for each count."""
+    """Plot estimates of the class shares: one row for each class, one marker for each way to count."""
     figure, (ax,) = _panels(1, PANEL[0], 1.2 + 0.28 * len(classes))
     rows, values = np.arange(len(classes)), np.stack(list(panels.values()))
     ax.hlines(rows, values.min(0), values.max(0), color="#BDBDBD", linewidth=2, zorder=1)
@@ -818,11 +819,11 @@ def accuracies(
     title: str,
     chance: float,
 ) -> Figure:
-    """Draw the accuracy of labelers with intervals, the best at the top; of very many some, evenly.
+    """Plot labelers' accuracies with intervals, the best at the top; of very many labelers an evenly spaced selection.
 
     Args:
         lower, upper: ends of the intervals; NaN leaves them out.
-        chance: the accuracy of a labeler who does not look, a dashed line.
+        chance: accuracy of a labeler who guesses, drawn as a dashed line.
     """
     order = np.argsort(-found, kind="stable")
     order = order[evenly(len(order), MOST_LINES)]
@@ -841,8 +842,7 @@ def accuracies(
 
 
 def evenly(n: int, most: int) -> np.ndarray:
-    """Return at most so many of n rows, evenly spaced, with the first and the last: what is drawn of more points than a
-    figure needs.
+    """Select at most ``most`` of n rows, evenly spaced, with the first and the last.
 
     Example:
         >>> evenly(9, 3).tolist(), evenly(2, 3).tolist()
@@ -864,7 +864,7 @@ def _nice_top(largest: float) -> float:
 
 
 def short(name: str, length: int = 18) -> str:
-    """Shorten a name to fit into a legend: cut, without control characters, and no mathematics.
+    """Shorten a name for a legend: cut it, drop control characters and escape mathematics.
 
     Example:
         >>> short("labeler number 1000000"), short("$x$")

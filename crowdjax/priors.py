@@ -1,8 +1,8 @@
 """What the smallest models are: their settings, priors, start values and sufficient statistics' weights; without JAX.
 
-``FactorConfig`` says which factor model of two classes it is, ``Nominal`` and its kinds which model of K classes. The
-programs of JAX (``crowdjax.factor``, ``crowdjax.observation.nominal``) and the fits on the host (``crowdjax.host``)
-take their numbers from here.
+``FactorConfig`` configures the factor models of two classes, ``Nominal`` and its subclasses the models of K classes.
+The programs of JAX (``crowdjax.factor``, ``crowdjax.observation.nominal``) and the fits on the host (``crowdjax.host``)
+share the numbers defined here.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ PRIORS = f"a number from {RAREST:g} to 1 - {RAREST:g}"
 
 @dataclasses.dataclass(frozen=True)
 class FactorConfig:
-    """Settings of a factor model, frozen and hashable.
+    """Settings of a factor model: priors, link and class prior. Frozen and hashable.
 
     Attributes:
-        n_factors: D, how many factors.
-        labeler: mean and standard deviation of the first factor's α: with features those of the constant column,
-            without of every labeler's own weight.
-        instance: the same of β, and of every instance's own weight.
-        bias: the same of γ; None: no γ.
-        further: standard deviation of α and β of factors 2 to D, whose means are 0.
-        features: standard deviation of the weights of (standardised) feature columns, whose means are 0.
-        deviation: standard deviation of the own weights that labelers (instances) keep beside features; 0: none.
-        link: β = its linear form, or the exponential of it.
+        n_factors: D, the number of factors.
+        labeler: prior mean and standard deviation of the first factor's α: of the constant column's weight with
+            features, of every labeler's own weight without.
+        instance: prior mean and standard deviation of β, and of every instance's own weight.
+        bias: prior mean and standard deviation of γ; None: no γ.
+        further: prior standard deviation of α and β of factors 2 to D; their means are 0.
+        features: prior standard deviation of the weights of (standardised) feature columns; their means are 0.
+        deviation: prior standard deviation of the own weights that labelers (instances) have beside features; 0: none.
+        link: link of β: ``linear`` or ``exp``.
         class_prior: P(z = +1): a number, ``learn`` (Beta(2, 2) prior) or ``logistic`` in the instance features.
 
     Example:
@@ -150,7 +150,7 @@ that add up to 1
 
 @dataclasses.dataclass(frozen=True)
 class Majority(Nominal):
-    """Votes: every labeler is as skilled, P(right) = σ(skill), and nothing is learnt.
+    """The majority vote as a model: every labeler is right with the same probability σ(skill), and nothing is learned.
 
     Example:
         >>> Majority().class_prior
@@ -168,8 +168,8 @@ class Coins(Nominal):
     Attributes:
         skill: mean and standard deviation of skills.
         bias: standard deviation of γ_il - γ_ik, whose mean is 0.
-        population: ``fixed``: these are those of the population, and w_i is at its highest density; ``learn``: those of
-            four labelers that it starts with, and w_i ~ N(m_i, v_i).
+        population: ``fixed``: the population has these values, and w_i is at its mode; ``learn``: the population
+            is learned, starting from these values with the weight of four labelers, and w_i ~ N(m_i, v_i).
 
     Example:
         >>> Coins(population="free")
@@ -190,11 +190,15 @@ class Coins(Nominal):
             raise InputError(f"skill and bias: got {self.skill}, {self.bias}; allowed: standard deviations above 0")
 
     def logits(self, k: int) -> tuple[Float[np.ndarray, "L K P"], Float[np.ndarray, "L K"], np.ndarray]:
-        """Return the logits η = offset + x w of labels l and classes k, and which of the P numbers w are biases."""
+        """Build the design x and the offset of the logits η = offset + x w of labels l and classes k, and mark which of
+        the P numbers w are biases.
+        """
         raise NotImplementedError
 
     def first(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return means [P], variances [G] and the groups [P] that share one, of the settings."""
+        """Compute the prior means [P], variances [G] and the variance group of each of the P numbers, from the
+        settings.
+        """
         group = self.logits(k)[2].astype(int)
         mean = np.where(group == 0, self.skill[0], 0.0)
         return mean, np.array([self.skill[1] ** 2, self.bias**2 / 2])[: group.max() + 1], group
@@ -202,7 +206,7 @@ class Coins(Nominal):
 
 @dataclasses.dataclass(frozen=True)
 class OneCoin(Coins):
-    """One skill for each labeler; labels are right or wrong, in whatever class.
+    """The one-coin model: one skill for each labeler, whatever the class.
 
     Example:
         >>> [part.shape for part in OneCoin().logits(5)]
@@ -215,7 +219,7 @@ class OneCoin(Coins):
 
 @dataclasses.dataclass(frozen=True)
 class BiasedCoin(Coins):
-    """A skill, and a bias for each label: log-odds of a label move by γ_il whatever the class.
+    """A skill for each labeler and a bias for each label: the log-odds of label l shift by γ_il whatever the class.
 
     Example:
         >>> BiasedCoin().logits(3)[0].shape
@@ -231,8 +235,8 @@ class BiasedCoin(Coins):
 class Factors:
     """The priors of labelers and instances, in models of factors whose instances are integrated out.
 
-    A labeler's numbers are normal; those of an instance take fixed values, the points of the integral: even steps for
-    the first factor, at the same places for either of two classes, Gauss and Hermite's for further ones.
+    A labeler's parameters are normal; those of an instance take the points of the integral as values: an even grid for
+    the first factor, the same for either of two classes, and Gauss-Hermite points for further factors.
     """
 
     n_factors: int
@@ -244,7 +248,7 @@ class Factors:
     link: Link
 
     def grid(self) -> tuple[Float[np.ndarray, "B D"], Float[np.ndarray, " B"]]:
-        """Return the values of an instance's factors, and their log probabilities."""
+        """Compute the grid of an instance's factors and its log probabilities."""
         mean, sd = self.instance
         step = 2 * REACH * sd / (self.points - 1)
         lowest = np.round((mean - REACH * sd) / step - 0.5) + 0.5  # in steps: places are the same with either sign
@@ -262,7 +266,7 @@ class Factors:
         return every(axes), every(logs).sum(1)
 
     def prior(self, n_classes: int) -> tuple[Float[np.ndarray, " P"], Float[np.ndarray, " P"]]:
-        """Return means and standard deviations of w_i; a bias is in units of its standard deviation."""
+        """Compute prior means and standard deviations of w_i; a bias is in units of its standard deviation."""
         n_biases = 0 if self.bias is None else n_classes - 1
         first = np.arange(self.n_factors + n_biases) == 0
         factors = np.arange(len(first)) < self.n_factors
@@ -275,9 +279,9 @@ class Glad(Nominal, Factors):
     """The ability of a labeler times the easiness e^b of an instance: P(right) = σ(α_i e^b), b integrated out.
 
     Attributes:
-        labeler, instance: mean and standard deviation of α_i and of b.
-        points: how many values of b.
-        rtol: gain, in units of 1 + |objective|, below which results no longer move.
+        labeler, instance: prior mean and standard deviation of α_i and of b.
+        points: number of quadrature points for b.
+        rtol: gain, in units of 1 + |objective|, below which results no longer change.
         others: as in ``observation.integrated_factors``, whose defaults these are.
 
     Example:
@@ -298,10 +302,11 @@ class Glad(Nominal, Factors):
 
 @dataclasses.dataclass(frozen=True)
 class DawidSkene(Nominal):
-    """A confusion matrix for each labeler, whose columns have pseudo-counts in common.
+    """A confusion matrix for each labeler, with pseudo-counts shared by all labelers.
 
     Attributes:
-        pooling: ``learn``; the pseudo-counts b themselves, on the diagonal and beside it; or None: hardly any, 0.01.
+        pooling: ``learn`` the pseudo-counts; two numbers, the pseudo-counts on the diagonal and beside it; or None:
+            0.01 each, which is hardly a prior.
 
     Example:
         >>> DawidSkene(pooling=(4.0, 1.0)).first(2, 2).tolist()
@@ -319,8 +324,7 @@ class DawidSkene(Nominal):
             raise InputError(f"pooling: got {pooling!r}; allowed: learn, None, or two numbers above 0")
 
     def first(self, n_values: int, n_classes: int, places: tuple[float, ...] | None = None) -> Float[np.ndarray, "L K"]:
-        """Return the pseudo-counts of the settings; where they are learned, the middle of their prior, which nothing
-        moves."""
+        """Build the pseudo-counts of the settings; where they are learned, those at the middle of their prior."""
         if self.pooling is None:
             return np.full((n_values, n_classes), FEW)
         diagonal, beside = PSEUDO_COUNTS if self.pooling == "learn" else self.pooling
@@ -330,10 +334,10 @@ class DawidSkene(Nominal):
 def classes_of_values(
     n_values: int, n_classes: int, places: tuple[float, ...] | None = None
 ) -> Float[np.ndarray, "L K"]:
-    """Return how much each value of a label speaks for each class; the identity where values are classes.
+    """Compute how much each value of a label counts for each class, [L, K]; the identity where values are classes.
 
     Args:
-        places: of ``Labels``: the class that each value speaks for, or between two; -1: for all alike.
+        places: see ``Labels``: the class that each value stands for, or a point between two; -1: all classes equally.
 
     Example: three grades of two classes; three classes, and one value that is none of them
         >>> classes_of_values(3, 2).tolist()

@@ -1,4 +1,4 @@
-"""The result of a fit, whatever the model: the inferred classes of instances as a table and a record."""
+"""Results of a fit, whatever the model: the inferred classes of instances as a table, and a record."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MOST_CLASSES, MOST_PROBABLE = 50, 5  # classes with a column each; beyond, how m
 
 
 class FitError(RuntimeError):
-    """The error of a fit without a usable result; the message says what happened.
+    """Exception for a fit without a usable result; the message says what happened.
 
     Example:
         >>> issubclass(FitError, RuntimeError)
@@ -41,7 +41,7 @@ class FitError(RuntimeError):
 
 
 def shown(name: str) -> Any:
-    """Return a property that converts a result's table of this name to the caller's dataframe library."""
+    """Build a property that converts a result's table of this name to the caller's dataframe library."""
     return functools.cached_property(lambda result: result.kind(result.tables[name]))
 
 
@@ -49,13 +49,13 @@ class Printed:
     """Base class of results that print as their summary, in a notebook as well.
 
     Attributes:
-        headlines: what was found, a sentence each.
+        headlines: the main findings, a sentence each.
     """
 
     headlines: ClassVar[Sequence[str]] = ()
 
     def summary(self) -> str:
-        """Return the result as text of at most 25 lines: the model, convergence, warnings and the first rows."""
+        """Format the result as text of at most 25 lines: the model, convergence, warnings and the first rows."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -67,14 +67,14 @@ class Printed:
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Prediction(Printed):
-    """Class probabilities of instances, as a table. Prints as its :meth:`summary`.
+    """Predicted class probabilities of instances, as a table. Prints as its :meth:`summary`.
 
     Attributes:
-        instances: a table of the kind that the labels came in (pandas for pandas, pyarrow for a path), see
+        instances: table of instances, of the kind that the labels came in (pandas for pandas, pyarrow for a path); see
             :func:`class_table`.
-        tables: this and all others as pyarrow, by name.
-        record: what ``fit.json`` (``predict.json``) holds: sizes, objective, settings, versions.
-        kind: makes the tables that are shown.
+        tables: this and all other tables as pyarrow, by name.
+        record: the content of ``fit.json`` (``predict.json``): sizes, objective, settings, versions.
+        kind: kind of dataframe for the tables shown.
 
     Example:
         >>> import crowdjax
@@ -92,7 +92,7 @@ class Prediction(Printed):
     _title = "Predictions of a fit of"
 
     def summary(self) -> str:
-        """Return the result as text of at most 25 lines: the model, convergence, warnings and the first rows."""
+        """Format the result as text of at most 25 lines: the model, convergence, warnings and the first rows."""
         rows = {name: self.tables[name] for name in ("instances", "labelers") if name in self.tables}
         shown = {name: (table.slice(0, summaries.LINES), table.num_rows) for name, table in rows.items()}
         return summaries.text(f"{self._title} {self.record['model']}", self.record, shown, self._facts())
@@ -104,18 +104,18 @@ class Prediction(Printed):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The warnings that a reader of the result should know, one sentence each."""
+        """Warnings about the result, one sentence each."""
         return tuple(self.record["warnings"])
 
     def save(self, out: str | os.PathLike) -> None:
-        """Write the result to a folder, which appears whole or not at all."""
+        """Save the result to a folder; the folder appears whole or not at all."""
         with saving.new_result(out, self.record, "predict.json") as folder:
             self.write_tables(folder)
 
     def write_tables(self, folder: Path) -> None:
-        """Write every table to a Parquet file of its name.
+        """Write every table to a Parquet file under its name.
 
-        Words are written as a dictionary of them; numbers and the ids of rows, which hardly repeat, are larger so, and
+        Text is written with dictionary encoding; numbers and row ids, which hardly repeat, would be larger with it and
         take four times as long.
         """
         for name, table in self.tables.items():
@@ -136,13 +136,13 @@ def read_tables(folder: Path, *names: str) -> dict[str, pa.Table]:
 
 
 class Tally(NamedTuple):
-    """Counts of a fit's labels that a report needs, since a result holds no labels.
+    """Counts of a fit's labels for reports, since a result holds no labels.
 
     Attributes:
-        votes: how many labels of each instance have each value, by their multiplicities.
-        agreement: how many labels of each labeler, by the inferred class (each by its probability) and by the value of
+        votes: number of labels of each instance with each value, by multiplicity.
+        agreement: number of labels of each labeler, by inferred class (each weighted by its probability) and value of
             the label.
-        n_crowds: connected components: parts of the crowd that have no instance in common.
+        n_crowds: number of connected components: groups of labelers and instances without labels between them.
     """
 
     votes: Float[np.ndarray, "I L"]
@@ -166,8 +166,8 @@ def tally(labels: Labels, posterior, agreement: Float[np.ndarray, "W K L"] | Non
     """Count the labels of a fit.
 
     Args:
-        posterior: [I, K]; of two classes that of the positive one [I] as well.
-        agreement: of :func:`agreement_of`, where the fit has it.
+        posterior: posterior, shape [I, K]; for two classes that of the positive one, shape [I], is enough.
+        agreement: counts from :func:`agreement_of`, where the fit has them.
 
     Example:
         >>> found = tally(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1]), [0.75, 1.0])
@@ -200,7 +200,7 @@ def agreement_of(labels: Labels, posterior) -> Float[np.ndarray, "W K L"]:
 
 
 def counted(found: Tally | None) -> Tally:
-    """Return the tally; raise where there is none."""
+    """Check that there is a tally and return it; raise without one."""
     if found is None:
         raise InputError(
             "report: the result was loaded, and labels are not kept; allowed: of a fit made in this session"
@@ -209,7 +209,8 @@ def counted(found: Tally | None) -> Tally:
 
 
 def probabilities(posterior) -> np.ndarray:
-    """Convert posteriors to float64; rounding leads neither past 0 and 1 nor away from a tie.
+    """Convert posteriors to float64 in [0, 1]; of two classes, a probability that differs from ½ only by rounding
+    becomes ½.
 
     Of two classes the probability of the positive one, [I]; of more that of each, [I, K].
     """
@@ -221,7 +222,7 @@ def probabilities(posterior) -> np.ndarray:
 
 
 def by_class(posterior) -> Float[np.ndarray, "I K"]:
-    """Return the probability of each class.
+    """Compute the probability of each class, [I, K].
 
     Example:
         >>> by_class([0.25]).tolist()
@@ -232,12 +233,12 @@ def by_class(posterior) -> Float[np.ndarray, "I K"]:
 
 
 def chosen(p: Float[np.ndarray, "I K"]) -> Int[np.ndarray, " I"]:
-    """Return the most probable class; of those alike the first."""
+    """Find the most probable class; a tie goes to the first."""
     return np.argmax(p >= p.max(1, keepdims=True) - TIE, axis=1)
 
 
 def class_table(ids: pa.Array, posterior, classes: Sequence[Any] | None = None, **scores) -> pa.Table:
-    """Tabulate the inferred classes, in the user's own values.
+    """Tabulate the inferred classes in the user's own values.
 
         posterior [I]      instance, scores, probability (of the positive class), label
         posterior [I, 2]   instance, scores, label, confidence, probability
@@ -246,8 +247,8 @@ def class_table(ids: pa.Array, posterior, classes: Sequence[Any] | None = None, 
         (codes, p)         the same from the most probable classes alone and their probabilities, the likeliest first
 
     Args:
-        classes: in their order; by default 0 and 1. Of classes that are equally probable the first is the label.
-        scores: columns to put after instance.
+        classes: classes in order; default 0 and 1. A tie goes to the first class.
+        scores: columns to insert after instance.
 
     Example:
         >>> class_table(pa.array(["q1", "q2"]), [0.9, 0.5], ("no", "yes"))["label"].to_pylist()
@@ -290,7 +291,7 @@ def _top_table(ids: pa.Array, codes, p, classes: Sequence[Any]) -> pa.Table:
 
 
 def chosen_of_top(codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"]) -> Int[np.ndarray, " I"]:
-    """Return the class that is the label: the most probable one; of those alike the first.
+    """Choose the inferred class from the most probable classes; a tie goes to the first.
 
     Example:
         >>> chosen_of_top(np.array([[2, 0], [1, 0]]), np.array([[0.5, 0.5], [0.75, 0.25]])).tolist()
@@ -300,7 +301,7 @@ def chosen_of_top(codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"]) ->
 
 
 class GoldRecord(NamedTuple):
-    """Labels of each labeler on instances of known truth, by their class: how many, and how many of these right.
+    """Counts of each labeler's labels on gold instances, and of those that are right, by class.
 
     Example:
         >>> GoldRecord(np.array([[2.0, 1.0]]), np.array([[1.0, 1.0]])).given.sum()
@@ -312,7 +313,7 @@ class GoldRecord(NamedTuple):
 
 
 def gold_record(labels: Labels) -> GoldRecord | None:
-    """Summarise each labeler by the known truths alone; None without gold, or where labels are not the classes.
+    """Count each labeler's right labels on gold instances; None without gold, or where labels are not the classes.
 
     Example:
         >>> gold_record(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1], gold=[1, np.nan])).right.tolist()
@@ -331,8 +332,8 @@ def gold_record(labels: Labels) -> GoldRecord | None:
 def labeler_table(
     ids: pa.Array, n_labels: Int[np.ndarray, " W"], about: Summary, gold: GoldRecord | None = None
 ) -> pa.Table:
-    """Return the table of labelers, each measure with NAME_lower and NAME_upper: labeler, n_labels, accuracy (lower,
-    upper), kind, informedness; of two classes sensitivity and specificity too.
+    """Tabulate the labelers: labeler, n_labels, accuracy (lower, upper), kind, informedness; for two classes
+    sensitivity and specificity too. Each measure has NAME_lower and NAME_upper.
 
     Where truths are known, also what these say by themselves: gold_labels, how many labels are on them, and
     gold_accuracy, the share of these that is right; of two classes gold_positives, gold_sensitivity, gold_negatives and
@@ -378,7 +379,7 @@ def confusion_table(ids: pa.Array, classes: Sequence[Any], values: Sequence[Any]
     """Tabulate each labeler's confusion matrix: labeler, truth, label, probability, lower, upper.
 
     Args:
-        values: of labels; by default the classes.
+        values: values of labels; default: the classes.
         confusion: P(label | truth), [W, K, L] each.
 
     Example:
@@ -403,12 +404,12 @@ def _numbers(values) -> pa.Array:
 
 
 def label_type(classes: Sequence[Any] | None) -> pa.DataType:
-    """Return the type of the column ``label`` of the table of instances."""
+    """Find the type of the column ``label`` in the table of instances."""
     return column_of_values((0, 1) if classes is None else classes).type
 
 
 def named(classes: Sequence[Any] | None) -> tuple[str, ...]:
-    """Return the classes for a message; of two the negative one first.
+    """Format the classes for a message; of two the negative one first.
 
     Example:
         >>> named(None), named((None, "duck")), named((1, 2, 3))
@@ -419,10 +420,10 @@ def named(classes: Sequence[Any] | None) -> tuple[str, ...]:
 
 
 def labels_of_labelers(labels: Labels) -> Int[np.ndarray, " W"]:
-    """Return how many labels each labeler gave."""
+    """Count the labels that each labeler gave."""
     return np.bincount(labels.labeler[labels.counts > 0], minlength=labels.n_labelers)
 
 
 def tied(p: Float[np.ndarray, "I K"]) -> np.ndarray:
-    """Return where two classes or more are the most probable."""
+    """Mark the instances with more than one most probable class."""
     return (p >= p.max(1, keepdims=True) - TIE).sum(1) > 1

@@ -147,7 +147,7 @@ def assign(table: Table, kind: str, columns: Columns, *, prefix: str | None = No
             found[role] = own[0]
     if {"weight", "count"} <= {*found}:
         raise InputError(
-            f"{table.place}: columns {found['weight']!r} and {found['count']!r} may both say how many; allowed: one"
+            f"{table.place}: columns {found['weight']!r} and {found['count']!r} may both be the weight; allowed: one"
         )
     missing = [role for role in shape.needed if role not in found]
     if missing:
@@ -219,12 +219,12 @@ def _several(table: Table, kind: str, roles: Roles, wanted, known: Sequence[str]
     elif suspect:
         others = [n for n in others if n not in suspect]
         raise InputError(
-            f"{table.place}: column {suspect[0]!r} is hardly a {role}; leave it out, or name the {role}s: "
+            f"{table.place}: column {suspect[0]!r} does not look like a {role}; leave it out, or name the {role}s: "
             + paste(kind, {**roles, role: others or None}, prefix)
         )
     if not others:
         besides = f" besides {listed(map(repr, roles.values()))}" if roles else ""
-        hint = f" (column {suspect[0]!r} is hardly a {role})" if suspect else ""
+        hint = f" (column {suspect[0]!r} does not look like a {role})" if suspect else ""
         raise InputError(
             f"{table.place}: no columns{besides} that may be a {role}{hint}; found: {listed(table.columns)}; at least "
             f"one numeric column is needed: {paste(kind, {**roles, role: None}, prefix)}"

@@ -2,11 +2,11 @@
 
 Labels [C, R] hold C labels of one instance in each of R rows (padding: label -1), so that an instance's values are
 looked up once for a row, neighbouring threads read neighbouring rows, and a sum by instance is a sum over C. Instances
-with more labels have several rows, whose sums are added up in a second step.
+with more than C labels have several rows, whose sums are added in a second step.
 
 Sums by labeler are atomic additions, in an order that differs from run to run. With ``repeatable`` the labels are also
-listed by (labeler, value): sums then go by levels. Each level gathers the values below it in groups of one slot, so
-many at a time, until one group is left for each slot: no atomics, and the same bits in every run.
+listed by (labeler, value), and sums go level by level: each level adds groups of values of one slot, until one value is
+left for each slot. That needs no atomics and gives the same bits in every run.
 
 Blocks of instances bound the temporaries of models that need many numbers for each instance.
 """
@@ -37,7 +37,7 @@ PER_ROW = 3  # what a row costs beside its labels, in labels
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Levels(Tree):
-    """The layout that adds values [M] up in slots [S] without atomics.
+    """A layout for adding values [M] into slots [S] without atomics: a tree of sums, level by level.
 
     Attributes:
         index: of each level the places [R, C] in the level below; what is past its end counts for nothing.
@@ -53,16 +53,17 @@ class Levels(Tree):
     place: Int[Array, "*B S"]
 
     def on_block(self, k: int) -> Levels:
+        """Select the layout of block k."""
         return jax.tree.map(lambda v: v[k], self)
 
     def sum(self, values: Array) -> Array:
-        """Return the sums [S, ...] of values [M, ...]."""
+        """Sum values [M, ...] by slot: [S, ...]."""
         for index in self.index:
             values = _take(values, index).sum(1)
         return _take(values, self.place)
 
     def sum_of(self, source: Array, rows: Int[Array, " M"], weight: Array | None = None) -> Array:
-        """Return the sums [S, ...] of ``weight[m] * source[rows[m]]``, which are looked up where they are added up."""
+        """Sum ``weight[m] * source[rows[m]]`` by slot, [S, ...]; rows are gathered where they are added."""
         index, end = self.index[0], rows.shape[0]
         at = rows[jnp.minimum(index, end - 1)]
         shares = index < end if weight is None else _take(weight, index)
@@ -101,11 +102,13 @@ class Rows(Tree):
 
     @property
     def n_blocks(self) -> int:
+        """The number of blocks."""
         return self.label.shape[0]
 
 
 def instances_at_once(numbers: int) -> int:
-    """Return the number of instances in a block, for a model with so many numbers of each, as a grid has points.
+    """Choose the number of instances in a block for a model that needs ``numbers`` values for each, such as grid
+    points.
 
     Example: two factors on 697 points
         >>> instances_at_once(697)
@@ -115,10 +118,10 @@ def instances_at_once(numbers: int) -> int:
 
 
 def on_device(labels: Labels, numbers: Callable[[], int] = lambda: 1) -> Labels:
-    """Return the labels on the device: on a GPU with rows, if there are many or sums shall be repeatable; host side.
+    """Move labels to the device; on a GPU add rows if there are many labels or sums must be repeatable. Host side.
 
     Args:
-        numbers: how many a model needs for each instance, as a grid has points.
+        numbers: how many values a model needs for each instance, such as grid points.
 
     Example: on a CPU they are as they were
         >>> on_device(Labels.from_arrays([0], [0], [1])).rows is None
@@ -132,8 +135,7 @@ def on_device(labels: Labels, numbers: Callable[[], int] = lambda: 1) -> Labels:
 
 
 def is_repeatable() -> bool:
-    """Return whether fits on a GPU shall give the same bits in every run: the environment says
-    ``CROWDJAX_REPEATABLE=1``.
+    """Test whether fits on a GPU must give the same bits in every run: the environment has ``CROWDJAX_REPEATABLE=1``.
 
     Example:
         >>> is_repeatable()
@@ -143,12 +145,11 @@ def is_repeatable() -> bool:
 
 
 def with_rows(labels: Labels, *, repeatable: bool = False, at_once: int | None = None) -> Labels:
-    """Return the labels with ``rows``, which are made on the device; a few numbers are read by the host. Not to be
-    traced.
+    """Add ``rows`` to labels, built on the device; the host reads a few numbers. Not to be traced.
 
     Args:
-        repeatable: whether sums by labeler go without atomics, for some 5 bytes a label more.
-        at_once: instances in a block, at most; None: all.
+        repeatable: whether sums by labeler avoid atomics, at about 5 bytes per label more.
+        at_once: largest number of instances in a block; None: all.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1])
@@ -233,7 +234,7 @@ def _rows_of(degree: Int[Array, "B J"], width: int):
 
 
 def levels_of(counts: Int[Array, "B S"], order: Int[Array, "B M"], group: int) -> Levels:
-    """Return the levels of a sum: ``counts`` values of each slot, which are at ``order`` one slot after the other.
+    """Build the levels of a sum of ``counts`` values for each slot, stored at ``order`` slot by slot.
 
     Args:
         group: values in a group of the first level.

@@ -159,7 +159,7 @@ def read_result(folder: str | os.PathLike, name: str = "fit.json") -> dict[str, 
         if Path(file).is_absolute() or ".." in Path(file).parts:
             raise InputError(f"{folder / file}: not a file of this result; fit again")
         if not (folder / file).is_file():
-            raise InputError(f"{folder / file}: missing; the result is not whole")
+            raise InputError(f"{folder / file}: missing; the result is incomplete")
         if _sha256(folder / file) != digest:
             raise InputError(f"{folder / file}: changed since it was written (SHA-256 differs); fit again")
     return record
@@ -286,7 +286,7 @@ def _refuse_loss(out: str | os.PathLike, place: Path) -> None:
         files += sorted(p.name for p in place.iterdir() if not _is_passed_over(p))
     for file in files:
         if file not in known:
-            raise InputError(f"--out {out}: holds {file}, which is not crowdjax's; {ALLOWED}")
+            raise InputError(f"--out {out}: holds {file}, which crowdjax did not write; {ALLOWED}")
         if not known[file](place / file):
             raise InputError(
                 f"--out {out}: holds {file}, which was changed since crowdjax wrote it; move it away, or give another "
@@ -403,7 +403,7 @@ def _finish(place: Path) -> None:
     new = journal / "result"
     files = _files(new) if new.is_dir() else []
     if not _is_left(journal, place):
-        raise InputError(f"{journal}: not what crowdjax leaves there; move it away")
+        raise InputError(f"{journal}: not a file of crowdjax; move it away")
     for file in files:
         if file not in RECORDS:
             (place / file).parent.mkdir(parents=True, exist_ok=True)

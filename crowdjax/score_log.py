@@ -24,7 +24,7 @@ STEPS = 50  # of Newton's method
 
 @dataclasses.dataclass(frozen=True)
 class ScoreLog:
-    """The distribution of scores and the prevalence that were fitted to a log, and the shape of the accuracies.
+    """The distribution of scores and the prevalence fitted to a log, with a shape for the labelers' accuracies.
 
     Attributes:
         a, b: of the Beta distribution of scores in [0, 1].
@@ -59,7 +59,7 @@ class ScoreLog:
         return np.clip((np.asarray(score, float) - self.low) / (self.high - self.low), 0, 1)
 
     def prevalence(self, s: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-        """Return P(z = 1) at scores in [0, 1]."""
+        """Compute P(z = 1) at scores in [0, 1]."""
         return np.clip(np.polynomial.polynomial.polyval(np.asarray(s, float), self.cubic), self.least, self.most)
 
     def draw(self, rng: np.random.Generator, n: int) -> Float[np.ndarray, " n"]:

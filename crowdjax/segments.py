@@ -1,13 +1,13 @@
 """Sums over triples per instance and per labeler: the only place where a reduction strategy is chosen.
 
 On a CPU a plain scatter-add is the fastest reduction for both sides, and a pass goes block by block, so that its
-temporaries stay in the cache (docs/performance.md). A kernel with a function for each label adds one column at a time:
-rows of two or three columns are slower. Rows that are only looked up and added up (``add_rows``) are filled up to a
-multiple of four numbers, which are added at once, and taken so many at a time that they stay in the cache.
+temporaries stay in the cache (docs/performance.md). A kernel that evaluates a function for each label adds one column
+at a time, as rows of two or three columns are slower. Rows that are only gathered and added (``add_rows``) are padded
+to a multiple of four numbers, which are added at once, and processed in chunks that fit into the cache.
 
-On other devices all blocks are taken at once: ten thousand labels are too few for one launch. There additions to the
-same address wait for each other, and the busiest labeler may have a tenth of all labels: so neighbouring values go into
-different partial tables, which are added up at the end.
+On other devices all blocks are processed at once, as ten thousand labels are too few for one launch. Additions to the
+same address are serialised there, and the busiest labeler may have a tenth of all labels: so neighbouring values go
+into different partial tables, which are added at the end.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BYTES_AT_ONCE = 2**19  # of looked-up rows, on a CPU: a part of its second-level
 
 
 def in_blocks() -> bool:
-    """Return whether a pass goes over the blocks of the labels one by one (read where a program is traced).
+    """Test whether a pass scans the blocks of the labels one by one; read when a program is traced.
 
     Example:
         >>> in_blocks() == (jax.default_backend() == "cpu")
@@ -45,12 +45,12 @@ def in_blocks() -> bool:
 
 
 def sum_by(values: Float[Array, " N"], index: Int[Array, " N"], size: int, *, ordered: bool = False):
-    """Sum values by index: ``out[k] = sum of values[n] over index[n] == k``, shape [size] (rows of values: rows of
-    sums).
+    """Sum values by index: ``out[k] = sum of values[n] over index[n] == k``, shape [size], or [size, G] for rows of G
+    values.
 
     Args:
-        values: what to add.
-        index: in [0, size).
+        values: values to add, shape [N] or [N, G].
+        index: segment of each value, in [0, size), shape [N].
         size: number of segments.
         ordered: whether ``index`` never decreases (true for the instance side of ``Labels``).
 
@@ -63,7 +63,8 @@ def sum_by(values: Float[Array, " N"], index: Int[Array, " N"], size: int, *, or
 
 
 def sum_many(values: Float[Array, " N"], index: Int[Array, " N"], size: int) -> Float[Array, " K"]:
-    """Apply :func:`sum_by` to many unordered values, in two levels: a running float32 sum of 1e6 terms loses digits.
+    """Apply :func:`sum_by` to many unordered values in two levels, since a running float32 sum of 1e6 terms loses
+    digits.
 
     Example:
         >>> sum_many(jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 2, 0]), 3).tolist()
@@ -76,8 +77,7 @@ def sum_many(values: Float[Array, " N"], index: Int[Array, " N"], size: int) -> 
 
 
 def n_tables(n: int, size: int, columns: int = 1) -> int:
-    """Return in how many partial tables of ``size`` rows of ``columns`` numbers n unordered values are gathered on a
-    GPU.
+    """Choose the number of partial tables, each ``size`` × ``columns``, that accumulate n unordered values on a GPU.
 
     Example: a thousand labelers with a million labels; the same for rows of 697 numbers, which are bounded by memory
         >>> n_tables(1_000_000, 1000), n_tables(1_000_000, 1000, 697), n_tables(1000, 100)
@@ -88,7 +88,7 @@ def n_tables(n: int, size: int, columns: int = 1) -> int:
 
 
 def add_by(total: Float[Array, " K"], values: Float[Array, " N"], index: Int[Array, " N"], *, ordered: bool = False):
-    """Add to ``total`` the sums of ``values`` by ``index``; the running form of :func:`sum_by` inside a scan.
+    """Add the sums of ``values`` by ``index`` to ``total``: :func:`sum_by` for use inside a scan.
 
     Example:
         >>> add_by(jnp.ones(2), jnp.array([1.0, 2.0, 4.0]), jnp.array([0, 1, 1])).tolist()
@@ -109,7 +109,7 @@ def add_by(total: Float[Array, " K"], values: Float[Array, " N"], index: Int[Arr
 
 
 def row_width(n: int) -> int:
-    """Return how many numbers a row of n has where rows are looked up and added up: what is missing is filled up.
+    """Round the length n of a row up to the width at which rows are gathered and added; the rest is padding.
 
     Example: on a CPU four numbers are added at once
         >>> row_width(5), row_width(41)
@@ -127,11 +127,11 @@ def add_rows(
     *,
     ordered: bool = False,
 ) -> Float[Array, "K G"]:
-    """Add rows: ``total[index[n]] += weight[n] * source[rows[n]]``: rows of one table added up in another.
+    """Gather rows of one table and scatter-add them to another: ``total[index[n]] += weight[n] * source[rows[n]]``.
 
     Args:
         rows, index: in range.
-        weight: None: one each.
+        weight: multiplier of each row; None: 1.
         ordered: whether ``index`` never decreases.
 
     Example:
@@ -158,8 +158,7 @@ def _scatter(total, values, index, ordered: bool):
 
 
 def total(values: Float[Array, " N"]) -> Float[Array, ""]:
-    """Return the sum of all values, in two levels: a single running float32 sum of 1e6 terms loses digits. A GPU sums
-    by a tree anyway.
+    """Sum all values in two levels, since a running float32 sum of 1e6 terms loses digits; a GPU sums by a tree anyway.
 
     Example:
         >>> float(total(jnp.arange(5.0)))

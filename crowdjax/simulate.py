@@ -1,4 +1,4 @@
-"""Generators: label sets whose truth, factors and correctness probabilities are known.
+"""Simulated label sets with known truth, factors and probabilities of correct labels.
 
 The studies' generators are pure functions of a key on a fixed grid of all labelers x instances, with weight 0 where a
 judgement was not asked for: the pattern of the triples is the same in every repeat, so repeats are one vmap.
@@ -47,7 +47,7 @@ __all__ = [
 
 
 class Simulation(NamedTuple):
-    """One simulated crowd on a grid: labels, truths, factors and features.
+    """A simulated crowd on a grid of all labelers and instances: labels, truths, factors and features.
 
     Labels and truths are codes, here and in the other crowds.
 
@@ -65,13 +65,13 @@ class Simulation(NamedTuple):
     instance_features: Float[Array, "I F2"] | None = None
 
     def on(self, grid: Labels) -> Labels:
-        """Return the labels as judgements on their grid."""
+        """Build the ``Labels`` of the simulation on its grid."""
         return dataclasses.replace(grid, label=self.label, weight=self.weight)
 
 
 def grid(n_labelers: int, n_instances: int) -> Labels:
-    """Return all W·I pairs of labelers and instances as triples in stored order, every label 1; a ``Simulation`` fills
-    it.
+    """Build the triples of all W·I pairs of labelers and instances, in stored order and with label 1; a ``Simulation``
+    fills in the labels.
 
     Example:
         >>> cells = grid(2, 3)
@@ -84,7 +84,7 @@ def grid(n_labelers: int, n_instances: int) -> Labels:
 
 
 def judgements(key: PRNGKeyArray, factors: Factors, truth: Int8[Array, " I"]) -> Int8[Array, " W*I"]:
-    """Simulate a label of every labeler on every instance, in the order of ``grid``.
+    """Draw a label of every labeler on every instance, in the order of ``grid``.
 
         logit P(L_ij = +1 | z_j) = z_j α_i·β_j + γ_i
 
@@ -101,7 +101,7 @@ def judgements(key: PRNGKeyArray, factors: Factors, truth: Int8[Array, " I"]) ->
 
 
 def coins(key: PRNGKeyArray, n: int, p: float = 0.5) -> Int8[Array, " n"]:
-    """Simulate n truths, 1 with probability p.
+    """Draw n truths, each 1 with probability p.
 
     Example:
         >>> coins(jax.random.key(0), 3, p=1.0).tolist()
@@ -120,13 +120,14 @@ def section4(
     density: float = 0.4,
     active: Int[Array, ""] | int | None = None,
 ) -> Simulation:
-    """Simulate one factor without bias, labelers' and instances' factors linear in known features.
+    """Simulate the setting of section 4: one factor without bias, with labelers' and instances' factors linear in known
+    features.
 
         α_i = w_0 + Σ_k w_k x_ik      x_ik ~ N(0, spread²)    w_0 ~ N(1, spread²), w_k ~ N(0, spread²)    β_j likewise
 
     Args:
-        density: the chance that a labeler labels an instance.
-        active: only the first so many labelers label anything (may be traced: one program for all sizes of crowd).
+        density: probability that a labeler labels an instance.
+        active: number of labelers who give labels, the first ones (may be traced: one program for all sizes of crowd).
 
     Returns:
         features without their constant column; truths are fair coins.
@@ -164,8 +165,8 @@ def section4(
 
 
 def smile_factors(detector: Float[Array, " I"]) -> Float[Array, "I 3"]:
-    """Return the instance factors of ``smiles`` over a detector's output: low above the median (an exaggerated social
-    smile fools many), one that changes sign there, and one that sets middling outputs apart.
+    """Compute the instance factors of ``smiles`` from a detector's output: one that is low above the median (an
+    exaggerated social smile fools many), one that changes sign there, and one that sets middling outputs apart.
 
     Example: outputs far apart differ in the second factor
         >>> smile_factors(jnp.array([-1.0, 1.0]))[:, 1].round(1).tolist() == [-1.0, 1.0]
@@ -196,8 +197,8 @@ def smiles(
     they are good at, not only in how good they are.
 
     Args:
-        ability: mean and standard deviation.
-        positives: the chance that a truth is 1 (.36 of the real study's are).
+        ability: mean and standard deviation of α_1.
+        positives: probability that a truth is 1 (.36 in the real study).
 
     Returns:
         a simulation whose one instance feature is the detector's output, ~ N(0, 1).
@@ -243,11 +244,11 @@ def mixed(
         α_i ~ N(ability)      γ_i ~ N(bias)      β_j ~ exp(N(0, clarity²))      κ_i = 1, 0 (spammer) or -1 (adversary)
 
     Args:
-        per_instance: each instance is judged by so many labelers, chosen at random (may be traced).
-        active: only the first so many labelers label anything (may be traced).
-        ability, bias: mean and standard deviation; the mean of ``bias`` is what the whole crowd shares.
-        positives: the chance that a truth is 1.
-        spammers, adversaries: chances that a labeler is one.
+        per_instance: number of labelers of each instance, chosen at random (may be traced).
+        active: number of labelers who give labels, the first ones (may be traced).
+        ability, bias: mean and standard deviation; the mean of ``bias`` is shared by the whole crowd.
+        positives: probability that a truth is 1.
+        spammers, adversaries: probabilities that a labeler is one.
 
     Example:
         >>> import jax
@@ -272,7 +273,8 @@ def mixed(
 
 
 def specialists(n_labelers: int = 1, n_instances: int = 1) -> Factors:
-    """Return the factors of an example with so many specialists, as many generalists, and instances likewise.
+    """Build the factors of an example: ``n_labelers`` specialists and as many generalists, ``n_instances`` instances of
+    the specialists' kind and as many others.
 
     Example:
         >>> from crowdjax.factor import correctness
@@ -288,12 +290,12 @@ def specialists(n_labelers: int = 1, n_instances: int = 1) -> Factors:
 
 @dataclasses.dataclass(frozen=True)
 class LargeCrowd:
-    """A sparse crowd of any size, drawn in chunks on the host: the same labels whatever is done with the chunks.
+    """A sparse crowd of any size, drawn in chunks on the host; the labels do not depend on how the chunks are used.
 
     Attributes:
         truth: 0 or 1.
         sensitivity, specificity: of every labeler; labeler 0 is the busiest.
-        popularity: cumulated chances that a judgement is of labeler 0, 1, ...
+        popularity: cumulative probabilities that a judgement is by labeler 0, 1, ...
 
     Example: the same labels, whatever the chunks
         >>> crowd = power_law(0, 100)
@@ -310,7 +312,7 @@ class LargeCrowd:
     chunk: int = 2**22
 
     def chunks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Return (labeler, instance, label) of at most ``chunk`` judgements at a time, instances in order."""
+        """Iterate over (labeler, instance, label) in chunks of at most ``chunk`` judgements, instances in order."""
         n_instances = len(self.truth)
         for k, start in enumerate(range(0, self.n_labels, self.chunk)):
             rng = np.random.default_rng([self.seed, 1, k])
@@ -322,7 +324,7 @@ class LargeCrowd:
             yield labeler, instance, (rng.random(len(row)) < yes).astype(np.int8)
 
     def labels(self) -> Labels:
-        """Return all of them."""
+        """Build the ``Labels`` of all chunks."""
         labeler, instance, label = (np.concatenate(parts) for parts in zip(*self.chunks(), strict=True))
         return Labels.from_arrays(
             labeler, instance, label, n_labelers=len(self.sensitivity), n_instances=len(self.truth)
@@ -339,14 +341,14 @@ def power_law(
     ability: tuple[float, float] = (1.0, 0.7),
     bias: float = 0.5,
 ) -> LargeCrowd:
-    """Simulate a crowd in which labeler k gives judgements in proportion to 1/(k + 1)^exponent, for benchmarks.
+    """Simulate a sparse crowd, for benchmarks, in which labeler k gives judgements in proportion to 1/(k + 1)^exponent.
 
     Labelers are two-coin: s ~ N(ability), γ ~ N(0, bias²). Instances get n_labels / n_instances judgements each (whole
     numbers, as even as can be); a busy labeler may judge one twice. Truths are fair coins.
 
     Args:
-        n_labelers: default: one per 1000 labels, at least 5.
-        n_instances: default: one per 10 labels.
+        n_labelers: W; default: one per 1000 labels, at least 5.
+        n_instances: I; default: one per 10 labels.
 
     Example:
         >>> crowd = power_law(0, 10_000)
@@ -377,7 +379,8 @@ def power_law(
 
 
 class ScoredCrowd(NamedTuple):
-    """Labels whose prevalence and accuracy depend on a score: triples in order of instance, per_instance each.
+    """Simulated labels whose prevalence and accuracy depend on a score: triples in order of instance, per_instance
+    each.
 
     ``weight`` is one over the chance of being sampled, up to a constant; ``population`` the scores sampled from.
 
@@ -396,7 +399,7 @@ class ScoredCrowd(NamedTuple):
     population: Float[Array, " K"]
 
     def labels(self, n_labelers: int) -> Labels:
-        """Return the labels as judgements of so many labelers."""
+        """Build the ``Labels`` of ``n_labelers`` labelers."""
         return Labels.from_arrays(
             self.labeler, self.instance, self.label, n_labelers=n_labelers, n_instances=len(self.score)
         )
@@ -405,7 +408,7 @@ class ScoredCrowd(NamedTuple):
 def theodon_functions(
     score: Float[Array, " n"], shape: Shape = "linear", *, rare: bool = False
 ) -> tuple[Float[Array, " n"], Float[Array, " n"], Float[Array, " n"]]:
-    """Return (prevalence, sensitivity, specificity) over the score.
+    """Compute (prevalence, sensitivity, specificity) as functions of the score.
 
         π = .01 + .15 s - .2 s² + .8 s³ (rare: .0001 + .8 s³)     sens = .6 + .35 h(s), spec = .6 + .35 h(1 - s)
 
@@ -437,14 +440,14 @@ def theodon(
     rare: bool = False,
     population: int = 100_000,
 ) -> ScoredCrowd:
-    """Simulate the contextual model: scores Beta(.8, 2), or Beta(.3, 8) for rare events.
+    """Simulate labels from functions of a score: scores Beta(.8, 2), or Beta(.3, 8) for rare events.
 
     For rare events (about one in a thousand) instances are drawn from a population with chances in proportion to
     .01 + score, so that likely positives are over-represented; otherwise the sample is the population.
 
     Args:
-        per_instance: labels of each instance, by different labelers drawn at random.
-        population: how many scores the rare design samples from.
+        per_instance: number of labels of each instance, by different labelers drawn at random.
+        population: number of scores from which the rare design samples.
 
     Example:
         >>> import jax
@@ -486,7 +489,8 @@ ACCURACIES = {
 def scenario_functions(
     score: Float[np.ndarray, " n"], scenario: Scenario | ScoreLog
 ) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-    """Return (prevalence, sensitivity, specificity) of a typical labeler over the score.
+    """Compute (prevalence, sensitivity, specificity) of a typical labeler as functions of the score, for a named
+    scenario.
 
         plain  π = .03 + .6 s, rate .20      labelers are right more often than not, everywhere
         poor   π as in ``theodon``, rate .09 positives are missed and negatives mistaken
@@ -518,15 +522,15 @@ def scenario_functions(
 
 
 class SampledCrowd(NamedTuple):
-    """Labels of a sample of a population whose share of positives is known.
+    """Simulated labels of a sample from a population whose share of positives is known.
 
     Attributes:
         crowd: labels, scores and truths of the sampled instances, their sampling weights (one over the chance of being
             sampled) and the population's scores.
         rate: the share of positives in the population.
-        offsets: of every labeler, on the logits of sensitivity and specificity, shape [W, 2].
-        scenario: whose functions these are.
-        slopes: the same, times 2 s - 1.
+        offsets: offsets of every labeler on the logits of sensitivity and specificity, shape [W, 2].
+        scenario: the scenario of the functions.
+        slopes: slopes of every labeler on these logits, times 2 s - 1; shape [W, 2].
 
     Example:
         >>> drawn = prevalence_crowd("poor", 0)
@@ -542,24 +546,26 @@ class SampledCrowd(NamedTuple):
 
     @property
     def labels(self) -> Labels:
-        """The labels as judgements of its labelers."""
+        """The ``Labels`` of the sample."""
         return self.crowd.labels(len(self.offsets))
 
     def functions(self, score: Float[np.ndarray, " n"]) -> Float[np.ndarray, "3 n"]:
-        """Return prevalence, and sensitivity and specificity of this crowd: of its labelers, in proportion to their
-        labels."""
+        """Compute the prevalence, and the crowd's sensitivity and specificity: averages over labelers, weighted by
+        their labels.
+        """
         share = np.bincount(self.crowd.labeler, minlength=len(self.offsets)) / len(self.crowd.labeler)
         crowd = np.einsum("w,wkn->kn", share, self.accuracies(score))
         return np.stack([scenario_functions(score, self.scenario)[0], *crowd])
 
     def accuracies(self, score: Float[np.ndarray, " n"]) -> Float[np.ndarray, "W 2 n"]:
-        """Return every labeler's sensitivity and specificity."""
+        """Compute every labeler's sensitivity and specificity at the scores."""
         accuracy = np.array(scenario_functions(score, self.scenario)[1:])
         own = self.offsets[:, :, None] + self.slopes[:, :, None] * (2 * np.asarray(score) - 1)
         return 1 / (1 + np.exp(-np.log(accuracy) + np.log1p(-accuracy) - own))
 
     def gold(self, n: int, seed: int) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
-        """Return (n instances to be checked, the chance of each), drawn by votes and weights.
+        """Draw n instances for gold with probabilities that depend on votes and weights; return (instances, inclusion
+        probabilities).
 
         Chances are in proportion to √(p(1 - p)), p = (positive labels + .1) / (labels + .5); where positives are
         ``rare``, to (share of positive labels + .05) w^¼.
@@ -601,10 +607,10 @@ def prevalence_crowd(
     a slope every labeler has curves of its own.
 
     Args:
-        scenario: a name, or a log of scores of one's own (``from_log``).
-        per_instance: labels of each instance, by different labelers drawn at random.
-        n_labelers: default: 10, or 5 in ``rare``.
-        population: how many scores there are; default: 50 000, or 200 000 in ``rare``.
+        scenario: a name, or your own log of scores (``from_log``).
+        per_instance: number of labels of each instance, by different labelers drawn at random.
+        n_labelers: number of labelers; default: 10, or 5 in ``rare``.
+        population: number of instances in the population; default: 50 000, or 200 000 in ``rare``.
 
     Example: the same again
         >>> bool((prevalence_crowd("rare", 3).crowd.label == prevalence_crowd("rare", 3).crowd.label).all())
@@ -636,8 +642,8 @@ def prevalence_crowd(
 
 
 def systematic(rng: np.random.Generator, chance: Float[np.ndarray, " n"], size: int) -> Int[np.ndarray, " size"]:
-    """Draw so many rows, each with its chance (they add up to size), none twice: equal steps along rows in random
-    order.
+    """Draw ``size`` distinct rows by systematic sampling: equal steps along the rows in random order, with inclusion
+    probabilities ``chance`` that add up to size.
 
     Example:
         >>> systematic(np.random.default_rng(0), np.array([1.0, 0.0, 0.5, 0.5]), 2).tolist().count(0)

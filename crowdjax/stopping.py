@@ -36,19 +36,20 @@ FactorMethod = Literal["auto", "em", "lbfgs", "em-cg", "em-bound"]
 
 @dataclasses.dataclass(frozen=True)
 class FactorSolver:
-    """Settings of the fit of a factor model; frozen and hashable, static under jit.
+    """Settings of the solver of a factor model: method, limits and tolerance. Frozen and hashable, static under jit.
 
     Attributes:
         method: ``lbfgs`` on the marginal objective; ``em``: accelerated EM with an exact M-step, for models whose β
             is constant and whose labelers have no features; EM with conjugate gradients (``em-cg``, Ruvolo et al.,
             section 3), or with the closed-form step of a quadratic bound (``em-bound``). ``auto``: ``em`` where it
             applies, else ``lbfgs``.
-        max_steps: most passes over the data of the main stage.
-        start_steps: most passes of the M-step at the majority vote, for models where it takes more than one.
-        rtol: stop after three steps in a row that each gain less than ``rtol`` (1 + |objective|).
-        jitter: standard deviation of the random start of factors 2 to D; at exactly 0 they sit on a saddle.
-        refresh: renew the preconditioner every so many steps; 0 never.
-        restarts: starts of factors 2 to D to try; the best objective wins.
+        max_steps: largest number of passes over the labels in the main stage.
+        start_steps: largest number of passes of the M-step at the majority vote, for models where it takes more than
+            one.
+        rtol: relative tolerance: stop after three steps in a row that each gain less than ``rtol`` (1 + |objective|).
+        jitter: standard deviation of the random start of factors 2 to D; at exactly 0 they are on a saddle point.
+        refresh: number of steps after which the preconditioner is recomputed; 0: never.
+        restarts: number of random starts of factors 2 to D; the one with the best objective is kept.
 
     Example:
         >>> FactorSolver("newton")
@@ -76,12 +77,12 @@ class FactorSolver:
 
 @dataclasses.dataclass(frozen=True)
 class Solver:
-    """Settings of the fit of an observation model, frozen and hashable.
+    """Settings of the solver of an observation model: method, limit and tolerance. Frozen and hashable.
 
     Attributes:
         method: ``em`` (needs the model's ``m_step``), ``lbfgs``, or ``auto``: EM where there is an M-step.
-        max_steps: most passes over the labels.
-        rtol: stop where what is left to gain seems less than ``rtol`` (1 + |objective|).
+        max_steps: largest number of passes over the labels.
+        rtol: relative tolerance: stop where the estimated remaining gain is less than ``rtol`` (1 + |objective|).
 
     Example:
         >>> Solver(method="newton")

@@ -116,7 +116,7 @@ def _open_files(files: list[File], folder: bool, place: str, sheet: str | None, 
         left = f" (Parquet alone: {listed(others, 3)} not read)" if others else ""
         return _open_parquet(parquet, place)._replace(about=left)
     if files[0].ending in ("json", "jsonl", "ndjson"):
-        raise InputError(f"{place}: JSON, which only labels may come in; allowed: {FORMS}")
+        raise InputError(f"{place}: JSON, which is read for labels only; allowed: {FORMS}")
     if files[0].ending in ("xlsx", "xlsm"):
         names, read, about = excel.open_sheet(files[0], place, sheet, header)
         return Table(place, names, read, about)

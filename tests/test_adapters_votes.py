@@ -178,7 +178,7 @@ def test_mistakes_are_refused_in_one_line(frame, two):
         (lambda: adapters.Wawa().predict(frame), "Wawa: not fitted"),
         (lambda: adapters.Wawa().fit(frame).predict(frame.assign(worker="new")), "none for labeler new"),
         (lambda: adapters.Wawa().fit(frame).predict(two), "'no', 'yes'; allowed: 'cat'"),
-        (lambda: adapters.GoldMajorityVote().fit(frame, pd.Series({-1: "cat"})), "of no instance in data"),
+        (lambda: adapters.GoldMajorityVote().fit(frame, pd.Series({-1: "cat"})), "none is of an instance in data"),
         (lambda: adapters.GoldMajorityVote().fit(frame, ["cat"]), "true_labels: got list"),
         (lambda: adapters.GoldMajorityVote().fit_predict(frame, pd.Series({0: "cat"})), "none for labeler"),
         (lambda: adapters.ZeroBasedSkill().set_params(steps=3), "got steps; allowed: n_iter"),

@@ -254,7 +254,7 @@ def test_what_two_classes_alone_have_is_refused_in_words(tables):
 
 
 def test_checks_are_refused_and_say_what_is_allowed(tables, result):
-    with pytest.raises(InputError, match="allowed: of two, or of crowdjax"):
+    with pytest.raises(InputError, match="allowed: two classes, or a fit of crowdjax"):
         result.checks(tables[0])
 
 

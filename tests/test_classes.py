@@ -250,7 +250,9 @@ def test_a_value_that_hardly_occurs_is_said():
 
 def test_the_order_of_ordinal_words_is_not_guessed():
     words = ["bad", "good", "very bad"]
-    refused(lambda: read(words, classes="ordinal"), "no order that is known", "--order 'bad,good,very bad'")
+    refused(
+        lambda: read(words, classes="ordinal"), "the order of the labels", "is unknown", "--order 'bad,good,very bad'"
+    )
     assert read(words, classes="ordinal", order=["very bad", "bad", "good"])[2] == [1, 2, 0]
     assert read(words, classes="nominal")[0] == ("bad", "good", "very bad")
     assert read([3, 1, 2], classes="ordinal")[0] == (1, 2, 3)
@@ -514,8 +516,13 @@ def test_a_fit_from_the_command_line_answers_in_the_order_given(batch, tmp_path)
     ("labels", "truth", "kind", "message"),
     [
         ([1, 2, 3, 4, 5], [5, 1], "ordinal", r"truth: got 5, 1, against the order .* allowed: truth=\[1, 5\]"),
-        (["no", "unsure", "yes"], ["yes", "nope"], "nominal", "truth: got 'nope', which is no label, beside 'yes'"),
-        ([1, 2, 3], ["a", "b", "c", "d"], "nominal", "truth: got 4 values, and labels have 3"),
+        (
+            ["no", "unsure", "yes"],
+            ["yes", "nope"],
+            "nominal",
+            "truth: got 'nope', which is not a label value, and 'yes'",
+        ),
+        ([1, 2, 3], ["a", "b", "c", "d"], "nominal", "truth: got 4 values, but labels have 3"),
     ],
 )
 def test_a_truth_that_labels_cannot_speak_of_is_refused(labels, truth, kind, message):

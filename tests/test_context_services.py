@@ -303,9 +303,9 @@ def test_a_fit_starts_from_an_earlier_one_of_the_same_labels_only(result):
     np.testing.assert_allclose(probability(again), probability(result), atol=0.02)  # the mode is found to a tolerance
     other = TABLE | {"label": np.roll(TABLE["label"], 1)}
     for given, words in (
-        (dict(table=other), "start: a fit of other labels, gold or scores"),
-        (dict(scores=SCORES | {"score": SCORES["score"] ** 2}), "other labels, gold or scores"),
-        (dict(gold={"instance": [0], "label": ["swan"]}), "other labels, gold or scores"),
+        (dict(table=other), "start: a fit of other labels, gold, scores"),
+        (dict(scores=SCORES | {"score": SCORES["score"] ** 2}), "other labels, gold, scores"),
+        (dict(gold={"instance": [0], "label": ["swan"]}), "other labels, gold, scores"),
         (dict(constraint="both"), "other settings of the functions"),
         (dict(start=crowdjax), "start: got"),
     ):
@@ -397,12 +397,12 @@ def test_commands_predict_and_look_by_a_contextual_fit(result, tmp_path, monkeyp
     assert done.exit_code == 0, done.output
     assert len(json.loads((tmp_path / "seen" / "check.json").read_text())["checks"]) == 3
     for arguments, words in (
-        (["fit", "labels.csv"], "scores: none given with a fit of the contextual model"),
+        (["fit", "labels.csv"], "scores: none given, but the fit is contextual"),
         (
             ["fit", "labels.csv", "--labeler-features", "scores.csv"],
             "--labeler-features: given with a fit of contextual",
         ),
-        (["new", "labels.csv"], "new: answers of a fit; allowed: the folder of the fit"),
+        (["new", "labels.csv"], "new: holds predictions of a fit; allowed: the folder of the fit"),
     ):
         refused = call("predict", *arguments, "--out", "no")
         assert (refused.exit_code, words in refused.output) == (2, True), refused.output

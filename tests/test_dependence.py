@@ -213,7 +213,7 @@ def test_what_is_refused():
     with pytest.raises(InputError, match=r"copies: got 'twice'; allowed: warn, once"):
         crowdjax.fit(table, copies="twice")
     counts = {"instance": ["a", "b"], "0": [3, 1], "1": [0, 2]}
-    with pytest.raises(InputError, match="copies: got 'once' with counts, whose labelers nobody knows"):
+    with pytest.raises(InputError, match="copies: got 'once' with counts, whose labelers are unknown"):
         crowdjax.fit(counts, "majority", form="counts", copies="once")
 
 

@@ -595,8 +595,8 @@ def test_values_of_json_of_several_types_that_differ_are_text():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('[{"labeler": "\\ud800", "instance": "b", "label": 1}]', ["record 1", "half a character"]),
-        ('[{"a": 1}, {"\\uDC00": "b"}]', ["record 2", "half a character"]),
+        ('[{"labeler": "\\ud800", "instance": "b", "label": 1}]', ["record 1", "half of a surrogate pair"]),
+        ('[{"a": 1}, {"\\uDC00": "b"}]', ["record 2", "half of a surrogate pair"]),
         ('[{"labeler": "a", "labeler": "b"}]', ["key 'labeler' twice"]),
         ('[{"a": {"\\n": 1, "\\n": 1}}]', ["key '\\n' twice"]),
     ],

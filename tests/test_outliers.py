@@ -95,7 +95,7 @@ def test_a_population_of_one_999_is_a_warning_that_names_it():
     assert len(said) == 1 and not any("column 'score'" in w for w in clean.warnings)
     assert abs(odd.prevalence["mean"] - clean.prevalence["mean"]) < 0.01
     assert odd.curves["score"].max() < 1.1
-    with pytest.raises(InputError, match=r"'score' is 0 to 100, that of the labelled instances 0\.02 to 0\.98"):
+    with pytest.raises(InputError, match=r"'score' is from 0 to 100, and from 0\.02 to 0\.98 in the labelled"):
         crowdjax.context(table, scores, population={"score": 100 * people}, **SIMPLE)
     for far in (20, 3):
         off = crowdjax.context(table, scores, population={"score": np.r_[people, far]}, **SIMPLE)

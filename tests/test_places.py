@@ -75,7 +75,7 @@ def test_a_folder_that_has_a_table_twice_is_refused(here):
     Path("parts").mkdir()
     os.rename("labels.csv", "parts/a.csv")
     os.symlink("a.csv", "parts/b.csv")
-    with pytest.raises(InputError, match=r"parts/.*: a link to what is in .*parts anyway; allowed: everything once"):
+    with pytest.raises(InputError, match=r"parts/.*: a link to what is in .*parts already; allowed: each file once"):
         io.read_labels("parts")
 
 

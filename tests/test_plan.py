@@ -249,7 +249,7 @@ STATED = dict(width=0.1, rate=0.2, auc=0.8, sensitivity=0.8, specificity=0.9)
             {"auc": 0.9, "population": {"score": [0.0, 1.0], "count": [5000, 5000]}},
             "auc: got 0.9; no score of this population reaches it",  # with all positives above: .8125
         ),
-        ({"sensitivity": 0.1}, "sensitivity, specificity: of sum 1 or less"),
+        ({"sensitivity": 0.1}, "sensitivity, specificity: their sum is 1 or less"),
         ({"specificity": (0.9, 0.8, 0.7)}, "specificity: got 3 numbers"),
         ({"items": (500, 2.5)}, "items: got 2.5; allowed: a whole number from 50"),
         ({"items": ()}, "items: none; allowed"),
@@ -270,7 +270,7 @@ def test_what_cannot_be_planned_is_refused(settings, message):
 def test_the_command_refuses_in_one_line(tmp_path):
     run = lambda *words: CliRunner().invoke(cli.app, ["plan", *words, "--out", str(tmp_path / "out")])  # noqa: E731
     for words, message in (
-        ([], "--width, --next: one of them is needed"),
+        ([], "--width, --next: exactly one of them is needed"),
         (["--width", "0.1", "--items", "a"], "--items: got 'a'; allowed: whole numbers"),
         (["--width", "0.1", "--sensitivity", "x"], "--sensitivity: got 'x'; allowed: a number"),
         (["--next", "5"], "--next: no fit given"),

@@ -111,12 +111,12 @@ BROKEN = {
         "gzip that ends after 100 bytes",
     ),
     "no gzip": (functools.partial(send, Content_Encoding="gzip"), "not gzip as its header claims"),
-    "other encoding": (functools.partial(send, Content_Encoding="br"), "'br'; allowed: as it is, or gzip"),
+    "other encoding": (functools.partial(send, Content_Encoding="br"), "'br'; allowed: no encoding, or gzip"),
     "404": (functools.partial(send, status=404), "no such file: the server responds 404 Not Found"),
     "500": (functools.partial(send, status=500), "the server responds 500 Internal Server Error"),
     "206": (functools.partial(send, status=206), "the server responds 206 Partial Content"),
-    "loop": (functools.partial(send, body=b"", status=302, Location="/l.csv"), "redirects without end"),
-    "to a file": (functools.partial(send, body=b"", status=302, Location="file:///etc/hostname"), "what is not HTTP"),
+    "loop": (functools.partial(send, body=b"", status=302, Location="/l.csv"), "too many redirects"),
+    "to a file": (functools.partial(send, body=b"", status=302, Location="file:///etc/hostname"), "away from HTTP"),
     "page": (functools.partial(send, body=b"\n<!DOCTYPE html><html>log in", Content_Type="text/html"), "a web page"),
 }
 

@@ -137,14 +137,16 @@ def test_scores_are_score_or_the_only_number_or_those_named():
     assert read(p=[0.1, 0.2], text=["x", "y"])[0] == ("p",)
     message = refused(lambda: read(p=[0.1, 0.2], length=[5, 6], text=["x", "y"]), "p, length may all be scores")
     assert "(--score-columns p,length)" in message
-    refused(lambda: read(label=[1, 0]), "'label' is hardly a score")
+    refused(lambda: read(label=[1, 0]), "'label' does not look like a score")
 
 
 @pytest.mark.parametrize("name", ["label", "Truth", "gold"])
 def test_the_truth_is_no_feature_unless_it_is_named(name):
     ids = np.array(["a", "b"])
     given = {"labeler": ids, "age": [20, 30], name: [0, 1]}
-    refused(lambda: io.read_features(given, "labeler", ids), f"column {name!r} is hardly a feature", "feature=age")
+    refused(
+        lambda: io.read_features(given, "labeler", ids), f"column {name!r} does not look like a feature", "feature=age"
+    )
     assert io.read_values(given, "labeler", ids, columns={"feature": ["age", name]})[0] == ("age", name)
 
 

@@ -102,8 +102,8 @@ def test_a_place_that_cannot_be_is_refused_before_the_work_and_left_alone(there,
 @pytest.mark.parametrize(
     ("file", "text", "why"),
     [
-        ("notes.txt", "mine", "is not crowdjax's"),
-        ("figures/mine", "mine", "is not crowdjax's"),
+        ("notes.txt", "mine", "crowdjax did not write"),
+        ("figures/mine", "mine", "crowdjax did not write"),
         ("table", "corrected by hand", "was changed since"),
         ("fit.json", None, "was changed since"),
     ],
@@ -417,7 +417,7 @@ def test_a_result_that_another_user_prepared_is_not_taken_in():
     os.rename("other", f"out/{saving.JOURNAL}/result")
     os.chown(f"out/{saving.JOURNAL}", 65534, 65534)
     assert value("out") == 1
-    with pytest.raises(InputError, match=f"holds {saving.JOURNAL}, which is not crowdjax's"):
+    with pytest.raises(InputError, match=f"holds {saving.JOURNAL}, which crowdjax did not write"):
         saving.check_out("out")
 
 

@@ -48,7 +48,7 @@ def test_the_integrated_model_refuses_a_solver(model, given):
 REFUSED = {
     "factors of auto": ({"model": "auto", "factors": 2}, "factors: got 2 with model auto; allowed: 1"),
     "factors beside a configuration": ({"model": ONE, "factors": 3}, "factors: got 3 with a configuration of 1"),
-    "restarts of a solver": ({"solver": factor.Solver(restarts=3)}, "restarts: got 3 for a fit that draws nothing"),
+    "restarts of a solver": ({"solver": factor.Solver(restarts=3)}, "restarts: got 3 for a fit that is deterministic"),
     "seed and key": (
         {"model": "factor", "factors": 2, "seed": 1, "key": KEY},
         "seed: given with a key; allowed: one of them",

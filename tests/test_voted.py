@@ -191,7 +191,7 @@ def test_a_fit_goes_on_from_where_one_ended(x64):
 
 
 def test_what_is_no_coin_is_refused():
-    with pytest.raises(InputError, match="BiasedCoin: no coin"):
+    with pytest.raises(InputError, match="BiasedCoin: not a coin model"):
         fit_voted(crowd(6), BiasedCoin())
     with pytest.raises(InputError, match="lbfgs"):
         fit_voted(crowd(6), OneCoin(), solver=Solver(method="lbfgs"))

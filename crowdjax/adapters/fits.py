@@ -1,4 +1,4 @@
-"""Fits of the models of ``crowdjax.observation`` to votes, and what they say of other votes."""
+"""Fits of the models of ``crowdjax.observation`` to votes, and posteriors of other votes under a fit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FLOOR = 1e-10  # least chance of a label in a matrix to start from
 
 
 def labels_of(votes: Votes, gold: dict[str, np.ndarray] | None = None) -> Labels:
-    """Return the votes as the kernels take them; gold clamps."""
+    """Convert votes to ``Labels``; gold fixes the truth of its instances."""
     truth = None
     if gold is not None:
         truth = np.full(len(votes.tasks), np.nan)
@@ -38,7 +38,7 @@ def labels_of(votes: Votes, gold: dict[str, np.ndarray] | None = None) -> Labels
 
 @memory.bounded
 def fit(labels: Labels, model: Observation, solver: Solver, start: Params | None = None) -> Fit:
-    """Return the fit, if its result is usable."""
+    """Fit a model to labels; raise ``FitError`` without a usable result."""
     found = spread.fit(labels, model, start, solver, devices=1)
     if int(found.code) > STOPPED or not np.isfinite(float(found.objective)):
         raise FitError(f"the fit failed: {MEANING[int(found.code)]}")
@@ -46,8 +46,9 @@ def fit(labels: Labels, model: Observation, solver: Solver, start: Params | None
 
 
 def start_at(labels: Labels, model, matrices: Float[np.ndarray, "W L K"], *, add: bool):
-    """Return parameters of Dawid and Skene's model to start from: these matrices, or these counts and those of the
-    votes."""
+    """Build initial parameters of Dawid and Skene's model: these matrices, or these counts added to the votes'
+    counts.
+    """
     votes = eqx.filter_jit(vote_shares)(labels)
     counts = matrices + eqx.filter_jit(tally)(labels, votes) if add else matrices
     shares = votes.mean(0)
@@ -55,7 +56,6 @@ def start_at(labels: Labels, model, matrices: Float[np.ndarray, "W L K"], *, add
 
 
 def posterior(labels: Labels, model: Observation, params: Params, known: np.ndarray) -> Float[np.ndarray, "I K"]:
-    """Return P(z_j = k | labels) of other instances, where labeler i is the known[i]-th of the fit; -1: one that is
-    new."""
+    """Compute P(z_j = k | labels) of other instances, where labeler i is the known[i]-th of the fit, -1 if unseen."""
     new = eqx.filter_jit(factors.predict) if hasattr(model, "factors") else predict_new
     return np.asarray(new(labels, model, params, known).posterior, float)

@@ -19,7 +19,9 @@ COLUMNS = ("task", "worker", "label")
 
 @dataclasses.dataclass(frozen=True)
 class Votes:
-    """The rows of a frame by number: ``tasks[task[n]]`` was given ``classes[label[n]]`` by ``workers[worker[n]]``."""
+    """The rows of a frame as integers: ``tasks[task[n]]`` was given the label ``classes[label[n]]`` by
+    ``workers[worker[n]]``.
+    """
 
     task: np.ndarray
     worker: np.ndarray
@@ -30,7 +32,7 @@ class Votes:
 
     @property
     def table(self) -> dict[str, np.ndarray]:
-        """The votes in the form that ``crowdjax.fit`` takes."""
+        """The votes as a table that ``crowdjax.fit`` reads."""
         return {"labeler": self.worker, "instance": self.task, "label": self.label}
 
     def sums(self, each: Float[np.ndarray, " N"] | None = None) -> Float[np.ndarray, "I K"]:
@@ -46,7 +48,7 @@ class Votes:
 
 
 class Answers(NamedTuple):
-    """The label of every instance, and the probabilities of all labels."""
+    """The inferred label of every instance and the probability of each label."""
 
     labels: pd.Series
     probas: pd.DataFrame
@@ -76,7 +78,7 @@ class Settings:
 
 
 def answers(votes: Votes, p: Float[np.ndarray, "I K"]) -> Answers:
-    """Return the most probable label of each instance under the probabilities p; of equally probable ones the least."""
+    """Choose the most probable label of each instance under the probabilities p; a tie goes to the least label."""
     import pandas as pd
 
     tasks = votes.tasks.rename("task")
@@ -85,7 +87,7 @@ def answers(votes: Votes, p: Float[np.ndarray, "I K"]) -> Answers:
 
 
 def by_worker(votes: Votes, values: np.ndarray, name: str) -> pd.Series:
-    """Return a Series of this name by labeler."""
+    """Build a Series of this name by labeler."""
     import pandas as pd
 
     return pd.Series(values, votes.workers.rename("worker"), name=name)
@@ -143,7 +145,7 @@ def _numbered(column: pd.Series, *, sort: bool = False) -> tuple[np.ndarray, pd.
 
 
 def shown(values: pd.Index, most: int = 4) -> str:
-    """Return the first of them, to be read."""
+    """Format the first of the values for a message."""
     return ", ".join(repr(v) for v in values[:most].tolist()) + ", ..." * (len(values) > most)
 
 
@@ -158,7 +160,7 @@ def series(given, name: str, of: str) -> pd.Series:
 
 
 def known_truths(votes: Votes, true_labels: pd.Series) -> dict[str, np.ndarray] | None:
-    """Return the known truths of the frame's instances; None where there are none."""
+    """Select the known truths of the frame's instances; None without any."""
     true_labels = series(true_labels, "true_labels", "task")
     known = true_labels[true_labels.index.isin(votes.tasks)].dropna()
     label = votes.classes.get_indexer(known)

@@ -27,7 +27,7 @@ HARDLY = 1e-5  # pseudo-count of each label in a matrix: .01 moves results, 1e-8
 
 
 class Found(NamedTuple):
-    """A fit: what to keep as ``result_``, and its estimates for instances and labelers."""
+    """A fit for ``result_``, with its estimates for instances and labelers."""
 
     result: Any
     p: Float[np.ndarray, "I K"]
@@ -39,10 +39,12 @@ class Estimator(Settings):
     """Base class of the estimators; subclasses are dataclasses whose fields are the settings.
 
     Attributes:
-        labels_: a Series ``agg_label`` by instance: the most probable label; of several the least.
+        labels_: a Series ``agg_label`` by instance: the most probable label; a tie goes to the least.
         probas_: a frame by instance with a column for each label; rows add up to 1.
-        skills_: a Series ``skill`` by labeler: the chance of being right, over the instances that the labeler judged.
-        errors_: a frame by (labeler, label given) with a column for each true label: the chances of giving it.
+        skills_: a Series ``skill`` by labeler: the probability of being right, over the instances that the labeler
+            judged.
+        errors_: a frame by (labeler, label given) with a column for each true label: the probability of giving that
+            label.
         classes_: the labels in order.
         result_: what ``crowdjax.fit`` returned, by number of labeler and instance.
     """
@@ -50,14 +52,15 @@ class Estimator(Settings):
     _by_id = False  # instances in the order of their ids; else of their first rows
 
     def fit(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> Self:
-        """Fit the model.
+        """Fit the model to a frame of labels.
 
         Args:
-            data: columns task, worker and label, a row for each judgement.
-            true_labels: the label of some instances, where known, by instance.
+            data: a frame with columns task, worker and label, one row for each judgement.
+            true_labels: a Series with the true label of some instances, by instance.
 
         Raises:
-            InputError: not such a frame, a value is missing, labels are all the same, or the model is not for so many.
+            InputError: the frame lacks a column or has missing values, all labels are equal, or the model does not
+                support this number of labels.
             FitError: the fit has no usable result.
         """
         votes = read(data, by_id=self._by_id)
@@ -65,20 +68,21 @@ class Estimator(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> pd.Series:
-        """Call :meth:`fit`, then ``labels_``."""
+        """Fit the model and return ``labels_``."""
         return self.fit(data, true_labels).labels_
 
     def fit_predict_proba(self, data: pd.DataFrame, true_labels: pd.Series | None = None) -> pd.DataFrame:
-        """Call :meth:`fit`, then ``probas_``."""
+        """Fit the model and return ``probas_``."""
         return self.fit(data, true_labels).probas_
 
     def predict(self, data: pd.DataFrame) -> pd.Series:
-        """Predict the labels of other instances, labelers held at their estimates; unseen ones are taken as its prior
-        says."""
+        """Predict the labels of other instances with the labelers fixed at their estimates; an unseen labeler takes the
+        prior's values.
+        """
         return self._predicted(data).labels
 
     def predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Predict the probabilities of the labels of other instances, as :meth:`predict`."""
+        """Predict the probabilities of the labels of other instances, under the assumptions of :meth:`predict`."""
         return self._predicted(data).probas
 
     def _settings(self) -> dict[str, Any]:
@@ -147,7 +151,8 @@ def _errors(votes: Votes, given: Float[np.ndarray, "W L K"]) -> pd.DataFrame:
 
 @dataclasses.dataclass(eq=False)
 class Aggregator(Estimator):
-    """Any model of :func:`crowdjax.fit`; the settings are those of its arguments that are no tables.
+    """Estimator for any model of :func:`crowdjax.fit`; its settings are the arguments of that function that are not
+    tables.
 
     Example:
         >>> Aggregator("factor", factors=2).set_params(seed=1).get_params()["seed"]
@@ -169,7 +174,7 @@ class Aggregator(Estimator):
 
 @dataclasses.dataclass(eq=False)
 class Auto(Estimator):
-    """The model ``auto``: the integrated model wherever the labels allow it. See :func:`crowdjax.fit`.
+    """Estimator for the model ``auto``: the integrated model wherever the labels allow it. See :func:`crowdjax.fit`.
 
     Example:
         >>> Auto(boundary="unweighted").get_params()
@@ -184,7 +189,8 @@ class Auto(Estimator):
 
 @dataclasses.dataclass(eq=False)
 class Factor(Estimator):
-    """The latent-factor model, with so many factors (``auto``: as held-out labels say). See :func:`crowdjax.fit`.
+    """Estimator for the latent-factor model with a given number of factors, or ``auto`` to choose it by held-out
+    labels. See :func:`crowdjax.fit`.
 
     Example:
         >>> Factor(2).set_params(seed=1)
@@ -205,10 +211,10 @@ class Likelihood(Estimator):
     Two labels are fitted as ``crowdjax.fit`` does, more by ``crowdjax.observation``, whose ``Fit`` is ``result_`` then.
 
     Attributes:
-        n_iter: the most passes over the labels.
+        n_iter: largest number of passes over the labels.
         tol: stop where steps gain less than this share of the log-density.
         priors_: a Series ``prior`` by label: the share of each among the instances.
-        loss_history_: what is climbed, after each pass, over the number of labels.
+        loss_history_: log-density per label after each pass.
     """
 
     n_iter: int
@@ -251,18 +257,18 @@ class Likelihood(Estimator):
 
 @dataclasses.dataclass(eq=False)
 class DawidSkene(Likelihood):
-    """The model of Dawid and Skene (1979): a confusion matrix for each labeler, the class prior learned.
+    """Dawid and Skene's (1979) model: a confusion matrix for each labeler and a learned class prior.
 
     The estimates maximise the posterior density, with more than two labels all but the likelihood: where
     crowd-kit stops early, they differ. ``crowdjax.fit`` pools the labelers, which is better where each gave few labels.
 
     Attributes:
-        n_iter: the most passes over the labels.
+        n_iter: largest number of passes over the labels.
         tol: stop where steps gain less than this share of the log-density.
-        initial_error_strategy: of matrices to start from: ``assign`` them, or the ``addition`` of their counts to those
-            of the votes.
+        initial_error_strategy: use of ``initial_error``: ``assign`` takes its matrices as the start, ``addition`` adds
+            its counts to those of the votes.
         priors_: a Series ``prior`` by label: the share of each among the instances.
-        loss_history_: what is climbed, after each pass, over the number of labels.
+        loss_history_: log-density per label after each pass.
 
     Example:
         >>> DawidSkene(50).get_params()
@@ -274,26 +280,26 @@ class DawidSkene(Likelihood):
     initial_error_strategy: Strategy | None = None
 
     def fit(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> Self:
-        """Fit the model.
+        """Fit the model to a frame of labels.
 
         Args:
-            data: columns task, worker and label, a row for each judgement.
-            true_labels: the label of some instances, where known, by instance.
-            initial_error: chances, or counts, to start from: rows by labeler and label given, a column for each true
-                label. To ``assign`` it must have all labelers.
+            data: a frame with columns task, worker and label, one row for each judgement.
+            true_labels: a Series with the true label of some instances, by instance.
+            initial_error: probabilities, or counts, to start from: rows by labeler and label given, one column for each
+                true label. With ``assign`` it needs all labelers.
 
         Raises:
-            InputError: as in :meth:`Estimator.fit`; not such a frame of chances.
+            InputError: as in :meth:`Estimator.fit`; or ``initial_error`` is not such a frame.
         """
         self._start = self._checked(initial_error)
         return super().fit(data, true_labels)
 
     def fit_predict(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> pd.Series:
-        """Call :meth:`fit`, then ``labels_``."""
+        """Fit the model and return ``labels_``."""
         return self.fit(data, true_labels, initial_error).labels_
 
     def fit_predict_proba(self, data, true_labels=None, initial_error: pd.DataFrame | None = None) -> pd.DataFrame:
-        """Call :meth:`fit`, then ``probas_``."""
+        """Fit the model and return ``probas_``."""
         return self.fit(data, true_labels, initial_error).probas_
 
     def _checked(self, errors: pd.DataFrame | None) -> pd.DataFrame | None:
@@ -323,7 +329,7 @@ class DawidSkene(Likelihood):
         errors, rows = self._start, pd.MultiIndex.from_product([votes.workers, votes.classes])
         absent = votes.workers[~votes.workers.isin(errors.index.get_level_values(0))]
         if len(absent) and not add:
-            raise InputError(f"initial_error: none of labeler {absent[0]}; allowed with assign: those of all labelers")
+            raise InputError(f"initial_error: none of labeler {absent[0]}; allowed with assign: rows for every labeler")
         matrices = errors.reindex(index=rows, columns=votes.classes, fill_value=0).to_numpy(float)
         matrices = matrices.reshape(len(votes.workers), -1, len(votes.classes))
         if not (matrices >= 0).all():
@@ -336,10 +342,10 @@ class OneCoinDawidSkene(Likelihood):
     """The one-coin model: each labeler is right with one probability, whatever the truth; the class prior is learned.
 
     Attributes:
-        n_iter: the most passes over the labels.
+        n_iter: largest number of passes over the labels.
         tol: stop where steps gain less than this share of the log-density.
         priors_: a Series ``prior`` by label: the share of each among the instances.
-        loss_history_: what is climbed, after each pass, over the number of labels.
+        loss_history_: log-density per label after each pass.
 
     Example:
         >>> OneCoinDawidSkene(n_iter=50)
@@ -358,19 +364,20 @@ class OneCoinDawidSkene(Likelihood):
 
 @dataclasses.dataclass(eq=False)
 class GLAD(Likelihood):
-    """GLAD, labelers' abilities and instances' difficulties (Whitehill et al. (2009)): P(right) = σ(α_i exp(b_j)).
+    """GLAD (Whitehill et al. (2009)): P(right) = σ(α_i exp(b_j)), with abilities of labelers and difficulties of
+    instances.
 
     Attributes:
-        n_iter: the most passes over the labels.
+        n_iter: largest number of passes over the labels.
         tol: stop where steps gain less than this share of the log-density.
         silent: not used; nothing is printed.
-        labels_priors: a Series, the chances of the labels; by default all alike.
-        alphas_priors_mean, betas_priors_mean: not taken; the means are 1.
-        m_step_max_iter, m_step_tol: not used; there is no M-step, all is climbed at once.
+        labels_priors: a Series of the labels' prior probabilities; default: equal.
+        alphas_priors_mean, betas_priors_mean: cannot be set; the means are 1.
+        m_step_max_iter, m_step_tol: not used; there is no M-step, all parameters are optimised together.
         alphas_: a Series ``alpha`` by labeler.
         betas_: a Series ``beta`` by instance: b_j.
         priors_: a Series ``prior`` by label: ``labels_priors``.
-        loss_history_: what is climbed, after each pass, over the number of labels.
+        loss_history_: log-density per label after each pass.
 
     Example:
         >>> GLAD(50).n_iter
@@ -391,7 +398,7 @@ class GLAD(Likelihood):
     def _found(self, votes, gold):
         for name in ("alphas_priors_mean", "betas_priors_mean"):
             if getattr(self, name) is not None:
-                raise InputError(f"{name}: allowed: None; the means are 1")
+                raise InputError(f"{name}: cannot be set; allowed: None (the means are 1)")
         return super()._found(votes, gold) if self.labels_priors is None else self._observed(votes, gold)
 
     def _prior(self, classes: pd.Index) -> np.ndarray:

@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(eq=False)
 class KOS(Settings):
-    """Message passing between instances and labelers (Karger, Oh and Shah 2014), for labels of two values A = ±1:
+    """KOS message passing between instances and labelers (Karger, Oh and Shah 2014), for labels of two values A = ±1:
 
         x_{j→i} = Σ_{i'≠i} A_i'j y_{i'→j}      y_{i→j} = Σ_{j'≠j} A_ij' x_{j'→i}      label_j = sign Σ_i A_ij y_{i→j}
 
     Messages start at N(1, 1) and are scaled in every step.
 
     Attributes:
-        n_iter: how many steps.
-        random_state: seed of the start.
-        labels_: a Series ``agg_label`` by instance; of a sum of 0 the lesser.
+        n_iter: number of steps.
+        random_state: seed of the initial messages.
+        labels_: a Series ``agg_label`` by instance; a sum of 0 gives the lesser label.
         classes_: the labels in order.
 
     Example:
@@ -42,10 +42,10 @@ class KOS(Settings):
     random_state: int = 0
 
     def fit(self, data: pd.DataFrame) -> Self:
-        """Exchange the messages, for a frame with columns task, worker and label.
+        """Run the message passing on a frame with columns task, worker and label.
 
         Raises:
-            InputError: labels have more values than two.
+            InputError: labels have more than two values.
         """
         votes = read(data, by_id=True)
         if len(votes.classes) != 2:
@@ -66,7 +66,7 @@ class KOS(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame) -> pd.Series:
-        """Call :meth:`fit`, then ``labels_``."""
+        """Run :meth:`fit` and return ``labels_``."""
         return self.fit(data).labels_
 
 
@@ -77,16 +77,17 @@ def _from_others(index: np.ndarray, message: Float[np.ndarray, " N"]) -> Float[n
 
 @dataclasses.dataclass(eq=False)
 class MACE(Settings):
-    """Multi-annotator competence estimation: a labeler knows the label, or spams from a distribution of their own.
+    """MACE, multi-annotator competence estimation: a labeler gives the true label, or spams from a distribution of the
+    labeler's own.
 
         P(label l | class k) = κ_i [l = k] + σ_i θ_il      σ_i + κ_i = 1, classes alike
 
     Fitted by EM, or by variational Bayes with κ_i, σ_i ~ Beta and θ_i ~ Dir(10), from several starts; the best counts.
 
     Attributes:
-        n_restarts, n_iter: starts, and steps of each.
+        n_restarts, n_iter: number of starts, and of steps from each.
         method: ``vb`` or ``em``.
-        smoothing: of ``em``, added to each count; the default of crowd-kit, .01 / K, where None.
+        smoothing: for ``em``: pseudo-count added to each count; None: crowd-kit's default, .01 / K.
         default_noise: the starts are uniform in [1, 2 + noise] before they are normalised.
         alpha, beta: prior counts of spamming and of knowing.
         random_state: seed of the first start; that of the next is one more.
@@ -129,11 +130,11 @@ class MACE(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame) -> pd.Series:
-        """Call :meth:`fit`, then ``labels_``."""
+        """Fit the model and return ``labels_``."""
         return self.fit(data).labels_
 
     def fit_predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Call :meth:`fit`, then ``probas_``."""
+        """Fit the model and return ``probas_``."""
         return self.fit(data).probas_
 
     def _fit(self, votes: Votes, seed: int):

@@ -2,10 +2,10 @@
 
 | | weight of a labeler |
 |---|---|
-| MajorityVote | 1, or what is given |
-| Wawa | share of his labels that are the majority's |
-| ZeroBasedSkill | share of his labels that are those of the weighted vote itself, step by step |
-| GoldMajorityVote | share of his labels that are right where the truth is known |
+| MajorityVote | 1, or the skill that is given |
+| Wawa | share of the labeler's labels that agree with the majority |
+| ZeroBasedSkill | share of the labeler's labels that agree with the weighted vote itself, iterated |
+| GoldMajorityVote | share of the labeler's labels on gold instances that are right |
 | MMSR | log-odds of being right, from how often labelers agree with each other |
 """
 
@@ -28,10 +28,11 @@ Missing = Literal["error", "ignore", "value"]
 
 @dataclasses.dataclass(eq=False)
 class MajorityVote(Settings):
-    """Majority vote, or the label with the largest sum of its labelers' skills. A tie goes to the least label.
+    """The majority vote or, with skills, the label with the largest sum of its labelers' skills. A tie goes to the
+    least label.
 
     Attributes:
-        default_skill: of labelers without one, where ``on_missing_skill`` is ``value``.
+        default_skill: skill of labelers without one, where ``on_missing_skill`` is ``value``.
         on_missing_skill: ``error``, ``ignore`` (their labels do not count) or ``value``.
         labels_: a Series ``agg_label`` by instance.
         probas_: a frame by instance with a column for each label: its share of the votes.
@@ -51,14 +52,15 @@ class MajorityVote(Settings):
     on_missing_skill: Missing = "error"
 
     def fit(self, data: pd.DataFrame, skills: pd.Series | None = None) -> Self:
-        """Count the votes.
+        """Count the votes of a frame, each weighted by its labeler's skill.
 
         Args:
-            data: columns task, worker and label.
-            skills: the weight of each labeler's vote, by labeler.
+            data: a frame with columns task, worker and label.
+            skills: a Series with the weight of each labeler's vote, by labeler.
 
         Raises:
-            InputError: not such a frame; a labeler without a skill; an instance without a labeler that has one.
+            InputError: the frame lacks a column or has missing values, a labeler has no skill, or no labeler of an
+                instance has one.
         """
         votes = read(data)
         weights = np.ones(len(votes.workers))
@@ -74,19 +76,19 @@ class MajorityVote(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame, skills: pd.Series | None = None) -> pd.Series:
-        """Call :meth:`fit`, then ``labels_``."""
+        """Run :meth:`fit` and return ``labels_``."""
         return self.fit(data, skills).labels_
 
     def fit_predict_proba(self, data: pd.DataFrame, skills: pd.Series | None = None) -> pd.DataFrame:
-        """Call :meth:`fit`, then ``probas_``: the shares of votes."""
+        """Run :meth:`fit` and return ``probas_``, the shares of votes."""
         return self.fit(data, skills).probas_
 
     def predict(self, data: pd.DataFrame) -> pd.Series:
-        """Predict the majority's labels of other instances."""
+        """Predict the labels of other instances by majority vote."""
         return self._predicted(data).labels
 
     def predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Return the shares of votes on other instances."""
+        """Compute each label's share of the votes on other instances."""
         return self._predicted(data).probas
 
     def _predicted(self, data: pd.DataFrame) -> Answers:
@@ -95,7 +97,7 @@ class MajorityVote(Settings):
 
 
 class Skilled(Settings):
-    """Base class of weighted votes whose weights ``fit`` estimates; subclasses say how.
+    """Base class of weighted votes; subclasses say how ``fit`` estimates the weights.
 
     As in crowd-kit, ``predict`` weighs the votes on any instances, all of whose labelers were in the fit, and keeps the
     results in ``labels_`` and ``probas_``. An instance whose labelers' weights are all 0 gets plain votes.
@@ -115,19 +117,19 @@ class Skilled(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame) -> pd.Series:
-        """Call :meth:`fit`, then ``labels_``."""
+        """Run :meth:`fit`, then :meth:`predict` on the same frame."""
         return self.fit(data).labels_
 
     def fit_predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Call :meth:`fit`, then ``probas_``."""
+        """Run :meth:`fit`, then :meth:`predict_proba` on the same frame."""
         return self.fit(data).probas_
 
     def predict(self, data: pd.DataFrame) -> pd.Series:
-        """Predict the labels of any instances of these labelers."""
+        """Predict the labels of any instances whose labelers were in the fit."""
         return self._apply(self._others(data)).labels
 
     def predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Return the shares of the weights for any instances of these labelers."""
+        """Compute each label's share of the weights, for any instances whose labelers were in the fit."""
         return self._apply(self._others(data)).probas
 
     def _others(self, data: pd.DataFrame) -> Votes:
@@ -144,7 +146,8 @@ class Skilled(Settings):
 
 @dataclasses.dataclass(eq=False)
 class Wawa(Skilled):
-    """Worker agreement with aggregate: each vote counts by the share of the labeler's that the majority shares.
+    """Worker agreement with aggregate: each vote is weighted by the share of the labeler's labels that agree with the
+    majority.
 
     Example: the third contradicts the others twice
         >>> import pandas as pd
@@ -161,14 +164,16 @@ class Wawa(Skilled):
 
 @dataclasses.dataclass(eq=False)
 class ZeroBasedSkill(Skilled):
-    """Weighted vote, iterated: each vote counts by the share of the labeler's labels that agree with the weighted vote:
+    """Iterated weighted vote: each vote is weighted by the share of the labeler's labels that agree with the weighted
+    vote:
 
-        skill += rate (share of his labels that are the vote's - skill)      from 1/K + eps
+        skill += rate (share of labels that agree with the vote - skill)     from 1/K + eps
 
     Attributes:
-        n_iter: how many steps.
-        lr_init, lr_steps_to_reduce, lr_reduce_factor: the rate, and how it falls: by the factor, every so many steps.
-        eps: by how much the first skills are above chance.
+        n_iter: number of steps.
+        lr_init, lr_steps_to_reduce, lr_reduce_factor: initial learning rate, and the factor by which it falls after
+            every ``lr_steps_to_reduce`` steps.
+        eps: excess of the initial skills over chance.
 
     Example:
         >>> import pandas as pd
@@ -195,8 +200,8 @@ class ZeroBasedSkill(Skilled):
 
 @dataclasses.dataclass(eq=False)
 class GoldMajorityVote(Skilled):
-    """Weighted vote: each vote counts by the share of the labeler's labels that are right on instances whose truth is
-    known.
+    """Weighted vote by gold: each vote is weighted by the share of the labeler's labels that are right on gold
+    instances.
 
     ``fit`` finds the skills of the labelers who judged such an instance; ``predict`` applies them.
 
@@ -208,17 +213,19 @@ class GoldMajorityVote(Skilled):
     """
 
     def fit(self, data: pd.DataFrame, true_labels: pd.Series) -> Self:  # type: ignore[override]
-        """Find the skills.
+        """Estimate each labeler's skill from the instances with known truth.
 
         Args:
-            data: columns task, worker and label.
-            true_labels: the label of some instances, by instance.
+            data: a frame with columns task, worker and label.
+            true_labels: a Series with the true label of some instances, by instance.
         """
         votes = read(data, by_id=True)
         truth = series(true_labels, "true_labels", "task").reindex(votes.tasks)
         known = truth.notna().to_numpy()[votes.task]
         if not known.any():
-            raise InputError("true_labels: of no instance in data; allowed: the labels of some instances, by instance")
+            raise InputError(
+                "true_labels: none is of an instance in data; allowed: the labels of some of its instances, by instance"
+            )
         right = votes.classes[votes.label] == truth.to_numpy()[votes.task]
         n = np.bincount(votes.worker, known)
         share = np.bincount(votes.worker, known & right) / np.maximum(n, 1)
@@ -226,17 +233,21 @@ class GoldMajorityVote(Skilled):
         return self
 
     def fit_predict(self, data: pd.DataFrame, true_labels: pd.Series) -> pd.Series:  # type: ignore[override]
-        """Call :meth:`fit`, then :meth:`predict` on the same instances; every labeler needs one with a known truth."""
+        """Run :meth:`fit`, then :meth:`predict` on the same instances; every labeler needs an instance with a known
+        truth.
+        """
         return self.fit(data, true_labels).predict(data)
 
     def fit_predict_proba(self, data: pd.DataFrame, true_labels: pd.Series) -> pd.DataFrame:  # type: ignore[override]
-        """Call :meth:`fit`, then :meth:`predict_proba` on the same instances."""
+        """Run :meth:`fit`, then :meth:`predict_proba` on the same instances; every labeler needs an instance with a
+        known truth.
+        """
         return self.fit(data, true_labels).predict_proba(data)
 
 
 @dataclasses.dataclass(eq=False)
 class MMSR(Skilled):
-    """Matrix mean-subsequence-reduced: labelers' chances of being right from how often they agree, robustly.
+    """Matrix mean-subsequence-reduced: robust estimates of labelers' accuracies from their pairwise agreement.
 
         E[(K C - 1) / (K - 1)] = s sᵀ      C: how often two labelers agree      P(right) = s (K-1)/K + 1/K
 
@@ -244,9 +255,9 @@ class MMSR(Skilled):
     vote counts by log((K-1) P / (1-P)), which is below 0 for a labeler who is wrong more often than by guessing.
 
     Attributes:
-        n_iter: the most steps.
-        tol: stop where the matrix changes by less.
-        random_state: seed of the start.
+        n_iter: largest number of steps.
+        tol: stop where the matrix changes by less than this.
+        random_state: seed of the initial matrix.
         probas_: the sums of the weights by label, over the sum of their sizes; negative where votes count against it.
         loss_history_: the change of the matrix in each step.
 
@@ -267,15 +278,15 @@ class MMSR(Skilled):
 
     @property
     def scores_(self) -> pd.DataFrame:
-        """``probas_``, under crowd-kit's name."""
+        """Alias of ``probas_`` under crowd-kit's name."""
         return self.probas_
 
     def fit_predict_score(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Call :meth:`fit`, then ``scores_``."""
+        """Run :meth:`fit` and return ``scores_``."""
         return self.fit(data).scores_
 
     def predict_score(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Return the scores of any instances of these labelers."""
+        """Compute the scores of any instances whose labelers were in the fit."""
         return self.predict_proba(data)
 
     def _weights(self, votes):
@@ -345,8 +356,9 @@ def _signs(c: Float[np.ndarray, "W W"]) -> Float[np.ndarray, " W"]:
 
 
 def shares(votes: Votes, weights: Float[np.ndarray, " W"]) -> Float[np.ndarray, "I K"]:
-    """Return the sums of the weights by instance and label, over the sum of their sizes; plain votes where all are
-    0."""
+    """Compute the sums of the weights by instance and label, over the sum of their absolute values; plain vote shares
+    where all weights are 0.
+    """
     each = weights[votes.worker]
     size = np.bincount(votes.task, abs(each))
     empty = size == 0
@@ -355,7 +367,7 @@ def shares(votes: Votes, weights: Float[np.ndarray, " W"]) -> Float[np.ndarray, 
 
 
 def agreement(votes: Votes, p: Float[np.ndarray, "I K"]) -> Float[np.ndarray, " W"]:
-    """Return the share of each labeler's labels that are the most probable."""
+    """Compute the share of each labeler's labels that agree with the most probable label."""
     return votes.by_worker(p.argmax(1)[votes.task] == votes.label)
 
 
@@ -366,7 +378,7 @@ def weights_of(
     default_skill: float | None = None,
     least: float = 0,
 ) -> Float[np.ndarray, " W"]:
-    """Return the skills of the labelers, in order."""
+    """Look up the skills of the labelers, in order."""
     if on_missing_skill not in get_args(Missing):
         allowed = ", ".join(get_args(Missing))
         raise InputError(f"on_missing_skill: got {on_missing_skill!r}; allowed: {allowed}")

@@ -26,7 +26,7 @@ RARELY = 100_000, 20, 100  # objects and generations after which cycles are look
 
 
 def main() -> None:
-    """Return the console script.
+    """Run the console script.
 
     A command imports thousands of objects that stay to its end. Python would search them for cycles a hundred
     times in between, and once more at the end, which takes longer than a small fit.

@@ -1,4 +1,4 @@
-"""What all commands share: the app with its manners, the library made ready, and a few lines at the end.
+"""Shared parts of all commands: the app, its common options, setup of the library, and the closing report.
 
 What takes time to import is imported inside the functions, so that ``--help`` is quick.
 """
@@ -112,7 +112,7 @@ def _or_version(
 
 
 def versions() -> str:
-    """Return the version of crowdjax, and in brackets those of Python and of what computes."""
+    """Format the version of crowdjax and, in brackets, those of Python, JAX and NumPy."""
     from importlib import metadata
 
     from crowdjax import __version__
@@ -125,7 +125,7 @@ def versions() -> str:
 
 
 def _after_the_name(function):
-    """Return the command with two more options."""
+    """Add the options --verbose and --quiet to a command."""
 
     @functools.wraps(function)
     def command(context: typer.Context, verbose: bool, quiet: bool, **settings):
@@ -175,23 +175,24 @@ Positive = Annotated[
 ]
 Order = Annotated[
     str | None,
-    typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Label values in order, as low,high"),
+    typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Label values in order, such as low,high"),
 ]
 Truth = Annotated[
     str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Values of the truth, if labels have more")
 ]
 Classes = Annotated[str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="nominal, ordinal or exchangeable")]
 OverScore = Annotated[
-    str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Over the score: gp, linear or constant")
+    str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Function of the score: gp, linear or constant")
 ]
 LabelersDiffer = Annotated[
-    str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="global (alike), offset or function")
+    str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Labelers: global (equal), offset or function")
 ]
 Missing = Annotated[
-    str | None, typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Values that are no label, as unsure,skip")
+    str | None,
+    typer.Option(metavar="V,V", rich_help_panel=TABLES, help="Values that are not labels, such as unsure,skip"),
 ]
 NoHeader = Annotated[
-    bool, typer.Option("--no-header", rich_help_panel=TABLES, help="LABELS have no header; columns are 1, 2, 3, ...")
+    bool, typer.Option("--no-header", rich_help_panel=TABLES, help="LABELS has no header; columns are 1, 2, 3, ...")
 ]
 ScoreColumns = Annotated[
     str | None, typer.Option(metavar="A,B", rich_help_panel=TABLES, help="Score columns in the table of scores")
@@ -201,7 +202,7 @@ Report = Annotated[bool, typer.Option("--report", help="Also write report.html, 
 
 def _folder(text: str) -> Path:
     if not text:  # an unset variable of a shell; Path would take it for the working directory
-        raise typer.BadParameter("empty; allowed: a folder, . for the working directory")
+        raise typer.BadParameter("empty; allowed: a folder (. is the working directory)")
     return Path(text)
 
 
@@ -211,15 +212,15 @@ Out = Annotated[
 
 
 def library(devices: int | None = None):
-    """Return (saving, api), with JAX made ready for the commands: at once."""
+    """Prepare JAX for the commands at once; return the modules (saving, api)."""
     found = on_demand(devices)
     programs.ready()
     return found
 
 
 def on_demand(devices: int | None = None):
-    """Return (saving, api); before JAX is first needed, the cache of compiled programs is switched on and the cores of
-    a CPU become so many devices."""
+    """Return the modules (saving, api), with JAX prepared on first use: the compilation cache is switched on, and the
+    cores of a CPU become ``devices`` devices."""
     from crowdjax import api, saving, tables
 
     tables.without_pandas()
@@ -239,8 +240,8 @@ def _start(devices: int | None) -> None:
 
 
 def prepare_jax() -> None:
-    """Set what a GPU's additions need, keeps compiled programs (``crowdjax.programs``), and reports those that take
-    long. Before anything else of JAX."""
+    """Set up atomic additions on a GPU, the cache of compiled programs (``crowdjax.programs``) and log records of slow
+    compilations. Call it before any other use of JAX."""
     from crowdjax import atomics
 
     atomics.use_native()
@@ -262,7 +263,7 @@ def _listen_to_compiling() -> None:
 
 @contextlib.contextmanager
 def errors():
-    """Turn what goes wrong into one line and an exit status."""
+    """Convert exceptions to one line on stderr and an exit status."""
     try:
         with libraries_to_the_log():
             yield
@@ -285,8 +286,8 @@ def errors():
 
 @contextlib.contextmanager
 def libraries_to_the_log() -> Iterator[None]:
-    """Show Python's warnings, which libraries address to programmers, with ``-v`` only: what a reader of a result
-    should know is in the result's own warnings, which :func:`note` says."""
+    """Show Python's warnings with ``-v`` only: libraries address them to programmers; :func:`note` prints the warnings
+    about a result."""
 
     def tell(message, category, filename, lineno, file=None, line=None) -> None:
         fields = {"event": "warning", "category": category.__name__}
@@ -299,12 +300,12 @@ def libraries_to_the_log() -> Iterator[None]:
 
 
 def is_unwritable(error: Exception) -> bool:
-    """Return whether it is the disk: full, or not to be written to."""
+    """Test whether the error is a full or read-only disk."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 def unforeseen(error: Exception) -> str:
-    """Describe an unexpected error in one line: its kind and message; of memory, what needs less."""
+    """Describe an unexpected error in one line: its type and message; for memory errors, what needs less."""
     from crowdjax.labels import one_line
     from crowdjax.memory import LESS, is_full
 
@@ -315,7 +316,7 @@ def unforeseen(error: Exception) -> str:
 
 
 def columns_of(given: str | None, score_columns: str | None = None) -> dict[str, str | list[str]] | None:
-    """Parse ``labeler=worker,gold.instance=task`` to a dict; the names of a role that is there several times as a list.
+    """Parse ``labeler=worker,gold.instance=task`` to a dict; a role that occurs several times gets a list of names.
 
     A comma separates where a role follows it, so that names may hold commas.
     """
@@ -341,7 +342,7 @@ def columns_of(given: str | None, score_columns: str | None = None) -> dict[str,
 def reading_of(
     columns: str | None, form: str | None, missing: str | None, no_header: bool, score_columns: str | None = None
 ) -> dict:
-    """Return the settings for reading tables, as the library's functions take them."""
+    """Collect the settings for reading tables as arguments of the library's functions."""
     return dict(
         columns=columns_of(columns, score_columns),
         form=form,
@@ -364,8 +365,7 @@ def values_of(given: str | None) -> list[str | int] | None:
 
 
 def note(sentences: Iterable[str]) -> None:
-    """Print what a reader of a result should know: a line each on stderr, whether that is a terminal or a file; ``-q``
-    alone silences them."""
+    """Print the warnings about a result on stderr, one line each, on a terminal or not; only ``-q`` silences them."""
     for sentence in sentences:
         LOG.warning("crowdjax: note: %s", on_a_line(sentence), extra={"fields": {"event": "note"}})
 
@@ -397,7 +397,7 @@ def tell(result, out: Path) -> None:
     """Print a few lines about a result to a terminal; to a pipe or a file its headlines alone."""
     record = result.record
     sizes = ", ".join(f"{record['n_' + what]:,} {what}" for what in ("labels", "labelers", "instances"))
-    done = record.get("result", "done")  # predictions and looks have nothing to converge
+    done = record.get("result", "done")  # predictions and checks have nothing to converge
     text = f"{record['model']}: {sizes}; {done} in {record['seconds']:.1f} s"
     LOG.info("%s", text, extra={"fields": {"event": "done", "seconds": round(record["seconds"], 3)}})
     for line in result.headlines:
@@ -418,7 +418,7 @@ def tell(result, out: Path) -> None:
 
 
 def at_a_terminal() -> bool:
-    """Return whether somebody is looking at what is printed."""
+    """Test whether the output goes to a terminal."""
     return sys.stdout.isatty()
 
 
@@ -428,5 +428,5 @@ def fail(text: str, status: int) -> int:
 
 
 def on_a_line(text: str) -> str:
-    """Return the text on one line, with a blank for whatever a terminal might obey."""
+    """Convert text to one line, with control characters replaced by blanks."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -42,9 +42,9 @@ def convert(
     no_header: NoHeader = False,
     positive: Positive = None,
     order: Order = None,
-    wide: Annotated[bool, typer.Option("--wide", help="Write a column for every labeler")] = False,
+    wide: Annotated[bool, typer.Option("--wide", help="Write one column per labeler")] = False,
 ) -> None:
-    """Convert labels of any form to a tidy table (labeler, instance, label; of two classes 0 or 1), or to a wide one.
+    """Convert labels of any form to a tidy table (labeler, instance, label; two classes as 0 and 1) or to a wide one.
 
     Example: crowdjax convert wide.csv labels.parquet --from wide
     """
@@ -60,7 +60,7 @@ def convert(
 
 def describe(
     labels: LabelsArgument,
-    json: Annotated[bool, typer.Option("--json", help="As JSON")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
     columns: Columns = None,
     form: From = None,
     missing: Missing = None,
@@ -105,7 +105,7 @@ def get(
         Path | None, typer.Option(metavar="DIR", help="Folder for labels, truth, licence and citation")
     ] = None,
 ) -> None:
-    """Find a set here, or download it; print its location, licence and citation.
+    """Locate or download a set; print its location, licence and citation.
 
     Example: crowdjax data get bluebirds
     """

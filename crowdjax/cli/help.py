@@ -1,4 +1,4 @@
-"""Help that fits a screen: usage, what a command does, a line for each argument and option, and an example.
+"""Command help that fits a screen: usage, summary, one line for each argument and option, and an example.
 
 Everything is taken from the command itself: its docstring, whose last paragraph may be ``Example: ...``, and the help,
 the metavar and the panel (a heading that options share) of its parameters.
@@ -38,7 +38,7 @@ class Command(Compact, typer.core.TyperCommand):
 
 
 def lines(command, ctx) -> Iterator[str]:
-    """Return the help of a command."""
+    """Format the help of a command as lines."""
     text, example = parts(command.help)
     shown = [p for p in command.get_params(ctx) if not getattr(p, "hidden", False)]
     yield f"Usage: {ctx.command_path} {usage(command, shown)}"
@@ -65,19 +65,19 @@ def _panel(param) -> str:
 
 
 def summary(command) -> str:
-    """Return the first clause of a command's help."""
+    """Extract the first clause of a command's help."""
     return re.split(r"[.;:](?: |$)", " ".join(parts(command.help)[0][:1]))[0]
 
 
 def parts(text: str | None) -> tuple[list[str], list[str]]:
-    """Return (paragraphs, the lines of the example) of a docstring."""
+    """Split a docstring into (paragraphs, the lines of the example)."""
     paragraphs = (text or "").strip().split("\n\n")
     example = paragraphs.pop().splitlines() if paragraphs[-1].startswith("Example:") else []
     return [" ".join(p.split()) for p in paragraphs if p.strip()], example
 
 
 def usage(command, params) -> str:
-    """Return the usage line: required arguments, and that there are options."""
+    """Format the usage line: required arguments and [OPTIONS]."""
     words = []
     for param in params:
         name = metavar(param)
@@ -90,7 +90,7 @@ def usage(command, params) -> str:
 
 
 def row(param) -> tuple[str, str]:
-    """Return (name, help) of a parameter; a default that is not plain from the help is added."""
+    """Format (name, help) of a parameter; the default is added where the help does not give it."""
     text = re.sub(r"(?<!\.)\.$", "", param.help or "")
     argument, flag = param.param_type_name == "argument", getattr(param, "is_flag", False)
     if isinstance(param.default, str | int | float | PurePath) and not flag and "default" not in text:

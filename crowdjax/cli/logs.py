@@ -1,8 +1,7 @@
-"""What a command says on stderr while it works, and the same as JSON lines.
+"""Log output of a command on stderr, and the same as JSON lines.
 
-The library and the experiments tell by ``logging`` what was read, compiled, fitted and written, with the numbers as
-``extra={"fields": {...}}``. Here is who listens: without a flag to notices only, with ``-v`` to everything, with ``-q``
-to errors alone.
+The library and the experiments log what was read, compiled, fitted and written by ``logging``, with numbers in
+``extra={"fields": {...}}``. Handlers here print notices; with ``-v`` everything, with ``-q`` errors only.
 """
 
 from __future__ import annotations
@@ -73,11 +72,11 @@ def said(level: int) -> Iterator[None]:
 
 
 def recorded() -> str:
-    """Return what :func:`said` recorded so far; empty without ``-v``."""
+    """Collect the JSON lines that :func:`said` has recorded so far; empty without ``-v``."""
     lists = [h.to for h in LOGGERS[0].handlers if isinstance(h, JsonLines) and isinstance(h.to, list)]
     return "".join(sum(lists, []))
 
 
 def is_quiet() -> bool:
-    """Return whether only errors are to be said."""
+    """Test whether only errors are printed."""
     return any(isinstance(handler, Spoken) and handler.level == QUIET for handler in LOGGERS[0].handlers)

@@ -44,7 +44,7 @@ Repeats = Annotated[
 ]
 Devices = Annotated[
     int | None,
-    typer.Option(metavar="N", rich_help_panel=MODEL, min=1, help="Number of devices; default: as many as pay off"),
+    typer.Option(metavar="N", rich_help_panel=MODEL, min=1, help="Number of devices; default: the fastest number"),
 ]
 MODELS = "auto (default), majority, one-coin, biased-coin, class-skill, dawid-skene, glad, factor, graded, integrated"
 
@@ -55,11 +55,11 @@ def fit(
     model: Annotated[str | None, typer.Option(metavar="NAME", rich_help_panel=MODEL, help=MODELS)] = None,
     factors: Annotated[
         str | None,
-        typer.Option(metavar="N", rich_help_panel=MODEL, help="Of factor: any or auto; of integrated: 1 or 2"),
+        typer.Option(metavar="N", rich_help_panel=MODEL, help="Number of factors, or auto; integrated: 1 or 2"),
     ] = None,
     instances: Annotated[
         str | None,
-        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of factor and glad: integrate, or map as published"),
+        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="For factor, glad: integrate, or map as published"),
     ] = None,
     labeler_features: LabelerFeatures = None,
     instance_features: InstanceFeatures = None,
@@ -75,7 +75,7 @@ def fit(
     ] = None,
     repeats: Repeats = "count",
     copies: Annotated[
-        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Labelers who copy one another: warn, or once")
+        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Copying labelers: warn, or once (count as one)")
     ] = "warn",
     solver: Annotated[
         str | None,
@@ -171,7 +171,7 @@ def predict(
     labeler_features: LabelerFeatures = None,
     instance_features: InstanceFeatures = None,
     scores: Annotated[
-        str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="Of a contextual fit: instance, score")
+        str | None, typer.Option(metavar="T", rich_help_panel=TABLES, help="For a contextual fit: instance, score")
     ] = None,
     columns: Columns = None,
     form: From = None,
@@ -199,7 +199,7 @@ def check(
     labels: LabelsArgument,
     out: Out,
     instance_features: InstanceFeatures = None,
-    replicates: Annotated[int, typer.Option(metavar="N", help="Replicated label sets, 19 or more")] = 99,
+    replicates: Annotated[int, typer.Option(metavar="N", help="Number of replicated label sets, 19 or more")] = 99,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**32 - 1, help="Seed of the replicates")] = 0,
     columns: Columns = None,
     form: From = None,
@@ -235,7 +235,7 @@ def context(
     ] = None,
     population: Annotated[
         str | None,
-        typer.Option(metavar="T", rich_help_panel=TABLES, help="The population's scores; weight or count, if any"),
+        typer.Option(metavar="T", rich_help_panel=TABLES, help="The population's scores (and weight or count)"),
     ] = None,
     gold: Gold = None,
     time: Annotated[
@@ -262,18 +262,18 @@ def context(
         typer.Option(
             metavar="WORD",
             rich_help_panel=MODEL,
-            help="Of the accuracy: both, ordered or free",
+            help="Constraint on accuracy: both, ordered or free",
         ),
     ] = "both",
     increasing: Annotated[
         bool, typer.Option("--increasing", rich_help_panel=MODEL, help="The prevalence may only rise with the score")
     ] = False,
     transform: Annotated[
-        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of the scores: identity, logit or rank")
+        str, typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Transform of scores: identity, logit or rank")
     ] = "identity",
     approximation: Annotated[
         str | None,
-        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Of Gaussian processes: hsgp, inducing, exact"),
+        typer.Option(metavar="WORD", rich_help_panel=MODEL, help="Gaussian processes: hsgp, inducing or exact"),
     ] = None,
     n_basis: Annotated[
         int | None,
@@ -286,7 +286,7 @@ def context(
     ] = None,
     inference: Annotated[
         str | None,
-        typer.Option(metavar="NAME", rich_help_panel=MODEL, help="laplace, nuts or svi"),
+        typer.Option(metavar="NAME", rich_help_panel=MODEL, help="Inference: laplace, nuts or svi"),
     ] = None,
     draws: Annotated[
         int | None,
@@ -348,18 +348,18 @@ def context(
 
 
 def fitted_in(folder: Path):
-    """Return the fit in a folder, whatever its model."""
+    """Load the fit in a folder, whatever its model."""
     from crowdjax import loading
     from crowdjax.labels import InputError
 
     found = loading.load(folder)
     if not hasattr(found, "predict"):
-        raise InputError(f"{folder}: predictions of a fit; allowed: the folder of the fit")
+        raise InputError(f"{folder}: holds predictions of a fit; allowed: the folder of the fit")
     return found
 
 
 def _used(fitted, tables: dict[str, str | None]) -> dict[str, str]:
-    """Return the tables that were given; reject those that the fit does not use, and missing ones."""
+    """Select the tables that were given; reject those that the fit does not use, and missing ones."""
     from crowdjax.labels import InputError
 
     given = {name: table for name, table in tables.items() if table is not None}
@@ -367,9 +367,13 @@ def _used(fitted, tables: dict[str, str | None]) -> dict[str, str]:
     for name in given:
         if name not in taken:
             option = name.replace("_", "-")
-            raise InputError(f"--{option}: given with a fit of {fitted.record['model']}, which has no use for them")
+            raise InputError(
+                f"--{option}: given with a fit of {fitted.record['model']}, which does not use it; leave it out"
+            )
     if "scores" in taken and "scores" not in given:
-        raise InputError("scores: none given with a fit of the contextual model; a table of them is needed (--scores)")
+        raise InputError(
+            "scores: none given, but the fit is contextual; a table of them is needed (--scores scores.csv)"
+        )
     return given
 
 
@@ -379,7 +383,7 @@ def _refuse_with_minibatch(tables: dict[str, str | None]) -> None:
     for name, table in tables.items():
         if table is not None:
             option = name.replace("_", "-")
-            raise InputError(f"--{option}: got {table} with --minibatch; allowed: without --{option}, or all in memory")
+            raise InputError(f"--{option}: got {table} with --minibatch; leave one of the two out")
 
 
 def _whole(given: str) -> int | str:
@@ -388,7 +392,7 @@ def _whole(given: str) -> int | str:
 
 
 def _prior(given: str | None) -> float | list[float] | str | None:
-    """Return a number, or one for each class; a word stays one."""
+    """Parse a number, or one for each class; a word is passed on."""
     if given is None:
         return None
     try:

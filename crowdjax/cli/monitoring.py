@@ -58,20 +58,20 @@ def monitor(
     accuracy: OverScore = "gp",
     labelers: LabelersDiffer = "offset",
     inference: Annotated[
-        str | None, typer.Option(metavar="NAME", rich_help_panel=MODEL, help="laplace, nuts or svi")
+        str | None, typer.Option(metavar="NAME", rich_help_panel=MODEL, help="Inference: laplace, nuts or svi")
     ] = None,
     seed: Annotated[
         int, typer.Option(metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="Seed of the draws")
     ] = 0,
     limit: Annotated[
         float | None,
-        typer.Option(metavar="P", rich_help_panel=RULES, help="Prevalence; an interval above it is an alert"),
+        typer.Option(metavar="P", rich_help_panel=RULES, help="Prevalence; an interval above it raises an alert"),
     ] = None,
     sure: Annotated[
-        float, typer.Option(metavar="P", rich_help_panel=RULES, help="Probability from which a change is an alert")
+        float, typer.Option(metavar="P", rich_help_panel=RULES, help="Probability at which a change raises an alert")
     ] = 0.95,
     least: Annotated[
-        float, typer.Option(metavar="P", rich_help_panel=RULES, help="Share of the usual instances; below it, an alert")
+        float, typer.Option(metavar="P", rich_help_panel=RULES, help="Share of the usual instances; fewer: an alert")
     ] = 0.5,
     expect: Annotated[
         str | None, typer.Option(metavar="PERIOD", rich_help_panel=RULES, help="Period that must be present")

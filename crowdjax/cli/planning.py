@@ -19,9 +19,9 @@ def plan(
     folder: Annotated[
         Path | None, typer.Argument(metavar="[DIR]", help="A pilot: a folder that crowdjax context wrote")
     ] = None,
-    width: Annotated[float | None, typer.Option(metavar="P", help="Wanted width of the 95 % interval")] = None,
+    width: Annotated[float | None, typer.Option(metavar="P", help="Target width of the 95 % interval")] = None,
     following: Annotated[
-        int | None, typer.Option("--next", metavar="N", help="The next N instances to label, by any fit in DIR")
+        int | None, typer.Option("--next", metavar="N", help="Rank the next N instances to label, by a fit in DIR")
     ] = None,
     rate: Annotated[float | None, typer.Option(metavar="P", help="Share of positives; default: the pilot's")] = None,
     auc: Annotated[float | None, typer.Option(metavar="P", rich_help_panel=ASSUMED, help="AUC of the score")] = None,
@@ -30,7 +30,7 @@ def plan(
         typer.Option(metavar="P", rich_help_panel=ASSUMED, help="P; or P,P at the lowest and the highest score"),
     ] = None,
     specificity: Annotated[
-        str | None, typer.Option(metavar="P", rich_help_panel=ASSUMED, help="P; or P,P, likewise")
+        str | None, typer.Option(metavar="P", rich_help_panel=ASSUMED, help="P; or P,P, as above")
     ] = None,
     spread: Annotated[
         float | None, typer.Option(metavar="X", rich_help_panel=ASSUMED, help="Spread of labelers' logits; default .4")
@@ -51,7 +51,7 @@ def plan(
         str, typer.Option(metavar="N,N", rich_help_panel=MODEL, help="Numbers of instances to simulate")
     ] = "500,1000,2000",
     per_item: Annotated[
-        str, typer.Option("--per-item", metavar="N,N", rich_help_panel=MODEL, help="Labels of each instance")
+        str, typer.Option("--per-item", metavar="N,N", rich_help_panel=MODEL, help="Numbers of labels per instance")
     ] = "1,2,3",
     gold: Annotated[
         str, typer.Option(metavar="N,N", rich_help_panel=MODEL, help="Numbers of gold labels")
@@ -80,7 +80,7 @@ def plan(
             refuse_own(folder, out)
         saving.check_out(out)
         if (width is None) == (following is None):
-            raise InputError("--width, --next: one of them is needed, and not both")
+            raise InputError("--width, --next: exactly one of them is needed")
         if following is not None:
             result = planning.following(fitted_in(_folder_of(folder)), following)
             result.save(out)
@@ -103,12 +103,12 @@ def _folder_of(folder: Path | None) -> Path:
     from crowdjax.labels import InputError
 
     if folder is None:
-        raise InputError("--next: no fit given; needed: the folder of one")
+        raise InputError("--next: no fit given; needed: its folder, as in crowdjax plan result --next 10 --out plan")
     return folder
 
 
 def _numbers(name: str, given: str | None) -> float | list[float] | None:
-    """Return a number, or two with a comma between."""
+    """Parse a number, or two with a comma between."""
     from crowdjax.labels import InputError
 
     if given is None:

@@ -1,8 +1,8 @@
-"""How far a long run is, for who is looking; and how Ctrl-C and SIGTERM stop it.
+"""Progress of a long run on a terminal and in the log, and its stop by Ctrl-C or SIGTERM.
 
-The first signal asks. Where a run can return what it has, its next report is answered true
-(``crowdjax.drive.Progress``); where there is nothing to keep yet it ends at once. The second signal does not ask: it
-ends the process, whatever that is doing.
+The first signal requests a stop. If the run can return a partial result, the next call of its callback returns True
+(``crowdjax.drive.Progress``); if there is nothing to keep yet, the run ends at once. The second signal ends the
+process immediately.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Progress:
             self._bar.stop()
 
     def _log(self) -> None:
-        """Return the end of a stage."""
+        """Log the end of a stage."""
         if self._stage:
             seconds = time.monotonic() - self._since
             fields = {"event": "stage", "stage": self._stage, "done": self._done, "seconds": round(seconds, 3)}

@@ -7,10 +7,10 @@
 
 It reads (``crowdjax.io``), fits and summarises (``crowdjax.contextual``) and draws (``crowdjax.plots``).
 
-    inputs     settings and scores, checked
+    inputs     checks of settings and scores
     fit        context: read, fit, summarise
     outputs    tables of results
-    result     what comes out, and what can be asked of it
+    result     the result and its methods
 """
 
 from crowdjax.context_api.fit import context

@@ -82,58 +82,63 @@ def context(
     devices: int | None = None,
     progress: drive.Progress | None = None,
 ) -> ContextualResult | categories.CategoricalResult:
-    """Fit prevalence, sensitivity and specificity as functions of a score to a table of labels.
+    """Fit prevalence, sensitivity and specificity as functions of a score to a table of labels (contextual model).
 
     Args:
-        table: labels, as in :func:`crowdjax.fit`. Of more than two classes the shares are functions of the score
-            (``contextual.categories``), and the result is a ``CategoricalResult``; time, group, kind, previous, start,
-            increasing, devices, approximation, combine, svi and labelers ``function`` are for two classes.
-        scores: a table with a row for every instance of the labels: instance, and score or another numeric column.
-            With several scores, which ``columns`` names, curves are given along the first, the others at their medians.
-        weights: a table with columns instance and weight: how many instances of the population each stands for. They
-            count in the prevalence, not in the fit.
-        population: a table of the population's scores, with the columns of ``scores`` and, optionally, weight or
-            count. The prevalence is then that of this table; weights, if also given, serve the other estimates.
-        gold: a table with the known truth of some instances: instance, label and, optionally, chance: that it was drawn
-            for gold, given that it has labels; by default the same for all, and for all of a period, group or kind.
-        prevalence, accuracy: ``gp``, ``linear`` or ``constant``.
-        labelers: ``global`` (all alike), ``offset`` or ``function`` (each with curves of its own shape).
-        constraint: ``both`` (sensitivity and specificity above one half each), ``ordered`` (their sum above 1) or
-            ``free``. With ``both`` a second fit, under ``ordered``, says whether the prevalence rests on that.
+        table: labels, as in :func:`crowdjax.fit`. With more than two classes, the class shares are functions of the
+            score (``contextual.categories``) and the result is a ``CategoricalResult``; time, group, kind, previous,
+            start, increasing, devices, approximation, combine, inference ``svi`` and labelers ``function`` are for two
+            classes only.
+        scores: a table with a row for every instance of the labels: instance, and score or another numeric column. With
+            several scores, named by ``columns``, curves are drawn along the first with the others at their medians.
+        weights: a table with columns instance and weight: how many instances of the population each one represents.
+            Weights enter the prevalence, not the fit.
+        population: a table of the population's scores, with the columns of ``scores`` and, optionally, weight or count.
+            The prevalence is then averaged over this table; weights, if also given, are used for the other estimates.
+        gold: a table with the known truth of some instances: instance, label and, optionally, chance: the probability
+            that the instance was drawn for gold, given that it has labels. Default: equal for all, and for all of a
+            period, group or kind.
+        prevalence, accuracy: family of the functions: ``gp``, ``linear`` or ``constant``.
+        labelers: ``global`` (all labelers are equal), ``offset`` (each shifts the curves; the default) or ``function``
+            (each has curves of its own shape).
+        constraint: ``both`` (sensitivity and specificity above ½ each), ``ordered`` (their sum above 1) or ``free``.
+            With ``both``, a second fit under ``ordered`` shows whether the prevalence depends on the constraint.
         increasing: whether the prevalence may only rise with the score; for one score.
-        time, group: columns of the scores' table: the period of every instance, in their ascending order (numbers,
-            dates, text), and its group; a population's table has them too. The prevalence then changes by period and
-            group, each leaning on its neighbours, and labelers may drift over the periods (``cells``, ``changes``,
-            ``labelers_by_period``).
-        kind: a column of the scores' table, and of a population's: what an instance is judged for, where posts are
-            judged for several things. Each kind has functions of its own; labelers are common to all. Not with time,
-            group, previous, several scores, inducing inputs or labelers ``function``.
-        transform: of the scores before all else: ``identity``, ``logit`` (they are probabilities) or ``rank``.
-        approximation: of the Gaussian processes: ``hsgp`` (eigenfunctions, the default), ``inducing`` (inputs that
-            stand for all, the default of ``tensor``) or ``exact`` (up to 1000 distinct scores).
-        n_basis: eigenfunctions or inducing inputs of each process; default 32.
-        combine: how several scores make a function: ``additive`` (a sum of a process for each, the default) or
-            ``tensor`` (one process of all, up to three).
-        inference: ``laplace``, ``nuts``, ``svi``, or settings of one's own; by default Laplace, and where its Pareto
-            k-hat is above .7 NUTS, up to 3000 instances and 20000 labels. Above, NUTS and Laplace are compared on a
-            stratified sub-sample (``contextual.subsample``); where they differ the range is reported as not checked.
-        draws: posterior draws, of each chain; default 500.
-        seed, key: one of them; by default seed 0.
-        columns, form, positive, missing, header: how to read the tables, as in :func:`crowdjax.fit`. With several
-            numeric columns in the scores' table ``{"scores.score": ["a", "b"]}`` says which of them are scores.
-        repeats: what to do with several labels of one labeler on one instance, as in :func:`crowdjax.fit`.
-        start: an earlier result of the same labels, scores and model to go on from: NUTS adds draws to its chains,
+        time, group: columns of the scores' table with the period of every instance (numbers, dates or text, in
+            ascending order) and its group; a population's table needs them too. The prevalence then varies by period
+            and group, with partial pooling between neighbours, and labelers may drift over the periods (tables
+            ``cells``, ``changes``, ``labelers_by_period``).
+        kind: a column of the scores' table, and of a population's, that says what each row is judged for, where
+            instances are judged for several things. Each kind has functions of its own; labelers are shared. Not with
+            time, group, previous, several scores, inducing inputs or labelers ``function``.
+        transform: transformation of the scores before scaling: ``identity``, ``logit`` (for probabilities) or ``rank``.
+        approximation: representation of the Gaussian processes: ``hsgp`` (eigenfunctions of the Laplacian, the
+            default), ``inducing`` (inducing inputs, the default of ``tensor``) or ``exact`` (up to 1000 distinct
+            scores).
+        n_basis: number of eigenfunctions or inducing inputs of each process; default 32.
+        combine: how several scores enter a function: ``additive`` (a sum of one process per score, the default) or
+            ``tensor`` (one process of all scores, up to three).
+        inference: ``laplace``, ``nuts``, ``svi``, or an ``Inference`` object. Default: Laplace; where its Pareto k-hat
+            exceeds .7, NUTS for up to 3000 instances and 20000 labels. Above that size NUTS and Laplace are compared on
+            a stratified sub-sample (``contextual.subsample``); where they differ, the interval is reported as
+            unchecked.
+        draws: number of posterior draws, per chain; default 500.
+        seed, key: give one of them; default seed 0.
+        columns, form, positive, missing, header: how to read the tables, as in :func:`crowdjax.fit`. Where the scores'
+            table has several numeric columns, ``{"scores.score": ["a", "b"]}`` names the scores.
+        repeats: treatment of repeated labels of one labeler on one instance, as in :func:`crowdjax.fit`.
+        start: an earlier result of the same labels, scores and model to continue from: NUTS adds draws to its chains
             without warm-up; SVI and Laplace begin where it ended.
-        previous: an earlier result, or its folder, of other instances: what it says of the functions and of labelers is
-            the prior of this fit. Settings of the functions are its own.
-        devices: how many share the labels and add up what they find; by default all that pay. Labels of one block (up
-            to 32768) stay on one.
+        previous: an earlier result of other instances, or its folder: its posterior of the functions and of the
+            labelers is the prior of this fit. The settings of the functions are taken from it.
+        devices: number of devices that share the labels; default: as many as speed the fit up. Labels of one block (up
+            to 32768) stay on one device.
         progress: callback (``crowdjax.drive.Progress``). Return True to stop: NUTS keeps the draws that it has, SVI the
             steps that it has done; before these, and with Laplace, the fit is interrupted.
 
     Raises:
-        InputError: a table or a setting is wrong; one line says which value, where, and what is allowed.
-        FitError: the fit failed.
+        InputError: a table or a setting is invalid; a one-line message says which value, where, and what is allowed.
+        FitError: the fit has no usable result.
 
     Example:
         >>> import crowdjax
@@ -398,12 +403,12 @@ def _continued(start, index: LabelIndex, identity: str, config: ContextualConfig
     same = all(np.array_equal(getattr(start.index, side), getattr(index, side)) for side in ("labelers", "instances"))
     if not same or start.record.get("labels_sha256") != identity:
         raise InputError(
-            "start: a fit of other labels, gold or scores, periods or groups; allowed: an earlier result of the same"
+            "start: a fit of other labels, gold, scores, periods or groups; allowed: a result of the same inputs"
         )
     if (start.fit.config, start.fit.scale.transform) != (config, transform):
-        raise InputError("start: a fit with other settings of the functions or the transform; allowed: with the same")
+        raise InputError("start: a fit with other settings of the functions or another transform; allowed: the same")
     if start.fit.prior is not None:
-        raise InputError("start: a fit that went on from an earlier result; allowed: one without previous=")
+        raise InputError("start: a fit that continued from an earlier result; allowed: a fit without previous=")
     return start.fit, start.fit.scale
 
 
@@ -413,7 +418,7 @@ def _before(previous, **others) -> ContextualResult | None:
         return None
     for name, value in others.items():
         if value is not None:
-            raise InputError(f"{name}: given with previous, whose fit has its own; allowed: one of them")
+            raise InputError(f"{name}: given with previous, which has its own; allowed: one of them")
     if isinstance(previous, ContextualResult):
         return previous
     folder = Path(path_of("previous", previous, "a folder of a result of crowdjax context"))

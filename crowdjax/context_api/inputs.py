@@ -1,4 +1,4 @@
-"""What a contextual fit is asked for, checked: scores, processes, sizes, devices and inference."""
+"""Checks of the arguments of a contextual fit: scores, processes, sizes, devices and inference."""
 
 from __future__ import annotations
 
@@ -32,20 +32,21 @@ MOST_NUTS = {"instances": 3000, "labels": 20_000}  # up to which NUTS takes its 
 
 
 def refuse_counts(triples: io.Triples, labelers: Level) -> None:
+    """Reject counts of labels, whose labelers are unknown, for a fit that distinguishes labelers."""
     if triples.anonymous and labelers != "global":
-        raise InputError(f"labelers: got {labelers!r} with counts, whose labelers nobody knows; allowed with counts: "
+        raise InputError(f"labelers: got {labelers!r} with counts, whose labelers are unknown; allowed with counts: "
                          "global (--labelers global)")  # fmt: skip
 
 
 def digest(labels: Labels, scores: Float[np.ndarray, "I C"], named: periods.Named | None) -> str:
-    """Hash what a fit rests on: labels, gold, scores, and the periods and groups of instances."""
+    """Hash the inputs of a fit: labels, gold, scores, and the periods and groups of instances."""
     cells = () if named is None else (named.cell, np.frombuffer(repr((named.times, named.groups)).encode(), np.uint8))
     parts = (labels.labeler, labels.instance, labels.label, labels.counts, labels.gold, scores, *cells)
     return hashlib.sha256(b"".join(b"-" if p is None else np.ascontiguousarray(p).tobytes() for p in parts)).hexdigest()
 
 
 def mesh(n_labels: int, devices: int | None) -> Mesh | None:
-    """Return the devices of this process that a fit of so many labels uses."""
+    """Choose the devices of this process for a fit of so many labels."""
     n = (
         1
         if jax.process_count() > 1
@@ -55,7 +56,7 @@ def mesh(n_labels: int, devices: int | None) -> Mesh | None:
 
 
 def check_scores(names, values, transform: Transform, about: Callable[[int], str], *, vary: bool = True) -> None:
-    """Reject what ``Scale`` rejects, by the names that the user knows."""
+    """Reject scores that ``Scale`` rejects, in a message with the user's names."""
     for name, column in zip(names, values.T, strict=True):
         if vary and column.min() == column.max():
             raise InputError(
@@ -70,8 +71,9 @@ def check_scores(names, values, transform: Transform, about: Callable[[int], str
 
 
 def about_numbers(names, values, others, scale: Scale, place: str = "population") -> list[str]:
-    """Warn of odd scores, and odd ones of the population (with their counts); reject others of another unit. Of kinds:
-    of each by itself."""
+    """Warn of outlying scores, also in the population (with their counts), and reject scores in another unit; each kind
+    by itself.
+    """
     if is_separate(values):
         out = []
         for k in range(values.shape[1]):
@@ -95,7 +97,7 @@ def about_numbers(names, values, others, scale: Scale, place: str = "population"
 
 
 def processes(config: ContextualConfig, names, values, approximation, n_basis, combine) -> GP:
-    """Return the representation of the Gaussian processes; reject settings that do not apply."""
+    """Choose the representation of the Gaussian processes; reject settings that do not apply."""
     given = {"approximation": approximation, "n_basis": n_basis, "combine": combine}
     given = {name: setting for name, setting in given.items() if setting is not None}
     if given and "gp" not in (config.prevalence, config.accuracy):
@@ -126,6 +128,7 @@ def processes(config: ContextualConfig, names, values, approximation, n_basis, c
 
 
 def check_size(config: ContextualConfig, labels: Labels, n_columns: int) -> None:
+    """Reject a fit whose labelers have more unknowns than ``MOST_UNKNOWNS``."""
     own = {"global": 0, "offset": 2, "function": 2 + 2 * config.labeler_gp.n_basis * n_columns}[config.labelers]
     if own * labels.n_labelers > MOST_UNKNOWNS:
         raise InputError(
@@ -135,13 +138,13 @@ def check_size(config: ContextualConfig, labels: Labels, n_columns: int) -> None
 
 
 def small(labels: Labels) -> bool:
-    """Return whether NUTS takes a minute or two, and no hours."""
+    """Test whether NUTS takes a minute or two rather than hours."""
     n_labels = int((labels.counts > 0).sum())
     return labels.n_instances <= MOST_NUTS["instances"] and n_labels <= MOST_NUTS["labels"]
 
 
 def about_subsample(khat: float, found: Compared) -> str:
-    """Return the part of a sentence on the check of an approximation of many labels."""
+    """Format the part of a sentence about the check of an approximation on a sub-sample."""
     so = "agrees" if found.agrees else "does not agree" if found.rhat <= 1.01 else "did not converge"
     return (
         f"; laplace had a Pareto k-hat of {khat:.2f}, above {GOOD:g}; nuts on {found.n} of the instances, drawn along "
@@ -150,14 +153,14 @@ def about_subsample(khat: float, found: Compared) -> str:
 
 
 def about_check(warnings: Sequence[str], found: Compared | None) -> list[str]:
-    """Return a fit's warnings, without that of its k-hat where a sub-sample has settled it."""
+    """Drop the warning of a high k-hat from a fit's warnings where a sub-sample has settled it."""
     if found is None or not found.agrees:
         return [*warnings]
     return [w for w in warnings if not w.startswith("Pareto k-hat is ")]
 
 
 def inference(inference: Method | Inference | None, draws: int | None) -> tuple[Inference, str]:
-    """Return (the settings, why these)."""
+    """Choose the settings of the inference; return (settings, the reason)."""
     reason = "as asked for" if inference is not None else "by default"
     if not isinstance(inference, Inference):
         inference = Inference(inference or "laplace")

@@ -21,6 +21,7 @@ MOST_CALIBRATION = 1000  # rows of the calibration table
 
 
 def said_of(fit: ContextualFit) -> str:
+    """Describe the inference of a fit and its diagnostics in a phrase."""
     d = fit.diagnostics
     if fit.inference.method == "nuts":
         return f"nuts with R-hat {d['rhat']:.3f}, ESS {d['ess']:.0f}, {d['divergences']:.0f} divergences"
@@ -28,16 +29,17 @@ def said_of(fit: ContextualFit) -> str:
 
 
 def along_first(x: Float[np.ndarray, " X"], scores: Float[np.ndarray, "I C"]) -> Float[np.ndarray, "X C"]:
-    """Return x as the first score, the others at their medians."""
+    """Extend values x of the first score by the medians of the other scores."""
     return np.c_[x, np.broadcast_to(np.median(scores[:, 1:], 0), (len(x), scores.shape[1] - 1))]
 
 
 def all_scores(scores, population) -> Float[np.ndarray, "n C"]:
+    """Concatenate the scores of the instances and of the population."""
     return scores if population is None else np.r_[scores, population[0]]
 
 
 def separate(named: periods.Named, column, values, people, population):
-    """Return (scores of the instances, and the population with its counts, each score in the column of its kind)."""
+    """Put each score into the column of its kind; return (scores of the instances, the population with its counts)."""
     values = kinds.spread(values, named.cell, len(named.groups))
     kinds.refuse_constant(values, named.groups)
     if people is not None:
@@ -47,11 +49,12 @@ def separate(named: periods.Named, column, values, people, population):
 
 
 def first_score(scores: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "n C"]:
-    """Return the scores by the names that the user knows: of kinds the only one of each row."""
+    """Select the scores under the user's names; with kinds, the only score of each row."""
     return kinds.gathered(scores)[0] if is_separate(scores) else scores
 
 
 def curves(fit: ContextualFit, scores, population, of_kinds=None) -> pa.Table:
+    """Tabulate prevalence, sensitivity and specificity over the scores, with intervals."""
     if of_kinds is not None:
         return kinds.curves(fit, all_scores(scores, population), of_kinds, GRID)
     first = all_scores(scores, population)[:, 0]
@@ -78,7 +81,7 @@ def calibration(fit: ContextualFit, names, scores, population, of_kinds=None) ->
 
 
 def score_columns(names, values, of_kinds=None) -> dict[str, Any]:
-    """Return the first score as score, others as score_NAME; of kinds the kind and its score."""
+    """Name the score columns: score for the first, score_NAME for others; with kinds, the kind and its score."""
     if of_kinds is not None:
         score, kind = kinds.gathered(values)
         return {"kind": pa.array([of_kinds[k] for k in kind]), "score": score[:, 0]}
@@ -86,6 +89,7 @@ def score_columns(names, values, of_kinds=None) -> dict[str, Any]:
 
 
 def of_labelers(fit: ContextualFit, labels: Labels, index: LabelIndex) -> pa.Table:
+    """Tabulate each labeler's estimates with intervals."""
     found = contextual.labeler_table(fit, LEVEL)
     n = found.n_labels if labels.weight is not None else np.rint(found.n_labels).astype(np.int64)
     bands = {"sensitivity": found.sensitivity, "specificity": found.specificity}

@@ -46,26 +46,26 @@ LEAST_GOLD = 100  # with fewer, reliability is measured against the posteriors
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class ContextualResult(Fitted):
-    """Estimates for instances, labelers and the population, with 95 % intervals.
+    """The result of a contextual fit: estimates for instances, labelers and the population, with 95 % intervals.
 
     Attributes:
-        instances: a table of the kind that the labels came in: instance, score, probability (of the truth being 1),
-            label. Scores beyond the first are columns score_NAME.
-        curves: quantity (prevalence, and sensitivity and specificity of the crowd), score, mean, lower, upper.
-        labelers: labeler, n_labels; sensitivity, specificity and, where labelers differ, balanced_accuracy and rank,
-            each with NAME_lower and NAME_upper.
-        calibration: score, probability, lower, upper, at scores that occur.
-        prevalence: mean, lower, upper, level, method; ``estimates`` has every way to estimate it.
+        instances: table of instances, of the kind that the labels came in: instance, score, probability (that the truth
+            is 1), label. Scores beyond the first are columns score_NAME.
+        curves: table: quantity (prevalence, sensitivity or specificity of the crowd), score, mean, lower, upper.
+        labelers: table: labeler, n_labels, sensitivity and specificity; where labelers differ also balanced_accuracy
+            and rank; each measure with NAME_lower and NAME_upper.
+        calibration: table: score, probability, lower, upper, at observed scores.
+        prevalence: dict: mean, lower, upper, level, method; ``estimates`` has every estimate.
         tables: these four as pyarrow, by name.
-        record: what ``fit.json`` holds: diagnostics, settings, sizes, warnings.
-        fit: of ``crowdjax.contextual``; its rows are in the order of ``index``.
+        record: the content of ``fit.json``: diagnostics, settings, sizes, warnings.
+        fit: the ``ContextualFit``; its rows are in the order of ``index``.
         index: the ids of labelers and instances, and the two classes.
-        scores: of the instances, shape [I, C].
-        population: (scores [K, C], counts [K]), where given.
+        scores: scores of the instances, shape [I, C].
+        population: (scores [K, C], counts [K]) of the population; None where not given.
         gold: code of the truth, NaN where unknown, shape [I]; None without gold.
-        tally: the labels, counted.
-        weights: how many instances of the population each stands for, shape [I]; None where not given.
-        weaker: the fit under the weaker constraint beside it; None without.
+        tally: counts of the labels.
+        weights: number of instances of the population that each instance represents, shape [I]; None where not given.
+        weaker: the second fit, under the weaker constraint; None without one.
         cell, people_cell: period and group of the instances, shape [I], and of the population's rows, shape [K]; None
             without ``time`` and ``group``. With them there are the
             tables ``cells`` (prevalence.parquet), ``changes`` and ``labelers_by_period`` (``facade.periods``).
@@ -108,7 +108,7 @@ class ContextualResult(Fitted):
 
     @property
     def headlines(self) -> Sequence[str]:
-        """The prevalence in a sentence and, with periods, the latest one's and its change."""
+        """The prevalence in a sentence and, with periods, that of the latest period and its change."""
         found = [f"prevalence: {self.prevalence['headline']}"] if "headline" in self.prevalence else []
         latest = reports.periods.headline(self.tables)
         each = self.tables["prevalence"].to_pylist() if self.record.get("kinds") else []
@@ -120,7 +120,7 @@ class ContextualResult(Fitted):
         return [*found, *([f"latest period: {latest}"] if latest else [])]
 
     def page(self, figures: Mapping[str, plots.Figure] | None = None) -> reports.Page:
-        """Build the report: a page of the functions, the labelers and the instances (docs/reports.md).
+        """Build the HTML report on the functions, the labelers and the instances (docs/reports.md).
 
         Args:
             figures: :meth:`figures`, if they are drawn already.
@@ -143,7 +143,7 @@ class ContextualResult(Fitted):
         )
 
     def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
-        """Write tables, ``prevalence.json``, ``fit.json``, the fit and the figures (SVG and PNG) to a folder, which
+        """Save tables, ``prevalence.json``, ``fit.json``, the fit and the figures (SVG and PNG) to a folder; the folder
         appears whole or not at all.
 
         Args:
@@ -171,8 +171,9 @@ class ContextualResult(Fitted):
         return {"scores": self.scores, **counts, **{k: v for k, v in given.items() if v is not None}}
 
     def figures(self) -> dict[str, plots.Figure]:
-        """Plot the functions over the scores' density, reliability before and after calibration, the estimates of the
-        prevalence, the labelers' own curves where they differ, and what there is over time and by group."""
+        """Draw the figures: functions over the scores' density, reliability before and after calibration, prevalence
+        estimates, labelers' own curves, and estimates over time and by group, as far as the fit has them.
+        """
         forecasts, observed = self._forecasts()
         drawn, each = {}, {}
         for kind in self._kinds():
@@ -219,21 +220,21 @@ class ContextualResult(Fitted):
         return x, curves, densities, axis
 
     def to_arviz(self, table=None, *, columns: Columns | None = None) -> posterior.DataTree:
-        """Return the posterior draws as ArviZ takes them, chains × draws (the extra ``arviz``).
+        """Convert the posterior draws to ArviZ's format, chains × draws (needs the extra ``arviz``).
 
         ``posterior`` holds prevalence_curve, sensitivity_curve and specificity_curve over score, prevalence (of the
         population, as in ``prevalence``), and the model's own unknowns. SVI and Laplace give one chain, and
         ``attrs["chains"]`` says so.
 
         Args:
-            table, columns: the labels of the fit, as in :func:`context`: then ``log_likelihood`` holds that of each
-                instance's labels, the truth summed out.
+            table, columns: the labels of the fit, as in :func:`context`; with them, ``log_likelihood`` holds log
+                p(labels) of each instance, the truth summed out.
 
         Raises:
             InputError: arviz-base is not installed; the labels are not those of the fit.
         """
         if self.record.get("kinds") is not None:
-            raise InputError("to_arviz: of a fit by kinds, whose functions have several scores; use result.fit.draws")
+            raise InputError("to_arviz: a fit with kinds, whose functions have several scores; use result.fit.draws")
         x = np.unique(self.tables["curves"]["score"].to_numpy())
         population, key, cell = self.population, None, self.people_cell
         if population is None:
@@ -270,13 +271,13 @@ class ContextualResult(Fitted):
         """Infer the truth of new instances from their labels and scores, by the posterior of the fit.
 
         Args:
-            table: labels, as in :func:`context`; their values are those of the fit. A labeler whom the fit has not met
-                is drawn from the crowd's distribution.
-            scores: a table with a row for every instance and the score columns of the fit.
+            table: labels, as in :func:`context`; their values are those of the fit. A labeler who is not in the fit is
+                drawn from the crowd's distribution.
+            scores: a table with one row for every instance and the score columns of the fit.
             columns, form, missing, header: as in :func:`context`.
 
         Raises:
-            InputError: as in :func:`context`; a label is none of the fit's values.
+            InputError: as in :func:`context`, or a label has a value that the fit does not have.
 
         Example:
             >>> import crowdjax
@@ -337,7 +338,7 @@ class ContextualResult(Fitted):
         return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
 
     def checks(self, table, *, scores=None, columns: Columns | None = None, **settings) -> CheckResult:
-        """Run posterior predictive checks: compare the labels with replicates, each of another posterior draw
+        """Run posterior predictive checks: compare the labels with replicates, each from another posterior draw
         (``crowdjax.facade.checks.check``).
 
         Args:
@@ -345,7 +346,7 @@ class ContextualResult(Fitted):
             scores: those of the fit, by default as the result holds them.
 
         Raises:
-            InputError: as there; the scores are not those of the fit.
+            InputError: as there, or the scores are not those of the fit.
         """
         names = self.record["scores"]
         said, given = io.open_tables(columns, known={"scores": names}, scores=scores)
@@ -370,18 +371,18 @@ class ContextualResult(Fitted):
         return kinds.spread(values, code, len(known))
 
     def next_table(self, n: int) -> pa.Table:
-        """Rank the instances to label next: those whose next labels narrow the prevalence most
+        """Rank the instances to label next by how much a further label narrows the prevalence
         (``crowdjax.contextual.gain``). An instance may come up again.
 
-        The labels there are count by their votes, as if all were of average labelers. Gold needs no label.
+        Existing labels count as votes, as if all were from average labelers. Instances with gold are left out.
 
         Returns:
-            instance, score, probability, gain: the share of the prevalence's variance that this label takes away, and
-            left: the share that is left after it.
+            A table: instance, score, probability, gain (the share of the prevalence's variance that this label removes)
+            and left (the share that remains after it).
         """
         whole("next", n, 1, MOST_NEXT)
         if self.record.get("kinds") is not None:
-            raise InputError("next: of a fit by kinds, whose prevalences are several; allowed: of a fit of one of them")
+            raise InputError("next: a fit with kinds, which has several prevalences; allowed: a fit of one kind")
         fit = contextual.thinned(self.fit, max(2, int(MOST_CELLS / len(self.scores))))
         over, cell = self.population, self.people_cell
         if over is None:
@@ -392,7 +393,7 @@ class ContextualResult(Fitted):
         known = np.zeros(len(self.scores), bool) if self.gold is None else np.isfinite(self.gold)
         open_ = np.flatnonzero(~known)
         if not open_.size:
-            raise InputError("next: every instance has gold; allowed: where the truth of some is unknown")
+            raise InputError("next: every instance has gold; allowed: a fit in which some have none")
         q = (p * sensitivity + (1 - p) * (1 - specificity))[:, open_]
         found = gain.batch(prevalence, q, n)
         rows = open_[found.instance]
@@ -401,7 +402,7 @@ class ContextualResult(Fitted):
         return table.append_column("gain", pa.array(before - found.left)).append_column("left", pa.array(found.left))
 
     def observed(self, part: Labels, drawn: np.ndarray, n: int) -> tuple[contextual.Contextual, list]:
-        """Return (the model of some of the instances, n draws of its parameters): what checks compare labels with."""
+        """Build the observation model of some of the instances, and draw n values of its parameters, for checks."""
         data = contextual.prepare_data(
             self.fit.config,
             part,
@@ -450,7 +451,7 @@ class ContextualResult(Fitted):
 
 
 def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
-    """Load the result that ``ContextualResult.save`` wrote, its record being read."""
+    """Load a result that ``ContextualResult.save`` wrote, given its record."""
     try:
         by_cell = record.get("time") is not None or record.get("group") is not None
         more = [n for n in CELL_TABLES if (folder / f"{n}.parquet").is_file()]
@@ -464,7 +465,7 @@ def load(folder: Path, record: dict[str, Any]) -> ContextualResult:
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise InputError(f"{folder}: not a contextual fit of crowdjax ({error!r:.100})") from None
     if not (folder / "inputs.npz").is_file():
-        raise InputError(f"{folder}: written by an earlier version, without inputs.npz; allowed: a fit made anew")
+        raise InputError(f"{folder}: written by an earlier version, without inputs.npz; fit again")
     like = {
         "scores": np.zeros((n, columns)),
         "votes": np.zeros((n, 2)),

@@ -26,14 +26,14 @@ LITTLE = 1e-9  # of the largest deviation: none is 0
 
 
 class Allocation(NamedTuple):
-    """Strata of the score, and the sample size of each.
+    """Strata of the score, with the sample size of each.
 
     Attributes:
-        edges: K + 1, increasing; a score belongs to [edge_k, edge_k+1), the last edge included.
-        population: instances of each stratum.
-        prevalence: mean chance of being positive.
-        items: how many to draw, whole numbers.
-        chance: ``items`` / ``population``.
+        edges: the K + 1 increasing edges; a score belongs to [edge_k, edge_k+1), the last edge included.
+        population: number of instances in each stratum.
+        prevalence: mean probability of being positive in each stratum.
+        items: number of instances to draw from each stratum.
+        chance: inclusion probability, ``items`` / ``population``.
 
     Example:
         >>> Allocation._fields
@@ -47,7 +47,7 @@ class Allocation(NamedTuple):
     chance: Float[np.ndarray, " K"]
 
     def stratum(self, scores) -> Int[np.ndarray, " n"]:
-        """Return the stratum of each score; scores beyond the edges are of the outer ones.
+        """Find the stratum of each score; scores beyond the edges belong to the outermost strata.
 
         Example:
             >>> allocate([0.1, 0.2, 0.8, 0.9], np.ones(4), [0.1, 0.1, 0.9, 0.9], 2).stratum([-1, 9]).tolist()[0]
@@ -57,20 +57,20 @@ class Allocation(NamedTuple):
 
 
 def allocate(scores, counts, prevalence, n: int, *, least: float = LEAST, n_strata: int = N_STRATA) -> Allocation:
-    """Share n instances out over strata of the score.
+    """Allocate a sample of n instances to strata of the score (Neyman's allocation within bounds).
 
     Strata are cut at equal steps of the mean of two distributions of the population: as it is, and by √(f (1 - f)), so
     that they are narrow where the population is and where positives are.
 
     Args:
-        scores, counts: the population's, and how many instances have each, shape [n].
-        prevalence: f, the chance of being positive at each, shape [n].
-        n: instances to label, at most the population.
-        least: the least share of what a sample at random would have, above 0.
-        n_strata: at most so many.
+        scores, counts: scores of the population and the number of instances with each, shape [n].
+        prevalence: f, the probability of being positive at each score, shape [n].
+        n: number of instances to label, at most the population's size.
+        least: smallest share, above 0, of the sample size that a stratum would get by simple random sampling.
+        n_strata: largest number of strata.
 
     Raises:
-        InputError: more instances than the population has, or fewer than strata.
+        InputError: n exceeds the population's size or is below the number of strata.
 
     Example: one in ten is positive above one half, hardly any below; most of the sample comes from above
         >>> score = np.linspace(0, 1, 1001)

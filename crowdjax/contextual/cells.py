@@ -35,10 +35,10 @@ class Part(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Cells:
-    """The cells of ``n_periods`` consecutive periods and ``n_groups`` groups; a cell is period * n_groups + group.
+    """The periods and groups that shift the prevalence; cell = period * n_groups + group.
 
     Attributes:
-        step, spread, own_step: scales of the walk's steps, of groups, and of the steps of a group's own walk.
+        step, spread, own_step: prior scales of the walk's steps, of the groups, and of the steps of a group's own walk.
 
     Example: three weeks of two sites
         >>> [part.name for part in Cells(3, 2).parts], Cells(3, 2).of(np.array([2]), np.array([1])).tolist()
@@ -55,24 +55,24 @@ class Cells:
         return self.n_periods * self.n_groups
 
     def of(self, period: Int[np.ndarray, " n"] | None, group: Int[np.ndarray, " n"] | None) -> Int[np.ndarray, " n"]:
-        """Return the cells of instances, given the period and the group of each (None: there is one)."""
+        """Compute the cell of each instance from its period and group (None: there is one)."""
         given = period if period is not None else group
         zero = np.zeros(len(given), np.int32)
         period, group = (zero if v is None else np.asarray(v, np.int32) for v in (period, group))
         return period * self.n_groups + group
 
     def period(self, cell: Int[Array, " n"]) -> Int[Array, " n"]:
-        """Return the period of each cell; -1, of a cell that is not known, stays."""
+        """Compute the period of each cell; -1, an unknown cell, stays -1."""
         return cell // self.n_groups
 
     @property
     def walk(self) -> Float[np.ndarray, "T m"]:
-        """The matrix from unit steps to a centred walk over the periods."""
+        """The matrix that maps unit steps to a centred random walk over the periods."""
         return _centred(np.tril(np.ones((self.n_periods, self.n_periods)))[:, 1:])
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The terms of the shift."""
+        """The additive terms of the shift."""
         walk = self.walk
         groups = _centred(np.eye(self.n_groups))
         out = []
@@ -85,7 +85,7 @@ class Cells:
         return tuple(out)
 
     def shift(self, scale: Float[Array, " P"], weights: Float[Array, " m"]) -> Float[Array, " C"]:
-        """Return the shift of every cell, given the parts' scales and their weights one after the other."""
+        """Compute the shift of every cell from the parts' scales and their concatenated weights."""
         ends = np.cumsum([part.matrix.shape[1] for part in self.parts])[:-1]
         return sum(
             s * jnp.matmul(jnp.asarray(part.matrix, weights.dtype), w, precision=jax.lax.Precision.HIGHEST)

@@ -25,7 +25,7 @@ LEAST_ROWS = 20  # from which a score at either end is outside the central range
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scale:
-    """The map from scores to [-1, 1], column by column; scores beyond its ends go to -1 and 1.
+    """The monotone map from scores to [-1, 1], column by column; scores beyond its ends are clipped.
 
     Attributes:
         transform: ``identity``, ``logit`` (scores are probabilities) or ``rank`` (empirical distribution function).
@@ -93,7 +93,7 @@ class Scale:
 
     @property
     def ends(self) -> Float[np.ndarray, "2 C"]:
-        """The scores that go to -1 and 1.
+        """The scores that map to -1 and 1.
 
         Example:
             >>> Scale.learn([0.0, 38.0]).ends.ravel().round(6).tolist()
@@ -105,12 +105,12 @@ class Scale:
         return np.clip(1 / (1 + np.exp(-ends)), LEAST_SHARE, 1 - LEAST_SHARE) if self.transform == "logit" else ends
 
     def column(self, k: int) -> Scale:
-        """Return the map of one column."""
+        """Select the map of one column."""
         knots = None if self.knots is None else self.knots[k : k + 1]
         return Scale(self.transform, self.low[k : k + 1], self.high[k : k + 1], knots)
 
     def even(self, low: float, high: float, n: int) -> Float[np.ndarray, " n"]:
-        """Return at most n scores from low to high, evenly spaced on the scale (ranks: by the score)."""
+        """Compute at most n scores from low to high, evenly spaced on the scale (for ranks: in the score)."""
         if self.transform == "logit":
             start, end = logit(np.array([[low, high]]))[0]
             x = 1 / (1 + np.exp(-np.linspace(start, end, n)))
@@ -119,7 +119,7 @@ class Scale:
         return np.unique(np.clip(x, low, high))
 
     def beyond(self, scores) -> Bool[np.ndarray, "n C"]:
-        """Return which scores lie beyond the ends of the scale, where the functions stay as they are there.
+        """Mark the scores beyond the ends of the scale, where the functions are constant.
 
         Example:
             >>> Scale.learn([0.2, 0.4, 0.6]).beyond([0.1, 0.3]).ravel().tolist()
@@ -143,7 +143,7 @@ def _ends(column: Float[np.ndarray, " n"]) -> tuple[float, float]:
 
 
 def as_columns(scores, n_columns: int | None = None) -> np.ndarray:
-    """Return the scores as finite float64 of shape [n, C]; raise ``LabelError`` otherwise."""
+    """Convert scores to finite float64 of shape [n, C]; raise ``LabelError`` otherwise."""
     columns = np.asarray(scores)
     if columns.dtype.kind not in "iufb":
         raise LabelError(f"score: values of type {columns.dtype}; allowed: finite numbers")
@@ -161,7 +161,7 @@ def as_columns(scores, n_columns: int | None = None) -> np.ndarray:
 
 
 def is_separate(columns: Float[np.ndarray, "n C"]) -> Bool[np.ndarray, ""] | bool:
-    """Return whether every row has one finite column, of several, and NaN in the others: scores of several kinds.
+    """Test whether every row has one finite column and NaN in the others: scores of several kinds.
 
     Example:
         >>> bool(is_separate(np.array([[0.1, np.nan], [np.nan, 0.7]]))), bool(is_separate(np.array([[0.1], [np.nan]])))
@@ -172,7 +172,7 @@ def is_separate(columns: Float[np.ndarray, "n C"]) -> Bool[np.ndarray, ""] | boo
 
 
 def logit(columns: Float[np.ndarray, "n C"]) -> Float[np.ndarray, "n C"]:
-    """Return the logit of scores in [0, 1], 0 and 1 taken as 1e-6 and 1 - 1e-6.
+    """Compute the logit of scores in [0, 1], clipped to [1e-6, 1 - 1e-6].
 
     Raises:
         LabelError: a score is outside [0, 1].

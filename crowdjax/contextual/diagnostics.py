@@ -66,8 +66,9 @@ def _fit_pareto(x: np.ndarray) -> tuple[float, float]:
 
 
 def chain_diagnostics(draws: Float[np.ndarray, "chains S P"]) -> dict[str, float]:
-    """Return the worst split R-hat and the smallest effective sample size over P quantities; quantities that never vary
-    are left out."""
+    """Compute the largest split R-hat and the smallest effective sample size over P quantities; quantities that never
+    vary are left out.
+    """
     draws = np.asarray(draws, np.float64)
     varies = draws.std((0, 1)) > 0
     draws = draws[:, :, varies]

@@ -43,12 +43,12 @@ LEAST = 1e-12  # of a weight's prior variance, the largest being about 1: the fu
 
 
 def carried(fit: ContextualFit, known: Int[np.ndarray, " W"], step: float = STEP) -> Prior:
-    """Return the prior of the next fit, of the same settings and scale.
+    """Build the prior of the next fit, of the same settings and scale, from an earlier fit's posterior.
 
     Args:
-        fit: the earlier one, without periods and groups, its processes by ``hsgp``.
-        known: the row in it of each labeler of the next fit, -1 for one who is new.
-        step: of the prevalence's level since.
+        fit: the earlier fit, without periods and groups, with ``hsgp`` processes.
+        known: row in it of each labeler of the next fit, -1 for a new one.
+        step: standard deviation of the change of the prevalence's level since then.
 
     Example: the next batch has one of the labelers and two new ones
         >>> prior = carried(found, np.array([1, -1, -1]))
@@ -76,7 +76,8 @@ def carried(fit: ContextualFit, known: Int[np.ndarray, " W"], step: float = STEP
 
 
 def shrunk(z: Float[np.ndarray, "S M"]) -> Float[np.ndarray, "M M"]:
-    """Return the covariance of draws of mean zero, shrunk towards I by the share of its distance from I that is noise.
+    """Estimate the covariance of draws of mean zero, shrunk towards I by the share of its distance from I that is
+    noise.
 
     Example: of few draws of a standard normal nothing else is left
         >>> bool(np.abs(shrunk(np.random.default_rng(0).normal(size=(40, 60))) - np.eye(60)).max() < 0.1)
@@ -92,7 +93,7 @@ def shrunk(z: Float[np.ndarray, "S M"]) -> Float[np.ndarray, "M M"]:
 
 
 def places(shapes: dict[str, tuple[int, ...]]) -> dict[str, Int[np.ndarray, "..."]]:
-    """Return the position in w of each site that is not a scale."""
+    """Find the position in w of each site that is not a scale."""
     out, start = {}, 0
     for name, shape in shapes.items():
         if not name.endswith(SCALES):

@@ -39,7 +39,7 @@ from crowdjax.labels import LabelError, Labels
 
 
 class Band(NamedTuple):
-    """Posterior mean and equal-tailed interval of each quantity, all of one shape.
+    """Posterior means with equal-tailed intervals, arrays of one shape.
 
     Example:
         >>> Band(0.5, 0.4, 0.6).upper
@@ -52,7 +52,7 @@ class Band(NamedTuple):
 
 
 class Functions(NamedTuple):
-    """Bands of the three functions, each of shape [n] (of the labelers' [W, n]).
+    """Bands of prevalence, sensitivity and specificity, each of shape [n] ([W, n] for labelers' own).
 
     Example:
         >>> Functions(*[Band(*np.ones((3, 2)))] * 3).sensitivity.mean.shape
@@ -65,8 +65,8 @@ class Functions(NamedTuple):
 
 
 class LabelerTable(NamedTuple):
-    """Per labeler: judgements, sensitivity, specificity, their mean (balanced accuracy), and the interval of its rank
-    among all labelers (1: best).
+    """Each labeler's number of judgements, sensitivity, specificity, balanced accuracy (their mean), and the interval
+    of its rank among all labelers (1: best).
 
     Example:
         >>> labeler_table(found).n_labels.tolist()
@@ -81,7 +81,7 @@ class LabelerTable(NamedTuple):
 
 
 def band(draws: Float[np.ndarray, "S *n"], level: float = 0.95) -> Band:  # noqa: F821 - a shape
-    """Summarise draws along their first axis.
+    """Summarise posterior draws along their first axis by mean and equal-tailed interval.
 
     Example:
         >>> band(np.arange(101.0), 0.9).upper.item()
@@ -98,7 +98,7 @@ def functions(fit: ContextualFit, scores, level: float = 0.95) -> Functions:
     The crowd's are averaged over labelers in proportion to their judgements.
 
     Args:
-        scores: where to look, shape [n] or [n, C].
+        scores: scores at which to evaluate, shape [n] or [n, C].
 
     Example: positives are more common at higher scores
         >>> low, high = functions(found, [0.1, 0.9]).prevalence.mean
@@ -111,7 +111,7 @@ def functions(fit: ContextualFit, scores, level: float = 0.95) -> Functions:
 
 
 def function_draws(fit: ContextualFit, scores) -> Curves:
-    """Return every posterior draw of prevalence and of the crowd's sensitivity and specificity, each of shape [S, n],
+    """Evaluate every posterior draw of prevalence and of the crowd's sensitivity and specificity, each of shape [S, n],
     at given scores, shape [n] or [n, C].
 
     Example:
@@ -122,14 +122,14 @@ def function_draws(fit: ContextualFit, scores) -> Curves:
 
 
 def labeler_functions(fit: ContextualFit, scores, labelers: Int[np.ndarray, " W"], level: float = 0.95) -> Functions:
-    """Evaluate the functions of given labelers (indices): sensitivity and specificity of shape [W, n].
+    """Evaluate the sensitivity and specificity of given labelers, of shape [W, n], at given scores.
 
     Args:
-        scores: where to look, shape [n] or [n, C].
+        scores: scores at which to evaluate, shape [n] or [n, C].
         labelers: indices, shape [W].
 
     Raises:
-        LabelError: an index that is none.
+        LabelError: an index is not one of the labelers.
 
     Example:
         >>> labeler_functions(found, [0.1, 0.9], np.array([0, 2])).sensitivity.mean.shape
@@ -143,7 +143,7 @@ def labeler_functions(fit: ContextualFit, scores, labelers: Int[np.ndarray, " W"
 
 
 def labeler_draws(fit: ContextualFit, scores, labelers: Int[np.ndarray, " W"]) -> Curves:
-    """Return every posterior draw of prevalence [S, n], and of given labelers' sensitivity and specificity [S, W, n].
+    """Evaluate every posterior draw of prevalence [S, n] and of given labelers' sensitivity and specificity [S, W, n].
 
     Example:
         >>> labeler_draws(found, [0.1, 0.9], np.array([0, 2])).specificity.shape
@@ -162,7 +162,7 @@ def calibrate(fit: ContextualFit, scores, cell=None, *, level: float = 0.95) -> 
 
     Args:
         scores: shape [n] or [n, C].
-        cell: of each, shape [n]; None: the mean cell.
+        cell: cell of each score, shape [n]; None: the mean cell.
 
     Example:
         >>> p = calibrate(found, [0.1, 0.9])
@@ -186,7 +186,7 @@ def _some(fit: ContextualFit, n: int):
 
 
 def thinned(fit: ContextualFit, n: int) -> ContextualFit:
-    """Return the fit with at most n of its draws, evenly spaced.
+    """Thin a fit to at most n of its draws, evenly spaced.
 
     Example:
         >>> function_draws(thinned(found, 100), [0.1]).prevalence.shape
@@ -198,12 +198,12 @@ def thinned(fit: ContextualFit, n: int) -> ContextualFit:
 def item_posteriors(
     fit: ContextualFit, labels: Labels, scores, n_draws: int = 200, *, cell=None, mesh: Mesh | None = None
 ) -> Float[np.ndarray, " I"]:
-    """Return P(z_j = +1 | all labels): each draw's posterior of the instance given its labels, averaged over draws.
+    """Compute P(z_j = +1 | all labels): the instance's posterior given its labels, averaged over posterior draws.
 
     Args:
-        labels: of the fit, or new ones of the same labelers; gold labels give 0 or 1.
-        scores: of their instances, shape [I] or [I, C].
-        n_draws: how many draws to average.
+        labels: labels of the fit, or new ones of the same labelers; gold gives 0 or 1.
+        scores: scores of their instances, shape [I] or [I, C].
+        n_draws: number of posterior draws to average.
         mesh: devices, as in ``fit``.
 
     Example:
@@ -238,14 +238,14 @@ _posterior = partial(_of_instances, likelihood.posterior)
 
 
 def with_labelers(fit: ContextualFit, known: Int[np.ndarray, " W"], key: PRNGKeyArray) -> ContextualFit:
-    """Return the fit of other labelers: those of the fit in another order, and some whom it has not met.
+    """Rearrange the labelers of a fit, and draw new ones from the crowd's distribution.
 
     A labeler who is new is drawn from the crowd's distribution, in every posterior draw anew: e ~ N(0, τ²), and d the
     same.
 
     Args:
-        known: the row of each labeler in the fit, -1 for one who is new.
-        key: draws the new ones.
+        known: row of each labeler in the fit, -1 for a new one.
+        key: random key for the new labelers.
 
     Example: labels of two who are new say less than those of two who are known
         >>> other = with_labelers(found, np.array([2, -1]), jax.random.key(0))
@@ -266,12 +266,12 @@ def with_labelers(fit: ContextualFit, known: Int[np.ndarray, " W"], key: PRNGKey
 
 
 def log_likelihood_draws(fit: ContextualFit, labels: Labels, scores, cell=None) -> Float[np.ndarray, "S I"]:
-    """Return log p(L_j) of every instance's labels in every posterior draw, the truth summed out; fixed at gold where
-    known.
+    """Compute log p(L_j) of every instance's labels in every posterior draw: the truth summed out, or fixed where gold
+    is known.
 
     Args:
-        labels: of the fit, or new ones of the same labelers.
-        scores: of their instances, shape [I] or [I, C].
+        labels: labels of the fit, or new ones of the same labelers.
+        scores: scores of their instances, shape [I] or [I, C].
 
     Example:
         >>> log_likelihood_draws(found, labels, scores).shape
@@ -296,7 +296,7 @@ def _mean_posterior(config, data, draws):
 def held_out_posteriors(
     fit: ContextualFit, labels: Labels, scores, n_draws: int = 500, *, cell=None, mesh: Mesh | None = None
 ) -> Float[np.ndarray, " I"]:
-    """Return P(z_j = +1 | all labels, the gold of all instances but j): predictions that have not seen their own gold.
+    """Compute P(z_j = +1 | all labels, gold of all instances but j): leave-one-out predictions for instances with gold.
 
     Draws are reweighted by 1 / P(z_j | labels of j, draw), which takes the gold of j out of their posterior. What that
     leaves of the truth which was seen is the harmonic mean over draws:
@@ -304,9 +304,9 @@ def held_out_posteriors(
         P(z_j = gold_j | all else) = 1 / mean_s 1 / P(z_j = gold_j | labels of j, draw s)
 
     Args:
-        labels: of the fit.
-        scores: of their instances, shape [I] or [I, C].
-        n_draws: how many draws to average.
+        labels: labels of the fit.
+        scores: scores of their instances, shape [I] or [I, C].
+        n_draws: number of posterior draws to average.
         mesh: devices, as in ``fit``.
 
     Example: without gold these are the instances' posteriors
@@ -347,13 +347,13 @@ def population_prevalence(
     level: float = 0.95,
     cell: Int[np.ndarray, " n"] | None = None,
 ) -> Band:
-    """Return Σ ω π(x) / Σ ω over a population given by scores and weights.
+    """Estimate the prevalence Σ ω π(x) / Σ ω of a population given by scores and weights, with an interval.
 
     Args:
-        scores, weights: either the population's score table (weights: counts; the better choice), or the labelled
-            instances' scores with their sampling weights; shape [n]. Weights default to one each.
-        key: where the scores are a sample, whose own variation the interval should hold as well: each draw then
-            reweights the sample by a Bayesian bootstrap. Leave out for a population table.
+        scores, weights: scores of the population with counts as weights (the better choice), or of the labelled
+            instances with their sampling weights; shape [n]. Weights default to one each.
+        key: random key, where the scores are a sample whose sampling variation the interval should include: each draw
+            then reweights the sample by a Bayesian bootstrap. Leave it out for a population table.
 
     Raises:
         LabelError: a weight is not positive and finite (counts may be 0), or the lengths differ.
@@ -377,7 +377,7 @@ def prevalence_draws(
     n_draws: int | None = None,
     cell: Int[np.ndarray, " n"] | None = None,
 ) -> Float[np.ndarray, " S"]:
-    """Return the draws behind :func:`population_prevalence`: all, or so many of them, evenly spaced.
+    """Compute the posterior draws of :func:`population_prevalence`; with ``n_draws``, that many of them, evenly spaced.
 
     Args:
         scores, weights, key: as there, shape [n].
@@ -422,7 +422,7 @@ def _alike(x: Float[np.ndarray, "n C"], cell, weights: Float[np.ndarray, " n"]):
 
 
 def in_cells(basis: Basis, cell) -> Basis:
-    """Return the inputs in the given cells (None: in the mean one)."""
+    """Set the cells of the inputs (None: the mean cell)."""
     return basis if cell is None else dataclasses.replace(basis, cell=jnp.asarray(cell, jnp.int32))
 
 
@@ -446,13 +446,13 @@ def item_prevalence(
     cell: Int[np.ndarray, " I"] | None = None,
     mesh: Mesh | None = None,
 ) -> Band:
-    """Estimate the prevalence from the labelled instances' own truths: Σ ω z / Σ ω, z drawn from each draw's
-    posteriors, with the sample reweighted by a Bayesian bootstrap. Leans less on the prevalence function, and is
-    noisier where positives are rare and heavily weighted.
+    """Estimate the prevalence from the labelled instances' truths: Σ ω z / Σ ω, with z drawn from each posterior draw
+    and the sample reweighted by a Bayesian bootstrap. Depends less on the prevalence function, but is noisier where
+    positives are rare and heavily weighted.
 
     Args:
-        labels, scores: of the labelled instances, shape [I] or [I, C].
-        weights: their sampling weights, shape [I]; default: one each.
+        labels, scores: labels, and scores of their instances, shape [I] or [I, C].
+        weights: sampling weights of the instances, shape [I]; default: one each.
         mesh: devices, as in ``fit``.
 
     Example:
@@ -480,7 +480,7 @@ def _drawn_prevalence(config, data, draws, weights, key):
 
 
 def labeler_table(fit: ContextualFit, level: float = 0.95, n_draws: int = 400) -> LabelerTable:
-    """Return every labeler's sensitivity and specificity over the labelled instances' scores, and its rank.
+    """Estimate every labeler's sensitivity and specificity over the labelled instances' scores, and its rank.
 
     Per draw, sensitivity is averaged over scores in proportion to π(x), specificity to 1 - π(x): the chances of being
     right about a positive and about a negative instance.
@@ -501,8 +501,8 @@ def labeler_table(fit: ContextualFit, level: float = 0.95, n_draws: int = 400) -
 def labelers_by_period(
     fit: ContextualFit, n_draws: int = 400
 ) -> tuple[Float[np.ndarray, "S T W"], Float[np.ndarray, "S T W"]]:
-    """Return (sensitivity, specificity) of every labeler in every period of a fit with drift, averaged as in
-    :func:`labeler_table`, in each of so many draws.
+    """Compute posterior draws of every labeler's sensitivity and specificity in every period of a fit with drift,
+    averaged over scores as in :func:`labeler_table`.
 
     Raises:
         ValueError: the fit's labelers do not drift.
@@ -535,7 +535,7 @@ def _labeler_averages(config, basis, labeler_basis, draws, labelers):
 
 
 def sampling_weights(scores, edges, counts) -> Float[np.ndarray, " I"]:
-    """Compute the weights of instances drawn at random within strata of the score: population count over sample count.
+    """Compute sampling weights for a stratified random sample over the score: population count over sample count.
 
     Args:
         scores: of the sampled instances, shape [I].
@@ -571,13 +571,13 @@ def sampling_weights(scores, edges, counts) -> Float[np.ndarray, " I"]:
 
 
 def inclusion_weights(probability) -> Float[np.ndarray, " I"]:
-    """Compute the weights of instances that were each drawn with a known probability: its inverse.
+    """Compute sampling weights from known inclusion probabilities: the inverse of each.
 
     Args:
-        probability: above 0, at most 1, shape [I].
+        probability: inclusion probabilities above 0 and at most 1, shape [I].
 
     Raises:
-        LabelError: another number.
+        LabelError: a probability outside this range.
 
     Example:
         >>> inclusion_weights([0.5, 0.01]).tolist()
@@ -591,7 +591,7 @@ def inclusion_weights(probability) -> Float[np.ndarray, " I"]:
 
 
 def check_weights(weights, n: int, *, allow_zero: bool = False) -> Float[np.ndarray, " n"]:
-    """Return the weights as float64, one per row, positive and finite; raise ``LabelError`` otherwise.
+    """Convert weights to float64, one per row; raise ``LabelError`` unless they are positive and finite.
 
     Args:
         weights: shape [n]; None: one each.

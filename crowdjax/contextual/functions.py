@@ -47,10 +47,11 @@ class GP:
 
     Attributes:
         approximation: ``hsgp``, ``inducing`` or ``exact`` (at most 1000 distinct inputs).
-        n_basis: M, per column (for ``tensor`` M^C eigenfunctions) or number of inducing inputs.
+        n_basis: number of basis functions M per column (for ``tensor`` M^C eigenfunctions), or number of inducing
+            inputs.
         boundary: c of the Hilbert-space basis.
         columns: ``additive``, ``tensor`` or, by ``hsgp``, ``separate``.
-        log_length: mean and standard deviation of log ℓ; by default ℓ = .5, 95 % in .23 to 1.1.
+        log_length: prior mean and standard deviation of log ℓ; default: ℓ = .5, with 95 % between .23 and 1.1.
 
     Example:
         >>> GP().valid_lengths
@@ -73,7 +74,9 @@ class GP:
 
     @property
     def valid_lengths(self) -> tuple[float, float]:
-        """The length-scales that the Hilbert-space basis can represent (Riutort-Mayol et al. 2023, section 4.2)."""
+        """The range of length-scales that the Hilbert-space basis can represent (Riutort-Mayol et al. 2023, section
+        4.2).
+        """
         if self.approximation != "hsgp":
             return 0.0, np.inf
         return 1.75 * self.boundary / self.n_basis, self.boundary / 3.2
@@ -81,7 +84,7 @@ class GP:
 
 @dataclasses.dataclass(frozen=True)
 class Function:
-    """One function's family and priors: m ~ N(mean), b ~ N(0, slope²), a ~ HalfNormal(amplitude).
+    """The family and the priors of one function: m ~ N(mean), b ~ N(0, slope²), a ~ HalfNormal(amplitude).
 
     Example:
         >>> Function("linear", slope=2.0).mean
@@ -108,8 +111,8 @@ def _fitted_line(dims: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def frequencies(dims: int, n_basis: int, boundary: float) -> Float[np.ndarray, "D M"]:
-    """Return roots of the eigenvalues of the Laplacian on [-c, c]^D, of all combinations of the first n_basis of each
-    column.
+    """Compute the square roots of the eigenvalues of the Laplacian on [-c, c]^D, for all combinations of the first
+    n_basis of each column.
 
     Example:
         >>> frequencies(2, 3, np.pi / 2).tolist()
@@ -120,7 +123,7 @@ def frequencies(dims: int, n_basis: int, boundary: float) -> Float[np.ndarray, "
 
 
 def eigenfunctions(x: Float[np.ndarray, "K D"], omega, boundary: float) -> Float[np.ndarray, "K M"]:
-    """Return Π_d c^(-½) sin(ω_d (x_d + c)): on the host, where it takes no compiler.
+    """Evaluate the eigenfunctions Π_d c^(-½) sin(ω_d (x_d + c)); on the host, which needs no compilation.
 
     Source: Solin and Särkkä 2020, eq. 56.
     """
@@ -144,7 +147,7 @@ class Hilbert(eqx.Module):
         return cls(jnp.asarray(features, x.dtype), jnp.asarray(omega, x.dtype), boundary, n_basis)
 
     def with_nothing(self) -> Hilbert:
-        """Return the same with one more input, where every function is zero."""
+        """Add an input at which every function is zero."""
         return dataclasses.replace(self, features=jnp.pad(self.features, ((0, 1), (0, 0))))
 
     @property
@@ -156,12 +159,13 @@ class Hilbert(eqx.Module):
         return self.omega.shape[0]
 
     def colour(self, amplitude, length: Float[Array, " D"], white: Float[Array, "*S M"]) -> Float[Array, "*S M"]:
-        """Return white weights times the square root of the spectral density, a Π_d (√(2π) ℓ_d)^½ exp(-ℓ_d² ω_d² / 4),
-        in closed form: the root of the density itself has no gradient in float32 once the density underflows."""
+        """Multiply white weights by the square root of the spectral density, a Π_d (√(2π) ℓ_d)^½ exp(-ℓ_d² ω_d² / 4),
+        in closed form: the root of the density itself has no gradient in float32 once the density underflows.
+        """
         return amplitude * jnp.exp(self.log_colour(length)) * white
 
     def log_colour(self, length: Float[Array, " D"]) -> Float[Array, " M"]:
-        """Return the logarithm of the root of the spectral density at amplitude 1."""
+        """Compute the logarithm of the square root of the spectral density at amplitude 1."""
         wide = 0.5 * jnp.log(jnp.sqrt(2 * jnp.pi) * length[:, None])
         return (wide - (length[:, None] * self.omega) ** 2 / 4).sum(0)
 
@@ -184,7 +188,7 @@ class Inducing(eqx.Module):
         return self.z.shape[1]
 
     def root(self, length) -> Float[Array, "M M"]:
-        """Return chol K(z, z) at amplitude 1."""
+        """Compute chol K(z, z) at amplitude 1."""
         m = self.n_weights
         jitter = 20 * m * jnp.finfo(self.x.dtype).eps  # the rounding error of a sum of m ones, and some
         return jnp.linalg.cholesky(_correlation(self.z, self.z, length) + jitter * jnp.eye(m, dtype=self.x.dtype))
@@ -282,8 +286,9 @@ def evaluate(function: Function, basis: Basis, c: dict[str, Array]) -> Float[Arr
 
 
 def tabulate(function: Function, basis: Basis, c: dict[str, Array]) -> tuple[Array, ...]:
-    """Return the costly part of f, once for all inputs: each term at its distinct inputs, or the path of an increasing
-    function at its knots."""
+    """Evaluate the costly part of f once for all inputs: each term at its distinct inputs, or an increasing function at
+    its knots.
+    """
     if function.family != "gp":
         return ()
     if not function.increasing:
@@ -294,7 +299,7 @@ def tabulate(function: Function, basis: Basis, c: dict[str, Array]) -> tuple[Arr
 
 
 def look_up(function: Function, basis: Basis, c: dict[str, Array], table: tuple[Array, ...]) -> Float[Array, " n"]:
-    """Look up f at the prepared inputs, given its table."""
+    """Evaluate f at the prepared inputs from its table."""
     if function.family == "constant":
         return jnp.broadcast_to(c["mean"], basis.x.shape[:1])
     if function.increasing and table:

@@ -54,20 +54,20 @@ Method = Literal["nuts", "svi", "laplace"]
 
 @dataclasses.dataclass(frozen=True)
 class Inference:
-    """Settings of the inference, frozen and hashable.
+    """Settings of the posterior inference: method, draws and steps. Frozen and hashable.
 
     Attributes:
         method: ``nuts`` (the reference), ``svi`` or ``laplace``.
-        n_draws: posterior draws; for NUTS of each chain.
-        n_warmup: transitions of NUTS that are not kept.
-        n_chains: chains of NUTS.
-        n_thin: transitions of NUTS of which the last is kept.
-        target_accept: acceptance that NUTS aims at.
-        max_depth: most doublings of a tree of NUTS.
-        n_steps: steps of SVI.
-        n_particles: draws of a step of SVI, in pairs.
-        n_batch: blocks of instances of a step of SVI.
-        resample: whether draws of SVI are resampled with their importance weights; Laplace's are, where it pays.
+        n_draws: number of posterior draws; for NUTS per chain.
+        n_warmup: number of NUTS warm-up transitions, which are discarded.
+        n_chains: number of NUTS chains.
+        n_thin: NUTS keeps every n_thin-th transition.
+        target_accept: target acceptance probability of NUTS.
+        max_depth: largest tree depth of NUTS.
+        n_steps: number of SVI steps.
+        n_particles: number of draws in an SVI step, taken in antithetic pairs.
+        n_batch: number of blocks of instances in an SVI step.
+        resample: whether SVI's draws are resampled by their importance weights; Laplace's are where it pays off.
 
     Example:
         >>> Inference("laplace", n_draws=0)
@@ -99,22 +99,22 @@ class Inference:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ContextualFit:
-    """A fitted contextual model. Holds no labels.
+    """A fitted contextual model: posterior draws and diagnostics. Holds no labels.
 
     Attributes:
-        config, inference: as asked for.
-        scale: from scores to the context.
+        config, inference: settings of the model and of the inference.
+        scale: map from scores to the context.
         draws: values of the model's sites, each of shape [S, ...], the chains one after the other.
         unconstrained: the same as vectors u, shape [chains, S / chains, P].
         labels_per_labeler: judgements given by each labeler (summed multiplicities), shape [W].
         inputs: the instances' context at 64 evenly spaced quantiles (of the first column), shape [Q, C].
         anchors: inducing inputs of each term, where there are any.
-        coordinates: where a further fit starts.
-        sampler: where each chain of NUTS stands, and the coordinates it moves in; empty otherwise.
+        coordinates: coordinates in which a further fit starts.
+        sampler: state of each NUTS chain, and the coordinates it moves in; empty for other methods.
         diagnostics: numbers by name: ``rhat``, ``ess``, ``divergences`` (NUTS), ``khat`` (SVI, Laplace), ...
-        trace: estimates of the ELBO (SVI), or the objective during the search for the mode.
+        trace: ELBO estimates (SVI), or the objective during the search for the mode.
         warnings: sentences, one for each reason not to trust the fit.
-        prior: of an earlier fit (``contextual.earlier``); None: the settings'.
+        prior: prior that an earlier fit left (``contextual.earlier``); None: the prior of the settings.
 
     Example:
         >>> found.n_draws, found.unconstrained.shape[0], sorted(found.diagnostics)[:3]
@@ -138,15 +138,15 @@ class ContextualFit:
 
     @property
     def n_draws(self) -> int:
-        """S, the number of draws of all chains."""
+        """The number of draws S of all chains."""
         return self.unconstrained.shape[0] * self.unconstrained.shape[1]
 
     def bases(self, scores) -> tuple[Basis, Basis | None]:
-        """Return the functions' bases at scores of shape [n] or [n, C]."""
+        """Compute the functions' bases at scores of shape [n] or [n, C]."""
         return bases(self.config, self.scale(scores), self.anchors or None)
 
     def bases_of_inputs(self) -> tuple[Basis, Basis | None]:
-        """Return the functions' bases at ``inputs``."""
+        """Compute the functions' bases at ``inputs``."""
         return bases(self.config, self.inputs, self.anchors or None)
 
 
@@ -166,23 +166,23 @@ def fit(
     judged: bool = True,
     prior: Prior | None = None,
 ) -> ContextualFit:
-    """Fit the contextual model.
+    """Fit the contextual model to labels and scores by Laplace, SVI or NUTS.
 
     Args:
         labels: the judgements, with gold where known.
-        scores: of every instance, shape [I] or [I, C].
-        key: for draws, chains and minibatches.
-        scale: from scores to the context; by default the identity mapped to [-1, 1].
+        scores: score of every instance, shape [I] or [I, C].
+        key: random key for draws, chains and minibatches.
+        scale: map from scores to the context; default: the identity, mapped to [-1, 1].
         start: a fit of the same model to continue: NUTS goes on with its chains, without warm-up, and the result holds
             all draws; SVI starts where it ended. Laplace needs no start.
-        importance: how many instances of the population each one stands for. Laplace follows the bend of the posterior
-            along the mean prevalence so weighted; the posterior does not depend on it.
-        cell: period and group of every instance, where ``config.cells`` has them.
-        mesh: devices that share the blocks of labels and add up what they find; by default one. Labels of one block
-            stay on one.
+        importance: number of instances of the population that each one represents. Laplace follows the posterior's
+            curvature along the mean prevalence with these weights; the posterior does not depend on them.
+        cell: cell (period and group) of every instance, where ``config.cells`` has them.
+        mesh: devices that share the blocks of labels; default: one device. Labels of one block stay on one device.
         progress: callback (``crowdjax.drive.Progress``), called between compiled blocks of steps. Return True to stop:
             NUTS keeps the draws that it has, SVI its quadratic.
-        prior: of an earlier fit, instead of the settings' (``contextual.earlier.carried``), with its scale.
+        prior: prior that an earlier fit left (``contextual.earlier.carried``), with its scale; default: the prior of
+            the settings.
         judged: whether to measure how much the labels inform each function, and to warn.
 
     Raises:
@@ -236,7 +236,7 @@ def fit(
 
 
 def representatives(x: Float[np.ndarray, "I C"], size: int = 64) -> Float[np.ndarray, "Q C"]:
-    """Return rows of x at evenly spaced quantiles of its first column, which represent the instances' distribution."""
+    """Select rows of x at evenly spaced quantiles of its first column, to represent the instances' distribution."""
     order = np.argsort(x[:, 0], kind="stable")
     return x[order[((np.arange(size) + 0.5) / size * len(x)).astype(int)]]
 
@@ -333,8 +333,9 @@ def _values(config, data, u):
 
 @eqx.filter_jit
 def crowd_curves(config, basis, labeler_basis, draws, share: Float[Array, " W"]) -> Curves:
-    """Return the three functions of every draw, shape [S, n]; sensitivity and specificity averaged over labelers by
-    share."""
+    """Compute the three functions of every draw, shape [S, n]; sensitivity and specificity are averaged over labelers
+    by share.
+    """
     labelers = jnp.arange(1 if config.labelers == "global" else len(share))
     share = jnp.ones(1) if config.labelers == "global" else jnp.asarray(share / share.sum())
 
@@ -411,7 +412,7 @@ def _warnings(fit: ContextualFit, labels: Labels) -> tuple[str, ...]:
 
 
 def identification(config: ContextualConfig, labels: Labels, informed: dict[str, float]) -> list[str]:
-    """Warn of what the labels do not identify."""
+    """List warnings about functions that the labels do not identify."""
     out = []
     counts = np.bincount(labels.instance, weights=labels.counts > 0, minlength=labels.n_instances)
     most, gold = counts.max(), labels.gold is not None and np.any(np.asarray(labels.gold) >= 0)
@@ -451,7 +452,7 @@ def _still_climbing(trace: np.ndarray) -> bool:
 
 
 def save(fit: ContextualFit, folder: str | os.PathLike) -> None:
-    """Write ``contextual.json`` (settings, diagnostics, warnings) and ``contextual.npz`` (arrays) to a folder.
+    """Save a fit to a folder as ``contextual.json`` (settings, diagnostics, warnings) and ``contextual.npz`` (arrays).
 
     An earlier fit there is replaced. Its arrays have another name, which ``contextual.json`` holds: either fit is whole
     at any moment.
@@ -504,10 +505,10 @@ _PLAIN = ("unconstrained", "labels_per_labeler", "inputs", "trace")
 
 
 def load(folder: str | os.PathLike) -> ContextualFit:
-    """Read what :func:`save` wrote; executes nothing.
+    """Load a fit that :func:`save` wrote; executes no code from the files.
 
     Raises:
-        InputError: there is no fit, or it was changed since it was written.
+        InputError: the folder has no fit, or the fit was changed after it was saved.
 
     Example:
         >>> import tempfile

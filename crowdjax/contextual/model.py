@@ -58,7 +58,7 @@ AT_ONCE = 1024  # blocks, where they are not taken one by one
 
 @dataclasses.dataclass(frozen=True)
 class ContextualConfig:
-    """Settings of a contextual model, frozen and hashable.
+    """Settings of a contextual model: families, constraint and priors. Frozen and hashable.
 
     Attributes:
         prevalence, accuracy: families of r, and of a and g: ``constant``, ``linear`` or ``gp``.
@@ -67,11 +67,11 @@ class ContextualConfig:
         increasing: whether the prevalence may only rise with the score (one column).
         prevalence_mean, prevalence_slope: of the priors N(mean) of r's level and N(0, slope²) of its slope, wide enough
             for rates from one in a hundred thousand to nearly all.
-        accuracy_mean, bias_mean: of the priors of the levels of a and g.
-        gp: how the Gaussian processes are represented.
-        labeler_gp: the same for d_i, whose amplitude is HalfNormal(½).
+        accuracy_mean, bias_mean: means of the priors of the levels of a and g.
+        gp: representation of the Gaussian processes.
+        labeler_gp: representation of d_i, whose amplitude is HalfNormal(½).
         offset_scale: τ ~ HalfNormal(offset_scale).
-        cells: periods and groups, by which the prevalence is shifted; None: there are none.
+        cells: periods and groups that shift the prevalence; None for none.
         drift: whether labelers' offsets walk over the periods, by steps N(0, τ_d²), τ_d ~ HalfNormal(.2).
 
     Example:
@@ -113,8 +113,8 @@ class ContextualConfig:
             raise ValueError(f"labeler_gp: approximation {self.labeler_gp.approximation!r}; allowed: hsgp")
 
     def traced(self) -> ContextualConfig:
-        """Return the same for compiled programs: numbers of priors, and whether the constraint is ``both`` or
-        ``ordered``, are arrays, so that fits which differ in them share programs.
+        """Convert the settings for compiled programs: numbers of priors, and whether the constraint is ``both`` or
+        ``ordered``, become arrays, so that fits which differ in them share programs.
 
         Example:
             >>> bool(ContextualConfig(constraint="both").traced().constraint)
@@ -126,7 +126,7 @@ class ContextualConfig:
 
     @property
     def functions(self) -> dict[str, Function]:
-        """r, a and g with their priors."""
+        """The functions r, a and g with their priors."""
         return {
             "prevalence": Function(
                 self.prevalence, self.prevalence_mean, self.prevalence_slope, 1.5, increasing=self.increasing
@@ -179,7 +179,7 @@ MOST_BINS_OF_SEVERAL = 2048
 
 
 class Data(eqx.Module):
-    """The data that the model is conditioned on: labels and the context of every instance, prepared.
+    """Prepared data of the model: labels, and the context of every instance as bases.
 
     The bases have a row for every instance slot of the labels' layout (n_blocks × block_instances); slots beyond
     n_instances hold no labels and add nothing to the evidence. On a mesh the labels' blocks are shared out over its
@@ -200,8 +200,9 @@ class Data(eqx.Module):
 
 
 def bases(config: ContextualConfig, x: Float[np.ndarray, "n C"], anchors=None) -> tuple[Basis, Basis | None]:
-    """Return the bases of the shared functions and of the labelers' own at inputs x. ``anchors``: inducing inputs to
-    keep."""
+    """Compute the bases of the shared functions and of the labelers' own at inputs x. ``anchors``: inducing inputs to
+    keep.
+    """
     own = prepare(config.labeler_gp, x) if config.labelers == "function" else None
     return prepare(config.gp, x, increasing=config.increasing, anchors=anchors), own
 
@@ -215,14 +216,14 @@ def prepare_data(
     cell: Int[np.ndarray, " I"] | None = None,
     prior: Prior | None = None,
 ) -> Data:
-    """Put labels and context together (host side).
+    """Prepare labels and context for the model (host side).
 
     Args:
         labels: of I instances.
         x: the context in [-1, 1], one row per instance.
-        mesh: devices to share the blocks of labels; None: the first. There are no more of them than blocks.
-        cell: of each instance, where the settings have cells (``cells.Cells.of``); None: the mean cell.
-        prior: of an earlier fit; None: the settings'.
+        mesh: devices that share the blocks of labels, at most one per block; None: the first device.
+        cell: cell of each instance, where the settings have cells (``cells.Cells.of``); None: the mean cell.
+        prior: prior that an earlier fit left; None: the prior of the settings.
 
     Raises:
         LabelError: the numbers of instances differ.
@@ -254,7 +255,7 @@ def prepare_data(
 
 
 def anchors_of(basis: Basis) -> tuple[np.ndarray, ...] | None:
-    """Return the inducing inputs of each term, where there are any."""
+    """Collect the inducing inputs of each term that has some."""
     return tuple(np.asarray(t.z) for t in basis.terms if isinstance(t, Inducing)) or None
 
 
@@ -339,7 +340,7 @@ def _specs(data: Data) -> Data:
 def sites(
     config: ContextualConfig, n_labelers: int, basis: Basis, labeler_basis: Basis | None
 ) -> dict[str, tuple[int, ...]]:
-    """Return the names and shapes of everything unknown but the truth; scales and length-scales (``SCALES``) first."""
+    """List the names and shapes of all unknowns but the truth; scales and length-scales (``SCALES``) come first."""
     n_columns, n_terms = basis.x.shape[1], len(basis.terms)
     scales, rest = {}, {}
     for name, function in config.functions.items():
@@ -369,19 +370,19 @@ SCALES = ("_amplitude", "_length", "_scale")
 
 
 def n_scales(shapes: dict[str, tuple[int, ...]]) -> int:
-    """Return how many entries of u are scales and length-scales: they come first."""
+    """Count the entries of u that are scales or length-scales; they come first."""
     return sum(math.prod(shape) for name, shape in shapes.items() if name.endswith(SCALES))
 
 
 def split(u: Float[Array, " P"], shapes: dict[str, tuple[int, ...]]) -> dict[str, Array]:
-    """Return the entries of u by site."""
+    """Split the vector u by site."""
     ends = np.cumsum([math.prod(shape) for shape in shapes.values()])
     parts = jnp.split(u, ends[:-1])
     return {name: part.reshape(shape) for part, (name, shape) in zip(parts, shapes.items(), strict=True)}
 
 
 def values(config: ContextualConfig, white: dict[str, Array]) -> dict[str, Array]:
-    """Return the sites' values, given standard normals of the same shapes: their priors in one place.
+    """Compute the sites' values from standard normals of the same shapes: defines all priors.
 
     Weights and offsets stay white; ``coefficients`` gives them their scales.
     """
@@ -413,14 +414,16 @@ DRIFT = 0.2  # of τ_d: HalfNormal
 
 
 def half_normal(z: Array, scale: float) -> Array:
-    """Return the quantile of HalfNormal(scale) that z is of N(0, 1). A logarithm's tail towards zero would be
-    exponential, which samplers and Gaussian approximations bear badly."""
+    """Map z ~ N(0, 1) to HalfNormal(scale) by quantiles. A logarithm's tail towards zero would be exponential, which
+    samplers and Gaussian approximations bear badly.
+    """
     quantile = jnp.clip(jax.scipy.special.ndtr(z), 1e-12, 1 - 1e-6)  # float32 would say 0 or infinity beyond
     return scale * jnp.sqrt(2.0) * jax.scipy.special.erfinv(quantile)
 
 
 def model(config: ContextualConfig, data: Data):
-    """Define the NumPyro model: sites ``NAME_white`` ~ N(0, 1), their values, and the labels' evidence as a factor.
+    """Define the NumPyro model: sites ``NAME_white`` ~ N(0, 1), their values as deterministic sites, and the labels'
+    evidence as a factor.
 
     Args:
         config: the model's settings.
@@ -446,13 +449,14 @@ def model(config: ContextualConfig, data: Data):
 
 
 def shapes_of(config: ContextualConfig, data: Data) -> dict[str, tuple[int, ...]]:
-    """Return the sites of a model of these data."""
+    """Compute the shapes of the sites for these data."""
     return sites(config, data.labels.n_labelers, data.basis, data.labeler_basis)
 
 
 def coefficients(config: ContextualConfig, basis: Basis, labeler_basis: Basis | None, draw) -> dict[str, Array]:
-    """Return what the likelihood depends on: weights and offsets times their scales. Affine in all sites but scales and
-    length-scales; of those, only inducing inputs need to know a length-scale again."""
+    """Compute what the likelihood depends on: weights and offsets times their scales. Affine in all sites but scales
+    and length-scales; of those, only inducing inputs need to know a length-scale again.
+    """
     out = {}
     for name, function in config.functions.items():
         out |= {f"{name}_{key}": value for key, value in of_one(name, function, basis, draw).items()}
@@ -500,7 +504,7 @@ def tables(config: ContextualConfig, basis: Basis, c: dict[str, Array]) -> dict[
 
 
 def constrained(constraint: Constraint | Bool[Array, ""], a, g):
-    """Return (s, γ) of the unconstrained accuracy a and bias g, elementwise.
+    """Compute (s, γ) from the unconstrained accuracy a and bias g, elementwise.
 
     Example:
         >>> s, gamma = constrained("both", jnp.array(0.5), jnp.array(-3.0))
@@ -519,7 +523,7 @@ def constrained(constraint: Constraint | Bool[Array, ""], a, g):
 
 
 def accuracy_bias(config: ContextualConfig, basis, labeler_basis, c, table, labeler, row):
-    """Return (s, γ) for pairs (labeler, row of the bases), each of shape [N], given coefficients and tables."""
+    """Compute (s, γ) for pairs (labeler, row of the bases), each of shape [N], from coefficients and tables."""
     both = []
     for side, name in enumerate(("accuracy", "bias")):
         value = look_up(config.functions[name], basis, of_function(name, c), table[name])[row]
@@ -539,19 +543,20 @@ def accuracy_bias(config: ContextualConfig, basis, labeler_basis, c, table, labe
 
 
 def prevalence_logit(config: ContextualConfig, basis: Basis, c, table) -> Float[Array, " n"]:
-    """Return r(x), the logit of the prevalence, shifted by the inputs' cells where they have some; given coefficients
-    and tables."""
+    """Compute r(x), the logit of the prevalence, shifted by the inputs' cells where there are some, from coefficients
+    and tables.
+    """
     r = look_up(config.functions["prevalence"], basis, of_function("prevalence", c), table["prevalence"])
     return r if basis.cell is None or "shift" not in c else r + in_cell(c["shift"], basis.cell)
 
 
 def in_cell(shift: Float[Array, " C"], cell: Int[Array, " n"]) -> Float[Array, " n"]:
-    """Return the shift of each cell; none in the cell -1, which is not known: there the mean cell stands."""
+    """Look up the shift of each cell; 0 for the cell -1, which stands for the mean cell."""
     return jnp.append(shift, 0)[cell]
 
 
 class Curves(NamedTuple):
-    """The three functions at n inputs, on the probability scale.
+    """Prevalence, sensitivity and specificity at n inputs, as probabilities.
 
     Example:
         >>> Curves(jnp.array([0.1]), jnp.array([0.9]), jnp.array([0.8])).specificity.shape
@@ -564,7 +569,7 @@ class Curves(NamedTuple):
 
 
 def prevalence(config: ContextualConfig, basis: Basis, draw) -> Float[Array, " n"]:
-    """Return π(x) of one draw."""
+    """Compute π(x) of one draw."""
     function = config.functions["prevalence"]
     r = evaluate(function, basis, of_one("prevalence", function, basis, draw))
     if basis.cell is not None and "shift_scale" in draw:
@@ -587,15 +592,16 @@ def curves(
 
 
 def triples(config: ContextualConfig, data: Data, c, table):
-    """Return (s, γ) of every triple, and logit π of every instance."""
+    """Compute (s, γ) of every triple, and logit π of every instance."""
     labels = data.labels
     s, gamma = accuracy_bias(config, data.basis, data.labeler_basis, c, table, labels.labeler, labels.instance)
     return s, gamma, prevalence_logit(config, data.basis, c, table)[: labels.n_instances]
 
 
 def on_devices(function, data: Data, *alike):
-    """Run ``function(part of the data, *alike)`` on every device of the mesh: rows of the results one after the
-    other."""
+    """Run ``function(part of the data, *alike)`` on every device of the mesh and concatenate the rows of the
+    results.
+    """
     if data.mesh is None:
         return function(data, *alike)
     (axis,) = data.mesh.axis_names
@@ -613,8 +619,9 @@ def on_devices(function, data: Data, *alike):
 
 
 def block_log_likelihoods(config: ContextualConfig, data: Data, c: dict[str, Array]) -> Float[Array, " n_blocks"]:
-    """Return log p(L | functions) of each block, given coefficients. Blocks are computed again in the backward pass, so
-    that memory stays small."""
+    """Compute log p(L | functions) of each block from coefficients. Blocks are computed again in the backward pass, so
+    that memory stays small.
+    """
     return on_devices(partial(_of_blocks, config), data, c)[: data.n_blocks]
 
 
@@ -632,7 +639,7 @@ def _of_blocks(config: ContextualConfig, data: Data, c: dict[str, Array]) -> Flo
 
 
 def log_likelihood(config: ContextualConfig, data: Data, draw: dict[str, Array]) -> Float[Array, ""]:
-    """Return log p(L | functions), given the sites' values."""
+    """Compute log p(L | functions) from the sites' values."""
     return block_log_likelihoods(config, data, coefficients(config, data.basis, data.labeler_basis, draw)).sum()
 
 
@@ -678,34 +685,37 @@ def blocks(data: Data, index: Int[Array, " B"]) -> Data:
 
 
 def draw_at(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict[str, Array]:
-    """Return the sites' values (one draw) of standard normals u."""
+    """Compute the sites' values (one draw) from standard normals u."""
     u = u if data.prior is None else of_prior(data.prior, u)
     return values(config, split(u, shapes_of(config, data)))
 
 
 def of_prior(prior: Prior, v: Float[Array, " M"]) -> Float[Array, " P"]:
-    """Return (θ, w) of standard normals v, w having the prior of an earlier fit."""
+    """Compute (θ, w) from standard normals v, where w has the prior that an earlier fit left."""
     return jnp.concatenate([prior.theta, prior.mean + jnp.matmul(prior.root, v, precision=PRECISION)])
 
 
 def coefficients_at(config: ContextualConfig, data: Data, u: Float[Array, " P"]) -> dict[str, Array]:
-    """Return :func:`coefficients` at standard normals u."""
+    """Compute :func:`coefficients` at standard normals u."""
     return coefficients(config, data.basis, data.labeler_basis, draw_at(config, data, u))
 
 
 def coefficients_of(config: ContextualConfig, data: Data, theta, w) -> Float[Array, " Q"]:
-    """Return y = y₀ + R(θ) w as a vector: all that the labels see, but for the length-scales of inducing inputs."""
+    """Compute the vector y = y₀ + R(θ) w: all that the labels depend on, but for the length-scales of inducing
+    inputs.
+    """
     return labels_see(coefficients_at(config, data, jnp.concatenate([theta, w])))
 
 
 def labels_see(c: dict[str, Array]) -> Float[Array, " Q"]:
-    """Return the coefficients as a vector, without length-scales."""
+    """Flatten the coefficients to a vector, without length-scales."""
     return ravel_pytree({name: value for name, value in c.items() if not name.endswith("_length")})[0]
 
 
 def block_values(config: ContextualConfig, data: Data, theta, y: Float[Array, " Q"]) -> Float[Array, " n_blocks"]:
-    """Return log p(L | y) of each block. θ matters for inducing inputs only: their values say the rest of the function
-    up to its length-scale."""
+    """Compute log p(L | y) of each block. θ matters for inducing inputs only: their values say the rest of the function
+    up to its length-scale.
+    """
     width = size_of(config, data) - len(theta)
     c = coefficients_at(config, data, jnp.concatenate([theta, jnp.zeros(width, y.dtype)]))
     seen = {name: value for name, value in c.items() if not name.endswith("_length")}
@@ -713,14 +723,14 @@ def block_values(config: ContextualConfig, data: Data, theta, y: Float[Array, " 
 
 
 def size_of(config: ContextualConfig, data: Data) -> int:
-    """Return P, the number of unknowns."""
+    """Count the unknowns, P."""
     if data.prior is not None:
         return len(data.prior.mean)
     return sum(math.prod(shape) for shape in shapes_of(config, data).values())
 
 
 def scales_of(config: ContextualConfig, data: Data) -> int:
-    """Return K, how many of them are scales and length-scales: they come first. An earlier fit's are held."""
+    """Count the scales and length-scales among the unknowns, K; they come first. An earlier fit's are held fixed."""
     return 0 if data.prior is not None else n_scales(shapes_of(config, data))
 
 
@@ -736,6 +746,7 @@ def _prior_draws(config, shapes: tuple, key, n: int, dtype):
 
 
 def log_density(config: ContextualConfig, data: Data, u: Float[Array, " P"], scale: float = 1.0) -> Float[Array, ""]:
-    """Return log p(L, u) up to a constant: the density that every method of inference works on. ``scale`` multiplies
-    the evidence, for minibatches."""
+    """Compute log p(L, u) up to a constant: the density that every inference method works on. ``scale`` multiplies the
+    evidence, for minibatches.
+    """
     return -0.5 * (u**2).sum() + scale * log_likelihood(config, data, draw_at(config, data, u))

@@ -35,12 +35,12 @@ Params = dict[str, Array]
 
 
 class Contextual(eqx.Module):
-    """The contextual model of some instances' labels.
+    """The contextual model of given instances as an observation model.
 
     Attributes:
-        config: which functions there are (static under jit).
-        basis, labeler_basis: the instances' scores, prepared: those of ``prepare_data``.
-        n_instances: how many of their rows are instances.
+        config: settings of the functions (static under jit).
+        basis, labeler_basis: prepared scores of the instances, from ``prepare_data``.
+        n_instances: number of their rows that are instances.
 
     Example: the density that every method of inference works on
         >>> from crowdjax.contextual.model import log_density, prepare_data
@@ -58,20 +58,20 @@ class Contextual(eqx.Module):
 
     @classmethod
     def of(cls, config: ContextualConfig, data: Data) -> Contextual:
-        """Return the model of prepared data."""
+        """Build the model from prepared data."""
         return cls(config, data.basis, data.labeler_basis, data.labels.n_instances)
 
     def params(self, labels: Labels, u: Float[Array, " P"]) -> Params:
-        """Return the entries of u by site."""
+        """Split the vector u into parameters by site."""
         return split(u, sites(self.config, labels.n_labelers, self.basis, self.labeler_basis))
 
     def start(self, labels: Labels, votes=None) -> Params:
-        """Return the middle of the prior."""
+        """Build parameters at the middle of the prior."""
         shapes = sites(self.config, labels.n_labelers, self.basis, self.labeler_basis)
         return {name: jnp.zeros(shape, self.basis.x.dtype) for name, shape in shapes.items()}
 
     def rows(self, params: Params, labels: Labels) -> Float[Array, "N 2 2"]:
-        """Return log P(label l | class k) of every stored triple, given its labeler and the score of its instance."""
+        """Compute log P(label l | class k) of every stored triple, given its labeler and the score of its instance."""
         c, table = self._prepared(params)
         at = labels.labeler, labels.instance
         s, gamma = accuracy_bias(self.config, self.basis, self.labeler_basis, c, table, *map(jnp.asarray, at))
@@ -79,24 +79,24 @@ class Contextual(eqx.Module):
         return jax.nn.log_sigmoid(jnp.stack([-t, t], 1))
 
     def log_points(self, params: Params) -> Float[Array, "I 2"]:
-        """Return the log prior of every instance's class."""
+        """Compute the log prior of every instance's class."""
         r = prevalence_logit(self.config, self.basis, *self._prepared(params))[: self.n_instances]
         return jax.nn.log_sigmoid(jnp.stack([-r, r], 1))
 
     def class_of_point(self, params: Params) -> Float[Array, "2 2"]:
-        """Return the class of each point: points are classes."""
+        """Build P(class | point): the identity, as points are classes."""
         return jnp.eye(2)
 
     def log_prior(self, params: Params) -> Float[Array, ""]:
-        """Return log p(params), up to a constant."""
+        """Compute log p(params), up to a constant."""
         return -0.5 * sum((u**2).sum() for u in params.values())
 
     def specs(self, params: Params) -> dict[str, None]:
-        """Return None for every array: none is by instance, and none has labelers first."""
+        """Give None for every array: no array has instances or labelers as its first axis."""
         return dict.fromkeys(params)
 
     def evidence(self, labels: Labels, params: Params) -> Float[Array, ""]:
-        """Return log p(labels | params), the classes summed out, or fixed where gold is known."""
+        """Compute log p(labels | params) with the classes summed out, or fixed where gold is known."""
         data = Data(labels, self.basis, self.labeler_basis)
         return log_likelihood(self.config, data, values(self.config, params))
 

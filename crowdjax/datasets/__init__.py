@@ -1,5 +1,5 @@
-"""Real label sets: from a local folder ($CROWDJAX_DATA, or shared/data beside the project), else from the cache of
-those that were fetched; the public ones can be fetched.
+"""Real label sets, from a local folder ($CROWDJAX_DATA, or shared/data beside the project) or from the download cache;
+public sets can be downloaded.
 
 Every set is a folder of its name with ``labels.csv`` (or ``.parquet``; labeler, instance, label) and ``truth.csv``
 (instance, label). Ids are text and name things only: in some sets an id gives the truth away.
@@ -57,11 +57,13 @@ RECORD = "data.json"
 
 
 class MissingData(InputError):
-    """The error of a set that is not on this machine; the message says where it was searched."""
+    """Exception for a set that is not on this machine; the message names the folders that were searched."""
 
 
 class Dataset(NamedTuple):
-    """Labels, the ids behind their indices, and the truth of every instance: -1 or +1, NaN where unknown."""
+    """A label set: labels, the ids behind their indices, and the truth of every instance (-1 or +1, NaN where
+    unknown).
+    """
 
     labels: Labels
     index: LabelIndex
@@ -70,11 +72,11 @@ class Dataset(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Set:
-    """A label set and its location; ``str`` shows both, with licence and citation.
+    """A label set's description and location; ``str`` shows both, with licence and citation.
 
     Attributes:
-        entry: None for a folder beside the known ones.
-        where: its folder; None where it is not here.
+        entry: the registry's entry; None for an unknown folder among the local sets.
+        where: its folder; None if it is not on this machine.
     """
 
     name: str
@@ -90,34 +92,35 @@ class Set:
 
 
 def folder() -> Path:
-    """Return the folder that is searched for sets."""
+    """Find the folder that is searched for sets."""
     given = os.environ.get(VARIABLE)
     return Path(given) if given else Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
 def cache() -> Path:
-    """Return the folder of downloaded sets, in the user's cache folder."""
+    """Find the folder of downloaded sets, inside the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crowdjax" / "data"
 
 
 def available() -> tuple[str, ...]:
-    """Return the names of the binary sets with truth that are here, in the order of ``BINARY``."""
+    """List the names of the local binary sets with truth, in the order of ``BINARY``."""
     return tuple(name for name in BINARY if (home := _home(name)) and (home / "truth.csv").is_file())
 
 
 def listed() -> list[Set]:
-    """Return every set that is known or in the local folder."""
+    """List every set that is known or in the local folder."""
     local = sorted(p.name for p in folder().glob("*") if _labels(p)) if folder().is_dir() else []
     return [Set(name, known().get(name), _home(name)) for name in dict.fromkeys([*known(), *local])]
 
 
 def get(name: str, out: str | os.PathLike | None = None) -> Set:
-    """Get a set, downloaded where it is public and not here; with ``out``, its labels and truth copied to that folder.
+    """Locate a set, and download it if it is public and not on this machine; with ``out``, copy its labels and truth to
+    that folder.
 
     Raises:
-        InputError: there is no set of this name; something else is in the way of ``out``.
-        MissingData: it is local only and not here.
-        DownloadError: it could not be fetched; nothing was written.
+        InputError: there is no set of this name, or ``out`` cannot be written or holds other files.
+        MissingData: the set is not public and not on this machine.
+        DownloadError: the download failed; nothing was written.
     """
     sets = {found.name: found for found in listed()}
     if name not in sets:
@@ -137,16 +140,16 @@ def get(name: str, out: str | os.PathLike | None = None) -> Set:
 
 
 def load(name: str, repeats: Repeats = "count", *, download: bool = False) -> Dataset:
-    """Load a binary set.
+    """Load a binary label set by name.
 
     Args:
-        repeats: what to do with several judgements of one labeler on one instance, see ``Labels.from_arrays``.
-        download: whether to fetch it, where it is public and not here.
+        repeats: treatment of repeated judgements of one labeler on one instance, see ``Labels.from_arrays``.
+        download: whether to download the set if it is public and not on this machine.
 
     Raises:
         InputError: there is no set of this name.
-        MissingData: it is not on this machine.
-        DownloadError: it could not be fetched.
+        MissingData: the set is not on this machine.
+        DownloadError: the download failed.
     """
     if name not in BINARY:
         raise InputError(f"data set: got {name!r}; allowed: {', '.join(BINARY)}")
@@ -160,8 +163,9 @@ def load(name: str, repeats: Repeats = "count", *, download: bool = False) -> Da
 
 
 def scores(name: str, instances: np.ndarray) -> Float[np.ndarray, " I"] | None:
-    """Return the score of every instance in ``scores.csv`` (instance, score), NaN where it has none; None without the
-    file."""
+    """Read the score of every instance from ``scores.csv`` (instance, score), NaN without one; None without the
+    file.
+    """
     file = folder() / name / "scores.csv"
     return _column(file, "score", instances) if file.is_file() else None
 

@@ -17,11 +17,11 @@ TIMEOUT = 30.0  # seconds without a response
 
 
 class DownloadError(RuntimeError):
-    """The error of a failed download; the message says what happened."""
+    """Exception for a failed download; the message says what happened."""
 
 
 def fetch(name: str, entry: Entry) -> Rows:
-    """Return the judgements and truths of a public set.
+    """Download the judgements and truths of a public set.
 
     Raises:
         InputError: the extra ``download`` is not installed.

@@ -41,7 +41,7 @@ class Entry:
 
 @functools.cache
 def known() -> dict[str, Entry]:
-    """Return every set by name.
+    """Read the registry: every known set by name.
 
     Example:
         >>> known()["bluebirds"].repository

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Aggregation(Fitted):
-    """Estimates for instances and labelers, and the fit behind them.
+    """The result of a fit to two classes: estimates for instances and labelers, and the fit.
 
     Attributes:
-        fit, model: of ``crowdjax.factor``.
-        made: makes the model, when it is first asked for.
+        fit, model: objects of ``crowdjax.factor``.
+        made: function that builds the model on first use.
         features: standardised features of labelers and of instances, where there are any.
-        tally: the labels, counted; None in a result that was loaded.
+        tally: counts of the labels; None in a loaded result.
 
     Example:
         >>> import crowdjax
@@ -45,16 +45,17 @@ class Aggregation(Fitted):
 
     @functools.cached_property
     def model(self) -> factor.FactorModel:
+        """The fitted ``FactorModel``."""
         return self.made()
 
     def on_device(self) -> factor.Fit:
-        """Return the fit, in the floats that JAX computes with."""
+        """Convert the fit's arrays to the float type that JAX computes with."""
         import jax
 
         return jax.tree.map(jax.numpy.asarray, self.fit)
 
     def page(self) -> reports.Page:
-        """Return the report: a page of the fit, its labelers and its instances (docs/reports.md)."""
+        """Build the HTML report on the fit, its labelers and its instances (docs/reports.md)."""
         from crowdjax import report as reports
 
         own = self.record["config"]["n_factors"] > 1 or self.record["config"]["instance"][1] > 0
@@ -70,7 +71,7 @@ class Aggregation(Fitted):
         )
 
     def arrays(self):
-        """Return the content of ``fit.npz``."""
+        """Collect the arrays of ``fit.npz``."""
         return self.fit, self.features
 
     def answers_of(self, labels: Labels, known, features) -> New:
@@ -92,7 +93,7 @@ class Aggregation(Fitted):
         return New(by_class(found.posterior), outcome_of(found), about(found))
 
     def observed(self, part, drawn, replicates) -> tuple[Observed, factor.Weights]:
-        """Return the model and its weights, as an observation model of two classes."""
+        """Build the observation model of two classes with the fitted weights, for checks."""
         from crowdjax.factor.observed import Observed
 
         return Observed(self.model), self.on_device().weights

@@ -1,4 +1,4 @@
-"""Gold of a contextual fit as a sample: of all instances, and of each period, group or kind.
+"""Gold of a contextual fit as a probability sample: over all instances, and in each period, group or kind.
 
 Where gold comes without chances it counts as a random part of the instances it is used for: of all for the headline,
 and of each cell for that cell. ``selected`` says where it is none.
@@ -30,7 +30,7 @@ OF_CHANGES = ("assisted_difference", "assisted_lower", "assisted_upper", "assist
 
 
 class Gold(NamedTuple):
-    """Gold, its chances and the predictions of a fit.
+    """Gold labels with their inclusion probabilities and the predictions of a fit.
 
     Attributes:
         sample: of all instances; its chances are those of all together where none were given.
@@ -89,7 +89,8 @@ def read(
 
 
 def selected(gold: Gold, rows: Bool[np.ndarray, " I"] | None = None, among: int = 1) -> str | None:
-    """Test whether gold without chances differs from the other instances (Kolmogorov-Smirnov), None where nothing does.
+    """Test whether gold without chances differs from the other instances (Kolmogorov-Smirnov test); None where nothing
+    does.
 
     Args:
         rows: the instances of which gold is to be a random part; None for all.
@@ -106,8 +107,7 @@ def selected(gold: Gold, rows: Bool[np.ndarray, " I"] | None = None, among: int 
 
 
 def part(gold: Gold, rows: Bool[np.ndarray, " I"], people: Bool[np.ndarray, " K"] | None) -> Sample | None:
-    """Return the sample of some of the instances, as if there were no others; None where no gold or no population
-    counts.
+    """Restrict the sample to some of the instances; None where there is no gold or no population among them.
 
     Args:
         people: the population's rows that belong to it.
@@ -129,8 +129,8 @@ def of_parts(
     gold: Gold,
     parts: Sequence[tuple[Bool[np.ndarray, " I"], Bool[np.ndarray, " K"] | None]],
 ) -> tuple[list[Assisted | None], list[int]]:
-    """Return (the assisted estimate of each part, None where it has no gold; the parts whose gold was selected, without
-    one).
+    """Compute the assisted estimate of each part, None without gold; return (estimates, parts whose gold was selected
+    and has no estimate).
 
     Parts that do not overlap have independent samples, up to the predictions' common errors, which count only in so far
     as gold and the others differ by chance: λ (f̄_S - f̄_G).
@@ -153,8 +153,8 @@ def gaps(
     parts: Sequence[tuple[Bool[np.ndarray, " I"], Bool[np.ndarray, " K"] | None]],
     sd: Sequence[float],
 ) -> list[tuple[assisted.Gap, bool] | None]:
-    """Measure how far gold is from the predictions of each part, and whether it contradicts them, at ``WRONG`` for all
-    together (Holm 1979); None where gold is too little.
+    """Measure the difference between gold and predictions in each part, and test whether gold contradicts them, at
+    level ``WRONG`` for all parts together (Holm 1979); None where there is too little gold.
 
     Args:
         sd: of each part, as in ``assisted.gap``.
@@ -173,7 +173,7 @@ def gaps(
 
 
 def chosen_within(gold: Gold, cell: Int[np.ndarray, " I"]) -> bool:
-    """Return whether gold without chances differs from the other instances of its cells, over all cells together.
+    """Test whether gold without chances differs from the other instances of its cells, over all cells together.
 
     Ranks within the cells, ties at random, are compared: they do not depend on how much gold a cell has.
     """
@@ -189,8 +189,9 @@ def chosen_within(gold: Gold, cell: Int[np.ndarray, " I"]) -> bool:
 
 
 def columns(found: Sequence[Assisted | None], contradicted: Sequence[bool | None]) -> dict[str, list]:
-    """Return the columns of a table of cells: the estimates that have an interval, how many gold labels one takes, and
-    whether gold contradicts the model."""
+    """Build the gold columns of a table of cells: estimates with an interval, the number of gold labels needed for one,
+    and whether gold contradicts the model.
+    """
     rows = [
         (None,) * 4 if e is None else (None if e.lower is None else e.mean, e.lower, e.upper, e.n_wanted) for e in found
     ]
@@ -199,6 +200,6 @@ def columns(found: Sequence[Assisted | None], contradicted: Sequence[bool | None
 
 
 def of_changes(found: Sequence[Change | None]) -> dict[str, list[float | None]]:
-    """Return columns of a table of changes."""
+    """Build the gold columns of a table of changes."""
     rows = [(None,) * 4 if c is None else tuple(c) for c in found]
     return {name: list(values) for name, values in zip(OF_CHANGES, zip(*rows, strict=True), strict=True)}

@@ -46,7 +46,7 @@ SHOWN = 4  # classes in the headline
 
 
 class Given(NamedTuple):
-    """The tables of a fit, read."""
+    """The tables of a fit, as read."""
 
     labels: Labels
     index: LabelIndex
@@ -61,19 +61,21 @@ class Given(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class CategoricalResult(Fitted):
-    """Estimates for instances, labelers and the shares of K exclusive classes, with 95 % intervals.
+    """The result of a contextual fit to K exclusive classes: estimates for instances, labelers and class shares, with
+    95 % intervals.
 
     Attributes:
-        instances: instance, score, label, confidence, p_CLASS of each class.
-        prevalence_of_classes: class, method, mean, lower, upper, what: every estimate of every share, the one to report
-            first.
-        curves: class, score, mean, lower, upper: the share of each class by the (first) score.
-        confusion: of the crowd: labeler (null), truth, label, probability, lower, upper.
-        labelers: labeler, n_labels, accuracy, lower, upper; recall_CLASS, lower_CLASS and upper_CLASS of each class.
-        prevalence: what ``prevalence.json`` holds: the headline, the shares, whether both constraints agree.
-        fit: of ``crowdjax.contextual.categories``.
-        scores, population, gold, weights: as they were given.
-        tally: the labels, counted.
+        instances: table: instance, score, label, confidence, and p_CLASS of each class.
+        prevalence_of_classes: table of all estimates of the class shares: class, method, mean, lower, upper, what; the
+            one to report comes first.
+        curves: table: class, score, mean, lower, upper: the share of each class as a function of the (first) score.
+        confusion: table of the crowd's confusion matrix: labeler (null), truth, label, probability, lower, upper.
+        labelers: table: labeler, n_labels, accuracy, lower, upper; recall_CLASS, lower_CLASS and upper_CLASS of each
+            class.
+        prevalence: the content of ``prevalence.json``: the headline, the shares, whether both constraints agree.
+        fit: the fit of ``crowdjax.contextual.categories``.
+        scores, population, gold, weights: as given to the fit.
+        tally: counts of the labels.
 
     Example:
         >>> import crowdjax
@@ -97,18 +99,18 @@ class CategoricalResult(Fitted):
 
     @property
     def headlines(self) -> Sequence[str]:
-        """The shares in a sentence."""
+        """The class shares in a sentence."""
         return [f"shares: {self.prevalence['headline']}"]
 
     def _facts(self) -> dict[str, str]:
         return {"shares": self.prevalence["headline"]}
 
     def page(self) -> reports.Page:
-        """Return the report: class shares, curves, inferred classes and labelers (docs/reports.md)."""
+        """Build the HTML report on class shares, curves, inferred classes and labelers (docs/reports.md)."""
         return reports.of_categories(self.record, self.tables, self.prevalence, self.tally, self.figures())
 
     def figures(self) -> dict[str, plots.Figure]:
-        """Return the shares with their intervals, and the most frequent classes' curves by the score."""
+        """Draw the figures: class shares with their intervals, and the most frequent classes' curves over the score."""
         rows, classes = self.tables["prevalence"].to_pylist(), list(map(str, self.record["classes"]))
         first = {str(row["class"]): row for row in rows if row["method"] == self.prevalence["method"]}
         ends = {n: tuple(np.nan if first[n][e] is None else first[n][e] for e in ("mean", "lower", "upper"))
@@ -125,8 +127,8 @@ class CategoricalResult(Fitted):
         }
 
     def save(self, out, *, report: bool = False) -> None:
-        """Write tables, ``prevalence.json``, ``fit.json``, ``fit.npz`` and the figures to a folder, which appears
-        whole or not at all; ``crowdjax.load`` reads it.
+        """Save tables, ``prevalence.json``, ``fit.json``, ``fit.npz`` and the figures to a folder; the folder appears
+        whole or not at all, and ``crowdjax.load`` reads it.
 
         Args:
             report: whether to write ``report.html`` as well (:meth:`page`).
@@ -142,42 +144,44 @@ class CategoricalResult(Fitted):
                 reports.write(self.page(), folder)
 
     def arrays(self) -> dict[str, Any]:
-        """Return the content of ``fit.npz``."""
+        """Collect the arrays of ``fit.npz``."""
         scale = {k: v for k in ("low", "high", "knots") if (v := getattr(self.fit.scale, k)) is not None}
         found = {"u": self.fit.u, "labels_per_labeler": self.fit.labels_per_labeler, "trace": self.fit.trace}
         return found | {"scale": scale, "scores": self.scores, **self.tally._replace(
             n_crowds=np.array(self.tally.n_crowds))._asdict()}  # fmt: skip
 
     def predict(self, table, scores, *, columns=None, form=None, missing=(), header=True):
-        """Return the class of new instances from their labels and scores, by the posterior of the fit.
+        """Infer the class of new instances from their labels and scores, by the posterior of the fit.
 
         Args:
-            table: labels, as in ``crowdjax.context``; their values are the classes of the fit. A labeler whom the fit
-                has not met is drawn from its crowd.
-            scores: a table with a row for every instance and the score columns of the fit.
+            table: labels, as in ``crowdjax.context``; their values are the classes of the fit. A labeler who is not in
+                the fit is drawn from its crowd.
+            scores: a table with one row for every instance and the score columns of the fit.
 
         Raises:
-            InputError: as in ``crowdjax.context``; a label is none of the classes.
+            InputError: as in ``crowdjax.context``, or a label is not one of the classes.
         """
         return _predicted(self, table, scores, columns, dict(form=form, missing=missing, header=header))
 
     def checks(self, table, **settings):
-        """Raise: this model has no posterior predictive checks yet.
+        """Raise ``InputError``: this model has no posterior predictive checks yet.
 
         Raises:
             InputError: always; ``crowdjax.fit`` has checks of K classes.
         """
         raise InputError(
-            "checks: of a contextual fit of more than two classes; allowed: of two, or of crowdjax.fit (crowdjax fit)"
+            "checks: a contextual fit of more than two classes; allowed: two classes, or a fit of crowdjax.fit"
         )
 
 
 def refuse(classes: Sequence[Any], **settings) -> None:
-    """Reject settings that have no meaning with more than two classes, by their names."""
+    """Reject, by name, settings that do not apply to more than two classes."""
     few = ", ".join(map(show, classes[:3])) + (", ..." if len(classes) > 3 else "")
     for name, given in settings.items():
         if given:
-            raise InputError(f"{name}: given with {len(classes)} classes ({few}); allowed with two: leave it out")
+            raise InputError(
+                f"{name}: given with {len(classes)} classes ({few}); allowed with two classes only; leave it out"
+            )
 
 
 def fitted(
@@ -195,7 +199,7 @@ def fitted(
     progress,
     started: float,
 ) -> CategoricalResult:
-    """Return the result of tables that were read.
+    """Fit the contextual model of K classes to tables that were read, and build its result.
 
     Args:
         config: families, labelers and constraint of ``contextual.categories.CategoricalConfig``.
@@ -485,7 +489,7 @@ def _predicted(result: CategoricalResult, table, scores, columns, reading):
 
 
 def load(folder: Path, record: dict[str, Any]) -> CategoricalResult:
-    """Return the result that ``CategoricalResult.save`` wrote, its record being read."""
+    """Load a result that ``CategoricalResult.save`` wrote, given its record."""
     try:
         tables = read_tables(folder, "instances", "labelers", "confusion", "prevalence", "curves")
         prevalence = json.loads((folder / "prevalence.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Posterior predictive checks: what a fitted model, of any kind, misses in its labels."""
+"""Posterior predictive checks of a fitted model of any kind."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ SAID = {
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class CheckResult(Prediction):
-    """The result of a posterior predictive check.
+    """The result of posterior predictive checks: statistics, and tables of instances and labelers.
 
     Attributes:
-        instances: instance, n_labels, surprise (a p-value: how rarely the model gives labels as odd),
-            surprising; null for instances that were not looked at.
-        record: what ``check.json`` holds: checks, schools, settings, warnings.
-        labelers: labeler, n_labels, informedness with its interval and kind, as in the fit; school: 0 for none, k
-            and -k for the two sides of the k-th.
+        instances: table: instance, n_labels, surprise (p-value: the probability, under the model, of labels at least as
+            unusual), surprising; null for instances that were not checked.
+        record: the content of ``check.json``: checks, schools, settings, warnings.
+        labelers: table: labeler, n_labels, informedness with its interval and kind, as in the fit; school: 0 for none,
+            k and -k for the two sides of school k.
 
     Example:
         >>> import numpy as np, crowdjax
@@ -72,11 +72,12 @@ class CheckResult(Prediction):
         return {"checks": checks, "surprising": looked}
 
     def page(self) -> reports.Page:
-        """Return the report: a page of what was found (docs/reports.md)."""
+        """Build the HTML report on the checks (docs/reports.md)."""
         return reports.of_check(self.record, self.tables["labelers"], self.tables["instances"])
 
     def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
-        """Write ``check.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder, all or nothing.
+        """Save ``check.json``, ``labelers.parquet`` and ``instances.parquet`` to a folder; the folder appears whole or
+        not at all.
 
         Args:
             report: whether to write ``report.html`` as well (:meth:`page`).
@@ -100,15 +101,16 @@ def check(
     replicates: int = 99,
     seed: int = 0,
 ) -> CheckResult:
-    """Compare the labels of a fit with replicates that the fitted model gives (``crowdjax.observation.checks``, or
-    ``crowdjax.integrated.check`` for the integrated model of two classes, whose labelers may be of several schools).
+    """Run posterior predictive checks: compare the labels of a fit with replicates drawn from the fitted model
+    (``crowdjax.observation.checks``; for the integrated model of two classes, whose labelers may form schools,
+    ``crowdjax.integrated.check``).
 
     Args:
-        result: of any model.
-        instance_features: as in the fit, where the integrated model used any.
-        table, columns, form, missing, header: the labels of that fit, as there.
-        replicates: how many to draw; p-values are multiples of 1 / (1 + replicates).
-        seed: of the draws; the same seed gives the same result.
+        result: result of a fit of any model.
+        instance_features: table of features, where the integrated model used any.
+        table, columns, form, missing, header: the labels of the fit and how to read them, as in the fit.
+        replicates: number of replicates; p-values are multiples of 1 / (1 + replicates).
+        seed: seed of the draws; the same seed gives the same result.
 
     Raises:
         InputError: labelers or instances are not those of the fit; fewer than 19 replicates.
@@ -123,7 +125,7 @@ def check(
         )
     triples = io.read_triples(table, columns=said, form=form, missing=missing, header=header, like=result.index)
     if "minibatch" in result.record:
-        raise InputError("checks: of a fit by minibatches, whose instances are in another order; allowed: a fit of all "
+        raise InputError("checks: a fit by minibatches, whose instances are in another order; allowed: a fit of all "
                          "labels at once")  # fmt: skip
     for side in ("labelers", "instances"):
         if not np.array_equal(getattr(triples.index, side), getattr(result.index, side)):
@@ -203,7 +205,9 @@ def _schools(found: Checks, n_labelers: int) -> np.ndarray:
 
 
 def part_of(labels: Labels, seed: int) -> tuple[Labels, np.ndarray]:
-    """Return (the labels of as many instances, drawn at random, as have ``MOST_LABELS``, which instances these are)."""
+    """Draw a random part of the instances with at most ``MOST_LABELS`` labels; return (its labels, the instances
+    drawn).
+    """
     real, n = np.asarray(labels.counts) > 0, labels.n_instances
     if real.sum() <= MOST_LABELS:
         return labels, np.arange(n)
@@ -225,7 +229,7 @@ def part_of(labels: Labels, seed: int) -> tuple[Labels, np.ndarray]:
 
 
 def at_places(places: np.ndarray, values: np.ndarray, n: int) -> pa.Array:
-    """Return the values at their places, null elsewhere."""
+    """Place values at given positions of a column of length n, null elsewhere."""
     out, missing = np.zeros(n, values.dtype), np.ones(n, bool)
     out[places], missing[places] = values, False
     return pa.array(out, mask=missing)

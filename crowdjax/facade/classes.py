@@ -1,4 +1,4 @@
-"""Fits of K classes on the host, without JAX: from labels that were read to the result of ``facade.fit``."""
+"""Fits of K classes on the host, without JAX, from labels that were read to the result of ``facade.fit``."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def fit(
     copies: Copies = "warn",
     kind: Kind = as_arrow,
 ) -> Result:
-    """Fit as ``crowdjax.facade.fit``, whose arguments these are."""
+    """Fit a model of K classes on the host; arguments are those of ``facade.fit``."""
     started = time.perf_counter()
     refuse_counts(triples, name, repeats)
     index, solver = triples.index, Solver()

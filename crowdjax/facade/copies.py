@@ -1,4 +1,4 @@
-"""Groups of labelers who repeat one another (``crowdjax.dependence``): how a fit weights and reports them."""
+"""Groups of labelers with copied labels (``dependence``): how a fit weights and reports them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = 3  # groups with a sentence of their own
 
 
 class Heard(NamedTuple):
-    """Labels as a fit weights them, with the record and the warnings of groups who repeat one another.
+    """Labels as a fit weights them, with the record and the warnings about groups of labelers who repeat one another.
 
     Example:
         >>> Heard(None, {"treatment": "warn", "groups": []}, []).warnings
@@ -36,10 +36,10 @@ def heard(labels: Labels, triples: io.Triples, copies: Copies) -> Heard:
     """Find groups of labelers who repeat one another, and count each as one labeler where that is wanted.
 
     Raises:
-        InputError: the labels are counts, whose labelers nobody knows, and copies are to count once.
+        InputError: the labels are counts, whose labelers are unknown, and copies are to count once.
     """
     if triples.anonymous and copies == "once":
-        raise InputError("copies: got 'once' with counts, whose labelers nobody knows; allowed with counts: 'warn'")
+        raise InputError("copies: got 'once' with counts, whose labelers are unknown; allowed with counts: 'warn'")
     found = () if triples.anonymous else groups(labels)
     names = [[str(name) for name in triples.index.labelers[list(group.labelers)]] for group in found]
     record = {
@@ -55,7 +55,7 @@ def heard(labels: Labels, triples: io.Triples, copies: Copies) -> Heard:
 
 
 def heard_again(labels: Labels, known: Int[np.ndarray, " W"], record: Mapping[str, Any]) -> Labels:
-    """Weight other labels: the groups of a fit count as one labeler where the fit did so.
+    """Weight other labels as the fit did: its groups count as one labeler where they did so in the fit.
 
     Args:
         known: which labeler of the fit each is, -1 for others.

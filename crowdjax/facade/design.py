@@ -1,4 +1,4 @@
-"""What a fit of the contextual model takes from the design of its sample: whom each instance stands for, and priors."""
+"""The sampling design in a contextual fit: how many instances of the population each one represents, and priors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from crowdjax.result import votes_of
 
 
 def importance_of(values: Float[np.ndarray, "I C"], weights, people) -> Float[np.ndarray, " I"] | None:
-    """Return how many instances of the population each labelled one stands for: its weight, or its share of those that
-    are nearest to it by the score."""
+    """Compute how many instances of the population each labelled instance represents: its weight, or its share of the
+    instances nearest to it in the score.
+    """
     if weights is not None:
         return weights
     if people is None or values.shape[1] > 1:
@@ -26,7 +27,7 @@ def importance_of(values: Float[np.ndarray, "I C"], weights, people) -> Float[np
 
 
 def about_several(names, values: Float[np.ndarray, "I C"]) -> list[str]:
-    """Say at which values of the other scores curves are drawn."""
+    """Describe at which values of the other scores the curves are drawn."""
     if len(names) < 2:
         return []
     at = ", ".join(f"{n} = {m:.4g}" for n, m in zip(names[1:], np.median(values[:, 1:], 0), strict=True))
@@ -34,8 +35,8 @@ def about_several(names, values: Float[np.ndarray, "I C"]) -> list[str]:
 
 
 def scaled(config: ContextualConfig, labels: Labels, importance) -> ContextualConfig:
-    """Return the settings with priors of the design: the prevalence's level around the share of positive labels, below
-    it, as some of these are wrong; and labelers expected to be better at the class that is the more frequent by far.
+    """Set priors of the design: centre the prevalence around the share of positive labels, lowered since some of these
+    are wrong, and expect labelers to be better at the class that is much more frequent.
 
     Levels are rounded, so that label sets of one kind share compiled programs.
     """

@@ -70,7 +70,7 @@ def fit(
     progress: drive.Progress | None = None,
     kind: TableKind = as_arrow,
 ) -> Result:
-    """Fit; settings are those of ``crowdjax.fit``.
+    """Fit a registered model to labels that were read; settings as in ``crowdjax.fit``.
 
     Args:
         triples: the labels, as ``io.read_triples`` read them.
@@ -102,7 +102,7 @@ def fit(
     built = many.of_many(built, labels)
     refuse_large(labels, built, name)
     if start is not None and (settings or {}).keys() & {"restarts", "seed"}:
-        raise InputError("restarts, seed: given with a start, whose fit draws nothing; leave them out")
+        raise InputError("restarts, seed: given with a start, from which the fit is deterministic; leave them out")
     begin = None if start is None else continued(start, name, index, config_of(built))
     mapping = io.mapping(triples, given)
     found = _best(labels, built, begin, solver, devices=devices, progress=progress)
@@ -178,7 +178,7 @@ def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]
 
 
 def refuse_large(labels: Labels, model: Observation, name: str) -> None:
-    """Reject tables of confusions that do not fit into memory."""
+    """Reject confusion matrices that do not fit into memory."""
     if isinstance(model, Voted):
         return
     cells = labels.n_labelers * labels.n_values * labels.n_classes
@@ -196,7 +196,7 @@ def _refuse_settings(name: str, settings: Mapping[str, Any]) -> None:
     """Reject arguments that a user's own model sets in its own configuration."""
     for setting, value in settings.items():
         if value is not None and setting != "gold":
-            raise InputError(f"{setting}: given with a model of one's own ({name}); set it there")
+            raise InputError(f"{setting}: given with a model object ({name}); set it in the model")
 
 
 def _made(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any], features) -> Observation:
@@ -208,13 +208,14 @@ Features = Mapping[io.Key, tuple[np.ndarray, io.Scaling, tuple[str, ...]]]
 
 
 def read_features(index: LabelIndex, given: Mapping[str, Opened | None]) -> Features:
-    """Return the features of labelers and instances, of those that there are (``io.read_features``)."""
+    """Read the features of labelers and instances, as far as they are given (``io.read_features``)."""
     sources = {side: given.get(f"{side}_features") for side in ("labeler", "instance")}
     return {s: io.read_features(source, s, io.ids(index, s)) for s, source in sources.items() if source is not None}
 
 
 def taken(read: Features, left_out: Mapping[str, str] = MappingProxyType({})):
-    """Return (standardised features by side, their scaling, what to say of them).
+    """Select the features that the model uses; return (standardised features by side, their scaling, sentences about
+    those left out).
 
     Args:
         left_out: by side, why a model has no use for them.
@@ -235,7 +236,7 @@ DRAWN = ("restarts", "seed")  # settings of a fit's draws, of which a start has 
 
 
 def continued(start: Result, name: str, index, config: Mapping[str, Any]) -> Any:
-    """Return the parameters of an earlier result; its rows are matched by id.
+    """Build initial parameters from an earlier result; rows are matched by id.
 
     Args:
         config: of the model that is to be fitted, which is that of the start.
@@ -266,7 +267,7 @@ def about_mode(labels: Labels, model: Observation, params) -> list[str]:
 
 
 def about_marginal(labels: Labels, glad: bool, priors: Mapping[str, Any], alpha, gamma) -> list[str]:
-    """Return the sentence where labelers explain the labels worse than at the start, once instances are integrated out.
+    """Warn where labelers explain the labels worse than at the start, once instances are integrated out.
 
     Args:
         priors: of the labelers and instances, those of ``IntegratedFactor``.
@@ -277,7 +278,7 @@ def about_marginal(labels: Labels, glad: bool, priors: Mapping[str, Any], alpha,
 
 
 def config_of(model: Observation) -> dict[str, Any]:
-    """Return the settings of a model, without its arrays; of several in one, those of each."""
+    """Collect the settings of a model without its arrays; of a pool, those of each member."""
     model = model.model if isinstance(model, Voted) else model
     fields = dataclasses.fields(model)  # type: ignore[arg-type]
     values = {field.name: getattr(model, field.name) for field in fields}
@@ -296,7 +297,7 @@ def _plain(value: Any) -> Any:
 
 
 def class_prior_of(model: Observation) -> str | tuple[float, ...]:
-    """Return the class prior of a model, by its setting; ``learn`` where it has none.
+    """Look up the class prior setting of a model; ``learn`` where it has none.
 
     Example:
         >>> from crowdjax.observation import DawidSkene, Voted, OneCoin

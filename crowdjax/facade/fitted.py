@@ -1,4 +1,6 @@
-"""What results of every fit share: predictions, checks, a page, and a folder that ``crowdjax.load`` reads."""
+"""Methods shared by the results of every fit: predictions, checks, report, and saving to a folder that
+``crowdjax.load`` reads.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,7 @@ if TYPE_CHECKING:
 
 
 class New(NamedTuple):
-    """Inferred new instances: posteriors, as ``class_table`` takes them, and what else the record, the warnings and
-    the table have to say.
+    """Inferred new instances: posteriors for ``class_table``, and additions to the record, the warnings and the table.
 
     Example:
         >>> New(np.array([[0.2, 0.8]])).columns
@@ -48,14 +49,14 @@ class New(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Fitted(Prediction):
-    """A fit with its estimates for instances and labelers.
+    """Base class of fitted results: estimates for instances and labelers, and the fit.
 
     Attributes:
-        labelers: a table of them, of the kind that the labels came in (``crowdjax.result.labeler_table``).
-        confusion: labeler, truth, label, probability with its interval.
-        fit: parameters, and how the fit went; rows are in the order of ``index``.
+        labelers: table of labelers, of the kind that the labels came in (``crowdjax.result.labeler_table``).
+        confusion: table: labeler, truth, label, probability with its interval.
+        fit: parameters and convergence; rows are in the order of ``index``.
         index: the ids of labelers and instances, the classes and the values of labels.
-        scaling: how features of labelers and instances were standardised, where there are any.
+        scaling: standardisation of the features of labelers and instances, where there are any.
     """
 
     fit: Any
@@ -69,15 +70,15 @@ class Fitted(Prediction):
     _unseen = "as its prior says"
 
     def page(self) -> reports.Page:
-        """Return the report (docs/reports.md).
+        """Build the HTML report (docs/reports.md).
 
         Raises:
-            InputError: the result was loaded; a report needs the labels' counts, which are not kept.
+            InputError: the result was loaded; a report needs counts of the labels, which are not saved.
         """
         raise NotImplementedError
 
     def arrays(self) -> Any:
-        """Return the content of ``fit.npz``: a pytree of arrays."""
+        """Collect the arrays of ``fit.npz`` as a pytree."""
         raise NotImplementedError
 
     def answers_of(
@@ -86,17 +87,18 @@ class Fitted(Prediction):
         """Infer the instances of other labels.
 
         Args:
-            known: which labeler of the fit each is, -1 for others.
-            features: standardised; rows of labelers that the fit knows are 0.
+            known: row of each labeler in the fit, -1 for other labelers.
+            features: standardised features; rows of labelers in the fit are 0.
         """
         raise NotImplementedError
 
     def observed(self, part: Labels, drawn: Int[np.ndarray, " n"], replicates: int) -> tuple[Any, Any]:
-        """Return (an observation model, its parameters or so many draws of them), which give replicates of the labels.
+        """Build an observation model with its parameters, or draws of them, from which replicates of the labels are
+        drawn.
 
         Args:
-            part: the labels of some instances.
-            drawn: which these are.
+            part: labels of some of the instances.
+            drawn: indices of these instances.
         """
         raise NotImplementedError
 
@@ -106,9 +108,9 @@ class Fitted(Prediction):
         """Run posterior predictive checks of the fit on its labels.
 
         Args:
-            labels: of some instances.
-            drawn: which these are.
-            features: of these instances, standardised, where the fit used any and has not kept them.
+            labels: labels of some of the instances.
+            drawn: indices of these instances.
+            features: standardised features of these instances, where the fit used features and has not kept them.
         """
         model, params = self.observed(labels, drawn, replicates)
         if len(drawn) < len(self.index.instances) and hasattr(model, "factors"):
@@ -120,7 +122,7 @@ class Fitted(Prediction):
         return Checks(found.checks, (), found.surprise, discoveries(found.surprise))
 
     def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
-        """Write every table, ``fit.json`` and ``fit.npz``; ``crowdjax.load`` reads them.
+        """Save every table, ``fit.json`` and ``fit.npz`` to a folder; ``crowdjax.load`` reads it.
 
         Args:
             report: whether to write ``report.html`` and ``figures`` as well (:meth:`page`).
@@ -146,18 +148,18 @@ class Fitted(Prediction):
         missing: Sequence[Any] = (),
         header: bool = True,
     ) -> Prediction:
-        """Return the truth of new instances from their labels, the labelers held at what the fit found.
+        """Infer the truth of new instances from their labels, with the labelers fixed at their fitted values.
 
         Args:
-            table: labels, as in ``crowdjax.fit``; their values are those of the fit. Labelers that the fit has not
-                seen are assumed to be what their features say or, without features, as the model says of anybody.
-            labeler_features: with a row for every labeler that the fit has not seen, where it used features.
-            instance_features: with a row for every instance, where it used features.
+            table: labels, as in ``crowdjax.fit``; their values are those of the fit. A labeler who is not in the fit is
+                described by its features or, without features, by the model's prior or population.
+            labeler_features: a table with one row for every labeler who is not in the fit, where the fit used features.
+            instance_features: a table with one row for every instance, where the fit used features.
             columns, form, missing, header: as in ``crowdjax.fit``.
 
         Raises:
-            InputError: as in ``crowdjax.fit``; a label is none of the fit's values; features are missing that the fit
-                used, or given and of no use to it.
+            InputError: as in ``crowdjax.fit``; a label has a value that the fit does not have; features that the fit
+                used are missing, or features that it does not use are given.
         """
         started = time.perf_counter()
         sources = {"labeler_features": labeler_features, "instance_features": instance_features}
@@ -199,7 +201,7 @@ class Fitted(Prediction):
         return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
 
     def open_tables(self, columns: Columns | None, **sources):
-        """Open the tables of features for other labels; reject those that the fit has no use for."""
+        """Open the tables of features for other labels; reject features that the fit does not use."""
         for side in ("labeler", "instance"):
             if sources.get(f"{side}_features") is not None and side not in self.scaling:
                 raise InputError(f"{side} features: given, but the fit used none; leave them out or fit with them")
@@ -207,12 +209,12 @@ class Fitted(Prediction):
         return io.open_tables(columns, known=names, **sources)
 
     def next_table(self, n: int) -> pa.Table:
-        """Return the table behind :meth:`next_labels`."""
+        """Rank the instances to label next; :meth:`next_labels` shows this table."""
         return next_instances(self.tables, self.index, whole("next", n))
 
     def next_labels(self, n: int = 100):
-        """Return the instances to label next: those where one more label of an average labeler lowers the expected
-        error of the inferred classes most (``crowdjax.facade.next``).
+        """Rank the instances to label next by how much one more label of an average labeler lowers the expected error
+        of the inferred classes (``crowdjax.facade.next``).
 
         Returns:
             A table of the kind that the labels came in: instance, label, confidence, and gain, by how much one more
@@ -220,7 +222,7 @@ class Fitted(Prediction):
             the least sure come first.
 
         Raises:
-            InputError: n is more than there are instances; the fit has more than 50 classes.
+            InputError: n exceeds the number of instances, or the fit has more than 50 classes.
 
         Example: two labels against one leave more doubt than three that agree
             >>> import crowdjax
@@ -231,20 +233,21 @@ class Fitted(Prediction):
         return self.kind(self.next_table(n))
 
     def checks(self, table, **settings) -> Prediction:
-        """Run posterior predictive checks: compare the labels with replicates that the fit would give
-        (``crowdjax.facade.checks.check``)."""
+        """Run posterior predictive checks: compare the labels with replicates drawn from the fit
+        (``crowdjax.facade.checks.check``).
+        """
         from crowdjax.facade.checks import check  # which knows results
 
         return check(self, table, **settings)
 
 
 def itself(model: Any) -> Any:
-    """Return the model: what makes one that is there already."""
+    """Return the model unchanged: the factory of a model that exists already."""
     return model
 
 
 class Read(NamedTuple):
-    """The parts that every fit has on disk: tables, index and scaling.
+    """The files that every saved fit has: tables, index and scaling.
 
     Example:
         >>> Read._fields
@@ -257,12 +260,12 @@ class Read(NamedTuple):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The numbers of labelers and instances, as ``Labels.from_arrays`` takes them."""
+        """The numbers of labelers and instances, as arguments of ``Labels.from_arrays``."""
         return dict(n_labelers=len(self.index.labelers), n_instances=len(self.index.instances))
 
     @property
     def blank(self) -> dict[io.Key, np.ndarray]:
-        """Empty features of the shapes that the fit had."""
+        """Features of zeros in the shapes that the fit had."""
         sizes = self.sizes
         return {side: np.zeros((sizes[f"n_{side}s"], len(s.names))) for side, s in self.scaling.items()}
 
@@ -283,7 +286,7 @@ def read_fit(folder: Path, record: Mapping[str, Any]) -> Read:
 
 
 def discoveries(p: Float[np.ndarray, " I"]) -> Bool[np.ndarray, " I"]:
-    """Return which p-values are discoveries where a share of 5 % of them may be false (Benjamini and Hochberg 1995).
+    """Mark the p-values that are discoveries at a false discovery rate of 5 % (Benjamini and Hochberg 1995).
 
     Example:
         >>> discoveries(np.array([0.001, 0.04, 0.9])).tolist()
@@ -297,9 +300,9 @@ def discoveries(p: Float[np.ndarray, " I"]) -> Bool[np.ndarray, " I"]:
 
 
 def refuse_counts(triples: io.Triples, model: str, repeats: Repeats = "count") -> None:
-    """Reject counts of labels, whose labelers nobody knows, in a model that tells labelers apart."""
+    """Reject counts of labels, whose labelers are unknown, for a model that distinguishes labelers."""
     if triples.anonymous and repeats != "count":
         raise InputError(f"repeats: got {repeats!r} with counts, which have no repeated labels; leave it out")
     if triples.anonymous and model != "majority":
-        raise InputError(f"model: got {model} with counts, whose labelers nobody knows; allowed with counts: majority "
+        raise InputError(f"model: got {model} with counts, whose labelers are unknown; allowed with counts: majority "
                          "(--model majority)")  # fmt: skip

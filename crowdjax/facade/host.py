@@ -1,4 +1,4 @@
-"""Which fits are made on the host, without JAX: of few labels and few classes, by the smallest models."""
+"""The choice of fits that run on the host without JAX: few labels, few classes, the smallest models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MOST_BIASED = 10  # classes of the biased coin, a step of which takes the cube o
 
 
 def may_take(model, class_prior) -> bool:
-    """Return whether there are labels that these settings fit on the host.
+    """Test whether some labels could be fitted on the host with these settings.
 
     Example:
         >>> may_take("dawid-skene", None), may_take("glad", "logistic"), may_take("factor", None)
@@ -38,7 +38,7 @@ def may_take(model, class_prior) -> bool:
 
 
 def fit(triples: io.Triples, model: str, class_prior, given, **how: Any) -> Aggregation | Result | None:
-    """Return the fit on the host, of settings that :func:`may_take` lets pass; None where these labels are JAX's."""
+    """Fit on the host with settings that :func:`may_take` accepts; None where these labels need JAX."""
     index, n = triples.index, len(triples.index.classes)
     if index.values is not None or len(triples.label) > (MOST_OF_GLAD if model == "glad" else MOST):
         return None

@@ -23,8 +23,8 @@ MOST = 20  # kinds: each has some hundred unknowns
 
 
 def read(source, instances, column: str | None, **others) -> periods.Named | None:
-    """Return the kinds, as groups, and that of every instance, from a column of the table of scores; None where none is
-    named.
+    """Read the kinds as groups, and the kind of every instance, from a column of the table of scores; None without such
+    a column.
 
     Args:
         others: settings that do not apply with kinds; rejected where they are given.
@@ -33,7 +33,9 @@ def read(source, instances, column: str | None, **others) -> periods.Named | Non
         return None
     for name, value in others.items():
         if value:
-            raise InputError(f"{name}: given with kind, where every kind has a function of one score; allowed without")
+            raise InputError(
+                f"{name}: given with kind, where every kind has a function of one score; allowed without kind"
+            )
     values, code = io.read_categories(source, column, instances)
     if not 2 <= len(values) <= MOST:
         raise InputError(f"kind: column {column!r} has {len(values)} values; allowed: 2 to {MOST}")
@@ -41,7 +43,7 @@ def read(source, instances, column: str | None, **others) -> periods.Named | Non
 
 
 def spread(score: Float[np.ndarray, "n 1"], kind: Int[np.ndarray, " n"], n_kinds: int) -> Float[np.ndarray, "n V"]:
-    """Return each score in the column of its kind, NaN in the others.
+    """Put each score into the column of its kind, NaN in the others.
 
     Example:
         >>> spread(np.array([[0.1], [0.9]]), np.array([1, 0]), 2).tolist()
@@ -53,7 +55,7 @@ def spread(score: Float[np.ndarray, "n 1"], kind: Int[np.ndarray, " n"], n_kinds
 
 
 def gathered(scores: Float[np.ndarray, "n V"]) -> tuple[Float[np.ndarray, "n 1"], Int[np.ndarray, " n"]]:
-    """Return (each row's score, its kind): what ``spread`` was given."""
+    """Recover (each row's score, its kind) from the output of ``spread``."""
     kind = np.isfinite(scores).argmax(1)
     return scores[np.arange(len(scores)), kind][:, None], kind
 
@@ -88,9 +90,9 @@ def prevalence(
     gold: by_gold.Gold | None,
     key: PRNGKeyArray,
 ) -> tuple[pa.Table, list[str]]:
-    """Return (kind, mean, lower, upper, of, n_items, n_gold: the share of positives of each kind, by the model; with
-    gold also assisted_mean, assisted_lower, assisted_upper, n_gold_wanted, as in ``periods``; sentences for the
-    warnings)."""
+    """Estimate the share of positives of each kind; return a table (kind, mean, lower, upper, of, n_items, n_gold; with
+    gold also assisted_mean, assisted_lower, assisted_upper, n_gold_wanted, as in ``periods``) and warnings.
+    """
     sd: list[float] = []
     rows, of = [], "the labelled sample" if population is None and weights is None else "the population"
     for k, kind in enumerate(kinds):

@@ -38,7 +38,7 @@ TWO_CLASSES = (
 
 
 def made(name: str, scan: Scan, classes: Kind, settings: dict[str, Any]) -> Observation | None:
-    """Return the model of a name for the labels of a table that is read in pieces; None where their numbers decide.
+    """Build the named model for a table that is read in pieces; None where the model depends on the labels' numbers.
 
     Raises:
         InputError: it is not for these classes, or has numbers of each instance, which parts cannot share.
@@ -57,7 +57,9 @@ def made(name: str, scan: Scan, classes: Kind, settings: dict[str, Any]) -> Obse
 
 
 def planned(name: str, parts: minibatch.Parts, classes: Kind) -> tuple[Observation, dict[str, Any], tuple[str, ...]]:
-    """Return (the model that the numbers of all labels allow, its plan, why it is another than the usual one)."""
+    """Choose the model from the numbers of all labels; return (model, its plan, the reason where it is not the usual
+    one).
+    """
     n_labels, seen, votes = 0, set(), 0
     for k in range(len(parts)):
         labels = parts.labels(k)
@@ -79,7 +81,9 @@ def fit_parts(
     settings: dict[str, Any], batch: int, repeats: Repeats, max_rounds: int, rtol: float,
     progress: drive.Progress | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Fit and writes what ``Result.save`` writes; its state is claimed. Returns the record."""
+    """Fit labels part by part and write the files of ``Result.save``; the caller has claimed its state. Return the
+    record.
+    """
     started = time.perf_counter()
     report = drive.or_interrupt(progress, "stopped; the same call goes on from there")
     try:
@@ -162,7 +166,7 @@ def fit_parts(
 
 
 def write_parts(out: Path, state: Path, record: dict[str, Any], tables: dict[str, pa.Table], arrays) -> None:
-    """Write a result whose instances are in the folder of its state already, and removes that."""
+    """Write a result whose instances are already in the folder of its state, and remove that folder."""
     with saving.new_result(out, record) as folder:
         shutil.copy(state / "instances.parquet", folder / "instances.parquet")
         for title, table in tables.items():
@@ -172,7 +176,7 @@ def write_parts(out: Path, state: Path, record: dict[str, Any], tables: dict[str
 
 
 class Writer:
-    """A Parquet file whose schema is that of the first table written to it."""
+    """A Parquet writer whose schema is that of the first table written."""
 
     def __init__(self, path: Path):
         self.path, self.file = path, None
@@ -181,6 +185,7 @@ class Writer:
         return self
 
     def write(self, table: pa.Table) -> None:
+        """Append a table, cast to the schema of the first."""
         if self.file is None:
             self.file = pa.parquet.ParquetWriter(self.path, table.schema)
         self.file.write_table(table.cast(self.file.schema))

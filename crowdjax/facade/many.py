@@ -1,4 +1,4 @@
-"""Fits of many classes without K × K numbers for each labeler: which they are, and what they report.
+"""Fits of many classes without K × K numbers for each labeler: which models, and what they report.
 
     more than 50 classes, majority and one-coin        ``crowdjax.observation.voted``
 
@@ -35,7 +35,7 @@ from crowdjax.result import (
 
 
 class Told(NamedTuple):
-    """The tables and counts that a fit reports.
+    """The tables and counts that a fit of many classes reports.
 
     Attributes:
         tables: of instances, labelers and, where it says more, their confusion.
@@ -53,7 +53,7 @@ class Told(NamedTuple):
 
 
 class Cells(NamedTuple):
-    """A matrix by its cells that are not 0, in order.
+    """A sparse matrix, by its cells that are not 0, in order.
 
     Example:
         >>> Cells.of(np.array([1, 1]), np.array([2, 2]), np.array([0.5, 1.0]), (2, 3)).dense().tolist()
@@ -67,11 +67,12 @@ class Cells(NamedTuple):
 
     @classmethod
     def of(cls, row, column, value, shape: tuple[int, int]) -> Cells:
-        """Return the sums of values by cell."""
+        """Sum values by cell."""
         cell, place = np.unique(np.asarray(row, np.int64) * shape[1] + column, return_inverse=True)
         return cls(*np.divmod(cell, shape[1]), np.bincount(place, value, len(cell)), shape)
 
     def dense(self) -> Float[np.ndarray, "m n"]:
+        """Convert to a dense array; raise where it does not fit into memory."""
         memory.refuse_host(4 * np.prod(self.shape, dtype=float), "report: the votes need", "allowed: fewer classes")
         out = np.zeros(self.shape, np.float32)
         out[self.row, self.column] = self.value
@@ -79,7 +80,7 @@ class Cells(NamedTuple):
 
 
 class SparseTally(NamedTuple):
-    """A ``Tally`` by cells; agreement is that of all labelers together, by the likeliest classes."""
+    """A ``Tally`` with sparse counts; agreement is that of all labelers together, by the most probable classes."""
 
     votes: Cells
     agreement: Cells
@@ -87,15 +88,15 @@ class SparseTally(NamedTuple):
 
 
 def whole(found: Tally | SparseTally | None) -> Tally:
-    """Return the tally that a report takes."""
+    """Convert the tally to the form that a report takes."""
     if isinstance(found, SparseTally):
         return Tally(found.votes.dense(), found.agreement.dense()[None], found.n_crowds)
     return counted(found)
 
 
 def of_many(model: Observation, labels: Labels) -> Observation:
-    """Return the model as it is fitted to these labels: a coin of more than 50 classes knows those that were voted for
-    alone.
+    """Convert the model to its form for these labels: with more than 50 classes a coin model keeps only the classes
+    with votes.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -106,7 +107,7 @@ def of_many(model: Observation, labels: Labels) -> Observation:
 
 
 def told(labels: Labels, model: Voted, params, index: LabelIndex, gold: Float[np.ndarray, " I"] | None) -> Told:
-    """Return the report of a fit whose passes know the classes voted for.
+    """Build the report of a fit whose passes keep only the classes with votes.
 
     Args:
         params: of the fit.
@@ -130,7 +131,7 @@ def told(labels: Labels, model: Voted, params, index: LabelIndex, gold: Float[np
 
 
 def sparse_tally(labels: Labels, codes: Int[np.ndarray, "I n"], p: Float[np.ndarray, "I n"]) -> SparseTally:
-    """Return the labels of a fit, counted.
+    """Count the labels of a fit in sparse form.
 
     Args:
         codes, p: the likeliest classes of each instance and their probabilities.

@@ -1,4 +1,4 @@
-"""The models of the registry, and how the settings of ``crowdjax.fit`` become theirs."""
+"""The models of the registry, and how settings of ``fit`` become settings of a model."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ MOST_FREE = 10  # classes with which a labeler may confuse any two in his own wa
 
 
 def add(name: str, model: type, *, kinds=("nominal",), rectangular=False) -> None:
-    """Add a model of a table whose class prior is the users' to choose."""
+    """Add a model with a table of labelers, whose class prior the user may choose."""
 
     def make(*, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], class_prior=None) -> Observation:
         if classes == "exchangeable" and class_prior not in (None, "uniform"):
-            raise InputError("class_prior: given with exchangeable classes, which are alike; leave it out")
+            raise InputError("class_prior: given with exchangeable classes, which are equally probable; leave it out")
         if classes == "exchangeable":
             class_prior = "uniform"
         logistic = isinstance(class_prior, str) and class_prior == "logistic"
@@ -60,7 +60,9 @@ def add(name: str, model: type, *, kinds=("nominal",), rectangular=False) -> Non
 
 
 def add_factors(name: str, at_mode: type, integrated: type, *, settings=()) -> None:
-    """Add a model of factors, whose instances are integrated out, or at their mode, which features may explain."""
+    """Add a factor model whose instances are integrated out or at their mode; at their mode, features may explain
+    them.
+    """
 
     def make(*, labels, classes: Kind, features: Mapping[str, np.ndarray], class_prior=None, instances=None, **drawn):
         more = prior_of(class_prior, labels.n_classes) | _drawn(**drawn)
@@ -72,8 +74,7 @@ def add_factors(name: str, at_mode: type, integrated: type, *, settings=()) -> N
 
 
 def integrates(instances: str | None, features: Mapping[str, Any], class_prior, factors) -> bool:
-    """Return whether a model of factors integrates its instances out, which it does unless another setting needs their
-    mode.
+    """Test whether a factor model integrates its instances out, as it does unless another setting needs their mode.
 
     Example:
         >>> integrates(None, {}, None, 2), integrates("map", {}, None, None), integrates(None, {}, "logistic", None)
@@ -101,12 +102,12 @@ def _drawn(factors=None, restarts=None, seed=None) -> dict[str, int]:
         return {"n_factors": n, "restarts": restarts or RESTARTS, "seed": seed_of(seed or 0)}
     if seed is not None or (restarts or 1) > 1:
         what = "restarts" if seed is None else "seed"
-        raise InputError(f"{what}: given with one factor, whose fit draws nothing; allowed with factors=2 and more")
+        raise InputError(f"{what}: given with one factor, whose fit is deterministic; allowed with factors=2 or more")
     return {} if factors is None else {"n_factors": n}
 
 
 def names() -> tuple[str, ...]:
-    """Return all that ``model`` of ``crowdjax.fit`` may say, for labels of two classes or more.
+    """List all values of the argument ``model`` of ``fit``, for two classes or more.
 
     Example:
         >>> names()[:4], "graded" in names()
@@ -124,7 +125,8 @@ MODELS.add("graded", Graded, kinds=("ordinal",), rectangular=True)
 
 
 class Numbers(NamedTuple):
-    """The inputs of a plan: numbers of labels, and a function that orders the classes by their votes.
+    """The inputs of a plan: the numbers of labels, labelers, instances and classes, and a function that orders the
+    classes by votes.
 
     Example:
         >>> numbers_of(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 2, 2], n_values=3))[:4]
@@ -139,7 +141,7 @@ class Numbers(NamedTuple):
 
 
 def numbers_of(labels: Labels) -> Numbers:
-    """Return the numbers of labels in memory."""
+    """Count the labels in memory."""
     counted = np.asarray(labels.counts) > 0
     n_labelers, n_instances = (len(np.unique(np.asarray(v)[counted])) for v in (labels.labeler, labels.instance))
     sizes = labels.n_values, labels.n_classes
@@ -147,7 +149,7 @@ def numbers_of(labels: Labels) -> Numbers:
 
 
 def plan_integrated(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the form of the integrated model, and the order of the classes that its points are laid out in.
+    """Choose the form of the integrated model, and the order of the classes for its points.
 
     Classes are taken by their votes: points treat them alike up to their number only, and names say nothing.
     """
@@ -158,7 +160,7 @@ def plan_integrated(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tu
 
 
 def plan_auto(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Return the model that the numbers of labels, labelers and classes allow, and why it is another than the
+    """Choose the model that the numbers of labels, labelers and classes allow, with the reason where it is not the
     integrated one.
 
     Example:
@@ -205,7 +207,7 @@ def _guarded(numbers: Numbers, classes: Kind) -> tuple[dict[str, Any], tuple[str
 
 
 def by_votes(labels: Labels) -> np.ndarray:
-    """Return the classes from the most voted to the least; equals by how their votes gather in labelers and instances.
+    """Order the classes by their votes, most first; ties by how their votes gather in labelers and instances.
 
     What decides is the same whatever labelers, instances and classes are called.
 
@@ -232,7 +234,7 @@ def by_votes(labels: Labels) -> np.ndarray:
 def make_planned(
     *, name: str, labels: Labels, classes: Kind, features: Mapping[str, np.ndarray], plan: dict[str, Any]
 ) -> Observation:
-    """Return the model of a plan."""
+    """Build the model of a plan."""
     refuse_features(f"{name} of more than two classes", features)
     if plan["model"] != "integrated":
         return MODELS[plan["model"]].make(labels=labels, classes=classes, features=features)

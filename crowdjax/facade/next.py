@@ -27,7 +27,7 @@ LITTLE = 1e-6  # of a probability: gains below are rounding of float32
 
 
 def expected_gain(p: Float[np.ndarray, "I K"], confusion: Float[np.ndarray, "K L"]) -> Float[np.ndarray, " I"]:
-    """Return how much one more label lowers the expected error of each inferred class, equation (1).
+    """Compute how much one more label lowers the expected error of each inferred class, equation (1).
 
     Args:
         p: class probabilities.
@@ -46,7 +46,7 @@ def expected_gain(p: Float[np.ndarray, "I K"], confusion: Float[np.ndarray, "K L
 
 
 def mean_confusion(confusion: pa.Table, labelers: pa.Table, index: LabelIndex) -> Float[np.ndarray, "K L"]:
-    """Return the confusion of an average labeler: that of each, by how many labels there are of them.
+    """Compute the confusion matrix of an average labeler, weighted by numbers of labels.
 
     Args:
         confusion, labelers: the tables of a result.
@@ -59,7 +59,7 @@ def mean_confusion(confusion: pa.Table, labelers: pa.Table, index: LabelIndex) -
 
 
 def class_probabilities(instances: pa.Table, index: LabelIndex) -> Float[np.ndarray, "I K"]:
-    """Return the probability of each class, from the table of instances."""
+    """Read the probability of each class from the table of instances."""
     if "probability" in instances.column_names:
         positive = probabilities(instances["probability"].to_numpy())
         return np.stack([1 - positive, positive], 1)
@@ -67,7 +67,7 @@ def class_probabilities(instances: pa.Table, index: LabelIndex) -> Float[np.ndar
 
 
 def next_instances(tables: dict[str, pa.Table], index: LabelIndex, n: int) -> pa.Table:
-    """Return the table of the n instances to label next: instance, label, confidence, gain.
+    """Tabulate the n instances to label next: instance, label, confidence, gain.
 
     Args:
         tables: of a result.
@@ -80,7 +80,7 @@ def next_instances(tables: dict[str, pa.Table], index: LabelIndex, n: int) -> pa
     if n > instances.num_rows:
         raise InputError(f"next: got {n}; allowed: 1 to {instances.num_rows}, the instances")
     if "confusion" not in tables:
-        raise InputError(f"next: of a fit without confusions; allowed: of up to {MOST_CLASSES} classes")
+        raise InputError(f"next: a fit without confusion matrices; allowed: a fit of up to {MOST_CLASSES} classes")
     p = class_probabilities(instances, index)
     gain = expected_gain(p, mean_confusion(tables["confusion"], tables["labelers"], index))
     order = np.lexsort((p.max(1), -gain))[:n]

@@ -1,4 +1,4 @@
-"""How a fit ended and what it found, as a record and tables, whatever the model; without JAX."""
+"""The outcome of a fit as a record and tables, whatever the model; without JAX."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def tables_of(index: LabelIndex, n_labels, posterior, about: Summary, gold: GoldRecord | None = None) -> dict[str, Any]:
-    """Return the tables of a result, whatever the model: instances, labelers and their confusion."""
+    """Build the tables of a result, whatever the model: instances, labelers and their confusion."""
     ids = io.ids(index, "labeler")
     return {
         "instances": class_table(io.ids(index, "instance"), posterior, index.classes),
@@ -51,7 +51,7 @@ def record_of(
     device: str | None = None,
     **more,
 ) -> dict[str, Any]:
-    """Return the record of a fit: what all models say of it, and more.
+    """Build the record of a fit: the entries common to all models, and more.
 
     Args:
         devices: how many it was made on, and why.
@@ -82,7 +82,7 @@ def warnings_of(
     repeats: Repeats,
     of_fit: Sequence[str],
 ) -> list[str]:
-    """Return the warnings for readers of a fit, one sentence each.
+    """Collect the warnings about a fit, one sentence each.
 
     Args:
         posterior: of the classes of each instance, or the likeliest classes and their probabilities.
@@ -104,20 +104,20 @@ def warnings_of(
 
 
 def refuse_failed(found) -> None:
-    """Raise ``FitError`` where a fit has no usable result."""
+    """Raise ``FitError`` for a fit without a usable result."""
     code = int(found.code)
     if code > stopping.STOPPED or not np.isfinite(float(found.objective)):
         raise FitError(f"the fit failed: {stopping.MEANING[code]}")
 
 
 def about_end(found) -> list[str]:
-    """Warn where a fit did not converge."""
+    """Warn of a fit that did not converge."""
     code = int(found.code)
     return [] if code == stopping.CONVERGED else [f"The fit did not converge: {stopping.MEANING[code]}."]
 
 
 def outcome_of(found) -> dict[str, Any]:
-    """Return how a fit ended, for the record."""
+    """Describe how a fit ended, for the record."""
     code = int(found.code)
     return {
         "objective": float(found.objective),
@@ -129,7 +129,7 @@ def outcome_of(found) -> dict[str, Any]:
 
 
 def outcome(found, labels: Labels) -> dict[str, Any]:
-    """Return how a fit ended and how large its labels were, for the record."""
+    """Describe how a fit ended and how large its labels were, for the record."""
     return {
         **outcome_of(found),
         "n_labels": int((np.asarray(labels.counts) > 0).sum()),

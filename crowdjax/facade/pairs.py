@@ -1,5 +1,6 @@
-"""What a contextual fit says of labelers whose labels go together beyond truth and score, and of a score that is one
-labeler's own label."""
+"""Warnings of a contextual fit about pairs of labelers who agree beyond truth and score, and about a score that is one
+labeler's own label.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ MISPLACED = 0.01  # labels on the wrong side of a cut, over those of the rarer v
 
 
 def record(found: Sequence[Pair], labelers: Sequence[Any]) -> dict[str, Any]:
-    """Return how many pairs were compared, and those that fail."""
+    """Build the entry of the record: the number of pairs compared, and the pairs that fail."""
     failed = [one for one in found if one.p <= LEVEL]
     named = [{**one._asdict(), "labelers": [str(labelers[i]) for i in one.labelers]} for one in failed]
     return {"n_pairs": len(found), "level": LEVEL, "pairs": named}
@@ -58,7 +59,7 @@ def about(found: Sequence[Pair], labelers: Sequence[Any], by_gold: bool) -> list
 
 
 def about_cuts(labels: Labels, scores: Float[np.ndarray, "I C"], names: Sequence[str], labelers) -> list[str]:
-    """Warn that a labeler's labels are a score cut in two, as where its confidence is the score.
+    """Warn that a labeler's labels are a score cut at a threshold, as where the score is that labeler's confidence.
 
     Example:
         >>> labels = Labels.from_arrays(np.zeros(100, int), np.arange(100), np.arange(100) >= 60)

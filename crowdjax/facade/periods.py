@@ -54,6 +54,7 @@ class Named(NamedTuple):
 
     @property
     def cells(self) -> Cells:
+        """The settings of the cells: numbers of periods and groups."""
         return Cells(len(self.times), len(self.groups))
 
 
@@ -80,8 +81,8 @@ def read(scores, instances, time: str | None, group: str | None) -> Named | None
 
 
 def of_others(source, instances, record, table: pa.Table | None) -> Int[np.ndarray, " n"] | None:
-    """Return the cells of new instances by the columns that a fit had; -1 where a value is none of the fit's; None of a
-    fit without such columns.
+    """Compute the cells of new instances from the columns that a fit used; -1 for a value that the fit does not have;
+    None for a fit without such columns.
 
     Args:
         record, table: of the fit: its record and its table of cells.
@@ -102,7 +103,7 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
 
 
 def of_population(source, named: Named, time: str | None, group: str | None) -> Int[np.ndarray, " K"]:
-    """Return the cells of a population's rows.
+    """Compute the cells of a population's rows.
 
     Raises:
         InputError: a column is missing, or a value is none of the labelled instances'.
@@ -132,7 +133,7 @@ def tables(
     gold: by_gold.Gold | None,
     key: PRNGKeyArray,
 ) -> tuple[dict[str, pa.Table], list[str]]:
-    """Return (the tables by name, sentences for the warnings).
+    """Build the tables of periods and groups by name, with sentences for the warnings.
 
     Args:
         weights: sampling weights of the instances.
@@ -195,8 +196,8 @@ def assisted_by_cell(
     sd: Sequence[float],
     unit: str = "group",
 ) -> tuple[list[assisted.Assisted | None], list[bool | None], list[str]]:
-    """Return (the estimate of each row of the table of cells, in its order; whether gold contradicts the model there,
-    None where it cannot tell; sentences where gold is no random part, and where it contradicts the model).
+    """Compute the assisted estimate of each cell; return (estimates in the order of the table, whether gold contradicts
+    the model in each, None where undecided, and sentences where gold is not a random part or contradicts the model).
 
     Args:
         sd: the posterior standard deviation of the prevalence of each row.
@@ -283,8 +284,8 @@ def _share(true: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
 
 def about_calibration(cells: pa.Table, moves: pa.Table) -> list[str]:
-    """Warn of scores whose meaning has changed: since the period before or, where that is in no one step, from the
-    first to the one that is farthest from it; of a group only where it is not so of all together.
+    """Warn of scores whose meaning has changed since the period before or, where no single step shows it, between the
+    first period and the one farthest from it; of a group only where it is not so of all together.
 
     Args:
         cells, moves: the tables ``prevalence`` and ``changes``.

@@ -1,4 +1,4 @@
-"""Results of the factor model of two classes (``crowdjax.factor``): majority, coins, GLAD and factors, by their names.
+"""Results of the factor model of two classes (``factor``) for its presets: majority, coins, GLAD and factors.
 
 The fit is the factor model's own; what comes after it is that of every model (``crowdjax.facade.fit``).
 """
@@ -74,7 +74,7 @@ def fit(
     progress: drive.Progress | None = None,
     kind: Kind = as_arrow,
 ) -> Aggregation:
-    """Fit; settings are those of ``crowdjax.fit``, checked.
+    """Fit a preset to labels that were read; settings as in ``crowdjax.fit``, checked.
 
     Args:
         held_out: whether held-out labels choose the number of factors.
@@ -164,7 +164,9 @@ def fit_parts(
     settings: dict[str, Any], *, batch: int, repeats: Repeats, key: PRNGKeyArray, devices: int | None, max_rounds: int,
     rtol: float, progress: drive.Progress | None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Fit labels in parts and writes what ``Aggregation.save`` writes; its state is claimed. Returns the record."""
+    """Fit labels part by part and write the files of ``Aggregation.save``; the caller has claimed its state. Return the
+    record.
+    """
     started = time.perf_counter()
     report = drive.or_interrupt(progress, "stopped; the same call goes on from there")
     try:
@@ -246,7 +248,7 @@ def summary(
     estimates: factor.LabelerSummary,
     agreement: Float[np.ndarray, "W 2 2"],
 ) -> Summary:
-    """Summarise a fit's labelers, with intervals; where the model takes all labelers for equal, by counts.
+    """Summarise a fit's labelers with intervals; by counts where the model takes all labelers for equal.
 
     Args:
         estimates: of ``factor.labeler_summary``.
@@ -261,7 +263,7 @@ def summary(
 
 
 def load(folder: Path, record: dict[str, Any]) -> Aggregation:
-    """Return the result that ``Aggregation.save`` wrote, its record being read."""
+    """Load a result that ``Aggregation.save`` wrote, given its record."""
     try:
         read = read_fit(folder, record)
         config = factor.FactorConfig(**{k: _number_or_pair(v) for k, v in record["config"].items()})
@@ -299,7 +301,7 @@ def _uses(config: factor.FactorConfig, side: io.Key) -> bool:
 
 
 def build(config: factor.FactorConfig, labels: Labels, features: Mapping[io.Key, np.ndarray]) -> factor.FactorModel:
-    """Return the model of these settings."""
+    """Build the model of these settings."""
     try:
         return factor.build(
             config, labels, labeler_features=features.get("labeler"), instance_features=features.get("instance")

@@ -1,4 +1,4 @@
-"""The prevalence of a contextual fit: every estimate of it, which one to report, and the sentence that says so.
+"""Prevalence estimates of a contextual fit, the choice of the one to report, and the sentence that reports it.
 
     model           the prevalence function over the population's scores, the weighted or the labelled instances
     weaker          the same where labelers need only be better than chance (constraint ``ordered``)
@@ -50,7 +50,7 @@ def summary(
     mesh: Mesh | None,
     subsample: Compared | None = None,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return (what ``prevalence.json`` holds, sentences for the warnings).
+    """Compute every prevalence estimate and choose the headline; return (the content of ``prevalence.json``, warnings).
 
     Args:
         weaker: the fit under the weaker constraint; None where there is none.
@@ -201,7 +201,7 @@ def _undecided(strong: Mapping[str, Any], weak: Mapping[str, Any]) -> str:
 def trust_of_gold(
     n_gold: int, wanted: int | None, enough: bool, given: bool, selected: bool, agree: bool | None
 ) -> str:
-    """Return which estimate to trust, in words.
+    """Explain in words which estimate to trust.
 
     Args:
         wanted: gold labels that an interval takes; None where nothing rests on gold.

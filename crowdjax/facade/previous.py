@@ -1,4 +1,4 @@
-"""Going on from an earlier contextual result with other instances: its posterior is the prior of the next fit.
+"""Continuing from an earlier contextual result with other instances: its posterior is the prior of the next fit.
 
 What the functions, scores and classes are has to be the same; labelers are found by their ids.
 """
@@ -20,7 +20,7 @@ SAME = ("prevalence", "accuracy", "labelers", "constraint", "increasing")  # set
 
 
 class Previous(NamedTuple):
-    """The earlier fit, the one under the weaker constraint beside it, and the row there of each labeler, -1 if new.
+    """An earlier fit, its companion under the weaker constraint, and the row of each labeler there (-1: new).
 
     Example:
         >>> Previous._fields
@@ -33,14 +33,15 @@ class Previous(NamedTuple):
 
     @property
     def scale(self) -> Scale:
+        """The scale of the earlier fit."""
         return self.fit.scale
 
     def prior(self, fit: ContextualFit) -> Prior:
-        """Return the prior that one of the two fits leaves to the next."""
+        """Build the prior of the next fit from one of the two earlier fits."""
         return carried(fit, self.known)
 
     def about(self, earlier: Any) -> dict[str, Any]:
-        """Return the entry for the record."""
+        """Build the entry of the record."""
         return {
             "labels_sha256": earlier.record.get("labels_sha256"),
             "n_labels": earlier.record["n_labels"],
@@ -52,7 +53,7 @@ class Previous(NamedTuple):
 def of(
     earlier, asked: ContextualConfig, transform: str, names: Sequence[str], index: LabelIndex, identity: str
 ) -> Previous:
-    """Check that an earlier result can be gone on from.
+    """Check that the next fit can continue from an earlier result, and match its labelers.
 
     Args:
         earlier: a contextual result.
@@ -65,13 +66,18 @@ def of(
         InputError: it cannot.
     """
     if earlier.record.get("labels_sha256") == identity:
-        raise InputError("previous: the result of these very labels, which would count twice; allowed: of other labels")
+        raise InputError(
+            "previous: a result of the same labels, which would count twice; allowed: a result of other labels"
+        )
     if earlier.record.get("time") is not None or earlier.record.get("group") is not None:
-        raise InputError("previous: a result by time or group; allowed: one without, a batch a period")
+        raise InputError("previous: a result with time or group; allowed: a result without, one batch per period")
     if list(earlier.record["scores"]) != list(names):
-        raise InputError(f"previous: of the scores {', '.join(earlier.record['scores'])}; got {', '.join(names)}")
+        were = ", ".join(earlier.record["scores"])
+        raise InputError(f"previous: a result with scores {were}; got {', '.join(names)}; allowed: the same")
     if tuple(earlier.index.classes) != tuple(index.classes):
-        raise InputError(f"previous: of the classes {earlier.index.classes}; got {index.classes}")
+        raise InputError(
+            f"previous: a result with classes {earlier.index.classes}; got {index.classes}; allowed: the same"
+        )
     config, scale = earlier.fit.config, earlier.fit.scale
     if config.gp.approximation != "hsgp":
         raise InputError(f"previous: a result with approximation {config.gp.approximation!r}; allowed: hsgp")
@@ -86,7 +92,7 @@ def of(
 
 
 def warnings(earlier, found: Previous, index: LabelIndex) -> list[str]:
-    """Warn of instances that both fits have, and where no labeler was known."""
+    """Warn of instances that are in both fits, and of a fit without any known labeler."""
     out = []
     twice = int((io.positions(io.ids(index, "instance"), io.ids(earlier.index, "instance")) >= 0).sum())
     if twice:

@@ -1,6 +1,6 @@
-"""The registry: what each model is, and what it can be used for. Everything else follows from its entry.
+"""The registry of models: what each model is and what it can be used for.
 
-MODELS.add("graded", Graded, kinds={"ordinal"}, rectangular=True)       # a model of one's own has a name then
+MODELS.add("graded", Graded, kinds={"ordinal"}, rectangular=True)       # registers your own model under a name
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from crowdjax.settings import one_of
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """The registry's entry of a model.
+    """A model's entry in the registry.
 
     Attributes:
-        name: what users call it.
+        name: the name that users give.
         make: (labels=, classes=, features=, settings of the user) -> the model.
-        model: its class.
-        kinds: of classes that it is for.
+        model: the model's class.
+        kinds: kinds of classes that the model supports.
         rectangular: whether labels may have other values than the classes.
-        settings: names of settings of ``crowdjax.fit`` that it takes besides those of all models.
+        settings: names of the settings of ``crowdjax.fit`` that the model takes in addition to those of all models.
         plan: (``models.Numbers``, kind of classes) -> (what to make, which becomes the setting ``plan`` and is kept in
             the record; why, in sentences); None where there is nothing to choose.
     """
@@ -40,7 +40,7 @@ class Entry:
 
 
 class Registry(Mapping[str, Entry]):
-    """Models by name.
+    """The registered models by name.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -64,13 +64,13 @@ class Registry(Mapping[str, Entry]):
         plan=None,
         model: type | None = None,
     ) -> None:
-        """Add a model, or replaces the one of its name.
+        """Add a model, or replace the one with its name.
 
         Args:
-            make: its class, whose fields are the settings, or a function as ``Entry.make``.
+            make: the model's class, whose fields are the settings, or a function as ``Entry.make``.
 
         Raises:
-            InputError: a kind of classes that there is not.
+            InputError: an unknown kind of classes.
         """
         for kind in kinds:
             one_of("kinds", kind, get_args(Kind))
@@ -93,11 +93,11 @@ class Registry(Mapping[str, Entry]):
         return len(self._entries)
 
     def name_of(self, model: Any) -> str:
-        """Return the name of a model that was made by hand: of its entry, or of its class."""
+        """Find the name of a model that the user built: that of its entry, or of its class."""
         return next((e.name for e in self._entries.values() if e.model is type(model)), type(model).__name__)
 
     def with_setting(self, name: str) -> list[str]:
-        """Return the models that take a setting."""
+        """List the models that take a setting."""
         return [entry.name for entry in self._entries.values() if name in entry.settings]
 
     def refuse_kind(self, name: str, kind: Kind) -> None:
@@ -118,9 +118,9 @@ def refuse_features(name: str, features: Mapping[str, Any], allowed: str = "mode
         >>> refuse_features("graded", {"labeler": [[1.0]]})
         Traceback (most recent call last):
         ...
-        crowdjax.labels.InputError: labeler features: given with model graded, which has no use for them; allowed \
+        crowdjax.labels.InputError: labeler features: given with model graded, which does not use them; allowed \
 with models glad, factor
     """
     if features:
         side = min(features, key=lambda side: side != "labeler")
-        raise InputError(f"{side} features: given with model {name}, which has no use for them; allowed with {allowed}")
+        raise InputError(f"{side} features: given with model {name}, which does not use them; allowed with {allowed}")

@@ -1,5 +1,6 @@
-"""The result of a fit of any registered model: tables in the user's words, and what can be done with them further;
-without JAX until it is asked for more than it holds."""
+"""The result of a fit of any registered model: tables in the user's values, and methods on them; JAX is imported only
+when needed.
+"""
 
 from __future__ import annotations
 
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class Result(Fitted):
-    """Estimates for instances, labelers and their confusions, and the fit behind them.
+    """The result of a fit of a registered model: estimates for instances and labelers, confusion matrices, and the fit.
 
     Attributes:
-        fit, model: of ``crowdjax.observation``.
-        made: makes the model, when it is first asked for.
-        held: the arrays that the model has of its own.
-        tally: the labels, counted; None in a result that was loaded.
+        fit, model: objects of ``crowdjax.observation``.
+        made: function that builds the model on first use.
+        held: arrays that belong to the model itself.
+        tally: counts of the labels; None in a loaded result.
 
     Example:
         >>> import crowdjax
@@ -49,26 +50,30 @@ class Result(Fitted):
 
     @functools.cached_property
     def model(self) -> Observation:
+        """The fitted observation model."""
         return self.made()
 
     @property
     def confusion(self):
-        """The confusions, as the kind of table that the labels came in.
+        """The labelers' confusion matrices as a table of the kind that the labels came in.
 
         Raises:
-            InputError: majority or one-coin of more than 50 classes, whose accuracy says it all.
+            InputError: majority or one-coin with more than 50 classes, whose confusion follows from the labeler's
+                accuracy.
         """
         if "confusion" not in self.tables:
             raise InputError(
                 f"confusion: not made by {self.record['model']} with more than {MOST_CLASSES} classes; a label is "
-                "right with the labeler's accuracy, and errors fall on all other classes alike"
+                "right with the labeler's accuracy, and errors fall on all other classes equally"
             )
         return self._confusion
 
     _confusion = shown("confusion")
 
     def page(self) -> reports.Page:
-        """Return the report: a page of the fit, its labelers, their confusions and its instances (docs/reports.md)."""
+        """Build the HTML report on the fit, its labelers, their confusion matrices and its instances
+        (docs/reports.md).
+        """
         from crowdjax import report as reports
 
         if isinstance(self.tally, Tally):
@@ -80,7 +85,7 @@ class Result(Fitted):
         return reports.of_classes(self.record, self.tables, found, np.asarray(self.fit.history))
 
     def arrays(self):
-        """Return the content of ``fit.npz``."""
+        """Collect the arrays of ``fit.npz``."""
         return self.fit, self.held
 
     def answers_of(self, labels: Labels, known, features) -> New:
@@ -105,7 +110,7 @@ class Result(Fitted):
         return New(answers(model, labels, found.posterior))
 
     def observed(self, part: Labels, drawn, replicates: int) -> tuple[Observation, Params]:
-        """Return the model that speaks of labelers, and its parameters."""
+        """Select the model that describes labelers, with its parameters."""
         from crowdjax.facade import many
         from crowdjax.observation.contract import leading
 
@@ -114,7 +119,7 @@ class Result(Fitted):
         return model, fit.params
 
     def params_for(self, index: LabelIndex) -> Params:
-        """Return the parameters for other labelers and instances, matched by id, to start a fit from."""
+        """Rearrange the parameters for other labelers and instances, matched by id, to start a fit from."""
         from crowdjax.observation.unseen import rows_of_labelers
 
         known = {side: io.positions(io.ids(index, side), io.ids(self.index, side)) for side in ("labeler", "instance")}
@@ -122,7 +127,7 @@ class Result(Fitted):
 
 
 def made_again(record: dict[str, Any], labels: Labels, features: dict[str, np.ndarray]) -> Observation:
-    """Return the model of a record, for labels that may be others."""
+    """Rebuild the model of a record, for labels that may be others."""
     from crowdjax.facade import many
     from crowdjax.facade.models import MODELS
 
@@ -151,7 +156,7 @@ def _tuples(value):
 
 
 def load(folder: Path, record: dict[str, Any]) -> Result:
-    """Return the result that :meth:`Result.save` wrote, its record being read."""
+    """Load a result that :meth:`Result.save` wrote, given its record."""
     import equinox as eqx
     import jax
     import jax.numpy as jnp

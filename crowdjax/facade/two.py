@@ -1,4 +1,4 @@
-"""Fits of two classes on the host, without JAX: from labels that were read to the result of ``facade.presets``."""
+"""Fits of two classes on the host, without JAX, from labels that were read to the result of ``facade.presets``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def config_of(model, class_prior) -> FactorConfig | None:
-    """Return the configuration of a model that is fitted on the host; None where these settings ask for another.
+    """Choose the configuration of a model that is fitted on the host; None where these settings need JAX.
 
     Example:
         >>> config_of("one-coin", None).class_prior, config_of("majority", "learn"), config_of("glad", None)
@@ -59,7 +59,7 @@ def fit(
     copies: Copies = "warn",
     kind: Kind = as_arrow,
 ) -> Aggregation:
-    """Fit as ``crowdjax.facade.presets.fit``, whose arguments these are."""
+    """Fit a model of two classes on the host; arguments are those of ``facade.presets.fit``."""
     started = time.perf_counter()
     refuse_counts(triples, name, repeats)
     index, solver = triples.index, FactorSolver()

@@ -1,9 +1,9 @@
 """Many fits at once: repeats, factor counts, restarts, prior scales, folds.
 
-On a CPU members are fitted one after the other, in one program: short fits do not wait for long ones. Elsewhere a batch
-of them takes each step together (vmap), as many as the device's memory holds. Members that are done leave: every so
-many steps the host asks who goes on, and where those are a quarter of the batch or less the next steps are of a smaller
-batch. A member's steps are the same in any batch, on any device, up to rounding.
+On a CPU members are fitted one after the other, in one program, so that short fits do not wait for long ones. Elsewhere
+a batch of as many members as the device's memory holds takes each step together (vmap). Members that have converged
+leave: every few steps the host checks which members continue, and where they are a quarter of the batch or fewer, the
+next steps run in a smaller batch. A member's steps are the same in any batch, on any device, up to rounding.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ VECTORS = 24  # of the length of a member's parameters, that its solver holds
 
 
 def sweep(make: Make, shared: Any, members: Any, solver: Solver = Solver(), batch_size: int | None = None) -> Fit:
-    """Fit many members of one shape by programs that all of them share.
+    """Fit many problems of one shape (the members of a batch) with shared compiled programs.
 
     Args:
-        make: (shared, member) -> (labels, model, key), traced once. A function at module level, so that equal sweeps
+        make: function (shared, member) -> (labels, model, key), traced once; at module level, so that equal sweeps
             share their programs.
-        shared: what all members use, for instance the labels: arguments, never closed over.
+        shared: data that all members use, for instance the labels; an argument, never closed over.
         members: a pytree whose leaves have a leading axis of length R: weights, factor counts, keys.
-        solver: for every member.
-        batch_size: how many members run in lock-step (vmap). By default 1 on a CPU, and elsewhere as many as fit into
+        solver: settings of the solver, for every member.
+        batch_size: number of members that run in lock-step (vmap). Default: 1 on a CPU, elsewhere as many as fit into
             half of the device's memory.
 
     Where this process has several devices each takes its share of the members; they do not wait for each other.
@@ -77,8 +77,9 @@ def sweep(make: Make, shared: Any, members: Any, solver: Solver = Solver(), batc
 
 
 def lower_sweep(make: Make, shared: Any, members: Any, solver: Solver = Solver(), batch_size: int | None = None):
-    """Return the program of :func:`sweep` on a CPU, lowered: compiled it says what memory it needs; a sweep finds it in
-    the cache."""
+    """Lower the program of :func:`sweep` on a CPU; compiled, it reports the memory it needs, and a later sweep finds it
+    in the cache.
+    """
     return _one_program.lower(make, shared, members, solver, *_lock_step(make, shared, members, batch_size))
 
 

@@ -28,7 +28,7 @@ INNER_STEPS = 25  # of the conjugate gradients within one M-step; no number is p
 
 
 def is_exact(model: FactorModel) -> bool:
-    """Return whether ``em`` applies: one factor, β constant, α and γ each labeler's own, one class prior for all."""
+    """Test whether ``em`` applies: one factor, β constant, α and γ each labeler's own, one class prior for all."""
     return model.constant_beta and has_start(model)
 
 
@@ -60,7 +60,7 @@ def em(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.L
 
 
 def labelers_at(objective: Objective, x, p):
-    """Return x with the M-step in α, γ and logit π alone, at posteriors p: one pass over the labels.
+    """Make the M-step in α, γ and logit π alone, at posteriors p: one pass over the labels; return the new x.
 
     What x says of the instances is assumed to be the same for all, as it is at the prior means.
     """
@@ -134,7 +134,7 @@ def _put(weights: Weights, columns: list):
 
 
 def em_cg(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.Loop:
-    """Run EM: the E-step's posterior, then Q(W) + log p(W) raised by at most 25 steps of conjugate gradients.
+    """Run EM with conjugate gradients: the E-step's posterior, then at most 25 steps that raise Q(W) + log p(W).
 
     Args:
         given, m_step: where ``m_step``, the posterior stays ``given``.
@@ -158,8 +158,7 @@ def em_cg(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimiz
 
 
 def em_bound(objective: Objective, x, given, m_step, *, max_steps, rtol) -> optimize.Loop:
-    """Run EM by a quadratic lower bound of log σ: every block of weights in turn gets its weighted least squares
-    solution.
+    """Run EM with a quadratic lower bound of log σ: a weighted least-squares step for each block of weights in turn.
 
         log σ(Lη) >= ½ L η - ½ ω(η*) η² + const,      ω(η) = tanh(η/2) / 2η,      equality at η = η*
 
@@ -199,8 +198,9 @@ def em_bound(objective: Objective, x, given, m_step, *, max_steps, rtol) -> opti
 
 
 def bound_curvature(labels: Labels, factors: Factors, p: Float[Array, " I"]) -> dict[str, Float[Array, "n D D"]]:
-    """Return the bound's curvature in every row of α, β, γ and logit π: H = Σ c A v vᵀ with A = p ω(γ+s) + (1-p)
-    ω(γ-s)."""
+    """Compute the bound's curvature in every row of α, β, γ and logit π: H = Σ c A v vᵀ with A = p ω(γ+s) + (1-p)
+    ω(γ-s).
+    """
     i, j = labels.labeler, labels.instance
     n_factors = factors.alpha.shape[1]
     a = [factors.alpha[:, d][i] for d in range(n_factors)]

@@ -20,7 +20,7 @@ PRECISION = jax.lax.Precision.HIGHEST
 
 
 class Features(eqx.Module):
-    """Φ = [X, I] with either part optional.
+    """The feature matrix Φ = [X, I] of labelers or instances, with either part optional.
 
     Example:
         >>> phi = Features.columns([[1.0, 2.0], [1.0, 4.0]], identity=True)
@@ -35,17 +35,17 @@ class Features(eqx.Module):
 
     @classmethod
     def free(cls, n: int) -> Features:
-        """Return Φ = I: every labeler (instance) has its own weight."""
+        """Build Φ = I: a weight of its own for every labeler (instance)."""
         return cls(None, n, True)
 
     @classmethod
     def constant(cls, n: int, *, fixed: bool = False) -> Features:
-        """Return Φ = a column of ones: one weight shared by all, which is known (its variance 0) where ``fixed``."""
+        """Build Φ = a column of ones: one weight shared by all, known (of variance 0) with ``fixed``."""
         return cls(np.ones((n, 1)), n, False, fixed)
 
     @classmethod
     def columns(cls, dense, *, identity: bool = False) -> Features:
-        """Return Φ = X, or [X, I] with ``identity``. X is finite, of shape [n, F]; raises ``ValueError`` otherwise."""
+        """Build Φ = X, or [X, I] with ``identity``. X is finite, of shape [n, F]; raises ``ValueError`` otherwise."""
         dense = np.asarray(dense, dtype=np.float64)
         if dense.ndim != 2 or not np.isfinite(dense).all():
             raise ValueError(
@@ -59,37 +59,37 @@ class Features(eqx.Module):
         return 0 if self.dense is None else self.dense.shape[-1]
 
     def like(self, dense_value, free_value, n_factors: int) -> Linear:
-        """Return a ``Linear`` of this Φ's shape filled with given values (broadcast along rows)."""
+        """Build a ``Linear`` of this Φ's shape filled with given values (broadcast along rows)."""
         dense = None if self.dense is None else jnp.broadcast_to(dense_value, (self.n_columns, n_factors))
         free = jnp.broadcast_to(free_value, (self.n, n_factors)) if self.identity else None
         return Linear(dense, free)
 
     def apply(self, weights: Linear) -> Float[Array, "n D"]:
-        """Return Φ W, shape [n, D]; equations 4-6."""
+        """Compute Φ W, shape [n, D]; equations 4-6."""
         if self.dense is None:
             return weights.free
         out = jnp.matmul(jnp.asarray(self.dense, weights.dense.dtype), weights.dense, precision=PRECISION)
         return out if weights.free is None else out + weights.free
 
     def transpose(self, values: Float[Array, "n D"]) -> Linear:
-        """Return Φᵀ v: the gradient with respect to the weights, given the one with respect to the factors."""
+        """Compute Φᵀ v: the gradient in the weights from the gradient in the factors."""
         dense = None
         if self.dense is not None:
             dense = jnp.matmul(jnp.asarray(self.dense, values.dtype).T, values, precision=PRECISION)
         return Linear(dense, values if self.identity else None)
 
     def squared(self) -> Features:
-        """Return Φ with squared entries: maps the diagonal of a Hessian of the factors to one of the weights."""
+        """Square the entries of Φ, which maps the diagonal of a Hessian in the factors to one in the weights."""
         return Features(None if self.dense is None else self.dense**2, self.n, self.identity)
 
 
 def rbf_basis(x, *, n_basis: int = 8, centers=None, width: float | None = None, constant: bool = True) -> np.ndarray:
-    """Return Gaussian bumps exp(-(x - c)²/2w²) over a variable, and a constant column: shape [n, n_basis + constant].
+    """Evaluate Gaussian bumps exp(-(x - c)²/2w²) and a constant column at a variable: shape [n, n_basis + constant].
 
     Args:
         x: the variable, for instance a detector's output; shape [n].
         centers: shape [n_basis]; default: at evenly spaced quantiles of x.
-        width: default: the median distance between neighbouring centers.
+        width: common width w; default: the median distance between neighbouring centers.
 
     Example:
         >>> rbf_basis([0.0, 1.0, 2.0], centers=[0.0, 2.0]).round(2).tolist()

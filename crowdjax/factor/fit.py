@@ -46,14 +46,14 @@ def fit(
     solver: Solver = Solver(),
     start: Weights | None = None,
 ) -> Fit:
-    """Fit the model: a pure function of its arguments; jit it, vmap it, or call ``fit_jit``.
+    """Fit the factor model to labels: a pure function of its arguments. Jit it, vmap it, or call ``fit_jit``.
 
     Args:
         labels: the judgements, with gold where known.
         model: features and priors (``crowdjax.factor.build``).
-        key: draws the start of factors 2 to D.
-        solver: how to fit, and how many restarts to take the best of.
-        start: weights to continue from; by default the M-step at the majority vote. Restarts do not apply then.
+        key: random key for the start of factors 2 to D.
+        solver: settings of the solver, with the number of restarts.
+        start: weights to continue from; default: the M-step at the majority vote. Restarts do not apply with a start.
 
     Example:
         >>> import jax
@@ -80,7 +80,7 @@ def fit_jit(
     solver: Solver = Solver(),
     start: Weights | None = None,
 ) -> Fit:
-    """Run :func:`fit`, compiled once per shape and solver, however its arguments are passed.
+    """Run :func:`fit` compiled, once per shape and solver.
 
     Example:
         >>> from crowdjax.factor import PRESETS, build
@@ -105,7 +105,7 @@ def _fit_once(labels, model, key, solver, start) -> Fit:
 
 
 def stages(labels, model, key, start, solver) -> optimize.Staged:
-    """Return one start of :func:`fit` as its stages, to run in blocks of steps (``crowdjax.drive``)."""
+    """Build one start of :func:`fit` as stages, to run in blocks of steps (``crowdjax.drive``)."""
     objective = Objective(labels, model)
     continued = start is not None
     fresh, unravel = ravel_pytree(model.start(key, solver.jitter, labels.shard))

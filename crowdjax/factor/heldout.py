@@ -4,8 +4,8 @@ Labels are cut into folds; each is predicted from a fit to the others. With p_j 
 
     log p(L_ij | training) = log Σ_z p(z_j) p(L_ij | z_j, W)            logit P(L_ij = +1 | z) = z α_i·β_j + γ_i
 
-Every held-out label is scored on its own; W is the fit's, not integrated over. What this cannot tell is where the two
-classes part, nor whether the inferred classes are right: docs/models.md, "Reading held-out labels".
+Every held-out label is scored by itself; W is the fit's, not integrated over. Held-out labels do not show where the
+decision boundary is, nor whether the inferred classes are right: docs/models.md, "Reading held-out labels".
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ COUNTS = (0, 1, 2, 3)  # numbers of factors to choose from
 
 
 class HeldOut(NamedTuple):
-    """The held-out likelihood of every number of factors, and the chosen one.
+    """The held-out log-likelihood of each number of factors, and the chosen number.
 
     Attributes:
         n_factors: the numbers of factors; 0 is Dawid and Skene's model, whose instances are all alike.
@@ -55,7 +55,7 @@ class HeldOut(NamedTuple):
 
 
 def folds(labels: Labels, n_folds: int = N_FOLDS, seed: int = 0) -> Int[np.ndarray, " N"]:
-    """Return the fold of every stored triple; what one labeler said of one instance stays together. Host side.
+    """Assign every stored triple to a fold; repeated judgements of one labeler on one instance share one. Host side.
 
     Example:
         >>> folds(Labels.from_arrays([0, 0, 1, 1], [0, 0, 0, 1], [1, 0, 1, 1]), 3).tolist()
@@ -68,10 +68,10 @@ def folds(labels: Labels, n_folds: int = N_FOLDS, seed: int = 0) -> Int[np.ndarr
 
 
 def label_log_likelihood(labels: Labels, factors: Factors, posterior: Float[Array, " I"]) -> Float[Array, " N"]:
-    """Return log Σ_z p(z_j) p(L_ij | z_j) of every stored triple on its own, from a fit that has not seen it.
+    """Compute log Σ_z p(z_j) p(L_ij | z_j) of every stored triple by itself, from a fit that has not seen it.
 
     Args:
-        labels: N stored triples; their multiplicities play no part.
+        labels: N stored triples; their multiplicities are not used.
         factors: α, β, γ of the fit (``model.factors``).
         posterior: P(z_j = +1 | training labels).
 
@@ -99,22 +99,23 @@ def choose_factors(
     n_folds: int = N_FOLDS,
     seed: int = 0,
 ) -> HeldOut:
-    """Return the number of factors by held-out labels: folds x numbers of factors x restarts are one program.
+    """Choose the number of factors by cross-validation over labels; folds × numbers of factors × restarts run in one
+    program.
 
     Every label is held out once. Fewer factors are kept unless more predict better by a standard error of the paired
     difference: a factor that does not pay only costs what instances and labelers have labels for.
 
     Args:
-        labels: the judgements; gold stays where it is.
-        config: the model; its number of factors is what is looked for.
-        key: draws the starts of factors 2 to D; default by ``seed``.
-        solver: for every fit; restarts are for models of two factors and more, the best objective is kept.
-        features: standardised columns, ``labeler`` and ``instance``.
+        labels: the judgements; gold is kept in every fold.
+        config: the configuration of the model; its number of factors is replaced.
+        key: random key for the starts of factors 2 to D; default: from ``seed``.
+        solver: settings of every fit; restarts apply to two factors or more, the best objective is kept.
+        features: standardised feature columns, by ``labeler`` and ``instance``.
         counts: numbers of factors to compare, ascending.
-        n_folds, seed: the folds.
+        n_folds, seed: number of folds, and the seed of their assignment.
 
     Raises:
-        InputError: fewer judgements than folds.
+        InputError: there are fewer judgements than folds.
 
     Example:
         >>> rng = np.random.default_rng(0)
@@ -161,7 +162,8 @@ def _compare(counts, by_instance: Float[np.ndarray, "M I"], n_labels: float) -> 
 
 
 def with_count(config: FactorConfig, n: int) -> FactorConfig:
-    """Return ``config`` with n factors; with none Dawid and Skene's model, or without bias the one-coin model.
+    """Set the number of factors of a configuration to n; 0 gives Dawid and Skene's model or, without bias, the one-coin
+    model.
 
     Example:
         >>> with_count(PRESETS["factor"], 0) == PRESETS["dawid-skene"]

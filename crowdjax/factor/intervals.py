@@ -20,7 +20,7 @@ from crowdjax.labelers import Summary, intervals_of_two
 def labeler_intervals(
     model: FactorModel, weights: Weights, summary: LabelerSummary, number: Float[np.ndarray, "W 2"], level: float
 ) -> Summary:
-    """Return the summary of labelers with intervals; none where a model learns nothing of a labeler's own.
+    """Compute intervals of the labelers' estimates; none where the model learns nothing of a labeler's own.
 
     Args:
         summary: of ``labeler_summary``: the estimates.

@@ -42,7 +42,7 @@ class Factors(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """The result of one pass over the triples. ``gradient`` has the shape of the factors it is the gradient in."""
+    """The result of one pass over the triples: value, posterior and the gradient in the factors, in their shapes."""
 
     value: Float[Array, ""]
     posterior: Float[Array, " I"]
@@ -59,9 +59,9 @@ def data_pass(
     Args:
         labels: N stored triples, W labelers, I instances.
         factors: α, β, γ and logit π.
-        given: posteriors P(z = +1) to hold fixed: the value is then Q and its gradients. ``None``: the evidence, at
-            whose own posterior the gradients of Q are its own.
-        use: whether ``given`` counts (may be traced, so that one program serves both).
+        given: posteriors P(z = +1) to hold fixed, for the value of Q and its gradients. ``None``: the evidence, whose
+            gradients are those of Q at its own posterior.
+        use: whether ``given`` is used (may be traced, so that one program serves both).
 
     Returns:
         the value (without priors of weights), the posterior that was used, and the gradients.
@@ -110,8 +110,9 @@ def data_pass(
 
 
 def tally(labels: Labels, p: Float[Array, " I"] | None = None, *, dtype=None) -> Float[Array, "W 2"]:
-    """Return the multiplicity of each labeler's labels -1 and +1; at posteriors p, that expected on positive
-    instances."""
+    """Count the labels -1 and +1 of each labeler, by multiplicity; with posteriors p, their expected counts on positive
+    instances.
+    """
     dtype = dtype or (jnp.result_type(float) if p is None else p.dtype)
 
     def block(sums, here, p):
@@ -124,7 +125,7 @@ def tally(labels: Labels, p: Float[Array, " I"] | None = None, *, dtype=None) ->
 
 
 def discrimination(labels: Labels, factors: Factors) -> Float[Array, ""]:
-    """Return Σ c s over all labels: negative where the crowd as a whole is assumed to be wrong."""
+    """Compute Σ c s over all labels; it is negative where the crowd as a whole is assumed to be wrong."""
     alpha, beta = _columns(factors.alpha), _columns(factors.beta)
 
     def block(sums, here, *beta):
@@ -177,8 +178,7 @@ def folded_pass(
 
 
 def folded_terms(factors: Factors) -> likelihood.PerTriple:
-    """Return the terms of a label -1 and of a label +1 of each labeler, [W, 2], where β is the same for all
-    instances."""
+    """Compute the terms of a label -1 and a label +1 of each labeler, [W, 2], where β is the same for all instances."""
     s = (factors.alpha * factors.beta[0]).sum(1, keepdims=True)
     return likelihood.per_triple(np.arange(2), s, None if factors.gamma is None else factors.gamma[:, None])
 
@@ -230,8 +230,8 @@ def _of_tables(labels: Labels, factors: Factors, tables: list[Float[Array, " K"]
 
 
 def curvature_pass(labels: Labels, factors: Factors) -> Factors:
-    """Return the diagonal that preconditions the solvers: Σ c w β² for α, Σ c w α² for β, Σ c w for γ, π(1-π) for logit
-    π, with w = ½(σ'(γ+s) + σ'(γ-s)). Shapes as the factors.
+    """Compute the diagonal preconditioner: Σ c w β² for α, Σ c w α² for β, Σ c w for γ, π(1-π) for logit π, with w =
+    ½(σ'(γ+s) + σ'(γ-s)). Shapes as the factors.
 
     Example: a labeler of two labels, at s = 1 and γ = 0
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
@@ -258,7 +258,7 @@ def curvature_pass(labels: Labels, factors: Factors) -> Factors:
 
 
 def e_step(labels: Labels, factors: Factors) -> Float[Array, " I"]:
-    """Return P(z_j = +1 | L_j, W), shape [I]; Ruvolo, Whitehill, Movellan (2013), section 3.1.
+    """Compute the posterior P(z_j = +1 | L_j, W), shape [I]; Ruvolo, Whitehill, Movellan (2013), section 3.1.
 
     Example: two votes against one
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
@@ -306,7 +306,7 @@ def _evidence_jvp(primals, tangents):
 
 
 def expected_complete(labels: Labels, factors: Factors, p: Float[Array, " I"]) -> Float[Array, ""]:
-    """Evaluate Q(W) at posteriors p: equation 10 plus the class prior's part.
+    """Compute the expected complete-data log-likelihood Q(W) at posteriors p: equation 10 plus the class prior's term.
 
     Example: Q leaves out the posterior's entropy
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
@@ -318,7 +318,8 @@ def expected_complete(labels: Labels, factors: Factors, p: Float[Array, " I"]) -
 
 
 def majority(labels: Labels) -> Float[Array, " I"]:
-    """Return the share of +1 among each instance's labels, with one pseudo-count for either class; gold where known.
+    """Compute the share of +1 among each instance's labels, with one pseudo-count for either class; 0 or 1 where gold
+    is known.
 
     Example: two votes for and one against; none for and three against
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 0])

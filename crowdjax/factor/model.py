@@ -29,7 +29,8 @@ from crowdjax.segments import total
 
 
 class FactorModel(eqx.Module):
-    """Features and priors of a fit. All arrays may be batched by vmap.
+    """A factor model of given labelers and instances: its features and the priors of its weights. All arrays may be
+    batched by vmap.
 
     Attributes:
         labeler, instance, bias, class_prior: Φα, Φβ, Φγ (None: no bias), Φπ.
@@ -58,12 +59,11 @@ class FactorModel(eqx.Module):
 
     @property
     def constant_beta(self) -> bool:
-        """Whether β is known and the same for all instances: passes take half the time then."""
+        """Whether β is known and the same for all instances; a pass then takes half the time."""
         return self.instance.fixed
 
     def with_factors(self, n: Int[Array, ""] | int) -> FactorModel:
-        """Return the same model with only the first ``n`` factors (may be traced): weights of the others are fixed at
-        0."""
+        """Fix the weights of all factors but the first ``n`` at 0 (``n`` may be traced)."""
 
         def mask(prior: Weights) -> Weights:
             keep = lambda v: jnp.where(jnp.arange(self.n_factors) < n, v, 0)  # noqa: E731
@@ -74,7 +74,7 @@ class FactorModel(eqx.Module):
         return dataclasses.replace(self, mean=mask(self.mean), variance=mask(self.variance))
 
     def only(self, prior: Weights) -> Weights:
-        """Return prior means or variances of the weights that there are, not broadcast."""
+        """Drop the prior means or variances of weights that the model does not have; nothing is broadcast."""
 
         def pick(features: Features | None, part: Linear | None):
             if features is None:
@@ -85,7 +85,7 @@ class FactorModel(eqx.Module):
         return jax.tree.map(lambda v: jnp.asarray(v, jnp.result_type(float)), Weights(*sides))
 
     def full(self, prior: Weights) -> Weights:
-        """Return prior means or variances broadcast to the shapes of the weights."""
+        """Broadcast prior means or variances to the shapes of the weights."""
 
         def fill(features: Features | None, part: Linear | None, width: int):
             if features is None:
@@ -99,7 +99,7 @@ class FactorModel(eqx.Module):
         return Weights(*(fill(getattr(self, side), part, width) for side, part, width in parts))
 
     def start(self, key: PRNGKeyArray, jitter: float = 0.5, shard: Shard | None = None) -> Weights:
-        """Give weights to start from: the prior means, with random α and β of factors 2 to D.
+        """Draw initial weights: the prior means, with random α and β of factors 2 to D.
 
         Args:
             key: draws factor d by ``fold_in(key, d)``, so that the number of factors does not change the draw.
@@ -133,7 +133,7 @@ class FactorModel(eqx.Module):
         )
 
     def factors(self, weights: Weights) -> Factors:
-        """Return α, β, γ and logit π of given weights (equations 4-6)."""
+        """Compute α, β, γ and logit π from weights (equations 4-6)."""
         beta = self.instance.apply(weights.instance)
         return Factors(
             alpha=self.labeler.apply(weights.labeler),
@@ -143,7 +143,7 @@ class FactorModel(eqx.Module):
         )
 
     def pull_back(self, factors: Factors, gradient: Factors) -> Weights:
-        """Return the gradient in the weights, given the one in the factors (chain rule through link and features)."""
+        """Compute the gradient in the weights from the one in the factors (chain rule through link and features)."""
         beta = gradient.beta * factors.beta if self.link == "exp" else gradient.beta
         return Weights(
             self.labeler.transpose(gradient.alpha),
@@ -153,12 +153,15 @@ class FactorModel(eqx.Module):
         )
 
     def log_prior(self, weights: Weights) -> Float[Array, ""]:
-        """Return log p(W): Gaussian densities of the weights that are neither fixed nor free of a prior, and Beta of
-        π."""
+        """Compute log p(W): Gaussian densities of the weights with a finite, positive variance, and the Beta density of
+        π.
+        """
         return sum(jax.tree.leaves(self.log_priors(weights)))
 
     def log_priors(self, weights: Weights) -> Weights:
-        """Return the terms of log p(W) by kind of weight; Beta of π with those of the class prior's dense weights."""
+        """Compute the terms of log p(W) by kind of weight; the Beta density of π is added to the class prior's dense
+        weights.
+        """
 
         def density(w, mean, variance):
             proper = (variance > 0) & jnp.isfinite(variance)
@@ -216,8 +219,9 @@ class Objective(eqx.Module):
         return self.expect(x, given, use)[:3]
 
     def expect(self, x, given=None, use=True):
-        """Return what a call returns, and the labels -1 and +1 of each labeler that are expected on positive instances
-        (this shard's), where β is constant."""
+        """Compute what a call returns and, where β is constant, the expected numbers of labels -1 and +1 that each
+        labeler gives to positive instances (of this shard).
+        """
         weights = self.unravel(x)
         factors = self.model.factors(weights)
         if self.model.constant_beta:
@@ -245,7 +249,7 @@ class Objective(eqx.Module):
         return -value, down, out.posterior, on_positives
 
     def diagonal(self, x):
-        """Return positive diagonal of a Hessian bound: prior precision + Φ²ᵀ (curvature of the factors)."""
+        """Compute the diagonal of an upper bound of the Hessian: prior precision + Φ²ᵀ (curvature of the factors)."""
         model, weights = self.model, self.unravel(x)
         factors = model.factors(weights)
         curved = folded_curvature(self.counts, factors) if model.constant_beta else curvature_pass(self.labels, factors)
@@ -266,7 +270,7 @@ class Objective(eqx.Module):
         return ravel_pytree(jax.tree.map(positive, curved, self.precision, self.moves))[0]
 
     def inner(self, *pairs):
-        """Compute ``directions.inner`` of vectors of weights, over all shards."""
+        """The function ``directions.inner`` for vectors of weights, summed over all shards."""
         if self.labels.shard is None or self.labels.shard.axis is None:
             return inner(*pairs)
         start, end = self.own
@@ -276,7 +280,7 @@ class Objective(eqx.Module):
         return self.labels.across(tuple(u + v for u, v in zip(shared, own, strict=True)))
 
     def log_prior(self, weights: Weights) -> Float[Array, ""]:
-        """Return log p(W), of all shards."""
+        """Compute log p(W) over all shards."""
         return self.labels.across(self._log_prior(weights))
 
     def _log_prior(self, weights: Weights) -> Float[Array, ""]:
@@ -304,7 +308,7 @@ def log_posterior(labels: Labels, model: FactorModel, weights: Weights) -> Float
     Args:
         labels: N stored triples of W labelers and I instances.
         model: features and priors.
-        weights: with the shapes of ``model.start(key)``.
+        weights: weights with the shapes of ``model.start(key)``.
 
     Returns:
         a scalar, in nats.

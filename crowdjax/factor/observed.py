@@ -25,7 +25,7 @@ class Observed(eqx.Module):
     model: FactorModel
 
     def factors(self, weights: Weights) -> Factors:
-        """Return α, β, the biases of both labels, and the log prior of both classes."""
+        """Compute α, β, the biases of both labels, and the log prior of both classes."""
         found = self.model.factors(weights)
         gamma = None if found.gamma is None else jnp.stack([-found.gamma, found.gamma], 1) / 2
         log_prior = jnp.stack([jax.nn.log_sigmoid(-found.prior_logit), jax.nn.log_sigmoid(found.prior_logit)], 1)

@@ -21,7 +21,7 @@ from crowdjax.observation.blocks import n_parts, over_blocks
 
 
 class LabelerSummary(NamedTuple):
-    """Per labeler: judgements, and the chances of being right on the positives, the negatives and all it judged.
+    """Each labeler's number of judgements, sensitivity, specificity and accuracy, shape [W] each.
 
     Example:
         >>> LabelerSummary(*jnp.array([[12.0], [0.9], [0.8], [0.85]])).n_labels.tolist()
@@ -36,7 +36,8 @@ class LabelerSummary(NamedTuple):
 
 @jax.jit
 def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSummary:
-    """Summarise how good each labeler is, averaged over the instances it judged.
+    """Estimate each labeler's sensitivity, specificity and accuracy, averaged over the instances that the labeler
+    judged.
 
         sensitivity_i = Σ_j c p_j σ(s_ij + γ_i) / Σ_j c p_j
         specificity_i = Σ_j c (1-p_j) σ(s_ij - γ_i) / Σ_j c (1-p_j)
@@ -68,7 +69,7 @@ def labeler_summary(labels: Labels, model: FactorModel, fit: Fit) -> LabelerSumm
 
 
 def labeler_sums(labels: Labels, factors: Factors, posterior: Float[Array, " I"]) -> Float[Array, "4 W"]:
-    """Return per labeler Σ c p, Σ c (1-p), Σ c p σ(s + γ) and Σ c (1-p) σ(s - γ): what a summary is made of."""
+    """Sum Σ c p, Σ c (1-p), Σ c p σ(s + γ) and Σ c (1-p) σ(s - γ) per labeler, from which a summary is computed."""
     alpha, beta = factors.alpha.T, factors.beta.T
 
     def block(sums, here, p, *beta):
@@ -86,8 +87,7 @@ def labeler_sums(labels: Labels, factors: Factors, posterior: Float[Array, " I"]
 
 
 def dense_rows(features: Features, rows: Float[Array, "n F"] | None) -> Float[Array, "n F"]:
-    """Return the rows of Φ's dense columns: the given ones, or the average row. A part that is a constant alone takes
-    that."""
+    """Select rows of Φ's dense columns; by default the average row. A part with only a constant uses that constant."""
     if features.n_columns == 1:
         return jnp.ones((1, 1))
     if rows is None:
@@ -98,8 +98,8 @@ def dense_rows(features: Features, rows: Float[Array, "n F"] | None) -> Float[Ar
 def expected_factor(
     features: Features, weights: Linear, mean: Linear, rows: Float[Array, "n F"] | None, n: int
 ) -> Float[Array, "n D"]:
-    """Return the factor of n unseen labelers (instances): their rows of Φ's dense columns (default: the average row)
-    times the weights, plus the prior mean of their own weight.
+    """Compute the expected factor of n unseen labelers (instances): their rows of Φ's dense columns (default: the
+    average row) times the weights, plus the prior mean of their own weight.
 
     Example: a constant and one feature, with weights 1 and ½, at 2
         >>> phi = Features.columns([[1.0, 0.0], [1.0, 1.0]])
@@ -123,11 +123,11 @@ def unseen_factors(
     known: Int[Array, " W2"],
     labeler_rows: Float[Array, "W2 F"] | None = None,
 ) -> tuple[Float[Array, "W2 D"], Float[Array, " W2"] | None]:
-    """Return (α, γ) of labelers of which some are known and the rest are not.
+    """Compute (α, γ) of labelers of whom some are in the fit and others are new.
 
     Args:
-        known: index of each labeler in the fit, -1 for one that the fit has never seen.
-        labeler_rows: their rows of Φα's dense columns, constant included; default: the fit's average row.
+        known: index of each labeler in the fit, -1 for an unseen one.
+        labeler_rows: the labelers' rows of Φα's dense columns, constant included; default: the fit's average row.
 
     Example: a labeler that the fit knows, and one that it expects to be as the prior says
         >>> from crowdjax.factor import PRESETS, build
@@ -159,15 +159,15 @@ def predict(
     instance_rows: Float[Array, "I2 F"] | None = None,
     solver: Solver = Solver(),
 ) -> Fit:
-    """Return the posterior of new instances from new labels, the labelers held at what the fit found.
+    """Compute the posterior of new instances from their labels, with the labelers fixed at their fitted values.
 
     The new instances' own weights (where the model has them) are fitted under their priors, from the prior means. The
     labels of the fit get the fit's posterior back, except where an instance's weights have several optima and the fit
     ended in another one. Each new instance is judged by the given labels alone.
 
     Args:
-        labels: W2 labelers, I2 instances, all indexed anew.
-        model, fit: what was fitted.
+        labels: labels of W2 labelers and I2 instances, indexed anew.
+        model, fit: the fitted model and its fit.
         known: index of each of the W2 labelers in the fit, -1 for unseen ones.
         labeler_rows, instance_rows: rows of the dense columns of Φα and Φβ, constants included; default: averages.
 
@@ -223,7 +223,7 @@ def predict(
 
 
 def correctness(factors: Factors) -> tuple[Float[Array, "W I"], Float[Array, "W I"]]:
-    """Return (P1, P0): the chance that each labeler is right on each instance, if its truth is +1 and if it is -1.
+    """Compute (P1, P0): the probability that each labeler is right on each instance, given truth +1 and given truth -1.
 
         P1 = σ(α βᵀ + γ eᵀ)        P0 = σ(α βᵀ - γ eᵀ)
 

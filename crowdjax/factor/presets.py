@@ -33,7 +33,7 @@ def build(
     labeler_features=None,
     instance_features=None,
 ) -> FactorModel:
-    """Return the model of a config for the labelers and instances of ``labels``.
+    """Build the model of a configuration for the labelers and instances of ``labels``.
 
     Args:
         labeler_features, instance_features: standardised columns, shape [W, F] and [I, F']; a constant is added here.

@@ -107,7 +107,7 @@ def _refuse_surrogates(row: Any, place: str) -> None:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         alone = error.object[error.start : error.start + 1]
-        raise InputError(f"{place}: {alone!r} is half a character; allowed: text in UTF-8") from None
+        raise InputError(f"{place}: {alone!r} is half of a surrogate pair; allowed: text in UTF-8") from None
 
 
 def brief(value: Any) -> str:

@@ -53,7 +53,7 @@ def read(table: Table, columns: Columns | None, rows: Literal["instance", "label
         if plain(name) in NO_LABELERS or is_alias(name, others) or is_alias(name, "label"):
             some = [n for n in names if n != name][:3]
             raise InputError(
-                f"{table.place}: column {name!r} is hardly {'a labeler' if others == 'labeler' else 'an instance'}; "
+                f"{table.place}: column {name!r} does not look like {'an' if others == 'instance' else 'a'} {others}; "
                 f"leave it out, or say which columns are: columns={{{others!r}: {some or ['?']!r}}} "
                 f"(--from {form} --columns {shell(f'{rows}={key}' + ''.join(f',{others}={n}' for n in some))})"
             )
@@ -153,7 +153,7 @@ def widen(table: pa.Table) -> pa.Table:
     again = len(cell) - len(np.unique(cell))
     if again:
         raise InputError(
-            f"wide: {again} of {len(cell)} labels repeat an earlier one (labeler and instance alike); allowed: one "
+            f"wide: {again} of {len(cell)} labels repeat an earlier one (same labeler and instance); allowed: one "
             "label in a cell"
         )
     names = [str(v) for v in labelers.to_pylist()]
@@ -161,7 +161,7 @@ def widen(table: pa.Table) -> pa.Table:
     bad = [n for n in names if n == "instance" or n != n.strip() or uses[n] > 1]
     if bad:
         allowed = "ids without blanks around them, each of its own, not 'instance'"
-        raise InputError(f"wide: labeler {bad[0]!r} makes no column's name; allowed: {allowed}")
+        raise InputError(f"wide: labeler {bad[0]!r} cannot be a column name; allowed: {allowed}")
     row, empty = np.zeros(len(names) * len(instances), np.int64), np.ones(len(names) * len(instances), bool)
     row[cell], empty[cell] = np.arange(len(cell)), False
     label, shape = table["label"].combine_chunks(), (len(names), len(instances))

@@ -1,4 +1,6 @@
-"""The factor model with its instance factor integrated out, a learned population, and a named decision boundary."""
+"""The integrated model: the factor model with the instance factor integrated out, a learned population of labelers, and
+an explicit decision boundary.
+"""
 
 from crowdjax.integrated.answer import Answer, Posterior, answer, both_classes, choose, labeler_draws
 from crowdjax.integrated.auto import Plan, plan

@@ -54,18 +54,18 @@ Posterior = Literal["axis", "laplace", "exact"]
 
 
 class Answer(NamedTuple):
-    """The results of the model for a set of labels.
+    """The estimates of the integrated model for a set of labels.
 
     Attributes:
-        plan: the settings of the model, and which boundary was taken.
-        fit: of the labels alone; of several the one with the largest weight.
+        plan: the settings of the model and the choice of the boundary.
+        fit: the fit to the labels alone; of several fits the one with the largest weight.
         boundary: the decision boundary of that fit.
-        average: the fits that the probabilities of instances average.
-        calibration: what gold says of the probabilities of the other instances; None where gold placed no boundary.
-        instances: calibrated; instances with gold have it.
-        labelers: sensitivity, specificity, informedness and accuracy.
-        positives: the share of positive instances.
-        posterior: how the labelers' was found, for the record.
+        average: the fits over which the probabilities of instances are averaged.
+        calibration: the calibration of the other instances' probabilities by gold; None where gold placed no boundary.
+        instances: calibrated posteriors of the instances; those with gold get their gold.
+        labelers: sensitivity, specificity, informedness and accuracy, with intervals.
+        positives: the share of positive instances, with its interval.
+        posterior: the method used for the labelers' posterior, for the record.
 
     Example:
         >>> Answer._fields[:4]
@@ -103,18 +103,21 @@ def answer(
 
     Args:
         labels: the judgements, with gold where there is any.
-        plan: the settings and the boundary without gold and scores; by default those of ``auto`` (``integrated.plan``).
+        plan: settings, and the boundary to use without gold and scores; default: those of ``auto``
+            (``integrated.plan``).
         boundary: another choice of the boundary (:func:`choose`).
-        features: of labelers and instances, standardised.
-        scores: a number of each instance that rises or falls with the truth, NaN where there is none.
-        begin: where the fit starts; by default from the majority vote.
-        fit: how to fit labels (without their gold); arguments are those of ``fit_jit``.
-        level: of all intervals.
-        posterior: of the labelers (:func:`labeler_draws`).
-        room: whether programs are compiled for the next of a few sizes (``integrated.room``), on one device.
+        features: standardised features of labelers and instances.
+        scores: a number for each instance that rises or falls with the truth, NaN where there is none; shape [I].
+        begin: initial parameters; default: from the majority vote.
+        fit: function that fits labels (without their gold); its arguments are those of ``fit_jit``.
+        level: level of all intervals.
+        posterior: method for the labelers' posterior (:func:`labeler_draws`).
+        room: whether to pad labels to the next of a few sizes, so that compiled programs are reused
+            (``integrated.room``); on one device.
 
     Raises:
-        InputError: the boundary needs gold or scores that there are not; the posterior is not to be had.
+        InputError: the boundary needs gold or scores that are not given, or the posterior is not available for this
+            model.
 
     Example: three labelers, of whom one contradicts the others
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
@@ -180,14 +183,14 @@ def labeler_draws(
     features: Features = Features(),
     posterior: Posterior | None = None,
 ) -> tuple[Draws, dict[str, Any]]:
-    """Draw weighted samples of the labelers' posterior, and how they were made. Host side, deterministic.
+    """Draw weighted samples of the labelers' posterior, and record the method. Host side, deterministic.
 
         axis       quadrature for each labeler, averaged over the unit of the axis (``integrated.axis``): the default
         laplace    normal distributions around the modes: the default of large labels, and of two factors
         exact      Gibbs sampling (``integrated.exact``)
 
     Raises:
-        InputError: the posterior is not to be had of this model.
+        InputError: the posterior is not available for this model.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
@@ -215,12 +218,12 @@ def labeler_draws(
 
 
 def choose(labels: Labels, plan: Plan, boundary: Choice | None = None, scores=None) -> Choice:
-    """Return the boundary that is taken: the one asked for, else by scores, by gold of both classes, or the plan's.
+    """Choose the decision boundary: the one asked for, else by scores, by gold of both classes, or as planned.
 
     Where ρ = 0 there is nothing between the classes for gold or scores to place, and the plan's is taken.
 
     Raises:
-        InputError: it needs gold or scores that there are not, or scores have no use.
+        InputError: the boundary needs gold or scores that are not given, or scores are given and not used.
 
     Example:
         >>> from crowdjax.integrated import IntegratedConfig
@@ -245,7 +248,7 @@ def choose(labels: Labels, plan: Plan, boundary: Choice | None = None, scores=No
 
 
 def both_classes(labels: Labels, least: int = 1) -> bool:
-    """Return whether gold labels of both classes are known, so many of each at least.
+    """Test whether at least ``least`` gold labels of each class are known.
 
     Example:
         >>> both_classes(Labels.from_arrays([0, 1], [0, 1], [1, 0], gold=[1, np.nan]))

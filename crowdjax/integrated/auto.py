@@ -16,12 +16,13 @@ clusters of instances do (``gap``), whose sizes the class prior has to learn:
     h = 5 (s - .3) / .1, within 0 and 5           s: the share of the labels that are for the class with fewer
     u = ½ Σ_e exp(evidence0_e) / Σ_e [ exp(evidence0_e) + exp(evidence_e) ]
 
-Of the quantities with 0 all instances are equally clear (ρ = 0): Dawid and Skene's model with labelers from one
-population, which knows the class prior and is sure of itself, rightly so only where nothing lies between the classes.
-Labelers are described by the model of the higher evidence.
+Quantities with the index 0 are those with ρ = 0, where all instances are equally clear: Dawid and Skene's model with
+labelers from one population, which determines the class prior and is certain of it, but rightly so only where no
+instances lie between the classes. Labelers are described by the model of the higher evidence.
 
-W is the number of labelers. From 40 on nothing is averaged. Whether one class is rare, or the crowd has a bias, few
-labelers do not say: h leaves it to the evidence where few labels are for one class, and to π = ½ where both have many.
+W is the number of labelers. From 40 labelers on nothing is averaged. Few labelers do not show whether one class is rare
+or the crowd is biased: h leaves the choice to the evidence where few labels are for one class, and to π = ½ where both
+have many.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ GAP_SD = 0.5  # standard deviation of a boundary between the clusters
 
 
 class Plan(NamedTuple):
-    """The model, the boundary, and in plain sentences why, where it is not the usual one.
+    """The planned model and boundary, with reasons in plain sentences where the model is not the usual one.
 
     ``able`` is the weight of the boundary by the able labelers, by the number of labelers, from 0 to 1; ``None``: the
     boundary is the one named, and nothing is averaged.
@@ -64,7 +65,7 @@ class Plan(NamedTuple):
 
 
 def plan(labels: Labels, class_prior: float | str | None = None) -> Plan:
-    """Plan how to fit these labels, by their numbers alone; host side, deterministic.
+    """Choose the model and the boundary for these labels from their numbers alone; host side, deterministic.
 
     Example:
         >>> found = plan(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))

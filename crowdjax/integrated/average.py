@@ -2,8 +2,7 @@
 
     p_j = λ p_j(able, π = ½) + (1-λ) [ (1-v) ((1-u) Σ_e w_e p_j(gap, π_e) + u Σ_e w0_e p0_j(π_e)) + v votes_j ]
 
-``integrated.auto`` says what these are and when λ is 1. Each π_e is a fit of its own, and so is each without anything
-between the classes (ρ = 0).
+``integrated.auto`` defines these terms and λ. There is one fit for each π_e, and one for each with ρ = 0.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ votes_of = stored(majority)
 
 
 def first_at_votes(labels: Labels, config: IntegratedConfig, features: Features, prior_logit: float) -> Parameters:
-    """Run ``at_votes``, compiled: one program for all class priors.
+    """Run ``at_votes`` compiled, as one program for all class priors.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
@@ -55,7 +54,7 @@ _first = stored(at_votes)
 
 
 class Member(NamedTuple):
-    """A fit's parameters and the boundary between the classes, with its choice and its weight in the average.
+    """One member of an average: its fitted parameters, its decision boundary and how that was chosen, and its weight.
 
     Example:
         >>> Member._fields
@@ -70,7 +69,8 @@ class Member(NamedTuple):
 
 
 class Average(NamedTuple):
-    """Members, by weight, but first those of the model that labelers are described by; votes have what is left of 1.
+    """A weighted average of fitted members and of votes. The first member describes the labelers; votes have the weight
+    that is left of 1.
 
     Example:
         >>> Average((), 0.0).votes
@@ -82,7 +82,7 @@ class Average(NamedTuple):
 
 
 class Averaged(NamedTuple):
-    """An average, and the fits of its members in their order.
+    """An average with the fits of its members, in their order.
 
     Example:
         >>> Averaged._fields
@@ -94,7 +94,7 @@ class Averaged(NamedTuple):
 
 
 def pays(plan: Plan) -> bool:
-    """Return whether more than one fit is to be averaged.
+    """Test whether the plan averages more than one fit.
 
     Example:
         >>> from crowdjax.integrated.auto import plan
@@ -111,12 +111,13 @@ def averaged(
     features: Features,
     refit: Callable[[Parameters, IntegratedConfig], IntegratedFit],
 ) -> Averaged:
-    """Return the average of a plan.
+    """Fit the members of a plan's average and weight them.
 
     Args:
-        labels: without gold.
-        fit: at a class prior of one half.
-        refit: the fit of the same labels from other parameters, whose class prior it keeps, by other settings.
+        labels: the labels, without gold.
+        fit: a fit at class prior ½.
+        refit: function that fits the same labels from other parameters, whose class prior it keeps, with other
+            settings.
 
     Example: three labelers, of whom one contradicts the others
         >>> from crowdjax.integrated import fit_jit, plan
@@ -174,7 +175,7 @@ def of_average(
     features: Features = Features(),
     calibration: Calibration | None = None,
 ) -> InstanceSummary:
-    """Infer the instances of any labels; x_j is that of the first member.
+    """Infer the instances of any labels under an average; x_j is that of the first member.
 
     An instance depends on the boundary where members say different classes with more than a tenth of the weight each.
 
@@ -212,8 +213,7 @@ def positives_of(
     features: Features = Features(),
     level: float = LEVEL,
 ) -> Interval:
-    """Return the share of positives among the instances, by all members (``integrated.share_of_positives`` is that of
-    one).
+    """Estimate the share of positive instances under an average (``integrated.share_of_positives`` is for one member).
 
     Example: nobody disagrees
         >>> from crowdjax.integrated import fit_jit, plan

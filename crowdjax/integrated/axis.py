@@ -34,13 +34,12 @@ LAPLACE = 256  # points of Laplace's posterior
 
 
 def has_axis(config: IntegratedConfig) -> bool:
-    """Return whether the unit of the axis is learned with the population, so that there is something to average
-    over."""
+    """Test whether the unit of the axis is learned with the population, so that it can be averaged over."""
     return config.hierarchy and config.spread != 0
 
 
 def moved(parameters: Parameters, by: Float[Array, "K K"]) -> Parameters:
-    """Return labelers and their population with A w for w.
+    """Transform labelers and their population by w → A w.
 
     Example:
         >>> from crowdjax.integrated.model import start
@@ -58,7 +57,8 @@ def moved(parameters: Parameters, by: Float[Array, "K K"]) -> Parameters:
 
 @stored
 def axis_draws(labels: Labels, fit: IntegratedFit, config: IntegratedConfig, features: Features = Features()) -> Draws:
-    """Draw weighted samples of the labelers' posterior, one factor: some hundred passes over the labels. Deterministic.
+    """Draw weighted samples of the labelers' posterior of one factor, by quadrature: some hundred passes over the
+    labels. Deterministic.
 
     Example: three labelers, of whom one contradicts the others
         >>> from crowdjax.integrated import fit_jit
@@ -136,7 +136,7 @@ def axis_draws(labels: Labels, fit: IntegratedFit, config: IntegratedConfig, fea
 
 @stored
 def laplace_draws(fit: IntegratedFit, n: int = LAPLACE) -> Draws:
-    """Draw from normal distributions around the labelers' modes, by their covariances: no pass over the labels.
+    """Draw labelers from normal distributions around their modes, with Laplace's covariances: no pass over the labels.
 
     Example:
         >>> from crowdjax.integrated import fit_jit

@@ -38,7 +38,7 @@ NORMAL = np.polynomial.hermite_e.hermegauss(21)
 
 
 class Boundary(NamedTuple):
-    """A distribution over the decision boundary: its centre c, points and their probabilities.
+    """A distribution over the decision boundary: its centre c, and points with their probabilities.
 
     Example:
         >>> Boundary(jnp.zeros(()), jnp.array([-1.0, 1.0]), jnp.array([0.5, 0.5])).mass.sum().item()
@@ -51,7 +51,7 @@ class Boundary(NamedTuple):
 
 
 def weights_of_able(alpha: Float[Array, " W"], counts: Float[Array, " W"]) -> Float[Array, " W"]:
-    """Return w_i = n_i / (n_i + 20) max(α_i, 0)^k for the largest k that leaves a crowd.
+    """Compute w_i = n_i / (n_i + 20) max(α_i, 0)^k for the largest k that leaves enough labelers with weight.
 
     Example:
         >>> w = weights_of_able(jnp.array([2.0] * 12 + [0.1] * 12), jnp.full(24, 20.0))
@@ -68,7 +68,7 @@ def weights_of_able(alpha: Float[Array, " W"], counts: Float[Array, " W"]) -> Fl
 def neutral_point(
     alpha: Float[Array, " W"], gamma: Float[Array, " W"], weights: Float[Array, " W"]
 ) -> Float[Array, ""]:
-    """Return the c in [-5, 5] where Σ_i w_i (σ(α_i c + γ_i) - ½) = 0, by bisection; labelers with α_i < 0 do not count.
+    """Find the c in [-5, 5] where Σ_i w_i (σ(α_i c + γ_i) - ½) = 0, by bisection; labelers with α_i < 0 do not count.
 
     Example: who is at one half at -½ and who is at ½ meet at 0
         >>> abs(neutral_point(jnp.ones(2), jnp.array([0.5, -0.5]), jnp.ones(2)).item()) < 1e-6
@@ -89,7 +89,7 @@ def neutral_point(
 
 
 def around(center: Float[Array, ""], floor: float = 0.0) -> Boundary:
-    """Return N(c, (.75 c)²), its standard deviation at least ``floor``, at the points of Gauss and Hermite.
+    """Discretise N(c, (.75 c)²), with a standard deviation of at least ``floor``, at Gauss-Hermite points.
 
     Example:
         >>> found = around(jnp.array(2.0))
@@ -103,11 +103,11 @@ def around(center: Float[Array, ""], floor: float = 0.0) -> Boundary:
 
 @stored
 def place(choice: Choice, labelers: Float[Array, "W K"], counts: Float[Array, " W"]) -> Boundary:
-    """Return the boundary by a choice that needs labels alone: ``able``, ``unweighted`` or ``gap``.
+    """Place the boundary by a method that needs labels alone: ``able``, ``unweighted`` or ``gap``.
 
     Args:
         labelers: (α_i, …, γ_i).
-        counts: how many labels each gave.
+        counts: number of labels of each labeler, shape [W].
 
     Example: labelers who say yes too often put it below 0
         >>> found = place("unweighted", jnp.array([[1.0, 0.5], [1.0, 0.5]]), jnp.array([9.0, 9.0]))
@@ -123,7 +123,8 @@ def place(choice: Choice, labelers: Float[Array, "W K"], counts: Float[Array, " 
 
 @jax.jit
 def candidates(prior: Boundary) -> Float[Array, " C"]:
-    """Return the points that ``informed`` tries: within four standard deviations of ``prior``, which are .3 at least.
+    """Compute the boundaries that ``informed`` evaluates: within four standard deviations of ``prior``, a standard
+    deviation being at least .3.
 
     Example: of a boundary at 0, whose own uncertainty is none
         >>> print(f"{candidates(around(jnp.array(0.0))).max():.2f}")
@@ -135,11 +136,11 @@ def candidates(prior: Boundary) -> Float[Array, " C"]:
 
 @jax.jit
 def informed(prior: Boundary, log_likelihood: Float[Array, " C"]) -> Boundary:
-    """Return the boundary given gold labels or a score: ``prior``'s normal distribution, at least .3 wide, times their
-    likelihood.
+    """Compute the boundary's posterior given gold labels or a score: ``prior``'s normal distribution, at least .3 wide,
+    times their likelihood.
 
     Args:
-        prior: of ``place``.
+        prior: distribution of the boundary before gold or scores, from ``place``.
         log_likelihood: log P(gold | L, c) at ``candidates(prior)``.
 
     Example: gold that prefers higher boundaries

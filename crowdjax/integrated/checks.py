@@ -1,4 +1,5 @@
-"""Looking inside a fit: what it misses, which labelers think alike, which instances surprise it.
+"""Posterior predictive checks of the integrated model: what it misses, which labelers err together, which instances
+surprise it.
 
 Replicates are labels as the fitted model would give them, for the same pairs of labeler and instance: x_j is drawn, and
 L_ij by σ(w_i·φ(x_j)). Every statistic T is computed from replicates as from the labels themselves, the posterior of x_j
@@ -14,11 +15,11 @@ the statistics are
     schools        largest eigenvalue of  Σ_j e_ij e_kj / sqrt(Σ_j v_ij v_kj)  of the busiest labelers, i ≠ k
     surprise of j  -Σ_i log P(L_ij | m_ij), among instances with as many labels
 
-The first two are about the population of instances, and x_j is drawn from it. For the others x_j comes from its own
-posterior: a population that is not quite the model's is then no alarm about pairs of labelers.
+The first two concern the population of instances, and x_j is drawn from it. For the others x_j is drawn from its own
+posterior, so that a population which is slightly misspecified raises no alarm about pairs of labelers.
 
-p = (1 + #{T(replicate) ≥ T(labels)}) / (1 + replicates), twice the smaller tail for the share of yes. Labelers are at
-their estimates, which the labels have shaped: p tends to be too large.
+p = (1 + #{T(replicate) ≥ T(labels)}) / (1 + replicates), twice the smaller tail for the share of yes. Labelers are
+fixed at their estimates, which were fitted to the same labels, so p tends to be too large.
 
 Source: Gelman, Meng and Stern 1996 (posterior predictive assessment); Benjamini and Hochberg 1995.
 """
@@ -52,7 +53,9 @@ LEVEL = 0.05  # of every test, and the share of false discoveries among surprisi
 
 
 class Residuals(NamedTuple):
-    """e and v of every stored triple (0 in the padding), and the statistics of all labels and of every instance."""
+    """The residuals e and variances v of every stored triple (0 for padding), and the statistics of all labels and of
+    every instance.
+    """
 
     error: Float[Array, " N"]
     variance: Float[Array, " N"]
@@ -63,8 +66,8 @@ class Residuals(NamedTuple):
 
 
 class School(NamedTuple):
-    """A direction in which labelers' residuals go together: its eigenvalue, the 95 % quantile of the largest one of
-    replicates, and each labeler's side: +1, -1, or 0 for those who are not of it.
+    """A group of labelers whose residuals are correlated: its eigenvalue, the 95 % quantile of the largest eigenvalue
+    of replicates, and each labeler's side: +1, -1, or 0 outside the group.
 
     Example: two against one
         >>> School(4.0, 2.5, np.array([1, 1, -1])).side.sum().item()
@@ -77,8 +80,8 @@ class School(NamedTuple):
 
 
 class Checks(NamedTuple):
-    """The result of a posterior predictive check: checks, schools (strongest first), each instance's p-value of its
-    surprise, and whether it is among the surprising ones at a share of false discoveries of 5 %.
+    """The result of posterior predictive checks: the checks, schools (strongest first), and each instance's p-value of
+    its surprise with a flag for those found at a false discovery rate of 5 %.
 
     Example:
         >>> Checks((), (), np.array([0.001, 0.5]), np.array([True, False])).surprising.tolist()
@@ -127,8 +130,8 @@ def replicate(
     *,
     given: bool = False,
 ) -> Labels:
-    """Draw labels of the same labelers on the same instances as the model would give them, x_j drawn from the
-    population, or from its posterior ``given`` these labels.
+    """Draw labels for the same pairs of labeler and instance from the model, with x_j drawn from the population or,
+    with ``given``, from its posterior given these labels.
 
     Example: of the same labelers on the same instances
         >>> from crowdjax.integrated import start
@@ -168,12 +171,12 @@ def check(
     features: Features = Features(),
     replicates: int = 99,
 ) -> Checks:
-    """Compare the labels with replicates, one after the other. Host side; deterministic for a key.
+    """Compare statistics of the labels with those of replicates. Host side; deterministic for a key.
 
     Args:
-        labels: those of the fit; gold plays no part.
-        parameters, config, features: of the fit.
-        replicates: how many; p-values are multiples of 1 / (1 + replicates).
+        labels: the labels of the fit; gold is not used.
+        parameters, config, features: those of the fit.
+        replicates: number of replicates; p-values are multiples of 1 / (1 + replicates).
 
     Example:
         >>> from crowdjax.integrated import start

@@ -46,8 +46,8 @@ def _spoken(labels: Labels) -> Float[np.ndarray, "N K"]:
 
 
 def looks_ordered(labels: Labels, seed: int = 0) -> bool:
-    """Return whether classes, in the order of their codes, look like grades: votes about one instance that disagree are
-    for neighbours.
+    """Test whether classes, in the order of their codes, look like grades: labels of one instance that disagree fall on
+    neighbours.
 
         T = Σ_ab D_ab |a - b| / Σ_ab E_ab |a - b|
 

@@ -3,12 +3,13 @@
     sens_i(s) = Σ_g P(x_g | z = +1; c_s) σ(w_is·φ_g)      P(x_g | z = +1; c) ∝ p(x_g) σ(logit π + 2 (x_g - c) / ρ²)
     spec_i(s) likewise                                     J_i = sens_i + spec_i - 1
 
-Every draw s has a boundary c_s of its own, so that intervals hold what is not known of the boundary, and a verdict on a
-labeler is the share of the posterior in which it is true. Points of a lattice stand for random numbers wherever the
-posterior has a closed form: the same labels give the same result.
+Every draw s has its own boundary c_s, so that intervals include the uncertainty of the boundary, and the probability of
+a verdict on a labeler is the share of draws in which it is true. Lattice points replace random numbers wherever the
+posterior has a closed form, so the same labels give the same result.
 
-Real labelers share errors that the model takes for independent, and it is surer of them than gold allows. So intervals
-take how far a labeler is from guessing as known to a factor besides, which leaves who guesses where he is:
+Real labelers share errors that the model takes for independent, and the model is more certain of labelers than gold
+warrants. Intervals therefore also treat a labeler's distance from guessing as known only up to a random factor, which
+leaves a labeler who guesses unchanged:
 
     sens = σ(s + γ), spec = σ(s - γ)      s → s exp(κ ε),  ε ~ N(0, 1)      κ = .2 by ``configs/verdicts.toml``
 """
@@ -37,11 +38,11 @@ AT_ONCE = 2**21  # numbers of a table in a loop over draws
 
 
 class Draws(NamedTuple):
-    """S draws of all labelers and of what they share.
+    """S posterior draws of all labelers and of the parameters they share.
 
     Attributes:
         labelers: w_i = (α_i, γ_i).
-        weight: of each draw, for each labeler; adds up to 1 over the draws.
+        weight: weight of each draw for each labeler; adds up to 1 over the draws.
         spread, prior_logit: ρ and logit π.
 
     Example:
@@ -56,8 +57,8 @@ class Draws(NamedTuple):
 
 
 class LabelerSummary(NamedTuple):
-    """Chances of labelling a positive, and a negative, rightly; informedness, their sum less 1; accuracy, the chance of
-    labelling any instance rightly; and what each labeler is called.
+    """Each labeler's sensitivity, specificity, informedness (their sum less 1) and accuracy with intervals, and its
+    kind.
 
     Example:
         >>> chances = Interval(0.8, 0.7, 0.9), Interval(0.7, 0.5, 0.9)
@@ -73,7 +74,7 @@ class LabelerSummary(NamedTuple):
 
 
 def lattice(n: int, dimensions: int) -> Float[np.ndarray, "n d"]:
-    """Return n points that fill the unit cube evenly: u_nk = ½ + n φ^-k mod 1, φ^(d+1) = φ + 1 (Roberts 2018).
+    """Compute n points that fill the unit cube evenly: u_nk = ½ + n φ^-k mod 1, φ^(d+1) = φ + 1 (Roberts 2018).
 
     Example:
         >>> bool(abs(lattice(400, 3).mean(0) - 0.5).max() < 0.02)
@@ -86,7 +87,7 @@ def lattice(n: int, dimensions: int) -> Float[np.ndarray, "n d"]:
 
 
 def boundaries(boundary: Boundary, n: int) -> Float[np.ndarray, " n"]:
-    """Return n points of the boundary, each as often as it is probable, in an order that no other draw follows.
+    """Draw n boundaries: each point in proportion to its probability, in an order independent of the other draws.
 
     Example:
         >>> from crowdjax.integrated.boundary import around
@@ -107,11 +108,11 @@ def chances(
     boundary: Float[Array, " S"],
     center: Float[Array, " Q"] | None = None,
 ) -> tuple[Float[Array, "S W"], Float[Array, "S W"]]:
-    """Return sensitivity and specificity of every labeler in every draw, on the population of instances.
+    """Compute the sensitivity and specificity of every labeler in every draw, over the population of instances.
 
     Args:
-        boundary: c of each draw.
-        center: m_j that stand for those of the instances (:func:`stand_ins`); None: 1 for all.
+        boundary: c of each draw, shape [S].
+        center: values of m_j that represent the instances (:func:`stand_ins`); None: 1 for all.
 
     Example: a labeler whose labels do not depend on the instance
         >>> draws = Draws(jnp.zeros((1, 1, 2)), jnp.ones((1, 1)), jnp.ones(1), jnp.zeros(1))
@@ -137,10 +138,10 @@ def chances(
 
 
 def stand_ins(parameters: Parameters, features: Features, n_instances: int | None = None) -> np.ndarray | None:
-    """Return quantiles of m_j, which represent the instances; None without features. Host side.
+    """Compute quantiles of m_j that represent the instances; None without features. Host side.
 
     Args:
-        n_instances: how many of the features' rows are instances, by default all.
+        n_instances: number of the features' rows that are instances; default: all.
     """
     center = centers(parameters, features)
     if center is None:
@@ -159,13 +160,14 @@ def of_draws(
     doubt: float = DOUBT,
     n_instances: int | None = None,
 ) -> LabelerSummary:
-    """Summarise the draws of every labeler: posterior means, intervals of equal tails, kinds. Host side.
+    """Summarise the draws of every labeler: posterior means, equal-tailed intervals and kinds. Host side.
 
     Args:
-        level: of the intervals.
-        share: of positive instances, at every point of the boundary or at all, by which accuracy weighs both classes.
+        level: level of the intervals.
+        share: share of positive instances, at every point of the boundary or one for all; accuracy weights both classes
+            by it.
         doubt: κ.
-        n_instances: how many of the features' rows are instances, by default all.
+        n_instances: number of the features' rows that are instances; default: all.
     """
     c = boundaries(boundary, len(np.asarray(draws.spread)))
     plus, minus = chances(draws, config, c, stand_ins(parameters, features, n_instances))
@@ -182,8 +184,8 @@ def of_draws(
 def doubted(
     sensitivity: Float[np.ndarray, "S W"], specificity: Float[np.ndarray, "S W"], doubt: float = DOUBT
 ) -> tuple[Float[np.ndarray, "S W"], ...]:
-    """Return sensitivities and specificities with s = ½ (logit sens + logit spec) times exp(κ ε), ε even over the
-    draws.
+    """Widen sensitivities and specificities: s = ½ (logit sens + logit spec) is multiplied by exp(κ ε), with ε spread
+    evenly over the draws.
 
     Example: a guesser stays one
         >>> found = doubted(np.full((99, 2), [0.3, 0.9]), np.full((99, 2), [0.7, 0.9]))
@@ -199,7 +201,7 @@ def doubted(
 
 
 def interval(values: Float[np.ndarray, "S W"], weight: Float[np.ndarray, "S W"], level: float) -> Interval:
-    """Return the mean and ends of equal tails of weighted draws.
+    """Compute the weighted mean and equal-tailed interval of draws.
 
     Example:
         >>> found = interval(np.arange(101.0)[:, None], np.full((101, 1), 1 / 101), 0.8)
@@ -219,7 +221,7 @@ def interval(values: Float[np.ndarray, "S W"], weight: Float[np.ndarray, "S W"],
 
 
 def verdicts(informedness: Float[np.ndarray, "S W"], weight: Float[np.ndarray, "S W"]) -> np.ndarray:
-    """Classify each labeler by the 95 % interval of J_i.
+    """Classify each labeler by the 95 % interval of informedness J_i.
 
     spammer    -.2 < J < .2: the labels hardly depend on the instance
     adversary  J < 0: wrong more often than right

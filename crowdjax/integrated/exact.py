@@ -35,12 +35,12 @@ WARMUP, SWEEPS = 250, 1000
 
 
 class Chain(NamedTuple):
-    """The draws of the sampler, and how well it moved.
+    """The draws of the Gibbs sampler, and its acceptance rates.
 
     Attributes:
-        draws: of the labelers, all of one weight.
+        draws: draws of the labelers, with equal weights.
         mean, covariance: μ and Σ of every draw.
-        accepted: shares of the moves of the axis, and of the labelers, that were accepted.
+        accepted: acceptance rates of the moves of the axis and of the labelers.
 
     Example:
         >>> Chain._fields
@@ -62,10 +62,10 @@ def sample(
     n_sweeps: int = SWEEPS,
     n_warmup: int = WARMUP,
 ) -> Chain:
-    """Draw from the posterior of the model with one factor, ρ > 0 and no features.
+    """Draw from the exact posterior of the model with one factor, ρ > 0 and no features, by Gibbs sampling.
 
     Args:
-        begin: the parameters of a fit, in whose orientation of the classes the chain stays.
+        begin: parameters of a fit; the chain stays in its orientation of the classes.
 
     Example: two labelers who agree are more probably able than the one who contradicts them
         >>> from crowdjax.integrated import fit_jit
@@ -100,7 +100,7 @@ def sample(
 
 
 def log_joint(labels: Labels, parameters: Parameters, config: IntegratedConfig) -> Float[Array, ""]:
-    """Return log p(L | w) + Σ_i log N(w_i; μ, Σ) + log p(μ, Σ), without constants."""
+    """Compute log p(L | w) + Σ_i log N(w_i; μ, Σ) + log p(μ, Σ), without constants."""
     precision = jnp.linalg.inv(parameters.covariance)
     gap = parameters.labelers - parameters.mean
     log_det = jnp.linalg.slogdet(parameters.covariance)[1]
@@ -111,7 +111,7 @@ def log_joint(labels: Labels, parameters: Parameters, config: IntegratedConfig) 
 
 
 def axis_move(key, labels: Labels, parameters: Parameters, value, config: IntegratedConfig):
-    """Make a Metropolis step on the unit and the origin of x, which moves every parameter that depends on them.
+    """Make a Metropolis step in the unit and the origin of x, which moves every parameter that depends on them.
 
     Returns parameters, value, and whether the step was accepted.
     """
@@ -121,7 +121,9 @@ def axis_move(key, labels: Labels, parameters: Parameters, value, config: Integr
 
 
 def spread_move(key, labels: Labels, parameters: Parameters, value, config: IntegratedConfig):
-    """Return the next or the last ρ, each as probable before the labels; x keeps its variance."""
+    """Make a Metropolis step to a neighbouring value of ρ, all values having the same prior probability; x keeps its
+    variance.
+    """
     k_step, k_accept = jax.random.split(key)
     spreads = jnp.asarray(SPREADS, parameters.spread.dtype)
     at = jnp.argmin(abs(spreads - parameters.spread))
@@ -146,7 +148,7 @@ def _moved(key, labels: Labels, parameters: Parameters, value, config: Integrate
 
 
 def counts_at(labels: Labels, points: Int[Array, " I"], config: IntegratedConfig) -> Float[Array, "W 2 G"]:
-    """Return how many labels of each labeler and value are of instances at each point."""
+    """Count the labels of each labeler and value on instances at each point."""
     n, dtype = len(config.nodes), jnp.result_type(float)
     labeler, instance, label, counts = map(jnp.asarray, (labels.labeler, labels.instance, labels.label, labels.counts))
     slot = (2 * labeler + (label > 0)) * n + points[instance]
@@ -155,7 +157,7 @@ def counts_at(labels: Labels, points: Int[Array, " I"], config: IntegratedConfig
 
 
 def labelers_given(key, parameters: Parameters, counts: Float[Array, "W 2 G"], config: IntegratedConfig):
-    """Return w_i given the instances' points: two independence steps. Returns parameters and the share that moved."""
+    """Draw w_i given the instances' points by two independence steps; return parameters and the share accepted."""
     design = jnp.asarray(config.design, counts.dtype)
     w, precision = parameters.labelers, jnp.linalg.inv(parameters.covariance)
     at_mean = parameters._replace(labelers=jnp.broadcast_to(parameters.mean, w.shape))
@@ -185,7 +187,7 @@ def labelers_given(key, parameters: Parameters, counts: Float[Array, "W 2 G"], c
 
 
 def population_given(key, parameters: Parameters, n: int) -> Parameters:
-    """Return μ ~ N given w and Σ, then Σ ~ inverse Wishart given w and μ."""
+    """Draw μ ~ N given w and Σ, then Σ ~ inverse Wishart given w and μ."""
     k_mean, k_normal, k_gamma = jax.random.split(key, 3)
     w, precision = parameters.labelers, jnp.linalg.inv(parameters.covariance)
     root = jnp.linalg.cholesky(jnp.linalg.inv(n * precision + jnp.eye(2, dtype=w.dtype)))
@@ -202,7 +204,7 @@ def population_given(key, parameters: Parameters, n: int) -> Parameters:
 
 
 def class_prior_given(key, parameters: Parameters, points: Int[Array, " I"], config: IntegratedConfig) -> Parameters:
-    """Return π ~ Beta given the classes, these given x."""
+    """Draw π ~ Beta given the classes, which are drawn given x."""
     k_class, k_plus, k_minus = jax.random.split(key, 3)
     x = jnp.asarray(config.nodes, parameters.labelers.dtype)[points]
     p = jax.nn.sigmoid(class_logit(config, x, parameters.spread, parameters.prior_logit))
@@ -212,7 +214,7 @@ def class_prior_given(key, parameters: Parameters, points: Int[Array, " I"], con
 
 
 def split_r_hat(values: Float[np.ndarray, "S K"]) -> float:
-    """Return the largest split R̂: whether the first and the second half of a chain tell the same. Host side.
+    """Compute the largest split R̂, which compares the first and the second half of a chain. Host side.
 
     Example:
         >>> split_r_hat(np.arange(100.0)[:, None]) > 1.5, split_r_hat(np.tile([0.0, 1.0], 50)[:, None]) < 1.05

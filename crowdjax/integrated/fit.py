@@ -5,10 +5,10 @@
     population  μ, Σ from the labelers' modes and Laplace covariances V_i; π from the instances' posteriors
     features    M with μ, by the regression of the labelers' modes; w by that of E[z_j x_j] on f_j (least squares)
 
-ρ is the one of a few values where the objective ends highest: its EM step is slow and ends where it started from.
+ρ is the one of a few values with the highest final objective: an EM step in ρ is so slow that it ends near its start.
 
-Two factors start from the fit of one. Labels hardly tell a turn of (x, y), so the mean of δ is held at 0: the class is
-what labelers respond to on average.
+Two factors start from the fit of one. Labels hardly determine a rotation of (x, y), so the mean of δ is held at 0: the
+class is what labelers respond to on average.
 
 The objective that stops it is Laplace's approximation of the log evidence of the hyperparameters,
 
@@ -59,19 +59,19 @@ STEP_LENGTHS = (1.0, 0.5, 0.2, 0.05, 0.0)  # a Newton step is the best of these 
 
 
 class IntegratedFit(eqx.Module):
-    """A fitted integrated model: estimates and convergence. Holds no data.
+    """A fitted integrated model: parameters, covariances and convergence. Holds no labels.
 
     Attributes:
         parameters: labelers (α_i, γ_i), their population μ, Σ, and ρ and logit π of the instances.
         covariance: Laplace's covariance of (α_i, γ_i) given the population, by the observed information, and what the
             labelers share: α_i² times ``axis``.
         axis: covariance of the log of the unit and of the origin of x, ``kernels.axis_information`` inverted.
-        counts: how many labels each labeler gave, with multiplicity.
-        instances: how many instances are expected at each point of x.
-        objective: Laplace's log evidence of μ, Σ, ρ and π, see the module.
+        counts: number of labels of each labeler, with multiplicity, shape [W].
+        instances: expected number of instances at every point of x.
+        objective: Laplace's approximation of the log evidence of μ, Σ, ρ and π; see the module.
         log_likelihood: log p(L | labelers), every x_j integrated out.
         code: result code (``crowdjax.optimize.MEANING``).
-        n_steps: passes over the labels, the start included.
+        n_steps: number of passes over the labels, the start included.
         history: objective after each pass, NaN beyond.
 
     Example:
@@ -100,14 +100,14 @@ def fit(
     features: Features = Features(),
     begin: Parameters | None = None,
 ) -> IntegratedFit:
-    """Fit the model: a pure function of its arguments; jit it, vmap it, or call ``fit_jit``.
+    """Fit the integrated model to labels by EM: a pure function of its arguments. Jit it, vmap it, or call ``fit_jit``.
 
     Args:
-        labels: the judgements; gold clamps the side of the boundary that an instance is on.
+        labels: the judgements; gold restricts an instance to its side of the boundary.
         config: the model's settings (static).
-        boundary: where the classes of gold labels meet, a scalar.
-        features: of labelers and instances, standardised; those of instances need ρ > 0.
-        begin: where to start; by default from the majority vote.
+        boundary: the decision boundary that gold refers to, a scalar.
+        features: standardised features of labelers and instances; features of instances need ρ > 0.
+        begin: initial parameters; default: from the majority vote.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
@@ -123,7 +123,7 @@ def fit(
 def stages(
     labels: Labels, boundary, features: Features, begin: Parameters | None, config: IntegratedConfig
 ) -> optimize.Staged:
-    """Return :func:`fit` as its stages, one for every ρ to try, to run in blocks of steps (``crowdjax.drive``)."""
+    """Build :func:`fit` as stages, one for every value of ρ to try, to run in blocks of steps (``crowdjax.drive``)."""
     x = jnp.asarray(config.nodes, jnp.result_type(float))
     design = jnp.asarray(config.design, x.dtype)
     spreads = jnp.asarray(config.spreads, x.dtype)
@@ -224,8 +224,8 @@ def curvature(parameters: Parameters, covariance, counts, n_instances) -> Parame
 def at_votes(
     labels: Labels, config: IntegratedConfig, features: Features = Features(), prior_logit: Array | None = None
 ) -> Parameters:
-    """Return the start of a fit of one factor: labelers at their modes if the shares of votes were the classes'
-    chances.
+    """Compute initial parameters of one factor: labelers at their modes, with the vote shares as the probabilities of
+    the classes.
 
     Args:
         prior_logit: logit π; by default that of the config.
@@ -251,7 +251,7 @@ def fit_jit(
     features: Features = Features(),
     begin: Parameters | None = None,
 ) -> IntegratedFit:
-    """Run :func:`fit`, compiled once per shape and config.
+    """Run :func:`fit` compiled, once per shape and configuration.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
@@ -262,7 +262,7 @@ def fit_jit(
 
 
 def with_second(parameters: Parameters) -> Parameters:
-    """Return parameters with one factor as a start with two: δ_i drawn from N(0, .5), always alike."""
+    """Add a second factor to the parameters of one as a start: δ_i drawn from N(0, .5) with a fixed seed."""
     zero = lambda v, axis: jnp.insert(v, 1, 0, axis=axis)  # noqa: E731
     delta = np.random.default_rng(0).normal(0, 0.7, len(parameters.labelers))
     weights = parameters.labeler_weights
@@ -277,7 +277,7 @@ def with_second(parameters: Parameters) -> Parameters:
 def newton(
     parameters: Parameters, counts: Float[Array, "W 2 G"], design, n_steps: int, features: Features = Features()
 ) -> Float[Array, "W K"]:
-    """Return w_i after so many damped Newton steps on the expected log posterior of each labeler."""
+    """Make ``n_steps`` damped Newton steps in w_i on the expected log posterior of each labeler."""
     precision, means = jnp.linalg.inv(parameters.covariance), labeler_means(parameters, features)
 
     def value(w):
@@ -299,28 +299,27 @@ def newton(
 
 
 def scores(w: Float[Array, "W K"], design: Float[Array, "G K"]) -> Float[Array, "W G"]:
-    """Return η_ig = w_i·φ_g."""
+    """Compute η_ig = w_i·φ_g."""
     return jnp.matmul(w, design.T, precision=PRECISION)
 
 
 def information(
     counts: Float[Array, "W 2 G"], p: Float[Array, "W G"], design: Float[Array, "G K"]
 ) -> Float[Array, "W K K"]:
-    """Return Σ_g n_g σ'(η_g) φ_g φ_gᵀ of each labeler, x being known."""
+    """Compute the complete-data information Σ_g n_g σ'(η_g) φ_g φ_gᵀ of each labeler."""
     n, k = design.shape
     products = (design[:, :, None] * design[:, None]).reshape(n, k * k)
     return ((counts.sum(1) * p * (1 - p)) @ products).reshape(-1, k, k)
 
 
 def laplace(parameters: Parameters, counts, design) -> Float[Array, "W K K"]:
-    """Return V_i = (Σ⁻¹ + information)⁻¹, the covariance of w_i at the population μ, Σ."""
+    """Compute V_i = (Σ⁻¹ + information)⁻¹, the covariance of w_i at the population μ, Σ."""
     p = jax.nn.sigmoid(scores(parameters.labelers, design))
     return inverse(information(counts, p, design) + jnp.linalg.inv(parameters.covariance))
 
 
 def observed(complete: Float[Array, "W K K"], missing: Float[Array, "W K K"]) -> Float[Array, "W K K"]:
-    """Return (V_i⁻¹ - missing information)⁻¹; of no labeler is more than ``MOST_MISSING`` of the information
-    missing."""
+    """Compute (V_i⁻¹ - missing information)⁻¹; the missing share is capped at ``MOST_MISSING`` for every labeler."""
     root = jnp.linalg.cholesky(complete)
     largest = jnp.linalg.eigvalsh(jnp.swapaxes(root, 1, 2) @ missing @ root)[:, -1]
     part = jnp.minimum(1, MOST_MISSING / jnp.maximum(largest, MOST_MISSING))
@@ -330,8 +329,8 @@ def observed(complete: Float[Array, "W K K"], missing: Float[Array, "W K K"]) ->
 def shared(
     labels: Labels, parameters: Parameters, counts, config: IntegratedConfig, center: Float[Array, " I"] | None = None
 ) -> Float[Array, "2 2"]:
-    """Return covariance of the axis' log unit and origin: the labelers' common uncertainty, which V_i, the others held,
-    lacks.
+    """Compute the covariance of the log unit and the origin of the axis: the uncertainty common to all labelers, which
+    V_i omits as it holds the others fixed.
 
     A learned population moves with the axis and tells of it no more than the prior of μ, about 1; a given one tells
     Σ_i α_i² Σ⁻¹. With ρ = 0 the axis is known.
@@ -347,7 +346,7 @@ def shared(
 
 
 def moved_by_axis(parameters: Parameters) -> Float[np.ndarray, "K 2"]:
-    """Return which of a labeler's weights move with the axis' unit and origin: α and γ."""
+    """Mark the weights of a labeler that change with the unit and the origin of the axis: α and γ."""
     k = parameters.labelers.shape[1]
     return np.eye(k, dtype=parameters.labelers.dtype)[:, [0, k - 1]]
 
@@ -355,8 +354,7 @@ def moved_by_axis(parameters: Parameters) -> Float[np.ndarray, "K 2"]:
 def population(
     parameters: Parameters, covariance, counts, config: IntegratedConfig, features: Features = Features()
 ) -> Parameters:
-    """Return μ, M and Σ at their modes given the labelers' modes and covariances; labelers without labels do not
-    count."""
+    """Compute the modes of μ, M and Σ given labelers' modes and covariances; labelers without labels do not count."""
     if not config.hierarchy:  # Σ stays in the prior's unit
         return parameters
     w, seen = parameters.labelers, (counts.sum((1, 2)) > 0).astype(covariance.dtype)
@@ -370,7 +368,9 @@ def population(
 def regress(
     parameters: Parameters, seen: Float[Array, " W"], precision, features: Features, config: IntegratedConfig
 ) -> Parameters:
-    """Return μ and M at their mode: w_i on (1, g_i), errors having this precision; μ ~ N((1, 0), I), M ~ N(0, s² I)."""
+    """Compute the mode of μ and M in the regression of w_i on (1, g_i) with errors of this precision; μ ~ N((1, 0), I),
+    M ~ N(0, s² I).
+    """
     w = parameters.labelers
     g = jnp.zeros((len(w), 0), w.dtype) if features.labeler is None else jnp.asarray(features.labeler, w.dtype)
     design = jnp.concatenate([jnp.ones((len(w), 1), w.dtype), g], axis=1)
@@ -383,7 +383,7 @@ def regress(
 
 
 def cluster_weights(parameters: Parameters, labels: Labels, aligned, features: Features) -> Parameters:
-    """Return w at the mode of Σ_j E[log p(x_j | z_j)] + log p(w): 1 + w·f_j, with its sign, nearest to E[z_j x_j]."""
+    """Compute w at the mode of Σ_j E[log p(x_j | z_j)] + log p(w): 1 + w·f_j, with its sign, nearest to E[z_j x_j]."""
     if features.instance is None:
         return parameters
     f, sign = jnp.asarray(features.instance, aligned.dtype), jnp.sign(signed_centers(parameters, features))
@@ -394,14 +394,14 @@ def cluster_weights(parameters: Parameters, labels: Labels, aligned, features: F
 
 
 def positives(labels: Labels, parameters: Parameters, e: GridPass, x, config: IntegratedConfig) -> Float[Array, ""]:
-    """Return how many instances are expected to be positive."""
+    """Compute the expected number of positive instances."""
     if e.positive is not None:
         return labels.across(total(e.positive if labels.shard is None else e.positive * labels.shard.real))
     return e.instances @ jax.nn.sigmoid(class_logit(config, x, parameters.spread, parameters.prior_logit))
 
 
 def class_prior(parameters: Parameters, positive, n_instances, config: IntegratedConfig) -> Parameters:
-    """Return π at its mode given how many instances are expected to be positive, under Beta(2, 2)."""
+    """Compute the mode of π given the expected number of positive instances, under Beta(2, 2)."""
     if config.class_prior != "learn":
         return parameters
     share = (positive + 1) / (n_instances + 2)
@@ -424,7 +424,7 @@ def respread(parameters: Parameters, spread: Float[Array, ""]) -> Parameters:
 def log_population(
     parameters: Parameters, covariance, counts, config: IntegratedConfig, features: Features = Features()
 ) -> Float[Array, ""]:
-    """Return Σ_i ( log N(α_i, γ_i | μ, Σ) + ½ log|2π V_i| ) + log p(μ, Σ, π, M, w), without constants."""
+    """Compute Σ_i ( log N(α_i, γ_i | μ, Σ) + ½ log|2π V_i| ) + log p(μ, Σ, π, M, w), without constants."""
     seen = (counts.sum((1, 2)) > 0).astype(covariance.dtype)
     precision = jnp.linalg.inv(parameters.covariance)
     gap = parameters.labelers - labeler_means(parameters, features)

@@ -24,7 +24,7 @@ CERTAIN = 1e-6  # probabilities this near 0 or 1 are treated alike
 
 
 class Calibration(NamedTuple):
-    """A distribution over the slope a: points and their probabilities.
+    """A distribution over the calibration slope a: points and their probabilities.
 
     Example: probabilities are right as they are
         >>> Calibration(jnp.ones(1), jnp.ones(1)).slopes.tolist()
@@ -36,11 +36,11 @@ class Calibration(NamedTuple):
 
 
 def of_gold(positive: Float[np.ndarray, "G C"], gold: Int8[np.ndarray, " G"]) -> Float[np.ndarray, "G C"]:
-    """Return P(z_j = gold_j | L_j, c) of every gold instance, kept off 0. Host side.
+    """Compute P(z_j = gold_j | L_j, c) of every gold instance, bounded away from 0. Host side.
 
     Args:
         positive: P(z_j = +1 | L_j, c) at every boundary c (``kernels.positives``).
-        gold: codes of the truth.
+        gold: codes of the truth, -1 where unknown, shape [I].
 
     Example:
         >>> print(of_gold(np.array([[0.75], [0.75]]), np.array([1, 0])).ravel())
@@ -50,7 +50,7 @@ def of_gold(positive: Float[np.ndarray, "G C"], gold: Int8[np.ndarray, " G"]) ->
 
 
 def without_own(boundary: Boundary, right: Float[np.ndarray, "G C"]) -> Float[np.ndarray, " G"]:
-    """Return P(z_j = gold_j | L, the other gold labels): with j's own factor taken out of the boundary's distribution.
+    """Compute P(z_j = gold_j | L, the other gold labels): the factor of j is taken out of the boundary's distribution.
     Host side.
 
     Example:
@@ -62,8 +62,8 @@ def without_own(boundary: Boundary, right: Float[np.ndarray, "G C"]) -> Float[np
 
 
 def calibrate(own: Float[np.ndarray, " G"]) -> Calibration:
-    """Return the slope's distribution, given the probabilities of the truths of gold instances (``without_own``). Host
-    side.
+    """Compute the posterior of the slope a from the probabilities of the truths of gold instances (``without_own``).
+    Host side.
 
     Example: being right less often than said flattens
         >>> found = calibrate(np.array([0.99, 0.99, 0.01, 0.01]))
@@ -80,7 +80,7 @@ def calibrate(own: Float[np.ndarray, " G"]) -> Calibration:
 
 @jax.jit
 def calibrated(probability: Float[Array, " I"], calibration: Calibration) -> Float[Array, " I"]:
-    """Return E[ σ(a logit p) ].
+    """Compute the calibrated probability E[ σ(a logit p) ].
 
     Example: half the slope halves the logit
         >>> print(f"{calibrated(jnp.array([0.9]), Calibration(jnp.array([0.5]), jnp.ones(1)))[0]:.2f}")

@@ -32,7 +32,7 @@ from crowdjax.stored import stored
 
 class GridPass(NamedTuple):
     """The result of one pass: log p(L | labelers), the statistic n of every labeler for its labels -1 and +1, and the
-    expected number of instances at every point; with features of instances P(z_j = +1) and E[z_j x_j] as well.
+    expected number of instances at every point; with features of instances also P(z_j = +1) and E[z_j x_j].
 
     Example: without features of instances
         >>> GridPass(jnp.zeros(()), jnp.zeros((3, 2, 41)), jnp.zeros(41)).positive is None
@@ -47,7 +47,7 @@ class GridPass(NamedTuple):
 
 
 def log_likelihood_table(labelers: Float[Array, "W K"], design: Float[Array, "G K"]) -> Float[Array, "W 2 G"]:
-    """Return log σ(± w_i·φ_g) of a label -1 and a label +1."""
+    """Compute log σ(± w_i·φ_g) of a label -1 and a label +1."""
     eta = jnp.matmul(labelers, design.T, precision=PRECISION)
     return jax.nn.log_sigmoid(eta[:, None] * SIGNS[:, None].astype(eta.dtype))
 
@@ -60,13 +60,14 @@ def grid_pass(
     boundary: Float[Array, ""] | float = 0.0,
     center: Float[Array, " I"] | None = None,
 ) -> GridPass:
-    """Make one E-step: the posterior of every x_j at the current parameters, summed up.
+    """Run the E-step: compute the posterior of every x_j at the current parameters, and the sufficient statistics.
 
     Args:
-        labels: N stored triples; gold clamps the side of the boundary that x_j is on.
+        labels: N stored triples; gold restricts x_j to its side of the boundary.
         parameters, config: of the model.
-        votes: P(z_j = +1) to start from instead of what the labelers say: q_j is then a mixture of the two components.
-        boundary: where the classes of gold labels meet.
+        votes: P(z_j = +1) to start from instead of the labelers' parameters: q_j is then a mixture of the two
+            components.
+        boundary: the decision boundary that gold refers to.
         center: m_j; None: 1 for all.
 
     Example: every label is somewhere on the grid, and so is every instance
@@ -110,10 +111,11 @@ def expectations(
     functions: Float[Array, "G K"] | Callable[[Float[Array, " n"]], Float[Array, "n G K"]],
     center: Float[Array, " I"] | None = None,
 ) -> Float[Array, "I K"]:
-    """Return E[f_k(x_j) | L] of every instance, for functions given by their values at the points. Gold plays no part.
+    """Compute E[f_k(x_j) | L] of every instance, for functions given by their values at the points. Gold is not used.
 
     Args:
-        functions: values at the points; or, with features of instances, a function that gives them for some m_j.
+        functions: values of the functions at the points; or, with features of instances, a callable that computes them
+            for given m_j.
         center: m_j; None: 1 for all.
 
     Example: the posterior means of x of an instance with a vote for, and of one with a vote against
@@ -140,7 +142,7 @@ def draw_points(
     config: IntegratedConfig,
     center: Float[Array, " I"] | None = None,
 ) -> Int[Array, " I"]:
-    """Draw a point of every instance from its posterior q_j; gold plays no part."""
+    """Draw a point of every instance from its posterior q_j; gold is not used."""
     prior = _prior(parameters, config)
     uniform = jax.random.uniform(key, (labels.n_instances,), parameters.labelers.dtype)
 
@@ -160,7 +162,7 @@ def positives(
     boundaries: Float[Array, " C"],
     center: Float[Array, " I"] | None = None,
 ) -> Float[Array, "I C"]:
-    """Return P(z_j = +1 | L_j, c) of every instance, for every decision boundary c: I × C numbers.
+    """Compute P(z_j = +1 | L_j, c) of every instance at every decision boundary c: I × C numbers.
 
     Example: the higher the boundary, the fewer positives
         >>> from crowdjax.integrated import start
@@ -181,8 +183,8 @@ def positives(
 def missing_information(
     labels: Labels, parameters: Parameters, config: IntegratedConfig, center: Float[Array, " I"] | None = None
 ) -> Float[Array, "W K K"]:
-    """Return how much of each labeler's information is lost because x_j is not known (Louis 1982): Σ_j Cov_q(score of
-    L_ij).
+    """Compute the part of each labeler's information that is lost because x_j is not known (Louis 1982): Σ_j
+    Cov_q(score of L_ij).
 
     score of L_ij at φ_g = c_ij L_ij σ(-L_ij w_i·φ_g) φ_g
     """
@@ -209,8 +211,8 @@ def missing_information(
 def axis_information(
     labels: Labels, parameters: Parameters, config: IntegratedConfig, center: Float[Array, " I"] | None = None
 ) -> Float[Array, "2 2"]:
-    """Return how well the instances determine the unit and the origin of the axis of x, for labelers that all move with
-    it.
+    """Compute the information that the instances give about the unit and the origin of the axis of x, for labelers that
+    all move with it.
 
     α_i e^t and γ_i + α_i c explain the labels as well, were it not for the instances' population p(x). With
     f_j(t, c) = log p((x_j - c) e^-t) - t, by Louis 1982, at t = c = 0,
@@ -245,7 +247,7 @@ def axis_information(
 
 
 def evidence(labels: Labels, parameters: Parameters, config: IntegratedConfig) -> Float[Array, ""]:
-    """Return log p(L | labelers), every x_j integrated out; gold plays no part, nor do features of instances."""
+    """Compute log p(L | labelers) with every x_j integrated out; gold and features of instances are not used."""
     prior = jax.nn.logsumexp(_prior(parameters, config)(None), axis=-1)
 
     def block(sums, here, log_likelihood, *instances):
@@ -261,8 +263,8 @@ def leave_one_out(
     w: Float[Array, "S W K"],
     center: Float[Array, " I"] | None = None,
 ) -> Float[Array, "S W"]:
-    """Return Σ_j log Σ_g q_j∖i(g) σ(L_ij w_is·φ_g)^c_ij: each labeler's log-likelihood at other weights, all others
-    held.
+    """Compute Σ_j log Σ_g q_j∖i(g) σ(L_ij w_is·φ_g)^c_ij: each labeler's log-likelihood at other weights, with all
+    other labelers fixed.
 
     q_j∖i is the posterior of x_j without labeler i's label.
     """

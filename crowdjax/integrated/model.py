@@ -15,7 +15,7 @@ with weights w, M ~ N(0, ``FEATURE_SD``²) of standardised features. A sign of 1
 an instance, hence |·|. The points stay where they are; only their weights differ from instance to instance, and they
 reach far enough for m_j up to about 5 - 3ρ: beyond, an instance counts as less likely than it is.
 
-With two factors a label depends on something besides, of which the class is independent:
+With two factors a label also depends on a second coordinate, which is independent of the class:
 
     logit P(L_ij = +1 | x_j, y_j) = α_i x_j + δ_i y_j + γ_i        y_j ~ N(0, 1)        (α_i, δ_i, γ_i) ~ N(μ, Σ)
 
@@ -46,17 +46,17 @@ RESOLVED = (0.3, 1.5)  # values of ρ that the points resolve and reach far enou
 
 @dataclasses.dataclass(frozen=True)
 class IntegratedConfig:
-    """Settings of the model and of its fit, frozen and hashable: static under jit.
+    """Settings of the integrated model and of its fit. Frozen and hashable: static under jit.
 
     Attributes:
-        spread: ρ: ``learn`` (the value in ``SPREADS`` of the highest evidence), a number from .3 to 1.5, or 0: x_j is
-            -1 or 1 (Dawid and Skene).
+        spread: ρ: ``learn`` (the value in ``SPREADS`` with the highest evidence), a number from .3 to 1.5, or 0 for x_j
+            = ±1 (Dawid and Skene).
         class_prior: π: a number between 0 and 1, or ``learn`` (Beta(2, 2) prior).
-        hierarchy: whether μ and Σ are learned; otherwise they stay at the prior's (1, 0) and identity.
-        factors: 1 or 2.
-        points, reach: the integral over x is a sum over so many equidistant points of [-reach, reach].
-        max_steps: most passes over the labels, for every ρ.
-        rtol: stop after three passes in a row that each gain less than ``rtol`` (1 + |objective|).
+        hierarchy: whether μ and Σ are learned; otherwise they stay at the prior's (1, 0) and the identity.
+        factors: number of factors, 1 or 2.
+        points, reach: the integral over x is a sum over ``points`` equidistant points of [-reach, reach].
+        max_steps: largest number of passes over the labels, for every ρ.
+        rtol: relative tolerance: stop after three passes in a row that each gain less than ``rtol`` (1 + |objective|).
 
     Example:
         >>> IntegratedConfig(spread=0.0).nodes.tolist()
@@ -87,34 +87,34 @@ class IntegratedConfig:
 
     @property
     def spreads(self) -> tuple[float, ...]:
-        """The values of ρ that are tried."""
+        """The values of ρ to try."""
         return SPREADS if self.spread == "learn" else (float(self.spread),)
 
     @property
     def axis(self) -> Float[np.ndarray, " X"]:
-        """The values of x among the points."""
+        """The values of x on the grid of the integral."""
         return np.array([-1.0, 1.0]) if self.spread == 0 else np.linspace(-self.reach, self.reach, self.points)
 
     @property
     def nodes(self) -> Float[np.ndarray, " G"]:
-        """x_g of the points of the integral."""
+        """The coordinate x_g of every point of the integral."""
         return np.repeat(self.axis, len(SECOND)) if self.factors == 2 else self.axis
 
     @property
     def design(self) -> Float[np.ndarray, "G K"]:
-        """(x_g, 1), with two factors (x_g, y_g, 1), of the points of the integral."""
+        """The rows φ_g of all points of the integral: (x_g, 1), with two factors (x_g, y_g, 1)."""
         x = self.nodes
         second = [np.tile(SECOND, len(self.axis))] if self.factors == 2 else []
         return np.stack([x, *second, np.ones_like(x)], axis=1)
 
     @property
     def prior_mean(self) -> Float[np.ndarray, " K"]:
-        """The mean of μ: α is 1, all else 0."""
+        """The prior mean of μ: 1 for α, 0 otherwise."""
         return np.eye(1 + self.factors)[0]
 
 
 class Parameters(NamedTuple):
-    """The learned parameters: labelers, the population they come from, and the population of the instances.
+    """The learned parameters: labelers, their population, and the population of the instances.
 
     Attributes:
         labelers: w_i = (α_i, γ_i), with two factors (α_i, δ_i, γ_i).
@@ -138,7 +138,7 @@ class Parameters(NamedTuple):
 
 
 class Features(NamedTuple):
-    """Standardised features g_i of labelers and f_j of instances; None without.
+    """Standardised features g_i of labelers and f_j of instances; None where there are none.
 
     Example: two labelers, of whom one thing is known
         >>> Features(labeler=np.array([[-1.0], [1.0]])).instance is None
@@ -150,7 +150,7 @@ class Features(NamedTuple):
 
 
 def labeler_means(parameters: Parameters, features: Features) -> Float[Array, " K"] | Float[Array, "W K"]:
-    """Return μ + Mᵀg_i, what is expected of each labeler before any label; μ without features.
+    """Compute μ + Mᵀg_i, the prior mean of each labeler; μ without features.
 
     Example:
         >>> features = Features(labeler=jnp.array([[-1.0], [2.0]]))
@@ -165,7 +165,7 @@ def labeler_means(parameters: Parameters, features: Features) -> Float[Array, " 
 
 
 def centers(parameters: Parameters, features: Features) -> Float[Array, " I"] | None:
-    """Return m_j = |1 + w·f_j|, how far from 0 the clusters of each instance are; None, for 1, without features.
+    """Compute m_j = |1 + w·f_j|, the distance from 0 of the clusters of each instance; None, for 1, without features.
 
     Example:
         >>> features = Features(instance=jnp.array([[0.0], [2.0]]))
@@ -178,7 +178,7 @@ def centers(parameters: Parameters, features: Features) -> Float[Array, " I"] | 
 
 
 def signed_centers(parameters: Parameters, features: Features) -> Float[Array, " I"] | None:
-    """Return 1 + w·f_j."""
+    """Compute 1 + w·f_j."""
     if features.instance is None:
         return None
     f = jnp.asarray(features.instance, parameters.mean.dtype)
@@ -186,7 +186,7 @@ def signed_centers(parameters: Parameters, features: Features) -> Float[Array, "
 
 
 def start(config: IntegratedConfig, n_labelers: int, features: Features = Features()) -> Parameters:
-    """Return the parameters before any label is seen: every labeler at the prior's mean, weights of features 0.
+    """Build initial parameters: every labeler at the prior's mean, weights of features 0.
 
     Example: either class is as likely
         >>> float(start(IntegratedConfig(), 3).prior_logit)
@@ -207,7 +207,8 @@ def start(config: IntegratedConfig, n_labelers: int, features: Features = Featur
 
 
 def log_weights(config: IntegratedConfig, spread, prior_logit, center=1.0) -> Float[Array, "*n G 2"]:
-    """Return log of p(x_g, z) times the distance of the points, for z = -1 and +1: a trapezoidal rule's weights.
+    """Compute the log of p(x_g, z) times the distance of the points, for z = -1 and +1: the weights of the trapezoidal
+    rule.
 
     Args:
         center: m, of shape [*n].
@@ -232,7 +233,7 @@ def log_weights(config: IntegratedConfig, spread, prior_logit, center=1.0) -> Fl
 
 
 def class_logit(config: IntegratedConfig, x, spread, prior_logit, boundary=0.0, center=1.0):
-    """Return logit P(z = +1 | x) = logit π + 2 m (x - c) / ρ², the decision boundary being at c; ±∞ with ρ = 0."""
+    """Compute logit P(z = +1 | x) = logit π + 2 m (x - c) / ρ² with the decision boundary at c; ±∞ with ρ = 0."""
     if config.spread == 0:
         return jnp.where(x > boundary, jnp.inf, -jnp.inf)
     return prior_logit + 2 * center * (x - boundary) / spread**2

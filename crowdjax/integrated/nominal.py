@@ -4,12 +4,12 @@
     P(L_ij = l | y_j) = softmax_l( B (A_i y_j + b_i) )
     A_i ~ N(Ā, s² v vᵀ + t² (I - v vᵀ)),  v = vec Ā / |Ā|        b_i ~ N(b̄, r² I)        π_k ∝ (share of votes)^e
 
-A_i says how a labeler sees every contrast of classes, b_i what he is inclined to say. Along v labelers differ in skill,
-across v in what they confuse: Ā, b̄, t and r are learned. s is not: with few labels per labeler it runs away (to 20 on
-the set labelme), since a labeler who is believed more makes himself right. Nothing here prefers a class: renaming
-classes turns B. Labels hardly tell a class prior from a bias of the whole crowd, so of the prior one number is learned,
-½ ≤ e ≤ 3 (``observation.nominal``). ρ decreases with K, so that an instance is as often nearest to its own
-class as with two.
+A_i is a labeler's response to every contrast of classes, b_i a bias towards labels. Along v labelers differ in skill,
+across v in what they confuse: Ā, b̄, t and r are learned. s is not: with few labels per labeler it diverges (to 20 on
+the set labelme), since giving a labeler more weight makes that labeler appear more accurate. No class is preferred:
+renaming classes rotates B. Labels hardly distinguish a class prior from a bias of the whole crowd, so one number of the
+prior is learned, ½ ≤ e ≤ 3 (``observation.nominal``). ρ decreases with K, so that an instance is nearest to its own
+class as often as with two classes.
 
 Narrower forms have A_i = a_i A, with a_i a number:
 
@@ -53,7 +53,8 @@ BATCH = 64  # labelers whose curvatures are made at once
 
 @cache
 def spread(n_classes: int, of_two: float = SPREAD) -> float:
-    """Return ρ for K classes: P(the largest x_k is the class's own) is that of two classes at -1 and 1 with ``of_two``.
+    """Compute ρ for K classes such that P(the largest x_k is the class's own) equals that of two classes at -1 and 1
+    with ``of_two``.
 
     Example:
         >>> [round(spread(k, 0.8), 3) for k in (2, 3, 4, 5, 10)]
@@ -70,7 +71,8 @@ def spread(n_classes: int, of_two: float = SPREAD) -> float:
 
 @cache
 def spread_of_grades(n_classes: int, of_two: float = SPREAD) -> float:
-    """Return ρ for K classes at a distance of 1 on a line: P(the nearest is the instance's own) is that of ``spread``.
+    """Compute ρ for K classes on a line at distance 1 such that P(the nearest class is the instance's own) equals that
+    of ``spread``.
 
     Example:
         >>> round(spread_of_grades(5, 0.8), 2), spread_of_grades(2, 0.8) == 0.4
@@ -87,7 +89,7 @@ def spread_of_grades(n_classes: int, of_two: float = SPREAD) -> float:
 
 @cache
 def basis(n: int) -> Float[np.ndarray, "n n-1"]:
-    """Return n-1 orthonormal contrasts of n things, Helmert's.
+    """Compute n-1 orthonormal (Helmert) contrasts of n categories.
 
     Example:
         >>> (basis(3).T @ np.ones(3)).round(9).tolist(), (basis(3).T @ basis(3)).round(9).tolist()
@@ -98,8 +100,8 @@ def basis(n: int) -> Float[np.ndarray, "n n-1"]:
 
 
 def sobol(n_classes: int, per_class: int, seed: int, rho: float) -> Float[np.ndarray, "G K"]:
-    """Return x_g, as many around each class: the same scrambled Sobol points of the normal, centred, turned with the
-    classes.
+    """Compute the points x_g: the same number around each class, the same scrambled Sobol points of the normal, centred
+    and permuted with the classes.
 
     Example:
         >>> x = sobol(3, 16, 0, 0.4)
@@ -144,8 +146,9 @@ class Nominal(eqx.Module):
     accelerated = False  # Laplace's objective falls now and then by a little, which acceleration takes for a failure
 
     def renamed(self, order: Int[np.ndarray, " K"]) -> Nominal:
-        """Return the same with what lies around the n-th class around the n-th of ``order``, so that names do not
-        matter."""
+        """Permute the classes: the points around the n-th class move to the n-th of ``order``, so that results do not
+        depend on names.
+        """
         k = len(order)
         turn = basis(k).T @ np.eye(k)[np.argsort(order)].T @ basis(k) if self.y.shape[1] > 1 else np.eye(1)
         place = np.argsort(order)
@@ -155,7 +158,7 @@ class Nominal(eqx.Module):
         return dataclasses.replace(self, y=y, lines=lines if lines is not None else self.lines, given=given)
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]):
-        """Return the maximum of Q where the classes are the shares of votes."""
+        """Compute the maximum of Q with the vote shares as the classes' probabilities."""
         n, dtype = labels.n_labelers, jnp.result_type(float)
         real = votes if labels.shard is None else votes * labels.shard.real[:, None]
         counts, items = labels.across((tally(labels, votes), real.sum(0)))
@@ -178,14 +181,14 @@ class Nominal(eqx.Module):
         return jax.nn.log_softmax(self._logits(params["seen"], params["bias"]), axis=1)
 
     def log_classes(self, params) -> Float[Array, " K"]:
-        """Return log π."""
+        """Compute log π."""
         return log_power(params) if self.biased else jax.nn.log_softmax(params["classes"])
 
     def log_points(self, params):
         return jnp.log(self.given @ jnp.exp(self.log_classes(params)))
 
     def class_of_point(self, params, boundary=0.0):
-        """Return P(class | y), where the classes have moved by ``boundary`` [D]."""
+        """Compute P(class | y), with the classes moved by ``boundary`` [D]."""
         y = self.y - boundary
         if self.graded:
             between = (self.centers[1:, 0] + self.centers[:-1, 0]) / 2
@@ -196,7 +199,7 @@ class Nominal(eqx.Module):
         return jax.nn.softmax(self.log_classes(params) + near, axis=1)
 
     def log_prior(self, params):
-        """Return Laplace's log evidence of the population, less that of the labels, up to a constant."""
+        """Compute Laplace's log evidence of the population, less that of the labels, up to a constant."""
         variances, at_first, sizes = jnp.exp(params["log_variances"]), self._prior_variances(), self._sizes()
         of_labelers = (self._squares(params) + params["unknown"]) @ (1 / variances) - params["volume"]
         of_labelers += sizes @ params["log_variances"]
@@ -213,15 +216,14 @@ class Nominal(eqx.Module):
         return self._climb(params, counts, points, NEWTON_STEPS)
 
     def unseen(self, params):
-        """Return the arrays of a labeler who has not been met: those of the population, which add 0 to the log
-        prior."""
+        """Build the arrays of an unseen labeler: those of the population, which add 0 to the log prior."""
         sizes, log_variances = self._sizes(), params["log_variances"]
         unknown = sizes * jnp.exp(log_variances)
         volume = sizes @ log_variances + sizes.sum()
         return {"seen": params["mean_seen"], "bias": params["mean_bias"], "unknown": unknown, "volume": volume}
 
     def covariance(self, params, counts: Float[Array, "W L G"]) -> Float[Array, "W P P"]:
-        """Return Laplace's covariance of what ``covaries`` names, (b_i, A_i), given the population."""
+        """Compute Laplace's covariance of the arrays that ``covaries`` names, (b_i, A_i), given the population."""
         own, m = (params["seen"], params["bias"], counts), params["seen"].shape[1]
         order = np.r_[m : m + params["bias"].shape[1], :m]
         return jax.lax.map(lambda o: inverse(self._newton(params, *o)[1])[0][order][:, order], own, batch_size=BATCH)
@@ -328,8 +330,8 @@ class Nominal(eqx.Module):
 
 
 def inverse(a: Float[Array, "P P"]) -> tuple[Float[Array, "P P"], Float[Array, ""]]:
-    """Return the inverse of a positive definite matrix and the log of its determinant, by Gauss and Jordan; of many by
-    vmap.
+    """Compute the inverse and log determinant of a positive definite matrix by Gauss-Jordan elimination; vmap it for
+    many.
 
     The usual solvers take a hundred times as long for many matrices of 50 rows, where threads wait for each other.
 
@@ -365,15 +367,15 @@ def nominal(
     per_class: int = PER_CLASS,
     of_two: float = SPREAD,
 ) -> Nominal:
-    """Return the model with its points.
+    """Build the integrated model of K classes with its points.
 
     Args:
-        n_values: how many values a label has; by default as many as classes.
-        form: see the module.
-        places: of ``Labels``.
-        seed: of the scrambling of the points.
-        per_class: points around each class.
-        of_two: ρ of two classes at -1 and 1 of which this ρ is the like.
+        n_values: L, the number of values of a label; default: the number of classes.
+        form: one of the forms described in the module.
+        places: see ``Labels``.
+        seed: seed of the scrambling of the points.
+        per_class: number of points around each class.
+        of_two: ρ of two classes at -1 and 1, to which the ρ of K classes corresponds.
 
     Example:
         >>> nominal(4).y.shape, nominal(5, form="ordinal").y.shape

@@ -54,7 +54,7 @@ class Pool(eqx.Module):
         return all(getattr(model, "neutral", False) for model in self.members)
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]):
-        """Return for each member the maximum of Q at the shares of votes."""
+        """Compute for each member the maximum of Q at the vote shares."""
         return tuple(_at_votes(model, labels, votes) for model in self.members)
 
     def predict(self, labels: Labels, params) -> Pass:
@@ -92,7 +92,7 @@ class Pool(eqx.Module):
         return tuple(model.unseen(own) if hasattr(model, "unseen") else {} for model, own in both)
 
     def answer(self, labels: Labels, posterior: Float[np.ndarray, "I K"]) -> Float[np.ndarray, "I K"]:
-        """Return the posterior, pooled with votes."""
+        """Average the posterior with the vote shares."""
         return pooled(labels, posterior, self.votes)
 
     def leading(self, fit: Any) -> tuple[Observation, Any]:

@@ -1,7 +1,7 @@
 """Labels in a shape that tables of similar sizes share, so that one compiled program serves them all; and back.
 
-What is added counts for nothing: labels of weight 0, instances that are no instances (``labels.shard.real``), labelers
-without labels, whom the population does not see. Results are those without it, to rounding (tests/test_room.py).
+Padding does not change results but for rounding (tests/test_room.py): it has labels of weight 0, padding instances
+(``labels.shard.real``), and labelers without labels, which the population ignores.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from crowdjax.layout import with_room
 
 
 class Room(NamedTuple):
-    """The sizes with padding, and without.
+    """Sizes with and without padding.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0])
@@ -38,37 +38,37 @@ class Room(NamedTuple):
     n_instances: int
 
     def features(self, given: Features, labels: Labels) -> Features:
-        """Return features with rows of 0 for what was added to the labels."""
+        """Add rows of 0 to features for the padding of the labels."""
         sizes = labels.n_labelers, labels.n_instances
         return Features(*(None if v is None else _longer(v, n) for v, n in zip(given, sizes, strict=True)))
 
     def parameters(self, given: Parameters) -> Parameters:
-        """Return parameters with labelers at the mean for those that were added."""
+        """Add labelers at the population's mean for the padding."""
         rows = np.tile(np.asarray(given.mean), (self.labelers - len(given.labelers), 1))
         return given._replace(labelers=np.concatenate([np.asarray(given.labelers), rows]))
 
     def average(self, given: Average) -> Average:
-        """Return :meth:`parameters` of every member."""
+        """Apply :meth:`parameters` to every member."""
         return given._replace(
             members=tuple(m._replace(parameters=self.parameters(m.parameters)) for m in given.members)
         )
 
     def average_of(self, found: Average) -> Average:
-        """Keep only the parameters of the labelers that there are."""
+        """Remove the padding from the parameters of an average."""
         only = tuple(m._replace(parameters=self._only(m.parameters)) for m in found.members)
         return found._replace(members=only)
 
     def fit_of(self, found: IntegratedFit) -> IntegratedFit:
-        """Keep only what belongs to the labelers that there are."""
+        """Remove the padding from a fit."""
         cut = {name: np.asarray(getattr(found, name))[: self.n_labelers] for name in ("covariance", "counts")}
         return dataclasses.replace(found, parameters=self._only(found.parameters), **cut)
 
     def instances_of(self, found: InstanceSummary) -> InstanceSummary:
-        """Keep only the instances that there are."""
+        """Remove the padding from a table of instances."""
         return InstanceSummary(*(np.asarray(v)[: self.n_instances] for v in found))
 
     def labelers_of(self, found: LabelerSummary) -> LabelerSummary:
-        """Keep only the labelers that there are."""
+        """Remove the padding from a summary of labelers."""
         *about, kind = found
         only = (Interval(*(np.asarray(v)[: self.n_labelers] for v in interval)) for interval in about)
         return LabelerSummary(*only, kind=None if kind is None else kind[: self.n_labelers])
@@ -79,7 +79,7 @@ class Room(NamedTuple):
 
 
 def of(labels: Labels) -> tuple[Labels, Room]:
-    """Pad labels, and return how to take it out of results (``layout.with_room``).
+    """Pad labels to a shared size, and return how to remove the padding from results (``layout.with_room``).
 
     Example:
         >>> padded, room = of(Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 1, 0]))

@@ -23,7 +23,7 @@ LEAST = 1e-6  # probabilities are kept off 0
 
 
 def normal_scores(score: Float[np.ndarray, " I"]) -> Float[np.ndarray, " I"]:
-    """Return Φ⁻¹((rank - ½) / I), ties at their mean rank. Host side.
+    """Compute the normal scores Φ⁻¹((rank - ½) / I); ties get their mean rank. Host side.
 
     Example:
         >>> normal_scores(np.array([0.9, 0.1, 0.2])).round(2).tolist()
@@ -38,8 +38,8 @@ def normal_scores(score: Float[np.ndarray, " I"]) -> Float[np.ndarray, " I"]:
 def score_log_likelihood(
     positive: Float[Array, "I C"], u: Float[Array, " I"], gold: Int8[Array, " I"] | None = None
 ) -> Float[Array, " C"]:
-    """Return log P(u | L, c) for every boundary c, the classes' means and variance found by EM; gold counts too.
-    Compiled.
+    """Compute log P(u | L, c) of a score at every boundary c, with the classes' means and variance found by EM and gold
+    used. Compiled.
 
     Args:
         positive: P(z_j = +1 | L_j, c) (``kernels.positives``).

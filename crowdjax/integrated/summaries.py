@@ -1,11 +1,12 @@
-"""What a fit says about instances, labelers and the share of positives, with the uncertainty that belongs to it.
+"""Estimates of instances, labelers and the share of positives from a fit, with their uncertainty.
 
     p_j      = E[ σ(logit π + 2 (x_j - c) / ρ²) | L ]           over x_j's posterior and the boundary's distribution
     sens_i   = E[ σ(α_i x + γ_i) | z = +1 ]                     over the population of instances; spec_i likewise
-    J_i      = sens_i + spec_i - 1                              informedness (Youden's index): 0 of who guesses
+    J_i      = sens_i + spec_i - 1                              informedness (Youden's index): 0 for a guess
     share(c) = mean_j E[ σ(logit π + 2 (x_j - c) / ρ²) | L ]
 
-The boundary's uncertainty is what makes p_j, and intervals of labelers, honest: the labels hardly say where it is.
+The boundary's uncertainty is included in p_j and in the intervals of labelers, since the labels hardly determine the
+boundary.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ SHARES = np.linspace(0, 1, 4001)  # of positives, at which a distribution functi
 
 
 class InstanceSummary(NamedTuple):
-    """P(z_j = +1), the same with the boundary at 0, whether the class differs between the two, and x_j's posterior mean
-    and standard deviation.
+    """Each instance's P(z_j = +1), the same with the boundary at 0, whether the class differs between the two, and the
+    posterior mean and standard deviation of x_j.
 
     Example: an instance whose class depends on the boundary
         >>> InstanceSummary(*np.array([[0.6], [0.4], [True], [0.1], [0.7]])).depends.astype(bool).tolist()
@@ -51,7 +52,7 @@ class InstanceSummary(NamedTuple):
 def class_probability(
     config: IntegratedConfig, parameters: Parameters, boundary: Boundary, center: Float[Array, " n"] | None = None
 ) -> Float[Array, "*n G"]:
-    """Return P(z = +1 | x_g), averaged over the boundary's distribution; for every m_j, where they differ.
+    """Compute P(z = +1 | x_g), averaged over the boundary's distribution; for every m_j, where these differ.
 
     Example: halfway between the clusters
         >>> from crowdjax.integrated import start
@@ -75,10 +76,10 @@ def of_instances(
     features: Features = Features(),
     calibration: Calibration | None = None,
 ) -> InstanceSummary:
-    """Infer the instances of any labels, given the labelers; those with gold get it.
+    """Infer the instances of any labels given the labelers; those with gold get their gold.
 
     Args:
-        calibration: what gold of these or other labels says of probabilities (``integrated.calibrate``).
+        calibration: the calibration of probabilities by gold of these or other labels (``integrated.calibrate``).
 
     Example:
         >>> from crowdjax.integrated import start
@@ -116,15 +117,15 @@ def of_labelers(
     doubt: float = DOUBT,
     n_instances: int | None = None,
 ) -> LabelerSummary:
-    """Return the sensitivity and specificity of every labeler on the population of instances, with intervals of this
-    level.
+    """Estimate the sensitivity and specificity of every labeler over the population of instances, with intervals.
 
     Args:
-        share: of positive instances, at every point of the boundary or at all, by which accuracy weighs both classes.
-        draws: of the posterior (``axis_draws``, ``sample``); by default Laplace's.
-        doubt: κ, of what labelers share and the model does not know (``integrated.draws``); 0 of crowds that are drawn
-            from the model.
-        n_instances: how many of the features' rows are instances, by default all.
+        share: share of positive instances, at every point of the boundary or one for all; accuracy weights both classes
+            by it.
+        draws: posterior draws of the labelers (``axis_draws``, ``sample``); default: Laplace's.
+        doubt: κ, the scale of errors that labelers share and the model does not represent (``integrated.draws``); 0 for
+            labels simulated from the model.
+        n_instances: number of the features' rows that are instances; default: all.
 
     Example: the third contradicts the others
         >>> from crowdjax.integrated import fit_jit
@@ -145,8 +146,8 @@ def share_of_positives(
     features: Features = Features(),
     level: float = LEVEL,
 ) -> Interval:
-    """Return the share of positives among the instances: over the boundary's distribution, and at each boundary as the
-    sum of so many coins, by an axis whose origin is known to its standard deviation. Host side.
+    """Estimate the share of positive instances: its interval averages over the boundary's distribution, the Bernoulli
+    variance of the truths and the uncertainty of the axis' origin. Host side.
 
         Var[share | c] = Σ_j p_j (1 - p_j) / I² + (∂share/∂c)² Var[origin]          p_j = P(z_j = +1 | L, c)
 
@@ -163,8 +164,9 @@ def share_of_positives(
 def positives_below(
     labels: Labels, fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary, features: Features = Features()
 ) -> tuple[float, Float[np.ndarray, " S"]]:
-    """Return the mean of the share of positives, and its distribution function at ``SHARES``
-    (:func:`share_of_positives`)."""
+    """Compute the mean of the share of positives, and its distribution function at ``SHARES``
+    (:func:`share_of_positives`).
+    """
     mean, variance, slope = map(np.asarray, _shares(labels, fit, config, boundary, features))
     sd = np.sqrt(np.maximum(variance + slope**2 * float(fit.axis[1, 1]), 1e-12))
     mass = np.asarray(boundary.mass, float)
@@ -172,7 +174,7 @@ def positives_below(
 
 
 def at_level(mean: float, below: Float[np.ndarray, " S"], level: float) -> Interval:
-    """Return the interval of this level of a share with this distribution function at ``SHARES``.
+    """Compute the interval of this level of a share from its distribution function at ``SHARES``.
 
     Example:
         >>> at_level(0.5, SHARES, 0.9)
@@ -185,7 +187,7 @@ def at_level(mean: float, below: Float[np.ndarray, " S"], level: float) -> Inter
 def shares_at(
     labels: Labels, fit: IntegratedFit, config: IntegratedConfig, boundary: Boundary, features: Features = Features()
 ) -> Float[Array, " C"]:
-    """Return the expected share of positives at every point of the boundary."""
+    """Compute the expected share of positives at every point of the boundary."""
     return _shares(labels, fit, config, boundary, features)[0]
 
 

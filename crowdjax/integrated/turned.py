@@ -29,7 +29,7 @@ CHANCE = 0.01  # that a coin would be wrong of as many
 
 
 def is_turned(p: Float[np.ndarray, " J"]) -> bool:
-    """Whether gold says that the crowd is wrong more often than right.
+    """Test whether gold says that the crowd is wrong more often than right.
 
     Args:
         p: what the fit, blind to gold, says of the known class of each instance with gold.
@@ -45,7 +45,7 @@ def is_turned(p: Float[np.ndarray, " J"]) -> bool:
 
 
 def turned(fit: IntegratedFit) -> IntegratedFit:
-    """Return the mirror image of a fit.
+    """Compute the mirror image of a fit.
 
     Example: the two say the same of labels
         >>> from crowdjax.integrated import IntegratedConfig, fit_jit
@@ -68,7 +68,7 @@ def turned(fit: IntegratedFit) -> IntegratedFit:
 
 
 def turned_parameters(parameters: Parameters) -> Parameters:
-    """Return the parameters of the mirror image."""
+    """Compute the parameters of the mirror image."""
     sign = _sign(parameters).astype(parameters.labelers.dtype)
     weights = parameters.labeler_weights
     return parameters._replace(
@@ -81,12 +81,12 @@ def turned_parameters(parameters: Parameters) -> Parameters:
 
 
 def turned_boundary(at: Boundary) -> Boundary:
-    """Return the boundary of the mirror image."""
+    """Compute the boundary of the mirror image."""
     return Boundary(-at.center, -at.points, at.mass)
 
 
 def turned_average(found: Averaged) -> Averaged:
-    """Return the mirror images of all members, without votes: these are wrong more often than right."""
+    """Compute the mirror images of all members, without votes, as votes are wrong more often than right."""
     votes, members = found.average.votes, found.average.members
     images = tuple(
         m._replace(

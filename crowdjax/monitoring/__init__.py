@@ -1,9 +1,10 @@
-"""Monitoring: labels of all periods so far to a prevalence, labelers and alerts of the latest, in a store of objects.
+"""Monitoring: from the labels of all periods so far to prevalence, labelers and alerts of the latest period, in an
+object store.
 
     outcome = monitor("s3://bucket/labels", "s3://bucket/scores", out="s3://bucket/monitoring", time="week")
     outcome.status, outcome.document["alerts"]
 
-    alerts     what to look at, from a result of ``crowdjax.context`` with periods
+    alerts     findings to examine, from a result of ``crowdjax.context`` with periods
     outputs    metrics, one row a period, the file of alerts, the page
     run        inputs → fit → the store, once for each inputs and settings
 

@@ -1,4 +1,4 @@
-"""Alerts of a contextual fit over periods: what somebody should look at, from the result's tables and flags alone.
+"""Alerts of a contextual fit over periods: findings to examine, from the result's tables and flags alone.
 
     kind                  severity   raised for a period where
     period_missing        critical   the expected period is not there, or periods before it were left out
@@ -16,8 +16,8 @@
     undecided             warning    the prevalence rests on the constraint (``prevalence["constraints_agree"]``)
     labelers_together     warning    pairs of labelers agree otherwise than truth and score explain
 
-Rules that look at several periods are applied to all; the last three are of the fit, and so of its latest period. An
-alert stays raised as long as its rule is met; ``key`` tells whether it is the same as before.
+Rules over several periods are applied to all of them; the last three are about the fit, and so about its latest period.
+An alert stays raised as long as its rule is met; ``key`` identifies it from run to run.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ GAP = 1.5  # usual steps from one period to the next, from which one was left ou
 
 
 class Rules(NamedTuple):
-    """The rules by which alerts are raised.
+    """Thresholds of the rules that raise alerts.
 
     Attributes:
-        sure: probability of a change from which it counts.
-        limit: share of positives above which an interval counts; None: none.
-        least: share of the median number of instances of the periods before, below which a period has few.
-        expect: the period that must be there, as text; None: whatever is.
+        sure: probability of a change at which an alert is raised.
+        limit: share of positives; an interval above it raises an alert; None: no limit.
+        least: fraction of the median number of instances of the earlier periods, below which a period raises an alert.
+        expect: the period that must be present, as text; None: no such period.
 
     Example:
         >>> Rules(limit=0.02).sure
@@ -63,10 +63,10 @@ class Rules(NamedTuple):
     expect: str | None = None
 
     def checked(self) -> Rules:
-        """Return the same.
+        """Check the rules and return them.
 
         Raises:
-            InputError: a number is none that is allowed.
+            InputError: a number is outside its range.
         """
         for name, most in (("sure", 1.0), ("limit", 1.0), ("least", 1.0)):
             value = getattr(self, name)
@@ -80,10 +80,11 @@ class Alert(NamedTuple):
 
     Attributes:
         kind, severity: as in the table of ``crowdjax.monitoring.alerts``.
-        period: in which; what: of what (a labeler, a group, "all").
-        value, lower, upper: what was measured, and its interval; bound: what it was held against. None: no number.
-        probability: of the change, where the rule is about one.
-        text: all of it in a sentence.
+        period: the period of the finding; what: its subject (a labeler, a group, "all").
+        value, lower, upper: the estimate and its interval; bound: the value it was compared with. None where there is
+            no number.
+        probability: probability of the change, where the rule is about one.
+        text: the alert in a sentence.
 
     Example:
         >>> Alert("few_items", "warning", "2026-W05", "all", 3, None, None, 50.0, None, "").key
@@ -103,23 +104,26 @@ class Alert(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The identity of the alert in every run; with the period where the next period's is another alert."""
+        """An identifier of the alert that stays the same over runs; it includes the period where the next period's is
+        another alert.
+        """
         own = (self.period,) if self.kind in OF_ONE_PERIOD else ()
         return "/".join((self.kind, self.what, *own))
 
     def record(self) -> dict[str, Any]:
-        """Return the entry of ``alerts.json``."""
+        """Build the entry of ``alerts.json``."""
         return {"key": self.key, **self._asdict()}
 
 
 def alerts_of(result: ContextualResult, rules: Rules) -> list[Alert]:
-    """Return all alerts of a result with periods, of every period, the severest of the latest period first.
+    """Find all alerts of a result with periods, for every period; those of the latest period come first, most severe
+    first.
 
     Raises:
         InputError: the result has no periods.
     """
     if "changes" not in result.tables:
-        raise InputError("time: a result without periods; needed: one of crowdjax.context(..., time=...)")
+        raise InputError("time: a result without periods; needed: a result of crowdjax.context(..., time=...)")
     cells, moves = (result.tables[name].to_pylist() for name in ("prevalence", "changes"))
     found = [*_missing(cells, rules), *_high(cells, rules), *_rose(moves, rules), *_few(cells, rules)]
     found += [*_drifted(cells, moves, rules), *_gold(cells, result.record), *_contradicted(cells)]
@@ -131,7 +135,7 @@ def alerts_of(result: ContextualResult, rules: Rules) -> list[Alert]:
 
 
 def latest(cells: pa.Table, rules: Rules) -> str:
-    """Return the period that a run is about: the latest, or the expected one that is not there.
+    """Find the period that a run is about: the latest, or the expected one if that is missing.
 
     Example:
         >>> latest(pa.table({"time": [1, 2]}), Rules()), latest(pa.table({"time": [1, 2]}), Rules(expect="3"))
@@ -157,8 +161,8 @@ def _missing(cells: Sequence[Mapping[str, Any]], rules: Rules) -> Iterator[Alert
 
 
 def ordinal(period: Any) -> float | None:
-    """Return a period's position in time: a number itself; the day of a date, of the text of one, of a month or of an
-    ISO week; None of other text.
+    """Convert a period to its position in time: a number itself; the day of a date, of its text, of a month or of an
+    ISO week; None for other text.
 
     Example:
         >>> ordinal("2026-W02") - ordinal("2026-W01"), ordinal("2026-03-01") - ordinal("2026-02"), ordinal("spring")
@@ -184,7 +188,7 @@ def _where(row: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def share_of(row: Mapping[str, Any]) -> tuple[float, float, float]:
-    """Return (mean, lower, upper) of a row of cells: assisted by gold where that has an interval, else the model's.
+    """Select (mean, lower, upper) of a row of cells: assisted by gold where that has an interval, else the model's.
 
     Example:
         >>> share_of({"mean": 0.2, "lower": 0.1, "upper": 0.3, "assisted_mean": None})
@@ -195,7 +199,7 @@ def share_of(row: Mapping[str, Any]) -> tuple[float, float, float]:
 
 
 def change_of(row: Mapping[str, Any]) -> tuple[float, float, float, float]:
-    """Return (difference, lower, upper, probability of a rise) of a row of changes, by the same rule.
+    """Select (difference, lower, upper, probability of a rise) of a row of changes, by the same rule.
 
     Example:
         >>> change_of({"difference": 0.1, "lower": 0.0, "upper": 0.2, "p_increase": 0.97})

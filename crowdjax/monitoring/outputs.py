@@ -23,7 +23,8 @@ CHANGES = ("change", "change_lower", "change_upper", "p_increase")
 
 
 def metrics(result: ContextualResult, found: Sequence[Alert]) -> pa.Table:
-    """Tabulate one row for every period and, where there are groups, group (null: all together).
+    """Tabulate the estimates of every period, one row each, and of every group where there are groups (null: all
+    together).
 
     Returns:
         period, group, prevalence, lower, upper, estimate (``model`` or ``assisted by gold``), n_items, n_gold, change,
@@ -59,12 +60,12 @@ def metrics(result: ContextualResult, found: Sequence[Alert]) -> pa.Table:
 def document(
     result: ContextualResult, found: Sequence[Alert], rules: Rules, run: str, inputs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the content of ``alerts.json``: alerts of the latest period (``alerts``) and of those before
-    (``earlier``), its numbers, and which exit status follows.
+    """Build the content of ``alerts.json``: alerts of the latest period (``alerts``) and of earlier ones (``earlier``),
+    its numbers, and the exit status.
 
     Args:
         run: the name of the run.
-        inputs: what the record says of the inputs.
+        inputs: the inputs' entry of the record.
     """
     period = latest(result.tables["prevalence"], rules)
     now = [alert.record() for alert in found if alert.period == period]
@@ -86,7 +87,8 @@ def document(
 
 
 def page(result: ContextualResult, found: Mapping[str, Any], settings: Mapping[str, Any]) -> Page:
-    """Return the page for monitoring: alerts first, then the periods, what else the fit says, and what was run.
+    """Build the monitoring page: alerts first, then the periods, the other results of the fit, and the settings of the
+    run.
 
     Args:
         found: what ``alerts.json`` holds.

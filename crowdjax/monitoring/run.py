@@ -40,13 +40,13 @@ LATEST, PAGE, DONE = "latest.json", "index.html", "done.json"
 
 
 class Outcome(NamedTuple):
-    """The outcome of a run.
+    """The outcome of a monitoring run.
 
     Attributes:
-        status: the exit status: 0 nothing to report, 3 alerts of the latest period.
-        done_before: whether these inputs and settings had been done, and nothing was fitted.
-        folder: of the run, in the store.
-        document: what ``alerts.json`` holds.
+        status: the exit status: 0 nothing to report, 3 alerts in the latest period.
+        done_before: whether a run with these inputs and settings existed, so that nothing was fitted.
+        folder: the folder of the run in the store.
+        document: the content of ``alerts.json``.
 
     Example:
         >>> Outcome(3, False, "s3://bucket/monitoring/runs/0a1b", {"alerts": []}).status
@@ -80,12 +80,12 @@ def monitor(
             folders ``week=2026-W05`` has that column.
         out: a folder, or a URL as ``s3://bucket/folder``.
         time: the column of the scores that holds the period of every instance.
-        rules: when alerts are raised.
+        rules: thresholds for alerts.
         seed, settings: as in :func:`crowdjax.context`.
         progress: callback (``crowdjax.drive.Progress``).
 
     Raises:
-        InputError: a table or a setting is wrong, or the store does not let it be written.
+        InputError: a table or a setting is invalid, or the store cannot be written.
         Unreachable: an input or the store does not respond now, or an input changed while it was read.
         FitError: the fit failed.
     """
@@ -119,9 +119,9 @@ def monitor(
     if {name: _identity(_found(name, source)) for name, source in given.items()} != {
         name: _identity(listed) for name, listed in found.items()
     }:
-        raise Unreachable(f"{labels}: an input changed while it was read; nothing of it is used, run it again")
+        raise Unreachable(f"{labels}: an input changed while it was read; nothing was written; run it again")
     if result.record["stopped"]:
-        raise FitError("stopped before the fit ended; nothing of it is written")
+        raise FitError("stopped before the fit ended; no result was written")
     raised = alerts_of(result, rules)
     document = outputs.document(result, raised, rules, run, about)
     page = report.render(outputs.page(result, document, said)).encode()

@@ -20,9 +20,8 @@ NUMBERS_PER_LABEL = 1  # at most, of all these tables together: each is taken in
 
 
 def n_parts(labels: Labels, columns: int = 1) -> int:
-    """Return the number of tables that gather the sums by labeler, one block of labels after the other, before they are
-    added up: a running float32 sum of 1e6 terms loses digits. Where tables would be large no labeler has that many
-    labels.
+    """Choose the number of partial tables for sums by labeler: a running float32 sum of 1e6 terms loses digits. One is
+    enough where tables would be large, as no labeler then has that many labels.
 
     One where all blocks are taken at once: there ``segments.add_by`` spreads the labels.
 
@@ -37,7 +36,7 @@ def n_parts(labels: Labels, columns: int = 1) -> int:
 
 
 class Flat(NamedTuple):
-    """A block of triples in order.
+    """A block of triples in flat order, with gathers and sums by instance, labeler and value.
 
     Attributes:
         labeler, label: of each triple.
@@ -62,12 +61,12 @@ class Flat(NamedTuple):
 
     @property
     def slot(self):
-        """The position of each label's (labeler, value) in a table [W·L]; padding has an arbitrary one."""
+        """The position of each label's (labeler, value) in a table [W·L]; arbitrary for padding."""
         return self.labeler * self.n_values + jnp.maximum(self.label, 0)
 
     @property
     def null_slot(self):
-        """The position in a table [W·L + 1], whose last place is that of padding."""
+        """The position of each label in a table [W·L + 1]; the last place is for padding."""
         return jnp.where(self.label < 0, self.n_labelers * self.n_values, self.slot)
 
     def of(self, column):
@@ -87,8 +86,9 @@ class Flat(NamedTuple):
         return values.sum()
 
     def partial(self, values):
-        """Return sums of values of labels that add up to their total: by instance [size] where that is cheap, else
-        one."""
+        """Sum values of labels in parts that add up to their total: by instance [size] where that is cheap, else in one
+        part.
+        """
         return values.sum()
 
     def sum_classes(self, values, code, n_classes: int):
@@ -97,31 +97,34 @@ class Flat(NamedTuple):
         return sum_by(values, slot, self.size * n_classes).reshape(self.size, n_classes)
 
     def sum_looked_up(self, table):
-        """Sum by instance what labels look up in a table [W·L], by multiplicity: [size]."""
+        """Gather entries of a table [W·L] by label and sum them by instance, weighted by multiplicity: [size]."""
         return self.sum(self.counts * table[self.slot])
 
     def sum_table(self, init, table, slot):
-        """Add to ``init`` [size, G] the rows [M, G] of a table that the instance's labels look up, by multiplicity."""
+        """Gather rows of a table [M, G] by label and add them to ``init`` [size, G] by instance, weighted by
+        multiplicity.
+        """
         weight = self.counts if self.weighted else None
         return add_rows(init, table, slot, self.local, weight, ordered=True)
 
     def add(self, sums, values):
-        """Return ``sums`` by labeler, [parts·W, ...], and these values of labels."""
+        """Add values of labels to ``sums`` by labeler, [parts·W, ...]."""
         return add_by(sums, values, self.part * self.n_labelers + self.labeler)
 
     def add_slots(self, sums, values):
-        """Return ``sums`` by labeler and value, [parts·W·L, ...], and these values of labels, 0 for padding."""
+        """Add values of labels, 0 for padding, to ``sums`` by labeler and value, [parts·W·L, ...]."""
         return add_by(sums, values, self.part * self.n_labelers * self.n_values + self.slot)
 
     def add_table(self, sums, q):
-        """Return ``sums`` [parts·(W·L + 1), G], whose last row is for padding, and the rows of instances q [size, G] of
-        the labels, by multiplicity."""
+        """Gather rows q [size, G] by instance and add them to ``sums`` [parts·(W·L + 1), G] by slot, weighted by
+        multiplicity; the last row is for padding.
+        """
         place = self.null_slot + self.part * (self.n_labelers * self.n_values + 1)
         return add_rows(sums, q, self.local, place, self.counts if self.weighted else None)
 
 
 class Dense(NamedTuple):
-    """A block of rows by instance; attributes as of ``Flat``, labels as [C, R].
+    """A block of labels as rows by instance, [C, R]; attributes as of ``Flat``.
 
     Attributes:
         instance: of each row; None: row j is instance j.

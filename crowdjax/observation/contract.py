@@ -1,4 +1,4 @@
-"""The contract: what a model of labels says, and what one pass over the labels gives back.
+"""The interface of observation models: what a model of labels defines, and what one pass over the labels returns.
 
 A model gives, for every labeler i, a table of the log-probabilities of labels l at latent points g, and a log prior of
 the points. Points are classes (majority, coins, Dawid and Skene), or classes times a grid (integrated models):
@@ -24,18 +24,21 @@ Params = Any  # a pytree of arrays
 
 @runtime_checkable
 class Observation(Protocol):
-    """A model of labels: a frozen dataclass (static under jit) or an ``equinox.Module`` (its arrays are data).
+    """Protocol of observation models: frozen dataclasses (static under jit) or ``equinox.Module`` (arrays are data).
 
     A model may add ``m_step(params, counts, points) -> params``, the exact maximum of
 
         Q(params) = Σ counts · table + Σ points · log_points + log_prior
 
-    in closed form or by Newton steps; a fit is then EM, accelerated. Without it a fit follows the gradient. It may also
-    add ``answer(labels, posterior) -> posterior``: what it says of instances, where that is another thing; ``rtol``,
-    below which a gain changes no result; ``rescaled(params, labels) -> labels``: how many labels tell each number,
-    where these are not all that it has a say in; and ``neutral``, by which it says that labels are masked by
-    ``labels.counts`` and instances by ``labels.shard``, and, if it is true, that labelers without labels change neither
-    the fit nor its objective: its fits may then share programs (``observation.room``).
+    in closed form or by Newton steps; a fit then runs accelerated EM, and otherwise follows the gradient. Further
+    optional members are
+
+        answer(labels, posterior) -> posterior    the posterior to report, where it is not the model's own
+        rescaled(params, labels) -> labels        corrects the numbers of labels by which parameters are scaled
+        rtol                                      gain below which results no longer change
+        neutral                                   the model masks padding by ``labels.counts`` and ``labels.shard``; if
+                                                  true, labelers without labels change neither the fit nor its
+                                                  objective, and fits share programs (``observation.room``)
 
     In place of a table a model may have ``factors(params)`` (``bilinear.Factors``) or, where labels depend on more than
     the labeler and the point, ``rows(params, labels)``, [N, L, G]: log p(label l | triple n, point g). Such a model has
@@ -56,27 +59,27 @@ class Observation(Protocol):
     """
 
     def start(self, labels: Labels, votes: Float[Array, "I K"]) -> Params:
-        """Return parameters to start from, with their final shapes.
+        """Build initial parameters with their final shapes.
 
         Args:
-            votes: the share of each class in the votes of each instance (``crowdjax.observation.table.vote_shares``).
+            votes: share of each class in the votes of each instance (``crowdjax.observation.table.vote_shares``).
         """
         ...
 
     def table(self, params: Params) -> Float[Array, "W L G"]:
-        """Return log p(label l | labeler i, point g)."""
+        """Compute log p(label l | labeler i, point g)."""
         ...
 
     def log_points(self, params: Params) -> Float[Array, " G"] | Float[Array, "I G"]:
-        """Return the log prior of the points, of all instances alike or of each."""
+        """Compute the log prior of the points, shared by all instances or one for each."""
         ...
 
     def class_of_point(self, params: Params) -> Float[Array, "G K"]:
-        """Return P(class k | point g): the identity where points are classes."""
+        """Compute P(class k | point g): the identity where points are classes."""
         ...
 
     def log_prior(self, params: Params) -> Float[Array, ""]:
-        """Return log p(params), up to a constant."""
+        """Compute log p(params), up to a constant."""
         ...
 
     def specs(self, params: Params) -> Any:
@@ -85,10 +88,10 @@ class Observation(Protocol):
 
 
 def refuse_faulty(labels: Labels, model: Observation) -> None:
-    """Reject a model of one's own whose arrays have other shapes than these labels ask for; nothing is computed.
+    """Reject a user's model whose arrays do not have the shapes that these labels need; evaluates shapes only.
 
     Raises:
-        InputError: which array, its shape, and the shape it should have.
+        InputError: names the array, its shape, and the shape it should have.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -153,7 +156,7 @@ labels, points]
 
 
 def answers(model: Any, labels: Labels, posterior: Any) -> Any:
-    """Return a model's ``answer`` for instances, by default the posterior.
+    """Apply a model's ``answer`` to the posterior of instances; without one, return the posterior.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -164,7 +167,7 @@ def answers(model: Any, labels: Labels, posterior: Any) -> Any:
 
 
 def leading(model: Any, fit: Any) -> tuple[Any, Any]:
-    """Return the model that speaks of labelers, and its fit: of several in one (``integrated.pool``) the first.
+    """Select the model that describes labelers, and its fit: of a pool (``integrated.pool``) the first member.
 
     Example:
         >>> leading("model", "fit")

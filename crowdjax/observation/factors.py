@@ -11,10 +11,10 @@ so that without biases a label is right with the chance σ(α_i·β_j), and erro
 
 Features x of labelers or instances are linear: α_i = w·(1, x_i) + own_i, with Gaussian weights and deviations.
 
-A fit is where the density of all parameters is highest. Few labels do not tell an instance's β_j, so the more the fit
-climbs the more certain its probabilities are, and the less they should be (docs/models.md, section 3): where β_j has no
-features it is integrated out by default (``observation.integrated_factors``). Source: Whitehill et al. 2009 (GLAD);
-Ruvolo, Whitehill and Movellan (factors).
+A fit is the mode of all parameters jointly. Few labels hardly determine an instance's β_j, so probabilities grow more
+certain as the fit proceeds, and become overconfident (docs/models.md, section 3): where β_j has no features it is
+integrated out by default (``observation.integrated_factors``). Source: Whitehill et al. 2009 (GLAD); Ruvolo, Whitehill
+and Movellan (factors).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Factor(eqx.Module):
         bias: standard deviation of γ_il - γ_ik, whose mean is 0; None: no biases.
         further: standard deviation of factors 2 to D, whose means are 0.
         features: standard deviation of the weights of (standardised) features, whose means are 0.
-        deviation: standard deviation of what a labeler or an instance has of his own beside features; 0: nothing.
+        deviation: standard deviation of the own weight that a labeler or an instance has beside features; 0: none.
         class_prior: ``uniform``, K probabilities, ``learn`` (Dirichlet, 2 of each class), or ``logistic`` in the
             features of instances.
         restarts: starts that ``crowdjax.fit`` takes the best of, from two factors on.
@@ -497,10 +497,10 @@ class _Held(eqx.Module):
 
 
 def predict(labels: Labels, model: Factor, params: Params, known: Int[Array, " W2"], solver: Solver = Solver()) -> Fit:
-    """Return the classes of new instances from their labels, the labelers held at what a fit found.
+    """Infer the classes of new instances from their labels, with the labelers fixed at their fitted values.
 
-    What an instance has of its own is found anew, from the prior means. A labeler that the fit has not seen is as his
-    features or the prior say.
+    Parameters of the instances are fitted anew, from the prior means. A labeler who is not in the fit gets the values
+    that the features or the prior imply.
 
     Args:
         labels: of W2 labelers and I2 instances, indexed anew.
@@ -540,14 +540,14 @@ def _predict(labels, model, start, solver):
 
 
 def mean_table(labels: Labels, model: Factor, params: Params, posterior: Float[Array, "I K"]) -> Float[Array, "W L K"]:
-    """Return P(label l | class k) of each labeler, on average over the instances of class k that he labeled.
+    """Compute P(label l | class k) of each labeler, averaged over the instances of class k that the labeler labelled.
 
-    Of a class of which he labeled none: on an average instance.
+    For a class without instances that the labeler labelled, it is the probability on an average instance.
 
     Args:
         posterior: of the fit.
 
-    Example: one of three labelers contradicts the others, so his labels are likely wrong
+    Example: one of three labelers contradicts the other two and is likely wrong
         >>> from crowdjax.observation.fit import fit_jit
         >>> label = [0, 0, 1, 2, 2, 0, 1, 1, 2]
         >>> labels = Labels.from_arrays([0, 1, 2] * 3, [0] * 3 + [1] * 3 + [2] * 3, label, n_values=3)

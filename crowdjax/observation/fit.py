@@ -2,9 +2,9 @@
 
     objective(params) = evidence(table, log_points) + log_prior(params)
 
-It starts with the maximum of Q at the shares of votes, which takes no pass over the labels. EM is accelerated
-(Anderson); the gradient goes to L-BFGS. Both know each parameter's scale from ``specs``: a labeler's from how many
-labels he gave, anybody's from all of them.
+A fit starts at the maximum of Q at the vote shares, which takes no pass over the labels. EM is accelerated (Anderson);
+otherwise the gradient goes to L-BFGS. Both scale each parameter by ``specs``: a labeler's parameters by the number of
+that labeler's labels, shared ones by the number of all labels.
 """
 
 from __future__ import annotations
@@ -33,15 +33,16 @@ CURVATURE = 0.25  # of a log-odds, per label, at most
 
 
 def fit(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:
-    """Fit a model to labels; pure, so that it may be vmapped (over weights, starts or arrays of the model).
+    """Fit an observation model to labels: a pure function, so it may be vmapped over weights, starts or the model's
+    arrays.
 
     Args:
-        labels: of K classes and L values; gold clamps.
+        labels: labels of K classes and L values; gold fixes the class of its instance.
         model: a frozen dataclass or an ``equinox.Module``.
-        start: parameters to continue from; by default the maximum of Q at the shares of votes.
+        start: initial parameters; default: the maximum of Q at the vote shares.
 
     Raises:
-        InputError: EM is asked for and the model has no M-step.
+        InputError: ``em`` is requested for a model without an M-step.
 
     Example: the third labeler contradicts the others
         >>> from crowdjax.observation import OneCoin
@@ -59,7 +60,7 @@ def _run(static, solver, labels, arrays, start):
 
 
 def fit_jit(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:
-    """Run :func:`fit`, compiled once for each shape, model and solver.
+    """Run :func:`fit` compiled, once for each shape, model and solver.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -72,7 +73,7 @@ def fit_jit(labels: Labels, model: Observation, start: Params | None = None, sol
 
 
 def predict(labels: Labels, model: Observation, params: Params) -> Pass | BilinearPass:
-    """Run one pass at given parameters, of labels that may be others than those of the fit.
+    """Compute the posteriors of labels at given parameters in one pass; the labels need not be those of the fit.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -93,7 +94,7 @@ def _predict(static, arrays, labels, params):
 
 
 def predict_jit(labels: Labels, model: Observation, params: Params) -> Pass | BilinearPass:
-    """Run :func:`predict`, compiled once for each shape and model.
+    """Run :func:`predict` compiled, once for each shape and model.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -106,7 +107,7 @@ def predict_jit(labels: Labels, model: Observation, params: Params) -> Pass | Bi
 
 
 def stages(labels: Labels, model: Observation, start: Params | None, solver: Solver) -> optimize.Staged:
-    """Return a fit as its one stage, to run in blocks of steps (``crowdjax.drive``)."""
+    """Build a fit as its one stage, to run in blocks of steps (``crowdjax.drive``)."""
     has_m_step = hasattr(model, "m_step")
     if solver.method == "em" and not has_m_step:
         raise InputError("method: em needs a model with an m_step; allowed: auto, lbfgs")
@@ -210,7 +211,7 @@ def _across(labels: Labels, model: Observation, params: Params, counts, points):
 
 
 def scale_of(labels: Labels, model: Observation, params: Params) -> Float[Array, " P"]:
-    """Estimate how much the objective curves in each parameter, by the labels that depend on it.
+    """Estimate the curvature of the objective in each parameter from the number of labels that depend on it.
 
     Example: a labeler of two labels
         >>> from crowdjax.observation import Majority
@@ -235,7 +236,7 @@ def scale_of(labels: Labels, model: Observation, params: Params) -> Float[Array,
 
 
 def m_step(model: Observation, params: Params, counts: Float[Array, "W L G"], points: Float[Array, " G"]) -> Params:
-    """Return the maximum of Q: the model's own M-step, or by L-BFGS where it has none.
+    """Compute the maximum of Q: by the model's own M-step, or by L-BFGS where it has none.
 
     Example:
         >>> from crowdjax.observation import Majority

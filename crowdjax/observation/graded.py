@@ -22,7 +22,7 @@ FAR = 40.0  # a cut beyond which no label lies
 
 @dataclasses.dataclass(frozen=True)
 class Graded:
-    """Grades about classes in order (McCullagh's proportional odds, for each labeler).
+    """Ordinal labels of ordered classes: McCullagh's proportional-odds model for each labeler.
 
     Attributes:
         skill: mean and standard deviation of a.

@@ -143,7 +143,7 @@ class IntegratedFactor(eqx.Module, Factors):
         return {name: "labeler" if name == "w" else None for name in params}
 
     def rescaled(self, params, labels):
-        """Return how many labels tell each number: of e the fewer the more alike the votes are."""
+        """Correct the number of labels that inform e: fewer where the vote shares of the classes differ less."""
         if "exponent" not in params:
             return labels
         return labels | {"exponent": labels["exponent"] * params["classes"].var()}

@@ -205,7 +205,7 @@ def coin_table(right: Float[Array, " W"], wrong: Float[Array, " W"], n: int) -> 
 
 @dataclasses.dataclass(frozen=True)
 class Majority(priors.Majority, Nominal):
-    """Votes: every labeler is as skilled, P(right) = σ(skill), and nothing is learnt.
+    """The majority vote: every labeler is right with the same probability σ(skill), and nothing is learned.
 
     Example:
         >>> Majority().skill
@@ -220,8 +220,9 @@ class Majority(priors.Majority, Nominal):
         return {"skill": jnp.full(labels.n_labelers, self.skill)}
 
     def coin(self, params):
-        """Return log P(right) and log P(any one wrong label) of each labeler: all that a pass over many classes
-        needs."""
+        """Compute log P(right) and log P(any one wrong label) of each labeler, which are enough for a pass over many
+        classes.
+        """
         skill = jax.lax.stop_gradient(params["skill"])
         n = params["classes"].shape[0]
         return jax.nn.log_sigmoid(skill), jax.nn.log_sigmoid(-skill) - jnp.log(n - 1.0)
@@ -230,12 +231,13 @@ class Majority(priors.Majority, Nominal):
         return coin_table(*self.coin(params), params["classes"].shape[0])
 
     def coin_step(self, params, right, total) -> dict:
-        """Return the M-step in the labelers from how many of their labels are right."""
+        """Make the M-step in the labelers from the number of their right labels."""
         return {}
 
     def beta(self, params, counts):
-        """Return the counts of the labels plus one label in each class, P(label | class) being the same for all
-        before."""
+        """Compute Dirichlet parameters: the counts of the labels plus one label in each class, as P(label | class) is
+        the same for all before any label.
+        """
         return counts + jnp.exp(self.table(params))
 
     def unseen(self, params):
@@ -280,8 +282,8 @@ class Coins(priors.Coins, Nominal):
     Attributes:
         skill: mean and standard deviation of skills.
         bias: standard deviation of γ_il - γ_ik, whose mean is 0.
-        population: ``fixed``: these are those of the population, and w_i is at its highest density; ``learn``: those of
-            four labelers that it starts with, and w_i ~ N(m_i, v_i).
+        population: ``fixed``: the population has these values, and w_i is at its mode; ``learn``: the population
+            is learned, starting from these values with the weight of four labelers, and w_i ~ N(m_i, v_i).
 
     Example: with two classes, the model of Dawid and Skene as it was before
         >>> BiasedCoin(class_prior="uniform", skill=(1.0, 2.0), bias=2.0, population="fixed").skill
@@ -375,7 +377,7 @@ class Coins(priors.Coins, Nominal):
 
 @dataclasses.dataclass(frozen=True)
 class OneCoin(priors.OneCoin, Coins):
-    """One skill for each labeler, P(right) = σ(a_i); errors fall on all other classes alike.
+    """One skill for each labeler, P(right) = σ(a_i); errors fall on all other classes equally.
 
     Example: whose population is known
         >>> OneCoin(skill=(1.0, 2.0), population="fixed").population
@@ -383,8 +385,9 @@ class OneCoin(priors.OneCoin, Coins):
     """
 
     def coin(self, params):
-        """Return log P(right) and log P(any one wrong label) of each labeler: all that a pass over many classes
-        needs."""
+        """Compute log P(right) and log P(any one wrong label) of each labeler, which are enough for a pass over many
+        classes.
+        """
         k = params["classes"].shape[0]
         right, wrong = self.design(k).expected(params["w"], self._v(params))[:, :, 0].T
         return right, wrong - jnp.log(k - 1.0)
@@ -396,14 +399,14 @@ class OneCoin(priors.OneCoin, Coins):
         return self.coin_step(params, jnp.trace(counts, axis1=1, axis2=2), counts.sum((1, 2)))
 
     def coin_step(self, params, right: Float[Array, " W"], total: Float[Array, " W"]) -> dict:
-        """Return the M-step in the labelers from how many of their labels are right."""
+        """Make the M-step in the labelers from the number of their right labels."""
         counts = jnp.stack([right, total - right], axis=1)[:, :, None]
         return self._step(params, counts, self.design(params["classes"].shape[0]))
 
 
 @dataclasses.dataclass(frozen=True)
 class BiasedCoin(priors.BiasedCoin, Coins):
-    """A skill and a bias for each label: log-odds of a label move by γ_il whatever the class.
+    """A skill for each labeler and a bias for each label: the log-odds of label l shift by γ_il whatever the class.
 
     With two classes this is the two-coin model of Dawid and Skene: sensitivity σ(a + γ_1 - γ_0), specificity
     σ(a - γ_1 + γ_0).
@@ -416,7 +419,7 @@ class BiasedCoin(priors.BiasedCoin, Coins):
 
 @dataclasses.dataclass(frozen=True)
 class ClassSkill(Coins):
-    """A skill in each class and a bias for each label.
+    """A skill for each labeler and class, and a bias for each label.
 
     Example:
         >>> ClassSkill().design(3).x.shape
@@ -442,7 +445,7 @@ class DawidSkene(priors.DawidSkene, Nominal):
     among few counts for too much: NLL .58 in place of .40 on the set web, 1.44 in place of 1.05 on music_genre.)
 
     Attributes:
-        pooling: ``learn``; the pseudo-counts b themselves, on the diagonal and beside it; or None: hardly any, 0.01.
+        pooling: ``learn`` the pseudo-counts; two numbers, those on the diagonal and beside it; or None: 0.01 each.
 
     Example:
         >>> DawidSkene(pooling=(4.0, 1.0)).pooling
@@ -487,7 +490,7 @@ class DawidSkene(priors.DawidSkene, Nominal):
         return {"rows": jnp.log(counts + jnp.exp(log_b)), "b": log_b, "n": n}
 
     def beta(self, params, counts):
-        """Return the columns of pseudo-counts and counts: V_ik ~ Dir(of them) where the classes are known."""
+        """Compute the Dirichlet parameters (pseudo-counts plus counts) of the columns V_ik given the classes."""
         return counts + jnp.exp(params["b"])
 
     def _newton(self, log_b, counts, n, first):
@@ -518,7 +521,7 @@ class DawidSkene(priors.DawidSkene, Nominal):
 
 
 class Logistic(eqx.Module):
-    """A model whose class prior is a softmax of features of the instances.
+    """A model whose class prior is a softmax of the instances' features.
 
         π_jk = softmax_k(w_k·x_j)      w_kf - w_lf ~ N(0, sd²)
 
@@ -561,18 +564,18 @@ class Logistic(eqx.Module):
         return {"labelers": self.model.specs(params["labelers"]), "weights": None}
 
     def own_specs(self):
-        """Name what the first axis of its own arrays runs over."""
+        """Name the first axis of each of the model's own arrays."""
         return {"features": "instance"}
 
     def gather(self, params, points: Float[Array, "I K"]):
-        """Return the sums over instances that its M-step needs in place of the points."""
+        """Sum over instances what the M-step needs in place of the points."""
         n = points.sum(1, keepdims=True)  # 0 where a shard is padded
         errors = points - n * jnp.exp(self.log_points(params))
         sums = (jnp.matmul(self.features.T, right, precision=PRECISION) for right in (errors, n * self.features))
         return dict(zip(("slope", "square"), sums, strict=True))
 
     def m_step(self, params, counts, sums):
-        """Make one step in the weights, on a bound of the curvature: it never lowers Q."""
+        """Make one step in the weights on a bound of the curvature; it never lowers Q."""
         weights = params["weights"]
         curvature = sums["square"] / 2 + 2 / self.sd**2 * jnp.eye(len(weights))
         step = jnp.linalg.solve(curvature, sums["slope"] - 2 / self.sd**2 * weights)

@@ -1,7 +1,7 @@
 """Labels of any classes in a shape that tables of similar sizes share, so that one compiled program serves them all.
 
-What is added counts for nothing: labels of weight 0, instances that are no instances (``labels.shard.real``) and, where
-a model is ``neutral``, labelers without labels. Results are those without it, to rounding (tests/test_room.py).
+Padding does not change results but for rounding (tests/test_room.py): it has labels of weight 0, padding instances
+(``labels.shard.real``) and, where a model is ``neutral``, labelers without labels.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from crowdjax.observation.unseen import rows_of_labelers
 
 
 class Room(NamedTuple):
-    """Padded labels, and the sizes without padding.
+    """Padded labels, with the sizes without padding.
 
     Example:
         >>> from crowdjax.observation import DawidSkene
@@ -36,12 +36,12 @@ class Room(NamedTuple):
     n_instances: int
 
     def params(self, model: Observation, given: Params) -> Params:
-        """Return parameters with rows for the labelers that were added: nobody that the model has met."""
+        """Add rows to the parameters for the labelers of the padding, as for unseen labelers."""
         known = np.arange(self.labels.n_labelers)
         return rows_of_labelers(model, given, np.where(known < self.n_labelers, known, -1))
 
     def fit_of(self, model: Observation, found: Any) -> Any:
-        """Keep only what belongs to the labelers and instances that there are."""
+        """Remove the padding from a fit."""
         sizes = {"labeler": self.n_labelers, "instance": self.n_instances, None: None}
         specs = jax.tree.leaves(model.specs(found.params), is_leaf=lambda spec: spec is None)
         leaves, structure = jax.tree.flatten(found.params)
@@ -50,14 +50,14 @@ class Room(NamedTuple):
         return dataclasses.replace(found, params=params, posterior=found.posterior[: self.n_instances])
 
     def summary_of(self, found: Summary) -> Summary:
-        """Keep only the labelers that there are."""
+        """Remove the padding from a summary of labelers."""
         return jax.tree.map(lambda v: v[: self.n_labelers], found)
 
 
 def of(labels: Labels, model: Observation) -> Room | None:
-    """Pad labels with what the model allows to be added (``layout.with_room``); None where it lets nothing.
+    """Pad labels as far as the model allows (``layout.with_room``); None where it allows none.
 
-    Models of one's own are not asked to be ready for it: those with the attribute ``neutral`` are.
+    Labels are padded for models with the attribute ``neutral`` only; your own model needs no support for padding.
     """
     if labels.shard is not None or not hasattr(model, "neutral"):
         return None
@@ -69,7 +69,7 @@ def of(labels: Labels, model: Observation) -> Room | None:
 
 
 def predict_new(labels: Labels, model: Observation, params: Params, labelers: Int[Any, " W"]) -> Pass:
-    """Run a pass over labels whose labelers are those of a fit in another order, or unseen.
+    """Compute posteriors of labels whose labelers are those of a fit in another order, or unseen.
 
     Host side.
 

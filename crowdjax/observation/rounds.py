@@ -98,7 +98,7 @@ def run(
     params = jax.tree.map(lambda v: jnp.asarray(v, counts.dtype), params)
     by_instance = "instance" in jax.tree.leaves(model.specs(params))
     if by_instance or model.log_points(params).ndim != 1:
-        raise InputError(f"minibatch: {type(model).__name__} has numbers of each instance; allowed: all in memory")
+        raise InputError(f"minibatch: {type(model).__name__} has parameters for each instance; fit without --minibatch")
     if model.class_of_point(params).shape[0] == len(points):  # points are the classes
         params = _new(static, arrays, params, counts, points)
     unravel = ravel_pytree(params)[1]

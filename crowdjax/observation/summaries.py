@@ -1,4 +1,4 @@
-"""What a fit says of each labeler: confusion, accuracy and informedness, with intervals.
+"""Summaries of labelers from a fit: confusion, accuracy and informedness, with intervals.
 
     P(label l | class k) = Σ_g P(g | k) exp table[i,l,g]      accuracy = Σ_k P(k) P(label k | class k)
     informedness = (Σ_k P(label k | class k) - 1) / (K - 1)   of two classes sensitivity + specificity - 1
@@ -27,10 +27,10 @@ PRECISION = jax.lax.Precision.HIGHEST
 
 
 def labeler_summary(labels: Labels, model: Observation, fit: Fit, level: float = LEVEL) -> Summary:
-    """Summarise how good each labeler is, from the labels of a fit.
+    """Estimate each labeler's accuracy, confusion and informedness, with intervals, from the labels of a fit.
 
     Args:
-        level: of the intervals.
+        level: level of the intervals.
 
     Example: the first of three agrees with one other on each instance, the third with nobody
         >>> from crowdjax.observation import OneCoin, fit_jit
@@ -55,7 +55,7 @@ def summary_of_counts(
     points: Float[Array, " G"],
     level: float = LEVEL,
 ) -> Summary:
-    """Return the same from sufficient statistics, as a fit of labels in parts leaves them.
+    """Summarise labelers from sufficient statistics, which a fit of labels in parts keeps.
 
     Args:
         counts, points: of a pass at ``params``; points summed over instances.

@@ -29,10 +29,11 @@ def table_pass(
     log_points: Float[Array, " G"] | Float[Array, "I G"],
     class_of_point: Float[Array, "G K"],
 ) -> Pass:
-    """Compute evidence, posteriors and sufficient statistics at a table; sums of this shard.
+    """Compute evidence, posteriors and sufficient statistics from a table of log-probabilities; sums are over this
+    shard.
 
     Args:
-        labels: N stored triples of W labelers and I instances; gold clamps.
+        labels: N stored triples of W labelers and I instances; gold fixes the class of its instance.
         table: log p(label l | labeler i, point g).
         log_points: the log prior of the points.
         class_of_point: P(class k | point g).
@@ -92,8 +93,7 @@ def _counts(tables, labels: Labels, parts: int, n_points: int) -> Float[Array, "
 
 @jax.custom_jvp
 def evidence(labels, table, log_points, class_of_point) -> Float[Array, ""]:
-    """Return log p(labels): the value of :func:`table_pass`, whose gradients and directional derivatives take one pass
-    too.
+    """Compute log p(labels), the value of :func:`table_pass`; gradients and directional derivatives take one pass each.
 
     The gradient in the table is ``counts``, the one in ``log_points`` is ``points``; ``class_of_point`` counts for gold
     alone and is taken as given.
@@ -115,7 +115,7 @@ def _evidence_jvp(primals, tangents):
 
 
 def tally(labels: Labels, q: Float[Array, "I G"]) -> Float[Array, "W L G"]:
-    """Return n[i,l,g] at given posteriors of the points; sums of this shard.
+    """Compute the expected counts n[i,l,g] at given posteriors of the points; sums are over this shard.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1])
@@ -135,8 +135,8 @@ def tally(labels: Labels, q: Float[Array, "I G"]) -> Float[Array, "W L G"]:
 
 
 def vote_shares(labels: Labels, dtype=None) -> Float[Array, "I K"]:
-    """Return the share of each class in the votes of each instance; gold counts as all of them, no vote as one of each
-    class.
+    """Compute the share of each class in the votes of each instance; gold replaces the votes, and an instance without
+    votes has equal shares.
 
     Where labels have more values than the truth has classes, a value counts for the two classes at its place, as grades
     do, or for all alike (``Labels.places``).

@@ -1,4 +1,4 @@
-"""Parameters for other labelers and instances than those of a fit, by what a model says of one that it has not met."""
+"""Parameters for labelers and instances other than those of a fit, unseen ones included."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from crowdjax.observation.contract import Observation, Params
 def rows_of_labelers(
     model: Observation, params: Params, labelers: Int[Any, " W"], instances: Int[Any, " I"] | None = None
 ) -> Params:
-    """Rearrange the rows of parameters, for any model, by its ``specs`` and ``unseen``. Host side.
+    """Rearrange the rows of a model's parameters for other labelers and instances, by its ``specs`` and ``unseen``.
+    Host side.
 
     Args:
-        labelers: the row of each labeler in ``params``; -1: as the model's ``unseen(params)`` says of anybody, by
-            default the mean of all.
-        instances: the same of instances; None: they stay.
+        labelers: row of each labeler in ``params``; -1 for an unseen one, which gets the values of the model's
+            ``unseen(params)``, by default the mean of all.
+        instances: row of each instance, likewise; None: instances stay as they are.
 
     Example: the second labeler of a fit, and one who is new
         >>> from crowdjax.labels import Labels

@@ -33,13 +33,13 @@ TOP = 5  # classes of each instance that a fit tells the probabilities of
 
 
 class VotedPass(NamedTuple):
-    """The result of one pass: sums over the instances of this shard, and values of each label and instance.
+    """The result of one pass: sums over the instances of this shard, and arrays by label and by instance.
 
     Attributes:
         value: the evidence.
         own: P(z_j = L_n | labels) of each label's own class, 0 for padding.
         rest: P(z_j = k | labels) / π_k of a class k without a vote; 0 where there is none or gold is known.
-        right: Σ_n c_n own_n of each labeler: how many of his labels are right.
+        right: Σ_n c_n own_n of each labeler: expected number of right labels.
         points: expected instances of each class.
 
     Example:
@@ -55,11 +55,12 @@ class VotedPass(NamedTuple):
 
 
 def first_votes(labels: Labels) -> Int[Array, " N"]:
-    """Return for each label the first one of the same class on the same instance. Where that is itself it stands for
-    all.
+    """Find for each label the first label of the same class on the same instance; a label that finds itself represents
+    its class.
 
-    It depends on no parameter: a fit finds it once. Every instance has twice as many places as labels; a class goes to
-    one of them by chance, and where two meet, the one whose label comes first is served. The others try again.
+    The result depends on no parameter, so a fit computes it once, by hashing: every instance has twice as many slots as
+    labels; a class is assigned to a random slot, and on a collision the class whose label comes first keeps the slot.
+    The others try again.
 
     Example:
         >>> first_votes(Labels.from_arrays([0, 1, 2, 0], [0, 0, 0, 1], [4, 7, 4, 4], n_values=9)).tolist()
@@ -96,10 +97,10 @@ def voted_pass(
     log_prior: Float[Array, " K"],
     first: Int[Array, " N"] | None = None,
 ) -> VotedPass:
-    """Compute evidence, posteriors and sufficient statistics of coins, as ``table_pass`` gives them.
+    """Compute evidence, posteriors and sufficient statistics of coin models with many classes, as ``table_pass`` does.
 
     Args:
-        labels: N stored triples of W labelers and I instances; gold clamps.
+        labels: N stored triples of W labelers and I instances; gold fixes the class of its instance.
         right, wrong: log P(the right label) and log P(any one wrong label) of each labeler.
         log_prior: log π.
         first: of :func:`first_votes`.
@@ -152,7 +153,7 @@ def voted_pass(
 def top_classes(
     labels: Labels, found: VotedPass, log_prior: Float[Array, " K"], first: Int[Array, " N"], n: int = TOP
 ) -> tuple[Int[Array, "I n"], Float[Array, "I n"]]:
-    """Return the n likeliest classes of each instance and their probabilities, also of classes that nobody voted for.
+    """Find the n most probable classes of each instance and their probabilities, including classes without votes.
 
     The classes in order of their prior have ranks. The class that is number c among those without a vote has the least
     rank r with r = c + the number of classes voted for of a rank up to r.
@@ -202,7 +203,7 @@ def top_classes(
 
 
 def vote_counts(labels: Labels, first: Int[Array, " N"], dtype=None) -> tuple[Float[Array, " W"], Float[Array, " K"]]:
-    """Return (right [W], points [K]) where the classes of an instance are the shares of its votes; sums of this shard.
+    """Compute (right [W], points [K]) with vote shares as the classes of an instance; sums are over this shard.
 
     As ``vote_shares``: gold counts as all votes, no vote as one of each class.
 
@@ -232,10 +233,11 @@ def vote_counts(labels: Labels, first: Int[Array, " N"], dtype=None) -> tuple[Fl
 
 @dataclasses.dataclass(frozen=True)
 class Voted:
-    """A coin whose passes are :func:`voted_pass`, used by ``crowdjax.fit`` for majority and one-coin of many classes.
+    """A coin model with :func:`voted_pass` as its pass, used by ``crowdjax.fit`` for majority and one-coin with many
+    classes.
 
-    Its parameters are those of the coin. As a table it has one point and two labels, right and wrong: what it says of
-    labelers. A fit's posterior is (classes [I, 5], probabilities [I, 5]), the likeliest first.
+    Parameters are those of the coin. For its table, which describes labelers, it has one point and two labels, right
+    and wrong. A fit's posterior is (classes [I, 5], probabilities [I, 5]), most probable first.
 
     Attributes:
         model: a coin: one with ``coin`` and ``coin_step``.
@@ -245,7 +247,7 @@ class Voted:
         >>> Voted(BiasedCoin())
         Traceback (most recent call last):
         ...
-        crowdjax.labels.InputError: BiasedCoin: no coin; allowed with so many classes: majority, one-coin
+        crowdjax.labels.InputError: BiasedCoin: not a coin model; allowed with so many classes: majority, one-coin
     """
 
     model: Any
@@ -253,10 +255,10 @@ class Voted:
     def __post_init__(self):
         if not hasattr(self.model, "coin_step"):
             name = type(self.model).__name__
-            raise InputError(f"{name}: no coin; allowed with so many classes: majority, one-coin")
+            raise InputError(f"{name}: not a coin model; allowed with so many classes: majority, one-coin")
 
     def start(self, labels: Labels, votes: Float[Array, "_ K"]) -> Params:
-        """Return parameters to start from.
+        """Build initial parameters.
 
         Args:
             votes: the share of each class in the votes, of each instance of all shards or summed over them.
@@ -290,7 +292,7 @@ class Voted:
         return lambda params, counts: counts + jnp.exp(self.table(params))
 
     def m_step(self, params, counts: Float[Array, "W 2 1"], points: Float[Array, " K"]):
-        """Return the M-step from how many labels are right and wrong."""
+        """Make the M-step from the numbers of right and wrong labels."""
         new = self.model.coin_step(params, counts[:, 0, 0], counts.sum((1, 2)))
         return params | new | self.model.classes_step(params, points)
 
@@ -300,7 +302,7 @@ class Voted:
         return voted_pass(labels, right, wrong, self.model.log_points(params), first)
 
     def stages(self, labels: Labels, start: Params | None, solver: Solver) -> optimize.Staged:
-        """Return the EM of ``crowdjax.observation.fit`` as its one stage."""
+        """Build the EM of ``crowdjax.observation.fit`` as its one stage."""
         if solver.method == "lbfgs":
             raise InputError("method: got 'lbfgs'; allowed with so many classes: auto, em")
         first = first_votes(labels)
@@ -363,17 +365,17 @@ class Voted:
 
 
 def fit_voted(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:
-    """Fit a coin to labels of many classes by the EM of ``crowdjax.observation.fit``.
+    """Fit a coin model to labels of many classes by the EM of ``crowdjax.observation.fit``.
 
     Args:
-        labels: of K classes and as many values; gold clamps.
-        model: one with ``coin`` and ``coin_step``: majority, one-coin.
+        labels: labels of K classes and K values; gold fixes the class of its instance.
+        model: a coin model, one with ``coin`` and ``coin_step``: majority, one-coin.
 
     Returns:
         the same as ``fit``, but for the posterior: (classes [I, 5], probabilities [I, 5]), the likeliest first.
 
     Raises:
-        InputError: the model is no coin, or the solver not EM.
+        InputError: the model is not a coin model, or the solver is not EM.
 
     Example: the third labeler contradicts the others
         >>> from crowdjax.observation import OneCoin
@@ -387,7 +389,7 @@ def fit_voted(labels: Labels, model: Observation, start: Params | None = None, s
 
 @partial(jax.jit, static_argnames=("model", "solver"))
 def fit_voted_jit(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:
-    """Run :func:`fit_voted`, compiled once for each shape, model and solver.
+    """Run :func:`fit_voted` compiled, once for each shape, model and solver.
 
     Example:
         >>> from crowdjax.observation import Majority
@@ -399,7 +401,7 @@ def fit_voted_jit(labels: Labels, model: Observation, start: Params | None = Non
 
 
 class Answer(NamedTuple):
-    """The result of a pass at given parameters: instances, labelers and classes.
+    """The result of a pass at given parameters, for instances, labelers and classes.
 
     Attributes:
         classes, p: the five likeliest classes of each instance and their probabilities.
@@ -419,7 +421,7 @@ class Answer(NamedTuple):
 
 @partial(jax.jit, static_argnums=1)
 def answer_voted(labels: Labels, model: Voted, params: Params) -> Answer:
-    """Run one pass at given parameters, of labels that may be others than those of the fit.
+    """Infer instances and labelers in one pass at given parameters; the labels need not be those of the fit.
 
     Example:
         >>> from crowdjax.observation import Majority

@@ -1,4 +1,4 @@
-"""Planning a measurement of the prevalence: how many instances, labels and gold, and which scores to sample.
+"""Planning a prevalence measurement: how many instances, labels and gold, and which scores to sample.
 
 ``worlds`` draws crowds, ``designs`` fits them and finds the widths between, ``choice`` chooses.
 """

@@ -42,7 +42,8 @@ ASSUMED = ("auc", "sensitivity", "specificity", "spread")
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Plan(Printed):
-    """Designs and their expected widths; which scores to sample.
+    """A plan: designs with their expected interval widths, the chosen one, and the allocation of its sample over
+    scores.
 
     Attributes:
         designs: ``items``, per_item, gold, labels, cost, width (expected, of the 95 % interval), error (its Monte Carlo
@@ -51,8 +52,8 @@ class Plan(Printed):
             width), meets, chosen.
         allocation: lower, upper (edges of the score), population, prevalence, ``items``, chance: the sample that the
             chosen design draws, where sampling is ``optimal``; weights are 1 / chance.
-        record: what ``plan.json`` holds: what was asked and assumed, the sentence, warnings.
-        kind: makes the tables that are shown.
+        record: the content of ``plan.json``: arguments, assumptions, the sentence and the warnings.
+        kind: kind of dataframe for the tables shown.
 
     Example: see :func:`plan`.
         >>> Plan({}, {"sentence": "none", "warnings": []}, as_arrow).sentence
@@ -67,21 +68,21 @@ class Plan(Printed):
 
     @property
     def sentence(self) -> str:
-        """The recommendation, in words."""
+        """The recommendation in a sentence."""
         return self.record["sentence"]
 
     @property
     def headlines(self) -> tuple[str, ...]:
-        """The sentences that commands print at the end."""
+        """The sentences that the command prints at the end."""
         return (self.sentence,)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The warnings that a reader of the plan should know, one sentence each."""
+        """Warnings about the plan, one sentence each."""
         return tuple(self.record["warnings"])
 
     def summary(self) -> str:
-        """Return the plan as text: the sentence, the designs, warnings."""
+        """Format the plan as text: the sentence, the designs and the warnings."""
         lines = textwrap.wrap(self.sentence, 100)
         if "designs" in self.tables:
             lines += ["", f"{'instances':>9}{'labels each':>13}{'gold':>6}{'cost':>9}{'width':>10}{'held':>6}"]
@@ -96,7 +97,7 @@ class Plan(Printed):
         return "\n".join(lines)
 
     def save(self, out: str | os.PathLike) -> None:
-        """Write ``plan.json`` and a Parquet file of every table to a folder, which appears whole or not at all."""
+        """Save ``plan.json`` and a Parquet file of every table to a folder; the folder appears whole or not at all."""
         with saving.new_result(out, self.record, "plan.json") as folder:
             for name, table in self.tables.items():
                 pa.parquet.write_table(table, folder / f"{name}.parquet")
@@ -124,33 +125,36 @@ def plan(
     columns: Columns | None = None,
     progress: drive.Progress | None = None,
 ) -> Plan:
-    """Plan how many instances to label, with how many labels each and how much gold, for a wanted width.
+    """Plan how many instances to label, with how many labels each and how much gold, for a target interval width.
 
     Crowds are drawn from the pilot's posterior, or from assumptions, and each is fitted as :func:`crowdjax.context`
     does by default, with Laplace's method. Widths at numbers of instances between are those of a power law fitted to
     all crowds with as many labels and as much gold.
 
     Args:
-        pilot: a result of :func:`crowdjax.context`, or its folder. A design counts all labels, the pilot's included.
-        width: of the 95 % interval of the share of positives, wanted.
-        rate: the share of positives: shifts the logit of the pilot's prevalence; needed without a pilot.
-        auc: of the score; without a pilot. The logit of the prevalence is a line in the score's normal score.
-        sensitivity, specificity: of a typical labeler; two numbers: at the lowest and the highest score. Without a
+        pilot: a result of :func:`crowdjax.context`, or its folder. The labels of a design include the pilot's.
+        width: target width of the 95 % interval of the share of positives.
+        rate: the share of positives, to which the pilot's prevalence is shifted on the logit scale; required without a
             pilot.
-        spread: standard deviation between labelers on the logit scale; default .4. Without a pilot.
-        labelers: how many there are; default: the pilot's, or 10. More than the pilot has are drawn from its crowd.
-        population: how many instances there are, default 100 000; or, without a pilot, a table of their scores.
-        sampling: ``optimal`` (the table ``allocation``; default where the population's scores are known), ``random``,
-            or ``pilot`` (by the chances of the pilot's weights).
-        items, per_item, gold: the designs: each number of instances with each number of labels and of gold.
-        gold_cost: how many labels a gold label costs.
-        replicates: crowds that are simulated of each number of instances.
+        auc: AUC of the score; without a pilot only. The logit of the prevalence is linear in the score's normal score.
+        sensitivity, specificity: of a typical labeler: one number, or two for the lowest and the highest score. Without
+            a pilot only.
+        spread: standard deviation between labelers on the logit scale; default .4. Without a pilot only.
+        labelers: number of labelers; default: the pilot's, or 10. Labelers beyond the pilot's are drawn from its crowd.
+        population: number of instances in the population, default 100 000; or, without a pilot, a table of their
+            scores.
+        sampling: ``optimal`` (by the table ``allocation``; the default where the population's scores are known),
+            ``random``, or ``pilot`` (with the inclusion probabilities of the pilot's weights).
+        items, per_item, gold: numbers of instances, of labels per instance and of gold labels; designs are all
+            combinations.
+        gold_cost: cost of a gold label, in labels.
+        replicates: number of crowds simulated for each number of instances.
         seed: of the simulation.
         columns: how to read the population's table, as in :func:`crowdjax.fit`.
         progress: callback (``crowdjax.drive.Progress``); return True to interrupt the plan.
 
     Raises:
-        InputError: a setting is wrong, is missing without a pilot, or was given beside one.
+        InputError: a setting is invalid, is missing without a pilot, or is not allowed beside one.
 
     Example:
         >>> import crowdjax
@@ -228,7 +232,7 @@ def plan(
 def cheapest(
     found: dict[tuple[int, int], Law], width: float, gold_cost: float, items: Sequence[int], most: float
 ) -> Design | None:
-    """Return the design of the least cost whose expected width is the wanted one, or None.
+    """Find the design of least cost whose expected width is at most the target; None if there is none.
 
     Numbers of instances are those of the power law, from the fewest simulated to ``BEYOND`` times the most, with two
     digits.
@@ -258,27 +262,26 @@ def _pilot(pilot) -> ContextualResult:
     if isinstance(pilot, ContextualResult):
         return pilot
     if isinstance(pilot, CategoricalResult):
-        raise InputError(f"pilot: a fit of {len(pilot.record['classes'])} classes; allowed: of two")
+        raise InputError(f"pilot: a fit of {len(pilot.record['classes'])} classes; allowed: a fit of two classes")
     if not isinstance(pilot, str | os.PathLike):
         raise InputError(f"pilot: got {brief(pilot)}; allowed: a result of crowdjax.context, or its folder")
     record = saving.read_result(pilot)
     if record.get("model") != "contextual":
         raise InputError(
-            f"pilot: {pilot}: a fit of {record.get('model')}; allowed: one of crowdjax.context; which instances to "
-            "label next any fit says (--next)"
+            f"pilot: {pilot}: a fit of {record.get('model')}; allowed: a fit of crowdjax.context (--next takes any fit)"
         )
     if len(record.get("classes") or ()) > 2:
-        raise InputError(f"pilot: {pilot}: a fit of {len(record['classes'])} classes; allowed: of two")
+        raise InputError(f"pilot: {pilot}: a fit of {len(record['classes'])} classes; allowed: a fit of two classes")
     return context_api.load(Path(pilot), record)
 
 
 def _of_pilot(found: ContextualResult, rate, labelers: int, population, seed: int) -> tuple[World, dict[str, Any]]:
     if found.record.get("kinds") is not None:
-        raise InputError("pilot: a fit by kinds, whose prevalences are several; allowed: a fit of one of them")
+        raise InputError("pilot: a fit with kinds, which has several prevalences; allowed: a fit of one kind")
     if population is not None and (found.population is not None or not isinstance(population, int)):
         raise InputError(
-            "population: given beside a pilot; allowed: how many instances there are, where the pilot has no table of "
-            "them"
+            "population: given beside a pilot; allowed: the number of instances, where the pilot has no table of the "
+            "population"
         )
     size = None if population is None else whole("population", population)
     world = worlds.from_pilot(
@@ -302,7 +305,9 @@ def _assumed(rate, assumed: dict[str, Any], labelers: int, population, columns) 
         raise InputError(f"auc: got {brief(auc)}; allowed: .5 to below 1")
     pairs = [_accuracy(name, assumed[name]) for name in ("sensitivity", "specificity")]
     if np.add(pairs[0], pairs[1]).min() <= 1:
-        raise InputError("sensitivity, specificity: of sum 1 or less; allowed: better than chance, of sum above 1")
+        raise InputError(
+            "sensitivity, specificity: their sum is 1 or less, no better than chance; allowed: a sum above 1"
+        )
     spread = DEFAULT_SPREAD if spread is None else _positive("spread", spread, zero=True)
     table, size = None, DEFAULT_SIZE
     if isinstance(population, int) and not isinstance(population, bool):
@@ -339,7 +344,7 @@ def _check_designs(items, per_item, world: World, labelers: int) -> None:
 def _refuse_beside_pilot(settings: dict[str, Any]) -> None:
     for name, value in settings.items():
         if value is not None:
-            raise InputError(f"{name}: given beside a pilot, which says it; allowed: one of them")
+            raise InputError(f"{name}: given beside a pilot, which determines it; allowed: one of them")
 
 
 def _share(name: str, value: Any) -> float:
@@ -454,10 +459,10 @@ def _warnings(table: pa.Table, best: Design | None, items, sampling: str, confir
 
 
 def following(result: Fitted, n: int) -> Plan:
-    """Return which instances to label next, as a plan with the one table ``next`` (``result.next_labels``).
+    """Rank the instances to label next, as a plan with the one table ``next`` (``result.next_labels``).
 
     Args:
-        result: of any fit.
+        result: the result of any fit.
 
     Raises:
         InputError: as there.

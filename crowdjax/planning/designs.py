@@ -34,7 +34,7 @@ SAMPLE = 5000  # instances from whose labels scale and priors are learned
 
 
 class Design(NamedTuple):
-    """The numbers of instances, of labels of each, and of gold labels.
+    """A design: numbers of instances, of labels per instance, and of gold labels.
 
     Example:
         >>> Design(1000, 2, 100).cost(5.0)
@@ -46,7 +46,7 @@ class Design(NamedTuple):
     gold: int
 
     def cost(self, gold_cost: float) -> float:
-        """Return the cost in labels, a gold label counting as so many."""
+        """Compute the cost in labels, where a gold label counts as ``gold_cost`` labels."""
         return self.items * self.per_item + gold_cost * self.gold
 
 
@@ -92,8 +92,9 @@ class Setting:
 def setting_for(
     world: World, config: ContextualConfig, transform: Transform, sampling: Sampling, room: tuple[int, int], seed: int
 ) -> Setting:
-    """Return the setting with the scale and the priors (``scaled``) that a fit learns from its labels: those of one
-    large crowd in place of each its own."""
+    """Build the setting with the scale and the priors (``scaled``) that a fit learns from its labels, learned once from
+    a large simulated crowd.
+    """
     n = int(min(SAMPLE, world.counts.sum()))
     drawn = crowd(world, n, 1, sampling, np.random.default_rng(seed))
     config = scaled(config, _labels(drawn, 1, (n, 1), 0), drawn.weight)
@@ -109,7 +110,7 @@ def simulate(
     seed: tuple[int, ...],
     told: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
-    """Simulate a crowd of n instances, fitted with each number of labels, and gold of each number.
+    """Simulate a crowd of n instances and fit it with each number of labels and each number of gold labels.
 
     Args:
         told: called before each fit.
@@ -188,7 +189,7 @@ def _assisted(f, w, g: int, drawn: Crowd, function, of_model, rng) -> tuple[floa
 
 
 class Law(NamedTuple):
-    """log width = level + slope log(n / centre) of one number of labels and of gold.
+    """The power law log width = level + slope log(n / centre), for one number of labels and of gold.
 
     Attributes:
         spread: standard deviation of log width between crowds.
@@ -209,16 +210,16 @@ class Law(NamedTuple):
     centre: float
 
     def width(self, n: float) -> float:
-        """Return the expected width with n instances: of a lognormal, exp(mean + variance / 2)."""
+        """Compute the expected width with n instances: the mean of a lognormal, exp(mean + variance / 2)."""
         return float(np.exp(self.level + self.slope * np.log(n / self.centre) + self.spread**2 / 2))
 
     def error(self, n: float) -> float:
-        """Return its standard error, from the number of crowds."""
+        """Compute the standard error of the expected width, from the number of crowds."""
         far = np.log(n / self.centre) ** 2 / self.square if self.square > 0 else 0.0
         return self.width(n) * self.spread * float(np.sqrt(1 / self.n_fits + far))
 
     def items(self, width: float) -> float:
-        """Return how many instances have this width; infinite where more of them do not narrow it."""
+        """Compute the number of instances with this width; infinite where more instances do not narrow it."""
         if self.slope > FLAT:
             return np.inf if self.width(self.centre) > width else 1.0
         return float(np.round(self.centre * np.exp(np.log(width / self.width(self.centre)) / self.slope), 6))
@@ -246,7 +247,7 @@ def law(outcomes: Sequence[Outcome]) -> Law:
 
 
 def laws(outcomes: Sequence[Outcome]) -> dict[tuple[int, int], Law]:
-    """Return the law of each number of labels and of gold, ``(per_item, gold)``."""
+    """Fit the power law for each number of labels and of gold, by ``(per_item, gold)``."""
     groups: dict[tuple[int, int], list[Outcome]] = {}
     for o in outcomes:
         groups.setdefault((o.design.per_item, o.design.gold), []).append(o)

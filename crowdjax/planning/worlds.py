@@ -1,4 +1,4 @@
-"""What planning simulates crowds of: a population with scores, prevalence and labelers, drawn anew for every crowd.
+"""Populations and crowds for planning: scores, prevalence and labelers, drawn anew for every simulated crowd.
 
     from_pilot       the posterior of a contextual fit: its functions, its labelers and more of the same crowd
     from_assumptions a rate, how well the score tells (AUC), the labelers' sensitivity and specificity and their spread
@@ -32,7 +32,7 @@ N_DRAWS = 400  # posterior draws of a pilot that crowds are made of
 
 
 class Truth(NamedTuple):
-    """A crowd's functions at the population's rows: prevalence [K], sensitivity and specificity [W, K].
+    """The true functions of a crowd at the population's rows: prevalence [K], sensitivity and specificity [W, K].
 
     Example:
         >>> Truth(np.array([0.5]), np.full((2, 1), 0.9), np.full((2, 1), 0.8)).sensitivity.shape
@@ -73,7 +73,7 @@ class World:
     weighted: bool
 
     def allocation(self, n: int) -> Allocation:
-        """Return the optimal allocation of n instances to strata of the score, by the mean prevalence."""
+        """Compute the optimal allocation of n instances to strata of the score, from the mean prevalence."""
         return contextual.allocate(self.scores[:, 0], self.counts, self.mean, n)
 
 
@@ -159,7 +159,7 @@ def from_pilot(
     size: float | None = None,
     seed: int = 0,
 ) -> World:
-    """Return the world of a contextual fit: its posterior mean functions, given the rate where it is known.
+    """Build the world of a contextual fit from its posterior mean functions, shifted to the rate where it is known.
 
     Means and not draws: with them widths of crowds differ less, so that fewer are needed.
 
@@ -239,7 +239,7 @@ def from_assumptions(
     population: tuple[Float[np.ndarray, "K C"], Float[np.ndarray, " K"]] | None = None,
     size: float = 100_000,
 ) -> World:
-    """Return the world of stated assumptions.
+    """Build the world of stated assumptions.
 
     The logit of the prevalence is a line in the normal score Φ⁻¹(rank) of the score, whose level and slope give the
     rate and the AUC. Labelers' logits of sensitivity and specificity differ by N(0, spread²).
@@ -281,7 +281,7 @@ def from_assumptions(
 
 
 def auc_of(prevalence: Float[np.ndarray, " K"], counts: Float[np.ndarray, " K"]) -> float:
-    """Return P(a positive has a higher prevalence than a negative), ties counted half.
+    """Compute P(a positive has a higher prevalence than a negative), ties counted half.
 
     Example:
         >>> auc_of(np.array([0.0, 1.0]), np.ones(2)), auc_of(np.array([0.5, 0.5]), np.ones(2))
