@@ -10,6 +10,7 @@ import pyarrow.parquet
 from jaxtyping import Float
 
 from crowdjax import contextual, io, plots
+from crowdjax.answers import gold_columns, gold_record
 from crowdjax.contextual import Band, ContextualFit
 from crowdjax.contextual.context import is_separate
 from crowdjax.facade import kinds, periods
@@ -95,4 +96,5 @@ def of_labelers(fit: ContextualFit, labels: Labels, index: LabelIndex) -> pa.Tab
     for name, band in bands.items():
         for suffix, values in zip(("", "_lower", "_upper"), band, strict=True):
             columns[name + suffix] = np.asarray(values, float)
-    return pa.table({"labeler": io.ids(index, "labeler"), "n_labels": n, **columns})
+    of_gold = gold_columns(gold_record(labels))
+    return pa.table({"labeler": io.ids(index, "labeler"), "n_labels": n, **columns, **of_gold})

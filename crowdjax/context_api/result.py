@@ -61,7 +61,8 @@ class ContextualResult(Fitted):
             label. Scores beyond the first are columns score_NAME.
         curves: quantity (prevalence, and sensitivity and specificity of the crowd), score, mean, lower, upper.
         labelers: labeler, n_labels; sensitivity, specificity and, where labelers differ, balanced_accuracy and rank,
-            each with NAME_lower and NAME_upper.
+            each with NAME_lower and NAME_upper; with gold what it says by itself: gold_labels, gold_accuracy,
+            gold_positives, gold_sensitivity, gold_negatives, gold_specificity.
         calibration: score, probability, lower, upper, at scores that occur.
         prevalence: mean, lower, upper, level, method; ``estimates`` has every way to estimate it.
         tables: these four as pyarrow, by name.

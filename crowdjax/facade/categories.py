@@ -28,6 +28,8 @@ from crowdjax.answers import (
     about_labels,
     answer_table,
     confusion_table,
+    gold_columns,
+    gold_record,
     read_tables,
     shown,
     tally,
@@ -79,7 +81,8 @@ class CategoricalResult(Fitted):
             first.
         curves: class, score, mean, lower, upper: the share of each class by the (first) score.
         confusion: of the crowd: labeler (null), truth, label, probability, lower, upper.
-        labelers: labeler, n_labels, accuracy, lower, upper; recall_CLASS, lower_CLASS and upper_CLASS of each class.
+        labelers: labeler, n_labels, accuracy, lower, upper; recall_CLASS, lower_CLASS and upper_CLASS of each class;
+            with gold gold_labels and gold_accuracy.
         prevalence: what ``prevalence.json`` holds: the headline, the shares, whether both constraints agree.
         fit: of ``crowdjax.contextual.categories``.
         scores, population, gold, weights: as they were given.
@@ -286,7 +289,7 @@ def fitted(
             "instances": answer_table(
                 io.ids(index, "instance"), probability, classes, **_score_columns(given.names, given.scores)
             ),
-            "labelers": _labelers(fit, each, accuracy, index),
+            "labelers": _labelers(fit, each, accuracy, labels, index),
             "confusion": confusion_table(pa.nulls(1, pa.string()), classes, None, tuple(v[None] for v in crowd)),
             "prevalence": table,
             "curves": _curves(fit, given),
@@ -431,7 +434,7 @@ def _by_gold(fit, given: Given) -> tuple[dict[str, list[tuple]], int | None]:
     return of, max(e.n_wanted for e in found[1])
 
 
-def _labelers(fit, each: model.Shares, accuracy, index: LabelIndex) -> pa.Table:
+def _labelers(fit, each: model.Shares, accuracy, labels: Labels, index: LabelIndex) -> pa.Table:
     n = fit.labels_per_labeler
     whole = np.rint(n).astype(np.int64) if (n == np.rint(n)).all() else n
     lower, upper = np.quantile(accuracy, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
@@ -440,7 +443,7 @@ def _labelers(fit, each: model.Shares, accuracy, index: LabelIndex) -> pa.Table:
     for k, name in enumerate(index.classes):
         for end, values in zip(("recall", "lower", "upper"), each, strict=True):
             columns[f"{end}_{name}"] = values[:, k, k]  # prefixes: no two classes give one name
-    return pa.table(columns)
+    return pa.table(columns | gold_columns(gold_record(labels)))
 
 
 def _curves(fit, given: Given) -> pa.Table:

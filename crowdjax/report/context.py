@@ -12,8 +12,8 @@ from crowdjax import plots
 from crowdjax.answers import Tally
 from crowdjax.labelers import Interval
 from crowdjax.report import crowd, instances, labelers, periods
-from crowdjax.report.document import Block, Checks, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
-from crowdjax.report.fit import about, checks_in_order, columns
+from crowdjax.report.document import Block, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
+from crowdjax.report.fit import about, columns, trust
 
 FAMILY = {"gp": "a smooth curve (Gaussian process)", "linear": "a line on the logit scale", "constant": "a constant"}
 LEVELS = {
@@ -115,9 +115,9 @@ def of_context(
         cells: the tables ``prevalence``, ``changes`` and ``labelers_by_period``, as far as there are any.
     """
     level = prevalence["level"]
-    checks = checks_in_order(record["warnings"], crowd.checks(people, answers, tally))
+    checks = crowd.checks(people, answers, tally)
     sections = [
-        Section("Before you trust it", [Checks(checks)]),
+        Section("Before you trust it", trust(record["warnings"], checks)),
         Section("The inference", _inference(record)),
         Section("Prevalence and accuracy over the score", _functions(record, functions, level)),
         Section("The share of positives", _prevalence(prevalence, figures)),
