@@ -89,7 +89,7 @@ BEYOND = {
     "posterior": {"arviz_base", "xarray"},
     "summary": {"pyarrow"},
     "plots": {"matplotlib", "scipy"},
-    "report": {"jinja2", "markupsafe", "pyarrow"},
+    "report": {"jinja2", "markupsafe", "pyarrow", "scipy"},
     "cli": {"typer", "rich"},
     "experiments": {"experiments"},
 }
