@@ -358,11 +358,19 @@ def labeler_table(
     more = {f"{name}{end}": v for name, ends in measures.items() for end, v in zip(ENDS, ends, strict=True)}
     known, others = ({name: _numbers(v) for name, v in part.items()} for part in (columns, more))
     table = {"labeler": ids, "n_labels": n_labels, **known, "kind": kind, **others}
-    return pa.table(table | ({} if gold is None else _of_gold(gold)))
+    return pa.table(table | gold_columns(gold))
 
 
-def _of_gold(gold: GoldRecord) -> dict[str, Any]:
-    """Return the columns of a gold record."""
+def gold_columns(gold: GoldRecord | None) -> dict[str, Any]:
+    """Build the columns of a gold record for a table of labelers; none without a record.
+
+    Example:
+        >>> found = gold_columns(GoldRecord(np.array([[2.0, 3.0, 0.0]]), np.array([[1.0, 3.0, 0.0]])))
+        >>> {name: column.tolist() if name == "gold_labels" else column.to_pylist() for name, column in found.items()}
+        {'gold_labels': [5], 'gold_accuracy': [0.8]}
+    """
+    if gold is None:
+        return {}
     names = {"accuracy": ("labels", slice(None))}
     if gold.given.shape[1] == 2:
         names |= {"sensitivity": ("positives", slice(1, 2)), "specificity": ("negatives", slice(0, 1))}

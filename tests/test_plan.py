@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from pages import Parsed
 from scipy import optimize, special, stats
 from typer.testing import CliRunner
 
@@ -303,9 +304,11 @@ def test_the_next_labels_of_a_contextual_fit(small_pilot, tmp_path):
     assert (np.diff(found["left"]) < 0).all() and 0.5 < found["left"][-1] < 1
     assert min(found["instance"]) >= 20
     out = tmp_path / "plan"
-    done = CliRunner().invoke(cli.app, ["plan", str(tmp_path / "fit"), "--next", "50", "--out", str(out)])
+    done = CliRunner().invoke(cli.app, ["plan", str(tmp_path / "fit"), "--next", "50", "--report", "--out", str(out)])
     assert done.exit_code == 0, done.stderr
     assert crowdjax.load(out).next["instance"].to_pylist() == found["instance"].tolist()
+    rows = Parsed((out / "report.html").read_text(encoding="utf-8")).table("Instances")
+    assert [int(row["instance"]) for row in rows] == found["instance"].tolist()
     with pytest.raises(InputError, match=r"^next: got 0; allowed"):
         small_pilot.next_labels(0)
 
@@ -321,7 +324,15 @@ def test_a_plan_from_a_pilot_names_a_design_and_writes_its_tables(small_pilot, t
     assert chosen["width"] <= 0.1 and chosen["cost"] == min(row["cost"] for row in rows if row["meets"])
     assert f"{chosen['items']:,} instances" in plan.sentence
     assert sum(plan.allocation["items"].to_pylist()) == chosen["items"]
-    plan.save(tmp_path / "plan")
+    plan.save(tmp_path / "plan", report=True)
+    page = Parsed((tmp_path / "plan" / "report.html").read_text(encoding="utf-8"))
+    first = page.table("Designs")[0]
+    shown = [float(first[f"{name}="]) for name in ("instances", "labels of each", "gold labels", "cost", "width")]
+    wanted = [chosen[name] for name in ("items", "per_item", "gold", "cost", "width")]
+    np.testing.assert_allclose(shown, wanted, rtol=1e-5)
+    assert first["verdict"] == "chosen" and len(page.table("Designs")) == len(rows)
+    drawn = [float(row["instances="]) for row in page.table("Instances to draw")]
+    assert sum(drawn) == chosen["items"] and page.references() == []
     again = crowdjax.load(tmp_path / "plan")
     assert again.sentence == plan.sentence and again.tables["designs"].equals(plan.tables["designs"])
     with pytest.raises(InputError, match=r"^auc: given beside a pilot"):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crowdjax.cli.common import MODEL, TABLES, Columns, Out, errors, finish, library, refuse_own
+from crowdjax.cli.common import MODEL, TABLES, Columns, Out, Report, errors, finish, library, refuse_own
 from crowdjax.cli.models import fitted_in
 from crowdjax.cli.progress import progress_bar
 
@@ -65,6 +65,7 @@ def plan(
     seed: Annotated[
         int, typer.Option(metavar="N", rich_help_panel=MODEL, min=0, max=2**32 - 1, help="Seed of the simulation")
     ] = 0,
+    report: Report = False,
 ) -> None:
     """Plan the numbers of instances, labels and gold labels, and the scores to sample; or the instances to label next.
 
@@ -83,7 +84,7 @@ def plan(
             raise InputError("--width, --next: exactly one of them is needed")
         if following is not None:
             result = planning.following(fitted_in(_folder_of(folder)), following)
-            result.save(out)
+            result.save(out, report=report)
             finish(result, out)
             return
         with progress_bar() as progress:
@@ -95,7 +96,7 @@ def plan(
                 gold=_wholes("gold", gold), gold_cost=gold_cost, replicates=replicates, seed=seed,
                 columns=columns_of(columns), progress=progress,
             )  # fmt: skip
-        result.save(out)
+        result.save(out, report=report)
         finish(result, out, progress)
 
 

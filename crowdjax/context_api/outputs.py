@@ -15,6 +15,7 @@ from crowdjax.contextual.context import is_separate
 from crowdjax.facade import kinds, periods
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import LabelIndex, Labels
+from crowdjax.result import gold_columns, gold_record
 
 GRID = 201  # scores at which the curves are given
 MOST_CALIBRATION = 1000  # rows of the calibration table
@@ -99,4 +100,5 @@ def of_labelers(fit: ContextualFit, labels: Labels, index: LabelIndex) -> pa.Tab
     for name, band in bands.items():
         for suffix, values in zip(("", "_lower", "_upper"), band, strict=True):
             columns[name + suffix] = np.asarray(values, float)
-    return pa.table({"labeler": io.ids(index, "labeler"), "n_labels": n, **columns})
+    of_gold = gold_columns(gold_record(labels))
+    return pa.table({"labeler": io.ids(index, "labeler"), "n_labels": n, **columns, **of_gold})

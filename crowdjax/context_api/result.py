@@ -53,7 +53,8 @@ class ContextualResult(Fitted):
             is 1), label. Scores beyond the first are columns score_NAME.
         curves: table: quantity (prevalence, sensitivity or specificity of the crowd), score, mean, lower, upper.
         labelers: table: labeler, n_labels, sensitivity and specificity; where labelers differ also balanced_accuracy
-            and rank; each measure with NAME_lower and NAME_upper.
+            and rank; each measure with NAME_lower and NAME_upper; with gold each labeler's own record: gold_labels,
+            gold_accuracy, gold_positives, gold_sensitivity, gold_negatives, gold_specificity.
         calibration: table: score, probability, lower, upper, at observed scores.
         prevalence: dict: mean, lower, upper, level, method; ``estimates`` has every estimate.
         tables: these four as pyarrow, by name.

@@ -35,7 +35,17 @@ from crowdjax.facade.prevalence import ALONE, ASSISTED, REACH, WEAKER, trust_of_
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex, Labels
 from crowdjax.report.amounts import interval
-from crowdjax.result import Tally, class_table, confusion_table, read_tables, shown, tally, votes_of
+from crowdjax.result import (
+    Tally,
+    class_table,
+    confusion_table,
+    gold_columns,
+    gold_record,
+    read_tables,
+    shown,
+    tally,
+    votes_of,
+)
 from crowdjax.tables import Kind, as_arrow
 
 GRID = 101  # scores at which the curves are given
@@ -71,7 +81,7 @@ class CategoricalResult(Fitted):
         curves: table: class, score, mean, lower, upper: the share of each class as a function of the (first) score.
         confusion: table of the crowd's confusion matrix: labeler (null), truth, label, probability, lower, upper.
         labelers: table: labeler, n_labels, accuracy, lower, upper; recall_CLASS, lower_CLASS and upper_CLASS of each
-            class.
+            class; with gold gold_labels and gold_accuracy.
         prevalence: the content of ``prevalence.json``: the headline, the shares, whether both constraints agree.
         fit: the fit of ``crowdjax.contextual.categories``.
         scores, population, gold, weights: as given to the fit.
@@ -280,7 +290,7 @@ def fitted(
             "instances": class_table(
                 io.ids(index, "instance"), probability, classes, **_score_columns(given.names, given.scores)
             ),
-            "labelers": _labelers(fit, each, accuracy, index),
+            "labelers": _labelers(fit, each, accuracy, labels, index),
             "confusion": confusion_table(pa.nulls(1, pa.string()), classes, None, tuple(v[None] for v in crowd)),
             "prevalence": table,
             "curves": _curves(fit, given),
@@ -425,7 +435,7 @@ def _by_gold(fit, given: Given) -> tuple[dict[str, list[tuple]], int | None]:
     return of, max(e.n_wanted for e in found[1])
 
 
-def _labelers(fit, each: model.Shares, accuracy, index: LabelIndex) -> pa.Table:
+def _labelers(fit, each: model.Shares, accuracy, labels: Labels, index: LabelIndex) -> pa.Table:
     n = fit.labels_per_labeler
     whole = np.rint(n).astype(np.int64) if (n == np.rint(n)).all() else n
     lower, upper = np.quantile(accuracy, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
@@ -434,7 +444,7 @@ def _labelers(fit, each: model.Shares, accuracy, index: LabelIndex) -> pa.Table:
     for k, name in enumerate(index.classes):
         for end, values in zip(("recall", "lower", "upper"), each, strict=True):
             columns[f"{end}_{name}"] = values[:, k, k]  # prefixes: no two classes give one name
-    return pa.table(columns)
+    return pa.table(columns | gold_columns(gold_record(labels)))
 
 
 def _curves(fit, given: Given) -> pa.Table:

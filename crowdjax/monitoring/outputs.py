@@ -14,7 +14,7 @@ from crowdjax.context_api import ContextualResult
 from crowdjax.facade.prevalence import ASSISTED
 from crowdjax.monitoring.alerts import SEVERITIES, Alert, Rules, change_of, latest, share_of
 from crowdjax.report import Check, Checks, Facts, Page, Prose, Section
-from crowdjax.report.amounts import when
+from crowdjax.report.amounts import interval, when
 from crowdjax.report.fit import about
 
 SCHEMA = 1  # of alerts.json and latest.json: a field that goes or means something else is a new one
@@ -87,8 +87,7 @@ def document(
 
 
 def page(result: ContextualResult, found: Mapping[str, Any], settings: Mapping[str, Any]) -> Page:
-    """Build the monitoring page: alerts first, then the periods, the other results of the fit, and the settings of the
-    run.
+    """Build the monitoring page: alerts and the warnings of the fit first, then the periods, and the run.
 
     Args:
         found: what ``alerts.json`` holds.
@@ -102,15 +101,17 @@ def page(result: ContextualResult, found: Mapping[str, Any], settings: Mapping[s
     calm = Check("good", "Nothing to report", f"No rule is met in {found['period']}.")
     sections = [
         Section(f"Alerts of {found['period']}", [Checks(now or [calm])]),
+        Section("What the fit warns of", [Prose(found["warnings"])] if found["warnings"] else []),
         Section("Over time", report.periods.section(cells, report.periods.figures(cells), level)),
         Section("Alerts of earlier periods", [Checks(earlier)] if earlier else []),
-        Section("What the fit warns of", [Prose(found["warnings"])] if found["warnings"] else []),
         Section("The run", [Facts(_facts(found, settings))]),
     ]
     record, row = result.record, found["metrics"] or {}
     counts = Counter(alert["severity"] for alert in found["alerts"])
     numbers = {f"{name} alerts": str(counts[name]) for name in SEVERITIES}
-    numbers["share of positives"] = "–" if math.isnan(row.get("prevalence", math.nan)) else f"{row['prevalence']:.1%}"
+    known = not math.isnan(row.get("prevalence", math.nan))
+    ends = f" ({interval(row['lower'], row['upper'])})" if known else ""
+    numbers[f"share of positives ({level:.0%} interval)"] = f"{row['prevalence']:.1%}{ends}" if known else "–"
     numbers["instances"] = f"{row['n_items']:,}" if row else "0"
     lead = f"{found['headline'][0].upper()}{found['headline'][1:]}."
     title = f"{found['period']}: {_words(len(found['alerts']))}"

@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +32,9 @@ from crowdjax.result import Printed, shown
 from crowdjax.roles import Columns
 from crowdjax.settings import brief, callback, one_of, seed_of, whole
 from crowdjax.tables import Kind, as_arrow
+
+if TYPE_CHECKING:
+    from crowdjax import report as reports
 
 BEYOND = 4.0  # times the most instances simulated, up to which the power law is followed
 CHECKED = 1.1  # times the most instances simulated, from which the chosen design is simulated as well
@@ -96,11 +99,25 @@ class Plan(Printed):
             lines += textwrap.wrap(f"Note: {sentence}", 100)
         return "\n".join(lines)
 
-    def save(self, out: str | os.PathLike) -> None:
-        """Save ``plan.json`` and a Parquet file of every table to a folder; the folder appears whole or not at all."""
+    def page(self) -> reports.Page:
+        """Build the report: the design, the width of every design, and which scores to sample (docs/reports.md)."""
+        from crowdjax import report as reports
+
+        return reports.of_plan(self.record, self.tables)
+
+    def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
+        """Save ``plan.json`` and a Parquet file of every table to a folder; the folder appears whole or not at all.
+
+        Args:
+            report: whether to write ``report.html`` as well (:meth:`page`).
+        """
         with saving.new_result(out, self.record, "plan.json") as folder:
             for name, table in self.tables.items():
                 pa.parquet.write_table(table, folder / f"{name}.parquet")
+            if report:
+                from crowdjax import report as reports
+
+                reports.write(self.page(), folder)
 
 
 @memory.bounded

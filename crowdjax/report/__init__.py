@@ -26,6 +26,7 @@ from crowdjax.report.document import (
 from crowdjax.report.factors import directions
 from crowdjax.report.fit import of_fit
 from crowdjax.report.html import render, write
+from crowdjax.report.plan import of_plan
 
 __all__ = [
     "Check",
@@ -44,6 +45,7 @@ __all__ = [
     "of_classes",
     "of_context",
     "of_fit",
+    "of_plan",
     "render",
     "write",
 ]

@@ -9,10 +9,11 @@ import numpy as np
 import pyarrow as pa
 
 from crowdjax import plots
-from crowdjax.report import classes, confusion, crowd, fit
+from crowdjax.report import classes, confusion, crowd, fit, gold
 from crowdjax.report.document import Block, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
 from crowdjax.report.labelers import MOST as MOST_LABELERS
-from crowdjax.report.words import head, words_of
+from crowdjax.report.labelers import forest
+from crowdjax.report.words import Words, head, words_of
 from crowdjax.result import Tally
 
 MODEL = (
@@ -38,13 +39,18 @@ def of_categories(
     words = words_of(record, tally)
     answers = tables["instances"]
     chosen = classes.answer_codes(answers, words)
+    against = classes.against_votes(chosen, tally, words)
+    checks = [
+        *gold.checks(tables["labelers"], record["level"]),
+        *crowd.checks_of_classes(tables["labelers"], tally, answers["confidence"].to_numpy(), against),
+    ]
     sections = [
-        Section("Before you trust it", fit.trust(record["warnings"], [])),
+        Section("Before you trust it", fit.trust(record["warnings"], checks)),
         Section("Shares of the classes", _shares(tables["prevalence"], prevalence, figures)),
         Section("What was fitted", [Prose([MODEL]), Facts(_settings(record) | fit.columns(record))]),
         Section("Inferred classes", classes.answers_of(answers, chosen, tally, words)),
         Section("What the crowd confuses", confusion.of_crowd(tally, words)),
-        Section("The labelers", _labelers(tables["labelers"], record)),
+        Section("The labelers", _labelers(tables["labelers"], record, words)),
         Section("The labels", crowd.section(tables["labelers"], tally, yes=False)),
     ]
     numbers = {
@@ -96,18 +102,29 @@ def _settings(record: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _labelers(people: pa.Table, record: Mapping[str, Any]) -> list[Block]:
+def _labelers(people: pa.Table, record: Mapping[str, Any], words: Words) -> list[Block]:
     """Return labelers by their number of labels, with their accuracy and how often they recognise each class."""
     order = np.argsort(-people["n_labels"].to_numpy(), kind="stable")[:MOST_LABELERS]
-    some = people.take(pa.array(order))
-    names = [str(c) for c in record["classes"]]
+    some, level = people.take(pa.array(order)), record["level"]
+    chance = float(max(record["class_shares"]))
+    span = (0.0, 1.0, chance)
     of = lambda *ends: list(zip(*(some[end].to_pylist() for end in ends), strict=True))  # noqa: E731
     values = [some["labeler"].to_pylist(), some["n_labels"].to_pylist(), of("accuracy", "lower", "upper")]
-    values += [of(*(f"{end}_{name}" for end in ("recall", "lower", "upper"))) for name in names]
-    columns = [Column("labeler", "id"), Column("labels", "count"), Column("accuracy", "interval", (0.0, 1.0, 0.5))]
-    columns += [Column(head(name), "interval") for name in names]
+    columns = [Column("labeler", "id"), Column("labels", "count"), Column("accuracy", "interval", span)]
+    by_gold, theirs = gold.column(some, "accuracy", level, span)
+    columns += by_gold
+    values += theirs
+    for name in (words.classes[k] for k in words.shown):
+        columns.append(Column(head(name), "interval"))
+        values.append(of(*(f"{end}_{name}" for end in ("recall", "lower", "upper"))))
+    if by_gold:
+        columns.append(Column("labels on gold", "count"))
+        values.append(some["gold_labels"].to_pylist())
     text = (
         "The accuracy of a labeler is the chance that its label is right, averaged over scores; under each class, how "
-        f"often it recognises that class. Intervals hold {record['level']:.0%}."
+        f"often it recognises that class. Intervals hold {level:.0%}."
     )
-    return [Prose([text]), Table("Labelers, by number of labels", columns, list(zip(*values, strict=True)), "", True)]
+    left = people.num_rows - len(order)
+    note = f"The first {len(order):,} of {people.num_rows:,}; all are in labelers.parquet." if left else ""
+    table = Table("Labelers, by number of labels", columns, list(zip(*values, strict=True)), note, True)
+    return [Prose([text, *confusion.left_out(words)]), Figures([forest(people, chance)]), table]

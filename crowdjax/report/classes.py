@@ -22,6 +22,15 @@ from crowdjax.result import Tally
 
 MOST_CLASSES = 100  # in the table of class shares
 OTHERS = 3  # classes besides the inferred one that are shown for an instance
+# how sentences name the models that auto takes
+NAMES = {
+    "integrated": "the integrated model",
+    "dawid-skene": "Dawid and Skene's model",
+    "one-coin": "one coin per labeler",
+    "biased-coin": "a biased coin per labeler",
+    "class-skill": "a skill for each class",
+    "graded": "the model for ordered classes",
+}
 FAR = 0.1  # difference between the inferred class shares and those of the votes, from which it is noted
 
 
@@ -74,6 +83,11 @@ def model_in_words(record: Mapping[str, Any]) -> tuple[str, str]:
         >>> model_in_words({"model": "mine", "kind": "nominal"})
         ('Model “mine”', "A model of one's own; its settings are in fit.json.")
     """
+    plan = (record.get("settings") or {}).get("plan", {})
+    if record["model"] == "auto" and plan.get("model") in NAMES:
+        beside = f", averaged with {NAMES[plan['beside']]}" if plan.get("beside") in NAMES else ""
+        said = " ".join((fit.OF_CLASSES[plan["model"]][1], fit.KINDS[record["kind"]])).strip()
+        return f"Automatic choice: {NAMES[plan['model']]}{beside}", said
     own = (f"Model {quoted(record['model'])}", "A model of one's own; its settings are in fit.json.")
     name, said = fit.OF_CLASSES.get(record["model"], own)
     return name, f"{said} {fit.KINDS.get(record['kind'], '')}".strip()

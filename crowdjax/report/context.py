@@ -11,8 +11,8 @@ import pyarrow as pa
 from crowdjax import plots
 from crowdjax.labelers import Interval
 from crowdjax.report import crowd, instances, labelers, periods
-from crowdjax.report.document import Block, Checks, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
-from crowdjax.report.fit import about, checks_in_order, columns
+from crowdjax.report.document import Block, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
+from crowdjax.report.fit import about, columns, trust
 from crowdjax.result import Tally
 
 FAMILY = {"gp": "a smooth curve (Gaussian process)", "linear": "a line on the logit scale", "constant": "a constant"}
@@ -115,9 +115,9 @@ def of_context(
         cells: the tables ``prevalence``, ``changes`` and ``labelers_by_period``, as far as there are any.
     """
     level = prevalence["level"]
-    checks = checks_in_order(record["warnings"], crowd.checks(people, answers, tally))
+    checks = crowd.checks(people, answers, tally)
     sections = [
-        Section("Before you trust it", [Checks(checks)]),
+        Section("Before you trust it", trust(record["warnings"], checks)),
         Section("The inference", _inference(record)),
         Section("Prevalence and accuracy over the score", _functions(record, functions, level)),
         Section("The share of positives", _prevalence(prevalence, figures)),

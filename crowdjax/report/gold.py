@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
-from scipy import stats
+from scipy import special
 
 from crowdjax.labelers import Interval, in_sd
 from crowdjax.report.document import Check, Column
@@ -78,7 +78,7 @@ def checks(people: pa.Table, level: float) -> list[Check]:
     a, lower, upper, g, n = (v[use] for v in (a, lower, upper, g, n))
     z = in_sd(level)
     beyond = int((abs(g - a) > z * np.sqrt(((upper - lower) / (2 * z)) ** 2 + a * (1 - a) / n)).sum())
-    bad = bool(stats.binom.sf(beyond - 1, len(a), 1 - level) < RARE)
+    bad = bool(beyond and special.bdtrc(beyond - 1, len(a), 1 - level) < RARE)
     by_gold, by_model = (float((v * n).sum() / n.sum()) for v in (g, a))
     text = (
         f"On gold, {by_gold:.1%} of their labels are right; the model expects {by_model:.1%}. By chance alone, "

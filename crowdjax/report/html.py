@@ -77,6 +77,7 @@ def _template():
         "exact": exact,
         "shown": shown,
         "steady": steady,
+        "together": together,
     }
     style, script = (Markup((own / name).read_text(encoding="utf-8").strip()) for name in ("style.css", "page.js"))
     policy = POLICY.format(script=b64encode(sha256(script.encode()).digest()).decode())
@@ -152,6 +153,16 @@ def shown(value: Any, kind: str) -> str:
     else:
         return str(value)
     return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def together(text: str) -> str:
+    """Return an interval that breaks, where it is too wide, before its ends alone.
+
+    Example:
+        >>> together("0.50 (0.25 to 0.75)").split(" ")
+        ['0.50', '(0.25\\xa0to\\xa00.75)']
+    """
+    return text.replace(" to ", "\u00a0to\u00a0").replace(" %", "\u00a0%")
 
 
 def exact(value: Any, kind: str) -> str:

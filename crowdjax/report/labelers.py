@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
-from scipy import stats
+from scipy import special
 
 from crowdjax import plots
 from crowdjax.labelers import EXPERT, LEVEL, SPAM, Interval, in_sd, kinds
@@ -72,7 +72,8 @@ def sureness(kind: np.ndarray, found: Interval, level: float, n_classes: int = 2
         [0.975, 1.0]
     """
     mean, lower, upper = (np.asarray(v, float) for v in found)
-    below = lambda x: stats.norm.cdf(x, mean, np.maximum((upper - lower) / (2 * in_sd(level)), 1e-9))  # noqa: E731
+    sd = np.maximum((upper - lower) / (2 * in_sd(level)), 1e-9)
+    below = lambda x: special.ndtr((x - mean) / sd)  # noqa: E731
     above = 1 - below(0)
     of = {
         "spammer": below(SPAM) - below(-SPAM / max(n_classes - 1, 1)),
