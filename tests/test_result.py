@@ -35,7 +35,7 @@ def said(result, words: str) -> bool:
 
 @pytest.mark.parametrize(("model", "positives"), [("dawid-skene", 1), ("dawid-skene", 5), ("factor", 2)])
 def test_a_rare_class_that_is_made_up_of_the_frequent_one_is_a_warning(model, positives):
-    """Twelve labelers right with .9: most labels are right on every instance, and the answers are not."""
+    """Twelve labelers right with .9: most labels are right on every instance, and the inferred classes are not."""
     truth = (np.arange(150) < positives).astype(int)
     table = crowd(truth, 0.9, seed=0)
     result = crowdjax.fit(table, model, class_prior=0.5)
@@ -43,7 +43,7 @@ def test_a_rare_class_that_is_made_up_of_the_frequent_one_is_a_warning(model, po
     clear = (votes >= 0.75) | (votes <= 0.25)
     against = int((clear & ((result.instances["label"] == 1) != (votes > 0.5))).sum())
     assert (result.instances["label"] == truth).mean() < 0.9 and ((votes > 0.5) == truth).all()
-    assert said(result, f"{against} of 150 answers {CONTRADICT}") and said(result, "--class-prior learn")
+    assert said(result, f"{against} of 150 inferred classes {CONTRADICT}") and said(result, "--class-prior learn")
     assert said(result, f"{(result.instances['label'] == 1).sum()} instances are answered 1, and of {positives} most")
     learned = crowdjax.fit(table, "dawid-skene", class_prior="learn")
     assert (learned.instances["label"] == truth).mean() > 0.98 and not said(learned, CONTRADICT)
