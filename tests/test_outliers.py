@@ -55,7 +55,8 @@ def test_ranks_are_spared_by_what_is_far_and_not_by_codes():
 def test_another_unit_is_refused_and_both_ranges_are_named():
     people = RNG.random(500)
     for sample, population in ((people[:60], 100 * people), (100 * people[:60], people)):
-        with pytest.raises(InputError, match=rf"column 'p' is from {population.min():g} to .* {sample.min():g} to .*unit"):
+        ranges = rf"column 'p' is from {population.min():g} to .* {sample.min():g} to .*unit"
+        with pytest.raises(InputError, match=ranges):
             refuse_other_unit("population", ["p"], sample[:, None], population[:, None])
 
 
