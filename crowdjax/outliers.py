@@ -133,7 +133,7 @@ def refuse_other_unit(
             raise InputError(
                 f"{place}: column {name!r} is from {other.min():g} to {other.max():g}, and from {own.min():g} to "
                 f"{own.max():g} in the labelled instances; allowed: scores in one unit (is one a share, the other a "
-                "percentage?). If the unit is the same, label instances over more of the range, or give only the part "
+                "percentage?); if the unit is the same, label instances over more of the range, or give only the part "
                 "of the population that the labelled instances represent"
             )
 

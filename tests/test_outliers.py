@@ -55,7 +55,8 @@ def test_ranks_are_spared_by_what_is_far_and_not_by_codes():
 def test_another_unit_is_refused_and_both_ranges_are_named():
     people = RNG.random(500)
     for sample, population in ((people[:60], 100 * people), (100 * people[:60], people)):
-        with pytest.raises(InputError, match=rf"column 'p' is {population.min():g} to .* {sample.min():g} to .*unit"):
+        ranges = rf"column 'p' is from {population.min():g} to .* {sample.min():g} to .*unit"
+        with pytest.raises(InputError, match=ranges):
             refuse_other_unit("population", ["p"], sample[:, None], population[:, None])
 
 
@@ -103,7 +104,7 @@ def test_a_population_of_one_999_is_a_warning_that_names_it():
     new = {"labeler": ["a"] * 20, "instance": np.arange(20), "label": [1] * 20}
     told = clean.predict(new, {"instance": np.arange(20), "score": np.linspace(0.5, 1.5, 20)}).warnings
     assert any("of the new instances have a 'score' beyond that of the labelled instances (0.02 to" in w for w in told)
-    with pytest.raises(InputError, match="new instances: column 'score' is 0 to 100"):
+    with pytest.raises(InputError, match="new instances: column 'score' is from 0 to 100"):
         clean.predict(new, {"instance": np.arange(20), "score": np.linspace(0, 100, 20)})
     own = dict(scores, score=np.r_[score[:-2], -1, -1])
     odd = crowdjax.context(table, own, **SIMPLE)

@@ -117,11 +117,11 @@ class Skilled(Settings):
         return self
 
     def fit_predict(self, data: pd.DataFrame) -> pd.Series:
-        """Run :meth:`fit`, then :meth:`predict` on the same frame."""
+        """Run :meth:`fit` and return ``labels_``."""
         return self.fit(data).labels_
 
     def fit_predict_proba(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Run :meth:`fit`, then :meth:`predict_proba` on the same frame."""
+        """Run :meth:`fit` and return ``probas_``."""
         return self.fit(data).probas_
 
     def predict(self, data: pd.DataFrame) -> pd.Series:
