@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from crowdjax import plots
@@ -26,7 +27,7 @@ def of_plan(record: Mapping[str, Any], tables: Mapping[str, pa.Table]) -> Page:
         return _of_next(record, tables["next"])
     designs = sorted(tables["designs"].to_pylist(), key=lambda d: (not d["chosen"], not d["meets"], d["cost"]))
     reached = record["design"] is not None
-    checks = [Check("note", "To be done, or known", sentence) for sentence in record["warnings"]]
+    checks = [Check("note", "How to carry it out", sentence) for sentence in record["warnings"]]
     if not reached:
         checks.insert(0, Check("care", "No design reaches the width", record["sentence"]))
     sections = [
@@ -53,9 +54,9 @@ CAUTION = (
 
 
 def _width(d: Mapping[str, Any], level: float) -> tuple[float, float, float]:
-    """Return the expected width of a design with the ends of its Monte Carlo interval."""
-    half = in_sd(level) * d["error"]
-    return d["width"], max(d["width"] - half, 0.0), d["width"] + half
+    """Return the expected width of a design with the ends of its Monte Carlo interval, NaN where one fit has none."""
+    half = in_sd(level) * d["error"] if d["error"] else np.nan
+    return d["width"], np.maximum(d["width"] - half, 0.0), d["width"] + half
 
 
 def _design(record: Mapping[str, Any], designs) -> list[Block]:
@@ -65,7 +66,7 @@ def _design(record: Mapping[str, Any], designs) -> list[Block]:
         "Labels of each": f"{chosen['per_item']:,}",
         "Gold labels": f"{chosen['gold']:,}",
         "Cost in labels": f"{chosen['cost']:,.0f}",
-        "Expected width": f"{chosen['width']:.3g} ± {chosen['error']:.1g}",
+        "Expected width": f"{chosen['width']:.3g}" + (f" ± {chosen['error']:.1g}" if chosen["error"] else ""),
         "Sampling": record["sampling"],
     }
     return [Facts(facts)]
@@ -84,7 +85,10 @@ def _designs(designs, width: float, level: float) -> list[Block]:
     columns += [Column("held the truth", "share"), Column("fits", "count"), Column("verdict", "tag")]
     rows = [
         (
-            *(d[name] for name in ("items", "per_item", "gold", "cost", "width", "error", "held", "n_fits")),
+            *(d[name] for name in ("items", "per_item", "gold", "cost", "width")),
+            d["error"] or None,
+            d["held"],
+            d["n_fits"],
             "chosen" if d["chosen"] else "reaches it" if d["meets"] else "",
         )
         for d in designs
