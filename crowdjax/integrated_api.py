@@ -202,7 +202,8 @@ def fit(
     warnings += about_classes(probabilities, labels_of_labelers(labels), index.classes)
     advice = about_prior(plan.config.class_prior) if config.spread == 0 else ELSEWHERE
     warnings += about_support(support(counts.votes, probabilities, truth), index.classes, advice)
-    warnings += about_gold(truth, index.classes, config.spread != 0, choice == "gold")
+    placing = any(member.config.spread != 0 for member in said.average.members)
+    warnings += about_gold(truth, index.classes, placing, choice == "gold")
     warnings += about_contradiction(truth, labels, index.classes)
     parameters = found.parameters
     n_labels = found.counts if labels.weight is not None else np.rint(found.counts).astype(np.int64)
