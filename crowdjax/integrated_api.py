@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from crowdjax import integrated, io, outliers, parallel, results, watch
+from crowdjax import integrated, io, outliers, parallel, posterior, results, watch
 from crowdjax.answers import (
     Tally,
     about_answers,
@@ -56,9 +56,18 @@ from crowdjax.tables import Kind, as_arrow
 
 if TYPE_CHECKING:
     from crowdjax import report as reports
+    from crowdjax.facade.arviz import Asked
 
 MODELS = ("integrated", "auto")
 DEPENDENT = 0.05  # share of instances whose class depends on the boundary, from which it is worth a sentence
+JOINT = {
+    name: {"joint": f"draws of one number are {said}", "chains": posterior.ONE_CHAIN}
+    for name, said in {
+        "axis": "of one unit of the axis, given which labelers are independent",
+        "laplace": "independent: each labeler's are of his own posterior",
+        "exact": "of one sweep, for all labelers",
+    }.items()
+}
 ELSEWHERE = (
     "Most labelers may be wrong there in the same way, or the class boundary lies elsewhere; compare with model "
     "'majority', or give gold labels."
@@ -97,6 +106,7 @@ class IntegratedAggregation(Fitted):
     position: Float[np.ndarray, " I"] | None = None
 
     schooled = True
+    clamped = False
     _unseen = "average"
 
     def page(self) -> reports.Page:
@@ -125,6 +135,21 @@ class IntegratedAggregation(Fitted):
         average = room.average(self.average._replace(members=members))
         found = room.instances_of(integrated.of_average(padded, average, room.features(rows, padded), self.calibration))
         return New(by_class(found.probability), columns={"depends": np.asarray(found.depends)})
+
+    def drawn(self, asked: Asked) -> posterior.Drawn:
+        """Return the draws behind the labelers' intervals, picked so that all weigh the same."""
+        method, features = self.record["posterior"]["method"], asked.features
+        config, labels = self.config, asked.labels
+        if method == "laplace":
+            draws, unit = integrated.laplace_draws(self.fit), None
+        else:
+            labels = asked.given(f"the draws of posterior={method!r} are made from the labels")
+            draws, _ = integrated.labeler_draws(labels, self.fit, config, features, method)
+            unit = 1 if method == "exact" else integrated.axis.rows_of_unit(config, len(draws.spread))
+        return posterior.of_labelers(
+            draws, self.fit, config, self.boundary, features, labels, n=asked.draws,
+            unit=unit or len(draws.spread), seed=asked.seed, method=method, about=JOINT[method],
+        )  # fmt: skip
 
     def looked(self, key, labels: Labels, drawn, features, replicates: int) -> integrated.Look:
         """Run posterior predictive checks of the fit on its labels, and which labelers think alike."""
