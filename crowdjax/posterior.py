@@ -79,6 +79,7 @@ AT_MODE = {
 NO_MAXIMUM = {
     "approximation": "none: one draw, the estimates. The log posterior is not at a maximum there; a longer fit may be",
 }
+About = Mapping[str, str] | None
 NO_FEATURES = integrated.Features()
 AT_ONCE = 16  # draws, of which numbers are computed
 
@@ -248,7 +249,7 @@ def of_contextual(
 
 
 def of_weights(
-    weights: Weights, model: FactorModel, labels: Labels | None = None, *, method: str = "nuts", about=None
+    weights: Weights, model: FactorModel, labels: Labels | None = None, *, method: str = "nuts", about: About = None
 ) -> Drawn:
     """Name draws of the weights of the factor model of two classes.
 
@@ -322,7 +323,7 @@ def of_labelers(
     unit: int = 1,
     seed: int = 0,
     method: str = "axis",
-    about=None,
+    about: About = None,
 ) -> Drawn:
     """Pick draws that all weigh the same from the labelers' posterior of the integrated model, and name them.
 
@@ -370,13 +371,13 @@ def _on_axis(labels: Labels, parameters, config, features, w: Float[Array, "S W 
 
 
 def of_params(
-    params: Params, model: IntegratedFactor, labels: Labels | None = None, *, method: str = "nuts", about=None
+    params: Params, model: IntegratedFactor, labels: Labels | None = None, *, method: str = "nuts", about: About = None
 ) -> Drawn:
     """Name draws of the parameters of GLAD and of factors of K classes, instances' factors integrated out.
 
         ability [labeler, factor], bias [labeler, label] α and γ, the bias where the model has one
-        confusion [labeler, truth, label]                P(label | truth) on instances as the labels say they are, without
-                                                         labels on those of the prior; and what it says (:func:`chances`)
+        confusion [labeler, truth, label]                P(label | truth) on the labelled instances, without labels on
+                                                         those of the prior; and what it says (:func:`chances`)
         class_prior [truth]                              π
 
     Args:
