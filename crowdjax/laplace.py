@@ -90,8 +90,8 @@ def hessian(log_density: Callable[..., Float[Array, ""]], params: Any, *data: An
         log_density, params, data: as in :func:`gaussian`; parameters of any shape.
 
     Example:
-        >>> hessian(lambda x: -(x**2).sum(), jnp.ones(2)).tolist()
-        [[-2.0, 0.0], [0.0, -2.0]]
+        >>> hessian(lambda x: -x[0] * x[1], jnp.ones(2)).tolist()
+        [[0.0, -1.0], [-1.0, 0.0]]
     """
     x, unravel = ravel_pytree(params)
     gradient = jax.grad(lambda x: log_density(unravel(x), *data))

@@ -242,7 +242,9 @@ def report(config: Config, tables) -> Report:
         f"{1 - config.dropped:.0%} of the labels of one crowd; sd is over these draws, which share most of their "
         f"labels. *Ahead* is the share in which a model is more accurate than {config.baseline}, a tie counting half: "
         f"of the draws, and of {config.n_crowds} other crowds of the same kind. Instance factors are linear in "
-        f"{config.n_basis} radial basis functions of the detector's output and a constant; labelers' are free.\n\n"
+        f"{config.n_basis} radial basis functions of the detector's output and a constant; labelers' are free."
+        + _about_prior(config)
+        + "\n\n"
         + _verdict(config, metrics, kinds)
         + "\n\n"
         + _gains(config, metrics, kinds)
@@ -251,6 +253,14 @@ def report(config: Config, tables) -> Report:
         + "\n"
     )
     return Report(text, figures)
+
+
+def _about_prior(config: Config) -> str:
+    """Say which models have the detector in the prior of the class."""
+    of_class = [name for name, model in _apart(config)[1].items() if model.config.class_prior == "logistic"]
+    if not of_class:
+        return ""
+    return f" Of {', '.join(of_class)} the log odds of the class prior are linear in the same functions."
 
 
 def _ahead(config: Config, metrics, model: str, **where) -> float:
