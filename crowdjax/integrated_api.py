@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
 
-from crowdjax import drive, integrated, io, outliers, parallel, saving
+from crowdjax import drive, integrated, io, outliers, parallel, posterior, saving
 from crowdjax.cautions import (
     about_classes,
     about_contradiction,
@@ -51,9 +51,18 @@ from crowdjax.tables import Kind, as_arrow
 
 if TYPE_CHECKING:
     from crowdjax import report as reports
+    from crowdjax.facade.arviz import Asked
 
 MODELS = ("integrated", "auto")
 DEPENDENT = 0.05  # share of instances whose class depends on the boundary, from which it is worth a sentence
+JOINT = {
+    name: {"joint": f"draws of one number are {said}", "chains": posterior.ONE_CHAIN}
+    for name, said in {
+        "axis": "of one unit of the axis, given which labelers are independent",
+        "laplace": "independent: each labeler's are of his own posterior",
+        "exact": "of one sweep, for all labelers",
+    }.items()
+}
 ELSEWHERE = (
     "Most labelers may be wrong there in the same way, or the decision boundary lies elsewhere; compare with model "
     "'majority', or give gold labels."
@@ -93,6 +102,7 @@ class IntegratedAggregation(Fitted):
     position: Float[np.ndarray, " I"] | None = None
 
     schooled = True
+    clamped = False
     _unseen = "average"
 
     def page(self) -> reports.Page:
@@ -121,6 +131,21 @@ class IntegratedAggregation(Fitted):
         average = room.average(self.average._replace(members=members))
         found = room.instances_of(integrated.of_average(padded, average, room.features(rows, padded), self.calibration))
         return New(by_class(found.probability), columns={"depends": np.asarray(found.depends)})
+
+    def drawn(self, asked: Asked) -> posterior.Drawn:
+        """Return the draws behind the labelers' intervals, picked so that all weigh the same."""
+        method, features = self.record["posterior"]["method"], asked.features
+        config, labels = self.config, asked.labels
+        if method == "laplace":
+            draws, unit = integrated.laplace_draws(self.fit), None
+        else:
+            labels = asked.given(f"the draws of posterior={method!r} are made from the labels")
+            draws, _ = integrated.labeler_draws(labels, self.fit, config, features, method)
+            unit = 1 if method == "exact" else integrated.axis.rows_of_unit(config, len(draws.spread))
+        return posterior.of_labelers(
+            draws, self.fit, config, self.boundary, features, labels, n=asked.draws,
+            unit=unit or len(draws.spread), seed=asked.seed, method=method, about=JOINT[method],
+        )  # fmt: skip
 
     def looked(self, key, labels: Labels, drawn, features, replicates: int) -> integrated.Checks:
         """Run posterior predictive checks of the fit on its labels, and find labelers who err together."""

@@ -242,7 +242,9 @@ def report(config: Config, tables) -> Report:
         f"{1 - config.dropped:.0%} of the labels of one crowd; sd is over these draws, which share most of their "
         f"labels. *Ahead* is the share in which a model is more accurate than {config.baseline}, a tie counting half: "
         f"of the draws, and of {config.n_crowds} other crowds of the same kind. Instance factors are linear in "
-        f"{config.n_basis} radial basis functions of the detector's output and a constant; labelers' are free.\n\n"
+        f"{config.n_basis} radial basis functions of the detector's output and a constant; labelers' are free."
+        + _about_prior(config)
+        + "\n\n"
         + _verdict(config, metrics, kinds)
         + "\n\n"
         + _gains(config, metrics, kinds)
@@ -251,6 +253,15 @@ def report(config: Config, tables) -> Report:
         + "\n"
     )
     return Report(text, figures)
+
+
+def _about_prior(config: Config) -> str:
+    """Say which models have the detector in the prior of the class."""
+    of_class = [name for name, model in _apart(config)[1].items() if model.config.class_prior == "logistic"]
+    if not of_class:
+        return ""
+    named = " and ".join(f"*{name}*" for name in of_class)
+    return f" In {named} the log odds of the class prior are linear in the same functions."
 
 
 def _ahead(config: Config, metrics, model: str, **where) -> float:
@@ -298,6 +309,7 @@ def _verdict(config: Config, metrics, kinds) -> str:
     """Where the most factors are ahead of the baseline often enough, at a good detector."""
     told = _apart(config)[1]
     most = max(told, key=lambda name: told[name].config.n_factors, default="")
+    verb = "is" if most and told[most].config.n_factors == 1 else "are"
     reached, missed = [], []
     for kind in kinds:
         for r in (r for r in config.correlations if r >= config.good):
@@ -305,7 +317,7 @@ def _verdict(config: Config, metrics, kinds) -> str:
             said = f"{kind}, r = {r:g} ({shares[0]:.0%} of the draws, {shares[1]:.0%} of the other crowds)"
             (reached if shares[0] >= config.target else missed).append(said)
     return (
-        f"With a good detector (r ≥ {config.good:g}) {most} are ahead of {config.baseline} in at least "
+        f"With a good detector (r ≥ {config.good:g}) {most} {verb} ahead of {config.baseline} in at least "
         f"{config.target:.0%} of the draws on: {'; '.join(reached) or 'none'}. Not on: {'; '.join(missed) or 'none'}."
     )
 

@@ -19,7 +19,7 @@ def public(module: str) -> list[str]:
 # The modules whose __all__ is public; unannotated arguments are tables in the first ones and arrays in the others.
 OF_TABLES = ("crowdjax", "crowdjax.adapters")
 KERNELS = "labels segments likelihood optimize directions drive factor integrated contextual metrics simulate parallel"
-OF_ARRAYS = tuple(f"crowdjax.{name}" for name in KERNELS.split())
+OF_ARRAYS = tuple(f"crowdjax.{name}" for name in (*KERNELS.split(), "posterior"))
 NAMES = [
     f"{module}:{name}"
     for module in OF_TABLES + OF_ARRAYS

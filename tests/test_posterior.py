@@ -52,11 +52,15 @@ def drawn_from_the_prior(method: str = "nuts", chains: int = CHAINS) -> Contextu
     )
 
 
+def to_arviz(fit: ContextualFit, prevalence, labels: Labels | None = None):
+    drawn = posterior.of_contextual(fit, SCORES, (SCORES[:, 0], SCORES), prevalence, labels)
+    return posterior.tree(drawn, INDEX, labels)
+
+
 @pytest.fixture(scope="module")
 def tree(labels):
     fit = drawn_from_the_prior()
-    curves = SCORES[:, 0], SCORES
-    return posterior.to_arviz(fit, INDEX, SCORES, curves, contextual.prevalence_draws(fit, SCORES), labels), fit
+    return to_arviz(fit, contextual.prevalence_draws(fit, SCORES), labels), fit
 
 
 def test_every_dimension_has_a_name(tree):
@@ -110,7 +114,7 @@ def test_the_log_likelihood_is_that_of_each_instance(tree, labels):
 
 def test_an_approximation_says_that_its_chain_is_none():
     fit = drawn_from_the_prior("laplace", 1)
-    found = posterior.to_arviz(fit, INDEX, SCORES, (SCORES[:, 0], SCORES), np.zeros(CHAINS * DRAWS))
+    found = to_arviz(fit, np.zeros(CHAINS * DRAWS))
     assert found["posterior"].sizes["chain"] == 1 and "log_likelihood" not in found.children
     assert "R-hat" in found["posterior"].attrs["chains"] and found["posterior"].attrs["method"] == "laplace"
     assert found["posterior"].attrs["warnings"] == "one\ntwo"
@@ -119,7 +123,7 @@ def test_an_approximation_says_that_its_chain_is_none():
 def test_without_arviz_one_line_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "arviz_base", None)
     with pytest.raises(InputError, match=r"arviz-base is not installed; type: pip install 'crowdjax\[arviz\]'"):
-        posterior.to_arviz(drawn_from_the_prior(), INDEX, SCORES, (SCORES[:, 0], SCORES), np.zeros(2))
+        to_arviz(drawn_from_the_prior(), np.zeros(CHAINS * DRAWS))
 
 
 @pytest.mark.slow

@@ -241,15 +241,11 @@ class ContextualResult(Fitted):
         if population is None:
             cell = self.cell
             population, key = (self.scores, self.weights), jax.random.key(self.record["seed"] or 0)
-        return posterior.to_arviz(
-            self.fit,
-            self.index,
-            self.scores,
-            (x, outputs.along_first(x, self.scores)),
-            contextual.prevalence_draws(self.fit, *population, key=key, cell=cell),
-            None if table is None else self._labels(table, columns),
-            self.cell,
-        )
+        labels = None if table is None else self._labels(table, columns)
+        prevalence = contextual.prevalence_draws(self.fit, *population, key=key, cell=cell)
+        curves = x, outputs.along_first(x, self.scores)
+        drawn = posterior.of_contextual(self.fit, self.scores, curves, prevalence, labels, self.cell)
+        return posterior.tree(drawn, self.index, labels)
 
     def _labels(self, table, columns) -> Labels:
         """Return the labels of the fit, read once more."""

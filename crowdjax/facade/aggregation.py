@@ -13,12 +13,14 @@ from crowdjax import io
 from crowdjax.facade.fitted import Fitted, New
 from crowdjax.facade.outcome import about_end, outcome_of, refuse_failed
 from crowdjax.labels import Labels
-from crowdjax.result import Tally, by_class, counted
+from crowdjax.result import Tally, agreement_of, by_class, counted
 
 if TYPE_CHECKING:
     from crowdjax import factor
     from crowdjax import report as reports
+    from crowdjax.facade.arviz import Asked
     from crowdjax.factor.observed import Observed
+    from crowdjax.posterior import Drawn
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
@@ -92,11 +94,54 @@ class Aggregation(Fitted):
         refuse_failed(found)
         return New(by_class(found.posterior), outcome_of(found), about(found))
 
+    def drawn(self, asked: Asked) -> Drawn:
+        """Return Laplace's draws of the weights, or the mode where instances have weights of their own."""
+        import jax
+
+        from crowdjax import laplace, posterior
+
+        model, weights = self.model, self.on_device().weights
+        if model.labeler.fixed and model.bias is None:  # majority learns nothing of labelers: their labels are counted
+            return posterior.of_confusion(self._counted(asked, float(model.factors(weights).alpha[0, 0])))
+        own = model.instance.identity and not model.instance.fixed
+        found = None
+        if not own:
+            labels = asked.given("Laplace's approximation is made from the labels")
+            found = laplace.gaussian(_log_density, weights, labels, model)
+        if found is None:
+            draws, method = jax.tree.map(lambda v: v[None, None], weights), "mode"
+            about = posterior.AT_MODE if own else posterior.NO_MAXIMUM
+        else:
+            drawn = found.draws(np.random.default_rng(asked.seed), asked.draws)
+            draws = jax.tree.map(lambda v: v[None], laplace.unravelled(weights, drawn))
+            method, about = "laplace", posterior.BY_HESSIAN
+        return posterior.of_weights(draws, model, asked.labels, method=method, about=about)
+
+    def _counted(self, asked: Asked, skill: float) -> np.ndarray:
+        """Draw confusions [S, W, 2, 2] from their Dirichlets: the counts of labels by the inferred class, and one more
+        of each class, right with the chance σ(skill) of everybody."""
+        if self.tally is None:
+            labels = asked.given("the labels are counted")
+            counts = agreement_of(labels, np.asarray(self.fit.posterior))
+        else:
+            counts = self.tally.agreement
+        right = 1 / (1 + np.exp(-skill))
+        a = counts + np.where(np.eye(2), right, 1 - right)
+        drawn = np.random.default_rng(asked.seed).standard_gamma(a, (asked.draws, *a.shape))
+        return drawn / drawn.sum(-1, keepdims=True)
+
     def observed(self, part, drawn, replicates) -> tuple[Observed, factor.Weights]:
         """Build the observation model of two classes with the fitted weights, for checks."""
         from crowdjax.factor.observed import Observed
 
         return Observed(self.model), self.on_device().weights
+
+
+def _log_density(weights: factor.Weights, labels: Labels, model: factor.FactorModel):
+    """Return the log posterior of the weights."""
+    from crowdjax import factor
+
+    return factor.log_posterior(labels, model, weights)
 
 
 def about(found: factor.Fit) -> list[str]:

@@ -123,15 +123,9 @@ def check(
         raise InputError(
             f"instance features: given with model {result.record['model']}, whose fit has them; leave them out"
         )
-    triples = io.read_triples(table, columns=said, form=form, missing=missing, header=header, like=result.index)
-    if "minibatch" in result.record:
-        raise InputError("checks: a fit by minibatches, whose instances are in another order; allowed: a fit of all "
-                         "labels at once")  # fmt: skip
-    for side in ("labelers", "instances"):
-        if not np.array_equal(getattr(triples.index, side), getattr(result.index, side)):
-            raise InputError(f"labels: the {side} are not those of the fit; checks take the labels that were fitted")
+    triples = fitted_triples(result, table, "checks", columns=said, form=form, missing=missing, header=header)
     labels = triples.labels(repeats=result.record["repeats"])
-    _refuse_others(labels_of_labelers(labels), result.tables["labelers"])
+    refuse_others(labels, result.tables["labelers"], "checks")
     mapping = io.mapping(triples, tables)
     part, drawn = part_of(labels, seed)
     rows = None
@@ -185,14 +179,27 @@ def check(
     return CheckResult({"instances": instances, "labelers": labelers}, record, kind_of(table, triples.roles))
 
 
-def _refuse_others(n_labels: np.ndarray, fitted: pa.Table) -> None:
-    """Reject labels of which labelers have more or fewer than the fit knew."""
-    other = np.flatnonzero(n_labels != fitted["n_labels"].to_numpy())
+def fitted_triples(result: Fitted, table, what: str, **reading) -> io.Triples:
+    """Read the triples of a fit once more; reject those of other labelers or instances."""
+    triples = io.read_triples(table, like=result.index, **reading)
+    if "minibatch" in result.record:
+        raise InputError(f"{what}: of a fit by minibatches, whose instances are in another order; allowed: a fit of "
+                         "all labels at once")  # fmt: skip
+    for side in ("labelers", "instances"):
+        if not np.array_equal(getattr(triples.index, side), getattr(result.index, side)):
+            raise InputError(f"labels: the {side} are not those of the fit; {what} take the labels that were fitted")
+    return triples
+
+
+def refuse_others(labels: Labels, fitted: pa.Table, what: str) -> None:
+    """Reject labels of which labelers have more or fewer than the fit knew, by their weights or by their number."""
+    n, known = labels_of_labelers(labels), fitted["n_labels"].to_numpy()
+    weight = np.bincount(labels.labeler, labels.counts, labels.n_labelers)
+    other = np.flatnonzero(~np.isclose(weight, known, rtol=1e-3) & (n != known))
     if other.size:
         who, had = (fitted[name][int(other[0])].as_py() for name in ("labeler", "n_labels"))
         raise InputError(
-            f"labels: {n_labels[other[0]]} of labeler {who!r}, and the fit had {had}; checks take the labels that were "
-            "fitted"
+            f"labels: {n[other[0]]} of labeler {who!r}, and the fit had {had}; {what} take the labels that were fitted"
         )
 
 

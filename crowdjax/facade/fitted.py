@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
     from crowdjax import report as reports
+    from crowdjax.facade.arviz import Asked
     from crowdjax.integrated.checks import Checks
+    from crowdjax.posterior import DataTree, Drawn
 
 
 class New(NamedTuple):
@@ -67,6 +69,7 @@ class Fitted(Prediction):
     confusion = shown("confusion")
     _title = "Fit of"
     schooled = False  # whether checks search for schools of labelers
+    clamped = True  # whether gold fixes the truth of its instances in the fit
     _unseen = "as its prior says"
 
     def page(self) -> reports.Page:
@@ -120,6 +123,68 @@ class Fitted(Prediction):
 
         found = checks(key, labels, model, params, replicates)
         return Checks(found.checks, (), found.surprise, discoveries(found.surprise))
+
+    def drawn(self, asked: Asked) -> Drawn:
+        """Return draws of the posterior (:meth:`to_arviz`).
+
+        Raises:
+            InputError: the model has none, or labels are missing that they need.
+        """
+        raise InputError(f"to_arviz: not made by {self.record['model']}; allowed: fits of two classes, and of more by "
+                         "models of at most 50 classes")  # fmt: skip
+
+    def to_arviz(
+        self,
+        table=None,
+        *,
+        gold=None,
+        labeler_features=None,
+        instance_features=None,
+        draws: int = 1000,
+        seed: int = 0,
+        columns: Columns | None = None,
+        form: Form | None = None,
+        missing: Sequence[Any] = (),
+        header: bool = True,
+    ) -> DataTree:
+        """Return draws of the labelers' posterior as ArviZ takes them (the extra ``arviz``).
+
+        ``posterior`` holds, by labeler: ability and bias, sensitivity, specificity and informedness of two classes,
+        the confusion of more (``crowdjax.posterior``). Its attribute ``method`` says what the draws are:
+
+            axis, exact      of ``auto`` and ``integrated`` of two classes: the draws behind the labelers' intervals
+            laplace          a normal distribution at the mode, by the curvature there; of ``auto`` and ``integrated``
+                             the one behind the intervals, else by the Hessian of the log posterior with the truths
+                             summed out, which is wider, and covers better, than the intervals of the table
+            counts           the approximation behind the table's intervals, which takes the truths for known
+            mode             one draw, the estimates: instances have numbers of their own there, and the curvature at
+                             the mode says nothing of such a posterior
+
+        Args:
+            table: the labels of the fit, as in ``crowdjax.fit``: for ``log_likelihood``, of each instance's labels with
+                the truth summed out, and ``observed_data``; without it draws are made where what is kept allows.
+            gold: of the fit, where it fixed truths.
+            labeler_features, instance_features: of the fit, where ``auto`` and ``integrated`` used any.
+            draws: how many.
+            seed: of the draws.
+            columns, form, missing, header: as in ``crowdjax.fit``.
+
+        Raises:
+            InputError: arviz-base is not installed; labels, gold or features are missing, or not those of the fit.
+
+        Example:
+            >>> import crowdjax
+            >>> labels = {"worker": list("abcabc"), "task": ["q1"] * 3 + ["q2"] * 3, "label": [1, 1, 0, 0, 0, 0]}
+            >>> tree = crowdjax.fit(labels, model="one-coin").to_arviz(labels, draws=100)
+            >>> tree["posterior"]["ability"].dims, tree["posterior"].attrs["method"]
+            (('chain', 'draw', 'labeler', 'factor'), 'laplace')
+        """
+        from crowdjax.facade.arviz import to_arviz  # which knows results
+
+        return to_arviz(
+            self, table, gold=gold, labeler_features=labeler_features, instance_features=instance_features,
+            draws=draws, seed=seed, columns=columns, form=form, missing=missing, header=header,
+        )  # fmt: skip
 
     def save(self, out: str | os.PathLike, *, report: bool = False) -> None:
         """Save every table, ``fit.json`` and ``fit.npz`` to a folder; ``crowdjax.load`` reads it.

@@ -21,9 +21,11 @@ from crowdjax.tables import as_arrow
 
 if TYPE_CHECKING:
     from crowdjax import report as reports
+    from crowdjax.facade.arviz import Asked
     from crowdjax.facade.many import SparseTally
     from crowdjax.observation import Observation
     from crowdjax.observation.contract import Params
+    from crowdjax.posterior import Drawn
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
@@ -118,12 +120,52 @@ class Result(Fitted):
         model, fit = leading(self.model, self.fit)
         return model, fit.params
 
+    def drawn(self, asked: Asked) -> Drawn:
+        """Return draws of the labelers' confusions; of factors that are integrated out of all their parameters."""
+        import jax
+
+        from crowdjax import laplace, posterior
+        from crowdjax.facade import many
+        from crowdjax.observation.contract import leading
+        from crowdjax.observation.integrated_factors import IntegratedFactor
+        from crowdjax.observation.summaries import confusion_draws
+
+        many.refuse(self.record["model"], self.model, "to_arviz")
+        model, fit = leading(self.model, self.fit)
+        params = jax.tree.map(jax.numpy.asarray, fit.params)
+        if hasattr(model, "factors"):
+            one = jax.tree.map(lambda v: np.asarray(v)[None, None], model.factors(params)._asdict())
+            draws = {"ability": one["alpha"], "instance_factor": one["beta"]}
+            draws |= {} if one["gamma"] is None else {"bias": one["gamma"]}
+            dims = posterior.DIMS_OF_LABELERS | {"bias": ("labeler", "label")}
+            return posterior.Drawn(draws, {name: dims[name] for name in draws}, "mode", about=posterior.AT_MODE)
+        labels = asked.given("draws are made from the labels")
+        rng = np.random.default_rng(asked.seed)
+        if isinstance(model, IntegratedFactor):
+            found = laplace.gaussian(_log_density, params, labels, model)
+            if found is None:
+                drawn, method, about = jax.tree.map(lambda v: v[None], params), "mode", posterior.NO_MAXIMUM
+            else:
+                drawn, method = laplace.unravelled(params, found.draws(rng, asked.draws)), "laplace"
+                about = posterior.BY_HESSIAN
+            drawn = jax.tree.map(lambda v: v[None], drawn)
+            return posterior.of_params(drawn, model, labels, method=method, about=about)
+        return posterior.of_confusion(*confusion_draws(rng, labels, model, fit, asked.draws))
+
     def params_for(self, index: LabelIndex) -> Params:
         """Rearrange the parameters for other labelers and instances, matched by id, to start a fit from."""
         from crowdjax.observation.unseen import rows_of_labelers
 
         known = {side: io.positions(io.ids(index, side), io.ids(self.index, side)) for side in ("labeler", "instance")}
         return rows_of_labelers(self.model, self.fit.params, known["labeler"], known["instance"])
+
+
+def _log_density(params: Params, labels: Labels, model: Observation):
+    """Return the log posterior of the parameters, up to a constant."""
+    from crowdjax.observation import evidence
+
+    parts = model.table(params), model.log_points(params), model.class_of_point(params)
+    return evidence(labels, *parts) + model.log_prior(params)
 
 
 def made_again(record: dict[str, Any], labels: Labels, features: dict[str, np.ndarray]) -> Observation:

@@ -5,7 +5,7 @@ from crowdjax.factor.features import Features, Linear, rbf_basis
 from crowdjax.factor.fit import Fit, Solver, fit, fit_jit
 from crowdjax.factor.heldout import HeldOut, choose_factors, folds, label_log_likelihood, with_count
 from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, e_step, evidence, expected_complete, majority
-from crowdjax.factor.model import FactorModel, Objective, Weights, log_posterior
+from crowdjax.factor.model import FactorModel, Objective, Weights, init, log_posterior
 from crowdjax.factor.predict import (
     LabelerSummary,
     correctness,
@@ -41,6 +41,7 @@ __all__ = [
     "fit",
     "fit_jit",
     "folds",
+    "init",
     "label_log_likelihood",
     "labeler_summary",
     "log_posterior",

@@ -296,6 +296,68 @@ class Objective(eqx.Module):
         return shared._replace(instance=shared.instance._replace(free=own)), value
 
 
+def init(labels: Labels, model: FactorModel, key: PRNGKeyArray, jitter: float = 0.5) -> Weights:
+    """Return weights to start a solver or a sampler of one's own from; check that the model is of these labels.
+
+    Args:
+        labels: N stored triples of W labelers and I instances.
+        model: features and priors.
+        key, jitter: as in :meth:`FactorModel.start`, whose weights these are.
+
+    Returns:
+        weights by name: labeler, instance, bias and class_prior, each with ``dense`` [F, D], of its features, and
+        ``free`` [W, D] or [I, D], of every labeler or instance; None where the model has none.
+
+    Raises:
+        InputError: features, prior means or variances have another shape; says which, its shape and the one allowed.
+
+    Example:
+        >>> from crowdjax.factor import PRESETS, build
+        >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
+        >>> init(labels, build(PRESETS["dawid-skene"], labels), jax.random.key(0)).labeler.free.shape
+        (3, 1)
+        >>> init(labels, build(PRESETS["dawid-skene"], Labels.from_arrays([0], [0], [1])), jax.random.key(0))
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: model.labeler: got 1 row; allowed: 3, one for each of the labels' labelers
+    """
+    sizes = {"labeler": labels.n_labelers, "bias": labels.n_labelers}
+    for side in Weights._fields:
+        features, n = getattr(model, side), sizes.get(side, labels.n_instances)
+        if features is None:
+            continue
+        if features.n != n:
+            whose = "labelers" if side in sizes else "instances"
+            rows = "row" if features.n == 1 else "rows"
+            raise InputError(
+                f"model.{side}: got {features.n} {rows}; allowed: {n}, one for each of the labels' {whose}"
+            )
+        if features.dense is not None and jnp.shape(features.dense)[0] != n:
+            found = jnp.shape(features.dense)
+            raise InputError(f"model.{side}.dense: got shape {found}; allowed: ({n}, {found[-1]})")
+        width = model.n_factors if side in ("labeler", "instance") else 1
+        expected = {"dense": (features.n_columns, width), "free": (n, width)}
+        for prior in ("mean", "variance"):
+            part = getattr(getattr(model, prior), side)
+            there = {"dense": features.dense is not None, "free": features.identity}
+            for name, shape in expected.items():
+                values = None if part is None else getattr(part, name)
+                if there[name] and not _broadcasts(values, shape):
+                    got = "None" if values is None else f"shape {jnp.shape(values)}"
+                    raise InputError(f"model.{prior}.{side}.{name}: got {got}; allowed: what broadcasts to {shape}")
+    return model.start(key, jitter)
+
+
+def _broadcasts(values, shape: tuple[int, ...]) -> bool:
+    """Return whether an array broadcasts to a shape."""
+    if values is None:
+        return False
+    try:
+        return jnp.broadcast_shapes(jnp.shape(values), shape) == shape
+    except ValueError:
+        return False
+
+
 def log_posterior(labels: Labels, model: FactorModel, weights: Weights) -> Float[Array, ""]:
     """Compute the unnormalised log posterior of the weights, with the truth summed out.
 
@@ -308,7 +370,7 @@ def log_posterior(labels: Labels, model: FactorModel, weights: Weights) -> Float
     Args:
         labels: N stored triples of W labelers and I instances.
         model: features and priors.
-        weights: weights with the shapes of ``model.start(key)``.
+        weights: weights with the shapes of :func:`init`.
 
     Returns:
         a scalar, in nats.
@@ -320,7 +382,7 @@ def log_posterior(labels: Labels, model: FactorModel, weights: Weights) -> Float
         >>> from crowdjax.factor import PRESETS, build
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
         >>> model = build(PRESETS["glad-linear"], labels)
-        >>> weights = model.start(jax.random.key(0))
+        >>> weights = init(labels, model, jax.random.key(0))
         >>> value, gradient = jax.value_and_grad(log_posterior, 2)(labels, model, weights)
         >>> higher = jax.tree.map(lambda w, g: w + 0.1 * g, weights, gradient)
         >>> bool(log_posterior(labels, model, higher) > value)

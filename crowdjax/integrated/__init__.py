@@ -31,7 +31,7 @@ from crowdjax.integrated.exact import Chain, sample
 from crowdjax.integrated.fit import IntegratedFit, at_votes, fit, fit_jit
 from crowdjax.integrated.gold import Calibration, calibrate, calibrated, of_gold, without_own
 from crowdjax.integrated.kernels import GridPass, axis_information, expectations, grid_pass, positives
-from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, labeler_means, start
+from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, init, labeler_means, start
 from crowdjax.integrated.room import of as with_room
 from crowdjax.integrated.score import normal_scores, score_log_likelihood
 from crowdjax.integrated.summaries import (
@@ -93,6 +93,7 @@ __all__ = [
     "fit_jit",
     "grid_pass",
     "informed",
+    "init",
     "interval",
     "kinds",
     "labeler_draws",

@@ -38,6 +38,16 @@ def has_axis(config: IntegratedConfig) -> bool:
     return config.hierarchy and config.spread != 0
 
 
+def rows_of_unit(config: IntegratedConfig, n: int) -> int:
+    """Return how many consecutive ones of n ``axis_draws`` are of the same unit of the axis.
+
+    Example:
+        >>> rows_of_unit(IntegratedConfig(), 648), rows_of_unit(IntegratedConfig(spread=0.0), 324)
+        (72, 324)
+    """
+    return PER_UNIT if has_axis(config) else n
+
+
 def moved(parameters: Parameters, by: Float[Array, "K K"]) -> Parameters:
     """Transform labelers and their population by w → A w.
 

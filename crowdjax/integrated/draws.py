@@ -21,7 +21,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from crowdjax.factor.features import PRECISION
 from crowdjax.integrated.boundary import Boundary
@@ -71,6 +71,34 @@ class LabelerSummary(NamedTuple):
     informedness: Interval
     accuracy: Interval
     kind: np.ndarray | None = None
+
+
+def picked(draws: Draws, n: int, unit: int, rng: np.random.Generator) -> Int[np.ndarray, "n W"]:
+    """Pick n rows of the draws for each labeler, as often as its weights say: draws that all weigh the same. Host side.
+
+    Args:
+        unit: how many consecutive rows belong together: rows of one number are of the same such part for all labelers,
+            and within it each labeler's own, in an order that no other labeler's follows.
+
+    Example:
+        >>> draws = Draws(jnp.zeros((4, 1, 2)), jnp.array([[0.5], [0.0], [0.25], [0.25]]), jnp.ones(4), jnp.zeros(4))
+        >>> np.bincount(picked(draws, 8, 2, np.random.default_rng(0))[:, 0]).tolist()
+        [4, 0, 2, 2]
+    """
+    weight = np.asarray(draws.weight, np.float64).reshape(-1, unit, draws.weight.shape[1])
+    mass = weight.sum(1).mean(1)
+
+    def even(mass: Float[np.ndarray, " R"], n: int, start: float) -> Int[np.ndarray, " n"]:
+        at = np.searchsorted(np.cumsum(mass) / mass.sum(), (start + np.arange(n)) / n, side="right")
+        return np.minimum(at, len(mass) - 1)
+
+    out = np.empty((n, weight.shape[2]), np.int64)
+    which = rng.permutation(even(mass, n, rng.random()))
+    for t in np.unique(which):
+        rows, count = np.flatnonzero(which == t), np.count_nonzero(which == t)
+        own = np.stack([even(w, count, rng.random()) for w in weight[t].T], axis=1)
+        out[rows] = t * unit + rng.permuted(own, axis=0)
+    return out
 
 
 def lattice(n: int, dimensions: int) -> Float[np.ndarray, "n d"]:
@@ -169,16 +197,35 @@ def of_draws(
         doubt: κ.
         n_instances: number of the features' rows that are instances; default: all.
     """
+    given = draws, parameters, config, boundary, features, share, doubt, n_instances
+    weight, values = np.asarray(draws.weight), chances_of(*given)[:4]
+    about = [interval(v, weight, level) for v in values]
+    return LabelerSummary(*about, kind=verdicts(values[2], weight))
+
+
+def chances_of(
+    draws: Draws,
+    parameters: Parameters,
+    config: IntegratedConfig,
+    boundary: Boundary,
+    features: Features,
+    share: Float[np.ndarray, " C"] | float = 0.5,
+    doubt: float = DOUBT,
+    n_instances: int | None = None,
+) -> LabelerSummary:
+    """Return what every draw says of every labeler, each of shape [S, W]. Host side.
+
+    Args:
+        share, doubt, n_instances: as in :func:`of_draws`.
+    """
     c = boundaries(boundary, len(np.asarray(draws.spread)))
     plus, minus = chances(draws, config, c, stand_ins(parameters, features, n_instances))
     sensitivity, specificity = doubted(plus, minus, doubt)
     points = np.asarray(boundary.points, float)
     order, shares = np.argsort(points), np.broadcast_to(np.asarray(share, float), points.shape)
     positive = np.interp(c, points[order], shares[order])[:, None]
-    informedness, weight = sensitivity + specificity - 1, np.asarray(draws.weight)
     accuracy = positive * sensitivity + (1 - positive) * specificity
-    about = [interval(v, weight, level) for v in (sensitivity, specificity, informedness, accuracy)]
-    return LabelerSummary(*about, kind=verdicts(informedness, weight))
+    return LabelerSummary(sensitivity, specificity, sensitivity + specificity - 1, accuracy)
 
 
 def doubted(

@@ -246,14 +246,31 @@ def axis_information(
     return -labels.across(each.sum(0))[jnp.array([[0, 1], [1, 2]])]
 
 
-def evidence(labels: Labels, parameters: Parameters, config: IntegratedConfig) -> Float[Array, ""]:
-    """Compute log p(L | labelers) with every x_j integrated out; gold and features of instances are not used."""
-    prior = jax.nn.logsumexp(_prior(parameters, config)(None), axis=-1)
+def instance_evidence(
+    labels: Labels, parameters: Parameters, config: IntegratedConfig, center: Float[Array, " I"] | None = None
+) -> Float[Array, " I"]:
+    """Compute log p(L_j | labelers) of each instance, with x_j integrated out; gold is not used.
+
+    Args:
+        center: m_j; None: 1 for all.
+
+    Example: a vote for and a vote against are as likely
+        >>> from crowdjax.integrated import start
+        >>> labels, config = Labels.from_arrays([0, 0], [0, 1], [1, 0]), IntegratedConfig()
+        >>> jnp.exp(instance_evidence(labels, start(config, 1), config)).round(3).tolist()
+        [0.5, 0.5]
+    """
+    prior = _prior(parameters, config)
 
     def block(sums, here, log_likelihood, *instances):
-        return sums, jax.nn.logsumexp(prior + log_likelihood, axis=1)
+        return sums, jax.nn.logsumexp(jax.nn.logsumexp(prior(instances[0]), axis=-1) + log_likelihood, axis=1)
 
-    return total(_scan(labels, parameters, config, block, None, ())[1])
+    return _scan(labels, parameters, config, block, None, (center,))[1]
+
+
+def evidence(labels: Labels, parameters: Parameters, config: IntegratedConfig) -> Float[Array, ""]:
+    """Return log p(L | labelers), every x_j integrated out; gold plays no part, nor do features of instances."""
+    return total(instance_evidence(labels, parameters, config))
 
 
 def leave_one_out(

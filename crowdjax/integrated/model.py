@@ -35,7 +35,7 @@ from jaxtyping import Array, Float
 
 from crowdjax.factor.features import PRECISION
 from crowdjax.factor.presets import PRIORS, RAREST
-from crowdjax.labels import InputError
+from crowdjax.labels import InputError, Labels
 
 PRIOR_LABELERS = 4.0  # κ: the prior of Σ weighs as much as so many labelers whose spread is the identity
 SPREADS = (0.7, 0.9, 1.1, 1.3)  # values of ρ to choose from
@@ -204,6 +204,37 @@ def start(config: IntegratedConfig, n_labelers: int, features: Features = Featur
         labeler_weights=None if features.labeler is None else jnp.zeros((features.labeler.shape[1], len(mean)), dtype),
         instance_weights=None if features.instance is None else jnp.zeros(features.instance.shape[1], dtype),
     )
+
+
+def init(labels: Labels, config: IntegratedConfig = IntegratedConfig(), features: Features = Features()) -> Parameters:
+    """Return the parameters before any label is seen (:func:`start`); check that features are those of these labels.
+
+    Args:
+        labels: N stored triples of W labelers and I instances.
+        config: the model's settings.
+        features: standardised, of shapes [W, F] and [I, H].
+
+    Raises:
+        InputError: features have another shape; says which, their shape and the one allowed.
+
+    Example:
+        >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
+        >>> init(labels).labelers.shape
+        (3, 2)
+        >>> init(labels, features=Features(labeler=np.zeros((2, 4))))
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: features.labeler: got shape (2, 4); allowed: (3, F), one row for each labeler
+    """
+    letters = {"labeler": ("F", labels.n_labelers), "instance": ("H", labels.n_instances)}
+    for side, (letter, n) in letters.items():
+        values = getattr(features, side)
+        shape = None if values is None else jnp.shape(values)
+        if shape is not None and (len(shape) != 2 or shape[0] != n):
+            raise InputError(f"features.{side}: got shape {shape}; allowed: ({n}, {letter}), one row for each {side}")
+    if features.instance is not None and config.spread == 0:
+        raise InputError("features.instance: given with spread 0, where instances are all alike; allowed: a spread > 0")
+    return start(config, labels.n_labelers, features)
 
 
 def log_weights(config: IntegratedConfig, spread, prior_logit, center=1.0) -> Float[Array, "*n G 2"]:

@@ -5,7 +5,7 @@ found = observation.fit_jit(labels, observation.DawidSkene())        # found.pos
 
 from crowdjax.labelers import Summary
 from crowdjax.observation.contract import Observation, Params, Pass
-from crowdjax.observation.fit import Fit, Solver, fit, fit_jit, predict
+from crowdjax.observation.fit import Fit, Solver, fit, fit_jit, init, predict
 from crowdjax.observation.graded import Graded
 from crowdjax.observation.nominal import BiasedCoin, ClassSkill, DawidSkene, Logistic, Majority, OneCoin
 from crowdjax.observation.room import predict_new
@@ -34,6 +34,7 @@ __all__ = [
     "fit_jit",
     "fit_voted",
     "fit_voted_jit",
+    "init",
     "labeler_summary",
     "predict",
     "predict_new",

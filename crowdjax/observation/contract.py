@@ -127,10 +127,18 @@ labels, points]
     if not dataclasses.is_dataclass(model):
         raise InputError(f"model: got {type(model).__name__}, a plain class; allowed: a frozen dataclass, or an "
                          "equinox.Module")  # fmt: skip
+    for side, n in (("labeler", labels.n_labelers), ("instance", n_instances)):
+        rows = getattr(model, f"{side}_features", None)
+        if rows is not None and (rows.ndim != 2 or len(rows) != n):
+            refuse(f"{side}_features", f"shape {rows.shape}", f"({n}, F), that is [{side}s, features]")
     params = jax.eval_shape(lambda votes: traced("start", labels, votes), votes)
     if not jax.tree.leaves(params):
         refuse("start", "no arrays", "one at least")
     if hasattr(model, "factors"):
+        found = traced("factors", params)
+        for name, n, whose in (("alpha", labels.n_labelers, "labelers"), ("beta", n_instances, "instances")):
+            if (got := getattr(found, name).shape)[0] != n:
+                refuse(f"factors.{name}", f"shape {got}", f"({n}, D), that is [{whose}, factors]")
         return
     of_point = shape("class_of_point")
     if len(of_point) != 2 or of_point[1] != n_classes:

@@ -22,7 +22,7 @@ from crowdjax.fits import ObservationFit as Fit
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.bilinear import BilinearPass, bilinear_pass
 from crowdjax.observation.blocks import over_blocks
-from crowdjax.observation.contract import Observation, Params, Pass
+from crowdjax.observation.contract import Observation, Params, Pass, refuse_faulty
 from crowdjax.observation.table import evidence, table_pass, tally, vote_shares
 from crowdjax.segments import total
 from crowdjax.stopping import Solver
@@ -57,6 +57,29 @@ def fit(labels: Labels, model: Observation, start: Params | None = None, solver:
 @stored
 def _run(static, solver, labels, arrays, start):
     return fit(labels, eqx.combine(arrays, static), start, solver)
+
+
+def init(labels: Labels, model: Observation) -> Params:
+    """Return parameters to start a solver or a sampler of one's own from; check every array that the model gives.
+
+    Args:
+        labels: N stored triples of W labelers and I instances.
+        model: any with the contract of ``Observation``, the contextual one among them (``contextual.Contextual``).
+
+    Returns:
+        ``model.start(labels, vote_shares(labels))``: a pytree, whose leaves have names.
+
+    Raises:
+        InputError: an array has another shape than the labels ask for; says which, its shape and the one allowed.
+
+    Example:
+        >>> from crowdjax.observation import BiasedCoin
+        >>> labels = Labels.from_arrays([0, 1, 2], [0, 0, 0], [1, 2, 2], n_values=3)
+        >>> {name: value.shape for name, value in init(labels, BiasedCoin(population="fixed")).items()}
+        {'w': (3, 4), 'classes': (3,), 'exponent': ()}
+    """
+    refuse_faulty(labels, model)
+    return model.start(labels, vote_shares(labels))
 
 
 def fit_jit(labels: Labels, model: Observation, start: Params | None = None, solver: Solver = Solver()) -> Fit:

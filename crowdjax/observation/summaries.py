@@ -9,6 +9,9 @@ curvature of Q in the labeler's own numbers, by the delta method on the logit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -78,13 +81,46 @@ def summary_of_counts(
     return Summary(accuracy, confusion, corrected(balanced, counts.shape[1]))
 
 
+def confusion_draws(rng: np.random.Generator, labels: Labels, model: Observation, fit: Fit, n: int):
+    """Draw the labelers' confusions from the approximation behind ``labeler_summary``'s intervals. Host side.
+
+    Returns:
+        P(label | class), shape [n, W, K, L], and the accuracy, shape [n, W]; None where labels are not the classes.
+
+    Example:
+        >>> from crowdjax.observation import OneCoin, fit_jit
+        >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [0, 0, 2, 1, 1, 0], n_values=3)
+        >>> drawn = confusion_draws(np.random.default_rng(0), labels, OneCoin(), fit_jit(labels, OneCoin()), 50)
+        >>> [v.shape for v in drawn]
+        [(50, 3, 3, 3), (50, 3)]
+    """
+    found = predict_jit(labels, model, jax.tree.map(jnp.asarray, fit.params))
+    points = found.points if found.points.ndim == 1 else found.points.sum(0)
+    static, arrays = _parts(model)
+    given = static, arrays, jax.tree.map(jnp.asarray, fit.params), found.counts, points
+    square = labels.n_values == labels.n_classes
+    if hasattr(model, "beta"):
+        a, share = (np.asarray(v, np.float64) for v in _columns(*given))
+        drawn = rng.standard_gamma(a, (n, *a.shape))
+        drawn /= drawn.sum(-1, keepdims=True)
+        return drawn, np.einsum("nwkk,k->nw", drawn, share) if square else None
+    seed = jax.random.key(rng.integers(2**31))
+    logits = np.asarray(_drawn_logits(*given, n, seed), np.float64)
+    p = (1 / (1 + np.exp(-logits))).swapaxes(0, 1)
+    return p[..., 2:].reshape(*p.shape[:2], -1, labels.n_values), p[..., 0] if square else None
+
+
 def _parts(model: Observation):
     arrays, static = eqx.partition(model, eqx.is_array)
     return static, arrays
 
 
-def _shares(model: Observation, params: Params, points):
-    """Return P(class k) [K], and P(point g | class k) [G, K]: the prior's for a class that no instance has."""
+def points_of_class(model: Observation, params: Params, points):
+    """Return P(class k) [K], and P(point g | class k) [G, K]: the prior's for a class that no instance has.
+
+    Args:
+        points: expected instances at each point, shape [G].
+    """
     of_point, log_points = model.class_of_point(params), model.log_points(params)
     if log_points.ndim > 1:  # of each instance
         log_points = jax.nn.logsumexp(log_points, axis=0)
@@ -99,15 +135,44 @@ def _shares(model: Observation, params: Params, points):
 def _columns(static, arrays, params, counts, points):
     """Return the parameters of the columns that are Dirichlet [W, K, L], and P(class) [K]."""
     model = eqx.combine(arrays, static)
-    return model.beta(params, counts).swapaxes(1, 2), _shares(model, params, points)[0]
+    return model.beta(params, counts).swapaxes(1, 2), points_of_class(model, params, points)[0]
+
+
+class _OfOne(NamedTuple):
+    """What one labeler's own numbers say: their values, a root of their covariance, and (function of them) the logits
+    of the accuracy, of the mean over classes and of the cells, class by class."""
+
+    x: Float[Array, " P"]
+    root: Float[Array, "P P"]
+    logits: Callable[[Float[Array, " P"]], Float[Array, " C"]]
 
 
 @stored
 def _logits(static, arrays, params, counts, points):
     """Return logits of the accuracy, of the mean over classes and of the cells (class by class) and their standard
     deviations, each [W, 2 + K L]."""
+
+    def of_one(own: _OfOne, _):
+        return own.logits(own.x), jnp.linalg.norm(jax.jacfwd(own.logits)(own.x) @ own.root, axis=1)
+
+    return _each(of_one, static, arrays, params, counts, points)
+
+
+@stored
+def _drawn_logits(static, arrays, params, counts, points, n, key):
+    """Draw these logits n times, [W, n, 2 + K L]."""
+
+    def of_one(own: _OfOne, row):
+        z = jax.random.normal(jax.random.fold_in(key, row), (n, len(own.x)), own.x.dtype)
+        return jax.vmap(own.logits)(own.x + jnp.matmul(z, own.root.T, precision=PRECISION))
+
+    return _each(of_one, static, arrays, params, counts, points)
+
+
+def _each(of_one, static, arrays, params, counts, points):
+    """Return a function of every labeler's own numbers and row."""
     model = eqx.combine(arrays, static)
-    share, of_class = _shares(model, params, points)
+    share, of_class = points_of_class(model, params, points)
     leaves, structure = jax.tree.flatten(params)
     specs = jax.tree.leaves(model.specs(params), is_leaf=lambda spec: spec is None)
     known = hasattr(model, "covariance")
@@ -119,11 +184,9 @@ def _logits(static, arrays, params, counts, points):
     ]
     covariance = model.covariance(params, counts) if known else jnp.zeros(len(counts))
 
-    def of_one(row, counts, covariance):
-        """Return curvature, logits and their slopes, of one labeler."""
+    def own_numbers(row, counts, covariance):
         at = [leaf[row][None] if spec == "labeler" else leaf for leaf, spec in zip(leaves, specs, strict=True)]
-        own = [at[n] for n in mine]
-        x0, unravel = ravel_pytree(own)
+        x0, unravel = ravel_pytree([at[n] for n in mine])
 
         def with_own(x):
             out = list(at)
@@ -143,11 +206,13 @@ def _logits(static, arrays, params, counts, points):
             p = jnp.r_[share[:n] @ right, right.mean(), p.ravel()]
             return jnp.log(p) - jnp.log1p(-p)
 
-        slopes = jax.jacfwd(logits)(x0)
         if known:
-            return logits(x0), jnp.sqrt(jnp.einsum("cp,pq,cq->c", slopes, covariance, slopes, precision=PRECISION))
+            values, vectors = jnp.linalg.eigh(covariance)
+            return _OfOne(x0, vectors * jnp.sqrt(jnp.maximum(values, 0)), logits)
         values, vectors = jnp.linalg.eigh(-jax.hessian(q)(x0))
-        along = slopes @ vectors
-        return logits(x0), jnp.sqrt((along**2 / jnp.maximum(values, 1e-6)).sum(1))
+        return _OfOne(x0, vectors / jnp.sqrt(jnp.maximum(values, 1e-6)), logits)
 
-    return jax.lax.map(lambda xs: of_one(*xs), (jnp.arange(len(counts)), counts, covariance), batch_size=32)
+    def one(given):
+        return of_one(own_numbers(*given), given[0])
+
+    return jax.lax.map(one, (jnp.arange(len(counts)), counts, covariance), batch_size=32)
