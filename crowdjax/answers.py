@@ -27,6 +27,8 @@ from crowdjax.tables import Kind
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from crowdjax.plots.result import Plots
+
 TREATMENT = {
     "count": "each counts as one more",
     "first": "only the first was used",
@@ -40,6 +42,7 @@ MANY = 10  # labels or instances, below which a class that is absent surprises n
 ENDS = ("", "_lower", "_upper")  # of a column with an interval
 CONTRADICTED = 0.01  # chance that gold agrees with votes as little, below which it is said
 LEAST_GOLD = 5  # gold labels of a class, below which they say little of it
+MOST_KEPT = 1_000_000  # labels that a result keeps, some 10 MB
 MOST_CLASSES, MOST_PROBABLE = 50, 5  # classes with a column each; beyond, how many of the most probable have one
 
 
@@ -87,6 +90,7 @@ class Prediction(Printed):
         tables: this and all others as pyarrow, by name.
         record: what ``fit.json`` (``predict.json``) holds: sizes, objective, settings, versions.
         kind: makes the tables that are shown.
+        labels: of a fit or a check of up to a million labels these, for figures; None where they are not kept.
 
     Example:
         >>> import crowdjax
@@ -99,6 +103,7 @@ class Prediction(Printed):
     tables: dict[str, pa.Table]
     record: dict[str, Any]
     kind: Kind
+    labels: Labels | None = dataclasses.field(default=None, kw_only=True)
 
     instances = shown("instances")
     _title = "Predictions of a fit of"
@@ -118,6 +123,13 @@ class Prediction(Printed):
     def warnings(self) -> tuple[str, ...]:
         """The warnings that a reader of the result should know, one sentence each."""
         return tuple(self.record["warnings"])
+
+    @property
+    def plot(self) -> Plots:
+        """The figures of the result: ``result.plot.confusion()`` and others (``crowdjax.plots.result``)."""
+        from crowdjax.plots.result import Plots
+
+        return Plots(self)
 
     def save(self, out: str | os.PathLike) -> None:
         """Write the result to a folder, which appears whole or not at all."""
@@ -160,6 +172,11 @@ class Tally(NamedTuple):
     votes: Float[np.ndarray, "I L"]
     agreement: Float[np.ndarray, "W K L"]
     n_crowds: int
+
+
+def kept(labels: Labels) -> Labels | None:
+    """Return the labels if a result keeps as many, else None."""
+    return labels if len(labels.label) <= MOST_KEPT else None
 
 
 def votes_of(labels: Labels) -> Float[np.ndarray, "I L"]:

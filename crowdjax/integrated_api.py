@@ -30,6 +30,7 @@ from crowdjax.answers import (
     by_class,
     counted,
     gold_record,
+    kept,
     labels_of_labelers,
     support,
     tally,
@@ -249,7 +250,7 @@ def fit(
     )
     return IntegratedAggregation(
         tables, record, kind, found, index, scaling, config=config, boundary=placed,
-        average=said.average, calibration=calibration, tally=counts,
+        average=said.average, calibration=calibration, tally=counts, labels=kept(labels),
         position=np.asarray(answers.mean),
     )  # fmt: skip
 

@@ -26,6 +26,7 @@ from crowdjax.answers import (
     about_gold,
     about_labels,
     answer_table,
+    kept,
     tally,
 )
 from crowdjax.classes import Classes, two_of
@@ -368,6 +369,7 @@ def context(
         population=people,
         gold=truth,
         tally=tally(labels, probability),
+        labels=kept(labels),
         weights=sampling,
         cell=cell,
         people_cell=people_cell,

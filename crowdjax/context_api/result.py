@@ -181,7 +181,7 @@ class ContextualResult(Fitted):
     def figures(self) -> dict[str, plots.Figure]:
         """Plot the functions over the scores' density, reliability before and after calibration, the estimates of the
         prevalence, the labelers' own curves where they differ, and what there is over time and by group."""
-        forecasts, observed = self._forecasts()
+        forecasts, observed = self.forecasts()
         drawn, each = {}, {}
         for kind in self._kinds():
             x, curves, densities, axis = self._functions(kind)
@@ -344,6 +344,10 @@ class ContextualResult(Fitted):
         answers = answer_table(instances, probability, self.index.classes, **columns_)
         return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
 
+    def again(self, labels: Labels):
+        """Infer the instances of the fit again from some of their labels, by its scores."""
+        return contextual.item_posteriors(self.fit, labels, self.scores, cell=self.cell)
+
     def checks(self, table, *, scores=None, columns: Columns | None = None, **settings) -> LookResult:
         """Run posterior predictive checks: compare the labels with replicates, each of another posterior draw
         (``crowdjax.facade.checks.check``).
@@ -440,7 +444,7 @@ class ContextualResult(Fitted):
         names = {int(row): f"{ids[row]}: rank {low[row]:.0f} to {high[row]:.0f}" for row in named}
         return plots.labeler_curves(x, panels, names, **axis)
 
-    def _forecasts(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], str]:
+    def forecasts(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], str]:
         """Return the score as it is (if it is a probability) and calibrated, each with the truth: gold where there is
         enough, else the instances' posteriors."""
         known = np.zeros(0, int) if self.gold is None else np.flatnonzero(np.isfinite(self.gold))

@@ -28,6 +28,7 @@ from crowdjax.answers import (
     about_labels,
     answer_table,
     confusion_table,
+    kept,
     read_tables,
     shown,
     tally,
@@ -171,6 +172,10 @@ class CategoricalResult(Fitted):
         """
         return _predicted(self, table, scores, columns, dict(form=form, missing=missing, header=header))
 
+    def again(self, labels: Labels):
+        """Infer the instances of the fit again from some of their labels, by its scores."""
+        return model.class_probabilities(self.fit, labels, self.scores)
+
     def checks(self, table, **settings):
         """Raise: this model has no posterior predictive checks yet.
 
@@ -299,6 +304,7 @@ def fitted(
         prevalence=prevalence,
         scores=given.scores,
         tally=tally(labels, probability),
+        labels=kept(labels),
     )
     full["seconds"] = perf_counter() - started
     return result

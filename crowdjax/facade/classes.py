@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crowdjax import io
-from crowdjax.answers import gold_record, labels_of_labelers, support, tally
+from crowdjax.answers import gold_record, kept, labels_of_labelers, support, tally
 from crowdjax.facade.copies import heard
 from crowdjax.facade.fitted import refuse_counts
 from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of, warnings_of
@@ -75,7 +75,7 @@ def fit(
     )
     made = partial(_model, name, len(index.classes), settings)
     held = {"seed": np.uint32(0)} if name == "glad" else None  # what the model of JAX has: its start draws nothing
-    return Result(tables, record, kind, found.fit, index, {}, made=made, held=held, tally=counts)
+    return Result(tables, record, kind, found.fit, index, {}, made=made, held=held, tally=counts, labels=kept(labels))
 
 
 def _model(name: str, n_classes: int, settings: dict[str, Any]) -> Observation:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crowdjax import io, memory, optimize, outliers, parallel, spread, watch
-from crowdjax.answers import gold_record, labels_of_labelers, support, tally
+from crowdjax.answers import gold_record, kept, labels_of_labelers, support, tally
 from crowdjax.columns import listed
 from crowdjax.facade import many
 from crowdjax.facade.copies import Copies, heard
@@ -134,7 +134,9 @@ def fit(
         devices=parallel.used(int(np.count_nonzero(labels.real)), devices),
     )
     made, held = partial(itself, built), eqx.filter(built, eqx.is_array)
-    return Result(told.tables, record, kind, found, index, scaling, made=made, held=held, tally=told.tally)
+    return Result(
+        told.tables, record, kind, found, index, scaling, made=made, held=held, tally=told.tally, labels=kept(labels)
+    )
 
 
 def _best(labels: Labels, model: Observation, start, solver: Solver, **how):

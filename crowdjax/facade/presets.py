@@ -31,6 +31,7 @@ from crowdjax.answers import (
     by_class,
     confusion_table,
     gold_record,
+    kept,
     labeler_table,
     support,
     tally,
@@ -140,7 +141,16 @@ def fit(
         devices=parallel.used(int(np.count_nonzero(labels.real)), devices),
     )
     return Aggregation(
-        tables, record, kind, found, index, scaling, made=partial(itself, built), features=features, tally=counts
+        tables,
+        record,
+        kind,
+        found,
+        index,
+        scaling,
+        made=partial(itself, built),
+        features=features,
+        tally=counts,
+        labels=kept(labels),
     )
 
 

@@ -15,6 +15,7 @@ from crowdjax import io
 from crowdjax.answers import (
     by_class,
     gold_record,
+    kept,
     support,
     tally,
 )
@@ -103,7 +104,9 @@ def fit(
         devices="none of JAX: this model and size are faster without",
     )
     made = partial(_model, config, labels.n_labelers, labels.n_instances, truth)
-    return Aggregation(tables, record, kind, ended, index, {}, made=made, features={}, tally=counts)
+    return Aggregation(
+        tables, record, kind, ended, index, {}, made=made, features={}, tally=counts, labels=kept(labels)
+    )
 
 
 def _not_split(found: host.Found, labels: Labels, config: FactorConfig, solver: FactorSolver) -> host.Found:
