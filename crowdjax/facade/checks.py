@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from crowdjax import io, memory, results
 from crowdjax import report as reports
-from crowdjax.answers import Prediction, labels_of_labelers, shown
+from crowdjax.answers import Prediction, kept, labels_of_labelers, shown
 from crowdjax.facade.fitted import Fitted
 from crowdjax.formats import Form
 from crowdjax.integrated.look import Look

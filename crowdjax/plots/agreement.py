@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from crowdjax.plots.style import COLOURS, axes, evenly, short, styled, unframed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-MOST = 200  # labelers in a figure
-NAMED = 30  # labelers, up to which each has its name
+MOST = 120  # labelers in a figure
+NAMED = 40  # labelers, up to which each has its name
 LEAST = 3  # instances in common, below which two labelers are not compared
 
 
@@ -88,6 +88,26 @@ def order_of(share: Float[np.ndarray, "W W"], group: Int[np.ndarray, " W"] | Non
     return np.concatenate(out)
 
 
+def compared(known: Bool[np.ndarray, "W W"], most: int) -> Int[np.ndarray, " w"]:
+    """Choose labelers who can be compared with each other: from the one with most pairs on, always the one with most
+    pairs among those chosen, until nobody has any.
+
+    Example: the third has a pair with nobody
+        >>> compared(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], bool), 3).tolist()
+        [0, 1]
+    """
+    total, left = known.sum(1), np.ones(len(known), bool)
+    chosen, within = [], np.zeros(len(known), int)
+    while len(chosen) < most and left.any():
+        best = int(np.argmax(np.where(left, within * (len(known) + 1) + total, -1)))
+        if not total[best]:
+            break
+        left[best] = False
+        chosen.append(best)
+        within += known[best]
+    return np.sort(chosen)
+
+
 @styled
 def agreement(
     found: Agreement,
@@ -108,11 +128,11 @@ def agreement(
 
     share = found.share.copy()
     np.fill_diagonal(share, np.nan)
-    some = np.sort(np.argsort(-np.isfinite(share).sum(1), kind="stable")[:most])
+    some = compared(np.isfinite(share), most)
     own = None if group is None else np.asarray(group)[some]
     order = some[order_of(share[np.ix_(some, some)], own)]
     n = len(order)
-    side = float(np.clip(0.9 + 0.17 * n, 2.4, 5.2))
+    side = float(np.clip(0.9 + 0.17 * n, 2.4, 5.6))
     ax = axes(ax, side + 1.1, side)
     shade = LinearSegmentedColormap.from_list("agreement", [COLOURS[1], "#FFFFFF", COLOURS[0]])
     shade.set_bad("#E0E0E0")
@@ -134,6 +154,10 @@ def agreement(
     ends = [drawn.norm.vmin, found.chance, drawn.norm.vmax]
     bar.set_ticks(ends, labels=[f"{ends[0]:.2f}", f"{ends[1]:.2f}\nby chance", f"{ends[2]:.2f}"])
     bar.ax.tick_params(length=0, labelsize=7.5)
-    left = f" (of {len(names):,}, those compared most)" if n < len(names) else ""
-    ax.set(title="Pairwise agreement", xlabel=f"{n:,} labelers{left}" if n > NAMED or left else "")
+    left = f" of {len(names):,}" if n < len(names) else ""
+    share_of_pairs = np.isfinite(cells).sum() / max(1, n * (n - 1))
+    few = f"; grey: fewer than {LEAST} instances in common" if share_of_pairs < 0.995 else ""
+    ax.set_title("Pairwise agreement")
+    if left or few or n > NAMED:
+        ax.set_xlabel(f"{n:,} labelers{left}{few}")
     return ax

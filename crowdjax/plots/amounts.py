@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from crowdjax.plots.style import COLOURS, MARKERS, PANEL, axes, styled
+from crowdjax.plots.style import COLOURS, MARKERS, PANEL, axes, legend_below, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -101,16 +101,17 @@ def labels_needed(
     """
     from matplotlib import ticker
 
-    ax = axes(ax, PANEL[0] + 0.5, PANEL[1] + 0.4)
+    ax = axes(ax, PANEL[0] + 0.5, PANEL[1] + 0.6)
     at = np.asarray(sizes, float)
     step = 1.035 if max(sizes) > 12 else 1.0
-    low = 1.0
+    low, high = 1.0, 0.0
     for k, ((name, each), colour, marker) in enumerate(zip(found.items(), COLOURS, MARKERS, strict=False)):
         mean, error = each.mean(1), 2 * each.std(1) / np.sqrt(each.shape[1])
-        x = at * step ** (k - (len(found) - 1) / 2) if step > 1 else at + 0.12 * (k - (len(found) - 1) / 2)
+        aside = k - (len(found) - 1) / 2  # methods that coincide stand side by side
+        x = at * step**aside if step > 1 else at + 0.02 * (at[-1] - at[0]) * aside
         look = dict(color=colour, marker=marker, linewidth=1.0, elinewidth=1.2, label=name)
         ax.errorbar(x, mean, error, **look)
-        low = min(low, float((mean - error).min()))
+        low, high = min(low, float((mean - error).min())), max(high, float((mean + error).max()))
     if step > 1:
         ax.set_xscale("log")
         ax.xaxis.set_minor_locator(ticker.NullLocator())
@@ -119,7 +120,7 @@ def labels_needed(
         shown = [s for s in shown if s < sizes[-1] / 1.25] + [sizes[-1]]
     ax.set_xticks(shown, [str(size) for size in shown])
     ax.set(title=title, xlabel="labels of an instance", ylabel="accuracy against gold")
-    ax.set_ylim(max(0, low - 0.03), 1.0)
+    ax.set_ylim(max(0, low - 0.02), min(1.0, high) + 0.015)
     ax.grid(axis="x", visible=False)
-    ax.legend(loc="lower right", fontsize=7.5)
+    legend_below(ax)
     return ax

@@ -76,5 +76,5 @@ def reliability_on(
     top = nice_top(top)
     ax.plot([low, top], [low, top], color="#9E9E9E", linewidth=1, linestyle="--", zorder=1)
     ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(low, top), ylim=(low, top), aspect="equal")
-    ax.legend(loc="upper left", fontsize=7.5)
+    ax.legend(loc="lower right", fontsize=7.5)
     return ax

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from crowdjax.plots.style import COLOURS, axes, evenly, short, styled, subplots, unframed
+from crowdjax.plots.style import COLOURS, axes, short, styled, subplots, unframed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,10 +85,11 @@ def tiles(
     down = -(-n // across)
     ax.set(aspect="equal", xlim=(0, across * step[0] - _gap(cell)), ylim=(down * step[1] - 0.32 / cell, -0.25 / cell))
     for axis, words, each, many in ((ax.xaxis, labels, step[0], across), (ax.yaxis, classes, step[1], down)):
-        some = evenly(len(words), min(NUMBERED, max(2, int(len(words) * cell / 0.13))))
+        room = min(NUMBERED, max(2, int(len(words) * cell / 0.13)))  # for so many names
+        some = np.arange(0, len(words), -(-len(words) // room))
         named = [short(str(words[k]), 14) for k in some]
-        axis.set_ticks(np.concatenate([some + 0.5 + each * k for k in range(many)]), named * many)
-    turned = max(len(str(word)) for word in labels) > 12 * cell * n_columns / len(evenly(n_columns, NUMBERED))
+        axis.set_ticks(np.concatenate([some + 0.5 + each * float(k) for k in range(many)]), named * many)
+    turned = max(len(str(word)) for word in labels) > 12 * cell * n_columns / min(n_columns, NUMBERED)
     unframed(ax)
     ax.tick_params(labelsize=size)
     ax.tick_params(axis="x", rotation=90 if turned else 0)

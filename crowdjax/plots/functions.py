@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from crowdjax.plots.style import COLOURS, PANEL, axes, nice_top, styled, subplots
+from crowdjax.plots.style import COLOURS, PANEL, axes, legend_below, nice_top, styled, subplots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,9 +75,8 @@ def over_score(
         ax.plot(x, mean, color=colour, label=name)
     ax.set(xlabel=xlabel, ylabel=ylabel, ylim=(0, top), xlim=(x[0], x[-1]), xscale=xscale)
     handles = [(h, n) for h, n in zip(*ax.get_legend_handles_labels(), strict=True) if n]
-    n_columns = 2 if len(handles) < 4 else 3
-    look = dict(ncols=n_columns, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.19))
-    ax.legend(*zip(*handles, strict=True), **look)
+    ax.legend(*zip(*handles, strict=True))
+    legend_below(ax, handles=ax.get_legend().legend_handles, ncols=2 if len(handles) < 4 else 3)
     return ax
 
 

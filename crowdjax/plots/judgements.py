@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from crowdjax.plots.style import COLOURS, axes, evenly, short, styled, unframed
+from crowdjax.plots.style import COLOURS, axes, short, styled, unframed
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,8 +35,8 @@ def label_map(
     """Draw every label as a cell, labelers by their skill, the best at the top, instances by their place; below them
     the inferred class and, where it is known, gold.
 
-    Of more than 100 labelers those with most labels are drawn, of more than 300 instances those that they labelled,
-    evenly along the order.
+    Of more than 100 labelers those with most labels are drawn, of more than 300 instances those with most labels of
+    these.
 
     Args:
         label: codes of ``values``.
@@ -54,9 +54,10 @@ def label_map(
     people = people[np.argsort(-np.nan_to_num(skill[people], nan=-np.inf), kind="stable")]
     row_of = np.full(len(names), -1)
     row_of[people] = np.arange(len(people))
-    judged = np.unique(instance[row_of[labeler] >= 0])
-    things = judged[np.argsort(place[judged], kind="stable")]
-    things = things[evenly(len(things), MOST_COLUMNS)]
+    judged = np.bincount(instance[row_of[labeler] >= 0], minlength=len(place))
+    mixed = np.random.default_rng(0).permutation(len(place))  # of instances with as many labels, any
+    things = np.lexsort((mixed, -judged))[: min(MOST_COLUMNS, np.count_nonzero(judged))]
+    things = things[np.argsort(place[things], kind="stable")]
     column_of = np.full(len(place), -1)
     column_of[things] = np.arange(len(things))
     cells = np.full((len(people), len(things)), np.nan)
@@ -65,21 +66,23 @@ def label_map(
     strips = {"inferred": inferred[things].astype(float)}
     if gold is not None and (gold[things] >= 0).any():
         strips["gold"] = np.where(gold[things] >= 0, gold[things], np.nan)
-    high = max(1, round(0.035 * len(people)))  # rows of a strip
+    each = max(1, 24 // len(people))  # rows of the image for a labeler
+    cells = cells.repeat(each, 0)
+    high = max(1, round(0.05 * len(cells)))  # rows of a strip
     gap = np.full((max(1, high // 2), len(things)), np.nan)
     parts, middles = [cells], []
     for strip in strips.values():
         middles.append(sum(map(len, parts)) + len(gap) + (high - 1) / 2)
         parts += [gap, np.tile(strip, (high, 1))]
     image = np.concatenate(parts)
-    width, height = float(np.clip(2 + 0.02 * len(things), 4.6, 7.2)), float(np.clip(1.2 + 0.13 * len(image), 2.4, 5.4))
-    ax = axes(ax, width, height)
+    size = np.clip([2 + 0.02 * len(things), 1.2 + 0.15 * (len(people) + 2)], [4.6, 2.0], [7.2, 6.2]).tolist()
+    ax = axes(ax, *size)
     colours = colours_of(len(values))
     drawn = ListedColormap(colours)
     drawn.set_bad("#FFFFFF")
     ax.set_facecolor("#FFFFFF")
     extent = (0, len(things), len(image), 0)
-    blank = np.where(np.arange(len(image)) < len(people), 1.0, np.nan)[:, None].repeat(len(things), 1)
+    blank = np.where(np.arange(len(image)) < len(cells), 1.0, np.nan)[:, None].repeat(len(things), 1)
     ax.imshow(blank, cmap=ListedColormap([NO_LABEL]), extent=extent, aspect="auto", interpolation="nearest")
     drawn.set_bad(alpha=0)
     settings = dict(cmap=drawn, vmin=-0.5, vmax=len(values) - 0.5, aspect="auto", interpolation="nearest")
@@ -88,7 +91,7 @@ def label_map(
     named = len(people) <= NAMED
     ticks, words = [np.array(middles) + 0.5], list(strips)
     if named:
-        ticks, words = [np.arange(len(people)) + 0.5, *ticks], [short(str(names[k])) for k in people] + words
+        ticks, words = [each * (np.arange(len(people)) + 0.5), *ticks], [short(str(names[k])) for k in people] + words
     ax.set_yticks(np.concatenate(ticks), words, fontsize=7 if len(people) > 25 else 7.5)
     ax.set_xticks([])
     ax.set_xlabel(f"{len(things):,} instances" + (f" of {len(place):,}" if len(things) < len(place) else "")
@@ -96,7 +99,7 @@ def label_map(
     if not named:
         ax.set_ylabel(f"{len(people):,} labelers" + (f" of {len(names):,}" if len(people) < len(names) else "")
                       + ", the best at the top")  # fmt: skip
-    if len(values) <= len(COLOURS) + 4:
+    if len(values) <= 20:
         patches = [Patch(color=c, label=short(str(v), 16)) for c, v in zip(colours, values, strict=True)]
         if np.isnan(cells).any():
             patches.append(Patch(color=NO_LABEL, label="no label"))

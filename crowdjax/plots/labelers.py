@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from crowdjax.plots.style import COLOURS, PANEL, axes, evenly, rows_named, styled, subplots, wilson
+from crowdjax.plots.style import COLOURS, PANEL, axes, evenly, legend_below, rows_named, styled, subplots, wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ KINDS = {  # of labelers: colour and marker
     "few labels": ("#BDBDBD", "o"),
 }
 MOST_LINES = 150  # labelers in a forest plot
-NAMED = 40  # labelers, up to which each has its name
+NAMED = 45  # labelers, up to which each has its name
 
 
 @styled
@@ -70,8 +70,10 @@ def accuracies(
     return figure
 
 
-def _height(n: int) -> float:
-    return 0.9 + (0.17 if n <= NAMED else 0.03) * min(max(n, 6), MOST_LINES)
+def _height(n: int, gold: bool = False) -> float:
+    """Return the inches of a forest plot."""
+    each = 0.17 if n <= NAMED else 0.06 if gold else 0.04
+    return 0.9 + 0.3 * gold + min(each * max(n, 6), 7.5)
 
 
 @styled
@@ -98,25 +100,25 @@ def forest(
     order = known[np.argsort(-found[known], kind="stable")]
     order = order[evenly(len(order), MOST_LINES)] if len(order) else order
     n, named = len(order), len(order) <= NAMED
-    ax = axes(ax, 4.6, _height(n) + (0.3 if gold is not None else 0))
+    ax = axes(ax, 4.6, _height(n, gold is not None))
     rows, apart = np.arange(n), 0.0 if gold is None else 0.18
+    drawn = [found[order], lower[order], np.array([1.0])]
     if chance is not None:
         ax.axvline(chance, color="#757575", linewidth=0.9, linestyle="--", zorder=1)
+        drawn.append(np.array([chance]))
     wide, big = (2.2, 16) if named else (1.2, 6)
     ax.hlines(rows - apart, lower[order], upper[order], color=COLOURS[0], alpha=0.45, linewidth=wide)
     ax.scatter(found[order], rows - apart, s=big, color=COLOURS[0], linewidth=0, zorder=2, label="model")
-    ends = [0, 1, np.nanmin(np.r_[found[order], lower[order], 0])]
     if gold is not None:
         right, given = (np.asarray(v, float)[order] for v in gold)
-        low, high = wilson(right, given)
-        has = given > 0
+        (low, high), has = wilson(right, given), given > 0
+        drawn.append(low[has])
         ax.hlines((rows + apart)[has], low[has], high[has], color=COLOURS[1], alpha=0.35, linewidth=0.6 * wide)
-        look = dict(s=0.9 * big, color=COLOURS[1], marker="D", linewidth=0, zorder=2)
-        ax.scatter((right / np.maximum(given, 1))[has], (rows + apart)[has], label="gold", **look)
-        ax.figure.legend(loc="outside lower center", ncols=2, fontsize=7.5) if ax.figure.axes == [ax] else ax.legend(
-            loc="best", fontsize=7.5
-        )
-    ax.set(xlabel=xlabel, xlim=(min(ends) - 0.015, 1.015))
+        look = dict(s=0.9 * big, color=COLOURS[1], marker="D", linewidth=0, zorder=2, label="gold alone")
+        ax.scatter((right / np.maximum(given, 1))[has], (rows + apart)[has], **look)
+        legend_below(ax)
+    low = float(np.nanmin(np.concatenate(drawn)))
+    ax.set(xlabel=xlabel, xlim=(low - 0.03, 1.015))
     rows_named(ax, [names[k] for k in order], NAMED)
     if not named:
         ax.set_ylabel(f"{n:,} labelers" + (f", evenly of {len(known):,}" if n < len(known) else ""))

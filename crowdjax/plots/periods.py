@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from crowdjax.plots.style import COLOURS, MARKERS, PANEL, axes, short, styled, subplots
+from crowdjax.plots.style import COLOURS, MARKERS, PANEL, axes, legend_below, short, styled, subplots
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,8 +84,7 @@ def over_periods(
     _panel(ax, [short(t, 14) for t in times], series, kind, beside=None, span=periods_span([series], kind), width=width)
     ax.set_ylabel(PERIODS[kind][0])
     if len(series) > 1:
-        look = dict(ncols=min(3, len(series)), fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.12))
-        ax.legend(**look)
+        legend_below(ax, ncols=min(3, len(series)))
     return ax
 
 

@@ -109,7 +109,7 @@ class Plots:
         else:
             raise self._lacks("confusion", "the result has no confusion matrices",
                               "crowdjax.fit(labels).plot.confusion(), with 50 classes at most")  # fmt: skip
-        return tiles(found, _names(classes), _names(values), titles, ax=ax)
+        return tiles(found, self._names, _names(values), titles, ax=ax)
 
     def labelers(self, measure: str | None = None, *, ax: Axes | None = None) -> Axes:
         """Draw a measure of labelers with intervals, the best at the top, gold beside where there is any.
@@ -202,28 +202,26 @@ class Plots:
         p = self._numbers("instances", "probability" if two else "confidence")
         answer = self._codes("label")
         position = getattr(self._result, "position", None)
-        jitter = (0.0, 0.0)
         if position is not None:
-            x, xlabel, groups = np.asarray(position, float), "position on the model's axis", {}
+            x, xlabel = np.asarray(position, float), "position on the model's axis"
         elif "score" in table.column_names:
-            x, xlabel, groups = self._numbers("instances", "score"), self._result.record["scores"][0], {}
+            x, xlabel = self._numbers("instances", "score"), self._result.record["scores"][0]
         else:
             votes = self._votes("instances", labels, columns)
-            n = np.maximum(votes.sum(1), 1e-9)
             if votes.shape[1] != len(self._classes):
                 raise self._lacks("instances", "labels are not the classes", "result.plot.map()")
-            x = (votes[:, 1] if two else votes.max(1)) / n
-            of = f"its labels that say {self._positive}" if two else "the most frequent of its labels"
-            xlabel, jitter = f"share of {of}", (0.012, 0.0)
+            x = (votes[:, 1] if two else votes.max(1)) / np.maximum(votes.sum(1), 1e-9)
+            xlabel = f"share of its labels that say {self._positive}" if two else "share of its most frequent label"
+        groups = {"": np.ones(len(x), bool)}
+        votes = self._votes_at_hand()
+        if votes is not None and votes.shape[1] == len(self._classes):
             most = votes[np.arange(len(votes)), answer] >= votes.max(1)
             groups = {"as most labels say": most, "against them": ~most}
-        if not groups:
-            groups = {"": np.ones(len(x), bool)}
         known = self._known_to_fit()
         if known is not None and known.any():
             groups = {name: here & ~known for name, here in groups.items()} | {"gold": known}
         ylabel = f"probability of {self._positive}" if two else "probability of the inferred class"
-        ax = points(x, p, groups, xlabel=xlabel, ylabel=ylabel, jitter=jitter, ax=ax)
+        ax = points(x, p, groups, xlabel=xlabel, ylabel=ylabel, ax=ax)
         ax.set_ylim(-0.03 if two else max(0, p.min() - 0.05), 1.03)
         return ax
 
@@ -242,6 +240,9 @@ class Plots:
         Raises:
             InputError: there is no truth that the fit did not know.
         """
+        if not {"probability", "confidence"} & set(self._table("reliability", "instances").column_names):
+            raise self._lacks("reliability", "a check infers no classes",
+                              "crowdjax.fit(labels).plot.reliability(gold)")  # fmt: skip
         known = self._known_to_fit()
         had = known is None or bool(known.any())
         if gold is None and had and "calibration" in self._result.tables:
@@ -260,6 +261,9 @@ class Plots:
             raise self._lacks("reliability", "the fit was given all of these truths",
                               "a fit without gold, or truths of other instances")  # fmt: skip
         if len(self._classes) == 2:
+            if len(np.unique(truth[rows])) == 1:
+                raise self._lacks("reliability", f"all {rows.sum():,} truths are {self._names[int(truth[rows][0])]}",
+                                  "truths of both classes, drawn at random")  # fmt: skip
             p, y, what = self._numbers("instances", "probability"), truth == 1, self._positive
             xlabel, ylabel = f"probability of {what}", f"share that is {what}"
         else:
@@ -325,6 +329,8 @@ class Plots:
             )
         found = amounts.scores(given.instance, sizes, answers, rows, whole.n_instances, draws=draws, seed=seed)
         title = f"{len(rows):,} instances with gold"
+        if len(np.unique(code[rows])) == 1:
+            title += f", all {short(self._names[code[rows[0]]], 16)}"
         return amounts.labels_needed(sizes, found, title=title, ax=ax)
 
     # The population
@@ -354,10 +360,10 @@ class Plots:
         scores = np.asarray(self._result.scores, float)
         x, functions = self._functions()
         column = 0
-        density = {"density of the labelled": (scores[np.isfinite(scores[:, column]), column], None)}
+        density = {"labelled instances (√ of the density)": (scores[np.isfinite(scores[:, column]), column], None)}
         population = getattr(self._result, "population", None)
         if population is not None and record.get("kinds") is None:
-            density["of the population"] = population[0][:, 0], population[1]
+            density["population"] = population[0][:, 0], population[1]
         logit = getattr(self._result.fit.scale, "transform", "") == "logit"
         ylabel = f"share of {self._positive}" if len(self._classes) == 2 else "share of the class"
         return over_score(x, functions, density, xlabel=record["scores"][0], ylabel=ylabel,
@@ -368,6 +374,10 @@ class Plots:
     @property
     def _classes(self) -> list[Any]:
         return list(self._result.record.get("classes") or (0, 1))
+
+    @property
+    def _names(self) -> list[str]:
+        return _names(self._classes)
 
     @property
     def _positive(self) -> str:
@@ -433,12 +443,16 @@ class Plots:
 
     def _votes(self, name: str, source: Any, columns: Any) -> Float[np.ndarray, "I L"]:
         """Return how many labels of each instance have each value."""
-        tally = getattr(self._result, "tally", None)
-        if source is None and tally is not None and isinstance(tally.votes, np.ndarray):
-            return tally.votes
+        votes = self._votes_at_hand()
+        if source is None and votes is not None:
+            return votes
         given = self._labels(name, source, columns)
         n, size = given.whole.n_values, given.whole.n_instances
         return np.bincount(given.instance.astype(np.int64) * n + given.label, minlength=n * size).reshape(size, n)
+
+    def _votes_at_hand(self) -> Float[np.ndarray, "I L"] | None:
+        tally = getattr(self._result, "tally", None)
+        return tally.votes if tally is not None and isinstance(tally.votes, np.ndarray) else None
 
     def _known_to_fit(self) -> np.ndarray | None:
         """Return which instances the fit had gold of; None where it had some and does not say of which."""
@@ -492,10 +506,8 @@ class Plots:
         looked = ~np.asarray(table["surprise"].is_null().to_numpy(), bool)
         n, p = (self._numbers("instances", name)[looked] for name in ("n_labels", "surprise"))
         odd = np.array(table["surprising"].to_pylist(), object)[looked].astype(bool)
-        wide = 0.25 if n.max() - n.min() < 40 else 0.0
         groups = {"as the model expects": ~odd, "surprising": odd}
-        ax = points(n, p, groups, xlabel="labels of the instance", ylabel="p-value of its labels",
-                    jitter=(wide, 0.0), ax=ax)  # fmt: skip
+        ax = points(n, p, groups, xlabel="labels of the instance", ylabel="p-value of its labels", ax=ax)
         ax.set_yscale("log")
         return ax
 
@@ -531,7 +543,9 @@ class Plots:
             prefix = "assisted_" if assisted else ""
             ends = tuple(np.array([found[t][prefix + e] for t in times], float) for e in ("mean", "lower", "upper"))
             series["" if group is None else short(str(group), 20)] = ends
-        return over_periods([when(t) for t in times], series, "share", ax=ax)
+        ax = over_periods([when(t) for t in times], series, "share", ax=ax)
+        ax.set_xlabel(short(str(self._result.record["time"])))
+        return ax
 
 
 def _names(values: Sequence[Any]) -> list[str]:
