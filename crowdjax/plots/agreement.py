@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MOST = 120  # labelers in a figure
 NAMED = 40  # labelers, up to which each has its name
+FEW, SPARSE = 20, 0.1  # labelers that are drawn even so, and the share of pairs below which no more are
 LEAST = 3  # instances in common, below which two labelers are not compared
 
 
@@ -90,17 +91,19 @@ def order_of(share: Float[np.ndarray, "W W"], group: Int[np.ndarray, " W"] | Non
 
 def compared(known: Bool[np.ndarray, "W W"], most: int) -> Int[np.ndarray, " w"]:
     """Choose labelers who can be compared with each other: from the one with most pairs on, always the one with most
-    pairs among those chosen, until nobody has any.
+    pairs among those chosen, until nobody has any or, beyond 20, fewer than a tenth of all pairs can be compared.
 
     Example: the third has a pair with nobody
         >>> compared(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]], bool), 3).tolist()
         [0, 1]
     """
     total, left = known.sum(1), np.ones(len(known), bool)
-    chosen, within = [], np.zeros(len(known), int)
+    chosen, within, links = [], np.zeros(len(known), int), 0
     while len(chosen) < most and left.any():
         best = int(np.argmax(np.where(left, within * (len(known) + 1) + total, -1)))
-        if not total[best]:
+        links += within[best]
+        n = len(chosen) + 1
+        if not total[best] or (n > FEW and links < SPARSE * n * (n - 1) / 2):
             break
         left[best] = False
         chosen.append(best)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from crowdjax.plots.style import COLOURS, MARKERS, axes, nice_top, styled, subplots, wilson
+from crowdjax.plots.style import COLOURS, MARKERS, axes, legend_below, nice_top, styled, subplots, wilson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -76,5 +76,5 @@ def reliability_on(
     top = nice_top(top)
     ax.plot([low, top], [low, top], color="#9E9E9E", linewidth=1, linestyle="--", zorder=1)
     ax.set(xlabel=xlabel, ylabel=ylabel, xlim=(low, top), ylim=(low, top), aspect="equal")
-    ax.legend(loc="lower right", fontsize=7.5)
+    legend_below(ax, ncols=1)
     return ax

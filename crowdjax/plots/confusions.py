@@ -87,7 +87,7 @@ def tiles(
     for axis, words, each, many in ((ax.xaxis, labels, step[0], across), (ax.yaxis, classes, step[1], down)):
         room = min(NUMBERED, max(2, int(len(words) * cell / 0.13)))  # for so many names
         some = np.arange(0, len(words), -(-len(words) // room))
-        named = [short(str(words[k]), 14) for k in some]
+        named = [short(str(words[k]), 14) for k in some.tolist()]
         axis.set_ticks(np.concatenate([some + 0.5 + each * float(k) for k in range(many)]), named * many)
     turned = max(len(str(word)) for word in labels) > 12 * cell * n_columns / min(n_columns, NUMBERED)
     unframed(ax)

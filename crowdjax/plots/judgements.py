@@ -42,7 +42,7 @@ def label_map(
         label: codes of ``values``.
         names: of the labelers.
         skill: sorts labelers; NaN last.
-        inferred: the class of each instance, as the code of a value.
+        inferred: the class of each instance, as the code of a value, -1 where there is none.
         place: sorts instances.
         gold: code of a value, -1 where unknown.
     """
@@ -63,9 +63,8 @@ def label_map(
     cells = np.full((len(people), len(things)), np.nan)
     here = (row_of[labeler] >= 0) & (column_of[instance] >= 0)
     cells[row_of[labeler[here]], column_of[instance[here]]] = label[here]
-    strips = {"inferred": inferred[things].astype(float)}
-    if gold is not None and (gold[things] >= 0).any():
-        strips["gold"] = np.where(gold[things] >= 0, gold[things], np.nan)
+    coded = {"inferred": inferred[things], **({} if gold is None else {"gold": gold[things]})}
+    strips = {name: np.where(code >= 0, code, np.nan) for name, code in coded.items() if (code >= 0).any()}
     each = max(1, 24 // len(people))  # rows of the image for a labeler
     cells = cells.repeat(each, 0)
     high = max(1, round(0.05 * len(cells)))  # rows of a strip

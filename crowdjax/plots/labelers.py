@@ -23,7 +23,7 @@ KINDS = {  # of labelers: colour and marker
     "few labels": ("#BDBDBD", "o"),
 }
 MOST_LINES = 150  # labelers in a forest plot
-NAMED = 45  # labelers, up to which each has its name
+NAMED = 60  # labelers, up to which each has its name
 
 
 @styled
@@ -72,8 +72,8 @@ def accuracies(
 
 def _height(n: int, gold: bool = False) -> float:
     """Return the inches of a forest plot."""
-    each = 0.17 if n <= NAMED else 0.06 if gold else 0.04
-    return 0.9 + 0.3 * gold + min(each * max(n, 6), 7.5)
+    each = 0.17 if n <= 30 else 0.135 if n <= NAMED else 0.06 if gold else 0.04
+    return 0.9 + 0.3 * gold + min(each * max(n, 6), 8.1)
 
 
 @styled

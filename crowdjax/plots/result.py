@@ -207,11 +207,7 @@ class Plots:
         elif "score" in table.column_names:
             x, xlabel = self._numbers("instances", "score"), self._result.record["scores"][0]
         else:
-            votes = self._votes("instances", labels, columns)
-            if votes.shape[1] != len(self._classes):
-                raise self._lacks("instances", "labels are not the classes", "result.plot.map()")
-            x = (votes[:, 1] if two else votes.max(1)) / np.maximum(votes.sum(1), 1e-9)
-            xlabel = f"share of its labels that say {self._positive}" if two else "share of its most frequent label"
+            x, xlabel = self._share_of_votes(self._votes("instances", labels, columns))
         groups = {"": np.ones(len(x), bool)}
         votes = self._votes_at_hand()
         if votes is not None and votes.shape[1] == len(self._classes):
@@ -222,7 +218,9 @@ class Plots:
             groups = {name: here & ~known for name, here in groups.items()} | {"gold": known}
         ylabel = f"probability of {self._positive}" if two else "probability of the inferred class"
         ax = points(x, p, groups, xlabel=xlabel, ylabel=ylabel, ax=ax)
-        ax.set_ylim(-0.03 if two else max(0, p.min() - 0.05), 1.03)
+        low = 0.0 if two else float(p.min())
+        room = 0.04 * max(1 - low, 1e-3)
+        ax.set_ylim(low - room, 1 + room)
         return ax
 
     # Against truth
@@ -504,12 +502,23 @@ class Plots:
         """Draw how surprising the labels of each instance are, over their number."""
         table = self._result.tables["instances"]
         looked = ~np.asarray(table["surprise"].is_null().to_numpy(), bool)
-        n, p = (self._numbers("instances", name)[looked] for name in ("n_labels", "surprise"))
+        p = self._numbers("instances", "surprise")[looked]
+        if self._result.labels is None:
+            x, xlabel = self._numbers("instances", "n_labels"), "labels of the instance"
+        else:
+            x, xlabel = self._share_of_votes(self._votes("instances", None, None))
         odd = np.array(table["surprising"].to_pylist(), object)[looked].astype(bool)
         groups = {"as the model expects": ~odd, "surprising": odd}
-        ax = points(n, p, groups, xlabel="labels of the instance", ylabel="p-value of its labels", ax=ax)
+        ax = points(x[looked], p, groups, xlabel=xlabel, ylabel="p-value of its labels", ax=ax)
         ax.set_yscale("log")
         return ax
+
+    def _share_of_votes(self, votes: Float[np.ndarray, "I L"]) -> tuple[Float[np.ndarray, " I"], str]:
+        """Return the share of each instance's labels that are positive or, of more values, the most frequent."""
+        n = np.maximum(votes.sum(1), 1e-9)
+        if votes.shape[1] == 2 == len(self._classes):
+            return votes[:, 1] / n, f"share of its labels that say {self._positive}"
+        return votes.max(1) / n, "share of its most frequent label"
 
     def _functions(self) -> tuple[np.ndarray, dict[str, tuple[np.ndarray, ...]]]:
         """Return (scores, name -> (mean, lower, upper)): the prevalence, or the most frequent classes."""

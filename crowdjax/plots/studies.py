@@ -11,6 +11,7 @@ from jaxtyping import Float
 from crowdjax.plots.style import COLOURS, MARKERS, short, styled, subplots
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -31,24 +32,55 @@ def curves(
         ylabel: of panels that all show the same measure, on one scale; the legend is then below them.
         ylim: the ends of the vertical axes; None: as far as the curves reach.
     """
-    wide, high = (3.6 * len(panels), 3.8) if ylabel else (3.0 * len(panels) + 1.4, 3.0)
-    figure, axes = subplots(len(panels), wide, high, sharey=bool(ylabel))
-    for ax, (title, models) in zip(axes, panels.items(), strict=True):
+    n = len(panels)
+    across = n if n <= 3 else 2  # wider ones can't be read on a page
+    down = -(-n // across)
+    wide, high = (3.6 * across, 0.8 + 3.0 * down) if ylabel else (3.0 * across + 1.4, 3.0 * down)
+    figure, grid = subplots(across, wide, high, nrows=down, squeeze=False, sharey=bool(ylabel))
+    for ax in grid.flat[n:]:
+        ax.set_visible(False)
+    for ax, (title, models) in zip(grid.flat, panels.items(), strict=False):
         at = x[title] if isinstance(x, Mapping) else x
-        for (name, (mean, error)), colour, marker in zip(models.items(), COLOURS, MARKERS, strict=False):
+        for k, (name, (mean, error)) in enumerate(models.items()):
+            colour, marker = _look(k)
             ax.fill_between(at, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.15, linewidth=0)
             ax.plot(at, mean, color=colour, marker=marker, label=name)
         ax.set(title=title, xlabel=xlabel)
         ax.margins(x=0.03)
-    for ax in axes:  # after all are drawn: it ends the scale's growth
+    for ax in grid.flat[:n]:  # after all are drawn: it ends the scale's growth
         ax.set_ylim(ylim)
-    axes[0].set_ylabel(ylabel)
-    handles = axes[0].get_legend_handles_labels()
+    for ax in grid.flat[::across]:
+        ax.set_ylabel(ylabel)
+    handles = grid.flat[0].get_legend_handles_labels()
     if ylabel:
-        figure.legend(*handles, loc="outside lower center", ncols=1 + len(panels))
+        figure.legend(*handles, loc="outside lower center", ncols=min(len(handles[0]), 2 + across))
     else:
         figure.legend(*handles, loc="outside right center")
     return figure
+
+
+def _look(k: int) -> tuple[str, str]:
+    """Return the colour and the marker of the k-th model; no two of 64 have both in common.
+
+    Example:
+        >>> len({_look(k) for k in range(64)})
+        64
+    """
+    return COLOURS[k % len(COLOURS)], MARKERS[(k + k // len(COLOURS)) % len(MARKERS)]
+
+
+def _rows(ax: Axes, names: Sequence[str]) -> None:
+    """Name the rows of categories, with a light band behind every other one, which its markers belong to."""
+    for row in range(0, len(names), 2):
+        ax.axhspan(row - 0.5, row + 0.5, color="#F4F4F4", linewidth=0, zorder=0)
+    ax.set(yticks=range(len(names)), yticklabels=list(names), ylim=(len(names) - 0.5, -0.5))
+    ax.grid(axis="y", visible=False)
+    ax.tick_params(axis="y", length=0)
+
+
+def _aside(n: int) -> np.ndarray:
+    """Return how far the markers of n models are moved from the middle of their row, so that none covers another."""
+    return (np.arange(n) - (n - 1) / 2) * min(0.16, 0.76 / max(n, 1))
 
 
 @styled
@@ -61,7 +93,7 @@ def spread(values: Mapping[str, Float[np.ndarray, " R"]], *, title: str, xlabel:
         ax.scatter(v, row + rng.uniform(-0.22, 0.22, len(v)), s=9, color=colour, alpha=0.35, linewidth=0)
         ax.plot([v.mean()] * 2, [row - 0.34, row + 0.34], color=colour, linewidth=2.2)
         ax.annotate(
-            f"{v.mean():.3f}",
+            f"{v.mean():.3g}",
             (1.01, row),
             xycoords=("axes fraction", "data"),
             va="center",
@@ -76,23 +108,18 @@ def spread(values: Mapping[str, Float[np.ndarray, " R"]], *, title: str, xlabel:
 
 
 @styled
-def dots(values: Float[np.ndarray, "K M"], rows: Sequence[str], columns: Sequence[str], *, title: str) -> Figure:
-    """Plot one row per set, one marker per model; NaN leaves a marker out."""
-    figure, (ax,) = subplots(1, 6.4, 0.9 + 0.34 * len(rows))
-    for m, name in enumerate(columns):
-        ax.scatter(
-            values[:, m],
-            range(len(rows)),
-            s=34,
-            color=COLOURS[m % len(COLOURS)],
-            marker=MARKERS[m % len(MARKERS)],
-            alpha=0.85,
-            linewidth=0,
-            label=name,
-        )
-    ax.set(title=title, yticks=range(len(rows)), yticklabels=list(rows))
-    ax.invert_yaxis()
-    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+def dots(
+    values: Float[np.ndarray, "K M"], rows: Sequence[str], columns: Sequence[str], *, title: str, xlabel: str
+) -> Figure:
+    """Plot one row per set, one marker per model, side by side; NaN leaves a marker out."""
+    figure, (ax,) = subplots(1, 6.4, 0.9 + (0.2 + 0.06 * len(columns)) * len(rows))
+    for m, (name, aside) in enumerate(zip(columns, _aside(len(columns)), strict=True)):
+        colour, marker = _look(m)
+        look = dict(s=26, color=colour, marker=marker, alpha=0.9, linewidth=0, label=name)
+        ax.scatter(values[:, m], np.arange(len(rows)) + aside, **look)
+    ax.set(title=title, xlabel=xlabel)
+    _rows(ax, rows)
+    figure.legend(loc="outside right center")
     return figure
 
 
@@ -106,26 +133,28 @@ def differences(
     The axes are linear within ± .1 and logarithmic beyond, so that small differences and disasters are both seen.
 
     Args:
-        highlight: the model drawn larger, with its markers joined.
+        highlight: the model drawn larger, in black.
     """
-    figure, axes = subplots(len(panels), 3.7 * len(panels) + 1.4, 1.1 + 0.3 * len(rows), sharey=True)
+    high = 1.1 + (0.18 + 0.05 * len(columns)) * len(rows)
+    figure, grid = subplots(len(panels), 3.7 * len(panels) + 1.4, high, sharey=True)
     place = np.arange(len(rows))
-    for ax, (title, values) in zip(axes, panels.items(), strict=True):
-        ax.axvline(0, color="#4D4D4D", linewidth=1)
-        for m, name in enumerate(columns):
+    for ax, (title, values) in zip(grid, panels.items(), strict=True):
+        ax.axvline(0, color="#4D4D4D", linewidth=1, zorder=1)
+        for m, (name, aside) in enumerate(zip(columns, _aside(len(columns)), strict=True)):
             chosen = name == highlight
-            look = dict(linewidth=1.2, markersize=7, zorder=3) if chosen else dict(linewidth=0, markersize=5, alpha=0.8)
-            colour, marker = ("black", "o") if chosen else (COLOURS[m % 8], MARKERS[(m + 1) % 8])
-            ax.plot(values[:, m], place, color=colour, marker=marker, label=name, **look)
-        ax.set(title=title, yticks=place, yticklabels=list(rows))
+            look = dict(markersize=6.5, zorder=3) if chosen else dict(markersize=4.5, alpha=0.9)
+            colour, marker = ("black", "o") if chosen else (COLOURS[m % 8], MARKERS[1 + (m + m // 8) % 7])
+            ax.plot(values[:, m], place + aside, color=colour, marker=marker, linestyle="", label=name, **look)
+        ax.set(title=title)
+        _rows(ax, rows)
         ax.set_xscale("symlog", linthresh=0.1)
         ax.margins(x=0.06)
         ticks = np.array([-10, -1, -0.1, 0, 0.1, 1, 10])
         low, high = np.nanmin(values), np.nanmax(values)
         ax.set_xticks(ticks[(ticks > 1.5 * low - 0.1) & (ticks < 1.5 * high + 0.1)])
         ax.xaxis.set_major_formatter("{x:+g}")
-    axes[0].invert_yaxis()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+        ax.set_xlabel("difference from 0, logarithmic beyond ± 0.1")
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right center")
     return figure
 
 
@@ -215,6 +244,8 @@ def ranks(values: Mapping[str, Float[np.ndarray, " R"]], *, n_bins: int = 10) ->
         ax.hist(v, bins=n_bins, range=(0, 1), color=COLOURS[0], alpha=0.75, rwidth=0.9)
         ax.set_title(name, fontsize=8)
         ax.grid(visible=False)
+    figure.supxlabel("rank of the truth among posterior draws (0 to 1)", fontsize=9)
+    figure.supylabel("runs", fontsize=9)
     return figure
 
 
@@ -228,32 +259,26 @@ def factor_over_feature(
     true: Callable[[Float[np.ndarray, " G"]], Float[np.ndarray, " G"]] | None = None,
     label: str = "feature",
 ) -> Figure:
-    """Plot the density of a feature with the basis functions, each as high as its weight; and the first
-    instance factor over the feature, one point per instance.
+    """Plot the density of a feature; the basis functions, each as high as its weight; and the first instance factor
+    over the feature, one point per instance.
 
     Args:
         true: what the average labeler's discrimination is, where it is known.
     """
     from scipy.stats import gaussian_kde
 
-    figure, (left, right) = subplots(2, 7.4, 3.0)
+    figure, (left, middle, right) = subplots(3, 9.6, 3.0)
     grid = np.linspace(feature.min(), feature.max(), 300)
     left.fill_between(grid, gaussian_kde(feature)(grid), color="#BDBDBD", linewidth=0)
-    bumps = basis(grid)
-    peak = np.abs(weights).max()
-    twin = left.twinx()
-    for bump, weight in zip(bumps.T, weights, strict=True):
-        twin.plot(grid, weight * bump, color=COLOURS[0] if weight >= 0 else COLOURS[1], linewidth=1.2)
-    twin.set(ylim=(-1.1 * peak, 1.1 * peak), ylabel="basis function × weight")
-    twin.spines["right"].set_visible(True)
-    twin.grid(visible=False)
-    left.set(title="Density of outputs, weighted basis", xlabel=label, ylabel="density")
-    left.set_ylim(0, 2 * left.get_ylim()[1])
-    left.grid(visible=False)
+    left.set(title="Density of outputs", xlabel=label, ylabel="density", ylim=(0, None))
+    for bump, weight in zip(basis(grid).T, weights, strict=True):
+        middle.plot(grid, weight * bump, color=COLOURS[0] if weight >= 0 else COLOURS[1], linewidth=1.2)
+    middle.axhline(0, color="#9E9E9E", linewidth=0.8)
+    middle.set(title="Weighted basis", xlabel=label, ylabel="basis function × weight")
     right.scatter(feature, factor, s=14, color=COLOURS[0], alpha=0.7, linewidth=0, label="instances")
     if true is not None:
         right.plot(grid, true(grid), color="#4D4D4D", linestyle="--", linewidth=1.2, label="generator")
-        right.legend()
+        right.legend(fontsize=8)
     right.axhline(0, color="#9E9E9E", linewidth=0.8)
     right.set(title="First instance factor", xlabel=label, ylabel="discrimination of the average labeler")
     return figure

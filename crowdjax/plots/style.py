@@ -148,7 +148,8 @@ def legend_below(ax: Axes, *, drop: float = 0.42, ncols: int = 2, handles: Seque
     under = ax.transAxes + ScaledTranslation(0, -drop, root.dpi_scale_trans)
     look = dict(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=under, borderaxespad=0.0)
     handles = ax.get_legend_handles_labels()[0] if handles is None else list(handles)
-    ax.legend(handles=handles, ncols=ncols, fontsize=7.5, handletextpad=0.4, columnspacing=1.2, **look)
+    look |= dict(ncols=ncols, fontsize=7.5, handletextpad=0.4, columnspacing=1.2)
+    ax.legend(handles, [str(handle.get_label()) for handle in handles], **look)
 
 
 def unframed(ax: Axes) -> None:
@@ -163,7 +164,8 @@ def rows_named(ax: Axes, names: Sequence[Any], most: int = 30) -> None:
     """Name the rows 0, 1, 2 and so on of an axis that points down; of too many none."""
     n = len(names)
     named = n <= most
-    ax.set_yticks(np.arange(n if named else 0), [short(str(name)) for name in names if named], fontsize=7.5)
+    words = [short(str(name)) for name in names if named]
+    ax.set_yticks(np.arange(len(words)), words, fontsize=7.5 if n <= 30 else 6.5)
     ax.set_ylim(n - 0.3, -0.7)
     ax.grid(axis="y", visible=False)
     ax.tick_params(axis="y", length=0)
