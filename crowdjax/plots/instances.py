@@ -37,9 +37,9 @@ def instances(
     for (name, here), colour, marker in zip(groups.items(), (COLOURS[0], COLOURS[1], COLOURS[4]), "oDv", strict=False):
         if here.any():
             at, n = np.unique(np.stack([x, y], 1)[here & some].round(3), axis=0, return_counts=True)
-            area = np.minimum(size * n, 260)
             look = dict(color=colour, marker=marker, alpha=0.6, linewidth=0)
-            ax.scatter(*at.T, s=area, **look)
+            for count in np.unique(n):  # a marker of one size is stored once
+                ax.scatter(*at[n == count].T, s=min(size * count, 260), **look)
             if name:
                 ax.scatter([], [], s=20, label=f"{name} ({here.sum():,})", **look)
     ax.set(xlabel=xlabel, ylabel=ylabel)
