@@ -138,7 +138,7 @@ def agreement(
     side = float(np.clip(0.9 + 0.17 * n, 2.4, 5.6))
     ax = axes(ax, side + 1.1, side)
     shade = LinearSegmentedColormap.from_list("agreement", [COLOURS[1], "#FFFFFF", COLOURS[0]], N=65)
-    shade.set_bad("#E0E0E0")
+    shade = shade.with_extremes(bad="#E0E0E0")
     cells = share[np.ix_(order, order)]
     far = max(0.05, float(np.nanmax(abs(cells - found.chance)))) if np.isfinite(cells).any() else 0.5
     norm = TwoSlopeNorm(found.chance, max(0, found.chance - far), min(1, found.chance + far))

@@ -80,7 +80,7 @@ def over_periods(
 ) -> Axes:
     """Draw series with intervals over periods on one axes; arguments as in :func:`over_time`."""
     ax = axes(ax, 4.8, 3.2)
-    width = ax.figure.get_figure(root=True).get_size_inches()[0] * ax.get_position().width + 0.8
+    width = ax.get_window_extent().width / ax.figure.dpi + 0.8
     _panel(ax, [short(t, 14) for t in times], series, kind, beside=None, span=periods_span([series], kind), width=width)
     ax.set_ylabel(PERIODS[kind][0])
     if len(series) > 1:

@@ -202,14 +202,15 @@ class Plots:
         p = self._numbers("instances", "probability" if two else "confidence")
         answer = self._codes("label")
         position = getattr(self._result, "position", None)
+        placed = position is not None or "score" in table.column_names
+        votes = self._votes_at_hand() if placed and labels is None else self._votes("instances", labels, columns)
         if position is not None:
             x, xlabel = np.asarray(position, float), "position on the model's axis"
         elif "score" in table.column_names:
             x, xlabel = self._numbers("instances", "score"), self._result.record["scores"][0]
         else:
-            x, xlabel = self._share_of_votes(self._votes("instances", labels, columns))
+            x, xlabel = self._share_of_votes(votes)
         groups = {"": np.ones(len(x), bool)}
-        votes = self._votes_at_hand()
         if votes is not None and votes.shape[1] == len(self._classes):
             most = votes[np.arange(len(votes)), answer] >= votes.max(1)
             groups = {"as most labels say": most, "against them": ~most}

@@ -144,8 +144,7 @@ def legend_below(ax: Axes, *, drop: float = 0.42, ncols: int = 2, handles: Seque
     """Put the legend under the axis's name, so many inches below the axes: over no data, whatever the size."""
     from matplotlib.transforms import ScaledTranslation
 
-    root = ax.figure.get_figure(root=True)
-    under = ax.transAxes + ScaledTranslation(0, -drop, root.dpi_scale_trans)
+    under = ax.transAxes + ScaledTranslation(0, -drop, ax.figure.dpi_scale_trans)
     look = dict(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=under, borderaxespad=0.0)
     handles = ax.get_legend_handles_labels()[0] if handles is None else list(handles)
     look |= dict(ncols=ncols, fontsize=7.5, handletextpad=0.4, columnspacing=1.2)
