@@ -12,7 +12,7 @@ import math
 import re
 import shlex
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -236,6 +236,18 @@ def word(value) -> str:
     if isinstance(value, float | decimal.Decimal) and value % 1 == 0:
         value = int(value)
     return str(value).strip()
+
+
+def when(value: Any) -> str:
+    """Format a period's name: dates without a clock at midnight, whole numbers without a point.
+
+    Example:
+        >>> when(datetime.datetime(2026, 1, 5)), when(3.0), when("week 2")
+        ('2026-01-05', '3', 'week 2')
+    """
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        return str(value.date())
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
 
 
 def pasted(value: str) -> str:

@@ -44,7 +44,7 @@ from crowdjax.integrated import (
 )
 from crowdjax.labelers import of_two
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
-from crowdjax.result import Tally, by_class, counted, gold_record, labels_of_labelers, tally
+from crowdjax.result import Tally, by_class, counted, gold_record, kept, labels_of_labelers, tally
 from crowdjax.roles import Opened
 from crowdjax.settings import one_of
 from crowdjax.tables import Kind, as_arrow
@@ -271,7 +271,7 @@ def fit(
     )
     return IntegratedAggregation(
         tables, record, kind, found, index, scaling, config=config, boundary=placed,
-        average=said.average, calibration=calibration, tally=counts,
+        average=said.average, calibration=calibration, tally=counts, labels=kept(labels),
         position=np.asarray(answers.mean),
     )  # fmt: skip
 

@@ -26,8 +26,11 @@ from crowdjax.tables import Kind
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
+    from crowdjax.plots.result import Plots
+
 TIE = 1e-5  # probabilities this near one half are one half but for rounding
 ENDS = ("", "_lower", "_upper")  # of a column with an interval
+MOST_KEPT = 1_000_000  # labels that a result keeps, some 10 MB
 MOST_CLASSES, MOST_PROBABLE = 50, 5  # classes with a column each; beyond, how many of the most probable have one
 
 
@@ -75,6 +78,7 @@ class Prediction(Printed):
         tables: this and all other tables as pyarrow, by name.
         record: the content of ``fit.json`` (``predict.json``): sizes, objective, settings, versions.
         kind: kind of dataframe for the tables shown.
+        labels: the labels of a fit or a check of up to a million labels, for figures; None where they are not kept.
 
     Example:
         >>> import crowdjax
@@ -87,6 +91,7 @@ class Prediction(Printed):
     tables: dict[str, pa.Table]
     record: dict[str, Any]
     kind: Kind
+    labels: Labels | None = dataclasses.field(default=None, kw_only=True)
 
     instances = shown("instances")
     _title = "Predictions of a fit of"
@@ -106,6 +111,13 @@ class Prediction(Printed):
     def warnings(self) -> tuple[str, ...]:
         """Warnings about the result, one sentence each."""
         return tuple(self.record["warnings"])
+
+    @property
+    def plot(self) -> Plots:
+        """The figures of the result: ``result.plot.confusion()`` and others (``crowdjax.plots.result``)."""
+        from crowdjax.plots.result import Plots
+
+        return Plots(self)
 
     def save(self, out: str | os.PathLike) -> None:
         """Save the result to a folder; the folder appears whole or not at all."""
@@ -148,6 +160,11 @@ class Tally(NamedTuple):
     votes: Float[np.ndarray, "I L"]
     agreement: Float[np.ndarray, "W K L"]
     n_crowds: int
+
+
+def kept(labels: Labels) -> Labels | None:
+    """Return the labels for a result to keep, None if they are more than it keeps."""
+    return labels if len(labels.label) <= MOST_KEPT else None
 
 
 def votes_of(labels: Labels) -> Float[np.ndarray, "I L"]:

@@ -92,4 +92,4 @@ def report(config: Config, tables) -> Report:
         + (f"\n\nNot here, so skipped: {', '.join(missing)}." if missing else "")
         + "\n"
     )
-    return Report(text, {"checks": plots.dots(p, sets, checks, title="p-values of what the model may miss")})
+    return Report(text, {"checks": plots.dots(p, sets, checks, title="What the model may miss", xlabel="p-value")})

@@ -124,7 +124,7 @@ def report(config: Config, tables) -> Report:
         ]
         parts.append(f"**Real sets, {len(groups)} groups: accuracy/NLL**\n\n{markdown(head, body)}")
         figures["classes"] = plots.dots(
-            values["accuracy"].T, list(groups), methods, title="Accuracy on sets of K classes"
+            values["accuracy"].T, list(groups), methods, title="Sets of K classes", xlabel="accuracy"
         )
     ordered = [s for s in sets if s in ORDERED]
     if ordered and len(everything) > len(methods):

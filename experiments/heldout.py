@@ -98,4 +98,11 @@ def report(config: Config, tables) -> Report:
         + markdown(["set", *models], [[s, *(cell(m, s) for m in models)] for s in sets])
         + "\n"
     )
-    return Report(text, {"heldout": plots.dots(value, sets, models, title="Log-likelihood per held-out label")})
+    return Report(
+        text,
+        {
+            "heldout": plots.dots(
+                value, sets, models, title="Held-out labels", xlabel="log-probability of a label, nats"
+            )
+        },
+    )

@@ -82,4 +82,4 @@ def report(config: Config, tables) -> Report:
         + "\n\n".join(parts)
         + "\n"
     )
-    return Report(text, {"real": plots.dots(values["accuracy"], sets, models, title="Accuracy on real sets")})
+    return Report(text, {"real": plots.dots(values["accuracy"], sets, models, title="Real sets", xlabel="accuracy")})

@@ -95,7 +95,7 @@ labels without any truth, {config.n_labelers} labelers and {config.n_instances} 
 
 {markdown(header, [paper, *body])}
 """
-    return Report(text, {"specialist": plots.matrices({"paper": PAPER, **found}, ROWS, COLUMNS)})
+    return Report(text, {"specialist": plots.matrices({"published": PAPER, **found}, ROWS, COLUMNS)})
 
 
 def _table(factors: Factors) -> np.ndarray:

@@ -220,4 +220,11 @@ def report(config: Config, tables) -> Report:
         + table(lambda s, m: interval(get(s, m, "auc_roc")), models)
         + "\n"
     )
-    return Report(text, {"theodon_public": plots.dots(mean, sets, models, title="AUC-PR against gold")})
+    return Report(
+        text,
+        {
+            "theodon_public": plots.dots(
+                mean, sets, models, title="Against gold", xlabel="area under the precision-recall curve"
+            )
+        },
+    )

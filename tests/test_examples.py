@@ -112,6 +112,22 @@ def test_prevalence_with_up_sampling(run):
 
 
 @pytest.mark.slow
+def test_every_figure_of_a_fit(run):
+    """The ablest are at the top of the forest plot, who confuses the classes agrees with the others less than by
+    chance, and the model beats the vote for every number of labels."""
+    found, printed = run("figures")
+    forest, agreement, needed = found["axes"][0, 1], found["axes"][0, 2], found["axes"][2, 1]
+    names = [text.get_text() for text in forest.get_yticklabels()]
+    assert set(names[:2]) <= {"ann", "bob", "cat"} and set(names[-3:]) == {"jan", "kim", "lee"}
+    order = [text.get_text() for text in agreement.get_yticklabels()]
+    image = agreement.images[0]
+    assert np.nanmean(image.get_array()[order.index("lee")].filled(np.nan)) < image.norm.vcenter
+    model, vote = (container.lines[0].get_ydata() for container in needed.containers)
+    assert (model > vote).all()
+    assert_shown("figures", printed)
+
+
+@pytest.mark.slow
 def test_language_models_as_labelers(run):
     """Both models misread the same messages: without gold the interval misses the share, with gold it does not."""
     found, printed = run("machines")

@@ -38,7 +38,7 @@ from crowdjax.facade.prevalence import summary as of_prevalence
 from crowdjax.formats import Form
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex, Repeats
-from crowdjax.result import FitError, class_table, tally
+from crowdjax.result import FitError, class_table, kept, tally
 from crowdjax.roles import Columns
 from crowdjax.settings import DEFAULT, Default, callback, flag, one_of, path_of, randomness, whole
 from crowdjax.tables import kind_of
@@ -367,6 +367,7 @@ def context(
         population=people,
         gold=truth,
         tally=tally(labels, probability),
+        labels=kept(labels),
         weights=sampling,
         cell=cell,
         people_cell=people_cell,

@@ -175,7 +175,7 @@ class ContextualResult(Fitted):
         """Draw the figures: functions over the scores' density, reliability before and after calibration, prevalence
         estimates, labelers' own curves, and estimates over time and by group, as far as the fit has them.
         """
-        forecasts, observed = self._forecasts()
+        forecasts, observed = self.forecasts()
         drawn, each = {}, {}
         for kind in self._kinds():
             x, curves, densities, axis = self._functions(kind)
@@ -334,6 +334,10 @@ class ContextualResult(Fitted):
         answers = class_table(instances, probability, self.index.classes, **columns_)
         return Prediction({"instances": answers}, record, kind_of(table, triples.roles))
 
+    def again(self, labels: Labels):
+        """Infer the instances of the fit again from some of their labels, by its scores."""
+        return contextual.item_posteriors(self.fit, labels, self.scores, cell=self.cell)
+
     def checks(self, table, *, scores=None, columns: Columns | None = None, **settings) -> CheckResult:
         """Run posterior predictive checks: compare the labels with replicates, each from another posterior draw
         (``crowdjax.facade.checks.check``).
@@ -430,7 +434,7 @@ class ContextualResult(Fitted):
         names = {int(row): f"{ids[row]}: rank {low[row]:.0f} to {high[row]:.0f}" for row in named}
         return plots.labeler_curves(x, panels, names, **axis)
 
-    def _forecasts(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], str]:
+    def forecasts(self) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], str]:
         """Return the score as it is (if it is a probability) and calibrated, each with the truth: gold where there is
         enough, else the instances' posteriors."""
         known = np.zeros(0, int) if self.gold is None else np.flatnonzero(np.isfinite(self.gold))

@@ -41,6 +41,7 @@ from crowdjax.result import (
     confusion_table,
     gold_columns,
     gold_record,
+    kept,
     read_tables,
     shown,
     tally,
@@ -173,6 +174,10 @@ class CategoricalResult(Fitted):
         """
         return _predicted(self, table, scores, columns, dict(form=form, missing=missing, header=header))
 
+    def again(self, labels: Labels):
+        """Infer the instances of the fit again from some of their labels, by its scores."""
+        return model.class_probabilities(self.fit, labels, self.scores)
+
     def checks(self, table, **settings):
         """Raise ``InputError``: this model has no posterior predictive checks yet.
 
@@ -303,6 +308,7 @@ def fitted(
         prevalence=prevalence,
         scores=given.scores,
         tally=tally(labels, probability),
+        labels=kept(labels),
     )
     full["seconds"] = perf_counter() - started
     return result

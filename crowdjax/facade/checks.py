@@ -19,7 +19,7 @@ from crowdjax.formats import Form
 from crowdjax.integrated.checks import Checks
 from crowdjax.labels import InputError, Labels
 from crowdjax.observation.checks import LEVEL
-from crowdjax.result import Prediction, labels_of_labelers, shown
+from crowdjax.result import Prediction, kept, labels_of_labelers, shown
 from crowdjax.roles import Columns
 from crowdjax.settings import seed_of, whole
 from crowdjax.tables import kind_of
@@ -140,6 +140,7 @@ def check(
         warnings.append(f"Looked at {len(drawn)} of {labels.n_instances} instances, drawn at random.")
     record = {
         "model": result.record["model"],
+        **{name: result.record.get(name) for name in ("classes", "values")},
         **{f"n_{what}": result.record[f"n_{what}"] for what in ("labels", "labelers", "instances")},
         "columns": mapping,
         "level": result.record["level"],
@@ -159,12 +160,12 @@ def check(
         "seconds": time.perf_counter() - started,
         "warnings": warnings,
     }
-    kept = [name for name in KEPT if name in result.tables["labelers"].column_names]
+    shared = [name for name in KEPT if name in result.tables["labelers"].column_names]
     labelers = pa.table(
         {
             "labeler": io.ids(triples.index, "labeler"),
             "n_labels": labels_of_labelers(labels),
-            **{name: result.tables["labelers"][name] for name in kept},
+            **{name: result.tables["labelers"][name] for name in shared},
             **({"school": _schools(found, labels.n_labelers)} if result.schooled else {}),
         }
     )
@@ -176,7 +177,8 @@ def check(
             "surprising": at_places(drawn, found.surprising, labels.n_instances),
         }
     )
-    return CheckResult({"instances": instances, "labelers": labelers}, record, kind_of(table, triples.roles))
+    tables = {"instances": instances, "labelers": labelers}
+    return CheckResult(tables, record, kind_of(table, triples.roles), labels=kept(labels))
 
 
 def fitted_triples(result: Fitted, table, what: str, **reading) -> io.Triples:

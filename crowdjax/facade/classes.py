@@ -19,7 +19,7 @@ from crowdjax.facade.result import Result
 from crowdjax.host import classes as host
 from crowdjax.labels import Labels, Repeats
 from crowdjax.priors import Copies
-from crowdjax.result import gold_record, labels_of_labelers, tally
+from crowdjax.result import gold_record, kept, labels_of_labelers, tally
 from crowdjax.roles import Opened
 from crowdjax.settings import prior_of
 from crowdjax.stopping import Solver
@@ -76,7 +76,7 @@ def fit(
     )
     made = partial(_model, name, len(index.classes), settings)
     held = {"seed": np.uint32(0)} if name == "glad" else None  # what the model of JAX has: its start draws nothing
-    return Result(tables, record, kind, found.fit, index, {}, made=made, held=held, tally=counts)
+    return Result(tables, record, kind, found.fit, index, {}, made=made, held=held, tally=counts, labels=kept(labels))
 
 
 def _model(name: str, n_classes: int, settings: dict[str, Any]) -> Observation:

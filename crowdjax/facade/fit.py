@@ -37,7 +37,7 @@ from crowdjax.observation.factors import Factor, Glad
 from crowdjax.observation.integrated_factors import IntegratedFactor, IntegratedGlad, falls
 from crowdjax.observation.nominal import Coins
 from crowdjax.observation.summaries import labeler_summary
-from crowdjax.result import gold_record, labels_of_labelers, tally
+from crowdjax.result import gold_record, kept, labels_of_labelers, tally
 from crowdjax.roles import Opened
 from crowdjax.settings import brief
 from crowdjax.tables import Kind as TableKind
@@ -135,7 +135,9 @@ def fit(
         devices=parallel.used(int(np.count_nonzero(labels.real)), devices),
     )
     made, held = partial(itself, built), eqx.filter(built, eqx.is_array)
-    return Result(told.tables, record, kind, found, index, scaling, made=made, held=held, tally=told.tally)
+    return Result(
+        told.tables, record, kind, found, index, scaling, made=made, held=held, tally=told.tally, labels=kept(labels)
+    )
 
 
 def _best(labels: Labels, model: Observation, start, solver: Solver, **how):

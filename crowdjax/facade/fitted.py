@@ -95,6 +95,19 @@ class Fitted(Prediction):
         """
         raise NotImplementedError
 
+    def again(self, labels: Labels) -> Any:
+        """Infer the instances of the fit again from some of their labels, the labelers held at what the fit found.
+
+        Args:
+            labels: of the fit's labelers and instances; weight 0 leaves a label out.
+
+        Raises:
+            InputError: the fit used features, which a result does not keep.
+        """
+        if self.scaling:
+            raise InputError("labels_needed: of a fit with features; allowed: of a fit without")
+        return self.answers_of(labels, np.arange(labels.n_labelers), {}).posterior
+
     def observed(self, part: Labels, drawn: Int[np.ndarray, " n"], replicates: int) -> tuple[Any, Any]:
         """Build an observation model with its parameters, or draws of them, from which replicates of the labels are
         drawn.

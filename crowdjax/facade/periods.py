@@ -25,11 +25,12 @@ import pyarrow as pa
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from crowdjax import contextual, io
+from crowdjax.columns import when
 from crowdjax.contextual import Band, Cells, ContextualFit, assisted, changes
 from crowdjax.facade import by_gold
 from crowdjax.integrated import LEVEL
 from crowdjax.labels import InputError, LabelIndex
-from crowdjax.report.amounts import interval, size, when
+from crowdjax.report.amounts import interval, size
 
 MOST = 300  # cells
 MOST_DRIFTS = 1000  # unknowns of labelers who drift: two for each labeler and period

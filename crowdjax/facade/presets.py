@@ -42,6 +42,7 @@ from crowdjax.result import (
     class_table,
     confusion_table,
     gold_record,
+    kept,
     labeler_table,
     tally,
     votes_of,
@@ -138,7 +139,16 @@ def fit(
         devices=parallel.used(int(np.count_nonzero(labels.real)), devices),
     )
     return Aggregation(
-        tables, record, kind, found, index, scaling, made=partial(itself, built), features=features, tally=counts
+        tables,
+        record,
+        kind,
+        found,
+        index,
+        scaling,
+        made=partial(itself, built),
+        features=features,
+        tally=counts,
+        labels=kept(labels),
     )
 
 

@@ -22,7 +22,7 @@ from crowdjax.host import two as host
 from crowdjax.labelers import is_rare
 from crowdjax.labels import Labels, Repeats
 from crowdjax.priors import LEARNED, PRESETS, SPLIT, Copies, FactorConfig
-from crowdjax.result import by_class, gold_record, tally
+from crowdjax.result import by_class, gold_record, kept, tally
 from crowdjax.roles import Opened
 from crowdjax.stopping import FactorSolver
 from crowdjax.tables import Kind, as_arrow
@@ -99,7 +99,9 @@ def fit(
         devices="none of JAX: this model and size are faster without",
     )
     made = partial(_model, config, labels.n_labelers, labels.n_instances, truth)
-    return Aggregation(tables, record, kind, ended, index, {}, made=made, features={}, tally=counts)
+    return Aggregation(
+        tables, record, kind, ended, index, {}, made=made, features={}, tally=counts, labels=kept(labels)
+    )
 
 
 def _not_split(found: host.Found, labels: Labels, config: FactorConfig, solver: FactorSolver) -> host.Found:

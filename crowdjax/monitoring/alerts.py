@@ -31,11 +31,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from crowdjax.columns import when
 from crowdjax.context_api import ContextualResult
 from crowdjax.facade.periods import SHIFT, WORSE
 from crowdjax.facade.prevalence import ASSISTED
 from crowdjax.labels import InputError
-from crowdjax.report.amounts import chance, interval, points, size, when
+from crowdjax.report.amounts import chance, interval, points, size
 from crowdjax.settings import number
 
 CRITICAL, WARNING = SEVERITIES = ("critical", "warning")

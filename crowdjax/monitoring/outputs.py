@@ -10,11 +10,12 @@ from typing import Any
 import pyarrow as pa
 
 from crowdjax import __version__, report
+from crowdjax.columns import when
 from crowdjax.context_api import ContextualResult
 from crowdjax.facade.prevalence import ASSISTED
 from crowdjax.monitoring.alerts import SEVERITIES, Alert, Rules, change_of, latest, share_of
 from crowdjax.report import Check, Checks, Facts, Page, Prose, Section
-from crowdjax.report.amounts import interval, when
+from crowdjax.report.amounts import interval
 from crowdjax.report.fit import about
 
 SCHEMA = 1  # of alerts.json and latest.json: a field that goes or means something else is a new one

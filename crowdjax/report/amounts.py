@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
 import math
-from typing import Any
 
 SURE, LIKELY = 0.975, 0.9  # probabilities, from which a change is reported, or reported as likely
 
@@ -87,15 +85,3 @@ def verdict(p_increase: float) -> str:
     word = "rose" if p_increase >= 0.5 else "fell"
     p = max(p_increase, 1 - p_increase)
     return word if p >= SURE else f"probably {word}" if p >= LIKELY else "no clear change"
-
-
-def when(value: Any) -> str:
-    """Format a period's name: dates without a clock at midnight, whole numbers without a point.
-
-    Example:
-        >>> when(datetime.datetime(2026, 1, 5)), when(3.0), when("week 2")
-        ('2026-01-05', '3', 'week 2')
-    """
-    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
-        return str(value.date())
-    return f"{value:.12g}" if isinstance(value, float) else str(value)

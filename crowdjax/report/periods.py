@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from crowdjax import plots
-from crowdjax.report.amounts import chance, interval, points, probability, verdict, when
+from crowdjax.columns import when
+from crowdjax.report.amounts import chance, interval, points, probability, verdict
 from crowdjax.report.document import Block, Column, Drawing, Figures, Prose, Table
 
 ALL = "all groups"

@@ -1,0 +1,185 @@
+"""The style of all figures, their files, and what drawing functions share."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from jaxtyping import Float
+
+from crowdjax.extras import needed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+T = TypeVar("T")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8A6D3B", "#4D4D4D")
+MARKERS = "osD^vP*X"
+STYLE = {
+    "figure.dpi": 100,
+    "savefig.dpi": 160,
+    "figure.constrained_layout.use": True,
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "crowdjax",
+}
+PANEL = (3.7, 2.7)  # inches: one panel that can be read at a phone's width
+
+
+def styled(draw: Callable[..., T]) -> Callable[..., T]:
+    """Decorate a drawing function: it draws in ``STYLE``, and says what to install where matplotlib is missing."""
+
+    @wraps(draw)
+    def inner(*args, **kwargs):
+        with matplotlib_there().rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return inner
+
+
+def matplotlib_there():
+    with needed("figures"):
+        import matplotlib
+    return matplotlib
+
+
+def axes(ax: Axes | None, width: float, height: float) -> Axes:
+    """Return the axes to draw on: those given or, without, those of a new figure of pyplot, which notebooks show."""
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt
+
+    return plt.figure(figsize=(width, height)).subplots()
+
+
+def subplots(n: int, width: float, height: float, **kwargs) -> tuple[Figure, Sequence[Axes]]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height))
+    return figure, np.atleast_1d(figure.subplots(kwargs.pop("nrows", 1), n, **kwargs))
+
+
+@contextlib.contextmanager
+def any_glyph():
+    """Draw characters that the font lacks as boxes, without a warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"(?s)Glyph .* missing from font", UserWarning)
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support", UserWarning)
+        yield
+
+
+def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """Write ``stem``.svg and ``stem``.png; no dates, no random names inside."""
+    with matplotlib_there().rc_context(STYLE), any_glyph():
+        svg, png = (stem.parent / f"{stem.name}.{kind}" for kind in ("svg", "png"))
+        figure.savefig(svg, metadata={"Date": None, "Creator": None})
+        figure.savefig(png, metadata={"Software": None})
+    return svg, png
+
+
+def as_svg(figure: Figure, name: str) -> str:
+    """Render a figure as SVG whose text is text; names inside differ between figures of different names."""
+    import io
+
+    buffer = io.StringIO()
+    with matplotlib_there().rc_context(STYLE | {"svg.fonttype": "none", "svg.hashsalt": name}), any_glyph():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def evenly(n: int, most: int) -> np.ndarray:
+    """Return at most so many of n rows, evenly spaced, with the first and the last: what is drawn of more points than a
+    figure needs.
+
+    Example:
+        >>> evenly(9, 3).tolist(), evenly(2, 3).tolist()
+        ([0, 4, 8], [0, 1])
+    """
+    return np.unique(np.linspace(0, n - 1, min(most, n)).round().astype(int))
+
+
+def span(values: np.ndarray) -> tuple[float, float]:
+    """Return the range of a histogram, with some room where all values are alike."""
+    low, high = float(values.min()), float(values.max())
+    room = max(1e-3 * max(abs(low), abs(high), 1) - (high - low), 0)
+    return low - room, high + room
+
+
+def nice_top(largest: float) -> float:
+    """Return the end of an axis of probabilities that begins at 0: 1, or lower where all are far below."""
+    return 1.0 if largest > 0.45 else max(1.1 * largest, 1e-6)
+
+
+def short(name: str, length: int = 18) -> str:
+    """Shorten a name to fit into a legend: cut, without control characters, and no mathematics.
+
+    Example:
+        >>> short("labeler number 1000000"), short("$x$")
+        ('labeler number 10…', '\\\\$x\\\\$')
+    """
+    name = name if len(name) <= length else name[: length - 1] + "…"
+    return "".join(c if c.isprintable() else "\ufffd" for c in name).replace("$", r"\$")
+
+
+def legend_below(ax: Axes, *, drop: float = 0.42, ncols: int = 2, handles: Sequence[Any] | None = None) -> None:
+    """Put the legend under the axis's name, so many inches below the axes: over no data, whatever the size."""
+    from matplotlib.transforms import ScaledTranslation
+
+    under = ax.transAxes + ScaledTranslation(0, -drop, ax.figure.dpi_scale_trans)
+    look = dict(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=under, borderaxespad=0.0)
+    handles = ax.get_legend_handles_labels()[0] if handles is None else list(handles)
+    look |= dict(ncols=ncols, fontsize=7.5, handletextpad=0.4, columnspacing=1.2)
+    ax.legend(handles, [str(handle.get_label()) for handle in handles], **look)
+
+
+def unframed(ax: Axes) -> None:
+    """Leave the frame, the grid and the ticks' marks out: what cells are drawn on."""
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def rows_named(ax: Axes, names: Sequence[Any], most: int = 30) -> None:
+    """Name the rows 0, 1, 2 and so on of an axis that points down; of too many none."""
+    n = len(names)
+    named = n <= most
+    words = [short(str(name)) for name in names if named]
+    ax.set_yticks(np.arange(len(words)), words, fontsize=7.5 if n <= 30 else 6.5)
+    ax.set_ylim(n - 0.3, -0.7)
+    ax.grid(axis="y", visible=False)
+    ax.tick_params(axis="y", length=0)
+
+
+def wilson(right: Float[np.ndarray, "*n"], n: Float[np.ndarray, "*n"]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of a 95 % interval of a share, by Wilson (1927); NaN where n is 0.
+
+        (s + z² / 2n ± z √(s (1 − s) / n + z² / 4n²)) / (1 + z² / n),   s = right / n, z = 1.96
+
+    Example:
+        >>> [round(float(end), 3) for end in wilson(np.array(9.0), np.array(10.0))]
+        [0.596, 0.982]
+    """
+    n = np.where(np.asarray(n) > 0, n, np.nan)
+    s, z = right / n, 1.959963984540054
+    half = z * np.sqrt(s * (1 - s) / n + z**2 / (4 * n**2))
+    return (s + z**2 / (2 * n) - half) / (1 + z**2 / n), (s + z**2 / (2 * n) + half) / (1 + z**2 / n)
