@@ -219,8 +219,8 @@ class Plots:
             groups = {name: here & ~known for name, here in groups.items()} | {"gold": known}
         ylabel = f"probability of {self._positive}" if two else "probability of the inferred class"
         ax = points(x, p, groups, xlabel=xlabel, ylabel=ylabel, ax=ax)
-        low = 0.0 if two else float(p.min())
-        room = 0.04 * max(1 - low, 1e-3)
+        low = 0.0 if two else min(float(p.min()), 0.9)  # of a fit that is sure of all, a scale that can be read
+        room = 0.04 * (1 - low)
         ax.set_ylim(low - room, 1 + room)
         return ax
 
