@@ -55,7 +55,7 @@ def tiles(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw confusion matrices as tiles, four in a row: P(label | truth), one row per class, darker for larger probabilities.
+    """Draw confusion matrices as tiles, four in a row: P(label | truth), one row per class, darker where larger.
 
     Args:
         found: the matrices; NaN leaves a cell empty.

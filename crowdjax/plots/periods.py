@@ -144,8 +144,8 @@ def _along(ax: Axes, place: np.ndarray, ends: tuple[np.ndarray, ...], *, band: b
 
 
 def periods_span(panels, kind: str) -> tuple[float, float]:
-    """Compute the ends of an axis that holds the intervals of all panels: from 0 for shares, with 1 within for ratios of
-    odds.
+    """Compute the ends of an axis that holds the intervals of all panels: from 0 for shares, including 1 for
+    ratios of odds.
 
     Example:
         >>> periods_span([{"": (np.array([0.2]), np.array([0.1]), np.array([0.3]))}], "share")
