@@ -133,7 +133,8 @@ def read_triples(
     place, data, where, notes = long.place, long.data, long.where, [*long.notes]
     data, where, left, absent = _without(data, where, missing)
     if left:
-        notes.append(f"{left:,} of {left + len(data):,} labels are left out: {listed(map(show, missing))}.")
+        what = listed([show(value) if value != "" else "empty cells" for value in missing])
+        notes.append(f"{left:,} of {left + len(data):,} labels are left out: {what}.")
     if absent:
         notes.append(f"No label is {' or '.join(map(show, absent))}, which missing names.")
     if len(data) == 0:
@@ -157,8 +158,8 @@ def read_triples(
         n, examples = look_alikes(ids)
         if n:
             notes.append(
-                f"{n:,} {side[:-1] if n == 1 else side} differ from another only in blanks or in the Unicode form of a "
-                f"letter, as {' and '.join(map(ascii, examples))}; they count as different."
+                f"{n:,} {side[:-1] if n == 1 else side} differ from another only in blanks, leading zeros or the "
+                f"Unicode form of a letter, as {' and '.join(map(ascii, examples))}; they count as different."
             )
     sizes = {"rows": len(label), "labelers": len(labelers), "instances": len(instances)}
     text = "read %s: %d rows, %d labelers, %d instances"

@@ -135,11 +135,33 @@ def _checked(place: str, rows: list[tuple[Any, str, str]]) -> Records:
 
 
 def as_table(records: Records) -> Table:
-    """Return the records as a table with a column for every key."""
+    """Return the records as a table with a column for every key; ``user.name`` for a key within an object."""
+    records = records._replace(rows=[_flat(row, f"{records.place}, {at}") for row, at in
+                                     zip(records.rows, records.at, strict=True)])  # fmt: skip
     names = list(dict.fromkeys(key for row in records.rows for key in row))
     for name in names:
         refuse_half(name, f"{records.place}: a key")
     return checked(Table(records.place, names, lambda columns: pa.table({n: _column(records, n) for n in columns})))
+
+
+def _flat(row: dict[str, Any], place: str) -> dict[str, Any]:
+    """Return the record without objects, whose keys get that of the object in front.
+
+    Example:
+        >>> _flat({"user": {"id": 7, "name": "ann"}, "label": 1}, "line 1")
+        {'user.id': 7, 'user.name': 'ann', 'label': 1}
+    """
+    out: dict[str, Any] = {}
+    todo = [*reversed(row.items())]
+    while todo:
+        key, value = todo.pop()
+        if isinstance(value, dict) and value:
+            todo += [(f"{key}.{inner}", v) for inner, v in reversed(value.items())]
+        elif key in out:
+            raise InputError(f"{place}: key {show(key)} is there twice, once within an object; allowed: once")
+        else:
+            out[key] = value
+    return out
 
 
 def _column(records: Records, name: str) -> pa.Array:
