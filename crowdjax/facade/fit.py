@@ -172,8 +172,8 @@ def _about_order(name: str, labels: Labels, classes: Kind) -> list[str]:
     if classes != "nominal" or not able or labels.n_values > GRADES or not looks_ordered(labels):
         return []
     return [
-        "Labels that disagree are mostly of neighbouring classes, as grades are. If the classes are grades, compare with "
-        "a fit that takes them so, classes='ordinal' (--classes ordinal): of some tables it is better, of others worse."
+        "Labels that disagree are mostly of neighbouring classes, as grades are. If the classes are grades, compare "
+        "with classes='ordinal' (--classes ordinal), which is better on some tables of grades and worse on others."
     ]
 
 
