@@ -336,7 +336,10 @@ def open_tables(
     for kind, source in sources.items():
         scores = out.get("scores") if kind == "population" else None
         names = scores.roles["score"] if scores is not None else known.get(kind, ())
-        out[kind] = None if source is None else _opened(source, kind, said[kind], known=names)
+        if source is None or isinstance(source, Opened):
+            out[kind] = source
+        else:
+            out[kind] = open_as(kind, source, said[kind], known=names, like=said["labels"])
     return said["labels"], out
 
 
