@@ -377,11 +377,36 @@ def read_gold(
     data = opened.table.read([key, label])
     if len(data) == 0:
         raise InputError(f"{opened.place}: no rows; give at least one, or no table")
+    data = once_each(data, key, label, opened.place)
     position = rows_of(data[key], instances, opened.place, key)
     refuse_where(position < 0, data[key], opened.place, key, "instances that occur in the labels")
     truth = np.full(len(instances), np.nan)
     truth[position] = codes_of(data[label], opened.place, label, classes or (0, 1))
     return truth
+
+
+def once_each(data: pa.Table, key: str, value: str, place: str) -> pa.Table:
+    """Keep the first of the rows that give an instance the same value, as where gold is a column of a table of labels;
+    reject an instance with two values.
+
+    Example:
+        >>> once_each(pa.table({"q": ["a", "b", "a"], "v": [1, 0, 1]}), "q", "v", "gold").to_pydict()
+        {'q': ['a', 'b'], 'v': [1, 0]}
+    """
+    ids, values = (
+        pc.dictionary_encode(data[name].combine_chunks(), null_encoding="encode").indices.to_numpy().astype(np.int64)
+        for name in (key, value)
+    )
+    _, first, again = np.unique(ids, return_index=True, return_inverse=True)
+    other = np.flatnonzero(values != values[first][again])
+    if len(other):
+        row = int(other[0])
+        start = int(first[again[row]])
+        raise InputError(
+            f"{place}: rows {start + 1} and {row + 1}: {show(data[key][row])} has two values in column {value!r}, "
+            f"{show(data[value][start])} and {show(data[value][row])}; allowed: one each"
+        )
+    return data.take(np.sort(first))
 
 
 def read_chances(
@@ -398,7 +423,7 @@ def read_chances(
     if "chance" not in opened.roles:
         return None
     key, chance = opened.roles["instance"], opened.roles["chance"]
-    data = opened.table.read([key, chance])
+    data = once_each(opened.table.read([key, chance]), key, chance, opened.place)
     allowed = "numbers above 0, up to 1"
     values = numbers(data[chance], opened.place, chance, allowed)
     refuse_where((values <= 0) | (values > 1), data[chance], opened.place, chance, allowed)

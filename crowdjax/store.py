@@ -48,7 +48,7 @@ class Store(NamedTuple):
                 self.system.move(aside, whole)
 
     def remove(self, name: str) -> None:
-        """Remove an object; of a disk its folder as well, if nothing else is there.
+        """Remove an object; on a disk its folders as well, if nothing else is in them.
 
         Raises:
             Unreachable, InputError: as :meth:`put`.
@@ -56,8 +56,10 @@ class Store(NamedTuple):
         path = f"{self.path}/{name}"
         with self._asked(f"{name} cannot be removed", "allowed: a folder or a bucket that can be written to"):
             self.system.delete_file(path)
-            if self.system.type_name == "local" and not os.listdir(os.path.dirname(path)):
-                os.rmdir(os.path.dirname(path))
+            folder = os.path.dirname(path)
+            while self.system.type_name == "local" and folder != self.path and not os.listdir(folder):
+                os.rmdir(folder)
+                folder = os.path.dirname(folder)
 
     def get(self, name: str) -> bytes | None:
         """Read an object; None where there is none.

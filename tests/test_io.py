@@ -278,10 +278,18 @@ def test_unknown_role_in_columns():
 BAD_GOLD = {
     "no rows": ("instance,label\n", ["no rows"]),
     "unknown instance": ("instance,label\nq1,1\nq9,1\n", ["'instance'", "row 2", "'q9'", "occur in the labels"]),
-    "twice": ("instance,label\nq1,1\nq2,0\nq1,1\n", ["rows 1 and 3", "'q1'", "twice"]),
+    "two truths": ("instance,label\nq1,1\nq2,0\nq1,0\n", ["rows 1 and 3", "'q1'", "two values in column 'label'"]),
     "alphabet": ("instance,label\nq1,3\n", ["gold", "row 1", "'3'"]),
     "missing": ("instance,label\nq1,\n", ["gold", "row 1", "nothing"]),
 }
+
+
+def test_gold_may_be_on_every_row_of_an_instance():
+    """As where it is a column of the table of labels."""
+    known = {"instance": ["q2", "q1", "q2"], "label": [1, 0, 1], "chance": [0.5, 0.2, 0.5]}
+    ids = np.array(["q1", "q2", "q3"])
+    np.testing.assert_array_equal(io.read_gold(known, ids), [0, 1, np.nan])
+    np.testing.assert_array_equal(io.read_chances(known, ids), [0.2, 0.5, np.nan])
 
 
 @pytest.mark.parametrize("name", BAD_GOLD)

@@ -396,7 +396,7 @@ def test_wrong_inputs_leave_nothing(tmp_path):
     (given["labels"] / "week=2026-W02" / "more.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError):
         run.monitor(**given, out=tmp_path / "out", time="week")
-    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    assert not list((tmp_path / "out").rglob("*"))
 
 
 def test_files_that_are_not_read_are_no_inputs(tmp_path, fits):

@@ -233,8 +233,8 @@ def verdict(checks: Sequence[Check]) -> str:
             "result may be wrong and what would help."
         )
     return (
-        "No check asks for care. That is as much as labels alone can say: they show neither what all labelers miss nor "
-        "the decision boundary."
+        "No check asks for care. The checks cannot show errors that all labelers share, and labels alone do not "
+        "identify the decision boundary; gold does."
     )
 
 
