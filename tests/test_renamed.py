@@ -68,10 +68,13 @@ MOVED = [
 
 @pytest.mark.parametrize(("old", "new"), MOVED)
 def test_names_of_version_0_1_work_and_warn(old, new):
-    """Those that docs/policy.md promises: of ``crowdjax`` and of the modules in the reference."""
+    """Those that docs/policy.md promises, of ``crowdjax`` and of the modules in the reference: each warns once, at the
+    line that uses it, since Python shows no such warning of another line.
+    """
     (home, _, name), (place, _, other) = old.rpartition("."), new.rpartition(".")
-    with pytest.warns(DeprecationWarning, match=f"^{re.escape(old)} is now {re.escape(new)}; "):
+    with pytest.warns(DeprecationWarning, match=f"^{re.escape(old)} is now {re.escape(new)}; ") as told:
         found = getattr(importlib.import_module(home), name)
+    assert [warning.filename for warning in told] == [__file__]
     assert found is getattr(importlib.import_module(place), other)
 
 
