@@ -50,17 +50,19 @@ def encode(column: pa.ChunkedArray, place: str, where: Where) -> tuple[Int[np.nd
 
 
 def look_alikes(ids: pa.Array) -> tuple[int, list[str]]:
-    """Return (how many ids are another one but for blanks around them or their Unicode form, two of them).
+    """Return (how many ids are another one but for blanks around them, leading zeros or their Unicode form, two of
+    them).
 
     Example:
-        >>> look_alikes(pa.array(["ann", "ann ", "bob"]))
-        (1, ['ann', 'ann '])
+        >>> look_alikes(pa.array(["ann", "ann ", "bob"])), look_alikes(pa.array(["007", "7", "0070"]))
+        ((1, ['ann', 'ann ']), (1, ['007', '7']))
     """
     if not pa.types.is_string(ids.type):
         return 0, []
-    if pc.utf8_trim_whitespace(ids).equals(ids) and pc.all(pc.string_is_ascii(ids)).as_py():  # each is its own form
+    bare = pc.replace_substring_regex(pc.utf8_trim_whitespace(ids), r"^0+([0-9]+)$", r"\1")
+    if bare.equals(ids) and pc.all(pc.string_is_ascii(ids)).as_py():  # each is its own form
         return 0, []
-    alike = pc.utf8_trim_whitespace(pc.utf8_normalize(ids, "NFKC"))
+    alike = pc.utf8_trim_whitespace(pc.utf8_normalize(bare, "NFKC"))
     more = len(ids) - pc.count_distinct(alike).as_py()
     if not more:
         return 0, []

@@ -133,7 +133,8 @@ def read_triples(
     place, data, where, notes = long.place, long.data, long.where, [*long.notes]
     data, where, left, absent = _without(data, where, missing)
     if left:
-        notes.append(f"{left:,} of {left + len(data):,} labels are left out: {listed(map(show, missing))}.")
+        what = listed([show(value) if value != "" else "empty cells" for value in missing])
+        notes.append(f"{left:,} of {left + len(data):,} labels are left out: {what}.")
     if absent:
         notes.append(f"No label is {' or '.join(map(show, absent))}, which missing names.")
     if len(data) == 0:
@@ -157,8 +158,8 @@ def read_triples(
         n, examples = look_alikes(ids)
         if n:
             notes.append(
-                f"{n:,} {side[:-1] if n == 1 else side} differ from another only in blanks or in the Unicode form of a "
-                f"letter, as {' and '.join(map(ascii, examples))}; they count as different."
+                f"{n:,} {side[:-1] if n == 1 else side} differ from another only in blanks, leading zeros or the "
+                f"Unicode form of a letter, as {' and '.join(map(ascii, examples))}; they count as different."
             )
     sizes = {"rows": len(label), "labelers": len(labelers), "instances": len(instances)}
     text = "read %s: %d rows, %d labelers, %d instances"
@@ -335,7 +336,10 @@ def open_tables(
     for kind, source in sources.items():
         scores = out.get("scores") if kind == "population" else None
         names = scores.roles["score"] if scores is not None else known.get(kind, ())
-        out[kind] = None if source is None else _opened(source, kind, said[kind], known=names)
+        if source is None or isinstance(source, Opened):
+            out[kind] = source
+        else:
+            out[kind] = open_as(kind, source, said[kind], known=names, like=said["labels"])
     return said["labels"], out
 
 

@@ -12,6 +12,7 @@ import logging
 import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -34,6 +35,7 @@ TRUTHS = ("label", "truth", "gold")  # never a score or a feature unless they ar
 
 Columns = Mapping[str, Any]  # role -> name; of tables besides the labels: "table.role" -> name or names
 Roles = dict[str, str | tuple[str, ...]]
+NONE: Columns = MappingProxyType({})
 
 
 class Shape(NamedTuple):
@@ -99,7 +101,9 @@ def by_table(columns: Columns | None, given: Collection[str]) -> dict[str, dict[
     return out
 
 
-def open_as(kind: str, source, columns: Columns | None = None, *, place: str | None = None, known=()) -> Opened:
+def open_as(
+    kind: str, source, columns: Columns | None = None, *, place: str | None = None, known=(), like: Columns = NONE
+) -> Opened:
     """Open a table besides the labels and finds its roles.
 
     Args:
@@ -107,18 +111,21 @@ def open_as(kind: str, source, columns: Columns | None = None, *, place: str | N
         place: what to call the table in a message, unless it has a path; by default its kind.
         known: the names that the columns of the role ``several`` must have, for instance those of the scores in a
             population's table.
+        like: the user's columns of the labels, which a message suggests if this table has them too.
     """
     table = open_table(source, place or kind.replace("_", " "))
     said = dict(columns or {})
     several = SHAPES[kind].several
     wanted = said.pop(several, None) if several else None
-    roles: Roles = dict(assign(table, kind, said))
+    roles: Roles = dict(assign(table, kind, said, like=like))
     if several:
         roles[several] = _several(table, kind, roles, wanted, known)
     return Opened(kind, table, roles)
 
 
-def assign(table: Table, kind: str, columns: Columns, *, prefix: str | None = None) -> dict[str, str]:
+def assign(
+    table: Table, kind: str, columns: Columns, *, prefix: str | None = None, like: Columns = NONE
+) -> dict[str, str]:
     """Return the column of each needed role and of the optional ones that are there.
 
     Raises:
@@ -151,7 +158,7 @@ def assign(table: Table, kind: str, columns: Columns, *, prefix: str | None = No
         )
     missing = [role for role in shape.needed if role not in found]
     if missing:
-        raise InputError(_unclear(table, kind, columns, found, missing, prefix))
+        raise InputError(_unclear(table, kind, columns, found, missing, prefix, like))
     used = list(found.values())
     for name in used:
         if used.count(name) > 1:
@@ -170,7 +177,9 @@ def _recognised(table: Table, kind: str, columns: Columns) -> dict[str, str | No
     return out
 
 
-def _unclear(table: Table, kind: str, columns: Columns, found, missing: Sequence[str], prefix: str) -> str:
+def _unclear(
+    table: Table, kind: str, columns: Columns, found, missing: Sequence[str], prefix: str, like: Columns
+) -> str:
     """Return the message about roles without a column."""
     what = " and ".join(f"no column {role!r}" for role in missing)
     why = ""
@@ -179,6 +188,10 @@ def _unclear(table: Table, kind: str, columns: Columns, found, missing: Sequence
         why = f" (a usual name, as {next(iter(usual.values()))!r}, does not count once a role is named by hand)"
     roles = {role: found.get(role) or (None if columns else _recognised(table, kind, columns)[role])
              for role in SHAPES[kind].needed}  # fmt: skip
+    free = [n for n in table.columns if n not in roles.values()]
+    for role in missing:
+        alike = [n for n in free if n == like.get(role) or (kind == "gold" and role == "label" and plain(n) in TRUTHS)]
+        roles[role] = roles[role] or (alike[0] if len(alike) == 1 else None)
     return (
         f"{table.place}: {what}; found: {listed(table.columns)}{table.about}{why}{table.hint}; "
         f"say which column is which: {paste(kind, roles, prefix)}"

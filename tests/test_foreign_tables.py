@@ -162,6 +162,37 @@ def test_wide_is_suggested_only_where_the_cells_look_like_labels(tmp_path):
     assert "--from wide" not in refused(lambda: io.read_labels(csv(tmp_path / "t.csv", "item,a,b\n" + rows)))
 
 
+def test_wide_is_suggested_with_the_column_of_ids_where_each_value_occurs_once(tmp_path):
+    head, sick = "Patient,Dr. Lee,Dr. Ray\n", ["benign,malignant", ",benign", "benign,"]
+    sheet = csv(tmp_path / "t.csv", head + "".join(f"P{k},{sick[k % 3]}\n" for k in range(12)))
+    message = refused(lambda: io.read_labels(sheet))
+    assert message.endswith("(--from wide --columns instance=Patient)")
+    labels, index = io.read_labels(sheet, form="wide", columns={"instance": "Patient"})
+    assert np.count_nonzero(np.asarray(labels.real)) == 16 and index.labelers.tolist() == ["Dr. Lee", "Dr. Ray"]
+    twice = csv(tmp_path / "u.csv", head + "".join(f"P{k % 4},{sick[k % 3]}\n" for k in range(12)))
+    assert "--from wide" not in refused(lambda: io.read_labels(twice))
+
+
+def test_grades_in_a_wide_table_may_be_labels_as_well_as_counts(tmp_path):
+    path = csv(tmp_path / "t.csv", "item,ann,bob\n" + "".join(f"q{k},{k % 5 + 1},{k % 4 + 1}\n" for k in range(12)))
+    message = refused(lambda: io.read_labels(path))
+    assert "(--from counts)" in message and "(--from wide)" in message
+
+
+def test_a_column_of_gold_among_the_labels_is_said_to_be_unused(tmp_path):
+    rows = "ann,q1,1,1\nbob,q1,0,1\nann,q2,0,0\n"
+    found = io.read_triples(csv(tmp_path / "t.csv", "labeler,instance,label,Gold\n" + rows))
+    assert [note for note in found.notes if "'Gold' is not used" in note and "--gold" in note]
+    named = io.read_triples(csv(tmp_path / "n.csv", "labeler,instance,x,truth\n" + rows),
+                            columns={"labeler": "labeler", "instance": "instance", "label": "truth"})  # fmt: skip
+    assert not [note for note in named.notes if "not used" in note]
+
+
+def test_empty_labels_that_are_left_out_are_called_empty(tmp_path):
+    path = csv(tmp_path / "t.csv", "labeler,instance,label\nann,q1,1\nbob,q1,\nann,q2,0\n")
+    assert io.read_triples(path, missing=[""]).notes == ("1 of 3 labels are left out: empty cells.",)
+
+
 def test_items_and_labelers_without_labels_are_said_to_be_left_out():
     wide = pd.DataFrame({"item": ["q1", "q2", "q3"], "ann": [1, 0, None], "bob": [None, None, None]})
     found = io.read_triples(wide, form="wide")

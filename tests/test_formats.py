@@ -212,7 +212,11 @@ def test_json_of_a_long_table_is_read_with_ids_as_they_are(write):
         ("x.json", "[]", ["no records"]),
         ("x.json", '[{"labeler": "a"}]', ["no column 'instance'"]),
         ("x.json", "[" * 100_000, ["not JSON"]),
-        ("x.json", '[{"labeler": "a", "instance": {"a": 1}, "label": 1}]', ["'instance'", "allowed: text"]),
+        (
+            "x.json",
+            '[{"labeler": "a", "instance": {"a": 1}, "label": 1}]',
+            ["'instance'", "found: labeler, instance.a"],
+        ),
         ("x.json", '[{"labeler": "a", "instance": "b", "label": [1]}]', ["got a list of 1"]),
         ("x.json", f'[{{"labeler": "a", "instance": "b", "label": {10**30}}}]', ["all '" + str(10**30), "--positive"]),
     ],
@@ -239,3 +243,20 @@ def test_ids_of_types_without_an_order_and_words_of_any_length_are_refused_in_on
     with pytest.raises(InputError) as refused:
         io.read_labels(many)
     assert len(str(refused.value)) < 1200
+
+
+def test_keys_within_objects_are_columns(write):
+    rows = [
+        {"doc": {"id": f"q{k // 2}"}, "user": {"info": {"name": "ab"[k % 2]}}, "label": k % 3 % 2} for k in range(6)
+    ]
+    columns = {"labeler": "user.info.name", "instance": "doc.id", "label": "label"}
+    flat = {role: [row["user"]["info"]["name"] if role == "labeler" else row["doc"]["id"] if role == "instance"
+                   else row["label"] for row in rows] for role in columns}  # fmt: skip
+    for source in (rows, write(rows), write(rows, "t.jsonl")):
+        assert judgements(source, columns=columns) == judgements(flat)
+    refused(lambda: io.read_labels(rows), "found: doc.id, user.info.name, label")
+    refused(lambda: io.read_labels([{"a": {"b": 1}, "a.b": 2, "label": 1}]), "key 'a.b' is there twice")
+    deep: dict = {}
+    for _ in range(900):
+        deep = {"x": deep}
+    io.read_labels([row | {"more": deep} for row in rows], columns=columns)  # no deeper than Python recurses

@@ -8,6 +8,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import norm
 
+import crowdjax
 from crowdjax import integrated
 from crowdjax.integrated.classes import looks_ordered, pooled
 from crowdjax.integrated.nominal import SPREAD, basis, inverse, nominal, spread
@@ -258,6 +259,17 @@ def test_grades_look_ordered_and_names_do_not():
     assert looks_ordered(as_labels(labeler, item, grades, k=5))
     alarms = [looks_ordered(as_labels(*crowd(100 + s, n_items=300, k=5)[1:], k=5)) for s in range(20)]
     assert sum(alarms) <= 3  # one in twenty, at most
+
+
+def test_a_fit_says_that_numbers_look_like_grades_unless_they_are_taken_so():
+    z = np.repeat(np.arange(5), 8)
+    stars = np.clip(np.stack([z, z + np.tile([1, -1], 20)], 1), 0, 4).ravel() + 1
+    table = {"labeler": np.arange(80) % 4, "instance": np.repeat(np.arange(40), 2), "label": stars}
+    hint = "(--classes ordinal)"
+    assert any(hint in said for said in crowdjax.fit(table).warnings)
+    assert not any(hint in said for said in crowdjax.fit(table, classes="ordinal").warnings)
+    names = {**table, "label": np.array(list("dbeac"))[stars - 1]}  # in the order of the alphabet no neighbours
+    assert not any(hint in said for said in crowdjax.fit(names).warnings)
 
 
 def test_a_form_that_is_none_is_refused():

@@ -24,7 +24,7 @@ ROOT = runner.ROOT
 RESULTS = sorted(path.parent for path in published.PLACE.glob("*/SUMMARY.md"))
 # Made before results carried what makes them again. Each leaves this list when it is run and published anew.
 EARLIER = {
-    **dict.fromkeys(["headline_curves", "headline_svi", "theodon_public_both"], "three minutes on two quiet cores"),
+    **dict.fromkeys(["theodon_public_both"], "three minutes on two quiet cores"),
     **dict.fromkeys(["checks", "leaderboard_parts"], "one to four minutes on two quiet cores"),
     **dict.fromkeys(["rare_large", "verdicts", "intervals"], "six to nine minutes on two quiet cores"),
     **dict.fromkeys(["assisted", "sbc", "sbc_classes", "theodon_sim"], "a quarter of an hour"),

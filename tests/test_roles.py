@@ -105,6 +105,17 @@ def test_integer_and_multiindex_names_are_used_through_columns(names):
         refused(lambda: io.read_labels(frame), "found: 0, 1, 2", "--columns labeler=?,instance=?,label=?")
 
 
+def test_names_that_the_labels_have_are_suggested_for_the_other_tables():
+    columns = {"labeler": "mod", "instance": "post", "label": "ok"}
+    scores = {"post": [1, 2], "p": [0.1, 0.2]}
+    gold = {"post": [1, 2], "Gold": [0, 1]}
+    refused(lambda: io.open_tables(columns, scores=scores), "(--columns scores.instance=post)")
+    refused(lambda: io.open_tables(columns, gold=gold), "(--columns gold.instance=post,gold.label=Gold)")
+    refused(lambda: io.open_tables(columns, gold={"id": [1], "truth": [1], "gold": [1]}),
+            "(--columns gold.instance=?,gold.label=?)")  # fmt: skip
+    refused(lambda: io.open_tables(None, scores=scores), "(--columns scores.instance=?)")
+
+
 # Row numbers
 
 

@@ -28,6 +28,7 @@ from crowdjax.facade.models import MODELS, numbers_of
 from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of, warnings_of
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
+from crowdjax.integrated.classes import looks_ordered
 from crowdjax.labelers import LEVEL
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Observation, Solver, Voted
@@ -44,6 +45,7 @@ from crowdjax.tables import Kind as TableKind
 from crowdjax.tables import as_arrow
 
 CELL = 64  # bytes that a cell of all confusions takes: in a fit, and in the table of confusions
+GRADES = 20  # classes at most that are looked at for an order
 INFLATED = (
     "The fit has climbed by raising abilities: averaged over what instances may be, its labelers explain the labels "
     "worse than at the start. Take instances='integrate', without features of instances and with three factors at most."
@@ -89,6 +91,7 @@ def fit(
         MODELS.refuse_kind(name, classes)
         _refuse_settings(name, {**settings, **given})
     features, scaling, remarks = taken(read_features(index, given))
+    remarks += _about_order(name, labels, classes)
     reasons: tuple[str, ...] = ()
     settings = {key: _said(value) for key, value in settings.items() if value is not None}
     if isinstance(model, str):
@@ -163,6 +166,17 @@ def _told(labels: Labels, model: Observation, found, index: LabelIndex, truth) -
     about = of_labelers(labels, *leading(model, found), LEVEL)
     tables = tables_of(index, labels_of_labelers(labels), p, about, gold_record(labels))
     return many.Told(tables, counts, support(counts.votes, p, truth), p, np.asarray(p, np.float64).mean(0))
+
+
+def _about_order(name: str, labels: Labels, classes: Kind) -> list[str]:
+    """Say that classes which were taken as unordered look like grades, of a model that takes both."""
+    able = name in MODELS and "ordinal" in MODELS[name].kinds
+    if classes != "nominal" or not able or labels.n_values > GRADES or not looks_ordered(labels):
+        return []
+    return [
+        "Labels that disagree are mostly of neighbouring classes, as grades are. If the classes are grades, compare "
+        "with classes='ordinal' (--classes ordinal), which is better on some tables of grades and worse on others."
+    ]
 
 
 def refuse(name: str, labels: Labels, classes: Kind, settings: Mapping[str, Any]) -> None:

@@ -14,13 +14,15 @@ from __future__ import annotations
 from typing import Literal, get_args
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from crowdjax.columns import plain_column
 from crowdjax.formats import counts, exports, wide
 from crowdjax.formats.long import Long
 from crowdjax.formats.records import Records, as_table
 from crowdjax.formats.wide import widen
 from crowdjax.labels import InputError
-from crowdjax.roles import Columns, assign, is_alias, is_row_number
+from crowdjax.roles import Columns, assign, is_alias, is_row_number, plain, shell
 from crowdjax.tables import Table, open_table
 
 __all__ = ["Form", "Long", "read_long", "widen"]
@@ -74,9 +76,12 @@ def _read(table: Table, columns: Columns | None, hint: bool) -> Long:
     except InputError as error:
         other = _other_form(table) if hint and not columns else ""
         raise InputError(f"{error}{other}") from None
+    truths = [n for n in table.columns if plain(n) in ("gold", "truth") and n not in names.values()]
+    notes = [f"Column {n!r} is not used: gold is a table of its own, one row for an instance: gold= (--gold)."
+             for n in truths]  # fmt: skip
     data = table.read(list(names.values()))
     data = pa.table({role: data[name] for role, name in names.items()})
-    return Long(table.place, data, names, (), names, about=table.about, named=True, untyped=table.untyped)
+    return Long(table.place, data, names, tuple(notes), names, about=table.about, named=True, untyped=table.untyped)
 
 
 def _other_form(table: Table) -> str:
@@ -85,14 +90,24 @@ def _other_form(table: Table) -> str:
         return ""
     kinds = ("instance", "labeler")
     keys = [n for role in kinds for n in table.columns if is_alias(n, role)] or [""] * ("" in table.columns)
+    key = ""  # the option that names the instances
+    if not keys and _is_key(table, table.columns[0]):
+        keys, key = [table.columns[0]], f" --columns {shell(f'instance={table.columns[0]}')}"
     if len(keys) != 1:
         return ""
+    wide_form = f"with a column for every labeler say form='wide' (--from wide{key})"
     names = [n for n in table.columns if n != keys[0] and not is_row_number(n)]
     cells = wide.kind_of_cells(table.read(names))
     if cells == "counts" and not is_alias(keys[0], "labeler"):
-        return "; of a table of counts, a column for every label, say form='counts' (--from counts)"
+        return f"; of a table of counts, a column for every label, say form='counts' (--from counts{key}); {wide_form}"
     if cells != "labels":
         return ""
     if is_alias(keys[0], "labeler"):
         return "; of a table with a row for every labeler say form='wide-by-labeler' (--from wide-by-labeler)"
-    return "; of a table with a column for every labeler say form='wide' (--from wide)"
+    return f"; of a table {wide_form}"
+
+
+def _is_key(table: Table, name: str) -> bool:
+    """Return whether a column has a value in every row, each once, as the ids of a wide table's rows."""
+    values = plain_column(table.read([name])[name])
+    return len(values) > 1 and values.null_count == 0 and pc.count_distinct(values).as_py() == len(values)

@@ -7,6 +7,7 @@ import numbers
 import os
 import posixpath
 import re
+from types import NoneType
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -135,11 +136,38 @@ def _checked(place: str, rows: list[tuple[Any, str, str]]) -> Records:
 
 
 def as_table(records: Records) -> Table:
-    """Return the records as a table with a column for every key."""
+    """Return the records as a table with a column for every key; ``user.name`` for a key within an object."""
+    records = records._replace(rows=_flat(records.rows, records.at, records.place))
     names = list(dict.fromkeys(key for row in records.rows for key in row))
     for name in names:
         refuse_half(name, f"{records.place}: a key")
     return checked(Table(records.place, names, lambda columns: pa.table({n: _column(records, n) for n in columns})))
+
+
+def _flat(rows: list[dict[str, Any]], at: list[str], place: str) -> list[dict[str, Any]]:
+    """Replace every key whose values are objects by the keys of these, with its own in front.
+
+    Example:
+        >>> _flat([{"user": {"id": 7, "name": "ann"}, "label": 1}], ["line 1"], "labels")
+        [{'user.id': 7, 'user.name': 'ann', 'label': 1}]
+    """
+    while True:
+        objects = {key for row in rows for key, value in row.items() if isinstance(value, dict)}
+        objects -= {key for row in rows for key in objects & row.keys() if not isinstance(row[key], dict | NoneType)}
+        if not objects:
+            return rows
+        rows = [_unfolded(row, objects, f"{place}, {where}") for row, where in zip(rows, at, strict=True)]
+
+
+def _unfolded(row: dict[str, Any], objects: set[str], place: str) -> dict[str, Any]:
+    """Replace these keys of a record by the keys of the objects that are their values."""
+    out: dict[str, Any] = {}
+    for key, value in row.items():
+        inner = {f"{key}.{k}": v for k, v in (value or {}).items()} if key in objects else {key: value}
+        for name in inner.keys() & (out.keys() | row.keys() - {key}):
+            raise InputError(f"{place}: key {show(name)} is there twice, once within an object; allowed: once")
+        out |= inner
+    return out
 
 
 def _column(records: Records, name: str) -> pa.Array:

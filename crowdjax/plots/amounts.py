@@ -18,7 +18,7 @@ KEPT = 0.8  # share of the instances with gold that have the largest number of l
 
 
 def sizes_of(n_labels: Int[np.ndarray, " I"], most: int | None = None) -> list[int]:
-    """Return the numbers of labels to compare: up to what four fifths of the instances have.
+    """Choose the numbers of labels to compare: up to the number that four fifths of the instances have.
 
     Example:
         >>> sizes_of(np.array([4, 6, 6, 6, 9])), sizes_of(np.array([4, 4]), most=2)
@@ -49,7 +49,7 @@ def drawn_labels(
 def vote_scores(
     instance: Int[np.ndarray, " N"], label: Int[np.ndarray, " N"], truth: Int[np.ndarray, " I"], n_values: int
 ) -> Float[np.ndarray, " I"]:
-    """Return the chance that a majority vote is right, a tie being decided by a fair die.
+    """Compute the probability that a majority vote is right; ties are broken at random.
 
     Example:
         >>> vote_scores(np.array([0, 0, 1]), np.array([1, 0, 1]), np.array([1, 0]), 2).tolist()

@@ -18,7 +18,7 @@ Forecasts = Mapping[str, tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]
 
 
 class Bins(NamedTuple):
-    """Forecasts in bins: their mean, the share observed, and how many there are, of each bin that is not empty."""
+    """Forecasts in bins: mean forecast, observed share and count of each bin that is not empty."""
 
     forecast: Float[np.ndarray, " B"]
     observed: Float[np.ndarray, " B"]
@@ -26,7 +26,7 @@ class Bins(NamedTuple):
 
 
 def in_bins(p: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"], n_bins: int = 10) -> Bins:
-    """Sort forecasts into bins of like counts, by quantiles.
+    """Group forecasts into bins of equal counts, by quantiles.
 
     Example:
         >>> found = in_bins(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1]), 2)
@@ -55,7 +55,7 @@ def reliability(forecasts: Forecasts, *, ylabel: str, n_bins: int = 10) -> Figur
 def reliability_on(
     forecasts: Forecasts, *, xlabel: str, ylabel: str, n_bins: int = 10, low: float = 0.0, ax: Axes | None = None
 ) -> Axes:
-    """Draw the observed share of positives over the forecast probability, in bins of like counts, with the 95 %
+    """Draw the observed share of positives over the forecast probability, in bins of equal counts, with the 95 %
     interval of Wilson (1927); the legend gives each forecast's mean distance from the diagonal.
 
     Args:

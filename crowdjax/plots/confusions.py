@@ -22,7 +22,7 @@ NUMBERED = 12  # classes, up to which a cell has its number and an axis the name
 def confusion(
     found: Any, classes: Sequence[Any], labels: Sequence[Any] | None = None, *, titles: Sequence[str] = ()
 ) -> Figure:
-    """Draw confusion matrices: P(label | truth), a row for each class, the darker the more.
+    """Draw confusion matrices: P(label | truth), one row per class, darker for larger probabilities.
 
     Args:
         found: one matrix [K, L]; several [P, K, L]; or the table ``confusion`` of a result (labeler, truth, label,
@@ -55,7 +55,7 @@ def tiles(
     *,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw confusion matrices as tiles, four in a row: P(label | truth), a row for each class, the darker the more.
+    """Draw confusion matrices as tiles, four in a row: P(label | truth), one row per class, darker where larger.
 
     Args:
         found: the matrices; NaN leaves a cell empty.
@@ -98,12 +98,12 @@ def tiles(
 
 
 def _across(n: int) -> int:
-    """Return how many tiles a row has: four at most, and rows alike."""
+    """Compute the number of tiles per row: at most four, with rows of equal length."""
     return -(-n // -(-n // 4))
 
 
 def _cells(n: int, n_rows: int, n_columns: int) -> tuple[bool, float]:
-    """Return whether cells have their numbers, and the inches of a cell."""
+    """Decide whether cells show their numbers, and how many inches a cell has."""
     numbered = max(n_rows, n_columns) <= (NUMBERED if n == 1 else 4)
     return numbered, 0.46 if numbered else min(0.46, (4.6 if n == 1 else 1.9) / max(n_rows, n_columns))
 
@@ -113,7 +113,7 @@ def _gap(cell: float) -> float:
 
 
 def _size(n: int, n_rows: int, n_columns: int) -> tuple[float, float]:
-    """Return the inches of a figure of tiles."""
+    """Compute the size of a figure of tiles, in inches."""
     cell, across = _cells(n, n_rows, n_columns)[1], _across(n)
     return 0.9 + across * (cell * n_columns + 0.22), 0.8 + -(-n // across) * (cell * n_rows + 0.32)
 
@@ -121,7 +121,7 @@ def _size(n: int, n_rows: int, n_columns: int) -> tuple[float, float]:
 def matrices_of(
     table: Any, classes: Sequence[Any], labels: Sequence[Any], who: Sequence[Any] | None = None
 ) -> tuple[list[str], Float[np.ndarray, "P K L"]]:
-    """Return (names, confusion matrices) of labelers of a table; by default the first.
+    """Select labelers of a table, by default the first; return (names, confusion matrices).
 
     Args:
         table: with columns labeler, truth, label, probability.

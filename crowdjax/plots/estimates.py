@@ -34,7 +34,7 @@ def intervals(rows: Mapping[str, tuple[float, float, float]], *, title: str, xla
 
 @styled
 def shares(panels: Mapping[str, Float[np.ndarray, " K"]], classes: Sequence[Any], *, title: str) -> Figure:
-    """Draw shares of the classes by several counts: a row for each class, a marker for each count."""
+    """Plot estimates of the class shares: one row per class, one marker per way to count."""
     figure, (ax,) = subplots(1, PANEL[0], 1.2 + 0.28 * len(classes))
     rows, values = np.arange(len(classes)), np.stack(list(panels.values()))
     ax.hlines(rows, values.min(0), values.max(0), color="#BDBDBD", linewidth=2, zorder=1)

@@ -18,8 +18,8 @@ MOST_BARS = 40  # of a histogram of whole numbers with a bar for each
 
 @styled
 def counts(values: Float[np.ndarray, " n"], *, title: str, xlabel: str, ylabel: str) -> Figure:
-    """Plot a histogram of numbers of labels: a bar for each number where there are few, else bins that widen with
-    it."""
+    """Plot a histogram of numbers of labels: one bar per number where there are few, else bins of growing
+    width."""
     from matplotlib import ticker
 
     figure, (ax,) = subplots(1, *PANEL)

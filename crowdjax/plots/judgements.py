@@ -105,7 +105,7 @@ def label_map(
 
 
 def colours_of(n: int) -> list[str]:
-    """Return a colour for each of n values: of two orange and blue; of many a scale.
+    """Choose a colour for each of n values: orange and blue for two, a scale for more.
 
     Example:
         >>> colours_of(2), len(set(colours_of(20)))

@@ -30,7 +30,7 @@ NAMED = 60  # labelers, up to which each has its name
 def chances(
     sensitivity: Float[np.ndarray, " W"], specificity: Float[np.ndarray, " W"], kinds: Sequence[str], *, title: str
 ) -> Figure:
-    """Return each labeler at its specificity and sensitivity, marked by kind; who guesses is on the dashed line.
+    """Plot each labeler at its specificity and sensitivity, marked by kind; labelers who guess lie on the dashed line.
 
     Args:
         kinds: of ``KINDS``.
@@ -71,7 +71,7 @@ def accuracies(
 
 
 def _height(n: int, gold: bool = False) -> float:
-    """Return the inches of a forest plot."""
+    """Compute the size of a forest plot, in inches."""
     each = 0.17 if n <= 30 else 0.135 if n <= NAMED else 0.06 if gold else 0.04
     return 0.9 + 0.3 * gold + min(each * max(n, 6), 8.1)
 

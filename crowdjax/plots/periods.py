@@ -131,7 +131,7 @@ def _panel(
 
 
 def _along(ax: Axes, place: np.ndarray, ends: tuple[np.ndarray, ...], *, band: bool, color: str, **look) -> None:
-    """Return one series: marks with their intervals, or with a band, where a period alone keeps its interval."""
+    """Draw one series: marks with their intervals, or with a band, where a period alone keeps its interval."""
     mean, lower, upper = ends
     many = len(place) > MOST_MARKS
     beside = np.isfinite(np.pad(mean, 1, constant_values=np.nan))
@@ -144,8 +144,8 @@ def _along(ax: Axes, place: np.ndarray, ends: tuple[np.ndarray, ...], *, band: b
 
 
 def periods_span(panels, kind: str) -> tuple[float, float]:
-    """Return the ends of an axis that holds the intervals of all panels: from 0 for shares, with 1 within for ratios of
-    odds.
+    """Compute the ends of an axis that holds the intervals of all panels: from 0 for shares, including 1 for
+    ratios of odds.
 
     Example:
         >>> periods_span([{"": (np.array([0.2]), np.array([0.1]), np.array([0.3]))}], "share")

@@ -60,7 +60,7 @@ def curves(
 
 
 def _look(k: int) -> tuple[str, str]:
-    """Return the colour and the marker of the k-th model; no two of 64 have both in common.
+    """Choose the colour and the marker of the k-th model; the pairs of 64 models differ.
 
     Example:
         >>> len({_look(k) for k in range(64)})
@@ -79,7 +79,7 @@ def _rows(ax: Axes, names: Sequence[str]) -> None:
 
 
 def _aside(n: int) -> np.ndarray:
-    """Return how far the markers of n models are moved from the middle of their row, so that none covers another."""
+    """Compute the offsets of the markers of n models from the middle of their row, so that none covers another."""
     return (np.arange(n) - (n - 1) / 2) * min(0.16, 0.76 / max(n, 1))
 
 

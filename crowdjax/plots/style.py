@@ -46,7 +46,7 @@ PANEL = (3.7, 2.7)  # inches: one panel that can be read at a phone's width
 
 
 def styled(draw: Callable[..., T]) -> Callable[..., T]:
-    """Decorate a drawing function: it draws in ``STYLE``, and says what to install where matplotlib is missing."""
+    """Decorate a drawing function: apply ``STYLE``, and say what to install where matplotlib is missing."""
 
     @wraps(draw)
     def inner(*args, **kwargs):
@@ -63,7 +63,7 @@ def matplotlib_there():
 
 
 def axes(ax: Axes | None, width: float, height: float) -> Axes:
-    """Return the axes to draw on: those given or, without, those of a new figure of pyplot, which notebooks show."""
+    """Return the axes given, or else those of a new pyplot figure, which notebooks show."""
     if ax is not None:
         return ax
     import matplotlib.pyplot as plt
@@ -88,7 +88,7 @@ def any_glyph():
 
 
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
-    """Write ``stem``.svg and ``stem``.png; no dates, no random names inside."""
+    """Write a figure to ``stem``.svg and ``stem``.png, without dates or random names in the files."""
     with matplotlib_there().rc_context(STYLE), any_glyph():
         svg, png = (stem.parent / f"{stem.name}.{kind}" for kind in ("svg", "png"))
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
@@ -97,7 +97,7 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
 
 
 def as_svg(figure: Figure, name: str) -> str:
-    """Render a figure as SVG whose text is text; names inside differ between figures of different names."""
+    """Render a figure as SVG with text kept as text; ids inside are unique to ``name``."""
     import io
 
     buffer = io.StringIO()
@@ -107,7 +107,7 @@ def as_svg(figure: Figure, name: str) -> str:
 
 
 def evenly(n: int, most: int) -> np.ndarray:
-    """Return at most so many of n rows, evenly spaced, with the first and the last: what is drawn of more points than a
+    """Select at most ``most`` of n rows, evenly spaced, with the first and the last: the points drawn of more than a
     figure needs.
 
     Example:
@@ -118,19 +118,19 @@ def evenly(n: int, most: int) -> np.ndarray:
 
 
 def span(values: np.ndarray) -> tuple[float, float]:
-    """Return the range of a histogram, with some room where all values are alike."""
+    """Compute the range of a histogram, with some room where all values are equal."""
     low, high = float(values.min()), float(values.max())
     room = max(1e-3 * max(abs(low), abs(high), 1) - (high - low), 0)
     return low - room, high + room
 
 
 def nice_top(largest: float) -> float:
-    """Return the end of an axis of probabilities that begins at 0: 1, or lower where all are far below."""
+    """Compute the end of an axis of probabilities that begins at 0: 1, or lower where all are far below."""
     return 1.0 if largest > 0.45 else max(1.1 * largest, 1e-6)
 
 
 def short(name: str, length: int = 18) -> str:
-    """Shorten a name to fit into a legend: cut, without control characters, and no mathematics.
+    """Shorten a name for a legend: cut it, drop control characters and escape mathematics.
 
     Example:
         >>> short("labeler number 1000000"), short("$x$")
@@ -141,7 +141,7 @@ def short(name: str, length: int = 18) -> str:
 
 
 def legend_below(ax: Axes, *, drop: float = 0.42, ncols: int = 2, handles: Sequence[Any] | None = None) -> None:
-    """Put the legend under the axis's name, so many inches below the axes: over no data, whatever the size."""
+    """Place the legend below the axis's name, a given number of inches under the axes, so that it covers no data."""
     from matplotlib.transforms import ScaledTranslation
 
     under = ax.transAxes + ScaledTranslation(0, -drop, ax.figure.dpi_scale_trans)
@@ -152,7 +152,7 @@ def legend_below(ax: Axes, *, drop: float = 0.42, ncols: int = 2, handles: Seque
 
 
 def unframed(ax: Axes) -> None:
-    """Leave the frame, the grid and the ticks' marks out: what cells are drawn on."""
+    """Remove the frame, the grid and the tick marks, for axes of cells."""
     ax.grid(visible=False)
     ax.tick_params(length=0)
     for spine in ax.spines.values():
@@ -160,7 +160,7 @@ def unframed(ax: Axes) -> None:
 
 
 def rows_named(ax: Axes, names: Sequence[Any], most: int = 30) -> None:
-    """Name the rows 0, 1, 2 and so on of an axis that points down; of too many none."""
+    """Label the rows 0, 1, 2 and so on of an axis that points down; too many rows get no labels."""
     n = len(names)
     named = n <= most
     words = [short(str(name)) for name in names if named]
@@ -171,7 +171,7 @@ def rows_named(ax: Axes, names: Sequence[Any], most: int = 30) -> None:
 
 
 def wilson(right: Float[np.ndarray, "*n"], n: Float[np.ndarray, "*n"]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of a 95 % interval of a share, by Wilson (1927); NaN where n is 0.
+    """Compute the ends of Wilson's (1927) 95 % interval of a share; NaN where n is 0.
 
         (s + z² / 2n ± z √(s (1 − s) / n + z² / 4n²)) / (1 + z² / n),   s = right / n, z = 1.96
 
