@@ -46,6 +46,8 @@ HOMES = {
     "description": ("Description", "describe"),
 }
 
+find_renamed = renamed.renamed("crowdjax", {"look": "check", "LookResult": "CheckResult"}, gone="0.4", stacklevel=3)
+
 
 def __getattr__(name: str):
     """Import a public name from its module on first access; ``import crowdjax`` itself imports nothing and starts
@@ -55,4 +57,4 @@ def __getattr__(name: str):
         home = next((home for home, names in HOMES.items() if name in names), "api")
         with extras.needed(f"crowdjax.{name}"):
             return getattr(importlib.import_module(f"crowdjax.{home}"), name)
-    return renamed.renamed("crowdjax", {"look": "check", "LookResult": "CheckResult"}, gone="0.4")(name)
+    return find_renamed(name)

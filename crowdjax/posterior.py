@@ -349,7 +349,7 @@ def of_labelers(
         ((1, 50, 3, 1), (1, 50, 4))
     """
     parameters, rows = fit.parameters, integrated.draws.picked(draws, n, unit, np.random.default_rng(seed))
-    share = 0.5 if labels is None else integrated.answers.shares_at(labels, fit, config, boundary, features)
+    share = 0.5 if labels is None else integrated.summaries.shares_at(labels, fit, config, boundary, features)
     chances = integrated.draws.chances_of(draws, parameters, config, boundary, features, share)
     who = np.arange(rows.shape[1])
     w = np.asarray(draws.labelers)[rows, who]

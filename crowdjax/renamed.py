@@ -7,13 +7,15 @@ import warnings
 from collections.abc import Callable, Mapping
 
 
-def renamed(module: str, names: Mapping[str, str], gone: str) -> Callable[[str], object]:
+def renamed(module: str, names: Mapping[str, str], gone: str, stacklevel: int = 2) -> Callable[[str], object]:
     """Make a module's ``__getattr__``, which finds old names under their new ones with a ``DeprecationWarning``.
 
     Args:
         module: the module's ``__name__``.
         names: new name by old name; the full name, ``package.module.name``, where it lies in another module now.
         gone: the version in which the old names no longer work.
+        stacklevel: as of ``warnings.warn``, so that the warning names the line that uses an old name: 2 (the default)
+            where the function is the module's ``__getattr__``, 3 where a ``__getattr__`` calls it.
 
     Returns:
         a function of an attribute's name. It raises ``AttributeError`` for every name that is neither old nor there.
@@ -31,7 +33,7 @@ def renamed(module: str, names: Mapping[str, str], gone: str) -> Callable[[str],
         home, _, new = names[name].rpartition(".")
         home = home or module
         text = f"{module}.{name} is now {home}.{new}; the old name is gone in crowdjax {gone}"
-        warnings.warn(text, DeprecationWarning, stacklevel=2)
+        warnings.warn(text, DeprecationWarning, stacklevel=stacklevel)
         return getattr(importlib.import_module(home), new)
 
     return find

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -477,3 +479,50 @@ def test_models_that_coincide_stand_side_by_side():
         assert len(lines) == 10 and {line.get_linestyle() for line in lines} == {"None"}
         at = np.concatenate([np.transpose(line.get_data()) for line in lines])
         assert len(np.unique(at.round(6), axis=0)) == 30
+
+
+def test_threads_draw_the_same_figures_and_leave_matplotlibs_settings_alone():
+    """Settings of matplotlib are the whole process's, and figures wait for each other."""
+    before, turns = dict(plt.rcParams), threading.Barrier(4)
+
+    def drawn(n: int) -> str:
+        return plots.as_svg(plots.counts(np.arange(9.0), title="", xlabel=f"x{n}", ylabel=""), f"name{n}")
+
+    def all_drawn(_: int) -> list[str]:
+        turns.wait()
+        return [drawn(n) for n in range(6)]
+
+    wanted = [drawn(n) for n in range(6)]
+    with ThreadPoolExecutor(4) as pool:
+        assert all(found == wanted for found in pool.map(all_drawn, range(4)))
+    assert dict(plt.rcParams) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "message"),
+    [
+        ("confusion", {"labelers": [["w0"]]}, r"^confusion: \['w0'\] is no labeler of the fit; allowed: 'w0', 'w1', "),
+        ("confusion", {"ax": 3}, "^ax: got 3; allowed: Axes of matplotlib"),
+        ("labelers", {"ax": np.zeros(2)}, r"^ax: got ndarray of shape \(2,\); allowed: Axes of matplotlib"),
+        ("agreement", {"columns": 3}, "^columns: got int; allowed: a dict"),
+        ("reliability", {"columns": 3}, "^columns: got int; allowed: a dict"),
+        ("reliability", {"columns": {"labels.label": "x"}}, "^columns: got 'labels.label', but there is no table"),
+        ("labels_needed", {"columns": {"scores.label": "x"}}, "^columns: got 'scores.label', but there is no table"),
+        ("labels_needed", {"draws": 0}, "^draws: got 0; allowed: a whole number from 1$"),
+        ("labels_needed", {"draws": 1.5}, "^draws: got 1.5; allowed: a whole number from 1$"),
+        ("labels_needed", {"seed": -1}, "^seed: got -1; allowed: a whole number from 0 to"),
+    ],
+)
+def test_wrong_arguments_are_named_with_what_is_allowed(made, name, more, message):
+    result, truth = made("two")
+    with pytest.raises(InputError, match=message):
+        draw(result, name, truth, **more)
+
+
+@pytest.mark.parametrize("prefix", ["", "gold."])
+def test_the_columns_of_truth_are_named_as_in_a_fit(made, prefix):
+    result, truth = made("two")
+    other = {"q": truth["instance"], "y": truth["label"]}
+    found = result.plot.reliability(other, columns={f"{prefix}instance": "q", f"{prefix}label": "y"})
+    wanted = result.plot.reliability(truth)
+    np.testing.assert_array_equal(found.lines[0].get_xydata(), wanted.lines[0].get_xydata())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
 import sys
 import types
@@ -11,6 +12,7 @@ import warnings
 import pytest
 from typer.testing import CliRunner
 
+import crowdjax
 from crowdjax import renamed, simulate, watch
 from crowdjax.cli import app
 
@@ -68,11 +70,22 @@ MOVED = [
 
 @pytest.mark.parametrize(("old", "new"), MOVED)
 def test_names_of_version_0_1_work_and_warn(old, new):
-    """Those that docs/policy.md promises: of ``crowdjax`` and of the modules in the reference."""
+    """Those that docs/policy.md promises, of ``crowdjax`` and of the modules in the reference: each warns once, at the
+    line that uses it, since Python shows no such warning of another line.
+    """
     (home, _, name), (place, _, other) = old.rpartition("."), new.rpartition(".")
-    with pytest.warns(DeprecationWarning, match=f"^{re.escape(old)} is now {re.escape(new)}; "):
+    with pytest.warns(DeprecationWarning, match=f"^{re.escape(old)} is now {re.escape(new)}; ") as told:
         found = getattr(importlib.import_module(home), name)
+    assert [warning.filename for warning in told] == [__file__]
     assert found is getattr(importlib.import_module(place), other)
+
+
+@pytest.mark.parametrize("module", [m.name for m in pkgutil.walk_packages(crowdjax.__path__, "crowdjax.")])
+def test_every_name_that_a_module_exports_is_there(module):
+    """A name in ``__all__`` that is not there breaks ``from module import *``."""
+    if module.rpartition(".")[2] != "__main__":
+        made = importlib.import_module(module)
+        assert [name for name in getattr(made, "__all__", ()) if not hasattr(made, name)] == []
 
 
 def test_the_command_of_version_0_1_works_and_warns():

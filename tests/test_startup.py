@@ -59,7 +59,7 @@ def test_nothing_slow_is_imported_before_it_is_needed(code, tmp_path):
     assert len(found) <= MANY
 
 
-@pytest.mark.parametrize("module", ["tables", "roles", "columns", "dialect", "formats", "io", "answers", "results"])
+@pytest.mark.parametrize("module", ["tables", "roles", "columns", "dialect", "formats", "io", "result", "saving"])
 def test_tables_are_read_and_written_without_jax(module, tmp_path):
     assert loaded(f"import crowdjax.{module}", tmp_path) & {"jax", "pandas", "matplotlib"} == set()
 

@@ -34,7 +34,7 @@ from crowdjax.plots.studies import (
 from crowdjax.plots.style import COLOURS, MARKERS, STYLE, as_svg, evenly, save, short
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Figure
 
 __all__ = [
     "COLOURS",
@@ -45,7 +45,6 @@ __all__ = [
     "MOST_PANELS",
     "NUMBERED",
     "STYLE",
-    "Figure",
     "accuracies",
     "as_svg",
     "bands",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,9 @@ from crowdjax.plots.instances import instances as points
 from crowdjax.plots.labelers import forest
 from crowdjax.plots.periods import over_periods
 from crowdjax.plots.style import short
+from crowdjax.roles import by_table
+from crowdjax.settings import seed_of
+from crowdjax.settings import whole as whole_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -289,8 +292,10 @@ class Plots:
         Raises:
             InputError: there is no gold, or no labels; instances with gold have one label each; the fit used features.
         """
-        given = self._labels("labels_needed", labels, _part(columns, "labels"))
-        truth = self._truth("labels_needed", gold, _part(columns, "gold")) if gold is not None else None
+        draws, seed = whole_number("draws", draws), seed_of(seed)
+        said = by_table(columns, ["labels", *(["gold"] if gold is not None else [])])
+        given = self._labels("labels_needed", labels, said["labels"])
+        truth = self._truth("labels_needed", gold, said["gold"]) if gold is not None else None
         if truth is None and given.whole.gold is not None:
             truth = np.where(np.asarray(given.whole.gold) >= 0, given.whole.gold, np.nan)
         if truth is None or not np.isfinite(truth).any():
@@ -410,7 +415,8 @@ class Plots:
             order = np.argsort(-np.asarray(table["n_labels"].to_numpy(), float), kind="stable")[:MOST_PANELS]
             return [ids[k] for k in order]
         labelers = [labelers] if isinstance(labelers, str) or not np.iterable(labelers) else list(labelers)
-        wrong = [w for w in labelers if w not in set(ids)]
+        known = set(ids)
+        wrong = [w for w in labelers if not (isinstance(w, Hashable) and w in known)]
         if wrong or not labelers:
             some = ", ".join(show(i) for i in ids[:5]) + (", ..." if len(ids) > 5 else "")
             who = show(wrong[0]) if wrong else "nobody"
@@ -419,7 +425,7 @@ class Plots:
 
     def _labels(self, name: str, source: Any, columns: Any) -> Given:
         """Return the labels of the fit, as it kept them or as they are given again."""
-        result = self._result
+        result, columns = self._result, by_table(columns, ["labels"])["labels"]
         if "labelers" not in result.tables:
             raise self._lacks(name, "a prediction keeps no labels", f"crowdjax.fit(labels).plot.{name}()")
         if source is not None and hasattr(result, "index"):
@@ -468,6 +474,9 @@ class Plots:
     def _truth(self, name: str, gold: Any, columns: Any) -> Float[np.ndarray, " I"]:
         """Return the code of the known truth of each instance, NaN where unknown."""
         ids = self._table(name, "instances")["instance"].combine_chunks()
+        if isinstance(columns, Mapping):  # here gold is the only table
+            columns = {role if "." in str(role) else f"gold.{role}": column for role, column in columns.items()}
+        columns = by_table(columns, ["gold"])["gold"]
         return io.read_gold(gold, ids, self._classes, columns=columns)
 
     def _gold_of_labelers(self, measure: str) -> tuple[np.ndarray, np.ndarray] | None:
@@ -567,11 +576,3 @@ def _like(values: Sequence[Any], column: Any) -> Any:
     import pyarrow as pa
 
     return pa.array(values, column.type)
-
-
-def _part(columns: Any, kind: str) -> Any:
-    """Select the columns of one table: ``gold.instance`` for gold, names without a point for the labels."""
-    if columns is None:
-        return None
-    here = {k.partition(".")[2]: v for k, v in columns.items() if k.startswith(f"{kind}.")}
-    return here or ({k: v for k, v in columns.items() if "." not in k} if kind == "labels" else None) or None

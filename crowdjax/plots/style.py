@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -13,6 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from crowdjax.extras import needed
+from crowdjax.labels import InputError
+from crowdjax.settings import brief
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,6 +45,7 @@ STYLE = {
     "svg.fonttype": "path",
     "svg.hashsalt": "crowdjax",
 }
+DRAWING = threading.RLock()
 PANEL = (3.7, 2.7)  # inches: one panel that can be read at a phone's width
 
 
@@ -50,22 +54,31 @@ def styled(draw: Callable[..., T]) -> Callable[..., T]:
 
     @wraps(draw)
     def inner(*args, **kwargs):
-        with matplotlib_there().rc_context(STYLE):
+        with in_style():
             return draw(*args, **kwargs)
 
     return inner
 
 
-def matplotlib_there():
+@contextlib.contextmanager
+def in_style(**more: Any):
+    """Set ``STYLE`` in matplotlib's settings for a while, for one thread at a time: the settings are those of the whole
+    process, and threads that set them at once would draw in each other's and leave them changed.
+    """
     with needed("figures"):
         import matplotlib
-    return matplotlib
+    with DRAWING, matplotlib.rc_context(STYLE | more):
+        yield
 
 
 def axes(ax: Axes | None, width: float, height: float) -> Axes:
     """Return the axes given, or else those of a new pyplot figure, which notebooks show."""
-    if ax is not None:
+    from matplotlib.axes import Axes
+
+    if isinstance(ax, Axes):
         return ax
+    if ax is not None:
+        raise InputError(f"ax: got {brief(ax)}; allowed: Axes of matplotlib, as plt.subplots()[1]")
     import matplotlib.pyplot as plt
 
     return plt.figure(figsize=(width, height)).subplots()
@@ -89,7 +102,7 @@ def any_glyph():
 
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Write a figure to ``stem``.svg and ``stem``.png, without dates or random names in the files."""
-    with matplotlib_there().rc_context(STYLE), any_glyph():
+    with in_style(), any_glyph():
         svg, png = (stem.parent / f"{stem.name}.{kind}" for kind in ("svg", "png"))
         figure.savefig(svg, metadata={"Date": None, "Creator": None})
         figure.savefig(png, metadata={"Software": None})
@@ -101,7 +114,7 @@ def as_svg(figure: Figure, name: str) -> str:
     import io
 
     buffer = io.StringIO()
-    with matplotlib_there().rc_context(STYLE | {"svg.fonttype": "none", "svg.hashsalt": name}), any_glyph():
+    with in_style(**{"svg.fonttype": "none", "svg.hashsalt": name}), any_glyph():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
