@@ -131,7 +131,7 @@ def refuse_other_unit(
         few = len(np.unique(other)) < LEAST  # they may well lie close together
         if np.ptp(own) < OTHER_UNIT * _middle(other) or (not few and np.ptp(other) < OTHER_UNIT * _middle(own)):
             raise InputError(
-                f"{place}: column {name!r} is from {other.min():g} to {other.max():g}, and from {own.min():g} to "
+                f"{place}: column {name!r} ranges from {other.min():g} to {other.max():g}, but from {own.min():g} to "
                 f"{own.max():g} in the labelled instances; allowed: scores in one unit (is one a share, the other a "
                 "percentage?); if the unit is the same, label instances over more of the range, or give only the part "
                 "of the population that the labelled instances represent"

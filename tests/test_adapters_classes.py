@@ -168,7 +168,10 @@ def test_mistakes_are_refused_in_one_line(frame, fitted):
         (lambda: start.fit(frame, initial_error=-fitted.errors_), "a number below 0"),
         (lambda: fitted.predict(frame.assign(label="elk")), "'elk'; allowed: 'cat', 'cow'"),
         (lambda: adapters.GLAD(labels_priors=pd.Series({"cat": 1.0})).fit(frame), "labels_priors: allowed"),
-        (lambda: adapters.GLAD(alphas_priors_mean=pd.Series({0: 2.0})).fit(frame), "alphas_priors_mean: allowed: None"),
+        (
+            lambda: adapters.GLAD(alphas_priors_mean=pd.Series({0: 2.0})).fit(frame),
+            "alphas_priors_mean: cannot be set; allowed: None",
+        ),
         (lambda: adapters.GLAD().predict(frame), "GLAD: not fitted"),
     ]
     for mistake, part in mistakes:

@@ -235,7 +235,7 @@ BAD = {
     "percentages": (
         {"population": lambda t: t.assign(score=100 * t["score"])},
         "--population population.csv",
-        ["population: column 'score' is 2 to 98", "labelled instances 0.0", "one unit"],
+        ["population: column 'score' ranges from 2 to 98, but from 0.0", "in the labelled instances", "one unit"],
     ),
     "approximation": ({}, "--approximation nystrom", ["approximation: got 'nystrom'", "hsgp, inducing, exact"]),
     "basis without process": (

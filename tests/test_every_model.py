@@ -358,5 +358,5 @@ def test_a_model_without_a_part_of_the_contract_is_refused():
 def test_checks_of_a_fit_by_minibatches_say_why_not(tmp_path):
     pa.parquet.write_table(pa.table(TABLE), tmp_path / "labels.parquet")
     fit_large(tmp_path / "labels.parquet", tmp_path / "out", "majority", batch=120)
-    with pytest.raises(InputError, match="checks: a fit by minibatches"):
+    with pytest.raises(InputError, match="checks: of a fit by minibatches"):
         crowdjax.check(crowdjax.load(tmp_path / "out"), TABLE, replicates=19)

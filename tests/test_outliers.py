@@ -55,7 +55,7 @@ def test_ranks_are_spared_by_what_is_far_and_not_by_codes():
 def test_another_unit_is_refused_and_both_ranges_are_named():
     people = RNG.random(500)
     for sample, population in ((people[:60], 100 * people), (100 * people[:60], people)):
-        ranges = rf"column 'p' is from {population.min():g} to .* {sample.min():g} to .*unit"
+        ranges = rf"column 'p' ranges from {population.min():g} to .* {sample.min():g} to .*unit"
         with pytest.raises(InputError, match=ranges):
             refuse_other_unit("population", ["p"], sample[:, None], population[:, None])
 
@@ -96,7 +96,7 @@ def test_a_population_of_one_999_is_a_warning_that_names_it():
     assert len(said) == 1 and not any("column 'score'" in w for w in clean.warnings)
     assert abs(odd.prevalence["mean"] - clean.prevalence["mean"]) < 0.01
     assert odd.curves["score"].max() < 1.1
-    with pytest.raises(InputError, match=r"'score' is from 0 to 100, and from 0\.02 to 0\.98 in the labelled"):
+    with pytest.raises(InputError, match=r"'score' ranges from 0 to 100, but from 0\.02 to 0\.98 in the labelled"):
         crowdjax.context(table, scores, population={"score": 100 * people}, **SIMPLE)
     for far in (20, 3):
         off = crowdjax.context(table, scores, population={"score": np.r_[people, far]}, **SIMPLE)
@@ -104,7 +104,7 @@ def test_a_population_of_one_999_is_a_warning_that_names_it():
     new = {"labeler": ["a"] * 20, "instance": np.arange(20), "label": [1] * 20}
     told = clean.predict(new, {"instance": np.arange(20), "score": np.linspace(0.5, 1.5, 20)}).warnings
     assert any("of the new instances have a 'score' beyond that of the labelled instances (0.02 to" in w for w in told)
-    with pytest.raises(InputError, match="new instances: column 'score' is from 0 to 100"):
+    with pytest.raises(InputError, match="new instances: column 'score' ranges from 0 to 100"):
         clean.predict(new, {"instance": np.arange(20), "score": np.linspace(0, 100, 20)})
     own = dict(scores, score=np.r_[score[:-2], -1, -1])
     odd = crowdjax.context(table, own, **SIMPLE)

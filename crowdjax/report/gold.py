@@ -6,7 +6,6 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float
-from scipy import special
 
 from crowdjax.labelers import Interval, in_sd
 from crowdjax.report.document import Check, Column
@@ -75,6 +74,8 @@ def checks(people: pa.Table, level: float) -> list[Check]:
     use = (n >= LEAST) & np.isfinite(a + lower + upper + g)
     if not use.any():
         return []
+    from scipy import special
+
     a, lower, upper, g, n = (v[use] for v in (a, lower, upper, g, n))
     z = in_sd(level)
     beyond = int((abs(g - a) > z * np.sqrt(((upper - lower) / (2 * z)) ** 2 + a * (1 - a) / n)).sum())
