@@ -16,7 +16,7 @@ from crowdjax import summary as summaries
 from crowdjax.facade import fit as facade_fit
 from crowdjax.facade import large, presets
 from crowdjax.facade.aggregation import Aggregation
-from crowdjax.facade.fitted import refuse_counts
+from crowdjax.facade.fitted import Fitted, refuse_counts
 from crowdjax.facade.models import MODELS, integrates, names
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
@@ -26,7 +26,7 @@ from crowdjax.files import reading
 from crowdjax.labels import InputError, Repeats
 from crowdjax.observation import Solver
 from crowdjax.priors import LEARNED
-from crowdjax.result import Prediction, Printed
+from crowdjax.result import Printed
 from crowdjax.settings import Default, brief, callback, number, one_of, path_of, randomness, whole
 from crowdjax.stopping import FactorMethod as Method
 from crowdjax.stopping import Method as Methods
@@ -92,8 +92,8 @@ def fit(
     held_out = isinstance(factors, str)  # factors="auto"
     if held_out and start is not None:
         raise InputError("start: given with factors 'auto'; allowed: the number of factors of the earlier result")
-    if start is not None and not isinstance(start, Prediction):
-        raise InputError(f"start: got {type(start).__name__}; allowed: a result, from fit or load")
+    if start is not None and not isinstance(start, Fitted):
+        raise InputError(f"start: got {type(start).__name__}; allowed: a fit, of crowdjax.fit or crowdjax.load")
     of_seed, key, drawn = _randomness(name, config, restarts, seed, key, held_out, start is not None)
     settings = _with_restarts(solver, restarts, config, drawn)
     devices = _devices(devices)
@@ -110,8 +110,8 @@ def fit(
             kind=kind_of(table, triples.roles),
         )  # fmt: skip
     if start is not None and not isinstance(start, Aggregation):
-        got = start.record["model"]
-        raise InputError(f"start: a fit of {got}; allowed: an earlier result of {name} and of two classes")
+        got = f"{start.record['model']} of {len(start.index.classes)} classes"
+        raise InputError(f"start: a fit of {got}; allowed: an earlier result of {name} of two classes")
     if boundary is not None:
         raise InputError(f"boundary: got {brief(boundary)} with model {name}; allowed with integrated, auto")
     if posterior is not None:

@@ -403,6 +403,7 @@ def test_commands_predict_and_look_by_a_contextual_fit(result, tmp_path, monkeyp
             "--labeler-features: given with a fit of contextual",
         ),
         (["new", "labels.csv"], "new: holds predictions of a fit; allowed: the folder of the fit"),
+        (["seen", "labels.csv"], "seen: holds posterior predictive checks of a fit; allowed: the folder of the fit"),
     ):
         refused = call("predict", *arguments, "--out", "no")
         assert (refused.exit_code, words in refused.output) == (2, True), refused.output

@@ -317,8 +317,17 @@ def test_a_model_of_ones_own_whose_arrays_have_wrong_shapes_is_refused(monkeypat
 
 def test_a_start_is_of_as_many_classes(fits):
     two = TABLE | {"label": (TABLE["label"] == "cat").astype(int)}
-    with pytest.raises(InputError, match=r"start: a fit of one-coin; allowed: .* of two classes"):
+    with pytest.raises(InputError, match=r"start: a fit of one-coin of 3 classes; allowed: .* of two classes"):
         crowdjax.fit(two, "one-coin", start=fits("one-coin"))
+
+
+@pytest.mark.parametrize("kind", ["Prediction", "CheckResult"])
+def test_what_infers_nothing_new_is_no_start(fits, kind):
+    """A prediction or a check has its fit's model in its record, and no parameters."""
+    fit = fits("dawid-skene")
+    other = fit.predict(TABLE) if kind == "Prediction" else fit.checks(TABLE, replicates=19)
+    with pytest.raises(InputError, match=f"^start: got {kind}; allowed: a fit, of crowdjax.fit or crowdjax.load$"):
+        crowdjax.fit(TABLE, "dawid-skene", start=other)
 
 
 @pytest.mark.parametrize(

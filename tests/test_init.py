@@ -137,3 +137,11 @@ def test_a_faulty_model_is_rejected():
 
     with pytest.raises(InputError, match=r"^Short.table: got shape \(1, 3, 3\); allowed: \(6, 3, 3\)"):
         observation.init(THREE, Short())
+
+
+def test_models_of_two_classes_do_not_start_from_labels_of_more():
+    labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 2, 0, 1], n_values=3)
+    model = factor.build(factor.PRESETS["dawid-skene"], labels)
+    for made in (lambda: factor.init(labels, model, jax.random.key(0)), lambda: integrated.init(labels)):
+        with pytest.raises(InputError, match=r"^labels: got 3 classes and 3 values of labels; allowed: two of each$"):
+            made()

@@ -8,12 +8,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from matplotlib import pyplot as plt
 from sklearn.calibration import calibration_curve
+from typer.testing import CliRunner
 
 import crowdjax
-from crowdjax import plots
+from crowdjax import cli, plots
 from crowdjax.labels import InputError
 from crowdjax.plots import agreement, amounts, calibration, style
 
@@ -526,3 +529,28 @@ def test_the_columns_of_truth_are_named_as_in_a_fit(made, prefix):
     found = result.plot.reliability(other, columns={f"{prefix}instance": "q", f"{prefix}label": "y"})
     wanted = result.plot.reliability(truth)
     np.testing.assert_array_equal(found.lines[0].get_xydata(), wanted.lines[0].get_xydata())
+
+
+def test_labels_in_the_order_of_a_fit_by_minibatches_are_those_of_the_fit(tmp_path):
+    """Its instances stand by parts; the labels that were fitted, given again, are drawn at their own instances."""
+    labels, truth, _ = crowd(2)
+    pq.write_table(pa.table({name: list(values) for name, values in labels.items()}), tmp_path / "labels.parquet")
+    done = CliRunner().invoke(
+        cli.app,
+        ["fit", str(tmp_path), "--model", "dawid-skene", "--minibatch", "150", "--out", str(tmp_path / "out")],
+    )
+    assert done.exit_code == 0, done.output
+    loaded = crowdjax.load(tmp_path / "out")
+    ids = loaded.tables["instances"]["instance"].to_pylist()
+    assert ids != sorted(ids)
+    positive = {i: labels["label"][labels["instance"] == i].mean() for i in ids}
+    drawn = np.concatenate([part.get_offsets() for part in loaded.plot.instances(labels).collections])
+    p = loaded.tables["instances"]["probability"].to_numpy()
+    wanted = np.array([[positive[i], p[n]] for n, i in enumerate(ids)])
+    np.testing.assert_array_equal(np.unique(np.asarray(drawn), axis=0), np.unique(wanted.round(3), axis=0))
+    for name in ("map", "agreement"):
+        assert getattr(loaded.plot, name)(labels).has_data()
+    assert loaded.plot.labels_needed(truth, labels, draws=1).has_data()
+    other = labels | {"instance": labels["instance"] + 1}
+    with pytest.raises(InputError, match="labels: the instances are not those of the fit; map takes the labels fitted"):
+        loaded.plot.map(other)

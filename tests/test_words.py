@@ -78,6 +78,13 @@ def test_recorded_results_are_not_read_and_the_exit_status_says_whether_there_is
     assert words.main(["docs"]) == 0
 
 
+def test_a_place_without_files_is_no_clean_place(tmp_path, capsys):
+    """A name that is misspelt in a Makefile must not pass."""
+    for places in ([], [str(tmp_path / "docs")], [str(tmp_path)]):
+        assert words.main(places) == 2
+        assert "nothing to check; allowed: files and folders" in capsys.readouterr().err
+
+
 def test_readers_of_exports_may_name_their_tools_fields_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.makedirs("crowdjax/formats")

@@ -6,7 +6,7 @@ Public text is what a reader sees: in Python the docstrings, the comments and th
 word (messages, help, the report's text); in Markdown and Jinja all of it. Code is left out: spans in backticks, fenced
 blocks, doctests, and quoted names such as 'worker', which may be columns of a user's table. So are the folders of
 docs/results/, which record what was printed. Prints one line per finding, ``file:line: word -> better``, and exits
-with 1 if there is one.
+with 1 if there is one; with 2 if there is nothing to check.
 """
 
 from __future__ import annotations
@@ -142,7 +142,12 @@ def files(place: Path) -> list[Path]:
 
 
 def main(places: list[str]) -> int:
-    """Print the findings in these files and folders; return 1 if there are any."""
+    """Print the findings in these files and folders; return 1 if there are any, 2 if one has no files to check."""
+    empty = [place for place in places if not files(Path(place))] if places else ["no place given"]
+    if empty:
+        allowed = f"files and folders with {', '.join(SUFFIXES)}"
+        print(f"words: {empty[0]}: nothing to check; allowed: {allowed}", file=sys.stderr)
+        return 2
     all_findings = [finding for place in places for path in files(Path(place)) for finding in findings(path)]
     print(*all_findings, sep="\n", end="\n" if all_findings else "")
     return int(bool(all_findings))

@@ -354,7 +354,9 @@ def fitted_in(folder: Path):
 
     found = loading.load(folder)
     if not hasattr(found, "predict"):
-        raise InputError(f"{folder}: holds predictions of a fit; allowed: the folder of the fit")
+        held = {"CheckResult": "posterior predictive checks of a fit", "Plan": "a plan"}
+        held_here = held.get(type(found).__name__, "predictions of a fit")
+        raise InputError(f"{folder}: holds {held_here}; allowed: the folder of the fit")
     return found
 
 

@@ -309,7 +309,8 @@ def init(labels: Labels, model: FactorModel, key: PRNGKeyArray, jitter: float = 
         ``free`` [W, D] or [I, D], of every labeler or instance; None where the model has none.
 
     Raises:
-        InputError: features, prior means or variances have another shape; says which, its shape and the one allowed.
+        InputError: labels are not of two classes; features, prior means or variances have another shape: says which,
+            its shape and the one allowed.
 
     Example:
         >>> from crowdjax.factor import PRESETS, build
@@ -321,6 +322,10 @@ def init(labels: Labels, model: FactorModel, key: PRNGKeyArray, jitter: float = 
         ...
         crowdjax.labels.InputError: model.labeler: got 1 row; allowed: 3, one for each of the labels' labelers
     """
+    if (labels.n_classes, labels.n_values) != (2, 2):
+        raise InputError(
+            f"labels: got {labels.n_classes} classes and {labels.n_values} values of labels; allowed: two of each"
+        )
     sizes = {"labeler": labels.n_labelers, "bias": labels.n_labelers}
     for side in Weights._fields:
         features, n = getattr(model, side), sizes.get(side, labels.n_instances)

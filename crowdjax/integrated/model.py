@@ -215,7 +215,8 @@ def init(labels: Labels, config: IntegratedConfig = IntegratedConfig(), features
         features: standardised, of shapes [W, F] and [I, H].
 
     Raises:
-        InputError: features have another shape; says which, their shape and the one allowed.
+        InputError: labels are not of two classes; features have another shape: says which, their shape and the one
+            allowed.
 
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 0, 0, 1])
@@ -226,6 +227,10 @@ def init(labels: Labels, config: IntegratedConfig = IntegratedConfig(), features
         ...
         crowdjax.labels.InputError: features.labeler: got shape (2, 4); allowed: (3, F), one row for each labeler
     """
+    if (labels.n_classes, labels.n_values) != (2, 2):
+        raise InputError(
+            f"labels: got {labels.n_classes} classes and {labels.n_values} values of labels; allowed: two of each"
+        )
     letters = {"labeler": ("F", labels.n_labelers), "instance": ("H", labels.n_instances)}
     for side, (letter, n) in letters.items():
         values = getattr(features, side)

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 
 from crowdjax import io
 from crowdjax.columns import show, when
-from crowdjax.labels import InputError, Labels
+from crowdjax.labels import InputError, LabelIndex, Labels
 from crowdjax.plots import agreement as pairwise
 from crowdjax.plots import amounts, judgements
 from crowdjax.plots.calibration import reliability_on
@@ -430,10 +430,7 @@ class Plots:
             raise self._lacks(name, "a prediction keeps no labels", f"crowdjax.fit(labels).plot.{name}()")
         if source is not None and hasattr(result, "index"):
             triples = io.read_triples(source, columns=columns, like=result.index)
-            for side in ("labelers", "instances"):
-                if not np.array_equal(getattr(triples.index, side), getattr(result.index, side)):
-                    raise InputError(f"labels: the {side} are not those of the fit; {name} takes the labels fitted")
-            whole = triples.labels(repeats=result.record["repeats"])
+            whole = _in_order(triples, result.index, name).labels(repeats=result.record["repeats"])
         elif result.labels is not None:
             whole = result.labels
         elif hasattr(result, "index"):
@@ -576,3 +573,18 @@ def _like(values: Sequence[Any], column: Any) -> Any:
     import pyarrow as pa
 
     return pa.array(values, column.type)
+
+
+def _in_order(triples: io.Triples, index: LabelIndex, name: str) -> io.Triples:
+    """Number the labelers and instances of labels as the fit did; a fit by minibatches has an order of its own."""
+    moved = {}
+    for side in ("labeler", "instance"):
+        had, here = (getattr(of, f"{side}s") for of in (index, triples.index))
+        if np.array_equal(had, here):
+            continue
+        place = {i: n for n, i in enumerate(had.tolist())}
+        rows = np.array([place.get(i, -1) for i in here.tolist()], np.int32)
+        if len(rows) != len(place) or (rows < 0).any():
+            raise InputError(f"labels: the {side}s are not those of the fit; {name} takes the labels fitted")
+        moved[side] = rows[getattr(triples, side)]
+    return dataclasses.replace(triples, **moved)
