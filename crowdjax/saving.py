@@ -73,7 +73,9 @@ def writing(out: str | os.PathLike) -> Iterator[None]:
         yield
     except OSError as error:
         why = error.strerror or one_line(error)
-        raise InputError(f"--out {out}: cannot be written: {why}; allowed: a folder with room that can be") from error
+        raise InputError(
+            f"--out {out}: cannot be written: {why}; allowed: a folder that can be written to, with free space"
+        ) from error
 
 
 @contextlib.contextmanager
