@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 collect_ignore = ["fixtures"]  # files that tests read
 SLOW = 6  # seconds in durations.txt, some three on a quiet machine
 IN_EVERY_RUN = "tests/test_every_model.py"  # what is true of every model is slow from MOST seconds on alone
-MOST = 20
+MOST = 9
 NEVER_SLOW = "tests/test_notebooks.py"  # a change runs every notebook, however long it takes
 IN_THE_FAST_LANE = "[dawid-skene]"  # of these the one model that is not long
 

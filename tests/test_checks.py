@@ -49,6 +49,9 @@ def project(tmp_path):
     (tmp_path / "docs" / "index.md").write_text("# Index\n\n[other](other.md#a-heading)\n")
     (tmp_path / "docs" / "other.md").write_text("# Other\n\n## A heading\n")
     (tmp_path / "crowdjax" / "__init__.py").write_text('"""A package."""\n')
+    for name in ("README", "CONTRIBUTING", "CHANGELOG"):
+        (tmp_path / f"{name}.md").write_text("# A page\n")
+    shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__", "aot"))
     return tmp_path
 
 

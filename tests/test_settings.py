@@ -75,7 +75,7 @@ REFUSED = {
     "written devices": ({"devices": "2"}, "devices: got '2'"),
     "more devices than there are": ({"devices": 10**6}, "devices: got 1000000; allowed: 1 to"),
     "progress that cannot be called": ({"progress": 3}, "progress: got 3"),
-    "start of another kind": ({"start": "out"}, "start: got str; allowed: a result"),
+    "start of another kind": ({"start": "out"}, "start: got str; allowed: a fit, of crowdjax.fit or crowdjax.load"),
     "start of auto": ({"model": "auto", "start": "out"}, "start: got str"),
     "a table as the model": ({"model": pd.DataFrame(TABLE)}, "model: got DataFrame of shape (9, 3); allowed: majority"),
     "repeats in a list": ({"repeats": ["count"]}, "repeats: got ['count']"),

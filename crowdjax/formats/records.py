@@ -7,7 +7,6 @@ import numbers
 import os
 import posixpath
 import re
-from types import NoneType
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -17,6 +16,7 @@ from crowdjax.files import NOTHING, File, find, is_path, reading
 from crowdjax.labels import InputError
 from crowdjax.tables import Table, checked
 
+LONGEST_KEY = 200  # letters of a key within an object that names a column
 LINES = ("jsonl", "ndjson", "manifest")
 JSON = ("json", *LINES)
 TABLES = ("csv", "tsv", "parquet", "pq")
@@ -153,10 +153,15 @@ def _flat(rows: list[dict[str, Any]], at: list[str], place: str) -> list[dict[st
     """
     while True:
         objects = {key for row in rows for key, value in row.items() if isinstance(value, dict)}
-        objects -= {key for row in rows for key in objects & row.keys() if not isinstance(row[key], dict | NoneType)}
+        objects -= {key for row in rows for key in objects & row.keys() if not _is_group(row[key])}
         if not objects:
             return rows
         rows = [_unfolded(row, objects, f"{place}, {where}") for row, where in zip(rows, at, strict=True)]
+
+
+def _is_group(value: Any) -> bool:
+    """Test whether a value is an object whose keys can name columns, or nothing."""
+    return value is None or (isinstance(value, dict) and all(len(key) <= LONGEST_KEY for key in value))
 
 
 def _unfolded(row: dict[str, Any], objects: set[str], place: str) -> dict[str, Any]:
