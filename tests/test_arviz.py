@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -315,3 +319,18 @@ def test_the_evidence_of_instances_adds_up_to_that_of_the_labels():
     np.add.at(h, np.asarray(labels.instance)[real], weight[:, None] * np.asarray(table)[who, what])
     h[gold == 1] += np.log([1e-300, 1, 1e-300])
     np.testing.assert_allclose(each, logsumexp(h, axis=1), rtol=1e-4, atol=1e-5)
+
+
+def test_draws_of_confusions_go_through_programs_on_disk(tmp_path):
+    """Where a fit runs with programs kept, as the commands do."""
+    code = (
+        "import sys; sys.path[:0] = ['tests']\n"
+        "from test_arviz import THREE\n"
+        "import crowdjax\n"
+        "print(crowdjax.fit(THREE, 'biased-coin').to_arviz(THREE, draws=20)['posterior'].sizes['draw'])\n"
+    )
+    env = os.environ | {"CROWDJAX_CACHE": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], env=env, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "20", done.stderr

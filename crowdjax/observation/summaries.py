@@ -104,7 +104,7 @@ def confusion_draws(rng: np.random.Generator, labels: Labels, model: Observation
         drawn = rng.standard_gamma(a, (n, *a.shape))
         drawn /= drawn.sum(-1, keepdims=True)
         return drawn, np.einsum("nwkk,k->nw", drawn, share) if square else None
-    seed = jax.random.key(rng.integers(2**31))
+    seed = jax.random.key_data(jax.random.key(rng.integers(2**31)))  # programs on disk take no typed keys
     logits = np.asarray(_drawn_logits(*given, n, seed), np.float64)
     p = (1 / (1 + np.exp(-logits))).swapaxes(0, 1)
     return p[..., 2:].reshape(*p.shape[:2], -1, labels.n_values), p[..., 0] if square else None
@@ -161,6 +161,7 @@ def _logits(static, arrays, params, counts, points):
 @stored
 def _drawn_logits(static, arrays, params, counts, points, n, key):
     """Draw these logits n times, [W, n, 2 + K L]."""
+    key = jax.random.wrap_key_data(key)
 
     def of_one(own: _OfOne, row):
         z = jax.random.normal(jax.random.fold_in(key, row), (n, len(own.x)), own.x.dtype)
