@@ -1,4 +1,4 @@
-"""Laplace's approximation: the Hessian is that of a formula, flat directions are held, and what is no mode is told."""
+"""Laplace's approximation: the Hessian equals a formula, flat directions are held, points that are no mode reported."""
 
 from __future__ import annotations
 
