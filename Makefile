@@ -22,7 +22,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 VENV_PYTHON = .venv/bin/python
 INSTALLED = .venv/installed
 
-STUDIES = specialist fig3 fig3_1000 fig4 detector interactions table1 heldout real leaderboard leaderboard_parts intervals verdicts checks classes stress binary
+STUDIES = specialist fig3 fig3_1000 fig4 detector detector_prior interactions table1 heldout real leaderboard leaderboard_parts intervals verdicts verdicts_classes checks classes stress binary
 STUDIES += unseen groups adversaries classifier
 STUDIES += theodon_sim theodon_sim_nuts theodon_public theodon_public_both theodon_public_default rare rare_large headline headline_shapes headline_labels headline_curves headline_svi shares machines assisted sbc sbc_classes sparse  # of the contextual model: hours
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
 
 LEVEL = 0.95  # of every interval of crowdjax, unless another is asked for
+DOUBT = 0.2  # κ of the integrated models: what is not known of a labeler's distance from guessing
 RARE_VOTES = 0.3  # share of the labels for the rarer class, below which a fit may take the other class for both
 NEAR = 4  # steps from labeler to labeler that are tried before a search in the whole graph
 SPAM, EXPERT = 0.2, 0.6  # informedness of who is called a spammer, and an expert
@@ -184,20 +185,53 @@ def in_sd(level: float) -> float:
 
 
 FLAT, FIXED = 1e6, 1e-12  # variances beyond which a prior says nothing, or all
+HIDDEN = 0.98  # the most that unknown truths take away of what known ones would say: fits are not quite at a maximum
 
 
-def intervals_of_two(chances, number: Float[np.ndarray, "W 2"], variances, level: float = LEVEL) -> Summary:
+def without(precision: Float[np.ndarray, "W P P"], missing: Float[np.ndarray, "W P P"]) -> Float[np.ndarray, "W P P"]:
+    """Compute (precision - missing)⁻¹, where what is missing is at most 98 % of what there is in any direction.
+
+    Example: half of what known truths would say
+        >>> without(np.array([[[4.0]]]), np.array([[[2.0]]])).round(3).tolist()
+        [[[0.5]]]
+    """
+    root = np.linalg.cholesky(np.linalg.inv(precision))
+    share, direction = np.linalg.eigh(root.swapaxes(1, 2) @ missing @ root)
+    root = root @ direction / np.sqrt(1 - np.clip(share, 0, HIDDEN))[:, None]
+    return root @ root.swapaxes(1, 2)
+
+
+def intervals_of_two(
+    chances,
+    number: Float[np.ndarray, "W 2"],
+    variances,
+    level: float = LEVEL,
+    unsure: Float[np.ndarray, "W 2"] | None = None,
+) -> Summary:
     """Summarise labelers who give one of two classes, with intervals from Laplace's covariance of (s_i, γ_i).
+
+        covariance⁻¹ = E[information, truths known] - Σ_j p_j (1 - p_j) Δ_j Δ_jᵀ
+        Δ_j = ∂ log p(L_ij | z_j = 1) - ∂ log p(L_ij | z_j = 0)      by (s_i, γ_i)
+
+    Unknown truths take away the second term (Louis 1982). Other labelers are held at their estimates, which still makes
+    intervals a little narrow.
 
     Args:
         chances: sensitivity, specificity and accuracy, each [W].
         number: expected number of each labeler's labels on negatives and on positives.
         variances: prior variances of s_i and of γ_i; 0 where a labeler has no parameter of its own.
+        unsure: Σ_j p_j (1 - p_j) over each labeler's labels, by their value (``result.unsure_of``); by default 0, as if
+            truths were known.
 
     Example: more labels say more
         >>> found = intervals_of_two([np.full(2, 0.8)] * 3, np.array([[4, 4], [400, 400]]), (4.0, 4.0))
         >>> found.accuracy[1].round(2).tolist(), found.accuracy[2].round(2).tolist()
         ([0.45, 0.77], [0.95, 0.83])
+
+    Example: truths in doubt say less
+        >>> found = intervals_of_two([np.full(1, 0.8)] * 3, np.array([[40, 40]]), (4.0, 4.0), unsure=np.array([[5, 5]]))
+        >>> found.accuracy[1].round(2).tolist(), found.accuracy[2].round(2).tolist()
+        ([0.57], [0.92])
     """
     sens, spec, right = (np.clip(np.asarray(v, np.float64), 1e-6, 1 - 1e-6) for v in chances)
     minus, plus = np.asarray(number, np.float64).T
@@ -206,9 +240,12 @@ def intervals_of_two(chances, number: Float[np.ndarray, "W 2"], variances, level
     a, b = plus * of_sens, minus * of_spec
     same, cross = np.eye(2), np.eye(2)[::-1]
     precision = (a + b)[:, None, None] * same + (a - b)[:, None, None] * cross
-    covariance = np.linalg.inv(precision + same / np.clip(variance, FIXED, FLAT)[:, None])
+    precision += same / np.clip(variance, FIXED, FLAT)[:, None]
     learnt = np.where((variance > 0).any(1), 1.0, np.nan)
     up, down = np.array([1.0, 1.0]), np.array([1.0, -1.0])
+    between = [-sens[:, None] * up - (1 - spec)[:, None] * down, (1 - sens)[:, None] * up + spec[:, None] * down]
+    missing = np.zeros((2, len(sens))) if unsure is None else np.asarray(unsure, np.float64).T
+    covariance = without(precision, np.einsum("lw,lwp,lwq->wpq", missing, between, between))
 
     def sd(gradient):
         return learnt * np.sqrt(np.einsum("wi,wij,wj->w", gradient, covariance, gradient))

@@ -216,6 +216,24 @@ def agreement_of(labels: Labels, posterior) -> Float[np.ndarray, "W K L"]:
     return np.stack([n.reshape(labels.n_labelers, -1) for n in found], 1)
 
 
+def unsure_of(labels: Labels, positive: Float[np.ndarray, " I"]) -> Float[np.ndarray, "W 2"]:
+    """Sum the variance of the truth of two classes, p (1 - p), over the labels of each labeler, by their value: what
+    the posterior does not know of the truths that a labeler is judged by (``labelers.intervals_of_two``).
+
+    Args:
+        positive: posterior of the positive class.
+
+    Example: one instance in doubt, one whose class is known
+        >>> unsure_of(Labels.from_arrays([0, 1, 0], [0, 0, 1], [1, 0, 1]), np.array([0.5, 1.0])).tolist()
+        [[0.0, 0.25], [0.25, 0.0]]
+    """
+    counts, p = np.asarray(labels.counts, np.float64), np.asarray(positive, np.float64)
+    real = counts > 0
+    labeler, instance, label = (np.asarray(v)[real] for v in (labels.labeler, labels.instance, labels.label))
+    each = counts[real] ** 2 * (p * (1 - p))[instance]
+    return np.bincount(2 * labeler.astype(np.int64) + label, each, 2 * labels.n_labelers).reshape(-1, 2)
+
+
 def counted(found: Tally | None) -> Tally:
     """Check that there is a tally and return it; raise without one."""
     if found is None:

@@ -73,7 +73,7 @@ def data(config: Config) -> tuple[str, ...]:
 
 
 def cells(config: Config) -> list[Cell]:
-    here = [("real", name) for name in config.sets if _home(name).is_dir()]
+    here = [("real", name) for name in config.sets if home(name).is_dir()]
     if not here and config.sets:
         raise MissingData(f"none of {', '.join(config.sets)} is in {datasets.folder()}")
     return here + [("simulated", name) for name in config.crowds]
@@ -166,23 +166,24 @@ def _peer(table: pd.DataFrame, name: str, classes: list) -> pd.DataFrame:
     return fitted.probas_.reindex(columns=classes).fillna(0.0)
 
 
-def _home(name: str) -> Path:
+def home(name: str) -> Path:
+    """The folder of a set."""
     return datasets.folder() / name.split()[0]
 
 
 def read(name: str) -> tuple[pd.DataFrame, pd.Series]:
     """(labels, the truth of the instances that have labels), all as text."""
-    home, text = _home(name), dict(dtype=str, keep_default_na=False)
+    folder, text = home(name), dict(dtype=str, keep_default_na=False)
     if name.endswith("graded"):
-        with gzip.open(home / "labels_all_graded.csv.gz") as file:
+        with gzip.open(folder / "labels_all_graded.csv.gz") as file:
             table = pd.read_csv(file, **text).rename(columns={"grade": "label"})
-        truth = pd.read_csv(home / "truth_graded.csv", **text).rename(columns={"grade": "label"})
+        truth = pd.read_csv(folder / "truth_graded.csv", **text).rename(columns={"grade": "label"})
         table = table[(table["label"] != "-2") & table["instance"].isin(truth["instance"])]
-    elif (home / "labels.parquet").is_file():
-        table = pd.read_parquet(home / "labels.parquet").astype(str)
-        truth = pd.read_csv(home / "truth.csv", **text)
+    elif (folder / "labels.parquet").is_file():
+        table = pd.read_parquet(folder / "labels.parquet").astype(str)
+        truth = pd.read_csv(folder / "truth.csv", **text)
     else:
-        table, truth = (pd.read_csv(home / f"{part}.csv", **text) for part in ("labels", "truth"))
+        table, truth = (pd.read_csv(folder / f"{part}.csv", **text) for part in ("labels", "truth"))
     table = table[["labeler", "instance", "label"]].drop_duplicates(["labeler", "instance"]).reset_index(drop=True)
     truth = truth.drop_duplicates("instance").set_index("instance")["label"]
     truth = truth[truth.index.isin(table["instance"]) & (truth != "")]

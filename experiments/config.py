@@ -38,7 +38,7 @@ from experiments.lines import lines
 
 STUDIES = (
     *("specialist", "fig3", "table1", "fig4", "real", "heldout", "leaderboard", "intervals", "verdicts"),
-    *("checks", "classes", "stress", "binary", "detector", "interactions"),
+    *("verdicts_classes", "checks", "classes", "stress", "binary", "detector", "interactions"),
     *("unseen", "groups", "adversaries", "classifier"),
     *(
         "theodon_sim",

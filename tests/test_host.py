@@ -26,7 +26,7 @@ from crowdjax.labels import Labels
 from crowdjax.observation import labeler_summary
 from crowdjax.observation.integrated_factors import IntegratedGlad
 from crowdjax.priors import NAMES, PRESETS, Glad
-from crowdjax.result import tally
+from crowdjax.result import tally, unsure_of
 from crowdjax.stopping import FactorSolver, Solver
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,10 +68,9 @@ def test_a_fit_on_the_host_is_that_of_jax(case, name, prior):
     assert jax.tree.structure(ours.fit.weights) == jax.tree.structure(theirs.weights)
     for a, b in zip(*map(jax.tree.leaves, (ours.fit.weights, theirs.weights)), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-8)
-    of_jax = summary(
-        model, theirs.weights, parallel.summary(labels, model, theirs), tally(labels, theirs.posterior).agreement
-    )
-    of_host = host.summary(ours, config, tally(labels, ours.fit.posterior).agreement)
+    said = lambda p: (tally(labels, p).agreement, unsure_of(labels, p))  # noqa: E731
+    of_jax = summary(model, theirs.weights, parallel.summary(labels, model, theirs), *said(theirs.posterior))
+    of_host = host.summary(ours, config, *said(ours.fit.posterior))
     for a, b in zip(of_host[:3], of_jax[:3], strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
 

@@ -45,6 +45,7 @@ from crowdjax.result import (
     kept,
     labeler_table,
     tally,
+    unsure_of,
     votes_of,
 )
 from crowdjax.roles import Opened, as_record
@@ -117,7 +118,8 @@ def fit(
     warnings += remarks
     estimates = parallel.summary(labels, built, found)
     n_labels = estimates.n_labels if labels.weight is not None else np.rint(estimates.n_labels).astype(np.int64)
-    about_labelers = summary(built, found.weights, estimates, counts.agreement)
+    unsure = unsure_of(labels, found.posterior)
+    about_labelers = summary(built, found.weights, estimates, counts.agreement, unsure)
     tables = tables_of(index, n_labels, posterior, about_labelers, gold_record(labels))
     record = record_of(
         name,
@@ -189,6 +191,7 @@ def fit_parts(
     blank = build(config, Labels.from_arrays([0], [0], [1], n_labelers=len(parts.labelers), n_instances=total), {})
     own = np.zeros((total, config.n_factors), np.float32) if blank.instance.identity else None
     supported, agreement = [], np.zeros((len(parts.labelers), 2, 2))
+    unsure = np.zeros((len(parts.labelers), 2))
     with Writer(state / "instances.parquet") as writer:
 
         def hand_out(k: int, found: factor.Fit) -> None:
@@ -198,6 +201,7 @@ def fit_parts(
                 own[rows] = found.weights.instance.free
             supported.append(support(votes_of(labels), found.posterior))
             agreement[:] += agreement_of(labels, found.posterior)
+            unsure[:] += unsure_of(labels, found.posterior)
             writer.write(class_table(parts.instances(k), by_class(found.posterior), classes))
 
         answer = minibatch.run(
@@ -216,7 +220,7 @@ def fit_parts(
     estimates = factor.LabelerSummary(
         plus + minus, hits / plus, rejections / minus, (hits + rejections) / (plus + minus)
     )
-    people, said = pa.array(parts.labelers), summary(blank, found.weights, estimates, agreement)
+    people, said = pa.array(parts.labelers), summary(blank, found.weights, estimates, agreement, unsure)
     record = {
         "model": name,
         **outcome_of(found),
@@ -257,15 +261,17 @@ def summary(
     weights: factor.Weights,
     estimates: factor.LabelerSummary,
     agreement: Float[np.ndarray, "W 2 2"],
+    unsure: Float[np.ndarray, "W 2"],
 ) -> Summary:
     """Summarise a fit's labelers with intervals; by counts where the model takes all labelers for equal.
 
     Args:
         estimates: of ``factor.labeler_summary``.
         agreement: labels by the inferred class and by their value (``crowdjax.result.tally``).
+        unsure: what is not known of these classes (``crowdjax.result.unsure_of``).
     """
     if not (model.labeler.fixed and model.bias is None):
-        return labeler_intervals(model, weights, estimates, agreement.sum(2), LEVEL)
+        return labeler_intervals(model, weights, estimates, agreement.sum(2), LEVEL, unsure)
     found = Majority(skill=float(np.asarray(model.factors(weights).alpha).flat[0]))
     params = {"skill": jnp.full(len(agreement), found.skill), "classes": jnp.zeros(2)}
     points = agreement.sum((0, 2))

@@ -22,7 +22,7 @@ from crowdjax.host import two as host
 from crowdjax.labelers import is_rare
 from crowdjax.labels import Labels, Repeats
 from crowdjax.priors import LEARNED, PRESETS, SPLIT, Copies, FactorConfig
-from crowdjax.result import by_class, gold_record, kept, tally
+from crowdjax.result import by_class, gold_record, kept, tally, unsure_of
 from crowdjax.roles import Opened
 from crowdjax.stopping import FactorSolver
 from crowdjax.tables import Kind, as_arrow
@@ -77,7 +77,7 @@ def fit(
     warnings = warnings_of(triples, labels, posterior, supported, truth, config.class_prior, repeats, said)
     n_labels = found.counts.sum(1)
     n_labels = n_labels if labels.weight is not None else np.rint(n_labels).astype(np.int64)
-    about_labelers = host.summary(found, config, counts.agreement)
+    about_labelers = host.summary(found, config, counts.agreement, unsure_of(labels, ended.posterior))
     tables = tables_of(index, n_labels, posterior, about_labelers, gold_record(labels))
     record = record_of(
         name,

@@ -3,8 +3,8 @@
     logit sens_i = s_i + γ_i      logit spec_i = s_i - γ_i      s_i = α_i·β̄
 
 Laplace's covariance of (s_i, γ_i) is C_i = (Λ + n⁺ sens (1-sens) x⁺x⁺ᵀ + n⁻ spec (1-spec) x⁻x⁻ᵀ)⁻¹ with x^± = (1, ±1),
-Λ the precision of the prior, and n^± the numbers of labels on positives and on negatives that the posterior expects.
-The instances' own numbers and the truths are taken for known.
+Λ the precision of the prior, and n^± the numbers of labels on positives and on negatives that the posterior expects,
+less what unknown truths take away (``labelers.intervals_of_two``). The instances' own numbers are taken for known.
 """
 
 from __future__ import annotations
@@ -18,13 +18,19 @@ from crowdjax.labelers import Summary, intervals_of_two
 
 
 def labeler_intervals(
-    model: FactorModel, weights: Weights, summary: LabelerSummary, number: Float[np.ndarray, "W 2"], level: float
+    model: FactorModel,
+    weights: Weights,
+    summary: LabelerSummary,
+    number: Float[np.ndarray, "W 2"],
+    level: float,
+    unsure: Float[np.ndarray, "W 2"] | None = None,
 ) -> Summary:
     """Compute intervals of the labelers' estimates; none where the model learns nothing of a labeler's own.
 
     Args:
         summary: of ``labeler_summary``: the estimates.
         number: expected labels of each labeler on negatives and on positives.
+        unsure: as in ``labelers.intervals_of_two``.
 
     Example: more labels say more
         >>> from crowdjax.factor import PRESETS, build
@@ -37,7 +43,7 @@ def labeler_intervals(
         ([0.45, 0.77], [0.95, 0.83])
     """
     beta = np.asarray(model.factors(weights).beta, np.float64).mean(0)
-    return intervals_of_two(summary[1:], number, _own_variances(model, beta), level)
+    return intervals_of_two(summary[1:], number, _own_variances(model, beta), level, unsure)
 
 
 def _own_variances(model: FactorModel, beta: Float[np.ndarray, " D"]):

@@ -247,11 +247,14 @@ def _at(weights: Weights) -> At:
     return At(alpha, gamma, np.float64(weights.class_prior.dense[0, 0]))
 
 
-def summary(found: Found, config: FactorConfig, agreement: Float[np.ndarray, "W 2 2"]) -> Summary:
+def summary(
+    found: Found, config: FactorConfig, agreement: Float[np.ndarray, "W 2 2"], unsure: Float[np.ndarray, "W 2"]
+) -> Summary:
     """Summarise a fit's labelers, with intervals; where the model takes all labelers for equal, by counts.
 
     Args:
         agreement: labels by the inferred class and by their value (``crowdjax.result.tally``).
+        unsure: what is not known of these classes (``crowdjax.result.unsure_of``).
     """
     weights = found.fit.weights
     if weights.labeler.free is None:
@@ -266,4 +269,4 @@ def summary(found: Found, config: FactorConfig, agreement: Float[np.ndarray, "W 
     right = plus * sens + (whole - plus) * spec
     accuracy = np.where(whole > 0, right / np.where(whole > 0, whole, 1), (sens + spec) / 2)
     variances = [np.atleast_1d(sd**2) for sd in (config.labeler[1], 0.0 if config.bias is None else config.bias[1])]
-    return intervals_of_two((sens, spec, accuracy), agreement.sum(2), variances)
+    return intervals_of_two((sens, spec, accuracy), agreement.sum(2), variances, unsure=unsure)

@@ -26,10 +26,9 @@ from jaxtyping import Array, Float, Int
 from crowdjax.factor.features import PRECISION
 from crowdjax.integrated.boundary import Boundary
 from crowdjax.integrated.model import Features, IntegratedConfig, Parameters, centers, class_logit, log_weights
-from crowdjax.labelers import EXPERT, SPAM, Interval
+from crowdjax.labelers import DOUBT, EXPERT, SPAM, Interval
 from crowdjax.stored import stored
 
-DOUBT = 0.2  # κ
 CERTAIN = 1e-6  # chances are kept this far off 0 and 1
 SURE = 0.95  # share of the posterior in which a verdict on a labeler is true
 KINDS = ("spammer", "adversary", "expert", "unknown", "ordinary")

@@ -143,6 +143,7 @@ class Nominal(eqx.Module):
 
     covaries = ("bias", "seen")  # in the order of the parameters
     neutral = True
+    doubted = True  # its labelers err together, as real ones do (``observation.summaries``)
     accelerated = False  # Laplace's objective falls now and then by a little, which acceleration takes for a failure
 
     def renamed(self, order: Int[np.ndarray, " K"]) -> Nominal:

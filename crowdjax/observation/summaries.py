@@ -5,6 +5,12 @@
 
 Intervals take the expected counts for known. Columns that are Dirichlet have those of their Beta marginals; others the
 curvature of Q in the labeler's own numbers, by the delta method on the logit.
+
+Labelers share errors that models take for independent. Intervals of ``doubted`` models, the integrated ones,
+therefore take a labeler's distance from guessing for known only up to a factor, as ``integrated.draws`` does for two
+classes; who guesses, s = 0, still does:
+
+    log P(l | k) = b_l + s_kl + constant of k,  b_l the mean over k      s → s exp(κ ε),  ε ~ N(0, 1)
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from crowdjax.labelers import LEVEL, Summary, corrected, in_sd, summary_of_betas
+from crowdjax.labelers import DOUBT, LEVEL, Summary, corrected, in_sd, summary_of_betas
 from crowdjax.labels import Labels
 from crowdjax.observation import room as rooms
 from crowdjax.observation.contract import Observation, Params
@@ -29,11 +35,14 @@ from crowdjax.stored import stored
 PRECISION = jax.lax.Precision.HIGHEST
 
 
-def labeler_summary(labels: Labels, model: Observation, fit: Fit, level: float = LEVEL) -> Summary:
+def labeler_summary(
+    labels: Labels, model: Observation, fit: Fit, level: float = LEVEL, doubt: float = DOUBT
+) -> Summary:
     """Estimate each labeler's accuracy, confusion and informedness, with intervals, from the labels of a fit.
 
     Args:
         level: level of the intervals.
+        doubt: κ, of models that are ``doubted``; 0 for the model alone.
 
     Example: the first of three agrees with one other on each instance, the third with nobody
         >>> from crowdjax.observation import OneCoin, fit_jit
@@ -47,7 +56,7 @@ def labeler_summary(labels: Labels, model: Observation, fit: Fit, level: float =
     labels, params = (labels, fit.params) if room is None else (room.labels, room.params(model, fit.params))
     found = predict_jit(labels, model, params)
     points = found.points if found.points.ndim == 1 else found.points.sum(0)
-    about = summary_of_counts(model, params, found.counts, points, level)
+    about = summary_of_counts(model, params, found.counts, points, level, doubt)
     return about if room is None else room.summary_of(about)
 
 
@@ -57,11 +66,13 @@ def summary_of_counts(
     counts: Float[Array, "W L G"],
     points: Float[Array, " G"],
     level: float = LEVEL,
+    doubt: float = DOUBT,
 ) -> Summary:
     """Summarise labelers from sufficient statistics, which a fit of labels in parts keeps.
 
     Args:
         counts, points: of a pass at ``params``; points summed over instances.
+        level, doubt: as in :func:`labeler_summary`.
     """
     static, arrays = _parts(model)
     params = jax.tree.map(jnp.asarray, params)
@@ -69,7 +80,7 @@ def summary_of_counts(
         a, share = (np.asarray(v, np.float64) for v in _columns(static, arrays, params, counts, points))
         return summary_of_betas(a, share, level)
     square = counts.shape[1] == model.class_of_point(params).shape[1]
-    mean, sd = (np.asarray(v, np.float64) for v in _logits(static, arrays, params, counts, points))
+    mean, sd = (np.asarray(v, np.float64) for v in _logits(static, arrays, params, counts, points, np.asarray(doubt)))
     from scipy.special import expit  # slow to import
 
     cells = tuple(expit(mean + move * sd) for move in (0, -in_sd(level), in_sd(level)))
@@ -105,7 +116,7 @@ def confusion_draws(rng: np.random.Generator, labels: Labels, model: Observation
         drawn /= drawn.sum(-1, keepdims=True)
         return drawn, np.einsum("nwkk,k->nw", drawn, share) if square else None
     seed = jax.random.key_data(jax.random.key(rng.integers(2**31)))  # programs on disk take no typed keys
-    logits = np.asarray(_drawn_logits(*given, n, seed), np.float64)
+    logits = np.asarray(_drawn_logits(*given, np.asarray(DOUBT), n, seed), np.float64)
     p = (1 / (1 + np.exp(-logits))).swapaxes(0, 1)
     return p[..., 2:].reshape(*p.shape[:2], -1, labels.n_values), p[..., 0] if square else None
 
@@ -139,8 +150,8 @@ def _columns(static, arrays, params, counts, points):
 
 
 class _OfOne(NamedTuple):
-    """What one labeler's own numbers say: their values, a root of their covariance, and (function of them) the logits
-    of the accuracy, of the mean over classes and of the cells, class by class."""
+    """What one labeler's own numbers (and κ ε, of a doubted model) say: their values, a root of their covariance, and
+    (function of them) the logits of the accuracy, of the mean over classes and of the cells, class by class."""
 
     x: Float[Array, " P"]
     root: Float[Array, "P P"]
@@ -148,18 +159,18 @@ class _OfOne(NamedTuple):
 
 
 @stored
-def _logits(static, arrays, params, counts, points):
+def _logits(static, arrays, params, counts, points, doubt):
     """Return logits of the accuracy, of the mean over classes and of the cells (class by class) and their standard
     deviations, each [W, 2 + K L]."""
 
     def of_one(own: _OfOne, _):
         return own.logits(own.x), jnp.linalg.norm(jax.jacfwd(own.logits)(own.x) @ own.root, axis=1)
 
-    return _each(of_one, static, arrays, params, counts, points)
+    return _each(of_one, static, arrays, params, counts, points, doubt)
 
 
 @stored
-def _drawn_logits(static, arrays, params, counts, points, n, key):
+def _drawn_logits(static, arrays, params, counts, points, doubt, n, key):
     """Draw these logits n times, [W, n, 2 + K L]."""
     key = jax.random.wrap_key_data(key)
 
@@ -167,10 +178,10 @@ def _drawn_logits(static, arrays, params, counts, points, n, key):
         z = jax.random.normal(jax.random.fold_in(key, row), (n, len(own.x)), own.x.dtype)
         return jax.vmap(own.logits)(own.x + jnp.matmul(z, own.root.T, precision=PRECISION))
 
-    return _each(of_one, static, arrays, params, counts, points)
+    return _each(of_one, static, arrays, params, counts, points, doubt)
 
 
-def _each(of_one, static, arrays, params, counts, points):
+def _each(of_one, static, arrays, params, counts, points, doubt):
     """Return a function of every labeler's own numbers and row."""
     model = eqx.combine(arrays, static)
     share, of_class = points_of_class(model, params, points)
@@ -184,6 +195,7 @@ def _each(of_one, static, arrays, params, counts, points):
         if spec == "labeler" and (not known or path[-1].key in names)
     ]
     covariance = model.covariance(params, counts) if known else jnp.zeros(len(counts))
+    doubted = getattr(model, "doubted", False)
 
     def own_numbers(row, counts, covariance):
         at = [leaf[row][None] if spec == "labeler" else leaf for leaf, spec in zip(leaves, specs, strict=True)]
@@ -200,18 +212,22 @@ def _each(of_one, static, arrays, params, counts, points):
             return (counts * model.table(params)[0]).sum() + model.log_prior(params)
 
         def logits(x):
-            table = jax.nn.log_softmax(model.table(with_own(x))[0], axis=0)
+            table = jax.nn.log_softmax(model.table(with_own(x[: len(x0)]))[0], axis=0)
             p = jnp.einsum("lg,gk->kl", jnp.exp(table), of_class)
+            if doubted:
+                log_p = jnp.log(p)
+                guess = log_p.mean(0)
+                p = jax.nn.softmax(guess + jnp.exp(x[-1]) * (log_p - guess), axis=1)
             n = min(p.shape)
             right = p[jnp.arange(n), jnp.arange(n)]
             p = jnp.r_[share[:n] @ right, right.mean(), p.ravel()]
             return jnp.log(p) - jnp.log1p(-p)
 
-        if known:
-            values, vectors = jnp.linalg.eigh(covariance)
-            return _OfOne(x0, vectors * jnp.sqrt(jnp.maximum(values, 0)), logits)
-        values, vectors = jnp.linalg.eigh(-jax.hessian(q)(x0))
-        return _OfOne(x0, vectors / jnp.sqrt(jnp.maximum(values, 1e-6)), logits)
+        values, vectors = jnp.linalg.eigh(covariance if known else -jax.hessian(q)(x0))
+        root = vectors * (jnp.sqrt(jnp.maximum(values, 0)) if known else 1 / jnp.sqrt(jnp.maximum(values, 1e-6)))
+        if not doubted:
+            return _OfOne(x0, root, logits)
+        return _OfOne(jnp.append(x0, 0), jax.scipy.linalg.block_diag(root, doubt.astype(x0.dtype)), logits)
 
     def one(given):
         return of_one(own_numbers(*given), given[0])
