@@ -18,8 +18,7 @@ from crowdjax.result import tally, unsure_of
 
 
 def crowd(seed, per_item, bias, n_labelers=15, n_items=200):
-    """Labels of labelers with abilities and biases from none of the priors; a table, sensitivities, specificities and the
-    truth."""
+    """Draw labels by abilities and biases from none of the priors: a table, sensitivities, specificities, the truth."""
     rng = np.random.default_rng(seed)
     a, g = rng.normal(1.2, 0.8, n_labelers), bias * rng.normal(0, 0.8, n_labelers)
     z = rng.random(n_items) < 0.4

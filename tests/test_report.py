@@ -268,22 +268,6 @@ def test_flags_follow_the_rule_and_two_labels_are_no_ground_for_one(result, of_a
         assert part in words
 
 
-def test_informedness_is_that_of_two_beta_distributions():
-    rng = np.random.default_rng(0)
-    counts = rng.integers(0, 50, (6, 2, 2)).astype(float)
-    found = labelers.informedness(Tally(np.zeros((0, 2)), counts, 1))
-    for w, ((rejected, alarm), (missed, hit)) in enumerate(counts):
-        sens, spec = scipy.stats.beta(1 + hit, 1 + missed), scipy.stats.beta(1 + rejected, 1 + alarm)
-        mean, sd = sens.mean() + spec.mean() - 1, np.sqrt(sens.var() + spec.var())
-        ends = np.clip(scipy.stats.norm(mean, sd).ppf([0.025, 0.975]), -1, 1)
-        np.testing.assert_allclose([v[w] for v in found], [mean, *ends], rtol=1e-6)
-    draws = scipy.stats.beta(1 + 3, 1 + 1).rvs(40_000, random_state=0) + scipy.stats.beta(3, 2).rvs(
-        40_000, random_state=1
-    )
-    few = labelers.informedness(Tally(np.zeros((0, 2)), np.array([[[2.0, 1.0], [1.0, 3.0]]]), 1))
-    np.testing.assert_allclose([few.lower[0], few.upper[0]], np.quantile(draws - 1, [0.025, 0.975]), atol=0.05)
-
-
 def test_the_tally_counts_what_a_cross_table_counts():
     table = crowd().sample(frac=0.5, random_state=0)
     labels, index = read_labels(table)
@@ -348,6 +332,7 @@ def test_a_page_of_a_million_instances_is_small():
     answers = pa.table({"instance": np.arange(n), "probability": p, "label": (p > 0.5).astype(np.int8)})
     people = {"labeler": np.arange(20_000), "n_labels": rng.integers(1, 400, 20_000)}
     people |= {name: rng.random(20_000) for name in ("sensitivity", "specificity", "accuracy")}
+    people |= {f"informedness{end}": np.full(20_000, v) for end, v in (("", 0.5), ("_lower", 0.3), ("_upper", 0.7))}
     counts = Tally(votes, rng.integers(0, 90, (20_000, 2, 2)).astype(float), 1)
     record = dict.fromkeys(("n_labels", "n_labelers", "n_instances", "n_iterations", "n_factors", "seconds"), 1) | {
         **{"model": "factor", "config": {}, "features": {}, "warnings": [], "converged": True, "repeats": "count"},

@@ -156,7 +156,7 @@ def of_fit(
     """
     name, words = _model(record)
     level = record["level"]
-    found, how = _informedness(people, tally, level)
+    found = Interval(*(people[f"informedness{end}"].to_numpy() for end in ("", "_lower", "_upper")))
     of_crowd = [*gold.checks(people, level), *crowd.checks(people, answers, tally)]
     checks = [*of_the_fit(record, switched), *of_crowd, _calibration(record)]
     positive = float(answers["probability"].to_numpy().mean())
@@ -167,7 +167,7 @@ def of_fit(
         Section("Inferred classes", instances.section(answers, tally)),
         Section(
             "The labelers",
-            labelers.section(people, found, level, how=how or _doubt(record), chance=max(positive, 1 - positive)),
+            labelers.section(people, found, level, how=_doubt(record), chance=max(positive, 1 - positive)),
         ),
         Section("Decision boundary", _meeting(record, positions)),
         Section("Factors", of_factors(factors, answers["probability"].to_numpy())),
@@ -314,13 +314,6 @@ def _positives(record) -> dict[str, str]:
         return {}
     name = f"share of positives ({share['level']:.0%} interval)"
     return {name: f"{share['mean']:.1%} ({share['lower']:.1%} to {share['upper']:.1%})"}
-
-
-def _informedness(people: pa.Table, tally: Tally, level: float) -> tuple[Interval, str]:
-    """Return informedness with intervals of this level, and how they were made."""
-    if "informedness" not in people.column_names:
-        return labelers.informedness(tally, level), labelers.COUNTED
-    return Interval(*(people[f"informedness{end}"].to_numpy() for end in ("", "_lower", "_upper"))), ""
 
 
 def _doubt(record) -> str:

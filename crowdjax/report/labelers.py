@@ -9,10 +9,9 @@ import pyarrow as pa
 from jaxtyping import Float
 
 from crowdjax import plots
-from crowdjax.labelers import EXPERT, LEVEL, SPAM, Interval, in_sd, kinds
+from crowdjax.labelers import EXPERT, SPAM, Interval, in_sd, kinds
 from crowdjax.report import gold
 from crowdjax.report.document import Block, Column, Drawing, Figures, Prose, Table
-from crowdjax.result import Tally
 
 FEW = 10  # labels, below which nobody is called anything
 MOST = 500  # labelers in a table
@@ -30,31 +29,6 @@ SURENESS = (
     "P(called) is the probability, by the interval taken as normal, that informedness is where the verdict puts it; "
     "for ordinary and unknown labelers, that it is above 0."
 )
-COUNTED = (
-    "This model gives no intervals, so informedness is counted: of a labeler's labels on instances inferred "
-    "positive (each instance by its probability) the share that says yes, and on the others the share that says no, "
-    "both with a uniform prior. A labeler's own labels helped to infer the classes, which flatters those with few."
-)
-
-
-def informedness(tally: Tally, level: float = LEVEL) -> Interval:
-    """Estimate J_i of each labeler from the agreement with the inferred classes, with an interval.
-
-        sens_i ~ Beta(1 + hits, 1 + misses)    spec_i ~ Beta(1 + rejections, 1 + false alarms)    J = sens + spec - 1
-
-    taken as normal, with the mean and the variance that this gives.
-
-    Example:
-        >>> of_one = np.array([[[8.0, 0.0], [0.0, 8.0]]])  # eight labels on negatives and eight on positives, all right
-        >>> [round(float(v[0]), 2) for v in informedness(Tally(np.zeros((0, 2)), of_one, 1))]
-        [0.8, 0.55, 1.0]
-    """
-    right = 1 + np.stack([tally.agreement[:, 1, 1], tally.agreement[:, 0, 0]])
-    wrong = 1 + np.stack([tally.agreement[:, 1, 0], tally.agreement[:, 0, 1]])
-    n = right + wrong
-    mean, variance = (right / n).sum(0) - 1, (right * wrong / (n**2 * (n + 1))).sum(0)
-    half = in_sd(level) * np.sqrt(variance)
-    return Interval(mean, np.maximum(mean - half, -1), np.minimum(mean + half, 1))
 
 
 def called(n_labels: Float[np.ndarray, " W"], found: Interval, kind: np.ndarray | None = None) -> np.ndarray:
