@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -41,9 +42,9 @@ def scored(model: str, posterior, truth, **setting) -> list[dict]:
 
 def select(table: pa.Table, **where) -> np.ndarray:
     """The values of the rows where every named column has the given value, in order of repeats."""
-    for column, value in where.items():
-        table = table.filter(pc.equal(table[column], value))
-    return table.sort_by("repeat")["value"].to_numpy()
+    rows = functools.reduce(pc.and_, (pc.equal(table[column], value) for column, value in where.items()))
+    repeat, values = (table[column].filter(rows).to_numpy() for column in ("repeat", "value"))
+    return values[np.argsort(repeat, kind="stable")]
 
 
 def names(table: pa.Table, column: str) -> list:

@@ -168,7 +168,7 @@ class Fitted(Prediction):
             axis, exact      of ``auto`` and ``integrated`` of two classes: the draws behind the labelers' intervals
             laplace          a normal distribution at the mode, by the curvature there; of ``auto`` and ``integrated``
                              the one behind the intervals, else by the Hessian of the log posterior with the truths
-                             summed out, which is wider, and covers better, than the intervals of the table
+                             summed out; of more than two classes it covers better than the intervals of the table
             counts           the approximation behind the table's intervals, which takes the truths for known
             mode             one draw, the estimates: instances have numbers of their own there, and the curvature at
                              the mode says nothing of such a posterior
