@@ -347,6 +347,24 @@ class LabelIndex:
     places: tuple[float, ...] | None = None
 
 
+def refuse_more_classes(labels: Labels) -> None:
+    """Reject labels that are not of two classes, for models that know no others.
+
+    Raises:
+        InputError: says how many there are.
+
+    Example:
+        >>> refuse_more_classes(Labels.from_arrays([0], [0], [2], n_values=3))
+        Traceback (most recent call last):
+        ...
+        crowdjax.labels.InputError: labels: got 3 classes and 3 values of labels; allowed: two of each
+    """
+    if (labels.n_classes, labels.n_values) != (2, 2):
+        raise InputError(
+            f"labels: got {labels.n_classes} classes and {labels.n_values} values of labels; allowed: two of each"
+        )
+
+
 def codes(values, name: str, n_values: int = 2, rows=None) -> Int[np.ndarray, " N"]:
     """Encode labels as codes 0 to n_values - 1 in the smallest type; two values may also be -1/+1 or booleans.
 

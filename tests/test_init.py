@@ -139,9 +139,17 @@ def test_a_faulty_model_is_rejected():
         observation.init(THREE, Short())
 
 
-def test_models_of_two_classes_do_not_start_from_labels_of_more():
+def test_models_of_two_classes_neither_start_from_labels_of_more_nor_fit_them():
     labels = Labels.from_arrays([0, 1, 2] * 2, [0] * 3 + [1] * 3, [1, 1, 0, 2, 0, 1], n_values=3)
     model = factor.build(factor.PRESETS["dawid-skene"], labels)
-    for made in (lambda: factor.init(labels, model, jax.random.key(0)), lambda: integrated.init(labels)):
-        with pytest.raises(InputError, match=r"^labels: got 3 classes and 3 values of labels; allowed: two of each$"):
+    key = jax.random.key(0)
+    for made in (
+        lambda: factor.init(labels, model, key),
+        lambda: factor.fit_jit(labels, model, key),
+        lambda: factor.fit(labels, model, key),
+        lambda: integrated.init(labels),
+        lambda: integrated.fit_jit(labels),
+        lambda: integrated.fit(labels),
+    ):
+        with pytest.raises(InputError, match=r"^labels: got 3 classes and 3 values of labels; allowed: two of each"):
             made()

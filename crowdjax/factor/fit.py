@@ -55,6 +55,9 @@ def fit(
         solver: settings of the solver, with the number of restarts.
         start: weights to continue from; default: the M-step at the majority vote. Restarts do not apply with a start.
 
+    Raises:
+        InputError: labels are not of two classes.
+
     Example:
         >>> import jax
         >>> from crowdjax.factor import PRESETS, build, fit_jit

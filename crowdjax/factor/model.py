@@ -23,7 +23,7 @@ from crowdjax.directions import inner
 from crowdjax.factor.features import Features, Linear
 from crowdjax.factor.kernels import Factors, curvature_pass, data_pass, evidence, folded_curvature, folded_pass, tally
 from crowdjax.fits import Weights
-from crowdjax.labels import InputError, Labels, Shard
+from crowdjax.labels import InputError, Labels, Shard, refuse_more_classes
 from crowdjax.priors import Link
 from crowdjax.segments import total
 
@@ -204,6 +204,7 @@ class Objective(eqx.Module):
     own: tuple[int, int] = eqx.field(static=True)  # which part of the vector are instances' own weights
 
     def __init__(self, labels: Labels, model: FactorModel):
+        refuse_more_classes(labels)
         self.labels, self.model = labels, model
         whole = model.full(model.mean)
         x, self.unravel = ravel_pytree(whole)
@@ -322,10 +323,7 @@ def init(labels: Labels, model: FactorModel, key: PRNGKeyArray, jitter: float = 
         ...
         crowdjax.labels.InputError: model.labeler: got 1 row; allowed: 3, one for each of the labels' labelers
     """
-    if (labels.n_classes, labels.n_values) != (2, 2):
-        raise InputError(
-            f"labels: got {labels.n_classes} classes and {labels.n_values} values of labels; allowed: two of each"
-        )
+    refuse_more_classes(labels)
     sizes = {"labeler": labels.n_labelers, "bias": labels.n_labelers}
     for side in Weights._fields:
         features, n = getattr(model, side), sizes.get(side, labels.n_instances)
@@ -381,7 +379,7 @@ def log_posterior(labels: Labels, model: FactorModel, weights: Weights) -> Float
         a scalar, in nats.
 
     Raises:
-        InputError: a weight is missing or has another shape.
+        InputError: labels are not of two classes; a weight is missing or has another shape.
 
     Example: one step up the gradient
         >>> from crowdjax.factor import PRESETS, build
@@ -393,6 +391,7 @@ def log_posterior(labels: Labels, model: FactorModel, weights: Weights) -> Float
         >>> bool(log_posterior(labels, model, higher) > value)
         True
     """
+    refuse_more_classes(labels)
     expected = {name: leaf.shape for name, leaf in _named(jax.eval_shape(model.full, model.mean))}
     found = {name: jnp.shape(leaf) for name, leaf in _named(weights)}
     for name in expected | found:

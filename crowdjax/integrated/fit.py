@@ -46,7 +46,7 @@ from crowdjax.integrated.model import (
     signed_centers,
     start,
 )
-from crowdjax.labels import Labels
+from crowdjax.labels import Labels, refuse_more_classes
 from crowdjax.segments import total
 from crowdjax.stored import stored
 
@@ -109,6 +109,9 @@ def fit(
         features: standardised features of labelers and instances; features of instances need ρ > 0.
         begin: initial parameters; default: from the majority vote.
 
+    Raises:
+        InputError: labels are not of two classes.
+
     Example:
         >>> labels = Labels.from_arrays([0, 1, 2] * 4, [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3, [1, 1, 0, 0, 0, 1] * 2)
         >>> found = fit_jit(labels)
@@ -124,6 +127,7 @@ def stages(
     labels: Labels, boundary, features: Features, begin: Parameters | None, config: IntegratedConfig
 ) -> optimize.Staged:
     """Build :func:`fit` as stages, one for every value of ρ to try, to run in blocks of steps (``crowdjax.drive``)."""
+    refuse_more_classes(labels)
     x = jnp.asarray(config.nodes, jnp.result_type(float))
     design = jnp.asarray(config.design, x.dtype)
     spreads = jnp.asarray(config.spreads, x.dtype)

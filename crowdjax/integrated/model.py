@@ -35,7 +35,7 @@ from jaxtyping import Array, Float
 
 from crowdjax.factor.features import PRECISION
 from crowdjax.factor.presets import PRIORS, RAREST
-from crowdjax.labels import InputError, Labels
+from crowdjax.labels import InputError, Labels, refuse_more_classes
 
 PRIOR_LABELERS = 4.0  # κ: the prior of Σ weighs as much as so many labelers whose spread is the identity
 SPREADS = (0.7, 0.9, 1.1, 1.3)  # values of ρ to choose from
@@ -227,10 +227,7 @@ def init(labels: Labels, config: IntegratedConfig = IntegratedConfig(), features
         ...
         crowdjax.labels.InputError: features.labeler: got shape (2, 4); allowed: (3, F), one row for each labeler
     """
-    if (labels.n_classes, labels.n_values) != (2, 2):
-        raise InputError(
-            f"labels: got {labels.n_classes} classes and {labels.n_values} values of labels; allowed: two of each"
-        )
+    refuse_more_classes(labels)
     letters = {"labeler": ("F", labels.n_labelers), "instance": ("H", labels.n_instances)}
     for side, (letter, n) in letters.items():
         values = getattr(features, side)
