@@ -189,16 +189,21 @@ HIDDEN = 0.98  # the most that unknown truths take away of what known ones would
 
 
 def without(precision: Float[np.ndarray, "W P P"], missing: Float[np.ndarray, "W P P"]) -> Float[np.ndarray, "W P P"]:
-    """Compute (precision - missing)⁻¹, where what is missing is at most 98 % of what there is in any direction.
+    """Compute (precision - missing)⁻¹, where what is missing is at most 98 % of what there is in any direction; NaN
+    where either has NaN.
 
     Example: half of what known truths would say
         >>> without(np.array([[[4.0]]]), np.array([[[2.0]]])).round(3).tolist()
         [[[0.5]]]
     """
-    root = np.linalg.cholesky(np.linalg.inv(precision))
+    known = np.isfinite(precision + missing).all((1, 2), keepdims=True)
+    precision, missing = np.where(known, precision, np.eye(precision.shape[1])), np.where(known, missing, 0)
+    curvature, axis = np.linalg.eigh(precision)
+    least = np.finfo(float).eps * curvature[:, -1:]  # rounding, of labels of enormous weights
+    root = axis / np.sqrt(np.maximum(curvature, least))[:, None]
     share, direction = np.linalg.eigh(root.swapaxes(1, 2) @ missing @ root)
     root = root @ direction / np.sqrt(1 - np.clip(share, 0, HIDDEN))[:, None]
-    return root @ root.swapaxes(1, 2)
+    return np.where(known, root @ root.swapaxes(1, 2), np.nan)
 
 
 def intervals_of_two(

@@ -87,6 +87,14 @@ def test_known_truths_take_nothing_away():
     assert width(known) < 0.8 * width(unknown)
 
 
+def test_a_labeler_without_estimates_or_of_enormous_weight_leaves_the_others_alone():
+    number, unsure = np.array([[4, 4], [np.nan, 4], [1e16, 0], [4, 4]]), np.array([[1, 1], [1, 1], [0, 1e15], [1, 1]])
+    found = intervals_of_two([np.full(4, 0.8)] * 3, number, (4.0, 4.0), unsure=unsure)
+    for ends in (*found.accuracy, *found.informedness):
+        assert np.isnan(ends).tolist() == [False, True, False, False] or np.isfinite(ends).all()
+        assert ends[0] == ends[3]
+
+
 def test_counted_labels_are_as_unsure_as_they_are_dependent():
     """A label that counts twice has twice the score, so four times its variance."""
     once, twice = (Labels.from_arrays([0], [0], [1], weight=[w]) for w in (1.0, 2.0))
