@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from crowdjax import drive, integrated, io, outliers, parallel, posterior, saving
 from crowdjax.cautions import (
+    about_chance,
     about_classes,
     about_contradiction,
     about_gold,
@@ -224,6 +225,7 @@ def fit(
             f"({choice}), which labels alone do not identify; gold labels do."
         )
     probabilities, counts = by_class(answers.probability), tally(labels, answers.probability)
+    warnings += about_chance(labels, truth)
     warnings += about_classes(probabilities, labels_of_labelers(labels), index.classes)
     advice = about_prior(plan.config.class_prior) if config.spread == 0 else ELSEWHERE
     warnings += about_support(support(counts.votes, probabilities, truth), index.classes, advice)

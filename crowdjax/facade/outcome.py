@@ -13,6 +13,7 @@ import numpy as np
 from crowdjax import io, stopping
 from crowdjax.cautions import (
     Support,
+    about_chance,
     about_classes,
     about_comparisons,
     about_contradiction,
@@ -96,6 +97,7 @@ def warnings_of(
         *about_labels(labels, triples, repeats),
         *of_fit,
         *compared,
+        *about_chance(labels, truth),
         *about_classes(posterior, labels_of_labelers(labels), classes),
         *about_support(supported, classes, about_prior(class_prior)),
         *about_gold(truth, classes),

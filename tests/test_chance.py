@@ -1,0 +1,76 @@
+"""The warning that labels agree no more than chance would have it: where it comes, and where not."""
+
+import numpy as np
+import pytest
+
+import crowdjax
+from crowdjax import datasets
+from crowdjax.cautions import about_chance
+from crowdjax.labels import Labels
+
+
+def crowd(seed, n_classes=2, right=0.0, n_labelers=10, n_items=100, per_item=5, prior=None):
+    """Draw labels that are the truth's with a probability, else drawn from the prior, whatever the instance."""
+    rng = np.random.default_rng(seed)
+    z = rng.choice(n_classes, n_items, p=prior)
+    i = np.concatenate([rng.choice(n_labelers, per_item, replace=False) for _ in range(n_items)])
+    j = np.repeat(np.arange(n_items), per_item)
+    label = np.where(rng.random(len(i)) < right, z[j], rng.choice(n_classes, len(i), p=prior))
+    return z, i, j, label
+
+
+def warned(i, j, label, **more):
+    return bool(about_chance(Labels.from_arrays(i, j, label, n_values=max(2, int(label.max()) + 1)), **more))
+
+
+@pytest.mark.parametrize(("n_classes", "prior"), [(2, None), (3, None), (5, None), (2, [0.9, 0.1])])
+def test_it_comes_for_labelers_who_do_not_look(n_classes, prior):
+    """Scores exceed what chance exceeds in 1.1 %: of forty crowds, three or more in 1 of 100 runs."""
+    assert sum(warned(*crowd(seed, n_classes, prior=prior)[1:]) for seed in range(40)) >= 37
+
+
+@pytest.mark.parametrize("n_classes", [2, 3, 5])
+def test_it_does_not_come_for_labelers_who_know_a_little(n_classes):
+    assert sum(warned(*crowd(seed, n_classes, right=0.45)[1:]) for seed in range(20)) == 0
+
+
+def test_it_does_not_come_where_half_the_crowd_says_the_opposite():
+    """Over all pairs they agree as coins do."""
+    for seed in range(10):
+        _, i, j, label = crowd(seed, right=0.7, n_labelers=20, n_items=150, per_item=6)
+        assert not warned(i, j, np.where(i % 2 == 0, label, 1 - label))
+
+
+def test_nor_where_each_labeler_has_one_label():
+    _, i, j, label = crowd(0, right=0.7)
+    assert not warned(np.arange(len(i)), j, label)
+    assert warned(np.arange(len(i)), j, crowd(1)[3])
+
+
+def test_nor_of_few_labels_nor_with_gold_nor_where_all_are_alike():
+    _, i, j, label = crowd(2)
+    assert not warned(i[:40], j[:40], label[:40])
+    assert not warned(i, j, label, gold=np.r_[1.0, np.full(99, np.nan)])
+    assert not warned(i, j, np.ones_like(label))
+
+
+def test_a_large_table_is_judged_by_a_part_of_it(monkeypatch):
+    _, i, j, label = crowd(3, n_items=400)
+    monkeypatch.setattr("crowdjax.cautions.MOST_COMPARED", 300)
+    monkeypatch.setattr("crowdjax.cautions.MOST_PAIRED", 5)
+    assert warned(i, j, label)
+    _, i, j, label = crowd(3, right=0.7, n_items=400)
+    assert not warned(i, j, label)
+
+
+@pytest.mark.parametrize("model", ["auto", "dawid-skene", "majority"])
+def test_every_model_says_it(model):
+    _, i, j, label = crowd(4)
+    told = crowdjax.fit({"labeler": i, "instance": j, "label": label}, model).warnings
+    assert sum(said.startswith("Labels agree no more than chance") for said in told) == 1
+
+
+def test_no_real_set_has_it(data_dir, monkeypatch):
+    monkeypatch.setenv(datasets.VARIABLE, str(data_dir))
+    for name in datasets.BINARY:
+        assert not about_chance(datasets.load(name).labels), name
