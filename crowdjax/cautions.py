@@ -9,7 +9,7 @@ import numpy as np
 
 from crowdjax import io, outliers
 from crowdjax.columns import listed
-from crowdjax.labelers import agreement_with_votes
+from crowdjax.labelers import agreement_with_votes, beyond_chance
 from crowdjax.labels import Labels, Repeats
 from crowdjax.priors import FEW_LABELS
 
@@ -27,10 +27,7 @@ CLEAR, LEAST_VOTES = 0.75, 3  # share of an instance's labels on one side, and h
 AGAINST = 0.05  # share of inferred classes against a clear vote, from which it is reported
 MANY = 10  # labels or instances, below which a class that is absent surprises nobody
 CONTRADICTED = 0.01  # chance that gold agrees with votes as little, below which it is reported
-LEAST_PAIRS = 100  # of labels of the same instance, below which little is said of agreement beyond chance
-BEYOND_AGREED, BEYOND_PAIRED = 2.33, 3.09  # standard scores that chance exceeds in 1 and in .1 %
-PRETENDED = 5  # labels of a labeler as all labels are, where chance is computed
-MOST_COMPARED, MOST_PAIRED = 20_000_000, 2000  # numbers of a table of votes; labelers whose pairs are looked at
+LEAST_PAIRS = 100  # of labels of the same instance, below which agreement is not judged
 LEAST_GOLD = 5  # gold labels of a class, below which they say little of it
 
 
@@ -220,62 +217,25 @@ def about_comparisons(labels: Labels, gold: Float[np.ndarray, " I"] | None = Non
 def about_chance(labels: Labels, gold: Float[np.ndarray, " I"] | None = None) -> list[str]:
     """Warn that labels agree no more than chance would have it: then nothing shows that they know the classes.
 
-    By chance two labelers of an instance agree with Σ_l p_il p_kl, p_i the shares of a labeler's own labels (and of all
-    labels, as five of them). Two standard scores compare what is seen with it: agreement over instances, and squared
-    differences over pairs of labelers, as half of a crowd may say the opposite of the other half. It warns where
-    neither is beyond chance (1 and .1 %), there are a hundred pairs of labels or more, and no gold.
+    It takes a hundred pairs of labels, labels of two values, and no gold (``labelers.beyond_chance``).
 
-    Example: coins, and the same labeler five times
+    Example: coins, and labels of the same truth
         >>> rng, (j, i) = np.random.default_rng(0), np.divmod(np.arange(500), 5)
         >>> about_chance(Labels.from_arrays(i, j, rng.integers(0, 2, 500)))[0][:50]
         'Labels agree no more than chance would have it (1,'
         >>> about_chance(Labels.from_arrays(i, j, rng.integers(0, 2, 100)[j]))
         []
     """
-    real = np.asarray(labels.counts) > 0
-    i, j, label = (np.asarray(v)[real].astype(np.int64) for v in (labels.labeler, labels.instance, labels.label))
-    size, k = labels.n_instances, labels.n_values
-    if size * k > MOST_COMPARED:
-        i, j, label = (v[j < max(1, MOST_COMPARED // k)] for v in (i, j, label))
-        size = max(1, MOST_COMPARED // k)
-    votes = np.bincount(j * k + label, minlength=size * k).reshape(size, k).astype(np.float64)
-    n = votes.sum(1)
-    pairs = (n * (n - 1)).sum() / 2
-    alike = np.count_nonzero(votes.sum(0)) < 2  # of which another warning speaks
-    if pairs < LEAST_PAIRS or alike or (gold is not None and np.isfinite(gold).any()):
+    if gold is not None and np.isfinite(gold).any():
         return []
-    own = (
-        np.bincount(i * k + label, minlength=labels.n_labelers * k).reshape(-1, k) + PRETENDED * votes.sum(0) / n.sum()
-    )
-    own /= own.sum(1, keepdims=True)
-    shares = np.stack([np.bincount(j, own[i, value], size) for value in range(k)], 1)
-    by_chance = (shares**2).sum(1) - np.bincount(j, (own[i] ** 2).sum(1), size)
-    more = (votes**2).sum(1) - n - by_chance
-    if more.sum() > BEYOND_AGREED * np.sqrt((more**2).sum()):
-        return []
-    if labels.n_labelers <= MOST_PAIRED and _differ_by_pair(i, j, label, own, size) > BEYOND_PAIRED:
+    pairs, beyond = beyond_chance(labels)
+    if pairs < LEAST_PAIRS or beyond:
         return []
     return [
         f"Labels agree no more than chance would have it ({pairs:,.0f} pairs of labels of the same instance): nothing "
         "shows that they know the classes. Probabilities and kinds of labelers rest on the model's assumptions; gold "
         "labels would tell."
     ]
-
-
-def _differ_by_pair(i, j, label, own, size: int) -> float:
-    """Return the standard score of the squared differences between agreement and chance, over pairs of labelers."""
-    from scipy.sparse import csr_array  # slow to import
-
-    def together(which):
-        judged = csr_array((np.ones(which.sum()), (j[which], i[which])), (size, len(own)))
-        return (judged.T @ judged).toarray()[np.triu_indices(len(own), 1)]
-
-    n, agreed = together(label >= 0), sum(together(label == value) for value in np.unique(label))
-    chance = (own @ own.T)[np.triu_indices(len(own), 1)]
-    variance = n * chance * (1 - chance)
-    enough = variance > 1
-    over = ((agreed - n * chance)[enough] ** 2 / variance[enough] - 1).sum()
-    return float(over / np.sqrt(2 * max(enough.sum(), 1)))
 
 
 def about_contradiction(

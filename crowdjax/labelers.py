@@ -19,6 +19,9 @@ LEVEL = 0.95  # of every interval of crowdjax, unless another is asked for
 DOUBT = 0.2  # κ of the integrated models: what is not known of a labeler's distance from guessing
 RARE_VOTES = 0.3  # share of the labels for the rarer class, below which a fit may take the other class for both
 NEAR = 4  # steps from labeler to labeler that are tried before a search in the whole graph
+BEYOND_AGREED, BEYOND_PAIRED = 2.33, 3.09  # standard scores that chance exceeds in 1 and in .1 %
+PRETENDED = 5  # labels of a labeler as all labels are, where chance is computed
+MOST_COMPARED, MOST_PAIRED = 20_000_000, 2000  # numbers of a table of votes; labelers whose pairs are looked at
 SPAM, EXPERT = 0.2, 0.6  # informedness of who is called a spammer, and an expert
 Ends = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, lower and upper end
 
@@ -172,6 +175,60 @@ def agreement_with_votes(gold: Float[np.ndarray, " I"], labels: Labels) -> tuple
     most = votes == votes.max(1, keepdims=True)
     agreeing = float((most[np.arange(len(known)), known] / most.sum(1)).sum())
     return agreeing, len(known), float(bdtr(np.floor(agreeing), len(known), 1 / k))
+
+
+def beyond_chance(labels: Labels) -> tuple[float, bool]:
+    """Return the number of pairs of labels of the same instance, and whether they agree beyond chance. Host side.
+
+    By chance two labelers of an instance agree with Σ_l p_il p_kl, where p_i are the shares of a labeler's own labels
+    (and of all labels, as five more). Two standard scores compare what is seen with it: agreement over instances, and
+    squared differences over pairs of labelers, since half of a crowd may say the opposite of the other half. Either is
+    enough (1 and .1 %), and labels that are all alike are beyond any comparison.
+
+    Example: coins, and labels of the same truth
+        >>> rng, (j, i) = np.random.default_rng(0), np.divmod(np.arange(500), 5)
+        >>> beyond_chance(Labels.from_arrays(i, j, rng.integers(0, 2, 500)))
+        (1000.0, False)
+        >>> beyond_chance(Labels.from_arrays(i, j, rng.integers(0, 2, 100)[j]))
+        (1000.0, True)
+    """
+    real = np.asarray(labels.counts) > 0
+    i, j, label = (np.asarray(v)[real].astype(np.int64) for v in (labels.labeler, labels.instance, labels.label))
+    size, k = labels.n_instances, labels.n_values
+    if size * k > MOST_COMPARED:
+        size = max(1, MOST_COMPARED // k)
+        i, j, label = (v[j < size] for v in (i, j, label))
+    votes = np.bincount(j * k + label, minlength=size * k).reshape(size, k).astype(np.float64)
+    n = votes.sum(1)
+    pairs = float((n * (n - 1)).sum() / 2)
+    if np.count_nonzero(votes.sum(0)) < 2:
+        return pairs, True
+    own = (
+        np.bincount(i * k + label, minlength=labels.n_labelers * k).reshape(-1, k) + PRETENDED * votes.sum(0) / n.sum()
+    )
+    own /= own.sum(1, keepdims=True)
+    shares = np.stack([np.bincount(j, own[i, value], size) for value in range(k)], 1)
+    by_chance = (shares**2).sum(1) - np.bincount(j, (own[i] ** 2).sum(1), size)
+    more = (votes**2).sum(1) - n - by_chance
+    agreed = more.sum() > BEYOND_AGREED * np.sqrt((more**2).sum())
+    paired = labels.n_labelers <= MOST_PAIRED and not agreed and _paired(i, j, label, own, size) > BEYOND_PAIRED
+    return pairs, bool(agreed or paired)
+
+
+def _paired(i, j, label, own, size: int) -> float:
+    """Return the standard score of the squared differences between agreement and chance, over pairs of labelers."""
+    from scipy.sparse import csr_array
+
+    def together(which):
+        judged = csr_array((np.ones(which.sum()), (j[which], i[which])), (size, len(own)))
+        return (judged.T @ judged).toarray()[np.triu_indices(len(own), 1)]
+
+    n, agreed = together(label >= 0), sum(together(label == value) for value in np.unique(label))
+    chance = (own @ own.T)[np.triu_indices(len(own), 1)]
+    variance = n * chance * (1 - chance)
+    enough = variance > 1
+    over = ((agreed - n * chance)[enough] ** 2 / variance[enough] - 1).sum()
+    return float(over / np.sqrt(2 * max(enough.sum(), 1)))
 
 
 def in_sd(level: float) -> float:

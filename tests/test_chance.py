@@ -56,8 +56,8 @@ def test_nor_of_few_labels_nor_with_gold_nor_where_all_are_alike():
 
 def test_a_large_table_is_judged_by_a_part_of_it(monkeypatch):
     _, i, j, label = crowd(3, n_items=400)
-    monkeypatch.setattr("crowdjax.cautions.MOST_COMPARED", 300)
-    monkeypatch.setattr("crowdjax.cautions.MOST_PAIRED", 5)
+    monkeypatch.setattr("crowdjax.labelers.MOST_COMPARED", 300)
+    monkeypatch.setattr("crowdjax.labelers.MOST_PAIRED", 5)
     assert warned(i, j, label)
     _, i, j, label = crowd(3, right=0.7, n_items=400)
     assert not warned(i, j, label)
