@@ -131,13 +131,13 @@ def contradicted(kind: str, given, right) -> tuple[int, int]:
     return int(otherwise.sum()), int(beyond)
 
 
-def least(metrics, sets) -> float:
-    """The least κ at which informedness is covered often enough on every set."""
-    worst = [min(_one(metrics, s, d, "coverage", "informedness") for s in sets) for d in DOUBTS]
+def least(metrics, sets, model: str = "coverage", metric: str = "informedness") -> float:
+    """The least κ at which a measure is covered often enough on every set."""
+    worst = [min(one(metrics, s, d, model, metric) for s in sets) for d in DOUBTS]
     return next((d for d, w in zip(DOUBTS, worst, strict=True) if w >= TARGET), DOUBTS[-1])
 
 
-def _one(metrics, name: str, doubt: float, model: str, metric: str) -> float:
+def one(metrics, name: str, doubt: float, model: str, metric: str) -> float:
     return float(select(metrics, set=name, doubt=doubt, model=model, metric=metric)[0])
 
 
@@ -149,13 +149,13 @@ def report(config: Config, tables) -> Report:
     for s in here:
         group = next((g for g in LINKED if s in g), {s})
         doubt = least(metrics, [other for other in chosen_by if other not in group])
-        at = lambda d, s=s: [_one(metrics, s, d, "coverage", k) for k in MEASURES]  # noqa: E731
-        lines.append([s, int(_one(metrics, s, 0.0, "labelers", "judged")), *at(0.0), *at(chosen)])
+        at = lambda d, s=s: [one(metrics, s, d, "coverage", k) for k in MEASURES]  # noqa: E731
+        lines.append([s, int(one(metrics, s, 0.0, "labelers", "judged")), *at(0.0), *at(chosen)])
         held_out.append([s, "yes" if s in chosen_by else "no", doubt, at(doubt)[2]])
-    steps = [[s, *(_one(metrics, s, d, "coverage", "informedness") for d in DOUBTS)] for s in here]
+    steps = [[s, *(one(metrics, s, d, "coverage", "informedness") for d in DOUBTS)] for s in here]
     verdict = []
     for s in here:
-        of = lambda k, s=s: int(_one(metrics, s, chosen, "verdicts", k))  # noqa: E731
+        of = lambda k, s=s: int(one(metrics, s, chosen, "verdicts", k))  # noqa: E731
         verdict.append([s, *(f"{of(k + 's')}, {of(k + 's, otherwise')}, {of(k + 's, beyond noise')}" for k in KINDS)])
     missing = [s for s in data(config) if s not in here]
     text = f"""Coverage of {LEVEL:.0%} intervals for gold counts, of labelers with {LEAST} gold labels of each

@@ -26,8 +26,8 @@ from crowdjax.observation import labeler_summary
 from crowdjax.observation.contract import leading
 from experiments.cells import Cell, Size, Tables, say
 from experiments.classes import GROUPS, SETS, home, read
-from experiments.tables import Report, markdown, names, rows, select
-from experiments.verdicts import DOUBTS, LEAST, LEVEL, TARGET
+from experiments.tables import Report, markdown, names, rows
+from experiments.verdicts import DOUBTS, LEAST, LEVEL, TARGET, least, one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,16 +94,6 @@ def run_cell(config: Config, name: str) -> Tables:
     return {"metrics": pa.Table.from_pylist(found)}
 
 
-def least(metrics, sets) -> float:
-    """The least κ at which accuracy is covered often enough on every set."""
-    worst = [min(_one(metrics, s, d, "coverage") for s in sets) for d in DOUBTS]
-    return next((d for d, w in zip(DOUBTS, worst, strict=True) if w >= TARGET), DOUBTS[-1])
-
-
-def _one(metrics, name: str, doubt: float, metric: str) -> float:
-    return float(select(metrics, set=name, doubt=doubt, model="accuracy", metric=metric)[0])
-
-
 def report(config: Config, tables) -> Report:
     metrics = tables["metrics"]
     here = names(metrics, "set")
@@ -111,11 +101,11 @@ def report(config: Config, tables) -> Report:
     for s in here:
         group = next((g for g in GROUPS.values() if s in g), (s,))
         others = [other for other in here if other not in group]
-        doubt = least(metrics, others) if others else DOUBT
-        own = [_one(metrics, s, DOUBT, k) for k in ("judged", "error", "width")]
-        lines.append([s, int(own[0]), own[1], own[2], _one(metrics, s, 0.0, "width"),
-                      *(_one(metrics, s, d, "coverage") for d in DOUBTS), doubt,
-                      _one(metrics, s, doubt, "coverage")])  # fmt: skip
+        doubt = least(metrics, others, "accuracy", "coverage") if others else DOUBT
+        own = [one(metrics, s, DOUBT, "accuracy", k) for k in ("judged", "error", "width")]
+        lines.append([s, int(own[0]), own[1], own[2], one(metrics, s, 0.0, "accuracy", "width"),
+                      *(one(metrics, s, d, "accuracy", "coverage") for d in DOUBTS), doubt,
+                      one(metrics, s, doubt, "accuracy", "coverage")])  # fmt: skip
     missing = [s for s in config.sets if s not in here]
     head = ["set", "labelers", "mean error", f"width, κ = {DOUBT}", "κ = 0", *(f"covered, κ = {d}" for d in DOUBTS)]
     text = f"""Accuracies of labelers with {LEAST} gold labels and more, as `auto` has them without gold: their mean
