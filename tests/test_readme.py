@@ -39,3 +39,13 @@ def test_the_labels_that_the_readme_calls_true_are(pasted):
     majority = crowdjax.fit("labels.csv", "majority", form="wide")
     right = [label[0] == k for label, k in zip(majority.instances["label"].to_pylist(), TRUTH, strict=True)]
     assert sum(right) == 14 and "3 of 16 instances are undecided" in majority.warnings[1]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))],
+    ids=lambda page: page.relative_to(ROOT).as_posix(),
+)
+def test_an_image_is_one_paragraph(page):
+    """A blank line within its words would show them as text, and no picture."""
+    assert not re.search(r"!\[[^\]]*\n\s*\n[^\]]*\]\(", page.read_text(encoding="utf-8"))
