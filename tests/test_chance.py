@@ -34,6 +34,21 @@ def test_it_does_not_come_for_labelers_who_know_a_little(n_classes):
     assert sum(warned(*crowd(seed, n_classes, right=0.45)[1:]) for seed in range(20)) == 0
 
 
+def test_it_does_not_come_where_few_instances_are_of_a_class():
+    """Eight of 400, on which nine labels of ten are right, as on all others."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        z, j = rng.random(400) < 0.02, np.repeat(np.arange(400), 5)
+        i = np.concatenate([rng.choice(30, 5, replace=False) for _ in range(400)])
+        label = np.where(rng.random(2000) < 0.9, z[j], ~z[j]).astype(int)
+        assert z.sum() < 3 or not warned(i, j, label)
+
+
+def test_labels_that_a_labeler_repeats_are_no_agreement():
+    _, i, j, label = crowd(6)
+    assert warned(*(np.repeat(v, 3) for v in (i, j, label)))
+
+
 def test_it_does_not_come_where_half_the_crowd_says_the_opposite():
     """Over all pairs they agree as coins do."""
     for seed in range(10):
