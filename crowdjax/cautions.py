@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from crowdjax import io, outliers
+from crowdjax.chance import beyond_chance
 from crowdjax.columns import listed
-from crowdjax.labelers import agreement_with_votes, beyond_chance
+from crowdjax.labelers import agreement_with_votes
 from crowdjax.labels import Labels, Repeats
 from crowdjax.priors import FEW_LABELS
 
@@ -142,8 +143,8 @@ def about_support(found: Support, classes: Sequence[Any] | None, advice: str) ->
         k = 1 if two else int(np.argmax(np.abs(np.subtract(found.answered, found.voted))))
         out.append(
             f"{found.against} of {found.instances} inferred classes contradict at least three quarters of their "
-            f"instance's labels: {found.answered[k]} instances are inferred {names[k]}, and of {found.voted[k]} most "
-            f"labels say so. {advice}"
+            f"instance's labels: {found.answered[k]} instances are inferred {names[k]}; by most labels it would be "
+            f"{found.voted[k]}. {advice}"
         )
     return out
 
@@ -214,10 +215,12 @@ def about_comparisons(labels: Labels, gold: Float[np.ndarray, " I"] | None = Non
     ]
 
 
-def about_chance(labels: Labels, gold: Float[np.ndarray, " I"] | None = None) -> list[str]:
+def about_chance(
+    labels: Labels, gold: Float[np.ndarray, " I"] | None = None, scores: Float[np.ndarray, "I S"] | None = None
+) -> list[str]:
     """Warn that labels agree no more than chance would have it: then nothing shows that they know the classes.
 
-    It takes a hundred pairs of labels, labels of two values, and no gold (``labelers.beyond_chance``).
+    It takes a hundred pairs of labels, labels of two values, and no gold (``chance.beyond_chance``).
 
     Example: coins, and labels of the same truth
         >>> rng, (j, i) = np.random.default_rng(0), np.divmod(np.arange(500), 5)
@@ -228,13 +231,15 @@ def about_chance(labels: Labels, gold: Float[np.ndarray, " I"] | None = None) ->
     """
     if gold is not None and np.isfinite(gold).any():
         return []
-    pairs, beyond = beyond_chance(labels)
+    pairs, beyond = beyond_chance(labels, scores)
     if pairs < LEAST_PAIRS or beyond:
         return []
+    score, rest = "", "Probabilities and kinds of labelers rest"
+    if scores is not None:
+        score, rest = " and do not follow the score", "Prevalence, probabilities and estimates of labelers rest"
     return [
-        f"Labels agree no more than chance would have it ({pairs:,.0f} pairs of labels of the same instance): nothing "
-        "shows that they know the classes. Probabilities and kinds of labelers rest on the model's assumptions; gold "
-        "labels would tell."
+        f"Labels agree no more than chance would have it ({pairs:,.0f} pairs of labels of the same instance){score}: "
+        f"nothing shows that they know the classes. {rest} on the model's assumptions; gold labels would tell."
     ]
 
 

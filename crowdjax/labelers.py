@@ -19,12 +19,6 @@ LEVEL = 0.95  # of every interval of crowdjax, unless another is asked for
 DOUBT = 0.2  # κ of the integrated models: what is not known of a labeler's distance from guessing
 RARE_VOTES = 0.3  # share of the labels for the rarer class, below which a fit may take the other class for both
 NEAR = 4  # steps from labeler to labeler that are tried before a search in the whole graph
-BEYOND_AGREED, BEYOND_PAIRED = 2.33, 3.09  # standard scores that chance exceeds in 1 and in .1 %
-PRETENDED = 5  # labels of a labeler as all labels are, where chance is computed
-MOST_COMPARED, MOST_PAIRED = (
-    2_000_000,
-    2000,
-)  # instances times squared values of labels; labelers whose pairs are looked at
 SPAM, EXPERT = 0.2, 0.6  # informedness of who is called a spammer, and an expert
 Ends = tuple[np.ndarray, np.ndarray, np.ndarray]  # mean, lower and upper end
 
@@ -180,67 +174,6 @@ def agreement_with_votes(gold: Float[np.ndarray, " I"], labels: Labels) -> tuple
     return agreeing, len(known), float(bdtr(np.floor(agreeing), len(known), 1 / k))
 
 
-def beyond_chance(labels: Labels) -> tuple[float, bool]:
-    """Return the number of pairs of labels of the same instance, and whether they agree beyond chance. Host side.
-
-    With x_ij the label as 0 and 1 for each value, less p_i, the shares of a labeler's own labels (and of all labels, as
-    five more), chance gives Σ_j Σ_{i≠k} x_ij·x_kj the mean 0 and the variance 2 Σ_j Σ_{i≠k} tr C_i C_k, where C_i is
-    the covariance of a label. A second score is of squared differences between agreement and chance over pairs of
-    labelers, since half of a crowd may say the opposite of the other half. Either is enough (1 and .1 %); labels that
-    are all alike are beyond any comparison, and of a labeler's labels of one instance the first counts.
-
-    Example: coins, and labels of the same truth
-        >>> rng, (j, i) = np.random.default_rng(0), np.divmod(np.arange(500), 5)
-        >>> beyond_chance(Labels.from_arrays(i, j, rng.integers(0, 2, 500)))
-        (1000.0, False)
-        >>> beyond_chance(Labels.from_arrays(i, j, rng.integers(0, 2, 100)[j]))
-        (1000.0, True)
-    """
-    real = np.asarray(labels.counts) > 0
-    i, j, label = (np.asarray(v)[real].astype(np.int64) for v in (labels.labeler, labels.instance, labels.label))
-    size, k = min(labels.n_instances, max(1, MOST_COMPARED // labels.n_values**2)), labels.n_values
-    first = np.unique(j * labels.n_labelers + i, return_index=True)[1]  # a labeler who repeats agrees with nobody
-    i, j, label = (v[first][j[first] < size] for v in (i, j, label))
-    who, i = np.unique(i, return_inverse=True)
-    votes = np.bincount(j * k + label, minlength=size * k).reshape(size, k).astype(np.float64)
-    n = votes.sum(1)
-    pairs = float((n * (n - 1)).sum() / 2)
-    if np.count_nonzero(votes.sum(0)) < 2:
-        return pairs, True
-    all_labels = votes.sum(0) / n.sum()
-    own = np.bincount(i * k + label, minlength=len(who) * k).reshape(-1, k) + PRETENDED * all_labels
-    own /= own.sum(1, keepdims=True)
-    spread = np.eye(k) * own[:, None] - own[:, :, None] * own[:, None]  # of a label, [W, L, L]
-    shares, spreads = (_by_instance(v[i].reshape(len(i), -1), j, size) for v in (own, spread))
-    of_labelers = ((np.arange(k) == label[:, None]) - own[i]) ** 2
-    more = ((votes - shares) ** 2).sum() - of_labelers.sum()
-    variance = 2 * ((spreads**2).sum() - (spread[i] ** 2).sum())
-    agreed = more > BEYOND_AGREED * np.sqrt(max(variance, 0.0))
-    paired = len(who) <= MOST_PAIRED and not agreed and _paired(i, j, label, own, size) > BEYOND_PAIRED
-    return pairs, bool(agreed or paired)
-
-
-def _by_instance(values: Float[np.ndarray, "N C"], j: Int[np.ndarray, " N"], size: int) -> Float[np.ndarray, "I C"]:
-    """Sum rows by instance."""
-    return np.stack([np.bincount(j, column, size) for column in values.T], 1)
-
-
-def _paired(i, j, label, own, size: int) -> float:
-    """Return the standard score of the squared differences between agreement and chance, over pairs of labelers."""
-    from scipy.sparse import csr_array
-
-    def together(which):
-        judged = csr_array((np.ones(which.sum()), (j[which], i[which])), (size, len(own)))
-        return (judged.T @ judged).toarray()[np.triu_indices(len(own), 1)]
-
-    n, agreed = together(label >= 0), sum(together(label == value) for value in np.unique(label))
-    chance = (own @ own.T)[np.triu_indices(len(own), 1)]
-    variance = n * chance * (1 - chance)
-    enough = variance > 1
-    over = ((agreed - n * chance)[enough] ** 2 / variance[enough] - 1).sum()
-    return float(over / np.sqrt(2 * max(enough.sum(), 1)))
-
-
 def in_sd(level: float) -> float:
     """Compute half the width of a normal interval of this level, in standard deviations.
 
@@ -331,12 +264,11 @@ def intervals_of_two(
     g_sens, g_spec = of_sens[:, None] * up, of_spec[:, None] * down
     on_positives = (plus / np.where(plus + minus > 0, plus + minus, 1))[:, None]
     on_positives = np.where((plus + minus > 0)[:, None], on_positives, 0.5)
-    informed, half = sens + spec - 1, z * sd(g_sens + g_spec)
     return of_two(
         chance(right, on_positives * g_sens + (1 - on_positives) * g_spec),
         chance(sens, g_sens),
         chance(spec, g_spec),
-        (informed, np.maximum(informed - half, -1), np.minimum(informed + half, 1)),
+        corrected(chance((sens + spec) / 2, (g_sens + g_spec) / 2), 2),
     )
 
 

@@ -1,10 +1,13 @@
 """The warning that labels agree no more than chance would have it: where it comes, and where not."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import crowdjax
 from crowdjax import datasets
+from crowdjax.api import fit_large
 from crowdjax.cautions import about_chance
 from crowdjax.labels import Labels
 
@@ -71,11 +74,65 @@ def test_nor_of_few_labels_nor_with_gold_nor_where_all_are_alike():
 
 def test_a_large_table_is_judged_by_a_part_of_it(monkeypatch):
     _, i, j, label = crowd(3, n_items=400)
-    monkeypatch.setattr("crowdjax.labelers.MOST_COMPARED", 300)
-    monkeypatch.setattr("crowdjax.labelers.MOST_PAIRED", 5)
+    monkeypatch.setattr("crowdjax.chance.MOST_COMPARED", 300)
+    monkeypatch.setattr("crowdjax.chance.MOST_PAIRED", 5)
     assert warned(i, j, label)
     _, i, j, label = crowd(3, right=0.7, n_items=400)
     assert not warned(i, j, label)
+
+
+def scored(seed, n_items=1000, prevalence=0.03, useful=True, right=0.8):
+    """Draw rare classes, two labels of each instance, and a score that may or may not tell them."""
+    rng = np.random.default_rng(seed)
+    z, j = rng.random(n_items) < prevalence, np.repeat(np.arange(n_items), 2)
+    i = np.concatenate([rng.choice(10, 2, replace=False) for _ in range(n_items)])
+    label = np.where(rng.random(2 * n_items) < right, z[j], ~z[j]).astype(int)
+    return i, j, label, (2.5 * useful * z + rng.normal(size=n_items))[:, None]
+
+
+def test_labels_that_follow_a_score_know_something():
+    """Where positives are rare, two labels of each instance hardly show it by themselves."""
+    crowds = [scored(seed) for seed in range(40)]
+    assert sum(warned(i, j, label) for i, j, label, _ in crowds) > 20
+    assert sum(warned(i, j, label, scores=score) for i, j, label, score in crowds) <= 4
+    both = [np.c_[score, np.full(len(score), np.nan)] for *_, score in crowds]
+    assert sum(warned(*crowd[:3], scores=score) for crowd, score in zip(crowds, both, strict=True)) <= 4
+
+
+def test_labels_of_both_ends_of_a_score_follow_it():
+    rng = np.random.default_rng(0)
+    i, j, _, score = scored(0, right=0.5)
+    label = (rng.random(len(i)) < 0.2 + 0.6 * (abs(score[j, 0]) > 1)).astype(int)
+    assert not warned(i, j, label, scores=score)
+
+
+@pytest.mark.parametrize("useful", [True, False])
+def test_labels_of_chance_follow_no_score(useful):
+    crowds = [scored(seed, useful=useful, right=0.5) for seed in range(40)]
+    assert sum(warned(i, j, label, scores=score) for i, j, label, score in crowds) >= 36
+
+
+@pytest.mark.parametrize("n_classes", [2, pytest.param(3, marks=pytest.mark.long)])
+def test_a_model_with_a_score_says_it(n_classes):
+    _, i, j, label = crowd(5, n_classes)
+    score = np.random.default_rng(5).normal(size=100)
+    told = []
+    for said in (label, np.where(score[j] > 0, n_classes - 1, label)):
+        scores = {"instance": np.arange(100), "score": score}
+        simple = dict(labelers="global", inference="laplace", prevalence="linear", accuracy="constant")
+        table = {"labeler": i, "instance": j, "label": said}
+        told.append(crowdjax.context(table, scores, **simple).warnings)
+    assert [any("no more than chance would have it" in said for said in all_) for all_ in told] == [True, False]
+
+
+@pytest.mark.parametrize(("model", "n_classes"), [("dawid-skene", 2), ("dawid-skene", 3)])
+def test_a_fit_in_parts_says_it(model, n_classes, tmp_path):
+    for seed, right in ((5, 0.0), (5, 0.8)):
+        _, i, j, label = crowd(seed, n_classes, right=right, n_items=400)
+        table = pa.table({"labeler": i, "instance": j, "label": label})
+        pq.write_table(table, tmp_path / "labels.parquet")
+        told = fit_large(tmp_path / "labels.parquet", tmp_path / f"{right}", model, batch=1000).warnings
+        assert any(said.startswith("Labels agree no more than chance") for said in told) == (right == 0)
 
 
 @pytest.mark.parametrize("model", ["auto", "dawid-skene", "majority"])

@@ -399,7 +399,7 @@ def test_what_answers_rest_on_is_said_in_the_classes():
     turned = support(votes, np.eye(3)[[2] * 5 + [0] * 5])
     assert (turned.against, turned.answered, turned.voted) == (5, (5, 0, 5), (5, 5, 0))
     said = about_support(turned, NAMES, "Look again.")
-    assert "5 of 10 inferred classes contradict" in said[1] and "and of 5 most labels say so. Look again." in said[1]
+    assert "5 of 10 inferred classes contradict" in said[1] and "by most labels it would be 5. Look again." in said[1]
     assert support(votes, mixed) + turned == support(np.r_[votes, votes], np.r_[mixed, np.eye(3)[[2] * 5 + [0] * 5]])
     grades = support(np.ones((4, 5)), [0.5] * 4)
     assert (grades.against, grades.voted) == (0, ())

@@ -77,6 +77,14 @@ def test_nineteen_of_twenty_intervals_hold_the_labeler(name, per_item):
     assert np.mean(width) < 0.5  # of what knows nothing .9
 
 
+def test_informedness_of_one_number_is_the_accuracy_rescaled():
+    """Ends included: sens = spec, so J = 2 accuracy - 1."""
+    found = crowdjax.fit(crowd(3, 3, False)[0], "one-coin").labelers
+    for of_accuracy, end in (("accuracy", ""), ("lower", "_lower"), ("upper", "_upper")):
+        there, here = np.asarray(found[of_accuracy]), np.asarray(found["informedness" + end])
+        np.testing.assert_allclose(here, 2 * there - 1, atol=1e-6)
+
+
 def test_known_truths_take_nothing_away():
     table, *_, z = crowd(1, 3, True)
     labels = Labels.from_arrays(table["labeler"], table["instance"], table["label"])

@@ -20,7 +20,7 @@ import pyarrow.parquet
 from jaxtyping import PRNGKeyArray
 
 from crowdjax import contextual, drive, io, memory, outliers, saving
-from crowdjax.cautions import about_contradiction, about_gold, about_labels
+from crowdjax.cautions import about_chance, about_contradiction, about_gold, about_labels
 from crowdjax.classes import Classes, two_of
 from crowdjax.context_api import inputs, outputs
 from crowdjax.context_api.result import ContextualResult, load
@@ -344,6 +344,7 @@ def context(
             *inputs.about_check(fit.warnings, compared_with),
             *about_gold(truth, index.classes),
             *about_contradiction(truth, labels, index.classes),
+            *about_chance(labels, truth, values),
             *remarks,
         ],
     }

@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from crowdjax import io, outliers, plots, saving
 from crowdjax import report as reports
-from crowdjax.cautions import about_contradiction, about_gold, about_labels
+from crowdjax.cautions import about_chance, about_contradiction, about_gold, about_labels
 from crowdjax.classes import column_of_values
 from crowdjax.columns import show
 from crowdjax.contextual import assisted
@@ -255,6 +255,7 @@ def fitted(
         *outliers.about_weights("weights", given.weights),
     ]
     warnings += [*about_gold(given.gold, classes), *about_contradiction(given.gold, labels, classes)]
+    warnings += about_chance(labels, given.gold, given.scores)
     if not fit.checked:
         more = "more draws (--draws) would help" if fit.method == "nuts" else (
             "up to 3000 instances NUTS takes its place (--inference nuts)")  # fmt: skip

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from crowdjax import drive, minibatch, saving
-from crowdjax.cautions import about_classes, about_prior, about_support, support
+from crowdjax.cautions import about_chance, about_classes, about_comparisons, about_prior, about_support, support
 from crowdjax.facade.fit import class_prior_of, config_of, refuse, refuse_large
 from crowdjax.facade.models import MODELS, Numbers
 from crowdjax.facade.outcome import about_end, outcome_of, refuse_failed
@@ -151,6 +151,7 @@ def fit_parts(
             *scan.classes.notes,
             *reasons,
             *about_end(found),
+            *of_a_part(parts),
             *about_classes(posterior, n_labels, found_classes),
             *about_support(
                 functools.reduce(operator.add, supported), found_classes, about_prior(class_prior_of(model))
@@ -163,6 +164,12 @@ def fit_parts(
     }
     write_parts(out, state, record, tables, (found, eqx.filter(model, eqx.is_array)))
     return record
+
+
+def of_a_part(parts: minibatch.Parts) -> list[str]:
+    """Return the warnings that labels of the first part give; instances are dealt to parts at random."""
+    labels = parts.labels(0)
+    return [*about_comparisons(labels), *about_chance(labels)]
 
 
 def write_parts(out: Path, state: Path, record: dict[str, Any], tables: dict[str, pa.Table], arrays) -> None:

@@ -27,7 +27,7 @@ from crowdjax.facade.aggregation import Aggregation, about
 from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.fit import about_marginal, read_features, taken
 from crowdjax.facade.fitted import itself, read_fit
-from crowdjax.facade.large import Writer, write_parts
+from crowdjax.facade.large import Writer, of_a_part, write_parts
 from crowdjax.facade.outcome import outcome_of, record_of, refuse_failed, tables_of, warnings_of
 from crowdjax.factor.intervals import labeler_intervals
 from crowdjax.labelers import LEVEL, Summary, is_rare
@@ -244,6 +244,7 @@ def fit_parts(
             *scan.classes.notes,
             *about(found),
             *([AT_MODE] if own is not None else []),
+            *of_a_part(parts),
             *about_classes(posterior, np.rint(estimates.n_labels), classes),
             *about_support(functools.reduce(operator.add, supported), classes, about_prior(config.class_prior)),
         ],
