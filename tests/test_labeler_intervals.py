@@ -9,9 +9,9 @@ import pytest
 from scipy.special import expit, logit
 
 import crowdjax
-from crowdjax import factor
+from crowdjax import factor, report
 from crowdjax.integrated.nominal import nominal
-from crowdjax.labelers import in_sd, intervals_of_two
+from crowdjax.labelers import DOUBT, in_sd, intervals_of_two
 from crowdjax.labels import Labels
 from crowdjax.observation import fit_jit, labeler_summary
 from crowdjax.result import tally, unsure_of
@@ -134,3 +134,15 @@ def test_a_guesser_stays_one_however_much_is_doubted():
     alone, doubted = (labeler_summary(labels, model, fit, doubt=kappa).informedness for kappa in (0.0, 0.4))
     wider = (doubted[2] - doubted[1]) / (alone[2] - alone[1])
     assert (wider[:5] > 1.5).all() and wider[5] < 1.1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("model", "doubted"), [("auto", True), ("integrated", True), ("dawid-skene", False)])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_record_and_the_page_say_what_intervals_allow_for(model, doubted, n_classes):
+    rng = np.random.default_rng(4)
+    z, i, j = rng.integers(n_classes, size=60), np.tile(np.arange(12), 25), np.repeat(np.arange(60), 5)
+    label = np.where(rng.random(300) < 0.8, z[j], rng.integers(n_classes, size=300))
+    found = crowdjax.fit({"labeler": i, "instance": j, "label": label}, model)
+    assert (found.record.get("posterior", {}).get("doubt") == DOUBT) == doubted
+    assert ("an error of some 20% in how far" in report.render(found.page())) == doubted

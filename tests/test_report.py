@@ -21,7 +21,7 @@ import crowdjax
 from crowdjax import plots, report
 from crowdjax.cli import app
 from crowdjax.io import read_labels
-from crowdjax.labelers import Interval
+from crowdjax.labelers import Interval, kinds
 from crowdjax.labels import InputError
 from crowdjax.report import factors, fit, gold, instances, labelers, svg
 from crowdjax.result import Tally, tally
@@ -256,6 +256,18 @@ def test_a_verdict_has_its_probability():
     np.testing.assert_allclose(
         labelers.sureness(kind, found, 0.95), np.mean(wanted, 1), atol=0.006
     )  # 4 standard errors
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_who_is_called_something_is_it_with_the_level_however_oblique_the_interval(n_classes):
+    rng = np.random.default_rng(1)
+    mean, low, high = rng.uniform(-0.6, 1, 3000), *rng.exponential([[0.1], [0.1]], (2, 3000))
+    found = Interval(mean, np.maximum(mean - low, -1), np.minimum(mean + high, 1))
+    kind = kinds(found, n_classes)
+    sure = labelers.sureness(kind, found, 0.95, n_classes)
+    for name, least in (("adversary", 0.975), ("expert", 0.975), ("spammer", 0.95), ("ordinary", 0.975)):
+        assert (sure[kind == name] >= least - 1e-9).all() and (kind == name).sum() > 20
+    assert (sure[kind == "unknown"] < 0.975 + 1e-9).all()
 
 
 def test_flags_follow_the_rule_and_two_labels_are_no_ground_for_one(result, of_auto, page):

@@ -29,7 +29,7 @@ from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_
 from crowdjax.facade.registry import Kind
 from crowdjax.facade.result import Result
 from crowdjax.integrated.classes import looks_ordered
-from crowdjax.labelers import LEVEL
+from crowdjax.labelers import DOUBT, LEVEL
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.observation import Observation, Solver, Voted
 from crowdjax.observation.contract import answers, leading, refuse_faulty
@@ -136,6 +136,7 @@ def fit(
         warnings=warnings,
         started=started,
         devices=parallel.used(int(np.count_nonzero(labels.real)), devices),
+        **doubt_of(leading(built, found)[0]),
     )
     made, held = partial(itself, built), eqx.filter(built, eqx.is_array)
     return Result(
@@ -155,6 +156,11 @@ def _best(labels: Labels, model: Observation, start, solver: Solver, **how):
     stopped = fits[-1].code == optimize.STOPPED and best.code <= optimize.STOPPED
     code = fits[-1].code if stopped else best.code
     return dataclasses.replace(best, code=code, n_steps=sum(found.n_steps for found in fits))
+
+
+def doubt_of(model: Observation) -> dict[str, dict[str, float]]:
+    """Return what the record says of intervals that allow for errors which labelers share (κ)."""
+    return {"posterior": {"doubt": DOUBT}} if getattr(model, "doubted", False) else {}
 
 
 def _told(labels: Labels, model: Observation, found, index: LabelIndex, truth) -> many.Told:

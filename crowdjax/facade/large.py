@@ -17,7 +17,7 @@ import pyarrow.parquet
 
 from crowdjax import drive, minibatch, saving
 from crowdjax.cautions import about_chance, about_classes, about_comparisons, about_prior, about_support, support
-from crowdjax.facade.fit import class_prior_of, config_of, refuse, refuse_large
+from crowdjax.facade.fit import class_prior_of, config_of, doubt_of, refuse, refuse_large
 from crowdjax.facade.models import MODELS, Numbers
 from crowdjax.facade.outcome import about_end, outcome_of, refuse_failed
 from crowdjax.facade.registry import Kind
@@ -147,6 +147,7 @@ def fit_parts(
         "minibatch": batch,
         "versions": {"jax": jax.__version__, "numpy": np.__version__},
         "device": jax.devices()[0].device_kind,
+        **doubt_of(first),
         "warnings": [
             *scan.classes.notes,
             *reasons,

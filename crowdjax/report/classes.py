@@ -15,7 +15,7 @@ from crowdjax.labelers import Interval
 from crowdjax.report import confusion, crowd, fit, gold
 from crowdjax.report.document import Block, Check, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
 from crowdjax.report.instances import MOST as MOST_INSTANCES
-from crowdjax.report.labelers import FEW, FLAGGED, SURENESS, forest, sureness
+from crowdjax.report.labelers import ALLOWANCE, FEW, FLAGGED, SURENESS, forest, sureness
 from crowdjax.report.labelers import MOST as MOST_LABELERS
 from crowdjax.report.words import Words, frequent, head, inline, quoted, words_of
 from crowdjax.result import Tally
@@ -314,12 +314,13 @@ def _labelers(people: pa.Table, record, words: Words) -> list[Block]:
     left = len(n) - len(rows)
     note = f"The first {len(rows):,} of {len(n):,}; all are in labelers.parquet." if left else ""
     flagged = "those called spammers or adversaries first, then " if "kind" in data else ""
+    doubt = record.get("posterior", {}).get("doubt")
     text = (
         f"The accuracy of a labeler is the chance that its label is right; intervals hold {record['level']:.0%}. Who "
         f"always says {quoted(words.classes[most])}, the most frequent class, is right {chance:.0%} of the time: the "
         "dashed line, and the mark in the table."
     )
-    said = [text]
+    said = [f"{text} {ALLOWANCE.format(doubt=doubt)}" if doubt else text]
     if "kind" in data:
         said.append(
             f"A labeler is called something by its interval, never by the estimate alone; with fewer than {FEW} labels "

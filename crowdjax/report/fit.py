@@ -321,10 +321,8 @@ def _doubt(record) -> str:
     kappa = record.get("posterior", {}).get("doubt")
     if not kappa:
         return ""
-    return (
-        "Intervals and verdicts include the uncertainty of the decision boundary. They also allow for an error of some "
-        f"{kappa:.0%} in how far a labeler is from guessing: on real sets with known truth labelers share errors, and "
-        "the model alone is more certain of them than gold allows."
+    return "Intervals and verdicts include the uncertainty of the decision boundary. " + labelers.ALLOWANCE.format(
+        doubt=kappa
     )
 
 

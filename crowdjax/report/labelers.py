@@ -26,8 +26,12 @@ RULE = (
     "labels nobody is called anything."
 )
 SURENESS = (
-    "P(called) is the probability, by the interval taken as normal, that informedness is where the verdict puts it; "
-    "for ordinary and unknown labelers, that it is above 0."
+    "P(called) is the probability that informedness is where the verdict puts it, by half a normal distribution on "
+    "either side of the estimate, with the interval's end there; for ordinary and unknown labelers, that it is above 0."
+)
+ALLOWANCE = (
+    "Intervals also allow for an error of some {doubt:.0%} in how far a labeler is from guessing: on real sets with "
+    "known truth labelers share errors, and the model alone is more certain of them than gold allows."
 )
 
 
@@ -38,8 +42,8 @@ def called(n_labels: Float[np.ndarray, " W"], found: Interval, kind: np.ndarray 
 
 
 def sureness(kind: np.ndarray, found: Interval, level: float, n_classes: int = 2) -> Float[np.ndarray, " W"]:
-    """Return the probability that informedness is where each verdict puts it, by the interval taken as normal; that it
-    is above 0 of ordinary and unknown labelers; NaN of those with few labels.
+    """Return the probability that informedness is where each verdict puts it, by half a normal distribution on
+    either side of the estimate; that it is above 0 of ordinary and unknown labelers; NaN of those with few labels.
 
     Example:
         >>> found = Interval(*np.array([[0.1, -0.4], [0.0, -0.6], [0.2, -0.2]]))
@@ -47,9 +51,12 @@ def sureness(kind: np.ndarray, found: Interval, level: float, n_classes: int = 2
         [0.975, 1.0]
     """
     mean, lower, upper = (np.asarray(v, float) for v in found)
-    sd = np.maximum((upper - lower) / (2 * in_sd(level)), 1e-9)
     normal = np.vectorize(NormalDist().cdf, otypes=[float])  # SciPy's import would take longer than the report
-    below = lambda x: normal((x - mean) / sd)  # noqa: E731
+
+    def below(x):
+        half = np.where(x < mean, mean - lower, upper - mean)
+        return normal((x - mean) * in_sd(level) / np.maximum(half, 1e-9))
+
     above = 1 - below(0)
     of = {
         "spammer": below(SPAM) - below(-SPAM / max(n_classes - 1, 1)),
