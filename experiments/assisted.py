@@ -19,8 +19,8 @@ import pyarrow as pa
 from crowdjax import plots
 from crowdjax.contextual import ContextualConfig, Inference, assisted, calibrate, fit, held_out_posteriors
 from crowdjax.contextual import population_prevalence as over
+from crowdjax.contextual.config import Constraint, Level
 from crowdjax.contextual.functions import Family
-from crowdjax.contextual.model import Constraint, Level
 from crowdjax.labels import Labels
 from crowdjax.simulate import SampledCrowd, Scenario, prevalence_crowd
 from experiments.cells import Cell, Size, Tables

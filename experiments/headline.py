@@ -25,8 +25,8 @@ import crowdjax
 from crowdjax import metrics as judged
 from crowdjax import plots
 from crowdjax.contextual import ContextualConfig, calibrate, functions, labeler_functions
+from crowdjax.contextual.config import Level
 from crowdjax.contextual.inference import Method
-from crowdjax.contextual.model import Level
 from crowdjax.labels import InputError, one_line
 from crowdjax.simulate import SampledCrowd, Scenario, ScoreLog, from_log, prevalence_crowd, scenario_functions
 from experiments import maps

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from crowdjax import plots
 from crowdjax.contextual import Inference, population_prevalence
-from crowdjax.contextual.model import Constraint, Level
+from crowdjax.contextual.config import Constraint, Level
 from crowdjax.simulate import ScoredCrowd, theodon_functions
 from experiments.cells import Cell, Size, Tables, in_tens
 from experiments.tables import Report, markdown, names, rows, select

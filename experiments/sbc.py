@@ -18,18 +18,10 @@ import pyarrow as pa
 
 from crowdjax import plots
 from crowdjax.contextual import PRESETS, Inference, Scale, categories, fit, prepare_data
+from crowdjax.contextual.config import ContextualConfig, Level
 from crowdjax.contextual.functions import prepare
 from crowdjax.contextual.inference import crowd_curves
-from crowdjax.contextual.model import (
-    ContextualConfig,
-    Level,
-    accuracy_bias,
-    coefficients,
-    prevalence,
-    prior_draws,
-    split,
-    tables,
-)
+from crowdjax.contextual.model import accuracy_bias, coefficients, prevalence, prior_draws, split, tables
 from crowdjax.labels import Labels
 from experiments.cells import Cell, Size, Tables, in_tens
 from experiments.tables import Report, markdown, names, rows, select

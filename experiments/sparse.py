@@ -19,7 +19,7 @@ from scipy.special import expit
 
 from crowdjax import plots
 from crowdjax.contextual import GP, ContextualConfig, Inference
-from crowdjax.contextual.model import Constraint, Level
+from crowdjax.contextual.config import Constraint, Level
 from crowdjax.labels import Labels
 from crowdjax.simulate import theodon_functions
 from experiments.cells import Cell, Size, Tables, say

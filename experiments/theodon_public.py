@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 import crowdjax
 from crowdjax import datasets, io, plots
 from crowdjax.contextual import ContextualConfig, Inference, Scale, item_posteriors
+from crowdjax.contextual.config import Constraint, Level
 from crowdjax.contextual.context import Transform
-from crowdjax.contextual.model import Constraint, Level
 from crowdjax.factor import Solver
 from crowdjax.labels import Labels
 from crowdjax.metrics import auc_pr, auc_roc, paired

@@ -20,8 +20,9 @@ from scipy.stats import beta
 
 from crowdjax import plots, simulate
 from crowdjax.contextual import PRESETS, ContextualFit, Inference, Scale, band, fit, item_posteriors, prepare_data
+from crowdjax.contextual.config import Constraint, ContextualConfig, Level
 from crowdjax.contextual.inference import crowd_curves
-from crowdjax.contextual.model import Constraint, ContextualConfig, Level, log_density
+from crowdjax.contextual.model import log_density
 from crowdjax.contextual.model import size_of as n_unknowns
 from crowdjax.labels import Labels
 from crowdjax.metrics import BINARY, coverage, paired

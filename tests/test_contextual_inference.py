@@ -25,10 +25,10 @@ from crowdjax.contextual import (
     save,
 )
 from crowdjax.contextual.coordinates import affine, find_coordinates, given, positive, quadratic
+from crowdjax.contextual.data import bases
 from crowdjax.contextual.diagnostics import chain_diagnostics, pareto_smooth
 from crowdjax.contextual.inference import _still_climbing, crowd_curves, identification
 from crowdjax.contextual.model import (
-    bases,
     coefficients_of,
     curves,
     draw_at,

@@ -13,9 +13,9 @@ from scipy.special import expit
 
 from crowdjax import labels as labels_module
 from crowdjax.contextual import GP, PRESETS, ContextualConfig, prepare_data
+from crowdjax.contextual.data import bases
 from crowdjax.contextual.functions import evaluate
 from crowdjax.contextual.model import (
-    bases,
     blocks,
     coefficients,
     constrained,

@@ -8,17 +8,10 @@ from scipy.special import expit
 
 import crowdjax
 from crowdjax.contextual import ContextualConfig, Scale
+from crowdjax.contextual.data import prepare_data
 from crowdjax.contextual.expansion import expand
 from crowdjax.contextual.functions import GP, LEVEL, evaluate, prepare
-from crowdjax.contextual.model import (
-    block_values,
-    coefficients_of,
-    of_one,
-    prepare_data,
-    prior_draws,
-    scales_of,
-    size_of,
-)
+from crowdjax.contextual.model import block_values, coefficients_of, of_one, prior_draws, scales_of, size_of
 from crowdjax.labels import InputError, Labels
 
 SEPARATE = GP(n_basis=4, columns="separate")

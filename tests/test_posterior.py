@@ -14,8 +14,9 @@ from scipy.special import expit
 import crowdjax
 from crowdjax import contextual, posterior
 from crowdjax.contextual import ContextualConfig, ContextualFit, Inference, Scale
+from crowdjax.contextual.data import bases
 from crowdjax.contextual.inference import representatives
-from crowdjax.contextual.model import bases, prior_draws
+from crowdjax.contextual.model import prior_draws
 from crowdjax.labels import InputError, LabelIndex, Labels
 
 I, W, CHAINS, DRAWS = 12, 3, 2, 25

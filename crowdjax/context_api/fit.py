@@ -26,10 +26,10 @@ from crowdjax.context_api import inputs, outputs
 from crowdjax.context_api.result import ContextualResult, load
 from crowdjax.contextual import ContextualConfig, Inference, Scale, subsample
 from crowdjax.contextual.agreement import agreement
+from crowdjax.contextual.config import Constraint, Level
 from crowdjax.contextual.context import Transform
 from crowdjax.contextual.functions import GP, Approximation, Combine, Family
 from crowdjax.contextual.inference import Method
-from crowdjax.contextual.model import Constraint, Level
 from crowdjax.facade import by_gold, categories, kinds, pairs, periods
 from crowdjax.facade import previous as going_on
 from crowdjax.facade.design import about_several, importance_of, scaled

@@ -13,10 +13,10 @@ from jaxtyping import Float
 
 from crowdjax import contextual, io, outliers, parallel
 from crowdjax.contextual import ContextualConfig, Inference, Scale
+from crowdjax.contextual.config import Level
 from crowdjax.contextual.context import Transform, is_separate
 from crowdjax.contextual.functions import GP, MAX_EXACT
 from crowdjax.contextual.inference import Method
-from crowdjax.contextual.model import Level
 from crowdjax.contextual.subsample import Compared
 from crowdjax.facade import periods
 from crowdjax.labels import InputError, Labels

@@ -5,7 +5,9 @@ Examples go on from the one of ``fit``: ``labels``, ``scores``, ``config`` and `
 
 from crowdjax.contextual.allocation import Allocation, allocate
 from crowdjax.contextual.cells import Cells
+from crowdjax.contextual.config import PRESETS, ContextualConfig
 from crowdjax.contextual.context import Scale, logit
+from crowdjax.contextual.data import prepare_data
 from crowdjax.contextual.diagnostics import pareto_smooth
 from crowdjax.contextual.earlier import carried
 from crowdjax.contextual.estimands import (
@@ -34,7 +36,7 @@ from crowdjax.contextual.estimands import (
 )
 from crowdjax.contextual.functions import GP, Function
 from crowdjax.contextual.inference import ContextualFit, Inference, fit, load, save
-from crowdjax.contextual.model import PRESETS, ContextualConfig, Curves, model, prepare_data
+from crowdjax.contextual.model import Curves, model
 from crowdjax.contextual.observation import Contextual
 
 __all__ = [

@@ -28,9 +28,10 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
+from crowdjax.contextual.data import prepare_data
 from crowdjax.contextual.estimands import thinned
 from crowdjax.contextual.inference import ContextualFit
-from crowdjax.contextual.model import coefficients, prepare_data, tables, triples
+from crowdjax.contextual.model import coefficients, tables, triples
 from crowdjax.labels import Labels
 
 LEVEL = 0.01  # chance of any alarm where labels are independent, shared out over the pairs

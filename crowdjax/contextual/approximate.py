@@ -21,6 +21,7 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Float, PRNGKeyArray
 
+from crowdjax.contextual.config import ContextualConfig
 from crowdjax.contextual.coordinates import (
     Coordinates,
     Quadratic,
@@ -28,9 +29,10 @@ from crowdjax.contextual.coordinates import (
     positive,
     scales,
 )
+from crowdjax.contextual.data import Data
 from crowdjax.contextual.diagnostics import Psis, pareto_smooth
 from crowdjax.contextual.expansion import expand
-from crowdjax.contextual.model import ContextualConfig, Data, block_values, blocks, coefficients_of
+from crowdjax.contextual.model import block_values, blocks, coefficients_of
 from crowdjax.drive import Progress
 
 FREEDOM = 7.0  # degrees of freedom of the t-distribution for θ

@@ -29,8 +29,10 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float
 from scipy.optimize import minimize
 
+from crowdjax.contextual.config import ContextualConfig
+from crowdjax.contextual.data import Data
 from crowdjax.contextual.mode import Posterior, climb, expanded, few_threads
-from crowdjax.contextual.model import ContextualConfig, Data, blocks, coefficients_of, scales_of, size_of
+from crowdjax.contextual.model import blocks, coefficients_of, scales_of, size_of
 from crowdjax.drive import Progress, silent
 
 PRECISION = jax.lax.Precision.HIGHEST

@@ -25,18 +25,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import solve_triangular
 
+from crowdjax.contextual.data import Prior
 from crowdjax.contextual.inference import ContextualFit
-from crowdjax.contextual.model import (
-    DRIFT,
-    SCALES,
-    Prior,
-    coefficients,
-    labels_see,
-    n_scales,
-    sites,
-    split,
-    values,
-)
+from crowdjax.contextual.model import DRIFT, SCALES, coefficients, labels_see, n_scales, sites, split, values
 
 STEP = 0.3  # of the prevalence's level between two batches, on the logit scale: a standard deviation
 LEAST = 1e-12  # of a weight's prior variance, the largest being about 1: the function does not see it

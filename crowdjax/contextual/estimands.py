@@ -22,19 +22,10 @@ from jax.sharding import Mesh
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from crowdjax import likelihood
+from crowdjax.contextual.data import bases, prepare_data
 from crowdjax.contextual.functions import Basis
 from crowdjax.contextual.inference import ContextualFit, crowd_curves
-from crowdjax.contextual.model import (
-    Curves,
-    bases,
-    coefficients,
-    curves,
-    on_devices,
-    prepare_data,
-    prevalence,
-    tables,
-    triples,
-)
+from crowdjax.contextual.model import Curves, coefficients, curves, on_devices, prevalence, tables, triples
 from crowdjax.labels import LabelError, Labels
 
 

@@ -24,16 +24,10 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from crowdjax import likelihood
+from crowdjax.contextual.config import ContextualConfig
+from crowdjax.contextual.data import Data
 from crowdjax.contextual.functions import evaluate
-from crowdjax.contextual.model import (
-    ContextualConfig,
-    Data,
-    blocks,
-    coefficients_at,
-    of_function,
-    on_devices,
-    size_of,
-)
+from crowdjax.contextual.model import blocks, coefficients_at, of_function, on_devices, size_of
 from crowdjax.segments import in_blocks, sum_by
 
 PRECISION = jax.lax.Precision.HIGHEST
@@ -45,7 +39,7 @@ class Expansion(NamedTuple):
     and its derivative by y.
 
     Example:
-        >>> from crowdjax.contextual.model import prepare_data
+        >>> from crowdjax.contextual.data import prepare_data
         >>> data = prepare_data(config, labels, found.scale(scores))
         >>> at = expand(config, data, jnp.zeros(1), jnp.zeros(4))
         >>> at.values.shape, at.slope.shape, at.information.shape

@@ -30,23 +30,13 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from crowdjax import disk, drive, optimize
 from crowdjax.contextual import approximate, nested, nuts
 from crowdjax.contextual.cells import Cells
+from crowdjax.contextual.config import ContextualConfig
 from crowdjax.contextual.context import Scale
 from crowdjax.contextual.coordinates import Affine, Coordinates, Quadratic, affine, find_coordinates
+from crowdjax.contextual.data import Data, Prior, bases, prepare_data
 from crowdjax.contextual.diagnostics import Psis, chain_diagnostics
 from crowdjax.contextual.functions import GP, Basis, Inducing
-from crowdjax.contextual.model import (
-    ContextualConfig,
-    Curves,
-    Data,
-    Prior,
-    bases,
-    curves,
-    draw_at,
-    log_density,
-    prepare_data,
-    prior_draws,
-    size_of,
-)
+from crowdjax.contextual.model import Curves, curves, draw_at, log_density, prior_draws, size_of
 from crowdjax.labels import InputError, LabelError, Labels, one_line
 
 Method = Literal["nuts", "svi", "laplace"]

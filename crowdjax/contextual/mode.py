@@ -25,8 +25,10 @@ from scipy.linalg import cho_solve
 from threadpoolctl import ThreadpoolController
 
 from crowdjax import optimize
+from crowdjax.contextual.config import ContextualConfig
+from crowdjax.contextual.data import Data
 from crowdjax.contextual.expansion import expand
-from crowdjax.contextual.model import ContextualConfig, Data, coefficients_of
+from crowdjax.contextual.model import coefficients_of
 
 
 class At(NamedTuple):
@@ -56,7 +58,7 @@ class Posterior:
         factor: what the labels' evidence is multiplied with, where they are a part.
 
     Example: at the middle of the prior
-        >>> from crowdjax.contextual.model import prepare_data
+        >>> from crowdjax.contextual.data import prepare_data
         >>> at = Posterior(config, prepare_data(config, labels, found.scale(scores)))(np.zeros(0), np.zeros(4))
         >>> at.slope.shape, at.precision.shape
         ((4,), (4, 4))
@@ -129,7 +131,7 @@ def climb(posterior: Posterior, theta, w, window: tuple[float, float] | None = N
         window: (t_m, h): - ½ ((t(w) - t_m) / h)² is added.
 
     Example: a line through labels that are right nine times in ten
-        >>> from crowdjax.contextual.model import prepare_data
+        >>> from crowdjax.contextual.data import prepare_data
         >>> peak = climb(Posterior(config, prepare_data(config, labels, found.scale(scores))), np.zeros(0), np.zeros(4))
         >>> peak.code, bool(np.abs(peak.w).max() < 3)
         (1, True)

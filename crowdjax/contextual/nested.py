@@ -31,17 +31,12 @@ from scipy.linalg import cho_solve, solve_triangular
 from scipy.stats import qmc
 
 from crowdjax import optimize
+from crowdjax.contextual.config import ContextualConfig
 from crowdjax.contextual.coordinates import SOME_LABELS, Coordinates, given_there, quadratic, some_blocks
+from crowdjax.contextual.data import Data
 from crowdjax.contextual.diagnostics import Psis, pareto_smooth
 from crowdjax.contextual.mode import Peak, Posterior, climb, few_threads
-from crowdjax.contextual.model import (
-    ContextualConfig,
-    Data,
-    block_values,
-    coefficients_of,
-    scales_of,
-    size_of,
-)
+from crowdjax.contextual.model import block_values, coefficients_of, scales_of, size_of
 from crowdjax.drive import Progress, silent
 
 MOST_SCALES = 64  # θ of the design
@@ -80,7 +75,7 @@ def approximate(config: ContextualConfig, data: Data, weights=None, report: Prog
         weights: of the distinct inputs (``data.bins``) in the mean prevalence, shape [B]; None: alike.
 
     Example: without scales there is one θ, and windows alone
-        >>> from crowdjax.contextual.model import prepare_data
+        >>> from crowdjax.contextual.data import prepare_data
         >>> found_here = approximate(config, prepare_data(config, labels, found.scale(scores)))
         >>> found_here.mixture.theta.shape[1], found_here.mixture.mean.shape[1]
         (0, 4)

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from crowdjax.contextual.config import ContextualConfig
+from crowdjax.contextual.data import Data
 from crowdjax.contextual.functions import Basis
 from crowdjax.contextual.model import (
-    ContextualConfig,
-    Data,
     accuracy_bias,
     coefficients,
     log_likelihood,
@@ -43,7 +43,8 @@ class Contextual(eqx.Module):
         n_instances: number of their rows that are instances.
 
     Example: the density that every method of inference works on
-        >>> from crowdjax.contextual.model import log_density, prepare_data
+        >>> from crowdjax.contextual.model import log_density
+        >>> from crowdjax.contextual.data import prepare_data
         >>> data = prepare_data(config, labels, found.scale(scores))
         >>> model, u = Contextual.of(config, data), jnp.asarray(found.unconstrained[0, 0])
         >>> params = model.params(labels, u)

@@ -18,10 +18,10 @@ import numpy as np
 from jaxtyping import Float, Int, PRNGKeyArray
 
 from crowdjax import drive
+from crowdjax.contextual.config import ContextualConfig
 from crowdjax.contextual.context import Scale
 from crowdjax.contextual.estimands import band, prevalence_draws
 from crowdjax.contextual.inference import Inference, fit
-from crowdjax.contextual.model import ContextualConfig
 from crowdjax.labels import Labels
 
 SIZE = 1000  # instances of a sub-sample

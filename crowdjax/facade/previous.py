@@ -13,7 +13,7 @@ from jaxtyping import Int
 
 from crowdjax import io
 from crowdjax.contextual import ContextualConfig, ContextualFit, Scale, carried
-from crowdjax.contextual.model import Prior
+from crowdjax.contextual.data import Prior
 from crowdjax.labels import InputError, LabelIndex
 
 SAME = ("prevalence", "accuracy", "labelers", "constraint", "increasing")  # settings of the functions
