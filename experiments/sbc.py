@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from crowdjax import plots
 from crowdjax.contextual import PRESETS, Inference, Scale, categories, fit, prepare_data
+from crowdjax.contextual.categories_fit import fit_categories
 from crowdjax.contextual.config import ContextualConfig, Level
 from crowdjax.contextual.functions import prepare
 from crowdjax.contextual.inference import crowd_curves
@@ -143,7 +144,7 @@ def _of_several(config: Config, start: int, end: int) -> tuple[list[dict[str, in
         u = jax.random.normal(key, (sum(math.prod(s) for s in shapes.values()),), basis.x.dtype)
         said = np.asarray(judged(u, jax.random.fold_in(key, 1)))
         labels = Labels.from_arrays(labeler, instance, said, n_values=k)
-        found = categories.fit_categories(
+        found = fit_categories(
             labels,
             score,
             model,

@@ -11,6 +11,8 @@ import pytest
 import crowdjax
 from crowdjax.contextual import ContextualConfig, Scale, assisted, prepare_data
 from crowdjax.contextual import categories as model
+from crowdjax.contextual.categories_answers import confusions, shares
+from crowdjax.contextual.categories_fit import CategoricalPosterior, fit_categories
 from crowdjax.contextual.model import draw_at, log_likelihood, shapes_of, split
 from crowdjax.labels import InputError, LabelError, Labels
 
@@ -108,7 +110,7 @@ def test_labels_of_a_class_add_up_to_one_and_every_class_is_recognised(x64):
 
 def test_the_expansion_is_that_of_finite_differences(x64):
     *_, config, data = small()
-    at = model.CategoricalPosterior(config, data, 1)
+    at = CategoricalPosterior(config, data, 1)
     k = 4  # scales
     rng = np.random.default_rng(0)
     theta = rng.standard_normal(k)
@@ -127,8 +129,8 @@ def test_labels_that_say_nothing_leave_shares_wide(x64):
     n = 30
     labels = Labels.from_arrays(np.tile([0, 1], n), np.repeat(np.arange(n), 2), np.resize([0, 1, 2], 2 * n), n_values=3)
     config = model.CategoricalConfig((-1.0, -1.0, -1.0), "linear", "constant", "constant", constraint="ordered")
-    fit = model.fit_categories(labels, np.linspace(0, 1, n), config, jax.random.key(0), method="laplace")
-    found = model.shares(fit, np.linspace(0, 1, n))
+    fit = fit_categories(labels, np.linspace(0, 1, n), config, jax.random.key(0), method="laplace")
+    found = shares(fit, np.linspace(0, 1, n))
     assert np.isfinite(found).all() and (found.upper - found.lower > 0.3).all()
 
 
@@ -266,11 +268,11 @@ def test_the_default_covers_shares_and_accuracies(seed):
     labels = Labels.from_arrays(who, which, label, n_values=5, n_labelers=12)
     votes = np.bincount(label, minlength=5) / len(label)
     config = model.CategoricalConfig(tuple(np.round(np.log(votes)).tolist()))
-    fit = model.fit_categories(labels, score, config, jax.random.key(seed))
-    found, true = model.shares(fit, score), np.bincount(truth, minlength=5) / 600
+    fit = fit_categories(labels, score, config, jax.random.key(seed))
+    found, true = shares(fit, score), np.bincount(truth, minlength=5) / 600
     assert ((found.lower <= true) & (true <= found.upper)).sum() >= 4
     assert fit.checked
-    _, _, accuracy = model.confusions(fit, score)
+    _, _, accuracy = confusions(fit, score)
     lower, upper = np.quantile(accuracy, [0.025, 0.975], axis=0)
     own = np.einsum("wzz,z->w", confusion, true)
     assert ((lower <= own) & (own <= upper)).mean() >= 0.75

@@ -108,7 +108,7 @@ class ContextualFit:
 
     Example:
         >>> found.n_draws, found.unconstrained.shape[0], sorted(found.diagnostics)[:3]
-        (500, 1, ['ess', 'informed_prevalence', 'informed_sensitivity'])
+        (500, 1, ['components', 'ess', 'informed_prevalence'])
     """
 
     config: ContextualConfig

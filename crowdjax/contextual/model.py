@@ -137,6 +137,7 @@ def model(config: ContextualConfig, data: Data):
         data: of :func:`prepare_data`.
 
     Example: the log density that NumPyro sees, of one draw from the prior
+        >>> from crowdjax.contextual import prepare_data
         >>> data = prepare_data(config, labels, found.scale(scores))
         >>> with numpyro.handlers.seed(rng_seed=0), numpyro.handlers.trace() as trace:
         ...     model(config, data)

@@ -25,7 +25,16 @@ from crowdjax.cautions import about_chance, about_contradiction, about_gold, abo
 from crowdjax.classes import column_of_values
 from crowdjax.columns import show
 from crowdjax.contextual import assisted
-from crowdjax.contextual import categories as model
+from crowdjax.contextual.categories import MOST_CLASSES, CategoricalConfig
+from crowdjax.contextual.categories_answers import (
+    Shares,
+    class_probabilities,
+    confusions,
+    curves_of_classes,
+    shares,
+    with_labelers,
+)
+from crowdjax.contextual.categories_fit import CategoricalFit, fit_categories
 from crowdjax.contextual.context import RANK_KNOTS, Scale
 from crowdjax.contextual.functions import GP
 from crowdjax.facade import by_gold
@@ -84,7 +93,7 @@ class CategoricalResult(Fitted):
         labelers: table: labeler, n_labels, accuracy, lower, upper; recall_CLASS, lower_CLASS and upper_CLASS of each
             class; with gold gold_labels and gold_accuracy.
         prevalence: the content of ``prevalence.json``: the headline, the shares, whether both constraints agree.
-        fit: the fit of ``crowdjax.contextual.categories``.
+        fit: the fit of ``crowdjax.contextual.categories_fit``.
         scores, population, gold, weights: as given to the fit.
         tally: counts of the labels.
 
@@ -176,7 +185,7 @@ class CategoricalResult(Fitted):
 
     def again(self, labels: Labels):
         """Infer the instances of the fit again from some of their labels, by its scores."""
-        return model.class_probabilities(self.fit, labels, self.scores)
+        return class_probabilities(self.fit, labels, self.scores)
 
     def checks(self, table, **settings):
         """Raise ``InputError``: this model has no posterior predictive checks yet.
@@ -226,25 +235,25 @@ def fitted(
     classes = list(index.classes)
     if index.values is not None and tuple(index.values) != tuple(index.classes):
         raise InputError("label: values that are not the classes; allowed with a score: labels that are the classes")
-    if not 2 < len(classes) <= model.MOST_CLASSES:
-        raise InputError(f"label: {len(classes)} classes; allowed with a score: 2 to {model.MOST_CLASSES}")
+    if not 2 < len(classes) <= MOST_CLASSES:
+        raise InputError(f"label: {len(classes)} classes; allowed with a score: 2 to {MOST_CLASSES}")
     unknown = 0 if config["labelers"] == "global" else 2 * len(classes) * labels.n_labelers
     if unknown > MOST_UNKNOWN:
         raise InputError(
             f"labelers: got 'offset', which gives {labels.n_labelers} labelers of {len(classes)} classes {unknown} "
             f"unknowns; allowed: up to {MOST_UNKNOWN}, as with global (--labelers global)"
         )
-    settings = model.CategoricalConfig(_level(labels, given.importance), **config)
+    settings = CategoricalConfig(_level(labels, given.importance), **config)
     to_model = dict(n_draws=n_draws, scale=scale, importance=given.importance, progress=progress)
     key, other = jax.random.split(key)
-    fit = model.fit_categories(labels, given.scores, settings, key, method=method, **to_model)
+    fit = fit_categories(labels, given.scores, settings, key, method=method, **to_model)
     weaker = None
     if settings.constraint == "both":
         weak = dataclasses.replace(settings, constraint="ordered", bias_deviation=WIDE)
-        weaker = model.fit_categories(labels, given.scores, weak, other, method="laplace", **to_model)
-    probability = model.class_probabilities(fit, labels, given.scores)
+        weaker = fit_categories(labels, given.scores, weak, other, method="laplace", **to_model)
+    probability = class_probabilities(fit, labels, given.scores)
     prevalence, table, said = _shares(fit, weaker, given, probability)
-    each, crowd, accuracy = model.confusions(fit, given.scores, LEVEL)
+    each, crowd, accuracy = confusions(fit, given.scores, LEVEL)
     d = fit.diagnostics
     found = f"nuts with R-hat {d['rhat']:.3f}, ESS {d['ess']:.0f}" if fit.method == "nuts" else (
         f"laplace with Pareto k-hat {d['khat']:.2f}")  # fmt: skip
@@ -333,7 +342,7 @@ def _shares(fit, weaker, given: Given, probability) -> tuple[dict[str, Any], pa.
     """Return (what ``prevalence.json`` holds, every estimate, sentences for the warnings)."""
     classes, labels = given.index.classes, given.labels
     over = given.population if given.population is not None else (given.scores, given.weights)
-    strong = model.shares(fit, *over, level=LEVEL)
+    strong = shares(fit, *over, level=LEVEL)
     weights = np.ones(len(given.scores)) if given.weights is None else given.weights
     votes = votes_of(labels)
     counted = (votes.sum(1) > 0) & (weights > 0)
@@ -341,7 +350,7 @@ def _shares(fit, weaker, given: Given, probability) -> tuple[dict[str, Any], pa.
     rows = {MODEL: [tuple(v[k] for v in strong) for k in range(len(classes))]}
     warnings, agree, reach = [], None, None
     if weaker is not None:
-        wide = model.shares(weaker, *over, level=LEVEL)
+        wide = shares(weaker, *over, level=LEVEL)
         rows[WEAKER] = [tuple(v[k] for v in wide) for k in range(len(classes))]
         beyond = np.maximum(np.maximum(strong.lower - wide.lower, wide.upper - strong.upper), 0)
         reach = float(np.max(beyond / np.maximum(strong.upper - strong.lower, 1e-12)))
@@ -421,11 +430,11 @@ def _by_gold(fit, given: Given) -> tuple[dict[str, list[tuple]], int | None]:
         return {}, None
     known = np.isfinite(given.gold)
     unseen = dataclasses.replace(given.labels, gold=None)
-    predictions = model.class_probabilities(fit, unseen, given.scores)
+    predictions = class_probabilities(fit, unseen, given.scores)
     weights = np.ones(len(known)) if given.weights is None else given.weights
     at = None
     if given.population is not None:
-        at = model.curves_of_classes(fit, given.scores).mean, model.shares(fit, *given.population).mean
+        at = curves_of_classes(fit, given.scores).mean, shares(fit, *given.population).mean
     chance = np.full(len(known), known.mean()) if given.chances is None else np.where(
         np.isnan(given.chances), 1, given.chances)  # fmt: skip
     samples = []
@@ -442,7 +451,7 @@ def _by_gold(fit, given: Given) -> tuple[dict[str, list[tuple]], int | None]:
     return of, max(e.n_wanted for e in found[1])
 
 
-def _labelers(fit, each: model.Shares, accuracy, labels: Labels, index: LabelIndex) -> pa.Table:
+def _labelers(fit, each: Shares, accuracy, labels: Labels, index: LabelIndex) -> pa.Table:
     n = fit.labels_per_labeler
     whole = np.rint(n).astype(np.int64) if (n == np.rint(n)).all() else n
     lower, upper = np.quantile(accuracy, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
@@ -460,7 +469,7 @@ def _curves(fit, given: Given) -> pa.Table:
     low, high = np.clip([first.min(), first.max()], *fit.scale.ends[:, 0])
     x = fit.scale.even(low, high, GRID)
     at = np.c_[x, np.broadcast_to(np.median(given.scores[:, 1:], 0), (len(x), given.scores.shape[1] - 1))]
-    found = model.curves_of_classes(fit, at, LEVEL)
+    found = curves_of_classes(fit, at, LEVEL)
     each = np.repeat(np.arange(len(given.index.classes)), len(x))
     names = column_of_values(given.index.classes).take(pa.array(each))
     ends = dict(zip(("mean", "lower", "upper"), (v.T.ravel() for v in found), strict=True))
@@ -478,8 +487,8 @@ def _predicted(result: CategoricalResult, table, scores, columns, reading):
     labels, instances = triples.labels(repeats=result.record["repeats"]), io.ids(triples.index, "instance")
     _, values = io.read_values(given["scores"], "instance", instances, names, kind="scores")
     known = io.positions(io.ids(triples.index, "labeler"), io.ids(result.index, "labeler"))
-    fit = model.with_labelers(result.fit, known, int(result.record["seed"] or 0))
-    new = New(model.class_probabilities(fit, labels, values))
+    fit = with_labelers(result.fit, known, int(result.record["seed"] or 0))
+    new = New(class_probabilities(fit, labels, values))
     warnings = about_labels(labels, triples, result.record["repeats"])
     warnings += about_classes(new.posterior, labels_of_labelers(labels)[known < 0], result.index.classes)
     unseen = (known < 0) & (fit.config.labelers != "global")
@@ -513,7 +522,7 @@ def load(folder: Path, record: dict[str, Any]) -> CategoricalResult:
         index = io.index_of(tables["labelers"], tables["instances"], record["classes"])
         config = {k: tuple(v) if isinstance(v, list) else v for k, v in record["config"].items()}
         gp = {k: tuple(v) if isinstance(v, list) else v for k, v in config["gp"].items()}
-        settings = model.CategoricalConfig(**config | {"gp": GP(**gp)})
+        settings = CategoricalConfig(**config | {"gp": GP(**gp)})
         n, w, c, k = len(index.instances), len(index.labelers), len(record["scores"]), len(record["classes"])
         ends = {"low": np.zeros(c), "high": np.zeros(c)}
         like = {
@@ -527,7 +536,7 @@ def load(folder: Path, record: dict[str, Any]) -> CategoricalResult:
             "n_crowds": np.zeros((), int),
         }
         arrays = saving.load_arrays(folder / "fit.npz", like)
-        fit = model.CategoricalFit(
+        fit = CategoricalFit(
             settings,
             Scale(record["transform"], **arrays["scale"]),
             arrays["u"],
