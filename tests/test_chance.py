@@ -112,7 +112,7 @@ def test_labels_of_chance_follow_no_score(useful):
     assert sum(warned(i, j, label, scores=score) for i, j, label, score in crowds) >= 36
 
 
-@pytest.mark.parametrize("n_classes", [2, pytest.param(3, marks=pytest.mark.long)])
+@pytest.mark.parametrize("n_classes", [2, 3])
 def test_a_model_with_a_score_says_it(n_classes):
     _, i, j, label = crowd(5, n_classes)
     score = np.random.default_rng(5).normal(size=100)
