@@ -147,3 +147,21 @@ def test_the_record_and_the_page_say_what_intervals_allow_for(model, n_classes, 
     found = crowdjax.fit({"labeler": i, "instance": j, "label": label}, model)
     assert (found.record.get("posterior", {}).get("doubt") == DOUBT) == doubted
     assert ("an error of some 20% in how far" in report.render(found.page())) == doubted
+
+
+def told(found) -> bool:
+    return any("are expected to be wrong" in said for said in found.warnings)
+
+
+@pytest.mark.parametrize("model", ["majority", "one-coin", "dawid-skene", "class-skill"])
+def test_intervals_that_take_doubtful_classes_for_known_are_said_to_be_too_narrow(model):
+    rng = np.random.default_rng(5)
+    z, i, j = rng.integers(3, size=100), np.tile(np.arange(10), 50), np.repeat(np.arange(100), 5)
+    for right, said in ((0.4, True), (0.97, False)):
+        label = np.where(rng.random(500) < right, z[j], rng.integers(3, size=500))
+        table = {"labeler": i, "instance": j, "label": label}
+        found = crowdjax.fit(table, model)
+        wrong = 1 - np.asarray(found.fit.posterior).max(1).mean()
+        assert told(found) == said == (wrong > 0.05)
+        gold = {"instance": np.arange(100), "label": z}
+        assert not told(crowdjax.fit(table, model, gold=gold)) and not told(crowdjax.fit(table, "auto"))

@@ -38,7 +38,7 @@ def test_the_labels_that_the_readme_calls_true_are(pasted):
     assert wrong.index.tolist() == ["photo 14"] and wrong["confidence"].iloc[0] == pytest.approx(0.99, abs=0.005)
     majority = crowdjax.fit("labels.csv", "majority", form="wide")
     right = [label[0] == k for label, k in zip(majority.instances["label"].to_pylist(), TRUTH, strict=True)]
-    assert sum(right) == 14 and "3 of 16 instances are undecided" in majority.warnings[1]
+    assert sum(right) == 14 and "3 of 16 instances are undecided" in majority.warnings[2]
 
 
 @pytest.mark.parametrize(

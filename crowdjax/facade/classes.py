@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crowdjax import io
-from crowdjax.cautions import support
+from crowdjax.cautions import about_known, support
 from crowdjax.facade.copies import heard
 from crowdjax.facade.fitted import refuse_counts
 from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of, warnings_of
@@ -52,7 +52,8 @@ def fit(
     refuse_failed(found.fit)
     posterior, agreement = found.fit.posterior, None if name == "glad" else found.counts.swapaxes(1, 2)
     counts = tally(labels, posterior, agreement)
-    supported, said = support(counts.votes, posterior, truth), [*of_copies, *about_end(found.fit)]
+    supported = support(counts.votes, posterior, truth)
+    said = [*of_copies, *about_end(found.fit), *(about_known(posterior) if labels.n_classes > 2 else ())]
     warnings = warnings_of(triples, labels, posterior, supported, truth, model.class_prior, repeats, said)
     tables = tables_of(index, labels_of_labelers(labels), posterior, host.summary(found, model), gold_record(labels))
     record = record_of(

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crowdjax import drive, io, memory, optimize, outliers, parallel, spread
-from crowdjax.cautions import support
+from crowdjax.cautions import about_known, support
 from crowdjax.columns import listed
 from crowdjax.facade import many
 from crowdjax.facade.copies import Copies, heard
@@ -114,6 +114,8 @@ def fit(
     told = _told(labels, built, found, index, truth)
     cautions = built.cautions() if hasattr(built, "cautions") else ()
     said = [*of_copies, *about_end(found), *cautions, *about_mode(labels, built, found.params)]
+    doubt = doubt_of(leading(built, found)[0])
+    said += [] if doubt or labels.n_classes == 2 else about_known(told.posterior)
     warnings = [
         *warnings_of(triples, labels, told.posterior, told.support, truth, class_prior_of(built), repeats, said),
         *reasons,
@@ -136,7 +138,7 @@ def fit(
         warnings=warnings,
         started=started,
         devices=parallel.used(int(np.count_nonzero(labels.real)), devices),
-        **doubt_of(leading(built, found)[0]),
+        **doubt,
     )
     made, held = partial(itself, built), eqx.filter(built, eqx.is_array)
     return Result(

@@ -16,7 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from crowdjax import drive, minibatch, saving
-from crowdjax.cautions import about_chance, about_classes, about_comparisons, about_prior, about_support, support
+from crowdjax.cautions import (
+    about_chance,
+    about_classes,
+    about_comparisons,
+    about_known,
+    about_prior,
+    about_support,
+    support,
+)
 from crowdjax.facade.fit import class_prior_of, config_of, doubt_of, refuse, refuse_large
 from crowdjax.facade.models import MODELS, Numbers
 from crowdjax.facade.outcome import about_end, outcome_of, refuse_failed
@@ -153,6 +161,7 @@ def fit_parts(
             *reasons,
             *about_end(found),
             *of_a_part(parts),
+            *(() if doubt_of(first) or len(found_classes) == 2 else about_known(posterior)),
             *about_classes(posterior, n_labels, found_classes),
             *about_support(
                 functools.reduce(operator.add, supported), found_classes, about_prior(class_prior_of(model))
