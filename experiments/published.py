@@ -110,14 +110,15 @@ def recorded(folder: Path) -> tuple[Experiment, list[str]]:
 def rounded(tables: Tables, bits: int | None) -> Tables:
     """Round measured values to so many bits of their mantissa; None leaves them as they are.
 
-    Measured are the values of ``metrics`` and every floating-point column of the other tables; settings stay.
+    Measured are the values of ``metrics`` and every floating-point column of the other tables; settings stay: columns
+    all of whose numbers ``metrics`` has in a column of that name.
     """
     if bits is None:
         return tables
     out = {}
     for name, table in tables.items():
         for k, column in enumerate(table.column_names):
-            if column in measured(name, table):
+            if column in measured(name, table) and not _is_setting(column, name, table, tables):
                 values = pa.array(round_bits(table[column].to_numpy(), bits))
                 table = table.set_column(k, column, values)
         out[name] = table
@@ -129,6 +130,13 @@ def measured(name: str, table: pa.Table) -> list[str]:
     if name == "metrics":
         return ["value"]
     return [column for column in table.column_names if pa.types.is_floating(table[column].type)]
+
+
+def _is_setting(column: str, name: str, table: pa.Table, tables: Tables) -> bool:
+    known = tables.get("metrics")
+    if name == "metrics" or column == "value" or known is None or column not in known.column_names:
+        return False
+    return bool(np.isin(table[column].to_numpy(), known[column].to_numpy()).all())
 
 
 def round_bits(values: Float[np.ndarray, " N"], bits: int) -> Float[np.ndarray, " N"]:

@@ -84,6 +84,28 @@ def test_a_figure_is_there_for_every_one_that_a_summary_shows(folder):
     assert set(shown) == {f.name for f in folder.glob("*.svg")}
 
 
+def test_settings_are_not_rounded():
+    """A summary looks them up; 1/3 is kept with eleven bits, .3 is a setting."""
+    share, third = np.array([0.1, 0.3]), np.array([1 / 3, 0.1])
+    tables = {"metrics": pa.table({"share": share, "value": third}), "seen": pa.table({"share": share, "p": third})}
+    found = published.rounded(tables, 11)
+    for name, column in (("metrics", "value"), ("seen", "p")):
+        assert (found[name]["share"].to_numpy() == share).all()
+        assert (found[name][column].to_numpy() != third).all()
+
+
+@each()
+def test_settings_of_every_table_are_those_of_the_metrics(folder):
+    known = pq.read_table(folder / "metrics.parquet")
+    for path in set(folder.glob("*.parquet")) - {folder / "metrics.parquet"}:
+        table = pq.read_table(path)
+        for column in {*table.column_names} & {*known.column_names} - {"value"}:
+            if pa.types.is_floating(table[column].type):
+                near, exact = (np.unique(v[column].to_numpy()) for v in (table, known))
+                off = abs(near[:, None] - exact).min(1)
+                assert not ((off > 0) & (off < 1e-6)).any(), f"{path.name}: {column}"
+
+
 def test_stale_numbers_and_settings_are_seen(tmp_path):
     folder = tmp_path / "specialist"
     shutil.copytree(published.PLACE / "specialist", folder)
