@@ -99,7 +99,8 @@ def run_cell(config: Config, kind: str, name: str) -> Tables:
         z = np.searchsorted(classes, truth.to_numpy())
         for method, posterior in methods.items():
             p = posterior().reindex(at).to_numpy()
-            values = {"accuracy": [metrics.accuracy(p, z)], "nll": [metrics.nll(p, z, EPS)]}
+            sure = float(p.max(1).mean())
+            values = {"accuracy": [metrics.accuracy(p, z)], "nll": [metrics.nll(p, z, EPS)], "confidence": [sure]}
             found += rows(method, values, start=r, kind=kind, set=name)
     return {"metrics": pa.Table.from_pylist(found)}
 
@@ -126,6 +127,10 @@ def report(config: Config, tables) -> Report:
         figures["classes"] = plots.dots(
             values["accuracy"].T, list(groups), methods, title="Sets of K classes", xlabel="accuracy"
         )
+        over = lambda s, m: f"{mean([s], m, 'confidence') - mean([s], m, 'accuracy'):+.2f}"  # noqa: E731
+        body = [[m, *(over(s, m) for s in sets)] for m in methods]
+        text = "**How sure**: the mean probability of the inferred class less the share of right ones"
+        parts.append(f"{text}\n\n{markdown(['method', *sets], body)}")
     ordered = [s for s in sets if s in ORDERED]
     if ordered and len(everything) > len(methods):
         cell = lambda m, s: f"{mean([s], m, 'accuracy'):.3f}/{mean([s], m, 'nll'):.2f}"  # noqa: E731
@@ -135,9 +140,13 @@ def report(config: Config, tables) -> Report:
     if config.crowds:
         cell = lambda m, c: f"{mean([c], m, 'accuracy'):.3f}/{mean([c], m, 'nll'):.2f}"  # noqa: E731
         body = [[m, *(cell(m, c) for c in config.crowds)] for m in methods]
+        over = lambda c, m: f"{mean([c], m, 'confidence') - mean([c], m, 'accuracy'):+.2f}"  # noqa: E731
+        sure = [[m, *(over(c, m) for c in config.crowds)] for m in methods]
         parts.append(
             f"**Simulated crowds, {config.repeats} draws each: accuracy/NLL**\n\n"
             + markdown(["method", *config.crowds], body)
+            + "\n\n**How sure on these**\n\n"
+            + markdown(["method", *config.crowds], sure)
         )
     missing = [s for s in config.sets if s not in sets]
     text = (

@@ -270,6 +270,25 @@ def test_who_is_called_something_is_it_with_the_level_however_oblique_the_interv
     assert (sure[kind == "unknown"] < 0.975 + 1e-9).all()
 
 
+@pytest.mark.long
+def test_nobody_is_ordinary_because_a_constraint_says_so():
+    """Of eight labelers one tosses a coin; ``both`` puts the interval of informedness above 0 all the same."""
+    rng = np.random.default_rng(0)
+    score = rng.random(400)
+    z, j = rng.random(400) < score**2, np.repeat(np.arange(400), 2)
+    i = np.concatenate([rng.choice(8, 2, replace=False) for _ in range(400)])
+    label = np.where(rng.random(800) < np.where(i == 7, 0.5, 0.88), z[j], ~z[j]).astype(int)
+    table, scores = {"labeler": i, "instance": j, "label": label}, {"instance": np.arange(400), "score": score}
+    simple = dict(prevalence="linear", accuracy="constant", inference="laplace")
+    for constraint, possible in (("both", {"unknown", "spammer"}), ("free", {"unknown", "spammer", "adversary"})):
+        found = crowdjax.context(table, scores, constraint=constraint, **simple)
+        shown = Parsed(report.render(found.page()))
+        text = report.render(found.page())
+        assert ("whatever the labels say (its constraint)" in text) == (constraint == "both")
+        kind = {row["labeler"]: row["called"] for row in shown.table("Labelers")}
+        assert kind["7"] in possible and "ordinary" in kind.values()
+
+
 def test_flags_follow_the_rule_and_two_labels_are_no_ground_for_one(result, of_auto, page):
     for found in (page, Parsed(report.render(of_auto.page()))):
         called = {row["labeler"]: row["called"] for row in found.table("Labelers")}

@@ -89,6 +89,7 @@ def about(found: tuple[Group, ...], names: list[list[str]], copies: Copies) -> l
 
 
 SAID = {
-    "warn": "The fit counts them all; count them as one labeler with copies='once' (--copies once).",
+    "warn": "The fit counts them all: where they err, inferred classes err with them; they look more able than they "
+    "are, and others less. Count them as one labeler with copies='once' (--copies once).",
     "once": "They count as one labeler.",
 }

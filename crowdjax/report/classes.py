@@ -54,7 +54,7 @@ def of_classes(
         *_shares_alike(record, tally, words),
         *gold.checks(people, record["level"]),
         *crowd.checks_of_classes(people, tally, confidence, against_votes(chosen, tally, words)),
-        Check("note", "Probabilities are overconfident, more often than not", fit.SURE),
+        _calibration(record),
     ]
     sections = [
         Section("Before you trust it", fit.trust(record["warnings"], checks)),
@@ -275,6 +275,17 @@ def _votes(votes: Float[np.ndarray, " L"], words: Words) -> str:
     return ", ".join(said + [f"{len(order) - len(said)} more"] * (len(order) > len(said)))
 
 
+def _calibration(record) -> Check:
+    """Say how probabilities compare with the share of right classes (docs/results/classes)."""
+    if not record.get("posterior", {}).get("doubt"):
+        return Check("note", "Probabilities are overconfident, more often than not", fit.SURE)
+    measured = (
+        "Of a simulated crowd of independent labelers 91% of the inferred classes are right in place of 77%, of the "
+        "real set web 87% in place of 69%, of valence5 41% in place of 63%."
+    )
+    return Check("note", fit.EITHER_WAY, f"{fit.EITHER} {measured}")
+
+
 def _labelers(people: pa.Table, record, words: Words) -> list[Block]:
     """Return labelers with their accuracy: a figure and a table."""
     data = {name: people[name].to_pylist() for name in people.column_names}
@@ -324,7 +335,7 @@ def _labelers(people: pa.Table, record, words: Words) -> list[Block]:
     if "kind" in data:
         said.append(
             f"A labeler is called something by its interval, never by the estimate alone; with fewer than {FEW} labels "
-            "nobody is called anything. " + SURENESS
+            "nobody is called anything. " + SURENESS.format(least=0)
         )
     table = Table(f"Labelers: {flagged}by number of labels", columns, rows, note, True)
     if not known.any():

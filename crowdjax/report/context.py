@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from crowdjax import plots
-from crowdjax.labelers import Interval
+from crowdjax.labelers import SPAM, Interval
 from crowdjax.report import crowd, instances, labelers, periods
 from crowdjax.report.document import Block, Column, Drawing, Facts, Figures, Page, Prose, Section, Table
 from crowdjax.report.fit import about, columns, trust
@@ -123,7 +123,7 @@ def of_context(
         Section("The share of positives", _prevalence(prevalence, figures)),
         Section("Kinds" if record.get("kinds") else "Periods and groups", periods.section(cells, figures, level)),
         Section("The calibrated score", _calibration(calibration, figures)),
-        Section("The labelers", _labelers(people, figures, level)),
+        Section("The labelers", _labelers(people, figures, level, record["config"]["constraint"])),
         Section("Inferred classes", instances.section(answers, tally)),
         Section("The labels", crowd.section(people, tally)),
         Section("What was fitted", [Prose([_words(record)]), Facts(_settings(record) | columns(record))]),
@@ -209,7 +209,7 @@ def _calibration(calibration: pa.Table, figures) -> list[Block]:
     ]
 
 
-def _labelers(people: pa.Table, figures, level: float) -> list[Block]:
+def _labelers(people: pa.Table, figures, level: float, constraint: str) -> list[Block]:
     if "balanced_accuracy" not in people.column_names:
         return [Prose(["Labelers are assumed to be alike, so none can be told from another here."])]
     found = Interval(*(2 * people[f"balanced_accuracy{end}"].to_numpy() - 1 for end in ("", "_lower", "_upper")))
@@ -218,7 +218,8 @@ def _labelers(people: pa.Table, figures, level: float) -> list[Block]:
     kinds = sum(name.startswith("functions_") for name in figures)
     names = [f"labelers_{k + 1}" for k in range(kinds)] or ["labelers"]
     drawn = [Drawing(name, figures[name], title, text) for name in names]
-    return [Figures(drawn), *labelers.section(people, found, level)]
+    least = 0.0 if constraint == "free" else SPAM
+    return [Figures(drawn), *labelers.section(people, found, level, least=least)]
 
 
 def _words(record) -> str:

@@ -130,6 +130,12 @@ SURE = (
     "Labelers share errors that the model takes for independent, and then the probabilities are overconfident. Take "
     "the order of the probabilities more seriously than their size."
 )
+EITHER = (
+    "They allow for errors that labelers share, which labels alone do not show: where many labelers share an error "
+    "they are too high, where labelers err independently too low. Take the order of the probabilities more seriously "
+    "than their size."
+)
+EITHER_WAY = "Probabilities may be too low as well as too high"
 DEPENDENT = 0.05  # share of instances, from which the fit itself warns that they depend on the boundary
 
 
@@ -280,6 +286,8 @@ def _calibration(record) -> Check:
         why = "Known truths were given, and the probabilities of the other instances are adjusted to them."
         return Check("good", "Probabilities are calibrated by known truths", why)
     gold = " Fifty known truths (the option gold) lowered it to 0.08." if model == "auto" else ""
+    if record.get("posterior", {}).get("doubt"):
+        return Check("note", EITHER_WAY, f"{measured}{EITHER}{gold}")
     return Check("note", "Probabilities are overconfident, more often than not", f"{measured}{SURE}{gold}")
 
 

@@ -21,13 +21,18 @@ FLAGGED = ("adversary", "spammer")
 RULE = (
     "Informedness is sensitivity + specificity − 1: 1 for a labeler who is always right, 0 for one who labels without "
     "looking, −1 for one who always says the opposite. A verdict is true with {level:.0%}, never by the estimate "
-    "alone: a spammer's informedness is within ±{spam}, an adversary's below 0, an expert's above {expert}. A labeler "
-    "whose informedness may be below as well as above 0 is unknown, and all others are ordinary. With fewer than {few} "
-    "labels nobody is called anything."
+    "alone: a spammer's informedness is within ±{spam}, an adversary's below 0, an expert's above {expert}. {unknown}, "
+    "and all others are ordinary. With fewer than {few} labels nobody is called anything."
+)
+UNKNOWN = "A labeler whose informedness may be below as well as above 0 is unknown"
+ABOVE = (
+    "The model takes every labeler for better than a guess, whatever the labels say (its constraint), so nobody is "
+    "called an adversary; a labeler whose informedness may be below {least} is unknown"
 )
 SURENESS = (
     "P(called) is the probability that informedness is where the verdict puts it, by half a normal distribution on "
-    "either side of the estimate, with the interval's end there; for ordinary and unknown labelers, that it is above 0."
+    "either side of the estimate, with the interval's end there; for ordinary and unknown labelers, that it is above "
+    "{least}."
 )
 ALLOWANCE = (
     "Intervals also allow for an error of some {doubt:.0%} in how far a labeler is from guessing: on real sets with "
@@ -35,15 +40,27 @@ ALLOWANCE = (
 )
 
 
-def called(n_labels: Float[np.ndarray, " W"], found: Interval, kind: np.ndarray | None = None) -> np.ndarray:
-    """Name each labeler's kind, by the interval (``crowdjax.integrated.kinds``) where it is not known otherwise, or
-    ``few labels``."""
-    return np.where(np.asarray(n_labels) < FEW, "few labels", kinds(found) if kind is None else kind)
+def called(
+    n_labels: Float[np.ndarray, " W"], found: Interval, kind: np.ndarray | None = None, least: float = 0.0
+) -> np.ndarray:
+    """Name each labeler's kind, by the interval (``crowdjax.labelers.kinds``) where it is not known otherwise, or
+    ``few labels``.
+
+    Args:
+        least: informedness that an ordinary labeler's interval has to exceed.
+    """
+    if kind is None:
+        kind = kinds(found)
+        kind = np.where((kind == "ordinary") & (np.asarray(found.lower) <= least), "unknown", kind)
+    return np.where(np.asarray(n_labels) < FEW, "few labels", kind)
 
 
-def sureness(kind: np.ndarray, found: Interval, level: float, n_classes: int = 2) -> Float[np.ndarray, " W"]:
+def sureness(
+    kind: np.ndarray, found: Interval, level: float, n_classes: int = 2, least: float = 0.0
+) -> Float[np.ndarray, " W"]:
     """Return the probability that informedness is where each verdict puts it, by half a normal distribution on
-    either side of the estimate; that it is above 0 of ordinary and unknown labelers; NaN of those with few labels.
+    either side of the estimate; that it is above ``least`` of ordinary and unknown labelers; NaN of those with few
+    labels.
 
     Example:
         >>> found = Interval(*np.array([[0.1, -0.4], [0.0, -0.6], [0.2, -0.2]]))
@@ -57,10 +74,10 @@ def sureness(kind: np.ndarray, found: Interval, level: float, n_classes: int = 2
         half = np.where(x < mean, mean - lower, upper - mean)
         return normal((x - mean) * in_sd(level) / np.maximum(half, 1e-9))
 
-    above = 1 - below(0)
+    above = 1 - below(least)
     of = {
         "spammer": below(SPAM) - below(-SPAM / max(n_classes - 1, 1)),
-        "adversary": 1 - above,
+        "adversary": below(0),
         "expert": 1 - below(EXPERT),
         "ordinary": above,
         "unknown": above,
@@ -69,7 +86,9 @@ def sureness(kind: np.ndarray, found: Interval, level: float, n_classes: int = 2
     return np.clip(told, 1e-9, 1 - 1e-9)  # none is certain
 
 
-def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "", chance: float = 0.5) -> list[Block]:
+def section(
+    labelers: pa.Table, found: Interval, level: float, *, how: str = "", chance: float = 0.5, least: float = 0.0
+) -> list[Block]:
     """Build the section on labelers: rule, figure and table.
 
     Args:
@@ -79,11 +98,13 @@ def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "",
         level: of its intervals.
         how: what is to be said of how they were made.
         chance: the accuracy of a labeler who always names the more frequent class.
+        least: informedness that an ordinary labeler exceeds; above 0 where the model takes nobody for worse than a
+            guess.
     """
     data = {name: labelers[name].to_pylist() for name in labelers.column_names}
     known = data.get("kind", [None])
     told = None if None in known else np.array(known)
-    kind = called(labelers["n_labels"].to_numpy(), found, told)
+    kind = called(labelers["n_labels"].to_numpy(), found, told, least)
     informed = list(zip(*(np.asarray(v, float).tolist() for v in found), strict=True))
     columns = [
         Column("labeler", "id"),
@@ -92,7 +113,13 @@ def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "",
         Column("labels", "count"),
     ]
     columns.append(Column("informedness", "interval", (-1.0, 1.0, 0.0)))
-    values = [data["labeler"], kind.tolist(), sureness(kind, found, level).tolist(), data["n_labels"], informed]
+    values = [
+        data["labeler"],
+        kind.tolist(),
+        sureness(kind, found, level, least=least).tolist(),
+        data["n_labels"],
+        informed,
+    ]
     ends = {
         name: [name + end for end in ("", "_lower", "_upper")] for name in ("sensitivity", "specificity", "accuracy")
     }
@@ -127,12 +154,13 @@ def section(labelers: pa.Table, found: Interval, level: float, *, how: str = "",
         "Each labeler by its chance of being right on positives and on negatives. Above the dashed line labels help."
         + (f" {len(some):,} of {len(order):,} are drawn." if len(some) < len(order) else "")
     )
-    rule = RULE.format(level=level, spam=SPAM, expert=EXPERT, few=FEW)
+    unknown = ABOVE.format(least=least) if least else UNKNOWN
+    rule = RULE.format(level=level, spam=SPAM, expert=EXPERT, few=FEW, unknown=unknown)
     drawings = [Drawing("labelers_chances", figure, "Sensitivity and specificity of the labelers", caption)]
     if {"accuracy", "lower", "upper"} <= {*data}:
         drawings.append(forest(labelers, chance))
     return [
-        Prose([tell(kind), rule, SURENESS, *([how] if how else [])]),
+        Prose([tell(kind), rule, SURENESS.format(least=f"{least:g}"), *([how] if how else [])]),
         Figures(drawings),
         Table(
             "Labelers: those called spammers or adversaries first, then by number of labels", columns, rows, note, True
