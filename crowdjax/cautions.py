@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from crowdjax import io, outliers
-from crowdjax.chance import beyond_chance
+from crowdjax.chance import Comparison, compare, follow
 from crowdjax.columns import listed
 from crowdjax.labelers import agreement_with_votes
 from crowdjax.labels import Labels, Repeats
@@ -217,11 +217,14 @@ def about_comparisons(labels: Labels, gold: Float[np.ndarray, " I"] | None = Non
 
 
 def about_chance(
-    labels: Labels, gold: Float[np.ndarray, " I"] | None = None, scores: Float[np.ndarray, "I S"] | None = None
+    labels: Labels,
+    gold: Float[np.ndarray, " I"] | None = None,
+    scores: Float[np.ndarray, "I S"] | None = None,
+    anonymous: bool = False,
 ) -> list[str]:
     """Warn that labels agree no more than chance would have it: then nothing shows that they know the classes.
 
-    It takes a hundred pairs of labels, labels of two values, and no gold (``chance.beyond_chance``).
+    It takes a hundred pairs of labels, labels of two values, and no gold (``crowdjax.chance``).
 
     Example: coins, and labels of the same truth
         >>> rng, (j, i) = np.random.default_rng(0), np.divmod(np.arange(500), 5)
@@ -232,15 +235,30 @@ def about_chance(
     """
     if gold is not None and np.isfinite(gold).any():
         return []
-    pairs, beyond = beyond_chance(labels, scores)
-    if pairs < LEAST_PAIRS or beyond:
+    found = compare(labels, anonymous)
+    if scores is None:
+        return about_comparison(found)
+    known = not about_comparison(found) or follow(labels, scores, anonymous)
+    return [] if known else about_comparison(found, " and, labeler by labeler, do not follow the score")
+
+
+def about_comparison(found: Comparison, more: str = "") -> list[str]:
+    """Warn of labels that agree no more than chance would have it, by their comparison.
+
+    Args:
+        more: what else they do not do.
+
+    Example: one pair of labels says nothing
+        >>> about_comparison(compare(Labels.from_arrays([0, 1], [0, 0], [1, 0])))
+        []
+    """
+    if found.pairs < LEAST_PAIRS or found.beyond:
         return []
-    score, rest = "", "Probabilities and kinds of labelers rest"
-    if scores is not None:
-        score, rest = " and do not follow the score", "Prevalence, probabilities and estimates of labelers rest"
+    rest = "Prevalence, probabilities and estimates of labelers" if more else "Probabilities and kinds of labelers"
     return [
-        f"Labels agree no more than chance would have it ({pairs:,.0f} pairs of labels of the same instance){score}: "
-        f"nothing shows that they know the classes. {rest} on the model's assumptions; gold labels would tell."
+        f"Labels agree no more than chance would have it ({found.pairs:,.0f} pairs of labels of the same instance)"
+        f"{more}: nothing shows that they know the classes. {rest} rest on the model's assumptions; gold labels would "
+        "tell."
     ]
 
 
@@ -278,25 +296,24 @@ def about_contradiction(
 
 def about_known(posterior) -> list[str]:
     """Warn that intervals of labelers take inferred classes for known where many of these are expected to be wrong; for
-    models of three classes and more that are not ``doubted``.
+    models that are not ``doubted``.
 
     On simulated crowds of five classes whose labelers have confusions of their own, 95 % intervals of Dawid and Skene's
     accuracies held .40 to .56 where 26 and 10 % were expected to be wrong; of three classes .68 and .88 at 17 and 5 %.
 
     Example:
         >>> about_known(np.array([[0.8, 0.1, 0.1], [0.0, 1.0, 0.0]]))[0][:55]
-        'Of the inferred classes 10% are expected to be wrong, an'
+        'Of the inferred classes 10% are expected to be wrong, a'
         >>> about_known(np.eye(3))
         []
     """
-    p = np.asarray(posterior[1] if isinstance(posterior, tuple) else posterior, np.float64)
+    p = by_class(probabilities(posterior[1] if isinstance(posterior, tuple) else posterior))
     wrong = 1 - p.max(1).mean()
     if wrong < WRONG:
         return []
     return [
         f"Of the inferred classes {wrong:.0%} are expected to be wrong, and the intervals of labelers take them for "
-        "known, so they are too narrow (those of model 'auto' are wider). Gold, or more labels of each instance, would "
-        "tell."
+        "known, so they are too narrow. Gold, or more labels of each instance, would tell."
     ]
 
 

@@ -6,7 +6,7 @@ With x_ij the label as 0 and 1 for each value, less p_i, the shares of a labeler
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,74 +18,138 @@ if TYPE_CHECKING:
 
 AGREED, PAIRED = 2.33, 3.09  # standard scores that chance exceeds in 1 and in .1 %
 FOLLOWED = 0.01  # chance that labels follow a score of theirs by chance as much
-PRETENDED = 5  # labels of a labeler as all labels are, where chance is computed
+PRETENDED = 5  # labels of a labeler as labelers' labels are, where chance is computed
+FEW = 5  # labels, below which labelers count as one where labels are compared with a score
 MOST_COMPARED, MOST_PAIRED = 2_000_000, 2000  # instances times squared values of labels; labelers looked at in pairs
 
 
-def beyond_chance(labels: Labels, scores: Float[np.ndarray, "I S"] | None = None) -> tuple[float, bool]:
-    """Return the number of pairs of labels of the same instance, and whether labels agree beyond chance: with each
-    other, or with a score. Host side.
+class Comparison(NamedTuple):
+    """What pairs of labels of the same instance say; comparisons of parts of the instances add up.
 
-    A labeler's own shares p_i have five labels more that are as all are. Any of three scores is enough: that of Σ_j
-    Σ_{i≠k} x_ij·x_kj (1 %); of squared differences between agreement and chance over pairs of labelers, since half of a
-    crowd may say the opposite of the other half (.1 %); and of labels by the ranks of a score (1 %). Labels that are
-    all alike are beyond any comparison; of a labeler's labels of one instance the first counts.
+    Attributes:
+        pairs: number of pairs.
+        more: Σ_j Σ_{i≠k} x_ij·x_kj.
+        variance: of it, by chance.
+        paired: standard scores of pairs of labelers, summed over the parts.
+        parts: how many parts.
+        values: whether each value of labels occurs.
+
+    Example:
+        >>> one = compare(Labels.from_arrays([0, 1], [0, 0], [1, 0]))
+        >>> (one + one).pairs
+        2.0
+    """
+
+    pairs: float
+    more: float
+    variance: float
+    paired: float
+    parts: int
+    values: tuple[bool, ...]
+
+    def __add__(self, other: Comparison) -> Comparison:  # pyright: ignore[reportIncompatibleMethodOverride]
+        both = tuple(a or b for a, b in zip(self.values, other.values, strict=True))
+        return Comparison(*(a + b for a, b in zip(self[:5], other[:5], strict=True)), both)
+
+    @property
+    def beyond(self) -> bool:
+        """Whether labels agree beyond chance, over all pairs (1 %), or labelers in pairs (.1 %), since half of a crowd
+        may say the opposite of the other half; labels that are all alike are beyond any comparison."""
+        agreed = self.more > AGREED * np.sqrt(max(self.variance, 0.0))
+        return bool(sum(self.values) < 2 or agreed or self.paired > PAIRED * np.sqrt(self.parts))
+
+
+def compare(labels: Labels, anonymous: bool = False) -> Comparison:
+    """Compare labels of the same instance with chance. Host side.
+
+    A labeler's own shares p_i have five labels more that are as those of the mean labeler; of a labeler's labels of one
+    instance the first counts.
 
     Args:
-        scores: NaN where there is none.
+        anonymous: whether each label, as often as it counts, is of a labeler of its own.
 
     Example: coins, and labels of the same truth
         >>> rng, (j, i) = np.random.default_rng(0), np.divmod(np.arange(500), 5)
-        >>> beyond_chance(Labels.from_arrays(i, j, rng.integers(0, 2, 500)))
-        (1000.0, False)
-        >>> beyond_chance(Labels.from_arrays(i, j, rng.integers(0, 2, 100)[j]))
-        (1000.0, True)
+        >>> compare(Labels.from_arrays(i, j, rng.integers(0, 2, 500))).beyond
+        False
+        >>> compare(Labels.from_arrays(i, j, rng.integers(0, 2, 100)[j])).beyond
+        True
     """
-    real = np.asarray(labels.counts) > 0
-    i, j, label = (np.asarray(v)[real].astype(np.int64) for v in (labels.labeler, labels.instance, labels.label))
-    size, k = min(labels.n_instances, max(1, MOST_COMPARED // labels.n_values**2)), labels.n_values
-    first = np.unique(j * labels.n_labelers + i, return_index=True)[1]  # a labeler who repeats agrees with nobody
-    i, j, label = (v[first][j[first] < size] for v in (i, j, label))
+    i, j, label, size = _compared(labels, anonymous)
+    k = labels.n_values
     who, i = np.unique(i, return_inverse=True)
     votes = np.bincount(j * k + label, minlength=size * k).reshape(size, k).astype(np.float64)
     n = votes.sum(1)
-    pairs = float((n * (n - 1)).sum() / 2)
-    if np.count_nonzero(votes.sum(0)) < 2:
-        return pairs, True
-    all_labels = votes.sum(0) / n.sum()
-    own = np.bincount(i * k + label, minlength=len(who) * k).reshape(-1, k) + PRETENDED * all_labels
+    pairs, values = float((n * (n - 1)).sum() / 2), tuple((votes.sum(0) > 0).tolist())
+    if sum(values) < 2:
+        return Comparison(pairs, 0.0, 0.0, 0.0, 1, values)
+    own = np.bincount(i * k + label, minlength=len(who) * k).reshape(-1, k).astype(np.float64)
+    own += PRETENDED * (own / own.sum(1, keepdims=True)).mean(0)
     own /= own.sum(1, keepdims=True)
     spread = np.eye(k) * own[:, None] - own[:, :, None] * own[:, None]  # of a label, [W, L, L]
     shares, spreads = (_by_instance(v[i].reshape(len(i), -1), j, size) for v in (own, spread))
     off = np.eye(k)[label] - own[i]
     more = ((votes - shares) ** 2).sum() - (off**2).sum()
     variance = 2 * ((spreads**2).sum() - (spread[i] ** 2).sum())
-    agreed = more > AGREED * np.sqrt(max(variance, 0.0))
-    paired = len(who) <= MOST_PAIRED and not agreed and _paired(i, j, label, own, size) > PAIRED
-    if agreed or paired or scores is None:
-        return pairs, bool(agreed or paired)
-    return pairs, _follow(off, np.diagonal(spread, axis1=1, axis2=2)[i], j, np.asarray(scores, np.float64)[:size])
+    paired = _paired(i, j, label, own, size) if len(who) <= MOST_PAIRED else 0.0
+    return Comparison(pairs, float(more), float(variance), paired, 1, values)
 
 
-def _follow(
-    off: Float[np.ndarray, "N L"],
-    variance: Float[np.ndarray, "N L"],
-    j: Int[np.ndarray, " N"],
-    scores: Float[np.ndarray, "J S"],
-) -> bool:
-    """Return whether labels, less what they are by chance, follow a score: its ranks from below, -log u - 1, or from
-    above, -log(1 - u) - 1 (Savage 1956), which see a few instances at either end."""
+def follow(labels: Labels, scores: Float[np.ndarray, "J S"], anonymous: bool = False) -> bool:
+    """Test whether labels follow a score beyond chance (1 %), labeler by labeler; labelers with few labels count as
+    one. Host side.
+
+    With t the ranks u of a score from below, -log u, or from above, -log(1 - u) (Savage 1956), which see a few
+    instances at either end, less the mean over a labeler's labels, chance gives Σ t_j [L_ij = l] the mean 0 and the
+    variance Σ_i n_i / (n_i - 1) p_il (1 - p_il) Σ_j t_j².
+
+    Args:
+        scores: NaN where there is none.
+
+    Example: half of the labels are the score cut in two
+        >>> rng, (j, i) = np.random.default_rng(0), np.divmod(np.arange(500), 5)
+        >>> score = rng.random(100)
+        >>> label = np.where(rng.random(500) < 0.5, score[j] > 0.5, rng.integers(0, 2, 500))
+        >>> [follow(Labels.from_arrays(i, j, label), v[:, None]) for v in (score, rng.random(100))]
+        [True, False]
+    """
     from scipy.stats import rankdata
 
-    n = np.maximum(np.isfinite(scores).sum(0), 1)
-    u = (rankdata(scores, axis=0, nan_policy="omit") - 0.5) / n
-    shape = np.nan_to_num(np.concatenate([-np.log(u), -np.log1p(-u)], 1) - 1)[j]
-    z = shape.T @ off / np.sqrt(np.maximum((shape**2).T @ variance, np.finfo(float).tiny))
-    return bool(abs(z).max() > in_sd(1 - FOLLOWED / z.size))
+    i, j, label, _ = _compared(labels, anonymous)
+    n = np.bincount(i)
+    i = np.where(n[i] < FEW, len(n), i)
+    who, i = np.unique(i, return_inverse=True)
+    scores = np.asarray(scores, np.float64)
+    u = (rankdata(scores, axis=0, nan_policy="omit") - 0.5) / np.maximum(np.isfinite(scores).sum(0), 1)
+    t = np.concatenate([-np.log(u), -np.log1p(-u)], 1)[j]
+    there, n_values = np.isfinite(t), labels.n_values
+    n = np.maximum(_by_instance(there.astype(np.float64), i, len(who)), 1)  # labels with a score, of each labeler
+    t = np.where(there, t - (_by_instance(np.nan_to_num(t), i, len(who)) / n)[i], 0.0)
+    z = []
+    for value in range(n_values):
+        is_value = (label == value)[:, None]
+        p = _by_instance((is_value & there).astype(np.float64), i, len(who)) / n
+        variance = (n / np.maximum(n - 1, 1) * p * (1 - p) * _by_instance(t**2, i, len(who))).sum(0)
+        z.append((t * is_value).sum(0) / np.sqrt(np.maximum(variance, np.finfo(float).tiny)))
+    return bool(abs(np.array(z)).max() > in_sd(1 - FOLLOWED / (n_values * t.shape[1])))
+
+
+def _compared(labels: Labels, anonymous: bool):
+    """Return labelers, instances and labels that are compared, and how many of the first instances they are of."""
+    counts = np.asarray(labels.counts)
+    real = counts > 0
+    i, j, label = (np.asarray(v)[real].astype(np.int64) for v in (labels.labeler, labels.instance, labels.label))
+    size = min(labels.n_instances, max(1, MOST_COMPARED // labels.n_values**2))
+    if anonymous:
+        times = np.where(j < size, np.maximum(np.rint(counts[real]), 1), 0).astype(np.int64)
+        j, label = (np.repeat(v, times) for v in (j, label))
+        return np.arange(len(j)), j, label, size
+    first = np.unique(j * labels.n_labelers + i, return_index=True)[1]  # a labeler who repeats agrees with nobody
+    return *(v[first][j[first] < size] for v in (i, j, label)), size
 
 
 def _by_instance(values: Float[np.ndarray, "N C"], j: Int[np.ndarray, " N"], size: int) -> Float[np.ndarray, "I C"]:
-    """Sum rows by instance."""
+    """Sum rows by instance, or by labeler."""
     return np.stack([np.bincount(j, column, size) for column in values.T], 1)
 
 

@@ -144,7 +144,8 @@ def _auto(labels: Labels) -> tuple[str, tuple[str, ...]]:
     """Return what ``auto`` would fit, and why it differs from the integrated model."""
     if (labels.n_values, labels.n_classes) != (2, 2):
         plan, reasons = plan_auto(numbers_of(labels), "nominal")
-        return "the integrated model" if plan["model"] == "integrated" else plan["model"], reasons
+        name = "the integrated model" if plan["model"] == "integrated" else plan["model"]
+        return f"{name}, averaged with {plan['beside']}" if plan.get("beside") else name, reasons
     plan = integrated.plan(labels)
     if plan.config.spread == 0:
         return "Dawid and Skene's model with labelers from one population", plan.reasons

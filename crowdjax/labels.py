@@ -434,7 +434,7 @@ def _indices(values, name: str, size: int | None) -> tuple[np.ndarray, int]:
         raise LabelError(f"{name}: got index {values[bad[0]]} at row {bad[0]}; allowed: 0 to {size - 1}")
     if size >= 2**31:
         raise LabelError(f"{name}: {size} of them; allowed: fewer than 2**31")
-    return values.astype(np.int32), size
+    return values.astype(np.int32), int(size)
 
 
 def _bits(n: int) -> int:

@@ -1,5 +1,8 @@
 """The warning that labels agree no more than chance would have it: where it comes, and where not."""
 
+import functools
+import operator
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -8,7 +11,8 @@ import pytest
 import crowdjax
 from crowdjax import datasets
 from crowdjax.api import fit_large
-from crowdjax.cautions import about_chance
+from crowdjax.cautions import about_chance, about_comparison
+from crowdjax.chance import compare
 from crowdjax.labels import Labels
 
 
@@ -99,6 +103,44 @@ def test_labels_that_follow_a_score_know_something():
     assert sum(warned(*crowd[:3], scores=score) for crowd, score in zip(crowds, both, strict=True)) <= 4
 
 
+def ends(seed, right, per=10, n_labelers=40, n_items=400):
+    """Draw labels of labelers who each see one half of a score; nobody looks where ``right`` is None."""
+    rng = np.random.default_rng(seed)
+    score = rng.random(n_items)
+    low, high = np.flatnonzero(score < 0.5), np.flatnonzero(score >= 0.5)
+    i = np.repeat(np.arange(n_labelers), per)
+    j = np.concatenate([rng.choice(low if w % 2 else high, per, replace=False) for w in range(n_labelers)])
+    label = rng.random(len(i)) < np.where(i % 2, 0.2, 0.8)
+    if right is not None:
+        label = np.where(rng.random(len(i)) < right, score[j] > 0.75, score[j] <= 0.75)
+    return i, j, label.astype(int), score[:, None]
+
+
+def test_a_bias_that_follows_the_score_is_not_knowledge():
+    """Labelers of the high end say 1 in .8, those of the low end in .2, whatever the instance."""
+    assert (
+        sum(warned(i, j, label, scores=score) for i, j, label, score in (ends(seed, None) for seed in range(40))) >= 36
+    )
+    assert not any(warned(i, j, label, scores=score) for i, j, label, score in (ends(seed, 0.9) for seed in range(10)))
+
+
+def casual(seed, busy, others, per=5):
+    """Draw two labelers who see all of 300 instances and forty who see five, none of whom looks."""
+    rng = np.random.default_rng(seed)
+    i = np.r_[np.repeat([0, 1], 300), np.repeat(np.arange(2, 42), per)]
+    j = np.r_[np.tile(np.arange(300), 2), np.concatenate([rng.choice(300, per, replace=False) for _ in range(40)])]
+    label = rng.random(len(i)) < np.where(i < 2, busy, others)
+    return i, j, label.astype(int), (rng.random(300) < 0.05).astype(float)[:, None]
+
+
+@pytest.mark.parametrize(("busy", "others"), [(0.9, 0.1), (0.8, 0.3)])
+def test_casual_labelers_who_differ_from_busy_ones_are_no_agreement(busy, others):
+    """A flag of twenty instances is a score whose ranks have ties."""
+    crowds = [casual(seed, busy, others) for seed in range(40)]
+    assert sum(warned(i, j, label) for i, j, label, _ in crowds) >= 36
+    assert sum(warned(i, j, label, scores=score) for i, j, label, score in crowds) >= 36
+
+
 def test_labels_of_both_ends_of_a_score_follow_it():
     rng = np.random.default_rng(0)
     i, j, _, score = scored(0, right=0.5)
@@ -133,6 +175,30 @@ def test_a_fit_in_parts_says_it(model, n_classes, tmp_path):
         pq.write_table(table, tmp_path / "labels.parquet")
         told = fit_large(tmp_path / "labels.parquet", tmp_path / f"{right}", model, batch=1000).warnings
         assert any(said.startswith("Labels agree no more than chance") for said in told) == (right == 0)
+
+
+def test_parts_together_say_what_the_whole_says():
+    """Each has too few pairs to see what labelers know who are right in .65."""
+    rng = np.random.default_rng(0)
+    z, j = rng.random(1500) < 0.5, np.repeat(np.arange(1500), 3)
+    i = np.concatenate([rng.choice(30, 3, replace=False) for _ in range(1500)])
+    label = np.where(rng.random(4500) < 0.65, z[j], ~z[j]).astype(int)
+    of_parts = [compare(Labels.from_arrays(i[j % 15 == k], j[j % 15 == k], label[j % 15 == k])) for k in range(15)]
+    assert sum(found.beyond for found in of_parts) < 15
+    together = functools.reduce(operator.add, of_parts)
+    assert together.beyond and together.pairs == 4500 and not about_comparison(together)
+
+
+def test_anonymous_votes_are_of_as_many_labelers():
+    rng, instance = np.random.default_rng(0), np.arange(300)
+    for chance, said in ((np.full(300, 0.5), True), (np.where(instance % 2, 0.35, 0.65), False)):
+        n = rng.binomial(10, chance)
+        votes = {"instance": instance, "no": 10 - n, "yes": n}
+        assert told(crowdjax.fit(votes, "majority", form="counts").warnings) == said
+
+
+def told(warnings):
+    return any(said.startswith("Labels agree no more than chance") for said in warnings)
 
 
 @pytest.mark.parametrize("model", ["auto", "dawid-skene", "majority"])

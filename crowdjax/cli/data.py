@@ -44,7 +44,9 @@ def convert(
     order: Order = None,
     wide: Annotated[bool, typer.Option("--wide", help="Write one column per labeler")] = False,
 ) -> None:
-    """Convert labels of any form to a tidy table (labeler, instance, label; two classes as 0 and 1) or to a wide one.
+    """Convert labels of any form to a tidy table, or to a wide one.
+
+    A tidy table has the columns labeler, instance and label; two classes are written as 0 and 1.
 
     Example: crowdjax convert wide.csv labels.parquet --from wide
     """

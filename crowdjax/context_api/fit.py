@@ -344,7 +344,7 @@ def context(
             *inputs.about_check(fit.warnings, compared_with),
             *about_gold(truth, index.classes),
             *about_contradiction(truth, labels, index.classes),
-            *about_chance(labels, truth, values),
+            *about_chance(labels, truth, values, triples.anonymous),
             *remarks,
         ],
     }

@@ -53,7 +53,7 @@ def fit(
     posterior, agreement = found.fit.posterior, None if name == "glad" else found.counts.swapaxes(1, 2)
     counts = tally(labels, posterior, agreement)
     supported = support(counts.votes, posterior, truth)
-    said = [*of_copies, *about_end(found.fit), *(about_known(posterior) if labels.n_classes > 2 else ())]
+    said = [*of_copies, *about_end(found.fit), *about_known(posterior)]
     warnings = warnings_of(triples, labels, posterior, supported, truth, model.class_prior, repeats, said)
     tables = tables_of(index, labels_of_labelers(labels), posterior, host.summary(found, model), gold_record(labels))
     record = record_of(

@@ -115,7 +115,7 @@ def fit(
     cautions = built.cautions() if hasattr(built, "cautions") else ()
     said = [*of_copies, *about_end(found), *cautions, *about_mode(labels, built, found.params)]
     doubt = doubt_of(leading(built, found)[0])
-    said += [] if doubt or labels.n_classes == 2 else about_known(told.posterior)
+    said += [] if doubt else about_known(told.posterior)
     warnings = [
         *warnings_of(triples, labels, told.posterior, told.support, truth, class_prior_of(built), repeats, said),
         *reasons,

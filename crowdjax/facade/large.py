@@ -17,14 +17,15 @@ import pyarrow.parquet
 
 from crowdjax import drive, minibatch, saving
 from crowdjax.cautions import (
-    about_chance,
     about_classes,
+    about_comparison,
     about_comparisons,
     about_known,
     about_prior,
     about_support,
     support,
 )
+from crowdjax.chance import Comparison, compare
 from crowdjax.facade.fit import class_prior_of, config_of, doubt_of, refuse, refuse_large
 from crowdjax.facade.models import MODELS, Numbers
 from crowdjax.facade.outcome import about_end, outcome_of, refuse_failed
@@ -109,7 +110,7 @@ def fit_parts(
     found_classes = scan.classes.classes
     total, ends = sum(parts.n_instances), np.cumsum(parts.n_instances)
     posterior = np.zeros((total, len(found_classes)), np.float32)
-    supported = []
+    supported, compared = [], []
     with Writer(state / "instances.parquet") as writer:
 
         def hand_out(k: int, found) -> None:
@@ -117,6 +118,7 @@ def fit_parts(
             labels = parts.labels(k)
             posterior[rows] = answers(model, labels, found)
             supported.append(support(votes_of(labels), posterior[rows]))
+            compared.append(compare(labels))
             writer.write(class_table(parts.instances(k), posterior[rows], found_classes))
 
         answer = run(
@@ -160,8 +162,8 @@ def fit_parts(
             *scan.classes.notes,
             *reasons,
             *about_end(found),
-            *of_a_part(parts),
-            *(() if doubt_of(first) or len(found_classes) == 2 else about_known(posterior)),
+            *of_comparisons(parts, compared),
+            *(() if doubt_of(first) else about_known(posterior)),
             *about_classes(posterior, n_labels, found_classes),
             *about_support(
                 functools.reduce(operator.add, supported), found_classes, about_prior(class_prior_of(model))
@@ -176,10 +178,9 @@ def fit_parts(
     return record
 
 
-def of_a_part(parts: minibatch.Parts) -> list[str]:
-    """Return the warnings that labels of the first part give; instances are dealt to parts at random."""
-    labels = parts.labels(0)
-    return [*about_comparisons(labels), *about_chance(labels)]
+def of_comparisons(parts: minibatch.Parts, compared: list[Comparison]) -> list[str]:
+    """Return the warnings about how labels compare labelers; instances are dealt to parts at random."""
+    return [*about_comparisons(parts.labels(0)), *about_comparison(functools.reduce(operator.add, compared))]
 
 
 def write_parts(out: Path, state: Path, record: dict[str, Any], tables: dict[str, pa.Table], arrays) -> None:

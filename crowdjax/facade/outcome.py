@@ -97,7 +97,7 @@ def warnings_of(
         *about_labels(labels, triples, repeats),
         *of_fit,
         *compared,
-        *about_chance(labels, truth),
+        *about_chance(labels, truth, anonymous=triples.anonymous),
         *about_classes(posterior, labels_of_labelers(labels), classes),
         *about_support(supported, classes, about_prior(class_prior)),
         *about_gold(truth, classes),

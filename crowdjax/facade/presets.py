@@ -23,11 +23,12 @@ from jaxtyping import Float, PRNGKeyArray
 
 from crowdjax import drive, factor, io, memory, minibatch, parallel, saving
 from crowdjax.cautions import about_classes, about_prior, about_support, support
+from crowdjax.chance import compare
 from crowdjax.facade.aggregation import Aggregation, about
 from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.fit import about_marginal, read_features, taken
 from crowdjax.facade.fitted import itself, read_fit
-from crowdjax.facade.large import Writer, of_a_part, write_parts
+from crowdjax.facade.large import Writer, of_comparisons, write_parts
 from crowdjax.facade.outcome import outcome_of, record_of, refuse_failed, tables_of, warnings_of
 from crowdjax.factor.intervals import labeler_intervals
 from crowdjax.labelers import LEVEL, Summary, is_rare
@@ -190,7 +191,7 @@ def fit_parts(
     posterior, ends = np.zeros(total, np.float32), np.cumsum(parts.n_instances)
     blank = build(config, Labels.from_arrays([0], [0], [1], n_labelers=len(parts.labelers), n_instances=total), {})
     own = np.zeros((total, config.n_factors), np.float32) if blank.instance.identity else None
-    supported, agreement = [], np.zeros((len(parts.labelers), 2, 2))
+    supported, compared, agreement = [], [], np.zeros((len(parts.labelers), 2, 2))
     unsure = np.zeros((len(parts.labelers), 2))
     with Writer(state / "instances.parquet") as writer:
 
@@ -200,6 +201,7 @@ def fit_parts(
             if own is not None:
                 own[rows] = found.weights.instance.free
             supported.append(support(votes_of(labels), found.posterior))
+            compared.append(compare(labels))
             agreement[:] += agreement_of(labels, found.posterior)
             unsure[:] += unsure_of(labels, found.posterior)
             writer.write(class_table(parts.instances(k), by_class(found.posterior), classes))
@@ -244,7 +246,7 @@ def fit_parts(
             *scan.classes.notes,
             *about(found),
             *([AT_MODE] if own is not None else []),
-            *of_a_part(parts),
+            *of_comparisons(parts, compared),
             *about_classes(posterior, np.rint(estimates.n_labels), classes),
             *about_support(functools.reduce(operator.add, supported), classes, about_prior(config.class_prior)),
         ],

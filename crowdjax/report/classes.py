@@ -339,8 +339,6 @@ def _labelers(people: pa.Table, record, words: Words) -> list[Block]:
         )
     table = Table(f"Labelers: {flagged}by number of labels", columns, rows, note, True)
     if not known.any():
-        return [
-            Prose(["Labels are not the classes here, so a labeler has no accuracy; its confusion is below."]),
-            table,
-        ]
+        text = "Labels are not the classes here, so a labeler has no accuracy; its confusion is below."
+        return [Prose([f"{text} {ALLOWANCE.format(doubt=doubt)}" if doubt else text]), table]
     return [Prose(said), Figures([forest(people, chance)]), table]

@@ -157,8 +157,9 @@ def _inference(record) -> list[Block]:
     for d in DIAGNOSTICS:
         if d.name in record["diagnostics"]:
             value = record["diagnostics"][d.name]
-            verdict = {True: "good", False: "care", None: ""}[d.good(value, record)]
-            rows.append((d.called, d.form.format(value), d.allowed, verdict, d.meaning))
+            found = d.good(value, record)
+            verdict, allowed = {True: "good", False: "care", None: ""}[found], "" if found is None else d.allowed
+            rows.append((d.called, d.form.format(value), allowed, verdict, d.meaning))
     columns = [Column("diagnostic"), Column("here"), Column("good"), Column("verdict", "tag"), Column("what it says")]
     text = f"The functions were inferred by {record['inference']} ({record['inference_reason']})."
     return [Prose([text]), Table("Diagnostics of the inference", columns, rows)]
