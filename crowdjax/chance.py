@@ -30,7 +30,7 @@ class Comparison(NamedTuple):
         pairs: number of pairs.
         more: Σ_j Σ_{i≠k} x_ij·x_kj.
         variance: of it, by chance.
-        paired: standard scores of pairs of labelers, summed over the parts.
+        paired: standard scores of pairs of labelers, summed over the parts; 0 where all pairs say enough.
         parts: how many parts.
         values: whether each value of labels occurs.
 
@@ -91,8 +91,10 @@ def compare(labels: Labels, anonymous: bool = False) -> Comparison:
     off = np.eye(k)[label] - own[i]
     more = ((votes - shares) ** 2).sum() - (off**2).sum()
     variance = 2 * ((spreads**2).sum() - (spread[i] ** 2).sum())
-    paired = _paired(i, j, label, own, size) if len(who) <= MOST_PAIRED else 0.0
-    return Comparison(pairs, float(more), float(variance), paired, 1, values)
+    found = Comparison(pairs, float(more), float(variance), 0.0, 1, values)
+    if found.beyond or len(who) > MOST_PAIRED:
+        return found
+    return found._replace(paired=_paired(i, j, label, own, size))
 
 
 def follow(labels: Labels, scores: Float[np.ndarray, "J S"], anonymous: bool = False) -> bool:
