@@ -6,6 +6,7 @@ With x_ij the label as 0 and 1 for each value, less p_i, the shares of a labeler
 
 from __future__ import annotations
 
+from math import comb
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,11 +17,13 @@ from crowdjax.labels import Labels
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-AGREED, PAIRED = 2.33, 3.09  # standard scores that chance exceeds in 1 and in .1 %
+AGREED = 2.33  # a standard score that chance exceeds in 1 %
 FOLLOWED = 0.01  # chance that labels follow a score of theirs by chance as much
 PRETENDED = 5  # labels of a labeler as labelers' labels are, where chance is computed
 FEW = 5  # labels, below which labelers count as one where labels are compared with a score
-MOST_COMPARED, MOST_PAIRED = 2_000_000, 2000  # instances times squared values of labels; labelers looked at in pairs
+MOST_COMPARED = 2_000_000  # instances times squared values of labels
+SHUFFLES, MOST_SHUFFLED = 99, 50_000  # shuffled labels that are compared with the labels; of so many
+MANY = 100  # labelers, from which on an eigenvalue is found by products
 
 
 class Comparison(NamedTuple):
@@ -30,7 +33,7 @@ class Comparison(NamedTuple):
         pairs: number of pairs.
         more: Σ_j Σ_{i≠k} x_ij·x_kj.
         variance: of it, by chance.
-        paired: standard scores of pairs of labelers, summed over the parts; 0 where all pairs say enough.
+        joined: in how many parts labelers go together beyond chance; looked at where all pairs do not say enough.
         parts: how many parts.
         values: whether each value of labels occurs.
 
@@ -43,7 +46,7 @@ class Comparison(NamedTuple):
     pairs: float
     more: float
     variance: float
-    paired: float
+    joined: int
     parts: int
     values: tuple[bool, ...]
 
@@ -53,10 +56,13 @@ class Comparison(NamedTuple):
 
     @property
     def beyond(self) -> bool:
-        """Whether labels agree beyond chance, over all pairs (1 %), or labelers in pairs (.1 %), since half of a crowd
-        may say the opposite of the other half; labels that are all alike are beyond any comparison."""
+        """Whether labels agree beyond chance, over all pairs (1 %) or because labelers go together (1 %); labels that
+        are all alike are beyond any comparison."""
         agreed = self.more > AGREED * np.sqrt(max(self.variance, 0.0))
-        return bool(sum(self.values) < 2 or agreed or self.paired > PAIRED * np.sqrt(self.parts))
+        if sum(self.values) < 2 or agreed or not self.joined:
+            return bool(sum(self.values) < 2 or agreed)
+        others = sum(comb(self.parts, n) * 0.01**n * 0.99 ** (self.parts - n) for n in range(self.joined))
+        return 1 - others <= 0.01 + 1e-9
 
 
 def compare(labels: Labels, anonymous: bool = False) -> Comparison:
@@ -91,10 +97,8 @@ def compare(labels: Labels, anonymous: bool = False) -> Comparison:
     off = np.eye(k)[label] - own[i]
     more = ((votes - shares) ** 2).sum() - (off**2).sum()
     variance = 2 * ((spreads**2).sum() - (spread[i] ** 2).sum())
-    found = Comparison(pairs, float(more), float(variance), 0.0, 1, values)
-    if found.beyond or len(who) > MOST_PAIRED:
-        return found
-    return found._replace(paired=_paired(i, j, label, own, size))
+    found = Comparison(pairs, float(more), float(variance), 0, 1, values)
+    return found if found.beyond or len(who) < 2 else found._replace(joined=int(_joined(i, j, off, own)))
 
 
 def follow(labels: Labels, scores: Float[np.ndarray, "J S"], anonymous: bool = False) -> bool:
@@ -155,17 +159,36 @@ def _by_instance(values: Float[np.ndarray, "N C"], j: Int[np.ndarray, " N"], siz
     return np.stack([np.bincount(j, column, size) for column in values.T], 1)
 
 
-def _paired(i, j, label, own, size: int) -> float:
-    """Return the standard score of the squared differences between agreement and chance, over pairs of labelers."""
+def _joined(i, j, off, own) -> bool:
+    """Test whether labelers go together, or against each other, beyond chance (1 %): half of a crowd may say the
+    opposite of the other half, and then all pairs together agree as coins do.
+
+    The largest eigenvalue of A, A_ik = Σ_j x_ij·x_kj / √(d_i d_k) for i ≠ k with x in units of its standard deviation
+    and d_i the number of labels that i's instances have, exceeds those of labels that are shuffled within labelers.
+    """
     from scipy.sparse import csr_array
+    from scipy.sparse.linalg import LinearOperator, eigsh
 
-    def together(which):
-        judged = csr_array((np.ones(which.sum()), (j[which], i[which])), (size, len(own)))
-        return (judged.T @ judged).toarray()[np.triu_indices(len(own), 1)]
+    rng, (n_labelers, k) = np.random.default_rng(0), own.shape
+    some = j <= np.sort(j)[:MOST_SHUFFLED][-1]
+    order = np.lexsort((j[some], i[some]))
+    i, j, off = i[some][order], j[some][order], off[some][order]
+    x = off / np.sqrt(np.maximum(1 - (own**2).sum(1), np.finfo(float).tiny))[i][:, None]
+    degree = 1 / np.sqrt(np.maximum(np.bincount(i, np.bincount(j)[j], n_labelers), 1))
+    x *= degree[i][:, None]
+    itself = np.bincount(i, (x**2).sum(1), n_labelers)  # of each labeler with itself: shuffling does not change it
+    columns = (j[:, None] * k + np.arange(k)).ravel()
+    first = np.r_[0, np.cumsum(np.bincount(i, minlength=n_labelers))] * k
+    v0 = rng.normal(size=n_labelers)
 
-    n, agreed = together(label >= 0), sum(together(label == value) for value in np.unique(label))
-    chance = (own @ own.T)[np.triu_indices(len(own), 1)]
-    variance = n * chance * (1 - chance)
-    enough = variance > 1
-    over = ((agreed - n * chance)[enough] ** 2 / variance[enough] - 1).sum()
-    return float(over / np.sqrt(2 * max(enough.sum(), 1)))
+    def largest(x) -> float:
+        by_labeler = csr_array((x.ravel(), columns, first), (n_labelers, (j.max() + 1) * k))
+        if n_labelers < MANY:
+            return float(np.linalg.eigvalsh((by_labeler @ by_labeler.T).toarray() - np.diag(itself))[-1])
+        product = lambda v: by_labeler @ (by_labeler.T @ v) - itself * v  # noqa: E731
+        operator = LinearOperator((n_labelers, n_labelers), matvec=product, dtype=float)
+        return float(eigsh(operator, 1, which="LA", v0=v0, return_eigenvectors=False, tol=1e-3)[0])
+
+    seen = largest(x)
+    shuffled = (x[np.lexsort((rng.random(len(i)), i))] for _ in range(SHUFFLES))
+    return all(largest(other) < seen for other in shuffled)

@@ -63,6 +63,17 @@ def test_it_does_not_come_where_half_the_crowd_says_the_opposite():
         assert not warned(i, j, np.where(i % 2 == 0, label, 1 - label))
 
 
+@pytest.mark.parametrize("share", [0.4, 0.5])
+def test_it_does_not_come_where_many_labelers_of_few_labels_are_adversaries(share):
+    """Ninety labelers share some ten instances with each other one: no pair of them says much."""
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        z, j = rng.random(300) < 0.5, np.repeat(np.arange(300), 5)
+        i = np.concatenate([rng.choice(90, 5, replace=False) for _ in range(300)])
+        right = np.where(i < share * 90, 0.2, 0.8)
+        assert not warned(i, j, np.where(rng.random(1500) < right, z[j], ~z[j]).astype(int))
+
+
 def test_nor_where_each_labeler_has_one_label():
     _, i, j, label = crowd(0, right=0.7)
     assert not warned(np.arange(len(i)), j, label)
@@ -79,7 +90,7 @@ def test_nor_of_few_labels_nor_with_gold_nor_where_all_are_alike():
 def test_a_large_table_is_judged_by_a_part_of_it(monkeypatch):
     _, i, j, label = crowd(3, n_items=400)
     monkeypatch.setattr("crowdjax.chance.MOST_COMPARED", 300)
-    monkeypatch.setattr("crowdjax.chance.MOST_PAIRED", 5)
+    monkeypatch.setattr("crowdjax.chance.MOST_SHUFFLED", 300)
     assert warned(i, j, label)
     _, i, j, label = crowd(3, right=0.7, n_items=400)
     assert not warned(i, j, label)
