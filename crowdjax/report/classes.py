@@ -280,8 +280,8 @@ def _calibration(record) -> Check:
     if not record.get("posterior", {}).get("doubt"):
         return Check("note", "Probabilities are overconfident, more often than not", fit.SURE)
     measured = (
-        "Of simulated crowds of independent labelers 92% of the inferred classes are right in place of 78%, of the real "
-        "set web 87% in place of 69%, of valence5 41% in place of 63%."
+        "Of simulated crowds of independent labelers 92% of the inferred classes are right in place of 78%, of the "
+        "real set web 87% in place of 69%, of valence5 41% in place of 63%."
     )
     return Check("note", fit.EITHER_WAY, f"{fit.EITHER} {measured}")
 
