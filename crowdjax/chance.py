@@ -51,8 +51,14 @@ class Comparison(NamedTuple):
     values: tuple[bool, ...]
 
     def __add__(self, other: Comparison) -> Comparison:  # pyright: ignore[reportIncompatibleMethodOverride]
-        both = tuple(a or b for a, b in zip(self.values, other.values, strict=True))
-        return Comparison(*(a + b for a, b in zip(self[:5], other[:5], strict=True)), both)
+        return Comparison(
+            self.pairs + other.pairs,
+            self.more + other.more,
+            self.variance + other.variance,
+            self.joined + other.joined,
+            self.parts + other.parts,
+            tuple(a or b for a, b in zip(self.values, other.values, strict=True)),
+        )
 
     @property
     def beyond(self) -> bool:
@@ -186,7 +192,7 @@ def _joined(i, j, off, own) -> bool:
         if n_labelers < MANY:
             return float(np.linalg.eigvalsh((by_labeler @ by_labeler.T).toarray() - np.diag(itself))[-1])
         product = lambda v: by_labeler @ (by_labeler.T @ v) - itself * v  # noqa: E731
-        operator = LinearOperator((n_labelers, n_labelers), matvec=product, dtype=float)
+        operator = LinearOperator((n_labelers, n_labelers), matvec=product, dtype=float)  # pyright: ignore[reportCallIssue]
         return float(eigsh(operator, 1, which="LA", v0=v0, return_eigenvectors=False, tol=1e-3)[0])
 
     seen = largest(x)
