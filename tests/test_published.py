@@ -25,7 +25,7 @@ RESULTS = sorted(path.parent for path in published.PLACE.glob("*/SUMMARY.md"))
 # Made before results carried what makes them again. Each leaves this list when it is run and published anew.
 EARLIER = {
     **dict.fromkeys(["theodon_public"], "under an hour"),
-    **dict.fromkeys(["shares", "theodon_public_default"], "about an hour"),
+    **dict.fromkeys(["theodon_public_default"], "about an hour"),
 }
 WHOLE = [path for path in RESULTS if path.name not in EARLIER]
 FILES = {"SUMMARY.md", "config.json", "config.toml", "environment.json", "metrics.parquet"}
