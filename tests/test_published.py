@@ -22,17 +22,11 @@ from experiments.cells import name_of
 
 ROOT = runner.ROOT
 RESULTS = sorted(path.parent for path in published.PLACE.glob("*/SUMMARY.md"))
-# Made before results carried what makes them again. Each leaves this list when it is run and published anew.
-EARLIER = {
-    **dict.fromkeys(["theodon_public"], "under an hour"),
-    **dict.fromkeys(["theodon_public_default"], "about an hour"),
-}
-WHOLE = [path for path in RESULTS if path.name not in EARLIER]
 FILES = {"SUMMARY.md", "config.json", "config.toml", "environment.json", "metrics.parquet"}
 QUICK = {"specialist"}  # 15 s of CPU on a new machine, 8 where programs are kept
 
 
-def each(folders=WHOLE):
+def each(folders=RESULTS):
     return pytest.mark.parametrize("folder", folders, ids=lambda path: path.stem)
 
 
@@ -43,10 +37,8 @@ def experiment_of(folder: Path, path: Path) -> configs.Experiment:
     return dataclasses.replace(configs.load(path, overrides), name=name)
 
 
-def test_every_result_carries_what_makes_it_again_or_is_named():
-    incomplete = {path.name for path in RESULTS if not {f.name for f in path.iterdir()} >= FILES}
-    assert incomplete == set(EARLIER)
-    assert all(EARLIER.values())
+def test_every_result_carries_what_makes_it_again():
+    assert not {path.name: missing for path in RESULTS if (missing := FILES - {f.name for f in path.iterdir()})}
 
 
 @each()
@@ -133,7 +125,7 @@ def test_cells_that_are_enough_for_a_rerun_are_cells_of_the_study(folder, data_d
 @pytest.mark.long
 @pytest.mark.parametrize(
     "folder",
-    [pytest.param(f, marks=() if f.name in QUICK else pytest.mark.slow, id=f.name) for f in WHOLE],
+    [pytest.param(f, marks=() if f.name in QUICK else pytest.mark.slow, id=f.name) for f in RESULTS],
 )
 def test_a_result_comes_back(folder, request, capsys):
     if json.loads((folder / "config.json").read_text())["data"]:
