@@ -1,8 +1,8 @@
 """Makes a finished run or committed results again from what their folder records, and compares every value.
 
 The same config, code, packages and machine give the same values to the last bit, but for times. Another machine rounds
-otherwise: the config's ``[rerun]`` says how far which metric may be off, which share of its values may be off by more,
-and which cells are enough. A value y in place of x is within the tolerance t where
+otherwise: the config's ``[rerun]`` says how far which metric may be off there, and which share of its values may be off
+by more; and, for any machine, which cells are enough. A value y in place of x is within the tolerance t where
 
     |y - x| ≤ t max(1, |x|)
 """
@@ -28,7 +28,7 @@ from experiments.published import measured, recorded, rounded
 from experiments.tables import markdown
 
 TIMES = ("seconds",)  # metrics that are never compared
-TOLERANCE = 1e-6  # of metrics for which the config has no other: rounding
+TOLERANCE = 1e-6  # of every metric on the machine of then; elsewhere of those that the config does not name: rounding
 MACHINE = ("device", "processor", "cores", "python", "x64")
 SHOWN = 10  # values beyond the tolerance that are told one by one
 
@@ -82,15 +82,17 @@ def repeat(folder: Path, *, whole: bool = False, jobs: int = 1) -> Repeat:
         failed = runner.compute_cells(experiment, cells, Path(temporary), jobs)
         after = rounded(runner.read_cells(cells, Path(temporary))[0], then.get("bits"))
     seconds = time.perf_counter() - began
+    changed = changes(then, runner.machine() | runner.source())
     lines = [
         f"{len(cells)} of {len(experiment.cells)} cells in {seconds:.0f} s; all then in {then['seconds']} s",
-        *changes(then, runner.machine() | runner.source()),
+        *(f"{name} was {was} and is {now}" for name, (was, now) in changed.items()),
         *(f"failed: {name}: {why}" for name, why in failed.items()),
     ]
     if failed:
         return Repeat(False, "\n".join(lines))
     part = bool(names)
-    same, said = compared(experiment.rerun, before, after, part=part)
+    elsewhere = changed.keys() - {"commit", "crowdjax"}
+    same, said = compared(experiment.rerun if elsewhere else config.Rerun(), before, after, part=part)
     lines += said
     if same and not part:
         lines.append(digits(experiment, folder, before, after))
@@ -110,12 +112,12 @@ def chosen(folder: Path, experiment: config.Experiment, names: tuple[str, ...], 
     return [cells[name] for name in names or cells]
 
 
-def changes(then: dict, now: dict) -> list[str]:
-    """What is another commit, package or machine than then."""
-    pairs = [(key, then.get(key), now.get(key)) for key in ("commit", *MACHINE)]
+def changes(then: dict, now: dict) -> dict[str, tuple]:
+    """What is another commit, package or machine than then: (then, now) by name."""
+    pairs = {key: (then.get(key), now.get(key)) for key in ("commit", *MACHINE)}
     names = sorted(then["versions"].keys() | now["versions"].keys())
-    pairs += [(name, then["versions"].get(name), now["versions"].get(name)) for name in names]
-    return [f"{name} was {before} and is {after}" for name, before, after in pairs if before != after]
+    pairs |= {name: (then["versions"].get(name), now["versions"].get(name)) for name in names}
+    return {name: (was, now) for name, (was, now) in pairs.items() if was != now}
 
 
 def compared(allowed: config.Rerun, before: Tables, after: Tables, *, part: bool) -> tuple[bool, list[str]]:

@@ -350,11 +350,15 @@ def machine() -> dict[str, Any]:
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    """Name, family and model: processors that share a name may round differently."""
+    said: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition(":")
+            said.setdefault(key.strip(), value.strip())
+    name = said.get("model name") or platform.processor() or platform.machine()
+    details = [f"{key.split()[-1]} {said[key]}" for key in ("cpu family", "model") if key in said]
+    return f"{name} ({', '.join(details)})" if details else name
 
 
 def _write_json(path: Path, value) -> None:
