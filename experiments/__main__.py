@@ -154,16 +154,19 @@ def rerun(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Of committed results, or of a finished run")],
     whole: Annotated[bool, typer.Option("--whole", help="Every cell, also where the config names a part")] = False,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Processes that share the cells")] = 1,
+    tolerances: Annotated[
+        bool, typer.Option("--tolerances", help="End with the tolerances that the differences call for")
+    ] = False,
 ) -> None:
-    """Make results again from what their folder records, and compare every value with the tolerances of the config.
-    Exit status 1 where a value is beyond its tolerance.
+    """Make results again from what their folder records, and compare every value: on the machine of then to 1e-6,
+    elsewhere with the tolerances of the config. Exit status 1 where too many values are beyond.
 
     Example: python -m experiments rerun docs/results/specialist
     """
     with errors():
         from experiments import repeat
 
-        found = repeat.repeat(folder, whole=whole, jobs=jobs)
+        found = repeat.repeat(folder, whole=whole, jobs=jobs, tolerances=tolerances)
         print(found.text)
         if not found.same:
             raise typer.Exit(fail(f"{folder}: the second run differs", 1))

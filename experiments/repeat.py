@@ -61,13 +61,14 @@ class Line(NamedTuple):
         return f"within, {self.beyond} beyond" if self.beyond else "within" if self.differ else "same"
 
 
-def repeat(folder: Path, *, whole: bool = False, jobs: int = 1) -> Repeat:
+def repeat(folder: Path, *, whole: bool = False, jobs: int = 1, tolerances: bool = False) -> Repeat:
     """Compute the cells of a run once more, and compare.
 
     Args:
         folder: of a finished run, or of committed results.
         whole: every cell, also where the config names some that are enough.
         jobs: how many processes share the cells.
+        tolerances: end with the tolerances that the differences call for (``needed``), as a config has them.
 
     Raises:
         InputError: no finished run, or one of a version that did not keep its config; its settings are others today, or
@@ -92,10 +93,14 @@ def repeat(folder: Path, *, whole: bool = False, jobs: int = 1) -> Repeat:
         return Repeat(False, "\n".join(lines))
     part = bool(names)
     elsewhere = changed.keys() - {"commit", "crowdjax"}
-    same, said = compared(experiment.rerun if elsewhere else config.Rerun(), before, after, part=part)
+    one, other = values(before, after, part=part)
+    same, said = compared(experiment.rerun if elsewhere else config.Rerun(), one, other)
     lines += said
     if same and not part:
         lines.append(digits(experiment, folder, before, after))
+    if tolerances:
+        lines += ["", "[rerun.tolerance]"]
+        lines += [f'"{metric}" = {t:g}' for metric, t in needed(one, other, experiment.rerun.switched).items()]
     return Repeat(same, "\n".join(lines))
 
 
@@ -120,24 +125,26 @@ def changes(then: dict, now: dict) -> dict[str, tuple]:
     return {name: (was, now) for name, (was, now) in pairs.items() if was != now}
 
 
-def compared(allowed: config.Rerun, before: Tables, after: Tables, *, part: bool) -> tuple[bool, list[str]]:
-    """Compare all values; of a part, those of ``metrics`` whose settings it has.
-
-    Returns:
-        whether as many as must be are within the tolerance, and a table of metrics with the values that are not.
-    """
+def values(before: Tables, after: Tables, *, part: bool) -> tuple[Values, Values]:
+    """All values of then and of now; of a part, those of ``metrics`` whose settings it has."""
     names = ["metrics"] if part else sorted(before.keys() | after.keys())
     one, other = ({k: v for n in names if n in tables for k, v in flat(n, tables[n])} for tables in (before, after))
     if part:
         settings = {key[2] for key in other}
         one = {key: value for key, value in one.items() if key[2] in settings}
-    off, bounds = {}, {}
-    for key in one.keys() & other.keys():
-        x, y = one[key], other[key]
-        equal = x == y or (x != x and y != y)
-        off[key] = 0.0 if equal else abs(y - x) if np.isfinite(y - x) else np.inf
-        bounds[key] = allowed.tolerance.get(key[1], TOLERANCE) * max(1.0, abs(x) if np.isfinite(x) else 1.0)
-    beyond = [key for key in one if key in off and off[key] > bounds[key]]
+    return one, other
+
+
+def compared(allowed: config.Rerun, one: Values, other: Values) -> tuple[bool, list[str]]:
+    """Compare the values of then and of now.
+
+    Returns:
+        whether as many as must be are within the tolerance, and a table of metrics with the values that are not.
+    """
+    off = {key: difference(one[key], other[key]) for key in one.keys() & other.keys()}
+    beyond = [
+        key for key in one if key in off and off[key] > allowed.tolerance.get(key[1], TOLERANCE) * scale(one[key])
+    ]
     alone = [f"{told(key)}: {one[key]:.6g}, and now none" for key in one if key not in other]
     alone += [f"{told(key)}: none, and now {other[key]:.6g}" for key in other if key not in one]
     wrong = [f"{told(key)}: {one[key]:.6g}, and now {other[key]:.6g}" for key in beyond] + alone
@@ -148,6 +155,38 @@ def compared(allowed: config.Rerun, before: Tables, after: Tables, *, part: bool
     differ = sum(value > 0 for value in off.values())
     lines.append(f"{len(off)} values: {len(off) - differ} the same to the last bit, {len(wrong)} beyond the tolerance")
     return not alone and all(line.beyond <= line.allowed for line in found), lines
+
+
+def difference(x: float, y: float) -> float:
+    """|y - x|; two that are not a number are the same, and a finite one and one that is not are infinitely far."""
+    return 0.0 if x == y or (x != x and y != y) else abs(y - x) if np.isfinite(y - x) else np.inf
+
+
+def scale(x: float) -> float:
+    return max(1.0, abs(x)) if np.isfinite(x) else 1.0
+
+
+def needed(one: Values, other: Values, switched: float) -> dict[str, float]:
+    """The tolerances by metric that a second run calls for: twice the largest difference once half of the share
+    ``switched`` is left aside, rounded up to 1, 2 or 5 times a power of ten."""
+    off: dict[str, list[float]] = {}
+    for key in one.keys() & other.keys():
+        off.setdefault(key[1], []).append(difference(one[key], other[key]) / scale(one[key]))
+    found = {}
+    for metric, each in sorted(off.items()):
+        aside = (math.floor(switched * len(each)) + 1) // 2
+        twice = 2 * sorted(each, reverse=True)[aside]
+        if twice > TOLERANCE:
+            found[metric] = rounded_up(twice)
+    return found
+
+
+def rounded_up(x: float) -> float:
+    """To 1, 2 or 5 times a power of ten."""
+    if not np.isfinite(x):
+        return x
+    power = math.floor(math.log10(x))
+    return next(v for m in (1, 2, 5, 10) if (v := float(f"{m}e{power}")) >= x * (1 - 1e-9))
 
 
 def flat(name: str, table: pa.Table) -> list[tuple[tuple, float]]:

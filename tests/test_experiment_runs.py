@@ -22,7 +22,7 @@ import tasks
 
 from crowdjax import datasets, disk
 from crowdjax.cli import logs
-from experiments import cells, estimate, published, real, runner, workers
+from experiments import cells, estimate, published, real, repeat, runner, workers
 from experiments import config as configs
 from experiments.__main__ import main
 from experiments.tables import rows
@@ -288,6 +288,38 @@ def test_on_another_machine_a_value_may_be_off_as_far_as_its_config_says(here, c
         f"| accuracy | 3 | 1 | {off:.2g} | 0.01 | {'1 beyond, 0 allowed' if status else 'within'} |"
         in capsys.readouterr().out
     )
+
+
+def test_a_second_run_says_which_tolerances_it_calls_for(here, capsys):
+    """Twice .009 rounded up; with them, and not without, the same run on another machine passes."""
+    assert main(["run", "mine.toml"]) == 0
+    (folder,) = Path("runs").iterdir()
+    rows = pq.read_table(folder / "metrics.parquet").to_pylist()
+    changed(folder / "metrics.parquet", [row["metric"] for row in rows].index("accuracy"), 0.009)
+    elsewhere(folder)
+    capsys.readouterr()
+    assert main(["rerun", str(folder), "--tolerances"]) == 1
+    section = capsys.readouterr().out[-len('[rerun.tolerance]\n"accuracy" = 0.02\n') :]
+    assert section == '[rerun.tolerance]\n"accuracy" = 0.02\n'
+    with (folder / "config.toml").open("a") as file:
+        file.write(section)
+    assert main(["rerun", str(folder)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("off", "switched", "tolerance"),
+    [
+        ([0.0, 3e-7], 0.0, None),  # rounding
+        ([0.0, 0.003], 0.0, 0.01),
+        ([0.0] * 98 + [0.001, 0.7], 0.02, 0.002),  # one of the two that may be off by more is aside
+        ([0.0] * 99 + [0.7], 0.0, 2.0),
+        ([float("inf")], 0.0, float("inf")),
+    ],
+)
+def test_tolerances_are_twice_the_differences_that_are_not_aside(off, switched, tolerance):
+    one = {("metrics", "nll", (("repeat", n),)): 0.0 for n in range(len(off))}
+    other = dict(zip(one, off, strict=True))
+    assert repeat.needed(one, other, switched) == ({} if tolerance is None else {"nll": tolerance})
 
 
 @pytest.mark.parametrize(("switched", "status"), [(0.3, 1), (0.4, 0)])
