@@ -158,8 +158,9 @@ def rerun(
         bool, typer.Option("--tolerances", help="End with the tolerances that the differences call for")
     ] = False,
 ) -> None:
-    """Make results again from what their folder records, and compare every value: on the machine of then to 1e-6,
-    elsewhere with the tolerances of the config. Exit status 1 where too many values are beyond.
+    """Make results again from what their folder records, and compare every value: to 1e-6 with the packages, machine
+    and jobs that it records, with the tolerances of the config where one of these is another. Exit status 0: enough
+    values are within, and with nothing changed each digit of the summary is the same; 1: not; 2: it cannot be repeated.
 
     Example: python -m experiments rerun docs/results/specialist
     """

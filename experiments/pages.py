@@ -49,9 +49,12 @@ def read(folder: Path) -> Run:
             json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for name in ("config", "environment")
         )
         run = Run(folder, config, environment)
-        missing = {"model", "repeat", "metric", "value"} - set(pq.read_schema(folder / "metrics.parquet").names)
+        schema = pq.read_schema(folder / "metrics.parquet")
+        missing = {"model", "repeat", "metric", "value"} - set(schema.names)
         if missing or not {"name", "study"} <= set(config) or not {"date", "versions"} <= set(environment):
             raise ValueError("other columns or settings than those of a run")
+        if not (pa.types.is_floating(schema.field("value").type) and isinstance(environment["versions"], dict)):
+            raise ValueError("values or versions of another kind than those of a run")
     except FileNotFoundError:
         raise InputError(f"{folder}: no finished run; allowed: a config, or a folder that `run` wrote") from None
     except (OSError, ValueError, TypeError) as error:

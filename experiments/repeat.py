@@ -29,7 +29,8 @@ from experiments.tables import markdown
 
 TIMES = ("seconds",)  # metrics that are never compared
 TOLERANCE = 1e-6  # of every metric on the machine of then; elsewhere of those that the config does not name: rounding
-MACHINE = ("device", "processor", "cores", "python", "x64")
+MACHINE = ("device", "processor", "cores", "jobs", "python", "x64")
+SOURCE = {"commit", "changed", "crowdjax"}  # changes of the code, after which values should stay the same
 SHOWN = 10  # values beyond the tolerance that are told one by one
 
 Values = dict[tuple, float]  # by (table, metric, settings)
@@ -56,6 +57,8 @@ class Line(NamedTuple):
 
     @property
     def verdict(self) -> str:
+        if self.largest == math.inf:
+            return "not a number, or infinite, once and a finite number once"
         if self.beyond > self.allowed:
             return f"{self.beyond} beyond, {self.allowed} allowed"
         return f"within, {self.beyond} beyond" if self.beyond else "within" if self.differ else "same"
@@ -75,15 +78,19 @@ def repeat(folder: Path, *, whole: bool = False, jobs: int = 1, tolerances: bool
             real sets that it needs are not here.
     """
     experiment, lost = recorded(folder)
+    then = runner.read_environment(folder)
+    for name, there in (("SUMMARY.md", (folder / "SUMMARY.md").is_file()), ("seconds", "seconds" in then)):
+        if not there:
+            raise InputError(f"{folder}: no {name} of the run is recorded; allowed: what `run` or `publish` wrote")
     names = () if whole else experiment.rerun.cells
     cells = chosen(folder, experiment, names, lost)
-    before, then = runner.read_tables(folder), runner.read_environment(folder)
+    before = runner.read_tables(folder)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary:
         failed = runner.compute_cells(experiment, cells, Path(temporary), jobs)
         after = rounded(runner.read_cells(cells, Path(temporary))[0], then.get("bits"))
     seconds = time.perf_counter() - began
-    changed = changes(then, runner.machine() | runner.source())
+    changed = changes(then, runner.machine() | runner.source() | {"jobs": jobs})
     lines = [
         f"{len(cells)} of {len(experiment.cells)} cells in {seconds:.0f} s; all then in {then['seconds']} s",
         *(f"{name} was {was} and is {now}" for name, (was, now) in changed.items()),
@@ -92,15 +99,16 @@ def repeat(folder: Path, *, whole: bool = False, jobs: int = 1, tolerances: bool
     if failed:
         return Repeat(False, "\n".join(lines))
     part = bool(names)
-    elsewhere = changed.keys() - {"commit", "crowdjax"}
+    elsewhere = bool(changed.keys() - SOURCE)
     one, other = values(before, after, part=part)
     same, said = compared(experiment.rerun if elsewhere else config.Rerun(), one, other)
     lines += said
     if same and not part:
-        lines.append(digits(experiment, folder, before, after))
+        differ = digits(experiment, folder, before, after)
+        same = elsewhere or not differ
+        lines.append(f"SUMMARY.md: {differ or 'every digit the same'}")
     if tolerances:
-        lines += ["", "[rerun.tolerance]"]
-        lines += [f'"{metric}" = {t:g}' for metric, t in needed(one, other, experiment.rerun.switched).items()]
+        lines += ["", *section(needed(one, other, experiment.rerun.switched))]
     return Repeat(same, "\n".join(lines))
 
 
@@ -114,12 +122,12 @@ def chosen(folder: Path, experiment: config.Experiment, names: tuple[str, ...], 
         if name not in cells:
             why = where if lost else f"allowed: {', '.join(cells)}"
             raise InputError(f"{folder}: rerun.cells: no cell {name!r}; {why}")
-    return [cells[name] for name in names or cells]
+    return [cells[name] for name in dict.fromkeys(names or cells)]
 
 
 def changes(then: dict, now: dict) -> dict[str, tuple]:
     """What is another commit, package or machine than then: (then, now) by name."""
-    pairs = {key: (then.get(key), now.get(key)) for key in ("commit", *MACHINE)}
+    pairs = {key: (then.get(key), now.get(key)) for key in ("commit", "changed", *MACHINE)}
     names = sorted(then["versions"].keys() | now["versions"].keys())
     pairs |= {name: (then["versions"].get(name), now["versions"].get(name)) for name in names}
     return {name: (was, now) for name, (was, now) in pairs.items() if was != now}
@@ -154,7 +162,7 @@ def compared(allowed: config.Rerun, one: Values, other: Values) -> tuple[bool, l
     lines += [f"and {len(wrong) - SHOWN} more"] * (len(wrong) > SHOWN)
     differ = sum(value > 0 for value in off.values())
     lines.append(f"{len(off)} values: {len(off) - differ} the same to the last bit, {len(wrong)} beyond the tolerance")
-    return not alone and all(line.beyond <= line.allowed for line in found), lines
+    return not alone and all(line.beyond <= line.allowed and line.largest < math.inf for line in found), lines
 
 
 def difference(x: float, y: float) -> float:
@@ -177,16 +185,20 @@ def needed(one: Values, other: Values, switched: float) -> dict[str, float]:
         aside = (math.floor(switched * len(each)) + 1) // 2
         twice = 2 * sorted(each, reverse=True)[aside]
         if twice > TOLERANCE:
-            found[metric] = rounded_up(twice)
+            found[metric] = rounded_up(twice) if twice < math.inf else twice
     return found
 
 
 def rounded_up(x: float) -> float:
-    """To 1, 2 or 5 times a power of ten."""
-    if not np.isfinite(x):
-        return x
+    """A positive number to the next of 1, 2 or 5 times a power of ten."""
     power = math.floor(math.log10(x))
     return next(v for m in (1, 2, 5, 10) if (v := float(f"{m}e{power}")) >= x * (1 - 1e-9))
+
+
+def section(tolerances: dict[str, float]) -> list[str]:
+    """Tolerances as the lines of a config."""
+    lines = [f'"{metric}" = {t:g}' if t < math.inf else f"# none helps {metric}" for metric, t in tolerances.items()]
+    return ["[rerun.tolerance]", *(lines or ["# none is called for"])]
 
 
 def flat(name: str, table: pa.Table) -> list[tuple[tuple, float]]:
@@ -234,16 +246,20 @@ def told(key: tuple) -> str:
 
 
 def digits(experiment: config.Experiment, folder: Path, before: Tables, after: Tables) -> str:
-    """Whether the summary would have the same digits, its times aside."""
+    """How the committed summary differs from that of the second run with the times of the first; empty: nowhere."""
     text = experiment.module.report(experiment.config, with_times_of(before, after)).text
-    kept = (folder / "SUMMARY.md").read_text(encoding="utf-8").splitlines()
-    lines = [line for line in text.splitlines() if line not in kept]
-    return f"SUMMARY.md: {len(lines)} lines differ, {lines[0]!r}" if lines else "SUMMARY.md: every digit the same"
+    kept = (folder / "SUMMARY.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line not in kept.splitlines()]
+    if lines:
+        return f"{len(lines)} lines differ, now {lines[0]!r}"
+    return "" if text in kept else "lines in another order, or more of them"
 
 
 def with_times_of(before: Tables, after: Tables) -> Tables:
     """The tables of a second run with the times of the first."""
     then, now = before["metrics"], after["metrics"]
+    if len(then) != len(now):  # other numbers of times: nothing else can differ here
+        return after
     times = pc.is_in(now["metric"], pa.array(TIMES))
     values = pc.if_else(times, then["value"], now["value"])  # type: ignore[attr-defined]
     return after | {"metrics": now.set_column(now.column_names.index("value"), "value", values)}

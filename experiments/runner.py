@@ -70,7 +70,7 @@ def run(experiment: Experiment, out: Path, *, force: bool = False, command: str 
         out: where the folders of runs are.
         force: whether what is there is run again.
         command: what was typed, for the summary.
-        jobs: how many processes share the cells; the result is the same.
+        jobs: how many processes share the cells and the cores; another number rounds sums otherwise.
 
     Raises:
         InputError: all data are missing, or the run is being made by another process.
@@ -86,7 +86,7 @@ def run(experiment: Experiment, out: Path, *, force: bool = False, command: str 
         _write(folder / "config.toml", experiment.source)
         with heard(JsonLines(folder / "log.jsonl")):
             failed = compute_cells(experiment, cells, folder, jobs)
-            _finish(experiment, cells, folder, command, failed)
+            _finish(experiment, cells, folder, failed, {"command": command, "jobs": jobs})
     return Ran(folder, False, failed)
 
 
@@ -208,11 +208,11 @@ def _clear(folder: Path, everything: bool) -> None:
 # What is read from a run
 
 
-def _finish(experiment: Experiment, cells: list[Cell], folder: Path, command: str, failed: Mapping[str, str]) -> None:
-    """Gathers the cells' tables; with all of them the run is done."""
+def _finish(experiment: Experiment, cells: list[Cell], folder: Path, failed: Mapping[str, str], how: dict) -> None:
+    """Gathers the cells' tables; with all of them the run is done, and how it was made is recorded."""
     tables, made = read_cells(cells, folder)
     environment = {
-        "command": command,
+        **how,
         "overrides": experiment.overrides,
         "seconds": round(sum(cell["seconds"] for cell in made), 1),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -207,7 +207,7 @@ def report(config: Config, tables) -> Report:
     missing = [s for s in config.sets if s not in sets]
     text = (
         f"Of every item {' or '.join(map(str, config.keep))} labels, {config.n_draws} draws; contextual models by "
-        f"{config.inference.method}, default: the command without settings. "
+        f"{config.inference.method}{', default: the command without settings' * (DEFAULT in config.contextual)}. "
         + (f"Not here, so skipped: {', '.join(missing)}. " if missing else "")
         + "\n\n"
         "**AUC-PR against gold** (mean ± two standard errors over draws)\n\n"

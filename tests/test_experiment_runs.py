@@ -336,6 +336,53 @@ def test_a_share_of_the_values_may_be_those_of_another_optimum(here, capsys, swi
     assert f"| {'1 beyond, 0 allowed' if status else 'within, 1 beyond'} |" in capsys.readouterr().out
 
 
+def test_a_summary_with_other_digits_fails_where_nothing_has_changed(here, capsys):
+    assert main(["run", "mine.toml"]) == 0
+    (folder,) = Path("runs").iterdir()
+    summary = folder / "SUMMARY.md"
+    summary.write_text(summary.read_text().replace("0.", "9."))
+    capsys.readouterr()
+    assert main(["rerun", str(folder)]) == 1
+    assert "lines differ" in capsys.readouterr().out
+    elsewhere(folder)
+    assert main(["rerun", str(folder)]) == 0
+
+
+def test_processes_that_share_the_cores_are_another_machine(here, capsys):
+    assert main(["run", "mine.toml"]) == 0
+    (folder,) = Path("runs").iterdir()
+    capsys.readouterr()
+    assert main(["rerun", str(folder), "--jobs", "2"]) == 0
+    assert "jobs was 1 and is 2" in capsys.readouterr().out
+
+
+def test_a_value_that_is_not_a_number_is_no_other_optimum(here, capsys):
+    with open("mine.toml", "a") as file:
+        file.write("[rerun]\nswitched = 0.9\n")
+    assert main(["run", "mine.toml"]) == 0
+    (folder,) = Path("runs").iterdir()
+    changed(folder / "metrics.parquet", 0, float("nan"))
+    elsewhere(folder)
+    capsys.readouterr()
+    assert main(["rerun", str(folder), "--tolerances"]) == 1
+    assert "| not a number, or infinite, once and a finite number once |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lacking", ["SUMMARY.md", "seconds"])
+def test_a_run_without_its_record_is_refused_before_anything_is_computed(here, capsys, lacking):
+    assert main(["run", "mine.toml"]) == 0
+    (folder,) = Path("runs").iterdir()
+    if lacking == "seconds":
+        path = folder / "environment.json"
+        path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != lacking}))
+    else:
+        (folder / lacking).unlink()
+    capsys.readouterr()
+    assert main(["rerun", str(folder)]) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and f"no {lacking} of the run is recorded" in said.err
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
