@@ -27,7 +27,6 @@ SHOWN = {
     "ess": "least ESS",
     "divergences": "divergences",
     "khat": "k-hat",
-    "khat_scales": "k-hat of scales",
 }
 NUTS = (1500, 2, 20)  # items, labels of each, labelers
 N_NUTS = 4  # crowds
