@@ -6,7 +6,6 @@ the process so far, data included. Chains in threads and vmapped chains, from th
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.timing import Row, seconds
-from crowdjax import simulate
+from crowdjax import memory, simulate
 from crowdjax.contextual import PRESETS, ContextualConfig, Inference, Scale, fit, nuts, prepare_data
 from crowdjax.contextual.coordinates import affine, find_coordinates
 from crowdjax.contextual.model import log_density
@@ -55,7 +54,7 @@ def one(method, n_items: int, per_item: int, n_labelers: int, seed: int) -> Iter
     found = fit(labels, score, PRESETS["theodon"], jax.random.key(1), Inference(method))
     row = lambda value, unit: Row("inference", f"{method}, crowd {seed}", n_items * per_item, value, unit)  # noqa: E731
     yield row(time.perf_counter() - start, "s")
-    yield row(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, "GiB at most")
+    yield row(memory.peak() / 2**30, "GiB at most")
     for name, title in SHOWN.items():
         if name in found.diagnostics:
             yield row(float(found.diagnostics[name]), title)
@@ -64,7 +63,7 @@ def one(method, n_items: int, per_item: int, n_labelers: int, seed: int) -> Iter
 def chains(config: ContextualConfig, labels: Labels, score, n: int = nuts.BLOCK, n_chains: int = 2) -> Iterator[Row]:
     """n transitions of every chain, with a step size that is not adapted, in threads and vmapped."""
     data = prepare_data(config, labels, Scale.learn(score)(score))
-    at = affine(config, data, find_coordinates(config, data, 100).coordinates)
+    at = affine(config, data, find_coordinates(config, data).coordinates)
     size, adapt = len(at.mean), (0, 0.9, 5)
     begin = nuts.Sampler(jnp.zeros((n_chains, size)), jnp.full(n_chains, 0.1), jnp.ones((n_chains, size)))
     keys, density = jax.random.split(jax.random.key(0), n_chains), jax.tree_util.Partial(log_density, config)

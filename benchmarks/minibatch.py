@@ -26,11 +26,11 @@ from crowdjax.simulate import LargeCrowd
 
 BATCH, ROUNDS = 1_000_000, 3
 FIT = """
-import resource, sys
-from crowdjax import api
+import sys
+from crowdjax import api, memory
 folder, out, batch, rounds = sys.argv[1:]
 api.fit_large(folder, out, batch=int(batch), max_rounds=int(rounds))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+print(memory.peak() / 2**30)
 """
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ import pyarrow.parquet as pq
 
 from benchmarks.classes import crowd_of
 from benchmarks.timing import Row
+from crowdjax import memory
 
 ROOT = Path(__file__).parent.parent
 CLASSES = (2, 5, 10)
@@ -167,7 +167,7 @@ def timed(command: list[str], **environment: str) -> Took:
     )
     done, peak = 0, 0
     while not done:  # what the kernel says of memory in the end counts this process, too, of which that one is made
-        peak = max(peak, memory(process.pid))
+        peak = max(peak, memory.peak(process.pid))
         time.sleep(0.01)
         done, status, usage = os.wait4(process.pid, os.WNOHANG)
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -179,9 +179,3 @@ def timed(command: list[str], **environment: str) -> Took:
 def installed() -> dict[str, str]:
     """The environment, in which modules of a checkout are compiled once, as those that pip installs are."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-
-
-def memory(pid: int) -> int:
-    """The most memory that a process has had so far, in bytes."""
-    found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text())
-    return 1024 * int(found[1]) if found else 0

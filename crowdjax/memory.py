@@ -48,6 +48,27 @@ def available() -> int | None:
     return min(found, default=None)
 
 
+def peak(pid: int | str = "self") -> int:
+    """Return the most memory that a process has had so far, in bytes; 0 where nothing tells.
+
+    Not ``getrusage``: on Linux its number of a new process starts with its parent's.
+
+    Args:
+        pid: of a process on Linux; elsewhere only this one is known.
+
+    Example:
+        >>> 0 <= peak() < 2**50
+        True
+    """
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return 1024 * int(Path(f"/proc/{pid}/status").read_text(encoding="utf-8").split("VmHWM:")[1].split()[0])
+    if pid != "self" or sys.platform.startswith("win"):
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
 def refuse_above(n_bytes: float, what: str) -> None:
     """Reject what cannot fit into the host's memory; a GPU says so by itself.
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import NamedTuple
 
 import jax
 
+from crowdjax import memory
 from crowdjax.cli.common import prepare_jax
 from experiments import workers
 from experiments.cells import Cell, Size, name_of
@@ -82,14 +81,13 @@ def compile_largest(task: tuple[Experiment, Cell]) -> Program:
     hits.clear()
     compiled = lowered.compile()
     seconds = traced - start, time.perf_counter() - traced, time.process_time() - of_cpu
-    memory = getattr(compiled, "compiled", compiled).memory_analysis()
-    needs = memory and {
-        "arguments": memory.argument_size_in_bytes,
-        "temporaries": memory.temp_size_in_bytes,
-        "results": memory.output_size_in_bytes,
+    said = getattr(compiled, "compiled", compiled).memory_analysis()
+    needs = said and {
+        "arguments": said.argument_size_in_bytes,
+        "temporaries": said.temp_size_in_bytes,
+        "results": said.output_size_in_bytes,
     }
-    process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return Program(*seconds, bool(hits), needs, process)
+    return Program(*seconds, bool(hits), needs, memory.peak())
 
 
 def _program(experiment: Experiment, sizes: dict[Cell, Size], until: float) -> str:

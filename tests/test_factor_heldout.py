@@ -147,7 +147,8 @@ def test_the_facade_fits_what_was_chosen_and_says_so(tmp_path, monkeypatch):
     features = {"instance": np.arange(I), "x": np.arange(I)}
     result = crowdjax.fit(table, "factor", factors="auto", instance_features=features)
     plain = crowdjax.fit(table, "dawid-skene", class_prior=0.5)
-    np.testing.assert_array_equal(result.instances["probability"], plain.instances["probability"])
+    # Two programs of one model: sums of 32 bits in another order.
+    np.testing.assert_allclose(result.instances["probability"], plain.instances["probability"], atol=1e-6)
     record = result.record["factors"]
     assert record["chosen"] == result.record["n_factors"] == 0
     assert record["heldout"][1] == {"n_factors": 1, "log_likelihood": -0.6, "difference": -0.1, "standard_error": 0.02}

@@ -288,10 +288,9 @@ def test_ten_million_labels_fit_into_two_gigabytes(tmp_path):
     for k, (labeler, instance, label) in enumerate(made.chunks()):
         pq.write_table(pa.table({"labeler": labeler, "instance": instance, "label": label}), folder / f"{k}.parquet")
     code = f"""
-import resource
-from crowdjax import api
+from crowdjax import api, memory
 api.fit_large({str(folder)!r}, {str(tmp_path / "out")!r}, batch=1_000_000, max_rounds=3)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+print(memory.peak() / 2**30)
 """
     env = os.environ | {"JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True)
