@@ -21,8 +21,10 @@ AGREED = 2.33  # a standard score that chance exceeds in 1 %
 FOLLOWED = 0.01  # chance that labels follow a score of theirs by chance as much
 PRETENDED = 5  # labels of a labeler as labelers' labels are, where chance is computed
 FEW = 5  # labels, below which labelers count as one where labels are compared with a score
-MOST_COMPARED = 2_000_000  # instances times squared values of labels
+MOST_COMPARED = 4_000_000  # labels times values of labels
+MOST_PAIRED = 10_000_000  # labels times values of labels, paired with one after the other for the variance
 SHUFFLES, MOST_SHUFFLED = 99, 50_000  # shuffled labels that are compared with the labels; of so many
+MOST_ENTRIES = 1_000_000  # of them, times values of labels
 MANY = 100  # labelers, from which on an eigenvalue is found by products
 
 
@@ -98,13 +100,27 @@ def compare(labels: Labels, anonymous: bool = False) -> Comparison:
     own = np.bincount(i * k + label, minlength=len(who) * k).reshape(-1, k).astype(np.float64)
     own += PRETENDED * (own / own.sum(1, keepdims=True)).mean(0)
     own /= own.sum(1, keepdims=True)
-    spread = np.eye(k) * own[:, None] - own[:, :, None] * own[:, None]  # of a label, [W, L, L]
-    shares, spreads = (_by_instance(v[i].reshape(len(i), -1), j, size) for v in (own, spread))
-    off = np.eye(k)[label] - own[i]
-    more = ((votes - shares) ** 2).sum() - (off**2).sum()
-    variance = 2 * ((spreads**2).sum() - (spread[i] ** 2).sum())
-    found = Comparison(pairs, float(more), float(variance), 0, 1, values)
+    off = -own[i]
+    off[np.arange(len(i)), label] += 1
+    more = ((votes - _by_instance(own[i], j, size)) ** 2).sum() - (off**2).sum()
+    found = Comparison(pairs, float(more), _variance(i, j, own, n), 0, 1, values)
     return found if found.beyond or len(who) < 2 else found._replace(joined=int(_joined(i, j, off, own)))
+
+
+def _variance(i, j, own: Float[np.ndarray, "W L"], n: Float[np.ndarray, " I"]) -> float:
+    """2 Σ_j Σ_{i≠k} tr C_i C_k, where tr C_i C_k = Σ_l p_il p_kl (1 - p_il - p_kl) + (Σ_l p_il p_kl)²; where labels are
+    many, from some pairs of each instance, taken at random."""
+    order = np.lexsort((np.random.default_rng(0).random(len(j)), j))
+    i, j = i[order], j[order]
+    most = np.minimum(n - 1, max(1, MOST_PAIRED // (len(j) * own.shape[1])))
+    weight = n * (n - 1) / np.maximum(most * (2 * n - 1 - most), 1)  # of pairs, by those that are at most so far apart
+    total = 0.0
+    for apart in range(1, int(most.max()) + 1):
+        (first,) = np.nonzero(j[apart:] == j[:-apart])
+        p, q = own[i[first]], own[i[first + apart]]
+        both = p * q
+        total += weight[j[first]] @ ((both * (1 - p - q)).sum(1) + both.sum(1) ** 2)
+    return float(4 * total)
 
 
 def follow(labels: Labels, scores: Float[np.ndarray, "J S"], anonymous: bool = False) -> bool:
@@ -151,13 +167,20 @@ def _compared(labels: Labels, anonymous: bool):
     counts = np.asarray(labels.counts)
     real = counts > 0
     i, j, label = (np.asarray(v)[real].astype(np.int64) for v in (labels.labeler, labels.instance, labels.label))
-    size = min(labels.n_instances, max(1, MOST_COMPARED // labels.n_values**2))
+    most = MOST_COMPARED // labels.n_values
     if anonymous:
-        times = np.where(j < size, np.maximum(np.rint(counts[real]), 1), 0).astype(np.int64)
-        j, label = (np.repeat(v, times) for v in (j, label))
+        times = np.clip(np.rint(counts[real].astype(np.float64)), 1, most)
+        size = _first(np.bincount(j, times, labels.n_instances), most)
+        j, label = (np.repeat(v, np.where(j < size, times, 0).astype(np.int64)) for v in (j, label))
         return np.arange(len(j)), j, label, size
     first = np.unique(j * labels.n_labelers + i, return_index=True)[1]  # a labeler who repeats agrees with nobody
+    size = _first(np.bincount(j[first], minlength=labels.n_instances), most)
     return *(v[first][j[first] < size] for v in (i, j, label)), size
+
+
+def _first(n: Float[np.ndarray, " J"], most: int) -> int:
+    """How many of the first instances have at most so many labels; one, if it alone has more."""
+    return max(1, int(np.searchsorted(np.cumsum(n), most, side="right")))
 
 
 def _by_instance(values: Float[np.ndarray, "N C"], j: Int[np.ndarray, " N"], size: int) -> Float[np.ndarray, "I C"]:
@@ -176,7 +199,7 @@ def _joined(i, j, off, own) -> bool:
     from scipy.sparse.linalg import LinearOperator, eigsh
 
     rng, (n_labelers, k) = np.random.default_rng(0), own.shape
-    some = j <= np.sort(j)[:MOST_SHUFFLED][-1]
+    some = j <= np.sort(j)[: min(MOST_SHUFFLED, max(2, MOST_ENTRIES // k))][-1]
     order = np.lexsort((j[some], i[some]))
     i, j, off = i[some][order], j[some][order], off[some][order]
     x = off / np.sqrt(np.maximum(1 - (own**2).sum(1), np.finfo(float).tiny))[i][:, None]

@@ -12,7 +12,7 @@ import crowdjax
 from crowdjax import datasets
 from crowdjax.api import fit_large
 from crowdjax.cautions import about_chance, about_comparison
-from crowdjax.chance import compare
+from crowdjax.chance import PRETENDED, compare
 from crowdjax.labels import Labels
 
 
@@ -39,6 +39,37 @@ def test_it_comes_for_labelers_who_do_not_look(n_classes, prior):
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
 def test_it_does_not_come_for_labelers_who_know_a_little(n_classes):
     assert sum(warned(*crowd(seed, n_classes, right=0.45)[1:]) for seed in range(20)) == 0
+
+
+@pytest.mark.parametrize("n_classes", [200, 1000])
+def test_nor_where_classes_are_many(n_classes):
+    """A part of the table is compared; once it was two instances of a thousand classes, and the warning came."""
+    assert not any(warned(*crowd(seed, n_classes, 0.3, 50, 1000)[1:]) for seed in range(5))
+    assert sum(warned(*crowd(seed, n_classes, 0.0, 50, 1000)[1:]) for seed in range(10)) >= 9
+
+
+@pytest.mark.parametrize("most", [10_000_000, 1])
+def test_the_variance_is_that_of_labels_of_chance(monkeypatch, most):
+    """Labels drawn again from the shares, of each labeler; and the formula by matrices, whole and from some pairs."""
+    monkeypatch.setattr("crowdjax.chance.MOST_PAIRED", most)
+    _, i, j, label = crowd(5, 3, 0.2, per_item=8, n_items=2000)
+    share = np.array([np.bincount(label[i == k], minlength=3) for k in range(10)]).astype(float)
+    share += PRETENDED * (share / share.sum(1, keepdims=True)).mean(0)
+    share /= share.sum(1, keepdims=True)
+    c = np.array([np.diag(p) - np.outer(p, p) for p in share])
+    together = np.zeros((10, 10))
+    for k in range(2000):
+        together[np.ix_(i[j == k], i[j == k])] += 1
+    np.fill_diagonal(together, 0)
+    exact = 2 * (together * np.einsum("ikl,jlk->ij", c, c)).sum()
+    found = compare(Labels.from_arrays(i, j, label, n_values=3))
+    assert found.variance == pytest.approx(exact, rel=1e-9 if most > 1 else 0.01)
+    rng = np.random.default_rng(0)
+    cuts = share.cumsum(1)
+    x = [np.eye(3)[(rng.random(len(i))[:, None] > cuts[i, :2]).sum(1)] - share[i] for _ in range(400)]
+    sums = [np.array([np.bincount(j, v[:, l]) for l in range(3)]) for v in x]
+    more = [(s**2).sum() - (v**2).sum() for s, v in zip(sums, x, strict=True)]
+    assert np.var(more) == pytest.approx(exact, rel=0.25)  # 3.5 standard errors of a variance of 400
 
 
 def test_it_does_not_come_where_few_instances_are_of_a_class():
@@ -89,7 +120,7 @@ def test_nor_of_few_labels_nor_with_gold_nor_where_all_are_alike():
 
 def test_a_large_table_is_judged_by_a_part_of_it(monkeypatch):
     _, i, j, label = crowd(3, n_items=400)
-    monkeypatch.setattr("crowdjax.chance.MOST_COMPARED", 300)
+    monkeypatch.setattr("crowdjax.chance.MOST_COMPARED", 750)
     monkeypatch.setattr("crowdjax.chance.MOST_SHUFFLED", 300)
     assert warned(i, j, label)
     _, i, j, label = crowd(3, right=0.7, n_items=400)
