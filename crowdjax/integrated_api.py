@@ -33,7 +33,7 @@ from crowdjax.columns import listed
 from crowdjax.facade.copies import Copies, heard
 from crowdjax.facade.fit import read_features, taken
 from crowdjax.facade.fitted import Fitted, New, read_fit
-from crowdjax.facade.outcome import about_end, record_of, refuse_failed, tables_of
+from crowdjax.facade.outcome import about_end, record_of, refuse_failed, refuse_infinite, tables_of
 from crowdjax.factor.presets import PRESETS
 from crowdjax.integrated import (
     Boundary,
@@ -235,6 +235,7 @@ def fit(
     parameters = found.parameters
     n_labels = found.counts if labels.weight is not None else np.rint(found.counts).astype(np.int64)
     about = [tuple(np.asarray(end, np.float64) for end in interval) for interval in said.labelers[:4]]
+    refuse_infinite([end for interval in about for end in interval])
     sensitivity, specificity, informedness, accuracy = about
     summary = of_two(accuracy, sensitivity, specificity, informedness, said.labelers.kind)
     tables = tables_of(index, n_labels, probabilities, summary, gold_record(labels))

@@ -185,6 +185,7 @@ def in_sd(level: float) -> float:
 
 
 FLAT, FIXED = 1e6, 1e-12  # variances beyond which a prior says nothing, or all
+MOST_SAID = 1e12  # labels, beyond which an interval is narrower than is told, and SciPy's quantiles are wrong
 HIDDEN = 0.98  # the most that unknown truths take away of what known ones would say: fits are not quite at a maximum
 
 
@@ -287,6 +288,8 @@ def summary_of_betas(a: Float[np.ndarray, "W K L"], share: Float[np.ndarray, " K
     from scipy.special import betaincinv  # slow to import
 
     a = np.asarray(a, np.float64)
+    whole = a.sum(2, keepdims=True)
+    a = np.where(whole > MOST_SAID, np.maximum(a / whole * MOST_SAID, 1.0), a)
     whole = a.sum(2, keepdims=True)
     n = min(a.shape[1:])
     p = (a / whole)[:, np.arange(n), np.arange(n)]

@@ -112,6 +112,12 @@ def refuse_failed(found) -> None:
         raise FitError(f"the fit failed: {stopping.MEANING[code]}")
 
 
+def refuse_infinite(estimates: Sequence[Float[np.ndarray, "..."]]) -> None:
+    """Raise ``FitError`` where estimates of labelers are not finite, as of labels that count too often for floats."""
+    if not all(np.isfinite(v).all() for v in estimates):
+        raise FitError("the fit failed: estimates of labelers are not finite; look for extreme features or weights")
+
+
 def about_end(found) -> list[str]:
     """Warn of a fit that did not converge."""
     code = int(found.code)
