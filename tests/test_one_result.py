@@ -114,7 +114,7 @@ def test_a_fit_goes_on_from_an_earlier_one_of_some_of_its_labels(fits, name):
     [
         ("integrated", "auto", "start: a fit of another model; allowed: an earlier result of integrated"),
         ("integrated", "dawid-skene", "start: a fit of another model"),
-        ("dawid-skene", "integrated", "start: a fit of integrated; allowed: an earlier result of dawid-skene"),
+        ("dawid-skene", "integrated", "start: a fit of integrated of 2 classes; allowed: an earlier result of dawid-skene"),
         ("dawid-skene", "one-coin", "start: a fit of another model"),
     ],
 )
