@@ -272,6 +272,7 @@ def fit(
         started=started,
         devices=parallel.used(int(np.count_nonzero(labels.real)), devices),
     )
+    record["n_iterations"] = sum(int(each.n_steps) for each in fitted)
     return IntegratedAggregation(
         tables, record, kind, found, index, scaling, config=config, boundary=placed,
         average=said.average, calibration=calibration, tally=counts, labels=kept(labels),
