@@ -301,7 +301,7 @@ def load(folder: Path, record: dict[str, Any]) -> IntegratedAggregation:
                 return integrated.informed(placed, jnp.zeros_like(integrated.candidates(placed)))
             return placed
 
-        calibration = integrated.calibrate(jnp.full(1, 0.5)) if record.get("calibration") else None
+        calibration = integrated.calibrate(np.full(1, 0.5)) if record.get("calibration") else None
         members = tuple((found.parameters, at(choice)) for _, choice, _ in weights)
         return found, at(choice), calibration, *((members,) if average else ())
 

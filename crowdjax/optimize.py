@@ -430,8 +430,8 @@ def acceleration(
             estimate is the geometric series of the last two gains, and five times the gain that the step predicts by
             the metric.
         memory: number of differences to combine.
-        rise: rise of the value that a step may cause, relative to 1 + |value|, for iterations that are not quite
-            monotone.
+        rise: rise of the value that a combination may cause, relative to 1 + |value|, for iterations that are not quite
+            monotone; their images are next whatever their value, while they promise more than rounding.
 
     Source: Walker and Ni 2011; Henderson and Varadhan 2019 (for EM, with restarts).
     """
@@ -458,11 +458,14 @@ def acceleration(
         first = s.n_steps == 0
         finite = jnp.isfinite(new.value) & jnp.isfinite(new.x).all()
         most = s.step.value + noise * jnp.abs(s.step.value) + rise * (1 + jnp.abs(s.step.value))
-        accepted = finite & (first | (new.value <= most))
+        residual = new.x - s.trial
+        promised = 0.5 * (metric * residual**2).sum()
+        image = s.count <= 1  # not a combination
+        goes_on = image & (rise > 0) & (promised > noise * (1 + jnp.abs(new.value)))
+        accepted = finite & (first | (new.value <= most) | goes_on)
 
         # Solve min |residual - Σ weight_m changes_m| in the metric. Images, not points, are combined: each is a whole
         # step of EM, so that the combination is one as well where the iteration is linear.
-        residual = new.x - s.trial
         slot = (jnp.maximum(s.count, 1) - 1) % memory
         put = lambda all, v: all.at[slot].set(jnp.where(s.count > 0, v, 0))  # noqa: E731
         moves = put(s.moves, new.x - s.step.x)
@@ -481,10 +484,9 @@ def acceleration(
         # more step promises by the metric must be small too.
         gain = s.step.value - new.value
         ratio = jnp.clip(gain / s.gain, 0, SERIES)
-        promised = 0.5 * (metric * residual**2).sum()
         left = jnp.maximum(gain * ratio / (1 - ratio), PROMISED * promised)
         done = ~first & (left <= rtol * (1 + jnp.abs(new.value)))
-        tired = ~accepted & (s.count <= 1)  # the image itself was no better: rounding
+        tired = ~accepted & image  # the image itself was no better: rounding
         code = jnp.where(accepted & done, CONVERGED, jnp.where(tired, STALLED, RUNNING))
         keep = lambda a, b: jax.tree.map(lambda a, b: jnp.where(accepted, a, b), a, b)  # noqa: E731
         at = keep(new, s.step)

@@ -156,10 +156,13 @@ def test_a_fit_goes_on_from_an_earlier_one(fits, name):
 
 
 @pytest.mark.parametrize("name", NOMINAL)
-def test_gold_is_answered(name):
+def test_gold_is_answered_and_the_fit_comes_back(name, tmp_path):
     gold = {"instance": np.arange(6), "label": WORDS[(TRUTH[:6] + 1) % 3]}
     found = crowdjax.fit(TABLE, name, gold=gold)
     assert found.tables["instances"].sort_by("instance")["label"].to_pylist()[:6] == gold["label"].tolist()
+    found.save(tmp_path / "out")
+    loaded = crowdjax.load(tmp_path / "out")
+    assert abs(probabilities(loaded.predict(TABLE)) - probabilities(found))[6:].max() < TOLERANCE
 
 
 @pytest.mark.parametrize("name", NOMINAL)

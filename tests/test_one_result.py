@@ -114,13 +114,29 @@ def test_a_fit_goes_on_from_an_earlier_one_of_some_of_its_labels(fits, name):
     [
         ("integrated", "auto", "start: a fit of another model; allowed: an earlier result of integrated"),
         ("integrated", "dawid-skene", "start: a fit of another model"),
-        ("dawid-skene", "integrated", "start: a fit of integrated of 2 classes; allowed: an earlier result of dawid-skene"),
+        (
+            "dawid-skene",
+            "integrated",
+            "start: a fit of integrated of 2 classes; allowed: an earlier result of dawid-skene",
+        ),
         ("dawid-skene", "one-coin", "start: a fit of another model"),
     ],
 )
 def test_a_start_of_another_kind_is_refused(fits, name, start, message):
     with pytest.raises(crowdjax.InputError, match=message):
         crowdjax.fit(TABLE, name, start=fits(start))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_fit_with_gold_comes_back_from_disk(name, tmp_path):
+    gold = {"instance": np.arange(9), "label": CLASSES[TRUTH[:9]]}
+    found = crowdjax.fit(TABLE, name, gold=gold)
+    found.save(tmp_path / "out")
+    p, q = (
+        of.tables["instances"].sort_by("instance")["probability"].to_numpy()
+        for of in (found, crowdjax.load(tmp_path / "out").predict(TABLE))
+    )
+    np.testing.assert_allclose(q[9:], p[9:], atol=5e-4)  # modes of instances are found anew, in 32 bits
 
 
 @pytest.mark.parametrize("name", ["dawid-skene", "auto"])
