@@ -117,7 +117,7 @@ def test_a_fit_goes_on_from_an_earlier_one_of_some_of_its_labels(fits, name):
         (
             "dawid-skene",
             "integrated",
-            "start: a fit of integrated of 2 classes; allowed: an earlier result of dawid-skene",
+            "start: a fit of integrated of 2 classes; allowed: an earlier result of dawid",
         ),
         ("dawid-skene", "one-coin", "start: a fit of another model"),
     ],
