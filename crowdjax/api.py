@@ -135,7 +135,7 @@ def fit(
         posterior: method for the labelers' posterior in the integrated model of two classes: ``axis``, quadrature (the
             default up to 100,000 labels); ``laplace``, normal approximations; ``exact``, Gibbs sampling.
         progress: callback (``crowdjax.drive.Progress``), called between blocks of steps of a long fit. Return True to
-            stop the fit; the result then has a warning that says so.
+            stop the fit; the result then has a warning that says so. Fits without JAX, of seconds, do not call it.
 
     Raises:
         InputError: the table or a setting is invalid; a one-line message says which value, where, and what is allowed.

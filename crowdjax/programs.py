@@ -35,8 +35,8 @@ def cache_folder() -> Path | None:
 
 
 def first(action: Callable[[], None]) -> None:
-    """Run a function before the first program is compiled."""
-    _first.append(action)
+    """Run a function before the first program is compiled; the last one asked for counts."""
+    _first[:] = [action]
 
 
 def ready() -> None:

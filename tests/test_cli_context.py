@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import jax
 import numpy as np
@@ -76,7 +77,9 @@ def test_it_writes_what_it_promises(here, tables):
     side = ["--weights", "weights.csv", "--population", "population.csv", "--gold", "gold.csv"]
     model = ["--prevalence", "linear", "--accuracy", "linear", "--inference", "laplace", "--draws", "300"]
     result = call("labels.csv", "--scores", "scores.csv", *side, *model, "--out", "deep/out")
-    assert (result.exit_code, result.stdout) == (0, "")
+    headline = r"prevalence: ([\d.]+) % of the population \(95% interval: ([\d.]+) to ([\d.]+) %; assisted by gold\)\n"
+    said = re.fullmatch(headline, result.stdout)
+    assert result.exit_code == 0 and said, result.output
     out = here / "deep" / "out"
     assert sorted(os.listdir(out)) == FILES
     assert sorted(os.listdir(out / "figures")) == FIGURES
@@ -119,9 +122,21 @@ def test_it_writes_what_it_promises(here, tables):
         calibration["probability"], np.interp(calibration["score"], line["score"], line["mean"]), atol=1e-3
     )
     bands = ["sensitivity", "specificity", "balanced_accuracy", "rank"]
-    assert list(labelers) == ["labeler", "n_labels", *(b + s for b in bands for s in ("", "_lower", "_upper"))]
+    of_gold = ["labels", "accuracy", "positives", "sensitivity", "negatives", "specificity"]
+    measures = [band + end for band in bands for end in ("", "_lower", "_upper")]
+    assert list(labelers) == ["labeler", "n_labels", *measures, *(f"gold_{name}" for name in of_gold)]
     assert labelers["labeler"].tolist() == [f"00{w}" for w in range(6)]
     assert labelers["n_labels"].tolist() == tables["labels"]["worker"].value_counts().sort_index().tolist()
+    known = tables["labels"].merge(tables["gold"], left_on="task", right_on="instance", suffixes=("", "_gold"))
+    known["right"] = known["label"] == known["label_gold"]
+    for part, number, share in (
+        (known, "labels", "accuracy"),
+        (known[known["label_gold"] == 1], "positives", "sensitivity"),
+        (known[known["label_gold"] == 0], "negatives", "specificity"),
+    ):
+        expected = part.groupby("worker")["right"].agg(["count", "mean"]).reindex(labelers["labeler"])
+        np.testing.assert_array_equal(labelers[f"gold_{number}"], expected["count"].fillna(0))
+        np.testing.assert_allclose(labelers[f"gold_{share}"], expected["mean"], rtol=1e-12)
     for name in ("sensitivity", "specificity"):
         assert (labelers[f"{name}_lower"] <= labelers[name]).all() and (
             labelers[name] <= labelers[f"{name}_upper"]
@@ -135,6 +150,8 @@ def test_it_writes_what_it_promises(here, tables):
     assert list(estimates) == ["assisted by gold", *of_model, "gold alone (Hajek)"]
     population = tables["population"]
     mean = np.average(np.interp(population["score"], line["score"], line["mean"]), weights=population["count"])
+    percent = [100 * prevalence[name] for name in ("mean", "lower", "upper")]
+    np.testing.assert_allclose([float(number) for number in said.groups()], percent, atol=0.5)  # rounded
     by_model = estimates["population table"]
     np.testing.assert_allclose(by_model["mean"], mean, atol=1e-3)
     assert by_model["lower"] < by_model["mean"] < by_model["upper"]
@@ -162,7 +179,8 @@ def test_what_is_not_identified_is_said(here, tables):
     for out in ("out", "again"):
         scores = ("--scores", "two.csv", "--score-columns", "score,length")
         result = call("one.csv", *scores, *model.split(), "--out", out)
-        assert (result.exit_code, result.stdout) == (0, "")
+        assert result.exit_code == 0
+        assert re.fullmatch(r"prevalence: .* % of the labelled sample \(.*; labelled instances\)\n", result.stdout)
     said = json.loads((here / "out" / "fit.json").read_text())["warnings"]
     for words in ("every instance has one label", "constraint 'free'", "Curves are along score", "length = 119.5"):
         assert any(words in sentence for sentence in said)

@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import typer
@@ -118,6 +119,12 @@ def test_the_example_of_a_help_works(here, words):
 MAJORITY = ("fit", "labels.csv", "--model", "majority", "--out", "out")
 
 
+def told_in(out: Path) -> list[str]:
+    """The events in the log of a result, without those that are not of every run."""
+    events = [json.loads(line)["event"] for line in (out / "log.jsonl").read_text().splitlines()]
+    return [event for event in events if event not in ("compiled", "note")]
+
+
 @pytest.mark.parametrize("words", [("-v", *MAJORITY), (*MAJORITY, "--verbose"), ("-v", *MAJORITY, "-v")])
 def test_verbose_says_what_is_done_and_keeps_it_with_the_result(here, words):
     found = call(*words)
@@ -127,20 +134,21 @@ def test_verbose_says_what_is_done_and_keeps_it_with_the_result(here, words):
     assert all(line.split()[1] == "s" and float(line.split()[0]) >= 0 for line in found.stderr.splitlines()), (
         found.stderr
     )
-    told = [json.loads(line) for line in (here / "out" / "log.jsonl").read_text().splitlines()]
-    assert [event["event"] for event in told if event["event"] not in ("compiled", "note")] == [
-        "ready",
-        "read",
-        "columns",
-        "wrote",
-        "done",
-    ]
+    assert told_in(here / "out") == ["read", "columns", "wrote", "done"]
     assert "log.jsonl" in json.loads((here / "out" / "fit.json").read_text())["files"]
     assert crowdjax.load(here / "out").record["n_labels"] == 36
     assert all(
         line.startswith(("crowdjax: note: ", "crowdjax: columns of ")) for line in call(*MAJORITY).stderr.splitlines()
     )
     assert not (here / "out" / "log.jsonl").exists()
+
+
+@pytest.mark.slow
+def test_verbose_says_on_what_devices_a_fit_by_jax_runs(here):
+    call(*MAJORITY)  # without JAX
+    found = call("-v", "fit", "labels.csv", "--model", "factor", "--out", "out")
+    assert found.exit_code == 0 and f"{jax.device_count()} device(s): " in found.stderr
+    assert told_in(here / "out") == ["ready", "read", "columns", "wrote", "done"]
 
 
 @pytest.mark.parametrize("words", [("-q", *MAJORITY), (*MAJORITY, "--quiet")])
@@ -288,7 +296,7 @@ def test_a_stopped_fit_is_saved_and_is_status_1(here, monkeypatch):
     usual = bars.Progress.__call__
     monkeypatch.setattr(bars.Progress, "__call__", lambda *a, **k: told.append(a[1]) or usual(*a, **k))
     interrupted_when(lambda: len(told) > 1)
-    found = call("fit", "labels.csv", "--model", "glad", "--out", "out")
+    found = call("fit", "labels.csv", "--model", "factor", "--out", "out")
     assert found.exit_code == 1
     assert found.stderr.splitlines()[-1] == "crowdjax: stopped before the fit converged; what it has is in out"
     record = json.loads((here / "out" / "fit.json").read_text())
@@ -297,7 +305,7 @@ def test_a_stopped_fit_is_saved_and_is_status_1(here, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_signal_before_anything_is_known_leaves_nothing(here, monkeypatch):
+def test_a_signal_before_anything_is_known_leaves_nothing(here, interruptible, monkeypatch):
     began: list[str] = []
     usual = bars.Progress.__init__
     monkeypatch.setattr(bars.Progress, "__init__", lambda *a: began.append("") or usual(*a))

@@ -23,7 +23,6 @@ from crowdjax.observation.checks import replicate
 N, WORDS = 60, np.array(["goose", "swan"])
 SIMPLE = dict(prevalence="linear", accuracy="constant", labelers="offset")
 QUICK = dict(SIMPLE, constraint="ordered", inference="laplace", draws=50)
-CONFIG = ContextualConfig("linear", "constant")
 
 
 def crowd(n: int = N, labelers: int = 5, each: int = 3, seed: int = 0):
@@ -211,8 +210,9 @@ def test_replicates_have_the_labelers_sensitivity_at_every_score(result):
     """20 000 labels of one labeler: shares of the label 1 at either class, against the function's own."""
     n, score = 20_000, 0.3
     labels = Labels.from_arrays(np.full(n, 2), np.arange(n), np.ones(n, int), n_labelers=5)
-    data = prepare_data(CONFIG, labels, np.full((n, 1), result.fit.scale([score])[0, 0]))
-    model = Contextual.of(CONFIG, data)
+    config = result.fit.config
+    data = prepare_data(config, labels, np.full((n, 1), result.fit.scale([score])[0, 0]))
+    model = Contextual.of(config, data)
     params = model.params(labels, jnp.asarray(result.fit.unconstrained[0, 7]))
     s, gamma = (v[7, 2] for v in effects(result.fit, result.fit.draws))
     for k, z in enumerate((-1, 1)):

@@ -25,7 +25,7 @@ from crowdjax.contextual import (
     save,
 )
 from crowdjax.contextual.coordinates import affine, find_coordinates, given, positive, quadratic
-from crowdjax.contextual.data import bases
+from crowdjax.contextual.data import anchors_of, bases
 from crowdjax.contextual.diagnostics import chain_diagnostics, pareto_smooth
 from crowdjax.contextual.inference import _still_climbing, crowd_curves, identification
 from crowdjax.contextual.model import (
@@ -127,7 +127,8 @@ def test_hilbert_inducing_and_exact_processes_have_the_same_mode(x64):
         u = jnp.concatenate(
             [at.coordinates.centre, given(config, data, at.coordinates.labels, at.coordinates.centre).mean]
         )
-        found.append(curves(config, bases(config, scale(GRID))[0], None, draw_at(config, data, u), jnp.arange(10)))
+        basis, _ = bases(config, scale(GRID), anchors_of(data.basis))
+        found.append(curves(config, basis, None, draw_at(config, data, u), jnp.arange(10)))
     for other in found[:2]:
         for a, b in zip(other, found[2], strict=True):
             assert np.abs(a - b).max() < 0.02
@@ -369,10 +370,11 @@ def test_chains_side_by_side_move_as_chains_in_threads(x64, monkeypatch):
     config = ContextualConfig("linear", "constant", labelers="global")
     data = prepare_data(config, labels, Scale.learn(score)(score))
     start = affine(config, data, find_coordinates(config, data).coordinates)
+    density = jax.tree_util.Partial(log_density, config)
     settings = nuts.Settings(n_warmup=12, n_draws=4, n_chains=3, n_thin=2, target_accept=0.9, max_depth=6)
 
     def sample():
-        return nuts.sample(config, data, start, settings, jax.random.key(0), lambda *_: None)[0]
+        return nuts.sample(density, data, start, settings, jax.random.key(0), lambda *_: None)[0]
 
     in_threads = sample()
     assert in_threads.shape == (3, 4, size_of(config, data))

@@ -14,7 +14,6 @@ from scipy.special import expit
 from crowdjax import labels as labels_module
 from crowdjax.contextual import GP, PRESETS, ContextualConfig, prepare_data
 from crowdjax.contextual.data import bases
-from crowdjax.contextual.functions import evaluate
 from crowdjax.contextual.model import (
     blocks,
     coefficients,
@@ -23,8 +22,6 @@ from crowdjax.contextual.model import (
     draw_at,
     log_density,
     log_likelihood,
-    of_function,
-    prior_draws,
     shapes_of,
     size_of,
     tables,
@@ -43,18 +40,24 @@ def softplus(t):
     return np.log1p(np.exp(-abs(t))) + np.maximum(t, 0)
 
 
+def process(gp, x, amplitude, length, weights):
+    """A Gaussian process at x, without its line, from standard normals: the basis written out anew."""
+    c = gp.boundary
+    omega = np.arange(1, gp.n_basis + 1) * np.pi / (2 * c)
+    phi = lambda x: np.sin(omega * (x[:, None] + c)) / np.sqrt(c)  # noqa: E731
+    density = amplitude**2 * np.sqrt(2 * np.pi) * length * np.exp(-0.5 * (length * omega) ** 2)
+    colour, grid = np.sqrt(density) * weights, np.linspace(-1, 1, 65)
+    return phi(x) @ colour - np.polyval(np.polyfit(grid, phi(grid) @ colour, 1), x)
+
+
 def by_hand(config, draw, gold):
-    """log p(L, functions) up to a constant, in units of the priors' standard normals, with the truth summed over all
-    2^I cases; basis, link, priors and labelers written out anew."""
+    """(log p(L, functions) up to a constant, in units of the priors' standard normals, with the truth summed over all
+    2^I cases; s, γ of every labeler and instance): basis, link, priors and labelers written out anew."""
     spec = {"prevalence": (-4, 4, 4, 1.5), "accuracy": (1.5, 1, 1, 1), "bias": (0, 1, 1, 1)}
     family = {"prevalence": config.prevalence, "accuracy": config.accuracy, "bias": config.accuracy}
     squares, f = 0.0, {}
-    m = np.arange(1, config.gp.n_basis + 1)
-    c = config.gp.boundary
-    omega = m * np.pi / (2 * c)
-    phi = lambda x: np.sin(omega * (x[:, None] + c)) / np.sqrt(c)  # noqa: E731
     normal_of = lambda amplitude, scale: stats.norm.ppf(stats.halfnorm.cdf(amplitude, scale=scale))  # noqa: E731
-    grid = np.linspace(-1, 1, 65)
+    log_normal = lambda length, gp: (np.log(length) - gp.log_length[0]) / gp.log_length[1]  # noqa: E731
     for name, (mean, sd, slope_sd, amplitude_sd) in spec.items():
         squares += ((draw[f"{name}_mean"] - mean) / sd) ** 2
         f[name] = np.full(I, draw[f"{name}_mean"])
@@ -65,18 +68,20 @@ def by_hand(config, draw, gold):
         if family[name] == "gp":
             amplitude, length, w = (draw[f"{name}_{k}"] for k in ("amplitude", "length", "weights"))
             squares += (normal_of(amplitude, amplitude_sd) ** 2).sum() + (w**2).sum()
-            squares += (((np.log(length) - config.gp.log_length[0]) / config.gp.log_length[1]) ** 2).sum()
-            density = amplitude**2 * np.sqrt(2 * np.pi) * length * np.exp(-0.5 * (length * omega) ** 2)
-            colour = np.sqrt(density) * w[0]
-            line = np.polyfit(grid, phi(grid) @ colour, 1)
-            f[name] = f[name] + phi(X[:, 0]) @ colour - np.polyval(line, X[:, 0])
-    value = -0.5 * squares
-    a, b = np.broadcast_to(f["accuracy"], (W, I)), np.broadcast_to(f["bias"], (W, I))
-    if config.labelers == "offset":
+            squares += (log_normal(length, config.gp) ** 2).sum()
+            f[name] = f[name] + process(config.gp, X[:, 0], amplitude[0], length[0], w[0])
+    ab = np.stack([np.broadcast_to(f[name], (W, I)) for name in ("accuracy", "bias")])
+    if config.labelers != "global":
         scale, raw = draw["labeler_scale"], draw["labeler_offset"]
-        value -= 0.5 * ((normal_of(scale, 0.5) ** 2).sum() + (raw**2).sum())
-        e = scale[:, None] * (raw - raw.mean(1, keepdims=True))
-        a, b = a + e[0][:, None], b + e[1][:, None]
+        squares += (normal_of(scale, 0.5) ** 2).sum() + (raw**2).sum()
+        ab = ab + (scale[:, None] * (raw - raw.mean(1, keepdims=True)))[:, :, None]
+    if config.labelers == "function":
+        gp = config.labeler_gp
+        amplitude, length, w = (draw[f"labeler_{k}"] for k in ("amplitude", "length", "weights"))
+        squares += (normal_of(amplitude, 0.5) ** 2).sum() + (log_normal(length, gp) ** 2).sum() + (w**2).sum()
+        of = lambda side, i: process(gp, X[:, 0], amplitude[side], length[side, 0], w[side, 0, i])  # noqa: E731
+        ab = ab + np.stack([[of(side, i) for i in range(W)] for side in (0, 1)])
+    a, b = ab
     if config.constraint == "ordered":
         s, gamma = softplus(a), b
     elif config.constraint == "both":
@@ -84,7 +89,7 @@ def by_hand(config, draw, gold):
     else:
         s, gamma = a, b
     crowd = Crowd.of(**TRIPLES, gold=None if gold is None else np.nan_to_num(gold), shape=(W, I))
-    return value + evidence_by_enumeration(crowd, s, gamma, expit(f["prevalence"]))
+    return evidence_by_enumeration(crowd, s, gamma, expit(f["prevalence"])) - 0.5 * squares, s, gamma
 
 
 @pytest.mark.parametrize("gold", [None, GOLD], ids=["no-gold", "gold"])
@@ -97,34 +102,23 @@ def test_density_equals_the_sum_over_all_truths(x64, families, constraint, gold)
     for seed in range(3):
         u = jax.random.normal(jax.random.key(seed), (size_of(config, data),))
         draw = {k: np.asarray(v) for k, v in draw_at(config, data, u).items()}
-        np.testing.assert_allclose(log_density(config, data, u), by_hand(config, draw, gold), rtol=1e-7)
+        np.testing.assert_allclose(log_density(config, data, u), by_hand(config, draw, gold)[0], rtol=1e-7)
 
 
-def test_labelers_functions_enter_as_their_own_processes(x64):
-    config = ContextualConfig(labelers="function")
+@pytest.mark.parametrize("constraint", ["ordered", "both", "free"])
+def test_labelers_functions_enter_as_their_own_processes(x64, constraint):
+    config = ContextualConfig(labelers="function", constraint=constraint)
     labels = Labels.from_arrays(**TRIPLES, n_labelers=W, n_instances=I)
     data = prepare_data(config, labels, X)
-    draw = jax.tree.map(lambda v: v[0], prior_draws(config, W, data.basis, data.labeler_basis, jax.random.key(1), 1))
+    u = jax.random.normal(jax.random.key(1), (size_of(config, data),))
+    draw = {k: np.asarray(v) for k, v in draw_at(config, data, u).items()}
+    density, s, gamma = by_hand(config, draw, None)
     c = coefficients(config, data.basis, data.labeler_basis, draw)
-    s, gamma, _ = triples(config, data, c, tables(config, data.basis, c))
-    shared = evaluate(config.functions["bias"], data.basis, of_function("bias", c))
-    raw = draw["labeler_offset"][1]
-    offset = draw["labeler_scale"][1] * (raw - raw.mean())
-    for i in range(W):
-        term = data.labeler_basis.terms[0]
-        coloured = term.colour(
-            draw["labeler_amplitude"][1], draw["labeler_length"][1], draw["labeler_weights"][1, 0, i]
-        )
-        own = {
-            "mean": offset[i],
-            "slope": jnp.zeros(1),
-            "length": draw["labeler_length"][1],
-            "coefficients": coloured[None],
-        }
-        own_values = evaluate(config.functions["bias"], data.labeler_basis, own)
-        here = labels.labeler == i
-        np.testing.assert_allclose(gamma[here], (shared + own_values)[labels.instance[here]], rtol=1e-9)
-    assert (s > 0).all()
+    found = triples(config, data, c, tables(config, data.basis, c))
+    for ours, hand in zip(found[:2], (s, gamma), strict=True):
+        np.testing.assert_allclose(ours, hand[labels.labeler, labels.instance], rtol=1e-9)
+    np.testing.assert_allclose(log_density(config, data, u), density, rtol=1e-7)
+    assert constraint == "free" or (found[0] > 0).all()
 
 
 def crowd_of(n, gold=False, seed=0):

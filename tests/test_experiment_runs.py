@@ -148,7 +148,7 @@ def test_a_cell_that_fails_fails_alone(here, capsys):
     assert "Not whole" not in (folder / "SUMMARY.md").read_text()
 
 
-def test_ctrl_c_stops_the_processes_too(here, capsys):
+def test_ctrl_c_stops_the_processes_too(here, interruptible, capsys):
     timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     assert main(["run", "mine.toml", "--jobs", "2"]) == 1

@@ -173,7 +173,7 @@ SCENES: dict[str, tuple[dict[str, pd.DataFrame | list], tuple[Step, ...]]] = {
             Step(
                 f"context labels.csv --scores scores.csv --score-columns score,length {FREE} --out out",
                 "out/fit.json",
-                ("every instance has one label", "constraint 'free'", "Curves are along score", "Labelers are taken"),
+                ("every instance has one label", "constraint 'free'", "Curves are along score", "Labelers are assumed"),
             ),
         ),
     ),
@@ -247,7 +247,7 @@ def test_a_fit_that_is_stopped_says_so_before_its_last_line(here, monkeypatch):
 
     monkeypatch.setattr(bars.Progress, "__call__", asked)
     for quiet in ((), ("-q",)):
-        found = call("fit labels.csv --model glad --out out", *quiet)
+        found = call("fit labels.csv --model factor --out out", *quiet)
         assert found.exit_code == 1
         told = warnings_of("out/fit.json")
         assert len(told) >= 2 and "did not converge: stopped" in told[0]

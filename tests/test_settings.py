@@ -182,7 +182,8 @@ def test_numpy_s_whole_numbers_are_whole_numbers_everywhere():
     two, one = np.int64(2), np.uint8(1)
     found = crowdjax.fit(TABLE, "factor", factors=two, restarts=two, seed=np.uint32(7), devices=one)
     same = crowdjax.fit(TABLE, "factor", factors=2, restarts=2, seed=7, devices=1)
-    assert found.record["objective"] == same.record["objective"] and found.record["seed"] == 7
+    assert found.record["objective"] == same.record["objective"]
+    assert found.record["seed"] == same.record["seed"] == 7
     assert factor.FactorConfig(n_factors=two).n_factors == 2
     assert Inference("laplace", n_draws=two).n_draws == 2
     assert settings.whole("replicates", np.int16(19), 19) == 19
@@ -205,6 +206,23 @@ def test_a_seed_is_recorded_where_it_drew_something_and_is_used():
     keyed = crowdjax.fit(table, "factor", **settings, key=jax.random.PRNGKey(1))
     assert keyed.record["seed"] is None
     np.testing.assert_array_equal(np.asarray(keyed.fit.weights.labeler.free), other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("instances", ["integrate", "map"])
+def test_a_seed_of_factors_of_several_classes_is_recorded_and_used(instances):
+    rng = np.random.default_rng(0)
+    labeler, instance = np.tile(np.arange(9), 40), np.repeat(np.arange(40), 9)
+    table = {"labeler": labeler, "instance": instance, "label": rng.integers(0, 3, 360)}
+
+    def fit(**given):
+        return crowdjax.fit(table, "factor", factors=2, instances=instances, **given)
+
+    found = [fit(restarts=1, **given) for given in ({}, {"seed": 0}, {"seed": 1})]
+    assert [result.record["seed"] for result in found] == [0, 0, 1]
+    first, same, other = (result.fit.posterior for result in found)
+    assert (first == same).all() and (first != other).any()
+    assert "seed 1" in repr(found[2]) and fit(start=found[2]).record["seed"] is None
 
 
 def test_an_estimator_asks_only_for_what_was_set():

@@ -104,13 +104,14 @@ class Progress:
 
     def _listen(self, signals: socket.socket) -> None:
         """Count signals, in a thread of its own: a compiled program may keep Python waiting."""
-        while number := signals.recv(1):
-            self._asked += number[0] in SIGNALS
-            if self._asked > 1:
-                self.close()
-                sys.stderr.write("crowdjax: stopped\n")
-                os._exit(1)
-            self._draw()
+        with signals:  # a socket of the thread's own: nobody closes it while the thread waits
+            while number := signals.recv(1):
+                self._asked += number[0] in SIGNALS
+                if self._asked > 1:
+                    self.close()
+                    sys.stderr.write("crowdjax: stopped\n")
+                    os._exit(1)
+                self._draw()
 
 
 @contextlib.contextmanager
@@ -131,13 +132,14 @@ def _listening(progress: Progress) -> Iterator[None]:
         yield
         return
     receiver, sender = socket.socketpair()
-    with receiver, sender:
+    with sender:  # its end is the thread's, wherever a signal interrupts this
         sender.setblocking(False)
         thread = threading.Thread(target=progress._listen, args=(receiver,), daemon=True)
         thread.start()
         handlers = {number: signal.getsignal(number) for number in SIGNALS}
-        wakeup = signal.set_wakeup_fd(sender.fileno())
+        wakeup = signal.set_wakeup_fd(-1)
         try:
+            signal.set_wakeup_fd(sender.fileno())
             for number in SIGNALS:
                 signal.signal(number, progress._first)
             yield

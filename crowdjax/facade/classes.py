@@ -67,6 +67,7 @@ def fit(
         repeats=repeats,
         copies=record_of_copies,
         columns=mapping,
+        seed=None,
         solver=dataclasses.asdict(solver),
         config={field.name: getattr(model, field.name) for field in dataclasses.fields(model)},
         features={},

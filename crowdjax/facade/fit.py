@@ -132,6 +132,7 @@ def fit(
         repeats=repeats,
         copies=record_of_copies,
         columns=mapping,
+        seed=seed_of(built) if start is None else None,
         solver=dataclasses.asdict(solver),
         config=config_of(built),
         features=scaling,
@@ -158,6 +159,12 @@ def _best(labels: Labels, model: Observation, start, solver: Solver, **how):
     stopped = fits[-1].code == optimize.STOPPED and best.code <= optimize.STOPPED
     code = fits[-1].code if stopped else best.code
     return dataclasses.replace(best, code=code, n_steps=sum(found.n_steps for found in fits))
+
+
+def seed_of(model: Observation) -> int | None:
+    """Look up the seed of a model's random starts; None where its start draws nothing."""
+    drawn = isinstance(model, Factor | IntegratedFactor) and model.n_factors > 1
+    return int(model.seed) if drawn else None
 
 
 def doubt_of(model: Observation) -> dict[str, dict[str, float]]:

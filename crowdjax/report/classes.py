@@ -122,6 +122,7 @@ def _settings(record) -> dict[str, str]:
         "Classes": f"{len(record['classes']):,}, {record['kind']}",
         "Values of labels": None if values is None else f"{len(values):,}",
         "Fitted": listed([plan[name] for name in ("model", "beside") if name in plan]) or None,
+        "Seed": record.get("seed"),
         **{name.replace("_", " ").capitalize(): value for name, value in settings.items()},
         "Repeated labels": record.get("repeats"),
         "Solver": solver.get("method"),
