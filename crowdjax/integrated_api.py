@@ -92,7 +92,7 @@ class IntegratedAggregation(Fitted):
         >>> table["label"] = (np.repeat(rng.integers(0, 2, 30), 8) ^ (rng.random(240) < 0.2)).astype(int)
         >>> result = crowdjax.fit(table, "auto")
         >>> result.record["boundary"]["choice"], "expert" in np.asarray(result.labelers["kind"])
-        ('able', False)
+        ('gap', False)
     """
 
     config: IntegratedConfig

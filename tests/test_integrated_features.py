@@ -25,9 +25,11 @@ from crowdjax.integrated import (
     fit_jit,
     grid_pass,
     of_instances,
+    of_labelers,
     positives,
     share_of_positives,
 )
+from crowdjax.integrated.draws import Draws
 from crowdjax.integrated.fit import cluster_weights, log_population, regress
 from crowdjax.integrated.kernels import missing_information
 from crowdjax.integrated.model import FEATURE_SD
@@ -198,14 +200,26 @@ def test_what_features_say_of_labelers_comes_back(fitted):
 
 
 def test_labelers_are_judged_on_all_instances(fitted):
-    """Sensitivity is the average over 300 instances, of which 200 quantiles are told, of σ(α x + γ) where z = 1."""
+    """Sensitivity is the average over 300 instances, of which 200 quantiles are told, of σ(α x + γ) where z = 1; here
+    of labelers at their modes, with the boundary at 0. The facade's is the posterior's mean, within a fifth of its
+    standard deviation."""
     *_, result = fitted
     given, features = result.fit.parameters, WHOLE[1].instance
     scaled = (features - features.mean(0)) / features.std(0)
     m, x = abs(1 + scaled @ np.asarray(given.instance_weights)), np.linspace(-8, 8, 801)
     density = norm.pdf(x, m[:, None], float(given.spread)).mean(0)
     yes = expit(np.asarray(given.labelers) @ np.stack([x, np.ones_like(x)]))
-    np.testing.assert_allclose(result.labelers["sensitivity"], yes @ density / density.sum(), atol=2e-3)
+    expected = yes @ density / density.sum()
+    one = np.ones((1, len(expected)))
+    at_modes = Draws(given.labelers[None], one, given.spread[None], given.prior_logit[None])
+    nowhere = (around(jnp.array(0.0)), Features(instance=scaled))
+    found = of_labelers(result.fit, result.config, *nowhere, draws=at_modes, doubt=0.0)
+    np.testing.assert_allclose(found.sensitivity.mean, expected, atol=2e-3)
+    told = result.labelers
+    sd = (told["sensitivity_upper"] - told["sensitivity_lower"]).to_numpy() / (2 * 1.96)
+    assert (abs(told["sensitivity"].to_numpy() - expected) / sd).max() < 0.2
+    alike = of_labelers(result.fit, result.config, nowhere[0], draws=at_modes, doubt=0.0)  # were all equally clear
+    assert (abs(alike.sensitivity.mean - expected) / sd).max() > 0.4
 
 
 def test_the_facade_saves_and_predicts_with_features(fitted, tmp_path):
