@@ -80,7 +80,7 @@ def test_every_step_raises_the_log_posterior_at_a_fixed_population(x64):
 @pytest.mark.parametrize("config", [IntegratedConfig(), FIXED, IntegratedConfig(spread=1.0, hierarchy=False)])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_it_stops_where_em_stands_still(x64, config, seed):
-    """One step of EM from there moves no labeler; the objective, at whose way EM looks but roughly, need not rise."""
+    """One step of EM from there moves no labeler. The objective may fall on the way: EM does not quite maximise it."""
     labels, *_ = crowd(seed, 12, 60, 0.4)
     found = fit_jit(labels, config)
     history = np.asarray(found.history)[~np.isnan(found.history)]
