@@ -250,6 +250,7 @@ def fit(
         repeats=repeats,
         copies=record_of_copies,
         columns=mapping,
+        seed=None,
         boundary={
             "choice": choice,
             "center": float(placed.center),
