@@ -185,7 +185,7 @@ def in_sd(level: float) -> float:
 
 
 FLAT, FIXED = 1e6, 1e-12  # variances beyond which a prior says nothing, or all
-MOST_SAID = 1e12  # labels, beyond which SciPy's quantiles are wrong, and an interval is narrower than a millionth
+MOST_SAID = 1e12  # labels, beyond which SciPy's quantiles are wrong, and an interval is some 2e-6 wide
 HIDDEN = 0.98  # the most that unknown truths take away of what known ones would say: fits are not quite at a maximum
 
 
