@@ -169,7 +169,9 @@ def _compared(labels: Labels, anonymous: bool):
     i, j, label = (np.asarray(v)[real].astype(np.int64) for v in (labels.labeler, labels.instance, labels.label))
     most = MOST_COMPARED // labels.n_values
     if anonymous:
-        times = np.clip(np.rint(counts[real].astype(np.float64)), 1, most)
+        times = np.maximum(np.rint(counts[real].astype(np.float64)), 1)
+        times *= np.minimum(most / np.bincount(j, times), 1)[j]  # no instance alone is more than is compared
+        times = np.maximum(np.rint(times), 1)
         size = _first(np.bincount(j, times, labels.n_instances), most)
         j, label = (np.repeat(v, np.where(j < size, times, 0).astype(np.int64)) for v in (j, label))
         return np.arange(len(j)), j, label, size

@@ -43,6 +43,7 @@ from crowdjax.integrated import (
     IntegratedConfig,
     Posterior,
 )
+from crowdjax.integrated.turned import turned_parameters
 from crowdjax.labelers import of_two
 from crowdjax.labels import InputError, LabelIndex, Labels, Repeats
 from crowdjax.result import Tally, by_class, counted, gold_record, kept, labels_of_labelers, tally
@@ -340,7 +341,10 @@ def continued(
     if like != config or names[0] != names[1]:
         raise InputError("start: a fit with other settings or features; allowed: an earlier result with the same")
     known = io.positions(io.ids(index, "labeler"), io.ids(start.index, "labeler"))
-    return parameters_for(start.fit.parameters, known, features)
+    parameters = start.fit.parameters
+    if float(parameters.mean[0]) < 0:  # gold turned that fit; labels alone say the mirror image
+        parameters = turned_parameters(parameters)
+    return parameters_for(parameters, known, features)
 
 
 def unused(config: IntegratedConfig) -> dict[str, str]:

@@ -9,7 +9,9 @@ now (EX_TEMPFAIL of sysexits.h). The commands need the extra ``cli`` and are imp
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -40,7 +42,16 @@ def main() -> None:
         if line is None:
             raise
         sys.exit(_status(line))
-    app()
+    try:
+        app()
+    except SystemExit as end:
+        if end.code == 1 and "jax" in sys.modules:
+            # A run that was stopped may leave threads of XLA that compile; they crash when Python takes itself apart.
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
+            os._exit(1)
+        raise
 
 
 def _status(line: str) -> int:

@@ -133,12 +133,11 @@ def answer(
         features = taken_out.features(features, labels)
         begin = None if begin is None else taken_out.parameters(begin)
     blind = dataclasses.replace(labels, gold=None)
-    at_first = begin
     if plan.able is not None and config.spread != 0 and pays(plan):
         evenly = first_at_votes(blind, config, features, 0.0)  # all fits of an average are one program
-        at_first = evenly if begin is None else begin._replace(prior_logit=evenly.prior_logit)
+        begin = evenly if begin is None else begin._replace(prior_logit=evenly.prior_logit)
     found_by = partial(fit, blind, features=features)
-    first = found_by(config, begin=at_first)
+    first = found_by(config, begin=begin)
     if boundary is not None or scores is not None or not (plan.able is not None and pays(plan)):
         plan = plan._replace(able=None)
     if plan.able is None:
@@ -149,7 +148,7 @@ def answer(
         found = Averaged(Average((Member(1.0, choice, config, first.parameters, placed),)), (first,))
     else:
         again = lambda begin, config: found_by(config, begin=begin)  # noqa: E731
-        found, calibration = averaged(blind, plan, first, features, again, begin), None
+        found, calibration = averaged(blind, plan, first, features, again), None
         if choice == "gold":
             found, calibration = _by_gold(found, labels, features)
         member = found.average.members[0]

@@ -110,7 +110,6 @@ def averaged(
     fit: IntegratedFit,
     features: Features,
     refit: Callable[[Parameters, IntegratedConfig], IntegratedFit],
-    begin: Parameters | None = None,
 ) -> Averaged:
     """Fit the members of a plan's average and weight them.
 
@@ -119,7 +118,6 @@ def averaged(
         fit: a fit at class prior ½.
         refit: function that fits the same labels from other parameters, whose class prior it keeps, with other
             settings.
-        begin: labelers and their population to begin with; default: from the majority vote.
 
     Example: three labelers, of whom one contradicts the others
         >>> from crowdjax.integrated import fit_jit, plan
@@ -136,15 +134,8 @@ def averaged(
     logit = np.log(share) - np.log1p(-share)
     config, clear = plan.config, dataclasses.replace(plan.config, spread=0.0)
 
-    def begin_at(config, e) -> Parameters:
-        votes = first_at_votes(labels, config, features, e * logit)
-        if begin is None:
-            return votes
-        earlier = {name: getattr(begin, name) for name in ("labelers", "mean", "covariance", "labeler_weights")}
-        return votes._replace(**earlier)
-
     def at_priors(config, exponents):
-        return [refit(begin_at(config, e), config) for e in exponents]
+        return [refit(first_at_votes(labels, config, features, e * logit), config) for e in exponents]
 
     fits = [fit, *at_priors(config, EXPONENTS[1:])]
     fits0 = at_priors(clear, EXPONENTS) if features.instance is None else []  # features say how clear instances are
@@ -175,7 +166,7 @@ def _evidence(fits) -> Float[np.ndarray, " F"]:
 
 def _logs(values: Float[np.ndarray, " F"]) -> Float[np.ndarray, " F"]:
     """Return the logarithms of weights that add up to one."""
-    return values - np.logaddexp.reduce(values) if len(values) else values
+    return values - np.logaddexp.reduce(values) if np.isfinite(values).any() else values
 
 
 def of_average(
