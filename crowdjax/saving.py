@@ -61,7 +61,8 @@ def check_out(out: str | os.PathLike) -> Path:
             with contextlib.suppress(OSError):  # of a folder that others may look into
                 disk.sweep(place)
             _put_in_order(out, place)
-            _refuse_loss(out, place)
+            with _alone(out, place):  # a result that another process is replacing looks changed
+                _refuse_loss(out, place)
         _try(place)
     return Path(out)
 

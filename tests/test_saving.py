@@ -443,6 +443,25 @@ def test_of_two_at_once_both_end_whole(kind, there, monkeypatch):
     assert hidden(there, "out") == []
 
 
+def test_a_result_that_is_being_replaced_does_not_look_changed(there, monkeypatch):
+    make("out", 1)
+    known, others = saving._known, []
+
+    def meanwhile(place):
+        """Somebody replaces the result between the look at its record and the look at its files, if that can be."""
+        found = known(place)
+        if not others:
+            others.append(threading.Thread(target=make, args=("out", 2)))
+            others[0].start()
+            others[0].join(0.5)
+        return found
+
+    monkeypatch.setattr(saving, "_known", meanwhile)
+    saving.check_out("out")
+    others[0].join()
+    assert value("out") == 2
+
+
 def test_a_place_that_another_process_has_is_refused(monkeypatch):
     make("out", 1)
     monkeypatch.setattr(disk, "WAIT", 0.1)
