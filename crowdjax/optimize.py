@@ -417,6 +417,7 @@ def acceleration(
     rtol: Float[Array, ""] | float = 1e-6,
     memory: int = MEMORY,
     rise: float = 0.0,
+    images: bool = False,
 ) -> Loop:
     """Build Anderson's acceleration of a fixed-point iteration that lowers a value, as EM does; :func:`accelerate` runs
     it.
@@ -430,8 +431,10 @@ def acceleration(
             estimate is the geometric series of the last two gains, and five times the gain that the step predicts by
             the metric.
         memory: number of differences to combine.
-        rise: rise of the value that a combination may cause, relative to 1 + |value|, for iterations that are not quite
-            monotone; their images are next whatever their value, while they promise more than rounding.
+        rise: rise of the value that a step may cause, relative to 1 + |value|, for iterations that are not quite
+            monotone.
+        images: whether images that are no combinations are next whatever their value, while they promise more than
+            rounding.
 
     Source: Walker and Ni 2011; Henderson and Varadhan 2019 (for EM, with restarts).
     """
@@ -461,7 +464,7 @@ def acceleration(
         residual = new.x - s.trial
         promised = 0.5 * (metric * residual**2).sum()
         image = s.count <= 1  # not a combination
-        goes_on = image & (rise > 0) & (promised > noise * (1 + jnp.abs(new.value)))
+        goes_on = image & (promised > noise * (1 + jnp.abs(new.value))) if images else False
         accepted = finite & (first | (new.value <= most) | goes_on)
 
         # Solve min |residual - Σ weight_m changes_m| in the metric. Images, not points, are combined: each is a whole

@@ -157,7 +157,10 @@ def stages(
         return optimize.Step(ravel_pytree(new)[0], -value, jnp.zeros_like(flat), aux), metric
 
     def loop(carry, _):
-        settings = dict(max_steps=config.max_steps, rtol=NEAR * config.rtol, rise=RISE)
+        # The objective of a known population falls by more than RISE on the way of EM. A population that is learned
+        # may stop EM there as well, in crowds with many adversaries: docs/troubleshooting.md.
+        images = not config.hierarchy
+        settings = dict(max_steps=config.max_steps, rtol=NEAR * config.rtol, rise=RISE, images=images)
         return optimize.acceleration(step, carry[0], **settings)
 
     def close(carry, k, found):
