@@ -22,7 +22,7 @@ FOLLOWED = 0.01  # chance that labels follow a score of theirs by chance as much
 PRETENDED = 5  # labels of a labeler as labelers' labels are, where chance is computed
 FEW = 5  # labels, below which labelers count as one where labels are compared with a score
 MOST_COMPARED = 4_000_000  # labels times values of labels
-MOST_PAIRED = 10_000_000  # labels times values of labels, paired with one after the other for the variance
+MOST_PAIRED = 10_000_000  # pairs of labels that the variance goes by, times values of labels
 SHUFFLES, MOST_SHUFFLED = 99, 50_000  # shuffled labels that are compared with the labels; of so many
 MOST_ENTRIES = 1_000_000  # of them, times values of labels
 MANY = 100  # labelers, from which on an eigenvalue is found by products
@@ -108,8 +108,8 @@ def compare(labels: Labels, anonymous: bool = False) -> Comparison:
 
 
 def _variance(i, j, own: Float[np.ndarray, "W L"], n: Float[np.ndarray, " I"]) -> float:
-    """2 Σ_j Σ_{i≠k} tr C_i C_k, where tr C_i C_k = Σ_l p_il p_kl (1 - p_il - p_kl) + (Σ_l p_il p_kl)²; where labels are
-    many, from some pairs of each instance, taken at random."""
+    """Compute 2 Σ_j Σ_{i≠k} tr C_i C_k, where tr C_i C_k = Σ_l p_il p_kl (1 - p_il - p_kl) + (Σ_l p_il p_kl)²; where
+    labels are many, from some pairs of each instance, taken at random."""
     order = np.lexsort((np.random.default_rng(0).random(len(j)), j))
     i, j = i[order], j[order]
     most = np.minimum(n - 1, max(1, MOST_PAIRED // (len(j) * own.shape[1])))
@@ -170,7 +170,7 @@ def _compared(labels: Labels, anonymous: bool):
     most = MOST_COMPARED // labels.n_values
     if anonymous:
         times = np.maximum(np.rint(counts[real].astype(np.float64)), 1)
-        times *= np.minimum(most / np.bincount(j, times), 1)[j]  # no instance alone is more than is compared
+        times *= np.minimum(most / np.bincount(j, times)[j], 1)  # no instance alone is more than is compared
         times = np.maximum(np.rint(times), 1)
         size = _first(np.bincount(j, times, labels.n_instances), most)
         j, label = (np.repeat(v, np.where(j < size, times, 0).astype(np.int64)) for v in (j, label))

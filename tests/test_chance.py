@@ -254,3 +254,12 @@ def test_no_real_set_has_it(data_dir, monkeypatch):
     monkeypatch.setenv(datasets.VARIABLE, str(data_dir))
     for name in datasets.BINARY:
         assert not about_chance(datasets.load(name).labels), name
+
+
+@pytest.mark.parametrize("weight", [1.0, 2000.0, 1e20])
+def test_votes_of_some_instances_alone_and_of_one_with_many_are_compared(weight):
+    """An instance without votes between others, and one whose votes are more than are compared."""
+    j = np.repeat([0, 2, 5], 20)
+    votes = Labels.from_arrays(np.arange(60), j, np.arange(60) % 20, n_values=20, weight=np.full(60, weight))
+    found = compare(votes, anonymous=True)
+    assert found.pairs > 0 and np.isfinite([found.more, found.variance]).all()
